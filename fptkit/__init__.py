@@ -1,0 +1,80 @@
+"""fptkit: frozen pretrained transformers for any modality, compared fairly.
+
+The names below are the public interface for plugin authors. Those that need torch are imported at first use, so that
+``import fptkit`` and the command line's listings stay fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from fptkit.hookspecs import hookimpl
+from fptkit.specs import (
+    BackboneSpec,
+    EncoderSpec,
+    FreezingPolicySpec,
+    ListenerSpec,
+    RecipeFolderSpec,
+    TaskSpec,
+)
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from fptkit.interfaces import (
+        Backbone,
+        Batch,
+        Classes,
+        ParameterRole,
+        Split,
+        Symbols,
+        Task,
+        Values,
+        Vectors,
+        keep_tokens,
+    )
+    from fptkit.options import Options
+
+_NEEDS_TORCH = {
+    "Backbone",
+    "Batch",
+    "Classes",
+    "ParameterRole",
+    "Split",
+    "Symbols",
+    "Task",
+    "Values",
+    "Vectors",
+    "keep_tokens",
+}
+
+__all__ = [
+    "Backbone",
+    "BackboneSpec",
+    "Batch",
+    "Classes",
+    "EncoderSpec",
+    "FreezingPolicySpec",
+    "ListenerSpec",
+    "Options",
+    "ParameterRole",
+    "RecipeFolderSpec",
+    "Split",
+    "Symbols",
+    "Task",
+    "TaskSpec",
+    "Values",
+    "Vectors",
+    "__version__",
+    "hookimpl",
+    "keep_tokens",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Options":  # pydantic takes longer to import than all else here
+        return importlib.import_module("fptkit.options").Options
+    if name in _NEEDS_TORCH:
+        return getattr(importlib.import_module("fptkit.interfaces"), name)
+    raise AttributeError(f"module 'fptkit' has no attribute '{name}'")

@@ -1,0 +1,5 @@
+"""``python -m fptkit``."""
+
+from fptkit.cli.main import main
+
+main()

@@ -1,0 +1,1 @@
+"""Sequence models that stand between encoder and head."""

@@ -1,0 +1,97 @@
+"""Options of the built-in backbones; light, so that listings and recipe checks load no torch."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from fptkit.options import Options
+
+BUILTIN_WEIGHTS = ("gpt2_nano",)
+
+_FORMS = "hub:ORG/NAME, hub:ORG/NAME@REVISION, path:DIR, builtin:gpt2_nano, random"
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+_WIDTH_AND_HEADS = {"nano": (256, 4), "base": (768, 12), "medium": (1024, 16), "large": (1280, 20), "xl": (1600, 25)}
+
+
+def _as_tuple(value: Any) -> Any:
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _check_weights(entry: str) -> str:
+    kind, colon, rest = entry.partition(":")
+    if kind == "hub" and colon and not _HUB_NAME.fullmatch(rest):
+        raise ValueError(f"'{entry}' is not of the form hub:ORG/NAME or hub:ORG/NAME@REVISION")
+    if kind == "path" and colon and not rest.strip():
+        raise ValueError("'path:' names no folder; write path:DIR")
+    if kind == "builtin" and colon and rest not in BUILTIN_WEIGHTS:
+        raise ValueError(f"unknown built-in weights '{rest}'\nknown: {', '.join(BUILTIN_WEIGHTS)}")
+    if entry != "random" and not (colon and kind in ("hub", "path", "builtin")):
+        raise ValueError(f"unknown source of weights '{entry}'\nallowed: {_FORMS}")
+    return entry
+
+
+WeightEntry = Annotated[str, AfterValidator(_check_weights)]
+WeightEntries = Annotated[
+    tuple[WeightEntry, ...], Field(min_length=1), BeforeValidator(_as_tuple, json_schema_input_type=str | list[str])
+]
+Size = Literal["nano", "base", "medium", "large", "xl"]
+Init = Literal["library", "flat_0.02"]
+Probability = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+
+_INIT = (
+    "how random weights are drawn. library: as transformers does, the maps into the residual stream scaled down by depth; "
+    "flat_0.02: standard deviation 0.02 throughout, as the paper's random baseline had it"
+)
+_ATTENTION_DROPOUT = (
+    "probability of dropping an attention weight in training; above 0 the fused attention path is lost and steps are slower"
+)
+
+
+class Gpt2Options(Options):
+    """Options of the backbone ``gpt2``.
+
+    Source: dropout 0.1 as GPT-2's configuration has it; Radford et al. 2019 for the sizes.
+    """
+
+    weights: WeightEntries = Field(
+        default=("hub:openai-community/gpt2", "builtin:gpt2_nano"),
+        description=f"where weights come from, the first available is taken; any of {_FORMS}",
+    )
+    size: Size = Field(default="base", description="size of the model, for the weights 'random' only")
+    dropout: Probability = Field(
+        default=0.1, description="probability of dropping a number of the embedding or of a block's output, in training"
+    )
+    attention_dropout: Probability = Field(default=0.0, description=_ATTENTION_DROPOUT)
+    init: Init = Field(default="library", description=_INIT)
+
+
+class RandomOptions(Options):
+    """Options of the backbone ``random``."""
+
+    like: Literal["gpt2"] = Field(default="gpt2", description="architecture")
+    size: Size = Field(default="base", description="size of the model; the four numbers below replace parts of it")
+    blocks: Count | None = Field(default=None, description="number of blocks; null: that of the size")
+    width: Count | None = Field(
+        default=None, description="numbers per token, a multiple of heads; null: that of the size"
+    )
+    heads: Count | None = Field(default=None, description="attention heads, a divisor of width; null: that of the size")
+    positions: Count | None = Field(default=None, description="rows of the position table; null: that of the size")
+    dropout: Probability = Field(
+        default=0.1, description="probability of dropping a number of the embedding or of a block's output, in training"
+    )
+    attention_dropout: Probability = Field(default=0.0, description=_ATTENTION_DROPOUT)
+    init: Init = Field(default="library", description=_INIT)
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        width, heads = _WIDTH_AND_HEADS[self.size]
+        width, heads = self.width or width, self.heads or heads
+        if width % heads:
+            raise ValueError(f"width must be a multiple of heads, but {width} is not one of {heads}")
+        return self

@@ -1,0 +1,177 @@
+"""Where checkpoints come from: the hub, a folder, or the package. Each is opened as a config and named tensors."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fptkit.errors import DataError
+from fptkit.sources import Unavailable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PACKAGED = Path(__file__).parent.parent / "weights"
+
+HUB_DEADLINE_S = 2.5
+"""How long an unreachable hub may take; the hub client's own retries take 28 s."""
+
+
+@dataclass(frozen=True)
+class WeightFolder:
+    """A checkpoint in Hugging Face form.
+
+    Args:
+        entry: the source entry it was opened by.
+        config: its ``config.json``.
+        file: its ``model.safetensors``.
+    """
+
+    entry: str
+    config: dict[str, Any]
+    file: Path
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors by name.
+
+        Raises:
+            DataError: the file is not readable as safetensors.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(self.file)
+        except (SafetensorError, OSError) as err:
+            raise DataError(f"{self.entry}: {self.file} is not a readable safetensors file: {err}") from err
+
+
+def open_weights(entry: str) -> WeightFolder:
+    """Open ``hub:ORG/NAME[@REVISION]``, ``path:FOLDER`` or ``builtin:NAME``.
+
+    Raises:
+        Unavailable: it is not here and cannot be brought; the text says why.
+        DataError: it is here but broken.
+    """
+    scheme, _, place = entry.partition(":")
+    if scheme == "hub":
+        config, file = _from_hub(place)
+    else:
+        folder = PACKAGED / place if scheme == "builtin" else Path(place).expanduser()
+        config, file = folder / "config.json", folder / "model.safetensors"
+        if missing := [path.name for path in (config, file) if not path.is_file()]:
+            raise Unavailable(
+                f"the package has no weights '{place}'; it has {', '.join(packaged_weights()) or 'none'}"
+                if scheme == "builtin"
+                else f"no {' and no '.join(missing)} in {folder}"
+            )
+    try:
+        return WeightFolder(entry, json.loads(config.read_text(encoding="utf-8")), file)
+    except (ValueError, OSError) as err:
+        raise DataError(f"{entry}: {config} is not readable as JSON: {err}") from err
+
+
+def packaged_weights() -> list[str]:
+    """Names of the weights inside the package."""
+    if not PACKAGED.is_dir():
+        return []
+    return sorted(folder.name for folder in PACKAGED.iterdir() if (folder / "model.safetensors").is_file())
+
+
+HUB_REPOSITORIES = {
+    "openai-community/gpt2": "GPT-2 base, 12 blocks of 768, trained on WebText",
+    "openai-community/gpt2-medium": "GPT-2 medium, 24 blocks of 1,024",
+    "openai-community/gpt2-large": "GPT-2 large, 36 blocks of 1,280",
+    "openai-community/gpt2-xl": "GPT-2 XL, 48 blocks of 1,600",
+}
+"""Checkpoints the shipped backbones are known to load; any other of the same architecture loads as well."""
+
+
+def known_weights() -> list[dict[str, str]]:
+    """Rows for ``fptkit list weights``: entry, summary, and whether it is here. Asks no network."""
+    rows = []
+    for name in packaged_weights():
+        card = json.loads((PACKAGED / name / "config.json").read_text(encoding="utf-8"))
+        summary = f"GPT-2 of {card['n_layer']} blocks of {card['n_embd']}; see its model card"
+        rows.append({"name": f"builtin:{name}", "summary": summary, "status": "in the package"})
+    for repository, summary in HUB_REPOSITORIES.items():
+        status = "downloaded" if cached_from_hub(repository) else "not here; downloaded when a recipe asks for it"
+        rows.append({"name": f"hub:{repository}", "summary": summary, "status": status})
+    rows.append({"name": "path:FOLDER", "summary": "config.json and model.safetensors of your own", "status": ""})
+    rows.append({"name": "random", "summary": "drawn from the recipe's seed", "status": "always"})
+    return rows
+
+
+def cached_from_hub(repository: str, revision: str | None = None) -> tuple[Path, Path] | None:
+    """Config and weights of a hub repository that an earlier download left here, or None. Asks no network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    files = [
+        try_to_load_from_cache(repository, name, revision=revision) for name in ("config.json", "model.safetensors")
+    ]
+    if all(isinstance(file, str) for file in files):
+        return Path(str(files[0])), Path(str(files[1]))
+    return None
+
+
+def _from_hub(place: str) -> tuple[Path, Path]:
+    repository, _, revision = place.partition("@")
+    if found := cached_from_hub(repository, revision or None):
+        return found
+    if _offline():
+        raise Unavailable("not in the local cache, and HF_HUB_OFFLINE forbids asking the hub")
+    if problem := _within(HUB_DEADLINE_S, _reach_hub):
+        raise Unavailable(f"the hub cannot be reached ({problem})")
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+
+    try:
+        config, file = (
+            Path(hf_hub_download(repository, name, revision=revision or None))
+            for name in ("config.json", "model.safetensors")
+        )
+    except GatedRepoError as err:
+        raise Unavailable(f"{repository} asks for a login: run `hf auth login`") from err
+    except RepositoryNotFoundError as err:
+        raise Unavailable(f"the hub has no public repository {repository}") from err
+    except EntryNotFoundError as err:
+        raise Unavailable(f"{repository} has no config.json with model.safetensors") from err
+    except (HfHubHTTPError, OSError) as err:
+        raise Unavailable(f"downloading {repository} failed: {err}") from err
+    return config, file
+
+
+def _offline() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def _reach_hub() -> str:
+    """Empty when the hub answers, else why not."""
+    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    request = urllib.request.Request(endpoint, method="HEAD", headers={"User-Agent": "fptkit"})
+    try:
+        urllib.request.urlopen(request, timeout=HUB_DEADLINE_S).close()
+    except urllib.error.HTTPError:
+        return ""  # it answered
+    except (OSError, ValueError) as err:
+        return str(getattr(err, "reason", err))
+    return ""
+
+
+def _within(seconds: float, ask: Callable[[], str]) -> str:
+    """What ``ask`` answers, or that it took too long.
+
+    In a thread, because looking up a host name obeys no timeout of Python's.
+    """
+    answer: list[str] = []
+    thread = threading.Thread(target=lambda: answer.append(ask()), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return answer[0] if answer else f"no answer within {seconds:g} s"

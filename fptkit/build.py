@@ -1,0 +1,133 @@
+"""From a checked recipe to the objects of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from fptkit.errors import FptkitError, PluginError, ShapeError
+from fptkit.freezing import TrainedGroup, apply_policy
+from fptkit.heads import Head, default_readout
+from fptkit.interfaces import Backbone, Symbols, Task, Vectors
+from fptkit.model import CrossModalModel
+from fptkit.options import Options
+from fptkit.precision import choose_precision
+from fptkit.recipe.models import Recipe
+from fptkit.registry import Registry
+from fptkit.seeds import derive_seed
+from fptkit.specs import BackboneSpec, ComponentSpec, EncoderSpec, FreezingPolicySpec, TaskSpec
+
+
+@dataclass(frozen=True)
+class Built:
+    """The parts of a run.
+
+    Args:
+        task: with its source opened.
+        model: on the device, frozen weights in their stored precision, policy applied.
+        groups: the trained parameters.
+        encoder_name: the encoder taken, which the recipe may leave open.
+        readout: the read-out taken.
+        precision: ``float32`` or ``bfloat16``: how frozen weights are stored and multiplied.
+    """
+
+    task: Task
+    model: CrossModalModel
+    groups: list[TrainedGroup]
+    encoder_name: str
+    readout: str
+    precision: str
+
+
+def build(recipe: Recipe, registry: Registry, device: torch.device) -> Built:
+    """Build everything a recipe names.
+
+    Raises:
+        FptkitError: of the kind that says what does not fit.
+    """
+    task = build_task(recipe, registry)
+    backbone_spec = registry.get(BackboneSpec, recipe.backbone.name)
+    seed = recipe.train.seed
+    backbone: Backbone = _call(
+        backbone_spec,
+        recipe.backbone.options,
+        positions=task.max_tokens,
+        seed=derive_seed(seed, "backbone"),
+        pinned=recipe.pinned.weights,
+    )
+    encoder_name = recipe.encoder.name if recipe.encoder else _default_encoder(task)
+    encoder_spec = registry.get(EncoderSpec, encoder_name)
+    _check_input(encoder_spec, task)
+    readout = recipe.head.readout
+    if readout == "auto":
+        readout = default_readout(task.output, causal=backbone.causal)
+    # Encoder and head draw from torch's global generator, as its modules do; it is seeded here and put back after.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "encoder"))
+        options = recipe.encoder.options if recipe.encoder else encoder_spec.options_model()()
+        encoder = _call(encoder_spec, options, input=task.input, width=backbone.width)
+        torch.manual_seed(derive_seed(seed, "head"))
+        head = Head(
+            task.output, backbone.width, readout=readout, hidden=recipe.head.hidden, dropout=recipe.head.dropout
+        )
+    model = CrossModalModel(encoder, backbone, head)
+    groups = apply_policy(model, registry.get(FreezingPolicySpec, recipe.freezing.name))
+    precision = choose_precision(recipe.pinned.precision or recipe.precision, device)
+    _store(model, precision)
+    return Built(task, model.to(device), groups, encoder_name, readout, precision)
+
+
+def build_task(recipe: Recipe, registry: Registry) -> Task:
+    """Build the recipe's task alone.
+
+    Raises:
+        SourceError: none of its sources is available.
+    """
+    task: Task = _call(
+        registry.get(TaskSpec, recipe.task.name),
+        recipe.task.options,
+        seed=recipe.train.seed,
+        pinned=recipe.pinned.source,
+    )
+    for attribute in ("input", "output", "max_tokens"):
+        if not hasattr(task, attribute):
+            raise PluginError(f"task '{recipe.task.name}': its class {type(task).__name__} sets no '{attribute}'")
+    return task
+
+
+def _call(spec: ComponentSpec, options: Options, **arguments: Any) -> Any:
+    """Build a component; a signature that does not fit its kind is the plugin's fault and said so."""
+    target: Callable[..., Any] = spec.resolve()
+    try:
+        return target(options, **arguments)
+    except FptkitError:
+        raise
+    except TypeError as err:
+        # Only a call that failed at the border is a wrong signature; a TypeError from inside goes on as it is.
+        if err.__traceback__ is not None and err.__traceback__.tb_next is None:
+            raise PluginError(f"{spec}: {err}; it is called with (options, *, {', '.join(arguments)})") from err
+        raise
+
+
+def _default_encoder(task: Task) -> str:
+    return "symbols" if isinstance(task.input, Symbols) else "linear"
+
+
+def _check_input(spec: EncoderSpec, task: Task) -> None:
+    kind = "symbols" if isinstance(task.input, Symbols) else "vectors" if isinstance(task.input, Vectors) else "?"
+    if kind not in spec.accepts:
+        raise ShapeError(f"encoder '{spec.name}' takes {' or '.join(spec.accepts)}, but the task's tokens are {kind}")
+
+
+def _store(model: CrossModalModel, precision: str) -> None:
+    """Keep the large frozen matrices in bfloat16; norms, positions and all that trains stay float32."""
+    if precision != "bfloat16":
+        return
+    model.mixed = True
+    roles = model.parameter_roles()
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad and roles[name].role in ("attention", "feed_forward", "recurrent"):
+            parameter.data = parameter.data.to(torch.bfloat16)

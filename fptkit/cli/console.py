@@ -1,0 +1,194 @@
+"""What a run looks like: a header, a live bar or plain lines, a final table.
+
+Header and progress go to stderr, the final table to stdout. Live bars only on a terminal; elsewhere a line every now and
+then, with no control characters.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from fptkit.engine.events import Event, RunEnded, RunStarted, StepsDone, Tested, Validated
+
+PLAIN_LINES = 20
+"""Lines about training steps in a run without a terminal, beside one for each validation."""
+
+STAND_IN = "STAND-IN"
+
+
+@contextlib.contextmanager
+def console_listener(*, quiet: bool = False, console: Console | None = None) -> Iterator[ConsoleListener]:
+    """A listener that writes to stderr; its bar is taken down at the end, whatever happens."""
+    listener = ConsoleListener(console or Console(stderr=True, highlight=False), quiet=quiet)
+    try:
+        yield listener
+    finally:
+        listener.close()
+
+
+class ConsoleListener:
+    """Shows a run's events."""
+
+    def __init__(self, console: Console, *, quiet: bool = False) -> None:
+        self._console = console
+        self._quiet = quiet
+        self._progress: Progress | None = None
+        self._bar: Any = None
+        self._max_steps = 0
+        self._validation = ""
+        self._told = 0
+
+    def handle(self, event: Event) -> None:
+        """See `fptkit.engine.events.Listener`."""
+        if self._quiet:
+            return
+        match event:
+            case RunStarted():
+                self._start(event)
+            case StepsDone():
+                self._steps_done(event)
+            case Validated():
+                self._validated(event)
+            case Tested() if self._progress is None:
+                self._console.print(f"test      {event.split}: {describe_metrics(event.metrics)}")
+            case RunEnded():
+                self.close()
+
+    def close(self) -> None:
+        """Take the bar down."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _start(self, event: RunStarted) -> None:
+        self._max_steps = event.max_steps
+        self._told = event.step
+        print_header(self._console, event)
+        if not self._console.is_terminal:
+            return
+        self._progress = Progress(
+            TextColumn("{task.completed}/{task.total}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[report]}"),
+            TimeRemainingColumn(compact=True),
+            console=self._console,
+            expand=True,
+            transient=True,
+        )
+        self._bar = self._progress.add_task("", total=event.max_steps, completed=event.step, report="starting")
+        self._progress.start()
+
+    def _steps_done(self, event: StepsDone) -> None:
+        report = f"loss {event.loss:.4f}{self._validation} · {_speed(event.examples_per_second)}"
+        if self._progress is not None:
+            self._progress.update(self._bar, completed=event.step, report=report)
+        elif event.step - self._told >= self._max_steps / PLAIN_LINES:
+            self._told = event.step
+            self._console.print(f"step {event.step}/{self._max_steps}  {report}", soft_wrap=True)
+
+    def _validated(self, event: Validated) -> None:
+        shown = {name: value for name, value in event.metrics.items() if name != "loss"} or event.metrics
+        self._validation = f" · validation {describe_metrics(shown, short=True)}"
+        if self._progress is None:
+            best = "  (best so far)" if event.best else ""
+            self._console.print(
+                f"step {event.step}/{self._max_steps}  validation: {describe_metrics(event.metrics)}{best}", soft_wrap=True
+            )
+
+
+def print_header(console: Console, event: RunStarted) -> None:
+    """What is about to run, and on what: sources that are stand-ins are marked."""
+    facts = event.facts
+    task, backbone, counts = facts["task"], facts["backbone"], facts["parameters"]
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    share = counts["trained"] / counts["total"]
+    rows: list[tuple[str, str | Text]] = [
+        ("recipe", event.recipe),
+        ("task", _marked(f"{task['name']}, protocol {task['protocol']}, source {task['source']}", task["stand_in"])),
+        ("backbone", _marked(f"{backbone['name']}, weights {backbone['weights']}", backbone["stand_in"])),
+        ("freezing", f"{facts['freezing']}; encoder {facts['encoder']}, read-out {facts['readout']}"),
+        (
+            "parameters",
+            f"{counts['total']:,} in all, {counts['trained']:,} trained ({share:.2%}), "
+            f"{counts['reached']:,} reached by the first batch's gradient",
+        ),
+        ("machine", f"{facts['device']}, {facts['threads']} threads, frozen weights in {facts['precision']}"),
+        ("training", f"{event.max_steps:,} steps of {event.batch_size}, seed {facts['seed']}"),
+        ("folder", str(event.folder)),
+    ]
+    if event.step:
+        rows.append(("resumed", f"at step {event.step}"))
+    for name, value in rows:
+        table.add_row(name, value)
+    for note in event.notes:
+        table.add_row("note", note)
+    if task["stand_in"] or backbone["stand_in"]:
+        table.add_row("", Text(stand_in_warning(facts), style="bold yellow"))
+    console.print(table)
+
+
+def stand_in_warning(facts: Mapping[str, Any]) -> str:
+    """One sentence about what was not the first choice."""
+    which = [name for name in ("task", "backbone") if facts[name]["stand_in"]]
+    what = {"task": f"data ({facts['task']['source']})", "backbone": f"weights ({facts['backbone']['weights']})"}
+    return f"{' and '.join(what[name] for name in which)} stand in for the first source listed: not comparable with published figures"
+
+
+def print_summary(summary: Mapping[str, Any], folder: Path, console: Console | None = None) -> None:
+    """The final table, on stdout."""
+    console = console or Console(highlight=False)
+    metrics = summary["metrics"]
+    baselines = metrics.get("baseline", {})
+    splits = {"validation": metrics["validation"], **metrics["test"]}
+    names = list(dict.fromkeys(name for values in splits.values() for name in values))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("split", no_wrap=True)
+    for name in names:
+        table.add_column(name.replace("_", " "), justify="right")
+    if baselines:
+        table.add_column("largest class", justify="right")
+    for split, values in splits.items():
+        row = [split, *(_number(name, values[name]) if name in values else "" for name in names)]
+        if baselines:
+            row.append(_number("accuracy", baselines[split]["accuracy"]) if split in baselines else "")
+        table.add_row(*row)
+    console.print(table)
+    console.print(
+        f"best step {summary['best_step']:,} of {summary['steps']:,}; {summary['seconds']:.1f} s of training, "
+        f"{_speed(summary['examples_per_second'])}, peak memory {summary['peak_memory_mib']:,.0f} MiB",
+        soft_wrap=True,
+    )
+    if summary["task"]["stand_in"] or summary["backbone"]["stand_in"]:
+        console.print(Text(f"{STAND_IN}: {stand_in_warning(summary)}", style="bold yellow"), soft_wrap=True)
+    console.print(f"everything is in {folder}", soft_wrap=True)
+
+
+def describe_metrics(metrics: Mapping[str, float], *, short: bool = False) -> str:
+    """``accuracy 93.1 %, loss 0.2134``; ``short`` leaves the loss out where there is more."""
+    ordered = sorted(metrics.items(), key=lambda item: item[0] == "loss")
+    return ", ".join(f"{name.replace('_', ' ')} {_number(name, value)}" for name, value in ordered[: 1 if short else None])
+
+
+def _number(name: str, value: float) -> str:
+    return f"{value:.1%}" if "accuracy" in name else f"{value:.4f}"
+
+
+def _speed(examples_per_second: float) -> str:
+    return f"{examples_per_second:,.0f} examples/s" if examples_per_second >= 10 else f"{examples_per_second:.2f} examples/s"
+
+
+def _marked(text: str, stand_in: bool) -> Text:
+    marked = Text(text)
+    if stand_in:
+        marked.append(f"  {STAND_IN}", style="bold yellow")
+    return marked

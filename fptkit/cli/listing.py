@@ -1,0 +1,70 @@
+"""``fptkit list``: what there is, by kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fptkit.cli.shared import json_option, load_registry, plugin_option, print_json, print_rows
+from fptkit.registry import Registry
+from fptkit.specs import BackboneSpec, EncoderSpec, FreezingPolicySpec, Spec, TaskSpec
+
+COMPONENTS: dict[str, type[Spec]] = {
+    "tasks": TaskSpec,
+    "backbones": BackboneSpec,
+    "encoders": EncoderSpec,
+    "policies": FreezingPolicySpec,
+}
+
+
+@click.command("list")
+@click.argument("kind", type=click.Choice([*COMPONENTS, "weights", "recipes"]))
+@json_option
+@plugin_option
+def list_(kind: str, as_json: bool, plugin_files: Sequence[Path]) -> None:
+    """List what there is of a kind, with the plugin each entry comes from."""
+    registry = load_registry(plugin_files)
+    listers: dict[str, Callable[[Registry], list[dict[str, Any]]]] = {"weights": _weights, "recipes": _recipes}
+    rows = listers.get(kind, lambda registry: component_rows(registry, COMPONENTS[kind]))(registry)
+    if as_json:
+        print_json(rows)
+    elif rows:
+        shown = [column for column in ("name", "summary", "profiles", "status", "plugin") if column in rows[0]]
+        print_rows([{column: _text(row[column]) for column in shown} for row in rows])
+    else:
+        click.echo(f"no {kind}", err=True)
+
+
+def component_rows(registry: Registry, kind: type[Spec]) -> list[dict[str, Any]]:
+    """Every record of a kind as plain data."""
+    return [
+        {
+            **{
+                field.name: getattr(entry.spec, field.name)
+                for field in fields(entry.spec)
+                if field.name not in ("target", "options", "rules")
+            },
+            "plugin": "builtin" if entry.owner.origin == "builtin" else entry.owner.described,
+        }
+        for entry in registry.entries(kind)
+    ]
+
+
+def _weights(registry: Registry) -> list[dict[str, Any]]:
+    from fptkit.backbones.weights import known_weights
+
+    return known_weights()
+
+
+def _recipes(registry: Registry) -> list[dict[str, Any]]:
+    from fptkit.recipe.find import list_recipes
+
+    return list_recipes(registry)
+
+
+def _text(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, (list, tuple)) else str(value)

@@ -1,0 +1,102 @@
+"""The ``fptkit`` command: finds the subcommand, turns errors into text and exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from fptkit import __version__
+from fptkit.errors import FptkitError, Interrupted
+
+COMMANDS = {
+    "run": ("fptkit.cli.run:run", "Train and evaluate a recipe."),
+    "list": ("fptkit.cli.listing:list_", "List tasks, backbones, encoders, policies, weights or recipes."),
+    "show": ("fptkit.cli.show:show", "Show one component with its options, or one recipe."),
+    "validate": ("fptkit.cli.validate:validate", "Check recipes without running them."),
+    "copy": ("fptkit.cli.copy:copy", "Copy a shipped recipe to change it."),
+    "plugins": ("fptkit.cli.plugins:plugins", "Show the plugins met, and why one failed."),
+    "pretrain": ("fptkit.cli.pretrain:pretrain", "Pretrain a small sequence model."),
+    "data": ("fptkit.cli.data:data", "Show and fetch data sets."),
+    "schema": ("fptkit.cli.schema:schema", "Print the JSON Schema of recipes."),
+}
+"""Command -> where it lives and its one-line help, so that ``--help`` imports none of them."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command only when it is used."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """Names of the commands, in the order users need them."""
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """The command called ``name``, or None."""
+        if name not in COMMANDS:
+            return None
+        module_name, _, attribute = COMMANDS[name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module_name), attribute)
+        return command
+
+    def resolve_command(self, context: click.Context, args: list[str]) -> Any:
+        """As click's, with the nearest name for a misspelt one."""
+        from fptkit.errors import nearest
+
+        name = args[0]
+        if name not in COMMANDS and (suggestion := nearest(name, COMMANDS)):
+            context.fail(f"No such command '{name}'. Did you mean '{suggestion}'?")
+        return super().resolve_command(context, args)
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from the table alone."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="fptkit", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Turn a pretrained sequence model into an engine for any modality, and find out whether that helps.
+
+    \b
+    fptkit run homology_gpt2            train the shipped recipe
+    fptkit list backbones               see what there is
+    fptkit show task bit_memory         see its options
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 ok, 1 a run failed, 2 usage or recipe, 3 data or weights missing, 130 or 143
+    interrupted."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = cli.main(args=given, prog_name="fptkit", standalone_mode=False)
+    except click.exceptions.Exit as exit_:
+        code = exit_.exit_code
+    except click.Abort:
+        code = _interrupted("aborted")
+    except click.ClickException as err:
+        err.show()
+        code = err.exit_code
+    except KeyboardInterrupt:
+        code = _interrupted("interrupted; what was saved before is kept")
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except FptkitError as err:
+        if "--debug" in given:
+            raise
+        prefix = "" if isinstance(err, Interrupted) or str(err).count("\n") else "error: "
+        click.echo(f"{prefix}{err}", err=True)
+        code = err.exit_code
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _interrupted(text: str) -> int:
+    click.echo(text, err=True)
+    return 130

@@ -1,0 +1,84 @@
+"""``fptkit run``."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from fptkit.cli.shared import json_option, load_registry, plugin_option, print_json, recipe_options
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  fptkit run homology_gpt2
+  fptkit run recipes/bit_xor_gpt2.yaml --profile smoke
+  fptkit run bit_xor_gpt2 --set train.learning_rate=3e-3 --set backbone.weights=random
+  fptkit run homology_gpt2 --output runs/first --resume
+"""
+)
+@click.argument("recipe")
+@recipe_options
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Run folder. Default: runs/RECIPE-DATE-TIME.",
+)
+@click.option("--resume", is_flag=True, help="Go on where the run folder stopped; start there if it is empty.")
+@click.option("--quiet", is_flag=True, help="Print warnings and errors only.")
+@json_option
+@plugin_option
+def run(
+    recipe: str,
+    profile: str | None,
+    overrides: Sequence[str],
+    output: Path | None,
+    resume: bool,
+    quiet: bool,
+    as_json: bool,
+    plugin_files: Sequence[Path],
+) -> None:
+    """Train and evaluate RECIPE, a file or the name of a shipped recipe.
+
+    The run folder holds the resolved recipe, metrics.jsonl, summary.json, checkpoints and the trained tensors.
+    """
+    from fptkit.errors import UsageError
+    from fptkit.recipe.load import load_recipe
+
+    if resume and output is None:
+        raise UsageError("--resume needs --output, the folder of the run to go on with")
+    loaded = load_recipe(recipe, registry=load_registry(plugin_files), profile=profile, overrides=overrides)
+    folder = output or _new_folder(loaded.name)
+    # Heavy imports only now: a wrong recipe is told at once.
+    from fptkit.cli.console import console_listener, print_summary
+    from fptkit.engine.run import RunRequest
+    from fptkit.engine.run import run as carry_out
+
+    _quiet_libraries()
+    with console_listener(quiet=quiet) as listener:
+        summary = carry_out(RunRequest(loaded, folder, resume=resume, listeners=[listener]))
+    if as_json:
+        print_json(summary)
+    elif not quiet:
+        print_summary(summary, folder)
+
+
+def _new_folder(name: str) -> Path:
+    """A folder of the working directory that no other run has."""
+    stem = f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    folder = Path("runs") / stem
+    number = 1
+    while folder.exists():
+        number += 1
+        folder = Path("runs") / f"{stem}-{number}"
+    return folder
+
+
+def _quiet_libraries() -> None:
+    """Libraries must not write bars and advice between ours."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -1,0 +1,80 @@
+"""What several commands share: options, the loaded registry, warnings, tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from fptkit.registry import Registry
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def plugin_option(command: Command) -> Command:
+    """``--plugin FILE.py``, repeatable."""
+    return click.option(
+        "--plugin",
+        "plugin_files",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="FILE.py",
+        help="Load a plugin from one Python file. Repeatable.",
+    )(command)
+
+
+def json_option(command: Command) -> Command:
+    """``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")(command)
+
+
+def recipe_options(command: Command) -> Command:
+    """``--profile`` and ``--set``."""
+    command = click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="PATH=VALUE",
+        help="Override a value, e.g. --set train.learning_rate=1e-4. Repeatable.",
+    )(command)
+    return click.option("--profile", metavar="NAME", help="Use a profile of the recipe, e.g. smoke or paper.")(command)
+
+
+def load_registry(plugin_files: Sequence[Path] = ()) -> Registry:
+    """All plugins; those that failed are told on stderr, a line each, and stop nothing."""
+    from fptkit.plugins import load_plugins, selection_from_environment
+
+    registry = load_plugins(plugin_files, selection=selection_from_environment())
+    for plugin in registry.plugins:
+        if plugin.failed:
+            click.echo(f"warning: plugin {plugin.described} was skipped: {plugin.reason}", err=True)
+    return registry
+
+
+def print_json(content: Any) -> None:
+    """Data on stdout."""
+    click.echo(json.dumps(content, indent=2, default=str))
+
+
+def print_rows(rows: Sequence[Mapping[str, str]], *, title: str = "") -> None:
+    """A table on stdout: as wide as the terminal, plain text in a pipe."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for position, name in enumerate(rows[0]):
+        # Names must survive a narrow terminal; prose may wrap.
+        table.add_column(name, overflow="fold", no_wrap=position == 0)
+    for row in rows:
+        table.add_row(*(value for value in row.values()))
+    Console(soft_wrap=False, highlight=False, width=None if _is_terminal() else 120).print(table)
+
+
+def _is_terminal() -> bool:
+    import sys
+
+    return sys.stdout.isatty()

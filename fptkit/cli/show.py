@@ -1,0 +1,77 @@
+"""``fptkit show``: one component with its options, or one recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fptkit.cli.shared import json_option, load_registry, plugin_option, print_json, print_rows
+from fptkit.specs import BackboneSpec, ComponentSpec, EncoderSpec, FreezingPolicySpec, ListenerSpec, Spec, TaskSpec
+
+KINDS: dict[str, type[Spec]] = {
+    "task": TaskSpec,
+    "backbone": BackboneSpec,
+    "encoder": EncoderSpec,
+    "policy": FreezingPolicySpec,
+    "listener": ListenerSpec,
+}
+
+
+@click.command()
+@click.argument("kind", type=click.Choice([*KINDS, "recipe"]))
+@click.argument("name")
+@json_option
+@plugin_option
+def show(kind: str, name: str, as_json: bool, plugin_files: Sequence[Path]) -> None:
+    """Show the component NAME of a KIND with every option it takes, or the text of a recipe."""
+    registry = load_registry(plugin_files)
+    if kind == "recipe":
+        from fptkit.recipe.find import find_recipe
+
+        click.echo(find_recipe(name, registry).read_text(encoding="utf-8"), nl=False)
+        return
+    entry = registry.entry(KINDS[kind], name)
+    card = _card(entry.spec, entry.owner.described)
+    if as_json:
+        print_json(card)
+        return
+    for label, value in card.items():
+        if label not in ("options", "rules") and value:
+            click.echo(f"{label:<10} {value if isinstance(value, str) else ', '.join(value)}")
+    for label in ("options", "rules"):
+        if card.get(label):
+            click.echo()
+            print_rows([{column: str(value) for column, value in row.items()} for row in card[label]])
+
+
+def _card(spec: Spec, owner: str) -> dict[str, Any]:
+    """Everything a record says, as plain data."""
+    card: dict[str, Any] = {
+        "name": spec.name,
+        "summary": spec.summary,
+        "plugin": owner,
+        "source": spec.source,
+        "licence": spec.licence,
+        "extra": spec.extra,
+    }
+    if isinstance(spec, TaskSpec):
+        card["protocols"] = list(spec.protocols)
+    if isinstance(spec, EncoderSpec):
+        card["accepts"] = list(spec.accepts)
+    if isinstance(spec, FreezingPolicySpec):
+        card["rules"] = [
+            {
+                "trained role": rule.role,
+                "blocks": "all" if rule.blocks is None else ", ".join(map(str, rule.blocks)),
+                "learning rate": f"× {rule.learning_rate_multiplier:g}",
+            }
+            for rule in spec.rules
+        ]
+    if isinstance(spec, ComponentSpec):
+        from fptkit.recipe.schema import describe_options
+
+        card["options"] = describe_options(spec.options_model())
+    return card

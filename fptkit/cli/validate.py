@@ -1,0 +1,33 @@
+"""``fptkit validate``: check recipes and run nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from fptkit.cli.shared import load_registry, plugin_option, recipe_options
+from fptkit.errors import FptkitError
+
+
+@click.command()
+@click.argument("recipes", nargs=-1, required=True)
+@recipe_options
+@plugin_option
+def validate(recipes: Sequence[str], profile: str | None, overrides: Sequence[str], plugin_files: Sequence[Path]) -> None:
+    """Check RECIPES, files or names, and print all problems with file and line. Exit status 2 when there is one."""
+    from fptkit.recipe.load import load_recipe
+
+    registry = load_registry(plugin_files)
+    broken: list[FptkitError] = []
+    for recipe in recipes:
+        try:
+            loaded = load_recipe(recipe, registry=registry, profile=profile, overrides=overrides)
+        except FptkitError as err:
+            broken.append(err)
+            click.echo(str(err), err=True)
+        else:
+            click.echo(f"{loaded.path}: ok")
+    if broken:
+        raise click.exceptions.Exit(broken[0].exit_code)

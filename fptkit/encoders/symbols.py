@@ -1,0 +1,34 @@
+"""Discrete symbols to the backbone's width."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from fptkit.encoders.options import SymbolOptions
+from fptkit.interfaces import Symbols
+from fptkit.layers import linear_stack
+
+
+class SymbolEncoder(nn.Module):
+    """A vector for each symbol, learned from nothing; hidden layers may follow.
+
+    Args:
+        options: recipe options.
+        input: the task's input kind; gives the alphabet's size.
+        width: D.
+
+    Source: Lu et al. 2021, section 2.2; torch's own draw (normal, standard deviation 1) as in
+    kzl/universal-computation.
+    """
+
+    def __init__(self, options: SymbolOptions, *, input: Symbols, width: int) -> None:
+        super().__init__()
+        first = options.hidden[0] if options.hidden else width
+        # No padding_idx: padding is never read, and its row then needs no rule of its own.
+        self.table = nn.Embedding(input.count, first)
+        self.map = linear_stack((first, *options.hidden[1:], width)) if options.hidden else nn.Identity()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Shapes: inputs (B, T) integer -> (B, T, D)."""
+        encoded: Tensor = self.map(self.table(inputs))
+        return encoded

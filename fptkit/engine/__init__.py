@@ -1,0 +1,1 @@
+"""Training and evaluation. Knows no modality, no console and no recipe syntax; says what happens through events."""

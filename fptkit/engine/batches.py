@@ -1,0 +1,67 @@
+"""Which examples form which batch. Every batch is a function of seed and step, so a resumed run sees the same ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from fptkit.interfaces import Batch, Split
+from fptkit.seeds import derive_seed, generator_for
+
+POOL_BATCHES = 50
+"""Batches are cut from pools of this many, sorted by length: long enough to waste little padding, short enough that
+the batches of two epochs differ."""
+
+
+class TrainingBatches:
+    """Training batches by step number.
+
+    Args:
+        split: the training split.
+        batch_size: examples of a batch; the last one of an epoch may be smaller.
+        seed: the run's seed.
+    """
+
+    def __init__(self, split: Split, batch_size: int, seed: int) -> None:
+        self._split, self._batch_size, self._seed = split, batch_size, seed
+        self._epoch = -1
+        self._order: list[np.ndarray] = []
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step (from 0), on the CPU."""
+        generator = generator_for(self._seed, "batch", step)
+        if self._split.size is None:
+            return self._split.batch(range(self._batch_size), generator)
+        epoch, position = divmod(step, -(-self._split.size // self._batch_size))
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, self._epoch_order(epoch)
+        return self._split.batch(self._order[position].tolist(), generator)
+
+    def _epoch_order(self, epoch: int) -> list[np.ndarray]:
+        """All examples in a new order, grouped by length where lengths differ."""
+        assert self._split.size is not None
+        chance = np.random.Generator(np.random.PCG64(derive_seed(self._seed, "order", epoch)))
+        order = chance.permutation(self._split.size)
+        counts = self._split.token_counts
+        if counts is not None:
+            pool = POOL_BATCHES * self._batch_size
+            pools = [order[start : start + pool] for start in range(0, len(order), pool)]
+            order = np.concatenate([members[np.argsort(counts[members], kind="stable")] for members in pools])
+        batches = [order[start : start + self._batch_size] for start in range(0, len(order), self._batch_size)]
+        return [batches[position] for position in chance.permutation(len(batches))]
+
+
+def evaluation_batches(split: Split, batch_size: int) -> Iterator[Batch]:
+    """All examples of a split once, the longest first, so that memory runs out at once or never.
+
+    Args:
+        split: a split of finite size.
+        batch_size: examples of a batch.
+    """
+    assert split.size is not None, "an endless split cannot be evaluated whole"
+    order = np.arange(split.size)
+    if split.token_counts is not None:
+        order = np.argsort(-split.token_counts, kind="stable")
+    for start in range(0, split.size, batch_size):
+        yield split.batch(order[start : start + batch_size].tolist(), generator_for(0, "evaluation", start))

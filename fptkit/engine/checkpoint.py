@@ -1,0 +1,227 @@
+"""Checkpoints: trained tensors and optimiser state as safetensors, everything else as JSON.
+
+One folder per step, written under another name and renamed when whole; its JSON holds a digest of each file, so that a
+truncated or altered checkpoint is refused by name. The frozen part is named and digested, never saved: it can be built
+again from its source or seed, and a different one is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fptkit.errors import CheckpointError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that was read and verified.
+
+    Args:
+        folder: where it lies.
+        step: training steps done.
+        trained: trained tensors by parameter name.
+        optimizer: optimiser tensors, see `pack_optimizer`.
+        state: what the training loop remembers.
+        frozen: identity of the frozen part: backbone, weights, digest.
+    """
+
+    folder: Path
+    step: int
+    trained: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    state: dict[str, Any]
+    frozen: dict[str, Any]
+
+
+def save_checkpoint(
+    root: Path,
+    *,
+    step: int,
+    trained: Mapping[str, Tensor],
+    optimizer: Mapping[str, Tensor],
+    state: Mapping[str, Any],
+    frozen: Mapping[str, Any],
+    keep_steps: set[int],
+) -> Path:
+    """Write ``root/step-N`` whole or not at all, then delete all older ones but those of ``keep_steps``."""
+    final = checkpoint_of(root, step)
+    partial = root / f".{final.name}.part"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    write_model_files(
+        partial,
+        {"trained": trained, "optimizer": optimizer},
+        "state.json",
+        {"step": step, "state": dict(state), "frozen": dict(frozen)},
+    )
+    replaced = root / f".{final.name}.old"
+    if final.exists():
+        final.rename(replaced)
+    partial.rename(final)
+    shutil.rmtree(replaced, ignore_errors=True)
+    for old in _folders(root):
+        if _step_of(old) not in {step, *keep_steps}:
+            shutil.rmtree(old)
+    return final
+
+
+def write_model_files(
+    folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], manifest: str, content: Mapping[str, Any]
+) -> None:
+    """Write tensor files and the JSON that holds their digests, each flushed to the disk.
+
+    Args:
+        folder: an existing folder.
+        tensors: file stem -> tensors by name.
+        manifest: file name of the JSON.
+        content: what it holds besides ``format`` and ``files``.
+    """
+    from safetensors.torch import save
+
+    digests = {}
+    for stem, named in tensors.items():
+        data = save({name: tensor.detach().cpu().contiguous() for name, tensor in named.items()})
+        digests[f"{stem}.safetensors"] = hashlib.sha256(data).hexdigest()
+        _write(folder / f"{stem}.safetensors", data)
+    _write(folder / manifest, json.dumps({"format": FORMAT, "files": digests, **content}, indent=1).encode())
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """Read and verify one checkpoint.
+
+    Raises:
+        CheckpointError: a file is missing, truncated or altered, or of another format.
+    """
+    manifest, tensors = read_model_files(folder, "state.json")
+    return Checkpoint(
+        folder,
+        manifest["step"],
+        tensors["trained"],
+        tensors["optimizer"],
+        manifest["state"],
+        manifest["frozen"],
+    )
+
+
+def read_model_files(folder: Path, manifest_name: str) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
+    """Read what `write_model_files` wrote: the JSON and the tensors by file stem.
+
+    Raises:
+        CheckpointError: a file is missing, truncated or altered, or of another format.
+    """
+    from safetensors.torch import load
+
+    path = folder / manifest_name
+    try:
+        manifest = json.loads(path.read_bytes())
+        files = manifest["files"]
+    except (OSError, ValueError, KeyError, TypeError) as err:
+        raise CheckpointError(f"{path} is missing or not a checkpoint's JSON: {err}") from err
+    if manifest.get("format") != FORMAT:
+        raise CheckpointError(f"{path} has format {manifest.get('format')!r}; this version reads format {FORMAT}")
+    tensors = {}
+    for name, digest in files.items():
+        try:
+            data = (folder / name).read_bytes()
+        except OSError as err:
+            raise CheckpointError(f"{folder / name} is missing: {err}") from err
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise CheckpointError(f"{folder / name} is truncated or was altered: its digest is not that of {path.name}")
+        tensors[Path(name).stem] = load(data)
+    return manifest, tensors
+
+
+def latest_checkpoint(root: Path) -> Path | None:
+    """The newest whole checkpoint under ``root``, or None. Mends what a kill in the middle of a save left behind."""
+    for replaced in root.glob(".step-*.old"):
+        final = root / replaced.name.removeprefix(".").removesuffix(".old")
+        if final.exists():
+            shutil.rmtree(replaced)
+        else:
+            replaced.rename(final)
+    return max(_folders(root), key=_step_of, default=None)
+
+
+def checkpoint_of(root: Path, step: int) -> Path:
+    """The folder of the checkpoint of ``step``."""
+    return root / f"step-{step:08d}"
+
+
+def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Trained parameters by name. Frozen ones are never saved."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def restore_trained(model: nn.Module, tensors: Mapping[str, Tensor], *, origin: Path) -> None:
+    """Copy saved tensors into the model; both sides must name the same ones.
+
+    Raises:
+        CheckpointError: names or shapes differ.
+    """
+    parameters = trained_tensors(model)
+    if odd := sorted(parameters.keys() ^ tensors.keys()):
+        raise CheckpointError(f"{origin}: its trained tensors are not this model's; the first that differs: {odd[0]}")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            if parameter.shape != tensors[name].shape:
+                raise CheckpointError(
+                    f"{origin}: {name} has shape {tuple(tensors[name].shape)}, the model's {tuple(parameter.shape)}"
+                )
+            parameter.copy_(tensors[name])
+
+
+def pack_optimizer(optimizer: torch.optim.Optimizer, names: Mapping[int, str]) -> dict[str, Tensor]:
+    """Optimiser state as ``<parameter name>/<state name>`` -> tensor.
+
+    Args:
+        optimizer: after at least one step, or before any (then empty).
+        names: id of a parameter -> its name.
+    """
+    return {
+        f"{names[id(parameter)]}/{key}": torch.as_tensor(value)
+        for parameter, state in optimizer.state.items()
+        for key, value in state.items()
+    }
+
+
+def unpack_optimizer(optimizer: torch.optim.Optimizer, packed: Mapping[str, Tensor], names: Mapping[int, str]) -> None:
+    """Inverse of `pack_optimizer`, in place."""
+    states: dict[str, dict[str, Tensor]] = {}
+    for key, value in packed.items():
+        name, _, state_name = key.rpartition("/")
+        states.setdefault(name, {})[state_name] = value
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if (name := names[id(parameter)]) in states:
+                optimizer.state[parameter] = {
+                    # Adam's step counter stays where it was made (CPU or device); moments lie with the parameter.
+                    key: value.clone() if value.ndim == 0 else value.to(parameter.device, copy=True)
+                    for key, value in states[name].items()
+                }
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _folders(root: Path) -> list[Path]:
+    return [folder for folder in root.glob("step-*") if folder.is_dir()] if root.is_dir() else []
+
+
+def _step_of(folder: Path) -> int:
+    return int(folder.name.removeprefix("step-"))

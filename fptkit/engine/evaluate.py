@@ -1,0 +1,63 @@
+"""Metrics over a whole split, no example left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from fptkit.engine.batches import evaluation_batches
+from fptkit.interfaces import Split, Task, Values
+from fptkit.model import CrossModalModel
+
+
+class EvaluationStopped(Exception):
+    """A signal asked to stop while a split was being evaluated."""
+
+
+@torch.no_grad()
+def evaluate(
+    model: CrossModalModel,
+    task: Task,
+    split: Split,
+    *,
+    batch_size: int,
+    device: torch.device,
+    stop_requested: Callable[[], bool] = lambda: False,
+) -> dict[str, float]:
+    """Evaluate a split.
+
+    Args:
+        model: put into evaluation mode and back.
+        task: gives loss and metrics.
+        split: of finite size.
+        batch_size: examples of a batch.
+        device: the model's.
+        stop_requested: asked between batches.
+
+    Returns:
+        The task's metrics and ``loss``, the mean over examples.
+
+    Raises:
+        EvaluationStopped: ``stop_requested`` said yes.
+    """
+    was_training = model.training
+    model.eval()
+    metrics = task.metrics().to(device)
+    loss_sum = torch.zeros((), dtype=torch.float64, device=device)
+    count = 0
+    try:
+        for on_cpu in evaluation_batches(split, batch_size):
+            if stop_requested():
+                raise EvaluationStopped
+            batch = on_cpu.to(device)
+            predictions = model(batch.inputs, batch.lengths)
+            loss_sum += task.loss(predictions, batch).double() * len(batch)
+            count += len(batch)
+            if isinstance(task.output, Values):
+                metrics.update(predictions, batch.targets)
+            else:
+                metrics.update(predictions.flatten(0, -2), batch.targets.flatten())
+        return {"loss": float(loss_sum / count), **{name: float(value) for name, value in metrics.compute().items()}}
+    finally:
+        model.train(was_training)

@@ -1,0 +1,94 @@
+"""What a run says while it goes on. Listeners get these, in order, through ``handle(event)``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """Everything is built; training is about to start.
+
+    Args:
+        recipe: its name.
+        folder: the run folder.
+        facts: what ``summary.json`` will say of task, backbone, freezing, parameters, device, precision, seed.
+        notes: lines the user should read, such as skipped sources.
+        step: step the run starts from, above 0 when resumed.
+        max_steps: step it ends at, at the latest.
+        batch_size: examples of a step.
+    """
+
+    recipe: str
+    folder: Path
+    facts: Mapping[str, Any]
+    notes: tuple[str, ...]
+    step: int
+    max_steps: int
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class StepsDone:
+    """Some training steps are done.
+
+    Args:
+        step: last of them.
+        loss: mean training loss over them.
+        examples_per_second: training speed over them, evaluation left out.
+    """
+
+    step: int
+    loss: float
+    examples_per_second: float
+
+
+@dataclass(frozen=True)
+class Validated:
+    """The whole validation split was evaluated.
+
+    Args:
+        step: after how many steps.
+        metrics: by name, ``loss`` included.
+        best: whether this is the best step so far.
+    """
+
+    step: int
+    metrics: Mapping[str, float]
+    best: bool
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A whole test split was evaluated, with the tensors of the best step.
+
+    Args:
+        split: its name.
+        step: the best step.
+        metrics: by name, ``loss`` included.
+    """
+
+    split: str
+    step: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class RunEnded:
+    """The run is over; ``summary`` is what ``summary.json`` holds."""
+
+    summary: Mapping[str, Any]
+
+
+Event = RunStarted | StepsDone | Validated | Tested | RunEnded
+
+
+class Listener(Protocol):
+    """Follows a run."""
+
+    def handle(self, event: Event) -> None:
+        """Take one event. Called between steps: be quick."""
+        ...

@@ -1,0 +1,262 @@
+"""The training loop.
+
+One step is: batch by step number, forward, loss, backward, clip, Adam. Losses stay on the device and are fetched every
+``log_every`` steps. Validation, patience and checkpoints happen between steps.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from fptkit.build import Built
+from fptkit.engine.batches import TrainingBatches
+from fptkit.engine.checkpoint import (
+    checkpoint_of,
+    latest_checkpoint,
+    load_checkpoint,
+    pack_optimizer,
+    restore_trained,
+    save_checkpoint,
+    trained_tensors,
+    unpack_optimizer,
+)
+from fptkit.engine.evaluate import EvaluationStopped, evaluate
+from fptkit.engine.events import Event, StepsDone, Validated
+from fptkit.engine.signals import StopRequest
+from fptkit.errors import CheckpointError, TrainingError
+from fptkit.freezing import FreezeProof
+from fptkit.recipe.models import TrainOptions
+from fptkit.seeds import derive_seed
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+@dataclass
+class Progress:
+    """What the loop remembers between steps; saved with each checkpoint.
+
+    Args:
+        step: training steps done.
+        validated_step: step of the last validation, -1 before the first.
+        best_step: step with the best validation metric.
+        best_metrics: validation metrics at that step.
+        stale_validations: validations since then.
+        examples: training examples seen.
+        seconds: time spent in training steps, evaluation and checkpoints left out.
+        loss_sum: sum of the losses not yet reported.
+        loss_count: how many they are.
+        events: events told so far; a resumed run goes on behind the one this counts.
+    """
+
+    step: int = 0
+    validated_step: int = -1
+    best_step: int = 0
+    best_metrics: dict[str, float] | None = None
+    stale_validations: int = 0
+    examples: int = 0
+    seconds: float = 0.0
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    events: int = 0
+
+    @property
+    def examples_per_second(self) -> float:
+        """Training speed so far."""
+        return self.examples / self.seconds if self.seconds else 0.0
+
+
+class Trainer:
+    """Trains the built model of one run.
+
+    Args:
+        built: the parts.
+        options: the recipe's ``train`` section.
+        accelerator: gives the device and runs backward and clipping.
+        checkpoints: folder of the checkpoints.
+        frozen: identity of the frozen part, for checkpoints; holds ``digest``.
+        emit: takes events.
+        stop: asked between steps.
+    """
+
+    def __init__(
+        self,
+        built: Built,
+        options: TrainOptions,
+        *,
+        accelerator: Accelerator,
+        checkpoints: Path,
+        proof: FreezeProof,
+        frozen: dict[str, Any],
+        emit: Callable[[Event], None],
+        stop: StopRequest,
+    ) -> None:
+        self.options = options
+        self.task = built.task
+        self.progress = Progress()
+        self._accelerator = accelerator
+        self._checkpoints = checkpoints
+        self._frozen = frozen
+        self._emit = emit
+        self._stop = stop
+        optimizer = torch.optim.AdamW(
+            [
+                {"params": list(group.parameters.values()), "lr": options.learning_rate * group.learning_rate_multiplier}
+                for group in built.groups
+            ],
+            betas=options.betas,
+            eps=options.epsilon,
+            weight_decay=options.weight_decay,  # at the default of 0 this is the paper's Adam
+            fused=True,
+        )
+        proof.check_optimizer(optimizer)
+        self.model = built.model
+        self._plain_optimizer = optimizer
+        self._trained = [parameter for group in built.groups for parameter in group.parameters.values()]
+        self._names = {id(parameter): name for name, parameter in built.model.named_parameters()}
+        self._batches = TrainingBatches(built.task.split("train"), options.batch_size, options.seed)
+        self._validation = built.task.split("validation")
+
+    def restore(self) -> bool:
+        """Go back to the newest checkpoint.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            CheckpointError: it is broken, or of another frozen part.
+        """
+        folder = latest_checkpoint(self._checkpoints)
+        if folder is None:
+            return False
+        saved = load_checkpoint(folder)
+        if saved.frozen["digest"] != self._frozen["digest"]:
+            raise CheckpointError(
+                f"{folder}: its frozen part is {saved.frozen['weights']} with digest {saved.frozen['digest'][:12]}, but "
+                f"here it is {self._frozen['weights']} with {self._frozen['digest'][:12]}; the run cannot go on with it"
+            )
+        restore_trained(self.model, saved.trained, origin=folder)
+        unpack_optimizer(self._plain_optimizer, saved.optimizer, self._names)
+        self.progress = Progress(**saved.state)
+        return True
+
+    def fit(self) -> bool:
+        """Train until the last step, the end of patience, or a stop request.
+
+        Returns:
+            True when training is complete, False when it was asked to stop; the state is saved in both cases.
+
+        Raises:
+            TrainingError: the loss is no longer a number.
+        """
+        options, progress = self.options, self.progress
+        while True:
+            due = progress.step == options.max_steps or (progress.step and progress.step % options.validate_every == 0)
+            try:
+                if due and progress.validated_step != progress.step:
+                    self._validate()
+            except EvaluationStopped:
+                self._save()
+                return False
+            patience_ended = options.patience is not None and progress.stale_validations >= options.patience
+            if due or progress.step % (options.checkpoint_every or options.validate_every) == 0:
+                self._save()
+            if progress.step >= options.max_steps or patience_ended:
+                return True
+            if self._stop.requested():
+                self._save()
+                return False
+            self._train_until_pause()
+
+    def restore_best(self) -> None:
+        """Put the tensors of the best validation step back."""
+        if self.progress.best_step != self.progress.step:
+            folder = checkpoint_of(self._checkpoints, self.progress.best_step)
+            restore_trained(self.model, load_checkpoint(folder).trained, origin=folder)
+
+    def _train_until_pause(self) -> None:
+        """Train up to the next step at which something else is due."""
+        options, progress = self.options, self.progress
+        device = self._accelerator.device
+        every = (options.log_every, options.validate_every, options.checkpoint_every or options.validate_every)
+        pause = min(options.max_steps, *(progress.step + n - progress.step % n for n in every))
+        started, examples_before = time.perf_counter(), progress.examples
+        loss_sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device=device)
+        self.model.train()
+        while progress.step < pause and not self._stop.requested():
+            # Dropout draws from the global generator: named by the step, it needs no saving.
+            torch.manual_seed(derive_seed(options.seed, "step", progress.step))
+            loss_sum += self._step(progress.step)
+            progress.step += 1
+            progress.loss_count += 1
+        progress.loss_sum = float(loss_sum)  # the only wait for the device
+        seconds = time.perf_counter() - started
+        progress.seconds += seconds
+        self._check_finite(progress.loss_sum, f"training loss of the {progress.loss_count} steps before")
+        if progress.step % options.log_every == 0 or progress.step == options.max_steps:
+            speed = (progress.examples - examples_before) / seconds if seconds else 0.0
+            self._tell(StepsDone(progress.step, progress.loss_sum / progress.loss_count, speed))
+            progress.loss_sum, progress.loss_count = 0.0, 0
+
+    def _step(self, step: int) -> torch.Tensor:
+        """One step; returns the loss, still on the device."""
+        batch = self._batches.batch(step).to(self._accelerator.device)
+        loss = self.task.loss(self.model(batch.inputs, batch.lengths), batch)
+        self._accelerator.backward(loss)
+        if self.options.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self._trained, self.options.clip_norm)
+        self._plain_optimizer.step()
+        self._plain_optimizer.zero_grad(set_to_none=True)
+        self.progress.examples += len(batch)
+        return loss.detach()
+
+    def _validate(self) -> None:
+        progress = self.progress
+        metrics = evaluate(
+            self.model,
+            self.task,
+            self._validation,
+            batch_size=self.options.evaluation_batch_size,
+            device=self._accelerator.device,
+            stop_requested=self._stop.requested,
+        )
+        self._check_finite(metrics["loss"], "validation loss at")
+        progress.validated_step = progress.step
+        name, sign = self.task.best_metric, 1 if self.task.higher_is_better else -1
+        best = progress.best_metrics is None or sign * metrics[name] > sign * progress.best_metrics[name]
+        if best:
+            progress.best_step, progress.best_metrics, progress.stale_validations = progress.step, metrics, 0
+        else:
+            progress.stale_validations += 1
+        self._tell(Validated(progress.step, metrics, best))
+
+    def _check_finite(self, loss: float, which: str) -> None:
+        if not math.isfinite(loss):
+            options = self.options
+            raise TrainingError(
+                f"the {which} step {self.progress.step} is {loss}. Lower train.learning_rate (now "
+                f"{options.learning_rate:g}) or train.clip_norm (now {options.clip_norm}); with bfloat16, try precision: "
+                f"float32. The best step so far is {self.progress.best_step}; its checkpoint is kept."
+            )
+
+    def _tell(self, event: Event) -> None:
+        self.progress.events += 1
+        self._emit(event)
+
+    def _save(self) -> None:
+        save_checkpoint(
+            self._checkpoints,
+            step=self.progress.step,
+            trained=trained_tensors(self.model),
+            optimizer=pack_optimizer(self._plain_optimizer, self._names),
+            state=asdict(self.progress),
+            frozen=self._frozen,
+            keep_steps={self.progress.best_step},
+        )

@@ -1,0 +1,170 @@
+"""Every error a user can meet, as one tree with fields.
+
+Tests check the fields; the text is made from them once. The command line turns ``exit_code`` into the process status and
+prints no traceback for anything in this tree (``--debug`` does).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+class FptkitError(Exception):
+    """Base of all errors that fptkit raises on purpose.
+
+    ``exit_code`` is the process status the command line ends with: 1 a run failed, 2 usage or recipe, 3 data or weights
+    missing.
+    """
+
+    exit_code = 1
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name most like ``name``, or None when nothing is near enough to suggest."""
+    found = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+class UnknownNameError(FptkitError):
+    """A name that no plugin registered.
+
+    Args:
+        kind: what was looked up, in the singular: ``"backbone"``, ``"task"`` ...
+        name: what was asked for.
+        known: the names there are.
+        note: a further line, such as the reason why a plugin that might hold the name did not load.
+    """
+
+    exit_code = 2
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], note: str = "") -> None:
+        self.kind = kind
+        self.name = name
+        self.known = tuple(sorted(known))
+        self.suggestion = nearest(name, self.known)
+        self.note = note
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        text = f"unknown {self.kind} '{self.name}'."
+        if self.suggestion:
+            text += f" Did you mean '{self.suggestion}'?"
+        text += f"\nknown: {', '.join(self.known) or 'none'}"
+        return f"{text}\n{self.note}" if self.note else text
+
+
+class UsageError(FptkitError):
+    """The command line, or a call, was used in a way that cannot work."""
+
+    exit_code = 2
+
+
+class PluginError(FptkitError):
+    """A plugin is broken: its record is incomplete, its name is taken, its target does not import."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One fault of a recipe.
+
+    Args:
+        where: file and line (``recipes/x.yaml:7``) or the override it came from (``--set task.name=x``).
+        path: dotted path of the field, empty for a fault of the whole file.
+        message: what is wrong and what is allowed; further lines are shown indented.
+    """
+
+    where: str
+    path: str
+    message: str
+
+
+class RecipeError(FptkitError):
+    """A recipe that cannot be used, with every problem found in it.
+
+    Args:
+        problems: all faults, in the order of the file.
+    """
+
+    exit_code = 2
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        column = max((len(problem.where) for problem in self.problems), default=0) + 2
+        lines = []
+        for problem in self.problems:
+            first, *rest = problem.message.splitlines()
+            lines.append(problem.where.ljust(column) + (f"{problem.path}: " if problem.path else "") + first)
+            lines += [" " * column + line for line in rest]
+        count = len(self.problems)
+        lines.append(f"{count} problem{'s' if count != 1 else ''} found; nothing was run.")
+        return "\n".join(lines)
+
+
+class SourceError(FptkitError):
+    """None of the listed sources of data or weights is available.
+
+    Args:
+        what: what was looked for, e.g. ``"weights of backbone gpt2"``.
+        tried: pairs of source entry and the reason it was not available.
+        advice: what the user can do about it.
+    """
+
+    exit_code = 3
+
+    def __init__(self, what: str, tried: Sequence[tuple[str, str]], advice: str = "") -> None:
+        self.what = what
+        self.tried = tuple(tried)
+        self.advice = advice
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        lines = [f"{self.what}: no source is available."]
+        lines += [f"  {entry}: {reason}" for entry, reason in self.tried]
+        if self.advice:
+            lines.append(self.advice)
+        return "\n".join(lines)
+
+
+class DataError(FptkitError):
+    """A data file is there but cannot be used: corrupt, of another layout, or unsafe to read."""
+
+    exit_code = 3
+
+
+class ShapeError(FptkitError):
+    """Tensors, or the sizes parts declare, do not fit together."""
+
+
+class FreezingError(FptkitError):
+    """A freezing policy that cannot hold: a rule that matches nothing, or a frozen tensor that changed."""
+
+
+class CheckpointError(FptkitError):
+    """A checkpoint that is truncated, altered, or belongs to another model."""
+
+
+class TrainingError(FptkitError):
+    """Training cannot go on: the loss or a gradient is not a finite number, or a run folder is not usable."""
+
+
+class Interrupted(FptkitError):
+    """A run was stopped by a signal after its state was saved.
+
+    Args:
+        signal_number: 2 for SIGINT, 15 for SIGTERM; the process status is 128 plus it.
+        resume: the command that goes on.
+    """
+
+    def __init__(self, signal_number: int, step: int, resume: str) -> None:
+        self.signal_number = signal_number
+        self.step = step
+        self.resume = resume
+        self.exit_code = 128 + signal_number
+        super().__init__(f"interrupted at step {step}; the state is saved. Go on with:\n  {resume}")

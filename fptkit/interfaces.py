@@ -1,0 +1,259 @@
+"""What the parts of a cross-modal model promise each other.
+
+Shapes use one alphabet: B batch, T tokens, F features of a raw token, D width of the backbone, R tokens read out,
+K classes. A batch is padded on the right only, so its lengths say everything about its padding; ``Batch.mask`` is made
+from them where something wants a mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torchmetrics
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Examples of one task, padded on the right to a common number of tokens.
+
+    Args:
+        inputs: (B, T, F) float vectors or (B, T) int64 symbols.
+        targets: what the loss compares with; for class outputs int64 of (B,), (B, R) or (B, R, per_token).
+        lengths: (B,) int64 number of real tokens of each example, or None when all T are real.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    lengths: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def mask(self) -> Tensor | None:
+        """(B, T) bool, true at real tokens; None when every token is real."""
+        if self.lengths is None:
+            return None
+        return torch.arange(self.inputs.shape[1], device=self.inputs.device) < self.lengths[:, None]
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on ``device``."""
+        return replace(
+            self,
+            inputs=self.inputs.to(device, non_blocking=True),
+            targets=self.targets.to(device, non_blocking=True),
+            lengths=None if self.lengths is None else self.lengths.to(device, non_blocking=True),
+        )
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Input tokens are real-valued vectors.
+
+    Args:
+        width: F, numbers per token.
+    """
+
+    width: int
+
+
+@dataclass(frozen=True)
+class Symbols:
+    """Input tokens are symbols of a finite alphabet.
+
+    Args:
+        count: size of the alphabet, the padding symbol included.
+        pad: id of the symbol that fills the right of short examples.
+    """
+
+    count: int
+    pad: int = 0
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The answer is one class, at one token or at several, once or several times per token.
+
+    Args:
+        count: K, number of classes.
+        tokens: R, tokens read out. 1: targets are (B,). More: the last R real tokens, targets (B, R).
+        per_token: answers given at each read-out token; above 1, targets are (B, R, per_token).
+    """
+
+    count: int
+    tokens: int = 1
+    per_token: int = 1
+
+    @property
+    def width(self) -> int:
+        """Numbers the output layer gives at each read-out token."""
+        return self.count * self.per_token
+
+    def arrange(self, raw: Tensor) -> Tensor:
+        """Raw head output (B, R, width) -> logits whose last axis is the class: the targets' shape plus (K,)."""
+        if self.per_token > 1:
+            return raw.unflatten(-1, (self.per_token, self.count))
+        return raw.squeeze(1) if self.tokens == 1 else raw
+
+
+@dataclass(frozen=True)
+class Values:
+    """The answer is real numbers (regression).
+
+    Args:
+        width: numbers per read-out token; targets are (B, width), or (B, R, width) when ``tokens`` > 1.
+        tokens: R, tokens read out.
+    """
+
+    width: int
+    tokens: int = 1
+
+    def arrange(self, raw: Tensor) -> Tensor:
+        """Raw head output (B, R, width) -> predictions of the targets' shape."""
+        return raw.squeeze(1) if self.tokens == 1 else raw
+
+
+@runtime_checkable
+class Split(Protocol):
+    """One split of a task: examples that can be batched.
+
+    Attributes:
+        size: number of examples, or None for an endless one, whose examples are drawn anew for each batch.
+        token_counts: (size,) int tokens of each example where they differ, else None; batches are grouped by it.
+    """
+
+    size: int | None
+    token_counts: np.ndarray | None
+
+    def batch(self, indices: Sequence[int], generator: torch.Generator) -> Batch:
+        """Make a batch, on the CPU.
+
+        Args:
+            indices: which examples; for an endless split only their number counts.
+            generator: the only source of chance (drawn examples, augmentation). The same state gives the same batch.
+        """
+        ...
+
+
+class Task:
+    """A question with data: what goes in, what comes out, the splits, the loss and the metrics.
+
+    Subclasses set the attributes in ``__init__`` and implement `split`. The defaults of `loss` and `metrics` follow
+    from ``output``: cross-entropy and accuracy for `Classes`, mean squared error for `Values`; a task with another
+    answer overrides both and ``best_metric``.
+
+    Attributes:
+        input: kind of the input tokens.
+        output: kind of the answer.
+        max_tokens: T, the longest example in tokens; position tables are sliced to it.
+        source: the source that was taken, e.g. ``"tape"`` or ``"generated"``.
+        stand_in: true when ``source`` is not the first the recipe lists: its figures are not the named data's.
+        test_splits: names of the splits opened once, at the end.
+        best_metric: validation metric that chooses the best step.
+        higher_is_better: direction of ``best_metric``.
+        notes: lines the run header shows, such as how the stand-in was made.
+    """
+
+    input: Vectors | Symbols
+    output: Classes | Values
+    max_tokens: int
+    source: str = "generated"
+    stand_in: bool = False
+    test_splits: tuple[str, ...] = ("test",)
+    best_metric: str = "accuracy"
+    higher_is_better: bool = True
+    notes: tuple[str, ...] = ()
+
+    def split(self, name: str) -> Split:
+        """The split called ``train``, ``validation`` or one of ``test_splits``."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement split({name!r})")
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Mean loss of a batch, a scalar.
+
+        Shapes: logits = targets' shape + (K,) for `Classes`; targets' shape for `Values`.
+        """
+        if isinstance(self.output, Classes):
+            return nn.functional.cross_entropy(logits.flatten(0, -2), batch.targets.flatten())
+        return nn.functional.mse_loss(logits, batch.targets)
+
+    def metrics(self) -> torchmetrics.MetricCollection:
+        """Fresh metrics over a whole split; each is updated with (logits, targets) of `loss`, flattened over answers."""
+        from torchmetrics import MeanSquaredError, MetricCollection
+        from torchmetrics.classification import MulticlassAccuracy
+
+        if isinstance(self.output, Classes):
+            return MetricCollection({"accuracy": MulticlassAccuracy(self.output.count, average="micro")})
+        return MetricCollection({"mean_squared_error": MeanSquaredError()})
+
+
+Role = Literal["input", "output", "position", "attention", "feed_forward", "norm", "recurrent", "embedding", "other"]
+
+
+@dataclass(frozen=True)
+class ParameterRole:
+    """What one parameter is for.
+
+    Args:
+        role: the word freezing policies ask for.
+        block: index of the block it belongs to, None outside the blocks.
+    """
+
+    role: Role
+    block: int | None = None
+
+
+class Backbone(nn.Module):
+    """A sequence model between encoder and head: token vectors in, token vectors out.
+
+    Attributes:
+        width: D.
+        max_positions: longest sequence its positions reach, None when there is no limit.
+        causal: true when a token sees only itself and those before it; then right padding needs no mask.
+        blocks: number of blocks.
+        weights: where the weights came from, e.g. ``"builtin:gpt2_nano"`` or ``"random"``.
+        stand_in: true when ``weights`` is not the first source the recipe lists.
+        notes: lines the run header shows.
+    """
+
+    width: int
+    max_positions: int | None = None
+    causal: bool = False
+    blocks: int = 0
+    weights: str = "random"
+    stand_in: bool = False
+    notes: tuple[str, ...] = ()
+
+    def forward(self, tokens: Tensor, lengths: Tensor | None = None, keep: Tensor | None = None) -> Tensor:
+        """Run the sequence model.
+
+        Shapes: tokens (B, T, D), lengths (B,), keep (B, R) -> (B, T, D), or (B, R, D) where ``keep`` is given.
+
+        Args:
+            tokens: encoded tokens, padded on the right.
+            lengths: real tokens of each example; None when all are real. Padding must not change the result at real
+                tokens.
+            keep: positions the head reads. A backbone may skip work for the others; see `keep_tokens` for the plain way.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not implement forward")
+
+    def parameter_roles(self) -> Mapping[str, ParameterRole]:
+        """The role of every parameter, by its name in ``named_parameters()``."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement parameter_roles")
+
+
+def keep_tokens(hidden: Tensor, keep: Tensor | None) -> Tensor:
+    """Pick the tokens a head reads.
+
+    Shapes: hidden (B, T, D), keep (B, R) or None -> (B, R, D), or hidden itself for None.
+    """
+    if keep is None:
+        return hidden
+    return hidden.gather(1, keep[:, :, None].expand(-1, -1, hidden.shape[-1]))

@@ -1,0 +1,62 @@
+"""The cross-modal model: encoder, backbone, head, and the role of each of their parameters."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fptkit.errors import FreezingError
+from fptkit.heads import Head
+from fptkit.interfaces import Backbone, ParameterRole
+
+
+class CrossModalModel(nn.Module):
+    """Raw tokens of any modality -> encoder -> backbone -> head -> logits.
+
+    Args:
+        encoder: raw tokens to (B, T, D).
+        backbone: (B, T, D) to (B, T, D).
+        head: (B, R, D) to logits.
+        mixed: run the backbone's matrix products in bfloat16; encoder, norms' parameters and head stay float32.
+    """
+
+    def __init__(self, encoder: nn.Module, backbone: Backbone, head: Head, *, mixed: bool = False) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.backbone = backbone
+        self.head = head
+        self.mixed = mixed
+
+    def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Predict.
+
+        Shapes: inputs (B, T, F) or (B, T), lengths (B,) or None -> logits, the targets' shape plus (K,) for classes.
+        """
+        tokens = self.encoder(inputs)
+        keep = self.head.positions(inputs, lengths)
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.mixed):
+            hidden = self.backbone(tokens, lengths, keep)
+        logits: Tensor = self.head(hidden.float(), lengths)
+        return logits
+
+    def parameter_roles(self) -> dict[str, ParameterRole]:
+        """The role of every parameter, by its name in ``named_parameters()``.
+
+        Raises:
+            FreezingError: the backbone leaves parameters without a role, or names ones it does not have.
+        """
+        own = {f"backbone.{name}": role for name, role in self.backbone.parameter_roles().items()}
+        roles = dict(own)
+        for name, _ in self.named_parameters():
+            if name.startswith("encoder."):
+                roles[name] = ParameterRole("input")
+            elif name.startswith("head."):
+                roles[name] = ParameterRole("output")
+        names = {name for name, _ in self.named_parameters()}
+        if names != roles.keys():
+            without, unknown = sorted(names - roles.keys()), sorted(roles.keys() - names)
+            raise FreezingError(
+                f"{type(self.backbone).__name__}.parameter_roles() does not match its parameters: "
+                f"without a role: {', '.join(without) or 'none'}; not a parameter: {', '.join(unknown) or 'none'}"
+            )
+        return roles

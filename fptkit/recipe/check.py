@@ -1,0 +1,196 @@
+"""Holding a tree against a pydantic model, with faults in our own words at the lines they come from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic.errors import PydanticUserError
+from pydantic_core import ErrorDetails
+
+from fptkit.errors import nearest
+from fptkit.recipe.tree import Fault, Node, join, plain
+from fptkit.recipe.wording import Schema, expected, keys_of, schema_at, shown
+
+AnyModel = TypeVar("AnyModel", bound=BaseModel)
+
+_CONTAINERS = {
+    "tuple_type": list,
+    "set_type": list,
+    "frozen_set_type": list,
+    "model_type": dict,
+    "model_attributes_type": dict,
+    "dataclass_type": dict,
+    "dataclass_exact_type": dict,
+}
+
+_SAID_BY_SCHEMA = {
+    "enum",
+    "greater_than",
+    "greater_than_equal",
+    "int_from_float",
+    "int_parsing",
+    "float_parsing",
+    "bool_parsing",
+    "less_than",
+    "less_than_equal",
+    "literal_error",
+    "missing",
+    "string_pattern_mismatch",
+    "string_too_short",
+    "too_short",
+}
+"""Errors, besides those of type, of which the words made from the schema say all."""
+
+
+def check_model(
+    node: Node, model: type[AnyModel], path: str, faults: list[Fault], *, also_allowed: Sequence[str] = ()
+) -> AnyModel | None:
+    """Make a model from a mapping of the tree.
+
+    Numbers are not taken from text or booleans, nor integers from fractions; lists fill tuples.
+
+    Args:
+        node: the mapping.
+        model: what it must fit.
+        path: dotted path of the mapping, empty for the whole file.
+        faults: faults found are appended.
+        also_allowed: keys that belong to the mapping but not to the model; named where an unknown key is reported.
+
+    Returns:
+        The model, or None when there were faults.
+    """
+    try:
+        return _validate(model, plain(node))
+    except _Unfit as unfit:
+        schema = _schema(model)
+        for error in unfit.errors:
+            keys, complete = _walk(node, error["loc"])
+            at = _node_at(node, keys)
+            if at.refused:
+                continue
+            if error["type"] == "missing":
+                keys = (*keys, *complete)
+            elif error["type"] == "extra_forbidden":
+                at, keys = _node_at(node, keys), keys[:-1]
+            message = describe(error, schema, keys, also_allowed=() if keys else also_allowed)
+            fault = Fault(at.place, _dotted(path, keys), message)
+            if fault not in faults:
+                faults.append(fault)
+        return None
+
+
+class _Unfit(Exception):
+    def __init__(self, errors: Sequence[ErrorDetails]) -> None:
+        self.errors = errors
+
+
+def _validate(model: type[AnyModel], value: Any) -> AnyModel:
+    """Validate strictly, but with lists and mappings for tuples and models.
+
+    pydantic's strict mode means just that for JSON. It forgets it behind a "before" validator, where a list is then no
+    tuple; such errors are dropped, and a second, lax look finds what stands behind them.
+
+    Raises:
+        _Unfit: with all errors.
+    """
+    text = json.dumps(value)
+    try:
+        return model.model_validate_json(text, strict=True)
+    except ValidationError as err:
+        strict = [error for error in err.errors(include_url=False) if not _is_container(error)]
+    try:
+        made = model.model_validate_json(text)
+    except ValidationError as err:
+        raise _Unfit([*strict, *err.errors(include_url=False)]) from None
+    if strict:
+        raise _Unfit(strict)
+    return made
+
+
+def _is_container(error: ErrorDetails) -> bool:
+    wanted = _CONTAINERS.get(error["type"])
+    return wanted is not None and isinstance(error["input"], wanted)
+
+
+def _schema(model: type[BaseModel]) -> Schema:
+    try:
+        return model.model_json_schema()
+    except PydanticUserError:  # a plugin's own type that JSON Schema cannot say
+        return {}
+
+
+def describe(error: ErrorDetails, root: Schema, keys: Sequence[str | int], *, also_allowed: Sequence[str] = ()) -> str:
+    """One of pydantic's errors in the words of `fptkit`.
+
+    Args:
+        error: as ``ValidationError.errors`` gives it.
+        root: JSON Schema of the model.
+        keys: where the fault lies; for an unknown key, the mapping that holds it.
+        also_allowed: further keys to name where a key is unknown.
+    """
+    kind = error["type"]
+    schema = schema_at(root, keys)
+    if kind == "extra_forbidden":
+        return unknown_key(str(error["loc"][-1]), [*also_allowed, *keys_of(schema, root)])
+    if kind in ("value_error", "assertion_error"):
+        return str(error["ctx"]["error"]) or "is not allowed"
+    if kind == "finite_number":
+        return f"expected a finite number, got {shown(error['input'])}"
+    wanted = expected(schema, root)
+    if kind == "missing" and not isinstance(error["loc"][-1], int):
+        return f"required: {wanted}" if wanted else "required"
+    if wanted and (kind.endswith("_type") or kind in _SAID_BY_SCHEMA):
+        return f"expected {wanted}, got {shown(error['input'])}"
+    return f"{error['msg'][:1].lower()}{error['msg'][1:]}, got {shown(error['input'])}"
+
+
+def unknown_key(key: str, allowed: Sequence[str]) -> str:
+    """The message for a key nobody knows."""
+    hint = nearest(key, allowed)
+    suggestion = f" Did you mean '{hint}'?" if hint else ""
+    return f"unknown key '{key}'.{suggestion}\nallowed: {', '.join(allowed) or 'none'}"
+
+
+def _walk(node: Node, loc: Sequence[str | int]) -> tuple[tuple[str | int, ...], tuple[str | int, ...]]:
+    """The keys of ``loc`` that exist in the tree, and the last one when it does not.
+
+    pydantic puts names of union members between the keys; they lead nowhere in the tree and are passed over.
+    """
+    keys: list[str | int] = []
+    for key in loc:
+        child = _child(node, key)
+        if child is not None:
+            node = child
+            keys.append(key)
+    ends_outside = bool(loc) and isinstance(loc[-1], str) and (not keys or keys[-1] != loc[-1])
+    return tuple(keys), (loc[-1],) if ends_outside else ()
+
+
+def _child(node: Node, key: str | int) -> Node | None:
+    if isinstance(key, int):
+        return node.items[key] if key < len(node.items) else None
+    return node.mapping.get(key)
+
+
+def _node_at(node: Node, keys: Sequence[str | int]) -> Node:
+    for key in keys:
+        child = _child(node, key)
+        assert child is not None, keys
+        node = child
+    return node
+
+
+def _dotted(path: str, keys: Sequence[str | int]) -> str:
+    for key in keys:
+        path = join(path, key)
+    return path
+
+
+def without(node: Node, keys: Sequence[str]) -> Node:
+    """The mapping less some keys."""
+    return Node({key: child for key, child in node.mapping.items() if key not in keys}, node.place)
+
+

@@ -1,0 +1,133 @@
+"""Finding recipes by path or bare name, and listing them without checking them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fptkit.errors import UnknownNameError, UsageError
+from fptkit.recipe.tree import Node, read_tree
+from fptkit.registry import Registry
+from fptkit.specs import RecipeFolderSpec
+
+SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class RecipeFile:
+    """A recipe in one of the plugins' folders, as a listing shows it.
+
+    Args:
+        name: bare name, by which ``fptkit run`` finds it.
+        path: the file.
+        owner: the plugin it came with.
+        kind: ``run`` (``fptkit run``), ``pretrain`` (``fptkit pretrain``), or ``other``.
+        description: its ``description``, else its first comment line.
+        profiles: names of its profiles.
+        problem: why it cannot be read, empty when it can.
+    """
+
+    name: str
+    path: Path
+    owner: str
+    kind: str = "other"
+    description: str = ""
+    profiles: tuple[str, ...] = ()
+    problem: str = ""
+
+
+def recipe_folders(registry: Registry) -> list[Path]:
+    """Folders of recipes, in the order of their records' names."""
+    return [entry.spec.folder for entry in registry.entries(RecipeFolderSpec) if _is_folder(entry.spec)]
+
+
+def list_recipes(registry: Registry) -> list[RecipeFile]:
+    """Every recipe of every plugin, by name; a broken file is listed with its problem."""
+    found = [
+        _look(path, entry.owner.described)
+        for entry in registry.entries(RecipeFolderSpec)
+        if _is_folder(entry.spec)
+        for path in _files(entry.spec.folder)
+    ]
+    return sorted(found, key=lambda recipe: (recipe.name, recipe.path))
+
+
+def find_file(path_or_name: str) -> Path | None:
+    """The file a path names, with or without its suffix; None when there is none."""
+    return next((path for path in _spellings(Path(path_or_name)) if path.is_file()), None)
+
+
+def find_recipe(path_or_name: str, folders: Sequence[Path]) -> Path:
+    """Find a recipe: a path first, else a bare name in ``folders``.
+
+    Args:
+        path_or_name: path of a file, or its name, with or without ``.yaml``.
+        folders: where bare names are looked up.
+
+    Raises:
+        UnknownNameError: there is none.
+        UsageError: two folders hold one.
+    """
+    if path := find_file(path_or_name):
+        return path
+    found = [path for folder in folders if (path := find_file(str(folder / path_or_name)))]
+    if len(found) > 1:
+        raise UsageError(
+            f"recipe '{path_or_name}' is in several folders; name one by its path:\n"
+            + "\n".join(f"  {path}" for path in found)
+        )
+    if not found:
+        names = {path.stem for folder in folders for path in _files(folder)}
+        bare = Path(path_or_name).stem if path_or_name.endswith(SUFFIXES) else path_or_name
+        note = "(fptkit list recipes)" if bare == path_or_name else f"there is no file '{path_or_name}' either"
+        raise UnknownNameError("recipe", bare, names, note)
+    return found[0]
+
+
+def _spellings(path: Path) -> Iterator[Path]:
+    yield path
+    if path.suffix not in SUFFIXES:
+        yield from (path.with_name(path.name + suffix) for suffix in SUFFIXES if path.name)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for suffix in SUFFIXES for path in folder.glob(f"*{suffix}")) if folder.is_dir() else []
+
+
+def _is_folder(spec: object) -> bool:
+    return isinstance(spec, RecipeFolderSpec)
+
+
+def _look(path: Path, owner: str) -> RecipeFile:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as err:
+        return RecipeFile(path.stem, path, owner, problem=f"cannot be read: {err}")
+    comment = _first_comment(text)
+    root = read_tree(text, path.name, faults := [])
+    if root is None:
+        return RecipeFile(path.stem, path, owner, description=comment, problem=faults[0].message)
+    given = root.mapping.get("description")
+    description = given.value if given and isinstance(given.value, str) else ""
+    profiles = root.mapping.get("profiles")
+    return RecipeFile(
+        path.stem,
+        path,
+        owner,
+        kind=_kind(root),
+        description=" ".join(description.split()) or comment,
+        profiles=tuple(profiles.mapping) if profiles else (),
+        problem=faults[0].message if faults else "",
+    )
+
+
+def _kind(root: Node) -> str:
+    if "task" in root.mapping:
+        return "run"
+    return "pretrain" if {"model", "tokenizer"} & set(root.mapping) else "other"
+
+
+def _first_comment(text: str) -> str:
+    lines = (line.strip() for line in text.splitlines())
+    return next((line.strip("# ") for line in lines if line.startswith("#") and line.strip("# ")), "")

@@ -1,0 +1,139 @@
+"""A file's base, the chosen profile and the overrides of the command line, laid over each other into one tree.
+
+Mappings are merged key by key and everything else is replaced. A section that names another component than the one
+below starts afresh: options of GPT-2 say nothing about another backbone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from pathlib import Path
+
+from fptkit.errors import nearest
+from fptkit.recipe.tree import Fault, Node, Place, join, read_tree, read_value
+
+
+def read_layers(
+    path: Path,
+    *,
+    shown: str,
+    profile: str | None,
+    overrides: Sequence[str],
+    faults: list[Fault],
+    default_names: Mapping[str, str] | None = None,
+) -> Node | None:
+    """Read a file and lay a profile and overrides over it.
+
+    Args:
+        path: the file.
+        shown: its name in messages.
+        profile: which of its ``profiles``, None for the base alone.
+        overrides: texts of the form ``a.b=value``, each over those before it.
+        faults: faults found are appended.
+        default_names: component of a section for which the file names none.
+
+    Returns:
+        One tree without ``profiles``, or None when the file gives nothing to go on with.
+    """
+    over = [node for i, text in enumerate(overrides, start=1) if (node := read_override(text, i, faults))]
+    base = _read_file(path, shown, faults)
+    if base is None:
+        return None
+    profiles = _profiles(base, faults)
+    base = Node({key: node for key, node in base.mapping.items() if key != "profiles"}, base.place)
+    layers = [_named(default_names or {}, base.place), base]
+    if profile is not None:
+        layers += _chosen(profile, profiles, faults)
+    if over:
+        # Laid over each other first, so that `--set backbone.dropout=0 --set backbone.name=random` keeps both.
+        layers.append(reduce(merge, over))
+    return reduce(merge, layers)
+
+
+def merge(base: Node, over: Node, *, depth: int = 0) -> Node:
+    """``over`` laid over ``base``.
+
+    Args:
+        base: lower tree.
+        over: upper tree.
+        depth: 0 at the top of a file, where a key ``name`` is a field like any other.
+    """
+    if not (isinstance(base.value, dict) and isinstance(over.value, dict)):
+        return over
+    if depth and _renames(base, over):
+        return over
+    merged = dict(base.value)
+    for key, node in over.value.items():
+        merged[key] = merge(merged[key], node, depth=depth + 1) if key in merged else node
+    return Node(merged, base.place)
+
+
+def _renames(base: Node, over: Node) -> bool:
+    below, above = base.mapping.get("name"), over.mapping.get("name")
+    return below is not None and above is not None and below.value != above.value
+
+
+def read_override(text: str, number: int, faults: list[Fault]) -> Node | None:
+    """The tree of one ``a.b=value``; split at the first ``=``, so that values may hold further ones.
+
+    Args:
+        text: what followed ``--set``.
+        number: its position on the command line, from 1.
+        faults: faults found are appended.
+    """
+    place = Place(f"--set {text}", layer=number)
+    path, equals, value = text.partition("=")
+    keys = [key.strip() for key in path.split(".")]
+    if not equals or not all(keys):
+        faults.append(Fault(place, "", "expected KEY=VALUE with a dotted key, such as train.seed=1"))
+        return None
+    node = read_value(value, place, ".".join(keys), faults)
+    for key in reversed(keys):
+        node = node and Node({key: node}, place)
+    return node
+
+
+def _read_file(path: Path, shown: str, faults: list[Fault]) -> Node | None:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as err:
+        faults.append(Fault(Place(shown), "", f"cannot be read: {err.strerror or err}"))
+        return None
+    except UnicodeDecodeError as err:
+        faults.append(Fault(Place(shown), "", f"is not UTF-8 text: byte {err.start} cannot be read"))
+        return None
+    return read_tree(text, shown, faults)
+
+
+def _named(names: Mapping[str, str], place: Place) -> Node:
+    """The lowest layer: sections that only name their component."""
+    return Node({key: Node({"name": Node(name, place)}, place) for key, name in names.items()}, place)
+
+
+def _profiles(base: Node, faults: list[Fault]) -> dict[str, Node]:
+    """All profiles of a file, each checked to be a mapping, chosen or not."""
+    node = base.mapping.get("profiles")
+    if node is None or node.refused:
+        return {}
+    if not isinstance(node.value, dict):
+        faults.append(Fault(node.place, "profiles", "expected names of profiles, each with the keys it changes"))
+        return {}
+    for name, profile in node.value.items():
+        path = join("profiles", name)
+        if not isinstance(profile.value, dict) and not profile.refused:
+            faults.append(Fault(profile.place, path, "expected the keys this profile changes (a mapping)"))
+        elif "profiles" in profile.mapping:
+            faults.append(Fault(profile.mapping["profiles"].place, path, "a profile cannot hold profiles"))
+    return node.value
+
+
+def _chosen(name: str, profiles: Mapping[str, Node], faults: list[Fault]) -> list[Node]:
+    if name not in profiles:
+        hint = nearest(name, profiles)
+        message = f"unknown profile '{name}'." + (f" Did you mean '{hint}'?" if hint else "")
+        known = ", ".join(sorted(profiles)) or "none"
+        faults.append(Fault(Place(f"--profile {name}", layer=1), "", f"{message}\nknown: {known}"))
+        return []
+    # A profile that is no mapping has its fault already; laying it over the base would hide the rest.
+    return [profiles[name]] if isinstance(profiles[name].value, dict) else []

@@ -1,0 +1,262 @@
+"""YAML text to a tree in which every value knows the line it came from.
+
+The tree is composed by PyYAML but read by our own rules (see `fptkit.recipe.scalars`); faults are collected, so that one
+look at the file shows them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from fptkit.errors import Problem, RecipeError
+from fptkit.recipe.scalars import RefusedScalar, Scalar, read_plain
+
+MAX_VALUES = 20_000
+"""Values a file may expand to: far above any recipe, far below what a few nested aliases can make."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a value was written.
+
+    Args:
+        source: file as the user knows it, or the override (``--set a.b=c``).
+        line: line in the file, from 1; None for overrides.
+        layer: 0 for the file, then up in the order of the command line: faults are sorted by it.
+    """
+
+    source: str
+    line: int | None = None
+    layer: int = 0
+
+    def __str__(self) -> str:
+        return self.source if self.line is None else f"{self.source}:{self.line}"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault, before it is put in order and shown."""
+
+    place: Place
+    path: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Node:
+    """A value and its place; in a mapping, the place is that of its key.
+
+    Args:
+        value: a scalar, or further nodes.
+        refused: true when a fault was already reported for it; checks then pass over it.
+    """
+
+    value: Scalar | dict[str, Node] | list[Node]
+    place: Place
+    refused: bool = False
+
+    @property
+    def mapping(self) -> dict[str, Node]:
+        """The keys and values of a mapping, nothing for another node."""
+        return self.value if isinstance(self.value, dict) else {}
+
+    @property
+    def items(self) -> list[Node]:
+        """The entries of a list, nothing for another node."""
+        return self.value if isinstance(self.value, list) else []
+
+
+def plain(node: Node) -> Any:
+    """The tree as Python values, without places."""
+    if isinstance(node.value, dict):
+        return {key: plain(child) for key, child in node.value.items()}
+    if isinstance(node.value, list):
+        return [plain(child) for child in node.value]
+    return node.value
+
+
+def join(path: str, key: str | int) -> str:
+    """The dotted path of an entry: ``train.seed``, ``backbone.weights[0]``."""
+    if isinstance(key, int):
+        return f"{path}[{key}]"
+    return f"{path}.{key}" if path else key
+
+
+def raise_faults(faults: Sequence[Fault]) -> None:
+    """Report faults, in the order of the file and then of the overrides.
+
+    Raises:
+        RecipeError: there is at least one.
+    """
+    if faults:
+        ordered = sorted(dict.fromkeys(faults), key=lambda fault: (fault.place.layer, fault.place.line or 0))
+        raise RecipeError([Problem(str(fault.place), fault.path, fault.message) for fault in ordered])
+
+
+def read_tree(text: str, source: str, faults: list[Fault]) -> Node | None:
+    """Read the text of a YAML file.
+
+    Args:
+        text: what the file holds.
+        source: name of the file, for places.
+        faults: faults found are appended.
+
+    Returns:
+        The tree, a mapping; None when there is nothing to go on with.
+    """
+    root = _compose(text, Place(source), faults)
+    if root is None:
+        return None
+    if not isinstance(root, yaml.MappingNode):
+        faults.append(Fault(Place(source, 1), "", "expected keys and values (task: ...), got something else"))
+        return None
+    return _build(root, Place(source, root.start_mark.line + 1), "", faults)
+
+
+def read_value(text: str, place: Place, path: str, faults: list[Fault]) -> Node | None:
+    """Read the value of an override: a quoted text, ``[list]`` or ``{mapping}`` by the rules of YAML, else one word.
+
+    A word may hold colons, ``#`` and spaces: there is nothing else on its line.
+    """
+    text = text.strip()
+    if text[:1] not in ("[", "{", '"', "'"):
+        return Node(*_read_word(text, place, path, faults))
+    root = _compose(text, place, faults)
+    return None if root is None else _build(root, place, path, faults)
+
+
+def _read_word(text: str, place: Place, path: str, faults: list[Fault]) -> tuple[Scalar, Place, bool]:
+    try:
+        return read_plain(text), place, False
+    except RefusedScalar as refused:
+        faults.append(Fault(place, path, str(refused)))
+        return None, place, True
+
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Composer(_Loader):  # type: ignore[misc]  # one of two base classes, the C one where PyYAML was built with it
+    """Marks untagged scalars as plain or quoted instead of guessing their type."""
+
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
+        if kind is yaml.ScalarNode:
+            return "plain" if implicit[0] else "quoted"
+        return "collection"
+
+
+def _compose(text: str, place: Place, faults: list[Fault]) -> yaml.Node | None:
+    """The nodes PyYAML finds, or None after a fault of the whole text."""
+
+    def fault(line: int | None, message: str) -> None:
+        faults.append(Fault(Place(place.source, line if place.layer == 0 else None, place.layer), "", message))
+
+    loader = _Composer(text)
+    try:
+        root: yaml.Node | None = loader.get_single_node()
+    except yaml.MarkedYAMLError as err:
+        mark = err.problem_mark or err.context_mark
+        line = mark.line + 1 if mark else 1
+        if err.problem == "but found another document":
+            fault(line, "a second document starts here ('---'); a file holds one")
+        else:
+            fault(line, f"not valid YAML: {', '.join(part for part in (err.context, err.problem) if part)}")
+        return None
+    except yaml.YAMLError as err:
+        fault(1, f"not valid YAML: {' '.join(str(err).split())}")
+        return None
+    except RecursionError:
+        fault(1, "not usable YAML: nested too deeply")
+        return None
+    finally:
+        loader.dispose()
+    if root is None:
+        fault(1, "the file is empty")
+    return root
+
+
+def _build(root: yaml.Node, place: Place, path: str, faults: list[Fault]) -> Node | None:
+    try:
+        return _Builder(place, faults).build(root, place, path)
+    except _TooLarge:
+        faults.append(Fault(place, "", f"its aliases (*name) expand to more than {MAX_VALUES:,} values"))
+        return None
+
+
+class _TooLarge(Exception):
+    pass
+
+
+class _Builder:
+    """Turns PyYAML's nodes into ours."""
+
+    def __init__(self, place: Place, faults: list[Fault]) -> None:
+        self._source, self._layer = place.source, place.layer
+        self._faults = faults
+        self._open: set[int] = set()
+        self._count = 0
+
+    def build(self, node: yaml.Node, place: Place, path: str) -> Node:
+        self._count += 1
+        if self._count > MAX_VALUES:
+            raise _TooLarge
+        if id(node) in self._open:
+            return self._refuse(place, path, "an alias (*name) stands inside what it names")
+        if node.tag not in ("plain", "quoted", "collection"):
+            tag = node.tag.replace("tag:yaml.org,2002:", "!!")
+            return self._refuse(place, path, f"the tag {tag} is not allowed; write the value without it")
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, place, path)
+        self._open.add(id(node))
+        try:
+            if isinstance(node, yaml.SequenceNode):
+                children = enumerate(node.value)
+                return Node([self.build(item, self._place(item), join(path, i)) for i, item in children], place)
+            return Node(dict(self._entries(node, path)), place)
+        finally:
+            self._open.discard(id(node))
+
+    def _entries(self, mapping: yaml.Node, path: str) -> Iterator[tuple[str, Node]]:
+        first: dict[str, Place] = {}
+        for key_node, value_node in mapping.value:
+            place = self._place(key_node)
+            key = self._key(key_node, place, path)
+            if key is None:
+                continue
+            if key in first:
+                self._refuse(place, join(path, key), f"duplicate key '{key}'; it was first given {_at(first[key])}")
+                continue
+            first[key] = place
+            yield key, self.build(value_node, place, join(path, key))
+
+    def _key(self, node: yaml.Node, place: Place, path: str) -> str | None:
+        if not isinstance(node, yaml.ScalarNode) or node.tag not in ("plain", "quoted"):
+            self._refuse(place, path, "a key must be a word")
+            return None
+        if node.tag == "plain" and node.value == "<<":
+            self._refuse(place, path, "merge keys (<<) are not supported; write the keys out, or use profiles")
+            return None
+        key = self._scalar(node, place, path)
+        if not key.refused and not isinstance(key.value, str):
+            self._refuse(place, path, f'a key must be a word, got {node.value or "nothing"}; quote it: "{node.value}"')
+        return key.value if isinstance(key.value, str) else None
+
+    def _scalar(self, node: yaml.ScalarNode, place: Place, path: str) -> Node:
+        if node.tag == "quoted":
+            return Node(node.value, place)
+        return Node(*_read_word(node.value, place, path, self._faults))
+
+    def _place(self, node: yaml.Node) -> Place:
+        return Place(self._source, node.start_mark.line + 1 if self._layer == 0 else None, self._layer)
+
+    def _refuse(self, place: Place, path: str, message: str) -> Node:
+        self._faults.append(Fault(place, path, message))
+        return Node(None, place, refused=True)
+
+
+def _at(place: Place) -> str:
+    return "before" if place.line is None else f"on line {place.line}"

@@ -1,0 +1,235 @@
+"""The typed records plugins return: what a component is called, what it is, and where it is built.
+
+A record is cheap: it names its target and its options model as text (``"package.module:Class"``), and both are imported
+only when a recipe uses them. A plugin in a single file may give the objects themselves.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from fptkit.errors import PluginError
+
+if TYPE_CHECKING:
+    from fptkit.options import Options
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+ROLES = ("input", "output", "position", "attention", "feed_forward", "norm", "recurrent", "embedding", "other")
+
+
+def resolve_target(target: str | Callable[..., Any], *, wanted_by: str) -> Any:
+    """The object a record names.
+
+    Args:
+        target: ``"package.module:attribute"``, or the object itself.
+        wanted_by: which record asks, for the error.
+
+    Raises:
+        PluginError: the module does not import or has no such attribute.
+    """
+    if not isinstance(target, str):
+        return target
+    module_name, _, attribute = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except ImportError as err:
+        raise PluginError(f"{wanted_by}: cannot import '{target}': {err}") from err
+    except AttributeError as err:
+        raise PluginError(f"{wanted_by}: module '{module_name}' has no '{attribute}'") from err
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What every record has.
+
+    Args:
+        name: the word recipes use, ``lower_snake``.
+        summary: one line for listings.
+        source: paper or repository it follows.
+        licence: licence of the data or weights, where there are any.
+        extra: pip extra, or package, it needs beyond the core.
+
+    Raises:
+        PluginError: the name is not ``lower_snake`` or the summary is empty.
+    """
+
+    kind: ClassVar[str]
+    plural: ClassVar[str]
+
+    name: str
+    summary: str
+    source: str = ""
+    licence: str = ""
+    extra: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            raise PluginError(f"{self.kind} name {self.name!r}: use lower-case letters, digits and underscores")
+        if not self.summary.strip():
+            raise PluginError(f"{self.kind} '{self.name}': the summary is empty")
+
+    def __str__(self) -> str:
+        return f"{self.kind} '{self.name}'"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComponentSpec(Spec):
+    """A record whose target is built from a recipe section.
+
+    Args:
+        target: class or function, or its place as text. What it is called with is said by each kind.
+        options: model of its options (a subclass of `fptkit.Options`), or its place as text; None for no options.
+
+    Raises:
+        PluginError: target or options are text of another form than ``package.module:attribute``.
+    """
+
+    target: str | Callable[..., Any]
+    options: str | type[Options] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for label, value in (("target", self.target), ("options", self.options)):
+            if isinstance(value, str) and not _TARGET.fullmatch(value):
+                raise PluginError(f"{self}: {label} {value!r} is not of the form 'package.module:attribute'")
+            if label == "target" and not isinstance(value, str) and not callable(value):
+                raise PluginError(f"{self}: target {value!r} cannot be called")
+
+    def options_model(self) -> type[Options]:
+        """The options model, an empty one where the component has no options."""
+        from fptkit.options import Options
+
+        if self.options is None:
+            return Options
+        model = resolve_target(self.options, wanted_by=str(self))
+        if not (isinstance(model, type) and issubclass(model, Options)):
+            raise PluginError(f"{self}: options {self.options!r} is not a subclass of fptkit.Options")
+        return model
+
+    def resolve(self) -> Callable[..., Any]:
+        """The class or function that builds the component."""
+        built: Callable[..., Any] = resolve_target(self.target, wanted_by=str(self))
+        return built
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneSpec(ComponentSpec):
+    """A sequence model. Target: ``(options, *, positions, seed, pinned) -> fptkit.Backbone``.
+
+    ``positions`` is the task's longest example in tokens (T), ``seed`` draws random weights, ``pinned`` is the weights
+    entry an earlier run of this recipe took, or None.
+    """
+
+    kind: ClassVar[str] = "backbone"
+    plural: ClassVar[str] = "backbones"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderSpec(ComponentSpec):
+    """Raw tokens to token vectors. Target: ``(options, *, input, width) -> torch.nn.Module``.
+
+    ``input`` is the task's `fptkit.Vectors` or `fptkit.Symbols`, ``width`` the backbone's D; the module maps a batch's
+    ``inputs`` to (B, T, D).
+
+    Args:
+        accepts: input kinds it can take, of ``"vectors"`` and ``"symbols"``.
+    """
+
+    kind: ClassVar[str] = "encoder"
+    plural: ClassVar[str] = "encoders"
+
+    accepts: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec(ComponentSpec):
+    """A question with data. Target: ``(options, *, seed, pinned) -> fptkit.Task``.
+
+    ``pinned`` is the data source an earlier run of this recipe took, or None.
+
+    Args:
+        protocols: names of the ways to prepare and score it.
+    """
+
+    kind: ClassVar[str] = "task"
+    plural: ClassVar[str] = "tasks"
+
+    protocols: tuple[str, ...] = ("clean",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreezingRule:
+    """One row of a freezing policy: parameters of this role train.
+
+    Args:
+        role: one of `ROLES`, or ``"all"``.
+        learning_rate_multiplier: factor on the recipe's learning rate, > 0.
+        blocks: indices of the blocks it holds for, negative ones from the end; None for all and for parameters outside
+            the blocks.
+        required: when true, a model in which the rule touches no parameter is an error.
+
+    Raises:
+        PluginError: the role is not a role, or the multiplier is not positive.
+    """
+
+    role: str
+    learning_rate_multiplier: float = 1.0
+    blocks: tuple[int, ...] | None = None
+    required: bool = True
+
+    def __post_init__(self) -> None:
+        if self.role not in (*ROLES, "all"):
+            raise PluginError(f"freezing rule: unknown role {self.role!r}; roles are {', '.join(ROLES)} and all")
+        if not self.learning_rate_multiplier > 0:
+            raise PluginError(f"freezing rule for {self.role}: the learning-rate multiplier must be above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreezingPolicySpec(Spec):
+    """A freezing policy: the table of what trains. Everything no rule names stays frozen.
+
+    Args:
+        rules: the rows; where two match one parameter, the later holds.
+    """
+
+    kind: ClassVar[str] = "freezing policy"
+    plural: ClassVar[str] = "policies"
+
+    rules: tuple[FreezingRule, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.rules:
+            raise PluginError(f"{self}: it has no rules, nothing would train")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListenerSpec(ComponentSpec):
+    """Something that follows every run. Target: ``(options, *, folder) -> object with handle(event)``.
+
+    ``folder`` is the run folder; events are the classes of `fptkit.engine.events`.
+    """
+
+    kind: ClassVar[str] = "listener"
+    plural: ClassVar[str] = "listeners"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeFolderSpec(Spec):
+    """A folder of recipes that ``fptkit run NAME`` finds by bare name.
+
+    Args:
+        folder: the folder with the YAML files.
+    """
+
+    kind: ClassVar[str] = "recipe folder"
+    plural: ClassVar[str] = "recipe folders"
+
+    folder: Path

@@ -1,0 +1,1 @@
+"""Tasks: data, splits, losses and metrics."""

@@ -1,0 +1,79 @@
+"""Tasks whose examples are drawn: training data never end, validation and test are drawn once from seeds of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fptkit.interfaces import Batch, Task
+from fptkit.seeds import generator_for
+
+
+class ArraySplit:
+    """A split held in memory.
+
+    Args:
+        inputs: (N, T, F) or (N, T); small integer dtypes of vectors become float32 and of symbols int64 in a batch.
+        targets: (N, ...) targets.
+        vectors: true when tokens are vectors.
+    """
+
+    token_counts: np.ndarray | None = None
+
+    def __init__(self, inputs: Tensor, targets: Tensor, *, vectors: bool) -> None:
+        self.size: int | None = len(targets)
+        self._inputs, self._targets = inputs, targets
+        self._dtype = torch.float32 if vectors else torch.int64
+
+    def batch(self, indices: Sequence[int], generator: torch.Generator) -> Batch:
+        """See `fptkit.Split.batch`."""
+        rows = torch.as_tensor(indices)
+        return Batch(self._inputs[rows].to(self._dtype), self._targets[rows].long())
+
+
+class EndlessSplit:
+    """A split whose examples are drawn anew for each batch."""
+
+    size: int | None = None
+    token_counts: np.ndarray | None = None
+
+    def __init__(self, task: GeneratedTask) -> None:
+        self._task = task
+
+    def batch(self, indices: Sequence[int], generator: torch.Generator) -> Batch:
+        """See `fptkit.Split.batch`."""
+        inputs, targets = self._task.draw(len(indices), generator)
+        return Batch(inputs, targets)
+
+
+class GeneratedTask(Task):
+    """A task defined by how an example is drawn. Subclasses set ``input``, ``output``, ``max_tokens`` and `draw`.
+
+    Args:
+        seed: the run's seed; validation and test do not depend on it, so that runs with other seeds are comparable.
+        validation_size: examples of the validation split.
+        test_size: examples of the test split.
+    """
+
+    def __init__(self, *, seed: int, validation_size: int = 1024, test_size: int = 1024) -> None:
+        self._sizes = {"validation": validation_size, "test": test_size}
+
+    def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw ``count`` examples.
+
+        Shapes: -> inputs (count, T, F) float or (count, T) int64, targets as ``output`` says.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not implement draw")
+
+    def split(self, name: str) -> EndlessSplit | ArraySplit:
+        """See `fptkit.Task.split`."""
+        if name == "train":
+            return EndlessSplit(self)
+        inputs, targets = self.draw(self._sizes[name], generator_for(0, type(self).__name__, name))
+        vectors = inputs.is_floating_point()
+        # Drawn symbols and bits are small whole numbers: an eighth of the memory.
+        small = inputs.to(torch.int8)
+        return ArraySplit(small if torch.equal(small.to(inputs.dtype), inputs) else inputs, targets, vectors=vectors)

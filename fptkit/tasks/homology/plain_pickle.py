@@ -1,0 +1,177 @@
+"""Reading a pickle without running what is in it.
+
+TAPE's LMDB files hold pickles, and a pickle is a program: it may call any function that can be imported. This reader
+admits plain values (numbers, text, bytes, lists, tuples, dicts, sets, None) and numeric numpy arrays. Everything else is
+refused by name before it is imported. Even numpy's own functions are not called: their calls are recorded by the
+stand-ins below and the array is then made from its bytes.
+
+It does not protect from a pickle that only wants to use up memory.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle
+import re
+from typing import Any
+
+import numpy as np
+
+_NUMERIC = re.compile(r"[<>=|]?([biufc])(\d+)|[<>=|]?(\?)")
+
+
+class RefusedError(pickle.UnpicklingError):
+    """A pickle asks for something that is neither a plain value nor a numeric array.
+
+    Args:
+        name: what it asks for, as ``module.name``.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name = name
+        super().__init__(reason)
+
+
+class _StandIn:
+    """Takes the place of a numpy object while a pickle is read."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: object) -> None:
+        raise pickle.UnpicklingError(f"the pickle sets attributes of {type(self).__name__.strip('_')}")
+
+
+class _Type(_StandIn):
+    """``numpy.dtype(code, align, copy)``: the code, and the byte order its state sets."""
+
+    __slots__ = ("code",)
+
+    def __init__(self, code: str) -> None:
+        if not isinstance(code, str) or not _NUMERIC.fullmatch(code):
+            raise RefusedError("numpy.dtype", f"arrays of dtype {code!r} are refused: only plain numbers are read")
+        self.code = code
+
+    def __setstate__(self, state: object) -> None:
+        # (version, byte order, subarray, names, fields, ...); anything but plain numbers fills one of the next three
+        if not (isinstance(state, tuple) and len(state) >= 5 and state[1] in ("<", ">", "|", "=")):
+            raise pickle.UnpicklingError(f"unreadable dtype state {state!r}")
+        if any(part is not None for part in state[2:5]):
+            raise RefusedError("numpy.dtype", "structured arrays are refused: only plain numbers are read")
+        self.code = state[1] + self.code.lstrip("<>=|")
+
+    def array(self, shape: object, raw: object, order: str = "C") -> np.ndarray:
+        if isinstance(raw, str):  # how Python 2 wrote bytes
+            raw = raw.encode("latin-1")
+        whole = isinstance(shape, tuple) and all(isinstance(size, int) and size >= 0 for size in shape)
+        if not whole or not isinstance(raw, bytes):
+            raise pickle.UnpicklingError(f"an array of shape {shape!r} whose data are {type(raw).__name__}")
+        dtype = np.dtype(self.code)
+        if len(raw) != math.prod(shape) * dtype.itemsize:  # type: ignore[arg-type]
+            raise pickle.UnpicklingError(f"an array of shape {shape!r} and dtype {dtype} with {len(raw)} bytes")
+        return np.frombuffer(raw, dtype).reshape(shape, order=order)  # type: ignore[call-overload,no-any-return]
+
+
+class _Array(_StandIn):
+    """``numpy.ndarray`` before and after its state is set."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value: np.ndarray | None = None
+
+    def __setstate__(self, state: object) -> None:
+        # (version, shape, dtype, is Fortran order, bytes)
+        if not (isinstance(state, tuple) and len(state) == 5 and isinstance(state[2], _Type)):
+            raise pickle.UnpicklingError("unreadable array state")
+        self.value = state[2].array(state[1], state[4], "F" if state[3] else "C")
+
+
+class _Function(_StandIn):
+    __slots__ = ()
+
+
+class _MakeArray(_Function):
+    """``numpy.core.multiarray._reconstruct(ndarray, shape, code)``."""
+
+    def __call__(self, kind: object, shape: object, code: object) -> _Array:
+        if not isinstance(kind, _ArrayClass):
+            raise pickle.UnpicklingError("an array of another class than numpy.ndarray")
+        return _Array()
+
+
+class _MakeScalar(_Function):
+    """``numpy.core.multiarray.scalar(dtype, bytes)``."""
+
+    def __call__(self, kind: object, raw: object) -> Any:
+        if not isinstance(kind, _Type):
+            raise pickle.UnpicklingError("unreadable numpy number")
+        return kind.array((), raw)[()]
+
+
+class _MakeType(_Function):
+    def __call__(self, code: Any, align: object = False, copy: object = True) -> _Type:
+        return _Type(code)
+
+
+class _ArrayClass(_Function):
+    """``numpy.ndarray``, which only `_MakeArray` takes."""
+
+
+class _MakeBytes(_Function):
+    """``_codecs.encode(text, "latin1")`` and ``bytes()``: how Python 3 writes bytes for protocols 0 to 2."""
+
+    def __call__(self, text: object = "", encoding: object = "latin1") -> bytes:
+        if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+            raise pickle.UnpicklingError(f"bytes made from {type(text).__name__} by {encoding!r}")
+        return text.encode("latin-1")
+
+
+_ADMITTED: dict[str, _Function] = {
+    "numpy.ndarray": _ArrayClass(),
+    "numpy.dtype": _MakeType(),
+    "_codecs.encode": _MakeBytes(),
+    "builtins.bytes": _MakeBytes(),
+    "__builtin__.bytes": _MakeBytes(),
+    **{
+        f"numpy.{core}.multiarray.{name}": maker
+        for core in ("core", "_core")
+        for name, maker in (("_reconstruct", _MakeArray()), ("scalar", _MakeScalar()))
+    },
+}
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        wanted = f"{module}.{name}"
+        if wanted not in _ADMITTED:
+            raise RefusedError(wanted, f"it asks for '{wanted}', which is neither a plain value nor a numpy array")
+        return _ADMITTED[wanted]
+
+
+def loads(data: bytes) -> Any:
+    """The value in a pickle of plain values and numeric numpy arrays.
+
+    Arrays are found where they are the value itself or a value of a dict at the top, as in TAPE's records; elsewhere they
+    are refused.
+
+    Raises:
+        pickle.UnpicklingError: the pickle is damaged; its subclass `RefusedError` where it asks for more than it may.
+    """
+    try:
+        value = _PlainUnpickler(io.BytesIO(data), encoding="latin-1").load()
+    except pickle.UnpicklingError:
+        raise
+    except Exception as err:  # the documentation of pickle: damaged data may raise any exception
+        raise pickle.UnpicklingError(f"damaged pickle ({type(err).__name__}: {err})") from err
+    if isinstance(value, dict):
+        return {key: _finished(item) for key, item in value.items()}
+    return _finished(value)
+
+
+def _finished(value: Any) -> Any:
+    if isinstance(value, _Array) and value.value is not None:
+        return value.value
+    if isinstance(value, _StandIn):
+        raise pickle.UnpicklingError(f"the pickle holds a bare {type(value).__name__.strip('_')}")
+    return value

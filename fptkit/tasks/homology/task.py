@@ -1,0 +1,190 @@
+"""The task: protein sequences in, fold out, tested at three distances from the training families."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from fptkit.data_sets import DATA_SETS, files_of
+from fptkit.errors import DataError, UnknownNameError
+from fptkit.interfaces import Classes, Symbols, Task
+from fptkit.sources import Unavailable, choose, data_folder
+from fptkit.tasks.examples import SymbolExamples
+from fptkit.tasks.homology import alphabet
+from fptkit.tasks.homology.options import RemoteHomologyOptions
+from fptkit.tasks.homology.records import Record, read_records
+from fptkit.tasks.homology.simulate import simulate
+
+TEST_SPLITS = ("test_fold_holdout", "test_superfamily_holdout", "test_family_holdout")
+SPLITS = ("train", "validation", *TEST_SPLITS)
+
+_FILE = {"validation": "remote_homology_valid"}  # TAPE's name where it differs from ours
+_TITLES = {
+    "train": "train",
+    "validation": "validation",
+    "test_fold_holdout": "fold hold-out",
+    "test_superfamily_holdout": "superfamily hold-out",
+    "test_family_holdout": "family hold-out",
+}
+
+
+def file_stem(split: str) -> str:
+    """Name of a split's file in TAPE's layout, without its extension."""
+    return _FILE.get(split, f"remote_homology_{split}")
+
+
+class RemoteHomology(Task):
+    """Which fold a protein domain has, from its amino acids.
+
+    The hold-outs test at three distances: superfamilies never seen in training (``test_fold_holdout``, the one papers
+    report), families never seen, members never seen.
+
+    Args:
+        options: see `RemoteHomologyOptions`.
+        seed: of the run; the data do not depend on it.
+        pinned: source an earlier run of this recipe took; only it is tried.
+
+    Attributes:
+        majority_share: for each split, the share of its commonest fold: no constant answer scores more there.
+        commonest_fold_accuracy: for each split, what always answering with the commonest fold of ``train`` scores.
+
+    Raises:
+        SourceError: no listed source is available.
+        DataError: a source is there but its files are damaged or do not belong together.
+
+    Source: Rao et al. 2019 (TAPE), section 4, with the splits of Hou et al. 2018 (DeepSF). Differences: no <cls> and <sep>
+    symbols around the sequence; sequences above ``max_length`` are cropped to their first residues.
+    """
+
+    input: Symbols
+    output: Classes
+
+    def __init__(self, options: RemoteHomologyOptions, *, seed: int, pinned: str | None = None) -> None:
+        choice = choose(
+            options.source,
+            lambda entry: _open(entry, options),
+            what="data of task remote_homology",
+            pinned=pinned,
+            advice=DATA_SETS["remote_homology"].advice,
+        )
+        records = choice.found
+        self.protocol = options.protocol
+        self.source = choice.entry
+        self.stand_in = choice.stand_in
+        self.test_splits = tuple(name for name in TEST_SPLITS if name in records)
+        folds = {name: np.array([record.fold for record in some], np.int64) for name, some in records.items()}
+        self.output = Classes(1 + max(int(labels.max()) for labels in folds.values()))
+        self.input = Symbols(alphabet.SYMBOL_COUNT, alphabet.PAD)
+
+        unknown: Counter[str] = Counter()
+        self._splits: dict[str, SymbolExamples] = {}
+        lengths: list[int] = []
+        for name, some in records.items():
+            sizes = [len(record.primary) for record in some]
+            symbols, strange = alphabet.encode("".join(record.primary for record in some))
+            unknown += strange
+            lengths += sizes
+            offsets = np.concatenate([[0], np.cumsum(np.array(sizes, np.int64))])
+            self._splits[name] = SymbolExamples(
+                symbols, offsets, folds[name], pad=alphabet.PAD, max_length=options.max_length
+            )
+        self.max_tokens = min(max(lengths), options.max_length)
+        self.majority_share = {name: float(np.bincount(labels).max() / len(labels)) for name, labels in folds.items()}
+        commonest = int(np.bincount(folds["train"]).argmax())
+        self.commonest_fold_accuracy = {name: float((labels == commonest).mean()) for name, labels in folds.items()}
+        self.notes = (
+            *_source_notes(choice.entry, options),
+            *_data_notes(folds, lengths, self.max_tokens, options.max_length, unknown),
+            _share_note("share of the commonest fold", self.majority_share),
+        )
+
+    def split(self, name: str) -> SymbolExamples:
+        """The split ``train``, ``validation`` or one of ``test_splits``.
+
+        Raises:
+            UnknownNameError: there is none of this name.
+        """
+        if name not in self._splits:
+            raise UnknownNameError("split of task remote_homology", name, self._splits)
+        return self._splits[name]
+
+
+def _open(entry: str, options: RemoteHomologyOptions) -> dict[str, list[Record]]:
+    if entry == "simulated":
+        families = simulate(options.simulated)
+        return {name: families.records(name) for name in SPLITS}
+    if entry == "tape":
+        records = _read_folder(data_folder() / "remote_homology", "fetch it: fptkit data fetch remote_homology")
+        check_tape(records)
+        return records
+    return _read_folder(Path(entry.removeprefix("path:")).expanduser(), "see the layout: fptkit data status")
+
+
+def _read_folder(folder: Path, advice: str) -> dict[str, list[Record]]:
+    """The splits a folder holds in TAPE's layout.
+
+    Raises:
+        Unavailable: the folder, train, validation or all three hold-outs are missing.
+        DataError: a file is there but cannot be used.
+    """
+    if not folder.is_dir():
+        raise Unavailable(f"there is no folder {folder}; {advice}")
+    files = {name: path for name in SPLITS if (path := files_of("remote_homology", folder).get(file_stem(name)))}
+    missing = [name for name in ("train", "validation") if name not in files]
+    if len(files) + len(missing) == 2:
+        missing += TEST_SPLITS
+    if missing:
+        names = ", ".join(f"{file_stem(name)}.json" for name in missing)
+        raise Unavailable(f"{folder} lacks {names} (or .json.gz, .lmdb); {advice}")
+    return {name: read_records(path) for name, path in files.items()}
+
+
+def check_tape(records: Mapping[str, list[Record]]) -> None:
+    """Make sure that these are TAPE's own records, since figures on them are put beside published ones.
+
+    Raises:
+        DataError: a split has another number of records than TAPE's.
+    """
+    expected = DATA_SETS["remote_homology"].records
+    for name, some in records.items():
+        if len(some) != expected[file_stem(name)]:
+            raise DataError(
+                f"these are not TAPE's data: {name} holds {len(some):,} records, TAPE's {expected[file_stem(name)]:,}.\n"
+                "Use other data by naming their folder (source: path:DIR); get TAPE's with "
+                "'fptkit data fetch remote_homology --force'."
+            )
+
+
+def _source_notes(entry: str, options: RemoteHomologyOptions) -> tuple[str, ...]:
+    if entry == "simulated":
+        return (
+            f"simulated protein families (seed {options.simulated.seed}), evolved on random trees under the LG model with "
+            "insertions and deletions: no real proteins, comparable with nothing published",
+        )
+    if entry == "tape":
+        return ()
+    return (f"data of {entry.removeprefix('path:')}: comparable with published figures only where these are TAPE's files",)
+
+
+def _data_notes(
+    folds: Mapping[str, np.ndarray], lengths: list[int], kept: int, max_length: int, unknown: Counter[str]
+) -> list[str]:
+    sizes = ", ".join(f"{_TITLES[name]} {len(labels):,}" for name, labels in folds.items())
+    seen = np.unique(folds["train"])
+    notes = [f"sequences: {sizes}; {len(seen):,} folds in train; median {int(np.median(lengths))} residues, at most {kept:,}"]
+    if cropped := sum(length > max_length for length in lengths):
+        notes.append(f"{cropped:,} sequences of more than {max_length:,} residues are cropped to their first {max_length:,}")
+    for name, labels in folds.items():
+        if name != "train" and (unseen := int((~np.isin(labels, seen)).sum())):
+            notes.append(f"{unseen:,} of {len(labels):,} sequences of {_TITLES[name]} have a fold that train lacks")
+    if unknown:
+        letters = ", ".join(f"{letter!r} {count:,}" for letter, count in unknown.most_common(5))
+        notes.append(f"characters that are no amino-acid code, read as X: {letters}")
+    return notes
+
+
+def _share_note(title: str, shares: Mapping[str, float]) -> str:
+    return f"{title}: " + ", ".join(f"{_TITLES[name]} {share:.1%}" for name, share in shares.items())
