@@ -7,6 +7,7 @@ at the first failure, and a plugin that fails validation stays half registered.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.metadata
 import importlib.util
 import os
@@ -140,6 +141,7 @@ class PluginHost:
             # What a plugin prints while it loads must not mix with data on stdout.
             with contextlib.redirect_stdout(sys.stderr):
                 implementation = importer()
+                self._refuse_second(plugin, implementation)
                 self._manager.register(implementation, plugin.name)
                 self._manager.check_pending()
                 plugin.hooks = tuple(sorted(self._hooks_of(implementation)))
@@ -149,7 +151,7 @@ class PluginHost:
             self.registry.add(specs, plugin)
         except (Exception, SystemExit) as err:
             plugin.status, plugin.reason, plugin.error = "failed", _reason(err), err
-            if implementation is not None and self._manager.is_registered(implementation):
+            if implementation is not None and self._manager.get_plugin(plugin.name) is implementation:
                 self._manager.unregister(implementation)
 
     def load_file(self, path: Path) -> None:
@@ -168,6 +170,14 @@ class PluginHost:
         self.load(plugin, lambda: _import_file(path))
         if plugin.failed:
             raise PluginError(f"plugin {path}: {plugin.reason}") from plugin.error
+
+    def _refuse_second(self, plugin: Plugin, implementation: Any) -> None:
+        """pluggy says the same with the module's address, and unregistering after it would drop the first one."""
+        if other := self._manager.get_name(implementation):
+            raise PluginError(f"its module is already loaded as plugin '{other}'")
+        if self._manager.has_plugin(plugin.name):
+            others = [known.described for known in self.registry.plugins if known.name == plugin.name]
+            raise PluginError(f"the plugin name '{plugin.name}' is used by both {' and '.join(others)}")
 
     def _hooks_of(self, implementation: Any) -> Iterator[str]:
         for caller in self._manager.get_hookcallers(implementation) or ():
@@ -190,12 +200,15 @@ class PluginHost:
 
 def _entry_points() -> list[importlib.metadata.EntryPoint]:
     """Installed plugins, in an order that does not depend on the file system."""
-    return sorted(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name)
+    points = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
+    return sorted(points, key=lambda point: (point.name, point.dist.name if point.dist else ""))
 
 
 def _import_file(path: Path) -> ModuleType:
     """Import a file under a name of its own, so that records can name it and it can be pickled for workers."""
     name = f"fptkit_plugin_{path.stem}"
+    if name in sys.modules and sys.modules[name].__file__ != str(path):
+        name += f"_{hashlib.sha256(bytes(path)).hexdigest()[:8]}"  # another folder's file of the same name
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise PluginError("it is not a Python file (.py)")

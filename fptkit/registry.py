@@ -42,12 +42,13 @@ class Registry:
         """
         seen: dict[tuple[type[Spec], str], Spec] = {}
         for spec in specs:
-            taken = self._entries.get(type(spec), {}).get(spec.name)
+            kind = _kind_of(spec)
+            taken = self._entries.get(kind, {}).get(spec.name)
             if taken is not None:
                 raise PluginError(f"{spec} is registered by both {taken.owner.described} and {owner.described}")
-            if (type(spec), spec.name) in seen:
+            if (kind, spec.name) in seen:
                 raise PluginError(f"{spec} is given twice by {owner.described}")
-            seen[type(spec), spec.name] = spec
+            seen[kind, spec.name] = spec
         for (kind, name), spec in seen.items():
             self._entries.setdefault(kind, {})[name] = Entry(spec, owner)
 
@@ -76,3 +77,8 @@ class Registry:
         spec = self.entry(kind, name).spec
         assert isinstance(spec, kind)
         return spec
+
+
+def _kind_of(spec: Spec) -> type[Spec]:
+    """The record class a spec is listed under: a plugin's subclass of `TaskSpec` is a task."""
+    return next(base for base in type(spec).__mro__ if issubclass(base, Spec) and "kind" in vars(base))

@@ -38,9 +38,11 @@ def resolve_target(target: str | Callable[..., Any], *, wanted_by: str) -> Any:
         return target
     module_name, _, attribute = target.partition(":")
     try:
-        return getattr(importlib.import_module(module_name), attribute)
-    except ImportError as err:
-        raise PluginError(f"{wanted_by}: cannot import '{target}': {err}") from err
+        module = importlib.import_module(module_name)
+    except Exception as err:  # a plugin's module may fail in any way while it is imported
+        raise PluginError(f"{wanted_by}: cannot import '{target}': {type(err).__name__}: {err}") from err
+    try:
+        return getattr(module, attribute)
     except AttributeError as err:
         raise PluginError(f"{wanted_by}: module '{module_name}' has no '{attribute}'") from err
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -45,11 +45,11 @@ Probability = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 
 _INIT = (
-    "how random weights are drawn. library: as transformers does, the maps into the residual stream scaled down by depth; "
+    "how random weights are drawn. library: as transformers does, maps into the residual stream scaled by depth; "
     "flat_0.02: standard deviation 0.02 throughout, as the paper's random baseline had it"
 )
 _ATTENTION_DROPOUT = (
-    "probability of dropping an attention weight in training; above 0 the fused attention path is lost and steps are slower"
+    "probability of dropping an attention weight in training; above 0 the fused attention path is lost: slower steps"
 )
 
 
@@ -89,7 +89,7 @@ class RandomOptions(Options):
     init: Init = Field(default="library", description=_INIT)
 
     @model_validator(mode="after")
-    def _heads_divide_width(self) -> Self:
+    def _heads_divide_width(self) -> RandomOptions:
         width, heads = _WIDTH_AND_HEADS[self.size]
         width, heads = self.width or width, self.heads or heads
         if width % heads:

@@ -19,9 +19,9 @@ from fptkit.cli.shared import load_registry, plugin_option
 def copy(recipe: str, destination: Path, force: bool, plugin_files: Sequence[Path]) -> None:
     """Copy the shipped RECIPE to DESTINATION, a folder or a file name."""
     from fptkit.errors import UsageError
-    from fptkit.recipe.find import find_recipe
+    from fptkit.recipe.find import find_recipe, recipe_folders
 
-    origin = find_recipe(recipe, load_registry(plugin_files))
+    origin = find_recipe(recipe, recipe_folders(load_registry(plugin_files)))
     target = destination / origin.name if destination.is_dir() else destination
     if target.exists() and not force:
         raise UsageError(f"{target} is there already; --force overwrites it")

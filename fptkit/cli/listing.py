@@ -63,7 +63,17 @@ def _weights(registry: Registry) -> list[dict[str, Any]]:
 def _recipes(registry: Registry) -> list[dict[str, Any]]:
     from fptkit.recipe.find import list_recipes
 
-    return list_recipes(registry)
+    return [
+        {
+            "name": recipe.name,
+            "kind": recipe.kind,
+            "summary": recipe.problem or recipe.description,
+            "profiles": list(recipe.profiles),
+            "path": str(recipe.path),
+            "plugin": recipe.owner,
+        }
+        for recipe in list_recipes(registry)
+    ]
 
 
 def _text(value: Any) -> str:

@@ -51,7 +51,9 @@ def run(
 
     if resume and output is None:
         raise UsageError("--resume needs --output, the folder of the run to go on with")
-    loaded = load_recipe(recipe, registry=load_registry(plugin_files), profile=profile, overrides=overrides)
+    loaded = load_recipe(
+        recipe, profile=profile, overrides=overrides, plugin_files=plugin_files, registry_loader=load_registry
+    )
     folder = output or _new_folder(loaded.name)
     # Heavy imports only now: a wrong recipe is told at once.
     from fptkit.cli.console import console_listener, print_summary

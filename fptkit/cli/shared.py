@@ -12,6 +12,8 @@ import click
 if TYPE_CHECKING:
     from fptkit.registry import Registry
 
+_WARNED: set[str] = set()
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -50,7 +52,8 @@ def load_registry(plugin_files: Sequence[Path] = ()) -> Registry:
 
     registry = load_plugins(plugin_files, selection=selection_from_environment())
     for plugin in registry.plugins:
-        if plugin.failed:
+        if plugin.failed and plugin.name not in _WARNED:
+            _WARNED.add(plugin.name)
             click.echo(f"warning: plugin {plugin.described} was skipped: {plugin.reason}", err=True)
     return registry
 

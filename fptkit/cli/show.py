@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,9 @@ def show(kind: str, name: str, as_json: bool, plugin_files: Sequence[Path]) -> N
     """Show the component NAME of a KIND with every option it takes, or the text of a recipe."""
     registry = load_registry(plugin_files)
     if kind == "recipe":
-        from fptkit.recipe.find import find_recipe
+        from fptkit.recipe.find import find_recipe, recipe_folders
 
-        click.echo(find_recipe(name, registry).read_text(encoding="utf-8"), nl=False)
+        click.echo(find_recipe(name, recipe_folders(registry)).read_text(encoding="utf-8"), nl=False)
         return
     entry = registry.entry(KINDS[kind], name)
     card = _card(entry.spec, entry.owner.described)
@@ -73,5 +74,5 @@ def _card(spec: Spec, owner: str) -> dict[str, Any]:
     if isinstance(spec, ComponentSpec):
         from fptkit.recipe.schema import describe_options
 
-        card["options"] = describe_options(spec.options_model())
+        card["options"] = [asdict(row) for row in describe_options(spec.options_model())]
     return card

@@ -19,11 +19,12 @@ def validate(recipes: Sequence[str], profile: str | None, overrides: Sequence[st
     """Check RECIPES, files or names, and print all problems with file and line. Exit status 2 when there is one."""
     from fptkit.recipe.load import load_recipe
 
-    registry = load_registry(plugin_files)
     broken: list[FptkitError] = []
     for recipe in recipes:
         try:
-            loaded = load_recipe(recipe, registry=registry, profile=profile, overrides=overrides)
+            loaded = load_recipe(
+                recipe, profile=profile, overrides=overrides, plugin_files=plugin_files, registry_loader=load_registry
+            )
         except FptkitError as err:
             broken.append(err)
             click.echo(str(err), err=True)

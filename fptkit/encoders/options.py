@@ -17,7 +17,9 @@ class LinearOptions(Options):
     Source of the gain: kzl/universal-computation, ``universal_computation/fpt.py``.
     """
 
-    hidden: Widths = Field(default=(), description="widths of hidden layers between the token's numbers and the backbone")
+    hidden: Widths = Field(
+        default=(), description="widths of hidden layers between the token's numbers and the backbone"
+    )
     orthogonal_gain: float = Field(
         default=1.41, gt=0, allow_inf_nan=False, description="scale of the orthogonal draw of the weights"
     )

@@ -79,8 +79,9 @@ class Trainer:
     Args:
         built: the parts.
         options: the recipe's ``train`` section.
-        accelerator: gives the device and runs backward and clipping.
+        accelerator: gives the device and runs backward.
         checkpoints: folder of the checkpoints.
+        proof: checks that the optimiser holds the trained parameters only.
         frozen: identity of the frozen part, for checkpoints; holds ``digest``.
         emit: takes events.
         stop: asked between steps.
@@ -111,8 +112,8 @@ class Trainer:
                 {"params": list(group.parameters.values()), "lr": options.learning_rate * group.learning_rate_multiplier}
                 for group in built.groups
             ],
-            betas=options.betas,
-            eps=options.epsilon,
+            betas=options.adam_betas,
+            eps=options.adam_epsilon,
             weight_decay=options.weight_decay,  # at the default of 0 this is the paper's Adam
             fused=True,
         )

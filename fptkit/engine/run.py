@@ -187,7 +187,12 @@ class _Run:
     def _pin(self, built: Built) -> None:
         """Save the recipe with what was taken, so that running it again repeats the run."""
         pinned = self._recipe.pinned.model_copy(
-            update={"weights": built.model.backbone.weights, "source": built.task.source, "precision": built.precision}
+            update={
+                "recipe": self._request.loaded.name,
+                "profile": self._request.loaded.profile or self._recipe.pinned.profile,
+                "weights": built.model.backbone.weights, "source": built.task.source,
+                "precision": built.precision,
+            }
         )
         resolved = self._recipe.model_copy(update={"pinned": pinned})
         header = [
@@ -262,7 +267,7 @@ def _prepare_folder(request: RunRequest) -> Recipe:
         raise UsageError(
             f"{request.folder} holds a run already. Go on with it by --resume, or choose another --output"
         )
-    saved = load_recipe(str(saved_file), registry=request.loaded.registry).recipe
+    saved = load_recipe(str(saved_file), registry_loader=lambda files: request.loaded.registry).recipe
     differing = _differences(_comparable(saved), _comparable(recipe))
     if differing:
         raise UsageError(

@@ -192,5 +192,3 @@ def _dotted(path: str, keys: Sequence[str | int]) -> str:
 def without(node: Node, keys: Sequence[str]) -> Node:
     """The mapping less some keys."""
     return Node({key: child for key, child in node.mapping.items() if key not in keys}, node.place)
-
-

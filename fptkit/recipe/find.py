@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fptkit.errors import UnknownNameError, UsageError
-from fptkit.recipe.tree import Node, read_tree
+from fptkit.recipe.tree import Fault, Node, read_tree
 from fptkit.registry import Registry
 from fptkit.specs import RecipeFolderSpec
 
@@ -39,17 +39,12 @@ class RecipeFile:
 
 def recipe_folders(registry: Registry) -> list[Path]:
     """Folders of recipes, in the order of their records' names."""
-    return [entry.spec.folder for entry in registry.entries(RecipeFolderSpec) if _is_folder(entry.spec)]
+    return [folder for folder, _ in _owned_folders(registry)]
 
 
 def list_recipes(registry: Registry) -> list[RecipeFile]:
     """Every recipe of every plugin, by name; a broken file is listed with its problem."""
-    found = [
-        _look(path, entry.owner.described)
-        for entry in registry.entries(RecipeFolderSpec)
-        if _is_folder(entry.spec)
-        for path in _files(entry.spec.folder)
-    ]
+    found = [_look(path, owner) for folder, owner in _owned_folders(registry) for path in _files(folder)]
     return sorted(found, key=lambda recipe: (recipe.name, recipe.path))
 
 
@@ -95,8 +90,10 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for suffix in SUFFIXES for path in folder.glob(f"*{suffix}")) if folder.is_dir() else []
 
 
-def _is_folder(spec: object) -> bool:
-    return isinstance(spec, RecipeFolderSpec)
+def _owned_folders(registry: Registry) -> Iterator[tuple[Path, str]]:
+    for entry in registry.entries(RecipeFolderSpec):
+        assert isinstance(entry.spec, RecipeFolderSpec)
+        yield entry.spec.folder, entry.owner.described
 
 
 def _look(path: Path, owner: str) -> RecipeFile:
@@ -105,7 +102,8 @@ def _look(path: Path, owner: str) -> RecipeFile:
     except (OSError, UnicodeDecodeError) as err:
         return RecipeFile(path.stem, path, owner, problem=f"cannot be read: {err}")
     comment = _first_comment(text)
-    root = read_tree(text, path.name, faults := [])
+    faults: list[Fault] = []
+    root = read_tree(text, path.name, faults)
     if root is None:
         return RecipeFile(path.stem, path, owner, description=comment, problem=faults[0].message)
     given = root.mapping.get("description")

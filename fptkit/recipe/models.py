@@ -31,7 +31,9 @@ class Component(Options):
     """A section of a recipe that names a component: ``{name: ..., further options}``."""
 
     name: str = Field(description="name the component is registered by")
-    options: SerializeAsAny[Options] = Field(default=Options(), description="its options, of the model its record names")
+    options: SerializeAsAny[Options] = Field(
+        default=Options(), description="its options, of the model its record names"
+    )
 
 
 class HeadOptions(Options):
@@ -82,6 +84,8 @@ class Pinned(Options):
     A run writes it into its resolved recipe, so that running that again repeats the run.
     """
 
+    recipe: str | None = Field(default=None, description="name of the recipe the run was started from")
+    profile: str | None = Field(default=None, description="profile it was started with; its values are written out")
     weights: str | None = Field(default=None, description="entry of backbone.weights that was taken")
     source: str | None = Field(default=None, description="entry of task.source that was taken")
     precision: str | None = Field(
@@ -103,7 +107,9 @@ class RecipeSettings(Options):
         description="how frozen weights are stored and multiplied; auto: bfloat16 where the processor multiplies it "
         "faster. Trained weights are float32 in any case",
     )
-    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="where to train; auto: a GPU if there is")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="where to train; auto: a GPU if there is"
+    )
     threads: int | None = Field(default=None, ge=1, description="processor threads; null: as many as torch takes")
     pinned: Pinned = Field(default=Pinned(), description="choices of an earlier run, see there; not written by hand")
 

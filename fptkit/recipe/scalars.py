@@ -1,4 +1,4 @@
-"""What an unquoted word of YAML means: the core schema of YAML 1.2, and an explanation for words that readers disagree on.
+"""What an unquoted word of YAML means: the core schema of YAML 1.2, and a refusal of words with two readings.
 
 PyYAML follows YAML 1.1: it reads ``no`` as false, ``010`` as 8, ``1:30`` as 90 and ``1e-3`` as text. Here ``1e-3`` is a
 number, ``1:30`` is text, and the first two are refused, since whoever wrote them may have meant either.
@@ -31,7 +31,7 @@ def read_plain(text: str) -> Scalar:
     """The value of an unquoted scalar.
 
     Raises:
-        RefusedScalar: the word is ``yes``, ``no``, ``on``, ``off``, ``y`` or ``n``, or looks octal, binary or hexadecimal.
+        RefusedScalar: the word is ``yes``, ``no``, ``on``, ``off``, ``y`` or ``n``, or a number in base 2, 8 or 16.
     """
     if text in _NULL:
         return None

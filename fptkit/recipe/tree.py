@@ -1,7 +1,7 @@
 """YAML text to a tree in which every value knows the line it came from.
 
-The tree is composed by PyYAML but read by our own rules (see `fptkit.recipe.scalars`); faults are collected, so that one
-look at the file shows them all.
+The tree is composed by PyYAML but read by our own rules (see `fptkit.recipe.scalars`); faults are collected, so that
+one look at the file shows them all.
 """
 
 from __future__ import annotations
@@ -86,15 +86,10 @@ def join(path: str, key: str | int) -> str:
     return f"{path}.{key}" if path else key
 
 
-def raise_faults(faults: Sequence[Fault]) -> None:
-    """Report faults, in the order of the file and then of the overrides.
-
-    Raises:
-        RecipeError: there is at least one.
-    """
-    if faults:
-        ordered = sorted(dict.fromkeys(faults), key=lambda fault: (fault.place.layer, fault.place.line or 0))
-        raise RecipeError([Problem(str(fault.place), fault.path, fault.message) for fault in ordered])
+def recipe_error(faults: Sequence[Fault]) -> RecipeError:
+    """The error that reports faults, in the order of the file and then of the overrides."""
+    ordered = sorted(dict.fromkeys(faults), key=lambda fault: (fault.place.layer, fault.place.line or 0))
+    return RecipeError([Problem(str(fault.place), fault.path, fault.message) for fault in ordered])
 
 
 def read_tree(text: str, source: str, faults: list[Fault]) -> Node | None:

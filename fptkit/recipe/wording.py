@@ -66,10 +66,7 @@ def _expected_list(schema: Schema, root: Schema, plural: bool) -> str:
 def resolve(schema: Schema, root: Schema) -> Schema:
     """Follow references within ``root``."""
     while "$ref" in schema or len(schema.get("allOf", ())) == 1:
-        if "allOf" in schema:
-            schema = schema["allOf"][0]
-        else:
-            schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
+        schema = schema["allOf"][0] if "allOf" in schema else root["$defs"][schema["$ref"].rpartition("/")[2]]
     return schema
 
 

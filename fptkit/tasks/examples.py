@@ -38,7 +38,9 @@ class SymbolExamples:
         max_length: int | None = None,
     ) -> None:
         if len(offsets) != len(targets) + 1 or offsets[0] != 0 or offsets[-1] != len(symbols):
-            raise ValueError(f"{len(offsets)} offsets up to {offsets[-1]}, {len(targets)} targets, {len(symbols)} symbols")
+            raise ValueError(
+                f"{len(offsets)} offsets up to {offsets[-1]}, {len(targets)} targets, {len(symbols)} symbols"
+            )
         counts = np.diff(offsets)
         if (counts < 1).any():
             raise ValueError(f"sequence {int(np.argmin(counts))} has no symbol")

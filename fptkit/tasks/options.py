@@ -6,7 +6,7 @@ test batches anew each time.
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -19,7 +19,9 @@ class BitXorOptions(Options):
     """Options of the task ``bit_xor``: the XOR of two strings of bits."""
 
     protocol: Literal["clean"] = Field(default="clean", description=_PROTOCOL)
-    bits: int = Field(default=5, ge=1, description="bits of each of the two strings; an example has twice as many tokens")
+    bits: int = Field(
+        default=5, ge=1, description="bits of each of the two strings; an example has twice as many tokens"
+    )
     validation_size: int = Field(default=1024, ge=1, description="examples of the validation split")
     test_size: int = Field(default=4096, ge=1, description="examples of the test split")
 
@@ -32,11 +34,13 @@ class BitMemoryOptions(Options):
     bits: int = Field(default=1000, ge=1, description="bits of a string, a multiple of bits_per_token")
     bits_per_token: int = Field(default=50, ge=1, description="bits in one token, a divisor of bits")
     mask_probability: float = Field(default=0.5, ge=0, le=1, description="probability that a bit shown again is masked")
-    validation_size: int = Field(default=256, ge=1, description="examples of the validation split, each of all the bits")
+    validation_size: int = Field(
+        default=256, ge=1, description="examples of the validation split, each of all the bits"
+    )
     test_size: int = Field(default=1024, ge=1, description="examples of the test split, each of all the bits")
 
     @model_validator(mode="after")
-    def _tokens_fill_a_string(self) -> Self:
+    def _tokens_fill_a_string(self) -> BitMemoryOptions:
         if self.bits % self.bits_per_token:
             raise ValueError(f"bits_per_token must divide bits, but {self.bits_per_token} does not divide {self.bits}")
         return self

@@ -11,8 +11,9 @@ LETTERS = "ACDEFGHIKLMNPQRSTVWYXBZJUO"
 """One-letter codes by id, from 1 on: the 20 amino acids, X any, B Asp or Asn, Z Glu or Gln, J Leu or Ile, U
 selenocysteine, O pyrrolysine.
 
-Source: IUPAC-IUB one-letter codes, as TAPE's vocabulary ``iupac`` has them (songlab-cal/tape, tape/tokenizers.py), and J.
-Left out are TAPE's <cls>, <sep>, <mask> and <unk>: a frozen language model has no use for them. Ids differ from TAPE's.
+Source: IUPAC-IUB one-letter codes, as TAPE's vocabulary ``iupac`` has them (songlab-cal/tape, tape/tokenizers.py), and
+J. Left out are TAPE's <cls>, <sep>, <mask> and <unk>: a frozen language model has no use for them. Ids differ from
+TAPE's.
 """
 
 PAD = 0

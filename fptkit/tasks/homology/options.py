@@ -65,7 +65,9 @@ class SimulatedOptions(Options):
     indels_per_substitution: float = Field(
         default=0.03, ge=0, le=0.5, description="insertions and deletions, half each, per expected substitution"
     )
-    mean_indel_length: float = Field(default=2.0, ge=1, le=20, description="mean of their geometric length, in residues")
+    mean_indel_length: float = Field(
+        default=2.0, ge=1, le=20, description="mean of their geometric length, in residues"
+    )
     family_hold_out: float = Field(
         default=0.1, gt=0, lt=0.5, description="share of the remaining members in the family hold-out"
     )

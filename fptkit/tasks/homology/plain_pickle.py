@@ -1,7 +1,7 @@
 """Reading a pickle without running what is in it.
 
 TAPE's LMDB files hold pickles, and a pickle is a program: it may call any function that can be imported. This reader
-admits plain values (numbers, text, bytes, lists, tuples, dicts, sets, None) and numeric numpy arrays. Everything else is
+admits plain values (numbers, text, bytes, lists, tuples, dicts, None) and numeric numpy arrays. Everything else is
 refused by name before it is imported. Even numpy's own functions are not called: their calls are recorded by the
 stand-ins below and the array is then made from its bytes.
 
@@ -43,7 +43,7 @@ class _StandIn:
 
 
 class _Type(_StandIn):
-    """``numpy.dtype(code, align, copy)``: the code, and the byte order its state sets."""
+    """A ``numpy.dtype``: its code, and the byte order its state sets."""
 
     __slots__ = ("code",)
 
@@ -64,7 +64,7 @@ class _Type(_StandIn):
         if isinstance(raw, str):  # how Python 2 wrote bytes
             raw = raw.encode("latin-1")
         whole = isinstance(shape, tuple) and all(isinstance(size, int) and size >= 0 for size in shape)
-        if not whole or not isinstance(raw, bytes):
+        if not whole or not isinstance(raw, (bytes, bytearray)):
             raise pickle.UnpicklingError(f"an array of shape {shape!r} whose data are {type(raw).__name__}")
         dtype = np.dtype(self.code)
         if len(raw) != math.prod(shape) * dtype.itemsize:  # type: ignore[arg-type]
@@ -109,7 +109,18 @@ class _MakeScalar(_Function):
         return kind.array((), raw)[()]
 
 
+class _MakeArrayOfBuffer(_Function):
+    """``numpy.core.numeric._frombuffer(bytes, dtype, shape, order)``: how protocol 5 writes arrays."""
+
+    def __call__(self, raw: object, kind: object, shape: object, order: object) -> np.ndarray:
+        if not isinstance(kind, _Type) or order not in ("C", "F"):
+            raise pickle.UnpicklingError("unreadable array")
+        return kind.array(shape, raw, str(order))
+
+
 class _MakeType(_Function):
+    """``numpy.dtype(code, align, copy)``."""
+
     def __call__(self, code: Any, align: object = False, copy: object = True) -> _Type:
         return _Type(code)
 
@@ -138,6 +149,7 @@ _ADMITTED: dict[str, _Function] = {
         for core in ("core", "_core")
         for name, maker in (("_reconstruct", _MakeArray()), ("scalar", _MakeScalar()))
     },
+    **{f"numpy.{core}.numeric._frombuffer": _MakeArrayOfBuffer() for core in ("core", "_core")},
 }
 
 
@@ -152,8 +164,8 @@ class _PlainUnpickler(pickle.Unpickler):
 def loads(data: bytes) -> Any:
     """The value in a pickle of plain values and numeric numpy arrays.
 
-    Arrays are found where they are the value itself or a value of a dict at the top, as in TAPE's records; elsewhere they
-    are refused.
+    Arrays are made where they are the value itself or a value of a dict at the top, as in TAPE's records. Deeper ones
+    stay stand-ins.
 
     Raises:
         pickle.UnpicklingError: the pickle is damaged; its subclass `RefusedError` where it asks for more than it may.

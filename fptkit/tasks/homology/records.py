@@ -1,13 +1,12 @@
 """Reading labelled protein sequences in TAPE's file forms: JSON, gzipped JSON, LMDB.
 
-JSON is read as a stream, record by record, and only the fields below are kept: TAPE's files also hold a profile for each
-residue, which makes them some hundred times larger than what the task uses.
+JSON is read as a stream, record by record, and only the fields below are kept: TAPE's files also hold a profile for
+each residue, which makes them far larger than what the task uses.
 """
 
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import operator
 import zlib
@@ -44,8 +43,8 @@ def read_records(path: Path | str) -> list[Record]:
     """Read one file of TAPE's layout.
 
     Args:
-        path: ``*.json``, ``*.json.gz`` (a list of objects with ``primary`` and ``fold_label``) or ``*.lmdb`` (a folder or
-            a file; key ``num_examples`` and keys ``0``, ``1``, ... that hold pickles).
+        path: ``*.json``, ``*.json.gz`` (a list of objects with ``primary`` and ``fold_label``) or ``*.lmdb`` (a folder
+            or a file; key ``num_examples`` and keys ``0``, ``1``, ... that hold pickles).
 
     Raises:
         DataError: the file is missing, damaged, of another layout, or a pickle in it asks for more than plain values.
@@ -64,7 +63,7 @@ def read_records(path: Path | str) -> list[Record]:
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:
-    """Write records as gzipped JSON that `read_records` and TAPE's own reader take; the same records give the same bytes."""
+    """Write records as gzipped JSON in TAPE's form; the same records give the same bytes."""
     objects = [
         {
             "primary": record.primary,
@@ -125,9 +124,8 @@ def _label(where: str, fields: Mapping[str, Any], name: str) -> int | None:
 
 def _json_objects(path: Path) -> Generator[Any]:
     try:
-        with path.open("rb") as raw:
-            unpacked: IO[bytes] = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw  # type: ignore[assignment]
-            yield from _json_list(path, io.TextIOWrapper(unpacked, encoding="utf-8"))
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as text:
+            yield from _json_list(path, text)
     except (gzip.BadGzipFile, zlib.error, EOFError) as err:
         raise DataError(f"{path}: damaged gzip file ({err}); fetch or copy it again") from err
     except UnicodeDecodeError as err:
@@ -181,7 +179,9 @@ def _lmdb_objects(path: Path) -> Generator[Any]:
     try:
         import lmdb
     except ImportError as err:
-        raise Unavailable(f"{path.name} is an LMDB file and the package lmdb is missing: pip install 'fptkit[lmdb]'") from err
+        raise Unavailable(
+            f"{path.name} is an LMDB file and the package lmdb is missing: pip install 'fptkit[lmdb]'"
+        ) from err
 
     try:
         with lmdb.open(

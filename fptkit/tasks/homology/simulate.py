@@ -1,10 +1,10 @@
 """Simulated protein families: the stand-in where no protein data can be had.
 
-A fold has an ancestral sequence; superfamilies, families and members descend from it along random trees, level by level.
-Amino acids are replaced by the LG process (`fptkit.tasks.homology.substitution`); each site keeps the rate it was born
-with, so that a conserved core remains even between superfamilies; stretches are inserted and deleted. What is known about
-real proteins and left out: structure, selection for function, composition that differs between folds, domain shuffling.
-Figures on these families are comparable with nothing published.
+A fold has an ancestral sequence; superfamilies, families and members descend from it along random trees, level by
+level. Amino acids are replaced by the LG process (`fptkit.tasks.homology.substitution`); each site keeps the rate it
+was born with, so that a conserved core remains even between superfamilies; stretches are inserted and deleted. What is
+known about real proteins and left out: structure, selection for function, composition that differs between folds,
+domain shuffling. Figures on these families are comparable with nothing published.
 
 The same options give the same data on every machine: all chance comes from the raw 64-bit output of PCG64, which NumPy
 keeps fixed, turned into numbers here. Numbers that pass through ``exp`` or ``log`` (branch lengths, event counts) may
@@ -172,7 +172,8 @@ class Evolution:
 
     def _deleted(self, sequences: Sequences, starts: Integers, chance: Chance) -> NDArray[np.bool_]:
         owner = np.searchsorted(sequences.offsets, starts, side="right") - 1
-        stops = np.minimum(starts + geometric(self.mean_indel_length, chance.floats(len(starts))), sequences.offsets[owner + 1])
+        sizes = geometric(self.mean_indel_length, chance.floats(len(starts)))
+        stops = np.minimum(starts + sizes, sequences.offsets[owner + 1])
         depth = np.zeros(len(sequences.residues) + 1, np.int64)
         np.add.at(depth, starts, 1)
         np.add.at(depth, stops, -1)
@@ -221,8 +222,8 @@ class Tree:
 def yule_tree(tips: int, height: float, chance: Chance) -> Tree:
     """A pure-birth tree whose root splits at once and whose tips all lie ``height`` from the root.
 
-    Every lineage splits at the same rate; the last waiting time runs to the split that would come next. One tip: a single
-    branch.
+    Every lineage splits at the same rate; the last waiting time runs to the split that would come next. One tip: a
+    single branch.
 
     Source: Yule 1925, Phil. Trans. R. Soc. B 213:21-87, conditioned on the number of tips.
     """
@@ -251,7 +252,9 @@ def yule_tree(tips: int, height: float, chance: Chance) -> Tree:
     return Tree(parents, [length * scale for length in lengths], sorted(living))
 
 
-def descend(ancestors: Sequences, tips: Sequence[int], height: float, evolution: Evolution, chance: Chance) -> Sequences:
+def descend(
+    ancestors: Sequences, tips: Sequence[int], height: float, evolution: Evolution, chance: Chance
+) -> Sequences:
     """Grow a tree under each sequence and return the sequences at its tips, tree by tree.
 
     All trees grow side by side, one generation of nodes at a time, so that NumPy sees long arrays.
@@ -327,8 +330,8 @@ class SimulatedFamilies:
 def simulate(options: SimulatedOptions) -> SimulatedFamilies:
     """Make the families and split them as TAPE does.
 
-    ``test_fold_holdout`` holds one whole superfamily of each fold that has two or more, ``test_superfamily_holdout`` one
-    whole family of each other superfamily that has two or more, ``test_family_holdout`` and ``validation`` random
+    ``test_fold_holdout`` holds one whole superfamily of each fold that has two or more, ``test_superfamily_holdout``
+    one whole family of each other superfamily that has two or more, ``test_family_holdout`` and ``validation`` random
     members of the remaining families, each of which keeps at least one in ``train``.
 
     Raises:
@@ -392,8 +395,8 @@ def _hold_out_members(splits: Integers, families: Integers, options: SimulatedOp
     training = splits == _TRAIN
     _, first = np.unique(families, return_index=True)
     training[first] = False  # these stay in train
+    splits[training & (draw < options.family_hold_out + options.validation)] = _VALIDATION
     splits[training & (draw < options.family_hold_out)] = _FAMILY
-    splits[training & (draw >= options.family_hold_out) & (draw < options.family_hold_out + options.validation)] = _VALIDATION
     counts = np.bincount(splits, minlength=len(SPLITS))
     if not counts.all():
         empty = ", ".join(name for name, count in zip(SPLITS, counts, strict=True) if count == 0)

@@ -48,7 +48,7 @@ _LG_EXCHANGEABILITIES = """
 2.547870 0.170887 0.083688 0.037967 1.959291 0.210332 0.245034 0.076701 0.119013 10.649107 1.702745 0.185202 1.898718
 0.654683 0.296501 0.098369 2.188158 0.189510 0.249313
 """
-# The lower triangle without its diagonal, row by row (long rows go on in the next line): s_ij between amino acids i and j.
+# The lower triangle without its diagonal, row by row (long rows go on in the next line): s_ij of amino acids i and j.
 # Source: Le & Gascuel 2008, Mol. Biol. Evol. 25:1307-1320 (LG), read in abacus-gene/paml, dat/lg.dat at 1121cf84, and
 # compared number by number with a second, unrelated transcription (a phylogenetics program in C++).
 
@@ -126,7 +126,8 @@ class JumpChain:
 
     def jump(self, residues: NDArray[Any], uniforms: Floats) -> Integers:
         """The residues (N,) after one event each, from one uniform number in [0, 1) each."""
-        drawn = np.searchsorted(self.ladder, residues + uniforms, side="right") - 20 * residues
+        old = residues.astype(np.int64)  # 20 * 19 does not fit into the bytes that sequences are stored in
+        drawn = np.searchsorted(self.ladder, old + uniforms, side="right") - 20 * old
         return np.minimum(drawn, 19)  # rounding may leave the last step of a row a digit under 1
 
 

@@ -55,8 +55,8 @@ class RemoteHomology(Task):
         SourceError: no listed source is available.
         DataError: a source is there but its files are damaged or do not belong together.
 
-    Source: Rao et al. 2019 (TAPE), section 4, with the splits of Hou et al. 2018 (DeepSF). Differences: no <cls> and <sep>
-    symbols around the sequence; sequences above ``max_length`` are cropped to their first residues.
+    Source: Rao et al. 2019 (TAPE), section 4, with the splits of Hou et al. 2018 (DeepSF). Differences: no <cls> and
+    <sep> symbols around the sequence; sequences above ``max_length`` are cropped to their first residues.
     """
 
     input: Symbols
@@ -98,7 +98,8 @@ class RemoteHomology(Task):
         self.notes = (
             *_source_notes(choice.entry, options),
             *_data_notes(folds, lengths, self.max_tokens, options.max_length, unknown),
-            _share_note("share of the commonest fold", self.majority_share),
+            _share_note("share of each split's own commonest fold", self.majority_share),
+            _share_note("accuracy of always answering with train's commonest fold", self.commonest_fold_accuracy),
         )
 
     def split(self, name: str) -> SymbolExamples:
@@ -152,7 +153,7 @@ def check_tape(records: Mapping[str, list[Record]]) -> None:
     for name, some in records.items():
         if len(some) != expected[file_stem(name)]:
             raise DataError(
-                f"these are not TAPE's data: {name} holds {len(some):,} records, TAPE's {expected[file_stem(name)]:,}.\n"
+                f"these are not TAPE's data: {name} holds {len(some):,} records, not {expected[file_stem(name)]:,}.\n"
                 "Use other data by naming their folder (source: path:DIR); get TAPE's with "
                 "'fptkit data fetch remote_homology --force'."
             )
@@ -161,12 +162,13 @@ def check_tape(records: Mapping[str, list[Record]]) -> None:
 def _source_notes(entry: str, options: RemoteHomologyOptions) -> tuple[str, ...]:
     if entry == "simulated":
         return (
-            f"simulated protein families (seed {options.simulated.seed}), evolved on random trees under the LG model with "
-            "insertions and deletions: no real proteins, comparable with nothing published",
+            f"simulated protein families (seed {options.simulated.seed}), evolved on random trees under the LG model "
+            "with insertions and deletions: no real proteins, comparable with nothing published",
         )
     if entry == "tape":
         return ()
-    return (f"data of {entry.removeprefix('path:')}: comparable with published figures only where these are TAPE's files",)
+    folder = entry.removeprefix("path:")
+    return (f"data of {folder}: comparable with published figures only where these are TAPE's files",)
 
 
 def _data_notes(
@@ -174,9 +176,10 @@ def _data_notes(
 ) -> list[str]:
     sizes = ", ".join(f"{_TITLES[name]} {len(labels):,}" for name, labels in folds.items())
     seen = np.unique(folds["train"])
-    notes = [f"sequences: {sizes}; {len(seen):,} folds in train; median {int(np.median(lengths))} residues, at most {kept:,}"]
+    median = int(np.median(lengths))
+    notes = [f"sequences: {sizes}; {len(seen):,} folds in train; median {median} residues, at most {kept:,}"]
     if cropped := sum(length > max_length for length in lengths):
-        notes.append(f"{cropped:,} sequences of more than {max_length:,} residues are cropped to their first {max_length:,}")
+        notes.append(f"{cropped:,} sequences are cropped to their first {max_length:,} residues")
     for name, labels in folds.items():
         if name != "train" and (unseen := int((~np.isin(labels, seen)).sum())):
             notes.append(f"{unseen:,} of {len(labels):,} sequences of {_TITLES[name]} have a fold that train lacks")

@@ -1,0 +1,89 @@
+"""A recipe as YAML again, with every default written out, such that it loads into an equal recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from fptkit.recipe.models import Component, Recipe
+from fptkit.recipe.scalars import RefusedScalar, read_plain
+
+ORDER = (
+    "description",
+    "plugins",
+    "task",
+    "encoder",
+    "backbone",
+    "freezing",
+    "head",
+    "train",
+    "precision",
+    "device",
+    "threads",
+    "listeners",
+    "pinned",
+)
+"""Order of the keys in a written recipe: that of the way data flow, then how it is run."""
+
+
+def dump_recipe(recipe: Recipe, header_lines: Sequence[str] = ()) -> str:
+    """The YAML of a recipe.
+
+    Args:
+        recipe: to write.
+        header_lines: comment lines for the top, without ``#``.
+    """
+    return dump_mapping({key: _plain(getattr(recipe, key)) for key in ORDER}, header_lines)
+
+
+def dump_mapping(mapping: Mapping[str, Any], header_lines: Sequence[str] = ()) -> str:
+    """The YAML of plain values, such that the recipe loader reads the same values again.
+
+    Args:
+        mapping: of strings, numbers, booleans, None, lists and mappings.
+        header_lines: comment lines for the top, without ``#``.
+    """
+    lines = [line for text in header_lines for line in text.splitlines() or [""]]
+    header = "".join(f"# {line}".rstrip() + "\n" for line in lines)
+    return header + yaml.dump(
+        dict(mapping), Dumper=_Dumper, sort_keys=False, default_flow_style=False, allow_unicode=True, width=100
+    )
+
+
+def component_mapping(component: Component) -> dict[str, Any]:
+    """A component as a recipe's section: its name, then its options."""
+    return {"name": component.name, **component.options.model_dump(mode="json")}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Component):
+        return component_mapping(value)
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes every text that our own reading would take for something else, and keeps lists of scalars on one line."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    try:
+        plain = read_plain(text) == text
+    except RefusedScalar:
+        plain = False
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else "'")
+
+
+def _represent_list(dumper: yaml.SafeDumper, items: list[Any]) -> yaml.SequenceNode:
+    flow = not any(isinstance(item, dict) for item in items)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=flow)
+
+
+_Dumper.add_representer(str, _represent_text)
+_Dumper.add_representer(list, _represent_list)

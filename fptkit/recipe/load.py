@@ -1,0 +1,178 @@
+"""From a YAML file, a profile and overrides to a checked model, with every fault at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from fptkit.errors import PluginError, UsageError
+from fptkit.plugins import load_plugins, selection_from_environment
+from fptkit.recipe.check import check_model, without
+from fptkit.recipe.components import check_components
+from fptkit.recipe.find import find_file, find_recipe, recipe_folders
+from fptkit.recipe.layers import read_layers
+from fptkit.recipe.models import COMPONENT_LISTS, DEFAULT_NAMES, SECTIONS, Recipe, RecipeSettings
+from fptkit.recipe.tree import Fault, Node, join, recipe_error
+from fptkit.registry import Registry
+
+AnyModel = TypeVar("AnyModel", bound=BaseModel)
+RegistryLoader = Callable[[Sequence[Path]], Registry]
+
+
+@dataclass(frozen=True)
+class LoadedRecipe:
+    """A recipe that passed every check.
+
+    Args:
+        recipe: what it holds, profile and overrides applied.
+        path: the file it came from.
+        profile: the profile taken, None for the base.
+        registry: the plugins it was checked against, those of the recipe included.
+    """
+
+    recipe: Recipe
+    path: Path
+    profile: str | None
+    registry: Registry
+
+    @property
+    def name(self) -> str:
+        """What the run is called: the recipe it was first started from, which a resolved recipe remembers."""
+        return self.recipe.pinned.recipe or self.path.stem
+
+
+def load_installed(files: Sequence[Path]) -> Registry:
+    """Built-in and installed plugins, as ``FPTKIT_PLUGINS`` selects, and plugins in single files."""
+    return load_plugins(files, selection=selection_from_environment())
+
+
+def load_recipe(
+    path_or_name: str,
+    *,
+    profile: str | None = None,
+    overrides: Sequence[str] = (),
+    plugin_files: Sequence[str | Path] = (),
+    registry_loader: RegistryLoader = load_installed,
+) -> LoadedRecipe:
+    """Load a recipe.
+
+    Args:
+        path_or_name: path of the file, or its bare name in the working folder or a plugin's recipe folder.
+        profile: which of its ``profiles`` to lay over it.
+        overrides: ``a.b=value`` texts, laid over that.
+        plugin_files: plugins in single files, besides those the recipe names.
+        registry_loader: makes the registry from all plugin files.
+
+    Raises:
+        RecipeError: with every fault of file and overrides.
+        UnknownNameError: there is no such recipe.
+        UsageError: a plugin file is missing, or a bare name is in several folders.
+        PluginError: one of ``plugin_files`` does not load.
+    """
+    given = [Path(file) for file in plugin_files]
+    registry = None
+    path = find_file(path_or_name)
+    if path is None:
+        registry = registry_loader(given)
+        path = find_recipe(path_or_name, recipe_folders(registry))
+    faults: list[Fault] = []
+    tree = read_layers(
+        path, shown=shown_path(path), profile=profile, overrides=overrides, faults=faults, default_names=DEFAULT_NAMES
+    )
+    if tree is None:
+        raise recipe_error(faults)
+    own, plugin_faults = _plugin_files(tree, path.parent)
+    if own or registry is None:
+        registry = _load_registry(given, own, tree, registry_loader, plugin_faults)
+    recipe = _check(tree, registry, faults, unknown_names=not plugin_faults)
+    faults += plugin_faults
+    if faults or recipe is None:
+        raise recipe_error(faults)
+    return LoadedRecipe(recipe.model_copy(update={"plugins": _all_plugins(given, own)}), path, profile, registry)
+
+
+def load_model(
+    path_or_name: str,
+    model: type[AnyModel],
+    *,
+    profile: str | None = None,
+    overrides: Sequence[str] = (),
+    folders: Sequence[Path] = (),
+) -> AnyModel:
+    """Load another kind of YAML file with a recipe's rules: lines, profiles, overrides. Paths in it stay as they are.
+
+    Args:
+        path_or_name: path of the file, or its bare name in the working folder or in ``folders``.
+        model: what the file must fit.
+        profile: which of its ``profiles`` to lay over it.
+        overrides: ``a.b=value`` texts, laid over that.
+        folders: where a bare name is looked up.
+
+    Raises:
+        RecipeError: with every fault of file and overrides.
+        UnknownNameError: there is no such file.
+        UsageError: a bare name is in several folders.
+    """
+    path = find_recipe(path_or_name, folders)
+    faults: list[Fault] = []
+    tree = read_layers(path, shown=shown_path(path), profile=profile, overrides=overrides, faults=faults)
+    made = None if tree is None else check_model(tree, model, "", faults)
+    if faults or made is None:
+        raise recipe_error(faults)
+    return made
+
+
+def shown_path(path: Path) -> str:
+    """A path as messages show it: relative where it lies under the working folder."""
+    if path.is_absolute() and path.is_relative_to(Path.cwd()):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)
+
+
+def _plugin_files(tree: Node, folder: Path) -> tuple[list[Path], list[Fault]]:
+    """The recipe's own plugins as absolute paths, and a fault for each that is missing.
+
+    Entries that are no text are passed over: they are reported where the other settings are.
+    """
+    files, faults = [], []
+    for i, entry in enumerate(tree.mapping.get("plugins", Node([], tree.place)).items):
+        if not isinstance(entry.value, str):
+            continue
+        file = (folder / entry.value).resolve()
+        if file.is_file():
+            files.append(file)
+        else:
+            faults.append(Fault(entry.place, join("plugins", i), f"plugin file {shown_path(file)} does not exist"))
+    return files, faults
+
+
+def _all_plugins(given: Sequence[Path], own: Sequence[Path]) -> tuple[str, ...]:
+    """Absolute paths of all single-file plugins, so that the resolved recipe needs no ``--plugin``."""
+    return tuple(dict.fromkeys(str(path.resolve()) for path in (*own, *given)))
+
+
+def _load_registry(
+    given: Sequence[Path], own: Sequence[Path], tree: Node, registry_loader: RegistryLoader, faults: list[Fault]
+) -> Registry:
+    """The registry with the recipe's plugins, or without them where they do not load."""
+    try:
+        return registry_loader([*given, *own])
+    except (PluginError, UsageError) as err:
+        registry = registry_loader(given)
+        faults.append(Fault(tree.mapping["plugins"].place, "plugins", str(err)))
+        return registry
+
+
+def _check(tree: Node, registry: Registry, faults: list[Fault], *, unknown_names: bool) -> Recipe | None:
+    """Everything in the tree, components and settings; None when there were faults."""
+    sections = [*SECTIONS, *COMPONENT_LISTS]
+    components = check_components(tree, registry, faults, unknown_names=unknown_names)
+    settings = check_model(without(tree, sections), RecipeSettings, "", faults, also_allowed=[*sections, "profiles"])
+    if settings is None or not {"task", "backbone", "freezing"} <= components.keys():
+        return None
+    given = {name: getattr(settings, name) for name in settings.model_fields_set}
+    return Recipe.model_validate({**given, **components})

@@ -1,0 +1,120 @@
+"""JSON Schema of recipes, made from the live registry so that editors complete plugins too, and tables of options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.errors import PydanticUserError
+
+from fptkit.errors import PluginError
+from fptkit.options import Options
+from fptkit.recipe.models import COMPONENT_LISTS, DEFAULT_NAMES, SECTIONS, Recipe, RecipeSettings
+from fptkit.recipe.wording import expected, shown
+from fptkit.registry import Registry
+from fptkit.specs import ComponentSpec, Spec
+
+
+@dataclass(frozen=True)
+class OptionRow:
+    """One option, for a table.
+
+    Args:
+        name: its key.
+        type: what it takes, in words.
+        default: its default as a recipe would write it, empty when it must be given.
+        description: what it is, with its unit.
+    """
+
+    name: str
+    type: str
+    default: str
+    description: str
+
+
+def describe_options(model: type[BaseModel]) -> list[OptionRow]:
+    """The options of a model; those of a model inside it follow it with dotted names."""
+    return list(_rows(model, ""))
+
+
+def _rows(model: type[BaseModel], prefix: str) -> Iterator[OptionRow]:
+    schema = _schema_of(model)
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        nested = isinstance(inner, type) and issubclass(inner, BaseModel)
+        words = "a mapping" if nested else expected(schema.get("properties", {}).get(name, {}), schema)
+        default = "" if field.is_required() or nested else _default(field.get_default(call_default_factory=True))
+        bare = words.removeprefix("an ").removeprefix("a ").replace("one of ", "")
+        yield OptionRow(prefix + name, bare, default, field.description or "")
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from _rows(inner, f"{prefix}{name}.")
+
+
+def _default(value: Any) -> str:
+    return value if isinstance(value, str) and value else shown(value)
+
+
+def recipe_json_schema(registry: Registry) -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a recipe.
+
+    Args:
+        registry: its components become the allowed sections. One whose options model does not import is let through
+            unchecked.
+    """
+    settings = RecipeSettings.model_json_schema()
+    definitions = dict(settings.pop("$defs", {}))
+    properties = dict(settings["properties"])
+    for key, kind in {**SECTIONS, **COMPONENT_LISTS}.items():
+        sections = [_section(entry.spec, definitions) for entry in registry.entries(kind)]
+        section: dict[str, Any] = {"oneOf": sections} if sections else {"type": "object"}
+        description = Recipe.model_fields[key].description or ""
+        if key in COMPONENT_LISTS:
+            properties[key] = {"type": "array", "items": section, "description": description}
+        else:
+            properties[key] = {**section, "description": description}
+    # In a profile a section may leave its name out, so that only its being a section is checked.
+    in_profile = {key: {"type": "object"} if key in SECTIONS else value for key, value in properties.items()}
+    profile = {"type": "object", "properties": in_profile, "additionalProperties": False}
+    properties["profiles"] = {
+        "type": "object",
+        "additionalProperties": profile,
+        "description": "named changes to this recipe, chosen with --profile",
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "fptkit recipe",
+        "type": "object",
+        "properties": properties,
+        "required": [key for key in SECTIONS if Recipe.model_fields[key].is_required() and key not in DEFAULT_NAMES],
+        "additionalProperties": False,
+        "$defs": definitions,
+    }
+
+
+def _section(spec: Spec, definitions: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a section that names one component; what its options refer to goes to ``definitions``."""
+    name = {"const": spec.name, "description": spec.summary}
+    try:
+        model = spec.options_model() if isinstance(spec, ComponentSpec) else Options
+    except PluginError:
+        return {"type": "object", "properties": {"name": name}, "required": ["name"]}
+    prefix = f"{spec.kind.replace(' ', '_')}.{spec.name}."
+    schema = _schema_of(model, "#/$defs/" + prefix + "{model}")
+    definitions.update({prefix + key: value for key, value in schema.pop("$defs", {}).items()})
+    return {
+        "type": "object",
+        "title": spec.name,
+        "description": spec.summary,
+        "properties": {"name": name, **schema.get("properties", {})},
+        "required": ["name", *schema.get("required", [])],
+        "additionalProperties": bool(schema.get("additionalProperties", not schema)),
+    }
+
+
+def _schema_of(model: type[BaseModel], template: str = "#/$defs/{model}") -> dict[str, Any]:
+    try:
+        return model.model_json_schema(ref_template=template)
+    except PydanticUserError:  # a plugin's own type that JSON Schema cannot say
+        return {}
