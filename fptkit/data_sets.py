@@ -35,7 +35,6 @@ class DataSet:
         url: archive it comes in.
         installer: ``"package.module:function"``, see `Installer`.
         records: number of records by file stem.
-        optional: file stems it can do without.
         extensions: of its files, best first.
         source: paper or repository.
         licence: as stated by the source.
@@ -53,7 +52,6 @@ class DataSet:
     licence: str
     checksum: str
     advice: str
-    optional: tuple[str, ...] = ()
 
 
 DATA_SETS: Mapping[str, DataSet] = {
@@ -72,11 +70,6 @@ DATA_SETS: Mapping[str, DataSet] = {
             "remote_homology_test_superfamily_holdout": 1_254,
             "remote_homology_test_family_holdout": 1_272,
         },
-        optional=(
-            "remote_homology_test_fold_holdout",
-            "remote_homology_test_superfamily_holdout",
-            "remote_homology_test_family_holdout",
-        ),
         extensions=(".json.gz", ".json", ".lmdb"),
         source="TAPE, Rao et al. 2019, arXiv 1906.08230; songlab-cal/tape",
         licence="none stated for the data; TAPE asks users to cite it and SCOPe (Fox et al. 2013)",
@@ -213,7 +206,7 @@ def fetch(
                     f"not {sha256.lower()}; --force fetches it again"
                 )
             return here
-        if here.state in ("by_hand", "incomplete") and not force:
+        if here.files and not here.manifest and not force:
             names = ", ".join(path.name for path in here.files.values())
             raise DataError(
                 f"{folder} holds files that fptkit did not fetch: {names}.\n"

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from fptkit.errors import DataError
 from fptkit.pretraining.options import LanguageData, TokenizerOptions
 
 Tokens = NDArray[np.uint16]
+_RECORD = "corpus.json"
 
 
 def read_documents(path: Path, separator: str) -> list[str]:
@@ -31,8 +33,7 @@ def read_documents(path: Path, separator: str) -> list[str]:
     Raises:
         DataError: no such file, not UTF-8, damaged packing, or no text in it.
     """
-    if not path.is_file():
-        raise DataError(f"corpus '{path}': no such file. Set data.path to a .txt, .txt.xz or .txt.gz file.")
+    _require(path)
     opener = {".xz": lzma.open, ".gz": gzip.open}.get(path.suffix, open)
     try:
         with opener(path, "rb") as file:
@@ -158,11 +159,41 @@ class Corpus:
     facts: dict[str, int | str]
 
 
-def _digest(path: Path) -> str:
+def _require(path: Path) -> None:
     if not path.is_file():
-        raise DataError(f"corpus '{path}': no such file. Set data.path to a .txt, .txt.xz or .txt.gz file.")
+        raise DataError(f"corpus '{path}': no such file. Name a .txt, .txt.xz or .txt.gz file by --set data.path=FILE.")
+
+
+def _digest(path: Path) -> str:
+    _require(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def open_corpus(cache: Path, separator: str) -> Corpus:
+    """The corpus a cache holds; the text it was made from is not looked at.
+
+    Raises:
+        DataError: the cache is missing or damaged.
+    """
+    try:
+        facts = json.loads((cache / _RECORD).read_text("utf-8"))
+        tokenizer = Tokenizer.from_file(str(cache / "tokenizer.json"))
+        train, valid = (np.load(cache / f"{name}.npy", mmap_mode="r") for name in ("train", "validation"))
+    except (OSError, ValueError) as err:
+        raise DataError(f"token cache '{cache}' cannot be read: {err}") from err
+    except Exception as err:  # tokenizers raises plain Exception
+        raise DataError(f"token cache '{cache}': tokenizer.json cannot be read: {err}") from err
+    key = facts.pop("key")
+    digests = {name: key[name] for name in ("corpus_sha256", "validation_sha256")}
+    return Corpus(train, valid, tokenizer, token_bytes(tokenizer, separator), facts | digests)
+
+
+def _cached_key(record: Path) -> Any:
+    try:
+        return json.loads(record.read_text("utf-8"))["key"]
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def prepare_corpus(data: LanguageData, options: TokenizerOptions, cache: Path) -> Corpus:
@@ -185,8 +216,8 @@ def prepare_corpus(data: LanguageData, options: TokenizerOptions, cache: Path) -
         **options.model_dump(),
         "layout": 1,
     }
-    record = cache / "corpus.json"
-    if not record.is_file() or (facts := json.loads(record.read_text("utf-8")))["key"] != key:
+    record = cache / _RECORD
+    if _cached_key(record) != key:
         cache.mkdir(parents=True, exist_ok=True)
         record.unlink(missing_ok=True)
         documents = read_documents(path, data.document_separator)
@@ -196,7 +227,7 @@ def prepare_corpus(data: LanguageData, options: TokenizerOptions, cache: Path) -
             train, valid = hold_out(documents, data.validation_share)
         tokenizer = train_tokenizer(train, options, data.document_separator)
         tokenizer.save(str(cache / "tokenizer.json"))
-        facts = {"key": key}
+        facts: dict[str, Any] = {"key": key}
         for name, part in (("train", train), ("validation", valid)):
             tokens = encode_documents(tokenizer, part, data.document_separator)
             np.save(cache / f"{name}.npy", tokens)
@@ -207,15 +238,7 @@ def prepare_corpus(data: LanguageData, options: TokenizerOptions, cache: Path) -
         partial = record.with_suffix(".partial")
         partial.write_text(json.dumps(facts, indent=2), "utf-8")
         os.replace(partial, record)
-    tokenizer = Tokenizer.from_file(str(cache / "tokenizer.json"))
-    return Corpus(
-        train=np.load(cache / "train.npy", mmap_mode="r"),
-        valid=np.load(cache / "validation.npy", mmap_mode="r"),
-        tokenizer=tokenizer,
-        bytes_per_token=token_bytes(tokenizer, data.document_separator),
-        facts={name: value for name, value in facts.items() if name != "key"}
-        | {"corpus_sha256": key["corpus_sha256"], "validation_sha256": key["validation_sha256"]},
-    )
+    return open_corpus(cache, data.document_separator)
 
 
 def batch(tokens: Tokens, *, rows: int, length: int, seed: int, step: int) -> NDArray[np.int64]:

@@ -211,11 +211,16 @@ class TrainingLoop:
 
         Raises:
             CheckpointError: ``resume`` without a usable checkpoint.
-            TrainingError: the loss is not finite.
+            TrainingError: the folder holds another training's checkpoint, or the loss is not finite.
             Interrupted: a signal came; the state is saved.
         """
         if resume:
             self.progress = load_checkpoint(self._output / CHECKPOINT, self._objective, self._identity)
+        elif (self._output / CHECKPOINT).exists():
+            raise TrainingError(
+                f"'{self._output}' holds the checkpoint of an earlier training. Go on with it (--resume), "
+                "or give another output folder."
+            )
         self._keep_metrics()
         progress, train, began = self.progress, self._train, time.monotonic() - self.progress.seconds
         mark, total = (progress.step, progress.tokens, progress.seconds), torch.zeros(())
@@ -241,6 +246,11 @@ class TrainingLoop:
         cooling = progress.cooldown_from is not None and progress.step >= progress.cooldown_from
         factor = learning_rate_factor(progress, train)
         loss = objective.loss(progress.step, cooling=cooling)
+        if not math.isfinite(float(loss)):
+            raise TrainingError(
+                f"the training loss is {float(loss)} at step {progress.step}. Resume from the last checkpoint with smaller "
+                "learning rates (train.muon_learning_rate, train.adamw_learning_rate)."
+            )
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         if train.gradient_clip:
             nn.utils.clip_grad_norm_(self._parameters, train.gradient_clip)
@@ -257,11 +267,6 @@ class TrainingLoop:
         progress, train = self.progress, self._train
         step, tokens, seconds = mark
         loss = float(total) / (progress.step - step)
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"the training loss is {loss} at step {progress.step}. Resume from the last checkpoint with smaller "
-                "learning rates (train.muon_learning_rate, train.adamw_learning_rate)."
-            )
         row: dict[str, float | str | None] = {
             "step": progress.step,
             "tokens": progress.tokens,
@@ -270,7 +275,7 @@ class TrainingLoop:
             "learning_rate_factor": round(learning_rate_factor(progress, train), 5),
             "tokens_per_second": round((progress.tokens - tokens) / max(progress.seconds - seconds, 1e-9), 1),
         }
-        if progress.step % train.validate_every == 0 and not final:
+        if progress.step % train.validate_every == 0 or final:
             row |= self._objective.validate(train.validation_tokens)
         with (self._output / METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")

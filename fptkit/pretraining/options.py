@@ -24,6 +24,8 @@ class LanguageData(_Options):
     document_separator: str = Field(
         "<|endoftext|>", min_length=1, description="text between two documents; becomes one token of its own"
     )
+    summary: str = Field("", description="what the text is, for the model card")
+    licence: str = Field("", description="terms the text may be used under, for the model card")
 
 
 class TokenizerOptions(_Options):
@@ -92,7 +94,7 @@ class PretrainTrain(_Options):
         None, gt=0, description="wall-clock seconds in all, near enough: the cooldown begins when its share of them is left"
     )
     warmup_steps: int = Field(100, ge=0, description="steps in which the learning rates rise from zero")
-    cooldown_share: float = Field(0.3, ge=0, le=1, description="share of all steps in which the learning rates fall to zero")
+    cooldown_share: float = Field(0.3, ge=0, lt=1, description="share of all steps in which the learning rates fall to zero")
     validate_every: int = Field(250, ge=1, description="steps between two measurements on held-out text")
     validation_tokens: int = Field(65_536, ge=1, description="held-out tokens measured while training; all of them at the end")
     checkpoint_every: int = Field(250, ge=1, description="steps between two checkpoints")

@@ -270,7 +270,9 @@ def test_anything_else_is_refused_by_name(name: str, protocol: int) -> None:
     with pytest.raises(plain_pickle.RefusedError) as caught:
         plain_pickle.loads(pickle.dumps({"x": HOSTILE[name]}, protocol))
     refused = caught.value.name.replace("__builtin__", "builtins").replace("_pickle.loads", "pickle.loads")
-    assert refused.replace("nt.system", "posix.system").startswith(name) or refused.startswith(("copyreg.", "copy_reg."))
+    assert refused.replace("nt.system", "posix.system").startswith(name) or refused.startswith(
+        ("copyreg.", "copy_reg.")
+    )
     assert caught.value.name in str(caught.value)
 
 

@@ -1,0 +1,29 @@
+"""What all tests share: no network, no writing outside temporary folders, and where real data lie."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test sees the user's data, cache or plugins, asks a hub, or depends on the terminal."""
+    monkeypatch.setenv("FPTKIT_DATA", str(tmp_path_factory.mktemp("data")))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("COLUMNS", "100")
+    for name in ("FPTKIT_PLUGINS", "NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """Folder of the real data sets, which are not part of this project."""
+    folder = Path(os.environ.get("FPTKIT_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no shared data at {folder} (set FPTKIT_SHARED_DATA)")
+    return folder

@@ -1,0 +1,245 @@
+"""Whole runs in this process: what they leave, how they go on, and how they fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fptkit.engine import events as told
+from fptkit.engine.events import Event, RunEnded, RunStarted, StepsDone, Validated
+from fptkit.engine.run import RunRequest, run
+from fptkit.errors import CheckpointError, Interrupted, TrainingError, UsageError
+from fptkit.recipe.load import load_recipe
+
+RECIPE = """
+task: {name: bit_xor, bits: 3, validation_size: 40, test_size: 50}
+backbone: {name: random, blocks: 2, width: 32, heads: 2, size: nano, dropout: 0.1}
+train: {batch_size: 8, max_steps: 30, validate_every: 10, log_every: 4, patience: null, learning_rate: 1e-2}
+threads: 1
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(RECIPE)
+    return path
+
+
+class Recorder:
+    """Keeps events; can send a signal to this process when a step is reached."""
+
+    def __init__(self, stop_at: int | None = None, number: int = signal.SIGINT) -> None:
+        self.events: list[Event] = []
+        self._stop_at, self._number = stop_at, number
+
+    def handle(self, event: Event) -> None:
+        self.events.append(event)
+        if isinstance(event, StepsDone) and event.step == self._stop_at:
+            os.kill(os.getpid(), self._number)
+
+
+def start(recipe: Path, folder: Path, *overrides: str, resume: bool = False, listener: Recorder | None = None) -> Any:
+    loaded = load_recipe(str(recipe), overrides=overrides)
+    return run(RunRequest(loaded, folder, resume=resume, listeners=[listener] if listener else []))
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "examples_per_second"} for line in lines]
+
+
+def test_a_run_leaves_what_it_promises(recipe: Path, tmp_path: Path) -> None:
+    recorder = Recorder()
+    folder = tmp_path / "run"
+    summary = start(recipe, folder, listener=recorder)
+    assert summary == json.loads((folder / "summary.json").read_text())
+    assert summary["status"] == "finished"
+    assert summary["recipe"] == "tiny"
+    assert summary["task"] == {"name": "bit_xor", "protocol": "clean", "source": "generated", "stand_in": False}
+    assert summary["backbone"] == {"name": "random", "weights": "random", "stand_in": False}
+    assert summary["freezing"] == "fpt"
+    # Two blocks of 12,704 less their norms, and trained: 5 norms of 64, 6 positions of 32, input 64, output 66.
+    assert summary["parameters"] == {"total": 2 * (12_704 - 128) + 642, "trained": 642, "reached": 642}
+    assert summary["metrics"].keys() == {"validation", "test"}
+    assert summary["metrics"]["test"]["test"].keys() == {"loss", "accuracy"}
+    for key in ("steps", "seconds", "examples_per_second", "peak_memory_mib", "device", "precision", "seed", "versions"):
+        assert key in summary
+    kinds = [type(event) for event in recorder.events]
+    assert kinds[0] is RunStarted
+    assert kinds[-2:] == [told.Tested, RunEnded]
+    assert [event.step for event in recorder.events if isinstance(event, Validated)] == [10, 20, 30]
+    assert [event.step for event in recorder.events if isinstance(event, StepsDone)] == [4, 8, 12, 16, 20, 24, 28, 30]
+    assert {path.name for path in folder.iterdir()} >= {
+        "recipe.yaml",
+        "environment.json",
+        "metrics.jsonl",
+        "summary.json",
+        "model.safetensors",
+        "model.json",
+        "checkpoints",
+    }
+
+
+def test_the_saved_tensors_are_the_trained_ones_and_give_the_reported_accuracy(recipe: Path, tmp_path: Path) -> None:
+    from fptkit.build import build
+    from fptkit.engine.checkpoint import restore_trained
+
+    folder = tmp_path / "run"
+    summary = start(recipe, folder)
+    tensors = load_file(folder / "model.safetensors")
+    assert not any(".attn." in name or ".mlp." in name for name in tensors)
+    loaded = load_recipe(str(folder / "recipe.yaml"))
+    built = build(loaded.recipe, loaded.registry, torch.device("cpu"))
+    restore_trained(built.model, tensors, origin=folder)
+    batch = built.task.split("test").batch(range(50), torch.Generator())
+    with torch.no_grad():
+        answers = built.model.eval()(batch.inputs).argmax(-1)
+    right = (answers == batch.targets).float().mean().item()
+    assert right == pytest.approx(summary["metrics"]["test"]["test"]["accuracy"], abs=1e-6)
+
+
+def test_the_resolved_recipe_repeats_the_run(recipe: Path, tmp_path: Path) -> None:
+    first = start(recipe, tmp_path / "one", "train.seed=3")
+    second = start(tmp_path / "one" / "recipe.yaml", tmp_path / "two")
+    assert second["recipe"] == "tiny"
+    assert metrics(tmp_path / "one") == metrics(tmp_path / "two")
+    assert first["metrics"] == second["metrics"]
+    start(recipe, tmp_path / "other", "train.seed=4")
+    assert metrics(tmp_path / "one") != metrics(tmp_path / "other")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("stop_at", [4, 8, 20])
+def test_stopped_and_resumed_equals_uninterrupted(
+    recipe: Path, tmp_path: Path, stop_at: int, number: int, code: int
+) -> None:
+    start(recipe, tmp_path / "whole")
+    with pytest.raises(Interrupted) as caught:
+        start(recipe, tmp_path / "parts", listener=Recorder(stop_at, number))
+    assert caught.value.exit_code == code
+    assert json.loads((tmp_path / "parts" / "summary.json").read_text())["status"] == "interrupted"
+    assert signal.getsignal(number) is not None
+    start(recipe, tmp_path / "parts", resume=True)
+    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
+    whole, parts = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
+    assert all(torch.equal(whole[name], parts[name]) for name in whole.keys() | parts.keys())
+
+
+def test_a_longer_run_goes_on_where_a_finished_one_ended(recipe: Path, tmp_path: Path) -> None:
+    start(recipe, tmp_path / "whole")
+    start(recipe, tmp_path / "parts", "train.max_steps=20")
+    start(recipe, tmp_path / "parts", resume=True)
+    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
+
+
+def test_resuming_a_finished_run_trains_nothing(recipe: Path, tmp_path: Path) -> None:
+    first = start(recipe, tmp_path / "run")
+    recorder = Recorder()
+    assert start(recipe, tmp_path / "run", resume=True, listener=recorder) == first
+    assert recorder.events == []
+
+
+def test_resume_in_an_empty_folder_starts(recipe: Path, tmp_path: Path) -> None:
+    assert start(recipe, tmp_path / "new", "train.max_steps=2", resume=True)["status"] == "finished"
+
+
+def test_a_folder_with_a_run_is_not_overwritten(recipe: Path, tmp_path: Path) -> None:
+    start(recipe, tmp_path / "run", "train.max_steps=2")
+    with pytest.raises(UsageError, match="holds a run already"):
+        start(recipe, tmp_path / "run", "train.max_steps=2")
+
+
+def test_another_recipe_cannot_go_on_with_a_run(recipe: Path, tmp_path: Path) -> None:
+    start(recipe, tmp_path / "run", "train.max_steps=2")
+    with pytest.raises(UsageError) as caught:
+        start(recipe, tmp_path / "run", "train.learning_rate=0.5", "task.bits=4", resume=True)
+    assert "it differs in task.options.bits, train.learning_rate." in str(caught.value)
+
+
+def test_a_locked_folder_is_refused(recipe: Path, tmp_path: Path) -> None:
+    import filelock
+
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with filelock.FileLock(folder / ".lock"), pytest.raises(UsageError, match="another run is at work"):
+        start(recipe, folder)
+
+
+def test_a_damaged_checkpoint_is_refused_by_name(recipe: Path, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        start(recipe, tmp_path / "run", listener=Recorder(8))
+    file = tmp_path / "run" / "checkpoints" / "step-00000008" / "trained.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match=r"step-00000008.trained\.safetensors is truncated"):
+        start(recipe, tmp_path / "run", resume=True)
+
+
+def test_a_checkpoint_of_another_frozen_part_is_refused(recipe: Path, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        start(recipe, tmp_path / "run", listener=Recorder(8))
+    state = tmp_path / "run" / "checkpoints" / "step-00000008" / "state.json"
+    content = json.loads(state.read_text())
+    content["frozen"]["digest"] = "0" * 64
+    state.write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match="its frozen part is random with digest 000000000000"):
+        start(recipe, tmp_path / "run", resume=True)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_advice(recipe: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(TrainingError, match=r"Lower train\.learning_rate \(now 1e\+38\)"):
+        start(recipe, folder, "train.learning_rate=1e38", "train.clip_norm=null")
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["status"] == "failed"
+    assert "learning_rate" in summary["reason"]
+
+
+def test_patience_ends_a_run_and_the_best_step_is_restored(recipe: Path, tmp_path: Path) -> None:
+    """With a rate of nearly nothing no validation improves on the first."""
+    folder = tmp_path / "run"
+    recorder = Recorder()
+    summary = start(
+        recipe,
+        folder,
+        "train.learning_rate=1e-12",
+        "train.patience=2",
+        "train.max_steps=500",
+        "train.validate_every=5",
+        listener=recorder,
+    )
+    assert (summary["steps"], summary["best_step"]) == (15, 5)
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["step-00000005", "step-00000015"]
+    best = load_file(folder / "checkpoints" / "step-00000005" / "trained.safetensors")
+    final = load_file(folder / "model.safetensors")
+    assert all(torch.equal(best[name], final[name]) for name in best)
+
+
+def test_the_test_split_is_opened_once_and_last(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fptkit.tasks.bits import BitXor
+
+    opened: list[str] = []
+    original = BitXor.split
+    monkeypatch.setattr(BitXor, "split", lambda self, name: opened.append(name) or original(self, name))
+    start(recipe, tmp_path / "run")
+    assert opened.count("test") == 1
+    assert opened[-1] == "test"
+
+
+def test_bfloat16_is_stored_for_frozen_matrices_only(recipe: Path, tmp_path: Path) -> None:
+    from fptkit.build import build
+
+    loaded = load_recipe(str(recipe), overrides=["precision=bfloat16"])
+    model = build(loaded.recipe, loaded.registry, torch.device("cpu")).model
+    for name, parameter in model.named_parameters():
+        frozen = ".attn." in name or ".mlp." in name
+        assert parameter.dtype == (torch.bfloat16 if frozen else torch.float32), name
+        assert parameter.requires_grad == (not frozen)
+    assert start(recipe, tmp_path / "run", "precision=float32")["precision"] == "float32"

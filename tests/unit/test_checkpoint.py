@@ -1,0 +1,136 @@
+"""Checkpoints hold the trained tensors and nothing else, come back bit for bit, and a damaged one is refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from fptkit.engine.checkpoint import (
+    checkpoint_of,
+    latest_checkpoint,
+    load_checkpoint,
+    pack_optimizer,
+    restore_trained,
+    save_checkpoint,
+    trained_tensors,
+    unpack_optimizer,
+)
+from fptkit.errors import CheckpointError
+
+
+def model_and_optimizer(steps: int) -> tuple[nn.Module, torch.optim.Optimizer]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    model[0].weight.requires_grad_(False)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.01, fused=True)
+    for _ in range(steps):
+        train(model, optimizer)
+    return model, optimizer
+
+
+def train(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    model(torch.ones(5, 3)).square().sum().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def names(model: nn.Module) -> dict[int, str]:
+    return {id(parameter): name for name, parameter in model.named_parameters()}
+
+
+def save(
+    root: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, keep: set[int] = frozenset()
+) -> Path:
+    return save_checkpoint(
+        root,
+        step=step,
+        trained=trained_tensors(model),
+        optimizer=pack_optimizer(optimizer, names(model)),
+        state={"step": step},
+        frozen={"digest": "d"},
+        keep_steps=keep,
+    )
+
+
+def test_exactly_the_trained_tensors_are_saved(tmp_path: Path) -> None:
+    folder = save(tmp_path, *model_and_optimizer(2), step=2)
+    assert load_file(folder / "trained.safetensors").keys() == {"0.bias", "1.weight", "1.bias"}
+    assert load_file(folder / "optimizer.safetensors").keys() == {
+        f"{name}/{state}" for name in ("0.bias", "1.weight", "1.bias") for state in ("step", "exp_avg", "exp_avg_sq")
+    }
+
+
+def test_going_on_equals_never_having_stopped(tmp_path: Path) -> None:
+    model, optimizer = model_and_optimizer(3)
+    folder = save(tmp_path, model, optimizer, step=3)
+    fresh, fresh_optimizer = model_and_optimizer(0)
+    saved = load_checkpoint(folder)
+    restore_trained(fresh, saved.trained, origin=folder)
+    unpack_optimizer(fresh_optimizer, saved.optimizer, names(fresh))
+    for _ in range(4):
+        train(model, optimizer)
+        train(fresh, fresh_optimizer)
+    for left, right in zip(model.parameters(), fresh.parameters(), strict=True):
+        assert torch.equal(left, right)
+
+
+def test_only_the_newest_and_the_kept_ones_stay(tmp_path: Path) -> None:
+    model, optimizer = model_and_optimizer(1)
+    for step, keep in ((1, set()), (2, {1}), (3, {1}), (4, {3})):
+        save(tmp_path, model, optimizer, step, keep)
+    assert sorted(folder.name for folder in tmp_path.iterdir()) == ["step-00000003", "step-00000004"]
+    assert latest_checkpoint(tmp_path) == checkpoint_of(tmp_path, 4)
+
+
+def test_a_kill_between_the_renames_loses_nothing(tmp_path: Path) -> None:
+    model, optimizer = model_and_optimizer(1)
+    folder = save(tmp_path, model, optimizer, 7)
+    folder.rename(tmp_path / ".step-00000007.old")  # the old one is away, the new one not yet there
+    (tmp_path / ".step-00000007.part").mkdir()
+    assert latest_checkpoint(tmp_path) == folder
+    assert load_checkpoint(folder).step == 7
+    save(tmp_path, model, optimizer, 7)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000007"]
+
+
+def test_no_checkpoint() -> None:
+    assert latest_checkpoint(Path("/nowhere/at/all")) is None
+
+
+@pytest.mark.parametrize("file", ["trained.safetensors", "optimizer.safetensors"])
+@pytest.mark.parametrize("damage", ["truncated", "altered", "missing"])
+def test_a_damaged_file_is_refused_by_name(tmp_path: Path, file: str, damage: str) -> None:
+    folder = save(tmp_path, *model_and_optimizer(1), step=1)
+    path = folder / file
+    data = bytearray(path.read_bytes())
+    if damage == "missing":
+        path.unlink()
+    elif damage == "truncated":
+        path.write_bytes(data[:-1])
+    else:
+        data[-1] ^= 1
+        path.write_bytes(data)
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(folder)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"files": {}}', '{"format": 99, "files": {}}'])
+def test_a_damaged_manifest_is_refused_by_name(tmp_path: Path, content: str) -> None:
+    folder = save(tmp_path, *model_and_optimizer(1), step=1)
+    (folder / "state.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"state\.json"):
+        load_checkpoint(folder)
+
+
+def test_tensors_of_another_model_are_refused(tmp_path: Path) -> None:
+    model, _ = model_and_optimizer(0)
+    tensors = {name: tensor.clone() for name, tensor in trained_tensors(model).items()}
+    with pytest.raises(CheckpointError, match=r"differs: 1\.bias"):
+        restore_trained(model, {name: t for name, t in tensors.items() if name != "1.bias"}, origin=tmp_path)
+    with pytest.raises(CheckpointError, match=r"1\.bias has shape \(3,\)"):
+        restore_trained(model, {**tensors, "1.bias": torch.ones(3)}, origin=tmp_path)

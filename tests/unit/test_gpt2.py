@@ -1,0 +1,225 @@
+"""GPT-2 against transformers' own implementation with the same weights, and its refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from transformers import GPT2Config, GPT2Model
+
+from fptkit.backbones.gpt2 import SIZES, Gpt2Sizes, build_gpt2, load_gpt2, random_gpt2
+from fptkit.backbones.options import Gpt2Options, RandomOptions
+from fptkit.backbones.random import build_random
+from fptkit.backbones.weights import open_weights
+from fptkit.errors import DataError, ShapeError, SourceError
+from fptkit.interfaces import keep_tokens
+
+TINY = Gpt2Sizes(blocks=3, width=32, heads=4, positions=24)
+
+
+def reference(sizes: Gpt2Sizes = TINY, seed: int = 0) -> GPT2Model:
+    torch.manual_seed(seed)
+    config = GPT2Config(
+        vocab_size=11, n_layer=sizes.blocks, n_embd=sizes.width, n_head=sizes.heads, n_positions=sizes.positions
+    )
+    model = GPT2Model(config).eval()
+    for parameter in model.parameters():  # norms and biases must differ from their defaults, or errors would hide
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    return model
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, GPT2Model]:
+    folder = tmp_path_factory.mktemp("gpt2")
+    model = reference()
+    model.save_pretrained(folder)
+    return folder, model
+
+
+def test_same_output_as_transformers(checkpoint: tuple[Path, GPT2Model]) -> None:
+    folder, model = checkpoint
+    ours = load_gpt2(open_weights(f"path:{folder}"), positions=24).eval()
+    tokens = torch.randn(2, 17, 32)
+    torch.testing.assert_close(ours(tokens), model(inputs_embeds=tokens).last_hidden_state, atol=1e-5, rtol=0)
+
+
+def test_same_gradients_as_transformers(checkpoint: tuple[Path, GPT2Model]) -> None:
+    folder, model = checkpoint
+    ours = load_gpt2(open_weights(f"path:{folder}"), positions=24).eval()
+    tokens = torch.randn(2, 9, 32)
+    ours(tokens).square().mean().backward()
+    model.zero_grad()
+    model(inputs_embeds=tokens).last_hidden_state.square().mean().backward()
+    theirs = dict(model.named_parameters())
+    for name, parameter in ours.named_parameters():
+        torch.testing.assert_close(parameter.grad, theirs[name].grad, atol=1e-5, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("keep", [[[16], [3]], [[2, 16], [0, 7]], [list(range(17)), list(range(17))]])
+def test_reading_few_tokens_equals_reading_all(checkpoint: tuple[Path, GPT2Model], keep: list[list[int]]) -> None:
+    folder, model = checkpoint
+    ours = load_gpt2(open_weights(f"path:{folder}"), positions=24).eval()
+    tokens, positions = torch.randn(2, 17, 32), torch.tensor(keep)
+    expected = keep_tokens(model(inputs_embeds=tokens).last_hidden_state, positions)
+    torch.testing.assert_close(ours(tokens, keep=positions), expected, atol=1e-5, rtol=0)
+
+
+def test_published_checkpoints_with_prefix_head_and_masks_load(
+    checkpoint: tuple[Path, GPT2Model], tmp_path: Path
+) -> None:
+    """openai-community/gpt2 carries triangular masks; GPT2LMHeadModel files carry a prefix and the language head."""
+    folder, model = checkpoint
+    tensors = {f"transformer.{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors["lm_head.weight"] = model.wte.weight.clone()
+    tensors["transformer.h.0.attn.bias"] = torch.ones(1, 1, 24, 24)
+    tensors["transformer.h.0.attn.masked_bias"] = torch.tensor(-1e4)
+    save_file(tensors, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text((folder / "config.json").read_text())
+    ours = load_gpt2(open_weights(f"path:{tmp_path}"), positions=24).eval()
+    tokens = torch.randn(1, 5, 32)
+    torch.testing.assert_close(ours(tokens), model(inputs_embeds=tokens).last_hidden_state, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda tensors: tensors.pop("h.1.ln_1.weight"), "h.1.ln_1.weight"),
+        (lambda tensors: tensors.update({"h.9.extra": torch.ones(2)}), "h.9.extra"),
+        (lambda tensors: tensors.update({"wpe.weight": torch.ones(24, 31)}), "(24, 31)"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused(
+    checkpoint: tuple[Path, GPT2Model], tmp_path: Path, change, said: str
+) -> None:
+    folder, model = checkpoint
+    tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    change(tensors)
+    save_file(tensors, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text((folder / "config.json").read_text())
+    with pytest.raises(DataError) as caught:
+        load_gpt2(open_weights(f"path:{tmp_path}"), positions=8)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"model_type": "bert"}, "not 'gpt2'"),
+        ({"activation_function": "relu"}, "gelu_new"),
+        ({"n_layer": None}, "n_layer"),
+    ],
+)
+def test_another_architecture_is_refused(
+    checkpoint: tuple[Path, GPT2Model], tmp_path: Path, change: dict, said: str
+) -> None:
+    folder, _ = checkpoint
+    config = {**json.loads((folder / "config.json").read_text()), **change}
+    config = {name: value for name, value in config.items() if value is not None}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
+    with pytest.raises(DataError) as caught:
+        load_gpt2(open_weights(f"path:{tmp_path}"), positions=8)
+    assert said in str(caught.value)
+
+
+def test_truncated_weights_are_refused(checkpoint: tuple[Path, GPT2Model], tmp_path: Path) -> None:
+    folder, _ = checkpoint
+    (tmp_path / "config.json").write_text((folder / "config.json").read_text())
+    (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:1000])
+    with pytest.raises(DataError, match="not a readable safetensors file"):
+        load_gpt2(open_weights(f"path:{tmp_path}"), positions=8)
+
+
+def test_positions_are_cut_to_the_task(checkpoint: tuple[Path, GPT2Model]) -> None:
+    folder, model = checkpoint
+    ours = load_gpt2(open_weights(f"path:{folder}"), positions=5)
+    assert ours.wpe.weight.shape == (5, 32)
+    assert torch.equal(ours.wpe.weight, model.wpe.weight[:5])
+    with pytest.raises(ShapeError, match="6 tokens do not fit a position table of 5"):
+        ours(torch.randn(1, 6, 32))
+
+
+def test_a_longer_task_is_refused() -> None:
+    with pytest.raises(ShapeError, match="up to 25 tokens.*ends at 24"):
+        random_gpt2(TINY, positions=25, seed=0)
+
+
+def test_random_weights_follow_the_seed() -> None:
+    one, same, other = (random_gpt2(TINY, positions=8, seed=seed) for seed in (1, 1, 2))
+    for (name, left), right, far in zip(one.named_parameters(), same.parameters(), other.parameters(), strict=True):
+        assert torch.equal(left, right), name
+        if left.ndim == 2:
+            assert not torch.equal(left, far), name
+
+
+@pytest.mark.parametrize("init", ["library", "flat_0.02"])
+def test_random_weights_have_the_stated_spread(init: str) -> None:
+    """Against transformers' own draw for ``library``, against 0.02 for ``flat_0.02``."""
+    sizes = Gpt2Sizes(blocks=6, width=64, heads=4, positions=64)
+    ours = dict(random_gpt2(sizes, positions=64, seed=0, init=init).named_parameters())
+    torch.manual_seed(0)
+    theirs = dict(
+        GPT2Model(GPT2Config(vocab_size=5, n_layer=6, n_embd=64, n_head=4, n_positions=64)).named_parameters()
+    )
+    for name, parameter in ours.items():
+        expected = theirs[name].std(correction=0)
+        if init == "flat_0.02" and parameter.ndim == 2:
+            expected = torch.tensor(0.02)
+        torch.testing.assert_close(parameter.std(correction=0), expected, rtol=0.06, atol=1e-6, msg=name)
+        if parameter.ndim == 1:
+            assert torch.equal(parameter, theirs[name]), name
+
+
+def test_every_parameter_has_the_role_its_module_says() -> None:
+    backbone = random_gpt2(TINY, positions=8, seed=0)
+    roles = backbone.parameter_roles()
+    assert roles.keys() == dict(backbone.named_parameters()).keys()
+    assert (roles["wpe.weight"].role, roles["wpe.weight"].block) == ("position", None)
+    assert (roles["h.2.attn.c_proj.bias"].role, roles["h.2.attn.c_proj.bias"].block) == ("attention", 2)
+    assert (roles["h.1.mlp.c_fc.weight"].role, roles["h.1.mlp.c_fc.weight"].block) == ("feed_forward", 1)
+    assert (roles["h.0.ln_2.bias"].role, roles["h.0.ln_2.bias"].block) == ("norm", 0)
+    assert (roles["ln_f.weight"].role, roles["ln_f.weight"].block) == ("norm", None)
+
+
+def test_sizes_of_the_published_models() -> None:
+    """Parameters of the whole models without the word embedding of 50,257, by transformers' count."""
+    for name, embedding in {"nano": 0, "base": 50257 * 768, "medium": 50257 * 1024}.items():
+        sizes = SIZES[name]
+        with torch.device("meta"):
+            config = GPT2Config(n_layer=sizes.blocks, n_embd=sizes.width, n_head=sizes.heads, n_positions=1024)
+            if not embedding:
+                config.vocab_size, embedding = 4096, 4096 * sizes.width
+            total = sum(parameter.numel() for parameter in GPT2Model(config).parameters())
+        block = 12 * sizes.width**2 + 13 * sizes.width
+        assert total - embedding == sizes.blocks * block + 1024 * sizes.width + 2 * sizes.width
+
+
+def test_the_first_available_weights_are_taken(checkpoint: tuple[Path, GPT2Model]) -> None:
+    folder, _ = checkpoint
+    options = Gpt2Options(weights=("hub:openai-community/gpt2", f"path:{folder}", "random"))
+    backbone = build_gpt2(options, positions=8, seed=0)
+    assert (backbone.weights, backbone.stand_in) == (f"path:{folder}", True)
+    assert "HF_HUB_OFFLINE" in backbone.notes[0]
+
+
+def test_a_pinned_source_is_the_only_one_tried(checkpoint: tuple[Path, GPT2Model]) -> None:
+    folder, _ = checkpoint
+    options = Gpt2Options(weights=(f"path:{folder}", "random"), size="nano")
+    backbone = build_gpt2(options, positions=8, seed=0, pinned="random")
+    assert (backbone.weights, backbone.stand_in, backbone.width) == ("random", True, 256)
+
+
+def test_no_source_is_an_error_that_names_each() -> None:
+    options = Gpt2Options(weights=("hub:openai-community/gpt2", "path:/nowhere/at/all"))
+    with pytest.raises(SourceError) as caught:
+        build_gpt2(options, positions=8, seed=0)
+    assert [entry for entry, _ in caught.value.tried] == list(options.weights)
+    assert caught.value.exit_code == 3
+
+
+def test_random_backbone_takes_sizes() -> None:
+    backbone = build_random(RandomOptions(size="nano", blocks=2, width=64), positions=7, seed=3)
+    assert (backbone.blocks, backbone.width, backbone.max_positions, backbone.weights) == (2, 64, 7, "random")
