@@ -37,7 +37,9 @@ def _check_weights(entry: str) -> str:
 
 WeightEntry = Annotated[str, AfterValidator(_check_weights)]
 WeightEntries = Annotated[
-    tuple[WeightEntry, ...], Field(min_length=1), BeforeValidator(_as_tuple, json_schema_input_type=str | list[str])
+    tuple[WeightEntry, ...],
+    Field(min_length=1),
+    BeforeValidator(_as_tuple, json_schema_input_type=str | Annotated[list[str], Field(min_length=1)]),
 ]
 Size = Literal["nano", "base", "medium", "large", "xl"]
 Init = Literal["library", "flat_0.02"]

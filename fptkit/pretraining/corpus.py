@@ -1,4 +1,4 @@
-"""Text to tokens: reading the corpus, training the byte-level BPE, and the token array that training maps into memory."""
+"""Text to tokens: reading the corpus, training the byte-level BPE, and the token arrays mapped into memory."""
 
 from __future__ import annotations
 
@@ -34,10 +34,9 @@ def read_documents(path: Path, separator: str) -> list[str]:
         DataError: no such file, not UTF-8, damaged packing, or no text in it.
     """
     _require(path)
-    opener = {".xz": lzma.open, ".gz": gzip.open}.get(path.suffix, open)
+    unpack = {".xz": lzma.decompress, ".gz": gzip.decompress}.get(path.suffix, bytes)
     try:
-        with opener(path, "rb") as file:
-            text = file.read().decode("utf-8")
+        text = unpack(path.read_bytes()).decode("utf-8")
     except UnicodeDecodeError as err:
         raise DataError(f"corpus '{path}' is not UTF-8 text: {err}") from err
     except (OSError, EOFError, lzma.LZMAError) as err:
@@ -167,7 +166,10 @@ def _require(path: Path) -> None:
 def _digest(path: Path) -> str:
     _require(path)
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def open_corpus(cache: Path, separator: str) -> Corpus:

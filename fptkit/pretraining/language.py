@@ -2,38 +2,40 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
 import shlex
-import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from fptkit.errors import DataError
-from fptkit.pretraining.corpus import Corpus, batch, prepare_corpus
+from fptkit.pretraining.corpus import Corpus, Tokens, batch, open_corpus, prepare_corpus
 from fptkit.pretraining.gpt2_forward import Gpt2Forward
 from fptkit.pretraining.loop import (
     CHECKPOINT,
     Log,
-    Progress,
     TrainingLoop,
     log_to_stderr,
     read_checkpoint,
 )
+from fptkit.pretraining.model_card import write_model_card
 from fptkit.pretraining.muon import Muon
 from fptkit.pretraining.options import LanguageModelOptions, LengthMix, PretrainRecipe, PretrainTrain
 
 RECIPE = "recipe.json"
 _CORPUS = "corpus"
 _EVALUATION_ROWS = 8
+_DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,13 @@ def multiplies_bfloat16() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
+def arithmetic(train: PretrainTrain) -> torch.dtype:
+    """Number format of the matrix products."""
+    if train.precision == "auto":
+        return torch.bfloat16 if multiplies_bfloat16() else torch.float32
+    return _DTYPES[train.precision]
+
+
 def make_config(options: LanguageModelOptions, vocabulary: int) -> GPT2Config:
     """The Hugging Face configuration of the model; token 0 is the separator."""
     return GPT2Config(
@@ -86,25 +95,45 @@ def make_model(config: GPT2Config, seed: int) -> GPT2LMHeadModel:
 
 
 def make_optimizers(model: GPT2LMHeadModel, train: PretrainTrain) -> dict[str, torch.optim.Optimizer]:
-    """Optimisers by name. The blocks' matrices go to Muon or AdamW and decay; embeddings, norms and biases never decay."""
-    matrices, others = [], []
+    """Optimisers by name. The blocks' matrices go to Muon or AdamW and decay; embeddings, norms, biases never decay."""
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         (matrices if parameter.ndim == 2 and ".h." in name else others).append(parameter)
-    # Source of the betas: GPT-2 style training in modded-nanogpt (Jordan et al. 2024); small batches like a short memory.
-    adamw = {"lr": train.adamw_learning_rate, "betas": (0.9, 0.95), "fused": True}
-    optimizers: dict[str, torch.optim.Optimizer] = {"adamw": torch.optim.AdamW(others, weight_decay=0.0, **adamw)}
+    # Source of the betas: GPT-3 (Brown et al. 2020, appendix B), usual for GPT-2 style training since.
+    adamw = functools.partial(torch.optim.AdamW, lr=train.adamw_learning_rate, betas=(0.9, 0.95), fused=True)
+    optimizers: dict[str, torch.optim.Optimizer] = {"adamw": adamw(others, weight_decay=0.0)}
     if train.optimizer == "muon":
         optimizers["muon"] = Muon(matrices, train.muon_learning_rate, weight_decay=train.weight_decay)
     else:
-        optimizers["matrices"] = torch.optim.AdamW(matrices, weight_decay=train.weight_decay, **adamw)
+        optimizers["matrices"] = adamw(matrices, weight_decay=train.weight_decay)
     return optimizers
 
 
-def evaluate(forward: Gpt2Forward, tokens: Any, bytes_per_token: Any, length: int) -> dict[str, float]:
-    """Loss on consecutive windows; each token but the first is predicted once, from what precedes it in its window.
+@dataclass(frozen=True)
+class Evaluation:
+    """Loss on held-out text.
 
-    Bits per byte is the whole loss, separators included, divided by ln 2 and by the bytes of text predicted; a separator
-    counts no byte.
+    Args:
+        nats_per_token: mean over all predicted tokens.
+        bits_per_byte: the whole loss, separators included, / ln 2 / bytes of predicted text; a separator is no byte.
+        nats_by_position: mean over the predictions made at each position of the window, (positions,).
+    """
+
+    nats_per_token: float
+    bits_per_byte: float
+    nats_by_position: NDArray[np.float64]
+
+    def as_metrics(self) -> dict[str, float]:
+        """The two means under the names that metrics.jsonl uses."""
+        return {
+            "validation_loss_nats_per_token": round(self.nats_per_token, 6),
+            "validation_bits_per_byte": round(self.bits_per_byte, 6),
+        }
+
+
+def evaluate(forward: Gpt2Forward, tokens: Tokens, bytes_per_token: NDArray[np.int64], length: int) -> Evaluation:
+    """Loss on consecutive windows; each token but the first is predicted once, from what precedes it in its window.
 
     Shapes: tokens (N,), bytes_per_token (vocabulary,).
 
@@ -124,16 +153,26 @@ def evaluate(forward: Gpt2Forward, tokens: Any, bytes_per_token: Any, length: in
     windows = [(array[:whole].reshape(-1, length), array[1 : whole + 1].reshape(-1, length))] if whole else []
     if whole < len(array) - 1:
         windows.append((array[None, whole:-1], array[None, whole + 1 :]))
-    nats = 0.0
+    nats, counts = np.zeros(length), np.zeros(length)
     for inputs, targets in windows:
         for row in range(0, len(inputs), _EVALUATION_ROWS):
             part = slice(row, row + _EVALUATION_ROWS)
-            nats += float(forward.nats(torch.from_numpy(inputs[part]), torch.from_numpy(targets[part])).double().sum())
-    size = int(np.asarray(bytes_per_token)[array[1:]].sum())
-    return {
-        "validation_loss_nats_per_token": nats / (len(array) - 1),
-        "validation_bits_per_byte": nats / math.log(2) / max(size, 1),
-    }
+            found = forward.nats(torch.from_numpy(inputs[part]), torch.from_numpy(targets[part])).double().sum(0)
+            nats[: len(found)] += found.numpy()
+            counts[: len(found)] += len(inputs[part])
+    size = int(bytes_per_token[array[1:]].sum())
+    total = float(nats.sum())
+    seen = counts > 0
+    return Evaluation(total / (len(array) - 1), total / math.log(2) / max(size, 1), nats[seen] / counts[seen])
+
+
+def _by_place(nats: NDArray[np.float64]) -> dict[str, float]:
+    """Mean loss over ranges of positions that double: 0-31, 32-63, 64-127 ..."""
+    places, start, stop = {}, 0, 32
+    while start < len(nats):
+        places[f"{start}-{min(stop, len(nats)) - 1}"] = round(float(nats[start:stop].mean()), 4)
+        start, stop = stop, stop * 2
+    return places
 
 
 class LanguageObjective:
@@ -156,8 +195,7 @@ class LanguageObjective:
         self.model = make_model(make_config(recipe.model, recipe.tokenizer.vocabulary), train.seed)
         self.optimizers = make_optimizers(self.model, train)
         self.resume_command = resume_command
-        half = train.precision == "bfloat16" or (train.precision == "auto" and multiplies_bfloat16())
-        self.dtype = torch.bfloat16 if half else torch.float32
+        self.dtype = arithmetic(train)
         self.forward = Gpt2Forward(self.model, self.dtype, dropout=recipe.model.dropout, compiled=train.compile)
         self._recipe, self._corpus = recipe, corpus
 
@@ -184,7 +222,7 @@ class LanguageObjective:
     def validate(self, tokens: int | None) -> dict[str, float]:
         """Loss and bits per byte on the first ``tokens`` of the held-out text, or all of it."""
         part = self._corpus.valid if tokens is None else self._corpus.valid[: tokens + 1]
-        return evaluate(self.forward, part, self._corpus.bytes_per_token, self._recipe.model.positions)
+        return evaluate(self.forward, part, self._corpus.bytes_per_token, self._recipe.model.positions).as_metrics()
 
 
 def _identity(recipe: PretrainRecipe, corpus: Corpus) -> dict[str, Any]:
@@ -201,8 +239,9 @@ def _identity(recipe: PretrainRecipe, corpus: Corpus) -> dict[str, Any]:
 def pretrain(recipe: PretrainRecipe, output: Path, *, resume: bool = False, log: Log = log_to_stderr) -> PretrainResult:
     """Train a GPT-2 on text and write it in Hugging Face form.
 
-    Resuming with other values of ``max_steps``, ``max_seconds``, learning rates or intervals is allowed: that is how a running
-    training is ended early with a proper cooldown (a smaller ``max_seconds`` starts it at once).
+    Resuming with other values of ``max_steps``, ``max_seconds``, learning rates or intervals is allowed: that is how a
+    running training is ended early with a proper cooldown (a smaller ``max_seconds`` starts it at once). A cooldown
+    that has begun keeps its length.
 
     Args:
         recipe: the recipe.
@@ -213,7 +252,7 @@ def pretrain(recipe: PretrainRecipe, output: Path, *, resume: bool = False, log:
     Raises:
         DataError: text missing, unreadable or too short.
         CheckpointError: ``resume`` without a usable checkpoint, or one of another training.
-        TrainingError: the loss is not finite.
+        TrainingError: ``output`` holds an earlier training and ``resume`` is false, or the loss is not finite.
         Interrupted: SIGINT or SIGTERM came; the state is saved.
     """
     if recipe.train.threads:
@@ -227,8 +266,7 @@ def pretrain(recipe: PretrainRecipe, output: Path, *, resume: bool = False, log:
     log(f"model: {sum(p.numel() for p in objective.model.parameters()):,} parameters, {objective.dtype}")
     loop = TrainingLoop(objective, recipe.train, output, identity=_identity(recipe, corpus), log=log)
     progress = loop.run(resume=resume)
-    export(output, output, log=log)
-    measured = json.loads((output / "measurement.json").read_text("utf-8"))
+    measured = export(output, output, log=log)
     return PretrainResult(
         output,
         progress.step,
@@ -239,14 +277,15 @@ def pretrain(recipe: PretrainRecipe, output: Path, *, resume: bool = False, log:
     )
 
 
-def export(output: Path, destination: Path, *, log: Log = log_to_stderr) -> dict[str, Any]:
-    """Write the weights of the latest checkpoint in Hugging Face form, measured on all held-out text as they are stored.
+def export(output: Path, destination: Path, *, title: str | None = None, log: Log = log_to_stderr) -> dict[str, Any]:
+    """Write the latest checkpoint's weights in Hugging Face form, measured as they are stored on all held-out text.
 
     May be called at any time, also while the training runs.
 
     Args:
         output: folder of the training.
         destination: folder for model.safetensors, config.json, tokenizer.json, README.md and measurement.json.
+        title: heading of the model card; none takes the name of ``destination``.
         log: receives lines of progress.
 
     Returns:
@@ -260,36 +299,63 @@ def export(output: Path, destination: Path, *, log: Log = log_to_stderr) -> dict
         raise DataError(f"'{output}' is not the output folder of a pretraining: it holds no {RECIPE}.")
     recipe = PretrainRecipe.model_validate_json((output / RECIPE).read_text("utf-8"))
     tensors, progress, _ = read_checkpoint(output / CHECKPOINT)
-    corpus = prepare_corpus(recipe.data, recipe.tokenizer, output / _CORPUS)
-    stored = getattr(torch, recipe.save_dtype)
-    config = make_config(recipe.model, recipe.tokenizer.vocabulary)
-    config.architectures, config.dtype = ["GPT2LMHeadModel"], stored
+    corpus = open_corpus(output / _CORPUS, recipe.data.document_separator)
+    stored = _DTYPES[recipe.save_dtype]
     weights = {
         name.removeprefix("model.transformer."): tensor.to(stored)
         for name, tensor in tensors.items()
         if name.startswith("model.transformer.")
     }
-    model = make_model(config, 0)
-    model.transformer.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
     log(f"export of step {progress.step}: measuring on {len(corpus.valid):,} held-out tokens")
-    forward = Gpt2Forward(model, torch.bfloat16 if multiplies_bfloat16() else torch.float32)
-    measured: dict[str, Any] = {
-        "step": progress.step,
-        "tokens": progress.tokens,
-        "seconds": round(progress.seconds, 1),
-        "cooldown_from": progress.cooldown_from,
-        "end": progress.end,
-    }
-    measured |= evaluate(forward, corpus.valid, corpus.bytes_per_token, recipe.model.positions)
+    measured = {name: value for name, value in asdict(progress).items() if name != "seconds"}
+    measured |= {"seconds": round(progress.seconds, 1)} | _measure(recipe, weights, corpus)
     destination.mkdir(parents=True, exist_ok=True)
     partial = destination / "model.partial"
     save_file(weights, partial, {"format": "pt"})
+    partial.chmod(0o644)  # safetensors makes files that only their owner can read
     os.replace(partial, destination / "model.safetensors")
-    (destination / "config.json").write_text(config.to_json_string(), "utf-8")
-    corpus.tokenizer.save(str(destination / "tokenizer.json"))
+    _write_sidecars(recipe, corpus, destination)
+    card = write_model_card(
+        recipe,
+        measured,
+        corpus.facts,
+        title=title or destination.resolve().name,
+        parameters=sum(tensor.numel() for tensor in weights.values()),
+    )
+    (destination / "README.md").write_text(card, "utf-8")
     (destination / "measurement.json").write_text(json.dumps(measured, indent=2) + "\n", "utf-8")
     log(
         f"exported to {destination}: {measured['validation_loss_nats_per_token']:.4f} nats/token, "
         f"{measured['validation_bits_per_byte']:.4f} bits/byte"
     )
     return measured
+
+
+def _measure(recipe: PretrainRecipe, weights: dict[str, Tensor], corpus: Corpus) -> dict[str, Any]:
+    """Measures of the weights as stored, on all held-out text."""
+    model = make_model(make_config(recipe.model, recipe.tokenizer.vocabulary), 0)
+    model.transformer.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    dtype = arithmetic(recipe.train)
+    found = evaluate(Gpt2Forward(model, dtype), corpus.valid, corpus.bytes_per_token, recipe.model.positions)
+    return {
+        **found.as_metrics(),
+        "nats_by_position": _by_place(found.nats_by_position),
+        "arithmetic": str(dtype).removeprefix("torch."),
+    }
+
+
+def _write_sidecars(recipe: PretrainRecipe, corpus: Corpus, destination: Path) -> None:
+    """config.json, tokenizer.json and tokenizer_config.json, so that transformers' Auto classes load the folder."""
+    config = make_config(recipe.model, recipe.tokenizer.vocabulary)
+    config.architectures, config.dtype = ["GPT2LMHeadModel"], recipe.save_dtype
+    (destination / "config.json").write_text(config.to_json_string(), "utf-8")
+    corpus.tokenizer.save(str(destination / "tokenizer.json"))
+    separator = recipe.data.document_separator
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": separator,
+        "eos_token": separator,
+        "model_max_length": recipe.model.positions,
+        "clean_up_tokenization_spaces": False,
+    }
+    (destination / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", "utf-8")

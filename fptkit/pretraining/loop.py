@@ -1,4 +1,4 @@
-"""The resumable training loop of pretraining. It knows steps, clocks, schedules and checkpoints, but neither text nor model.
+"""The resumable training loop of pretraining: steps, clocks, schedules and checkpoints, but neither text nor model.
 
 A kind of pretraining (text, later symbols or images) hands it an `Objective`.
 """
@@ -38,9 +38,17 @@ def log_to_stderr(line: str) -> None:
 class Objective(Protocol):
     """What is learnt: the model, its optimisers, and the loss of one step."""
 
-    model: nn.Module
-    optimizers: Mapping[str, torch.optim.Optimizer]
-    resume_command: str
+    @property
+    def model(self) -> nn.Module:
+        """Holds the parameters that are trained and saved."""
+
+    @property
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """Optimisers by a name without dots; together they hold each parameter once."""
+
+    @property
+    def resume_command(self) -> str:
+        """Shown when a signal stops the training."""
 
     def loss(self, step: int, *, cooling: bool) -> Tensor:
         """Loss of the batch of ``step``, to be minimised; a pure function of the weights, the step and ``cooling``."""
@@ -72,8 +80,8 @@ def settle_schedule(progress: Progress, train: PretrainTrain) -> None:
     """Fix the start and the end of the cooldown as soon as they are known.
 
     With ``max_steps`` they are known at once. With ``max_seconds`` they are settled at the first step at which only the
-    cooldown's share of the time is left, for as many steps as give the cooldown its share of all steps. Once the clock has
-    settled them they never change, so that the rest of a training is a function of its steps alone.
+    cooldown's share of the time is left, for as many steps as give the cooldown its share of all steps. Once the
+    cooldown has begun they never change, so that the rest of a training is a function of its steps alone.
     """
     if progress.cooldown_from is not None and progress.step >= progress.cooldown_from:
         return
@@ -246,10 +254,10 @@ class TrainingLoop:
         cooling = progress.cooldown_from is not None and progress.step >= progress.cooldown_from
         factor = learning_rate_factor(progress, train)
         loss = objective.loss(progress.step, cooling=cooling)
-        if not math.isfinite(float(loss)):
+        if not math.isfinite(loss.item()):
             raise TrainingError(
-                f"the training loss is {float(loss)} at step {progress.step}. Resume from the last checkpoint with smaller "
-                "learning rates (train.muon_learning_rate, train.adamw_learning_rate)."
+                f"the training loss is {loss.item()} at step {progress.step}. Resume from the last checkpoint with "
+                "smaller learning rates (train.muon_learning_rate, train.adamw_learning_rate)."
             )
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         if train.gradient_clip:

@@ -1,7 +1,7 @@
 """Muon: momentum whose update is made orthogonal, for the matrices inside the blocks.
 
-Own code rather than ``torch.optim.Muon`` for two reasons: GPT-2 keeps query, key and value in one matrix, and each wants its
-own orthogonal update; and matrices of one shape go through the iteration together, which is faster on a processor.
+Own code rather than ``torch.optim.Muon`` for two reasons: GPT-2 keeps query, key and value in one matrix, and each
+wants its own orthogonal update; and matrices of one shape go through the iteration together.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-# Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks", quintic coefficients and 5 rounds.
+# Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks": coefficients and rounds.
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _ROUNDS = 5
 
@@ -33,15 +33,16 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     for _ in range(_ROUNDS):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.mT if tall else x
+    result: Tensor = x.mT if tall else x
+    return result
 
 
 class Muon(torch.optim.Optimizer):
     """Muon for matrices stored (in, out), as GPT-2's are.
 
     Args:
-        params: two-dimensional parameters. One that is three times as wide as tall is taken for query, key and value side by
-            side and updated as three matrices.
+        params: two-dimensional parameters. One that is three times as wide as tall is taken for query, key and value
+            side by side and updated as three matrices.
         lr: learning rate; an update has spectral norm of about ``lr * max(1, out / in) ** 0.5``.
         momentum: share of the old direction that is kept (Nesterov form).
         weight_decay: decoupled; each step multiplies the matrix by ``1 - lr * weight_decay``.

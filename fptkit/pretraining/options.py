@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing_extensions import Self
 
 
 class _Options(BaseModel):
@@ -35,7 +36,9 @@ class TokenizerOptions(_Options):
         4096, ge=257, le=65536, description="number of tokens: the separator, 256 bytes and the merges learnt"
     )
     sample_bytes: int = Field(
-        64_000_000, ge=1, description="bytes of training text, taken in equal pieces all over it, that merges are learnt from"
+        64_000_000,
+        ge=1,
+        description="bytes of training text, taken in equal pieces all over it, that merges are learnt from",
     )
 
 
@@ -47,7 +50,10 @@ class LanguageModelOptions(_Options):
     heads: int = Field(4, ge=1, description="attention heads of each block")
     positions: int = Field(1024, ge=2, description="longest input in tokens (rows of the position table)")
     dropout: float = Field(
-        0.0, ge=0, lt=1, description="dropout share on embeddings, attention weights and residual branches, while training"
+        0.0,
+        ge=0,
+        lt=1,
+        description="dropout share on embeddings, attention weights and residual branches, while training",
     )
 
     @model_validator(mode="after")
@@ -66,44 +72,59 @@ class LengthMix(_Options):
     @model_validator(mode="after")
     def _pairs(self) -> Self:
         if not self.tokens or len(self.tokens) != len(self.weights):
-            raise ValueError(f"{len(self.tokens)} lengths but {len(self.weights)} weights; one weight per length is needed")
+            raise ValueError(
+                f"{len(self.tokens)} lengths but {len(self.weights)} weights; one weight per length is needed"
+            )
         if min(self.tokens) < 1 or min(self.weights) < 0 or sum(self.weights) <= 0:
             raise ValueError("lengths must be at least 1, weights at least 0 and not all 0")
         return self
 
 
 class PretrainTrain(_Options):
-    """How to train. The schedule is warm-up, constant, linear cooldown to zero; the cooldown's start may depend on the clock."""
+    """How to train: warm-up, constant, linear cooldown to zero. The cooldown's start may depend on the clock."""
 
     optimizer: Literal["muon", "adamw"] = Field(
         "muon", description="rule for the matrices of the blocks; all else is trained by AdamW in either case"
     )
-    muon_learning_rate: float = Field(0.02, gt=0, description="learning rate of Muon, for an update of unit spectral norm")
+    muon_learning_rate: float = Field(
+        0.02, gt=0, description="learning rate of Muon, for an update of unit spectral norm"
+    )
     adamw_learning_rate: float = Field(3e-3, gt=0, description="learning rate of AdamW")
-    weight_decay: float = Field(0.05, ge=0, description="decoupled weight decay of the blocks' matrices, times learning rate")
+    weight_decay: float = Field(
+        0.05, ge=0, description="decoupled weight decay of the blocks' matrices, times learning rate"
+    )
     gradient_clip: float = Field(1.0, ge=0, description="largest norm of the whole gradient; 0 does not clip")
     batch_tokens: int = Field(4096, ge=1, description="tokens in one step; a multiple of every sequence length")
     sequence_lengths: LengthMix = Field(
         LengthMix(tokens=(256, 512, 1024), weights=(0.45, 0.35, 0.2)), description="lengths before the cooldown"
     )
     cooldown_sequence_lengths: LengthMix = Field(
-        LengthMix(tokens=(512, 1024), weights=(0.4, 0.6)), description="lengths during the cooldown"
+        LengthMix(tokens=(256, 512, 1024), weights=(0.25, 0.35, 0.4)), description="lengths during the cooldown"
     )
     max_steps: int | None = Field(None, ge=1, description="steps in all, cooldown included")
     max_seconds: float | None = Field(
-        None, gt=0, description="wall-clock seconds in all, near enough: the cooldown begins when its share of them is left"
+        None,
+        gt=0,
+        description="wall-clock seconds in all, near enough: the cooldown begins when its share of them is left",
     )
     warmup_steps: int = Field(100, ge=0, description="steps in which the learning rates rise from zero")
-    cooldown_share: float = Field(0.3, ge=0, lt=1, description="share of all steps in which the learning rates fall to zero")
+    cooldown_share: float = Field(
+        0.6, ge=0, lt=1, description="share of all steps in which the learning rates fall to zero"
+    )
     validate_every: int = Field(250, ge=1, description="steps between two measurements on held-out text")
-    validation_tokens: int = Field(65_536, ge=1, description="held-out tokens measured while training; all of them at the end")
+    validation_tokens: int = Field(
+        65_536, ge=1, description="held-out tokens measured while training; all of them at the end"
+    )
     checkpoint_every: int = Field(250, ge=1, description="steps between two checkpoints")
     log_every: int = Field(50, ge=1, description="steps between two lines of progress")
     seed: int = Field(0, ge=0, description="seed of the initial weights and of the batches")
     threads: int | None = Field(None, ge=1, description="processor threads; none leaves PyTorch's default")
-    compile: bool = Field(False, description="compile the blocks with torch.compile: slow to start, then about 1.3 times as fast")
+    compile: bool = Field(
+        False, description="compile the blocks with torch.compile: slow to start, then about 1.3 times as fast"
+    )
     precision: Literal["auto", "bfloat16", "float32"] = Field(
-        "auto", description="arithmetic of the matrix products; auto is bfloat16 where the processor has the instructions"
+        "auto",
+        description="arithmetic of the matrix products; auto is bfloat16 where the processor has the instructions",
     )
 
     @model_validator(mode="after")

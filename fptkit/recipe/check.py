@@ -67,6 +67,8 @@ def check_model(
     except _Unfit as unfit:
         schema = _schema(model)
         for error in unfit.errors:
+            if error["type"] == "too_short" and _has_inner(error, unfit.errors):
+                continue  # pydantic counts only the entries that passed
             keys, complete = _walk(node, error["loc"])
             at = _node_at(node, keys)
             if at.refused:
@@ -108,6 +110,11 @@ def _validate(model: type[AnyModel], value: Any) -> AnyModel:
     if strict:
         raise _Unfit(strict)
     return made
+
+
+def _has_inner(error: ErrorDetails, errors: Sequence[ErrorDetails]) -> bool:
+    depth = len(error["loc"])
+    return any(len(other["loc"]) > depth and other["loc"][:depth] == error["loc"] for other in errors)
 
 
 def _is_container(error: ErrorDetails) -> bool:

@@ -51,16 +51,16 @@ def expected(schema: Schema, root: Schema, *, plural: bool = False) -> str:
 
 
 def _expected_list(schema: Schema, root: Schema, plural: bool) -> str:
-    count = ""
+    count, least = "", ""
     items = schema.get("items", {})
     if prefix := schema.get("prefixItems"):
         items, count = prefix[0], f"{len(prefix)} "
     elif schema.get("minItems"):
-        count = f"at least {schema['minItems']} "
+        least = f" (at least {schema['minItems']})"
     words = expected(items, root, plural=True) if isinstance(items, Mapping) else ""
     if words.startswith(("one of", "true or")):
         words = f"entries, each {words}"
-    return f"{'lists' if plural else 'a list'} of {count}{words or 'entries'}"
+    return f"{'lists' if plural else 'a list'} of {count}{words or 'entries'}{least}"
 
 
 def resolve(schema: Schema, root: Schema) -> Schema:

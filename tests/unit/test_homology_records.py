@@ -104,7 +104,7 @@ def test_the_stream_equals_the_whole_whatever_its_pieces(tmp_path: Path, chunk: 
         ('[{"primary": "", "fold_label": 1}]', "'primary' must be"),
         ('[{"primary": ["A"], "fold_label": 1}]', "'primary' must be"),
         ('[{"primary": "A"}]', "'fold_label' is missing"),
-        ('[{"primary": "A", "fold_label": 0}, {"primary": "A", "fold_label": -1}]', "record 1: 'fold_label' must be a whole"),
+        ('[{"primary": "A", "fold_label": 0}, {"primary": "A", "fold_label": -1}]', "record 1: 'fold_label' must"),
         ('[{"primary": "A", "fold_label": 1.0}]', "'fold_label' must be a whole number from 0 on, got 1.0"),
         ('[{"primary": "A", "fold_label": "1"}]', "'fold_label' must be a whole"),
         ('[{"primary": "A", "fold_label": true}]', "'fold_label' must be a whole"),
@@ -189,7 +189,7 @@ def test_a_cut_off_lmdb_does_not_end_the_process(tmp_path: Path) -> None:
     path = write_lmdb(tmp_path / "x.lmdb", {**values, "num_examples": pickle.dumps(50)})
     data = (path / "data.mdb").read_bytes()
     (path / "data.mdb").write_bytes(data[: len(data) // 2])
-    with pytest.raises(DataError, match="cut off: .* bytes are there"):
+    with pytest.raises(DataError, match=r"cut off: .* bytes are there"):
         read_records(path)
 
 

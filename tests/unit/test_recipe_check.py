@@ -231,7 +231,7 @@ def test_shown_values(value: Any, text: str) -> None:
 def test_a_schema_that_says_nothing() -> None:
     assert expected({}, {}) == ""
     assert expected({"type": "array"}, {}) == "a list of entries"
-    assert expected({"type": "array", "items": {"type": "string"}, "minItems": 2}, {}) == "a list of at least 2 text"
+    assert expected({"type": "array", "items": {"type": "string"}, "minItems": 2}, {}) == "a list of text (at least 2)"
 
 
 class Pretrain(BaseModel):

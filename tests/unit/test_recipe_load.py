@@ -167,8 +167,8 @@ def test_the_layout_of_the_whole_message() -> None:
         (XOR + "encoder: [linear]", 2, "encoder", "expected a section that names an encoder: {name: ...}"),
         (XOR + "freezing: {name: ftp}", 2, "freezing.name", "unknown freezing policy 'ftp'. Did you mean"),
         (XOR + "freezing: {name: fpt, rules: 3}", 2, "freezing", "unknown key 'rules'.\nallowed: name"),
-        ("task: {name: bit_xor, protocl: clean}", 1, "task", "unknown key 'protocl'. Did you mean 'protocol'?\nallowed: "
-         "name, protocol, bits, validation_size, test_size"),
+        ("task: {name: bit_xor, protocl: clean}", 1, "task", "unknown key 'protocl'. Did you mean 'protocol'?\n"
+         "allowed: name, protocol, bits, validation_size, test_size"),
         ("task: {name: bit_xor, protocol: fpt2021}", 1, "task.protocol", "expected clean, got 'fpt2021'"),
         ("task: {name: bit_xor, bits: true}", 1, "task.bits", "expected an integer >= 1, got true"),
         (XOR + "train:", 2, "train", "expected a mapping, got null"),
@@ -184,7 +184,8 @@ def test_the_layout_of_the_whole_message() -> None:
         (XOR + "listeners: {name: x}", 2, "listeners", "expected a list of sections {name: ...} that"),
         (XOR + "listeners: [{name: x}]", 2, "listeners[0].name", "unknown listener 'x'.\nknown: none (fptkit list"),
         (XOR + "backbone: {name: random, heads: 5}", 2, "backbone", "width must be a multiple of heads, but 768"),
-        (XOR + "backbone: {weights: []}", 2, "backbone.weights", "expected "),
+        (XOR + "backbone: {weights: []}", 2, "backbone.weights", "expected text or a list of text (at least 1)"),
+        (XOR + "backbone: {weights: gpt2}", 2, "backbone.weights", "unknown source of weights 'gpt2'\nallowed: "),
         (XOR + "pinned: {precision: x}", 2, "pinned.precision", "expected text that matches ^(float32|bf"),
     ],
 )  # fmt: skip

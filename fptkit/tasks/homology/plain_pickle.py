@@ -17,6 +17,7 @@ import re
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 _NUMERIC = re.compile(r"[<>=|]?([biufc])(\d+)|[<>=|]?(\?)")
 
@@ -60,16 +61,17 @@ class _Type(_StandIn):
             raise RefusedError("numpy.dtype", "structured arrays are refused: only plain numbers are read")
         self.code = state[1] + self.code.lstrip("<>=|")
 
-    def array(self, shape: object, raw: object, order: str = "C") -> np.ndarray:
+    def array(self, shape: Any, raw: object, order: Any = "C") -> NDArray[Any]:
         if isinstance(raw, str):  # how Python 2 wrote bytes
             raw = raw.encode("latin-1")
         whole = isinstance(shape, tuple) and all(isinstance(size, int) and size >= 0 for size in shape)
         if not whole or not isinstance(raw, (bytes, bytearray)):
             raise pickle.UnpicklingError(f"an array of shape {shape!r} whose data are {type(raw).__name__}")
         dtype = np.dtype(self.code)
-        if len(raw) != math.prod(shape) * dtype.itemsize:  # type: ignore[arg-type]
+        if len(raw) != math.prod(shape) * dtype.itemsize:
             raise pickle.UnpicklingError(f"an array of shape {shape!r} and dtype {dtype} with {len(raw)} bytes")
-        return np.frombuffer(raw, dtype).reshape(shape, order=order)  # type: ignore[call-overload,no-any-return]
+        array: NDArray[Any] = np.frombuffer(raw, dtype).reshape(shape, order=order)
+        return array
 
 
 class _Array(_StandIn):
@@ -78,7 +80,7 @@ class _Array(_StandIn):
     __slots__ = ("value",)
 
     def __init__(self) -> None:
-        self.value: np.ndarray | None = None
+        self.value: NDArray[Any] | None = None
 
     def __setstate__(self, state: object) -> None:
         # (version, shape, dtype, is Fortran order, bytes)
@@ -112,10 +114,10 @@ class _MakeScalar(_Function):
 class _MakeArrayOfBuffer(_Function):
     """``numpy.core.numeric._frombuffer(bytes, dtype, shape, order)``: how protocol 5 writes arrays."""
 
-    def __call__(self, raw: object, kind: object, shape: object, order: object) -> np.ndarray:
+    def __call__(self, raw: object, kind: object, shape: object, order: object) -> NDArray[Any]:
         if not isinstance(kind, _Type) or order not in ("C", "F"):
             raise pickle.UnpicklingError("unreadable array")
-        return kind.array(shape, raw, str(order))
+        return kind.array(shape, raw, order)
 
 
 class _MakeType(_Function):

@@ -42,7 +42,8 @@ class Chance:
 
     def floats(self, count: int) -> Floats:
         """(count,) numbers in [0, 1), 53 bits each."""
-        return (self._bits.random_raw(count) >> np.uint64(11)) * 2.0**-53
+        numbers: Floats = (self._bits.random_raw(count) >> np.uint64(11)) * 2.0**-53
+        return numbers
 
     def integer(self, low: int, high: int) -> int:
         """A whole number from ``low`` to ``high``, both included."""

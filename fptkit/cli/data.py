@@ -1,0 +1,121 @@
+"""``fptkit data``: which data sets are here, and fetching them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fptkit.cli.shared import json_option, print_json, print_rows
+
+_STATES = {
+    "fetched": "here, fetched and complete",
+    "by_hand": "here and complete, put there by hand",
+    "incomplete": "incomplete",
+    "absent": "not here",
+}
+
+
+@click.group()
+def data() -> None:
+    """Show and fetch data sets. They live in $FPTKIT_DATA, else in the user's data folder."""
+
+
+@data.command()
+@json_option
+def status(as_json: bool) -> None:
+    """Show which data sets are here, and where they are looked for."""
+    from fptkit import data_sets
+
+    found = [data_sets.status(name) for name in data_sets.DATA_SETS]
+    if as_json:
+        print_json(
+            [
+                {
+                    "name": one.name,
+                    "state": one.state,
+                    "folder": str(one.folder),
+                    "files": {stem: str(path) for stem, path in one.files.items()},
+                    "missing": list(one.missing),
+                    "bytes": one.size,
+                    "manifest": dict(one.manifest),
+                }
+                for one in found
+            ]
+        )
+        return
+    print_rows(
+        [{"name": one.name, "state": _STATES[one.state], "folder": str(one.folder)} for one in found],
+    )
+    for one in found:
+        if one.missing:
+            described = data_sets.DATA_SETS[one.name]
+            click.echo(f"\n{one.name} needs these files, each as {' or '.join(described.extensions)}:")
+            for stem in described.records:
+                click.echo(f"  {stem}{'' if stem in one.missing else '   (here)'}")
+            click.echo(described.advice)
+
+
+@data.command()
+@click.argument("name")
+@click.option("--url", help="Another address of the archive, such as a mirror.")
+@click.option("--sha256", metavar="DIGEST", help="Digest the archive must have.")
+@click.option("--force", is_flag=True, help="Fetch again, replacing what is there.")
+@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Where it goes.")
+@json_option
+def fetch(name: str, url: str | None, sha256: str | None, force: bool, folder: Path | None, as_json: bool) -> None:
+    """Download data set NAME, check it and unpack it. A broken download goes on where it stopped."""
+    from fptkit import data_sets
+
+    described = data_sets.find_data_set(name)
+    click.echo(f"{described.summary}\nsource: {described.source}\nlicence: {described.licence}", err=True)
+    with _progress(described.name) as told:
+        done = data_sets.fetch(name, url=url, sha256=sha256, force=force, folder=folder, progress=told)
+    if as_json:
+        print_json({"name": done.name, "state": done.state, "folder": str(done.folder), "manifest": dict(done.manifest)})
+        return
+    click.echo(f"{done.name}: {_STATES[done.state]} in {done.folder}")
+    if done.manifest:
+        click.echo(f"archive SHA-256 {done.manifest.get('sha256')} ({described.checksum})", err=True)
+
+
+class _progress:
+    """A bar on a terminal, a line at each tenth elsewhere; used as a context that gives the callback."""
+
+    def __init__(self, name: str) -> None:
+        from rich.console import Console
+
+        self._name = name
+        self._console = Console(stderr=True, highlight=False)
+        self._bar: Any = None
+        self._tenth = -1
+
+    def __enter__(self) -> Callable[[int, int | None], None]:
+        if self._console.is_terminal:
+            from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+            self._bar = Progress(
+                "{task.description}",
+                BarColumn(),
+                DownloadColumn(),
+                TransferSpeedColumn(),
+                TimeRemainingColumn(),
+                console=self._console,
+                transient=True,
+            )
+            self._task = self._bar.add_task(self._name, total=None)
+            self._bar.start()
+        return self._told
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _told(self, done: int, total: int | None) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, total=total)
+        elif total and done * 10 // total > self._tenth:
+            self._tenth = done * 10 // total
+            self._console.print(f"{self._name}: {done / 2**20:.1f} of {total / 2**20:.1f} MiB", soft_wrap=True)

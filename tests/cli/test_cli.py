@@ -1,0 +1,243 @@
+"""The command line as a user meets it: real processes, exit codes, what goes to which stream."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+TINY = """
+task: {name: bit_xor, bits: 3, validation_size: 40, test_size: 50}
+backbone: {name: random, size: nano, blocks: 1, width: 16, heads: 2}
+train: {batch_size: 8, max_steps: 6, validate_every: 3, log_every: 2, patience: null}
+threads: 1
+"""
+
+
+def fptkit(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "fptkit", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+def test_version_and_help_name_every_command(tmp_path: Path) -> None:
+    from fptkit import __version__
+    from fptkit.cli.main import COMMANDS
+
+    assert fptkit("--version", cwd=tmp_path).stdout == f"fptkit {__version__}\n"
+    text = fptkit("--help", cwd=tmp_path).stdout
+    for name, (_, summary) in COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(summary[:20])}", text, re.MULTILINE), name
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["list", "backbones"], ["list", "tasks", "--json"], ["list", "policies"], ["--help"], ["run", "--help"], ["plugins"]],
+    ids=" ".join,
+)
+def test_listings_load_nothing_heavy(tmp_path: Path, arguments: list[str]) -> None:
+    code = (
+        "import sys, fptkit.cli.main as m\n"
+        "try: m.main(sys.argv[1:])\n"
+        "finally: print('LOADED', *(n for n in ('torch', 'numpy', 'transformers', 'timm') if n in sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "LOADED"
+
+
+def test_listing_as_json(tmp_path: Path) -> None:
+    rows = json.loads(fptkit("list", "backbones", "--json", cwd=tmp_path).stdout)
+    assert {row["name"] for row in rows} >= {"gpt2", "random"}
+    assert all(row["summary"] and row["plugin"] == "builtin" for row in rows)
+    for kind in ("tasks", "encoders", "policies", "weights", "recipes"):
+        assert json.loads(fptkit("list", kind, "--json", cwd=tmp_path).stdout), kind
+
+
+def test_a_misspelt_command_gets_a_suggestion(tmp_path: Path) -> None:
+    done = fptkit("lst", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Did you mean 'list'?" in done.stderr
+
+
+def test_show_prints_every_option(tmp_path: Path) -> None:
+    from fptkit.tasks.options import BitMemoryOptions
+
+    card = json.loads(fptkit("show", "task", "bit_memory", "--json", cwd=tmp_path).stdout)
+    assert [row["name"] for row in card["options"]] == list(BitMemoryOptions.model_fields)
+    text = fptkit("show", "policy", "fpt", cwd=tmp_path).stdout
+    assert re.search(r"norm +all", text)
+    done = fptkit("show", "backbone", "gpt3", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Did you mean 'gpt2'?" in done.stderr
+
+
+def test_copy_and_validate(tmp_path: Path) -> None:
+    assert fptkit("copy", "bit_xor_gpt2", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "bit_xor_gpt2.yaml").read_text().startswith("# Bit XOR")
+    again = fptkit("copy", "bit_xor_gpt2", cwd=tmp_path)
+    assert again.returncode == 2
+    assert "--force" in again.stderr
+    good = fptkit("validate", "bit_xor_gpt2.yaml", cwd=tmp_path)
+    assert (good.returncode, good.stdout) == (0, "bit_xor_gpt2.yaml: ok\n")
+
+
+def test_five_faults_are_five_located_errors(tmp_path: Path) -> None:
+    (tmp_path / "faulty.yaml").write_text(
+        "task: {name: bit_xr}\n"
+        "backbone:\n"
+        "  name: gpt2\n"
+        "  weigths: random\n"
+        "train:\n"
+        "  learning_rate: fast\n"
+        "  max_steps: 010\n"
+        "  batch_size: 0\n"
+    )
+    done = fptkit("run", "faulty.yaml", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Traceback" not in done.stderr
+    for line, words in {
+        1: "task.name: unknown task 'bit_xr'. Did you mean 'bit_xor'?",
+        4: "Did you mean 'weights'?",
+        6: "train.learning_rate: expected a number > 0, got 'fast'",
+        7: "train.max_steps:",
+        8: "train.batch_size:",
+    }.items():
+        assert re.search(rf"^faulty\.yaml:{line} +.*{re.escape(words)}", done.stderr, re.MULTILINE), done.stderr
+    assert done.stderr.splitlines()[-1] == "5 problems found; nothing was run."
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_hub_entry_alone_without_a_hub(tmp_path: Path) -> None:
+    environment = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hf")}
+    done = fptkit(
+        "run", "bit_xor_gpt2", "--set", "backbone.weights=hub:openai-community/gpt2", cwd=tmp_path, **environment
+    )
+    assert done.returncode == 3
+    assert "cannot be reached" in done.stderr
+    assert "builtin:gpt2_nano" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_run_in_a_pipe_is_plain_text(tiny: Path, tmp_path: Path) -> None:
+    done = fptkit("run", tiny, "--output", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for stream in (done.stdout, done.stderr):
+        assert "\x1b" not in stream
+        assert "\r" not in stream
+        assert not re.search("[━╸╺█▏▎▍]", stream)
+    assert re.search(r"^split +loss +accuracy$", done.stdout, re.MULTILINE)
+    assert re.search(r"^test +\d\.\d{4} +\d+\.\d%$", done.stdout, re.MULTILINE)
+    assert "validation: accuracy" in done.stderr
+
+
+def test_run_as_json_prints_the_summary_only(tiny: Path, tmp_path: Path) -> None:
+    done = fptkit("run", tiny, "--output", "out", "--json", "--quiet", cwd=tmp_path)
+    assert json.loads(done.stdout) == json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert done.stderr == ""
+
+
+def test_runs_get_folders_of_their_own(tiny: Path, tmp_path: Path) -> None:
+    fptkit("run", tiny, "--set", "train.max_steps=1", cwd=tmp_path)
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert re.fullmatch(r"tiny-\d{8}-\d{6}", folder.name)
+
+
+def test_resume_needs_a_folder(tiny: Path, tmp_path: Path) -> None:
+    done = fptkit("run", tiny, "--resume", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "error: --resume needs --output, the folder of the run to go on with\n")
+
+
+def test_debug_shows_the_traceback(tiny: Path, tmp_path: Path) -> None:
+    done = fptkit("--debug", "run", tiny, "--resume", cwd=tmp_path)
+    assert "Traceback" in done.stderr
+
+
+def test_data_status_says_what_is_missing(tmp_path: Path) -> None:
+    done = fptkit("data", "status", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "remote_homology_test_fold_holdout" in done.stdout
+    assert fptkit("data", "fetch", "homologie", cwd=tmp_path).returncode == 2
+
+
+KILLED = """
+task: {name: bit_xor, bits: 3, validation_size: 40, test_size: 50}
+backbone: {name: random, size: nano, blocks: 2, width: 32, heads: 2, dropout: 0.1}
+train: {batch_size: 8, max_steps: 400, validate_every: 40, log_every: 15, checkpoint_every: 25, patience: null}
+threads: 1
+"""
+
+
+def _lines(folder: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "examples_per_second"} for line in lines]
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
+    recipe = tmp_path / "killed.yaml"
+    recipe.write_text(KILLED)
+    assert fptkit("run", recipe, "--output", "whole", "--quiet", cwd=tmp_path).returncode == 0
+    command = [sys.executable, "-m", "fptkit", "run", str(recipe), "--output", "parts", "--resume", "--quiet"]
+    chance = random.Random(0)
+    kills = 0
+    for _ in range(3):
+        process = subprocess.Popen(command, cwd=tmp_path)
+        checkpoints = tmp_path / "parts" / "checkpoints"
+        before = set(checkpoints.glob("step-*"))
+        while process.poll() is None and set(checkpoints.glob("step-*")) <= before:
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0, 0.4))  # somewhere in training, validation or a save
+        process.kill()
+        kills += process.wait() == -signal.SIGKILL
+    assert kills >= 1
+    done = fptkit("run", recipe, "--output", "parts", "--resume", "--quiet", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert _lines(tmp_path / "parts") == _lines(tmp_path / "whole")
+    whole, parts = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    whole, parts = (
+        load_file(tmp_path / name / "checkpoints" / "step-00000400" / "optimizer.safetensors")
+        for name in ("whole", "parts")
+    )
+    assert all(torch.equal(whole[name], parts[name]) for name in whole.keys() | parts.keys())
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
+    recipe = tmp_path / "killed.yaml"
+    recipe.write_text(KILLED.replace("max_steps: 400", "max_steps: 100000"))
+    command = [sys.executable, "-m", "fptkit", "run", str(recipe), "--output", "run"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not (tmp_path / "run" / "checkpoints" / "step-00000025").exists():
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130, told
+    assert "Traceback" not in told
+    assert told.splitlines()[-1] == "  fptkit run run/recipe.yaml --output run --resume"
