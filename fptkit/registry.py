@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
@@ -34,7 +34,7 @@ class Registry:
     plugins: list[Plugin] = field(default_factory=list)
     _entries: dict[type[Spec], dict[str, Entry]] = field(default_factory=dict)
 
-    def add(self, specs: list[Spec], owner: Plugin) -> None:
+    def add(self, specs: Sequence[Spec], owner: Plugin) -> None:
         """Register all records of one plugin, or none.
 
         Raises:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PACKAGED = Path(__file__).parent.parent / "weights"
 
-HUB_DEADLINE_S = 2.5
+HUB_DEADLINE_S = 2.0
 """How long an unreachable hub may take; the hub client's own retries take 28 s."""
 
 

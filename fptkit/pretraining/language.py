@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from fptkit.errors import DataError
+from fptkit.precision import cpu_multiplies_bfloat16
 from fptkit.pretraining.corpus import Corpus, Tokens, batch, open_corpus, prepare_corpus
 from fptkit.pretraining.gpt2_forward import Gpt2Forward
 from fptkit.pretraining.loop import (
@@ -59,15 +60,10 @@ class PretrainResult:
     validation_bits_per_byte: float
 
 
-def multiplies_bfloat16() -> bool:
-    """Whether the processor has instructions for bfloat16 matrix products."""
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
 def arithmetic(train: PretrainTrain) -> torch.dtype:
     """Number format of the matrix products."""
     if train.precision == "auto":
-        return torch.bfloat16 if multiplies_bfloat16() else torch.float32
+        return torch.bfloat16 if cpu_multiplies_bfloat16() else torch.float32
     return _DTYPES[train.precision]
 
 
@@ -246,12 +242,12 @@ def pretrain(recipe: PretrainRecipe, output: Path, *, resume: bool = False, log:
     Args:
         recipe: the recipe.
         output: folder for checkpoint, metrics and result; made when missing.
-        resume: go on from the checkpoint in ``output``.
+        resume: go on from the checkpoint in ``output``; start there if it holds none.
         log: receives lines of progress.
 
     Raises:
         DataError: text missing, unreadable or too short.
-        CheckpointError: ``resume`` without a usable checkpoint, or one of another training.
+        CheckpointError: the checkpoint to go on from is damaged or of another training.
         TrainingError: ``output`` holds an earlier training and ``resume`` is false, or the loss is not finite.
         Interrupted: SIGINT or SIGTERM came; the state is saved.
     """

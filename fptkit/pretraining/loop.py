@@ -218,13 +218,17 @@ class TrainingLoop:
         """Train; returns where it ended.
 
         Raises:
-            CheckpointError: ``resume`` without a usable checkpoint.
+            CheckpointError: the checkpoint to go on from is damaged or of another training.
             TrainingError: the folder holds another training's checkpoint, or the loss is not finite.
             Interrupted: a signal came; the state is saved.
         """
-        if resume:
-            self.progress = load_checkpoint(self._output / CHECKPOINT, self._objective, self._identity)
-        elif (self._output / CHECKPOINT).exists():
+        path = self._output / CHECKPOINT
+        if resume and path.exists():
+            self.progress = load_checkpoint(path, self._objective, self._identity)
+            self._log(f"going on from step {self.progress.step}")
+        elif resume:
+            self._log(f"no checkpoint in {self._output}: starting at step 0")
+        elif path.exists():
             raise TrainingError(
                 f"'{self._output}' holds the checkpoint of an earlier training. Go on with it (--resume), "
                 "or give another output folder."
@@ -259,7 +263,7 @@ class TrainingLoop:
                 f"the training loss is {loss.item()} at step {progress.step}. Resume from the last checkpoint with "
                 "smaller learning rates (train.muon_learning_rate, train.adamw_learning_rate)."
             )
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        loss.backward()
         if train.gradient_clip:
             nn.utils.clip_grad_norm_(self._parameters, train.gradient_clip)
         for label, optimizer in objective.optimizers.items():

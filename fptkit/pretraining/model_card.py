@@ -144,7 +144,7 @@ def write_model_card(
         lengths=_mix(train.sequence_lengths.tokens, train.sequence_lengths.weights),
         cooldown_lengths=_mix(train.cooldown_sequence_lengths.tokens, train.cooldown_sequence_lengths.weights),
         optimizer=f"{rule}, weight decay {train.weight_decay:g} on the blocks' matrices",
-        command=f"fptkit pretrain recipes/pretrain_language.yaml {command}",
+        command=f"fptkit pretrain recipes/pretrain_language.yaml --output {title} {command}",
         recipe=json.dumps(fields, indent=2),
         summary=data.summary or "Not described.",
         licence=data.licence or "Licence not stated.",

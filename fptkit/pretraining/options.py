@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from typing_extensions import Self
 
-
-class _Options(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from fptkit.options import Options
 
 
-class LanguageData(_Options):
+class LanguageData(Options):
     """Where the text comes from."""
 
     path: str = Field(description="training text, UTF-8: a .txt, .txt.xz or .txt.gz file")
@@ -29,7 +27,7 @@ class LanguageData(_Options):
     licence: str = Field("", description="terms the text may be used under, for the model card")
 
 
-class TokenizerOptions(_Options):
+class TokenizerOptions(Options):
     """The byte-level BPE that is trained on the text."""
 
     vocabulary: int = Field(
@@ -42,7 +40,7 @@ class TokenizerOptions(_Options):
     )
 
 
-class LanguageModelOptions(_Options):
+class LanguageModelOptions(Options):
     """Sizes of the GPT-2."""
 
     blocks: int = Field(4, ge=1, description="number of transformer blocks")
@@ -63,7 +61,7 @@ class LanguageModelOptions(_Options):
         return self
 
 
-class LengthMix(_Options):
+class LengthMix(Options):
     """Sequence lengths and how often a step uses each."""
 
     tokens: tuple[int, ...] = Field(description="sequence lengths in tokens")
@@ -80,7 +78,7 @@ class LengthMix(_Options):
         return self
 
 
-class PretrainTrain(_Options):
+class PretrainTrain(Options):
     """How to train: warm-up, constant, linear cooldown to zero. The cooldown's start may depend on the clock."""
 
     optimizer: Literal["muon", "adamw"] = Field(
@@ -99,7 +97,7 @@ class PretrainTrain(_Options):
         LengthMix(tokens=(256, 512, 1024), weights=(0.45, 0.35, 0.2)), description="lengths before the cooldown"
     )
     cooldown_sequence_lengths: LengthMix = Field(
-        LengthMix(tokens=(256, 512, 1024), weights=(0.25, 0.35, 0.4)), description="lengths during the cooldown"
+        LengthMix(tokens=(256, 512, 1024), weights=(0.15, 0.3, 0.55)), description="lengths during the cooldown"
     )
     max_steps: int | None = Field(None, ge=1, description="steps in all, cooldown included")
     max_seconds: float | None = Field(
@@ -137,7 +135,7 @@ class PretrainTrain(_Options):
         return self
 
 
-class PretrainRecipe(_Options):
+class PretrainRecipe(Options):
     """One pretraining: data, tokeniser, model, training."""
 
     kind: Literal["language"] = Field("language", description="what is learnt; text is the only kind so far")

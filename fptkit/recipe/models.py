@@ -117,7 +117,7 @@ class RecipeSettings(Options):
 class Recipe(RecipeSettings):
     """One experiment: which task, encoder, backbone and freezing policy, and how to train.
 
-    Made by `fptkit.recipe.load_recipe`, which knows the components' options.
+    Made by `fptkit.recipe.load.load_recipe`, which knows the components' options.
     """
 
     task: Component = Field(description="data, splits, loss and metrics")

@@ -296,10 +296,16 @@ def test_options_that_do_not_import_are_the_plugins_fault(install: Install, task
 
 def test_the_light_half_loads_no_torch() -> None:
     code = (
-        "import sys, fptkit.plugins; from fptkit.plugins import load_plugins; load_plugins(selection='')\n"
-        "light = set(sys.modules); import fptkit.recipe\n"
-        "heavy = {'torch', 'numpy', 'transformers', 'timm'}\n"
-        "print(sorted(heavy & set(sys.modules)), 'pydantic' in light, 'fptkit.recipe' in light)"
+        "import sys\n"
+        "from fptkit.plugins import load_plugins\n"
+        "registry = load_plugins(selection='')\n"
+        "recipe_first = 'fptkit.recipe' in sys.modules\n"
+        "from fptkit.recipe.find import list_recipes\n"
+        "list_recipes(registry)\n"
+        "pydantic_first = 'pydantic' in sys.modules\n"
+        "import fptkit.recipe.load, fptkit.recipe.schema, fptkit.recipe.dump\n"
+        "heavy = {'torch', 'numpy', 'transformers', 'timm'} & set(sys.modules)\n"
+        "print(recipe_first, pydantic_first, sorted(heavy))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[] False False"
+    assert done.stdout.strip() == "False False []"

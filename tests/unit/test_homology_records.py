@@ -27,13 +27,6 @@ FIELDS = {"primary": "MKV", "fold_label": 3, "superfamily_label": 5, "family_lab
 RECORD = Record("MKV", 3, 5, 8, "d1abc__")
 
 
-def shared_data() -> Path:
-    folder = Path(os.environ.get("FPTKIT_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip(f"the real data are not here: {folder} (set FPTKIT_SHARED_DATA)")
-    return folder
-
-
 def write_lmdb(path: Path, values: dict[str, bytes]) -> Path:
     with lmdb.open(str(path), map_size=1 << 22) as environment, environment.begin(write=True) as transaction:
         for key, value in values.items():
@@ -157,8 +150,8 @@ def test_an_lmdb_like_tapes_is_read(tmp_path: Path) -> None:
     assert read_records(path / ".." / "x.lmdb") == [RECORD] * len(values)  # it was shut, and opens again
 
 
-def test_the_real_lmdb_agrees_with_the_real_json() -> None:
-    folder = shared_data() / "homology"
+def test_the_real_lmdb_agrees_with_the_real_json(shared_data: Path) -> None:
+    folder = shared_data / "homology"
     records = read_records(folder / "remote_homology_tiny.lmdb")
     assert len(records) == 50
     assert records == read_records(folder / "remote_homology_valid.json.gz")[:50]

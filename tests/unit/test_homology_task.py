@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,13 +29,6 @@ def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty data folder, so that nothing this machine holds is found."""
     monkeypatch.setenv("FPTKIT_DATA", str(tmp_path / "data"))
     return tmp_path / "data" / "remote_homology"
-
-
-def shared_data() -> Path:
-    folder = Path(os.environ.get("FPTKIT_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip(f"the real data are not here: {folder} (set FPTKIT_SHARED_DATA)")
-    return folder
 
 
 def write_folder(folder: Path, **splits: list[Record]) -> Path:
@@ -331,8 +323,8 @@ def test_loss_works_on_a_batch() -> None:
     assert task.loss(logits, batch).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_the_real_data_load() -> None:
-    folder = shared_data() / "homology"
+def test_the_real_data_load(shared_data: Path) -> None:
+    folder = shared_data / "homology"
     task = task_of(f"path:{folder}")
     assert task.output.count == 227
     assert task.max_tokens == 987

@@ -11,8 +11,9 @@ from pydantic_core import PydanticCustomError
 
 from fptkit.errors import RecipeError
 from fptkit.options import Options
-from fptkit.recipe import describe_options, load_model
 from fptkit.recipe.check import check_model, unknown_key
+from fptkit.recipe.load import load_model
+from fptkit.recipe.schema import describe_options
 from fptkit.recipe.tree import Fault, read_tree
 from fptkit.recipe.wording import expected, shown
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from fptkit.plugins import Plugin
-from fptkit.recipe import RecipeFile, list_recipes, recipe_folders
-from fptkit.recipe.find import find_file, find_recipe
+from fptkit.recipe.find import RecipeFile, find_file, find_recipe, list_recipes, recipe_folders
 from fptkit.registry import Registry
 from fptkit.specs import RecipeFolderSpec
 

@@ -9,7 +9,8 @@ import pytest
 from fptkit.backbones.options import Gpt2Options, RandomOptions
 from fptkit.errors import PluginError, RecipeError, UnknownNameError, UsageError
 from fptkit.plugins import Plugin, load_plugins
-from fptkit.recipe import LoadedRecipe, TrainOptions, load_recipe
+from fptkit.recipe.load import LoadedRecipe, load_recipe
+from fptkit.recipe.models import TrainOptions
 from fptkit.registry import Registry
 from fptkit.specs import ListenerSpec, RecipeFolderSpec
 from fptkit.tasks.options import BitXorOptions

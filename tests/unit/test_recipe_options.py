@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from fptkit.backbones.options import Gpt2Options, RandomOptions
 from fptkit.encoders.options import LinearOptions, SymbolOptions
 from fptkit.options import Options
-from fptkit.recipe import HeadOptions, Pinned, TrainOptions
+from fptkit.recipe.models import HeadOptions, Pinned, TrainOptions
 from fptkit.tasks.options import BitMemoryOptions, BitXorOptions
 
 

@@ -10,7 +10,8 @@ import pytest
 from fptkit.backbones.options import Gpt2Options, RandomOptions
 from fptkit.options import Options
 from fptkit.plugins import Plugin, load_plugins
-from fptkit.recipe import Recipe, TrainOptions, describe_options, recipe_json_schema
+from fptkit.recipe.models import Recipe, TrainOptions
+from fptkit.recipe.schema import describe_options, recipe_json_schema
 from fptkit.registry import Registry
 from fptkit.specs import BackboneSpec, EncoderSpec, ListenerSpec, TaskSpec
 

@@ -54,7 +54,7 @@ class SimulatedOptions(Options):
     held_out_members: Span = Field(
         default=(2, 5), description="the same for families that are held out whole, or in a held-out superfamily"
     )
-    length: Span = Field(default=(70, 190), description="shortest and longest ancestor of a fold, in residues")
+    length: Span = Field(default=(60, 120), description="shortest and longest ancestor of a fold, in residues")
     fold_distance: float = Field(default=0.6, ge=0, description="substitutions per site, fold to superfamily")
     superfamily_distance: float = Field(default=0.4, ge=0, description="substitutions per site, superfamily to family")
     family_distance: float = Field(default=0.35, ge=0, description="substitutions per site, family to member")

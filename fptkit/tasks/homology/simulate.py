@@ -390,14 +390,23 @@ def _hold_out_whole(superfamily_counts: Sequence[int], family_counts: Sequence[i
 
 
 def _hold_out_members(splits: Integers, families: Integers, options: SimulatedOptions, chance: Chance) -> Integers:
-    """The split of each member, once random members of training families are held out."""
+    """The split of each member, once random members of training families are held out.
+
+    Each family gives its share, rounded up or down by chance, so that the sizes of folds keep their proportions.
+
+    Args:
+        splits: (N,) before.
+        families: (N,) ascending.
+    """
+    first = np.searchsorted(families, families)
+    sizes = np.bincount(families)[families]
+    ranks = np.empty(len(families), np.int64)  # in a random order of each family
+    ranks[np.lexsort((chance.floats(len(families)), families))] = np.arange(len(families)) - first
+    share = (ranks + chance.floats(int(families[-1]) + 1)[families]) / sizes
+    training = (splits == _TRAIN) & (ranks < sizes - 1)  # the last one stays in train
     splits = splits.copy()
-    draw = chance.floats(len(splits))
-    training = splits == _TRAIN
-    _, first = np.unique(families, return_index=True)
-    training[first] = False  # these stay in train
-    splits[training & (draw < options.family_hold_out + options.validation)] = _VALIDATION
-    splits[training & (draw < options.family_hold_out)] = _FAMILY
+    splits[training & (share < options.family_hold_out + options.validation)] = _VALIDATION
+    splits[training & (share < options.family_hold_out)] = _FAMILY
     counts = np.bincount(splits, minlength=len(SPLITS))
     if not counts.all():
         empty = ", ".join(name for name, count in zip(SPLITS, counts, strict=True) if count == 0)
