@@ -10,46 +10,19 @@ Source: Radford et al. 2019; huggingface/transformers, ``models/gpt2/modeling_gp
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fptkit.backbones.options import Gpt2Options
+from fptkit.backbones.options import SIZES, Gpt2Options, Gpt2Sizes
 from fptkit.backbones.weights import WeightFolder, open_weights
 from fptkit.errors import DataError, ShapeError
 from fptkit.interfaces import Backbone, ParameterRole, Role, keep_tokens
 from fptkit.seeds import generator_for
 from fptkit.sources import choose
-
-
-@dataclass(frozen=True)
-class Gpt2Sizes:
-    """Sizes of a GPT-2.
-
-    Args:
-        blocks: number of blocks.
-        width: D, numbers per token.
-        heads: attention heads; divides ``width``.
-        positions: rows of the position table.
-    """
-
-    blocks: int
-    width: int
-    heads: int
-    positions: int = 1024
-
-
-SIZES = {
-    "nano": Gpt2Sizes(4, 256, 4),
-    "base": Gpt2Sizes(12, 768, 12),
-    "medium": Gpt2Sizes(24, 1024, 16),
-    "large": Gpt2Sizes(36, 1280, 20),
-    "xl": Gpt2Sizes(48, 1600, 25),
-}
-"""``nano`` is the size of ``builtin:gpt2_nano``; the others are the published ones (Radford et al. 2019, Table 2)."""
 
 
 class Projection(nn.Module):

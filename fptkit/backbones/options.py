@@ -3,17 +3,43 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from fptkit.options import Options
 
+@dataclass(frozen=True)
+class Gpt2Sizes:
+    """Sizes of a GPT-2.
+
+    Args:
+        blocks: number of blocks.
+        width: D, numbers per token.
+        heads: attention heads; divides ``width``.
+        positions: rows of the position table.
+    """
+
+    blocks: int
+    width: int
+    heads: int
+    positions: int = 1024
+
+
+SIZES = {
+    "nano": Gpt2Sizes(4, 256, 4),
+    "base": Gpt2Sizes(12, 768, 12),
+    "medium": Gpt2Sizes(24, 1024, 16),
+    "large": Gpt2Sizes(36, 1280, 20),
+    "xl": Gpt2Sizes(48, 1600, 25),
+}
+"""``nano`` is the size of ``builtin:gpt2_nano``; the others are the published ones (Radford et al. 2019, Table 2)."""
+
 BUILTIN_WEIGHTS = ("gpt2_nano",)
 
 _FORMS = "hub:ORG/NAME, hub:ORG/NAME@REVISION, path:DIR, builtin:gpt2_nano, random"
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
-_WIDTH_AND_HEADS = {"nano": (256, 4), "base": (768, 12), "medium": (1024, 16), "large": (1280, 20), "xl": (1600, 25)}
 
 
 def _as_tuple(value: Any) -> Any:
@@ -92,8 +118,7 @@ class RandomOptions(Options):
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> RandomOptions:
-        width, heads = _WIDTH_AND_HEADS[self.size]
-        width, heads = self.width or width, self.heads or heads
+        width, heads = self.width or SIZES[self.size].width, self.heads or SIZES[self.size].heads
         if width % heads:
             raise ValueError(f"width must be a multiple of heads, but {width} is not one of {heads}")
         return self

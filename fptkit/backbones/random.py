@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fptkit.backbones.gpt2 import SIZES, Gpt2Backbone, random_gpt2
-from fptkit.backbones.options import RandomOptions
+from fptkit.backbones.gpt2 import Gpt2Backbone, random_gpt2
+from fptkit.backbones.options import SIZES, RandomOptions
 
 
 def build_random(options: RandomOptions, *, positions: int, seed: int, pinned: str | None = None) -> Gpt2Backbone:

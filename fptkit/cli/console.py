@@ -148,19 +148,19 @@ def print_summary(summary: Mapping[str, Any], folder: Path, console: Console | N
     """The final table, on stdout."""
     console = console or Console(highlight=False)
     metrics = summary["metrics"]
-    baselines = metrics.get("baseline", {})
+    majority = summary["majority_share"]
     splits = {"validation": metrics["validation"], **metrics["test"]}
     names = list(dict.fromkeys(name for values in splits.values() for name in values))
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("split", no_wrap=True)
     for name in names:
         table.add_column(name.replace("_", " "), justify="right")
-    if baselines:
-        table.add_column("largest class", justify="right")
+    if majority:
+        table.add_column("majority class", justify="right")
     for split, values in splits.items():
         row = [split, *(_number(name, values[name]) if name in values else "" for name in names)]
-        if baselines:
-            row.append(_number("accuracy", baselines[split]["accuracy"]) if split in baselines else "")
+        if majority:
+            row.append(_number("accuracy", majority[split]) if split in majority else "")
         table.add_row(*row)
     console.print(table)
     console.print(

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import shlex
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,11 @@ def arithmetic(train: PretrainTrain) -> torch.dtype:
     if train.precision == "auto":
         return torch.bfloat16 if cpu_multiplies_bfloat16() else torch.float32
     return _DTYPES[train.precision]
+
+
+def has_compiler() -> bool:
+    """Whether there is a C++ compiler, which torch.compile needs on a processor: ``$CXX`` or a usual name."""
+    return any(shutil.which(name) for name in (os.environ.get("CXX", ""), "g++", "c++", "clang++", "cl") if name)
 
 
 def make_config(options: LanguageModelOptions, vocabulary: int) -> GPT2Config:
@@ -192,7 +198,8 @@ class LanguageObjective:
         self.optimizers = make_optimizers(self.model, train)
         self.resume_command = resume_command
         self.dtype = arithmetic(train)
-        self.forward = Gpt2Forward(self.model, self.dtype, dropout=recipe.model.dropout, compiled=train.compile)
+        self.compiled = train.compile and has_compiler()
+        self.forward = Gpt2Forward(self.model, self.dtype, dropout=recipe.model.dropout, compiled=self.compiled)
         self._recipe, self._corpus = recipe, corpus
 
     def batch(self, step: int, *, cooling: bool) -> tuple[Tensor, Tensor]:
@@ -253,13 +260,14 @@ def pretrain(recipe: PretrainRecipe, output: Path, *, resume: bool = False, log:
     """
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
-    output.mkdir(parents=True, exist_ok=True)
     corpus = prepare_corpus(recipe.data, recipe.tokenizer, output / _CORPUS)
     log(f"corpus: {len(corpus.train):,} training tokens, {len(corpus.valid):,} held out")
     (output / RECIPE).write_text(recipe.model_dump_json(indent=2), "utf-8")
     command = f"fptkit pretrain {shlex.quote(str(output / RECIPE))} --output {shlex.quote(str(output))} --resume"
     objective = LanguageObjective(recipe, corpus, command)
     log(f"model: {sum(p.numel() for p in objective.model.parameters()):,} parameters, {objective.dtype}")
+    if recipe.train.compile and not objective.compiled:
+        log("train.compile: no C++ compiler was found here, so training is not compiled (slower, same model)")
     loop = TrainingLoop(objective, recipe.train, output, identity=_identity(recipe, corpus), log=log)
     progress = loop.run(resume=resume)
     measured = export(output, output, log=log)

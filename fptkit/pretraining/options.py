@@ -118,7 +118,8 @@ class PretrainTrain(Options):
     seed: int = Field(0, ge=0, description="seed of the initial weights and of the batches")
     threads: int | None = Field(None, ge=1, description="processor threads; none leaves PyTorch's default")
     compile: bool = Field(
-        False, description="compile the blocks with torch.compile: slow to start, then about 1.3 times as fast"
+        False,
+        description="compile the blocks with torch.compile where there is a C++ compiler: slow to start, then faster",
     )
     precision: Literal["auto", "bfloat16", "float32"] = Field(
         "auto",
@@ -139,7 +140,7 @@ class PretrainRecipe(Options):
     """One pretraining: data, tokeniser, model, training."""
 
     kind: Literal["language"] = Field("language", description="what is learnt; text is the only kind so far")
-    data: LanguageData
+    data: LanguageData = Field(description="where the text comes from")
     tokenizer: TokenizerOptions = Field(default_factory=TokenizerOptions, description="tokeniser trained on the text")
     model: LanguageModelOptions = Field(default_factory=LanguageModelOptions, description="sizes of the model")
     train: PretrainTrain = Field(description="how to train")

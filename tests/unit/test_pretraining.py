@@ -105,7 +105,8 @@ def finished(corpus_file: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
 
 
 def test_options_load_no_torch() -> None:
-    code = "import sys, fptkit.pretraining.options; print([m for m in ('torch', 'numpy', 'transformers') if m in sys.modules])"
+    heavy = ("torch", "numpy", "transformers")
+    code = f"import sys, fptkit.pretraining.options; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -168,6 +169,7 @@ def test_unusable_corpus(tmp_path: Path, name: str, content: bytes, message: str
 def test_missing_corpus_says_what_to_set(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no such file.*data\.path"):
         pretrain(make_recipe(tmp_path / "absent.txt"), tmp_path / "out", log=silent)
+    assert not (tmp_path / "out").exists()
 
 
 def test_hold_out_takes_the_end_and_loses_nothing() -> None:
@@ -423,6 +425,16 @@ def test_loss_that_is_not_finite_stops(corpus_file: Path, tmp_path: Path, monkey
     assert not (tmp_path / CHECKPOINT).exists()
 
 
+def test_without_a_compiler_training_goes_on_uncompiled(
+    corpus_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    lines: list[str] = []
+    pretrain(make_recipe(corpus_file, {"compile": True, "max_steps": 1}), tmp_path / "out", log=lines.append)
+    assert any("no C++ compiler" in line for line in lines)
+
+
 def test_adamw_trains_every_parameter(corpus_file: Path, tmp_path: Path) -> None:
     recipe = make_recipe(corpus_file, {"optimizer": "adamw", "max_steps": 3})
     pretrain(recipe, tmp_path, log=silent)
@@ -442,7 +454,7 @@ def test_bits_per_byte_against_an_independent_computation(finished: tuple[Pretra
     nats, positions = 0.0, 32
     for start in range(0, 99, positions):  # one window at a time, by transformers' own loss
         window = torch.from_numpy(tokens[start : start + positions + 1].astype(np.int64))[None]
-        logits = model(window[:, :-1]).logits[0]
+        logits = model(window[:, :-1]).logits[0].detach()
         nats -= sum(float(logits[t].log_softmax(-1)[window[0, t + 1]]) for t in range(len(logits)))
     text = corpus.tokenizer.decode(tokens[1:].tolist(), skip_special_tokens=True)
     found = evaluate(Gpt2Forward(model, torch.float32), tokens, corpus.bytes_per_token, positions)

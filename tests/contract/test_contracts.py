@@ -1,0 +1,179 @@
+"""Every registered entry keeps its kind's promises. A new component adds a row here by being registered."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fptkit import testing
+from fptkit.backbones.gpt2 import Gpt2Sizes, random_gpt2
+from fptkit.engine.run import RunRequest, run
+from fptkit.interfaces import Backbone, Batch, Classes, Symbols, Task, Vectors
+from fptkit.plugins import load_plugins
+from fptkit.recipe.find import list_recipes
+from fptkit.recipe.load import load_recipe
+from fptkit.specs import BackboneSpec, ComponentSpec, EncoderSpec, FreezingPolicySpec, TaskSpec
+
+REGISTRY = load_plugins(selection="")
+
+SMALL: dict[str, dict[str, Any]] = {
+    "bit_memory": {"bits": 40, "bits_per_token": 10, "validation_size": 9, "test_size": 9},
+    "bit_xor": {"validation_size": 9, "test_size": 9},
+    "remote_homology": {"source": "simulated", "simulated": {"folds": 3, "length": [20, 40]}},
+    "gpt2": {"weights": "random", "size": "nano"},
+    "random": {"size": "nano", "blocks": 2, "width": 32, "heads": 2},
+}
+"""Options that make an entry quick; an entry without a line here is checked with its defaults."""
+
+
+def options(spec: ComponentSpec) -> Any:
+    return spec.options_model().model_validate(SMALL.get(spec.name, {}))
+
+
+def specs(kind: type) -> list[Any]:
+    return [entry.spec for entry in REGISTRY.entries(kind)]
+
+
+def by_name(spec: Any) -> str:
+    return spec.name
+
+
+@pytest.mark.parametrize("kind", [TaskSpec, BackboneSpec, EncoderSpec])
+def test_options_are_documented_and_targets_import(kind: type) -> None:
+    for spec in specs(kind):
+        testing.check_options(spec)
+
+
+@pytest.mark.parametrize("spec", specs(BackboneSpec), ids=by_name)
+def test_backbones(spec: BackboneSpec) -> None:
+    testing.check_backbone(lambda positions: spec.resolve()(options(spec), positions=positions, seed=0, pinned=None))
+
+
+@pytest.mark.parametrize("spec", specs(TaskSpec), ids=by_name)
+def test_tasks(spec: TaskSpec) -> None:
+    testing.check_task(spec.resolve()(options(spec), seed=0, pinned=None))
+
+
+@pytest.mark.parametrize("kind", [Vectors(3), Symbols(7)])
+@pytest.mark.parametrize("spec", specs(EncoderSpec), ids=by_name)
+def test_encoders(spec: EncoderSpec, kind: Vectors | Symbols) -> None:
+    if ("symbols" if isinstance(kind, Symbols) else "vectors") in spec.accepts:
+        testing.check_encoder(lambda: spec.resolve()(options(spec), input=kind, width=16), input=kind, width=16)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", specs(BackboneSpec), ids=by_name)
+@pytest.mark.parametrize("task", specs(TaskSpec), ids=by_name)
+def test_every_task_trains_on_every_backbone_under_every_policy(
+    task: TaskSpec, backbone: BackboneSpec, tmp_path: Path
+) -> None:
+    path = tmp_path / "pair.yaml"
+    for policy in specs(FreezingPolicySpec):
+        path.write_text(
+            f"task: {{name: {task.name}, {_flow(SMALL.get(task.name, {}))}}}\n"
+            f"backbone: {{name: {backbone.name}, {_flow(SMALL.get(backbone.name, {}))}}}\n"
+            f"freezing: {policy.name}\n".replace(f"freezing: {policy.name}", f"freezing: {{name: {policy.name}}}")
+            + "train: {max_steps: 2, validate_every: 2, batch_size: 4}\nthreads: 1\n"
+        )
+        summary = run(RunRequest(load_recipe(str(path)), tmp_path / policy.name))
+        assert summary["status"] == "finished"
+        assert summary["parameters"]["reached"] > 0
+
+
+def _flow(values: dict[str, Any]) -> str:
+    import json
+
+    return ", ".join(f"{key}: {json.dumps(value)}" for key, value in values.items())
+
+
+@pytest.mark.parametrize("recipe", [r for r in list_recipes(REGISTRY) if r.kind == "run"], ids=lambda r: r.name)
+def test_every_recipe_loads_in_every_profile(recipe: Any) -> None:
+    assert set(recipe.profiles) >= {"smoke", "paper"}
+    for profile in (None, *recipe.profiles):
+        load_recipe(str(recipe.path), profile=profile)
+    text = recipe.path.read_text()
+    assert text.startswith("#"), "a recipe opens with how to launch it"
+    assert f"fptkit run {recipe.name}" in text
+
+
+# That the checks can fail: a component that breaks one promise each.
+
+
+class Leaky(Backbone):
+    """Says causal and is not."""
+
+    width, blocks, causal = 4, 1, True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = torch.nn.LayerNorm(4)
+
+    def forward(self, tokens: Any, lengths: Any = None, keep: Any = None) -> Any:
+        hidden = self.norm(tokens) + tokens.mean(1, keepdim=True)
+        return hidden if keep is None else hidden.gather(1, keep[:, :, None].expand(-1, -1, 4))
+
+    def parameter_roles(self) -> Any:
+        return {}
+
+
+def test_a_leaky_backbone_is_found() -> None:
+    with pytest.raises(AssertionError, match="differs from the same in a padded batch"):
+        testing.check_backbone(lambda positions: Leaky())
+
+
+def test_missing_roles_are_found() -> None:
+    def build(positions: int) -> Backbone:
+        backbone = random_gpt2(Gpt2Sizes(1, 8, 2, 16), positions=positions, seed=0)
+        roles = backbone.parameter_roles()
+        backbone.parameter_roles = lambda: {name: role for name, role in roles.items() if name != "wpe.weight"}
+        return backbone
+
+    with pytest.raises(AssertionError, match=r"differ in \['wpe\.weight'\]"):
+        testing.check_backbone(build)
+
+
+class Coin(Task):
+    """A task of one coin; subclasses below break it."""
+
+    def __init__(self) -> None:
+        self.input, self.output, self.max_tokens = Vectors(1), Classes(2), 1
+        self.size: int | None = 10
+        self.token_counts = None
+
+    def split(self, name: str) -> Any:
+        return self
+
+    def batch(self, indices: Any, generator: torch.Generator) -> Batch:
+        coins = torch.arange(10)[list(indices)] % 2
+        return Batch(coins[:, None, None].float(), coins)
+
+
+def test_a_sound_task_passes() -> None:
+    testing.check_task(Coin())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"max_tokens": 0}, "1 tokens exceed max_tokens 0"),
+        ({"input": Vectors(2)}, r"tokens of \(1,\) numbers"),
+        ({"output": Classes(1)}, "a target is not below 1"),
+        ({"output": Classes(2, tokens=3)}, r"targets are \(8,\), expected \(8, 3\)"),
+        ({"size": None}, "must have a size"),
+        ({"best_metric": "f1"}, r"best_metric 'f1' is none of \['accuracy', 'loss'\]"),
+        (
+            {"batch": lambda indices, generator: replace(Coin().batch(indices, generator), inputs=torch.rand(8, 1, 1))},
+            "the same generator state gave another batch",
+        ),
+    ],
+)
+def test_a_broken_task_is_found(change: dict[str, Any], said: str) -> None:
+    task = Coin()
+    for name, value in change.items():
+        setattr(task, name, value)
+    with pytest.raises(AssertionError, match=said):
+        testing.check_task(task)
