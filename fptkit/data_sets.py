@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from fptkit.download import Progress, download, file_sha256, unpack
-from fptkit.errors import DataError, UnknownNameError
+from fptkit.errors import DataError, UnknownNameError, UsageError
 from fptkit.sources import Unavailable, data_folder
 
 MANIFEST = "fptkit-manifest.json"
@@ -191,12 +191,16 @@ def fetch(
         UnknownNameError: there is no such data set.
         SourceError: it cannot be downloaded.
         DataError: the archive is not the expected one, or files are there that fptkit did not put there.
+        UsageError: the folder cannot be made.
     """
     from filelock import FileLock
 
     data_set = find_data_set(name)
     folder = folder or data_folder() / name
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise UsageError(f"cannot make the folder {folder}: {err}; choose another with $FPTKIT_DATA") from err
     with FileLock(folder / ".lock"):  # a second process waits and then finds it done
         here = status(name, folder=folder)
         if here.state == "fetched" and not force:

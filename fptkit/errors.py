@@ -1,7 +1,7 @@
 """Every error a user can meet, as one tree with fields.
 
-Tests check the fields; the text is made from them once. The command line turns ``exit_code`` into the process status and
-prints no traceback for anything in this tree (``--debug`` does).
+Tests check the fields; the text is made from them once. The command line turns ``exit_code`` into the process status
+and prints no traceback for anything in this tree (``--debug`` does).
 """
 
 from __future__ import annotations

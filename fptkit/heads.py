@@ -67,7 +67,7 @@ class Head(nn.Module):
         return (lengths[:, None] + offsets).clamp(min=0)
 
     def forward(self, hidden: Tensor, lengths: Tensor | None) -> Tensor:
-        """Shapes: hidden (B, R, D), or (B, T, D) for ``mean`` -> logits as `Classes.arrange` or `Values.arrange` say."""
+        """Shapes: hidden (B, R, D), or (B, T, D) for ``mean`` -> logits as the output's ``arrange`` says."""
         if self.readout == "mean":
             hidden = _mean_of_real(hidden, lengths)
         return self.output.arrange(self.map(hidden))

@@ -188,7 +188,7 @@ class Task:
         return nn.functional.mse_loss(logits, batch.targets)
 
     def metrics(self) -> torchmetrics.MetricCollection:
-        """Fresh metrics over a whole split; each is updated with (logits, targets) of `loss`, flattened over answers."""
+        """Fresh metrics over a whole split; updated with (logits, targets) of `loss`, flattened over answers."""
         from torchmetrics import MeanSquaredError, MetricCollection
         from torchmetrics.classification import MulticlassAccuracy
 
@@ -243,7 +243,7 @@ class Backbone(nn.Module):
             tokens: encoded tokens, padded on the right.
             lengths: real tokens of each example; None when all are real. Padding must not change the result at real
                 tokens.
-            keep: positions the head reads. A backbone may skip work for the others; see `keep_tokens` for the plain way.
+            keep: positions the head reads. A backbone may skip work for the others; `keep_tokens` is the plain way.
         """
         raise NotImplementedError(f"{type(self).__name__} does not implement forward")
 

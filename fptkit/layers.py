@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import nn
 
@@ -18,7 +19,7 @@ def linear_stack(widths: Sequence[int], *, dropout: float = 0.0, orthogonal_gain
     Source: kzl/universal-computation, ``models/fpt.py`` (``in_layer_sizes``, ``out_layer_sizes``).
     """
     layers: list[nn.Module] = []
-    for width_in, width_out in zip(widths[:-1], widths[1:], strict=True):
+    for width_in, width_out in pairwise(widths):
         if layers:
             layers += [nn.ReLU(), nn.Dropout(dropout)]
         linear = nn.Linear(width_in, width_out)

@@ -34,5 +34,5 @@ def choose_precision(wanted: str, device: torch.device) -> str:
 
 def cpu_multiplies_bfloat16() -> bool:
     """True when this processor has instructions for bfloat16 products (AVX-512 BF16 or AMX)."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # not in the oldest torch we accept
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # not in the oldest torch we accept
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

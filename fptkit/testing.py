@@ -37,7 +37,8 @@ def check_backbone(build: Callable[[int], Backbone], *, tokens: int = 9) -> None
         tokens: T of the check, the positions asked for; at least 6.
 
     Checked: shape and dtype; the same output twice in evaluation; batch independence; padding, and for a causal
-    backbone any later token, changes nothing; ``keep`` picks tokens; a role for every parameter; a gradient to the input.
+    backbone any later token, changes nothing; ``keep`` picks tokens; a role for every parameter; a gradient to
+    the input.
     """
     backbone = build(tokens).eval()
     name = type(backbone).__name__
@@ -77,11 +78,12 @@ def check_backbone(build: Callable[[int], Backbone], *, tokens: int = 9) -> None
     # Weighted: a plain sum, or a sum of squares, is constant behind a layer norm.
     weights = torch.randn(backbone.width, generator=generator)
     (backbone(inputs, lengths)[:, 0] * weights).sum().backward()
-    assert inputs.grad is not None and torch.any(inputs.grad != 0), f"{name}: no gradient reaches the tokens"
+    reached = inputs.grad is not None and bool(torch.any(inputs.grad != 0))
+    assert reached, f"{name}: no gradient reaches the tokens"
 
 
 def check_encoder(build: Callable[[], nn.Module], *, input: Vectors | Symbols, width: int) -> None:
-    """Check an encoder: (B, T, D) in float32, tokens independent of one another and of the batch, a gradient everywhere.
+    """Check an encoder: (B, T, D) in float32, examples independent of one another, a gradient everywhere.
 
     Args:
         build: makes it.
@@ -112,8 +114,8 @@ def check_task(task: Task, *, batch_size: int = 8) -> None:
         task: the task.
         batch_size: examples of the batches it is asked for.
 
-    Checked: ``input``, ``output`` and ``max_tokens`` hold in every split; the same generator state gives the same batch;
-    an example does not depend on its batch; validation and test are finite; loss is a scalar with a gradient; metrics
+    Checked: ``input``, ``output`` and ``max_tokens`` hold in every split; the same generator state gives the same
+    batch; an example does not depend on its batch; validation and test are finite; loss is a scalar with a gradient; metrics
     can be computed and hold ``best_metric``.
     """
     name = type(task).__name__
@@ -136,7 +138,9 @@ def check_task(task: Task, *, batch_size: int = 8) -> None:
     loss.backward()
     assert logits.grad is not None, f"{name}: the loss gives no gradient"
     metrics = task.metrics()
-    flat = (logits, batch.targets) if isinstance(task.output, Values) else (logits.flatten(0, -2), batch.targets.flatten())
+    flat = (
+        (logits, batch.targets) if isinstance(task.output, Values) else (logits.flatten(0, -2), batch.targets.flatten())
+    )
     metrics.update(flat[0].detach(), flat[1])
     computed = {*metrics.compute(), "loss"}
     assert task.best_metric in computed, f"{name}: best_metric '{task.best_metric}' is none of {sorted(computed)}"
@@ -151,22 +155,24 @@ def _check_batch(task: Task, batch: Batch, size: int, where: str) -> None:
         assert inputs.shape[2:] == (task.input.width,), f"{where}: tokens of {tuple(inputs.shape[2:])} numbers"
     else:
         assert inputs.dtype == torch.int64, f"{where}: symbols are {inputs.dtype}, expected int64"
-        assert 0 <= int(inputs.min()), f"{where}: a symbol is negative"
+        assert int(inputs.min()) >= 0, f"{where}: a symbol is negative"
         assert int(inputs.max()) < task.input.count, f"{where}: a symbol is not below {task.input.count}"
     if batch.lengths is not None:
         assert batch.lengths.shape == (size,), f"{where}: lengths have shape {tuple(batch.lengths.shape)}"
-        assert 1 <= int(batch.lengths.min()), f"{where}: an example has no token"
+        assert int(batch.lengths.min()) >= 1, f"{where}: an example has no token"
         assert int(batch.lengths.max()) <= inputs.shape[1], f"{where}: a length exceeds the batch's tokens"
     output = task.output
     answers: tuple[int, ...] = (output.tokens,) if output.tokens > 1 else ()
     if isinstance(output, Classes):
         answers = (output.tokens, output.per_token) if output.per_token > 1 else answers
         assert targets.dtype == torch.int64, f"{where}: targets are {targets.dtype}, expected int64"
-        assert 0 <= int(targets.min()), f"{where}: a target is negative"
+        assert int(targets.min()) >= 0, f"{where}: a target is negative"
         assert int(targets.max()) < output.count, f"{where}: a target is not below {output.count}"
     else:
         answers = (*answers, output.width)
-    assert targets.shape == (size, *answers), f"{where}: targets are {tuple(targets.shape)}, expected {(size, *answers)}"
+    assert targets.shape == (size, *answers), (
+        f"{where}: targets are {tuple(targets.shape)}, expected {(size, *answers)}"
+    )
 
 
 def _check_counts(split: Split, batch: Batch, indices: list[int], where: str) -> None:

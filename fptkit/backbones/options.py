@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from fptkit.options import Options
 
+
 @dataclass(frozen=True)
 class Gpt2Sizes:
     """Sizes of a GPT-2.

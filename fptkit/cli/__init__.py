@@ -1,1 +1,1 @@
-"""The command line. Each command is a module of its own, imported when it is used: ``fptkit list`` never loads torch."""
+"""The command line. Each command is a module, imported when it is used: ``fptkit list`` never loads torch."""

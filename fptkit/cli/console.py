@@ -1,7 +1,7 @@
 """What a run looks like: a header, a live bar or plain lines, a final table.
 
-Header and progress go to stderr, the final table to stdout. Live bars only on a terminal; elsewhere a line every now and
-then, with no control characters.
+Header and progress go to stderr, the final table to stdout. Live bars only on a terminal; elsewhere a line every now
+and then, with no control characters.
 """
 
 from __future__ import annotations
@@ -100,7 +100,8 @@ class ConsoleListener:
         if self._progress is None:
             best = "  (best so far)" if event.best else ""
             self._console.print(
-                f"step {event.step}/{self._max_steps}  validation: {describe_metrics(event.metrics)}{best}", soft_wrap=True
+                f"step {event.step}/{self._max_steps}  validation: {describe_metrics(event.metrics)}{best}",
+                soft_wrap=True,
             )
 
 
@@ -141,7 +142,8 @@ def stand_in_warning(facts: Mapping[str, Any]) -> str:
     """One sentence about what was not the first choice."""
     which = [name for name in ("task", "backbone") if facts[name]["stand_in"]]
     what = {"task": f"data ({facts['task']['source']})", "backbone": f"weights ({facts['backbone']['weights']})"}
-    return f"{' and '.join(what[name] for name in which)} stand in for the first source listed: not comparable with published figures"
+    which_ones = " and ".join(what[name] for name in which)
+    return f"{which_ones} stand in for the first source listed: not comparable with published figures"
 
 
 def print_summary(summary: Mapping[str, Any], folder: Path, console: Console | None = None) -> None:
@@ -176,7 +178,9 @@ def print_summary(summary: Mapping[str, Any], folder: Path, console: Console | N
 def describe_metrics(metrics: Mapping[str, float], *, short: bool = False) -> str:
     """``accuracy 93.1 %, loss 0.2134``; ``short`` leaves the loss out where there is more."""
     ordered = sorted(metrics.items(), key=lambda item: item[0] == "loss")
-    return ", ".join(f"{name.replace('_', ' ')} {_number(name, value)}" for name, value in ordered[: 1 if short else None])
+    return ", ".join(
+        f"{name.replace('_', ' ')} {_number(name, value)}" for name, value in ordered[: 1 if short else None]
+    )
 
 
 def _number(name: str, value: float) -> str:
@@ -184,7 +188,11 @@ def _number(name: str, value: float) -> str:
 
 
 def _speed(examples_per_second: float) -> str:
-    return f"{examples_per_second:,.0f} examples/s" if examples_per_second >= 10 else f"{examples_per_second:.2f} examples/s"
+    return (
+        f"{examples_per_second:,.0f} examples/s"
+        if examples_per_second >= 10
+        else f"{examples_per_second:.2f} examples/s"
+    )
 
 
 def _marked(text: str, stand_in: bool) -> Text:

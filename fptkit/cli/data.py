@@ -74,7 +74,9 @@ def fetch(name: str, url: str | None, sha256: str | None, force: bool, folder: P
     with _progress(described.name) as told:
         done = data_sets.fetch(name, url=url, sha256=sha256, force=force, folder=folder, progress=told)
     if as_json:
-        print_json({"name": done.name, "state": done.state, "folder": str(done.folder), "manifest": dict(done.manifest)})
+        print_json(
+            {"name": done.name, "state": done.state, "folder": str(done.folder), "manifest": dict(done.manifest)}
+        )
         return
     click.echo(f"{done.name}: {_STATES[done.state]} in {done.folder}")
     if done.manifest:

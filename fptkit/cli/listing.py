@@ -29,7 +29,7 @@ def list_(kind: str, as_json: bool, plugin_files: Sequence[Path]) -> None:
     """List what there is of a kind, with the plugin each entry comes from."""
     registry = load_registry(plugin_files)
     listers: dict[str, Callable[[Registry], list[dict[str, Any]]]] = {"weights": _weights, "recipes": _recipes}
-    rows = listers.get(kind, lambda registry: component_rows(registry, COMPONENTS[kind]))(registry)
+    rows = listers[kind](registry) if kind in listers else component_rows(registry, COMPONENTS[kind])
     if as_json:
         print_json(rows)
     elif rows:

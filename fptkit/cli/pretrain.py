@@ -48,6 +48,6 @@ def pretrain(
     else:
         click.echo(
             f"{result.steps:,} steps, {result.tokens:,} tokens, {result.seconds:,.0f} s: "
-            f"{result.validation_loss:.4f} nats per token, {result.validation_bits_per_byte:.4f} bits per byte on held-out "
-            f"text\nuse it with: --set backbone.weights=path:{result.output}"
+            f"{result.validation_loss:.4f} nats per token, {result.validation_bits_per_byte:.4f} bits per byte on "
+            f"held-out text\nuse it with: --set backbone.weights=path:{result.output}"
         )

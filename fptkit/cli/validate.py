@@ -15,7 +15,9 @@ from fptkit.errors import FptkitError
 @click.argument("recipes", nargs=-1, required=True)
 @recipe_options
 @plugin_option
-def validate(recipes: Sequence[str], profile: str | None, overrides: Sequence[str], plugin_files: Sequence[Path]) -> None:
+def validate(
+    recipes: Sequence[str], profile: str | None, overrides: Sequence[str], plugin_files: Sequence[Path]
+) -> None:
     """Check RECIPES, files or names, with all their profiles; print all problems with file and line.
 
     Exit status 2 when there is one.

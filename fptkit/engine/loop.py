@@ -109,7 +109,10 @@ class Trainer:
         self._stop = stop
         optimizer = torch.optim.AdamW(
             [
-                {"params": list(group.parameters.values()), "lr": options.learning_rate * group.learning_rate_multiplier}
+                {
+                    "params": list(group.parameters.values()),
+                    "lr": options.learning_rate * group.learning_rate_multiplier,
+                }
                 for group in built.groups
             ],
             betas=options.adam_betas,
@@ -140,8 +143,8 @@ class Trainer:
         saved = load_checkpoint(folder)
         if saved.frozen["digest"] != self._frozen["digest"]:
             raise CheckpointError(
-                f"{folder}: its frozen part is {saved.frozen['weights']} with digest {saved.frozen['digest'][:12]}, but "
-                f"here it is {self._frozen['weights']} with {self._frozen['digest'][:12]}; the run cannot go on with it"
+                f"{folder}: its frozen part is {saved.frozen['weights']} with digest {saved.frozen['digest'][:12]}, "
+                f"but here it is {self._frozen['weights']} with {self._frozen['digest'][:12]}; the run cannot go on with it"
             )
         restore_trained(self.model, saved.trained, origin=folder)
         unpack_optimizer(self._plain_optimizer, saved.optimizer, self._names)
@@ -243,8 +246,8 @@ class Trainer:
             options = self.options
             raise TrainingError(
                 f"the {which} step {self.progress.step} is {loss}. Lower train.learning_rate (now "
-                f"{options.learning_rate:g}) or train.clip_norm (now {options.clip_norm}); with bfloat16, try precision: "
-                f"float32. The best step so far is {self.progress.best_step}; its checkpoint is kept."
+                f"{options.learning_rate:g}) or train.clip_norm (now {options.clip_norm}); with bfloat16, try "
+                f"precision: float32. The best step so far is {self.progress.best_step}; its checkpoint is kept."
             )
 
     def _tell(self, event: Event) -> None:

@@ -190,13 +190,14 @@ class _Run:
             update={
                 "recipe": self._request.loaded.name,
                 "profile": self._request.loaded.profile or self._recipe.pinned.profile,
-                "weights": built.model.backbone.weights, "source": built.task.source,
+                "weights": built.model.backbone.weights,
+                "source": built.task.source,
                 "precision": built.precision,
             }
         )
         resolved = self._recipe.model_copy(update={"pinned": pinned})
         header = [
-            f"Resolved recipe of {self._request.loaded.name}: every default written out, and the sources that were taken.",
+            f"Resolved recipe of {self._request.loaded.name}: every default written out, and the sources taken.",
             f"Repeat the run with: fptkit run {RECIPE}",
             *(f"{name} {version}" for name, version in _versions().items()),
         ]
@@ -265,9 +266,7 @@ def _prepare_folder(request: RunRequest) -> Recipe:
     if not saved_file.exists():
         return recipe
     if not request.resume:
-        raise UsageError(
-            f"{request.folder} holds a run already. Go on with it by --resume, or choose another --output"
-        )
+        raise UsageError(f"{request.folder} holds a run already. Go on with it by --resume, or choose another --output")
     saved = load_recipe(str(saved_file), registry_loader=lambda files: request.loaded.registry).recipe
     differing = _differences(_comparable(saved), _comparable(recipe))
     if differing:
@@ -356,7 +355,12 @@ def _environment(request: RunRequest) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "command": sys.argv,
         "plugins": [
-            {"name": plugin.name, "distribution": plugin.distribution, "version": plugin.version, "status": plugin.status}
+            {
+                "name": plugin.name,
+                "distribution": plugin.distribution,
+                "version": plugin.version,
+                "status": plugin.status,
+            }
             for plugin in request.loaded.registry.plugins
         ],
     }

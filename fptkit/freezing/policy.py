@@ -65,4 +65,6 @@ def _matches(rule: FreezingRule, role: ParameterRole, blocks: int) -> bool:
         return False
     if rule.blocks is None:
         return True
-    return role.block is not None and role.block in {index % blocks for index in rule.blocks if -blocks <= index < blocks}
+    return role.block is not None and role.block in {
+        index % blocks for index in rule.blocks if -blocks <= index < blocks
+    }

@@ -1,4 +1,4 @@
-"""The proof that frozen means frozen: digests before and after, and an optimiser that holds the trained tensors only."""
+"""The proof that frozen means frozen: digests before and after, and an optimiser with the trained tensors only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def digest_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:
     digest = hashlib.sha256()
     for name, tensor in tensors:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

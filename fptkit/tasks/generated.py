@@ -1,4 +1,4 @@
-"""Tasks whose examples are drawn: training data never end, validation and test are drawn once from seeds of their own."""
+"""Tasks whose examples are drawn: training data never end, validation and test are drawn once from own seeds."""
 
 from __future__ import annotations
 

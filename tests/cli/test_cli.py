@@ -81,7 +81,14 @@ def test_version_and_help_name_every_command(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["list", "backbones"], ["list", "tasks", "--json"], ["list", "policies"], ["--help"], ["run", "--help"], ["plugins"]],
+    [
+        ["list", "backbones"],
+        ["list", "tasks", "--json"],
+        ["list", "policies"],
+        ["--help"],
+        ["run", "--help"],
+        ["plugins"],
+    ],
     ids=" ".join,
 )
 def test_listings_load_nothing_heavy(tmp_path: Path, arguments: list[str]) -> None:
@@ -196,7 +203,10 @@ def test_runs_get_folders_of_their_own(tiny: Path, tmp_path: Path) -> None:
 
 def test_resume_needs_a_folder(tiny: Path, tmp_path: Path) -> None:
     done = fptkit("run", tiny, "--resume", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (2, "error: --resume needs --output, the folder of the run to go on with\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: --resume needs --output, the folder of the run to go on with\n",
+    )
 
 
 def test_debug_shows_the_traceback(tiny: Path, tmp_path: Path) -> None:

@@ -70,7 +70,16 @@ def test_a_run_leaves_what_it_promises(recipe: Path, tmp_path: Path) -> None:
     assert summary["parameters"] == {"total": 2 * (12_704 - 128) + 642, "trained": 642, "reached": 642}
     assert summary["metrics"].keys() == {"validation", "test"}
     assert summary["metrics"]["test"]["test"].keys() == {"loss", "accuracy"}
-    for key in ("steps", "seconds", "examples_per_second", "peak_memory_mib", "device", "precision", "seed", "versions"):
+    for key in (
+        "steps",
+        "seconds",
+        "examples_per_second",
+        "peak_memory_mib",
+        "device",
+        "precision",
+        "seed",
+        "versions",
+    ):
         assert key in summary
     kinds = [type(event) for event in recorder.events]
     assert kinds[0] is RunStarted

@@ -1,4 +1,4 @@
-"""Checkpoints hold the trained tensors and nothing else, come back bit for bit, and a damaged one is refused by name."""
+"""Checkpoints hold the trained tensors only, come back bit for bit, and a damaged one is refused by name."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def test_a_backbone_without_all_roles_is_named() -> None:
     model = cross_modal()
     roles = model.backbone.parameter_roles()
     model.backbone.parameter_roles = lambda: {name: role for name, role in roles.items() if name != "ln_f.bias"}
-    with pytest.raises(FreezingError, match="without a role: backbone.ln_f.bias; not a parameter: none"):
+    with pytest.raises(FreezingError, match=r"without a role: backbone\.ln_f\.bias; not a parameter: none"):
         model.parameter_roles()
 
 

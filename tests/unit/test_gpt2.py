@@ -143,7 +143,7 @@ def test_positions_are_cut_to_the_task(checkpoint: tuple[Path, GPT2Model]) -> No
 
 
 def test_a_longer_task_is_refused() -> None:
-    with pytest.raises(ShapeError, match="up to 25 tokens.*ends at 24"):
+    with pytest.raises(ShapeError, match=r"up to 25 tokens.*ends at 24"):
         random_gpt2(TINY, positions=25, seed=0)
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from fptkit import data_sets
 from fptkit.data_sets import DATA_SETS, MANIFEST, fetch, status
-from fptkit.errors import DataError, SourceError, UnknownNameError
+from fptkit.errors import DataError, SourceError, UnknownNameError, UsageError
 from fptkit.tasks.homology.options import RemoteHomologyOptions
 from fptkit.tasks.homology.task import RemoteHomology
 
@@ -241,6 +241,13 @@ def test_a_spoilt_manifest_counts_as_none(folder: Path, serve: Archive, few: dic
     fetch("remote_homology", url=serve(contents(few)))
     (folder / MANIFEST).write_text("{")
     assert status("remote_homology").state == "by_hand"
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FPTKIT_DATA", str(tmp_path / "file"))
+    with pytest.raises(UsageError, match=r"cannot make the folder .*\$FPTKIT_DATA"):
+        fetch("remote_homology", url="http://127.0.0.1:1/x")
 
 
 def test_every_data_set_names_an_installer_that_is_there() -> None:

@@ -126,7 +126,7 @@ def test_the_ends_of_the_uniform_range_are_safe() -> None:
         drawn = chain.jump(states, np.full(20, extreme))
         assert ((drawn >= 0) & (drawn < 20)).all()
         assert 0 <= chain.ancestral(np.array([extreme]))[0] < 20
-    assert (chain.jump(states, np.zeros(20)) == np.where(states == 0, 0, 0)).all()
+    assert (chain.jump(states, np.zeros(20)) == 0).all()
 
 
 @pytest.mark.parametrize("shape", [0.3, 1.0, 4.0])
@@ -169,6 +169,12 @@ def test_poisson_numbers(mean: float) -> None:
 
 def test_poisson_of_extreme_numbers_ends() -> None:
     assert poisson(np.array([0.0, 50.0]), np.array([1 - 2.0**-53] * 2)).tolist()[0] == 0
+
+
+def test_a_very_long_branch_forgets_its_start() -> None:
+    start = np.zeros(50_000, np.uint8)
+    after = evolution().substitute(start, np.full(50_000, 1e6), Chance(9))
+    assert stats.chisquare(np.bincount(after, minlength=20), lg_frequencies() * 50_000).pvalue > 1e-4
 
 
 @pytest.mark.parametrize("mean", [1.0, 1.5, 6.0])

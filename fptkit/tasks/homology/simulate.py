@@ -137,7 +137,8 @@ class Evolution:
             expected: (S,) branch length times rate of each site.
         """
         chain = lg_jump_chain()
-        events = poisson(expected * chain.event_rate, chance.floats(len(residues)))
+        mean = np.minimum(expected * chain.event_rate, 100)  # after so many the start is forgotten
+        events = poisson(mean, chance.floats(len(residues)))
         residues = residues.copy()
         for number in range(int(events.max(initial=0))):
             hit = np.flatnonzero(events > number)
@@ -179,18 +180,23 @@ class Evolution:
         np.add.at(depth, starts, 1)
         np.add.at(depth, stops, -1)
         deleted = np.cumsum(depth[:-1]) > 0
-        left = sequences.lengths - np.add.reduceat(deleted, sequences.offsets[:-1])
+        left = sequences.lengths - np.add.reduceat(deleted, sequences.offsets[:-1], dtype=np.int64)
         return deleted & np.repeat(left >= self.shortest, sequences.lengths)
 
 
 def poisson(mean: Floats, uniforms: Floats) -> Integers:
-    """Poisson numbers (N,) with these means (N,), by inversion of one uniform number in [0, 1) each."""
+    """Poisson numbers (N,) by inversion of one uniform number in [0, 1) each.
+
+    Args:
+        mean: (N,) means, at most 700: beyond it ``exp(-mean)`` is 0.
+        uniforms: (N,).
+    """
     counts = np.zeros(len(mean), np.int64)
     term = np.exp(-mean)
     reached = term.copy()
     open_ = np.flatnonzero(uniforms >= reached)
     number = 0
-    while len(open_) and number < 1000:  # no mean of a branch comes near it; stops if rounding keeps the sum under 1
+    while len(open_) and number < 2000:  # ends even where rounding keeps the sum under a number close to 1
         number += 1
         term[open_] *= mean[open_] / number
         reached[open_] += term[open_]
