@@ -115,8 +115,8 @@ def check_task(task: Task, *, batch_size: int = 8) -> None:
         batch_size: examples of the batches it is asked for.
 
     Checked: ``input``, ``output`` and ``max_tokens`` hold in every split; the same generator state gives the same
-    batch; an example does not depend on its batch; validation and test are finite; loss is a scalar with a gradient; metrics
-    can be computed and hold ``best_metric``.
+    batch; an example does not depend on its batch; validation and test are finite; loss is a scalar with a gradient;
+    metrics can be computed and hold ``best_metric``.
     """
     name = type(task).__name__
     for split_name in ("train", "validation", *task.test_splits):

@@ -1,8 +1,8 @@
 """GPT-2, driven by token vectors instead of word ids.
 
 Why not ``transformers.GPT2Model``: frozen weights are stored in bfloat16 beside float32 layer norms, only the tokens
-that are read out pass the last block, and a causal model needs no mask for right padding. The parameters carry the names
-and layouts of the published checkpoints; a test holds this forward against ``GPT2Model`` with the same weights.
+that are read out pass the last block, and a causal model needs no mask for right padding. The parameters carry the
+names and layouts of the published checkpoints; a test holds this forward against ``GPT2Model`` with the same weights.
 
 Source: Radford et al. 2019; huggingface/transformers, ``models/gpt2/modeling_gpt2.py``.
 """

@@ -144,7 +144,7 @@ class Trainer:
         if saved.frozen["digest"] != self._frozen["digest"]:
             raise CheckpointError(
                 f"{folder}: its frozen part is {saved.frozen['weights']} with digest {saved.frozen['digest'][:12]}, "
-                f"but here it is {self._frozen['weights']} with {self._frozen['digest'][:12]}; the run cannot go on with it"
+                f"but here it is {self._frozen['weights']} with {self._frozen['digest'][:12]}; it cannot go on"
             )
         restore_trained(self.model, saved.trained, origin=folder)
         unpack_optimizer(self._plain_optimizer, saved.optimizer, self._names)

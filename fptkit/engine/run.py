@@ -103,6 +103,7 @@ class _Run:
         )
         counts = count_parameters(built.model, built.task, first.to(accelerator.device))
         proof = FreezeProof(built.model)
+        self._notes = built.model.backbone.notes + built.task.notes
         self._facts = _facts(recipe, built, counts, accelerator.device)
         frozen = {
             "backbone": recipe.backbone.name,
@@ -138,13 +139,12 @@ class _Run:
         self, built: Built, proof: FreezeProof, frozen: dict[str, Any], device: torch.device
     ) -> dict[str, Any]:
         train = self._recipe.train
-        skipped = built.model.backbone.notes + built.task.notes
         self._emit(
             RunStarted(
                 self._request.loaded.name,
                 self._folder,
                 self._facts,
-                skipped,
+                self._notes,
                 self._trainer.progress.step,
                 train.max_steps,
                 train.batch_size,
@@ -216,6 +216,7 @@ class _Run:
             **self._facts,
             "metrics": {"validation": progress.best_metrics or {}, "test": test},
             "majority_share": dict(self._trainer.task.majority_share),
+            "notes": list(self._notes),
             "steps": progress.step,
             "best_step": progress.best_step,
             "seconds": round(progress.seconds, 3),

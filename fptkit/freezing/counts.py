@@ -53,9 +53,10 @@ def count_as_paper(model: CrossModalModel) -> int:
     """Trained parameters counted the way Lu et al. 2021 do.
 
     Their 106,752 for GPT-2 base, 64 tokens of 16 and 10 classes is 13,056 input (weight and bias) + 7,680 output
-    (weight without its 10 biases) + 36,864 layer norm (two per block, without the final norm's 1,536) + 49,152 positions.
+    (weight without its 10 biases) + 36,864 layer norm (two per block, without the final norm's 1,536) + 49,152
+    positions.
 
-    Source: Lu et al. 2021, section 2.2 and appendix; PAPER table 1 of trained parameters.
+    Source: Lu et al. 2021, section 2.2 and appendix.
     """
     roles = model.parameter_roles()
     count = 0
