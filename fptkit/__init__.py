@@ -14,6 +14,7 @@ from fptkit.specs import (
     BackboneSpec,
     EncoderSpec,
     FreezingPolicySpec,
+    FreezingRule,
     ListenerSpec,
     RecipeFolderSpec,
     TaskSpec,
@@ -35,27 +36,40 @@ if TYPE_CHECKING:
         keep_tokens,
     )
     from fptkit.options import Options
+    from fptkit.tasks.generated import ArraySplit, GeneratedTask
 
-_NEEDS_TORCH = {
-    "Backbone",
-    "Batch",
-    "Classes",
-    "ParameterRole",
-    "Split",
-    "Symbols",
-    "Task",
-    "Values",
-    "Vectors",
-    "keep_tokens",
+_LATE = {
+    **dict.fromkeys(
+        (
+            "Backbone",
+            "Batch",
+            "Classes",
+            "ParameterRole",
+            "Split",
+            "Symbols",
+            "Task",
+            "Values",
+            "Vectors",
+            "keep_tokens",
+        ),
+        "fptkit.interfaces",
+    ),
+    "ArraySplit": "fptkit.tasks.generated",
+    "GeneratedTask": "fptkit.tasks.generated",
+    "Options": "fptkit.options",  # pydantic takes longer to import than all else here
 }
+"""Public names that need torch or pydantic, and where they live."""
 
 __all__ = [
+    "ArraySplit",
     "Backbone",
     "BackboneSpec",
     "Batch",
     "Classes",
     "EncoderSpec",
     "FreezingPolicySpec",
+    "FreezingRule",
+    "GeneratedTask",
     "ListenerSpec",
     "Options",
     "ParameterRole",
@@ -73,8 +87,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Options":  # pydantic takes longer to import than all else here
-        return importlib.import_module("fptkit.options").Options
-    if name in _NEEDS_TORCH:
-        return getattr(importlib.import_module("fptkit.interfaces"), name)
+    if name in _LATE:
+        return getattr(importlib.import_module(_LATE[name]), name)
     raise AttributeError(f"module 'fptkit' has no attribute '{name}'")

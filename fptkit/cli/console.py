@@ -124,7 +124,11 @@ def print_header(console: Console, event: RunStarted) -> None:
             f"{counts['reached']:,} reached by the first batch's gradient",
         ),
         ("machine", f"{facts['device']}, {facts['threads']} threads, frozen weights in {facts['precision']}"),
-        ("training", f"{event.max_steps:,} steps of {event.batch_size}, seed {facts['seed']}"),
+        (
+            "training",
+            f"{event.max_steps:,} steps of {event.batch_size}, learning rate {facts['learning_rate']:g}, "
+            f"seed {facts['seed']}",
+        ),
         ("folder", str(event.folder)),
     ]
     if event.step:
@@ -134,7 +138,7 @@ def print_header(console: Console, event: RunStarted) -> None:
     for note in event.notes:
         table.add_row("note", note)
     if task["stand_in"] or backbone["stand_in"]:
-        table.add_row("", Text(stand_in_warning(facts), style="bold yellow"))
+        table.add_row(Text("stand-in", style="bold yellow"), Text(stand_in_warning(facts), style="bold yellow"))
     console.print(table)
 
 

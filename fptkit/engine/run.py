@@ -332,6 +332,8 @@ def _facts(recipe: Recipe, built: Built, counts: ParameterCounts, device: torch.
         "freezing": recipe.freezing.name,
         "parameters": {"total": counts.total, "trained": counts.trained, "reached": counts.reached},
         "max_steps": recipe.train.max_steps,
+        "batch_size": recipe.train.batch_size,
+        "learning_rate": recipe.train.learning_rate,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),
         "precision": built.precision,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fptkit.interfaces import Batch, Task
+from fptkit.options import Options
 from fptkit.seeds import generator_for
 
 
@@ -53,12 +54,22 @@ class GeneratedTask(Task):
     """A task defined by how an example is drawn. Subclasses set ``input``, ``output``, ``max_tokens`` and `draw`.
 
     Args:
+        options: recipe options, for subclasses that have some.
         seed: the run's seed; validation and test do not depend on it, so that runs with other seeds are comparable.
+        pinned: not used, a generated task has one source.
         validation_size: examples of the validation split.
         test_size: examples of the test split.
     """
 
-    def __init__(self, *, seed: int, validation_size: int = 1024, test_size: int = 1024) -> None:
+    def __init__(
+        self,
+        options: Options,
+        *,
+        seed: int,
+        pinned: str | None = None,
+        validation_size: int = 1024,
+        test_size: int = 1024,
+    ) -> None:
         self._sizes = {"validation": validation_size, "test": test_size}
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
