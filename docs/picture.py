@@ -20,8 +20,8 @@ from fptkit.engine.events import RunStarted
 def main(folder: Path, picture: Path) -> None:
     """Write the header and the final table of a run, as the terminal shows them, to ``picture``."""
     summary = json.loads((folder / "summary.json").read_text())
-    console = Console(record=True, width=100, file=io.StringIO(), force_terminal=True, highlight=False)
-    console.print(f"[bold]$[/bold] fptkit run {summary['recipe']}")
+    console = Console(record=True, width=100, file=io.StringIO(), force_terminal=True, highlight=False, markup=False)
+    console.print(f"$ fptkit run {summary['recipe']}")
     print_header(
         console,
         RunStarted(

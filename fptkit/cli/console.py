@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from fptkit.engine.events import Event, RunEnded, RunStarted, StepsDone, Tested, Validated
+from fptkit.engine.events import Event, RunEnded, RunStarted, SplitTested, StepsDone, Validated
 
 PLAIN_LINES = 20
 """Lines about training steps in a run without a terminal, beside one for each validation."""
@@ -27,7 +27,7 @@ STAND_IN = "STAND-IN"
 @contextlib.contextmanager
 def console_listener(*, quiet: bool = False, console: Console | None = None) -> Iterator[ConsoleListener]:
     """A listener that writes to stderr; its bar is taken down at the end, whatever happens."""
-    listener = ConsoleListener(console or Console(stderr=True, highlight=False), quiet=quiet)
+    listener = ConsoleListener(console or Console(stderr=True, highlight=False, markup=False), quiet=quiet)
     try:
         yield listener
     finally:
@@ -57,7 +57,7 @@ class ConsoleListener:
                 self._steps_done(event)
             case Validated():
                 self._validated(event)
-            case Tested() if self._progress is None:
+            case SplitTested() if self._progress is None:
                 self._console.print(f"test      {event.split}: {describe_metrics(event.metrics)}")
             case RunEnded():
                 self.close()
@@ -152,7 +152,7 @@ def stand_in_warning(facts: Mapping[str, Any]) -> str:
 
 def print_summary(summary: Mapping[str, Any], folder: Path, console: Console | None = None) -> None:
     """The final table, on stdout."""
-    console = console or Console(highlight=False)
+    console = console or Console(highlight=False, markup=False)
     metrics = summary["metrics"]
     majority = summary["majority_share"]
     splits = {"validation": metrics["validation"], **metrics["test"]}

@@ -90,7 +90,7 @@ class _progress:
         from rich.console import Console
 
         self._name = name
-        self._console = Console(stderr=True, highlight=False)
+        self._console = Console(stderr=True, highlight=False, markup=False)
         self._bar: Any = None
         self._tenth = -1
 

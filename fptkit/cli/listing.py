@@ -70,7 +70,7 @@ def _recipes(registry: Registry) -> list[dict[str, Any]]:
             "summary": recipe.problem or recipe.description,
             "profiles": list(recipe.profiles),
             "path": str(recipe.path),
-            "plugin": recipe.owner,
+            "plugin": "builtin" if recipe.owner == "fptkit itself" else recipe.owner,
         }
         for recipe in list_recipes(registry)
     ]

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 _WARNED: set[str] = set()
 
+_NO_WRAP = 10_000
+"""Columns of a table in a pipe: a row stays one line, for grep."""
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -64,7 +67,7 @@ def print_json(content: Any) -> None:
 
 
 def print_rows(rows: Sequence[Mapping[str, str]], *, title: str = "") -> None:
-    """A table on stdout: as wide as the terminal, plain text in a pipe."""
+    """A table on stdout: as wide as the terminal, a line a row in a pipe."""
     from rich.console import Console
     from rich.table import Table
 
@@ -74,7 +77,8 @@ def print_rows(rows: Sequence[Mapping[str, str]], *, title: str = "") -> None:
         table.add_column(name, overflow="fold", no_wrap=position == 0)
     for row in rows:
         table.add_row(*(value for value in row.values()))
-    Console(soft_wrap=False, highlight=False, width=None if _is_terminal() else 120).print(table)
+    # No markup: brackets in a cell are meant.
+    Console(markup=False, highlight=False, width=None if _is_terminal() else _NO_WRAP).print(table)
 
 
 def _is_terminal() -> bool:

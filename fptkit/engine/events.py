@@ -62,7 +62,7 @@ class Validated:
 
 
 @dataclass(frozen=True)
-class Tested:
+class SplitTested:
     """A whole test split was evaluated, with the tensors of the best step.
 
     Args:
@@ -83,7 +83,7 @@ class RunEnded:
     summary: Mapping[str, Any]
 
 
-Event = RunStarted | StepsDone | Validated | Tested | RunEnded
+Event = RunStarted | StepsDone | Validated | SplitTested | RunEnded
 
 
 class Listener(Protocol):

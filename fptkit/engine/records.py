@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fptkit.engine.events import Event, StepsDone, Tested, Validated
+from fptkit.engine.events import Event, SplitTested, StepsDone, Validated
 
 
 class MetricsFile:
@@ -32,7 +32,7 @@ class MetricsFile:
                 self._write({"step": step, "split": "train", "loss": loss, "examples_per_second": round(speed, 3)})
             case Validated(step, metrics):
                 self._write({"step": step, "split": "validation", **metrics})
-            case Tested(split, step, metrics):
+            case SplitTested(split, step, metrics):
                 self._write({"step": step, "split": split, **metrics})
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ from fptkit import __version__
 from fptkit.build import Built, build
 from fptkit.engine.checkpoint import trained_tensors, write_model_files
 from fptkit.engine.evaluate import EvaluationStopped, evaluate
-from fptkit.engine.events import Event, Listener, RunEnded, RunStarted, Tested
+from fptkit.engine.events import Event, Listener, RunEnded, RunStarted, SplitTested
 from fptkit.engine.loop import Trainer
 from fptkit.engine.records import MetricsFile, write_json
 from fptkit.engine.signals import StopRequest, stop_on_signals
@@ -168,7 +168,7 @@ class _Run:
             except EvaluationStopped:
                 raise self._interrupted() from None
             test[name] = metrics
-            self._emit(Tested(name, self._trainer.progress.best_step, metrics))
+            self._emit(SplitTested(name, self._trainer.progress.best_step, metrics))
         write_model_files(
             self._folder,
             {"model": trained_tensors(built.model)},

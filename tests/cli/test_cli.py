@@ -123,6 +123,7 @@ def test_show_prints_every_option(tmp_path: Path) -> None:
 
     card = json.loads(fptkit("show", "task", "bit_memory", "--json", cwd=tmp_path).stdout)
     assert [row["name"] for row in card["options"]] == list(BitMemoryOptions.model_fields)
+    assert "[hub:openai-community/gpt2, builtin:gpt2_nano]" in fptkit("show", "backbone", "gpt2", cwd=tmp_path).stdout
     text = fptkit("show", "policy", "fpt", cwd=tmp_path).stdout
     assert re.search(r"norm +all", text)
     done = fptkit("show", "backbone", "gpt3", cwd=tmp_path)

@@ -12,8 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fptkit.engine import events as told
-from fptkit.engine.events import Event, RunEnded, RunStarted, StepsDone, Validated
+from fptkit.engine.events import Event, RunEnded, RunStarted, SplitTested, StepsDone, Validated
 from fptkit.engine.run import RunRequest, run
 from fptkit.errors import CheckpointError, Interrupted, TrainingError, UsageError
 from fptkit.recipe.load import load_recipe
@@ -83,7 +82,7 @@ def test_a_run_leaves_what_it_promises(recipe: Path, tmp_path: Path) -> None:
         assert key in summary
     kinds = [type(event) for event in recorder.events]
     assert kinds[0] is RunStarted
-    assert kinds[-2:] == [told.Tested, RunEnded]
+    assert kinds[-2:] == [SplitTested, RunEnded]
     assert [event.step for event in recorder.events if isinstance(event, Validated)] == [10, 20, 30]
     assert [event.step for event in recorder.events if isinstance(event, StepsDone)] == [4, 8, 12, 16, 20, 24, 28, 30]
     assert {path.name for path in folder.iterdir()} >= {

@@ -1,0 +1,336 @@
+"""Writes the generated parts of the documentation, from the live registry, models, hooks and commands.
+
+``python docs/generate.py`` rewrites them in place; ``--check`` writes nothing, names the files that are out of date and
+exits with 1. A generated part stands between two comments::
+
+    <!-- generated: NAME ARGUMENT -->
+    ...
+    <!-- end generated -->
+
+Nothing here depends on the terminal, on installed plugins, or on torch: records, options and hooks are imported, and
+the classes of `fptkit.interfaces`, which need torch, are read as text.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import dataclasses
+import inspect
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import click
+
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
+if str(ROOT) not in sys.path:  # started as a script, the checkout beside it is the one to describe
+    sys.path.insert(0, str(ROOT))
+
+from fptkit import errors, hookspecs, specs  # noqa: E402
+from fptkit.cli.main import COMMANDS, cli  # noqa: E402
+from fptkit.engine import events  # noqa: E402
+from fptkit.plugins import HOOKS, load_plugins  # noqa: E402
+from fptkit.pretraining.options import PretrainRecipe  # noqa: E402
+from fptkit.recipe.models import HeadOptions, Pinned, Recipe, TrainOptions  # noqa: E402
+from fptkit.recipe.schema import OptionRow, describe_options  # noqa: E402
+
+WIDTH = 100
+"""Columns of the help texts, whatever terminal this runs on."""
+
+REGISTRY = load_plugins(selection="")
+"""Built-in components only: what a developer has installed besides does not belong here."""
+
+_BLOCK = re.compile(r"(<!-- generated: (?P<name>[^\n]*?) -->\n).*?(<!-- end generated -->)", re.DOTALL)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; bars inside a cell are escaped, line breaks become spaces."""
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
+
+    return "\n".join([line(header), "|" + "---|" * len(header), *map(line, rows)])
+
+
+def options_table(rows: Iterable[OptionRow]) -> str:
+    """Options as ``fptkit show`` prints them."""
+    cells = [(f"`{row.name}`", row.type, code(row.default), tidy(row.description)) for row in rows]
+    return table(("option", "takes", "default", "meaning"), cells) if cells else "It takes no options."
+
+
+def code(text: str) -> str:
+    """Text as code; nothing for nothing."""
+    return f"`{text}`" if text else ""
+
+
+def tidy(text: str) -> str:
+    """A docstring's text as Markdown: double backticks become single ones."""
+    return text.replace("``", "`")
+
+
+def lead(documented: object) -> str:
+    """A docstring up to its first section (``Args:``, ``Raises:`` ...), as Markdown."""
+    text = inspect.getdoc(documented) or "" if not isinstance(documented, str) else inspect.cleandoc(documented)
+    paragraphs: list[str] = []
+    for paragraph in text.split("\n\n"):
+        if re.match(r"(Args|Attributes|Raises|Returns|Shapes|Source|Checked|Differences)\b.*:", paragraph):
+            break
+        paragraphs.append(" ".join(paragraph.split()))
+    return tidy("\n\n".join(paragraphs))
+
+
+def described(docstring: str, section: str) -> dict[str, str]:
+    """The entries of a docstring's section, ``name: text``, with their continuation lines joined."""
+    found: dict[str, str] = {}
+    lines = inspect.cleandoc(docstring).splitlines()
+    if f"{section}:" not in lines:
+        return found
+    name = ""
+    for line in lines[lines.index(f"{section}:") + 1 :]:
+        if line and not line.startswith(" "):
+            break
+        if entry := re.fullmatch(r"    (\w+): (.*)", line):
+            name = entry[1]
+            found[name] = entry[2]
+        elif name and line.strip():
+            found[name] += " " + line.strip()
+    return {name: tidy(text) for name, text in found.items()}
+
+
+def fields_table(record: type) -> str:
+    """The fields of a dataclass, described by its docstring and those of its bases."""
+    meaning: dict[str, str] = {}
+    for base in reversed(record.__mro__):
+        meaning |= described(base.__dict__.get("__doc__") or "", "Args")
+    rows = []
+    for field in dataclasses.fields(record):
+        missing = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        default = "required" if missing else code(repr(field.default).replace("'", '"'))
+        rows.append((f"`{field.name}`", code(str(field.type)), default, meaning.get(field.name, "")))
+    return table(("field", "type", "default", "meaning"), rows)
+
+
+def attributes_table(name: str) -> str:
+    """Attributes of a class of `fptkit.interfaces`, read from its docstring without importing torch."""
+    tree = ast.parse((ROOT / "fptkit" / "interfaces.py").read_text(encoding="utf-8"))
+    (found,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name]
+    rows = described(ast.get_docstring(found) or "", "Attributes").items()
+    methods = [
+        (f"`{node.name}({', '.join(a.arg for a in node.args.args[1:])})`", lead(ast.get_docstring(node) or ""))
+        for node in found.body
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+    ]
+    return table(("attribute or method", "meaning"), [*((f"`{key}`", text) for key, text in rows), *methods])
+
+
+def components(kind: type[specs.Spec]) -> str:
+    """Every built-in component of a kind with its options or rules."""
+    parts = []
+    for entry in REGISTRY.entries(kind):
+        spec = entry.spec
+        facts = [f"*{label}:* {value}" for label, value in _facts(spec) if value]
+        parts += [f"### {spec.name}", f"{spec.summary[:1].upper()}{spec.summary[1:]}.", "  \n".join(facts)]
+        if isinstance(spec, specs.ComponentSpec):
+            parts.append(options_table(describe_options(spec.options_model())))
+        if isinstance(spec, specs.FreezingPolicySpec):
+            parts.append(_rules(spec))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _facts(spec: specs.Spec) -> Iterator[tuple[str, str]]:
+    if isinstance(spec, specs.TaskSpec):
+        yield "protocols", ", ".join(map(code, spec.protocols))
+    if isinstance(spec, specs.EncoderSpec):
+        yield "takes", ", ".join(spec.accepts)
+    yield "source", spec.source
+    yield "licence", spec.licence
+    yield "needs", spec.extra
+
+
+def _rules(spec: specs.FreezingPolicySpec) -> str:
+    rows = [
+        (
+            f"`{rule.role}`",
+            "all" if rule.blocks is None else ", ".join(map(str, rule.blocks)),
+            f"× {rule.learning_rate_multiplier:g}",
+            "yes" if rule.required else "no",
+        )
+        for rule in spec.rules
+    ]
+    return table(("trained role", "blocks", "learning rate", "must be there"), rows)
+
+
+def hook(name: str) -> str:
+    """One hook: its signature, its record's fields, how the target is called."""
+    function = getattr(hookspecs, name)
+    record = HOOKS[name]
+    signature = f"@fptkit.hookimpl\ndef {name}{inspect.signature(function)}: ..."
+    signature = signature.replace("'", "")
+    return "\n\n".join(
+        [
+            (inspect.getdoc(function) or ""),
+            f"```python\n{signature}\n```",
+            f"**{record.__name__}.** {lead(record)}",
+            fields_table(record),
+        ]
+    )
+
+
+def error_table() -> str:
+    """Every public error with the exit status it ends the command with."""
+    rows = []
+    for name, value in vars(errors).items():
+        if isinstance(value, type) and issubclass(value, errors.FptkitError):
+            status = "130 or 143" if value is errors.Interrupted else str(value.exit_code)
+            rows.append((f"`{name}`", status, lead(value).split("\n\n")[0]))
+    return table(("error", "exit status", "meaning"), rows)
+
+
+def event_tables() -> str:
+    """Every event with its fields."""
+    parts = []
+    for value in vars(events).values():
+        if isinstance(value, type) and dataclasses.is_dataclass(value) and value.__module__ == events.__name__:
+            parts += [f"**{value.__name__}.** {lead(value)}", _event_fields(value)]
+    return "\n\n".join(parts)
+
+
+def _event_fields(event: type) -> str:
+    meaning = described(event.__doc__ or "", "Args")
+    rows = [(f"`{f.name}`", code(str(f.type)), meaning.get(f.name, "")) for f in dataclasses.fields(event)]
+    return table(("field", "type", "meaning"), rows)
+
+
+def command_pages() -> str:
+    """The help text of the command and of each subcommand."""
+    parts = []
+    for path, text in help_texts():
+        parts += [f"## {path}", f"```text\n{text}\n```"]
+    return "\n\n".join(parts)
+
+
+def help_texts() -> Iterator[tuple[str, str]]:
+    """Pairs of command and help text, groups before what is in them."""
+    context = click.Context(cli, info_name="fptkit", terminal_width=WIDTH, max_content_width=WIDTH)
+    yield "fptkit", cli.get_help(context)
+    for name in COMMANDS:
+        yield from _help_of(cli.get_command(context, name), name, context)
+
+
+def _help_of(command: click.Command | None, name: str, parent: click.Context) -> Iterator[tuple[str, str]]:
+    assert command is not None, name
+    names = parent.help_option_names
+    context = click.Context(
+        command, parent, name, terminal_width=WIDTH, max_content_width=WIDTH, help_option_names=names
+    )
+    yield context.command_path, command.get_help(context)
+    if isinstance(command, click.Group):
+        for inner in command.list_commands(context):
+            yield from _help_of(command.get_command(context, inner), inner, context)
+
+
+def command_list() -> str:
+    """One line for each command."""
+    return table(("command", "what it does"), [(f"`fptkit {name}`", text) for name, (_, text) in COMMANDS.items()])
+
+
+def file_block(path: str) -> str:
+    """A file of ``docs/`` as a code block."""
+    language = {".py": "python", ".yaml": "yaml"}[Path(path).suffix]
+    return f"```{language}\n{(DOCS / path).read_text(encoding='utf-8').rstrip()}\n```"
+
+
+MODELS = {
+    "Recipe": Recipe,
+    "HeadOptions": HeadOptions,
+    "TrainOptions": TrainOptions,
+    "Pinned": Pinned,
+    "PretrainRecipe": PretrainRecipe,
+}
+KINDS = {
+    "tasks": specs.TaskSpec,
+    "encoders": specs.EncoderSpec,
+    "backbones": specs.BackboneSpec,
+    "policies": specs.FreezingPolicySpec,
+}
+SECTION_MODELS = ("head", "train", "pinned")
+"""Sections of a recipe that have a table of their own."""
+
+
+def fields_of(name: str) -> str:
+    """The options of a model; for `Recipe`, its own keys only."""
+    rows = describe_options(MODELS[name])
+    if name == "Recipe":
+        order = ["description", "plugins", "task", "encoder", "backbone", "freezing", *SECTION_MODELS]
+        order += [field for field in Recipe.model_fields if field not in order]
+        own = {row.name: row for row in rows if "." not in row.name}
+        rows = [_as_section(own[field]) for field in order]
+    return options_table(rows)
+
+
+def _as_section(row: OptionRow) -> OptionRow:
+    """The row of a key that names a component: its own words say more than those of its model."""
+    words = {
+        "task": ("section `{name: ...}`, required", ""),
+        "encoder": ("section `{name: ...}` or null", "null"),
+        "backbone": ("section `{name: ...}`", "{name: gpt2}"),
+        "freezing": ("section `{name: ...}`", "{name: fpt}"),
+        "listeners": ("list of sections `{name: ...}`", "[]"),
+    }
+    takes, default = words.get(row.name, (row.type, row.default))
+    return dataclasses.replace(row, type=takes, default=default)
+
+
+BLOCKS: dict[str, Callable[..., str]] = {
+    "fields": fields_of,
+    "components": lambda kind: components(KINDS[kind]),
+    "hook": hook,
+    "rule": lambda: fields_table(specs.FreezingRule),
+    "roles": lambda: ", ".join(f"`{role}`" for role in specs.ROLES),
+    "attributes": attributes_table,
+    "errors": error_table,
+    "events": event_tables,
+    "commands": command_list,
+    "help": command_pages,
+    "file": file_block,
+}
+
+
+def pages() -> list[Path]:
+    """All pages that may hold generated parts."""
+    return sorted(DOCS.rglob("*.md"))
+
+
+def block(name: str) -> str:
+    """The content of the part called ``name``, with its argument."""
+    kind, *arguments = name.split()
+    if kind not in BLOCKS:
+        raise SystemExit(f"unknown generated part '{name}'; there are: {', '.join(BLOCKS)}")
+    return BLOCKS[kind](*arguments)
+
+
+def render(text: str) -> str:
+    """A page with its generated parts as they should be now."""
+    return _BLOCK.sub(lambda found: f"{found[1]}{block(found['name'])}\n{found[3]}", text)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write or check; returns the exit status."""
+    parser = argparse.ArgumentParser(description="Write the generated parts of the documentation.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where a page is out of date")
+    check = parser.parse_args(arguments).check
+    os.environ["COLUMNS"] = str(WIDTH)
+    stale = [(path, fresh) for path in pages() if (fresh := render(text := path.read_text("utf-8"))) != text]
+    for path, fresh in stale:
+        print(f"{path.relative_to(ROOT)}: {'out of date; run python docs/generate.py' if check else 'written'}")
+        if not check:
+            path.write_text(fresh, "utf-8")
+    return int(bool(stale and check))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,28 @@
+"""Parity: is the number of ones in a string of bits odd? A task in one file."""
+
+import torch
+from pydantic import Field
+
+from fptkit import Classes, GeneratedTask, Options, TaskSpec, Vectors, hookimpl
+
+
+class ParityOptions(Options):
+    bits: int = Field(default=6, ge=1, description="bits of a string, one a token")
+    test_size: int = Field(default=256, ge=1, description="examples of validation, and of test")
+
+
+class Parity(GeneratedTask):
+    def __init__(self, options, *, seed, pinned):
+        super().__init__(seed=seed, validation_size=options.test_size, test_size=options.test_size)
+        self.input = Vectors(1)  # a token is one number
+        self.output = Classes(2)  # one answer for each example: even or odd
+        self.max_tokens = options.bits
+
+    def draw(self, count, generator):
+        bits = torch.randint(0, 2, (count, self.max_tokens), generator=generator)
+        return bits[:, :, None].float(), bits.sum(1) % 2  # inputs (B, T, 1), targets (B,)
+
+
+@hookimpl
+def fptkit_tasks():
+    return [TaskSpec(name="parity", summary="is the number of ones odd?", target=Parity, options=ParityOptions)]

@@ -1,0 +1,104 @@
+"""What a run looks like, on consoles of fixed width."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from fptkit.cli.console import ConsoleListener, print_summary
+from fptkit.engine.events import RunEnded, RunStarted, SplitTested, StepsDone, Validated
+
+FACTS: dict[str, Any] = {
+    "task": {"name": "remote_homology", "protocol": "clean", "source": "simulated", "stand_in": True},
+    "backbone": {"name": "gpt2", "weights": "builtin:gpt2_nano", "stand_in": True},
+    "encoder": "symbols",
+    "readout": "mean",
+    "freezing": "fpt",
+    "parameters": {"total": 3_186_182, "trained": 31_238, "reached": 27_398},
+    "device": "cpu",
+    "threads": 2,
+    "precision": "bfloat16",
+    "learning_rate": 0.003,
+    "seed": 0,
+}
+SUMMARY: dict[str, Any] = {
+    **FACTS,
+    "metrics": {
+        "validation": {"loss": 1.25, "accuracy": 0.5},
+        "test": {"test_fold_holdout": {"loss": 2.5, "accuracy": 0.125}},
+    },
+    "majority_share": {"validation": 0.0625, "test_fold_holdout": 0.25},
+    "best_step": 20,
+    "steps": 40,
+    "seconds": 12.34,
+    "examples_per_second": 321.0,
+    "peak_memory_mib": 1024.0,
+}
+
+
+def events() -> list[Any]:
+    return [
+        RunStarted("homology_gpt2", Path("runs/x"), FACTS, ("a note with [brackets] in it",), 0, 40, 16),
+        StepsDone(20, 3.5, 99.5),
+        Validated(20, {"loss": 1.25, "accuracy": 0.5}, True),
+        StepsDone(40, 1.5, 101.0),
+        SplitTested("test_fold_holdout", 20, {"loss": 2.5, "accuracy": 0.125}),
+        RunEnded(SUMMARY),
+    ]
+
+
+def shown(width: int, *, terminal: bool) -> str:
+    stream = io.StringIO()
+    console = Console(file=stream, width=width, force_terminal=terminal, highlight=False, markup=False)
+    listener = ConsoleListener(console)
+    for event in events():
+        listener.handle(event)
+    print_summary(SUMMARY, Path("runs/x"), console)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_plain_output_has_no_control_characters_and_fits(width: int) -> None:
+    text = shown(width, terminal=False)
+    assert "\x1b" not in text
+    assert "\r" not in text
+    table = text[: text.index("step 20/40")]
+    assert max(map(len, table.splitlines())) <= width
+
+
+def test_stand_ins_are_marked_in_header_and_table() -> None:
+    text = shown(140, terminal=False)
+    assert "source simulated  STAND-IN" in text
+    assert "weights builtin:gpt2_nano  STAND-IN" in text
+    assert text.count("not comparable with published figures") == 2
+
+
+def test_figures_are_shown_as_they_are() -> None:
+    text = shown(140, terminal=False)
+    assert "3,186,182 in all, 31,238 trained (0.98%), 27,398 reached" in text
+    assert "a note with [brackets] in it" in text
+    assert "step 20/40  validation: accuracy 50.0%, loss 1.2500  (best so far)" in text
+    assert "step 40/40  loss 1.5000 · validation accuracy 50.0% · 101 examples/s" in text
+    assert "test      test_fold_holdout: accuracy 12.5%, loss 2.5000" in text
+    rows = [line.split() for line in text.splitlines()]
+    assert ["split", "loss", "accuracy", "majority", "class"] in rows
+    assert ["test_fold_holdout", "2.5000", "12.5%", "25.0%"] in rows
+
+
+def test_a_terminal_gets_a_bar_of_one_line() -> None:
+    text = shown(80, terminal=True)
+    assert "━" in text
+    assert "\x1b[?25h" in text  # the cursor is shown again
+    assert "step 20/40" not in text
+
+
+def test_quiet_says_nothing() -> None:
+    stream = io.StringIO()
+    listener = ConsoleListener(Console(file=stream), quiet=True)
+    for event in events():
+        listener.handle(event)
+    assert stream.getvalue() == ""
