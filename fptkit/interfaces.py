@@ -7,12 +7,14 @@ from them where something wants a mask.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+
+from fptkit.errors import ShapeError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,6 +98,12 @@ class Classes:
         """Numbers the output layer gives at each read-out token."""
         return self.count * self.per_token
 
+    def target_shape(self, size: int) -> tuple[int, ...]:
+        """Shape of the targets of ``size`` examples."""
+        if self.per_token > 1:
+            return (size, self.tokens, self.per_token)
+        return (size, self.tokens) if self.tokens > 1 else (size,)
+
     def arrange(self, raw: Tensor) -> Tensor:
         """Raw head output (B, R, width) -> logits whose last axis is the class: the targets' shape plus (K,)."""
         if self.per_token > 1:
@@ -114,6 +122,10 @@ class Values:
 
     width: int
     tokens: int = 1
+
+    def target_shape(self, size: int) -> tuple[int, ...]:
+        """Shape of the targets of ``size`` examples."""
+        return (size, self.tokens, self.width) if self.tokens > 1 else (size, self.width)
 
     def arrange(self, raw: Tensor) -> Tensor:
         """Raw head output (B, R, width) -> predictions of the targets' shape."""
@@ -195,6 +207,48 @@ class Task:
         if isinstance(self.output, Classes):
             return MetricCollection({"accuracy": MulticlassAccuracy(self.output.count, average="micro")})
         return MetricCollection({"mean_squared_error": MeanSquaredError()})
+
+
+def check_batch(task: Task, batch: Batch, size: int, *, where: str) -> None:
+    """Hold a batch against what its task declares.
+
+    Args:
+        task: gives ``input``, ``output`` and ``max_tokens``.
+        batch: on the CPU.
+        size: examples that were asked for.
+        where: task and split, for the message.
+
+    Raises:
+        ShapeError: a count, shape, dtype or range is not as declared.
+    """
+    for wrong, message in _batch_faults(task, batch, size):
+        if wrong:
+            raise ShapeError(f"{where}: {message}")
+
+
+def _batch_faults(task: Task, batch: Batch, size: int) -> Iterator[tuple[bool, str]]:
+    """Pairs of condition and message; each may rely on those before it having held."""
+    inputs, targets, lengths = batch.inputs, batch.targets, batch.lengths
+    yield not len(targets) == len(inputs) == size, f"{size} examples asked for, {len(inputs)} given"
+    yield inputs.shape[1] > task.max_tokens, f"{inputs.shape[1]} tokens exceed max_tokens {task.max_tokens}"
+    if isinstance(task.input, Vectors):
+        yield inputs.dtype != torch.float32, f"vectors are {inputs.dtype}, expected torch.float32"
+        shape, width = tuple(inputs.shape[2:]), task.input.width
+        yield shape != (width,), f"tokens hold {shape} numbers, the task declares {width}"
+    else:
+        yield inputs.dtype != torch.int64, f"symbols are {inputs.dtype}, expected torch.int64"
+        yield int(inputs.min()) < 0, "a symbol is negative"
+        yield int(inputs.max()) >= task.input.count, f"a symbol is not below {task.input.count}"
+    if lengths is not None:
+        yield lengths.shape != (size,), f"lengths are {tuple(lengths.shape)}, expected {(size,)}"
+        yield int(lengths.min()) < 1, "an example has no token"
+        yield int(lengths.max()) > inputs.shape[1], "a length exceeds the batch's tokens"
+    expected = task.output.target_shape(size)
+    yield tuple(targets.shape) != expected, f"targets are {tuple(targets.shape)}, expected {expected}"
+    if isinstance(task.output, Classes):
+        yield targets.dtype != torch.int64, f"targets are {targets.dtype}, expected torch.int64"
+        yield int(targets.min()) < 0, "a target is negative"
+        yield int(targets.max()) >= task.output.count, f"a target is not below {task.output.count}"
 
 
 Role = Literal["input", "output", "position", "attention", "feed_forward", "norm", "recurrent", "embedding", "other"]

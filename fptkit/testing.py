@@ -15,7 +15,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from fptkit.interfaces import Backbone, Batch, Classes, Split, Symbols, Task, Values, Vectors
+from fptkit.errors import ShapeError
+from fptkit.interfaces import Backbone, Batch, Classes, Split, Symbols, Task, Values, Vectors, check_batch
 from fptkit.seeds import generator_for
 from fptkit.specs import ROLES, ComponentSpec
 
@@ -126,7 +127,10 @@ def check_task(task: Task, *, batch_size: int = 8) -> None:
             assert split.size, f"{where}: it must have a size, so that it can be evaluated whole"
         indices = list(range(min(batch_size, split.size or batch_size)))
         batch = split.batch(indices, generator_for(0, "check_task"))
-        _check_batch(task, batch, len(indices), where)
+        try:
+            check_batch(task, batch, len(indices), where=where)
+        except ShapeError as err:
+            raise AssertionError(str(err)) from err
         again = split.batch(indices, generator_for(0, "check_task"))
         assert torch.equal(batch.inputs, again.inputs), f"{where}: the same generator state gave another batch"
         if split.size is not None:
@@ -144,35 +148,6 @@ def check_task(task: Task, *, batch_size: int = 8) -> None:
     metrics.update(flat[0].detach(), flat[1])
     computed = {*metrics.compute(), "loss"}
     assert task.best_metric in computed, f"{name}: best_metric '{task.best_metric}' is none of {sorted(computed)}"
-
-
-def _check_batch(task: Task, batch: Batch, size: int, where: str) -> None:
-    inputs, targets = batch.inputs, batch.targets
-    assert len(batch) == len(inputs) == size, f"{where}: asked for {size} examples, got {len(batch)}"
-    assert inputs.shape[1] <= task.max_tokens, f"{where}: {inputs.shape[1]} tokens exceed max_tokens {task.max_tokens}"
-    if isinstance(task.input, Vectors):
-        assert inputs.dtype == torch.float32, f"{where}: vectors are {inputs.dtype}, expected float32"
-        assert inputs.shape[2:] == (task.input.width,), f"{where}: tokens of {tuple(inputs.shape[2:])} numbers"
-    else:
-        assert inputs.dtype == torch.int64, f"{where}: symbols are {inputs.dtype}, expected int64"
-        assert int(inputs.min()) >= 0, f"{where}: a symbol is negative"
-        assert int(inputs.max()) < task.input.count, f"{where}: a symbol is not below {task.input.count}"
-    if batch.lengths is not None:
-        assert batch.lengths.shape == (size,), f"{where}: lengths have shape {tuple(batch.lengths.shape)}"
-        assert int(batch.lengths.min()) >= 1, f"{where}: an example has no token"
-        assert int(batch.lengths.max()) <= inputs.shape[1], f"{where}: a length exceeds the batch's tokens"
-    output = task.output
-    answers: tuple[int, ...] = (output.tokens,) if output.tokens > 1 else ()
-    if isinstance(output, Classes):
-        answers = (output.tokens, output.per_token) if output.per_token > 1 else answers
-        assert targets.dtype == torch.int64, f"{where}: targets are {targets.dtype}, expected int64"
-        assert int(targets.min()) >= 0, f"{where}: a target is negative"
-        assert int(targets.max()) < output.count, f"{where}: a target is not below {output.count}"
-    else:
-        answers = (*answers, output.width)
-    assert targets.shape == (size, *answers), (
-        f"{where}: targets are {tuple(targets.shape)}, expected {(size, *answers)}"
-    )
 
 
 def _check_counts(split: Split, batch: Batch, indices: list[int], where: str) -> None:

@@ -25,6 +25,7 @@ from fptkit.engine.records import MetricsFile, write_json
 from fptkit.engine.signals import StopRequest, stop_on_signals
 from fptkit.errors import FptkitError, Interrupted, UsageError
 from fptkit.freezing import FreezeProof, ParameterCounts, count_parameters
+from fptkit.interfaces import Batch, Task, check_batch
 from fptkit.precision import choose_device
 from fptkit.recipe.dump import dump_recipe
 from fptkit.recipe.load import LoadedRecipe
@@ -97,10 +98,8 @@ class _Run:
         device = choose_device(recipe.device)
         accelerator = Accelerator(cpu=device.type == "cpu")
         built = build(recipe, self._request.loaded.registry, accelerator.device)
-        first = built.task.split("train").batch(
-            range(min(recipe.train.batch_size, built.task.split("train").size or recipe.train.batch_size)),
-            generator_for(recipe.train.seed, "count"),
-        )
+        first = _first_batch(built.task, "train", recipe.train.batch_size)
+        _first_batch(built.task, "validation", recipe.train.evaluation_batch_size)
         counts = count_parameters(built.model, built.task, first.to(accelerator.device))
         proof = FreezeProof(built.model)
         self._notes = built.model.backbone.notes + built.task.notes
@@ -224,6 +223,15 @@ class _Run:
             "peak_memory_mib": _peak_memory_mib(),
             "versions": _versions(),
         }
+
+
+def _first_batch(task: Task, split: str, batch_size: int) -> Batch:
+    """The first examples of a split, held against what the task declares: a broken promise is told at once."""
+    examples = task.split(split)
+    size = min(batch_size, examples.size or batch_size)
+    batch = examples.batch(range(size), generator_for(0, "first", split))
+    check_batch(task, batch, size, where=f"{type(task).__name__}, split {split}")
+    return batch
 
 
 def resume_command(folder: Path) -> str:

@@ -278,3 +278,45 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     assert process.returncode == 130, told
     assert "Traceback" not in told
     assert told.splitlines()[-1] == "  fptkit run run/recipe.yaml --output run --resume"
+
+
+README = (Path(__file__).parent.parent.parent / "README.md").read_text()
+PARITY = README[README.index("# parity.py") :].partition("```")[0]
+"""The task README shows."""
+
+BROKEN = Path(__file__).parent.parent / "plugins" / "data" / "importerror"
+
+
+def test_a_task_in_one_file_runs_beside_a_broken_installed_plugin(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "parity.py").write_text(PARITY)
+    arguments = ["run", tiny, "--plugin", "parity.py", "--set", "task.name=parity", "--output", "run", "--quiet"]
+    done = process(*arguments, cwd=tmp_path, PYTHONPATH=str(BROKEN))
+    assert done.returncode == 0, done.stderr
+    (warning,) = done.stderr.splitlines()
+    assert warning.startswith("warning: plugin ")
+    assert "fptkit_importerror 0.3" in warning.replace("-", "_")
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["task"]["name"] == "parity"
+    again = fptkit("run", tmp_path / "run" / "recipe.yaml", "--output", "again", "--quiet", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr  # the resolved recipe names the file
+
+
+def test_readmes_task_has_ten_lines() -> None:
+    assert len([line for line in PARITY.splitlines() if line and not line.startswith("#")]) == 10
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("def __init__(self): pass", "it is called with (options, *, seed, pinned)"),
+        ("max_tokens = 4", "split train: 8 tokens exceed max_tokens 4"),
+        ("input = Vectors(3)", "split train: tokens hold (1,) numbers, the task declares 3"),
+        ("output = Classes(1)", "split train: a target is not below 1"),
+        ("output = Classes(2, tokens=3)", "split train: targets are (8,), expected (8, 3)"),
+    ],
+)
+def test_a_task_that_breaks_its_promises_is_told(tiny: Path, tmp_path: Path, change: str, said: str) -> None:
+    (tmp_path / "parity.py").write_text(PARITY.replace("    def draw", f"    {change}\n\n    def draw"))
+    done = fptkit("run", tiny, "--plugin", "parity.py", "--set", "task.name=parity", "--output", "run", cwd=tmp_path)
+    assert done.returncode in (1, 2)
+    assert said in done.stderr

@@ -160,7 +160,7 @@ def test_a_sound_task_passes() -> None:
     ("change", "said"),
     [
         ({"max_tokens": 0}, "1 tokens exceed max_tokens 0"),
-        ({"input": Vectors(2)}, r"tokens of \(1,\) numbers"),
+        ({"input": Vectors(2)}, r"tokens hold \(1,\) numbers, the task declares 2"),
         ({"output": Classes(1)}, "a target is not below 1"),
         ({"output": Classes(2, tokens=3)}, r"targets are \(8,\), expected \(8, 3\)"),
         ({"size": None}, "must have a size"),

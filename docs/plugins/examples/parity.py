@@ -3,7 +3,7 @@
 import torch
 from pydantic import Field
 
-from fptkit import Classes, GeneratedTask, Options, TaskSpec, Vectors, hookimpl
+from fptkit import Classes, GeneratedTask, Options, Symbols, TaskSpec, hookimpl
 
 
 class ParityOptions(Options):
@@ -13,14 +13,14 @@ class ParityOptions(Options):
 
 class Parity(GeneratedTask):
     def __init__(self, options, *, seed, pinned):
-        super().__init__(seed=seed, validation_size=options.test_size, test_size=options.test_size)
-        self.input = Vectors(1)  # a token is one number
+        super().__init__(options, seed=seed, validation_size=options.test_size, test_size=options.test_size)
+        self.input = Symbols(2)  # a token is a 0 or a 1
         self.output = Classes(2)  # one answer for each example: even or odd
         self.max_tokens = options.bits
 
     def draw(self, count, generator):
         bits = torch.randint(0, 2, (count, self.max_tokens), generator=generator)
-        return bits[:, :, None].float(), bits.sum(1) % 2  # inputs (B, T, 1), targets (B,)
+        return bits, bits.sum(1) % 2  # inputs (B, T), targets (B,)
 
 
 @hookimpl

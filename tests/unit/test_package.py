@@ -1,0 +1,43 @@
+"""What is shipped: a wheel holds the recipes, the weights with their card, and no tests."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    (path,) = folder.glob("*.whl")
+    assert path.stat().st_size < 12_000_000
+    return set(zipfile.ZipFile(path).namelist())
+
+
+def test_recipes_are_inside(wheel: set[str]) -> None:
+    assert {f"fptkit/recipes/{path.name}" for path in (ROOT / "recipes").glob("*.yaml")} <= wheel
+
+
+def test_weights_and_their_card_are_inside(wheel: set[str]) -> None:
+    folder = "fptkit/weights/gpt2_nano"
+    names = ("model.safetensors", "config.json", "tokenizer.json", "README.md")
+    assert {f"{folder}/{name}" for name in names} <= wheel
+    assert (ROOT / folder / "model.safetensors").stat().st_size <= 10_000_000
+
+
+def test_nothing_else_is_inside(wheel: set[str]) -> None:
+    assert all(name.startswith(("fptkit/", "fptkit-")) for name in wheel)
+    assert "fptkit/py.typed" in wheel
+    assert not any("__pycache__" in name for name in wheel)
