@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -78,10 +79,11 @@ def print_rows(rows: Sequence[Mapping[str, str]], *, title: str = "") -> None:
     for row in rows:
         table.add_row(*(value for value in row.values()))
     # No markup: brackets in a cell are meant.
-    Console(markup=False, highlight=False, width=None if _is_terminal() else _NO_WRAP).print(table)
-
-
-def _is_terminal() -> bool:
-    import sys
-
-    return sys.stdout.isatty()
+    if sys.stdout.isatty():
+        Console(markup=False, highlight=False).print(table)
+        return
+    console = Console(markup=False, highlight=False, width=_NO_WRAP)
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip())
