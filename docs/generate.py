@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import click
+from pydantic import BaseModel
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -215,7 +216,10 @@ def command_pages() -> str:
 
 def help_texts() -> Iterator[tuple[str, str]]:
     """Pairs of command and help text, groups before what is in them."""
-    context = click.Context(cli, info_name="fptkit", terminal_width=WIDTH, max_content_width=WIDTH)
+    names = cli.context_settings["help_option_names"]
+    context = click.Context(
+        cli, info_name="fptkit", terminal_width=WIDTH, max_content_width=WIDTH, help_option_names=names
+    )
     yield "fptkit", cli.get_help(context)
     for name in COMMANDS:
         yield from _help_of(cli.get_command(context, name), name, context)
@@ -244,7 +248,7 @@ def file_block(path: str) -> str:
     return f"```{language}\n{(DOCS / path).read_text(encoding='utf-8').rstrip()}\n```"
 
 
-MODELS = {
+MODELS: dict[str, type[BaseModel]] = {
     "Recipe": Recipe,
     "HeadOptions": HeadOptions,
     "TrainOptions": TrainOptions,

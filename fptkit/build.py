@@ -51,7 +51,7 @@ def build(recipe: Recipe, registry: Registry, device: torch.device) -> Built:
     task = build_task(recipe, registry)
     backbone_spec = registry.get(BackboneSpec, recipe.backbone.name)
     seed = recipe.train.seed
-    backbone: Backbone = _call(
+    backbone: Backbone = build_component(
         backbone_spec,
         recipe.backbone.options,
         positions=task.max_tokens,
@@ -68,14 +68,14 @@ def build(recipe: Recipe, registry: Registry, device: torch.device) -> Built:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "encoder"))
         options = recipe.encoder.options if recipe.encoder else encoder_spec.options_model()()
-        encoder = _call(encoder_spec, options, input=task.input, width=backbone.width)
+        encoder = build_component(encoder_spec, options, input=task.input, width=backbone.width)
         torch.manual_seed(derive_seed(seed, "head"))
         head = Head(
             task.output, backbone.width, readout=readout, hidden=recipe.head.hidden, dropout=recipe.head.dropout
         )
     model = CrossModalModel(encoder, backbone, head)
     groups = apply_policy(model, registry.get(FreezingPolicySpec, recipe.freezing.name))
-    precision = choose_precision(recipe.pinned.precision or recipe.precision, device)
+    precision = choose_precision(_wanted_precision(recipe), device)
     _store(model, precision)
     return Built(task, model.to(device), groups, encoder_name, readout, precision)
 
@@ -86,7 +86,7 @@ def build_task(recipe: Recipe, registry: Registry) -> Task:
     Raises:
         SourceError: none of its sources is available.
     """
-    task: Task = _call(
+    task: Task = build_component(
         registry.get(TaskSpec, recipe.task.name),
         recipe.task.options,
         seed=recipe.train.seed,
@@ -98,8 +98,17 @@ def build_task(recipe: Recipe, registry: Registry) -> Task:
     return task
 
 
-def _call(spec: ComponentSpec, options: Options, **arguments: Any) -> Any:
-    """Build a component; a signature that does not fit its kind is the plugin's fault and said so."""
+def build_component(spec: ComponentSpec, options: Options, **arguments: Any) -> Any:
+    """Build a component from its record and options.
+
+    Args:
+        spec: its record.
+        options: of the record's options model.
+        arguments: the further arguments of its kind, see the record's class.
+
+    Raises:
+        PluginError: the target does not take these arguments.
+    """
     target: Callable[..., Any] = spec.resolve()
     try:
         return target(options, **arguments)
@@ -110,6 +119,11 @@ def _call(spec: ComponentSpec, options: Options, **arguments: Any) -> Any:
         if err.__traceback__ is not None and err.__traceback__.tb_next is None:
             raise PluginError(f"{spec}: {err}; it is called with (options, *, {', '.join(arguments)})") from err
         raise
+
+
+def _wanted_precision(recipe: Recipe) -> str:
+    """What the recipe asks for; where it leaves the choice, what an earlier run of it took."""
+    return recipe.pinned.precision or "auto" if recipe.precision == "auto" else recipe.precision
 
 
 def _default_encoder(task: Task) -> str:

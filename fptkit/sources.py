@@ -48,7 +48,8 @@ def choose(
         entries: the recipe's list, best first.
         open_entry: returns what the entry holds, or raises `Unavailable` with the reason.
         what: what is looked for, for the error.
-        pinned: entry an earlier run of this recipe took; only it is tried, so that a repeated run uses the same.
+        pinned: entry an earlier run of this recipe took; only it is tried, so that a repeated run uses the same. One
+            that is no longer in the list does not count.
         advice: what a user can do when nothing is available.
 
     Raises:
@@ -56,7 +57,7 @@ def choose(
     """
     skipped: list[tuple[str, str]] = []
     for position, entry in enumerate(entries):
-        if pinned is not None and entry != pinned:
+        if pinned in entries and entry != pinned:
             continue
         try:
             found = open_entry(entry)

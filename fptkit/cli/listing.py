@@ -11,13 +11,14 @@ import click
 
 from fptkit.cli.shared import json_option, load_registry, plugin_option, print_json, print_rows
 from fptkit.registry import Registry
-from fptkit.specs import BackboneSpec, EncoderSpec, FreezingPolicySpec, Spec, TaskSpec
+from fptkit.specs import BackboneSpec, EncoderSpec, FreezingPolicySpec, ListenerSpec, Spec, TaskSpec
 
 COMPONENTS: dict[str, type[Spec]] = {
     "tasks": TaskSpec,
     "backbones": BackboneSpec,
     "encoders": EncoderSpec,
     "policies": FreezingPolicySpec,
+    "listeners": ListenerSpec,
 }
 
 

@@ -14,7 +14,7 @@ from fptkit.errors import FptkitError, Interrupted
 
 COMMANDS = {
     "run": ("fptkit.cli.run:run", "Train and evaluate a recipe."),
-    "list": ("fptkit.cli.listing:list_", "List tasks, backbones, encoders, policies, weights or recipes."),
+    "list": ("fptkit.cli.listing:list_", "List tasks, backbones, encoders, policies, listeners, weights or recipes."),
     "show": ("fptkit.cli.show:show", "Show one component with its options, or one recipe."),
     "validate": ("fptkit.cli.validate:validate", "Check recipes without running them."),
     "copy": ("fptkit.cli.copy:copy", "Copy a shipped recipe to change it."),

@@ -8,7 +8,7 @@ import os
 import platform
 import resource
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from fptkit import __version__
-from fptkit.build import Built, build
+from fptkit.build import Built, build, build_component
 from fptkit.engine.checkpoint import trained_tensors, write_model_files
 from fptkit.engine.evaluate import EvaluationStopped, evaluate
 from fptkit.engine.events import Event, Listener, RunEnded, RunStarted, SplitTested
@@ -319,8 +319,8 @@ def _finished_summary(request: RunRequest, recipe: Recipe) -> dict[str, Any] | N
 def _recipe_listeners(request: RunRequest, recipe: Recipe) -> list[Listener]:
     made: list[Listener] = []
     for section in recipe.listeners:
-        build_listener: Callable[..., Listener] = request.loaded.registry.get(ListenerSpec, section.name).resolve()
-        made.append(build_listener(section.options, folder=request.folder))
+        spec = request.loaded.registry.get(ListenerSpec, section.name)
+        made.append(build_component(spec, section.options, folder=request.folder))
     return made
 
 

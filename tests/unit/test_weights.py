@@ -168,6 +168,7 @@ def test_choose_remembers_what_it_skipped() -> None:
     choice = choose(["first", "second", "third"], open_entry, what="a thing")
     assert (choice.entry, choice.found, choice.stand_in) == ("third", "THIRD", True)
     assert choice.skipped == (("first", "no first"), ("second", "no second"))
+    assert choose(["first", "third"], open_entry, what="a thing", pinned="gone").found == "THIRD"
     assert not choose(["third"], open_entry, what="a thing").stand_in
     with pytest.raises(SourceError) as caught:
         choose(["first", "second"], open_entry, what="a thing", advice="Do this.")

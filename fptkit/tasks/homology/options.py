@@ -55,11 +55,11 @@ class SimulatedOptions(Options):
         default=(2, 5), description="the same for families that are held out whole, or in a held-out superfamily"
     )
     length: Span = Field(default=(60, 120), description="shortest and longest ancestor of a fold, in residues")
-    fold_distance: float = Field(default=0.6, ge=0, description="substitutions per site, fold to superfamily")
-    superfamily_distance: float = Field(default=0.4, ge=0, description="substitutions per site, superfamily to family")
-    family_distance: float = Field(default=0.35, ge=0, description="substitutions per site, family to member")
+    fold_distance: float = Field(default=2.5, ge=0, description="substitutions per site, fold to superfamily")
+    superfamily_distance: float = Field(default=1.5, ge=0, description="substitutions per site, superfamily to family")
+    family_distance: float = Field(default=1.5, ge=0, description="substitutions per site, family to member")
     gamma_shape: float = Field(
-        default=0.6, gt=0, le=100, description="alpha of the gamma-distributed rates among sites; small is uneven"
+        default=1.4, gt=0, le=100, description="alpha of the gamma-distributed rates among sites; small is uneven"
     )
     gamma_categories: int = Field(default=16, ge=1, le=200, description="rate categories the gamma is cut into")
     indels_per_substitution: float = Field(
