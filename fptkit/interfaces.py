@@ -170,8 +170,8 @@ class Task:
         test_splits: names of the splits opened once, at the end.
         best_metric: validation metric that chooses the best step.
         higher_is_better: direction of ``best_metric``.
-        majority_share: for each split, the share of its commonest class: what no constant answer exceeds. Shown beside
-            accuracies; may be left empty.
+        majority_accuracy: for each split, the accuracy of always answering with the commonest class of ``train``. Shown
+            beside accuracies; may be left empty.
         notes: lines the run header shows, such as how the stand-in was made.
     """
 
@@ -183,7 +183,7 @@ class Task:
     test_splits: tuple[str, ...] = ("test",)
     best_metric: str = "accuracy"
     higher_is_better: bool = True
-    majority_share: Mapping[str, float] = {}
+    majority_accuracy: Mapping[str, float] = {}
     notes: tuple[str, ...] = ()
 
     def split(self, name: str) -> Split:

@@ -147,14 +147,14 @@ def stand_in_warning(facts: Mapping[str, Any]) -> str:
     which = [name for name in ("task", "backbone") if facts[name]["stand_in"]]
     what = {"task": f"data ({facts['task']['source']})", "backbone": f"weights ({facts['backbone']['weights']})"}
     which_ones = " and ".join(what[name] for name in which)
-    return f"{which_ones} stand in for the first source listed: not comparable with published figures"
+    return f"{which_ones} stand in for what was meant first: not comparable with published figures"
 
 
 def print_summary(summary: Mapping[str, Any], folder: Path, console: Console | None = None) -> None:
     """The final table, on stdout."""
     console = console or Console(highlight=False, markup=False)
     metrics = summary["metrics"]
-    majority = summary["majority_share"]
+    majority = summary["majority_accuracy"]
     splits = {"validation": metrics["validation"], **metrics["test"]}
     names = list(dict.fromkeys(name for values in splits.values() for name in values))
     table = Table(box=None, pad_edge=False, header_style="bold")

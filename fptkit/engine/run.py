@@ -214,7 +214,7 @@ class _Run:
             "recipe": self._request.loaded.name,
             **self._facts,
             "metrics": {"validation": progress.best_metrics or {}, "test": test},
-            "majority_share": dict(self._trainer.task.majority_share),
+            "majority_accuracy": dict(self._trainer.task.majority_accuracy),
             "notes": list(self._notes),
             "steps": progress.step,
             "best_step": progress.best_step,

@@ -31,7 +31,7 @@ SUMMARY: dict[str, Any] = {
         "validation": {"loss": 1.25, "accuracy": 0.5},
         "test": {"test_fold_holdout": {"loss": 2.5, "accuracy": 0.125}},
     },
-    "majority_share": {"validation": 0.0625, "test_fold_holdout": 0.25},
+    "majority_accuracy": {"validation": 0.0625, "test_fold_holdout": 0.25},
     "best_step": 20,
     "steps": 40,
     "seconds": 12.34,

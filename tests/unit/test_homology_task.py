@@ -190,17 +190,12 @@ def test_a_folder_becomes_a_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert task.split("train").batch([0, 1], torch.Generator()).inputs.tolist() == [[11, 9, 18, 0, 0], [1, 2, 3, 4, 5]]
     assert task.split("test_family_holdout").size == 3
     assert all(isinstance(task.split(name), Split) for name in ("train", "validation", *task.test_splits))
-    assert task.majority_share == pytest.approx(
-        {"train": 2 / 3, "validation": 0.5, "test_fold_holdout": 1, "test_family_holdout": 2 / 3}
-    )
-    assert task.commonest_fold_accuracy == pytest.approx(
+    assert task.majority_accuracy == pytest.approx(
         {"train": 2 / 3, "validation": 0.5, "test_fold_holdout": 0, "test_family_holdout": 1 / 3}
     )
     assert "train 3, validation 2, fold hold-out 1, family hold-out 3; 2 folds in train" in note_with(
         task, "sequences:"
     )
-    assert "family hold-out 66.7%" in note_with(task, "own commonest fold")
-    assert "fold hold-out 0.0%" in note_with(task, "always answering")
     assert note_with(task, "comparable").startswith("data of mine")
 
 
@@ -274,7 +269,8 @@ def test_a_stand_in_says_that_it_is_one() -> None:
     assert (task.source, task.stand_in) == ("simulated", True)
     assert "comparable with nothing published" in note_with(task, "simulated protein families (seed 0)")
     assert task.test_splits == SPLITS[2:]
-    assert task_of("simulated").stand_in is False
+    assert any("there is no folder" in note for note in task.notes)  # why tape was not taken
+    assert task_of("simulated").stand_in is True  # even where nothing else was asked for: these are no proteins
 
 
 def test_a_pinned_source_is_the_only_one_tried() -> None:
@@ -330,7 +326,7 @@ def test_the_real_data_load(shared_data: Path) -> None:
     assert task.max_tokens == 987
     sizes = [task.split(name).size for name in ("train", "validation", *task.test_splits)]
     assert sizes == [8530, 353, 199, 405, 430]
-    shares = [round(100 * task.commonest_fold_accuracy[name], 1) for name in ("train", "validation", *task.test_splits)]
+    shares = [round(100 * task.majority_accuracy[name], 1) for name in ("train", "validation", *task.test_splits)]
     assert shares == [5.2, 6.2, 0.5, 3.7, 6.3]  # as the data's own description has them
     assert not [note for note in task.notes if "train lacks" in note or "read as X" in note]
     first = read_records(folder / "remote_homology_train.json.gz")[0]

@@ -48,8 +48,7 @@ class RemoteHomology(Task):
         pinned: source an earlier run of this recipe took; only it is tried.
 
     Attributes:
-        majority_share: for each split, the share of its commonest fold: no constant answer scores more there.
-        commonest_fold_accuracy: for each split, what always answering with the commonest fold of ``train`` scores.
+        majority_accuracy: for each split, what always answering with the commonest fold of ``train`` scores.
 
     Raises:
         SourceError: no listed source is available.
@@ -73,7 +72,7 @@ class RemoteHomology(Task):
         records = choice.found
         self.protocol = options.protocol
         self.source = choice.entry
-        self.stand_in = choice.stand_in
+        self.stand_in = choice.stand_in or choice.entry == "simulated"  # never proteins, whatever the list says
         self.test_splits = tuple(name for name in TEST_SPLITS if name in records)
         folds = {name: np.array([record.fold for record in some], np.int64) for name, some in records.items()}
         self.output = Classes(1 + max(int(labels.max()) for labels in folds.values()))
@@ -92,14 +91,12 @@ class RemoteHomology(Task):
                 symbols, offsets, folds[name], pad=alphabet.PAD, max_length=options.max_length
             )
         self.max_tokens = min(max(lengths), options.max_length)
-        self.majority_share = {name: float(np.bincount(labels).max() / len(labels)) for name, labels in folds.items()}
         commonest = int(np.bincount(folds["train"]).argmax())
-        self.commonest_fold_accuracy = {name: float((labels == commonest).mean()) for name, labels in folds.items()}
+        self.majority_accuracy = {name: float((labels == commonest).mean()) for name, labels in folds.items()}
         self.notes = (
+            *(f"{entry}: {reason}" for entry, reason in choice.skipped),
             *_source_notes(choice.entry, options),
             *_data_notes(folds, lengths, self.max_tokens, options.max_length, unknown),
-            _share_note("share of each split's own commonest fold", self.majority_share),
-            _share_note("accuracy of always answering with train's commonest fold", self.commonest_fold_accuracy),
         )
 
     def split(self, name: str) -> SymbolExamples:
@@ -187,7 +184,3 @@ def _data_notes(
         letters = ", ".join(f"{letter!r} {count:,}" for letter, count in unknown.most_common(5))
         notes.append(f"characters that are no amino-acid code, read as X: {letters}")
     return notes
-
-
-def _share_note(title: str, shares: Mapping[str, float]) -> str:
-    return f"{title}: " + ", ".join(f"{_TITLES[name]} {share:.1%}" for name, share in shares.items())
