@@ -205,10 +205,9 @@ def unpack_optimizer(optimizer: torch.optim.Optimizer, packed: Mapping[str, Tens
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             if (name := names[id(parameter)]) in states:
+                # With fused=True the step counter, too, lies on the parameter's device.
                 optimizer.state[parameter] = {
-                    # Adam's step counter stays where it was made (CPU or device); moments lie with the parameter.
-                    key: value.clone() if value.ndim == 0 else value.to(parameter.device, copy=True)
-                    for key, value in states[name].items()
+                    key: value.to(parameter.device, copy=True) for key, value in states[name].items()
                 }
 
 
