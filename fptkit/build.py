@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from fptkit.errors import FptkitError, PluginError, ShapeError
+from fptkit.errors import FptkitError, FreezingError, PluginError, ShapeError, UsageError
 from fptkit.freezing import TrainedGroup, apply_policy
 from fptkit.heads import Head, default_readout
-from fptkit.interfaces import Backbone, Symbols, Task, Vectors
+from fptkit.interfaces import Backbone, Batch, Symbols, Task, Vectors, check_task_declarations
 from fptkit.model import CrossModalModel
 from fptkit.options import Options
 from fptkit.precision import choose_precision
@@ -46,8 +46,16 @@ def build(recipe: Recipe, registry: Registry, device: torch.device) -> Built:
     """Build everything a recipe names.
 
     Raises:
-        FptkitError: of the kind that says what does not fit.
+        FptkitError: of the kind that says what does not fit; its ``exit_code`` is that of a wrong recipe.
     """
+    try:
+        return _build(recipe, registry, device)
+    except (ShapeError, FreezingError) as err:
+        err.exit_code = UsageError.exit_code  # nothing was run: these parts do not go together
+        raise
+
+
+def _build(recipe: Recipe, registry: Registry, device: torch.device) -> Built:
     task = build_task(recipe, registry)
     backbone_spec = registry.get(BackboneSpec, recipe.backbone.name)
     seed = recipe.train.seed
@@ -58,6 +66,7 @@ def build(recipe: Recipe, registry: Registry, device: torch.device) -> Built:
         seed=derive_seed(seed, "backbone"),
         pinned=recipe.pinned.weights,
     )
+    _check_backbone(backbone, recipe.backbone.name)
     encoder_name = recipe.encoder.name if recipe.encoder else _default_encoder(task)
     encoder_spec = registry.get(EncoderSpec, encoder_name)
     _check_input(encoder_spec, task)
@@ -69,6 +78,8 @@ def build(recipe: Recipe, registry: Registry, device: torch.device) -> Built:
         torch.manual_seed(derive_seed(seed, "encoder"))
         options = recipe.encoder.options if recipe.encoder else encoder_spec.options_model()()
         encoder = build_component(encoder_spec, options, input=task.input, width=backbone.width)
+        if not isinstance(encoder, torch.nn.Module):
+            raise PluginError(f"encoder '{encoder_name}': it gave a {type(encoder).__name__}, not a torch module")
         torch.manual_seed(derive_seed(seed, "head"))
         head = Head(
             task.output, backbone.width, readout=readout, hidden=recipe.head.hidden, dropout=recipe.head.dropout
@@ -85,16 +96,17 @@ def build_task(recipe: Recipe, registry: Registry) -> Task:
 
     Raises:
         SourceError: none of its sources is available.
+        PluginError: it does not say what a task must.
     """
-    task: Task = build_component(
+    task = build_component(
         registry.get(TaskSpec, recipe.task.name),
         recipe.task.options,
         seed=recipe.train.seed,
         pinned=recipe.pinned.source,
     )
-    for attribute in ("input", "output", "max_tokens"):
-        if not hasattr(task, attribute):
-            raise PluginError(f"task '{recipe.task.name}': its class {type(task).__name__} sets no '{attribute}'")
+    if not isinstance(task, Task):
+        raise PluginError(f"task '{recipe.task.name}': {type(task).__name__} is not a subclass of fptkit.Task")
+    check_task_declarations(task)
     return task
 
 
@@ -128,6 +140,27 @@ def _wanted_precision(recipe: Recipe) -> str:
 
 def _default_encoder(task: Task) -> str:
     return "symbols" if isinstance(task.input, Symbols) else "linear"
+
+
+def _check_backbone(backbone: object, name: str) -> None:
+    """Raise where a plugin gave something else than it promised."""
+    if not isinstance(backbone, Backbone):
+        raise PluginError(f"backbone '{name}': {type(backbone).__name__} is not a subclass of fptkit.Backbone")
+    if not isinstance(getattr(backbone, "width", None), int):
+        raise PluginError(f"backbone '{name}': its class {type(backbone).__name__} sets no 'width'")
+
+
+def check_encoder_width(built: Built, batch: Batch) -> None:
+    """Raise where the encoder gives another width than the backbone takes.
+
+    Raises:
+        PluginError: it does.
+    """
+    with torch.no_grad():
+        encoded = built.model.encoder(batch.inputs[:1])
+    expected = (1, batch.inputs.shape[1], built.model.backbone.width)
+    if tuple(encoded.shape) != expected:
+        raise PluginError(f"encoder '{built.encoder_name}': it gave {tuple(encoded.shape)}, expected {expected}")
 
 
 def _check_input(spec: EncoderSpec, task: Task) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from fptkit.errors import ShapeError
+from fptkit.errors import PluginError, ShapeError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,11 +87,18 @@ class Classes:
         count: K, number of classes.
         tokens: R, tokens read out. 1: targets are (B,). More: the last R real tokens, targets (B, R).
         per_token: answers given at each read-out token; above 1, targets are (B, R, per_token).
+
+    Raises:
+        ShapeError: fewer than two classes, or no token or answer.
     """
 
     count: int
     tokens: int = 1
     per_token: int = 1
+
+    def __post_init__(self) -> None:
+        if self.count < 2 or self.tokens < 1 or self.per_token < 1:
+            raise ShapeError(f"{self}: count must be at least 2, tokens and per_token at least 1")
 
     @property
     def width(self) -> int:
@@ -168,8 +175,10 @@ class Task:
         source: the source that was taken, e.g. ``"tape"`` or ``"generated"``.
         stand_in: true when ``source`` is not the first the recipe lists: its figures are not the named data's.
         test_splits: names of the splits opened once, at the end.
-        best_metric: validation metric that chooses the best step.
-        higher_is_better: direction of ``best_metric``.
+        best_metric: validation metric that chooses the best step; None takes the one that follows from ``output``:
+            accuracy for `Classes`, mean squared error for `Values`.
+        higher_is_better: direction of ``best_metric``; None takes that of ``output``: up for `Classes`, down for
+            `Values`.
         majority_accuracy: for each split, the accuracy of always answering with the commonest class of ``train``. Shown
             beside accuracies; may be left empty.
         notes: lines the run header shows, such as how the stand-in was made.
@@ -181,10 +190,16 @@ class Task:
     source: str = "generated"
     stand_in: bool = False
     test_splits: tuple[str, ...] = ("test",)
-    best_metric: str = "accuracy"
-    higher_is_better: bool = True
+    best_metric: str | None = None
+    higher_is_better: bool | None = None
     majority_accuracy: Mapping[str, float] = {}
     notes: tuple[str, ...] = ()
+
+    def selection(self) -> tuple[str, bool]:
+        """The validation metric that chooses the best step, and whether more of it is better."""
+        classes = isinstance(self.output, Classes)
+        name = self.best_metric or ("accuracy" if classes else "mean_squared_error")
+        return name, classes if self.higher_is_better is None else self.higher_is_better
 
     def split(self, name: str) -> Split:
         """The split called ``train``, ``validation`` or one of ``test_splits``."""
@@ -209,6 +224,26 @@ class Task:
         return MetricCollection({"mean_squared_error": MeanSquaredError()})
 
 
+def check_task_declarations(task: Task) -> None:
+    """Check what a task says of itself, before any batch is drawn.
+
+    Raises:
+        PluginError: an attribute is missing or of another type, or ``best_metric`` is no metric of the task.
+    """
+    name = type(task).__name__
+    for attribute, kinds in (("input", (Vectors, Symbols)), ("output", (Classes, Values)), ("max_tokens", (int,))):
+        value = getattr(task, attribute, None)
+        if not isinstance(value, kinds):
+            expected = " or ".join(kind.__name__ for kind in kinds)
+            raise PluginError(f"task {name}: '{attribute}' is {value!r}, expected {expected}")
+    if isinstance(task.test_splits, str) or not all(isinstance(split, str) for split in task.test_splits):
+        raise PluginError(f"task {name}: test_splits is {task.test_splits!r}, expected a tuple of names")
+    metrics = {*task.metrics(), "loss"}
+    best, _ = task.selection()
+    if best not in metrics:
+        raise PluginError(f"task {name}: best_metric '{best}' is none of {', '.join(sorted(metrics))}")
+
+
 def check_batch(task: Task, batch: Batch, size: int, *, where: str) -> None:
     """Hold a batch against what its task declares.
 
@@ -228,13 +263,18 @@ def check_batch(task: Task, batch: Batch, size: int, *, where: str) -> None:
 
 def _batch_faults(task: Task, batch: Batch, size: int) -> Iterator[tuple[bool, str]]:
     """Pairs of condition and message; each may rely on those before it having held."""
+    yield not isinstance(batch, Batch), f"it gave a {type(batch).__name__}, expected a fptkit.Batch"
     inputs, targets, lengths = batch.inputs, batch.targets, batch.lengths
+    dimensions = 3 if isinstance(task.input, Vectors) else 2
+    yield inputs.ndim != dimensions, f"inputs have shape {tuple(inputs.shape)}, expected {dimensions} dimensions"
+    yield targets.ndim < 1, "targets have no dimension"
     yield not len(targets) == len(inputs) == size, f"{size} examples asked for, {len(inputs)} given"
     yield inputs.shape[1] > task.max_tokens, f"{inputs.shape[1]} tokens exceed max_tokens {task.max_tokens}"
     if isinstance(task.input, Vectors):
         yield inputs.dtype != torch.float32, f"vectors are {inputs.dtype}, expected torch.float32"
         shape, width = tuple(inputs.shape[2:]), task.input.width
         yield shape != (width,), f"tokens hold {shape} numbers, the task declares {width}"
+        yield not bool(torch.isfinite(inputs).all()), "inputs hold NaN or infinity"
     else:
         yield inputs.dtype != torch.int64, f"symbols are {inputs.dtype}, expected torch.int64"
         yield int(inputs.min()) < 0, "a symbol is negative"
@@ -243,12 +283,17 @@ def _batch_faults(task: Task, batch: Batch, size: int) -> Iterator[tuple[bool, s
         yield lengths.shape != (size,), f"lengths are {tuple(lengths.shape)}, expected {(size,)}"
         yield int(lengths.min()) < 1, "an example has no token"
         yield int(lengths.max()) > inputs.shape[1], "a length exceeds the batch's tokens"
+    shortest = inputs.shape[1] if lengths is None else int(lengths.min())
+    yield shortest < task.output.tokens, f"an example of {shortest} tokens, but {task.output.tokens} are read out"
     expected = task.output.target_shape(size)
     yield tuple(targets.shape) != expected, f"targets are {tuple(targets.shape)}, expected {expected}"
     if isinstance(task.output, Classes):
         yield targets.dtype != torch.int64, f"targets are {targets.dtype}, expected torch.int64"
         yield int(targets.min()) < 0, "a target is negative"
         yield int(targets.max()) >= task.output.count, f"a target is not below {task.output.count}"
+    else:
+        yield targets.dtype != torch.float32, f"targets are {targets.dtype}, expected torch.float32"
+        yield not bool(torch.isfinite(targets).all()), "targets hold NaN or infinity"
 
 
 Role = Literal["input", "output", "position", "attention", "feed_forward", "norm", "recurrent", "embedding", "other"]

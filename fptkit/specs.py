@@ -7,8 +7,9 @@ only when a recipe uses them. A plugin in a single file may give the objects the
 from __future__ import annotations
 
 import importlib
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -22,6 +23,10 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 ROLES = ("input", "output", "position", "attention", "feed_forward", "norm", "recurrent", "embedding", "other")
+"""`fptkit.interfaces.Role` once more, for code that loads no torch; a test holds the two together."""
+
+INPUT_KINDS = ("vectors", "symbols")
+"""What an encoder can accept: `fptkit.Vectors` and `fptkit.Symbols`."""
 
 
 def resolve_target(target: str | Callable[..., Any], *, wanted_by: str) -> Any:
@@ -47,6 +52,11 @@ def resolve_target(target: str | Callable[..., Any], *, wanted_by: str) -> Any:
         raise PluginError(f"{wanted_by}: module '{module_name}' has no '{attribute}'") from err
 
 
+def _all_are(kind: type | tuple[type, ...], values: Iterable[Any]) -> bool:
+    """Whether all are of that type; a boolean is no integer here."""
+    return all(isinstance(value, kind) and not isinstance(value, bool) for value in values)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Spec:
     """What every record has.
@@ -59,7 +69,7 @@ class Spec:
         extra: pip extra, or package, it needs beyond the core.
 
     Raises:
-        PluginError: the name is not ``lower_snake`` or the summary is empty.
+        PluginError: the name is not ``lower_snake``, the summary is empty, or one of the fields is not text.
     """
 
     kind: ClassVar[str]
@@ -74,11 +84,25 @@ class Spec:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
             raise PluginError(f"{self.kind} name {self.name!r}: use lower-case letters, digits and underscores")
+        for label in ("summary", "source", "licence", "extra"):
+            if not isinstance(value := getattr(self, label), str):
+                raise PluginError(f"{self}: {label} is {value!r}, expected text")
         if not self.summary.strip():
             raise PluginError(f"{self.kind} '{self.name}': the summary is empty")
 
     def __str__(self) -> str:
         return f"{self.kind} '{self.name}'"
+
+    def _make_tuple(self, label: str, of: type, words: str) -> None:
+        """Store a list as a tuple; records are frozen, hence the detour.
+
+        Raises:
+            PluginError: the field is neither, or holds something else than ``of``.
+        """
+        value = getattr(self, label)
+        if not isinstance(value, (tuple, list)) or not _all_are(of, value):
+            raise PluginError(f"{self}: {label} is {value!r}, expected a tuple of {words}")
+        object.__setattr__(self, label, tuple(value))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +114,8 @@ class ComponentSpec(Spec):
         options: model of its options (a subclass of `fptkit.Options`), or its place as text; None for no options.
 
     Raises:
-        PluginError: target or options are text of another form than ``package.module:attribute``.
+        PluginError: target or options are text of another form than ``package.module:attribute``, or not of the types
+            above.
     """
 
     target: str | Callable[..., Any]
@@ -103,6 +128,8 @@ class ComponentSpec(Spec):
                 raise PluginError(f"{self}: {label} {value!r} is not of the form 'package.module:attribute'")
             if label == "target" and not isinstance(value, str) and not callable(value):
                 raise PluginError(f"{self}: target {value!r} cannot be called")
+        if not (self.options is None or isinstance(self.options, (str, type))):
+            raise PluginError(f"{self}: options {self.options!r} is not a subclass of fptkit.Options")
 
     def options_model(self) -> type[Options]:
         """The options model, an empty one where the component has no options."""
@@ -142,12 +169,23 @@ class EncoderSpec(ComponentSpec):
 
     Args:
         accepts: input kinds it can take, of ``"vectors"`` and ``"symbols"``.
+
+    Raises:
+        PluginError: ``accepts`` is empty, names another kind, or is no tuple or list.
     """
 
     kind: ClassVar[str] = "encoder"
     plural: ClassVar[str] = "encoders"
 
     accepts: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._make_tuple("accepts", str, f"input kinds, of {' and '.join(INPUT_KINDS)}")
+        if not self.accepts:
+            raise PluginError(f"{self}: accepts is empty; name {' or '.join(INPUT_KINDS)}, or both")
+        if unknown := [kind for kind in self.accepts if kind not in INPUT_KINDS]:
+            raise PluginError(f"{self}: accepts names {unknown[0]!r}; input kinds are {' and '.join(INPUT_KINDS)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,12 +196,19 @@ class TaskSpec(ComponentSpec):
 
     Args:
         protocols: names of the ways to prepare and score it.
+
+    Raises:
+        PluginError: ``protocols`` is no tuple or list of text.
     """
 
     kind: ClassVar[str] = "task"
     plural: ClassVar[str] = "tasks"
 
     protocols: tuple[str, ...] = ("clean",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._make_tuple("protocols", str, "names")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +223,8 @@ class FreezingRule:
         required: when true, a model in which the rule touches no parameter is an error.
 
     Raises:
-        PluginError: the role is not a role, or the multiplier is not positive.
+        PluginError: the role is not a role, the multiplier is not a finite number above 0, or the blocks are no
+            integers.
     """
 
     role: str
@@ -189,8 +235,17 @@ class FreezingRule:
     def __post_init__(self) -> None:
         if self.role not in (*ROLES, "all"):
             raise PluginError(f"freezing rule: unknown role {self.role!r}; roles are {', '.join(ROLES)} and all")
-        if not self.learning_rate_multiplier > 0:
-            raise PluginError(f"freezing rule for {self.role}: the learning-rate multiplier must be above 0")
+        multiplier = self.learning_rate_multiplier
+        if not (_all_are((int, float), [multiplier]) and math.isfinite(multiplier) and multiplier > 0):
+            raise PluginError(
+                f"freezing rule for {self.role}: the learning-rate multiplier is {multiplier!r}, expected a finite "
+                "number above 0"
+            )
+        if self.blocks is None:
+            return
+        if not isinstance(self.blocks, (tuple, list)) or not _all_are(int, self.blocks):
+            raise PluginError(f"freezing rule for {self.role}: blocks is {self.blocks!r}, expected a tuple of integers")
+        object.__setattr__(self, "blocks", tuple(self.blocks))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,6 +254,9 @@ class FreezingPolicySpec(Spec):
 
     Args:
         rules: the rows; where two match one parameter, the later holds.
+
+    Raises:
+        PluginError: there is no rule, or something else than a `FreezingRule`.
     """
 
     kind: ClassVar[str] = "freezing policy"
@@ -208,6 +266,7 @@ class FreezingPolicySpec(Spec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._make_tuple("rules", FreezingRule, "FreezingRule")
         if not self.rules:
             raise PluginError(f"{self}: it has no rules, nothing would train")
 
@@ -228,10 +287,19 @@ class RecipeFolderSpec(Spec):
     """A folder of recipes that ``fptkit run NAME`` finds by bare name.
 
     Args:
-        folder: the folder with the YAML files.
+        folder: the folder with the YAML files; text becomes a path.
+
+    Raises:
+        PluginError: the folder is neither text nor a path.
     """
 
     kind: ClassVar[str] = "recipe folder"
     plural: ClassVar[str] = "recipe folders"
 
     folder: Path
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.folder, (str, Path)) or not str(self.folder):
+            raise PluginError(f"{self}: folder is {self.folder!r}, expected a path")
+        object.__setattr__(self, "folder", Path(self.folder))

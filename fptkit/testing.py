@@ -15,8 +15,19 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from fptkit.errors import ShapeError
-from fptkit.interfaces import Backbone, Batch, Classes, Split, Symbols, Task, Values, Vectors, check_batch
+from fptkit.errors import PluginError, ShapeError
+from fptkit.interfaces import (
+    Backbone,
+    Batch,
+    Classes,
+    Split,
+    Symbols,
+    Task,
+    Values,
+    Vectors,
+    check_batch,
+    check_task_declarations,
+)
 from fptkit.seeds import generator_for
 from fptkit.specs import ROLES, ComponentSpec
 
@@ -120,6 +131,10 @@ def check_task(task: Task, *, batch_size: int = 8) -> None:
     metrics can be computed and hold ``best_metric``.
     """
     name = type(task).__name__
+    try:
+        check_task_declarations(task)
+    except PluginError as err:
+        raise AssertionError(str(err)) from err
     for split_name in ("train", "validation", *task.test_splits):
         split = task.split(split_name)
         where = f"{name}, split {split_name}"
@@ -146,8 +161,8 @@ def check_task(task: Task, *, batch_size: int = 8) -> None:
         (logits, batch.targets) if isinstance(task.output, Values) else (logits.flatten(0, -2), batch.targets.flatten())
     )
     metrics.update(flat[0].detach(), flat[1])
-    computed = {*metrics.compute(), "loss"}
-    assert task.best_metric in computed, f"{name}: best_metric '{task.best_metric}' is none of {sorted(computed)}"
+    best, _ = task.selection()
+    assert best in {*metrics.compute(), "loss"}, f"{name}: best_metric '{best}' is not among its metrics"
 
 
 def _check_counts(split: Split, batch: Batch, indices: list[int], where: str) -> None:

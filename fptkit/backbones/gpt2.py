@@ -9,9 +9,9 @@ Source: Radford et al. 2019; huggingface/transformers, ``models/gpt2/modeling_gp
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -223,26 +223,20 @@ def load_gpt2(
         attention_dropout: see `Gpt2Backbone`.
 
     Raises:
-        DataError: the checkpoint is of another architecture, or lacks or adds tensors.
+        DataError: the checkpoint is of another architecture, lacks or adds tensors, or holds numbers that are not
+            finite.
         ShapeError: ``positions`` exceeds the checkpoint's table.
     """
-    config = folder.config
-    if config.get("model_type") != "gpt2":
-        raise DataError(f"{folder.entry}: its config.json says model_type {config.get('model_type')!r}, not 'gpt2'")
-    try:
-        sizes = Gpt2Sizes(config["n_layer"], config["n_embd"], config["n_head"], config["n_positions"])
-    except KeyError as err:
-        raise DataError(f"{folder.entry}: its config.json lacks {err}") from err
-    if config.get("activation_function", "gelu_new") != "gelu_new":
-        raise DataError(f"{folder.entry}: activation {config['activation_function']!r} is not GPT-2's 'gelu_new'")
+    sizes = _sizes_of(folder.config, folder.entry)
     tensors = {name.removeprefix("transformer."): tensor for name, tensor in folder.tensors().items()}
     # Left out with reason: word embedding and language head (the model is driven by token vectors), and the
     # triangular masks old checkpoints carry as buffers.
     tensors = {
-        name: tensor.float()
+        name: tensor
         for name, tensor in tensors.items()
         if name not in ("wte.weight", "lm_head.weight") and not name.endswith((".attn.bias", ".attn.masked_bias"))
     }
+    _check_extent(tensors, sizes, folder.entry)
     backbone = Gpt2Backbone(sizes, dropout=dropout, attention_dropout=attention_dropout)
     expected = {name: tuple(parameter.shape) for name, parameter in backbone.named_parameters()}
     given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
@@ -252,8 +246,73 @@ def load_gpt2(
             f"{folder.entry}: {len(wrong)} tensors do not fit a GPT-2 of its config.json, the first is {wrong[0]}: "
             f"expected shape {expected.get(wrong[0], 'none')}, found {given.get(wrong[0], 'none')}"
         )
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            raise DataError(f"{folder.entry}: tensor {name} is of {tensor.dtype}, expected floating-point numbers")
+        tensors[name] = tensor = tensor.float()
+        if not bool(torch.isfinite(tensor).all()):
+            raise DataError(f"{folder.entry}: tensor {name} holds NaN or infinity; the file is damaged")
     backbone.load_state_dict(tensors)
     return _with_positions(backbone, positions)
+
+
+FIXED_CONFIG: dict[str, Any] = {
+    "activation_function": "gelu_new",
+    "layer_norm_epsilon": 1e-5,
+    "scale_attn_weights": True,
+    "scale_attn_by_inverse_layer_idx": False,
+    "add_cross_attention": False,
+}
+"""Values of config.json that change the mathematics, as the backbone computes them; a missing key means the same.
+
+``reorder_and_upcast_attn`` is left out: it asks for other arithmetic of the same formula.
+Source: huggingface/transformers, ``models/gpt2/configuration_gpt2.py``.
+"""
+
+
+def _sizes_of(config: Mapping[str, Any], entry: str) -> Gpt2Sizes:
+    """The sizes a config.json names.
+
+    Raises:
+        DataError: it is not GPT-2's, asks for a variant that is not implemented, or its sizes are none.
+    """
+    if config.get("model_type") != "gpt2":
+        raise DataError(f"{entry}: its config.json says model_type {config.get('model_type')!r}, not 'gpt2'")
+    counts = []
+    for key in ("n_layer", "n_embd", "n_head", "n_positions"):
+        if key not in config:
+            raise DataError(f"{entry}: its config.json lacks '{key}'")
+        if not isinstance(config[key], int) or isinstance(config[key], bool) or config[key] < 1:
+            raise DataError(f"{entry}: its config.json says {key} {config[key]!r}, expected an integer >= 1")
+        counts.append(config[key])
+    sizes = Gpt2Sizes(*counts)
+    if sizes.width % sizes.heads:
+        raise DataError(f"{entry}: its config.json says n_embd {sizes.width}, not a multiple of n_head {sizes.heads}")
+    for key, supported in FIXED_CONFIG.items():
+        if (value := config.get(key, supported)) != supported:
+            raise DataError(f"{entry}: its config.json says {key} {value!r}; only {supported!r} is supported")
+    if (inner := config.get("n_inner")) not in (None, 4 * sizes.width):
+        raise DataError(
+            f"{entry}: its config.json says n_inner {inner!r}; only null or 4 * n_embd = {4 * sizes.width} is supported"
+        )
+    return sizes
+
+
+def _check_extent(tensors: Mapping[str, Tensor], sizes: Gpt2Sizes, entry: str) -> None:
+    """Hold the sizes against the file before anything of these sizes is built: a mistaken one may fill the memory.
+
+    Raises:
+        DataError: the file has another number of blocks, or another width or number of positions.
+    """
+    blocks = len({name.split(".")[1] for name in tensors if name.startswith("h.")})
+    if blocks < sizes.blocks:
+        raise DataError(
+            f"{entry}: its config.json says n_layer {sizes.blocks}, but it holds tensors of {blocks} blocks"
+        )
+    found, expected = tensors.get("wpe.weight"), (sizes.positions, sizes.width)
+    if found is None or tuple(found.shape) != expected:
+        shape = "none" if found is None else tuple(found.shape)
+        raise DataError(f"{entry}: wpe.weight does not fit its config.json: expected shape {expected}, found {shape}")
 
 
 def random_gpt2(

@@ -40,7 +40,8 @@ SIZES = {
 BUILTIN_WEIGHTS = ("gpt2_nano",)
 
 _FORMS = "hub:ORG/NAME, hub:ORG/NAME@REVISION, path:DIR, builtin:gpt2_nano, random"
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+_HUB_NAME = re.compile(r"(?![^@]*(--|\.\.))[\w.-]+/[\w.-]+(@[\w./-]+)?")
+"""The hub forbids ``--`` and ``..`` in names (huggingface_hub, ``utils/_validators.py``)."""
 
 
 def _as_tuple(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import threading
@@ -73,9 +74,12 @@ def open_weights(entry: str) -> WeightFolder:
                 else f"no {' and no '.join(missing)} in {folder}"
             )
     try:
-        return WeightFolder(entry, json.loads(config.read_text(encoding="utf-8")), file)
-    except (ValueError, OSError) as err:
+        content = json.loads(config.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as err:
         raise DataError(f"{entry}: {config} is not readable as JSON: {err}") from err
+    if not isinstance(content, dict):
+        raise DataError(f"{entry}: {config} holds no JSON object of keys and values")
+    return WeightFolder(entry, content, file)
 
 
 def packaged_weights() -> list[str]:
@@ -123,14 +127,23 @@ def cached_from_hub(repository: str, revision: str | None = None) -> tuple[Path,
 
 def _from_hub(place: str) -> tuple[Path, Path]:
     repository, _, revision = place.partition("@")
-    if found := cached_from_hub(repository, revision or None):
+    try:
+        found = cached_from_hub(repository, revision or None)
+    except _hub_errors() as err:  # a name the hub's rules forbid, or a cache that cannot be read
+        raise Unavailable(f"{repository} cannot be looked up: {_one_line(err)}") from err
+    if found:
         return found
     if _offline():
         raise Unavailable("not in the local cache, and HF_HUB_OFFLINE forbids asking the hub")
     if problem := _within(HUB_DEADLINE_S, _reach_hub):
         raise Unavailable(f"the hub cannot be reached ({problem})")
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
 
     try:
         config, file = (
@@ -141,11 +154,27 @@ def _from_hub(place: str) -> tuple[Path, Path]:
         raise Unavailable(f"{repository} asks for a login: run `hf auth login`") from err
     except RepositoryNotFoundError as err:
         raise Unavailable(f"the hub has no public repository {repository}") from err
+    except LocalEntryNotFoundError as err:
+        # An EntryNotFoundError too, though it only says that the hub did not answer and the cache is empty.
+        raise Unavailable(f"downloading {repository} failed: {_one_line(err)}") from err
     except EntryNotFoundError as err:
         raise Unavailable(f"{repository} has no config.json with model.safetensors") from err
-    except (HfHubHTTPError, OSError) as err:
-        raise Unavailable(f"downloading {repository} failed: {err}") from err
+    except _hub_errors() as err:
+        raise Unavailable(f"downloading {repository} failed: {_one_line(err)}") from err
     return config, file
+
+
+def _hub_errors() -> tuple[type[Exception], ...]:
+    """What the hub client may raise. Its errors have no common base; its module of them also holds the HTTPError of
+    httpx or requests, whichever it uses, and hf_xet raises RuntimeError where a transfer fails."""
+    from huggingface_hub import errors
+
+    own = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    return (*own, OSError, RuntimeError)
+
+
+def _one_line(err: Exception) -> str:
+    return " ".join(str(err).split()) or type(err).__name__
 
 
 def _offline() -> bool:
@@ -160,8 +189,8 @@ def _reach_hub() -> str:
         urllib.request.urlopen(request, timeout=HUB_DEADLINE_S).close()
     except urllib.error.HTTPError:
         return ""  # it answered
-    except (OSError, ValueError) as err:
-        return str(getattr(err, "reason", err))
+    except (OSError, ValueError, http.client.HTTPException) as err:
+        return str(getattr(err, "reason", err)) or type(err).__name__
     return ""
 
 

@@ -35,7 +35,11 @@ def console_listener(*, quiet: bool = False, console: Console | None = None) -> 
 
 
 class ConsoleListener:
-    """Shows a run's events."""
+    """Shows a run's events.
+
+    Attributes:
+        started: whether any event came.
+    """
 
     def __init__(self, console: Console, *, quiet: bool = False) -> None:
         self._console = console
@@ -45,9 +49,11 @@ class ConsoleListener:
         self._max_steps = 0
         self._validation = ""
         self._told = 0
+        self.started = False
 
     def handle(self, event: Event) -> None:
         """See `fptkit.engine.events.Listener`."""
+        self.started = True
         if self._quiet:
             return
         match event:
@@ -57,8 +63,8 @@ class ConsoleListener:
                 self._steps_done(event)
             case Validated():
                 self._validated(event)
-            case SplitTested() if self._progress is None:
-                self._console.print(f"test      {event.split}: {describe_metrics(event.metrics)}")
+            case SplitTested():
+                self._console.print(f"test      {event.split}: {describe_metrics(event.metrics)}", soft_wrap=True)
             case RunEnded():
                 self.close()
 
@@ -97,12 +103,10 @@ class ConsoleListener:
     def _validated(self, event: Validated) -> None:
         shown = {name: value for name, value in event.metrics.items() if name != "loss"} or event.metrics
         self._validation = f" · validation {describe_metrics(shown, short=True)}"
-        if self._progress is None:
-            best = "  (best so far)" if event.best else ""
-            self._console.print(
-                f"step {event.step}/{self._max_steps}  validation: {describe_metrics(event.metrics)}{best}",
-                soft_wrap=True,
-            )
+        best = "  (best so far)" if event.best else ""
+        self._console.print(
+            f"step {event.step}/{self._max_steps}  validation: {describe_metrics(event.metrics)}{best}", soft_wrap=True
+        )
 
 
 def print_header(console: Console, event: RunStarted) -> None:
@@ -139,7 +143,17 @@ def print_header(console: Console, event: RunStarted) -> None:
         table.add_row("note", note)
     if task["stand_in"] or backbone["stand_in"]:
         table.add_row(Text("stand-in", style="bold yellow"), Text(stand_in_warning(facts), style="bold yellow"))
-    console.print(table)
+    _print_trimmed(console, table)
+
+
+def _print_trimmed(console: Console, table: Table) -> None:
+    """Print a table; outside a terminal without the blanks that fill its lines."""
+    if console.is_terminal:
+        console.print(table)
+        return
+    with console.capture() as captured:
+        console.print(table)
+    console.print("\n".join(line.rstrip() for line in captured.get().splitlines()), soft_wrap=True)
 
 
 def stand_in_warning(facts: Mapping[str, Any]) -> str:
@@ -168,7 +182,7 @@ def print_summary(summary: Mapping[str, Any], folder: Path, console: Console | N
         if majority:
             row.append(_number("accuracy", majority[split]) if split in majority else "")
         table.add_row(*row)
-    console.print(table)
+    _print_trimmed(console, table)
     console.print(
         f"best step {summary['best_step']:,} of {summary['steps']:,}; {summary['seconds']:.1f} s of training, "
         f"{_speed(summary['examples_per_second'])}, peak memory {summary['peak_memory_mib']:,.0f} MiB",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import os
 import sys
 from collections.abc import Sequence
@@ -10,7 +9,14 @@ from pathlib import Path
 
 import click
 
-from fptkit.cli.shared import json_option, load_registry, plugin_option, print_json, recipe_options
+from fptkit.cli.shared import (
+    json_option,
+    load_registry,
+    new_run_folder,
+    plugin_option,
+    print_json,
+    recipe_options,
+)
 
 
 @click.command(
@@ -55,7 +61,7 @@ def run(
     loaded = load_recipe(
         recipe, profile=profile, overrides=overrides, plugin_files=plugin_files, registry_loader=load_registry
     )
-    folder = output or _new_folder(loaded.name)
+    folder = output or new_run_folder(loaded.name)
     # Heavy imports only now: a wrong recipe is told at once.
     from fptkit.cli.console import console_listener, print_summary
     from fptkit.engine.run import RunRequest
@@ -64,21 +70,12 @@ def run(
     _quiet_libraries()
     with console_listener(quiet=quiet) as listener:
         summary = carry_out(RunRequest(loaded, folder, resume=resume, listeners=[listener]))
+        if not listener.started and not quiet:
+            click.echo(f"{folder} holds a finished run: nothing was trained", err=True)
     if as_json:
         print_json(summary)
     elif not quiet:
         print_summary(summary, folder)
-
-
-def _new_folder(name: str) -> Path:
-    """A folder of the working directory that no other run has."""
-    stem = f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
-    folder = Path("runs") / stem
-    number = 1
-    while folder.exists():
-        number += 1
-        folder = Path("runs") / f"{stem}-{number}"
-    return folder
 
 
 def _quiet_libraries() -> None:

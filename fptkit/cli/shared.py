@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import itertools
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -60,6 +62,27 @@ def load_registry(plugin_files: Sequence[Path] = ()) -> Registry:
             _WARNED.add(plugin.name)
             click.echo(f"warning: plugin {plugin.described} was skipped: {plugin.reason}", err=True)
     return registry
+
+
+def new_run_folder(name: str) -> Path:
+    """Make ``runs/NAME-DATE-TIME``, a folder no other process has, however many start in one second.
+
+    Raises:
+        UsageError: it cannot be made.
+    """
+    from fptkit.errors import UsageError
+
+    stem = f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    for number in itertools.count(1):
+        folder = Path("runs") / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            folder.mkdir(parents=True, exist_ok=False)
+        except FileExistsError:
+            continue
+        except OSError as err:
+            raise UsageError(f"the run folder {folder} cannot be made: {err}") from err
+        return folder
+    raise AssertionError("unreachable: count() does not end")
 
 
 def print_json(content: Any) -> None:

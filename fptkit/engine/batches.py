@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from fptkit.interfaces import Batch, Split
+from fptkit.errors import ShapeError
+from fptkit.interfaces import Batch, Split, Task, check_batch
 from fptkit.seeds import derive_seed, generator_for
 
 POOL_BATCHES = 50
@@ -15,28 +16,40 @@ the batches of two epochs differ."""
 
 
 class TrainingBatches:
-    """Training batches by step number.
+    """Training batches by step number, each held against what the task declares.
 
     Args:
-        split: the training split.
+        task: the task.
+        split: its training split.
         batch_size: examples of a batch; the last one of an epoch may be smaller.
         seed: the run's seed.
+
+    Raises:
+        ShapeError: the split is empty.
     """
 
-    def __init__(self, split: Split, batch_size: int, seed: int) -> None:
-        self._split, self._batch_size, self._seed = split, batch_size, seed
+    def __init__(self, task: Task, split: Split, batch_size: int, seed: int) -> None:
+        if split.size == 0:
+            raise ShapeError(f"{type(task).__name__}, split train: it holds no example")
+        self._task, self._split, self._batch_size, self._seed = task, split, batch_size, seed
         self._epoch = -1
         self._order: list[np.ndarray] = []
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step (from 0), on the CPU."""
-        generator = generator_for(self._seed, "batch", step)
-        if self._split.size is None:
-            return self._split.batch(range(self._batch_size), generator)
-        epoch, position = divmod(step, -(-self._split.size // self._batch_size))
-        if epoch != self._epoch:
-            self._epoch, self._order = epoch, self._epoch_order(epoch)
-        return self._split.batch(self._order[position].tolist(), generator)
+        """The batch of a step (from 0), on the CPU.
+
+        Raises:
+            ShapeError: it is not as the task declares.
+        """
+        indices: Sequence[int] = range(self._batch_size)
+        if self._split.size is not None:
+            epoch, position = divmod(step, -(-self._split.size // self._batch_size))
+            if epoch != self._epoch:
+                self._epoch, self._order = epoch, self._epoch_order(epoch)
+            indices = self._order[position].tolist()
+        batch = self._split.batch(indices, generator_for(self._seed, "batch", step))
+        check_batch(self._task, batch, len(indices), where=f"{type(self._task).__name__}, split train, step {step}")
+        return batch
 
     def _epoch_order(self, epoch: int) -> list[np.ndarray]:
         """All examples in a new order, grouped by length where lengths differ."""
@@ -52,16 +65,26 @@ class TrainingBatches:
         return [batches[position] for position in chance.permutation(len(batches))]
 
 
-def evaluation_batches(split: Split, batch_size: int) -> Iterator[Batch]:
+def evaluation_batches(task: Task, name: str, split: Split, batch_size: int) -> Iterator[Batch]:
     """All examples of a split once, the longest first, so that memory runs out at once or never.
 
     Args:
+        task: the task; every batch is held against what it declares.
+        name: of the split, for errors.
         split: a split of finite size.
         batch_size: examples of a batch.
+
+    Raises:
+        ShapeError: the split is empty or endless, or a batch is not as the task declares.
     """
-    assert split.size is not None, "an endless split cannot be evaluated whole"
+    where = f"{type(task).__name__}, split {name}"
+    if not split.size:
+        raise ShapeError(f"{where}: {'it holds no example' if split.size == 0 else 'an endless split has no whole'}")
     order = np.arange(split.size)
     if split.token_counts is not None:
         order = np.argsort(-split.token_counts, kind="stable")
     for start in range(0, split.size, batch_size):
-        yield split.batch(order[start : start + batch_size].tolist(), generator_for(0, "evaluation", start))
+        indices = order[start : start + batch_size].tolist()
+        batch = split.batch(indices, generator_for(0, "evaluation", start))
+        check_batch(task, batch, len(indices), where=where)
+        yield batch

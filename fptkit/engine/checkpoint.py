@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -70,6 +71,7 @@ def save_checkpoint(
     if final.exists():
         final.rename(replaced)
     partial.rename(final)
+    _flush_folder(root)
     shutil.rmtree(replaced, ignore_errors=True)
     for old in _folders(root):
         if _step_of(old) not in {step, *keep_steps}:
@@ -105,14 +107,17 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         CheckpointError: a file is missing, truncated or altered, or of another format.
     """
     manifest, tensors = read_model_files(folder, "state.json")
-    return Checkpoint(
-        folder,
-        manifest["step"],
-        tensors["trained"],
-        tensors["optimizer"],
-        manifest["state"],
-        manifest["frozen"],
-    )
+    try:
+        return Checkpoint(
+            folder,
+            manifest["step"],
+            tensors["trained"],
+            tensors["optimizer"],
+            manifest["state"],
+            manifest["frozen"],
+        )
+    except KeyError as err:
+        raise CheckpointError(f"{folder / 'state.json'} lacks {err}") from err
 
 
 def read_model_files(folder: Path, manifest_name: str) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
@@ -160,8 +165,14 @@ def checkpoint_of(root: Path, step: int) -> Path:
 
 
 def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Trained parameters by name. Frozen ones are never saved."""
-    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    """Everything training changes, by name: trained parameters, and buffers such as a batch norm's running means.
+
+    Frozen parameters are never among them.
+    """
+    parameters = dict(model.named_parameters())
+    trained: dict[str, Tensor] = {name: value for name, value in parameters.items() if value.requires_grad}
+    buffers = {name: value for name, value in model.state_dict().items() if name not in parameters}
+    return trained | buffers
 
 
 def restore_trained(model: nn.Module, tensors: Mapping[str, Tensor], *, origin: Path) -> None:
@@ -218,8 +229,20 @@ def _write(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def _flush_folder(folder: Path) -> None:
+    """Make a rename in the folder outlive a power cut, where the system can."""
+    if hasattr(os, "O_DIRECTORY"):
+        descriptor = os.open(folder, os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def _folders(root: Path) -> list[Path]:
-    return [folder for folder in root.glob("step-*") if folder.is_dir()] if root.is_dir() else []
+    if not root.is_dir():
+        return []
+    return [folder for folder in root.iterdir() if folder.is_dir() and re.fullmatch(r"step-\d{8,}", folder.name)]
 
 
 def _step_of(folder: Path) -> int:

@@ -19,6 +19,7 @@ class EvaluationStopped(Exception):
 def evaluate(
     model: CrossModalModel,
     task: Task,
+    name: str,
     split: Split,
     *,
     batch_size: int,
@@ -30,7 +31,8 @@ def evaluate(
     Args:
         model: put into evaluation mode and back.
         task: gives loss and metrics.
-        split: of finite size.
+        name: of the split.
+        split: the split, of finite size.
         batch_size: examples of a batch.
         device: the model's.
         stop_requested: asked between batches.
@@ -40,6 +42,7 @@ def evaluate(
 
     Raises:
         EvaluationStopped: ``stop_requested`` said yes.
+        ShapeError: the split or one of its batches is not as the task declares.
     """
     was_training = model.training
     model.eval()
@@ -47,7 +50,7 @@ def evaluate(
     loss_sum = torch.zeros((), dtype=torch.float64, device=device)
     count = 0
     try:
-        for on_cpu in evaluation_batches(split, batch_size):
+        for on_cpu in evaluation_batches(task, name, split, batch_size):
             if stop_requested():
                 raise EvaluationStopped
             batch = on_cpu.to(device)

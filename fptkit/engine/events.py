@@ -62,6 +62,17 @@ class Validated:
 
 
 @dataclass(frozen=True)
+class Saving:
+    """A checkpoint is about to be written; what it counts on must be on the disk.
+
+    Args:
+        step: after how many steps.
+    """
+
+    step: int
+
+
+@dataclass(frozen=True)
 class SplitTested:
     """A whole test split was evaluated, with the tensors of the best step.
 
@@ -83,7 +94,7 @@ class RunEnded:
     summary: Mapping[str, Any]
 
 
-Event = RunStarted | StepsDone | Validated | SplitTested | RunEnded
+Event = RunStarted | StepsDone | Validated | Saving | SplitTested | RunEnded
 
 
 class Listener(Protocol):

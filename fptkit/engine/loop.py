@@ -28,12 +28,13 @@ from fptkit.engine.checkpoint import (
     unpack_optimizer,
 )
 from fptkit.engine.evaluate import EvaluationStopped, evaluate
-from fptkit.engine.events import Event, StepsDone, Validated
-from fptkit.engine.signals import StopRequest
+from fptkit.engine.events import Event, Saving, StepsDone, Validated
 from fptkit.errors import CheckpointError, TrainingError
 from fptkit.freezing import FreezeProof
+from fptkit.interfaces import Split
 from fptkit.recipe.models import TrainOptions
 from fptkit.seeds import derive_seed
+from fptkit.signals import StopRequest
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -79,6 +80,8 @@ class Trainer:
     Args:
         built: the parts.
         options: the recipe's ``train`` section.
+        train: training split.
+        validation: validation split.
         accelerator: gives the device and runs backward.
         checkpoints: folder of the checkpoints.
         proof: checks that the optimiser holds the trained parameters only.
@@ -92,6 +95,8 @@ class Trainer:
         built: Built,
         options: TrainOptions,
         *,
+        train: Split,
+        validation: Split,
         accelerator: Accelerator,
         checkpoints: Path,
         proof: FreezeProof,
@@ -125,8 +130,8 @@ class Trainer:
         self._plain_optimizer = optimizer
         self._trained = [parameter for group in built.groups for parameter in group.parameters.values()]
         self._names = {id(parameter): name for name, parameter in built.model.named_parameters()}
-        self._batches = TrainingBatches(built.task.split("train"), options.batch_size, options.seed)
-        self._validation = built.task.split("validation")
+        self._batches = TrainingBatches(built.task, train, options.batch_size, options.seed)
+        self._validation = validation
 
     def restore(self) -> bool:
         """Go back to the newest checkpoint.
@@ -148,7 +153,10 @@ class Trainer:
             )
         restore_trained(self.model, saved.trained, origin=folder)
         unpack_optimizer(self._plain_optimizer, saved.optimizer, self._names)
-        self.progress = Progress(**saved.state)
+        try:
+            self.progress = Progress(**saved.state)
+        except TypeError as err:
+            raise CheckpointError(f"{folder / 'state.json'} is of another version of fptkit: {err}") from err
         return True
 
     def fit(self) -> bool:
@@ -193,39 +201,45 @@ class Trainer:
         pause = min(options.max_steps, *(progress.step + n - progress.step % n for n in every))
         started, examples_before = time.perf_counter(), progress.examples
         loss_sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device=device)
+        norm_sum = torch.zeros((), dtype=torch.float64, device=device)
         self.model.train()
         while progress.step < pause and not self._stop.requested():
             # Dropout draws from the global generator: named by the step, it needs no saving.
             torch.manual_seed(derive_seed(options.seed, "step", progress.step))
-            loss_sum += self._step(progress.step)
+            loss, norm = self._step(progress.step)
+            loss_sum += loss
+            norm_sum += norm
             progress.step += 1
             progress.loss_count += 1
-        progress.loss_sum = float(loss_sum)  # the only wait for the device
+        progress.loss_sum, norms = torch.stack((loss_sum, norm_sum)).tolist()  # the only wait for the device
         seconds = time.perf_counter() - started
         progress.seconds += seconds
         self._check_finite(progress.loss_sum, f"training loss of the {progress.loss_count} steps before")
+        self._check_finite(norms, "norm of the gradient in the steps before")
         if progress.step % options.log_every == 0 or progress.step == options.max_steps:
             speed = (progress.examples - examples_before) / seconds if seconds else 0.0
             self._tell(StepsDone(progress.step, progress.loss_sum / progress.loss_count, speed))
             progress.loss_sum, progress.loss_count = 0.0, 0
 
-    def _step(self, step: int) -> torch.Tensor:
-        """One step; returns the loss, still on the device."""
+    def _step(self, step: int) -> tuple[torch.Tensor, torch.Tensor | float]:
+        """One step; returns the loss and the gradient's norm (0 where nothing is clipped), still on the device."""
         batch = self._batches.batch(step).to(self._accelerator.device)
         loss = self.task.loss(self.model(batch.inputs, batch.lengths), batch)
         self._accelerator.backward(loss)
+        norm: torch.Tensor | float = 0.0
         if self.options.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self._trained, self.options.clip_norm)
+            norm = torch.nn.utils.clip_grad_norm_(self._trained, self.options.clip_norm)
         self._plain_optimizer.step()
         self._plain_optimizer.zero_grad(set_to_none=True)
         self.progress.examples += len(batch)
-        return loss.detach()
+        return loss.detach(), norm
 
     def _validate(self) -> None:
         progress = self.progress
         metrics = evaluate(
             self.model,
             self.task,
+            "validation",
             self._validation,
             batch_size=self.options.evaluation_batch_size,
             device=self._accelerator.device,
@@ -233,7 +247,8 @@ class Trainer:
         )
         self._check_finite(metrics["loss"], "validation loss at")
         progress.validated_step = progress.step
-        name, sign = self.task.best_metric, 1 if self.task.higher_is_better else -1
+        name, higher_is_better = self.task.selection()
+        sign = 1 if higher_is_better else -1
         best = progress.best_metrics is None or sign * metrics[name] > sign * progress.best_metrics[name]
         if best:
             progress.best_step, progress.best_metrics, progress.stale_validations = progress.step, metrics, 0
@@ -241,11 +256,11 @@ class Trainer:
             progress.stale_validations += 1
         self._tell(Validated(progress.step, metrics, best))
 
-    def _check_finite(self, loss: float, which: str) -> None:
-        if not math.isfinite(loss):
+    def _check_finite(self, value: float, which: str) -> None:
+        if not math.isfinite(value):
             options = self.options
             raise TrainingError(
-                f"the {which} step {self.progress.step} is {loss}. Lower train.learning_rate (now "
+                f"the {which} step {self.progress.step} is {value}. Lower train.learning_rate (now "
                 f"{options.learning_rate:g}) or train.clip_norm (now {options.clip_norm}); with bfloat16, try "
                 f"precision: float32. The best step so far is {self.progress.best_step}; its checkpoint is kept."
             )
@@ -255,6 +270,7 @@ class Trainer:
         self._emit(event)
 
     def _save(self) -> None:
+        self._emit(Saving(self.progress.step))
         save_checkpoint(
             self._checkpoints,
             step=self.progress.step,

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fptkit.engine.events import Event, SplitTested, StepsDone, Validated
+from fptkit.engine.events import Event, Saving, SplitTested, StepsDone, Validated
+from fptkit.errors import CheckpointError
 
 
 class MetricsFile:
@@ -18,11 +19,20 @@ class MetricsFile:
         path: the file.
         keep_lines: lines of an earlier part of the run to keep; what lies behind them was not yet saved when the run
             was cut off, and will be written again.
+
+    Raises:
+        CheckpointError: there are fewer lines than are to be kept.
     """
 
     def __init__(self, path: Path, *, keep_lines: int = 0) -> None:
-        kept = path.read_bytes().splitlines(keepends=True)[:keep_lines] if keep_lines else []
-        path.write_bytes(b"".join(kept))
+        lines = path.read_bytes().splitlines(keepends=True) if keep_lines and path.exists() else []
+        kept = lines[:keep_lines]
+        if len(kept) < keep_lines or (kept and not kept[-1].endswith(b"\n")):
+            raise CheckpointError(
+                f"{path} holds {len(kept)} lines, but the checkpoint counts {keep_lines}: lines were lost. "
+                "Put the file back, or start again in another folder"
+            )
+        write_text(path, b"".join(kept).decode())
         self._file = path.open("a", encoding="utf-8")
 
     def handle(self, event: Event) -> None:
@@ -34,6 +44,8 @@ class MetricsFile:
                 self._write({"step": step, "split": "validation", **metrics})
             case SplitTested(split, step, metrics):
                 self._write({"step": step, "split": split, **metrics})
+            case Saving():
+                os.fsync(self._file.fileno())  # a checkpoint must not outlive the lines it counts
 
     def close(self) -> None:
         """Close the file."""
@@ -46,6 +58,11 @@ class MetricsFile:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file whole or not at all."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
     partial = path.with_name(f".{path.name}.part")
-    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)

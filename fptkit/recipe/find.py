@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,9 @@ from fptkit.registry import Registry
 from fptkit.specs import RecipeFolderSpec
 
 SUFFIXES = (".yaml", ".yml")
+
+_OF_RUNS = {"task", "encoder", "head"}
+_OF_PRETRAINING = {"kind", "data", "model", "tokenizer"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def list_recipes(registry: Registry) -> list[RecipeFile]:
 
 def find_file(path_or_name: str) -> Path | None:
     """The file a path names, with or without its suffix; None when there is none."""
-    return next((path for path in _spellings(Path(path_or_name)) if path.is_file()), None)
+    return next((path for path in _spellings(Path(path_or_name)) if _is(Path.is_file, path)), None)
 
 
 def find_recipe(path_or_name: str, folders: Sequence[Path]) -> Path:
@@ -62,7 +65,7 @@ def find_recipe(path_or_name: str, folders: Sequence[Path]) -> Path:
 
     Raises:
         UnknownNameError: there is none.
-        UsageError: two folders hold one.
+        UsageError: two folders hold one, or it is the path of a folder.
     """
     if path := find_file(path_or_name):
         return path
@@ -72,12 +75,24 @@ def find_recipe(path_or_name: str, folders: Sequence[Path]) -> Path:
             f"recipe '{path_or_name}' is in several folders; name one by its path:\n"
             + "\n".join(f"  {path}" for path in found)
         )
+    if not found and path_or_name and _is(Path.is_dir, Path(path_or_name)):
+        inside = Path(path_or_name) / "recipe.yaml"
+        hint = f"; did you mean {inside}?" if _is(Path.is_file, inside) else ""
+        raise UsageError(f"{path_or_name} is a folder, not a recipe{hint}")
     if not found:
         names = {path.stem for folder in folders for path in _files(folder)}
         bare = Path(path_or_name).stem if path_or_name.endswith(SUFFIXES) else path_or_name
         note = "(fptkit list recipes)" if bare == path_or_name else f"there is no file '{path_or_name}' either"
         raise UnknownNameError("recipe", bare, names, note)
     return found[0]
+
+
+def _is(test: Callable[[Path], bool], path: Path) -> bool:
+    """Whether the test holds; it does not for a text no file system takes, such as one too long."""
+    try:
+        return test(path)
+    except (OSError, ValueError):
+        return False
 
 
 def _spellings(path: Path) -> Iterator[Path]:
@@ -120,10 +135,20 @@ def _look(path: Path, owner: str) -> RecipeFile:
     )
 
 
+def recipe_kind(path: Path) -> str:
+    """What a file is for, by the keys of its base: ``run``, ``pretrain`` or, where they do not say, ``other``."""
+    try:
+        root = read_tree(path.read_text(encoding="utf-8-sig"), path.name, [])
+    except (OSError, UnicodeDecodeError):
+        return "other"
+    return _kind(root) if root else "other"
+
+
 def _kind(root: Node) -> str:
-    if "task" in root.mapping:
+    keys = set(root.mapping)
+    if "task" in keys:
         return "run"
-    return "pretrain" if {"model", "tokenizer"} & set(root.mapping) else "other"
+    return "pretrain" if _OF_PRETRAINING & keys and not _OF_RUNS & keys else "other"
 
 
 def _first_comment(text: str) -> str:

@@ -11,7 +11,7 @@ from functools import reduce
 from pathlib import Path
 
 from fptkit.errors import nearest
-from fptkit.recipe.tree import Fault, Node, Place, join, read_tree, read_value
+from fptkit.recipe.tree import MAX_DEPTH, Fault, Node, Place, is_utf8, join, read_tree, read_value
 
 
 def read_layers(
@@ -82,11 +82,22 @@ def read_override(text: str, number: int, faults: list[Fault]) -> Node | None:
         number: its position on the command line, from 1.
         faults: faults found are appended.
     """
+    if not is_utf8(text):
+        readable = text.encode("utf-8", "backslashreplace").decode()
+        faults.append(Fault(Place(f"--set {readable}", layer=number), "", "is not UTF-8 text"))
+        return None
     place = Place(f"--set {text}", layer=number)
     path, equals, value = text.partition("=")
     keys = [key.strip() for key in path.split(".")]
     if not equals or not all(keys):
         faults.append(Fault(place, "", "expected KEY=VALUE with a dotted key, such as train.seed=1"))
+        return None
+    if len(keys) > MAX_DEPTH:
+        faults.append(Fault(place, "", f"nested deeper than {MAX_DEPTH} levels"))
+        return None
+    if keys[0] == "profiles":
+        message = "profiles cannot be set by --set; set the value itself (--set train.seed=1), or change the file"
+        faults.append(Fault(place, "", message))
         return None
     node = read_value(value, place, ".".join(keys), faults)
     for key in reversed(keys):

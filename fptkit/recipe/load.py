@@ -13,7 +13,7 @@ from fptkit.errors import PluginError, UsageError
 from fptkit.plugins import load_plugins, selection_from_environment
 from fptkit.recipe.check import check_model, without
 from fptkit.recipe.components import check_components
-from fptkit.recipe.find import find_file, find_recipe, recipe_folders
+from fptkit.recipe.find import find_file, find_recipe, recipe_folders, recipe_kind
 from fptkit.recipe.layers import read_layers
 from fptkit.recipe.models import COMPONENT_LISTS, DEFAULT_NAMES, SECTIONS, Recipe, RecipeSettings
 from fptkit.recipe.tree import Fault, Node, join, recipe_error
@@ -70,7 +70,8 @@ def load_recipe(
     Raises:
         RecipeError: with every fault of file and overrides.
         UnknownNameError: there is no such recipe.
-        UsageError: a plugin file is missing, or a bare name is in several folders.
+        UsageError: a plugin file is missing, a bare name is in several folders, or it is a pretraining recipe or a
+            folder.
         PluginError: one of ``plugin_files`` does not load.
     """
     given = [Path(file) for file in plugin_files]
@@ -79,6 +80,10 @@ def load_recipe(
     if path is None:
         registry = registry_loader(given)
         path = find_recipe(path_or_name, recipe_folders(registry))
+    if recipe_kind(path) == "pretrain":
+        raise UsageError(
+            f"{shown_path(path)}: this is a pretraining recipe; use: fptkit pretrain {path_or_name} --output FOLDER"
+        )
     faults: list[Fault] = []
     tree = read_layers(
         path, shown=shown_path(path), profile=profile, overrides=overrides, faults=faults, default_names=DEFAULT_NAMES
@@ -115,7 +120,7 @@ def load_model(
     Raises:
         RecipeError: with every fault of file and overrides.
         UnknownNameError: there is no such file.
-        UsageError: a bare name is in several folders.
+        UsageError: a bare name is in several folders, or it is a folder.
     """
     path = find_recipe(path_or_name, folders)
     faults: list[Fault] = []

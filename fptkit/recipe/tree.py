@@ -18,6 +18,9 @@ from fptkit.recipe.scalars import RefusedScalar, Scalar, read_plain
 MAX_VALUES = 20_000
 """Values a file may expand to: far above any recipe, far below what a few nested aliases can make."""
 
+MAX_DEPTH = 50
+"""Levels of nesting a file may have: far above any recipe, and few enough for every later walk over the tree."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -151,15 +154,18 @@ def _compose(text: str, place: Place, faults: list[Fault]) -> yaml.Node | None:
         faults.append(Fault(Place(place.source, line if place.layer == 0 else None, place.layer), "", message))
 
     loader = _Composer(text)
+    tabs = ""
     try:
         root: yaml.Node | None = loader.get_single_node()
     except yaml.MarkedYAMLError as err:
         mark = err.problem_mark or err.context_mark
         line = mark.line + 1 if mark else 1
+        if mark and "\t" in text.split("\n")[mark.line][: mark.column + 1]:
+            tabs = " (YAML takes no tabs)"
         if err.problem == "but found another document":
             fault(line, "a second document starts here ('---'); a file holds one")
         else:
-            fault(line, f"not valid YAML: {', '.join(part for part in (err.context, err.problem) if part)}")
+            fault(line, f"not valid YAML: {', '.join(part for part in (err.context, err.problem) if part)}{tabs}")
         return None
     except yaml.YAMLError as err:
         fault(1, f"not valid YAML: {' '.join(str(err).split())}")
@@ -177,13 +183,15 @@ def _compose(text: str, place: Place, faults: list[Fault]) -> yaml.Node | None:
 def _build(root: yaml.Node, place: Place, path: str, faults: list[Fault]) -> Node | None:
     try:
         return _Builder(place, faults).build(root, place, path)
-    except _TooLarge:
-        faults.append(Fault(place, "", f"its aliases (*name) expand to more than {MAX_VALUES:,} values"))
+    except _TooLarge as err:
+        faults.append(Fault(err.place or place, "", err.message))
         return None
 
 
 class _TooLarge(Exception):
-    pass
+    def __init__(self, message: str, place: Place | None = None) -> None:
+        self.message = message
+        self.place = place
 
 
 class _Builder:
@@ -198,7 +206,9 @@ class _Builder:
     def build(self, node: yaml.Node, place: Place, path: str) -> Node:
         self._count += 1
         if self._count > MAX_VALUES:
-            raise _TooLarge
+            raise _TooLarge(f"its aliases (*name) expand to more than {MAX_VALUES:,} values")
+        if len(self._open) >= MAX_DEPTH:
+            raise _TooLarge(f"not usable: nested deeper than {MAX_DEPTH} levels", place)
         if id(node) in self._open:
             return self._refuse(place, path, "an alias (*name) stands inside what it names")
         if node.tag not in ("plain", "quoted", "collection"):
@@ -241,6 +251,8 @@ class _Builder:
         return key.value if isinstance(key.value, str) else None
 
     def _scalar(self, node: yaml.ScalarNode, place: Place, path: str) -> Node:
+        if not is_utf8(node.value):
+            return self._refuse(place, path, "half a surrogate pair (\\ud800 to \\udfff) is no character")
         if node.tag == "quoted":
             return Node(node.value, place)
         return Node(*_read_word(node.value, place, path, self._faults))
@@ -251,6 +263,15 @@ class _Builder:
     def _refuse(self, place: Place, path: str, message: str) -> Node:
         self._faults.append(Fault(place, path, message))
         return Node(None, place, refused=True)
+
+
+def is_utf8(text: str) -> bool:
+    """Whether the text can be written: bytes of a command line that are no UTF-8 reach Python as lone surrogates."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _at(place: Place) -> str:

@@ -32,7 +32,8 @@ class ArraySplit:
     def batch(self, indices: Sequence[int], generator: torch.Generator) -> Batch:
         """See `fptkit.Split.batch`."""
         rows = torch.as_tensor(indices)
-        return Batch(self._inputs[rows].to(self._dtype), self._targets[rows].long())
+        targets = self._targets[rows]
+        return Batch(self._inputs[rows].to(self._dtype), targets if targets.is_floating_point() else targets.long())
 
 
 class EndlessSplit:

@@ -161,10 +161,25 @@ def test_a_sound_task_passes() -> None:
     [
         ({"max_tokens": 0}, "1 tokens exceed max_tokens 0"),
         ({"input": Vectors(2)}, r"tokens hold \(1,\) numbers, the task declares 2"),
-        ({"output": Classes(1)}, "a target is not below 1"),
-        ({"output": Classes(2, tokens=3)}, r"targets are \(8,\), expected \(8, 3\)"),
+        (
+            {"batch": lambda i, g: replace(Coin().batch(i, g), targets=torch.full((8,), 5))},
+            "a target is not below 2",
+        ),
+        ({"output": Classes(2, tokens=3)}, "an example of 1 tokens, but 3 are read out"),
+        ({"output": Classes(2, per_token=3)}, r"targets are \(8,\), expected \(8, 1, 3\)"),
+        ({"test_splits": "test"}, "test_splits is 'test', expected a tuple of names"),
+        ({"input": None}, "'input' is None, expected Vectors or Symbols"),
+        ({"batch": lambda indices, generator: (1, 2)}, "it gave a tuple, expected a fptkit.Batch"),
+        (
+            {"batch": lambda indices, generator: replace(Coin().batch(indices, generator), inputs=torch.ones(8))},
+            r"inputs have shape \(8,\), expected 3 dimensions",
+        ),
+        (
+            {"batch": lambda i, g: replace(Coin().batch(i, g), inputs=torch.full((8, 1, 1), float("nan")))},
+            "inputs hold NaN or infinity",
+        ),
         ({"size": None}, "must have a size"),
-        ({"best_metric": "f1"}, r"best_metric 'f1' is none of \['accuracy', 'loss'\]"),
+        ({"best_metric": "f1"}, "best_metric 'f1' is none of accuracy, loss"),
         (
             {"batch": lambda indices, generator: replace(Coin().batch(indices, generator), inputs=torch.rand(8, 1, 1))},
             "the same generator state gave another batch",

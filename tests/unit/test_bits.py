@@ -68,3 +68,25 @@ def test_masked_bits_survive_compact_storage() -> None:
     batch = task.split("validation").batch(range(5), torch.Generator())
     assert torch.equal(batch.inputs, drawn)
     assert torch.equal(batch.targets, targets)
+
+
+def test_generated_regression_keeps_its_targets() -> None:
+    """Real-valued targets must not pass through the compact storage of symbols."""
+    from fptkit import testing
+    from fptkit.interfaces import Values, Vectors
+    from fptkit.options import Options
+    from fptkit.tasks.generated import GeneratedTask
+
+    class Sum(GeneratedTask):
+        input, output, max_tokens = Vectors(1), Values(1), 4
+
+        def draw(self, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+            inputs = torch.rand((count, 4, 1), generator=generator)
+            return inputs, inputs.sum(1)
+
+    task = Sum(Options(), seed=0)
+    testing.check_task(task)
+    assert task.selection() == ("mean_squared_error", False)
+    batch = task.split("validation").batch(range(5), torch.Generator())
+    torch.testing.assert_close(batch.targets, batch.inputs.sum(1))
+    assert batch.targets.frac().any()

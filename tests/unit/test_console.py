@@ -93,7 +93,8 @@ def test_a_terminal_gets_a_bar_of_one_line() -> None:
     text = shown(80, terminal=True)
     assert "━" in text
     assert "\x1b[?25h" in text  # the cursor is shown again
-    assert "step 20/40" not in text
+    assert "step 20/40  validation: accuracy 50.0%" in text  # stays above the bar
+    assert "step 40/40  loss" not in text  # the bar says it
 
 
 def test_quiet_says_nothing() -> None:

@@ -1,0 +1,85 @@
+"""What is known of a run besides its figures: parts, sources, counts, machine, versions."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import resource
+import sys
+from typing import Any
+
+import torch
+
+from fptkit import __version__
+from fptkit.build import Built
+from fptkit.freezing import ParameterCounts
+from fptkit.recipe.models import Recipe
+from fptkit.registry import Registry
+
+_VERSIONED = ("torch", "transformers", "accelerate", "numpy", "pydantic", "pluggy", "safetensors", "torchmetrics")
+
+
+def run_facts(recipe: Recipe, built: Built, counts: ParameterCounts, device: torch.device) -> dict[str, Any]:
+    """What is known before training, as ``summary.json`` says it."""
+    task, backbone = built.task, built.model.backbone
+    return {
+        "task": {
+            "name": recipe.task.name,
+            "protocol": getattr(recipe.task.options, "protocol", "clean"),
+            "source": task.source,
+            "stand_in": task.stand_in,
+        },
+        "backbone": {"name": recipe.backbone.name, "weights": backbone.weights, "stand_in": backbone.stand_in},
+        "encoder": built.encoder_name,
+        "readout": built.readout,
+        "freezing": recipe.freezing.name,
+        "parameters": {"total": counts.total, "trained": counts.trained, "reached": counts.reached},
+        "max_steps": recipe.train.max_steps,
+        "patience": recipe.train.patience,
+        "batch_size": recipe.train.batch_size,
+        "learning_rate": recipe.train.learning_rate,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "threads": torch.get_num_threads(),
+        "precision": built.precision,
+        "seed": recipe.train.seed,
+        "majority_accuracy": dict(task.majority_accuracy),
+        "notes": [*backbone.notes, *task.notes],
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of fptkit, Python and the libraries that decide results."""
+    return {
+        "fptkit": __version__,
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in _VERSIONED},
+    }
+
+
+def environment(registry: Registry) -> dict[str, Any]:
+    """Where a run takes place."""
+    return {
+        "versions": versions(),
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "command": sys.argv,
+        "plugins": [
+            {
+                "name": plugin.name,
+                "distribution": plugin.distribution,
+                "version": plugin.version,
+                "status": plugin.status,
+            }
+            for plugin in registry.plugins
+        ],
+    }
+
+
+def peak_memory_mib() -> float:
+    """Peak memory so far, in MiB: the GPU's where one was used, else this process's."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return round(torch.cuda.max_memory_allocated() / 2**20, 1)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)

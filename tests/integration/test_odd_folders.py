@@ -1,0 +1,245 @@
+"""Run folders as crashes, full disks and users leave them; components that break in the middle of a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fptkit.engine.folder import resume_command
+from fptkit.engine.run import RunRequest, run
+from fptkit.errors import CheckpointError, FptkitError, PluginError, ShapeError, TrainingError, UsageError
+from fptkit.recipe.load import load_recipe
+
+RECIPE = """
+task: {name: bit_xor, bits: 3, validation_size: 40, test_size: 50}
+backbone: {name: random, blocks: 1, width: 16, heads: 2, size: nano}
+train: {batch_size: 8, max_steps: 20, validate_every: 10, log_every: 5, patience: null}
+threads: 1
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(RECIPE)
+    return path
+
+
+def start(recipe: Path, folder: Path, *overrides: str, resume: bool = False, plugin: Path | None = None) -> Any:
+    loaded = load_recipe(str(recipe), overrides=overrides, plugin_files=[plugin] if plugin else [])
+    return run(RunRequest(loaded, folder, resume=resume))
+
+
+@pytest.fixture
+def finished(recipe: Path, tmp_path: Path) -> Path:
+    start(recipe, tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("content", ["{", "{}", "[]", ""])
+def test_a_broken_summary_is_made_again(recipe: Path, finished: Path, content: str) -> None:
+    before = json.loads((finished / "summary.json").read_text())
+    (finished / "summary.json").write_text(content)
+    after = start(recipe, finished, resume=True)
+    assert after["metrics"] == before["metrics"]
+
+
+@pytest.mark.parametrize("keep", [0, 100])
+def test_lost_lines_of_metrics_are_noticed(recipe: Path, finished: Path, keep: int) -> None:
+    path = finished / "metrics.jsonl"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl holds . lines, but the checkpoint counts 6"):
+        start(recipe, finished, "train.max_steps=30", resume=True)
+
+
+def test_missing_metrics_are_noticed(recipe: Path, finished: Path) -> None:
+    (finished / "metrics.jsonl").unlink()
+    with pytest.raises(CheckpointError, match="lines were lost"):
+        start(recipe, finished, "train.max_steps=30", resume=True)
+
+
+def test_checkpoints_without_a_recipe_are_not_taken_for_an_empty_folder(recipe: Path, finished: Path) -> None:
+    (finished / "recipe.yaml").unlink()
+    before = sorted((finished / "checkpoints").iterdir())
+    with pytest.raises(UsageError, match="holds a run already"):
+        start(recipe, finished)
+    with pytest.raises(UsageError, match=r"checkpoints but no recipe\.yaml"):
+        start(recipe, finished, resume=True)
+    assert sorted((finished / "checkpoints").iterdir()) == before
+
+
+def test_a_folder_beside_the_checkpoints_is_let_alone(recipe: Path, finished: Path) -> None:
+    (finished / "checkpoints" / "step-backup").mkdir()
+    start(recipe, finished, "train.max_steps=30", resume=True)
+    assert (finished / "checkpoints" / "step-backup").is_dir()
+
+
+def test_a_state_of_another_version_is_refused(recipe: Path, finished: Path) -> None:
+    path = finished / "checkpoints" / "step-00000020" / "state.json"
+    content = json.loads(path.read_text())
+    content["state"]["momentum"] = 1
+    path.write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match="another version"):
+        start(recipe, finished, "train.max_steps=30", resume=True)
+
+
+def test_the_summary_counts_how_often_the_test_was_opened(recipe: Path, finished: Path) -> None:
+    assert json.loads((finished / "summary.json").read_text())["times_tested"] == 1
+    assert start(recipe, finished, "train.max_steps=30", resume=True)["times_tested"] == 2
+
+
+def test_more_patience_trains_on(recipe: Path, tmp_path: Path) -> None:
+    short = ["train.learning_rate=1e-12", "train.max_steps=100", "train.validate_every=5"]
+    first = start(recipe, tmp_path / "run", *short, "train.patience=1")
+    assert (first["ended_by"], first["steps"]) == ("patience", 10)
+    assert start(recipe, tmp_path / "run", *short, "train.patience=1", resume=True) == first
+    assert start(recipe, tmp_path / "run", *short, "train.patience=null", resume=True)["steps"] == 100
+
+
+def test_a_failed_build_leaves_no_folder(recipe: Path, tmp_path: Path) -> None:
+    with pytest.raises(ShapeError) as caught:
+        start(recipe, tmp_path / "run", "task.bits=2000")
+    assert caught.value.exit_code == 2
+    assert not (tmp_path / "run").exists()
+
+
+def test_several_processes_are_refused_before_anything_is_made(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="one process"):
+        start(recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_is_told_and_the_checkpoint_kept(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fptkit.engine import checkpoint
+
+    original = checkpoint._write
+
+    def full(path: Path, data: bytes) -> None:
+        if "step-00000020" in str(path):
+            raise OSError(28, "No space left on device")
+        original(path, data)
+
+    monkeypatch.setattr(checkpoint, "_write", full)
+    with pytest.raises(TrainingError, match="No space left on device"):
+        start(recipe, tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "failed"
+    monkeypatch.setattr(checkpoint, "_write", original)
+    assert start(recipe, tmp_path / "run", resume=True)["status"] == "finished"
+
+
+def test_an_error_of_another_kind_is_in_the_summary(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "torch.nn.utils.clip_grad_norm_", lambda *_: (_ for _ in ()).throw(RuntimeError("out of memory"))
+    )
+    with pytest.raises(RuntimeError):
+        start(recipe, tmp_path / "run")
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["status"], summary["reason"]) == ("failed", "RuntimeError: out of memory")
+
+
+def test_the_resume_command_can_be_pasted() -> None:
+    import shlex
+
+    words = shlex.split(resume_command(Path("my runs/a b")))
+    assert words == ["fptkit", "run", "my runs/a b/recipe.yaml", "--output", "my runs/a b", "--resume"]
+
+
+PLUGIN = """
+import torch
+from fptkit import *
+
+class Norm(torch.nn.Module):
+    def __init__(self, options, *, input, width):
+        super().__init__()
+        self.map, self.norm = torch.nn.Linear(input.width, width), torch.nn.BatchNorm1d(width)
+    def forward(self, inputs):
+        return self.norm(self.map(inputs).transpose(1, 2)).transpose(1, 2)
+
+class Fails:
+    def __init__(self, options, *, folder): pass
+    def handle(self, event): raise RuntimeError("no network")
+
+class Narrow(Norm):
+    def forward(self, inputs): return super().forward(inputs)[..., :-1]
+
+class NoSize(GeneratedTask):
+    input, output, max_tokens = Vectors(1), Classes(2), 2
+    def draw(self, count, generator):
+        bits = torch.randint(0, 2, (count, 2), generator=generator)
+        return bits[..., None].float(), bits[:, 0]
+    def split(self, name):
+        return super().split("train")
+
+@hookimpl
+def fptkit_encoders():
+    return [EncoderSpec(name=name, summary="x", target=target, accepts=("vectors",))
+            for name, target in dict(norm=Norm, narrow=Narrow, nothing=lambda *a, **k: None).items()]
+
+@hookimpl
+def fptkit_backbones():
+    return [BackboneSpec(name="none", summary="x", target=lambda *a, **k: None)]
+
+@hookimpl
+def fptkit_tasks():
+    return [TaskSpec(name="no_size", summary="x", target=NoSize)]
+
+@hookimpl
+def fptkit_listeners():
+    return [ListenerSpec(name="fails", summary="x", target=Fails)]
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Path:
+    path = tmp_path / "odd.py"
+    path.write_text(PLUGIN)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("override", "error", "said"),
+    [
+        ("encoder.name=narrow", PluginError, r"encoder 'narrow': it gave \(1, 6, 15\), expected \(1, 6, 16\)"),
+        ("encoder.name=nothing", PluginError, "encoder 'nothing': it gave a NoneType"),
+        ("backbone.name=none", PluginError, r"backbone 'none': NoneType is not a subclass"),
+        ("task.name=no_size", ShapeError, "split validation: an endless split has no whole"),
+    ],
+)
+def test_a_component_that_breaks_its_word_is_told_before_training(
+    recipe: Path, plugin: Path, tmp_path: Path, override: str, error: type[FptkitError], said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        start(recipe, tmp_path / "run", override, plugin=plugin)
+
+
+def test_running_means_are_saved_and_restored(recipe: Path, plugin: Path, tmp_path: Path) -> None:
+    whole = start(recipe, tmp_path / "whole", "encoder.name=norm", plugin=plugin)
+    start(recipe, tmp_path / "parts", "encoder.name=norm", "train.max_steps=10", plugin=plugin)
+    parts = start(recipe, tmp_path / "parts", "encoder.name=norm", resume=True, plugin=plugin)
+    assert parts["metrics"] == whole["metrics"]
+
+
+def test_a_listener_that_fails_does_not_end_the_run(recipe: Path, plugin: Path, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="listener 'fails' failed and is dropped: RuntimeError: no network"):
+        summary = start(recipe, tmp_path / "run", "listeners=[{name: fails}]", plugin=plugin)
+    assert summary["status"] == "finished"
+
+
+def test_the_users_accelerate_settings_change_nothing(
+    recipe: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    start(recipe, tmp_path / "other")
+    lines = [(tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("run", "other")]
+    losses = [[json.loads(line)["loss"] for line in one] for one in lines]
+    assert losses[0] == losses[1]
