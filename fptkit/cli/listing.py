@@ -34,7 +34,7 @@ def list_(kind: str, as_json: bool, plugin_files: Sequence[Path]) -> None:
     if as_json:
         print_json(rows)
     elif rows:
-        shown = [column for column in ("name", "summary", "profiles", "status", "plugin") if column in rows[0]]
+        shown = [column for column in ("name", "kind", "summary", "profiles", "status", "plugin") if column in rows[0]]
         print_rows([{column: _text(row[column]) for column in shown} for row in rows])
     else:
         click.echo(f"no {kind}", err=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -58,8 +58,8 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="fptkit", message="%(prog)s %(version)s")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def cli(debug: bool) -> None:
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+def cli() -> None:
     """Turn a pretrained sequence model into an engine for any modality, and find out whether that helps.
 
     \b
@@ -72,24 +72,19 @@ def cli(debug: bool) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 ok, 1 a run failed, 2 usage or recipe, 3 data or weights missing, 130 or 143
     interrupted."""
-    given = sys.argv[1:] if arguments is None else arguments
+    given, debug = _take_debug(sys.argv[1:] if arguments is None else arguments)
     try:
+        # What click makes of exceptions: an Exit becomes its code, Ctrl-C an Abort, and where the reader of our output
+        # went away (`| head`) it ends silently with status 1.
         code = cli.main(args=given, prog_name="fptkit", standalone_mode=False)
-    except click.exceptions.Exit as exit_:
-        code = exit_.exit_code
     except click.Abort:
-        code = _interrupted("aborted")
+        click.echo("interrupted; what was saved before is kept", err=True)
+        code = 130
     except click.ClickException as err:
         err.show()
         code = err.exit_code
-    except KeyboardInterrupt:
-        code = _interrupted("interrupted; what was saved before is kept")
-    except BrokenPipeError:
-        # The reader of our output went away (`| head`): nobody is left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
     except FptkitError as err:
-        if "--debug" in given:
+        if debug:
             raise
         prefix = "" if isinstance(err, Interrupted) or str(err).count("\n") else "error: "
         click.echo(f"{prefix}{err}", err=True)
@@ -97,6 +92,8 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _interrupted(text: str) -> int:
-    click.echo(text, err=True)
-    return 130
+def _take_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:
+    """The arguments without ``--debug``, which may stand anywhere before a ``--``, and whether it was there."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    options = [argument for argument in arguments[:end] if argument != "--debug"]
+    return [*options, *arguments[end:]], len(options) < end

@@ -22,26 +22,54 @@ def validate(
 
     Exit status 2 when there is one.
     """
-    from fptkit.recipe.load import load_recipe
-
     broken: list[FptkitError] = []
     for recipe in recipes:
         try:
-            loaded = load_recipe(
-                recipe, profile=profile, overrides=overrides, plugin_files=plugin_files, registry_loader=load_registry
-            )
-            others = [] if profile else _profiles(loaded.path)
-            for other in others:
-                load_recipe(
-                    recipe, profile=other, overrides=overrides, plugin_files=plugin_files, registry_loader=load_registry
-                )
+            path, others = _check(recipe, profile, overrides, plugin_files)
         except FptkitError as err:
             broken.append(err)
             click.echo(str(err), err=True)
         else:
-            click.echo(f"{loaded.path}: ok" + (f", with profiles {', '.join(others)}" if others else ""))
+            click.echo(f"{path}: ok" + (f", with profiles {', '.join(others)}" if others else ""))
     if broken:
         raise click.exceptions.Exit(broken[0].exit_code)
+
+
+def _check(
+    recipe: str, profile: str | None, overrides: Sequence[str], plugin_files: Sequence[Path]
+) -> tuple[Path, list[str]]:
+    """Load one recipe as what it is, a run or a pretraining, with the profile or with all of them.
+
+    Paths of data are checked for their form only: whether a corpus is there is known when the training starts.
+
+    Returns:
+        Its file, and the profiles that were checked because none was asked for.
+    """
+    from fptkit.recipe.find import find_file, find_recipe, recipe_folders, recipe_kind
+    from fptkit.recipe.load import load_model, load_recipe
+
+    path = find_file(recipe) or find_recipe(recipe, recipe_folders(load_registry(plugin_files)))
+    pretraining = recipe_kind(path) == "pretrain"
+
+    def load(profile: str | None) -> None:
+        if pretraining:
+            from fptkit.pretraining.options import PretrainRecipe
+
+            load_model(str(path), PretrainRecipe, profile=profile, overrides=overrides)
+        else:
+            load_recipe(
+                str(path),
+                profile=profile,
+                overrides=overrides,
+                plugin_files=plugin_files,
+                registry_loader=load_registry,
+            )
+
+    load(profile)
+    others = [] if profile else _profiles(path)
+    for other in others:
+        load(other)
+    return path, others
 
 
 def _profiles(path: Path) -> list[str]:

@@ -154,14 +154,14 @@ def _compose(text: str, place: Place, faults: list[Fault]) -> yaml.Node | None:
         faults.append(Fault(Place(place.source, line if place.layer == 0 else None, place.layer), "", message))
 
     loader = _Composer(text)
-    tabs = ""
     try:
         root: yaml.Node | None = loader.get_single_node()
     except yaml.MarkedYAMLError as err:
         mark = err.problem_mark or err.context_mark
         line = mark.line + 1 if mark else 1
-        if mark and "\t" in text.split("\n")[mark.line][: mark.column + 1]:
-            tabs = " (YAML takes no tabs)"
+        # A slice: libyaml and Python do not quite agree on what ends a line.
+        up_to_fault = [read[: mark.column + 1] for read in text.splitlines()[mark.line :][:1]] if mark else []
+        tabs = " (YAML takes no tabs)" if any("\t" in read for read in up_to_fault) else ""
         if err.problem == "but found another document":
             fault(line, "a second document starts here ('---'); a file holds one")
         else:

@@ -138,9 +138,10 @@ def test_a_full_disk_is_told_and_the_checkpoint_kept(
 def test_an_error_of_another_kind_is_in_the_summary(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "torch.nn.utils.clip_grad_norm_", lambda *_: (_ for _ in ()).throw(RuntimeError("out of memory"))
-    )
+    def fail(*_: object) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr("torch.nn.utils.clip_grad_norm_", fail)
     with pytest.raises(RuntimeError):
         start(recipe, tmp_path / "run")
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())

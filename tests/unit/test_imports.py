@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent.parent / "fptkit"
 
 RANKS: tuple[tuple[str, ...], ...] = (
-    ("errors", "seeds", "options", "sources", "specs"),
+    ("errors", "seeds", "options", "signals", "sources", "specs"),
     # The package itself holds the names plugin authors import: specs and hooks at once, the rest at first use.
     ("hookspecs", "builtin", ""),
     ("registry", "plugins"),
