@@ -6,8 +6,7 @@ import gzip
 import hashlib
 import json
 import lzma
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from fptkit.errors import DataError
+from fptkit.pretraining.folder import write_whole
 from fptkit.pretraining.options import LanguageData, TokenizerOptions
 
 Tokens = NDArray[np.uint16]
@@ -165,10 +165,13 @@ def _require(path: Path) -> None:
 
 def _digest(path: Path) -> str:
     _require(path)
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while piece := file.read(1 << 20):
-            digest.update(piece)
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+    except OSError as err:
+        raise DataError(f"corpus '{path}' cannot be read: {err}") from err
     return digest.hexdigest()
 
 
@@ -198,26 +201,42 @@ def _cached_key(record: Path) -> Any:
         return None
 
 
-def prepare_corpus(data: LanguageData, options: TokenizerOptions, cache: Path) -> Corpus:
-    """Read, tokenise and cache a corpus; a cache made from the same files and settings is used as it is.
+def _paths(data: LanguageData) -> tuple[Path, Path | None]:
+    return Path(data.path).expanduser(), Path(data.validation_path).expanduser() if data.validation_path else None
 
-    Args:
-        data: where the text is.
-        options: the tokeniser's settings.
-        cache: folder for tokenizer.json and the token arrays; made when missing.
+
+def corpus_key(data: LanguageData, options: TokenizerOptions) -> dict[str, Any]:
+    """All that the tokens depend on: digests of the files, and settings. Reads the files and writes nothing.
 
     Raises:
-        DataError: a file is missing, unreadable, empty, or too small for the vocabulary.
+        DataError: a file is missing or unreadable.
     """
-    path = Path(data.path).expanduser()
-    valid_path = Path(data.validation_path).expanduser() if data.validation_path else None
-    key = {
+    path, valid_path = _paths(data)
+    return {
         "corpus_sha256": _digest(path),
         "validation_sha256": _digest(valid_path) if valid_path else f"share {data.validation_share}",
         "separator": data.document_separator,
         **options.model_dump(),
         "layout": 1,
     }
+
+
+def prepare_corpus(
+    data: LanguageData, options: TokenizerOptions, cache: Path, *, key: Mapping[str, Any] | None = None
+) -> Corpus:
+    """Read, tokenise and cache a corpus; a cache made from the same files and settings is used as it is.
+
+    Args:
+        data: where the text is.
+        options: the tokeniser's settings.
+        cache: folder for tokenizer.json and the token arrays; made when missing.
+        key: what `corpus_key` gave for these files and settings; none computes it.
+
+    Raises:
+        DataError: a file is missing, unreadable, empty, or too small for the vocabulary.
+    """
+    path, valid_path = _paths(data)
+    key = corpus_key(data, options) if key is None else key
     record = cache / _RECORD
     if _cached_key(record) != key:
         cache.mkdir(parents=True, exist_ok=True)
@@ -229,17 +248,14 @@ def prepare_corpus(data: LanguageData, options: TokenizerOptions, cache: Path) -
             train, valid = hold_out(documents, data.validation_share)
         tokenizer = train_tokenizer(train, options, data.document_separator)
         tokenizer.save(str(cache / "tokenizer.json"))
-        facts: dict[str, Any] = {"key": key}
+        facts: dict[str, Any] = {"key": dict(key)}
         for name, part in (("train", train), ("validation", valid)):
             tokens = encode_documents(tokenizer, part, data.document_separator)
             np.save(cache / f"{name}.npy", tokens)
             facts[f"{name}_documents"] = len(part)
             facts[f"{name}_bytes"] = sum(len(document.encode()) for document in part)
             facts[f"{name}_tokens"] = len(tokens)
-        # Written last and in one move: its presence says that the arrays are whole.
-        partial = record.with_suffix(".partial")
-        partial.write_text(json.dumps(facts, indent=2), "utf-8")
-        os.replace(partial, record)
+        write_whole(record, json.dumps(facts, indent=2))  # last: its presence says that the arrays are whole
     return open_corpus(cache, data.document_separator)
 
 

@@ -8,6 +8,7 @@ import math
 import os
 import shlex
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,16 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from fptkit.errors import DataError
+from fptkit.errors import DataError, UsageError
 from fptkit.precision import cpu_multiplies_bfloat16
-from fptkit.pretraining.corpus import Corpus, Tokens, batch, open_corpus, prepare_corpus
+from fptkit.pretraining.corpus import Corpus, Tokens, batch, corpus_key, open_corpus, prepare_corpus
+from fptkit.pretraining.folder import only_us, write_whole
 from fptkit.pretraining.gpt2_forward import Gpt2Forward
 from fptkit.pretraining.loop import (
     CHECKPOINT,
     Log,
     TrainingLoop,
+    check_folder,
     log_to_stderr,
     read_checkpoint,
 )
@@ -35,6 +38,7 @@ from fptkit.pretraining.muon import Muon
 from fptkit.pretraining.options import LanguageModelOptions, LengthMix, PretrainRecipe, PretrainTrain
 
 RECIPE = "recipe.json"
+WEIGHTS = "model.safetensors"
 _CORPUS = "corpus"
 _EVALUATION_ROWS = 8
 _DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -228,20 +232,32 @@ class LanguageObjective:
         return evaluate(self.forward, part, self._corpus.bytes_per_token, self._recipe.model.positions).as_metrics()
 
 
-def _identity(recipe: PretrainRecipe, corpus: Corpus) -> dict[str, Any]:
-    """What a resumed training must share: all that the meaning of the checkpoint depends on."""
+def _identity(recipe: PretrainRecipe, key: Mapping[str, Any]) -> dict[str, Any]:
+    """What a resumed training must share: all that the meaning of the checkpoint and of the metrics depends on."""
     return {
         "model": recipe.model.model_dump(),
         "tokenizer": recipe.tokenizer.model_dump(),
-        "corpus_sha256": corpus.facts["corpus_sha256"],
+        "corpus_sha256": key["corpus_sha256"],
+        "validation_sha256": key["validation_sha256"],
+        "document_separator": recipe.data.document_separator,
         "seed": recipe.train.seed,
         "optimizer": recipe.train.optimizer,
     }
 
 
+def _check_output(output: Path, identity: Mapping[str, Any], *, resume: bool) -> None:
+    """`check_folder`, and no finished model without the checkpoint it came from: it would be overwritten."""
+    check_folder(output, identity, resume=resume)
+    if (output / WEIGHTS).exists() and not (output / CHECKPOINT).exists():
+        raise UsageError(
+            f"{output} holds a model ({WEIGHTS}) but no {CHECKPOINT} to go on from. Choose another --output"
+        )
+
+
 def pretrain(recipe: PretrainRecipe, output: Path, *, resume: bool = False, log: Log = log_to_stderr) -> PretrainResult:
     """Train a GPT-2 on text and write it in Hugging Face form.
 
+    Nothing in ``output`` is changed before it is clear that this training may: what another one left there is kept.
     Resuming with other values of ``max_steps``, ``max_seconds``, learning rates or intervals is allowed: that is how a
     running training is ended early with a proper cooldown (a smaller ``max_seconds`` starts it at once). A cooldown
     that has begun keeps its length.
@@ -255,20 +271,32 @@ def pretrain(recipe: PretrainRecipe, output: Path, *, resume: bool = False, log:
     Raises:
         DataError: text missing, unreadable or too short.
         CheckpointError: the checkpoint to go on from is damaged or of another training.
-        TrainingError: ``output`` holds an earlier training and ``resume`` is false, or the loss is not finite.
+        UsageError: ``output`` cannot be made, another process trains there, it holds an earlier training and ``resume``
+            is false, or it holds a model without a checkpoint.
+        TrainingError: the loss is not finite.
         Interrupted: SIGINT or SIGTERM came; the state is saved.
+        KeyboardInterrupt: a second Ctrl-C came before that was done.
     """
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
-    corpus = prepare_corpus(recipe.data, recipe.tokenizer, output / _CORPUS)
+    with only_us(output):
+        return _pretrain_here(recipe, output, resume=resume, log=log)
+
+
+def _pretrain_here(recipe: PretrainRecipe, output: Path, *, resume: bool, log: Log) -> PretrainResult:
+    """`pretrain`, in a folder that is ours."""
+    key = corpus_key(recipe.data, recipe.tokenizer)
+    identity = _identity(recipe, key)
+    _check_output(output, identity, resume=resume)
+    corpus = prepare_corpus(recipe.data, recipe.tokenizer, output / _CORPUS, key=key)
     log(f"corpus: {len(corpus.train):,} training tokens, {len(corpus.valid):,} held out")
-    (output / RECIPE).write_text(recipe.model_dump_json(indent=2), "utf-8")
     command = f"fptkit pretrain {shlex.quote(str(output / RECIPE))} --output {shlex.quote(str(output))} --resume"
     objective = LanguageObjective(recipe, corpus, command)
+    write_whole(output / RECIPE, recipe.model_dump_json(indent=2))
     log(f"model: {sum(p.numel() for p in objective.model.parameters()):,} parameters, {objective.dtype}")
     if recipe.train.compile and not objective.compiled:
         log("train.compile: no C++ compiler was found here, so training is not compiled (slower, same model)")
-    loop = TrainingLoop(objective, recipe.train, output, identity=_identity(recipe, corpus), log=log)
+    loop = TrainingLoop(objective, recipe.train, output, identity=identity, log=log)
     progress = loop.run(resume=resume)
     measured = export(output, output, log=log)
     return PretrainResult(
@@ -317,7 +345,7 @@ def export(output: Path, destination: Path, *, title: str | None = None, log: Lo
     partial = destination / "model.partial"
     save_file(weights, partial, {"format": "pt"})
     partial.chmod(0o644)  # safetensors makes files that only their owner can read
-    os.replace(partial, destination / "model.safetensors")
+    os.replace(partial, destination / WEIGHTS)
     _write_sidecars(recipe, corpus, destination)
     card = write_model_card(
         recipe,

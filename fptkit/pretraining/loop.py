@@ -8,13 +8,11 @@ from __future__ import annotations
 import json
 import math
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol
 
 import torch
@@ -22,8 +20,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from fptkit.errors import CheckpointError, Interrupted, TrainingError
+from fptkit.errors import CheckpointError, Interrupted, TrainingError, UsageError
+from fptkit.pretraining.folder import write_whole
 from fptkit.pretraining.options import PretrainTrain
+from fptkit.signals import stop_on_signals
 
 Log = Callable[[str], None]
 CHECKPOINT = "checkpoint.safetensors"
@@ -146,19 +146,32 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], Progress, dict[str, 
         raise CheckpointError(f"checkpoint '{path}' is damaged: {err}") from err
 
 
+def read_own_checkpoint(path: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tensor], Progress]:
+    """Tensors and progress of a checkpoint that a training with this identity may go on from.
+
+    A field that the checkpoint does not name is not compared: checkpoints made before the field was added stay usable.
+
+    Raises:
+        CheckpointError: missing, damaged, or of a training with another identity.
+    """
+    tensors, progress, found = read_checkpoint(path)
+    ours = json.loads(json.dumps(identity))
+    differing = [key for key in ours if ours[key] != found.get(key, ours[key])]
+    if differing:
+        raise CheckpointError(
+            f"checkpoint '{path}' belongs to another training; it differs in: {', '.join(differing)}. "
+            "Give another output folder, or the recipe and the text it was made with."
+        )
+    return tensors, progress
+
+
 def load_checkpoint(path: Path, objective: Objective, identity: Mapping[str, Any]) -> Progress:
     """Put a checkpoint's state into model and optimisers.
 
     Raises:
         CheckpointError: missing, damaged, or of a training with another identity.
     """
-    tensors, progress, found = read_checkpoint(path)
-    differing = [key for key in identity if json.loads(json.dumps(identity[key])) != found.get(key)]
-    if differing:
-        raise CheckpointError(
-            f"checkpoint '{path}' belongs to another training; it differs in: {', '.join(differing)}. "
-            "Give another output folder, or leave out resume."
-        )
+    tensors, progress = read_own_checkpoint(path, identity)
     with torch.no_grad():
         for name, parameter in objective.model.named_parameters():
             parameter.copy_(tensors[f"model.{name}"])
@@ -171,27 +184,32 @@ def load_checkpoint(path: Path, objective: Objective, identity: Mapping[str, Any
     return progress
 
 
-class _Signals:
-    """Remembers SIGINT and SIGTERM while a training runs, so that a step is never cut in two."""
+def check_folder(output: Path, identity: Mapping[str, Any], *, resume: bool) -> None:
+    """Refuse a folder whose checkpoint this training must not overwrite. Writes nothing.
 
-    def __init__(self) -> None:
-        self.number: int | None = None
-        self._before: dict[int, Any] = {}
+    Args:
+        output: folder of the training; may hold no checkpoint.
+        identity: what a resumed training must have in common.
+        resume: whether to go on from the checkpoint.
 
-    def _remember(self, number: int, _frame: FrameType | None) -> None:
-        self.number = number
+    Raises:
+        UsageError: it holds a checkpoint and ``resume`` is false.
+        CheckpointError: the checkpoint is damaged or of another training.
+    """
+    path = output / CHECKPOINT
+    if resume and path.exists():
+        read_own_checkpoint(path, identity)
+    elif path.exists():
+        raise UsageError(f"{output} holds a pretraining already. Go on with it by --resume, or choose another --output")
 
-    def __enter__(self) -> _Signals:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                self._before[number] = signal.signal(number, self._remember)
-            except ValueError:  # Not the main thread: whoever started it handles signals.
-                break
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+def _step_of(row: str) -> int | None:
+    """The step of a row of metrics; None for a row that is not whole, as an interrupted write leaves it."""
+    try:
+        step = json.loads(row)["step"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return step if isinstance(step, int) else None
 
 
 class TrainingLoop:
@@ -215,12 +233,13 @@ class TrainingLoop:
         self.progress = Progress()
 
     def run(self, *, resume: bool) -> Progress:
-        """Train; returns where it ended.
+        """Train; returns where it ended. The folder is one that `check_folder` lets pass.
 
         Raises:
             CheckpointError: the checkpoint to go on from is damaged or of another training.
-            TrainingError: the folder holds another training's checkpoint, or the loss is not finite.
+            TrainingError: the loss is not finite.
             Interrupted: a signal came; the state is saved.
+            KeyboardInterrupt: a second Ctrl-C came before that was done; the checkpoint before it is kept.
         """
         path = self._output / CHECKPOINT
         if resume and path.exists():
@@ -228,15 +247,12 @@ class TrainingLoop:
             self._log(f"going on from step {self.progress.step}")
         elif resume:
             self._log(f"no checkpoint in {self._output}: starting at step 0")
-        elif path.exists():
-            raise TrainingError(
-                f"'{self._output}' holds the checkpoint of an earlier training. Go on with it (--resume), "
-                "or give another output folder."
-            )
+        else:
+            assert not path.exists(), "check_folder comes first"
         self._keep_metrics()
         progress, train, began = self.progress, self._train, time.monotonic() - self.progress.seconds
         mark, total = (progress.step, progress.tokens, progress.seconds), torch.zeros(())
-        with _Signals() as signals:
+        with stop_on_signals() as stop:
             settle_schedule(progress, train)
             while progress.end is None or progress.step < progress.end:
                 total = total + self._step()
@@ -247,10 +263,10 @@ class TrainingLoop:
                     self._report(total, mark, final=last)
                     progress.seconds = time.monotonic() - began
                     mark, total = (progress.step, progress.tokens, progress.seconds), torch.zeros(())
-                if progress.step % train.checkpoint_every == 0 or last or signals.number:
+                if progress.step % train.checkpoint_every == 0 or last or stop.requested():
                     save_checkpoint(self._output / CHECKPOINT, self._objective, progress, self._identity)
-                if signals.number and not last:
-                    raise Interrupted(signals.number, progress.step, self._objective.resume_command)
+                if stop.requested() and not last:
+                    raise Interrupted(stop.signal_number, progress.step, self._objective.resume_command)
         return progress
 
     def _step(self) -> Tensor:
@@ -299,8 +315,9 @@ class TrainingLoop:
         self._log(line)
 
     def _keep_metrics(self) -> None:
-        """Drop the rows of steps after the checkpoint: they will be made again."""
+        """Drop the rows of steps after the checkpoint, which will be made again, and rows that are not whole."""
         path = self._output / METRICS
-        rows = path.read_text("utf-8").splitlines() if path.is_file() else []
-        kept = [row for row in rows if json.loads(row)["step"] <= self.progress.step]
-        path.write_text("".join(row + "\n" for row in kept), "utf-8")
+        rows = path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else []
+        steps = [(_step_of(row), row) for row in rows]
+        kept = [row for step, row in steps if step is not None and step <= self.progress.step]
+        write_whole(path, "".join(row + "\n" for row in kept))

@@ -79,6 +79,7 @@ def test_a_good_plugin(install: Install) -> None:
         ("wrong_record", "fptkit_tasks returned a BackboneSpec, expected TaskSpec"),
         ("not_a_list", "fptkit_tasks returned TaskSpec, expected a list of TaskSpec"),
         ("bad_record", "task name 'Bad-Name': use lower-case letters, digits and underscores"),
+        ("bad_folder", "recipe folder 'half_folder': folder is ['recipes'], expected a path"),
     ],
 )
 def test_a_broken_plugin_is_kept_and_stops_nothing(install: Install, distribution: str, reason: str) -> None:

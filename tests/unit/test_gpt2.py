@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,23 @@ def test_a_checkpoint_that_does_not_fit_is_refused(
         ({"model_type": "bert"}, "not 'gpt2'"),
         ({"activation_function": "relu"}, "gelu_new"),
         ({"n_layer": None}, "n_layer"),
+        ({"n_layer": "4"}, "n_layer '4', expected an integer >= 1"),
+        ({"n_layer": True}, "n_layer True"),
+        ({"n_layer": 10**9}, "n_layer 1000000000, but it holds tensors of 3 blocks"),
+        ({"n_layer": 2}, "h.2."),
+        ({"n_embd": 3.5}, "n_embd 3.5"),
+        ({"n_embd": 10**12}, "wpe.weight does not fit its config.json: expected shape (24, 1000000000000)"),
+        ({"n_head": 0}, "n_head 0, expected an integer >= 1"),
+        ({"n_head": 3}, "n_embd 32, not a multiple of n_head 3"),
+        ({"n_positions": [24]}, "n_positions [24]"),
+        ({"n_positions": 25}, "expected shape (25, 32), found (24, 32)"),
+        ({"scale_attn_weights": False}, "scale_attn_weights False; only True is supported"),
+        ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx True; only False is supported"),
+        ({"layer_norm_epsilon": 1e-6}, "layer_norm_epsilon 1e-06; only 1e-05 is supported"),
+        ({"layer_norm_epsilon": "small"}, "layer_norm_epsilon 'small'; only 1e-05 is supported"),
+        ({"add_cross_attention": True}, "add_cross_attention True; only False is supported"),
+        ({"activation_function": ["gelu_new"]}, "only 'gelu_new' is supported"),
+        ({"n_inner": 64}, "n_inner 64; only null or 4 * n_embd = 128 is supported"),
     ],
 )
 def test_another_architecture_is_refused(
@@ -123,6 +141,42 @@ def test_another_architecture_is_refused(
     with pytest.raises(DataError) as caught:
         load_gpt2(open_weights(f"path:{tmp_path}"), positions=8)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["n_layer", "n_embd", "n_head", "n_positions", "layer_norm_epsilon"])
+def test_a_null_in_the_config_is_refused(checkpoint: tuple[Path, GPT2Model], key: str) -> None:
+    opened = open_weights(f"path:{checkpoint[0]}")
+    with pytest.raises(DataError, match=f"{key} None"):
+        load_gpt2(replace(opened, config={**opened.config, key: None}), positions=8)
+
+
+@pytest.mark.parametrize("change", [{"n_inner": 128}, {"n_inner": None}, {"reorder_and_upcast_attn": True}])
+def test_a_config_that_asks_for_the_same_mathematics_loads(checkpoint: tuple[Path, GPT2Model], change: dict) -> None:
+    opened = open_weights(f"path:{checkpoint[0]}")
+    assert load_gpt2(replace(opened, config={**opened.config, **change}), positions=8).width == 32
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(
+    checkpoint: tuple[Path, GPT2Model], tmp_path: Path, number: float
+) -> None:
+    folder, model = checkpoint
+    tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    tensors["h.1.mlp.c_fc.weight"][3, 4] = number
+    save_file(tensors, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text((folder / "config.json").read_text())
+    with pytest.raises(DataError, match=r"h\.1\.mlp\.c_fc\.weight holds NaN or infinity"):
+        load_gpt2(open_weights(f"path:{tmp_path}"), positions=8)
+
+
+def test_weights_of_integers_are_refused(checkpoint: tuple[Path, GPT2Model], tmp_path: Path) -> None:
+    folder, model = checkpoint
+    tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    tensors["ln_f.bias"] = torch.zeros(32, dtype=torch.int8)
+    save_file(tensors, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text((folder / "config.json").read_text())
+    with pytest.raises(DataError, match=r"ln_f\.bias is of torch\.int8"):
+        load_gpt2(open_weights(f"path:{tmp_path}"), positions=8)
 
 
 def test_truncated_weights_are_refused(checkpoint: tuple[Path, GPT2Model], tmp_path: Path) -> None:

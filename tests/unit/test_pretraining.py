@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import lzma
@@ -9,18 +10,22 @@ import math
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from transformers import GPT2LMHeadModel
 
-from fptkit.errors import CheckpointError, DataError, Interrupted, TrainingError
+from fptkit.cli.main import main
+from fptkit.errors import CheckpointError, DataError, Interrupted, TrainingError, UsageError
 from fptkit.pretraining.corpus import (
     batch,
     encode_documents,
@@ -41,7 +46,15 @@ from fptkit.pretraining.language import (
     make_model,
     pretrain,
 )
-from fptkit.pretraining.loop import CHECKPOINT, METRICS, Progress, learning_rate_factor, settle_schedule
+from fptkit.pretraining.folder import LOCK, only_us
+from fptkit.pretraining.loop import (
+    CHECKPOINT,
+    METRICS,
+    Progress,
+    learning_rate_factor,
+    read_checkpoint,
+    settle_schedule,
+)
 from fptkit.pretraining.muon import Muon, orthogonalize
 from fptkit.pretraining.options import LanguageData, PretrainRecipe, PretrainTrain, TokenizerOptions
 
@@ -87,6 +100,29 @@ def make_recipe(path: Path, train: dict[str, Any] | None = None, **sections: Any
 
 def silent(_line: str) -> None:
     """A log that drops its lines."""
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Every file with its bytes and the time it was written, the lock left out."""
+    return {
+        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != LOCK
+    }
+
+
+@contextlib.contextmanager
+def unchanged(folder: Path) -> Iterator[None]:
+    """Nothing in the folder is written, added or removed inside the block."""
+    before = contents(folder)
+    yield
+    assert contents(folder) == before
+
+
+def interrupt_at_step_4(line: str) -> None:
+    """A log that sends SIGINT after four steps."""
+    if line.startswith("step 4"):
+        signal.raise_signal(signal.SIGINT)
 
 
 @pytest.fixture(scope="module")
@@ -390,30 +426,134 @@ def test_resume_into_an_empty_folder_starts_there(corpus_file: Path, tmp_path: P
     assert any("starting at step 0" in line for line in lines)
 
 
-def test_folder_of_an_earlier_training_is_not_overwritten(
-    corpus_file: Path, finished: tuple[PretrainResult, Path]
+def test_folder_of_an_earlier_training_is_left_as_it_was(finished: tuple[PretrainResult, Path], tmp_path: Path) -> None:
+    other = write_corpus(tmp_path / "other.txt", documents=3)
+    with unchanged(finished[1]), pytest.raises(UsageError, match="--resume") as refused:
+        pretrain(make_recipe(other, {"seed": 1}, tokenizer={"vocabulary": 280}), finished[1], log=silent)
+    assert refused.value.exit_code == 2
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_model_without_its_checkpoint_is_not_overwritten(
+    corpus_file: Path, finished: tuple[PretrainResult, Path], tmp_path: Path, resume: bool
 ) -> None:
-    with pytest.raises(TrainingError, match="--resume"):
-        pretrain(make_recipe(corpus_file), finished[1], log=silent)
+    (tmp_path / "model.safetensors").write_bytes((finished[1] / "model.safetensors").read_bytes())
+    with unchanged(tmp_path), pytest.raises(UsageError, match=r"no checkpoint\.safetensors"):
+        pretrain(make_recipe(corpus_file), tmp_path, resume=resume, log=silent)
 
 
-def test_checkpoint_of_another_training_is_refused(corpus_file: Path, tmp_path: Path) -> None:
-    pretrain(make_recipe(corpus_file, {"max_steps": 1}), tmp_path, log=silent)
-    with pytest.raises(CheckpointError, match="differs in: seed, optimizer"):
-        pretrain(make_recipe(corpus_file, {"seed": 1, "optimizer": "adamw"}), tmp_path, resume=True, log=silent)
+@pytest.mark.parametrize(
+    ("train", "sections", "differing"),
+    [
+        ({"seed": 1, "optimizer": "adamw"}, {}, "seed, optimizer"),
+        ({}, {"tokenizer": {"vocabulary": 280}}, "tokenizer"),
+        ({}, {"data": {"path": "{corpus}", "validation_share": 0.2}}, "validation_sha256"),
+        ({}, {"data": {"path": "{corpus}", "validation_path": "{other}"}}, "validation_sha256"),
+        ({}, {"data": {"path": "{other}", "validation_share": 0.1}}, "corpus_sha256"),
+        (
+            {},
+            {"data": {"path": "{corpus}", "validation_share": 0.1, "document_separator": "\n\n"}},
+            "document_separator",
+        ),
+    ],
+)
+def test_resuming_another_training_is_refused_and_changes_nothing(
+    corpus_file: Path,
+    finished: tuple[PretrainResult, Path],
+    tmp_path: Path,
+    train: dict[str, Any],
+    sections: dict[str, Any],
+    differing: str,
+) -> None:
+    other = write_corpus(tmp_path / "other.txt", documents=3)
+    files = {"{corpus}": str(corpus_file), "{other}": str(other)}
+    if "data" in sections:
+        sections = {"data": {name: files.get(value, value) for name, value in sections["data"].items()}}
+    recipe = make_recipe(corpus_file, train, **sections)
+    with unchanged(finished[1]), pytest.raises(CheckpointError, match=f"differs in: {differing}\\."):
+        pretrain(recipe, finished[1], resume=True, log=silent)
+
+
+def test_damaged_checkpoint_is_refused_and_nothing_changed(
+    corpus_file: Path, finished: tuple[PretrainResult, Path], tmp_path: Path
+) -> None:
+    (tmp_path / CHECKPOINT).write_bytes((finished[1] / CHECKPOINT).read_bytes()[:-100])
+    with unchanged(tmp_path), pytest.raises(CheckpointError, match="damaged"):
+        pretrain(make_recipe(corpus_file), tmp_path, resume=True, log=silent)
+
+
+def test_checkpoint_that_names_fewer_fields_is_gone_on_with(corpus_file: Path, tmp_path: Path) -> None:
+    """As checkpoints did before the separator and the held-out text were compared."""
+    recipe = make_recipe(corpus_file)
+    with pytest.raises(Interrupted):
+        pretrain(recipe, tmp_path, log=interrupt_at_step_4)
     checkpoint = tmp_path / CHECKPOINT
-    checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
-    with pytest.raises(CheckpointError, match="damaged"):
-        pretrain(make_recipe(corpus_file, {"max_steps": 1}), tmp_path, resume=True, log=silent)
+    with safe_open(checkpoint, "pt") as file:
+        metadata = file.metadata()
+    identity = json.loads(metadata["identity"])
+    assert {identity.pop(name) for name in ("document_separator", "validation_sha256")} == {SEPARATOR, "share 0.1"}
+    save_file(load_file(checkpoint), checkpoint, metadata | {"identity": json.dumps(identity)})
+    assert pretrain(recipe, tmp_path, resume=True, log=silent).steps == 12
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_second_pretraining_in_a_folder_is_kept_out(
+    corpus_file: Path, finished: tuple[PretrainResult, Path], resume: bool
+) -> None:
+    code = "import sys, filelock\nwith filelock.FileLock(sys.argv[1]):\n    print('held', flush=True); sys.stdin.read()"
+    arguments = [sys.executable, "-c", code, str(finished[1] / LOCK)]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with unchanged(finished[1]), pytest.raises(UsageError, match="another pretraining is at work in"):
+            pretrain(make_recipe(corpus_file), finished[1], resume=resume, log=silent)
+        other.communicate()
+    with filelock.FileLock(finished[1] / LOCK, timeout=0):  # free again
+        pass
+
+
+def test_folder_that_cannot_be_made(corpus_file: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be used"):
+        pretrain(make_recipe(corpus_file), corpus_file / "out", log=silent)
+
+
+def test_folder_is_removed_only_if_nothing_was_written(tmp_path: Path) -> None:
+    with only_us(tmp_path / "empty"):
+        assert (tmp_path / "empty").is_dir()
+    assert not (tmp_path / "empty").exists()
+    with only_us(tmp_path / "used"):
+        (tmp_path / "used" / "file").touch()
+    assert (tmp_path / "used" / "file").exists()
+
+
+@pytest.mark.parametrize("torn", ['{"step": 4, "tok', '{"step"', "7", "{}", "\0\0"])
+def test_half_written_row_of_metrics_is_dropped(corpus_file: Path, tmp_path: Path, torn: str) -> None:
+    with pytest.raises(Interrupted):
+        pretrain(make_recipe(corpus_file, {"max_steps": 6}), tmp_path, log=interrupt_at_step_4)
+    with (tmp_path / METRICS).open("a", encoding="utf-8") as file:
+        file.write(torn)
+    pretrain(make_recipe(corpus_file, {"max_steps": 6}), tmp_path, resume=True, log=silent)
+    rows = [json.loads(line) for line in (tmp_path / METRICS).read_text("utf-8").splitlines()]
+    assert [row["step"] for row in rows] == [4, 6]
+
+
+def test_second_ctrl_c_stops_at_once(corpus_file: Path, tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+
+    def interrupt_twice(line: str) -> None:
+        interrupt_at_step_4(line)
+        interrupt_at_step_4(line)
+
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(make_recipe(corpus_file, {"checkpoint_every": 3}), tmp_path, log=interrupt_twice)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert read_checkpoint(tmp_path / CHECKPOINT)[1].step == 3
+    assert pretrain(make_recipe(corpus_file), tmp_path, resume=True, log=silent).steps == 12, "the lock is free"
 
 
 def test_smaller_time_on_resume_starts_the_cooldown(corpus_file: Path, tmp_path: Path) -> None:
-    def interrupt(line: str) -> None:
-        if line.startswith("step 4"):
-            signal.raise_signal(signal.SIGINT)
-
     with pytest.raises(Interrupted):
-        pretrain(make_recipe(corpus_file, {"max_steps": None, "max_seconds": 600}), tmp_path, log=interrupt)
+        pretrain(make_recipe(corpus_file, {"max_steps": None, "max_seconds": 600}), tmp_path, log=interrupt_at_step_4)
     short = make_recipe(corpus_file, {"max_steps": None, "max_seconds": 1e-3, "cooldown_share": 0.5})
     assert pretrain(short, tmp_path, resume=True, log=silent).steps == 8
 
@@ -512,12 +652,8 @@ def test_export_files(corpus_file: Path, finished: tuple[PretrainResult, Path], 
 
 
 def test_export_of_a_training_under_way_says_so(corpus_file: Path, tmp_path: Path) -> None:
-    def interrupt(line: str) -> None:
-        if line.startswith("step 4"):
-            signal.raise_signal(signal.SIGINT)
-
     with pytest.raises(Interrupted):
-        pretrain(make_recipe(corpus_file), tmp_path, log=interrupt)
+        pretrain(make_recipe(corpus_file), tmp_path, log=interrupt_at_step_4)
     export(tmp_path, tmp_path / "early", log=silent)
     assert "before the training ended" in (tmp_path / "early" / "README.md").read_text("utf-8")
 
@@ -525,3 +661,62 @@ def test_export_of_a_training_under_way_says_so(corpus_file: Path, tmp_path: Pat
 def test_export_without_a_training(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds no recipe\.json"):
         export(tmp_path, tmp_path / "x", log=silent)
+
+
+# --- command line
+
+
+@pytest.fixture
+def recipe_file(corpus_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A recipe of two steps in the working folder, an empty one."""
+    monkeypatch.chdir(tmp_path)
+    content = make_recipe(corpus_file, {"max_steps": 2}).model_dump_json()
+    (tmp_path / "tiny.yaml").write_text(content, "utf-8")
+    return "tiny.yaml"
+
+
+def command(*arguments: str) -> int | str | None:
+    """Exit code of ``fptkit pretrain``."""
+    with pytest.raises(SystemExit) as ended:
+        main(["pretrain", *arguments])
+    return ended.value.code
+
+
+def test_command_without_output_takes_a_new_folder(recipe_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(recipe_file) == 0
+    (folder,) = Path("runs").iterdir()
+    assert folder.name.startswith("tiny-")
+    assert (folder / "model.safetensors").is_file()
+    told = capsys.readouterr()
+    assert f"output folder: {folder}" in told.err
+    assert f"backbone.weights=path:{folder}" in told.out
+    assert command(recipe_file, "--quiet") == 0
+    assert len(list(Path("runs").iterdir())) == 2
+    assert capsys.readouterr() == ("", "")
+
+
+def test_command_leaves_no_folder_of_a_pretraining_without_text(recipe_file: str) -> None:
+    assert command(recipe_file, "--set", "data.path=absent.txt") == 3
+    assert list(Path("runs").iterdir()) == []
+
+
+def test_command_into_a_used_folder(recipe_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(recipe_file, "--output", "out") == 0
+    with unchanged(Path("out")):
+        assert command(recipe_file, "--output", "out", "--set", "train.seed=1") == 2
+    assert "out holds a pretraining already" in capsys.readouterr().err
+
+
+def test_command_to_resume_needs_the_folder(recipe_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(recipe_file, "--resume") == 2
+    assert "--resume needs --output" in capsys.readouterr().err
+    assert not Path("runs").exists()
+
+
+def test_command_with_a_recipe_for_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command("bit_xor_gpt2") == 2
+    assert "this is a recipe for fptkit run; use: fptkit run bit_xor_gpt2" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from fptkit.errors import UnknownNameError, UsageError
 from fptkit.plugins import Plugin
-from fptkit.recipe.find import RecipeFile, find_file, find_recipe, list_recipes, recipe_folders
+from fptkit.recipe.find import RecipeFile, find_file, find_recipe, list_recipes, recipe_folders, recipe_kind
 from fptkit.registry import Registry
 from fptkit.specs import RecipeFolderSpec
 
@@ -77,3 +78,42 @@ def test_folders_and_files(registry: Registry, tmp_path: Path) -> None:
     assert find_file(str(tmp_path / "recipes" / "other")) == tmp_path / "recipes" / "other.yaml"
     assert find_file(str(tmp_path)) is None
     assert find_file("") is None
+
+
+def test_a_folder_is_no_recipe(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = recipe_folders(registry)
+    with pytest.raises(UsageError, match=r"recipes is a folder, not a recipe$"):
+        find_recipe(str(tmp_path / "recipes"), folders)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.yaml").write_text("task: {name: x}\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"run is a folder, not a recipe; did you mean run.recipe\.yaml\?"):
+        find_recipe("run", folders)
+    (tmp_path / "described").mkdir()  # such as the output of an earlier run
+    assert find_recipe("described", folders).name == "described.yaml"
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "a\0b"])
+def test_a_name_no_file_can_have_is_unknown(registry: Registry, name: str) -> None:
+    with pytest.raises(UnknownNameError):
+        find_recipe(name, recipe_folders(registry))
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("task: {name: x}\nmodel: {}\n", "run"),
+        ("model: {}\n", "pretrain"),
+        ("kind: language\ndata: {path: x}\ntrain: {}\n", "pretrain"),
+        ("data: {path: x}\ntrain: {}\n", "pretrain"),
+        ("encoder: {name: linear}\nmodel: gpt2\n", "other"),
+        ("train: {}\n", "other"),
+        ("profiles: {a: {task: {name: x}}}\n", "other"),
+        ("a: [", "other"),
+    ],
+)
+def test_kinds_of_files(tmp_path: Path, text: str, kind: str) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    assert recipe_kind(path) == kind
+    assert recipe_kind(tmp_path) == "other"

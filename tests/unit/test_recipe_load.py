@@ -465,3 +465,31 @@ def test_options_whose_module_is_broken_are_a_problem_of_the_name(tmp_path: Path
     ((_, path, message),) = problems("plugins: [plugin_c.py]\ntask: {name: mine}\n")
     assert path == "task.name"
     assert "cannot import 'nowhere_at_all:Options'" in message
+
+
+def test_a_pretraining_recipe_says_which_command_takes_it() -> None:
+    name = write("kind: language\ndata: {path: x}\ntrain: {max_steps: 1}\n")
+    with pytest.raises(UsageError) as caught:
+        load_recipe(name, overrides=["task.name=bit_xor"], registry_loader=builtins)
+    assert str(caught.value) == (
+        "recipes/x.yaml: this is a pretraining recipe; use: fptkit pretrain recipes/x.yaml --output FOLDER"
+    )
+
+
+@pytest.mark.parametrize("override", ["description=\udcff", "\udcff=1", 'description="\udcff"'])
+def test_bytes_that_are_no_text_in_an_override(override: str) -> None:
+    shown = override.replace("\udcff", "\\udcff")
+    assert problems(XOR, override) == [(f"--set {shown}", "", "is not UTF-8 text")]
+
+
+def test_profiles_are_not_set_by_an_override() -> None:
+    text = XOR + "profiles: {smoke: {train: {seed: 1}}}\n"
+    for override in ("profiles.smoke.x=1", "profiles={}"):
+        ((where, _, message),) = problems(text, override, profile="smoke")
+        assert where == f"--set {override}"
+        assert message.startswith("profiles cannot be set by --set")
+
+
+def test_an_override_with_very_many_dots_is_one_problem() -> None:
+    ((_, _, message),) = problems(XOR, ".".join("a" * 2000) + "=1")
+    assert message == "nested deeper than 50 levels"

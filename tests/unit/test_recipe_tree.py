@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 
 import pytest
+import yaml
 
+from fptkit.recipe import tree
 from fptkit.recipe.scalars import RefusedScalar, read_plain
-from fptkit.recipe.tree import MAX_VALUES, Fault, Place, plain, read_tree, read_value, recipe_error
+from fptkit.recipe.tree import MAX_DEPTH, MAX_VALUES, Fault, Place, plain, read_tree, read_value, recipe_error
 
 
 def faults_of(text: str) -> list[tuple[str, str, str]]:
@@ -156,6 +158,43 @@ def test_several_faults_are_collected() -> None:
 def test_deep_nesting_is_a_fault_not_a_crash() -> None:
     (fault,) = faults_of("a: " + "[" * 20_000)
     assert fault[2].startswith(("not valid YAML", "not usable YAML"))
+
+
+@pytest.mark.parametrize("text", ["a:\n  - 1\n  - {}\n", "a: 1\nb: {}\n"])
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ("{x: ", "}")])
+def test_nesting_the_parser_takes_but_no_recipe_needs_is_one_fault(text: str, opening: str, closing: str) -> None:
+    (fault,) = faults_of(text.format(opening * 600 + closing * 600))
+    assert fault == (f"x.yaml:{len(text.splitlines())}", "", f"not usable: nested deeper than {MAX_DEPTH} levels")
+
+
+def test_nesting_as_deep_as_is_allowed() -> None:
+    inner = "[" * (MAX_DEPTH - 2) + "]" * (MAX_DEPTH - 2)
+    assert str(values_of(f"a: {inner}")) == f"{{'a': {inner}}}"
+    assert len(faults_of(f"a: [[[{inner}]]]")) == 1
+
+
+@pytest.mark.parametrize("text", ["a:\n\tb: 1\n", "a:\n  b: 1\n\tc: 1\n", "-\ta: 1\n\tb: 2\n"])
+def test_a_tab_is_named(text: str) -> None:
+    (fault,) = faults_of(text)
+    assert fault[2].endswith("(YAML takes no tabs)")
+
+
+@pytest.mark.parametrize("text", ["a: [1\n", "a: 'x\ty\nb: 1", "a: [1 # no\tfault\nb: 2\n"])
+def test_a_tab_elsewhere_is_not_blamed(text: str) -> None:
+    assert not [message for _, _, message in faults_of(text) if "tabs" in message]
+
+
+def test_half_a_surrogate_pair_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """libyaml refuses it itself; PyYAML without it does not."""
+
+    class Pure(yaml.SafeLoader):
+        resolve = tree._Composer.resolve
+
+    assert faults_of('a: "\\ud800"')[0][2].startswith("not valid YAML")
+    monkeypatch.setattr(tree, "_Composer", Pure)
+    assert faults_of('a: "\\ud800"') == [
+        ("x.yaml:1", "a", "half a surrogate pair (\\ud800 to \\udfff) is no character")
+    ]
 
 
 def test_an_alias_bomb_is_a_fault() -> None:

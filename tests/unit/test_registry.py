@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 
 from fptkit.errors import PluginError, UnknownNameError
+from fptkit.interfaces import Role
 from fptkit.options import Options
 from fptkit.plugins import Plugin
 from fptkit.registry import Registry
 from fptkit.specs import (
+    ROLES,
     BackboneSpec,
     ComponentSpec,
     EncoderSpec,
     FreezingPolicySpec,
     FreezingRule,
+    RecipeFolderSpec,
     Spec,
     TaskSpec,
 )
@@ -116,8 +123,93 @@ def test_records_that_say_too_little() -> None:
         FreezingPolicySpec(name="ant", summary="a", rules=())
     with pytest.raises(PluginError, match="unknown role 'atention'"):
         FreezingRule(role="atention")
-    with pytest.raises(PluginError, match="must be above 0"):
-        FreezingRule(role="norm", learning_rate_multiplier=0.0)
+
+
+NORM = FreezingRule(role="norm")
+
+
+def encoder(accepts: Any) -> EncoderSpec:
+    return EncoderSpec(name="ant", summary="a", target="a:b", accepts=accepts)
+
+
+def policy(rules: Any) -> FreezingPolicySpec:
+    return FreezingPolicySpec(name="ant", summary="a", rules=rules)
+
+
+def recipe_folder(folder: Any) -> RecipeFolderSpec:
+    return RecipeFolderSpec(name="ant", summary="a", folder=folder)
+
+
+def task_of(protocols: Any) -> TaskSpec:
+    return TaskSpec(name="ant", summary="a", target="a:b", protocols=protocols)
+
+
+def rule_of(multiplier: Any) -> FreezingRule:
+    return FreezingRule(role="norm", learning_rate_multiplier=multiplier)
+
+
+def rule_on(blocks: Any) -> FreezingRule:
+    return FreezingRule(role="norm", blocks=blocks)
+
+
+@pytest.mark.parametrize(
+    ("make", "value", "message"),
+    [
+        (encoder, "vectors", r"accepts is 'vectors', expected a tuple of input kinds, of vectors and symbols"),
+        (encoder, (), "accepts is empty"),
+        (encoder, ("vectors", "images"), "accepts names 'images'; input kinds are vectors and symbols"),
+        (encoder, (1,), r"accepts is \(1,\)"),
+        (encoder, None, "accepts is None"),
+        (policy, NORM, "rules is FreezingRule.*, expected a tuple of FreezingRule"),
+        (policy, ({"role": "norm"},), "expected a tuple of FreezingRule"),
+        (policy, ["norm"], "expected a tuple of FreezingRule"),
+        (policy, [], "nothing would train"),
+        (recipe_folder, 3, "folder is 3, expected a path"),
+        (recipe_folder, None, "folder is None, expected a path"),
+        (recipe_folder, "", "folder is '', expected a path"),
+        (task_of, "clean", "protocols is 'clean', expected a tuple of names"),
+        (task_of, (None,), r"protocols is \(None,\)"),
+        (rule_of, 0.0, "multiplier is 0.0, expected a finite number above 0"),
+        (rule_of, -1, "multiplier is -1"),
+        (rule_of, math.nan, "multiplier is nan"),
+        (rule_of, math.inf, "multiplier is inf"),
+        (rule_of, "2", "multiplier is '2'"),
+        (rule_of, True, "multiplier is True"),
+        (rule_of, None, "multiplier is None"),
+        (rule_on, 3, "blocks is 3, expected a tuple of integers"),
+        (rule_on, (0, "last"), "blocks is"),
+    ],
+)
+def test_a_bad_field_is_refused_when_the_record_is_made(
+    make: Callable[[Any], object], value: Any, message: str
+) -> None:
+    with pytest.raises(PluginError, match=message):
+        make(value)
+
+
+@pytest.mark.parametrize("field", ["summary", "source", "licence", "extra"])
+def test_what_listings_print_must_be_text(field: str) -> None:
+    values: dict[str, Any] = {"name": "ant", "summary": "a", "target": "a:b", field: 3}
+    with pytest.raises(PluginError, match=f"{field} is 3, expected text"):
+        TaskSpec(**values)
+
+
+def test_options_must_be_a_class_or_its_place() -> None:
+    with pytest.raises(PluginError, match=r"is not a subclass of fptkit\.Options"):
+        TaskSpec(name="ant", summary="a", target="a:b", options={"size": 3})  # type: ignore[arg-type]
+
+
+def test_lists_become_tuples_and_text_becomes_a_path() -> None:
+    assert encoder(["symbols", "vectors"]).accepts == ("symbols", "vectors")
+    assert policy([NORM]).rules == (NORM,)
+    assert task_of(["clean", "paper"]).protocols == ("clean", "paper")
+    assert rule_on([0, -1]).blocks == (0, -1)
+    assert recipe_folder("some/recipes").folder == Path("some/recipes")
+    assert recipe_folder(Path("recipes")).folder == Path("recipes")
+
+
+def test_roles_are_one_list() -> None:
+    assert get_args(Role) == ROLES
 
 
 def test_records_without_options_take_none() -> None:

@@ -11,6 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from huggingface_hub.errors import (
+    FileMetadataError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+)
 
 from fptkit.backbones.weights import known_weights, open_weights, packaged_weights
 from fptkit.errors import DataError, SourceError
@@ -131,6 +137,61 @@ def test_a_repository_without_safetensors_says_so(hub: type[Hub]) -> None:
         open_weights("hub:someone/tiny")
 
 
+@pytest.mark.parametrize("name", ["a--b/c", "-a/b", "a/b..c", "a/" + "b" * 200])
+def test_a_name_the_hub_forbids_is_not_available(name: str) -> None:
+    """Offline, as tests are: the name is held against the hub's rules before the cache is looked at."""
+    with pytest.raises(Unavailable, match="cannot be looked up") as caught:
+        open_weights(f"hub:{name}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        LocalEntryNotFoundError("no answer\nand no copy"),
+        OfflineModeIsEnabled("offline"),
+        FileMetadataError("no size"),
+        HFValidationError("a strange name"),
+        OSError("disk full"),
+        RuntimeError("Data processing error: CAS service error"),
+        ConnectionResetError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_download_that_fails_says_why(hub: type[Hub], monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*args: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
+    with pytest.raises(Unavailable) as caught:
+        open_weights("hub:someone/tiny")
+    reason = " ".join(str(error).split()) or "ConnectionResetError"
+    assert str(caught.value) == f"downloading someone/tiny failed: {reason}"
+
+
+def test_errors_of_our_own_are_not_taken_for_the_hubs(hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *args, **options: {}["no such key"])
+    with pytest.raises(KeyError):
+        open_weights("hub:someone/tiny")
+
+
+def test_something_else_than_a_hub_answers(online: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+
+        def greet() -> None:
+            connection, _ = server.accept()
+            connection.recv(1000)
+            connection.sendall(b"220 mail.example ready\r\n")
+            connection.close()
+
+        threading.Thread(target=greet, daemon=True).start()
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
+        with pytest.raises(Unavailable, match=r"cannot be reached \(220 mail"):
+            open_weights("hub:openai-community/gpt2")
+
+
 @pytest.mark.parametrize("present", [[], ["config.json"], ["model.safetensors"]])
 def test_a_folder_that_lacks_a_file_says_which(tmp_path: Path, present: list[str]) -> None:
     for name in present:
@@ -141,10 +202,21 @@ def test_a_folder_that_lacks_a_file_says_which(tmp_path: Path, present: list[str
         assert name in str(caught.value)
 
 
-def test_a_broken_config_is_no_reason_to_fall_back(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{")
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "not readable as JSON"),
+        ("[" * 100_000, "not readable as JSON"),
+        ("[]", "holds no JSON object"),
+        ("null", "holds no JSON object"),
+        ('"gpt2"', "holds no JSON object"),
+    ],
+    ids=["open", "deep", "list", "null", "text"],
+)
+def test_a_broken_config_is_no_reason_to_fall_back(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "config.json").write_text(text)
     (tmp_path / "model.safetensors").write_bytes(b"")
-    with pytest.raises(DataError, match="not readable as JSON"):
+    with pytest.raises(DataError, match=said):
         open_weights(f"path:{tmp_path}")
 
 
