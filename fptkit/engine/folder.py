@@ -41,11 +41,11 @@ def only_us(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.release()
         if {path.name for path in folder.iterdir()} <= {LOCK}:
-            with contextlib.suppress(OSError):  # someone else may just have started here
+            with contextlib.suppress(OSError):  # while it is still ours: nobody else can be at work here
                 (folder / LOCK).unlink(missing_ok=True)
                 folder.rmdir()
+        lock.release()
 
 
 def recipe_for(folder: Path, loaded: LoadedRecipe, *, resume: bool) -> Recipe:

@@ -81,9 +81,7 @@ def load_recipe(
         registry = registry_loader(given)
         path = find_recipe(path_or_name, recipe_folders(registry))
     if recipe_kind(path) == "pretrain":
-        raise UsageError(
-            f"{shown_path(path)}: this is a pretraining recipe; use: fptkit pretrain {path_or_name} --output FOLDER"
-        )
+        raise UsageError(f"{shown_path(path)}: this is a pretraining recipe; use: fptkit pretrain {path_or_name}")
     faults: list[Fault] = []
     tree = read_layers(
         path, shown=shown_path(path), profile=profile, overrides=overrides, faults=faults, default_names=DEFAULT_NAMES

@@ -309,10 +309,10 @@ def test_readmes_task_has_ten_lines() -> None:
     ("change", "said"),
     [
         ("def __init__(self): pass", "it is called with (options, *, seed, pinned)"),
-        ("max_tokens = 4", "split train: 6 tokens exceed max_tokens 4"),
-        ("input = Symbols(1)", "split train: a symbol is not below 1"),
+        ("max_tokens = 4", "split train, step 0: 6 tokens exceed max_tokens 4"),
+        ("input = Symbols(1)", "split train, step 0: a symbol is not below 1"),
         ("output = Classes(1)", "count must be at least 2"),
-        ("output = Classes(2, tokens=3)", "split train: targets are (8,), expected (8, 3)"),
+        ("output = Classes(2, tokens=3)", "split train, step 0: targets are (8,), expected (8, 3)"),
     ],
 )
 def test_a_task_that_breaks_its_promises_is_told(tiny: Path, tmp_path: Path, change: str, said: str) -> None:

@@ -89,7 +89,7 @@ def test_a_pretraining_recipe_must_say_where_its_text_is(fptkit: Command) -> Non
 def test_running_a_pretraining_recipe_names_the_command(fptkit: Command) -> None:
     done = fptkit("run", "pretrain_language")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert "pretraining recipe; use: fptkit pretrain pretrain_language --output FOLDER" in done.stderr
+    assert "pretraining recipe; use: fptkit pretrain pretrain_language" in done.stderr
 
 
 def test_a_folder_is_no_recipe(fptkit: Command) -> None:

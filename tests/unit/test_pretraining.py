@@ -36,6 +36,7 @@ from fptkit.pretraining.corpus import (
     token_bytes,
     train_tokenizer,
 )
+from fptkit.pretraining.folder import LOCK, only_us
 from fptkit.pretraining.gpt2_forward import Gpt2Forward
 from fptkit.pretraining.language import (
     LanguageObjective,
@@ -46,7 +47,6 @@ from fptkit.pretraining.language import (
     make_model,
     pretrain,
 )
-from fptkit.pretraining.folder import LOCK, only_us
 from fptkit.pretraining.loop import (
     CHECKPOINT,
     METRICS,
