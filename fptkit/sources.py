@@ -75,3 +75,9 @@ def data_folder() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_data_dir("fptkit"))
+
+
+def shown_folder(folder: Path) -> str:
+    """A folder as messages show it: ``~`` for the home folder."""
+    home = Path.home()
+    return f"~/{folder.relative_to(home)}" if folder.is_relative_to(home) and folder != home else str(folder)

@@ -252,3 +252,11 @@ def test_a_config_with_strange_content_is_kept_for_the_backbone_to_judge(tmp_pat
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     (tmp_path / "model.safetensors").write_bytes(b"")
     assert open_weights(f"path:{tmp_path}").config["model_type"] == "bert"
+
+
+def test_folders_are_shown_from_home() -> None:
+    from fptkit.sources import shown_folder
+
+    assert shown_folder(Path.home() / "a" / "b") == "~/a/b"
+    assert shown_folder(Path("elsewhere")) == "elsewhere"
+    assert shown_folder(Path.home()) == str(Path.home())

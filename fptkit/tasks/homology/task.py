@@ -11,7 +11,7 @@ import numpy as np
 from fptkit.data_sets import DATA_SETS, files_of
 from fptkit.errors import DataError, UnknownNameError
 from fptkit.interfaces import Classes, Symbols, Task
-from fptkit.sources import Unavailable, choose, data_folder
+from fptkit.sources import Unavailable, choose, data_folder, shown_folder
 from fptkit.tasks.examples import SymbolExamples
 from fptkit.tasks.homology import alphabet
 from fptkit.tasks.homology.options import RemoteHomologyOptions
@@ -129,14 +129,14 @@ def _read_folder(folder: Path, advice: str) -> dict[str, list[Record]]:
         DataError: a file is there but cannot be used.
     """
     if not folder.is_dir():
-        raise Unavailable(f"there is no folder {folder}; {advice}")
+        raise Unavailable(f"there is no folder {shown_folder(folder)}; {advice}")
     files = {name: path for name in SPLITS if (path := files_of("remote_homology", folder).get(file_stem(name)))}
     missing = [name for name in ("train", "validation") if name not in files]
     if len(files) + len(missing) == 2:
         missing += TEST_SPLITS
     if missing:
         names = ", ".join(f"{file_stem(name)}.json" for name in missing)
-        raise Unavailable(f"{folder} lacks {names} (or .json.gz, .lmdb); {advice}")
+        raise Unavailable(f"{shown_folder(folder)} lacks {names} (or .json.gz, .lmdb); {advice}")
     return {name: read_records(path) for name, path in files.items()}
 
 
