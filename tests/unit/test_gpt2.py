@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import GPT2Config, GPT2Model
 
-from fptkit.backbones.gpt2 import SIZES, Gpt2Sizes, build_gpt2, load_gpt2, random_gpt2
+from fptkit.backbones.gpt2 import SIZES, Gpt2Sizes, attend, build_gpt2, load_gpt2, random_gpt2
 from fptkit.backbones.options import Gpt2Options, RandomOptions
 from fptkit.backbones.random import build_random
 from fptkit.backbones.weights import open_weights
@@ -277,3 +277,28 @@ def test_no_source_is_an_error_that_names_each() -> None:
 def test_random_backbone_takes_sizes() -> None:
     backbone = build_random(RandomOptions(size="nano", blocks=2, width=64), positions=7, seed=3)
     assert (backbone.blocks, backbone.width, backbone.max_positions, backbone.weights) == (2, 64, 7, "random")
+
+
+@pytest.mark.parametrize("tokens", [1, 24, 170])
+@pytest.mark.parametrize("few", [False, True])
+def test_explicit_attention_equals_torchs(tokens: int, few: bool) -> None:
+    """In bfloat16 on processors attention is written out; outputs and gradients against torch's in float32."""
+    generator = torch.Generator().manual_seed(0)
+    exact = [torch.randn((3, 2, tokens, 16), generator=generator).requires_grad_() for _ in range(3)]
+    keep = torch.tensor([[tokens - 1], [tokens // 2], [0]])
+    mask = (torch.arange(tokens) <= keep[:, :, None])[:, None] if few else None
+    rounded = [tensor.detach().bfloat16().requires_grad_() for tensor in exact]
+
+    def picked(query: torch.Tensor) -> torch.Tensor:
+        return query.gather(2, keep[:, None, :, None].expand(-1, 2, -1, 16)) if few else query
+
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        picked(exact[0]), exact[1], exact[2], attn_mask=mask, is_causal=mask is None
+    )
+    found = attend(picked(rounded[0]), rounded[1], rounded[2], mask, dropout=0.0)
+    torch.testing.assert_close(found.float(), expected, atol=0.03, rtol=0.03)
+    expected.square().sum().backward()
+    found.float().square().sum().backward()
+    for left, right in zip(rounded, exact, strict=True):
+        scale = right.grad.abs().max()
+        assert (left.grad.float() - right.grad).abs().max() <= 0.05 * scale + 1e-4
