@@ -77,9 +77,11 @@ class Attention(nn.Module):
 
 
 EXPLICIT_TOKENS = 640
-"""Up to this many tokens, explicit products beat torch's fused attention on processors in bfloat16. Forward and
-backward were 1.4 times as fast at 500 tokens, 2.4 times at 170, 3.4 times at 24, and 0.7 times at 1,000, on two cores of an AMD
-EPYC with AVX-512 (``benchmarks/attention.py``)."""
+"""Up to this many tokens, explicit products beat torch's fused attention on processors in bfloat16.
+
+Forward and backward were 1.4 times as fast at 500 tokens, 2.4 times at 170, 3.4 times at 24, and 0.7 times at 1,000, on
+two cores of an AMD EPYC with AVX-512 (``benchmarks/attention.py``).
+"""
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, dropout: float) -> Tensor:
