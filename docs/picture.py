@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -20,17 +21,21 @@ from fptkit.engine.events import RunStarted
 def main(folder: Path, picture: Path) -> None:
     """Write the header and the final table of a run, as the terminal shows them, to ``picture``."""
     summary = json.loads((folder / "summary.json").read_text())
+    shown = Path("runs", summary["recipe"])  # not where it happens to lie on this machine
     console = Console(record=True, width=100, file=io.StringIO(), force_terminal=True, highlight=False, markup=False)
     console.print(f"$ fptkit run {summary['recipe']}")
     print_header(
         console,
         RunStarted(
-            summary["recipe"], folder, summary, tuple(summary["notes"]), 0, summary["max_steps"], summary["batch_size"]
+            summary["recipe"], shown, summary, tuple(summary["notes"]), 0, summary["max_steps"], summary["batch_size"]
         ),
     )
     console.print()
-    print_summary(summary, folder, console)
-    console.save_svg(str(picture), title="fptkit")
+    print_summary(summary, shown, console)
+    svg = console.export_svg(title="fptkit")
+    # No font from the network: a page that shows the picture need not load one.
+    svg = re.sub(r"@font-face\s*\{.*?\}", "", svg, flags=re.DOTALL).replace("Fira Code", "DejaVu Sans Mono, Menlo")
+    picture.write_text(svg, encoding="utf-8")
 
 
 if __name__ == "__main__":

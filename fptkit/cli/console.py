@@ -64,7 +64,7 @@ class ConsoleListener:
             case Validated():
                 self._validated(event)
             case SplitTested():
-                self._console.print(f"test      {event.split}: {describe_metrics(event.metrics)}", soft_wrap=True)
+                _say(self._console, f"test      {event.split}: {describe_metrics(event.metrics)}")
             case RunEnded():
                 self.close()
 
@@ -98,15 +98,14 @@ class ConsoleListener:
             self._progress.update(self._bar, completed=event.step, report=report)
         elif event.step - self._told >= self._max_steps / PLAIN_LINES:
             self._told = event.step
-            self._console.print(f"step {event.step}/{self._max_steps}  {report}", soft_wrap=True)
+            _say(self._console, f"step {event.step}/{self._max_steps}  {report}")
 
     def _validated(self, event: Validated) -> None:
         shown = {name: value for name, value in event.metrics.items() if name != "loss"} or event.metrics
         self._validation = f" · validation {describe_metrics(shown, short=True)}"
         best = "  (best so far)" if event.best else ""
-        self._console.print(
-            f"step {event.step}/{self._max_steps}  validation: {describe_metrics(event.metrics)}{best}", soft_wrap=True
-        )
+        metrics = describe_metrics(event.metrics)
+        _say(self._console, f"step {event.step}/{self._max_steps}  validation: {metrics}{best}")
 
 
 def print_header(console: Console, event: RunStarted) -> None:
@@ -153,7 +152,7 @@ def _print_trimmed(console: Console, table: Table) -> None:
         return
     with console.capture() as captured:
         console.print(table)
-    console.print("\n".join(line.rstrip() for line in captured.get().splitlines()), soft_wrap=True)
+    _say(console, "\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def stand_in_warning(facts: Mapping[str, Any]) -> str:
@@ -183,14 +182,19 @@ def print_summary(summary: Mapping[str, Any], folder: Path, console: Console | N
             row.append(_number("accuracy", majority[split]) if split in majority else "")
         table.add_row(*row)
     _print_trimmed(console, table)
-    console.print(
+    _say(
+        console,
         f"best step {summary['best_step']:,} of {summary['steps']:,}; {summary['seconds']:.1f} s of training, "
         f"{_speed(summary['examples_per_second'])}, peak memory {summary['peak_memory_mib']:,.0f} MiB",
-        soft_wrap=True,
     )
     if summary["task"]["stand_in"] or summary["backbone"]["stand_in"]:
-        console.print(Text(f"{STAND_IN}: {stand_in_warning(summary)}", style="bold yellow"), soft_wrap=True)
-    console.print(f"everything is in {folder}", soft_wrap=True)
+        _say(console, Text(f"{STAND_IN}: {stand_in_warning(summary)}", style="bold yellow"))
+    _say(console, f"everything is in {folder}")
+
+
+def _say(console: Console, text: str | Text) -> None:
+    """Print a line; outside a terminal it is never broken, for grep."""
+    console.print(text, soft_wrap=not console.is_terminal)
 
 
 def describe_metrics(metrics: Mapping[str, float], *, short: bool = False) -> str:
