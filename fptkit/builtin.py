@@ -23,7 +23,7 @@ def fptkit_backbones() -> list[BackboneSpec]:
         BackboneSpec(
             name="gpt2",
             summary="GPT-2 with weights from the hub, a folder, the package, or drawn at random",
-            target="fptkit.backbones.gpt2:build_gpt2",
+            target="fptkit.backbones.gpt2_build:build_gpt2",
             options="fptkit.backbones.options:Gpt2Options",
             source="Radford et al. 2019; openai-community/gpt2",
             licence="MIT",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fptkit.backbones.gpt2 import Gpt2Backbone, random_gpt2
+from fptkit.backbones.gpt2 import Gpt2Backbone
+from fptkit.backbones.gpt2_build import random_gpt2
 from fptkit.backbones.options import SIZES, RandomOptions
 
 

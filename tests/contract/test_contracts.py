@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from fptkit import testing
-from fptkit.backbones.gpt2 import Gpt2Sizes, random_gpt2
+from fptkit.backbones.gpt2_build import random_gpt2
+from fptkit.backbones.options import Gpt2Sizes
 from fptkit.engine.run import RunRequest, run
 from fptkit.interfaces import Backbone, Batch, Classes, Symbols, Task, Vectors
 from fptkit.plugins import load_plugins

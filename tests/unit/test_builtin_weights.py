@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from fptkit.backbones.gpt2 import load_gpt2
+from fptkit.backbones.gpt2_build import load_gpt2
 from fptkit.backbones.options import SIZES
 from fptkit.backbones.weights import PACKAGED, open_weights
 

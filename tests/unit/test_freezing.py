@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fptkit.backbones.gpt2 import SIZES, Gpt2Sizes, random_gpt2
+from fptkit.backbones.gpt2_build import random_gpt2
+from fptkit.backbones.options import SIZES, Gpt2Sizes
 from fptkit.builtin import fptkit_freezing_policies
 from fptkit.encoders.linear import LinearEncoder
 from fptkit.encoders.options import LinearOptions

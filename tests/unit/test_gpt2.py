@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import save_file
 from transformers import GPT2Config, GPT2Model
 
-from fptkit.backbones.gpt2 import SIZES, Gpt2Sizes, attend, build_gpt2, load_gpt2, random_gpt2
-from fptkit.backbones.options import Gpt2Options, RandomOptions
+from fptkit.backbones.gpt2 import attend
+from fptkit.backbones.gpt2_build import build_gpt2, load_gpt2, random_gpt2
+from fptkit.backbones.options import SIZES, Gpt2Options, Gpt2Sizes, RandomOptions
 from fptkit.backbones.random import build_random
 from fptkit.backbones.weights import open_weights
 from fptkit.errors import DataError, ShapeError, SourceError

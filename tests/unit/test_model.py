@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from fptkit.backbones.gpt2 import Gpt2Sizes, random_gpt2
+from fptkit.backbones.gpt2_build import random_gpt2
+from fptkit.backbones.options import Gpt2Sizes
 from fptkit.encoders.linear import LinearEncoder
 from fptkit.encoders.options import LinearOptions, SymbolOptions
 from fptkit.encoders.symbols import SymbolEncoder
