@@ -89,7 +89,7 @@ def draw(best: dict[str, dict[str, Any]], recipe: str, path: Path) -> None:
         axes.plot(steps, [100 * accuracy for accuracy in accuracies], style, markersize=4, label=label)
     axes.set(xlabel="training steps", ylabel="validation accuracy (%)", title=recipe, ylim=(None, 101))
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right")
+    axes.legend(loc="center right")
     figure.savefig(path, metadata={"Date": None}, facecolor="white")
 
 
