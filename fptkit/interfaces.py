@@ -228,7 +228,7 @@ def check_task_declarations(task: Task) -> None:
     """Check what a task says of itself, before any batch is drawn.
 
     Raises:
-        PluginError: an attribute is missing or of another type, or ``best_metric`` is no metric of the task.
+        PluginError: an attribute is missing or of another type.
     """
     name = type(task).__name__
     for attribute, kinds in (("input", (Vectors, Symbols)), ("output", (Classes, Values)), ("max_tokens", (int,))):
@@ -238,10 +238,19 @@ def check_task_declarations(task: Task) -> None:
             raise PluginError(f"task {name}: '{attribute}' is {value!r}, expected {expected}")
     if isinstance(task.test_splits, str) or not all(isinstance(split, str) for split in task.test_splits):
         raise PluginError(f"task {name}: test_splits is {task.test_splits!r}, expected a tuple of names")
+
+
+def check_best_metric(task: Task) -> None:
+    """Check that the metric which chooses the best step is one of the task's. Apart, since metrics take long to import.
+
+    Raises:
+        PluginError: it is not.
+    """
     metrics = {*task.metrics(), "loss"}
     best, _ = task.selection()
     if best not in metrics:
-        raise PluginError(f"task {name}: best_metric '{best}' is none of {', '.join(sorted(metrics))}")
+        known = ", ".join(sorted(metrics))
+        raise PluginError(f"task {type(task).__name__}: best_metric '{best}' is none of {known}")
 
 
 def check_batch(task: Task, batch: Batch, size: int, *, where: str) -> None:
