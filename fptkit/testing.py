@@ -26,6 +26,7 @@ from fptkit.interfaces import (
     Values,
     Vectors,
     check_batch,
+    check_best_metric,
     check_task_declarations,
 )
 from fptkit.seeds import generator_for
@@ -133,6 +134,7 @@ def check_task(task: Task, *, batch_size: int = 8) -> None:
     name = type(task).__name__
     try:
         check_task_declarations(task)
+        check_best_metric(task)
     except PluginError as err:
         raise AssertionError(str(err)) from err
     for split_name in ("train", "validation", *task.test_splits):

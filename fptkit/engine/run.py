@@ -33,6 +33,7 @@ from fptkit.engine.loop import Trainer
 from fptkit.engine.records import MetricsFile, write_json, write_text
 from fptkit.errors import Interrupted, TrainingError, UsageError
 from fptkit.freezing import FreezeProof, count_parameters
+from fptkit.interfaces import check_best_metric
 from fptkit.precision import choose_device
 from fptkit.recipe.dump import dump_recipe
 from fptkit.recipe.load import LoadedRecipe
@@ -116,6 +117,7 @@ class _Run:
         first = TrainingBatches(built.task, splits["train"], train.batch_size, train.seed).batch(0).to(device)
         next(evaluation_batches(built.task, "validation", splits["validation"], train.evaluation_batch_size))
         check_encoder_width(built, first)
+        check_best_metric(built.task)
         proof = FreezeProof(built.model)
         self._facts = run_facts(self._recipe, built, count_parameters(built.model, built.task, first), device)
         self._frozen = {
