@@ -144,7 +144,7 @@ def components(kind: type[specs.Spec]) -> str:
 
 def _facts(spec: specs.Spec) -> Iterator[tuple[str, str]]:
     if isinstance(spec, specs.TaskSpec):
-        yield "protocols", ", ".join(map(code, spec.protocols))
+        yield "protocols", ", ".join(code(protocol.name) for protocol in spec.protocols)
     if isinstance(spec, specs.EncoderSpec):
         yield "takes", ", ".join(spec.accepts)
     yield "source", spec.source

@@ -161,6 +161,24 @@ class Split(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class SampledEvaluation:
+    """Evaluation on some batches instead of the whole split, as the protocol ``fpt2021`` has it.
+
+    Whole batches are drawn without repetition as long as the split lasts, anew for each evaluation; an incomplete last
+    batch is never used. From an endless split, examples are drawn.
+
+    Args:
+        batches: batches of one evaluation.
+        size_factor: examples of a batch, as a multiple of ``train.batch_size``.
+        accuracy_factor: factor on the accuracy that is reported.
+    """
+
+    batches: int = 25
+    size_factor: int = 1
+    accuracy_factor: float = 1.0
+
+
 class Task:
     """A question with data: what goes in, what comes out, the splits, the loss and the metrics.
 
@@ -174,6 +192,8 @@ class Task:
         max_tokens: T, the longest example in tokens; position tables are sliced to it.
         source: the source that was taken, e.g. ``"tape"`` or ``"generated"``.
         stand_in: true when ``source`` is not the first the recipe lists: its figures are not the named data's.
+        protocol: name of the way data are prepared and scored.
+        sampled_evaluation: set where the protocol evaluates on some batches only; None evaluates splits whole.
         test_splits: names of the splits opened once, at the end.
         best_metric: validation metric that chooses the best step; None takes the one that follows from ``output``:
             accuracy for `Classes`, mean squared error for `Values`.
@@ -189,6 +209,8 @@ class Task:
     max_tokens: int
     source: str = "generated"
     stand_in: bool = False
+    protocol: str = "clean"
+    sampled_evaluation: SampledEvaluation | None = None
     test_splits: tuple[str, ...] = ("test",)
     best_metric: str | None = None
     higher_is_better: bool | None = None
@@ -204,6 +226,10 @@ class Task:
     def split(self, name: str) -> Split:
         """The split called ``train``, ``validation`` or one of ``test_splits``."""
         raise NotImplementedError(f"{type(self).__name__} does not implement split({name!r})")
+
+    def skips(self, split: Split, indices: Sequence[int]) -> bool:
+        """Whether the protocol passes over the batch of these examples, in training and in sampled evaluation."""
+        return False
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """Mean loss of a batch, a scalar.

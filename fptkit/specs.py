@@ -189,26 +189,48 @@ class EncoderSpec(ComponentSpec):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """A named way to prepare and score a task. Results under different protocols never share a table.
+
+    Args:
+        name: the word recipes use (``task.protocol``).
+        summary: one line.
+        splits: pairs of a split's name and what it holds, with its size.
+        faults: pairs of a fault's number and what it does in this task; numbers as in ``docs/protocols.md``.
+    """
+
+    name: str
+    summary: str = ""
+    splits: tuple[tuple[str, str], ...] = ()
+    faults: tuple[tuple[str, str], ...] = ()
+
+
+CLEAN = Protocol(name="clean", summary="own validation split; validation and test evaluated whole; test opened once")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TaskSpec(ComponentSpec):
     """A question with data. Target: ``(options, *, seed, pinned) -> fptkit.Task``.
 
     ``pinned`` is the data source an earlier run of this recipe took, or None.
 
     Args:
-        protocols: names of the ways to prepare and score it.
+        protocols: the ways to prepare and score it, the default first.
 
     Raises:
-        PluginError: ``protocols`` is no tuple or list of text.
+        PluginError: ``protocols`` is empty, or no tuple or list of `Protocol`.
     """
 
     kind: ClassVar[str] = "task"
     plural: ClassVar[str] = "tasks"
 
-    protocols: tuple[str, ...] = ("clean",)
+    protocols: tuple[Protocol, ...] = (CLEAN,)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._make_tuple("protocols", str, "names")
+        self._make_tuple("protocols", Protocol, "fptkit.Protocol")
+        if not self.protocols:
+            raise PluginError(f"{self}: it has no protocol")
 
 
 @dataclass(frozen=True, kw_only=True)

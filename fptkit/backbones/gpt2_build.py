@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fptkit.backbones.adapt import chosen_blocks, fit_positions, redraw
 from fptkit.backbones.gpt2 import Gpt2Backbone
-from fptkit.backbones.options import SIZES, Gpt2Options, Gpt2Sizes
+from fptkit.backbones.options import SIZES, BlockOptions, Gpt2Options, Gpt2Sizes, PositionOptions, RandomInit, Size
 from fptkit.backbones.weights import WeightFolder, open_weights
 from fptkit.errors import DataError, ShapeError
 from fptkit.seeds import generator_for
@@ -22,14 +23,15 @@ def build_gpt2(options: Gpt2Options, *, positions: int, seed: int, pinned: str |
 
     Args:
         options: recipe options.
-        positions: T, the task's longest example in tokens; the position table is cut to it.
+        positions: T, the task's longest example in tokens; the position table is fitted to it.
         seed: draws the weights where they are random.
         pinned: weights entry an earlier run of this recipe took.
 
     Raises:
         SourceError: none of the weights is available.
         DataError: weights are there but broken or not GPT-2's.
-        ShapeError: the task is longer than the position table.
+        ShapeError: the task is longer than the position table and nothing says how to extend it, the blocks to keep are
+            not there, or the statistics of random weights are asked for.
     """
     choice = choose(
         options.weights,
@@ -40,38 +42,32 @@ def build_gpt2(options: Gpt2Options, *, positions: int, seed: int, pinned: str |
         "use path:FOLDER. `fptkit list weights` shows what is here.",
     )
     if choice.found is None:
-        backbone = random_gpt2(
-            SIZES[options.size],
-            positions=positions,
-            seed=seed,
-            init=options.init,
-            dropout=options.dropout,
-            attention_dropout=options.attention_dropout,
-        )
+        if options.init == "statistics":
+            raise ShapeError("backbone.init 'statistics' needs loaded weights, but the weights are 'random'")
+        backbone = draw_gpt2(SIZES[options.size], seed, options.dropout, options.attention_dropout)
     else:
-        backbone = load_gpt2(
-            choice.found, positions=positions, dropout=options.dropout, attention_dropout=options.attention_dropout
-        )
+        backbone = load_gpt2(choice.found, dropout=options.dropout, attention_dropout=options.attention_dropout)
+        if options.init == "random":
+            backbone = draw_gpt2(backbone.sizes, seed, options.dropout, options.attention_dropout)
+    keep_blocks(backbone, options.blocks)
+    redraw(backbone, options.init, seed)
+    with_positions(backbone, positions, options.positions)
     backbone.weights, backbone.stand_in = choice.entry, choice.stand_in
     backbone.notes = tuple(f"{entry}: {reason}" for entry, reason in choice.skipped)
     return backbone
 
 
-def load_gpt2(
-    folder: WeightFolder, *, positions: int, dropout: float = 0.1, attention_dropout: float = 0.0
-) -> Gpt2Backbone:
-    """Build GPT-2 from a checkpoint.
+def load_gpt2(folder: WeightFolder, *, dropout: float = 0.1, attention_dropout: float = 0.0) -> Gpt2Backbone:
+    """Build GPT-2 from a checkpoint, whole.
 
     Args:
         folder: opened checkpoint.
-        positions: rows of the position table to keep.
         dropout: see `Gpt2Backbone`.
         attention_dropout: see `Gpt2Backbone`.
 
     Raises:
         DataError: the checkpoint is of another architecture, lacks or adds tensors, or holds numbers that are not
             finite.
-        ShapeError: ``positions`` exceeds the checkpoint's table.
     """
     sizes = _sizes_of(folder.config, folder.entry)
     tensors = {name.removeprefix("transformer."): tensor for name, tensor in folder.tensors().items()}
@@ -99,7 +95,7 @@ def load_gpt2(
         if not bool(torch.isfinite(tensor).all()):
             raise DataError(f"{folder.entry}: tensor {name} holds NaN or infinity; the file is damaged")
     backbone.load_state_dict(tensors)
-    return _with_positions(backbone, positions)
+    return backbone
 
 
 FIXED_CONFIG: dict[str, Any] = {
@@ -162,28 +158,51 @@ def _check_extent(tensors: Mapping[str, Tensor], sizes: Gpt2Sizes, entry: str) -
 
 
 def random_gpt2(
-    sizes: Gpt2Sizes,
+    size: Size | Gpt2Sizes,
     *,
+    blocks: int | None = None,
+    width: int | None = None,
+    heads: int | None = None,
     positions: int,
+    rows: int | None = None,
     seed: int,
-    init: Literal["library", "flat_0.02"] = "library",
+    init: RandomInit = "random",
     dropout: float = 0.1,
     attention_dropout: float = 0.0,
 ) -> Gpt2Backbone:
     """Draw a GPT-2's weights.
 
     Args:
-        sizes: its sizes.
+        size: its size by name, or its sizes; ``blocks``, ``width`` and ``heads`` replace parts of it.
+        blocks: number of blocks.
+        width: D.
+        heads: attention heads.
         positions: rows of the position table to keep.
+        rows: rows the table is drawn with; None draws those of the size, or ``positions`` where they are more.
         seed: of the draw.
-        init: ``library`` as transformers draws today: normal with standard deviation 0.02, the two maps that end in the
-            residual stream 0.02 / sqrt(2 * blocks); ``flat_0.02``: 0.02 everywhere, as transformers 4.1 drew and the
-            paper's random baseline had it (PR 13573).
+        init: see `draw_gpt2` for ``random`` and `fptkit.backbones.adapt.redraw` for ``flat_0.02``.
         dropout: see `Gpt2Backbone`.
         attention_dropout: see `Gpt2Backbone`.
 
     Raises:
-        ShapeError: ``positions`` exceeds ``sizes.positions``.
+        ShapeError: ``positions`` exceeds ``rows``.
+    """
+    given = {"blocks": blocks, "width": width, "heads": heads, "positions": rows}
+    sizes = SIZES[size] if isinstance(size, str) else size
+    sizes = replace(sizes, **{name: value for name, value in given.items() if value is not None})
+    if rows is None:
+        sizes = replace(sizes, positions=max(sizes.positions, positions))
+    backbone = draw_gpt2(sizes, seed, dropout, attention_dropout)
+    redraw(backbone, init, seed)
+    return with_positions(backbone, positions, PositionOptions())
+
+
+def draw_gpt2(sizes: Gpt2Sizes, seed: int, dropout: float, attention_dropout: float) -> Gpt2Backbone:
+    """Draw a GPT-2's weights as transformers does today.
+
+    Normal with standard deviation 0.02, the two maps that end in the residual stream 0.02 / sqrt(2 * blocks); biases 0,
+    scales of norms 1. transformers 4.1, and so the paper's random baseline, did not scale by depth (PR 13573): that is
+    ``flat_0.02``.
     """
     backbone = Gpt2Backbone(sizes, dropout=dropout, attention_dropout=attention_dropout)
     generator = generator_for(seed, "backbone")
@@ -195,21 +214,33 @@ def random_gpt2(
             elif isinstance(module, nn.LayerNorm):
                 parameter.fill_(1.0)
             else:
-                scaled = init == "library" and name.endswith("c_proj.weight")
+                scaled = name.endswith("c_proj.weight")
                 parameter.normal_(0.0, 0.02 / (2 * sizes.blocks) ** 0.5 if scaled else 0.02, generator=generator)
-    return _with_positions(backbone, positions)
+    return backbone
 
 
-def _with_positions(backbone: Gpt2Backbone, positions: int) -> Gpt2Backbone:
-    """Cut the position table to the task's length, so that every row that is marked trained can be reached."""
-    if positions > backbone.sizes.positions:
-        raise ShapeError(
-            f"the task has up to {positions} tokens, but the backbone's position table ends at "
-            f"{backbone.sizes.positions}; shorten the task (its max_length, or longer patches)"
-        )
-    table = nn.Embedding(positions, backbone.width)
-    table.weight.data.copy_(backbone.wpe.weight.data[:positions])
+def keep_blocks(backbone: Gpt2Backbone, options: BlockOptions) -> None:
+    """Drop the blocks that ``options`` does not keep.
+
+    Raises:
+        ShapeError: it keeps none, or more than there are.
+    """
+    chosen = chosen_blocks(backbone.sizes.blocks, options)
+    backbone.h = nn.ModuleList(backbone.h[index] for index in chosen)
+    backbone.blocks = len(chosen)
+    backbone.sizes = replace(backbone.sizes, blocks=len(chosen))
+
+
+def with_positions(backbone: Gpt2Backbone, tokens: int, options: PositionOptions) -> Gpt2Backbone:
+    """Fit the position table to the task's length, so that every row that is marked trained can be reached.
+
+    Raises:
+        ShapeError: see `fptkit.backbones.adapt.fit_positions`.
+    """
+    rows = fit_positions(backbone.wpe.weight.data, tokens, options)
+    table = nn.Embedding(len(rows), backbone.width)
+    table.weight.data.copy_(rows)
     backbone.wpe = table
-    backbone.max_positions = positions
-    backbone.sizes = replace(backbone.sizes, positions=positions)
+    backbone.max_positions = len(rows)
+    backbone.sizes = replace(backbone.sizes, positions=len(rows))
     return backbone

@@ -37,9 +37,10 @@ SIZES = {
 }
 """``nano`` is the size of ``builtin:gpt2_nano``; the others are the published ones (Radford et al. 2019, Table 2)."""
 
-BUILTIN_WEIGHTS = ("gpt2_nano",)
+BUILTIN_WEIGHTS = ("bit_memory_nano", "gpt2_nano", "synthetic_nano", "vit_nano")
+"""Names of the weights inside the package."""
 
-_FORMS = "hub:ORG/NAME, hub:ORG/NAME@REVISION, path:DIR, builtin:gpt2_nano, random"
+WEIGHT_FORMS = "hub:ORG/NAME, hub:ORG/NAME@REVISION, path:DIR, builtin:NAME, random"
 _HUB_NAME = re.compile(r"(?![^@]*(--|\.\.))[\w.-]+/[\w.-]+(@[\w./-]+)?")
 """The hub forbids ``--`` and ``..`` in names (huggingface_hub, ``utils/_validators.py``)."""
 
@@ -59,7 +60,7 @@ def _check_weights(entry: str) -> str:
     if kind == "builtin" and colon and rest not in BUILTIN_WEIGHTS:
         raise ValueError(f"unknown built-in weights '{rest}'\nknown: {', '.join(BUILTIN_WEIGHTS)}")
     if entry != "random" and not (colon and kind in ("hub", "path", "builtin")):
-        raise ValueError(f"unknown source of weights '{entry}'\nallowed: {_FORMS}")
+        raise ValueError(f"unknown source of weights '{entry}'\nallowed: {WEIGHT_FORMS}")
     return entry
 
 
@@ -70,17 +71,65 @@ WeightEntries = Annotated[
     BeforeValidator(_as_tuple, json_schema_input_type=str | Annotated[list[str], Field(min_length=1)]),
 ]
 Size = Literal["nano", "base", "medium", "large", "xl"]
-Init = Literal["library", "flat_0.02"]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 
-_INIT = (
-    "how random weights are drawn. library: as transformers does, maps into the residual stream scaled by depth; "
-    "flat_0.02: standard deviation 0.02 throughout, as the paper's random baseline had it"
+Init = Literal["pretrained", "random", "flat_0.02", "statistics"]
+RandomInit = Literal["random", "flat_0.02"]
+
+INIT = (
+    "what the weights are set to. pretrained: as loaded; random: drawn as the library draws the same architecture; "
+    "flat_0.02: standard deviation 0.02 throughout, as the paper's random baseline had it; statistics: each tensor "
+    "drawn anew with the mean and standard deviation of the loaded one. With weights 'random', pretrained means random"
 )
-_ATTENTION_DROPOUT = (
+"""Description of the option ``init`` of backbones that load weights."""
+
+RANDOM_INIT = (
+    "how the weights are drawn. random: as the library draws this architecture; flat_0.02: standard deviation 0.02 "
+    "throughout, as the paper's random baseline had it"
+)
+DROPOUT = "probability of dropping a number of the embedding or of a block's output, in training"
+ATTENTION_DROPOUT = (
     "probability of dropping an attention weight in training; above 0 the fused attention path is lost: slower steps"
 )
+
+
+class PositionOptions(Options):
+    """How the position table fits the task. Without ``extend``, a task longer than the table is refused."""
+
+    length: Count | None = Field(
+        default=None, description="rows of the table; null: as many as the task's longest example has tokens"
+    )
+    extend: Literal["tile", "interpolate"] | None = Field(
+        default=None,
+        description="where the table is too short, tile: its rows are repeated; interpolate: drawn out linearly; "
+        "null: an error",
+    )
+
+
+_SLICE = re.compile(r"(-?\d+)?:(-?\d+)?(:[1-9]\d*)?")
+
+
+def _check_keep(keep: int | str) -> int | str:
+    if isinstance(keep, int) and keep < 1:
+        raise ValueError(f"at least one block must be kept, got {keep}")
+    if isinstance(keep, str) and not _SLICE.fullmatch(keep):
+        raise ValueError(f"'{keep}' is not of the form START:STOP or START:STOP:STEP")
+    return keep
+
+
+class BlockOptions(Options):
+    """Which blocks of the model are used."""
+
+    keep: Annotated[int | str, AfterValidator(_check_keep)] | None = Field(
+        default=None,
+        description='a number: the first so many blocks; a slice in quotes, such as "6:12" or "::2": those blocks; '
+        "null: all",
+    )
+
+
+POSITIONS = "fitting the position table to the task's length"
+BLOCKS = "which blocks are used; the others are dropped"
 
 
 class Gpt2Options(Options):
@@ -91,35 +140,41 @@ class Gpt2Options(Options):
 
     weights: WeightEntries = Field(
         default=("hub:openai-community/gpt2", "builtin:gpt2_nano"),
-        description=f"where weights come from, the first available is taken; any of {_FORMS}",
+        description=f"where weights come from, the first available is taken; any of {WEIGHT_FORMS}",
     )
     size: Size = Field(default="base", description="size of the model, for the weights 'random' only")
-    dropout: Probability = Field(
-        default=0.1, description="probability of dropping a number of the embedding or of a block's output, in training"
-    )
-    attention_dropout: Probability = Field(default=0.0, description=_ATTENTION_DROPOUT)
-    init: Init = Field(default="library", description=_INIT)
+    init: Init = Field(default="pretrained", description=INIT)
+    blocks: BlockOptions = Field(default=BlockOptions(), description=BLOCKS)
+    positions: PositionOptions = Field(default=PositionOptions(), description=POSITIONS)
+    dropout: Probability = Field(default=0.1, description=DROPOUT)
+    attention_dropout: Probability = Field(default=0.0, description=ATTENTION_DROPOUT)
 
 
 class RandomOptions(Options):
     """Options of the backbone ``random``."""
 
-    like: Literal["gpt2"] = Field(default="gpt2", description="architecture")
+    like: Literal["gpt2", "vit", "lstm", "bert", "t5_encoder", "longformer"] = Field(
+        default="gpt2", description="architecture"
+    )
     size: Size = Field(default="base", description="size of the model; the four numbers below replace parts of it")
     blocks: Count | None = Field(default=None, description="number of blocks; null: that of the size")
     width: Count | None = Field(
         default=None, description="numbers per token, a multiple of heads; null: that of the size"
     )
     heads: Count | None = Field(default=None, description="attention heads, a divisor of width; null: that of the size")
-    positions: Count | None = Field(default=None, description="rows of the position table; null: that of the size")
-    dropout: Probability = Field(
-        default=0.1, description="probability of dropping a number of the embedding or of a block's output, in training"
+    positions: Count | None = Field(
+        default=None, description="rows the position table is drawn with; null: those of the size, or the task's tokens"
     )
-    attention_dropout: Probability = Field(default=0.0, description=_ATTENTION_DROPOUT)
-    init: Init = Field(default="library", description=_INIT)
+    dropout: Probability = Field(default=0.1, description=DROPOUT)
+    attention_dropout: Probability = Field(default=0.0, description=ATTENTION_DROPOUT)
+    init: RandomInit = Field(default="random", description=RANDOM_INIT)
 
     @model_validator(mode="after")
-    def _heads_divide_width(self) -> RandomOptions:
+    def _numbers_fit(self) -> RandomOptions:
+        if self.like != "gpt2":
+            if self.positions is not None:
+                raise ValueError(f"positions is for like: gpt2 only; the table of {self.like} follows from the task")
+            return self  # its numbers are held against its own sizes where it is built
         width, heads = self.width or SIZES[self.size].width, self.heads or SIZES[self.size].heads
         if width % heads:
             raise ValueError(f"width must be a multiple of heads, but {width} is not one of {heads}")

@@ -11,7 +11,7 @@ import click
 
 from fptkit.cli.shared import json_option, load_registry, plugin_option, print_json, print_rows
 from fptkit.registry import Registry
-from fptkit.specs import BackboneSpec, EncoderSpec, FreezingPolicySpec, ListenerSpec, Spec, TaskSpec
+from fptkit.specs import BackboneSpec, EncoderSpec, FreezingPolicySpec, ListenerSpec, Protocol, Spec, TaskSpec
 
 COMPONENTS: dict[str, type[Spec]] = {
     "tasks": TaskSpec,
@@ -45,7 +45,7 @@ def component_rows(registry: Registry, kind: type[Spec]) -> list[dict[str, Any]]
     return [
         {
             **{
-                field.name: getattr(entry.spec, field.name)
+                field.name: _plain(getattr(entry.spec, field.name))
                 for field in fields(entry.spec)
                 if field.name not in ("target", "options", "rules")
             },
@@ -53,6 +53,13 @@ def component_rows(registry: Registry, kind: type[Spec]) -> list[dict[str, Any]]
         }
         for entry in registry.entries(kind)
     ]
+
+
+def _plain(value: Any) -> Any:
+    """A record's field as JSON takes it; of protocols, their names: `fptkit show` prints their cards."""
+    if isinstance(value, tuple):
+        return [item.name if isinstance(item, Protocol) else item for item in value]
+    return value
 
 
 def _weights(registry: Registry) -> list[dict[str, Any]]:

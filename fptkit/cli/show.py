@@ -46,8 +46,13 @@ def show(kind: str, name: str, as_json: bool, plugin_files: Sequence[Path]) -> N
         print_json(card)
         return
     for label, value in card.items():
-        if label not in ("options", "rules") and value:
+        if label not in ("options", "rules", "protocols") and value:
             click.echo(f"{label:<10} {value if isinstance(value, str) else ', '.join(value)}")
+    for protocol in card.get("protocols", ()):
+        click.echo(f"\nprotocol   {protocol['name']}: {protocol['summary']}")
+        for label in ("splits", "faults"):
+            if protocol[label]:
+                print_rows(protocol[label])
     for label in ("options", "rules"):
         if card.get(label):
             click.echo()
@@ -65,7 +70,15 @@ def _card(spec: Spec, owner: str) -> dict[str, Any]:
         "extra": spec.extra,
     }
     if isinstance(spec, TaskSpec):
-        card["protocols"] = list(spec.protocols)
+        card["protocols"] = [
+            {
+                "name": protocol.name,
+                "summary": protocol.summary,
+                "splits": [{"split": name, "holds": holds} for name, holds in protocol.splits],
+                "faults": [{"fault": number, "what it does here": effect} for number, effect in protocol.faults],
+            }
+            for protocol in spec.protocols
+        ]
     if isinstance(spec, EncoderSpec):
         card["accepts"] = list(spec.accepts)
     if isinstance(spec, FreezingPolicySpec):

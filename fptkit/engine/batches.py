@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from fptkit.errors import ShapeError
-from fptkit.interfaces import Batch, Split, Task, check_batch
+from fptkit.interfaces import Batch, SampledEvaluation, Split, Task, check_batch
+from fptkit.recipe.models import TrainOptions
 from fptkit.seeds import derive_seed, generator_for
 
 POOL_BATCHES = 50
@@ -62,10 +64,68 @@ class TrainingBatches:
             pools = [order[start : start + pool] for start in range(0, len(order), pool)]
             order = np.concatenate([members[np.argsort(counts[members], kind="stable")] for members in pools])
         batches = [order[start : start + self._batch_size] for start in range(0, len(order), self._batch_size)]
-        return [batches[position] for position in chance.permutation(len(batches))]
+        batches = [batches[position] for position in chance.permutation(len(batches))]
+        usable = [batch for batch in batches if not self._task.skips(self._split, batch.tolist())]
+        if not usable:
+            raise ShapeError(
+                f"{type(self._task).__name__}, split train: the protocol {self._task.protocol} skips every batch"
+            )
+        # An epoch has as many steps as batches, skipped ones too, so that a step's number says its epoch.
+        return list(itertools.islice(itertools.cycle(usable), len(batches)))
 
 
-def evaluation_batches(task: Task, name: str, split: Split, batch_size: int) -> Iterator[Batch]:
+def evaluation_batches(task: Task, name: str, split: Split, options: TrainOptions, step: int) -> Iterator[Batch]:
+    """The batches of one evaluation: the whole split, or a sample where the task's protocol says so.
+
+    Args:
+        task: the task; every batch is held against what it declares.
+        name: of the split, for errors.
+        split: the split.
+        options: batch sizes, and the seed of a sample.
+        step: training step of the evaluation; a sample differs from step to step.
+
+    Raises:
+        ShapeError: the split is empty, endless where a whole is needed, too small for one batch of a sample, or a batch
+            is not as the task declares.
+    """
+    if task.sampled_evaluation is None:
+        return whole_split(task, name, split, options.evaluation_batch_size)
+    return sample_of(task, name, split, task.sampled_evaluation, options, step)
+
+
+def sample_of(
+    task: Task, name: str, split: Split, sample: SampledEvaluation, options: TrainOptions, step: int
+) -> Iterator[Batch]:
+    """Whole batches in random order, as many as ``sample`` says; see `evaluation_batches`."""
+    where = f"{type(task).__name__}, split {name}"
+    size = sample.size_factor * options.batch_size
+    chosen = itertools.islice(_whole_batches(task, split, size, options.seed, step, where), sample.batches)
+    for number, indices in enumerate(chosen):
+        batch = split.batch(indices, generator_for(options.seed, "sampled evaluation", step, number))
+        check_batch(task, batch, size, where=where)
+        yield batch
+
+
+def _whole_batches(task: Task, split: Split, size: int, seed: int, step: int, where: str) -> Iterator[Sequence[int]]:
+    """Indices of batches without end: round after round through the split, each in a new order."""
+    if split.size is None:
+        yield from itertools.repeat(range(size))
+        return
+    if split.size < size:
+        raise ShapeError(
+            f"{where}: protocol {task.protocol} needs a batch of {size}, but it holds {split.size} examples"
+        )
+    for round_number in itertools.count():
+        chance = np.random.Generator(np.random.PCG64(derive_seed(seed, "sampled evaluation", step, round_number)))
+        order = chance.permutation(split.size)
+        batches = [order[start : start + size].tolist() for start in range(0, split.size - size + 1, size)]
+        usable = [batch for batch in batches if not task.skips(split, batch)]
+        if not usable:
+            raise ShapeError(f"{where}: the protocol {task.protocol} skips every batch")
+        yield from usable
+
+
+def whole_split(task: Task, name: str, split: Split, batch_size: int) -> Iterator[Batch]:
     """All examples of a split once, the longest first, so that memory runs out at once or never.
 
     Args:

@@ -1,4 +1,4 @@
-"""Metrics over a whole split, no example left out."""
+"""Metrics over a split: all of it, or the sample a protocol prescribes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from fptkit.engine.batches import evaluation_batches
 from fptkit.interfaces import Split, Task, Values
 from fptkit.model import CrossModalModel
+from fptkit.recipe.models import TrainOptions
 
 
 class EvaluationStopped(Exception):
@@ -22,7 +23,8 @@ def evaluate(
     name: str,
     split: Split,
     *,
-    batch_size: int,
+    options: TrainOptions,
+    step: int,
     device: torch.device,
     stop_requested: Callable[[], bool] = lambda: False,
 ) -> dict[str, float]:
@@ -32,8 +34,9 @@ def evaluate(
         model: put into evaluation mode and back.
         task: gives loss and metrics.
         name: of the split.
-        split: the split, of finite size.
-        batch_size: examples of a batch.
+        split: the split.
+        options: batch sizes, and the seed of a sampled evaluation.
+        step: training step, see `fptkit.engine.batches.evaluation_batches`.
         device: the model's.
         stop_requested: asked between batches.
 
@@ -50,7 +53,7 @@ def evaluate(
     loss_sum = torch.zeros((), dtype=torch.float64, device=device)
     count = 0
     try:
-        for on_cpu in evaluation_batches(task, name, split, batch_size):
+        for on_cpu in evaluation_batches(task, name, split, options, step):
             if stop_requested():
                 raise EvaluationStopped
             batch = on_cpu.to(device)
@@ -61,6 +64,9 @@ def evaluate(
                 metrics.update(predictions, batch.targets)
             else:
                 metrics.update(predictions.flatten(0, -2), batch.targets.flatten())
-        return {"loss": float(loss_sum / count), **{name: float(value) for name, value in metrics.compute().items()}}
+        values = {name: float(value) for name, value in metrics.compute().items()}
+        if task.sampled_evaluation and "accuracy" in values:
+            values["accuracy"] *= task.sampled_evaluation.accuracy_factor
+        return {"loss": float(loss_sum / count), **values}
     finally:
         model.train(was_training)

@@ -26,11 +26,16 @@ def run_facts(recipe: Recipe, built: Built, counts: ParameterCounts, device: tor
     return {
         "task": {
             "name": recipe.task.name,
-            "protocol": getattr(recipe.task.options, "protocol", "clean"),
+            "protocol": task.protocol,
             "source": task.source,
             "stand_in": task.stand_in,
         },
-        "backbone": {"name": recipe.backbone.name, "weights": backbone.weights, "stand_in": backbone.stand_in},
+        "backbone": {
+            "name": recipe.backbone.name,
+            "weights": backbone.weights,
+            "init": _init(recipe, built),
+            "stand_in": backbone.stand_in,
+        },
         "encoder": built.encoder_name,
         "readout": built.readout,
         "freezing": recipe.freezing.name,
@@ -44,8 +49,22 @@ def run_facts(recipe: Recipe, built: Built, counts: ParameterCounts, device: tor
         "precision": built.precision,
         "seed": recipe.train.seed,
         "majority_accuracy": dict(task.majority_accuracy),
-        "notes": [*backbone.notes, *task.notes],
+        "notes": [*backbone.notes, *_init_note(recipe, built), *task.notes],
     }
+
+
+def _init(recipe: Recipe, built: Built) -> str:
+    """What the weights were set to: as they are, or redrawn."""
+    if built.model.backbone.weights == "random":
+        return "random"
+    return getattr(recipe.backbone.options, "init", "pretrained")
+
+
+def _init_note(recipe: Recipe, built: Built) -> list[str]:
+    init, weights = _init(recipe, built), built.model.backbone.weights
+    if weights == "random" or init == "pretrained":
+        return []
+    return [f"control: the weights of {weights} give the sizes only, their values are drawn anew (init {init})"]
 
 
 def versions() -> dict[str, str]:

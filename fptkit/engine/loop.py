@@ -241,7 +241,8 @@ class Trainer:
             self.task,
             "validation",
             self._validation,
-            batch_size=self.options.evaluation_batch_size,
+            options=self.options,
+            step=self.progress.step,
             device=self._accelerator.device,
             stop_requested=self._stop.requested,
         )

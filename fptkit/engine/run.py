@@ -115,7 +115,7 @@ class _Run:
         splits = {name: built.task.split(name) for name in ("train", "validation")}
         # A task or encoder that breaks its promises is told now, not after the first validation.
         first = TrainingBatches(built.task, splits["train"], train.batch_size, train.seed).batch(0).to(device)
-        next(evaluation_batches(built.task, "validation", splits["validation"], train.evaluation_batch_size))
+        next(evaluation_batches(built.task, "validation", splits["validation"], train, 0))
         check_encoder_width(built, first)
         check_best_metric(built.task)
         proof = FreezeProof(built.model)
@@ -181,7 +181,8 @@ class _Run:
                     built.task,
                     name,
                     built.task.split(name),
-                    batch_size=train.evaluation_batch_size,
+                    options=train,
+                    step=progress.best_step,
                     device=next(built.model.parameters()).device,
                     stop_requested=self._stop.requested,
                 )

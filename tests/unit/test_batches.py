@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 import torch
 
 from fptkit.engine.batches import TrainingBatches, evaluation_batches
-from fptkit.interfaces import Batch, Classes, Task, Vectors
+from fptkit.errors import ShapeError
+from fptkit.interfaces import Batch, Classes, SampledEvaluation, Split, Task, Vectors
+from fptkit.recipe.models import TrainOptions
 
 
 class Any(Task):
@@ -75,6 +78,66 @@ def test_an_endless_split_draws_anew() -> None:
 
 def test_evaluation_sees_every_example_once_the_longest_first() -> None:
     lengths = np.array([3, 9, 1, 9, 5])
-    order = [batch.targets.tolist() for batch in evaluation_batches(Any(), "test", Ragged(5, lengths), 2)]
+    options = TrainOptions(evaluation_batch_size=2)
+    order = [batch.targets.tolist() for batch in evaluation_batches(Any(), "test", Ragged(5, lengths), options, 0)]
     assert order == [[1, 3], [4, 0], [2]]
-    assert [len(batch) for batch in evaluation_batches(Any(), "test", Ragged(5), 2)] == [2, 2, 1]
+    assert [len(batch) for batch in evaluation_batches(Any(), "test", Ragged(5), options, 7)] == [2, 2, 1]
+
+
+class Sampled(Any):
+    """Evaluated on four batches of twice the training size; never on example 3."""
+
+    protocol, sampled_evaluation = "sampled", SampledEvaluation(batches=4, size_factor=2)
+
+    def skips(self, split: Split, indices: Sequence[int]) -> bool:
+        return 3 in indices
+
+
+def sample(split: Split, step: int, seed: int = 0, batch_size: int = 5) -> list[list[int]]:
+    options = TrainOptions(batch_size=batch_size, seed=seed)
+    return [batch.targets.tolist() for batch in evaluation_batches(Sampled(), "test", split, options, step)]
+
+
+def test_a_sample_is_whole_batches_without_repetition_and_without_those_the_protocol_skips() -> None:
+    drawn = sample(Ragged(69), step=100)
+    assert [len(batch) for batch in drawn] == [10] * 4
+    examples = [example for batch in drawn for example in batch]
+    assert len(set(examples)) == 40
+    assert 3 not in examples
+    assert drawn == sample(Ragged(69), step=100)
+    assert drawn != sample(Ragged(69), step=200)
+    assert drawn != sample(Ragged(69), step=100, seed=1)
+
+
+def test_a_sample_from_a_small_split_goes_round_again() -> None:
+    drawn = sample(Ragged(25), step=0)  # two whole batches a round, at most one of them skipped
+    assert [len(set(batch)) for batch in drawn] == [10] * 4
+
+
+def test_a_sample_of_an_endless_split_is_drawn_anew() -> None:
+    assert sample(Ragged(None), 0, batch_size=1) == [[0, 1]] * 4
+    options = TrainOptions(batch_size=1)
+    first, second = (next(evaluation_batches(Sampled(), "test", Ragged(None), options, step)).inputs for step in (0, 1))
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("size", "message"), [(9, "needs a batch of 10, but it holds 9"), (10, "protocol sampled skips every batch")]
+)
+def test_a_split_too_small_for_a_sample(size: int, message: str) -> None:
+    with pytest.raises(ShapeError, match=message):
+        sample(Ragged(size), 0)
+
+
+def test_a_whole_needs_an_end() -> None:
+    with pytest.raises(ShapeError, match="an endless split has no whole"):
+        next(evaluation_batches(Any(), "test", Ragged(None), TrainOptions(), 0))
+
+
+def test_skipped_batches_are_not_trained_on() -> None:
+    batches = TrainingBatches(Sampled(), Ragged(100), 10, seed=0)
+    seen = [example for batch in targets(batches, range(20)) for example in batch]
+    assert 3 not in seen
+    assert len(set(seen)) > 90
+    with pytest.raises(ShapeError, match="split train: the protocol sampled skips every batch"):
+        TrainingBatches(Sampled(), Ragged(5), 10, seed=0).batch(0)

@@ -23,7 +23,7 @@ def reference() -> GPT2LMHeadModel:
 
 
 def test_same_hidden_states_as_transformers(reference: GPT2LMHeadModel) -> None:
-    ours = load_gpt2(open_weights("builtin:gpt2_nano"), positions=1024).eval()
+    ours = load_gpt2(open_weights("builtin:gpt2_nano")).eval()
     assert ours.sizes == SIZES["nano"]
     tokens = reference.transformer.wte(torch.randint(0, 4096, (2, 60), generator=torch.Generator().manual_seed(0)))
     with torch.no_grad():

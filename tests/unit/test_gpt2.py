@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import save_file
+from torch import Tensor
 from transformers import GPT2Config, GPT2Model
 
 from fptkit.backbones.gpt2 import attend
-from fptkit.backbones.gpt2_build import build_gpt2, load_gpt2, random_gpt2
-from fptkit.backbones.options import SIZES, Gpt2Options, Gpt2Sizes, RandomOptions
+from fptkit.backbones.gpt2_build import build_gpt2, load_gpt2, random_gpt2, with_positions
+from fptkit.backbones.options import SIZES, Gpt2Options, Gpt2Sizes, PositionOptions, RandomOptions
 from fptkit.backbones.random import build_random
 from fptkit.backbones.weights import open_weights
 from fptkit.errors import DataError, ShapeError, SourceError
@@ -43,14 +47,14 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, GPT2Mode
 
 def test_same_output_as_transformers(checkpoint: tuple[Path, GPT2Model]) -> None:
     folder, model = checkpoint
-    ours = load_gpt2(open_weights(f"path:{folder}"), positions=24).eval()
+    ours = load_gpt2(open_weights(f"path:{folder}")).eval()
     tokens = torch.randn(2, 17, 32)
     torch.testing.assert_close(ours(tokens), model(inputs_embeds=tokens).last_hidden_state, atol=1e-5, rtol=0)
 
 
 def test_same_gradients_as_transformers(checkpoint: tuple[Path, GPT2Model]) -> None:
     folder, model = checkpoint
-    ours = load_gpt2(open_weights(f"path:{folder}"), positions=24).eval()
+    ours = load_gpt2(open_weights(f"path:{folder}")).eval()
     tokens = torch.randn(2, 9, 32)
     ours(tokens).square().mean().backward()
     model.zero_grad()
@@ -63,7 +67,7 @@ def test_same_gradients_as_transformers(checkpoint: tuple[Path, GPT2Model]) -> N
 @pytest.mark.parametrize("keep", [[[16], [3]], [[2, 16], [0, 7]], [list(range(17)), list(range(17))]])
 def test_reading_few_tokens_equals_reading_all(checkpoint: tuple[Path, GPT2Model], keep: list[list[int]]) -> None:
     folder, model = checkpoint
-    ours = load_gpt2(open_weights(f"path:{folder}"), positions=24).eval()
+    ours = load_gpt2(open_weights(f"path:{folder}")).eval()
     tokens, positions = torch.randn(2, 17, 32), torch.tensor(keep)
     expected = keep_tokens(model(inputs_embeds=tokens).last_hidden_state, positions)
     torch.testing.assert_close(ours(tokens, keep=positions), expected, atol=1e-5, rtol=0)
@@ -80,7 +84,7 @@ def test_published_checkpoints_with_prefix_head_and_masks_load(
     tensors["transformer.h.0.attn.masked_bias"] = torch.tensor(-1e4)
     save_file(tensors, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text((folder / "config.json").read_text())
-    ours = load_gpt2(open_weights(f"path:{tmp_path}"), positions=24).eval()
+    ours = load_gpt2(open_weights(f"path:{tmp_path}")).eval()
     tokens = torch.randn(1, 5, 32)
     torch.testing.assert_close(ours(tokens), model(inputs_embeds=tokens).last_hidden_state, atol=1e-5, rtol=0)
 
@@ -102,7 +106,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(
     save_file(tensors, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text((folder / "config.json").read_text())
     with pytest.raises(DataError) as caught:
-        load_gpt2(open_weights(f"path:{tmp_path}"), positions=8)
+        load_gpt2(open_weights(f"path:{tmp_path}"))
     assert said in str(caught.value)
 
 
@@ -140,7 +144,7 @@ def test_another_architecture_is_refused(
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
     with pytest.raises(DataError) as caught:
-        load_gpt2(open_weights(f"path:{tmp_path}"), positions=8)
+        load_gpt2(open_weights(f"path:{tmp_path}"))
     assert said in str(caught.value)
 
 
@@ -148,13 +152,13 @@ def test_another_architecture_is_refused(
 def test_a_null_in_the_config_is_refused(checkpoint: tuple[Path, GPT2Model], key: str) -> None:
     opened = open_weights(f"path:{checkpoint[0]}")
     with pytest.raises(DataError, match=f"{key} None"):
-        load_gpt2(replace(opened, config={**opened.config, key: None}), positions=8)
+        load_gpt2(replace(opened, config={**opened.config, key: None}))
 
 
 @pytest.mark.parametrize("change", [{"n_inner": 128}, {"n_inner": None}, {"reorder_and_upcast_attn": True}])
 def test_a_config_that_asks_for_the_same_mathematics_loads(checkpoint: tuple[Path, GPT2Model], change: dict) -> None:
     opened = open_weights(f"path:{checkpoint[0]}")
-    assert load_gpt2(replace(opened, config={**opened.config, **change}), positions=8).width == 32
+    assert load_gpt2(replace(opened, config={**opened.config, **change})).width == 32
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
@@ -167,7 +171,7 @@ def test_weights_that_are_not_finite_are_refused(
     save_file(tensors, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text((folder / "config.json").read_text())
     with pytest.raises(DataError, match=r"h\.1\.mlp\.c_fc\.weight holds NaN or infinity"):
-        load_gpt2(open_weights(f"path:{tmp_path}"), positions=8)
+        load_gpt2(open_weights(f"path:{tmp_path}"))
 
 
 def test_weights_of_integers_are_refused(checkpoint: tuple[Path, GPT2Model], tmp_path: Path) -> None:
@@ -177,7 +181,7 @@ def test_weights_of_integers_are_refused(checkpoint: tuple[Path, GPT2Model], tmp
     save_file(tensors, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text((folder / "config.json").read_text())
     with pytest.raises(DataError, match=r"ln_f\.bias is of torch\.int8"):
-        load_gpt2(open_weights(f"path:{tmp_path}"), positions=8)
+        load_gpt2(open_weights(f"path:{tmp_path}"))
 
 
 def test_truncated_weights_are_refused(checkpoint: tuple[Path, GPT2Model], tmp_path: Path) -> None:
@@ -185,12 +189,12 @@ def test_truncated_weights_are_refused(checkpoint: tuple[Path, GPT2Model], tmp_p
     (tmp_path / "config.json").write_text((folder / "config.json").read_text())
     (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:1000])
     with pytest.raises(DataError, match="not a readable safetensors file"):
-        load_gpt2(open_weights(f"path:{tmp_path}"), positions=8)
+        load_gpt2(open_weights(f"path:{tmp_path}"))
 
 
 def test_positions_are_cut_to_the_task(checkpoint: tuple[Path, GPT2Model]) -> None:
     folder, model = checkpoint
-    ours = load_gpt2(open_weights(f"path:{folder}"), positions=5)
+    ours = with_positions(load_gpt2(open_weights(f"path:{folder}")), 5, PositionOptions())
     assert ours.wpe.weight.shape == (5, 32)
     assert torch.equal(ours.wpe.weight, model.wpe.weight[:5])
     with pytest.raises(ShapeError, match="6 tokens do not fit a position table of 5"):
@@ -199,7 +203,90 @@ def test_positions_are_cut_to_the_task(checkpoint: tuple[Path, GPT2Model]) -> No
 
 def test_a_longer_task_is_refused() -> None:
     with pytest.raises(ShapeError, match=r"up to 25 tokens.*ends at 24"):
-        random_gpt2(TINY, positions=25, seed=0)
+        random_gpt2(TINY, positions=25, rows=24, seed=0)
+    assert random_gpt2(TINY, positions=25, seed=0).max_positions == 25  # a random table is drawn as long as needed
+
+
+def test_a_pretrained_table_is_extended_where_the_recipe_says_so(checkpoint: tuple[Path, GPT2Model]) -> None:
+    folder, model = checkpoint
+    given = model.wpe.weight.detach()
+
+    def table(**options: Any) -> Tensor:
+        section = Gpt2Options.model_validate({"weights": f"path:{folder}", "positions": options})
+        return build_gpt2(section, positions=50, seed=0).wpe.weight.detach()
+
+    with pytest.raises(ShapeError, match=r"up to 50 tokens.*ends at 24.*extend: tile, or interpolate"):
+        table()
+    with pytest.raises(ShapeError, match="length 49 is less than the 50 tokens"):
+        table(length=49, extend="tile")
+    assert torch.equal(table(extend="tile"), torch.cat([given, given, given[:2]]))
+    assert table(length=60, extend="tile").shape == (60, 32)
+    drawn_out = table(extend="interpolate")
+    places = np.linspace(0, 23, 50)  # the ends stay where they are
+    for column in range(32):
+        expected = np.interp(places, np.arange(24), given[:, column].numpy())
+        np.testing.assert_allclose(drawn_out[:, column].numpy(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("keep", "kept"), [(2, [0, 1]), ("1:", [1, 2]), ("::2", [0, 2]), ("-1:", [2]), (3, [0, 1, 2])])
+def test_only_the_blocks_to_keep_are_kept(checkpoint: tuple[Path, GPT2Model], keep: Any, kept: list[int]) -> None:
+    folder, model = checkpoint
+    section = Gpt2Options.model_validate({"weights": f"path:{folder}", "blocks": {"keep": keep}})
+    ours = build_gpt2(section, positions=8, seed=0)
+    assert ours.blocks == len(kept)
+    for mine, index in zip(ours.h, kept, strict=True):
+        assert torch.equal(mine.mlp.c_fc.weight, model.h[index].mlp.c_fc.weight)
+    assert {role.block for role in ours.parameter_roles().values()} == {None, *range(len(kept))}
+
+
+@pytest.mark.parametrize(
+    ("keep", "message"), [(4, "asks for 4 blocks, but the model has 3"), ("3:", "'3:' leaves none of the model's 3")]
+)
+def test_blocks_that_are_not_there(checkpoint: tuple[Path, GPT2Model], keep: Any, message: str) -> None:
+    section = Gpt2Options.model_validate({"weights": f"path:{checkpoint[0]}", "blocks": {"keep": keep}})
+    with pytest.raises(ShapeError, match=message):
+        build_gpt2(section, positions=8, seed=0)
+
+
+@pytest.mark.parametrize("keep", [0, -1, "a", "1:2:0", "", "1", 1.5])
+def test_block_choices_that_are_none(keep: Any) -> None:
+    with pytest.raises(ValidationError):
+        Gpt2Options.model_validate({"blocks": {"keep": keep}})
+
+
+def test_statistics_keep_mean_and_spread_of_each_tensor_and_nothing_else(
+    checkpoint: tuple[Path, GPT2Model],
+) -> None:
+    folder, model = checkpoint
+    section = Gpt2Options.model_validate({"weights": f"path:{folder}", "init": "statistics"})
+    ours = build_gpt2(section, positions=24, seed=0)
+    theirs = dict(model.named_parameters())
+    for name, parameter in ours.named_parameters():
+        if parameter.numel() < 1000:
+            continue
+        given = theirs[name]
+        assert not torch.equal(parameter, given), name
+        error = 5 * given.std() / given.numel() ** 0.5
+        assert abs(parameter.mean() - given.mean()) < error, name
+        torch.testing.assert_close(parameter.std(), given.std(), rtol=0.15, atol=0, msg=name)
+        correlation = torch.corrcoef(torch.stack([parameter.flatten(), given.flatten()]))[0, 1]
+        assert abs(correlation) < 0.2, name
+    again = build_gpt2(section, positions=24, seed=0)
+    assert all(torch.equal(left, right) for left, right in zip(ours.parameters(), again.parameters(), strict=True))
+
+
+def test_statistics_need_weights() -> None:
+    with pytest.raises(ShapeError, match="'statistics' needs loaded weights"):
+        build_gpt2(Gpt2Options(weights=("random",), size="nano", init="statistics"), positions=8, seed=0)
+
+
+def test_random_init_takes_the_sizes_of_the_weights(checkpoint: tuple[Path, GPT2Model]) -> None:
+    folder, model = checkpoint
+    section = Gpt2Options.model_validate({"weights": f"path:{folder}", "init": "random"})
+    ours = build_gpt2(section, positions=8, seed=0)
+    assert (ours.width, ours.blocks) == (32, 3)
+    assert not torch.equal(ours.h[0].mlp.c_fc.weight, model.h[0].mlp.c_fc.weight)
+    assert float(ours.h[0].mlp.c_fc.weight.std()) == pytest.approx(0.02, rel=0.1)
 
 
 def test_random_weights_follow_the_seed() -> None:
@@ -210,9 +297,9 @@ def test_random_weights_follow_the_seed() -> None:
             assert not torch.equal(left, far), name
 
 
-@pytest.mark.parametrize("init", ["library", "flat_0.02"])
+@pytest.mark.parametrize("init", ["random", "flat_0.02"])
 def test_random_weights_have_the_stated_spread(init: str) -> None:
-    """Against transformers' own draw for ``library``, against 0.02 for ``flat_0.02``."""
+    """Against transformers' own draw for ``random``, against 0.02 for ``flat_0.02``."""
     sizes = Gpt2Sizes(blocks=6, width=64, heads=4, positions=64)
     ours = dict(random_gpt2(sizes, positions=64, seed=0, init=init).named_parameters())
     torch.manual_seed(0)

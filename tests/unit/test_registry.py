@@ -16,12 +16,14 @@ from fptkit.options import Options
 from fptkit.plugins import Plugin
 from fptkit.registry import Registry
 from fptkit.specs import (
+    CLEAN,
     ROLES,
     BackboneSpec,
     ComponentSpec,
     EncoderSpec,
     FreezingPolicySpec,
     FreezingRule,
+    Protocol,
     RecipeFolderSpec,
     Spec,
     TaskSpec,
@@ -167,7 +169,7 @@ def rule_on(blocks: Any) -> FreezingRule:
         (recipe_folder, 3, "folder is 3, expected a path"),
         (recipe_folder, None, "folder is None, expected a path"),
         (recipe_folder, "", "folder is '', expected a path"),
-        (task_of, "clean", "protocols is 'clean', expected a tuple of names"),
+        (task_of, "clean", "protocols is 'clean', expected a tuple of fptkit.Protocol"),
         (task_of, (None,), r"protocols is \(None,\)"),
         (rule_of, 0.0, "multiplier is 0.0, expected a finite number above 0"),
         (rule_of, -1, "multiplier is -1"),
@@ -202,7 +204,7 @@ def test_options_must_be_a_class_or_its_place() -> None:
 def test_lists_become_tuples_and_text_becomes_a_path() -> None:
     assert encoder(["symbols", "vectors"]).accepts == ("symbols", "vectors")
     assert policy([NORM]).rules == (NORM,)
-    assert task_of(["clean", "paper"]).protocols == ("clean", "paper")
+    assert task_of([CLEAN, Protocol(name="paper")]).protocols == (CLEAN, Protocol(name="paper"))
     assert rule_on([0, -1]).blocks == (0, -1)
     assert recipe_folder("some/recipes").folder == Path("some/recipes")
     assert recipe_folder(Path("recipes")).folder == Path("recipes")

@@ -1,0 +1,89 @@
+"""What every backbone can have done to it: its weights redrawn, its position table fitted, its blocks chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fptkit.backbones.options import BlockOptions, Init, PositionOptions
+from fptkit.errors import ShapeError
+from fptkit.interfaces import Backbone
+from fptkit.seeds import generator_for
+
+
+@torch.no_grad()
+def redraw(backbone: Backbone, init: Init, seed: int) -> None:
+    """Replace the weights by random ones, where ``init`` asks for that and no library draw is needed.
+
+    Args:
+        backbone: changed in place; its roles say which tensors are norms.
+        init: ``flat_0.02``: matrices and tables normal with standard deviation 0.02, biases 0, scales of norms 1;
+            ``statistics``: each tensor normal with its own mean and standard deviation, a tensor of one number kept;
+            ``pretrained`` and ``random`` change nothing here: the caller has loaded or drawn the weights already.
+        seed: of the draw.
+
+    Source: flat: transformers 4.1 (PR 13573); statistics: Lu et al. 2021, Table 9.
+    """
+    if init not in ("flat_0.02", "statistics"):
+        return
+    generator = generator_for(seed, "redraw")
+    roles = backbone.parameter_roles()
+    for name, parameter in backbone.named_parameters():
+        if init == "statistics":
+            if parameter.numel() > 1:
+                mean, deviation = float(parameter.double().mean()), float(parameter.double().std(correction=0))
+                parameter.normal_(mean, deviation, generator=generator)
+        elif parameter.ndim > 1:
+            parameter.normal_(0.0, 0.02, generator=generator)
+        else:
+            is_scale = roles[name].role == "norm" and not name.endswith("bias")
+            parameter.fill_(1.0 if is_scale else 0.0)
+
+
+def fit_positions(table: Tensor, tokens: int, options: PositionOptions) -> Tensor:
+    """A position table of the length that task and recipe ask for.
+
+    Shapes: table (N, D) -> (tokens or ``options.length``, D).
+
+    Args:
+        table: the rows there are.
+        tokens: T, the task's longest example.
+        options: ``length`` and what to do where the table is too short.
+
+    Raises:
+        ShapeError: the table is too short and nothing says how to extend it, or ``length`` is below ``tokens``.
+    """
+    rows = options.length or tokens
+    if rows < tokens:
+        raise ShapeError(f"backbone.positions.length {rows} is less than the {tokens} tokens of the task")
+    if rows <= len(table):
+        return table[:rows].clone()
+    if options.extend == "tile":
+        return table.repeat(-(-rows // len(table)), 1)[:rows]
+    if options.extend == "interpolate":
+        drawn = nn.functional.interpolate(table.T[None], size=rows, mode="linear", align_corners=True)
+        return drawn[0].T.contiguous()
+    raise ShapeError(
+        f"the task has up to {rows} tokens, but the backbone's position table ends at {len(table)}; shorten the task "
+        "(its max_length, or longer patches), or extend the table: backbone.positions.extend: tile, or interpolate"
+    )
+
+
+def chosen_blocks(count: int, options: BlockOptions) -> Sequence[int]:
+    """Indices of the blocks that are used, of ``count``.
+
+    Raises:
+        ShapeError: none is left, or more are asked for than there are.
+    """
+    if options.keep is None:
+        return range(count)
+    if isinstance(options.keep, int):
+        if options.keep > count:
+            raise ShapeError(f"backbone.blocks.keep asks for {options.keep} blocks, but the model has {count}")
+        return range(options.keep)
+    chosen = range(count)[slice(*(int(part) if part else None for part in options.keep.split(":")))]
+    if not chosen:
+        raise ShapeError(f"backbone.blocks.keep '{options.keep}' leaves none of the model's {count} blocks")
+    return chosen
