@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -34,10 +35,22 @@ def list_(kind: str, as_json: bool, plugin_files: Sequence[Path]) -> None:
     if as_json:
         print_json(rows)
     elif rows:
-        shown = [column for column in ("name", "kind", "summary", "profiles", "status", "plugin") if column in rows[0]]
-        print_rows([{column: _text(row[column]) for column in shown} for row in rows])
+        columns = ("group", "name", "summary", "profiles", "status", "plugin")
+        shown = [column for column in columns if column in rows[0]]
+        print_rows(_heads_of_groups([{column: _text(row[column]) for column in shown} for row in rows]))
     else:
         click.echo(f"no {kind}", err=True)
+
+
+def _heads_of_groups(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """On a terminal a group is named in its first row only; in a pipe in every row, for grep."""
+    if not sys.stdout.isatty() or "group" not in rows[0]:
+        return rows
+    before = [None, *(row["group"] for row in rows)]
+    return [
+        {**row, "group": "" if row["group"] == above else row["group"]}
+        for row, above in zip(rows, before, strict=False)
+    ]
 
 
 def component_rows(registry: Registry, kind: type[Spec]) -> list[dict[str, Any]]:
@@ -73,8 +86,12 @@ def _recipes(registry: Registry) -> list[dict[str, Any]]:
 
     return [
         {
+            "group": recipe.task or {"pretrain": "pretraining"}.get(recipe.kind, recipe.kind),
             "name": recipe.name,
             "kind": recipe.kind,
+            "task": recipe.task,
+            "backbone": recipe.backbone,
+            "freezing": recipe.freezing,
             "summary": recipe.problem or recipe.description,
             "profiles": list(recipe.profiles),
             "path": str(recipe.path),

@@ -30,15 +30,12 @@ def show(kind: str, name: str, as_json: bool, plugin_files: Sequence[Path]) -> N
     """Show the component NAME of a KIND with every option it takes, or the text of a recipe."""
     registry = load_registry(plugin_files)
     if kind == "recipe":
-        from fptkit.errors import UsageError
-        from fptkit.recipe.find import find_recipe, recipe_folders
+        from fptkit.recipe.find import find_recipe, recipe_folders, recipe_texts
 
-        path = find_recipe(name, recipe_folders(registry))
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as err:
-            raise UsageError(f"{path} cannot be read: {err}") from err
-        click.echo(text, nl=False)
+        texts = recipe_texts(find_recipe(name, recipe_folders(registry)), registry)
+        for number, (path, text) in enumerate(texts):
+            heading = f"\n# ---- extends {path}\n" if number else ""
+            click.echo(heading + text, nl=False)
         return
     entry = registry.entry(KINDS[kind], name)
     card = _card(entry.spec, entry.owner.described)

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fptkit.errors import UnknownNameError, UsageError
-from fptkit.recipe.tree import Fault, Node, read_tree
+from fptkit.recipe.extends import SUFFIXES, Folders, files_of, no_folders, read_with_bases
+from fptkit.recipe.tree import Fault, Node
 from fptkit.registry import Registry
 from fptkit.specs import RecipeFolderSpec
-
-SUFFIXES = (".yaml", ".yml")
 
 _OF_RUNS = {"task", "encoder", "head"}
 _OF_PRETRAINING = {"kind", "data", "model", "tokenizer"}
@@ -27,6 +26,9 @@ class RecipeFile:
         owner: the plugin it came with.
         kind: ``run`` (``fptkit run``), ``pretrain`` (``fptkit pretrain``), or ``other``.
         description: its ``description``, else its first comment line.
+        task: name of its task, empty where it names none.
+        backbone: name of its backbone.
+        freezing: name of its freezing policy.
         profiles: names of its profiles.
         problem: why it cannot be read, empty when it can.
     """
@@ -36,6 +38,9 @@ class RecipeFile:
     owner: str
     kind: str = "other"
     description: str = ""
+    task: str = ""
+    backbone: str = ""
+    freezing: str = ""
     profiles: tuple[str, ...] = ()
     problem: str = ""
 
@@ -46,9 +51,29 @@ def recipe_folders(registry: Registry) -> list[Path]:
 
 
 def list_recipes(registry: Registry) -> list[RecipeFile]:
-    """Every recipe of every plugin, by name; a broken file is listed with its problem."""
-    found = [_look(path, owner) for folder, owner in _owned_folders(registry) for path in _files(folder)]
-    return sorted(found, key=lambda recipe: (recipe.name, recipe.path))
+    """Every recipe of every plugin, by kind, task and name; a broken file is listed with its problem."""
+    owned = list(_owned_folders(registry))
+
+    def folders() -> list[Path]:
+        return [folder for folder, _ in owned]
+
+    found = [_look(path, owner, folders) for folder, owner in owned for path in _files(folder)]
+    order = ("run", "pretrain", "other")
+    return sorted(found, key=lambda recipe: (order.index(recipe.kind), recipe.task, recipe.name, recipe.path))
+
+
+def recipe_texts(path: Path, registry: Registry) -> list[tuple[Path, str]]:
+    """A recipe and the files it extends with their text, itself first.
+
+    Raises:
+        UsageError: one of them cannot be read.
+    """
+    try:
+        return [
+            (file, file.read_text(encoding="utf-8-sig")) for file in files_of(path, lambda: recipe_folders(registry))
+        ]
+    except (OSError, UnicodeDecodeError) as err:
+        raise UsageError(f"{path} cannot be read: {err}") from err
 
 
 def find_file(path_or_name: str) -> Path | None:
@@ -111,36 +136,36 @@ def _owned_folders(registry: Registry) -> Iterator[tuple[Path, str]]:
         yield entry.spec.folder, entry.owner.described
 
 
-def _look(path: Path, owner: str) -> RecipeFile:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as err:
-        return RecipeFile(path.stem, path, owner, problem=f"cannot be read: {err}")
-    comment = _first_comment(text)
+def _look(path: Path, owner: str, folders: Folders) -> RecipeFile:
     faults: list[Fault] = []
-    root = read_tree(text, path.name, faults)
+    root = read_with_bases(path, path.name, faults, folders)
     if root is None:
-        return RecipeFile(path.stem, path, owner, description=comment, problem=faults[0].message)
-    given = root.mapping.get("description")
-    description = given.value if given and isinstance(given.value, str) else ""
+        return RecipeFile(path.stem, path, owner, description=_first_comment(path), problem=faults[0].message)
     profiles = root.mapping.get("profiles")
     return RecipeFile(
         path.stem,
         path,
         owner,
         kind=_kind(root),
-        description=" ".join(description.split()) or comment,
+        description=" ".join(_text(root, "description").split()) or _first_comment(path),
+        task=_text(root, "task", "name"),
+        backbone=_text(root, "backbone", "name"),
+        freezing=_text(root, "freezing", "name"),
         profiles=tuple(profiles.mapping) if profiles else (),
         problem=faults[0].message if faults else "",
     )
 
 
-def recipe_kind(path: Path) -> str:
+def _text(node: Node | None, *keys: str) -> str:
+    """The text at the end of ``keys``, empty where there is none."""
+    for key in keys:
+        node = node.mapping.get(key) if node else None
+    return node.value if node and isinstance(node.value, str) else ""
+
+
+def recipe_kind(path: Path, folders: Folders = no_folders) -> str:
     """What a file is for, by the keys of its base: ``run``, ``pretrain`` or, where they do not say, ``other``."""
-    try:
-        root = read_tree(path.read_text(encoding="utf-8-sig"), path.name, [])
-    except (OSError, UnicodeDecodeError):
-        return "other"
+    root = read_with_bases(path, path.name, [], folders)
     return _kind(root) if root else "other"
 
 
@@ -151,6 +176,10 @@ def _kind(root: Node) -> str:
     return "pretrain" if _OF_PRETRAINING & keys and not _OF_RUNS & keys else "other"
 
 
-def _first_comment(text: str) -> str:
+def _first_comment(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        return ""
     lines = (line.strip() for line in text.splitlines())
     return next((line.strip("# ") for line in lines if line.startswith("#") and line.strip("# ")), "")

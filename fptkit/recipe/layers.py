@@ -1,8 +1,4 @@
-"""A file's base, the chosen profile and the overrides of the command line, laid over each other into one tree.
-
-Mappings are merged key by key and everything else is replaced. A section that names another component than the one
-below starts afresh: options of GPT-2 say nothing about another backbone.
-"""
+"""A file with those it extends, the chosen profile and the overrides of the command line, laid over each other."""
 
 from __future__ import annotations
 
@@ -11,7 +7,8 @@ from functools import reduce
 from pathlib import Path
 
 from fptkit.errors import nearest
-from fptkit.recipe.tree import MAX_DEPTH, Fault, Node, Place, is_utf8, join, read_tree, read_value
+from fptkit.recipe.extends import Folders, merge, no_folders, read_with_bases
+from fptkit.recipe.tree import MAX_DEPTH, Fault, Node, Place, is_utf8, join, read_value
 
 
 def read_layers(
@@ -22,6 +19,7 @@ def read_layers(
     overrides: Sequence[str],
     faults: list[Fault],
     default_names: Mapping[str, str] | None = None,
+    folders: Folders = no_folders,
 ) -> Node | None:
     """Read a file and lay a profile and overrides over it.
 
@@ -32,12 +30,13 @@ def read_layers(
         overrides: texts of the form ``a.b=value``, each over those before it.
         faults: faults found are appended.
         default_names: component of a section for which the file names none.
+        folders: where files it extends are looked up after its own folder.
 
     Returns:
         One tree without ``profiles``, or None when the file gives nothing to go on with.
     """
     over = [node for i, text in enumerate(overrides, start=1) if (node := read_override(text, i, faults))]
-    base = _read_file(path, shown, faults)
+    base = read_with_bases(path, shown, faults, folders)
     if base is None:
         return None
     profiles = _profiles(base, faults)
@@ -49,29 +48,6 @@ def read_layers(
         # Laid over each other first, so that `--set backbone.dropout=0 --set backbone.name=random` keeps both.
         layers.append(reduce(merge, over))
     return reduce(merge, layers)
-
-
-def merge(base: Node, over: Node, *, depth: int = 0) -> Node:
-    """``over`` laid over ``base``.
-
-    Args:
-        base: lower tree.
-        over: upper tree.
-        depth: 0 at the top of a file, where a key ``name`` is a field like any other.
-    """
-    if not (isinstance(base.value, dict) and isinstance(over.value, dict)):
-        return over
-    if depth and _renames(base, over):
-        return over
-    merged = dict(base.value)
-    for key, node in over.value.items():
-        merged[key] = merge(merged[key], node, depth=depth + 1) if key in merged else node
-    return Node(merged, base.place)
-
-
-def _renames(base: Node, over: Node) -> bool:
-    below, above = base.mapping.get("name"), over.mapping.get("name")
-    return below is not None and above is not None and below.value != above.value
 
 
 def read_override(text: str, number: int, faults: list[Fault]) -> Node | None:
@@ -103,18 +79,6 @@ def read_override(text: str, number: int, faults: list[Fault]) -> Node | None:
     for key in reversed(keys):
         node = node and Node({key: node}, place)
     return node
-
-
-def _read_file(path: Path, shown: str, faults: list[Fault]) -> Node | None:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as err:
-        faults.append(Fault(Place(shown), "", f"cannot be read: {err.strerror or err}"))
-        return None
-    except UnicodeDecodeError as err:
-        faults.append(Fault(Place(shown), "", f"is not UTF-8 text: byte {err.start} cannot be read"))
-        return None
-    return read_tree(text, shown, faults)
 
 
 def _named(names: Mapping[str, str], place: Place) -> Node:

@@ -16,7 +16,7 @@ from fptkit.recipe.components import check_components
 from fptkit.recipe.find import find_file, find_recipe, recipe_folders, recipe_kind
 from fptkit.recipe.layers import read_layers
 from fptkit.recipe.models import COMPONENT_LISTS, DEFAULT_NAMES, SECTIONS, Recipe, RecipeSettings
-from fptkit.recipe.tree import Fault, Node, join, recipe_error
+from fptkit.recipe.tree import Fault, Node, join, recipe_error, shown_path
 from fptkit.registry import Registry
 
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
@@ -80,11 +80,21 @@ def load_recipe(
     if path is None:
         registry = registry_loader(given)
         path = find_recipe(path_or_name, recipe_folders(registry))
-    if recipe_kind(path) == "pretrain":
+
+    def folders() -> list[Path]:
+        return recipe_folders(registry or registry_loader(given))
+
+    if recipe_kind(path, folders) == "pretrain":
         raise UsageError(f"{shown_path(path)}: this is a pretraining recipe; use: fptkit pretrain {path_or_name}")
     faults: list[Fault] = []
     tree = read_layers(
-        path, shown=shown_path(path), profile=profile, overrides=overrides, faults=faults, default_names=DEFAULT_NAMES
+        path,
+        shown=shown_path(path),
+        profile=profile,
+        overrides=overrides,
+        faults=faults,
+        default_names=DEFAULT_NAMES,
+        folders=folders,
     )
     if tree is None:
         raise recipe_error(faults)
@@ -122,18 +132,13 @@ def load_model(
     """
     path = find_recipe(path_or_name, folders)
     faults: list[Fault] = []
-    tree = read_layers(path, shown=shown_path(path), profile=profile, overrides=overrides, faults=faults)
+    tree = read_layers(
+        path, shown=shown_path(path), profile=profile, overrides=overrides, faults=faults, folders=lambda: folders
+    )
     made = None if tree is None else check_model(tree, model, "", faults)
     if faults or made is None:
         raise recipe_error(faults)
     return made
-
-
-def shown_path(path: Path) -> str:
-    """A path as messages show it: relative where it lies under the working folder."""
-    if path.is_absolute() and path.is_relative_to(Path.cwd()):
-        return str(path.relative_to(Path.cwd()))
-    return str(path)
 
 
 def _plugin_files(tree: Node, folder: Path) -> tuple[list[Path], list[Fault]]:
@@ -174,7 +179,9 @@ def _check(tree: Node, registry: Registry, faults: list[Fault], *, unknown_names
     """Everything in the tree, components and settings; None when there were faults."""
     sections = [*SECTIONS, *COMPONENT_LISTS]
     components = check_components(tree, registry, faults, unknown_names=unknown_names)
-    settings = check_model(without(tree, sections), RecipeSettings, "", faults, also_allowed=[*sections, "profiles"])
+    settings = check_model(
+        without(tree, sections), RecipeSettings, "", faults, also_allowed=["extends", *sections, "profiles"]
+    )
     if settings is None or not {"task", "backbone", "freezing"} <= components.keys():
         return None
     given = {name: getattr(settings, name) for name in settings.model_fields_set}

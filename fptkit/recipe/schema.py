@@ -14,7 +14,7 @@ from fptkit.options import Options
 from fptkit.recipe.models import COMPONENT_LISTS, DEFAULT_NAMES, SECTIONS, Recipe, RecipeSettings
 from fptkit.recipe.wording import expected, shown
 from fptkit.registry import Registry
-from fptkit.specs import ComponentSpec, Spec
+from fptkit.specs import ComponentSpec, FreezingPolicySpec, Spec
 
 
 @dataclass(frozen=True)
@@ -82,12 +82,17 @@ def recipe_json_schema(registry: Registry) -> dict[str, Any]:
         "additionalProperties": profile,
         "description": "named changes to this recipe, chosen with --profile",
     }
+    properties["extends"] = {
+        "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],
+        "description": "recipe file, or several with the lowest first, that this one is laid over",
+    }
+    required = [key for key in SECTIONS if Recipe.model_fields[key].is_required() and key not in DEFAULT_NAMES]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "fptkit recipe",
         "type": "object",
         "properties": properties,
-        "required": [key for key in SECTIONS if Recipe.model_fields[key].is_required() and key not in DEFAULT_NAMES],
+        "anyOf": [{"required": required}, {"required": ["extends"]}],
         "additionalProperties": False,
         "$defs": definitions,
     }
@@ -97,7 +102,7 @@ def _section(spec: Spec, definitions: dict[str, Any]) -> dict[str, Any]:
     """The schema of a section that names one component; what its options refer to goes to ``definitions``."""
     name = {"const": spec.name, "description": spec.summary}
     try:
-        model = spec.options_model() if isinstance(spec, ComponentSpec) else Options
+        model = spec.options_model() if isinstance(spec, (ComponentSpec, FreezingPolicySpec)) else Options
     except PluginError:
         return {"type": "object", "properties": {"name": name}, "required": ["name"]}
     prefix = f"{spec.kind.replace(' ', '_')}.{spec.name}."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -73,6 +74,13 @@ class Node:
         return self.value if isinstance(self.value, list) else []
 
 
+def shown_path(path: Path) -> str:
+    """A path as messages show it: relative where it lies under the working folder."""
+    if path.is_absolute() and path.is_relative_to(Path.cwd()):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)
+
+
 def plain(node: Node) -> Any:
     """The tree as Python values, without places."""
     if isinstance(node.value, dict):
@@ -90,8 +98,14 @@ def join(path: str, key: str | int) -> str:
 
 
 def recipe_error(faults: Sequence[Fault]) -> RecipeError:
-    """The error that reports faults, in the order of the file and then of the overrides."""
-    ordered = sorted(dict.fromkeys(faults), key=lambda fault: (fault.place.layer, fault.place.line or 0))
+    """The error that reports faults, in the order of each file and then of the overrides."""
+    files = list(dict.fromkeys(fault.place.source for fault in faults if not fault.place.layer))
+
+    def order(fault: Fault) -> tuple[int, int, int]:
+        place = fault.place
+        return place.layer, 0 if place.layer else files.index(place.source), place.line or 0
+
+    ordered = sorted(dict.fromkeys(faults), key=order)
     return RecipeError([Problem(str(fault.place), fault.path, fault.message) for fault in ordered])
 
 

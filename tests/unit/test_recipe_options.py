@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from fptkit.backbones.options import Gpt2Options, RandomOptions
 from fptkit.encoders.options import LinearOptions, SymbolOptions
+from fptkit.freezing.options import FreezingOptions
 from fptkit.options import Options
 from fptkit.recipe.models import HeadOptions, Pinned, TrainOptions
 from fptkit.tasks.options import BitMemoryOptions, BitXorOptions
@@ -44,7 +45,10 @@ def test_weights(given: Any, weights: tuple[str, ...]) -> None:
         ("hub:a--b/c", "is not of the form"),
         ("hub:a/b..c@main", "is not of the form"),
         ("path:", "'path:' names no folder"),
-        ("builtin:gpt3", "unknown built-in weights 'gpt3'\nknown: gpt2_nano"),
+        (
+            "builtin:gpt3",
+            "unknown built-in weights 'gpt3'\nknown: bit_memory_nano, gpt2_nano, synthetic_nano, vit_nano",
+        ),
         ("", "unknown source of weights ''"),
     ],
 )
@@ -67,7 +71,8 @@ def test_weights_of_another_form(entry: str, message: str) -> None:
         (RandomOptions, {"heads": 7}),
         (RandomOptions, {"size": "nano", "width": 254}),
         (RandomOptions, {"blocks": 0}),
-        (RandomOptions, {"like": "vit"}),
+        (RandomOptions, {"like": "cnn"}),
+        (RandomOptions, {"like": "vit", "positions": 9}),
         (LinearOptions, {"hidden": [0]}),
         (LinearOptions, {"orthogonal_gain": float("inf")}),
         (SymbolOptions, {"hidden": [-1]}),

@@ -1,0 +1,149 @@
+"""``extends:``: a recipe that names others and says only what differs.
+
+The files it names lie under it, the first lowest; each may extend further ones. Profiles are laid over each other the
+same way, so a profile of a base stays one of the recipe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from pathlib import Path
+
+from fptkit.recipe.tree import Fault, Node, Place, read_tree, shown_path
+
+SUFFIXES = (".yaml", ".yml")
+
+Folders = Callable[[], Sequence[Path]]
+"""Folders in which a base is looked up where it does not lie beside the file; asked only then."""
+
+
+def no_folders() -> Sequence[Path]:
+    """Bases lie beside the file only."""
+    return ()
+
+
+def read_with_bases(path: Path, shown: str, faults: list[Fault], folders: Folders = no_folders) -> Node | None:
+    """Read a file and lay it over those it extends.
+
+    Args:
+        path: the file.
+        shown: its name in messages.
+        faults: faults found are appended, of every file.
+        folders: where bases are looked up after the file's own folder.
+
+    Returns:
+        One tree without ``extends``, or None when the file itself gives nothing to go on with.
+    """
+    return _read(path, shown, faults, folders, (path.resolve(),))
+
+
+def files_of(path: Path, folders: Folders = no_folders) -> list[Path]:
+    """The file and every file it extends, itself first; those that cannot be found or read are left out."""
+    found: dict[Path, Path] = {}
+
+    def visit(file: Path) -> None:
+        if file.resolve() in found:
+            return
+        found[file.resolve()] = file
+        tree = read_file(file, file.name, [])
+        for name in _names(tree, []) if tree else ():
+            if base := find_base(str(name.value), file.parent, folders):
+                visit(base)
+
+    visit(path)
+    return list(found.values())
+
+
+def read_file(path: Path, shown: str, faults: list[Fault]) -> Node | None:
+    """The tree of one file alone, or None when it cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as err:
+        faults.append(Fault(Place(shown), "", f"cannot be read: {err.strerror or err}"))
+        return None
+    except UnicodeDecodeError as err:
+        faults.append(Fault(Place(shown), "", f"is not UTF-8 text: byte {err.start} cannot be read"))
+        return None
+    return read_tree(text, shown, faults)
+
+
+def _read(path: Path, shown: str, faults: list[Fault], folders: Folders, chain: tuple[Path, ...]) -> Node | None:
+    own = read_file(path, shown, faults)
+    if own is None:
+        return None
+    layers = []
+    for name in _names(own, faults):
+        base = find_base(str(name.value), path.parent, folders)
+        if base is None:
+            message = f"there is no recipe '{name.value}' to extend, beside this file or in a recipe folder"
+            faults.append(Fault(name.place, "extends", message))
+        elif base.resolve() in chain:
+            faults.append(
+                Fault(name.place, "extends", f"'{name.value}' extends this file in turn: neither comes first")
+            )
+        elif (below := _read(base, shown_path(base), faults, folders, (*chain, base.resolve()))) is not None:
+            layers.append(_plugins_made_absolute(below, base.parent))
+    layers.append(Node({key: node for key, node in own.mapping.items() if key != "extends"}, own.place))
+    return reduce(merge, layers)
+
+
+def _names(tree: Node, faults: list[Fault]) -> list[Node]:
+    """The entries of ``extends`` that are names."""
+    node = tree.mapping.get("extends")
+    if node is None or node.refused:
+        return []
+    entries = node.items if isinstance(node.value, list) else [node]
+    if not entries or not all(isinstance(entry.value, str) and entry.value.strip() for entry in entries):
+        faults.append(Fault(node.place, "extends", "expected the name of a recipe file, or a list of names"))
+    return [entry for entry in entries if isinstance(entry.value, str) and entry.value.strip()]
+
+
+def find_base(name: str, folder: Path, folders: Folders) -> Path | None:
+    """The file a recipe extends: relative to its own folder, else in one of ``folders``."""
+
+    def spelled(inside: Path) -> Path | None:
+        try:
+            return next((path for suffix in ("", *SUFFIXES) if (path := inside / (name + suffix)).is_file()), None)
+        except (OSError, ValueError):  # a text no file system takes
+            return None
+
+    return spelled(folder) or next((path for other in folders() if (path := spelled(other))), None)
+
+
+def _plugins_made_absolute(tree: Node, folder: Path) -> Node:
+    """Files of plugins are relative to the file that names them."""
+    plugins = tree.mapping.get("plugins")
+    if plugins is None or not isinstance(plugins.value, list):
+        return tree
+    entries = [
+        Node(str((folder / entry.value).resolve()), entry.place) if isinstance(entry.value, str) else entry
+        for entry in plugins.value
+    ]
+    return Node({**tree.mapping, "plugins": Node(entries, plugins.place)}, tree.place)
+
+
+def merge(base: Node, over: Node, *, depth: int = 0) -> Node:
+    """``over`` laid over ``base``: mappings key by key, everything else is replaced.
+
+    A section that names another component than the one below starts afresh: options of GPT-2 say nothing about another
+    backbone.
+
+    Args:
+        base: lower tree.
+        over: upper tree.
+        depth: 0 at the top of a file, where a key ``name`` is a field like any other.
+    """
+    if not (isinstance(base.value, dict) and isinstance(over.value, dict)):
+        return over
+    if depth and _renames(base.mapping, over.mapping):
+        return over
+    merged = dict(base.value)
+    for key, node in over.value.items():
+        merged[key] = merge(merged[key], node, depth=depth + 1) if key in merged else node
+    return Node(merged, base.place)
+
+
+def _renames(base: Mapping[str, Node], over: Mapping[str, Node]) -> bool:
+    below, above = base.get("name"), over.get("name")
+    return below is not None and above is not None and below.value != above.value
