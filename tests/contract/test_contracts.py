@@ -13,6 +13,7 @@ from fptkit import testing
 from fptkit.backbones.gpt2_build import random_gpt2
 from fptkit.backbones.options import Gpt2Sizes
 from fptkit.engine.run import RunRequest, run
+from fptkit.errors import FreezingError
 from fptkit.interfaces import Backbone, Batch, Classes, Symbols, Task, Vectors
 from fptkit.plugins import load_plugins
 from fptkit.recipe.find import list_recipes
@@ -26,6 +27,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "bit_xor": {"validation_size": 9, "test_size": 9},
     "remote_homology": {"source": "simulated", "simulated": {"folds": 3, "length": [20, 40]}},
     "gpt2": {"weights": "random", "size": "nano"},
+    "custom": {"train": [{"role": "norm"}, {"role": "output"}]},
     "random": {"size": "nano", "blocks": 2, "width": 32, "heads": 2},
 }
 """Options that make an entry quick; an entry without a line here is checked with its defaults."""
@@ -66,23 +68,80 @@ def test_encoders(spec: EncoderSpec, kind: Vectors | Symbols) -> None:
         testing.check_encoder(lambda: spec.resolve()(options(spec), input=kind, width=16), input=kind, width=16)
 
 
+def run_pair(task: str, backbone: str, policy: str, folder: Path) -> dict[str, Any]:
+    """Two steps, offline, on one thread."""
+    path = folder / "pair.yaml"
+    path.write_text(
+        f"task: {{name: {task}, {_flow(SMALL.get(task, {}))}}}\n"
+        f"backbone: {{name: {backbone}, {_flow(SMALL.get(backbone, {}))}}}\n"
+        f"freezing: {{name: {policy}, {_flow(SMALL.get(policy, {}))}}}\n"
+        "train: {max_steps: 2, validate_every: 2, batch_size: 4}\nthreads: 1\n"
+    )
+    return run(RunRequest(load_recipe(str(path)), folder / "run"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("backbone", specs(BackboneSpec), ids=by_name)
 @pytest.mark.parametrize("task", specs(TaskSpec), ids=by_name)
-def test_every_task_trains_on_every_backbone_under_every_policy(
-    task: TaskSpec, backbone: BackboneSpec, tmp_path: Path
+def test_every_task_trains_on_every_backbone(task: TaskSpec, backbone: BackboneSpec, tmp_path: Path) -> None:
+    summary = run_pair(task.name, backbone.name, "fpt", tmp_path)
+    assert summary["status"] == "finished"
+    assert summary["parameters"]["reached"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", specs(BackboneSpec), ids=by_name)
+@pytest.mark.parametrize("policy", specs(FreezingPolicySpec), ids=by_name)
+def test_every_policy_trains_on_every_backbone_or_says_which_roles_there_are(
+    policy: FreezingPolicySpec, backbone: BackboneSpec, tmp_path: Path
 ) -> None:
-    path = tmp_path / "pair.yaml"
-    for policy in specs(FreezingPolicySpec):
-        path.write_text(
-            f"task: {{name: {task.name}, {_flow(SMALL.get(task.name, {}))}}}\n"
-            f"backbone: {{name: {backbone.name}, {_flow(SMALL.get(backbone.name, {}))}}}\n"
-            f"freezing: {policy.name}\n".replace(f"freezing: {policy.name}", f"freezing: {{name: {policy.name}}}")
-            + "train: {max_steps: 2, validate_every: 2, batch_size: 4}\nthreads: 1\n"
-        )
-        summary = run(RunRequest(load_recipe(str(path)), tmp_path / policy.name))
-        assert summary["status"] == "finished"
-        assert summary["parameters"]["reached"] > 0
+    small = options(backbone)
+    roles = {role.role for role in backbone.resolve()(small, positions=10, seed=0).parameter_roles().values()}
+    lacking = [rule.role for rule in policy.rules if rule.required and rule.role not in {*roles, *ALWAYS_THERE}]
+    if lacking:
+        with pytest.raises(FreezingError, match=f"'{lacking[0]}'.*touches no parameter of this model. Roles here: "):
+            run_pair("bit_xor", backbone.name, policy.name, tmp_path)
+        return
+    summary = run_pair("bit_xor", backbone.name, policy.name, tmp_path)
+    assert summary["status"] == "finished"
+    assert summary["parameters"]["reached"] > 0
+
+
+ALWAYS_THERE = ("input", "output", "all")
+"""Roles every model has, whatever its backbone."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "recipe", [r for r in list_recipes(REGISTRY) if r.kind == "run"], ids=lambda recipe: recipe.name
+)
+def test_every_recipe_runs_in_its_smoke_profile(recipe: Any, tmp_path: Path) -> None:
+    overrides = ["train.max_steps=2", "train.validate_every=2", "threads=1"]
+    summary = run(RunRequest(load_recipe(str(recipe.path), profile="smoke", overrides=overrides), tmp_path / "run"))
+    assert summary["status"] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        (TaskSpec, "bit_memory bit_xor cifar10 cifar10_lra listops mnist remote_homology"),
+        (BackboneSpec, "bert gpt2 huggingface longformer lstm random t5_encoder vit"),
+        (
+            FreezingPolicySpec,
+            "custom fpt fpt_attention fpt_feed_forward fpt_last_attention frozen_norm full output_norm "
+            "output_norm_input output_only",
+        ),
+    ],
+)
+def test_every_experiment_of_the_paper_can_be_named(kind: type, names: str) -> None:
+    assert set(names.split()) <= set(REGISTRY.names(kind))
+
+
+def test_there_is_a_recipe_for_every_task_and_arm() -> None:
+    tasks = ("bit_memory", "bit_xor", "listops", "mnist", "cifar10", "cifar10_lra", "homology")
+    arms = ("gpt2", "random", "vit", "lstm", "full", "bit_pretrained")
+    names = {recipe.name for recipe in list_recipes(REGISTRY) if recipe.kind == "run"}
+    assert {f"{task}_{arm}" for task in tasks for arm in arms} <= names
 
 
 def _flow(values: dict[str, Any]) -> str:
