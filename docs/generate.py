@@ -32,6 +32,7 @@ if str(ROOT) not in sys.path:  # started as a script, the checkout beside it is 
     sys.path.insert(0, str(ROOT))
 
 from fptkit import errors, hookspecs, specs  # noqa: E402
+from fptkit.freezing.options import FreezingOptions
 from fptkit.cli.main import COMMANDS, cli  # noqa: E402
 from fptkit.engine import events  # noqa: E402
 from fptkit.plugins import HOOKS, load_plugins  # noqa: E402
@@ -153,10 +154,12 @@ def _facts(spec: specs.Spec) -> Iterator[tuple[str, str]]:
 
 
 def _rules(spec: specs.FreezingPolicySpec) -> str:
+    if spec.free_form:
+        return "Its rows are those the recipe gives under `train`."
     rows = [
         (
             f"`{rule.role}`",
-            "all" if rule.blocks is None else ", ".join(map(str, rule.blocks)),
+            rule.described_blocks,
             f"× {rule.learning_rate_multiplier:g}",
             "yes" if rule.required else "no",
         )
@@ -254,6 +257,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "TrainOptions": TrainOptions,
     "Pinned": Pinned,
     "PretrainRecipe": PretrainRecipe,
+    "FreezingOptions": FreezingOptions,
 }
 KINDS = {
     "tasks": specs.TaskSpec,
@@ -282,7 +286,7 @@ def _as_section(row: OptionRow) -> OptionRow:
         "task": ("section `{name: ...}`, required", ""),
         "encoder": ("section `{name: ...}` or null", "null"),
         "backbone": ("section `{name: ...}`", "{name: gpt2}"),
-        "freezing": ("section `{name: ...}`", "{name: fpt}"),
+        "freezing": ("section `{name: ..., train, freeze, learning_rate_multipliers}`", "{name: fpt}"),
         "listeners": ("list of sections `{name: ...}`", "[]"),
     }
     takes, default = words.get(row.name, (row.type, row.default))

@@ -10,6 +10,7 @@ import torch
 
 from fptkit.errors import FptkitError, FreezingError, PluginError, ShapeError, UsageError
 from fptkit.freezing import TrainedGroup, apply_policy
+from fptkit.freezing.options import FreezingOptions
 from fptkit.heads import Head, default_readout
 from fptkit.interfaces import Backbone, Batch, Symbols, Task, Vectors, check_task_declarations
 from fptkit.model import CrossModalModel
@@ -85,7 +86,9 @@ def _build(recipe: Recipe, registry: Registry, device: torch.device) -> Built:
             task.output, backbone.width, readout=readout, hidden=recipe.head.hidden, dropout=recipe.head.dropout
         )
     model = CrossModalModel(encoder, backbone, head)
-    groups = apply_policy(model, registry.get(FreezingPolicySpec, recipe.freezing.name))
+    freezing = recipe.freezing.options
+    assert isinstance(freezing, FreezingOptions)  # the options model of every policy
+    groups = apply_policy(model, registry.get(FreezingPolicySpec, recipe.freezing.name), freezing)
     precision = choose_precision(_wanted_precision(recipe), device)
     _store(model, precision)
     return Built(task, model.to(device), groups, encoder_name, readout, precision)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from fptkit.errors import PluginError
 
 if TYPE_CHECKING:
+    from fptkit.freezing.options import FreezingOptions
     from fptkit.options import Options
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -24,6 +25,12 @@ _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 ROLES = ("input", "output", "position", "attention", "feed_forward", "norm", "recurrent", "embedding", "other")
 """`fptkit.interfaces.Role` once more, for code that loads no torch; a test holds the two together."""
+
+OUTSIDE_BLOCKS = ("input", "output")
+"""Roles no block holds: those of encoder and head."""
+
+BLOCK_SLICE = re.compile(r"(-?[0-9]{1,4})?:(-?[0-9]{1,4})?(:[1-9][0-9]{0,3})?")
+"""A slice of blocks as text, ``START:STOP`` or ``START:STOP:STEP``, by the rules of Python."""
 
 INPUT_KINDS = ("vectors", "symbols")
 """What an encoder can accept: `fptkit.Vectors` and `fptkit.Symbols`."""
@@ -240,18 +247,18 @@ class FreezingRule:
     Args:
         role: one of `ROLES`, or ``"all"``.
         learning_rate_multiplier: factor on the recipe's learning rate, > 0.
-        blocks: indices of the blocks it holds for, negative ones from the end; None for all and for parameters outside
-            the blocks.
+        blocks: the blocks it holds for: indices, negative ones from the end, or a slice as text, such as ``"6:"``; None
+            for all and for parameters outside the blocks.
         required: when true, a model in which the rule touches no parameter is an error.
 
     Raises:
-        PluginError: the role is not a role, the multiplier is not a finite number above 0, or the blocks are no
-            integers.
+        PluginError: the role is not a role or lies outside the blocks named, the multiplier is not a finite number
+            above 0, or the blocks are neither integers nor a slice.
     """
 
     role: str
     learning_rate_multiplier: float = 1.0
-    blocks: tuple[int, ...] | None = None
+    blocks: tuple[int, ...] | str | None = None
     required: bool = True
 
     def __post_init__(self) -> None:
@@ -265,32 +272,60 @@ class FreezingRule:
             )
         if self.blocks is None:
             return
-        if not isinstance(self.blocks, (tuple, list)) or not _all_are(int, self.blocks):
-            raise PluginError(f"freezing rule for {self.role}: blocks is {self.blocks!r}, expected a tuple of integers")
-        object.__setattr__(self, "blocks", tuple(self.blocks))
+        if isinstance(self.blocks, str):
+            fits = BLOCK_SLICE.fullmatch(self.blocks) is not None
+        else:
+            fits = isinstance(self.blocks, (tuple, list)) and len(self.blocks) > 0 and _all_are(int, self.blocks)
+        if not fits:
+            raise PluginError(
+                f"freezing rule for {self.role}: blocks is {self.blocks!r}, expected a tuple of integers, or a slice "
+                "as text, START:STOP or START:STOP:STEP"
+            )
+        if self.role in OUTSIDE_BLOCKS:
+            raise PluginError(f"freezing rule for {self.role}: this role lies outside the blocks, name none")
+        if not isinstance(self.blocks, str):
+            object.__setattr__(self, "blocks", tuple(self.blocks))
+
+    @property
+    def described_blocks(self) -> str:
+        """The blocks in words: ``all``, ``6:12`` or ``0, 1``."""
+        if self.blocks is None or isinstance(self.blocks, str):
+            return self.blocks or "all"
+        return ", ".join(map(str, self.blocks))
 
 
 @dataclass(frozen=True, kw_only=True)
 class FreezingPolicySpec(Spec):
     """A freezing policy: the table of what trains. Everything no rule names stays frozen.
 
+    A recipe may change any policy by `fptkit.freezing.options.FreezingOptions`.
+
     Args:
         rules: the rows; where two match one parameter, the later holds.
+        free_form: true for a policy without rows of its own: the recipe gives them all.
 
     Raises:
-        PluginError: there is no rule, or something else than a `FreezingRule`.
+        PluginError: there is no rule, or something else than a `FreezingRule`; or a free form has rules.
     """
 
     kind: ClassVar[str] = "freezing policy"
     plural: ClassVar[str] = "policies"
 
     rules: tuple[FreezingRule, ...]
+    free_form: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._make_tuple("rules", FreezingRule, "FreezingRule")
-        if not self.rules:
+        if not self.rules and not self.free_form:
             raise PluginError(f"{self}: it has no rules, nothing would train")
+        if self.rules and self.free_form:
+            raise PluginError(f"{self}: it has rules, so it is no free form")
+
+    def options_model(self) -> type[FreezingOptions]:
+        """The options every policy takes."""
+        model: type[FreezingOptions] = resolve_target("fptkit.freezing.options:FreezingOptions", wanted_by=str(self))
+        return model
 
 
 @dataclass(frozen=True, kw_only=True)

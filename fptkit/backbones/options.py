@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from fptkit.options import Options
+from fptkit.specs import BLOCK_SLICE
 
 
 @dataclass(frozen=True)
@@ -107,13 +108,10 @@ class PositionOptions(Options):
     )
 
 
-_SLICE = re.compile(r"(-?\d+)?:(-?\d+)?(:[1-9]\d*)?")
-
-
 def _check_keep(keep: int | str) -> int | str:
     if isinstance(keep, int) and keep < 1:
         raise ValueError(f"at least one block must be kept, got {keep}")
-    if isinstance(keep, str) and not _SLICE.fullmatch(keep):
+    if isinstance(keep, str) and not BLOCK_SLICE.fullmatch(keep):
         raise ValueError(f"'{keep}' is not of the form START:STOP or START:STOP:STEP")
     return keep
 

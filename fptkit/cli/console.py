@@ -116,11 +116,12 @@ def print_header(console: Console, event: RunStarted) -> None:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     share = counts["trained"] / counts["total"]
+    policy = facts["freezing"] + (" (changed by the recipe)" if facts["freezing_options"] else "")
     rows: list[tuple[str, str | Text]] = [
         ("recipe", event.recipe),
         ("task", _marked(f"{task['name']}, protocol {task['protocol']}, source {task['source']}", task["stand_in"])),
         ("backbone", _marked(f"{backbone['name']}, weights {backbone['weights']}", backbone["stand_in"])),
-        ("freezing", f"{facts['freezing']}; encoder {facts['encoder']}, read-out {facts['readout']}"),
+        ("freezing", f"{policy}; encoder {facts['encoder']}, read-out {facts['readout']}"),
         (
             "parameters",
             f"{counts['total']:,} in all, {counts['trained']:,} trained ({share:.2%}), "

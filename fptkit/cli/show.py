@@ -82,12 +82,12 @@ def _card(spec: Spec, owner: str) -> dict[str, Any]:
         card["rules"] = [
             {
                 "trained role": rule.role,
-                "blocks": "all" if rule.blocks is None else ", ".join(map(str, rule.blocks)),
+                "blocks": rule.described_blocks,
                 "learning rate": f"× {rule.learning_rate_multiplier:g}",
             }
             for rule in spec.rules
         ]
-    if isinstance(spec, ComponentSpec):
+    if isinstance(spec, (ComponentSpec, FreezingPolicySpec)):
         from fptkit.recipe.schema import describe_options
 
         card["options"] = [asdict(row) for row in describe_options(spec.options_model())]

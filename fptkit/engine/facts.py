@@ -39,6 +39,7 @@ def run_facts(recipe: Recipe, built: Built, counts: ParameterCounts, device: tor
         "encoder": built.encoder_name,
         "readout": built.readout,
         "freezing": recipe.freezing.name,
+        "freezing_options": recipe.freezing.options.model_dump(mode="json", exclude_defaults=True),
         "parameters": {"total": counts.total, "trained": counts.trained, "reached": counts.reached},
         "max_steps": recipe.train.max_steps,
         "patience": recipe.train.patience,

@@ -1,8 +1,27 @@
-"""Which parameters train, the proof that the others did not, and how many there are."""
+"""Which parameters train, the proof that the others did not, and how many there are.
 
-from fptkit.freezing.counts import ParameterCounts, count_as_paper, count_parameters, count_reached
-from fptkit.freezing.policy import TrainedGroup, apply_policy
-from fptkit.freezing.proof import FreezeProof
+The names are imported at first use: `fptkit.freezing.options` belongs to the half that loads no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fptkit.freezing.counts import ParameterCounts, count_as_paper, count_parameters, count_reached
+    from fptkit.freezing.policy import TrainedGroup, apply_policy
+    from fptkit.freezing.proof import FreezeProof
+
+_LATE = {
+    "FreezeProof": "fptkit.freezing.proof",
+    "ParameterCounts": "fptkit.freezing.counts",
+    "TrainedGroup": "fptkit.freezing.policy",
+    "apply_policy": "fptkit.freezing.policy",
+    "count_as_paper": "fptkit.freezing.counts",
+    "count_parameters": "fptkit.freezing.counts",
+    "count_reached": "fptkit.freezing.counts",
+}
 
 __all__ = [
     "FreezeProof",
@@ -13,3 +32,9 @@ __all__ = [
     "count_parameters",
     "count_reached",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATE:
+        return getattr(importlib.import_module(_LATE[name]), name)
+    raise AttributeError(f"module 'fptkit.freezing' has no attribute '{name}'")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
 from fptkit.errors import FreezingError
+from fptkit.freezing.options import FreezingOptions
 from fptkit.interfaces import ParameterRole
 from fptkit.model import CrossModalModel
 from fptkit.specs import FreezingPolicySpec, FreezingRule
@@ -26,32 +28,30 @@ class TrainedGroup:
     parameters: dict[str, nn.Parameter]
 
 
-def apply_policy(model: CrossModalModel, policy: FreezingPolicySpec) -> list[TrainedGroup]:
+def apply_policy(
+    model: CrossModalModel, policy: FreezingPolicySpec, options: FreezingOptions | None = None
+) -> list[TrainedGroup]:
     """Mark the parameters the policy trains, freeze all others.
 
     Args:
         model: changed in place (``requires_grad``).
         policy: the table.
+        options: what the recipe changes of it; None for nothing.
 
     Returns:
         The trained parameters, grouped by learning-rate multiplier.
 
     Raises:
-        FreezingError: a required rule touches no parameter.
+        FreezingError: a row, or a role that the options name, touches no parameter of this model, unless the policy
+            says that it may; a row names a block that the model has not; or the options do not fit the policy.
     """
+    options = options or FreezingOptions()
+    for _, message in options.misfits(policy):
+        raise FreezingError(f"freezing: {message}")
     roles = model.parameter_roles()
-    multipliers: dict[str, float] = {}
-    for rule in policy.rules:
-        touched = [name for name, role in roles.items() if _matches(rule, role, model.backbone.blocks)]
-        if not touched and rule.required:
-            there = Counter(role.role for role in roles.values())
-            raise FreezingError(
-                f"freezing policy '{policy.name}': its rule for role '{rule.role}'"
-                + (f" in blocks {list(rule.blocks)}" if rule.blocks is not None else "")
-                + " touches no parameter of this model. Roles here: "
-                + ", ".join(f"{role} ({count} tensors)" for role, count in sorted(there.items()))
-            )
-        multipliers.update(dict.fromkeys(touched, rule.learning_rate_multiplier))
+    multipliers = _multipliers(policy, options, roles, model.backbone.blocks)
+    if not multipliers:
+        raise FreezingError(f"freezing policy '{policy.name}': nothing of this model would train. {_there(roles)}")
     groups: dict[float, dict[str, nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in multipliers)
@@ -60,11 +60,82 @@ def apply_policy(model: CrossModalModel, policy: FreezingPolicySpec) -> list[Tra
     return [TrainedGroup(multiplier, parameters) for multiplier, parameters in sorted(groups.items())]
 
 
-def _matches(rule: FreezingRule, role: ParameterRole, blocks: int) -> bool:
-    if rule.role not in ("all", role.role):
-        return False
-    if rule.blocks is None:
-        return True
-    return role.block is not None and role.block in {
-        index % blocks for index in rule.blocks if -blocks <= index < blocks
-    }
+def _multipliers(
+    policy: FreezingPolicySpec, options: FreezingOptions, roles: Mapping[str, ParameterRole], blocks: int
+) -> dict[str, float]:
+    """The learning-rate multiplier of every trained parameter, by its name.
+
+    Raises:
+        FreezingError: see `apply_policy`.
+    """
+
+    def touched_by(rule: FreezingRule) -> dict[str, float]:
+        try:
+            chosen = None if rule.blocks is None else _chosen(rule.blocks, blocks)
+        except IndexError as err:
+            raise FreezingError(f"freezing policy '{policy.name}': {_row(rule)}: {err}. {_there(roles)}") from None
+        touched = [
+            name
+            for name, role in roles.items()
+            if rule.role in ("all", role.role) and (chosen is None or role.block in chosen)
+        ]
+        if not touched and rule.required:
+            raise FreezingError(
+                f"freezing policy '{policy.name}': {_row(rule)} touches no parameter of this model. {_there(roles)}"
+            )
+        return dict.fromkeys(touched, rule.learning_rate_multiplier)
+
+    def of_role(role: str, option: str) -> list[str]:
+        names = [name for name in multipliers if roles[name].role == role]
+        if not names and role not in may_be_missing:
+            raise FreezingError(
+                f"freezing policy '{policy.name}': {option} '{role}' touches no trained parameter of this model. "
+                + _there(roles)
+            )
+        return names
+
+    may_be_missing = {rule.role for rule in policy.rules if not rule.required}
+    multipliers: dict[str, float] = {}
+    for rule in policy.rules:
+        multipliers.update(touched_by(rule))
+    for role in options.freeze:
+        for name in of_role(role, "freeze"):
+            del multipliers[name]
+    for row in options.train:
+        multipliers.update(touched_by(row.rule))
+    for role, factor in options.learning_rate_multipliers.items():
+        for name in of_role(role, "learning_rate_multipliers"):
+            multipliers[name] *= factor
+    return multipliers
+
+
+def _chosen(blocks: Sequence[int] | str, count: int) -> Sequence[int]:
+    """Indices of the blocks a row names, of ``count``.
+
+    A bound of a slice beyond the model is refused as an index is, where Python would cut it: the policy would be
+    another than the one written.
+
+    Raises:
+        IndexError: one of them is not there.
+    """
+    if isinstance(blocks, str):
+        bounds = [int(part) if part else None for part in blocks.split(":")]
+        outside = [bound for bound in bounds[:2] if bound is not None and not -count <= bound <= count]
+        chosen: Sequence[int] = range(count)[slice(*bounds)]
+    else:
+        outside = [index for index in blocks if not -count <= index < count]
+        chosen = [index % count for index in blocks if index not in outside]
+    if outside:
+        there = f"has {count}, 0 to {count - 1}" if count else "has none"
+        raise IndexError(f"no block {', '.join(map(str, outside))} in this model, which {there}")
+    return chosen
+
+
+def _row(rule: FreezingRule) -> str:
+    return f"the rule for role '{rule.role}'" + (f" in blocks {rule.described_blocks}" if rule.blocks else "")
+
+
+def _there(roles: Mapping[str, ParameterRole]) -> str:
+    """The roles a model has, for errors."""
+    counts = sorted(Counter(role.role for role in roles.values()).items())
+    return "Roles here: " + ", ".join(f"{role} ({n} tensor{'s' if n > 1 else ''})" for role, n in counts)

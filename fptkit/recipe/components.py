@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
 from fptkit.errors import PluginError, UnknownNameError
 from fptkit.options import Options
 from fptkit.recipe.check import check_model, without
 from fptkit.recipe.models import COMPONENT_LISTS, SECTIONS, Component
 from fptkit.recipe.tree import Fault, Node, join
 from fptkit.registry import Registry
-from fptkit.specs import ComponentSpec, Spec
+from fptkit.specs import ComponentSpec, FreezingPolicySpec, Spec
+
+if TYPE_CHECKING:
+    from fptkit.freezing.options import FreezingOptions
 
 
 def check_components(
@@ -76,7 +81,7 @@ def check_component(
         return None
     try:
         spec = registry.get(kind, named.value)
-        model = spec.options_model() if isinstance(spec, ComponentSpec) else Options
+        model = spec.options_model() if isinstance(spec, (ComponentSpec, FreezingPolicySpec)) else Options
     except UnknownNameError as err:
         if unknown_names:
             faults.append(Fault(named.place, at, _unknown_name(err, kind)))
@@ -85,7 +90,22 @@ def check_component(
         faults.append(Fault(named.place, at, str(err)))
         return None
     options = check_model(without(node, ["name"]), model, path, faults, also_allowed=["name"])
-    return None if options is None else Component(name=named.value, options=options)
+    if options is None:
+        return None
+    if isinstance(spec, FreezingPolicySpec):
+        faults += _misfits(node, spec, cast("FreezingOptions", options), path)
+    return Component(name=named.value, options=options)
+
+
+def _misfits(node: Node, spec: FreezingPolicySpec, options: FreezingOptions, path: str) -> list[Fault]:
+    """What a recipe asks of a policy that does not go together with its rules, at the entries that ask it."""
+    faults = []
+    for keys, message in options.misfits(spec):
+        at, dotted = node, path
+        for key in keys:
+            at, dotted = at.items[key] if isinstance(key, int) else at.mapping[key], join(dotted, key)
+        faults.append(Fault(at.place, dotted, message))
+    return faults
 
 
 def _unknown_name(err: UnknownNameError, kind: type[Spec]) -> str:

@@ -36,6 +36,10 @@ EXAMPLES = [
     "task: {name: bit_xor}",
     "task: {name: bit_memory, bits: 8, bits_per_token: 4, mask_probability: 0}\nencoder: {name: linear, hidden: [3]}",
     "task: {name: bit_xor}\nbackbone: {name: random, size: nano, blocks: 1, init: flat_0.02}\nfreezing: {name: full}",
+    "task: {name: bit_xor}\nfreezing: {name: custom, train: [{role: input}, {role: norm, blocks: [0, -1]}]}",
+    "task: {name: bit_xor}\nfreezing: {name: fpt, train: [{role: feed_forward, blocks: '6:'}, "
+    "{role: all, blocks: ':', learning_rate_multiplier: 1e-3}], freeze: [position, norm], "
+    "learning_rate_multipliers: {norm: 0.1, input: 3}}",
     "task: {name: bit_xor}\ntrain: {learning_rate: 1e-5, adam_epsilon: 1e-20, seed: 9223372036854775807}",
     "task: {name: bit_xor}\ntrain: {learning_rate: 0.30000000000000004, clip_norm: 1e300}",
     "task: {name: bit_xor}\ndescription: 'no'",
@@ -81,7 +85,7 @@ def test_every_default_is_written(tmp_path: Path) -> None:
     assert values["backbone"]["weights"] == ["hub:openai-community/gpt2", "builtin:gpt2_nano"]
     assert values["train"]["adam_betas"] == [0.9, 0.999]
     assert values["encoder"] is None
-    assert values["freezing"] == {"name": "fpt"}
+    assert values["freezing"] == {"name": "fpt", "train": [], "freeze": [], "learning_rate_multipliers": {}}
 
 
 def test_plugins_are_written_as_absolute_paths(tmp_path: Path) -> None:

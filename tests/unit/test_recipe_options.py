@@ -9,7 +9,6 @@ from pydantic import ValidationError
 
 from fptkit.backbones.options import Gpt2Options, RandomOptions
 from fptkit.encoders.options import LinearOptions, SymbolOptions
-from fptkit.freezing.options import FreezingOptions
 from fptkit.options import Options
 from fptkit.recipe.models import HeadOptions, Pinned, TrainOptions
 from fptkit.tasks.options import BitMemoryOptions, BitXorOptions

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from fptkit.backbones.options import Gpt2Options, RandomOptions
+from fptkit.freezing.options import FreezingOptions, RuleOptions
 from fptkit.options import Options
 from fptkit.plugins import Plugin, load_plugins
 from fptkit.recipe.models import Recipe, TrainOptions
 from fptkit.recipe.schema import describe_options, recipe_json_schema
 from fptkit.registry import Registry
-from fptkit.specs import BackboneSpec, EncoderSpec, ListenerSpec, TaskSpec
+from fptkit.specs import ROLES, BackboneSpec, EncoderSpec, FreezingPolicySpec, FreezingRule, ListenerSpec, TaskSpec
 
 
 class Inner(Options):
@@ -49,8 +50,8 @@ def test_every_component_is_a_section(registry: Registry) -> None:
     gpt2 = sections(schema, "backbone")["gpt2"]
     assert set(gpt2["properties"]) == {"name", *Gpt2Options.model_fields}
     assert (gpt2["required"], gpt2["additionalProperties"]) == (["name"], False)
-    assert set(schema["properties"]) == {*Recipe.model_fields, "profiles"}
-    assert schema["required"] == ["task"]
+    assert set(schema["properties"]) == {*Recipe.model_fields, "extends", "profiles"}
+    assert schema["anyOf"] == [{"required": ["task"]}, {"required": ["extends"]}]
 
 
 def test_a_plugins_models_are_carried_along(registry: Registry) -> None:
@@ -61,6 +62,25 @@ def test_a_plugins_models_are_carried_along(registry: Registry) -> None:
     assert schema["$defs"][reference]["properties"]["depth"]["type"] == "integer"
     assert sections(schema, "task")["lost"].get("additionalProperties", True) is True
     assert sections(schema, "encoder")["plain"]["additionalProperties"] is False
+
+
+def test_every_policy_takes_the_same_options(registry: Registry) -> None:
+    rule = FreezingRule(role="norm")
+    registry.add([FreezingPolicySpec(name="of_a_plugin", summary="x", rules=(rule,))], Plugin("more", "file"))
+    schema = recipe_json_schema(registry)
+    policies = sections(schema, "freezing")
+    assert {"fpt", "custom", "of_a_plugin"} <= set(policies)
+    for name, policy in policies.items():
+        assert set(policy["properties"]) == {"name", *FreezingOptions.model_fields}
+        assert policy["additionalProperties"] is False
+        assert policy["properties"]["freeze"]["items"]["enum"] == list(ROLES)
+        row = schema["$defs"][policy["properties"]["train"]["items"]["$ref"].removeprefix("#/$defs/")]
+        assert row["properties"]["role"]["enum"] == [*ROLES, "all"], name
+        assert row["required"] == ["role"]
+        assert [form["type"] for form in row["properties"]["blocks"]["oneOf"]] == ["array", "string", "null"]
+        multipliers = policy["properties"]["learning_rate_multipliers"]
+        assert multipliers["propertyNames"]["enum"] == list(ROLES)
+        assert multipliers["additionalProperties"]["exclusiveMinimum"] == 0
 
 
 def test_every_reference_leads_somewhere(registry: Registry) -> None:
@@ -92,7 +112,7 @@ def test_option_tables() -> None:
     assert describe_options(Options) == []
 
 
-@pytest.mark.parametrize("model", [TrainOptions, Gpt2Options, RandomOptions, Recipe])
+@pytest.mark.parametrize("model", [TrainOptions, Gpt2Options, RandomOptions, FreezingOptions, RuleOptions, Recipe])
 def test_every_option_says_what_it_is(model: type[Options]) -> None:
     for row in describe_options(model):
         assert row.description, row.name
