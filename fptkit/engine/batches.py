@@ -54,17 +54,9 @@ class TrainingBatches:
         return batch
 
     def _epoch_order(self, epoch: int) -> list[np.ndarray]:
-        """All examples in a new order, grouped by length where lengths differ."""
-        assert self._split.size is not None
+        """The batches of an epoch, without those the task's protocol skips."""
         chance = np.random.Generator(np.random.PCG64(derive_seed(self._seed, "order", epoch)))
-        order = chance.permutation(self._split.size)
-        counts = self._split.token_counts
-        if counts is not None:
-            pool = POOL_BATCHES * self._batch_size
-            pools = [order[start : start + pool] for start in range(0, len(order), pool)]
-            order = np.concatenate([members[np.argsort(counts[members], kind="stable")] for members in pools])
-        batches = [order[start : start + self._batch_size] for start in range(0, len(order), self._batch_size)]
-        batches = [batches[position] for position in chance.permutation(len(batches))]
+        batches = _shuffled_batches(self._split, self._batch_size, chance)
         usable = [batch for batch in batches if not self._task.skips(self._split, batch.tolist())]
         if not usable:
             raise ShapeError(
@@ -99,14 +91,15 @@ def sample_of(
     """Whole batches in random order, as many as ``sample`` says; see `evaluation_batches`."""
     where = f"{type(task).__name__}, split {name}"
     size = sample.size_factor * options.batch_size
-    chosen = itertools.islice(_whole_batches(task, split, size, options.seed, step, where), sample.batches)
+    seed = derive_seed(options.seed, "sampled evaluation", name, step)
+    chosen = itertools.islice(_whole_batches(task, split, size, seed, where), sample.batches)
     for number, indices in enumerate(chosen):
-        batch = split.batch(indices, generator_for(options.seed, "sampled evaluation", step, number))
+        batch = split.batch(indices, generator_for(seed, "batch", number))
         check_batch(task, batch, size, where=where)
         yield batch
 
 
-def _whole_batches(task: Task, split: Split, size: int, seed: int, step: int, where: str) -> Iterator[Sequence[int]]:
+def _whole_batches(task: Task, split: Split, size: int, seed: int, where: str) -> Iterator[Sequence[int]]:
     """Indices of batches without end: round after round through the split, each in a new order."""
     if split.size is None:
         yield from itertools.repeat(range(size))
@@ -116,13 +109,28 @@ def _whole_batches(task: Task, split: Split, size: int, seed: int, step: int, wh
             f"{where}: protocol {task.protocol} needs a batch of {size}, but it holds {split.size} examples"
         )
     for round_number in itertools.count():
-        chance = np.random.Generator(np.random.PCG64(derive_seed(seed, "sampled evaluation", step, round_number)))
-        order = chance.permutation(split.size)
-        batches = [order[start : start + size].tolist() for start in range(0, split.size - size + 1, size)]
-        usable = [batch for batch in batches if not task.skips(split, batch)]
+        chance = np.random.Generator(np.random.PCG64(derive_seed(seed, "order", round_number)))
+        usable = [
+            batch.tolist()
+            for batch in _shuffled_batches(split, size, chance)
+            if len(batch) == size and not task.skips(split, batch.tolist())
+        ]
         if not usable:
             raise ShapeError(f"{where}: the protocol {task.protocol} skips every batch")
         yield from usable
+
+
+def _shuffled_batches(split: Split, size: int, chance: np.random.Generator) -> list[np.ndarray]:
+    """All examples in a new order, grouped by length where lengths differ; the last batch may be smaller."""
+    assert split.size is not None
+    order = chance.permutation(split.size)
+    counts = split.token_counts
+    if counts is not None:
+        pool = POOL_BATCHES * size
+        pools = [order[start : start + pool] for start in range(0, len(order), pool)]
+        order = np.concatenate([members[np.argsort(counts[members], kind="stable")] for members in pools])
+    batches = [order[start : start + size] for start in range(0, len(order), size)]
+    return [batches[position] for position in chance.permutation(len(batches))]
 
 
 def whole_split(task: Task, name: str, split: Split, batch_size: int) -> Iterator[Batch]:

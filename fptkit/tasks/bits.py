@@ -20,7 +20,13 @@ class BitXor(GeneratedTask):
     """
 
     def __init__(self, options: BitXorOptions, *, seed: int, pinned: str | None = None) -> None:
-        super().__init__(options, seed=seed, validation_size=options.validation_size, test_size=options.test_size)
+        super().__init__(
+            options,
+            seed=seed,
+            validation_size=options.validation_size,
+            test_size=options.test_size,
+            protocol=options.protocol,
+        )
         self._bits = options.bits
         self.input = Vectors(1)
         self.output = Classes(2, tokens=options.bits)
@@ -40,7 +46,13 @@ class BitMemory(GeneratedTask):
     """
 
     def __init__(self, options: BitMemoryOptions, *, seed: int, pinned: str | None = None) -> None:
-        super().__init__(options, seed=seed, validation_size=options.validation_size, test_size=options.test_size)
+        super().__init__(
+            options,
+            seed=seed,
+            validation_size=options.validation_size,
+            test_size=options.test_size,
+            protocol=options.protocol,
+        )
         self._options = options
         tokens = options.bits // options.bits_per_token
         self.input = Vectors(options.bits_per_token)

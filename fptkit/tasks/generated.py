@@ -1,4 +1,7 @@
-"""Tasks whose examples are drawn: training data never end, validation and test are drawn once from own seeds."""
+"""Tasks whose examples are drawn: training data never end, validation and test are drawn once from own seeds.
+
+Under the protocol ``fpt2021`` validation and test never end either: each evaluation draws its batches anew.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fptkit.interfaces import Batch, Task
+from fptkit.errors import UnknownNameError
+from fptkit.interfaces import Batch, SampledEvaluation, Task
 from fptkit.options import Options
 from fptkit.seeds import generator_for
 
@@ -60,6 +64,8 @@ class GeneratedTask(Task):
         pinned: not used, a generated task has one source.
         validation_size: examples of the validation split.
         test_size: examples of the test split.
+        protocol: ``clean``, or ``fpt2021``, under which validation and test are drawn anew for each evaluation, 25
+            batches of it, and the two sizes do not count (fault D6; kzl/universal-computation, trainer.py).
     """
 
     def __init__(
@@ -70,8 +76,13 @@ class GeneratedTask(Task):
         pinned: str | None = None,
         validation_size: int = 1024,
         test_size: int = 1024,
+        protocol: str = "clean",
     ) -> None:
         self._sizes = {"validation": validation_size, "test": test_size}
+        self.protocol = protocol
+        if protocol == "fpt2021":
+            self.sampled_evaluation = SampledEvaluation(batches=25)
+            self.notes = ("fpt2021: every evaluation draws 25 new batches (D6); there is no fixed test split",)
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw ``count`` examples.
@@ -81,8 +92,14 @@ class GeneratedTask(Task):
         raise NotImplementedError(f"{type(self).__name__} does not implement draw")
 
     def split(self, name: str) -> EndlessSplit | ArraySplit:
-        """See `fptkit.Task.split`."""
-        if name == "train":
+        """See `fptkit.Task.split`.
+
+        Raises:
+            UnknownNameError: there is none of this name.
+        """
+        if name not in ("train", *self._sizes):
+            raise UnknownNameError(f"split of task {type(self).__name__}", name, ("train", *self._sizes))
+        if name == "train" or self.protocol == "fpt2021":
             return EndlessSplit(self)
         inputs, targets = self.draw(self._sizes[name], generator_for(0, type(self).__name__, name))
         vectors = inputs.is_floating_point()

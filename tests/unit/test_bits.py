@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from fptkit.errors import UnknownNameError
+from fptkit.interfaces import SampledEvaluation
 from fptkit.seeds import generator_for
 from fptkit.tasks.bits import BitMemory, BitXor
 from fptkit.tasks.options import BitMemoryOptions, BitXorOptions
+from fptkit.testing import check_task
 
 
 def test_bit_xor_is_the_xor() -> None:
@@ -90,3 +93,35 @@ def test_generated_regression_keeps_its_targets() -> None:
     batch = task.split("validation").batch(range(5), torch.Generator())
     torch.testing.assert_close(batch.targets, batch.inputs.sum(1))
     assert batch.targets.frac().any()
+
+
+@pytest.mark.parametrize(
+    ("build", "options"),
+    [
+        (BitXor, BitXorOptions(protocol="fpt2021")),
+        (BitMemory, BitMemoryOptions(protocol="fpt2021", bits=40, strings=2, bits_per_token=10)),
+    ],
+)
+def test_the_papers_protocol_draws_its_evaluation_anew(build: type, options: object) -> None:
+    task = build(options, seed=0)
+    assert task.protocol == "fpt2021"
+    assert task.sampled_evaluation == SampledEvaluation(batches=25, size_factor=1, accuracy_factor=1.0)
+    for name in ("train", "validation", "test"):
+        split = task.split(name)
+        assert split.size is None
+        first, again, other = (split.batch(range(6), generator_for(0, word)) for word in ("a", "a", "b"))
+        assert torch.equal(first.inputs, again.inputs)
+        assert not torch.equal(first.inputs, other.inputs)
+    assert "25 new batches (D6)" in task.notes[0]
+    check_task(task)
+
+
+def test_clean_evaluates_whole_splits() -> None:
+    task = BitXor(BitXorOptions(test_size=3), seed=0)
+    assert (task.protocol, task.sampled_evaluation, task.split("test").size, task.notes) == ("clean", None, 3, ())
+
+
+@pytest.mark.parametrize("protocol", ["clean", "fpt2021"])
+def test_an_unknown_split_is_named(protocol: str) -> None:
+    with pytest.raises(UnknownNameError, match="unknown split of task BitXor 'tests'"):
+        BitXor(BitXorOptions(protocol=protocol), seed=0).split("tests")

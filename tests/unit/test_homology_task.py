@@ -13,8 +13,8 @@ import torch
 from pydantic import ValidationError
 
 from fptkit.data_sets import DATA_SETS
-from fptkit.errors import DataError, SourceError, UnknownNameError
-from fptkit.interfaces import Classes, Split, Symbols
+from fptkit.errors import DataError, SourceError, UnknownNameError, UsageError
+from fptkit.interfaces import Classes, SampledEvaluation, Split, Symbols
 from fptkit.tasks.examples import SymbolExamples
 from fptkit.tasks.homology import alphabet
 from fptkit.tasks.homology.options import RemoteHomologyOptions, SimulatedOptions
@@ -76,7 +76,7 @@ def test_one_source_or_several() -> None:
         ({"source": "path:"}, "'path:' names no folder; write path:DIR"),
         ({"source": []}, "at least 1"),
         ({"source": 3}, "source"),
-        ({"protocol": "fpt2021"}, "'clean'"),
+        ({"protocol": "paper"}, "'clean' or 'fpt2021'"),
         ({"max_length": 0}, "greater than or equal to 1"),
         ({"lengths": 5}, "lengths"),
         ({"simulated": {"length": [90, 60]}}, r"expected \[smallest, largest\], got \[90, 60\]"),
@@ -332,3 +332,80 @@ def test_the_real_data_load(shared_data: Path) -> None:
     first = read_records(folder / "remote_homology_train.json.gz")[0]
     batch = task.split("train").batch([0, 1], torch.Generator())
     assert "".join(alphabet.LETTERS[token - 1] for token in batch.inputs[0] if token) == first.primary
+
+
+# --- the protocol fpt2021 -----------------------------------------------------------------------------------------
+
+
+def test_the_papers_protocol_reports_the_validation_data(tmp_path: Path) -> None:
+    task = task_of(f"path:{small_folder(tmp_path / 'mine')}", protocol="fpt2021")
+    assert task.protocol == "fpt2021"
+    assert task.test_splits == ("test",)
+    for name in ("validation", "test"):
+        batch = task.split(name).batch([0, 1], torch.Generator())
+        assert batch.inputs.tolist() == [[11, 9], [6, 6]]
+        assert batch.targets.tolist() == [1, 0]
+    assert task.majority_accuracy == pytest.approx({"train": 2 / 3, "validation": 0.5, "test": 0.5})
+    assert "(D7)" in note_with(task, "fpt2021")
+    with pytest.raises(UnknownNameError, match="'test_fold_holdout'"):
+        task.split("test_fold_holdout")
+
+
+def test_the_papers_protocol_samples_and_scales(tmp_path: Path) -> None:
+    task = task_of(f"path:{small_folder(tmp_path / 'mine')}", protocol="fpt2021")
+    assert task.sampled_evaluation == SampledEvaluation(batches=25, size_factor=4, accuracy_factor=0.9739)
+    assert task.output == Classes(1200)
+    assert task_of("simulated").sampled_evaluation is None
+
+
+def test_the_papers_protocol_reads_padding(tmp_path: Path) -> None:
+    task = task_of(f"path:{small_folder(tmp_path / 'mine')}", protocol="fpt2021")
+    batch = task.split("train").batch([0, 1, 2], torch.Generator())
+    assert batch.inputs.tolist() == [[11, 9, 18, 0, 0], [1, 2, 3, 4, 5], [19, 20, 0, 0, 0]]
+    assert batch.lengths is None
+    assert batch.mask is None
+    # The number of real residues still groups the batches, as TAPE's loader does.
+    assert task.split("train").token_counts is not None
+    assert task.split("train").token_counts.tolist() == [3, 5, 2]
+
+
+def test_the_papers_protocol_skips_batches_and_crops_nothing(tmp_path: Path) -> None:
+    folder = small_folder(tmp_path / "mine")
+    task = task_of(f"path:{folder}", protocol="fpt2021", max_length=4)
+    train = task.split("train")
+    assert task.max_tokens == 4
+    assert [task.skips(train, indices) for indices in ([0], [0, 2], [1], [2, 1, 0], [0, 1])] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]
+    assert train.batch([1], torch.Generator()).inputs.tolist() == [[1, 2, 3, 4, 5]]
+    assert not task.skips(task.split("test"), [0, 1])
+    assert note_with(task, "are above") == "1 sequences are above 4 residues; batches that hold one are skipped"
+    clean = task_of(f"path:{folder}", max_length=4)
+    assert not clean.skips(clean.split("train"), [0, 1, 2])
+
+
+def test_the_papers_protocol_keeps_1024_residues_and_skips_1025(tmp_path: Path) -> None:
+    records = [Record("A" * 1024, 0), Record("A" * 1025, 1)]
+    task = task_of(f"path:{small_folder(tmp_path / 'mine', train=records)}", protocol="fpt2021")
+    assert task.max_tokens == 1024
+    assert [task.skips(task.split("train"), [number]) for number in (0, 1)] == [False, True]
+
+
+def test_the_papers_protocol_refuses_what_it_cannot_do(tmp_path: Path) -> None:
+    many = small_folder(tmp_path / "many", train=[Record("A", 0), Record("A", 1200)])
+    with pytest.raises(UsageError, match="1,200 outputs, but the data have a fold numbered 1,200"):
+        task_of(f"path:{many}", protocol="fpt2021")
+    assert task_of(f"path:{many}").output.count == 1201
+    long = small_folder(tmp_path / "long")
+    with pytest.raises(UsageError, match="every sequence of train is above max_length 1,"):
+        task_of(f"path:{long}", protocol="fpt2021", max_length=1)
+
+
+def test_the_papers_protocol_trains(tmp_path: Path) -> None:
+    task = task_of("simulated", protocol="fpt2021")
+    batch = task.split("test").batch([0, 1, 2], torch.Generator())
+    assert task.loss(torch.zeros(3, 1200), batch).item() == pytest.approx(np.log(1200), rel=1e-5)

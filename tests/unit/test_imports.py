@@ -18,7 +18,8 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("hookspecs", "builtin", ""),
     ("registry", "plugins"),
     ("recipe",),
-    # precision is no component, but pretraining asks it which format the processor multiplies; it needs errors only.
+    # precision is no component, but build and pretraining ask it which format the processor multiplies; it needs errors
+    # only.
     (
         "interfaces",
         "layers",
@@ -28,21 +29,22 @@ RANKS: tuple[tuple[str, ...], ...] = (
         "backbones",
         "encoders",
         "tasks",
-        "testing",
         "download",
         "data_sets",
-        "pretraining",
         "precision",
     ),
     ("build",),
     ("engine",),
-    ("cli", "__main__"),
+    # A pretraining on a task is a run of the engine; what follows is the export of its backbone.
+    ("pretraining",),
+    # testing holds the contracts of every kind, listeners of the engine's events included.
+    ("cli", "__main__", "testing"),
 )
 """Each may import from its own row and from those above."""
 
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 
-COMPONENTS = ("backbones", "encoders", "freezing", "heads", "interfaces", "layers", "model", "pretraining", "tasks")
+COMPONENTS = ("backbones", "encoders", "freezing", "heads", "interfaces", "layers", "model", "tasks")
 
 HEAVY = ("torch", "numpy", "transformers", "timm")
 

@@ -77,7 +77,7 @@ def test_weights_of_another_form(entry: str, message: str) -> None:
         (SymbolOptions, {"hidden": [-1]}),
         (BitXorOptions, {"bits": 0}),
         (BitXorOptions, {"strings": 3}),
-        (BitXorOptions, {"protocol": "fpt2021"}),
+        (BitXorOptions, {"protocol": "paper"}),
         (BitMemoryOptions, {"bits": 1001}),
         (BitMemoryOptions, {"mask_probability": 1.1}),
         (HeadOptions, {"readout": "first"}),

@@ -77,9 +77,10 @@ class SimulatedOptions(Options):
 class RemoteHomologyOptions(Options):
     """Options of the task ``remote_homology``."""
 
-    protocol: Literal["clean"] = Field(
+    protocol: Literal["clean", "fpt2021"] = Field(
         default="clean",
-        description="clean: separate validation, all three hold-outs whole, padding masked, long sequences cropped",
+        description="clean: separate validation, all three hold-outs whole, padding masked, long sequences cropped; "
+        "fpt2021: as the paper's code, faults D6 to D9 included",
     )
     source: Sources = Field(
         default=("tape",),
@@ -87,7 +88,10 @@ class RemoteHomologyOptions(Options):
         description=f"where the data come from, the first available is taken; any of {SOURCES}",
     )
     max_length: int = Field(
-        default=1024, ge=1, description="residues kept of a longer sequence: its first ones; none is skipped"
+        default=1024,
+        ge=1,
+        description="residues kept of a longer sequence: its first ones; none is skipped. Under fpt2021 nothing is "
+        "cropped, but a batch with a longer sequence is skipped whole",
     )
     simulated: SimulatedOptions = Field(
         default=SimulatedOptions(), description="how the source 'simulated' makes its families"

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from fptkit.data_sets import DATA_SETS, files_of
-from fptkit.errors import DataError, UnknownNameError
-from fptkit.interfaces import Classes, Symbols, Task
+from fptkit.errors import DataError, UnknownNameError, UsageError
+from fptkit.interfaces import Classes, SampledEvaluation, Split, Symbols, Task
 from fptkit.sources import Unavailable, choose, data_folder, shown_folder
 from fptkit.tasks.examples import SymbolExamples
 from fptkit.tasks.homology import alphabet
 from fptkit.tasks.homology.options import RemoteHomologyOptions
 from fptkit.tasks.homology.records import Record, read_records
 from fptkit.tasks.homology.simulate import simulate
+from fptkit.tasks.unmasked import UnmaskedExamples
 
 TEST_SPLITS = ("test_fold_holdout", "test_superfamily_holdout", "test_family_holdout")
 SPLITS = ("train", "validation", *TEST_SPLITS)
@@ -29,6 +30,12 @@ _TITLES = {
     "test_superfamily_holdout": "superfamily hold-out",
     "test_family_holdout": "family hold-out",
 }
+
+# What the paper's code does to homology. Source: kzl/universal-computation, datasets/remote_homology.py and
+# experiment.py: classes of the output layer (TAPE has 1,195 folds), factor on the accuracy (the share of sequences that
+# its authors say remains), evaluation batch in training batches.
+_FPT2021_CLASSES = 1200
+_FPT2021_EVALUATION = SampledEvaluation(batches=25, size_factor=4, accuracy_factor=0.9739)
 
 
 def file_stem(split: str) -> str:
@@ -53,9 +60,15 @@ class RemoteHomology(Task):
     Raises:
         SourceError: no listed source is available.
         DataError: a source is there but its files are damaged or do not belong together.
+        UsageError: protocol ``fpt2021``, and the data have a fold above its 1,200 outputs, or no sequence is short
+            enough.
+
+    Under ``fpt2021`` nothing is cropped: a batch that holds a sequence above ``max_length`` is skipped whole (D8),
+    padding is read as tokens (D9), and ``test`` is the validation data (D7).
 
     Source: Rao et al. 2019 (TAPE), section 4, with the splits of Hou et al. 2018 (DeepSF). Differences: no <cls> and
-    <sep> symbols around the sequence; sequences above ``max_length`` are cropped to their first residues.
+    <sep> symbols around the sequence; sequences above ``max_length`` are cropped to their first residues. ``fpt2021``
+    follows kzl/universal-computation, datasets/remote_homology.py, with the same difference in symbols.
     """
 
     input: Symbols
@@ -73,13 +86,15 @@ class RemoteHomology(Task):
         self.protocol = options.protocol
         self.source = choice.entry
         self.stand_in = choice.stand_in or choice.entry == "simulated"  # never proteins, whatever the list says
+        as_the_paper = options.protocol == "fpt2021"
         self.test_splits = tuple(name for name in TEST_SPLITS if name in records)
         folds = {name: np.array([record.fold for record in some], np.int64) for name, some in records.items()}
         self.output = Classes(1 + max(int(labels.max()) for labels in folds.values()))
         self.input = Symbols(alphabet.SYMBOL_COUNT, alphabet.PAD)
+        self._longest = options.max_length
 
         unknown: Counter[str] = Counter()
-        self._splits: dict[str, SymbolExamples] = {}
+        examples: dict[str, SymbolExamples] = {}
         lengths: list[int] = []
         for name, some in records.items():
             sizes = [len(record.primary) for record in some]
@@ -87,19 +102,58 @@ class RemoteHomology(Task):
             unknown += strange
             lengths += sizes
             offsets = np.concatenate([[0], np.cumsum(np.array(sizes, np.int64))])
-            self._splits[name] = SymbolExamples(
-                symbols, offsets, folds[name], pad=alphabet.PAD, max_length=options.max_length
-            )
+            kept = None if as_the_paper else options.max_length
+            examples[name] = SymbolExamples(symbols, offsets, folds[name], pad=alphabet.PAD, max_length=kept)
+        self._splits: dict[str, Split] = {**examples}
         self.max_tokens = min(max(lengths), options.max_length)
         commonest = int(np.bincount(folds["train"]).argmax())
         self.majority_accuracy = {name: float((labels == commonest).mean()) for name, labels in folds.items()}
         self.notes = (
             *(f"{entry}: {reason}" for entry, reason in choice.skipped),
             *_source_notes(choice.entry, options),
-            *_data_notes(folds, lengths, self.max_tokens, options.max_length, unknown),
+            *_data_notes(folds, lengths, self.max_tokens, options, unknown),
+        )
+        if as_the_paper:
+            self._follow_the_paper(examples)
+
+    def _follow_the_paper(self, examples: Mapping[str, SymbolExamples]) -> None:
+        """Put the faults of ``fpt2021`` in place: D6, D7, D8 and D9."""
+        if self.output.count > _FPT2021_CLASSES:
+            raise UsageError(
+                f"remote_homology: the protocol fpt2021 has {_FPT2021_CLASSES:,} outputs, but the data have a fold "
+                f"numbered {self.output.count - 1:,}; use protocol clean"
+            )
+        for name in ("train", "validation"):
+            counts = examples[name].token_counts
+            if counts is not None and counts.min() > self._longest:
+                raise UsageError(
+                    f"remote_homology: every sequence of {name} is above max_length {self._longest:,}, and the "
+                    "protocol fpt2021 skips batches that hold one; raise max_length or use protocol clean"
+                )
+        self.output = Classes(_FPT2021_CLASSES)
+        unmasked = {name: UnmaskedExamples(examples[name], pad=alphabet.PAD) for name in ("train", "validation")}
+        self._splits = {**unmasked, "test": unmasked["validation"]}
+        self.test_splits = ("test",)
+        majority = self.majority_accuracy
+        self.majority_accuracy = {
+            "train": majority["train"],
+            "validation": majority["validation"],
+            "test": majority["validation"],
+        }
+        self.sampled_evaluation = _FPT2021_EVALUATION
+        self.notes = (
+            *self.notes,
+            "fpt2021: test is the validation data (D7); 25 batches an evaluation (D6), accuracy times 0.9739 (D8); "
+            "padding is read as tokens (D9)",
         )
 
-    def split(self, name: str) -> SymbolExamples:
+    def skips(self, split: Split, indices: Sequence[int]) -> bool:
+        """Whether one of these sequences is too long for ``fpt2021``, which then passes over their batch (D8)."""
+        if self.protocol != "fpt2021" or split.token_counts is None:
+            return False
+        return int(split.token_counts[np.asarray(indices, np.int64)].max()) > self._longest
+
+    def split(self, name: str) -> Split:
         """The split ``train``, ``validation`` or one of ``test_splits``.
 
         Raises:
@@ -169,14 +223,22 @@ def _source_notes(entry: str, options: RemoteHomologyOptions) -> tuple[str, ...]
 
 
 def _data_notes(
-    folds: Mapping[str, np.ndarray], lengths: list[int], kept: int, max_length: int, unknown: Counter[str]
+    folds: Mapping[str, np.ndarray],
+    lengths: list[int],
+    kept: int,
+    options: RemoteHomologyOptions,
+    unknown: Counter[str],
 ) -> list[str]:
     sizes = ", ".join(f"{_TITLES[name]} {len(labels):,}" for name, labels in folds.items())
     seen = np.unique(folds["train"])
     median = int(np.median(lengths))
     notes = [f"sequences: {sizes}; {len(seen):,} folds in train; median {median} residues, at most {kept:,}"]
-    if cropped := sum(length > max_length for length in lengths):
-        notes.append(f"{cropped:,} sequences are cropped to their first {max_length:,} residues")
+    if long := sum(length > options.max_length for length in lengths):
+        notes.append(
+            f"{long:,} sequences are above {options.max_length:,} residues; batches that hold one are skipped"
+            if options.protocol == "fpt2021"
+            else f"{long:,} sequences are cropped to their first {options.max_length:,} residues"
+        )
     for name, labels in folds.items():
         if name != "train" and (unseen := int((~np.isin(labels, seen)).sum())):
             notes.append(f"{unseen:,} of {len(labels):,} sequences of {_TITLES[name]} have a fold that train lacks")

@@ -1,0 +1,149 @@
+"""Reading files of ListOps: Long Range Arena's and Nangia & Bowman's tables.
+
+Every label is checked: an expression has one value, so a label that differs means a damaged file or another language.
+
+Lines in the usual form, one space between symbols, are read with a few operations on bytes: 96,000 expressions of Long
+Range Arena's length are some 300 million symbols with round brackets. Of those brackets only the number is checked
+there. Any other line, and any fault, is read by `fptkit.tasks.listops.grammar`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, cast
+
+import numpy as np
+
+from fptkit.errors import DataError
+from fptkit.tasks.listops.arrays import Expressions, evaluate_all
+from fptkit.tasks.listops.grammar import CLOSE, CLOSE_ID, DIGITS, IDS, OPERATORS, encode, evaluate
+
+_UNKNOWN = 255
+# One byte for each operator, outside ASCII: lines that hold other bytes outside ASCII are not read this way.
+_OPERATOR_BYTES = {operator.encode(): bytes([0x80 + number]) for number, operator in enumerate(OPERATORS)}
+_TABLE = bytearray([_UNKNOWN] * 256)
+for _digit in DIGITS:
+    _TABLE[ord(_digit)] = IDS[_digit]
+for _operator, _byte in _OPERATOR_BYTES.items():
+    _TABLE[_byte[0]] = IDS[_operator.decode()]
+_TABLE[ord(CLOSE)] = CLOSE_ID
+
+
+def read_expressions(path: Path | str) -> Expressions:
+    """Read one file.
+
+    Args:
+        path: plain or ``.gz``. Either a table with a header that names the columns ``Source`` (the expression) and
+            ``Target`` (its value), as Long Range Arena writes it, or lines of label, tab, expression, as Nangia &
+            Bowman do. Empty lines are passed over.
+
+    Raises:
+        DataError: the file is missing, damaged or of another layout; an expression is malformed; a label is no digit,
+            or not what the expression is worth. The message names file and line.
+
+    Source: google-research/long-range-arena, lra_benchmarks/data/listops.py, ``write_to_file``; Nangia & Bowman 2018.
+    """
+    path = Path(path)
+    symbols = bytearray()
+    lengths: list[int] = []
+    labels: list[int] = []
+    numbers: list[int] = []
+    for number, label, expression in _rows(path):
+        ids = _fast_ids(expression)
+        if ids is None:
+            text = expression.decode("utf-8", "replace")
+            try:
+                ids = bytes(encode(text))
+            except DataError as err:
+                raise DataError(f"{path}:{number}: {err}") from err
+        symbols += ids
+        lengths.append(len(ids))
+        labels.append(label)
+        numbers.append(number)
+    if not lengths:
+        raise DataError(f"{path}: it holds no expression")
+    offsets = np.concatenate([[0], np.cumsum(np.array(lengths, np.int64))])
+    ids_of_all = np.frombuffer(bytes(symbols), np.uint8)
+    values, malformed = evaluate_all(ids_of_all, offsets)
+    targets = np.array(labels, np.int64)
+    wrong = np.flatnonzero(malformed | (values != targets))
+    if len(wrong):
+        _explain(path, numbers[wrong[0]], bool(malformed[wrong[0]]), len(wrong))
+    return Expressions(ids_of_all, offsets, targets)
+
+
+def _fast_ids(expression: bytes) -> bytes | None:
+    """The symbol ids of an expression with single spaces between its symbols, or None for any other."""
+    if not expression.isascii() or expression.count(b"(") != expression.count(b")"):
+        return None
+    for operator, byte in _OPERATOR_BYTES.items():
+        expression = expression.replace(operator, byte)
+    between = expression[1::2]
+    if len(expression) % 2 == 0 or between.count(b" ") != len(between):
+        return None
+    ids = expression[::2].translate(bytes(_TABLE), b"()")
+    return ids if ids and _UNKNOWN not in ids else None
+
+
+def _rows(path: Path) -> Iterator[tuple[int, int, bytes]]:
+    """Line number, label and expression of each line that holds one."""
+    columns: tuple[int, int] | None = None
+    for number, line in _lines(path):
+        cells = [cell.strip() for cell in line.split(b"\t")]
+        if cells == [b""]:
+            continue
+        if columns is None:
+            columns, header = _columns(path, number, cells)
+            if header:
+                continue
+        expression_column, label_column = columns
+        if len(cells) <= max(columns):
+            raise DataError(f"{path}:{number}: expected {1 + max(columns)} columns with tabs between, got {len(cells)}")
+        label = cells[label_column]
+        if len(label) != 1 or not label.isdigit():
+            shown = label.decode("utf-8", "replace")
+            raise DataError(f"{path}:{number}: a label is one digit, 0 to 9, got '{shown:.20}'")
+        yield number, int(label), cells[expression_column]
+
+
+def _columns(path: Path, number: int, cells: list[bytes]) -> tuple[tuple[int, int], bool]:
+    """The columns of expression and label, from the first line; and whether that line is a header."""
+    if b"Source" in cells and b"Target" in cells:
+        return (cells.index(b"Source"), cells.index(b"Target")), True
+    if len(cells) == 2 and cells[0].isdigit():
+        return (1, 0), False
+    raise DataError(
+        f"{path}:{number}: expected a header with the columns Source and Target (Long Range Arena), or label, tab, "
+        "expression (Nangia & Bowman)"
+    )
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    if not path.exists():
+        raise DataError(f"{path}: there is no such file")
+    try:
+        with cast(IO[bytes], gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")) as file:
+            yield from enumerate(file, start=1)
+    except (gzip.BadGzipFile, zlib.error, EOFError) as err:
+        raise DataError(f"{path}: damaged gzip file ({err}); fetch or copy it again") from err
+    except OSError as err:
+        raise DataError(f"{path}: cannot be read ({err})") from err
+
+
+def _explain(path: Path, wrong: int, malformed: bool, count: int) -> None:
+    """Read the first wrong line again, to say what is wrong with it.
+
+    Raises:
+        DataError: always.
+    """
+    label, expression = next((label, text) for number, label, text in _rows(path) if number == wrong)
+    try:
+        value = evaluate(expression.decode("utf-8", "replace"))
+    except DataError as err:
+        raise DataError(f"{path}:{wrong}: {err}") from err
+    assert not malformed, f"{path}:{wrong}: the two readers disagree"
+    more = f"; so with {count - 1:,} more" if count > 1 else ""
+    raise DataError(f"{path}:{wrong}: the label is {label}, but the expression is worth {value}{more}")
