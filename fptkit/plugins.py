@@ -12,6 +12,7 @@ import importlib.metadata
 import importlib.util
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,9 @@ from fptkit.specs import (
 )
 
 ENTRY_POINT_GROUP = "fptkit"
+
+SLOW_S = 0.5
+"""Loading time from which a plugin is told to be slow; fptkit's own listings take a third of it in all."""
 
 HOOKS: dict[str, type[Spec]] = {
     "fptkit_backbones": BackboneSpec,
@@ -58,6 +62,7 @@ class Plugin:
         reason: why it failed, one line.
         hooks: hooks it implements.
         error: the exception behind ``reason``.
+        seconds: how long it took to load; every command waits for it.
     """
 
     name: str
@@ -68,6 +73,12 @@ class Plugin:
     reason: str = ""
     hooks: tuple[str, ...] = ()
     error: BaseException | None = None
+    seconds: float = 0.0
+
+    @property
+    def slow(self) -> bool:
+        """True when its module is too heavy for one that every command imports."""
+        return self.seconds > SLOW_S
 
     @property
     def failed(self) -> bool:
@@ -137,6 +148,8 @@ class PluginHost:
         """
         self.registry.plugins.append(plugin)
         implementation = None
+        specs: list[Spec] = []
+        started = time.perf_counter()
         try:
             # What a plugin prints while it loads must not mix with data on stdout.
             with contextlib.redirect_stdout(sys.stderr):
@@ -153,6 +166,9 @@ class PluginHost:
             plugin.status, plugin.reason, plugin.error = "failed", _reason(err), err
             if implementation is not None and self._manager.get_plugin(plugin.name) is implementation:
                 self._manager.unregister(implementation)
+        plugin.seconds = time.perf_counter() - started
+        if os.environ.get("FPTKIT_TRACE_PLUGINS", "") not in ("", "0"):
+            print(_trace(plugin, specs), file=sys.stderr)
 
     def load_file(self, path: Path) -> None:
         """Load a plugin from one Python file.
@@ -220,6 +236,15 @@ def _import_file(path: Path) -> ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+def _trace(plugin: Plugin, specs: Sequence[Spec]) -> str:
+    """What loading a plugin did, as one line."""
+    given = ", ".join(f"{spec.kind} {spec.name}" for spec in specs) or "no records"
+    outcome = f"failed: {plugin.reason}" if plugin.failed else given
+    return (
+        f"fptkit plugin {plugin.described}: {plugin.seconds:.3f} s, hooks {', '.join(plugin.hooks) or '-'}; {outcome}"
+    )
 
 
 def _reason(err: BaseException) -> str:

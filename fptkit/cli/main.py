@@ -18,6 +18,7 @@ COMMANDS = {
     "show": ("fptkit.cli.show:show", "Show one component with its options, or one recipe."),
     "validate": ("fptkit.cli.validate:validate", "Check recipes without running them."),
     "copy": ("fptkit.cli.copy:copy", "Copy a shipped recipe to change it."),
+    "new": ("fptkit.cli.new:new", "Write a plugin package to start from."),
     "plugins": ("fptkit.cli.plugins:plugins", "Show the plugins met, and why one failed."),
     "pretrain": ("fptkit.cli.pretrain:pretrain", "Pretrain a small sequence model."),
     "data": ("fptkit.cli.data:data", "Show and fetch data sets."),

@@ -25,6 +25,7 @@ def plugins(as_json: bool, verbose: bool, plugin_files: Sequence[Path]) -> None:
             "name": plugin.name,
             "status": plugin.status,
             "version": f"{plugin.distribution} {plugin.version}".strip() or plugin.origin,
+            "seconds": f"{plugin.seconds:.3f}",
             "hooks": ", ".join(hook.removeprefix("fptkit_") for hook in plugin.hooks),
             "reason": plugin.reason,
         }

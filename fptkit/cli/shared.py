@@ -61,6 +61,13 @@ def load_registry(plugin_files: Sequence[Path] = ()) -> Registry:
         if plugin.failed and plugin.name not in _WARNED:
             _WARNED.add(plugin.name)
             click.echo(f"warning: plugin {plugin.described} was skipped: {plugin.reason}", err=True)
+        elif plugin.slow and plugin.name not in _WARNED:
+            _WARNED.add(plugin.name)
+            click.echo(
+                f"warning: plugin {plugin.described} took {plugin.seconds:.1f} s to import, in every command; "
+                "the module with its hooks should import nothing heavy",
+                err=True,
+            )
     return registry
 
 
