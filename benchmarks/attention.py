@@ -3,7 +3,7 @@
     python benchmarks/attention.py
 
 Prints milliseconds (median of 9) and the ratio for batches as the tasks make them. It is where `EXPLICIT_TOKENS` in
-``fptkit/backbones/gpt2.py`` comes from.
+``fptkit/backbones/attention.py`` comes from.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from fptkit.backbones import gpt2
+from fptkit.backbones import attention as ours
 
 SHAPES = ((32, 4, 24, 64), (16, 12, 64, 64), (8, 12, 120, 64), (16, 4, 170, 64), (16, 4, 500, 64), (8, 4, 1000, 64))
 
@@ -34,7 +34,7 @@ def median_ms(step: Callable[[], object]) -> float:
 
 def main() -> None:
     """Measure every shape."""
-    gpt2.EXPLICIT_TOKENS = 10**9
+    ours.EXPLICIT_TOKENS = 10**9
     print("batch, heads, tokens, width    fused ms   explicit ms   ratio")
     for batch, heads, tokens, width in SHAPES:
         laid_out = (torch.randn(batch, tokens, heads, width, dtype=torch.bfloat16) for _ in range(3))
@@ -45,7 +45,7 @@ def main() -> None:
 
         inputs = (query, key, value)
         fused = median_ms(lambda: step(lambda q, k, v: scaled_dot_product_attention(q, k, v, is_causal=True), inputs))  # noqa: B023
-        explicit = median_ms(lambda: step(lambda q, k, v: gpt2.attend(q, k, v, None, dropout=0.0), inputs))  # noqa: B023
+        explicit = median_ms(lambda: step(lambda q, k, v: ours.attend(q, k, v, None, dropout=0.0), inputs))  # noqa: B023
         shape = f"{batch:>5}, {heads:>5}, {tokens:>6}, {width:>5}"
         print(f"{shape}    {fused:8.1f}    {explicit:10.1f}   {fused / explicit:5.1f}")
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fptkit.backbones.attention import attend
 from fptkit.backbones.options import Gpt2Sizes
 from fptkit.errors import ShapeError
 from fptkit.interfaces import Backbone, ParameterRole, Role, keep_tokens
@@ -69,43 +70,6 @@ class Attention(nn.Module):
     def _split_heads(self, hidden: Tensor) -> Tensor:
         """(B, T, D) -> (B, heads, T, D / heads)."""
         return hidden.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-
-
-EXPLICIT_TOKENS = 640
-"""Up to this many tokens, explicit products beat torch's fused attention on processors in bfloat16.
-
-Forward and backward were 1.4 times as fast at 500 tokens, 2.4 times at 170, 3.4 times at 24, and 0.7 times at 1,000, on
-two cores of an AMD EPYC with AVX-512 (``benchmarks/attention.py``).
-"""
-
-
-def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, dropout: float) -> Tensor:
-    """Attention of some tokens to all, by the fastest way there is.
-
-    Shapes: query (B, heads, R, d), key and value (B, heads, T, d), mask (B, 1, R, T) or None -> (B, heads, R, d).
-
-    Args:
-        query: of the tokens that look.
-        key: of the tokens that are looked at.
-        value: of the same.
-        mask: true where a token may look; None is causal, and then R = T.
-        dropout: probability of dropping an attention weight.
-    """
-    explicit = query.device.type == "cpu" and query.dtype == torch.bfloat16 and key.shape[2] <= EXPLICIT_TOKENS
-    if not explicit or dropout:
-        return functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, dropout_p=dropout, is_causal=mask is None
-        )
-    rows, tokens = query.shape[2], key.shape[2]
-    if mask is None:
-        forbidden = torch.full((rows, tokens), float("-inf"), dtype=query.dtype).triu(1)[None]
-        forbidden = forbidden.expand(len(query) * query.shape[1], rows, tokens)
-    else:
-        forbidden = torch.zeros(mask.shape, dtype=query.dtype).masked_fill(~mask, float("-inf"))
-        forbidden = forbidden.expand(-1, query.shape[1], -1, -1).flatten(0, 1)
-    scale = query.shape[-1] ** -0.5
-    scores = torch.baddbmm(forbidden, query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2), alpha=scale)
-    return torch.bmm(scores.softmax(-1), value.flatten(0, 1)).unflatten(0, query.shape[:2])
 
 
 class FeedForward(nn.Module):

@@ -8,7 +8,7 @@ import os
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,6 +94,9 @@ HUB_REPOSITORIES = {
     "openai-community/gpt2-medium": "GPT-2 medium, 24 blocks of 1,024",
     "openai-community/gpt2-large": "GPT-2 large, 36 blocks of 1,280",
     "openai-community/gpt2-xl": "GPT-2 XL, 48 blocks of 1,600",
+    "timm/vit_base_patch16_224.orig_in21k_ft_in1k": "ViT-B/16, 12 blocks of 768, ImageNet-21k then 1k: the paper's",
+    "timm/vit_base_patch16_224.augreg_in21k": "ViT-B/16, 12 blocks of 768, trained on ImageNet-21k",
+    "timm/vit_large_patch16_224.augreg_in21k": "ViT-L/16, 24 blocks of 1,024, trained on ImageNet-21k",
 }
 """Checkpoints the shipped backbones are known to load; any other of the same architecture loads as well."""
 
@@ -103,7 +106,7 @@ def known_weights() -> list[dict[str, str]]:
     rows = []
     for name in packaged_weights():
         card = json.loads((PACKAGED / name / "config.json").read_text(encoding="utf-8"))
-        summary = f"GPT-2 of {card['n_layer']} blocks of {card['n_embd']}; see its model card"
+        summary = f"{_described(card)}; see its model card"
         rows.append({"name": f"builtin:{name}", "summary": summary, "status": "in the package"})
     for repository, summary in HUB_REPOSITORIES.items():
         status = "downloaded" if cached_from_hub(repository) else "not here; downloaded when a recipe asks for it"
@@ -111,6 +114,14 @@ def known_weights() -> list[dict[str, str]]:
     rows.append({"name": "path:FOLDER", "summary": "config.json and model.safetensors of your own", "status": ""})
     rows.append({"name": "random", "summary": "drawn from the recipe's seed", "status": "always"})
     return rows
+
+
+def _described(config: Mapping[str, Any]) -> str:
+    """A packaged checkpoint in words; its config.json is transformers' for GPT-2, timm's for vision transformers."""
+    if "architecture" in config:
+        arguments = config["model_args"]
+        return f"vision transformer of {arguments['depth']} blocks of {arguments['embed_dim']}"
+    return f"GPT-2 of {config['n_layer']} blocks of {config['n_embd']}"
 
 
 def cached_from_hub(repository: str, revision: str | None = None) -> tuple[Path, Path] | None:

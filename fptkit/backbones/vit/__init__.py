@@ -1,0 +1,1 @@
+"""Vision transformers of timm as sequence models for any tokens."""
