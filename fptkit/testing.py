@@ -10,7 +10,7 @@ Each check raises ``AssertionError`` with a sentence that says which promise is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,11 @@ from fptkit.interfaces import (
     Backbone,
     Batch,
     Classes,
+    Encoder,
+    Grid,
+    InputKind,
+    Inputs,
+    Mixed,
     Split,
     Symbols,
     Task,
@@ -37,6 +42,7 @@ from fptkit.interfaces import (
     check_batch,
     check_best_metric,
     check_task_declarations,
+    encode,
 )
 from fptkit.model import CrossModalModel
 from fptkit.seeds import generator_for
@@ -78,7 +84,8 @@ def check_backbone(build: Callable[[int], Backbone], *, tokens: int = 9) -> None
             _close(whole[row, :length], alone[0], f"{name}: an example alone differs from the same in a padded batch")
         disturbed = inputs.clone()
         for row, length in enumerate(lengths.tolist()):
-            disturbed[row, length:] += 1
+            # Not a constant, which a layer norm would take away.
+            disturbed[row, length:] += torch.randn((tokens - length, backbone.width), generator=generator)
         for row, length in enumerate(lengths.tolist()):
             what = f"{name}: what stands in the padding changes real tokens"
             _close(backbone(disturbed, lengths)[row, :length], whole[row, :length], what)
@@ -87,7 +94,7 @@ def check_backbone(build: Callable[[int], Backbone], *, tokens: int = 9) -> None
         _close(backbone(inputs, lengths, keep), picked, f"{name}: keep gives other tokens than it names")
         if backbone.causal:
             later = inputs.clone()
-            later[:, -1] += 1
+            later[:, -1] += torch.randn(backbone.width, generator=generator)
             what = f"{name}: it says causal, but a later token changes an earlier one"
             _close(backbone(later)[:, :-1], backbone(inputs)[:, :-1], what)
     roles = backbone.parameter_roles()
@@ -105,29 +112,98 @@ def check_backbone(build: Callable[[int], Backbone], *, tokens: int = 9) -> None
     assert reached, f"{name}: no gradient reaches the tokens"
 
 
-def check_encoder(build: Callable[[], nn.Module], *, input: Vectors | Symbols, width: int) -> None:
-    """Check an encoder: (B, T, D) in float32, examples independent of one another, a gradient everywhere.
+def check_encoder(
+    build: Callable[[], nn.Module], *, input: InputKind, width: int, tokens: int = 50, token_count: int | None = None
+) -> None:
+    """Check an encoder.
 
     Args:
         build: makes it.
         input: the input kind it is built for.
         width: D it is built for.
+        tokens: raw tokens of the check's examples, for vectors and symbols; at least 6.
+        token_count: what its target's ``token_count`` says of so many; required where the last tokens come from a grid,
+            whose number nothing else tells.
+
+    Checked: shape and dtype; the same output twice in evaluation; examples independent of one another; as many tokens
+    as ``token_count`` and ``encoded_lengths`` say, at least one; padding changes no real token, whatever stands in it;
+    a gradient to every parameter.
     """
     encoder = build().eval()
     name = type(encoder).__name__
     generator = generator_for(0, "check_encoder")
-    inputs = (
-        torch.randint(0, input.count, (3, 50), generator=generator)
-        if isinstance(input, Symbols)
-        else torch.randn((3, 50, input.width), generator=generator)
-    )
-    encoded = encoder(inputs)
-    assert encoded.shape == (3, 50, width), f"{name}: gave {tuple(encoded.shape)}, expected (3, 50, {width})"
+    inputs = _examples(input, tokens, generator)
+    last = input.parts[input.last] if isinstance(input, Mixed) else input
+    raw = input.tokens_of(input.last) if isinstance(input, Mixed) else tokens
+    encoded, _ = encode(encoder, inputs, None)
+    assert isinstance(last, Grid) is False or token_count is not None, f"{name}: give token_count to check_encoder"
+    expected = token_count if isinstance(last, Grid) else _encoded_count(encoder, input, raw)
+    if token_count is not None:
+        assert expected == token_count, f"{name}: encoded_lengths makes {expected} of {raw}, token_count {token_count}"
+    shape = (3, expected, width)
+    assert encoded.shape == shape, f"{name}: gave {tuple(encoded.shape)}, expected {shape}"
     assert encoded.dtype == torch.float32, f"{name}: gave {encoded.dtype}, expected float32"
-    _close(encoder(inputs[1:2]), encoded[1:2], f"{name}: an example depends on the others of its batch")
-    encoded.square().sum().backward()
+    assert torch.equal(encoded, encode(encoder, inputs, None)[0]), f"{name}: two evaluations of one batch differ"
+    alone, _ = encode(encoder, _example(input, inputs, 1), None)
+    _close(alone, encoded[1:2], f"{name}: an example depends on the others of its batch")
+    if not isinstance(last, Grid):
+        _check_padding(encoder, input, inputs, raw)
+    weights = torch.randn(width, generator=generator)
+    (encoded * weights).square().sum().backward()
     for parameter, value in encoder.named_parameters():
         assert value.grad is not None, f"{name}: no gradient reaches {parameter}"
+
+
+def _check_padding(encoder: nn.Module, input: InputKind, inputs: Inputs, raw: int) -> None:
+    """Lengths are those of the output, and real encoded tokens do not depend on padding."""
+    name = type(encoder).__name__
+    counts = [_encoded_count(encoder, input, length) for length in range(1, raw + 1)]
+    assert counts[0] >= 1, f"{name}: an example of one token becomes {counts[0]}"
+    assert counts == sorted(counts), f"{name}: a longer example becomes fewer tokens"
+    lengths = torch.tensor([raw, max(raw - 3, 1), max(raw // 2 - 1, 1)])
+    whole, _ = encode(encoder, inputs, lengths)
+    disturbed, _ = encode(encoder, _with_other_padding(input, inputs, lengths), lengths)
+    for row, length in enumerate(lengths.tolist()):
+        alone, _ = encode(encoder, _example(input, inputs, row, length), None)
+        real = counts[length - 1]
+        assert alone.shape[1] == real, (
+            f"{name}: {length} tokens became {alone.shape[1]}, but encoded_lengths says {real}"
+        )
+        _close(whole[row, :real], alone[0], f"{name}: an example alone differs from the same in a padded batch")
+        _close(disturbed[row, :real], whole[row, :real], f"{name}: what stands in the padding changes real tokens")
+
+
+def _encoded_count(encoder: nn.Module, input: InputKind, length: int) -> int:
+    """Encoded tokens of an example with ``length`` raw tokens, in the last part of a mixed one."""
+    if isinstance(encoder, Encoder):
+        return int(encoder.encoded_lengths(torch.tensor([length])))
+    return length + (input.max_tokens - input.tokens_of(input.last) if isinstance(input, Mixed) else 0)
+
+
+def _examples(input: InputKind, tokens: int, generator: torch.Generator) -> Inputs:
+    """Three examples, none padded."""
+    if isinstance(input, Mixed):
+        return {name: _examples(kind, input.tokens_of(name), generator) for name, kind in input.parts.items()}
+    if isinstance(input, Symbols):
+        return torch.randint(0, input.count, (3, tokens), generator=generator)
+    shape = (*input.size, input.channels) if isinstance(input, Grid) else (tokens, input.width)
+    return torch.randn((3, *shape), generator=generator)
+
+
+def _example(input: InputKind, inputs: Inputs, row: int, length: int | None = None) -> Inputs:
+    """One example alone, cut to ``length`` tokens; of a mixed one, its last part is."""
+    if isinstance(input, Mixed):
+        return {name: part[row : row + 1, : length if name == input.last else None] for name, part in inputs.items()}
+    return inputs[row : row + 1, :length]
+
+
+def _with_other_padding(input: InputKind, inputs: Inputs, lengths: Tensor) -> Inputs:
+    if isinstance(input, Mixed):
+        return {**inputs, input.last: _with_other_padding(input.parts[input.last], inputs[input.last], lengths)}
+    padding = torch.arange(inputs.shape[1]) >= lengths[:, None]
+    if isinstance(input, Symbols):
+        return torch.where(padding, (inputs + 1) % input.count, inputs)
+    return inputs + padding[:, :, None]
 
 
 def check_task(task: Task, *, batch_size: int = 8) -> None:
@@ -159,7 +235,8 @@ def check_task(task: Task, *, batch_size: int = 8) -> None:
         except ShapeError as err:
             raise AssertionError(str(err)) from err
         again = split.batch(indices, generator_for(0, "check_task"))
-        assert torch.equal(batch.inputs, again.inputs), f"{where}: the same generator state gave another batch"
+        same = all(map(torch.equal, _tensors(batch.inputs), _tensors(again.inputs)))
+        assert same, f"{where}: the same generator state gave another batch"
         # Another protocol may read padding as data (D9): an example then depends on its batch.
         if split.size is not None and task.protocol == "clean":
             _check_counts(split, batch, indices, where)
@@ -225,16 +302,23 @@ def trained_roles(policy: FreezingPolicySpec) -> dict[str, float]:
 
 def _check_counts(split: Split, batch: Batch, indices: list[int], where: str) -> None:
     """``token_counts`` are the lengths, and one example alone is the same as in a batch."""
+    padded = _tensors(batch.inputs)[-1]
     if split.token_counts is not None:
         assert len(split.token_counts) == split.size, f"{where}: token_counts and size differ"
-        lengths = [batch.inputs.shape[1]] * len(indices) if batch.lengths is None else batch.lengths.tolist()
+        lengths = [padded.shape[1]] * len(indices) if batch.lengths is None else batch.lengths.tolist()
         assert split.token_counts[indices].tolist() == lengths, f"{where}: token_counts are not the lengths"
     last = len(indices) - 1
     alone = split.batch([indices[last]], generator_for(0, "check_task"))
-    real = int(batch.lengths[last]) if batch.lengths is not None else batch.inputs.shape[1]
+    real = int(batch.lengths[last]) if batch.lengths is not None else padded.shape[1]
     assert torch.equal(alone.targets[0], batch.targets[last]), f"{where}: an example's target depends on its batch"
-    same_shape = alone.inputs[0, :real].shape == batch.inputs[last, :real].shape
-    assert same_shape, f"{where}: an example's tokens depend on its batch"
+    for mine, among_others in zip(_tensors(alone.inputs), _tensors(batch.inputs), strict=True):
+        same_shape = mine[0, :real].shape == among_others[last, :real].shape
+        assert same_shape, f"{where}: an example's tokens depend on its batch"
+
+
+def _tensors(inputs: Inputs) -> list[Tensor]:
+    """The tensors of a batch's inputs, part by part."""
+    return list(inputs.values()) if isinstance(inputs, Mapping) else [inputs]
 
 
 def _close(left: Tensor, right: Tensor, broken: str) -> None:

@@ -32,7 +32,7 @@ class WeightFolder:
     Args:
         entry: the source entry it was opened by.
         config: its ``config.json``.
-        file: its ``model.safetensors``.
+        file: its ``model.safetensors``, or the index of the files that a large one is split into.
     """
 
     entry: str
@@ -43,15 +43,38 @@ class WeightFolder:
         """All tensors by name.
 
         Raises:
-            DataError: the file is not readable as safetensors.
+            DataError: a file is missing or not readable as safetensors.
         """
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        try:
-            return load_file(self.file)
-        except (SafetensorError, OSError) as err:
-            raise DataError(f"{self.entry}: {self.file} is not a readable safetensors file: {err}") from err
+        found: dict[str, Tensor] = {}
+        names = [self.file.name] if self.file.name == SINGLE else shards_of(self.file, self.entry)
+        for file in (self.file.with_name(name) for name in names):
+            try:
+                found.update(load_file(file))
+            except (SafetensorError, OSError) as err:
+                raise DataError(f"{self.entry}: {file} is not a readable safetensors file: {err}") from err
+        return found
+
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+
+def shards_of(index: Path, entry: str) -> list[str]:
+    """Names of the files that an index names, all beside it.
+
+    Raises:
+        DataError: it is not readable, or names something else than a file beside it.
+    """
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()), key=str)
+    except (ValueError, OSError, KeyError, AttributeError, TypeError, RecursionError) as err:
+        raise DataError(f"{entry}: {index} is no index of safetensors files: {err}") from err
+    if strange := [name for name in names if not isinstance(name, str) or Path(name).name != name]:
+        raise DataError(f"{entry}: {index} names {strange[0]!r}, which is no file beside it")
+    return names
 
 
 def open_weights(entry: str) -> WeightFolder:
@@ -66,7 +89,9 @@ def open_weights(entry: str) -> WeightFolder:
         config, file = _from_hub(place)
     else:
         folder = PACKAGED / place if scheme == "builtin" else Path(place).expanduser()
-        config, file = folder / "config.json", folder / "model.safetensors"
+        config, file = folder / "config.json", folder / SINGLE
+        if not file.is_file() and (folder / INDEX).is_file():
+            file = folder / INDEX
         if missing := [path.name for path in (config, file) if not path.is_file()]:
             raise Unavailable(
                 f"the package has no weights '{place}'; it has {', '.join(packaged_weights()) or 'none'}"
@@ -94,6 +119,9 @@ HUB_REPOSITORIES = {
     "openai-community/gpt2-medium": "GPT-2 medium, 24 blocks of 1,024",
     "openai-community/gpt2-large": "GPT-2 large, 36 blocks of 1,280",
     "openai-community/gpt2-xl": "GPT-2 XL, 48 blocks of 1,600",
+    "google-bert/bert-base-uncased": "BERT base, 12 blocks of 768",
+    "google-t5/t5-base": "T5 base, its encoder: 12 blocks of 768",
+    "allenai/longformer-base-4096": "Longformer base, 12 blocks of 768, 4,096 positions",
     "timm/vit_base_patch16_224.orig_in21k_ft_in1k": "ViT-B/16, 12 blocks of 768, ImageNet-21k then 1k: the paper's",
     "timm/vit_base_patch16_224.augreg_in21k": "ViT-B/16, 12 blocks of 768, trained on ImageNet-21k",
     "timm/vit_large_patch16_224.augreg_in21k": "ViT-L/16, 24 blocks of 1,024, trained on ImageNet-21k",
@@ -128,12 +156,15 @@ def cached_from_hub(repository: str, revision: str | None = None) -> tuple[Path,
     """Config and weights of a hub repository that an earlier download left here, or None. Asks no network."""
     from huggingface_hub import try_to_load_from_cache
 
-    files = [
-        try_to_load_from_cache(repository, name, revision=revision) for name in ("config.json", "model.safetensors")
-    ]
-    if all(isinstance(file, str) for file in files):
-        return Path(str(files[0])), Path(str(files[1]))
-    return None
+    def cached(name: str) -> Path | None:
+        found = try_to_load_from_cache(repository, name, revision=revision)
+        return Path(found) if isinstance(found, str) else None
+
+    config, file = cached("config.json"), cached(SINGLE)
+    if file is None and (file := cached(INDEX)):
+        complete = all(cached(name) for name in shards_of(file, f"hub:{repository}"))
+        file = file if complete else None
+    return (config, file) if config and file else None
 
 
 def _from_hub(place: str) -> tuple[Path, Path]:
@@ -157,10 +188,19 @@ def _from_hub(place: str) -> tuple[Path, Path]:
     )
 
     try:
-        config, file = (
-            Path(hf_hub_download(repository, name, revision=revision or None))
-            for name in ("config.json", "model.safetensors")
-        )
+
+        def download(name: str) -> Path:
+            return Path(hf_hub_download(repository, name, revision=revision or None))
+
+        config = download("config.json")
+        try:
+            file = download(SINGLE)
+        except LocalEntryNotFoundError:
+            raise
+        except EntryNotFoundError:  # a large one is split, with an index
+            file = download(INDEX)
+            for name in shards_of(file, f"hub:{place}"):
+                download(name)
     except GatedRepoError as err:
         raise Unavailable(f"{repository} asks for a login: run `hf auth login`") from err
     except RepositoryNotFoundError as err:

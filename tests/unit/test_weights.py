@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from huggingface_hub.errors import (
     FileMetadataError,
     HFValidationError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
 )
+from safetensors.torch import save
 
 from fptkit.backbones.weights import known_weights, open_weights, packaged_weights
 from fptkit.errors import DataError, SourceError
@@ -135,6 +137,53 @@ def test_a_repository_without_safetensors_says_so(hub: type[Hub]) -> None:
     del hub.files["model.safetensors"]
     with pytest.raises(Unavailable, match=r"no config\.json with model\.safetensors"):
         open_weights("hub:someone/tiny")
+
+
+def in_two_files() -> dict[str, bytes]:
+    """A checkpoint split into two files with an index, as transformers saves large ones."""
+    parts = {"part-1.safetensors": {"a": torch.ones(2)}, "part-2.safetensors": {"b": torch.zeros(3)}}
+    index = {"metadata": {}, "weight_map": {tensor: name for name, tensors in parts.items() for tensor in tensors}}
+    return {
+        "config.json": b"{}",
+        "model.safetensors.index.json": json.dumps(index).encode(),
+        **{name: save(tensors) for name, tensors in parts.items()},
+    }
+
+
+def test_a_split_checkpoint_is_put_together(tmp_path: Path) -> None:
+    for name, content in in_two_files().items():
+        (tmp_path / name).write_bytes(content)
+    tensors = open_weights(f"path:{tmp_path}").tensors()
+    assert {name: tensor.tolist() for name, tensor in tensors.items()} == {"a": [1, 1], "b": [0, 0, 0]}
+    (tmp_path / "part-2.safetensors").unlink()
+    with pytest.raises(DataError, match=r"part-2\.safetensors is not a readable safetensors file"):
+        open_weights(f"path:{tmp_path}").tensors()
+
+
+def test_a_split_checkpoint_comes_from_the_hub_and_is_found_again(
+    hub: type[Hub], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.files = in_two_files()
+    assert set(open_weights("hub:someone/tiny").tensors()) == {"a", "b"}
+    hub.files = {}
+    assert set(open_weights("hub:someone/tiny").tensors()) == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "no index of safetensors files"),
+        ("{}", "no index of safetensors files"),
+        ('{"weight_map": 3}', "no index of safetensors files"),
+        ('{"weight_map": {"a": "../b.safetensors"}}', "which is no file beside it"),
+        ('{"weight_map": {"a": 3}}', "which is no file beside it"),
+    ],
+)
+def test_an_index_that_is_none(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors.index.json").write_text(text)
+    with pytest.raises(DataError, match=said):
+        open_weights(f"path:{tmp_path}").tensors()
 
 
 @pytest.mark.parametrize("name", ["a--b/c", "-a/b", "a/b..c", "a/" + "b" * 200])

@@ -1,0 +1,1 @@
+"""Sequence models of the library transformers, driven by token vectors."""

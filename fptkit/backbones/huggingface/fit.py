@@ -1,0 +1,207 @@
+"""Fitting a model of transformers to a recipe: its blocks, its weights, its positions.
+
+What it is like is measured by running three tokens through it, not looked up by the names of its parts.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PretrainedConfig
+
+from fptkit.backbones.adapt import chosen_blocks, fit_positions, redraw
+from fptkit.backbones.huggingface.model import HuggingFaceBackbone, accepted_by
+from fptkit.backbones.huggingface.roles import is_norm
+from fptkit.backbones.options import BlockOptions, Init, PositionOptions
+from fptkit.errors import FptkitError, ShapeError
+from fptkit.seeds import generator_for
+
+PROBE_TOKENS = 3
+
+
+def keep_blocks(backbone: HuggingFaceBackbone, options: BlockOptions) -> None:
+    """Drop the blocks that ``options`` does not keep, from the model and from its configs.
+
+    Raises:
+        ShapeError: it keeps none, or more than there are, or the model runs through its blocks several times.
+    """
+    count = backbone.blocks
+    chosen = chosen_blocks(count, options)
+    if list(chosen) == list(range(count)):
+        return
+    if backbone.model.config.num_hidden_layers != count:
+        raise ShapeError(
+            f"backbone.blocks.keep: the model has {count} lists of weights for "
+            f"{backbone.model.config.num_hidden_layers} blocks; they cannot be taken apart"
+        )
+    parent_name, _, name = backbone.block_list.rpartition(".")
+    blocks = backbone.model.get_submodule(backbone.block_list)
+    assert isinstance(blocks, nn.ModuleList)
+    _carry_relative_positions(blocks[0], blocks[chosen[0]])
+    setattr(backbone.model.get_submodule(parent_name), name, nn.ModuleList(blocks[index] for index in chosen))
+    backbone.blocks = len(chosen)
+    # Parts of a model may have a copy of the config each.
+    configs = [getattr(module, "config", None) for module in backbone.model.modules()]
+    for config in {id(config): config for config in configs if isinstance(config, PretrainedConfig)}.values():
+        config.num_hidden_layers = len(chosen)
+        for key, value in list(vars(config).items()):
+            if isinstance(value, (list, tuple)) and len(value) == count:  # one value a block: its window, its kind
+                setattr(config, key, type(value)(value[index] for index in chosen))
+
+
+def _carry_relative_positions(first: nn.Module, new_first: nn.Module) -> None:
+    """Hand the relative positions of block 0 on where it goes: T5 has one table there for all blocks."""
+    for place, table in list(first.named_modules()):
+        if not isinstance(table, nn.Embedding):
+            continue
+        owner_place, _, name = place.rpartition(".")
+        owner: Any = new_first.get_submodule(owner_place)
+        if not hasattr(owner, name):
+            setattr(owner, name, table)
+            owner.has_relative_attention_bias = True  # what T5's attention asks for
+
+
+@torch.enable_grad()  # also where a caller has switched gradients off
+def measure(backbone: HuggingFaceBackbone, where: str, fault: type[FptkitError]) -> dict[str, int | None]:
+    """Find out by running three tokens: is it causal, and which embeddings hold positions. Sets both.
+
+    Returns:
+        For each table of positions the row that the first token takes; None where rows do not stand for positions one
+        by one (distances between tokens).
+
+    Raises:
+        FptkitError: of kind ``fault``: the model does not run on token vectors, or gives another width.
+    """
+    block_list = backbone.block_list + "."
+    tables = {
+        name: module
+        for name, module in backbone.model.named_modules()
+        if isinstance(module, nn.Embedding) and not name.startswith(block_list)
+    }
+    inputs = torch.randn((1, PROBE_TOKENS, backbone.width), generator=generator_for(0, "probe")).requires_grad_()
+    weights = torch.randn((PROBE_TOKENS, backbone.width), generator=generator_for(0, "probe weights"))
+    required = {name: parameter.requires_grad for name, parameter in backbone.named_parameters()}
+    backbone.requires_grad_(False)  # gradients of billions of frozen numbers are not needed
+    for table in tables.values():
+        table.weight.requires_grad_()
+    try:
+        hidden = backbone(inputs)[0]
+    except Exception as err:  # whatever an architecture cannot do without words
+        raise fault(f"{where}: the model does not run on token vectors: {' '.join(str(err).split())}") from err
+    if hidden.shape[-1] != backbone.width:
+        raise fault(f"{where}: the model takes vectors of {backbone.width} numbers, but gives {hidden.shape[-1]}")
+    # Weighted: a plain sum is constant behind a layer norm.
+    (of_inputs,) = torch.autograd.grad((hidden[0] * weights[0]).sum(), inputs, retain_graph=True)
+    backbone.causal = not bool(torch.any(of_inputs[0, 1:]))
+    gradients: tuple[Tensor | None, ...] = ()
+    if tables:
+        wanted = [table.weight for table in tables.values()]
+        gradients = torch.autograd.grad((hidden * weights).sum(), wanted, allow_unused=True)
+    for name, parameter in backbone.named_parameters():
+        parameter.requires_grad_(required[name])
+    first_rows: dict[str, int | None] = {}
+    for name, gradient in zip(tables, gradients, strict=True):
+        rows = [] if gradient is None else gradient.abs().sum(1).nonzero().flatten().tolist()
+        if len(rows) > 1:  # one row is what all tokens have in common, such as a token type
+            one_by_one = rows == list(range(rows[0], rows[0] + PROBE_TOKENS))
+            first_rows[name] = rows[0] if one_by_one else None
+    backbone.position_tables = frozenset(first_rows)
+    return first_rows
+
+
+def redraw_weights(backbone: HuggingFaceBackbone, init: Init, seed: int) -> None:
+    """`fptkit.backbones.adapt.redraw`, but flat weights leave norms as drawn: Gemma's scales are counted from 0."""
+    norms = {
+        parameter: parameter.detach().clone()
+        for module in backbone.modules()
+        if is_norm(module)
+        for parameter in module.parameters(recurse=False)
+    }
+    redraw(backbone, init, seed)
+    if init == "flat_0.02":
+        for parameter, drawn in norms.items():
+            parameter.data.copy_(drawn)
+
+
+def fit_tables(
+    backbone: HuggingFaceBackbone, first_rows: dict[str, int | None], tokens: int, options: PositionOptions
+) -> list[str]:
+    """Fit the position tables to the task, so that every row can be reached. Returns notes.
+
+    Raises:
+        ShapeError: see `fptkit.backbones.adapt.fit_positions`; or the model has no table and cannot run so many tokens.
+    """
+    one_by_one = {name: row for name, row in first_rows.items() if row is not None}
+    for name, first in one_by_one.items():
+        _fit_table(backbone, name, first, tokens, options)
+    if one_by_one:
+        return []
+    trained_with = getattr(backbone.model.config, "max_position_embeddings", None)
+    backbone.max_positions = trained_with if isinstance(trained_with, int) and trained_with > 0 else None
+    notes = []
+    if options != PositionOptions():
+        notes.append("the model has no position table: backbone.positions changes nothing")
+    if backbone.max_positions is not None and tokens > backbone.max_positions:
+        _check_runs(backbone, tokens)
+        notes.append(f"the task has up to {tokens} tokens, the model was made for {backbone.max_positions}")
+    return notes
+
+
+def _fit_table(backbone: HuggingFaceBackbone, name: str, first: int, tokens: int, options: PositionOptions) -> None:
+    """Fit one table.
+
+    Args:
+        backbone: changed in place.
+        name: of the table in the model.
+        first: row of the first token. Those before it are for padding, which needs none here: they are dropped.
+        tokens: T.
+        options: of the recipe.
+    """
+    table: Any = backbone.model.get_submodule(name)
+    rows = fit_positions(table.weight.detach()[first:], tokens, options)
+    added = getattr(table, "offset", 0)  # OPT's and BART's tables add it to a token's position themselves
+    if added:
+        table.offset = 0
+    if first > added:  # RoBERTa's counts begin behind the padding id
+        if "position_ids" in accepted_by(backbone.model):
+            backbone.numbers_positions = True
+        else:
+            rows = torch.cat((table.weight.detach()[: first - added], rows))
+    before = table.num_embeddings
+    table.weight = nn.Parameter(rows)
+    table.num_embeddings, table.padding_idx = len(rows), None
+    _fit_buffers(backbone.model.get_submodule(name.rpartition(".")[0]), before, len(rows))
+    if hasattr(backbone.model.config, "max_position_embeddings"):
+        backbone.model.config.max_position_embeddings = len(rows)
+    backbone.max_positions, backbone.ends = max(tokens, options.length or 0), True
+
+
+def _fit_buffers(owner: nn.Module, before: int, after: int) -> None:
+    """Numbers of positions and token types that a model keeps beside its table, one a row."""
+    for name, buffer in list(owner.named_buffers(recurse=False)):
+        if buffer.dtype == torch.int64 and buffer.shape == (1, before):
+            counts = bool(torch.equal(buffer[0], torch.arange(before)))
+            fitted = torch.arange(after)[None] if counts else buffer[:, :1].repeat(1, after)
+            owner.register_buffer(name, fitted, persistent=False)
+
+
+def _check_runs(backbone: HuggingFaceBackbone, tokens: int) -> None:
+    """Run a sequence that is longer than the model was made for.
+
+    Raises:
+        ShapeError: it does not run, or gives numbers that are not finite.
+    """
+    try:
+        with torch.no_grad():
+            hidden = backbone(torch.zeros((1, tokens, backbone.width)))
+    except Exception as err:  # each architecture fails in its own way
+        raise ShapeError(
+            f"the task has up to {tokens} tokens, the model was made for {backbone.max_positions} and does not run on "
+            f"more: {' '.join(str(err).split())}"
+        ) from err
+    if not bool(torch.isfinite(hidden).all()):
+        raise ShapeError(
+            f"the model gives no finite numbers on {tokens} tokens; it was made for {backbone.max_positions}"
+        )

@@ -1,0 +1,141 @@
+"""Options of the backbones ``huggingface``, ``bert``, ``t5_encoder`` and ``longformer``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from fptkit.backbones.options import (
+    BLOCKS,
+    INIT,
+    POSITIONS,
+    WEIGHT_FORMS,
+    BlockOptions,
+    Init,
+    PositionOptions,
+    Probability,
+    WeightEntries,
+)
+from fptkit.options import Options
+
+
+@dataclass(frozen=True)
+class EncoderSizes:
+    """Sizes of a transformer encoder; its feed-forward layers are four times as wide as its tokens.
+
+    Args:
+        blocks: number of blocks.
+        width: D, numbers per token.
+        heads: attention heads; divides ``width``.
+    """
+
+    blocks: int
+    width: int
+    heads: int
+
+
+ENCODER_SIZES = {
+    "nano": EncoderSizes(4, 256, 4),
+    "base": EncoderSizes(12, 768, 12),
+    "large": EncoderSizes(24, 1024, 16),
+}
+"""``nano`` is the package's own, as large as ``builtin:gpt2_nano``; ``base`` and ``large`` are those of the papers.
+
+Source: Devlin et al. 2019, section 3; Raffel et al. 2020, section 3.7; Beltagy et al. 2020, section 5.
+"""
+
+EncoderSize = Literal["nano", "base", "large"]
+
+WEIGHTS = f"where weights come from, the first available is taken; any of {WEIGHT_FORMS}"
+
+BERT_POSITIONS = 512
+LONGFORMER_POSITIONS = 4096
+"""Rows of the published position tables. Source: the checkpoints' config.json."""
+
+ATTENTION_WINDOWS = {"nano": 64, "base": 512, "large": 512}
+"""Tokens a Longformer's token sees. Source: Beltagy et al. 2020, section 5, for 512."""
+
+
+class _TransformerOptions(Options):
+    """What every backbone from transformers can have done to it."""
+
+    weights: WeightEntries = Field(description=WEIGHTS)
+    init: Init = Field(default="pretrained", description=INIT)
+    blocks: BlockOptions = Field(default=BlockOptions(), description=BLOCKS)
+    positions: PositionOptions = Field(default=PositionOptions(), description=POSITIONS)
+    dropout: Probability | None = Field(
+        default=None,
+        description="probability of dropping a number, in training, wherever the model has such a place outside its "
+        "attention weights; null: as its config says",
+    )
+    attention_dropout: Probability | None = Field(
+        default=None, description="probability of dropping an attention weight in training; null: as its config says"
+    )
+
+
+class HuggingFaceOptions(_TransformerOptions):
+    """Options of the backbone ``huggingface``.
+
+    Source: huggingface/transformers, ``AutoModel``; code that a repository brings along is never run.
+    """
+
+    config: dict[str, Any] | str | None = Field(
+        default=None,
+        description="architecture for the weights 'random': keys and values of a config.json, model_type among them, "
+        "or the path of such a file",
+    )
+
+    @model_validator(mode="after")
+    def _config_where_random(self) -> HuggingFaceOptions:
+        if "random" in self.weights and self.config is None:
+            raise ValueError(
+                "the weights 'random' need config: the path of a config.json, or its keys and values, such as "
+                "{model_type: llama, hidden_size: 256, num_hidden_layers: 4, num_attention_heads: 4}"
+            )
+        if "random" not in self.weights and self.config is not None:
+            raise ValueError("config is for the weights 'random' only; other weights bring their own config.json")
+        return self
+
+
+class BertOptions(_TransformerOptions):
+    """Options of the backbone ``bert``.
+
+    Source: Devlin et al. 2019; google-bert/bert-base-uncased.
+    """
+
+    weights: WeightEntries = Field(default=("hub:google-bert/bert-base-uncased",), description=WEIGHTS)
+    size: EncoderSize = Field(default="base", description="size of the model, for the weights 'random' only")
+
+
+class T5EncoderOptions(_TransformerOptions):
+    """Options of the backbone ``t5_encoder``. T5 has one dropout rate; ``dropout`` sets it for attention weights too.
+
+    Source: Raffel et al. 2020; google-t5/t5-base.
+    """
+
+    weights: WeightEntries = Field(default=("hub:google-t5/t5-base",), description=WEIGHTS)
+    size: EncoderSize = Field(default="base", description="size of the model, for the weights 'random' only")
+
+
+def _check_even(window: int) -> int:
+    if window < 4 or window % 2:  # the library's own computation fails on 2
+        raise ValueError(f"it must be an even number of at least 4 tokens, got {window}")
+    return window
+
+
+class LongformerOptions(_TransformerOptions):
+    """Options of the backbone ``longformer``.
+
+    Source: Beltagy et al. 2020; allenai/longformer-base-4096.
+    """
+
+    weights: WeightEntries = Field(default=("hub:allenai/longformer-base-4096",), description=WEIGHTS)
+    size: EncoderSize = Field(default="base", description="size of the model, for the weights 'random' only")
+    attention_window: Annotated[int, AfterValidator(_check_even)] | None = Field(
+        default=None,
+        description="tokens each token sees in every block, half of them on either side; the work grows with it, and "
+        "sequences are padded to a multiple of it, or of twice the task's tokens where that is less; null: as the "
+        "model's config says",
+    )
