@@ -1,0 +1,149 @@
+"""MNIST and CIFAR-10 as torchvision knows them: its addresses, checksums and folder layout.
+
+The bytes come through `fptkit.download`, since torchvision's own download waits without limit for a silent server. A
+folder that torchvision filled is taken as it is. CIFAR-10's pickles are read by the restricted reader, never run.
+"""
+
+from __future__ import annotations
+
+import http.client
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+from torchvision.datasets import CIFAR10, MNIST
+from torchvision.datasets.utils import check_integrity, check_md5
+
+from fptkit.download import download, unpack
+from fptkit.errors import DataError, SourceError
+from fptkit.sources import Unavailable, data_folder, shown_folder
+from fptkit.tasks.images.readers import Form, LabelledImages, read_cifar_folder, read_idx_folder
+
+DEADLINE_S = 2.0
+"""How long servers that do not answer may take; after it the next source is tried."""
+
+
+def torchvision_folder() -> Path:
+    """The folder to give torchvision as ``root``."""
+    return data_folder() / "torchvision"
+
+
+def fetched_mnist(form: Form) -> dict[str, LabelledImages]:
+    """MNIST, fetched unless its files are here and their checksums hold.
+
+    Raises:
+        Unavailable: it is not here and cannot be fetched.
+    """
+    folder = torchvision_folder() / "MNIST" / "raw"
+    wanted = dict(MNIST.resources)
+    if _bad_files(folder, wanted):
+        with _locked(folder):
+            if bad := _bad_files(folder, wanted):
+                server = _answering([mirror + bad[0] for mirror in MNIST.mirrors], _state(folder, bad))
+                for name in bad:
+                    _fetch(server.removesuffix(bad[0]) + name, folder / name, wanted[name])
+    # torchvision unpacks beside the archives, without checksums; only the archives themselves are known to be right.
+    return read_idx_folder(folder, form, packed=True)
+
+
+def fetched_cifar10(form: Form) -> dict[str, LabelledImages]:
+    """CIFAR-10, fetched unless its files are here and their checksums hold.
+
+    Raises:
+        Unavailable: it is not here and cannot be fetched.
+        DataError: the archive is the right one, but what it unpacks to is not.
+    """
+    root = torchvision_folder()
+    folder = root / CIFAR10.base_folder
+    wanted = dict([*CIFAR10.train_list, *CIFAR10.test_list])
+    if _bad_files(folder, wanted):
+        with _locked(folder):
+            if bad := _bad_files(folder, wanted):
+                archive = root / CIFAR10.filename
+                if not check_integrity(archive, CIFAR10.tgz_md5):
+                    _fetch(_answering([CIFAR10.url], _state(folder, bad)), archive, CIFAR10.tgz_md5)
+                unpack(archive, root)
+                archive.unlink()
+                if bad := _bad_files(folder, wanted):
+                    raise DataError(f"{shown_folder(folder)}: the archive's {', '.join(bad)} has another checksum")
+    return read_cifar_folder(folder, form)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Only one process fetches into a folder; a second one waits and then finds the files."""
+    lock = FileLock(folder / ".lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as err:
+        raise Unavailable(f"not in {shown_folder(folder)}, which cannot be written ({err.strerror})") from err
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _bad_files(folder: Path, wanted: Mapping[str, str]) -> list[str]:
+    """Names that are missing or whose MD5 is another."""
+    return [name for name, md5 in wanted.items() if not check_integrity(folder / name, md5)]
+
+
+def _state(folder: Path, bad: Sequence[str]) -> str:
+    damaged = [name for name in bad if (folder / name).is_file()]
+    if damaged:
+        return f"{shown_folder(folder / damaged[0])} is damaged (another checksum)"
+    return f"not in {shown_folder(folder)}"
+
+
+def _answering(addresses: Sequence[str], state: str) -> str:
+    """The first address whose server answers.
+
+    Each is asked in a thread, because looking up a host name obeys no timeout of Python's.
+
+    Raises:
+        Unavailable: none answers within `DEADLINE_S`.
+    """
+    answers: dict[str, str] = {}
+
+    def ask(address: str) -> None:
+        answers[address] = _problem_of(address)
+
+    for address in addresses:
+        threading.Thread(target=ask, args=(address,), daemon=True).start()
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline and len(answers) < len(addresses) and "" not in answers.values():
+        time.sleep(0.01)
+    for address in addresses:
+        if answers.get(address) == "":
+            return address
+    reason = answers.get(addresses[0], f"no answer within {DEADLINE_S:g} s")
+    raise Unavailable(f"{state}, and {addresses[0]} cannot be reached ({reason})")
+
+
+def _problem_of(address: str) -> str:
+    """Empty when the server has something at this address, else why not."""
+    request = urllib.request.Request(address, method="HEAD", headers={"User-Agent": "fptkit"})
+    try:
+        urllib.request.urlopen(request, timeout=DEADLINE_S).close()
+    except urllib.error.HTTPError as err:
+        err.close()
+        return f"the server answers {err.code} {err.reason}"
+    except (OSError, ValueError, http.client.HTTPException) as err:
+        return str(getattr(err, "reason", "") or err) or type(err).__name__
+    return ""
+
+
+def _fetch(address: str, destination: Path, md5: str) -> None:
+    try:
+        download(address, destination, timeout_s=15.0, attempts=3)
+    except SourceError as err:
+        raise Unavailable("; ".join(f"{entry}: {reason}" for entry, reason in err.tried)) from err
+    if not check_md5(destination, md5):
+        destination.unlink()
+        raise Unavailable(f"what {address} sent has another checksum than torchvision knows; it was removed")

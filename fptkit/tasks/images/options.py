@@ -1,0 +1,146 @@
+"""Options of the image tasks; light, so that listings and recipe checks load no numbers.
+
+Source of the defaults: Lu et al. 2021, section 3.1, and kzl/universal-computation, ``datasets/mnist.py``,
+``cifar10.py`` and ``cifar10_gray.py``. The validation split of the protocol ``clean`` is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+
+from fptkit.options import Options
+
+MNIST_SOURCES = "torchvision, path:DIR_OR_FILE, digits"
+CIFAR_SOURCES = "torchvision, path:DIR_OR_FILE, simulated"
+
+_PROTOCOL = (
+    "clean: a tenth of the training data is the validation split, splits are evaluated whole; "
+    "fpt2021: the paper's way, faults D5 and D6"
+)
+_SOURCE = "where the images come from, the first available is taken; any of "
+_PATCH = "side of a square patch in pixels, a divisor of the image's side; one patch is one token"
+_AUGMENT = (
+    "random crop (padding 4), horizontal flip and rotation up to 20 degrees of training images; "
+    "auto: as the paper's code, which augments CIFAR-10 and leaves MNIST as it is"
+)
+_TRAIN_SIZE = "training images used, every class in proportion; null for all"
+
+
+def _as_list(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+def _some(entries: tuple[str, ...]) -> tuple[str, ...]:
+    if not entries:
+        raise ValueError("name at least one source")
+    return entries
+
+
+def _source_of(allowed: str) -> Callable[[str], str]:
+    """A check that an entry is one of ``allowed``."""
+    names = [name for name in allowed.split(", ") if ":" not in name]
+
+    def check(entry: str) -> str:
+        place = entry.removeprefix("path:")
+        if entry in names or (place != entry and place.strip()):
+            return entry
+        if entry.startswith("path:"):
+            raise ValueError("'path:' names nothing; write path:DIR_OR_FILE")
+        raise ValueError(f"unknown source '{entry}'; allowed: {allowed}")
+
+    return check
+
+
+_JSON = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
+_MnistSource = Annotated[str, AfterValidator(_source_of(MNIST_SOURCES))]
+_CifarSource = Annotated[str, AfterValidator(_source_of(CIFAR_SOURCES))]
+_MnistSources = Annotated[
+    tuple[_MnistSource, ...], BeforeValidator(_as_list), AfterValidator(_some), WithJsonSchema(_JSON)
+]
+_CifarSources = Annotated[
+    tuple[_CifarSource, ...], BeforeValidator(_as_list), AfterValidator(_some), WithJsonSchema(_JSON)
+]
+
+
+class SimulatedImageOptions(Options):
+    """How simulated images are rendered; see `fptkit.tasks.images.simulate`.
+
+    The ten classes are five shapes, each filled with stripes or with checks.
+    """
+
+    seed: int = Field(default=0, ge=0, description="draws the images; the run's own seed does not change the data")
+    train: int = Field(default=12_000, ge=10, description="images of the training split")
+    validation: int = Field(default=1_500, ge=10, description="images of the validation split")
+    test: int = Field(default=3_000, ge=10, description="images of the test split")
+    image_size: int = Field(default=32, ge=16, le=256, description="height and width, in pixels")
+    channels: Literal[1, 3] = Field(default=3, description="3 for colour, 1 for grey")
+    noise: float = Field(default=12.0, ge=0, le=128, description="standard deviation of the pixel noise, of 255 levels")
+
+
+class ImageOptions(Options):
+    """What the options of all image tasks have in common."""
+
+    protocol: Literal["clean", "fpt2021"] = Field(default="clean", description=_PROTOCOL)
+    source: tuple[str, ...]
+    patch_size: int
+    augment: Literal["auto"] | bool = Field(default="auto", description=_AUGMENT)
+    train_size: int | None = Field(default=None, ge=1, description=_TRAIN_SIZE)
+
+    @property
+    def side(self) -> int:
+        """Height and width of an image as the model sees it, in pixels."""
+        raise NotImplementedError
+
+    @model_validator(mode="after")
+    def _patches_fill_the_image(self) -> ImageOptions:
+        if self.side % self.patch_size:
+            raise ValueError(f"patch_size {self.patch_size} does not divide the image's side of {self.side} pixels")
+        return self
+
+
+class MnistOptions(ImageOptions):
+    """Options of the task ``mnist``: which digit an image of 28 x 28 shows."""
+
+    source: _MnistSources = Field(default=("torchvision", "digits"), description=_SOURCE + MNIST_SOURCES)
+    image_size: Literal[28, 32] = Field(
+        default=28, description="side in pixels; 32, as the paper's text has it, adds two black pixels on every side"
+    )
+    patch_size: int = Field(default=4, ge=1, description=_PATCH)
+
+    @property
+    def side(self) -> int:
+        """See `ImageOptions.side`."""
+        return self.image_size
+
+
+class _CifarOptions(ImageOptions):
+    source: _CifarSources = Field(default=("torchvision", "simulated"), description=_SOURCE + CIFAR_SOURCES)
+    simulated: SimulatedImageOptions = Field(
+        default=SimulatedImageOptions(), description="how the source 'simulated' renders its images"
+    )
+
+    @property
+    def side(self) -> int:
+        """See `ImageOptions.side`."""
+        return 32
+
+    @model_validator(mode="after")
+    def _simulated_images_are_like_photographs(self) -> _CifarOptions:
+        if self.simulated.image_size != 32 or self.simulated.channels != 3:
+            raise ValueError("simulated images of this task must be of CIFAR-10's form: image_size 32, channels 3")
+        return self
+
+
+class Cifar10Options(_CifarOptions):
+    """Options of the task ``cifar10``: what a colour photograph of 32 x 32 shows."""
+
+    patch_size: int = Field(default=4, ge=1, description=_PATCH)
+
+
+class Cifar10LraOptions(_CifarOptions):
+    """Options of the task ``cifar10_lra``: the same in grey, one pixel a token, as in the Long Range Arena."""
+
+    patch_size: int = Field(default=1, ge=1, description=_PATCH)

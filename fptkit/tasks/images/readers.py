@@ -1,0 +1,310 @@
+"""Reading labelled images: npz archives, MNIST's IDX files, CIFAR-10's batches, folders of pictures."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import pickle
+import struct
+import zipfile
+import zlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fptkit.errors import DataError
+from fptkit.sources import Unavailable, shown_folder
+from fptkit.tasks.homology.plain_pickle import loads
+
+Bytes = NDArray[np.uint8]
+Integers = NDArray[np.int64]
+
+IDX_FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+"""MNIST's own file names: images and labels of each split. Each may end in ``.gz``."""
+
+CIFAR_FOLDER = "cifar-10-batches-py"
+CIFAR_FILES = {"train": tuple(f"data_batch_{number}" for number in range(1, 6)), "test": ("test_batch",)}
+"""Names in CIFAR-10's archive for Python."""
+
+PICTURES = (".png", ".jpg", ".jpeg")
+
+LAYOUTS = (
+    "a file .npz with x_train, y_train, x_test, y_test; or a folder with MNIST's IDX files, with CIFAR-10's "
+    "data_batch_1 ... test_batch, or with pictures in train/CLASS and test/CLASS"
+)
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a task's images must be.
+
+    Args:
+        side: height and width in pixels.
+        channels: numbers of channels it takes, the one pictures are read in first.
+    """
+
+    side: int
+    channels: tuple[int, ...]
+
+    def __str__(self) -> str:
+        shapes = [f"{self.side} x {self.side}" + (f" x {count}" if count > 1 else "") for count in self.channels]
+        return " or ".join(shapes)
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images of one split.
+
+    Args:
+        images: (N, H, W, C) uint8.
+        labels: (N,) int64 classes, from 0.
+    """
+
+    images: Bytes
+    labels: Integers
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def read_images(path: Path, form: Form) -> dict[str, LabelledImages]:
+    """The splits ``train`` and ``test`` of a file or folder in any of the `LAYOUTS`.
+
+    Args:
+        path: file or folder.
+        form: what the images must be.
+
+    Raises:
+        Unavailable: there is nothing of this name, or no known layout in it, or a file of the layout is missing.
+        DataError: a file is there but damaged, or holds something else than such images.
+    """
+    if path.is_file():
+        if path.suffix != ".npz":
+            raise DataError(f"{path}: unknown kind of file; expected {LAYOUTS}")
+        return _read_npz(path, form)
+    if not path.is_dir():
+        raise Unavailable(f"there is no file or folder {shown_folder(path)}")
+    if any(_idx_file(path, name) for names in IDX_FILES.values() for name in names):
+        return read_idx_folder(path, form)
+    batches = path / CIFAR_FOLDER if (path / CIFAR_FOLDER).is_dir() else path
+    if any((batches / name).is_file() for names in CIFAR_FILES.values() for name in names):
+        return read_cifar_folder(batches, form)
+    if (path / "train").is_dir() or (path / "test").is_dir():
+        return _read_pictures(path, form)
+    raise Unavailable(f"{shown_folder(path)} holds no images in a known layout; expected {LAYOUTS}")
+
+
+def checked(images: NDArray[np.generic], labels: NDArray[np.generic], form: Form, where: str) -> LabelledImages:
+    """Images and labels, held against what the task takes.
+
+    Shapes: images (N, H, W) or (N, H, W, C), labels (N,) or (N, 1).
+
+    Raises:
+        DataError: shape, dtype, number or range is not as it must be.
+    """
+    if images.dtype != np.uint8:
+        raise DataError(f"{where}: images are {images.dtype}, expected uint8 (0 to 255)")
+    shape = images.shape
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or images.shape[1:3] != (form.side, form.side) or images.shape[3] not in form.channels:
+        raise DataError(f"{where}: images have shape {shape}, expected N x {form}")
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise DataError(f"{where}: labels are {labels.dtype} of shape {labels.shape}, expected N whole numbers")
+    if len(images) != len(labels):
+        raise DataError(f"{where}: {len(images):,} images but {len(labels):,} labels")
+    if not len(labels):
+        raise DataError(f"{where}: it holds no image")
+    if labels.min() < 0:
+        raise DataError(f"{where}: label {labels.min()} is negative")
+    return LabelledImages(np.ascontiguousarray(images, np.uint8), labels.astype(np.int64))
+
+
+# npz
+
+_NPZ_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    ValueError,
+    EOFError,
+    OSError,
+    struct.error,
+    MemoryError,  # a header that claims an impossible size
+    RuntimeError,  # an encrypted archive; its subclass NotImplementedError: an unknown compression
+)
+_ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+
+
+def _read_npz(path: Path, form: Form) -> dict[str, LabelledImages]:
+    try:
+        # Opened here, since NumPy leaves a damaged file open.
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            members = {name.removesuffix(".npy") for name in archive.namelist()}
+            file.seek(0)
+            opened = np.load(file, allow_pickle=False)
+            arrays = {name: np.asarray(opened[name]) for name in _ARRAYS if name in members}
+    except _NPZ_ERRORS as err:
+        reason = err if str(err) else type(err).__name__
+        raise DataError(f"{path}: not readable as an npz archive of plain arrays: {reason}") from err
+    if missing := [name for name in _ARRAYS if name not in arrays]:
+        raise DataError(f"{path}: it lacks the arrays {', '.join(missing)}")
+    return {
+        split: checked(arrays[f"x_{split}"], arrays[f"y_{split}"], form, f"{path}, x_{split} and y_{split}")
+        for split in ("train", "test")
+    }
+
+
+# IDX, http://yann.lecun.com/exdb/mnist: two zero bytes, a type, the number of dimensions, each dimension as a 32-bit
+# number (big-endian), then the numbers themselves.
+
+_IDX_BYTE = 0x08
+
+
+def _idx_file(folder: Path, name: str) -> Path | None:
+    spelled = (name, name.replace("-idx", ".idx"))  # the second is how some archives unpack them
+    for candidate in (spelling + ending for spelling in spelled for ending in ("", ".gz")):
+        if (folder / candidate).is_file():
+            return folder / candidate
+    return None
+
+
+def read_idx_folder(folder: Path, form: Form, *, packed: bool = False) -> dict[str, LabelledImages]:
+    """Both splits of a folder with MNIST's four files.
+
+    Args:
+        folder: the folder.
+        form: what the images must be.
+        packed: read the gzipped files even where unpacked ones lie beside them.
+
+    Raises:
+        Unavailable: one of them is missing.
+        DataError: one is damaged, or they do not belong together.
+    """
+    names = [name for some in IDX_FILES.values() for name in some]
+    found = {name: path for name in names if (path := _idx_file(folder, name + ".gz" if packed else name))}
+    if missing := [name for name in names if name not in found]:
+        raise Unavailable(f"{shown_folder(folder)} lacks {', '.join(missing)} (or the same with .gz)")
+    splits = {}
+    for split, (images, labels) in IDX_FILES.items():
+        where = f"{found[images]} and {found[labels].name}"
+        splits[split] = checked(read_idx(found[images]), read_idx(found[labels]), form, where)
+    return splits
+
+
+def read_idx(path: Path) -> Bytes:
+    """An array of bytes in IDX form, gzipped or not.
+
+    Raises:
+        DataError: the file is damaged, cut off, or holds another type of numbers.
+    """
+    try:
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as err:  # OSError is also gzip's BadGzipFile
+        raise DataError(f"{path}: not readable as a gzip file: {err}") from err
+    if len(raw) < 4 or raw[:2] != b"\0\0":
+        raise DataError(f"{path}: not an IDX file: it begins with {raw[:4].hex(' ') or 'nothing'}, expected 00 00")
+    kind, dimensions = raw[2], raw[3]
+    if kind != _IDX_BYTE:
+        raise DataError(f"{path}: an IDX file of type 0x{kind:02x}, expected 0x08, bytes")
+    header = 4 + 4 * dimensions
+    if not 1 <= dimensions <= 4 or len(raw) < header:
+        raise DataError(f"{path}: an IDX file of {dimensions} dimensions that ends after {len(raw)} bytes")
+    shape = struct.unpack(f">{dimensions}I", raw[4:header])
+    if len(raw) - header != math.prod(shape):
+        size = " x ".join(map(str, shape))
+        raise DataError(
+            f"{path}: {len(raw) - header:,} bytes of numbers, its header says {size} = {math.prod(shape):,}"
+        )
+    return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
+
+
+# CIFAR-10's pickles: dicts of ``data`` (N, 3072), a row of red, then green, then blue, and ``labels``.
+
+
+def read_cifar_folder(folder: Path, form: Form) -> dict[str, LabelledImages]:
+    """Both splits of CIFAR-10's archive for Python. Its pickles are read without running what is in them.
+
+    Raises:
+        Unavailable: one of the files is missing.
+        DataError: one is damaged, asks for code to be run, or holds something else.
+    """
+    names = [name for some in CIFAR_FILES.values() for name in some]
+    if missing := [name for name in names if not (folder / name).is_file()]:
+        raise Unavailable(f"{shown_folder(folder)} lacks {', '.join(missing)}")
+    splits = {}
+    for split, some in CIFAR_FILES.items():
+        parts = [_read_cifar_batch(folder / name, form) for name in some]
+        splits[split] = LabelledImages(
+            np.concatenate([part.images for part in parts]), np.concatenate([part.labels for part in parts])
+        )
+    return splits
+
+
+def _read_cifar_batch(path: Path, form: Form) -> LabelledImages:
+    try:
+        content = loads(path.read_bytes())
+    except (pickle.UnpicklingError, OSError) as err:
+        raise DataError(f"{path}: not readable as a batch of CIFAR-10: {err}") from err
+    data, labels = (content.get(key) for key in ("data", "labels")) if isinstance(content, dict) else (None, None)
+    whole = isinstance(labels, list) and all(isinstance(label, int) for label in labels)
+    if not isinstance(data, np.ndarray) or not whole:
+        raise DataError(f"{path}: it holds no 'data' array with a list of whole numbers as 'labels'")
+    if data.ndim != 2 or data.shape[1] != 3 * 32 * 32:
+        raise DataError(f"{path}: 'data' has shape {data.shape}, expected N x 3072")
+    return checked(data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), np.array(labels), form, str(path))
+
+
+# Pictures
+
+
+def _read_pictures(folder: Path, form: Form) -> dict[str, LabelledImages]:
+    """``train/CLASS/*`` and ``test/CLASS/*``; classes are numbered in the alphabetical order of their names."""
+    if missing := [f"{name}/" for name in ("train", "test") if not (folder / name).is_dir()]:
+        raise Unavailable(f"{shown_folder(folder)} lacks {', '.join(missing)}")
+    names = _class_names(folder / "train")
+    if len(names) < 2:
+        raise DataError(f"{folder / 'train'}: expected a folder for each class, found {len(names)}")
+    if unseen := [name for name in _class_names(folder / "test") if name not in names]:
+        raise DataError(f"{folder / 'test' / unseen[0]}: train/ has no class of this name")
+    splits = {}
+    for split in ("train", "test"):
+        files = [
+            (path, label)
+            for label, name in enumerate(names)
+            for path in sorted((folder / split / name).glob("*"))
+            if path.suffix.lower() in PICTURES
+        ]
+        if not files:
+            raise DataError(f"{folder / split}: no picture ({', '.join(PICTURES)}) in its class folders")
+        with ThreadPoolExecutor() as pool:  # decoding leaves the interpreter free
+            images = np.stack(list(pool.map(lambda file: _read_picture(file[0], form), files)))
+        splits[split] = checked(images, np.array([label for _, label in files]), form, str(folder / split))
+    return splits
+
+
+def _class_names(folder: Path) -> Sequence[str]:
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _read_picture(path: Path, form: Form) -> Bytes:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            size, mode = picture.size, picture.mode
+            if size == (form.side, form.side) and mode[0] not in "IF":
+                return np.asarray(picture.convert("L" if form.channels[0] == 1 else "RGB"))
+    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as err:
+        raise DataError(f"{path}: not readable as a picture: {err}") from err
+    if mode[0] in "IF":  # PIL would cut its values off at 255
+        raise DataError(f"{path}: a picture of more than 8 bits a pixel (mode {mode}), expected 8 bits a colour")
+    raise DataError(f"{path}: a picture of {size[0]} x {size[1]} pixels, expected {form.side} x {form.side}")

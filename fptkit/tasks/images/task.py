@@ -1,0 +1,315 @@
+"""The tasks: an image cut into square patches, a class out.
+
+Source: Lu et al. 2021, section 3.1; kzl/universal-computation, ``datasets/mnist.py``, ``cifar10.py``,
+``cifar10_gray.py``. Normalisation constants are those of the code.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fptkit.errors import DataError, UnknownNameError, UsageError
+from fptkit.interfaces import Classes, SampledEvaluation, Task, Vectors
+from fptkit.seeds import derive_seed
+from fptkit.sources import choose
+from fptkit.tasks.images.examples import ImageExamples, ImageStore, Preparation
+from fptkit.tasks.images.options import (
+    Cifar10LraOptions,
+    Cifar10Options,
+    ImageOptions,
+    MnistOptions,
+    SimulatedImageOptions,
+)
+from fptkit.tasks.images.readers import Form, Integers, LabelledImages, read_images
+
+Splits = dict[str, LabelledImages]
+"""``train`` and ``test``, and ``validation`` where the source has its own."""
+
+CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
+CIFAR_STD = (0.2023, 0.1994, 0.2010)
+
+VALIDATION_SHARE = 0.1
+"""Of the training data, where the source has no validation split of its own."""
+
+STAND_INS = ("digits", "simulated")
+
+_ADVICE = (
+    "Run once where there is a network: 'torchvision' keeps its files under $FPTKIT_DATA. Or name files of your own\n"
+    "(source: path:DIR_OR_FILE). Or list '{stand_in}' as a further source, for a stand-in made on the spot."
+)
+
+
+_FPT2021_NOTE = "fpt2021: the step is chosen on the test images (D5); 25 batches an evaluation (D6)"
+
+
+class ImageTask(Task):
+    """A class for each image. Subclasses say what an image is and where images come from.
+
+    Args:
+        options: of the task.
+        form: what stored images must be.
+        preparation: from stored images to tokens.
+        augments: what ``augment: auto`` means.
+        pinned: source an earlier run of this recipe took; only it is tried.
+
+    Attributes:
+        majority_accuracy: for each split, what always answering with the commonest class of ``train`` scores.
+
+    Raises:
+        SourceError: no listed source is available.
+        DataError: a source is there but its files are damaged or hold something else.
+        UsageError: more training images are asked for than there are.
+    """
+
+    input: Vectors
+    output: Classes
+
+    name: str
+    stand_in_source: str
+
+    def __init__(
+        self,
+        options: ImageOptions,
+        *,
+        form: Form,
+        preparation: Preparation,
+        augments: bool,
+        pinned: str | None,
+    ) -> None:
+        choice = choose(
+            options.source,
+            lambda entry: self._open(entry, form),
+            what=f"data of task {self.name}",
+            pinned=pinned,
+            advice=_ADVICE.format(stand_in=self.stand_in_source),
+        )
+        data = choice.found
+        self.protocol = options.protocol
+        self.source = choice.entry
+        self.stand_in = choice.stand_in or choice.entry in STAND_INS  # never the named images, whatever the list says
+        self.input = Vectors(options.patch_size**2 * (1 if preparation.grey else form.channels[0]))
+        self.max_tokens = (options.side // options.patch_size) ** 2
+        self.output = Classes(_class_count(data, choice.entry))
+        augment = augments if options.augment == "auto" else options.augment
+        if options.protocol == "fpt2021":
+            self.sampled_evaluation = SampledEvaluation(batches=25)  # D6
+        self._splits = _make_splits(data, options, preparation, augment)
+        commonest = int(np.bincount(self._splits["train"].targets).argmax())
+        self.majority_accuracy = {
+            name: float((split.targets == commonest).mean()) for name, split in self._splits.items()
+        }
+        sizes = ", ".join(f"{name} {split.size:,}" for name, split in self._splits.items())
+        self.notes = (
+            *(f"{entry}: {reason}" for entry, reason in choice.skipped),
+            *self._source_notes(choice.entry),
+            f"images: {sizes}; {self.output.count} classes",
+            *(("training images are cropped, flipped and turned at random",) if augment else ()),
+            *((_FPT2021_NOTE,) if options.protocol == "fpt2021" else ()),
+        )
+
+    def split(self, name: str) -> ImageExamples:
+        """The split ``train``, ``validation`` or ``test``.
+
+        Raises:
+            UnknownNameError: there is none of this name.
+        """
+        if name not in self._splits:
+            raise UnknownNameError(f"split of task {self.name}", name, self._splits)
+        return self._splits[name]
+
+    def _open(self, entry: str, form: Form) -> Splits:
+        if entry.startswith("path:"):
+            return read_images(Path(entry.removeprefix("path:")).expanduser(), form)
+        return self._open_named(entry, form)
+
+    def _open_named(self, entry: str, form: Form) -> Splits:
+        """The images of a source other than ``path:``; raises `fptkit.sources.Unavailable` where it cannot be had."""
+        raise NotImplementedError
+
+    def _source_notes(self, entry: str) -> tuple[str, ...]:
+        if entry.startswith("path:"):
+            return (
+                f"images of {entry.removeprefix('path:')}: comparable with published figures only where these are all "
+                "of the data set's",
+            )
+        return ()
+
+
+class Mnist(ImageTask):
+    """Which digit an image shows.
+
+    Shapes: inputs (B, 49, 16) for 28 x 28 pixels in patches of 4 x 4, in 0 ... 1; targets (B,).
+    """
+
+    name, stand_in_source = "mnist", "digits"
+
+    def __init__(self, options: MnistOptions, *, seed: int, pinned: str | None = None) -> None:
+        border = (options.image_size - 28) // 2
+        super().__init__(
+            options,
+            form=Form(28, (1,)),
+            preparation=Preparation(options.patch_size, border=border),
+            augments=False,
+            pinned=pinned,
+        )
+
+    def _open_named(self, entry: str, form: Form) -> Splits:
+        if entry == "digits":
+            return _digits()
+        from fptkit.tasks.images.fetch import fetched_mnist
+
+        return fetched_mnist(form)
+
+    def _source_notes(self, entry: str) -> tuple[str, ...]:
+        if entry == "digits":
+            return (
+                "scikit-learn's handwritten digits (8 x 8 pixels), enlarged: not MNIST, comparable with nothing "
+                "published on it",
+            )
+        return super()._source_notes(entry)
+
+
+class Cifar10(ImageTask):
+    """What a colour photograph shows.
+
+    Shapes: inputs (B, 64, 48) for 32 x 32 pixels in patches of 4 x 4, normalised per channel; targets (B,).
+    """
+
+    name, stand_in_source = "cifar10", "simulated"
+
+    def __init__(self, options: Cifar10Options, *, seed: int, pinned: str | None = None) -> None:
+        self._simulated = options.simulated
+        super().__init__(
+            options,
+            form=Form(32, (3,)),
+            preparation=Preparation(options.patch_size, CIFAR_MEAN, CIFAR_STD),
+            augments=True,
+            pinned=pinned,
+        )
+
+    def _open_named(self, entry: str, form: Form) -> Splits:
+        return _cifar_or_simulated(entry, form, self._simulated)
+
+    def _source_notes(self, entry: str) -> tuple[str, ...]:
+        return _simulated_notes(self._simulated) if entry == "simulated" else super()._source_notes(entry)
+
+
+class Cifar10Lra(ImageTask):
+    """What a photograph shows, in grey and one pixel a token: the task Image of the Long Range Arena.
+
+    Shapes: inputs (B, 1024, 1) for 32 x 32 pixels, in -1 ... 1; targets (B,).
+
+    Source: Tay et al. 2020, section 2.2.4. Differences, as in kzl/universal-computation: pixels are numbers and not 256
+    symbols, and training images are augmented.
+    """
+
+    name, stand_in_source = "cifar10_lra", "simulated"
+
+    def __init__(self, options: Cifar10LraOptions, *, seed: int, pinned: str | None = None) -> None:
+        self._simulated = options.simulated
+        super().__init__(
+            options,
+            form=Form(32, (3, 1)),
+            preparation=Preparation(options.patch_size, (0.5,), (0.5,), grey=True),
+            augments=True,
+            pinned=pinned,
+        )
+
+    def _open_named(self, entry: str, form: Form) -> Splits:
+        return _cifar_or_simulated(entry, form, self._simulated)
+
+    def _source_notes(self, entry: str) -> tuple[str, ...]:
+        return _simulated_notes(self._simulated) if entry == "simulated" else super()._source_notes(entry)
+
+
+def _cifar_or_simulated(entry: str, form: Form, options: SimulatedImageOptions) -> Splits:
+    if entry == "simulated":
+        from fptkit.tasks.images.simulate import simulate
+
+        return {name: LabelledImages(images, labels) for name, (images, labels) in simulate(options).items()}
+    from fptkit.tasks.images.fetch import fetched_cifar10
+
+    return fetched_cifar10(form)
+
+
+def _simulated_notes(options: SimulatedImageOptions) -> tuple[str, ...]:
+    return (
+        f"simulated images (seed {options.seed}), striped and checked shapes: no photographs, comparable with nothing "
+        "published",
+    )
+
+
+def _digits() -> Splits:
+    """scikit-learn's digits in MNIST's form: enlarged to 20 x 20 in the middle of 28 x 28, a fifth of them for testing.
+
+    Source: ``sklearn.datasets.load_digits``, the test part of UCI's "Optical Recognition of Handwritten Digits"
+    (Alpaydin and Kaynak 1998); 1,797 images of 8 x 8 in 17 levels.
+    """
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    small = torch.from_numpy(digits.images.astype(np.float32))[:, None] * (255 / 16)
+    large = torch.nn.functional.interpolate(small, size=(20, 20), mode="bilinear", align_corners=False)
+    framed = torch.nn.functional.pad(large, (4, 4, 4, 4)).round().to(torch.uint8)
+    images, labels = framed[:, 0, :, :, None].numpy(), digits.target.astype(np.int64)
+    test, train = _drawn(labels, np.arange(len(labels)), round(0.2 * len(labels)), "digits of the test split")
+    return {"train": LabelledImages(images[train], labels[train]), "test": LabelledImages(images[test], labels[test])}
+
+
+def _class_count(data: Splits, entry: str) -> int:
+    seen = np.unique(data["train"].labels)
+    if len(seen) != seen[-1] + 1:
+        missing = int(np.setdiff1d(np.arange(seen[-1]), seen)[0])
+        raise DataError(f"{entry}: labels of train go up to {seen[-1]}, but no image has {missing}; number them from 0")
+    if len(seen) < 2:
+        raise DataError(f"{entry}: all training images have one class")
+    for name, some in data.items():
+        if some.labels.max() > seen[-1]:
+            raise DataError(f"{entry}: {name} has label {some.labels.max()}, train goes up to {seen[-1]}")
+    return len(seen)
+
+
+def _make_splits(
+    data: Splits, options: ImageOptions, preparation: Preparation, augment: bool
+) -> dict[str, ImageExamples]:
+    stored = {name: (ImageStore(some.images), some.labels) for name, some in data.items()}
+    rows = {name: np.arange(len(some)) for name, some in data.items()}
+    if options.protocol == "fpt2021":  # D5: steps are chosen on the test images, all others train
+        stored["validation"], rows["validation"] = stored["test"], rows["test"]
+    elif "validation" not in stored:
+        count = max(1, round(VALIDATION_SHARE * len(rows["train"])))
+        rows["validation"], rows["train"] = _drawn(data["train"].labels, rows["train"], count, "validation split")
+        stored["validation"] = stored["train"]
+    if options.train_size is not None:
+        if options.train_size > len(rows["train"]):
+            raise UsageError(f"train_size {options.train_size:,} exceeds the {len(rows['train']):,} training images")
+        rows["train"], _ = _drawn(data["train"].labels, rows["train"], options.train_size, "train_size")
+    return {
+        name: ImageExamples(*stored[name], rows[name], preparation, augment=augment and name == "train")
+        for name in ("train", "validation", "test")
+    }
+
+
+def _drawn(
+    labels: Integers, rows: NDArray[np.int64], count: int, purpose: str
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Draw ``count`` of these rows, each class in proportion to within one; the same rows on every machine.
+
+    Returns:
+        drawn: (count,) rows, in ascending order.
+        left: the others, in ascending order.
+    """
+    chance = np.random.PCG64(derive_seed(0, purpose))
+    shuffled = rows[np.argsort(chance.random_raw(len(rows)), kind="stable")]
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    sizes = np.bincount(labels[rows])
+    starts = np.cumsum(sizes) - sizes
+    of = labels[by_class]
+    # How far each row is through its class: taking the smallest takes the same share of every class.
+    progress = (np.arange(len(rows)) - starts[of] + 0.5) / sizes[of]
+    order = by_class[np.argsort(progress, kind="stable")]
+    return np.sort(order[:count]), np.sort(order[count:])
