@@ -1,0 +1,517 @@
+"""What the comparison with the official code is made on: weights, batches, and a short training of our model.
+
+Shared by ``make_official.py``, which runs the official code once and writes ``official.json``, and by
+``test_parity.py``, which has that file alone. So everything here can be repeated bit for bit anywhere: all numbers come
+from NumPy's legacy ``RandomState``, whose streams are frozen (NEP 19), seeded by names.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fptkit.backbones.gpt2 import Gpt2Backbone
+from fptkit.backbones.options import Gpt2Sizes
+from fptkit.backbones.vit.build import random_vit
+from fptkit.build import Built
+from fptkit.encoders.linear import LinearEncoder
+from fptkit.encoders.options import LinearOptions, SymbolOptions
+from fptkit.encoders.symbols import SymbolEncoder
+from fptkit.engine.events import Event, StepsDone, Validated
+from fptkit.engine.loop import Trainer
+from fptkit.freezing import FreezeProof, apply_policy
+from fptkit.heads import Head, default_readout
+from fptkit.interfaces import Backbone, Batch, Classes, Split, Symbols, Task, Vectors
+from fptkit.model import CrossModalModel
+from fptkit.plugins import load_plugins
+from fptkit.recipe.models import TrainOptions
+from fptkit.signals import StopRequest
+from fptkit.specs import FreezingPolicySpec
+
+GOLDEN = Path(__file__).with_name("official.json")
+TOLERANCE = 1e-5
+"""Largest difference that is allowed, in logits and in trained tensors after three steps; float32."""
+
+STEPS = 3
+WIDTH = 768
+HEADS = 12
+POSITIONS = 1024
+"""Width and rows are fixed in the official code; the blocks are cut, to keep the test short."""
+
+BLOCKS = {"gpt2": 2, "vit": 2}
+
+
+# ------------------------------------------------------------------------------------------------------- batches
+
+
+def chance(*names: object) -> np.random.RandomState:
+    """A generator named by what it draws."""
+    return np.random.RandomState(zlib.crc32("/".join(map(str, names)).encode()))
+
+
+def _draw_bit_memory(random: np.random.RandomState, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The draws of ``datasets/bit_memory.py`` in its order. Shapes: (B, 6, 1000) in -1 0 1, and (B, 1000) in -1 1."""
+    bits = 2 * random.randint(low=0, high=2, size=(count, 5, 1000)) - 1
+    asked = random.randint(low=0, high=5, size=count)
+    answer = bits[range(count), asked]
+    shown = random.randint(low=0, high=2, size=answer.shape)
+    return np.concatenate([bits, (shown * answer)[:, None]], axis=1), answer
+
+
+def _draw_bit_xor(random: np.random.RandomState, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The draws of ``datasets/bit_xor.py``. Shapes: (B, 2, 5) and (B, 5), in 0 1."""
+    bits = random.randint(low=0, high=2, size=(count, 2, 5))
+    return bits, np.logical_xor(bits[:, 0], bits[:, 1])
+
+
+def _draw_mnist(random: np.random.RandomState, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Grey images of noise and their digits. Shapes: (B, 1, 28, 28) float32 in [0, 1), and (B,)."""
+    return random.random_sample((count, 1, 28, 28)).astype(np.float32), random.randint(0, 10, size=count)
+
+
+def _draw_symbols(random: np.random.RandomState, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Symbols of ListOps' alphabet in the official code. Shapes: (B, 60) in 0-14, and (B,)."""
+    return random.randint(0, 15, size=(count, 60)), random.randint(0, 10, size=count)
+
+
+def _tokens_of_bit_memory(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return x.reshape(len(x), 120, 50).astype(np.float32), (y.reshape(len(y), 20, 50) > 0).astype(np.int64)
+
+
+def _tokens_of_bit_xor(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return x.reshape(len(x), 10, 1).astype(np.float32), y.astype(np.int64)
+
+
+def _tokens_of_mnist(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """4 x 4 patches, row by row."""
+    patches = x.reshape(len(x), 7, 4, 7, 4).transpose(0, 1, 3, 2, 4)
+    return patches.reshape(len(x), 49, 16), y.astype(np.int64)
+
+
+def _tokens_of_symbols(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return x.astype(np.int64), y.astype(np.int64)
+
+
+Arrays = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One task as both codes see it.
+
+    Args:
+        name: of the case.
+        count: B.
+        input: kind of our input tokens.
+        output: kind of our answer.
+        tokens: T.
+        draw: inputs and targets in the official code's form, as its data sets give them.
+        to_tokens: these in our form.
+        official: the arguments of its ``experiment`` that belong to the task.
+    """
+
+    name: str
+    count: int
+    input: Vectors | Symbols
+    output: Classes
+    tokens: int
+    draw: Callable[[np.random.RandomState, int], Arrays]
+    to_tokens: Callable[[np.ndarray, np.ndarray], Arrays]
+    official: Mapping[str, Any]
+
+    def arrays(self, number: int) -> Arrays:
+        """Batch ``number`` in the official code's form: 0 to 2 are trained on, 3 is evaluated."""
+        return self.draw(self.chance(number), self.count)
+
+    def chance(self, number: int) -> np.random.RandomState:
+        """What batch ``number`` is drawn from."""
+        return chance("batch", self.name, number)
+
+    def batch(self, number: int) -> Batch:
+        """Batch ``number`` in our form."""
+        inputs, targets = self.to_tokens(*self.arrays(number))
+        return Batch(torch.from_numpy(inputs), torch.from_numpy(targets))
+
+
+CASES = {
+    case.name: case
+    for case in (
+        Case(
+            "bit_memory",
+            2,
+            Vectors(50),
+            Classes(2, tokens=20, per_token=50),
+            120,
+            _draw_bit_memory,
+            _tokens_of_bit_memory,
+            {"task": "bit-memory", "n": 1000, "num_patterns": 5, "patch_size": 50},
+        ),
+        Case(
+            "bit_xor",
+            8,
+            Vectors(1),
+            Classes(2, tokens=5),
+            10,
+            _draw_bit_xor,
+            _tokens_of_bit_xor,
+            {"task": "bit-xor", "n": 5, "num_patterns": 2, "patch_size": 1},
+        ),
+        Case(
+            "mnist",
+            4,
+            Vectors(16),
+            Classes(10),
+            49,
+            _draw_mnist,
+            _tokens_of_mnist,
+            {"task": "mnist", "patch_size": 4},
+        ),
+        Case(
+            "symbols",
+            4,
+            Symbols(15),
+            Classes(10),
+            60,
+            _draw_symbols,
+            _tokens_of_symbols,
+            {"task": "listops", "patch_size": None},
+        ),
+    )
+}
+
+
+# ------------------------------------------------------------------------------------------------------- weights
+
+_NORMS = (".ln_1.", ".ln_2.", ".norm1.", ".norm2.")
+_SPREADS = (("encoder.", 4.0), ("head.", 0.05), ("backbone.wpe.", 1.0), ("backbone.positions.", 1.0))
+_LAST_NORMS = ("backbone.ln_f.", "backbone.norm.")
+
+
+@cache
+def _uniform(name: str, shape: tuple[int, ...]) -> Tensor:
+    """Uniform numbers of mean 0 and standard deviation 1."""
+    numbers = chance("weights", name).random_sample(shape)
+    return torch.from_numpy(((2 * numbers - 1) * 3**0.5).astype(np.float32))
+
+
+def fixed_tensor(name: str, shape: Sequence[int]) -> Tensor:
+    """The weights of a parameter, by our name for it.
+
+    Every tensor differs from what it is drawn as by default, or an error in it would not show: norms and biases too.
+    Matrices of blocks have standard deviation 0.04, so that attention is far from uniform. Inputs are large and the
+    last norm is small, which keeps gradients small: Adam divides each by its own size plus 1e-8, so the rounding of one
+    that is smaller than that, times 1e5, is a difference in what is trained. ``make_official.py`` measures it.
+
+    A table of fewer rows holds the first rows of a longer one.
+    """
+    unit = _uniform(name, tuple(shape))
+    if name.startswith(_LAST_NORMS):
+        return 0.02 * unit if name.endswith(".bias") else 0.2 + 0.02 * unit
+    if name.endswith(".bias"):
+        return 0.1 * unit
+    if any(norm in name for norm in _NORMS):
+        return 1 + 0.1 * unit
+    return next((spread for prefix, spread in _SPREADS if name.startswith(prefix)), 0.04) * unit
+
+
+@contextmanager
+def faint(parameters: Iterable[tuple[str, Tensor]]) -> Iterator[None]:
+    """Make all between input and output but the norms faint, and put it back after.
+
+    Then the constant that norms add to the variance (1e-5 in GPT-2, 1e-6 in ViT) decides much of what comes out.
+
+    Args:
+        parameters: by our names; changed in place, by a power of two, so that what was there comes back exactly.
+    """
+    changed = [
+        tensor
+        for name, tensor in parameters
+        if not name.startswith(("head.", *_LAST_NORMS)) and not any(norm in name for norm in _NORMS)
+    ]
+    with torch.no_grad():
+        for tensor in changed:
+            tensor.mul_(2.0**-10)
+        yield
+        for tensor in changed:
+            tensor.mul_(2.0**10)
+
+
+def our_name(official: str, path: str) -> str | None:
+    """Our name of a parameter of the official model; None where it has no counterpart.
+
+    Args:
+        official: name in ``FPT.named_parameters()``.
+        path: ``gpt2`` or ``vit``.
+    """
+    for old, new in (("in_net.weight", "encoder.table.weight"), ("in_net.", "encoder.map."), ("out_net.", "head.map.")):
+        if official.startswith(old):
+            return new + official.removeprefix(old)
+    if path == "vit":
+        if official == "vit_pos_embed":
+            return "backbone.positions.weight"
+        if official.startswith("sequence_model.blocks."):
+            return "backbone.layers." + official.removeprefix("sequence_model.blocks.")
+        if official.startswith("sequence_model.norm."):
+            return "backbone." + official.removeprefix("sequence_model.")
+    elif official.startswith(("sequence_model.h.", "sequence_model.wpe.", "sequence_model.ln_f.")):
+        return "backbone." + official.removeprefix("sequence_model.")
+    return None
+
+
+# ------------------------------------------------------------------------------------- what both codes are asked for
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a code gave for one case.
+
+    Args:
+        logits: before training, of batch 3, arranged as ours; float32.
+        faint_logits: the same of a model made `faint`.
+        losses: of the training steps.
+        gradient_norms: before clipping, of the training steps.
+        evaluation: loss and accuracy of batch 3 after training.
+        trained: tensors marked as trained, after training, by our names.
+        without_gradient: those of them no gradient reached.
+    """
+
+    logits: Tensor
+    faint_logits: Tensor
+    losses: list[float]
+    gradient_norms: list[float]
+    evaluation: dict[str, float]
+    trained: dict[str, Tensor]
+    without_gradient: list[str]
+
+
+@contextmanager
+def recorded_clipping() -> Iterator[tuple[list[float], list[int]]]:
+    """Record what passes torch's clipping.
+
+    Yields:
+        Norms of the gradient before it, and the ids of the parameters a gradient reached at the first call.
+    """
+    norms: list[float] = []
+    reached: list[int] = []
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def recording(parameters: Any, *args: Any, **kwargs: Any) -> Tensor:
+        parameters = list(parameters)
+        if not norms:
+            reached.extend(id(parameter) for parameter in parameters if parameter.grad is not None)
+        norm = clip(parameters, *args, **kwargs)
+        norms.append(float(norm))
+        return norm
+
+    torch.nn.utils.clip_grad_norm_ = recording
+    try:
+        yield norms, reached
+    finally:
+        torch.nn.utils.clip_grad_norm_ = clip
+
+
+# --------------------------------------------------------------------------------------------------------- ours
+
+
+class _Batches:
+    """A split that gives the batches of a case, whatever it is asked for."""
+
+    token_counts = None
+
+    def __init__(self, case: Case, numbers: Sequence[int], size: int | None) -> None:
+        self.size = size
+        self._batches = (case.batch(number) for number in numbers)
+
+    def batch(self, indices: Sequence[int], generator: torch.Generator) -> Batch:
+        """See `Split.batch`."""
+        return next(self._batches)
+
+
+class _CaseTask(Task):
+    """A case as a task."""
+
+    def __init__(self, case: Case) -> None:
+        self._case = case
+        self.input, self.output, self.max_tokens = case.input, case.output, case.tokens
+
+    def split(self, name: str) -> Split:
+        """See `Task.split`."""
+        if name == "train":
+            return _Batches(self._case, range(STEPS), None)
+        return _Batches(self._case, [STEPS], self._case.count)
+
+
+def our_backbone(path: str, *, rows: int = POSITIONS, blocks: int | None = None) -> Backbone:
+    """Our backbone without dropout, its weights not yet filled.
+
+    Args:
+        path: ``gpt2`` or ``vit``.
+        rows: of the position table.
+        blocks: other than those of `BLOCKS`.
+    """
+    blocks = blocks or BLOCKS[path]
+    if path == "gpt2":
+        return Gpt2Backbone(Gpt2Sizes(blocks, WIDTH, HEADS, rows), dropout=0.0, attention_dropout=0.0)
+    return random_vit(size="base", blocks=blocks, positions=rows, rows=rows, seed=0, dropout=0.0, attention_dropout=0.0)
+
+
+def our_model(case: Case, backbone: Backbone) -> CrossModalModel:
+    """Our model with the fixed weights."""
+    encoder: nn.Module
+    if isinstance(case.input, Symbols):
+        encoder = SymbolEncoder(SymbolOptions(), input=case.input, width=WIDTH)
+    else:
+        encoder = LinearEncoder(LinearOptions(), input=case.input, width=WIDTH)
+    # The official code reads the last token of every backbone.
+    readout = default_readout(case.output, causal=True)
+    model = CrossModalModel(encoder, backbone, Head(case.output, WIDTH, readout=readout))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(fixed_tensor(name, parameter.shape))
+    return model
+
+
+def run_ours(case: Case, backbone: Backbone, folder: Path) -> Outcome:
+    """Evaluate, then train with the engine and its own optimiser.
+
+    Args:
+        case: the case.
+        backbone: of `our_backbone`.
+        folder: for the engine's checkpoints.
+    """
+    model = our_model(case, backbone)
+    task = _CaseTask(case)
+    groups = apply_policy(model, load_plugins().get(FreezingPolicySpec, "fpt"))
+    evaluated = case.batch(STEPS).inputs
+    with torch.no_grad():
+        logits = model.eval()(evaluated)
+        with faint(model.named_parameters()):
+            faint_logits = model(evaluated)
+    events: list[Event] = []
+    options = TrainOptions(batch_size=case.count, max_steps=STEPS, validate_every=STEPS, log_every=1)
+    options = options.model_copy(update={"evaluation_batch_size": case.count})
+    trainer = Trainer(
+        Built(task, model, groups, "linear", "last", "float32"),
+        options,
+        train=task.split("train"),
+        validation=task.split("validation"),
+        # The two things the loop asks of Accelerate.
+        accelerator=SimpleNamespace(device=torch.device("cpu"), backward=lambda loss: loss.backward()),  # type: ignore[arg-type]
+        checkpoints=folder,
+        proof=FreezeProof(model),
+        frozen={"digest": ""},
+        emit=events.append,
+        stop=StopRequest(),
+    )
+    with recorded_clipping() as (norms, reached):
+        assert trainer.fit()
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    return Outcome(
+        logits=logits,
+        faint_logits=faint_logits,
+        losses=[event.loss for event in events if isinstance(event, StepsDone)],
+        gradient_norms=norms,
+        evaluation=dict(next(event.metrics for event in events if isinstance(event, Validated))),
+        trained={name: parameter.detach() for name, parameter in trained.items()},
+        without_gradient=[name for name, parameter in trained.items() if id(parameter) not in reached],
+    )
+
+
+# ------------------------------------------------------------------------------------------------- golden numbers
+
+ENTRIES = 16
+
+
+def digest(tensor: Tensor, *, rows: int | None = None, entries: int = ENTRIES) -> dict[str, Any]:
+    """What is kept of a tensor: shape, sums, and numbers at even distances.
+
+    Args:
+        tensor: the tensor.
+        rows: take the numbers from these first rows only.
+        entries: how many numbers; fewer where there are fewer.
+    """
+    exact = tensor.double()
+    flat = (exact if rows is None else exact[:rows]).flatten()
+    places = torch.linspace(0, len(flat) - 1, min(entries, len(flat)), dtype=torch.float64).long()
+    return {
+        "shape": list(tensor.shape),
+        "sum": float(exact.sum()),
+        "sum_of_squares": float(exact.square().sum()),
+        "entries": flat[places].tolist(),
+    }
+
+
+def digest_outcome(outcome: Outcome, case: Case) -> dict[str, Any]:
+    """What is kept of an outcome."""
+    return {
+        "logits": digest(outcome.logits, entries=80),
+        "faint_logits": digest(outcome.faint_logits, entries=80),
+        "losses": outcome.losses,
+        "gradient_norms": outcome.gradient_norms,
+        "evaluation": outcome.evaluation,
+        "without_gradient": outcome.without_gradient,
+        "trained": {
+            # Rows of the position table behind the last token never move: look at the others.
+            name: digest(tensor, rows=case.tokens if is_position_table(name) else None)
+            for name, tensor in outcome.trained.items()
+        },
+    }
+
+
+def is_position_table(name: str) -> bool:
+    """Whether a parameter, by our name, is the position table."""
+    return name in ("backbone.wpe.weight", "backbone.positions.weight")
+
+
+def mismatches(golden: Mapping[str, Any], outcome: Outcome, case: Case) -> list[str]:
+    """Where an outcome is not as the golden numbers say, one line each.
+
+    Args:
+        golden: one entry of ``cases`` in ``official.json``.
+        outcome: of `run_ours`.
+        case: the case.
+    """
+    found = digest_outcome(outcome, case)
+    problems = []
+    for name in ("losses", "gradient_norms"):
+        problems += _far(name, golden[name], found[name])
+    for name, value in golden["evaluation"].items():
+        problems += _far(f"evaluation {name}", [value], [found["evaluation"][name]])
+    for name in ("logits", "faint_logits"):
+        problems += _far_digest(name, golden[name], found[name])
+    if golden["without_gradient"] != found["without_gradient"]:
+        problems.append(f"without a gradient: {golden['without_gradient']}, found {found['without_gradient']}")
+    if golden["trained"].keys() != found["trained"].keys():
+        problems.append(f"trained in one only: {sorted(golden['trained'].keys() ^ found['trained'].keys())}")
+    for name in golden["trained"].keys() & found["trained"].keys():
+        problems += _far_digest(name, golden["trained"][name], found["trained"][name])
+    return problems
+
+
+def _far_digest(name: str, golden: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    if golden["shape"] != found["shape"]:
+        return [f"{name}: shape {golden['shape']}, found {found['shape']}"]
+    size = float(np.prod(golden["shape"]))
+    return (
+        _far(name, golden["entries"], found["entries"])
+        + _far(f"{name}, mean", [golden["sum"] / size], [found["sum"] / size])
+        + _far(f"{name}, mean square", [golden["sum_of_squares"] / size], [found["sum_of_squares"] / size])
+    )
+
+
+def _far(name: str, golden: Sequence[float], found: Sequence[float]) -> list[str]:
+    if len(golden) != len(found):
+        return [f"{name}: {len(golden)} numbers, found {len(found)}"]
+    largest = float(np.abs(np.subtract(golden, found)).max())
+    # Written so that a NaN is far.
+    return [] if largest <= TOLERANCE else [f"{name}: differs by {largest:.1e}"]
