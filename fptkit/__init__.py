@@ -24,10 +24,14 @@ from fptkit.specs import (
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from fptkit.encoders.options import EncoderOptions
     from fptkit.interfaces import (
         Backbone,
         Batch,
         Classes,
+        Encoder,
+        Grid,
+        Mixed,
         ParameterRole,
         SampledEvaluation,
         Split,
@@ -46,6 +50,9 @@ _LATE = {
             "Backbone",
             "Batch",
             "Classes",
+            "Encoder",
+            "Grid",
+            "Mixed",
             "ParameterRole",
             "SampledEvaluation",
             "Split",
@@ -58,6 +65,7 @@ _LATE = {
         "fptkit.interfaces",
     ),
     "ArraySplit": "fptkit.tasks.generated",
+    "EncoderOptions": "fptkit.encoders.options",
     "GeneratedTask": "fptkit.tasks.generated",
     "Options": "fptkit.options",  # pydantic takes longer to import than all else here
 }
@@ -69,11 +77,15 @@ __all__ = [
     "BackboneSpec",
     "Batch",
     "Classes",
+    "Encoder",
+    "EncoderOptions",
     "EncoderSpec",
     "FreezingPolicySpec",
     "FreezingRule",
     "GeneratedTask",
+    "Grid",
     "ListenerSpec",
+    "Mixed",
     "Options",
     "ParameterRole",
     "Protocol",

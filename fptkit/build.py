@@ -8,17 +8,31 @@ from typing import Any
 
 import torch
 
+from fptkit.encoders.choice import check_accepts, default_encoder, encoded_tokens
+from fptkit.encoders.norm import SAMPLE, match_norm
+from fptkit.encoders.options import MixedOptions
 from fptkit.errors import FptkitError, FreezingError, PluginError, ShapeError, UsageError
 from fptkit.freezing import TrainedGroup, apply_policy
 from fptkit.freezing.options import FreezingOptions
 from fptkit.heads import Head, default_readout
-from fptkit.interfaces import Backbone, Batch, Symbols, Task, Vectors, check_task_declarations
+from fptkit.interfaces import (
+    Backbone,
+    Batch,
+    Encoder,
+    Grid,
+    Inputs,
+    Mixed,
+    Task,
+    check_batch,
+    check_task_declarations,
+    encode,
+)
 from fptkit.model import CrossModalModel
 from fptkit.options import Options
 from fptkit.precision import choose_precision
 from fptkit.recipe.models import Recipe
 from fptkit.registry import Registry
-from fptkit.seeds import derive_seed
+from fptkit.seeds import derive_seed, generator_for
 from fptkit.specs import BackboneSpec, ComponentSpec, EncoderSpec, FreezingPolicySpec, TaskSpec
 
 
@@ -33,6 +47,7 @@ class Built:
         encoder_name: the encoder taken, which the recipe may leave open.
         readout: the read-out taken.
         precision: ``float32`` or ``bfloat16``: how frozen weights are stored and multiplied.
+        encoded_tokens: tokens of the longest example as the backbone sees it; None for as many as the task's.
     """
 
     task: Task
@@ -41,6 +56,7 @@ class Built:
     encoder_name: str
     readout: str
     precision: str
+    encoded_tokens: int | None = None
 
 
 def build(recipe: Recipe, registry: Registry, device: torch.device) -> Built:
@@ -58,40 +74,46 @@ def build(recipe: Recipe, registry: Registry, device: torch.device) -> Built:
 
 def _build(recipe: Recipe, registry: Registry, device: torch.device) -> Built:
     task = build_task(recipe, registry)
+    encoder_name = recipe.encoder.name if recipe.encoder else default_encoder(task.input)
+    encoder_spec = registry.get(EncoderSpec, encoder_name)
+    check_accepts(encoder_spec, task.input)
+    encoder_options = recipe.encoder.options if recipe.encoder else encoder_spec.options_model()()
+    tokens = encoded_tokens(encoder_spec, encoder_options, task.input, task.max_tokens, registry=registry)
     backbone_spec = registry.get(BackboneSpec, recipe.backbone.name)
     seed = recipe.train.seed
     backbone: Backbone = build_component(
         backbone_spec,
         recipe.backbone.options,
-        positions=task.max_tokens,
+        positions=tokens,
         seed=derive_seed(seed, "backbone"),
         pinned=recipe.pinned.weights,
     )
     _check_backbone(backbone, recipe.backbone.name)
-    encoder_name = recipe.encoder.name if recipe.encoder else _default_encoder(task)
-    encoder_spec = registry.get(EncoderSpec, encoder_name)
-    _check_input(encoder_spec, task)
     readout = recipe.head.readout
     if readout == "auto":
         readout = default_readout(task.output, causal=backbone.causal)
     # Encoder and head draw from torch's global generator, as its modules do; it is seeded here and put back after.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "encoder"))
-        options = recipe.encoder.options if recipe.encoder else encoder_spec.options_model()()
-        encoder = build_component(encoder_spec, options, input=task.input, width=backbone.width)
+        # The encoder of a mixed input alone holds other components.
+        further = {"registry": registry} if isinstance(encoder_options, MixedOptions) else {}
+        encoder = build_component(encoder_spec, encoder_options, input=task.input, width=backbone.width, **further)
         if not isinstance(encoder, torch.nn.Module):
             raise PluginError(f"encoder '{encoder_name}': it gave a {type(encoder).__name__}, not a torch module")
         torch.manual_seed(derive_seed(seed, "head"))
         head = Head(
             task.output, backbone.width, readout=readout, hidden=recipe.head.hidden, dropout=recipe.head.dropout
         )
+    if getattr(encoder_options, "match_norm", False):
+        encoder = _match_norm(encoder, task, backbone, seed)
     model = CrossModalModel(encoder, backbone, head)
     freezing = recipe.freezing.options
     assert isinstance(freezing, FreezingOptions)  # the options model of every policy
-    groups = apply_policy(model, registry.get(FreezingPolicySpec, recipe.freezing.name), freezing)
+    policy = registry.get(FreezingPolicySpec, recipe.freezing.name)
+    groups = apply_policy(model, policy, freezing, seed=derive_seed(seed, "freezing"))
     precision = choose_precision(_wanted_precision(recipe), device)
     _store(model, precision)
-    return Built(task, model.to(device), groups, encoder_name, readout, precision)
+    return Built(task, model.to(device), groups, encoder_name, readout, precision, tokens)
 
 
 def build_task(recipe: Recipe, registry: Registry) -> Task:
@@ -141,8 +163,26 @@ def _wanted_precision(recipe: Recipe) -> str:
     return recipe.pinned.precision or "auto" if recipe.precision == "auto" else recipe.precision
 
 
-def _default_encoder(task: Task) -> str:
-    return "symbols" if isinstance(task.input, Symbols) else "linear"
+def _match_norm(encoder: torch.nn.Module, task: Task, backbone: Backbone, seed: int) -> torch.nn.Module:
+    """The encoder with the norm of the backbone's word embeddings, measured on examples of the whole training split.
+
+    Raises:
+        ShapeError: the backbone has no word embeddings, or the encoder gives zeros.
+    """
+    if backbone.embedding_norm is None:
+        raise ShapeError(
+            f"encoder.match_norm: the backbone's weights '{backbone.weights}' came without word embeddings, so there "
+            "is no norm to match; leave match_norm out"
+        )
+    split = task.split("train")
+    where = f"{type(task).__name__}, split train"
+    if split.size == 0:
+        raise ShapeError(f"{where}: it holds no example")
+    count = min(SAMPLE, split.size or SAMPLE)
+    indices = [index * (split.size or count) // count for index in range(count)]
+    batch = split.batch(indices, generator_for(seed, "match_norm"))
+    check_batch(task, batch, count, where=where)
+    return match_norm(encoder, batch, backbone.embedding_norm)
 
 
 def _check_backbone(backbone: object, name: str) -> None:
@@ -154,22 +194,29 @@ def _check_backbone(backbone: object, name: str) -> None:
 
 
 def check_encoder_width(built: Built, batch: Batch) -> None:
-    """Raise where the encoder gives another width than the backbone takes.
+    """Raise where the encoder gives another width than the backbone takes, or another number of tokens than it says.
 
     Raises:
         PluginError: it does.
     """
+    encoder, kind, inputs = built.model.encoder, built.task.input, batch.inputs
+    one: Inputs = {name: part[:1] for name, part in inputs.items()} if isinstance(kind, Mixed) else inputs[:1]
     with torch.no_grad():
-        encoded = built.model.encoder(batch.inputs[:1])
-    expected = (1, batch.inputs.shape[1], built.model.backbone.width)
+        encoded, _ = encode(encoder, one, None)
+    longest = built.task.max_tokens if built.encoded_tokens is None else built.encoded_tokens
+    last, padded = (kind.parts[kind.last], one[kind.last]) if isinstance(kind, Mixed) else (kind, one)
+    if isinstance(last, Grid):
+        tokens = longest
+    elif isinstance(encoder, Encoder):
+        tokens = int(encoder.encoded_lengths(torch.tensor([padded.shape[1]])))
+    else:
+        # Token by token: those of the other parts, if there are any, and those of this one.
+        tokens = padded.shape[1] + (kind.max_tokens - kind.tokens_of(kind.last) if isinstance(kind, Mixed) else 0)
+    expected = (1, tokens, built.model.backbone.width)
     if tuple(encoded.shape) != expected:
         raise PluginError(f"encoder '{built.encoder_name}': it gave {tuple(encoded.shape)}, expected {expected}")
-
-
-def _check_input(spec: EncoderSpec, task: Task) -> None:
-    kind = "symbols" if isinstance(task.input, Symbols) else "vectors" if isinstance(task.input, Vectors) else "?"
-    if kind not in spec.accepts:
-        raise ShapeError(f"encoder '{spec.name}' takes {' or '.join(spec.accepts)}, but the task's tokens are {kind}")
+    if tokens > longest:
+        raise PluginError(f"encoder '{built.encoder_name}': it gave {tokens} tokens, but said {longest} at most")
 
 
 def _store(model: CrossModalModel, precision: str) -> None:

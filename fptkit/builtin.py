@@ -46,7 +46,7 @@ def _drawn_anew(validation: str, test: str) -> tuple[Protocol, ...]:
 
 
 def _image_protocols(train: str, validation: str, whole: str) -> tuple[Protocol, ...]:
-    """The protocols of an image task, with the sizes of its data set; MNIST and CIFAR-10 both have 10,000 test images."""
+    """The protocols of an image task, with the sizes of its data set; both have 10,000 test images."""
     return (
         Protocol(
             name="clean",
@@ -108,6 +108,13 @@ def fptkit_backbones() -> list[BackboneSpec]:
             licence="Apache-2.0",
         ),
         BackboneSpec(
+            name="lstm",
+            summary="a layer-norm LSTM, drawn at random or from a folder: the recurrent model of the comparison",
+            target="fptkit.backbones.lstm.build:build_lstm",
+            options="fptkit.backbones.lstm.options:LstmOptions",
+            source=_FPT + ", Table 1; Ba et al. 2016",
+        ),
+        BackboneSpec(
             name="random",
             summary="an architecture with random weights: the control for 'pretraining helps'",
             target="fptkit.backbones.random:build_random",
@@ -137,11 +144,49 @@ def fptkit_backbones() -> list[BackboneSpec]:
 def fptkit_encoders() -> list[EncoderSpec]:
     return [
         EncoderSpec(
+            name="conv_stem",
+            summary="strided convolutions over tokens or over a grid, then a linear map",
+            target="fptkit.encoders.conv_stem:ConvStem",
+            options="fptkit.encoders.options:ConvStemOptions",
+            accepts=("vectors", "grid"),
+            source="Xiao et al. 2021; Radford et al. 2022",
+        ),
+        EncoderSpec(
             name="linear",
             summary="one linear map for every token vector, optionally with hidden layers",
             target="fptkit.encoders.linear:LinearEncoder",
             options="fptkit.encoders.options:LinearOptions",
             accepts=("vectors",),
+            source=_FPT,
+        ),
+        EncoderSpec(
+            name="mixed",
+            summary="several named inputs one after another, each through an encoder of its own",
+            target="fptkit.encoders.mixed:MixedEncoder",
+            options="fptkit.encoders.options:MixedOptions",
+            accepts=("mixed",),
+        ),
+        EncoderSpec(
+            name="mlp",
+            summary="a multi-layer perceptron for every token vector",
+            target="fptkit.encoders.mlp:MlpEncoder",
+            options="fptkit.encoders.options:MlpOptions",
+            accepts=("vectors",),
+        ),
+        EncoderSpec(
+            name="patches1d",
+            summary="one linear map of each patch of neighbouring token vectors",
+            target="fptkit.encoders.patches:Patches1d",
+            options="fptkit.encoders.options:Patches1dOptions",
+            accepts=("vectors",),
+            source="Nie et al. 2023",
+        ),
+        EncoderSpec(
+            name="patches2d",
+            summary="one linear map of each patch of a grid, such as an image",
+            target="fptkit.encoders.patches:Patches2d",
+            options="fptkit.encoders.options:Patches2dOptions",
+            accepts=("grid",),
             source=_FPT,
         ),
         EncoderSpec(

@@ -8,8 +8,8 @@ from them where something wants a mask.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -21,17 +21,24 @@ if TYPE_CHECKING:
     import torchmetrics
 
 
+Inputs: TypeAlias = Any
+"""What an encoder reads: one tensor, or for `Mixed` a mapping from the name of a part to its tensor. Which of them, the
+task's input kind says and not the type, hence ``Any``."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """Examples of one task, padded on the right to a common number of tokens.
 
     Args:
-        inputs: (B, T, F) float vectors or (B, T) int64 symbols.
+        inputs: (B, T, F) float32 for `Vectors`, (B, T) int64 for `Symbols`, (B, H, W, C) float32 for `Grid`; for
+            `Mixed` a mapping from the name of a part to such a tensor, in the order of the parts.
         targets: what the loss compares with; for class outputs int64 of (B,), (B, R) or (B, R, per_token).
-        lengths: (B,) int64 number of real tokens of each example, or None when all T are real.
+        lengths: (B,) int64 number of real tokens of each example, or None when all T are real. A grid has none; for
+            `Mixed` they are those of the last part.
     """
 
-    inputs: Tensor
+    inputs: Inputs
     targets: Tensor
     lengths: Tensor | None = None
 
@@ -40,16 +47,21 @@ class Batch:
 
     @property
     def mask(self) -> Tensor | None:
-        """(B, T) bool, true at real tokens; None when every token is real."""
+        """(B, T) bool, true at real tokens, for `Mixed` those of the last part; None when every token is real."""
         if self.lengths is None:
             return None
-        return torch.arange(self.inputs.shape[1], device=self.inputs.device) < self.lengths[:, None]
+        padded = list(self.inputs.values())[-1] if isinstance(self.inputs, Mapping) else self.inputs
+        return torch.arange(padded.shape[1], device=padded.device) < self.lengths[:, None]
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on ``device``."""
+        if isinstance(self.inputs, Mapping):
+            inputs: Inputs = {name: part.to(device, non_blocking=True) for name, part in self.inputs.items()}
+        else:
+            inputs = self.inputs.to(device, non_blocking=True)
         return replace(
             self,
-            inputs=self.inputs.to(device, non_blocking=True),
+            inputs=inputs,
             targets=self.targets.to(device, non_blocking=True),
             lengths=None if self.lengths is None else self.lengths.to(device, non_blocking=True),
         )
@@ -77,6 +89,91 @@ class Symbols:
 
     count: int
     pad: int = 0
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Inputs are arrays with two axes and channels, all of one size: images, spectrograms of fixed length, boards.
+
+    A raw token is one cell, so a task over a grid has ``max_tokens`` of the grid's own; an encoder makes fewer of them.
+
+    Args:
+        size: (H, W), rows and columns.
+        channels: C, numbers per cell.
+
+    Raises:
+        ShapeError: a row, column or channel is missing.
+    """
+
+    size: tuple[int, int]
+    channels: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", tuple(self.size))
+        if len(self.size) != 2 or not all(isinstance(n, int) and n >= 1 for n in (*self.size, self.channels)):
+            raise ShapeError(f"{self}: size must be two integers of at least 1, and channels at least 1")
+
+    @property
+    def max_tokens(self) -> int:
+        """H * W, the number of cells."""
+        return self.size[0] * self.size[1]
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Inputs have several named parts of different kinds, whose tokens follow one another.
+
+    Padding stands on the right only, also after encoding. So the last part alone may vary in length; of every other
+    one, each example has the same number of tokens.
+
+    Args:
+        parts: the kind of each part, in the order of their tokens.
+        tokens: for each part that is no grid, how many tokens it has; for the last part, at most.
+
+    Raises:
+        ShapeError: there is no part, one is of another kind, or ``tokens`` does not name just the parts it must.
+    """
+
+    parts: Mapping[str, Vectors | Symbols | Grid]
+    tokens: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parts", dict(self.parts))
+        object.__setattr__(self, "tokens", dict(self.tokens))
+        if not self.parts:
+            raise ShapeError("Mixed: name at least one part")
+        for name, kind in self.parts.items():
+            if not isinstance(name, str) or not isinstance(kind, (Vectors, Symbols, Grid)):
+                raise ShapeError(f"Mixed: part {name!r} is {kind!r}, expected a name with Vectors, Symbols or Grid")
+        wanted = [name for name, kind in self.parts.items() if not isinstance(kind, Grid)]
+        if sorted(wanted) != sorted(self.tokens):
+            raise ShapeError(
+                f"Mixed: tokens names {', '.join(map(str, self.tokens)) or 'no part'}; expected, since a grid has its "
+                f"own: {', '.join(wanted) or 'none'}"
+            )
+        for name, count in self.tokens.items():
+            if not isinstance(count, int) or count < 1:
+                raise ShapeError(f"Mixed: tokens of part '{name}' are {count!r}, expected an integer of at least 1")
+
+    @property
+    def last(self) -> str:
+        """Name of the last part, the only one that may vary in length."""
+        return list(self.parts)[-1]
+
+    def tokens_of(self, name: str) -> int:
+        """Raw tokens of a part; of the last one, at most."""
+        kind = self.parts[name]
+        return kind.max_tokens if isinstance(kind, Grid) else self.tokens[name]
+
+    @property
+    def max_tokens(self) -> int:
+        """Raw tokens of the longest example, of all parts together."""
+        return sum(self.tokens_of(name) for name in self.parts)
+
+
+InputKind: TypeAlias = Vectors | Symbols | Grid | Mixed
+KIND_NAMES: Mapping[type, str] = {Vectors: "vectors", Symbols: "symbols", Grid: "grid", Mixed: "mixed"}
+"""The word of each input kind in ``EncoderSpec.accepts``."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +286,8 @@ class Task:
     Attributes:
         input: kind of the input tokens.
         output: kind of the answer.
-        max_tokens: T, the longest example in tokens; position tables are sliced to it.
+        max_tokens: T, the longest example in raw tokens; with what the encoder makes of it, it sizes position tables.
+            For `Grid` and `Mixed` that of ``input``.
         source: the source that was taken, e.g. ``"tape"`` or ``"generated"``.
         stand_in: true when ``source`` is not the first the recipe lists: its figures are not the named data's.
         protocol: name of the way data are prepared and scored.
@@ -204,7 +302,7 @@ class Task:
         notes: lines the run header shows, such as how the stand-in was made.
     """
 
-    input: Vectors | Symbols
+    input: InputKind
     output: Classes | Values
     max_tokens: int
     source: str = "generated"
@@ -257,11 +355,16 @@ def check_task_declarations(task: Task) -> None:
         PluginError: an attribute is missing or of another type.
     """
     name = type(task).__name__
-    for attribute, kinds in (("input", (Vectors, Symbols)), ("output", (Classes, Values)), ("max_tokens", (int,))):
+    for attribute, kinds in (("input", tuple(KIND_NAMES)), ("output", (Classes, Values)), ("max_tokens", (int,))):
         value = getattr(task, attribute, None)
         if not isinstance(value, kinds):
             expected = " or ".join(kind.__name__ for kind in kinds)
             raise PluginError(f"task {name}: '{attribute}' is {value!r}, expected {expected}")
+    if isinstance(task.input, (Grid, Mixed)) and task.max_tokens != task.input.max_tokens:
+        raise PluginError(
+            f"task {name}: 'max_tokens' is {task.max_tokens}, but its input has {task.input.max_tokens} raw tokens; "
+            "set it to input.max_tokens"
+        )
     if isinstance(task.test_splits, str) or not all(isinstance(split, str) for split in task.test_splits):
         raise PluginError(f"task {name}: test_splits is {task.test_splits!r}, expected a tuple of names")
 
@@ -300,25 +403,21 @@ def _batch_faults(task: Task, batch: Batch, size: int) -> Iterator[tuple[bool, s
     """Pairs of condition and message; each may rely on those before it having held."""
     yield not isinstance(batch, Batch), f"it gave a {type(batch).__name__}, expected a fptkit.Batch"
     inputs, targets, lengths = batch.inputs, batch.targets, batch.lengths
-    dimensions = 3 if isinstance(task.input, Vectors) else 2
-    yield inputs.ndim != dimensions, f"inputs have shape {tuple(inputs.shape)}, expected {dimensions} dimensions"
-    yield targets.ndim < 1, "targets have no dimension"
-    yield not len(targets) == len(inputs) == size, f"{size} examples asked for, {len(inputs)} given"
-    yield inputs.shape[1] > task.max_tokens, f"{inputs.shape[1]} tokens exceed max_tokens {task.max_tokens}"
-    if isinstance(task.input, Vectors):
-        yield inputs.dtype != torch.float32, f"vectors are {inputs.dtype}, expected torch.float32"
-        shape, width = tuple(inputs.shape[2:]), task.input.width
-        yield shape != (width,), f"tokens hold {shape} numbers, the task declares {width}"
-        yield not bool(torch.isfinite(inputs).all()), "inputs hold NaN or infinity"
+    if isinstance(task.input, Mixed):
+        yield from _mixed_faults(task.input, inputs, size)
+        tokens = sum(_raw_tokens(kind, inputs[name]) for name, kind in task.input.parts.items())
+        last, padded = task.input.parts[task.input.last], inputs[task.input.last]
     else:
-        yield inputs.dtype != torch.int64, f"symbols are {inputs.dtype}, expected torch.int64"
-        yield int(inputs.min()) < 0, "a symbol is negative"
-        yield int(inputs.max()) >= task.input.count, f"a symbol is not below {task.input.count}"
+        yield from _tensor_faults(task.input, inputs, size, task.max_tokens)
+        tokens, last, padded = _raw_tokens(task.input, inputs), task.input, inputs
+    yield targets.ndim < 1, "targets have no dimension"
+    yield len(targets) != size, f"{size} examples asked for, {len(targets)} targets given"
     if lengths is not None:
+        yield isinstance(last, Grid), "lengths are given, but every example of a grid has all its cells"
         yield lengths.shape != (size,), f"lengths are {tuple(lengths.shape)}, expected {(size,)}"
         yield int(lengths.min()) < 1, "an example has no token"
-        yield int(lengths.max()) > inputs.shape[1], "a length exceeds the batch's tokens"
-    shortest = inputs.shape[1] if lengths is None else int(lengths.min())
+        yield int(lengths.max()) > padded.shape[1], "a length exceeds the batch's tokens"
+    shortest = tokens if lengths is None else tokens - padded.shape[1] + int(lengths.min())
     yield shortest < task.output.tokens, f"an example of {shortest} tokens, but {task.output.tokens} are read out"
     expected = task.output.target_shape(size)
     yield tuple(targets.shape) != expected, f"targets are {tuple(targets.shape)}, expected {expected}"
@@ -331,7 +430,65 @@ def _batch_faults(task: Task, batch: Batch, size: int) -> Iterator[tuple[bool, s
         yield not bool(torch.isfinite(targets).all()), "targets hold NaN or infinity"
 
 
-Role = Literal["input", "output", "position", "attention", "feed_forward", "norm", "recurrent", "embedding", "other"]
+def _mixed_faults(kind: Mixed, inputs: object, size: int) -> Iterator[tuple[bool, str]]:
+    given = ", ".join(map(str, inputs)) if isinstance(inputs, Mapping) else f"a {type(inputs).__name__}"
+    named = isinstance(inputs, Mapping) and tuple(inputs) == tuple(kind.parts)
+    yield not named, f"inputs are {given}, expected a mapping with the parts {', '.join(kind.parts)} in this order"
+    assert isinstance(inputs, Mapping)
+    for name, part in kind.parts.items():
+        count = kind.tokens_of(name)
+        for wrong, message in _tensor_faults(part, inputs[name], size, count):
+            yield wrong, f"part '{name}': {message}"
+        yield (
+            name != kind.last and _raw_tokens(part, inputs[name]) != count,
+            f"part '{name}' has {_raw_tokens(part, inputs[name])} tokens, declared are {count}, which may vary in the "
+            f"last part only",
+        )
+
+
+def _tensor_faults(
+    kind: Vectors | Symbols | Grid, inputs: Tensor, size: int, max_tokens: int
+) -> Iterator[tuple[bool, str]]:
+    """What is wrong with the inputs of one kind."""
+    yield not isinstance(inputs, Tensor), f"inputs are a {type(inputs).__name__}, expected a tensor"
+    dimensions = {Vectors: 3, Symbols: 2, Grid: 4}[type(kind)]
+    yield inputs.ndim != dimensions, f"inputs have shape {tuple(inputs.shape)}, expected {dimensions} dimensions"
+    yield len(inputs) != size, f"{size} examples asked for, {len(inputs)} given"
+    yield inputs.shape[1] < 1, "the examples have no token"
+    tokens = _raw_tokens(kind, inputs)
+    if isinstance(kind, Grid):
+        shape, declared = tuple(inputs.shape[1:]), (*kind.size, kind.channels)
+        yield shape != declared, f"the grids are {shape}, the task declares (H, W, C) = {declared}"
+    yield tokens > max_tokens, f"{tokens} tokens exceed max_tokens {max_tokens}"
+    if isinstance(kind, Symbols):
+        yield inputs.dtype != torch.int64, f"symbols are {inputs.dtype}, expected torch.int64"
+        yield int(inputs.min()) < 0, "a symbol is negative"
+        yield int(inputs.max()) >= kind.count, f"a symbol is not below {kind.count}"
+        return
+    word = "grids" if isinstance(kind, Grid) else "vectors"
+    yield inputs.dtype != torch.float32, f"{word} are {inputs.dtype}, expected torch.float32"
+    if isinstance(kind, Vectors):
+        shape = tuple(inputs.shape[2:])
+        yield shape != (kind.width,), f"tokens hold {shape} numbers, the task declares {kind.width}"
+    yield not bool(torch.isfinite(inputs).all()), "inputs hold NaN or infinity"
+
+
+def _raw_tokens(kind: Vectors | Symbols | Grid, inputs: Tensor) -> int:
+    return kind.max_tokens if isinstance(kind, Grid) else inputs.shape[1]
+
+
+Role = Literal[
+    "input",
+    "output",
+    "position",
+    "attention",
+    "feed_forward",
+    "norm",
+    "recurrent",
+    "embedding",
+    "adapter",
+    "other",
+]
 
 
 @dataclass(frozen=True)
@@ -347,6 +504,62 @@ class ParameterRole:
     block: int | None = None
 
 
+class Encoder(nn.Module):
+    """Raw tokens to token vectors of the backbone's width.
+
+    Derive from it where the tokens of an example are mixed, or become more or fewer. Any other torch module that maps
+    each token by itself is an encoder as it is, and is called with ``inputs`` alone.
+    """
+
+    @classmethod
+    def token_count(cls, options: Any, input: Any, max_tokens: int) -> int:
+        """How many tokens it makes of ``max_tokens`` raw ones. Asked before it is built, to size the backbone.
+
+        Args:
+            options: recipe options.
+            input: the task's input kind.
+            max_tokens: raw tokens of the longest example.
+
+        Raises:
+            ShapeError: options and input do not fit.
+        """
+        return max_tokens
+
+    def encoded_lengths(self, lengths: Tensor) -> Tensor:
+        """Real encoded tokens of examples with so many real raw tokens, at least one each.
+
+        Shapes: lengths (B,) int64 -> (B,) int64.
+        """
+        return lengths
+
+    def forward(self, inputs: Inputs, lengths: Tensor | None = None) -> Tensor:
+        """Encode.
+
+        Shapes: inputs as in `Batch`, lengths (B,) -> (B, T', D); T' is what ``encoded_lengths`` makes of T.
+
+        Args:
+            inputs: raw tokens, padded on the right.
+            lengths: real tokens of each example; None when all are real. What stands in the padding must not change the
+                real encoded tokens; what the encoder puts after these is never read.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not implement forward")
+
+
+def encode(encoder: nn.Module, inputs: Inputs, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Encoded tokens (B, T', D), and how many of each example are real (B,) or None.
+
+    Args:
+        encoder: an `Encoder`, or a module that maps each token by itself.
+        inputs: as in `Batch`.
+        lengths: real raw tokens of each example, or None.
+    """
+    if not isinstance(encoder, Encoder):
+        tokens: Tensor = encoder(inputs)
+        return tokens, lengths
+    tokens = encoder(inputs, lengths)
+    return tokens, None if lengths is None else encoder.encoded_lengths(lengths)
+
+
 class Backbone(nn.Module):
     """A sequence model between encoder and head: token vectors in, token vectors out.
 
@@ -354,6 +567,8 @@ class Backbone(nn.Module):
         width: D.
         max_positions: longest sequence its positions reach, None when there is no limit.
         causal: true when a token sees only itself and those before it; then right padding needs no mask.
+        embedding_norm: mean Euclidean norm of the word embeddings its blocks were trained on; None where there are
+            none.
         blocks: number of blocks.
         weights: where the weights came from, e.g. ``"builtin:gpt2_nano"`` or ``"random"``.
         stand_in: true when ``weights`` is not the first source the recipe lists.
@@ -363,6 +578,7 @@ class Backbone(nn.Module):
     width: int
     max_positions: int | None = None
     causal: bool = False
+    embedding_norm: float | None = None
     blocks: int = 0
     weights: str = "random"
     stand_in: bool = False

@@ -5,17 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fptkit.errors import FreezingError
+from fptkit.errors import FreezingError, ShapeError
 from fptkit.heads import Head
-from fptkit.interfaces import Backbone, ParameterRole
+from fptkit.interfaces import Backbone, Inputs, ParameterRole, encode
 
 
 class CrossModalModel(nn.Module):
     """Raw tokens of any modality -> encoder -> backbone -> head -> logits.
 
     Args:
-        encoder: raw tokens to (B, T, D).
-        backbone: (B, T, D) to (B, T, D).
+        encoder: raw tokens to (B, T', D), see `fptkit.Encoder`; T' encoded tokens, often as many as raw ones.
+        backbone: (B, T', D) to (B, T', D).
         head: (B, R, D) to logits.
         mixed: run the backbone's matrix products in bfloat16; encoder, norms' parameters and head stay float32.
     """
@@ -27,17 +27,33 @@ class CrossModalModel(nn.Module):
         self.head = head
         self.mixed = mixed
 
-    def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def forward(self, inputs: Inputs, lengths: Tensor | None = None) -> Tensor:
         """Predict.
 
-        Shapes: inputs (B, T, F) or (B, T), lengths (B,) or None -> logits, the targets' shape plus (K,) for classes.
+        Shapes: inputs as in `fptkit.Batch`, lengths (B,) or None -> logits, the targets' shape plus (K,) for classes.
+
+        Raises:
+            ShapeError: an example has fewer encoded tokens than are read out.
         """
-        tokens = self.encoder(inputs)
-        keep = self.head.positions(inputs, lengths)
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.mixed):
-            hidden = self.backbone(tokens, lengths, keep)
-        logits: Tensor = self.head(hidden.float(), lengths)
+        tokens, encoded_lengths = encode(self.encoder, inputs, lengths)
+        self._check_enough(tokens, lengths, encoded_lengths)
+        keep = self.head.positions(tokens, encoded_lengths)
+        with torch.autocast(tokens.device.type, torch.bfloat16, enabled=self.mixed):
+            hidden = self.backbone(tokens, encoded_lengths, keep)
+        logits: Tensor = self.head(hidden.float(), encoded_lengths)
         return logits
+
+    def _check_enough(self, tokens: Tensor, lengths: Tensor | None, encoded_lengths: Tensor | None) -> None:
+        """Raise where an answer would have no token of its own."""
+        shortest, wanted = tokens.shape[1], self.head.output.tokens
+        # Reading lengths waits for the accelerator, and where the encoder keeps them the batch was checked before.
+        if wanted > 1 and encoded_lengths is not None and encoded_lengths is not lengths:
+            shortest = int(encoded_lengths.min())
+        if shortest < wanted:
+            raise ShapeError(
+                f"the encoder makes {shortest} tokens of an example, but the task reads {wanted} out; "
+                "choose shorter patches or smaller strides"
+            )
 
     def parameter_roles(self) -> dict[str, ParameterRole]:
         """The role of every parameter, by its name in ``named_parameters()``.

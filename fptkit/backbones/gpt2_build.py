@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -51,6 +52,8 @@ def build_gpt2(options: Gpt2Options, *, positions: int, seed: int, pinned: str |
             backbone = draw_gpt2(backbone.sizes, seed, options.dropout, options.attention_dropout)
     keep_blocks(backbone, options.blocks)
     redraw(backbone, options.init, seed)
+    if options.init == "flat_0.02":
+        backbone.embedding_norm = drawn_embedding_norm(backbone.width)
     with_positions(backbone, positions, options.positions)
     backbone.weights, backbone.stand_in = choice.entry, choice.stand_in
     backbone.notes = tuple(f"{entry}: {reason}" for entry, reason in choice.skipped)
@@ -71,6 +74,7 @@ def load_gpt2(folder: WeightFolder, *, dropout: float = 0.1, attention_dropout: 
     """
     sizes = _sizes_of(folder.config, folder.entry)
     tensors = {name.removeprefix("transformer."): tensor for name, tensor in folder.tensors().items()}
+    words = tensors.get("wte.weight")
     # Left out with reason: word embedding and language head (the model is driven by token vectors), and the
     # triangular masks old checkpoints carry as buffers.
     tensors = {
@@ -95,6 +99,8 @@ def load_gpt2(folder: WeightFolder, *, dropout: float = 0.1, attention_dropout: 
         if not bool(torch.isfinite(tensor).all()):
             raise DataError(f"{folder.entry}: tensor {name} holds NaN or infinity; the file is damaged")
     backbone.load_state_dict(tensors)
+    if words is not None and words.ndim == 2 and words.shape[1] == sizes.width and bool(torch.isfinite(words).all()):
+        backbone.embedding_norm = float(words.float().norm(dim=1).mean())
     return backbone
 
 
@@ -205,6 +211,7 @@ def draw_gpt2(sizes: Gpt2Sizes, seed: int, dropout: float, attention_dropout: fl
     ``flat_0.02``.
     """
     backbone = Gpt2Backbone(sizes, dropout=dropout, attention_dropout=attention_dropout)
+    backbone.embedding_norm = drawn_embedding_norm(sizes.width)
     generator = generator_for(seed, "backbone")
     with torch.no_grad():
         for name, parameter in backbone.named_parameters():
@@ -217,6 +224,14 @@ def draw_gpt2(sizes: Gpt2Sizes, seed: int, dropout: float, attention_dropout: fl
                 scaled = name.endswith("c_proj.weight")
                 parameter.normal_(0.0, 0.02 / (2 * sizes.blocks) ** 0.5 if scaled else 0.02, generator=generator)
     return backbone
+
+
+def drawn_embedding_norm(width: int) -> float:
+    """Norm of the word embeddings a random GPT-2 would have, so that the control is scaled as the pretrained one is.
+
+    The mean norm of vectors of ``width`` numbers from a normal distribution with standard deviation 0.02.
+    """
+    return 0.02 * math.sqrt(2) * math.exp(math.lgamma((width + 1) / 2) - math.lgamma(width / 2))
 
 
 def keep_blocks(backbone: Gpt2Backbone, options: BlockOptions) -> None:

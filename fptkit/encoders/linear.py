@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from fptkit.encoders.options import LinearOptions
-from fptkit.interfaces import Vectors
+from fptkit.interfaces import Encoder, Vectors
 from fptkit.layers import linear_stack
 
 
-class LinearEncoder(nn.Module):
+class LinearEncoder(Encoder):
     """The same linear map for every token.
 
     Args:
@@ -24,7 +24,7 @@ class LinearEncoder(nn.Module):
         super().__init__()
         self.map = linear_stack((input.width, *options.hidden, width), orthogonal_gain=options.orthogonal_gain)
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Shapes: inputs (B, T, F) float -> (B, T, D)."""
         encoded: Tensor = self.map(inputs)
         return encoded

@@ -5,11 +5,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from fptkit.encoders.options import SymbolOptions
-from fptkit.interfaces import Symbols
+from fptkit.interfaces import Encoder, Symbols
 from fptkit.layers import linear_stack
 
 
-class SymbolEncoder(nn.Module):
+class SymbolEncoder(Encoder):
     """A vector for each symbol, learned from nothing; hidden layers may follow.
 
     Args:
@@ -28,7 +28,7 @@ class SymbolEncoder(nn.Module):
         self.table = nn.Embedding(input.count, first)
         self.map = linear_stack((first, *options.hidden[1:], width)) if options.hidden else nn.Identity()
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Shapes: inputs (B, T) integer -> (B, T, D)."""
         encoded: Tensor = self.map(self.table(inputs))
         return encoded

@@ -12,9 +12,10 @@ import torch
 from fptkit import testing
 from fptkit.backbones.gpt2_build import random_gpt2
 from fptkit.backbones.options import Gpt2Sizes
+from fptkit.encoders.choice import encoded_tokens
 from fptkit.engine.run import RunRequest, run
 from fptkit.errors import FreezingError
-from fptkit.interfaces import Backbone, Batch, Classes, Symbols, Task, Vectors
+from fptkit.interfaces import KIND_NAMES, Backbone, Batch, Classes, Grid, InputKind, Mixed, Symbols, Task, Vectors
 from fptkit.plugins import load_plugins
 from fptkit.recipe.find import list_recipes
 from fptkit.recipe.load import load_recipe
@@ -30,6 +31,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "cifar10_lra": {"source": "simulated", "patch_size": 8, "simulated": {"train": 40, "validation": 10, "test": 10}},
     "listops": {"length": [10, 60], "max_depth": 4, "train_size": 40, "validation_size": 9, "test_size": 9},
     "mnist": {"source": "digits", "patch_size": 7, "train_size": 100},
+    "lstm": {"layers": 2, "width": 32, "loop": "torch"},
     "vit": {"weights": "random", "size": "nano", "blocks": {"keep": 2}},
     "bert": {"weights": "random", "size": "nano", "blocks": {"keep": 2}},
     "t5_encoder": {"weights": "random", "size": "nano", "blocks": {"keep": 2}},
@@ -80,11 +82,23 @@ def test_tasks(spec: TaskSpec) -> None:
     testing.check_task(spec.resolve()(options(spec), seed=0, pinned=None))
 
 
-@pytest.mark.parametrize("kind", [Vectors(3), Symbols(7)])
+@pytest.mark.parametrize(
+    "kind",
+    [Vectors(3), Symbols(7), Grid((8, 8), 2), Mixed({"image": Grid((4, 4)), "words": Symbols(7)}, {"words": 9})],
+    ids=lambda kind: KIND_NAMES[type(kind)],
+)
 @pytest.mark.parametrize("spec", specs(EncoderSpec), ids=by_name)
-def test_encoders(spec: EncoderSpec, kind: Vectors | Symbols) -> None:
-    if ("symbols" if isinstance(kind, Symbols) else "vectors") in spec.accepts:
-        testing.check_encoder(lambda: spec.resolve()(options(spec), input=kind, width=16), input=kind, width=16)
+def test_encoders(spec: EncoderSpec, kind: InputKind) -> None:
+    if KIND_NAMES[type(kind)] not in spec.accepts:
+        return
+    further = {"registry": REGISTRY} if isinstance(kind, Mixed) else {}
+    tokens = encoded_tokens(spec, options(spec), kind, getattr(kind, "max_tokens", 50), registry=REGISTRY)
+    testing.check_encoder(
+        lambda: spec.resolve()(options(spec), input=kind, width=16, **further),
+        input=kind,
+        width=16,
+        token_count=tokens,
+    )
 
 
 def run_pair(task: str, backbone: str, policy: str, folder: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from fptkit.encoders.options import LinearOptions, SymbolOptions
 from fptkit.encoders.symbols import SymbolEncoder
 from fptkit.errors import ShapeError
 from fptkit.heads import Head, default_readout
-from fptkit.interfaces import Batch, Classes, Symbols, Values, Vectors
+from fptkit.interfaces import Backbone, Batch, Classes, Encoder, Symbols, Values, Vectors, keep_tokens
 from fptkit.model import CrossModalModel
 
 SIZES = Gpt2Sizes(blocks=2, width=16, heads=2, positions=20)
@@ -124,3 +124,55 @@ def test_bfloat16_is_near_float32() -> None:
     rounded = model(inputs)
     assert rounded.dtype == torch.float32
     torch.testing.assert_close(rounded, exact, atol=0.03, rtol=0.03)
+
+
+class EveryOther(Encoder):
+    """Keeps tokens 0, 2, 4 ..."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.map = torch.nn.Linear(5, 16)
+
+    def encoded_lengths(self, lengths: torch.Tensor) -> torch.Tensor:
+        return (lengths + 1) // 2
+
+    def forward(self, inputs: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        encoded: torch.Tensor = self.map(inputs[:, ::2])
+        return encoded
+
+
+class AddsTheMean(Backbone):
+    """Every token sees all real ones, unlike in GPT-2."""
+
+    width = 16
+
+    def forward(
+        self, tokens: torch.Tensor, lengths: torch.Tensor | None = None, keep: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        assert lengths is not None
+        real = torch.arange(tokens.shape[1]) < lengths[:, None]
+        mean = (tokens * real[:, :, None]).sum(1, keepdim=True) / lengths[:, None, None]
+        return keep_tokens(tokens + mean, keep)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("readout", ["last", "mean", "last_k"])
+def test_read_out_and_masks_follow_the_encoded_lengths(readout: str, causal: bool) -> None:
+    """The model over every other token is the same as the model of plain tokens over inputs that hold just these."""
+    head = Head(Classes(3, tokens=2 if readout == "last_k" else 1), 16, readout=readout)
+    backbone = random_gpt2(SIZES, positions=20, seed=0) if causal else AddsTheMean()
+    encoder = EveryOther()
+    inputs, lengths = torch.randn(3, 12, 5), torch.tensor([12, 7, 4])
+    thinned = CrossModalModel(encoder, backbone, head).eval()(inputs, lengths)
+    plain = CrossModalModel(encoder.map, backbone, head).eval()(inputs[:, ::2], torch.tensor([6, 4, 2]))
+    torch.testing.assert_close(thinned, plain)
+
+
+def test_fewer_tokens_than_answers_are_an_error() -> None:
+    model = CrossModalModel(
+        EveryOther(), random_gpt2(SIZES, positions=20, seed=0), Head(Classes(2, tokens=3), 16, readout="last_k")
+    )
+    assert model(torch.randn(2, 12, 5), torch.tensor([12, 5])).shape == (2, 3, 2)
+    for lengths in (torch.tensor([12, 4]), None):
+        with pytest.raises(ShapeError, match="makes 2 tokens of an example, but the task reads 3 out"):
+            model(torch.randn(2, 12 if lengths is not None else 4, 5), lengths)

@@ -148,7 +148,7 @@ def test_the_layout_of_the_whole_message() -> None:
         load_recipe("recipes/x.yaml", overrides=["train.seed=-1"], registry_loader=builtins)
     assert str(caught.value).splitlines() == [
         "recipes/x.yaml:3     backbone.name: unknown backbone 'gtp2'. Did you mean 'gpt2'?",
-        "                     known: gpt2, random (fptkit list backbones)",
+        "                     known: bert, gpt2, huggingface, longformer, lstm, random, t5_encoder, vit (fptkit list backbones)",
         "recipes/x.yaml:4     train.learning_rate: expected a number > 0, got 'fast'",
         "--set train.seed=-1  train.seed: expected an integer >= 0 and < 9223372036854775808, got -1",
         "3 problems found; nothing was run.",
@@ -170,7 +170,7 @@ def test_the_layout_of_the_whole_message() -> None:
         (XOR + "freezing: {name: fpt, rules: 3}", 2, "freezing", "unknown key 'rules'.\nallowed: name"),
         ("task: {name: bit_xor, protocl: clean}", 1, "task", "unknown key 'protocl'. Did you mean 'protocol'?\n"
          "allowed: name, protocol, bits, validation_size, test_size"),
-        ("task: {name: bit_xor, protocol: fpt2021}", 1, "task.protocol", "expected clean, got 'fpt2021'"),
+        ("task: {name: bit_xor, protocol: paper}", 1, "task.protocol", "expected one of clean, fpt2021, got 'paper'"),
         ("task: {name: bit_xor, bits: true}", 1, "task.bits", "expected an integer >= 1, got true"),
         (XOR + "train:", 2, "train", "expected a mapping, got null"),
         (XOR + "train: {sed: 1}", 2, "train", "unknown key 'sed'. Did you mean 'seed'?\nallowed: learning_rate,"),
@@ -440,7 +440,7 @@ def test_a_failed_plugin_is_quoted_at_an_unknown_name() -> None:
         registry.plugins.append(Plugin("cifar", "distribution", status="failed", reason="ImportError: no"))
         return registry
 
-    write("task: {name: cifar10}")
+    write("task: {name: imagenet}")
     with pytest.raises(RecipeError) as caught:
         load_recipe("recipes/x.yaml", registry_loader=loader)
     assert caught.value.problems[0].message.splitlines()[-1] == "plugin cifar did not load: ImportError: no"

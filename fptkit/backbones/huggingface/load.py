@@ -27,11 +27,13 @@ class NoWords(nn.Module):
 
     Args:
         width: numbers of a token vector.
+        norm: mean Euclidean norm of the rows that were dropped, None in a skeleton.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, norm: float | None) -> None:
         super().__init__()
         self.embedding_dim = width
+        self.mean_norm = norm
 
 
 def make_config(content: Mapping[str, Any], where: str, fault: type[FptkitError] = DataError) -> PretrainedConfig:
@@ -144,10 +146,12 @@ def _sequence_model(whole: Any, where: str, fault: type[FptkitError]) -> PreTrai
 def _drop_words(model: PreTrainedModel) -> None:
     """Replace the word embedding, of every part that has one: those of T5 share their numbers but are two modules."""
     words: list[Any] = [part.get_input_embeddings() for part in model.modules() if isinstance(part, PreTrainedModel)]
+    rows = words[0].weight.detach()
+    norm = None if rows.is_meta else float(rows.float().norm(dim=1).mean())  # a skeleton has no numbers
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if any(child is embedding for embedding in words):
-                setattr(module, name, NoWords(words[0].embedding_dim))
+                setattr(module, name, NoWords(words[0].embedding_dim, norm))
 
 
 def _checked_tensors(folder: WeightFolder) -> dict[str, Tensor]:

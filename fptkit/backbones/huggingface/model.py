@@ -37,6 +37,7 @@ class HuggingFaceBackbone(Backbone):
         self.model = model
         words: Any = model.get_input_embeddings()
         self.width = int(words.embedding_dim)
+        self.embedding_norm = words.mean_norm
         self.window = window
         self.block_list = find_blocks(model)
         self.blocks = len(self.model.get_submodule(self.block_list)._modules)

@@ -1,0 +1,89 @@
+"""Several named inputs as one sequence: each part through an encoder of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from fptkit.encoders.choice import check_accepts, default_encoder, encoded_tokens, find_encoder
+from fptkit.encoders.options import MixedOptions, PartOptions, part_options
+from fptkit.errors import PluginError, ShapeError, UsageError
+from fptkit.interfaces import Encoder, Mixed, encode
+from fptkit.options import Options
+from fptkit.registry import Registry
+from fptkit.specs import EncoderSpec
+
+
+class MixedEncoder(Encoder):
+    """The encoded tokens of every part, each with the part's learned vector added, one part after another.
+
+    Args:
+        options: recipe options.
+        input: the task's input kind; gives the parts and their order.
+        width: D.
+        registry: where the encoders of the parts are looked up; None for the built-in ones.
+
+    Raises:
+        ShapeError: the options name a part that is not there, or an encoder does not take its part's kind.
+        UsageError: an encoder does not take the options given.
+        UnknownNameError: there is no such encoder.
+
+    Source: the learned vectors are the segment embeddings of Devlin et al. 2019 (BERT), normal with deviation 0.02.
+    """
+
+    def __init__(self, options: MixedOptions, *, input: Mixed, width: int, registry: Registry | None = None) -> None:
+        super().__init__()
+        self.input = input
+        self._fixed_tokens = 0  # encoded tokens of the parts before the last
+        built: dict[str, nn.Module] = {}
+        for name, (spec, own) in _chosen(options, input, registry).items():
+            part = spec.resolve()(own, input=input.parts[name], width=width)
+            if not isinstance(part, nn.Module):
+                raise PluginError(f"encoder '{spec.name}': it gave a {type(part).__name__}, not a torch module")
+            built[name] = part
+            if name != input.last:
+                self._fixed_tokens += encoded_tokens(spec, own, input.parts[name], input.tokens_of(name))
+        # A list: a part's name may hold a dot, or be that of a method, which names of modules may not.
+        self.parts = nn.ModuleList(built.values())
+        self.part_vectors = nn.Parameter(torch.empty(len(built), width).normal_(0, 0.02))
+
+    @classmethod
+    def token_count(
+        cls, options: MixedOptions, input: Mixed, max_tokens: int, *, registry: Registry | None = None
+    ) -> int:
+        """See `Encoder.token_count`."""
+        return sum(
+            encoded_tokens(spec, own, input.parts[name], input.tokens_of(name))
+            for name, (spec, own) in _chosen(options, input, registry).items()
+        )
+
+    def encoded_lengths(self, lengths: Tensor) -> Tensor:
+        """Shapes: lengths (B,) of the last part -> (B,) of all parts."""
+        last = self.parts[-1]
+        return self._fixed_tokens + (last.encoded_lengths(lengths) if isinstance(last, Encoder) else lengths)
+
+    def forward(self, inputs: Mapping[str, Tensor], lengths: Tensor | None = None) -> Tensor:
+        """Shapes: inputs per part as its kind says, lengths (B,) of the last part -> (B, T', D)."""
+        encoded = []
+        for name, part, vector in zip(self.input.parts, self.parts, self.part_vectors, strict=True):
+            tokens, _ = encode(part, inputs[name], lengths if name == self.input.last else None)
+            encoded.append(tokens + vector)
+        return torch.cat(encoded, dim=1)
+
+
+def _chosen(options: MixedOptions, input: Mixed, registry: Registry | None) -> dict[str, tuple[EncoderSpec, Options]]:
+    """Encoder and checked options of every part, in order."""
+    if unknown := [name for name in options.parts if name not in input.parts]:
+        raise ShapeError(f"encoder.parts names '{unknown[0]}', but the task's parts are {', '.join(input.parts)}")
+    chosen = {}
+    for name, kind in input.parts.items():
+        part = options.parts.get(name) or PartOptions(name=default_encoder(kind))
+        spec = find_encoder(part.name, registry)
+        check_accepts(spec, kind, f"part '{name}' is")
+        try:
+            chosen[name] = spec, part_options(spec, part)
+        except ValueError as err:
+            raise UsageError(f"encoder.parts.{name}: {err}") from err
+    return chosen

@@ -1,0 +1,81 @@
+"""Norm matching: encoded tokens as long as the word embeddings the backbone was trained on."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from fptkit.encoders.mixed import MixedEncoder
+from fptkit.errors import ShapeError
+from fptkit.interfaces import Batch, Encoder, Inputs, encode
+
+SAMPLE = 64
+"""Training examples the constant is measured on."""
+
+
+class ScaledEncoder(Encoder):
+    """An encoder whose output is multiplied by a constant.
+
+    Args:
+        encoder: the encoder.
+        factor: the constant. A buffer, so that checkpoints hold it and nothing trains it.
+    """
+
+    factor: Tensor
+
+    def __init__(self, encoder: nn.Module, factor: float) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.register_buffer("factor", torch.tensor(factor))
+
+    def encoded_lengths(self, lengths: Tensor) -> Tensor:
+        """See `Encoder.encoded_lengths`."""
+        return self.encoder.encoded_lengths(lengths) if isinstance(self.encoder, Encoder) else lengths
+
+    def forward(self, inputs: Inputs, lengths: Tensor | None = None) -> Tensor:
+        """See `Encoder.forward`."""
+        tokens, _ = encode(self.encoder, inputs, lengths)
+        return tokens * self.factor
+
+
+def match_norm(encoder: nn.Module, batch: Batch, norm: float) -> nn.Module:
+    """Scale an encoder's output, once and for all, so that the real tokens of a batch have a mean norm.
+
+    Args:
+        encoder: as it was drawn; of `MixedEncoder` each part is scaled by a constant of its own.
+        batch: a sample of the training data.
+        norm: the mean Euclidean norm that encoded tokens of the sample shall have.
+
+    Returns:
+        The encoder to use in its place.
+
+    Raises:
+        ShapeError: the encoder gives zeros, or numbers that are not finite.
+    """
+    if not isinstance(encoder, MixedEncoder):
+        return ScaledEncoder(encoder, norm / _mean_norm(encoder, batch.inputs, batch.lengths))
+    for index, name in enumerate(encoder.input.parts):
+        lengths = batch.lengths if name == encoder.input.last else None
+        part = encoder.parts[index]
+        encoder.parts[index] = ScaledEncoder(part, norm / _mean_norm(part, batch.inputs[name], lengths))
+    return encoder
+
+
+@torch.no_grad()
+def _mean_norm(encoder: nn.Module, inputs: Inputs, lengths: Tensor | None) -> float:
+    """Mean norm of the real encoded tokens, without dropout."""
+    was_training = encoder.training
+    encoder.eval()
+    tokens, lengths = encode(encoder, inputs, lengths)
+    encoder.train(was_training)
+    norms = tokens.double().norm(dim=-1)
+    if lengths is not None:
+        norms = norms[torch.arange(norms.shape[1]) < lengths[:, None]]
+    mean = float(norms.mean())
+    if not (math.isfinite(mean) and mean > 0):
+        raise ShapeError(
+            f"encoder.match_norm: the encoder's tokens have the mean norm {mean:g}, which cannot be scaled"
+        )
+    return mean
