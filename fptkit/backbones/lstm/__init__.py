@@ -1,0 +1,1 @@
+"""The layer-norm LSTM: the recurrent model that transformers are compared with."""

@@ -1,0 +1,167 @@
+"""The compiled recurrence: ``recurrence.cpp``, built once per process by the machine's own C++ compiler.
+
+Built for this processor and kept in memory only: it takes 1.5 s, and a library kept in a folder that several machines
+share would be of the wrong instructions on some of them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from fptkit.errors import UsageError
+
+SOURCE = Path(__file__).with_name("recurrence.cpp")
+PANEL = 32
+"""Columns of weights that lie together; ``kPanel`` in the source."""
+
+# Of -ffast-math only what lets sums be vectorised; NaN and infinity keep their meaning.
+_SUMS = ("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math")
+_FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-pthread", *_SUMS)
+_TUNINGS = ("-march=native", "-mcpu=native", "")
+"""The first one the compiler takes; some know ``-march=native`` on x86 only."""
+_DEADLINE_S = 120
+
+
+class NoKernel(UsageError):
+    """Why there is no compiled recurrence here."""
+
+
+class Kernel:
+    """The compiled recurrence of one layer, for float32 on the processor.
+
+    Args:
+        library: the loaded ``recurrence.cpp``.
+    """
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        sizes, buffer = [ctypes.c_int64] * 5, ctypes.c_void_p
+        self._forward, self._backward = library.fptkit_lstm_forward, library.fptkit_lstm_backward
+        self._forward.argtypes = [*sizes, ctypes.c_float, *[buffer] * 12]
+        self._backward.argtypes = [*sizes, *[buffer] * 12]
+        self._forward.restype = self._backward.restype = None
+
+    def forward(
+        self, inputs: Tensor, weight: Tensor, bias: Tensor, norms: Sequence[Tensor], epsilon: float
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """All time steps.
+
+        Shapes: inputs (B, T, 4H), weight (4H, H), bias (4H,) -> see `fptkit.backbones.lstm.recurrence.Trace`.
+
+        Args:
+            inputs: normalised maps of the inputs, float32.
+            weight: of the recurrent map, float32 or bfloat16.
+            bias: of the recurrent map, float32.
+            norms: recurrent scale and shift (4H,), cell scale and shift (H,), float32.
+            epsilon: of the norms.
+        """
+        batch, steps, width = len(inputs), inputs.shape[1], weight.shape[1]
+        wide, narrow = (inputs.new_empty(batch, steps, count) for count in (4 * width, width))
+        trace = (wide, inputs.new_empty(batch, steps, 4), torch.empty_like(wide), narrow, torch.empty_like(narrow))
+        given = [tensor.contiguous() for tensor in (inputs, panels(weight.t()), bias, *norms)]
+        self._forward(*self._sizes(inputs, weight), epsilon, *(tensor.data_ptr() for tensor in (*given, *trace)))
+        return trace
+
+    def backward(
+        self, grad_output: Tensor, weight: Tensor, norms: Sequence[Tensor], trace: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
+        """Gradients, walking back through all time steps.
+
+        Shapes: grad_output (B, T, H) -> inputs' (B, T, 4H), recurrent map's output's (B, T, 4H), and of recurrent scale
+        (4H,), cell scale (H,) and cell shift (H,).
+
+        Args:
+            grad_output: of the hidden states, float32.
+            weight: as in `forward`.
+            norms: recurrent scale, cell scale, cell shift.
+            trace: recurrent, moments, gates and cell of `forward`.
+        """
+        width = weight.shape[1]
+        grad_inputs, grad_recurrent = torch.empty_like(trace[0]), torch.empty_like(trace[0])
+        gathered = grad_output.new_zeros(torch.get_num_threads(), 6 * width)
+        given = [tensor.contiguous() for tensor in (grad_output, panels(weight), *norms, *trace)]
+        filled = (grad_inputs, grad_recurrent, gathered)
+        sizes = self._sizes(grad_output, weight)
+        self._backward(*sizes, *(tensor.data_ptr() for tensor in (*given, *filled)))
+        scale_recurrent, scale_cell, shift_cell = gathered.sum(0).split((4 * width, width, width))
+        return grad_inputs, grad_recurrent, (scale_recurrent, scale_cell, shift_cell)
+
+    @staticmethod
+    def _sizes(rows: Tensor, weight: Tensor) -> tuple[int, int, int, int, int]:
+        halves = int(weight.dtype == torch.bfloat16)
+        return len(rows), rows.shape[1], weight.shape[1], torch.get_num_threads(), halves
+
+
+def panels(weight: Tensor) -> Tensor:
+    """Weights in the order in which the kernel reads them.
+
+    Shapes: weight (inner, columns) -> (columns / 32, inner, 32), in bfloat16 (columns / 32, inner / 2, 32, 2); both
+    divisions rounded up, what is not there is zero.
+    """
+    halves = weight.dtype == torch.bfloat16
+    inner, columns = weight.shape
+    padded = functional.pad(weight, (0, -columns % PANEL, 0, inner % 2 if halves else 0))
+    ordered = padded.unflatten(1, (-1, PANEL)).transpose(0, 1)
+    if halves:
+        ordered = ordered.unflatten(1, (-1, 2)).transpose(-1, -2)
+    return ordered.contiguous()
+
+
+def compilers() -> list[str]:
+    """C++ compilers that may be here: ``$CXX``, then the usual names."""
+    named = shlex.split(os.environ.get("CXX", ""))[:1]
+    return [name for name in (*named, "g++", "clang++", "c++") if shutil.which(name)]
+
+
+def load_kernel() -> Kernel:
+    """The compiled recurrence; built at the first call, which takes seconds.
+
+    Raises:
+        NoKernel: there is no C++ compiler, or none that takes the source. It is tried once per process.
+    """
+    built = _build()
+    if isinstance(built, str):
+        raise NoKernel(built)
+    return built
+
+
+@functools.cache
+def _build() -> Kernel | str:
+    """The compiled recurrence, or why there is none."""
+    found = compilers()
+    if not found:
+        return "no C++ compiler was found ($CXX, g++, clang++, c++)"
+    said = ""
+    with tempfile.TemporaryDirectory(prefix="fptkit-lstm-", ignore_cleanup_errors=True) as folder:
+        library = Path(folder) / "recurrence.so"
+        for compiler in found:
+            for tuning in _TUNINGS:
+                said = _run([compiler, *_FLAGS, *([tuning] if tuning else []), str(SOURCE), "-o", str(library)])
+                if said:
+                    continue
+                try:
+                    return Kernel(ctypes.CDLL(str(library)))
+                except OSError as err:  # a folder that allows no execution, or a compiler for other machines
+                    said = str(err)
+    return f"{found[-1]} could not build it: {said}"
+
+
+def _run(command: Sequence[str]) -> str:
+    """Empty when the compiler was content, else the first thing it said."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_DEADLINE_S)
+    except (OSError, subprocess.TimeoutExpired) as err:
+        return str(err)
+    lines = done.stderr.strip().splitlines()
+    return "" if done.returncode == 0 else (lines[0] if lines else f"exit status {done.returncode}")

@@ -1,0 +1,244 @@
+"""The recurrence of one layer of the layer-norm LSTM, with its gradients written out.
+
+Forward, for time step t, with LN(x; a, b) = a (x - mean) / sqrt(variance + epsilon) + b over the numbers of one token::
+
+    r = W h[t-1] + w                                    recurrent map; h[0] = c[0] = 0
+    p = inputs[t] + LN(r; a1, b1)                       inputs[t] is LN(U x[t] + u; a2, b2), made for all t beforehand
+    i, f, o = sigmoid(p[:3]), g = tanh(p[3])
+    c[t] = f c[t-1] + i g
+    h[t] = o tanh(LN(c[t]; a3, b3))
+
+What does not depend on the step before happens outside of the loop, for all steps in one product: the inputs' map and
+norm before it, and the gradient of W after it, from the gradients of all r; with W frozen it is skipped.
+
+Two forms of the loop. Compiled (``native.py``): C++, each thread takes some examples through all time steps. Else a
+Python loop over time steps in torch operators: for other devices, other number formats and machines without a C++
+compiler; 1.6 times the processor time of the compiled one at 3 x 768 with everything trained, 1.9 times with the maps
+frozen, more at small widths. ``benchmarks/lstm.py`` measures both. Not taken: ``torch.jit.script`` is deprecated and
+warns; ``torch.compile`` needs the same compiler, and either leaves the loop over steps in Python or unrolls it anew for
+every length; layers side by side, each a step behind the one below, would bring the inputs' map back into the loop.
+
+Source: Ba, Kiros and Hinton 2016, arXiv 1607.06450, equations 20 to 22.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.nn import functional
+
+from fptkit.backbones.lstm.native import NoKernel, load_kernel
+
+Loop = Literal["auto", "compiled", "torch"]
+
+
+class Norms(NamedTuple):
+    """Parameters of the norms inside the recurrence.
+
+    Shapes: recurrent (4H,), cell (H,).
+    """
+
+    recurrent_scale: Tensor
+    recurrent_shift: Tensor
+    cell_scale: Tensor
+    cell_shift: Tensor
+
+
+class Trace(NamedTuple):
+    """What the forward loop leaves for the backward one.
+
+    Shapes: recurrent and gates (B, T, 4H), moments (B, T, 4), cell and hidden (B, T, H).
+
+    Args:
+        recurrent: r.
+        moments: mean and 1 / sqrt(variance + epsilon) of r, then of c.
+        gates: i, f, o, g.
+        cell: c.
+        hidden: h, the layer's output.
+    """
+
+    recurrent: Tensor
+    moments: Tensor
+    gates: Tensor
+    cell: Tensor
+    hidden: Tensor
+
+
+def recur(
+    inputs: Tensor, weight: Tensor, bias: Tensor, norms: Norms, *, epsilon: float = 1e-5, loop: Loop = "auto"
+) -> Tensor:
+    """Hidden states of one layer, from a zero state.
+
+    Shapes: inputs (B, T, 4H), weight (4H, H), bias (4H,) -> (B, T, H).
+
+    Args:
+        inputs: normalised maps of the inputs; gates in the order input, forget, output, candidate.
+        weight: W. Under autocast it is multiplied in autocast's format; state and norms keep that of ``inputs``.
+        bias: w.
+        norms: parameters of the norms of r and c.
+        epsilon: added to variances.
+        loop: ``compiled``, ``torch``, or the first of them that there is.
+
+    Raises:
+        NoKernel: ``compiled`` is asked for and cannot be had, or not for these tensors.
+    """
+    hidden: Tensor = _Recurrence.apply(inputs, weight, bias, *norms, epsilon, loop)
+    return hidden
+
+
+class _Recurrence(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor, *rest: Any) -> Tensor:
+        norms, (epsilon, loop) = Norms(*rest[:4]), rest[4:]
+        device = inputs.device.type
+        multiplied = weight.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else weight
+        ctx.compiled = _takes_compiled(loop, inputs, multiplied)
+        with torch.autocast(device, enabled=False):
+            run = load_kernel().forward if ctx.compiled else steps_forward
+            trace = Trace(*run(inputs, multiplied, bias.to(inputs.dtype), norms, epsilon))
+        ctx.save_for_backward(multiplied, norms.recurrent_scale, norms.cell_scale, norms.cell_shift, *trace)
+        return trace.hidden
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        weight, recurrent_scale, cell_scale, cell_shift, *saved = ctx.saved_tensors
+        trace = Trace(*saved)
+        with torch.autocast(grad_output.device.type, enabled=False):
+            run = load_kernel().backward if ctx.compiled else steps_backward
+            grad_inputs, grad_recurrent, sums = run(
+                grad_output, weight, (recurrent_scale, cell_scale, cell_shift), trace[:4]
+            )
+            return (*_parameter_gradients(ctx, trace, weight, grad_inputs, grad_recurrent, sums), None, None)
+
+
+def _parameter_gradients(
+    ctx: FunctionCtx, trace: Trace, weight: Tensor, grad_inputs: Tensor, grad_recurrent: Tensor, sums: Sequence[Tensor]
+) -> tuple[Tensor | None, ...]:
+    """Gradients of inputs, weight, bias and the four of `Norms`, from those of all time steps."""
+    needed: Sequence[bool] = ctx.needs_input_grad  # type: ignore[attr-defined]
+    grad_weight = None
+    if needed[1]:
+        later, before = grad_recurrent[:, 1:].flatten(0, 1), trace.hidden[:, :-1].flatten(0, 1)
+        grad_weight = (later.to(weight.dtype).t() @ before.to(weight.dtype)).to(later.dtype)
+    return (
+        grad_inputs,
+        grad_weight,
+        grad_recurrent.sum((0, 1)) if needed[2] else None,
+        sums[0],
+        grad_inputs.sum((0, 1)) if needed[4] else None,  # b1 is added to p as the inputs are
+        *sums[1:],
+    )
+
+
+def _takes_compiled(loop: Loop, inputs: Tensor, weight: Tensor) -> bool:
+    """Whether the compiled loop is used.
+
+    Raises:
+        NoKernel: it is asked for and cannot be used.
+    """
+    if loop == "torch":
+        return False
+    fits = (
+        inputs.device.type == "cpu"
+        and inputs.dtype == torch.float32
+        and weight.dtype in (torch.float32, torch.bfloat16)
+    )
+    try:
+        if not fits:
+            raise NoKernel(
+                f"it is for float32 tokens on the processor and weights in float32 or bfloat16, not for {inputs.dtype} "
+                f"on {inputs.device.type} and {weight.dtype}"
+            )
+        load_kernel()
+    except NoKernel:
+        if loop == "compiled":
+            raise
+        return False
+    return True
+
+
+def _multiply(rows: Tensor, weight: Tensor) -> Tensor:
+    """rows x weight, multiplied in the format of ``weight``."""
+    return (rows.to(weight.dtype) @ weight).to(rows.dtype)
+
+
+def _moments(values: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """Mean and 1 / sqrt(variance + epsilon) over the last axis, which is kept."""
+    variance, mean = torch.var_mean(values, -1, correction=0, keepdim=True)
+    return mean, (variance + epsilon).rsqrt()
+
+
+def steps_forward(inputs: Tensor, weight: Tensor, bias: Tensor, norms: Sequence[Tensor], epsilon: float) -> Trace:
+    """The loop forward in torch operators, a step at a time.
+
+    Shapes and arguments: see `fptkit.backbones.lstm.native.Kernel.forward`.
+    """
+    recurrent_scale, recurrent_shift, cell_scale, cell_shift = norms
+    width, across = weight.shape[1], weight.t()
+    cell = hidden = inputs.new_zeros(len(inputs), width)
+    steps = []
+    for given in inputs.unbind(1):
+        recurrent = _multiply(hidden, across) + bias
+        mean, scale = _moments(recurrent, epsilon)
+        mixed = torch.addcmul(given + recurrent_shift, (recurrent - mean) * scale, recurrent_scale)
+        gates = torch.cat((mixed[:, : 3 * width].sigmoid_(), mixed[:, 3 * width :].tanh_()), 1)
+        into, forget, out, candidate = gates.chunk(4, 1)
+        cell = torch.addcmul(forget * cell, into, candidate)
+        cell_mean, its_scale = _moments(cell, epsilon)
+        hidden = out * torch.addcmul(cell_shift, (cell - cell_mean) * its_scale, cell_scale).tanh_()
+        steps.append(Trace(recurrent, torch.cat((mean, scale, cell_mean, its_scale), 1), gates, cell, hidden))
+    return Trace(*(torch.stack(parts, 1) for parts in zip(*steps, strict=True)))
+
+
+def steps_backward(
+    grad_output: Tensor, weight: Tensor, norms: Sequence[Tensor], trace: Sequence[Tensor]
+) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
+    """The loop backward in torch operators, a step at a time.
+
+    Shapes and arguments: see `fptkit.backbones.lstm.native.Kernel.backward`.
+    """
+    recurrent_scale, cell_scale, cell_shift = norms
+    recurrent, moments, gates, cell = trace
+    mean, scale, cell_mean, its_scale = moments.split(1, -1)
+    # Everything that needs no gradient of a later step is made for all steps at once.
+    normed, normed_cell = (recurrent - mean) * scale, (cell - cell_mean) * its_scale
+    into, forget, out, candidate = gates.chunk(4, -1)
+    squashed = torch.addcmul(cell_shift, normed_cell, cell_scale).tanh_()
+    before = functional.pad(cell[:, :-1], (0, 0, 1, 0))
+    to_out = squashed * out * (1 - out)
+    to_norm = out * (1 - squashed * squashed)
+    to_others = torch.stack(
+        (candidate * into * (1 - into), before * forget * (1 - forget), into * (1 - candidate * candidate)), 2
+    )
+    grad_hidden, grad_cell = torch.zeros_like(before[:, 0]), torch.zeros_like(before[:, 0])
+    grads_inputs, grads_recurrent, grads_norm = [], [], []
+    for step in reversed(range(grad_output.shape[1])):
+        grad_hidden = grad_hidden + grad_output[:, step]
+        grad_norm = grad_hidden * to_norm[:, step]
+        grad_cell = grad_cell + _norm_backward(grad_norm * cell_scale, normed_cell[:, step], its_scale[:, step])
+        to_into, to_forget, to_candidate = (grad_cell[:, None] * to_others[:, step]).unbind(1)
+        grad_inputs = torch.cat((to_into, to_forget, grad_hidden * to_out[:, step], to_candidate), 1)
+        grad_recurrent = _norm_backward(grad_inputs * recurrent_scale, normed[:, step], scale[:, step])
+        grad_hidden, grad_cell = _multiply(grad_recurrent, weight), grad_cell * forget[:, step]
+        grads_inputs.append(grad_inputs)
+        grads_recurrent.append(grad_recurrent)
+        grads_norm.append(grad_norm)
+    all_inputs, all_recurrent, all_norm = (
+        torch.stack(parts[::-1], 1) for parts in (grads_inputs, grads_recurrent, grads_norm)
+    )
+    sums = ((all_inputs * normed).sum((0, 1)), (all_norm * normed_cell).sum((0, 1)), all_norm.sum((0, 1)))
+    return all_inputs, all_recurrent, sums
+
+
+def _norm_backward(grad: Tensor, normed: Tensor, scale: Tensor) -> Tensor:
+    """Gradient through (x - mean) / sqrt(variance + epsilon).
+
+    Shapes: grad and normed (B, N), scale (B, 1) -> (B, N).
+    """
+    along = (grad * normed).mean(-1, keepdim=True)
+    return scale * (grad - grad.mean(-1, keepdim=True) - normed * along)
