@@ -5,18 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from fptkit.cli.shared import json_option, load_registry, new_run_folder, print_json, recipe_options
+from fptkit.cli.shared import (
+    json_option,
+    load_registry,
+    new_run_folder,
+    plugin_option,
+    print_json,
+    recipe_options,
+)
+
+if TYPE_CHECKING:
+    from fptkit.pretraining.language import PretrainResult
+    from fptkit.pretraining.options import PretrainRecipe, SyntheticRecipe
+    from fptkit.pretraining.recipes import LoadedTaskPretraining
+    from fptkit.pretraining.synthetic import SyntheticResult
+    from fptkit.pretraining.task import TaskPretrainResult
 
 
 @click.command(
     epilog="""\b
 Examples:
   fptkit pretrain pretrain_language --set data.path=corpus.txt
-  fptkit pretrain pretrain_language --set data.path=corpus.txt --output models/mine
   fptkit pretrain pretrain_language --set data.path=corpus.txt --output models/mine --resume
+  fptkit pretrain pretrain_bit_memory --output models/bits
+  fptkit pretrain pretrain_synthetic --profile iid
   fptkit run bit_xor_gpt2 --set backbone.weights=path:models/mine
 """
 )
@@ -30,6 +46,7 @@ Examples:
 @click.option("--resume", is_flag=True, help="Go on where the folder stopped; start there if it is empty.")
 @click.option("--quiet", is_flag=True, help="Print warnings and errors only.")
 @json_option
+@plugin_option
 def pretrain(
     recipe: str,
     profile: str | None,
@@ -38,33 +55,69 @@ def pretrain(
     resume: bool,
     quiet: bool,
     as_json: bool,
+    plugin_files: Sequence[Path],
 ) -> None:
-    """Pretrain a small sequence model as RECIPE says, such as a GPT-2 on a text file."""
+    """Pretrain a small sequence model as RECIPE says: on text, on synthetic symbols, or on a task.
+
+    What comes out is a folder of weights for backbone.weights=path:FOLDER.
+    """
     from fptkit.errors import UsageError
-    from fptkit.pretraining.options import PretrainRecipe
-    from fptkit.recipe.find import find_recipe, recipe_folders, recipe_kind
-    from fptkit.recipe.load import load_model, shown_path
+    from fptkit.pretraining.options import PretrainRecipe, SyntheticRecipe
+    from fptkit.pretraining.recipes import load_pretraining
 
     if resume and output is None:
         raise UsageError("--resume needs --output, the folder of the pretraining to go on with")
-    folders = recipe_folders(load_registry())
-    path = find_recipe(recipe, folders)
-    if recipe_kind(path) == "run":
-        raise UsageError(f"{shown_path(path)}: this is a recipe for fptkit run; use: fptkit run {recipe}")
-    loaded = load_model(recipe, PretrainRecipe, profile=profile, overrides=overrides, folders=folders)
-    # Heavy imports only now: a wrong recipe is told at once.
-    from fptkit.pretraining.language import pretrain as carry_out
-    from fptkit.pretraining.loop import log_to_stderr
-
-    log = (lambda line: None) if quiet else log_to_stderr
+    path, loaded = load_pretraining(
+        recipe, profile=profile, overrides=overrides, plugin_files=plugin_files, registry_loader=load_registry
+    )
     folder = output or new_run_folder(path.stem)
-    log(f"output folder: {folder}")
-    result = carry_out(loaded, folder, resume=resume, log=log)
+    result: PretrainResult | SyntheticResult | TaskPretrainResult
+    if isinstance(loaded, (PretrainRecipe, SyntheticRecipe)):
+        result, told = _on_tokens(loaded, folder, resume=resume, quiet=quiet)
+    else:
+        result, told = _on_task(loaded, folder, resume=resume, quiet=quiet)
     if as_json:
         print_json(asdict(result))
     elif not quiet:
-        click.echo(
-            f"{result.steps:,} steps, {result.tokens:,} tokens, {result.seconds:,.0f} s: "
-            f"{result.validation_loss:.4f} nats per token, {result.validation_bits_per_byte:.4f} bits per byte on "
-            f"held-out text\nuse it with: --set backbone.weights=path:{result.output}"
+        click.echo(f"{told}\nuse it with: --set backbone.weights=path:{result.output}")
+
+
+def _on_tokens(
+    recipe: PretrainRecipe | SyntheticRecipe, folder: Path, *, resume: bool, quiet: bool
+) -> tuple[PretrainResult | SyntheticResult, str]:
+    """Next-token prediction: the result, and a line about it."""
+    # Heavy imports only now: a wrong recipe is told at once.
+    from fptkit.pretraining import language, synthetic
+    from fptkit.pretraining.loop import log_to_stderr
+    from fptkit.pretraining.options import PretrainRecipe
+
+    log = (lambda line: None) if quiet else log_to_stderr
+    log(f"output folder: {folder}")
+    if isinstance(recipe, PretrainRecipe):
+        text = language.pretrain(recipe, folder, resume=resume, log=log)
+        return text, (
+            f"{text.steps:,} steps, {text.tokens:,} tokens, {text.seconds:,.0f} s: "
+            f"{text.validation_loss:.4f} nats per token, {text.validation_bits_per_byte:.4f} bits per byte on "
+            "held-out text"
         )
+    symbols = synthetic.pretrain(recipe, folder, resume=resume, log=log)
+    return symbols, (
+        f"{symbols.steps:,} steps, {symbols.tokens:,} symbols, {symbols.seconds:,.0f} s: "
+        f"{symbols.validation_loss:.4f} nats per symbol on held-out symbols; the source itself has "
+        f"{symbols.source_loss:.4f}, its entropy rate is {symbols.entropy_rate:.4f}"
+    )
+
+
+def _on_task(
+    loaded: LoadedTaskPretraining, folder: Path, *, resume: bool, quiet: bool
+) -> tuple[TaskPretrainResult, str]:
+    """A run that trains all weights: the result, and a line about it."""
+    from fptkit.cli.console import console_listener, describe_metrics
+    from fptkit.pretraining.task import pretrain as carry_out
+
+    with console_listener(quiet=quiet) as listener:
+        result = carry_out(loaded, folder, resume=resume, listeners=[listener])
+        if not listener.started and not quiet:
+            click.echo(f"{folder} holds a finished run: nothing was trained, the weights are exported again", err=True)
+    figures = "; ".join(f"{split} {describe_metrics(metrics)}" for split, metrics in result.test.items())
+    return result, f"{result.steps:,} steps, {result.seconds:,.0f} s, weights as stored: {figures}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -46,24 +46,17 @@ def _check(
         Its file, and the profiles that were checked because none was asked for.
     """
     from fptkit.recipe.find import find_file, find_recipe, recipe_folders, recipe_kind
-    from fptkit.recipe.load import load_model, load_recipe
+    from fptkit.recipe.load import load_recipe
 
     path = find_file(recipe) or find_recipe(recipe, recipe_folders(load_registry(plugin_files)))
-    pretraining = recipe_kind(path) == "pretrain"
+    load_one: Callable[..., object] = load_recipe
+    if recipe_kind(path) == "pretrain":
+        from fptkit.pretraining.recipes import load_pretraining as load_one
 
     def load(profile: str | None) -> None:
-        if pretraining:
-            from fptkit.pretraining.options import PretrainRecipe
-
-            load_model(str(path), PretrainRecipe, profile=profile, overrides=overrides)
-        else:
-            load_recipe(
-                str(path),
-                profile=profile,
-                overrides=overrides,
-                plugin_files=plugin_files,
-                registry_loader=load_registry,
-            )
+        load_one(
+            str(path), profile=profile, overrides=overrides, plugin_files=plugin_files, registry_loader=load_registry
+        )
 
     load(profile)
     others = [] if profile else _profiles(path)

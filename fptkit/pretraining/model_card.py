@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fptkit.pretraining.options import PretrainRecipe
+from fptkit.pretraining.options import LengthMix, PretrainRecipe, PretrainTrain
 
 _TEXT = """\
 ---
@@ -82,8 +82,19 @@ SHA-256 of the training file: `{corpus_sha256}`
 """
 
 
-def _mix(tokens: tuple[int, ...], weights: tuple[float, ...]) -> str:
-    return ", ".join(f"{length} ({weight / sum(weights):.0%})" for length, weight in zip(tokens, weights, strict=True))
+def mix(lengths: LengthMix) -> str:
+    """Sequence lengths with the share of steps of each."""
+    total = sum(lengths.weights)
+    pairs = zip(lengths.tokens, lengths.weights, strict=True)
+    return ", ".join(f"{length} ({weight / total:.0%})" for length, weight in pairs)
+
+
+def optimizer_rule(train: PretrainTrain) -> str:
+    """The optimisers in words."""
+    rule = f"AdamW (rate {train.adamw_learning_rate:g})"
+    if train.optimizer == "muon":
+        rule = f"Muon (rate {train.muon_learning_rate:g}) for the blocks' matrices, {rule} for the rest"
+    return f"{rule}, weight decay {train.weight_decay:g} on the blocks' matrices"
 
 
 def _without_folders(recipe: PretrainRecipe) -> dict[str, Any]:
@@ -95,7 +106,8 @@ def _without_folders(recipe: PretrainRecipe) -> dict[str, Any]:
     return fields
 
 
-def _stage(measured: Mapping[str, Any]) -> str:
+def stage(measured: Mapping[str, Any]) -> str:
+    """Whether the training ended or was exported before."""
     if measured["end"] is not None and measured["step"] >= measured["end"]:
         return "Finished: the learning rates fell to zero."
     return (
@@ -120,9 +132,6 @@ def write_model_card(
     fields = _without_folders(recipe)
     paths = {f"data.{name}": fields["data"][name] for name in ("path", "validation_path") if fields["data"][name]}
     command = " ".join(f"--set {name}={value}" for name, value in paths.items())
-    rule = f"AdamW (rate {train.adamw_learning_rate:g})"
-    if train.optimizer == "muon":
-        rule = f"Muon (rate {train.muon_learning_rate:g}) for the blocks' matrices, {rule} for the rest"
     start = measured["cooldown_from"]
     return _TEXT.format(
         **{**facts, **measured, **recipe.model.model_dump()},
@@ -137,13 +146,13 @@ def write_model_card(
         loss=measured["validation_loss_nats_per_token"],
         bits=measured["validation_bits_per_byte"],
         places="\n".join(f"| {place} | {nats:.4f} |" for place, nats in measured["nats_by_position"].items()),
-        stage=_stage(measured),
+        stage=stage(measured),
         epochs=measured["tokens"] / facts["train_tokens"],
         threads=train.threads or "all",
         cooldown="" if start is None else f" from step {start:,} to step {measured['end']:,}",
-        lengths=_mix(train.sequence_lengths.tokens, train.sequence_lengths.weights),
-        cooldown_lengths=_mix(train.cooldown_sequence_lengths.tokens, train.cooldown_sequence_lengths.weights),
-        optimizer=f"{rule}, weight decay {train.weight_decay:g} on the blocks' matrices",
+        lengths=mix(train.sequence_lengths),
+        cooldown_lengths=mix(train.cooldown_sequence_lengths),
+        optimizer=optimizer_rule(train),
         command=f"fptkit pretrain recipes/pretrain_language.yaml --output {title} {command}",
         recipe=json.dumps(fields, indent=2),
         summary=data.summary or "Not described.",

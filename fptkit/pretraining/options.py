@@ -1,4 +1,4 @@
-"""The pretraining recipe: what can be said in ``recipes/pretrain_*.yaml``. Light on purpose: no torch, no numpy."""
+"""The pretraining recipes: what can be said in ``recipes/pretrain_*.yaml``. Light on purpose: no torch, no numpy."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from fptkit.options import Options
+
+SaveDtype = Literal["bfloat16", "float32"]
+SAVE_DTYPE = "number format of the exported weights"
 
 
 class LanguageData(Options):
@@ -136,19 +139,76 @@ class PretrainTrain(Options):
         return self
 
 
-class PretrainRecipe(Options):
-    """One pretraining: data, tokeniser, model, training."""
+def _check_lengths(model: LanguageModelOptions, train: PretrainTrain) -> None:
+    """Raise where a sequence is longer than the position table."""
+    longest = max(*train.sequence_lengths.tokens, *train.cooldown_sequence_lengths.tokens)
+    if longest > model.positions:
+        raise ValueError(f"a sequence length of {longest} is longer than model.positions {model.positions}")
 
-    kind: Literal["language"] = Field("language", description="what is learnt; text is the only kind so far")
+
+class PretrainRecipe(Options):
+    """One pretraining on text: data, tokeniser, model, training."""
+
+    kind: Literal["language"] = Field("language", description="what is learnt: to predict the next token of a text")
     data: LanguageData = Field(description="where the text comes from")
     tokenizer: TokenizerOptions = Field(default_factory=TokenizerOptions, description="tokeniser trained on the text")
     model: LanguageModelOptions = Field(default_factory=LanguageModelOptions, description="sizes of the model")
     train: PretrainTrain = Field(description="how to train")
-    save_dtype: Literal["bfloat16", "float32"] = Field("bfloat16", description="number format of the exported weights")
+    save_dtype: SaveDtype = Field("bfloat16", description=SAVE_DTYPE)
 
     @model_validator(mode="after")
     def _lengths_fit(self) -> Self:
-        longest = max(*self.train.sequence_lengths.tokens, *self.train.cooldown_sequence_lengths.tokens)
-        if longest > self.model.positions:
-            raise ValueError(f"a sequence length of {longest} is longer than model.positions {self.model.positions}")
+        _check_lengths(self.model, self.train)
         return self
+
+
+class SyntheticData(Options):
+    """A source of symbols without meaning: the control for "language matters".
+
+    Source: Wang et al. 2023 (arXiv 2310.00771): independent symbols, and one-step Markov chains whose transition
+    probabilities are a softmax of random numbers, with 100 states. Our values are our own choice.
+    """
+
+    source: Literal["markov", "iid"] = Field(
+        "markov",
+        description="markov: each symbol depends on the one before by a random transition matrix; iid: on none",
+    )
+    vocabulary: int = Field(100, ge=2, le=4096, description="number of symbols")
+    temperature: float = Field(
+        0.5,
+        ge=0.05,
+        allow_inf_nan=False,
+        description="of markov: a row of the transition matrix is the softmax of normal numbers divided by this; low "
+        "ones make the next symbol nearly certain",
+    )
+    zipf_exponent: float = Field(
+        1.0,
+        ge=0,
+        le=8,
+        description="of iid: the symbol of rank r has a probability proportional to r to the power of minus this; 0 is "
+        "uniform",
+    )
+    seed: int = Field(0, ge=0, description="draws the transition matrix; train.seed draws weights and sequences")
+    held_out_tokens: int = Field(65_536, ge=2, description="symbols drawn for validation, never trained on")
+
+
+class SyntheticRecipe(Options):
+    """One pretraining on symbols from a random source: data, model, training."""
+
+    kind: Literal["synthetic"] = Field(description="what is learnt: to predict the next symbol of a random source")
+    data: SyntheticData = Field(default_factory=SyntheticData, description="the source of the symbols")
+    model: LanguageModelOptions = Field(default_factory=LanguageModelOptions, description="sizes of the model")
+    train: PretrainTrain = Field(description="how to train")
+    save_dtype: SaveDtype = Field("bfloat16", description=SAVE_DTYPE)
+
+    @model_validator(mode="after")
+    def _lengths_fit(self) -> Self:
+        _check_lengths(self.model, self.train)
+        return self
+
+
+class TaskPretraining(Options):
+    """What a pretraining on a task says besides the keys of a run: those are ``task``, ``backbone``, ``train`` ..."""
+
+    kind: Literal["task"] = Field(description="what is learnt: the answers of a task, by all weights")
+    save_dtype: SaveDtype = Field("bfloat16", description=SAVE_DTYPE)

@@ -171,6 +171,8 @@ def recipe_kind(path: Path, folders: Folders = no_folders) -> str:
 
 def _kind(root: Node) -> str:
     keys = set(root.mapping)
+    if "kind" in keys:  # only pretraining recipes have it, and those on a task have a task as well
+        return "pretrain"
     if "task" in keys:
         return "run"
     return "pretrain" if _OF_PRETRAINING & keys and not _OF_RUNS & keys else "other"

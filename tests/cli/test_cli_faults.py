@@ -61,9 +61,11 @@ def test_every_shipped_recipe_is_valid_as_what_it_is(fptkit: Command) -> None:
 
 def test_the_list_of_recipes_says_which_command_takes_each(fptkit: Command) -> None:
     header, *rows = fptkit("list", "recipes").stdout.splitlines()
-    assert header.split()[:2] == ["name", "kind"]
-    kinds = dict(row.split()[:2] for row in rows)
-    assert (kinds["bit_xor_gpt2"], kinds["pretrain_language"]) == ("run", "pretrain")
+    assert header.split()[:2] == ["group", "name"]
+    groups = {row.split()[1]: row.split()[0] for row in rows}
+    assert (groups["bit_xor_gpt2"], groups["pretrain_language"]) == ("bit_xor", "pretraining")
+    kinds = {row["name"]: row["kind"] for row in json.loads(fptkit("list", "recipes", "--json").stdout)}
+    assert (kinds["bit_xor_gpt2"], kinds["pretrain_bit_memory"]) == ("run", "pretrain")
 
 
 def test_a_pretraining_recipe_is_validated_with_its_profiles(fptkit: Command) -> None:

@@ -38,15 +38,7 @@ from fptkit.pretraining.corpus import (
 )
 from fptkit.pretraining.folder import LOCK, only_us
 from fptkit.pretraining.gpt2_forward import Gpt2Forward
-from fptkit.pretraining.language import (
-    LanguageObjective,
-    PretrainResult,
-    evaluate,
-    export,
-    make_config,
-    make_model,
-    pretrain,
-)
+from fptkit.pretraining.language import LanguageObjective, PretrainResult, export, pretrain
 from fptkit.pretraining.loop import (
     CHECKPOINT,
     METRICS,
@@ -56,6 +48,7 @@ from fptkit.pretraining.loop import (
     settle_schedule,
 )
 from fptkit.pretraining.muon import Muon, orthogonalize
+from fptkit.pretraining.next_token import evaluate, make_config, make_model
 from fptkit.pretraining.options import LanguageData, PretrainRecipe, PretrainTrain, TokenizerOptions
 
 SEPARATOR = "<|endoftext|>"
