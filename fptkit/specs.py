@@ -23,7 +23,18 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
-ROLES = ("input", "output", "position", "attention", "feed_forward", "norm", "recurrent", "embedding", "other")
+ROLES = (
+    "input",
+    "output",
+    "position",
+    "attention",
+    "feed_forward",
+    "norm",
+    "recurrent",
+    "embedding",
+    "adapter",
+    "other",
+)
 """`fptkit.interfaces.Role` once more, for code that loads no torch; a test holds the two together."""
 
 OUTSIDE_BLOCKS = ("input", "output")
@@ -32,8 +43,9 @@ OUTSIDE_BLOCKS = ("input", "output")
 BLOCK_SLICE = re.compile(r"(-?[0-9]{1,4})?:(-?[0-9]{1,4})?(:[1-9][0-9]{0,3})?")
 """A slice of blocks as text, ``START:STOP`` or ``START:STOP:STEP``, by the rules of Python."""
 
-INPUT_KINDS = ("vectors", "symbols")
-"""What an encoder can accept: `fptkit.Vectors` and `fptkit.Symbols`."""
+INPUT_KINDS = ("vectors", "symbols", "grid", "mixed")
+"""What an encoder can accept: `fptkit.Vectors`, `fptkit.Symbols`, `fptkit.Grid` and `fptkit.Mixed`."""
+_AND_KINDS = f"{', '.join(INPUT_KINDS[:-1])} and {INPUT_KINDS[-1]}"
 
 
 def resolve_target(target: str | Callable[..., Any], *, wanted_by: str) -> Any:
@@ -100,6 +112,12 @@ class Spec:
     def __str__(self) -> str:
         return f"{self.kind} '{self.name}'"
 
+    def _check_place(self, label: str) -> None:
+        """Raise where the field is text that is no place of an object."""
+        value = getattr(self, label)
+        if isinstance(value, str) and not _TARGET.fullmatch(value):
+            raise PluginError(f"{self}: {label} {value!r} is not of the form 'package.module:attribute'")
+
     def _make_tuple(self, label: str, of: type, words: str) -> None:
         """Store a list as a tuple; records are frozen, hence the detour.
 
@@ -130,11 +148,10 @@ class ComponentSpec(Spec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for label, value in (("target", self.target), ("options", self.options)):
-            if isinstance(value, str) and not _TARGET.fullmatch(value):
-                raise PluginError(f"{self}: {label} {value!r} is not of the form 'package.module:attribute'")
-            if label == "target" and not isinstance(value, str) and not callable(value):
-                raise PluginError(f"{self}: target {value!r} cannot be called")
+        self._check_place("target")
+        self._check_place("options")
+        if not isinstance(self.target, str) and not callable(self.target):
+            raise PluginError(f"{self}: target {self.target!r} cannot be called")
         if not (self.options is None or isinstance(self.options, (str, type))):
             raise PluginError(f"{self}: options {self.options!r} is not a subclass of fptkit.Options")
 
@@ -171,11 +188,12 @@ class BackboneSpec(ComponentSpec):
 class EncoderSpec(ComponentSpec):
     """Raw tokens to token vectors. Target: ``(options, *, input, width) -> torch.nn.Module``.
 
-    ``input`` is the task's `fptkit.Vectors` or `fptkit.Symbols`, ``width`` the backbone's D; the module maps a batch's
-    ``inputs`` to (B, T, D).
+    ``input`` is the task's `fptkit.Vectors`, `fptkit.Symbols`, `fptkit.Grid` or `fptkit.Mixed`, ``width`` is the
+    backbone's D; the module maps a batch's ``inputs`` to (B, T', D). One that makes more or fewer tokens, or mixes
+    them, is a `fptkit.Encoder`.
 
     Args:
-        accepts: input kinds it can take, of ``"vectors"`` and ``"symbols"``.
+        accepts: input kinds it can take, of ``"vectors"``, ``"symbols"``, ``"grid"`` and ``"mixed"``.
 
     Raises:
         PluginError: ``accepts`` is empty, names another kind, or is no tuple or list.
@@ -188,11 +206,11 @@ class EncoderSpec(ComponentSpec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._make_tuple("accepts", str, f"input kinds, of {' and '.join(INPUT_KINDS)}")
+        self._make_tuple("accepts", str, f"input kinds, of {_AND_KINDS}")
         if not self.accepts:
-            raise PluginError(f"{self}: accepts is empty; name {' or '.join(INPUT_KINDS)}, or both")
+            raise PluginError(f"{self}: accepts is empty; name one or several of {_AND_KINDS}")
         if unknown := [kind for kind in self.accepts if kind not in INPUT_KINDS]:
-            raise PluginError(f"{self}: accepts names {unknown[0]!r}; input kinds are {' and '.join(INPUT_KINDS)}")
+            raise PluginError(f"{self}: accepts names {unknown[0]!r}; input kinds are {_AND_KINDS}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -303,9 +321,17 @@ class FreezingPolicySpec(Spec):
     Args:
         rules: the rows; where two match one parameter, the later holds.
         free_form: true for a policy without rows of its own: the recipe gives them all.
+        prepare: function, or its place as text, that changes the backbone before the rows are read, such as one that
+            adds adapters; None changes nothing. It is called as ``(options, *, backbone, seed) -> fptkit.Backbone`` and
+            may change the backbone it is given and give it back, or give another around it. What it adds has the role
+            ``adapter`` in ``parameter_roles()``; the same options and seed must give the same names and values. Draws
+            from torch's global generator are seeded by ``seed`` and leave no trace.
+        options: model of the policy's options (a subclass of `fptkit.freezing.options.FreezingOptions`), or its place
+            as text; None for those every policy takes.
 
     Raises:
-        PluginError: there is no rule, or something else than a `FreezingRule`; or a free form has rules.
+        PluginError: there is no rule, or something else than a `FreezingRule`; a free form has rules; ``prepare`` or
+            ``options`` are text of another form than ``package.module:attribute``, or not of the types above.
     """
 
     kind: ClassVar[str] = "freezing policy"
@@ -313,6 +339,8 @@ class FreezingPolicySpec(Spec):
 
     rules: tuple[FreezingRule, ...]
     free_form: bool = False
+    prepare: str | Callable[..., Any] | None = None
+    options: str | type[FreezingOptions] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -321,10 +349,26 @@ class FreezingPolicySpec(Spec):
             raise PluginError(f"{self}: it has no rules, nothing would train")
         if self.rules and self.free_form:
             raise PluginError(f"{self}: it has rules, so it is no free form")
+        self._check_place("prepare")
+        self._check_place("options")
+        if not (self.prepare is None or isinstance(self.prepare, str) or callable(self.prepare)):
+            raise PluginError(f"{self}: prepare {self.prepare!r} cannot be called")
 
     def options_model(self) -> type[FreezingOptions]:
-        """The options every policy takes."""
-        model: type[FreezingOptions] = resolve_target("fptkit.freezing.options:FreezingOptions", wanted_by=str(self))
+        """The policy's options model, where it has none that of every policy.
+
+        Raises:
+            PluginError: it does not import, or is no subclass of `fptkit.freezing.options.FreezingOptions`.
+        """
+        # By its place: records import no component.
+        of_every_policy: type[FreezingOptions] = resolve_target(
+            "fptkit.freezing.options:FreezingOptions", wanted_by=str(self)
+        )
+        if self.options is None:
+            return of_every_policy
+        model = resolve_target(self.options, wanted_by=str(self))
+        if not (isinstance(model, type) and issubclass(model, of_every_policy)):
+            raise PluginError(f"{self}: options {self.options!r} is not a subclass of FreezingOptions")
         return model
 
 

@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
-from fptkit.errors import FreezingError
+from fptkit.errors import FreezingError, PluginError
 from fptkit.freezing.options import FreezingOptions
-from fptkit.interfaces import ParameterRole
+from fptkit.interfaces import Backbone, ParameterRole
 from fptkit.model import CrossModalModel
-from fptkit.specs import FreezingPolicySpec, FreezingRule
+from fptkit.specs import FreezingPolicySpec, FreezingRule, resolve_target
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,15 @@ class TrainedGroup:
 
 
 def apply_policy(
-    model: CrossModalModel, policy: FreezingPolicySpec, options: FreezingOptions | None = None
+    model: CrossModalModel, policy: FreezingPolicySpec, options: FreezingOptions | None = None, *, seed: int = 0
 ) -> list[TrainedGroup]:
-    """Mark the parameters the policy trains, freeze all others.
+    """Let the policy prepare the backbone, mark the parameters it trains, freeze all others.
 
     Args:
-        model: changed in place (``requires_grad``).
+        model: changed in place: ``requires_grad``, and for a policy that prepares it the backbone.
         policy: the table.
-        options: what the recipe changes of it; None for nothing.
+        options: what the recipe changes of it, of the policy's options model; None for nothing.
+        seed: draws what the policy adds to the backbone.
 
     Returns:
         The trained parameters, grouped by learning-rate multiplier.
@@ -44,10 +46,13 @@ def apply_policy(
     Raises:
         FreezingError: a row, or a role that the options name, touches no parameter of this model, unless the policy
             says that it may; a row names a block that the model has not; or the options do not fit the policy.
+        PluginError: what prepares the backbone does not keep its promises.
     """
-    options = options or FreezingOptions()
+    options = options or policy.options_model()()
     for _, message in options.misfits(policy):
         raise FreezingError(f"freezing: {message}")
+    if policy.prepare is not None:
+        model.backbone = _prepared(policy, options, model.backbone, seed)
     roles = model.parameter_roles()
     multipliers = _multipliers(policy, options, roles, model.backbone.blocks)
     if not multipliers:
@@ -58,6 +63,34 @@ def apply_policy(
         if name in multipliers:
             groups.setdefault(multipliers[name], {})[name] = parameter
     return [TrainedGroup(multiplier, parameters) for multiplier, parameters in sorted(groups.items())]
+
+
+def _prepared(policy: FreezingPolicySpec, options: FreezingOptions, backbone: Backbone, seed: int) -> Backbone:
+    """The backbone as the policy's ``prepare`` gives it back.
+
+    Raises:
+        PluginError: it takes other arguments, or gives something else than a backbone of the same width and blocks.
+    """
+    assert policy.prepare is not None
+    prepare = resolve_target(policy.prepare, wanted_by=str(policy))
+    width, blocks = backbone.width, backbone.blocks
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            prepared = prepare(options, backbone=backbone, seed=seed)
+        except TypeError as err:
+            # Only a call that failed at the border is a wrong signature; a TypeError from inside goes on as it is.
+            if err.__traceback__ is not None and err.__traceback__.tb_next is None:
+                raise PluginError(f"{policy}: {err}; prepare is called with (options, *, backbone, seed)") from err
+            raise
+    if not isinstance(prepared, Backbone):
+        raise PluginError(f"{policy}: prepare gave a {type(prepared).__name__}, expected a fptkit.Backbone")
+    for what, before in (("width", width), ("blocks", blocks)):
+        if getattr(prepared, what, None) != before:
+            raise PluginError(
+                f"{policy}: prepare gave a backbone whose {what} is {getattr(prepared, what, None)!r}, not {before}"
+            )
+    return prepared
 
 
 def _multipliers(

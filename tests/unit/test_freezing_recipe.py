@@ -78,7 +78,7 @@ profiles:
     assert load("", "freezing.freeze=[position]").recipe.freezing.options.freeze == ("position",)
 
 
-KNOWN = "known: input, output, position, attention, feed_forward, norm, recurrent, embedding, other"
+KNOWN = "known: input, output, position, attention, feed_forward, norm, recurrent, embedding, adapter, other"
 FORM = 'is not of the form START:STOP or START:STOP:STEP, such as "6:" or "-2:"'
 
 
