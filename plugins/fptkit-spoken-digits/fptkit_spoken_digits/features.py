@@ -1,0 +1,134 @@
+"""From samples to tokens: the logarithm of the energy in mel bands, frame by frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from fptkit.errors import UsageError
+
+LOWEST_HZ = 60.0
+"""Below lie hum and rumble, no speech."""
+FLOOR = 1e-8
+"""Added to every energy: silence has none, and the logarithm needs some."""
+CLIPS_AT_ONCE = 128
+"""Clips that are transformed together."""
+CLIPS_AT_ONCE = 128
+"""Clips that are transformed together."""
+
+
+def mel_of(hertz: Tensor) -> Tensor:
+    """Frequency in mel. Source: O'Shaughnessy 1987; the form of HTK."""
+    return 2595 * torch.log10(1 + hertz / 700)
+
+
+def mel_filters(*, bands: int, window: int, sample_rate: int) -> Tensor:
+    """Triangles of equal width in mel, each rising from its neighbour's peak to its own and falling to the next one's.
+
+    Shapes: -> (window // 2 + 1, bands), frequencies of the transform by bands; peaks are 1.
+
+    Args:
+        bands: number of triangles, from 60 Hz to half the sample rate.
+        window: samples of a frame.
+        sample_rate: samples per second.
+
+    Raises:
+        UsageError: a band is so narrow that no frequency of the transform lies in it.
+    """
+    frequencies = torch.arange(window // 2 + 1, dtype=torch.float64) * sample_rate / window
+    ends = mel_of(torch.tensor([LOWEST_HZ, sample_rate / 2], dtype=torch.float64))
+    edges = 700 * (10 ** (torch.linspace(float(ends[0]), float(ends[1]), bands + 2, dtype=torch.float64) / 2595) - 1)
+    rising = (frequencies[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - frequencies[:, None]) / (edges[2:] - edges[1:-1])
+    filters = torch.minimum(rising, falling).clamp(min=0)
+    if bool((empty := ~filters.any(0)).any()):
+        band = int(empty.nonzero()[0])
+        raise UsageError(
+            f"task.bands: {bands} bands are too many for a window of {window} samples: no frequency lies in band "
+            f"{band}; take fewer bands or a longer window_ms"
+        )
+    return filters.float()
+
+
+@dataclass(frozen=True)
+class LogMel:
+    """How clips become tokens.
+
+    Args:
+        window: samples of a frame.
+        hop: samples from one frame to the next.
+        bands: mel bands.
+        frames_per_token: frames side by side in one token.
+        max_frames: frames used of a longer clip, its first ones.
+        sample_rate: samples per second.
+    """
+
+    window: int
+    hop: int
+    bands: int
+    frames_per_token: int
+    max_frames: int
+    sample_rate: int
+
+    @property
+    def width(self) -> int:
+        """F, numbers in a token."""
+        return self.bands * self.frames_per_token
+
+    @property
+    def max_tokens(self) -> int:
+        """T of the longest clip."""
+        return -(-self.max_frames // self.frames_per_token)
+
+    @cached_property
+    def _filters(self) -> Tensor:
+        return mel_filters(bands=self.bands, window=self.window, sample_rate=self.sample_rate)
+
+    def log_energies(self, clips: Sequence[Tensor]) -> list[Tensor]:
+        """Logarithm of the energy in each band of each frame.
+
+        Shapes: clips (S,) each -> (frames, bands) each. A clip shorter than a frame is filled up with silence; what is
+        left of the end after the last whole frame is not used.
+        """
+        found: list[Tensor] = []
+        # Many at once: a transform of one clip is so short that starting threads for it takes longer.
+        for start in range(0, len(clips), CLIPS_AT_ONCE):
+            cut = [
+                clip[: self.window + (self.max_frames - 1) * self.hop] for clip in clips[start : start + CLIPS_AT_ONCE]
+            ]
+            counts = [1 + max(len(clip) - self.window, 0) // self.hop for clip in cut]
+            samples = torch.zeros(len(cut), max(self.window, *map(len, cut)))
+            for row, clip in zip(samples, cut, strict=True):
+                row[: len(clip)] = clip
+            transformed = torch.stft(
+                samples,
+                n_fft=self.window,
+                hop_length=self.hop,
+                window=torch.hann_window(self.window),
+                center=False,
+                return_complex=True,
+            )
+            energies = transformed.abs().square().transpose(1, 2) @ self._filters  # (clips, frames, bands)
+            found += [torch.log(row[:count] + FLOOR) for row, count in zip(energies, counts, strict=True)]
+        return found
+
+    def tokens(self, clips: Sequence[Tensor]) -> list[Tensor]:
+        """Tokens of clips: log energies with mean 0 and standard deviation 1 over the clip, frames side by side.
+
+        So a clip's loudness does not count, but which bands are strong in it does. The last token is filled up with
+        zeros where frames do not suffice.
+
+        Shapes: clips (S,) each -> (T, F) each.
+        """
+        return [self._arranged(frames) for frames in self.log_energies(clips)]
+
+    def _arranged(self, frames: Tensor) -> Tensor:
+        """One clip's log energies (frames, bands) as tokens (T, F)."""
+        # Silence all through has no deviation: it becomes zeros.
+        frames = (frames - frames.mean()) / frames.std(correction=0).clamp(min=1e-3)
+        missing = -len(frames) % self.frames_per_token
+        return torch.nn.functional.pad(frames, (0, 0, 0, missing)).reshape(-1, self.width)
