@@ -8,11 +8,12 @@ from pathlib import Path
 
 import click
 
+from fptkit.cli.completion import recipe_names
 from fptkit.cli.shared import load_registry, plugin_option
 
 
 @click.command("copy")
-@click.argument("recipe")
+@click.argument("recipe", shell_complete=recipe_names)
 @click.argument("destination", type=click.Path(path_type=Path), default=".")
 @click.option("--force", is_flag=True, help="Overwrite a file that is there.")
 @plugin_option

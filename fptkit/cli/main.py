@@ -67,6 +67,10 @@ def cli() -> None:
     fptkit run homology_gpt2            train the shipped recipe
     fptkit list backbones               see what there is
     fptkit show task bit_memory         see its options
+
+    \b
+    Names complete in the shell (bash_source, zsh_source or fish_source) after:
+    eval "$(_FPTKIT_COMPLETE=bash_source fptkit)"
     """
 
 

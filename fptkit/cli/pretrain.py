@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fptkit.cli.completion import recipe_names
 from fptkit.cli.shared import (
     json_option,
     load_registry,
@@ -36,7 +37,7 @@ Examples:
   fptkit run bit_xor_gpt2 --set backbone.weights=path:models/mine
 """
 )
-@click.argument("recipe")
+@click.argument("recipe", shell_complete=recipe_names)
 @recipe_options
 @click.option(
     "--output",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from fptkit.cli.completion import recipe_names
 from fptkit.cli.shared import (
     json_option,
     load_registry,
@@ -28,7 +29,7 @@ Examples:
   fptkit run homology_gpt2 --output runs/first --resume
 """
 )
-@click.argument("recipe")
+@click.argument("recipe", shell_complete=recipe_names)
 @recipe_options
 @click.option(
     "--output",

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from fptkit.cli.completion import profile_names
+
 if TYPE_CHECKING:
     from fptkit.registry import Registry
 
@@ -49,7 +51,12 @@ def recipe_options(command: Command) -> Command:
         metavar="PATH=VALUE",
         help="Override a value, e.g. --set train.learning_rate=1e-4. Repeatable.",
     )(command)
-    return click.option("--profile", metavar="NAME", help="Use a profile of the recipe, e.g. smoke or paper.")(command)
+    return click.option(
+        "--profile",
+        metavar="NAME",
+        help="Use a profile of the recipe, e.g. smoke or paper.",
+        shell_complete=profile_names,
+    )(command)
 
 
 def load_registry(plugin_files: Sequence[Path] = ()) -> Registry:

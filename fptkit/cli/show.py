@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from fptkit.cli.completion import component_names
 from fptkit.cli.shared import json_option, load_registry, plugin_option, print_json, print_rows
 from fptkit.specs import BackboneSpec, ComponentSpec, EncoderSpec, FreezingPolicySpec, ListenerSpec, Spec, TaskSpec
 
@@ -23,7 +24,7 @@ KINDS: dict[str, type[Spec]] = {
 
 @click.command()
 @click.argument("kind", type=click.Choice([*KINDS, "recipe"]))
-@click.argument("name")
+@click.argument("name", shell_complete=component_names)
 @json_option
 @plugin_option
 def show(kind: str, name: str, as_json: bool, plugin_files: Sequence[Path]) -> None:

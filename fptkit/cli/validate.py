@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 
+from fptkit.cli.completion import recipe_names
 from fptkit.cli.shared import load_registry, plugin_option, recipe_options
 from fptkit.errors import FptkitError
 
 
 @click.command()
-@click.argument("recipes", nargs=-1, required=True)
+@click.argument("recipes", nargs=-1, required=True, shell_complete=recipe_names)
 @recipe_options
 @plugin_option
 def validate(
