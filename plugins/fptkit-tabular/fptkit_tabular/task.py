@@ -1,0 +1,225 @@
+"""The task: a row of a table in, one of its columns out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torchmetrics
+from numpy.typing import NDArray
+
+from fptkit import ArraySplit, Classes, Split, Task, Values, Vectors
+from fptkit.errors import DataError, UnknownNameError, UsageError
+from fptkit.sources import choose
+from fptkit_tabular.baseline import baseline_note
+from fptkit_tabular.options import TabularOptions
+from fptkit_tabular.table import Table, as_number, check_columns, is_numeric, open_table, parse_numbers
+from fptkit_tabular.tokens import CategoricalColumn, Column, NumericColumn, make_tokens, token_width
+
+_ADVICE = (
+    "Name a CSV file of your own with column names in its first line (source: path:FILE.csv, target: COLUMN),\n"
+    "or a table of scikit-learn: sklearn:breast_cancer, sklearn:wine, sklearn:iris, sklearn:diabetes."
+)
+_MOST_CLASSES = 20
+"""Different whole numbers in the target above which ``problem: auto`` means regression."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is to be foretold.
+
+    Args:
+        values: (N,) int64 classes, or (N,) float64 numbers.
+        classes: names of the classes; empty for numbers.
+    """
+
+    values: NDArray[np.int64] | NDArray[np.float64]
+    classes: tuple[str, ...]
+
+
+class Tabular(Task):
+    """One column of a table from the others. A row is a sequence; every other column is one of its tokens.
+
+    A token holds, one after another: the number, centred and scaled (0 for categories); whether the cell is missing;
+    the category as a one-hot vector, with a place for all rare and unknown ones; and which column it is, as a one-hot
+    vector (option ``column_identity``). Means, deviations and categories are those of training rows alone.
+
+    Args:
+        options: see `TabularOptions`.
+        seed: of the run; data and splits do not depend on it.
+        pinned: source an earlier run of this recipe took; only it is tried.
+
+    Shapes: inputs (B, T, F); targets (B,) and logits (B, K) for classes, (B, 1) for numbers, scaled by the mean and
+    deviation of the training rows, so that always answering the mean scores a squared error of about 1.
+
+    Raises:
+        SourceError: no listed source is available.
+        DataError: the file is no table, or a cell is not what its column holds.
+        UsageError: a column that the options name is not there, or the target does not fit the problem.
+
+    Source: Gorishniy et al. 2021 (FT-Transformer), section 3.3, for one token a column. Differences: one linear map for
+    all tokens, told apart by their one-hot vector, which comes to the same; no class token; scaled, not quantiles.
+    """
+
+    input: Vectors
+    output: Classes | Values
+
+    def __init__(self, options: TabularOptions, *, seed: int, pinned: str | None = None) -> None:
+        choice = choose(
+            options.source,
+            lambda entry: open_table(entry, options),
+            what="table of task tabular",
+            pinned=pinned,
+            advice=_ADVICE,
+        )
+        table = choice.found
+        self.source, self.stand_in = choice.entry, choice.stand_in
+        check_columns(table, options)
+        target = _read_target(table, options)
+        rows = split_rows(target, options)
+        columns, encoded = _encode(table, options, rows["train"])
+        identity = options.column_identity == "one_hot"
+        self.input = Vectors(token_width(columns, identity))
+        self.max_tokens = len(columns)
+        if target.classes:
+            self.output = Classes(len(target.classes))
+            targets = torch.from_numpy(target.values)
+            commonest = int(np.bincount(target.values[rows["train"]]).argmax())
+            self.majority_accuracy = {
+                name: float((target.values[some] == commonest).mean()) for name, some in rows.items()
+            }
+        else:
+            self.output = Values(1)
+            known = target.values[rows["train"]]
+            scaled = (target.values - known.mean()) / (float(known.std()) or 1.0)
+            targets = torch.from_numpy(scaled[:, None].astype(np.float32))
+        tokens = torch.from_numpy(make_tokens(columns, encoded, identity=identity))
+        self._splits = {name: ArraySplit(tokens[some], targets[some], vectors=True) for name, some in rows.items()}
+        self.notes = (
+            *(f"{entry}: {reason}" for entry, reason in choice.skipped),
+            *_notes(columns, encoded, target, rows),
+            baseline_note(encoded, targets.numpy(), rows, classes=bool(target.classes)),
+        )
+
+    def split(self, name: str) -> Split:
+        """The split ``train``, ``validation`` or ``test``.
+
+        Raises:
+            UnknownNameError: there is none of this name.
+        """
+        if name not in self._splits:
+            raise UnknownNameError("split of task tabular", name, self._splits)
+        return self._splits[name]
+
+    def metrics(self) -> torchmetrics.MetricCollection:
+        """Accuracy for classes; mean squared error, by which the best step is chosen, and absolute for numbers."""
+        if isinstance(self.output, Classes):
+            return super().metrics()
+        return torchmetrics.MetricCollection(
+            {
+                "mean_squared_error": torchmetrics.MeanSquaredError(),
+                "mean_absolute_error": torchmetrics.MeanAbsoluteError(),
+            }
+        )
+
+
+def _read_target(table: Table, options: TabularOptions) -> Target:
+    """The column to foretell, as classes or as numbers."""
+    cells = table.cells(options.target)
+    for row, cell in enumerate(cells):
+        if cell in options.missing:
+            raise DataError(f"{table.where(row)}: the target '{options.target}' is missing; leave the row out")
+    if options.problem == "regression" or (options.problem == "auto" and _looks_real(table, cells, options)):
+        return Target(np.array(parse_numbers(table, options.target, ()), np.float64), ())
+    numbers = [as_number(cell) for cell in cells]
+    key = float if all(number is not None for number in numbers) else str
+    classes = tuple(sorted(set(cells), key=lambda cell: (key(cell), cell)))
+    if len(classes) < 2:
+        raise UsageError(f"tabular: the target '{options.target}' of {table.name} is {cells[0]!r} in every row")
+    if len(classes) == len(cells):
+        raise UsageError(
+            f"tabular: every row of {table.name} has its own target '{options.target}'; is it an identifier? For "
+            "numbers, set problem: regression"
+        )
+    place = {name: number for number, name in enumerate(classes)}
+    return Target(np.array([place[cell] for cell in cells], np.int64), classes)
+
+
+def _looks_real(table: Table, cells: list[str], options: TabularOptions) -> bool:
+    if not is_numeric(table, options.target, options):
+        return False
+    numbers = parse_numbers(table, options.target, ())
+    return options.target in options.numeric or any(n != int(n) for n in numbers) or len(set(cells)) > _MOST_CLASSES
+
+
+def split_rows(target: Target, options: TabularOptions) -> dict[str, NDArray[np.int64]]:
+    """The rows of each split, drawn once; every class in proportion, one row of each at least stays in train.
+
+    Raises:
+        UsageError: a split would be empty.
+    """
+    chance = np.random.Generator(np.random.PCG64(options.split_seed))
+    groups = target.values if target.classes else np.zeros(len(target.values), np.int64)
+    parts: dict[str, list[NDArray[np.int64]]] = {"train": [], "validation": [], "test": []}
+    for group in np.unique(groups):
+        members = chance.permutation(np.flatnonzero(groups == group))
+        spare = len(members) - 1
+        test = min(round(options.test_share * len(members)), spare)
+        validation = min(round(options.validation_share * len(members)), spare - test)
+        for name, some in zip(
+            parts, np.split(members, [len(members) - test - validation, len(members) - test]), strict=True
+        ):
+            parts[name].append(some)
+    rows = {name: np.sort(np.concatenate(some)) for name, some in parts.items()}
+    if empty := [name for name, some in rows.items() if not len(some)]:
+        raise UsageError(f"tabular: {len(groups)} rows leave none for {', '.join(empty)}; raise the shares")
+    return rows
+
+
+def _encode(
+    table: Table, options: TabularOptions, train: NDArray[np.int64]
+) -> tuple[list[Column], list[NDArray[np.float32]]]:
+    """The columns that are read, learnt from training rows, and the numbers of all rows."""
+    columns: list[Column] = []
+    encoded: list[NDArray[np.float32]] = []
+    for name in table.columns:
+        if name == options.target or name in options.ignore:
+            continue
+        if is_numeric(table, name, options):
+            values = parse_numbers(table, name, options.missing)
+            numeric = NumericColumn.fit(name, values, train)
+            columns.append(numeric)
+            encoded.append(numeric.encode(values))
+        else:
+            cells = table.cells(name)
+            names = CategoricalColumn.fit(name, cells, train, options.missing, options.max_categories)
+            columns.append(names)
+            encoded.append(names.encode(cells, options.missing))
+    if not columns:
+        raise UsageError(f"tabular: {table.name} has no column beside the target and those that are ignored")
+    return columns, encoded
+
+
+def _notes(
+    columns: list[Column],
+    encoded: list[NDArray[np.float32]],
+    target: Target,
+    rows: dict[str, NDArray[np.int64]],
+) -> list[str]:
+    sizes = ", ".join(f"{name} {len(some):,}" for name, some in rows.items())
+    numeric = sum(isinstance(column, NumericColumn) for column in columns)
+    kind = f"{len(target.classes)} classes" if target.classes else "a number, scaled by the training rows"
+    notes = [f"rows: {sizes}; {numeric} numeric and {len(columns) - numeric} categorical columns; target: {kind}"]
+    flags = [
+        numbers[:, 1] if isinstance(c, NumericColumn) else numbers[:, 0]
+        for c, numbers in zip(columns, encoded, strict=True)
+    ]
+    if missing := int(sum(flag.sum() for flag in flags)):
+        notes.append(f"{missing:,} missing cells, each told to the model by a flag")
+    others = [
+        c.name for c, n in zip(columns, encoded, strict=True) if isinstance(c, CategoricalColumn) and n[:, -1].any()
+    ]
+    if others:
+        notes.append(f"categories that are rare or that train lacks share one place: {', '.join(others)}")
+    return notes

@@ -1,0 +1,106 @@
+"""From cells to tokens: what is learnt of the columns, from training rows alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rows: TypeAlias = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class NumericColumn:
+    """A column of numbers, centred and scaled.
+
+    Args:
+        name: of the column.
+        mean: over training rows.
+        deviation: standard deviation over training rows; 1 where they are all the same.
+    """
+
+    name: str
+    mean: float
+    deviation: float
+
+    @classmethod
+    def fit(cls, name: str, values: Sequence[float], train: Rows) -> NumericColumn:
+        """Learn mean and deviation from the training rows; a column without any value there becomes 0."""
+        known = np.asarray(values, np.float64)[train]
+        known = known[~np.isnan(known)]
+        deviation = float(known.std()) if len(known) else 0.0
+        return cls(name, float(known.mean()) if len(known) else 0.0, deviation if deviation > 1e-12 else 1.0)
+
+    def encode(self, values: Sequence[float]) -> NDArray[np.float32]:
+        """Shapes: (N,) -> (N, 2), the scaled value, 0 where it is missing, and whether it is."""
+        numbers = np.asarray(values, np.float64)
+        missing = np.isnan(numbers)
+        scaled = np.where(missing, 0, (numbers - self.mean) / self.deviation)
+        return np.stack([scaled, missing], axis=1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class CategoricalColumn:
+    """A column of names.
+
+    Args:
+        name: of the column.
+        categories: those told apart, commonest first; every other one shares the place after them.
+    """
+
+    name: str
+    categories: tuple[str, ...]
+
+    @classmethod
+    def fit(cls, name: str, cells: Sequence[str], train: Rows, missing: Sequence[str], limit: int) -> CategoricalColumn:
+        """Learn the ``limit`` commonest categories of the training rows; equally common ones by their names."""
+        counts = Counter(cells[row] for row in train if cells[row] not in missing)
+        return cls(name, tuple(sorted(counts, key=lambda cell: (-counts[cell], cell))[:limit]))
+
+    @property
+    def width(self) -> int:
+        """Numbers of one cell: whether it is missing, the categories, and all others."""
+        return 2 + len(self.categories)
+
+    def encode(self, cells: Sequence[str], missing: Sequence[str]) -> NDArray[np.float32]:
+        """Shapes: (N,) -> (N, width)."""
+        place = {category: 1 + number for number, category in enumerate(self.categories)}
+        other = 1 + len(self.categories)
+        columns = [0 if cell in missing else place.get(cell, other) for cell in cells]
+        return np.eye(self.width, dtype=np.float32)[columns]
+
+
+Column: TypeAlias = NumericColumn | CategoricalColumn
+
+
+def token_width(columns: Sequence[Column], identity: bool) -> int:
+    """F: value, missing flag, the categories of the widest column, and where wanted a place for each column."""
+    categories = max((column.width - 1 for column in columns if isinstance(column, CategoricalColumn)), default=0)
+    return 2 + categories + (len(columns) if identity else 0)
+
+
+def make_tokens(
+    columns: Sequence[Column],
+    encoded: Sequence[NDArray[np.float32]],
+    *,
+    identity: bool,
+) -> NDArray[np.float32]:
+    """Put the cells of each row side by side as tokens.
+
+    Shapes: encoded, for each of T columns (N, 2) or (N, width) -> (N, T, F).
+    """
+    width = token_width(columns, identity)
+    tokens = np.zeros((len(encoded[0]), len(columns), width), np.float32)
+    for place, (column, numbers) in enumerate(zip(columns, encoded, strict=True)):
+        if isinstance(column, NumericColumn):
+            tokens[:, place, :2] = numbers
+        else:
+            tokens[:, place, 1] = numbers[:, 0]
+            tokens[:, place, 2 : 1 + column.width] = numbers[:, 1:]
+        if identity:
+            tokens[:, place, width - len(columns) + place] = 1
+    return tokens

@@ -1,0 +1,105 @@
+"""From a place on the disk to the training and test series of a classification problem."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from fptkit.errors import DataError
+from fptkit.sources import Unavailable, data_folder, shown_folder
+from fptkit_timeseries.arrays import read_labelled
+from fptkit_timeseries.series import LabelledSeries, SeriesFile, channel_counts
+from fptkit_timeseries.tables import read_tsv
+from fptkit_timeseries.ts_file import read_ts
+
+_READERS = {".ts": read_ts, ".tsv": read_tsv}
+ADVICE = (
+    "Name files of your own (source: path:FILE_OR_DIR): NAME_TRAIN.ts beside NAME_TEST.ts, or .tsv, or an .npz.\n"
+    "The archives are at https://www.timeseriesclassification.com; unpack a data set to\n"
+    "$FPTKIT_DATA/time_series/NAME for source: archive:NAME. Or list 'simulated' as a further source."
+)
+
+
+def open_source(entry: str) -> tuple[dict[str, LabelledSeries], int]:
+    """The splits ``train`` and ``test`` of an entry ``archive:NAME`` or ``path:PLACE``, and the number of classes.
+
+    Raises:
+        Unavailable: there is nothing at that place.
+        DataError: it cannot be used.
+    """
+    kind, _, place = entry.partition(":")
+    path = Path(place).expanduser() if kind == "path" else data_folder() / "time_series" / place
+    if not path.exists():
+        raise Unavailable(f"there is nothing at {shown_folder(path)}")
+    splits, classes = _read(path)
+    channels = channel_counts([*splits["train"].series, *splits["test"].series])
+    if len(channels) > 1:
+        raise DataError(f"{path}: train and test differ in channels: {', '.join(map(str, sorted(channels)))}")
+    return splits, classes
+
+
+def _read(path: Path) -> tuple[dict[str, LabelledSeries], int]:
+    if path.is_dir():
+        return _read_folder(path)
+    if path.suffix == ".npz":
+        return read_labelled(path)
+    if path.suffix not in _READERS:
+        raise DataError(f"{path}: expected a folder, an .npz file, or NAME_TRAIN.ts or .tsv")
+    stem = path.stem
+    for ending in ("_TRAIN", "_TEST"):
+        if stem.endswith(ending):
+            return _read_pair(path.parent, stem.removesuffix(ending), path.suffix)
+    raise DataError(f"{path}: its name must end in _TRAIN{path.suffix}, with the test series beside it in _TEST")
+
+
+def _read_folder(folder: Path) -> tuple[dict[str, LabelledSeries], int]:
+    """The one data set of a folder; where it is there in several forms, ``.ts`` before ``.tsv`` before ``.npz``."""
+    for suffix in _READERS:
+        found = sorted(path.stem.removesuffix("_TRAIN") for path in folder.glob(f"*_TRAIN{suffix}"))
+        if len(found) > 1:
+            raise DataError(f"{folder}: it holds several data sets ({', '.join(found)}); name one file of them")
+        if found:
+            return _read_pair(folder, found[0], suffix)
+    arrays = sorted(folder.glob("*.npz"))
+    if len(arrays) != 1:
+        raise Unavailable(f"{shown_folder(folder)} holds no NAME_TRAIN.ts, no NAME_TRAIN.tsv, and {len(arrays)} .npz")
+    return read_labelled(arrays[0])
+
+
+def _read_pair(folder: Path, name: str, suffix: str) -> tuple[dict[str, LabelledSeries], int]:
+    paths = {split: folder / f"{name}_{split.upper()}{suffix}" for split in ("train", "test")}
+    for path in paths.values():
+        if not path.is_file():
+            raise Unavailable(f"there is no file {shown_folder(path)}")
+    files = {split: _READERS[suffix](path) for split, path in paths.items()}
+    classes = _classes(files["train"], paths["train"])
+    if (declared := files["test"].classes) and set(declared) != set(classes):
+        raise DataError(
+            f"{paths['test']}: its header declares the classes {', '.join(declared)}, that of {paths['train'].name} "
+            f"{', '.join(classes)}"
+        )
+    return {split: _numbered(file, classes, paths[split]) for split, file in files.items()}, len(classes)
+
+
+def _classes(train: SeriesFile, path: Path) -> tuple[str, ...]:
+    """The classes in their order: as declared, else by number, else by letter."""
+    if train.classes:
+        return train.classes
+    found = set(train.labels)
+    if len(found) < 2:
+        raise DataError(f"{path}: {len(found) or 'no'} classes, at least two are needed")
+    try:
+        return tuple(sorted(found, key=float))
+    except ValueError:
+        return tuple(sorted(found))
+
+
+def _numbered(file: SeriesFile, classes: tuple[str, ...], path: Path) -> LabelledSeries:
+    number = {label: place for place, label in enumerate(classes)}
+    if not file.labels:
+        raise DataError(f"{path}: its series have no class")
+    for label, line in zip(file.labels, file.lines, strict=True):
+        if label not in number:
+            raise DataError(f"{path}:{line}: unknown class {label!r}; the training series have {', '.join(classes)}")
+    return LabelledSeries(file.series, np.array([number[label] for label in file.labels], np.int64))

@@ -1,0 +1,204 @@
+"""The task: steps of a series in, the next ones out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torchmetrics
+
+from fptkit import Split, Task, Values, Vectors
+from fptkit.errors import DataError, UnknownNameError, UsageError
+from fptkit.sources import Unavailable, choose, shown_folder
+from fptkit_timeseries.arrays import read_arrays, split_series
+from fptkit_timeseries.baselines import SAMPLE, measure
+from fptkit_timeseries.options import ForecastingOptions
+from fptkit_timeseries.series import Series, channel_counts
+from fptkit_timeseries.simulate import simulate_trends
+from fptkit_timeseries.tables import read_csv, read_tsv
+from fptkit_timeseries.ts_file import read_ts
+from fptkit_timeseries.windows import SPLITS, WindowExamples, make_timeline
+
+_ADVICE = (
+    "Name a file of your own (source: path:FILE): .csv with a series in each column, .npz with 'series', .ts or .tsv.\n"
+    "Or list 'simulated' as a further source."
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Series to forecast, and what is to be said of them."""
+
+    series: tuple[Series, ...]
+    notes: tuple[str, ...] = ()
+
+
+class TimeSeriesForecasting(Task):
+    """The next values of a series, from those before. One step is one raw token; the encoder may make patches of them.
+
+    Splits lie one after another in time: no target of validation or test is ever seen in training, and each split's
+    targets come after all of the one before.
+
+    Args:
+        options: see `ForecastingOptions`.
+        seed: of the run; data and splits do not depend on it.
+        pinned: source an earlier run of this recipe took; only it is tried.
+
+    Shapes: inputs (B, context, C), targets and predictions (B, horizon * C); C is 1 for independent channels.
+
+    Raises:
+        SourceError: no listed source is available.
+        DataError: a source is there but cannot be used.
+        UsageError: the series are too short for context and horizon, or a CSV option goes with another file.
+    """
+
+    input: Vectors
+    output: Values
+
+    def __init__(self, options: ForecastingOptions, *, seed: int, pinned: str | None = None) -> None:
+        choice = choose(
+            options.source,
+            lambda entry: _open(entry, options),
+            what="series of task time_series_forecasting",
+            pinned=pinned,
+            advice=_ADVICE,
+        )
+        self.source = choice.entry
+        self.stand_in = choice.stand_in or choice.entry == "simulated"  # no named data, whatever the list says
+        series = _arrange(choice.found.series, options)
+        timeline = make_timeline(
+            series,
+            validation_share=options.validation_share,
+            test_share=options.test_share,
+            standardise=options.normalisation == "train",
+        )
+        self._splits = {
+            name: WindowExamples(
+                timeline,
+                name,
+                context=options.context,
+                horizon=options.horizon,
+                stride=options.stride,
+                by_window=options.normalisation == "window",
+            )
+            for name in SPLITS
+        }
+        _check_windows(self._splits, series, options)
+        channels = series[0].shape[1]
+        self.input = Vectors(channels)
+        self.output = Values(options.horizon * channels)
+        self.max_tokens = options.context
+        self.notes = (
+            *(f"{entry}: {reason}" for entry, reason in choice.skipped),
+            *choice.found.notes,
+            _sizes_note(self._splits, series, options),
+            *_baseline_notes(self._splits, _season(choice.entry, options)),
+        )
+
+    def split(self, name: str) -> Split:
+        """The split ``train``, ``validation`` or ``test``.
+
+        Raises:
+            UnknownNameError: there is none of this name.
+        """
+        if name not in self._splits:
+            raise UnknownNameError("split of task time_series_forecasting", name, self._splits)
+        return self._splits[name]
+
+    def metrics(self) -> torchmetrics.MetricCollection:
+        """Mean squared error, which chooses the best step, and mean absolute error, in the scale of the targets."""
+        return torchmetrics.MetricCollection(
+            {
+                "mean_squared_error": torchmetrics.MeanSquaredError(),
+                "mean_absolute_error": torchmetrics.MeanAbsoluteError(),
+            }
+        )
+
+
+def _open(entry: str, options: ForecastingOptions) -> Found:
+    if entry == "simulated":
+        made = simulate_trends(options.simulated)
+        return Found(
+            (made,),
+            (f"simulated trends (seed {options.simulated.seed}): no real data, comparable with nothing published",),
+        )
+    path = Path(entry.removeprefix("path:")).expanduser()
+    if not path.is_file():
+        raise Unavailable(f"there is no file {shown_folder(path)}")
+    if options.columns is not None and path.suffix != ".csv":
+        raise UsageError(f"time_series_forecasting: the option columns is for CSV files, but the source is {path}")
+    if path.suffix == ".csv":
+        values, names, left_out = read_csv(path, options.columns)
+        notes = (f"columns left out: {', '.join(left_out)}",) if left_out and options.columns is None else ()
+        return Found((values,), (f"series: {', '.join(names)}", *notes))
+    if path.suffix in (".ts", ".tsv"):
+        return Found((read_ts if path.suffix == ".ts" else read_tsv)(path).series)
+    if path.suffix == ".npz":
+        return Found(_read_npz(path))
+    raise DataError(f"{path}: expected a file .csv, .npz, .ts or .tsv")
+
+
+def _read_npz(path: Path) -> tuple[Series, ...]:
+    """One time axis, ``series`` of (T, C) or (T,); or several, ``train`` as `read_labelled` has them."""
+    arrays = read_arrays(path)
+    if "series" in arrays:
+        values = arrays["series"]
+        if values.ndim not in (1, 2) or values.dtype.kind not in "fiu" or not values.size:
+            raise DataError(f"{path}: 'series' is {values.dtype} of {values.shape}, expected numbers of (T, C) or (T,)")
+        if np.isinf(values).any():
+            raise DataError(f"{path}: 'series' holds infinite values")
+        return (values.reshape(len(values), -1).astype(np.float64),)
+    if "x_train" in arrays:
+        return split_series(path, arrays, "train")
+    raise DataError(f"{path}: it lacks 'series' and 'x_train'; it has {', '.join(sorted(arrays)) or 'nothing'}")
+
+
+def _arrange(series: Sequence[Series], options: ForecastingOptions) -> list[Series]:
+    """Arrays (T, C), each with a known value in every channel; for independent channels (T, 1)."""
+    if len(channel_counts(series)) > 1:
+        raise DataError("the series differ in their number of channels")
+    arranged = list(series)
+    if options.channels == "independent":
+        arranged = [each[:, [channel]] for each in series for channel in range(each.shape[1])]
+    for number, each in enumerate(arranged):
+        if np.isnan(each).all(0).any():
+            raise DataError(f"series {number} has a channel without any value; leave it out (option columns)")
+    return arranged
+
+
+def _check_windows(splits: dict[str, WindowExamples], series: Sequence[Series], options: ForecastingOptions) -> None:
+    if empty := [name for name, split in splits.items() if not split.size]:
+        raise UsageError(
+            f"time_series_forecasting: the longest series has {max(map(len, series)):,} steps, which leaves no "
+            f"window of context {options.context} and horizon {options.horizon} in {', '.join(empty)}; "
+            "choose smaller ones, or other shares"
+        )
+
+
+def _season(entry: str, options: ForecastingOptions) -> int | None:
+    if options.season is not None:
+        return options.season
+    known = entry == "simulated" and options.simulated.period <= options.context
+    return options.simulated.period if known else None
+
+
+def _sizes_note(splits: dict[str, WindowExamples], series: Sequence[Series], options: ForecastingOptions) -> str:
+    sizes = ", ".join(f"{name} {split.size:,}" for name, split in splits.items())
+    missing = sum(int(np.isnan(each).sum()) for each in series)
+    text = f"windows: {sizes}; {len(series)} series of up to {max(map(len, series)):,} steps; errors in the scale "
+    text += {"window": "of each window's context", "train": "of the training steps", "none": "of the data"}[
+        options.normalisation
+    ]
+    return text + (f"; {missing:,} missing values, carried forward in contexts" if missing else "")
+
+
+def _baseline_notes(splits: dict[str, WindowExamples], season: int | None) -> list[str]:
+    """Without a network, what is reached on the splits that are compared."""
+    notes = []
+    for name in ("validation", "test"):
+        errors = measure(splits["train"], splits[name], season)
+        sampled = f" ({SAMPLE:,} windows)" if (splits[name].size or 0) > SAMPLE else ""
+        notes.append(f"{name}{sampled}, squared (absolute) error of: " + ", ".join(map(str, errors)))
+    return notes

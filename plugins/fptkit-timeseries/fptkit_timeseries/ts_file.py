@@ -1,0 +1,176 @@
+"""Reader of ``.ts`` files, the text format of the UCR and UEA archives.
+
+A header of lines ``@key value`` up to ``@data``, then one series a line: channels between colons, values between
+commas, ``?`` for a missing value, the class last. Lines that begin with ``#`` are comments.
+
+Source: the format's description at timeseriesclassification.com, "File formats"; Middlehurst et al. 2024 (aeon). Not
+read: time stamps, channels of different lengths within one series, and real numbers as targets (``@targetLabel``).
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from fptkit.errors import DataError
+from fptkit_timeseries.series import Series, SeriesFile, without_missing_end
+
+_FLAGS = ("timestamps", "missing", "univariate", "equallength")
+_COUNTS = ("dimension", "dimensions", "serieslength")
+_KEYS = ("problemname", *_FLAGS, *_COUNTS, "classlabel", "targetlabel", "data")
+
+
+@dataclass
+class Header:
+    """What the lines before ``@data`` say; keys in small letters."""
+
+    flags: dict[str, bool] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+
+    @property
+    def channels(self) -> int | None:
+        """Channels of every series, None where the header does not say."""
+        stated = self.counts.get("dimensions", self.counts.get("dimension"))
+        return 1 if stated is None and self.flags.get("univariate") else stated
+
+
+def read_ts(path: Path) -> SeriesFile:
+    """Read a ``.ts`` file.
+
+    Raises:
+        DataError: the file is not of this format, contradicts its own header, or holds what is not read; with its line.
+    """
+    header = Header()
+    series: list[Series] = []
+    labels: list[str] = []
+    lines: list[int] = []
+    in_data = False
+    # Comments of the archives hold authors' names in several encodings; the data are plain ASCII.
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        line, where = line.strip(), f"{path}:{number}"
+        if not line or line.startswith("#"):
+            continue
+        if not in_data:
+            in_data = _read_header_line(header, line, where)
+            continue
+        values, label = _read_series(header, line, where)
+        if series:
+            _compare(header, series[0], values, lines[0], where)
+        elif header.flags.get("equallength") and len(values) != header.counts.get("serieslength", len(values)):
+            stated = header.counts["serieslength"]
+            raise DataError(f"{where}: {len(values)} steps, the header says '@seriesLength {stated}'")
+        series.append(values)
+        labels.append(label)
+        lines.append(number)
+    if not in_data:
+        raise DataError(f"{path}: it has no line '@data'; is it a .ts file?")
+    if not series:
+        raise DataError(f"{path}: no series follows '@data'")
+    kept = tuple(map(without_missing_end, series))
+    for values, number in zip(kept, lines, strict=True):
+        if not len(values):
+            raise DataError(f"{path}:{number}: every value of the series is missing")
+    return SeriesFile(kept, tuple(labels) if header.classes else (), tuple(lines), header.classes)
+
+
+def _read_header_line(header: Header, line: str, where: str) -> bool:
+    """Take in a line of the header; true when it is the last one."""
+    if not line.startswith("@"):
+        raise DataError(f"{where}: expected a header line '@key value' before '@data', found {_short(line)}")
+    key, *words = line[1:].split()
+    name = key.lower()
+    if name not in _KEYS:
+        near = difflib.get_close_matches(name, _KEYS, n=1)
+        raise DataError(f"{where}: unknown header key '@{key}'." + (f" Did you mean '@{near[0]}'?" if near else ""))
+    if name == "data":
+        return True
+    if name in _FLAGS:
+        header.flags[name] = _flag(key, words, where)
+        if name == "timestamps" and header.flags[name]:
+            raise DataError(f"{where}: series with time stamps are not read; resample them to equal steps")
+    elif name in _COUNTS:
+        header.counts[name] = _count(key, words, where)
+    elif name == "classlabel":
+        if _flag(key, words, where):
+            header.classes = tuple(words[1:])
+            if len(set(header.classes)) != len(header.classes) or len(header.classes) < 2:
+                raise DataError(f"{where}: '@{key} true' must be followed by two different classes or more")
+    elif name == "targetlabel" and _flag(key, words, where):
+        raise DataError(f"{where}: the targets are real numbers, not classes; that is not read")
+    return False
+
+
+def _flag(key: str, words: list[str], where: str) -> bool:
+    if not words or words[0].lower() not in ("true", "false"):
+        raise DataError(f"{where}: '@{key}' must be followed by true or false, found {_short(' '.join(words))}")
+    return words[0].lower() == "true"
+
+
+def _count(key: str, words: list[str], where: str) -> int:
+    if len(words) != 1 or not words[0].isdecimal() or int(words[0]) < 1:
+        raise DataError(
+            f"{where}: '@{key}' must be followed by a number of at least 1, found {_short(' '.join(words))}"
+        )
+    return int(words[0])
+
+
+def _read_series(header: Header, line: str, where: str) -> tuple[Series, str]:
+    """The values (T, C) and the class of one line."""
+    channels = line.split(":")
+    label = ""
+    if header.classes:
+        *channels, label = channels
+        label = label.strip()
+        if label not in header.classes:
+            raise DataError(f"{where}: unknown class {_short(label)}; the header declares {', '.join(header.classes)}")
+    if not channels:
+        raise DataError(f"{where}: a class without a series")
+    if header.channels is not None and len(channels) != header.channels:
+        raise DataError(f"{where}: {len(channels)} channels, the header declares {header.channels}")
+    values = [_read_channel(text, f"{where}, channel {position + 1}") for position, text in enumerate(channels)]
+    counts = {len(channel) for channel in values}
+    if len(counts) > 1:
+        raise DataError(f"{where}: its channels have {min(counts)} to {max(counts)} values; that is not read")
+    return np.array(values, np.float64).T, label
+
+
+def _read_channel(text: str, where: str) -> list[float]:
+    return [read_number(word, where) for word in text.split(",")]
+
+
+def read_number(word: str, where: str) -> float:
+    """A number, NaN for a missing one (``?``, ``NaN``).
+
+    Raises:
+        DataError: it is neither, or infinite.
+    """
+    word = word.strip()
+    if word == "?":
+        return float("nan")
+    try:
+        number = float(word)
+    except ValueError as err:
+        raise DataError(f"{where}: {_short(word)} is no number; a missing value is written '?'") from err
+    if number in (float("inf"), float("-inf")):
+        raise DataError(f"{where}: the value is infinite")
+    return number
+
+
+def _compare(header: Header, first: Series, values: Series, first_line: int, where: str) -> None:
+    """Hold a series against the first one and the header."""
+    if values.shape[1] != first.shape[1]:
+        raise DataError(f"{where}: {values.shape[1]} channels, but line {first_line} has {first.shape[1]}")
+    if header.flags.get("equallength") and len(values) != len(first):
+        raise DataError(
+            f"{where}: {len(values)} steps, but line {first_line} has {len(first)} and the header says "
+            "'@equalLength true'"
+        )
+
+
+def _short(text: str) -> str:
+    """Text as a message shows it."""
+    return repr(text if len(text) <= 40 else text[:37] + "...") if text else "nothing"

@@ -1,0 +1,78 @@
+"""The packages in ``plugins/``: each is installable on its own, passes its own tests, and is found by every command."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PLUGINS = Path(__file__).parent.parent.parent / "plugins"
+PACKAGES = sorted(path.parent for path in PLUGINS.glob("*/pyproject.toml"))
+
+
+def test_there_are_packages() -> None:
+    names = {path.name for path in PACKAGES}
+    assert {"fptkit-spoken-digits", "fptkit-timeseries", "fptkit-minilm", "fptkit-peft", "fptkit-tabular"} <= names
+    assert all((path / "README.md").is_file() for path in PACKAGES)
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """All packages installed by pip into a folder of their own; the environment in which they are found."""
+    site = tmp_path_factory.mktemp("site")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*pip, "--target", str(site), *map(str, PACKAGES)], check=True, timeout=300)
+    environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
+    environment.pop("FPTKIT_PLUGINS", None)
+    return environment
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
+def test_its_own_tests_pass(package: Path, installed: dict[str, str], tmp_path: Path) -> None:
+    """In the package's folder, so that its own configuration holds."""
+    environment = {name: value for name, value in installed.items() if not name.startswith("PYTEST_")}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp", str(tmp_path / "tests")]
+    done = subprocess.run(command, cwd=package, env=environment, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def fptkit(environment: dict[str, str], cwd: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", "fptkit", *arguments]
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_every_package_is_loaded_and_quick(installed: dict[str, str], tmp_path: Path) -> None:
+    met = {
+        row["version"].rpartition(" ")[0]: row for row in json.loads(fptkit(installed, tmp_path, "plugins", "--json"))
+    }
+    for package in PACKAGES:
+        assert met[package.name]["status"] == "loaded", met[package.name]
+        assert float(met[package.name]["seconds"]) < 0.5
+
+
+@pytest.mark.slow
+def test_a_package_is_found_by_every_command(installed: dict[str, str], tmp_path: Path) -> None:
+    tasks = [row["name"] for row in json.loads(fptkit(installed, tmp_path, "list", "tasks", "--json"))]
+    assert "spoken_digits" in tasks
+    shown = fptkit(installed, tmp_path, "show", "task", "spoken_digits")
+    assert "tones" in shown
+    schema = json.loads(fptkit(installed, tmp_path, "schema"))
+    named = [section["properties"]["name"]["const"] for section in schema["properties"]["task"]["oneOf"]]
+    assert "spoken_digits" in named
+    asked = {"_FPTKIT_COMPLETE": "bash_complete", "COMP_WORDS": "fptkit run spoken", "COMP_CWORD": "2"}
+    assert "plain,spoken_digits" in fptkit({**installed, **asked}, tmp_path).splitlines()
+
+
+@pytest.mark.slow
+def test_its_recipe_runs_by_name(installed: dict[str, str], tmp_path: Path) -> None:
+    fptkit(installed, tmp_path, "run", "spoken_digits", "--profile", "smoke", "--output", "out", "--set", "threads=1")
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (summary["status"], summary["task"]["stand_in"]) == ("finished", True)
