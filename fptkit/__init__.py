@@ -25,6 +25,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from fptkit.encoders.options import EncoderOptions
+    from fptkit.freezing.options import FreezingOptions
     from fptkit.interfaces import (
         Backbone,
         Batch,
@@ -67,6 +68,7 @@ _LATE = {
     "ArraySplit": "fptkit.tasks.generated",
     "EncoderOptions": "fptkit.encoders.options",
     "GeneratedTask": "fptkit.tasks.generated",
+    "FreezingOptions": "fptkit.freezing.options",
     "Options": "fptkit.options",  # pydantic takes longer to import than all else here
 }
 """Public names that need torch or pydantic, and where they live."""
@@ -80,6 +82,7 @@ __all__ = [
     "Encoder",
     "EncoderOptions",
     "EncoderSpec",
+    "FreezingOptions",
     "FreezingPolicySpec",
     "FreezingRule",
     "GeneratedTask",

@@ -339,7 +339,7 @@ class Task:
         return nn.functional.mse_loss(logits, batch.targets)
 
     def metrics(self) -> torchmetrics.MetricCollection:
-        """Fresh metrics, updated with the (logits, targets) of `loss`; those of `Classes` are flattened over answers."""
+        """Fresh metrics, updated with (logits, targets) of `loss`; those of `Classes` are flattened over answers."""
         from torchmetrics import MeanSquaredError, MetricCollection
         from torchmetrics.classification import MulticlassAccuracy
 

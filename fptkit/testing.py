@@ -281,12 +281,9 @@ def trained_roles(policy: FreezingPolicySpec) -> dict[str, float]:
     model = CrossModalModel(
         LinearEncoder(LinearOptions(), input=kind, width=8), backbone, Head(Classes(2), 8, readout="last")
     )
-    roles = model.parameter_roles()
-    return {
-        roles[name].role: group.learning_rate_multiplier
-        for group in apply_policy(model, policy)
-        for name in group.parameters
-    }
+    groups = apply_policy(model, policy)
+    roles = model.parameter_roles()  # after it: a policy may add parameters
+    return {roles[name].role: group.learning_rate_multiplier for group in groups for name in group.parameters}
 
 
 def _check_counts(split: Split, batch: Batch, indices: list[int], where: str) -> None:
