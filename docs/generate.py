@@ -32,9 +32,9 @@ if str(ROOT) not in sys.path:  # started as a script, the checkout beside it is 
     sys.path.insert(0, str(ROOT))
 
 from fptkit import errors, hookspecs, specs  # noqa: E402
-from fptkit.freezing.options import FreezingOptions
 from fptkit.cli.main import COMMANDS, cli  # noqa: E402
 from fptkit.engine import events  # noqa: E402
+from fptkit.freezing.options import FreezingOptions  # noqa: E402
 from fptkit.plugins import HOOKS, load_plugins  # noqa: E402
 from fptkit.pretraining.options import PretrainRecipe  # noqa: E402
 from fptkit.recipe.models import HeadOptions, Pinned, Recipe, TrainOptions  # noqa: E402

@@ -157,7 +157,11 @@ def rule_on(blocks: Any) -> FreezingRule:
 @pytest.mark.parametrize(
     ("make", "value", "message"),
     [
-        (encoder, "vectors", r"accepts is 'vectors', expected a tuple of input kinds, of vectors, symbols, grid and mixed"),
+        (
+            encoder,
+            "vectors",
+            r"accepts is 'vectors', expected a tuple of input kinds, of vectors, symbols, grid and mixed",
+        ),
         (encoder, (), "accepts is empty"),
         (encoder, ("vectors", "images"), "accepts names 'images'; input kinds are vectors, symbols, grid and mixed"),
         (encoder, (1,), r"accepts is \(1,\)"),
