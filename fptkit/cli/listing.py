@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -37,20 +38,22 @@ def list_(kind: str, as_json: bool, plugin_files: Sequence[Path]) -> None:
     elif rows:
         columns = ("group", "name", "summary", "profiles", "status", "plugin")
         shown = [column for column in columns if column in rows[0]]
-        print_rows(_heads_of_groups([{column: _text(row[column]) for column in shown} for row in rows]))
+        print_rows(_under_headings([{column: _text(row[column]) for column in shown} for row in rows]))
     else:
         click.echo(f"no {kind}", err=True)
 
 
-def _heads_of_groups(rows: list[dict[str, str]]) -> list[dict[str, str]]:
-    """On a terminal a group is named in its first row only; in a pipe in every row, for grep."""
+def _under_headings(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """On a terminal a group is a heading with its entries indented; in a pipe it stands in every row, for grep."""
     if not sys.stdout.isatty() or "group" not in rows[0]:
         return rows
-    before = [None, *(row["group"] for row in rows)]
-    return [
-        {**row, "group": "" if row["group"] == above else row["group"]}
-        for row, above in zip(rows, before, strict=False)
-    ]
+    shown: list[dict[str, str]] = []
+    for group, members in itertools.groupby(rows, key=lambda row: row["group"]):
+        shown.append({column: group if column == "name" else "" for column in rows[0] if column != "group"})
+        for row in members:
+            own = {column: value for column, value in row.items() if column != "group"}
+            shown.append({**own, "name": f"  {row['name']}"})
+    return shown
 
 
 def component_rows(registry: Registry, kind: type[Spec]) -> list[dict[str, Any]]:
