@@ -18,7 +18,7 @@ import pytest
 
 from fptkit.errors import DataError
 from fptkit.sources import Unavailable
-from fptkit.tasks.homology import plain_pickle
+from fptkit.tasks import plain_pickle
 from fptkit.tasks.homology.records import Record, _json_list, read_records, write_records
 
 lmdb = pytest.importorskip("lmdb", reason="LMDB files are read with the extra 'lmdb'")
