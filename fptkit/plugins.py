@@ -77,8 +77,8 @@ class Plugin:
 
     @property
     def slow(self) -> bool:
-        """True when its module is too heavy for one that every command imports."""
-        return self.seconds > SLOW_S
+        """True when an installed plugin's module is too heavy for one that every command imports."""
+        return self.origin == "distribution" and self.seconds > SLOW_S
 
     @property
     def failed(self) -> bool:

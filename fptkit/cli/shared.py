@@ -63,7 +63,14 @@ def load_registry(plugin_files: Sequence[Path] = ()) -> Registry:
     """All plugins; those that failed are told on stderr, a line each, and stop nothing."""
     from fptkit.plugins import load_plugins, selection_from_environment
 
-    registry = load_plugins(plugin_files, selection=selection_from_environment())
+    selection = selection_from_environment()
+    registry = load_plugins(plugin_files, selection=selection)
+    installed = [plugin.name for plugin in registry.plugins if plugin.origin == "distribution"]
+    for name in filter(None, (part.strip() for part in (selection or "").split(","))):
+        if name not in installed and name not in _WARNED:
+            _WARNED.add(name)
+            known = ", ".join(installed) or "none"
+            click.echo(f"warning: FPTKIT_PLUGINS names '{name}', which is not installed; there are: {known}", err=True)
     for plugin in registry.plugins:
         if plugin.failed and plugin.name not in _WARNED:
             _WARNED.add(plugin.name)

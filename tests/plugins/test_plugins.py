@@ -349,3 +349,21 @@ def test_tracing_tells_what_each_plugin_did(
     monkeypatch.setenv("FPTKIT_TRACE_PLUGINS", "0")
     load_plugins(selection="")
     assert capsys.readouterr().err == ""
+
+
+def test_a_selected_plugin_that_is_not_installed_is_told(
+    install: Install, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install("good")
+    monkeypatch.setenv("FPTKIT_PLUGINS", "god, good")
+    monkeypatch.setattr("fptkit.cli.shared._WARNED", set())
+    registry = load_registry()
+    assert plugin_named(registry, "good").status == "loaded"
+    told = capsys.readouterr().err
+    assert told.startswith("warning: FPTKIT_PLUGINS names 'god', which is not installed; there are: ")
+    assert "good" in told.splitlines()[0].partition("there are: ")[2]
+
+
+def test_a_slow_file_is_not_told_since_it_was_asked_for() -> None:
+    assert not Plugin("plug.py", "file", seconds=5.0).slow
+    assert Plugin("plug", "distribution", seconds=5.0).slow

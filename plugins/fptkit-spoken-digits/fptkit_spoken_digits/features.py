@@ -17,8 +17,6 @@ FLOOR = 1e-8
 """Added to every energy: silence has none, and the logarithm needs some."""
 CLIPS_AT_ONCE = 128
 """Clips that are transformed together."""
-CLIPS_AT_ONCE = 128
-"""Clips that are transformed together."""
 
 
 def mel_of(hertz: Tensor) -> Tensor:
