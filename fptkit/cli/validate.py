@@ -49,9 +49,10 @@ def _check(
     from fptkit.recipe.find import find_file, find_recipe, recipe_folders, recipe_kind
     from fptkit.recipe.load import load_recipe
 
-    path = find_file(recipe) or find_recipe(recipe, recipe_folders(load_registry(plugin_files)))
+    folders = recipe_folders(load_registry(plugin_files))
+    path = find_file(recipe) or find_recipe(recipe, folders)
     load_one: Callable[..., object] = load_recipe
-    if recipe_kind(path) == "pretrain":
+    if recipe_kind(path, lambda: folders) == "pretrain":
         from fptkit.pretraining.recipes import load_pretraining as load_one
 
     def load(profile: str | None) -> None:
@@ -60,16 +61,16 @@ def _check(
         )
 
     load(profile)
-    others = [] if profile else _profiles(path)
+    others = [] if profile else _profiles(path, folders)
     for other in others:
         load(other)
     return path, others
 
 
-def _profiles(path: Path) -> list[str]:
-    """Names of the profiles of a recipe that loads."""
-    from fptkit.recipe.tree import read_tree
+def _profiles(path: Path, folders: Sequence[Path]) -> list[str]:
+    """Names of the profiles of a recipe that loads, those of the files it extends included."""
+    from fptkit.recipe.extends import read_with_bases
 
-    tree = read_tree(path.read_text(encoding="utf-8-sig"), path.name, [])
+    tree = read_with_bases(path, path.name, [], lambda: folders)
     profiles = tree.mapping.get("profiles") if tree else None
     return list(profiles.mapping) if profiles else []

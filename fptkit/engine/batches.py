@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from fptkit.errors import ShapeError
-from fptkit.interfaces import Batch, SampledEvaluation, Split, Task, check_batch
+from fptkit.interfaces import Batch, Inputs, SampledEvaluation, Split, Task, check_batch
 from fptkit.recipe.models import TrainOptions
 from fptkit.seeds import derive_seed, generator_for
 
@@ -23,19 +25,30 @@ class TrainingBatches:
     Args:
         task: the task.
         split: its training split.
-        batch_size: examples of a batch; the last one of an epoch may be smaller.
+        batch_size: examples of a batch; the last one of an epoch may be smaller. With ``batch_tokens`` the most of
+            them.
         seed: the run's seed.
+        batch_tokens: most tokens of a batch, padding counted, or None for no such limit. Epochs then differ in their
+            number of batches.
 
     Raises:
-        ShapeError: the split is empty.
+        ShapeError: the split is empty; or ``batch_tokens`` is given and its examples do not differ in length, or the
+            longest one alone is above it.
     """
 
-    def __init__(self, task: Task, split: Split, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, task: Task, split: Split, batch_size: int, seed: int, *, batch_tokens: int | None = None
+    ) -> None:
+        where = f"{type(task).__name__}, split train"
         if split.size == 0:
-            raise ShapeError(f"{type(task).__name__}, split train: it holds no example")
+            raise ShapeError(f"{where}: it holds no example")
+        if batch_tokens is not None:
+            _check_budget(split, batch_tokens, where)
         self._task, self._split, self._batch_size, self._seed = task, split, batch_size, seed
+        self._batch_tokens = batch_tokens
         self._epoch = -1
         self._order: list[np.ndarray] = []
+        self._first_steps = [0]  # of the epochs, as far as they were needed; read with batch_tokens only
 
     def batch(self, step: int) -> Batch:
         """The batch of a step (from 0), on the CPU.
@@ -45,18 +58,35 @@ class TrainingBatches:
         """
         indices: Sequence[int] = range(self._batch_size)
         if self._split.size is not None:
-            epoch, position = divmod(step, -(-self._split.size // self._batch_size))
-            if epoch != self._epoch:
-                self._epoch, self._order = epoch, self._epoch_order(epoch)
-            indices = self._order[position].tolist()
+            epoch, position = self._place(step, self._split.size)
+            indices = self._order_of(epoch)[position].tolist()
         batch = self._split.batch(indices, generator_for(self._seed, "batch", step))
         check_batch(self._task, batch, len(indices), where=f"{type(self._task).__name__}, split train, step {step}")
         return batch
 
+    def _place(self, step: int, size: int) -> tuple[int, int]:
+        """Epoch of a step, and which of its batches; ``size`` is the split's."""
+        if self._batch_tokens is None:
+            return divmod(step, -(-size // self._batch_size))
+        while step >= self._first_steps[-1]:
+            epoch = len(self._first_steps) - 1
+            self._first_steps.append(self._first_steps[-1] + len(self._order_of(epoch)))
+        epoch = bisect.bisect_right(self._first_steps, step) - 1
+        return epoch, step - self._first_steps[epoch]
+
+    def _order_of(self, epoch: int) -> list[np.ndarray]:
+        """`_epoch_order`, made once for the epoch in progress."""
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, self._epoch_order(epoch)
+        return self._order
+
     def _epoch_order(self, epoch: int) -> list[np.ndarray]:
         """The batches of an epoch, without those the task's protocol skips."""
         chance = np.random.Generator(np.random.PCG64(derive_seed(self._seed, "order", epoch)))
-        batches = _shuffled_batches(self._split, self._batch_size, chance)
+        if self._batch_tokens is None:
+            batches = _shuffled_batches(self._split, self._batch_size, chance)
+        else:
+            batches = _budgeted_batches(self._split, self._batch_size, self._batch_tokens, chance)
         usable = [batch for batch in batches if not self._task.skips(self._split, batch.tolist())]
         if not usable:
             raise ShapeError(
@@ -64,6 +94,28 @@ class TrainingBatches:
             )
         # An epoch has as many steps as batches, skipped ones too, so that a step's number says its epoch.
         return list(itertools.islice(itertools.cycle(usable), len(batches)))
+
+
+def parts_of(batch: Batch, count: int) -> list[Batch]:
+    """A batch cut into ``count`` parts that differ by one example at most, in order; fewer where it has fewer examples.
+
+    Padding stays as it is, so that the parts hold the same numbers as the whole.
+    """
+    count = min(count, len(batch))
+    if count == 1:
+        return [batch]
+    ends = [len(batch) * number // count for number in range(count + 1)]
+    return [_rows(batch, slice(start, end)) for start, end in itertools.pairwise(ends)]
+
+
+def _rows(batch: Batch, rows: slice) -> Batch:
+    """Some examples of a batch."""
+    if isinstance(batch.inputs, Mapping):
+        inputs: Inputs = {name: part[rows] for name, part in batch.inputs.items()}
+    else:
+        inputs = batch.inputs[rows]
+    lengths = None if batch.lengths is None else batch.lengths[rows]
+    return replace(batch, inputs=inputs, targets=batch.targets[rows], lengths=lengths)
 
 
 def evaluation_batches(task: Task, name: str, split: Split, options: TrainOptions, step: int) -> Iterator[Batch]:
@@ -130,6 +182,43 @@ def _shuffled_batches(split: Split, size: int, chance: np.random.Generator) -> l
         pools = [order[start : start + pool] for start in range(0, len(order), pool)]
         order = np.concatenate([members[np.argsort(counts[members], kind="stable")] for members in pools])
     batches = [order[start : start + size] for start in range(0, len(order), size)]
+    return [batches[position] for position in chance.permutation(len(batches))]
+
+
+def _check_budget(split: Split, batch_tokens: int, where: str) -> None:
+    """Refuse a token budget that says nothing, or that some example cannot keep."""
+    if split.token_counts is None:
+        raise ShapeError(
+            f"{where}: its examples do not differ in length, so train.batch_tokens has nothing to group; set it to "
+            "null and train.batch_size to the examples of a batch"
+        )
+    if (longest := int(split.token_counts.max())) > batch_tokens:
+        raise ShapeError(
+            f"{where}: train.batch_tokens is {batch_tokens:,}, but its longest example alone has {longest:,} tokens"
+        )
+
+
+def _budgeted_batches(
+    split: Split, batch_size: int, batch_tokens: int, chance: np.random.Generator
+) -> list[np.ndarray]:
+    """All examples in a new order, in batches of at most ``batch_tokens`` tokens with padding, in a new order too.
+
+    Each pool of about `POOL_BATCHES` batches is cut from its longest example down, so that an example's length alone
+    says how many follow it. Only the last batch of a pool is cut short.
+    """
+    counts = split.token_counts
+    assert split.size is not None
+    assert counts is not None
+    order = chance.permutation(split.size)
+    usual = min(batch_size, max(1, int(batch_tokens / counts.mean())))
+    batches = []
+    for pool in range(0, len(order), POOL_BATCHES * usual):
+        members = order[pool : pool + POOL_BATCHES * usual]
+        members = members[np.argsort(-counts[members], kind="stable")]
+        while len(members):
+            taken = min(batch_size, batch_tokens // int(counts[members[0]]))
+            batches.append(members[:taken])
+            members = members[taken:]
     return [batches[position] for position in chance.permutation(len(batches))]
 
 

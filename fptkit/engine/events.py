@@ -39,11 +39,14 @@ class StepsDone:
         step: last of them.
         loss: mean training loss over them.
         examples_per_second: training speed over them, evaluation left out.
+        learning_rate: ``train.learning_rate`` as the schedule had it at the last of them; a freezing rule may multiply
+            it.
     """
 
     step: int
     loss: float
     examples_per_second: float
+    learning_rate: float | None = None
 
 
 @dataclass(frozen=True)

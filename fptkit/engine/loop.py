@@ -1,7 +1,8 @@
 """The training loop.
 
-One step is: batch by step number, forward, loss, backward, clip, Adam. Losses stay on the device and are fetched every
-``log_every`` steps. Validation, patience and checkpoints happen between steps.
+One step is: batch by step number, forward, loss and backward for each part of it, clip, Adam at the schedule's rate.
+Losses stay on the device and are fetched every ``log_every`` steps. Validation, patience and checkpoints happen between
+steps.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fptkit.build import Built
-from fptkit.engine.batches import TrainingBatches
+from fptkit.engine.batches import TrainingBatches, parts_of
 from fptkit.engine.checkpoint import (
     checkpoint_of,
     latest_checkpoint,
@@ -32,7 +33,7 @@ from fptkit.engine.events import Event, Saving, StepsDone, Validated
 from fptkit.errors import CheckpointError, TrainingError
 from fptkit.freezing import FreezeProof
 from fptkit.interfaces import Split
-from fptkit.recipe.models import TrainOptions
+from fptkit.recipe.models import ScheduleOptions, TrainOptions
 from fptkit.seeds import derive_seed
 from fptkit.signals import StopRequest
 
@@ -55,6 +56,8 @@ class Progress:
         loss_sum: sum of the losses not yet reported.
         loss_count: how many they are.
         events: events told so far; a resumed run goes on behind the one this counts.
+        plateau_validations: validations without improvement since the last one with, or since the rate last fell.
+        plateau_factor: what the schedule ``plateau`` has made of the learning rate so far.
     """
 
     step: int = 0
@@ -67,11 +70,39 @@ class Progress:
     loss_sum: float = 0.0
     loss_count: int = 0
     events: int = 0
+    plateau_validations: int = 0
+    plateau_factor: float = 1.0
 
     @property
     def examples_per_second(self) -> float:
         """Training speed so far."""
         return self.examples / self.seconds if self.seconds else 0.0
+
+
+def learning_rate_factor(options: TrainOptions, progress: Progress) -> float:
+    """Factor on every learning rate at the coming step; see `ScheduleOptions`.
+
+    Args:
+        options: give the schedule and the last step.
+        progress: its ``step`` and ``plateau_factor`` count, nothing else, so that a resumed run sees the same.
+    """
+    schedule, step = options.schedule, progress.step
+    if step < schedule.warmup_steps:
+        return (step + 1) / (schedule.warmup_steps + 1) * progress.plateau_factor
+    if schedule.name != "cosine":
+        return progress.plateau_factor
+    done = (step - schedule.warmup_steps) / (options.max_steps - schedule.warmup_steps)
+    return schedule.final_share + (1 - schedule.final_share) * (1 + math.cos(math.pi * done)) / 2
+
+
+def note_validation(progress: Progress, schedule: ScheduleOptions, *, improved: bool) -> None:
+    """Keep the plateau schedule's account of one validation, and lower its factor when patience ends."""
+    if schedule.name != "plateau":
+        return
+    progress.plateau_validations = 0 if improved else progress.plateau_validations + 1
+    if progress.plateau_validations >= schedule.patience:
+        progress.plateau_factor *= schedule.factor
+        progress.plateau_validations = 0
 
 
 class Trainer:
@@ -128,9 +159,12 @@ class Trainer:
         proof.check_optimizer(optimizer)
         self.model = built.model
         self._plain_optimizer = optimizer
+        self._own_rates = [group["lr"] for group in optimizer.param_groups]
         self._trained = [parameter for group in built.groups for parameter in group.parameters.values()]
         self._names = {id(parameter): name for name, parameter in built.model.named_parameters()}
-        self._batches = TrainingBatches(built.task, train, options.batch_size, options.seed)
+        self._batches = TrainingBatches(
+            built.task, train, options.batch_size, options.seed, batch_tokens=options.batch_tokens
+        )
         self._validation = validation
 
     def restore(self) -> bool:
@@ -203,10 +237,12 @@ class Trainer:
         loss_sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device=device)
         norm_sum = torch.zeros((), dtype=torch.float64, device=device)
         self.model.train()
+        factor = 1.0
         while progress.step < pause and not self._stop.requested():
             # Dropout draws from the global generator: named by the step, it needs no saving.
             torch.manual_seed(derive_seed(options.seed, "step", progress.step))
-            loss, norm = self._step(progress.step)
+            factor = learning_rate_factor(options, progress)
+            loss, norm = self._step(progress.step, factor)
             loss_sum += loss
             norm_sum += norm
             progress.step += 1
@@ -218,21 +254,29 @@ class Trainer:
         self._check_finite(norms, "norm of the gradient in the steps before")
         if progress.step % options.log_every == 0 or progress.step == options.max_steps:
             speed = (progress.examples - examples_before) / seconds if seconds else 0.0
-            self._tell(StepsDone(progress.step, progress.loss_sum / progress.loss_count, speed))
+            mean_loss = progress.loss_sum / progress.loss_count
+            self._tell(StepsDone(progress.step, mean_loss, speed, options.learning_rate * factor))
             progress.loss_sum, progress.loss_count = 0.0, 0
 
-    def _step(self, step: int) -> tuple[torch.Tensor, torch.Tensor | float]:
+    def _step(self, step: int, factor: float) -> tuple[torch.Tensor, torch.Tensor | float]:
         """One step; returns the loss and the gradient's norm (0 where nothing is clipped), still on the device."""
-        batch = self._batches.batch(step).to(self._accelerator.device)
-        loss = self.task.loss(self.model(batch.inputs, batch.lengths), batch)
-        self._accelerator.backward(loss)
+        batch = self._batches.batch(step)
+        total = torch.zeros((), device=self._accelerator.device)
+        for part in parts_of(batch, self.options.accumulate):
+            part = part.to(self._accelerator.device)
+            # Losses are means over examples: weighted by them, the parts' gradients add up to the whole batch's.
+            loss = self.task.loss(self.model(part.inputs, part.lengths), part) * (len(part) / len(batch))
+            self._accelerator.backward(loss)
+            total += loss.detach()
+        for group, own_rate in zip(self._plain_optimizer.param_groups, self._own_rates, strict=True):
+            group["lr"] = own_rate * factor
         norm: torch.Tensor | float = 0.0
         if self.options.clip_norm is not None:
             norm = torch.nn.utils.clip_grad_norm_(self._trained, self.options.clip_norm)
         self._plain_optimizer.step()
         self._plain_optimizer.zero_grad(set_to_none=True)
         self.progress.examples += len(batch)
-        return loss.detach(), norm
+        return total, norm
 
     def _validate(self) -> None:
         progress = self.progress
@@ -255,6 +299,7 @@ class Trainer:
             progress.best_step, progress.best_metrics, progress.stale_validations = progress.step, metrics, 0
         else:
             progress.stale_validations += 1
+        note_validation(progress, self.options.schedule, improved=best)
         self._tell(Validated(progress.step, metrics, best))
 
     def _check_finite(self, value: float, which: str) -> None:

@@ -38,8 +38,9 @@ class MetricsFile:
     def handle(self, event: Event) -> None:
         """See `fptkit.engine.events.Listener`."""
         match event:
-            case StepsDone(step, loss, speed):
-                self._write({"step": step, "split": "train", "loss": loss, "examples_per_second": round(speed, 3)})
+            case StepsDone(step, loss, speed, rate):
+                record = {"step": step, "split": "train", "loss": loss, "examples_per_second": round(speed, 3)}
+                self._write(record if rate is None else {**record, "learning_rate": rate})
             case Validated(step, metrics):
                 self._write({"step": step, "split": "validation", **metrics})
             case SplitTested(split, step, metrics):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, SerializeAsAny
+from pydantic import ConfigDict, Field, SerializeAsAny, ValidationInfo, field_validator
 
 from fptkit.options import Options
 from fptkit.specs import BackboneSpec, EncoderSpec, FreezingPolicySpec, ListenerSpec, Spec, TaskSpec
@@ -48,6 +48,45 @@ class HeadOptions(Options):
     dropout: float = Field(default=0.0, ge=0, lt=1, description="probability of dropping a hidden number in training")
 
 
+class ScheduleOptions(Options):
+    """How the learning rate changes over a run: a factor on every parameter group's own rate.
+
+    Warm-up comes first under every name: the factor rises in equal parts, and is 1 from step ``warmup_steps`` on.
+
+    Source: constant: Lu et al. 2021, section 2. cosine: Loshchilov and Hutter 2017, section 3, without restarts, as
+    torch.optim.lr_scheduler.CosineAnnealingLR has it. plateau: as torch.optim.lr_scheduler.ReduceLROnPlateau without
+    threshold and cooldown, except that patience counts as ``train.patience`` does: torch's is one less.
+    """
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    name: Literal["constant", "cosine", "plateau"] = Field(
+        default="constant",
+        description="constant: the rate stays; cosine: it falls along half a cosine until train.max_steps; plateau: it "
+        "is multiplied by factor where validation no longer improves",
+    )
+    warmup_steps: int = Field(
+        default=0, ge=0, description="steps over which the rate rises to its full value, below train.max_steps"
+    )
+    final_share: float = Field(
+        default=0.0, ge=0, lt=1, description="cosine: share of the rate that is left when train.max_steps are done"
+    )
+    patience: int = Field(
+        default=2, ge=1, description="plateau: validations without improvement after which the rate falls"
+    )
+    factor: float = Field(default=0.1, gt=0, lt=1, description="plateau: what the rate is multiplied by when it falls")
+
+    @field_validator("final_share", "patience", "factor")
+    @classmethod
+    def _belongs_to_the_name(cls, value: float, info: ValidationInfo) -> float:
+        """A setting that another schedule reads would be passed over in silence."""
+        name, field = info.data.get("name"), info.field_name or ""
+        owner = "cosine" if field == "final_share" else "plateau"
+        if name is not None and name != owner and value != cls.model_fields[field].default:
+            raise ValueError(f"is read by the schedule {owner} only, but the schedule is {name}")
+        return value
+
+
 class TrainOptions(Options):
     """How the trained parameters are trained.
 
@@ -58,7 +97,19 @@ class TrainOptions(Options):
     model_config = ConfigDict(allow_inf_nan=False)
 
     learning_rate: float = Field(default=1e-3, gt=0, description="step size of Adam; a freezing rule may multiply it")
-    batch_size: int = Field(default=16, ge=1, description="examples per step")
+    batch_size: int = Field(default=16, ge=1, description="examples per step; with batch_tokens, the most of them")
+    batch_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="most tokens of a step's batch, padding counted: its examples times the longest, in tokens as the "
+        "task counts them; for tasks whose examples differ in length; null: batch_size alone decides",
+    )
+    accumulate: int = Field(
+        default=1,
+        ge=1,
+        description="parts a step's batch is cut into, one after the other in memory, their gradients averaged over "
+        "examples; must divide batch_size",
+    )
     max_steps: int = Field(default=2000, ge=1, description="steps after which training ends")
     validate_every: int = Field(default=200, ge=1, description="steps between two validations")
     patience: int | None = Field(
@@ -76,6 +127,35 @@ class TrainOptions(Options):
     checkpoint_every: int | None = Field(
         default=None, ge=1, description="steps between two checkpoints; null: one at every validation"
     )
+    # Below what its checks read: a field sees those above it.
+    schedule: ScheduleOptions = Field(
+        default=ScheduleOptions(), description="how the learning rate changes; constant, as the paper has it, if left"
+    )
+
+    @field_validator("accumulate")
+    @classmethod
+    def _divides_the_batch(cls, accumulate: int, info: ValidationInfo) -> int:
+        batch_size = info.data.get("batch_size")
+        if batch_size is not None and batch_size % accumulate:
+            raise ValueError(
+                f"must divide train.batch_size, but {batch_size} examples make no {accumulate} equal parts"
+            )
+        return accumulate
+
+    @field_validator("schedule")
+    @classmethod
+    def _fits_the_run(cls, schedule: ScheduleOptions, info: ValidationInfo) -> ScheduleOptions:
+        max_steps, patience = info.data.get("max_steps"), info.data.get("patience")
+        if max_steps is not None and schedule.warmup_steps and schedule.warmup_steps >= max_steps:
+            raise ValueError(
+                f"warmup_steps must be below train.max_steps, but {schedule.warmup_steps} are not below {max_steps}"
+            )
+        if schedule.name == "plateau" and patience is not None and schedule.patience >= patience:
+            raise ValueError(
+                f"patience must be below train.patience, but with {schedule.patience} and {patience} training ends "
+                "before the rate falls"
+            )
+        return schedule
 
 
 class Pinned(Options):

@@ -101,7 +101,7 @@ def test_more_patience_trains_on(recipe: Path, tmp_path: Path) -> None:
 
 def test_a_failed_build_leaves_no_folder(recipe: Path, tmp_path: Path) -> None:
     with pytest.raises(ShapeError) as caught:
-        start(recipe, tmp_path / "run", "task.bits=2000")
+        start(recipe, tmp_path / "run", "task.bits=2000", "backbone.positions=100")
     assert caught.value.exit_code == 2
     assert not (tmp_path / "run").exists()
 

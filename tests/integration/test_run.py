@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 from pathlib import Path
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 
 from fptkit.engine.events import Event, RunEnded, RunStarted, SplitTested, StepsDone, Validated
 from fptkit.engine.run import RunRequest, run
-from fptkit.errors import CheckpointError, Interrupted, TrainingError, UsageError
+from fptkit.errors import CheckpointError, Interrupted, ShapeError, TrainingError, UsageError
 from fptkit.recipe.load import load_recipe
 
 RECIPE = """
@@ -23,6 +24,18 @@ backbone: {name: random, blocks: 2, width: 32, heads: 2, size: nano, dropout: 0.
 train: {batch_size: 8, max_steps: 30, validate_every: 10, log_every: 4, patience: null, learning_rate: 1e-2}
 threads: 1
 """
+
+
+RAGGED = """
+task:
+  name: remote_homology
+  source: [simulated]
+  simulated: {folds: 2, length: [10, 60]}
+backbone: {name: random, blocks: 2, width: 32, heads: 2, size: nano, dropout: 0.1}
+train: {batch_size: 8, batch_tokens: 300, max_steps: 60, validate_every: 20, log_every: 4, patience: null}
+threads: 1
+"""
+"""Sequences of different lengths; an epoch under this budget has about half of these steps."""
 
 
 @pytest.fixture
@@ -63,7 +76,7 @@ def test_a_run_leaves_what_it_promises(recipe: Path, tmp_path: Path) -> None:
     assert summary["status"] == "finished"
     assert summary["recipe"] == "tiny"
     assert summary["task"] == {"name": "bit_xor", "protocol": "clean", "source": "generated", "stand_in": False}
-    assert summary["backbone"] == {"name": "random", "weights": "random", "stand_in": False}
+    assert summary["backbone"] == {"name": "random", "weights": "random", "init": "random", "stand_in": False}
     assert summary["freezing"] == "fpt"
     # Two blocks of 12,704 less their norms, and trained: 5 norms of 64, 6 positions of 32, input 64, output 66.
     assert summary["parameters"] == {"total": 2 * (12_704 - 128) + 642, "trained": 642, "reached": 642}
@@ -139,6 +152,107 @@ def test_stopped_and_resumed_equals_uninterrupted(
     assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
     whole, parts = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
     assert all(torch.equal(whole[name], parts[name]) for name in whole.keys() | parts.keys())
+
+
+def tensors_of(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+PLATEAU = "train.schedule={name: plateau, patience: 1, factor: 0.5}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("text", "stop_at", "overrides"),
+    [
+        (RECIPE, 12, ["train.schedule={name: cosine, warmup_steps: 7, final_share: 0.1}"]),
+        (RECIPE, 4, ["train.schedule={name: constant, warmup_steps: 7}"]),
+        # A rate at which validation gets worse, so that it falls before the stop and after it.
+        (RECIPE, 16, [PLATEAU, "train.validate_every=3", "train.learning_rate=0.3"]),
+        (RECIPE, 8, ["train.accumulate=4"]),
+        (RAGGED, 16, []),
+        (RAGGED, 44, ["train.accumulate=4", "train.schedule={name: cosine}"]),
+    ],
+)
+def test_schedules_accumulation_and_token_budgets_resume_exactly(
+    tmp_path: Path, text: str, stop_at: int, overrides: list[str]
+) -> None:
+    path = tmp_path / "some.yaml"
+    path.write_text(text)
+    start(path, tmp_path / "whole", *overrides)
+    with pytest.raises(Interrupted):
+        start(path, tmp_path / "parts", *overrides, listener=Recorder(stop_at))
+    start(path, tmp_path / "parts", *overrides, resume=True)
+    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
+    whole, parts = tensors_of(tmp_path / "whole"), tensors_of(tmp_path / "parts")
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    rates = [line["learning_rate"] for line in metrics(tmp_path / "whole") if line["split"] == "train"]
+    if PLATEAU in overrides:
+        before, after = rates[: stop_at // 4], rates[stop_at // 4 :]
+        assert rates[0] > before[-1] > after[-1], rates
+    ordinary = ("train.schedule={name: constant}", "train.schedule.warmup_steps=0", "train.accumulate=1")
+    start(path, tmp_path / "plain", *overrides, *ordinary)
+    plain = tensors_of(tmp_path / "plain")
+    changed = any(not torch.equal(whole[name], plain[name]) for name in whole)
+    assert changed == bool(overrides)  # what was resumed was no ordinary run
+
+
+def test_the_rate_that_was_used_is_told(recipe: Path, tmp_path: Path) -> None:
+    start(recipe, tmp_path / "run", "train.max_steps=12", "train.schedule.warmup_steps=7")
+    rates = {line["step"]: line["learning_rate"] for line in metrics(tmp_path / "run") if line["split"] == "train"}
+    assert rates == pytest.approx({4: 1e-2 * 4 / 8, 8: 1e-2, 12: 1e-2})
+
+
+def test_a_schedule_is_a_factor_on_every_groups_own_rate(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[float]] = []
+    original = torch.optim.AdamW.step
+
+    def step(self: torch.optim.AdamW, *arguments: Any) -> Any:
+        seen.append(sorted({group["lr"] for group in self.param_groups}))
+        return original(self, *arguments)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    start(
+        recipe,
+        tmp_path / "run",
+        "train.max_steps=10",
+        "train.schedule={name: cosine, warmup_steps: 2}",
+        "freezing.learning_rate_multipliers={norm: 0.5}",
+    )
+    expected = [1 / 3, 2 / 3, *((1 + math.cos(math.pi * done / 8)) / 2 for done in range(8))]
+    assert seen == [pytest.approx([0.5e-2 * factor, 1e-2 * factor]) for factor in expected]
+
+
+@pytest.mark.parametrize(
+    ("text", "accumulate"), [(RECIPE, 4), (RAGGED, 4), (RAGGED, 8), (RAGGED.replace("batch_tokens: 300, ", ""), 2)]
+)
+@pytest.mark.slow
+def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path: Path, text: str, accumulate: int) -> None:
+    path = tmp_path / "some.yaml"
+    path.write_text(text.replace("dropout: 0.1", "dropout: 0.0"))
+    overrides = ("precision=float32", "train.max_steps=25", "train.validate_every=25", "train.learning_rate=1e-3")
+    start(path, tmp_path / "whole", *overrides)
+    start(path, tmp_path / "parts", *overrides, f"train.accumulate={accumulate}")
+    whole, parts = tensors_of(tmp_path / "whole"), tensors_of(tmp_path / "parts")
+    for name, tensor in whole.items():
+        torch.testing.assert_close(parts[name], tensor, rtol=0, atol=1e-5)
+    losses, others = ([line["loss"] for line in metrics(tmp_path / name)] for name in ("whole", "parts"))
+    assert others == pytest.approx(losses, abs=1e-5)
+
+
+def test_a_token_budget_below_the_longest_sequence_fails_before_training(tmp_path: Path) -> None:
+    path = tmp_path / "some.yaml"
+    path.write_text(RAGGED.replace("batch_tokens: 300", "batch_tokens: 30"))
+    with pytest.raises(ShapeError, match=r"RemoteHomology, split train: train\.batch_tokens is 30, but its longest"):
+        start(path, tmp_path / "run")
+
+
+def test_a_token_budget_for_a_task_of_one_length_is_refused(recipe: Path, tmp_path: Path) -> None:
+    with pytest.raises(ShapeError, match="its examples do not differ in length"):
+        start(recipe, tmp_path / "run", "train.batch_tokens=1000")
 
 
 def test_a_longer_run_goes_on_where_a_finished_one_ended(recipe: Path, tmp_path: Path) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from fptkit.engine.batches import TrainingBatches, evaluation_batches
+from fptkit.engine.batches import TrainingBatches, evaluation_batches, parts_of
 from fptkit.errors import ShapeError
 from fptkit.interfaces import Batch, Classes, SampledEvaluation, Split, Task, Vectors
 from fptkit.recipe.models import TrainOptions
@@ -68,6 +69,120 @@ def test_grouping_by_length_wastes_little_padding() -> None:
     assert waste(targets(TrainingBatches(Any(), Ragged(4000), 16, seed=0), range(250))) > 0.3
     means = [lengths[group].mean() for group in grouped]
     assert abs(np.corrcoef(means[:-1], means[1:])[0, 1]) < 0.3  # lengths come in no order over the epoch
+
+
+def test_a_recipe_without_a_token_budget_keeps_the_batches_it_always_had() -> None:
+    """Recorded from the version before there were token budgets."""
+    ragged = TrainingBatches(Any(), Ragged(23, np.arange(23) % 7 + 1), 5, seed=1)
+    recorded = [[20, 13, 6], [4, 18, 5, 12, 19], [14, 7, 0, 21, 15], [1, 22, 8, 16, 2], [9, 10, 17, 3, 11]]
+    recorded += [[20, 6, 13], [4, 18, 12, 5, 19], [7, 0, 21, 14, 22], [8, 15, 1, 16, 9], [2, 10, 17, 3, 11]]
+    assert targets(ragged, range(10)) == recorded
+
+
+BUDGET = 400
+UNEVEN = np.random.default_rng(1).integers(5, 200, 1500)
+
+
+def budgeted(task: Task | None = None, batch_tokens: int = BUDGET, seed: int = 0, most: int = 8) -> TrainingBatches:
+    return TrainingBatches(task or Any(), Ragged(len(UNEVEN), UNEVEN), most, seed, batch_tokens=batch_tokens)
+
+
+def epochs(batches: TrainingBatches, count: int, size: int = len(UNEVEN)) -> list[list[list[int]]]:
+    """Batches of some epochs, told apart by their examples alone: an epoch ends where all were seen."""
+    found: list[list[list[int]]] = []
+    step = 0
+    for _ in range(count):
+        epoch: list[list[int]] = []
+        while sum(map(len, epoch)) < size:
+            epoch.append(batches.batch(step).targets.tolist())
+            step += 1
+        found.append(epoch)
+    return found
+
+
+def test_a_token_budget_holds_and_an_epoch_has_every_example_once() -> None:
+    found = epochs(budgeted(), 4)
+    for epoch in found:
+        assert sorted(example for batch in epoch for example in batch) == list(range(len(UNEVEN)))
+        assert max(len(batch) * UNEVEN[batch].max() for batch in epoch) <= BUDGET
+        assert max(map(len, epoch)) == 8
+        padded = sum(len(batch) * UNEVEN[batch].max() for batch in epoch)
+        assert 1 - UNEVEN.sum() / padded < 0.1
+        # Full: one more of the longest example's length would break the budget, but at the end of a pool.
+        short = [batch for batch in epoch if (len(batch) + 1) * UNEVEN[batch].max() <= BUDGET and len(batch) < 8]
+        assert len(short) <= len(UNEVEN) / (50 * int(BUDGET / UNEVEN.mean()))
+    assert found[0] != found[1]
+
+
+def test_lengths_come_in_no_order_under_a_token_budget() -> None:
+    (epoch,) = epochs(budgeted(), 1)
+    means = [UNEVEN[batch].mean() for batch in epoch]
+    assert abs(np.corrcoef(means[:-1], means[1:])[0, 1]) < 0.3
+
+
+def test_a_budget_above_all_leaves_batch_size_to_decide() -> None:
+    sizes = [len(batch) for batch in epochs(budgeted(batch_tokens=10**6), 1)[0]]
+    assert sorted(sizes) == [4, *[8] * 187]  # 1500 = 187 * 8 + 4
+
+
+def test_a_budgeted_step_is_a_function_of_seed_and_step() -> None:
+    straight = budgeted()
+    wanted = {step: straight.batch(step) for step in range(0, 1200, 7)}  # some three epochs
+    for step in (1197, 700, 0, 399, 1190):  # forward and back, each but the first on an object with a past
+        assert torch.equal(budgeted().batch(step).targets, wanted[step].targets)
+        assert torch.equal(straight.batch(step).inputs, wanted[step].inputs)
+    assert targets(budgeted(seed=1), range(5)) != targets(budgeted(), range(5))
+
+
+def test_skipped_batches_are_not_trained_on_under_a_token_budget() -> None:
+    batches = budgeted(Sampled())
+    seen = {example for batch in targets(batches, range(800)) for example in batch}
+    assert 3 not in seen
+    assert len(seen) == len(UNEVEN) - 1  # another epoch puts others beside example 3
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        (np.array([3, 9, 5]), r"train\.batch_tokens is 8, but its longest example alone has 9 tokens"),
+        (None, r"its examples do not differ in length, so train\.batch_tokens has nothing to group"),
+    ],
+)
+def test_a_token_budget_that_cannot_be(counts: np.ndarray | None, message: str) -> None:
+    with pytest.raises(ShapeError, match=f"Any, split train: .*{message}"):
+        TrainingBatches(Any(), Ragged(3, counts), 2, seed=0, batch_tokens=8)
+    TrainingBatches(Any(), Ragged(3, np.array([3, 8, 5])), 2, seed=0, batch_tokens=8)
+
+
+@pytest.mark.parametrize(("size", "count", "sizes"), [(8, 4, [2] * 4), (7, 3, [2, 2, 3]), (2, 4, [1, 1]), (5, 1, [5])])
+def test_parts_of_a_batch_are_the_batch(size: int, count: int, sizes: list[int]) -> None:
+    inputs = {"one": torch.rand(size, 3, 1), "other": torch.rand(size, 2, 2)}
+    mixed = Batch(inputs, torch.arange(size), torch.arange(size) % 2 + 1)
+    parts = parts_of(mixed, count)
+    assert [len(part) for part in parts] == sizes
+    assert torch.equal(torch.cat([part.targets for part in parts]), mixed.targets)
+    assert torch.equal(
+        torch.cat([part.lengths for part in parts if part.lengths is not None]), torch.arange(size) % 2 + 1
+    )
+    assert all(torch.equal(torch.cat([part.inputs[name] for part in parts]), inputs[name]) for name in inputs)
+    plain = parts_of(Batch(inputs["one"], torch.arange(size)), count)
+    assert torch.equal(torch.cat([part.inputs for part in plain]), inputs["one"])
+    assert all(part.lengths is None for part in plain)
+
+
+@pytest.mark.slow
+def test_homology_wastes_at_most_a_tenth_in_padding(shared_data: Path) -> None:
+    """Issue's bound, on the lengths of TAPE's training sequences; random order wastes more than half."""
+    from fptkit.tasks.homology.options import RemoteHomologyOptions
+    from fptkit.tasks.homology.task import RemoteHomology
+
+    task = RemoteHomology(RemoteHomologyOptions(source=(f"path:{shared_data / 'homology'}",)), seed=0)
+    lengths = task.split("train").token_counts
+    assert lengths is not None
+    ragged = Ragged(len(lengths), lengths)
+    (epoch,) = epochs(TrainingBatches(Any(), ragged, 64, seed=0, batch_tokens=8192), 1, len(lengths))
+    padded = sum(len(batch) * lengths[batch].max() for batch in epoch)
+    assert 1 - lengths.sum() / padded < 0.05
 
 
 def test_an_endless_split_draws_anew() -> None:

@@ -18,6 +18,7 @@ FACTS: dict[str, Any] = {
     "encoder": "symbols",
     "readout": "mean",
     "freezing": "fpt",
+    "freezing_options": {},
     "parameters": {"total": 3_186_182, "trained": 31_238, "reached": 27_398},
     "device": "cpu",
     "threads": 2,

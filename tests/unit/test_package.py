@@ -22,15 +22,20 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         capture_output=True,
     )
     (path,) = folder.glob("*.whl")
-    assert path.stat().st_size < 12_000_000
+    assert path.stat().st_size < 26_000_000  # four sets of weights of 5 to 9 MB
     return set(zipfile.ZipFile(path).namelist())
 
 
 def test_recipes_are_inside(wheel: set[str]) -> None:
-    assert {f"fptkit/recipes/{path.name}" for path in (ROOT / "recipes").glob("*.yaml")} <= wheel
+    recipes = ROOT / "recipes"
+    assert {f"fptkit/recipes/{path.relative_to(recipes)}" for path in recipes.rglob("*.yaml")} <= wheel
+    assert "fptkit/templates/task/recipe.yaml.template" in wheel
 
 
 def test_weights_and_their_card_are_inside(wheel: set[str]) -> None:
+    for name in ("bit_memory_nano", "synthetic_nano", "vit_nano"):
+        assert {f"fptkit/weights/{name}/{file}" for file in ("model.safetensors", "config.json", "README.md")} <= wheel
+    assert (ROOT / "fptkit/weights/vit_nano/model.safetensors").stat().st_size <= 6_000_000
     folder = "fptkit/weights/gpt2_nano"
     names = ("model.safetensors", "config.json", "tokenizer.json", "README.md")
     assert {f"{folder}/{name}" for name in names} <= wheel
