@@ -33,7 +33,7 @@ DIGESTS = {
     "bit_memory_nano": "a262b14d9e1c38667afb5a99fdc7a86a6ca17418fe983fb2d30ebf83df562a09",
     "gpt2_nano": "a5d295dbe0886f1e0f1658aaa066fb61baa94e983e382831165cfda1956b9f40",
     "synthetic_nano": "fcde592b8041273112c6a97a0bf1e7a693c12cbae7e354786ee6fdc164f997b8",
-    "vit_nano": "d074c011136505908c5c6b9286d882c2ad3fc14087dc253e19e6971c7daae4ba",
+    "vit_nano": "694d08138a365d941c50093b224060bf2843ea0ffdbf7d0b6dbb4d579d01a89b",
 }
 """SHA-256 of each model.safetensors. Other weights under the same name would change every figure made with them."""
 

@@ -110,7 +110,7 @@ def test_what_cannot_be_is_told_with_its_place(text: str, path: str, message: st
     with pytest.raises(RecipeError) as caught:
         load_recipe(str(recipe))
     (problem,) = caught.value.problems
-    assert (problem.place.rpartition(":")[2], problem.path) == ("2", path)
+    assert (problem.where.rpartition(":")[2], problem.path) == ("2", path)
     assert problem.message.startswith(message), problem.message
 
 
