@@ -13,7 +13,7 @@ import torch
 
 from fptkit import __version__
 from fptkit.build import Built, build, build_component, check_encoder_width
-from fptkit.engine.batches import TrainingBatches, evaluation_batches
+from fptkit.engine.batches import TrainingBatches, evaluation_batches, parts_of
 from fptkit.engine.checkpoint import trained_tensors, write_model_files
 from fptkit.engine.evaluate import EvaluationStopped, evaluate
 from fptkit.engine.events import Event, Listener, RunEnded, RunStarted, SplitTested
@@ -114,7 +114,10 @@ class _Run:
         built = build(self._recipe, self._request.loaded.registry, accelerator.device)
         splits = {name: built.task.split(name) for name in ("train", "validation")}
         # A task or encoder that breaks its promises is told now, not after the first validation.
-        first = TrainingBatches(built.task, splits["train"], train.batch_size, train.seed).batch(0).to(device)
+        batches = TrainingBatches(
+            built.task, splits["train"], train.batch_size, train.seed, batch_tokens=train.batch_tokens
+        )
+        first = parts_of(batches.batch(0), train.accumulate)[0].to(device)  # no larger than what training holds
         next(evaluation_batches(built.task, "validation", splits["validation"], train, 0))
         check_encoder_width(built, first)
         check_best_metric(built.task)

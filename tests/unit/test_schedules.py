@@ -94,7 +94,7 @@ def test_validations_change_no_other_schedule(name: Any) -> None:
         ("schedule: {warmup_steps: -1}", "train.schedule.warmup_steps", "expected an integer >= 0"),
         ("schedule: {name: cosine, final_share: 1.0}", "train.schedule.final_share", "expected a number >= 0 and < 1"),
         ("schedule: {name: plateau, factor: 1.0}", "train.schedule.factor", "expected a number > 0 and < 1"),
-        ("schedule: {warm_up: 3}", "train.schedule.warm_up", "unknown key 'warm_up'."),
+        ("schedule: {warm_up: 3}", "train.schedule", "unknown key 'warm_up'."),
         ("schedule: {final_share: 0.1}", "train.schedule.final_share", "is read by the schedule cosine only"),
         ("schedule: {name: cosine, patience: 3}", "train.schedule.patience", "is read by the schedule plateau only"),
         ("max_steps: 100, schedule: {warmup_steps: 100}", "train.schedule", "warmup_steps must be below"),
