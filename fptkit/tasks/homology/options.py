@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, Field
 
-from fptkit.options import Options
+from fptkit.options import ONE_OR_MORE, ONE_OR_MORE_SCHEMA, Options, source_check
 
 SOURCES = "tape, path:DIR, simulated"
-
-
-def _as_list(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
-
-
-def _check_entry(entry: str) -> str:
-    folder = entry.removeprefix("path:")
-    if entry in ("tape", "simulated") or (folder != entry and folder.strip()):
-        return entry
-    if entry == "path:":
-        raise ValueError("'path:' names no folder; write path:DIR")
-    raise ValueError(f"unknown source '{entry}'; allowed: {SOURCES}")
 
 
 def _ascending(span: tuple[int, int]) -> tuple[int, int]:
@@ -30,12 +17,8 @@ def _ascending(span: tuple[int, int]) -> tuple[int, int]:
     return span
 
 
-Source = Annotated[str, AfterValidator(_check_entry)]
-Sources = Annotated[
-    tuple[Source, ...],
-    BeforeValidator(_as_list),
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
-]
+Source = Annotated[str, AfterValidator(source_check(SOURCES))]
+Sources = Annotated[tuple[Source, ...], ONE_OR_MORE, ONE_OR_MORE_SCHEMA]
 Span = Annotated[tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]], AfterValidator(_ascending)]
 
 

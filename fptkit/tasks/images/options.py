@@ -6,12 +6,11 @@ Source of the defaults: Lu et al. 2021, section 3.1, and kzl/universal-computati
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from fptkit.options import Options
+from fptkit.options import ONE_OR_MORE, ONE_OR_MORE_SCHEMA, Options, source_check
 
 MNIST_SOURCES = "torchvision, path:DIR_OR_FILE, digits"
 CIFAR_SOURCES = "torchvision, path:DIR_OR_FILE, simulated"
@@ -29,40 +28,16 @@ _AUGMENT = (
 _TRAIN_SIZE = "training images used, every class in proportion; null for all"
 
 
-def _as_list(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
-
-
 def _some(entries: tuple[str, ...]) -> tuple[str, ...]:
     if not entries:
         raise ValueError("name at least one source")
     return entries
 
 
-def _source_of(allowed: str) -> Callable[[str], str]:
-    """A check that an entry is one of ``allowed``."""
-    names = [name for name in allowed.split(", ") if ":" not in name]
-
-    def check(entry: str) -> str:
-        place = entry.removeprefix("path:")
-        if entry in names or (place != entry and place.strip()):
-            return entry
-        if entry.startswith("path:"):
-            raise ValueError("'path:' names nothing; write path:DIR_OR_FILE")
-        raise ValueError(f"unknown source '{entry}'; allowed: {allowed}")
-
-    return check
-
-
-_JSON = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
-_MnistSource = Annotated[str, AfterValidator(_source_of(MNIST_SOURCES))]
-_CifarSource = Annotated[str, AfterValidator(_source_of(CIFAR_SOURCES))]
-_MnistSources = Annotated[
-    tuple[_MnistSource, ...], BeforeValidator(_as_list), AfterValidator(_some), WithJsonSchema(_JSON)
-]
-_CifarSources = Annotated[
-    tuple[_CifarSource, ...], BeforeValidator(_as_list), AfterValidator(_some), WithJsonSchema(_JSON)
-]
+_MnistSource = Annotated[str, AfterValidator(source_check(MNIST_SOURCES))]
+_CifarSource = Annotated[str, AfterValidator(source_check(CIFAR_SOURCES))]
+_MnistSources = Annotated[tuple[_MnistSource, ...], ONE_OR_MORE, AfterValidator(_some), ONE_OR_MORE_SCHEMA]
+_CifarSources = Annotated[tuple[_CifarSource, ...], ONE_OR_MORE, AfterValidator(_some), ONE_OR_MORE_SCHEMA]
 
 
 class SimulatedImageOptions(Options):
@@ -91,8 +66,8 @@ class ImageOptions(Options):
 
     @property
     def side(self) -> int:
-        """Height and width of an image as the model sees it, in pixels."""
-        raise NotImplementedError
+        """Height and width of an image as the model sees it, in pixels. Each task's options say it."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement side")
 
     @model_validator(mode="after")
     def _patches_fill_the_image(self) -> ImageOptions:

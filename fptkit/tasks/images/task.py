@@ -127,8 +127,12 @@ class ImageTask(Task):
         return self._open_named(entry, form)
 
     def _open_named(self, entry: str, form: Form) -> Splits:
-        """The images of a source other than ``path:``; raises `fptkit.sources.Unavailable` where it cannot be had."""
-        raise NotImplementedError
+        """The images of a source other than ``path:``. Each task has its own.
+
+        Raises:
+            Unavailable: the source cannot be had here.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not implement _open_named({entry!r})")
 
     def _source_notes(self, entry: str) -> tuple[str, ...]:
         if entry.startswith("path:"):
