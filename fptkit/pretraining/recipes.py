@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from fptkit.errors import PluginError, UsageError
+from fptkit.errors import UsageError
 from fptkit.pretraining.options import PretrainRecipe, SyntheticRecipe, TaskPretraining
 from fptkit.recipe.check import check_model, without
 from fptkit.recipe.components import check_components
 from fptkit.recipe.find import find_file, find_recipe, recipe_folders
 from fptkit.recipe.layers import read_layers
-from fptkit.recipe.load import LoadedRecipe, RegistryLoader, load_installed
+from fptkit.recipe.load import LoadedRecipe, RegistryLoader, load_installed, own_plugin_files, registry_with_own
 from fptkit.recipe.models import COMPONENT_LISTS, SECTIONS, Recipe, RecipeSettings
-from fptkit.recipe.tree import Fault, Node, join, recipe_error, shown_path
+from fptkit.recipe.tree import Fault, Node, recipe_error, shown_path
 from fptkit.registry import Registry
 
 KINDS = ("language", "synthetic", "task")
@@ -120,18 +120,10 @@ def _with_plugins(
     faults: list[Fault],
 ) -> tuple[Registry, list[Path]]:
     """The registry with the plugins in single files that the recipe names, and all such plugins."""
-    node = tree.mapping.get("plugins", Node([], tree.place))
-    own = []
-    for i, entry in enumerate(node.items):
-        file = (path.parent / str(entry.value)).resolve()
-        if file.is_file():
-            own.append(file)
-        else:
-            faults.append(Fault(entry.place, join("plugins", i), f"plugin file {shown_path(file)} does not exist"))
-    try:
-        registry = registry_loader([*given, *own]) if own else registry
-    except (PluginError, UsageError) as err:
-        faults.append(Fault(node.place, "plugins", str(err)))
+    own, missing = own_plugin_files(tree, path.parent)
+    if own:
+        registry = registry_with_own(given, own, tree, registry_loader, faults)
+    faults += missing
     return registry, [*own, *(file.resolve() for file in given)]
 
 

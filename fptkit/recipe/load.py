@@ -98,9 +98,9 @@ def load_recipe(
     )
     if tree is None:
         raise recipe_error(faults)
-    own, plugin_faults = _plugin_files(tree, path.parent)
+    own, plugin_faults = own_plugin_files(tree, path.parent)
     if own or registry is None:
-        registry = _load_registry(given, own, tree, registry_loader, plugin_faults)
+        registry = registry_with_own(given, own, tree, registry_loader, plugin_faults)
     recipe = _check(tree, registry, faults, unknown_names=not plugin_faults)
     faults += plugin_faults
     if faults or recipe is None:
@@ -141,7 +141,7 @@ def load_model(
     return made
 
 
-def _plugin_files(tree: Node, folder: Path) -> tuple[list[Path], list[Fault]]:
+def own_plugin_files(tree: Node, folder: Path) -> tuple[list[Path], list[Fault]]:
     """The recipe's own plugins as absolute paths, and a fault for each that is missing.
 
     Entries that are no text are passed over: they are reported where the other settings are.
@@ -163,7 +163,7 @@ def _all_plugins(given: Sequence[Path], own: Sequence[Path]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(path.resolve()) for path in (*own, *given)))
 
 
-def _load_registry(
+def registry_with_own(
     given: Sequence[Path], own: Sequence[Path], tree: Node, registry_loader: RegistryLoader, faults: list[Fault]
 ) -> Registry:
     """The registry with the recipe's plugins, or without them where they do not load."""
