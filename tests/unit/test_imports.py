@@ -37,6 +37,8 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("engine",),
     # A pretraining on a task is a run of the engine; what follows is the export of its backbone.
     ("pretraining",),
+    ("published", "studies"),
+    ("reporting",),
     # testing holds the contracts of every kind, listeners of the engine's events included.
     ("cli", "__main__", "testing"),
 )

@@ -1,0 +1,1 @@
+"""Many runs, one question: arms, tasks, learning rates and seeds, compared fairly."""

@@ -1,0 +1,51 @@
+"""How far a run has come, as the ledger tells it and searches and tables read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Status = Literal["waiting", "running", "paused", "validated", "finished", "diverged", "failed", "interrupted", "lost"]
+"""waiting: not started; running: a worker has it; paused: stopped where it was asked to; validated: trained, test not
+opened; finished: test opened; diverged: loss or gradient was no longer a number; failed: ended by another error;
+interrupted: stopped by a signal with its state saved; lost: its worker ended without a word."""
+
+ENDED = ("validated", "finished", "diverged", "failed")
+"""States in which training is over."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is known of one run.
+
+    Args:
+        address: digest of resolved recipe and code version, 64 hexadecimal digits.
+        status: how it stands.
+        reason: why it failed or diverged.
+        step: training steps done.
+        summary: its ``summary.json``, empty before the first was written.
+    """
+
+    address: str
+    status: Status = "waiting"
+    reason: str = ""
+    step: int = 0
+    summary: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def validation(self) -> float | None:
+        """Best value of the selection metric on validation so far, None before the first validation."""
+        selection = self.summary.get("selection")
+        found = self.summary.get("metrics", {}).get("validation", {})
+        return found.get(selection["metric"]) if selection else None
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Direction of the selection metric."""
+        return bool(self.summary.get("selection", {}).get("higher_is_better", True))
+
+    @property
+    def over(self) -> bool:
+        """Whether training is over."""
+        return self.status in ENDED
