@@ -37,6 +37,7 @@ from fptkit.engine import events  # noqa: E402
 from fptkit.freezing.options import FreezingOptions  # noqa: E402
 from fptkit.plugins import HOOKS, load_plugins  # noqa: E402
 from fptkit.pretraining.options import PretrainRecipe  # noqa: E402
+from fptkit.published import load_published, table_heading, table_notes, table_rows  # noqa: E402
 from fptkit.recipe.models import HeadOptions, Pinned, Recipe, TrainOptions  # noqa: E402
 from fptkit.recipe.schema import OptionRow, describe_options  # noqa: E402
 
@@ -251,6 +252,18 @@ def file_block(path: str) -> str:
     return f"```{language}\n{(DOCS / path).read_text(encoding='utf-8').rstrip()}\n```"
 
 
+def published_tables(name: str) -> str:
+    """The tables of one paper, with what their readers must know."""
+    published = load_published(name)
+    parts = []
+    for name_of_table in published.tables:
+        rows = table_rows(published, name_of_table)
+        parts.append(f"**{table_heading(published, name_of_table)}**")
+        parts.append(table(tuple(rows[0]), [tuple(row.values()) for row in rows]))
+        parts.append("\n".join(f"- {note}" for note in table_notes(published, name_of_table)))
+    return "\n\n".join(part for part in parts if part)
+
+
 MODELS: dict[str, type[BaseModel]] = {
     "Recipe": Recipe,
     "HeadOptions": HeadOptions,
@@ -305,6 +318,7 @@ BLOCKS: dict[str, Callable[..., str]] = {
     "commands": command_list,
     "help": command_pages,
     "file": file_block,
+    "published": published_tables,
 }
 
 

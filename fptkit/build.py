@@ -106,7 +106,8 @@ def _build(recipe: Recipe, registry: Registry, device: torch.device) -> Built:
         )
     if getattr(encoder_options, "match_norm", False):
         encoder = _match_norm(encoder, task, backbone, seed)
-    model = CrossModalModel(encoder, backbone, head)
+    shuffle_seed = derive_seed(seed, "shuffle_tokens") if recipe.shuffle_tokens else None
+    model = CrossModalModel(encoder, backbone, head, shuffle_seed=shuffle_seed)
     freezing = recipe.freezing.options
     assert isinstance(freezing, FreezingOptions)  # the options model of every policy
     policy = registry.get(FreezingPolicySpec, recipe.freezing.name)

@@ -77,6 +77,13 @@ def _image_protocols(train: str, validation: str, whole: str) -> tuple[Protocol,
 def fptkit_backbones() -> list[BackboneSpec]:
     return [
         BackboneSpec(
+            name="attention_layer",
+            summary="one attention layer, trained from nothing: the control for 'a pretrained model helps'",
+            target="fptkit.backbones.plain.build:build_attention_layer",
+            options="fptkit.backbones.plain.options:AttentionLayerOptions",
+            source="Tan et al. 2024, arXiv 2406.16964, LLM2Attn",
+        ),
+        BackboneSpec(
             name="bert",
             summary="BERT, a bidirectional encoder, with weights from the hub, a folder, or drawn at random",
             target="fptkit.backbones.huggingface.build:build_bert",
@@ -113,6 +120,13 @@ def fptkit_backbones() -> list[BackboneSpec]:
             target="fptkit.backbones.lstm.build:build_lstm",
             options="fptkit.backbones.lstm.options:LstmOptions",
             source=_FPT + ", Table 1; Ba et al. 2016",
+        ),
+        BackboneSpec(
+            name="none",
+            summary="no sequence model: each token goes to the head by itself, with its position and a norm",
+            target="fptkit.backbones.plain.build:build_none",
+            options="fptkit.backbones.plain.options:NoBackboneOptions",
+            source="Tan et al. 2024, arXiv 2406.16964, w/o LLM",
         ),
         BackboneSpec(
             name="random",

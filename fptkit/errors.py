@@ -154,6 +154,10 @@ class TrainingError(FptkitError):
     """Training cannot go on: the loss or a gradient is not a finite number, or a run folder is not usable."""
 
 
+class DivergedError(TrainingError):
+    """The loss or the gradient is no longer a finite number: an outcome of the learning rate, not a fault."""
+
+
 class Interrupted(FptkitError):
     """A run was stopped by a signal after its state was saved.
 

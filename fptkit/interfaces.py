@@ -240,6 +240,9 @@ class Values:
 class Split(Protocol):
     """One split of a task: examples that can be batched.
 
+    A split that changes its examples at random may have a method ``plain()`` besides: the same examples as they are
+    stored, which is what the model is evaluated on.
+
     Attributes:
         size: number of examples, or None for an endless one, whose examples are drawn anew for each batch.
         token_counts: (size,) int tokens of each example where they differ, else None; batches are grouped by it.
@@ -600,6 +603,14 @@ class Backbone(nn.Module):
     def parameter_roles(self) -> Mapping[str, ParameterRole]:
         """The role of every parameter, by its name in ``named_parameters()``."""
         raise NotImplementedError(f"{type(self).__name__} does not implement parameter_roles")
+
+    def uncounted_flops(self, tokens: Tensor) -> int:
+        """Floating-point operations of forward and backward that torch does not see, such as those of compiled code.
+
+        Args:
+            tokens: as `forward` was given them; ``requires_grad`` tells whether gradients go below the backbone.
+        """
+        return 0
 
 
 def keep_tokens(hidden: Tensor, keep: Tensor | None) -> Tensor:

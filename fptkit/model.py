@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from fptkit.encoders.shuffle import shuffle_tokens
 from fptkit.errors import FreezingError, ShapeError
 from fptkit.heads import Head
 from fptkit.interfaces import Backbone, Inputs, ParameterRole, encode
@@ -18,14 +19,24 @@ class CrossModalModel(nn.Module):
         backbone: (B, T', D) to (B, T', D).
         head: (B, R, D) to logits.
         mixed: run the backbone's matrix products in bfloat16; encoder, norms' parameters and head stay float32.
+        shuffle_seed: give the backbone each example's tokens in an order of their own; None: in their own order.
     """
 
-    def __init__(self, encoder: nn.Module, backbone: Backbone, head: Head, *, mixed: bool = False) -> None:
+    def __init__(
+        self,
+        encoder: nn.Module,
+        backbone: Backbone,
+        head: Head,
+        *,
+        mixed: bool = False,
+        shuffle_seed: int | None = None,
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.backbone = backbone
         self.head = head
         self.mixed = mixed
+        self.shuffle_seed = shuffle_seed
 
     def forward(self, inputs: Inputs, lengths: Tensor | None = None) -> Tensor:
         """Predict.
@@ -37,11 +48,21 @@ class CrossModalModel(nn.Module):
         """
         tokens, encoded_lengths = encode(self.encoder, inputs, lengths)
         self._check_enough(tokens, lengths, encoded_lengths)
+        if self.shuffle_seed is not None:
+            tokens = shuffle_tokens(tokens, encoded_lengths, inputs, lengths, salt=self._salt(self.shuffle_seed))
         keep = self.head.positions(tokens, encoded_lengths)
         with torch.autocast(tokens.device.type, torch.bfloat16, enabled=self.mixed):
             hidden = self.backbone(tokens, encoded_lengths, keep)
         logits: Tensor = self.head(hidden.float(), encoded_lengths)
         return logits
+
+    def _salt(self, seed: int) -> int:
+        """What orders are drawn with: always the same in evaluation, another at every training step.
+
+        An order that an example kept through training could be learnt by heart, and with it the answer. The training
+        loop seeds torch's generator by the step, so that an interrupted run draws the same orders.
+        """
+        return int(torch.randint(2**62, ())) if self.training else seed
 
     def _check_enough(self, tokens: Tensor, lengths: Tensor | None, encoded_lengths: Tensor | None) -> None:
         """Raise where an answer would have no token of its own."""

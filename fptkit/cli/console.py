@@ -169,7 +169,8 @@ def print_summary(summary: Mapping[str, Any], folder: Path, console: Console | N
     console = console or Console(highlight=False, markup=False)
     metrics = summary["metrics"]
     majority = summary["majority_accuracy"]
-    splits = {"validation": metrics["validation"], **metrics["test"]}
+    trained_on = {"train": metrics["train"]} if "train" in metrics else {}
+    splits = {**trained_on, "validation": metrics["validation"], **metrics["test"]}
     names = list(dict.fromkeys(name for values in splits.values() for name in values))
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("split", no_wrap=True)

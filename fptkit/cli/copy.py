@@ -18,11 +18,11 @@ from fptkit.cli.shared import load_registry, plugin_option
 @click.option("--force", is_flag=True, help="Overwrite a file that is there.")
 @plugin_option
 def copy(recipe: str, destination: Path, force: bool, plugin_files: Sequence[Path]) -> None:
-    """Copy the shipped RECIPE to DESTINATION, a folder or a file name."""
+    """Copy the shipped RECIPE or study to DESTINATION, a folder or a file name."""
     from fptkit.errors import UsageError
-    from fptkit.recipe.find import find_recipe, recipe_folders
+    from fptkit.recipe.find import find_study, recipe_folders
 
-    origin = find_recipe(recipe, recipe_folders(load_registry(plugin_files)))
+    origin = find_study(recipe, recipe_folders(load_registry(plugin_files)))
     target = destination / origin.name if destination.is_dir() else destination
     if target.exists() and not force:
         raise UsageError(f"{target} is there already; --force overwrites it")

@@ -25,13 +25,18 @@ COMPONENTS: dict[str, type[Spec]] = {
 
 
 @click.command("list")
-@click.argument("kind", type=click.Choice([*COMPONENTS, "weights", "recipes"]))
+@click.argument("kind", type=click.Choice([*COMPONENTS, "weights", "recipes", "studies", "published"]))
 @json_option
 @plugin_option
 def list_(kind: str, as_json: bool, plugin_files: Sequence[Path]) -> None:
     """List what there is of a kind, with the plugin each entry comes from."""
     registry = load_registry(plugin_files)
-    listers: dict[str, Callable[[Registry], list[dict[str, Any]]]] = {"weights": _weights, "recipes": _recipes}
+    listers: dict[str, Callable[[Registry], list[dict[str, Any]]]] = {
+        "weights": _weights,
+        "recipes": _recipes,
+        "studies": _studies,
+        "published": _published,
+    }
     rows = listers[kind](registry) if kind in listers else component_rows(registry, COMPONENTS[kind])
     if as_json:
         print_json(rows)
@@ -101,6 +106,38 @@ def _recipes(registry: Registry) -> list[dict[str, Any]]:
             "plugin": "builtin" if recipe.owner == "fptkit itself" else recipe.owner,
         }
         for recipe in list_recipes(registry)
+    ]
+
+
+def _studies(registry: Registry) -> list[dict[str, Any]]:
+    from fptkit.recipe.find import list_studies
+
+    return [
+        {
+            "name": study.name,
+            "summary": study.problem or study.description,
+            "profiles": list(study.profiles),
+            "path": str(study.path),
+            "plugin": "builtin" if study.owner == "fptkit itself" else study.owner,
+        }
+        for study in list_studies(registry)
+    ]
+
+
+def _published(registry: Registry) -> list[dict[str, Any]]:
+    from fptkit.published import load_published, published_names
+
+    return [
+        {
+            "name": paper.name,
+            "summary": f"{paper.authors} {paper.year}: {paper.title} ({len(paper.figures)} figures)",
+            "source": paper.source,
+            "protocol": paper.protocol,
+            "tasks": list(paper.tasks),
+            "figures": len(paper.figures),
+            "status": f"checked against {'the paper' if paper.checked_against == 'paper' else 'a transcription'}",
+        }
+        for paper in map(load_published, published_names())
     ]
 
 

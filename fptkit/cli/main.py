@@ -14,9 +14,12 @@ from fptkit.errors import FptkitError, Interrupted
 
 COMMANDS = {
     "run": ("fptkit.cli.run:run", "Train and evaluate a recipe."),
+    "study": ("fptkit.cli.study:study", "Compare arms over tasks, learning rates and seeds."),
     "list": ("fptkit.cli.listing:list_", "List tasks, backbones, encoders, policies, listeners, weights or recipes."),
     "show": ("fptkit.cli.show:show", "Show one component with its options, or one recipe."),
     "validate": ("fptkit.cli.validate:validate", "Check recipes without running them."),
+    "report": ("fptkit.cli.report:report", "Show what a study found, beside published figures too."),
+    "bench": ("fptkit.cli.bench:bench", "Measure the training steps of a recipe."),
     "copy": ("fptkit.cli.copy:copy", "Copy a shipped recipe to change it."),
     "new": ("fptkit.cli.new:new", "Write a plugin package to start from."),
     "plugins": ("fptkit.cli.plugins:plugins", "Show the plugins met, and why one failed."),

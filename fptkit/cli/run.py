@@ -27,6 +27,7 @@ Examples:
   fptkit run recipes/bit_xor_gpt2.yaml --profile smoke
   fptkit run bit_xor_gpt2 --set train.learning_rate=3e-3 --set backbone.weights=random
   fptkit run homology_gpt2 --output runs/first --resume
+  fptkit run homology_gpt2 --output runs/first --no-test
 """
 )
 @click.argument("recipe", shell_complete=recipe_names)
@@ -37,6 +38,9 @@ Examples:
     help="Run folder. Default: runs/RECIPE-DATE-TIME.",
 )
 @click.option("--resume", is_flag=True, help="Go on where the run folder stopped; start there if it is empty.")
+@click.option(
+    "--no-test", is_flag=True, help="Choose on validation first: the test stays shut; --resume opens it later."
+)
 @click.option("--quiet", is_flag=True, help="Print warnings and errors only.")
 @json_option
 @plugin_option
@@ -46,6 +50,7 @@ def run(
     overrides: Sequence[str],
     output: Path | None,
     resume: bool,
+    no_test: bool,
     quiet: bool,
     as_json: bool,
     plugin_files: Sequence[Path],
@@ -65,18 +70,21 @@ def run(
     folder = output or new_run_folder(loaded.name)
     # Heavy imports only now: a wrong recipe is told at once.
     from fptkit.cli.console import console_listener, print_summary
+    from fptkit.engine.folder import resume_command
     from fptkit.engine.run import RunRequest
     from fptkit.engine.run import run as carry_out
 
     _quiet_libraries()
     with console_listener(quiet=quiet) as listener:
-        summary = carry_out(RunRequest(loaded, folder, resume=resume, listeners=[listener]))
+        summary = carry_out(RunRequest(loaded, folder, resume=resume, listeners=[listener], open_test=not no_test))
         if not listener.started and not quiet:
-            click.echo(f"{folder} holds a finished run: nothing was trained", err=True)
+            click.echo(f"{folder} holds a {summary['status']} run: nothing was trained", err=True)
     if as_json:
         print_json(summary)
     elif not quiet:
         print_summary(summary, folder)
+        if summary["status"] == "validated":
+            click.echo(f"the test is not opened; open it with:\n  {resume_command(folder)}")
 
 
 def _quiet_libraries() -> None:

@@ -1,4 +1,4 @@
-"""``fptkit schema``: the JSON Schema of recipes, for editors."""
+"""``fptkit schema``: the JSON Schema of recipes and of studies, for editors."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ from fptkit.cli.shared import load_registry, plugin_option, print_json
 
 
 @click.command()
+@click.option("--study", is_flag=True, help="That of studies instead.")
 @plugin_option
-def schema(plugin_files: Sequence[Path]) -> None:
+def schema(study: bool, plugin_files: Sequence[Path]) -> None:
     """Print the JSON Schema of recipes, made from the components that are installed."""
-    from fptkit.recipe.schema import recipe_json_schema
+    if study:
+        from fptkit.studies.schema import study_json_schema as json_schema
+    else:
+        from fptkit.recipe.schema import recipe_json_schema as json_schema
 
-    print_json(recipe_json_schema(load_registry(plugin_files)))
+    print_json(json_schema(load_registry(plugin_files)))

@@ -1,4 +1,4 @@
-"""``fptkit show``: one component with its options, or one recipe."""
+"""``fptkit show``: one component with its options, one recipe, one study, or the figures of one paper."""
 
 from __future__ import annotations
 
@@ -23,20 +23,25 @@ KINDS: dict[str, type[Spec]] = {
 
 
 @click.command()
-@click.argument("kind", type=click.Choice([*KINDS, "recipe"]))
+@click.argument("kind", type=click.Choice([*KINDS, "recipe", "study", "published"]))
 @click.argument("name", shell_complete=component_names)
 @json_option
 @plugin_option
 def show(kind: str, name: str, as_json: bool, plugin_files: Sequence[Path]) -> None:
-    """Show the component NAME of a KIND with every option it takes, or the text of a recipe."""
+    """Show the component NAME of a KIND with every option it takes, or the text of a recipe or study, or the published
+    figures of a paper."""
     registry = load_registry(plugin_files)
-    if kind == "recipe":
-        from fptkit.recipe.find import find_recipe, recipe_folders, recipe_texts
+    if kind in ("recipe", "study"):
+        from fptkit.recipe.find import find_recipe, find_study, recipe_folders, recipe_texts
 
-        texts = recipe_texts(find_recipe(name, recipe_folders(registry)), registry)
+        find = find_recipe if kind == "recipe" else find_study
+        texts = recipe_texts(find(name, recipe_folders(registry)), registry)
         for number, (path, text) in enumerate(texts):
             heading = f"\n# ---- extends {path}\n" if number else ""
             click.echo(heading + text, nl=False)
+        return
+    if kind == "published":
+        _show_published(name, as_json)
         return
     entry = registry.entry(KINDS[kind], name)
     card = _card(entry.spec, entry.owner.described)
@@ -55,6 +60,32 @@ def show(kind: str, name: str, as_json: bool, plugin_files: Sequence[Path]) -> N
         if card.get(label):
             click.echo()
             print_rows([{column: str(value) for column, value in row.items()} for row in card[label]])
+
+
+def _show_published(name: str, as_json: bool) -> None:
+    """The tables of one paper; as JSON, each figure with all that is known of it."""
+    from fptkit.published import load_published, table_heading, table_notes, table_rows
+
+    published = load_published(name)
+    if as_json:
+        print_json(published.model_dump(mode="json", exclude={"arms", "labels", "tables"}))
+        return
+    facts = {
+        "name": published.name,
+        "paper": f"{published.authors} {published.year}: {published.title}",
+        "source": published.source,
+        "checked": f"against {'the paper' if published.checked_against == 'paper' else 'a transcription'}",
+        "protocol": f"{published.protocol}: {published.protocol_words}",
+        "rates": published.learning_rate_words,
+        "seeds": str(published.seeds or "not recorded"),
+    }
+    for label, value in facts.items():
+        click.echo(f"{label:<10} {value}")
+    for table in published.tables:
+        click.echo(f"\n{table_heading(published, table)}")
+        print_rows(table_rows(published, table))
+        for note in table_notes(published, table):
+            click.echo(f"  {note}")
 
 
 def _card(spec: Spec, owner: str) -> dict[str, Any]:

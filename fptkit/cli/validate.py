@@ -1,4 +1,4 @@
-"""``fptkit validate``: check recipes and run nothing."""
+"""``fptkit validate``: check recipes and studies and run nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fptkit.errors import FptkitError
 def validate(
     recipes: Sequence[str], profile: str | None, overrides: Sequence[str], plugin_files: Sequence[Path]
 ) -> None:
-    """Check RECIPES, files or names, with all their profiles; print all problems with file and line.
+    """Check RECIPES and studies, files or names, with all their profiles; print all problems with file and line.
 
     Exit status 2 when there is one.
     """
@@ -39,21 +39,24 @@ def validate(
 def _check(
     recipe: str, profile: str | None, overrides: Sequence[str], plugin_files: Sequence[Path]
 ) -> tuple[Path, list[str]]:
-    """Load one recipe as what it is, a run or a pretraining, with the profile or with all of them.
+    """Load one file as what it is, a run, a pretraining or a study, with the profile or with all of them.
 
     Paths of data are checked for their form only: whether a corpus is there is known when the training starts.
 
     Returns:
         Its file, and the profiles that were checked because none was asked for.
     """
-    from fptkit.recipe.find import find_file, find_recipe, recipe_folders, recipe_kind
+    from fptkit.recipe.find import find_file, find_study, recipe_folders, recipe_kind
     from fptkit.recipe.load import load_recipe
 
     folders = recipe_folders(load_registry(plugin_files))
-    path = find_file(recipe) or find_recipe(recipe, folders)
+    path = find_file(recipe) or find_study(recipe, folders)
     load_one: Callable[..., object] = load_recipe
-    if recipe_kind(path, lambda: folders) == "pretrain":
+    kind = recipe_kind(path, lambda: folders)
+    if kind == "pretrain":
         from fptkit.pretraining.recipes import load_pretraining as load_one
+    elif kind == "study":
+        from fptkit.studies.load import load_study as load_one
 
     def load(profile: str | None) -> None:
         load_one(

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from fptkit.engine.share import skips
 from fptkit.errors import ShapeError
 from fptkit.interfaces import Batch, Inputs, SampledEvaluation, Split, Task, check_batch
 from fptkit.recipe.models import TrainOptions
@@ -64,6 +65,15 @@ class TrainingBatches:
         check_batch(self._task, batch, len(indices), where=f"{type(self._task).__name__}, split train, step {step}")
         return batch
 
+    def step_cost(self) -> float:
+        """What a step costs on average, as a multiple of what step 0 costs: in tokens with padding where the examples
+        differ in length, else in examples. Over the first epoch; 1 for an endless split."""
+        if self._split.size is None:
+            return 1.0
+        counts, order = self._split.token_counts, self._order_of(0)
+        costs = [len(batch) * (1 if counts is None else int(counts[batch].max())) for batch in order]
+        return float(np.mean(costs)) / costs[0]
+
     def _place(self, step: int, size: int) -> tuple[int, int]:
         """Epoch of a step, and which of its batches; ``size`` is the split's."""
         if self._batch_tokens is None:
@@ -87,7 +97,7 @@ class TrainingBatches:
             batches = _shuffled_batches(self._split, self._batch_size, chance)
         else:
             batches = _budgeted_batches(self._split, self._batch_size, self._batch_tokens, chance)
-        usable = [batch for batch in batches if not self._task.skips(self._split, batch.tolist())]
+        usable = [batch for batch in batches if not skips(self._task, self._split, batch.tolist())]
         if not usable:
             raise ShapeError(
                 f"{type(self._task).__name__}, split train: the protocol {self._task.protocol} skips every batch"
@@ -165,7 +175,7 @@ def _whole_batches(task: Task, split: Split, size: int, seed: int, where: str) -
         usable = [
             batch.tolist()
             for batch in _shuffled_batches(split, size, chance)
-            if len(batch) == size and not task.skips(split, batch.tolist())
+            if len(batch) == size and not skips(task, split, batch.tolist())
         ]
         if not usable:
             raise ShapeError(f"{where}: the protocol {task.protocol} skips every batch")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 
 from fptkit.engine.batches import evaluation_batches
-from fptkit.interfaces import Split, Task, Values
+from fptkit.interfaces import Batch, Split, Task, Values
 from fptkit.model import CrossModalModel
 from fptkit.recipe.models import TrainOptions
 
@@ -16,7 +16,6 @@ class EvaluationStopped(Exception):
     """A signal asked to stop while a split was being evaluated."""
 
 
-@torch.no_grad()
 def evaluate(
     model: CrossModalModel,
     task: Task,
@@ -47,13 +46,27 @@ def evaluate(
         EvaluationStopped: ``stop_requested`` said yes.
         ShapeError: the split or one of its batches is not as the task declares.
     """
+    batches = evaluation_batches(task, name, split, options, step)
+    return evaluate_batches(model, task, batches, device=device, stop_requested=stop_requested)
+
+
+@torch.no_grad()
+def evaluate_batches(
+    model: CrossModalModel,
+    task: Task,
+    batches: Iterable[Batch],
+    *,
+    device: torch.device,
+    stop_requested: Callable[[], bool] = lambda: False,
+) -> dict[str, float]:
+    """Evaluate batches that lie on the CPU; see `evaluate`."""
     was_training = model.training
     model.eval()
     metrics = task.metrics().to(device)
     loss_sum = torch.zeros((), dtype=torch.float64, device=device)
     count = 0
     try:
-        for on_cpu in evaluation_batches(task, name, split, options, step):
+        for on_cpu in batches:
             if stop_requested():
                 raise EvaluationStopped
             batch = on_cpu.to(device)

@@ -92,7 +92,7 @@ class SplitTested:
 
 @dataclass(frozen=True)
 class RunEnded:
-    """The run is over; ``summary`` is what ``summary.json`` holds."""
+    """The run is over, or is paused; ``summary`` is what ``summary.json`` holds, and its ``status`` says which."""
 
     summary: Mapping[str, Any]
 

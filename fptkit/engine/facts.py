@@ -7,6 +7,7 @@ import os
 import platform
 import resource
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,28 +21,58 @@ from fptkit.registry import Registry
 _VERSIONED = ("torch", "transformers", "accelerate", "numpy", "pydantic", "pluggy", "safetensors", "torchmetrics")
 
 
-def run_facts(recipe: Recipe, built: Built, counts: ParameterCounts, device: torch.device) -> dict[str, Any]:
-    """What is known before training, as ``summary.json`` says it."""
+def run_facts(
+    recipe: Recipe,
+    built: Built,
+    counts: ParameterCounts,
+    device: torch.device,
+    *,
+    flops_per_step: int,
+    notes: Sequence[str] = (),
+) -> dict[str, Any]:
+    """What is known before training, as ``summary.json`` says it.
+
+    Args:
+        recipe: what was asked for.
+        built: what was made of it.
+        counts: of its parameters.
+        device: where it trains.
+        flops_per_step: floating-point operations of a training step.
+        notes: lines besides those of backbone and task.
+    """
     task, backbone = built.task, built.model.backbone
+    metric, higher_is_better = task.selection()
     return {
         "task": {
             "name": recipe.task.name,
             "protocol": task.protocol,
             "source": task.source,
             "stand_in": task.stand_in,
+            "options": recipe.task.options.model_dump(mode="json"),
         },
+        "selection": {"metric": metric, "higher_is_better": higher_is_better},
         "backbone": {
             "name": recipe.backbone.name,
+            # Zero is the class's own default: then none were told.
+            "blocks": backbone.blocks if backbone.blocks or "blocks" in vars(backbone) else None,
+            "width": getattr(backbone, "width", None),
             "weights": backbone.weights,
             "init": _init(recipe, built),
             "stand_in": backbone.stand_in,
+            "options": recipe.backbone.options.model_dump(mode="json"),
         },
         "encoder": built.encoder_name,
         "readout": built.readout,
+        "head_options": recipe.head.model_dump(mode="json", exclude_defaults=True),
+        "shuffle_tokens": recipe.shuffle_tokens,
         "freezing": recipe.freezing.name,
         "freezing_options": recipe.freezing.options.model_dump(mode="json", exclude_defaults=True),
         "parameters": {"total": counts.total, "trained": counts.trained, "reached": counts.reached},
+        "flops_per_step": flops_per_step,
         "max_steps": recipe.train.max_steps,
+        "max_seconds": recipe.train.max_seconds,
+        "max_flops": recipe.train.max_flops,
+        "data_fraction": recipe.train.data_fraction,
         "patience": recipe.train.patience,
         "batch_size": recipe.train.batch_size,
         "learning_rate": recipe.train.learning_rate,
@@ -53,7 +84,7 @@ def run_facts(recipe: Recipe, built: Built, counts: ParameterCounts, device: tor
         "precision": built.precision,
         "seed": recipe.train.seed,
         "majority_accuracy": dict(task.majority_accuracy),
-        "notes": [*backbone.notes, *_init_note(recipe, built), *task.notes],
+        "notes": [*backbone.notes, *_init_note(recipe, built), *_shuffle_note(recipe), *task.notes, *notes],
     }
 
 
@@ -69,6 +100,12 @@ def _init_note(recipe: Recipe, built: Built) -> list[str]:
     if weights == "random" or init == "pretrained":
         return []
     return [f"control: the weights of {weights} give the sizes only, their values are drawn anew (init {init})"]
+
+
+def _shuffle_note(recipe: Recipe) -> list[str]:
+    if not recipe.shuffle_tokens:
+        return []
+    return ["control: tokens shuffled; the backbone gets each example's tokens in an order of their own"]
 
 
 def versions() -> dict[str, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fptkit.engine.checkpoint import latest_checkpoint
+from fptkit.engine.progress import last_step, pause_step
 from fptkit.errors import UsageError
 from fptkit.recipe.load import LoadedRecipe, load_recipe
 from fptkit.recipe.models import Recipe
@@ -81,14 +82,27 @@ def read_summary(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def is_finished(summary: dict[str, Any], recipe: Recipe) -> bool:
-    """Whether a run is complete and the recipe does not ask to train it longer."""
-    if summary.get("status") != "finished":
+def is_complete(
+    summary: dict[str, Any], recipe: Recipe, *, open_test: bool = True, pause_at: int | None = None
+) -> bool:
+    """Whether a run is as far as it is asked to go, and the recipe does not ask to train it longer.
+
+    Args:
+        summary: of its folder.
+        recipe: what it was made from, with the limits that now hold.
+        open_test: whether the test splits are to be opened.
+        pause_at: step to pause at, None for the end of training.
+    """
+    train, status = recipe.train, summary.get("status")
+    if status == "paused":
+        return pause_at is not None and pause_step(train, pause_at) <= summary.get("steps", 0)
+    if status != "finished" and (status != "validated" or open_test):
         return False
-    length = {"max_steps": recipe.train.max_steps, "patience": recipe.train.patience}
+    if summary.get("ended_by") == "seconds":
+        return True  # the limit itself must be the same, or the folder is another recipe's
     if summary.get("ended_by") == "patience":
-        return summary.get("patience") == length["patience"] and summary.get("max_steps") == length["max_steps"]
-    return bool(length["max_steps"] <= summary.get("steps", 0))
+        return summary.get("patience") == train.patience and summary.get("max_steps") == train.max_steps
+    return bool(last_step(train, summary.get("flops_per_step", 0)) <= summary.get("steps", 0))
 
 
 def resume_command(folder: Path) -> str:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -30,10 +30,11 @@ from fptkit.engine.checkpoint import (
 )
 from fptkit.engine.evaluate import EvaluationStopped, evaluate
 from fptkit.engine.events import Event, Saving, StepsDone, Validated
-from fptkit.errors import CheckpointError, TrainingError
+from fptkit.engine.progress import Progress, ended_by, learning_rate_factor, note_validation, pause_step
+from fptkit.errors import CheckpointError, DivergedError
 from fptkit.freezing import FreezeProof
 from fptkit.interfaces import Split
-from fptkit.recipe.models import ScheduleOptions, TrainOptions
+from fptkit.recipe.models import TrainOptions
 from fptkit.seeds import derive_seed
 from fptkit.signals import StopRequest
 
@@ -41,68 +42,8 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
-@dataclass
-class Progress:
-    """What the loop remembers between steps; saved with each checkpoint.
-
-    Args:
-        step: training steps done.
-        validated_step: step of the last validation, -1 before the first.
-        best_step: step with the best validation metric.
-        best_metrics: validation metrics at that step.
-        stale_validations: validations since then.
-        examples: training examples seen.
-        seconds: time spent in training steps, evaluation and checkpoints left out.
-        loss_sum: sum of the losses not yet reported.
-        loss_count: how many they are.
-        events: events told so far; a resumed run goes on behind the one this counts.
-        plateau_validations: validations without improvement since the last one with, or since the rate last fell.
-        plateau_factor: what the schedule ``plateau`` has made of the learning rate so far.
-    """
-
-    step: int = 0
-    validated_step: int = -1
-    best_step: int = 0
-    best_metrics: dict[str, float] | None = None
-    stale_validations: int = 0
-    examples: int = 0
-    seconds: float = 0.0
-    loss_sum: float = 0.0
-    loss_count: int = 0
-    events: int = 0
-    plateau_validations: int = 0
-    plateau_factor: float = 1.0
-
-    @property
-    def examples_per_second(self) -> float:
-        """Training speed so far."""
-        return self.examples / self.seconds if self.seconds else 0.0
-
-
-def learning_rate_factor(options: TrainOptions, progress: Progress) -> float:
-    """Factor on every learning rate at the coming step; see `ScheduleOptions`.
-
-    Args:
-        options: give the schedule and the last step.
-        progress: its ``step`` and ``plateau_factor`` count, nothing else, so that a resumed run sees the same.
-    """
-    schedule, step = options.schedule, progress.step
-    if step < schedule.warmup_steps:
-        return (step + 1) / (schedule.warmup_steps + 1) * progress.plateau_factor
-    if schedule.name != "cosine":
-        return progress.plateau_factor
-    done = (step - schedule.warmup_steps) / (options.max_steps - schedule.warmup_steps)
-    return schedule.final_share + (1 - schedule.final_share) * (1 + math.cos(math.pi * done)) / 2
-
-
-def note_validation(progress: Progress, schedule: ScheduleOptions, *, improved: bool) -> None:
-    """Keep the plateau schedule's account of one validation, and lower its factor when patience ends."""
-    if schedule.name != "plateau":
-        return
-    progress.plateau_validations = 0 if improved else progress.plateau_validations + 1
-    if progress.plateau_validations >= schedule.patience:
-        progress.plateau_factor *= schedule.factor
-        progress.plateau_validations = 0
+Outcome = Literal["ended", "paused", "stopped"]
+"""How a call of `Trainer.fit` ends."""
 
 
 class Trainer:
@@ -110,7 +51,7 @@ class Trainer:
 
     Args:
         built: the parts.
-        options: the recipe's ``train`` section.
+        options: the recipe's ``train`` section, with the last step in ``max_steps``.
         train: training split.
         validation: validation split.
         accelerator: gives the device and runs backward.
@@ -193,32 +134,38 @@ class Trainer:
             raise CheckpointError(f"{folder / 'state.json'} is of another version of fptkit: {err}") from err
         return True
 
-    def fit(self) -> bool:
-        """Train until the last step, the end of patience, or a stop request.
+    def fit(self, pause_at: int | None = None) -> Outcome:
+        """Train until a limit, the end of patience, a pause, or a stop request. The state is saved in every case.
+
+        Args:
+            pause_at: step to pause at, rounded up to the next validation; None for none.
 
         Returns:
-            True when training is complete, False when it was asked to stop; the state is saved in both cases.
+            ``ended`` when training is complete, ``paused`` at ``pause_at``, ``stopped`` when it was asked to stop.
 
         Raises:
-            TrainingError: the loss is no longer a number.
+            DivergedError: the loss or the gradient is no longer a number.
         """
         options, progress = self.options, self.progress
+        pause = math.inf if pause_at is None else pause_step(options, pause_at)
         while True:
-            due = progress.step == options.max_steps or (progress.step and progress.step % options.validate_every == 0)
+            end = ended_by(options, progress)
+            due = end is not None or (progress.step and progress.step % options.validate_every == 0)
             try:
                 if due and progress.validated_step != progress.step:
                     self._validate()
             except EvaluationStopped:
                 self._save()
-                return False
-            patience_ended = options.patience is not None and progress.stale_validations >= options.patience
+                return "stopped"
             if due or progress.step % (options.checkpoint_every or options.validate_every) == 0:
                 self._save()
-            if progress.step >= options.max_steps or patience_ended:
-                return True
+            if ended_by(options, progress):
+                return "ended"
+            if progress.step >= pause:
+                return "paused"
             if self._stop.requested():
                 self._save()
-                return False
+                return "stopped"
             self._train_until_pause()
 
     def restore_best(self) -> None:
@@ -233,6 +180,7 @@ class Trainer:
         device = self._accelerator.device
         every = (options.log_every, options.validate_every, options.checkpoint_every or options.validate_every)
         pause = min(options.max_steps, *(progress.step + n - progress.step % n for n in every))
+        allowed = math.inf if options.max_seconds is None else options.max_seconds - progress.seconds
         started, examples_before = time.perf_counter(), progress.examples
         loss_sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device=device)
         norm_sum = torch.zeros((), dtype=torch.float64, device=device)
@@ -247,12 +195,15 @@ class Trainer:
             norm_sum += norm
             progress.step += 1
             progress.loss_count += 1
+            if time.perf_counter() - started >= allowed:
+                break
         progress.loss_sum, norms = torch.stack((loss_sum, norm_sum)).tolist()  # the only wait for the device
         seconds = time.perf_counter() - started
         progress.seconds += seconds
         self._check_finite(progress.loss_sum, f"training loss of the {progress.loss_count} steps before")
         self._check_finite(norms, "norm of the gradient in the steps before")
-        if progress.step % options.log_every == 0 or progress.step == options.max_steps:
+        # A stop request may have come before the first of these steps: then there is nothing to report.
+        if progress.loss_count and (progress.step % options.log_every == 0 or ended_by(options, progress)):
             speed = (progress.examples - examples_before) / seconds if seconds else 0.0
             mean_loss = progress.loss_sum / progress.loss_count
             self._tell(StepsDone(progress.step, mean_loss, speed, options.learning_rate * factor))
@@ -305,7 +256,7 @@ class Trainer:
     def _check_finite(self, value: float, which: str) -> None:
         if not math.isfinite(value):
             options = self.options
-            raise TrainingError(
+            raise DivergedError(
                 f"the {which} step {self.progress.step} is {value}. Lower train.learning_rate (now "
                 f"{options.learning_rate:g}) or train.clip_norm (now {options.clip_norm}); with bfloat16, try "
                 f"precision: float32. The best step so far is {self.progress.best_step}; its checkpoint is kept."

@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fptkit.freezing.counts import ParameterCounts, count_as_paper, count_parameters, count_reached
+    from fptkit.freezing.counts import ParameterCounts, count_as_paper, count_parameters, gradient_pass
     from fptkit.freezing.policy import TrainedGroup, apply_policy
     from fptkit.freezing.proof import FreezeProof
 
@@ -20,7 +20,7 @@ _LATE = {
     "apply_policy": "fptkit.freezing.policy",
     "count_as_paper": "fptkit.freezing.counts",
     "count_parameters": "fptkit.freezing.counts",
-    "count_reached": "fptkit.freezing.counts",
+    "gradient_pass": "fptkit.freezing.counts",
 }
 
 __all__ = [
@@ -30,7 +30,7 @@ __all__ = [
     "apply_policy",
     "count_as_paper",
     "count_parameters",
-    "count_reached",
+    "gradient_pass",
 ]
 
 

@@ -1,10 +1,12 @@
-"""How many numbers a model has, how many train, and how many of those a gradient reaches."""
+"""How many numbers a model has, how many train, how many of those a gradient reaches, and what a pass costs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from fptkit.interfaces import Batch, Task
 from fptkit.model import CrossModalModel
@@ -19,34 +21,93 @@ class ParameterCounts:
         trained: marked as trained.
         reached: those that got a gradient other than zero from the first training batch; rows of symbols that do not
             occur in it and positions beyond its longest example do not count.
+        flops: floating-point operations of that batch's forward and backward, see `GradientPass`.
     """
 
     total: int
     trained: int
     reached: int
+    flops: int
+
+
+@dataclass(frozen=True)
+class GradientPass:
+    """What one forward and backward shows.
+
+    Args:
+        reached: trained numbers whose gradient is not zero.
+        flops: floating-point operations of matrix products, convolutions and attention, two for each multiply-add:
+            those that are carried out. What no gradient needs is not among them, nor what the last block leaves out for
+            tokens that are not read, nor element-wise operations and the optimiser.
+    """
+
+    reached: int
+    flops: int
 
 
 def count_parameters(model: CrossModalModel, task: Task, batch: Batch) -> ParameterCounts:
-    """Count parameters; ``batch`` gives the gradient for ``reached``."""
+    """Count parameters; ``batch`` gives the gradient for ``reached`` and ``flops``."""
+    seen = gradient_pass(model, task, batch)
     return ParameterCounts(
         total=sum(parameter.numel() for parameter in model.parameters()),
         trained=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
-        reached=count_reached(model, task, batch),
+        reached=seen.reached,
+        flops=seen.flops,
     )
 
 
-def count_reached(model: CrossModalModel, task: Task, batch: Batch) -> int:
-    """Trained numbers whose gradient from one batch is not zero. Leaves no gradient and no mode behind."""
+def gradient_pass(model: CrossModalModel, task: Task, batch: Batch) -> GradientPass:
+    """One forward and backward, watched. Leaves no gradient and no mode behind.
+
+    It is made in evaluation mode: dropout would hide numbers by chance. Dropout has no products, so the operations are
+    those of a training step all the same; the tokens to be read are told to the backbone as in training.
+    """
     was_training = model.training
-    model.eval()  # dropout would hide numbers by chance
-    task.loss(model(batch.inputs, batch.lengths), batch).backward()
+    model.eval()
+    uncounted: list[int] = []
+
+    def ask(backbone: Any, given: tuple[Any, ...]) -> None:
+        uncounted.append(backbone.uncounted_flops(given[0]))
+
+    hook = model.backbone.register_forward_pre_hook(ask)
+    try:
+        with FlopCounterMode(display=False, custom_mapping=_ATTENTION) as counter:
+            task.loss(model(batch.inputs, batch.lengths), batch).backward()
+    finally:
+        hook.remove()
     reached = 0
     for parameter in model.parameters():
         if parameter.grad is not None:
             reached += int(torch.count_nonzero(parameter.grad))
             parameter.grad = None
     model.train(was_training)
-    return reached
+    return GradientPass(reached, counter.get_total_flops() + sum(uncounted))
+
+
+def _attention_forward(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    """Fused attention, from the shapes (B, heads, R or T, d): scores, and their sum of the values."""
+    batch, heads, rows, width = query
+    return int(2 * batch * heads * rows * key[2] * (width + value[3]))
+
+
+def _attention_backward(_: Any, query: Any, key: Any, value: Any, *__: Any, **___: Any) -> int:
+    """Twice the forward. The scores that a fused kernel computes once more are left out, so that the count does not
+    depend on whether attention is fused or written out, and so not on the machine."""
+    return 2 * _attention_forward(query, key, value)
+
+
+_FUSED = (
+    "_scaled_dot_product_flash_attention",
+    "_scaled_dot_product_flash_attention_for_cpu",  # torch's own counter does not know it
+    "_scaled_dot_product_efficient_attention",
+    "_scaled_dot_product_cudnn_attention",
+)
+_ATTENTION = {
+    operator: formula
+    for name in _FUSED
+    for suffix, formula in (("", _attention_forward), ("_backward", _attention_backward))
+    if (operator := getattr(torch.ops.aten, name + suffix, None)) is not None
+}
 
 
 def count_as_paper(model: CrossModalModel) -> int:

@@ -19,6 +19,7 @@ ORDER = (
     "freezing",
     "head",
     "train",
+    "shuffle_tokens",
     "precision",
     "device",
     "threads",

@@ -17,6 +17,9 @@ SUFFIXES = (".yaml", ".yml")
 Folders = Callable[[], Sequence[Path]]
 """Folders in which a base is looked up where it does not lie beside the file; asked only then."""
 
+Cache = dict[Path, Node | None]
+"""Trees of bases by their resolved path, those they extend laid under them."""
+
 
 def no_folders() -> Sequence[Path]:
     """Bases lie beside the file only."""
@@ -36,6 +39,21 @@ def read_with_bases(path: Path, shown: str, faults: list[Fault], folders: Folder
         One tree without ``extends``, or None when the file itself gives nothing to go on with.
     """
     return _read(path, shown, faults, folders, (path.resolve(),))
+
+
+def read_bases(
+    fragment: Node, folder: Path, faults: list[Fault], folders: Folders = no_folders, *, read: Cache | None = None
+) -> list[Node]:
+    """The trees that a mapping with ``extends`` lies over, the lowest first.
+
+    Args:
+        fragment: the mapping, such as an arm of a study.
+        folder: where the file that holds it lies.
+        faults: faults found are appended.
+        folders: where bases are looked up after ``folder``.
+        read: bases read before, to which new ones are added: many fragments extend the same few files.
+    """
+    return _bases(fragment, folder, faults, folders, (), {} if read is None else read)
 
 
 def files_of(path: Path, folders: Folders = no_folders) -> list[Path]:
@@ -72,9 +90,15 @@ def _read(path: Path, shown: str, faults: list[Fault], folders: Folders, chain: 
     own = read_file(path, shown, faults)
     if own is None:
         return None
+    return reduce(merge, [*_bases(own, path.parent, faults, folders, chain, {}), without_key(own, "extends")])
+
+
+def _bases(
+    own: Node, folder: Path, faults: list[Fault], folders: Folders, chain: tuple[Path, ...], read: Cache
+) -> list[Node]:
     layers = []
     for name in _names(own, faults):
-        base = find_base(str(name.value), path.parent, folders)
+        base = find_base(str(name.value), folder, folders)
         if base is None:
             message = f"there is no recipe '{name.value}' to extend, beside this file or in a recipe folder"
             faults.append(Fault(name.place, "extends", message))
@@ -82,10 +106,19 @@ def _read(path: Path, shown: str, faults: list[Fault], folders: Folders, chain: 
             faults.append(
                 Fault(name.place, "extends", f"'{name.value}' extends this file in turn: neither comes first")
             )
-        elif (below := _read(base, shown_path(base), faults, folders, (*chain, base.resolve()))) is not None:
-            layers.append(_plugins_made_absolute(below, base.parent))
-    layers.append(Node({key: node for key, node in own.mapping.items() if key != "extends"}, own.place))
-    return reduce(merge, layers)
+        else:
+            key = base.resolve()
+            if key not in read:
+                below = _read(base, shown_path(base), faults, folders, (*chain, key))
+                read[key] = below and plugins_made_absolute(below, base.parent)
+            if (below := read[key]) is not None:
+                layers.append(below)
+    return layers
+
+
+def without_key(tree: Node, key: str) -> Node:
+    """The mapping less one key."""
+    return Node({name: node for name, node in tree.mapping.items() if name != key}, tree.place)
 
 
 def _names(tree: Node, faults: list[Fault]) -> list[Node]:
@@ -111,7 +144,7 @@ def find_base(name: str, folder: Path, folders: Folders) -> Path | None:
     return spelled(folder) or next((path for other in folders() if (path := spelled(other))), None)
 
 
-def _plugins_made_absolute(tree: Node, folder: Path) -> Node:
+def plugins_made_absolute(tree: Node, folder: Path) -> Node:
     """Files of plugins are relative to the file that names them."""
     plugins = tree.mapping.get("plugins")
     if plugins is None or not isinstance(plugins.value, list):

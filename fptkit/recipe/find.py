@@ -15,6 +15,9 @@ from fptkit.specs import RecipeFolderSpec
 _OF_RUNS = {"task", "encoder", "head"}
 _OF_PRETRAINING = {"kind", "data", "model", "tokenizer"}
 
+STUDIES = "studies"
+"""Folder of studies in a folder of recipes."""
+
 
 @dataclass(frozen=True)
 class RecipeFile:
@@ -24,7 +27,7 @@ class RecipeFile:
         name: bare name, by which ``fptkit run`` finds it.
         path: the file.
         owner: the plugin it came with.
-        kind: ``run`` (``fptkit run``), ``pretrain`` (``fptkit pretrain``), or ``other``.
+        kind: ``run`` (``fptkit run``), ``pretrain`` (``fptkit pretrain``), ``study`` (``fptkit study``), or ``other``.
         description: its ``description``, else its first comment line.
         task: name of its task, empty where it names none.
         backbone: name of its backbone.
@@ -58,8 +61,19 @@ def list_recipes(registry: Registry) -> list[RecipeFile]:
         return [folder for folder, _ in owned]
 
     found = [_look(path, owner, folders) for folder, owner in owned for path in _files(folder)]
-    order = ("run", "pretrain", "other")
+    order = ("run", "pretrain", "study", "other")
     return sorted(found, key=lambda recipe: (order.index(recipe.kind), recipe.task, recipe.name, recipe.path))
+
+
+def list_studies(registry: Registry) -> list[RecipeFile]:
+    """Every study of every plugin, by name; a broken file is listed with its problem."""
+    owned = list(_owned_folders(registry))
+    found = [
+        _look(path, owner, lambda: [folder for folder, _ in owned])
+        for folder, owner in owned
+        for path in _files(folder / STUDIES)
+    ]
+    return sorted(found, key=lambda study: (study.name, study.path))
 
 
 def recipe_texts(path: Path, registry: Registry) -> list[tuple[Path, str]]:
@@ -92,24 +106,52 @@ def find_recipe(path_or_name: str, folders: Sequence[Path]) -> Path:
         UnknownNameError: there is none.
         UsageError: two folders hold one, or it is the path of a folder.
     """
-    if path := find_file(path_or_name):
+    if path := find_file(path_or_name) or _find_in(folders, path_or_name):
         return path
-    found = [path for folder in folders if (path := find_file(str(folder / path_or_name)))]
-    if len(found) > 1:
-        raise UsageError(
-            f"recipe '{path_or_name}' is in several folders; name one by its path:\n"
-            + "\n".join(f"  {path}" for path in found)
-        )
-    if not found and path_or_name and _is(Path.is_dir, Path(path_or_name)):
+    if path_or_name and _is(Path.is_dir, Path(path_or_name)):
         inside = Path(path_or_name) / "recipe.yaml"
         hint = f"; did you mean {inside}?" if _is(Path.is_file, inside) else ""
         raise UsageError(f"{path_or_name} is a folder, not a recipe{hint}")
-    if not found:
-        names = {path.stem for folder in folders for path in _files(folder)}
-        bare = Path(path_or_name).stem if path_or_name.endswith(SUFFIXES) else path_or_name
-        note = "(fptkit list recipes)" if bare == path_or_name else f"there is no file '{path_or_name}' either"
-        raise UnknownNameError("recipe", bare, names, note)
-    return found[0]
+    names = {path.stem for folder in folders for path in _files(folder)}
+    bare = Path(path_or_name).stem if path_or_name.endswith(SUFFIXES) else path_or_name
+    note = "(fptkit list recipes)" if bare == path_or_name else f"there is no file '{path_or_name}' either"
+    raise UnknownNameError("recipe", bare, names, note)
+
+
+def find_study(path_or_name: str, folders: Sequence[Path]) -> Path:
+    """Find a study, or a recipe to be studied.
+
+    Args:
+        path_or_name: path of a file, or the name of a study or else of a recipe, with or without ``.yaml``.
+        folders: folders of recipes, with studies in their ``studies``.
+
+    Raises:
+        UnknownNameError: there is neither.
+        UsageError: two folders hold one, or it is the path of a folder.
+    """
+    studies = [folder / STUDIES for folder in folders]
+    if path := find_file(path_or_name) or _find_in(studies, path_or_name):
+        return path
+    try:
+        return find_recipe(path_or_name, folders)
+    except UnknownNameError as err:
+        names = {path.stem for folder in studies for path in _files(folder)}
+        note = err.note.replace("(fptkit list recipes)", "(fptkit list studies, fptkit list recipes)")
+        raise UnknownNameError("study or recipe", err.name, {*names, *err.known}, note) from None
+
+
+def _find_in(folders: Sequence[Path], name: str) -> Path | None:
+    """The file of this bare name in one of the folders.
+
+    Raises:
+        UsageError: several hold one.
+    """
+    found = [path for folder in folders if (path := find_file(str(folder / name)))]
+    if len(found) > 1:
+        raise UsageError(
+            f"recipe '{name}' is in several folders; name one by its path:\n" + "\n".join(f"  {path}" for path in found)
+        )
+    return found[0] if found else None
 
 
 def _is(test: Callable[[Path], bool], path: Path) -> bool:
@@ -164,13 +206,15 @@ def _text(node: Node | None, *keys: str) -> str:
 
 
 def recipe_kind(path: Path, folders: Folders = no_folders) -> str:
-    """What a file is for, by the keys of its base: ``run``, ``pretrain`` or, where they do not say, ``other``."""
+    """What a file is for, by the keys of its base: ``run``, ``pretrain``, ``study``, else ``other``."""
     root = read_with_bases(path, path.name, [], folders)
     return _kind(root) if root else "other"
 
 
 def _kind(root: Node) -> str:
     keys = set(root.mapping)
+    if "arms" in keys or ("tasks" in keys and "task" not in keys):
+        return "study"
     if "kind" in keys:  # only pretraining recipes have it, and those on a task have a task as well
         return "pretrain"
     if "task" in keys:

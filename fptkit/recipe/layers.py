@@ -7,7 +7,7 @@ from functools import reduce
 from pathlib import Path
 
 from fptkit.errors import nearest
-from fptkit.recipe.extends import Folders, merge, no_folders, read_with_bases
+from fptkit.recipe.extends import Folders, merge, no_folders, read_with_bases, without_key
 from fptkit.recipe.tree import MAX_DEPTH, Fault, Node, Place, is_utf8, join, read_value
 
 
@@ -39,11 +39,11 @@ def read_layers(
     base = read_with_bases(path, shown, faults, folders)
     if base is None:
         return None
-    profiles = _profiles(base, faults)
-    base = Node({key: node for key, node in base.mapping.items() if key != "profiles"}, base.place)
-    layers = [_named(default_names or {}, base.place), base]
+    profiles = profiles_of(base, faults)
+    base = without_key(base, "profiles")
+    layers = [named_sections(default_names or {}, base.place), base]
     if profile is not None:
-        layers += _chosen(profile, profiles, faults)
+        layers += chosen_profile(profile, profiles, Place(f"--profile {profile}", layer=1), "", faults)
     if over:
         # Laid over each other first, so that `--set backbone.dropout=0 --set backbone.name=random` keeps both.
         layers.append(reduce(merge, over))
@@ -81,12 +81,12 @@ def read_override(text: str, number: int, faults: list[Fault]) -> Node | None:
     return node
 
 
-def _named(names: Mapping[str, str], place: Place) -> Node:
+def named_sections(names: Mapping[str, str], place: Place) -> Node:
     """The lowest layer: sections that only name their component."""
     return Node({key: Node({"name": Node(name, place)}, place) for key, name in names.items()}, place)
 
 
-def _profiles(base: Node, faults: list[Fault]) -> dict[str, Node]:
+def profiles_of(base: Node, faults: list[Fault]) -> dict[str, Node]:
     """All profiles of a file, each checked to be a mapping, chosen or not."""
     node = base.mapping.get("profiles")
     if node is None or node.refused:
@@ -103,12 +103,23 @@ def _profiles(base: Node, faults: list[Fault]) -> dict[str, Node]:
     return node.value
 
 
-def _chosen(name: str, profiles: Mapping[str, Node], faults: list[Fault]) -> list[Node]:
+def chosen_profile(
+    name: str, profiles: Mapping[str, Node], asked_at: Place, path: str, faults: list[Fault]
+) -> list[Node]:
+    """The layer of a profile; none where there is no such profile.
+
+    Args:
+        name: which.
+        profiles: those there are.
+        asked_at: where it was asked for.
+        path: dotted path of the key that asks for it, empty for the command line.
+        faults: faults found are appended.
+    """
     if name not in profiles:
         hint = nearest(name, profiles)
         message = f"unknown profile '{name}'." + (f" Did you mean '{hint}'?" if hint else "")
         known = ", ".join(sorted(profiles)) or "none"
-        faults.append(Fault(Place(f"--profile {name}", layer=1), "", f"{message}\nknown: {known}"))
+        faults.append(Fault(asked_at, path, f"{message}\nknown: {known}"))
         return []
     # A profile that is no mapping has its fault already; laying it over the base would hide the rest.
     return [profiles[name]] if isinstance(profiles[name].value, dict) else []

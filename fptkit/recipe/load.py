@@ -84,8 +84,11 @@ def load_recipe(
     def folders() -> list[Path]:
         return recipe_folders(registry or registry_loader(given))
 
-    if recipe_kind(path, folders) == "pretrain":
+    kind = recipe_kind(path, folders)
+    if kind == "pretrain":
         raise UsageError(f"{shown_path(path)}: this is a pretraining recipe; use: fptkit pretrain {path_or_name}")
+    if kind == "study":
+        raise UsageError(f"{shown_path(path)}: this is a study; use: fptkit study {path_or_name}")
     faults: list[Fault] = []
     tree = read_layers(
         path,
@@ -101,11 +104,11 @@ def load_recipe(
     own, plugin_faults = own_plugin_files(tree, path.parent)
     if own or registry is None:
         registry = registry_with_own(given, own, tree, registry_loader, plugin_faults)
-    recipe = _check(tree, registry, faults, unknown_names=not plugin_faults)
+    recipe = check_recipe(tree, registry, faults, unknown_names=not plugin_faults)
     faults += plugin_faults
     if faults or recipe is None:
         raise recipe_error(faults)
-    return LoadedRecipe(recipe.model_copy(update={"plugins": _all_plugins(given, own)}), path, profile, registry)
+    return LoadedRecipe(recipe.model_copy(update={"plugins": all_plugins(given, own)}), path, profile, registry)
 
 
 def load_model(
@@ -158,7 +161,7 @@ def own_plugin_files(tree: Node, folder: Path) -> tuple[list[Path], list[Fault]]
     return files, faults
 
 
-def _all_plugins(given: Sequence[Path], own: Sequence[Path]) -> tuple[str, ...]:
+def all_plugins(given: Sequence[Path], own: Sequence[Path]) -> tuple[str, ...]:
     """Absolute paths of all single-file plugins, so that the resolved recipe needs no ``--plugin``."""
     return tuple(dict.fromkeys(str(path.resolve()) for path in (*own, *given)))
 
@@ -175,8 +178,18 @@ def registry_with_own(
         return registry
 
 
-def _check(tree: Node, registry: Registry, faults: list[Fault], *, unknown_names: bool) -> Recipe | None:
-    """Everything in the tree, components and settings; None when there were faults."""
+def check_recipe(tree: Node, registry: Registry, faults: list[Fault], *, unknown_names: bool = True) -> Recipe | None:
+    """Everything in a tree, components and settings.
+
+    Args:
+        tree: of all layers, without ``extends`` and ``profiles``.
+        registry: where names are looked up.
+        faults: faults found are appended.
+        unknown_names: false where a plugin of the recipe did not load: unknown names then follow from that.
+
+    Returns:
+        The recipe, or None when there were faults.
+    """
     sections = [*SECTIONS, *COMPONENT_LISTS]
     components = check_components(tree, registry, faults, unknown_names=unknown_names)
     settings = check_model(

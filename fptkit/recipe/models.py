@@ -111,6 +111,31 @@ class TrainOptions(Options):
         "examples; must divide batch_size",
     )
     max_steps: int = Field(default=2000, ge=1, description="steps after which training ends")
+    max_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        description="seconds of training steps, evaluation and saving left out, after which training ends; null: no "
+        "limit. Results then depend on the machine",
+    )
+    max_flops: float | None = Field(
+        default=None,
+        gt=0,
+        description="floating-point operations of training steps, forward and backward: training ends after the whole "
+        "steps they allow, at least one, where these are below max_steps; null: no limit",
+    )
+    data_fraction: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="share of the training split to train on, at least one example; drawn by seed, and a smaller share "
+        "is part of a larger one",
+    )
+    training_sample: int | None = Field(
+        default=None,
+        ge=1,
+        description="examples of the training split on which the best step's tensors are evaluated at the end, all "
+        "where it holds fewer; null: none",
+    )
     validate_every: int = Field(default=200, ge=1, description="steps between two validations")
     patience: int | None = Field(
         default=5, ge=1, description="validations without improvement after which training ends; null: never"
@@ -150,6 +175,11 @@ class TrainOptions(Options):
             raise ValueError(
                 f"warmup_steps must be below train.max_steps, but {schedule.warmup_steps} are not below {max_steps}"
             )
+        if schedule.name == "cosine" and info.data.get("max_seconds") is not None:
+            raise ValueError(
+                "the schedule cosine must know its last step, which train.max_seconds leaves open; leave one of the "
+                "two out, or limit training by train.max_steps or train.max_flops"
+            )
         if schedule.name == "plateau" and patience is not None and schedule.patience >= patience:
             raise ValueError(
                 f"patience must be below train.patience, but with {schedule.patience} and {patience} training ends "
@@ -182,6 +212,10 @@ class RecipeSettings(Options):
     )
     head: HeadOptions = Field(default=HeadOptions(), description="read-out and output layer")
     train: TrainOptions = Field(default=TrainOptions(), description="optimiser, length and rhythm of training")
+    shuffle_tokens: bool = Field(
+        default=False,
+        description="control: the backbone gets each example's tokens in an order drawn for it; false: as they come",
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto",
         description="how frozen weights are stored and multiplied; auto: bfloat16 where the processor multiplies it "

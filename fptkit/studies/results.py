@@ -90,9 +90,10 @@ class CellResult(Record):
         task, arm, data_fraction: which.
         complete: whether every run it needs is finished.
         metric: the selection metric.
-        higher_is_better: its direction.
+        higher_is_better: its direction. Every value in the record is as the runs give it, not turned.
         rates: every rate that was tried, ascending.
         chosen_rate: the one chosen on validation; None where none could be.
+        reason: why none could be, or which rates were left out of the choice and why.
         at_edge: which end of the grid the chosen rate lies on: ``low``, ``high``, or empty.
         validation: at the chosen rate.
         test_split: the task's first test split, the one of the main table.
@@ -102,12 +103,14 @@ class CellResult(Record):
         effort: where the study sets a target for the task.
         parameters: total, trained and reached.
         flops_per_step: floating-point operations of one training step.
-        steps: steps of each run at the chosen rate.
+        steps: steps of each run at the chosen rate, in the order of the seeds.
         best_steps: the steps that validated best.
         majority: test accuracy of always answering with the commonest class, where the task tells it.
         protocol, source, data_stand_in: of the task.
+        task_options, backbone_options: every option of the two as the recipe resolved it; None where the runs do not
+            tell.
         backbone, weights, init, weights_stand_in, blocks, width: of the backbone.
-        freezing, freezing_options, readout: as the run took them.
+        freezing, freezing_options, readout, encoder, schedule, shuffle_tokens, head_options: as the run took them.
     """
 
     task: str
@@ -118,6 +121,7 @@ class CellResult(Record):
     higher_is_better: bool = True
     rates: tuple[RateResult, ...] = ()
     chosen_rate: float | None = None
+    reason: str = ""
     at_edge: Literal["", "low", "high"] = ""
     validation: Estimate | None = None
     test_split: str = ""
@@ -143,6 +147,12 @@ class CellResult(Record):
     freezing: str = ""
     freezing_options: dict[str, object] = {}
     readout: str = ""
+    encoder: str = ""
+    schedule: str = ""
+    shuffle_tokens: bool = False
+    head_options: dict[str, object] = {}
+    task_options: dict[str, object] | None = None
+    backbone_options: dict[str, object] | None = None
 
     @property
     def main(self) -> Estimate | None:
@@ -158,12 +168,17 @@ class Comparison(Record):
         a, b: the arms; differences are ``a`` minus ``b``, turned so that above 0 means ``a`` is better.
         differences: one for each seed both have.
         mean: their mean.
-        interval: of the mean, at the study's confidence, from Student's t; None below two pairs.
-        t, degrees: of the paired test; None where it cannot be made.
+        interval: of the mean, at the study's confidence, from Student's t; None below two pairs and where all
+            differences are equal.
+        t, degrees: of the paired test; None below three pairs and where all differences are equal.
         p: two-sided, None where no test can be made.
-        p_holm: the same after Holm's correction over all comparisons of the study.
+        p_holm: the same after Holm's correction over all comparisons and lifts of the study, each pair of arms once.
+        allowance: what the arm that lost may have missed by its choice of the learning rate: the largest gain on
+            validation that another rate shows on any seed; 0 where there was nothing to choose.
+        p_verdict: as ``p_holm``, of the test that makes this allowance, see ``docs/statistics.md``; never below it. The
+            verdict is made from this one.
         effect_size: Hedges' g of the paired differences, None where it cannot be computed.
-        verdict: of ``a`` against ``b``.
+        verdict: of ``a`` against ``b``: ``better`` or ``worse`` where ``p_verdict`` is below the study's ``level``.
         note: why there is no test, or which test was made instead.
     """
 
@@ -178,6 +193,8 @@ class Comparison(Record):
     degrees: int | None = None
     p: float | None = None
     p_holm: float | None = None
+    allowance: float = 0.0
+    p_verdict: float | None = None
     effect_size: float | None = None
     verdict: Verdict
     note: str = ""
@@ -234,7 +251,8 @@ class StudyResults(Record):
         versions: of fptkit, Python and the libraries the runs were made with; several where they differ.
         tasks, arms, arm_summaries, reference: as in the study.
         seeds, learning_rates, search, budget: in words a reader understands.
-        confidence: of the intervals, and one minus the level of the verdicts.
+        confidence: of the intervals.
+        level: a verdict needs a ``p_verdict`` below this.
         cells: by task, fraction and arm.
         comparisons: those the study asks for, corrected together.
         lifts: the pretraining lift: the reference against each control that keeps its architecture, if there are any.
@@ -260,6 +278,7 @@ class StudyResults(Record):
     search: str
     budget: str
     confidence: float
+    level: float = 0.04
     cells: tuple[CellResult, ...]
     comparisons: tuple[Comparison, ...]
     lifts: tuple[Comparison, ...] = ()

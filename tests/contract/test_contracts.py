@@ -31,6 +31,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "cifar10_lra": {"source": "simulated", "patch_size": 8, "simulated": {"train": 40, "validation": 10, "test": 10}},
     "listops": {"length": [10, 60], "max_depth": 4, "train_size": 40, "validation_size": 9, "test_size": 9},
     "mnist": {"source": "digits", "patch_size": 7, "train_size": 100},
+    "attention_layer": {"width": 32, "heads": 2},
+    "none": {"width": 32},
     "lstm": {"layers": 2, "width": 32, "loop": "torch"},
     "vit": {"weights": "random", "size": "nano", "blocks": {"keep": 2}},
     "bert": {"weights": "random", "size": "nano", "blocks": {"keep": 2}},
@@ -54,7 +56,7 @@ SMALL: dict[str, dict[str, Any]] = {
 """Options that make an entry quick; an entry without a line here is checked with its defaults."""
 
 
-OF_EACH_CODE = ("gpt2", "vit", "lstm", "huggingface")
+OF_EACH_CODE = ("gpt2", "vit", "lstm", "huggingface", "attention_layer")
 """One backbone of each implementation: the others differ from these in their weights only."""
 
 
@@ -162,7 +164,7 @@ def test_every_recipe_runs_in_its_smoke_profile(recipe: Any, tmp_path: Path) -> 
     ("kind", "names"),
     [
         (TaskSpec, "bit_memory bit_xor cifar10 cifar10_lra listops mnist remote_homology"),
-        (BackboneSpec, "bert gpt2 huggingface longformer lstm random t5_encoder vit"),
+        (BackboneSpec, "attention_layer bert gpt2 huggingface longformer lstm none random t5_encoder vit"),
         (
             FreezingPolicySpec,
             "custom fpt fpt_attention fpt_feed_forward fpt_last_attention frozen_norm full output_norm "

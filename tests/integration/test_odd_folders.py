@@ -188,7 +188,7 @@ def fptkit_encoders():
 
 @hookimpl
 def fptkit_backbones():
-    return [BackboneSpec(name="none", summary="x", target=lambda *a, **k: None)]
+    return [BackboneSpec(name="empty", summary="x", target=lambda *a, **k: None)]
 
 @hookimpl
 def fptkit_tasks():
@@ -212,7 +212,7 @@ def plugin(tmp_path: Path) -> Path:
     [
         ("encoder.name=narrow", PluginError, r"encoder 'narrow': it gave \(1, 6, 15\), expected \(1, 6, 16\)"),
         ("encoder.name=nothing", PluginError, "encoder 'nothing': it gave a NoneType"),
-        ("backbone.name=none", PluginError, r"backbone 'none': NoneType is not a subclass"),
+        ("backbone.name=empty", PluginError, r"backbone 'empty': NoneType is not a subclass"),
         ("task.name=no_size", ShapeError, "split validation: an endless split has no whole"),
     ],
 )

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from fptkit.engine.events import Event, RunEnded, RunStarted, SplitTested, StepsDone, Validated
 from fptkit.engine.run import RunRequest, run
-from fptkit.errors import CheckpointError, Interrupted, ShapeError, TrainingError, UsageError
+from fptkit.errors import CheckpointError, DivergedError, Interrupted, ShapeError, TrainingError, UsageError
 from fptkit.recipe.load import load_recipe
 
 RECIPE = """
@@ -75,8 +75,11 @@ def test_a_run_leaves_what_it_promises(recipe: Path, tmp_path: Path) -> None:
     assert summary == json.loads((folder / "summary.json").read_text())
     assert summary["status"] == "finished"
     assert summary["recipe"] == "tiny"
-    assert summary["task"] == {"name": "bit_xor", "protocol": "clean", "source": "generated", "stand_in": False}
-    assert summary["backbone"] == {"name": "random", "weights": "random", "init": "random", "stand_in": False}
+    task = {"name": "bit_xor", "protocol": "clean", "source": "generated", "stand_in": False}
+    assert summary["task"].items() >= task.items()
+    backbone = {"name": "random", "blocks": 2, "width": 32, "weights": "random", "init": "random", "stand_in": False}
+    assert summary["backbone"].items() >= backbone.items()
+    assert summary["selection"] == {"metric": "accuracy", "higher_is_better": True}
     assert summary["freezing"] == "fpt"
     # Two blocks of 12,704 less their norms, and trained: 5 norms of 64, 6 positions of 32, input 64, output 66.
     assert summary["parameters"] == {"total": 2 * (12_704 - 128) + 642, "trained": 642, "reached": 642}
@@ -317,11 +320,13 @@ def test_a_checkpoint_of_another_frozen_part_is_refused(recipe: Path, tmp_path: 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_advice(recipe: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    with pytest.raises(TrainingError, match=r"Lower train\.learning_rate \(now 1e\+38\)"):
+    with pytest.raises(DivergedError, match=r"Lower train\.learning_rate \(now 1e\+38\)") as caught:
         start(recipe, folder, "train.learning_rate=1e38", "train.clip_norm=null")
+    assert caught.value.exit_code == 1
     summary = json.loads((folder / "summary.json").read_text())
-    assert summary["status"] == "failed"
+    assert summary["status"] == "diverged"
     assert "learning_rate" in summary["reason"]
+    assert "ended_by" not in summary
 
 
 def test_patience_ends_a_run_and_the_best_step_is_restored(recipe: Path, tmp_path: Path) -> None:

@@ -360,6 +360,7 @@ def test_the_quick_start_runs_and_its_files_are_described(tmp_path: Path) -> Non
         shutil.copy(EXAMPLES / name, tmp_path)
     small = ["backbone.name=random", "backbone.size=nano", "backbone.blocks=1", "backbone.width=16", "backbone.heads=2"]
     small += ["train.max_steps=4", "train.validate_every=2", "train.log_every=2", "threads=1", "task.bits=3"]
+    small += ["train.training_sample=4"]
     overrides = [word for text in small for word in ("--set", text)]
     out = io.StringIO()
     before = Path.cwd()

@@ -36,7 +36,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("build",),
     ("engine",),
     # A pretraining on a task is a run of the engine; what follows is the export of its backbone.
-    ("pretraining",),
+    ("pretraining", "benchmarking"),
     ("published", "studies"),
     ("reporting",),
     # testing holds the contracts of every kind, listeners of the engine's events included.

@@ -10,7 +10,7 @@ import torch
 from pydantic import ValidationError
 from torch.optim import lr_scheduler
 
-from fptkit.engine.loop import Progress, learning_rate_factor, note_validation
+from fptkit.engine.progress import Progress, learning_rate_factor, note_validation
 from fptkit.errors import RecipeError
 from fptkit.recipe.load import load_recipe
 from fptkit.recipe.models import ScheduleOptions, TrainOptions

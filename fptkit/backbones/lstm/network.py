@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fptkit.backbones.lstm.options import LstmSizes
-from fptkit.backbones.lstm.recurrence import Loop, Norms, recur
+from fptkit.backbones.lstm.recurrence import Loop, Norms, recur, takes_compiled
 from fptkit.errors import ShapeError
 from fptkit.interfaces import Backbone, ParameterRole, keep_tokens
 
@@ -77,6 +77,18 @@ class LstmBackbone(Backbone):
         for layer in self.layers[1:]:
             hidden = layer(functional.dropout(hidden, self.dropout, self.training), self.loop)
         return keep_tokens(hidden, keep)
+
+    def uncounted_flops(self, tokens: Tensor) -> int:
+        """See `Backbone.uncounted_flops`: the recurrent products of the compiled loop, 2 x D x 4D for each token and
+        layer forward, and as many backward where a gradient reaches the layer. That of W torch computes and counts."""
+        product = 8 * self.width**2 * tokens.shape[0] * tokens.shape[1]
+        flops, reached = 0, tokens.requires_grad
+        for layer in self.layers:
+            assert isinstance(layer, Layer)
+            reached = reached or any(parameter.requires_grad for parameter in layer.parameters())
+            if takes_compiled(self.loop, layer.input_norm.weight, layer.hidden_map.weight):
+                flops += product * (2 if reached else 1)
+        return flops
 
     def parameter_roles(self) -> dict[str, ParameterRole]:
         """See `Backbone.parameter_roles`: the maps are recurrent, their biases too."""

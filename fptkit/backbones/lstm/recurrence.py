@@ -96,7 +96,7 @@ class _Recurrence(torch.autograd.Function):
         norms, (epsilon, loop) = Norms(*rest[:4]), rest[4:]
         device = inputs.device.type
         multiplied = weight.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else weight
-        ctx.compiled = _takes_compiled(loop, inputs, multiplied)
+        ctx.compiled = takes_compiled(loop, inputs, multiplied)
         with torch.autocast(device, enabled=False):
             run = load_kernel().forward if ctx.compiled else steps_forward
             trace = Trace(*run(inputs, multiplied, bias.to(inputs.dtype), norms, epsilon))
@@ -135,7 +135,7 @@ def _parameter_gradients(
     )
 
 
-def _takes_compiled(loop: Loop, inputs: Tensor, weight: Tensor) -> bool:
+def takes_compiled(loop: Loop, inputs: Tensor, weight: Tensor) -> bool:
     """Whether the compiled loop is used.
 
     Raises:

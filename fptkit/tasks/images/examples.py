@@ -6,6 +6,7 @@ stored image each pixel comes, so they are composed before a single byte is read
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -180,6 +181,12 @@ class ImageExamples:
         self._targets = torch.from_numpy(self.targets)
         self._preparation = preparation
         self._augment = augment
+
+    def plain(self) -> ImageExamples:
+        """The same images, never moved."""
+        same = copy.copy(self)
+        same._augment = False
+        return same
 
     def batch(self, indices: Sequence[int], generator: torch.Generator) -> Batch:
         """The images of these indices as tokens.

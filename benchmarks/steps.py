@@ -1,0 +1,319 @@
+"""A training step of each task with GPT-2 base: ours, the plain baseline, and the official code.
+
+    python benchmarks/steps.py
+    python benchmarks/steps.py --official DIR            # a checkout of kzl/universal-computation
+    python benchmarks/steps.py --tasks bit_memory bit_xor --rounds 9 --threads 2
+
+All have random weights, the paper's settings, and dropout 0.1; ours leaves the attention weights alone, as the recipes
+do. They take turns, a step each, so that a busy machine slows all alike. Printed are medians over the rounds, how many
+times as fast as the others ours is (the median of the rounds' ratios, and the least and greatest of them), the most
+memory each takes in a process of its own, and how near our step comes to the rate of its matrix products alone.
+
+- ours: the recipe of the task, profile ``paper``, built and stepped by the engine's own code as in ``fptkit bench``.
+- baseline: ``baseline.py``, on the same task.
+- official: the official model and trainer, made by its own ``experiment()``. It draws bits itself; the batches of other
+  tasks are ours. Attention is eager, as it was in the transformers of its time; ``--attention sdpa`` gives it today's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from unittest import mock
+
+import torch
+from baseline import plain_step
+
+from fptkit.benchmarking.prepare import Prepared, prepare
+from fptkit.benchmarking.products import largest, matrix_rate, products_of
+from fptkit.engine.facts import peak_memory_mib
+from fptkit.freezing.counts import gradient_pass
+from fptkit.recipe.load import load_recipe
+
+Step = Callable[[int], None]
+WARM_UP = 2
+RATES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Work:
+    """One row of the table.
+
+    Args:
+        recipe: ours.
+        settings: what replaces values of its profile ``paper``.
+        official: arguments of the official ``experiment()``.
+    """
+
+    recipe: str
+    settings: tuple[str, ...]
+    official: dict[str, Any] = field(default_factory=dict)
+
+
+WORKS = {
+    "bit_memory": Work(
+        "bit_memory_gpt2",
+        ("train.batch_size=8",),
+        {"task": "bit-memory", "n": 1000, "num_patterns": 5, "patch_size": 50, "batch_size": 8},
+    ),
+    "bit_xor": Work(
+        "bit_xor_gpt2",
+        ("train.batch_size=16",),
+        {"task": "bit-xor", "n": 5, "num_patterns": 2, "patch_size": 1, "batch_size": 16},
+    ),
+    "cifar10": Work(
+        "cifar10_gpt2",
+        ("task.source=simulated", "task.simulated.train=640", "task.augment=false", "train.batch_size=16"),
+        {"task": "cifar10", "patch_size": 4, "batch_size": 16},
+    ),
+    "listops": Work(
+        "listops_gpt2",
+        ("task.length=[512, 512]", "task.train_size=64", "task.validation_size=8", "train.batch_size=4"),
+        {"task": "listops", "patch_size": None, "batch_size": 4},
+    ),
+    "homology": Work(
+        "homology_gpt2",
+        ("task.source=simulated", "task.simulated.folds=12", "task.simulated.length=[60, 300]", "train.batch_size=16"),
+        {"task": "remote-homology", "patch_size": None, "batch_size": 16},
+    ),
+}
+RANDOM_BASE = ("backbone.weights=random", "backbone.size=base")
+
+
+def ours(work: Work, settings: Sequence[str] = ()) -> Prepared:
+    """The recipe of a row up to its first step."""
+    overrides = (*work.settings, *RANDOM_BASE, *settings)
+    return prepare(load_recipe(work.recipe, profile="paper", overrides=overrides))
+
+
+def official_step(folder: Path, work: Work, prepared: Prepared, attention: str) -> Step:
+    """The official code's step.
+
+    Replaced in it are only what needs a network or a file (weights, data but the bits), and what is printed.
+
+    Args:
+        folder: the checkout.
+        work: the row.
+        prepared: gives the batches of tasks that are not drawn.
+        attention: ``eager`` or ``sdpa``.
+    """
+    if not (folder / "universal_computation" / "experiment.py").is_file():
+        raise SystemExit(f"--official: there is no universal_computation/experiment.py in {folder}")
+    import transformers
+
+    sys.path.insert(0, str(folder))
+    with mock.patch.dict(sys.modules, {"wandb": ModuleType("wandb")}):
+        experiment = importlib.import_module("universal_computation.experiment")
+        trainer_module = importlib.import_module("universal_computation.trainer")
+        modules = {name: module for name, module in sys.modules.items() if name.startswith("universal_computation")}
+    sys.modules.update(modules)
+    made: list[Any] = []
+
+    class Kept(trainer_module.Trainer):  # type: ignore[misc, name-defined]
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            made.append(self)
+
+    body = transformers.GPT2Model(transformers.GPT2Config(attn_implementation=attention))
+    with (
+        mock.patch.dict(sys.modules, _data_modules(work.official["task"], prepared)),
+        mock.patch.object(transformers.GPT2Model, "from_pretrained", return_value=body),
+        mock.patch.object(experiment, "Trainer", Kept),
+    ):
+        experiment.experiment(
+            exp_name="speed",
+            exp_args={
+                "gpu_batch_size": work.official["batch_size"],
+                "device": "cpu",
+                "num_iters": 0,
+                "steps_per_iter": 1,
+                "test_steps_per_iter": 0,
+                "log_to_wandb": False,
+                "wandb_project": "",
+                "save_models": False,
+            },
+            model_name="gpt2",
+            pretrained=True,  # takes the model from_pretrained gives
+            learning_rate=1e-3,
+            dropout=0.1,
+            orth_gain=1.41,
+            **work.official,
+        )
+    (trainer,) = made
+    trainer_module.tqdm = lambda steps: steps
+
+    def step(number: int) -> None:
+        trainer.train_epoch()
+
+    return step
+
+
+def _data_modules(task: str, prepared: Prepared) -> dict[str, ModuleType]:
+    """Stand-ins for the official modules that read files: their data sets give our batches."""
+    names = {
+        "cifar10": ("cifar10", "CIFAR10Dataset"),
+        "listops": ("listops", "ListopsDataset"),
+        "remote-homology": ("remote_homology", "RemoteHomologyDataset"),
+    }
+    if task not in names:
+        return {}
+    module_name, class_name = names[task]
+
+    class Data:
+        def __init__(self, **options: Any) -> None:
+            self.number = 0
+
+        def start_epoch(self) -> None:
+            pass  # the official ones go on as well
+
+        def get_batch(self, batch_size: int, train: bool) -> tuple[torch.Tensor, torch.Tensor]:
+            batch = prepared.batches.batch(self.number)
+            self.number += 1
+            return batch.inputs, batch.targets
+
+    module = ModuleType(f"universal_computation.datasets.{module_name}")
+    setattr(module, class_name, Data)
+    return {module.__name__: module}
+
+
+def contender(name: str, work: Work, given: argparse.Namespace) -> Step:
+    """The step of one contender, built in this process."""
+    prepared = ours(work, given.set)
+    if name == "ours":
+        return prepared.step
+    if name == "baseline":
+        return plain_step(prepared.built.task, prepared.trainer.options.batch_size)
+    return official_step(given.official, work, prepared, given.attention)
+
+
+def peak_of(name: str, task: str, given: argparse.Namespace) -> float:
+    """Most memory of a contender that builds and takes some steps in a process of its own, in MiB.
+
+    For the others a model of ours is built as well, for its data, but a small one.
+    """
+    command = [sys.executable, __file__, "--peak", name, "--tasks", task, "--threads", str(given.threads)]
+    command += ["--attention", given.attention, *(f"--set={setting}" for setting in given.set)]
+    if given.official:
+        command += ["--official", str(given.official)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return float(done.stdout.split()[-1])
+
+
+def print_peak(name: str, work: Work, given: argparse.Namespace) -> None:
+    """What `peak_of` runs."""
+    if name != "ours":
+        given.set = [*given.set, "backbone.size=nano"]
+    step = contender(name, work, given)
+    for number in range(WARM_UP + 1):
+        step(number)
+    print(_peak_mib())
+
+
+def _peak_mib() -> float:
+    """Most memory of this process. Linux counts that of the process which started it into the usual figure."""
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        return peak_memory_mib()
+    (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 1024
+
+
+def measure(task: str, given: argparse.Namespace) -> dict[str, Any]:
+    """All figures of one row."""
+    work = WORKS[task]
+    prepared = ours(work, given.set)
+    steps: dict[str, Step] = {
+        "ours": prepared.step,
+        "baseline": plain_step(prepared.built.task, prepared.trainer.options.batch_size),
+    }
+    if given.official:
+        steps["official"] = official_step(given.official, work, prepared, given.attention)
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for number in range(WARM_UP + given.rounds):
+        for name, step in steps.items():
+            started = time.perf_counter()
+            step(number)
+            seconds[name].append(time.perf_counter() - started)
+    seconds = {name: taken[WARM_UP:] for name, taken in seconds.items()}
+    products = largest(products_of(lambda: prepared.step(0)))
+    rates = {name: matrix_rate(products, dtype, prepared.device) for name, dtype in RATES.items()}
+    numbers = range(WARM_UP, WARM_UP + given.rounds)
+    flops = statistics.mean(_flops(prepared, number) for number in numbers)
+    rate = flops / statistics.median(seconds["ours"])
+    first = prepared.batches.batch(0)
+    return {
+        "task": task,
+        "batch": f"{len(first)} x {first.inputs.shape[1]}",
+        "seconds": seconds,
+        "precision": prepared.built.precision,
+        "flops": flops,
+        "matrix_rates": rates,
+        "share": rate / rates[prepared.built.precision],
+        "peak_mib": {} if given.no_memory else {name: peak_of(name, task, given) for name in steps},
+    }
+
+
+def _flops(prepared: Prepared, number: int) -> int:
+    batch = prepared.batches.batch(number)
+    return gradient_pass(prepared.built.model, prepared.built.task, batch.to(prepared.device)).flops
+
+
+def print_row(row: dict[str, Any]) -> None:
+    """One task of the table."""
+    own, peak = row["seconds"]["ours"], row["peak_mib"]
+    rates = ", ".join(f"{rate / 1e9:.0f} {name}" for name, rate in row["matrix_rates"].items())
+    print(
+        f"{row['task']}, {row['batch']} tokens, {row['precision']}: {row['flops'] / 1e9:.0f} GFLOP a step at "
+        f"{row['share']:.0%} of the products' own rate (GFLOP/s: {rates})"
+    )
+    for name, taken in row["seconds"].items():
+        line = f"  {name:9} {statistics.median(taken):8.3f} s"
+        if name in peak:
+            line += f"  {peak[name]:7,.0f} MiB"
+        if name != "ours":
+            ratios = [other / mine for other, mine in zip(taken, own, strict=True)]
+            line += f"  ours is {statistics.median(ratios):.2f} x as fast ({min(ratios):.2f} to {max(ratios):.2f})"
+            if name in peak:
+                line += f", with {peak['ours'] / peak[name]:.0%} of the memory"
+        print(line, flush=True)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--official", type=Path, metavar="DIR", help="checkout of kzl/universal-computation")
+    parser.add_argument("--attention", choices=("eager", "sdpa"), default="eager", help="of the official code")
+    parser.add_argument("--tasks", nargs="+", choices=list(WORKS), default=list(WORKS), help="default: all")
+    parser.add_argument("--rounds", type=int, default=7, help="steps that are measured; default: 7")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: as many as torch takes")
+    parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="of our recipes")
+    parser.add_argument("--no-memory", action="store_true", help="leave out the processes that measure memory")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every single measurement as well")
+    parser.add_argument("--peak", choices=("ours", "baseline", "official"), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    torch.manual_seed(0)
+    if given.peak:
+        print_peak(given.peak, WORKS[given.tasks[0]], given)
+        return
+    print(f"GPT-2 base, {given.threads} threads, medians of {given.rounds} steps in turn")
+    rows = []
+    for task in given.tasks:
+        rows.append(measure(task, given))
+        print_row(rows[-1])
+    if given.json:
+        given.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

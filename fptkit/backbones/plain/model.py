@@ -1,0 +1,141 @@
+"""The two controls that hold no pretrained model: no blocks at all, and one attention layer."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fptkit.backbones.attention import attend
+from fptkit.errors import ShapeError
+from fptkit.interfaces import Backbone, ParameterRole, keep_tokens
+
+
+class NoBackbone(Backbone):
+    """No sequence model: each token goes to the head by itself, with its position added and a layer norm behind.
+
+    It says that it is not causal: no token knows of another, so where the recipe leaves the read-out open, the answer
+    is read from the mean of all tokens instead of a last one that has seen nothing.
+
+    Args:
+        width: D.
+        rows: N, rows of the position table; 0 for none.
+        norm: end with a layer norm.
+        dropout: probability of dropping a number of the tokens, in training.
+    """
+
+    causal = False
+
+    def __init__(self, width: int, rows: int, *, norm: bool = True, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.width = width
+        self.blocks = 0
+        self.max_positions = rows or None
+        self.dropout = dropout
+        self.positions = nn.Embedding(rows, width) if rows else None
+        self.norm = nn.LayerNorm(width) if norm else None
+
+    def forward(self, tokens: Tensor, lengths: Tensor | None = None, keep: Tensor | None = None) -> Tensor:
+        """See `Backbone.forward`. ``lengths`` changes nothing: no token sees another.
+
+        Raises:
+            ShapeError: more tokens than positions.
+        """
+        hidden = keep_tokens(_placed(tokens, self.positions), keep)
+        hidden = functional.dropout(hidden, self.dropout, self.training)
+        return hidden if self.norm is None else self.norm(hidden)
+
+    def parameter_roles(self) -> dict[str, ParameterRole]:
+        """See `Backbone.parameter_roles`."""
+        return {name: ParameterRole("norm" if "norm" in name else "position") for name, _ in self.named_parameters()}
+
+
+class AttentionLayer(Backbone):
+    """One multi-head self-attention, added to its input, then a layer norm.
+
+    Args:
+        width: D.
+        rows: N, rows of the position table.
+        heads: attention heads; divides ``width``.
+        causal: a token sees itself and those before it; false: it sees all real ones.
+        dropout: probability of dropping a number of the tokens and of the attention's output, in training.
+        attention_dropout: the same for attention weights.
+
+    Source: Tan et al. 2024, section 3 (LLM2Attn).
+    """
+
+    blocks = 1
+
+    def __init__(
+        self,
+        width: int,
+        rows: int,
+        *,
+        heads: int,
+        causal: bool = True,
+        dropout: float = 0.1,
+        attention_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.width = width
+        self.max_positions = rows
+        self.heads = heads
+        self.causal = causal
+        self.dropout = dropout
+        self.attention_dropout = attention_dropout
+        self.positions = nn.Embedding(rows, width)
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.output = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, tokens: Tensor, lengths: Tensor | None = None, keep: Tensor | None = None) -> Tensor:
+        """See `Backbone.forward`. Only the tokens that are read out look at others.
+
+        Raises:
+            ShapeError: more tokens than positions.
+        """
+        hidden = functional.dropout(_placed(tokens, self.positions), self.dropout, self.training)
+        read = keep_tokens(hidden, keep)
+        key, value = self.key_value(hidden).chunk(2, dim=-1)
+        mixed = attend(
+            self._split_heads(self.query(read)),
+            self._split_heads(key),
+            self._split_heads(value),
+            self._mask(hidden, lengths, keep),
+            dropout=self.attention_dropout if self.training else 0.0,
+            causal=self.causal,
+        )
+        attended = self.output(mixed.transpose(1, 2).flatten(2))
+        normed: Tensor = self.norm(read + functional.dropout(attended, self.dropout, self.training))
+        return normed
+
+    def _mask(self, hidden: Tensor, lengths: Tensor | None, keep: Tensor | None) -> Tensor | None:
+        """Where a token may look: (B, 1, R or 1, T), or None where ``causal`` alone says it."""
+        positions = torch.arange(hidden.shape[1], device=hidden.device)
+        if self.causal:  # padding stands to the right of all real tokens
+            return None if keep is None else (positions <= keep[:, :, None])[:, None]
+        return None if lengths is None else (positions < lengths[:, None])[:, None, None]
+
+    def _split_heads(self, hidden: Tensor) -> Tensor:
+        """(B, T, D) -> (B, heads, T, D / heads)."""
+        return hidden.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def parameter_roles(self) -> dict[str, ParameterRole]:
+        """See `Backbone.parameter_roles`; attention and norm are of the one block."""
+        roles = {"positions": ParameterRole("position"), "norm": ParameterRole("norm", 0)}
+        attention = ParameterRole("attention", 0)
+        return {name: roles.get(name.partition(".")[0], attention) for name, _ in self.named_parameters()}
+
+
+def _placed(tokens: Tensor, table: nn.Embedding | None) -> Tensor:
+    """Tokens with the vectors of their positions added.
+
+    Raises:
+        ShapeError: more tokens than positions.
+    """
+    if table is None:
+        return tokens
+    if tokens.shape[1] > table.num_embeddings:
+        raise ShapeError(f"{tokens.shape[1]} tokens do not fit a position table of {table.num_embeddings}")
+    return tokens + table.weight[: tokens.shape[1]]

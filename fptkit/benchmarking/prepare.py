@@ -1,0 +1,97 @@
+"""A recipe built up to its first training step, by the engine's own parts and without a run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from fptkit.build import Built, build, check_encoder_width
+from fptkit.engine.batches import TrainingBatches, parts_of
+from fptkit.engine.loop import Trainer
+from fptkit.freezing import FreezeProof
+from fptkit.interfaces import Batch
+from fptkit.precision import choose_device
+from fptkit.recipe.load import LoadedRecipe
+from fptkit.signals import StopRequest
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run before its first step.
+
+    Args:
+        built: its parts.
+        trainer: takes the steps.
+        batches: those the trainer takes.
+        accelerator: the one the trainer runs backward with.
+        accumulate: parts of a step's batch.
+    """
+
+    built: Built
+    trainer: Trainer
+    batches: TrainingBatches
+    accelerator: Accelerator
+    accumulate: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        device: torch.device = self.accelerator.device
+        return device
+
+    def step(self, number: int) -> None:
+        """Take training step ``number`` as a run does: batch, forward, backward, clipping, optimiser."""
+        self.trainer._step(number, 1.0)
+
+    def parts(self, batch: Batch) -> Iterator[Batch]:
+        """The parts of a batch that go through the model one after the other, on the device."""
+        for part in parts_of(batch, self.accumulate):
+            yield part.to(self.device)
+
+
+def prepare(loaded: LoadedRecipe) -> Prepared:
+    """Build what a run builds before it trains.
+
+    Raises:
+        FptkitError: building failed, or the task gives batches that are not as it declares.
+    """
+    from accelerate import Accelerator
+    from accelerate.utils import GradientAccumulationPlugin
+
+    recipe = loaded.recipe
+    device = choose_device(recipe.device)
+    if recipe.threads is not None:
+        torch.set_num_threads(recipe.threads)
+    accelerator = Accelerator(
+        cpu=device.type == "cpu",
+        mixed_precision="no",
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+    )
+    train = recipe.train
+    built = build(recipe, loaded.registry, accelerator.device)
+    splits = {name: built.task.split(name) for name in ("train", "validation")}
+    batches = TrainingBatches(
+        built.task, splits["train"], train.batch_size, train.seed, batch_tokens=train.batch_tokens
+    )
+    check_encoder_width(built, parts_of(batches.batch(0), train.accumulate)[0].to(accelerator.device))
+    trainer = Trainer(
+        built,
+        train,
+        train=splits["train"],
+        validation=splits["validation"],
+        accelerator=accelerator,
+        checkpoints=Path("none"),  # nothing is saved: that happens between steps
+        proof=FreezeProof(built.model),
+        frozen={},
+        emit=lambda event: None,
+        stop=StopRequest(),
+    )
+    built.model.train()
+    return Prepared(built, trainer, batches, accelerator, train.accumulate)

@@ -1,0 +1,97 @@
+"""``fptkit bench``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fptkit.cli.completion import recipe_names
+from fptkit.cli.shared import json_option, load_registry, plugin_option, print_json, print_rows, recipe_options
+
+if TYPE_CHECKING:
+    from fptkit.benchmarking.steps import StepFigures
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  fptkit bench bit_memory_gpt2
+  fptkit bench homology_gpt2 --steps 20
+  fptkit bench bit_xor_gpt2 --set precision=float32 --set threads=1 --json
+"""
+)
+@click.argument("recipe", shell_complete=recipe_names)
+@recipe_options
+@click.option("--steps", type=click.IntRange(min=1), default=5, show_default=True, help="Training steps of a repeat.")
+@click.option(
+    "--repeats", type=click.IntRange(min=1), default=5, show_default=True, help="How often they are measured."
+)
+@json_option
+@plugin_option
+def bench(
+    recipe: str,
+    profile: str | None,
+    overrides: Sequence[str],
+    steps: int,
+    repeats: int,
+    as_json: bool,
+    plugin_files: Sequence[Path],
+) -> None:
+    """Measure the training steps of RECIPE on this machine; nothing is kept.
+
+    Says how many examples and tokens pass in a second, how near that is to the rate of the matrix products alone,
+    how much memory it takes, and which part of a step takes how long.
+    """
+    from fptkit.recipe.load import load_recipe
+
+    loaded = load_recipe(
+        recipe, profile=profile, overrides=overrides, plugin_files=plugin_files, registry_loader=load_registry
+    )
+    # Heavy imports only now: a wrong recipe is told at once.
+    from dataclasses import asdict
+
+    from fptkit.benchmarking.steps import measure_steps
+
+    figures = measure_steps(loaded, steps=steps, repeats=repeats)
+    if as_json:
+        derived = ("examples_per_second", "tokens_per_second", "flops_per_second", "share_of_matrix_rate")
+        print_json({**asdict(figures), **{name: getattr(figures, name) for name in derived}})
+    else:
+        click.echo(_headline(figures))
+        print_rows([{"figure": name, "value": value} for name, value in _lines(figures)])
+
+
+def _headline(figures: StepFigures) -> str:
+    threads = f", {figures.threads} thread{'s' if figures.threads > 1 else ''}" if figures.device == "cpu" else ""
+    return (
+        f"{figures.recipe}: {figures.task} with {figures.backbone} ({figures.weights}) on {figures.device}{threads}, "
+        f"frozen weights in {figures.precision}"
+    )
+
+
+def _lines(figures: StepFigures) -> list[tuple[str, str]]:
+    """Name and value of every figure, as a person reads them."""
+    total = sum(figures.stages_ms.values())
+    rates = ", ".join(f"{rate / 1e9:,.0f} GFLOP/s in {name}" for name, rate in figures.matrix_rates.items())
+    padding = f", {figures.padding:.0%} of them padding" if figures.padding else ""
+    return [
+        ("batch", f"{figures.examples:.4g} examples, {figures.tokens:,.0f} tokens{padding}"),
+        (
+            "step",
+            f"{figures.step_ms:,.1f} ms (median of {figures.repeats} x {figures.steps}; "
+            f"{figures.fastest_ms:,.1f} to {figures.slowest_ms:,.1f})",
+        ),
+        ("examples", f"{figures.examples_per_second:,.1f} a second"),
+        ("tokens", f"{figures.tokens_per_second:,.0f} a second"),
+        (
+            "operations",
+            f"{figures.flops_per_step / 1e9:,.1f} GFLOP a step, {figures.flops_per_second / 1e9:,.1f} a second",
+        ),
+        ("products alone", rates),
+        ("share of that", f"{figures.share_of_matrix_rate:.0%} of the rate in {figures.precision}"),
+        ("peak memory", f"{figures.peak_memory_mib:,.0f} MiB"),
+        *((name, f"{taken:,.1f} ms ({taken / total:.0%})") for name, taken in figures.stages_ms.items()),
+    ]

@@ -1,0 +1,299 @@
+"""``fptkit study``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fptkit.cli.completion import recipe_names
+from fptkit.cli.shared import json_option, load_registry, plugin_option, print_json, print_rows, recipe_options
+
+if TYPE_CHECKING:
+    from fptkit.studies.outcome import Outcome
+    from fptkit.studies.plan import Study
+    from fptkit.studies.progress import StudyProgress
+    from fptkit.studies.runner import StudyEnd
+
+STATE = ".state"
+"""File of a study's folder: digest of what its results were made from, so that nothing is made again from the same."""
+
+ALL = "all"
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  fptkit study rq2_pretraining_modality --profile smoke
+  fptkit study mine.yaml --workers 4 --dry-run
+  fptkit study bit_xor_gpt2 --controls --seeds 3 --learning-rates 1e-3,3e-3
+  fptkit study mine.yaml --launcher slurm --slurm partition=gpu,timeout_min=60
+"""
+)
+@click.argument("study", shell_complete=recipe_names)
+@recipe_options
+@click.option(
+    "--controls",
+    is_flag=False,
+    flag_value=ALL,
+    metavar="[NAMES]",
+    help="Add control arms: all, or those named, e.g. --controls=frozen_random,output_only.",
+)
+@click.option("--seeds", metavar="N", help="Seeds of every cell: a number of them, or a list such as 0,7,8.")
+@click.option("--learning-rates", metavar="A,B,...", help="Learning rates to choose from on validation.")
+@click.option("--search", type=click.Choice(["grid", "halving", "optuna"]), help="How the learning rate is looked for.")
+@click.option(
+    "--ledger",
+    "ledger_folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("studies"),
+    show_default=True,
+    help="Folder of runs and results; studies in one folder share the runs they have in common.",
+)
+@click.option("--launcher", type=click.Choice(["local", "ray", "slurm"]), default="local", help="Who runs the workers.")
+@click.option("--slurm", "slurm", metavar="NAME=VALUE,...", default="", help="Parameters of Slurm jobs.")
+@click.option("--workers", type=click.IntRange(min=1), help="Runs at a time. Default: one a processor, or a GPU.")
+@click.option("--threads", type=click.IntRange(min=1), help="Processor threads of a run. Default: divided up.")
+@click.option("--retry-failed", is_flag=True, help="Try runs again that failed in an earlier call.")
+@click.option("--dry-run", is_flag=True, help="Show cells and the number of runs; run nothing.")
+@click.option("--quiet", is_flag=True, help="Print failures and results only.")
+@json_option
+@plugin_option
+def study(
+    study: str,
+    profile: str | None,
+    overrides: Sequence[str],
+    controls: str | None,
+    seeds: str | None,
+    learning_rates: str | None,
+    search: str | None,
+    ledger_folder: Path,
+    launcher: str,
+    slurm: str,
+    workers: int | None,
+    threads: int | None,
+    retry_failed: bool,
+    dry_run: bool,
+    quiet: bool,
+    as_json: bool,
+    plugin_files: Sequence[Path],
+) -> None:
+    """Carry out STUDY: a file, the name of a shipped study, or a recipe to be studied with seeds and rates.
+
+    What has run already is not run again; a study that was stopped goes on when it is called again. Several calls may
+    share the work of one ledger folder.
+    """
+    from fptkit.errors import UsageError
+    from fptkit.studies.launchers.base import LAUNCHERS, LauncherOptions
+    from fptkit.studies.launchers.slurm import parse_parameters
+    from fptkit.studies.load import load_study
+
+    all_overrides = [*overrides, *_convenience(seeds, learning_rates, search)]
+    options = LauncherOptions(
+        next(name for name in LAUNCHERS if name == launcher), workers, threads, parse_parameters(slurm)
+    )
+    if slurm and launcher != "slurm":
+        raise UsageError("--slurm gives parameters of Slurm jobs: use it with --launcher slurm")
+    loaded = load_study(
+        study,
+        profile=profile,
+        overrides=all_overrides,
+        plugin_files=plugin_files,
+        registry_loader=load_registry,
+        controls=_control_names(controls),
+    )
+    if dry_run:
+        _show_plan(loaded, ledger_folder, as_json=as_json)
+        return
+    from fptkit.studies.launchers.base import make_launcher
+    from fptkit.studies.ledger import Ledger
+    from fptkit.studies.progress import make_view
+    from fptkit.studies.record import study_folder
+    from fptkit.studies.runner import StudyRunner
+
+    folder = study_folder(ledger_folder, loaded)
+    with Ledger(ledger_folder) as ledger:
+        view = make_view(quiet=quiet)
+        try:
+            runner = StudyRunner(
+                loaded,
+                ledger,
+                lambda modules: make_launcher(options, ledger_folder, preload=modules),
+                view,
+                retry_failed=retry_failed,
+            )
+            end = runner.carry_out()
+        finally:
+            view.close()
+    _write(loaded, end.outcomes, ledger_folder, folder, all_overrides)
+    if not quiet:
+        known = len(end.outcomes)
+        click.echo(f"{_runs(end.started)} carried out, {known} in all; report: {folder / 'report.md'}", err=True)
+    if not end.signal_number:
+        _print(folder, as_json=as_json)
+    _exit(end)
+
+
+def _convenience(seeds: str | None, learning_rates: str | None, search: str | None) -> list[str]:
+    """The short options as overrides: they take the same path, and the same words when they are wrong."""
+    found = []
+    if seeds is not None:
+        found.append(f"seeds=[{seeds}]" if "," in seeds else f"seeds={seeds}")
+    if learning_rates is not None:
+        found.append(f"learning_rates=[{learning_rates}]")
+    if search is not None:
+        found.append(f"search.name={search}")
+    return found
+
+
+def _control_names(given: str | None) -> Sequence[str] | None:
+    from fptkit.errors import UnknownNameError
+    from fptkit.studies.options import CONTROLS
+
+    if given is None:
+        return None
+    if given == ALL:
+        return CONTROLS
+    names = [name.strip() for name in given.split(",") if name.strip()]
+    for name in names:
+        if name not in CONTROLS:
+            raise UnknownNameError("control", name, CONTROLS, "(write --controls=NAMES, or --controls last for all)")
+    return names
+
+
+def _show_plan(loaded: Study, ledger_folder: Path, *, as_json: bool) -> None:
+    """``--dry-run``: what there is, what is missing of it, and what cannot be made. Leaves nothing on the disk."""
+    from fptkit.studies.launchers.base import LauncherOptions, make_launcher
+    from fptkit.studies.ledger import FILE, Ledger
+    from fptkit.studies.progress import make_view
+    from fptkit.studies.runner import StudyRunner
+
+    with tempfile.TemporaryDirectory() as empty:
+        place = ledger_folder if (ledger_folder / FILE).exists() else Path(empty)
+        with Ledger(place) as ledger:
+            view = make_view(quiet=True)
+            plan = StudyRunner(loaded, ledger, lambda _: make_launcher(LauncherOptions(), place), view).plan()
+    if as_json:
+        print_json(_plan_content(loaded, plan))
+        return
+    print_rows(
+        [
+            {
+                "task": cell.name.task,
+                "arm": cell.name.arm,
+                "data": f"{cell.name.data_fraction:g}",
+                "runs": str(cell.runs),
+                "to do": str(cell.runs - cell.done),
+            }
+            for cell in plan.cells
+        ]
+    )
+    for place_of, reason in loaded.skipped.items():
+        click.echo(f"skipped: {place_of}: {reason}")
+    click.echo(f"{len(plan.cells)} cells, {_runs(plan.runs)}, {plan.runs - plan.done} to do; nothing was run")
+
+
+def _plan_content(loaded: Study, plan: StudyProgress) -> dict[str, object]:
+    return {
+        "study": loaded.name,
+        "profile": loaded.profile,
+        "cells": [
+            {
+                "task": cell.name.task,
+                "arm": cell.name.arm,
+                "data_fraction": cell.name.data_fraction,
+                "runs": cell.runs,
+                "missing": cell.runs - cell.done,
+            }
+            for cell in plan.cells
+        ],
+        "skipped": {str(place): reason for place, reason in loaded.skipped.items()},
+        "runs": plan.runs,
+        "missing": plan.runs - plan.done,
+    }
+
+
+def _write(
+    loaded: Study, outcomes: Mapping[str, Outcome], ledger_folder: Path, folder: Path, overrides: Sequence[str]
+) -> None:
+    """Results and reports, unless they are there and were made from the very same."""
+    from fptkit.studies.record import FILE, study_text
+
+    state = _state(loaded, outcomes)
+    made = [folder / name for name in (FILE, "results.json", "report.md", "report.html")]
+    if _read(folder / STATE) == state and all(path.exists() for path in made):
+        return
+    from fptkit.reporting import write_reports
+    from fptkit.studies.summarise import write_results
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / STATE).unlink(missing_ok=True)
+    (folder / FILE).write_text(study_text(loaded, overrides, ["fptkit", *sys.argv[1:]]), encoding="utf-8")
+    write_results(loaded, outcomes, ledger_folder, folder)
+    write_reports(folder, ledger_folder)
+    (folder / STATE).write_text(state, encoding="utf-8")
+
+
+def _state(loaded: Study, outcomes: Mapping[str, Outcome]) -> str:
+    from fptkit import __version__
+
+    content = [
+        __version__,
+        loaded.name,
+        loaded.profile,
+        loaded.code_version,
+        loaded.settings.model_dump(mode="json"),
+        [[str(cell.name), cell.loaded.recipe.model_dump(mode="json")] for cell in loaded.cells],
+        {str(place): reason for place, reason in loaded.skipped.items()},
+        dict(loaded.arm_summaries),
+        {
+            address: [outcome.status, outcome.reason, outcome.step, outcome.summary]
+            for address, outcome in outcomes.items()
+        },
+    ]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _print(folder: Path, *, as_json: bool) -> None:
+    from fptkit.studies.results import read_results
+
+    results = read_results(folder)
+    if as_json:
+        print_json(results.model_dump(mode="json"))
+        return
+    from fptkit.reporting.terminal import print_results
+
+    print_results(results)
+
+
+def _exit(end: StudyEnd) -> None:
+    """Exit as the study ended: 130 or 143 after a signal, 1 where a run is missing."""
+    if end.signal_number:
+        click.echo("stopped; the same command goes on", err=True)
+        click.get_current_context().exit(128 + end.signal_number)
+    if end.failed:
+        arms: dict[str, list[str]] = {}
+        for missing in end.failed:
+            arms.setdefault(missing.arm, []).append(missing.text)
+        for arm, texts in arms.items():
+            click.echo(f"arm {arm}: {_runs(len(texts))} failed", err=True)
+            click.echo(f"  {texts[0]}", err=True)
+        click.echo("the same command with --retry-failed tries them again", err=True)
+        click.get_current_context().exit(1)
+
+
+def _runs(number: int) -> str:
+    return f"{number} run{'' if number == 1 else 's'}"
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""

@@ -1,0 +1,104 @@
+"""What a training loop remembers between steps, and what follows from it: the learning rate, and whether it is over."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from fptkit.recipe.models import ScheduleOptions, TrainOptions
+
+End = Literal["steps", "patience", "seconds"]
+"""What ends training."""
+
+
+@dataclass
+class Progress:
+    """What the loop remembers between steps; saved with each checkpoint.
+
+    Args:
+        step: training steps done.
+        validated_step: step of the last validation, -1 before the first.
+        best_step: step with the best validation metric.
+        best_metrics: validation metrics at that step.
+        stale_validations: validations since then.
+        examples: training examples seen.
+        seconds: time spent in training steps, evaluation and checkpoints left out.
+        loss_sum: sum of the losses not yet reported.
+        loss_count: how many they are.
+        events: events told so far; a resumed run goes on behind the one this counts.
+        plateau_validations: validations without improvement since the last one with, or since the rate last fell.
+        plateau_factor: what the schedule ``plateau`` has made of the learning rate so far.
+    """
+
+    step: int = 0
+    validated_step: int = -1
+    best_step: int = 0
+    best_metrics: dict[str, float] | None = None
+    stale_validations: int = 0
+    examples: int = 0
+    seconds: float = 0.0
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    events: int = 0
+    plateau_validations: int = 0
+    plateau_factor: float = 1.0
+
+    @property
+    def examples_per_second(self) -> float:
+        """Training speed so far."""
+        return self.examples / self.seconds if self.seconds else 0.0
+
+
+def learning_rate_factor(options: TrainOptions, progress: Progress) -> float:
+    """Factor on every learning rate at the coming step; see `ScheduleOptions`.
+
+    Args:
+        options: give the schedule and the last step.
+        progress: its ``step`` and ``plateau_factor`` count, nothing else, so that a resumed run sees the same.
+    """
+    schedule, step = options.schedule, progress.step
+    if step < schedule.warmup_steps:
+        return (step + 1) / (schedule.warmup_steps + 1) * progress.plateau_factor
+    if schedule.name != "cosine":
+        return progress.plateau_factor
+    done = (step - schedule.warmup_steps) / (options.max_steps - schedule.warmup_steps)
+    return schedule.final_share + (1 - schedule.final_share) * (1 + math.cos(math.pi * done)) / 2
+
+
+def note_validation(progress: Progress, schedule: ScheduleOptions, *, improved: bool) -> None:
+    """Keep the plateau schedule's account of one validation, and lower its factor when patience ends."""
+    if schedule.name != "plateau":
+        return
+    progress.plateau_validations = 0 if improved else progress.plateau_validations + 1
+    if progress.plateau_validations >= schedule.patience:
+        progress.plateau_factor *= schedule.factor
+        progress.plateau_validations = 0
+
+
+def ended_by(options: TrainOptions, progress: Progress) -> End | None:
+    """What ends training here, None where it goes on.
+
+    Args:
+        options: with the last step in ``max_steps``, see `last_step`.
+        progress: its ``step``, ``stale_validations`` and ``seconds`` count, so that a resumed run sees the same.
+    """
+    if progress.step >= options.max_steps:
+        return "steps"
+    if options.patience is not None and progress.stale_validations >= options.patience:
+        return "patience"
+    if options.max_seconds is not None and progress.seconds >= options.max_seconds:
+        return "seconds"
+    return None
+
+
+def last_step(options: TrainOptions, flops_per_step: float) -> int:
+    """The step at which training ends at the latest: ``max_steps``, or as many as ``max_flops`` allows."""
+    if options.max_flops is None or not flops_per_step:
+        return options.max_steps
+    return min(options.max_steps, max(1, int(options.max_flops // flops_per_step)))
+
+
+def pause_step(options: TrainOptions, pause_at: int) -> int:
+    """The step of the first validation at or behind ``pause_at``: there a pause changes nothing of what comes after."""
+    return -(-pause_at // options.validate_every) * options.validate_every

@@ -1,0 +1,120 @@
+"""A part of a split: the share of the training examples a run may use, and the sample it is evaluated on."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fptkit.errors import ShapeError, UsageError
+from fptkit.interfaces import Batch, Split, Task
+from fptkit.options import Options
+from fptkit.seeds import derive_seed
+
+
+class SplitShare:
+    """Some examples of a split, as a split of its own.
+
+    Args:
+        whole: the split; it may be a share itself.
+        members: (N,) int64 indices of the examples in it.
+    """
+
+    def __init__(self, whole: Split, members: NDArray[np.int64]) -> None:
+        self.whole = whole
+        self.members = members
+        self.size: int | None = len(members)
+        self.token_counts = None if whole.token_counts is None else whole.token_counts[members]
+
+    def batch(self, indices: Sequence[int], generator: torch.Generator) -> Batch:
+        """See `fptkit.Split.batch`."""
+        return self.whole.batch(self.members[np.asarray(indices, np.int64)].tolist(), generator)
+
+
+class _Drawn:
+    """An endless split that ends: each batch is drawn by the generator it is asked with."""
+
+    token_counts: np.ndarray | None = None
+
+    def __init__(self, endless: Split, count: int) -> None:
+        self.size: int | None = count
+        self.batch = endless.batch
+
+
+def skips(task: Task, split: Split, indices: Sequence[int]) -> bool:
+    """`fptkit.Task.skips`, asked of the split the task made, whatever share of it is used."""
+    if isinstance(split, SplitShare):
+        return skips(task, split.whole, split.members[np.asarray(indices, np.int64)].tolist())
+    return task.skips(split, indices)
+
+
+def training_share(task: Task, split: Split, fraction: float, seed: int, options: Options | None = None) -> Split:
+    """The share of a training split that is used; the split itself where that is all of it.
+
+    Args:
+        task: for the message.
+        split: its training split.
+        fraction: the share, above 0 and at most 1; at least one example is taken.
+        seed: draws which; for one seed a smaller share is part of a larger one.
+        options: the task's, for the message.
+
+    Raises:
+        UsageError: a share of an endless split is asked for.
+        ShapeError: the split is empty.
+    """
+    if fraction == 1:
+        return split
+    if split.size is None:
+        raise UsageError(
+            f"train.data_fraction is {fraction:g}, but {type(task).__name__} draws its training examples without end, "
+            f"so there is no share of them; {_instead(options)}"
+        )
+    if split.size == 0:
+        raise ShapeError(f"{type(task).__name__}, split train: it holds no example")
+    members = _order(split.size, seed)[: max(1, round(fraction * split.size))]
+    return SplitShare(split, np.sort(members))
+
+
+def training_sample(task: Task, split: Split, count: int, seed: int) -> Split:
+    """The training examples a model is evaluated on: at most ``count``, as they are stored where the task can tell.
+
+    Args:
+        task: passes over those its protocol skips.
+        split: training split, or the share of it that is used.
+        count: examples, the whole split where it holds fewer.
+        seed: draws which.
+
+    Raises:
+        ShapeError: the split is empty, or the protocol skips every example.
+    """
+    if split.size is None:
+        return _Drawn(_plain(split), count)
+    usable = (index for index in _order(split.size, seed).tolist() if not skips(task, split, [index]))
+    members = list(itertools.islice(usable, count))
+    if not members:
+        raise ShapeError(f"{type(task).__name__}, split train: it holds no example to evaluate")
+    return SplitShare(_plain(split), np.sort(np.array(members, np.int64)))
+
+
+def _plain(split: Split) -> Split:
+    """The split without its changes at random, where it can tell it from them."""
+    if isinstance(split, SplitShare):
+        return SplitShare(_plain(split.whole), split.members)
+    return split.plain() if hasattr(split, "plain") else split
+
+
+def _order(size: int, seed: int) -> NDArray[np.int64]:
+    """All indices in the order in which shares are filled."""
+    chance = np.random.Generator(np.random.PCG64(derive_seed(seed, "training share")))
+    return chance.permutation(size)
+
+
+def _instead(options: Options | None) -> str:
+    """What limits the training examples where a share of them does not."""
+    names = [name for name in type(options).model_fields if "train" in name] if options is not None else []
+    if names:
+        return f"limit them by task.{names[0]}"
+    return "leave it at 1, and limit training by train.max_steps"

@@ -1,0 +1,1 @@
+"""Who starts a study's workers: this machine, a Ray cluster, Slurm."""
