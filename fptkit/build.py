@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -59,35 +60,53 @@ class Built:
     encoded_tokens: int | None = None
 
 
-def build(recipe: Recipe, registry: Registry, device: torch.device) -> Built:
+def build(
+    recipe: Recipe,
+    registry: Registry,
+    device: torch.device,
+    *,
+    task: Task | None = None,
+    make_backbone: Callable[..., Backbone] | None = None,
+) -> Built:
     """Build everything a recipe names.
+
+    Args:
+        recipe: the recipe.
+        registry: what its names mean.
+        device: where the model goes.
+        task: the recipe's task where it is there already; None builds it.
+        make_backbone: called with ``positions`` and ``seed`` in place of the recipe's backbone, as an estimate does.
 
     Raises:
         FptkitError: of the kind that says what does not fit; its ``exit_code`` is that of a wrong recipe.
     """
     try:
-        return _build(recipe, registry, device)
+        return _build(recipe, registry, device, task or build_task(recipe, registry), make_backbone)
     except (ShapeError, FreezingError) as err:
         err.exit_code = UsageError.exit_code  # nothing was run: these parts do not go together
         raise
 
 
-def _build(recipe: Recipe, registry: Registry, device: torch.device) -> Built:
-    task = build_task(recipe, registry)
+def _build(
+    recipe: Recipe,
+    registry: Registry,
+    device: torch.device,
+    task: Task,
+    make_backbone: Callable[..., Backbone] | None,
+) -> Built:
     encoder_name = recipe.encoder.name if recipe.encoder else default_encoder(task.input)
     encoder_spec = registry.get(EncoderSpec, encoder_name)
     check_accepts(encoder_spec, task.input)
     encoder_options = recipe.encoder.options if recipe.encoder else encoder_spec.options_model()()
     tokens = encoded_tokens(encoder_spec, encoder_options, task.input, task.max_tokens, registry=registry)
-    backbone_spec = registry.get(BackboneSpec, recipe.backbone.name)
     seed = recipe.train.seed
-    backbone: Backbone = build_component(
-        backbone_spec,
+    make_backbone = make_backbone or partial(
+        build_component,
+        registry.get(BackboneSpec, recipe.backbone.name),
         recipe.backbone.options,
-        positions=tokens,
-        seed=derive_seed(seed, "backbone"),
         pinned=recipe.pinned.weights,
     )
+    backbone = make_backbone(positions=tokens, seed=derive_seed(seed, "backbone"))
     _check_backbone(backbone, recipe.backbone.name)
     readout = recipe.head.readout
     if readout == "auto":
@@ -114,7 +133,9 @@ def _build(recipe: Recipe, registry: Registry, device: torch.device) -> Built:
     groups = apply_policy(model, policy, freezing, seed=derive_seed(seed, "freezing"))
     precision = choose_precision(_wanted_precision(recipe), device)
     _store(model, precision)
-    return Built(task, model.to(device), groups, encoder_name, readout, precision, tokens)
+    if any(parameter.device != device for parameter in model.parameters()):
+        model.to(device)
+    return Built(task, model, groups, encoder_name, readout, precision, tokens)
 
 
 def build_task(recipe: Recipe, registry: Registry) -> Task:

@@ -107,6 +107,51 @@ def open_weights(entry: str) -> WeightFolder:
     return WeightFolder(entry, content, file)
 
 
+def open_config(entry: str) -> dict[str, Any]:
+    """The ``config.json`` of ``hub:``, ``path:`` or ``builtin:`` weights alone; the weights need not be here.
+
+    Raises:
+        Unavailable: it is not here and cannot be brought; the text says why.
+        DataError: it is here but broken.
+    """
+    scheme, _, place = entry.partition(":")
+    if scheme == "hub":
+        file = _config_from_hub(place)
+    else:
+        file = (PACKAGED / place if scheme == "builtin" else Path(place).expanduser()) / "config.json"
+        if not file.is_file():
+            raise Unavailable(f"no config.json in {file.parent}")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as err:
+        raise DataError(f"{entry}: {file} is not readable as JSON: {err}") from err
+    if not isinstance(content, dict):
+        raise DataError(f"{entry}: {file} holds no JSON object of keys and values")
+    return content
+
+
+def _config_from_hub(place: str) -> Path:
+    """The config.json of a hub repository: from the local cache, else from the hub.
+
+    Raises:
+        Unavailable: neither has it.
+    """
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+
+    repository, _, revision = place.partition("@")
+    try:
+        found = try_to_load_from_cache(repository, "config.json", revision=revision or None)
+        if isinstance(found, str):
+            return Path(found)
+        if _offline():
+            raise Unavailable("its config.json is not in the local cache, and HF_HUB_OFFLINE forbids asking the hub")
+        if problem := _within(HUB_DEADLINE_S, _reach_hub):
+            raise Unavailable(f"its config.json is not in the local cache, and the hub cannot be reached ({problem})")
+        return Path(hf_hub_download(repository, "config.json", revision=revision or None))
+    except _hub_errors() as err:
+        raise Unavailable(f"the config.json of {repository} cannot be had: {_one_line(err)}") from err
+
+
 def packaged_weights() -> list[str]:
     """Names of the weights inside the package."""
     if not PACKAGED.is_dir():

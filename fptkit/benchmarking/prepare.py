@@ -12,10 +12,12 @@ import torch
 from fptkit.build import Built, build, check_encoder_width
 from fptkit.engine.batches import TrainingBatches, parts_of
 from fptkit.engine.loop import Trainer
+from fptkit.engine.share import training_share
 from fptkit.freezing import FreezeProof
-from fptkit.interfaces import Batch
+from fptkit.interfaces import Batch, Split, Task
 from fptkit.precision import choose_device
 from fptkit.recipe.load import LoadedRecipe
+from fptkit.recipe.models import Recipe
 from fptkit.signals import StopRequest
 
 if TYPE_CHECKING:
@@ -56,6 +58,17 @@ class Prepared:
             yield part.to(self.device)
 
 
+def training_batches(recipe: Recipe, task: Task) -> tuple[TrainingBatches, Split]:
+    """The training batches of a run, and the share of the training split that they are cut from.
+
+    Raises:
+        FptkitError: the split is empty, or does not fit the recipe's ``train`` section.
+    """
+    train = recipe.train
+    share = training_share(task, task.split("train"), train.data_fraction, train.seed, recipe.task.options)
+    return TrainingBatches(task, share, train.batch_size, train.seed, batch_tokens=train.batch_tokens), share
+
+
 def prepare(loaded: LoadedRecipe) -> Prepared:
     """Build what a run builds before it trains.
 
@@ -76,16 +89,13 @@ def prepare(loaded: LoadedRecipe) -> Prepared:
     )
     train = recipe.train
     built = build(recipe, loaded.registry, accelerator.device)
-    splits = {name: built.task.split(name) for name in ("train", "validation")}
-    batches = TrainingBatches(
-        built.task, splits["train"], train.batch_size, train.seed, batch_tokens=train.batch_tokens
-    )
+    batches, share = training_batches(recipe, built.task)
     check_encoder_width(built, parts_of(batches.batch(0), train.accumulate)[0].to(accelerator.device))
     trainer = Trainer(
         built,
         train,
-        train=splits["train"],
-        validation=splits["validation"],
+        train=share,
+        validation=built.task.split("validation"),
         accelerator=accelerator,
         checkpoints=Path("none"),  # nothing is saved: that happens between steps
         proof=FreezeProof(built.model),

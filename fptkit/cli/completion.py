@@ -55,7 +55,7 @@ def component_names(context: click.Context, parameter: click.Parameter, incomple
 def profile_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Profiles of the recipe or study that stands before."""
     from fptkit.recipe.extends import read_with_bases
-    from fptkit.recipe.find import find_recipe, find_study, recipe_folders
+    from fptkit.recipe.find import base_folders, find_recipe, find_study, recipe_folders
 
     # An option whose value is still to come ends click's parsing; what stood before it is then left in ``args``.
     before = [
@@ -68,7 +68,7 @@ def profile_names(context: click.Context, parameter: click.Parameter, incomplete
     with _silent():
         folders = recipe_folders(_registry())
         path = (find_study if context.info_name in ("study", "validate") else find_recipe)(given, folders)
-        tree = read_with_bases(path, path.name, [], lambda: folders)
+        tree = read_with_bases(path, path.name, [], lambda: base_folders(folders))
         profiles = tree.mapping.get("profiles") if tree else None
         names = profiles.mapping if profiles else {}
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]

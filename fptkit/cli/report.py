@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 from click.shell_completion import CompletionItem
@@ -12,9 +12,10 @@ from click.shell_completion import CompletionItem
 from fptkit.cli.shared import json_option, print_json
 
 if TYPE_CHECKING:
-    from fptkit.studies.results import Costs, StudyResults
+    from fptkit.reporting.write import Form, StudyFiles
+    from fptkit.studies.results import StudyResults
 
-_NAMES = {"markdown": "report.md", "csv": "results.csv", "html": "report.html"}
+_FORMATS = ("terminal", "markdown", "csv", "html")
 
 
 def _studies(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -38,7 +39,7 @@ def _studies(context: click.Context, parameter: click.Parameter, incomplete: str
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["terminal", *_NAMES]),
+    type=click.Choice(_FORMATS),
     help="What to write; without it and without --output, the terminal's tables.",
 )
 @click.option(
@@ -73,7 +74,7 @@ def report(
     fptkit report rothermel-nano --format markdown --output docs/results/rothermel.md --figures
     """
     from fptkit.errors import UsageError
-    from fptkit.reporting.write import read_study
+    from fptkit.reporting.write import read_study, text_of
 
     _check_papers(against)
     if figures and (form != "markdown" or output is None):
@@ -83,18 +84,18 @@ def report(
     if form == "terminal" and output is not None:
         raise UsageError("--format terminal prints on stdout: give another --format for --output")
     folder = find_study(study, ledger)
-    results, costs = read_study(folder)
+    found = read_study(folder, folder.parent)  # a study's folder lies in its ledger's
     if as_json:
-        print_json({"results": results.model_dump(mode="json"), "against": _pairs(results, against)})
-    elif output is None and form in (None, "terminal"):
+        print_json({"results": found.results.model_dump(mode="json"), "against": _pairs(found.results, against)})
+    elif output is not None:
+        for path in _write(found, form, output, against, figures):
+            click.echo(path)
+    elif form in (None, "terminal"):
         from fptkit.reporting.terminal import print_results
 
-        print_results(results, against=against)
-    elif output is None:
-        click.echo(_text(str(form), results, costs, against, folder, ledger, folder), nl=False)
+        print_results(found.results, against=against)
     else:
-        for path in _write(form, output, results, costs, against, folder, ledger, figures):
-            click.echo(path)
+        click.echo(text_of(cast("Form", form), found, found.report(against=against)), nl=False)
 
 
 def find_study(study: str, ledger: Path) -> Path:
@@ -136,56 +137,30 @@ def _pairs(results: StudyResults, against: Sequence[str]) -> dict[str, Any]:
     return {name: [pair.model_dump(mode="json") for pair in compare(results, load_published(name))] for name in against}
 
 
-def _text(
-    form: str,
-    results: StudyResults,
-    costs: Costs,
-    against: Sequence[str],
-    folder: Path,
-    ledger: Path,
-    destination: Path,
-    pictures: str = "",
-) -> str:
-    """The report in one format. Runs are linked only from the study's own folder: elsewhere the links would break."""
-    from fptkit.reporting.markdown import to_markdown
-    from fptkit.reporting.page import to_html
-    from fptkit.reporting.spreadsheet import to_csv
-    from fptkit.reporting.write import command_of, links, report_of
+def _write(found: StudyFiles, form: str | None, output: Path, against: Sequence[str], figures: bool) -> Iterator[Path]:
+    """One file, or without a format the three of a report; pictures beside a Markdown file, in a folder of its name."""
+    from fptkit.reporting.write import FILES, text_of, write, write_pictures
 
-    if form == "csv":
-        return to_csv(results, costs)
-    link = links(folder, ledger) if destination.resolve() == folder.resolve() else lambda address: ""
-    made = report_of(results, costs, against=against, link=link, command=command_of(folder))
-    return to_html(made) if form == "html" else to_markdown(made, pictures=pictures)
-
-
-def _write(
-    form: str | None,
-    output: Path,
-    results: StudyResults,
-    costs: Costs,
-    against: Sequence[str],
-    folder: Path,
-    ledger: Path,
-    figures: bool,
-) -> list[Path]:
-    """The files, and the pictures beside a Markdown file in a folder of its name."""
-    from fptkit.errors import UsageError
-    from fptkit.reporting.write import report_of, write
-
-    if form is None and output.suffix and not output.is_dir():
-        by_suffix = {Path(name).suffix: each for each, name in _NAMES.items()}
-        form = by_suffix.get(output.suffix)
-        if form is None:
-            raise UsageError(f"{output}: give --format; known endings are {', '.join(by_suffix)}")
-    into_folder = form is None or output.is_dir()
-    targets = {each: output / _NAMES[each] for each in ([form] if form else _NAMES)} if into_folder else {form: output}
-    written = []
-    for each, target in targets.items():
+    form = form or _by_suffix(output)
+    whole_folder = form is None or output.is_dir()
+    forms = [cast("Form", form)] if form else list(FILES)
+    report = found.report(into=output if whole_folder else output.parent, against=against)
+    for one in forms:
+        target = output / FILES[one] if whole_folder else output
         pictures = f"{target.stem}_figures" if figures else ""
-        text = _text(str(each), results, costs, against, folder, ledger, target.parent, pictures)
-        written.append(write(target, text))
+        yield write(target, text_of(one, found, report, pictures=pictures))
         if pictures:
-            drawn = [one for section in report_of(results, costs).sections for one in section.pictures]
-            written += [write(target.parent / pictures / f"{one.key}.svg", one.file()) for one in drawn]
-    return written
+            yield from write_pictures(report, target.parent / pictures)
+
+
+def _by_suffix(output: Path) -> str | None:
+    """The format a file's name asks for; None for a folder, there or to be made."""
+    from fptkit.errors import UsageError
+    from fptkit.reporting.write import FILES
+
+    if output.is_dir() or not output.suffix:
+        return None
+    known = {Path(name).suffix: form for form, name in FILES.items()}
+    if output.suffix not in known:
+        raise UsageError(f"{output}: its ending is none of {', '.join(known)}; give --format too")
+    return known[output.suffix]

@@ -280,7 +280,7 @@ def _exit(end: StudyEnd) -> None:
     if end.failed:
         arms: dict[str, list[str]] = {}
         for missing in end.failed:
-            arms.setdefault(missing.arm, []).append(missing.text)
+            arms.setdefault(missing.cell.arm, []).append(missing.text)
         for arm, texts in arms.items():
             click.echo(f"arm {arm}: {_runs(len(texts))} failed", err=True)
             click.echo(f"  {texts[0]}", err=True)

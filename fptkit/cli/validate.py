@@ -9,15 +9,26 @@ import click
 
 from fptkit.cli.completion import recipe_names
 from fptkit.cli.shared import load_registry, plugin_option, recipe_options
+from fptkit.cli.sizes import print_estimate
 from fptkit.errors import FptkitError
 
 
 @click.command()
 @click.argument("recipes", nargs=-1, required=True, shell_complete=recipe_names)
 @recipe_options
+@click.option(
+    "--estimate",
+    "estimated",
+    is_flag=True,
+    help="Say what a run takes as well: parameters, memory, operations. Needs the data, but not the weights.",
+)
 @plugin_option
 def validate(
-    recipes: Sequence[str], profile: str | None, overrides: Sequence[str], plugin_files: Sequence[Path]
+    recipes: Sequence[str],
+    profile: str | None,
+    overrides: Sequence[str],
+    estimated: bool,
+    plugin_files: Sequence[Path],
 ) -> None:
     """Check RECIPES and studies, files or names, with all their profiles; print all problems with file and line.
 
@@ -27,11 +38,12 @@ def validate(
     for recipe in recipes:
         try:
             path, others = _check(recipe, profile, overrides, plugin_files)
+            click.echo(f"{path}: ok" + (f", with profiles {', '.join(others)}" if others else ""))
+            if estimated:
+                print_estimate(recipe, profile, overrides, plugin_files)
         except FptkitError as err:
             broken.append(err)
             click.echo(str(err), err=True)
-        else:
-            click.echo(f"{path}: ok" + (f", with profiles {', '.join(others)}" if others else ""))
     if broken:
         raise click.exceptions.Exit(broken[0].exit_code)
 
@@ -46,13 +58,14 @@ def _check(
     Returns:
         Its file, and the profiles that were checked because none was asked for.
     """
-    from fptkit.recipe.find import find_file, find_study, recipe_folders, recipe_kind
+    from fptkit.recipe.find import base_folders, find_file, find_study, recipe_folders, recipe_kind
     from fptkit.recipe.load import load_recipe
 
     folders = recipe_folders(load_registry(plugin_files))
     path = find_file(recipe) or find_study(recipe, folders)
     load_one: Callable[..., object] = load_recipe
-    kind = recipe_kind(path, lambda: folders)
+    bases = base_folders(folders)
+    kind = recipe_kind(path, lambda: bases)
     if kind == "pretrain":
         from fptkit.pretraining.recipes import load_pretraining as load_one
     elif kind == "study":
@@ -64,7 +77,7 @@ def _check(
         )
 
     load(profile)
-    others = [] if profile else _profiles(path, folders)
+    others = [] if profile else _profiles(path, bases)
     for other in others:
         load(other)
     return path, others

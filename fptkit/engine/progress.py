@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from fptkit.errors import UsageError
 from fptkit.recipe.models import ScheduleOptions, TrainOptions
 
 End = Literal["steps", "patience", "seconds"]
@@ -97,6 +98,21 @@ def last_step(options: TrainOptions, flops_per_step: float) -> int:
     if options.max_flops is None or not flops_per_step:
         return options.max_steps
     return min(options.max_steps, max(1, int(options.max_flops // flops_per_step)))
+
+
+def with_last_step(train: TrainOptions, flops_per_step: int) -> TrainOptions:
+    """The options with the step in ``max_steps`` at which training ends at the latest.
+
+    Raises:
+        UsageError: it comes before the warm-up is over.
+    """
+    steps = last_step(train, flops_per_step)
+    if train.schedule.warmup_steps and train.schedule.warmup_steps >= steps:
+        raise UsageError(
+            f"train.schedule.warmup_steps is {train.schedule.warmup_steps}, but train.max_flops ends training at "
+            f"step {steps}, at {flops_per_step:.3g} floating-point operations each"
+        )
+    return train.model_copy(update={"max_steps": steps})
 
 
 def pause_step(options: TrainOptions, pause_at: int) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 
 from fptkit import __version__
-from fptkit.build import Built, build, build_component, check_encoder_width
+from fptkit.build import Built, build, check_encoder_width
 from fptkit.engine.batches import TrainingBatches, evaluation_batches, parts_of, whole_split
 from fptkit.engine.checkpoint import trained_tensors, write_model_files
 from fptkit.engine.evaluate import EvaluationStopped, evaluate_batches
@@ -29,19 +28,19 @@ from fptkit.engine.folder import (
     recipe_for,
     resume_command,
 )
+from fptkit.engine.listeners import recipe_listeners
 from fptkit.engine.loop import Trainer
-from fptkit.engine.progress import ended_by, last_step
+from fptkit.engine.progress import ended_by, with_last_step
 from fptkit.engine.records import MetricsFile, write_json, write_text
-from fptkit.engine.share import training_sample, training_share
+from fptkit.engine.share import share_notes, training_sample, training_share
 from fptkit.errors import DivergedError, Interrupted, TrainingError, UsageError
 from fptkit.freezing import FreezeProof, count_parameters
-from fptkit.interfaces import Batch, Split, check_best_metric
+from fptkit.interfaces import Batch, check_best_metric
 from fptkit.precision import choose_device
 from fptkit.recipe.dump import dump_recipe
 from fptkit.recipe.load import LoadedRecipe
-from fptkit.recipe.models import Recipe, TrainOptions
+from fptkit.recipe.models import Recipe
 from fptkit.signals import StopRequest, stop_on_signals
-from fptkit.specs import ListenerSpec
 
 
 @dataclass(frozen=True)
@@ -144,9 +143,9 @@ class _Run:
         proof = FreezeProof(built.model)
         counts = count_parameters(built.model, built.task, first)
         flops_per_step = round(counts.flops * len(batch) / len(first) * batches.step_cost())
-        self._options = _with_last_step(train, flops_per_step)
+        self._options = with_last_step(train, flops_per_step)
         self._facts = run_facts(
-            self._recipe, built, counts, device, flops_per_step=flops_per_step, notes=self._share_notes(whole)
+            self._recipe, built, counts, device, flops_per_step=flops_per_step, notes=share_notes(whole, self._training)
         )
         self._frozen = {
             "backbone": self._recipe.backbone.name,
@@ -171,7 +170,7 @@ class _Run:
         metrics_file = MetricsFile(self._folder / METRICS, keep_lines=self._trainer.progress.events)
         self._pin(built)
         self._write_summary("running")
-        self._listeners += [metrics_file, *self._recipe_listeners()]
+        self._listeners += [metrics_file, *recipe_listeners(self._recipe, self._request.loaded.registry, self._folder)]
         try:
             return self._train_and_test(built, proof)
         except Interrupted:
@@ -245,28 +244,9 @@ class _Run:
         self._emit(RunEnded(summary))
         return summary
 
-    def _share_notes(self, whole: Split) -> list[str]:
-        if self._training is whole:
-            return []
-        train = self._recipe.train
-        return [
-            f"trained on {self._training.size:,} of {whole.size:,} examples of the training split, drawn by the seed "
-            f"(train.data_fraction {train.data_fraction:g}); majority_accuracy is of the whole split"
-        ]
-
     def _emit(self, event: Event) -> None:
         for listener in self._listeners:
             listener.handle(event)
-
-    def _recipe_listeners(self) -> list[Listener]:
-        registry = self._request.loaded.registry
-        return [
-            _Guarded(
-                section.name,
-                build_component(registry.get(ListenerSpec, section.name), section.options, folder=self._folder),
-            )
-            for section in self._recipe.listeners
-        ]
 
     def _pin(self, built: Built) -> None:
         """Save the recipe with what was taken, so that running it again repeats the run."""
@@ -314,36 +294,3 @@ class _Run:
         }
         write_json(self._folder / SUMMARY, summary)
         return summary
-
-
-def _with_last_step(train: TrainOptions, flops_per_step: int) -> TrainOptions:
-    """The options with the step in ``max_steps`` at which training ends at the latest.
-
-    Raises:
-        UsageError: it comes before the warm-up is over.
-    """
-    steps = last_step(train, flops_per_step)
-    if train.schedule.warmup_steps and train.schedule.warmup_steps >= steps:
-        raise UsageError(
-            f"train.schedule.warmup_steps is {train.schedule.warmup_steps}, but train.max_flops ends training at "
-            f"step {steps}, at {flops_per_step:.3g} floating-point operations each"
-        )
-    return train.model_copy(update={"max_steps": steps})
-
-
-class _Guarded:
-    """A plugin's listener: one that fails is dropped with a warning, the run goes on."""
-
-    def __init__(self, name: str, listener: Listener) -> None:
-        self._name = name
-        self._listener: Listener | None = listener
-
-    def handle(self, event: Event) -> None:
-        """See `Listener`."""
-        if self._listener is None:
-            return
-        try:
-            self._listener.handle(event)
-        except Exception as err:
-            self._listener = None
-            warnings.warn(f"listener '{self._name}' failed and is dropped: {type(err).__name__}: {err}", stacklevel=2)

@@ -78,6 +78,16 @@ def training_share(task: Task, split: Split, fraction: float, seed: int, options
     return SplitShare(split, np.sort(members))
 
 
+def share_notes(whole: Split, used: Split) -> list[str]:
+    """What the run header says where a part of the training split is used."""
+    if used is whole:
+        return []
+    return [
+        f"trained on {used.size:,} of {whole.size:,} examples of the training split, drawn by the seed "
+        "(train.data_fraction); majority_accuracy is of the whole split"
+    ]
+
+
 def training_sample(task: Task, split: Split, count: int, seed: int) -> Split:
     """The training examples a model is evaluated on: at most ``count``, as they are stored where the task can tell.
 

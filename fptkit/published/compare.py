@@ -1,7 +1,8 @@
 """Ours beside theirs: which published figures belong to a study's cells, the gap, and why a pair is not comparable.
 
 A pair is comparable when nothing known tells the two apart but the code. What is not known of our side counts as a
-difference; what is not recorded of theirs is told as a note, since no one can mend it.
+difference; what is not recorded of theirs is told as a note, since no one can mend it, and is a reason only where the
+file says so.
 """
 
 from __future__ import annotations

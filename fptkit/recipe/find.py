@@ -53,6 +53,11 @@ def recipe_folders(registry: Registry) -> list[Path]:
     return [folder for folder, _ in _owned_folders(registry)]
 
 
+def base_folders(folders: Sequence[Path]) -> list[Path]:
+    """Where a study's bases are looked up after its own folder: in the folders of recipes, then among their studies."""
+    return [*folders, *(folder / STUDIES for folder in folders)]
+
+
 def list_recipes(registry: Registry) -> list[RecipeFile]:
     """Every recipe of every plugin, by kind, task and name; a broken file is listed with its problem."""
     owned = list(_owned_folders(registry))
@@ -69,7 +74,7 @@ def list_studies(registry: Registry) -> list[RecipeFile]:
     """Every study of every plugin, by name; a broken file is listed with its problem."""
     owned = list(_owned_folders(registry))
     found = [
-        _look(path, owner, lambda: [folder for folder, _ in owned])
+        _look(path, owner, lambda: base_folders([folder for folder, _ in owned]))
         for folder, owner in owned
         for path in _files(folder / STUDIES)
     ]
@@ -77,14 +82,15 @@ def list_studies(registry: Registry) -> list[RecipeFile]:
 
 
 def recipe_texts(path: Path, registry: Registry) -> list[tuple[Path, str]]:
-    """A recipe and the files it extends with their text, itself first.
+    """A recipe or study and the files it extends with their text, itself first.
 
     Raises:
         UsageError: one of them cannot be read.
     """
     try:
         return [
-            (file, file.read_text(encoding="utf-8-sig")) for file in files_of(path, lambda: recipe_folders(registry))
+            (file, file.read_text(encoding="utf-8-sig"))
+            for file in files_of(path, lambda: base_folders(recipe_folders(registry)))
         ]
     except (OSError, UnicodeDecodeError) as err:
         raise UsageError(f"{path} cannot be read: {err}") from err

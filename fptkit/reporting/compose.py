@@ -15,8 +15,8 @@ RINGED = (
 )
 
 BARS = (
-    "Test of each arm with its standard error, dots are single seeds; a dashed line is what answering with the "
-    "commonest class always gives."
+    "Test of each arm with its standard error, dots are single seeds; where there is a dashed line, it is what "
+    "always answering with the commonest class gives."
 )
 
 

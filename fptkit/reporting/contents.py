@@ -40,7 +40,7 @@ def answer(results: StudyResults) -> Section:
         paragraphs=(
             f"Differences are paired by seed and shown with their {100 * results.confidence:g} % interval. p is "
             "two-sided and corrected by Holm's method over the comparisons of the study. A verdict needs p below "
-            f"{results.level:g} after an allowance for the learning rate having been chosen on validation; too few "
+            f"{results.level:g}, with an allowance for the learning rate having been chosen on validation; too few "
             "seeds give none.",
         ),
         points=tuple(points) or ("The study compares no arms.",),

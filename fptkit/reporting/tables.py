@@ -91,7 +91,7 @@ def comparison_table(results: StudyResults, compared: Sequence[Comparison], capt
             wording.p_value(one.p),
             wording.p_value(one.p_holm),
             wording.p_value(one.p_verdict),
-            NOTHING if one.effect_size is None else f"{one.effect_size:.2f}",
+            wording.effect_size(one.effect_size),
             str(len(one.differences)),
             one.verdict,
             one.note,

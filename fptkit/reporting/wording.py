@@ -28,8 +28,17 @@ def number(value: float | None, metric: str) -> str:
     """A value of a metric without its unit: one decimal of a percent, four digits of anything else."""
     if value is None or not math.isfinite(value):
         return NOTHING
-    text = f"{100 * value:.1f}" if is_share(metric) else f"{value:.4g}"
+    return _with_minus(f"{100 * value:.1f}" if is_share(metric) else f"{value:.4g}")
+
+
+def _with_minus(text: str) -> str:
+    """A number with a true minus sign, and none before zero."""
     return text.removeprefix("-") if not float(text) else f"−{text[1:]}" if text.startswith("-") else text
+
+
+def effect_size(value: float | None) -> str:
+    """Hedges' g with two decimals."""
+    return NOTHING if value is None else _with_minus(f"{value:.2f}")
 
 
 def mean_and_sem(estimate: Estimate | None, metric: str) -> str:
@@ -131,7 +140,7 @@ def verdict_sentence(results: StudyResults, comparison: Comparison) -> str:
     """What a comparison found, as a sentence with its figures."""
     metric = metric_of(results, comparison)
     where = place(comparison.task, comparison.data_fraction)
-    facts = _facts(comparison, metric)
+    facts = _facts(comparison)
     if comparison.verdict == "not enough evidence" or comparison.mean is None:
         reason = comparison.note or "too few seeds"
         found = "" if comparison.mean is None else f" (difference so far {difference_of(comparison, metric)})"
@@ -154,14 +163,13 @@ def difference_of(comparison: Comparison, metric: str) -> str:
     return f"{difference(comparison.mean, metric, signed=True)} {interval(comparison.interval, metric)}".strip()
 
 
-def _facts(comparison: Comparison, metric: str) -> str:
+def _facts(comparison: Comparison) -> str:
+    """p and what is to be said of the test, each after a comma."""
     p, after = (comparison.p_holm, " after Holm") if comparison.p_holm is not None else (comparison.p, "")
-    words = [] if p is None else [f"p {_equals(p_value(p))}{after}"]
+    text = "" if p is None else f", p {_equals(p_value(p))}{after}"
     if comparison.p_verdict is not None and p_value(comparison.p_verdict) != p_value(p):
-        words.append(f"{p_value(comparison.p_verdict)} with allowance for the choice of the rate")
-    if comparison.note:
-        words.append(comparison.note)
-    return "".join(f", {word}" for word in words)
+        text += f" ({p_value(comparison.p_verdict)} with allowance)"
+    return f"{text}, {comparison.note}" if comparison.note else text
 
 
 def _equals(text: str) -> str:

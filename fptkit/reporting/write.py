@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
 from fptkit.errors import UsageError
@@ -17,7 +20,60 @@ from fptkit.reporting.spreadsheet import to_csv
 from fptkit.studies.record import FILE as STUDY
 from fptkit.studies.results import COSTS, Costs, StudyResults, read_costs, read_results, run_folder
 
-MARKDOWN, CSV, HTML = "report.md", "results.csv", "report.html"
+Form = Literal["markdown", "csv", "html"]
+
+FILES: dict[Form, str] = {"markdown": "report.md", "csv": "results.csv", "html": "report.html"}
+"""What a report in each form is called in a study's folder."""
+
+
+@dataclass(frozen=True)
+class StudyFiles:
+    """A finished, or partly finished, study as it lies in its folder.
+
+    Args:
+        folder: of the study.
+        ledger_folder: holds the folders of the runs.
+        results, costs: of the study; a study without a costs file has none.
+        command: the command line it was made by, empty where that is not known.
+    """
+
+    folder: Path
+    ledger_folder: Path
+    results: StudyResults
+    costs: Costs
+    command: str
+
+    def report(self, *, into: Path | None = None, against: Sequence[str] = ()) -> Report:
+        """The report.
+
+        Args:
+            into: folder the report goes to. Runs are linked from the study's own folder alone: a report that is kept
+                elsewhere does not take them along.
+            against: published results to compare with.
+
+        Raises:
+            UnknownNameError: there are none of that name.
+        """
+        published = []
+        if against:
+            from fptkit.reporting.against import section
+
+            published = [section(self.results, name) for name in against]
+        at_home = into is not None and into.resolve() == self.folder.resolve()
+        link = links(self.folder, self.ledger_folder) if at_home else lambda address: ""
+        return compose(self.results, self.costs, published=published, link=link, command=self.command)
+
+
+def read_study(folder: Path, ledger_folder: Path) -> StudyFiles:
+    """A study from its folder.
+
+    Raises:
+        UsageError: it holds no results.
+        DataError: they are damaged.
+    """
+    results = read_results(folder)
+    costs = read_costs(folder) if (folder / COSTS).exists() else Costs(runs={})
+    return StudyFiles(folder, ledger_folder, results, costs, _command(folder))
 
 
 def write_reports(folder: Path, ledger_folder: Path, *, against: Sequence[str] = ()) -> list[Path]:
@@ -34,47 +90,36 @@ def write_reports(folder: Path, ledger_folder: Path, *, against: Sequence[str] =
     Raises:
         UsageError: the folder holds no results, or a file cannot be written.
         DataError: the results are damaged.
+        UnknownNameError: there are no published results of that name.
     """
-    results, costs = read_study(folder)
-    link = links(folder, ledger_folder)
-    report = report_of(results, costs, against=against, link=link, command=command_of(folder))
-    return [
-        write(folder / MARKDOWN, to_markdown(report)),
-        write(folder / CSV, to_csv(results, costs)),
-        write(folder / HTML, to_html(report)),
-    ]
+    study = read_study(folder, ledger_folder)
+    report = study.report(into=folder, against=against)
+    return [write(folder / name, text_of(form, study, report)) for form, name in FILES.items()]
 
 
-def read_study(folder: Path) -> tuple[StudyResults, Costs]:
-    """Results and costs of a study's folder; a study without a costs file has none.
+def text_of(form: Form, study: StudyFiles, report: Report, *, pictures: str = "") -> str:
+    """A report in one form.
+
+    Args:
+        pictures: folder of a Markdown report's pictures, relative to it; empty to leave them out.
+    """
+    if form == "csv":
+        return to_csv(study.results, study.costs)
+    return to_html(report) if form == "html" else to_markdown(report, pictures=pictures)
+
+
+def write_pictures(report: Report, folder: Path) -> list[Path]:
+    """Every picture of a report as an SVG file; `to_markdown` refers to them by the same names.
 
     Raises:
-        UsageError: it holds no results.
-        DataError: they are damaged.
+        UsageError: one cannot be written.
     """
-    results = read_results(folder)
-    return results, read_costs(folder) if (folder / COSTS).exists() else Costs(runs={})
+    pictures = [picture for section in report.sections for picture in section.pictures]
+    return [write(folder / f"{picture.key}.svg", picture.file()) for picture in pictures]
 
 
-def report_of(
-    results: StudyResults,
-    costs: Costs,
-    *,
-    against: Sequence[str] = (),
-    link: Callable[[str], str] = lambda address: "",
-    command: str = "",
-) -> Report:
-    """The report, with a section for each paper it is compared with; `compose` has the other arguments."""
-    published = []
-    if against:
-        from fptkit.reporting.against import section
-
-        published = [section(results, name) for name in against]
-    return compose(results, costs, published=published, link=link, command=command)
-
-
-def command_of(folder: Path) -> str:
-    """The command line a study was made by, as its `study.yaml` tells it; empty where that tells none."""
+def _command(folder: Path) -> str:
+    """The command line a study was made by, as its `study.yaml` tells it."""
     try:
         text = (folder / STUDY).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -110,6 +155,7 @@ def write(path: Path, text: str) -> Path:
         beside.write_text(text, encoding="utf-8")
         beside.replace(path)
     except OSError as err:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink()
         raise UsageError(f"{path} cannot be written: {err.strerror or err}") from err
     return path

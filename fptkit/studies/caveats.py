@@ -6,6 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from fptkit.studies.results import CellResult, StudyResults
 
+SHOWN = 6
+"""Cells that a warning names."""
+
 
 def warnings_of(results: StudyResults) -> tuple[str, ...]:
     """The warnings of a study, from its results alone."""
@@ -144,7 +147,9 @@ def _cell(cell: CellResult) -> str:
 
 
 def _cells(cells: Sequence[CellResult]) -> str:
-    return "; ".join(map(_cell, cells))
+    """The cells by name, of many the first ones only: the tables mark each."""
+    shown = list(map(_cell, cells[:SHOWN]))
+    return "; ".join([*shown, f"and {len(cells) - SHOWN} more"] if len(cells) > SHOWN else shown)
 
 
 def _names(names: Iterable[str]) -> str:

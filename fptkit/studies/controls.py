@@ -24,7 +24,7 @@ from fptkit.studies.options import CONTROLS
 Fragment = Mapping[str, Any]
 
 CONTROL_SUMMARIES: dict[str, str] = {
-    "frozen_random": "the same model with weights drawn at random, frozen in the same way",
+    "frozen_random": "the same model with weights drawn at random, and frozen",
     "unfrozen_random": "the same model with weights drawn at random, all of them trained",
     "statistics_only": "the same model, each tensor drawn anew with the mean and deviation of the pretrained one",
     "no_backbone": "no sequence model: each token goes to the head by itself; all trained",
@@ -224,8 +224,10 @@ def _stand_in_options(recipe: Recipe) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if (dropout := getattr(options, "dropout", None)) is not None:
         found["dropout"] = dropout
-    weights = getattr(options, "weights", ("random",))
-    if weights != ("random",) and _takes(PlainOptions(), {"weights": weights}):
+    weights = getattr(options, "weights", None)
+    if not isinstance(weights, tuple) or not _takes(PlainOptions(), {"weights": weights}):
+        weights = ("random",)  # none, or a plugin's that are written in another way
+    if weights != ("random",):
         found["weights"] = list(weights)
     if "random" in weights and (width := _drawn_width(recipe)):
         found["width"] = width

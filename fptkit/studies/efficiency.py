@@ -12,6 +12,9 @@ from fptkit.studies.statistics import mean_and_error
 
 METRICS = "metrics.jsonl"
 
+ROUNDING = 1e-6
+"""Share of a target by which a value may miss it."""
+
 Curve = Mapping[int, float]
 """Value of the selection metric at each step that was validated."""
 
@@ -55,6 +58,8 @@ def mean_curve(curves: Sequence[Curve]) -> tuple[CurvePoint, ...]:
 def effort(curves: Sequence[Curve], target: float, *, higher_is_better: bool, flops_per_step: float | None) -> Effort:
     """Steps and floating-point operations until validation first reached a target.
 
+    A value below the target by rounding reaches it: 0.7 counted in single precision is 0.69999999.
+
     Resolved to the steps between two validations: the target may have been reached up to that many steps earlier.
 
     Args:
@@ -64,9 +69,8 @@ def effort(curves: Sequence[Curve], target: float, *, higher_is_better: bool, fl
         flops_per_step: None where the runs do not tell.
     """
     sign = 1 if higher_is_better else -1
-    firsts = [
-        min((step for step, value in curve.items() if sign * value >= sign * target), default=None) for curve in curves
-    ]
+    bound = sign * target - ROUNDING * abs(target)
+    firsts = [min((step for step, value in curve.items() if sign * value >= bound), default=None) for curve in curves]
     steps = tuple(step for step in firsts if step is not None)
     flops = tuple(float(step * flops_per_step) for step in steps) if flops_per_step is not None else ()
     return Effort(target=target, steps=steps, flops=flops, reached=len(steps), seeds=len(curves))

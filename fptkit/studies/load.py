@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fptkit.errors import UsageError
 from fptkit.recipe.extends import merge, plugins_made_absolute
-from fptkit.recipe.find import find_file, find_study, recipe_folders, recipe_kind
+from fptkit.recipe.find import base_folders, find_file, find_study, recipe_folders, recipe_kind
 from fptkit.recipe.load import (
     LoadedRecipe,
     RegistryLoader,
@@ -62,11 +62,12 @@ def load_study(
     registry = registry_loader(given)
     folders = recipe_folders(registry)
     path = find_file(path_or_name) or find_study(path_or_name, folders)
-    kind = recipe_kind(path, lambda: folders)
+    bases = base_folders(folders)
+    kind = recipe_kind(path, lambda: bases)
     if kind == "pretrain":
         raise UsageError(f"{shown_path(path)}: this is a pretraining recipe; use: fptkit pretrain {path_or_name}")
     read = read_study if kind == "study" else read_recipe
-    draft = read(path, profile, overrides, controls, lambda: folders)
+    draft = read(path, profile, overrides, controls, lambda: bases)
     named = _plugins_named(draft)
     own, unusable = own_plugin_files(named, path.parent)
     if own:

@@ -93,7 +93,6 @@ class StudySettings(Options):
     use_tasks: tuple[str, ...] = Field(
         default=(), description="which of the tasks are studied, so that a profile can take fewer; empty: all"
     )
-    use_arms: tuple[str, ...] = Field(default=(), description="which of the arms are studied; empty: all")
     recipe_profile: str | None = Field(default=None, description="profile of the recipes that cells are made with")
     learning_rates: tuple[Rate, ...] = Field(
         default=(), description="the grid, the same for every arm; empty: each recipe's own rate, and nothing to choose"
@@ -118,7 +117,7 @@ class StudySettings(Options):
         default={}, description="for each task, the validation value whose first reaching is timed in steps and FLOPs"
     )
 
-    @field_validator("learning_rates", "seeds", "data_fractions", "comparisons", "use_tasks", "use_arms")
+    @field_validator("learning_rates", "seeds", "data_fractions", "comparisons", "use_tasks")
     @classmethod
     def _each_once(cls, values: Sequence[Any]) -> Sequence[Any]:
         twice = sorted({value for value in values if values.count(value) > 1})

@@ -26,6 +26,9 @@ _STYLES: dict[CellState, str] = {"done": "green", "running": "bold", "failed": "
 _OTHER_LINES = 4
 """Lines of the screen that the table leaves: its header, the line above it, the one for what is folded, the prompt."""
 
+_FIGURES = 43
+"""Columns that the table's figures and gaps take."""
+
 
 @dataclass(frozen=True)
 class CellProgress:
@@ -134,7 +137,7 @@ class LineView(QuietView):
 
     def run_ended(self, what: str, outcome: Outcome, seconds: float | None, progress: StudyProgress) -> None:
         """See `ProgressView`."""
-        self.say(f"[{progress.done}/{progress.runs}] {_ended_line(what, outcome, seconds)}")
+        self.say(f"[{progress.done + progress.failed}/{progress.runs}] {_ended_line(what, outcome, seconds)}")
 
 
 class LiveView(QuietView):
@@ -178,9 +181,10 @@ def draw(progress: StudyProgress, *, seconds: float, width: int, height: int) ->
     shown, folded = _chosen(progress.cells, rows)
     shares = len({cell.name.data_fraction for cell in progress.cells}) > 1
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    names = max(width - 48 - 7 * shares, 20)
-    table.add_column("task", no_wrap=True, overflow="ellipsis", max_width=names // 2)
-    table.add_column("arm", no_wrap=True, overflow="ellipsis", max_width=names - names // 2)
+    names = max(width - _FIGURES - 6 * shares, 20)
+    task = min(max((len(cell.name.task) for cell in shown), default=4), names // 2)
+    table.add_column("task", no_wrap=True, overflow="ellipsis", max_width=max(task, 4))
+    table.add_column("arm", no_wrap=True, overflow="ellipsis", max_width=names - task)
     if shares:
         table.add_column("data", justify="right", no_wrap=True)
     table.add_column("runs", justify="right", no_wrap=True)
@@ -214,15 +218,20 @@ def describe_seconds(seconds: float) -> str:
     return f"{hours} h {minutes} min"
 
 
+def first_line(reason: str) -> str:
+    """A reason in one line; all of it is in the log and the report."""
+    return next(iter(reason.strip().splitlines()), "")
+
+
 def _header(progress: StudyProgress, seconds: float, width: int) -> Text:
     parts = [f"{progress.done} of {progress.runs} runs done", f"{progress.running} running"]
     if progress.elsewhere:
-        parts.append(f"{progress.elsewhere} in other studies")
+        parts.append(f"{progress.elsewhere} elsewhere")
     if progress.failed:
         parts.append(f"{progress.failed} failed")
     parts.append(describe_seconds(seconds))
     if progress.seconds_left is not None and progress.done < progress.runs:
-        parts.append(f"about {describe_seconds(progress.seconds_left)} left")
+        parts.append(f"{describe_seconds(progress.seconds_left)} left")
     rest = " · ".join(parts)
     header = Text(no_wrap=True, overflow="ellipsis")
     if width - len(rest) > 12:  # the title goes first where there is no room for both
@@ -262,5 +271,5 @@ def _ended_line(what: str, outcome: Outcome, seconds: float | None) -> str:
     took = "" if seconds is None else f" ({describe_seconds(seconds)})"
     validation = "" if outcome.validation is None else f", validation {outcome.validation:.4f}"
     if outcome.status in ("failed", "lost", "diverged"):
-        return f"{what}: {outcome.status}: {' '.join(outcome.reason.split())}{took}"
+        return f"{what}: {outcome.status}: {first_line(outcome.reason)}{took}"
     return f"{what}: {outcome.status} at step {outcome.step}{validation}{took}"

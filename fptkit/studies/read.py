@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
 
+from fptkit.errors import nearest
 from fptkit.recipe.check import check_model, without
 from fptkit.recipe.extends import Cache, Folders, merge, plugins_made_absolute, read_bases
 from fptkit.recipe.layers import read_layers, read_override
@@ -22,7 +23,7 @@ FRAGMENTS = ("tasks", "arms")
 OF_STUDY = {*StudySettings.model_fields, *FRAGMENTS} - {*RecipeSettings.model_fields}
 """Keys of a study that no recipe has."""
 
-_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 @dataclass
@@ -37,6 +38,7 @@ class Draft:
         settings: the same, checked; None after a fault there.
         recipes: the recipe of each cell before its share of the data, by task and arm.
         arms: summary of each arm, in the order of the file.
+        unused_tasks: those of the file that ``use_tasks`` leaves out.
         faults: all that were found.
     """
 
@@ -47,12 +49,21 @@ class Draft:
     settings: StudySettings | None = None
     recipes: dict[tuple[str, str], Node] = field(default_factory=dict)
     arms: dict[str, str] = field(default_factory=dict)
+    unused_tasks: tuple[str, ...] = ()
     faults: list[Fault] = field(default_factory=list)
 
     @property
     def tasks(self) -> list[str]:
         """Names of the tasks, in the order of the file."""
         return list(dict.fromkeys(task for task, _ in self.recipes))
+
+    def fault(self, keys: Sequence[str | int], message: str) -> None:
+        """Note a fault of a setting, at the line of the innermost of ``keys`` that was written."""
+        node, path = self.tree, ""
+        for key in keys:
+            below = node.items[key] if isinstance(key, int) and node.items else node.mapping.get(str(key))
+            node, path = below or node, join(path, key)
+        self.faults.append(Fault(node.place, path, message))
 
     def place(self, *keys: str) -> Place:
         """Where a setting was written; what holds it where it was left out."""
@@ -94,7 +105,7 @@ def read_study(
         message = "expected tasks by name; leave the key out where every arm extends a whole recipe"
         faults.append(Fault(draft.place("tasks"), "tasks", message))
     draft.arms = {arm.name: arm.summary for arm in found["arms"]}
-    tasks: list[Fragment | None] = [*found["tasks"]] or [None]
+    tasks: list[Fragment | None] = [*_used_tasks(draft, found["tasks"])] or [None]
     for task in tasks:
         for arm in found["arms"]:
             recipe = _recipe(draft, [part for part in (task, arm) if part])
@@ -137,6 +148,18 @@ def read_recipe(
     return draft
 
 
+def _used_tasks(draft: Draft, tasks: Sequence[Fragment]) -> list[Fragment]:
+    """The tasks that are studied, in the order of the file."""
+    wanted = draft.settings.use_tasks if draft.settings else ()
+    names = [task.name for task in tasks]
+    for i, name in enumerate(wanted):
+        if name not in names:
+            draft.fault(["use_tasks", i], unknown("task", name, names))
+    used = [task for task in tasks if not wanted or task.name in wanted]
+    draft.unused_tasks = tuple(task.name for task in tasks if task not in used)
+    return used
+
+
 def _with_controls(tree: Node, controls: Sequence[str] | None, above: int) -> Node:
     """The settings with the control arms of the command line."""
     if controls is None:
@@ -163,7 +186,9 @@ def _fragments(draft: Draft, key: str, folders: Folders, read: Cache) -> list[Fr
     for name, node in section.value.items():
         path = join(key, name)
         if not _NAME.fullmatch(name) or name == "name":
-            message = "expected a name of letters, digits, '_', '.' and '-' other than 'name': tables and files take it"
+            message = (
+                "expected a name of letters, digits, '_', and after the first '.' and '-' (but not 'name'), for tables"
+            )
             draft.faults.append(Fault(node.place, path, message))
         if isinstance(node.value, dict):
             found.append(_fragment(draft, name, path, node, folders, read))
@@ -214,3 +239,10 @@ def _task_name(recipe: Node) -> str:
     task = recipe.mapping.get("task")
     name = task.mapping.get("name") if task else None
     return name.value if name and isinstance(name.value, str) else "task"
+
+
+def unknown(what: str, name: str, known: Sequence[str]) -> str:
+    """The message for a name the study does not have."""
+    hint = nearest(name, known)
+    suggestion = f" Did you mean '{hint}'?" if hint else ""
+    return f"unknown {what} '{name}'.{suggestion}\nknown: {', '.join(known) or 'none'}"

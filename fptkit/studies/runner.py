@@ -24,7 +24,7 @@ from fptkit.studies.launchers.base import Ended, Launcher
 from fptkit.studies.ledger import Ledger, read_summary
 from fptkit.studies.outcome import Outcome, Status
 from fptkit.studies.plan import Cell, CellName, Request, Study, Trial
-from fptkit.studies.progress import CellProgress, CellState, ProgressView, StudyProgress
+from fptkit.studies.progress import CellProgress, CellState, ProgressView, StudyProgress, first_line
 from fptkit.studies.results import run_folder
 from fptkit.studies.search import Step, next_step
 
@@ -69,8 +69,7 @@ class Missing:
     @property
     def text(self) -> str:
         """In one line."""
-        reason = " ".join(self.outcome.reason.split())
-        return f"{_name(self.cell, self.trial)}: {reason} (log: {self.folder / LOG})"
+        return f"{_name(self.cell, self.trial)}: {first_line(self.outcome.reason)} (log: {self.folder / LOG})"
 
 
 @dataclass(frozen=True)
@@ -339,7 +338,7 @@ class StudyRunner:
             self._address(state, request.trial)
             for state in self._states
             for request in state.step.requests
-            if not (request.open_test and self._known[self._address(state, request.trial)].over)
+            if not request.open_test  # it is trained, and opening its test takes no time to speak of
         }
         failed = sum(outcome.status == "failed" for outcome in self._known.values())
         left = None

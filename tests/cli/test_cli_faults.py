@@ -147,7 +147,7 @@ def test_debug_may_stand_after_the_command(fptkit: Command, arguments: list[str]
 def test_debug_after_two_dashes_is_an_argument(fptkit: Command) -> None:
     done = fptkit("validate", "--", "--debug")
     assert done.returncode == 2
-    assert "unknown recipe '--debug'" in done.stderr
+    assert "unknown study or recipe '--debug'" in done.stderr
 
 
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, click.Abort])

@@ -44,6 +44,14 @@ def completed(words: str, cwd: Path, **environment: str) -> list[str]:
         ("fptkit run bit_xor_gpt2 --profile s", ["smoke"]),
         ("fptkit run nothing_of_this_name --profile s", []),
         ("fptkit list tas", ["tasks"]),
+        ("fptkit list stu", ["studies"]),
+        ("fptkit study rq2_", ["rq2_pretraining_modality"]),
+        ("fptkit study homology_g", ["homology_gpt2"]),
+        ("fptkit study pretrain_", []),
+        ("fptkit study rothermel --profile n", ["nano"]),
+        ("fptkit validate rothermel --profile p", ["paper"]),
+        ("fptkit show study rq3", ["rq3_architecture"]),
+        ("fptkit run rq2_", []),
     ],
 )
 def test_names_complete(words: str, expected: list[str], tmp_path: Path) -> None:

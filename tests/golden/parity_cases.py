@@ -414,7 +414,7 @@ def run_ours(case: Case, backbone: Backbone, folder: Path) -> Outcome:
         stop=StopRequest(),
     )
     with recorded_clipping() as (norms, reached):
-        assert trainer.fit()
+        assert trainer.fit() == "ended"
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     return Outcome(
         logits=logits,

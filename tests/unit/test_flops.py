@@ -148,6 +148,7 @@ def lstm_flops(loop: Loop, *, frozen: bool = False, encoder: bool = True, mixed:
     return flops_of(model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("encoder", [False, True])
 @pytest.mark.parametrize("mixed", [False, True])

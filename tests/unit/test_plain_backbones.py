@@ -121,7 +121,11 @@ def test_too_many_tokens_are_refused(build: Any) -> None:
     ("entry", "reference"),
     [
         ("builtin:gpt2_nano", lambda: build_gpt2(Gpt2Options(weights="builtin:gpt2_nano"), positions=9, seed=0)),
-        ("builtin:vit_nano", lambda: build_vit(VitOptions(weights="builtin:vit_nano"), positions=9, seed=0)),
+        pytest.param(
+            "builtin:vit_nano",
+            lambda: build_vit(VitOptions(weights="builtin:vit_nano"), positions=9, seed=0),
+            marks=pytest.mark.slow,  # timm takes seconds to import
+        ),
     ],
 )
 def test_it_is_as_wide_as_the_model(entry: str, reference: Any) -> None:

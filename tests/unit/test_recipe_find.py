@@ -8,7 +8,16 @@ import pytest
 
 from fptkit.errors import UnknownNameError, UsageError
 from fptkit.plugins import Plugin
-from fptkit.recipe.find import RecipeFile, find_file, find_recipe, list_recipes, recipe_folders, recipe_kind
+from fptkit.recipe.find import (
+    RecipeFile,
+    find_file,
+    find_recipe,
+    find_study,
+    list_recipes,
+    list_studies,
+    recipe_folders,
+    recipe_kind,
+)
 from fptkit.registry import Registry
 from fptkit.specs import RecipeFolderSpec
 
@@ -108,6 +117,9 @@ def test_a_name_no_file_can_have_is_unknown(registry: Registry, name: str) -> No
         ("data: {path: x}\ntrain: {}\n", "pretrain"),
         ("encoder: {name: linear}\nmodel: gpt2\n", "other"),
         ("train: {}\n", "other"),
+        ("arms: {a: {extends: x}}\n", "study"),
+        ("tasks: {a: {}}\nlearning_rates: []\n", "study"),
+        ("task: {name: x}\ntasks: {}\n", "run"),
         ("profiles: {a: {task: {name: x}}}\n", "other"),
         ("a: [", "other"),
     ],
@@ -117,3 +129,52 @@ def test_kinds_of_files(tmp_path: Path, text: str, kind: str) -> None:
     path.write_text(text)
     assert recipe_kind(path) == kind
     assert recipe_kind(tmp_path) == "other"
+
+
+def with_studies(tmp_path: Path) -> Registry:
+    """A plugin's folder of recipes with two studies in it, one of them broken."""
+    folder = tmp_path / "theirs"
+    (folder / "studies").mkdir(parents=True)
+    (folder / "studies" / "wide.yaml").write_text(
+        "description: all of it\narms: {a: {extends: x}}\nprofiles: {smoke: {seeds: 1}}\n"
+    )
+    (folder / "studies" / "broken.yaml").write_text("arms: [\n")
+    (folder / "plain.yaml").write_text("task: {name: bit_xor}\n")
+    registry = Registry()
+    registry.add(
+        [RecipeFolderSpec(name="theirs", summary="s", folder=folder)], Plugin("mine", "distribution", "p", "1")
+    )
+    return registry
+
+
+def test_studies_are_listed_apart_from_recipes(tmp_path: Path) -> None:
+    registry = with_studies(tmp_path)
+    assert [recipe.name for recipe in list_recipes(registry)] == ["plain"]
+    broken, wide = list_studies(registry)
+    assert (wide.name, wide.kind, wide.description, wide.profiles, wide.owner) == (
+        "wide",
+        "study",
+        "all of it",
+        ("smoke",),
+        "mine (p 1)",
+    )
+    assert broken.problem.startswith("not valid YAML")
+
+
+def test_a_study_is_found_by_path_then_among_studies_then_among_recipes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders = recipe_folders(with_studies(tmp_path))
+    assert find_study("wide", folders) == folders[0] / "studies" / "wide.yaml"
+    assert find_study("plain", folders) == folders[0] / "plain.yaml"
+    (folders[0] / "wide.yaml").write_text("task: {name: bit_xor}\n")
+    assert find_study("wide", folders) == folders[0] / "studies" / "wide.yaml"
+    (tmp_path / "wide.yaml").write_text("arms: {}\n")
+    assert find_study("wide", folders) == Path("wide.yaml")
+    with pytest.raises(UnknownNameError) as caught:
+        find_study("wdie", folders)
+    assert (caught.value.kind, caught.value.suggestion) == ("study or recipe", "wide")
+    assert "fptkit list studies" in caught.value.note
+    with pytest.raises(UsageError, match="in several folders"):
+        find_study("plain", [folders[0], folders[0]])

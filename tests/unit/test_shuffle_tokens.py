@@ -289,6 +289,7 @@ def start(folder: Path, *overrides: str, resume: bool = False, listeners: Any = 
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("further", [(), ("train.accumulate=2",)])
 def test_a_run_resumes_exactly(tmp_path: Path, further: tuple[str, ...]) -> None:
     whole = start(tmp_path / "whole", *further)
@@ -301,6 +302,7 @@ def test_a_run_resumes_exactly(tmp_path: Path, further: tuple[str, ...]) -> None
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_a_run_says_so(tmp_path: Path) -> None:
     summary = start(tmp_path / "run")
     note = "control: tokens shuffled; the backbone gets each example's tokens in an order of their own"

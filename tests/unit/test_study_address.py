@@ -79,8 +79,8 @@ def test_what_does_not_decide_the_result_leaves_the_address(override: str) -> No
         "train.max_steps=3",
         "train.data_fraction=0.5",
         "task.bits=3",
-        "task.protocol=official",
-        "backbone.size=small",
+        "task.name=bit_memory",
+        "backbone.size=base",
         "freezing.name=full",
         "precision=float32",
         "pinned.precision=float32",
@@ -146,16 +146,16 @@ def test_no_part_that_decides_results_imports_one_that_is_left_out() -> None:
 def test_weights_in_the_package_count_where_a_recipe_names_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("one", "two"):
+    for name in ("gpt2_nano", "vit_nano"):
         (tmp_path / "weights" / name).mkdir(parents=True)
         (tmp_path / "weights" / name / "model.safetensors").write_bytes(b"weights")
     monkeypatch.setattr(address, "PACKAGED", tmp_path / "weights")
-    one = recipe("task: {name: bit_xor}\nbackbone: {name: gpt2, weights: [hub:someone/gpt2, builtin:one]}")
-    before = address_of(one, "code")
-    (tmp_path / "weights" / "two" / "model.safetensors").write_bytes(b"others")
-    assert address_of(one, "code") == before
-    (tmp_path / "weights" / "one" / "model.safetensors").write_bytes(b"trained longer")
-    assert address_of(one, "code") != before
+    made = recipe("task: {name: bit_xor}\nbackbone: {name: gpt2, weights: [hub:someone/gpt2, builtin:gpt2_nano]}")
+    before = address_of(made, "code")
+    (tmp_path / "weights" / "vit_nano" / "model.safetensors").write_bytes(b"others")
+    assert address_of(made, "code") == before
+    (tmp_path / "weights" / "gpt2_nano" / "model.safetensors").write_bytes(b"trained longer")
+    assert address_of(made, "code") != before
 
 
 def test_a_plugin_in_a_file_counts_by_its_text_where_it_is_used(tmp_path: Path) -> None:
@@ -176,6 +176,7 @@ def test_a_plugin_in_a_file_counts_by_its_text_where_it_is_used(tmp_path: Path) 
     assert address_of(recipe(f"{RECIPE}plugins: [mine.py]\n"), "code") == address_of(recipe(), "code")
 
 
+@pytest.mark.slow
 def test_an_installed_plugin_counts_by_version_and_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def installed(version: str, source: str) -> str:
         folder = tmp_path / f"{version}-{len(source)}"

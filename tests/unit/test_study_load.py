@@ -277,7 +277,7 @@ refrence: frozen
         (
             "s.yaml:5",
             "arms.a b",
-            "expected a name of letters, digits, '_', '.' and '-' other than 'name': tables and files take it",
+            "expected a name of letters, digits, '_', and after the first '.' and '-' (but not 'name'), for tables",
         ),
         ("s.yaml:6", "extends", "there is no recipe 'base/gone' to extend, beside this file or in a recipe folder"),
         ("s.yaml:6", "freezing.name", "unknown freezing policy 'fup'. Did you mean 'fpt'?"),

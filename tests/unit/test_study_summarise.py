@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -10,11 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import scipy.stats
 
 from fptkit.studies.address import address_of
 from fptkit.studies.cells import recipe_for_trial, trials_of
+from fptkit.studies.efficiency import effort, mean_curve
 from fptkit.studies.load import load_study
 from fptkit.studies.outcome import Outcome
 from fptkit.studies.plan import Cell, Study, Trial
@@ -36,7 +39,7 @@ targets: {bit_xor: 0.8}
 RATES = (1e-3, 3e-3, 1e-2)
 VALIDATION = {
     "language": {1e-3: (0.70, 0.71, 0.72), 3e-3: (0.90, 0.91, 0.89), 1e-2: (0.80, 0.82, 0.81)},
-    "random": {1e-3: (0.50, 0.51, 0.52), 3e-3: (0.60, 0.61, 0.59), 1e-2: (0.55, 0.56, 0.57)},
+    "random": {1e-3: (0.50, 0.51, 0.52), 3e-3: (0.60, 0.61, 0.58), 1e-2: (0.55, 0.56, 0.57)},
 }
 TEST = {"language": (0.90, 0.92, 0.91), "random": (0.61, 0.60, 0.59)}
 
@@ -277,6 +280,36 @@ def test_a_rate_that_diverged_is_told(load: Any, tmp_path: Path) -> None:
     assert any("diverged" in warning and "language on bit_xor at 0.01" in warning for warning in results.warnings)
 
 
+def test_an_arm_that_diverges_at_every_rate_has_no_figure(load: Any, tmp_path: Path) -> None:
+    gone = {"status": "diverged", "reason": "the loss is nan"}
+    results = results_of(load(), tmp_path, {("random", rate, seed): gone for rate in RATES for seed in range(3)})
+    cell = results.cell("bit_xor", "random")
+    assert cell is not None
+    assert (cell.complete, cell.chosen_rate, cell.reason) == (True, None, "diverged at every rate")
+    assert results.failures == ()
+    assert results.warnings[0] == "no learning rate could be chosen: random on bit_xor (diverged at every rate)"
+
+
+def test_a_rate_looked_for_with_one_seed_is_less_certain(load: Any, tmp_path: Path) -> None:
+    """Half the deviation of one validation difference is added, not half its standard error over three."""
+    (found,) = results_of(load(STUDY, "search.seeds=1"), tmp_path).comparisons
+    differences = [a - b for a, b in zip(TEST["random"], TEST["language"], strict=True)]
+    validation = [a - b for a, b in zip(VALIDATION["random"][3e-3], VALIDATION["language"][3e-3], strict=True)]
+    error = math.hypot(scipy.stats.sem(differences), scipy.stats.tstd(validation) / 2)
+    expected = 2 * scipy.stats.t.sf(abs(sum(differences) / 3) / error, 2)
+    assert found.p_verdict == pytest.approx(expected, rel=1e-9)
+    assert found.allowance == 0
+
+
+def test_runs_of_a_rate_given_up_are_told_and_not_missing(load: Any, tmp_path: Path) -> None:
+    study = load(STUDY, "search.name=halving", "search.rungs=2", "budget.steps=300")
+    outcomes = made_up(study, tmp_path)
+    results = summarise(study, outcomes, tmp_path)
+    assert results.failures == ()
+    assert all(cell.complete and cell.chosen_rate == 3e-3 for cell in results.cells)
+    assert results.search.startswith("successive halving of 3 rates, 0.001 to 0.01")
+
+
 def test_what_a_reader_must_know_comes_first(load: Any, tmp_path: Path) -> None:
     study = load(STUDY, "learning_rates=[3e-3, 1e-2]", "seeds=1")
     outcomes = made_up(study, tmp_path)
@@ -373,3 +406,22 @@ def test_a_summary_needs_no_torch(load: Any, tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_target_missed_by_single_precision_only_is_reached() -> None:
+    counted = float(np.float32(0.7))
+    assert counted < 0.7
+    found = effort([{10: 0.6, 20: counted}, {10: 0.69}], 0.7, higher_is_better=True, flops_per_step=None)
+    assert (found.steps, found.flops, found.reached, found.seeds) == ((20,), (), 1, 2)
+
+
+def test_a_loss_reaches_its_target_from_above() -> None:
+    found = effort([{10: 2.0, 20: 0.9, 30: 0.5}], 1.0, higher_is_better=False, flops_per_step=3.0)
+    assert (found.steps, found.flops) == ((20,), (60.0,))
+
+
+def test_the_mean_curve_keeps_the_steps_all_seeds_have() -> None:
+    points = mean_curve([{10: 0.2, 20: 0.4, 30: 0.9}, {10: 0.4, 20: 0.8}, {}])
+    assert [(p.step, pytest.approx(p.mean)) for p in points] == [(10, 0.3), (20, 0.6)]
+    assert points[0].sem == pytest.approx(scipy.stats.sem([0.2, 0.4]))
+    assert mean_curve([{}, {}]) == ()

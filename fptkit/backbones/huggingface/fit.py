@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig
 
 from fptkit.backbones.adapt import chosen_blocks, fit_positions, redraw
-from fptkit.backbones.huggingface.model import HuggingFaceBackbone, accepted_by
+from fptkit.backbones.huggingface.model import HuggingFaceBackbone, accepted_by, is_skeleton
 from fptkit.backbones.huggingface.roles import is_norm
 from fptkit.backbones.options import BlockOptions, Init, PositionOptions
 from fptkit.errors import FptkitError, ShapeError
@@ -80,6 +80,8 @@ def measure(backbone: HuggingFaceBackbone, where: str, fault: type[FptkitError])
         for name, module in backbone.model.named_modules()
         if isinstance(module, nn.Embedding) and not name.startswith(block_list)
     }
+    if any(is_skeleton(parameter) for parameter in backbone.parameters()):
+        return _guess(backbone, tables)
     inputs = torch.randn((1, PROBE_TOKENS, backbone.width), generator=generator_for(0, "probe")).requires_grad_()
     weights = torch.randn((PROBE_TOKENS, backbone.width), generator=generator_for(0, "probe weights"))
     required = {name: parameter.requires_grad for name, parameter in backbone.named_parameters()}
@@ -107,6 +109,18 @@ def measure(backbone: HuggingFaceBackbone, where: str, fault: type[FptkitError])
         if len(rows) > 1:  # one row is what all tokens have in common, such as a token type
             one_by_one = rows == list(range(rows[0], rows[0] + PROBE_TOKENS))
             first_rows[name] = rows[0] if one_by_one else None
+    backbone.position_tables = frozenset(first_rows)
+    return first_rows
+
+
+def _guess(backbone: HuggingFaceBackbone, tables: dict[str, nn.Embedding]) -> dict[str, int | None]:
+    """`measure` of a skeleton, which cannot be run: tables are told by their names."""
+    backbone.causal = any(getattr(module, "is_causal", False) for module in backbone.model.modules())
+    first_rows: dict[str, int | None] = {}
+    for name, table in tables.items():
+        if "pos" in name or name.endswith("wpe"):
+            before = 0 if table.padding_idx is None else table.padding_idx + 1
+            first_rows[name] = getattr(table, "offset", before)
     backbone.position_tables = frozenset(first_rows)
     return first_rows
 
@@ -144,7 +158,8 @@ def fit_tables(
     if options != PositionOptions():
         notes.append("the model has no position table: backbone.positions changes nothing")
     if backbone.max_positions is not None and tokens > backbone.max_positions:
-        _check_runs(backbone, tokens)
+        if not any(is_skeleton(parameter) for parameter in backbone.parameters()):
+            _check_runs(backbone, tokens)
         notes.append(f"the task has up to {tokens} tokens, the model was made for {backbone.max_positions}")
     return notes
 
@@ -182,7 +197,7 @@ def _fit_buffers(owner: nn.Module, before: int, after: int) -> None:
     """Numbers of positions and token types that a model keeps beside its table, one a row."""
     for name, buffer in list(owner.named_buffers(recurse=False)):
         if buffer.dtype == torch.int64 and buffer.shape == (1, before):
-            counts = bool(torch.equal(buffer[0], torch.arange(before)))
+            counts = is_skeleton(buffer) or bool(torch.equal(buffer[0], torch.arange(before)))
             fitted = torch.arange(after)[None] if counts else buffer[:, :1].repeat(1, after)
             owner.register_buffer(name, fitted, persistent=False)
 

@@ -13,7 +13,7 @@ from transformers import CONFIG_MAPPING, AutoModel, AutoModelForTextEncoding, Pr
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING
 from transformers.utils import logging
 
-from fptkit.backbones.huggingface.model import accepted_by
+from fptkit.backbones.huggingface.model import accepted_by, is_skeleton
 from fptkit.backbones.weights import WeightFolder
 from fptkit.errors import DataError, FptkitError, nearest
 from fptkit.seeds import derive_seed
@@ -147,7 +147,7 @@ def _drop_words(model: PreTrainedModel) -> None:
     """Replace the word embedding, of every part that has one: those of T5 share their numbers but are two modules."""
     words: list[Any] = [part.get_input_embeddings() for part in model.modules() if isinstance(part, PreTrainedModel)]
     rows = words[0].weight.detach()
-    norm = None if rows.is_meta else float(rows.float().norm(dim=1).mean())  # a skeleton has no numbers
+    norm = None if is_skeleton(rows) else float(rows.float().norm(dim=1).mean())  # a skeleton has no numbers
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if any(child is embedding for embedding in words):

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
@@ -82,6 +83,11 @@ class HuggingFaceBackbone(Backbone):
         """
         roles = find_roles(self.model, self.block_list, self.position_tables)
         return {f"model.{name}": role for name, role in roles.items()}
+
+
+def is_skeleton(tensor: Tensor) -> bool:
+    """Whether a tensor has a shape only: that of a model which is estimated, not run."""
+    return tensor.is_meta or isinstance(tensor, FakeTensor)
 
 
 def accepted_by(model: nn.Module) -> frozenset[str]:

@@ -49,6 +49,7 @@ class LocalLauncher:
         if self._devices:
             self.description += f", {_counted(len(self._devices), 'GPU')}"
         self._under_way: dict[int, tuple[Job, BaseProcess, Connection, str]] = {}
+        self._not_started: list[Ended] = []
         self._context = _context([*PRELOADED, *preload], self.threads)
 
     def start(self, job: Job) -> None:
@@ -56,17 +57,24 @@ class LocalLauncher:
         receiver, sender = self._context.Pipe(duplex=False)
         device = self._free_device()
         process = self._context.Process(target=_work, args=(job, sender, device), name=job.name)  # type: ignore[attr-defined]
-        process.start()
-        sender.close()
-        self._under_way[process.sentinel] = (job, process, receiver, device)
+        try:
+            process.start()
+        except (OSError, EOFError) as err:  # no memory for a process, or the server was killed
+            receiver.close()
+            self._not_started.append(Ended(job, None, f"its worker could not be started: {type(err).__name__}: {err}"))
+        else:
+            self._under_way[process.sentinel] = (job, process, receiver, device)
+        finally:
+            sender.close()
 
     def wait(self, timeout_s: float) -> Sequence[Ended]:
         """See `Launcher`."""
+        ended, self._not_started = self._not_started, []
         if not self._under_way:
-            time.sleep(timeout_s)
-            return []
-        ended = []
-        for sentinel in wait(list(self._under_way), timeout_s):
+            if not ended:
+                time.sleep(timeout_s)
+            return ended
+        for sentinel in wait(list(self._under_way), 0 if ended else timeout_s):
             assert isinstance(sentinel, int)
             job, process, receiver, _ = self._under_way.pop(sentinel)
             process.join()
@@ -78,7 +86,7 @@ class LocalLauncher:
 
     def stop(self) -> None:
         """See `Launcher`."""
-        # Not SIGINT: the terminal has sent that to the workers, too, and a second one ends a run without saving.
+        # Not SIGINT, which is blocked in them.
         for _, process, _, _ in self._under_way.values():
             process.terminate()
 
@@ -128,12 +136,16 @@ def _context(modules: Sequence[str], threads: int) -> BaseContext:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(modules))
-    before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    os.environ.update({name: str(threads) for name in before})  # read once, when the server loads the libraries
+    # Read once, when the server loads the libraries.
+    settings = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    if threads > 1:
+        # By default threads that wait keep their processors busy: two processes with two threads on two processors
+        # then take many times as long as one after the other.
+        settings["OMP_WAIT_POLICY"] = "PASSIVE"
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
     try:
-        from multiprocessing import forkserver
-
-        forkserver.ensure_running()
+        _start_server()
     finally:
         for name, value in before.items():
             if value is None:
@@ -141,6 +153,22 @@ def _context(modules: Sequence[str], threads: int) -> BaseContext:
             else:
                 os.environ[name] = value
     return context
+
+
+def _start_server() -> None:
+    """Start the server with SIGINT blocked, which its forks inherit.
+
+    The terminal sends Ctrl-C to all processes of a job: a server that is loading would die with a traceback, and a
+    worker would take the study's own signal for the second one, at which it ends without saving.
+    """
+    from multiprocessing import forkserver, resource_tracker
+
+    resource_tracker.ensure_running()  # it unblocks signals behind itself; the server's start is then left alone
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _received(receiver: Connection) -> JobResult | None:

@@ -159,12 +159,13 @@ def choose_and_finish(settings: StudySettings, cell: Cell, outcomes: Outcomes, r
     return Step((), rate, True, "; ".join(filter(None, [notes, ", ".join(missing)])))
 
 
-def searching(requests: Sequence[Request], runs: int, what: str = "run") -> Step:
+def searching(requests: Sequence[Request], runs: int, stage: str = "") -> Step:
     """A step of which the search is not over.
 
     Args:
         requests: what is still to be carried out.
         runs: how many requests there were.
-        what: what each of them is.
+        stage: which part of the search it is.
     """
-    return Step(tuple(requests), None, False, f"search: {runs - len(requests)} of {runs} {what}s over")
+    over = f"search: {runs - len(requests)} of {runs} runs over"
+    return Step(tuple(requests), None, False, f"{over}, {stage}" if stage else over)

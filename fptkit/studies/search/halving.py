@@ -6,6 +6,8 @@ Source: Jamieson and Talwalkar 2016, algorithm 1, with a fixed number of rungs; 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 from fptkit.recipe.models import TrainOptions
 from fptkit.studies.cells import rates_of
@@ -49,17 +51,25 @@ def halving_step(settings: StudySettings, cell: Cell, outcomes: Outcomes) -> Ste
     for step in rung_steps(settings.search, cell.loaded.recipe.train):
         trials = [Trial(rate, seed) for rate in rates for seed in seeds]
         if requests := [Request(t, until_step=step) for t in trials if not _reached(cell, outcomes.get(t), step)]:
-            return searching(requests, len(trials), f"run to step {step}")
+            return searching(requests, len(trials), f"to step {step}")
         kept = math.ceil(len(rates) / settings.search.keep)
         scores = {rate: _score_at(rate, seeds, step, cell, outcomes) for rate in rates}
         alive = [rate for rate in rates if scores[rate] > -math.inf]
         if not alive:
-            return choose_and_finish(settings, cell, outcomes, rates)
+            return _finish(settings, cell, outcomes, rates)
         rates = tuple(sorted(sorted(alive, key=lambda rate: (-scores[rate], rate))[:kept]))
     trials = [Trial(rate, seed) for rate in rates for seed in seeds]
     if requests := list(train_all(cell, trials, outcomes)):
         return searching(requests, len(trials))
-    return choose_and_finish(settings, cell, outcomes, rates)
+    return _finish(settings, cell, outcomes, rates)
+
+
+def _finish(settings: StudySettings, cell: Cell, outcomes: Outcomes, rates: Sequence[float]) -> Step:
+    """The choice among the rates that are left; where none can be chosen, it is not said of those given up before."""
+    step = choose_and_finish(settings, cell, outcomes, rates)
+    if step.chosen_rate is None and len(rates) < len(rates_of(settings, cell)):
+        return replace(step, reason=f"{step.reason} that was left at the last rung")
+    return step
 
 
 def _reached(cell: Cell, outcome: Outcome | None, step: int) -> bool:

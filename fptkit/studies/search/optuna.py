@@ -49,7 +49,7 @@ def optuna_step(settings: StudySettings, cell: Cell, outcomes: Outcomes) -> Step
         exact = proposal.suggest_float("learning_rate", lowest, highest, log=True)
         rate = min(max(float(f"{exact:.{DIGITS}g}"), lowest), highest)
         if requests := list(train_all(cell, [Trial(rate, seed) for seed in seeds], outcomes)):
-            return searching(requests, len(seeds), f"run at rate {number + 1} of {search.trials}")
+            return searching(requests, len(seeds), f"rate {number + 1} of {search.trials}")
         _tell(proposals, proposal, standing(rate, seeds, cell, outcomes))
         rates.append(rate)
     return choose_and_finish(settings, cell, outcomes, sorted(set(rates)))

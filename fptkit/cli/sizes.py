@@ -1,0 +1,71 @@
+"""What ``fptkit validate --estimate`` prints below a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fptkit.cli.shared import load_registry
+
+if TYPE_CHECKING:
+    from fptkit.benchmarking.estimate import Estimate
+
+
+def print_estimate(recipe: str, profile: str | None, overrides: Sequence[str], plugin_files: Sequence[Path]) -> None:
+    """Estimate a recipe and print it, a line a figure.
+
+    Raises:
+        FptkitError: it is no recipe of a run, its data or the config of its weights cannot be had, or its parts do not
+            go together.
+    """
+    from fptkit.recipe.load import load_recipe
+
+    loaded = load_recipe(
+        recipe, profile=profile, overrides=overrides, plugin_files=plugin_files, registry_loader=load_registry
+    )
+    from fptkit.benchmarking.estimate import estimate
+
+    found = estimate(loaded)
+    lines = _lines(found)
+    width = max(len(name) for name, _ in lines)
+    for name, value in lines:
+        click.echo(f"  {name:{width}}  {value}")
+    for note in found.notes:
+        click.echo(f"  note: {note}")
+
+
+def _lines(found: Estimate) -> list[tuple[str, str]]:
+    """Name and value of every figure, as a person reads them."""
+    share = found.trained / found.parameters
+    longest = f"; the longest example has {found.max_tokens:,}" if found.max_tokens > found.tokens else ""
+    return [
+        ("parameters", f"{found.parameters:,}, of which {found.trained:,} train ({share:.2%})"),
+        ("sizes of", found.weights),
+        ("batch", f"{found.examples:,} x {found.tokens:,} tokens{longest}"),
+        ("memory", f"{_size(found.memory_bytes)} on {found.device}, besides Python, libraries and data"),
+        ("- frozen", f"{_size(found.frozen_bytes)}, large matrices in {found.precision}"),
+        ("- trained", f"{_size(found.trained_bytes)}, in float32"),
+        ("- gradients", _size(found.gradient_bytes)),
+        ("- optimiser", _size(found.optimizer_bytes)),
+        ("- activations", f"{_size(found.activation_bytes)}, kept from forward to backward"),
+        (
+            "operations",
+            f"{_flops(found.flops_per_step)} a step, {_flops(found.flops_per_run)} in {found.steps:,} steps",
+        ),
+    ]
+
+
+def _size(count: int) -> str:
+    """Bytes as a person reads them."""
+    return f"{count / 2**30:,.2f} GiB" if count >= 2**30 else f"{count / 2**20:,.1f} MiB"
+
+
+def _flops(count: float) -> str:
+    """Floating-point operations as a person reads them."""
+    for unit, scale in (("EFLOP", 1e18), ("PFLOP", 1e15), ("TFLOP", 1e12), ("GFLOP", 1e9)):
+        if count >= scale:
+            return f"{count / scale:,.1f} {unit}"
+    return f"{count / 1e6:,.1f} MFLOP"

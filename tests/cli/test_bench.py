@@ -1,0 +1,120 @@
+"""``fptkit bench`` and ``fptkit validate --estimate`` as a user meets them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from fptkit.cli.main import main
+
+TINY = """
+task: {name: bit_xor, bits: 3, validation_size: 40, test_size: 50}
+backbone: {name: random, size: nano, blocks: 1, width: 16, heads: 2}
+train: {batch_size: 8, max_steps: 6, validate_every: 3, log_every: 2, patience: null}
+threads: 1
+"""
+
+
+def fptkit(*arguments: str | Path, cwd: Path) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr of the command in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    before = Path.cwd()
+    os.chdir(cwd)
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+    finally:
+        os.chdir(before)
+    return int(ended.value.code or 0), out.getvalue(), err.getvalue()
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.mark.slow
+def test_bench_prints_a_line_a_figure_and_leaves_nothing_behind(tiny: Path) -> None:
+    code, out, err = fptkit("bench", tiny, "--steps", "2", "--repeats", "2", cwd=tiny.parent)
+    assert (code, err) == (0, "")
+    first, *lines = out.splitlines()
+    assert re.match(
+        r"tiny: bit_xor with random \(random\) on cpu, 1 thread, frozen weights in (bfloat16|float32)$", first
+    )
+    rows = dict(re.split(r" {2,}", line, maxsplit=1) for line in lines[1:])
+    assert rows["batch"].startswith(("8 examples, 48 tokens", "0."))  # the size, then the stage of that name
+    assert re.match(r"[\d.,]+ ms \(median of 2 x 2; [\d.,]+ to [\d.,]+\)", rows["step"])
+    assert {"examples", "tokens", "operations", "share of that", "peak memory", "forward", "backward"} <= rows.keys()
+    assert sorted(path.name for path in tiny.parent.iterdir()) == ["tiny.yaml"]
+
+
+@pytest.mark.slow
+def test_bench_as_json(tiny: Path) -> None:
+    code, out, _ = fptkit(
+        "bench", tiny, "--steps", "1", "--repeats", "3", "--set", "precision=float32", "--json", cwd=tiny.parent
+    )
+    figures = json.loads(out)
+    assert code == 0
+    assert (figures["precision"], figures["repeats"], figures["examples"], figures["tokens"]) == ("float32", 3, 8, 48)
+    assert set(figures["stages_ms"]) == {"batch", "forward", "backward", "optimiser"}
+    assert figures["share_of_matrix_rate"] == pytest.approx(
+        figures["flops_per_step"] / figures["step_ms"] * 1000 / figures["matrix_rates"]["float32"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--steps", "0"], "0 is not in the range"),
+        (["--repeats", "0"], "0 is not in the range"),
+        (["--set", "train.batch_size=0"], "train.batch_size"),
+        (["--profile", "none"], "none"),
+    ],
+)
+def test_bench_refuses_what_it_cannot_measure(tiny: Path, arguments: list[str], said: str) -> None:
+    code, out, err = fptkit("bench", tiny, *arguments, cwd=tiny.parent)
+    assert code == 2
+    assert out == ""
+    assert said in err
+
+
+def test_bench_of_a_pretraining_recipe_is_refused(tmp_path: Path) -> None:
+    code, _, err = fptkit("bench", "pretrain_language", cwd=tmp_path)
+    assert code == 2
+    assert "this is a pretraining recipe" in err
+
+
+@pytest.mark.slow
+def test_validate_estimates_where_it_is_asked_to(tiny: Path) -> None:
+    code, out, err = fptkit("validate", tiny, "--estimate", cwd=tiny.parent)
+    assert (code, err) == (0, "")
+    first, *lines = out.splitlines()
+    assert first.endswith("tiny.yaml: ok")
+    rows = dict(re.split(r" {2,}", line.strip(), maxsplit=1) for line in lines)
+    # One block of width 16: 12 D^2 + 13 D, positions 6 D, final norm 2 D, encoder 2 D, head (D + 1) x 2.
+    total = 12 * 256 + 13 * 16 + 6 * 16 + 2 * 16 + 2 * 16 + 17 * 2
+    trained = 2 * 2 * 16 + 6 * 16 + 2 * 16 + 2 * 16 + 17 * 2
+    assert rows["parameters"] == f"{total:,}, of which {trained} train ({trained / total:.2%})"
+    assert rows["batch"] == "8 x 6 tokens"
+    assert set(rows) >= {"memory", "- frozen", "- trained", "- gradients", "- optimiser", "- activations", "operations"}
+    assert rows["operations"].endswith("in 6 steps")
+    assert fptkit("validate", tiny, cwd=tiny.parent) == (0, first + "\n", "")
+
+
+def test_an_estimate_without_a_config_is_told_and_the_others_go_on(tiny: Path) -> None:
+    far = tiny.parent / "far.yaml"
+    far.write_text(
+        TINY.replace("name: random, size: nano, blocks: 1, width: 16, heads: 2", "name: gpt2, weights: 'hub:a/b'")
+    )
+    code, out, err = fptkit("validate", far, tiny, "--estimate", cwd=tiny.parent)
+    assert code == 3
+    assert "Without it neither parameters nor memory can be known" in err
+    assert "parameters" in out
