@@ -7,7 +7,9 @@
 All have random weights, the paper's settings, and dropout 0.1; ours leaves the attention weights alone, as the recipes
 do. They take turns, a step each, so that a busy machine slows all alike. Printed are medians over the rounds, how many
 times as fast as the others ours is (the median of the rounds' ratios, and the least and greatest of them), the most
-memory each takes in a process of its own, and how near our step comes to the rate of its matrix products alone.
+memory each takes in a process of its own, and how near our step comes to the rate of its matrix products alone. Where
+others compute beside it, the processor time with ``--threads 1`` is the figure to trust, since threads that wait for
+each other count as busy.
 
 - ours: the recipe of the task, profile ``paper``, built and stepped by the engine's own code as in ``fptkit bench``.
 - baseline: ``baseline.py``, on the same task.
@@ -239,12 +241,14 @@ def measure(task: str, given: argparse.Namespace) -> dict[str, Any]:
     if given.official:
         steps["official"] = official_step(given.official, work, prepared, given.attention)
     seconds: dict[str, list[float]] = {name: [] for name in steps}
+    busy: dict[str, list[float]] = {name: [] for name in steps}
     for number in range(WARM_UP + given.rounds):
         for name, step in steps.items():
-            started = time.perf_counter()
+            started, busy_before = time.perf_counter(), time.process_time()
             step(number)
-            seconds[name].append(time.perf_counter() - started)
-    seconds = {name: taken[WARM_UP:] for name, taken in seconds.items()}
+            if number >= WARM_UP:
+                seconds[name].append(time.perf_counter() - started)
+                busy[name].append(time.process_time() - busy_before)
     products = largest(products_of(lambda: prepared.step(0)))
     rates = {name: matrix_rate(products, dtype, prepared.device) for name, dtype in RATES.items()}
     numbers = range(WARM_UP, WARM_UP + given.rounds)
@@ -255,6 +259,7 @@ def measure(task: str, given: argparse.Namespace) -> dict[str, Any]:
         "task": task,
         "batch": f"{len(first)} x {first.inputs.shape[1]}",
         "seconds": seconds,
+        "processor_seconds": busy,
         "precision": prepared.built.precision,
         "flops": flops,
         "matrix_rates": rates,
@@ -276,16 +281,23 @@ def print_row(row: dict[str, Any]) -> None:
         f"{row['task']}, {row['batch']} tokens, {row['precision']}: {row['flops'] / 1e9:.0f} GFLOP a step at "
         f"{row['share']:.0%} of the products' own rate (GFLOP/s: {rates})"
     )
+    busy = row["processor_seconds"]
     for name, taken in row["seconds"].items():
         line = f"  {name:9} {statistics.median(taken):8.3f} s"
         if name in peak:
             line += f"  {peak[name]:7,.0f} MiB"
         if name != "ours":
-            ratios = [other / mine for other, mine in zip(taken, own, strict=True)]
-            line += f"  ours is {statistics.median(ratios):.2f} x as fast ({min(ratios):.2f} to {max(ratios):.2f})"
+            ratios = _ratios(taken, own)
+            line += f"  ours is {statistics.median(ratios):.2f} x as fast ({min(ratios):.2f} to {max(ratios):.2f}), "
+            line += f"by processor time {statistics.median(_ratios(busy[name], busy['ours'])):.2f} x"
             if name in peak:
                 line += f", with {peak['ours'] / peak[name]:.0%} of the memory"
         print(line, flush=True)
+
+
+def _ratios(theirs: list[float], own: list[float]) -> list[float]:
+    """How many times as long the other took, round by round."""
+    return [other / mine for other, mine in zip(theirs, own, strict=True)]
 
 
 def main() -> None:

@@ -204,7 +204,7 @@ def draw(progress: StudyProgress, *, seconds: float, width: int, height: int) ->
         )
     lines: list[RenderableType] = [_header(progress, seconds, width), table]
     if folded:
-        lines.append(Text(f"and {folded}", style="dim"))
+        lines.append(Text(f"and {folded}", style="dim", no_wrap=True, overflow="ellipsis"))
     return Group(*lines)
 
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from fptkit.engine.events import Event, RunEnded, RunStarted, SplitTested, StepsDone, Validated
 from fptkit.engine.run import RunRequest, run
-from fptkit.errors import CheckpointError, DivergedError, Interrupted, ShapeError, TrainingError, UsageError
+from fptkit.errors import CheckpointError, DivergedError, Interrupted, ShapeError, UsageError
 from fptkit.recipe.load import load_recipe
 
 RECIPE = """

@@ -187,7 +187,7 @@ def sizes_of(prepared: Prepared) -> dict[str, int]:
     means = [tensor for entry in state.values() for tensor in entry.values() if tensor.numel() > 1]
 
     def size(tensors: Sequence[torch.Tensor]) -> int:
-        return sum(tensor.untyped_storage().nbytes() for tensor in tensors)
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
     return {
         "parameters": sum(p.numel() for p in parameters),
