@@ -34,7 +34,6 @@ from typing import Any
 from unittest import mock
 
 import torch
-from baseline import plain_step
 
 from fptkit.benchmarking.prepare import Prepared, prepare
 from fptkit.benchmarking.products import largest, matrix_rate, products_of
@@ -194,6 +193,8 @@ def contender(name: str, work: Work, given: argparse.Namespace) -> Step:
     if name == "ours":
         return prepared.step
     if name == "baseline":
+        from baseline import plain_step  # transformers takes memory: not in the process that measures ours
+
         return plain_step(prepared.built.task, prepared.trainer.options.batch_size)
     return official_step(given.official, work, prepared, given.attention)
 
@@ -233,6 +234,8 @@ def _peak_mib() -> float:
 def measure(task: str, given: argparse.Namespace) -> dict[str, Any]:
     """All figures of one row."""
     work = WORKS[task]
+    from baseline import plain_step
+
     prepared = ours(work, given.set)
     steps: dict[str, Step] = {
         "ours": prepared.step,

@@ -40,6 +40,7 @@ from fptkit.pretraining.options import PretrainRecipe  # noqa: E402
 from fptkit.published import load_published, table_heading, table_notes, table_rows  # noqa: E402
 from fptkit.recipe.models import HeadOptions, Pinned, Recipe, TrainOptions  # noqa: E402
 from fptkit.recipe.schema import OptionRow, describe_options  # noqa: E402
+from fptkit.studies.options import StudySettings  # noqa: E402
 
 WIDTH = 100
 """Columns of the help texts, whatever terminal this runs on."""
@@ -270,6 +271,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "TrainOptions": TrainOptions,
     "Pinned": Pinned,
     "PretrainRecipe": PretrainRecipe,
+    "StudySettings": StudySettings,
     "FreezingOptions": FreezingOptions,
 }
 KINDS = {

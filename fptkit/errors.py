@@ -15,10 +15,12 @@ class FptkitError(Exception):
     """Base of all errors that fptkit raises on purpose.
 
     ``exit_code`` is the process status the command line ends with: 1 a run failed, 2 usage or recipe, 3 data or weights
-    missing.
+    missing. ``process`` is the one that tells it, where several carry out a run together and it is not the same in all
+    of them.
     """
 
     exit_code = 1
+    process: int | None = None
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -152,6 +154,21 @@ class CheckpointError(FptkitError):
 
 class TrainingError(FptkitError):
     """Training cannot go on: the loss or a gradient is not a finite number, or a run folder is not usable."""
+
+
+class PeerError(FptkitError):
+    """Another process of a run failed, and tells why.
+
+    Args:
+        rank: which one.
+        text: its message.
+        exit_code: its process status, and so this one's.
+    """
+
+    def __init__(self, rank: int, text: str, exit_code: int) -> None:
+        self.rank = rank
+        self.exit_code = exit_code
+        super().__init__(f"process {rank} failed: {text}")
 
 
 class DivergedError(TrainingError):

@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from fptkit import __version__
-from fptkit.errors import FptkitError, Interrupted
+from fptkit.engine.launch import process_count, process_rank
+from fptkit.errors import FptkitError, Interrupted, PeerError
 
 COMMANDS = {
     "run": ("fptkit.cli.run:run", "Train and evaluate a recipe."),
@@ -89,15 +90,24 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo("interrupted; what was saved before is kept", err=True)
         code = 130
     except click.ClickException as err:
-        err.show()
+        if not process_rank():
+            err.show()
         code = err.exit_code
     except FptkitError as err:
         if debug:
             raise
-        prefix = "" if isinstance(err, Interrupted) or str(err).count("\n") else "error: "
-        click.echo(f"{prefix}{err}", err=True)
+        _tell(err)
         code = err.exit_code
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _tell(err: FptkitError) -> None:
+    """Print an error; where several processes carry the command out, in one of them."""
+    if isinstance(err, PeerError) or (process_rank() and err.process is None):
+        return
+    where = f"process {err.process}: " if process_count() > 1 and err.process else ""
+    prefix = "" if isinstance(err, Interrupted) or str(err).count("\n") else "error: "
+    click.echo(f"{prefix}{where}{err}", err=True)
 
 
 def _take_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:

@@ -14,6 +14,7 @@ from fptkit.cli.shared import (
     json_option,
     load_registry,
     new_run_folder,
+    one_process_only,
     plugin_option,
     print_json,
     recipe_options,
@@ -66,6 +67,7 @@ def pretrain(
     from fptkit.pretraining.options import PretrainRecipe, SyntheticRecipe
     from fptkit.pretraining.recipes import load_pretraining
 
+    one_process_only("pretraining")
     if resume and output is None:
         raise UsageError("--resume needs --output, the folder of the pretraining to go on with")
     path, loaded = load_pretraining(

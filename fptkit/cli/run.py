@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,6 +19,10 @@ from fptkit.cli.shared import (
     print_json,
     recipe_options,
 )
+from fptkit.engine.launch import process_count, process_rank
+
+if TYPE_CHECKING:
+    from fptkit.recipe.load import LoadedRecipe
 
 
 @click.command(
@@ -28,6 +33,7 @@ Examples:
   fptkit run bit_xor_gpt2 --set train.learning_rate=3e-3 --set backbone.weights=random
   fptkit run homology_gpt2 --output runs/first --resume
   fptkit run homology_gpt2 --output runs/first --no-test
+  torchrun --nproc-per-node 2 -m fptkit run homology_gpt2 --output runs/first
 """
 )
 @click.argument("recipe", shell_complete=recipe_names)
@@ -64,10 +70,13 @@ def run(
 
     if resume and output is None:
         raise UsageError("--resume needs --output, the folder of the run to go on with")
-    loaded = load_recipe(
-        recipe, profile=profile, overrides=overrides, plugin_files=plugin_files, registry_loader=load_registry
-    )
-    folder = output or new_run_folder(loaded.name)
+
+    def load() -> LoadedRecipe:
+        return load_recipe(
+            recipe, profile=profile, overrides=overrides, plugin_files=plugin_files, registry_loader=load_registry
+        )
+
+    loaded, folder = _agreed(load, output) if process_count() > 1 else _alone(load, output)
     # Heavy imports only now: a wrong recipe is told at once.
     from fptkit.cli.console import console_listener, print_summary
     from fptkit.engine.folder import resume_command
@@ -75,6 +84,7 @@ def run(
     from fptkit.engine.run import run as carry_out
 
     _quiet_libraries()
+    as_json, quiet = as_json and not process_rank(), quiet or bool(process_rank())  # the first process tells
     with console_listener(quiet=quiet) as listener:
         summary = carry_out(RunRequest(loaded, folder, resume=resume, listeners=[listener], open_test=not no_test))
         if not listener.started and not quiet:
@@ -85,6 +95,22 @@ def run(
         print_summary(summary, folder)
         if summary["status"] == "validated":
             click.echo(f"the test is not opened; open it with:\n  {resume_command(folder)}")
+
+
+def _alone(load: Callable[[], LoadedRecipe], output: Path | None) -> tuple[LoadedRecipe, Path]:
+    """Recipe and run folder."""
+    loaded = load()
+    return loaded, output or new_run_folder(loaded.name)
+
+
+def _agreed(load: Callable[[], LoadedRecipe], output: Path | None) -> tuple[LoadedRecipe, Path]:
+    """Recipe and run folder where several processes run together: a fault of one is told once and ends all, and the
+    first one names the folder."""
+    from fptkit.engine.distributed import join_processes
+
+    processes = join_processes()
+    loaded = processes.together(load)
+    return loaded, processes.from_main(lambda: output or new_run_folder(loaded.name))
 
 
 def _quiet_libraries() -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from fptkit.cli.completion import profile_names
+from fptkit.engine.launch import process_count, process_rank
 
 if TYPE_CHECKING:
     from fptkit.registry import Registry
@@ -65,6 +66,8 @@ def load_registry(plugin_files: Sequence[Path] = ()) -> Registry:
 
     selection = selection_from_environment()
     registry = load_plugins(plugin_files, selection=selection)
+    if process_rank():
+        return registry  # the first process tells
     installed = [plugin.name for plugin in registry.plugins if plugin.origin == "distribution"]
     for name in filter(None, (part.strip() for part in (selection or "").split(","))):
         if name not in installed and name not in _WARNED:
@@ -83,6 +86,20 @@ def load_registry(plugin_files: Sequence[Path] = ()) -> Registry:
                 err=True,
             )
     return registry
+
+
+def one_process_only(what: str) -> None:
+    """Raise where a launcher started several processes for something that takes one.
+
+    Raises:
+        UsageError: it did.
+    """
+    from fptkit.errors import UsageError
+
+    if process_count() > 1:
+        raise UsageError(
+            f"{what} runs in one process; start it without torchrun or accelerate launch (they are for fptkit run)"
+        )
 
 
 def new_run_folder(name: str) -> Path:

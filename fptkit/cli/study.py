@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 import click
 
 from fptkit.cli.completion import recipe_names
-from fptkit.cli.shared import json_option, load_registry, plugin_option, print_json, print_rows, recipe_options
+from fptkit.cli.shared import (
+    json_option,
+    load_registry,
+    one_process_only,
+    plugin_option,
+    print_json,
+    print_rows,
+    recipe_options,
+)
 
 if TYPE_CHECKING:
     from fptkit.studies.outcome import Outcome
@@ -94,6 +102,7 @@ def study(
     from fptkit.studies.launchers.slurm import parse_parameters
     from fptkit.studies.load import load_study
 
+    one_process_only("a study")
     all_overrides = [*overrides, *_convenience(seeds, learning_rates, search)]
     options = LauncherOptions(
         next(name for name in LAUNCHERS if name == launcher), workers, threads, parse_parameters(slurm)

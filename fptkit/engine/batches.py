@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar, overload
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from fptkit.errors import ShapeError
 from fptkit.interfaces import Batch, Inputs, SampledEvaluation, Split, Task, check_batch
 from fptkit.recipe.models import TrainOptions
 from fptkit.seeds import derive_seed, generator_for
+
+Thing = TypeVar("Thing")
 
 POOL_BATCHES = 50
 """Batches are cut from pools of this many, sorted by length: long enough to waste little padding, short enough that
@@ -118,6 +121,13 @@ def parts_of(batch: Batch, count: int) -> list[Batch]:
     return [_rows(batch, slice(start, end)) for start, end in itertools.pairwise(ends)]
 
 
+def share_of(batch: Batch, rank: int, count: int) -> Batch | None:
+    """What one of ``count`` processes takes of a batch: a part as `parts_of` cuts it, or nothing where there are fewer
+    examples than processes."""
+    parts = parts_of(batch, count)
+    return parts[rank] if rank < len(parts) else None
+
+
 def _rows(batch: Batch, rows: slice) -> Batch:
     """Some examples of a batch."""
     if isinstance(batch.inputs, Mapping):
@@ -128,7 +138,17 @@ def _rows(batch: Batch, rows: slice) -> Batch:
     return replace(batch, inputs=inputs, targets=batch.targets[rows], lengths=lengths)
 
 
-def evaluation_batches(task: Task, name: str, split: Split, options: TrainOptions, step: int) -> Iterator[Batch]:
+@overload
+def evaluation_batches(
+    task: Task, name: str, split: Split, options: TrainOptions, step: int
+) -> Iterator[Batch]: ...  # of one process
+@overload
+def evaluation_batches(
+    task: Task, name: str, split: Split, options: TrainOptions, step: int, *, rank: int, count: int
+) -> Iterator[Batch | None]: ...
+def evaluation_batches(
+    task: Task, name: str, split: Split, options: TrainOptions, step: int, *, rank: int = 0, count: int = 1
+) -> Iterator[Batch | None]:
     """The batches of one evaluation: the whole split, or a sample where the task's protocol says so.
 
     Args:
@@ -137,25 +157,46 @@ def evaluation_batches(task: Task, name: str, split: Split, options: TrainOption
         split: the split.
         options: batch sizes, and the seed of a sample.
         step: training step of the evaluation; a sample differs from step to step.
+        rank: which of the processes this is. Of ``count`` batches in a row each takes its own, and makes no other.
+        count: processes. Each gets as many items; one for which the last batches do not suffice gets a None there.
 
     Raises:
         ShapeError: the split is empty, endless where a whole is needed, too small for one batch of a sample, or a batch
             is not as the task declares.
     """
     if task.sampled_evaluation is None:
-        return whole_split(task, name, split, options.evaluation_batch_size)
-    return sample_of(task, name, split, task.sampled_evaluation, options, step)
+        return whole_split(task, name, split, options.evaluation_batch_size, rank=rank, count=count)
+    return sample_of(task, name, split, task.sampled_evaluation, options, step, rank=rank, count=count)
+
+
+def _turns(things: Iterable[Thing], rank: int, count: int) -> Iterator[tuple[int, Thing] | None]:
+    """Of ``count`` things in a row the one of process ``rank``, with its number; None where the last row has none."""
+    numbered = enumerate(things)
+    while row := list(itertools.islice(numbered, count)):
+        yield row[rank] if rank < len(row) else None
 
 
 def sample_of(
-    task: Task, name: str, split: Split, sample: SampledEvaluation, options: TrainOptions, step: int
-) -> Iterator[Batch]:
+    task: Task,
+    name: str,
+    split: Split,
+    sample: SampledEvaluation,
+    options: TrainOptions,
+    step: int,
+    *,
+    rank: int = 0,
+    count: int = 1,
+) -> Iterator[Batch | None]:
     """Whole batches in random order, as many as ``sample`` says; see `evaluation_batches`."""
     where = f"{type(task).__name__}, split {name}"
     size = sample.size_factor * options.batch_size
     seed = derive_seed(options.seed, "sampled evaluation", name, step)
     chosen = itertools.islice(_whole_batches(task, split, size, seed, where), sample.batches)
-    for number, indices in enumerate(chosen):
+    for turn in _turns(chosen, rank, count):
+        if turn is None:
+            yield None
+            continue
+        number, indices = turn
         batch = split.batch(indices, generator_for(seed, "batch", number))
         check_batch(task, batch, size, where=where)
         yield batch
@@ -232,7 +273,15 @@ def _budgeted_batches(
     return [batches[position] for position in chance.permutation(len(batches))]
 
 
-def whole_split(task: Task, name: str, split: Split, batch_size: int) -> Iterator[Batch]:
+@overload
+def whole_split(task: Task, name: str, split: Split, batch_size: int) -> Iterator[Batch]: ...  # of one process
+@overload
+def whole_split(
+    task: Task, name: str, split: Split, batch_size: int, *, rank: int, count: int
+) -> Iterator[Batch | None]: ...
+def whole_split(
+    task: Task, name: str, split: Split, batch_size: int, *, rank: int = 0, count: int = 1
+) -> Iterator[Batch | None]:
     """All examples of a split once, the longest first, so that memory runs out at once or never.
 
     Args:
@@ -240,6 +289,8 @@ def whole_split(task: Task, name: str, split: Split, batch_size: int) -> Iterato
         name: of the split, for errors.
         split: a split of finite size.
         batch_size: examples of a batch.
+        rank: which of the processes this is, see `evaluation_batches`.
+        count: processes.
 
     Raises:
         ShapeError: the split is empty or endless, or a batch is not as the task declares.
@@ -250,7 +301,11 @@ def whole_split(task: Task, name: str, split: Split, batch_size: int) -> Iterato
     order = np.arange(split.size)
     if split.token_counts is not None:
         order = np.argsort(-split.token_counts, kind="stable")
-    for start in range(0, split.size, batch_size):
+    for turn in _turns(range(0, split.size, batch_size), rank, count):
+        if turn is None:
+            yield None
+            continue
+        _, start = turn
         indices = order[start : start + batch_size].tolist()
         batch = split.batch(indices, generator_for(0, "evaluation", start))
         check_batch(task, batch, len(indices), where=where)

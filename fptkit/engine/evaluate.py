@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from fptkit.engine.batches import evaluation_batches
+from fptkit.engine.distributed import ALONE, Processes
 from fptkit.interfaces import Batch, Split, Task, Values
 from fptkit.model import CrossModalModel
 from fptkit.recipe.models import TrainOptions
@@ -26,6 +29,7 @@ def evaluate(
     step: int,
     device: torch.device,
     stop_requested: Callable[[], bool] = lambda: False,
+    processes: Processes = ALONE,
 ) -> dict[str, float]:
     """Evaluate a split.
 
@@ -38,6 +42,8 @@ def evaluate(
         step: training step, see `fptkit.engine.batches.evaluation_batches`.
         device: the model's.
         stop_requested: asked between batches.
+        processes: share the batches. What they find is put together in the order of the batches, so that the figures
+            are those of one process bit for bit, whatever the task's metrics are.
 
     Returns:
         The task's metrics and ``loss``, the mean over examples.
@@ -46,40 +52,87 @@ def evaluate(
         EvaluationStopped: ``stop_requested`` said yes.
         ShapeError: the split or one of its batches is not as the task declares.
     """
-    batches = evaluation_batches(task, name, split, options, step)
-    return evaluate_batches(model, task, batches, device=device, stop_requested=stop_requested)
+    batches = evaluation_batches(task, name, split, options, step, rank=processes.rank, count=processes.count)
+    return evaluate_batches(model, task, batches, device=device, stop_requested=stop_requested, processes=processes)
+
+
+class _Found(NamedTuple):
+    """What the model makes of a batch.
+
+    Args:
+        loss_sum: over its examples, float64.
+        examples: how many they are.
+        predictions: the model's.
+        targets: the batch's.
+    """
+
+    loss_sum: Tensor
+    examples: int
+    predictions: Tensor
+    targets: Tensor
+
+
+class _Account:
+    """Loss and metrics over the batches of an evaluation."""
+
+    def __init__(self, task: Task, device: torch.device) -> None:
+        self._task = task
+        self._metrics = task.metrics().to(device)
+        for metric in self._metrics.modules():
+            # All batches are met here, whichever process evaluated them: there is nothing to be synchronised.
+            metric.sync_on_compute = False
+        self._device = device
+        self._loss_sum = torch.zeros((), dtype=torch.float64, device=device)
+        self._examples = 0
+
+    def add(self, found: _Found) -> None:
+        self._loss_sum += found.loss_sum.to(self._device)
+        self._examples += found.examples
+        predictions, targets = found.predictions.to(self._device), found.targets.to(self._device)
+        if isinstance(self._task.output, Values):
+            self._metrics.update(predictions, targets)
+        else:
+            self._metrics.update(predictions.flatten(0, -2), targets.flatten())
+
+    def values(self) -> dict[str, float]:
+        values = {name: float(value) for name, value in self._metrics.compute().items()}
+        if self._task.sampled_evaluation and "accuracy" in values:
+            values["accuracy"] *= self._task.sampled_evaluation.accuracy_factor
+        return {"loss": float(self._loss_sum / self._examples), **values}
 
 
 @torch.no_grad()
 def evaluate_batches(
     model: CrossModalModel,
     task: Task,
-    batches: Iterable[Batch],
+    batches: Iterable[Batch | None],
     *,
     device: torch.device,
     stop_requested: Callable[[], bool] = lambda: False,
+    processes: Processes = ALONE,
 ) -> dict[str, float]:
-    """Evaluate batches that lie on the CPU; see `evaluate`."""
+    """Evaluate batches that lie on the CPU, of several processes each its own; see `evaluate`."""
     was_training = model.training
     model.eval()
-    metrics = task.metrics().to(device)
-    loss_sum = torch.zeros((), dtype=torch.float64, device=device)
-    count = 0
+    account = _Account(task, device)
     try:
         for on_cpu in batches:
-            if stop_requested():
+            if any(processes.any_of(stop_requested())):
                 raise EvaluationStopped
-            batch = on_cpu.to(device)
-            predictions = model(batch.inputs, batch.lengths)
-            loss_sum += task.loss(predictions, batch).double() * len(batch)
-            count += len(batch)
-            if isinstance(task.output, Values):
-                metrics.update(predictions, batch.targets)
-            else:
-                metrics.update(predictions.flatten(0, -2), batch.targets.flatten())
-        values = {name: float(value) for name, value in metrics.compute().items()}
-        if task.sampled_evaluation and "accuracy" in values:
-            values["accuracy"] *= task.sampled_evaluation.accuracy_factor
-        return {"loss": float(loss_sum / count), **values}
+            own = None if on_cpu is None else _predict(model, task, on_cpu.to(device))
+            if processes.count > 1 and own is not None:
+                own = own._replace(
+                    **{name: getattr(own, name).cpu() for name in ("loss_sum", "predictions", "targets")}
+                )
+            for found in processes.gather_on_main(own):
+                if found is not None:
+                    account.add(found)
+        return processes.from_main(account.values)
     finally:
         model.train(was_training)
+
+
+def _predict(model: CrossModalModel, task: Task, batch: Batch) -> _Found:
+    predictions = model(batch.inputs, batch.lengths)
+    loss_sum = task.loss(predictions, batch).double() * len(batch)
+    return _Found(loss_sum, len(batch), predictions, batch.targets)

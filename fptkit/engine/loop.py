@@ -1,6 +1,7 @@
 """The training loop.
 
 One step is: batch by step number, forward, loss and backward for each part of it, clip, Adam at the schedule's rate.
+Several processes share the batch, and add their gradients up before they clip.
 Losses stay on the device and are fetched every ``log_every`` steps. Validation, patience and checkpoints happen between
 steps.
 """
@@ -17,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from fptkit.build import Built
-from fptkit.engine.batches import TrainingBatches, parts_of
+from fptkit.engine.batches import TrainingBatches, parts_of, share_of
 from fptkit.engine.checkpoint import (
+    Checkpoint,
     checkpoint_of,
     latest_checkpoint,
     load_checkpoint,
@@ -28,6 +30,7 @@ from fptkit.engine.checkpoint import (
     trained_tensors,
     unpack_optimizer,
 )
+from fptkit.engine.distributed import ALONE, Processes, add_up_step, batch_norms, share_other_buffers
 from fptkit.engine.evaluate import EvaluationStopped, evaluate
 from fptkit.engine.events import Event, Saving, StepsDone, Validated
 from fptkit.engine.progress import Progress, ended_by, learning_rate_factor, note_validation, pause_step
@@ -60,6 +63,7 @@ class Trainer:
         frozen: identity of the frozen part, for checkpoints; holds ``digest``.
         emit: takes events.
         stop: asked between steps.
+        processes: train together; all have the same arguments.
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class Trainer:
         frozen: dict[str, Any],
         emit: Callable[[Event], None],
         stop: StopRequest,
+        processes: Processes = ALONE,
     ) -> None:
         self.options = options
         self.task = built.task
@@ -84,6 +89,7 @@ class Trainer:
         self._frozen = frozen
         self._emit = emit
         self._stop = stop
+        self._processes = processes
         optimizer = torch.optim.AdamW(
             [
                 {
@@ -107,6 +113,7 @@ class Trainer:
             built.task, train, options.batch_size, options.seed, batch_tokens=options.batch_tokens
         )
         self._validation = validation
+        self._batch_norms = batch_norms(built.model) if processes.count > 1 else []
 
     def restore(self) -> bool:
         """Go back to the newest checkpoint.
@@ -117,10 +124,10 @@ class Trainer:
         Raises:
             CheckpointError: it is broken, or of another frozen part.
         """
-        folder = latest_checkpoint(self._checkpoints)
-        if folder is None:
+        saved = self._processes.from_main(self._latest)
+        if saved is None:
             return False
-        saved = load_checkpoint(folder)
+        folder = saved.folder
         if saved.frozen["digest"] != self._frozen["digest"]:
             raise CheckpointError(
                 f"{folder}: its frozen part is {saved.frozen['weights']} with digest {saved.frozen['digest'][:12]}, "
@@ -133,6 +140,10 @@ class Trainer:
         except TypeError as err:
             raise CheckpointError(f"{folder / 'state.json'} is of another version of fptkit: {err}") from err
         return True
+
+    def _latest(self) -> Checkpoint | None:
+        folder = latest_checkpoint(self._checkpoints)
+        return None if folder is None else load_checkpoint(folder)
 
     def fit(self, pause_at: int | None = None) -> Outcome:
         """Train until a limit, the end of patience, a pause, or a stop request. The state is saved in every case.
@@ -163,7 +174,7 @@ class Trainer:
                 return "ended"
             if progress.step >= pause:
                 return "paused"
-            if self._stop.requested():
+            if any(self._processes.any_of(self._stop.requested())):
                 self._save()
                 return "stopped"
             self._train_until_pause()
@@ -172,7 +183,8 @@ class Trainer:
         """Put the tensors of the best validation step back."""
         if self.progress.best_step != self.progress.step:
             folder = checkpoint_of(self._checkpoints, self.progress.best_step)
-            restore_trained(self.model, load_checkpoint(folder).trained, origin=folder)
+            trained = self._processes.from_main(lambda: load_checkpoint(folder).trained)
+            restore_trained(self.model, trained, origin=folder)
 
     def _train_until_pause(self) -> None:
         """Train up to the next step at which something else is due."""
@@ -185,20 +197,24 @@ class Trainer:
         loss_sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device=device)
         norm_sum = torch.zeros((), dtype=torch.float64, device=device)
         self.model.train()
-        factor = 1.0
-        while progress.step < pause and not self._stop.requested():
-            # Dropout draws from the global generator: named by the step, it needs no saving.
-            torch.manual_seed(derive_seed(options.seed, "step", progress.step))
+        factor, ending = 1.0, False
+        while progress.step < pause and not ending:
+            # Dropout draws from the global generator: named by the step, it needs no saving. Each process draws for
+            # its own part of the batch.
+            further = ("process", self._processes.rank) if self._processes.rank else ()
+            torch.manual_seed(derive_seed(options.seed, "step", progress.step, *further))
             factor = learning_rate_factor(options, progress)
             loss, norm = self._step(progress.step, factor)
             loss_sum += loss
             norm_sum += norm
             progress.step += 1
             progress.loss_count += 1
-            if time.perf_counter() - started >= allowed:
-                break
+            over = time.perf_counter() - started >= allowed
+            ending = any(self._processes.any_of(over or self._stop.requested()))
         progress.loss_sum, norms = torch.stack((loss_sum, norm_sum)).tolist()  # the only wait for the device
-        seconds = time.perf_counter() - started
+        own_seconds = time.perf_counter() - started
+        seconds = self._processes.from_main(lambda: own_seconds)
+        share_other_buffers(self._processes, self.model)
         progress.seconds += seconds
         self._check_finite(progress.loss_sum, f"training loss of the {progress.loss_count} steps before")
         self._check_finite(norms, "norm of the gradient in the steps before")
@@ -211,14 +227,18 @@ class Trainer:
 
     def _step(self, step: int, factor: float) -> tuple[torch.Tensor, torch.Tensor | float]:
         """One step; returns the loss and the gradient's norm (0 where nothing is clipped), still on the device."""
-        batch = self._batches.batch(step)
+        batch, processes = self._batches.batch(step), self._processes
+        own = share_of(batch, processes.rank, processes.count)
         total = torch.zeros((), device=self._accelerator.device)
-        for part in parts_of(batch, self.options.accumulate):
+        for part in [] if own is None else parts_of(own, self.options.accumulate):
             part = part.to(self._accelerator.device)
-            # Losses are means over examples: weighted by them, the parts' gradients add up to the whole batch's.
+            # Losses are means over examples: weighted by them, the parts' gradients add up to the whole batch's, of
+            # all processes together.
             loss = self.task.loss(self.model(part.inputs, part.lengths), part) * (len(part) / len(batch))
             self._accelerator.backward(loss)
             total += loss.detach()
+        share = 0.0 if own is None else len(own) / len(batch)
+        total = add_up_step(processes, self._trained, self._batch_norms, total, share)
         for group, own_rate in zip(self._plain_optimizer.param_groups, self._own_rates, strict=True):
             group["lr"] = own_rate * factor
         norm: torch.Tensor | float = 0.0
@@ -240,6 +260,7 @@ class Trainer:
             step=self.progress.step,
             device=self._accelerator.device,
             stop_requested=self._stop.requested,
+            processes=self._processes,
         )
         self._check_finite(metrics["loss"], "validation loss at")
         progress.validated_step = progress.step
@@ -267,6 +288,9 @@ class Trainer:
         self._emit(event)
 
     def _save(self) -> None:
+        self._processes.from_main(self._write_checkpoint)
+
+    def _write_checkpoint(self) -> None:
         self._emit(Saving(self.progress.step))
         save_checkpoint(
             self._checkpoints,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -14,6 +16,7 @@ from fptkit import __version__
 from fptkit.build import Built, build, check_encoder_width
 from fptkit.engine.batches import TrainingBatches, evaluation_batches, parts_of, whole_split
 from fptkit.engine.checkpoint import trained_tensors, write_model_files
+from fptkit.engine.distributed import Processes, batch_norms, join_processes, local_device
 from fptkit.engine.evaluate import EvaluationStopped, evaluate_batches
 from fptkit.engine.events import Event, Listener, RunEnded, RunStarted, SplitTested
 from fptkit.engine.facts import environment, peak_memory_mib, run_facts, versions
@@ -35,12 +38,16 @@ from fptkit.engine.records import MetricsFile, write_json, write_text
 from fptkit.engine.share import share_notes, training_sample, training_share
 from fptkit.errors import DivergedError, Interrupted, TrainingError, UsageError
 from fptkit.freezing import FreezeProof, count_parameters
+from fptkit.freezing.proof import digest_tensors
 from fptkit.interfaces import Batch, check_best_metric
 from fptkit.precision import choose_device
 from fptkit.recipe.dump import dump_recipe
 from fptkit.recipe.load import LoadedRecipe
-from fptkit.recipe.models import Recipe
+from fptkit.recipe.models import Pinned, Recipe
 from fptkit.signals import StopRequest, stop_on_signals
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,7 @@ class RunRequest:
 
 
 def run(request: RunRequest) -> dict[str, Any]:
-    """Carry out a run.
+    """Carry out a run; where a launcher such as torchrun started several processes, all of them together.
 
     Returns:
         The summary, as ``summary.json`` holds it. A run that is as far as it is asked to go is not built again: the
@@ -87,30 +94,41 @@ def run(request: RunRequest) -> dict[str, Any]:
         UsageError: the folder holds a run already, another process works in it, or another recipe made it.
         FptkitError: building or training failed.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError("this version trains in one process; start it without torchrun or accelerate launch")
-    device = choose_device(request.loaded.recipe.device)
-    with only_us(request.folder), stop_on_signals() as stop:
-        recipe = recipe_for(request.folder, request.loaded, resume=request.resume)
-        before = read_summary(request.folder)
+    processes = join_processes()
+    # Signals outermost: a launcher that ends all processes because one failed must not cut this one's last word off.
+    with stop_on_signals() as stop, processes.ending_together(), contextlib.ExitStack() as stack:
+        device = processes.together(lambda: local_device(choose_device(request.loaded.recipe.device), processes))
+        processes.from_main(lambda: stack.enter_context(only_us(request.folder)))
+        pinned, before = processes.from_main(lambda: _so_far(request))
+        recipe = request.loaded.recipe.model_copy(update={"pinned": pinned})
         if is_complete(before, recipe, open_test=request.open_test, pause_at=request.pause_at):
             return before
         try:
-            return _Run(request, recipe, stop, times_tested=before.get("times_tested", 0)).carry_out(device)
+            one = _Run(request, recipe, stop, processes, times_tested=before.get("times_tested", 0))
+            return one.carry_out(device)
         except OSError as err:
             raise TrainingError(
                 f"{request.folder}: {err}. The last whole checkpoint is kept; --resume goes on"
             ) from err
 
 
+def _so_far(request: RunRequest) -> tuple[Pinned, dict[str, Any]]:
+    """What an earlier part of the run took, and its summary."""
+    recipe = recipe_for(request.folder, request.loaded, resume=request.resume)
+    return recipe.pinned, read_summary(request.folder)
+
+
 class _Run:
     """The state that the stages of one run share."""
 
-    def __init__(self, request: RunRequest, recipe: Recipe, stop: StopRequest, *, times_tested: int) -> None:
+    def __init__(
+        self, request: RunRequest, recipe: Recipe, stop: StopRequest, processes: Processes, *, times_tested: int
+    ) -> None:
         self._request = request
         self._recipe = recipe
         self._folder = request.folder
         self._stop = stop
+        self._processes = processes
         self._times_tested = times_tested
         self._listeners: list[Listener] = list(request.listeners)
 
@@ -119,16 +137,26 @@ class _Run:
         from accelerate import Accelerator
         from accelerate.utils import GradientAccumulationPlugin
 
-        if self._recipe.threads is not None:
-            torch.set_num_threads(self._recipe.threads)
         # What the user's shell says to other programs must not change this run's arithmetic.
         accelerator = Accelerator(
             cpu=device.type == "cpu",
             mixed_precision="no",
             gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         )
+        if self._recipe.threads is not None:
+            torch.set_num_threads(self._recipe.threads)
+        built, proof = self._processes.together(lambda: self._prepare(accelerator, device))
+        self._check_same(built, proof)
+        if self._request.resume:
+            self._trainer.restore()
+        with contextlib.ExitStack() as stack:
+            self._processes.from_main(lambda: self._open_folder(built, stack))
+            return self._train_and_test_or_say_why(built, proof)
+
+    def _prepare(self, accelerator: Accelerator, device: torch.device) -> tuple[Built, FreezeProof]:
+        """Build the parts, see whether they keep their promises, count, and make the trainer."""
         built = build(self._recipe, self._request.loaded.registry, accelerator.device)
-        train = self._recipe.train
+        train, processes = self._recipe.train, self._processes
         whole, validation = (built.task.split(name) for name in ("train", "validation"))
         self._training = training_share(built.task, whole, train.data_fraction, train.seed, self._recipe.task.options)
         # A task or encoder that breaks its promises is told now, not after the first validation.
@@ -136,7 +164,8 @@ class _Run:
             built.task, self._training, train.batch_size, train.seed, batch_tokens=train.batch_tokens
         )
         batch = batches.batch(0)
-        first = parts_of(batch, train.accumulate)[0].to(device)  # no larger than what training holds
+        # No larger than what training holds, and the same in all processes: the first one's.
+        first = parts_of(parts_of(batch, processes.count)[0], train.accumulate)[0].to(device)
         next(evaluation_batches(built.task, "validation", validation, train, 0))
         check_encoder_width(built, first)
         check_best_metric(built.task)
@@ -144,9 +173,11 @@ class _Run:
         counts = count_parameters(built.model, built.task, first)
         flops_per_step = round(counts.flops * len(batch) / len(first) * batches.step_cost())
         self._options = with_last_step(train, flops_per_step)
-        self._facts = run_facts(
-            self._recipe, built, counts, device, flops_per_step=flops_per_step, notes=share_notes(whole, self._training)
-        )
+        notes = [*share_notes(whole, self._training), *_processes_notes(built, processes)]
+        self._facts = {
+            **run_facts(self._recipe, built, counts, device, flops_per_step=flops_per_step, notes=notes),
+            "processes": processes.count,
+        }
         self._frozen = {
             "backbone": self._recipe.backbone.name,
             "weights": built.model.backbone.weights,
@@ -164,13 +195,37 @@ class _Run:
             frozen=self._frozen,
             emit=self._emit,
             stop=self._stop,
+            processes=processes,
         )
-        if self._request.resume:
-            self._trainer.restore()
+        return built, proof
+
+    def _check_same(self, built: Built, proof: FreezeProof) -> None:
+        """Raise where the processes would not train the same model on the same examples."""
+        self._processes.check_same(
+            {
+                "recipe": hashlib.sha256(self._recipe.model_dump_json(exclude={"plugins"}).encode()).hexdigest(),
+                "task.source": built.task.source,
+                "backbone.weights": built.model.backbone.weights,
+                "precision": built.precision,
+                "number of training examples": self._training.size,
+                "frozen part": proof.digest,
+                "trained part": self._trained_digest(built),
+            }
+        )
+
+    def _trained_digest(self, built: Built) -> str:
+        """Says whether the processes hold the same; a single one need not ask."""
+        return digest_tensors(trained_tensors(built.model).items()) if self._processes.count > 1 else ""
+
+    def _open_folder(self, built: Built, stack: contextlib.ExitStack) -> None:
+        """Get the run folder and the followers ready."""
         metrics_file = MetricsFile(self._folder / METRICS, keep_lines=self._trainer.progress.events)
+        stack.callback(metrics_file.close)
         self._pin(built)
         self._write_summary("running")
         self._listeners += [metrics_file, *recipe_listeners(self._recipe, self._request.loaded.registry, self._folder)]
+
+    def _train_and_test_or_say_why(self, built: Built, proof: FreezeProof) -> dict[str, Any]:
         try:
             return self._train_and_test(built, proof)
         except Interrupted:
@@ -180,8 +235,6 @@ class _Run:
             status = "diverged" if isinstance(err, DivergedError) else "failed"
             self._write_summary(status, reason=f"{type(err).__name__}: {err}")
             raise
-        finally:
-            metrics_file.close()
 
     def _train_and_test(self, built: Built, proof: FreezeProof) -> dict[str, Any]:
         train, progress = self._options, self._trainer.progress
@@ -202,21 +255,27 @@ class _Run:
         if outcome == "paused":
             return self._end("paused", {})
         self._trainer.restore_best()
-        proof.check_unchanged()
-        write_model_files(
-            self._folder,
-            {"model": trained_tensors(built.model)},
-            "model.json",
-            {"step": progress.best_step, "frozen": self._frozen, "fptkit": __version__},
+        self._processes.together(proof.check_unchanged)
+        self._processes.check_same({"trained part": self._trained_digest(built)})
+        self._processes.from_main(
+            lambda: write_model_files(
+                self._folder,
+                {"model": trained_tensors(built.model)},
+                "model.json",
+                {"step": progress.best_step, "frozen": self._frozen, "fptkit": __version__},
+            )
         )
         sample = self._on_training_sample(built)
         if not self._request.open_test:
             return self._end("validated", sample)
         self._times_tested += 1
-        self._write_summary("running")  # a process killed while testing has opened the test all the same
+        self._processes.from_main(
+            lambda: self._write_summary("running")
+        )  # a process killed while testing has opened the test all the same
         test: dict[str, dict[str, float]] = {}
         for name in built.task.test_splits:
-            batches = evaluation_batches(built.task, name, built.task.split(name), train, progress.best_step)
+            split = self._processes.together(partial(built.task.split, name))
+            batches = evaluation_batches(built.task, name, split, train, progress.best_step, **self._turn)
             test[name] = self._evaluate(built, batches)
             self._emit(SplitTested(name, progress.best_step, test[name]))
         return self._end("finished", {**sample, "test": test})
@@ -227,24 +286,37 @@ class _Run:
         if train.training_sample is None:
             return {}
         sample = training_sample(built.task, self._training, train.training_sample, train.seed)
-        return {"train": self._evaluate(built, whole_split(built.task, "train", sample, train.evaluation_batch_size))}
+        batches = whole_split(built.task, "train", sample, train.evaluation_batch_size, **self._turn)
+        return {"train": self._evaluate(built, batches)}
 
-    def _evaluate(self, built: Built, batches: Iterable[Batch]) -> dict[str, float]:
+    @property
+    def _turn(self) -> dict[str, int]:
+        """Which batches of an evaluation this process takes."""
+        return {"rank": self._processes.rank, "count": self._processes.count}
+
+    def _evaluate(self, built: Built, batches: Iterable[Batch | None]) -> dict[str, float]:
         device = next(built.model.parameters()).device
         try:
             return evaluate_batches(
-                built.model, built.task, batches, device=device, stop_requested=self._stop.requested
+                built.model,
+                built.task,
+                batches,
+                device=device,
+                stop_requested=self._stop.requested,
+                processes=self._processes,
             )
         except EvaluationStopped:
             raise self._interrupted() from None
 
     def _end(self, status: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
         """Write the summary of a run that is as far as it was asked to go."""
-        summary = self._write_summary(status, metrics)
+        summary = self._processes.from_main(lambda: self._write_summary(status, metrics))
         self._emit(RunEnded(summary))
         return summary
 
     def _emit(self, event: Event) -> None:
+        if not self._processes.main:
+            return
         for listener in self._listeners:
             listener.handle(event)
 
@@ -269,12 +341,15 @@ class _Run:
         write_json(self._folder / "environment.json", environment(self._request.loaded.registry))
 
     def _interrupted(self) -> Interrupted:
-        return Interrupted(self._stop.signal_number, self._trainer.progress.step, resume_command(self._folder))
+        (number,) = self._processes.most(self._stop.signal_number)  # it may have come to one process only
+        return Interrupted(number, self._trainer.progress.step, resume_command(self._folder))
 
     def _write_summary(
         self, status: str, metrics: Mapping[str, Any] | None = None, *, reason: str = ""
     ) -> dict[str, Any]:
-        """Write ``summary.json`` as things stand, with metrics besides those of validation; returns what it holds."""
+        """Write ``summary.json`` as things stand, with metrics besides those of validation; returns what it holds.
+
+        In the main process only: elsewhere nothing is written."""
         progress = self._trainer.progress
         over = status in ("validated", "finished")
         summary = {
@@ -292,5 +367,13 @@ class _Run:
             "peak_memory_mib": peak_memory_mib(),
             "versions": versions(),
         }
-        write_json(self._folder / SUMMARY, summary)
+        if self._processes.main:
+            write_json(self._folder / SUMMARY, summary)
         return summary
+
+
+def _processes_notes(built: Built, processes: Processes) -> list[str]:
+    """What the run header says where several processes do not the very same as one."""
+    if processes.count == 1 or not batch_norms(built.model):
+        return []
+    return ["batch norms take mean and variance over each process's part of a batch, not over the whole of it"]

@@ -105,7 +105,7 @@ from fptkit import hookimpl, TaskSpec
 
 @hookimpl
 def fptkit_tasks():
-    return [TaskSpec(name="own_bits", summary="Bit XOR again.", target="fptkit.tasks.bits:build_bit_xor",
+    return [TaskSpec(name="own_bits", summary="Bit XOR again.", target="fptkit.tasks.bits:BitXor",
                      options="fptkit.tasks.options:BitXorOptions", source="test")]
 """
 
