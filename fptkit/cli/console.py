@@ -127,7 +127,7 @@ def print_header(console: Console, event: RunStarted) -> None:
             f"{counts['total']:,} in all, {counts['trained']:,} trained ({share:.2%}), "
             f"{counts['reached']:,} reached by the first batch's gradient",
         ),
-        ("machine", f"{facts['device']}, {facts['threads']} threads, frozen weights in {facts['precision']}"),
+        ("machine", f"{_processes(facts)}{facts['threads']} threads, frozen weights in {facts['precision']}"),
         (
             "training",
             f"{event.max_steps:,} steps of {event.batch_size}, learning rate {facts['learning_rate']:g}, "
@@ -144,6 +144,12 @@ def print_header(console: Console, event: RunStarted) -> None:
     if task["stand_in"] or backbone["stand_in"]:
         table.add_row(Text("stand-in", style="bold yellow"), Text(stand_in_warning(facts), style="bold yellow"))
     _print_trimmed(console, table)
+
+
+def _processes(facts: Mapping[str, Any]) -> str:
+    """The device, and how many processes train together where it is not one."""
+    count = facts.get("processes", 1)
+    return f"{facts['device']}, " + (f"{count} processes, " if count > 1 else "")
 
 
 def _print_trimmed(console: Console, table: Table) -> None:

@@ -72,6 +72,10 @@ class _Found(NamedTuple):
     targets: Tensor
 
 
+def _never() -> bool:
+    return False
+
+
 class _Account:
     """Loss and metrics over the batches of an evaluation."""
 
@@ -80,7 +84,7 @@ class _Account:
         self._metrics = task.metrics().to(device)
         for metric in self._metrics.modules():
             # All batches are met here, whichever process evaluated them: there is nothing to be synchronised.
-            metric.sync_on_compute = False
+            metric.distributed_available_fn = _never
         self._device = device
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=device)
         self._examples = 0

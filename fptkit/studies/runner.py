@@ -263,7 +263,7 @@ class StudyRunner:
         """Take in what other processes did with the runs this study waits for."""
         self._looked = time.monotonic()
         wanted = {self._address(state, request.trial) for state in self._states for request in state.step.requests}
-        # Those under way elsewhere, too, where the search has what it wanted of them: a study ends with the word of all.
+        # Those under way elsewhere, too, of which the search has all it wanted: the study ends with the word of all.
         for address in sorted((wanted | self._elsewhere) - self._under_way.keys()):
             self._refresh(address)
 

@@ -1,0 +1,321 @@
+"""Several processes on one run: the same result as one, the same end for all, and nothing twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors.torch import load_file
+
+from fptkit.cli.main import main as command_line
+from fptkit.engine.batches import evaluation_batches, share_of
+from fptkit.engine.distributed import ALONE, Processes, add_up_step, local_device
+from fptkit.engine.run import RunRequest, run
+from fptkit.errors import UsageError
+from fptkit.interfaces import Batch, Classes, Task, Vectors
+from fptkit.recipe.load import load_recipe
+from fptkit.recipe.models import TrainOptions
+
+WORKER = Path(__file__).with_name("torchrun_worker.py")
+
+TRAIN = "max_steps: 20, validate_every: 10, log_every: 4, patience: null, learning_rate: 1e-2"
+COMMON = """
+backbone: {name: random, blocks: 2, width: 32, heads: 2, size: nano, dropout: 0}
+precision: float32
+threads: 1
+"""
+RECIPES = {
+    # Vectors; an odd batch, in parts.
+    "xor": "task: {name: bit_xor, bits: 3, validation_size: 40, test_size: 50}\n"
+    f"train: {{batch_size: 9, accumulate: 3, evaluation_batch_size: 16, {TRAIN}}}\n{COMMON}",
+    # Examples of different lengths; batches of few long or many short ones.
+    "homology": "task: {name: remote_homology, source: [simulated], simulated: {folds: 2, length: [10, 60]}}\n"
+    f"train: {{batch_size: 8, batch_tokens: 300, evaluation_batch_size: 7, {TRAIN}}}\n{COMMON}",
+    # The last batch of an epoch holds one image only, so that the second process has none.
+    "digits": "task: {name: mnist, source: [digits], patch_size: 4, train_size: 31}\n"
+    f"train: {{batch_size: 6, evaluation_batch_size: 50, training_sample: 20, {TRAIN}}}\n{COMMON}",
+    # Metrics that torchmetrics cannot put together across processes.
+    "custom": "plugins: [ordered.py]\ntask: {name: ordered}\n"
+    f"train: {{batch_size: 8, evaluation_batch_size: 9, {TRAIN}}}\n{COMMON}",
+    # A trained encoder with a batch norm, and a last batch that leaves the second process without.
+    "norm": "plugins: [normed.py]\ntask: {name: mnist, source: [digits], patch_size: 4, train_size: 31}\n"
+    f"encoder: {{name: normed}}\ntrain: {{batch_size: 6, {TRAIN.replace('20', '10')}}}\n{COMMON}",
+    # Dropout: each process draws for its part.
+    "dropout": "task: {name: bit_xor, bits: 3, validation_size: 40, test_size: 50}\n"
+    f"train: {{batch_size: 8, checkpoint_every: 5, {TRAIN}}}\n{COMMON.replace('dropout: 0', 'dropout: 0.1')}",
+}
+PLUGINS = {
+    "ordered.py": '''
+import torch
+import torchmetrics
+from fptkit import TaskSpec, hookimpl
+from fptkit.tasks.bits import BitXor
+from fptkit.tasks.options import BitXorOptions
+
+
+class OrderSum(torchmetrics.Metric):
+    """A sum that depends on the order of the batches; its state has no rule by which processes put it together."""
+
+    def __init__(self):
+        super().__init__()
+        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx=None)
+
+    def update(self, predictions, targets):
+        self.total = self.total / 3 + predictions.double().sum() + len(targets)
+
+    def compute(self):
+        return self.total
+
+
+class Ordered(BitXor):
+    def metrics(self):
+        return torchmetrics.MetricCollection({**super().metrics(), "order": OrderSum()})
+
+
+@hookimpl
+def fptkit_tasks():
+    return [TaskSpec(name="ordered", target=Ordered, options=BitXorOptions, summary="bits")]
+''',
+    "normed.py": """
+import torch
+from fptkit import EncoderSpec, hookimpl
+
+
+class Normed(torch.nn.Module):
+    def __init__(self, options, *, input, width):
+        super().__init__()
+        # A bias before the norm has no gradient but rounding errors, which Adam makes steps of.
+        self.map, self.norm = torch.nn.Linear(input.width, width, bias=False), torch.nn.BatchNorm1d(width)
+
+    def forward(self, inputs):
+        return self.norm(self.map(inputs).transpose(1, 2)).transpose(1, 2)
+
+
+@hookimpl
+def fptkit_encoders():
+    return [EncoderSpec(name="normed", target=Normed, accepts=("vectors",), summary="with a batch norm")]
+""",
+}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How torchrun ended."""
+
+    code: int
+    output: str
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str], Path]:
+    """Writes one of the recipes, with the plugins beside it."""
+
+    def write(name: str) -> Path:
+        for file, text in PLUGINS.items():
+            (tmp_path / file).write_text(text)
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(RECIPES[name])
+        return path
+
+    return write
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Callable[..., Ended]:
+    """Starts the worker, or the command line, in two processes, and waits for their end."""
+
+    def start(*runs: dict[str, Any], command: Sequence[str] = (), processes: int = 2) -> Ended:
+        (tmp_path / "runs.json").write_text(json.dumps(runs, default=str))
+        what = ["-m", "fptkit", *command] if command else [str(WORKER), str(tmp_path / "runs.json")]
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        # In a session of their own: where they hang, all of them are ended.
+        started = subprocess.Popen(
+            [*launcher, *what],
+            cwd=tmp_path,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            output, _ = started.communicate(timeout=300)
+        except BaseException:
+            os.killpg(started.pid, signal.SIGKILL)
+            raise
+        return Ended(started.returncode, output)
+
+    return start
+
+
+def exit_codes(output: str) -> list[int]:
+    """Of the processes that failed, as torchrun reports them."""
+    return sorted(map(int, re.findall(r"exitcode\s+: (-?\d+)", output)))
+
+
+def alone(recipe: Path, folder: Path, *overrides: str, **how: Any) -> dict[str, Any]:
+    return run(RunRequest(load_recipe(str(recipe), overrides=overrides), folder, **how))
+
+
+def tensors(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "examples_per_second"} for line in lines]
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """Bit for bit."""
+    assert metrics(one) == metrics(other)
+    ours, theirs = tensors(one), tensors(other)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def assert_near(one: Path, other: Path) -> None:
+    """To 1e-5: tensors, and everything measured on the way."""
+    ours, theirs = tensors(one), tensors(other)
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=1e-5)
+    assert len(metrics(one)) == len(metrics(other))
+    for line, their_line in zip(metrics(one), metrics(other), strict=True):
+        assert line == {
+            key: value if isinstance(value, str) else pytest.approx(value, abs=1e-5, rel=1e-5)
+            for key, value in their_line.items()
+        }
+
+
+@pytest.mark.slow
+def test_two_processes_are_as_good_as_one(write: Any, start: Any, tmp_path: Path) -> None:
+    names = ("xor", "homology", "digits", "custom")
+    ended = start(*({"recipe": write(name), "folder": tmp_path / f"{name}-two"} for name in names))
+    assert ended.code == 0, ended.output
+    for name in names:
+        summary = alone(write(name), tmp_path / f"{name}-one")
+        one, two = tmp_path / f"{name}-one", tmp_path / f"{name}-two"
+        assert_near(one, two)
+        theirs = json.loads((two / "summary.json").read_text())
+        assert (summary["processes"], theirs["processes"]) == (1, 2)
+        assert theirs["steps"] == 20
+        assert theirs["metrics"].keys() == summary["metrics"].keys()
+        for key in ("best_step", "flops_per_step", "status", "ended_by", "times_tested", "parameters"):
+            if (key, name) != ("parameters", "homology"):  # a part of a batch need not hold every symbol
+                assert summary[key] == theirs[key], key
+        returned = [json.loads((two / f"returned-{rank}.json").read_text()) for rank in (0, 1)]
+        assert returned == [theirs, theirs]
+
+
+@pytest.mark.slow
+def test_evaluation_is_that_of_one_process_bit_for_bit(write: Any, start: Any, tmp_path: Path) -> None:
+    recipe, trained = write("custom"), tmp_path / "one"
+    alone(recipe, trained, open_test=False)
+    shutil.copytree(trained, tmp_path / "two")
+    ended = start({"recipe": recipe, "folder": tmp_path / "two", "resume": True})
+    assert ended.code == 0, ended.output
+    alone(recipe, trained, resume=True)
+    assert metrics(trained)[-1]["split"] == "test"
+    assert_same(trained, tmp_path / "two")
+
+
+@pytest.mark.slow
+def test_batch_norms_see_parts_and_their_statistics_are_averaged(write: Any, start: Any, tmp_path: Path) -> None:
+    ended = start({"recipe": write("norm"), "folder": tmp_path / "two"})
+    assert ended.code == 0, ended.output
+    alone(write("norm"), tmp_path / "one", "train.accumulate=2")
+    ours, theirs = tensors(tmp_path / "one"), tensors(tmp_path / "two")
+    kept = {f"encoder.norm.{name}" for name in ("running_mean", "running_var", "num_batches_tracked")}
+    assert kept < ours.keys() == theirs.keys()
+    for name in ours.keys() - kept:
+        torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=1e-5)
+    notes = json.loads((tmp_path / "two" / "summary.json").read_text())["notes"]
+    assert any("batch norms" in note for note in notes)
+
+
+@pytest.mark.slow
+def test_a_killed_process_ends_the_run_and_resume_is_exact(write: Any, start: Any, tmp_path: Path) -> None:
+    recipe = write("dropout")
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert start({"recipe": recipe, "folder": whole}).code == 0
+    ended = start({"recipe": recipe, "folder": cut, "disturb": [1, 13, signal.SIGKILL]})
+    assert -signal.SIGKILL in exit_codes(ended.output)
+    assert ended.output.count("another process of this run is gone") == 1, ended.output
+    assert json.loads((cut / "summary.json").read_text())["status"] == "failed"
+    assert [path.name for path in sorted((cut / "checkpoints").glob("step-*"))] == ["step-00000010"]
+    # Once more, the main process this time, behind the checkpoint of step 15.
+    ended = start({"recipe": recipe, "folder": cut, "resume": True, "disturb": [0, 17, signal.SIGKILL]})
+    assert -signal.SIGKILL in exit_codes(ended.output)
+    ended = start({"recipe": recipe, "folder": cut, "resume": True})
+    assert ended.code == 0, ended.output
+    assert_same(whole, cut)
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_stops_all_and_another_number_of_processes_goes_on(
+    write: Any, start: Any, tmp_path: Path
+) -> None:
+    recipe = write("xor")
+    alone(recipe, tmp_path / "whole")
+    folder = tmp_path / "cut"
+    ended = start({"recipe": recipe, "folder": folder, "disturb": [1, 6, signal.SIGTERM]})
+    assert exit_codes(ended.output) == [143, 143], ended.output
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["status"], summary["steps"]) == ("interrupted", 7)
+    ended = start({"recipe": recipe, "folder": folder, "resume": True, "disturb": [0, 13, signal.SIGTERM]}, processes=3)
+    assert json.loads((folder / "summary.json").read_text())["steps"] == 14, ended.output
+    alone(recipe, folder, resume=True)
+    assert_near(tmp_path / "whole", folder)
+
+
+@pytest.mark.slow
+def test_an_error_is_told_once_and_ends_all(write: Any, start: Any, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(RECIPES["xor"].replace("bits: 3", "bits: none"))
+    ended = start(command=["run", str(wrong)])
+    assert ended.output.count("1 problem found; nothing was run.") == 1, ended.output
+    assert exit_codes(ended.output) == [2, 2]
+    assert not (tmp_path / "runs").exists()
+    # Of the main process alone: the folder is not free.
+    alone(write("xor"), tmp_path / "taken")
+    ended = start(command=["run", str(write("xor")), "--output", str(tmp_path / "taken")])
+    assert ended.output.count("holds a run already") == 1, ended.output
+    assert exit_codes(ended.output) == [2, 2]
+    # Of the other one, in the middle of a step.
+    ended = start({"recipe": write("xor"), "folder": tmp_path / "broken", "disturb": [1, 6, "out of order"]})
+    assert "rank 0 PeerError: process 1 failed: ValueError: out of order" in ended.output, ended.output
+    summary = json.loads((tmp_path / "broken" / "summary.json").read_text())
+    assert (summary["status"], summary["reason"]) == (
+        "failed",
+        "PeerError: process 1 failed: ValueError: out of order",
+    )
+    # Of both alike, and no process waits for the other.
+    ended = start(
+        command=["run", str(write("xor")), "--output", str(tmp_path / "high"), "--set", "train.learning_rate=1e30"]
+    )
+    assert ended.output.count("Lower train.learning_rate") == 1, ended.output
+    assert exit_codes(ended.output) == [1, 1]
+    assert json.loads((tmp_path / "high" / "summary.json").read_text())["status"] == "diverged"
+
+
+@pytest.mark.slow
+def test_the_command_line_talks_once(write: Any, start: Any, tmp_path: Path) -> None:
+    ended = start(command=["run", str(write("xor"))])
+    assert ended.code == 0, ended.output
+    for text in ("2 processes", "step 20/20  validation:", "everything is in"):
+        assert ended.output.count(text) == 1, ended.output
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert json.loads((folder / "summary.json").read_text())["status"] == "finished"
