@@ -46,15 +46,26 @@ class CrossModalModel(nn.Module):
         Raises:
             ShapeError: an example has fewer encoded tokens than are read out.
         """
+        hidden, encoded_lengths = self.hidden(inputs, lengths)
+        logits: Tensor = self.head(hidden, encoded_lengths)
+        return logits
+
+    def hidden(self, inputs: Inputs, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """What the head gets: float32 token vectors, and how many of each example are real, or None.
+
+        Shapes: as in `forward` -> (B, R, D), or (B, T', D) where the head averages over all; (B,) or None.
+
+        Raises:
+            ShapeError: an example has fewer encoded tokens than are read out.
+        """
         tokens, encoded_lengths = encode(self.encoder, inputs, lengths)
         self._check_enough(tokens, lengths, encoded_lengths)
         if self.shuffle_seed is not None:
             tokens = shuffle_tokens(tokens, encoded_lengths, inputs, lengths, salt=self._salt(self.shuffle_seed))
         keep = self.head.positions(tokens, encoded_lengths)
         with torch.autocast(tokens.device.type, torch.bfloat16, enabled=self.mixed):
-            hidden = self.backbone(tokens, encoded_lengths, keep)
-        logits: Tensor = self.head(hidden.float(), encoded_lengths)
-        return logits
+            hidden: Tensor = self.backbone(tokens, encoded_lengths, keep)
+        return hidden.float(), encoded_lengths
 
     def _salt(self, seed: int) -> int:
         """What orders are drawn with: always the same in evaluation, another at every training step.

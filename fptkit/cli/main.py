@@ -81,6 +81,7 @@ def cli() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 ok, 1 a run failed, 2 usage or recipe, 3 data or weights missing, 130 or 143
     interrupted."""
+    told = not process_rank()
     given, debug = _take_debug(sys.argv[1:] if arguments is None else arguments)
     try:
         # What click makes of exceptions: an Exit becomes its code, Ctrl-C an Abort, and where the reader of our output
@@ -90,24 +91,30 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo("interrupted; what was saved before is kept", err=True)
         code = 130
     except click.ClickException as err:
-        if not process_rank():
+        if told:
             err.show()
         code = err.exit_code
     except FptkitError as err:
         if debug:
             raise
-        _tell(err)
+        told = _tell(err)
         code = err.exit_code
-    sys.exit(code if isinstance(code, int) else 0)
+    code = code if isinstance(code, int) else 0
+    if process_count() > 1 and (code or "fptkit.engine.distributed" in sys.modules):
+        from fptkit.engine.distributed import part
+
+        part(code, told=told)
+    sys.exit(code)
 
 
-def _tell(err: FptkitError) -> None:
-    """Print an error; where several processes carry the command out, in one of them."""
+def _tell(err: FptkitError) -> bool:
+    """Print an error; where several processes carry the command out, in one of them. Returns whether in this one."""
     if isinstance(err, PeerError) or (process_rank() and err.process is None):
-        return
+        return False
     where = f"process {err.process}: " if process_count() > 1 and err.process else ""
     prefix = "" if isinstance(err, Interrupted) or str(err).count("\n") else "error: "
     click.echo(f"{prefix}{where}{err}", err=True)
+    return True
 
 
 def _take_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:

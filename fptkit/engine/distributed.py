@@ -11,13 +11,17 @@ import atexit
 import contextlib
 import datetime
 import json
+import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from fptkit.engine.launch import local_rank, process_count
 from fptkit.errors import DivergedError, FptkitError, Interrupted, PeerError, TrainingError, UsageError
@@ -41,7 +45,7 @@ class Processes:
         store: what all of them can read, also while they fail; None for a single one.
     """
 
-    def __init__(self, rank: int = 0, count: int = 1, store: dist.Store | None = None) -> None:
+    def __init__(self, rank: int = 0, count: int = 1, store: Store | None = None) -> None:
         self.rank = rank
         self.count = count
         self._store = store
@@ -226,17 +230,40 @@ def join_processes() -> Processes:
         return ALONE
     if _joined is None:
         try:
-            store, rank, count = next(dist.rendezvous("env://", timeout=PATIENCE))
+            store, rank, count = next(rendezvous("env://", timeout=PATIENCE))
         except ValueError as err:
             raise UsageError(f"the launcher did not say where the processes meet: {err}") from err
         # NCCL where a GPU holds the numbers. What is agreed on lies in ordinary memory, and waits for no GPU.
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=PATIENCE)
         atexit.register(_leave)
-        _joined = Processes(rank, count, dist.PrefixStore("fptkit", store))
+        _joined = Processes(rank, count, PrefixStore("fptkit", store))
     if not dist.is_initialized():
         raise UsageError("the processes of this run have parted after a fault; start them again")
     return _joined
+
+
+def part(code: int, *, told: bool) -> NoReturn:
+    """End this process as one of several, at once: connections that are torn down with the interpreter may abort it.
+
+    A launcher that sees one process fail ends the others, so all wait until the reason is told.
+
+    Args:
+        code: process status.
+        told: whether this process has told why, if the status is not 0.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if code:
+        with contextlib.suppress(RuntimeError, FptkitError):
+            store = join_processes()._store if _joined is None else _joined._store
+            assert store is not None
+            if told:
+                store.set("told", "")
+            else:
+                store.wait(["told"], FAREWELL)
+    _leave()
+    os._exit(code)
 
 
 def local_device(device: torch.device, processes: Processes) -> torch.device:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -82,6 +82,7 @@ class _Account:
     def __init__(self, task: Task, device: torch.device) -> None:
         self._task = task
         self._metrics = task.metrics().to(device)
+        metric: Any
         for metric in self._metrics.modules():
             # All batches are met here, whichever process evaluated them: there is nothing to be synchronised.
             metric.distributed_available_fn = _never

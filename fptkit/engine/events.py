@@ -32,6 +32,19 @@ class RunStarted:
 
 
 @dataclass(frozen=True)
+class FeaturesComputed:
+    """Some examples have passed the frozen part, whose output is kept; before the first step.
+
+    Args:
+        done: examples so far.
+        total: examples in all.
+    """
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
 class StepsDone:
     """Some training steps are done.
 
@@ -97,7 +110,7 @@ class RunEnded:
     summary: Mapping[str, Any]
 
 
-Event = RunStarted | StepsDone | Validated | Saving | SplitTested | RunEnded
+Event = RunStarted | FeaturesComputed | StepsDone | Validated | Saving | SplitTested | RunEnded
 
 
 class Listener(Protocol):

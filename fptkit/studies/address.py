@@ -6,37 +6,18 @@ Two studies that need the same run share it; a recipe or a code that changed mak
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib.util
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fptkit
 from fptkit.backbones.weights import PACKAGED
+from fptkit.code_version import digest_parts, sources_of
 from fptkit.plugins import HOOKS
 from fptkit.recipe.load import load_installed
 from fptkit.recipe.models import Recipe
 from fptkit.registry import Entry, Registry
-
-PACKAGE = Path(fptkit.__file__).parent
-
-UNDECIDING = (
-    "benchmarking",
-    "cli",
-    "pretraining",
-    "published",
-    "recipe",
-    "recipes",
-    "reporting",
-    "studies",
-    "templates",
-    "testing",
-    "weights",
-)
-"""Parts of the package that do not decide what a run computes. What reads recipes is among them: all that it does shows
-in the resolved recipe. Of the weights, those a recipe names go into its address."""
 
 _LEFT_OUT: Any = {
     "description": True,
@@ -48,19 +29,6 @@ _LEFT_OUT: Any = {
 }
 
 
-def code_version(package: Path = PACKAGE) -> str:
-    """The digest of the code that every run rests on: fptkit's version and the sources of what decides results.
-
-    Weights in the package and plugins are not in it: they go into the addresses of the runs that use them, so that
-    installing a plugin leaves all other runs as they are.
-
-    Args:
-        package: folder of the package.
-    """
-    parts = [path for path in sorted(package.iterdir()) if path.name.removesuffix(".py") not in UNDECIDING]
-    return _digest([fptkit.__version__.encode(), *(text for part in parts for text in _sources(part))])
-
-
 def address_of(recipe: Recipe, code_version: str, *, registry: Registry | None = None) -> str:
     """The address of a run.
 
@@ -70,7 +38,7 @@ def address_of(recipe: Recipe, code_version: str, *, registry: Registry | None =
 
     Args:
         recipe: with the trial's learning rate and seed.
-        code_version: of `code_version`.
+        code_version: of `fptkit.code_version.code_version`.
         registry: the plugins it was checked against; None for those installed and those it names.
 
     Returns:
@@ -85,24 +53,7 @@ def address_of(recipe: Recipe, code_version: str, *, registry: Registry | None =
         "weights": [_weights(word) for word in sorted(words) if word.startswith("builtin:")],
         "plugins": sorted({_plugin(entry) for entry in used}),
     }
-    return _digest([json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()])
-
-
-def _digest(parts: Iterable[bytes]) -> str:
-    """Of several parts, each with its length before it, so that no two lists of parts look alike."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "big") + part)
-    return digest.hexdigest()
-
-
-def _sources(path: Path) -> Iterator[bytes]:
-    """Names and texts of the Python files of a module or package, in an order that does not depend on the machine."""
-    files = sorted(path.rglob("*.py"), key=lambda file: file.relative_to(path).parts) if path.is_dir() else [path]
-    for file in files:
-        if file.suffix == ".py":
-            yield file.relative_to(path.parent).as_posix().encode()
-            yield file.read_bytes().replace(b"\r\n", b"\n")
+    return digest_parts([json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()])
 
 
 def _words(value: Any) -> Iterator[str]:
@@ -134,7 +85,7 @@ def _weights(entry: str) -> str:
     """Digest of weights that come with the package; one that is not there makes the run fail, and is none here."""
     folder = PACKAGED / entry.partition(":")[2]
     files = sorted(folder.glob("*.safetensors")) + sorted(folder.glob("config.json"))
-    return _digest(part for file in files for part in (file.name.encode(), _of_file(file).encode()))
+    return digest_parts(part for file in files for part in (file.name.encode(), _of_file(file).encode()))
 
 
 def _plugin(entry: Entry) -> str:
@@ -146,7 +97,7 @@ def _plugin(entry: Entry) -> str:
     module = target.partition(":")[0] if isinstance(target, str) else target.__module__
     # A freezing policy is all in its record.
     rules = repr(getattr(spec, "rules", ()))
-    return _digest(part.encode() for part in (owner.distribution, owner.version, rules, _of_package(module)))
+    return digest_parts(part.encode() for part in (owner.distribution, owner.version, rules, _of_package(module)))
 
 
 @functools.lru_cache(maxsize=256)
@@ -157,7 +108,7 @@ def _of_package(module: str) -> str:
     except ValueError:  # a module that was made by hand
         found = None
     places = [] if found is None else list(found.submodule_search_locations or filter(None, [found.origin]))
-    return _digest(text for place in places for text in _sources(Path(place)))
+    return digest_parts(text for place in places for text in sources_of(Path(place)))
 
 
 def _of_file(file: Path) -> str:
@@ -168,4 +119,4 @@ def _of_file(file: Path) -> str:
 @functools.lru_cache(maxsize=256)
 def _of_file_as_it_was(file: Path, modified_ns: int, size: int) -> str:
     """Read once: all runs of a study share a few weights and plugins."""
-    return _digest([file.read_bytes()])
+    return digest_parts([file.read_bytes()])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from fptkit.code_version import code_version
 from fptkit.errors import UsageError
 from fptkit.recipe.extends import merge, plugins_made_absolute
 from fptkit.recipe.find import base_folders, find_file, find_study, recipe_folders, recipe_kind
@@ -20,7 +21,6 @@ from fptkit.recipe.load import (
 from fptkit.recipe.models import Recipe
 from fptkit.recipe.tree import Node, recipe_error, shown_path
 from fptkit.registry import Registry
-from fptkit.studies.address import code_version
 from fptkit.studies.agreement import check_agreement
 from fptkit.studies.cells import node_of, plugins_of, with_fraction
 from fptkit.studies.options import StudySettings

@@ -157,7 +157,7 @@ def _used_tasks(draft: Draft, tasks: Sequence[Fragment]) -> list[Fragment]:
             draft.fault(["use_tasks", i], unknown("task", name, names))
     used = [task for task in tasks if not wanted or task.name in wanted]
     draft.unused_tasks = tuple(task.name for task in tasks if task not in used)
-    return used
+    return used or list(tasks)  # where all names are wrong, faults of the tasks are told all the same
 
 
 def _with_controls(tree: Node, controls: Sequence[str] | None, above: int) -> Node:

@@ -16,7 +16,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     ("errors", "seeds", "options", "signals", "sources", "specs"),
     # The package itself holds the names plugin authors import: specs and hooks at once, the rest at first use.
     ("hookspecs", "builtin", ""),
-    ("registry", "plugins"),
+    ("registry", "plugins", "code_version"),
     ("recipe",),
     # precision is no component, but build and pretraining ask it which format the processor multiplies; it needs errors
     # only.
@@ -129,7 +129,19 @@ def test_a_wrong_arrow_would_be_found(text: str, found: list[str]) -> None:
 
 def light_modules() -> list[str]:
     """What listings, ``--help`` and recipe checks may import."""
-    alone = {"", "errors", "specs", "hookspecs", "registry", "plugins", "builtin", "options", "sources", "seeds"}
+    alone = {
+        "",
+        "code_version",
+        "errors",
+        "specs",
+        "hookspecs",
+        "registry",
+        "plugins",
+        "builtin",
+        "options",
+        "sources",
+        "seeds",
+    }
     return [
         module
         for module in MODULES

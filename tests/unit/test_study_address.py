@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from fptkit.code_version import PACKAGE, UNDECIDING, code_version
 from fptkit.plugins import load_plugins
 from fptkit.recipe.load import load_recipe
 from fptkit.recipe.models import Recipe
 from fptkit.studies import address
-from fptkit.studies.address import PACKAGE, UNDECIDING, address_of, code_version
+from fptkit.studies.address import address_of
 
 RECIPE = """
 task: {name: bit_xor}
@@ -48,7 +49,7 @@ def recipe(text: str = RECIPE, *overrides: str) -> Recipe:
 def test_an_address_is_the_same_in_another_process_and_folder(tmp_path: Path) -> None:
     code = (
         "import sys\nfrom fptkit.recipe.load import load_recipe\n"
-        "from fptkit.studies.address import address_of, code_version\n"
+        "from fptkit.code_version import code_version\nfrom fptkit.studies.address import address_of\n"
         "print(address_of(load_recipe(sys.argv[1]).recipe, code_version()))\n"
         "assert not {'torch', 'numpy'} & set(sys.modules)\n"
     )

@@ -136,6 +136,20 @@ def test_overrides_reach_settings_and_fragments() -> None:
     assert study.arms == ("frozen", "full", "third")
 
 
+def test_a_profile_may_take_fewer_of_the_tasks() -> None:
+    fewer = "targets: {xor: 0.9}\nprofiles:\n  fewer: {use_tasks: [memory]}\n"
+    study = load(STUDY + fewer, profile="fewer")
+    assert study.tasks == ("memory",)
+    assert [str(cell.name) for cell in study.cells] == ["frozen on memory", "full on memory"]
+    assert load(STUDY + fewer).tasks == ("xor", "memory")
+
+
+def test_an_unknown_task_among_those_used_is_a_fault() -> None:
+    assert problems(STUDY, "use_tasks=[memry]") == [
+        ("--set use_tasks=[memry]", "use_tasks[0]", "unknown task 'memry'. Did you mean 'memory'?")
+    ]
+
+
 def test_tasks_may_be_left_out_where_arms_are_whole_recipes() -> None:
     write("extends: [task, arm]\ntask: {name: bit_memory}", "base/other.yaml")
     study = load("arms: {a: {extends: [base/task, base/arm]}, b: {extends: base/other}, c: {extends: base/other}}")

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fptkit.cli import main as command_line
+from fptkit.engine.distributed import part
 from fptkit.engine.launch import process_rank
 from fptkit.engine.loop import Trainer
 from fptkit.engine.run import RunRequest, run
@@ -35,11 +35,9 @@ def disturb(rank: int, step: int, how: Any) -> None:
 
 
 def carry_out(wanted: dict[str, Any]) -> None:
-    """One run. ``disturb``: see there; ``command``: words for the command line in place of a run."""
+    """One run. ``disturb``: see there."""
     if "disturb" in wanted:
         disturb(*wanted["disturb"])
-    if "command" in wanted:
-        command_line.main(wanted["command"])
     loaded = load_recipe(wanted["recipe"])
     summary = run(RunRequest(loaded, Path(wanted["folder"]), resume=wanted.get("resume", False)))
     name = f"returned-{process_rank()}.json"
@@ -52,7 +50,8 @@ def main() -> None:
             carry_out(wanted)
         except FptkitError as err:
             print(f"rank {process_rank()} {type(err).__name__}: {err}", file=sys.stderr, flush=True)
-            sys.exit(err.exit_code)
+            part(err.exit_code, told=process_rank() == 0)
+    part(0, told=True)
 
 
 if __name__ == "__main__":
