@@ -68,9 +68,17 @@ class Head(nn.Module):
 
     def forward(self, hidden: Tensor, lengths: Tensor | None) -> Tensor:
         """Shapes: hidden (B, R, D), or (B, T, D) for ``mean`` -> logits as the output's ``arrange`` says."""
-        if self.readout == "mean":
-            hidden = _mean_of_real(hidden, lengths)
-        return self.output.arrange(self.map(hidden))
+        return self.answer(self.read(hidden, lengths))
+
+    def read(self, hidden: Tensor, lengths: Tensor | None) -> Tensor:
+        """What the layers get. Nothing in here trains.
+
+        Shapes: hidden as in `forward` -> (B, R, D)."""
+        return _mean_of_real(hidden, lengths) if self.readout == "mean" else hidden
+
+    def answer(self, read: Tensor) -> Tensor:
+        """Shapes: read (B, R, D) -> logits as the output's ``arrange`` says."""
+        return self.output.arrange(self.map(read))
 
 
 def _mean_of_real(hidden: Tensor, lengths: Tensor | None) -> Tensor:

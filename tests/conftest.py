@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent
 def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test sees the user's data, cache or plugins, asks a hub, or depends on the terminal."""
     monkeypatch.setenv("FPTKIT_DATA", str(tmp_path_factory.mktemp("data")))
+    monkeypatch.setenv("FPTKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("COLUMNS", "100")
     for name in ("FPTKIT_PLUGINS", "NO_COLOR", "FORCE_COLOR"):

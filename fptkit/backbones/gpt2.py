@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from fptkit.backbones.attention import attend
 from fptkit.backbones.options import Gpt2Sizes
+from fptkit.backbones.training_ops import LayerNorm, dropout
 from fptkit.errors import ShapeError
 from fptkit.interfaces import Backbone, ParameterRole, Role, keep_tokens
 
@@ -90,16 +91,16 @@ class Block(nn.Module):
     def __init__(self, sizes: Gpt2Sizes, dropout: float, attention_dropout: float) -> None:
         super().__init__()
         self.dropout = dropout
-        self.ln_1 = nn.LayerNorm(sizes.width, eps=1e-5)
+        self.ln_1 = LayerNorm(sizes.width, eps=1e-5)
         self.attn = Attention(sizes, attention_dropout)
-        self.ln_2 = nn.LayerNorm(sizes.width, eps=1e-5)
+        self.ln_2 = LayerNorm(sizes.width, eps=1e-5)
         self.mlp = FeedForward(sizes)
 
     def forward(self, hidden: Tensor, keep: Tensor | None = None) -> Tensor:
         """Shapes: hidden (B, T, D), keep (B, R) or None -> (B, T, D) or (B, R, D)."""
         attended = self.attn(self.ln_1(hidden), keep)
-        hidden = keep_tokens(hidden, keep) + functional.dropout(attended, self.dropout, self.training)
-        return hidden + functional.dropout(self.mlp(self.ln_2(hidden)), self.dropout, self.training)
+        hidden = keep_tokens(hidden, keep) + dropout(attended, self.dropout, self.training)
+        return hidden + dropout(self.mlp(self.ln_2(hidden)), self.dropout, self.training)
 
 
 class Gpt2Backbone(Backbone):
@@ -122,7 +123,7 @@ class Gpt2Backbone(Backbone):
         self.dropout = dropout
         self.wpe = nn.Embedding(sizes.positions, sizes.width)
         self.h = nn.ModuleList(Block(sizes, dropout, attention_dropout) for _ in range(sizes.blocks))
-        self.ln_f = nn.LayerNorm(sizes.width, eps=1e-5)
+        self.ln_f = LayerNorm(sizes.width, eps=1e-5)
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None, keep: Tensor | None = None) -> Tensor:
         """See `Backbone.forward`. ``lengths`` changes nothing: no token sees the padding to its right.
@@ -133,7 +134,7 @@ class Gpt2Backbone(Backbone):
         count = tokens.shape[1]
         if count > self.wpe.num_embeddings:
             raise ShapeError(f"{count} tokens do not fit a position table of {self.wpe.num_embeddings}")
-        hidden = functional.dropout(tokens + self.wpe.weight[:count], self.dropout, self.training)
+        hidden = dropout(tokens + self.wpe.weight[:count], self.dropout, self.training)
         for block in self.h[:-1]:
             hidden = block(hidden)
         # Reading few tokens, only they pass the last block; its keys and values still come from all.

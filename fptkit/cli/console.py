@@ -16,10 +16,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from fptkit.engine.events import Event, RunEnded, RunStarted, SplitTested, StepsDone, Validated
+from fptkit.engine.events import Event, FeaturesComputed, RunEnded, RunStarted, SplitTested, StepsDone, Validated
 
 PLAIN_LINES = 20
 """Lines about training steps in a run without a terminal, beside one for each validation."""
+
+FEATURE_LINES = 4
+"""Lines about features being computed, without a terminal."""
 
 STAND_IN = "STAND-IN"
 
@@ -49,6 +52,7 @@ class ConsoleListener:
         self._max_steps = 0
         self._validation = ""
         self._told = 0
+        self._told_features = 0
         self.started = False
 
     def handle(self, event: Event) -> None:
@@ -59,6 +63,8 @@ class ConsoleListener:
         match event:
             case RunStarted():
                 self._start(event)
+            case FeaturesComputed():
+                self._features_computed(event)
             case StepsDone():
                 self._steps_done(event)
             case Validated():
@@ -91,6 +97,15 @@ class ConsoleListener:
         )
         self._bar = self._progress.add_task("", total=event.max_steps, completed=event.step, report="starting")
         self._progress.start()
+
+    def _features_computed(self, event: FeaturesComputed) -> None:
+        report = f"features of {event.done:,} of {event.total:,} examples"
+        share = event.done * FEATURE_LINES // event.total
+        if self._progress is not None:
+            self._progress.update(self._bar, report=report)
+        elif share > self._told_features:
+            self._told_features = share
+            _say(self._console, report)
 
     def _steps_done(self, event: StepsDone) -> None:
         report = f"loss {event.loss:.4f}{self._validation} · {_speed(event.examples_per_second)}"

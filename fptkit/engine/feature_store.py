@@ -1,4 +1,4 @@
-"""Features in a file: computed once, by one process at a time, gone on with where filling was cut off, checked when read.
+"""Features in a file: computed once, by one process at a time, gone on with after a stop, checked when read.
 
 A folder under the cache folder holds ``features`` (float32, one row per example), and ``features.json`` when that is
 whole: its shape, size and digest. While it is filled it is called ``features.part``, and ``features.part.json`` beside

@@ -145,6 +145,11 @@ class Trainer:
         folder = latest_checkpoint(self._checkpoints)
         return None if folder is None else load_checkpoint(folder)
 
+    def goes_on(self) -> bool:
+        """Whether `fit` has a step or a validation to make."""
+        progress = self.progress
+        return ended_by(self.options, progress) is None or progress.validated_step != progress.step
+
     def fit(self, pause_at: int | None = None) -> Outcome:
         """Train until a limit, the end of patience, a pause, or a stop request. The state is saved in every case.
 

@@ -18,8 +18,9 @@ from fptkit.engine.batches import TrainingBatches, evaluation_batches, parts_of,
 from fptkit.engine.checkpoint import trained_tensors, write_model_files
 from fptkit.engine.distributed import Processes, batch_norms, join_processes, local_device
 from fptkit.engine.evaluate import EvaluationStopped, evaluate_batches
-from fptkit.engine.events import Event, Listener, RunEnded, RunStarted, SplitTested
+from fptkit.engine.events import Event, FeaturesComputed, Listener, RunEnded, RunStarted, SplitTested
 from fptkit.engine.facts import environment, peak_memory_mib, run_facts, versions
+from fptkit.engine.features import feature_cache
 from fptkit.engine.folder import (
     CHECKPOINTS,
     METRICS,
@@ -173,7 +174,20 @@ class _Run:
         counts = count_parameters(built.model, built.task, first)
         flops_per_step = round(counts.flops * len(batch) / len(first) * batches.step_cost())
         self._options = with_last_step(train, flops_per_step)
-        notes = [*share_notes(whole, self._training), *_processes_notes(built, processes)]
+        self._features = feature_cache(
+            built,
+            self._recipe,
+            self._options,
+            proof.digest,
+            training=self._training,
+            validation=validation,
+            processes=processes.count,
+        )
+        notes = [
+            *share_notes(whole, self._training),
+            *_processes_notes(built, processes),
+            *self._features.notes,
+        ]
         self._facts = {
             **run_facts(self._recipe, built, counts, device, flops_per_step=flops_per_step, notes=notes),
             "processes": processes.count,
@@ -185,10 +199,10 @@ class _Run:
             "digest": proof.digest,
         }
         self._trainer = Trainer(
-            built,
+            self._features.built,
             self._options,
-            train=self._training,
-            validation=validation,
+            train=self._features.training,
+            validation=self._features.validation,
             accelerator=accelerator,
             checkpoints=self._folder / CHECKPOINTS,
             proof=proof,
@@ -249,6 +263,8 @@ class _Run:
                 train.batch_size,
             )
         )
+        if self._trainer.goes_on() and not self._features.fill(self._stop.requested, self._tell_features):
+            raise self._interrupted()
         outcome = self._trainer.fit(self._request.pause_at)
         if outcome == "stopped":
             raise self._interrupted()
@@ -313,6 +329,9 @@ class _Run:
         summary = self._processes.from_main(lambda: self._write_summary(status, metrics))
         self._emit(RunEnded(summary))
         return summary
+
+    def _tell_features(self, done: int, total: int) -> None:
+        self._emit(FeaturesComputed(done, total))
 
     def _emit(self, event: Event) -> None:
         if not self._processes.main:

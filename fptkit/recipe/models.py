@@ -152,6 +152,14 @@ class TrainOptions(Options):
     checkpoint_every: int | None = Field(
         default=None, ge=1, description="steps between two checkpoints; null: one at every validation"
     )
+    feature_cache: Literal["auto", "never"] = Field(
+        default="auto",
+        description="auto: where nothing before the head trains, examples pass the frozen part once and its output is "
+        "kept for later epochs, validations and runs, if only rounding changes; never: they pass it every time",
+    )
+    feature_cache_gib: float = Field(
+        default=20.0, gt=0, description="GiB a run's kept features may take; where they would take more, none are kept"
+    )
     # Below what its checks read: a field sees those above it.
     schedule: ScheduleOptions = Field(
         default=ScheduleOptions(), description="how the learning rate changes; constant, as the paper has it, if left"
