@@ -4,7 +4,7 @@
     python benchmarks/feature_cache.py --examples 1024 --length 512 1999 --epochs 21 --threads 2
 
 ListOps through GPT-2 base with random weights, `output_only`. Timed are the computing of the training features together
-with the first epoch's steps, and the mean of the later epochs, in the engine's own loop. The cache folder is a fresh one.
+with the first epoch's steps, and the mean of the later epochs, in the engine's own loop; the cache folder is fresh.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ def test_copy_and_validate(tmp_path: Path) -> None:
     assert again.returncode == 2
     assert "--force" in again.stderr
     good = fptkit("validate", "bit_xor_gpt2.yaml", cwd=tmp_path)
-    assert (good.returncode, good.stdout) == (0, "bit_xor_gpt2.yaml: ok, with profiles smoke, paper\n")
+    assert (good.returncode, good.stdout) == (0, "bit_xor_gpt2.yaml: ok, with profiles smoke, nano, paper\n")
 
 
 def test_five_faults_are_five_located_errors(tmp_path: Path) -> None:

@@ -106,15 +106,6 @@ def test_a_failed_build_leaves_no_folder(recipe: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_several_processes_are_refused_before_anything_is_made(
-    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UsageError, match="one process"):
-        start(recipe, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
 def test_a_full_disk_is_told_and_the_checkpoint_kept(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
