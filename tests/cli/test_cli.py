@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import os
-import random
 import re
 import signal
 import subprocess
@@ -14,11 +13,8 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import load_file
 
 from fptkit.cli.main import main
 from fptkit.errors import UsageError
@@ -228,42 +224,6 @@ backbone: {name: random, size: nano, blocks: 2, width: 32, heads: 2, dropout: 0.
 train: {batch_size: 8, max_steps: 400, validate_every: 40, log_every: 15, checkpoint_every: 25, patience: null}
 threads: 1
 """
-
-
-def _lines(folder: Path) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "examples_per_second"} for line in lines]
-
-
-@pytest.mark.slow
-def test_killed_at_random_moments_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
-    recipe = tmp_path / "killed.yaml"
-    recipe.write_text(KILLED)
-    assert fptkit("run", recipe, "--output", "whole", "--quiet", cwd=tmp_path).returncode == 0
-    command = [sys.executable, "-m", "fptkit", "run", str(recipe), "--output", "parts", "--resume", "--quiet"]
-    chance = random.Random(0)
-    kills = 0
-    for _ in range(3):
-        process = subprocess.Popen(command, cwd=tmp_path)
-        checkpoints = tmp_path / "parts" / "checkpoints"
-        before = set(checkpoints.glob("step-*"))
-        while process.poll() is None and set(checkpoints.glob("step-*")) <= before:
-            time.sleep(0.01)
-        time.sleep(chance.uniform(0, 0.4))  # somewhere in training, validation or a save
-        process.kill()
-        kills += process.wait() == -signal.SIGKILL
-    assert kills >= 1
-    done = fptkit("run", recipe, "--output", "parts", "--resume", "--quiet", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert _lines(tmp_path / "parts") == _lines(tmp_path / "whole")
-    whole, parts = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
-    assert whole.keys() == parts.keys()
-    assert all(torch.equal(whole[name], parts[name]) for name in whole)
-    whole, parts = (
-        load_file(tmp_path / name / "checkpoints" / "step-00000400" / "optimizer.safetensors")
-        for name in ("whole", "parts")
-    )
-    assert all(torch.equal(whole[name], parts[name]) for name in whole.keys() | parts.keys())
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
