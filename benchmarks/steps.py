@@ -39,6 +39,7 @@ from fptkit.benchmarking.prepare import Prepared, prepare
 from fptkit.benchmarking.products import largest, matrix_rate, products_of
 from fptkit.engine.facts import peak_memory_mib
 from fptkit.freezing.counts import gradient_pass
+from fptkit.interfaces import Batch
 from fptkit.recipe.load import load_recipe
 
 Step = Callable[[int], None]
@@ -97,15 +98,15 @@ def ours(work: Work, settings: Sequence[str] = ()) -> Prepared:
     return prepare(load_recipe(work.recipe, profile="paper", overrides=overrides))
 
 
-def official_step(folder: Path, work: Work, prepared: Prepared, attention: str) -> Step:
+def official_step(folder: Path, official: dict[str, Any], batch: Callable[[int], Batch], attention: str) -> Step:
     """The official code's step.
 
     Replaced in it are only what needs a network or a file (weights, data but the bits), and what is printed.
 
     Args:
         folder: the checkout.
-        work: the row.
-        prepared: gives the batches of tasks that are not drawn.
+        official: arguments of its ``experiment()``; ``gpu_batch_size``, if it is among them, cuts a step into parts.
+        batch: gives the batches of tasks that are not drawn, part by part.
         attention: ``eager`` or ``sdpa``.
     """
     if not (folder / "universal_computation" / "experiment.py").is_file():
@@ -127,14 +128,14 @@ def official_step(folder: Path, work: Work, prepared: Prepared, attention: str) 
 
     body = transformers.GPT2Model(transformers.GPT2Config(attn_implementation=attention))
     with (
-        mock.patch.dict(sys.modules, _data_modules(work.official["task"], prepared)),
+        mock.patch.dict(sys.modules, _data_modules(official["task"], batch)),
         mock.patch.object(transformers.GPT2Model, "from_pretrained", return_value=body),
         mock.patch.object(experiment, "Trainer", Kept),
     ):
         experiment.experiment(
             exp_name="speed",
             exp_args={
-                "gpu_batch_size": work.official["batch_size"],
+                "gpu_batch_size": official.get("gpu_batch_size", official["batch_size"]),
                 "device": "cpu",
                 "num_iters": 0,
                 "steps_per_iter": 1,
@@ -148,7 +149,7 @@ def official_step(folder: Path, work: Work, prepared: Prepared, attention: str) 
             learning_rate=1e-3,
             dropout=0.1,
             orth_gain=1.41,
-            **work.official,
+            **{name: value for name, value in official.items() if name != "gpu_batch_size"},
         )
     (trainer,) = made
     trainer_module.tqdm = lambda steps: steps
@@ -159,7 +160,7 @@ def official_step(folder: Path, work: Work, prepared: Prepared, attention: str) 
     return step
 
 
-def _data_modules(task: str, prepared: Prepared) -> dict[str, ModuleType]:
+def _data_modules(task: str, batch: Callable[[int], Batch]) -> dict[str, ModuleType]:
     """Stand-ins for the official modules that read files: their data sets give our batches."""
     names = {
         "cifar10": ("cifar10", "CIFAR10Dataset"),
@@ -178,9 +179,9 @@ def _data_modules(task: str, prepared: Prepared) -> dict[str, ModuleType]:
             pass  # the official ones go on as well
 
         def get_batch(self, batch_size: int, train: bool) -> tuple[torch.Tensor, torch.Tensor]:
-            batch = prepared.batches.batch(self.number)
+            given = batch(self.number)
             self.number += 1
-            return batch.inputs, batch.targets
+            return given.inputs, given.targets
 
     module = ModuleType(f"universal_computation.datasets.{module_name}")
     setattr(module, class_name, Data)
@@ -196,7 +197,7 @@ def contender(name: str, work: Work, given: argparse.Namespace) -> Step:
         from baseline import plain_step  # transformers takes memory: not in the process that measures ours
 
         return plain_step(prepared.built.task, prepared.trainer.options.batch_size)
-    return official_step(given.official, work, prepared, given.attention)
+    return official_step(given.official, work.official, prepared.batches.batch, given.attention)
 
 
 def peak_of(name: str, task: str, given: argparse.Namespace) -> float:
@@ -242,7 +243,7 @@ def measure(task: str, given: argparse.Namespace) -> dict[str, Any]:
         "baseline": plain_step(prepared.built.task, prepared.trainer.options.batch_size),
     }
     if given.official:
-        steps["official"] = official_step(given.official, work, prepared, given.attention)
+        steps["official"] = official_step(given.official, work.official, prepared.batches.batch, given.attention)
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     busy: dict[str, list[float]] = {name: [] for name in steps}
     for number in range(WARM_UP + given.rounds):
