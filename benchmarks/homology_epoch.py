@@ -13,8 +13,8 @@ DIR holds data in TAPE's layout. Both take batches of 16 examples, ours on avera
   within pools of 100 batches, as TAPE's loader does, which the official data set calls.
 
 Epochs take hours, so each round times some steps of each, the same share of short and long ones as in the epoch: steps
-are sorted by their tokens, and every N-th is taken, from a random one on. A round's epoch is the time its steps take for
-each token, times the epoch's tokens. Ours and the official code take turns.
+are sorted by their tokens, and every N-th is taken, from a random one on. A round's epoch is the time its steps take
+for each token, times the epoch's tokens. Ours and the official code take turns.
 """
 
 from __future__ import annotations

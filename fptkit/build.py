@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from fptkit.eight_bit import keep_in_eight_bits
 from fptkit.encoders.choice import check_accepts, default_encoder, encoded_tokens
 from fptkit.encoders.norm import SAMPLE, match_norm
 from fptkit.encoders.options import MixedOptions
@@ -23,6 +24,7 @@ from fptkit.interfaces import (
     Grid,
     Inputs,
     Mixed,
+    Role,
     Task,
     check_batch,
     check_task_declarations,
@@ -47,7 +49,8 @@ class Built:
         groups: the trained parameters.
         encoder_name: the encoder taken, which the recipe may leave open.
         readout: the read-out taken.
-        precision: ``float32`` or ``bfloat16``: how frozen weights are stored and multiplied.
+        precision: ``float32``, ``bfloat16`` or ``int8``: how frozen weights are stored; those in 8 bits are multiplied
+            in bfloat16.
         encoded_tokens: tokens of the longest example as the backbone sees it; None for as many as the task's.
     """
 
@@ -242,11 +245,21 @@ def check_encoder_width(built: Built, batch: Batch) -> None:
 
 
 def _store(model: CrossModalModel, precision: str) -> None:
-    """Keep the large frozen matrices in bfloat16; norms, positions and all that trains stay float32."""
-    if precision != "bfloat16":
+    """Keep the large frozen matrices in fewer bits; norms, positions and all that trains stay float32."""
+    if precision == "float32":
         return
     model.mixed = True
+    if precision == "int8":
+        keep_in_eight_bits(model.backbone, _frozen(model, "attention", "feed_forward"))
+    for parameter in _frozen(model, "attention", "feed_forward", "recurrent"):
+        parameter.data = parameter.data.to(torch.bfloat16)
+
+
+def _frozen(model: CrossModalModel, *wanted: Role) -> list[torch.nn.Parameter]:
+    """The frozen float32 parameters of some roles."""
     roles = model.parameter_roles()
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad and roles[name].role in ("attention", "feed_forward", "recurrent"):
-            parameter.data = parameter.data.to(torch.bfloat16)
+    return [
+        parameter
+        for name, parameter in model.named_parameters()
+        if not parameter.requires_grad and parameter.dtype == torch.float32 and roles[name].role in wanted
+    ]

@@ -86,8 +86,8 @@ class StepFigures:
 
     @property
     def share_of_matrix_rate(self) -> float:
-        """The step's rate by that of its products alone, in the precision of the frozen weights."""
-        return self.flops_per_second / self.matrix_rates[self.precision]
+        """The step's rate by that of its products alone, in the precision frozen weights are multiplied in."""
+        return self.flops_per_second / self.matrix_rates["float32" if self.precision == "float32" else "bfloat16"]
 
 
 def measure_steps(loaded: LoadedRecipe, *, steps: int = 5, repeats: int = 5) -> StepFigures:

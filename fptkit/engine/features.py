@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 CHECKED_EXAMPLES = 2
 """Examples whose kept features are held against features computed now."""
 
-TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1}
+TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1, "int8": 0.1}
 """How far those may lie apart, as a share of their root mean square: rounding differs with the number of examples."""
 
 

@@ -207,7 +207,9 @@ class Pinned(Options):
     weights: str | None = Field(default=None, description="entry of backbone.weights that was taken")
     source: str | None = Field(default=None, description="entry of task.source that was taken")
     precision: str | None = Field(
-        default=None, pattern="^(float32|bfloat16)$", description="precision that was taken: float32 or bfloat16"
+        default=None,
+        pattern="^(float32|bfloat16|int8)$",
+        description="precision that was taken: float32, bfloat16 or int8",
     )
 
 
@@ -224,10 +226,11 @@ class RecipeSettings(Options):
         default=False,
         description="control: the backbone gets each example's tokens in an order drawn for it; false: as they come",
     )
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
+    precision: Literal["auto", "float32", "bfloat16", "int8"] = Field(
         default="auto",
         description="how frozen weights are stored and multiplied; auto: bfloat16 where the processor multiplies it "
-        "faster. Trained weights are float32 in any case",
+        "faster; int8: linear maps stored in 8 bits and multiplied in bfloat16, for models that else do not fit. "
+        "Trained weights are float32 in any case",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="where to train; auto: a GPU if there is"

@@ -23,6 +23,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
     (
         "interfaces",
         "layers",
+        "eight_bit",
         "heads",
         "model",
         "freezing",

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fptkit.backbones.attention import attend
+from fptkit.eight_bit import linear_rows
 from fptkit.errors import DataError, ShapeError
 from fptkit.interfaces import Backbone, ParameterRole, Role, keep_tokens
 
@@ -86,7 +87,7 @@ class VitAttention(nn.Module):
         """Of queries, keys and values only those from ``start`` to ``stop``."""
         width = self.qkv.out_features // 3
         rows = slice(start * width, stop * width)
-        return functional.linear(hidden, self.qkv.weight[rows], None if self.qkv.bias is None else self.qkv.bias[rows])
+        return linear_rows(self.qkv, hidden, rows)
 
     def _split_heads(self, hidden: Tensor) -> Tensor:
         """(B, T, D) -> (B, heads, T, D / heads)."""
