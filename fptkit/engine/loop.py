@@ -257,7 +257,8 @@ class Trainer:
         progress, options = self.progress, self.options
         if progress.parts >= too_large.examples:
             raise TrainingError(
-                f"step {progress.step}: {cannot_go_on('one example at a time')} The allocator says: "
+                f"step {progress.step}: {cannot_go_on('one example at a time')} Or keep less of it: --resume with "
+                "--set train.activation_checkpointing=true. The allocator says: "
                 f"{too_large.reason or 'nothing here; it was in another process'}"
             )
         progress.parts = finer(progress.parts, options.batch_size)
@@ -302,7 +303,8 @@ class Trainer:
     def _add_gradients_or_say_why(self, own: Batch | None, whole: int) -> tuple[torch.Tensor | None, str]:
         """`_add_gradients`; None where memory ran out, and what the allocator said.
 
-        The error itself ends here, and with its traceback the tensors of the pass."""
+        The error itself ends here, and with its traceback the tensors of the pass.
+        """
         try:
             return self._add_gradients(own, whole), ""
         except (RuntimeError, MemoryError) as err:

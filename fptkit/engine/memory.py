@@ -143,7 +143,7 @@ def cannot_go_on(what: str) -> str:
     """Why a run ends, and what helps."""
     return (
         f"memory ran out with {what}: there is nothing left to cut. Lower what an example takes: its tokens (options "
-        "of the task, larger patches or strides of the encoder) or the backbone's size (backbone.blocks, other weights)."
+        "of the task, larger patches or strides of the encoder) or the backbone (backbone.blocks, other weights)."
     )
 
 
