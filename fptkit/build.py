@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from fptkit.backbones.recompute import recompute_blocks
 from fptkit.eight_bit import keep_in_eight_bits
 from fptkit.encoders.choice import check_accepts, default_encoder, encoded_tokens
 from fptkit.encoders.norm import SAMPLE, match_norm
@@ -134,6 +135,8 @@ def _build(
     assert isinstance(freezing, FreezingOptions)  # the options model of every policy
     policy = registry.get(FreezingPolicySpec, recipe.freezing.name)
     groups = apply_policy(model, policy, freezing, seed=derive_seed(seed, "freezing"))
+    if recipe.train.activation_checkpointing:
+        recompute_blocks(model.backbone, recipe.backbone.name)
     precision = choose_precision(_wanted_precision(recipe), device)
     _store(model, precision)
     if any(parameter.device != device for parameter in model.parameters()):

@@ -604,6 +604,14 @@ class Backbone(nn.Module):
         """The role of every parameter, by its name in ``named_parameters()``."""
         raise NotImplementedError(f"{type(self).__name__} does not implement parameter_roles")
 
+    def block_modules(self) -> Sequence[nn.Module]:
+        """The modules of its blocks, if each can be run again on what it was given; empty where there are none such.
+
+        ``train.activation_checkpointing`` runs them once more in the backward pass. A block must then give the same: it
+        changes nothing but what it returns, and torch's generators are its only source of chance.
+        """
+        return ()
+
     def uncounted_flops(self, tokens: Tensor) -> int:
         """Floating-point operations of forward and backward that torch does not see, such as those of compiled code.
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from fptkit.backbones.gpt2_build import random_gpt2
 from fptkit.backbones.options import Gpt2Sizes
+from fptkit.backbones.recompute import recompute_blocks
 from fptkit.encoders.linear import LinearEncoder
 from fptkit.encoders.options import LinearOptions
 from fptkit.engine.events import Event, Listener, RunEnded, RunStarted, Saving, SplitTested, StepsDone, Validated
@@ -110,6 +111,21 @@ def check_backbone(build: Callable[[int], Backbone], *, tokens: int = 9) -> None
     (backbone(inputs, lengths)[:, 0] * weights).sum().backward()
     reached = inputs.grad is not None and bool(torch.any(inputs.grad != 0))
     assert reached, f"{name}: no gradient reaches the tokens"
+    if backbone.block_modules():
+        plain, again = build(tokens).train(), build(tokens).train()
+        recompute_blocks(again, name)
+        gradients = [_gradient_of_tokens(one, inputs, lengths, weights) for one in (plain, again)]
+        what = f"{name}: blocks of block_modules() that are run once more give another gradient"
+        _close(gradients[1], gradients[0], what)
+
+
+def _gradient_of_tokens(backbone: Backbone, inputs: Tensor, lengths: Tensor, weights: Tensor) -> Tensor:
+    """Of the sum of the first tokens' numbers, in training, with the same draws each time."""
+    tokens = inputs.detach().requires_grad_()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        (gradient,) = torch.autograd.grad((backbone(tokens, lengths)[:, 0] * weights).sum(), tokens)
+    return gradient
 
 
 def check_encoder(

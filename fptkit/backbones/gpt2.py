@@ -9,7 +9,7 @@ Source: Radford et al. 2019; huggingface/transformers, ``models/gpt2/modeling_gp
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -141,6 +141,10 @@ class Gpt2Backbone(Backbone):
         few = keep is not None and 2 * keep.shape[1] <= count
         hidden = self.h[-1](hidden, keep if few else None)
         return self.ln_f(hidden if few else keep_tokens(hidden, keep))
+
+    def block_modules(self) -> Sequence[nn.Module]:
+        """See `Backbone.block_modules`."""
+        return list(self.h)
 
     def parameter_roles(self) -> dict[str, ParameterRole]:
         """See `Backbone.parameter_roles`; the role follows from the kind of the owning module."""

@@ -9,7 +9,8 @@ Memory is the sum of
 - frozen weights in the precision they are stored in, and buffers;
 - trained weights in float32, their gradients, as many bytes again, and Adam's two running means, twice as many;
 - activations: every tensor that autograd keeps from the forward to the backward, each storage once, of the largest of
-  the parts that ``train.accumulate`` cuts a batch into.
+  the parts that ``train.accumulate`` cuts a batch into. With ``train.activation_checkpointing`` what one block keeps
+  while it is run once more comes on top, and is left out.
 
 Left out are the working space of single operations, the data set, Python and the libraries themselves (300 to 700 MiB).
 """
@@ -121,7 +122,6 @@ def estimate(loaded: LoadedRecipe) -> Estimate:
         )
         if device.type != "cpu":
             place(built.model, device)
-        built.model.train()
         passes = [_watch(built, _skeleton_of(part, mode, device)) for part in parts_of(batch, recipe.train.accumulate)]
     parameters = list(built.model.parameters())
     trained = [parameter for parameter in parameters if parameter.requires_grad]
@@ -157,7 +157,10 @@ class _Pass:
 
 
 def _watch(built: Built, batch: Batch) -> _Pass:
-    """One forward and backward, in training mode."""
+    """One forward in training mode, for what is kept; then forward and backward in evaluation mode, for the operations.
+
+    As in `fptkit.freezing.counts.gradient_pass`: blocks that the backward of training would run again count once.
+    """
     model = built.model
     own = {_storage(tensor) for tensor in (*model.parameters(), *model.buffers())}
     kept: dict[int, Tensor] = {}
@@ -173,13 +176,15 @@ def _watch(built: Built, batch: Batch) -> _Pass:
         tokens = given[0].shape[1]
         uncounted += backbone.uncounted_flops(given[0])
 
+    model.train()
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        built.task.loss(model(batch.inputs, batch.lengths), batch)
+    activations = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+    model.eval()
     hook = model.backbone.register_forward_pre_hook(ask)
     try:
         with FlopCounterMode(display=False, custom_mapping=_ATTENTION) as counter:
-            with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-                loss = built.task.loss(model(batch.inputs, batch.lengths), batch)
-            activations = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
-            loss.backward()
+            built.task.loss(model(batch.inputs, batch.lengths), batch).backward()
     finally:
         hook.remove()
     return _Pass(tokens, activations, counter.get_total_flops() + uncounted)

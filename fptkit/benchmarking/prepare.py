@@ -12,7 +12,9 @@ import torch
 from fptkit.build import Built, build, check_encoder_width
 from fptkit.engine.batches import TrainingBatches, parts_of
 from fptkit.engine.loop import Trainer
+from fptkit.engine.memory import MemoryRanOut
 from fptkit.engine.share import training_share
+from fptkit.errors import TrainingError
 from fptkit.freezing import FreezeProof
 from fptkit.interfaces import Batch, Split, Task
 from fptkit.precision import choose_device
@@ -49,8 +51,18 @@ class Prepared:
         return device
 
     def step(self, number: int) -> None:
-        """Take training step ``number`` as a run does: batch, forward, backward, clipping, optimiser."""
-        self.trainer._step(number, 1.0)
+        """Take training step ``number`` as a run does: batch, forward, backward, clipping, optimiser.
+
+        Raises:
+            TrainingError: memory does not suffice. A run would cut its batches finer and go on.
+        """
+        try:
+            self.trainer._step(number, 1.0)
+        except MemoryRanOut as err:
+            raise TrainingError(
+                f"{err}. A run goes on with smaller parts of a batch; measure that with a higher train.accumulate "
+                f"(now {self.accumulate})"
+            ) from None
 
     def parts(self, batch: Batch) -> Iterator[Batch]:
         """The parts of a batch that go through the model one after the other, on the device."""

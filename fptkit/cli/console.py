@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from fptkit.engine.events import Event, FeaturesComputed, RunEnded, RunStarted, SplitTested, StepsDone, Validated
+from fptkit.engine.events import Event, FeaturesComputed, Noted, RunEnded, RunStarted, SplitTested, StepsDone, Validated
 
 PLAIN_LINES = 20
 """Lines about training steps in a run without a terminal, beside one for each validation."""
@@ -69,6 +69,8 @@ class ConsoleListener:
                 self._steps_done(event)
             case Validated():
                 self._validated(event)
+            case Noted():
+                _say(self._console, f"step {event.step}/{self._max_steps}  note: {event.text}")
             case SplitTested():
                 _say(self._console, f"test      {event.split}: {describe_metrics(event.metrics)}")
             case RunEnded():

@@ -118,7 +118,7 @@ def parts_of(batch: Batch, count: int) -> list[Batch]:
     if count == 1:
         return [batch]
     ends = [len(batch) * number // count for number in range(count + 1)]
-    return [_rows(batch, slice(start, end)) for start, end in itertools.pairwise(ends)]
+    return [rows_of(batch, slice(start, end)) for start, end in itertools.pairwise(ends)]
 
 
 def share_of(batch: Batch, rank: int, count: int) -> Batch | None:
@@ -128,8 +128,8 @@ def share_of(batch: Batch, rank: int, count: int) -> Batch | None:
     return parts[rank] if rank < len(parts) else None
 
 
-def _rows(batch: Batch, rows: slice) -> Batch:
-    """Some examples of a batch."""
+def rows_of(batch: Batch, rows: slice) -> Batch:
+    """Some examples of a batch, padded as it is."""
     if isinstance(batch.inputs, Mapping):
         inputs: Inputs = {name: part[rows] for name, part in batch.inputs.items()}
     else:

@@ -285,20 +285,28 @@ def local_device(device: torch.device, processes: Processes) -> torch.device:
 
 
 def add_up_step(
-    processes: Processes, parameters: Sequence[nn.Parameter], norms: Sequence[nn.Module], loss: Tensor, share: float
-) -> Tensor:
+    processes: Processes,
+    parameters: Sequence[nn.Parameter],
+    norms: Sequence[nn.Module],
+    loss: Tensor | None,
+    share: float,
+) -> Tensor | None:
     """Add the gradients of all processes up, in one exchange; returns the loss of the whole batch.
+
+    Where a process has no loss, nothing is added up and all get None: so none waits for it in the exchange.
 
     Args:
         processes: with none but one, nothing is done.
         parameters: those that train. One that no process has a gradient of has none afterwards either.
         norms: batch norms, whose running statistics become the mean over the processes.
-        loss: this process's part of the batch's loss.
+        loss: this process's part of the batch's loss; None where its memory did not suffice.
         share: of the batch's examples that are this process's.
     """
     if processes.count == 1:
         return loss
-    present = processes.any_of(*(parameter.grad is not None for parameter in parameters))
+    missing, *present = processes.any_of(loss is None, *(parameter.grad is not None for parameter in parameters))
+    if missing or loss is None:
+        return None
     targets = [loss]
     for parameter, somewhere in zip(parameters, present, strict=True):
         if somewhere:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fptkit.engine.batches import evaluation_batches
 from fptkit.engine.distributed import ALONE, Processes
+from fptkit.engine.memory import Pieces
 from fptkit.interfaces import Batch, Split, Task, Values
 from fptkit.model import CrossModalModel
 from fptkit.recipe.models import TrainOptions
@@ -30,6 +31,7 @@ def evaluate(
     device: torch.device,
     stop_requested: Callable[[], bool] = lambda: False,
     processes: Processes = ALONE,
+    pieces: Pieces | None = None,
 ) -> dict[str, float]:
     """Evaluate a split.
 
@@ -44,6 +46,8 @@ def evaluate(
         stop_requested: asked between batches.
         processes: share the batches. What they find is put together in the order of the batches, so that the figures
             are those of one process bit for bit, whatever the task's metrics are.
+        pieces: in how many a batch passes the model, more once memory runs out; None begins with whole batches. Loss
+            and metrics take whole batches in any case.
 
     Returns:
         The task's metrics and ``loss``, the mean over examples.
@@ -51,9 +55,12 @@ def evaluate(
     Raises:
         EvaluationStopped: ``stop_requested`` said yes.
         ShapeError: the split or one of its batches is not as the task declares.
+        TrainingError: memory does not suffice for a single example.
     """
     batches = evaluation_batches(task, name, split, options, step, rank=processes.rank, count=processes.count)
-    return evaluate_batches(model, task, batches, device=device, stop_requested=stop_requested, processes=processes)
+    return evaluate_batches(
+        model, task, batches, device=device, stop_requested=stop_requested, processes=processes, pieces=pieces
+    )
 
 
 class _Found(NamedTuple):
@@ -115,16 +122,17 @@ def evaluate_batches(
     device: torch.device,
     stop_requested: Callable[[], bool] = lambda: False,
     processes: Processes = ALONE,
+    pieces: Pieces | None = None,
 ) -> dict[str, float]:
     """Evaluate batches that lie on the CPU, of several processes each its own; see `evaluate`."""
     was_training = model.training
     model.eval()
-    account = _Account(task, device)
+    account, pieces = _Account(task, device), pieces or Pieces()
     try:
         for on_cpu in batches:
             if any(processes.any_of(stop_requested())):
                 raise EvaluationStopped
-            own = None if on_cpu is None else _predict(model, task, on_cpu.to(device))
+            own = None if on_cpu is None else _predict(model, task, on_cpu.to(device), pieces)
             if processes.count > 1 and own is not None:
                 own = own._replace(
                     **{name: getattr(own, name).cpu() for name in ("loss_sum", "predictions", "targets")}
@@ -137,7 +145,7 @@ def evaluate_batches(
         model.train(was_training)
 
 
-def _predict(model: CrossModalModel, task: Task, batch: Batch) -> _Found:
-    predictions = model(batch.inputs, batch.lengths)
+def _predict(model: CrossModalModel, task: Task, batch: Batch, pieces: Pieces) -> _Found:
+    predictions = pieces.through(lambda piece: model(piece.inputs, piece.lengths), batch)
     loss_sum = task.loss(predictions, batch).double() * len(batch)
     return _Found(loss_sum, len(batch), predictions, batch.targets)

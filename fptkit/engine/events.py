@@ -78,6 +78,19 @@ class Validated:
 
 
 @dataclass(frozen=True)
+class Noted:
+    """Something came up that the user should read, such as memory that ran out. The run goes on.
+
+    Args:
+        step: after how many steps.
+        text: one line.
+    """
+
+    step: int
+    text: str
+
+
+@dataclass(frozen=True)
 class Saving:
     """A checkpoint is about to be written; what it counts on must be on the disk.
 
@@ -110,7 +123,7 @@ class RunEnded:
     summary: Mapping[str, Any]
 
 
-Event = RunStarted | FeaturesComputed | StepsDone | Validated | Saving | SplitTested | RunEnded
+Event = RunStarted | FeaturesComputed | StepsDone | Validated | Noted | Saving | SplitTested | RunEnded
 
 
 class Listener(Protocol):

@@ -79,6 +79,7 @@ def run_facts(
         "schedule": recipe.train.schedule.name,
         "accumulate": recipe.train.accumulate,
         "batch_tokens": recipe.train.batch_tokens,
+        "activation_checkpointing": recipe.train.activation_checkpointing,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),
         "precision": built.precision,

@@ -25,8 +25,10 @@ from torch import Tensor, nn
 from fptkit import __version__
 from fptkit.build import Built
 from fptkit.code_version import code_version
+from fptkit.engine.batches import rows_of
 from fptkit.engine.feature_chance import random_features
 from fptkit.engine.feature_store import FeatureStore, Rows, cache_folder
+from fptkit.engine.memory import Pieces
 from fptkit.engine.share import skips
 from fptkit.errors import ShapeError
 from fptkit.freezing.proof import digest_tensors
@@ -219,6 +221,7 @@ class _KeptSplit:
         folder = cache_folder() / hashlib.sha256(key.encode()).hexdigest()[:32]
         self.store = FeatureStore(folder, (len(read.order), *shape), read.ends)
         self._features: Rows | None = None
+        self._pieces = Pieces()
 
     def read(self, stop_requested: Callable[[], bool], computed: Callable[[int], None]) -> bool:
         """Compute or find the features; see `FeatureStore.read`."""
@@ -239,7 +242,7 @@ class _KeptSplit:
         start = self._ends[number - 1] if number else 0
         indices = self.order[start : self._ends[number]].tolist()
         batch = self.whole.batch(indices, generator_for(0, "features", number))
-        return _features_of(self._built.model, batch, count)
+        return _features_of(self._built.model, rows_of(batch, slice(count)), self._pieces)
 
     def _is_right(self, rows: Rows) -> bool:
         """Whether the first rows are the features of the first examples, but for rounding."""
@@ -382,28 +385,22 @@ def _sources(modules: Iterator[nn.Module]) -> str:
 
 def _shape_of_one(model: CrossModalModel, batch: Batch) -> tuple[int, int]:
     """(R, D) of an example's features."""
-    tokens, width = _features_of(model, batch).shape[1:]
+    tokens, width = _features_of(model, batch, Pieces()).shape[1:]
     return tokens, width
 
 
 @torch.no_grad()
-def _features_of(model: CrossModalModel, batch: Batch, count: int | None = None) -> Rows:
-    """What the layers of the head get of a batch, or of its first examples, with its padding.
+def _features_of(model: CrossModalModel, batch: Batch, pieces: Pieces) -> Rows:
+    """What the layers of the head get of a batch, with its padding.
 
     Shapes: -> (B, R, D) float32, on the CPU.
     """
-    if count is not None:
-        inputs = batch.inputs
-        inputs = (
-            {name: part[:count] for name, part in inputs.items()} if isinstance(inputs, Mapping) else inputs[:count]
-        )
-        lengths = None if batch.lengths is None else batch.lengths[:count]
-        batch = Batch(inputs, batch.targets[:count], lengths)
     batch = batch.to(next(model.parameters()).device)
     was_training = model.training
     model.eval()
     try:
-        read: Rows = model.head.read(*model.hidden(batch.inputs, batch.lengths)).cpu().numpy()
-        return read
+        read = pieces.through(lambda piece: model.head.read(*model.hidden(piece.inputs, piece.lengths)), batch)
+        rows: Rows = read.cpu().numpy()
+        return rows
     finally:
         model.train(was_training)

@@ -1,16 +1,18 @@
 """The training loop.
 
 One step is: batch by step number, forward, loss and backward for each part of it, clip, Adam at the schedule's rate.
-Several processes share the batch, and add their gradients up before they clip.
+Several processes share the batch, and add their gradients up before they clip. A step that memory does not suffice for
+changes nothing, and is taken again in more parts.
 Losses stay on the device and are fetched every ``log_every`` steps. Validation, patience and checkpoints happen between
 steps.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,11 +34,21 @@ from fptkit.engine.checkpoint import (
 )
 from fptkit.engine.distributed import ALONE, Processes, add_up_step, batch_norms, share_other_buffers
 from fptkit.engine.evaluate import EvaluationStopped, evaluate
-from fptkit.engine.events import Event, Saving, StepsDone, Validated
+from fptkit.engine.events import Event, Noted, Saving, StepsDone, Validated
+from fptkit.engine.memory import (
+    KeptBuffers,
+    MemoryRanOut,
+    Pieces,
+    cannot_go_on,
+    finer,
+    first_line,
+    is_out_of_memory,
+    release,
+)
 from fptkit.engine.progress import Progress, ended_by, learning_rate_factor, note_validation, pause_step
-from fptkit.errors import CheckpointError, DivergedError
+from fptkit.errors import CheckpointError, DivergedError, TrainingError
 from fptkit.freezing import FreezeProof
-from fptkit.interfaces import Split
+from fptkit.interfaces import Batch, Split
 from fptkit.recipe.models import TrainOptions
 from fptkit.seeds import derive_seed
 from fptkit.signals import StopRequest
@@ -83,7 +95,7 @@ class Trainer:
     ) -> None:
         self.options = options
         self.task = built.task
-        self.progress = Progress()
+        self.progress = Progress(parts=options.accumulate)
         self._accelerator = accelerator
         self._checkpoints = checkpoints
         self._frozen = frozen
@@ -114,6 +126,7 @@ class Trainer:
         )
         self._validation = validation
         self._batch_norms = batch_norms(built.model) if processes.count > 1 else []
+        self._buffers = KeptBuffers(built.model)
 
     def restore(self) -> bool:
         """Go back to the newest checkpoint.
@@ -136,7 +149,7 @@ class Trainer:
         restore_trained(self.model, saved.trained, origin=folder)
         unpack_optimizer(self._plain_optimizer, saved.optimizer, self._names)
         try:
-            self.progress = Progress(**saved.state)
+            self.progress = Progress(**{"parts": self.options.accumulate, **saved.state})
         except TypeError as err:
             raise CheckpointError(f"{folder / 'state.json'} is of another version of fptkit: {err}") from err
         return True
@@ -161,6 +174,7 @@ class Trainer:
 
         Raises:
             DivergedError: the loss or the gradient is no longer a number.
+            TrainingError: memory does not suffice for a single example.
         """
         options, progress = self.options, self.progress
         pause = math.inf if pause_at is None else pause_step(options, pause_at)
@@ -192,7 +206,7 @@ class Trainer:
             restore_trained(self.model, trained, origin=folder)
 
     def _train_until_pause(self) -> None:
-        """Train up to the next step at which something else is due."""
+        """Train up to the next step at which something else is due, or for which memory does not suffice."""
         options, progress = self.options, self.progress
         device = self._accelerator.device
         every = (options.log_every, options.validate_every, options.checkpoint_every or options.validate_every)
@@ -203,13 +217,15 @@ class Trainer:
         norm_sum = torch.zeros((), dtype=torch.float64, device=device)
         self.model.train()
         factor, ending = 1.0, False
+        too_large: MemoryRanOut | None = None
         while progress.step < pause and not ending:
-            # Dropout draws from the global generator: named by the step, it needs no saving. Each process draws for
-            # its own part of the batch.
-            further = ("process", self._processes.rank) if self._processes.rank else ()
-            torch.manual_seed(derive_seed(options.seed, "step", progress.step, *further))
-            factor = learning_rate_factor(options, progress)
-            loss, norm = self._step(progress.step, factor)
+            coming = learning_rate_factor(options, progress)
+            try:
+                loss, norm = self._step(progress.step, coming)
+            except MemoryRanOut as err:  # in all processes
+                too_large = err.with_traceback(None)  # it would hold the batch
+                break
+            factor = coming
             loss_sum += loss
             norm_sum += norm
             progress.step += 1
@@ -229,21 +245,51 @@ class Trainer:
             mean_loss = progress.loss_sum / progress.loss_count
             self._tell(StepsDone(progress.step, mean_loss, speed, options.learning_rate * factor))
             progress.loss_sum, progress.loss_count = 0.0, 0
+        if too_large is not None:
+            self._cut_finer(too_large)
+
+    def _cut_finer(self, too_large: MemoryRanOut) -> None:
+        """Cut batches into more parts from here on. Saved at once, so that a run that is killed later goes on alike.
+
+        Raises:
+            TrainingError: the parts are single examples already.
+        """
+        progress, options = self.progress, self.options
+        if progress.parts >= too_large.examples:
+            raise TrainingError(
+                f"step {progress.step}: {cannot_go_on('one example at a time')} Or keep less of it: --resume with "
+                "--set train.activation_checkpointing=true. The allocator says: "
+                f"{too_large.reason or 'nothing here; it was in another process'}"
+            )
+        progress.parts = finer(progress.parts, options.batch_size)
+        self._save()
+        self._note(
+            f"memory ran out; from here on each batch goes through in {progress.parts} parts, one after the other. "
+            f"From the start of a new run: --set train.accumulate={progress.parts}"
+        )
 
     def _step(self, step: int, factor: float) -> tuple[torch.Tensor, torch.Tensor | float]:
-        """One step; returns the loss and the gradient's norm (0 where nothing is clipped), still on the device."""
-        batch, processes = self._batches.batch(step), self._processes
+        """One step; returns the loss and the gradient's norm (0 where nothing is clipped), still on the device.
+
+        Raises:
+            MemoryRanOut: in some process, and so in all of them; nothing has changed.
+        """
+        processes = self._processes
+        # Dropout draws from the global generator: named by the step, it needs no saving. Each process draws for its own
+        # part of the batch.
+        further = ("process", processes.rank) if processes.rank else ()
+        torch.manual_seed(derive_seed(self.options.seed, "step", step, *further))
+        batch = self._batches.batch(step)
         own = share_of(batch, processes.rank, processes.count)
-        total = torch.zeros((), device=self._accelerator.device)
-        for part in [] if own is None else parts_of(own, self.options.accumulate):
-            part = part.to(self._accelerator.device)
-            # Losses are means over examples: weighted by them, the parts' gradients add up to the whole batch's, of
-            # all processes together.
-            loss = self.task.loss(self.model(part.inputs, part.lengths), part) * (len(part) / len(batch))
-            self._accelerator.backward(loss)
-            total += loss.detach()
+        self._buffers.note()
+        loss, reason = self._add_gradients_or_say_why(own, len(batch))
         share = 0.0 if own is None else len(own) / len(batch)
-        total = add_up_step(processes, self._trained, self._batch_norms, total, share)
+        total = add_up_step(processes, self._trained, self._batch_norms, loss, share)
+        if total is None:
+            self._plain_optimizer.zero_grad(set_to_none=True)
+            self._buffers.put_back()
+            release(self._accelerator.device)
+            raise MemoryRanOut(-(-len(batch) // processes.count), reason)
         for group, own_rate in zip(self._plain_optimizer.param_groups, self._own_rates, strict=True):
             group["lr"] = own_rate * factor
         norm: torch.Tensor | float = 0.0
@@ -254,19 +300,60 @@ class Trainer:
         self.progress.examples += len(batch)
         return total, norm
 
+    def _add_gradients_or_say_why(self, own: Batch | None, whole: int) -> tuple[torch.Tensor | None, str]:
+        """`_add_gradients`; None where memory ran out, and what the allocator said.
+
+        The error itself ends here, and with its traceback the tensors of the pass.
+        """
+        try:
+            return self._add_gradients(own, whole), ""
+        except (RuntimeError, MemoryError) as err:
+            if not is_out_of_memory(err):
+                raise
+            return None, first_line(err)
+
+    def _add_gradients(self, own: Batch | None, whole: int) -> torch.Tensor:
+        """Forward and backward of this process's part of a batch of ``whole`` examples, if it has one; returns its part
+        of the loss."""
+        total = torch.zeros((), device=self._accelerator.device)
+        for part in [] if own is None else parts_of(own, self.progress.parts):
+            part = part.to(self._accelerator.device)
+            # Losses are means over examples: weighted by them, the parts' gradients add up to the whole batch's, of
+            # all processes together.
+            loss = self.task.loss(self.model(part.inputs, part.lengths), part) * (len(part) / whole)
+            self._accelerator.backward(loss)
+            total += loss.detach()
+        return total
+
+    @contextlib.contextmanager
+    def evaluation_pieces(self) -> Iterator[Pieces]:
+        """In how many pieces to evaluate batches. Where they became more, that is remembered and told."""
+        before = self.progress.evaluation_parts
+        pieces = Pieces(before)
+        yield pieces
+        # Which process ran out does not matter: all go on alike.
+        (self.progress.evaluation_parts,) = self._processes.most(pieces.count)
+        if self.progress.evaluation_parts > before:
+            self._note(
+                f"memory ran out while evaluating; batches pass the model in {self.progress.evaluation_parts} pieces, "
+                "put together before they are scored. A smaller train.evaluation_batch_size has the same effect"
+            )
+
     def _validate(self) -> None:
         progress = self.progress
-        metrics = evaluate(
-            self.model,
-            self.task,
-            "validation",
-            self._validation,
-            options=self.options,
-            step=self.progress.step,
-            device=self._accelerator.device,
-            stop_requested=self._stop.requested,
-            processes=self._processes,
-        )
+        with self.evaluation_pieces() as pieces:
+            metrics = evaluate(
+                self.model,
+                self.task,
+                "validation",
+                self._validation,
+                options=self.options,
+                step=self.progress.step,
+                device=self._accelerator.device,
+                stop_requested=self._stop.requested,
+                processes=self._processes,
+                pieces=pieces,
+            )
         self._check_finite(metrics["loss"], "validation loss at")
         progress.validated_step = progress.step
         name, higher_is_better = self.task.selection()
@@ -287,6 +374,10 @@ class Trainer:
                 f"{options.learning_rate:g}) or train.clip_norm (now {options.clip_norm}); with bfloat16, try "
                 f"precision: float32. The best step so far is {self.progress.best_step}; its checkpoint is kept."
             )
+
+    def _note(self, text: str) -> None:
+        """Tell the user something that changes no figure, and so is none of the events a resumed run counts."""
+        self._emit(Noted(self.progress.step, text))
 
     def _tell(self, event: Event) -> None:
         self.progress.events += 1

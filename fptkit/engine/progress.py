@@ -30,6 +30,8 @@ class Progress:
         events: events told so far; a resumed run goes on behind the one this counts.
         plateau_validations: validations without improvement since the last one with, or since the rate last fell.
         plateau_factor: what the schedule ``plateau`` has made of the learning rate so far.
+        parts: parts that batches are cut into: ``train.accumulate``, or more where memory ran out.
+        evaluation_parts: the same for batches that are evaluated: 1, or more where memory ran out.
     """
 
     step: int = 0
@@ -44,6 +46,8 @@ class Progress:
     events: int = 0
     plateau_validations: int = 0
     plateau_factor: float = 1.0
+    parts: int = 1
+    evaluation_parts: int = 1
 
     @property
     def examples_per_second(self) -> float:

@@ -34,6 +34,7 @@ from fptkit.engine.folder import (
 )
 from fptkit.engine.listeners import recipe_listeners
 from fptkit.engine.loop import Trainer
+from fptkit.engine.memory import smaller
 from fptkit.engine.progress import ended_by, with_last_step
 from fptkit.engine.records import MetricsFile, write_json, write_text
 from fptkit.engine.share import share_notes, training_sample, training_share
@@ -171,7 +172,7 @@ class _Run:
         check_encoder_width(built, first)
         check_best_metric(built.task)
         proof = FreezeProof(built.model)
-        counts = count_parameters(built.model, built.task, first)
+        first, counts = smaller(first, lambda part: count_parameters(built.model, built.task, part))
         flops_per_step = round(counts.flops * len(batch) / len(first) * batches.step_cost())
         self._options = with_last_step(train, flops_per_step)
         self._features = feature_cache(
@@ -313,14 +314,16 @@ class _Run:
     def _evaluate(self, built: Built, batches: Iterable[Batch | None]) -> dict[str, float]:
         device = next(built.model.parameters()).device
         try:
-            return evaluate_batches(
-                built.model,
-                built.task,
-                batches,
-                device=device,
-                stop_requested=self._stop.requested,
-                processes=self._processes,
-            )
+            with self._trainer.evaluation_pieces() as pieces:
+                return evaluate_batches(
+                    built.model,
+                    built.task,
+                    batches,
+                    device=device,
+                    stop_requested=self._stop.requested,
+                    processes=self._processes,
+                    pieces=pieces,
+                )
         except EvaluationStopped:
             raise self._interrupted() from None
 
@@ -379,6 +382,8 @@ class _Run:
             "metrics": {"validation": progress.best_metrics or {}, "test": {}, **(metrics or {})},
             "steps": progress.step,
             "best_step": progress.best_step,
+            "parts": progress.parts,
+            "evaluation_parts": progress.evaluation_parts,
             **({"ended_by": ended_by(self._options, progress)} if over else {}),
             "times_tested": self._times_tested,
             "seconds": round(progress.seconds, 3),

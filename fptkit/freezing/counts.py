@@ -73,14 +73,12 @@ def gradient_pass(model: CrossModalModel, task: Task, batch: Batch) -> GradientP
     try:
         with FlopCounterMode(display=False, custom_mapping=_ATTENTION) as counter:
             task.loss(model(batch.inputs, batch.lengths), batch).backward()
+        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+        reached = sum(int(torch.count_nonzero(gradient)) for gradient in gradients)
     finally:
         hook.remove()
-    reached = 0
-    for parameter in model.parameters():
-        if parameter.grad is not None:
-            reached += int(torch.count_nonzero(parameter.grad))
-            parameter.grad = None
-    model.train(was_training)
+        model.zero_grad(set_to_none=True)
+        model.train(was_training)
     return GradientPass(reached, counter.get_total_flops() + sum(uncounted))
 
 

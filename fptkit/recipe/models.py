@@ -110,6 +110,11 @@ class TrainOptions(Options):
         description="parts a step's batch is cut into, one after the other in memory, their gradients averaged over "
         "examples; must divide batch_size",
     )
+    activation_checkpointing: bool = Field(
+        default=False,
+        description="keep of each block of the backbone only what goes in, and run it once more in the backward pass: "
+        "less memory, more time, the same result",
+    )
     max_steps: int = Field(default=2000, ge=1, description="steps after which training ends")
     max_seconds: float | None = Field(
         default=None,

@@ -24,7 +24,7 @@ _LEFT_OUT: Any = {
     "plugins": True,
     "threads": True,
     "device": True,
-    "train": {"log_every"},
+    "train": {"log_every", "activation_checkpointing"},
     "pinned": {"recipe", "profile"},
 }
 
@@ -33,8 +33,8 @@ def address_of(recipe: Recipe, code_version: str, *, registry: Registry | None =
     """The address of a run.
 
     Left out is what does not decide the result: the description, names in ``pinned``, ``threads``, ``device``,
-    ``train.log_every`` and where a plugin lies. Of data in a folder (``path:DIR``) only the path counts, and of weights
-    from a hub only the name.
+    ``train.log_every``, ``train.activation_checkpointing`` and where a plugin lies. Of data in a folder (``path:DIR``)
+    only the path counts, and of weights from a hub only the name.
 
     Args:
         recipe: with the trial's learning rate and seed.

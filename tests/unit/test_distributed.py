@@ -110,6 +110,35 @@ def fptkit_encoders():
 }
 
 
+RECIPES["hungry"] = RECIPES["norm"].replace("normed", "hungry").replace("batch_size: 6", "batch_size: 8")
+PLUGINS["hungry.py"] = '''
+import os
+
+import torch
+from fptkit import EncoderSpec, hookimpl
+
+
+class Hungry(torch.nn.Module):
+    """In training, the second process has memory for HUNGRY_ROWS examples."""
+
+    def __init__(self, options, *, input, width):
+        super().__init__()
+        self.map, self.norm = torch.nn.Linear(input.width, width, bias=False), torch.nn.BatchNorm1d(width)
+
+    def forward(self, inputs):
+        encoded = self.norm(self.map(inputs).transpose(1, 2)).transpose(1, 2)
+        rows = int(os.environ["HUNGRY_ROWS"])
+        if self.training and torch.is_grad_enabled() and os.environ.get("RANK") == "1" and len(inputs) > rows:
+            raise torch.OutOfMemoryError(f"CUDA out of memory with {len(inputs)} rows")
+        return encoded
+
+
+@hookimpl
+def fptkit_encoders():
+    return [EncoderSpec(name="hungry", target=Hungry, accepts=("vectors",), summary="with a batch norm")]
+'''
+
+
 @dataclass(frozen=True)
 class Ended:
     """How torchrun ended."""
@@ -261,7 +290,7 @@ def test_gradients_losses_and_statistics_are_added_up() -> None:
     norm, fixed = torch.nn.BatchNorm1d(2), torch.nn.BatchNorm1d(2).eval()
     norm.running_mean = torch.tensor([4.0, 8.0])
     # Three quarters of the batch are ours; the other process has a gradient of both, and has weighted its statistics.
-    other = WithAnother([True, True, False], [0.5, 10.0, 20.0, 30.0, 40.0, 0.25, 0.5, 0.75, 1.0])
+    other = WithAnother([False, True, True, False], [0.5, 10.0, 20.0, 30.0, 40.0, 0.25, 0.5, 0.75, 1.0])
     loss = add_up_step(other, [ours, its, nobodys], [norm, fixed], torch.tensor(0.25), 0.75)
     assert float(loss) == 0.75
     assert ours.grad.tolist() == [11.0, 22.0]
@@ -273,6 +302,15 @@ def test_gradients_losses_and_statistics_are_added_up() -> None:
     assert norm.running_var.tolist() == [1.5, 1.75]
     assert fixed.running_var is not None
     assert fixed.running_var.tolist() == [1.0, 1.0], "what does not change must keep its bits"
+
+
+@pytest.mark.parametrize(("ours", "its"), [(None, False), (torch.tensor(0.25), True)])
+def test_nothing_is_exchanged_where_memory_ran_out(ours: torch.Tensor | None, its: bool) -> None:
+    """In this process, or in the other one, which then sends nothing that could be waited for."""
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    parameter.grad = torch.ones(1)
+    other = WithAnother([its, True], [])
+    assert add_up_step(other, [parameter], [], ours, 0.5) is None
 
 
 def test_a_single_process_does_everything_itself() -> None:
@@ -355,6 +393,29 @@ def test_batch_norms_see_parts_and_their_statistics_are_averaged(write: Any, sta
         torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=1e-5)
     notes = json.loads((tmp_path / "two" / "summary.json").read_text())["notes"]
     assert any("batch norms" in note for note in notes)
+
+
+@pytest.mark.slow
+def test_all_cut_finer_where_one_runs_out_of_memory(
+    write: Any, start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = write("hungry")
+    halves = tmp_path / "halves.yaml"
+    halves.write_text(recipe.read_text().replace("train: {", "train: {accumulate: 2, "))
+    monkeypatch.setenv("HUNGRY_ROWS", "2")  # of 4, which is its part of a batch
+    runs = [{"recipe": recipe, "folder": tmp_path / "cut"}, {"recipe": halves, "folder": tmp_path / "halves"}]
+    ended = start(*runs)
+    assert ended.code == 0, ended.output
+    assert_same(tmp_path / "cut", tmp_path / "halves")
+    returned = [json.loads((tmp_path / "cut" / f"returned-{rank}.json").read_text()) for rank in (0, 1)]
+    assert [(summary["accumulate"], summary["parts"]) for summary in returned] == [(1, 2), (1, 2)]
+    # Nothing helps: both end, and one of them tells.
+    monkeypatch.setenv("HUNGRY_ROWS", "0")
+    ended = start(command=["run", str(recipe), "--output", str(tmp_path / "none")])
+    assert exit_codes(ended.output) == {1}
+    assert ended.output.count("memory ran out with one example at a time") == 1, ended.output
+    summary = json.loads((tmp_path / "none" / "summary.json").read_text())
+    assert (summary["status"], summary["parts"]) == ("failed", 4)
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -74,6 +74,10 @@ class HuggingFaceBackbone(Backbone):
         if lengths is None:
             lengths = torch.full((len(tokens),), tokens.shape[1], device=tokens.device)
         return (torch.arange(total, device=tokens.device) < lengths[:, None]).long()
+
+    def block_modules(self) -> Sequence[nn.Module]:
+        """See `Backbone.block_modules`; no model is asked to keep keys and values."""
+        return list(self.model.get_submodule(self.block_list).children())
 
     def parameter_roles(self) -> Mapping[str, ParameterRole]:
         """See `Backbone.parameter_roles`.

@@ -12,7 +12,7 @@ out: kzl/universal-computation, ``fpt.py``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -183,6 +183,10 @@ class VitBackbone(Backbone):
         hidden = self.layers[-1](hidden, mask, keep if few else None)
         normed: Tensor = self.norm(hidden if few else keep_tokens(hidden, keep))
         return normed
+
+    def block_modules(self) -> Sequence[nn.Module]:
+        """See `Backbone.block_modules`."""
+        return list(self.layers)
 
     def parameter_roles(self) -> dict[str, ParameterRole]:
         """See `Backbone.parameter_roles`; the role follows from the kind of the owning module.

@@ -8,7 +8,7 @@ Source: Devlin et al. 2019, arXiv 1810.04805; huggingface/transformers, ``models
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -108,6 +108,10 @@ class MiniLm(Backbone):
         few = keep is not None and 2 * keep.shape[1] <= count
         hidden = self.block_list[-1](hidden, mask, keep if few else None)
         return hidden if few else keep_tokens(hidden, keep)
+
+    def block_modules(self) -> Sequence[nn.Module]:
+        """See `fptkit.Backbone.block_modules`."""
+        return list(self.block_list)
 
     def parameter_roles(self) -> dict[str, ParameterRole]:
         """See `fptkit.Backbone.parameter_roles`; the token type is an embedding, which the policy fpt keeps frozen."""

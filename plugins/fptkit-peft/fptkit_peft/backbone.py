@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from fptkit import Backbone, ParameterRole, keep_tokens
 
@@ -37,6 +37,10 @@ class AdaptedBackbone(Backbone):
         """See `fptkit.Backbone.forward`."""
         hidden: Tensor = self.base(tokens, lengths)
         return keep_tokens(hidden, keep)
+
+    def block_modules(self) -> Sequence[nn.Module]:
+        """See `fptkit.Backbone.block_modules`."""
+        return self.base.block_modules()
 
     def parameter_roles(self) -> dict[str, ParameterRole]:
         """See `fptkit.Backbone.parameter_roles`."""

@@ -1,0 +1,390 @@
+"""Memory that runs out: the step is taken again in parts, as if it had been so from the start, and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fptkit.backbones.gpt2 import Gpt2Backbone
+from fptkit.benchmarking.prepare import prepare
+from fptkit.engine.events import Event, Noted, StepsDone
+from fptkit.engine.memory import KeptBuffers, Pieces, finer, is_out_of_memory, smaller
+from fptkit.engine.run import RunRequest, run
+from fptkit.errors import TrainingError
+from fptkit.interfaces import Batch
+from fptkit.recipe.load import load_recipe
+
+RECIPE = """
+task: {name: bit_xor, bits: 3, validation_size: 40, test_size: 50}
+backbone: {name: random, blocks: 2, width: 32, heads: 2, size: nano, dropout: 0.1}
+train: {batch_size: 8, max_steps: 30, validate_every: 10, log_every: 4, patience: null, learning_rate: 1e-2}
+precision: float32
+threads: 1
+"""
+PLUGIN = '''
+import torch
+import torchmetrics
+from fptkit import EncoderSpec, TaskSpec, hookimpl
+from fptkit.tasks.bits import BitXor
+from fptkit.tasks.options import BitXorOptions
+
+
+class Normed(torch.nn.Module):
+    """Changes buffers in every forward in training: two in place, one by putting another tensor there."""
+
+    def __init__(self, options, *, input, width):
+        super().__init__()
+        self.map, self.norm = torch.nn.Linear(input.width, width, bias=False), torch.nn.BatchNorm1d(width)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, inputs):
+        if self.training:
+            self.seen = self.seen / 2 + len(inputs)
+        return self.norm(self.map(inputs).transpose(1, 2)).transpose(1, 2)
+
+
+class OrderSum(torchmetrics.Metric):
+    """A figure that depends on which examples are scored together."""
+
+    def __init__(self):
+        super().__init__()
+        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx=None)
+
+    def update(self, predictions, targets):
+        self.total = self.total / 3 + predictions.double().sum() + len(targets)
+
+    def compute(self):
+        return self.total
+
+
+class Ordered(BitXor):
+    def metrics(self):
+        return torchmetrics.MetricCollection({**super().metrics(), "order": OrderSum()})
+
+
+@hookimpl
+def fptkit_encoders():
+    return [EncoderSpec(name="normed", target=Normed, accepts=("vectors",), summary="with a batch norm")]
+
+
+@hookimpl
+def fptkit_tasks():
+    return [TaskSpec(name="ordered", target=Ordered, options=BitXorOptions, summary="bits")]
+'''
+
+
+class Memory:
+    """Takes so many examples through GPT-2 at once and no more, with and without gradients.
+
+    Attributes:
+        with_gradient: examples that fit where gradients are kept.
+        without: examples that fit where none are.
+        after: training passes from which on the limit holds.
+        refused: sizes of what did not fit.
+        error: what is raised.
+    """
+
+    def __init__(self) -> None:
+        self.with_gradient = self.without = 10**6
+        self.after = self.passes = 0
+        self.refused: list[int] = []
+        self.error: Callable[[], Exception] = lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate.")
+
+    def use(self, backbone: Gpt2Backbone, examples: int) -> None:
+        limit = self.with_gradient if torch.is_grad_enabled() else self.without
+        self.passes += backbone.training
+        if examples > limit and self.passes >= self.after:
+            self.refused.append(examples)
+            raise self.error()
+
+
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
+    found, plain = Memory(), Gpt2Backbone.forward
+
+    def forward(self: Gpt2Backbone, tokens: torch.Tensor, *further: Any) -> torch.Tensor:
+        hidden = plain(self, tokens, *further)  # draws dropout before it fails
+        found.use(self, len(tokens))
+        return hidden
+
+    monkeypatch.setattr(Gpt2Backbone, "forward", forward)
+    return found
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    (tmp_path / "plugin.py").write_text(PLUGIN)
+    path = tmp_path / "tiny.yaml"
+    path.write_text("plugins: [plugin.py]\n" + RECIPE)
+    return path
+
+
+class Recorder:
+    """Keeps notes; fails after a step."""
+
+    def __init__(self, fail_at: int | None = None) -> None:
+        self.notes: list[Noted] = []
+        self._fail_at = fail_at
+
+    def handle(self, event: Event) -> None:
+        if isinstance(event, Noted):
+            self.notes.append(event)
+        if isinstance(event, StepsDone) and event.step == self._fail_at:
+            raise KeyError("killed")
+
+
+def start(recipe: Path, folder: Path, *overrides: str, listener: Recorder | None = None, **how: Any) -> Any:
+    loaded = load_recipe(str(recipe), overrides=overrides)
+    return run(RunRequest(loaded, folder, listeners=[listener] if listener else [], **how))
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "examples_per_second"} for line in lines]
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """Bit for bit."""
+    assert metrics(one) == metrics(other)
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (one, other))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("further", [(), ("encoder.name=normed",)], ids=["dropout", "batch norm"])
+def test_a_step_that_does_not_fit_is_taken_in_parts(
+    recipe: Path, tmp_path: Path, memory: Memory, further: tuple[str, ...]
+) -> None:
+    whole = start(recipe, tmp_path / "parts", *further, "train.accumulate=4")
+    recorder = Recorder()
+    memory.with_gradient = 2
+    cut = start(recipe, tmp_path / "cut", *further, listener=recorder)
+    assert_same(tmp_path / "cut", tmp_path / "parts")
+    assert (cut["accumulate"], cut["parts"], cut["evaluation_parts"], whole["parts"]) == (1, 4, 1, 4)
+    assert cut["flops_per_step"] == whole["flops_per_step"]  # counted with fewer examples
+    assert memory.refused == [8, 4, 8, 4]  # counting, then the first step
+    assert [(note.step, note.text.partition(";")[0]) for note in recorder.notes] == [(0, "memory ran out")] * 2
+    assert "--set train.accumulate=4" in recorder.notes[-1].text
+    memory.with_gradient = 8
+    start(recipe, tmp_path / "whole", *further)
+    assert metrics(tmp_path / "whole") != metrics(tmp_path / "cut"), "another number of parts draws other dropout"
+
+
+@pytest.mark.slow
+def test_the_gradient_in_parts_is_that_of_the_whole_batch(recipe: Path, tmp_path: Path, memory: Memory) -> None:
+    overrides = ("backbone.dropout=0", "train.learning_rate=1e-3")
+    start(recipe, tmp_path / "whole", *overrides)
+    memory.with_gradient, memory.after = 3, 14
+    assert start(recipe, tmp_path / "cut", *overrides)["parts"] == 4
+    whole, cut = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
+    for name, tensor in whole.items():
+        torch.testing.assert_close(cut[name], tensor, rtol=0, atol=1e-5)
+    for ours, theirs in zip(metrics(tmp_path / "whole"), metrics(tmp_path / "cut"), strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-5)
+
+
+def test_a_run_that_is_cut_off_after_the_change_goes_on_alike(recipe: Path, tmp_path: Path, memory: Memory) -> None:
+    """What remembers is the checkpoint: the part that goes on has memory enough for whole batches."""
+    memory.with_gradient, memory.after = 4, 14
+    whole = start(recipe, tmp_path / "whole", "encoder.name=normed")
+    assert memory.refused == [8]
+    memory.passes = 0
+    with pytest.raises(KeyError, match="killed"):
+        start(recipe, tmp_path / "cut", "encoder.name=normed", listener=Recorder(16))
+    assert {path.name for path in (tmp_path / "cut" / "checkpoints").iterdir()} >= {"step-00000013"}
+    memory.with_gradient = 8
+    assert start(recipe, tmp_path / "cut", "encoder.name=normed", resume=True)["parts"] == 2
+    assert_same(tmp_path / "cut", tmp_path / "whole")
+    assert whole["parts"] == 2
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_knows_no_parts_takes_those_of_the_recipe(recipe: Path, tmp_path: Path) -> None:
+    start(recipe, tmp_path / "whole", "train.accumulate=4")
+    start(recipe, tmp_path / "parts", "train.accumulate=4", pause_at=10)
+    state = tmp_path / "parts" / "checkpoints" / "step-00000010" / "state.json"
+    content = json.loads(state.read_text())
+    assert content["state"].pop("parts") == 4
+    state.write_text(json.dumps(content))
+    assert start(recipe, tmp_path / "parts", "train.accumulate=4", resume=True)["parts"] == 4
+    assert_same(tmp_path / "parts", tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_batches_that_memory_does_not_hold_are_evaluated_in_pieces(
+    recipe: Path, tmp_path: Path, memory: Memory
+) -> None:
+    overrides = ("task.name=ordered", "train.max_steps=10", "train.evaluation_batch_size=20")
+    start(recipe, tmp_path / "whole", *overrides)
+    memory.without = 7
+    recorder = Recorder()
+    summary = start(recipe, tmp_path / "pieces", *overrides, listener=recorder)
+    assert (summary["parts"], summary["evaluation_parts"]) == (1, 4)
+    assert memory.refused == [20, 10], "tried once, and remembered for the test split"
+    assert [note.text.partition(";")[0] for note in recorder.notes] == ["memory ran out while evaluating"]
+    assert {"order", "accuracy", "loss"} <= metrics(tmp_path / "pieces")[-1].keys()
+    for ours, theirs in zip(metrics(tmp_path / "whole"), metrics(tmp_path / "pieces"), strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_kept_features_are_computed_in_pieces(recipe: Path, tmp_path: Path, memory: Memory) -> None:
+    text = "task: {name: mnist, source: [digits], patch_size: 4, train_size: 64}\n" + "\n".join(RECIPE.split("\n")[2:])
+    recipe.write_text(text.replace("dropout: 0.1", "dropout: 0.0"))
+    overrides = ("freezing.name=output_only", "train.max_steps=40", "train.evaluation_batch_size=32")
+    memory.without = 10
+    summary = start(recipe, tmp_path / "pieces", *overrides)
+    assert any(note.startswith("feature cache: ") for note in summary["notes"]), summary["notes"]
+    assert 32 in memory.refused
+    memory.without = 10**6
+    start(recipe, tmp_path / "whole", *overrides, "train.feature_cache=never")
+    for ours, theirs in zip(metrics(tmp_path / "whole"), metrics(tmp_path / "pieces"), strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("with_gradient", "without", "after", "where"),
+    [
+        (0, 10**6, 0, "memory ran out with a single example"),
+        (0, 10**6, 6, "step 5: memory ran out with one example at a time"),
+        (8, 0, 5, "memory ran out with evaluating a single example"),
+    ],
+)
+def test_a_single_example_that_does_not_fit_ends_the_run(
+    recipe: Path, tmp_path: Path, memory: Memory, with_gradient: int, without: int, after: int, where: str
+) -> None:
+    memory.with_gradient, memory.without, memory.after = with_gradient, without, after
+    with pytest.raises(TrainingError) as caught:
+        start(recipe, tmp_path / "run")
+    text = str(caught.value)
+    assert text.startswith(where)
+    assert "Lower what an example takes" in text
+    assert text.endswith("The allocator says: CUDA out of memory. Tried to allocate.")
+    assert 1 in memory.refused
+    if after:
+        assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "failed"
+
+
+def test_another_error_is_not_taken_for_it(recipe: Path, tmp_path: Path, memory: Memory) -> None:
+    memory.with_gradient, memory.after = 4, 3
+    memory.error = lambda: RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        start(recipe, tmp_path / "run")
+    assert memory.refused == [8]
+
+
+def test_a_measurement_says_what_to_set(recipe: Path, memory: Memory) -> None:
+    prepared = prepare(load_recipe(str(recipe)))
+    prepared.step(0)
+    memory.with_gradient = 4
+    with pytest.raises(TrainingError, match=r"CUDA out of memory.*a higher train\.accumulate \(now 1\)"):
+        prepared.step(1)
+
+
+def test_what_says_that_memory_ran_out() -> None:
+    with pytest.raises(RuntimeError) as real:
+        torch.empty(2**60, dtype=torch.uint8)  # an exbibyte: no machine has it
+    assert is_out_of_memory(real.value), real.value
+    assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert not is_out_of_memory(RuntimeError("an illegal memory access was encountered"))
+    assert not is_out_of_memory(OSError(12, "DefaultCPUAllocator: can't allocate memory"))
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [(8, [2, 4, 8]), (12, [2, 4, 12]), (9, [3, 9]), (7, [7]), (50, [2, 5, 10, 25, 50])]
+)
+def test_more_parts_are_what_the_recipe_may_say(size: int, expected: list[int]) -> None:
+    found, parts = [], 1
+    while parts < size:
+        parts = finer(parts, size)
+        found.append(parts)
+    assert found == expected
+
+
+def test_buffers_are_put_back_where_they_were() -> None:
+    model = torch.nn.Sequential(torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 3))
+    model[1].register_buffer("none", None)
+    model[1].register_buffer("passing", torch.zeros(1), persistent=False)
+    kept = KeptBuffers(model)
+    model(torch.randn(5, 3))
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    mean = model[0].running_mean
+    kept.note()
+    model(torch.randn(5, 3))
+    model[0].running_mean = torch.ones(3)
+    kept.put_back()
+    assert model[0].running_mean is mean
+    assert all(torch.equal(buffer, before[name]) for name, buffer in model.named_buffers())
+
+
+def test_pieces_are_put_together_in_order() -> None:
+    batch, pieces, seen = Batch(torch.randn(5, 2, 3), torch.arange(5)), Pieces(), []
+
+    def forward(piece: Batch) -> torch.Tensor:
+        seen.append(len(piece))
+        if len(piece) > 2:
+            raise MemoryError
+        return piece.targets * 2
+
+    assert pieces.through(forward, batch).tolist() == [0, 2, 4, 6, 8]
+    assert (seen, pieces.count) == ([5, 2, 3, 1, 1, 1, 2], 4)
+    part, made = smaller(batch, forward)
+    assert (part.targets.tolist(), made.tolist()) == ([0, 1], [0, 2])
+
+
+REAL = """
+import resource, sys
+from pathlib import Path
+from fptkit.engine.events import Noted, StepsDone
+from fptkit.engine.run import RunRequest, run
+from fptkit.recipe.load import load_recipe
+
+
+class Narrow:
+    def handle(self, event):
+        if isinstance(event, StepsDone) and event.step == 2:
+            # All that a step needs was allocated once, and given back where it is large.
+            used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (used + {room} * 2**20, resource.RLIM_INFINITY))
+        if isinstance(event, Noted):
+            print("NOTE", event.text)
+
+
+summary = run(RunRequest(load_recipe(sys.argv[1]), Path(sys.argv[2]), listeners=[Narrow()]))
+print("PARTS", summary["parts"], summary["status"])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the size of a process is read from /proc")
+def test_memory_that_really_runs_out(tmp_path: Path) -> None:
+    path = tmp_path / "large.yaml"
+    path.write_text(
+        "task: {name: bit_memory, bits: 2000, bits_per_token: 50, validation_size: 8, test_size: 8}\n"
+        "backbone: {name: random, blocks: 2, width: 256, heads: 4, size: nano, dropout: 0.1}\n"
+        "train: {batch_size: 64, max_steps: 4, validate_every: 2, log_every: 1, patience: null}\n"
+        "precision: float32\nthreads: 1\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", REAL.format(room=ROOM), str(path), str(tmp_path / "run")],
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "NOTE memory ran out; from here on each batch goes through in 2 parts" in done.stdout, done.stdout
+    assert "finished" in done.stdout
+
+
+ROOM = 150
+"""MiB a process may grow by. A step of the recipe takes about three times as much, a sixteenth of a step less."""
