@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fptkit.engine.batches import evaluation_batches
 from fptkit.engine.distributed import ALONE, Processes
+from fptkit.engine.sharding import IdlePass
 from fptkit.interfaces import Batch, Split, Task, Values
 from fptkit.model import CrossModalModel
 from fptkit.recipe.models import TrainOptions
@@ -30,6 +31,7 @@ def evaluate(
     device: torch.device,
     stop_requested: Callable[[], bool] = lambda: False,
     processes: Processes = ALONE,
+    idle: IdlePass | None = None,
 ) -> dict[str, float]:
     """Evaluate a split.
 
@@ -44,6 +46,7 @@ def evaluate(
         stop_requested: asked between batches.
         processes: share the batches. What they find is put together in the order of the batches, so that the figures
             are those of one process bit for bit, whatever the task's metrics are.
+        idle: made where there is no batch for this process, if weights are sharded.
 
     Returns:
         The task's metrics and ``loss``, the mean over examples.
@@ -53,7 +56,9 @@ def evaluate(
         ShapeError: the split or one of its batches is not as the task declares.
     """
     batches = evaluation_batches(task, name, split, options, step, rank=processes.rank, count=processes.count)
-    return evaluate_batches(model, task, batches, device=device, stop_requested=stop_requested, processes=processes)
+    return evaluate_batches(
+        model, task, batches, device=device, stop_requested=stop_requested, processes=processes, idle=idle
+    )
 
 
 class _Found(NamedTuple):
@@ -115,6 +120,7 @@ def evaluate_batches(
     device: torch.device,
     stop_requested: Callable[[], bool] = lambda: False,
     processes: Processes = ALONE,
+    idle: IdlePass | None = None,
 ) -> dict[str, float]:
     """Evaluate batches that lie on the CPU, of several processes each its own; see `evaluate`."""
     was_training = model.training
@@ -124,6 +130,8 @@ def evaluate_batches(
         for on_cpu in batches:
             if any(processes.any_of(stop_requested())):
                 raise EvaluationStopped
+            if on_cpu is None and idle is not None:
+                idle.forward()
             own = None if on_cpu is None else _predict(model, task, on_cpu.to(device))
             if processes.count > 1 and own is not None:
                 own = own._replace(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from fptkit.build import Built
-from fptkit.engine.batches import TrainingBatches, parts_of, share_of
+from fptkit.engine.batches import TrainingBatches, most_parts, parts_of, share_of
 from fptkit.engine.checkpoint import (
     Checkpoint,
     checkpoint_of,
@@ -34,6 +34,7 @@ from fptkit.engine.distributed import ALONE, Processes, add_up_step, batch_norms
 from fptkit.engine.evaluate import EvaluationStopped, evaluate
 from fptkit.engine.events import Event, Saving, StepsDone, Validated
 from fptkit.engine.progress import Progress, ended_by, learning_rate_factor, note_validation, pause_step
+from fptkit.engine.sharding import IdlePass
 from fptkit.errors import CheckpointError, DivergedError
 from fptkit.freezing import FreezeProof
 from fptkit.interfaces import Split
@@ -64,6 +65,7 @@ class Trainer:
         emit: takes events.
         stop: asked between steps.
         processes: train together; all have the same arguments.
+        idle: made where another process passes examples and this one has none left, if weights are sharded.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Trainer:
         emit: Callable[[Event], None],
         stop: StopRequest,
         processes: Processes = ALONE,
+        idle: IdlePass | None = None,
     ) -> None:
         self.options = options
         self.task = built.task
@@ -90,6 +93,7 @@ class Trainer:
         self._emit = emit
         self._stop = stop
         self._processes = processes
+        self._idle = idle
         optimizer = torch.optim.AdamW(
             [
                 {
@@ -235,7 +239,11 @@ class Trainer:
         batch, processes = self._batches.batch(step), self._processes
         own = share_of(batch, processes.rank, processes.count)
         total = torch.zeros((), device=self._accelerator.device)
-        for part in [] if own is None else parts_of(own, self.options.accumulate):
+        parts = [] if own is None else parts_of(own, self.options.accumulate)
+        if self._idle is not None:
+            for _ in range(most_parts(len(batch), processes.count, self.options.accumulate) - len(parts)):
+                self._idle.forward_and_backward()
+        for part in parts:
             part = part.to(self._accelerator.device)
             # Losses are means over examples: weighted by them, the parts' gradients add up to the whole batch's, of
             # all processes together.
@@ -266,6 +274,7 @@ class Trainer:
             device=self._accelerator.device,
             stop_requested=self._stop.requested,
             processes=self._processes,
+            idle=self._idle,
         )
         self._check_finite(metrics["loss"], "validation loss at")
         progress.validated_step = progress.step
