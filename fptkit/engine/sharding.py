@@ -215,11 +215,8 @@ def _block_modules(backbone: Backbone, name: str) -> list[str]:
     for parameter, role in backbone.parameter_roles().items():
         if role.block is not None:
             owners.setdefault(role.block, []).append(parameter.split(".")[:-1])
-    found = [".".join(_common_start(owners[block])) for block in sorted(owners)]
-    lists = (nn.ModuleList, nn.ModuleDict)
-    apart = all(
-        block and not isinstance(backbone.get_submodule(block), lists) and _alone(block, found) for block in found
-    )
+    found = [_called(backbone, _common_start(owners[block])) for block in sorted(owners)]
+    apart = all(block and _alone(block, found) for block in found)
     if not found or not apart:
         raise UsageError(
             f"train.shard_frozen: the weights of the backbone '{name}' cannot be sharded: "
@@ -227,6 +224,12 @@ def _block_modules(backbone: Backbone, name: str) -> list[str]:
             + "; set it to never"
         )
     return found
+
+
+def _called(backbone: Backbone, path: Sequence[str]) -> str:
+    """The innermost module on a path that has a forward of its own, which lists of modules have not."""
+    ends = (".".join(path[:end]) for end in range(len(path), 0, -1))
+    return next((end for end in ends if not isinstance(backbone.get_submodule(end), nn.ModuleList | nn.ModuleDict)), "")
 
 
 def _common_start(paths: Sequence[Sequence[str]]) -> list[str]:
