@@ -1,4 +1,4 @@
-"""What a process does that test_distributed.py starts by torchrun: runs, one after the other, some of them disturbed.
+"""What a process does that torchrun_runs.py starts: runs, one after the other, some of them disturbed.
 
 Called with a JSON file: a list of runs, each with ``recipe``, ``folder`` and what else it asks for, see `carry_out`.
 """
