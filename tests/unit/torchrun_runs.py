@@ -44,6 +44,12 @@ RECIPES = {
     # A trained encoder with a batch norm, and a last batch that leaves the second process without.
     "norm": "plugins: [normed.py]\ntask: {name: mnist, source: [digits], patch_size: 4, train_size: 31}\n"
     f"encoder: {{name: normed}}\ntrain: {{batch_size: 6, {TRAIN.replace('20', '10')}}}\n{COMMON}",
+    # One process has a part more than the other one.
+    "parts": "task: {name: bit_xor, bits: 3, validation_size: 30, test_size: 10}\n"
+    f"train: {{batch_size: 3, accumulate: 3, evaluation_batch_size: 30, {TRAIN}}}\n{COMMON}",
+    # Nearly all of it is in the blocks' matrices, and those are in bfloat16.
+    "wide": "task: {name: bit_xor, bits: 3, validation_size: 16, test_size: 16}\n"
+    f"train: {{batch_size: 4, {TRAIN}}}\n{COMMON.replace('32', '256').replace('float256', 'bfloat16')}",
     # Dropout: each process draws for its part.
     "dropout": "task: {name: bit_xor, bits: 3, validation_size: 40, test_size: 50}\n"
     f"train: {{batch_size: 8, checkpoint_every: 5, {TRAIN}}}\n{COMMON.replace('dropout: 0', 'dropout: 0.1')}",
@@ -110,12 +116,12 @@ class Ended:
     output: str
 
 
-def write_recipe(folder: Path, name: str) -> Path:
+def write_recipe(folder: Path, name: str, *, sharded: bool = False) -> Path:
     """Writes one of the recipes, with the plugins beside it."""
     for file, text in PLUGINS.items():
         (folder / file).write_text(text)
-    path = folder / f"{name}.yaml"
-    path.write_text(RECIPES[name])
+    path = folder / f"{name}{'-sharded' if sharded else ''}.yaml"
+    path.write_text(RECIPES[name].replace("train: {", "train: {shard_frozen: always, " if sharded else "train: {"))
     return path
 
 
