@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -94,6 +95,8 @@ def shard_frozen(model: CrossModalModel, name: str, mesh: DeviceMesh, processes:
             "train.shard_frozen: always, but no block of this model has a frozen matrix; set it to never, or choose "
             "another freezing policy"
         )
+    # torch warns where a module gives a view, which must not be changed in place; backbones hand theirs on as they are.
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view", category=UserWarning)
     for block in blocks:
         _shard(backbone.get_submodule(block), mesh, processes)
     # The outermost module holds nothing itself. It has the blocks know of each other: on a GPU, the next one's weights

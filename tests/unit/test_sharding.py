@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torchrun_runs import alone, assert_near, assert_same, exit_codes, tensors, torchrun, write_recipe
 
 from fptkit.backbones.gpt2_build import random_gpt2
-from fptkit.backbones.options import Gpt2Sizes
+from fptkit.backbones.options import Gpt2Sizes, RandomOptions
 from fptkit.backbones.plain.model import AttentionLayer, NoBackbone
+from fptkit.backbones.random import build_random
 from fptkit.builtin import fptkit_freezing_policies
 from fptkit.encoders.linear import LinearEncoder
 from fptkit.encoders.options import LinearOptions
@@ -94,19 +95,26 @@ def test_how_many_passes_the_busiest_process_makes(count: int, accumulate: int) 
         assert most_parts(size, count, accumulate) == max(passes), size
 
 
-def test_what_passes_forward_and_backward_is_the_same(alone_in_a_group: None) -> None:
-    whole, model = model_of(), model_of()
-    sharded = shard(model)
+def test_the_blocks_matrices_are_sharded(alone_in_a_group: None) -> None:
+    sharded = shard(model_of())
     assert list(sharded.blocks) == ["h.0", "h.1", "h.2"]
     assert sharded.held == sharded.whole == 3 * 12 * 16 * 16 * 4, "of one process all is its own"
+
+
+@pytest.mark.parametrize("like", ["gpt2", "vit", "lstm", "bert", "t5_encoder", "longformer"])
+def test_what_passes_forward_and_backward_is_the_same(alone_in_a_group: None, like: str) -> None:
+    options = RandomOptions(like=like, blocks=2, width=32, heads=None if like == "lstm" else 2, dropout=0.5)
+    whole, model = (model_of(build_random(options, positions=6, seed=0)) for _ in range(2))
+    shard(model)
     for one in (whole, model):
         torch.manual_seed(3)  # dropout
         Three().loss(one(batch_of(4).inputs), batch_of(4)).backward()
     theirs = dict(model.named_parameters())
     for name, parameter in whole.named_parameters():
         other = theirs[name]
-        split = parameter.ndim == 2 and not parameter.requires_grad
-        assert hasattr(other, "to_local") == split, "matrices that are frozen, and nothing else"
+        in_block = whole.parameter_roles()[name].block is not None
+        matrix = parameter.ndim == 2 and not parameter.requires_grad and in_block
+        assert hasattr(other, "to_local") == matrix, "frozen matrices of blocks, and nothing else"
         if parameter.grad is None:
             assert other.grad is None
         else:
@@ -264,10 +272,14 @@ def test_a_killed_run_goes_on_with_and_without_sharding(write: Any, start: Any, 
     ended = start(
         {"recipe": recipe, "folder": cut, "resume": True},
         {"recipe": recipe, "folder": tmp_path / "paused", "resume": True},
+        {"recipe": write("digits", sharded=True), "folder": tmp_path / "stopped", "disturb": [1, 6, signal.SIGTERM]},
     )
-    assert ended.code == 0, ended.output
+    assert exit_codes(ended.output) == {143}, ended.output
     assert_same(whole, cut)
     assert_near(once, tmp_path / "paused")
+    # A signal to one process stops all behind the same step.
+    summary = json.loads((tmp_path / "stopped" / "summary.json").read_text())
+    assert (summary["status"], summary["steps"]) == ("interrupted", 7)
 
 
 @pytest.mark.slow
@@ -280,12 +292,3 @@ def test_an_error_in_the_middle_of_a_pass_ends_all(write: Any, start: Any, tmp_p
         "failed",
         "PeerError: process 1 failed: ValueError: out of order",
     )
-
-
-@pytest.mark.slow
-def test_a_signal_to_one_process_stops_all(write: Any, start: Any, tmp_path: Path) -> None:
-    folder = tmp_path / "cut"
-    ended = start({"recipe": write("digits", sharded=True), "folder": folder, "disturb": [1, 6, signal.SIGTERM]})
-    assert exit_codes(ended.output) == {143}, ended.output
-    summary = json.loads((folder / "summary.json").read_text())
-    assert (summary["status"], summary["steps"]) == ("interrupted", 7)
