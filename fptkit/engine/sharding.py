@@ -1,8 +1,8 @@
-"""Frozen weights that are spread over the processes of a run, for bodies that one device does not hold.
+"""Frozen weights that are sharded over the processes of a run, for bodies that one device does not hold.
 
 The frozen matrices of each block are cut into as many parts as there are processes, and every process keeps one. A
 block's matrices come together in the moment it runs, forward or backward, and are let go behind it. Nothing else is
-spread: trained parameters, norms and whatever lies outside the blocks are small, and stay whole in every process.
+sharded: trained parameters, norms and whatever lies outside the blocks are small, and stay whole in every process.
 
 What comes together takes all processes at once, so each must make as many passes as the others: see `IdlePass`.
 
@@ -30,22 +30,22 @@ from fptkit.errors import UsageError
 from fptkit.interfaces import Backbone, Batch, Task
 from fptkit.model import CrossModalModel
 
-_gather_into = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor  # the name up to torch 2.13
+_gather_into = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor  # its former name
 
 
 @dataclass(frozen=True)
 class Sharded:
-    """What was spread.
+    """What was sharded.
 
     Args:
         blocks: names of the backbone's blocks, in order.
-        held: bytes of them that this process holds.
-        whole: bytes of all the frozen matrices that were spread.
+        whole: bytes of all their matrices that were sharded.
+        held: bytes of those that this process holds.
     """
 
     blocks: Sequence[str]
-    held: int
     whole: int
+    held: int
 
 
 def can_shard() -> bool:
@@ -70,7 +70,7 @@ def meeting_place(device: torch.device, processes: Processes) -> DeviceMesh:
 
 
 def shard_frozen(model: CrossModalModel, name: str, mesh: DeviceMesh, processes: Processes) -> Sharded:
-    """Spread the frozen matrices of the backbone's blocks over the processes, and take them to the device on the way.
+    """Shard the frozen matrices of the backbone's blocks over the processes, and take them to the device on the way.
 
     Every process must hold the same. Nothing is sent; the first pass is the first that needs all processes.
 
@@ -103,7 +103,7 @@ def shard_frozen(model: CrossModalModel, name: str, mesh: DeviceMesh, processes:
     # come together while one runs.
     fully_shard(backbone, mesh=mesh, ignored_params=set(backbone.parameters()))
     held = sum(_bytes(matrix.to_local()) for matrix in backbone.parameters() if hasattr(matrix, "to_local"))
-    return Sharded(blocks, held, whole)
+    return Sharded(blocks, whole, held)
 
 
 class IdlePass:
@@ -149,7 +149,7 @@ def check_blocks_run(model: CrossModalModel, name: str, sharded: Sharded, idle: 
     Args:
         model: whose weights are sharded.
         name: of the backbone, for errors.
-        sharded: what was spread.
+        sharded: what was sharded.
         idle: the pass.
 
     Raises:
@@ -197,7 +197,7 @@ class _Gather:
 
 
 def _shard(block: nn.Module, mesh: DeviceMesh, processes: Processes) -> None:
-    """Spread the frozen matrices of a block. What it was before is free when this returns, on the device as well."""
+    """Shard the frozen matrices of a block. What it was before is free when this returns, on the device as well."""
     from torch.distributed.fsdp import fully_shard
 
     matrices = _frozen_matrices(block)
