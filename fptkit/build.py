@@ -71,6 +71,7 @@ def build(
     *,
     task: Task | None = None,
     make_backbone: Callable[..., Backbone] | None = None,
+    finish: Callable[[CrossModalModel], None] | None = None,
 ) -> Built:
     """Build everything a recipe names.
 
@@ -80,12 +81,13 @@ def build(
         device: where the model goes.
         task: the recipe's task where it is there already; None builds it.
         make_backbone: called with ``positions`` and ``seed`` in place of the recipe's backbone, as an estimate does.
+        finish: called with the model before it goes to the device, frozen and in its stored precision.
 
     Raises:
         FptkitError: of the kind that says what does not fit; its ``exit_code`` is that of a wrong recipe.
     """
     try:
-        return _build(recipe, registry, device, task or build_task(recipe, registry), make_backbone)
+        return _build(recipe, registry, device, task or build_task(recipe, registry), make_backbone, finish)
     except (ShapeError, FreezingError) as err:
         err.exit_code = UsageError.exit_code  # nothing was run: these parts do not go together
         raise
@@ -97,6 +99,7 @@ def _build(
     device: torch.device,
     task: Task,
     make_backbone: Callable[..., Backbone] | None,
+    finish: Callable[[CrossModalModel], None] | None,
 ) -> Built:
     encoder_name = recipe.encoder.name if recipe.encoder else default_encoder(task.input)
     encoder_spec = registry.get(EncoderSpec, encoder_name)
@@ -139,6 +142,8 @@ def _build(
         recompute_blocks(model.backbone, recipe.backbone.name)
     precision = choose_precision(_wanted_precision(recipe), device)
     _store(model, precision)
+    if finish is not None:
+        finish(model)
     if any(parameter.device != device for parameter in model.parameters()):
         model.to(device)
     return Built(task, model, groups, encoder_name, readout, precision, tokens)

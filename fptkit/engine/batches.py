@@ -128,6 +128,12 @@ def share_of(batch: Batch, rank: int, count: int) -> Batch | None:
     return parts[rank] if rank < len(parts) else None
 
 
+def most_parts(size: int, count: int, accumulate: int) -> int:
+    """Parts, as `parts_of` cuts them with ``accumulate``, of the largest share that one of ``count`` processes takes of
+    a batch of ``size`` examples."""
+    return min(accumulate, -(-size // min(count, size)))
+
+
 def rows_of(batch: Batch, rows: slice) -> Batch:
     """Some examples of a batch, padded as it is."""
     if isinstance(batch.inputs, Mapping):

@@ -90,7 +90,7 @@ class Processes:
                 told = [make(), None]
             except Exception as err:
                 told, error = [None, _described(err)], err
-        self._wait_for(lambda: dist.broadcast_object_list(told, src=0))
+        self.wait_for(lambda: dist.broadcast_object_list(told, src=0))
         if told[1] is not None:
             self._fail(0, told[1], error)
         result: Result = told[0]
@@ -123,7 +123,7 @@ class Processes:
         if self.count == 1 or not numbers:
             return numbers
         largest = torch.tensor(numbers, dtype=torch.int64)
-        self._wait_for(lambda: dist.all_reduce(largest, op=dist.ReduceOp.MAX))
+        self.wait_for(lambda: dist.all_reduce(largest, op=dist.ReduceOp.MAX))
         return tuple(largest.tolist())
 
     def any_of(self, *flags: bool) -> tuple[bool, ...]:
@@ -133,14 +133,14 @@ class Processes:
     def add_up(self, numbers: Tensor) -> None:
         """Sum over the processes, in place; the same bits in all of them."""
         if self.count > 1:
-            self._wait_for(lambda: dist.all_reduce(numbers))
+            self.wait_for(lambda: dist.all_reduce(numbers))
 
     def gather_on_main(self, thing: Result) -> list[Result]:
         """What each process has, by rank; elsewhere than in the main process nothing."""
         if self.count == 1:
             return [thing]
         things: list[Any] | None = [None] * self.count if self.main else None
-        self._wait_for(lambda: dist.gather_object(thing, things, dst=0))
+        self.wait_for(lambda: dist.gather_object(thing, things, dst=0))
         return things or []
 
     @contextlib.contextmanager
@@ -159,7 +159,7 @@ class Processes:
 
     def _gather_everywhere(self, thing: Result) -> list[Result]:
         things: list[Any] = [None] * self.count
-        self._wait_for(lambda: dist.all_gather_object(things, thing))
+        self.wait_for(lambda: dist.all_gather_object(things, thing))
         return things
 
     def _fail(self, rank: int, failure: dict[str, Any], own: Exception | None) -> None:
@@ -172,10 +172,15 @@ class Processes:
             own.process = rank
         raise own
 
-    def _wait_for(self, exchange: Callable[[], Any]) -> None:
-        """Exchange something; where another process is gone, say what is known of its end."""
+    def wait_for(self, exchange: Callable[[], Result]) -> Result:
+        """Exchange something; where another process is gone, say what is known of its end.
+
+        Raises:
+            PeerError: it left word.
+            TrainingError: it did not.
+        """
         try:
-            exchange()
+            return exchange()
         except RuntimeError as err:
             raise self._other_end() or TrainingError(
                 "another process of this run is gone and left no word; was it killed? What was saved last is kept, "

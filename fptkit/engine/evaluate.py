@@ -11,6 +11,7 @@ from torch import Tensor
 from fptkit.engine.batches import evaluation_batches
 from fptkit.engine.distributed import ALONE, Processes
 from fptkit.engine.memory import Pieces
+from fptkit.engine.sharding import IdlePass
 from fptkit.interfaces import Batch, Split, Task, Values
 from fptkit.model import CrossModalModel
 from fptkit.recipe.models import TrainOptions
@@ -32,6 +33,7 @@ def evaluate(
     stop_requested: Callable[[], bool] = lambda: False,
     processes: Processes = ALONE,
     pieces: Pieces | None = None,
+    idle: IdlePass | None = None,
 ) -> dict[str, float]:
     """Evaluate a split.
 
@@ -48,6 +50,7 @@ def evaluate(
             are those of one process bit for bit, whatever the task's metrics are.
         pieces: in how many a batch passes the model, more once memory runs out; None begins with whole batches. Loss
             and metrics take whole batches in any case.
+        idle: made where there is no batch for this process, if weights are sharded.
 
     Returns:
         The task's metrics and ``loss``, the mean over examples.
@@ -59,7 +62,14 @@ def evaluate(
     """
     batches = evaluation_batches(task, name, split, options, step, rank=processes.rank, count=processes.count)
     return evaluate_batches(
-        model, task, batches, device=device, stop_requested=stop_requested, processes=processes, pieces=pieces
+        model,
+        task,
+        batches,
+        device=device,
+        stop_requested=stop_requested,
+        processes=processes,
+        pieces=pieces,
+        idle=idle,
     )
 
 
@@ -123,6 +133,7 @@ def evaluate_batches(
     stop_requested: Callable[[], bool] = lambda: False,
     processes: Processes = ALONE,
     pieces: Pieces | None = None,
+    idle: IdlePass | None = None,
 ) -> dict[str, float]:
     """Evaluate batches that lie on the CPU, of several processes each its own; see `evaluate`."""
     was_training = model.training
@@ -132,6 +143,8 @@ def evaluate_batches(
         for on_cpu in batches:
             if any(processes.any_of(stop_requested())):
                 raise EvaluationStopped
+            if on_cpu is None and idle is not None:
+                idle.forward()
             own = None if on_cpu is None else _predict(model, task, on_cpu.to(device), pieces)
             if processes.count > 1 and own is not None:
                 own = own._replace(

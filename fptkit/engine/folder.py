@@ -111,10 +111,11 @@ def resume_command(folder: Path) -> str:
 
 
 def _comparable(recipe: Recipe) -> dict[str, Any]:
-    """What must not change when a run is resumed: all but how long it trains, on what device and how many threads, what
-    it keeps for the backward pass, how often it tells, where its plugins lie, and notes."""
+    """What must not change when a run is resumed: all but how long it trains, on what device and how many threads,
+    where frozen weights lie, what it keeps for the backward pass, how often it tells, where its plugins lie, and
+    notes."""
     content = recipe.model_dump(mode="json", exclude={"pinned", "description", "plugins", "threads", "device"})
-    for name in ("max_steps", "patience", "log_every", "activation_checkpointing"):
+    for name in ("max_steps", "patience", "log_every", "activation_checkpointing", "shard_frozen"):
         content["train"].pop(name)
     return content
 

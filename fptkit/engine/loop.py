@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from fptkit.build import Built
-from fptkit.engine.batches import TrainingBatches, parts_of, share_of
+from fptkit.engine.batches import TrainingBatches, most_parts, parts_of, share_of
 from fptkit.engine.checkpoint import (
     Checkpoint,
     checkpoint_of,
@@ -46,6 +46,7 @@ from fptkit.engine.memory import (
     release,
 )
 from fptkit.engine.progress import Progress, ended_by, learning_rate_factor, note_validation, pause_step
+from fptkit.engine.sharding import IdlePass
 from fptkit.errors import CheckpointError, DivergedError, TrainingError
 from fptkit.freezing import FreezeProof
 from fptkit.interfaces import Batch, Split
@@ -76,6 +77,7 @@ class Trainer:
         emit: takes events.
         stop: asked between steps.
         processes: train together; all have the same arguments.
+        idle: made where another process passes examples and this one has none left, if weights are sharded.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Trainer:
         emit: Callable[[Event], None],
         stop: StopRequest,
         processes: Processes = ALONE,
+        idle: IdlePass | None = None,
     ) -> None:
         self.options = options
         self.task = built.task
@@ -102,6 +105,7 @@ class Trainer:
         self._emit = emit
         self._stop = stop
         self._processes = processes
+        self._idle = idle
         optimizer = torch.optim.AdamW(
             [
                 {
@@ -310,13 +314,23 @@ class Trainer:
         except (RuntimeError, MemoryError) as err:
             if not is_out_of_memory(err):
                 raise
+            if self._idle is not None:  # the others wait for this process in the middle of the pass
+                raise TrainingError(
+                    "memory ran out, and where frozen weights are sharded no batch is cut finer by itself; --set "
+                    f"train.accumulate={finer(self.progress.parts, self.options.batch_size)}. The allocator says: "
+                    f"{first_line(err)}"
+                ) from None
             return None, first_line(err)
 
     def _add_gradients(self, own: Batch | None, whole: int) -> torch.Tensor:
         """Forward and backward of this process's part of a batch of ``whole`` examples, if it has one; returns its part
         of the loss."""
         total = torch.zeros((), device=self._accelerator.device)
-        for part in [] if own is None else parts_of(own, self.progress.parts):
+        parts = [] if own is None else parts_of(own, self.progress.parts)
+        if self._idle is not None:
+            for _ in range(most_parts(whole, self._processes.count, self.progress.parts) - len(parts)):
+                self._idle.forward_and_backward()
+        for part in parts:
             part = part.to(self._accelerator.device)
             # Losses are means over examples: weighted by them, the parts' gradients add up to the whole batch's, of
             # all processes together.
@@ -329,7 +343,7 @@ class Trainer:
     def evaluation_pieces(self) -> Iterator[Pieces]:
         """In how many pieces to evaluate batches. Where they became more, that is remembered and told."""
         before = self.progress.evaluation_parts
-        pieces = Pieces(before)
+        pieces = Pieces(before, may_grow=self._idle is None)
         yield pieces
         # Which process ran out does not matter: all go on alike.
         (self.progress.evaluation_parts,) = self._processes.most(pieces.count)
@@ -353,6 +367,7 @@ class Trainer:
                 stop_requested=self._stop.requested,
                 processes=self._processes,
                 pieces=pieces,
+                idle=self._idle,
             )
         self._check_finite(metrics["loss"], "validation loss at")
         progress.validated_step = progress.step

@@ -109,10 +109,12 @@ class Pieces:
 
     Args:
         count: pieces to begin with.
+        may_grow: whether there may be more of them; not where other processes pass as many at the same time.
     """
 
-    def __init__(self, count: int = 1) -> None:
+    def __init__(self, count: int = 1, *, may_grow: bool = True) -> None:
         self.count = count
+        self._may_grow = may_grow
 
     def through(self, forward: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
         """What ``forward`` makes of a batch, put together from pieces.
@@ -136,6 +138,11 @@ class Pieces:
         except (RuntimeError, MemoryError) as err:
             if not is_out_of_memory(err):
                 raise
+            if not self._may_grow:
+                raise TrainingError(
+                    "memory ran out while evaluating, and where frozen weights are sharded no batch is cut by itself; "
+                    f"lower train.evaluation_batch_size. The allocator says: {first_line(err)}"
+                ) from None
             return None, first_line(err)
 
 

@@ -37,19 +37,22 @@ from fptkit.engine.loop import Trainer
 from fptkit.engine.memory import smaller
 from fptkit.engine.progress import ended_by, with_last_step
 from fptkit.engine.records import MetricsFile, write_json, write_text
+from fptkit.engine.sharding import IdlePass, Sharded, check_blocks_run, meeting_place, shard_frozen
 from fptkit.engine.share import share_notes, training_sample, training_share
 from fptkit.errors import DivergedError, Interrupted, TrainingError, UsageError
 from fptkit.freezing import FreezeProof, count_parameters
 from fptkit.freezing.proof import digest_tensors
-from fptkit.interfaces import Batch, check_best_metric
+from fptkit.interfaces import Batch, Split, check_best_metric
+from fptkit.model import CrossModalModel
 from fptkit.precision import choose_device
 from fptkit.recipe.dump import dump_recipe
 from fptkit.recipe.load import LoadedRecipe
-from fptkit.recipe.models import Pinned, Recipe
+from fptkit.recipe.models import Pinned, Recipe, TrainOptions
 from fptkit.signals import StopRequest, stop_on_signals
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from torch.distributed.device_mesh import DeviceMesh
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,27 @@ def _so_far(request: RunRequest) -> tuple[Pinned, dict[str, Any]]:
     return recipe.pinned, read_summary(request.folder)
 
 
+@dataclass(frozen=True)
+class _Start:
+    """What there is before the first pass.
+
+    Args:
+        built: the parts.
+        whole: training split, of which a share may be used.
+        validation: validation split.
+        batches: training batches.
+        first: a part of the first of them, on the device.
+        first_size: examples of the first of them.
+    """
+
+    built: Built
+    whole: Split
+    validation: Split
+    batches: TrainingBatches
+    first: Batch
+    first_size: int
+
+
 class _Run:
     """The state that the stages of one run share."""
 
@@ -147,18 +171,29 @@ class _Run:
         )
         if self._recipe.threads is not None:
             torch.set_num_threads(self._recipe.threads)
-        built, proof = self._processes.together(lambda: self._prepare(accelerator, device))
-        self._check_same(built, proof)
+        self._mesh = self._processes.together(lambda: self._meeting_place(device))
+        start = self._processes.together(lambda: self._build(accelerator.device))
+        built = start.built
+        self._check_same(built)
+        # Not as `together`: where weights are sharded, passes need all processes, and one that fails must not be
+        # waited for in the middle of a pass. It leaves word.
+        self._prepare(start, accelerator, device)
         if self._request.resume:
             self._trainer.restore()
         with contextlib.ExitStack() as stack:
             self._processes.from_main(lambda: self._open_folder(built, stack))
-            return self._train_and_test_or_say_why(built, proof)
+            return self._train_and_test_or_say_why(built)
 
-    def _prepare(self, accelerator: Accelerator, device: torch.device) -> tuple[Built, FreezeProof]:
-        """Build the parts, see whether they keep their promises, count, and make the trainer."""
-        built = build(self._recipe, self._request.loaded.registry, accelerator.device)
-        train, processes = self._recipe.train, self._processes
+    def _meeting_place(self, device: torch.device) -> DeviceMesh | None:
+        """Where sharded weights come together, if the recipe has them sharded and there are processes to share them."""
+        if self._processes.count == 1 or self._recipe.train.shard_frozen == "never":
+            return None
+        return meeting_place(device, self._processes)
+
+    def _build(self, device: torch.device) -> _Start:
+        """Build the parts, and see whether they keep their promises."""
+        built = build(self._recipe, self._request.loaded.registry, device, finish=self._finish)
+        train = self._recipe.train
         whole, validation = (built.task.split(name) for name in ("train", "validation"))
         self._training = training_share(built.task, whole, train.data_fraction, train.seed, self._recipe.task.options)
         # A task or encoder that breaks its promises is told now, not after the first validation.
@@ -167,26 +202,45 @@ class _Run:
         )
         batch = batches.batch(0)
         # No larger than what training holds, and the same in all processes: the first one's.
-        first = parts_of(parts_of(batch, processes.count)[0], train.accumulate)[0].to(device)
+        first = parts_of(parts_of(batch, self._processes.count)[0], train.accumulate)[0].to(device)
         next(evaluation_batches(built.task, "validation", validation, train, 0))
         check_encoder_width(built, first)
         check_best_metric(built.task)
-        proof = FreezeProof(built.model)
-        first, counts = smaller(first, lambda part: count_parameters(built.model, built.task, part))
-        flops_per_step = round(counts.flops * len(batch) / len(first) * batches.step_cost())
+        return _Start(built, whole, validation, batches, first, len(batch))
+
+    def _finish(self, model: CrossModalModel) -> None:
+        """Digest the frozen weights while they are whole; then shard them, if they are to be."""
+        self._proof = FreezeProof(model)
+        self._sharded = None
+        if self._mesh is not None:
+            self._sharded = shard_frozen(model, self._recipe.backbone.name, self._mesh, self._processes)
+
+    def _prepare(self, start: _Start, accelerator: Accelerator, device: torch.device) -> None:
+        """Count, and make the trainer. All processes pass the same examples."""
+        built, train, processes = start.built, self._recipe.train, self._processes
+        first, count = start.first, partial(count_parameters, built.model, built.task)
+        self._idle = None
+        if self._sharded is not None:
+            self._idle = IdlePass(built.model, built.task, first)
+            check_blocks_run(built.model, self._recipe.backbone.name, self._sharded, self._idle)
+            counts = count(first)
+        else:
+            first, counts = smaller(first, count)
+        flops_per_step = round(counts.flops * start.first_size / len(first) * start.batches.step_cost())
         self._options = with_last_step(train, flops_per_step)
         self._features = feature_cache(
             built,
             self._recipe,
             self._options,
-            proof.digest,
+            self._proof.digest,
             training=self._training,
-            validation=validation,
+            validation=start.validation,
             processes=processes.count,
         )
         notes = [
-            *share_notes(whole, self._training),
+            *share_notes(start.whole, self._training),
             *_processes_notes(built, processes),
+            *_sharding_notes(train, self._sharded, processes),
             *self._features.notes,
         ]
         self._facts = {
@@ -197,7 +251,7 @@ class _Run:
             "backbone": self._recipe.backbone.name,
             "weights": built.model.backbone.weights,
             "seed": train.seed,
-            "digest": proof.digest,
+            "digest": self._proof.digest,
         }
         self._trainer = Trainer(
             self._features.built,
@@ -206,15 +260,15 @@ class _Run:
             validation=self._features.validation,
             accelerator=accelerator,
             checkpoints=self._folder / CHECKPOINTS,
-            proof=proof,
+            proof=self._proof,
             frozen=self._frozen,
             emit=self._emit,
             stop=self._stop,
             processes=processes,
+            idle=self._idle,
         )
-        return built, proof
 
-    def _check_same(self, built: Built, proof: FreezeProof) -> None:
+    def _check_same(self, built: Built) -> None:
         """Raise where the processes would not train the same model on the same examples."""
         self._processes.check_same(
             {
@@ -223,7 +277,7 @@ class _Run:
                 "backbone.weights": built.model.backbone.weights,
                 "precision": built.precision,
                 "number of training examples": self._training.size,
-                "frozen part": proof.digest,
+                "frozen part": self._proof.digest,
                 "trained part": self._trained_digest(built),
             }
         )
@@ -240,9 +294,9 @@ class _Run:
         self._write_summary("running")
         self._listeners += [metrics_file, *recipe_listeners(self._recipe, self._request.loaded.registry, self._folder)]
 
-    def _train_and_test_or_say_why(self, built: Built, proof: FreezeProof) -> dict[str, Any]:
+    def _train_and_test_or_say_why(self, built: Built) -> dict[str, Any]:
         try:
-            return self._train_and_test(built, proof)
+            return self._train_and_test(built)
         except Interrupted:
             self._write_summary("interrupted")
             raise
@@ -251,7 +305,7 @@ class _Run:
             self._write_summary(status, reason=f"{type(err).__name__}: {err}")
             raise
 
-    def _train_and_test(self, built: Built, proof: FreezeProof) -> dict[str, Any]:
+    def _train_and_test(self, built: Built) -> dict[str, Any]:
         train, progress = self._options, self._trainer.progress
         self._emit(
             RunStarted(
@@ -272,7 +326,7 @@ class _Run:
         if outcome == "paused":
             return self._end("paused", {})
         self._trainer.restore_best()
-        self._processes.together(proof.check_unchanged)
+        self._processes.together(self._proof.check_unchanged)
         self._processes.check_same({"trained part": self._trained_digest(built)})
         self._processes.from_main(
             lambda: write_model_files(
@@ -323,6 +377,7 @@ class _Run:
                     stop_requested=self._stop.requested,
                     processes=self._processes,
                     pieces=pieces,
+                    idle=self._idle,
                 )
         except EvaluationStopped:
             raise self._interrupted() from None
@@ -401,3 +456,15 @@ def _processes_notes(built: Built, processes: Processes) -> list[str]:
     if processes.count == 1 or not batch_norms(built.model):
         return []
     return ["batch norms take mean and variance over each process's part of a batch, not over the whole of it"]
+
+
+def _sharding_notes(train: TrainOptions, sharded: Sharded | None, processes: Processes) -> list[str]:
+    """What the run header says of sharded weights."""
+    if sharded is not None:
+        return [
+            f"frozen matrices are sharded: each of {processes.count} processes holds {sharded.held / 2**20:,.1f} of "
+            f"{sharded.whole / 2**20:,.1f} MiB, and all else whole"
+        ]
+    if train.shard_frozen == "always":
+        return ["train.shard_frozen: always, but there is one process, so nothing is sharded; start more by torchrun"]
+    return []

@@ -165,6 +165,11 @@ class TrainOptions(Options):
     feature_cache_gib: float = Field(
         default=20.0, gt=0, description="GiB a run's kept features may take; where they would take more, none are kept"
     )
+    shard_frozen: Literal["never", "always"] = Field(
+        default="never",
+        description="always: of several processes, each holds a part of the blocks' frozen matrices, which come "
+        "together block by block in every pass, for bodies that one device does not hold; never: each holds them whole",
+    )
     # Below what its checks read: a field sees those above it.
     schedule: ScheduleOptions = Field(
         default=ScheduleOptions(), description="how the learning rate changes; constant, as the paper has it, if left"

@@ -3,230 +3,44 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from torchrun_runs import (
+    RECIPES,
+    alone,
+    assert_near,
+    assert_same,
+    exit_codes,
+    metrics,
+    tensors,
+    torchrun,
+    write_recipe,
+)
 
 from fptkit.cli.main import cli
 from fptkit.cli.shared import one_process_only
 from fptkit.engine.batches import evaluation_batches, share_of
 from fptkit.engine.distributed import ALONE, Processes, add_up_step, local_device
-from fptkit.engine.run import RunRequest, run
 from fptkit.errors import UsageError
 from fptkit.interfaces import Batch, Classes, SampledEvaluation, Task, Vectors
-from fptkit.recipe.load import load_recipe
 from fptkit.recipe.models import TrainOptions
 
-WORKER = Path(__file__).with_name("torchrun_worker.py")
 
-TRAIN = "max_steps: 20, validate_every: 10, log_every: 4, patience: null, learning_rate: 1e-2"
-COMMON = """
-backbone: {name: random, blocks: 2, width: 32, heads: 2, size: nano, dropout: 0}
-precision: float32
-threads: 1
-"""
-RECIPES = {
-    # Vectors; an odd batch, in parts.
-    "xor": "task: {name: bit_xor, bits: 3, validation_size: 40, test_size: 50}\n"
-    f"train: {{batch_size: 9, accumulate: 3, evaluation_batch_size: 16, {TRAIN}}}\n{COMMON}",
-    # Examples of different lengths; batches of few long or many short ones.
-    "homology": "task: {name: remote_homology, source: [simulated], simulated: {folds: 2, length: [10, 60]}}\n"
-    f"train: {{batch_size: 8, batch_tokens: 300, evaluation_batch_size: 7, {TRAIN}}}\n{COMMON}",
-    # The last batch of an epoch holds one image only, so that the second process has none.
-    "digits": "task: {name: mnist, source: [digits], patch_size: 4, train_size: 31}\n"
-    f"train: {{batch_size: 6, evaluation_batch_size: 50, training_sample: 20, {TRAIN}}}\n{COMMON}",
-    # Metrics that torchmetrics cannot put together across processes.
-    "custom": "plugins: [ordered.py]\ntask: {name: ordered}\n"
-    f"train: {{batch_size: 8, evaluation_batch_size: 9, {TRAIN}}}\n{COMMON}",
-    # A trained encoder with a batch norm, and a last batch that leaves the second process without.
-    "norm": "plugins: [normed.py]\ntask: {name: mnist, source: [digits], patch_size: 4, train_size: 31}\n"
-    f"encoder: {{name: normed}}\ntrain: {{batch_size: 6, {TRAIN.replace('20', '10')}}}\n{COMMON}",
-    # Dropout: each process draws for its part.
-    "dropout": "task: {name: bit_xor, bits: 3, validation_size: 40, test_size: 50}\n"
-    f"train: {{batch_size: 8, checkpoint_every: 5, {TRAIN}}}\n{COMMON.replace('dropout: 0', 'dropout: 0.1')}",
-}
-PLUGINS = {
-    "ordered.py": '''
-import torch
-import torchmetrics
-from fptkit import TaskSpec, hookimpl
-from fptkit.tasks.bits import BitXor
-from fptkit.tasks.options import BitXorOptions
-
-
-class OrderSum(torchmetrics.Metric):
-    """A sum that depends on the order of the batches; its state has no rule by which processes put it together."""
-
-    def __init__(self):
-        super().__init__()
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx=None)
-
-    def update(self, predictions, targets):
-        self.total = self.total / 3 + predictions.double().sum() + len(targets)
-
-    def compute(self):
-        return self.total
-
-
-class Ordered(BitXor):
-    def metrics(self):
-        return torchmetrics.MetricCollection({**super().metrics(), "order": OrderSum()})
-
-
-@hookimpl
-def fptkit_tasks():
-    return [TaskSpec(name="ordered", target=Ordered, options=BitXorOptions, summary="bits")]
-''',
-    "normed.py": """
-import torch
-from fptkit import EncoderSpec, hookimpl
-
-
-class Normed(torch.nn.Module):
-    def __init__(self, options, *, input, width):
-        super().__init__()
-        # A bias before the norm has no gradient but rounding errors, which Adam makes steps of.
-        self.map, self.norm = torch.nn.Linear(input.width, width, bias=False), torch.nn.BatchNorm1d(width)
-
-    def forward(self, inputs):
-        return self.norm(self.map(inputs).transpose(1, 2)).transpose(1, 2)
-
-
-@hookimpl
-def fptkit_encoders():
-    return [EncoderSpec(name="normed", target=Normed, accepts=("vectors",), summary="with a batch norm")]
-""",
-}
-
-
-RECIPES["hungry"] = RECIPES["norm"].replace("normed", "hungry").replace("batch_size: 6", "batch_size: 8")
-PLUGINS["hungry.py"] = '''
-import os
-
-import torch
-from fptkit import EncoderSpec, hookimpl
-
-
-class Hungry(torch.nn.Module):
-    """In training, the second process has memory for HUNGRY_ROWS examples."""
-
-    def __init__(self, options, *, input, width):
-        super().__init__()
-        self.map, self.norm = torch.nn.Linear(input.width, width, bias=False), torch.nn.BatchNorm1d(width)
-
-    def forward(self, inputs):
-        encoded = self.norm(self.map(inputs).transpose(1, 2)).transpose(1, 2)
-        rows = int(os.environ["HUNGRY_ROWS"])
-        if self.training and torch.is_grad_enabled() and os.environ.get("RANK") == "1" and len(inputs) > rows:
-            raise torch.OutOfMemoryError(f"CUDA out of memory with {len(inputs)} rows")
-        return encoded
-
-
-@hookimpl
-def fptkit_encoders():
-    return [EncoderSpec(name="hungry", target=Hungry, accepts=("vectors",), summary="with a batch norm")]
-'''
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How torchrun ended."""
-
-    code: int
-    output: str
+@pytest.fixture
+def write(tmp_path: Path) -> Any:
+    return partial(write_recipe, tmp_path)
 
 
 @pytest.fixture
-def write(tmp_path: Path) -> Callable[[str], Path]:
-    """Writes one of the recipes, with the plugins beside it."""
-
-    def write(name: str) -> Path:
-        for file, text in PLUGINS.items():
-            (tmp_path / file).write_text(text)
-        path = tmp_path / f"{name}.yaml"
-        path.write_text(RECIPES[name])
-        return path
-
-    return write
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Callable[..., Ended]:
-    """Starts the worker, or the command line, in two processes, and waits for their end."""
-
-    def start(*runs: dict[str, Any], command: Sequence[str] = (), processes: int = 2) -> Ended:
-        (tmp_path / "runs.json").write_text(json.dumps(runs, default=str))
-        what = ["-m", "fptkit", *command] if command else [str(WORKER), str(tmp_path / "runs.json")]
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        started = subprocess.Popen(
-            [*launcher, *what],
-            cwd=tmp_path,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        try:
-            output, _ = started.communicate(timeout=300)
-        except BaseException:
-            started.terminate()  # torchrun ends its processes, by force after 30 seconds
-            started.wait(60)
-            raise
-        return Ended(started.returncode, output)
-
-    return start
-
-
-def exit_codes(output: str) -> set[int]:
-    """Of the processes that failed, as torchrun reports them; one that was just leaving may have been ended by it."""
-    codes = set(map(int, re.findall(r"exitcode\s+: (-?\d+)", output)))
-    return codes - {-signal.SIGTERM}
-
-
-def alone(recipe: Path, folder: Path, *overrides: str, **how: Any) -> dict[str, Any]:
-    return run(RunRequest(load_recipe(str(recipe), overrides=overrides), folder, **how))
-
-
-def tensors(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "model.safetensors")
-
-
-def metrics(folder: Path) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "examples_per_second"} for line in lines]
-
-
-def assert_same(one: Path, other: Path) -> None:
-    """Bit for bit."""
-    assert metrics(one) == metrics(other)
-    ours, theirs = tensors(one), tensors(other)
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-
-
-def assert_near(one: Path, other: Path) -> None:
-    """To 1e-5: tensors, and everything measured on the way."""
-    ours, theirs = tensors(one), tensors(other)
-    assert ours.keys() == theirs.keys()
-    for name in ours:
-        torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=1e-5)
-    assert len(metrics(one)) == len(metrics(other))
-    for line, their_line in zip(metrics(one), metrics(other), strict=True):
-        assert line == {
-            key: value if isinstance(value, str) else pytest.approx(value, abs=1e-5, rel=1e-5)
-            for key, value in their_line.items()
-        }
+def start(tmp_path: Path) -> Any:
+    return partial(torchrun, tmp_path)
 
 
 @pytest.mark.parametrize(("size", "count"), [(8, 2), (9, 2), (7, 3), (1, 2), (2, 5), (5, 1)])

@@ -1,15 +1,18 @@
-"""What a process does that test_distributed.py starts by torchrun: runs, one after the other, some of them disturbed.
+"""What a process does that torchrun_runs.py starts: runs, one after the other, some of them disturbed.
 
 Called with a JSON file: a list of runs, each with ``recipe``, ``folder`` and what else it asks for, see `carry_out`.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from fptkit.engine.distributed import part
 from fptkit.engine.launch import process_rank
@@ -34,10 +37,33 @@ def disturb(rank: int, step: int, how: Any) -> None:
     Trainer._step = disturbed  # type: ignore[method-assign]
 
 
+def measure(step: int, folder: Path) -> None:
+    """Before one step, write the bytes of all tensors that this process holds into ``held-<rank>.json``."""
+    plain = Trainer._step
+
+    def measured(self: Trainer, number: int, factor: float) -> Any:
+        if number == step:
+            Trainer._step = plain  # type: ignore[method-assign]
+            gc.collect()
+            # Not by isinstance: it would wake lazy objects of other libraries.
+            found = [thing for thing in gc.get_objects() if issubclass(type(thing), torch.Tensor)]
+            storages = {
+                tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
+                for tensor in found
+                if not hasattr(tensor, "to_local")  # a DTensor; what it has here is a tensor of its own
+            }
+            (folder / f"held-{process_rank()}.json").write_text(json.dumps(sum(storages.values())))
+        return plain(self, number, factor)
+
+    Trainer._step = measured  # type: ignore[method-assign]
+
+
 def carry_out(wanted: dict[str, Any]) -> None:
-    """One run. ``disturb``: see there."""
+    """One run. ``disturb`` and ``measure``, a step: see there."""
     if "disturb" in wanted:
         disturb(*wanted["disturb"])
+    if "measure" in wanted:
+        measure(wanted["measure"], Path(wanted["folder"]))
     loaded = load_recipe(wanted["recipe"])
     summary = run(RunRequest(loaded, Path(wanted["folder"]), resume=wanted.get("resume", False)))
     name = f"returned-{process_rank()}.json"
