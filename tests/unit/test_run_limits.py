@@ -76,7 +76,7 @@ def assert_same(one: Path, other: Path) -> None:
 def nothing_is_built(monkeypatch: pytest.MonkeyPatch) -> Any:
     """From the call on, building a model is an error."""
 
-    def refuse(*_: Any) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("a model was built")
 
     return lambda: monkeypatch.setattr("fptkit.engine.run.build", refuse)
