@@ -384,6 +384,7 @@ class _Run:
             "best_step": progress.best_step,
             "parts": progress.parts,
             "evaluation_parts": progress.evaluation_parts,
+            "compiled": self._trainer.compiled,
             **({"ended_by": ended_by(self._options, progress)} if over else {}),
             "times_tested": self._times_tested,
             "seconds": round(progress.seconds, 3),
