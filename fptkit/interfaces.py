@@ -7,7 +7,7 @@ from them where something wants a mask.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -54,17 +54,20 @@ class Batch:
         return torch.arange(padded.shape[1], device=padded.device) < self.lengths[:, None]
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch on ``device``."""
+        """The same batch on ``device``; nothing waits for the copy of a pinned one."""
+        return self._with_each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pinned(self) -> Batch:
+        """The same batch in memory from which a GPU fetches it by itself."""
+        return self._with_each(lambda tensor: tensor.pin_memory())
+
+    def _with_each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         if isinstance(self.inputs, Mapping):
-            inputs: Inputs = {name: part.to(device, non_blocking=True) for name, part in self.inputs.items()}
+            inputs: Inputs = {name: change(part) for name, part in self.inputs.items()}
         else:
-            inputs = self.inputs.to(device, non_blocking=True)
-        return replace(
-            self,
-            inputs=inputs,
-            targets=self.targets.to(device, non_blocking=True),
-            lengths=None if self.lengths is None else self.lengths.to(device, non_blocking=True),
-        )
+            inputs = change(self.inputs)
+        lengths = None if self.lengths is None else change(self.lengths)
+        return replace(self, inputs=inputs, targets=change(self.targets), lengths=lengths)
 
 
 @dataclass(frozen=True)

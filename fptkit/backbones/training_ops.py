@@ -35,7 +35,9 @@ def dropout(hidden: Tensor, probability: float, training: bool) -> Tensor:
         training: false: nothing is done.
     """
     kept = round((1.0 - probability) * _LEVELS)
-    if not training or hidden.device.type != "cpu" or not 0 < kept < _LEVELS or not hidden.is_floating_point():
+    # A compiler makes one piece of code of torch's own dropout and what stands around it.
+    ours = hidden.device.type == "cpu" and hidden.is_floating_point() and not torch.compiler.is_compiling()
+    if not training or not ours or not 0 < kept < _LEVELS:
         return functional.dropout(hidden, probability, training)
     dropped: Tensor = _Dropout.apply(hidden, kept)
     return dropped
@@ -86,7 +88,7 @@ class LayerNorm(nn.LayerNorm):
         """Shapes: hidden (..., D) -> (..., D)."""
         device = hidden.device.type
         halves = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
-        if not (halves and hidden.dtype == torch.float32 and torch.is_grad_enabled()):
+        if torch.compiler.is_compiling() or not (halves and hidden.dtype == torch.float32 and torch.is_grad_enabled()):
             return super().forward(hidden)
         normed: Tensor = _LayerNorm.apply(hidden, self.weight, self.bias, self.eps, torch.bfloat16)
         return normed

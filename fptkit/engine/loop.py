@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from fptkit.build import Built
-from fptkit.engine.batches import TrainingBatches, most_parts, parts_of, share_of
+from fptkit.engine.ahead import BatchesAhead
+from fptkit.engine.batches import TrainingBatches, most_parts, parts_of
 from fptkit.engine.checkpoint import (
     Checkpoint,
     checkpoint_of,
@@ -32,6 +33,7 @@ from fptkit.engine.checkpoint import (
     trained_tensors,
     unpack_optimizer,
 )
+from fptkit.engine.compiled import TrainingForward
 from fptkit.engine.distributed import ALONE, Processes, add_up_step, batch_norms, share_other_buffers
 from fptkit.engine.evaluate import EvaluationStopped, evaluate
 from fptkit.engine.events import Event, Noted, Saving, StepsDone, Validated
@@ -125,12 +127,21 @@ class Trainer:
         self._own_rates = [group["lr"] for group in optimizer.param_groups]
         self._trained = [parameter for group in built.groups for parameter in group.parameters.values()]
         self._names = {id(parameter): name for name, parameter in built.model.named_parameters()}
-        self._batches = TrainingBatches(
-            built.task, train, options.batch_size, options.seed, batch_tokens=options.batch_tokens
+        self._batches = BatchesAhead(
+            TrainingBatches(built.task, train, options.batch_size, options.seed, batch_tokens=options.batch_tokens),
+            rank=processes.rank,
+            count=processes.count,
+            pin=Batch.pinned if accelerator.device.type == "cuda" else None,
         )
+        self._forward = TrainingForward(built.model, compiled=options.compile)
         self._validation = validation
         self._batch_norms = batch_norms(built.model) if processes.count > 1 else []
         self._buffers = KeptBuffers(built.model)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether training steps run compiled."""
+        return self._forward.compiled
 
     def restore(self) -> bool:
         """Go back to the newest checkpoint.
@@ -234,6 +245,8 @@ class Trainer:
             norm_sum += norm
             progress.step += 1
             progress.loss_count += 1
+            if progress.step < pause:
+                self._batches.prepare(progress.step)
             over = time.perf_counter() - started >= allowed
             ending = any(self._processes.any_of(over or self._stop.requested()))
         progress.loss_sum, norms = torch.stack((loss_sum, norm_sum)).tolist()  # the only wait for the device
@@ -278,22 +291,14 @@ class Trainer:
         Raises:
             MemoryRanOut: in some process, and so in all of them; nothing has changed.
         """
-        processes = self._processes
-        # Dropout draws from the global generator: named by the step, it needs no saving. Each process draws for its own
-        # part of the batch.
-        further = ("process", processes.rank) if processes.rank else ()
-        torch.manual_seed(derive_seed(self.options.seed, "step", step, *further))
-        batch = self._batches.batch(step)
-        own = share_of(batch, processes.rank, processes.count)
+        own, whole = self._batches.take(step)
         self._buffers.note()
-        loss, reason = self._add_gradients_or_say_why(own, len(batch))
-        share = 0.0 if own is None else len(own) / len(batch)
-        total = add_up_step(processes, self._trained, self._batch_norms, loss, share)
+        loss, reason = self._add_gradients_or_say_why(step, own, whole)
+        share = 0.0 if own is None else len(own) / whole
+        total = add_up_step(self._processes, self._trained, self._batch_norms, loss, share)
         if total is None:
-            self._plain_optimizer.zero_grad(set_to_none=True)
-            self._buffers.put_back()
-            release(self._accelerator.device)
-            raise MemoryRanOut(-(-len(batch) // processes.count), reason)
+            self._undo()
+            raise MemoryRanOut(-(-whole // self._processes.count), reason)
         for group, own_rate in zip(self._plain_optimizer.param_groups, self._own_rates, strict=True):
             group["lr"] = own_rate * factor
         norm: torch.Tensor | float = 0.0
@@ -301,30 +306,49 @@ class Trainer:
             norm = torch.nn.utils.clip_grad_norm_(self._trained, self.options.clip_norm)
         self._plain_optimizer.step()
         self._plain_optimizer.zero_grad(set_to_none=True)
-        self.progress.examples += len(batch)
+        self.progress.examples += whole
         return total, norm
 
-    def _add_gradients_or_say_why(self, own: Batch | None, whole: int) -> tuple[torch.Tensor | None, str]:
+    def _undo(self) -> None:
+        """Leave nothing of a step whose gradients cannot be taken."""
+        self._plain_optimizer.zero_grad(set_to_none=True)
+        self._buffers.put_back()
+        release(self._accelerator.device)
+
+    def _add_gradients_or_say_why(self, step: int, own: Batch | None, whole: int) -> tuple[torch.Tensor | None, str]:
         """`_add_gradients`; None where memory ran out, and what the allocator said.
 
         The error itself ends here, and with its traceback the tensors of the pass.
         """
         try:
-            return self._add_gradients(own, whole), ""
-        except (RuntimeError, MemoryError) as err:
-            if not is_out_of_memory(err):
-                raise
-            if self._idle is not None:  # the others wait for this process in the middle of the pass
+            return self._add_gradients(step, own, whole), ""
+        except Exception as err:
+            if is_out_of_memory(err):
+                if self._idle is None:
+                    return None, first_line(err)
+                # The others wait for this process in the middle of the pass.
                 raise TrainingError(
                     "memory ran out, and where frozen weights are sharded no batch is cut finer by itself; --set "
                     f"train.accumulate={finer(self.progress.parts, self.options.batch_size)}. The allocator says: "
                     f"{first_line(err)}"
                 ) from None
-            return None, first_line(err)
+            if not self._forward.compiled:
+                raise
+            reason = " ".join(str(err).partition("\n\n")[0].split())
+        # Compilers fail in many ways, in forward and in backward. An error of the model itself comes up once more here.
+        self._undo()
+        self._forward.give_up()
+        found = self._add_gradients_or_say_why(step, own, whole)
+        self._note(f"the model could not be compiled and runs as it is: {reason}")
+        return found
 
-    def _add_gradients(self, own: Batch | None, whole: int) -> torch.Tensor:
+    def _add_gradients(self, step: int, own: Batch | None, whole: int) -> torch.Tensor:
         """Forward and backward of this process's part of a batch of ``whole`` examples, if it has one; returns its part
         of the loss."""
+        # Dropout draws from the global generator: named by the step, it needs no saving. Each process draws for its own
+        # part of the batch.
+        further = ("process", self._processes.rank) if self._processes.rank else ()
+        torch.manual_seed(derive_seed(self.options.seed, "step", step, *further))
         total = torch.zeros((), device=self._accelerator.device)
         parts = [] if own is None else parts_of(own, self.progress.parts)
         if self._idle is not None:
@@ -334,7 +358,7 @@ class Trainer:
             part = part.to(self._accelerator.device)
             # Losses are means over examples: weighted by them, the parts' gradients add up to the whole batch's, of
             # all processes together.
-            loss = self.task.loss(self.model(part.inputs, part.lengths), part) * (len(part) / whole)
+            loss = self.task.loss(self._forward(part.inputs, part.lengths), part) * (len(part) / whole)
             self._accelerator.backward(loss)
             total += loss.detach()
         return total

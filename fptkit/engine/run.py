@@ -185,9 +185,17 @@ class _Run:
             return self._train_and_test_or_say_why(built)
 
     def _meeting_place(self, device: torch.device) -> DeviceMesh | None:
-        """Where sharded weights come together, if the recipe has them sharded and there are processes to share them."""
-        if self._processes.count == 1 or self._recipe.train.shard_frozen == "never":
+        """Where sharded weights come together, if the recipe has them sharded and there are processes to share them.
+
+        Raises:
+            UsageError: the recipe wants the model compiled, too.
+        """
+        train = self._recipe.train
+        if self._processes.count == 1 or train.shard_frozen == "never":
             return None
+        if train.compile:
+            # A step that does not compile is taken again, in the middle of which the others would wait.
+            raise UsageError("train.compile and train.shard_frozen: always do not go together; leave one of them out")
         return meeting_place(device, self._processes)
 
     def _build(self, device: torch.device) -> _Start:
@@ -439,6 +447,7 @@ class _Run:
             "best_step": progress.best_step,
             "parts": progress.parts,
             "evaluation_parts": progress.evaluation_parts,
+            "compiled": self._trainer.compiled,
             **({"ended_by": ended_by(self._options, progress)} if over else {}),
             "times_tested": self._times_tested,
             "seconds": round(progress.seconds, 3),
