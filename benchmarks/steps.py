@@ -220,16 +220,7 @@ def print_peak(name: str, work: Work, given: argparse.Namespace) -> None:
     step = contender(name, work, given)
     for number in range(WARM_UP + 1):
         step(number)
-    print(_peak_mib())
-
-
-def _peak_mib() -> float:
-    """Most memory of this process. Linux counts that of the process which started it into the usual figure."""
-    status = Path("/proc/self/status")
-    if not status.is_file():
-        return peak_memory_mib()
-    (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) / 1024
+    print(peak_memory_mib())
 
 
 def measure(task: str, given: argparse.Namespace) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from fptkit.benchmarking.prepare import training_batches
 from fptkit.benchmarking.skeletons import find_config, make_skeleton, place
 from fptkit.build import Built, build, build_task
 from fptkit.engine.batches import parts_of
-from fptkit.freezing.counts import _ATTENTION
+from fptkit.freezing.counts import ATTENTION_FLOPS
 from fptkit.interfaces import Batch, Inputs, Task
 from fptkit.precision import choose_device, choose_precision
 from fptkit.recipe.load import LoadedRecipe
@@ -183,7 +183,7 @@ def _watch(built: Built, batch: Batch) -> _Pass:
     model.eval()
     hook = model.backbone.register_forward_pre_hook(ask)
     try:
-        with FlopCounterMode(display=False, custom_mapping=_ATTENTION) as counter:
+        with FlopCounterMode(display=False, custom_mapping=ATTENTION_FLOPS) as counter:
             built.task.loss(model(batch.inputs, batch.lengths), batch).backward()
     finally:
         hook.remove()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from fptkit.build import Built, build, check_encoder_width
+from fptkit.engine.accelerator import make_accelerator
 from fptkit.engine.batches import TrainingBatches, parts_of
 from fptkit.engine.loop import Trainer
 from fptkit.engine.memory import MemoryRanOut
@@ -57,7 +58,7 @@ class Prepared:
             TrainingError: memory does not suffice. A run would cut its batches finer and go on.
         """
         try:
-            self.trainer._step(number, 1.0)
+            self.trainer.step(number, 1.0)
         except MemoryRanOut as err:
             raise TrainingError(
                 f"{err}. A run goes on with smaller parts of a batch; measure that with a higher train.accumulate "
@@ -87,18 +88,11 @@ def prepare(loaded: LoadedRecipe) -> Prepared:
     Raises:
         FptkitError: building failed, or the task gives batches that are not as it declares.
     """
-    from accelerate import Accelerator
-    from accelerate.utils import GradientAccumulationPlugin
-
     recipe = loaded.recipe
     device = choose_device(recipe.device)
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
-    accelerator = Accelerator(
-        cpu=device.type == "cpu",
-        mixed_precision="no",
-        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
-    )
+    accelerator = make_accelerator(device)
     train = recipe.train
     built = build(recipe, loaded.registry, accelerator.device)
     batches, share = training_batches(recipe, built.task)

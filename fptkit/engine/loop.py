@@ -220,6 +220,37 @@ class Trainer:
             trained = self._processes.from_main(lambda: load_checkpoint(folder).trained)
             restore_trained(self.model, trained, origin=folder)
 
+    def step(self, step: int, factor: float) -> tuple[torch.Tensor, torch.Tensor | float]:
+        """Take one step.
+
+        Args:
+            step: its number, from 0, which says its batch and what is drawn.
+            factor: by which the learning rates are multiplied.
+
+        Returns:
+            The loss and the gradient's norm (0 where nothing is clipped), still on the device.
+
+        Raises:
+            MemoryRanOut: in some process, and so in all of them; nothing has changed.
+        """
+        own, whole = self._batches.take(step)
+        self._buffers.note()
+        loss, reason = self._add_gradients_or_say_why(step, own, whole)
+        share = 0.0 if own is None else len(own) / whole
+        total = add_up_step(self._processes, self._trained, self._batch_norms, loss, share)
+        if total is None:
+            self._undo()
+            raise MemoryRanOut(-(-whole // self._processes.count), reason)
+        for group, own_rate in zip(self._plain_optimizer.param_groups, self._own_rates, strict=True):
+            group["lr"] = own_rate * factor
+        norm: torch.Tensor | float = 0.0
+        if self.options.clip_norm is not None:
+            norm = torch.nn.utils.clip_grad_norm_(self._trained, self.options.clip_norm)
+        self._plain_optimizer.step()
+        self._plain_optimizer.zero_grad(set_to_none=True)
+        self.progress.examples += whole
+        return total, norm
+
     def _train_until_pause(self) -> None:
         """Train up to the next step at which something else is due, or for which memory does not suffice."""
         options, progress = self.options, self.progress
@@ -236,7 +267,7 @@ class Trainer:
         while progress.step < pause and not ending:
             coming = learning_rate_factor(options, progress)
             try:
-                loss, norm = self._step(progress.step, coming)
+                loss, norm = self.step(progress.step, coming)
             except MemoryRanOut as err:  # in all processes
                 too_large = err.with_traceback(None)  # it would hold the batch
                 break
@@ -284,30 +315,6 @@ class Trainer:
             f"memory ran out; from here on each batch goes through in {progress.parts} parts, one after the other. "
             f"From the start of a new run: --set train.accumulate={progress.parts}"
         )
-
-    def _step(self, step: int, factor: float) -> tuple[torch.Tensor, torch.Tensor | float]:
-        """One step; returns the loss and the gradient's norm (0 where nothing is clipped), still on the device.
-
-        Raises:
-            MemoryRanOut: in some process, and so in all of them; nothing has changed.
-        """
-        own, whole = self._batches.take(step)
-        self._buffers.note()
-        loss, reason = self._add_gradients_or_say_why(step, own, whole)
-        share = 0.0 if own is None else len(own) / whole
-        total = add_up_step(self._processes, self._trained, self._batch_norms, loss, share)
-        if total is None:
-            self._undo()
-            raise MemoryRanOut(-(-whole // self._processes.count), reason)
-        for group, own_rate in zip(self._plain_optimizer.param_groups, self._own_rates, strict=True):
-            group["lr"] = own_rate * factor
-        norm: torch.Tensor | float = 0.0
-        if self.options.clip_norm is not None:
-            norm = torch.nn.utils.clip_grad_norm_(self._trained, self.options.clip_norm)
-        self._plain_optimizer.step()
-        self._plain_optimizer.zero_grad(set_to_none=True)
-        self.progress.examples += whole
-        return total, norm
 
     def _undo(self) -> None:
         """Leave nothing of a step whose gradients cannot be taken."""

@@ -14,6 +14,7 @@ import torch
 
 from fptkit import __version__
 from fptkit.build import Built, build, check_encoder_width
+from fptkit.engine.accelerator import make_accelerator
 from fptkit.engine.batches import TrainingBatches, evaluation_batches, parts_of, whole_split
 from fptkit.engine.checkpoint import trained_tensors, write_model_files
 from fptkit.engine.distributed import Processes, batch_norms, join_processes, local_device
@@ -160,15 +161,7 @@ class _Run:
 
     def carry_out(self, device: torch.device) -> dict[str, Any]:
         """All stages, in order."""
-        from accelerate import Accelerator
-        from accelerate.utils import GradientAccumulationPlugin
-
-        # What the user's shell says to other programs must not change this run's arithmetic.
-        accelerator = Accelerator(
-            cpu=device.type == "cpu",
-            mixed_precision="no",
-            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
-        )
+        accelerator = make_accelerator(device)
         if self._recipe.threads is not None:
             torch.set_num_threads(self._recipe.threads)
         self._mesh = self._processes.together(lambda: self._meeting_place(device))

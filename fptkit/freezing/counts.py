@@ -71,7 +71,7 @@ def gradient_pass(model: CrossModalModel, task: Task, batch: Batch) -> GradientP
 
     hook = model.backbone.register_forward_pre_hook(ask)
     try:
-        with FlopCounterMode(display=False, custom_mapping=_ATTENTION) as counter:
+        with FlopCounterMode(display=False, custom_mapping=ATTENTION_FLOPS) as counter:
             task.loss(model(batch.inputs, batch.lengths), batch).backward()
         gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
         reached = sum(int(torch.count_nonzero(gradient)) for gradient in gradients)
@@ -100,12 +100,13 @@ _FUSED = (
     "_scaled_dot_product_efficient_attention",
     "_scaled_dot_product_cudnn_attention",
 )
-_ATTENTION = {
+ATTENTION_FLOPS = {
     operator: formula
     for name in _FUSED
     for suffix, formula in (("", _attention_forward), ("_backward", _attention_backward))
     if (operator := getattr(torch.ops.aten, name + suffix, None)) is not None
 }
+"""What a ``FlopCounterMode`` must be told of fused attention."""
 
 
 def count_as_paper(model: CrossModalModel) -> int:
