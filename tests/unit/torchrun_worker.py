@@ -24,26 +24,26 @@ from fptkit.recipe.load import load_recipe
 
 def disturb(rank: int, step: int, how: Any) -> None:
     """In one process, before one step: send a signal to it, given its number, or raise an error of this text."""
-    plain = Trainer._step
+    plain = Trainer.step
 
     def disturbed(self: Trainer, number: int, factor: float) -> Any:
         if process_rank() == rank and number == step:
-            Trainer._step = plain  # type: ignore[method-assign]
+            Trainer.step = plain  # type: ignore[method-assign]
             if not isinstance(how, int):
                 raise ValueError(how)
             os.kill(os.getpid(), how)
         return plain(self, number, factor)
 
-    Trainer._step = disturbed  # type: ignore[method-assign]
+    Trainer.step = disturbed  # type: ignore[method-assign]
 
 
 def measure(step: int, folder: Path) -> None:
     """Before one step, write the bytes of all tensors that this process holds into ``held-<rank>.json``."""
-    plain = Trainer._step
+    plain = Trainer.step
 
     def measured(self: Trainer, number: int, factor: float) -> Any:
         if number == step:
-            Trainer._step = plain  # type: ignore[method-assign]
+            Trainer.step = plain  # type: ignore[method-assign]
             gc.collect()
             # Not by isinstance: it would wake lazy objects of other libraries.
             found = [thing for thing in gc.get_objects() if issubclass(type(thing), torch.Tensor)]
@@ -55,7 +55,7 @@ def measure(step: int, folder: Path) -> None:
             (folder / f"held-{process_rank()}.json").write_text(json.dumps(sum(storages.values())))
         return plain(self, number, factor)
 
-    Trainer._step = measured  # type: ignore[method-assign]
+    Trainer.step = measured  # type: ignore[method-assign]
 
 
 def carry_out(wanted: dict[str, Any]) -> None:
