@@ -49,9 +49,9 @@ def digest_parts(parts: Iterable[bytes]) -> str:
 
 
 def sources_of(path: Path) -> Iterator[bytes]:
-    """Names and texts of the Python files of a module or package, in an order that does not depend on the machine."""
-    files = sorted(path.rglob("*.py"), key=lambda file: file.relative_to(path).parts) if path.is_dir() else [path]
+    """Names and texts of a module's or package's Python and C files, in an order that does not depend on the machine."""
+    files = sorted(path.rglob("*"), key=lambda file: file.relative_to(path).parts) if path.is_dir() else [path]
     for file in files:
-        if file.suffix == ".py":
+        if file.suffix in (".py", ".c"):
             yield file.relative_to(path.parent).as_posix().encode()
             yield file.read_bytes().replace(b"\r\n", b"\n")

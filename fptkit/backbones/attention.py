@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
+
+from fptkit import kernels
 
 EXPLICIT_TOKENS = 640
 """Up to this many tokens, explicit products beat torch's fused attention on processors in bfloat16.
@@ -32,8 +38,7 @@ def attend(
         causal: without a mask, a token sees itself and those before it (and then R = T); false: it sees all.
     """
     causal = causal and mask is None
-    explicit = query.device.type == "cpu" and query.dtype == torch.bfloat16 and key.shape[2] <= EXPLICIT_TOKENS
-    if not explicit or dropout:
+    if not _explicit(query, key.shape[2]) or dropout:
         return functional.scaled_dot_product_attention(
             query, key, value, attn_mask=mask, dropout_p=dropout, is_causal=causal
         )
@@ -44,6 +49,57 @@ def attend(
         alpha=query.shape[-1] ** -0.5,
     )
     return torch.bmm(scores.softmax(-1), value.flatten(0, 1)).unflatten(0, query.shape[:2])
+
+
+def attend_packed(projected: Tensor, heads: int, *, dropout: float, causal: bool = True) -> Tensor:
+    """Attention of all tokens to each other or to those before them, from one map to queries, keys and values.
+
+    Shapes: projected (B, T, 3 D) -> (B, T, D).
+
+    Args:
+        projected: queries, keys and values one after the other, each head by head.
+        heads: how many there are.
+        dropout: probability of dropping an attention weight.
+        causal: a token sees itself and those before it; false: it sees all.
+    """
+    if not dropout and _explicit(projected, projected.shape[1]) and kernels.run_on(projected):
+        mixed: Tensor = _Attention.apply(projected, heads, causal)
+        return mixed
+    query, key, value = projected.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+    return attend(query, key, value, None, dropout=dropout, causal=causal).transpose(1, 2).flatten(2)
+
+
+class _Attention(Function):
+    """Attention written out, with the softmax of `fptkit.kernels` and as few copies as there can be."""
+
+    @staticmethod
+    def forward(ctx: Any, projected: Tensor, heads: int, causal: bool) -> Tensor:
+        packed = projected.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4).contiguous().flatten(1, 2)
+        query, key, value = packed
+        weights = torch.bmm(query, key.transpose(1, 2))
+        ctx.scale, ctx.causal, ctx.heads = query.shape[-1] ** -0.5, causal, heads
+        torch.ops.fptkit.softmax_(weights, ctx.scale, causal)
+        ctx.save_for_backward(packed, weights)
+        return torch.bmm(weights, value).unflatten(0, (-1, heads)).transpose(1, 2).flatten(2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        packed, weights = ctx.saved_tensors
+        query, key, value = packed
+        given = grad.unflatten(-1, (ctx.heads, -1)).transpose(1, 2).flatten(0, 1)
+        grads = torch.empty_like(packed)
+        torch.bmm(weights.transpose(1, 2), given, out=grads[2])
+        scores = torch.bmm(given, value.transpose(1, 2))
+        torch.ops.fptkit.softmax_backward_(scores, weights, ctx.scale, ctx.causal)
+        torch.bmm(scores, key, out=grads[0])
+        torch.bmm(scores.transpose(1, 2), query, out=grads[1])
+        return grads.unflatten(1, (-1, ctx.heads)).permute(1, 3, 0, 2, 4).flatten(2), None, None
+
+
+def _explicit(query: Tensor, tokens: int) -> bool:
+    """Whether attention to so many tokens is written out."""
+    return query.device.type == "cpu" and query.dtype == torch.bfloat16 and tokens <= EXPLICIT_TOKENS
 
 
 def _forbidden(query: Tensor, tokens: int, mask: Tensor | None, causal: bool) -> Tensor:

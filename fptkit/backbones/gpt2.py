@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fptkit.backbones.attention import attend
+from fptkit.backbones.attention import attend, attend_packed
 from fptkit.backbones.options import Gpt2Sizes
-from fptkit.backbones.training_ops import LayerNorm, dropout
+from fptkit.backbones.training_ops import LayerNorm, add_dropped, dropout, gelu
 from fptkit.errors import ShapeError
 from fptkit.interfaces import Backbone, ParameterRole, Role, keep_tokens
 
@@ -51,20 +51,15 @@ class Attention(nn.Module):
     def forward(self, hidden: Tensor, keep: Tensor | None) -> Tensor:
         """Shapes: hidden (B, T, D), keep (B, R) or None -> (B, T, D) or (B, R, D)."""
         width = hidden.shape[-1]
+        dropout = self.dropout if self.training else 0.0
         if keep is None:
-            query, key, value = self.c_attn(hidden).split(width, dim=-1)
-            mask = None
-        else:
-            query = self.c_attn.part(keep_tokens(hidden, keep), 0, width)
-            key, value = self.c_attn.part(hidden, width, 3 * width).split(width, dim=-1)
-            # A kept token sees itself and those before it: (B, 1, R, T).
-            mask = (torch.arange(hidden.shape[1], device=hidden.device) <= keep[:, :, None])[:, None]
+            return self.c_proj(attend_packed(self.c_attn(hidden), self.heads, dropout=dropout))
+        query = self.c_attn.part(keep_tokens(hidden, keep), 0, width)
+        key, value = self.c_attn.part(hidden, width, 3 * width).split(width, dim=-1)
+        # A kept token sees itself and those before it: (B, 1, R, T).
+        mask = (torch.arange(hidden.shape[1], device=hidden.device) <= keep[:, :, None])[:, None]
         mixed = attend(
-            self._split_heads(query),
-            self._split_heads(key),
-            self._split_heads(value),
-            mask,
-            dropout=self.dropout if self.training else 0.0,
+            self._split_heads(query), self._split_heads(key), self._split_heads(value), mask, dropout=dropout
         )
         return self.c_proj(mixed.transpose(1, 2).flatten(2))
 
@@ -82,7 +77,7 @@ class FeedForward(nn.Module):
         self.c_proj = Projection(4 * sizes.width, sizes.width)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return self.c_proj(functional.gelu(self.c_fc(hidden), approximate="tanh"))
+        return self.c_proj(gelu(self.c_fc(hidden)))
 
 
 class Block(nn.Module):
@@ -98,9 +93,10 @@ class Block(nn.Module):
 
     def forward(self, hidden: Tensor, keep: Tensor | None = None) -> Tensor:
         """Shapes: hidden (B, T, D), keep (B, R) or None -> (B, T, D) or (B, R, D)."""
-        attended = self.attn(self.ln_1(hidden), keep)
-        hidden = keep_tokens(hidden, keep) + dropout(attended, self.dropout, self.training)
-        return hidden + dropout(self.mlp(self.ln_2(hidden)), self.dropout, self.training)
+        normed, hidden = self.ln_1.branch(hidden)
+        hidden = add_dropped(keep_tokens(hidden, keep), self.attn(normed, keep), self.dropout, self.training)
+        normed, hidden = self.ln_2.branch(hidden)
+        return add_dropped(hidden, self.mlp(normed), self.dropout, self.training)
 
 
 class Gpt2Backbone(Backbone):
@@ -123,7 +119,7 @@ class Gpt2Backbone(Backbone):
         self.dropout = dropout
         self.wpe = nn.Embedding(sizes.positions, sizes.width)
         self.h = nn.ModuleList(Block(sizes, dropout, attention_dropout) for _ in range(sizes.blocks))
-        self.ln_f = LayerNorm(sizes.width, eps=1e-5)
+        self.ln_f = nn.LayerNorm(sizes.width, eps=1e-5)
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None, keep: Tensor | None = None) -> Tensor:
         """See `Backbone.forward`. ``lengths`` changes nothing: no token sees the padding to its right.

@@ -1,8 +1,8 @@
-"""Dropout and layer norm that take less time and memory in training on processors than torch's own.
+"""GELU, dropout and layer norm as GPT-2 trains with them on processors.
 
-In a step of GPT-2 base (960 tokens, bfloat16) torch's dropout took 5.3 ms of processor time at each place, nearly all
-of it for the mask, and kept two bytes a number; this one takes 2.3 ms and keeps one bit. Layer norms kept their inputs
-in float32; these keep them in bfloat16 where that is what the products beside them are computed in.
+Where the loops of `fptkit.kernels` can run they take a fraction of the time of torch's own operations, and keep less
+for the backward pass: of dropout nothing but a seed, of a layer norm its standardised input in bfloat16. Elsewhere, and
+where a compiler makes one piece of code of everything, torch's own are taken.
 """
 
 from __future__ import annotations
@@ -15,100 +15,140 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from fptkit import kernels
+
 _LEVELS = 1 << 16
-_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
-"""By bytes."""
-_EVERY_BYTE = 0x0101010101010101
-_BIT_OF_BYTE = 0x8040201008040201 - (1 << 64)
-"""Bit 0 of a word's first byte to bit 7 of its last, as a signed number."""
+"""Probabilities of dropout are rounded to multiples of one by this."""
+
+
+def gelu(hidden: Tensor) -> Tensor:
+    """The form of GELU with tanh. Shapes: any -> the same."""
+    if hidden.dtype != torch.bfloat16 or not kernels.run_on(hidden):
+        return functional.gelu(hidden, approximate="tanh")
+    activated: Tensor = _Gelu.apply(hidden.contiguous())
+    return activated
+
+
+class _Gelu(Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor) -> Tensor:
+        ctx.save_for_backward(hidden)
+        activated: Tensor = torch.ops.fptkit.gelu(hidden)
+        return activated
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (hidden,) = ctx.saved_tensors
+        given: Tensor = torch.ops.fptkit.gelu_backward(grad.contiguous(), hidden)
+        return given
 
 
 def dropout(hidden: Tensor, probability: float, training: bool) -> Tensor:
     """Zero each number with a probability and scale the others, so that the mean stays.
 
-    As ``torch.nn.functional.dropout``, with another draw of the same torch generator. On processors the probability is
-    rounded to a multiple of 1 / 65,536, and the scale fits what it was rounded to.
+    As ``torch.nn.functional.dropout``. Where our own loops run, the seed comes from torch's generator, the probability
+    is rounded to a multiple of 1 / 65,536, and the scale fits what it was rounded to.
 
     Args:
         hidden: any shape.
         probability: of zeroing a number, 0 to 1.
         training: false: nothing is done.
     """
-    kept = round((1.0 - probability) * _LEVELS)
-    # A compiler makes one piece of code of torch's own dropout and what stands around it.
-    ours = hidden.device.type == "cpu" and hidden.is_floating_point() and not torch.compiler.is_compiling()
-    if not training or not ours or not 0 < kept < _LEVELS:
+    kept = _kept(probability, training)
+    if kept is None or hidden.dtype != torch.float32 or not kernels.run_on(hidden):
         return functional.dropout(hidden, probability, training)
-    dropped: Tensor = _Dropout.apply(hidden, kept)
+    dropped: Tensor = _Dropped.apply(hidden.contiguous(), _seed(), kept)
     return dropped
 
 
-class _Dropout(Function):
-    """Numbers are kept by AND with a mask of ones, which all number formats share, and no multiplication is needed."""
+def add_dropped(stream: Tensor, branch: Tensor, probability: float, training: bool) -> Tensor:
+    """``stream + dropout(branch)``, in one go where our own loops run. Shapes: both (..., D) -> (..., D)."""
+    kept = _kept(probability, training)
+    formats = stream.dtype == torch.float32 and branch.dtype in (torch.float32, torch.bfloat16)
+    if kept is None or not formats or not kernels.run_on(stream):
+        return stream + functional.dropout(branch, probability, training)
+    added: Tensor = _AddDropped.apply(stream.contiguous(), branch.contiguous(), _seed(), kept)
+    return added
 
+
+def _kept(probability: float, training: bool) -> int | None:
+    """How many of `_LEVELS` draws keep their number; None where nothing, everything, or nonsense is dropped."""
+    kept = round((1.0 - probability) * _LEVELS)
+    return kept if training and 0 < kept < _LEVELS else None
+
+
+def _seed() -> Tensor:
+    """Of the next dropout. A tensor, since where tensors have no numbers there is none to ask for."""
+    return torch.empty(1, dtype=torch.int64).random_(-(2**63), None)
+
+
+class _Dropped(Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, kept: int) -> Tensor:
-        mask = _mask(hidden.numel(), kept)
-        ctx.save_for_backward(mask)
-        ctx.scale = _LEVELS / kept
-        return _masked(hidden, mask, ctx.scale)
+    def forward(ctx: Any, hidden: Tensor, seed: Tensor, kept: int) -> Tensor:
+        ctx.save_for_backward(seed)
+        ctx.kept = kept
+        dropped: Tensor = torch.ops.fptkit.dropped(hidden, seed, kept, hidden.dtype)
+        return dropped
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (mask,) = ctx.saved_tensors
-        return _masked(grad, mask, ctx.scale), None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (seed,) = ctx.saved_tensors
+        return torch.ops.fptkit.dropped(grad.contiguous(), seed, ctx.kept, grad.dtype), None, None
 
 
-def _mask(count: int, kept: int) -> Tensor:
-    """Eight marks a byte, each 1 with probability ``kept`` / 65,536. Shapes: -> (count / 8 rounded up,), uint8."""
-    # A 64-bit draw is four of 16 bits, and comes from the same generator four times as fast as they would.
-    draws = torch.empty(2 * -(-count // 8), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
-    last = kept - 1 - _LEVELS // 2  # draws up to this one keep their number
-    marks = draws.clamp_(last, last + 1).sub_(last + 1).to(torch.int8)  # -1, whose bits are all 1, or 0
-    # Of eight marks in a word each leaves a bit of its own, and the word's last byte is the sum of all eight.
-    return (marks.view(torch.int64).bitwise_and_(_BIT_OF_BYTE).mul_(_EVERY_BYTE) >> 56).to(torch.uint8)
+class _AddDropped(Function):
+    @staticmethod
+    def forward(ctx: Any, stream: Tensor, branch: Tensor, seed: Tensor, kept: int) -> Tensor:
+        ctx.save_for_backward(seed)
+        ctx.kept, ctx.dtype = kept, branch.dtype
+        added: Tensor = torch.ops.fptkit.add_dropped(stream, branch, seed, kept)
+        return added
 
-
-def _masked(numbers: Tensor, mask: Tensor, scale: float) -> Tensor:
-    bits = _INTEGERS[numbers.element_size()]
-    marks = mask.to(torch.int64).mul_(_EVERY_BYTE).bitwise_and_(_BIT_OF_BYTE).view(torch.uint8) != 0
-    marks = marks[: numbers.numel()].view(numbers.shape).view(torch.int8).neg()
-    kept = numbers.contiguous().view(bits) & marks.to(bits)  # -1 stays -1 in a wider format
-    return kept.view(numbers.dtype).mul_(scale)
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
+        (seed,) = ctx.saved_tensors
+        given = None
+        if ctx.needs_input_grad[1]:
+            given = torch.ops.fptkit.dropped(grad.contiguous(), seed, ctx.kept, ctx.dtype)
+        return grad, given, None, None
 
 
 class LayerNorm(nn.LayerNorm):
-    """``torch.nn.LayerNorm`` that keeps its float32 input for the backward pass in bfloat16 under autocast to that.
+    """``torch.nn.LayerNorm`` at the head of a branch that is added to the stream again."""
 
-    Outputs are the same; gradients differ as if the input had been rounded, mean and variance not.
-    """
+    def branch(self, stream: Tensor) -> tuple[Tensor, Tensor]:
+        """What the branch starts from, and the stream to add it to.
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Shapes: hidden (..., D) -> (..., D)."""
-        device = hidden.device.type
+        Under autocast to bfloat16 the first is in that format. Both are the same function of the stream as they would
+        be apart; together their gradients meet in one pass.
+
+        Shapes: stream (..., D) -> both (..., D).
+        """
+        device = stream.device.type
         halves = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
-        if torch.compiler.is_compiling() or not (halves and hidden.dtype == torch.float32 and torch.is_grad_enabled()):
-            return super().forward(hidden)
-        normed: Tensor = _LayerNorm.apply(hidden, self.weight, self.bias, self.eps, torch.bfloat16)
-        return normed
+        if not halves or stream.dtype != torch.float32 or not kernels.run_on(stream):
+            return self(stream), stream
+        normed, passed = _Branch.apply(stream.contiguous(), self.weight, self.bias, self.eps)
+        return normed, passed if stream.requires_grad else stream
 
 
-class _LayerNorm(Function):
-    """Layer norm over the last axis; the input is kept in the format ``stored``."""
+class _Branch(Function):
+    """Layer norm over the last axis to bfloat16, and its input."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, epsilon: float, stored: torch.dtype) -> Tensor:
-        normed, mean, scale = torch.native_layer_norm(hidden, hidden.shape[-1:], weight, bias, epsilon)
-        ctx.save_for_backward(hidden.to(stored), mean, scale, weight, bias)
-        return normed
+    def forward(ctx: Any, stream: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+        normed, standard, scale = torch.ops.fptkit.layer_norm(stream, weight, bias, epsilon)
+        ctx.save_for_backward(standard, scale, weight)
+        return normed, stream
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, mean, scale, weight, bias = ctx.saved_tensors
-        wanted = list(ctx.needs_input_grad[:3])
-        grads = torch.ops.aten.native_layer_norm_backward(
-            grad.contiguous(), hidden.to(mean.dtype), hidden.shape[-1:], mean, scale, weight, bias, wanted
+    def backward(ctx: Any, grad: Tensor, stream_grad: Tensor) -> tuple[Tensor | None, ...]:
+        standard, scale, weight = ctx.saved_tensors
+        grads = torch.ops.fptkit.layer_norm_backward(
+            grad.contiguous(), stream_grad.contiguous(), standard, scale, weight
         )
-        return (*(one if asked else None for one, asked in zip(grads, wanted, strict=True)), None, None)
+        return (*(one if asked else None for one, asked in zip(grads, ctx.needs_input_grad, strict=False)), None)

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from fptkit import __version__
+from fptkit import __version__, kernels
 from fptkit.build import Built
 from fptkit.freezing import ParameterCounts
 from fptkit.recipe.models import Recipe
@@ -87,7 +87,14 @@ def run_facts(
         "precision": built.precision,
         "seed": recipe.train.seed,
         "majority_accuracy": dict(task.majority_accuracy),
-        "notes": [*backbone.notes, *_init_note(recipe, built), *_shuffle_note(recipe), *task.notes, *notes],
+        "notes": [
+            *backbone.notes,
+            *_init_note(recipe, built),
+            *_shuffle_note(recipe),
+            *task.notes,
+            *notes,
+            *_kernels_note(),
+        ],
     }
 
 
@@ -109,6 +116,11 @@ def _shuffle_note(recipe: Recipe) -> list[str]:
     if not recipe.shuffle_tokens:
         return []
     return ["control: tokens shuffled; the backbone gets each example's tokens in an order of their own"]
+
+
+def _kernels_note() -> list[str]:
+    why = kernels.missed()
+    return [] if why is None else [f"steps take longer than they could: {why} (docs/speed.md)"]
 
 
 def versions() -> dict[str, str]:

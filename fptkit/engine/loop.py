@@ -46,6 +46,7 @@ from fptkit.engine.memory import (
     first_line,
     is_out_of_memory,
     release,
+    settle,
 )
 from fptkit.engine.progress import Progress, ended_by, learning_rate_factor, note_validation, pause_step
 from fptkit.engine.sharding import IdlePass
@@ -137,6 +138,7 @@ class Trainer:
         self._validation = validation
         self._batch_norms = batch_norms(built.model) if processes.count > 1 else []
         self._buffers = KeptBuffers(built.model)
+        self._settled = False
 
     @property
     def compiled(self) -> bool:
@@ -249,6 +251,9 @@ class Trainer:
         self._plain_optimizer.step()
         self._plain_optimizer.zero_grad(set_to_none=True)
         self.progress.examples += whole
+        if not self._settled:
+            settle()
+            self._settled = True
         return total, norm
 
     def _train_until_pause(self) -> None:

@@ -27,6 +27,7 @@ RANKS: tuple[tuple[str, ...], ...] = (
         "heads",
         "model",
         "freezing",
+        "kernels",
         "backbones",
         "encoders",
         "tasks",

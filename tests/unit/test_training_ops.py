@@ -1,17 +1,77 @@
-"""Dropout and layer norm for training on processors: against torch's own, and against what probability says."""
+"""GELU, dropout, layer norm and packed attention with gradients: against torch's own, with our loops and without."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fptkit.backbones.training_ops import LayerNorm, _LayerNorm, dropout
+from fptkit import kernels
+from fptkit.backbones.attention import attend_packed
+from fptkit.backbones.training_ops import LayerNorm, add_dropped, dropout, gelu
 
 FORMATS = [torch.bfloat16, torch.float16, torch.float32, torch.float64]
+HALF = 1 / 256
+"""What rounding to bfloat16 can do to a number, as a share of it."""
 
 
+@pytest.fixture
+def no_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "run_on", lambda tensor: False)
+
+
+@pytest.fixture(params=["loops", "torch"])
+def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "torch":
+        monkeypatch.setattr(kernels, "run_on", lambda tensor: False)
+    else:
+        assert kernels.why_not() is None
+
+
+@pytest.fixture
+def autocast() -> Iterator[None]:
+    with torch.autocast("cpu", torch.bfloat16):
+        yield
+
+
+def saved_bytes(work: Callable[[], object]) -> int:
+    """What autograd keeps of it for the backward pass, each storage once."""
+    seen: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        seen[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        kept = work()  # noqa: F841  what is kept lives as long as this
+    return sum(seen.values())
+
+
+# GELU
+
+
+@pytest.mark.usefixtures("either")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_gelu_and_its_gradient(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    given = (2 * torch.randn(3, 7, 65)).to(dtype).transpose(0, 1).requires_grad_()
+    grad = torch.randn(7, 3, 65).to(dtype)
+    gelu(given).backward(grad)
+    exact = given.detach().double().requires_grad_()
+    expected = functional.gelu(exact, approximate="tanh")
+    expected.backward(grad.double())
+    tolerance = {"rtol": 2 * HALF if dtype == torch.bfloat16 else 1e-5, "atol": 1e-5}
+    torch.testing.assert_close(gelu(given).double(), expected, **tolerance)
+    torch.testing.assert_close(given.grad.double(), exact.grad, **tolerance)
+
+
+# Dropout
+
+
+@pytest.mark.usefixtures("either")
 @pytest.mark.parametrize("dtype", FORMATS)
 @pytest.mark.parametrize("shape", [(3, 5, 7), (1,), (2, 8), (0, 4)])
 def test_dropout_keeps_scaled_or_zeroes_and_the_gradient_does_the_same(
@@ -22,30 +82,31 @@ def test_dropout_keeps_scaled_or_zeroes_and_the_gradient_does_the_same(
     dropped = dropout(hidden, 0.25, True)  # a quarter of 65,536 draws: the scale is 4 / 3 exactly
     kept = dropped != 0
     torch.testing.assert_close(
-        dropped, torch.where(kept, hidden * (4 / 3), 0), atol=0, rtol=1e-2 * (dtype.itemsize < 4)
+        dropped, torch.where(kept, hidden * (4 / 3), 0), atol=0, rtol=1e-6 if dtype.itemsize > 2 else 1e-2
     )
     grad = torch.randn(shape, dtype=dtype)
     dropped.backward(grad)
     expected = torch.where(kept, grad * (4 / 3), torch.zeros((), dtype=dtype))
-    torch.testing.assert_close(hidden.grad, expected, atol=0, rtol=1e-2 * (dtype.itemsize < 4))
+    torch.testing.assert_close(hidden.grad, expected, atol=0, rtol=1e-6 if dtype.itemsize > 2 else 1e-2)
 
 
 @pytest.mark.parametrize("probability", [0.1, 0.5, 0.9, 2e-5])
 def test_numbers_are_dropped_with_the_probability_and_independently(probability: float) -> None:
-    """Shares, and of neighbours at each distance within a word, to five standard errors."""
+    """Shares, of each place within a chunk, and of neighbours at several distances, to five standard errors."""
     torch.manual_seed(1)
     count = 1 << 21
     kept = (dropout(torch.ones(count), probability, True) != 0).double()
     spread = (probability * (1 - probability)) ** 0.5
     assert abs(float(kept.mean()) - (1 - probability)) < 5 * spread / count**0.5 + 1e-5
-    places = kept.view(-1, 8).mean(0)  # each of the eight that share a byte
+    places = kept.view(-1, 8, 256).mean((0, 2))  # each half of each word of a draw
     assert float((places - (1 - probability)).abs().max()) < 5 * spread / (count / 8) ** 0.5 + 1e-5
     if probability > 0.01:
         centred = (kept - kept.mean()) / spread
-        for distance in (1, 2, 3, 4, 7, 8, 16, 64):
+        for distance in (1, 2, 3, 4, 8, 64, 255, 256, 512, 768, 1024, 2048):
             assert abs(float((centred[:-distance] * centred[distance:]).mean())) < 5 / count**0.5, distance
 
 
+@pytest.mark.usefixtures("either")
 def test_the_mean_stays() -> None:
     torch.manual_seed(2)
     for probability in (0.1, 0.3):
@@ -53,6 +114,7 @@ def test_the_mean_stays() -> None:
         assert abs(mean - 1) < 5 * (probability / (1 - probability) / (1 << 21)) ** 0.5
 
 
+@pytest.mark.usefixtures("either")
 def test_dropout_follows_torchs_generator() -> None:
     """A step that is taken again after a resume draws the same, the next one something else."""
     hidden = torch.randn(64, 64)
@@ -63,55 +125,81 @@ def test_dropout_follows_torchs_generator() -> None:
     assert not torch.equal(first, second)
 
 
-@pytest.mark.parametrize(("probability", "training"), [(0.1, False), (0.0, True), (1e-7, True)])
+@pytest.mark.usefixtures("either")
+@pytest.mark.parametrize(("probability", "training"), [(0.1, False), (0.0, True)])
 def test_nothing_is_dropped(probability: float, training: bool) -> None:
-    hidden = torch.randn(16, 16)
-    torch.testing.assert_close(dropout(hidden, probability, training), hidden, atol=0, rtol=1e-6)
+    hidden, branch = torch.randn(16, 16), torch.randn(16, 16)
+    assert torch.equal(dropout(hidden, probability, training), hidden)
+    assert torch.equal(add_dropped(hidden, branch, probability, training), hidden + branch)
 
 
+@pytest.mark.usefixtures("either")
 def test_all_is_dropped() -> None:
-    assert not dropout(torch.ones(100), 1.0, True).any()
+    hidden, branch = torch.randn(16, 16), torch.randn(16, 16)
+    assert not dropout(hidden, 1.0, True).any()
+    assert torch.equal(add_dropped(hidden, branch, 1.0, True), hidden)
 
 
+@pytest.mark.usefixtures("either")
 @pytest.mark.parametrize("probability", [-0.1, 1.1])
 def test_no_probability(probability: float) -> None:
     with pytest.raises(ValueError, match="dropout probability has to be between 0 and 1"):
         dropout(torch.ones(3), probability, True)
+    with pytest.raises(ValueError, match="dropout probability has to be between 0 and 1"):
+        add_dropped(torch.ones(3), torch.ones(3), probability, True)
 
 
 def test_dropped_infinities_do_not_come_back() -> None:
     torch.manual_seed(4)
-    dropped = dropout(torch.full((1000,), float("inf")), 0.5, True)
-    assert set(dropped.tolist()) == {0.0, float("inf")}
+    infinite = torch.full((1000,), float("inf"))
+    assert set(add_dropped(torch.zeros(1000), infinite, 0.5, True).tolist()) == {0.0, float("inf")}
+    assert set(dropout(infinite, 0.5, True).tolist()) == {0.0, float("inf")}
 
 
+@pytest.mark.usefixtures("either")
 def test_numbers_that_lie_across_memory() -> None:
     hidden = torch.randn(6, 10).t().requires_grad_()
     dropped = dropout(hidden, 0.25, True)
     torch.testing.assert_close(dropped, torch.where(dropped != 0, hidden * (4 / 3), 0))
 
 
-def test_gradients_of_dropout_numerically() -> None:
-    def drawn(hidden: Tensor) -> Tensor:
-        torch.manual_seed(5)
-        return dropout(hidden, 0.3, True)
+@pytest.mark.usefixtures("either")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_what_is_added_is_dropped_and_gradients_reach_both(dtype: torch.dtype) -> None:
+    """The stream is added as it is, and its gradient is what comes back."""
+    torch.manual_seed(5)
+    stream = torch.randn(10, 6).t().requires_grad_()
+    branch = torch.randn(10, 6).to(dtype).t().requires_grad_()
+    added = add_dropped(stream, branch, 0.25, True)
+    assert added.dtype == torch.float32
+    kept = added != stream
+    assert 0 < int(kept.sum()) < kept.numel()
+    scaled = torch.where(kept, branch.float() * (4 / 3), 0.0)
+    rounding = 1e-6 if dtype == torch.float32 else HALF
+    torch.testing.assert_close(added, stream + scaled, atol=rounding * float(scaled.detach().abs().max()), rtol=0)
+    grad = torch.randn(6, 10)
+    added.backward(grad)
+    assert torch.equal(stream.grad, grad)
+    assert branch.grad.dtype == dtype
+    torch.testing.assert_close(
+        branch.grad.float(), torch.where(kept, grad * (4 / 3), 0.0), atol=1e-6, rtol=2 * rounding
+    )
 
-    assert torch.autograd.gradcheck(drawn, torch.randn(4, 9, dtype=torch.float64, requires_grad=True))
+
+def test_a_frozen_branch_gets_no_gradient() -> None:
+    stream, branch = torch.randn(8, 8, requires_grad=True), torch.randn(8, 8)
+    add_dropped(stream, branch, 0.5, True).sum().backward()
+    assert torch.equal(stream.grad, torch.ones(8, 8))
+    assert branch.grad is None
 
 
-def test_dropout_keeps_one_bit_a_number_for_the_backward_pass() -> None:
-    kept: list[int] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.nbytes) or t, lambda t: t):
-        dropout(torch.randn(64, 64, requires_grad=True), 0.1, True)
-    assert kept == [64 * 64 // 8]
+def test_dropout_keeps_a_seed_for_the_backward_pass() -> None:
+    hidden, branch = torch.randn(64, 64, requires_grad=True), torch.randn(64, 64, requires_grad=True)
+    assert saved_bytes(lambda: dropout(hidden, 0.1, True)) == 8
+    assert saved_bytes(lambda: add_dropped(hidden, branch, 0.1, True)) == 8
 
 
-def test_gradients_of_the_norm_numerically() -> None:
-    """In float64 nothing is rounded, and the backward pass must be that of the forward."""
-    torch.manual_seed(0)
-    hidden, weight, bias = (torch.randn(shape, dtype=torch.float64) for shape in ((2, 3, 8), (8,), (8,)))
-    given = [tensor.requires_grad_() for tensor in (hidden, weight, bias)]
-    assert torch.autograd.gradcheck(lambda *some: _LayerNorm.apply(*some, 1e-5, torch.float64), given)
+# Layer norm
 
 
 @pytest.fixture
@@ -125,61 +213,142 @@ def norms() -> tuple[LayerNorm, nn.LayerNorm]:
     return ours, theirs
 
 
-def gradients(norm: nn.LayerNorm, hidden: Tensor, weights: Tensor) -> list[Tensor]:
-    """Of the input, the scale and the shift."""
-    hidden = hidden.clone().requires_grad_()
-    with torch.autocast("cpu", torch.bfloat16):
-        normed = norm(hidden)
-    return list(torch.autograd.grad((normed * weights).sum(), [hidden, norm.weight, norm.bias]))
-
-
-def test_the_norm_under_autocast_equals_torchs(norms: tuple[LayerNorm, nn.LayerNorm]) -> None:
-    """The same output; gradients within what rounding the input to bfloat16, 1 / 256, can make of them."""
-    ours, theirs = norms
+def outstanding() -> Tensor:
+    """As GPT-2's stream, which has numbers that stand out. Shape (4, 40, 64)."""
+    torch.manual_seed(1)
     hidden = torch.randn(4, 40, 64)
-    hidden[..., 5] *= 50  # GPT-2's stream has numbers that stand out
+    hidden[..., 5] *= 50
     hidden[0] += 3
-    with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(ours(hidden), theirs(hidden))
-    weights = torch.randn_like(hidden)
-    for found, expected in zip(gradients(ours, hidden, weights), gradients(theirs, hidden, weights), strict=True):
-        assert found.dtype == torch.float32
-        assert float((found - expected).norm() / expected.norm()) < 1 / 256
+    return hidden
 
 
-def test_the_norm_keeps_its_input_in_bfloat16(norms: tuple[LayerNorm, nn.LayerNorm]) -> None:
-    hidden = torch.randn(4, 40, 64, requires_grad=True)
-
-    def kept(norm: nn.LayerNorm) -> int:
-        sizes: list[int] = []
-        with (
-            torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.nbytes) or t, lambda t: t),
-            torch.autocast("cpu", torch.bfloat16),
-        ):
-            norm(hidden)
-        return sum(sizes)
-
+@pytest.mark.usefixtures("either", "autocast")
+def test_a_branch_and_its_stream_are_those_of_torchs_norm(norms: tuple[LayerNorm, nn.LayerNorm]) -> None:
+    """Outputs, and gradients of the stream through both, of scale and of shift, to what rounding can make of them."""
     ours, theirs = norms
-    assert kept(theirs) - kept(ours) == hidden.nbytes // 2
+    branch_weights, stream_weights = torch.randn(4, 40, 64), torch.randn(4, 40, 64)
+
+    stream = outstanding().requires_grad_()
+    normed, passed = ours.branch(stream)
+    assert torch.equal(passed, stream)
+    found = torch.autograd.grad(
+        (normed.float() * branch_weights).sum() + (passed * stream_weights).sum(), [stream, ours.weight, ours.bias]
+    )
+    stream = outstanding().requires_grad_()
+    expected_normed = theirs(stream)
+    expected = torch.autograd.grad(
+        (expected_normed * branch_weights).sum() + (stream * stream_weights).sum(),
+        [stream, theirs.weight, theirs.bias],
+    )
+    torch.testing.assert_close(normed.float(), expected_normed, rtol=HALF, atol=1e-2)
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == torch.float32
+        assert float((one - other).norm() / other.norm()) < HALF
 
 
-def test_frozen_norms_get_no_gradients(norms: tuple[LayerNorm, nn.LayerNorm]) -> None:
+@pytest.mark.usefixtures("autocast")
+def test_the_branch_starts_in_bfloat16_and_keeps_as_little(norms: tuple[LayerNorm, nn.LayerNorm]) -> None:
+    hidden = outstanding().requires_grad_()
+    normed, passed = norms[0].branch(hidden)
+    assert (normed.dtype, passed.dtype) == (torch.bfloat16, torch.float32)
+    rows, weight = 4 * 40 * 4, 64 * 4
+    assert saved_bytes(lambda: norms[0].branch(hidden)) == hidden.numel() * 2 + rows + weight
+
+
+@pytest.mark.usefixtures("either", "autocast")
+@pytest.mark.parametrize("frozen", ["weight", "bias"])
+def test_frozen_norms_get_no_gradients(norms: tuple[LayerNorm, nn.LayerNorm], frozen: str) -> None:
+    ours, theirs = norms
     for norm in norms:
-        norm.weight.requires_grad_(False)
-    hidden = torch.randn(2, 3, 64)
-    results = []
-    for norm in norms:
-        given = hidden.clone().requires_grad_()
-        with torch.autocast("cpu", torch.bfloat16):
-            norm(given).square().sum().backward()
-        results.append((given.grad, norm.bias.grad))
-        assert norm.weight.grad is None
-    torch.testing.assert_close(results[0][1], results[1][1])
+        norm.get_parameter(frozen).requires_grad_(False)
+    stream = outstanding().requires_grad_()
+    normed, passed = ours.branch(stream)
+    (normed.float().square().sum() + passed.sum()).backward()
+    assert ours.get_parameter(frozen).grad is None
+    given = outstanding().requires_grad_()
+    (theirs(given).square().sum() + given.sum()).backward()
+    torch.testing.assert_close(stream.grad, given.grad, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.usefixtures("either", "autocast")
+def test_a_stream_that_needs_no_gradient_gets_none(norms: tuple[LayerNorm, nn.LayerNorm]) -> None:
+    """Below the lowest trained parameter nothing is computed backward."""
+    stream = outstanding()
+    normed, passed = norms[0].branch(stream)
+    assert passed is stream
+    assert normed.requires_grad
+    normed.float().sum().backward()
+    assert norms[0].bias.grad is not None
+
+
+@pytest.mark.usefixtures("either", "autocast")
+def test_only_one_of_branch_and_stream_is_used(norms: tuple[LayerNorm, nn.LayerNorm]) -> None:
+    stream = outstanding().requires_grad_()
+    _, passed = norms[0].branch(stream)
+    passed.sum().backward()
+    assert torch.equal(stream.grad, torch.ones_like(stream))
+    stream = outstanding().requires_grad_()
+    normed, _ = norms[0].branch(stream)
+    normed.float().sum().backward()
+    assert bool(stream.grad.any())
 
 
 def test_without_autocast_the_norm_is_torchs(norms: tuple[LayerNorm, nn.LayerNorm]) -> None:
     ours, theirs = norms
     hidden = torch.randn(2, 3, 64, requires_grad=True)
-    normed = ours(hidden)
+    normed, passed = ours.branch(hidden)
+    assert passed is hidden
     assert torch.equal(normed, functional.layer_norm(hidden, (64,), theirs.weight, theirs.bias))
     assert type(normed.grad_fn).__name__ == "NativeLayerNormBackward0"
+
+
+# Attention
+
+
+@pytest.mark.parametrize("dropped", [0.0, 0.1])
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("tokens", [1, 17, 120])
+def test_packed_attention_and_its_gradient(tokens: int, causal: bool, dropped: float) -> None:
+    """Against torch's in float64; with dropout only that it is torch's, which draws by itself."""
+    torch.manual_seed(0)
+    batch, heads, width = 2, 3, 16
+    packed = torch.randn(batch, tokens, 3 * heads * width).bfloat16().requires_grad_()
+    grad = torch.randn(batch, tokens, heads * width).bfloat16()
+    torch.manual_seed(1)
+    found = attend_packed(packed, heads, dropout=dropped, causal=causal)
+    found.backward(grad)
+
+    exact = packed.detach().double().requires_grad_()
+    given = exact if not dropped else packed.detach().clone().requires_grad_()
+    query, key, value = (part.unflatten(-1, (heads, width)).transpose(1, 2) for part in given.chunk(3, -1))
+    torch.manual_seed(1)
+    expected = functional.scaled_dot_product_attention(query, key, value, dropout_p=dropped, is_causal=causal)
+    expected = expected.transpose(1, 2).flatten(2)
+    expected.backward(grad.to(expected.dtype))
+    torch.testing.assert_close(found.double(), expected.double(), rtol=0.02, atol=0.02)
+    error = (packed.grad.double() - given.grad.double()).norm() / given.grad.double().norm()
+    assert float(error) < 2 * HALF
+
+
+def test_packed_attention_without_our_loops_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    packed = torch.randn(2, 33, 3 * 48).bfloat16()
+    ours = attend_packed(packed, 3, dropout=0.0)
+    monkeypatch.setattr(kernels, "run_on", lambda tensor: False)
+    torch.testing.assert_close(attend_packed(packed, 3, dropout=0.0).float(), ours.float(), rtol=0.02, atol=0.02)
+
+
+@pytest.mark.usefixtures("no_loops")
+def test_where_the_loops_cannot_be_had_nothing_asks_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a loop was run")
+
+    monkeypatch.setattr("fptkit.kernels.library.call", refuse)
+    monkeypatch.setattr("fptkit.kernels.operators.call", refuse)
+    hidden = torch.randn(4, 8, 3 * 64).bfloat16()
+    gelu(hidden)
+    dropout(hidden.float(), 0.1, True)
+    add_dropped(hidden.float(), hidden, 0.1, True)
+    attend_packed(hidden, 4, dropout=0.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        LayerNorm(192).branch(hidden.float())
