@@ -49,7 +49,7 @@ def digest_parts(parts: Iterable[bytes]) -> str:
 
 
 def sources_of(path: Path) -> Iterator[bytes]:
-    """Names and texts of a module's or package's Python and C files, in an order that does not depend on the machine."""
+    """Names and texts of a module's or package's Python and C files, in the same order on every machine."""
     files = sorted(path.rglob("*"), key=lambda file: file.relative_to(path).parts) if path.is_dir() else [path]
     for file in files:
         if file.suffix in (".py", ".c"):

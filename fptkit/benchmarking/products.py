@@ -6,11 +6,9 @@ reaches of that rate says what is left to gain.
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -62,40 +60,36 @@ def largest(products: Counter[Sizes]) -> list[Sizes]:
     return chosen
 
 
-def matrix_rate(products: Sequence[Sizes], dtype: torch.dtype, device: torch.device, *, repeats: int = 7) -> float:
-    """Floating-point operations a second of products alone, one after the other; measured once in a process.
+class ProductsAlone:
+    """Products of matrices of ones, one size after the other, to be timed again and again beside what is compared.
 
     Args:
-        products: sizes of the products; each is done equally often.
+        products: sizes of the products; each takes about as long as the others.
         dtype: of both factors and of the result.
         device: where.
-        repeats: how often it is measured; the median counts.
     """
-    return _measured_rate(tuple(products), dtype, str(device), torch.get_num_threads(), repeats)
 
+    def __init__(self, products: Sequence[Sizes], dtype: torch.dtype, device: torch.device) -> None:
+        self._device = device
+        self._factors = [
+            (torch.ones(m, k, dtype=dtype, device=device), torch.ones(k, n, dtype=dtype, device=device))
+            for m, k, n in products
+        ]
+        self._times = [_repetitions(pair, device) for pair in self._factors]
+        self._flops = sum(2 * m * k * n * count for (m, k, n), count in zip(products, self._times, strict=True))
 
-@lru_cache
-def _measured_rate(products: tuple[Sizes, ...], dtype: torch.dtype, device: str, threads: int, repeats: int) -> float:
-    """`matrix_rate` of hashable arguments; ``threads`` is one of them because the rate depends on it."""
-    factors = [
-        (torch.ones(m, k, dtype=dtype, device=device), torch.ones(k, n, dtype=dtype, device=device))
-        for m, k, n in products
-    ]
-    times = [_repetitions(pair, device) for pair in factors]
-    flops = sum(2 * m * k * n * count for (m, k, n), count in zip(products, times, strict=True))
-    seconds = []
-    for _ in range(repeats):
-        wait_for(device)
+    def rate(self) -> float:
+        """Floating-point operations a second, measured now."""
+        wait_for(self._device)
         started = time.perf_counter()
-        for (one, other), count in zip(factors, times, strict=True):
+        for (one, other), count in zip(self._factors, self._times, strict=True):
             for _ in range(count):
                 torch.mm(one, other)
-        wait_for(device)
-        seconds.append(time.perf_counter() - started)
-    return flops / statistics.median(seconds)
+        wait_for(self._device)
+        return self._flops / (time.perf_counter() - started)
 
 
-def _repetitions(pair: tuple[Tensor, Tensor], device: str) -> int:
+def _repetitions(pair: tuple[Tensor, Tensor], device: torch.device) -> int:
     """How often a product is done to take `SHORTEST_S`; warms up as well."""
     torch.mm(*pair)
     wait_for(device)

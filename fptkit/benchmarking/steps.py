@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from fptkit.benchmarking.prepare import Prepared, prepare
-from fptkit.benchmarking.products import largest, matrix_rate, products_of, wait_for
+from fptkit.benchmarking.products import ProductsAlone, largest, products_of, wait_for
 from fptkit.engine.facts import peak_memory_mib
 from fptkit.freezing.counts import gradient_pass
 from fptkit.interfaces import Batch
@@ -94,7 +94,7 @@ def measure_steps(loaded: LoadedRecipe, *, steps: int = 5, repeats: int = 5) -> 
     """Build a recipe as a run does, train ``repeats`` times ``steps`` steps and measure them.
 
     The same steps are taken each time, after as many that warm up, so that batches of different sizes do not count as
-    noise.
+    noise. Their products alone are timed in between, so that a machine which others use slows both.
 
     Args:
         loaded: the recipe.
@@ -106,14 +106,19 @@ def measure_steps(loaded: LoadedRecipe, *, steps: int = 5, repeats: int = 5) -> 
     """
     prepared = prepare(loaded)
     tokens, padding = _tokens(prepared, steps)
-    means = sorted(_timed(prepared, steps) for _ in range(repeats))
     peak = peak_memory_mib()
-    stages = _stages(prepared, max(steps, repeats))
-    products = products_of(lambda: prepared.step(0))
-    rates = {
-        name: matrix_rate(largest(products), dtype, prepared.device)
+    products = largest(products_of(lambda: prepared.step(0)))
+    alone = {
+        name: ProductsAlone(products, dtype, prepared.device)
         for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16))
     }
+    means, measured = [], []
+    for _ in range(repeats):
+        means.append(_timed(prepared, steps))
+        measured.append({name: product.rate() for name, product in alone.items()})
+    means.sort()
+    rates = {name: statistics.median(rates[name] for rates in measured) for name in alone}
+    stages = _stages(prepared, max(steps, repeats))
     batches = [prepared.batches.batch(step) for step in range(steps)]
     device = prepared.device
     return StepFigures(

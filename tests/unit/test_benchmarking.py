@@ -14,7 +14,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from fptkit.benchmarking.estimate import Estimate, estimate
 from fptkit.benchmarking.prepare import Prepared, prepare
-from fptkit.benchmarking.products import largest, matrix_rate, products_of
+from fptkit.benchmarking.products import ProductsAlone, largest, products_of
 from fptkit.benchmarking.steps import STAGES, measure_steps
 from fptkit.engine.run import RunRequest, run
 from fptkit.errors import DataError, ShapeError, SourceError
@@ -88,11 +88,15 @@ def test_the_largest_products_stand_for_nine_tenths_of_the_operations() -> None:
     assert largest(Counter()) == []
 
 
-def test_a_matrix_rate_is_one_a_machine_can_have_and_is_measured_once() -> None:
-    products = [(64, 64, 64)]
-    rate = matrix_rate(products, torch.float32, torch.device("cpu"))
-    assert 1e7 < rate < 1e14
-    assert matrix_rate(products, torch.float32, torch.device("cpu")) == rate
+def test_a_matrix_rate_is_one_a_machine_can_have() -> None:
+    alone = ProductsAlone([(64, 64, 64), (32, 16, 8)], torch.float32, torch.device("cpu"))
+    assert all(1e7 < alone.rate() < 1e14 for _ in range(3))
+
+
+def test_products_alone_are_those_asked_for() -> None:
+    alone = ProductsAlone([(32, 16, 8), (5, 3, 2)], torch.bfloat16, torch.device("cpu"))
+    done = products_of(alone.rate)
+    assert set(done) == {(32, 16, 8), (5, 3, 2)}
 
 
 @pytest.mark.slow
