@@ -8,8 +8,8 @@ All have random weights, the paper's settings, and dropout 0.1; ours leaves the 
 do. They take turns, a step each, and our step's matrix products alone after it, so that a busy machine slows all alike.
 Printed are medians over the rounds, how many times as fast as the others ours is and how near it comes to the rate of
 its products (the median of the rounds' ratios, and the least and greatest of them), and the most memory each takes in a
-process of its own. Where others compute beside it, the processor time with ``--threads 1`` is the figure to trust, since
-threads that wait for each other count as busy.
+process of its own. Where others compute beside it, the processor time with ``--threads 1`` is the figure to trust,
+since threads that wait for each other count as busy.
 
 - ours: the recipe of the task, profile ``paper``, built and stepped by the engine's own code as in ``fptkit bench``.
 - baseline: ``baseline.py``, on the same task.

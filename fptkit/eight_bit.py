@@ -10,7 +10,7 @@ Source: Dettmers et al. 2022, "LLM.int8()", its quantisation by row, without the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -77,6 +77,13 @@ class _Product(torch.autograd.Function):
 def _dequantised(weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
     # Whole numbers up to 127 are exact in bfloat16.
     return weight.to(dtype) * scale.to(dtype)
+
+
+def scales(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The scales of a model's maps in 8 bits, by name: they are as frozen as the weights."""
+    for name, module in model.named_modules():
+        if isinstance(module, EightBitLinear):
+            yield f"{name}.scale", module.scale
 
 
 def linear_rows(linear: nn.Linear, hidden: Tensor, rows: slice) -> Tensor:

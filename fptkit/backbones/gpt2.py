@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from fptkit.backbones.attention import attend, attend_packed
 from fptkit.backbones.options import Gpt2Sizes
-from fptkit.backbones.training_ops import LayerNorm, add_dropped, dropout, gelu
+from fptkit.backbones.training_ops import add_dropped, dropout, gelu, norm_branch
 from fptkit.errors import ShapeError
 from fptkit.interfaces import Backbone, ParameterRole, Role, keep_tokens
 
@@ -86,16 +86,16 @@ class Block(nn.Module):
     def __init__(self, sizes: Gpt2Sizes, dropout: float, attention_dropout: float) -> None:
         super().__init__()
         self.dropout = dropout
-        self.ln_1 = LayerNorm(sizes.width, eps=1e-5)
+        self.ln_1 = nn.LayerNorm(sizes.width, eps=1e-5)
         self.attn = Attention(sizes, attention_dropout)
-        self.ln_2 = LayerNorm(sizes.width, eps=1e-5)
+        self.ln_2 = nn.LayerNorm(sizes.width, eps=1e-5)
         self.mlp = FeedForward(sizes)
 
     def forward(self, hidden: Tensor, keep: Tensor | None = None) -> Tensor:
         """Shapes: hidden (B, T, D), keep (B, R) or None -> (B, T, D) or (B, R, D)."""
-        normed, hidden = self.ln_1.branch(hidden)
+        normed, hidden = norm_branch(self.ln_1, hidden)
         hidden = add_dropped(keep_tokens(hidden, keep), self.attn(normed, keep), self.dropout, self.training)
-        normed, hidden = self.ln_2.branch(hidden)
+        normed, hidden = norm_branch(self.ln_2, hidden)
         return add_dropped(hidden, self.mlp(normed), self.dropout, self.training)
 
 

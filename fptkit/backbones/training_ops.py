@@ -116,23 +116,26 @@ class _AddDropped(Function):
         return grad, given, None, None
 
 
-class LayerNorm(nn.LayerNorm):
-    """``torch.nn.LayerNorm`` at the head of a branch that is added to the stream again."""
+def norm_branch(norm: nn.Module, stream: Tensor) -> tuple[Tensor, Tensor]:
+    """What a branch starts from, ``norm(stream)``, and the stream to add it to.
 
-    def branch(self, stream: Tensor) -> tuple[Tensor, Tensor]:
-        """What the branch starts from, and the stream to add it to.
+    Both are the same functions of the stream as they would be apart; together their gradients meet in one pass. Where
+    our own loops run, under autocast to bfloat16, the first is in that format.
 
-        Under autocast to bfloat16 the first is in that format. Both are the same function of the stream as they would
-        be apart; together their gradients meet in one pass.
+    Shapes: stream (..., D) -> both (..., D).
 
-        Shapes: stream (..., D) -> both (..., D).
-        """
-        device = stream.device.type
-        halves = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
-        if not halves or stream.dtype != torch.float32 or not kernels.run_on(stream):
-            return self(stream), stream
-        normed, passed = _Branch.apply(stream.contiguous(), self.weight, self.bias, self.eps)
-        return normed, passed if stream.requires_grad else stream
+    Args:
+        norm: a ``torch.nn.LayerNorm``, or what took its place, which is called as it is.
+        stream: what the norm is taken of.
+    """
+    device = stream.device.type
+    halves = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
+    # A subclass may do something else, and who hooked a module wants it called.
+    plain = type(norm) is nn.LayerNorm and not norm._forward_hooks and not norm._forward_pre_hooks
+    if not plain or norm.bias is None or not halves or stream.dtype != torch.float32 or not kernels.run_on(stream):
+        return norm(stream), stream
+    normed, passed = _Branch.apply(stream.contiguous(), norm.weight, norm.bias, norm.eps)
+    return normed, passed if stream.requires_grad else stream
 
 
 class _Branch(Function):

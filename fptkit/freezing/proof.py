@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
+from fptkit.eight_bit import scales
 from fptkit.errors import FreezingError
 
 
@@ -25,7 +27,7 @@ def digest_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:
 
 
 class FreezeProof:
-    """Remembers the frozen parameters of a model as they are now.
+    """Remembers the frozen parameters of a model as they are now, and the scales of those in 8 bits.
 
     Args:
         model: with a policy applied and its weights in their final dtype.
@@ -36,7 +38,8 @@ class FreezeProof:
         self.digest = self._digest()
 
     def _digest(self) -> str:
-        return digest_tensors((name, p) for name, p in self._model.named_parameters() if not p.requires_grad)
+        frozen = ((name, p) for name, p in self._model.named_parameters() if not p.requires_grad)
+        return digest_tensors(chain(frozen, scales(self._model)))
 
     def check_unchanged(self) -> None:
         """Compare with now.

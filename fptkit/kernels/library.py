@@ -60,20 +60,32 @@ def _as_c(argument: Tensor | int | float) -> ctypes.c_void_p | ctypes.c_int64 | 
 
 @lru_cache
 def load() -> ctypes.CDLL:
-    """The compiled loops.
+    """The compiled loops, by the first compiler that can.
 
     Raises:
-        Unavailable: there is no compiler, it fails, or its result does not run in torch's threads.
+        Unavailable: there is no compiler, or none of them makes something that runs in torch's threads.
     """
-    compiler = next((path for name in _COMPILERS if (path := shutil.which(name))), None)
-    if compiler is None:
-        raise Unavailable(f"there is no C compiler ({', '.join(_COMPILERS)})")
+    reasons = []
+    for compiler in filter(None, map(shutil.which, _COMPILERS)):
+        try:
+            return _by(compiler)
+        except Unavailable as err:
+            reasons.append(str(err))
+    raise Unavailable(reasons[0] if reasons else f"there is no C compiler ({', '.join(_COMPILERS)})")
+
+
+def _by(compiler: str) -> ctypes.CDLL:
+    """The loops as one compiler makes them, tried.
+
+    Raises:
+        Unavailable: it fails, or its result does not run in torch's threads.
+    """
     name = f"loops-{_address(compiler)}.so"
     with _folder(name) as folder:
         library = _load(compiler, folder / name)
     expected, threads = torch.get_num_threads(), int(library.count_threads())
     if threads != expected:
-        raise Unavailable(f"loops run in {threads} threads where torch has {expected}")
+        raise Unavailable(f"loops of {compiler} run in {threads} threads where torch has {expected}")
     return library
 
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from fptkit.build import build
 from fptkit.eight_bit import EightBitLinear, linear_rows
 from fptkit.engine.run import RunRequest, run
-from fptkit.errors import UsageError
+from fptkit.errors import FreezingError, UsageError
+from fptkit.freezing import FreezeProof
 from fptkit.recipe.load import load_recipe
 
 RECIPE = """
@@ -145,3 +146,12 @@ def test_a_backbone_without_such_maps_is_named(recipe: Path, tmp_path: Path, bac
 def test_without_a_frozen_map_it_is_refused(recipe: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has none"):
         run(RunRequest(load_recipe(str(recipe), overrides=["precision=int8", "freezing.name=full"]), tmp_path / "run"))
+
+
+def test_a_scale_that_changed_is_no_frozen_weight() -> None:
+    model = nn.Sequential(maps()[1], nn.Linear(20, 2))
+    proof = FreezeProof(model)
+    proof.check_unchanged()
+    model[0].scale[4] *= 1.001
+    with pytest.raises(FreezingError, match="a frozen parameter changed"):
+        proof.check_unchanged()

@@ -335,7 +335,7 @@ def test_a_compiler_that_fails(
     script: str, said: str, elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last one says that all is well and makes nothing."""
-    monkeypatch.setenv("PATH", fake_compiler(tmp_path, script), prepend=":")
+    monkeypatch.setenv("PATH", fake_compiler(tmp_path, script))
     why = kernels.why_not()
     assert why is not None
     assert said in why
@@ -345,10 +345,19 @@ def test_a_compiler_that_fails(
 
 def test_a_library_that_is_none(elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = '[ "$1" = --version ] && exit; while [ "$1" != -o ]; do shift; done; echo rubbish > "$2"'
-    monkeypatch.setenv("PATH", fake_compiler(tmp_path, script), prepend=":")
+    monkeypatch.setenv("PATH", fake_compiler(tmp_path, script))
     why = kernels.why_not()
     assert why is not None
     assert "cannot be written or loaded" in why
+
+
+def test_another_compiler_does_what_one_cannot(
+    elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where ``cc`` is a clang, whose threads are not torch's."""
+    monkeypatch.setenv("PATH", fake_compiler(tmp_path, "exit 1"), prepend=":")
+    assert shutil.which("cc") == str(tmp_path / "cc")
+    assert kernels.why_not() is None
 
 
 def test_a_library_that_runs_in_other_threads_is_refused(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:

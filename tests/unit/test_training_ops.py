@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from fptkit import kernels
 from fptkit.backbones.attention import attend_packed
-from fptkit.backbones.training_ops import LayerNorm, add_dropped, dropout, gelu
+from fptkit.backbones.training_ops import add_dropped, dropout, gelu, norm_branch
 
 FORMATS = [torch.bfloat16, torch.float16, torch.float32, torch.float64]
 HALF = 1 / 256
@@ -203,9 +203,9 @@ def test_dropout_keeps_a_seed_for_the_backward_pass() -> None:
 
 
 @pytest.fixture
-def norms() -> tuple[LayerNorm, nn.LayerNorm]:
+def norms() -> tuple[nn.LayerNorm, nn.LayerNorm]:
     torch.manual_seed(0)
-    ours, theirs = LayerNorm(64), nn.LayerNorm(64)
+    ours, theirs = nn.LayerNorm(64), nn.LayerNorm(64)
     with torch.no_grad():
         ours.weight.normal_(1.0, 0.3)
         ours.bias.normal_(0.0, 0.3)
@@ -223,13 +223,13 @@ def outstanding() -> Tensor:
 
 
 @pytest.mark.usefixtures("either", "autocast")
-def test_a_branch_and_its_stream_are_those_of_torchs_norm(norms: tuple[LayerNorm, nn.LayerNorm]) -> None:
+def test_a_branch_and_its_stream_are_those_of_torchs_norm(norms: tuple[nn.LayerNorm, nn.LayerNorm]) -> None:
     """Outputs, and gradients of the stream through both, of scale and of shift, to what rounding can make of them."""
     ours, theirs = norms
     branch_weights, stream_weights = torch.randn(4, 40, 64), torch.randn(4, 40, 64)
 
     stream = outstanding().requires_grad_()
-    normed, passed = ours.branch(stream)
+    normed, passed = norm_branch(ours, stream)
     assert torch.equal(passed, stream)
     found = torch.autograd.grad(
         (normed.float() * branch_weights).sum() + (passed * stream_weights).sum(), [stream, ours.weight, ours.bias]
@@ -247,22 +247,22 @@ def test_a_branch_and_its_stream_are_those_of_torchs_norm(norms: tuple[LayerNorm
 
 
 @pytest.mark.usefixtures("autocast")
-def test_the_branch_starts_in_bfloat16_and_keeps_as_little(norms: tuple[LayerNorm, nn.LayerNorm]) -> None:
+def test_the_branch_starts_in_bfloat16_and_keeps_as_little(norms: tuple[nn.LayerNorm, nn.LayerNorm]) -> None:
     hidden = outstanding().requires_grad_()
-    normed, passed = norms[0].branch(hidden)
+    normed, passed = norm_branch(norms[0], hidden)
     assert (normed.dtype, passed.dtype) == (torch.bfloat16, torch.float32)
     rows, weight = 4 * 40 * 4, 64 * 4
-    assert saved_bytes(lambda: norms[0].branch(hidden)) == hidden.numel() * 2 + rows + weight
+    assert saved_bytes(lambda: norm_branch(norms[0], hidden)) == hidden.numel() * 2 + rows + weight
 
 
 @pytest.mark.usefixtures("either", "autocast")
 @pytest.mark.parametrize("frozen", ["weight", "bias"])
-def test_frozen_norms_get_no_gradients(norms: tuple[LayerNorm, nn.LayerNorm], frozen: str) -> None:
+def test_frozen_norms_get_no_gradients(norms: tuple[nn.LayerNorm, nn.LayerNorm], frozen: str) -> None:
     ours, theirs = norms
     for norm in norms:
         norm.get_parameter(frozen).requires_grad_(False)
     stream = outstanding().requires_grad_()
-    normed, passed = ours.branch(stream)
+    normed, passed = norm_branch(ours, stream)
     (normed.float().square().sum() + passed.sum()).backward()
     assert ours.get_parameter(frozen).grad is None
     given = outstanding().requires_grad_()
@@ -271,10 +271,10 @@ def test_frozen_norms_get_no_gradients(norms: tuple[LayerNorm, nn.LayerNorm], fr
 
 
 @pytest.mark.usefixtures("either", "autocast")
-def test_a_stream_that_needs_no_gradient_gets_none(norms: tuple[LayerNorm, nn.LayerNorm]) -> None:
+def test_a_stream_that_needs_no_gradient_gets_none(norms: tuple[nn.LayerNorm, nn.LayerNorm]) -> None:
     """Below the lowest trained parameter nothing is computed backward."""
     stream = outstanding()
-    normed, passed = norms[0].branch(stream)
+    normed, passed = norm_branch(norms[0], stream)
     assert passed is stream
     assert normed.requires_grad
     normed.float().sum().backward()
@@ -282,24 +282,57 @@ def test_a_stream_that_needs_no_gradient_gets_none(norms: tuple[LayerNorm, nn.La
 
 
 @pytest.mark.usefixtures("either", "autocast")
-def test_only_one_of_branch_and_stream_is_used(norms: tuple[LayerNorm, nn.LayerNorm]) -> None:
+def test_only_one_of_branch_and_stream_is_used(norms: tuple[nn.LayerNorm, nn.LayerNorm]) -> None:
     stream = outstanding().requires_grad_()
-    _, passed = norms[0].branch(stream)
+    _, passed = norm_branch(norms[0], stream)
     passed.sum().backward()
     assert torch.equal(stream.grad, torch.ones_like(stream))
     stream = outstanding().requires_grad_()
-    normed, _ = norms[0].branch(stream)
+    normed, _ = norm_branch(norms[0], stream)
     normed.float().sum().backward()
     assert bool(stream.grad.any())
 
 
-def test_without_autocast_the_norm_is_torchs(norms: tuple[LayerNorm, nn.LayerNorm]) -> None:
+def test_without_autocast_the_norm_is_torchs(norms: tuple[nn.LayerNorm, nn.LayerNorm]) -> None:
     ours, theirs = norms
     hidden = torch.randn(2, 3, 64, requires_grad=True)
-    normed, passed = ours.branch(hidden)
+    normed, passed = norm_branch(ours, hidden)
     assert passed is hidden
     assert torch.equal(normed, functional.layer_norm(hidden, (64,), theirs.weight, theirs.bias))
     assert type(normed.grad_fn).__name__ == "NativeLayerNormBackward0"
+
+
+class Doubled(nn.LayerNorm):
+    def forward(self, hidden: Tensor) -> Tensor:
+        return 2 * super().forward(hidden)
+
+
+class Wrapped(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside = nn.LayerNorm(64)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return -self.inside(hidden)
+
+
+@pytest.mark.usefixtures("autocast")
+@pytest.mark.parametrize("norm", [Doubled(64), Wrapped()])
+def test_what_took_a_norms_place_is_called(norm: nn.Module) -> None:
+    stream = outstanding()
+    normed, passed = norm_branch(norm, stream)
+    assert passed is stream
+    assert torch.equal(normed, norm(stream))
+
+
+@pytest.mark.usefixtures("autocast")
+def test_hooks_of_a_norm_are_called(norms: tuple[nn.LayerNorm, nn.LayerNorm]) -> None:
+    seen = []
+    norms[0].register_forward_hook(lambda module, given, output: seen.append(output.shape))
+    norm_branch(norms[0], outstanding())
+    norms[1].register_forward_pre_hook(lambda module, given: seen.append(given[0].shape))
+    norm_branch(norms[1], outstanding())
+    assert seen == [(4, 40, 64)] * 2
 
 
 # Attention
@@ -351,4 +384,4 @@ def test_where_the_loops_cannot_be_had_nothing_asks_for_them(monkeypatch: pytest
     add_dropped(hidden.float(), hidden, 0.1, True)
     attend_packed(hidden, 4, dropout=0.0)
     with torch.autocast("cpu", torch.bfloat16):
-        LayerNorm(192).branch(hidden.float())
+        norm_branch(nn.LayerNorm(192), hidden.float())

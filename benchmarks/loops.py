@@ -1,0 +1,95 @@
+"""The loops of ``fptkit/kernels`` beside torch's own operations, forward and backward, in bfloat16 on this processor.
+
+    python benchmarks/loops.py
+    python benchmarks/loops.py --threads 1 --rounds 51
+
+Shapes are those of a step of GPT-2 base on Bit Memory (8 x 120 tokens). The two take turns. Printed are medians in
+milliseconds of ours and of torch's, and the median of the rounds' ratios with the least and the greatest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from unittest import mock
+
+import torch
+from torch import Tensor, nn
+
+from fptkit import kernels
+from fptkit.backbones.attention import attend_packed
+from fptkit.backbones.training_ops import add_dropped, dropout, gelu, norm_branch
+
+BATCH, TOKENS, WIDTH, HEADS = 8, 120, 768, 12
+WARM_UP = 3
+
+Work = Callable[[], Tensor]
+
+
+def works() -> dict[str, Work]:
+    """A forward of each kind, from what needs a gradient to what has one."""
+    torch.manual_seed(0)
+    stream = torch.randn(BATCH, TOKENS, WIDTH, requires_grad=True)
+    branch = torch.randn(BATCH, TOKENS, WIDTH, dtype=torch.bfloat16, requires_grad=True)
+    wide = torch.randn(BATCH, TOKENS, 4 * WIDTH, dtype=torch.bfloat16, requires_grad=True)
+    packed = torch.randn(BATCH, TOKENS, 3 * WIDTH, dtype=torch.bfloat16, requires_grad=True)
+    norm = nn.LayerNorm(WIDTH)
+    nn.init.normal_(norm.weight)
+
+    def normed() -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            started, passed = norm_branch(norm, stream)
+        return torch.cat((started.bfloat16(), passed.bfloat16()))  # the cast is that of the product that follows
+
+    return {
+        "gelu": lambda: gelu(wide),
+        "dropout": lambda: dropout(stream, 0.1, True),
+        "dropout, added": lambda: add_dropped(stream, branch, 0.1, True),
+        "layer norm": normed,
+        "attention": lambda: attend_packed(packed, HEADS, dropout=0.0),
+    }
+
+
+def milliseconds(work: Work, grad: Tensor) -> tuple[float, float]:
+    """One forward and one backward."""
+    started = time.perf_counter()
+    output = work()
+    between = time.perf_counter()
+    output.backward(grad)
+    return 1e3 * (between - started), 1e3 * (time.perf_counter() - between)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=21, help="default: 21")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: as many as torch takes")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    if why := kernels.why_not():
+        raise SystemExit(f"the loops cannot be had here: {why}")
+    print(f"{given.threads} threads, medians of {given.rounds}, ms            ours    torch    times as fast")
+    for name, work in works().items():
+        grad = torch.randn_like(work())
+        ours, theirs = [], []
+        for number in range(WARM_UP + given.rounds):
+            both = milliseconds(work, grad)
+            with mock.patch.object(kernels, "run_on", return_value=False):
+                other = milliseconds(work, grad)
+            if number >= WARM_UP:
+                ours.append(both)
+                theirs.append(other)
+        for place, direction in enumerate(("forward", "backward")):
+            mine, torchs = [taken[place] for taken in ours], [taken[place] for taken in theirs]
+            ratios = [other / own for own, other in zip(mine, torchs, strict=True)]
+            print(
+                f"{name:16} {direction:10} {'':8} {statistics.median(mine):10.2f} {statistics.median(torchs):8.2f}"
+                f"    {statistics.median(ratios):5.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
