@@ -437,6 +437,7 @@ class _Run:
             **self._facts,
             "metrics": {"validation": progress.best_metrics or {}, "test": {}, **(metrics or {})},
             "steps": progress.step,
+            "validated_step": max(progress.validated_step, 0),
             "best_step": progress.best_step,
             "parts": progress.parts,
             "evaluation_parts": progress.evaluation_parts,

@@ -41,6 +41,15 @@ class Outcome:
         return found.get(selection["metric"]) if selection else None
 
     @property
+    def validated_step(self) -> int:
+        """Step of the last validation that the summary tells of, 0 before the first.
+
+        Choices rest on nothing later: a run may be stopped, with its state saved, while its last step is validated.
+        """
+        found = self.summary.get("validated_step", self.summary.get("steps", 0))
+        return found if isinstance(found, int) else 0
+
+    @property
     def higher_is_better(self) -> bool:
         """Direction of the selection metric."""
         return bool(self.summary.get("selection", {}).get("higher_is_better", True))

@@ -282,6 +282,31 @@ def test_halving_trains_as_many_steps_as_computed_by_hand(cell: Cell) -> None:
     assert given_up == {1e-2, 3e-2}, "the two that lie farthest from the best rate"
 
 
+@pytest.mark.parametrize("search", ["grid", "halving"])
+def test_a_run_stopped_in_its_last_validation_is_asked_for_again(cell: Cell, search: str) -> None:
+    """All its steps are done and saved, but what it tells of validation is of an earlier one, and decides nothing."""
+    chosen = (
+        settings((1e-3,), seeds=1) if search == "grid" else settings((1e-3, 3e-3), seeds=1, name="halving", rungs=2)
+    )
+    done = play(cell, chosen, World(peak_at(3e-3)))
+    last = STEPS if search == "grid" else rung_steps(chosen.search, cell.loaded.recipe.train)[0]
+    trial = Trial(1e-3, 0)
+    known = replace(done.outcomes[trial], status="interrupted", step=last)
+    summary = {**known.summary, "status": "interrupted", "steps": last, "times_tested": 0}
+    others = {other: outcome for other, outcome in done.outcomes.items() if other != trial}
+
+    def asked(validated_step: int) -> list[Trial]:
+        outcome = replace(known, summary={**summary, "validated_step": validated_step})
+        return [
+            request.trial
+            for request in next_step(chosen, cell, {**others, trial: outcome}).requests
+            if not request.open_test
+        ]
+
+    assert asked(last - 10) == [trial]
+    assert asked(last) == []
+
+
 def test_halving_with_few_search_seeds_trains_the_rest_in_full(cell: Cell) -> None:
     search = SearchOptions(name="halving", rungs=3, seeds=1)
     chosen = StudySettings(learning_rates=RATES, seeds=(0, 1, 2), search=search)

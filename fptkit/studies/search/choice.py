@@ -74,7 +74,7 @@ def is_trained(cell: Cell, outcome: Outcome | None) -> bool:
         and (
             done.get("status") in ("validated", "finished")
             or done.get("times_tested", 0) > 0
-            or done.get("steps", 0) >= cell.loaded.recipe.train.max_steps
+            or outcome.validated_step >= cell.loaded.recipe.train.max_steps
         )
     )
 

@@ -74,7 +74,7 @@ def _finish(settings: StudySettings, cell: Cell, outcomes: Outcomes, rates: Sequ
 
 def _reached(cell: Cell, outcome: Outcome | None, step: int) -> bool:
     """Whether a run came to a step, or will never."""
-    return outcome is not None and (is_settled(cell, outcome) or _steps(outcome) >= step)
+    return outcome is not None and (is_settled(cell, outcome) or outcome.validated_step >= step)
 
 
 def _score_at(rate: float, seeds: tuple[int, ...], step: int, cell: Cell, outcomes: Outcomes) -> float:
@@ -83,13 +83,7 @@ def _score_at(rate: float, seeds: tuple[int, ...], step: int, cell: Cell, outcom
     for seed in seeds:
         outcome = outcomes[Trial(rate, seed)]
         score = score_of(outcome)
-        if score is None or not (is_trained(cell, outcome) or _steps(outcome) >= step):
+        if score is None or not (is_trained(cell, outcome) or outcome.validated_step >= step):
             return -math.inf
         total += score
     return total / len(seeds)
-
-
-def _steps(outcome: Outcome) -> int:
-    """Steps of which the summary tells; a run that is at work may have done more that it says nothing of yet."""
-    steps = outcome.summary.get("steps", 0)
-    return steps if isinstance(steps, int) else 0
