@@ -3,7 +3,7 @@
     python benchmarks/attention.py
 
 Prints milliseconds (median of 9) and the ratio for batches as the tasks make them. It is where `EXPLICIT_TOKENS` in
-``fptkit/backbones/attention.py`` comes from.
+``fptkit/numerics/attention.py`` comes from.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from fptkit.backbones import attention as ours
+from fptkit.numerics import attention as ours
 
 SHAPES = ((32, 4, 24, 64), (16, 12, 64, 64), (8, 12, 120, 64), (16, 4, 170, 64), (16, 4, 500, 64), (8, 4, 1000, 64))
 

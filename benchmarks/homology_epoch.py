@@ -29,9 +29,9 @@ import numpy as np
 import torch
 from steps import RANDOM_BASE, Step, official_step
 
-from fptkit.benchmarking.prepare import Prepared, prepare
 from fptkit.engine.batches import parts_of
 from fptkit.interfaces import Batch
+from fptkit.lab.benchmarking.prepare import Prepared, prepare
 from fptkit.recipe.load import load_recipe
 from fptkit.seeds import generator_for
 

@@ -1,4 +1,4 @@
-"""The loops of ``fptkit/kernels`` beside torch's own operations, forward and backward, in bfloat16 on this processor.
+"""The loops of ``fptkit/numerics`` beside torch's own operations, forward and backward, in bfloat16 on this processor.
 
     python benchmarks/loops.py
     python benchmarks/loops.py --threads 1 --rounds 51
@@ -18,9 +18,9 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-from fptkit import kernels
-from fptkit.backbones.attention import attend_packed
-from fptkit.backbones.training_ops import add_dropped, dropout, gelu, norm_branch
+from fptkit.numerics import kernels
+from fptkit.numerics.attention import attend_packed
+from fptkit.numerics.ops import add_dropped, dropout, gelu, norm_branch
 
 BATCH, TOKENS, WIDTH, HEADS = 8, 120, 768, 12
 WARM_UP = 3

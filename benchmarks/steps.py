@@ -35,11 +35,11 @@ from unittest import mock
 
 import torch
 
-from fptkit.benchmarking.prepare import Prepared, prepare
-from fptkit.benchmarking.products import ProductsAlone, largest, products_of
 from fptkit.engine.facts import peak_memory_mib
 from fptkit.freezing.counts import gradient_pass
 from fptkit.interfaces import Batch
+from fptkit.lab.benchmarking.prepare import Prepared, prepare
+from fptkit.lab.benchmarking.products import ProductsAlone, largest, products_of
 from fptkit.recipe.load import load_recipe
 
 Step = Callable[[int], None]

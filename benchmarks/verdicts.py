@@ -17,7 +17,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from fptkit.studies.statistics import (
+from fptkit.lab.studies.statistics import (
     LEVEL,
     holm,
     largest_gain,

@@ -35,12 +35,12 @@ from fptkit import errors, hookspecs, specs  # noqa: E402
 from fptkit.cli.main import COMMANDS, cli  # noqa: E402
 from fptkit.engine import events  # noqa: E402
 from fptkit.freezing.options import FreezingOptions  # noqa: E402
-from fptkit.plugins import HOOKS, load_plugins  # noqa: E402
-from fptkit.pretraining.options import PretrainRecipe  # noqa: E402
-from fptkit.published import load_published, table_heading, table_notes, table_rows  # noqa: E402
+from fptkit.lab.pretraining.options import PretrainRecipe  # noqa: E402
+from fptkit.lab.published import load_published, table_heading, table_notes, table_rows  # noqa: E402
+from fptkit.lab.studies.options import StudySettings  # noqa: E402
 from fptkit.recipe.models import HeadOptions, Pinned, Recipe, TrainOptions  # noqa: E402
 from fptkit.recipe.schema import OptionRow, describe_options  # noqa: E402
-from fptkit.studies.options import StudySettings  # noqa: E402
+from fptkit.registry import HOOKS, load_plugins  # noqa: E402
 
 WIDTH = 100
 """Columns of the help texts, whatever terminal this runs on."""
@@ -120,8 +120,9 @@ def fields_table(record: type) -> str:
 
 def attributes_table(name: str) -> str:
     """Attributes of a class of `fptkit.interfaces`, read from its docstring without importing torch."""
-    tree = ast.parse((ROOT / "fptkit" / "interfaces.py").read_text(encoding="utf-8"))
-    (found,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name]
+    files = sorted((ROOT / "fptkit" / "interfaces").glob("*.py"))
+    nodes = [node for file in files for node in ast.parse(file.read_text(encoding="utf-8")).body]
+    (found,) = [node for node in nodes if isinstance(node, ast.ClassDef) and node.name == name]
     rows = described(ast.get_docstring(found) or "", "Attributes").items()
     methods = [
         (f"`{node.name}({', '.join(a.arg for a in node.args.args[1:])})`", lead(ast.get_docstring(node) or ""))

@@ -9,15 +9,12 @@ from typing import Any
 
 import torch
 
-from fptkit.backbones.recompute import recompute_blocks
-from fptkit.eight_bit import keep_in_eight_bits
 from fptkit.encoders.choice import check_accepts, default_encoder, encoded_tokens
 from fptkit.encoders.norm import SAMPLE, match_norm
 from fptkit.encoders.options import MixedOptions
 from fptkit.errors import FptkitError, FreezingError, PluginError, ShapeError, UsageError
 from fptkit.freezing import TrainedGroup, apply_policy
 from fptkit.freezing.options import FreezingOptions
-from fptkit.heads import Head, default_readout
 from fptkit.interfaces import (
     Backbone,
     Batch,
@@ -31,9 +28,11 @@ from fptkit.interfaces import (
     check_task_declarations,
     encode,
 )
-from fptkit.model import CrossModalModel
+from fptkit.model import CrossModalModel, Head, default_readout
+from fptkit.numerics.eight_bit import keep_in_eight_bits
+from fptkit.numerics.precision import choose_precision
+from fptkit.numerics.recompute import recompute_blocks
 from fptkit.options import Options
-from fptkit.precision import choose_precision
 from fptkit.recipe.models import Recipe
 from fptkit.registry import Registry
 from fptkit.seeds import derive_seed, generator_for

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from fptkit.errors import PluginError
 
 if TYPE_CHECKING:
-    from fptkit.freezing.options import FreezingOptions
     from fptkit.options import Options
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -36,6 +35,9 @@ ROLES = (
     "other",
 )
 """`fptkit.interfaces.Role` once more, for code that loads no torch; a test holds the two together."""
+
+FPT_PAPER = "Lu et al. 2021, arXiv 2103.05247"
+"""The reference of what follows the paper."""
 
 OUTSIDE_BLOCKS = ("input", "output")
 """Roles no block holds: those of encoder and head."""
@@ -340,7 +342,7 @@ class FreezingPolicySpec(Spec):
     rules: tuple[FreezingRule, ...]
     free_form: bool = False
     prepare: str | Callable[..., Any] | None = None
-    options: str | type[FreezingOptions] | None = None
+    options: str | type[Options] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -354,19 +356,17 @@ class FreezingPolicySpec(Spec):
         if not (self.prepare is None or isinstance(self.prepare, str) or callable(self.prepare)):
             raise PluginError(f"{self}: prepare {self.prepare!r} cannot be called")
 
-    def options_model(self) -> type[FreezingOptions]:
+    def options_model(self) -> type[Options]:
         """The policy's options model, where it has none that of every policy.
 
         Raises:
             PluginError: it does not import, or is no subclass of `fptkit.freezing.options.FreezingOptions`.
         """
         # By its place: records import no component.
-        of_every_policy: type[FreezingOptions] = resolve_target(
-            "fptkit.freezing.options:FreezingOptions", wanted_by=str(self)
-        )
+        of_every_policy: type[Options] = resolve_target("fptkit.freezing.options:FreezingOptions", wanted_by=str(self))
         if self.options is None:
             return of_every_policy
-        model = resolve_target(self.options, wanted_by=str(self))
+        model: type[Options] = resolve_target(self.options, wanted_by=str(self))
         if not (isinstance(model, type) and issubclass(model, of_every_policy)):
             raise PluginError(f"{self}: options {self.options!r} is not a subclass of FreezingOptions")
         return model
@@ -404,3 +404,13 @@ class RecipeFolderSpec(Spec):
         if not isinstance(self.folder, (str, Path)) or not str(self.folder):
             raise PluginError(f"{self}: folder is {self.folder!r}, expected a path")
         object.__setattr__(self, "folder", Path(self.folder))
+
+
+KINDS: dict[str, type[Spec]] = {
+    "task": TaskSpec,
+    "backbone": BackboneSpec,
+    "encoder": EncoderSpec,
+    "policy": FreezingPolicySpec,
+    "listener": ListenerSpec,
+}
+"""The word of the command line for each kind of component."""

@@ -19,13 +19,11 @@ from torch import Tensor, nn
 
 from fptkit.backbones.gpt2_build import random_gpt2
 from fptkit.backbones.options import Gpt2Sizes
-from fptkit.backbones.recompute import recompute_blocks
 from fptkit.encoders.linear import LinearEncoder
 from fptkit.encoders.options import LinearOptions
 from fptkit.engine.events import Event, Listener, RunEnded, RunStarted, Saving, SplitTested, StepsDone, Validated
 from fptkit.errors import PluginError, ShapeError
 from fptkit.freezing import apply_policy
-from fptkit.heads import Head
 from fptkit.interfaces import (
     Backbone,
     Batch,
@@ -45,7 +43,8 @@ from fptkit.interfaces import (
     check_task_declarations,
     encode,
 )
-from fptkit.model import CrossModalModel
+from fptkit.model import CrossModalModel, Head
+from fptkit.numerics.recompute import recompute_blocks
 from fptkit.seeds import generator_for
 from fptkit.specs import ROLES, ComponentSpec, FreezingPolicySpec
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from fptkit.studies.results import (
+from fptkit.lab.studies.results import (
     COSTS,
     RESULTS,
     CellResult,

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fptkit.backbones.attention import attend, attend_packed
 from fptkit.backbones.options import Gpt2Sizes
-from fptkit.backbones.training_ops import add_dropped, dropout, gelu, norm_branch
 from fptkit.errors import ShapeError
 from fptkit.interfaces import Backbone, ParameterRole, Role, keep_tokens
+from fptkit.numerics.attention import attend, attend_packed
+from fptkit.numerics.ops import add_dropped, dropout, gelu, norm_branch
 
 
 class Projection(nn.Module):

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from fptkit.backbones.adapt import chosen_blocks, fit_positions, redraw
 from fptkit.backbones.gpt2 import Gpt2Backbone
 from fptkit.backbones.options import SIZES, BlockOptions, Gpt2Options, Gpt2Sizes, PositionOptions, RandomInit, Size
-from fptkit.backbones.weights import WeightFolder, open_weights
 from fptkit.errors import DataError, ShapeError
 from fptkit.seeds import generator_for
 from fptkit.sources import choose
+from fptkit.sources.weights import WeightFolder, open_weights
 
 
 def build_gpt2(options: Gpt2Options, *, positions: int, seed: int, pinned: str | None = None) -> Gpt2Backbone:

@@ -12,7 +12,7 @@ from fptkit.cli.completion import recipe_names
 from fptkit.cli.shared import json_option, load_registry, plugin_option, print_json, print_rows, recipe_options
 
 if TYPE_CHECKING:
-    from fptkit.benchmarking.steps import StepFigures
+    from fptkit.lab.benchmarking.steps import StepFigures
 
 
 @click.command(
@@ -53,7 +53,7 @@ def bench(
     # Heavy imports only now: a wrong recipe is told at once.
     from dataclasses import asdict
 
-    from fptkit.benchmarking.steps import measure_steps
+    from fptkit.lab.benchmarking.steps import measure_steps
 
     figures = measure_steps(loaded, steps=steps, repeats=repeats)
     if as_json:

@@ -36,7 +36,7 @@ def recipe_names(context: click.Context, parameter: click.Parameter, incomplete:
 
 def component_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Components of the kind that stands before, recipes or studies."""
-    from fptkit.cli.show import KINDS
+    from fptkit.specs import KINDS
 
     kind = context.params.get("kind")
     if kind == "recipe":
@@ -76,7 +76,7 @@ def profile_names(context: click.Context, parameter: click.Parameter, incomplete
 
 
 def _registry() -> Registry:
-    from fptkit.plugins import load_plugins, selection_from_environment
+    from fptkit.registry import load_plugins, selection_from_environment
 
     return load_plugins(selection=selection_from_environment())
 

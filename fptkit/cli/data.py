@@ -27,7 +27,7 @@ def data() -> None:
 @json_option
 def status(as_json: bool) -> None:
     """Show which data sets are here, and where they are looked for."""
-    from fptkit import data_sets
+    from fptkit.sources import data_sets
 
     found = [data_sets.status(name) for name in data_sets.DATA_SETS]
     if as_json:
@@ -67,7 +67,7 @@ def status(as_json: bool) -> None:
 @json_option
 def fetch(name: str, url: str | None, sha256: str | None, force: bool, folder: Path | None, as_json: bool) -> None:
     """Download data set NAME, check it and unpack it. A broken download goes on where it stopped."""
-    from fptkit import data_sets
+    from fptkit.sources import data_sets
 
     described = data_sets.find_data_set(name)
     click.echo(f"{described.summary}\nsource: {described.source}\nlicence: {described.licence}", err=True)

@@ -84,7 +84,7 @@ def _plain(value: Any) -> Any:
 
 
 def _weights(registry: Registry) -> list[dict[str, Any]]:
-    from fptkit.backbones.weights import known_weights
+    from fptkit.sources.weights import known_weights
 
     return known_weights()
 
@@ -125,7 +125,7 @@ def _studies(registry: Registry) -> list[dict[str, Any]]:
 
 
 def _published(registry: Registry) -> list[dict[str, Any]]:
-    from fptkit.published import load_published, published_names
+    from fptkit.lab.published import load_published, published_names
 
     return [
         {

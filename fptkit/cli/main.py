@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from fptkit import __version__
-from fptkit.engine.launch import process_count, process_rank
+from fptkit.engine.team.launch import process_count, process_rank
 from fptkit.errors import FptkitError, Interrupted, PeerError
 
 COMMANDS = {
@@ -100,8 +100,8 @@ def main(arguments: list[str] | None = None) -> None:
         told = _tell(err)
         code = err.exit_code
     code = code if isinstance(code, int) else 0
-    if process_count() > 1 and (code or "fptkit.engine.distributed" in sys.modules):
-        from fptkit.engine.distributed import part
+    if process_count() > 1 and (code or "fptkit.engine.team.processes" in sys.modules):
+        from fptkit.engine.team.processes import part
 
         part(code, told=told)
     sys.exit(code)

@@ -86,9 +86,9 @@ def _check_name(name: str, kind: str) -> None:
     Raises:
         UsageError: it is one of these.
     """
-    from fptkit.cli.show import KINDS
     from fptkit.errors import UsageError
-    from fptkit.plugins import load_plugins
+    from fptkit.registry import load_plugins
+    from fptkit.specs import KINDS
 
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or keyword.iskeyword(name):
         raise UsageError(f"'{name}' cannot be a name; use lower-case letters, digits and single underscores: my_task")

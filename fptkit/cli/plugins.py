@@ -17,7 +17,7 @@ from fptkit.cli.shared import json_option, plugin_option, print_json, print_rows
 @plugin_option
 def plugins(as_json: bool, verbose: bool, plugin_files: Sequence[Path]) -> None:
     """Show every plugin: its distribution and version, its hooks, and whether it loaded."""
-    from fptkit.plugins import load_plugins, selection_from_environment
+    from fptkit.registry import load_plugins, selection_from_environment
 
     met = load_plugins(plugin_files, selection=selection_from_environment()).plugins
     rows = [

@@ -21,11 +21,11 @@ from fptkit.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from fptkit.pretraining.language import PretrainResult
-    from fptkit.pretraining.options import PretrainRecipe, SyntheticRecipe
-    from fptkit.pretraining.recipes import LoadedTaskPretraining
-    from fptkit.pretraining.synthetic import SyntheticResult
-    from fptkit.pretraining.task import TaskPretrainResult
+    from fptkit.lab.pretraining.language import PretrainResult
+    from fptkit.lab.pretraining.options import PretrainRecipe, SyntheticRecipe
+    from fptkit.lab.pretraining.recipes import LoadedTaskPretraining
+    from fptkit.lab.pretraining.synthetic import SyntheticResult
+    from fptkit.lab.pretraining.task import TaskPretrainResult
 
 
 @click.command(
@@ -64,8 +64,8 @@ def pretrain(
     What comes out is a folder of weights for backbone.weights=path:FOLDER.
     """
     from fptkit.errors import UsageError
-    from fptkit.pretraining.options import PretrainRecipe, SyntheticRecipe
-    from fptkit.pretraining.recipes import load_pretraining
+    from fptkit.lab.pretraining.options import PretrainRecipe, SyntheticRecipe
+    from fptkit.lab.pretraining.recipes import load_pretraining
 
     one_process_only("pretraining")
     if resume and output is None:
@@ -90,9 +90,9 @@ def _on_tokens(
 ) -> tuple[PretrainResult | SyntheticResult, str]:
     """Next-token prediction: the result, and a line about it."""
     # Heavy imports only now: a wrong recipe is told at once.
-    from fptkit.pretraining import language, synthetic
-    from fptkit.pretraining.loop import log_to_stderr
-    from fptkit.pretraining.options import PretrainRecipe
+    from fptkit.lab.pretraining import language, synthetic
+    from fptkit.lab.pretraining.loop import log_to_stderr
+    from fptkit.lab.pretraining.options import PretrainRecipe
 
     log = (lambda line: None) if quiet else log_to_stderr
     log(f"output folder: {folder}")
@@ -116,7 +116,7 @@ def _on_task(
 ) -> tuple[TaskPretrainResult, str]:
     """A run that trains all weights: the result, and a line about it."""
     from fptkit.cli.console import console_listener, describe_metrics
-    from fptkit.pretraining.task import pretrain as carry_out
+    from fptkit.lab.pretraining.task import pretrain as carry_out
 
     with console_listener(quiet=quiet) as listener:
         result = carry_out(loaded, folder, resume=resume, listeners=[listener])

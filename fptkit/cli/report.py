@@ -12,15 +12,15 @@ from click.shell_completion import CompletionItem
 from fptkit.cli.shared import json_option, print_json
 
 if TYPE_CHECKING:
-    from fptkit.reporting.write import Form, StudyFiles
-    from fptkit.studies.results import StudyResults
+    from fptkit.lab.reporting.write import Form, StudyFiles
+    from fptkit.lab.studies.results import StudyResults
 
 _FORMATS = ("terminal", "markdown", "csv", "html")
 
 
 def _studies(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Studies under the ledger folder by name, then folders."""
-    from fptkit.studies.results import RESULTS
+    from fptkit.lab.studies.results import RESULTS
 
     ledger = Path(context.params.get("ledger") or "studies")
     names = sorted(path.parent.name for path in ledger.glob(f"*/{RESULTS}"))
@@ -74,7 +74,7 @@ def report(
     fptkit report rothermel-nano --format markdown --output docs/results/rothermel.md --figures
     """
     from fptkit.errors import UsageError
-    from fptkit.reporting.write import read_study, text_of
+    from fptkit.lab.reporting.write import read_study, text_of
 
     _check_papers(against)
     if figures and (form != "markdown" or output is None):
@@ -91,7 +91,7 @@ def report(
         for path in _write(found, form, output, against, figures):
             click.echo(path)
     elif form in (None, "terminal"):
-        from fptkit.reporting.terminal import print_results
+        from fptkit.lab.reporting.terminal import print_results
 
         print_results(found.results, against=against)
     else:
@@ -106,7 +106,7 @@ def find_study(study: str, ledger: Path) -> Path:
         UnknownNameError: there is no such folder, and no study of that name.
     """
     from fptkit.errors import UnknownNameError, UsageError
-    from fptkit.studies.results import RESULTS
+    from fptkit.lab.studies.results import RESULTS
 
     for folder in (Path(study), ledger / study):
         if (folder / RESULTS).is_file():
@@ -122,7 +122,7 @@ def _check_papers(names: Sequence[str]) -> None:
     """Told before anything is read, let alone written."""
     if names:
         from fptkit.errors import UnknownNameError
-        from fptkit.published import published_names
+        from fptkit.lab.published import published_names
 
         for name in names:
             if name not in published_names():
@@ -132,14 +132,14 @@ def _check_papers(names: Sequence[str]) -> None:
 def _pairs(results: StudyResults, against: Sequence[str]) -> dict[str, Any]:
     if not against:
         return {}
-    from fptkit.published import compare, load_published
+    from fptkit.lab.published import compare, load_published
 
     return {name: [pair.model_dump(mode="json") for pair in compare(results, load_published(name))] for name in against}
 
 
 def _write(found: StudyFiles, form: str | None, output: Path, against: Sequence[str], figures: bool) -> Iterator[Path]:
     """One file, or without a format the three of a report; pictures beside a Markdown file, in a folder of its name."""
-    from fptkit.reporting.write import FILES, text_of, write, write_pictures
+    from fptkit.lab.reporting.write import FILES, text_of, write, write_pictures
 
     form = form or _by_suffix(output)
     whole_folder = form is None or output.is_dir()
@@ -156,7 +156,7 @@ def _write(found: StudyFiles, form: str | None, output: Path, against: Sequence[
 def _by_suffix(output: Path) -> str | None:
     """The format a file's name asks for; None for a folder, there or to be made."""
     from fptkit.errors import UsageError
-    from fptkit.reporting.write import FILES
+    from fptkit.lab.reporting.write import FILES
 
     if output.is_dir() or not output.suffix:
         return None

@@ -19,7 +19,7 @@ from fptkit.cli.shared import (
     print_json,
     recipe_options,
 )
-from fptkit.engine.launch import process_count, process_rank
+from fptkit.engine.team.launch import process_count, process_rank
 
 if TYPE_CHECKING:
     from fptkit.recipe.load import LoadedRecipe
@@ -106,7 +106,7 @@ def _alone(load: Callable[[], LoadedRecipe], output: Path | None) -> tuple[Loade
 def _agreed(load: Callable[[], LoadedRecipe], output: Path | None) -> tuple[LoadedRecipe, Path]:
     """Recipe and run folder where several processes run together: a fault of one is told once and ends all, and the
     first one names the folder."""
-    from fptkit.engine.distributed import join_processes
+    from fptkit.engine.team.processes import join_processes
 
     processes = join_processes()
     loaded = processes.together(load)

@@ -16,7 +16,7 @@ from fptkit.cli.shared import load_registry, plugin_option, print_json
 def schema(study: bool, plugin_files: Sequence[Path]) -> None:
     """Print the JSON Schema of recipes, made from the components that are installed."""
     if study:
-        from fptkit.studies.schema import study_json_schema as json_schema
+        from fptkit.lab.studies.schema import study_json_schema as json_schema
     else:
         from fptkit.recipe.schema import recipe_json_schema as json_schema
 

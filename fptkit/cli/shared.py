@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from fptkit.cli.completion import profile_names
-from fptkit.engine.launch import process_count, process_rank
+from fptkit.engine.team.launch import process_count, process_rank
 
 if TYPE_CHECKING:
     from fptkit.registry import Registry
@@ -62,7 +62,7 @@ def recipe_options(command: Command) -> Command:
 
 def load_registry(plugin_files: Sequence[Path] = ()) -> Registry:
     """All plugins; those that failed are told on stderr, a line each, and stop nothing."""
-    from fptkit.plugins import load_plugins, selection_from_environment
+    from fptkit.registry import load_plugins, selection_from_environment
 
     selection = selection_from_environment()
     registry = load_plugins(plugin_files, selection=selection)

@@ -11,15 +11,14 @@ import click
 
 from fptkit.cli.completion import component_names
 from fptkit.cli.shared import json_option, load_registry, plugin_option, print_json, print_rows
-from fptkit.specs import BackboneSpec, ComponentSpec, EncoderSpec, FreezingPolicySpec, ListenerSpec, Spec, TaskSpec
-
-KINDS: dict[str, type[Spec]] = {
-    "task": TaskSpec,
-    "backbone": BackboneSpec,
-    "encoder": EncoderSpec,
-    "policy": FreezingPolicySpec,
-    "listener": ListenerSpec,
-}
+from fptkit.specs import (
+    KINDS,
+    ComponentSpec,
+    EncoderSpec,
+    FreezingPolicySpec,
+    Spec,
+    TaskSpec,
+)
 
 
 @click.command()
@@ -64,7 +63,7 @@ def show(kind: str, name: str, as_json: bool, plugin_files: Sequence[Path]) -> N
 
 def _show_published(name: str, as_json: bool) -> None:
     """The tables of one paper; as JSON, each figure with all that is known of it."""
-    from fptkit.published import load_published, table_heading, table_notes, table_rows
+    from fptkit.lab.published import load_published, table_heading, table_notes, table_rows
 
     published = load_published(name)
     if as_json:

@@ -11,7 +11,7 @@ import click
 from fptkit.cli.shared import load_registry
 
 if TYPE_CHECKING:
-    from fptkit.benchmarking.estimate import Estimate
+    from fptkit.lab.benchmarking.estimate import Estimate
 
 
 def print_estimate(recipe: str, profile: str | None, overrides: Sequence[str], plugin_files: Sequence[Path]) -> None:
@@ -26,7 +26,7 @@ def print_estimate(recipe: str, profile: str | None, overrides: Sequence[str], p
     loaded = load_recipe(
         recipe, profile=profile, overrides=overrides, plugin_files=plugin_files, registry_loader=load_registry
     )
-    from fptkit.benchmarking.estimate import estimate
+    from fptkit.lab.benchmarking.estimate import estimate
 
     found = estimate(loaded)
     lines = _lines(found)

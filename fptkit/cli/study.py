@@ -24,10 +24,10 @@ from fptkit.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from fptkit.studies.outcome import Outcome
-    from fptkit.studies.plan import Study
-    from fptkit.studies.progress import StudyProgress
-    from fptkit.studies.runner import StudyEnd
+    from fptkit.lab.studies.outcome import Outcome
+    from fptkit.lab.studies.plan import Study
+    from fptkit.lab.studies.progress import StudyProgress
+    from fptkit.lab.studies.runner import StudyEnd
 
 STATE = ".state"
 """File of a study's folder: digest of what its results were made from, so that nothing is made again from the same."""
@@ -98,9 +98,9 @@ def study(
     share the work of one ledger folder.
     """
     from fptkit.errors import UsageError
-    from fptkit.studies.launchers.base import LAUNCHERS, LauncherOptions
-    from fptkit.studies.launchers.slurm import parse_parameters
-    from fptkit.studies.load import load_study
+    from fptkit.lab.studies.launchers.base import LAUNCHERS, LauncherOptions
+    from fptkit.lab.studies.launchers.slurm import parse_parameters
+    from fptkit.lab.studies.load import load_study
 
     one_process_only("a study")
     all_overrides = [*overrides, *_convenience(seeds, learning_rates, search)]
@@ -120,11 +120,11 @@ def study(
     if dry_run:
         _show_plan(loaded, ledger_folder, as_json=as_json)
         return
-    from fptkit.studies.launchers.base import make_launcher
-    from fptkit.studies.ledger import Ledger
-    from fptkit.studies.progress import make_view
-    from fptkit.studies.record import study_folder
-    from fptkit.studies.runner import StudyRunner
+    from fptkit.lab.studies.launchers.choose import make_launcher
+    from fptkit.lab.studies.ledger import Ledger
+    from fptkit.lab.studies.progress import make_view
+    from fptkit.lab.studies.record import study_folder
+    from fptkit.lab.studies.runner import StudyRunner
 
     folder = study_folder(ledger_folder, loaded)
     with Ledger(ledger_folder) as ledger:
@@ -163,7 +163,7 @@ def _convenience(seeds: str | None, learning_rates: str | None, search: str | No
 
 def _control_names(given: str | None) -> Sequence[str] | None:
     from fptkit.errors import UnknownNameError
-    from fptkit.studies.options import CONTROLS
+    from fptkit.lab.studies.options import CONTROLS
 
     if given is None:
         return None
@@ -178,10 +178,11 @@ def _control_names(given: str | None) -> Sequence[str] | None:
 
 def _show_plan(loaded: Study, ledger_folder: Path, *, as_json: bool) -> None:
     """``--dry-run``: what there is, what is missing of it, and what cannot be made. Leaves nothing on the disk."""
-    from fptkit.studies.launchers.base import LauncherOptions, make_launcher
-    from fptkit.studies.ledger import FILE, Ledger
-    from fptkit.studies.progress import make_view
-    from fptkit.studies.runner import StudyRunner
+    from fptkit.lab.studies.launchers.base import LauncherOptions
+    from fptkit.lab.studies.launchers.choose import make_launcher
+    from fptkit.lab.studies.ledger import FILE, Ledger
+    from fptkit.lab.studies.progress import make_view
+    from fptkit.lab.studies.runner import StudyRunner
 
     with tempfile.TemporaryDirectory() as empty:
         place = ledger_folder if (ledger_folder / FILE).exists() else Path(empty)
@@ -232,14 +233,14 @@ def _write(
     loaded: Study, outcomes: Mapping[str, Outcome], ledger_folder: Path, folder: Path, overrides: Sequence[str]
 ) -> None:
     """Results and reports, unless they are there and were made from the very same."""
-    from fptkit.studies.record import FILE, study_text
+    from fptkit.lab.studies.record import FILE, study_text
 
     state = _state(loaded, outcomes)
     made = [folder / name for name in (FILE, "results.json", "report.md", "report.html")]
     if _read(folder / STATE) == state and all(path.exists() for path in made):
         return
-    from fptkit.reporting import write_reports
-    from fptkit.studies.summarise import write_results
+    from fptkit.lab.reporting import write_reports
+    from fptkit.lab.studies.summarise import write_results
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / STATE).unlink(missing_ok=True)
@@ -270,13 +271,13 @@ def _state(loaded: Study, outcomes: Mapping[str, Outcome]) -> str:
 
 
 def _print(folder: Path, *, as_json: bool) -> None:
-    from fptkit.studies.results import read_results
+    from fptkit.lab.studies.results import read_results
 
     results = read_results(folder)
     if as_json:
         print_json(results.model_dump(mode="json"))
         return
-    from fptkit.reporting.terminal import print_results
+    from fptkit.lab.reporting.terminal import print_results
 
     print_results(results)
 

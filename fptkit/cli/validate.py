@@ -67,9 +67,9 @@ def _check(
     bases = base_folders(folders)
     kind = recipe_kind(path, lambda: bases)
     if kind == "pretrain":
-        from fptkit.pretraining.recipes import load_pretraining as load_one
+        from fptkit.lab.pretraining.recipes import load_pretraining as load_one
     elif kind == "study":
-        from fptkit.studies.load import load_study as load_one
+        from fptkit.lab.studies.load import load_study as load_one
 
     def load(profile: str | None) -> None:
         load_one(

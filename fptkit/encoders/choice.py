@@ -31,7 +31,7 @@ def find_encoder(name: str, registry: Registry | None) -> EncoderSpec:
     """
     if registry is not None:
         return registry.get(EncoderSpec, name)
-    from fptkit.builtin import fptkit_encoders
+    from fptkit.encoders.records import fptkit_encoders
 
     builtin = {spec.name: spec for spec in fptkit_encoders()}
     if name not in builtin:

@@ -149,7 +149,7 @@ class PartOptions(Options):
 
 def _check_builtin(part: PartOptions) -> PartOptions:
     """Check the options of a built-in encoder with the recipe; those of a plugin are checked when it is built."""
-    from fptkit.builtin import fptkit_encoders
+    from fptkit.encoders.records import fptkit_encoders
 
     spec = next((spec for spec in fptkit_encoders() if spec.name == part.name), None)
     if spec is not None:

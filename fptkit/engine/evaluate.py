@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from fptkit.engine.batches import evaluation_batches
-from fptkit.engine.distributed import ALONE, Processes
 from fptkit.engine.memory import Pieces
-from fptkit.engine.sharding import IdlePass
+from fptkit.engine.team.processes import ALONE, Processes
+from fptkit.engine.team.sharding import IdlePass
 from fptkit.interfaces import Batch, Split, Task, Values
 from fptkit.model import CrossModalModel
 from fptkit.recipe.models import TrainOptions

@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 
-from fptkit import __version__, kernels
+from fptkit import __version__
 from fptkit.build import Built
 from fptkit.freezing import ParameterCounts
+from fptkit.numerics import kernels
 from fptkit.recipe.models import Recipe
 from fptkit.registry import Registry
 

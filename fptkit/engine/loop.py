@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from fptkit.build import Built
-from fptkit.engine.ahead import BatchesAhead
-from fptkit.engine.batches import TrainingBatches, most_parts, parts_of
+from fptkit.engine.batches import BatchesAhead, TrainingBatches, most_parts, parts_of
 from fptkit.engine.checkpoint import (
     Checkpoint,
     checkpoint_of,
@@ -34,7 +33,6 @@ from fptkit.engine.checkpoint import (
     unpack_optimizer,
 )
 from fptkit.engine.compiled import TrainingForward
-from fptkit.engine.distributed import ALONE, Processes, add_up_step, batch_norms, share_other_buffers
 from fptkit.engine.evaluate import EvaluationStopped, evaluate
 from fptkit.engine.events import Event, Noted, Saving, StepsDone, Validated
 from fptkit.engine.memory import (
@@ -49,13 +47,14 @@ from fptkit.engine.memory import (
     settle,
 )
 from fptkit.engine.progress import Progress, ended_by, learning_rate_factor, note_validation, pause_step
-from fptkit.engine.sharding import IdlePass
+from fptkit.engine.signals import StopRequest
+from fptkit.engine.team.processes import ALONE, Processes, add_up_step, batch_norms, share_other_buffers
+from fptkit.engine.team.sharding import IdlePass
 from fptkit.errors import CheckpointError, DivergedError, TrainingError
 from fptkit.freezing import FreezeProof
 from fptkit.interfaces import Batch, Split
 from fptkit.recipe.models import TrainOptions
 from fptkit.seeds import derive_seed
-from fptkit.signals import StopRequest
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -16,12 +16,11 @@ from fptkit import __version__
 from fptkit.build import Built, build, check_encoder_width
 from fptkit.engine.accelerator import make_accelerator
 from fptkit.engine.batches import TrainingBatches, evaluation_batches, parts_of, whole_split
+from fptkit.engine.cache.features import feature_cache
 from fptkit.engine.checkpoint import trained_tensors, write_model_files
-from fptkit.engine.distributed import Processes, batch_norms, join_processes, local_device
 from fptkit.engine.evaluate import EvaluationStopped, evaluate_batches
 from fptkit.engine.events import Event, FeaturesComputed, Listener, RunEnded, RunStarted, SplitTested
 from fptkit.engine.facts import environment, peak_memory_mib, run_facts, versions
-from fptkit.engine.features import feature_cache
 from fptkit.engine.folder import (
     CHECKPOINTS,
     METRICS,
@@ -33,23 +32,24 @@ from fptkit.engine.folder import (
     recipe_for,
     resume_command,
 )
+from fptkit.engine.fraction import share_notes, training_sample, training_share
 from fptkit.engine.listeners import recipe_listeners
 from fptkit.engine.loop import Trainer
 from fptkit.engine.memory import smaller
 from fptkit.engine.progress import ended_by, with_last_step
 from fptkit.engine.records import MetricsFile, write_json, write_text
-from fptkit.engine.sharding import IdlePass, Sharded, check_blocks_run, meeting_place, shard_frozen
-from fptkit.engine.share import share_notes, training_sample, training_share
+from fptkit.engine.signals import StopRequest, stop_on_signals
+from fptkit.engine.team.processes import Processes, batch_norms, join_processes, local_device
+from fptkit.engine.team.sharding import IdlePass, Sharded, check_blocks_run, meeting_place, shard_frozen
 from fptkit.errors import DivergedError, Interrupted, TrainingError, UsageError
 from fptkit.freezing import FreezeProof, count_parameters
 from fptkit.freezing.proof import digest_tensors
 from fptkit.interfaces import Batch, Split, check_best_metric
 from fptkit.model import CrossModalModel
-from fptkit.precision import choose_device
+from fptkit.numerics.precision import choose_device
 from fptkit.recipe.dump import dump_recipe
 from fptkit.recipe.load import LoadedRecipe
 from fptkit.recipe.models import Pinned, Recipe, TrainOptions
-from fptkit.signals import StopRequest, stop_on_signals
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

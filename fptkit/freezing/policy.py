@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import nn
@@ -48,7 +49,7 @@ def apply_policy(
             says that it may; a row names a block that the model has not; or the options do not fit the policy.
         PluginError: what prepares the backbone does not keep its promises.
     """
-    options = options or policy.options_model()()
+    options = options or cast("FreezingOptions", policy.options_model()())
     for _, message in options.misfits(policy):
         raise FreezingError(f"freezing: {message}")
     if policy.prepare is not None:

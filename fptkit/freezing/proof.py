@@ -9,8 +9,8 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from fptkit.eight_bit import scales
 from fptkit.errors import FreezingError
+from fptkit.numerics.eight_bit import scales
 
 
 def digest_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:

@@ -10,14 +10,12 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from fptkit.errors import PluginError, UsageError
-from fptkit.plugins import load_plugins, selection_from_environment
-from fptkit.recipe.check import check_model, without
-from fptkit.recipe.components import check_components
+from fptkit.recipe.check import check_components, check_model, without
+from fptkit.recipe.extends import read_layers
 from fptkit.recipe.find import find_file, find_recipe, recipe_folders, recipe_kind
-from fptkit.recipe.layers import read_layers
 from fptkit.recipe.models import COMPONENT_LISTS, DEFAULT_NAMES, SECTIONS, Recipe, RecipeSettings
 from fptkit.recipe.tree import Fault, Node, join, recipe_error, shown_path
-from fptkit.registry import Registry
+from fptkit.registry import Registry, load_plugins, selection_from_environment
 
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
 RegistryLoader = Callable[[Sequence[Path]], Registry]

@@ -12,7 +12,7 @@ from pydantic.errors import PydanticUserError
 from fptkit.errors import PluginError
 from fptkit.options import Options
 from fptkit.recipe.models import COMPONENT_LISTS, DEFAULT_NAMES, SECTIONS, Recipe, RecipeSettings
-from fptkit.recipe.wording import expected, shown
+from fptkit.recipe.words import expected, shown
 from fptkit.registry import Registry
 from fptkit.specs import ComponentSpec, FreezingPolicySpec, Spec
 

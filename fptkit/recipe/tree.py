@@ -1,11 +1,12 @@
 """YAML text to a tree in which every value knows the line it came from.
 
-The tree is composed by PyYAML but read by our own rules (see `fptkit.recipe.scalars`); faults are collected, so that
+The tree is composed by PyYAML but read by our own rules (see `fptkit.recipe.tree`); faults are collected, so that
 one look at the file shows them all.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,49 @@ from typing import Any
 import yaml
 
 from fptkit.errors import Problem, RecipeError
-from fptkit.recipe.scalars import RefusedScalar, Scalar, read_plain
+
+Scalar = str | int | float | bool | None
+
+_NULL = {"", "~", "null", "Null", "NULL"}
+_TRUE = {"true", "True", "TRUE"}
+_FALSE = {"false", "False", "FALSE"}
+_AMBIGUOUS = {"yes", "y", "on", "no", "n", "off"}
+_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,99})")
+_LEADING_ZERO = re.compile(r"[-+]?0[0-9]+|[-+]?0[xob][0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_INFINITE = re.compile(r"([-+]?)\.(inf|Inf|INF)")
+_NOT_A_NUMBER = {".nan", ".NaN", ".NAN"}
+
+
+class RefusedScalar(ValueError):
+    """A word that has more than one reading; its text says how to write each."""
+
+
+def read_plain(text: str) -> Scalar:
+    """The value of an unquoted scalar.
+
+    Raises:
+        RefusedScalar: the word is ``yes``, ``no``, ``on``, ``off``, ``y`` or ``n``, or a number in base 2, 8 or 16.
+    """
+    if text in _NULL:
+        return None
+    if text in _TRUE or text in _FALSE:
+        return text in _TRUE
+    if text.lower() in _AMBIGUOUS:
+        boolean = "true" if text.lower() in ("yes", "y", "on") else "false"
+        raise RefusedScalar(f"'{text}' can mean {boolean} or the word; write {boolean}, or \"{text}\" for the word")
+    if _LEADING_ZERO.fullmatch(text):
+        raise RefusedScalar(
+            f"'{text}' can be read in base 8, 10, 2 or 16; write a plain decimal number, or \"{text}\" for text"
+        )
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    if infinite := _INFINITE.fullmatch(text):
+        return float(f"{infinite[1]}inf")
+    return float("nan") if text in _NOT_A_NUMBER else text
+
 
 MAX_VALUES = 20_000
 """Values a file may expand to: far above any recipe, far below what a few nested aliases can make."""

@@ -11,9 +11,9 @@ import yaml
 from click.testing import CliRunner, Result
 
 from fptkit.cli.main import cli, main
-from fptkit.plugins import load_plugins
+from fptkit.lab.studies.load import load_study
 from fptkit.recipe.find import list_studies
-from fptkit.studies.load import load_study
+from fptkit.registry import load_plugins
 
 STUDY = """\
 description: two arms

@@ -14,8 +14,8 @@ import pytest
 from click.testing import CliRunner
 
 from fptkit.cli.main import cli
-from fptkit.studies.load import load_study
-from fptkit.studies.record import study_text
+from fptkit.lab.studies.load import load_study
+from fptkit.lab.studies.record import study_text
 
 STUDY = """
 description: tiny

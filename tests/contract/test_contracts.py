@@ -16,9 +16,9 @@ from fptkit.encoders.choice import encoded_tokens
 from fptkit.engine.run import RunRequest, run
 from fptkit.errors import FreezingError
 from fptkit.interfaces import KIND_NAMES, Backbone, Batch, Classes, Grid, InputKind, Mixed, Symbols, Task, Vectors
-from fptkit.plugins import load_plugins
 from fptkit.recipe.find import list_recipes
 from fptkit.recipe.load import load_recipe
+from fptkit.registry import load_plugins
 from fptkit.specs import BackboneSpec, ComponentSpec, EncoderSpec, FreezingPolicySpec, TaskSpec
 
 REGISTRY = load_plugins(selection="")

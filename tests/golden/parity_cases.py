@@ -29,13 +29,12 @@ from fptkit.encoders.options import LinearOptions, SymbolOptions
 from fptkit.encoders.symbols import SymbolEncoder
 from fptkit.engine.events import Event, StepsDone, Validated
 from fptkit.engine.loop import Trainer
+from fptkit.engine.signals import StopRequest
 from fptkit.freezing import FreezeProof, apply_policy
-from fptkit.heads import Head, default_readout
 from fptkit.interfaces import Backbone, Batch, Classes, Split, Symbols, Task, Vectors
-from fptkit.model import CrossModalModel
-from fptkit.plugins import load_plugins
+from fptkit.model import CrossModalModel, Head, default_readout
 from fptkit.recipe.models import TrainOptions
-from fptkit.signals import StopRequest
+from fptkit.registry import load_plugins
 from fptkit.specs import FreezingPolicySpec
 
 GOLDEN = Path(__file__).with_name("official.json")

@@ -15,12 +15,12 @@ import torch
 from safetensors.torch import load_file
 
 from fptkit.backbones.gpt2 import Gpt2Backbone
-from fptkit.benchmarking.prepare import prepare
 from fptkit.engine.events import Event, Noted, StepsDone
 from fptkit.engine.memory import KeptBuffers, Pieces, finer, is_out_of_memory, smaller
 from fptkit.engine.run import RunRequest, run
 from fptkit.errors import TrainingError
 from fptkit.interfaces import Batch
+from fptkit.lab.benchmarking.prepare import prepare
 from fptkit.recipe.load import load_recipe
 
 RECIPE = """

@@ -12,8 +12,7 @@ import pytest
 
 from fptkit.cli.shared import load_registry
 from fptkit.errors import PluginError, UnknownNameError, UsageError
-from fptkit.plugins import HOOKS, Plugin, load_plugins, selection_from_environment
-from fptkit.registry import Registry
+from fptkit.registry import HOOKS, Plugin, Registry, load_plugins, selection_from_environment
 from fptkit.specs import BackboneSpec, EncoderSpec, FreezingPolicySpec, RecipeFolderSpec, TaskSpec
 
 DATA = Path(__file__).parent / "data"
@@ -299,9 +298,9 @@ def test_options_that_do_not_import_are_the_plugins_fault(install: Install, task
 def test_the_light_half_loads_no_torch() -> None:
     code = (
         "import sys\n"
-        "from fptkit.plugins import load_plugins\n"
+        "from fptkit.registry import load_plugins\n"
         "registry = load_plugins(selection='')\n"
-        "recipe_first = 'fptkit.recipe' in sys.modules\n"
+        "recipe_first = 'fptkit.recipe.find' in sys.modules\n"
         "from fptkit.recipe.find import list_recipes\n"
         "list_recipes(registry)\n"
         "pydantic_first = 'pydantic' in sys.modules\n"

@@ -114,7 +114,7 @@ def test_pages_for_authors_show_public_names_only(page: Path) -> None:
         ("import fptkit.engine.loop", "fptkit.engine.loop"),
         ("import fptkit\nfptkit.registry.Registry()", "fptkit.registry"),
         ("TARGET = 'fptkit.tasks.bits:BitXor'", "fptkit.tasks.bits:BitXor"),
-        ("import importlib\nimportlib.import_module('fptkit.heads')", "fptkit.heads"),
+        ("import importlib\nimportlib.import_module('fptkit.model')", "fptkit.model"),
     ],
 )
 def test_what_is_not_public_is_found(text: str, found: str) -> None:

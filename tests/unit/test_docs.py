@@ -22,10 +22,10 @@ import yaml
 
 from fptkit import errors, testing
 from fptkit.cli.main import COMMANDS, cli, main
-from fptkit.plugins import HOOKS, load_plugins
-from fptkit.pretraining.options import PretrainRecipe
+from fptkit.lab.pretraining.options import PretrainRecipe
 from fptkit.recipe.load import load_model, load_recipe
 from fptkit.recipe.models import HeadOptions, Recipe, TrainOptions
+from fptkit.registry import HOOKS, load_plugins
 from fptkit.specs import BackboneSpec, ComponentSpec, EncoderSpec, ListenerSpec, TaskSpec
 
 ROOT = Path(__file__).parent.parent.parent

@@ -12,9 +12,8 @@ from fptkit.encoders.linear import LinearEncoder
 from fptkit.encoders.options import LinearOptions, SymbolOptions
 from fptkit.encoders.symbols import SymbolEncoder
 from fptkit.errors import ShapeError
-from fptkit.heads import Head, default_readout
 from fptkit.interfaces import Backbone, Batch, Classes, Encoder, Symbols, Values, Vectors, keep_tokens
-from fptkit.model import CrossModalModel
+from fptkit.model import CrossModalModel, Head, default_readout
 
 SIZES = Gpt2Sizes(blocks=2, width=16, heads=2, positions=20)
 

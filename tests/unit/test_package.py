@@ -30,7 +30,9 @@ def test_recipes_are_inside(wheel: set[str]) -> None:
     recipes = ROOT / "recipes"
     assert {f"fptkit/recipes/{path.relative_to(recipes)}" for path in recipes.rglob("*.yaml")} <= wheel
     assert "fptkit/templates/task/recipe.yaml.template" in wheel
-    assert {f"fptkit/published/{name}.yaml" for name in ("fpt2021", "lra2020", "rothermel2021", "tape2019")} <= wheel
+    assert {
+        f"fptkit/lab/published/{name}.yaml" for name in ("fpt2021", "lra2020", "rothermel2021", "tape2019")
+    } <= wheel
 
 
 def test_weights_and_their_card_are_inside(wheel: set[str]) -> None:

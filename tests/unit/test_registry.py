@@ -13,8 +13,7 @@ import pytest
 from fptkit.errors import PluginError, UnknownNameError
 from fptkit.interfaces import Role
 from fptkit.options import Options
-from fptkit.plugins import Plugin
-from fptkit.registry import Registry
+from fptkit.registry import Plugin, Registry
 from fptkit.specs import (
     CLEAN,
     ROLES,

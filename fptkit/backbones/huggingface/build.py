@@ -24,9 +24,9 @@ from fptkit.backbones.huggingface.options import (
     T5EncoderOptions,
 )
 from fptkit.backbones.options import BlockOptions, Init, PositionOptions, RandomInit, Size
-from fptkit.backbones.weights import WeightFolder, open_weights
 from fptkit.errors import DataError, FptkitError, ShapeError, UsageError
 from fptkit.sources import choose
+from fptkit.sources.weights import WeightFolder, open_weights
 
 AnyOptions = HuggingFaceOptions | BertOptions | T5EncoderOptions | LongformerOptions
 

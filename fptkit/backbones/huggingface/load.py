@@ -14,9 +14,9 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPI
 from transformers.utils import logging
 
 from fptkit.backbones.huggingface.model import accepted_by, is_skeleton
-from fptkit.backbones.weights import WeightFolder
 from fptkit.errors import DataError, FptkitError, nearest
 from fptkit.seeds import derive_seed
+from fptkit.sources.weights import WeightFolder
 
 _LEGACY_BUFFERS = ("position_ids", "token_type_ids", "inv_freq", "masked_bias", "attn.bias", "attention.bias")
 """Ends of names that old checkpoints hold and models now compute: no parameters."""

@@ -18,10 +18,10 @@ from fptkit.backbones.lstm.network import LstmBackbone
 from fptkit.backbones.lstm.options import LSTM_SIZES, LstmOptions, LstmSizes
 from fptkit.backbones.lstm.recurrence import Loop
 from fptkit.backbones.options import BlockOptions, RandomInit
-from fptkit.backbones.weights import WeightFolder, open_weights
 from fptkit.errors import DataError, ShapeError, UsageError
 from fptkit.seeds import generator_for
 from fptkit.sources import choose
+from fptkit.sources.weights import WeightFolder, open_weights
 
 MODEL_TYPE = "layer_norm_lstm"
 

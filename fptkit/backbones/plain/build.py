@@ -11,11 +11,11 @@ from torch import nn
 from fptkit.backbones.gpt2_build import drawn_embedding_norm
 from fptkit.backbones.plain.model import AttentionLayer, NoBackbone
 from fptkit.backbones.plain.options import HEAD_WIDTH, AttentionLayerOptions, NoBackboneOptions, PlainOptions
-from fptkit.backbones.weights import open_weights
 from fptkit.errors import DataError, ShapeError
 from fptkit.interfaces import Backbone
 from fptkit.seeds import generator_for
 from fptkit.sources import Choice, choose
+from fptkit.sources.weights import open_weights
 
 AnyBackbone = TypeVar("AnyBackbone", bound=Backbone)
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fptkit.backbones.attention import attend
 from fptkit.errors import ShapeError
 from fptkit.interfaces import Backbone, ParameterRole, keep_tokens
+from fptkit.numerics.attention import attend
 
 
 class NoBackbone(Backbone):

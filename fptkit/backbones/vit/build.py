@@ -12,10 +12,10 @@ from fptkit.backbones.options import BlockOptions, Init, PositionOptions, Random
 from fptkit.backbones.vit.checkpoint import load_vit, make_timm_model
 from fptkit.backbones.vit.model import PositionTable, VitArchitecture, VitBackbone
 from fptkit.backbones.vit.options import SIZES, VitOptions, VitSizes
-from fptkit.backbones.weights import open_weights
 from fptkit.errors import ShapeError
 from fptkit.seeds import derive_seed, generator_for
 from fptkit.sources import choose
+from fptkit.sources.weights import open_weights
 
 
 def build_vit(options: VitOptions, *, positions: int, seed: int, pinned: str | None = None) -> VitBackbone:

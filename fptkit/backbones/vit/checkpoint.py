@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from fptkit.backbones.vit.model import VitArchitecture, VitBackbone
-from fptkit.backbones.weights import WeightFolder
 from fptkit.errors import DataError
+from fptkit.sources.weights import WeightFolder
 
 if TYPE_CHECKING:
     from timm.models.vision_transformer import VisionTransformer

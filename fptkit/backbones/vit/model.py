@@ -20,10 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fptkit.backbones.attention import attend
-from fptkit.eight_bit import linear_rows
 from fptkit.errors import DataError, ShapeError
 from fptkit.interfaces import Backbone, ParameterRole, Role, keep_tokens
+from fptkit.numerics.attention import attend
+from fptkit.numerics.eight_bit import linear_rows
 
 if TYPE_CHECKING:
     from timm.models.vision_transformer import VisionTransformer

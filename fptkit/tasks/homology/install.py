@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from fptkit.data_sets import DATA_SETS
 from fptkit.errors import DataError
+from fptkit.sources.data_sets import DATA_SETS
 from fptkit.tasks.homology.records import read_records, write_records
 
 

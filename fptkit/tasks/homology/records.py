@@ -205,7 +205,7 @@ def _lmdb_objects(path: Path) -> Generator[Any]:
 def _unpickled(path: Path, transaction: Any, key: str) -> Any:
     import pickle
 
-    from fptkit.tasks import plain_pickle
+    from fptkit.sources import plain_pickle
 
     data = transaction.get(key.encode())
     if data is None:

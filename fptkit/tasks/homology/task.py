@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fptkit.data_sets import DATA_SETS, files_of
 from fptkit.errors import DataError, UnknownNameError, UsageError
 from fptkit.interfaces import Classes, SampledEvaluation, Split, Symbols, Task
 from fptkit.sources import Unavailable, choose, data_folder, shown_folder
+from fptkit.sources.data_sets import DATA_SETS, files_of
 from fptkit.tasks.examples import SymbolExamples
 from fptkit.tasks.homology import alphabet
 from fptkit.tasks.homology.options import RemoteHomologyOptions

@@ -1,7 +1,8 @@
 """MNIST and CIFAR-10 as torchvision knows them: its addresses, checksums and folder layout.
 
-The bytes come through `fptkit.download`, since torchvision's own download waits without limit for a silent server. A
-folder that torchvision filled is taken as it is. CIFAR-10's pickles are read by the restricted reader, never run.
+The bytes come through `fptkit.sources.download`, since torchvision's own download waits without limit for a silent
+server. A folder that torchvision filled is taken as it is. CIFAR-10's pickles are read by the restricted reader,
+never run.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from filelock import FileLock
 from torchvision.datasets import CIFAR10, MNIST
 from torchvision.datasets.utils import check_integrity, check_md5
 
-from fptkit.download import download, unpack
 from fptkit.errors import DataError, SourceError
 from fptkit.sources import Unavailable, data_folder, shown_folder
+from fptkit.sources.download import download, unpack
 from fptkit.tasks.images.readers import Form, LabelledImages, read_cifar_folder, read_idx_folder
 
 DEADLINE_S = 2.0

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fptkit.errors import DataError
 from fptkit.sources import Unavailable, shown_folder
-from fptkit.tasks.plain_pickle import loads
+from fptkit.sources.plain_pickle import loads
 
 Bytes = NDArray[np.uint8]
 Integers = NDArray[np.int64]

@@ -10,9 +10,8 @@ from torch import nn
 
 from fptkit import Backbone, BackboneSpec, Classes, FreezingPolicySpec
 from fptkit.freezing import TrainedGroup, apply_policy
-from fptkit.heads import Head
-from fptkit.model import CrossModalModel
-from fptkit.plugins import load_plugins
+from fptkit.model import CrossModalModel, Head
+from fptkit.registry import load_plugins
 
 POLICIES = {spec.name: spec for spec in fptkit_peft.fptkit_freezing_policies()}
 WIDTH, BLOCKS, TOKENS = 16, 3, 6

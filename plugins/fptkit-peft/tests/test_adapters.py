@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from fptkit import Backbone, BackboneSpec
 from fptkit.freezing import FreezeProof, apply_policy
-from fptkit.plugins import load_plugins
+from fptkit.registry import load_plugins
 from fptkit.specs import FreezingPolicySpec
 
 D = WIDTH

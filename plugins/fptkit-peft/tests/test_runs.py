@@ -17,8 +17,8 @@ from fptkit.engine.checkpoint import restore_trained
 from fptkit.engine.events import Event, StepsDone
 from fptkit.engine.run import RunRequest, run
 from fptkit.errors import CheckpointError, FreezingError, Interrupted, RecipeError
-from fptkit.plugins import load_plugins
 from fptkit.recipe.load import LoadedRecipe, load_recipe
+from fptkit.registry import load_plugins
 
 RECIPE = """
 task: {name: bit_xor, bits: 3, validation_size: 40, test_size: 50}

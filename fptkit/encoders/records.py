@@ -1,0 +1,69 @@
+"""What fptkit's own encoders are called and where they are built."""
+
+from __future__ import annotations
+
+from fptkit.hookspecs import hookimpl
+from fptkit.specs import (
+    FPT_PAPER,
+    EncoderSpec,
+)
+
+
+@hookimpl
+def fptkit_encoders() -> list[EncoderSpec]:
+    return [
+        EncoderSpec(
+            name="conv_stem",
+            summary="strided convolutions over tokens or over a grid, then a linear map",
+            target="fptkit.encoders.conv_stem:ConvStem",
+            options="fptkit.encoders.options:ConvStemOptions",
+            accepts=("vectors", "grid"),
+            source="Xiao et al. 2021; Radford et al. 2022",
+        ),
+        EncoderSpec(
+            name="linear",
+            summary="one linear map for every token vector, optionally with hidden layers",
+            target="fptkit.encoders.linear:LinearEncoder",
+            options="fptkit.encoders.options:LinearOptions",
+            accepts=("vectors",),
+            source=FPT_PAPER,
+        ),
+        EncoderSpec(
+            name="mixed",
+            summary="several named inputs one after another, each through an encoder of its own",
+            target="fptkit.encoders.mixed:MixedEncoder",
+            options="fptkit.encoders.options:MixedOptions",
+            accepts=("mixed",),
+        ),
+        EncoderSpec(
+            name="mlp",
+            summary="a multi-layer perceptron for every token vector",
+            target="fptkit.encoders.mlp:MlpEncoder",
+            options="fptkit.encoders.options:MlpOptions",
+            accepts=("vectors",),
+        ),
+        EncoderSpec(
+            name="patches1d",
+            summary="one linear map of each patch of neighbouring token vectors",
+            target="fptkit.encoders.patches:Patches1d",
+            options="fptkit.encoders.options:Patches1dOptions",
+            accepts=("vectors",),
+            source="Nie et al. 2023",
+        ),
+        EncoderSpec(
+            name="patches2d",
+            summary="one linear map of each patch of a grid, such as an image",
+            target="fptkit.encoders.patches:Patches2d",
+            options="fptkit.encoders.options:Patches2dOptions",
+            accepts=("grid",),
+            source=FPT_PAPER,
+        ),
+        EncoderSpec(
+            name="symbols",
+            summary="an embedding of discrete symbols, optionally with hidden layers",
+            target="fptkit.encoders.symbols:SymbolEncoder",
+            options="fptkit.encoders.options:SymbolOptions",
+            accepts=("symbols",),
+            source=FPT_PAPER,
+        ),
+    ]

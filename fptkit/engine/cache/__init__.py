@@ -1,0 +1,1 @@
+"""The feature cache: each example passes the frozen part of the model once."""

@@ -1,0 +1,95 @@
+"""The freezing policies of fptkit itself: which roles train."""
+
+from __future__ import annotations
+
+from fptkit.hookspecs import hookimpl
+from fptkit.specs import (
+    FPT_PAPER,
+    FreezingPolicySpec,
+    FreezingRule,
+)
+
+
+@hookimpl
+def fptkit_freezing_policies() -> list[FreezingPolicySpec]:
+    output, norm, encoder = FreezingRule(role="output"), FreezingRule(role="norm"), FreezingRule(role="input")
+    # Recurrent and rotary backbones have no position table, and are trained by the same policies.
+    position = FreezingRule(role="position", required=False)
+    attention, feed_forward = FreezingRule(role="attention"), FreezingRule(role="feed_forward")
+    last_attention = FreezingRule(role="attention", blocks=(-1,))
+    fpt = (encoder, output, norm, position)
+    unfreezing = FPT_PAPER + ", unfreezing on CIFAR-10"
+    return [
+        FreezingPolicySpec(
+            name="fpt",
+            summary="input, output, norms and positions train; attention, feed-forward, recurrent stay frozen",
+            rules=fpt,
+            source=FPT_PAPER,
+        ),
+        FreezingPolicySpec(
+            name="fpt_attention",
+            summary="fpt and the attention of every block",
+            rules=(*fpt, attention),
+            source=unfreezing,
+        ),
+        FreezingPolicySpec(
+            name="fpt_feed_forward",
+            summary="fpt and the feed-forward of every block",
+            rules=(*fpt, feed_forward),
+            source=unfreezing,
+        ),
+        FreezingPolicySpec(
+            name="fpt_feed_forward_attention",
+            summary="fpt, feed-forward and attention of every block",
+            rules=(*fpt, feed_forward, attention),
+            source=unfreezing,
+        ),
+        FreezingPolicySpec(
+            name="fpt_feed_forward_last_attention",
+            summary="fpt, the feed-forward of every block and the attention of the last",
+            rules=(*fpt, feed_forward, last_attention),
+            source=unfreezing,
+        ),
+        FreezingPolicySpec(
+            name="fpt_last_attention",
+            summary="fpt and the attention of the last block",
+            rules=(*fpt, last_attention),
+            source=unfreezing,
+        ),
+        FreezingPolicySpec(
+            name="frozen_norm",
+            summary="input, output and positions train; norms stay frozen too",
+            rules=(encoder, output, position),
+            source=FPT_PAPER + ", frozen layer norm",
+        ),
+        FreezingPolicySpec(
+            name="output_only",
+            summary="only the output layer trains: a linear probe on the frozen features",
+            rules=(output,),
+            source=FPT_PAPER + ", section 3.8",
+        ),
+        FreezingPolicySpec(
+            name="output_norm",
+            summary="output and norms train",
+            rules=(output, norm),
+            source=FPT_PAPER + ", successive ablation",
+        ),
+        FreezingPolicySpec(
+            name="output_norm_input",
+            summary="output, norms and input train: fpt without positions",
+            rules=(output, norm, encoder),
+            source=FPT_PAPER + ", successive ablation",
+        ),
+        FreezingPolicySpec(
+            name="full",
+            summary="everything trains",
+            rules=(FreezingRule(role="all"),),
+            source=FPT_PAPER,
+        ),
+        FreezingPolicySpec(
+            name="custom",
+            summary="free form: what trains is what the recipe lists under train",
+            rules=(),
+            free_form=True,
+        ),
+    ]

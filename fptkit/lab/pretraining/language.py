@@ -1,0 +1,236 @@
+"""Language pretraining: a GPT-2 on text, from corpus to a folder in Hugging Face form."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fptkit.errors import DataError
+from fptkit.lab.pretraining.corpus import Corpus, batch, corpus_key, open_corpus, prepare_corpus
+from fptkit.lab.pretraining.folder import only_us, write_whole
+from fptkit.lab.pretraining.gpt2_forward import Gpt2Forward
+from fptkit.lab.pretraining.loop import CHECKPOINT, Log, TrainingLoop, log_to_stderr
+from fptkit.lab.pretraining.model_card import write_model_card
+from fptkit.lab.pretraining.next_token import (
+    MEASUREMENT,
+    RECIPE,
+    WEIGHTS,
+    NextTokenObjective,
+    arithmetic,
+    by_place,
+    check_output,
+    evaluate,
+    read_model,
+    stored_forward,
+    write_config,
+    write_weights,
+)
+from fptkit.lab.pretraining.options import PretrainRecipe
+
+_CORPUS = "corpus"
+
+
+@dataclass(frozen=True)
+class PretrainResult:
+    """What a finished pretraining gives.
+
+    Args:
+        output: folder with model.safetensors, config.json, tokenizer.json and README.md.
+        steps: training steps done.
+        tokens: training tokens seen, repeats counted.
+        seconds: wall-clock seconds of training.
+        validation_loss: mean over all held-out text, nats per token.
+        validation_bits_per_byte: the same in bits per byte of text.
+    """
+
+    output: Path
+    steps: int
+    tokens: int
+    seconds: float
+    validation_loss: float
+    validation_bits_per_byte: float
+
+
+class LanguageObjective(NextTokenObjective):
+    """Next-token prediction on a corpus.
+
+    Args:
+        recipe: the recipe.
+        corpus: the tokens.
+        resume_command: shown when a signal stops the training.
+
+    Raises:
+        DataError: the corpus is shorter than a sequence.
+    """
+
+    def __init__(self, recipe: PretrainRecipe, corpus: Corpus, resume_command: str) -> None:
+        train = recipe.train
+        longest = max(*train.sequence_lengths.tokens, *train.cooldown_sequence_lengths.tokens)
+        if len(corpus.train) <= longest:
+            raise DataError(
+                f"the corpus has {len(corpus.train)} training tokens, not more than the longest sequence of {longest}. "
+                "Use more text, or shorter train.sequence_lengths and train.cooldown_sequence_lengths."
+            )
+
+        def draw(rows: int, length: int, step: int) -> NDArray[np.int64]:
+            return batch(corpus.train, rows=rows, length=length, seed=train.seed, step=step)
+
+        def measure(forward: Gpt2Forward, tokens: int | None) -> dict[str, float]:
+            part = corpus.valid if tokens is None else corpus.valid[: tokens + 1]
+            return evaluate(forward, part, corpus.bytes_per_token, recipe.model.positions).as_metrics()
+
+        super().__init__(
+            recipe.model,
+            recipe.tokenizer.vocabulary,
+            train,
+            draw=draw,
+            measure=measure,
+            resume_command=resume_command,
+        )
+
+
+def _identity(recipe: PretrainRecipe, key: Mapping[str, Any]) -> dict[str, Any]:
+    """What a resumed training must share: all that the meaning of the checkpoint and of the metrics depends on."""
+    return {
+        "model": recipe.model.model_dump(),
+        "tokenizer": recipe.tokenizer.model_dump(),
+        "corpus_sha256": key["corpus_sha256"],
+        "validation_sha256": key["validation_sha256"],
+        "document_separator": recipe.data.document_separator,
+        "seed": recipe.train.seed,
+        "optimizer": recipe.train.optimizer,
+    }
+
+
+def pretrain(recipe: PretrainRecipe, output: Path, *, resume: bool = False, log: Log = log_to_stderr) -> PretrainResult:
+    """Train a GPT-2 on text and write it in Hugging Face form.
+
+    Nothing in ``output`` is changed before it is clear that this training may: what another one left there is kept.
+    Resuming with other values of ``max_steps``, ``max_seconds``, learning rates or intervals is allowed: that is how a
+    running training is ended early with a proper cooldown (a smaller ``max_seconds`` starts it at once). A cooldown
+    that has begun keeps its length.
+
+    Args:
+        recipe: the recipe.
+        output: folder for checkpoint, metrics and result; made when missing.
+        resume: go on from the checkpoint in ``output``; start there if it holds none.
+        log: receives lines of progress.
+
+    Raises:
+        DataError: text missing, unreadable or too short.
+        CheckpointError: the checkpoint to go on from is damaged or of another training.
+        UsageError: ``output`` cannot be made, another process trains there, it holds an earlier training and ``resume``
+            is false, or it holds a model without a checkpoint.
+        TrainingError: the loss is not finite.
+        Interrupted: SIGINT or SIGTERM came; the state is saved.
+        KeyboardInterrupt: a second Ctrl-C came before that was done.
+    """
+    if recipe.train.threads:
+        torch.set_num_threads(recipe.train.threads)
+    with only_us(output):
+        return _pretrain_here(recipe, output, resume=resume, log=log)
+
+
+def _pretrain_here(recipe: PretrainRecipe, output: Path, *, resume: bool, log: Log) -> PretrainResult:
+    """`pretrain`, in a folder that is ours."""
+    key = corpus_key(recipe.data, recipe.tokenizer)
+    identity = _identity(recipe, key)
+    check_output(output, identity, resume=resume)
+    corpus = prepare_corpus(recipe.data, recipe.tokenizer, output / _CORPUS, key=key)
+    log(f"corpus: {len(corpus.train):,} training tokens, {len(corpus.valid):,} held out")
+    command = f"fptkit pretrain {shlex.quote(str(output / RECIPE))} --output {shlex.quote(str(output))} --resume"
+    objective = LanguageObjective(recipe, corpus, command)
+    write_whole(output / RECIPE, recipe.model_dump_json(indent=2))
+    log(f"model: {sum(p.numel() for p in objective.model.parameters()):,} parameters, {objective.dtype}")
+    if recipe.train.compile and not objective.compiled:
+        log("train.compile: no C++ compiler was found here, so training is not compiled (slower, same model)")
+    loop = TrainingLoop(objective, recipe.train, output, identity=identity, log=log)
+    progress = loop.run(resume=resume)
+    measured = export(output, output, log=log)
+    return PretrainResult(
+        output,
+        progress.step,
+        progress.tokens,
+        progress.seconds,
+        measured["validation_loss_nats_per_token"],
+        measured["validation_bits_per_byte"],
+    )
+
+
+def export(output: Path, destination: Path, *, title: str | None = None, log: Log = log_to_stderr) -> dict[str, Any]:
+    """Write the latest checkpoint's weights in Hugging Face form, measured as they are stored on all held-out text.
+
+    May be called at any time, also while the training runs.
+
+    Args:
+        output: folder of the training.
+        destination: folder for model.safetensors, config.json, tokenizer.json, README.md and measurement.json.
+        title: heading of the model card; none takes the name of ``destination``.
+        log: receives lines of progress.
+
+    Returns:
+        What measurement.json holds.
+
+    Raises:
+        CheckpointError: there is no usable checkpoint.
+        DataError: the corpus or the recipe of the training is gone.
+    """
+    if not (output / RECIPE).is_file():
+        raise DataError(f"'{output}' is not the output folder of a pretraining: it holds no {RECIPE}.")
+    recipe = PretrainRecipe.model_validate_json((output / RECIPE).read_text("utf-8"))
+    weights, progress = read_model(output / CHECKPOINT, recipe.save_dtype)
+    corpus = open_corpus(output / _CORPUS, recipe.data.document_separator)
+    log(f"export of step {progress['step']}: measuring on {len(corpus.valid):,} held-out tokens")
+    measured = progress | _measure(recipe, weights, corpus)
+    write_weights(weights, destination / WEIGHTS)
+    _write_sidecars(recipe, corpus, destination)
+    card = write_model_card(
+        recipe,
+        measured,
+        corpus.facts,
+        title=title or destination.resolve().name,
+        parameters=sum(tensor.numel() for tensor in weights.values()),
+    )
+    (destination / "README.md").write_text(card, "utf-8")
+    (destination / MEASUREMENT).write_text(json.dumps(measured, indent=2) + "\n", "utf-8")
+    log(
+        f"exported to {destination}: {measured['validation_loss_nats_per_token']:.4f} nats/token, "
+        f"{measured['validation_bits_per_byte']:.4f} bits/byte"
+    )
+    return measured
+
+
+def _measure(recipe: PretrainRecipe, weights: dict[str, Tensor], corpus: Corpus) -> dict[str, Any]:
+    """Measures of the weights as stored, on all held-out text."""
+    dtype = arithmetic(recipe.train)
+    forward = stored_forward(recipe.model, recipe.tokenizer.vocabulary, weights, dtype)
+    found = evaluate(forward, corpus.valid, corpus.bytes_per_token, recipe.model.positions)
+    return {
+        **found.as_metrics(),
+        "nats_by_position": by_place(found.nats_by_position),
+        "arithmetic": str(dtype).removeprefix("torch."),
+    }
+
+
+def _write_sidecars(recipe: PretrainRecipe, corpus: Corpus, destination: Path) -> None:
+    """config.json, tokenizer.json and tokenizer_config.json, so that transformers' Auto classes load the folder."""
+    write_config(recipe.model, recipe.tokenizer.vocabulary, recipe.save_dtype, destination)
+    corpus.tokenizer.save(str(destination / "tokenizer.json"))
+    separator = recipe.data.document_separator
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": separator,
+        "eos_token": separator,
+        "model_max_length": recipe.model.positions,
+        "clean_up_tokenization_spaces": False,
+    }
+    (destination / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", "utf-8")

@@ -1,0 +1,76 @@
+"""A trained backbone as a folder of weights that the same kind of backbone loads: config.json and model.safetensors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fptkit.backbones.gpt2 import Gpt2Backbone
+from fptkit.backbones.gpt2_build import FIXED_CONFIG
+from fptkit.backbones.vit.checkpoint import save_vit
+from fptkit.backbones.vit.model import VitBackbone
+from fptkit.errors import UsageError
+from fptkit.interfaces import Backbone
+from fptkit.lab.pretraining.next_token import DTYPES, WEIGHTS, write_weights
+
+
+@torch.no_grad()
+def round_weights(backbone: Backbone, save_dtype: str) -> None:
+    """Give the weights, in place, the values they have once they are stored in ``save_dtype``."""
+    for parameter in backbone.parameters():
+        parameter.copy_(parameter.to(DTYPES[save_dtype]))
+
+
+def write_backbone(backbone: Backbone, destination: Path, save_dtype: str) -> None:
+    """Write config.json and model.safetensors.
+
+    Args:
+        backbone: a GPT-2 or a vision transformer.
+        destination: the folder; made when missing.
+        save_dtype: number format of the weights.
+
+    Raises:
+        UsageError: of this architecture no folder of weights can be written.
+    """
+    if isinstance(backbone, VitBackbone):
+        save_vit(backbone, destination, dtype=DTYPES[save_dtype])
+        (destination / WEIGHTS).chmod(0o644)  # safetensors makes files that only their owner can read
+    elif isinstance(backbone, Gpt2Backbone):
+        tensors = {name: tensor.cpu().to(DTYPES[save_dtype]) for name, tensor in backbone.state_dict().items()}
+        write_weights(tensors, destination / WEIGHTS)
+        config = json.dumps(_gpt2_config(backbone) | {"dtype": save_dtype}, indent=2)
+        (destination / "config.json").write_text(config + "\n", "utf-8")
+    else:
+        raise UsageError(f"weights of a {type(backbone).__name__} cannot be exported")
+
+
+def _gpt2_config(backbone: Gpt2Backbone) -> dict[str, Any]:
+    """The published keys. There is no word embedding, for the model was driven by token vectors."""
+    sizes = backbone.sizes
+    return {
+        "model_type": "gpt2",
+        "architectures": ["GPT2Model"],
+        "n_layer": sizes.blocks,
+        "n_embd": sizes.width,
+        "n_head": sizes.heads,
+        "n_positions": sizes.positions,
+        "vocab_size": 1,  # transformers' GPT2Model wants an embedding; its one row is drawn, not loaded
+        "bos_token_id": None,
+        "eos_token_id": None,
+        **FIXED_CONFIG,
+    }
+
+
+def describe_backbone(backbone: Backbone) -> str:
+    """Architecture and sizes in words."""
+    if isinstance(backbone, Gpt2Backbone):
+        sizes = backbone.sizes
+        kind, heads = "GPT-2", f", {sizes.heads} heads"
+    else:
+        kind, heads = "vision transformer", ""
+        if isinstance(backbone, VitBackbone) and "num_heads" in backbone.architecture.arguments:
+            heads = f", {backbone.architecture.arguments['num_heads']} heads"
+    return f"A {kind} of {backbone.blocks} blocks, width {backbone.width}{heads} and {backbone.max_positions} positions"

@@ -1,0 +1,323 @@
+"""The resumable training loop of pretraining: steps, clocks, schedules and checkpoints, but neither text nor model.
+
+A kind of pretraining (text, later symbols or images) hands it an `Objective`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from fptkit.engine.signals import stop_on_signals
+from fptkit.errors import CheckpointError, Interrupted, TrainingError, UsageError
+from fptkit.lab.pretraining.folder import write_whole
+from fptkit.lab.pretraining.options import PretrainTrain
+
+Log = Callable[[str], None]
+CHECKPOINT = "checkpoint.safetensors"
+METRICS = "metrics.jsonl"
+
+
+def log_to_stderr(line: str) -> None:
+    """Print one line of progress."""
+    print(line, file=sys.stderr, flush=True)
+
+
+class Objective(Protocol):
+    """What is learnt: the model, its optimisers, and the loss of one step."""
+
+    @property
+    def model(self) -> nn.Module:
+        """Holds the parameters that are trained and saved."""
+
+    @property
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """Optimisers by a name without dots; together they hold each parameter once."""
+
+    @property
+    def resume_command(self) -> str:
+        """Shown when a signal stops the training."""
+
+    def loss(self, step: int, *, cooling: bool) -> Tensor:
+        """Loss of the batch of ``step``, to be minimised; a pure function of the weights, the step and ``cooling``."""
+
+    def validate(self, tokens: int | None) -> dict[str, float]:
+        """Measures on held-out data: ``tokens`` of it, or all."""
+
+
+@dataclass
+class Progress:
+    """Where a training stands; saved in each checkpoint.
+
+    Args:
+        step: steps done.
+        tokens: tokens seen.
+        seconds: wall-clock seconds spent, validation included, over all sessions.
+        cooldown_from: first step of the cooldown once that is settled.
+        end: number of steps in all once that is settled.
+    """
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    cooldown_from: int | None = None
+    end: int | None = None
+
+
+def settle_schedule(progress: Progress, train: PretrainTrain) -> None:
+    """Fix the start and the end of the cooldown as soon as they are known.
+
+    With ``max_steps`` they are known at once. With ``max_seconds`` they are settled at the first step at which only the
+    cooldown's share of the time is left, for as many steps as give the cooldown its share of all steps. Once the
+    cooldown has begun they never change, so that the rest of a training is a function of its steps alone.
+    """
+    if progress.cooldown_from is not None and progress.step >= progress.cooldown_from:
+        return
+    keep = 1 - train.cooldown_share
+    if train.max_seconds is not None and progress.seconds >= keep * train.max_seconds:
+        cooldown = max(1, math.ceil(progress.step * train.cooldown_share / keep)) if keep else train.max_steps or 1
+        progress.cooldown_from = progress.step
+        progress.end = min(progress.step + cooldown, train.max_steps or sys.maxsize)
+    elif train.max_steps is not None:
+        progress.cooldown_from, progress.end = round(train.max_steps * keep), train.max_steps
+
+
+def learning_rate_factor(progress: Progress, train: PretrainTrain) -> float:
+    """Factor on the learning rates at the coming step: linear warm-up, 1, linear cooldown that ends just above 0.
+
+    Source: "warmup-stable-decay", Hu et al. 2024 (MiniCPM), with the linear decay of Hägele et al. 2024.
+    """
+    warm = min(1.0, (progress.step + 1) / (train.warmup_steps + 1))
+    if progress.cooldown_from is None or progress.end is None or progress.step < progress.cooldown_from:
+        return warm
+    return warm * (progress.end - progress.step) / (progress.end - progress.cooldown_from + 1)
+
+
+def _names(model: nn.Module) -> dict[Tensor, str]:
+    return {parameter: name for name, parameter in model.named_parameters()}
+
+
+def save_checkpoint(path: Path, objective: Objective, progress: Progress, identity: Mapping[str, Any]) -> None:
+    """Write weights, optimiser state and progress to one file, atomically.
+
+    Args:
+        path: the file.
+        objective: holds model and optimisers.
+        progress: where the training stands.
+        identity: what a resumed training must have in common with this one.
+    """
+    names = _names(objective.model)
+    tensors = {f"model.{name}": parameter.detach() for parameter, name in names.items()}
+    for label, optimizer in objective.optimizers.items():
+        for parameter, state in optimizer.state.items():
+            tensors |= {f"{label}.{names[parameter]}.{key}": value for key, value in state.items()}
+    metadata = {"progress": json.dumps(asdict(progress)), "identity": json.dumps(identity, sort_keys=True)}
+    partial = path.with_suffix(".partial")
+    save_file({name: value.contiguous() for name, value in tensors.items()}, partial, metadata)
+    os.replace(partial, path)
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], Progress, dict[str, Any]]:
+    """Tensors, progress and identity of a checkpoint.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint at '{path}'; nothing to go on from.")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+        return tensors, Progress(**json.loads(metadata["progress"])), json.loads(metadata["identity"])
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as err:
+        raise CheckpointError(f"checkpoint '{path}' is damaged: {err}") from err
+
+
+def read_own_checkpoint(path: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tensor], Progress]:
+    """Tensors and progress of a checkpoint that a training with this identity may go on from.
+
+    A field that the checkpoint does not name is not compared: checkpoints made before the field was added stay usable.
+
+    Raises:
+        CheckpointError: missing, damaged, or of a training with another identity.
+    """
+    tensors, progress, found = read_checkpoint(path)
+    ours = json.loads(json.dumps(identity))
+    differing = [key for key in ours if ours[key] != found.get(key, ours[key])]
+    if differing:
+        raise CheckpointError(
+            f"checkpoint '{path}' belongs to another training; it differs in: {', '.join(differing)}. "
+            "Give another output folder, or the recipe and the text it was made with."
+        )
+    return tensors, progress
+
+
+def load_checkpoint(path: Path, objective: Objective, identity: Mapping[str, Any]) -> Progress:
+    """Put a checkpoint's state into model and optimisers.
+
+    Raises:
+        CheckpointError: missing, damaged, or of a training with another identity.
+    """
+    tensors, progress = read_own_checkpoint(path, identity)
+    with torch.no_grad():
+        for name, parameter in objective.model.named_parameters():
+            parameter.copy_(tensors[f"model.{name}"])
+            for label, optimizer in objective.optimizers.items():
+                if any(parameter is member for group in optimizer.param_groups for member in group["params"]):
+                    start = f"{label}.{name}."
+                    state = {key[len(start) :]: value for key, value in tensors.items() if key.startswith(start)}
+                    if state:
+                        optimizer.state[parameter] = state
+    return progress
+
+
+def check_folder(output: Path, identity: Mapping[str, Any], *, resume: bool) -> None:
+    """Refuse a folder whose checkpoint this training must not overwrite. Writes nothing.
+
+    Args:
+        output: folder of the training; may hold no checkpoint.
+        identity: what a resumed training must have in common.
+        resume: whether to go on from the checkpoint.
+
+    Raises:
+        UsageError: it holds a checkpoint and ``resume`` is false.
+        CheckpointError: the checkpoint is damaged or of another training.
+    """
+    path = output / CHECKPOINT
+    if resume and path.exists():
+        read_own_checkpoint(path, identity)
+    elif path.exists():
+        raise UsageError(f"{output} holds a pretraining already. Go on with it by --resume, or choose another --output")
+
+
+def _step_of(row: str) -> int | None:
+    """The step of a row of metrics; None for a row that is not whole, as an interrupted write leaves it."""
+    try:
+        step = json.loads(row)["step"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return step if isinstance(step, int) else None
+
+
+class TrainingLoop:
+    """Runs an objective to its end, or to a signal.
+
+    Args:
+        objective: what to train.
+        train: schedule and intervals.
+        output: folder of checkpoint and metrics.
+        identity: what a resumed training must have in common.
+        log: receives lines of progress.
+    """
+
+    def __init__(
+        self, objective: Objective, train: PretrainTrain, output: Path, *, identity: Mapping[str, Any], log: Log
+    ) -> None:
+        self._objective, self._train, self._output = objective, train, output
+        self._identity, self._log = identity, log
+        self._rates = {label: [g["lr"] for g in o.param_groups] for label, o in objective.optimizers.items()}
+        self._parameters = list(objective.model.parameters())
+        self.progress = Progress()
+
+    def run(self, *, resume: bool) -> Progress:
+        """Train; returns where it ended. The folder is one that `check_folder` lets pass.
+
+        Raises:
+            CheckpointError: the checkpoint to go on from is damaged or of another training.
+            TrainingError: the loss is not finite.
+            Interrupted: a signal came; the state is saved.
+            KeyboardInterrupt: a second Ctrl-C came before that was done; the checkpoint before it is kept.
+        """
+        path = self._output / CHECKPOINT
+        if resume and path.exists():
+            self.progress = load_checkpoint(path, self._objective, self._identity)
+            self._log(f"going on from step {self.progress.step}")
+        elif resume:
+            self._log(f"no checkpoint in {self._output}: starting at step 0")
+        else:
+            assert not path.exists(), "check_folder comes first"
+        self._keep_metrics()
+        progress, train, began = self.progress, self._train, time.monotonic() - self.progress.seconds
+        mark, total = (progress.step, progress.tokens, progress.seconds), torch.zeros(())
+        with stop_on_signals() as stop:
+            settle_schedule(progress, train)
+            while progress.end is None or progress.step < progress.end:
+                total = total + self._step()
+                progress.seconds = time.monotonic() - began
+                settle_schedule(progress, train)
+                last = progress.step == progress.end
+                if progress.step % train.log_every == 0 or progress.step % train.validate_every == 0 or last:
+                    self._report(total, mark, final=last)
+                    progress.seconds = time.monotonic() - began
+                    mark, total = (progress.step, progress.tokens, progress.seconds), torch.zeros(())
+                if progress.step % train.checkpoint_every == 0 or last or stop.requested():
+                    save_checkpoint(self._output / CHECKPOINT, self._objective, progress, self._identity)
+                if stop.requested() and not last:
+                    raise Interrupted(stop.signal_number, progress.step, self._objective.resume_command)
+        return progress
+
+    def _step(self) -> Tensor:
+        progress, train, objective = self.progress, self._train, self._objective
+        cooling = progress.cooldown_from is not None and progress.step >= progress.cooldown_from
+        factor = learning_rate_factor(progress, train)
+        loss = objective.loss(progress.step, cooling=cooling)
+        if not math.isfinite(loss.item()):
+            raise TrainingError(
+                f"the training loss is {loss.item()} at step {progress.step}. Resume from the last checkpoint with "
+                "smaller learning rates (train.muon_learning_rate, train.adamw_learning_rate)."
+            )
+        loss.backward()
+        if train.gradient_clip:
+            nn.utils.clip_grad_norm_(self._parameters, train.gradient_clip)
+        for label, optimizer in objective.optimizers.items():
+            for group, rate in zip(optimizer.param_groups, self._rates[label], strict=True):
+                group["lr"] = rate * factor
+            optimizer.step()
+            optimizer.zero_grad()
+        progress.step += 1
+        progress.tokens += train.batch_tokens
+        return loss.detach()
+
+    def _report(self, total: Tensor, mark: tuple[int, int, float], *, final: bool) -> None:
+        progress, train = self.progress, self._train
+        step, tokens, seconds = mark
+        loss = float(total) / (progress.step - step)
+        row: dict[str, float | str | None] = {
+            "step": progress.step,
+            "tokens": progress.tokens,
+            "seconds": round(progress.seconds, 1),
+            "train_loss_nats_per_token": round(loss, 5),
+            "learning_rate_factor": round(learning_rate_factor(progress, train), 5),
+            "tokens_per_second": round((progress.tokens - tokens) / max(progress.seconds - seconds, 1e-9), 1),
+        }
+        if progress.step % train.validate_every == 0 or final:
+            row |= self._objective.validate(train.validation_tokens)
+        with (self._output / METRICS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        line = f"step {progress.step}" + (f"/{progress.end}" if progress.end else "")
+        line += f"  {progress.tokens / 1e6:.2f} M tokens  {progress.seconds:.0f} s  train {loss:.4f}"
+        line += f"  {row['tokens_per_second']:.0f} tokens/s"
+        if "validation_loss_nats_per_token" in row:
+            line += f"  validation {row['validation_loss_nats_per_token']:.4f} nats/token"
+        self._log(line)
+
+    def _keep_metrics(self) -> None:
+        """Drop the rows of steps after the checkpoint, which will be made again, and rows that are not whole."""
+        path = self._output / METRICS
+        rows = path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else []
+        steps = [(_step_of(row), row) for row in rows]
+        kept = [row for step, row in steps if step is not None and step <= self.progress.step]
+        write_whole(path, "".join(row + "\n" for row in kept))

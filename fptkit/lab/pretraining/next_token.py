@@ -1,0 +1,266 @@
+"""Next-token prediction with a GPT-2, whatever the tokens are: model, optimisers, objective, measuring, export."""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from fptkit.errors import DataError, UsageError
+from fptkit.lab.pretraining.gpt2_forward import Gpt2Forward
+from fptkit.lab.pretraining.loop import CHECKPOINT, check_folder, read_checkpoint
+from fptkit.lab.pretraining.muon import Muon
+from fptkit.lab.pretraining.options import LanguageModelOptions, LengthMix, PretrainTrain
+from fptkit.numerics.precision import cpu_multiplies_bfloat16
+
+RECIPE = "recipe.json"
+WEIGHTS = "model.safetensors"
+MEASUREMENT = "measurement.json"
+DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+_EVALUATION_ROWS = 8
+
+
+def arithmetic(train: PretrainTrain) -> torch.dtype:
+    """Number format of the matrix products."""
+    if train.precision == "auto":
+        return torch.bfloat16 if cpu_multiplies_bfloat16() else torch.float32
+    return DTYPES[train.precision]
+
+
+def has_compiler() -> bool:
+    """Whether there is a C++ compiler, which torch.compile needs on a processor: ``$CXX`` or a usual name."""
+    return any(shutil.which(name) for name in (os.environ.get("CXX", ""), "g++", "c++", "clang++", "cl") if name)
+
+
+def make_config(options: LanguageModelOptions, vocabulary: int) -> GPT2Config:
+    """The Hugging Face configuration of the model; token 0 is the separator."""
+    return GPT2Config(
+        vocab_size=vocabulary,
+        n_positions=options.positions,
+        n_embd=options.width,
+        n_layer=options.blocks,
+        n_head=options.heads,
+        resid_pdrop=options.dropout,
+        embd_pdrop=options.dropout,
+        attn_pdrop=options.dropout,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+
+
+def make_model(config: GPT2Config, seed: int) -> GPT2LMHeadModel:
+    """A GPT-2 with initial weights that depend on ``seed`` alone; the global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return GPT2LMHeadModel(config)
+
+
+def make_optimizers(model: GPT2LMHeadModel, train: PretrainTrain) -> dict[str, torch.optim.Optimizer]:
+    """Optimisers by name. The blocks' matrices go to Muon or AdamW and decay; embeddings, norms, biases never decay."""
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        (matrices if parameter.ndim == 2 and ".h." in name else others).append(parameter)
+    # Source of the betas: GPT-3 (Brown et al. 2020, appendix B), usual for GPT-2 style training since.
+    adamw = functools.partial(torch.optim.AdamW, lr=train.adamw_learning_rate, betas=(0.9, 0.95), fused=True)
+    optimizers: dict[str, torch.optim.Optimizer] = {"adamw": adamw(others, weight_decay=0.0)}
+    if train.optimizer == "muon":
+        optimizers["muon"] = Muon(matrices, train.muon_learning_rate, weight_decay=train.weight_decay)
+    else:
+        optimizers["matrices"] = adamw(matrices, weight_decay=train.weight_decay)
+    return optimizers
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Loss on held-out tokens.
+
+    Args:
+        nats_per_token: mean over all predicted tokens.
+        bits_per_byte: the whole loss, separators included, / ln 2 / bytes of predicted text; a separator is no byte.
+            None where the tokens stand for no text.
+        nats_by_position: mean over the predictions made at each position of the window, (positions,).
+    """
+
+    nats_per_token: float
+    bits_per_byte: float | None
+    nats_by_position: NDArray[np.float64]
+
+    def as_metrics(self) -> dict[str, float]:
+        """The means there are, under the names that metrics.jsonl uses."""
+        metrics = {"validation_loss_nats_per_token": round(self.nats_per_token, 6)}
+        if self.bits_per_byte is not None:
+            metrics["validation_bits_per_byte"] = round(self.bits_per_byte, 6)
+        return metrics
+
+
+def evaluate(
+    forward: Gpt2Forward, tokens: NDArray[Any], bytes_per_token: NDArray[np.int64] | None, length: int
+) -> Evaluation:
+    """Loss on consecutive windows; each token but the first is predicted once, from what precedes it in its window.
+
+    Shapes: tokens (N,), bytes_per_token (vocabulary,).
+
+    Args:
+        forward: computes the loss.
+        tokens: token numbers, N at least 2.
+        bytes_per_token: bytes of text of each token number; None where there is no text.
+        length: window in tokens.
+
+    Raises:
+        DataError: fewer than 2 tokens.
+    """
+    if len(tokens) < 2:
+        raise DataError(f"the held-out data have {len(tokens)} tokens; 2 is the least that can be measured.")
+    array = np.asarray(tokens, np.int64)
+    whole = (len(array) - 1) // length * length
+    windows = [(array[:whole].reshape(-1, length), array[1 : whole + 1].reshape(-1, length))] if whole else []
+    if whole < len(array) - 1:
+        windows.append((array[None, whole:-1], array[None, whole + 1 :]))
+    nats, counts = np.zeros(length), np.zeros(length)
+    for inputs, targets in windows:
+        for row in range(0, len(inputs), _EVALUATION_ROWS):
+            part = slice(row, row + _EVALUATION_ROWS)
+            found = forward.nats(torch.from_numpy(inputs[part]), torch.from_numpy(targets[part])).double().sum(0)
+            nats[: len(found)] += found.numpy()
+            counts[: len(found)] += len(inputs[part])
+    total = float(nats.sum())
+    bits = None
+    if bytes_per_token is not None:
+        bits = total / math.log(2) / max(int(bytes_per_token[array[1:]].sum()), 1)
+    seen = counts > 0
+    return Evaluation(total / (len(array) - 1), bits, nats[seen] / counts[seen])
+
+
+def by_place(nats: NDArray[np.float64]) -> dict[str, float]:
+    """Mean loss over ranges of positions that double: 0-31, 32-63, 64-127 ..."""
+    places, start, stop = {}, 0, 32
+    while start < len(nats):
+        places[f"{start}-{min(stop, len(nats)) - 1}"] = round(float(nats[start:stop].mean()), 4)
+        start, stop = stop, stop * 2
+    return places
+
+
+Draw = Callable[[int, int, int], NDArray[np.int64]]
+"""(rows, length, step) -> windows (rows, length + 1): a pure function of its arguments. The last column is a target."""
+
+
+class NextTokenObjective:
+    """Next-token prediction with a GPT-2.
+
+    Args:
+        model: its sizes.
+        vocabulary: number of tokens.
+        train: optimisers, lengths and precision.
+        draw: gives the windows of a step.
+        measure: metrics on the first so many held-out tokens, or all of them for None.
+        resume_command: shown when a signal stops the training.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModelOptions,
+        vocabulary: int,
+        train: PretrainTrain,
+        *,
+        draw: Draw,
+        measure: Callable[[Gpt2Forward, int | None], dict[str, float]],
+        resume_command: str,
+    ) -> None:
+        self.model = make_model(make_config(model, vocabulary), train.seed)
+        self.optimizers = make_optimizers(self.model, train)
+        self.resume_command = resume_command
+        self.dtype = arithmetic(train)
+        self.compiled = train.compile and has_compiler()
+        self.forward = Gpt2Forward(self.model, self.dtype, dropout=model.dropout, compiled=self.compiled)
+        self._train, self._draw, self._measure, self._dropout = train, draw, measure, model.dropout
+
+    def batch(self, step: int, *, cooling: bool) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of a step: a pure function of seed, step and ``cooling``. Shapes: (B, T) each."""
+        train = self._train
+        mix: LengthMix = train.cooldown_sequence_lengths if cooling else train.sequence_lengths
+        generator = np.random.default_rng([train.seed, step, 1])
+        shares = np.asarray(mix.weights) / sum(mix.weights)
+        length = int(generator.choice(mix.tokens, p=shares))
+        cut = torch.from_numpy(self._draw(train.batch_tokens // length, length, step))
+        return cut[:, :-1].contiguous(), cut[:, 1:].contiguous()
+
+    def loss(self, step: int, *, cooling: bool) -> Tensor:
+        """Mean nats per token of the batch of ``step``."""
+        inputs, targets = self.batch(step, cooling=cooling)
+        if self._dropout:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(self._train.seed + (step << 20))
+                return self.forward.loss(inputs, targets)
+        return self.forward.loss(inputs, targets)
+
+    def validate(self, tokens: int | None) -> dict[str, float]:
+        """Metrics on the first ``tokens`` held-out tokens, or all of them."""
+        return self._measure(self.forward, tokens)
+
+
+def check_output(output: Path, identity: Mapping[str, Any], *, resume: bool) -> None:
+    """`check_folder`, and no finished model without the checkpoint it came from: it would be overwritten.
+
+    Raises:
+        UsageError: there is a model without a checkpoint, or a checkpoint and ``resume`` is false.
+        CheckpointError: the checkpoint is damaged or of another training.
+    """
+    check_folder(output, identity, resume=resume)
+    if (output / WEIGHTS).exists() and not (output / CHECKPOINT).exists():
+        raise UsageError(
+            f"{output} holds a model ({WEIGHTS}) but no {CHECKPOINT} to go on from. Choose another --output"
+        )
+
+
+def read_model(checkpoint: Path, save_dtype: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The model's tensors as they are to be stored, and where its training stands.
+
+    Raises:
+        CheckpointError: there is no usable checkpoint.
+    """
+    tensors, progress, _ = read_checkpoint(checkpoint)
+    start = "model.transformer."
+    weights = {
+        name.removeprefix(start): tensor.to(DTYPES[save_dtype])
+        for name, tensor in tensors.items()
+        if name.startswith(start)
+    }
+    return weights, asdict(progress) | {"seconds": round(progress.seconds, 1)}
+
+
+def stored_forward(
+    model: LanguageModelOptions, vocabulary: int, weights: Mapping[str, Tensor], dtype: torch.dtype
+) -> Gpt2Forward:
+    """Computes with the weights as they are stored."""
+    made = make_model(make_config(model, vocabulary), 0)
+    made.transformer.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    return Gpt2Forward(made, dtype)
+
+
+def write_weights(weights: Mapping[str, Tensor], file: Path) -> None:
+    """Write a safetensors file whole or not at all, readable for everyone; its folder is made when missing."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial")
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, partial, {"format": "pt"})
+    partial.chmod(0o644)  # safetensors makes files that only their owner can read
+    os.replace(partial, file)
+
+
+def write_config(model: LanguageModelOptions, vocabulary: int, save_dtype: str, destination: Path) -> None:
+    """Write config.json, so that transformers' Auto classes load the folder."""
+    config = make_config(model, vocabulary)
+    config.architectures, config.dtype = ["GPT2LMHeadModel"], save_dtype
+    (destination / "config.json").write_text(config.to_json_string(), "utf-8")

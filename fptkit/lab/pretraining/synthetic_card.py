@@ -1,0 +1,129 @@
+"""The model card of a model pretrained on symbols from a random source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fptkit.lab.pretraining.model_card import mix, optimizer_rule, stage
+from fptkit.lab.pretraining.options import SyntheticRecipe
+
+_TEXT = """\
+---
+library_name: transformers
+---
+# {title}
+
+A GPT-2 of {blocks} blocks, width {width}, {heads} heads and {positions} positions ({parameters:,} parameters),
+pretrained from random weights by `fptkit pretrain` on **symbols without meaning, drawn from {source}**. **It is no
+language model**: it never saw text and has no tokeniser. It is the control for the claim that pretraining on language
+matters: what a frozen body does as well with these weights, it owes to something else than language
+(Wang et al. 2023, arXiv 2310.00771).
+
+| held-out symbols, all of them, weights as stored ({save_dtype}) | nats per symbol |
+|---|---|
+| loss | **{loss:.4f}** |
+| the source itself on the same symbols | {own:.4f} |
+| entropy rate of the source: the floor of the expected loss | {entropy:.4f} |
+| knowing the frequencies of the symbols alone | {unigram:.4f} |
+| knowing nothing | {uniform:.4f} |
+
+{held_out_tokens:,} held-out symbols, in windows of {positions}, each predicted once from what precedes it in its
+window.
+
+| positions | nats per symbol |
+|---|---|
+{places}
+
+## Training
+
+{stage}
+
+- {step:,} steps of {batch_tokens:,} symbols: {tokens:,} symbols, each drawn once and never seen again
+- {seconds:,.0f} s of wall clock on {threads} processor thread(s), matrix products in {arithmetic}
+- schedule: {warmup_steps} steps of warm-up, constant, then linear to zero{cooldown};
+  the cooldown takes {cooldown_share:.0%} of all steps
+- sequence lengths {lengths}; in the cooldown {cooldown_lengths} (share of steps)
+- optimiser: {optimizer}; gradient norm clipped at {gradient_clip:g}; dropout {dropout:g}; seed {seed}
+
+```
+fptkit pretrain recipes/pretrain_synthetic.yaml --output {title}{profile}
+```
+
+The recipe as it was resolved:
+
+```json
+{recipe}
+```
+
+## Data
+
+{data}
+
+Nothing was downloaded and nothing is under a licence: the recipe's seeds give the same symbols again.
+
+## Limits
+
+- Not a model of language, code or anything else that people write.
+- It has learnt {lesson}; longer dependencies are not in its data.
+- The word embedding in `model.safetensors` belongs to the {vocabulary:,} symbols. `fptkit run` leaves it out.
+"""
+
+_SOURCES = {
+    "markov": (
+        "a Markov chain",
+        "{vocabulary:,} symbols from a Markov chain of order 1. Each row of its transition matrix is the softmax of "
+        "standard normal numbers divided by {temperature:g} (seed {seed}); sequences start from the chain's stationary "
+        "distribution.",
+        "to look one symbol back",
+    ),
+    "iid": (
+        "independent draws",
+        "{vocabulary:,} symbols, each drawn independently of all others; the symbol of rank r has a probability "
+        "proportional to r to the power of -{zipf_exponent:g}.",
+        "the frequencies of the symbols and nothing about their order, for there is nothing to learn",
+    ),
+}
+
+
+def write_synthetic_card(recipe: SyntheticRecipe, measured: Mapping[str, Any], *, title: str, parameters: int) -> str:
+    """The text of README.md.
+
+    Args:
+        recipe: the recipe of the training.
+        measured: what measurement.json holds.
+        title: heading, the folder's name.
+        parameters: number of parameters.
+    """
+    train, data = recipe.train, recipe.data
+    source, described, lesson = _SOURCES[data.source]
+    start = measured["cooldown_from"]
+    return _TEXT.format(
+        **{**measured, **recipe.model.model_dump()},
+        **{
+            name: getattr(train, name)
+            for name in ("batch_tokens", "warmup_steps", "cooldown_share", "gradient_clip", "seed")
+        },
+        title=title,
+        parameters=parameters,
+        source=source,
+        profile=" --profile iid" if data.source == "iid" else "",
+        data=described.format(**data.model_dump()),
+        lesson=lesson,
+        vocabulary=data.vocabulary,
+        held_out_tokens=data.held_out_tokens,
+        save_dtype=recipe.save_dtype,
+        loss=measured["validation_loss_nats_per_token"],
+        own=measured["validation_source_nats_per_token"],
+        entropy=measured["entropy_rate_nats_per_token"],
+        uniform=measured["uniform_nats_per_token"],
+        unigram=measured["unigram_nats_per_token"],
+        places="\n".join(f"| {place} | {nats:.4f} |" for place, nats in measured["nats_by_position"].items()),
+        stage=stage(measured),
+        threads=train.threads or "all",
+        cooldown="" if start is None else f" from step {start:,} to step {measured['end']:,}",
+        lengths=mix(train.sequence_lengths),
+        cooldown_lengths=mix(train.cooldown_sequence_lengths),
+        optimizer=optimizer_rule(train),
+        recipe=recipe.model_dump_json(indent=2),
+    )

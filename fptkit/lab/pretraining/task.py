@@ -1,0 +1,227 @@
+"""Pretraining on a task: a run that trains all weights, and then its backbone as a weights folder.
+
+The run is the engine's own, in the folder ``run`` inside the output folder: resuming, signals, checkpoints and the
+choice of the best step are those of every run. What is added is the export, measured as it is stored.
+
+Source: Lu et al. 2021, section 3.3 and Table 2: the transformer pretrained on Bit Memory.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fptkit.build import Built, build
+from fptkit.engine.checkpoint import read_model_files, restore_trained
+from fptkit.engine.evaluate import evaluate
+from fptkit.engine.events import Event, Listener, RunStarted
+from fptkit.engine.folder import read_summary
+from fptkit.engine.run import RunRequest
+from fptkit.engine.run import run as carry_out
+from fptkit.errors import DataError, Interrupted, UsageError
+from fptkit.lab.pretraining.folder import only_us, write_whole
+from fptkit.lab.pretraining.layouts import describe_backbone, round_weights, write_backbone
+from fptkit.lab.pretraining.loop import CHECKPOINT
+from fptkit.lab.pretraining.next_token import MEASUREMENT, WEIGHTS, write_weights
+from fptkit.lab.pretraining.recipes import LoadedTaskPretraining
+from fptkit.lab.pretraining.task_card import write_task_card
+from fptkit.numerics.precision import choose_device
+from fptkit.recipe.dump import dump_mapping, dump_recipe
+from fptkit.recipe.load import LoadedRecipe, load_installed, load_recipe
+from fptkit.recipe.models import Recipe
+from fptkit.specs import TaskSpec
+
+RUN = "run"
+RECIPE = "recipe.yaml"
+INPUT_OUTPUT = "input_output.safetensors"
+
+
+@dataclass(frozen=True)
+class TaskPretrainResult:
+    """What a finished pretraining gives.
+
+    Args:
+        output: folder with model.safetensors, config.json and README.md.
+        steps: training steps done.
+        seconds: wall-clock seconds of training.
+        validation: metrics of the best step, as trained.
+        test: metrics of each test split, with the weights as stored.
+    """
+
+    output: Path
+    steps: int
+    seconds: float
+    validation: dict[str, float]
+    test: dict[str, dict[str, float]]
+
+
+def pretrain(
+    loaded: LoadedTaskPretraining, output: Path, *, resume: bool = False, listeners: Sequence[Listener] = ()
+) -> TaskPretrainResult:
+    """Train all weights on a task and write the backbone as a weights folder.
+
+    Args:
+        loaded: the checked recipe.
+        output: folder of the result; the run lies in ``run`` inside it. Made when missing.
+        resume: go on where the folder stopped; start there if it is empty. A finished run is only exported again.
+        listeners: followers of the run.
+
+    Raises:
+        UsageError: ``output`` cannot be made, another process works there, it holds a pretraining and ``resume`` is
+            false, or one of another recipe or kind, or a model without the run it came from.
+        Interrupted: SIGINT or SIGTERM came; the state is saved.
+        FptkitError: building or training failed.
+    """
+    command = f"fptkit pretrain {shlex.quote(str(output / RECIPE))} --output {shlex.quote(str(output))} --resume"
+    with only_us(output):
+        _check_output(output, resume=resume)
+        keeper = _RecipeKeeper(loaded, output / RECIPE)
+        try:
+            carry_out(RunRequest(loaded.run, output / RUN, resume=resume, listeners=[*listeners, keeper]))
+        except Interrupted as stopped:
+            raise Interrupted(stopped.signal_number, stopped.step, command) from None
+        measured = export(output, output, save_dtype=loaded.save_dtype, loaded=loaded.run)
+    return TaskPretrainResult(
+        output, measured["steps"], measured["seconds"], measured["validation"], measured["test_as_stored"]
+    )
+
+
+def _check_output(output: Path, *, resume: bool) -> None:
+    """Refuse a folder that holds something this training must not overwrite. Writes nothing."""
+    if (output / CHECKPOINT).exists():
+        raise UsageError(f"{output} holds a pretraining of another kind ({CHECKPOINT}). Choose another --output")
+    if (output / RUN).exists() and not resume:
+        raise UsageError(f"{output} holds a pretraining already. Go on with it by --resume, or choose another --output")
+    if (output / WEIGHTS).exists() and not read_summary(output / RUN):
+        raise UsageError(f"{output} holds a model ({WEIGHTS}) but no run that made it. Choose another --output")
+
+
+class _RecipeKeeper:
+    """Writes the recipe to go on from as soon as the run starts, and not before: a run that is refused leaves nothing.
+
+    Args:
+        loaded: the recipe.
+        file: where to.
+    """
+
+    def __init__(self, loaded: LoadedTaskPretraining, file: Path) -> None:
+        self._loaded, self._file = loaded, file
+
+    def handle(self, event: Event) -> None:
+        """See `fptkit.engine.events.Listener`."""
+        if not isinstance(event, RunStarted) or self._file.exists():
+            return
+        run = self._loaded.run
+        pinned = run.recipe.pinned.model_copy(
+            update={"recipe": run.name, "profile": run.profile or run.recipe.pinned.profile}
+        )
+        head = dump_mapping(
+            {"kind": "task", "save_dtype": self._loaded.save_dtype},
+            [f"Pretraining recipe of {run.name}, every default written out."],
+        )
+        write_whole(self._file, head + dump_recipe(run.recipe.model_copy(update={"pinned": pinned})))
+
+
+def export(
+    output: Path,
+    destination: Path,
+    *,
+    save_dtype: str = "bfloat16",
+    title: str | None = None,
+    loaded: LoadedRecipe | None = None,
+) -> dict[str, Any]:
+    """Write the backbone of a finished run as a weights folder, measured as it is stored on all test splits.
+
+    Encoder and head are written beside it, so that the figures can be had again; a weights folder needs neither.
+
+    Args:
+        output: folder of the pretraining.
+        destination: folder for model.safetensors, config.json, README.md and measurement.json.
+        save_dtype: number format of the exported weights.
+        title: heading of the model card; none takes the name of ``destination``.
+        loaded: the recipe with its registry; none reads the run's own, with the plugins installed here.
+
+    Returns:
+        What measurement.json holds.
+
+    Raises:
+        DataError: the folder holds no finished pretraining on a task.
+        CheckpointError: the trained tensors are damaged.
+        UsageError: the backbone's architecture has no layout of a weights folder.
+    """
+    run = output / RUN
+    summary = read_summary(run)
+    if summary.get("status") != "finished":
+        raise DataError(f"'{output}' holds no finished pretraining on a task: there is no finished run in {run}.")
+    saved = load_recipe(
+        str(run / RECIPE), registry_loader=(lambda files: loaded.registry) if loaded else load_installed
+    )
+    device = choose_device(saved.recipe.device)
+    built = build(saved.recipe, saved.registry, device)
+    manifest, files = read_model_files(run, "model.json")
+    restore_trained(built.model, files["model"], origin=run)
+    backbone = built.model.backbone
+    round_weights(backbone, save_dtype)
+    measured = _measure(built, saved.recipe, summary, device, step=manifest["step"])
+    write_backbone(backbone, destination, save_dtype)
+    write_weights(_input_output(built), destination / INPUT_OUTPUT)
+    (destination / MEASUREMENT).write_text(json.dumps(measured, indent=2) + "\n", "utf-8")
+    card = write_task_card(
+        saved.recipe,
+        saved.registry.get(TaskSpec, saved.recipe.task.name),
+        measured,
+        described=describe_backbone(backbone),
+        positions=backbone.max_positions or 0,
+        title=title or destination.resolve().name,
+        save_dtype=save_dtype,
+    )
+    (destination / "README.md").write_text(card, "utf-8")
+    return measured
+
+
+def _measure(
+    built: Built, recipe: Recipe, summary: dict[str, Any], device: torch.device, *, step: int
+) -> dict[str, Any]:
+    """What is known of the training, and the metrics of the model as it stands on all test splits."""
+    test = {
+        name: evaluate(
+            built.model, built.task, name, built.task.split(name), options=recipe.train, step=step, device=device
+        )
+        for name in built.task.test_splits
+    }
+    return {
+        "steps": summary["steps"],
+        "best_step": step,
+        "examples": summary["steps"] * recipe.train.batch_size,
+        "seconds": round(summary["seconds"], 1),
+        "device": summary["device"],
+        "threads": summary["threads"],
+        "precision": summary["precision"],
+        "parameters": sum(parameter.numel() for parameter in built.model.backbone.parameters()),
+        "started_from": summary["backbone"]["weights"],
+        "source": built.task.source,
+        "stand_in": built.task.stand_in,
+        "notes": list(built.task.notes),
+        "protocol": built.task.protocol,
+        "tokens": built.encoded_tokens or built.task.max_tokens,
+        "majority_accuracy": dict(built.task.majority_accuracy),
+        "validation": summary["metrics"]["validation"],
+        "test": summary["metrics"]["test"],
+        "test_as_stored": test,
+    }
+
+
+def _input_output(built: Built) -> dict[str, Tensor]:
+    """The tensors of encoder and head, by their names in the whole model, as they were trained."""
+    return {
+        name: tensor.detach().cpu()
+        for name, tensor in built.model.state_dict().items()
+        if not name.startswith("backbone.")
+    }

@@ -1,0 +1,26 @@
+"""Published figures as data, and what of a study may be put beside them."""
+
+from fptkit.lab.published.compare import Against, Ours, Pair, against_rows, compare
+from fptkit.lab.published.kinds import ArmKind, arm_kind
+from fptkit.lab.published.load import load_published, published_names
+from fptkit.lab.published.records import Figure, Published, PublishedTable, PublishedTask
+from fptkit.lab.published.tables import table_heading, table_notes, table_rows
+
+__all__ = [
+    "Against",
+    "ArmKind",
+    "Figure",
+    "Ours",
+    "Pair",
+    "Published",
+    "PublishedTable",
+    "PublishedTask",
+    "against_rows",
+    "arm_kind",
+    "compare",
+    "load_published",
+    "published_names",
+    "table_heading",
+    "table_notes",
+    "table_rows",
+]

@@ -1,0 +1,225 @@
+"""Ours beside theirs: which published figures belong to a study's cells, the gap, and why a pair is not comparable.
+
+A pair is comparable when nothing known tells the two apart but the code. What is not known of our side counts as a
+difference; what is not recorded of theirs is told as a note, since no one can mend it, and is a reason only where the
+file says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fptkit.lab.published.kinds import ArmKind, arm_kind
+from fptkit.lab.published.reasons import notes_of, reasons_of
+from fptkit.lab.published.records import Figure, Published, Record
+from fptkit.lab.studies.results import CellResult, StudyResults
+
+
+class Ours(Record):
+    """Our figure.
+
+    Args:
+        mean: in percent.
+        sem: standard error over seeds in points, None below two seeds.
+        seeds: it is a mean over.
+        split: it is of.
+        protocol: of the task.
+        blocks, width: of the backbone, None where not known.
+        weights: of the backbone.
+    """
+
+    mean: float
+    sem: float | None
+    seeds: int
+    split: str
+    protocol: str
+    blocks: int | None
+    width: int | None
+    weights: str
+
+
+class Pair(Record):
+    """One row of the table: ours and theirs, or one of the two without the other.
+
+    Args:
+        task: the study's task, or of a figure without ours, the registered name.
+        arm: the study's arm, empty without ours.
+        data_fraction: of the cell.
+        kind: kind of arm, such as ``frozen/language``; empty where ours is of none.
+        ours: None where the study has no such cell, or no figure for it yet.
+        theirs: None where the paper has no such figure.
+        gap: ours minus theirs, in points.
+        comparable: whether it may stand in a table of figures to be compared.
+        reasons: why not.
+        notes: what a reader should know besides.
+    """
+
+    task: str
+    arm: str = ""
+    data_fraction: float = 1.0
+    kind: str = ""
+    ours: Ours | None = None
+    theirs: Figure | None = None
+    gap: float | None = None
+    comparable: bool = False
+    reasons: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def compare(results: StudyResults, published: Published) -> tuple[Pair, ...]:
+    """A study's cells beside the figures of a paper.
+
+    Each cell is put beside the figures of the same task and kind of arm; where they are of several sizes, beside the
+    nearest. Figures that repeat another table's are passed over. Then follow the paper's accuracies on the study's
+    tasks that no cell was put beside.
+
+    Args:
+        results: of the study; the figure of a cell is the mean over seeds of its main test split, at the chosen rate.
+        published: the paper.
+
+    Returns:
+        The pairs: every cell at least once, in the order of the study; then the paper's remaining figures.
+    """
+    figures = [figure for figure in published.figures if figure.metric == "accuracy" and not figure.repeats]
+    pairs: list[Pair] = []
+    taken: set[int] = set()
+    for cell in results.cells:
+        kind, why = arm_kind(cell)
+        ours, lacking = _ours(cell)
+        same = [] if kind is None else _nearest(cell, [figure for figure in figures if _is_of(figure, cell, kind)])
+        if ours is None or kind is None or not same:
+            reason = lacking or why or _no_counterpart(cell, published)
+            pairs.append(_pair(cell, kind, ours, reasons=(reason,)))
+            continue
+        for figure in same:
+            taken.add(id(figure))
+            reasons = reasons_of(cell, figure, published)
+            pairs.append(_pair(cell, kind, ours, figure, reasons, notes_of(cell, figure, published)))
+    tasks = {cell.task_name for cell in results.cells}
+    for figure in figures:
+        if figure.task in tasks and id(figure) not in taken:
+            kind = ArmKind(figure.body, figure.freezing)
+            reason = "the study has no figure for such an arm"
+            pairs.append(Pair(task=figure.task, kind=str(kind), theirs=figure, reasons=(reason,)))
+    return tuple(pairs)
+
+
+def _ours(cell: CellResult) -> tuple[Ours | None, str]:
+    """Our figure in percent; or None and why there is none."""
+    found = cell.main
+    if found is None or found.mean is None:
+        return None, "its test split was not opened" if cell.complete else "not all of its runs are finished"
+    if cell.metric != "accuracy":
+        return None, f"it is measured by {cell.metric or 'an unknown metric'}, the paper by accuracy"
+    return Ours(
+        mean=100 * found.mean,
+        sem=None if found.sem is None else 100 * found.sem,
+        seeds=len(found.values),
+        split=cell.test_split,
+        protocol=cell.protocol,
+        blocks=cell.blocks,
+        width=cell.width,
+        weights=cell.weights,
+    ), ""
+
+
+def _is_of(figure: Figure, cell: CellResult, kind: ArmKind) -> bool:
+    return (figure.task, figure.body, figure.freezing) == (cell.task_name, kind.body, kind.freezing)
+
+
+def _nearest(cell: CellResult, figures: Sequence[Figure]) -> list[Figure]:
+    """Those of the number of blocks nearest to ours; of as many above as below, the larger."""
+
+    def distance(figure: Figure) -> tuple[float, int]:
+        if figure.blocks is None:
+            return float("inf"), 0
+        return abs(figure.blocks - (cell.blocks or 0)), -figure.blocks
+
+    least = min(map(distance, figures), default=None)
+    return [figure for figure in figures if distance(figure) == least]
+
+
+def _no_counterpart(cell: CellResult, published: Published) -> str:
+    if cell.task_name not in published.tasks:
+        return f"the paper has no task {cell.task_name}"
+    return "the paper has no such arm on this task"
+
+
+def _pair(
+    cell: CellResult,
+    kind: ArmKind | None,
+    ours: Ours | None,
+    figure: Figure | None = None,
+    reasons: tuple[str, ...] = (),
+    notes: tuple[str, ...] = (),
+) -> Pair:
+    both = ours is not None and figure is not None
+    return Pair(
+        task=cell.task,
+        arm=cell.arm,
+        data_fraction=cell.data_fraction,
+        kind=str(kind or ""),
+        ours=ours,
+        theirs=figure,
+        gap=ours.mean - figure.value if ours is not None and figure is not None else None,
+        comparable=both and not reasons,
+        reasons=reasons,
+        notes=notes,
+    )
+
+
+@dataclass(frozen=True)
+class Against:
+    """The rows of the four tables that a comparison is shown in, each column as text.
+
+    Args:
+        comparable: pairs that nothing known tells apart: task, arm, ours, theirs, gap, where, notes.
+        orientation: pairs that are not comparable: task, arm, ours, theirs, gap, where, why, notes. Never in one table
+            with the others.
+        ours_only: task, arm, ours, why.
+        theirs_only: task, arm, theirs, where.
+    """
+
+    comparable: tuple[dict[str, str], ...]
+    orientation: tuple[dict[str, str], ...]
+    ours_only: tuple[dict[str, str], ...]
+    theirs_only: tuple[dict[str, str], ...]
+
+
+def against_rows(pairs: Sequence[Pair]) -> Against:
+    """The pairs as rows of text, sorted into the tables they may stand in."""
+    both = [pair for pair in pairs if pair.ours and pair.theirs]
+    return Against(
+        comparable=tuple(_row(pair, "notes") for pair in both if pair.comparable),
+        orientation=tuple(_row(pair, "why", "notes") for pair in both if not pair.comparable),
+        ours_only=tuple(_row(pair, "why") for pair in pairs if pair.theirs is None),
+        theirs_only=tuple(_row(pair) for pair in pairs if pair.theirs and not pair.arm),
+    )
+
+
+def _row(pair: Pair, *last: str) -> dict[str, str]:
+    share = "" if pair.data_fraction == 1 else f" ({100 * pair.data_fraction:g} % of the data)"
+    arm = pair.arm or (_words(pair.theirs, pair.kind) if pair.theirs else "")
+    row = {"task": pair.task, "arm": arm + share}
+    if pair.arm:
+        row["ours"] = shown(pair.ours.mean, pair.ours.sem) if pair.ours else "–"
+    if pair.theirs:
+        row["theirs"] = shown(pair.theirs.value, pair.theirs.sem)
+    if pair.gap is not None:
+        row["gap"] = f"{pair.gap:+.1f}".replace("-", "−")
+    if pair.theirs:
+        row["where"] = f"{pair.theirs.place}, {pair.theirs.row}, {pair.theirs.column}"
+    texts = {"why": pair.reasons, "notes": pair.notes}
+    return row | {column: "; ".join(texts[column]) for column in last}
+
+
+def _words(figure: Figure, kind: str) -> str:
+    """A published arm in words, with what of it trains, and its size."""
+    size = "" if figure.blocks is None else f", {figure.blocks} block{'s' if figure.blocks != 1 else ''}"
+    return f"{figure.words} ({kind}{size})"
+
+
+def shown(value: float, sem: float | None) -> str:
+    """A percentage as tables show it: one decimal, with its standard error where there is one."""
+    return f"{value:.1f}" if sem is None else f"{value:.1f} ± {sem:.1f}"

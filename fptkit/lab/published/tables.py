@@ -1,0 +1,66 @@
+"""The papers' tables as rows of text, for the command line and the documentation."""
+
+from __future__ import annotations
+
+from fptkit.lab.published.records import Figure, Published, PublishedTable
+
+UNITS = {"accuracy": "accuracy, %", "steps": "training steps", "times as fast": "times as fast"}
+"""What the figures of a metric are, in words."""
+
+
+def table_rows(published: Published, table: str) -> list[dict[str, str]]:
+    """One of the tables, row by row: column to text. The first column, without a name, is the row's label."""
+    figures = published.of(table)
+    decimals = max(_decimals(figure) for figure in figures)
+    rows = {row: {"": row} for row in published.tables[table].rows}
+    for figure in figures:
+        sem = "" if figure.sem is None else f" ± {figure.sem:.{decimals}f}"
+        rows[figure.row][figure.column] = f"{figure.value:,.{decimals}f}{sem}"
+    return list(rows.values())
+
+
+def table_heading(published: Published, table: str) -> str:
+    """What a table shows: its place in the paper, title, unit."""
+    found = published.tables[table]
+    return f"{found.place}: {found.title} ({UNITS[found.metric]})"
+
+
+def table_notes(published: Published, table: str) -> tuple[str, ...]:
+    """What the reader of a table must know: of the table, then of single figures of it."""
+    found = published.tables[table]
+    notes = [found.note] if found.note else []
+    if found.source:
+        notes.append(f"source: {found.source}")
+    told: dict[str, list[tuple[str, str]]] = {}
+    for row in found.rows:
+        figures = [figure for figure in published.of(table) if figure.row == row]
+        sizes = [figure.blocks for figure in figures]
+        usual = max(sizes, key=sizes.count)
+        for figure in figures:
+            if figure.blocks is not None and figure.blocks != usual:
+                told.setdefault(f"{figure.blocks} blocks, elsewhere {usual}", []).append((row, figure.column))
+    for figure in published.of(table):
+        general = (*published.notes, *(published.tasks[figure.task].facts.notes if figure.task else ()))
+        for text in (*figure.not_comparable, *(note for note in figure.notes if note not in general)):
+            told.setdefault(text, []).append((figure.row, figure.column))
+    notes += [f"{_places(places, found)}: {text}" for text, places in told.items()]
+    return tuple(notes)
+
+
+def _places(places: list[tuple[str, str]], table: PublishedTable) -> str:
+    """Rows and columns in words: a whole row by its label alone, and so a whole column."""
+    by_row: dict[str, list[str]] = {}
+    for row, column in places:
+        by_row.setdefault(row, []).append(column)
+    columns = next(iter(by_row.values()))
+    if len(by_row) == len(table.rows) > 1 and all(found == columns for found in by_row.values()):
+        return ", ".join(columns)
+    return "; ".join(
+        row if len(found) == len(table.columns) > 1 else f"{row} ({', '.join(found)})" for row, found in by_row.items()
+    )
+
+
+def _decimals(figure: Figure) -> int:
+    """Decimals that a figure is written with."""
+    texts = (f"{number:.6f}".rstrip("0") for number in (figure.value, figure.sem or 0.0))
+    return max(len(text.partition(".")[2]) for text in texts)

@@ -1,0 +1,161 @@
+"""What a report says, section by section, before it is written as Markdown or as a page for the browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from fptkit.lab.reporting import wording
+from fptkit.lab.reporting.document import Entry, Section, Table, row
+from fptkit.lab.reporting.tables import comparison_table
+from fptkit.lab.reporting.wording import NOTHING
+from fptkit.lab.studies.results import Comparison, Costs, StudyResults
+
+SENTENCES = 12
+"""Comparisons told as a sentence each; more are summed up by pair of arms, and stand in their table."""
+
+
+def status_of(results: StudyResults) -> str:
+    """How much of the study is there, in a sentence."""
+    done = sum(cell.complete for cell in results.cells)
+    text = f"{wording.counted(len(results.tasks), 'task')} × {wording.counted(len(results.arms), 'arm')}"
+    text += f", {wording.counted(len(results.seeds), 'seed')}"
+    if results.learning_rates:
+        text += f", {wording.counted(len(results.learning_rates), 'learning rate')}"
+    missing = "" if done == len(results.cells) else f"; {done} of {len(results.cells)} cells complete"
+    return f"{text}{missing}."
+
+
+def answer(results: StudyResults) -> Section:
+    """The verdicts in words, the pretraining lift first; a pair of arms that is told as a lift is not told again."""
+
+    def pair(one: Comparison) -> tuple[object, ...]:
+        return one.task, one.data_fraction, frozenset((one.a, one.b))
+
+    told = {pair(one) for one in results.lifts}
+    others = [one for one in results.comparisons if pair(one) not in told]
+    points = [f"pretraining lift: {text}" for text in _sentences(results, results.lifts)] + _sentences(results, others)
+    return Section(
+        "answer",
+        "Answer",
+        paragraphs=(
+            f"Differences are paired by seed and shown with their {100 * results.confidence:g} % interval. p is "
+            "two-sided and corrected by Holm's method over the comparisons of the study. A verdict needs p below "
+            f"{results.level:g}, with an allowance for the learning rate having been chosen on validation; too few "
+            "seeds give none.",
+        ),
+        points=tuple(points) or ("The study compares no arms.",),
+    )
+
+
+def _sentences(results: StudyResults, compared: Sequence[Comparison]) -> list[str]:
+    if len(compared) > SENTENCES:
+        return wording.verdict_counts(compared)
+    return [wording.verdict_sentence(results, one) for one in compared]
+
+
+def comparisons(results: StudyResults) -> Section:
+    """Comparisons and pretraining lift as tables."""
+    tables = []
+    if results.lifts:
+        caption = f"Pretraining lift: {results.reference} less each control that keeps its architecture."
+        tables.append(comparison_table(results, results.lifts, caption))
+    if results.comparisons:
+        tables.append(
+            comparison_table(results, results.comparisons, "All comparisons of the study, corrected together.")
+        )
+    return Section("comparisons", "Comparisons", tables=tuple(tables))
+
+
+def effort(results: StudyResults) -> Section:
+    """Steps and operations to the target accuracy."""
+    rows = []
+    for cell in results.cells:
+        spent = cell.effort
+        if spent is None:
+            continue
+        steps = f"{sum(spent.steps) / len(spent.steps):,.0f}" if spent.steps else "not reached"
+        flops = wording.amount(sum(spent.flops) / len(spent.flops), "FLOP") if spent.flops else NOTHING
+        target = f"{wording.number(spent.target, cell.metric)}{' %' if wording.is_share(cell.metric) else ''}"
+        where = wording.place(cell.task, cell.data_fraction)
+        rows.append(row(where, cell.arm, target, steps, flops, f"{spent.reached} of {spent.seeds}"))
+    header = row("task", "arm", "validation target", "steps", "compute", "seeds that reached it")
+    caption = "Until validation first reached the target, at the chosen rate; the mean over the seeds that did."
+    return Section(
+        "effort", "Effort to a target", tables=(Table(caption, header, tuple(rows), names=2),) if rows else ()
+    )
+
+
+def missing(results: StudyResults) -> Section:
+    """Runs that failed or wait, and cells that cannot be made, with the reason."""
+    failed = [
+        row(
+            wording.place(one.task, one.data_fraction),
+            one.arm,
+            wording.rate(one.learning_rate),
+            str(one.seed),
+            one.status,
+            one.reason,
+            one.address[:16],
+        )
+        for one in results.failures
+    ]
+    header = row("task", "arm", "learning rate", "seed", "status", "reason", "run")
+    tables = [Table("Runs that are missing.", header, tuple(failed))] if failed else []
+    if results.skipped:
+        skipped = tuple(row(name, reason) for name, reason in results.skipped.items())
+        tables.append(Table("Cells that cannot be made.", row("cell", "reason"), skipped))
+    return Section("missing", "Missing", tables=tuple(tables))
+
+
+def runs(results: StudyResults, link: Callable[[str], str]) -> Section:
+    """Every run, with the way to its folder.
+
+    Args:
+        link: the way from the report to a run's folder, empty where there is none.
+    """
+    metrics = {(cell.task, cell.arm, cell.data_fraction): cell.metric for cell in results.cells}
+    rows = []
+    for one in results.runs:
+        metric = metrics.get((one.task, one.arm, one.data_fraction), "")
+        rows.append(
+            (
+                Entry(one.address[:16], link=link(one.address)),
+                *row(
+                    wording.place(one.task, one.data_fraction),
+                    one.arm,
+                    wording.rate(one.learning_rate),
+                    str(one.seed),
+                    one.status,
+                    f"{one.steps:,}",
+                    wording.number(one.validation, metric),
+                    wording.number(one.test, metric),
+                ),
+            )
+        )
+    header = row("run", "task", "arm", "learning rate", "seed", "status", "steps", "validation", "test")
+    caption = f"{wording.counted(len(rows), 'run')}; accuracies in %. Test is opened for the chosen rate only."
+    return Section("runs", "Runs", tables=(Table(caption, header, tuple(rows)),) if rows else ())
+
+
+def making(results: StudyResults, costs: Costs, command: str = "") -> Section:
+    """How the study was made, so that it can be made again."""
+    command = command or f"fptkit study {results.name}" + (f" --profile {results.profile}" if results.profile else "")
+    grid = ", ".join(wording.rate(one) for one in results.learning_rates) or "each recipe's own"
+    spent = list(costs.runs.values())
+    facts = [
+        ("learning rates", grid),
+        ("search", results.search),
+        ("budget", results.budget),
+        ("seeds", ", ".join(map(str, results.seeds))),
+        ("confidence", f"{100 * results.confidence:g} %"),
+        ("code version", results.code_version),
+        *((name, ", ".join(found)) for name, found in results.versions.items()),
+    ]
+    if spent:
+        devices = ", ".join(sorted({f"{one.device}, {wording.counted(one.threads, 'thread')}" for one in spent}))
+        facts.append(
+            ("time", f"{wording.duration(sum(one.seconds for one in spent))} in {len(spent)} runs ({devices})")
+        )
+    facts += [(f"arm {arm}", text) for arm, text in results.arm_summaries.items() if text]
+    table = Table("What it was made with.", row("what", "value"), tuple(row(*fact) for fact in facts))
+    return Section("making", "How it was made", tables=(table,), code=command)

@@ -1,0 +1,68 @@
+"""A report as Markdown that GitHub renders; pictures as files beside it, where they are asked for."""
+
+from __future__ import annotations
+
+import re
+
+from fptkit.lab.reporting.document import Entry, Report, Section, Table
+
+_MEANINGFUL = re.compile(r"([\\`*\[\]|#~]|(?<!\w)_|_(?!\w))")
+
+
+def escaped(text: str) -> str:
+    """Text as Markdown shows it: on one line, nothing in it is markup or HTML."""
+    plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _MEANINGFUL.sub(r"\\\1", plain)
+
+
+def to_markdown(report: Report, *, pictures: str = "") -> str:
+    """The report as text.
+
+    Args:
+        pictures: folder of the pictures relative to the file; empty to leave them out.
+    """
+    parts = [f"# {escaped(report.title)}"]
+    if report.warnings:
+        warnings = "\n".join(f"> - {escaped(text)}" for text in report.warnings)
+        parts.append(f"> [!WARNING]\n{warnings}")
+    parts += [escaped(text) for text in (report.description,) if text]
+    parts += [f"**Question:** {escaped(text)}" for text in (report.question,) if text]
+    parts.append(escaped(report.status))
+    for section in report.sections:
+        parts += _section(section, pictures)
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(section: Section, pictures: str) -> list[str]:
+    shown = section.pictures if pictures else ()
+    if not (section.points or section.tables or section.code or shown):
+        return []
+    parts = [f"## {escaped(section.title)}"]
+    if shown or not section.pictures:  # its paragraphs explain the pictures
+        parts += [escaped(text) for text in section.paragraphs]
+    if section.points:
+        parts.append("\n".join(f"- {escaped(text)}" for text in section.points))
+    if section.code:
+        fence = "`" * (max(map(len, re.findall("`+", section.code)), default=2) + 1)
+        fence = fence if len(fence) > 2 else "```"
+        parts.append(f"{fence}sh\n{section.code}\n{fence}")
+    parts += [f"![{escaped(picture.alternative)}]({pictures}/{picture.key}.svg)" for picture in shown]
+    return parts + [part for table in section.tables for part in _table(table)]
+
+
+def _table(table: Table) -> list[str]:
+    def line(entries: tuple[Entry, ...]) -> str:
+        return "| " + " | ".join(map(_entry, entries)) + " |"
+
+    lines = [line(table.header), "|" + "---|" * len(table.header), *map(line, table.rows)]
+    parts = ["\n".join(lines), *map(escaped, table.notes)]
+    if table.folded:
+        return [f"<details><summary>{escaped(table.caption)}</summary>", *parts, "</details>"]
+    return [escaped(table.caption), *parts]
+
+
+def _entry(entry: Entry) -> str:
+    text = escaped(entry.text)
+    if entry.link:
+        text = f"[{text}]({entry.link})"
+    return f"{text}<br>{escaped(entry.detail)}" if entry.detail else text

@@ -1,0 +1,67 @@
+"""What the charts of a report share: one chart for each task, arms told apart in the same way in all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import groupby
+
+from fptkit.lab.reporting.drawing import Picture
+from fptkit.lab.reporting.wording import is_share, place, scaled
+from fptkit.lab.studies.results import CellResult, Estimate, StudyResults
+
+Numbered = list[tuple[int, CellResult]]
+"""Cells with the number of their arm, which gives colour, marker and dashes."""
+
+FULL_SCALE = (0.0, 100.0)
+
+
+def largest_fraction(results: StudyResults) -> float:
+    """The share of the data that pictures of one share are about."""
+    return max((cell.data_fraction for cell in results.cells), default=1.0)
+
+
+def _cells(results: StudyResults, task: str, wanted: Callable[[CellResult], bool]) -> Numbered:
+    fraction = largest_fraction(results)
+    found = [(number, results.cell(task, arm, fraction)) for number, arm in enumerate(results.arms)]
+    return [(number, cell) for number, cell in found if cell is not None and wanted(cell)]
+
+
+def by_metric(cells: Numbered) -> Iterable[tuple[str, Numbered]]:
+    """Cells of a task by metric: what is measured in different units is not drawn on one axis."""
+    ordered = sorted(cells, key=lambda pair: (pair[1].metric, pair[0]))
+    return [(metric, list(group)) for metric, group in groupby(ordered, key=lambda pair: pair[1].metric)]
+
+
+def per_task(
+    results: StudyResults,
+    kind: str,
+    wanted: Callable[[CellResult], bool],
+    draw: Callable[[Picture, str, Numbered], None],
+    says: str,
+    told_apart: str = "",
+) -> list[Picture]:
+    """One picture for each task, and metric within it, that has cells to show."""
+    pictures = []
+    for row, task in enumerate(results.tasks):
+        for column, (metric, cells) in enumerate(by_metric(_cells(results, task, wanted))):
+            title = place(task, largest_fraction(results)) + (f": {told_apart}" if told_apart else "")
+            names = tuple((index, cell.arm) for index, cell in cells)
+            picture = Picture(
+                key=f"{kind}-{row}-{column}",
+                title=title,
+                alternative=f"{title}: {says}, for {', '.join(name for _, name in names)}.",
+                series=names,
+            )
+            draw(picture, metric, cells)
+            pictures.append(picture)
+    return pictures
+
+
+def limits(metric: str) -> tuple[float, float] | None:
+    return FULL_SCALE if is_share(metric) else None
+
+
+def span_of(estimate: Estimate, metric: str) -> tuple[float, float]:
+    """Mean less and plus its standard error, in the unit that is shown."""
+    mean, error = estimate.mean or 0.0, estimate.sem or 0.0
+    return scaled(mean - error, metric), scaled(mean + error, metric)

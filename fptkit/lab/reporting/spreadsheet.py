@@ -1,0 +1,94 @@
+"""A study's table as CSV: a row for each cell and test split, numbers as they are, for further work."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+
+from fptkit.lab.reporting.spending import training_flops, training_seconds
+from fptkit.lab.studies.results import CellResult, Costs, Estimate, StudyResults
+
+COLUMNS = (
+    "task",
+    "arm",
+    "data_fraction",
+    "metric",
+    "split",
+    "mean",
+    "sem",
+    "seeds",
+    "values",
+    "learning_rate",
+    "at_edge",
+    "complete",
+    "validation_mean",
+    "validation_sem",
+    "train_mean",
+    "train_sem",
+    "majority",
+    "steps",
+    "best_steps",
+    "flops",
+    "seconds",
+    "parameters",
+    "trained_parameters",
+    "task_name",
+    "protocol",
+    "source",
+    "data_stand_in",
+    "backbone",
+    "weights",
+    "init",
+    "weights_stand_in",
+    "blocks",
+    "width",
+    "freezing",
+    "readout",
+)
+"""Columns; several values in one are separated by spaces, what is not known is empty."""
+
+
+def to_csv(results: StudyResults, costs: Costs) -> str:
+    """The table as text."""
+    written = io.StringIO()
+    writer = csv.DictWriter(written, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_rows(results, costs))
+    return written.getvalue()
+
+
+def _rows(results: StudyResults, costs: Costs) -> Iterator[dict[str, object]]:
+    seconds = training_seconds(results, costs)
+    for cell in results.cells:
+        spent = seconds.get((cell.task, cell.arm, cell.data_fraction))
+        for split, estimate in cell.test.items() or [("", None)]:
+            yield _row(cell, split, estimate, spent)
+
+
+def _row(cell: CellResult, split: str, estimate: Estimate | None, seconds: float | None) -> dict[str, object]:
+    """One row; columns that are fields of the cell are copied from it."""
+    copied = {name: getattr(cell, name) for name in COLUMNS if name in type(cell).model_fields}
+    return {
+        **copied,
+        "split": split,
+        "mean": estimate.mean if estimate else None,
+        "sem": estimate.sem if estimate else None,
+        "seeds": len(estimate.values) if estimate else 0,
+        "values": _joined(estimate.values) if estimate else "",
+        "learning_rate": cell.chosen_rate,
+        "validation_mean": cell.validation.mean if cell.validation else None,
+        "validation_sem": cell.validation.sem if cell.validation else None,
+        "train_mean": cell.train.mean if cell.train else None,
+        "train_sem": cell.train.sem if cell.train else None,
+        "steps": _joined(cell.steps),
+        "best_steps": _joined(cell.best_steps),
+        "flops": training_flops(cell),
+        "seconds": seconds,
+        "parameters": cell.parameters.get("total"),
+        "trained_parameters": cell.parameters.get("trained"),
+    }
+
+
+def _joined(values: tuple[float, ...] | tuple[int, ...]) -> str:
+    return " ".join(map(str, values))

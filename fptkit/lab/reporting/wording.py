@@ -1,0 +1,193 @@
+"""How reports write numbers and say what a comparison found; the one place where figures are rounded."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from fptkit.lab.studies.results import Comparison, Estimate, StudyResults
+
+NOTHING = "–"
+"""Stands where there is no figure."""
+
+_PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+def is_share(metric: str) -> bool:
+    """Whether a metric lies between 0 and 1 and is written in percent."""
+    return "accuracy" in metric
+
+
+def scaled(value: float, metric: str) -> float:
+    """A value in the unit it is written in: percent for accuracies."""
+    return 100 * value if is_share(metric) else value
+
+
+def number(value: float | None, metric: str) -> str:
+    """A value of a metric without its unit: one decimal of a percent, four digits of anything else."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    return _with_minus(f"{100 * value:.1f}" if is_share(metric) else f"{value:.4g}")
+
+
+def _with_minus(text: str) -> str:
+    """A number with a true minus sign, and none before zero."""
+    return text.removeprefix("-") if not float(text) else f"−{text[1:]}" if text.startswith("-") else text
+
+
+def effect_size(value: float | None) -> str:
+    """Hedges' g with two decimals."""
+    return NOTHING if value is None else _with_minus(f"{value:.2f}")
+
+
+def mean_and_sem(estimate: Estimate | None, metric: str) -> str:
+    """``98.5 ± 0.1``; the mean alone where one seed gives no error."""
+    if estimate is None or estimate.mean is None:
+        return NOTHING
+    mean = number(estimate.mean, metric)
+    return mean if estimate.sem is None else f"{mean} ± {number(estimate.sem, metric)}"
+
+
+def unit(metric: str) -> str:
+    """What the numbers of a metric are, for the head of a column or an axis: ``accuracy, %``."""
+    words = metric.replace("_", " ")
+    return f"{words}, %" if is_share(metric) else words
+
+
+def difference(value: float, metric: str, *, signed: bool = False) -> str:
+    """A difference of two values with its unit: ``22.5 points`` for accuracies."""
+    text = number(value, metric) if not signed else _signed(value, metric)
+    return f"{text} points" if is_share(metric) else text
+
+
+def interval(bounds: tuple[float, float] | None, metric: str) -> str:
+    """``[20.1, 24.9]``, empty for None."""
+    return "" if bounds is None else f"[{number(bounds[0], metric)}, {number(bounds[1], metric)}]"
+
+
+def _signed(value: float, metric: str) -> str:
+    text = number(value, metric)
+    return text if text.startswith("−") or text == NOTHING else f"+{text}"
+
+
+def p_value(value: float | None) -> str:
+    """``0.004``, or ``< 0.001``."""
+    if value is None:
+        return NOTHING
+    return "< 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
+
+
+def rate(value: float | None) -> str:
+    """A learning rate as recipes write it: ``3e-3``."""
+    if value is None:
+        return NOTHING
+    mantissa, _, exponent = f"{value:.2e}".partition("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+
+
+def amount(value: float | None, what: str = "") -> str:
+    """A large number with a metric prefix: ``1.24 TFLOP``, ``86 M``."""
+    if value is None:
+        return NOTHING
+    for size, prefix in _PREFIXES:
+        if value >= 0.9995 * size:
+            return f"{value / size:.3g} {prefix}{what}"
+    return f"{value:.3g} {what}".strip()
+
+
+def duration(seconds: float | None) -> str:
+    """A time span: ``3.2 s``, ``4 min 10 s``, ``2 h 5 min``."""
+    if seconds is None:
+        return NOTHING
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 100:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def share(fraction: float) -> str:
+    """A share of the data in percent."""
+    return f"{100 * fraction:.3g} %"
+
+
+def counted(count: int, what: str) -> str:
+    """``1 seed``, ``3 seeds``."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else ""
+
+
+def place(task: str, data_fraction: float = 1.0) -> str:
+    """A task, with the share of its data where that is not all."""
+    return task if data_fraction == 1 else f"{task} with {share(data_fraction)} of the data"
+
+
+def metric_of(results: StudyResults, comparison: Comparison) -> str:
+    """The metric a comparison is about: that of either arm's cell."""
+    arms = (comparison.a, comparison.b)
+    return next(
+        (cell.metric for cell in results.cells if cell.task == comparison.task and cell.arm in arms and cell.metric), ""
+    )
+
+
+def verdict_sentence(results: StudyResults, comparison: Comparison) -> str:
+    """What a comparison found, as a sentence with its figures."""
+    metric = metric_of(results, comparison)
+    where = place(comparison.task, comparison.data_fraction)
+    facts = _facts(comparison)
+    if comparison.verdict == "not enough evidence" or comparison.mean is None:
+        reason = comparison.note or "too few seeds"
+        found = "" if comparison.mean is None else f" (difference so far {difference_of(comparison, metric)})"
+        return f"{comparison.a} against {comparison.b} on {where}: not enough evidence: {reason}{found}"
+    if comparison.verdict == "no difference found":
+        measured = difference_of(comparison, metric)
+        return f"no difference found between {comparison.a} and {comparison.b} on {where}: {measured}{facts}"
+    size = difference(abs(comparison.mean), metric)
+    bounds = comparison.interval
+    if bounds is not None and comparison.mean < 0:
+        bounds = (-bounds[1], -bounds[0])
+    shown = f" {interval(bounds, metric)}" if bounds else ""
+    return f"{comparison.a} is {comparison.verdict} than {comparison.b} on {where} by {size}{shown}{facts}"
+
+
+def difference_of(comparison: Comparison, metric: str) -> str:
+    """The signed mean difference with its interval: ``+0.3 points [−1.2, 1.8]``."""
+    if comparison.mean is None:
+        return NOTHING
+    return f"{difference(comparison.mean, metric, signed=True)} {interval(comparison.interval, metric)}".strip()
+
+
+def _facts(comparison: Comparison) -> str:
+    """p and what is to be said of the test, each after a comma."""
+    p, after = (comparison.p_holm, " after Holm") if comparison.p_holm is not None else (comparison.p, "")
+    text = "" if p is None else f", p {_equals(p_value(p))}{after}"
+    if comparison.p_verdict is not None and p_value(comparison.p_verdict) != p_value(p):
+        text += f" ({p_value(comparison.p_verdict)} with allowance)"
+    return f"{text}, {comparison.note}" if comparison.note else text
+
+
+def _equals(text: str) -> str:
+    return text if text.startswith("<") else f"= {text}"
+
+
+def verdict_counts(comparisons: Iterable[Comparison]) -> list[str]:
+    """For each pair of arms, on how many tasks one was better, worse or neither; for studies with many comparisons."""
+    pairs: dict[tuple[str, str], list[Comparison]] = {}
+    for one in comparisons:
+        pairs.setdefault((one.a, one.b), []).append(one)
+    return [f"{a} against {b}: {_counts(found)}" for (a, b), found in pairs.items()]
+
+
+def _counts(found: Sequence[Comparison]) -> str:
+    words = []
+    for verdict, count in sorted(Counter(one.verdict for one in found).items()):
+        names = [place(one.task, one.data_fraction) for one in found if one.verdict == verdict]
+        where = f"all {len(found)} tasks" if count == len(found) > 1 else listed(names)
+        words.append(f"{verdict} on {where}")
+    return "; ".join(words)

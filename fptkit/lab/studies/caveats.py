@@ -1,0 +1,164 @@
+"""What a reader of a study must know before its figures, most important first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from fptkit.lab.studies.results import CellResult, StudyResults
+
+SHOWN = 6
+"""Cells that a warning names."""
+
+
+def warnings_of(results: StudyResults) -> tuple[str, ...]:
+    """The warnings of a study, from its results alone."""
+    found: list[str] = []
+    found += _missing(results)
+    found += _protocols(results)
+    found += _stand_ins(results)
+    found += _edges(results)
+    found += _seeds(results)
+    found += _lengths(results)
+    found += _versions(results)
+    found += _at_majority(results)
+    found += _diverged(results)
+    found += _skipped(results)
+    return tuple(found)
+
+
+def _missing(results: StudyResults) -> list[str]:
+    if not results.failures:
+        return []
+    count, of = len(results.failures), len(results.runs)
+    failed = [failure for failure in results.failures if failure.status == "failed"]
+    arms = _names(failure.arm for failure in failed)
+    text = f"{count} of {of} runs {_is_are(count)} missing, figures are of those there are"
+    return [text + (f"; {len(failed)} failed, in {arms}" if failed else "")]
+
+
+def _protocols(results: StudyResults) -> list[str]:
+    found = []
+    for task in results.tasks:
+        protocols = _names(cell.protocol for cell in results.cells if cell.task == task and cell.protocol)
+        if ", " in protocols:
+            found.append(
+                f"{task} was run under different protocols ({protocols}): these figures must not share a table, and "
+                "differences between them mean nothing"
+            )
+    return found
+
+
+def _stand_ins(results: StudyResults) -> list[str]:
+    data = {cell.task: cell.source for cell in results.cells if cell.data_stand_in}
+    weights = {cell.arm: cell.weights for cell in results.cells if cell.weights_stand_in}
+    return [
+        *([f"stand-in data: {_pairs(data)}; not the data set the task is named after"] if data else []),
+        *([f"stand-in weights: {_pairs(weights)}; not the weights the backbone is named after"] if weights else []),
+    ]
+
+
+def _edges(results: StudyResults) -> list[str]:
+    """Where another rate did as well, nothing says that a better one lies beyond the edge."""
+    edge = [cell for cell in results.cells if cell.at_edge and not _as_good_elsewhere(cell)]
+    if not edge:
+        return []
+    sides = "; ".join(
+        f"{word} end: {_cells(of_side)}"
+        for side, word in (("low", "lowest"), ("high", "highest"))
+        if (of_side := [cell for cell in edge if cell.at_edge == side])
+    )
+    return [f"the best learning rate lies on the edge of the grid, a better one may lie beyond ({sides})"]
+
+
+def _as_good_elsewhere(cell: CellResult) -> bool:
+    best = cell.validation.mean if cell.validation else None
+    others = [rate for rate in cell.rates if rate.learning_rate != cell.chosen_rate]
+    return best is not None and any(rate.validation.mean == best and not rate.diverged for rate in others)
+
+
+def _seeds(results: StudyResults) -> list[str]:
+    count = len(results.seeds)
+    if count == 1:
+        return ["one seed: there is no evidence for any difference"]
+    return [f"{count} seeds: too few for a verdict, which needs 3"] if count < 3 else []
+
+
+def _lengths(results: StudyResults) -> list[str]:
+    """Arms of one task that trained for different numbers of steps though no budget makes them equal in another way.
+
+    A run may end early by patience; what is compared is the longest of each cell.
+    """
+    if results.budget != "each recipe's own length":
+        return []
+    found = []
+    for task, fraction in dict.fromkeys((cell.task, cell.data_fraction) for cell in results.cells):
+        here = [cell for cell in results.cells if (cell.task, cell.data_fraction) == (task, fraction) and cell.steps]
+        longest = {cell.arm: max(cell.steps) for cell in here if cell.complete}
+        if len(set(longest.values())) > 1:
+            steps = ", ".join(f"{arm} {count:,}" for arm, count in longest.items())
+            found.append(f"no budget was set, and arms trained for different numbers of steps on {task}: {steps}")
+    return list(dict.fromkeys(found))
+
+
+def _versions(results: StudyResults) -> list[str]:
+    differing = {name: versions for name, versions in results.versions.items() if len(versions) > 1}
+    if not differing:
+        return []
+    return ["runs were made with different versions: " + _pairs({k: " and ".join(v) for k, v in differing.items()})]
+
+
+def _at_majority(results: StudyResults) -> list[str]:
+    at = [cell for cell in results.cells if _stands_at_majority(cell)]
+    if not at:
+        return []
+    return [f"no better than always answering with the commonest class, within two standard errors: {_cells(at)}"]
+
+
+def _stands_at_majority(cell: CellResult) -> bool:
+    main = cell.main
+    if main is None or main.mean is None or cell.majority is None or cell.metric != "accuracy":
+        return False
+    return main.mean <= cell.majority + 2 * (main.sem or 0.0)
+
+
+def _diverged(results: StudyResults) -> list[str]:
+    counts = [
+        f"{_cell(cell)} at {', '.join(f'{rate.learning_rate:g}' for rate in cell.rates if rate.diverged)}"
+        for cell in results.cells
+        if any(rate.diverged for rate in cell.rates)
+    ]
+    lost = [f"{_cell(cell)} ({cell.reason})" for cell in results.cells if cell.complete and cell.chosen_rate is None]
+    return [
+        *([f"no learning rate could be chosen: {'; '.join(lost)}"] if lost else []),
+        *([f"runs diverged, and their rates could not be chosen: {'; '.join(counts)}"] if counts else []),
+    ]
+
+
+def _skipped(results: StudyResults) -> list[str]:
+    if not results.skipped:
+        return []
+    listed = "; ".join(f"{name}: {reason}" for name, reason in results.skipped.items())
+    return [f"cells that cannot be made: {listed}"]
+
+
+def _cell(cell: CellResult) -> str:
+    share = "" if cell.data_fraction == 1 else f", {cell.data_fraction:g} of the data"
+    return f"{cell.arm} on {cell.task}{share}"
+
+
+def _cells(cells: Sequence[CellResult]) -> str:
+    """The cells by name, of many the first ones only: the tables mark each."""
+    shown = list(map(_cell, cells[:SHOWN]))
+    return "; ".join([*shown, f"and {len(cells) - SHOWN} more"] if len(cells) > SHOWN else shown)
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(names))
+
+
+def _pairs(pairs: dict[str, str]) -> str:
+    return ", ".join(f"{name} ({value})" for name, value in pairs.items())
+
+
+def _is_are(count: int) -> str:
+    return "is" if count == 1 else "are"

@@ -1,0 +1,159 @@
+"""From the fragments of a study to the recipe of each cell, and from a cell to the recipe of each trial."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import Any
+
+from fptkit.lab.studies.options import BudgetOptions, StudySettings
+from fptkit.lab.studies.plan import Cell, Trial
+from fptkit.recipe.extends import chosen_profile, merge, named_sections, profiles_of, without_key
+from fptkit.recipe.load import LoadedRecipe
+from fptkit.recipe.models import DEFAULT_NAMES, Recipe, TrainOptions
+from fptkit.recipe.tree import Fault, Node, Place, join
+
+ENDLESS_STEPS = 1_000_000_000
+"""``train.max_steps`` under a budget of seconds or FLOPs: so far above what any allows that it does not bind."""
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """A task or an arm of a study, as the file gives it.
+
+    Args:
+        name: what it is called.
+        bases: trees of the recipes it extends, the lowest first.
+        own: its own keys.
+        summary: one line on it.
+    """
+
+    name: str
+    bases: tuple[Node, ...]
+    own: Node
+    summary: str = ""
+
+
+def compose(fragments: Sequence[Fragment], recipe_profile: Node | None, faults: list[Fault]) -> Node:
+    """The recipe of a cell before the study's budget: all bases, the profile of these, then all own keys.
+
+    Args:
+        fragments: the task, if there is one, then the arm.
+        recipe_profile: name of the profile of the bases, None for none.
+        faults: faults found are appended.
+
+    Returns:
+        One tree without ``extends`` and ``profiles``. Its plugins are those of all layers.
+    """
+    # A fault of the whole, such as a missing task, is reported at the arm.
+    place = fragments[-1].own.place
+    bases = [base for fragment in fragments for base in fragment.bases]
+    owns = [fragment.own for fragment in fragments]
+    below = reduce(merge, [named_sections(DEFAULT_NAMES, place), *bases])
+    profiles = profiles_of(below, faults)
+    layers = [without_key(below, "profiles")]
+    if recipe_profile is not None and isinstance(recipe_profile.value, str):
+        layers += chosen_profile(recipe_profile.value, profiles, recipe_profile.place, "recipe_profile", faults)
+    tree = reduce(merge, [*layers, *owns])
+    plugins = plugins_of([*bases, *owns], place)
+    return Node({**tree.mapping, "plugins": plugins} if plugins else tree.mapping, place)
+
+
+def plugins_of(trees: Sequence[Node], place: Place) -> Node | None:
+    """The plugins of several trees in one list, each once; None where there are none."""
+    nodes = [node for tree in trees if (node := tree.mapping.get("plugins")) is not None]
+    entries = {str(entry.value): entry for node in nodes for entry in node.items}
+    if unusable := [node for node in nodes if not isinstance(node.value, list)]:
+        return unusable[0]  # its fault is found where the recipe is checked
+    return Node(list(entries.values()), nodes[0].place if nodes else place) if entries else None
+
+
+def with_budget(tree: Node, budget: BudgetOptions, asked: Node, owns: Sequence[Node]) -> Node:
+    """A cell's recipe trained as long as the study says, the same for every arm.
+
+    The other two limits are lifted. Training then ends early only where a task's or an arm's own keys set
+    ``train.patience``: with that of a base, an arm that learns slowly would get less than the others. A budget of fewer
+    steps than ``train.validate_every`` is validated once, at its end.
+
+    Args:
+        tree: the recipe.
+        budget: what every arm may spend.
+        asked: the section ``budget``, for places.
+        owns: own keys of the task and the arm.
+    """
+    given = {key: value for key, value in budget.model_dump().items() if value is not None}
+    if not given:
+        return tree
+    train: dict[str, Any] = {
+        "max_steps": budget.steps or ENDLESS_STEPS,
+        "max_seconds": budget.seconds,
+        "max_flops": budget.flops,
+    }
+    if not any("patience" in _train(own) for own in owns):
+        train["patience"] = None
+    every = _train(tree).get("validate_every")
+    rhythm = every.value if every else TrainOptions.model_fields["validate_every"].default
+    if budget.steps and isinstance(rhythm, int) and rhythm > budget.steps:
+        train["validate_every"] = budget.steps
+    place = next((asked.mapping[key].place for key in given if key in asked.mapping), asked.place)
+    return merge(tree, node_of({"train": train}, place))
+
+
+def replaced_by_study(own: Node, settings: StudySettings, faults: list[Fault]) -> None:
+    """A fault for each key of a fragment that the study sets for all cells: it would be passed over in silence."""
+    replaced = {"seed": "seeds"}
+    if settings.learning_rates:
+        replaced["learning_rate"] = "learning_rates"
+    if settings.budget != BudgetOptions():
+        replaced.update(dict.fromkeys(("max_steps", "max_seconds", "max_flops"), "budget"))
+    if settings.data_fractions != (1.0,):
+        replaced["data_fraction"] = "data_fractions"
+    for key, by in replaced.items():
+        if node := _train(own).get(key):
+            faults.append(
+                Fault(node.place, join("train", key), f"the study's {by} replace this; leave one of them out")
+            )
+
+
+def _train(tree: Node) -> Mapping[str, Node]:
+    node = tree.mapping.get("train")
+    return node.mapping if node else {}
+
+
+def node_of(value: Any, place: Place) -> Node:
+    """Plain values as a tree, all at one place."""
+    if isinstance(value, Mapping):
+        return Node({key: node_of(child, place) for key, child in value.items()}, place)
+    if isinstance(value, (list, tuple)):
+        return Node([node_of(child, place) for child in value], place)
+    return Node(value, place)
+
+
+def with_fraction(recipe: Recipe, fraction: float) -> Recipe:
+    """The recipe trained on a share of the training split; 1 leaves it as it is."""
+    if fraction == 1:
+        return recipe
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"data_fraction": fraction})})
+
+
+def rates_of(settings: StudySettings, cell: Cell) -> tuple[float, ...]:
+    """The learning rates a cell is searched with, ascending: the grid, or the recipe's own rate."""
+    return tuple(sorted(settings.learning_rates)) or (cell.loaded.recipe.train.learning_rate,)
+
+
+def trials_of(settings: StudySettings, cell: Cell) -> tuple[Trial, ...]:
+    """Every trial a cell may need, by rate and then seed in the order of the study.
+
+    Which of them are made is the search's choice. Empty under ``optuna``, whose rates are known only one by one.
+    """
+    if settings.search.name == "optuna":
+        return ()
+    return tuple(Trial(rate, seed) for rate in rates_of(settings, cell) for seed in settings.seeds)
+
+
+def recipe_for_trial(cell: Cell, trial: Trial) -> LoadedRecipe:
+    """The recipe of one training: the cell's, with the trial's learning rate and seed."""
+    recipe = cell.loaded.recipe
+    train = recipe.train.model_copy(update={"learning_rate": trial.learning_rate, "seed": trial.seed})
+    return replace(cell.loaded, recipe=recipe.model_copy(update={"train": train}))

@@ -1,0 +1,198 @@
+"""Workers on this machine: one process a run, from a server process that has loaded the libraries once.
+
+A fresh Python takes about 7 s to load torch and what the engine needs; a fork of a process that has loaded them, and
+has done nothing else yet, some milliseconds. The server is multiprocessing's own, started before anything is trained,
+so that no thread of a library is ever forked.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from fptkit.lab.studies.job import Job, JobResult, carry_out
+from fptkit.lab.studies.launchers.base import Ended, LauncherOptions, share_processors
+
+PRELOADED = (
+    "torch",
+    "accelerate",
+    "accelerate.utils",
+    "torchmetrics",
+    "safetensors.torch",
+    "filelock",
+    "fptkit.registry",
+    "fptkit.recipe.load",
+    "fptkit.engine.run",
+)
+"""What every run loads."""
+
+SAVING_S = 30.0
+"""How long a worker whose study has died may take to save its state."""
+
+
+class LocalLauncher:
+    """Starts runs on this machine. See `fptkit.lab.studies.launchers.base.Launcher`."""
+
+    def __init__(self, options: LauncherOptions, *, preload: Sequence[str] = ()) -> None:
+        self._devices = _devices()
+        self.slots, self.threads = share_processors(options, devices=len(self._devices))
+        self.description = f"this machine, {_counted(self.slots, 'worker')} with {_counted(self.threads, 'thread')}"
+        if self._devices:
+            self.description += f", {_counted(len(self._devices), 'GPU')}"
+        self._under_way: dict[int, tuple[Job, BaseProcess, Connection, str]] = {}
+        self._not_started: list[Ended] = []
+        self._context = _context([*PRELOADED, *preload], self.threads)
+
+    def start(self, job: Job) -> None:
+        """See `Launcher`."""
+        receiver, sender = self._context.Pipe(duplex=False)
+        device = self._free_device()
+        process = self._context.Process(target=_work, args=(job, sender, device), name=job.name)  # type: ignore[attr-defined]
+        try:
+            process.start()
+        except (OSError, EOFError) as err:  # no memory for a process, or the server was killed
+            receiver.close()
+            self._not_started.append(Ended(job, None, f"its worker could not be started: {type(err).__name__}: {err}"))
+        else:
+            self._under_way[process.sentinel] = (job, process, receiver, device)
+        finally:
+            sender.close()
+
+    def wait(self, timeout_s: float) -> Sequence[Ended]:
+        """See `Launcher`."""
+        ended, self._not_started = self._not_started, []
+        if not self._under_way:
+            if not ended:
+                time.sleep(timeout_s)
+            return ended
+        for sentinel in wait(list(self._under_way), 0 if ended else timeout_s):
+            assert isinstance(sentinel, int)
+            job, process, receiver, _ = self._under_way.pop(sentinel)
+            process.join()
+            result = _received(receiver)
+            receiver.close()
+            ended.append(Ended(job, result, "" if result else _death(process.exitcode)))
+            process.close()
+        return ended
+
+    def stop(self) -> None:
+        """See `Launcher`."""
+        # Not SIGINT, which is blocked in them.
+        for _, process, _, _ in self._under_way.values():
+            process.terminate()
+
+    def close(self) -> None:
+        """See `Launcher`."""
+        for _, process, receiver, _ in self._under_way.values():
+            process.kill()
+            process.join()
+            receiver.close()
+        self._under_way.clear()
+
+    def _free_device(self) -> str:
+        """The accelerator fewest runs are on; empty where there are none."""
+        taken = [device for *_, device in self._under_way.values()]
+        return min(self._devices, key=taken.count, default="")
+
+
+def _work(job: Job, sender: Connection, device: str) -> None:
+    """Body of a worker."""
+    if device:
+        os.environ["CUDA_VISIBLE_DEVICES"] = device
+    _end_with_parent()
+    result = carry_out(job)
+    try:
+        sender.send(result)
+    except OSError:  # nobody waits for it any more: the study has died, and reads the folder when it comes back
+        sys.exit(1)
+
+
+def _end_with_parent() -> None:
+    """Save and end when the study dies, however it dies: its end of a pipe closes then."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(SAVING_S)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="study watch", daemon=True).start()
+
+
+def _context(modules: Sequence[str], threads: int) -> BaseContext:
+    """Where workers come from: forks of a server that has ``modules`` loaded, or new processes where it cannot be."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(modules))
+    # Read once, when the server loads the libraries.
+    settings = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    if threads > 1:
+        # By default threads that wait keep their processors busy: two processes with two threads on two processors
+        # then take many times as long as one after the other.
+        settings["OMP_WAIT_POLICY"] = "PASSIVE"
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        _start_server()
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+    return context
+
+
+def _start_server() -> None:
+    """Start the server with SIGINT blocked, which its forks inherit.
+
+    The terminal sends Ctrl-C to all processes of a job: a server that is loading would die with a traceback, and a
+    worker would take the study's own signal for the second one, at which it ends without saving.
+    """
+    from multiprocessing import forkserver, resource_tracker
+
+    resource_tracker.ensure_running()  # it unblocks signals behind itself; the server's start is then left alone
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def _received(receiver: Connection) -> JobResult | None:
+    """What a worker sent before it ended."""
+    try:
+        return receiver.recv() if receiver.poll() else None
+    except (EOFError, OSError):
+        return None
+
+
+def _death(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"its worker was killed by signal {-code}" + (" (out of memory?)" if code == -signal.SIGKILL else "")
+    return f"its worker ended with status {code}"
+
+
+def _devices() -> list[str]:
+    """Accelerators by the names CUDA has for them; without loading torch, which would take the first one."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name for name in visible.split(",") if name.strip() not in ("", "-1")]
+    found = sorted(path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*"))
+    return [str(number) for number in range(len(found))]
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,136 @@
+"""Workers as Slurm jobs, one a run, through submitit."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fptkit.errors import UsageError
+from fptkit.lab.studies.job import Job, JobResult, carry_out
+from fptkit.lab.studies.launchers.base import Ended, LauncherOptions, missing_extra
+
+SLOTS = 32
+"""Jobs handed in at a time where the user does not say; Slurm decides when they start."""
+
+FOLDER = "slurm"
+"""Folder for submitit's files, in the ledger's."""
+
+POLL_S = 1.0
+
+SHARED = ("name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node")
+"""Parameters submitit knows for every cluster; all others are Slurm's own and get its prefix."""
+
+
+class SlurmLauncher:
+    """Hands runs in as Slurm jobs. See `fptkit.lab.studies.launchers.base.Launcher`.
+
+    A job that Slurm stops at its time limit, or preempts, saves its state and is handed in again by submitit. Jobs
+    outlive a study that is killed; the next one finds them at work by the locks of their folders.
+
+    Args:
+        options: ``slurm`` holds parameters as `parse_parameters` reads them; ``cluster: local`` runs the jobs on this
+            machine, for trying things out.
+        folder: of the ledger, on a file system that all nodes see.
+
+    Raises:
+        UsageError: submitit is not installed, there is no Slurm, or a parameter is unknown.
+    """
+
+    def __init__(self, options: LauncherOptions, folder: Path) -> None:
+        try:
+            import submitit
+        except ImportError as err:
+            raise missing_extra("slurm", err) from err
+        given = dict(options.slurm)
+        cluster = str(given.pop("cluster", "slurm"))
+        self.threads = options.threads or int(given.get("cpus_per_task", 1))
+        self.slots = options.workers or SLOTS
+        given["cpus_per_task"] = self.threads
+        given.setdefault("name", "fptkit")
+        given.setdefault("timeout_min", 24 * 60)
+        try:
+            self._executor = submitit.AutoExecutor(folder=folder.resolve() / FOLDER / "%j", cluster=cluster)
+            self._executor.update_parameters(**_prefixed(given))
+        except (RuntimeError, NameError, ValueError, AssertionError, FileNotFoundError) as err:
+            raise UsageError(f"--launcher slurm: {err}") from err
+        self._failures = (submitit.core.utils.FailedJobError, submitit.core.utils.UncompletedJobError)
+        where = "Slurm" if cluster == "slurm" else f"submitit's {cluster} cluster"
+        self.description = f"{where}, up to {self.slots} jobs with {self.threads} threads"
+        self._under_way: dict[str, tuple[Job, Any]] = {}
+
+    def start(self, job: Job) -> None:
+        """See `Launcher`."""
+        handed_in = self._executor.submit(Restartable(), job)
+        self._under_way[job.address] = (job, handed_in)
+
+    def wait(self, timeout_s: float) -> Sequence[Ended]:
+        """See `Launcher`."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            done = [address for address, (_, handed_in) in self._under_way.items() if handed_in.done()]
+            if done or time.monotonic() >= deadline:
+                return [self._ended(address) for address in done]
+            time.sleep(min(POLL_S, timeout_s))
+
+    def stop(self) -> None:
+        """See `Launcher`."""
+        for _, handed_in in self._under_way.values():
+            controller = getattr(handed_in, "_process", None)
+            if controller is not None:
+                # On this machine submitit's own cancelling grants one second to save; its controller forwards SIGTERM.
+                controller.send_signal(signal.SIGTERM)
+            else:
+                handed_in.cancel(check=False)
+
+    def close(self) -> None:
+        """See `Launcher`."""
+        for _, handed_in in self._under_way.values():
+            handed_in.cancel(check=False)
+        self._under_way.clear()
+
+    def _ended(self, address: str) -> Ended:
+        job, handed_in = self._under_way.pop(address)
+        try:
+            return Ended(job, handed_in.result())
+        except self._failures as err:
+            lines = str(err).strip().splitlines() or [""]
+            return Ended(job, None, f"its Slurm job {handed_in.job_id} died: {lines[0]}")
+
+
+class Restartable:
+    """`carry_out` for submitit: handed in again where Slurm stops it, to go on from its last checkpoint."""
+
+    def __call__(self, job: Job) -> JobResult:
+        """Carry the job out."""
+        return carry_out(job)
+
+    def checkpoint(self, job: Job) -> Any:
+        """What submitit hands in after the time limit or a preemption."""
+        import submitit
+
+        return submitit.helpers.DelayedSubmission(self, job)
+
+
+def parse_parameters(text: str) -> dict[str, str | int]:
+    """Parameters of Slurm jobs from ``partition=gpu,timeout_min=60``.
+
+    Raises:
+        UsageError: a part is no ``name=value``.
+    """
+    found: dict[str, str | int] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = part.partition("=")
+        if not equals or not name.strip() or not value.strip():
+            raise UsageError(f"--slurm: expected name=value, such as partition=gpu,timeout_min=60, got '{part}'")
+        found[name.strip()] = int(value) if value.strip().isdigit() else value.strip()
+    return found
+
+
+def _prefixed(parameters: Mapping[str, str | int]) -> dict[str, str | int]:
+    return {
+        name if name in SHARED or name.startswith("slurm_") else f"slurm_{name}": value
+        for name, value in parameters.items()
+    }

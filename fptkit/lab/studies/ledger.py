@@ -1,0 +1,354 @@
+"""The ledger: which runs there are in a folder and how they stand, for every study and every process that uses it.
+
+A row says who has a run and how it ended; what the run *is* stands in its folder, beside the ledger. The folder wins:
+whether a run is under way is told by locks, which the system frees with a process that dies, and what it came to by its
+``summary.json``. A ledger that is deleted is therefore made again from the folders, and loses nothing but the reasons
+of runs that failed before they trained.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import sqlite3
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from fptkit.errors import DataError, UsageError
+from fptkit.lab.studies.outcome import Outcome, Status
+from fptkit.lab.studies.results import run_folder
+
+FILE = "ledger.sqlite"
+SESSIONS = "sessions"
+ADDRESS = "address"
+"""File of a run folder that holds its whole address: the folder's name has only the beginning."""
+
+FORMAT = 1
+
+RUN_LOCK = ".lock"
+"""As `fptkit.engine.folder.LOCK`, which cannot be asked without loading the engine."""
+
+SUMMARY = "summary.json"
+"""As `fptkit.engine.folder.SUMMARY`."""
+
+PATIENCE_S = 60.0
+"""How long a process waits for others that write. A write takes milliseconds; file servers pause for longer."""
+
+_TABLE = """
+CREATE TABLE runs (
+    address TEXT PRIMARY KEY,
+    name TEXT NOT NULL,     -- the cell and trial it was first made for, for people
+    recipe TEXT NOT NULL,   -- resolved, as YAML
+    status TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    step INTEGER NOT NULL,
+    owner TEXT NOT NULL,    -- host:process:session of the study that has or had it
+    tries INTEGER NOT NULL, -- times a worker was started on it
+    started REAL,           -- seconds since 1970, of the last try
+    ended REAL
+)
+"""
+
+
+class Ledger:
+    """The ledger of a folder, opened; made where there is none.
+
+    Journal and locks are those that work on shared file systems too: SQLite's rollback journal and ``flock``.
+
+    Args:
+        folder: holds ``ledger.sqlite`` and ``runs/``.
+
+    Raises:
+        DataError: the file is damaged.
+        UsageError: it is of another version of fptkit, or the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._path = folder / FILE
+        try:
+            (folder / SESSIONS).mkdir(parents=True, exist_ok=True)
+        except OSError as err:
+            raise UsageError(f"the ledger folder {folder} cannot be used: {err}") from err
+        with self._told():
+            self._database = sqlite3.connect(self._path, timeout=PATIENCE_S, isolation_level=None)
+        try:
+            with self._writing():
+                self._check_format()
+                self._open_session()
+        except BaseException:
+            self._database.close()
+            raise
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back what this process still has, and close."""
+        with contextlib.suppress(UsageError, DataError), self._writing() as database:
+            mine = database.execute("SELECT address FROM runs WHERE status = 'running' AND owner = ?", (self.owner,))
+            for (address,) in mine.fetchall():
+                database.execute("UPDATE runs SET status = 'lost', ended = ? WHERE address = ?", (time.time(), address))
+        self._database.close()
+        self._session.release()
+        self._session_file.unlink(missing_ok=True)
+
+    def outcome(self, address: str) -> Outcome:
+        """How a run stands now, by its folder, its locks and its row.
+
+        Args:
+            address: 64 hexadecimal digits.
+
+        Raises:
+            DataError: its folder is that of another run.
+        """
+        folder = run_folder(self.folder, address)
+        row = self._row(address)
+        if not _belongs(folder, address):
+            # Deleted by its owner, or never begun. The row of a run that is being begun is older than its folder.
+            if row and row["status"] == "running" and self._at_work(row["owner"], folder):
+                return Outcome(address, "running")
+            return Outcome(address)
+        before: str = row["status"] if row else ""
+        if before in ("running", "") and self._at_work(row["owner"] if row else "", folder):
+            summary = read_summary(folder)
+            return Outcome(address, "running", step=summary.get("steps", 0), summary=summary)
+        summary = read_summary(folder)
+        status, reason = _settled(before, row["reason"] if row else "", summary)
+        step = summary.get("steps", 0)
+        if row is None:
+            self._adopt(address, folder, status, reason, step)
+        elif status != before:
+            with self._writing() as database:
+                database.execute(
+                    "UPDATE runs SET status = ?, reason = ?, step = ? WHERE address = ? AND status = ? AND owner = ?",
+                    (status, reason, step, address, before, row["owner"]),
+                )
+        return Outcome(address, status, reason, step, summary)
+
+    def claim(self, known: Outcome, *, name: str, recipe: str) -> bool:
+        """Take a run for this process, and make its folder.
+
+        Args:
+            known: how it stood when the caller decided to carry it on.
+            name: what to call it in the ledger.
+            recipe: its resolved recipe as YAML.
+
+        Returns:
+            Whether it is ours now: not where another process has it, or has carried it on since.
+        """
+        folder = run_folder(self.folder, known.address)
+        with self._writing() as database:
+            row = self._row(known.address)
+            summary = read_summary(folder)
+            if row is not None and row["status"] == "running" and self._at_work(row["owner"], folder):
+                return False
+            if row is not None and row["status"] == "failed":
+                return False
+            if (summary.get("status"), summary.get("steps", 0)) != (known.summary.get("status"), known.step):
+                return False
+            if _held(folder / RUN_LOCK):
+                return False
+            database.execute(
+                "INSERT INTO runs VALUES (:address, :name, :recipe, 'running', '', :step, :owner, 1, :now, NULL) "
+                "ON CONFLICT (address) DO UPDATE SET status = 'running', reason = '', owner = :owner, "
+                "tries = tries + 1, started = :now, ended = NULL",
+                {
+                    "address": known.address,
+                    "name": name,
+                    "recipe": recipe,
+                    "step": known.step,
+                    "owner": self.owner,
+                    "now": time.time(),
+                },
+            )
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _write(folder / ADDRESS, known.address + "\n")
+        except OSError as err:
+            self.settle(known.address, "waiting")
+            raise UsageError(f"the run folder {folder} cannot be written: {err}") from err
+        return True
+
+    def settle(self, address: str, status: Status, reason: str = "") -> Outcome:
+        """Write down how a run of this process ended.
+
+        Args:
+            address: the run.
+            status: how.
+            reason: why, where it failed or diverged.
+
+        Returns:
+            The same as an outcome, with the summary its folder holds.
+        """
+        summary = read_summary(run_folder(self.folder, address))
+        step = summary.get("steps", 0)
+        with self._writing() as database:
+            database.execute(
+                "UPDATE runs SET status = ?, reason = ?, step = ?, ended = ? WHERE address = ? AND owner = ?",
+                (status, reason, step, time.time(), address, self.owner),
+            )
+        return Outcome(address, status, reason, step, summary)
+
+    def try_again(self, address: str) -> None:
+        """Let a failed run wait for a worker once more."""
+        with self._writing() as database:
+            database.execute(
+                "UPDATE runs SET status = 'waiting', reason = '' WHERE address = ? AND status = 'failed'", (address,)
+            )
+
+    def owner_of(self, address: str) -> str:
+        """Host and process of the study that has or had a run, such as ``node7:4711``; empty where nobody had."""
+        row = self._row(address)
+        return row["owner"].rpartition(":")[0] if row else ""
+
+    def _check_format(self) -> None:
+        found = self._database.execute("PRAGMA user_version").fetchone()[0]
+        tables = self._database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if found == 0 and tables == 0:
+            self._database.execute(_TABLE)
+            self._database.execute(f"PRAGMA user_version = {FORMAT}")
+        elif found != FORMAT:
+            raise UsageError(
+                f"{self._path} is of format {found}, this version of fptkit writes {FORMAT}: use the version that "
+                "made it, or move the file away; the run folders are taken up again without it"
+            )
+
+    def _open_session(self) -> None:
+        """A lock that this process holds until it ends, however it ends; those of dead processes are cleared away.
+
+        Inside the transaction that opens the ledger, so that no other process takes a session just made for a dead one.
+        """
+        import filelock
+
+        folder = self.folder / SESSIONS
+        for path in folder.glob("*.lock"):
+            if not _held(path):
+                path.unlink(missing_ok=True)
+        host = socket.gethostname()
+        token = uuid.uuid4().hex[:12]
+        self.owner = f"{host}:{os.getpid()}:{token}"
+        self._session_file = folder / f"{token}.lock"
+        self._session = filelock.FileLock(self._session_file, timeout=0)
+        try:
+            self._session.acquire()
+        except (OSError, filelock.Timeout) as err:
+            raise UsageError(f"the ledger folder {self.folder} cannot be locked: {err}") from err
+
+    def _at_work(self, owner: str, folder: Path) -> bool:
+        """Whether a run is under way: its study lives, or a worker that outlived its study has its folder."""
+        if owner == self.owner:
+            return True
+        token = owner.rpartition(":")[2]
+        return bool(token and _held(self.folder / SESSIONS / f"{token}.lock")) or _held(folder / RUN_LOCK)
+
+    def _row(self, address: str) -> sqlite3.Row | None:
+        with self._told():
+            cursor = self._database.cursor()
+            cursor.row_factory = sqlite3.Row
+            found = cursor.execute("SELECT * FROM runs WHERE address = ?", (address,)).fetchone()
+        return cast("sqlite3.Row | None", found)
+
+    def _adopt(self, address: str, folder: Path, status: str, reason: str, step: int) -> None:
+        """Make the row of a run whose folder is there: the ledger was deleted, or the folder was copied here."""
+        with self._writing() as database:
+            database.execute(
+                "INSERT OR IGNORE INTO runs VALUES (?, ?, '', ?, ?, ?, '', 1, NULL, NULL)",
+                (address, folder.name, status, reason, step),
+            )
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction; no other process writes meanwhile."""
+        with self._told():
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._database
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """SQLite's errors in words a user can act on."""
+        try:
+            yield
+        except sqlite3.OperationalError as err:
+            busy = "locked" in str(err)
+            advice = f": other processes write to it for more than {PATIENCE_S:g} s" if busy else f": {err}"
+            raise UsageError(f"the ledger {self._path} cannot be used{advice}") from err
+        except sqlite3.DatabaseError as err:
+            raise DataError(
+                f"the ledger {self._path} is damaged ({err}). Move it away: what the run folders beside it hold is "
+                "taken up again without it"
+            ) from err
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """The summary of a run folder; empty where there is none that can be read."""
+    try:
+        found = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _settled(before: str, reason: str, summary: dict[str, Any]) -> tuple[Status, str]:
+    """Status and reason of a run nobody is at work on, from its row's status and its summary."""
+    told = summary.get("status")
+    if before in ("failed", "waiting"):
+        return cast(Status, before), reason
+    if told is None:
+        # A worker was started and left nothing: it died before it trained.
+        return ("lost" if before in ("running", "lost", "interrupted") else "waiting"), reason
+    if told == "running" or told not in get_args(Status):
+        return "lost", reason
+    return cast(Status, told), str(summary.get("reason", ""))
+
+
+def _belongs(folder: Path, address: str) -> bool:
+    """Whether the folder is there and is that of the run.
+
+    Raises:
+        DataError: it is that of another run, whose address begins alike.
+    """
+    try:
+        found = (folder / ADDRESS).read_text(encoding="utf-8").strip()
+    except OSError:
+        return False
+    if found != address:
+        raise DataError(f"{folder} is the folder of run {found}, not of {address}: move it away")
+    return True
+
+
+def _held(path: Path) -> bool:
+    """Whether another process, or another ledger of this one, holds a lock file."""
+    import filelock
+
+    if not path.exists():
+        return False
+    lock = filelock.FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        return True
+    except OSError:
+        return not os.access(path, os.W_OK)  # one that we may not open is somebody else's
+    lock.release()
+    return False
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a small file whole or not at all."""
+    partial = path.with_name(f".{path.name}.part")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)

@@ -1,0 +1,148 @@
+"""From a study file to its checked cells, with every fault of study, bases and composed recipes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from fptkit.engine.code_version import code_version
+from fptkit.errors import UsageError
+from fptkit.lab.studies.agreement import check_agreement
+from fptkit.lab.studies.cells import node_of, plugins_of, with_fraction
+from fptkit.lab.studies.options import StudySettings
+from fptkit.lab.studies.plan import Cell, CellName, Study
+from fptkit.lab.studies.read import Draft, read_recipe, read_study
+from fptkit.recipe.extends import merge, plugins_made_absolute
+from fptkit.recipe.find import base_folders, find_file, find_study, recipe_folders, recipe_kind
+from fptkit.recipe.load import (
+    LoadedRecipe,
+    RegistryLoader,
+    all_plugins,
+    check_recipe,
+    load_installed,
+    own_plugin_files,
+    registry_with_own,
+)
+from fptkit.recipe.models import Recipe
+from fptkit.recipe.tree import Node, recipe_error, shown_path
+from fptkit.registry import Registry
+
+Recipes = dict[tuple[str, str], Recipe | str]
+"""For each task and arm the checked recipe, or why there is none."""
+
+
+def load_study(
+    path_or_name: str,
+    *,
+    profile: str | None = None,
+    overrides: Sequence[str] = (),
+    plugin_files: Sequence[str | Path] = (),
+    registry_loader: RegistryLoader = load_installed,
+    controls: Sequence[str] | None = None,
+) -> Study:
+    """Load a study, or a recipe as a study of one arm.
+
+    Args:
+        path_or_name: path of a file, or the bare name of a study or recipe in the working folder or a plugin's recipe
+            folder.
+        profile: which of its ``profiles`` to lay over it.
+        overrides: ``a.b=value`` texts, laid over that; for a recipe, keys of a study and of the recipe both.
+        plugin_files: plugins in single files, besides those that study and recipes name.
+        registry_loader: makes the registry from all plugin files.
+        controls: names of control arms in place of those the study asks for; None for these.
+
+    Raises:
+        RecipeError: with every fault of study, bases and cells.
+        UnknownNameError: there is no such study or recipe.
+        UsageError: a plugin file is missing, a bare name is in several folders, or it is a pretraining recipe or a
+            folder.
+        PluginError: one of ``plugin_files`` does not load.
+    """
+    given = [Path(file) for file in plugin_files]
+    registry = registry_loader(given)
+    folders = recipe_folders(registry)
+    path = find_file(path_or_name) or find_study(path_or_name, folders)
+    bases = base_folders(folders)
+    kind = recipe_kind(path, lambda: bases)
+    if kind == "pretrain":
+        raise UsageError(f"{shown_path(path)}: this is a pretraining recipe; use: fptkit pretrain {path_or_name}")
+    read = read_study if kind == "study" else read_recipe
+    draft = read(path, profile, overrides, controls, lambda: bases)
+    named = _plugins_named(draft)
+    own, unusable = own_plugin_files(named, path.parent)
+    if own:
+        registry = registry_with_own(given, own, named, registry_loader, unusable)
+    check_agreement(draft)
+    recipes = _checked(draft, registry, all_plugins(given, own), unknown_names=not unusable)
+    draft.faults += unusable
+    if draft.faults or draft.settings is None:
+        raise recipe_error(draft.faults)
+    return _study(draft, draft.settings, recipes, registry)
+
+
+def _plugins_named(draft: Draft) -> Node:
+    """A mapping with the plugins of the study and of all its recipes: one registry serves them all."""
+    study = plugins_made_absolute(draft.tree, draft.path.parent)
+    plugins = plugins_of([study, *draft.recipes.values()], draft.tree.place)
+    return Node({"plugins": plugins} if plugins else {}, draft.tree.place)
+
+
+def _checked(draft: Draft, registry: Registry, plugins: tuple[str, ...], *, unknown_names: bool) -> Recipes:
+    """The recipe of every task and arm, controls last; faults go to the draft."""
+    found: Recipes = {}
+
+    def check(tree: Node) -> Recipe | None:
+        recipe = check_recipe(tree, registry, draft.faults, unknown_names=unknown_names)
+        return recipe and recipe.model_copy(update={"plugins": plugins})
+
+    for place, tree in draft.recipes.items():
+        if made := check(tree):
+            found[place] = made
+    controls = draft.settings.controls if draft.settings else ()
+    if not controls or draft.faults:
+        return found
+    from fptkit.lab.studies.controls import CONTROL_SUMMARIES, control_fragment
+
+    reference = (draft.settings and draft.settings.reference) or next(iter(draft.arms))
+    of_reference = [(task, recipe) for (task, arm), recipe in found.items() if arm == reference]
+    for control in controls:
+        draft.arms[control] = CONTROL_SUMMARIES[control]
+        for task, recipe in of_reference:
+            assert isinstance(recipe, Recipe)
+            fragment = control_fragment(control, recipe)
+            if isinstance(fragment, str):
+                found[task, control] = fragment
+                continue
+            over = node_of(fragment, draft.place("controls"))
+            if made := check(merge(draft.recipes[task, reference], over)):
+                found[task, control] = made
+    return found
+
+
+def _study(
+    draft: Draft, settings: StudySettings, recipes: Mapping[tuple[str, str], Recipe | str], registry: Registry
+) -> Study:
+    """The cells by task, then share of the data, then arm."""
+    cells: list[Cell] = []
+    skipped: dict[CellName, str] = {}
+    for task in draft.tasks:
+        for fraction in settings.data_fractions:
+            for arm in (arm for arm in draft.arms if (task, arm) in recipes):
+                name, recipe = CellName(task, arm, fraction), recipes[task, arm]
+                if isinstance(recipe, str):
+                    skipped[name] = recipe
+                    continue
+                loaded = LoadedRecipe(with_fraction(recipe, fraction), draft.path, settings.recipe_profile, registry)
+                cells.append(Cell(name, loaded))
+    return Study(
+        name=draft.name,
+        path=draft.path,
+        profile=draft.profile,
+        settings=settings,
+        tasks=tuple(draft.tasks),
+        arms=tuple(draft.arms),
+        arm_summaries=draft.arms,
+        cells=tuple(cells),
+        skipped=skipped,
+        code_version=code_version(),
+    )

@@ -1,0 +1,105 @@
+"""``study.yaml`` in a study's folder: the study as it was carried out, and the command that does it again."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+from fptkit import __version__
+from fptkit.errors import UsageError
+from fptkit.lab.studies.options import StudySettings
+from fptkit.lab.studies.plan import Study
+from fptkit.recipe.dump import dump_mapping
+from fptkit.recipe.extends import merge, read_layers, read_override
+from fptkit.recipe.find import find_file, recipe_folders, recipe_kind
+from fptkit.recipe.tree import Fault, Node, Place, plain
+
+FILE = "study.yaml"
+
+RESERVED = ("runs", "sessions", "slurm")
+"""Folders of the ledger, which no study's own can be called."""
+
+
+def study_folder(ledger_folder: Path, study: Study) -> Path:
+    """The folder a study's own files go to.
+
+    Raises:
+        UsageError: the study is called as one of the ledger's own folders.
+    """
+    name = f"{study.name}-{study.profile}" if study.profile else study.name
+    if name in RESERVED:
+        raise UsageError(f"a study cannot be called '{name}': the ledger has a folder of that name; rename the file")
+    return ledger_folder / name
+
+
+def study_text(study: Study, overrides: Sequence[str], command: Sequence[str]) -> str:
+    """The YAML of a study with profile and overrides laid over it, which `load_study` reads again.
+
+    Args:
+        study: the checked study.
+        overrides: those it was loaded with.
+        command: the command line it was called by.
+    """
+    header = [
+        f"{study.name}, as it was carried out: profile and overrides are laid over it, every setting is written out.",
+        f"fptkit {__version__}, Python {sys.version.split()[0]}, code {study.code_version[:16]}",
+        f"Made by: {shlex.join(command)}",
+    ]
+    settings = {
+        name: value for name, value in study.settings.model_dump(mode="json").items() if value not in (None, "", [], {})
+    }
+    plugins = list(dict.fromkeys(file for cell in study.cells for file in cell.loaded.recipe.plugins))
+    content = {**settings, **({"plugins": plugins} if plugins else {}), **_fragments(study, overrides)}
+    return dump_mapping(content, header)
+
+
+def _fragments(study: Study, overrides: Sequence[str]) -> dict[str, Any]:
+    """Tasks and arms as the file and the overrides give them; what they extend is found again from anywhere."""
+    folders = recipe_folders(study.cells[0].loaded.registry) if study.cells else []
+    if recipe_kind(study.path, lambda: folders) != "study":
+        return _of_recipe(study, overrides)
+    faults: list[Fault] = []
+    tree = read_layers(
+        study.path,
+        shown=str(study.path),
+        profile=study.profile,
+        overrides=overrides,
+        faults=faults,
+        folders=lambda: folders,
+    )
+    assert tree is not None, faults  # it has been loaded before
+    found: dict[str, Any] = {}
+    for key in ("tasks", "arms"):
+        if key in tree.mapping:
+            fragments = plain(tree.mapping[key])
+            found[key] = {name: _findable(fragment, study.path.parent) for name, fragment in fragments.items()}
+    return found
+
+
+def _of_recipe(study: Study, overrides: Sequence[str]) -> dict[str, Any]:
+    """A recipe as one arm that extends it, with the overrides of the recipe's own keys."""
+    ours = [text for text in overrides if text.partition("=")[0].partition(".")[0].strip() not in _of_study()]
+    nodes = [node for number, text in enumerate(ours, start=1) if (node := read_override(text, number, []))]
+    own = plain(reduce(merge, nodes, Node({}, Place("overrides"))))
+    profile = {"recipe_profile": study.profile} if study.profile else {}
+    return {**profile, "arms": {study.arms[0]: {"extends": [str(study.path.resolve())], **own}}}
+
+
+def _of_study() -> set[str]:
+    from fptkit.recipe.models import RecipeSettings
+
+    return {*StudySettings.model_fields} - {*RecipeSettings.model_fields}
+
+
+def _findable(fragment: Any, folder: Path) -> Any:
+    """A fragment whose bases are found from another folder, too: those beside the study by their whole path."""
+    if not isinstance(fragment, dict) or "extends" not in fragment:
+        return fragment
+    named = fragment["extends"]
+    bases = [named] if isinstance(named, str) else named
+    paths = [(base, find_file(str(folder / base))) for base in bases]
+    return {**fragment, "extends": [str(path.resolve()) if path else base for base, path in paths]}

@@ -1,0 +1,17 @@
+"""The plain search: every rate of the grid is trained to its end."""
+
+from __future__ import annotations
+
+from fptkit.lab.studies.cells import rates_of
+from fptkit.lab.studies.options import StudySettings
+from fptkit.lab.studies.plan import Cell, Trial
+from fptkit.lab.studies.search.choice import Outcomes, Step, choose_and_finish, search_seeds, searching, train_all
+
+
+def grid_step(settings: StudySettings, cell: Cell, outcomes: Outcomes) -> Step:
+    """Every rate with every seed of the search, then the choice. Without a grid there is the recipe's own rate only."""
+    rates = rates_of(settings, cell)
+    trials = [Trial(rate, seed) for rate in rates for seed in search_seeds(settings)]
+    if requests := train_all(cell, trials, outcomes):
+        return searching(requests, len(trials))
+    return choose_and_finish(settings, cell, outcomes, rates)

@@ -1,0 +1,81 @@
+"""Rates proposed one after the other by Optuna's tree-structured Parzen estimator.
+
+Source: Bergstra et al. 2011; Optuna's ``TPESampler`` (versions 4 and 5).
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from fptkit.errors import UsageError
+from fptkit.lab.studies.options import StudySettings
+from fptkit.lab.studies.plan import Cell, Trial
+from fptkit.lab.studies.search.choice import (
+    Outcomes,
+    Standing,
+    Step,
+    choose_and_finish,
+    search_seeds,
+    searching,
+    standing,
+    train_all,
+)
+from fptkit.seeds import derive_seed
+
+if TYPE_CHECKING:
+    import optuna
+
+DIGITS = 3
+"""Significant digits of a proposed rate: more mean nothing, and a rate must be written in tables."""
+
+
+def optuna_step(settings: StudySettings, cell: Cell, outcomes: Outcomes) -> Step:
+    """The next rate where the runs of the one before are over, then the choice among all that were tried.
+
+    The proposals are made again at each call from the outcomes: the sampler's only chance is a seed made from the
+    cell's name, so that they are the same. Rates lie between the ends of the grid, evenly likely on a logarithmic scale
+    at first. The first third of the rates (three at least) is drawn without looking at results.
+
+    Raises:
+        UsageError: Optuna is not installed.
+    """
+    search, seeds = settings.search, search_seeds(settings)
+    lowest, highest = min(settings.learning_rates), max(settings.learning_rates)
+    proposals = _new_study(str(cell.name), start=max(3, search.trials // 3))
+    rates: list[float] = []
+    for number in range(search.trials):
+        proposal = proposals.ask()
+        exact = proposal.suggest_float("learning_rate", lowest, highest, log=True)
+        rate = min(max(float(f"{exact:.{DIGITS}g}"), lowest), highest)
+        if requests := list(train_all(cell, [Trial(rate, seed) for seed in seeds], outcomes)):
+            return searching(requests, len(seeds), f"rate {number + 1} of {search.trials}")
+        _tell(proposals, proposal, standing(rate, seeds, cell, outcomes))
+        rates.append(rate)
+    return choose_and_finish(settings, cell, outcomes, sorted(set(rates)))
+
+
+def _new_study(name: str, start: int) -> optuna.Study:
+    try:
+        import optuna
+    except ImportError as err:
+        raise UsageError(
+            "the search 'optuna' needs Optuna: pip install 'fptkit[optuna]', or search with 'grid' or 'halving'"
+        ) from err
+    optuna.logging.disable_default_handler()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sampler = optuna.samplers.TPESampler(seed=derive_seed(0, "optuna", name) % 2**32, n_startup_trials=start)
+        return optuna.create_study(direction="maximize", sampler=sampler)
+
+
+def _tell(proposals: optuna.Study, proposal: Any, result: Standing) -> None:
+    """A rate that diverged is told as one to keep away from; one that failed says nothing."""
+    from optuna.trial import TrialState
+
+    if result.diverged:
+        proposals.tell(proposal, state=TrialState.PRUNED)
+    elif result.failed or result.score is None:
+        proposals.tell(proposal, state=TrialState.FAIL)
+    else:
+        proposals.tell(proposal, result.score)

@@ -1,0 +1,287 @@
+/* What stands between the matrix products of a training step on processors; fptkit/numerics/compiler.py compiles it.
+
+   bfloat16 numbers are uint16_t here, the upper half of a float; all arithmetic is in float. Buffers are contiguous and
+   do not overlap, unless one is both input and output. Loops over numbers are written so that compilers make vector
+   code of them: without branches, over whole rows or chunks, sums in any order.
+
+   Sources: Hendrycks and Gimpel 2016, arXiv 1606.08415 (GELU); Ba et al. 2016, arXiv 1607.06450 (layer norm); Salmon et
+   al. 2011, "Parallel random numbers: as easy as 1, 2, 3" (Philox). */
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef uint16_t half;
+
+#define ALWAYS static inline __attribute__((always_inline))
+#define PIECE 4096       /* numbers that a thread takes at once where numbers are independent */
+#define CHUNK 2048       /* numbers whose dropout is drawn at once; part of what a seed means */
+#define LEVELS 65536     /* a number is kept where a draw of 16 bits is below the kept share of these */
+#define BLOCK_ROWS 32    /* rows whose gradients are summed at once: fixed, so that sums do not depend on the threads */
+#define VECTOR 64        /* rows are padded to a multiple of this in scratch memory, so that no loop has a remainder */
+#define LOG2_E 1.44269504f
+
+ALWAYS int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+ALWAYS int64_t rounded_up(int64_t count, int64_t step) { return (count + step - 1) / step * step; }
+
+ALWAYS float widen(half number) {
+    uint32_t bits = (uint32_t)number << 16;
+    float wide;
+    memcpy(&wide, &bits, sizeof wide);
+    return wide;
+}
+
+/* To nearest, ties to even. */
+ALWAYS half narrow(float number) {
+    uint32_t bits;
+    memcpy(&bits, &number, sizeof bits);
+    return (half)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+/* Two to the power of a number between -64 and 64 (others are moved there), to 3e-6. Further out, products with the
+   result would be subnormal, and those take processors a hundred times as long. */
+ALWAYS float exp2_of(float exponent) {
+    exponent = exponent < -64.0f ? -64.0f : exponent;
+    exponent = exponent > 64.0f ? 64.0f : exponent;
+    float whole = floorf(exponent + 0.5f), part = exponent - whole;
+    float power = 1.3333558e-3f; /* the series of exp(part ln 2), whose terms are (ln 2)^n / n! */
+    power = power * part + 9.6181291e-3f;
+    power = power * part + 5.5504109e-2f;
+    power = power * part + 2.4022651e-1f;
+    power = power * part + 6.9314718e-1f;
+    power = power * part + 1.0f;
+    int32_t bits = ((int32_t)whole + 127) << 23;
+    float scale;
+    memcpy(&scale, &bits, sizeof scale);
+    return power * scale;
+}
+
+/* A float as a whole number of the same order, and back: compilers make vector code of the maximum of those. */
+ALWAYS int32_t ordered_bits(int32_t bits) { return bits ^ ((bits >> 31) & 0x7fffffff); }
+ALWAYS int32_t order_of(float number) {
+    int32_t bits;
+    memcpy(&bits, &number, sizeof bits);
+    return ordered_bits(bits);
+}
+ALWAYS float of_order(int32_t order) {
+    int32_t bits = ordered_bits(order);
+    float number;
+    memcpy(&number, &bits, sizeof number);
+    return number;
+}
+
+/* How many threads a loop has. */
+int32_t count_threads(void) {
+    int32_t count = 0;
+#pragma omp parallel reduction(+ : count)
+    count += 1;
+    return count;
+}
+
+/* ---- GELU in its form with tanh: x times the logistic function of 2 sqrt(2 / pi) (x + 0.044715 x^3) ---- */
+
+#define GELU_CUBIC 0.044715f
+#define GELU_SLOPE 1.5957691f
+ALWAYS float gelu_share(float x) {
+    float share = 1.0f / (1.0f + exp2_of(-GELU_SLOPE * LOG2_E * (x + GELU_CUBIC * x * x * x)));
+    return x > -10.0f ? share : 0.0f; /* below it is less than 1e-33 */
+}
+
+/* inputs, outputs (count). */
+void gelu(const half *restrict inputs, half *restrict outputs, int64_t count) {
+#pragma omp parallel for schedule(static)
+    for (int64_t start = 0; start < count; start += PIECE)
+        for (int64_t i = start; i < smaller(count, start + PIECE); i++) {
+            float x = widen(inputs[i]);
+            outputs[i] = narrow(x * gelu_share(x));
+        }
+}
+
+/* grads of the outputs, inputs, given: gradients of the inputs (count). */
+void gelu_backward(const half *restrict grads, const half *restrict inputs, half *restrict given, int64_t count) {
+#pragma omp parallel for schedule(static)
+    for (int64_t start = 0; start < count; start += PIECE)
+        for (int64_t i = start; i < smaller(count, start + PIECE); i++) {
+            float x = widen(inputs[i]), share = gelu_share(x);
+            float near = x < -1e4f ? -1e4f : x > 1e4f ? 1e4f : x; /* further out the square may be infinite, times 0 */
+            float slope = GELU_SLOPE * (1.0f + 3.0f * GELU_CUBIC * near * near);
+            given[i] = narrow(widen(grads[i]) * (share + near * share * (1.0f - share) * slope));
+        }
+}
+
+/* ---- Layer norm ---- */
+
+/* inputs (rows, width); weight, bias (width); outputs: normed, standard (rows, width), scale (rows): one by the standard
+   deviation. */
+void layer_norm(const float *restrict inputs, const float *restrict weight, const float *restrict bias,
+                half *restrict normed, half *restrict standard, float *restrict scale, int64_t rows, int64_t width,
+                float epsilon) {
+#pragma omp parallel for schedule(static)
+    for (int64_t row = 0; row < rows; row++) {
+        const float *x = inputs + row * width;
+        half *y = normed + row * width, *z = standard + row * width;
+        float total = 0, squares = 0;
+        for (int64_t i = 0; i < width; i++) total += x[i];
+        float mean = total / width;
+        for (int64_t i = 0; i < width; i++) squares += (x[i] - mean) * (x[i] - mean);
+        float by = 1.0f / sqrtf(squares / width + epsilon);
+        for (int64_t i = 0; i < width; i++) {
+            float standardised = (x[i] - mean) * by;
+            z[i] = narrow(standardised);
+            y[i] = narrow(standardised * weight[i] + bias[i]);
+        }
+        scale[row] = by;
+    }
+}
+
+/* grads of the normed and what else reaches the inputs, stream (rows, width); standard, scale and weight as above;
+   outputs: given to the inputs (rows, width); sums of the gradients of weight and bias over each block of rows
+   (2, blocks, width). */
+void layer_norm_backward(const half *restrict grads, const float *restrict stream, const half *restrict standard,
+                         const float *restrict scale, const float *restrict weight, float *restrict given,
+                         float *restrict sums, int64_t rows, int64_t width) {
+    int64_t blocks = rounded_up(rows, BLOCK_ROWS) / BLOCK_ROWS;
+#pragma omp parallel for schedule(static)
+    for (int64_t block = 0; block < blocks; block++) {
+        float *weight_sum = sums + block * width, *bias_sum = sums + (blocks + block) * width;
+        memset(weight_sum, 0, width * sizeof(float));
+        memset(bias_sum, 0, width * sizeof(float));
+        for (int64_t row = block * BLOCK_ROWS; row < smaller(rows, (block + 1) * BLOCK_ROWS); row++) {
+            const half *g = grads + row * width, *z = standard + row * width;
+            const float *s = stream + row * width;
+            float *out = given + row * width;
+            float mean = 0, along = 0, by = scale[row];
+            for (int64_t i = 0; i < width; i++) {
+                float grad = widen(g[i]), standardised = widen(z[i]);
+                bias_sum[i] += grad;
+                weight_sum[i] += grad * standardised;
+                mean += grad * weight[i];
+                along += grad * weight[i] * standardised;
+            }
+            mean /= width;
+            along /= width;
+            for (int64_t i = 0; i < width; i++)
+                out[i] = s[i] + by * (widen(g[i]) * weight[i] - mean - widen(z[i]) * along);
+        }
+    }
+}
+
+/* ---- Dropout: drawn again in the backward pass, which takes less time than to keep the marks and read them ---- */
+
+/* Draws of 16 bits for a chunk by Philox-4x32-10, counter (chunk * CHUNK / 8 + i, 0, 0, 0): the four words of every i
+   stand a quarter of the words apart. */
+ALWAYS void draw(uint32_t *restrict words, int64_t chunk, const uint32_t *seed) {
+    enum { QUARTER = CHUNK / 8 };
+    for (int i = 0; i < QUARTER; i++) {
+        uint32_t a = (uint32_t)(chunk * QUARTER) + i, b = 0, c = 0, d = 0, key = seed[0], other_key = seed[1];
+        for (int round = 0; round < 10; round++) {
+            uint64_t one = (uint64_t)0xD2511F53 * a, two = (uint64_t)0xCD9E8D57 * c;
+            a = (uint32_t)(two >> 32) ^ b ^ key;
+            c = (uint32_t)(one >> 32) ^ d ^ other_key;
+            b = (uint32_t)two;
+            d = (uint32_t)one;
+            key += 0x9E3779B9;
+            other_key += 0xBB67AE85;
+        }
+        words[i] = a;
+        words[i + QUARTER] = b;
+        words[i + 2 * QUARTER] = c;
+        words[i + 3 * QUARTER] = d;
+    }
+}
+
+/* words (chunks, CHUNK / 2), for tests. */
+void draw_chunks(const uint32_t *seed, uint32_t *restrict words, int64_t chunks) {
+    for (int64_t chunk = 0; chunk < chunks; chunk++) draw(words + chunk * CHUNK / 2, chunk, seed);
+}
+
+/* stream + dropout(inputs), or dropout(inputs) where there is no stream. Inputs and outputs are each half or float. */
+ALWAYS void drop(const uint32_t *seed, const float *restrict stream, const void *restrict inputs,
+                 void *restrict outputs, int64_t count, int32_t kept, bool half_inputs, bool half_outputs) {
+    float scale = (float)LEVELS / kept;
+#pragma omp parallel for schedule(static)
+    for (int64_t start = 0; start < count; start += CHUNK) {
+        uint32_t words[CHUNK / 2];
+        uint16_t draws[CHUNK];
+        draw(words, start / CHUNK, seed);
+        memcpy(draws, words, sizeof draws);
+        int64_t here = smaller(CHUNK, count - start);
+        for (int64_t i = 0; i < here; i++) {
+            float number = half_inputs ? widen(((const half *)inputs)[start + i]) : ((const float *)inputs)[start + i];
+            float dropped = draws[i] < kept ? number * scale : 0.0f;
+            float sum = stream ? stream[start + i] + dropped : dropped;
+            if (half_outputs)
+                ((half *)outputs)[start + i] = narrow(sum);
+            else
+                ((float *)outputs)[start + i] = sum;
+        }
+    }
+}
+
+/* seed (2); stream, inputs, outputs (count); a number is kept with probability kept / LEVELS. */
+void drop_floats(const uint32_t *seed, const float *inputs, float *outputs, int64_t count, int32_t kept) {
+    drop(seed, NULL, inputs, outputs, count, kept, false, false);
+}
+void drop_to_halves(const uint32_t *seed, const float *inputs, half *outputs, int64_t count, int32_t kept) {
+    drop(seed, NULL, inputs, outputs, count, kept, false, true);
+}
+void add_dropped_floats(const uint32_t *seed, const float *stream, const float *inputs, float *outputs, int64_t count,
+                        int32_t kept) {
+    drop(seed, stream, inputs, outputs, count, kept, false, false);
+}
+void add_dropped_halves(const uint32_t *seed, const float *stream, const half *inputs, float *outputs, int64_t count,
+                        int32_t kept) {
+    drop(seed, stream, inputs, outputs, count, kept, true, false);
+}
+
+/* ---- Softmax of attention scores times a scale, in place; causal: row r sees columns up to r, the others become 0 ---- */
+
+ALWAYS void softmax_row(half *restrict scores, int64_t columns, int64_t seen, float scale, float *restrict scratch) {
+    int64_t padded = rounded_up(seen, VECTOR), wide = smaller(padded, columns);
+    for (int64_t i = 0; i < wide; i++) scratch[i] = i < seen ? widen(scores[i]) : -INFINITY;
+    for (int64_t i = wide; i < padded; i++) scratch[i] = -INFINITY;
+    int32_t order = INT32_MIN;
+    for (int64_t i = 0; i < padded; i++) order = order_of(scratch[i]) > order ? order_of(scratch[i]) : order;
+    float highest = of_order(order), total = 0;
+    for (int64_t i = 0; i < padded; i++) {
+        float power = exp2_of((scratch[i] - highest) * scale);
+        scratch[i] = power;
+        total += power;
+    }
+    float share = 1.0f / total;
+    for (int64_t i = 0; i < wide; i++) scores[i] = i < seen ? narrow(scratch[i] * share) : 0;
+    memset(scores + wide, 0, (columns - wide) * sizeof(half));
+}
+
+/* scores (matrices, rows, columns) become weights. Returns whether there was memory for scratch, else nothing is done. */
+int32_t softmax(half *scores, int64_t matrices, int64_t rows, int64_t columns, float scale, bool causal) {
+    bool done = true;
+#pragma omp parallel reduction(&& : done)
+    {
+        float *scratch = malloc(rounded_up(columns, VECTOR) * sizeof(float));
+        done = scratch != NULL;
+#pragma omp for schedule(static)
+        for (int64_t row = 0; row < matrices * rows; row++)
+            if (scratch)
+                softmax_row(scores + row * columns, columns, causal ? row % rows + 1 : columns, scale * LOG2_E, scratch);
+        free(scratch);
+    }
+    return done;
+}
+
+/* grads of the weights (matrices, rows, columns) become those of the scores. */
+void softmax_backward(half *grads, const half *weights, int64_t matrices, int64_t rows, int64_t columns, float scale,
+                      bool causal) {
+#pragma omp parallel for schedule(static)
+    for (int64_t row = 0; row < matrices * rows; row++) {
+        half *g = grads + row * columns;
+        const half *w = weights + row * columns;
+        int64_t seen = causal ? row % rows + 1 : columns, wide = smaller(rounded_up(seen, VECTOR), columns);
+        float along = 0;
+        for (int64_t i = 0; i < wide; i++) along += widen(w[i]) * widen(g[i]);
+        for (int64_t i = 0; i < wide; i++) g[i] = narrow(widen(w[i]) * (widen(g[i]) - along) * scale);
+        memset(g + wide, 0, (columns - wide) * sizeof(half));
+    }
+}

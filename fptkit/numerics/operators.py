@@ -1,0 +1,117 @@
+"""The loops as operators of torch, ``torch.ops.fptkit``: on tensors with numbers they run, on others they give shapes.
+
+None has a gradient: whoever uses one says what its gradient is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.library import Library, register_fake
+
+from fptkit.numerics.compiler import call
+
+_LIBRARY = Library("fptkit", "DEF")
+_BLOCK_ROWS = 32
+"""As in ``loops.c``."""
+
+
+def _define(schema: str) -> Any:
+    """Make the function an operator for tensors on the processor."""
+    name = schema.partition("(")[0]
+
+    def define(function: Any) -> Any:
+        _LIBRARY.define(schema)
+        _LIBRARY.impl(name, function, "CPU")
+        return function
+
+    return define
+
+
+@_define("gelu(Tensor inputs) -> Tensor")
+def _gelu(inputs: Tensor) -> Tensor:
+    outputs = torch.empty_like(inputs)
+    call("gelu", inputs, outputs, inputs.numel())
+    return outputs
+
+
+@_define("gelu_backward(Tensor grad, Tensor inputs) -> Tensor")
+def _gelu_backward(grad: Tensor, inputs: Tensor) -> Tensor:
+    outputs = torch.empty_like(inputs)
+    call("gelu_backward", grad, inputs, outputs, inputs.numel())
+    return outputs
+
+
+@_define("layer_norm(Tensor inputs, Tensor weight, Tensor bias, float epsilon) -> (Tensor, Tensor, Tensor)")
+def _layer_norm(inputs: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
+    normed, standard, scale = _norm_outputs(inputs, weight, bias, epsilon)
+    call("layer_norm", inputs, weight, bias, normed, standard, scale, scale.numel(), len(weight), epsilon)
+    return normed, standard, scale
+
+
+@register_fake("fptkit::layer_norm", lib=_LIBRARY)
+def _norm_outputs(inputs: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
+    normed = torch.empty_like(inputs, dtype=torch.bfloat16)
+    return normed, torch.empty_like(normed), inputs.new_empty(inputs.shape[:-1])
+
+
+@_define(
+    "layer_norm_backward(Tensor grad, Tensor stream, Tensor standard, Tensor scale, Tensor weight)"
+    " -> (Tensor, Tensor, Tensor)"
+)
+def _layer_norm_backward(
+    grad: Tensor, stream: Tensor, standard: Tensor, scale: Tensor, weight: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    rows, width = scale.numel(), len(weight)
+    out = torch.empty_like(stream)
+    sums = stream.new_empty(2, -(-rows // _BLOCK_ROWS), width)
+    call("layer_norm_backward", grad, stream, standard, scale, weight, out, sums, rows, width)
+    weight_grad, bias_grad = sums.sum(1)
+    return out, weight_grad, bias_grad
+
+
+@register_fake("fptkit::layer_norm_backward", lib=_LIBRARY)
+def _norm_gradients(
+    grad: Tensor, stream: Tensor, standard: Tensor, scale: Tensor, weight: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.empty_like(stream), torch.empty_like(weight), torch.empty_like(weight)
+
+
+@_define("dropped(Tensor inputs, Tensor seed, int kept, ScalarType dtype) -> Tensor")
+def _dropped(inputs: Tensor, seed: Tensor, kept: int, dtype: torch.dtype) -> Tensor:
+    outputs = torch.empty_like(inputs, dtype=dtype)
+    name = "drop_to_halves" if dtype == torch.bfloat16 else "drop_floats"
+    call(name, seed, inputs, outputs, inputs.numel(), kept)
+    return outputs
+
+
+@register_fake("fptkit::dropped", lib=_LIBRARY)
+def _dropped_output(inputs: Tensor, seed: Tensor, kept: int, dtype: torch.dtype) -> Tensor:
+    return torch.empty_like(inputs, dtype=dtype)
+
+
+@_define("add_dropped(Tensor stream, Tensor inputs, Tensor seed, int kept) -> Tensor")
+def _add_dropped(stream: Tensor, inputs: Tensor, seed: Tensor, kept: int) -> Tensor:
+    outputs = torch.empty_like(stream)
+    name = "add_dropped_halves" if inputs.dtype == torch.bfloat16 else "add_dropped_floats"
+    call(name, seed, stream, inputs, outputs, inputs.numel(), kept)
+    return outputs
+
+
+@_define("softmax_(Tensor(a!) scores, float scale, bool causal) -> ()")
+def _softmax(scores: Tensor, scale: float, causal: bool) -> None:
+    if not call("softmax", scores, *scores.shape, scale, causal):
+        raise MemoryError("there is no memory for a row of attention scores")
+
+
+@_define("softmax_backward_(Tensor(a!) grad, Tensor weights, float scale, bool causal) -> ()")
+def _softmax_backward(grad: Tensor, weights: Tensor, scale: float, causal: bool) -> None:
+    call("softmax_backward", grad, weights, *weights.shape, scale, causal)
+
+
+for _like_the_first in ("gelu", "gelu_backward", "add_dropped"):
+    register_fake(f"fptkit::{_like_the_first}", lambda tensor, *_: torch.empty_like(tensor), lib=_LIBRARY)
+for _in_place in ("softmax_", "softmax_backward_"):
+    register_fake(f"fptkit::{_in_place}", lambda *_: None, lib=_LIBRARY)

@@ -1,0 +1,157 @@
+"""GELU, dropout and layer norm as GPT-2 trains with them on processors.
+
+Where the loops of `fptkit.numerics.kernels` can run they take a fraction of the time of torch's own operations, and
+keep less for the backward pass: of dropout nothing but a seed, of a layer norm its standardised input in bfloat16.
+Elsewhere, and where a compiler makes one piece of code of everything, torch's own are taken.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from fptkit.numerics import kernels
+
+_LEVELS = 1 << 16
+"""Probabilities of dropout are rounded to multiples of one by this."""
+
+
+def gelu(hidden: Tensor) -> Tensor:
+    """The form of GELU with tanh. Shapes: any -> the same."""
+    if hidden.dtype != torch.bfloat16 or not kernels.run_on(hidden):
+        return functional.gelu(hidden, approximate="tanh")
+    activated: Tensor = _Gelu.apply(hidden.contiguous())
+    return activated
+
+
+class _Gelu(Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor) -> Tensor:
+        ctx.save_for_backward(hidden)
+        activated: Tensor = torch.ops.fptkit.gelu(hidden)
+        return activated
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (hidden,) = ctx.saved_tensors
+        given: Tensor = torch.ops.fptkit.gelu_backward(grad.contiguous(), hidden)
+        return given
+
+
+def dropout(hidden: Tensor, probability: float, training: bool) -> Tensor:
+    """Zero each number with a probability and scale the others, so that the mean stays.
+
+    As ``torch.nn.functional.dropout``. Where our own loops run, the seed comes from torch's generator, the probability
+    is rounded to a multiple of 1 / 65,536, and the scale fits what it was rounded to.
+
+    Args:
+        hidden: any shape.
+        probability: of zeroing a number, 0 to 1.
+        training: false: nothing is done.
+    """
+    kept = _kept(probability, training)
+    if kept is None or hidden.dtype != torch.float32 or not kernels.run_on(hidden):
+        return functional.dropout(hidden, probability, training)
+    dropped: Tensor = _Dropped.apply(hidden.contiguous(), _seed(), kept)
+    return dropped
+
+
+def add_dropped(stream: Tensor, branch: Tensor, probability: float, training: bool) -> Tensor:
+    """``stream + dropout(branch)``, in one go where our own loops run. Shapes: both (..., D) -> (..., D)."""
+    kept = _kept(probability, training)
+    formats = stream.dtype == torch.float32 and branch.dtype in (torch.float32, torch.bfloat16)
+    if kept is None or not formats or not kernels.run_on(stream):
+        return stream + functional.dropout(branch, probability, training)
+    added: Tensor = _AddDropped.apply(stream.contiguous(), branch.contiguous(), _seed(), kept)
+    return added
+
+
+def _kept(probability: float, training: bool) -> int | None:
+    """How many of `_LEVELS` draws keep their number; None where nothing, everything, or nonsense is dropped."""
+    kept = round((1.0 - probability) * _LEVELS)
+    return kept if training and 0 < kept < _LEVELS else None
+
+
+def _seed() -> Tensor:
+    """Of the next dropout. A tensor, since where tensors have no numbers there is none to ask for."""
+    return torch.empty(1, dtype=torch.int64).random_(-(2**63), None)
+
+
+class _Dropped(Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, seed: Tensor, kept: int) -> Tensor:
+        ctx.save_for_backward(seed)
+        ctx.kept = kept
+        dropped: Tensor = torch.ops.fptkit.dropped(hidden, seed, kept, hidden.dtype)
+        return dropped
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (seed,) = ctx.saved_tensors
+        return torch.ops.fptkit.dropped(grad.contiguous(), seed, ctx.kept, grad.dtype), None, None
+
+
+class _AddDropped(Function):
+    @staticmethod
+    def forward(ctx: Any, stream: Tensor, branch: Tensor, seed: Tensor, kept: int) -> Tensor:
+        ctx.save_for_backward(seed)
+        ctx.kept, ctx.dtype = kept, branch.dtype
+        added: Tensor = torch.ops.fptkit.add_dropped(stream, branch, seed, kept)
+        return added
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
+        (seed,) = ctx.saved_tensors
+        given = None
+        if ctx.needs_input_grad[1]:
+            given = torch.ops.fptkit.dropped(grad.contiguous(), seed, ctx.kept, ctx.dtype)
+        return grad, given, None, None
+
+
+def norm_branch(norm: nn.Module, stream: Tensor) -> tuple[Tensor, Tensor]:
+    """What a branch starts from, ``norm(stream)``, and the stream to add it to.
+
+    Both are the same functions of the stream as they would be apart; together their gradients meet in one pass. Where
+    our own loops run, under autocast to bfloat16, the first is in that format.
+
+    Shapes: stream (..., D) -> both (..., D).
+
+    Args:
+        norm: a ``torch.nn.LayerNorm``, or what took its place, which is called as it is.
+        stream: what the norm is taken of.
+    """
+    device = stream.device.type
+    halves = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
+    # A subclass may do something else, and who hooked a module wants it called.
+    plain = type(norm) is nn.LayerNorm and not norm._forward_hooks and not norm._forward_pre_hooks
+    if not plain or norm.bias is None or not halves or stream.dtype != torch.float32 or not kernels.run_on(stream):
+        return norm(stream), stream
+    normed, passed = _Branch.apply(stream.contiguous(), norm.weight, norm.bias, norm.eps)
+    return normed, passed if stream.requires_grad else stream
+
+
+class _Branch(Function):
+    """Layer norm over the last axis to bfloat16, and its input."""
+
+    @staticmethod
+    def forward(ctx: Any, stream: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+        normed, standard, scale = torch.ops.fptkit.layer_norm(stream, weight, bias, epsilon)
+        ctx.save_for_backward(standard, scale, weight)
+        return normed, stream
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, stream_grad: Tensor) -> tuple[Tensor | None, ...]:
+        standard, scale, weight = ctx.saved_tensors
+        grads = torch.ops.fptkit.layer_norm_backward(
+            grad.contiguous(), stream_grad.contiguous(), standard, scale, weight
+        )
+        return (*(one if asked else None for one, asked in zip(grads, ctx.needs_input_grad, strict=False)), None)

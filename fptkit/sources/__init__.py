@@ -1,0 +1,5 @@
+"""Where data and weights come from: the ordered list of sources, downloads, data sets, weights, restricted pickles."""
+
+from fptkit.sources.choice import Choice, Unavailable, choose, data_folder, shown_folder
+
+__all__ = ["Choice", "Unavailable", "choose", "data_folder", "shown_folder"]

@@ -1,0 +1,266 @@
+"""Data sets that can be fetched: where from, what belongs to them, what is here.
+
+Light: listing loads neither torch nor numpy. What is special to a data set is done by its installer, named as text.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Literal
+
+from fptkit.errors import DataError, UnknownNameError, UsageError
+from fptkit.sources import Unavailable, data_folder
+from fptkit.sources.download import Progress, download, file_sha256, unpack
+
+MANIFEST = "fptkit-manifest.json"
+
+Installer = Callable[[Path, Path], Mapping[str, int]]
+"""Checks unpacked files and writes those the task reads: (unpacked, destination) -> records of each file stem."""
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """One data set.
+
+    Args:
+        name: also its folder under `fptkit.sources.data_folder`.
+        summary: one line for listings.
+        url: archive it comes in.
+        installer: ``"package.module:function"``, see `Installer`.
+        records: number of records by file stem.
+        extensions: of its files, best first.
+        source: paper or repository.
+        licence: as stated by the source.
+        checksum: what is known of the archive's digest.
+        advice: what to do when it cannot be fetched.
+    """
+
+    name: str
+    summary: str
+    url: str
+    installer: str
+    records: Mapping[str, int]
+    extensions: tuple[str, ...]
+    source: str
+    licence: str
+    checksum: str
+    advice: str
+
+
+DATA_SETS: Mapping[str, DataSet] = {
+    "remote_homology": DataSet(
+        name="remote_homology",
+        summary="TAPE remote homology: protein domains of SCOP 1.75 labelled by fold, three hold-outs",
+        # The JSON form ("raw data"); data_pytorch/remote_homology.tar.gz is the LMDB form, whose records are pickles.
+        # Read in songlab-cal/tape, README.md, section "Raw Data", at 6d345c2b.
+        url="http://s3.amazonaws.com/songlabdata/proteindata/data_raw_pytorch/remote_homology.tar.gz",
+        installer="fptkit.tasks.homology.install:install",
+        # Rao et al. 2019; checked_against: transcription
+        records={
+            "remote_homology_train": 12_312,
+            "remote_homology_valid": 736,
+            "remote_homology_test_fold_holdout": 718,
+            "remote_homology_test_superfamily_holdout": 1_254,
+            "remote_homology_test_family_holdout": 1_272,
+        },
+        extensions=(".json.gz", ".json", ".lmdb"),
+        source="TAPE, Rao et al. 2019, arXiv 1906.08230; songlab-cal/tape",
+        licence="none stated for the data; TAPE asks users to cite it and SCOPe (Fox et al. 2013)",
+        checksum="TAPE publishes none: the digest of the first download is recorded; give --sha256 to insist on one",
+        advice=(
+            "Get TAPE's data with 'fptkit data fetch remote_homology' (its link is often down). Or put its files,\n"
+            "remote_homology_<split>.json, .json.gz or .lmdb, into a folder and name it: source: path:DIR.\n"
+            "Or list 'simulated' as a further source, for families made on the spot."
+        ),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Status:
+    """What is here of a data set.
+
+    Args:
+        name: of the data set.
+        state: ``fetched``: installed by fptkit and complete; ``by_hand``: complete, without a record of where it came
+            from; ``incomplete``; ``absent``.
+        folder: where it is looked for.
+        files: those found, by stem.
+        missing: stems that are not there.
+        size: bytes on disk.
+        manifest: what was recorded when it was fetched: ``url``, ``sha256`` and ``size`` of the archive, ``fetched_at``
+            (UTC), ``records`` by stem, ``files`` (SHA-256 by name).
+    """
+
+    name: str
+    state: Literal["fetched", "by_hand", "incomplete", "absent"]
+    folder: Path
+    files: Mapping[str, Path] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    size: int = 0
+    manifest: Mapping[str, object] = field(default_factory=dict)
+
+
+def find_data_set(name: str) -> DataSet:
+    """The data set of this name.
+
+    Raises:
+        UnknownNameError: there is none.
+    """
+    if name not in DATA_SETS:
+        raise UnknownNameError("data set", name, DATA_SETS)
+    return DATA_SETS[name]
+
+
+def files_of(name: str, folder: Path) -> dict[str, Path]:
+    """The files of a data set that a folder holds, by stem; where several forms are there, the best one."""
+    data_set = find_data_set(name)
+    found: dict[str, Path] = {}
+    for stem in data_set.records:
+        for extension in data_set.extensions:
+            path = folder / (stem + extension)
+            if path.exists():
+                found[stem] = path
+                break
+    return found
+
+
+def status(name: str, *, folder: Path | None = None) -> Status:
+    """What is here of a data set.
+
+    Args:
+        name: of the data set.
+        folder: where to look; its place under the data folder by default.
+
+    Raises:
+        UnknownNameError: there is no such data set.
+    """
+    data_set = find_data_set(name)
+    folder = folder or data_folder() / name
+    files = files_of(name, folder)
+    missing = tuple(stem for stem in data_set.records if stem not in files)
+    if not files:
+        return Status(name, "absent", folder, missing=missing)
+    manifest = _manifest(folder)
+    state: Literal["fetched", "by_hand", "incomplete"] = "fetched" if manifest else "by_hand"
+    if missing:
+        state = "incomplete"
+    size = sum(part.stat().st_size for path in files.values() for part in (path, *path.glob("*")) if part.is_file())
+    return Status(name, state, folder, files, missing, size, manifest)
+
+
+def _manifest(folder: Path) -> dict[str, object]:
+    try:
+        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # absent, or spoilt by hand: then nothing is known of the files
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def fetch(
+    name: str,
+    *,
+    url: str | None = None,
+    sha256: str | None = None,
+    folder: Path | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+    timeout_s: float = 30.0,
+    wait_s: float = 1.0,
+) -> Status:
+    """Download, unpack, check and install a data set; does nothing where it was fetched before.
+
+    Args:
+        name: of the data set.
+        url: another address of the archive, such as a mirror.
+        sha256: digest the archive must have.
+        folder: where it goes; its place under the data folder by default.
+        force: fetch it even if it is there; files of the same names are replaced.
+        progress: called with the bytes that are there and the bytes there will be.
+        timeout_s: see `fptkit.sources.download.download`.
+        wait_s: see `fptkit.sources.download.download`.
+
+    Raises:
+        UnknownNameError: there is no such data set.
+        SourceError: it cannot be downloaded.
+        DataError: the archive is not the expected one, or files are there that fptkit did not put there.
+        UsageError: the folder cannot be made.
+    """
+    from filelock import FileLock
+
+    data_set = find_data_set(name)
+    folder = folder or data_folder() / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise UsageError(f"cannot make the folder {folder}: {err}; choose another with $FPTKIT_DATA") from err
+    with FileLock(folder / ".lock"):  # a second process waits and then finds it done
+        here = status(name, folder=folder)
+        if here.state == "fetched" and not force:
+            if sha256 is not None and here.manifest.get("sha256") != sha256.lower():
+                raise DataError(
+                    f"{folder} was fetched from an archive with SHA-256 {here.manifest.get('sha256')},\n"
+                    f"not {sha256.lower()}; --force fetches it again"
+                )
+            return here
+        if here.files and not here.manifest and not force:
+            names = ", ".join(path.name for path in here.files.values())
+            raise DataError(
+                f"{folder} holds files that fptkit did not fetch: {names}.\n"
+                "Use them by naming the folder (source: path:DIR), move them away, or replace them with --force."
+            )
+        address = url or data_set.url
+        archive = folder / (name + ".download")
+        loaded = download(
+            address,
+            archive,
+            sha256=sha256,
+            progress=progress,
+            timeout_s=timeout_s,
+            wait_s=wait_s,
+            what=f"data set {name}",
+            advice=data_set.advice,
+        )
+        try:
+            _install(data_set, archive, folder, {"url": address, "sha256": loaded.sha256, "size": loaded.size})
+        finally:
+            archive.unlink(missing_ok=True)
+        return status(name, folder=folder)
+
+
+def _install(data_set: DataSet, archive: Path, folder: Path, origin: Mapping[str, object]) -> None:
+    module, _, function = data_set.installer.partition(":")
+    installer: Installer = getattr(importlib.import_module(module), function)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacked-") as temporary:
+        unpacked, ready = Path(temporary, "unpacked"), Path(temporary, "ready")
+        unpacked.mkdir()
+        ready.mkdir()
+        unpack(archive, unpacked)
+        try:
+            records = installer(unpacked, ready)
+        except Unavailable as err:
+            raise DataError(str(err)) from err
+        for old in files_of(data_set.name, folder).values():  # other forms of the same split would be found first
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
+        digests = {}
+        for path in sorted(ready.iterdir()):
+            digests[path.name] = file_sha256(path)
+            path.replace(folder / path.name)
+        manifest = {
+            "data_set": data_set.name,
+            **origin,
+            "checksum": data_set.checksum,
+            "fetched_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "records": dict(records),
+            "files": digests,
+        }
+        fresh = ready / MANIFEST
+        fresh.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        fresh.replace(folder / MANIFEST)

@@ -1,0 +1,307 @@
+"""Pretraining on symbols from a random source: the source itself, the training, the folder, the card."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file
+from transformers import GPT2LMHeadModel
+
+from fptkit.backbones.gpt2_build import load_gpt2
+from fptkit.cli.main import main
+from fptkit.errors import CheckpointError, DataError, Interrupted, UsageError
+from fptkit.lab.pretraining.loop import CHECKPOINT, METRICS
+from fptkit.lab.pretraining.options import SyntheticData, SyntheticRecipe
+from fptkit.lab.pretraining.synthetic import SymbolSource, SyntheticObjective, SyntheticResult, export, pretrain
+from fptkit.sources.weights import open_weights
+
+
+def make_recipe(train: dict[str, Any] | None = None, **sections: Any) -> SyntheticRecipe:
+    """A recipe that runs in about a second."""
+    settings: dict[str, Any] = {
+        "batch_tokens": 128,
+        "sequence_lengths": {"tokens": [16, 32], "weights": [1, 1]},
+        "cooldown_sequence_lengths": {"tokens": [32], "weights": [1]},
+        "max_steps": 12,
+        "warmup_steps": 2,
+        "validate_every": 4,
+        "validation_tokens": 200,
+        "checkpoint_every": 100,
+        "log_every": 4,
+        "precision": "float32",
+    }
+    given = {
+        "kind": "synthetic",
+        "data": {"vocabulary": 12, "held_out_tokens": 600},
+        "model": {"blocks": 2, "width": 32, "heads": 2, "positions": 32},
+        "save_dtype": "float32",
+        **sections,
+        "train": settings | (train or {}),
+    }
+    return SyntheticRecipe.model_validate(given)
+
+
+def silent(_line: str) -> None:
+    """A log that drops its lines."""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[SyntheticResult, Path]:
+    """An uninterrupted training and its folder."""
+    output = tmp_path_factory.mktemp("finished")
+    return pretrain(make_recipe(), output, log=silent), output
+
+
+# --- the source
+
+
+@pytest.mark.parametrize("exponent", [0.0, 1.0, 2.5])
+def test_independent_symbols_follow_zipf(exponent: float) -> None:
+    source = SymbolSource(SyntheticData(source="iid", vocabulary=5, zipf_exponent=exponent))
+    weights = [1 / rank**exponent for rank in range(1, 6)]
+    expected = [weight / sum(weights) for weight in weights]
+    np.testing.assert_allclose(source.stationary, expected, rtol=1e-12)
+    entropy = sum(-p * math.log(p) for p in expected)
+    assert source.entropy_rate == pytest.approx(entropy, rel=1e-12)
+    symbols = source.sample(4, 20_000, np.random.default_rng(0))
+    assert symbols.shape == (4, 20_000)
+    np.testing.assert_allclose(np.bincount(symbols.ravel(), minlength=5) / symbols.size, expected, atol=0.01)
+    pairs = np.bincount(symbols[:, :-1].ravel() * 5 + symbols[:, 1:].ravel(), minlength=25) / symbols[:, 1:].size
+    np.testing.assert_allclose(pairs.reshape(5, 5), np.outer(expected, expected), atol=0.01)
+
+
+def test_markov_chain_against_counts_and_a_long_walk() -> None:
+    source = SymbolSource(SyntheticData(vocabulary=6, temperature=0.5, seed=3))
+    transitions = source.transitions
+    assert transitions is not None
+    np.testing.assert_allclose(transitions.sum(1), 1.0, rtol=1e-12)
+    walked = np.full(6, 1 / 6)
+    for _ in range(500):  # where the chain ends up from anywhere
+        walked = walked @ transitions
+    np.testing.assert_allclose(source.stationary, walked, rtol=1e-9)
+    symbols = source.sample(8, 30_000, np.random.default_rng(0))
+    counts = np.bincount(symbols[:, :-1].ravel() * 6 + symbols[:, 1:].ravel(), minlength=36).reshape(6, 6)
+    np.testing.assert_allclose(counts / counts.sum(1, keepdims=True), transitions, atol=0.02)
+    first = np.bincount(source.sample(60_000, 1, np.random.default_rng(1)).ravel(), minlength=6) / 60_000
+    np.testing.assert_allclose(first, source.stationary, atol=0.01)
+
+
+def test_entropy_rate_is_that_of_pairs_less_that_of_symbols() -> None:
+    """H(X, Y) - H(X), and the mean surprise on a long sequence."""
+    source = SymbolSource(SyntheticData(vocabulary=7, temperature=0.4))
+    assert source.transitions is not None
+    pairs = [
+        float(source.stationary[i] * source.transitions[i, j])
+        for i in range(7)
+        for j in range(7)
+        if source.transitions[i, j] > 0
+    ]
+    of_pairs = -sum(p * math.log(p) for p in pairs)
+    of_symbols = -sum(float(p) * math.log(p) for p in source.stationary)
+    assert source.entropy_rate == pytest.approx(of_pairs - of_symbols, rel=1e-9)
+    assert source.unigram_entropy == pytest.approx(of_symbols, rel=1e-12)
+    symbols = source.sample(1, 100_000, np.random.default_rng(0))[0]
+    assert source.nats(symbols).mean() == pytest.approx(source.entropy_rate, abs=0.02)
+
+
+def test_temperature_sets_how_much_can_be_known() -> None:
+    rates = [SymbolSource(SyntheticData(vocabulary=50, temperature=t)).entropy_rate for t in (0.05, 0.3, 1.0, 100.0)]
+    assert rates == sorted(rates)
+    assert rates[0] < 0.5
+    assert rates[-1] == pytest.approx(math.log(50), abs=1e-3)
+
+
+def test_symbols_stay_in_the_vocabulary_at_the_ends_of_chance() -> None:
+    class Extremes:
+        def random(self, shape: tuple[int, int]) -> np.ndarray:
+            return np.where(np.indices(shape).sum(0) % 2, 1.0 - 2.0**-53, 0.0)
+
+    for options in ({"source": "iid"}, {"source": "markov"}):
+        source = SymbolSource(SyntheticData(vocabulary=9, **options))
+        symbols = source.sample(2, 10, Extremes())  # type: ignore[arg-type]
+        assert set(symbols.ravel().tolist()) == {0, 8}
+
+
+def test_batches_depend_on_seed_and_step_alone_and_are_not_the_held_out_symbols() -> None:
+    objective, other = SyntheticObjective(make_recipe(), ""), SyntheticObjective(make_recipe(), "")
+    x, y = objective.batch(3, cooling=True)
+    assert x.shape == y.shape == (4, 32)
+    assert torch.equal(x[:, 1:], y[:, :-1])
+    assert torch.equal(x, other.batch(3, cooling=True)[0])
+    assert not torch.equal(x, objective.batch(4, cooling=True)[0])
+    assert not torch.equal(x, SyntheticObjective(make_recipe({"seed": 1}), "").batch(3, cooling=True)[0])
+    windows = {tuple(row) for row in np.lib.stride_tricks.sliding_window_view(objective.held_out, 32).tolist()}
+    assert not windows & {tuple(row) for row in x.tolist()}
+
+
+@pytest.mark.parametrize(
+    "data", [{"temperature": 0.01}, {"vocabulary": 1}, {"vocabulary": 5000}, {"zipf_exponent": -1.0}, {"source": "ar"}]
+)
+def test_sources_that_cannot_be(data: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        SyntheticData.model_validate(data)
+
+
+def test_sequences_longer_than_the_position_table() -> None:
+    with pytest.raises(ValidationError, match=r"longer than model\.positions 16"):
+        make_recipe(model={"blocks": 1, "width": 32, "heads": 2, "positions": 16})
+
+
+def test_the_page_lists_every_option_of_the_source() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "pretraining.md").read_text("utf-8")
+    for name, field in SyntheticData.model_fields.items():
+        default = f"{field.default}"
+        assert f"| `data.{name}` | `{default}` |" in page
+
+
+# --- training
+
+
+def test_training_learns_and_reports_what_the_source_has(finished: tuple[SyntheticResult, Path]) -> None:
+    result, output = finished
+    assert (result.steps, result.tokens) == (12, 12 * 128)
+    rows = [json.loads(line) for line in (output / METRICS).read_text("utf-8").splitlines()]
+    assert [row["step"] for row in rows] == [4, 8, 12]
+    losses = [row["validation_loss_nats_per_token"] for row in rows]
+    assert losses[0] > losses[1] > losses[2] > rows[0]["validation_source_nats_per_token"]
+    assert "validation_bits_per_byte" not in rows[0]
+    assert result.source_loss < result.validation_loss < math.log(12)
+
+
+@pytest.mark.slow
+def test_a_model_that_learns_enough_comes_down_to_the_floor(tmp_path: Path) -> None:
+    recipe = make_recipe(
+        {"max_steps": 120, "batch_tokens": 512, "validate_every": 120, "log_every": 120},
+        data={"vocabulary": 8, "held_out_tokens": 4000},
+    )
+    result = pretrain(recipe, tmp_path, log=silent)
+    assert result.source_loss < result.validation_loss < result.source_loss + 0.15
+    unigram = json.loads((tmp_path / "measurement.json").read_text())["unigram_nats_per_token"]
+    assert result.validation_loss < unigram - 0.2, "it looks at the symbol before"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_resumed_training_equals_an_uninterrupted_one(
+    finished: tuple[SyntheticResult, Path], tmp_path: Path, number: signal.Signals
+) -> None:
+    def interrupt(line: str) -> None:
+        if line.startswith("step 4"):
+            signal.raise_signal(number)
+
+    with pytest.raises(Interrupted) as stopped:
+        pretrain(make_recipe(), tmp_path, log=interrupt)
+    assert (stopped.value.step, "--resume" in stopped.value.resume) == (4, True)
+    pretrain(make_recipe(), tmp_path, resume=True, log=silent)
+    for name in (CHECKPOINT, "model.safetensors"):
+        expected, found = load_file(finished[1] / name), load_file(tmp_path / name)
+        assert expected.keys() == found.keys()
+        assert all(torch.equal(expected[key], found[key]) for key in expected)
+
+
+@pytest.mark.parametrize(
+    ("changed", "differing"),
+    [
+        ({"data": {"vocabulary": 12, "held_out_tokens": 601}}, "data"),
+        ({"data": {"vocabulary": 12, "held_out_tokens": 600, "source": "iid"}}, "data"),
+        ({"train": {"seed": 1}}, "seed"),
+    ],
+)
+def test_resuming_another_training_is_refused(
+    finished: tuple[SyntheticResult, Path], changed: dict[str, Any], differing: str
+) -> None:
+    before = (finished[1] / CHECKPOINT).read_bytes()
+    with pytest.raises(CheckpointError, match=f"differs in: {differing}"):
+        pretrain(make_recipe(**changed), finished[1], resume=True, log=silent)
+    with pytest.raises(UsageError, match="--resume"):
+        pretrain(make_recipe(), finished[1], log=silent)
+    assert (finished[1] / CHECKPOINT).read_bytes() == before
+
+
+# --- what comes out
+
+
+def test_the_loss_is_what_transformers_computes(finished: tuple[SyntheticResult, Path]) -> None:
+    result, output = finished
+    model, report = GPT2LMHeadModel.from_pretrained(output, output_loading_info=True)
+    assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    held_out = SyntheticObjective(make_recipe(), "").held_out
+    nats = 0.0
+    for start in range(0, len(held_out) - 1, 32):
+        window = torch.from_numpy(held_out[start : start + 33])[None]
+        with torch.no_grad():
+            logits = model.eval()(window[:, :-1]).logits[0]
+        nats -= sum(float(logits[place].log_softmax(-1)[window[0, place + 1]]) for place in range(len(logits)))
+    assert result.validation_loss == pytest.approx(nats / (len(held_out) - 1), rel=1e-4)
+
+
+def test_the_folder_is_a_source_of_weights(finished: tuple[SyntheticResult, Path]) -> None:
+    output = finished[1]
+    backbone = load_gpt2(open_weights(f"path:{output}"))
+    assert (backbone.blocks, backbone.width, backbone.max_positions) == (2, 32, 32)
+    stored = load_file(output / "model.safetensors")
+    assert torch.equal(backbone.state_dict()["h.1.mlp.c_fc.weight"], stored["h.1.mlp.c_fc.weight"])
+
+
+@pytest.mark.parametrize("source", ["markov", "iid"])
+def test_card_tells_source_and_floor(tmp_path: Path, source: str) -> None:
+    recipe = make_recipe({"max_steps": 1}, data={"source": source, "vocabulary": 12, "held_out_tokens": 600})
+    result = pretrain(recipe, tmp_path / "tiny", log=silent)
+    card = (tmp_path / "tiny" / "README.md").read_text("utf-8")
+    assert "**It is no\nlanguage model**" in card
+    assert f"| entropy rate of the source: the floor of the expected loss | {result.entropy_rate:.4f} |" in card
+    assert f"| loss | **{result.validation_loss:.4f}** |" in card
+    assert ("Markov chain of order 1" if source == "markov" else "independently of all others") in card
+    assert ("--profile iid" in card) == (source == "iid")
+    assert str(tmp_path) not in card
+
+
+def test_export_without_a_training(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"holds no recipe\.json"):
+        export(tmp_path, tmp_path / "x", log=silent)
+
+
+# --- command line
+
+
+def command(*arguments: str) -> int | str | None:
+    """Exit code of ``fptkit pretrain``."""
+    with pytest.raises(SystemExit) as ended:
+        main(["pretrain", *arguments])
+    return ended.value.code
+
+
+def test_command_with_the_shipped_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command("pretrain_synthetic", "--profile", "smoke", "--output", "out", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["steps"] == 20
+    assert told["source_loss"] < told["validation_loss"]
+    assert command("pretrain_synthetic", "--profile", "smoke", "--output", "out") == 2
+    assert "out holds a pretraining already" in capsys.readouterr().err
+    assert command("out/recipe.json", "--output", "out", "--resume") == 0, "the saved recipe goes on"
+
+
+def test_faults_have_their_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = "kind: synthetic\ndata:\n  source: marcov\n  temprature: 1\ntokenizer: {}\ntrain:\n  max_steps: 0\n"
+    Path("x.yaml").write_text(text, "utf-8")
+    assert command("x.yaml") == 2
+    told = capsys.readouterr().err
+    assert "x.yaml:3  data.source: expected one of markov, iid, got 'marcov'" in told
+    assert "x.yaml:4  data: unknown key 'temprature'. Did you mean 'temperature'?" in told
+    assert "x.yaml:5" in told
+    assert "unknown key 'tokenizer'" in told
+    assert "x.yaml:7  train.max_steps" in told
+    assert list(tmp_path.iterdir()) == [tmp_path / "x.yaml"], "nothing was run"

@@ -1,0 +1,220 @@
+"""Addresses of runs: what changes them, what does not, and that they are quick to compute."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fptkit.engine.code_version import PACKAGE, UNDECIDING, code_version
+from fptkit.lab.studies import address
+from fptkit.lab.studies.address import address_of
+from fptkit.recipe.load import load_recipe
+from fptkit.recipe.models import Recipe
+from fptkit.registry import load_plugins
+
+RECIPE = """
+task: {name: bit_xor}
+backbone: {name: random, size: nano, dropout: 0.0}
+"""
+
+ENCODER = """
+import fptkit
+
+@fptkit.hookimpl
+def fptkit_encoders():
+    return [
+        fptkit.EncoderSpec(
+            name="mine", summary="s", target="fptkit.encoders.linear:LinearEncoder", accepts=("vectors",), source="x"
+        )
+    ]
+"""
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FPTKIT_PLUGINS", "")
+
+
+def recipe(text: str = RECIPE, *overrides: str) -> Recipe:
+    Path("x.yaml").write_text(text, encoding="utf-8")
+    return load_recipe("x.yaml", overrides=overrides).recipe
+
+
+def test_an_address_is_the_same_in_another_process_and_folder(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom fptkit.recipe.load import load_recipe\n"
+        "from fptkit.engine.code_version import code_version\nfrom fptkit.lab.studies.address import address_of\n"
+        "print(address_of(load_recipe(sys.argv[1]).recipe, code_version()))\n"
+        "assert not {'torch', 'numpy'} & set(sys.modules)\n"
+    )
+    here = address_of(recipe(), code_version())
+    (tmp_path / "other").mkdir()
+    shutil.copy("x.yaml", "other/y.yaml")
+    done = subprocess.run(
+        [sys.executable, "-c", code, "y.yaml"], cwd="other", capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == here
+    assert len(here) == 64
+    assert int(here, 16) >= 0
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["description=other", "threads=1", "device=cpu", "train.log_every=7", "pinned.recipe=a", "pinned.profile=b"],
+)
+def test_what_does_not_decide_the_result_leaves_the_address(override: str) -> None:
+    assert address_of(recipe(RECIPE, override), "code") == address_of(recipe(), "code")
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "train.seed=1",
+        "train.learning_rate=1e-4",
+        "train.max_steps=3",
+        "train.data_fraction=0.5",
+        "task.bits=3",
+        "task.name=bit_memory",
+        "backbone.size=base",
+        "freezing.name=full",
+        "precision=float32",
+        "pinned.precision=float32",
+        "head.readout=mean",
+    ],
+)
+def test_what_decides_the_result_changes_the_address(override: str) -> None:
+    assert address_of(recipe(RECIPE, override), "code") != address_of(recipe(), "code")
+
+
+def test_another_code_makes_another_address() -> None:
+    assert address_of(recipe(), "code") != address_of(recipe(), "other")
+
+
+def copied(tmp_path: Path) -> Path:
+    package = tmp_path / "copy" / "fptkit"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("weights", "__pycache__"))
+    return package
+
+
+def test_editing_what_decides_results_changes_the_code_version(tmp_path: Path) -> None:
+    package = copied(tmp_path)
+    before = code_version(package)
+    assert before == code_version(), "where the package lies, and compiled files, must not matter"
+    for name in ("engine/loop.py", "freezing/policy.py", "tasks/images/task.py", "model.py"):
+        with (package / name).open("a", encoding="utf-8") as file:
+            file.write("# changed\n")
+        after = code_version(package)
+        assert after != before, name
+        before = after
+    (package / "engine" / "new.py").write_text("", encoding="utf-8")
+    assert code_version(package) != before
+    before = code_version(package)
+    (package / "engine" / "new.py").rename(package / "engine" / "newer.py")
+    assert code_version(package) != before
+
+
+def test_editing_what_shows_results_leaves_the_code_version(tmp_path: Path) -> None:
+    package = copied(tmp_path)
+    before = code_version(package)
+    for part in UNDECIDING:
+        for file in [*(package / part).rglob("*.py"), *package.glob(f"{part}.py")]:
+            file.write_text("changed", encoding="utf-8")
+    assert (package / "cli" / "main.py").read_text(encoding="utf-8") == "changed"
+    assert (package / "testing.py").read_text(encoding="utf-8") == "changed"
+    assert code_version(package) == before
+
+
+def test_no_part_that_decides_results_imports_one_that_is_left_out() -> None:
+    """Else a change there would go unseen; what reads recipes shows in the resolved recipe and is let through."""
+    import ast
+
+    seen = [part for part in UNDECIDING if part != "recipe"]
+    for file in sorted(PACKAGE.rglob("*.py")):
+        part = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if part in (*UNDECIDING, "__init__", "__main__"):
+            continue
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                assert not any(node.module.startswith(f"fptkit.{other}") for other in seen), (file, node.lineno)
+
+
+def test_weights_in_the_package_count_where_a_recipe_names_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("gpt2_nano", "vit_nano"):
+        (tmp_path / "weights" / name).mkdir(parents=True)
+        (tmp_path / "weights" / name / "model.safetensors").write_bytes(b"weights")
+    monkeypatch.setattr(address, "PACKAGED", tmp_path / "weights")
+    made = recipe("task: {name: bit_xor}\nbackbone: {name: gpt2, weights: [hub:someone/gpt2, builtin:gpt2_nano]}")
+    before = address_of(made, "code")
+    (tmp_path / "weights" / "vit_nano" / "model.safetensors").write_bytes(b"others")
+    assert address_of(made, "code") == before
+    (tmp_path / "weights" / "gpt2_nano" / "model.safetensors").write_bytes(b"trained longer")
+    assert address_of(made, "code") != before
+
+
+def test_a_plugin_in_a_file_counts_by_its_text_where_it_is_used(tmp_path: Path) -> None:
+    Path("mine.py").write_text(ENCODER, encoding="utf-8")
+    Path("there").mkdir()
+    Path("there/mine.py").write_text(ENCODER, encoding="utf-8")
+    Path("edited.py").write_text(ENCODER + "# edited\n", encoding="utf-8")
+    plugged = {
+        file: recipe(f"{RECIPE}plugins: [{file}]\nencoder: {{name: mine}}\n")
+        for file in ("mine.py", "there/mine.py", "edited.py")
+    }
+    found = {file: address_of(made, "code") for file, made in plugged.items()}
+    assert found["mine.py"] == found["there/mine.py"]
+    assert found["mine.py"] != found["edited.py"]
+    explicit = load_plugins(["edited.py"], selection="")
+    assert address_of(plugged["edited.py"], "code", registry=explicit) == found["edited.py"]
+    # Loaded but not used, it does not matter.
+    assert address_of(recipe(f"{RECIPE}plugins: [mine.py]\n"), "code") == address_of(recipe(), "code")
+
+
+@pytest.mark.slow
+def test_an_installed_plugin_counts_by_version_and_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def installed(version: str, source: str) -> str:
+        folder = tmp_path / f"{version}-{len(source)}"
+        (folder / f"fptkit_there-{version}.dist-info").mkdir(parents=True)
+        info = folder / f"fptkit_there-{version}.dist-info"
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: fptkit-there\nVersion: {version}\n")
+        (info / "entry_points.txt").write_text("[fptkit]\nthere = fptkit_there\n")
+        (folder / "fptkit_there").mkdir()
+        (folder / "fptkit_there" / "__init__.py").write_text(
+            ENCODER.replace("fptkit.encoders.linear:", "fptkit_there.e:")
+        )
+        (folder / "fptkit_there" / "e.py").write_text(source)
+        code = (
+            "import sys\nfrom fptkit.recipe.load import load_recipe\n"
+            "from fptkit.lab.studies.address import address_of\n"
+            "print(address_of(load_recipe('x.yaml', overrides=sys.argv[1:]).recipe, 'code'))\n"
+        )
+        environment = {"PYTHONPATH": str(folder), "FPTKIT_PLUGINS": "there", "PATH": ""}
+        return subprocess.run(
+            [sys.executable, "-c", code, "encoder.name=mine"],
+            env=environment, capture_output=True, text=True, timeout=60, check=True,
+        ).stdout  # fmt: skip
+
+    recipe()
+    options = "class LinearEncoder: pass\n"
+    first = installed("1.0", options)
+    assert len({first, installed("1.1", options), installed("1.0", options + "# edited\n")}) == 3
+
+
+def test_addresses_are_quick() -> None:
+    made = recipe()
+    started = time.perf_counter()
+    version = code_version()
+    assert time.perf_counter() - started < 0.1
+    registry = load_plugins(selection="")
+    started = time.perf_counter()
+    for seed in range(100):
+        train = made.train.model_copy(update={"seed": seed})
+        address_of(made.model_copy(update={"train": train}), version, registry=registry)
+    assert time.perf_counter() - started < 0.5

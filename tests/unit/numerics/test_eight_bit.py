@@ -1,0 +1,157 @@
+"""Frozen linear maps in 8 bits: against NumPy, with gradients, without copies kept for the backward pass, in models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fptkit.build import build
+from fptkit.engine.run import RunRequest, run
+from fptkit.errors import FreezingError, UsageError
+from fptkit.freezing import FreezeProof
+from fptkit.numerics.eight_bit import EightBitLinear, linear_rows
+from fptkit.recipe.load import load_recipe
+
+RECIPE = """
+task: {name: bit_xor, bits: 3, validation_size: 40, test_size: 50}
+backbone: {name: random, like: vit, size: nano, blocks: 2, width: 32, heads: 2, dropout: 0.0}
+train: {batch_size: 8, max_steps: 30, validate_every: 15, patience: null}
+threads: 1
+"""
+
+
+def maps() -> tuple[nn.Linear, EightBitLinear]:
+    torch.manual_seed(0)
+    linear = nn.Linear(48, 20)
+    with torch.no_grad():
+        linear.weight[3] = 0.0
+    linear.weight.requires_grad_(False)
+    return linear, EightBitLinear(linear)
+
+
+def dequantised(linear: nn.Linear) -> np.ndarray:
+    weight = linear.weight.detach().numpy()
+    largest = np.abs(weight).max(1, keepdims=True)
+    scale = np.where(largest > 0, largest, 1) / 127
+    return np.rint(weight / scale) * scale  # type: ignore[no-any-return]
+
+
+def test_as_numpy_rounds() -> None:
+    linear, small = maps()
+    hidden = torch.randn(5, 7, 48)
+    assert small.weight.dtype == torch.int8
+    assert linear.bias is not None
+    expected = hidden.numpy() @ dequantised(linear).T + linear.bias.detach().numpy()
+    np.testing.assert_allclose(small(hidden).detach().numpy(), expected, atol=1e-5)
+    assert np.abs(dequantised(linear) - linear.weight.detach().numpy()).max() <= 0.5 / 127 * linear.weight.abs().max()
+
+
+def test_gradients_are_those_of_the_rounded_weight() -> None:
+    linear, small = maps()
+    rounded = nn.Linear(48, 20)
+    rounded.weight.data = torch.from_numpy(dequantised(linear)).float()
+    assert linear.bias is not None
+    rounded.bias.data = linear.bias.data.clone()
+    hidden = torch.randn(5, 48)
+    found = []
+    for module in (small, rounded):
+        given = hidden.clone().requires_grad_()
+        module(given).square().sum().backward()
+        assert module.bias.grad is not None
+        assert given.grad is not None
+        found.append((given.grad, module.bias.grad))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_some_rows() -> None:
+    linear, small = maps()
+    hidden = torch.randn(5, 48)
+    rows = slice(4, 11)
+    torch.testing.assert_close(linear_rows(small, hidden, rows), small(hidden)[:, rows])
+    torch.testing.assert_close(linear_rows(linear, hidden, rows), linear(hidden)[:, rows])
+
+
+def kept_bytes(module: nn.Module, hidden: Tensor) -> int:
+    kept: list[Tensor] = []
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*module.parameters(), *module.buffers())}
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: (kept.append(tensor), tensor)[1], lambda t: t):
+        module(hidden.requires_grad_()).sum()
+    storages = {one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in kept}
+    return sum(size for place, size in storages.items() if place not in own)
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_no_copy_of_the_weight_is_kept(autocast: bool) -> None:
+    _, small = maps()
+    small.bias = None
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        assert kept_bytes(small, torch.randn(2, 48)) == 0
+        if autocast:  # the check can fail: an ordinary frozen weight is cast, and the cast one kept
+            assert kept_bytes(maps()[0], torch.randn(2, 48)) >= 48 * 20 * 2
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(RECIPE)
+    return path
+
+
+def hidden_of(recipe: Path, *overrides: str) -> tuple[Any, Tensor]:
+    loaded = load_recipe(str(recipe), overrides=overrides)
+    built = build(loaded.recipe, loaded.registry, torch.device("cpu"))
+    built.model.eval()
+    batch = built.task.split("validation").batch(range(16), torch.Generator())
+    return built, built.model(batch.inputs, batch.lengths)
+
+
+LIKES = ["vit", "bert", "t5_encoder", "longformer"]
+
+
+@pytest.mark.parametrize("like", LIKES)
+def test_a_model_keeps_its_parameters_and_gives_nearly_the_same(recipe: Path, like: str) -> None:
+    (plain, expected), (small, found) = (
+        hidden_of(recipe, f"backbone.like={like}", f"precision={precision}") for precision in ("float32", "int8")
+    )
+    shapes = [{name: p.shape for name, p in built.model.named_parameters()} for built in (plain, small)]
+    assert shapes[0] == shapes[1]
+    eight = [p for p in small.model.parameters() if p.dtype == torch.int8]
+    assert eight
+    assert not any(p.requires_grad for p in eight)
+    assert torch.corrcoef(torch.stack((expected.flatten(), found.flatten())))[0, 1] > 0.99
+
+
+def test_a_run_in_eight_bits(recipe: Path, tmp_path: Path) -> None:
+    summary = run(RunRequest(load_recipe(str(recipe), overrides=["precision=int8"]), tmp_path / "run"))
+    assert (summary["status"], summary["precision"]) == ("finished", "int8")
+    again = run(RunRequest(load_recipe(str(tmp_path / "run" / "recipe.yaml")), tmp_path / "again"))
+    assert again["metrics"] == summary["metrics"]
+
+
+@pytest.mark.parametrize(
+    "backbone", ["{like: gpt2, size: nano, heads: 2, width: 32}", "{like: lstm, width: 32, heads: null}"]
+)
+def test_a_backbone_without_such_maps_is_named(recipe: Path, tmp_path: Path, backbone: str) -> None:
+    overrides = [f"backbone={backbone[:1]}name: random, blocks: 1, {backbone[1:]}", "precision=int8"]
+    with pytest.raises(UsageError, match=r"precision: int8 keeps frozen nn\.Linear maps"):
+        run(RunRequest(load_recipe(str(recipe), overrides=overrides), tmp_path / "run"))
+
+
+def test_without_a_frozen_map_it_is_refused(recipe: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="has none"):
+        run(RunRequest(load_recipe(str(recipe), overrides=["precision=int8", "freezing.name=full"]), tmp_path / "run"))
+
+
+def test_a_scale_that_changed_is_no_frozen_weight() -> None:
+    model = nn.Sequential(maps()[1], nn.Linear(20, 2))
+    proof = FreezeProof(model)
+    proof.check_unchanged()
+    model[0].scale[4] *= 1.001
+    with pytest.raises(FreezingError, match="a frozen parameter changed"):
+        proof.check_unchanged()

@@ -1,0 +1,387 @@
+"""GELU, dropout, layer norm and packed attention with gradients: against torch's own, with our loops and without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fptkit.numerics import kernels
+from fptkit.numerics.attention import attend_packed
+from fptkit.numerics.ops import add_dropped, dropout, gelu, norm_branch
+
+FORMATS = [torch.bfloat16, torch.float16, torch.float32, torch.float64]
+HALF = 1 / 256
+"""What rounding to bfloat16 can do to a number, as a share of it."""
+
+
+@pytest.fixture
+def no_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "run_on", lambda tensor: False)
+
+
+@pytest.fixture(params=["loops", "torch"])
+def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "torch":
+        monkeypatch.setattr(kernels, "run_on", lambda tensor: False)
+    else:
+        assert kernels.why_not() is None
+
+
+@pytest.fixture
+def autocast() -> Iterator[None]:
+    with torch.autocast("cpu", torch.bfloat16):
+        yield
+
+
+def saved_bytes(work: Callable[[], object]) -> int:
+    """What autograd keeps of it for the backward pass, each storage once."""
+    seen: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        seen[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        kept = work()  # noqa: F841  what is kept lives as long as this
+    return sum(seen.values())
+
+
+# GELU
+
+
+@pytest.mark.usefixtures("either")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_gelu_and_its_gradient(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    given = (2 * torch.randn(3, 7, 65)).to(dtype).transpose(0, 1).requires_grad_()
+    grad = torch.randn(7, 3, 65).to(dtype)
+    gelu(given).backward(grad)
+    exact = given.detach().double().requires_grad_()
+    expected = functional.gelu(exact, approximate="tanh")
+    expected.backward(grad.double())
+    tolerance = {"rtol": 2 * HALF if dtype == torch.bfloat16 else 1e-5, "atol": 1e-5}
+    torch.testing.assert_close(gelu(given).double(), expected, **tolerance)
+    torch.testing.assert_close(given.grad.double(), exact.grad, **tolerance)
+
+
+# Dropout
+
+
+@pytest.mark.usefixtures("either")
+@pytest.mark.parametrize("dtype", FORMATS)
+@pytest.mark.parametrize("shape", [(3, 5, 7), (1,), (2, 8), (0, 4)])
+def test_dropout_keeps_scaled_or_zeroes_and_the_gradient_does_the_same(
+    dtype: torch.dtype, shape: tuple[int, ...]
+) -> None:
+    torch.manual_seed(0)
+    hidden = torch.randn(shape, dtype=dtype).requires_grad_()
+    dropped = dropout(hidden, 0.25, True)  # a quarter of 65,536 draws: the scale is 4 / 3 exactly
+    kept = dropped != 0
+    torch.testing.assert_close(
+        dropped, torch.where(kept, hidden * (4 / 3), 0), atol=0, rtol=1e-6 if dtype.itemsize > 2 else 1e-2
+    )
+    grad = torch.randn(shape, dtype=dtype)
+    dropped.backward(grad)
+    expected = torch.where(kept, grad * (4 / 3), torch.zeros((), dtype=dtype))
+    torch.testing.assert_close(hidden.grad, expected, atol=0, rtol=1e-6 if dtype.itemsize > 2 else 1e-2)
+
+
+@pytest.mark.parametrize("probability", [0.1, 0.5, 0.9, 2e-5])
+def test_numbers_are_dropped_with_the_probability_and_independently(probability: float) -> None:
+    """Shares, of each place within a chunk, and of neighbours at several distances, to five standard errors."""
+    torch.manual_seed(1)
+    count = 1 << 21
+    kept = (dropout(torch.ones(count), probability, True) != 0).double()
+    spread = (probability * (1 - probability)) ** 0.5
+    assert abs(float(kept.mean()) - (1 - probability)) < 5 * spread / count**0.5 + 1e-5
+    places = kept.view(-1, 8, 256).mean((0, 2))  # each half of each word of a draw
+    assert float((places - (1 - probability)).abs().max()) < 5 * spread / (count / 8) ** 0.5 + 1e-5
+    if probability > 0.01:
+        centred = (kept - kept.mean()) / spread
+        for distance in (1, 2, 3, 4, 8, 64, 255, 256, 512, 768, 1024, 2048):
+            assert abs(float((centred[:-distance] * centred[distance:]).mean())) < 5 / count**0.5, distance
+
+
+@pytest.mark.usefixtures("either")
+def test_the_mean_stays() -> None:
+    torch.manual_seed(2)
+    for probability in (0.1, 0.3):
+        mean = float(dropout(torch.ones(1 << 21), probability, True).mean())
+        assert abs(mean - 1) < 5 * (probability / (1 - probability) / (1 << 21)) ** 0.5
+
+
+@pytest.mark.usefixtures("either")
+def test_dropout_follows_torchs_generator() -> None:
+    """A step that is taken again after a resume draws the same, the next one something else."""
+    hidden = torch.randn(64, 64)
+    torch.manual_seed(3)
+    first, second = dropout(hidden, 0.1, True), dropout(hidden, 0.1, True)
+    torch.manual_seed(3)
+    assert torch.equal(dropout(hidden, 0.1, True), first)
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.usefixtures("either")
+@pytest.mark.parametrize(("probability", "training"), [(0.1, False), (0.0, True)])
+def test_nothing_is_dropped(probability: float, training: bool) -> None:
+    hidden, branch = torch.randn(16, 16), torch.randn(16, 16)
+    assert torch.equal(dropout(hidden, probability, training), hidden)
+    assert torch.equal(add_dropped(hidden, branch, probability, training), hidden + branch)
+
+
+@pytest.mark.usefixtures("either")
+def test_all_is_dropped() -> None:
+    hidden, branch = torch.randn(16, 16), torch.randn(16, 16)
+    assert not dropout(hidden, 1.0, True).any()
+    assert torch.equal(add_dropped(hidden, branch, 1.0, True), hidden)
+
+
+@pytest.mark.usefixtures("either")
+@pytest.mark.parametrize("probability", [-0.1, 1.1])
+def test_no_probability(probability: float) -> None:
+    with pytest.raises(ValueError, match="dropout probability has to be between 0 and 1"):
+        dropout(torch.ones(3), probability, True)
+    with pytest.raises(ValueError, match="dropout probability has to be between 0 and 1"):
+        add_dropped(torch.ones(3), torch.ones(3), probability, True)
+
+
+def test_dropped_infinities_do_not_come_back() -> None:
+    torch.manual_seed(4)
+    infinite = torch.full((1000,), float("inf"))
+    assert set(add_dropped(torch.zeros(1000), infinite, 0.5, True).tolist()) == {0.0, float("inf")}
+    assert set(dropout(infinite, 0.5, True).tolist()) == {0.0, float("inf")}
+
+
+@pytest.mark.usefixtures("either")
+def test_numbers_that_lie_across_memory() -> None:
+    hidden = torch.randn(6, 10).t().requires_grad_()
+    dropped = dropout(hidden, 0.25, True)
+    torch.testing.assert_close(dropped, torch.where(dropped != 0, hidden * (4 / 3), 0))
+
+
+@pytest.mark.usefixtures("either")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_what_is_added_is_dropped_and_gradients_reach_both(dtype: torch.dtype) -> None:
+    """The stream is added as it is, and its gradient is what comes back."""
+    torch.manual_seed(5)
+    stream = torch.randn(10, 6).t().requires_grad_()
+    branch = torch.randn(10, 6).to(dtype).t().requires_grad_()
+    added = add_dropped(stream, branch, 0.25, True)
+    assert added.dtype == torch.float32
+    kept = added != stream
+    assert 0 < int(kept.sum()) < kept.numel()
+    scaled = torch.where(kept, branch.float() * (4 / 3), 0.0)
+    rounding = 1e-6 if dtype == torch.float32 else HALF
+    torch.testing.assert_close(added, stream + scaled, atol=rounding * float(scaled.detach().abs().max()), rtol=0)
+    grad = torch.randn(6, 10)
+    added.backward(grad)
+    assert torch.equal(stream.grad, grad)
+    assert branch.grad.dtype == dtype
+    torch.testing.assert_close(
+        branch.grad.float(), torch.where(kept, grad * (4 / 3), 0.0), atol=1e-6, rtol=2 * rounding
+    )
+
+
+def test_a_frozen_branch_gets_no_gradient() -> None:
+    stream, branch = torch.randn(8, 8, requires_grad=True), torch.randn(8, 8)
+    add_dropped(stream, branch, 0.5, True).sum().backward()
+    assert torch.equal(stream.grad, torch.ones(8, 8))
+    assert branch.grad is None
+
+
+def test_dropout_keeps_a_seed_for_the_backward_pass() -> None:
+    hidden, branch = torch.randn(64, 64, requires_grad=True), torch.randn(64, 64, requires_grad=True)
+    assert saved_bytes(lambda: dropout(hidden, 0.1, True)) == 8
+    assert saved_bytes(lambda: add_dropped(hidden, branch, 0.1, True)) == 8
+
+
+# Layer norm
+
+
+@pytest.fixture
+def norms() -> tuple[nn.LayerNorm, nn.LayerNorm]:
+    torch.manual_seed(0)
+    ours, theirs = nn.LayerNorm(64), nn.LayerNorm(64)
+    with torch.no_grad():
+        ours.weight.normal_(1.0, 0.3)
+        ours.bias.normal_(0.0, 0.3)
+    theirs.load_state_dict(ours.state_dict())
+    return ours, theirs
+
+
+def outstanding() -> Tensor:
+    """As GPT-2's stream, which has numbers that stand out. Shape (4, 40, 64)."""
+    torch.manual_seed(1)
+    hidden = torch.randn(4, 40, 64)
+    hidden[..., 5] *= 50
+    hidden[0] += 3
+    return hidden
+
+
+@pytest.mark.usefixtures("either", "autocast")
+def test_a_branch_and_its_stream_are_those_of_torchs_norm(norms: tuple[nn.LayerNorm, nn.LayerNorm]) -> None:
+    """Outputs, and gradients of the stream through both, of scale and of shift, to what rounding can make of them."""
+    ours, theirs = norms
+    branch_weights, stream_weights = torch.randn(4, 40, 64), torch.randn(4, 40, 64)
+
+    stream = outstanding().requires_grad_()
+    normed, passed = norm_branch(ours, stream)
+    assert torch.equal(passed, stream)
+    found = torch.autograd.grad(
+        (normed.float() * branch_weights).sum() + (passed * stream_weights).sum(), [stream, ours.weight, ours.bias]
+    )
+    stream = outstanding().requires_grad_()
+    expected_normed = theirs(stream)
+    expected = torch.autograd.grad(
+        (expected_normed * branch_weights).sum() + (stream * stream_weights).sum(),
+        [stream, theirs.weight, theirs.bias],
+    )
+    torch.testing.assert_close(normed.float(), expected_normed, rtol=HALF, atol=1e-2)
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == torch.float32
+        assert float((one - other).norm() / other.norm()) < HALF
+
+
+@pytest.mark.usefixtures("autocast")
+def test_the_branch_starts_in_bfloat16_and_keeps_as_little(norms: tuple[nn.LayerNorm, nn.LayerNorm]) -> None:
+    hidden = outstanding().requires_grad_()
+    normed, passed = norm_branch(norms[0], hidden)
+    assert (normed.dtype, passed.dtype) == (torch.bfloat16, torch.float32)
+    rows, weight = 4 * 40 * 4, 64 * 4
+    assert saved_bytes(lambda: norm_branch(norms[0], hidden)) == hidden.numel() * 2 + rows + weight
+
+
+@pytest.mark.usefixtures("either", "autocast")
+@pytest.mark.parametrize("frozen", ["weight", "bias"])
+def test_frozen_norms_get_no_gradients(norms: tuple[nn.LayerNorm, nn.LayerNorm], frozen: str) -> None:
+    ours, theirs = norms
+    for norm in norms:
+        norm.get_parameter(frozen).requires_grad_(False)
+    stream = outstanding().requires_grad_()
+    normed, passed = norm_branch(ours, stream)
+    (normed.float().square().sum() + passed.sum()).backward()
+    assert ours.get_parameter(frozen).grad is None
+    given = outstanding().requires_grad_()
+    (theirs(given).square().sum() + given.sum()).backward()
+    torch.testing.assert_close(stream.grad, given.grad, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.usefixtures("either", "autocast")
+def test_a_stream_that_needs_no_gradient_gets_none(norms: tuple[nn.LayerNorm, nn.LayerNorm]) -> None:
+    """Below the lowest trained parameter nothing is computed backward."""
+    stream = outstanding()
+    normed, passed = norm_branch(norms[0], stream)
+    assert passed is stream
+    assert normed.requires_grad
+    normed.float().sum().backward()
+    assert norms[0].bias.grad is not None
+
+
+@pytest.mark.usefixtures("either", "autocast")
+def test_only_one_of_branch_and_stream_is_used(norms: tuple[nn.LayerNorm, nn.LayerNorm]) -> None:
+    stream = outstanding().requires_grad_()
+    _, passed = norm_branch(norms[0], stream)
+    passed.sum().backward()
+    assert torch.equal(stream.grad, torch.ones_like(stream))
+    stream = outstanding().requires_grad_()
+    normed, _ = norm_branch(norms[0], stream)
+    normed.float().sum().backward()
+    assert bool(stream.grad.any())
+
+
+def test_without_autocast_the_norm_is_torchs(norms: tuple[nn.LayerNorm, nn.LayerNorm]) -> None:
+    ours, theirs = norms
+    hidden = torch.randn(2, 3, 64, requires_grad=True)
+    normed, passed = norm_branch(ours, hidden)
+    assert passed is hidden
+    assert torch.equal(normed, functional.layer_norm(hidden, (64,), theirs.weight, theirs.bias))
+    assert type(normed.grad_fn).__name__ == "NativeLayerNormBackward0"
+
+
+class Doubled(nn.LayerNorm):
+    def forward(self, hidden: Tensor) -> Tensor:
+        return 2 * super().forward(hidden)
+
+
+class Wrapped(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside = nn.LayerNorm(64)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return -self.inside(hidden)
+
+
+@pytest.mark.usefixtures("autocast")
+@pytest.mark.parametrize("norm", [Doubled(64), Wrapped()])
+def test_what_took_a_norms_place_is_called(norm: nn.Module) -> None:
+    stream = outstanding()
+    normed, passed = norm_branch(norm, stream)
+    assert passed is stream
+    assert torch.equal(normed, norm(stream))
+
+
+@pytest.mark.usefixtures("autocast")
+def test_hooks_of_a_norm_are_called(norms: tuple[nn.LayerNorm, nn.LayerNorm]) -> None:
+    seen = []
+    norms[0].register_forward_hook(lambda module, given, output: seen.append(output.shape))
+    norm_branch(norms[0], outstanding())
+    norms[1].register_forward_pre_hook(lambda module, given: seen.append(given[0].shape))
+    norm_branch(norms[1], outstanding())
+    assert seen == [(4, 40, 64)] * 2
+
+
+# Attention
+
+
+@pytest.mark.parametrize("dropped", [0.0, 0.1])
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("tokens", [1, 17, 120])
+def test_packed_attention_and_its_gradient(tokens: int, causal: bool, dropped: float) -> None:
+    """Against torch's in float64; with dropout only that it is torch's, which draws by itself."""
+    torch.manual_seed(0)
+    batch, heads, width = 2, 3, 16
+    packed = torch.randn(batch, tokens, 3 * heads * width).bfloat16().requires_grad_()
+    grad = torch.randn(batch, tokens, heads * width).bfloat16()
+    torch.manual_seed(1)
+    found = attend_packed(packed, heads, dropout=dropped, causal=causal)
+    found.backward(grad)
+
+    exact = packed.detach().double().requires_grad_()
+    given = exact if not dropped else packed.detach().clone().requires_grad_()
+    query, key, value = (part.unflatten(-1, (heads, width)).transpose(1, 2) for part in given.chunk(3, -1))
+    torch.manual_seed(1)
+    expected = functional.scaled_dot_product_attention(query, key, value, dropout_p=dropped, is_causal=causal)
+    expected = expected.transpose(1, 2).flatten(2)
+    expected.backward(grad.to(expected.dtype))
+    torch.testing.assert_close(found.double(), expected.double(), rtol=0.02, atol=0.02)
+    error = (packed.grad.double() - given.grad.double()).norm() / given.grad.double().norm()
+    assert float(error) < 2 * HALF
+
+
+def test_packed_attention_without_our_loops_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    packed = torch.randn(2, 33, 3 * 48).bfloat16()
+    ours = attend_packed(packed, 3, dropout=0.0)
+    monkeypatch.setattr(kernels, "run_on", lambda tensor: False)
+    torch.testing.assert_close(attend_packed(packed, 3, dropout=0.0).float(), ours.float(), rtol=0.02, atol=0.02)
+
+
+@pytest.mark.usefixtures("no_loops")
+def test_where_the_loops_cannot_be_had_nothing_asks_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a loop was run")
+
+    monkeypatch.setattr("fptkit.numerics.compiler.call", refuse)
+    monkeypatch.setattr("fptkit.numerics.operators.call", refuse)
+    hidden = torch.randn(4, 8, 3 * 64).bfloat16()
+    gelu(hidden)
+    dropout(hidden.float(), 0.1, True)
+    add_dropped(hidden.float(), hidden, 0.1, True)
+    attend_packed(hidden, 4, dropout=0.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        norm_branch(nn.LayerNorm(192), hidden.float())

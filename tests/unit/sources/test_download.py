@@ -1,0 +1,321 @@
+"""Downloads against a real HTTP server on this machine that can break off, forget ranges and change its mind."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import tarfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from fptkit.errors import DataError, SourceError, UsageError
+from fptkit.sources.download import download, file_sha256, unpack
+
+CONTENT = bytes(range(256)) * 4096  # 1 MiB
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+
+
+@dataclass
+class Server:
+    """What the server does, and what it was asked.
+
+    Args:
+        cuts: bytes after which the next answers break off, one by one.
+        statuses: statuses of the next answers, one by one, in place of the file.
+    """
+
+    url: str = ""
+    content: bytes = CONTENT
+    etag: str | None = '"one"'
+    modified: str | None = None
+    ranges: bool = True
+    honours_condition: bool = True
+    says_length: bool = True
+    cuts: list[int] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=list)
+    asked: list[tuple[str | None, str | None]] = field(default_factory=list)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("no_proxy", "*")
+    state = Server()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked, condition = self.headers.get("Range"), self.headers.get("If-Range")
+            state.asked.append((asked, condition))
+            if state.statuses:
+                self.send_error(state.statuses.pop(0))
+                return
+            start = 0
+            same = condition in (None, state.etag, state.modified) or not state.honours_condition
+            if asked and state.ranges and same:
+                start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1])
+                if start >= len(state.content):
+                    self.send_response(416)
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                    return
+            body = state.content[start:]
+            self.send_response(206 if start else 200)
+            if start:
+                self.send_header("Content-Range", f"bytes {start}-{len(state.content) - 1}/{len(state.content)}")
+            if state.etag:
+                self.send_header("ETag", state.etag)
+            if state.modified:
+                self.send_header("Last-Modified", state.modified)
+            if state.says_length:
+                self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body[: state.cuts.pop(0)] if state.cuts else body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    running.daemon_threads = True
+    state.url = f"http://127.0.0.1:{running.server_port}/data.bin"
+    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield state
+    running.shutdown()
+    thread.join()
+    running.server_close()
+
+
+def leftovers(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_file_comes_whole_with_progress(server: Server, tmp_path: Path) -> None:
+    seen: list[tuple[int, int | None]] = []
+    got = download(server.url, tmp_path / "new" / "data.bin", progress=lambda done, total: seen.append((done, total)))
+    assert got.path.read_bytes() == CONTENT
+    assert (got.sha256, got.size, got.fetched) == (DIGEST, len(CONTENT), len(CONTENT))
+    assert seen[-1] == (len(CONTENT), len(CONTENT))
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert leftovers(tmp_path / "new") == {"data.bin"}
+    assert server.asked == [(None, None)]
+
+
+def test_a_cut_connection_goes_on_where_it_stopped(server: Server, tmp_path: Path) -> None:
+    server.cuts = [300_000, 200_000]
+    got = download(server.url, tmp_path / "data.bin", wait_s=0)
+    assert got.path.read_bytes() == CONTENT
+    assert got.fetched == len(CONTENT)
+    assert server.asked == [(None, None), ("bytes=300000-", '"one"'), ("bytes=500000-", '"one"')]
+
+
+def test_a_later_call_goes_on_where_an_earlier_one_gave_up(server: Server, tmp_path: Path) -> None:
+    server.cuts = [300_000]
+    with pytest.raises(SourceError, match="300,000 bytes are kept; the same command goes on from there") as caught:
+        download(server.url, tmp_path / "data.bin", attempts=1, what="the data", advice="Look elsewhere.")
+    assert caught.value.exit_code == 3
+    assert caught.value.what == "the data"
+    assert str(caught.value).endswith("Look elsewhere.")
+    assert leftovers(tmp_path) == {"data.bin.part", "data.bin.part.json"}
+    seen: list[int] = []
+    got = download(server.url, tmp_path / "data.bin", attempts=1, progress=lambda done, total: seen.append(done))
+    assert got.path.read_bytes() == CONTENT
+    assert got.fetched == len(CONTENT) - 300_000
+    assert min(seen) > 300_000
+    assert leftovers(tmp_path) == {"data.bin"}
+
+
+def test_a_part_of_another_address_is_not_continued(server: Server, tmp_path: Path) -> None:
+    server.cuts = [300_000]
+    with pytest.raises(SourceError):
+        download(server.url, tmp_path / "data.bin", attempts=1)
+    download(server.url + "?mirror", tmp_path / "data.bin")
+    assert server.asked[-1] == (None, None)
+
+
+def test_a_server_without_ranges_starts_again(server: Server, tmp_path: Path) -> None:
+    server.ranges = False
+    server.cuts = [300_000]
+    got = download(server.url, tmp_path / "data.bin", wait_s=0)
+    assert got.path.read_bytes() == CONTENT
+    assert got.fetched == len(CONTENT) + 300_000
+
+
+@pytest.mark.parametrize("honours_condition", [True, False])
+def test_a_changed_file_starts_again(server: Server, tmp_path: Path, honours_condition: bool) -> None:
+    server.cuts = [300_000]
+    with pytest.raises(SourceError):
+        download(server.url, tmp_path / "data.bin", attempts=1)
+    server.content, server.etag, server.honours_condition = CONTENT[::-1], '"two"', honours_condition
+    got = download(server.url, tmp_path / "data.bin", wait_s=0)
+    assert got.path.read_bytes() == CONTENT[::-1]
+
+
+def test_without_entity_tag_the_date_is_compared(server: Server, tmp_path: Path) -> None:
+    server.etag, server.modified, server.cuts = None, "Mon, 01 Jan 2024 00:00:00 GMT", [300_000]
+    download(server.url, tmp_path / "data.bin", wait_s=0)
+    assert server.asked[1] == ("bytes=300000-", server.modified)
+
+
+def test_with_nothing_to_compare_only_a_digest_allows_to_go_on(server: Server, tmp_path: Path) -> None:
+    server.etag, server.cuts = None, [300_000]
+    download(server.url, tmp_path / "plain.bin", wait_s=0)
+    assert server.asked[1] == (None, None)
+    server.cuts = [300_000]
+    download(server.url, tmp_path / "checked.bin", wait_s=0, sha256=DIGEST)
+    assert server.asked[3] == ("bytes=300000-", None)
+
+
+def test_a_weak_entity_tag_is_not_relied_on(server: Server, tmp_path: Path) -> None:
+    server.etag, server.cuts = 'W/"one"', [300_000]
+    download(server.url, tmp_path / "data.bin", wait_s=0)
+    assert server.asked[1] == (None, None)
+
+
+def test_a_part_that_is_already_whole_is_fetched_again(server: Server, tmp_path: Path) -> None:
+    server.cuts = [300_000]
+    with pytest.raises(SourceError):
+        download(server.url, tmp_path / "data.bin", attempts=1)
+    (tmp_path / "data.bin.part").write_bytes(CONTENT)
+    got = download(server.url, tmp_path / "data.bin", wait_s=0)
+    assert got.path.read_bytes() == CONTENT
+
+
+def test_a_spoilt_memo_starts_again(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "data.bin.part").write_bytes(b"junk")
+    (tmp_path / "data.bin.part.json").write_text('{"url": ')
+    assert download(server.url, tmp_path / "data.bin").path.read_bytes() == CONTENT
+
+
+def test_a_wrong_digest_removes_the_file(server: Server, tmp_path: Path) -> None:
+    wrong = "0" * 64
+    with pytest.raises(DataError, match=f"expected SHA-256 {wrong}") as caught:
+        download(server.url, tmp_path / "data.bin", sha256=wrong)
+    assert DIGEST in str(caught.value)
+    assert leftovers(tmp_path) == set()
+
+
+def test_a_right_digest_in_capitals_is_accepted_and_saves_a_second_download(server: Server, tmp_path: Path) -> None:
+    download(server.url, tmp_path / "data.bin", sha256=DIGEST.upper())
+    assert download(server.url, tmp_path / "data.bin", sha256=DIGEST).fetched == 0
+    assert len(server.asked) == 1
+
+
+def test_a_file_that_is_there_without_a_digest_is_fetched_anew(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "data.bin").write_bytes(b"old")
+    assert download(server.url, tmp_path / "data.bin").path.read_bytes() == CONTENT
+
+
+def test_a_wrong_size_is_refused_before_anything_is_read(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="expected a file of 5 bytes, the server has 1,048,576"):
+        download(server.url, tmp_path / "data.bin", size=5)
+    assert leftovers(tmp_path) == set()
+
+
+def test_a_wrong_size_is_found_where_the_server_does_not_say(server: Server, tmp_path: Path) -> None:
+    server.says_length = False
+    seen: list[int | None] = []
+    download(server.url, tmp_path / "data.bin", progress=lambda done, total: seen.append(total))
+    assert set(seen) == {None}
+    with pytest.raises(DataError, match="expected 5 bytes"):
+        download(server.url, tmp_path / "data.bin", size=5)
+
+
+def test_a_dead_link_is_not_tried_twice(server: Server, tmp_path: Path) -> None:
+    server.statuses = [404, 404]
+    with pytest.raises(SourceError, match="the server answers 404"):
+        download(server.url, tmp_path / "data.bin", wait_s=0)
+    assert len(server.asked) == 1
+    assert leftovers(tmp_path) == set()
+
+
+def test_a_busy_server_is_tried_again(server: Server, tmp_path: Path) -> None:
+    server.statuses = [503, 500]
+    assert download(server.url, tmp_path / "data.bin", wait_s=0).path.read_bytes() == CONTENT
+    server.statuses = [503] * 9
+    with pytest.raises(SourceError, match=r"the server answers 503 .*\(2 attempts\)"):
+        download(server.url, tmp_path / "data.bin", wait_s=0, attempts=2)
+    assert len(server.asked) == 5
+
+
+def test_no_server_at_all(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no connection"):
+        download("http://127.0.0.1:1/data.bin", tmp_path / "data.bin", wait_s=0, attempts=2)
+
+
+@pytest.mark.parametrize("url", ["file:///etc/hostname", "data.bin", "ftp://example.org/x", "http://"])
+def test_only_web_addresses_are_fetched(tmp_path: Path, url: str) -> None:
+    with pytest.raises(UsageError, match="http"):
+        download(url, tmp_path / "data.bin")
+
+
+def test_a_digest_of_another_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="64 hexadecimal digits"):
+        download("http://127.0.0.1:1/x", tmp_path / "data.bin", sha256="d41d8cd98f00b204e9800998ecf8427e")
+
+
+def test_a_destination_that_cannot_be_made_is_named(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UsageError, match="cannot make the folder"):
+        download(server.url, tmp_path / "file" / "data.bin")
+    (tmp_path / "data.bin.part").mkdir()
+    with pytest.raises(UsageError, match=r"cannot write .*data\.bin\.part"):
+        download(server.url, tmp_path / "data.bin")
+
+
+def tar_of(path: Path, *members: tarfile.TarInfo) -> Path:
+    with tarfile.open(path, "w:gz") as archive:
+        for member in members:
+            archive.addfile(member, io.BytesIO(b"text") if member.isfile() else None)
+    return path
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname, info.size = kind, link, 4 if kind == tarfile.REGTYPE else 0
+    return info
+
+
+def test_an_archive_is_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "to").mkdir()
+    unpack(tar_of(tmp_path / "good.tar.gz", member("data/a.json")), tmp_path / "to")
+    assert (tmp_path / "to" / "data" / "a.json").read_text() == "text"
+    assert file_sha256(tmp_path / "to" / "data" / "a.json") == hashlib.sha256(b"text").hexdigest()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        member("../outside.txt"),
+        member("data/../../outside.txt"),
+        member("link", tarfile.SYMTYPE, "../outside.txt"),
+        member("link", tarfile.SYMTYPE, "/etc/hostname"),
+        member("link", tarfile.LNKTYPE, "../outside.txt"),
+        member("device", tarfile.CHRTYPE),
+    ],
+    ids=["parent", "nested", "link up", "absolute link", "hard link", "device"],
+)
+def test_an_archive_that_leads_outside_is_refused(tmp_path: Path, bad: tarfile.TarInfo) -> None:
+    (tmp_path / "to").mkdir()
+    with pytest.raises(DataError, match="refused to unpack"):
+        unpack(tar_of(tmp_path / "bad.tar.gz", bad), tmp_path / "to")
+    assert leftovers(tmp_path) == {"to", "bad.tar.gz"}
+
+
+def test_an_absolute_name_stays_inside(tmp_path: Path) -> None:
+    (tmp_path / "to").mkdir()
+    unpack(tar_of(tmp_path / "odd.tar.gz", member("/inside.txt")), tmp_path / "to")
+    assert leftovers(tmp_path / "to") == {"inside.txt"}
+
+
+def test_damaged_archives_are_named(tmp_path: Path) -> None:
+    whole = tar_of(tmp_path / "whole.tar.gz", member("a")).read_bytes()
+    for name, content in {"cut": whole[: len(whole) // 2], "text": b"<html>moved</html>", "empty": b""}.items():
+        path = tmp_path / f"{name}.tar.gz"
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=rf"{name}\.tar\.gz: cannot be unpacked"):
+            unpack(path, tmp_path)
