@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from steps import RANDOM_BASE, Step, official_step
 
-from fptkit.engine.batches import parts_of
+from fptkit.engine.batches import micro_batches
 from fptkit.interfaces import Batch
 from fptkit.lab.benchmarking.prepare import Prepared, prepare
 from fptkit.recipe.load import load_recipe
@@ -133,7 +133,7 @@ def main() -> None:
         take = official_step(given.official, arguments, lambda _: upcoming.pop(0), given.attention)
 
         def official(number: int) -> None:
-            upcoming.extend(parts_of(random_batch(number), PARTS))
+            upcoming.extend(micro_batches(random_batch(number), PARTS))
             take(number)
 
     ours = Epoch(prepared.batches.batch, steps, prepared.step)

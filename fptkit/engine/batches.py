@@ -109,10 +109,10 @@ class TrainingBatches:
         return list(itertools.islice(itertools.cycle(usable), len(batches)))
 
 
-def parts_of(batch: Batch, count: int) -> list[Batch]:
-    """A batch cut into ``count`` parts that differ by one example at most, in order; fewer where it has fewer examples.
+def micro_batches(batch: Batch, count: int) -> list[Batch]:
+    """A batch cut into ``count`` parts, in order, that differ by one example at most; fewer if it has fewer examples.
 
-    Padding stays as it is, so that the parts hold the same numbers as the whole.
+    Padding stays as it is, so that the parts hold the same numbers as the batch.
     """
     count = min(count, len(batch))
     if count == 1:
@@ -121,16 +121,20 @@ def parts_of(batch: Batch, count: int) -> list[Batch]:
     return [rows_of(batch, slice(start, end)) for start, end in itertools.pairwise(ends)]
 
 
-def share_of(batch: Batch, rank: int, count: int) -> Batch | None:
-    """What one of ``count`` processes takes of a batch: a part as `parts_of` cuts it, or nothing where there are fewer
-    examples than processes."""
-    parts = parts_of(batch, count)
+def part_of_process(batch: Batch, rank: int, count: int) -> Batch | None:
+    """The part of a batch that one of ``count`` processes takes; None if there are fewer examples than processes."""
+    parts = micro_batches(batch, count)
     return parts[rank] if rank < len(parts) else None
 
 
-def most_parts(size: int, count: int, accumulate: int) -> int:
-    """Parts, as `parts_of` cuts them with ``accumulate``, of the largest share that one of ``count`` processes takes of
-    a batch of ``size`` examples."""
+def most_micro_batches(size: int, count: int, accumulate: int) -> int:
+    """Micro-batches of the largest part that one of ``count`` processes takes of a batch of ``size`` examples.
+
+    Args:
+        size: examples of the batch.
+        count: processes.
+        accumulate: micro-batches asked for.
+    """
     return min(accumulate, -(-size // min(count, size)))
 
 
@@ -303,7 +307,8 @@ def whole_split(
     """
     where = f"{type(task).__name__}, split {name}"
     if not split.size:
-        raise ShapeError(f"{where}: {'it holds no example' if split.size == 0 else 'an endless split has no whole'}")
+        fault = "it holds no example" if split.size == 0 else "split is endless; it cannot be evaluated in full"
+        raise ShapeError(f"{where}: {fault}")
     order = np.arange(split.size)
     if split.token_counts is not None:
         order = np.argsort(-split.token_counts, kind="stable")
@@ -353,5 +358,5 @@ class BatchesAhead:
 
     def _make(self, step: int) -> tuple[Batch | None, int]:
         batch = self._batches.batch(step)
-        own = share_of(batch, self._rank, self._count)
+        own = part_of_process(batch, self._rank, self._count)
         return (own if own is None or self._pin is None else self._pin(own)), len(batch)

@@ -8,69 +8,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from fptkit.engine.batches import evaluation_batches
 from fptkit.engine.memory import Pieces
-from fptkit.engine.team.processes import ALONE, Processes
-from fptkit.engine.team.sharding import IdlePass
-from fptkit.interfaces import Batch, Split, Task, Values
+from fptkit.engine.team.team import Team
+from fptkit.interfaces import Batch, Task, Values
 from fptkit.model import CrossModalModel
-from fptkit.recipe.models import TrainOptions
 
 
 class EvaluationStopped(Exception):
-    """A signal asked to stop while a split was being evaluated."""
-
-
-def evaluate(
-    model: CrossModalModel,
-    task: Task,
-    name: str,
-    split: Split,
-    *,
-    options: TrainOptions,
-    step: int,
-    device: torch.device,
-    stop_requested: Callable[[], bool] = lambda: False,
-    processes: Processes = ALONE,
-    pieces: Pieces | None = None,
-    idle: IdlePass | None = None,
-) -> dict[str, float]:
-    """Evaluate a split.
-
-    Args:
-        model: put into evaluation mode and back.
-        task: gives loss and metrics.
-        name: of the split.
-        split: the split.
-        options: batch sizes, and the seed of a sampled evaluation.
-        step: training step, see `fptkit.engine.batches.evaluation_batches`.
-        device: the model's.
-        stop_requested: asked between batches.
-        processes: share the batches. What they find is put together in the order of the batches, so that the figures
-            are those of one process bit for bit, whatever the task's metrics are.
-        pieces: in how many a batch passes the model, more once memory runs out; None begins with whole batches. Loss
-            and metrics take whole batches in any case.
-        idle: made where there is no batch for this process, if weights are sharded.
-
-    Returns:
-        The task's metrics and ``loss``, the mean over examples.
-
-    Raises:
-        EvaluationStopped: ``stop_requested`` said yes.
-        ShapeError: the split or one of its batches is not as the task declares.
-        TrainingError: memory does not suffice for a single example.
-    """
-    batches = evaluation_batches(task, name, split, options, step, rank=processes.rank, count=processes.count)
-    return evaluate_batches(
-        model,
-        task,
-        batches,
-        device=device,
-        stop_requested=stop_requested,
-        processes=processes,
-        pieces=pieces,
-        idle=idle,
-    )
+    """A stop was requested during an evaluation."""
 
 
 class _Found(NamedTuple):
@@ -124,36 +69,47 @@ class _Account:
 
 
 @torch.no_grad()
-def evaluate_batches(
+def evaluate(
     model: CrossModalModel,
     task: Task,
     batches: Iterable[Batch | None],
-    *,
-    device: torch.device,
+    team: Team | None = None,
     stop_requested: Callable[[], bool] = lambda: False,
-    processes: Processes = ALONE,
-    pieces: Pieces | None = None,
-    idle: IdlePass | None = None,
 ) -> dict[str, float]:
-    """Evaluate batches that lie on the CPU, of several processes each its own; see `evaluate`."""
+    """Evaluate batches.
+
+    Args:
+        model: put into evaluation mode and back.
+        task: gives loss and metrics.
+        batches: on the CPU, see `fptkit.engine.batches.evaluation_batches`. Each process of a team has its own; None
+            where this process has none left. Predictions are gathered in the order of the batches, so the metrics are
+            those of a single process bit for bit, whatever metrics the task uses.
+        team: the processes that share the batches; None: this process alone.
+        stop_requested: asked between batches.
+
+    Returns:
+        The task's metrics and ``loss``, the mean over examples.
+
+    Raises:
+        EvaluationStopped: ``stop_requested`` said yes.
+        ShapeError: the split or one of its batches is not as the task declares.
+        TrainingError: out of memory with a single example.
+    """
+    team, device = team or Team(), next(model.parameters()).device
     was_training = model.training
     model.eval()
-    account, pieces = _Account(task, device), pieces or Pieces()
+    account = _Account(task, device)
     try:
         for on_cpu in batches:
-            if any(processes.any_of(stop_requested())):
+            if any(team.processes.any_of(stop_requested())):
                 raise EvaluationStopped
-            if on_cpu is None and idle is not None:
-                idle.forward()
-            own = None if on_cpu is None else _predict(model, task, on_cpu.to(device), pieces)
-            if processes.count > 1 and own is not None:
-                own = own._replace(
-                    **{name: getattr(own, name).cpu() for name in ("loss_sum", "predictions", "targets")}
-                )
-            for found in processes.gather_on_main(own):
+            if on_cpu is None and team.idle is not None:
+                team.idle.forward()
+            own = None if on_cpu is None else _predict(model, task, on_cpu.to(device), team.pieces)
+            for found in team.processes.gather_on_main(_portable(own, team)):
                 if found is not None:
                     account.add(found)
-        return processes.from_main(account.values)
+        return team.processes.from_main(account.values)
     finally:
         model.train(was_training)
 
@@ -162,3 +118,10 @@ def _predict(model: CrossModalModel, task: Task, batch: Batch, pieces: Pieces) -
     predictions = pieces.through(lambda piece: model(piece.inputs, piece.lengths), batch)
     loss_sum = task.loss(predictions, batch).double() * len(batch)
     return _Found(loss_sum, len(batch), predictions, batch.targets)
+
+
+def _portable(found: _Found | None, team: Team) -> _Found | None:
+    """The same on the CPU, where another process may have to read it."""
+    if found is None or team.processes.count == 1:
+        return found
+    return _Found(found.loss_sum.cpu(), found.examples, found.predictions.cpu(), found.targets.cpu())

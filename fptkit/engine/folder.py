@@ -36,9 +36,9 @@ def only_us(folder: Path) -> Iterator[None]:
         lock = filelock.FileLock(folder / LOCK, timeout=0)
         lock.acquire()
     except filelock.Timeout:
-        raise UsageError(f"another run is at work in {folder}") from None
+        raise UsageError(f"{folder} is in use by another run") from None
     except OSError as err:
-        raise UsageError(f"the run folder {folder} cannot be used: {err}") from err
+        raise UsageError(f"{folder}: the run folder cannot be used: {err}") from err
     try:
         yield
     finally:
@@ -58,7 +58,7 @@ def recipe_for(folder: Path, loaded: LoadedRecipe, *, resume: bool) -> Recipe:
     saved_file = folder / RECIPE
     holds_checkpoints = latest_checkpoint(folder / CHECKPOINTS) is not None
     if not resume and (saved_file.exists() or holds_checkpoints or (folder / SUMMARY).exists()):
-        raise UsageError(f"{folder} holds a run already. Go on with it by --resume, or choose another --output")
+        raise UsageError(f"{folder} holds a run already; continue it with --resume, or choose another --output")
     if not saved_file.exists():
         if holds_checkpoints:
             raise UsageError(f"{folder} holds checkpoints but no {RECIPE}: put it back, or choose another --output")
@@ -68,7 +68,7 @@ def recipe_for(folder: Path, loaded: LoadedRecipe, *, resume: bool) -> Recipe:
     if differing:
         raise UsageError(
             f"{folder} was made by another recipe; it differs in {', '.join(differing)}. "
-            f"Go on with the saved one:\n  {resume_command(folder)}"
+            f"Continue with the saved one:\n  {resume_command(folder)}"
         )
     return loaded.recipe.model_copy(update={"pinned": saved.pinned})
 

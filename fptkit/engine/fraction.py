@@ -15,7 +15,7 @@ from fptkit.options import Options
 from fptkit.seeds import derive_seed
 
 
-class SplitShare:
+class SplitFraction:
     """Some examples of a split, as a split of its own.
 
     Args:
@@ -46,12 +46,12 @@ class _Drawn:
 
 def skips(task: Task, split: Split, indices: Sequence[int]) -> bool:
     """`fptkit.Task.skips`, asked of the split the task made, whatever share of it is used."""
-    if isinstance(split, SplitShare):
+    if isinstance(split, SplitFraction):
         return skips(task, split.whole, split.members[np.asarray(indices, np.int64)].tolist())
     return task.skips(split, indices)
 
 
-def training_share(task: Task, split: Split, fraction: float, seed: int, options: Options | None = None) -> Split:
+def training_fraction(task: Task, split: Split, fraction: float, seed: int, options: Options | None = None) -> Split:
     """The share of a training split that is used; the split itself where that is all of it.
 
     Args:
@@ -75,10 +75,10 @@ def training_share(task: Task, split: Split, fraction: float, seed: int, options
     if split.size == 0:
         raise ShapeError(f"{type(task).__name__}, split train: it holds no example")
     members = _order(split.size, seed)[: max(1, round(fraction * split.size))]
-    return SplitShare(split, np.sort(members))
+    return SplitFraction(split, np.sort(members))
 
 
-def share_notes(whole: Split, used: Split) -> list[str]:
+def fraction_notes(whole: Split, used: Split) -> list[str]:
     """What the run header says where a part of the training split is used."""
     if used is whole:
         return []
@@ -106,13 +106,13 @@ def training_sample(task: Task, split: Split, count: int, seed: int) -> Split:
     members = list(itertools.islice(usable, count))
     if not members:
         raise ShapeError(f"{type(task).__name__}, split train: it holds no example to evaluate")
-    return SplitShare(_plain(split), np.sort(np.array(members, np.int64)))
+    return SplitFraction(_plain(split), np.sort(np.array(members, np.int64)))
 
 
 def _plain(split: Split) -> Split:
     """The split without its changes at random, where it can tell it from them."""
-    if isinstance(split, SplitShare):
-        return SplitShare(_plain(split.whole), split.members)
+    if isinstance(split, SplitFraction):
+        return SplitFraction(_plain(split.whole), split.members)
     return split.plain() if hasattr(split, "plain") else split
 
 

@@ -1,7 +1,7 @@
-"""Going on where memory runs out: what is known as running out, and what is put back before the work is done in parts.
+"""Out of memory: how it is recognised, and how work is undone before it is repeated in smaller micro-batches.
 
-A step that does not fit leaves no trace: its gradients are dropped, and the buffers it changed are put back. So the
-same step in more parts is the one that so many parts from the start would have taken.
+A step that does not fit leaves no trace: its gradients are dropped, and the buffers it changed are restored. So the
+repeated step is the one that as many micro-batches from the start would have taken.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fptkit.engine.batches import parts_of
+from fptkit.engine.batches import micro_batches
 from fptkit.errors import TrainingError
 from fptkit.interfaces import Batch
 
@@ -31,36 +31,36 @@ Source: pytorch/pytorch, ``c10/core/impl/alloc_cpu.cpp`` (on Linux, and on Windo
 
 
 class MemoryRanOut(Exception):
-    """A step did not fit into the memory of some process. Nothing of it is left.
+    """A step did not fit into the memory of some process. It left no trace.
 
     Args:
         examples: of the batch that the process with most of them had.
-        reason: what the allocator said; empty where that was in another process.
+        reason: what the allocator said; empty if it was in another process.
     """
 
     def __init__(self, examples: int, reason: str) -> None:
         self.examples = examples
         self.reason = reason
-        super().__init__(f"memory ran out: {reason or 'in another process'}")
+        super().__init__(f"out of memory: {reason or 'in another process'}")
 
 
 def is_out_of_memory(err: BaseException) -> bool:
-    """Whether an error says that memory ran out, and not that something else went wrong."""
+    """Whether an error means out of memory."""
     if isinstance(err, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(err, RuntimeError) and any(text in str(err) for text in _TEXTS)
 
 
 def first_line(err: BaseException) -> str:
-    """What an allocator said, without the stack it may print behind."""
+    """What an allocator said, without the stack trace that may follow."""
     return str(err).partition("\n")[0] or type(err).__name__
 
 
 def settle() -> None:
-    """Have the C library give free memory back to the system, where it can (glibc). To be called after the first step.
+    """Make the C library return free memory to the system, if it can (glibc). Call it after the first step.
 
-    That step allocates around what is made along with it and stays, such as the optimiser's means; later steps find
-    other gaps. Without this the gaps of both would stay with the process, some 2 % of GPT-2 base's memory.
+    The first step also allocates what stays, such as the optimizer's running means, and leaves gaps between them that
+    later steps do not use. Without this call the gaps stay with the process: some 2 % of the memory of GPT-2 base.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
     if trim is not None:
@@ -68,21 +68,20 @@ def settle() -> None:
 
 
 def release(device: torch.device) -> None:
-    """Give back what a failed pass held. To be called outside the ``except`` that caught it: the error's traceback
-    holds the pass's tensors."""
+    """Free what a failed pass held. Call it outside the ``except`` that caught the error: its traceback holds the
+    tensors of the pass."""
     gc.collect()  # an error that a frame kept hold of is a cycle
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
 
 def finer(parts: int, batch_size: int) -> int:
-    """More parts to cut a batch into: at least twice as many, and as ``train.accumulate`` may be, a divisor of
-    ``batch_size``."""
+    """More micro-batches: at least twice as many, and a divisor of ``batch_size``, as for ``train.accumulate``."""
     return next(count for count in range(min(2 * parts, batch_size), batch_size + 1) if batch_size % count == 0)
 
 
 class KeptBuffers:
-    """What a model keeps besides its parameters, such as a batch norm's running statistics, as it was before a step.
+    """A copy of a model's buffers from before a step, such as the running statistics of a batch norm.
 
     Args:
         model: its buffers that a checkpoint would hold.
@@ -98,9 +97,9 @@ class KeptBuffers:
         self._kept: list[tuple[nn.Module, str, Tensor, Tensor]] = []
 
     def note(self) -> None:
-        """Remember them as they are now."""
-        # torch's batch norm does not count its changes in Tensor._version, so that all are copied each time: they are
-        # few and small.
+        """Copy their present values."""
+        # torch's batch norm does not count its changes in Tensor._version, so all are copied each time: they are few
+        # and small.
         self._kept = [
             (module, name, buffer, buffer.clone())
             for module, name in self._places
@@ -109,20 +108,20 @@ class KeptBuffers:
         ]
 
     def put_back(self) -> None:
-        """Make them what they were, also where a module has put another tensor in a buffer's place."""
+        """Restore them, even if a module has replaced a buffer by another tensor."""
         for module, name, buffer, content in self._kept:
             buffer.copy_(content)
             module._buffers[name] = buffer
 
 
 class Pieces:
-    """In how many pieces a batch passes the model where no gradient is needed; more once memory has run out.
+    """How many micro-batches a batch passes the model in when no gradient is needed; more after memory ran out.
 
-    Padding stays, and each example's prediction is its own, so that only rounding may differ.
+    Padding stays, and an example's prediction does not depend on the others, so only rounding may differ.
 
     Args:
-        count: pieces to begin with.
-        may_grow: whether there may be more of them; not where other processes pass as many at the same time.
+        count: micro-batches to begin with.
+        may_grow: whether the number may grow; not if other processes must make as many passes at the same time.
     """
 
     def __init__(self, count: int = 1, *, may_grow: bool = True) -> None:
@@ -130,10 +129,10 @@ class Pieces:
         self._may_grow = may_grow
 
     def through(self, forward: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
-        """What ``forward`` makes of a batch, put together from pieces.
+        """What ``forward`` makes of a batch, joined from its micro-batches.
 
         Raises:
-            TrainingError: memory runs out with a single example.
+            TrainingError: out of memory with a single example.
         """
         while True:
             found, reason = self._attempt(forward, batch)
@@ -141,40 +140,40 @@ class Pieces:
                 return found
             release(batch.targets.device)
             if self.count >= len(batch):
-                raise TrainingError(f"{cannot_go_on('evaluating a single example')} The allocator says: {reason}")
+                raise TrainingError(f"{cannot_go_on('a single example in an evaluation')} The allocator says: {reason}")
             self.count = min(2 * self.count, len(batch))
 
     def _attempt(self, forward: Callable[[Batch], Tensor], batch: Batch) -> tuple[Tensor | None, str]:
         try:
-            pieces = [forward(piece) for piece in parts_of(batch, self.count)]
+            pieces = [forward(piece) for piece in micro_batches(batch, self.count)]
             return pieces[0] if len(pieces) == 1 else torch.cat(pieces), ""
         except (RuntimeError, MemoryError) as err:
             if not is_out_of_memory(err):
                 raise
             if not self._may_grow:
                 raise TrainingError(
-                    "memory ran out while evaluating, and where frozen weights are sharded no batch is cut by itself; "
-                    f"lower train.evaluation_batch_size. The allocator says: {first_line(err)}"
+                    "out of memory in an evaluation, and with sharded frozen weights the number of micro-batches does "
+                    f"not grow by itself; lower train.evaluation_batch_size. The allocator says: {first_line(err)}"
                 ) from None
             return None, first_line(err)
 
 
 def cannot_go_on(what: str) -> str:
-    """Why a run ends, and what helps."""
+    """Why a run ends, and what to do."""
     return (
-        f"memory ran out with {what}: there is nothing left to cut. Lower what an example takes: its tokens (options "
-        "of the task, larger patches or strides of the encoder) or the backbone (backbone.blocks, other weights)."
+        f"out of memory with {what}; reduce the example size: its tokens (options of the task, larger patches or "
+        "strides of the encoder) or the backbone (backbone.blocks, other weights)."
     )
 
 
 def smaller(batch: Batch, work: Callable[[Batch], Any]) -> tuple[Batch, Any]:
-    """Do something with a batch, or with as many of its first examples as memory suffices for.
+    """Do something with a batch, or with as many of its first examples as memory allows.
 
     Returns:
         The examples, and what ``work`` made of them.
 
     Raises:
-        TrainingError: memory runs out with a single example.
+        TrainingError: out of memory with a single example.
     """
     while True:
         reason = ""
@@ -187,4 +186,4 @@ def smaller(batch: Batch, work: Callable[[Batch], Any]) -> tuple[Batch, Any]:
         release(batch.targets.device)
         if len(batch) == 1:
             raise TrainingError(f"{cannot_go_on('a single example')} The allocator says: {reason}")
-        batch = parts_of(batch, 2)[0]
+        batch = micro_batches(batch, 2)[0]

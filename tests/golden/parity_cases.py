@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,8 +26,10 @@ from fptkit.build import Built
 from fptkit.encoders.linear import LinearEncoder
 from fptkit.encoders.options import LinearOptions, SymbolOptions
 from fptkit.encoders.symbols import SymbolEncoder
+from fptkit.engine.cache.features import FeatureCache
 from fptkit.engine.events import Event, StepsDone, Validated
 from fptkit.engine.loop import Trainer
+from fptkit.engine.setup import Prepared
 from fptkit.engine.signals import StopRequest
 from fptkit.freezing import FreezeProof, apply_policy
 from fptkit.interfaces import Backbone, Batch, Classes, Split, Symbols, Task, Vectors
@@ -399,19 +400,11 @@ def run_ours(case: Case, backbone: Backbone, folder: Path) -> Outcome:
     events: list[Event] = []
     options = TrainOptions(batch_size=case.count, max_steps=STEPS, validate_every=STEPS, log_every=1)
     options = options.model_copy(update={"evaluation_batch_size": case.count})
-    trainer = Trainer(
-        Built(task, model, groups, "linear", "last", "float32"),
-        options,
-        train=task.split("train"),
-        validation=task.split("validation"),
-        # The two things the loop asks of Accelerate.
-        accelerator=SimpleNamespace(device=torch.device("cpu"), backward=lambda loss: loss.backward()),  # type: ignore[arg-type]
-        checkpoints=folder,
-        proof=FreezeProof(model),
-        frozen={"digest": ""},
-        emit=events.append,
-        stop=StopRequest(),
-    )
+    built = Built(task, model, groups, "linear", "last", "float32")
+    training, validation = task.split("train"), task.split("validation")
+    features = FeatureCache(built, training, validation)
+    prepared = Prepared(built, training, options, features, FreezeProof(model), {"digest": ""})
+    trainer = Trainer(prepared, folder, emit=events.append, stop=StopRequest())
     with recorded_clipping() as (norms, reached):
         assert trainer.fit() == "ended"
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}

@@ -173,7 +173,7 @@ def test_a_step_that_does_not_fit_is_taken_in_parts(
     assert (cut["accumulate"], cut["parts"], cut["evaluation_parts"], whole["parts"]) == (1, 4, 1, 4)
     assert cut["flops_per_step"] == whole["flops_per_step"]  # counted with fewer examples
     assert memory.refused == [8, 4, 8, 4]  # counting, then the first step
-    assert [(note.step, note.text.partition(";")[0]) for note in recorder.notes] == [(0, "memory ran out")] * 2
+    assert [(note.step, note.text.partition(";")[0]) for note in recorder.notes] == [(0, "out of memory")] * 2
     assert "--set train.accumulate=4" in recorder.notes[-1].text
     memory.with_gradient = 8
     start(recipe, tmp_path / "whole", *further)
@@ -231,7 +231,7 @@ def test_batches_that_memory_does_not_hold_are_evaluated_in_pieces(
     summary = start(recipe, tmp_path / "pieces", *overrides, listener=recorder)
     assert (summary["parts"], summary["evaluation_parts"]) == (1, 4)
     assert memory.refused == [20, 10], "tried once, and remembered for the test split"
-    assert [note.text.partition(";")[0] for note in recorder.notes] == ["memory ran out while evaluating"]
+    assert [note.text.partition(";")[0] for note in recorder.notes] == ["out of memory in an evaluation"]
     assert {"order", "accuracy", "loss"} <= metrics(tmp_path / "pieces")[-1].keys()
     for ours, theirs in zip(metrics(tmp_path / "whole"), metrics(tmp_path / "pieces"), strict=True):
         assert ours == pytest.approx(theirs, abs=1e-6)
@@ -255,9 +255,9 @@ def test_kept_features_are_computed_in_pieces(recipe: Path, tmp_path: Path, memo
 @pytest.mark.parametrize(
     ("with_gradient", "without", "after", "where"),
     [
-        (0, 10**6, 0, "memory ran out with a single example"),
-        (0, 10**6, 6, "step 5: memory ran out with one example at a time"),
-        (8, 0, 5, "memory ran out with evaluating a single example"),
+        (0, 10**6, 0, "out of memory with a single example"),
+        (0, 10**6, 6, "step 5: out of memory with a single example per micro-batch"),
+        (8, 0, 5, "out of memory with a single example in an evaluation"),
     ],
 )
 def test_a_single_example_that_does_not_fit_ends_the_run(
@@ -268,7 +268,7 @@ def test_a_single_example_that_does_not_fit_ends_the_run(
         start(recipe, tmp_path / "run")
     text = str(caught.value)
     assert text.startswith(where)
-    assert "Lower what an example takes" in text
+    assert "reduce the example size" in text
     assert text.endswith("The allocator says: CUDA out of memory. Tried to allocate.")
     assert 1 in memory.refused
     if after:
@@ -385,7 +385,7 @@ def test_memory_that_really_runs_out(tmp_path: Path) -> None:
         timeout=240,
     )
     assert done.returncode == 0, done.stderr
-    assert "NOTE memory ran out; from here on each batch goes through in 2 parts" in done.stdout, done.stdout
+    assert "NOTE out of memory; from the next step each batch passes in 2 micro-batches" in done.stdout, done.stdout
     assert "finished" in done.stdout
 
 

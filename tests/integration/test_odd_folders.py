@@ -204,7 +204,7 @@ def plugin(tmp_path: Path) -> Path:
         ("encoder.name=narrow", PluginError, r"encoder 'narrow': it gave \(1, 6, 15\), expected \(1, 6, 16\)"),
         ("encoder.name=nothing", PluginError, "encoder 'nothing': it gave a NoneType"),
         ("backbone.name=empty", PluginError, r"backbone 'empty': NoneType is not a subclass"),
-        ("task.name=no_size", ShapeError, "split validation: an endless split has no whole"),
+        ("task.name=no_size", ShapeError, "split validation: split is endless; it cannot be evaluated in full"),
     ],
 )
 def test_a_component_that_breaks_its_word_is_told_before_training(

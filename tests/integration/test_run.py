@@ -300,7 +300,7 @@ def test_a_locked_folder_is_refused(recipe: Path, tmp_path: Path) -> None:
 
     folder = tmp_path / "run"
     folder.mkdir()
-    with filelock.FileLock(folder / ".lock"), pytest.raises(UsageError, match="another run is at work"):
+    with filelock.FileLock(folder / ".lock"), pytest.raises(UsageError, match="is in use by another run"):
         start(recipe, folder)
 
 

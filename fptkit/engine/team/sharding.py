@@ -24,7 +24,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
-from fptkit.engine.batches import parts_of
+from fptkit.engine.batches import micro_batches
 from fptkit.engine.team.processes import Processes
 from fptkit.errors import UsageError
 from fptkit.interfaces import Backbone, Batch, Task
@@ -118,7 +118,7 @@ class IdlePass:
     """
 
     def __init__(self, model: CrossModalModel, task: Task, batch: Batch) -> None:
-        self._model, self._task, self._batch = model, task, parts_of(batch, len(batch))[0]
+        self._model, self._task, self._batch = model, task, micro_batches(batch, len(batch))[0]
 
     @torch.no_grad()
     def forward(self) -> None:

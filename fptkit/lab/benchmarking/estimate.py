@@ -28,10 +28,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from fptkit.build import Built, build, build_task
-from fptkit.engine.batches import parts_of
+from fptkit.engine.batches import micro_batches
+from fptkit.engine.setup import training_batches
 from fptkit.freezing.counts import ATTENTION_FLOPS
 from fptkit.interfaces import Batch, Inputs, Task
-from fptkit.lab.benchmarking.prepare import training_batches
 from fptkit.lab.benchmarking.skeletons import find_config, make_skeleton, place
 from fptkit.numerics.precision import choose_device, choose_precision
 from fptkit.recipe.load import LoadedRecipe
@@ -110,7 +110,7 @@ def estimate(loaded: LoadedRecipe) -> Estimate:
     )
     config = find_config(recipe.backbone, recipe.pinned.weights)
     task = build_task(recipe, registry)
-    batches, _ = training_batches(recipe, task)
+    batches, _ = training_batches(recipe, task, task.split("train"))
     batch = batches.batch(0)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         built = build(
@@ -122,7 +122,8 @@ def estimate(loaded: LoadedRecipe) -> Estimate:
         )
         if device.type != "cpu":
             place(built.model, device)
-        passes = [_watch(built, _skeleton_of(part, mode, device)) for part in parts_of(batch, recipe.train.accumulate)]
+        parts = micro_batches(batch, recipe.train.accumulate)
+        passes = [_watch(built, _skeleton_of(part, mode, device)) for part in parts]
     parameters = list(built.model.parameters())
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     trained_bytes = _bytes(trained)

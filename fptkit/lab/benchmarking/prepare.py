@@ -5,26 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
-from fptkit.build import Built, build, check_encoder_width
-from fptkit.engine.accelerator import make_accelerator
-from fptkit.engine.batches import TrainingBatches, parts_of
-from fptkit.engine.fraction import training_share
+from fptkit.build import Built
+from fptkit.engine import setup
+from fptkit.engine.batches import TrainingBatches, micro_batches
 from fptkit.engine.loop import Trainer
 from fptkit.engine.memory import MemoryRanOut
 from fptkit.engine.signals import StopRequest
 from fptkit.errors import TrainingError
-from fptkit.freezing import FreezeProof
-from fptkit.interfaces import Batch, Split, Task
+from fptkit.interfaces import Batch
 from fptkit.numerics.precision import choose_device
 from fptkit.recipe.load import LoadedRecipe
-from fptkit.recipe.models import Recipe
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
 
 
 @dataclass(frozen=True)
@@ -35,51 +28,37 @@ class Prepared:
         built: its parts.
         trainer: takes the steps.
         batches: those the trainer takes.
-        accelerator: the one the trainer runs backward with.
-        accumulate: parts of a step's batch.
+        accumulate: micro-batches of a step.
     """
 
     built: Built
     trainer: Trainer
     batches: TrainingBatches
-    accelerator: Accelerator
     accumulate: int
 
     @property
     def device(self) -> torch.device:
         """Where the model is."""
-        device: torch.device = self.accelerator.device
-        return device
+        return next(self.built.model.parameters()).device
 
     def step(self, number: int) -> None:
-        """Take training step ``number`` as a run does: batch, forward, backward, clipping, optimiser.
+        """Take training step ``number`` as a run does: batch, forward, backward, clipping, optimizer.
 
         Raises:
-            TrainingError: memory does not suffice. A run would cut its batches finer and go on.
+            TrainingError: out of memory. A run would continue with smaller micro-batches.
         """
         try:
             self.trainer.step(number, 1.0)
         except MemoryRanOut as err:
             raise TrainingError(
-                f"{err}. A run goes on with smaller parts of a batch; measure that with a higher train.accumulate "
+                f"{err}. A run continues with smaller micro-batches; measure that with a higher train.accumulate "
                 f"(now {self.accumulate})"
             ) from None
 
     def parts(self, batch: Batch) -> Iterator[Batch]:
-        """The parts of a batch that go through the model one after the other, on the device."""
-        for part in parts_of(batch, self.accumulate):
+        """The micro-batches of a batch, on the device."""
+        for part in micro_batches(batch, self.accumulate):
             yield part.to(self.device)
-
-
-def training_batches(recipe: Recipe, task: Task) -> tuple[TrainingBatches, Split]:
-    """The training batches of a run, and the share of the training split that they are cut from.
-
-    Raises:
-        FptkitError: the split is empty, or does not fit the recipe's ``train`` section.
-    """
-    train = recipe.train
-    share = training_share(task, task.split("train"), train.data_fraction, train.seed, recipe.task.options)
-    return TrainingBatches(task, share, train.batch_size, train.seed, batch_tokens=train.batch_tokens), share
 
 
 def prepare(loaded: LoadedRecipe) -> Prepared:
@@ -88,26 +67,12 @@ def prepare(loaded: LoadedRecipe) -> Prepared:
     Raises:
         FptkitError: building failed, or the task gives batches that are not as it declares.
     """
-    recipe = loaded.recipe
-    device = choose_device(recipe.device)
-    if recipe.threads is not None:
-        torch.set_num_threads(recipe.threads)
-    accelerator = make_accelerator(device)
-    train = recipe.train
-    built = build(recipe, loaded.registry, accelerator.device)
-    batches, share = training_batches(recipe, built.task)
-    check_encoder_width(built, parts_of(batches.batch(0), train.accumulate)[0].to(accelerator.device))
-    trainer = Trainer(
-        built,
-        train,
-        train=share,
-        validation=built.task.split("validation"),
-        accelerator=accelerator,
-        checkpoints=Path("none"),  # nothing is saved: that happens between steps
-        proof=FreezeProof(built.model),
-        frozen={},
-        emit=lambda event: None,
-        stop=StopRequest(),
-    )
-    built.model.train()
-    return Prepared(built, trainer, batches, accelerator, train.accumulate)
+    # A step with cached features passes the head alone; what is measured is the model.
+    train = loaded.recipe.train.model_copy(update={"feature_cache": "never"})
+    recipe = loaded.recipe.model_copy(update={"train": train})
+    prepared = setup.prepare(recipe, loaded.registry, choose_device(recipe.device))
+    batches, _ = setup.training_batches(recipe, prepared.built.task, prepared.built.task.split("train"))
+    # Checkpoints are written between steps: this folder is never made.
+    trainer = Trainer(prepared, Path("none"), emit=lambda event: None, stop=StopRequest())
+    prepared.built.model.train()
+    return Prepared(prepared.built, trainer, batches, train.accumulate)

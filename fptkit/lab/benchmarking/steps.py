@@ -226,18 +226,18 @@ class _Watch:
 @contextlib.contextmanager
 def _watched(prepared: Prepared, watch: _Watch) -> Iterator[None]:
     """Tell the watch of the borders between stages: the engine's step itself is not changed."""
-    accelerator = prepared.accelerator
-    plain_backward = accelerator.backward
+    step = prepared.trainer.training_step
+    plain_backward = step.backward
 
-    def backward(*arguments: Any, **options: Any) -> None:
+    def backward(loss: torch.Tensor) -> None:
         watch.enter("backward")
-        plain_backward(*arguments, **options)
+        plain_backward(loss)
         watch.enter("optimiser")
 
     hook = prepared.trainer.model.register_forward_pre_hook(lambda module, given: watch.enter("forward"))
-    accelerator.backward = backward
+    step.backward = backward  # type: ignore[method-assign]
     try:
         yield
     finally:
-        del accelerator.backward  # its class's is found again
+        del step.backward  # its class's is found again
         hook.remove()

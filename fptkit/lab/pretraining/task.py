@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from fptkit.build import Built, build
+from fptkit.engine.batches import evaluation_batches
 from fptkit.engine.checkpoint import read_model_files, restore_trained
 from fptkit.engine.evaluate import evaluate
 from fptkit.engine.events import Event, Listener, RunStarted
@@ -169,7 +169,7 @@ def export(
     restore_trained(built.model, files["model"], origin=run)
     backbone = built.model.backbone
     round_weights(backbone, save_dtype)
-    measured = _measure(built, saved.recipe, summary, device, step=manifest["step"])
+    measured = _measure(built, saved.recipe, summary, step=manifest["step"])
     write_backbone(backbone, destination, save_dtype)
     write_weights(_input_output(built), destination / INPUT_OUTPUT)
     (destination / MEASUREMENT).write_text(json.dumps(measured, indent=2) + "\n", "utf-8")
@@ -186,16 +186,11 @@ def export(
     return measured
 
 
-def _measure(
-    built: Built, recipe: Recipe, summary: dict[str, Any], device: torch.device, *, step: int
-) -> dict[str, Any]:
+def _measure(built: Built, recipe: Recipe, summary: dict[str, Any], *, step: int) -> dict[str, Any]:
     """What is known of the training, and the metrics of the model as it stands on all test splits."""
-    test = {
-        name: evaluate(
-            built.model, built.task, name, built.task.split(name), options=recipe.train, step=step, device=device
-        )
-        for name in built.task.test_splits
-    }
+    task = built.task
+    batches = {name: evaluation_batches(task, name, task.split(name), recipe.train, step) for name in task.test_splits}
+    test = {name: evaluate(built.model, task, own) for name, own in batches.items()}
     return {
         "steps": summary["steps"],
         "best_step": step,

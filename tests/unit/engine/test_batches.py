@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from fptkit.engine.batches import TrainingBatches, evaluation_batches, parts_of
+from fptkit.engine.batches import TrainingBatches, evaluation_batches, micro_batches
 from fptkit.errors import ShapeError
 from fptkit.interfaces import Batch, Classes, SampledEvaluation, Split, Task, Vectors
 from fptkit.recipe.models import TrainOptions
@@ -158,14 +158,14 @@ def test_a_token_budget_that_cannot_be(counts: np.ndarray | None, message: str) 
 def test_parts_of_a_batch_are_the_batch(size: int, count: int, sizes: list[int]) -> None:
     inputs = {"one": torch.rand(size, 3, 1), "other": torch.rand(size, 2, 2)}
     mixed = Batch(inputs, torch.arange(size), torch.arange(size) % 2 + 1)
-    parts = parts_of(mixed, count)
+    parts = micro_batches(mixed, count)
     assert [len(part) for part in parts] == sizes
     assert torch.equal(torch.cat([part.targets for part in parts]), mixed.targets)
     assert torch.equal(
         torch.cat([part.lengths for part in parts if part.lengths is not None]), torch.arange(size) % 2 + 1
     )
     assert all(torch.equal(torch.cat([part.inputs[name] for part in parts]), inputs[name]) for name in inputs)
-    plain = parts_of(Batch(inputs["one"], torch.arange(size)), count)
+    plain = micro_batches(Batch(inputs["one"], torch.arange(size)), count)
     assert torch.equal(torch.cat([part.inputs for part in plain]), inputs["one"])
     assert all(part.lengths is None for part in plain)
 
@@ -245,7 +245,7 @@ def test_a_split_too_small_for_a_sample(size: int, message: str) -> None:
 
 
 def test_a_whole_needs_an_end() -> None:
-    with pytest.raises(ShapeError, match="an endless split has no whole"):
+    with pytest.raises(ShapeError, match="split is endless; it cannot be evaluated in full"):
         next(evaluation_batches(Any(), "test", Ragged(None), TrainOptions(), 0))
 
 

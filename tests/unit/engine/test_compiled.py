@@ -80,7 +80,7 @@ def test_a_model_that_cannot_be_compiled_runs_as_it_is(tmp_path: Path, monkeypat
     assert_same(tmp_path / "compiled", tmp_path / "plain")
     assert len(calls) == 1, "it is tried once"
     (note,) = recorder.notes
-    assert note.startswith("the model could not be compiled and runs as it is: ")
+    assert note.startswith("torch.compile failed; the model runs uncompiled: ")
     assert "no compiler for this" in note
     assert (summary["compiled"], plain["compiled"]) == (False, False)
 

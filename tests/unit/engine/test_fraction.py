@@ -14,7 +14,7 @@ import torch
 from fptkit.build import build
 from fptkit.engine.batches import TrainingBatches, whole_split
 from fptkit.engine.checkpoint import read_model_files, restore_trained
-from fptkit.engine.fraction import SplitShare, skips, training_sample, training_share
+from fptkit.engine.fraction import SplitFraction, skips, training_fraction, training_sample
 from fptkit.engine.run import RunRequest, run
 from fptkit.errors import RecipeError, ShapeError, UsageError
 from fptkit.interfaces import Batch, Classes, Split, Task, Vectors
@@ -53,29 +53,29 @@ class Numbers(Task):
 
 
 def members(split: Split) -> set[int]:
-    assert isinstance(split, SplitShare)
+    assert isinstance(split, SplitFraction)
     return set(split.members.tolist())
 
 
 def test_a_smaller_share_is_part_of_a_larger_one() -> None:
     whole = Numbered(1000)
-    shares = [members(training_share(Numbers(), whole, fraction, 3)) for fraction in (0.01, 0.05, 0.1, 0.5)]
+    shares = [members(training_fraction(Numbers(), whole, fraction, 3)) for fraction in (0.01, 0.05, 0.1, 0.5)]
     assert [len(share) for share in shares] == [10, 50, 100, 500]
     assert shares[0] < shares[1] < shares[2] < shares[3]
-    assert members(training_share(Numbers(), whole, 0.05, 3)) == shares[1]
-    assert members(training_share(Numbers(), whole, 0.05, 4)) != shares[1]
+    assert members(training_fraction(Numbers(), whole, 0.05, 3)) == shares[1]
+    assert members(training_fraction(Numbers(), whole, 0.05, 4)) != shares[1]
     # Drawn from all of the split, not from its beginning: data are often sorted by class.
     assert 150 < sum(number < 500 for number in shares[3]) < 350
 
 
 def test_the_whole_is_the_split_itself_and_the_least_is_one_example() -> None:
     whole = Numbered(10)
-    assert training_share(Numbers(), whole, 1.0, 0) is whole
-    assert training_share(Numbers(), whole, 1e-9, 0).size == 1
+    assert training_fraction(Numbers(), whole, 1.0, 0) is whole
+    assert training_fraction(Numbers(), whole, 1e-9, 0).size == 1
 
 
 def test_only_the_share_is_trained_on_every_epoch() -> None:
-    share = training_share(Numbers(), Numbered(200), 0.1, 0)
+    share = training_fraction(Numbers(), Numbered(200), 0.1, 0)
     batches = TrainingBatches(Numbers(), share, 8, seed=0)
     for epoch in range(2):
         seen = [i for step in range(3) for i in batches.batch(3 * epoch + step).targets.tolist()]
@@ -85,8 +85,8 @@ def test_only_the_share_is_trained_on_every_epoch() -> None:
 
 def test_lengths_go_with_their_examples() -> None:
     counts = np.arange(200) % 90 + 1
-    share = training_share(Numbers(), Numbered(200, counts), 0.2, 0)
-    assert isinstance(share, SplitShare)
+    share = training_fraction(Numbers(), Numbered(200, counts), 0.2, 0)
+    assert isinstance(share, SplitFraction)
     assert share.token_counts is not None
     assert share.token_counts.tolist() == counts[share.members].tolist()
     batches = TrainingBatches(Numbers(), share, 8, seed=0, batch_tokens=150)
@@ -99,11 +99,11 @@ def test_lengths_go_with_their_examples() -> None:
 def test_the_protocol_is_asked_of_the_examples_of_the_whole_split() -> None:
     task = Numbers()
     task.skipped = 7
-    share = training_share(task, Numbered(210), 0.5, 0)
-    assert isinstance(share, SplitShare)
+    share = training_fraction(task, Numbered(210), 0.5, 0)
+    assert isinstance(share, SplitFraction)
     for index, number in enumerate(share.members.tolist()):
         assert skips(task, share, [index]) == (number % 7 == 0)
-    nested = SplitShare(share, np.array([4, 2]))
+    nested = SplitFraction(share, np.array([4, 2]))
     assert skips(task, nested, [1]) == (share.members[2] % 7 == 0)
     batches = TrainingBatches(task, share, 1, seed=0)
     assert all(batches.batch(step).targets.item() % 7 for step in range(105))
@@ -120,12 +120,12 @@ class WithTrainSize(Options):
 )
 def test_an_endless_split_has_no_share(options: Options | None, advice: str) -> None:
     with pytest.raises(UsageError, match=rf"data_fraction is 0\.5, but Numbers draws.*{advice}"):
-        training_share(Numbers(), Numbered(None), 0.5, 0, options)
+        training_fraction(Numbers(), Numbered(None), 0.5, 0, options)
 
 
 def test_an_empty_split_has_no_share() -> None:
     with pytest.raises(ShapeError, match="it holds no example"):
-        training_share(Numbers(), Numbered(0), 0.5, 0)
+        training_fraction(Numbers(), Numbered(0), 0.5, 0)
 
 
 @pytest.mark.parametrize("value", ["0", "1.01", "-0.5", ".nan"])
@@ -137,7 +137,7 @@ def test_a_share_is_above_0_and_at_most_1(tmp_path: Path, value: str) -> None:
 def test_a_sample_is_of_the_share_and_without_what_the_protocol_skips() -> None:
     task = Numbers()
     task.skipped = 2
-    share = training_share(task, Numbered(400), 0.5, 0)
+    share = training_fraction(task, Numbered(400), 0.5, 0)
     sample = training_sample(task, share, 30, 0)
     drawn = [i for batch in whole_split(task, "train", sample, 7) for i in batch.targets.tolist()]
     assert len(drawn) == len(set(drawn)) == 30
@@ -178,7 +178,7 @@ def test_the_best_steps_metrics_on_what_it_was_trained_on(
     built.model.eval()
     stored = build_plain_train_split(tmp_path)
     whole = built.task.split("train")
-    sample = training_sample(built.task, training_share(built.task, whole, fraction, 0), count, 0)
+    sample = training_sample(built.task, training_fraction(built.task, whole, fraction, 0), count, 0)
     assert sample.size == min(count, max(1, round(fraction * (whole.size or 0))))
     batch = stored.batch(numbers(sample), torch.Generator())
     with torch.no_grad():
@@ -193,8 +193,8 @@ def test_the_best_steps_metrics_on_what_it_was_trained_on(
 
 def numbers(split: Split) -> list[int]:
     """Numbers, in the task's own split, of the examples of a share, or of a sample of one."""
-    assert isinstance(split, SplitShare)
-    if not isinstance(split.whole, SplitShare):
+    assert isinstance(split, SplitFraction)
+    if not isinstance(split.whole, SplitFraction):
         return split.members.tolist()
     return [numbers(split.whole)[index] for index in split.members]
 

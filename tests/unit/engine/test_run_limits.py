@@ -79,7 +79,7 @@ def nothing_is_built(monkeypatch: pytest.MonkeyPatch) -> Any:
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("a model was built")
 
-    return lambda: monkeypatch.setattr("fptkit.engine.run.build", refuse)
+    return lambda: monkeypatch.setattr("fptkit.engine.setup.build", refuse)
 
 
 @pytest.mark.slow
@@ -193,7 +193,7 @@ def test_a_paused_run_goes_on_exactly(
     assert first["metrics"]["validation"]["accuracy"] >= 0
     assert first["metrics"]["test"] == {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fptkit.engine.run.build", None)  # calling it would be an error
+        patch.setattr("fptkit.engine.setup.build", None)  # calling it would be an error
         assert start(recipe, tmp_path / "parts", *overrides, pause_at=pause_at, resume=True) == first
     finished = start(recipe, tmp_path / "parts", *overrides, resume=True)
     assert (finished["status"], finished["steps"]) == ("finished", 30)
@@ -217,7 +217,7 @@ def test_several_pauses(recipe: Path, tmp_path: Path) -> None:
 
 
 def test_there_is_no_pause_before_the_first_step(recipe: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot be paused at step 0"):
+    with pytest.raises(UsageError, match="pause_at is 0; the first step is 1"):
         start(recipe, tmp_path / "run", pause_at=0)
     assert not (tmp_path / "run").exists()
 

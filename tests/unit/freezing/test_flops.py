@@ -18,7 +18,7 @@ from fptkit.backbones.options import Gpt2Sizes
 from fptkit.build import Built, build
 from fptkit.encoders.linear import LinearEncoder
 from fptkit.encoders.options import LinearOptions
-from fptkit.engine.batches import TrainingBatches, parts_of
+from fptkit.engine.batches import TrainingBatches, micro_batches
 from fptkit.freezing import count_parameters, gradient_pass
 from fptkit.interfaces import Backbone, Batch, Classes, Task, Vectors, keep_tokens
 from fptkit.model import CrossModalModel, Head
@@ -183,7 +183,7 @@ threads: 1
 
 def per_step(built: Built, batches: TrainingBatches, accumulate: int = 1) -> float:
     batch = batches.batch(0)
-    first = parts_of(batch, accumulate)[0]
+    first = micro_batches(batch, accumulate)[0]
     return gradient_pass(built.model, built.task, first).flops * len(batch) / len(first) * batches.step_cost()
 
 

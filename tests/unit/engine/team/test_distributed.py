@@ -26,7 +26,7 @@ from torchrun_runs import (
 
 from fptkit.cli.main import cli
 from fptkit.cli.shared import one_process_only
-from fptkit.engine.batches import evaluation_batches, share_of
+from fptkit.engine.batches import evaluation_batches, part_of_process
 from fptkit.engine.team.processes import ALONE, Processes, add_up_step, local_device
 from fptkit.errors import UsageError
 from fptkit.interfaces import Batch, Classes, SampledEvaluation, Task, Vectors
@@ -46,7 +46,7 @@ def start(tmp_path: Path) -> Any:
 @pytest.mark.parametrize(("size", "count"), [(8, 2), (9, 2), (7, 3), (1, 2), (2, 5), (5, 1)])
 def test_every_example_of_a_batch_goes_to_one_process(size: int, count: int) -> None:
     batch = Batch(torch.rand(size, 4, 2), torch.arange(size), torch.arange(size) % 4 + 1)
-    shares = [share_of(batch, rank, count) for rank in range(count)]
+    shares = [part_of_process(batch, rank, count) for rank in range(count)]
     taken = [share for share in shares if share is not None]
     assert torch.cat([share.targets for share in taken]).equal(batch.targets)
     assert torch.cat([share.inputs for share in taken]).equal(batch.inputs)
@@ -227,7 +227,7 @@ def test_all_cut_finer_where_one_runs_out_of_memory(
     monkeypatch.setenv("HUNGRY_ROWS", "0")
     ended = start(command=["run", str(recipe), "--output", str(tmp_path / "none")])
     assert exit_codes(ended.output) == {1}
-    assert ended.output.count("memory ran out with one example at a time") == 1, ended.output
+    assert ended.output.count("out of memory with a single example per micro-batch") == 1, ended.output
     summary = json.loads((tmp_path / "none" / "summary.json").read_text())
     assert (summary["status"], summary["parts"]) == ("failed", 4)
 

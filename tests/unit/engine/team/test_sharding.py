@@ -22,7 +22,7 @@ from fptkit.backbones.plain.model import AttentionLayer, NoBackbone
 from fptkit.backbones.random import build_random
 from fptkit.encoders.linear import LinearEncoder
 from fptkit.encoders.options import LinearOptions
-from fptkit.engine.batches import Batch, most_parts, parts_of, share_of
+from fptkit.engine.batches import Batch, micro_batches, most_micro_batches, part_of_process
 from fptkit.engine.team import sharding
 from fptkit.engine.team.processes import ALONE
 from fptkit.engine.team.sharding import IdlePass, check_blocks_run, meeting_place, shard_frozen
@@ -89,9 +89,9 @@ def shard(model: CrossModalModel) -> sharding.Sharded:
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_how_many_passes_the_busiest_process_makes(count: int, accumulate: int) -> None:
     for size in range(1, 12):
-        shares = [share_of(batch_of(size), rank, count) for rank in range(count)]
-        passes = [0 if share is None else len(parts_of(share, accumulate)) for share in shares]
-        assert most_parts(size, count, accumulate) == max(passes), size
+        shares = [part_of_process(batch_of(size), rank, count) for rank in range(count)]
+        passes = [0 if share is None else len(micro_batches(share, accumulate)) for share in shares]
+        assert most_micro_batches(size, count, accumulate) == max(passes), size
 
 
 def test_the_blocks_matrices_are_sharded(alone_in_a_group: None) -> None:
@@ -254,7 +254,7 @@ def test_two_processes_with_half_of_the_weights_are_as_good_as_one(write: Any, s
         assert matrices < without < 1.5 * matrices
         assert without - held == pytest.approx(matrices / 2, rel=0.02)
     notes = json.loads((tmp_path / "wide-True" / "summary.json").read_text())["notes"]
-    assert "frozen matrices are sharded: each of 2 processes holds 1.5 of 3.0 MiB, and all else whole" in notes
+    assert "frozen matrices are sharded: each of 2 processes holds 1.5 of 3.0 MiB, and everything else in full" in notes
 
 
 @pytest.mark.slow

@@ -187,7 +187,7 @@ def sizes_of(prepared: Prepared) -> dict[str, int]:
     parameters = list(prepared.built.model.parameters())
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     frozen = [*(p for p in parameters if not p.requires_grad), *prepared.built.model.buffers()]
-    state = prepared.trainer._plain_optimizer.state
+    state = prepared.trainer.training_step.optimizer.state
     means = [tensor for entry in state.values() for tensor in entry.values() if tensor.numel() > 1]
 
     def size(tensors: Sequence[torch.Tensor]) -> int:

@@ -1,0 +1,129 @@
+"""What a run leaves and reports: the resolved recipe, the environment, events for listeners, the summary."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fptkit.engine.events import Event, Listener, RunEnded
+from fptkit.engine.facts import environment, peak_memory_mib, versions
+from fptkit.engine.folder import METRICS, RECIPE, SUMMARY
+from fptkit.engine.listeners import recipe_listeners
+from fptkit.engine.loop import Trainer
+from fptkit.engine.progress import ended_by
+from fptkit.engine.records import MetricsFile, write_json, write_text
+from fptkit.engine.request import RunRequest
+from fptkit.engine.setup import Prepared
+from fptkit.errors import DivergedError, Interrupted
+from fptkit.recipe.dump import dump_recipe
+from fptkit.recipe.models import Recipe
+
+
+class RunOutput:
+    """The files and events of one run. Of several processes, rank 0 alone writes and reports.
+
+    Args:
+        request: names the folder and the listeners.
+        recipe: with what an earlier part of the run took.
+        prepared: the parts of the run.
+        times_tested: how often the test splits were opened before.
+    """
+
+    def __init__(self, request: RunRequest, recipe: Recipe, prepared: Prepared, *, times_tested: int) -> None:
+        self._request, self._recipe, self._prepared = request, recipe, prepared
+        self._processes = prepared.team.processes
+        self._listeners: list[Listener] = list(request.listeners)
+        self._times_tested = times_tested
+
+    @contextlib.contextmanager
+    def opened(self, trainer: Trainer) -> Iterator[None]:
+        """The run folder with recipe, environment and metrics file, and the recipe's listeners."""
+        folder = self._request.folder
+        metrics_file = MetricsFile(folder / METRICS, keep_lines=trainer.progress.events)
+        with contextlib.closing(metrics_file):
+            self._write_recipe()
+            self.summarise("running", trainer)
+            registry = self._request.loaded.registry
+            self._listeners += [metrics_file, *recipe_listeners(self._recipe, registry, folder)]
+            yield
+
+    @contextlib.contextmanager
+    def ending(self, trainer: Trainer) -> Iterator[None]:
+        """Have the summary say why the run ended early, if it did."""
+        try:
+            yield
+        except Interrupted:
+            self.summarise("interrupted", trainer)
+            raise
+        except Exception as err:
+            status = "diverged" if isinstance(err, DivergedError) else "failed"
+            self.summarise(status, trainer, reason=f"{type(err).__name__}: {err}")
+            raise
+
+    def emit(self, event: Event) -> None:
+        """Hand an event to all listeners."""
+        if self._processes.main:
+            for listener in self._listeners:
+                listener.handle(event)
+
+    def open_test(self, trainer: Trainer) -> None:
+        """Count that the test splits are opened; written first, since a run killed while testing has opened them."""
+        self._times_tested += 1
+        self._processes.from_main(lambda: self.summarise("running", trainer))
+
+    def end(self, status: str, trainer: Trainer, metrics: Mapping[str, Any]) -> dict[str, Any]:
+        """Write and report the summary of a run that is as far as it was asked to go."""
+        summary = self._processes.from_main(lambda: self.summarise(status, trainer, metrics))
+        self.emit(RunEnded(summary))
+        return summary
+
+    def summarise(
+        self, status: str, trainer: Trainer, metrics: Mapping[str, Any] | None = None, *, reason: str = ""
+    ) -> dict[str, Any]:
+        """The summary as of now, with metrics besides those of validation. Rank 0 writes it to ``summary.json``."""
+        progress = trainer.progress
+        ended = {"ended_by": ended_by(self._prepared.options, progress)} if status in ("validated", "finished") else {}
+        summary = {
+            "status": status,
+            **({"reason": reason} if reason else {}),
+            "recipe": self._request.loaded.name,
+            **self._prepared.facts,
+            "metrics": {"validation": progress.best_metrics or {}, "test": {}, **(metrics or {})},
+            "steps": progress.step,
+            "validated_step": max(progress.validated_step, 0),
+            "best_step": progress.best_step,
+            "parts": progress.parts,
+            "evaluation_parts": progress.evaluation_parts,
+            "compiled": trainer.compiled,
+            **ended,
+            "times_tested": self._times_tested,
+            "seconds": round(progress.seconds, 3),
+            "examples_per_second": round(progress.examples_per_second, 3),
+            "peak_memory_mib": peak_memory_mib(),
+            "versions": versions(),
+        }
+        if self._processes.main:
+            write_json(self._request.folder / SUMMARY, summary)
+        return summary
+
+    def _write_recipe(self) -> None:
+        """Save the recipe with the sources and precision taken, so that running it again repeats the run."""
+        built, loaded, pinned = self._prepared.built, self._request.loaded, self._recipe.pinned
+        pinned = pinned.model_copy(
+            update={
+                "recipe": loaded.name,
+                "profile": loaded.profile or pinned.profile,
+                "weights": built.model.backbone.weights,
+                "source": built.task.source,
+                "precision": built.precision,
+            }
+        )
+        header = [
+            f"Resolved recipe of {loaded.name}: every default written out, and the sources taken.",
+            f"Repeat the run with: fptkit run {RECIPE}",
+            *(f"{name} {version}" for name, version in versions().items()),
+        ]
+        resolved = self._recipe.model_copy(update={"pinned": pinned})
+        write_text(self._request.folder / RECIPE, dump_recipe(resolved, header))
+        write_json(self._request.folder / "environment.json", environment(loaded.registry))

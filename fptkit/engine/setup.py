@@ -1,0 +1,255 @@
+"""From a recipe to everything a run needs before its first step."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from fptkit.build import Built, build, check_encoder_width
+from fptkit.engine.batches import TrainingBatches, evaluation_batches, micro_batches
+from fptkit.engine.cache.features import FeatureCache, feature_cache
+from fptkit.engine.checkpoint import trained_tensors
+from fptkit.engine.facts import run_facts
+from fptkit.engine.fraction import fraction_notes, training_fraction
+from fptkit.engine.memory import Pieces, smaller
+from fptkit.engine.progress import with_last_step
+from fptkit.engine.team.processes import ALONE, Processes, batch_norms
+from fptkit.engine.team.sharding import IdlePass, Sharded, check_blocks_run, meeting_place, shard_frozen
+from fptkit.engine.team.team import Team
+from fptkit.errors import UsageError
+from fptkit.freezing import FreezeProof, ParameterCounts, count_parameters
+from fptkit.freezing.proof import digest_tensors
+from fptkit.interfaces import Batch, Split, Task, check_best_metric
+from fptkit.model import CrossModalModel
+from fptkit.recipe.models import Recipe, TrainOptions
+from fptkit.registry import Registry
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run before its first step.
+
+    Args:
+        built: task, model and trained parameters.
+        training: the fraction of the training split that is used.
+        options: the recipe's ``train`` section, with the last step in ``max_steps``.
+        features: what the training loop works with: these parts and splits, or cached features of them.
+        proof: digest of the frozen tensors; checks that the optimizer holds the trained ones only.
+        frozen: identity of the frozen part, for checkpoints; holds ``digest``.
+        facts: what ``summary.json`` says before training.
+        team: the processes that train together.
+    """
+
+    built: Built
+    training: Split
+    options: TrainOptions
+    features: FeatureCache
+    proof: FreezeProof
+    frozen: Mapping[str, Any]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    team: Team = field(default_factory=Team)
+
+
+def prepare(recipe: Recipe, registry: Registry, device: torch.device, processes: Processes = ALONE) -> Prepared:
+    """Build the parts of a run, see whether they keep their promises, and count what a step costs.
+
+    Args:
+        recipe: the recipe.
+        registry: what its names mean.
+        device: of this process.
+        processes: those of the run. All make the same call.
+
+    Raises:
+        UsageError: the processes do not have the same recipe, data or weights; or options do not go together.
+        FptkitError: building failed, or a part does not keep its promises.
+    """
+    if recipe.threads is not None:
+        torch.set_num_threads(recipe.threads)
+    mesh = processes.together(lambda: _mesh(recipe.train, device, processes))
+    start = processes.together(lambda: _build(recipe, registry, device, mesh, processes))
+    _check_same(recipe, start, processes)
+    # Not `together`: with sharded weights a pass needs all processes, and none may wait for one that failed in it.
+    team, first, counts = _count(start, recipe.backbone.name, processes)
+    flops_per_step = round(counts.flops * start.first_size / len(first) * start.batches.step_cost())
+    options = with_last_step(recipe.train, flops_per_step)
+    features = feature_cache(
+        start.built,
+        recipe,
+        options,
+        start.proof.digest,
+        training=start.training,
+        validation=start.validation,
+        processes=processes.count,
+    )
+    notes = [
+        *fraction_notes(start.whole, start.training),
+        *_processes_notes(start.built, processes),
+        *_sharding_notes(recipe.train, start.sharded, processes),
+        *features.notes,
+    ]
+    facts = run_facts(recipe, start.built, counts, device, flops_per_step=flops_per_step, notes=notes)
+    return Prepared(
+        built=start.built,
+        training=start.training,
+        options=options,
+        features=features,
+        proof=start.proof,
+        frozen=_frozen_identity(recipe, start),
+        facts={**facts, "processes": processes.count},
+        team=team,
+    )
+
+
+def training_batches(recipe: Recipe, task: Task, whole: Split) -> tuple[TrainingBatches, Split]:
+    """The training batches of a run, and the fraction of the training split that they are cut from.
+
+    Raises:
+        FptkitError: the split is empty, or does not fit the recipe's ``train`` section.
+    """
+    train = recipe.train
+    training = training_fraction(task, whole, train.data_fraction, train.seed, recipe.task.options)
+    return TrainingBatches(task, training, train.batch_size, train.seed, batch_tokens=train.batch_tokens), training
+
+
+def check_trained_same(built: Built, processes: Processes) -> None:
+    """Raise if the processes do not hold the same trained tensors.
+
+    Raises:
+        UsageError: they do not.
+    """
+    processes.check_same({"trained part": _trained_digest(built, processes)})
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What is there before the first pass.
+
+    Args:
+        built: the parts.
+        proof: digest of their frozen tensors, taken before these are sharded.
+        sharded: what was sharded, if anything.
+        whole: training split.
+        training: the fraction of it that is used.
+        validation: validation split.
+        batches: training batches.
+        first: the first micro-batch, on the device.
+        first_size: examples of the first batch.
+    """
+
+    built: Built
+    proof: FreezeProof
+    sharded: Sharded | None
+    whole: Split
+    training: Split
+    validation: Split
+    batches: TrainingBatches
+    first: Batch
+    first_size: int
+
+
+def _mesh(train: TrainOptions, device: torch.device, processes: Processes) -> DeviceMesh | None:
+    """Where sharded weights are gathered, if the recipe shards them and there are several processes.
+
+    Raises:
+        UsageError: the recipe compiles the model, too.
+    """
+    if processes.count == 1 or train.shard_frozen == "never":
+        return None
+    if train.compile:
+        # A step that does not compile is taken again, and the other processes would wait in the middle of it.
+        raise UsageError("train.compile and train.shard_frozen: always do not go together; leave one of them out")
+    return meeting_place(device, processes)
+
+
+def _build(
+    recipe: Recipe, registry: Registry, device: torch.device, mesh: DeviceMesh | None, processes: Processes
+) -> _Start:
+    """Build the parts; a task or encoder that breaks its promises fails here, not after the first validation."""
+    finished: list[tuple[FreezeProof, Sharded | None]] = []
+
+    def finish(model: CrossModalModel) -> None:
+        """Digest the frozen weights before they are sharded."""
+        proof = FreezeProof(model)
+        finished.append((proof, shard_frozen(model, recipe.backbone.name, mesh, processes) if mesh else None))
+
+    train = recipe.train
+    built = build(recipe, registry, device, finish=finish)
+    [(proof, sharded)] = finished
+    whole, validation = (built.task.split(name) for name in ("train", "validation"))
+    batches, training = training_batches(recipe, built.task, whole)
+    batch = batches.batch(0)
+    # As large as training holds, and the same in all processes: the first one's.
+    first = micro_batches(micro_batches(batch, processes.count)[0], train.accumulate)[0].to(device)
+    next(evaluation_batches(built.task, "validation", validation, train, 0))
+    check_encoder_width(built, first)
+    check_best_metric(built.task)
+    return _Start(built, proof, sharded, whole, training, validation, batches, first, len(batch))
+
+
+def _count(start: _Start, backbone: str, processes: Processes) -> tuple[Team, Batch, ParameterCounts]:
+    """Parameters and operations of one pass, by the examples that memory allows. All processes pass the same ones."""
+    model, task = start.built.model, start.built.task
+    count = partial(count_parameters, model, task)
+    if start.sharded is None:
+        first, counts = smaller(start.first, count)
+        return Team(processes), first, counts
+    idle = IdlePass(model, task, start.first)
+    check_blocks_run(model, backbone, start.sharded, idle)
+    return Team(processes, Pieces(may_grow=False), idle), start.first, count(start.first)
+
+
+def _check_same(recipe: Recipe, start: _Start, processes: Processes) -> None:
+    """Raise if the processes would not train the same model on the same examples."""
+    built = start.built
+    processes.check_same(
+        {
+            "recipe": hashlib.sha256(recipe.model_dump_json(exclude={"plugins"}).encode()).hexdigest(),
+            "task.source": built.task.source,
+            "backbone.weights": built.model.backbone.weights,
+            "precision": built.precision,
+            "number of training examples": start.training.size,
+            "frozen part": start.proof.digest,
+            "trained part": _trained_digest(built, processes),
+        }
+    )
+
+
+def _trained_digest(built: Built, processes: Processes) -> str:
+    """Of the trained tensors; a single process has nothing to compare it with."""
+    return digest_tensors(trained_tensors(built.model).items()) if processes.count > 1 else ""
+
+
+def _frozen_identity(recipe: Recipe, start: _Start) -> dict[str, Any]:
+    return {
+        "backbone": recipe.backbone.name,
+        "weights": start.built.model.backbone.weights,
+        "seed": recipe.train.seed,
+        "digest": start.proof.digest,
+    }
+
+
+def _processes_notes(built: Built, processes: Processes) -> list[str]:
+    """What the run header says where a multi-process run differs from a single-process run."""
+    if processes.count == 1 or not batch_norms(built.model):
+        return []
+    return ["batch norms take mean and variance over each process's part of a batch, not over the whole batch"]
+
+
+def _sharding_notes(train: TrainOptions, sharded: Sharded | None, processes: Processes) -> list[str]:
+    """What the run header says about sharded weights."""
+    if sharded is not None:
+        return [
+            f"frozen matrices are sharded: each of {processes.count} processes holds {sharded.held / 2**20:,.1f} of "
+            f"{sharded.whole / 2**20:,.1f} MiB, and everything else in full"
+        ]
+    if train.shard_frozen == "always":
+        return ["train.shard_frozen: always, but there is one process, so nothing is sharded; start more by torchrun"]
+    return []

@@ -1,0 +1,204 @@
+"""One training step: a batch in micro-batches, their gradients, clipping, the optimizer.
+
+Several processes share the batch, and sum their gradients before they clip. A step that runs out of memory changes
+nothing, so that it can be taken again in more micro-batches. A model that does not compile runs uncompiled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fptkit.engine.batches import BatchesAhead, TrainingBatches, micro_batches, most_micro_batches
+from fptkit.engine.memory import KeptBuffers, MemoryRanOut, finer, first_line, is_out_of_memory, release, settle
+from fptkit.engine.setup import Prepared
+from fptkit.engine.team.processes import add_up_step, batch_norms
+from fptkit.errors import TrainingError
+from fptkit.freezing import TrainedGroup
+from fptkit.interfaces import Batch
+from fptkit.recipe.models import TrainOptions
+from fptkit.seeds import derive_seed
+
+
+class Taken(NamedTuple):
+    """What a training step gave.
+
+    Args:
+        loss: mean over the examples of the batch, on the device.
+        norm: of the gradient before clipping, on the device; 0 without clipping.
+        examples: of the batch, over all processes.
+    """
+
+    loss: Tensor
+    norm: Tensor | float
+    examples: int
+
+
+class TrainingStep:
+    """Takes the training steps of a run.
+
+    Args:
+        prepared: the parts of the run.
+        note: takes a line for the user.
+
+    Attributes:
+        optimizer: holds the trained parameters and nothing else.
+        compiled: whether steps run compiled.
+    """
+
+    def __init__(self, prepared: Prepared, note: Callable[[str], None]) -> None:
+        parts, options, team = prepared.features.built, prepared.options, prepared.team
+        self._task, self._options, self._team, self._note = parts.task, options, team, note
+        self._model = parts.model
+        self._device = next(parts.model.parameters()).device
+        self.optimizer = make_optimizer(parts.groups, options)
+        prepared.proof.check_optimizer(self.optimizer)
+        self._base_rates = [group["lr"] for group in self.optimizer.param_groups]
+        self._trained = [parameter for group in parts.groups for parameter in group.parameters.values()]
+        batches = TrainingBatches(
+            parts.task, prepared.features.training, options.batch_size, options.seed, batch_tokens=options.batch_tokens
+        )
+        self._batches = BatchesAhead(
+            batches,
+            rank=team.processes.rank,
+            count=team.processes.count,
+            pin=Batch.pinned if self._device.type == "cuda" else None,
+        )
+        # Batches of one shape get code of their own; if shapes differ, torch compiles for any shape at the second one.
+        self._forward: Any = torch.compile(parts.model, dynamic=None) if options.compile else parts.model
+        self.compiled = options.compile
+        self._batch_norms = batch_norms(parts.model) if team.processes.count > 1 else []
+        self._buffers = KeptBuffers(parts.model)
+        self._settled = False
+
+    def take(self, step: int, factor: float, count: int) -> Taken:
+        """Take one step.
+
+        Args:
+            step: its number, from 0; decides its batch and all random draws.
+            factor: multiplies the learning rates.
+            count: micro-batches of each process's part of the batch.
+
+        Raises:
+            MemoryRanOut: in some process, and so in all of them; nothing has changed.
+            TrainingError: out of memory, and frozen weights are sharded.
+        """
+        processes = self._team.processes
+        own, size = self._batches.take(step)
+        self._buffers.note()
+        loss, reason = self._try_gradients(step, own, size, count)
+        fraction = 0.0 if own is None else len(own) / size
+        total = add_up_step(processes, self._trained, self._batch_norms, loss, fraction)
+        if total is None:
+            self._undo()
+            raise MemoryRanOut(-(-size // processes.count), reason)
+        norm = self._clip()
+        for group, rate in zip(self.optimizer.param_groups, self._base_rates, strict=True):
+            group["lr"] = rate * factor
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if not self._settled:
+            settle()
+            self._settled = True
+        return Taken(total, norm, size)
+
+    def prepare(self, step: int) -> None:
+        """Make the batch of a coming step while a GPU computes the present one."""
+        self._batches.prepare(step)
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of a micro-batch's loss to those of the trained parameters."""
+        loss.backward()
+
+    def _clip(self) -> Tensor | float:
+        if self._options.clip_norm is None:
+            return 0.0
+        return torch.nn.utils.clip_grad_norm_(self._trained, self._options.clip_norm)
+
+    def _gradients(self, step: int, own: Batch | None, size: int, count: int) -> Tensor:
+        """Forward and backward of this process's part of a batch of ``size`` examples, if it has one; returns its part
+        of the loss."""
+        self._seed(step)
+        total = torch.zeros((), device=self._device)
+        parts = [] if own is None else micro_batches(own, count)
+        self._idle_passes(most_micro_batches(size, self._team.processes.count, count) - len(parts))
+        for part in parts:
+            part = part.to(self._device)
+            # Losses are means over examples: weighted by their number, the gradients of all micro-batches of all
+            # processes sum to that of the batch.
+            loss = self._task.loss(self._forward(part.inputs, part.lengths), part) * (len(part) / size)
+            self.backward(loss)
+            total += loss.detach()
+        return total
+
+    def _seed(self, step: int) -> None:
+        """Dropout draws from the global generator: seeded by the step, its state needs no saving. Each process draws
+        for its own part of the batch."""
+        rank = self._team.processes.rank
+        torch.manual_seed(derive_seed(self._options.seed, "step", step, *(("process", rank) if rank else ())))
+
+    def _idle_passes(self, count: int) -> None:
+        """Passes without a result, while other processes have more micro-batches than this one."""
+        if self._team.idle is not None:
+            for _ in range(count):
+                self._team.idle.forward_and_backward()
+
+    def _try_gradients(self, step: int, own: Batch | None, size: int, count: int) -> tuple[Tensor | None, str]:
+        """`_gradients`, and an empty text; or None and what the allocator said, if memory ran out.
+
+        The error itself ends here, and with its traceback the tensors of the pass.
+        """
+        try:
+            return self._gradients(step, own, size, count), ""
+        except Exception as err:
+            if is_out_of_memory(err):
+                self._refuse_if_sharded(err, count)
+                return None, first_line(err)
+            if not self.compiled:
+                raise
+            reason = " ".join(str(err).partition("\n\n")[0].split())
+        # Compilers fail in many ways, in forward and in backward. An error of the model itself comes up again here.
+        self._undo()
+        self._forward, self.compiled = self._model, False
+        found = self._try_gradients(step, own, size, count)
+        self._note(f"torch.compile failed; the model runs uncompiled: {reason}")
+        return found
+
+    def _refuse_if_sharded(self, err: Exception, count: int) -> None:
+        """Raise if other processes wait for this one in the middle of the pass."""
+        if self._team.idle is not None:
+            raise TrainingError(
+                "out of memory, and with sharded frozen weights the number of micro-batches does not grow by itself; "
+                f"use --set train.accumulate={finer(count, self._options.batch_size)}. The allocator says: "
+                f"{first_line(err)}"
+            ) from None
+
+    def _undo(self) -> None:
+        """Drop the gradients of a step that failed, and what it changed in the buffers."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self._buffers.put_back()
+        release(self._device)
+
+
+def make_optimizer(groups: Sequence[TrainedGroup], options: TrainOptions) -> torch.optim.Optimizer:
+    """AdamW over the trained parameters, each group at its own learning rate.
+
+    Source: weight decay 0, the default, is the Adam of Lu et al. 2021.
+    """
+    parameters: list[dict[str, Any]] = [
+        {
+            "params": list[nn.Parameter](group.parameters.values()),
+            "lr": options.learning_rate * group.learning_rate_multiplier,
+        }
+        for group in groups
+    ]
+    return torch.optim.AdamW(
+        parameters,
+        betas=options.adam_betas,
+        eps=options.adam_epsilon,
+        weight_decay=options.weight_decay,
+        fused=True,
+    )
