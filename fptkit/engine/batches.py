@@ -19,7 +19,7 @@ from fptkit.seeds import derive_seed, generator_for
 Thing = TypeVar("Thing")
 
 POOL_BATCHES = 50
-"""Batches are cut from pools of this many, sorted by length: long enough to waste little padding, short enough that
+"""Batches are cut from pools of this many, sorted by length: large enough to waste little padding, small enough that
 the batches of two epochs differ."""
 
 
@@ -29,11 +29,11 @@ class TrainingBatches:
     Args:
         task: the task.
         split: its training split.
-        batch_size: examples of a batch; the last one of an epoch may be smaller. With ``batch_tokens`` the most of
-            them.
+        batch_size: examples of a batch; the last one of an epoch may be smaller. With ``batch_tokens``, the largest
+            number.
         seed: the run's seed.
-        batch_tokens: most tokens of a batch, padding counted, or None for no such limit. Epochs then differ in their
-            number of batches.
+        batch_tokens: largest number of tokens of a batch, padding included, or None for no limit. With a limit,
+            epochs differ in their number of batches.
 
     Raises:
         ShapeError: the split is empty; or ``batch_tokens`` is given and its examples do not differ in length, or the
@@ -69,8 +69,10 @@ class TrainingBatches:
         return batch
 
     def step_cost(self) -> float:
-        """What a step costs on average, as a multiple of what step 0 costs: in tokens with padding where the examples
-        differ in length, else in examples. Over the first epoch; 1 for an endless split."""
+        """Average cost of a step of the first epoch, as a multiple of the cost of step 0; 1 for an endless split.
+
+        In tokens with padding if the examples differ in length, else in examples.
+        """
         if self._split.size is None:
             return 1.0
         counts, order = self._split.token_counts, self._order_of(0)
@@ -105,7 +107,7 @@ class TrainingBatches:
             raise ShapeError(
                 f"{type(self._task).__name__}, split train: the protocol {self._task.protocol} skips every batch"
             )
-        # An epoch has as many steps as batches, skipped ones too, so that a step's number says its epoch.
+        # An epoch has as many steps as batches, skipped ones included, so the number of a step gives its epoch.
         return list(itertools.islice(itertools.cycle(usable), len(batches)))
 
 
@@ -162,13 +164,13 @@ def evaluation_batches(
     """The batches of one evaluation: the whole split, or a sample where the task's protocol says so.
 
     Args:
-        task: the task; every batch is held against what it declares.
+        task: the task; every batch is checked against what it declares.
         name: of the split, for errors.
         split: the split.
         options: batch sizes, and the seed of a sample.
         step: training step of the evaluation; a sample differs from step to step.
-        rank: which of the processes this is. Of ``count`` batches in a row each takes its own, and makes no other.
-        count: processes. Each gets as many items; one for which the last batches do not suffice gets a None there.
+        rank: of this process. Of ``count`` batches in a row each process makes its own only.
+        count: processes. Each gets as many items: None if the last row has no batch for it.
 
     Raises:
         ShapeError: the split is empty, endless where a whole is needed, too small for one batch of a sample, or a batch
@@ -180,7 +182,7 @@ def evaluation_batches(
 
 
 def _turns(things: Iterable[Thing], rank: int, count: int) -> Iterator[tuple[int, Thing] | None]:
-    """Of ``count`` things in a row the one of process ``rank``, with its number; None where the last row has none."""
+    """Of ``count`` things in a row the one of process ``rank``, with its number; None if the last row has none."""
     numbered = enumerate(things)
     while row := list(itertools.islice(numbered, count)):
         yield row[rank] if rank < len(row) else None
@@ -213,7 +215,7 @@ def sample_of(
 
 
 def _whole_batches(task: Task, split: Split, size: int, seed: int, where: str) -> Iterator[Sequence[int]]:
-    """Indices of batches without end: round after round through the split, each in a new order."""
+    """Indices of endless batches: round after round through the split, each in a new order."""
     if split.size is None:
         yield from itertools.repeat(range(size))
         return
@@ -234,7 +236,7 @@ def _whole_batches(task: Task, split: Split, size: int, seed: int, where: str) -
 
 
 def _shuffled_batches(split: Split, size: int, chance: np.random.Generator) -> list[np.ndarray]:
-    """All examples in a new order, grouped by length where lengths differ; the last batch may be smaller."""
+    """All examples in a new order, grouped by length if lengths differ; the last batch may be smaller."""
     assert split.size is not None
     order = chance.permutation(split.size)
     counts = split.token_counts
@@ -247,7 +249,7 @@ def _shuffled_batches(split: Split, size: int, chance: np.random.Generator) -> l
 
 
 def _check_budget(split: Split, batch_tokens: int, where: str) -> None:
-    """Refuse a token budget that says nothing, or that some example cannot keep."""
+    """Raise for a token budget that has no effect, or that some example exceeds."""
     if split.token_counts is None:
         raise ShapeError(
             f"{where}: its examples do not differ in length, so train.batch_tokens has nothing to group; set it to "
@@ -264,8 +266,8 @@ def _budgeted_batches(
 ) -> list[np.ndarray]:
     """All examples in a new order, in batches of at most ``batch_tokens`` tokens with padding, in a new order too.
 
-    Each pool of about `POOL_BATCHES` batches is cut from its longest example down, so that an example's length alone
-    says how many follow it. Only the last batch of a pool is cut short.
+    Each pool of about `POOL_BATCHES` batches is cut from its longest example down, so the length of a batch's first
+    example decides its size. Only the last batch of a pool may be smaller.
     """
     counts = split.token_counts
     assert split.size is not None
@@ -292,10 +294,10 @@ def whole_split(
 def whole_split(
     task: Task, name: str, split: Split, batch_size: int, *, rank: int = 0, count: int = 1
 ) -> Iterator[Batch | None]:
-    """All examples of a split once, the longest first, so that memory runs out at once or never.
+    """All examples of a split once, the longest first, so that a lack of memory shows at once.
 
     Args:
-        task: the task; every batch is held against what it declares.
+        task: the task; every batch is checked against what it declares.
         name: of the split, for errors.
         split: a split of finite size.
         batch_size: examples of a batch.
@@ -324,14 +326,17 @@ def whole_split(
 
 
 class BatchesAhead:
-    """Training batches by step, of several processes each its own part.
+    """Each process's part of the training batches; on GPUs made one step ahead.
+
+    A GPU works by itself once a step is launched, so the processor can make the next batch meanwhile. A batch is a
+    function of its step alone, so making it earlier changes nothing.
 
     Args:
-        batches: the whole ones.
-        rank: which process this is.
+        batches: the complete batches.
+        rank: of this process.
         count: processes.
-        pin: puts a batch where a GPU fetches it by itself, see `fptkit.Batch.pinned`; None: on processors, which have
-            no time to spare, nothing is made ahead.
+        pin: puts a batch into memory that a GPU reads by itself, see `fptkit.Batch.pinned`; None: nothing is made
+            ahead, since a processor has no idle time.
     """
 
     def __init__(
@@ -341,7 +346,7 @@ class BatchesAhead:
         self._ready: tuple[int, Batch | None, int] | None = None
 
     def take(self, step: int) -> tuple[Batch | None, int]:
-        """This process's part of a step's batch, None where it has none, and the examples of the whole.
+        """This process's part of a step's batch, None if it has none, and the number of examples of the batch.
 
         Raises:
             ShapeError: the batch is not as the task declares.
@@ -352,7 +357,7 @@ class BatchesAhead:
         return self._make(step)
 
     def prepare(self, step: int) -> None:
-        """Make a step's batch now, if it is worth it: after the step before has been told to the GPU."""
+        """Make a step's batch now, if that saves time: call it after the step before was launched."""
         if self._pin is not None:
             self._ready = (step, *self._make(step))
 

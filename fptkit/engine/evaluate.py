@@ -46,7 +46,7 @@ class _Account:
         self._metrics = task.metrics().to(device)
         metric: Any
         for metric in self._metrics.modules():
-            # All batches are met here, whichever process evaluated them: there is nothing to be synchronised.
+            # All predictions arrive here, whichever process made them: there is nothing to synchronise.
             metric.distributed_available_fn = _never
         self._device = device
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=device)

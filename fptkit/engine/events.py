@@ -1,4 +1,4 @@
-"""What a run says while it goes on. Listeners get these, in order, through ``handle(event)``."""
+"""The events of a run. Listeners get them, in order, through ``handle(event)``."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class RunStarted:
     Args:
         recipe: its name.
         folder: the run folder.
-        facts: what ``summary.json`` will say of task, backbone, freezing, parameters, device, precision, seed.
+        facts: what ``summary.json`` will say about task, backbone, freezing, parameters, device, precision, seed.
         notes: lines the user should read, such as skipped sources.
-        step: step the run starts from, above 0 when resumed.
-        max_steps: step it ends at, at the latest.
+        step: step at which the run starts, above 0 when resumed.
+        max_steps: last step, at the latest.
         batch_size: examples of a step.
     """
 
@@ -33,7 +33,7 @@ class RunStarted:
 
 @dataclass(frozen=True)
 class FeaturesComputed:
-    """Some examples have passed the frozen part, whose output is kept; before the first step.
+    """Features of some examples were computed for the feature cache, before the first step.
 
     Args:
         done: examples so far.
@@ -51,9 +51,8 @@ class StepsDone:
     Args:
         step: last of them.
         loss: mean training loss over them.
-        examples_per_second: training speed over them, evaluation left out.
-        learning_rate: ``train.learning_rate`` as the schedule had it at the last of them; a freezing rule may multiply
-            it.
+        examples_per_second: training throughput over them, without evaluation.
+        learning_rate: the scheduled rate at the last of these steps; a freezing rule may multiply it.
     """
 
     step: int
@@ -79,7 +78,7 @@ class Validated:
 
 @dataclass(frozen=True)
 class Noted:
-    """Something came up that the user should read, such as memory that ran out. The run goes on.
+    """Something the user should read, such as running out of memory. The run continues.
 
     Args:
         step: after how many steps.
@@ -92,7 +91,7 @@ class Noted:
 
 @dataclass(frozen=True)
 class Saving:
-    """A checkpoint is about to be written; what it counts on must be on the disk.
+    """A checkpoint is about to be written; files it relies on must be on the disk first.
 
     Args:
         step: after how many steps.

@@ -1,4 +1,4 @@
-"""A part of a split: the share of the training examples a run may use, and the sample it is evaluated on."""
+"""A part of a split: the fraction of the training examples that a run uses, and the sample it is evaluated on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class SplitFraction:
     """Some examples of a split, as a split of its own.
 
     Args:
-        whole: the split; it may be a share itself.
+        whole: the split; it may be a fraction itself.
         members: (N,) int64 indices of the examples in it.
     """
 
@@ -35,7 +35,7 @@ class SplitFraction:
 
 
 class _Drawn:
-    """An endless split that ends: each batch is drawn by the generator it is asked with."""
+    """A finite number of examples of an endless split: each batch is drawn by the generator it is given."""
 
     token_counts: np.ndarray | None = None
 
@@ -45,32 +45,32 @@ class _Drawn:
 
 
 def skips(task: Task, split: Split, indices: Sequence[int]) -> bool:
-    """`fptkit.Task.skips`, asked of the split the task made, whatever share of it is used."""
+    """`fptkit.Task.skips` for the split that the task made, whatever fraction of it is used."""
     if isinstance(split, SplitFraction):
         return skips(task, split.whole, split.members[np.asarray(indices, np.int64)].tolist())
     return task.skips(split, indices)
 
 
 def training_fraction(task: Task, split: Split, fraction: float, seed: int, options: Options | None = None) -> Split:
-    """The share of a training split that is used; the split itself where that is all of it.
+    """The fraction of a training split that is used; the split itself for a fraction of 1.
 
     Args:
         task: for the message.
         split: its training split.
-        fraction: the share, above 0 and at most 1; at least one example is taken.
-        seed: draws which; for one seed a smaller share is part of a larger one.
+        fraction: above 0 and at most 1; at least one example is taken.
+        seed: decides which; for one seed a smaller fraction is part of a larger one.
         options: the task's, for the message.
 
     Raises:
-        UsageError: a share of an endless split is asked for.
+        UsageError: the split is endless and the fraction below 1.
         ShapeError: the split is empty.
     """
     if fraction == 1:
         return split
     if split.size is None:
         raise UsageError(
-            f"train.data_fraction is {fraction:g}, but {type(task).__name__} draws its training examples without end, "
-            f"so there is no share of them; {_instead(options)}"
+            f"train.data_fraction is {fraction:g}, but {type(task).__name__} draws its training examples endlessly, "
+            f"so no fraction of them can be taken; {_instead(options)}"
         )
     if split.size == 0:
         raise ShapeError(f"{type(task).__name__}, split train: it holds no example")
@@ -79,23 +79,23 @@ def training_fraction(task: Task, split: Split, fraction: float, seed: int, opti
 
 
 def fraction_notes(whole: Split, used: Split) -> list[str]:
-    """What the run header says where a part of the training split is used."""
+    """What the run header says if a fraction of the training split is used."""
     if used is whole:
         return []
     return [
         f"trained on {used.size:,} of {whole.size:,} examples of the training split, drawn by the seed "
-        "(train.data_fraction); majority_accuracy is of the whole split"
+        "(train.data_fraction); majority_accuracy is that of the whole split"
     ]
 
 
 def training_sample(task: Task, split: Split, count: int, seed: int) -> Split:
-    """The training examples a model is evaluated on: at most ``count``, as they are stored where the task can tell.
+    """The training examples a model is evaluated on: at most ``count``, without augmentation if the split can do so.
 
     Args:
         task: passes over those its protocol skips.
-        split: training split, or the share of it that is used.
-        count: examples, the whole split where it holds fewer.
-        seed: draws which.
+        split: training split, or the fraction of it that is used.
+        count: examples; all if the split holds fewer.
+        seed: decides which.
 
     Raises:
         ShapeError: the split is empty, or the protocol skips every example.
@@ -110,20 +110,20 @@ def training_sample(task: Task, split: Split, count: int, seed: int) -> Split:
 
 
 def _plain(split: Split) -> Split:
-    """The split without its changes at random, where it can tell it from them."""
+    """The split without augmentation, if it offers that."""
     if isinstance(split, SplitFraction):
         return SplitFraction(_plain(split.whole), split.members)
     return split.plain() if hasattr(split, "plain") else split
 
 
 def _order(size: int, seed: int) -> NDArray[np.int64]:
-    """All indices in the order in which shares are filled."""
+    """All indices, in the order in which fractions take them."""
     chance = np.random.Generator(np.random.PCG64(derive_seed(seed, "training share")))
     return chance.permutation(size)
 
 
 def _instead(options: Options | None) -> str:
-    """What limits the training examples where a share of them does not."""
+    """What limits the training examples if a fraction of them cannot."""
     names = [name for name in type(options).model_fields if "train" in name] if options is not None else []
     if names:
         return f"limit them by task.{names[0]}"

@@ -1,4 +1,4 @@
-"""Followers of a run that its recipe names."""
+"""The listeners that a recipe names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fptkit.specs import ListenerSpec
 
 
 def recipe_listeners(recipe: Recipe, registry: Registry, folder: Path) -> list[Listener]:
-    """Build the recipe's listeners for a run folder. One that fails later is dropped, and the run goes on.
+    """Build the recipe's listeners for a run folder. One that fails later is dropped, and the run continues.
 
     Raises:
         PluginError: one cannot be built.
@@ -27,7 +27,7 @@ def recipe_listeners(recipe: Recipe, registry: Registry, folder: Path) -> list[L
 
 
 class _Guarded:
-    """A plugin's listener: one that fails is dropped with a warning, the run goes on."""
+    """A plugin's listener: if it fails it is dropped with a warning, and the run continues."""
 
     def __init__(self, name: str, listener: Listener) -> None:
         self._name = name

@@ -1,4 +1,4 @@
-"""What a training loop remembers between steps, and what follows from it: the learning rate, and whether it is over."""
+"""The state of a training loop between steps, and what follows from it: the learning rate, and when training ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ End = Literal["steps", "patience", "seconds"]
 
 @dataclass
 class Progress:
-    """What the loop remembers between steps; saved with each checkpoint.
+    """The state of the loop between steps; saved with each checkpoint.
 
     Args:
         step: training steps done.
@@ -26,12 +26,12 @@ class Progress:
         examples: training examples seen.
         seconds: time spent in training steps, evaluation and checkpoints left out.
         loss_sum: sum of the losses not yet reported.
-        loss_count: how many they are.
-        events: events told so far; a resumed run goes on behind the one this counts.
-        plateau_validations: validations without improvement since the last one with, or since the rate last fell.
-        plateau_factor: what the schedule ``plateau`` has made of the learning rate so far.
-        parts: parts that batches are cut into: ``train.accumulate``, or more where memory ran out.
-        evaluation_parts: the same for batches that are evaluated: 1, or more where memory ran out.
+        loss_count: number of these losses.
+        events: events emitted; a resumed run continues after this many.
+        plateau_validations: validations without improvement since the last improvement or the last fall of the rate.
+        plateau_factor: factor on the learning rate from the schedule ``plateau`` so far.
+        parts: micro-batches per step: ``train.accumulate``, or more after memory ran out.
+        evaluation_parts: micro-batches per evaluation batch: 1, or more after memory ran out.
     """
 
     step: int = 0
@@ -60,7 +60,7 @@ def learning_rate_factor(options: TrainOptions, progress: Progress) -> float:
 
     Args:
         options: give the schedule and the last step.
-        progress: its ``step`` and ``plateau_factor`` count, nothing else, so that a resumed run sees the same.
+        progress: only its ``step`` and ``plateau_factor`` matter, so a resumed run sees the same.
     """
     schedule, step = options.schedule, progress.step
     if step < schedule.warmup_steps:
@@ -72,7 +72,7 @@ def learning_rate_factor(options: TrainOptions, progress: Progress) -> float:
 
 
 def note_validation(progress: Progress, schedule: ScheduleOptions, *, improved: bool) -> None:
-    """Keep the plateau schedule's account of one validation, and lower its factor when patience ends."""
+    """Update the plateau schedule after a validation: lower its factor when its patience ends."""
     if schedule.name != "plateau":
         return
     progress.plateau_validations = 0 if improved else progress.plateau_validations + 1
@@ -82,11 +82,11 @@ def note_validation(progress: Progress, schedule: ScheduleOptions, *, improved: 
 
 
 def ended_by(options: TrainOptions, progress: Progress) -> End | None:
-    """What ends training here, None where it goes on.
+    """What ends training now; None if it continues.
 
     Args:
         options: with the last step in ``max_steps``, see `last_step`.
-        progress: its ``step``, ``stale_validations`` and ``seconds`` count, so that a resumed run sees the same.
+        progress: only its ``step``, ``stale_validations`` and ``seconds`` matter, so a resumed run sees the same.
     """
     if progress.step >= options.max_steps:
         return "steps"
@@ -98,14 +98,14 @@ def ended_by(options: TrainOptions, progress: Progress) -> End | None:
 
 
 def last_step(options: TrainOptions, flops_per_step: float) -> int:
-    """The step at which training ends at the latest: ``max_steps``, or as many as ``max_flops`` allows."""
+    """The last step at the latest: ``max_steps``, or as many as ``max_flops`` allows."""
     if options.max_flops is None or not flops_per_step:
         return options.max_steps
     return min(options.max_steps, max(1, int(options.max_flops // flops_per_step)))
 
 
 def with_last_step(train: TrainOptions, flops_per_step: int) -> TrainOptions:
-    """The options with the step in ``max_steps`` at which training ends at the latest.
+    """The options with the last step, at the latest, in ``max_steps``.
 
     Raises:
         UsageError: it comes before the warm-up is over.
@@ -120,5 +120,5 @@ def with_last_step(train: TrainOptions, flops_per_step: int) -> TrainOptions:
 
 
 def pause_step(options: TrainOptions, pause_at: int) -> int:
-    """The step of the first validation at or behind ``pause_at``: there a pause changes nothing of what comes after."""
+    """The step of the first validation at or after ``pause_at``: a pause there changes nothing that follows."""
     return -(-pause_at // options.validate_every) * options.validate_every

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM ask a run to save and stop; a second SIGINT stops it at once."""
+"""SIGINT and SIGTERM ask a run to save and stop; a second SIGINT stops it immediately."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class StopRequest:
     """Remembers that a signal asked to stop.
 
     Attributes:
-        signal_number: the signal, 0 while none came.
+        signal_number: the signal; 0 before one arrives.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Catch both signals inside the block. Outside the main thread, where Python forbids it, nothing is caught."""
+    """Catch both signals inside the block. Outside the main thread, where Python forbids that, nothing is caught."""
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request

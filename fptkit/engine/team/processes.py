@@ -1,8 +1,8 @@
 """Several processes that carry out one run together, as torchrun and accelerate launch start them.
 
-Each takes its part of every batch, and gradients are added up before the step, so that all hold the same tensors at any
-time. The first process alone reads and writes the run folder. Whatever decides how a run goes on (a signal, the clock,
-an error) is agreed on, so that no process waits for one that has left.
+Each takes its part of every batch, and gradients are summed before the optimizer step, so all processes always hold the
+same tensors. Only rank 0 reads and writes the run folder. All processes agree on everything that decides how a run
+continues (a signal, the clock, an error), so no process waits for one that has left.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from fptkit.engine.team.launch import local_rank, process_count
 from fptkit.errors import DivergedError, FptkitError, Interrupted, PeerError, TrainingError, UsageError
 
 PATIENCE = datetime.timedelta(hours=2)
-"""How long a process waits for another: as long as one may take to fetch weights, or to write to a slow disk. One that
-is gone is noticed at once."""
+"""How long a process waits for another: as long as it may take to fetch weights, or to write to a slow disk. A process
+that has died is noticed at once."""
 
 FAREWELL = datetime.timedelta(seconds=10)
-"""How long a failed process waits to hear whether the first one failed alike, and then leaves it to tell."""
+"""How long a failed process waits to hear whether rank 0 failed too; if so, rank 0 reports the error."""
 
 Result = TypeVar("Result")
 
 
 class Processes:
-    """The processes of a run, seen from one of them. Of a single one, every method is the plain thing itself.
+    """The processes of a run, seen from one of them. With a single process, every method does the work directly.
 
     Args:
-        rank: which one this is, from 0; the first one is the main one.
-        count: how many there are.
-        store: what all of them can read, also while they fail; None for a single one.
+        rank: of this process, from 0.
+        count: number of processes.
+        store: key-value store that all can read, even while they fail; None for a single process.
     """
 
     def __init__(self, rank: int = 0, count: int = 1, store: Store | None = None) -> None:
@@ -53,15 +53,15 @@ class Processes:
 
     @property
     def main(self) -> bool:
-        """Whether this is the one that reads and writes the run folder and talks to the user."""
+        """Whether this is rank 0, which reads and writes the run folder and talks to the user."""
         return self.rank == 0
 
     def together(self, make: Callable[[], Result]) -> Result:
-        """Do the same in every process. Where it fails in one, it has failed in all.
+        """Do the same in every process. If it fails in one, it fails in all.
 
         Raises:
-            PeerError: it failed elsewhere; the process that failed raises the error itself, if several did the first
-                of them.
+            PeerError: it failed in another process. The process that failed raises its own error; if several failed,
+                the one of lowest rank does.
         """
         if self.count == 1:
             return make()
@@ -76,10 +76,10 @@ class Processes:
         return result  # type: ignore[return-value]  # nobody failed, so it was made
 
     def from_main(self, make: Callable[[], Result]) -> Result:
-        """Do something in the main process only, and have its result everywhere. It must be possible to pickle it.
+        """Do something in rank 0 only, and give its result, which must be picklable, to all processes.
 
         Raises:
-            PeerError: it failed; the main process raises the error itself.
+            PeerError: it failed; rank 0 raises its own error.
         """
         if self.count == 1:
             return make()
@@ -97,7 +97,7 @@ class Processes:
         return result
 
     def check_same(self, things: Mapping[str, str | int | None]) -> None:
-        """Raise where the processes do not have the same of everything that decides results.
+        """Raise if the processes differ in something that decides results.
 
         Raises:
             UsageError: they do not.
@@ -111,7 +111,7 @@ class Processes:
                 for rank, theirs in enumerate(all_things):
                     if theirs[name] != all_things[0][name]:
                         raise UsageError(
-                            f"the processes of this run do not have the same {name}: it is {all_things[0][name]} in "
+                            f"{name} differs between the processes of this run: it is {all_things[0][name]} in "
                             f"process 0 and {theirs[name]} in process {rank}. All need the same recipe, data, weights "
                             "and kind of processor"
                         )
@@ -119,7 +119,7 @@ class Processes:
         self.together(compare)
 
     def most(self, *numbers: int) -> tuple[int, ...]:
-        """The largest that any process gives, of each number."""
+        """For each number, the largest value over the processes."""
         if self.count == 1 or not numbers:
             return numbers
         largest = torch.tensor(numbers, dtype=torch.int64)
@@ -131,12 +131,12 @@ class Processes:
         return flags if self.count == 1 else tuple(number > 0 for number in self.most(*map(int, flags)))
 
     def add_up(self, numbers: Tensor) -> None:
-        """Sum over the processes, in place; the same bits in all of them."""
+        """Sum over the processes, in place; the result is the same bits in all of them."""
         if self.count > 1:
             self.wait_for(lambda: dist.all_reduce(numbers))
 
     def gather_on_main(self, thing: Result) -> list[Result]:
-        """What each process has, by rank; elsewhere than in the main process nothing."""
+        """What each process has, by rank; empty except in rank 0."""
         if self.count == 1:
             return [thing]
         things: list[Any] | None = [None] * self.count if self.main else None
@@ -145,11 +145,11 @@ class Processes:
 
     @contextlib.contextmanager
     def ending_together(self) -> Iterator[None]:
-        """Have a fault of one process end all of them, with one message: around everything they do together."""
+        """Around everything the processes do together: an error in one process ends all of them, with one message."""
         try:
             yield
         except (Interrupted, DivergedError):
-            raise  # all have come to the same end
+            raise  # all processes raise the same
         except BaseException as err:
             if self.count > 1 and not self._agreed:
                 self._take_leave(err)
@@ -163,7 +163,7 @@ class Processes:
         return things
 
     def _fail(self, rank: int, failure: dict[str, Any], own: Exception | None) -> None:
-        """Raise a fault that all processes now know of."""
+        """Raise an error that all processes know about."""
         self._agreed = True
         if rank != self.rank:
             raise PeerError(rank, failure["text"], failure["code"]) from own
@@ -173,24 +173,24 @@ class Processes:
         raise own
 
     def wait_for(self, exchange: Callable[[], Result]) -> Result:
-        """Exchange something; where another process is gone, say what is known of its end.
+        """Exchange something; if another process is gone, report what is known about its end.
 
         Raises:
-            PeerError: it left word.
+            PeerError: it reported an error.
             TrainingError: it did not.
         """
         try:
             return exchange()
         except RuntimeError as err:
             raise self._other_end() or TrainingError(
-                "another process of this run is gone and left no word; was it killed? What was saved last is kept, "
-                "--resume goes on"
+                "another process died without reporting an error (killed?); the last checkpoint is kept, continue with "
+                "--resume"
             ) from err
 
     def _other_end(self) -> PeerError | None:
-        """The first fault that another process has left word of."""
+        """The first error that another process reported."""
         assert self._store is not None
-        with contextlib.suppress(RuntimeError):  # the store is gone, too
+        with contextlib.suppress(RuntimeError):  # the store may be gone, too
             for rank in range(self.count):
                 if rank != self.rank and self._store.check([_key(rank)]):
                     found = json.loads(self._store.get(_key(rank)))
@@ -199,7 +199,7 @@ class Processes:
         return None
 
     def _take_leave(self, err: BaseException) -> None:
-        """Leave word of a fault, then the others: whoever waits for this process fails at once, and finds it."""
+        """Report an error, then leave the process group: whoever waits for this process fails at once, and finds it."""
         assert self._store is not None
         own = not isinstance(err, PeerError)
         with contextlib.suppress(RuntimeError):
@@ -209,7 +209,7 @@ class Processes:
             err.process = self.rank
 
     def _main_failed(self) -> bool:
-        """Whether the main process fails by itself, too, and so tells why."""
+        """Whether rank 0 failed on its own, and so reports the reason."""
         assert self._store is not None
         try:
             self._store.wait([_key(0)], FAREWELL)
@@ -225,10 +225,10 @@ _joined: Processes | None = None
 
 
 def join_processes() -> Processes:
-    """Meet the other processes that a launcher started with this one; `ALONE` where there are none.
+    """Join the processes that a launcher started with this one; `ALONE` if there are none.
 
     Raises:
-        UsageError: the launcher did not say where to meet, or they have parted after a fault.
+        UsageError: the launcher did not say where to meet, or the process group was closed after an error.
     """
     global _joined
     if process_count() == 1:
@@ -237,25 +237,25 @@ def join_processes() -> Processes:
         try:
             store, rank, count = next(rendezvous("env://", timeout=PATIENCE))
         except ValueError as err:
-            raise UsageError(f"the launcher did not say where the processes meet: {err}") from err
-        # NCCL where a GPU holds the numbers. What is agreed on lies in ordinary memory, and waits for no GPU.
+            raise UsageError(f"the launcher gave no address at which the processes meet: {err}") from err
+        # NCCL for tensors on GPUs. Agreements use ordinary memory, and wait for no GPU.
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=PATIENCE)
         atexit.register(_leave)
         _joined = Processes(rank, count, PrefixStore("fptkit", store))
     if not dist.is_initialized():
-        raise UsageError("the processes of this run have parted after a fault; start them again")
+        raise UsageError("the process group was closed after an error; restart the run")
     return _joined
 
 
 def part(code: int, *, told: bool) -> NoReturn:
-    """End this process as one of several, at once: connections that are torn down with the interpreter may abort it.
+    """End this process, one of several, at once: tearing connections down with the interpreter may abort it.
 
-    A launcher that sees one process fail ends the others, so all wait until the reason is told.
+    A launcher that sees one process fail ends the others, so all wait until the reason is reported.
 
     Args:
         code: process status.
-        told: whether this process has told why, if the status is not 0.
+        told: whether this process has reported the reason, if the status is not 0.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -272,7 +272,7 @@ def part(code: int, *, told: bool) -> NoReturn:
 
 
 def local_device(device: torch.device, processes: Processes) -> torch.device:
-    """The device of this process: of several, each has a GPU of its own.
+    """The device of this process; each of several processes uses a GPU of its own.
 
     Raises:
         UsageError: there are fewer GPUs than processes on this machine.
@@ -296,16 +296,16 @@ def add_up_step(
     loss: Tensor | None,
     share: float,
 ) -> Tensor | None:
-    """Add the gradients of all processes up, in one exchange; returns the loss of the whole batch.
+    """Sum the gradients of all processes, in one exchange; returns the loss of the batch.
 
-    Where a process has no loss, nothing is added up and all get None: so none waits for it in the exchange.
+    If a process has no loss, nothing is summed and all get None, so that none waits for it in the exchange.
 
     Args:
-        processes: with none but one, nothing is done.
-        parameters: those that train. One that no process has a gradient of has none afterwards either.
+        processes: with a single process, nothing is done.
+        parameters: those that train. One without a gradient in any process has none afterwards either.
         norms: batch norms, whose running statistics become the mean over the processes.
-        loss: this process's part of the batch's loss; None where its memory did not suffice.
-        share: of the batch's examples that are this process's.
+        loss: this process's part of the batch's loss; None if it ran out of memory.
+        share: fraction of the batch's examples that this process has.
     """
     if processes.count == 1:
         return loss
@@ -329,7 +329,7 @@ def add_up_step(
 
 
 def batch_norms(model: nn.Module) -> list[nn.Module]:
-    """The batch norms that keep running statistics."""
+    """The batch norms with running statistics."""
     return [
         module
         for module in model.modules()
@@ -338,7 +338,7 @@ def batch_norms(model: nn.Module) -> list[nn.Module]:
 
 
 def share_other_buffers(processes: Processes, model: nn.Module) -> None:
-    """Have what else a module keeps besides its parameters as it is in the main process."""
+    """Copy the buffers of rank 0 to all processes."""
     if processes.count == 1:
         return
     parameters = dict(model.named_parameters())
@@ -360,7 +360,7 @@ def _key(rank: int) -> str:
 
 
 def _leave() -> None:
-    """Close the connections to the other processes."""
+    """Leave the process group."""
     if dist.is_initialized():
         with contextlib.suppress(RuntimeError), warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -1,12 +1,12 @@
-"""Frozen weights that are sharded over the processes of a run, for bodies that one device does not hold.
+"""Frozen weights sharded over the processes of a run (FSDP2), for models larger than one device.
 
-The frozen matrices of each block are cut into as many parts as there are processes, and every process keeps one. A
-block's matrices come together in the moment it runs, forward or backward, and are let go behind it. Nothing else is
-sharded: trained parameters, norms and whatever lies outside the blocks are small, and stay whole in every process.
+The frozen matrices of each block are cut into as many shards as there are processes, and every process keeps one. A
+block's matrices are gathered when it runs, forward or backward, and freed after it. Nothing else is sharded: trained
+parameters, norms and everything outside the blocks are small, and stay complete in every process.
 
-What comes together takes all processes at once, so each must make as many passes as the others: see `IdlePass`.
+Gathering takes all processes at once, so each must make as many passes as the others: see `IdlePass`.
 
-torch's ``fully_shard`` does it. It takes a second or more to import, which runs that shard nothing are spared.
+torch's ``fully_shard`` does the work. It takes a second or more to import, so only runs that shard import it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Sharded:
 
 
 def can_shard() -> bool:
-    """Whether this version of torch can: from 2.9 on."""
+    """Whether this version of torch can shard: 2.9 or newer."""
     from torch.distributed.fsdp import FSDPModule
 
     return hasattr(FSDPModule, "set_custom_all_gather")
@@ -70,9 +70,9 @@ def meeting_place(device: torch.device, processes: Processes) -> DeviceMesh:
 
 
 def shard_frozen(model: CrossModalModel, name: str, mesh: DeviceMesh, processes: Processes) -> Sharded:
-    """Shard the frozen matrices of the backbone's blocks over the processes, and take them to the device on the way.
+    """Shard the frozen matrices of the backbone's blocks over the processes, and move them to the device.
 
-    Every process must hold the same. Nothing is sent; the first pass is the first that needs all processes.
+    Every process must hold the same matrices. Nothing is sent; the first pass is the first exchange.
 
     Args:
         model: changed in place, policy applied, weights in their final dtype. Matrices become ``DTensor``.
@@ -81,8 +81,8 @@ def shard_frozen(model: CrossModalModel, name: str, mesh: DeviceMesh, processes:
         processes: those of the run.
 
     Raises:
-        UsageError: the backbone's blocks are no modules of their own, chance decides which of them run, or none of
-            them has a frozen matrix.
+        UsageError: the backbone's blocks are not modules of their own, or run at random, or none of them has a
+            frozen matrix.
     """
     from torch.distributed.fsdp import fully_shard
 
@@ -95,21 +95,21 @@ def shard_frozen(model: CrossModalModel, name: str, mesh: DeviceMesh, processes:
             "train.shard_frozen: always, but no block of this model has a frozen matrix; set it to never, or choose "
             "another freezing policy"
         )
-    # torch warns where a module gives a view, which must not be changed in place; backbones hand theirs on as they are.
+    # torch warns if a module returns a view, which must not be changed in place; backbones do not change theirs.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view", category=UserWarning)
     for block in blocks:
         _shard(backbone.get_submodule(block), mesh, processes)
-    # The outermost module holds nothing itself. It has the blocks know of each other: on a GPU, the next one's weights
-    # come together while one runs.
+    # The outermost module holds nothing itself. It connects the blocks: on a GPU, the weights of the next one are
+    # gathered while one runs.
     fully_shard(backbone, mesh=mesh, ignored_params=set(backbone.parameters()))
     held = sum(_bytes(matrix.to_local()) for matrix in backbone.parameters() if hasattr(matrix, "to_local"))
     return Sharded(blocks, whole, held)
 
 
 class IdlePass:
-    """What a process does while others pass examples and it has none: without it, they would wait for it for ever.
+    """The pass of a process that has no examples left while others have: without it, they would wait for it forever.
 
-    Nothing comes of it but time: it is one example, passed in evaluation mode, whose gradient is dropped.
+    It changes nothing: one example passes in evaluation mode, and its gradient is dropped.
 
     Args:
         model: with sharded weights.
@@ -127,14 +127,14 @@ class IdlePass:
             self._model(self._batch.inputs, self._batch.lengths)
 
     def forward_and_backward(self) -> None:
-        """As a part of a training batch. Drops the gradients there are: it comes before the parts that count."""
+        """As a micro-batch of a training step. Drops all gradients, so it comes before the micro-batches that count."""
         with self._evaluating():
             self._task.loss(self._model(self._batch.inputs, self._batch.lengths), self._batch).backward()
         self._model.zero_grad(set_to_none=True)
 
     @contextlib.contextmanager
     def _evaluating(self) -> Iterator[None]:
-        """Without dropout, and with running statistics left as they are."""
+        """Without dropout, and without a change to running statistics."""
         was_training = self._model.training
         self._model.eval()
         try:
@@ -144,7 +144,7 @@ class IdlePass:
 
 
 def check_blocks_run(model: CrossModalModel, name: str, sharded: Sharded, idle: IdlePass) -> None:
-    """Pass one example, in all processes, and see that every block runs as a module: else its weights stay apart.
+    """Pass one example, in all processes, and check that every block runs as a module: else its weights stay sharded.
 
     Args:
         model: whose weights are sharded.
@@ -153,7 +153,7 @@ def check_blocks_run(model: CrossModalModel, name: str, sharded: Sharded, idle: 
         idle: the pass.
 
     Raises:
-        UsageError: a block does not run, or by other ways than a call of its module.
+        UsageError: a block does not run, or not by calling its module.
     """
     ran: set[str] = set()
     hooks = [
@@ -164,7 +164,7 @@ def check_blocks_run(model: CrossModalModel, name: str, sharded: Sharded, idle: 
     try:
         idle.forward()
     except RuntimeError as err:
-        if "DTensor" not in str(err):  # torch's word for weights that are apart
+        if "DTensor" not in str(err):  # torch's name for sharded weights
             raise
         cause = err
     finally:
@@ -174,14 +174,14 @@ def check_blocks_run(model: CrossModalModel, name: str, sharded: Sharded, idle: 
     if cause or missing:
         raise UsageError(
             f"train.shard_frozen: the backbone '{name}' does not run each block by calling its module "
-            f"({(missing or sharded.blocks)[0]}), so that its weights cannot come together; set it to never"
+            f"({(missing or sharded.blocks)[0]}), so its weights cannot be gathered; set it to never"
         ) from cause
 
 
 class _Gather:
-    """Brings the parts of a block together, and says what is known where another process is gone.
+    """Gathers the shards of a block, and reports what is known if another process is gone.
 
-    In the place of torch's own, see ``FSDPModule.set_custom_all_gather``.
+    Replaces torch's own, see ``FSDPModule.set_custom_all_gather``.
     """
 
     def __init__(self, processes: Processes) -> None:
@@ -197,7 +197,7 @@ class _Gather:
 
 
 def _shard(block: nn.Module, mesh: DeviceMesh, processes: Processes) -> None:
-    """Shard the frozen matrices of a block. What it was before is free when this returns, on the device as well."""
+    """Shard the frozen matrices of a block. The complete ones are freed when this returns, on the device as well."""
     from torch.distributed.fsdp import fully_shard
 
     matrices = _frozen_matrices(block)
@@ -209,10 +209,10 @@ def _shard(block: nn.Module, mesh: DeviceMesh, processes: Processes) -> None:
 
 
 def _block_modules(backbone: Backbone, name: str) -> list[str]:
-    """The module that holds each block: the innermost one that holds all of its parameters.
+    """The module of each block: the innermost one that holds all of its parameters.
 
     Raises:
-        UsageError: there are no blocks, or one of them is no module of its own.
+        UsageError: there are no blocks, or one of them is not a module of its own.
     """
     owners: dict[int, list[list[str]]] = {}
     for parameter, role in backbone.parameter_roles().items():
@@ -223,14 +223,14 @@ def _block_modules(backbone: Backbone, name: str) -> list[str]:
     if not found or not apart:
         raise UsageError(
             f"train.shard_frozen: the weights of the backbone '{name}' cannot be sharded: "
-            + ("its blocks are no modules of their own" if found else "it has no blocks")
+            + ("its blocks are not modules of their own" if found else "it has no blocks")
             + "; set it to never"
         )
     return found
 
 
 def _called(backbone: Backbone, path: Sequence[str]) -> str:
-    """The innermost module on a path that has a forward of its own, which lists of modules have not."""
+    """The innermost module on a path that has a forward method; lists of modules have none."""
     ends = (".".join(path[:end]) for end in range(len(path), 0, -1))
     return next((end for end in ends if not isinstance(backbone.get_submodule(end), nn.ModuleList | nn.ModuleDict)), "")
 
@@ -242,23 +242,23 @@ def _common_start(paths: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _alone(block: str, blocks: Sequence[str]) -> bool:
-    """Whether a module holds, and lies in, no other block."""
+    """Whether a module neither contains nor belongs to another block."""
     return sum(f"{other}.".startswith(f"{block}.") or f"{block}.".startswith(f"{other}.") for other in blocks) == 1
 
 
 def _check_all_run(backbone: Backbone, name: str) -> None:
-    """Raise where chance leaves blocks out in training: each process would wait for another block."""
+    """Raise if training leaves blocks out at random: each process would wait for another block."""
     for module in backbone.modules():
         if isinstance(chance := getattr(module, "layerdrop", None), int | float) and chance > 0:
             raise UsageError(
                 f"train.shard_frozen: the backbone '{name}' leaves blocks out at random (layerdrop {chance:g}), and "
-                "sharded weights come together in the same block of all processes only; set it to never"
+                "sharded weights are gathered for the same block in all processes; set it to never"
             )
 
 
 def _frozen_matrices(module: nn.Module) -> list[nn.Parameter]:
-    """Those frozen parameters of a block that are worth it: with two axes or more, in the format that most of them
-    have, since what comes together in one exchange is of one format."""
+    """The frozen parameters of a block worth sharding: two axes or more, in the dtype that most of them have, since one
+    exchange gathers tensors of one dtype."""
     matrices = [parameter for parameter in module.parameters() if not parameter.requires_grad and parameter.ndim > 1]
     sizes: Counter[torch.dtype] = Counter()
     for matrix in matrices:

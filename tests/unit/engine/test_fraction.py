@@ -225,7 +225,7 @@ def test_a_share_of_drawn_examples_is_told_before_training(tmp_path: Path) -> No
     path.write_text(
         "task: {name: bit_xor, bits: 3}\nbackbone: {name: random, blocks: 1, width: 16, heads: 2, size: nano}\n"
     )
-    with pytest.raises(UsageError, match=r"BitXor draws its training examples without end") as caught:
+    with pytest.raises(UsageError, match=r"BitXor draws its training examples endlessly") as caught:
         run(RunRequest(load_recipe(str(path), overrides=["train.data_fraction=0.1"]), tmp_path / "run"))
     assert caught.value.exit_code == 2
     assert not (tmp_path / "run").exists()
