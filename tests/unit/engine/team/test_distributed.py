@@ -239,7 +239,7 @@ def test_a_killed_process_ends_the_run_and_resume_is_exact(write: Any, start: An
     assert start({"recipe": recipe, "folder": whole}).code == 0
     ended = start({"recipe": recipe, "folder": cut, "disturb": [1, 13, signal.SIGKILL]})
     assert -signal.SIGKILL in exit_codes(ended.output)
-    assert ended.output.count("another process of this run is gone") == 1, ended.output
+    assert ended.output.count("another process died without reporting an error") == 1, ended.output
     assert json.loads((cut / "summary.json").read_text())["status"] == "failed"
     assert [path.name for path in sorted((cut / "checkpoints").glob("step-*"))] == ["step-00000010"]
     # Once more, the main process this time, behind the checkpoint of step 15.
