@@ -104,7 +104,7 @@ DESIGNS = (
 LIMITS = (
     Design("one rate, one run in five collapses", noise=_collapse, deviation=0.03, test=10_000),
     Design(
-        "validation of 100, full at two rates of three",
+        "validation of 100, saturated at two rates of three",
         abilities=(0.95, 0.99, 0.998),
         noise=_none,
         test=10_000,
