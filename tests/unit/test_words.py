@@ -133,7 +133,7 @@ def recipe_texts() -> Iterator[tuple[str, str]]:
 
 def help_texts() -> Iterator[tuple[str, str]]:
     """What ``--help`` prints for every command."""
-    context = click.Context(cli, info_name="fptkit")
+    context = click.Context(cli, info_name="fptkit", **cli.context_settings)
     for name in COMMANDS:
         command = cli.get_command(context, name)
         assert command is not None
@@ -141,7 +141,7 @@ def help_texts() -> Iterator[tuple[str, str]]:
 
 
 def _help(command: click.Command, name: str, parent: click.Context) -> Iterator[tuple[str, str]]:
-    context = click.Context(command, info_name=name.split()[-1], parent=parent)
+    context = click.Context(command, info_name=name.split()[-1], parent=parent, **command.context_settings)
     yield f"{name} --help", command.get_help(context)
     if isinstance(command, click.Group):
         for inner in command.list_commands(context):
