@@ -1,9 +1,9 @@
-"""Explicit attention against torch's fused one, forward and backward, in bfloat16 on this processor.
+"""Explicit attention against torch's fused attention, forward and backward, in bfloat16 on this CPU.
 
     python benchmarks/attention.py
 
-Prints milliseconds (median of 9) and the ratio for batches as the tasks make them. It is where `EXPLICIT_TOKENS` in
-``fptkit/numerics/attention.py`` comes from.
+Prints milliseconds (median of 9) and the ratio, for batches of the tasks' sizes. `EXPLICIT_TOKENS` in
+``fptkit/numerics/attention.py`` was chosen from this output.
 """
 
 from __future__ import annotations

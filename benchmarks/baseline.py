@@ -1,8 +1,8 @@
-"""The plain baseline of ``steps.py``: what one writes first with transformers and torch.
+"""The plain baseline of ``steps.py``: a straightforward program with transformers and torch.
 
 `transformers.GPT2Model` with eager attention in float32 and its own dropout of 0.1 everywhere, the same parameters
 trained as with the policy ``fpt``, a `DataLoader` that gathers single examples, an attention mask, all tokens through
-all blocks, Adam, and the loss fetched at each step.
+all blocks, Adam, and the loss copied from the device at each step.
 """
 
 from __future__ import annotations

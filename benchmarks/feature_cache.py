@@ -1,10 +1,11 @@
-"""Epochs of a linear probe with the feature cache: the first, in which features are computed, and those after it.
+"""Epochs of a linear probe with the feature cache: the first, which computes the features, and later ones.
 
     python benchmarks/feature_cache.py
     python benchmarks/feature_cache.py --examples 1024 --length 512 1999 --epochs 21 --threads 2
 
-ListOps through GPT-2 base with random weights, `output_only`. Timed are the computing of the training features together
-with the first epoch's steps, and the mean of the later epochs, in the engine's own loop; the cache folder is fresh.
+ListOps through GPT-2 base with random weights, `output_only`. It times the computation of the training features
+together with the first epoch's steps, and the mean of the later epochs, in the engine's own loop; the cache starts
+empty.
 """
 
 from __future__ import annotations

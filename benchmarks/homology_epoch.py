@@ -1,20 +1,20 @@
-"""An epoch of remote homology with GPT-2 base: batches under a token budget, and random ones padded to the longest.
+"""An epoch of remote homology with GPT-2 base: batches under a token budget against random ones padded to the longest.
 
     python benchmarks/homology_epoch.py path:DIR --official CHECKOUT      # of kzl/universal-computation
     python benchmarks/homology_epoch.py path:DIR                          # without it: padding only
     python benchmarks/homology_epoch.py path:DIR --official CHECKOUT --steps 12 --rounds 7 --threads 2
 
-DIR holds data in TAPE's layout. Both take batches of 16 examples, ours on average, with random weights and dropout of
+DIR holds data in TAPE's layout. Both use batches of 16 examples (ours on average), with random weights and dropout
 0.1, as in ``steps.py``:
 
 - ours: the recipe of the task, profile ``paper``, with ``train.batch_tokens`` at 16 times the mean length.
-- official: the official model and trainer on batches of 16 padded to the longest, taken in two parts, without which the
-  longest would not fit into 24 GB. ``--order random`` draws them from all examples; ``--order pools`` sorts by length
-  within pools of 100 batches, as TAPE's loader does, which the official data set calls.
+- official: the official model and trainer on batches of 16 padded to the longest, as two micro-batches, without which
+  the longest would not fit into 24 GB. ``--order random`` draws them from all examples; ``--order pools`` sorts by
+  length within pools of 100 batches, as TAPE's loader does, which the official code uses.
 
-Epochs take hours, so each round times some steps of each, the same share of short and long ones as in the epoch: steps
-are sorted by their tokens, and every N-th is taken, from a random one on. A round's epoch is the time its steps take
-for each token, times the epoch's tokens. Ours and the official code take turns.
+Epochs take hours, so each round times some steps of each, with the same mix of short and long ones as in the epoch:
+steps are sorted by their tokens, and every N-th is timed, with a random offset. A round's epoch is the time per token
+of its steps times the epoch's tokens. Ours and the official code take turns.
 """
 
 from __future__ import annotations

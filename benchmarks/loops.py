@@ -1,10 +1,10 @@
-"""The loops of ``fptkit/numerics`` beside torch's own operations, forward and backward, in bfloat16 on this processor.
+"""The C kernels of ``fptkit/numerics`` against torch's own operations, forward and backward, in bfloat16 on this CPU.
 
     python benchmarks/loops.py
     python benchmarks/loops.py --threads 1 --rounds 51
 
-Shapes are those of a step of GPT-2 base on Bit Memory (8 x 120 tokens). The two take turns. Printed are medians in
-milliseconds of ours and of torch's, and the median of the rounds' ratios with the least and the greatest.
+Shapes are those of a step of GPT-2 base on Bit Memory (8 x 120 tokens). The two take turns. It prints medians in
+milliseconds of ours and of torch's, and the median, minimum and maximum of the rounds' ratios.
 """
 
 from __future__ import annotations

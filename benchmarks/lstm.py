@@ -1,18 +1,19 @@
-"""The layer-norm LSTM against a plain loop and against the paper's code, forward and backward on this processor.
+"""The layer-norm LSTM against a plain loop and against the paper's code, forward and backward on this CPU.
 
     python benchmarks/lstm.py
     python benchmarks/lstm.py --official DIR     # a checkout of kzl/universal-computation
 
 Prints the median seconds of a training step (forward and backward to every parameter and to the tokens) and how many
-times as fast each line is as the first. The models take turns, so that a busy machine slows all alike; where others
-compute beside it, the processor time of ``--threads 1`` is the figure to trust, since threads that wait for each other
-count as busy. Lines:
+times as fast each line is as the first. The models take turns, so that a busy machine slows all alike; on a busy
+machine, the CPU time with ``--threads 1`` is the figure to trust, since threads that wait for each other count as busy.
+Lines:
 
 - official: the paper's module, only with ``--official``. It is no part of this project.
-- plain loop: the same formulas as ours, a step of time after the other, left to torch's automatic gradients.
-- ours, torch loop: gradients by hand, all that can be out of the loop; what machines without a C++ compiler use.
+- plain loop: the same formulas as ours, one time step after the other, with torch's automatic gradients.
+- ours, torch loop: explicit gradients, everything possible moved out of the loop; used on machines without a C++
+  compiler.
 - ours, compiled: the loop in C++.
-- the same with weights in bfloat16 under autocast, and with the maps frozen, as the policy ``fpt`` has it.
+- the same with weights in bfloat16 under autocast, and with frozen linear maps, as with the policy ``fpt``.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What pretraining is worth on one recipe: the same frozen model with pretrained and with random weights.
+"""The effect of pretraining on one recipe: the same frozen model with pretrained and with random weights.
 
     python benchmarks/pretraining_lift.py bit_memory_gpt2 --output runs/lift
 
-Both arms get the same budget and the same learning rates; each is shown at the rate that was best on validation. One
-seed: this is a first look, not a verdict. Runs that are finished are not repeated. Writes ``RECIPE.json`` and
+Both arms get the same budget and the same learning rates; each is shown at the learning rate that was best on
+validation. One seed: this is a first look, not a verdict. Finished runs are not repeated. Writes ``RECIPE.json`` and
 ``RECIPE.svg`` into ``--results`` and prints a table.
 """
 

@@ -4,17 +4,18 @@
     python benchmarks/steps.py --official DIR            # a checkout of kzl/universal-computation
     python benchmarks/steps.py --tasks bit_memory bit_xor --rounds 9 --threads 2
 
-All have random weights, the paper's settings, and dropout 0.1; ours leaves the attention weights alone, as the recipes
-do. They take turns, a step each, and our step's matrix products alone after it, so that a busy machine slows all alike.
-Printed are medians over the rounds, how many times as fast as the others ours is and how near it comes to the rate of
-its products (the median of the rounds' ratios, and the least and greatest of them), and the most memory each takes in a
-process of its own. Where others compute beside it, the processor time with ``--threads 1`` is the figure to trust,
-since threads that wait for each other count as busy.
+All have random weights, the paper's settings, and dropout 0.1; ours has no dropout of attention weights, as in the
+recipes. They take turns, one step each, followed by our step's matrix products alone, so that a busy machine slows all
+alike. It prints medians over the rounds, how many times as fast as the others ours is and how close it comes to the
+throughput of its products (the median, minimum and maximum of the rounds' ratios), and the peak memory of each in a
+separate process. On a busy machine, the CPU time with ``--threads 1`` is the figure to trust, since threads that wait
+for each other count as busy.
 
 - ours: the recipe of the task, profile ``paper``, built and stepped by the engine's own code as in ``fptkit bench``.
 - baseline: ``baseline.py``, on the same task.
-- official: the official model and trainer, made by its own ``experiment()``. It draws bits itself; the batches of other
-  tasks are ours. Attention is eager, as it was in the transformers of its time; ``--attention sdpa`` gives it today's.
+- official: the official model and trainer, made by its own ``experiment()``. It generates bits itself; the batches of
+  other tasks are ours. Attention is eager, as in the transformers version of its time; ``--attention sdpa`` uses
+  today's.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""How often the printed verdicts are wrong where there is nothing to find, and how often they find what there is.
+"""How often the printed verdicts are wrong if there is no effect, and how often they find an effect.
 
     python benchmarks/verdicts.py --studies 20000
 
-Simulated studies are judged by the code that reports use. Each run has an ability: that of its learning rate plus what
-its seed brings; validation and test count right answers among finitely many examples; the rate is chosen by the mean of
-validation over seeds, in each arm by itself. Without an effect the arms are drawn alike, so that every ``better`` or
-``worse`` is wrong; a study counts as wrong if it prints one such verdict. Prints the tables of ``docs/statistics.md``.
+Simulated studies are judged by the code that reports use. Each run has an ability: that of its learning rate plus the
+effect of its seed; validation and test count right answers among finitely many examples; the learning rate is chosen
+by the mean of validation over seeds, separately in each arm. Without an effect the arms have the same distribution, so
+every ``better`` or ``worse`` is wrong; a study counts as wrong if it prints one such verdict. Prints the tables of
+``docs/statistics.md``.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ DESIGNS = (
 LIMITS = (
     Design("one rate, one run in five collapses", noise=_collapse, deviation=0.03, test=10_000),
     Design(
-        "validation of 100, full at two rates of three",
+        "validation of 100, saturated at two rates of three",
         abilities=(0.95, 0.99, 0.998),
         noise=_none,
         test=10_000,

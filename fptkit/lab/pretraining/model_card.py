@@ -1,4 +1,4 @@
-"""The model card of a pretrained language model: what made it, how good it is, what it is not good for."""
+"""The model card of a pretrained language model: how it was trained, its figures, its limits."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ pipeline_tag: text-generation
 
 A GPT-2 of {blocks} blocks, width {width}, {heads} heads and {positions} positions ({parameters:,} parameters),
 pretrained from random weights by `fptkit pretrain` with a byte-level BPE of {vocabulary:,} tokens. It is meant as a
-frozen body for other modalities on machines that cannot reach a hub, not as a writer of text.
+frozen backbone for other modalities on machines that cannot reach a hub, not for generating text.
 
-| held-out text, all of it, weights as stored ({save_dtype}) | |
+| all held-out text, weights as stored ({save_dtype}) | |
 |---|---|
 | loss | **{loss:.4f} nats per token** |
 | bits per byte | **{bits:.4f}** |
 | tokens, bytes | {validation_tokens:,}, {validation_bytes:,} |
 
-Windows of {positions} tokens, each token predicted once from what precedes it in its window. Nats per token depend on
-the tokeniser; compare models by bits per byte: whole loss / ln 2 / bytes of text, where separators count in the loss
+Windows of {positions} tokens, each token predicted once from the tokens before it in its window. Nats per token depend
+on the tokeniser; compare models by bits per byte: total loss / ln 2 / bytes of text, where separators count in the loss
 but not in the bytes.
 
-Loss by place in the window, which shows how far back the model makes use of its context:
+Loss by position in the window, which shows how far back the model uses its context:
 
 | positions | nats per token |
 |---|---|
@@ -42,17 +42,17 @@ Loss by place in the window, which shows how far back the model makes use of its
 {stage}
 
 - {step:,} steps of {batch_tokens:,} tokens: {tokens:,} tokens, {epochs:.2f} times the training text
-- {seconds:,.0f} s of wall clock on {threads} processor thread(s), matrix products in {arithmetic}
+- {seconds:,.0f} s of wall clock on {threads} CPU thread(s), matrix products in {arithmetic}
 - schedule: {warmup_steps} steps of warm-up, constant, then linear to zero{cooldown};
   the cooldown takes {cooldown_share:.0%} of all steps
-- sequence lengths {lengths}; in the cooldown {cooldown_lengths} (share of steps)
+- sequence lengths {lengths}; in the cooldown {cooldown_lengths} (fraction of steps)
 - optimiser: {optimizer}; gradient norm clipped at {gradient_clip:g}; dropout {dropout:g}; seed {seed}
 
 ```
 {command}
 ```
 
-The recipe as it was resolved, folders left out:
+The resolved recipe, without folders:
 
 ```json
 {recipe}
@@ -73,17 +73,17 @@ SHA-256 of the training file: `{corpus_sha256}`
 
 ## Limits
 
-- Small, and trained for little ({epochs:.1f} passes over {train_megabytes:.0f} MB): far from what its size could learn,
-  and much farther from openai-community/gpt2 (124 M parameters, 40 GB of text). Results with it are not to be set
-  beside published ones.
-- It knows the English of its corpus. Facts, manners and prejudices are those of its sources; nothing was filtered.
+- Small, and trained briefly ({epochs:.1f} passes over {train_megabytes:.0f} MB): far from what its size could learn,
+  and much farther from openai-community/gpt2 (124 M parameters, 40 GB of text). Its results are not
+  comparable with published ones.
+- It knows the English of its corpus. Facts, style and biases are those of its sources; nothing was filtered.
 - The held-out text comes from the same collections as the training text: loss on other text is higher.
-- Never tested for the quality or safety of what it writes.
+- Never tested for the quality or safety of generated text.
 """
 
 
 def mix(lengths: LengthMix) -> str:
-    """Sequence lengths with the share of steps of each."""
+    """Sequence lengths with the fraction of steps of each."""
     total = sum(lengths.weights)
     pairs = zip(lengths.tokens, lengths.weights, strict=True)
     return ", ".join(f"{length} ({weight / total:.0%})" for length, weight in pairs)
@@ -98,7 +98,7 @@ def optimizer_rule(train: PretrainTrain) -> str:
 
 
 def _without_folders(recipe: PretrainRecipe) -> dict[str, Any]:
-    """The recipe as a dictionary, file names only: a card that is published must not tell where things lay."""
+    """The recipe as a dictionary, file names only: a published card must not reveal local folders."""
     fields = recipe.model_dump()
     for name in ("path", "validation_path"):
         if fields["data"][name]:

@@ -17,18 +17,18 @@ library_name: transformers
 A GPT-2 of {blocks} blocks, width {width}, {heads} heads and {positions} positions ({parameters:,} parameters),
 pretrained from random weights by `fptkit pretrain` on **symbols without meaning, drawn from {source}**. **It is no
 language model**: it never saw text and has no tokeniser. It is the control for the claim that pretraining on language
-matters: what a frozen body does as well with these weights, it owes to something else than language
+matters: if a frozen model does as well with these weights, the reason is not language
 (Wang et al. 2023, arXiv 2310.00771).
 
-| held-out symbols, all of them, weights as stored ({save_dtype}) | nats per symbol |
+| all held-out symbols, weights as stored ({save_dtype}) | nats per symbol |
 |---|---|
 | loss | **{loss:.4f}** |
 | the source itself on the same symbols | {own:.4f} |
 | entropy rate of the source: the floor of the expected loss | {entropy:.4f} |
-| knowing the frequencies of the symbols alone | {unigram:.4f} |
+| knowing only the frequencies of the symbols | {unigram:.4f} |
 | knowing nothing | {uniform:.4f} |
 
-{held_out_tokens:,} held-out symbols, in windows of {positions}, each predicted once from what precedes it in its
+{held_out_tokens:,} held-out symbols, in windows of {positions}, each predicted once from the symbols before it in its
 window.
 
 | positions | nats per symbol |
@@ -39,18 +39,18 @@ window.
 
 {stage}
 
-- {step:,} steps of {batch_tokens:,} symbols: {tokens:,} symbols, each drawn once and never seen again
-- {seconds:,.0f} s of wall clock on {threads} processor thread(s), matrix products in {arithmetic}
+- {step:,} steps of {batch_tokens:,} symbols: {tokens:,} symbols, each generated once and never seen again
+- {seconds:,.0f} s of wall clock on {threads} CPU thread(s), matrix products in {arithmetic}
 - schedule: {warmup_steps} steps of warm-up, constant, then linear to zero{cooldown};
   the cooldown takes {cooldown_share:.0%} of all steps
-- sequence lengths {lengths}; in the cooldown {cooldown_lengths} (share of steps)
+- sequence lengths {lengths}; in the cooldown {cooldown_lengths} (fraction of steps)
 - optimiser: {optimizer}; gradient norm clipped at {gradient_clip:g}; dropout {dropout:g}; seed {seed}
 
 ```
 fptkit pretrain recipes/pretrain_synthetic.yaml --output {title}{profile}
 ```
 
-The recipe as it was resolved:
+The resolved recipe:
 
 ```json
 {recipe}
@@ -60,13 +60,13 @@ The recipe as it was resolved:
 
 {data}
 
-Nothing was downloaded and nothing is under a licence: the recipe's seeds give the same symbols again.
+Nothing was downloaded and nothing is under a licence: the recipe's seeds reproduce the symbols.
 
 ## Limits
 
-- Not a model of language, code or anything else that people write.
-- It has learnt {lesson}; longer dependencies are not in its data.
-- The word embedding in `model.safetensors` belongs to the {vocabulary:,} symbols. `fptkit run` leaves it out.
+- Not a model of language, code or any other human text.
+- It has learnt {lesson}; its data have no longer dependencies.
+- The word embedding in `model.safetensors` belongs to the {vocabulary:,} symbols. `fptkit run` does not use it.
 """
 
 _SOURCES = {
@@ -81,7 +81,7 @@ _SOURCES = {
         "independent draws",
         "{vocabulary:,} symbols, each drawn independently of all others; the symbol of rank r has a probability "
         "proportional to r to the power of -{zipf_exponent:g}.",
-        "the frequencies of the symbols and nothing about their order, for there is nothing to learn",
+        "the frequencies of the symbols and nothing about their order, since there is nothing to learn",
     ),
 }
 

@@ -16,14 +16,14 @@ _TEXT = """\
 
 {introduction}
 
-**It is no language model**: it never saw text, and holds neither word embedding nor tokeniser. It is meant as a frozen
-body for other tasks, to be compared with one that was pretrained on something else.
+**It is no language model**: it never saw text, and has neither word embedding nor tokeniser. It is meant as a frozen
+backbone for other tasks, to be compared with one that was pretrained on something else.
 
 | split | figures, weights as stored ({save_dtype}) | as trained |
 |---|---|---|
 {figures}
 
-The figures are those of the whole model. Its input and output layers, which a weights folder does not need, lie in
+The figures are those of the entire model. Its input and output layers, which a weights folder does not need, are in
 `input_output.safetensors`.
 {majority}
 
@@ -38,7 +38,7 @@ The figures are those of the whole model. Its input and output layers, which a w
 {command}
 ```
 
-The recipe as it was resolved, folders left out:
+The resolved recipe, without folders:
 
 ```yaml
 {recipe}```
@@ -49,8 +49,8 @@ The recipe as it was resolved, folders left out:
 
 ## Limits
 
-- Small, and trained on one task: what it has learnt is what that task rewards.
-{positions}- Results with it are not to be set beside published ones.
+- Small, and trained on one task: it has only learnt what that task rewards.
+{positions}- Its results are not comparable with published ones.
 """
 
 
@@ -78,10 +78,10 @@ def write_task_card(
     train = recipe.train
     random = measured["started_from"] == "random"
     profile = f" --profile {recipe.pinned.profile}" if recipe.pinned.profile else ""
-    start = "pretrained from random weights" if random else f"trained on from {_plain(measured['started_from'])}"
+    start = "pretrained from random weights" if random else f"continued from {_plain(measured['started_from'])}"
     introduction = (
         f"{described} ({measured['parameters']:,} parameters), **{start} on the task `{recipe.task.name}`"
-        f"{', on data that stand in for those it is named after' if measured['stand_in'] else ''}** by "
+        f"{', on a fallback (stand-in) for the data it is named after' if measured['stand_in'] else ''}** by "
         "`fptkit pretrain`. All weights were trained."
     )
     return _TEXT.format(
@@ -96,7 +96,7 @@ def write_task_card(
         majority=_majority(measured["majority_accuracy"]),
         batch_size=train.batch_size,
         validation=_metrics(measured["validation"]),
-        machine=f"{measured['threads']} processor thread(s)" if measured["device"] == "cpu" else measured["device"],
+        machine=f"{measured['threads']} CPU thread(s)" if measured["device"] == "cpu" else measured["device"],
         learning_rate=train.learning_rate,
         clip="no clipping of the gradient"
         if train.clip_norm is None
@@ -110,7 +110,7 @@ def write_task_card(
 
 
 def _data(task: TaskSpec, measured: Mapping[str, Any]) -> str:
-    """Where the data come from; source and licence of a data set are not those of what stands in for it."""
+    """Where the data come from; source and licence of a data set do not apply to its fallback."""
     notes = [f"{_plain(note).rstrip('.')}." for note in measured["notes"]]
     if not measured["stand_in"]:
         notes += [f"Source: {task.source}."] if task.source else []
@@ -132,20 +132,21 @@ def _majority(majority: Mapping[str, float]) -> str:
     if not majority:
         return ""
     shares = ", ".join(f"{name} {value:.4f}" for name, value in majority.items())
-    return f"\nAlways answering with the commonest class of the training data gives an accuracy of: {shares}."
+    return f"\nAlways answering with the most frequent class of the training data gives an accuracy of: {shares}."
 
 
 def _positions(trained: int, rows: int) -> str:
     if rows <= trained:
         return f"- Its position table has {rows:,} rows. For longer tasks, see `backbone.positions.extend`.\n"
     return (
-        f"- The examples had at most {trained:,} tokens, so that only the first {trained:,} of the {rows:,} rows of\n"
-        "  the position table were trained; the others are as they were drawn. Policies such as `fpt` train all rows.\n"
+        f"- The examples had at most {trained:,} tokens, so only the first {trained:,} of the {rows:,} rows of\n"
+        "  the position table were trained; the others keep their random initialisation. Policies such as `fpt` train\n"
+        "  all rows.\n"
     )
 
 
 def _recipe(recipe: Recipe) -> str:
-    """What decides the weights, without folders: a card that is published must not tell where things lay."""
+    """What decides the weights, without folders: a published card must not reveal local folders."""
     sections = {
         "task": component_mapping(recipe.task),
         **({"encoder": component_mapping(recipe.encoder)} if recipe.encoder else {}),
@@ -168,5 +169,5 @@ def _without_folders(value: Any) -> Any:
 
 
 def _plain(text: str) -> str:
-    """``path:/home/me/models/mine`` -> ``path:mine``; other texts stay."""
+    """``path:/home/me/models/mine`` -> ``path:mine``; other texts are unchanged."""
     return re.sub(r"^path:.*[/\\]", "path:", text)

@@ -285,7 +285,7 @@ def test_a_vision_transformer(tmp_path: Path) -> None:
     result = pretrain(load(write_recipe(tmp_path / "x.yaml", content)), tmp_path / "vit")
     assert set(result.test["test"]) == {"accuracy", "loss"}
     card = " ".join((tmp_path / "vit" / "README.md").read_text("utf-8").split())
-    assert "on data that stand in for those it is named after" in card
+    assert "on a fallback (stand-in) for the data it is named after" in card
     assert "A vision transformer of 2 blocks, width 192, 3 heads and 16 positions" in card
     trained = load_file(tmp_path / "vit" / RUN / "model.safetensors")
     stored = load_file(tmp_path / "vit" / "model.safetensors")
