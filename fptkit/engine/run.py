@@ -21,27 +21,18 @@ from fptkit.engine.checkpoint import trained_tensors, write_model_files
 from fptkit.engine.evaluate import EvaluationStopped, evaluate_batches
 from fptkit.engine.events import Event, FeaturesComputed, Listener, RunEnded, RunStarted, SplitTested
 from fptkit.engine.facts import environment, peak_memory_mib, run_facts, versions
-from fptkit.engine.folder import (
-    CHECKPOINTS,
-    METRICS,
-    RECIPE,
-    SUMMARY,
-    is_complete,
-    only_us,
-    read_summary,
-    recipe_for,
-    resume_command,
-)
+from fptkit.engine.folder import is_complete, only_us, recipe_for, resume_command
 from fptkit.engine.fraction import share_notes, training_sample, training_share
 from fptkit.engine.listeners import recipe_listeners
 from fptkit.engine.loop import Trainer
 from fptkit.engine.memory import smaller
 from fptkit.engine.progress import ended_by, with_last_step
-from fptkit.engine.records import MetricsFile, write_json, write_text
+from fptkit.engine.records import MetricsFile
 from fptkit.engine.signals import StopRequest, stop_on_signals
 from fptkit.engine.team.processes import Processes, batch_norms, join_processes, local_device
 from fptkit.engine.team.sharding import IdlePass, Sharded, check_blocks_run, meeting_place, shard_frozen
 from fptkit.errors import DivergedError, Interrupted, TrainingError, UsageError
+from fptkit.files import CHECKPOINTS, METRICS, RECIPE, SUMMARY, read_summary, write_json, write_text
 from fptkit.freezing import FreezeProof, count_parameters
 from fptkit.freezing.proof import digest_tensors
 from fptkit.interfaces import Batch, Split, check_best_metric

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import json
 import re
 import tarfile
 import time
@@ -21,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fptkit.errors import DataError, SourceError, UsageError
+from fptkit.files import find_json, write_json
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes that are there and the bytes there will be, None where the server does not say."""
@@ -153,8 +153,8 @@ class _Part:
 
     def _known(self, url: str) -> _Version | None:
         try:
-            known = _Version(**json.loads(self.memo.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):  # no memo, or one that was cut off: start again
+            known = _Version(**find_json(self.memo))
+        except TypeError:  # no memo, or one that was spoilt: start again
             return None
         return known if known.url == url else None
 
@@ -190,7 +190,7 @@ class _Part:
                 if size is not None and total is not None and total != size:
                     self.remove()
                     raise DataError(f"{url}: expected a file of {size:,} bytes, the server has {total:,}")
-                self.memo.write_text(json.dumps(asdict(version)), encoding="utf-8")
+                write_json(self.memo, asdict(version))
                 with self.path.open("ab" if start else "wb") as file:
                     done = start
                     while piece := self._read(answer):
