@@ -1,8 +1,8 @@
 """How simulated protein sequences evolve: along branches by substitutions, insertions and deletions, and down trees.
 
-All chance comes from the raw 64-bit output of PCG64, which NumPy keeps fixed, turned into numbers here: a seed gives the
-same sequences on every machine. Numbers that pass through ``exp`` or ``log`` (branch lengths, event counts) may differ
-in the last bit between maths libraries; a draw would have to fall into a gap of 1e-16 for a residue to change.
+All chance comes from the raw 64-bit output of PCG64, which NumPy keeps fixed, turned into numbers here: a seed gives
+the same sequences on every machine. Numbers that pass through ``exp`` or ``log`` (branch lengths, event counts) may
+differ in the last bit between maths libraries; a draw would have to fall into a gap of 1e-16 for a residue to change.
 """
 
 from __future__ import annotations
