@@ -207,7 +207,8 @@ class _Part:
             err.close()
             self.remove()  # nothing follows the part: it is whole or belongs to another file; only a fresh copy tells
             raise _BrokenOff("the server has no more than the part that is here") from err
-        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as err:
+        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ValueError) as err:
+            # ValueError where the server redirects to something that is no address.
             raise _BrokenOff(f"no connection ({getattr(err, 'reason', '') or err or type(err).__name__})") from err
         except OSError as err:
             raise UsageError(f"cannot write {self.path}: {err}") from err
@@ -237,17 +238,17 @@ class _Part:
 
 def _continues(answer: http.client.HTTPResponse, start: int, known: _Version, now: _Version) -> bool:
     """Whether a 206 answer is the rest of the bytes that are there."""
-    span = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
+    span = re.match(r"bytes ([0-9]{1,18})-", answer.headers.get("Content-Range", ""))
     same = (known.etag == now.etag or not now.etag) and (known.modified == now.modified or not now.modified)
     return span is not None and int(span[1]) == start and same
 
 
 def _length(answer: http.client.HTTPResponse, start: int) -> int | None:
     """Bytes of the whole file, None where the server does not say."""
-    if found := re.match(r"bytes \d+-\d+/(\d+)", answer.headers.get("Content-Range", "")):
+    if found := re.match(r"bytes [0-9]+-[0-9]+/([0-9]{1,18})$", answer.headers.get("Content-Range", "")):
         return int(found[1])
     length = answer.headers.get("Content-Length", "")
-    return start + int(length) if length.isdigit() else None
+    return start + int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None
 
 
 def file_sha256(path: Path) -> str:
