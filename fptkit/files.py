@@ -119,7 +119,7 @@ def read_json(path: Path, fault: type[FptkitError] = DataError, *, where: str = 
 def _problem_of(err: Exception) -> str:
     """What is wrong with a JSON file, and what to do."""
     if isinstance(err, FileNotFoundError):
-        return "is missing; put it back"
+        return "is missing; check the path, or put the file back"
     if isinstance(err, OSError):
         return f"cannot be read: {err.strerror or err}"
     if isinstance(err, RecursionError):

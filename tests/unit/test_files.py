@@ -167,7 +167,7 @@ def test_what_is_wrong_is_said_with_the_path(
 
 
 def test_what_cannot_be_opened(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"a\.json is missing; put it back"):
+    with pytest.raises(DataError, match=r"a\.json is missing; check the path, or put the file back"):
         read_json(tmp_path / "a.json")
     (tmp_path / "folder").mkdir()
     with pytest.raises(DataError, match="folder cannot be read: Is a directory"):
