@@ -1,4 +1,4 @@
-"""The reading path of ``docs/architecture.md``: which pieces of code tell the story of a run, in the order to read them.
+"""The reading path of ``docs/architecture.md``: the pieces of code that tell the story of a run, in reading order.
 
 Each row names a file and a definition in it; the lines it spans are looked up, so that the links stay true.
 """

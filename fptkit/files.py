@@ -1,1 +1,141 @@
-"""Files: written whole or not at all."""
+"""Files: written whole or not at all, JSON read with clear errors, and the names of what a run folder holds. Light."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fptkit.errors import DataError, FptkitError
+
+SUMMARY = "summary.json"
+"""What a run came to; the truth about its status."""
+
+RECIPE = "recipe.yaml"
+"""The resolved recipe of a run."""
+
+METRICS = "metrics.jsonl"
+"""One line for each report of training, validation and test."""
+
+CHECKPOINTS = "checkpoints"
+"""Folder of a run's checkpoints."""
+
+LOCK = ".lock"
+"""Locked by the process that works in a run folder."""
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, flush: bool = False) -> Iterator[Path]:
+    """Write a file whole or not at all, by whatever writes files.
+
+    The block writes to the path it is given. That file replaces ``path`` at the end of the block, and is removed if the
+    block raises. Readers find the old file or the new one; of several processes that write at once, one wins.
+
+    Args:
+        path: the file to replace or make; its folder exists.
+        flush: whether the file must survive a power cut from here on.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    partial = path.with_name(f".{path.name[:40]}.{uuid.uuid4().hex[:12]}.part")
+    try:
+        yield partial
+        if flush:
+            with partial.open("r+b") as file:
+                os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise
+    if flush:
+        flush_folder(path.parent)
+
+
+def write_bytes(path: Path, data: bytes, *, flush: bool = False, mode: int = 0o666) -> None:
+    """Write a file whole or not at all, see `replacing`.
+
+    Args:
+        path: the file to replace or make.
+        data: what it holds.
+        flush: whether it must survive a power cut from here on.
+        mode: permissions, less those that the umask withholds.
+    """
+    with replacing(path, flush=flush) as partial:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        with open(os.open(partial, flags, mode), "wb") as file:
+            file.write(data)
+
+
+def write_text(path: Path, text: str, *, flush: bool = False) -> None:
+    """Write a text file in UTF-8 whole or not at all, see `replacing`."""
+    write_bytes(path, text.encode("utf-8"), flush=flush)
+
+
+def write_json(path: Path, content: Mapping[str, Any], *, flush: bool = False) -> None:
+    """Write a JSON file whole or not at all, see `replacing`."""
+    write_text(path, json.dumps(content, indent=2) + "\n", flush=flush)
+
+
+def flush_folder(folder: Path) -> None:
+    """Make renames in a folder survive a power cut, where the system can."""
+    if hasattr(os, "O_DIRECTORY"):
+        descriptor = os.open(folder, os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def read_json(path: Path, fault: type[FptkitError] = DataError, *, where: str = "") -> dict[str, Any]:
+    """The JSON object that a file holds.
+
+    A byte-order mark is skipped. ``NaN`` and ``Infinity`` are read, as Python and transformers write them.
+
+    Args:
+        path: the file.
+        fault: error to raise.
+        where: what the file belongs to, put before the message.
+
+    Raises:
+        FptkitError: of kind ``fault``: the file is missing, cannot be read, is not JSON in UTF-8, is nested too deeply,
+            or holds something else than an object.
+    """
+    subject = f"{where}: {path}" if where else str(path)
+    try:
+        content = json.loads(path.read_bytes().decode("utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as err:
+        raise fault(f"{subject} {_problem_of(err)}") from err
+    if not isinstance(content, dict):
+        raise fault(f"{subject} holds no JSON object of keys and values")
+    return content
+
+
+def _problem_of(err: Exception) -> str:
+    """What is wrong with a JSON file, and what to do."""
+    if isinstance(err, FileNotFoundError):
+        return "is missing; check the path, or put the file back"
+    if isinstance(err, OSError):
+        return f"cannot be read: {err.strerror or err}"
+    if isinstance(err, RecursionError):
+        return "is not readable as JSON: it is nested too deeply"
+    text = f"byte {err.start} is not UTF-8" if isinstance(err, UnicodeDecodeError) else str(err)
+    return f"is not readable as JSON: {text}; replace it by a whole copy"
+
+
+def find_json(path: Path) -> dict[str, Any]:
+    """The JSON object that a file holds; empty where there is none that can be read."""
+    try:
+        return read_json(path)
+    except DataError:
+        return {}
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """The summary of a run folder; empty where there is none that can be read."""
+    return find_json(folder / SUMMARY)

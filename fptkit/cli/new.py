@@ -9,6 +9,8 @@ from string import Template
 
 import click
 
+from fptkit.files import write_text
+
 TEMPLATES = Path(__file__).parent.parent / "templates"
 
 _MODULES = {
@@ -68,7 +70,7 @@ def plugin(name: str, kind: str, output: Path | None) -> None:
         for path, text in files.items():
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text, encoding="utf-8")
+            write_text(target, text)
     except OSError as err:
         raise UsageError(f"cannot write {folder}: {err}") from err
     for path in files:

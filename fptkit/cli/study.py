@@ -22,6 +22,7 @@ from fptkit.cli.shared import (
     print_rows,
     recipe_options,
 )
+from fptkit.files import write_text
 
 if TYPE_CHECKING:
     from fptkit.lab.studies.outcome import Outcome
@@ -244,10 +245,10 @@ def _write(
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / STATE).unlink(missing_ok=True)
-    (folder / FILE).write_text(study_text(loaded, overrides, ["fptkit", *sys.argv[1:]]), encoding="utf-8")
+    write_text(folder / FILE, study_text(loaded, overrides, ["fptkit", *sys.argv[1:]]))
     write_results(loaded, outcomes, ledger_folder, folder)
     write_reports(folder, ledger_folder)
-    (folder / STATE).write_text(state, encoding="utf-8")
+    write_text(folder / STATE, state)
 
 
 def _state(loaded: Study, outcomes: Mapping[str, Outcome]) -> str:

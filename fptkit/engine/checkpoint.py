@@ -8,8 +8,6 @@ again from its source or seed, and a different one is refused.
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -21,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from fptkit.errors import CheckpointError
+from fptkit.files import flush_folder, read_json, write_bytes, write_json
 
 FORMAT = 1
 
@@ -71,7 +70,7 @@ def save_checkpoint(
     if final.exists():
         final.rename(replaced)
     partial.rename(final)
-    _flush_folder(root)
+    flush_folder(root)
     shutil.rmtree(replaced, ignore_errors=True)
     for old in _folders(root):
         if _step_of(old) not in {step, *keep_steps}:
@@ -96,8 +95,8 @@ def write_model_files(
     for stem, named in tensors.items():
         data = save({name: tensor.detach().cpu().contiguous() for name, tensor in named.items()})
         digests[f"{stem}.safetensors"] = hashlib.sha256(data).hexdigest()
-        _write(folder / f"{stem}.safetensors", data)
-    _write(folder / manifest, json.dumps({"format": FORMAT, "files": digests, **content}, indent=1).encode())
+        write_bytes(folder / f"{stem}.safetensors", data, flush=True)
+    write_json(folder / manifest, {"format": FORMAT, "files": digests, **content}, flush=True)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
@@ -129,13 +128,12 @@ def read_model_files(folder: Path, manifest_name: str) -> tuple[dict[str, Any], 
     from safetensors.torch import load
 
     path = folder / manifest_name
-    try:
-        manifest = json.loads(path.read_bytes())
-        files = manifest["files"]
-    except (OSError, ValueError, KeyError, TypeError) as err:
-        raise CheckpointError(f"{path} is missing or not a checkpoint's JSON: {err}") from err
+    manifest = read_json(path, CheckpointError)
     if manifest.get("format") != FORMAT:
         raise CheckpointError(f"{path} has format {manifest.get('format')!r}; this version reads format {FORMAT}")
+    files = manifest.get("files")
+    if not isinstance(files, dict):
+        raise CheckpointError(f"{path} lacks 'files', the digests of the tensor files beside it")
     tensors = {}
     for name, digest in files.items():
         try:
@@ -220,23 +218,6 @@ def unpack_optimizer(optimizer: torch.optim.Optimizer, packed: Mapping[str, Tens
                 optimizer.state[parameter] = {
                     key: value.to(parameter.device, copy=True) for key, value in states[name].items()
                 }
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make a rename in the folder outlive a power cut, where the system can."""
-    if hasattr(os, "O_DIRECTORY"):
-        descriptor = os.open(folder, os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _folders(root: Path) -> list[Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,14 +11,9 @@ from typing import Any
 from fptkit.engine.checkpoint import latest_checkpoint
 from fptkit.engine.progress import last_step, pause_step
 from fptkit.errors import UsageError
+from fptkit.files import CHECKPOINTS, LOCK, RECIPE, SUMMARY
 from fptkit.recipe.load import LoadedRecipe, load_recipe
 from fptkit.recipe.models import Recipe
-
-SUMMARY = "summary.json"
-RECIPE = "recipe.yaml"
-METRICS = "metrics.jsonl"
-CHECKPOINTS = "checkpoints"
-LOCK = ".lock"
 
 
 @contextlib.contextmanager
@@ -71,15 +65,6 @@ def recipe_for(folder: Path, loaded: LoadedRecipe, *, resume: bool) -> Recipe:
             f"Continue with the saved one:\n  {resume_command(folder)}"
         )
     return loaded.recipe.model_copy(update={"pinned": saved.pinned})
-
-
-def read_summary(folder: Path) -> dict[str, Any]:
-    """The folder's summary; empty where there is none that can be read."""
-    try:
-        found = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def is_complete(

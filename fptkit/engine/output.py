@@ -8,14 +8,14 @@ from typing import Any
 
 from fptkit.engine.events import Event, Listener, RunEnded
 from fptkit.engine.facts import environment, peak_memory_mib, versions
-from fptkit.engine.folder import METRICS, RECIPE, SUMMARY
 from fptkit.engine.listeners import recipe_listeners
 from fptkit.engine.loop import Trainer
 from fptkit.engine.progress import ended_by
-from fptkit.engine.records import MetricsFile, write_json, write_text
+from fptkit.engine.records import MetricsFile
 from fptkit.engine.request import RunRequest
 from fptkit.engine.setup import Prepared
 from fptkit.errors import DivergedError, Interrupted
+from fptkit.files import METRICS, RECIPE, SUMMARY, write_json, write_text
 from fptkit.recipe.dump import dump_recipe
 from fptkit.recipe.models import Recipe
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from fptkit.engine.events import Event, Saving, SplitTested, StepsDone, Validated
 from fptkit.errors import CheckpointError
+from fptkit.files import write_bytes
 
 
 class MetricsFile:
@@ -32,7 +33,7 @@ class MetricsFile:
                 f"{path} holds {len(kept)} lines, but the checkpoint counts {keep_lines}: lines were lost. "
                 "Put the file back, or start again in another folder"
             )
-        write_text(path, b"".join(kept).decode())
+        write_bytes(path, b"".join(kept))
         self._file = path.open("a", encoding="utf-8")
 
     def handle(self, event: Event) -> None:
@@ -55,15 +56,3 @@ class MetricsFile:
     def _write(self, record: Mapping[str, Any]) -> None:
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file whole or not at all."""
-    write_text(path, json.dumps(content, indent=2) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    partial = path.with_name(f".{path.name}.part")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

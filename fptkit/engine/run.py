@@ -13,7 +13,7 @@ from fptkit.engine.batches import evaluation_batches, whole_split
 from fptkit.engine.checkpoint import trained_tensors, write_model_files
 from fptkit.engine.evaluate import EvaluationStopped
 from fptkit.engine.events import FeaturesComputed, RunStarted, SplitTested
-from fptkit.engine.folder import CHECKPOINTS, is_complete, only_us, read_summary, recipe_for, resume_command
+from fptkit.engine.folder import is_complete, only_us, recipe_for, resume_command
 from fptkit.engine.fraction import training_sample
 from fptkit.engine.loop import Trainer
 from fptkit.engine.output import RunOutput
@@ -22,6 +22,7 @@ from fptkit.engine.setup import Prepared, check_trained_same, prepare
 from fptkit.engine.signals import StopRequest, stop_on_signals
 from fptkit.engine.team.processes import join_processes, local_device
 from fptkit.errors import Interrupted, TrainingError
+from fptkit.files import CHECKPOINTS, read_summary
 from fptkit.interfaces import Batch
 from fptkit.numerics.precision import choose_device
 from fptkit.recipe.models import Pinned

@@ -1,133 +1,142 @@
-"""Compiles ``loops.c`` for this processor, once, and loads it.
+"""Compiles C and C++ for this processor at run time, with the system's compiler, and loads the result.
 
-The compiler is the system's. What it makes lies in the user's cache under a name that follows from the source, the
-compiler, its options and the processor, so that a home folder shared by several machines has one for each.
-
-The loops run in the OpenMP threads of torch: the library is linked to none and finds torch's already loaded. A second
-OpenMP would bring threads of its own, and they and torch's, which wait for work by spinning, would take turns.
+A compiled library is kept in the user's cache for all later processes (`fptkit.numerics.library_cache`). Its name
+follows from the source, the compiler and its version, the options and the processor, so that a home folder shared by
+several machines has one for each.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import functools
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import lru_cache
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-import torch
-from torch import Tensor
+from fptkit.errors import UsageError
+from fptkit.numerics import library_cache
 
-_SOURCE = Path(__file__).with_name("loops.c")
-_COMPILERS = ("cc", "gcc", "clang")
-_OPTIONS = (
-    *("-std=c11", "-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-fopenmp"),
-    # Sums may be taken in any order, so that they can be vector code; what is infinite or no number stays so.
-    *("-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-fno-math-errno"),
-)
+SWITCH = "FPTKIT_KERNELS"
+"""Environment variable: ``off`` turns everything that is compiled here off."""
+
+_VALUES = {**dict.fromkeys(("", "on", "1", "true", "yes"), True), **dict.fromkeys(("off", "0", "false", "no"), False)}
+
+_COMPILERS = {"C": ("CC", "cc", "gcc", "clang"), "C++": ("CXX", "g++", "clang++", "c++")}
+"""For each language, the variable that names the compiler to try first, and the usual names."""
+
 _PATIENCE_S = 120
 
 
 class Unavailable(Exception):
-    """The loops cannot be compiled or run here; the message says why."""
+    """A source cannot be compiled or run here; the message says why."""
 
 
-def call(name: str, *arguments: Tensor | int | float) -> int:
-    """Run a loop of ``loops.c``, and give what it returns.
+@dataclass(frozen=True)
+class Source:
+    """A source file, and how it is compiled.
 
     Args:
-        name: its name.
-        arguments: as it is declared: contiguous tensors on the processor, whole numbers, float32 numbers.
+        path: the file; its name without the suffix begins the library's.
+        language: of the file.
+        options: of the compiler, when it compiles.
+        libraries: options of the compiler when it links.
+        tunings: options for the instructions of this processor; the first one that the compiler takes is used. Some
+            compilers know ``-march=native`` on x86 only.
+        problem_of: says why a loaded library does not run here, empty if it does.
+    """
+
+    path: Path
+    language: Literal["C", "C++"]
+    options: tuple[str, ...]
+    libraries: tuple[str, ...] = ()
+    tunings: tuple[str, ...] = ("-march=native", "-mcpu=native", "")
+    problem_of: Callable[[ctypes.CDLL], str] = lambda library: ""
+
+
+def load(source: Source) -> ctypes.CDLL:
+    """The compiled library, by the first compiler that can. Each source is tried once per process.
 
     Raises:
-        Unavailable: it cannot be run here.
+        Unavailable: ``FPTKIT_KERNELS`` turns it off, there is no compiler, or none makes a library that runs here.
+        UsageError: ``FPTKIT_KERNELS`` has an unknown value.
     """
-    returned: int = getattr(load(), name)(*map(_as_c, arguments))
-    return returned
+    given = os.environ.get(SWITCH, "").strip()
+    if given.lower() not in _VALUES:
+        raise UsageError(f"{SWITCH}: unknown value '{given}'. Set it to off to turn compiled kernels off, or to on")
+    if not _VALUES[given.lower()]:
+        raise Unavailable(f"{SWITCH}={given} turns compiled kernels off")
+    found = _library_or_reason(source)
+    if isinstance(found, str):
+        raise Unavailable(found)
+    return found
 
 
-def _as_c(argument: Tensor | int | float) -> ctypes.c_void_p | ctypes.c_int64 | ctypes.c_float:
-    if isinstance(argument, Tensor):
-        return ctypes.c_void_p(argument.data_ptr())
-    return ctypes.c_int64(argument) if isinstance(argument, int) else ctypes.c_float(argument)
-
-
-@lru_cache
-def load() -> ctypes.CDLL:
-    """The compiled loops, by the first compiler that can.
-
-    Raises:
-        Unavailable: there is no compiler, or none of them makes something that runs in torch's threads.
-    """
+@functools.cache
+def _library_or_reason(source: Source) -> ctypes.CDLL | str:
+    """The compiled library, or why the preferred compiler does not make one."""
     reasons = []
-    for compiler in filter(None, map(shutil.which, _COMPILERS)):
-        try:
-            return _by(compiler)
-        except Unavailable as err:
-            reasons.append(str(err))
-    raise Unavailable(reasons[0] if reasons else f"there is no C compiler ({', '.join(_COMPILERS)})")
+    for compiler in commands(source.language):
+        reason = ""
+        for tuning in source.tunings:
+            try:
+                return _library(source, compiler, tuning)
+            except Unavailable as err:
+                reason = str(err)
+        reasons.append(reason)
+    if reasons:
+        return reasons[0]
+    variable, *names = _COMPILERS[source.language]
+    return f"no {source.language} compiler was found (${variable}, {', '.join(names)})"
 
 
-def _by(compiler: str) -> ctypes.CDLL:
-    """The loops as one compiler makes them, tried.
+def commands(language: Literal["C", "C++"]) -> list[tuple[str, ...]]:
+    """Compilers of a language that are here, best first: that of ``$CC`` or ``$CXX``, then those of the usual names."""
+    variable, *names = _COMPILERS[language]
+    found: list[tuple[str, ...]] = [(name,) for name in names]
+    with contextlib.suppress(ValueError):  # a quote that is not closed
+        found.insert(0, tuple(shlex.split(os.environ.get(variable, ""))))
+    return [(path, *words[1:]) for words in found if words and (path := shutil.which(words[0]))]
+
+
+def _library(source: Source, compiler: tuple[str, ...], tuning: str) -> ctypes.CDLL:
+    """The library as one compiler makes it with one tuning, kept or made now, and tried.
 
     Raises:
-        Unavailable: it fails, or its result does not run in torch's threads.
+        Unavailable: the compiler fails, or its result cannot be loaded or run.
     """
-    name = f"loops-{_address(compiler)}.so"
-    with _folder(name) as folder:
-        library = _load(compiler, folder / name)
-    expected, threads = torch.get_num_threads(), int(library.count_threads())
-    if threads != expected:
-        raise Unavailable(f"loops of {compiler} run in {threads} threads where torch has {expected}")
+    options = (*source.options, *filter(None, [tuning]))
+    name = f"{source.path.stem}-{_digest(source, compiler, options)}.so"
+    library = None
+    if kept := library_cache.find(name):
+        with contextlib.suppress(OSError):  # such as one linked to libraries that were since removed: made again
+            library = ctypes.CDLL(str(kept))
+    if library is None:
+        library = _compiled(source, compiler, options, name)
+    if problem := source.problem_of(library):
+        raise Unavailable(f"{source.path.name} compiled by {compiler[0]} {problem}")
     return library
 
 
-@contextmanager
-def _folder(name: str) -> Iterator[Path]:
-    """Where the library is, or can be written: the cache, else a folder of this process that is removed afterwards."""
-    import platformdirs
-
-    cache = Path(platformdirs.user_cache_dir("fptkit")) / "kernels"
+def _compiled(source: Source, compiler: tuple[str, ...], options: tuple[str, ...], name: str) -> ctypes.CDLL:
+    """Compile, link, keep and load."""
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        kept = (cache / name).is_file() or os.access(cache, os.W_OK)
-    except OSError:
-        kept = False
-    if kept:
-        yield cache
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        yield Path(folder)
-
-
-def _load(compiler: str, path: Path) -> ctypes.CDLL:
-    """The library from a file, which is made where it is missing or damaged."""
-    if path.is_file():
-        try:
-            return ctypes.CDLL(str(path))
-        except OSError:  # a full disk, a copy that was broken off: what is made again takes its place
-            pass
-    try:
-        _compile(compiler, path)
-        return ctypes.CDLL(str(path))
+        with tempfile.TemporaryDirectory(prefix="fptkit-", ignore_cleanup_errors=True) as folder:
+            compiled, linked = Path(folder) / f"{name}.o", Path(folder) / name
+            _run(*compiler, *options, "-c", str(source.path), "-o", str(compiled))
+            _run(*compiler, "-shared", str(compiled), "-o", str(linked), *source.libraries)
+            kept = library_cache.keep(linked, name)
+            return ctypes.CDLL(str(kept or linked))
     except OSError as err:
-        raise Unavailable(f"what {compiler} makes of {_SOURCE.name} cannot be written or loaded: {err}") from err
-
-
-def _compile(compiler: str, path: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        compiled, linked = Path(folder) / "loops.o", Path(folder) / "loops.so"
-        _run(compiler, *_OPTIONS, "-c", str(_SOURCE), "-o", str(compiled))
-        # Without -fopenmp here, so that no library of threads is asked for.
-        _run(compiler, "-shared", str(compiled), "-o", str(linked), "-lm")
-        os.replace(linked, path)  # of two processes at once each makes the same
+        raise Unavailable(f"what {compiler[0]} makes of {source.path.name} cannot be written or loaded: {err}") from err
 
 
 def _run(*command: str) -> str:
@@ -137,8 +146,16 @@ def _run(*command: str) -> str:
         Unavailable: it fails.
     """
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_S)
-    except (OSError, subprocess.TimeoutExpired) as err:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_PATIENCE_S,
+            env={**os.environ, "LC_ALL": "C"},  # one text of --version, and errors that can be found
+        )
+    except (OSError, ValueError, subprocess.TimeoutExpired) as err:
         raise Unavailable(f"{command[0]} cannot be run: {err}") from err
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
@@ -146,15 +163,26 @@ def _run(*command: str) -> str:
     return done.stdout
 
 
-def _address(compiler: str) -> str:
-    known = (_SOURCE.read_text(encoding="utf-8"), compiler, _run(compiler, "--version"), *_OPTIONS, _processor())
+def _digest(source: Source, compiler: tuple[str, ...], options: tuple[str, ...]) -> str:
+    """Of all that decides what the compiler makes."""
+    try:
+        text = source.path.read_text(encoding="utf-8")
+    except OSError as err:
+        raise Unavailable(f"{source.path} cannot be read: {err}; install fptkit again") from err
+    known = (text, *compiler, _version(compiler), *options, "", *source.libraries, platform.machine(), _processor())
     return hashlib.sha256("\0".join(known).encode()).hexdigest()[:16]
 
 
+@functools.cache
+def _version(compiler: tuple[str, ...]) -> str:
+    return _run(*compiler, "--version")
+
+
+@functools.cache
 def _processor() -> str:
     """What ``-march=native`` goes by."""
     facts = Path("/proc/cpuinfo")
     if not facts.is_file():
         return platform.processor() or platform.machine()
-    first = facts.read_text(encoding="utf-8").partition("\n\n")[0].splitlines()
+    first = facts.read_text(encoding="utf-8", errors="replace").partition("\n\n")[0].splitlines()
     return "\n".join(line for line in first if line.startswith(("model name", "flags", "Features", "CPU")))

@@ -1,15 +1,15 @@
-"""What stands between the matrix products of a training step on processors, each as one pass over memory.
+"""CPU kernels for the operations between the matrix products of a training step, each one pass over memory.
 
-torch takes GELU, dropout, layer norm and softmax in bfloat16 one operation at a time, each of which reads and writes
-memory anew; in a step of GPT-2 base that took as long as the products themselves. Here each is one loop in C that the
-system's compiler makes vector code of, in the user's cache from then on.
+torch runs GELU, dropout, layer norm and softmax in bfloat16 one operation at a time, each of which reads and writes
+memory anew; in a step of GPT-2 base that took as long as the products themselves. Here each is one loop in C, compiled
+on first use by the system's compiler and cached.
 
-- ``loops.c``: the loops.
-- ``compiler.py``: compiles and loads them.
+- ``loops.c``: the loops; ``loops.py``: the same as functions of Python.
+- ``compiler.py``, ``library_cache.py``: compile them, and keep what was compiled.
 - ``operators.py``: the same as operators of torch, ``torch.ops.fptkit``, which work on tensors without numbers as well.
 
-Gradients are the business of who uses them: ``fptkit/numerics/ops.py`` and ``attention.py``. Where the loops
-cannot be had torch's own operations do the same.
+Callers define the gradients: ``ops.py`` and ``attention.py``. Where the kernels are unavailable, or turned off by
+``FPTKIT_KERNELS=off``, they use torch's own operations.
 """
 
 from __future__ import annotations
@@ -21,17 +21,21 @@ from torch import Tensor
 
 
 def run_on(tensor: Tensor) -> bool:
-    """Whether the loops are to work on a tensor: it is on the processor, they can be had, and nobody compiles."""
+    """True if the C kernels apply: CPU tensor, kernels available, not inside torch.compile."""
     return tensor.device.type == "cpu" and not torch.compiler.is_compiling() and why_not() is None
 
 
 @lru_cache
 def why_not() -> str | None:
-    """Why the loops cannot be had here; None if they can, and then ``torch.ops.fptkit`` has them."""
-    from fptkit.numerics import compiler
+    """Reason the kernels are unavailable; None if they are available, as ``torch.ops.fptkit``.
+
+    Raises:
+        UsageError: ``FPTKIT_KERNELS`` has an unknown value.
+    """
+    from fptkit.numerics import compiler, loops
 
     try:
-        compiler.load()
+        loops.load()
     except compiler.Unavailable as err:
         return str(err)
     from fptkit.numerics import operators  # noqa: F401  defines them
@@ -40,5 +44,5 @@ def why_not() -> str | None:
 
 
 def missed() -> str | None:
-    """Why the loops cannot be had, where this process wanted them; None if they can, or nothing asked for them."""
+    """Reason the kernels are unavailable if this process tried to use them, else None."""
     return why_not() if why_not.cache_info().currsize else None

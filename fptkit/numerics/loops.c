@@ -1,4 +1,4 @@
-/* What stands between the matrix products of a training step on processors; fptkit/numerics/compiler.py compiles it.
+/* CPU kernels for the operations between the matrix products of a training step; fptkit/numerics/loops.py loads them.
 
    bfloat16 numbers are uint16_t here, the upper half of a float; all arithmetic is in float. Buffers are contiguous and
    do not overlap, unless one is both input and output. Loops over numbers are written so that compilers make vector

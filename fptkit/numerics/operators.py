@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.library import Library, register_fake
 
-from fptkit.numerics.compiler import call
+from fptkit.numerics.loops import call
 
 _LIBRARY = Library("fptkit", "DEF")
 _BLOCK_ROWS = 32

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fptkit.errors import UnknownNameError, UsageError
+from fptkit.files import RECIPE
 from fptkit.recipe.extends import SUFFIXES, Folders, files_of, no_folders, read_with_bases
 from fptkit.recipe.tree import Fault, Node
 from fptkit.registry import Registry
@@ -115,7 +116,7 @@ def find_recipe(path_or_name: str, folders: Sequence[Path]) -> Path:
     if path := find_file(path_or_name) or _find_in(folders, path_or_name):
         return path
     if path_or_name and _is(Path.is_dir, Path(path_or_name)):
-        inside = Path(path_or_name) / "recipe.yaml"
+        inside = Path(path_or_name) / RECIPE
         hint = f"; did you mean {inside}?" if _is(Path.is_file, inside) else ""
         raise UsageError(f"{path_or_name} is a folder, not a recipe{hint}")
     names = {path.stem for folder in folders for path in _files(folder)}

@@ -6,7 +6,6 @@ Light: listing loads neither torch nor numpy. What is special to a data set is d
 from __future__ import annotations
 
 import importlib
-import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from fptkit.errors import DataError, UnknownNameError, UsageError
+from fptkit.files import find_json, write_json
 from fptkit.sources import Unavailable, data_folder
 from fptkit.sources.download import Progress, download, file_sha256, unpack
 
@@ -157,11 +157,7 @@ def status(name: str, *, folder: Path | None = None) -> Status:
 
 
 def _manifest(folder: Path) -> dict[str, object]:
-    try:
-        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # absent, or spoilt by hand: then nothing is known of the files
-        return {}
-    return found if isinstance(found, dict) else {}
+    return find_json(folder / MANIFEST)  # absent, or spoilt by hand: then nothing is known of the files
 
 
 def fetch(
@@ -261,6 +257,4 @@ def _install(data_set: DataSet, archive: Path, folder: Path, origin: Mapping[str
             "records": dict(records),
             "files": digests,
         }
-        fresh = ready / MANIFEST
-        fresh.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-        fresh.replace(folder / MANIFEST)
+        write_json(folder / MANIFEST, manifest)

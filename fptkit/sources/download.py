@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import json
 import re
 import tarfile
 import time
@@ -21,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fptkit.errors import DataError, SourceError, UsageError
+from fptkit.files import find_json, write_json
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes that are there and the bytes there will be, None where the server does not say."""
@@ -153,8 +153,8 @@ class _Part:
 
     def _known(self, url: str) -> _Version | None:
         try:
-            known = _Version(**json.loads(self.memo.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):  # no memo, or one that was cut off: start again
+            known = _Version(**find_json(self.memo))
+        except TypeError:  # no memo, or one that was spoilt: start again
             return None
         return known if known.url == url else None
 
@@ -190,7 +190,7 @@ class _Part:
                 if size is not None and total is not None and total != size:
                     self.remove()
                     raise DataError(f"{url}: expected a file of {size:,} bytes, the server has {total:,}")
-                self.memo.write_text(json.dumps(asdict(version)), encoding="utf-8")
+                write_json(self.memo, asdict(version))
                 with self.path.open("ab" if start else "wb") as file:
                     done = start
                     while piece := self._read(answer):
@@ -207,7 +207,8 @@ class _Part:
             err.close()
             self.remove()  # nothing follows the part: it is whole or belongs to another file; only a fresh copy tells
             raise _BrokenOff("the server has no more than the part that is here") from err
-        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as err:
+        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ValueError) as err:
+            # ValueError where the server redirects to something that is no address.
             raise _BrokenOff(f"no connection ({getattr(err, 'reason', '') or err or type(err).__name__})") from err
         except OSError as err:
             raise UsageError(f"cannot write {self.path}: {err}") from err
@@ -237,17 +238,17 @@ class _Part:
 
 def _continues(answer: http.client.HTTPResponse, start: int, known: _Version, now: _Version) -> bool:
     """Whether a 206 answer is the rest of the bytes that are there."""
-    span = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
+    span = re.match(r"bytes ([0-9]{1,18})-", answer.headers.get("Content-Range", ""))
     same = (known.etag == now.etag or not now.etag) and (known.modified == now.modified or not now.modified)
     return span is not None and int(span[1]) == start and same
 
 
 def _length(answer: http.client.HTTPResponse, start: int) -> int | None:
     """Bytes of the whole file, None where the server does not say."""
-    if found := re.match(r"bytes \d+-\d+/(\d+)", answer.headers.get("Content-Range", "")):
+    if found := re.match(r"bytes [0-9]+-[0-9]+/([0-9]{1,18})$", answer.headers.get("Content-Range", "")):
         return int(found[1])
     length = answer.headers.get("Content-Length", "")
-    return start + int(length) if length.isdigit() else None
+    return start + int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None
 
 
 def file_sha256(path: Path) -> str:

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import http.client
-import json
-import os
-import threading
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fptkit.errors import DataError
+from fptkit.files import read_json
 from fptkit.sources import Unavailable
+from fptkit.sources.probe import hub_problem
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 PACKAGED = Path(__file__).parent.parent / "weights"
-
-HUB_DEADLINE_S = 2.0
-"""How long an unreachable hub may take; the hub client's own retries take 28 s."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +61,13 @@ def shards_of(index: Path, entry: str) -> list[str]:
     Raises:
         DataError: it is not readable, or names something else than a file beside it.
     """
-    try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()), key=str)
-    except (ValueError, OSError, KeyError, AttributeError, TypeError, RecursionError) as err:
-        raise DataError(f"{entry}: {index} is no index of safetensors files: {err}") from err
-    if strange := [name for name in names if not isinstance(name, str) or Path(name).name != name]:
-        raise DataError(f"{entry}: {index} names {strange[0]!r}, which is no file beside it")
-    return names
+    files = read_json(index, where=entry).get("weight_map")
+    if not isinstance(files, dict):
+        raise DataError(f"{entry}: {index} is no index of safetensors files: it has no 'weight_map' of keys and values")
+    for name in files.values():
+        if not isinstance(name, str) or Path(name).name != name:
+            raise DataError(f"{entry}: {index} names {name!r}, which is no file beside it")
+    return sorted(set(files.values()))
 
 
 def open_weights(entry: str) -> WeightFolder:
@@ -98,13 +91,7 @@ def open_weights(entry: str) -> WeightFolder:
                 if scheme == "builtin"
                 else f"no {' and no '.join(missing)} in {folder}"
             )
-    try:
-        content = json.loads(config.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError) as err:
-        raise DataError(f"{entry}: {config} is not readable as JSON: {err}") from err
-    if not isinstance(content, dict):
-        raise DataError(f"{entry}: {config} holds no JSON object of keys and values")
-    return WeightFolder(entry, content, file)
+    return WeightFolder(entry, read_json(config, where=entry), file)
 
 
 def open_config(entry: str) -> dict[str, Any]:
@@ -121,13 +108,7 @@ def open_config(entry: str) -> dict[str, Any]:
         file = (PACKAGED / place if scheme == "builtin" else Path(place).expanduser()) / "config.json"
         if not file.is_file():
             raise Unavailable(f"no config.json in {file.parent}")
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError) as err:
-        raise DataError(f"{entry}: {file} is not readable as JSON: {err}") from err
-    if not isinstance(content, dict):
-        raise DataError(f"{entry}: {file} holds no JSON object of keys and values")
-    return content
+    return read_json(file, where=entry)
 
 
 def _config_from_hub(place: str) -> Path:
@@ -143,13 +124,11 @@ def _config_from_hub(place: str) -> Path:
         found = try_to_load_from_cache(repository, "config.json", revision=revision or None)
         if isinstance(found, str):
             return Path(found)
-        if _offline():
-            raise Unavailable("its config.json is not in the local cache, and HF_HUB_OFFLINE forbids asking the hub")
-        if problem := _within(HUB_DEADLINE_S, _reach_hub):
-            raise Unavailable(f"its config.json is not in the local cache, and the hub cannot be reached ({problem})")
+        if problem := hub_problem():
+            raise Unavailable(f"its config.json is not in the local cache, and {problem}")
         return Path(hf_hub_download(repository, "config.json", revision=revision or None))
     except _hub_errors() as err:
-        raise Unavailable(f"the config.json of {repository} cannot be had: {_one_line(err)}") from err
+        raise Unavailable(f"the config.json of {repository} is not available: {_one_line(err)}") from err
 
 
 def packaged_weights() -> list[str]:
@@ -178,7 +157,7 @@ def known_weights() -> list[dict[str, str]]:
     """Rows for ``fptkit list weights``: entry, summary, and whether it is here. Asks no network."""
     rows = []
     for name in packaged_weights():
-        card = json.loads((PACKAGED / name / "config.json").read_text(encoding="utf-8"))
+        card = read_json(PACKAGED / name / "config.json")
         summary = f"{_described(card)}; see its model card"
         rows.append({"name": f"builtin:{name}", "summary": summary, "status": "in the package"})
     for repository, summary in HUB_REPOSITORIES.items():
@@ -220,10 +199,8 @@ def _from_hub(place: str) -> tuple[Path, Path]:
         raise Unavailable(f"{repository} cannot be looked up: {_one_line(err)}") from err
     if found:
         return found
-    if _offline():
-        raise Unavailable("not in the local cache, and HF_HUB_OFFLINE forbids asking the hub")
-    if problem := _within(HUB_DEADLINE_S, _reach_hub):
-        raise Unavailable(f"the hub cannot be reached ({problem})")
+    if problem := hub_problem():
+        raise Unavailable(f"not in the local cache, and {problem}")
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import (
         EntryNotFoundError,
@@ -271,32 +248,3 @@ def _hub_errors() -> tuple[type[Exception], ...]:
 
 def _one_line(err: Exception) -> str:
     return " ".join(str(err).split()) or type(err).__name__
-
-
-def _offline() -> bool:
-    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
-
-
-def _reach_hub() -> str:
-    """Empty when the hub answers, else why not."""
-    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
-    request = urllib.request.Request(endpoint, method="HEAD", headers={"User-Agent": "fptkit"})
-    try:
-        urllib.request.urlopen(request, timeout=HUB_DEADLINE_S).close()
-    except urllib.error.HTTPError:
-        return ""  # it answered
-    except (OSError, ValueError, http.client.HTTPException) as err:
-        return str(getattr(err, "reason", err)) or type(err).__name__
-    return ""
-
-
-def _within(seconds: float, ask: Callable[[], str]) -> str:
-    """What ``ask`` answers, or that it took too long.
-
-    In a thread, because looking up a host name obeys no timeout of Python's.
-    """
-    answer: list[str] = []
-    thread = threading.Thread(target=lambda: answer.append(ask()), daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return answer[0] if answer else f"no answer within {seconds:g} s"

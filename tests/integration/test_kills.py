@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from fptkit.engine import checkpoint
 from fptkit.engine.events import Event, StepsDone, Validated
 from fptkit.engine.run import RunRequest, run
 from fptkit.errors import Interrupted
+from fptkit.files import replacing
 from fptkit.recipe.load import load_recipe
 
 RECIPE = """
@@ -62,29 +64,29 @@ class KillInSave:
 
     def __init__(self, operations: int) -> None:
         self._left = operations
-        self._write, self._flush, self._rename = checkpoint._write, checkpoint._flush_folder, Path.rename
-        checkpoint._write, checkpoint._flush_folder = self._writes, self._flushes
-        Path.rename = lambda path, target: self._renames(path, target)  # type: ignore[method-assign]
+        self._write = checkpoint.write_bytes
+        checkpoint.write_bytes = self._writes
+        for owner, name in ((os, "fsync"), (os, "replace"), (Path, "rename")):
+            setattr(owner, name, self._or_dies(getattr(owner, name)))
 
     def _due(self) -> bool:
         self._left -= 1
         return self._left == 0
 
-    def _writes(self, path: Path, data: bytes) -> None:
+    def _writes(self, path: Path, data: bytes, *, flush: bool) -> None:
         if self._due():
-            path.write_bytes(data[: len(data) // 2])
-            os.kill(os.getpid(), signal.SIGKILL)
-        self._write(path, data)
+            with replacing(path) as partial:
+                partial.write_bytes(data[: len(data) // 2])
+                os.kill(os.getpid(), signal.SIGKILL)
+        self._write(path, data, flush=flush)
 
-    def _flushes(self, folder: Path) -> None:
-        if self._due():
-            os.kill(os.getpid(), signal.SIGKILL)
-        self._flush(folder)
+    def _or_dies(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            if self._due():
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*arguments)
 
-    def _renames(self, path: Path, target: Path) -> Path:
-        if self._due():
-            os.kill(os.getpid(), signal.SIGKILL)
-        return self._rename(path, target)
+        return call
 
 
 def live(recipe: str, folder: str, kind: str, seed: int) -> None:
@@ -92,7 +94,7 @@ def live(recipe: str, folder: str, kind: str, seed: int) -> None:
     chance = random.Random(seed)
     listeners = []
     if kind == "in a save":
-        KillInSave(chance.randint(1, 15))
+        KillInSave(chance.randint(1, 40))
     else:
         listeners.append(Killer(getattr(signal, kind), chance.randint(1, 12), chance.uniform(0, 0.03)))
     try:

@@ -111,18 +111,18 @@ def test_a_full_disk_is_told_and_the_checkpoint_kept(
 ) -> None:
     from fptkit.engine import checkpoint
 
-    original = checkpoint._write
+    original = checkpoint.write_bytes
 
-    def full(path: Path, data: bytes) -> None:
+    def full(path: Path, data: bytes, *, flush: bool) -> None:
         if "step-00000020" in str(path):
             raise OSError(28, "No space left on device")
-        original(path, data)
+        original(path, data, flush=flush)
 
-    monkeypatch.setattr(checkpoint, "_write", full)
+    monkeypatch.setattr(checkpoint, "write_bytes", full)
     with pytest.raises(TrainingError, match="No space left on device"):
         start(recipe, tmp_path / "run")
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "failed"
-    monkeypatch.setattr(checkpoint, "_write", original)
+    monkeypatch.setattr(checkpoint, "write_bytes", original)
     assert start(recipe, tmp_path / "run", resume=True)["status"] == "finished"
 
 

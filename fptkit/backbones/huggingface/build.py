@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from fptkit.backbones.huggingface.options import (
 )
 from fptkit.backbones.options import BlockOptions, Init, PositionOptions, RandomInit, Size
 from fptkit.errors import DataError, FptkitError, ShapeError, UsageError
+from fptkit.files import read_json
 from fptkit.sources import choose
 from fptkit.sources.weights import WeightFolder, open_weights
 
@@ -209,18 +209,9 @@ def _content(options: AnyOptions, folder: WeightFolder | None) -> tuple[Mapping[
     if not isinstance(options, HuggingFaceOptions):
         return _random_config(options), "random", DataError
     if isinstance(options.config, str):
-        return _read_config(Path(options.config).expanduser()), options.config, DataError
+        file = Path(options.config).expanduser()
+        return read_json(file, where="backbone.config"), options.config, DataError
     return options.config or {}, "backbone.config", UsageError
-
-
-def _read_config(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError) as err:
-        raise DataError(f"backbone.config: {file} is not readable as JSON: {err}") from err
-    if not isinstance(content, dict):
-        raise DataError(f"backbone.config: {file} holds no JSON object of keys and values")
-    return content
 
 
 def _random_config(options: BertOptions | T5EncoderOptions | LongformerOptions) -> dict[str, Any]:

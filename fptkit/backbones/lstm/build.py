@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from fptkit.backbones.lstm.options import LSTM_SIZES, LstmOptions, LstmSizes
 from fptkit.backbones.lstm.recurrence import Loop
 from fptkit.backbones.options import BlockOptions, RandomInit
 from fptkit.errors import DataError, ShapeError, UsageError
+from fptkit.files import replacing, write_json
 from fptkit.seeds import generator_for
 from fptkit.sources import choose
 from fptkit.sources.weights import WeightFolder, open_weights
@@ -141,8 +141,9 @@ def save_lstm(backbone: LstmBackbone, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     config = {"model_type": MODEL_TYPE, "layers": backbone.sizes.layers, "width": backbone.width}
     tensors = {name: tensor.detach().float().cpu().contiguous() for name, tensor in backbone.named_parameters()}
-    save_file(tensors, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    with replacing(folder / "model.safetensors") as partial:
+        save_file(tensors, partial)
+    write_json(folder / "config.json", config)
 
 
 def load_lstm(folder: WeightFolder) -> LstmBackbone:
@@ -232,7 +233,7 @@ def _loop_note(loop: Loop) -> str:
     except NoKernel as reason:
         if loop == "compiled":
             raise UsageError(
-                f"backbone.loop 'compiled' cannot be had: {reason}. Use auto, or install a compiler"
+                f"backbone.loop 'compiled' is not available: {reason}. Take auto, which uses the slower loop instead"
             ) from reason
         return f"recurrence: {slower}, since {reason}"
     return "recurrence: compiled for this processor" if loop == "compiled" else "recurrence: compiled on a processor"

@@ -1,18 +1,9 @@
-"""The compiled recurrence: ``recurrence.cpp``, built once per process by the machine's own C++ compiler.
-
-Built for this processor and kept in memory only: it takes 1.5 s, and a library kept in a folder that several machines
-share would be of the wrong instructions on some of them.
-"""
+"""The compiled recurrence: ``recurrence.cpp``, compiled on first use by `fptkit.numerics.compiler`."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import os
-import shlex
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,21 +12,25 @@ from torch import Tensor
 from torch.nn import functional
 
 from fptkit.errors import UsageError
+from fptkit.numerics import compiler
 
-SOURCE = Path(__file__).with_name("recurrence.cpp")
 PANEL = 32
 """Columns of weights that lie together; ``kPanel`` in the source."""
 
-# Of -ffast-math only what lets sums be vectorised; NaN and infinity keep their meaning.
-_SUMS = ("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math")
-_FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-pthread", *_SUMS)
-_TUNINGS = ("-march=native", "-mcpu=native", "")
-"""The first one the compiler takes; some know ``-march=native`` on x86 only."""
-_DEADLINE_S = 120
+RECURRENCE = compiler.Source(
+    Path(__file__).with_name("recurrence.cpp"),
+    "C++",
+    options=(
+        *("-O3", "-std=c++17", "-fPIC", "-pthread"),
+        # Of -ffast-math only what lets sums be vectorised; NaN and infinity keep their meaning.
+        *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"),
+    ),
+    libraries=("-pthread",),
+)
 
 
 class NoKernel(UsageError):
-    """Why there is no compiled recurrence here."""
+    """The compiled recurrence is unavailable here; the message says why."""
 
 
 class Kernel:
@@ -118,50 +113,18 @@ def panels(weight: Tensor) -> Tensor:
     return ordered.contiguous()
 
 
-def compilers() -> list[str]:
-    """C++ compilers that may be here: ``$CXX``, then the usual names."""
-    named = shlex.split(os.environ.get("CXX", ""))[:1]
-    return [name for name in (*named, "g++", "clang++", "c++") if shutil.which(name)]
-
-
 def load_kernel() -> Kernel:
-    """The compiled recurrence; built at the first call, which takes seconds.
+    """The compiled recurrence; compiled at the first call on this machine, which takes seconds.
 
     Raises:
-        NoKernel: there is no C++ compiler, or none that takes the source. It is tried once per process.
+        NoKernel: it is unavailable; it is tried once per process.
     """
-    built = _build()
-    if isinstance(built, str):
-        raise NoKernel(built)
-    return built
+    try:
+        return _kernel(compiler.load(RECURRENCE))
+    except compiler.Unavailable as err:
+        raise NoKernel(str(err)) from err
 
 
 @functools.cache
-def _build() -> Kernel | str:
-    """The compiled recurrence, or why there is none."""
-    found = compilers()
-    if not found:
-        return "no C++ compiler was found ($CXX, g++, clang++, c++)"
-    said = ""
-    with tempfile.TemporaryDirectory(prefix="fptkit-lstm-", ignore_cleanup_errors=True) as folder:
-        library = Path(folder) / "recurrence.so"
-        for compiler in found:
-            for tuning in _TUNINGS:
-                said = _run([compiler, *_FLAGS, *([tuning] if tuning else []), str(SOURCE), "-o", str(library)])
-                if said:
-                    continue
-                try:
-                    return Kernel(ctypes.CDLL(str(library)))
-                except OSError as err:  # a folder that allows no execution, or a compiler for other machines
-                    said = str(err)
-    return f"{found[-1]} could not build it: {said}"
-
-
-def _run(command: Sequence[str]) -> str:
-    """Empty when the compiler was content, else the first thing it said."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_DEADLINE_S)
-    except (OSError, subprocess.TimeoutExpired) as err:
-        return str(err)
-    lines = done.stderr.strip().splitlines()
-    return "" if done.returncode == 0 else (lines[0] if lines else f"exit status {done.returncode}")
+def _kernel(library: ctypes.CDLL) -> Kernel:
+    return Kernel(library)

@@ -74,6 +74,6 @@ class LstmOptions(Options):
     )
     loop: Literal["auto", "compiled", "torch"] = Field(
         default="auto",
-        description="how time steps are walked through. compiled: in C++, built by this machine's compiler at the "
-        "start; torch: a Python loop, about twice as slow; auto: compiled on a processor where that can be had",
+        description="how time steps are computed. compiled: in C++, compiled on first use; torch: a Python loop, about "
+        "twice as slow; auto: compiled on a CPU, if a C++ compiler is available and FPTKIT_KERNELS is not off",
     )

@@ -44,13 +44,12 @@ typedef uint32_t LaneBits __attribute__((vector_size(kBytes)));
 // What one multiplication takes: a float, or two neighbouring bfloat16 in one word, the first in its lower half.
 typedef uint32_t Pair;
 
-struct FloatLine {
-  Lanes parts[kParts];
+template <typename Vector>
+struct Line {
+  Vector parts[kParts];
 };
-
-struct PairLine {
-  LaneBits parts[kParts];
-};
+typedef Line<Lanes> FloatLine;
+typedef Line<LaneBits> PairLine;
 
 inline void add_product(Lanes (&sums)[kParts], float value, const FloatLine& weights) {
 #pragma GCC unroll 8
@@ -87,19 +86,16 @@ inline void add_product(Lanes (&sums)[kParts], Pair value, const PairLine& weigh
 #endif
 
 // Vector by vector: a line copied whole goes through memory where it is more than two vectors.
-inline FloatLine line_of(const float* from) {
-  FloatLine line;
+template <typename Vector, typename Number>
+inline Line<Vector> load_line(const Number* from) {
+  Line<Vector> line;
 #pragma GCC unroll 8
   for (int part = 0; part < kParts; ++part) std::memcpy(&line.parts[part], from + part * kBytes / 4, kBytes);
   return line;
 }
 
-inline PairLine line_of(const Pair* from) {
-  PairLine line;
-#pragma GCC unroll 8
-  for (int part = 0; part < kParts; ++part) std::memcpy(&line.parts[part], from + part * kBytes / 4, kBytes);
-  return line;
-}
+inline FloatLine line_of(const float* from) { return load_line<Lanes>(from); }
+inline PairLine line_of(const Pair* from) { return load_line<LaneBits>(from); }
 
 // out[row] = start + in[row] x panel, for Rows examples whose numbers lie a stride apart.
 template <int Rows, typename Number>

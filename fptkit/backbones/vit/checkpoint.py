@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from fptkit.backbones.vit.model import VitArchitecture, VitBackbone
 from fptkit.errors import DataError
+from fptkit.files import replacing, write_text
 from fptkit.sources.weights import WeightFolder
 
 if TYPE_CHECKING:
@@ -288,7 +288,6 @@ def save_vit(
             tensors[timm_name] = parameter
     stored = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in tensors.items()}
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / "model.safetensors.partial"
-    save_file(stored, partial, metadata={"format": "pt"})
-    os.replace(partial, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    with replacing(folder / "model.safetensors") as partial:
+        save_file(stored, partial, metadata={"format": "pt"})
+    write_text(folder / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")

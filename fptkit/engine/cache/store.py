@@ -7,7 +7,6 @@ it says how many batches are safely in it.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fptkit.engine.records import write_json
+from fptkit.files import find_json, write_json
 from fptkit.sources.download import file_sha256
 
 FORMAT = 1
@@ -103,7 +102,7 @@ class FeatureStore:
 
     def _is_whole(self, right: Callable[[Rows], bool]) -> bool:
         """Whether the file can be used; one that cannot is removed."""
-        facts = _read(self._facts)
+        facts = find_json(self._facts)
         if (
             facts.get("format") == FORMAT
             and facts.get("shape") == list(self.shape)
@@ -149,7 +148,7 @@ class FeatureStore:
 
     def _batches_there(self, right: Callable[[Rows], bool]) -> int:
         """Batches of an earlier, cut off filling that can be kept."""
-        facts = _read(self._part_facts)
+        facts = find_json(self._part_facts)
         done = facts.get("batches")
         if not isinstance(done, int) or not 0 < done <= len(self._ends) or not self._part.is_file():
             return 0
@@ -171,12 +170,3 @@ class FeatureStore:
         """Rows of a file, read when they are needed."""
         # A plain view: indexing a memmap itself costs several times as much.
         return np.asarray(np.memmap(path, np.float32, mode="r", shape=(count, *self.shape[1:])))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """What a JSON file holds; nothing where it cannot be read."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

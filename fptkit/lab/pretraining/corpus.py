@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import json
 import lzma
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from fptkit.errors import DataError
-from fptkit.lab.pretraining.folder import write_whole
+from fptkit.files import find_json, read_json, write_json
 from fptkit.lab.pretraining.options import LanguageData, TokenizerOptions
 
 Tokens = NDArray[np.uint16]
@@ -181,8 +180,8 @@ def open_corpus(cache: Path, separator: str) -> Corpus:
     Raises:
         DataError: the cache is missing or damaged.
     """
+    facts = read_json(cache / _RECORD, where=f"token cache '{cache}'")
     try:
-        facts = json.loads((cache / _RECORD).read_text("utf-8"))
         tokenizer = Tokenizer.from_file(str(cache / "tokenizer.json"))
         train, valid = (np.load(cache / f"{name}.npy", mmap_mode="r") for name in ("train", "validation"))
     except (OSError, ValueError) as err:
@@ -195,10 +194,7 @@ def open_corpus(cache: Path, separator: str) -> Corpus:
 
 
 def _cached_key(record: Path) -> Any:
-    try:
-        return json.loads(record.read_text("utf-8"))["key"]
-    except (OSError, ValueError, KeyError):
-        return None
+    return find_json(record).get("key")
 
 
 def _paths(data: LanguageData) -> tuple[Path, Path | None]:
@@ -255,7 +251,7 @@ def prepare_corpus(
             facts[f"{name}_documents"] = len(part)
             facts[f"{name}_bytes"] = sum(len(document.encode()) for document in part)
             facts[f"{name}_tokens"] = len(tokens)
-        write_whole(record, json.dumps(facts, indent=2))  # last: its presence says that the arrays are whole
+        write_json(record, facts)  # last: its presence says that the arrays are whole
     return open_corpus(cache, data.document_separator)
 
 

@@ -1,17 +1,15 @@
-"""The output folder of a pretraining: one process at a time, and files that are whole or absent."""
+"""The output folder of a pretraining: one process at a time."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import filelock
 
 from fptkit.errors import UsageError
-
-LOCK = ".lock"
+from fptkit.files import LOCK
 
 
 @contextlib.contextmanager
@@ -40,10 +38,3 @@ def only_us(folder: Path) -> Iterator[None]:
         if unused:
             with contextlib.suppress(OSError):
                 folder.rmdir()
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file under a temporary name, then move it into place: a reader finds the old or the new one."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, "utf-8")
-    os.replace(partial, path)

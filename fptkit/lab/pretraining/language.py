@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fptkit.errors import DataError
+from fptkit.files import write_json, write_text
 from fptkit.lab.pretraining.corpus import Corpus, batch, corpus_key, open_corpus, prepare_corpus
-from fptkit.lab.pretraining.folder import only_us, write_whole
+from fptkit.lab.pretraining.folder import only_us
 from fptkit.lab.pretraining.gpt2_forward import Gpt2Forward
 from fptkit.lab.pretraining.loop import CHECKPOINT, Log, TrainingLoop, log_to_stderr
 from fptkit.lab.pretraining.model_card import write_model_card
@@ -149,7 +149,7 @@ def _pretrain_here(recipe: PretrainRecipe, output: Path, *, resume: bool, log: L
     log(f"corpus: {len(corpus.train):,} training tokens, {len(corpus.valid):,} held out")
     command = f"fptkit pretrain {shlex.quote(str(output / RECIPE))} --output {shlex.quote(str(output))} --resume"
     objective = LanguageObjective(recipe, corpus, command)
-    write_whole(output / RECIPE, recipe.model_dump_json(indent=2))
+    write_text(output / RECIPE, recipe.model_dump_json(indent=2))
     log(f"model: {sum(p.numel() for p in objective.model.parameters()):,} parameters, {objective.dtype}")
     if recipe.train.compile and not objective.compiled:
         log("train.compile: no C++ compiler was found here, so training is not compiled (slower, same model)")
@@ -200,8 +200,8 @@ def export(output: Path, destination: Path, *, title: str | None = None, log: Lo
         title=title or destination.resolve().name,
         parameters=sum(tensor.numel() for tensor in weights.values()),
     )
-    (destination / "README.md").write_text(card, "utf-8")
-    (destination / MEASUREMENT).write_text(json.dumps(measured, indent=2) + "\n", "utf-8")
+    write_text(destination / "README.md", card)
+    write_json(destination / MEASUREMENT, measured)
     log(
         f"exported to {destination}: {measured['validation_loss_nats_per_token']:.4f} nats/token, "
         f"{measured['validation_bits_per_byte']:.4f} bits/byte"
@@ -233,4 +233,4 @@ def _write_sidecars(recipe: PretrainRecipe, corpus: Corpus, destination: Path) -
         "model_max_length": recipe.model.positions,
         "clean_up_tokenization_spaces": False,
     }
-    (destination / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
+    write_json(destination / "tokenizer_config.json", settings)

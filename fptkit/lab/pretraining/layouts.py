@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from fptkit.backbones.gpt2_build import FIXED_CONFIG
 from fptkit.backbones.vit.checkpoint import save_vit
 from fptkit.backbones.vit.model import VitBackbone
 from fptkit.errors import UsageError
+from fptkit.files import write_json
 from fptkit.interfaces import Backbone
 from fptkit.lab.pretraining.next_token import DTYPES, WEIGHTS, write_weights
 
@@ -41,8 +41,7 @@ def write_backbone(backbone: Backbone, destination: Path, save_dtype: str) -> No
     elif isinstance(backbone, Gpt2Backbone):
         tensors = {name: tensor.cpu().to(DTYPES[save_dtype]) for name, tensor in backbone.state_dict().items()}
         write_weights(tensors, destination / WEIGHTS)
-        config = json.dumps(_gpt2_config(backbone) | {"dtype": save_dtype}, indent=2)
-        (destination / "config.json").write_text(config + "\n", "utf-8")
+        write_json(destination / "config.json", _gpt2_config(backbone) | {"dtype": save_dtype})
     else:
         raise UsageError(f"weights of a {type(backbone).__name__} cannot be exported")
 

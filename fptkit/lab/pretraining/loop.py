@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 
 from fptkit.engine.signals import stop_on_signals
 from fptkit.errors import CheckpointError, Interrupted, TrainingError, UsageError
-from fptkit.lab.pretraining.folder import write_whole
+from fptkit.files import replacing, write_text
 from fptkit.lab.pretraining.options import PretrainTrain
 
 Log = Callable[[str], None]
@@ -124,9 +123,8 @@ def save_checkpoint(path: Path, objective: Objective, progress: Progress, identi
         for parameter, state in optimizer.state.items():
             tensors |= {f"{label}.{names[parameter]}.{key}": value for key, value in state.items()}
     metadata = {"progress": json.dumps(asdict(progress)), "identity": json.dumps(identity, sort_keys=True)}
-    partial = path.with_suffix(".partial")
-    save_file({name: value.contiguous() for name, value in tensors.items()}, partial, metadata)
-    os.replace(partial, path)
+    with replacing(path, flush=True) as partial:
+        save_file({name: value.contiguous() for name, value in tensors.items()}, partial, metadata)
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], Progress, dict[str, Any]]:
@@ -320,4 +318,4 @@ class TrainingLoop:
         rows = path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else []
         steps = [(_step_of(row), row) for row in rows]
         kept = [row for step, row in steps if step is not None and step <= self.progress.step]
-        write_whole(path, "".join(row + "\n" for row in kept))
+        write_text(path, "".join(row + "\n" for row in kept))

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from fptkit.errors import DataError, UsageError
+from fptkit.files import replacing, write_text
 from fptkit.lab.pretraining.gpt2_forward import Gpt2Forward
 from fptkit.lab.pretraining.loop import CHECKPOINT, check_folder, read_checkpoint
 from fptkit.lab.pretraining.muon import Muon
@@ -253,14 +254,13 @@ def stored_forward(
 def write_weights(weights: Mapping[str, Tensor], file: Path) -> None:
     """Write a safetensors file whole or not at all, readable for everyone; its folder is made when missing."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
-    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, partial, {"format": "pt"})
-    partial.chmod(0o644)  # safetensors makes files that only their owner can read
-    os.replace(partial, file)
+    with replacing(file) as partial:
+        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, partial, {"format": "pt"})
+        partial.chmod(0o644)  # safetensors makes files that only their owner can read
 
 
 def write_config(model: LanguageModelOptions, vocabulary: int, save_dtype: str, destination: Path) -> None:
     """Write config.json, so that transformers' Auto classes load the folder."""
     config = make_config(model, vocabulary)
     config.architectures, config.dtype = ["GPT2LMHeadModel"], save_dtype
-    (destination / "config.json").write_text(config.to_json_string(), "utf-8")
+    write_text(destination / "config.json", config.to_json_string())

@@ -9,7 +9,6 @@ Source: Wang et al. 2023, "Pre-training with Synthetic Data Helps Offline Reinfo
 
 from __future__ import annotations
 
-import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 from fptkit.errors import DataError
-from fptkit.lab.pretraining.folder import only_us, write_whole
+from fptkit.files import write_json, write_text
+from fptkit.lab.pretraining.folder import only_us
 from fptkit.lab.pretraining.gpt2_forward import Gpt2Forward
 from fptkit.lab.pretraining.loop import CHECKPOINT, Log, TrainingLoop, log_to_stderr
 from fptkit.lab.pretraining.next_token import (
@@ -211,7 +211,7 @@ def pretrain(
         check_output(output, identity, resume=resume)
         command = f"fptkit pretrain {shlex.quote(str(output / RECIPE))} --output {shlex.quote(str(output))} --resume"
         objective = SyntheticObjective(recipe, command)
-        write_whole(output / RECIPE, recipe.model_dump_json(indent=2))
+        write_text(output / RECIPE, recipe.model_dump_json(indent=2))
         log(
             f"source: {recipe.data.source} of {recipe.data.vocabulary} symbols, entropy rate "
             f"{objective.source.entropy_rate:.4f} nats per symbol"
@@ -277,8 +277,8 @@ def export(output: Path, destination: Path, *, title: str | None = None, log: Lo
         title=title or destination.resolve().name,
         parameters=sum(tensor.numel() for tensor in weights.values()),
     )
-    (destination / "README.md").write_text(card, "utf-8")
-    (destination / MEASUREMENT).write_text(json.dumps(measured, indent=2) + "\n", "utf-8")
+    write_text(destination / "README.md", card)
+    write_json(destination / MEASUREMENT, measured)
     log(
         f"exported to {destination}: {measured['validation_loss_nats_per_token']:.4f} nats per symbol, the source "
         f"itself {measured['validation_source_nats_per_token']:.4f}"

@@ -8,7 +8,6 @@ Source: Lu et al. 2021, section 3.3 and Table 2: the transformer pretrained on B
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,11 +21,11 @@ from fptkit.engine.batches import evaluation_batches
 from fptkit.engine.checkpoint import read_model_files, restore_trained
 from fptkit.engine.evaluate import evaluate
 from fptkit.engine.events import Event, Listener, RunStarted
-from fptkit.engine.folder import read_summary
 from fptkit.engine.run import RunRequest
 from fptkit.engine.run import run as carry_out
 from fptkit.errors import DataError, Interrupted, UsageError
-from fptkit.lab.pretraining.folder import only_us, write_whole
+from fptkit.files import RECIPE, read_summary, write_json, write_text
+from fptkit.lab.pretraining.folder import only_us
 from fptkit.lab.pretraining.layouts import describe_backbone, round_weights, write_backbone
 from fptkit.lab.pretraining.loop import CHECKPOINT
 from fptkit.lab.pretraining.next_token import MEASUREMENT, WEIGHTS, write_weights
@@ -39,7 +38,6 @@ from fptkit.recipe.models import Recipe
 from fptkit.specs import TaskSpec
 
 RUN = "run"
-RECIPE = "recipe.yaml"
 INPUT_OUTPUT = "input_output.safetensors"
 
 
@@ -126,7 +124,7 @@ class _RecipeKeeper:
             {"kind": "task", "save_dtype": self._loaded.save_dtype},
             [f"Pretraining recipe of {run.name}, every default written out."],
         )
-        write_whole(self._file, head + dump_recipe(run.recipe.model_copy(update={"pinned": pinned})))
+        write_text(self._file, head + dump_recipe(run.recipe.model_copy(update={"pinned": pinned})))
 
 
 def export(
@@ -172,7 +170,7 @@ def export(
     measured = _measure(built, saved.recipe, summary, step=manifest["step"])
     write_backbone(backbone, destination, save_dtype)
     write_weights(_input_output(built), destination / INPUT_OUTPUT)
-    (destination / MEASUREMENT).write_text(json.dumps(measured, indent=2) + "\n", "utf-8")
+    write_json(destination / MEASUREMENT, measured)
     card = write_task_card(
         saved.recipe,
         saved.registry.get(TaskSpec, saved.recipe.task.name),
@@ -182,7 +180,7 @@ def export(
         title=title or destination.resolve().name,
         save_dtype=save_dtype,
     )
-    (destination / "README.md").write_text(card, "utf-8")
+    write_text(destination / "README.md", card)
     return measured
 
 

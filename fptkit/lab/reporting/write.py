@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from typing import Literal
 from urllib.parse import quote
 
 from fptkit.errors import UsageError
+from fptkit.files import write_text
 from fptkit.lab.reporting.compose import compose
 from fptkit.lab.reporting.document import Report
 from fptkit.lab.reporting.markdown import to_markdown
@@ -149,13 +149,9 @@ def write(path: Path, text: str) -> Path:
     Raises:
         UsageError: it cannot be written.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
+        write_text(path, text)
     except OSError as err:
-        with contextlib.suppress(OSError):
-            beside.unlink()
         raise UsageError(f"{path} cannot be written: {err.strerror or err}") from err
     return path

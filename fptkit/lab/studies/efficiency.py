@@ -7,10 +7,9 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from fptkit.files import METRICS
 from fptkit.lab.studies.results import CurvePoint, Effort
 from fptkit.lab.studies.statistics import mean_and_error
-
-METRICS = "metrics.jsonl"
 
 ROUNDING = 1e-6
 """Share of a target by which a value may miss it."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fptkit.files import LOCK, write_text
 from fptkit.lab.studies.outcome import Status
 
 if TYPE_CHECKING:
@@ -122,7 +123,6 @@ def _carry_out(job: Job) -> tuple[Status, str]:
 
 
 def _load(job: Job) -> LoadedRecipe:
-    from fptkit.engine.records import write_text
     from fptkit.recipe.load import load_recipe
 
     path = job.folder / REQUEST
@@ -147,8 +147,6 @@ def _limit_threads(threads: int) -> None:
 def _wait_for_lock(folder: Path) -> None:
     """Wait while another worker, that nobody counts with any more, leaves the folder. Who stays is told by the run."""
     import filelock
-
-    from fptkit.engine.folder import LOCK
 
     with contextlib.suppress(filelock.Timeout, OSError), filelock.FileLock(folder / LOCK, timeout=LOCK_PATIENCE_S):
         pass

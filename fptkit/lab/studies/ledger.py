@@ -9,7 +9,6 @@ of runs that failed before they trained.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 import sqlite3
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from fptkit.errors import DataError, UsageError
+from fptkit.files import LOCK, read_summary, write_text
 from fptkit.lab.studies.outcome import Outcome, Status
 from fptkit.lab.studies.results import run_folder
 
@@ -29,12 +29,6 @@ ADDRESS = "address"
 """File of a run folder that holds its whole address: the folder's name has only the beginning."""
 
 FORMAT = 1
-
-RUN_LOCK = ".lock"
-"""As `fptkit.engine.folder.LOCK`, which cannot be asked without loading the engine."""
-
-SUMMARY = "summary.json"
-"""As `fptkit.engine.folder.SUMMARY`."""
 
 PATIENCE_S = 60.0
 """How long a process waits for others that write. A write takes milliseconds; file servers pause for longer."""
@@ -155,7 +149,7 @@ class Ledger:
                 return False
             if (summary.get("status"), summary.get("steps", 0)) != (known.summary.get("status"), known.step):
                 return False
-            if _held(folder / RUN_LOCK):
+            if _held(folder / LOCK):
                 return False
             database.execute(
                 "INSERT INTO runs VALUES (:address, :name, :recipe, 'running', '', :step, :owner, 1, :now, NULL) "
@@ -172,7 +166,7 @@ class Ledger:
             )
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _write(folder / ADDRESS, known.address + "\n")
+            write_text(folder / ADDRESS, known.address + "\n")
         except OSError as err:
             self.settle(known.address, "waiting")
             raise UsageError(f"the run folder {folder} cannot be written: {err}") from err
@@ -248,7 +242,7 @@ class Ledger:
         if owner == self.owner:
             return True
         token = owner.rpartition(":")[2]
-        return bool(token and _held(self.folder / SESSIONS / f"{token}.lock")) or _held(folder / RUN_LOCK)
+        return bool(token and _held(self.folder / SESSIONS / f"{token}.lock")) or _held(folder / LOCK)
 
     def _row(self, address: str) -> sqlite3.Row | None:
         with self._told():
@@ -291,15 +285,6 @@ class Ledger:
                 f"the ledger {self._path} is damaged ({err}). Move it away: what the run folders beside it hold is "
                 "taken up again without it"
             ) from err
-
-
-def read_summary(folder: Path) -> dict[str, Any]:
-    """The summary of a run folder; empty where there is none that can be read."""
-    try:
-        found = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _settled(before: str, reason: str, summary: dict[str, Any]) -> tuple[Status, str]:
@@ -345,10 +330,3 @@ def _held(path: Path) -> bool:
         return not os.access(path, os.W_OK)  # one that we may not open is somebody else's
     lock.release()
     return False
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a small file whole or not at all."""
-    partial = path.with_name(f".{path.name}.part")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

@@ -329,7 +329,7 @@ def read_costs(folder: Path) -> Costs:
 
 def _read(path: Path, model: type[AnyRecord]) -> AnyRecord:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes()
     except OSError as err:
         raise UsageError(f"{path.parent} holds no results of a study: {err.strerror or err}") from err
     try:

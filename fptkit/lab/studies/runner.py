@@ -14,11 +14,12 @@ from pathlib import Path
 
 from fptkit.engine.signals import stop_on_signals
 from fptkit.errors import FptkitError
+from fptkit.files import read_summary
 from fptkit.lab.studies.address import address_of
 from fptkit.lab.studies.cells import recipe_for_trial
 from fptkit.lab.studies.job import LOG, Job, carried_environment
 from fptkit.lab.studies.launchers.base import Ended, Launcher
-from fptkit.lab.studies.ledger import Ledger, read_summary
+from fptkit.lab.studies.ledger import Ledger
 from fptkit.lab.studies.outcome import Outcome, Status
 from fptkit.lab.studies.plan import Cell, CellName, Request, Study, Trial
 from fptkit.lab.studies.progress import CellProgress, CellState, ProgressView, StudyProgress, first_line

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fptkit.files import write_text
 from fptkit.lab.studies.address import address_of
 from fptkit.lab.studies.cells import recipe_for_trial
 from fptkit.lab.studies.outcome import Outcome
@@ -122,8 +123,6 @@ def write_results(study: Study, outcomes: Mapping[str, Outcome], ledger_folder: 
         study, outcomes, ledger_folder: as for `summarise`.
         folder: the study's own; made if it is not there.
     """
-    from fptkit.engine.records import write_text
-
     results = summarise(study, outcomes, ledger_folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / RESULTS, results.model_dump_json(indent=2) + "\n")

@@ -7,11 +7,6 @@ never run.
 
 from __future__ import annotations
 
-import http.client
-import threading
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,10 +18,8 @@ from torchvision.datasets.utils import check_integrity, check_md5
 from fptkit.errors import DataError, SourceError
 from fptkit.sources import Unavailable, data_folder, shown_folder
 from fptkit.sources.download import download, unpack
+from fptkit.sources.probe import NoAnswer, first_answering
 from fptkit.tasks.images.readers import Form, LabelledImages, read_cifar_folder, read_idx_folder
-
-DEADLINE_S = 2.0
-"""How long servers that do not answer may take; after it the next source is tried."""
 
 
 def torchvision_folder() -> Path:
@@ -105,39 +98,13 @@ def _state(folder: Path, bad: Sequence[str]) -> str:
 def _answering(addresses: Sequence[str], state: str) -> str:
     """The first address whose server answers.
 
-    Each is asked in a thread, because looking up a host name obeys no timeout of Python's.
-
     Raises:
-        Unavailable: none answers within `DEADLINE_S`.
+        Unavailable: none does.
     """
-    answers: dict[str, str] = {}
-
-    def ask(address: str) -> None:
-        answers[address] = _problem_of(address)
-
-    for address in addresses:
-        threading.Thread(target=ask, args=(address,), daemon=True).start()
-    deadline = time.monotonic() + DEADLINE_S
-    while time.monotonic() < deadline and len(answers) < len(addresses) and "" not in answers.values():
-        time.sleep(0.01)
-    for address in addresses:
-        if answers.get(address) == "":
-            return address
-    reason = answers.get(addresses[0], f"no answer within {DEADLINE_S:g} s")
-    raise Unavailable(f"{state}, and {addresses[0]} cannot be reached ({reason})")
-
-
-def _problem_of(address: str) -> str:
-    """Empty when the server has something at this address, else why not."""
-    request = urllib.request.Request(address, method="HEAD", headers={"User-Agent": "fptkit"})
     try:
-        urllib.request.urlopen(request, timeout=DEADLINE_S).close()
-    except urllib.error.HTTPError as err:
-        err.close()
-        return f"the server answers {err.code} {err.reason}"
-    except (OSError, ValueError, http.client.HTTPException) as err:
-        return str(getattr(err, "reason", "") or err) or type(err).__name__
-    return ""
+        return first_answering(addresses)
+    except NoAnswer as err:
+        raise Unavailable(f"{state}, and {addresses[0]} cannot be reached ({err})") from err
 
 
 def _fetch(address: str, destination: Path, md5: str) -> None:

@@ -825,7 +825,11 @@ def test_a_config_from_a_file(checkpoints: Callable[[str], Path], tmp_path: Path
     file = checkpoints("llama") / "config.json"
     options = HuggingFaceOptions(weights=("random",), config=str(file))
     assert build_huggingface(options, positions=TOKENS, seed=0).blocks == BLOCKS
-    for content, said in ((None, "not readable as JSON"), ("[]", "holds no JSON object")):
+    for content, said in (
+        (None, "config.json is missing"),
+        ("{", "not readable as JSON"),
+        ("[]", "holds no JSON object"),
+    ):
         file = tmp_path / "config.json"
         if content is not None:
             file.write_text(content)

@@ -1,4 +1,4 @@
-"""The loops in C against NumPy, loop by loop; how they are compiled, and what happens where they cannot be."""
+"""The loops in C against NumPy, loop by loop, and what happens where they are unavailable or turned off."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from scipy.special import softmax as numpy_softmax
 from torch import Tensor
 from torch._subclasses import FakeTensorMode
 
-from fptkit.numerics import kernels
-from fptkit.numerics.kernels import library
+from fptkit.errors import UsageError
+from fptkit.numerics import compiler, kernels, loops
 
 OPERATORS = torch.ops.fptkit
 HALF = 1 / 256
@@ -24,7 +24,7 @@ HALF = 1 / 256
 
 
 @pytest.fixture(autouse=True, scope="module")
-def loops() -> None:
+def _available() -> None:
     """This machine has a compiler; where one is missing, the tests must not pass for that reason."""
     assert kernels.why_not() is None
 
@@ -131,7 +131,7 @@ def test_draws_are_philox(counter: int, key: tuple[int, int], expected: str | No
     """The first is among the published known answers; the others follow from the same generator written in Python."""
     seed = torch.from_numpy(np.array(key, np.uint32).view(np.int32))
     words = torch.empty(3, 1024, dtype=torch.int32)
-    library.call("draw_chunks", seed, words, len(words))
+    loops.call("draw_chunks", seed, words, len(words))
     chunk, place = divmod(counter, 256)
     found = words.numpy().view(np.uint32).reshape(3, 4, 256)[chunk, :, place]
     assert list(found) == philox((counter, 0, 0, 0), key)
@@ -166,7 +166,7 @@ def test_numbers_are_kept_where_their_draw_says(count: int, dtype: torch.dtype) 
     seed, kept = torch.tensor([-123456789012345678]), 40_000
     chunks = -(-count // 2048)
     words = torch.empty(chunks, 1024, dtype=torch.int32)
-    library.call("draw_chunks", seed, words, chunks)
+    loops.call("draw_chunks", seed, words, chunks)
     stays = torch.from_numpy(words.numpy().view(np.uint16).reshape(-1)[:count] < kept)
     scale = 65536 / kept
     stream, inputs = torch.randn(count), torch.randn(count)
@@ -267,100 +267,41 @@ def test_tensors_without_numbers_get_their_shapes() -> None:
         OPERATORS.softmax_backward_(inputs[None], inputs[None], 1.0, True)
 
 
-# How they are had
+# How they are loaded
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """As on a machine that never compiled them: the folder of the cache."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    library.load.cache_clear()
-    kernels.why_not.cache_clear()
-    yield tmp_path / "fptkit" / "kernels"
-    library.load.cache_clear()
-    kernels.why_not.cache_clear()
+def untried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As in a process that did not use them yet, on a machine that never compiled them."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    caches = (compiler._library_or_reason, loops.load, kernels.why_not)
+    for cache in caches:
+        cache.cache_clear()
+    yield
+    for cache in caches:
+        cache.cache_clear()
 
 
-def fake_compiler(folder: Path, script: str) -> str:
-    path = folder / "cc"
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
-    return str(folder)
-
-
-def test_they_are_compiled_once(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    library.load()
-    (kept,) = elsewhere.iterdir()
-    written = kept.stat().st_mtime_ns
-    library.load.cache_clear()
-    monkeypatch.setattr(library, "_compile", lambda *_: pytest.fail("compiled again"))
-    library.load()
-    assert kept.stat().st_mtime_ns == written
-
-
-def test_a_damaged_library_is_made_again(elsewhere: Path) -> None:
-    compiler = shutil.which("cc")
-    assert compiler
-    elsewhere.mkdir(parents=True)
-    kept = elsewhere / f"loops-{library._address(compiler)}.so"
-    kept.write_bytes(b"\x7fELF, and then the disk was full")
-    assert kernels.why_not() is None
-    assert list(elsewhere.iterdir()) == [kept]
-    assert kept.stat().st_size > 10_000
-
-
-def test_without_a_cache_they_are_compiled_for_this_process(elsewhere: Path, tmp_path: Path) -> None:
-    (tmp_path / "fptkit").write_text("a file where a folder should be")
-    assert kernels.why_not() is None
-    assert (tmp_path / "fptkit").is_file()
-
-
-def test_no_compiler(elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_compiler(untried: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert kernels.missed() is None  # nobody has asked
     assert not kernels.run_on(torch.zeros(1))
-    assert kernels.missed() == kernels.why_not() == "there is no C compiler (cc, gcc, clang)"
-    assert not elsewhere.exists()
+    assert kernels.missed() == kernels.why_not() == "no C compiler was found ($CC, cc, gcc, clang)"
 
 
-@pytest.mark.parametrize(
-    ("script", "said"),
-    [
-        ('echo "warning: odd" >&2; echo "loops.c:1: error: unknown option" >&2; exit 1', "error: unknown option"),
-        ("exit 3", "exit status 3"),
-        ("exit 0", "cannot be written or loaded"),
-    ],
-)
-def test_a_compiler_that_fails(
-    script: str, said: str, elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The last one says that all is well and makes nothing."""
-    monkeypatch.setenv("PATH", fake_compiler(tmp_path, script))
-    why = kernels.why_not()
-    assert why is not None
-    assert said in why
-    assert str(tmp_path / "cc") in why
-    assert not elsewhere.exists() or not list(elsewhere.iterdir())
+def test_turned_off(untried: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FPTKIT_KERNELS", "off")
+    assert not kernels.run_on(torch.zeros(1))
+    assert kernels.missed() == "FPTKIT_KERNELS=off turns compiled kernels off"
 
 
-def test_a_library_that_is_none(elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    script = '[ "$1" = --version ] && exit; while [ "$1" != -o ]; do shift; done; echo rubbish > "$2"'
-    monkeypatch.setenv("PATH", fake_compiler(tmp_path, script))
-    why = kernels.why_not()
-    assert why is not None
-    assert "cannot be written or loaded" in why
+def test_a_switch_of_unknown_value_is_an_error(untried: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FPTKIT_KERNELS", "of")
+    with pytest.raises(UsageError, match="FPTKIT_KERNELS: unknown value 'of'"):
+        kernels.run_on(torch.zeros(1))
 
 
-def test_another_compiler_does_what_one_cannot(
-    elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As where ``cc`` is a clang, whose threads are not torch's."""
-    monkeypatch.setenv("PATH", fake_compiler(tmp_path, "exit 1"), prepend=":")
-    assert shutil.which("cc") == str(tmp_path / "cc")
-    assert kernels.why_not() is None
-
-
-def test_a_library_that_runs_in_other_threads_is_refused(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_that_runs_in_other_threads_is_refused(untried: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
     assert "where torch has 99" in str(kernels.why_not())
 
@@ -386,8 +327,8 @@ def test_they_bring_no_threads_of_their_own() -> None:
 
 
 def test_the_source_compiles_without_a_warning(tmp_path: Path) -> None:
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    assert compiler
-    command = [compiler, *library._OPTIONS, "-Wall", "-Wextra", "-Werror", "-c", str(library._SOURCE)]
+    gcc = shutil.which("gcc") or shutil.which("cc")
+    assert gcc
+    command = [gcc, *loops.LOOPS.options, "-Wall", "-Wextra", "-Werror", "-c", str(loops.LOOPS.path)]
     done = subprocess.run([*command, "-o", str(tmp_path / "loops.o")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -376,7 +376,7 @@ def test_where_the_loops_cannot_be_had_nothing_asks_for_them(monkeypatch: pytest
     def refuse(*_: object) -> None:
         raise AssertionError("a loop was run")
 
-    monkeypatch.setattr("fptkit.numerics.compiler.call", refuse)
+    monkeypatch.setattr("fptkit.numerics.loops.call", refuse)
     monkeypatch.setattr("fptkit.numerics.operators.call", refuse)
     hidden = torch.randn(4, 8, 3 * 64).bfloat16()
     gelu(hidden)

@@ -22,12 +22,15 @@ from safetensors.torch import save
 
 from fptkit.errors import DataError, SourceError
 from fptkit.sources import Unavailable, choose
-from fptkit.sources.weights import known_weights, open_weights, packaged_weights
+from fptkit.sources.probe import OFFLINE_VARIABLES
+from fptkit.sources.weights import known_weights, open_config, open_weights, packaged_weights
 
 
 @pytest.fixture
 def online(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("HF_HUB_OFFLINE")
+    for name in OFFLINE_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.file_download.HF_HUB_CACHE", str(tmp_path / "hub"), raising=False)
 
@@ -57,10 +60,14 @@ def test_a_refusing_hub_is_given_up_at_once(online: None, monkeypatch: pytest.Mo
         open_weights("hub:openai-community/gpt2")
 
 
-def test_offline_asks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", OFFLINE_VARIABLES)
+def test_offline_asks_nothing(name: str, online: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "1")
     monkeypatch.setattr("socket.socket.connect", lambda *args: pytest.fail("a connection was tried"))
-    with pytest.raises(Unavailable, match="HF_HUB_OFFLINE"):
+    with pytest.raises(Unavailable, match=f"not in the local cache, and {name} forbids asking the hub"):
         open_weights("hub:openai-community/gpt2")
+    with pytest.raises(Unavailable, match=f"config.json is not in the local cache, and {name} forbids"):
+        open_config("hub:openai-community/gpt2")
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
@@ -116,7 +123,6 @@ def hub(online: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
         endpoint + "/{repo_id}/resolve/{revision}/{filename}",
         raising=False,
     )
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     yield handler
     server.shutdown()
     server.server_close()
@@ -172,7 +178,7 @@ def test_a_split_checkpoint_comes_from_the_hub_and_is_found_again(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "no index of safetensors files"),
+        ("{", "is not readable as JSON"),
         ("{}", "no index of safetensors files"),
         ('{"weight_map": 3}', "no index of safetensors files"),
         ('{"weight_map": {"a": "../b.safetensors"}}', "which is no file beside it"),

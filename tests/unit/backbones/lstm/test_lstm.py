@@ -26,6 +26,7 @@ from fptkit.backbones.lstm.recurrence import Loop, Norms, recur
 from fptkit.backbones.options import BlockOptions, RandomOptions
 from fptkit.backbones.random import build_random
 from fptkit.errors import DataError, ShapeError, SourceError
+from fptkit.numerics import compiler
 from fptkit.sources.weights import open_weights
 
 LOOPS: tuple[Loop, ...] = ("compiled", "torch")
@@ -34,7 +35,7 @@ TINY = LstmSizes(layers=2, width=12)
 
 @pytest.fixture(scope="module", autouse=True)
 def _compiler() -> None:
-    if not native.compilers():
+    if not compiler.commands("C++"):
         pytest.skip("no C++ compiler here")
     native.load_kernel()
 

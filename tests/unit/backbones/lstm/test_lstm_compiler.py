@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import stat
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,14 +16,23 @@ from fptkit.backbones.lstm.build import build_lstm
 from fptkit.backbones.lstm.options import LstmOptions
 from fptkit.backbones.lstm.recurrence import Norms, recur
 from fptkit.errors import UsageError
+from fptkit.numerics import compiler
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine whose only programs are those put into the folder; the kernel is not built yet."""
+def untried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As in a process that did not use the kernel yet, on a machine that never compiled it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    compiler._library_or_reason.cache_clear()
+    yield
+    compiler._library_or_reason.cache_clear()
+
+
+@pytest.fixture
+def elsewhere(untried: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine whose only programs are those put into the folder."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    monkeypatch.setattr(native, "_build", functools.cache(native._build.__wrapped__))
     return tmp_path
 
 
@@ -42,32 +53,34 @@ def test_without_a_compiler_the_torch_loop_is_taken(elsewhere: Path) -> None:
 def test_a_compiler_that_fails_is_quoted_once(elsewhere: Path) -> None:
     program(elsewhere / "g++", f"echo run >> {elsewhere}/runs; echo 'g++: out of luck' >&2; exit 1")
     backbone = build_lstm(LstmOptions(layers=1, width=8), positions=1, seed=0)
-    assert "since g++ could not build it: g++: out of luck" in backbone.notes[0]
+    assert "/g++ fails: g++: out of luck" in backbone.notes[0]
     tried = (elsewhere / "runs").read_text()
     backbone(torch.randn(2, 3, 8))
     assert (elsewhere / "runs").read_text() == tried
 
 
 def test_a_compiler_that_writes_nonsense_is_no_compiler(elsewhere: Path) -> None:
-    script = 'while [ "$1" != -o ]; do shift; done; echo nonsense > "$2"'
+    script = '[ "$1" = --version ] && exit; while [ "$1" != -o ]; do shift; done; echo nonsense > "$2"'
     program(elsewhere / "g++", script)
-    with pytest.raises(native.NoKernel, match=r"g\+\+ could not build it: .*recurrence.so"):
+    with pytest.raises(native.NoKernel, match=r"what .*/g\+\+ makes of recurrence\.cpp cannot be written or loaded"):
         native.load_kernel()
 
 
 def test_asked_for_and_not_there(elsewhere: Path) -> None:
-    with pytest.raises(UsageError, match=r"backbone.loop 'compiled' cannot be had: no C\+\+ compiler"):
+    with pytest.raises(UsageError, match=r"backbone.loop 'compiled' is not available: no C\+\+ compiler"):
         build_lstm(LstmOptions(layers=1, width=8, loop="compiled"), positions=1, seed=0)
 
 
-def test_cxx_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    program(tmp_path / "my-c++", "exit 0")
-    monkeypatch.setenv("CXX", f"{tmp_path}/my-c++ -pipe")
-    assert native.compilers()[0] == f"{tmp_path}/my-c++"
+def test_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FPTKIT_KERNELS", "off")
+    backbone = build_lstm(LstmOptions(layers=1, width=8), positions=1, seed=0)
+    assert backbone.notes[0].endswith("since FPTKIT_KERNELS=off turns compiled kernels off")
+    with pytest.raises(UsageError, match="is not available: FPTKIT_KERNELS=off turns compiled kernels off"):
+        build_lstm(LstmOptions(layers=1, width=8, loop="compiled"), positions=1, seed=0)
 
 
 def test_the_compiled_loop_refuses_other_formats() -> None:
-    if not native.compilers():
+    if not compiler.commands("C++"):
         pytest.skip("no C++ compiler here")
     backbone = build_lstm(LstmOptions(layers=1, width=8, loop="compiled"), positions=1, seed=0).double()
     with pytest.raises(native.NoKernel, match=r"not for torch.float64 on cpu"):
@@ -94,13 +107,12 @@ def test_panels_hold_every_weight_once(dtype: torch.dtype, inner: int, columns: 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_source_without_this_processors_own_instructions(
-    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+    dtype: torch.dtype, untried: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not native.compilers():
+    if not compiler.commands("C++"):
         pytest.skip("no C++ compiler here")
     torch.manual_seed(0)
-    monkeypatch.setattr(native, "_TUNINGS", ("",))
-    monkeypatch.setattr(native, "_build", functools.cache(native._build.__wrapped__))
+    monkeypatch.setattr(native, "RECURRENCE", replace(native.RECURRENCE, tunings=("",)))
     weight = (torch.rand(4 * 37, 37) - 0.5).to(dtype).requires_grad_()
     norms = Norms(*(torch.rand(size) for size in (4 * 37, 4 * 37, 37, 37)))
     made = {}
@@ -115,3 +127,16 @@ def test_the_source_without_this_processors_own_instructions(
     for ours, expected in zip(made["compiled"], made["torch"], strict=True):
         assert ours is not None
         assert float((ours - expected).abs().max()) < tolerance * max(1.0, float(expected.abs().max()))
+
+
+def test_the_source_compiles_without_a_warning(tmp_path: Path) -> None:
+    commands = compiler.commands("C++")
+    if not commands:
+        pytest.skip("no C++ compiler here")
+    options = ("-fsyntax-only", "-Wall", "-Wextra", "-Werror")
+    done = subprocess.run(
+        [*commands[0], *native.RECURRENCE.options, *options, str(native.RECURRENCE.path)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr

@@ -26,6 +26,7 @@ from transformers import GPT2LMHeadModel
 
 from fptkit.cli.main import main
 from fptkit.errors import CheckpointError, DataError, Interrupted, TrainingError, UsageError
+from fptkit.files import LOCK
 from fptkit.lab.pretraining.corpus import (
     batch,
     encode_documents,
@@ -36,7 +37,7 @@ from fptkit.lab.pretraining.corpus import (
     token_bytes,
     train_tokenizer,
 )
-from fptkit.lab.pretraining.folder import LOCK, only_us
+from fptkit.lab.pretraining.folder import only_us
 from fptkit.lab.pretraining.gpt2_forward import Gpt2Forward
 from fptkit.lab.pretraining.language import LanguageObjective, PretrainResult, export, pretrain
 from fptkit.lab.pretraining.loop import (

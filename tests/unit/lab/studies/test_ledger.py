@@ -19,6 +19,7 @@ import filelock
 import pytest
 
 from fptkit.errors import DataError, UsageError
+from fptkit.files import LOCK
 from fptkit.lab.studies import ledger as module
 from fptkit.lab.studies.ledger import ADDRESS, FILE, SESSIONS, Ledger
 from fptkit.lab.studies.outcome import Outcome
@@ -65,12 +66,6 @@ def claimed_by_a_killed_study(folder: Path, address: str) -> None:
     study.wait()
     study.stdin.close()
     study.stdout.close()
-
-
-def test_names_are_the_engines() -> None:
-    from fptkit.engine import folder
-
-    assert (folder.LOCK, folder.SUMMARY) == (module.RUN_LOCK, module.SUMMARY)
 
 
 def test_a_run_nobody_knows_waits(ledger: Ledger) -> None:
@@ -153,7 +148,7 @@ def test_the_folder_tells_what_a_dead_studys_run_came_to(
 def test_a_worker_that_outlived_its_study_still_has_its_run(ledger: Ledger) -> None:
     claimed_by_a_killed_study(ledger.folder, A)
     write_summary(ledger, A, status="running", steps=5)
-    with filelock.FileLock(run_folder(ledger.folder, A) / module.RUN_LOCK):
+    with filelock.FileLock(run_folder(ledger.folder, A) / LOCK):
         assert ledger.outcome(A).status == "running"
         assert not claim(ledger, Outcome(A, "lost", step=5, summary={"status": "running", "steps": 5}))
     assert ledger.outcome(A).status == "lost"

@@ -9,19 +9,9 @@ import pytest
 from scipy import integrate, linalg, stats
 
 from fptkit.errors import UsageError
+from fptkit.tasks.homology.evolution import Chance, Evolution, Sequences, descend, geometric, poisson, yule_tree
 from fptkit.tasks.homology.options import SimulatedOptions
-from fptkit.tasks.homology.simulate import (
-    SPLITS,
-    Chance,
-    Evolution,
-    Sequences,
-    SimulatedFamilies,
-    descend,
-    geometric,
-    poisson,
-    simulate,
-    yule_tree,
-)
+from fptkit.tasks.homology.simulate import SPLITS, SimulatedFamilies, simulate
 from fptkit.tasks.homology.substitution import (
     LG_AMINO_ACIDS,
     gamma_rates,

@@ -1,0 +1,123 @@
+"""Compiled libraries in the user's cache: kept for later processes, and loaded only if nobody else can have made them.
+
+A library is code that runs with the user's rights, and one that is damaged ends the process by a signal that nothing
+can catch. So a library counts only if it has the digest recorded beside it, and if folder and files belong to the user
+and nobody else can write or replace them. Where that is not so, nothing is kept and each process compiles for itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import stat
+from pathlib import Path
+
+from fptkit.files import write_bytes
+
+_HAS_OWNERS = hasattr(os, "geteuid")  # elsewhere the system keeps a user's cache folder from others
+_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+
+
+def find(name: str) -> Path | None:
+    """The library of this name if it is here, whole, and made by this user."""
+    folder = _folder()
+    if folder is None:
+        return None
+    data, recorded = _read(folder / name), _read(_record(folder / name))
+    if data is None or recorded is None or _sha256(data) != recorded:
+        return None
+    return folder / name
+
+
+def keep(built: Path, name: str) -> Path | None:
+    """Copy a library into the cache under a name, in place of what is there; returns where it is, or None.
+
+    Of several processes at once each publishes a whole file; a library beside the record of another one is not found,
+    and made again.
+    """
+    folder = _folder()
+    if folder is None:
+        return None
+    data = built.read_bytes()
+    try:
+        write_bytes(folder / name, data, flush=True, mode=0o600)
+        write_bytes(_record(folder / name), _sha256(data), flush=True, mode=0o600)
+    except OSError:  # a full disk, a folder that is read only
+        return None
+    return folder / name
+
+
+def _record(library: Path) -> Path:
+    return library.with_name(f"{library.name}.sha256")
+
+
+def _sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).hexdigest().encode()
+
+
+def _read(path: Path) -> bytes | None:
+    """What a file holds; None where it is missing, a link, another user's, or writable by others."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
+        with open(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            return file.read() if stat.S_ISREG(status.st_mode) and _is_ours(status) else None
+    except OSError:
+        return None
+
+
+def _is_ours(status: os.stat_result) -> bool:
+    return not _HAS_OWNERS or (status.st_uid == os.geteuid() and not status.st_mode & _OTHERS)
+
+
+def _folder() -> Path | None:
+    """The cache's folder, made where it is missing; None where it cannot be made or others could put files into it."""
+    import platformdirs
+
+    try:
+        cache = Path(platformdirs.user_cache_dir("fptkit"))
+        if not cache.is_absolute():  # no home folder is known
+            return None
+        cache.mkdir(parents=True, exist_ok=True)
+        folder = Path(os.path.realpath(cache)) / "kernels"
+        if not all(map(_is_safe, folder.parents)):
+            return None
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        status = folder.lstat()
+        if not stat.S_ISDIR(status.st_mode) or (_HAS_OWNERS and status.st_uid != os.geteuid()):
+            return None
+        if not _is_ours(status):  # ours, but others could write into it: nothing in it is known to be ours
+            shutil.rmtree(folder)
+            folder.mkdir(mode=0o700)
+    except (OSError, RuntimeError):  # the latter where no home folder is known
+        return None
+    return folder
+
+
+def _is_safe(folder: Path) -> bool:
+    """Whether nobody but this user and root can replace what this user has in a folder."""
+    if not _HAS_OWNERS:
+        return True
+    status = folder.lstat()
+    if status.st_uid not in (0, os.geteuid()):
+        return False
+    if status.st_mode & stat.S_ISVTX:  # as /tmp: everyone may add files, and replace none of others
+        return True
+    if status.st_mode & stat.S_IWOTH:
+        return False
+    return not status.st_mode & stat.S_IWGRP or _is_own_group(status.st_gid)
+
+
+def _is_own_group(number: int) -> bool:
+    """Whether a group is this user's alone, as systems with a umask of 002 make one for each user."""
+    import grp
+    import pwd
+
+    try:
+        user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(number)
+    except KeyError:
+        return False
+    return group.gr_gid == user.pw_gid and group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}

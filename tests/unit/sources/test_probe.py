@@ -1,0 +1,202 @@
+"""Whether a server answers, against servers of all kinds on this machine, and whether the hub may be asked."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+
+from fptkit.sources import probe
+from fptkit.sources.probe import OFFLINE_VARIABLES, NoAnswer, first_answering, hub_problem, offline_reason
+
+REFUSING = "http://127.0.0.1:9"
+
+
+@pytest.fixture(autouse=True)
+def direct(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy and no setting of this machine."""
+    for name in ("http_proxy", "https_proxy", "no_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name in (*OFFLINE_VARIABLES, "HF_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(urllib.request, "_opener", None)  # it remembers the proxies of its first use
+
+
+class Asked(http.server.BaseHTTPRequestHandler):
+    """Answers with the status that the path names."""
+
+    asked: list[str]
+
+    def do_HEAD(self) -> None:
+        self.asked.append(f"{self.command} {self.path}")
+        self.send_response(int(self.path.rpartition("/")[2] or 200))
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        """Stay silent."""
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[str, list[str]]]:
+    """Address of a server, and what it was asked."""
+    handler = type("ThisServer", (Asked,), {"asked": []})
+    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=running.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{running.server_port}", handler.asked
+    running.shutdown()
+    running.server_close()
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """Takes connections and never answers: worse than a refusal."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(8)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_the_first_that_answers_is_taken(server: tuple[str, list[str]], silent: str) -> None:
+    address, asked = server
+    assert first_answering([address]) == address
+    assert asked == ["HEAD /"]
+    started = time.monotonic()
+    assert first_answering([REFUSING, silent, f"{address}/404", f"{address}/200"]) == f"{address}/200"
+    assert time.monotonic() - started < probe.DEADLINE_S  # the silent one is not waited for
+
+
+def test_a_server_that_has_nothing_there(server: tuple[str, list[str]]) -> None:
+    address, _ = server
+    with pytest.raises(NoAnswer, match=r"^the server answers 404 Not Found$"):
+        first_answering([f"{address}/404"])
+    assert first_answering([f"{address}/404"], any_status=True) == f"{address}/404"
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        (REFUSING, "refused"),
+        ("http://no-such-host.invalid", "."),
+        ("no address", "unknown url type"),
+        ("http://[::1", "Invalid IPv6"),
+        ("http://127.0.0.1:port", "."),
+    ],
+)
+def test_no_server(address: str, said: str) -> None:
+    with pytest.raises(NoAnswer, match=said):
+        first_answering([address])
+
+
+def test_the_reason_is_that_of_the_first(server: tuple[str, list[str]]) -> None:
+    address, _ = server
+    with pytest.raises(NoAnswer, match="403"):
+        first_answering([f"{address}/403", f"{address}/404", REFUSING])
+
+
+def test_silence_ends_at_the_deadline(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "DEADLINE_S", 0.2)
+    with pytest.raises(NoAnswer, match=r"no answer within 0\.2 s|timed out"):
+        first_answering([silent, silent])
+
+
+def test_a_name_that_is_looked_up_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's resolver obeys no timeout."""
+    done = threading.Event()
+    monkeypatch.setattr("socket.getaddrinfo", lambda *arguments, **options: done.wait(20) and [])
+    monkeypatch.setattr(probe, "DEADLINE_S", 0.2)
+    with pytest.raises(NoAnswer, match=r"no answer within 0\.2 s"):
+        first_answering(["http://slow.example"])
+    done.set()
+
+
+def test_a_proxy_is_used(server: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    address, asked = server
+    monkeypatch.setenv("http_proxy", address)
+    assert first_answering(["http://hub.example/200"])
+    assert asked == ["HEAD http://hub.example/200"]
+
+
+def test_no_proxy_is_respected(server: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    address, asked = server
+    monkeypatch.setenv("http_proxy", REFUSING)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    assert first_answering([f"{address}/200"])
+    assert asked == ["HEAD /200"]
+
+
+# The hub
+
+
+@pytest.mark.parametrize("path", ["/200", "/404", "/503"])
+def test_a_hub_answers_whatever_it_says(
+    path: str, server: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", server[0] + path)
+    assert hub_problem() == ""
+    assert server[1] == [f"HEAD {path}"]
+
+
+def test_a_hub_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", REFUSING)
+    assert hub_problem().startswith("the hub cannot be reached (")
+
+
+def test_the_hub_clients_own_address_is_asked(server: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server[0])
+    for given in (None, ""):
+        if given is not None:
+            monkeypatch.setenv("HF_ENDPOINT", given)
+        assert hub_problem() == ""
+    assert len(server[1]) == 2
+
+
+@pytest.mark.parametrize(
+    ("environment", "constant", "reason"),
+    [
+        ({}, False, ""),
+        ({"HF_HUB_OFFLINE": "1"}, False, "HF_HUB_OFFLINE forbids asking the hub"),
+        ({"TRANSFORMERS_OFFLINE": "1"}, False, "TRANSFORMERS_OFFLINE forbids asking the hub"),
+        ({"TRANSFORMERS_OFFLINE": "yes"}, False, "TRANSFORMERS_OFFLINE forbids asking the hub"),
+        ({"HF_HUB_OFFLINE": "on", "TRANSFORMERS_OFFLINE": "0"}, False, "HF_HUB_OFFLINE forbids asking the hub"),
+        ({"HF_HUB_OFFLINE": "0", "TRANSFORMERS_OFFLINE": "1"}, False, ""),
+        ({"HF_HUB_OFFLINE": "", "TRANSFORMERS_OFFLINE": "true"}, False, "TRANSFORMERS_OFFLINE forbids asking the hub"),
+        ({"HF_HUB_OFFLINE": "0"}, True, ""),
+        ({"HF_HUB_OFFLINE": "2"}, False, ""),
+        ({}, True, "huggingface_hub is set to offline, which forbids asking the hub"),
+    ],
+)
+def test_what_forbids_asking(
+    environment: dict[str, str], constant: bool, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", constant)
+    monkeypatch.setattr(probe, "first_answering", lambda addresses, **options: addresses[0])
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert offline_reason() == hub_problem() == reason
+
+
+@pytest.mark.parametrize(
+    "environment", [{"HF_HUB_OFFLINE": "1"}, {"TRANSFORMERS_OFFLINE": "1"}, {"HF_HUB_OFFLINE": "0"}, {}]
+)
+def test_the_hub_client_decides_as_we_do(environment: dict[str, str]) -> None:
+    """In a process of its own, where it reads the environment anew."""
+    code = (
+        "from huggingface_hub import constants; from fptkit.sources.probe import offline_reason\n"
+        "print(bool(offline_reason()), constants.HF_HUB_OFFLINE)"
+    )
+    inherited = {name: value for name, value in os.environ.items() if name not in OFFLINE_VARIABLES}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**inherited, **environment}, capture_output=True, text=True, check=True
+    )
+    ours, theirs = done.stdout.split()
+    assert ours == theirs
