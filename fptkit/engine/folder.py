@@ -12,6 +12,7 @@ from typing import Any
 from fptkit.engine.checkpoint import latest_checkpoint
 from fptkit.engine.progress import last_step, pause_step
 from fptkit.errors import UsageError
+from fptkit.options import deciding
 from fptkit.recipe.load import LoadedRecipe, load_recipe
 from fptkit.recipe.models import Recipe
 
@@ -111,12 +112,9 @@ def resume_command(folder: Path) -> str:
 
 
 def _comparable(recipe: Recipe) -> dict[str, Any]:
-    """What must not change when a run is resumed: all but how long it trains, on what device and how many threads,
-    where frozen weights lie, what it keeps for the backward pass, how often it tells, where its plugins lie, and
-    notes."""
-    content = recipe.model_dump(mode="json", exclude={"pinned", "description", "plugins", "threads", "device"})
-    for name in ("max_steps", "patience", "log_every", "activation_checkpointing", "shard_frozen"):
-        content["train"].pop(name)
+    """What must not change when a run is resumed. What it has pinned is taken over."""
+    content = deciding(recipe, lengths=False)
+    content.pop("pinned")
     return content
 
 
