@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fptkit.engine.checkpoint import latest_checkpoint
+from fptkit.engine.code_version import code_version
 from fptkit.engine.progress import last_step, pause_step
 from fptkit.errors import UsageError
 from fptkit.options import deciding
@@ -18,9 +19,13 @@ from fptkit.recipe.models import Recipe
 
 SUMMARY = "summary.json"
 RECIPE = "recipe.yaml"
+ENVIRONMENT = "environment.json"
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
 LOCK = ".lock"
+
+UNRECORDED = "not recorded"
+"""Stands for the version of the code of a run that was made before runs recorded it."""
 
 
 @contextlib.contextmanager
@@ -76,11 +81,27 @@ def recipe_for(folder: Path, loaded: LoadedRecipe, *, resume: bool) -> Recipe:
 
 def read_summary(folder: Path) -> dict[str, Any]:
     """The folder's summary; empty where there is none that can be read."""
-    try:
-        found = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return _read_json(folder / SUMMARY)
+
+
+def earlier_code(folder: Path) -> list[str]:
+    """Versions of the code that made what the folder holds, in the order they came; empty where it holds no step."""
+    if latest_checkpoint(folder / CHECKPOINTS) is None:
+        return []
+    found = _read_json(folder / ENVIRONMENT).get("code")
+    return [str(version) for version in found] if isinstance(found, list) else [UNRECORDED]
+
+
+def code_notes(folder: Path) -> list[str]:
+    """What the header of a resumed run says where another version of the code made a part of it."""
+    others = [version for version in earlier_code(folder) if version != code_version()]
+    if not others:
+        return []
+    return [
+        "a part of this run was made by another version of the code ("
+        f"{', '.join(version[:16] for version in others)}), so its result may differ from that of one version. To "
+        f"repeat it with one: fptkit run {shlex.quote(str(folder / RECIPE))} --output ANOTHER_FOLDER"
+    ]
 
 
 def is_complete(
@@ -116,6 +137,14 @@ def _comparable(recipe: Recipe) -> dict[str, Any]:
     content = deciding(recipe, lengths=False)
     content.pop("pinned")
     return content
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _differences(ours: Any, theirs: Any, path: str = "") -> list[str]:

@@ -23,9 +23,12 @@ from fptkit.engine.events import Event, FeaturesComputed, Listener, RunEnded, Ru
 from fptkit.engine.facts import environment, peak_memory_mib, run_facts, versions
 from fptkit.engine.folder import (
     CHECKPOINTS,
+    ENVIRONMENT,
     METRICS,
     RECIPE,
     SUMMARY,
+    code_notes,
+    earlier_code,
     is_complete,
     only_us,
     read_summary,
@@ -243,6 +246,7 @@ class _Run:
             *_processes_notes(built, processes),
             *_sharding_notes(train, self._sharded, processes),
             *self._features.notes,
+            *code_notes(self._folder),
         ]
         self._facts = {
             **run_facts(self._recipe, built, counts, device, flops_per_step=flops_per_step, notes=notes),
@@ -416,7 +420,8 @@ class _Run:
             *(f"{name} {version}" for name, version in versions().items()),
         ]
         write_text(self._folder / RECIPE, dump_recipe(resolved, header))
-        write_json(self._folder / "environment.json", environment(self._request.loaded.registry))
+        found = environment(self._request.loaded.registry, earlier_code=earlier_code(self._folder))
+        write_json(self._folder / ENVIRONMENT, found)
 
     def _interrupted(self) -> Interrupted:
         (number,) = self._processes.most(self._stop.signal_number)  # it may have come to one process only

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fptkit.engine.code_version import digest_parts, sources_of
+from fptkit.engine.code_version import digest_parts, read_source, sources_of
 from fptkit.options import deciding
 from fptkit.recipe.load import load_installed
 from fptkit.recipe.models import Recipe
@@ -109,4 +109,4 @@ def _of_file(file: Path) -> str:
 @functools.lru_cache(maxsize=256)
 def _of_file_as_it_was(file: Path, modified_ns: int, size: int) -> str:
     """Read once: all runs of a study share a few weights and plugins."""
-    return digest_parts([file.read_bytes()])
+    return digest_parts([read_source(file)])
