@@ -24,10 +24,11 @@ from fptkit.cli.shared import (
 )
 
 if TYPE_CHECKING:
+    from fptkit.lab.studies.ledger import Ledger
     from fptkit.lab.studies.outcome import Outcome
     from fptkit.lab.studies.plan import Study
     from fptkit.lab.studies.progress import StudyProgress
-    from fptkit.lab.studies.runner import StudyEnd
+    from fptkit.lab.studies.runner import StudyEnd, StudyRunner
 
 STATE = ".state"
 """File of a study's folder: digest of what its results were made from, so that nothing is made again from the same."""
@@ -137,6 +138,8 @@ def study(
                 view,
                 retry_failed=retry_failed,
             )
+            for line in _of_earlier_code(runner, ledger, folder, loaded, keep=True):
+                view.say(line)
             end = runner.carry_out()
         finally:
             view.close()
@@ -182,13 +185,18 @@ def _show_plan(loaded: Study, ledger_folder: Path, *, as_json: bool) -> None:
     from fptkit.lab.studies.launchers.choose import make_launcher
     from fptkit.lab.studies.ledger import FILE, Ledger
     from fptkit.lab.studies.progress import make_view
+    from fptkit.lab.studies.record import study_folder
     from fptkit.lab.studies.runner import StudyRunner
 
     with tempfile.TemporaryDirectory() as empty:
         place = ledger_folder if (ledger_folder / FILE).exists() else Path(empty)
         with Ledger(place) as ledger:
             view = make_view(quiet=True)
-            plan = StudyRunner(loaded, ledger, lambda _: make_launcher(LauncherOptions(), place), view).plan()
+            runner = StudyRunner(loaded, ledger, lambda _: make_launcher(LauncherOptions(), place), view)
+            plan = runner.plan()
+            notes = _of_earlier_code(runner, ledger, study_folder(ledger_folder, loaded), loaded, keep=False)
+    for line in notes:
+        click.echo(line, err=True)
     if as_json:
         print_json(_plan_content(loaded, plan))
         return
@@ -207,6 +215,17 @@ def _show_plan(loaded: Study, ledger_folder: Path, *, as_json: bool) -> None:
     for place_of, reason in loaded.skipped.items():
         click.echo(f"skipped: {place_of}: {reason}")
     click.echo(f"{len(plan.cells)} cells, {_runs(plan.runs)}, {plan.runs - plan.done} to do; nothing was run")
+
+
+def _of_earlier_code(runner: StudyRunner, ledger: Ledger, folder: Path, loaded: Study, *, keep: bool) -> list[str]:
+    """Lines on runs and results that another version of the code made; its results are kept where ``keep`` says so."""
+    from fptkit.lab.studies.earlier import earlier_notes, earlier_results, earlier_runs, keep_results
+
+    results = earlier_results(folder, loaded)
+    shown = None
+    if results is not None:
+        shown = keep_results(folder, results) if keep else folder
+    return earlier_notes(earlier_runs(runner.unmade(), ledger), results, shown, loaded)
 
 
 def _plan_content(loaded: Study, plan: StudyProgress) -> dict[str, object]:
