@@ -55,9 +55,9 @@ def deciding(options: BaseModel, *, lengths: bool = True) -> dict[str, Any]:
     return options.model_dump(mode="json", exclude=_left_out(options, dropped))
 
 
-def _left_out(value: Any, dropped: set[Decides]) -> dict[str | int, Any]:
+def _left_out(value: Any, dropped: set[Decides]) -> dict[Any, Any]:
     """What pydantic's ``exclude`` takes: the names and places in a value that lead to fields with one of the marks."""
-    found: dict[str | int, Any] = {}
+    found: dict[Any, Any] = {}
     inner: Mapping[Any, Any] = {}
     if isinstance(value, BaseModel):
         fields = type(value).model_fields

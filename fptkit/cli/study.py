@@ -24,11 +24,10 @@ from fptkit.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from fptkit.lab.studies.ledger import Ledger
     from fptkit.lab.studies.outcome import Outcome
     from fptkit.lab.studies.plan import Study
     from fptkit.lab.studies.progress import StudyProgress
-    from fptkit.lab.studies.runner import StudyEnd, StudyRunner
+    from fptkit.lab.studies.runner import StudyEnd
 
 STATE = ".state"
 """File of a study's folder: digest of what its results were made from, so that nothing is made again from the same."""
@@ -121,6 +120,7 @@ def study(
     if dry_run:
         _show_plan(loaded, ledger_folder, as_json=as_json)
         return
+    from fptkit.lab.studies.earlier import earlier_notes, earlier_runs
     from fptkit.lab.studies.launchers.choose import make_launcher
     from fptkit.lab.studies.ledger import Ledger
     from fptkit.lab.studies.progress import make_view
@@ -138,7 +138,7 @@ def study(
                 view,
                 retry_failed=retry_failed,
             )
-            for line in _of_earlier_code(runner, ledger, folder, loaded, keep=True):
+            for line in earlier_notes(loaded, folder, earlier_runs(runner.unmade(), ledger), keep=True):
                 view.say(line)
             end = runner.carry_out()
         finally:
@@ -181,6 +181,7 @@ def _control_names(given: str | None) -> Sequence[str] | None:
 
 def _show_plan(loaded: Study, ledger_folder: Path, *, as_json: bool) -> None:
     """``--dry-run``: what there is, what is missing of it, and what cannot be made. Leaves nothing on the disk."""
+    from fptkit.lab.studies.earlier import earlier_notes, earlier_runs
     from fptkit.lab.studies.launchers.base import LauncherOptions
     from fptkit.lab.studies.launchers.choose import make_launcher
     from fptkit.lab.studies.ledger import FILE, Ledger
@@ -194,7 +195,8 @@ def _show_plan(loaded: Study, ledger_folder: Path, *, as_json: bool) -> None:
             view = make_view(quiet=True)
             runner = StudyRunner(loaded, ledger, lambda _: make_launcher(LauncherOptions(), place), view)
             plan = runner.plan()
-            notes = _of_earlier_code(runner, ledger, study_folder(ledger_folder, loaded), loaded, keep=False)
+            earlier = earlier_runs(runner.unmade(), ledger)
+            notes = earlier_notes(loaded, study_folder(ledger_folder, loaded), earlier, keep=False)
     for line in notes:
         click.echo(line, err=True)
     if as_json:
@@ -215,17 +217,6 @@ def _show_plan(loaded: Study, ledger_folder: Path, *, as_json: bool) -> None:
     for place_of, reason in loaded.skipped.items():
         click.echo(f"skipped: {place_of}: {reason}")
     click.echo(f"{len(plan.cells)} cells, {_runs(plan.runs)}, {plan.runs - plan.done} to do; nothing was run")
-
-
-def _of_earlier_code(runner: StudyRunner, ledger: Ledger, folder: Path, loaded: Study, *, keep: bool) -> list[str]:
-    """Lines on runs and results that another version of the code made; its results are kept where ``keep`` says so."""
-    from fptkit.lab.studies.earlier import earlier_notes, earlier_results, earlier_runs, keep_results
-
-    results = earlier_results(folder, loaded)
-    shown = None
-    if results is not None:
-        shown = keep_results(folder, results) if keep else folder
-    return earlier_notes(earlier_runs(runner.unmade(), ledger), results, shown, loaded)
 
 
 def _plan_content(loaded: Study, plan: StudyProgress) -> dict[str, object]:

@@ -24,25 +24,59 @@ SHOWN_DIGITS = 8
 """Digits of a code version that name a folder of earlier results."""
 
 
-def earlier_runs(unmade: Mapping[str, tuple[str, Recipe]], ledger: Ledger) -> int:
+def earlier_runs(unmade: Mapping[str, Recipe], ledger: Ledger) -> int:
     """How many runs the ledger holds that would be those of a study if the code were the same.
 
     Args:
-        unmade: name and recipe of the runs the study needs and does not have, by address.
+        unmade: recipes of the runs the study needs and does not have, by address.
         ledger: of the study's folder.
     """
-    asked: dict[str, list[dict[str, Any]]] = {}
-    for name, recipe in unmade.values():
-        asked.setdefault(name, []).append(_written(recipe))
-    return sum(
-        any(_agree(ours, theirs) for ours in asked[name])
-        for address, name, text in ledger.started()
-        if name in asked and address not in unmade and (theirs := _read(text))
-    )
+    if not unmade:
+        return 0
+    asked: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for recipe in unmade.values():
+        ours = _written(recipe)
+        asked.setdefault(_key(ours), []).append(ours)
+    others = [_read(text) for address, text in ledger.started() if address not in unmade]
+    return sum(any(_agree(ours, theirs) for ours in asked.get(_key(theirs), ())) for theirs in others)
 
 
-def earlier_results(folder: Path, study: Study) -> StudyResults | None:
-    """The results in a study's folder, if another version of the code made them."""
+def earlier_notes(study: Study, folder: Path, runs: int, *, keep: bool) -> list[str]:
+    """What to report before a study begins whose runs another version of the code has made; nothing where it has not.
+
+    Args:
+        study: the study.
+        folder: its own folder.
+        runs: how many of its runs another version made, see `earlier_runs`.
+        keep: whether to copy earlier results to a folder of their own, since new ones will take their place.
+    """
+    found = _results_of_another(folder, study)
+    if found is None and not runs:
+        return []
+    if found is not None:
+        shown: Path | None = _kept(folder, found) if keep else folder
+    else:
+        shown, found = _kept_before(folder, study)
+    code = f" (code {found.code_version[:SHOWN_DIGITS]})" if found else ""
+    lines = [f"the results so far were made by another version of the code{code}; they are kept"]
+    if runs:
+        number = "1 run of this study was" if runs == 1 else f"{runs} runs of this study were"
+        lines = [
+            f"{number} made by another version of the code{code}; this is {study.code_version[:SHOWN_DIGITS]}. "
+            "Results could differ, so the runs are made anew. The earlier ones are kept, and none is mixed in."
+        ]
+    if shown is not None:
+        lines += [f"to see the earlier results: fptkit report {shlex.quote(str(shown))}"]
+    release = ", ".join(found.versions.get("fptkit", ())) if found else ""
+    lines += [
+        "to continue or repeat the earlier runs: the same command with the version of fptkit that made them"
+        + (f" (fptkit {release})" if release else "")
+    ]
+    return lines
+
+
+def _results_of_another(folder: Path, study: Study) -> StudyResults | None:
+    """The results in a folder, if another version of the code made them."""
     try:
         found = read_results(folder)
     except FptkitError:
@@ -50,46 +84,20 @@ def earlier_results(folder: Path, study: Study) -> StudyResults | None:
     return None if found.code_version == study.code_version else found
 
 
-def keep_results(folder: Path, results: StudyResults) -> Path:
-    """Copy a study's folder to one named by the code that made it, before new results are written into it.
-
-    Returns:
-        That folder, beside the first.
-    """
+def _kept(folder: Path, results: StudyResults) -> Path:
+    """Copy a study's folder to one beside it, named by the code that made the results."""
     kept = folder.with_name(f"{folder.name}-{results.code_version[:SHOWN_DIGITS]}")
     shutil.copytree(folder, kept, dirs_exist_ok=True)
     return kept
 
 
-def earlier_notes(runs: int, results: StudyResults | None, shown: Path | None, study: Study) -> list[str]:
-    """What to report before a study begins whose runs another version of the code has made; nothing where it has not.
-
-    Args:
-        runs: how many, see `earlier_runs`.
-        results: made of them, if there are any.
-        shown: folder of these results.
-        study: the study.
-    """
-    if not runs and results is None:
-        return []
-    code = f" (code {results.code_version[:SHOWN_DIGITS]})" if results else ""
-    lines = []
-    if runs:
-        number = "1 run of this study was" if runs == 1 else f"{runs} runs of this study were"
-        lines += [
-            f"{number} made by another version of fptkit's code{code}; this is {study.code_version[:SHOWN_DIGITS]}. "
-            "Results could differ, so the runs are made anew. The earlier ones are kept, and none is mixed in."
-        ]
-    else:
-        lines += [f"the results so far were made by another version of fptkit's code{code}. They are kept."]
-    if shown is not None:
-        lines += [f"to see the earlier results: fptkit report {shlex.quote(str(shown))}"]
-    release = ", ".join(results.versions.get("fptkit", ())) if results else ""
-    lines += [
-        "to continue or repeat the earlier runs: the same command with the version of fptkit that made them"
-        + (f" (fptkit {release})" if release else "")
-    ]
-    return lines
+def _kept_before(folder: Path, study: Study) -> tuple[Path, StudyResults] | tuple[None, None]:
+    """The newest folder that `_kept` made in an earlier call, with its results."""
+    folders = folder.parent.glob(f"{folder.name}-{'[0-9a-f]' * SHOWN_DIGITS}")
+    for kept in sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True):
+        if found := _results_of_another(kept, study):
+            return kept, found
+    return None, None
 
 
 def _written(recipe: Recipe) -> dict[str, Any]:
@@ -107,6 +115,13 @@ def _read(text: str) -> dict[str, Any]:
     except yaml.YAMLError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _key(written: Mapping[str, Any]) -> tuple[str, ...]:
+    """A few settings in which few recipes are equal, so that not each is compared with each."""
+    places = (("task", "name"), ("backbone", "name"), ("train", "learning_rate"), ("train", "seed"))
+    sections = [(written.get(section), key) for section, key in places]
+    return tuple(str(section.get(key)) if isinstance(section, dict) else "" for section, key in sections)
 
 
 def _agree(ours: Any, theirs: Any) -> bool:

@@ -205,11 +205,11 @@ class Ledger:
                 "UPDATE runs SET status = 'waiting', reason = '' WHERE address = ? AND status = 'failed'", (address,)
             )
 
-    def started(self) -> list[tuple[str, str, str]]:
-        """Address, name and recipe of every run that was started; not of those whose row was lost."""
+    def started(self) -> list[tuple[str, str]]:
+        """Address and recipe of every run that was started; not of those whose row was lost."""
         with self._told():
-            found = self._database.execute("SELECT address, name, recipe FROM runs WHERE recipe <> ''").fetchall()
-        return cast("list[tuple[str, str, str]]", found)
+            found = self._database.execute("SELECT address, recipe FROM runs WHERE recipe <> ''").fetchall()
+        return cast("list[tuple[str, str]]", found)
 
     def _check_format(self) -> None:
         found = self._database.execute("PRAGMA user_version").fetchone()[0]

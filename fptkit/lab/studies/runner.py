@@ -114,12 +114,12 @@ class StudyRunner:
         self._needs.look()
         return self.progress()
 
-    def unmade(self) -> dict[str, tuple[str, Recipe]]:
-        """Name and recipe of the runs to be made of which this version of the code has made no part, by address."""
+    def unmade(self) -> dict[str, Recipe]:
+        """Recipes of the runs to be made of which this version of the code has made no part, by address."""
         self._needs.look()
         return {
-            address: (name, self._needs.recipe(address).recipe)
-            for address, name, _ in self._needs.requests()
+            address: self._needs.recipe(address).recipe
+            for address, _, _ in self._needs.requests()
             if self._needs.known[address].status == "waiting"
         }
 
