@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         Vectors,
         keep_tokens,
     )
-    from fptkit.options import Options
+    from fptkit.options import Decides, Options
     from fptkit.tasks.generated import ArraySplit, GeneratedTask
 
 _LATE = {
@@ -69,6 +69,7 @@ _LATE = {
     "EncoderOptions": "fptkit.encoders.options",
     "GeneratedTask": "fptkit.tasks.generated",
     "FreezingOptions": "fptkit.freezing.options",
+    "Decides": "fptkit.options",
     "Options": "fptkit.options",  # pydantic takes longer to import than all else here
 }
 """Public names that need torch or pydantic, and where they live."""
@@ -79,6 +80,7 @@ __all__ = [
     "BackboneSpec",
     "Batch",
     "Classes",
+    "Decides",
     "Encoder",
     "EncoderOptions",
     "EncoderSpec",

@@ -18,6 +18,9 @@ SUMMARY = "summary.json"
 RECIPE = "recipe.yaml"
 """The resolved recipe of a run."""
 
+ENVIRONMENT = "environment.json"
+"""Where a run was made: versions, platform, plugins, digests of the code."""
+
 METRICS = "metrics.jsonl"
 """One line for each report of training, validation and test."""
 

@@ -1,21 +1,94 @@
-"""The base of every options model, immutable and closed to unknown keys, and what options of ``source`` share."""
+"""The base of every options model, immutable and closed to unknown keys; which options decide a result; and what
+options of ``source`` share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from enum import Enum
 from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler, WithJsonSchema
+from pydantic.fields import FieldInfo
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+
+class Decides(Enum):
+    """What an option decides. An option says so in its annotation: ``log_every: Annotated[int, Decides.NOTHING]``.
+
+    Attributes:
+        RESULT: the result of a run; so does every option that says nothing. Another value makes another run.
+        LENGTH: when training ends at the latest. Another value makes another run, but a resumed run may have it, and
+            then trains longer.
+        NOTHING: nothing but rounding, such as where or how fast a run computes, or how often it reports. A resumed run
+            may have another value, and a study does not repeat a run for it. For a section, all that is in it.
+    """
+
+    RESULT = "result"
+    LENGTH = "length"
+    NOTHING = "nothing"
+
+
+_NOTES = {Decides.LENGTH: " (a resumed run may change it)", Decides.NOTHING: " (does not decide the result)"}
+
+
+def decides(field: FieldInfo) -> Decides:
+    """What the option of a model's field decides."""
+    return next((mark for mark in field.metadata if isinstance(mark, Decides)), Decides.RESULT)
+
+
+def description_of(field: FieldInfo) -> str:
+    """The description of a model's field, with a note where the option does not simply decide the result."""
+    return (field.description or "") + _NOTES.get(decides(field), "")
+
+
+def deciding(options: BaseModel, *, lengths: bool = True) -> dict[str, Any]:
+    """The values that decide a result, as JSON data.
+
+    Options of the parts of a `mixed` encoder are checked only when it is built, and all count.
+
+    Args:
+        options: a recipe or the options of a component, with whatever models lie inside.
+        lengths: whether to keep limits that a resumed run may change.
+    """
+    dropped = {Decides.NOTHING} if lengths else {Decides.NOTHING, Decides.LENGTH}
+    return options.model_dump(mode="json", exclude=_left_out(options, dropped))
+
+
+def _left_out(value: Any, dropped: set[Decides]) -> dict[Any, Any]:
+    """What pydantic's ``exclude`` takes: the names and places in a value that lead to fields with one of the marks."""
+    found: dict[Any, Any] = {}
+    inner: Mapping[Any, Any] = {}
+    if isinstance(value, BaseModel):
+        fields = type(value).model_fields
+        found = {name: True for name, field in fields.items() if decides(field) in dropped}
+        inner = {name: getattr(value, name) for name in fields if name not in found}
+    elif isinstance(value, Mapping):
+        inner = value
+    elif isinstance(value, (list, tuple)):
+        inner = dict(enumerate(value))
+    return found | {key: below for key, child in inner.items() if (below := _left_out(child, dropped))}
 
 
 class Options(BaseModel):
     """Options of a component, as the recipe's section gives them (without ``name``).
 
     Give each field a type, a default where there is a sensible one, and a ``Field(description=...)`` with the unit;
-    ``fptkit show`` prints them and the recipe loader checks them with file and line.
+    ``fptkit show`` prints them and the recipe loader checks them with file and line. An option that does not decide
+    the result of a run says so, see `Decides`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler, /) -> JsonSchemaValue:
+        """Show in editors, too, which options do not decide."""
+        schema = handler(core_schema)
+        properties = handler.resolve_ref_schema(schema).get("properties", {})
+        for name, field in cls.model_fields.items():
+            if name in properties and decides(field) in _NOTES:
+                properties[name]["description"] = description_of(field)
+        return schema
 
 
 def _as_list(value: Any) -> Any:

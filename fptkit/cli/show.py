@@ -58,7 +58,9 @@ def show(kind: str, name: str, as_json: bool, plugin_files: Sequence[Path]) -> N
     for label in ("options", "rules"):
         if card.get(label):
             click.echo()
-            print_rows([{column: str(value) for column, value in row.items()} for row in card[label]])
+            # What an option decides is noted in its description.
+            rows = [{column: value for column, value in row.items() if column != "decides"} for row in card[label]]
+            print_rows([{column: str(value) for column, value in row.items()} for row in rows])
 
 
 def _show_published(name: str, as_json: bool) -> None:

@@ -121,6 +121,7 @@ def study(
     if dry_run:
         _show_plan(loaded, ledger_folder, as_json=as_json)
         return
+    from fptkit.lab.studies.earlier import earlier_notes, earlier_runs
     from fptkit.lab.studies.launchers.choose import make_launcher
     from fptkit.lab.studies.ledger import Ledger
     from fptkit.lab.studies.progress import make_view
@@ -138,6 +139,8 @@ def study(
                 view,
                 retry_failed=retry_failed,
             )
+            for line in earlier_notes(loaded, folder, earlier_runs(runner.unmade(), ledger), keep=True):
+                view.say(line)
             end = runner.carry_out()
         finally:
             view.close()
@@ -179,17 +182,24 @@ def _control_names(given: str | None) -> Sequence[str] | None:
 
 def _show_plan(loaded: Study, ledger_folder: Path, *, as_json: bool) -> None:
     """``--dry-run``: what there is, what is missing of it, and what cannot be made. Leaves nothing on the disk."""
+    from fptkit.lab.studies.earlier import earlier_notes, earlier_runs
     from fptkit.lab.studies.launchers.base import LauncherOptions
     from fptkit.lab.studies.launchers.choose import make_launcher
     from fptkit.lab.studies.ledger import FILE, Ledger
     from fptkit.lab.studies.progress import make_view
+    from fptkit.lab.studies.record import study_folder
     from fptkit.lab.studies.runner import StudyRunner
 
     with tempfile.TemporaryDirectory() as empty:
         place = ledger_folder if (ledger_folder / FILE).exists() else Path(empty)
         with Ledger(place) as ledger:
             view = make_view(quiet=True)
-            plan = StudyRunner(loaded, ledger, lambda _: make_launcher(LauncherOptions(), place), view).plan()
+            runner = StudyRunner(loaded, ledger, lambda _: make_launcher(LauncherOptions(), place), view)
+            plan = runner.plan()
+            earlier = earlier_runs(runner.unmade(), ledger)
+            notes = earlier_notes(loaded, study_folder(ledger_folder, loaded), earlier, keep=False)
+    for line in notes:
+        click.echo(line, err=True)
     if as_json:
         print_json(_plan_content(loaded, plan))
         return

@@ -10,34 +10,28 @@ import fptkit
 
 PACKAGE = Path(fptkit.__file__).parent
 
-UNDECIDING = (
-    "benchmarking",
-    "cli",
-    "pretraining",
-    "published",
-    "recipe",
-    "recipes",
-    "reporting",
-    "studies",
-    "templates",
-    "testing",
-    "weights",
-)
-"""Parts of the package that do not decide what a run computes. What reads recipes is among them: all that it does shows
-in the resolved recipe. Of the weights, those a recipe names go into its address."""
+RECIPES = "recipes"
+"""Folder of a package that holds recipes and studies: what they say shows in the resolved recipe. In a checkout of
+fptkit it is outside the package."""
+
+WEIGHTS = "weights"
+"""Folder of fptkit's own weights: those that a recipe names enter the addresses of its runs."""
+
+_COMPILED = (".pyc", ".pyo", ".so", ".pyd", ".dll", ".dylib", ".o", ".obj", ".a", ".lib")
+_DOCUMENTATION = (".md", ".rst")
 
 
 def code_version(package: Path = PACKAGE) -> str:
-    """The digest of the code that every run rests on: fptkit's version and the sources of what decides results.
+    """The digest of the code that every run rests on: fptkit's version and every source file of the package.
 
-    Weights in the package and plugins are not in it: they go into the addresses of the runs that use them, so that
-    installing a plugin leaves all other runs as they are.
+    All of it counts, whatever it is for: a rule that guesses which file decides a result would be wrong one day, and
+    then old results would pass for new ones. Weights in the package and plugins enter the addresses of the runs that
+    use them, so that installing a plugin leaves all other runs as they are.
 
     Args:
         package: folder of the package.
     """
-    parts = [path for path in sorted(package.iterdir()) if path.name.removesuffix(".py") not in UNDECIDING]
-    return digest_parts([fptkit.__version__.encode(), *(text for part in parts for text in sources_of(part))])
+    return digest_parts([fptkit.__version__.encode(), *sources_of(package, without=(WEIGHTS,))])
 
 
 def digest_parts(parts: Iterable[bytes]) -> str:
@@ -48,10 +42,35 @@ def digest_parts(parts: Iterable[bytes]) -> str:
     return digest.hexdigest()
 
 
-def sources_of(path: Path) -> Iterator[bytes]:
-    """Names and texts of a module's or package's Python and C files, in the same order on every machine."""
-    files = sorted(path.rglob("*"), key=lambda file: file.relative_to(path).parts) if path.is_dir() else [path]
-    for file in files:
-        if file.suffix in (".py", ".c"):
-            yield file.relative_to(path.parent).as_posix().encode()
-            yield file.read_bytes().replace(b"\r\n", b"\n")
+def sources_of(path: Path, *, without: Iterable[str] = ()) -> Iterator[bytes]:
+    """Names and contents of a module's or package's source files, in the same order on every machine.
+
+    Source is every file, data files among them, but documentation, compiled files, hidden ones, and recipes. Ends of
+    lines count as one character, however a checkout writes them.
+
+    Args:
+        path: file of the module, or folder of the package.
+        without: further folders of the package to leave out.
+    """
+    if not path.is_dir():
+        yield path.name.encode()
+        yield read_source(path)
+        return
+    left_out = {RECIPES, *without}
+    files = [(file.relative_to(path).parts, file) for file in path.rglob("*")]
+    for parts, file in sorted(files):
+        if parts[0] not in left_out and _is_source(parts) and file.is_file():
+            yield "/".join((path.name, *parts)).encode()
+            yield read_source(file)
+
+
+def _is_source(parts: tuple[str, ...]) -> bool:
+    if any(part.startswith(".") or part == "__pycache__" for part in parts):
+        return False
+    return not parts[-1].lower().endswith(_COMPILED + _DOCUMENTATION)
+
+
+def read_source(file: Path) -> bytes:
+    """A file's content; of a text, every end of line as one character."""
+    content = file.read_bytes()
+    return content if b"\0" in content else content.replace(b"\r\n", b"\n")

@@ -16,6 +16,7 @@ import torch
 
 from fptkit import __version__
 from fptkit.build import Built
+from fptkit.engine.code_version import code_version
 from fptkit.freezing import ParameterCounts
 from fptkit.numerics import kernels
 from fptkit.recipe.models import Recipe
@@ -133,10 +134,16 @@ def versions() -> dict[str, str]:
     }
 
 
-def environment(registry: Registry) -> dict[str, Any]:
-    """Where a run takes place."""
+def environment(registry: Registry, *, earlier_code: Sequence[str] = ()) -> dict[str, Any]:
+    """Where a run takes place.
+
+    Args:
+        registry: its plugins.
+        earlier_code: versions of the code that earlier parts of the run were made by.
+    """
     return {
         "versions": versions(),
+        "code": list(dict.fromkeys([*earlier_code, code_version()])),
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),

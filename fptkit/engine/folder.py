@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from fptkit.engine.checkpoint import latest_checkpoint
+from fptkit.engine.code_version import code_version
 from fptkit.engine.progress import last_step, pause_step
 from fptkit.errors import UsageError
-from fptkit.files import CHECKPOINTS, LOCK, RECIPE, SUMMARY
+from fptkit.files import CHECKPOINTS, ENVIRONMENT, LOCK, RECIPE, SUMMARY, find_json
+from fptkit.options import deciding
 from fptkit.recipe.load import LoadedRecipe, load_recipe
 from fptkit.recipe.models import Recipe
+
+UNRECORDED = "not recorded"
+"""The version of the code of a run that was made before runs recorded it."""
 
 
 @contextlib.contextmanager
@@ -67,6 +72,26 @@ def recipe_for(folder: Path, loaded: LoadedRecipe, *, resume: bool) -> Recipe:
     return loaded.recipe.model_copy(update={"pinned": saved.pinned})
 
 
+def earlier_code(folder: Path) -> list[str]:
+    """Versions of the code that made what the folder holds, in the order they came; empty where it holds no step."""
+    if latest_checkpoint(folder / CHECKPOINTS) is None:
+        return []
+    found = find_json(folder / ENVIRONMENT).get("code")
+    return [str(version) for version in found] if isinstance(found, list) else [UNRECORDED]
+
+
+def code_notes(folder: Path) -> list[str]:
+    """What the header of a resumed run says where another version of the code made a part of it."""
+    others = [version for version in earlier_code(folder) if version != code_version()]
+    if not others:
+        return []
+    return [
+        "a part of this run was made by another version of the code ("
+        f"{', '.join(version[:16] for version in others)}), so its result may differ from that of one version. To "
+        f"repeat it with one: fptkit run {shlex.quote(str(folder / RECIPE))} --output ANOTHER_FOLDER"
+    ]
+
+
 def is_complete(
     summary: dict[str, Any], recipe: Recipe, *, open_test: bool = True, pause_at: int | None = None
 ) -> bool:
@@ -96,12 +121,9 @@ def resume_command(folder: Path) -> str:
 
 
 def _comparable(recipe: Recipe) -> dict[str, Any]:
-    """What must not change when a run is resumed: all but how long it trains, on what device and how many threads,
-    where frozen weights lie, what it keeps for the backward pass, how often it tells, where its plugins lie, and
-    notes."""
-    content = recipe.model_dump(mode="json", exclude={"pinned", "description", "plugins", "threads", "device"})
-    for name in ("max_steps", "patience", "log_every", "activation_checkpointing", "shard_frozen"):
-        content["train"].pop(name)
+    """What must not change when a run is resumed. What it has pinned is taken over."""
+    content = deciding(recipe, lengths=False)
+    content.pop("pinned")
     return content
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from fptkit.engine.events import Event, Listener, RunEnded
 from fptkit.engine.facts import environment, peak_memory_mib, versions
+from fptkit.engine.folder import earlier_code
 from fptkit.engine.listeners import recipe_listeners
 from fptkit.engine.loop import Trainer
 from fptkit.engine.progress import ended_by
@@ -15,7 +16,7 @@ from fptkit.engine.records import MetricsFile
 from fptkit.engine.request import RunRequest
 from fptkit.engine.setup import Prepared
 from fptkit.errors import DivergedError, Interrupted
-from fptkit.files import METRICS, RECIPE, SUMMARY, write_json, write_text
+from fptkit.files import ENVIRONMENT, METRICS, RECIPE, SUMMARY, write_json, write_text
 from fptkit.recipe.dump import dump_recipe
 from fptkit.recipe.models import Recipe
 
@@ -126,4 +127,5 @@ class RunOutput:
         ]
         resolved = self._recipe.model_copy(update={"pinned": pinned})
         write_text(self._request.folder / RECIPE, dump_recipe(resolved, header))
-        write_json(self._request.folder / "environment.json", environment(loaded.registry))
+        found = environment(loaded.registry, earlier_code=earlier_code(self._request.folder))
+        write_json(self._request.folder / ENVIRONMENT, found)

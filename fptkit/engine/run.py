@@ -13,7 +13,7 @@ from fptkit.engine.batches import evaluation_batches, whole_split
 from fptkit.engine.checkpoint import trained_tensors, write_model_files
 from fptkit.engine.evaluate import EvaluationStopped
 from fptkit.engine.events import FeaturesComputed, RunStarted, SplitTested
-from fptkit.engine.folder import is_complete, only_us, recipe_for, resume_command
+from fptkit.engine.folder import code_notes, is_complete, only_us, recipe_for, resume_command
 from fptkit.engine.fraction import training_sample
 from fptkit.engine.loop import Trainer
 from fptkit.engine.output import RunOutput
@@ -53,7 +53,8 @@ def run(request: RunRequest) -> dict[str, Any]:
         if is_complete(before, recipe, open_test=request.open_test, pause_at=request.pause_at):
             return before
         try:
-            prepared = prepare(recipe, request.loaded.registry, device, processes)
+            notes = code_notes(request.folder)
+            prepared = prepare(recipe, request.loaded.registry, device, processes, notes=notes)
             output = RunOutput(request, recipe, prepared, times_tested=before.get("times_tested", 0))
             trainer = Trainer(prepared, request.folder / CHECKPOINTS, emit=output.emit, stop=stop)
             if request.resume:

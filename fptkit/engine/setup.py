@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -58,7 +58,14 @@ class Prepared:
     team: Team = field(default_factory=Team)
 
 
-def prepare(recipe: Recipe, registry: Registry, device: torch.device, processes: Processes = ALONE) -> Prepared:
+def prepare(
+    recipe: Recipe,
+    registry: Registry,
+    device: torch.device,
+    processes: Processes = ALONE,
+    *,
+    notes: Sequence[str] = (),
+) -> Prepared:
     """Build the parts of a run, see whether they keep their promises, and count what a step costs.
 
     Args:
@@ -66,6 +73,7 @@ def prepare(recipe: Recipe, registry: Registry, device: torch.device, processes:
         registry: what its names mean.
         device: of this process.
         processes: those of the run. All make the same call.
+        notes: further lines for the run header.
 
     Raises:
         UsageError: the processes do not have the same recipe, data or weights; or options do not go together.
@@ -89,13 +97,14 @@ def prepare(recipe: Recipe, registry: Registry, device: torch.device, processes:
         validation=start.validation,
         processes=processes.count,
     )
-    notes = [
+    all_notes = [
         *fraction_notes(start.whole, start.training),
         *_processes_notes(start.built, processes),
         *_sharding_notes(recipe.train, start.sharded, processes),
         *features.notes,
+        *notes,
     ]
-    facts = run_facts(recipe, start.built, counts, device, flops_per_step=flops_per_step, notes=notes)
+    facts = run_facts(recipe, start.built, counts, device, flops_per_step=flops_per_step, notes=all_notes)
     return Prepared(
         built=start.built,
         training=start.training,

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, SerializeAsAny, ValidationInfo, field_validator
 
-from fptkit.options import Options
+from fptkit.options import Decides, Options
 from fptkit.specs import BackboneSpec, EncoderSpec, FreezingPolicySpec, ListenerSpec, Spec, TaskSpec
 
 Width = Annotated[int, Field(ge=1)]
@@ -104,24 +104,27 @@ class TrainOptions(Options):
         description="most tokens of a step's batch, padding counted: its examples times the longest, in tokens as the "
         "task counts them; for tasks whose examples differ in length; null: batch_size alone decides",
     )
+    # Decides: in parts, dropout draws other masks and batch norms see other examples.
     accumulate: int = Field(
         default=1,
         ge=1,
         description="parts a step's batch is cut into, one after the other in memory, their gradients averaged over "
         "examples; must divide batch_size",
     )
-    activation_checkpointing: bool = Field(
+    activation_checkpointing: Annotated[bool, Decides.NOTHING] = Field(
         default=False,
         description="keep of each block of the backbone only what goes in, and run it once more in the backward pass: "
         "less memory, more time, the same result",
     )
+    # Decides: compiled, dropout draws other masks.
     compile: bool = Field(
         default=False,
         description="compile the forward and backward of training steps (torch.compile): minutes once, then faster "
         "steps, on GPUs above all; the same result up to rounding, with other draws of dropout. Where it cannot be "
         "compiled, a line says so and the run goes on as it is",
     )
-    max_steps: int = Field(default=2000, ge=1, description="steps after which training ends")
+    max_steps: Annotated[int, Decides.LENGTH] = Field(default=2000, ge=1, description="steps after which training ends")
+    # Unlike max_steps, these two stay what they are: a run that one of them ended is complete.
     max_seconds: float | None = Field(
         default=None,
         gt=0,
@@ -148,7 +151,7 @@ class TrainOptions(Options):
         "where it holds fewer; null: none",
     )
     validate_every: int = Field(default=200, ge=1, description="steps between two validations")
-    patience: int | None = Field(
+    patience: Annotated[int | None, Decides.LENGTH] = Field(
         default=5, ge=1, description="validations without improvement after which training ends; null: never"
     )
     clip_norm: float | None = Field(
@@ -157,21 +160,25 @@ class TrainOptions(Options):
     adam_betas: tuple[Beta, Beta] = Field(default=(0.9, 0.999), description="decay of Adam's two running means")
     adam_epsilon: float = Field(default=1e-8, gt=0, description="added to Adam's denominator")
     weight_decay: float = Field(default=0.0, ge=0, description="decoupled weight decay, per unit of learning rate")
-    log_every: int = Field(default=20, ge=1, description="steps between two lines of training figures")
+    log_every: Annotated[int, Decides.NOTHING] = Field(
+        default=20, ge=1, description="steps between two lines of training figures"
+    )
     seed: int = Field(default=0, ge=0, lt=2**63, description="the only source of chance of a run")
+    # Decides: protocols pass over whole batches, and padding that no mask hides depends on the longest of a batch.
     evaluation_batch_size: int = Field(default=64, ge=1, description="examples per batch in validation and test")
-    checkpoint_every: int | None = Field(
+    checkpoint_every: Annotated[int | None, Decides.NOTHING] = Field(
         default=None, ge=1, description="steps between two checkpoints; null: one at every validation"
     )
-    feature_cache: Literal["auto", "never"] = Field(
+    # Neither decides: features are kept only where nothing but rounding changes, and where the disk has room for them.
+    feature_cache: Annotated[Literal["auto", "never"], Decides.NOTHING] = Field(
         default="auto",
         description="auto: where nothing before the head trains, examples pass the frozen part once and its output is "
         "kept for later epochs, validations and runs, if only rounding changes; never: they pass it every time",
     )
-    feature_cache_gib: float = Field(
+    feature_cache_gib: Annotated[float, Decides.NOTHING] = Field(
         default=20.0, gt=0, description="GiB a run's kept features may take; where they would take more, none are kept"
     )
-    shard_frozen: Literal["never", "always"] = Field(
+    shard_frozen: Annotated[Literal["never", "always"], Decides.NOTHING] = Field(
         default="never",
         description="always: of several processes, each holds a part of the blocks' frozen matrices, which come "
         "together block by block in every pass, for bodies that one device does not hold; never: each holds them whole",
@@ -218,8 +225,13 @@ class Pinned(Options):
     A run writes it into its resolved recipe, so that running that again repeats the run.
     """
 
-    recipe: str | None = Field(default=None, description="name of the recipe the run was started from")
-    profile: str | None = Field(default=None, description="profile it was started with; its values are written out")
+    # Names only. What was taken decides.
+    recipe: Annotated[str | None, Decides.NOTHING] = Field(
+        default=None, description="name of the recipe the run was started from"
+    )
+    profile: Annotated[str | None, Decides.NOTHING] = Field(
+        default=None, description="profile it was started with; its values are written out"
+    )
     weights: str | None = Field(default=None, description="entry of backbone.weights that was taken")
     source: str | None = Field(default=None, description="entry of task.source that was taken")
     precision: str | None = Field(
@@ -232,8 +244,9 @@ class Pinned(Options):
 class RecipeSettings(Options):
     """The part of a recipe that needs no registry to be checked."""
 
-    description: str = Field(default="", description="one line for listings")
-    plugins: tuple[str, ...] = Field(
+    description: Annotated[str, Decides.NOTHING] = Field(default="", description="one line for listings")
+    # Where they are does not decide; the code of those that a recipe uses enters the address of a run.
+    plugins: Annotated[tuple[str, ...], Decides.NOTHING] = Field(
         default=(), description="plugins in single files this recipe needs; relative to the recipe"
     )
     head: HeadOptions = Field(default=HeadOptions(), description="read-out and output layer")
@@ -248,10 +261,13 @@ class RecipeSettings(Options):
         "faster; int8: linear maps stored in 8 bits and multiplied in bfloat16, for models that else do not fit. "
         "Trained weights are float32 in any case",
     )
-    device: Literal["auto", "cpu", "cuda"] = Field(
+    # On another device or with other threads, results differ by rounding.
+    device: Annotated[Literal["auto", "cpu", "cuda"], Decides.NOTHING] = Field(
         default="auto", description="where to train; auto: a GPU if there is"
     )
-    threads: int | None = Field(default=None, ge=1, description="processor threads; null: as many as torch takes")
+    threads: Annotated[int | None, Decides.NOTHING] = Field(
+        default=None, ge=1, description="processor threads; null: as many as torch takes"
+    )
     pinned: Pinned = Field(default=Pinned(), description="choices of an earlier run, see there; not written by hand")
 
 
@@ -267,4 +283,7 @@ class Recipe(RecipeSettings):
     )
     backbone: Component = Field(description="the sequence model between encoder and head")
     freezing: Component = Field(description="which parameters train")
-    listeners: tuple[Component, ...] = Field(default=(), description="followers of the run's events")
+    # They watch a run and cannot change it.
+    listeners: Annotated[tuple[Component, ...], Decides.NOTHING] = Field(
+        default=(), description="followers of the run's events"
+    )

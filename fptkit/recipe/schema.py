@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 from pydantic.errors import PydanticUserError
 
 from fptkit.errors import PluginError
-from fptkit.options import Options
+from fptkit.options import Decides, Options, decides, description_of
 from fptkit.recipe.models import COMPONENT_LISTS, DEFAULT_NAMES, SECTIONS, Recipe, RecipeSettings
 from fptkit.recipe.words import expected, shown
 from fptkit.registry import Registry
@@ -25,13 +25,15 @@ class OptionRow:
         name: its key.
         type: what it takes, in words.
         default: its default as a recipe would write it, empty when it must be given.
-        description: what it is, with its unit.
+        description: what it is, with its unit, and a note where it does not simply decide the result.
+        decides: what it decides, see `fptkit.options.Decides`.
     """
 
     name: str
     type: str
     default: str
     description: str
+    decides: Literal["result", "length", "nothing"] = "result"
 
 
 def describe_options(model: type[BaseModel]) -> list[OptionRow]:
@@ -39,7 +41,7 @@ def describe_options(model: type[BaseModel]) -> list[OptionRow]:
     return list(_rows(model, ""))
 
 
-def _rows(model: type[BaseModel], prefix: str) -> Iterator[OptionRow]:
+def _rows(model: type[BaseModel], prefix: str, above: Decides = Decides.RESULT) -> Iterator[OptionRow]:
     schema = _schema_of(model)
     for name, field in model.model_fields.items():
         inner = field.annotation
@@ -47,9 +49,10 @@ def _rows(model: type[BaseModel], prefix: str) -> Iterator[OptionRow]:
         words = "a mapping" if nested else expected(schema.get("properties", {}).get(name, {}), schema)
         default = "" if field.is_required() or nested else _default(field.get_default(call_default_factory=True))
         bare = words.removeprefix("an ").removeprefix("a ").replace("one of ", "")
-        yield OptionRow(prefix + name, bare, default, field.description or "")
+        mark = decides(field) if above is Decides.RESULT else above
+        yield OptionRow(prefix + name, bare, default, description_of(field), mark.value)
         if isinstance(inner, type) and issubclass(inner, BaseModel):
-            yield from _rows(inner, f"{prefix}{name}.")
+            yield from _rows(inner, f"{prefix}{name}.", mark)
 
 
 def _default(value: Any) -> str:
@@ -69,7 +72,7 @@ def recipe_json_schema(registry: Registry) -> dict[str, Any]:
     for key, kind in {**SECTIONS, **COMPONENT_LISTS}.items():
         sections = [_section(entry.spec, definitions) for entry in registry.entries(kind)]
         section: dict[str, Any] = {"oneOf": sections} if sections else {"type": "object"}
-        description = Recipe.model_fields[key].description or ""
+        description = description_of(Recipe.model_fields[key])
         if key in COMPONENT_LISTS:
             properties[key] = {"type": "array", "items": section, "description": description}
         else:

@@ -271,6 +271,73 @@ def test_a_longer_run_goes_on_where_a_finished_one_ended(recipe: Path, tmp_path:
     assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("train.checkpoint_every=3",),
+        ("train.feature_cache_gib=1", "train.feature_cache=never"),
+        ("train.activation_checkpointing=true", "train.shard_frozen=always"),
+        ("listeners=[]", "description=other"),
+    ],
+)
+def test_a_run_goes_on_with_other_settings_that_do_not_decide(
+    recipe: Path, tmp_path: Path, overrides: tuple[str, ...]
+) -> None:
+    start(recipe, tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        start(recipe, tmp_path / "parts", listener=Recorder(8))
+    summary = start(recipe, tmp_path / "parts", *overrides, resume=True)
+    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
+    for name, tensor in tensors_of(tmp_path / "whole").items():
+        assert torch.equal(tensor, tensors_of(tmp_path / "parts")[name])
+    assert not any("another version of the code" in note for note in summary["notes"])
+
+
+def test_kept_features_come_and_go_with_a_resumed_run(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FPTKIT_CACHE", str(tmp_path / "cache"))
+    recipe.write_text(
+        "task: {name: mnist, source: digits, patch_size: 14, train_size: 64}\n"
+        "backbone: {name: random, blocks: 1, width: 32, heads: 2, size: nano, dropout: 0.0}\n"
+        "freezing: {name: output_only}\n"
+        "train: {batch_size: 8, max_steps: 400, validate_every: 10, log_every: 5, patience: null}\n"
+        "threads: 1\nprecision: float32\n"
+    )
+    start(recipe, tmp_path / "whole", "train.max_steps=400", "train.feature_cache=never")
+    with pytest.raises(Interrupted):
+        start(recipe, tmp_path / "parts", "train.feature_cache_gib=1e-9", listener=Recorder(10))
+    summary = start(recipe, tmp_path / "parts", "train.feature_cache_gib=1", resume=True)
+    assert any("pass the frozen part once" in note for note in summary["notes"])
+    whole = tensors_of(tmp_path / "whole")
+    for name, tensor in tensors_of(tmp_path / "parts").items():
+        torch.testing.assert_close(tensor, whole[name], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_run_says_that_another_code_made_a_part_of_it(recipe: Path, tmp_path: Path, recorded: bool) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        start(recipe, folder, listener=Recorder(8))
+    environment = json.loads((folder / "environment.json").read_text())
+    (own,) = environment["code"]
+    del environment["code"]  # as before runs recorded it
+    (folder / "environment.json").write_text(
+        json.dumps({**environment, "code": ["f" * 64]} if recorded else environment)
+    )
+    with pytest.raises(Interrupted):
+        start(recipe, folder, resume=True, listener=Recorder(16))
+    assert json.loads((folder / "environment.json").read_text())["code"][1:] == [own]
+    recorder = Recorder()
+    summary = start(recipe, folder, resume=True, listener=recorder)  # remembered however often it is resumed
+    (note,) = [note for note in summary["notes"] if "another version of the code" in note]
+    assert ("(ffffffffffffffff)" if recorded else "(not recorded)") in note
+    assert f"fptkit run {folder}/recipe.yaml --output" in note
+    started = recorder.events[0]
+    assert isinstance(started, RunStarted)
+    assert note in started.notes
+
+
 def test_resuming_a_finished_run_trains_nothing(recipe: Path, tmp_path: Path) -> None:
     first = start(recipe, tmp_path / "run")
     recorder = Recorder()

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from fptkit.backbones.options import BLOCKS, INIT, BlockOptions, Count, Init, Probability
-from fptkit.options import Options
+from fptkit.options import Decides, Options
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,8 @@ class LstmOptions(Options):
     dropout: Probability = Field(
         default=0.1, description="probability of dropping a number between two layers, in training"
     )
-    loop: Literal["auto", "compiled", "torch"] = Field(
+    # Both walk alike but for rounding, and auto depends on the machine.
+    loop: Annotated[Literal["auto", "compiled", "torch"], Decides.NOTHING] = Field(
         default="auto",
         description="how time steps are computed. compiled: in C++, compiled on first use; torch: a Python loop, about "
         "twice as slow; auto: compiled on a CPU, if a C++ compiler is available and FPTKIT_KERNELS is not off",

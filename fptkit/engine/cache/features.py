@@ -34,6 +34,7 @@ from fptkit.errors import ShapeError
 from fptkit.freezing.proof import digest_tensors
 from fptkit.interfaces import Batch, Inputs, Split, Task, Vectors, check_batch
 from fptkit.model import CrossModalModel
+from fptkit.options import Options, deciding
 from fptkit.recipe.models import Recipe, TrainOptions
 from fptkit.seeds import generator_for
 
@@ -357,9 +358,9 @@ def _identity(built: Built, recipe: Recipe, options: TrainOptions, frozen_digest
         "buffers": digest_tensors(
             (name, tensor) for name, tensor in model.state_dict().items() if not name.startswith("head.")
         ),
-        "encoder": f"{built.encoder_name} {recipe.encoder.options.model_dump_json() if recipe.encoder else ''}",
-        "backbone": f"{recipe.backbone.name} {recipe.backbone.options.model_dump_json()}",
-        "freezing": f"{recipe.freezing.name} {recipe.freezing.options.model_dump_json()}",
+        "encoder": f"{built.encoder_name} {_content(recipe.encoder.options) if recipe.encoder else ''}",
+        "backbone": f"{recipe.backbone.name} {_content(recipe.backbone.options)}",
+        "freezing": f"{recipe.freezing.name} {_content(recipe.freezing.options)}",
         "read-out": f"{built.readout} {model.head.output.tokens}",
         "precision": built.precision,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
@@ -368,6 +369,10 @@ def _identity(built: Built, recipe: Recipe, options: TrainOptions, frozen_digest
         "versions": f"fptkit {__version__} {code_version()}, torch {torch.__version__}",
         "sources": _sources(modules),
     }
+
+
+def _content(options: Options) -> str:
+    return json.dumps(deciding(options), sort_keys=True)
 
 
 def _sources(modules: Iterator[nn.Module]) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from fptkit.options import Options
+from fptkit.options import Decides, Options
 
 SaveDtype = Literal["bfloat16", "float32"]
 SAVE_DTYPE = "number format of the exported weights"
@@ -26,8 +26,10 @@ class LanguageData(Options):
     document_separator: str = Field(
         "<|endoftext|>", min_length=1, description="text between two documents; becomes one token of its own"
     )
-    summary: str = Field("", description="what the text is, for the model card")
-    licence: str = Field("", description="terms the text may be used under, for the model card")
+    summary: Annotated[str, Decides.NOTHING] = Field("", description="what the text is, for the model card")
+    licence: Annotated[str, Decides.NOTHING] = Field(
+        "", description="terms the text may be used under, for the model card"
+    )
 
 
 class TokenizerOptions(Options):
@@ -102,8 +104,8 @@ class PretrainTrain(Options):
     cooldown_sequence_lengths: LengthMix = Field(
         LengthMix(tokens=(256, 512, 1024), weights=(0.15, 0.3, 0.55)), description="lengths during the cooldown"
     )
-    max_steps: int | None = Field(None, ge=1, description="steps in all, cooldown included")
-    max_seconds: float | None = Field(
+    max_steps: Annotated[int | None, Decides.LENGTH] = Field(None, ge=1, description="steps in all, cooldown included")
+    max_seconds: Annotated[float | None, Decides.LENGTH] = Field(
         None,
         gt=0,
         description="wall-clock seconds in all, near enough: the cooldown begins when its share of them is left",
@@ -116,10 +118,12 @@ class PretrainTrain(Options):
     validation_tokens: int = Field(
         65_536, ge=1, description="held-out tokens measured while training; all of them at the end"
     )
-    checkpoint_every: int = Field(250, ge=1, description="steps between two checkpoints")
-    log_every: int = Field(50, ge=1, description="steps between two lines of progress")
+    checkpoint_every: Annotated[int, Decides.NOTHING] = Field(250, ge=1, description="steps between two checkpoints")
+    log_every: Annotated[int, Decides.NOTHING] = Field(50, ge=1, description="steps between two lines of progress")
     seed: int = Field(0, ge=0, description="seed of the initial weights and of the batches")
-    threads: int | None = Field(None, ge=1, description="processor threads; none leaves PyTorch's default")
+    threads: Annotated[int | None, Decides.NOTHING] = Field(
+        None, ge=1, description="processor threads; none leaves PyTorch's default"
+    )
     compile: bool = Field(
         False,
         description="compile the blocks with torch.compile where there is a C++ compiler: slow to start, then faster",

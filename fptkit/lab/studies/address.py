@@ -12,27 +12,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fptkit.engine.code_version import digest_parts, sources_of
+from fptkit.engine.code_version import digest_parts, read_source, sources_of
+from fptkit.options import deciding
 from fptkit.recipe.load import load_installed
 from fptkit.recipe.models import Recipe
 from fptkit.registry import HOOKS, Entry, Registry
 from fptkit.sources.weights import PACKAGED
 
-_LEFT_OUT: Any = {
-    "description": True,
-    "plugins": True,
-    "threads": True,
-    "device": True,
-    "train": {"log_every", "activation_checkpointing"},
-    "pinned": {"recipe", "profile"},
-}
-
 
 def address_of(recipe: Recipe, code_version: str, *, registry: Registry | None = None) -> str:
     """The address of a run.
 
-    Left out is what does not decide the result: the description, names in ``pinned``, ``threads``, ``device``,
-    ``train.log_every``, ``train.activation_checkpointing`` and where a plugin lies. Of data in a folder (``path:DIR``)
+    Options that do not decide the result are left out, see `fptkit.options.Decides`. Of data in a folder (``path:DIR``)
     only the path counts, and of weights from a hub only the name.
 
     Args:
@@ -43,7 +34,7 @@ def address_of(recipe: Recipe, code_version: str, *, registry: Registry | None =
     Returns:
         64 hexadecimal digits.
     """
-    content = recipe.model_dump(mode="json", exclude=_LEFT_OUT)
+    content = deciding(recipe)
     words = frozenset(_words(content))
     used = _used(registry or _installed(recipe.plugins), words)
     parts = {
@@ -118,4 +109,4 @@ def _of_file(file: Path) -> str:
 @functools.lru_cache(maxsize=256)
 def _of_file_as_it_was(file: Path, modified_ns: int, size: int) -> str:
     """Read once: all runs of a study share a few weights and plugins."""
-    return digest_parts([file.read_bytes()])
+    return digest_parts([read_source(file)])

@@ -142,16 +142,6 @@ def rates_of(settings: StudySettings, cell: Cell) -> tuple[float, ...]:
     return tuple(sorted(settings.learning_rates)) or (cell.loaded.recipe.train.learning_rate,)
 
 
-def trials_of(settings: StudySettings, cell: Cell) -> tuple[Trial, ...]:
-    """Every trial a cell may need, by rate and then seed in the order of the study.
-
-    Which of them are made is the search's choice. Empty under ``optuna``, whose rates are known only one by one.
-    """
-    if settings.search.name == "optuna":
-        return ()
-    return tuple(Trial(rate, seed) for rate in rates_of(settings, cell) for seed in settings.seeds)
-
-
 def recipe_for_trial(cell: Cell, trial: Trial) -> LoadedRecipe:
     """The recipe of one training: the cell's, with the trial's learning rate and seed."""
     recipe = cell.loaded.recipe

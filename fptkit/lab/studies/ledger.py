@@ -199,10 +199,11 @@ class Ledger:
                 "UPDATE runs SET status = 'waiting', reason = '' WHERE address = ? AND status = 'failed'", (address,)
             )
 
-    def owner_of(self, address: str) -> str:
-        """Host and process of the study that has or had a run, such as ``node7:4711``; empty where nobody had."""
-        row = self._row(address)
-        return row["owner"].rpartition(":")[0] if row else ""
+    def started(self) -> list[tuple[str, str]]:
+        """Address and recipe of every run that was started; not of those whose row was lost."""
+        with self._told():
+            found = self._database.execute("SELECT address, recipe FROM runs WHERE recipe <> ''").fetchall()
+        return cast("list[tuple[str, str]]", found)
 
     def _check_format(self) -> None:
         found = self._database.execute("PRAGMA user_version").fetchone()[0]

