@@ -30,6 +30,10 @@ DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 if str(ROOT) not in sys.path:  # started as a script, the checkout beside it is the one to describe
     sys.path.insert(0, str(ROOT))
+if str(DOCS) not in sys.path:
+    sys.path.append(str(DOCS))
+
+import reading_path  # noqa: E402
 
 from fptkit import errors, hookspecs, specs  # noqa: E402
 from fptkit.cli.main import COMMANDS, cli  # noqa: E402
@@ -309,10 +313,22 @@ def _as_section(row: OptionRow) -> OptionRow:
     return dataclasses.replace(row, type=takes, default=default)
 
 
+def reading_path_table() -> str:
+    """The reading path, with links to the lines."""
+    path = list(reading_path.stops())
+    rows = [
+        (f"[`{stop.name}`](../{stop.file}#L{stop.first}-L{stop.last})", f"`{stop.file}`", stop.what, str(stop.lines))
+        for stop in path
+    ]
+    total = sum(stop.lines for stop in path)
+    return table(("read", "file", "what it says", "lines"), [*rows, ("together", "", "", str(total))])
+
+
 BLOCKS: dict[str, Callable[..., str]] = {
     "fields": fields_of,
     "components": lambda kind: components(KINDS[kind]),
     "hook": hook,
+    "reading_path": reading_path_table,
     "rule": lambda: fields_table(specs.FreezingRule),
     "roles": lambda: ", ".join(f"`{role}`" for role in specs.ROLES),
     "attributes": attributes_table,
