@@ -100,9 +100,6 @@ TERMS = (
 )
 """The field's terms, which users search for."""
 
-CHANGING = ()
-"""Pages whose tables are a map of the code: their words follow the code's."""
-
 
 def hand_written(text: str) -> str:
     """A page without its generated parts, its code, and what a term was called formerly; as many lines as before."""
@@ -120,9 +117,7 @@ def page_texts() -> Iterator[tuple[str, str]]:
     names = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "plugins/README.md")
     pages = [*(ROOT / "docs").rglob("*.md"), *(ROOT / "plugins").glob("*/README.md"), *(ROOT / name for name in names)]
     for page in sorted(pages):
-        name = page.relative_to(ROOT).as_posix()
-        if name not in CHANGING:
-            yield name, hand_written(page.read_text(encoding="utf-8"))
+        yield page.relative_to(ROOT).as_posix(), hand_written(page.read_text(encoding="utf-8"))
 
 
 def recipe_texts() -> Iterator[tuple[str, str]]:
