@@ -188,6 +188,20 @@ def test_other_frozen_weights_or_data_get_files_of_their_own(recipe: Path, tmp_p
     assert len(files()) == 6
 
 
+def test_options_that_do_not_decide_share_a_file(recipe: Path, tmp_path: Path) -> None:
+    recipe.write_text(
+        RECIPE.replace(
+            "{name: random, blocks: 2, width: 32, heads: 2, size: nano, dropout: 0.0}",
+            "{name: lstm, layers: 1, width: 32, dropout: 0.0}",
+        )
+    )
+    start(recipe, tmp_path / "first", "backbone.loop=torch")
+    start(recipe, tmp_path / "other", "backbone.loop=auto", "train.feature_cache_gib=1", "train.checkpoint_every=3")
+    assert len(files()) == 2
+    start(recipe, tmp_path / "another", "backbone.layers=2")
+    assert len(files()) == 4
+
+
 def test_filling_that_was_stopped_goes_on(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passed: list[int]
 ) -> None:
