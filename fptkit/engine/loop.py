@@ -46,6 +46,7 @@ from fptkit.engine.memory import (
     release,
     settle,
 )
+from fptkit.engine.optimizer import make_optimizer
 from fptkit.engine.progress import Progress, ended_by, learning_rate_factor, note_validation, pause_step
 from fptkit.engine.signals import StopRequest
 from fptkit.engine.team.processes import ALONE, Processes, add_up_step, batch_norms, share_other_buffers
@@ -108,19 +109,7 @@ class Trainer:
         self._stop = stop
         self._processes = processes
         self._idle = idle
-        optimizer = torch.optim.AdamW(
-            [
-                {
-                    "params": list(group.parameters.values()),
-                    "lr": options.learning_rate * group.learning_rate_multiplier,
-                }
-                for group in built.groups
-            ],
-            betas=options.adam_betas,
-            eps=options.adam_epsilon,
-            weight_decay=options.weight_decay,  # at the default of 0 this is the paper's Adam
-            fused=True,
-        )
+        optimizer = make_optimizer(built.groups, options)
         proof.check_optimizer(optimizer)
         self.model = built.model
         self._plain_optimizer = optimizer
