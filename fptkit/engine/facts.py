@@ -17,11 +17,12 @@ import torch
 from fptkit import __version__
 from fptkit.build import Built
 from fptkit.freezing import ParameterCounts
+from fptkit.interfaces import Metrics
 from fptkit.numerics import kernels
 from fptkit.recipe.models import Recipe
 from fptkit.registry import Registry
 
-_VERSIONED = ("torch", "transformers", "accelerate", "numpy", "pydantic", "pluggy", "safetensors", "torchmetrics")
+_VERSIONED = ("torch", "transformers", "numpy", "pydantic", "pluggy", "safetensors")
 
 
 def run_facts(
@@ -45,6 +46,7 @@ def run_facts(
     """
     task, backbone = built.task, built.model.backbone
     metric, higher_is_better = task.selection()
+    metrics = Metrics.of(task)
     return {
         "task": {
             "name": recipe.task.name,
@@ -54,6 +56,8 @@ def run_facts(
             "options": recipe.task.options.model_dump(mode="json"),
         },
         "selection": {"metric": metric, "higher_is_better": higher_is_better},
+        "fractions": list(filter(metrics.is_fraction, metrics.names)),
+        "accuracies": list(filter(metrics.is_accuracy, metrics.names)),
         "backbone": {
             "name": recipe.backbone.name,
             # Zero is the class's own default: then none were told.

@@ -53,7 +53,7 @@ from fptkit.engine.team.processes import ALONE, Processes, add_up_step, batch_no
 from fptkit.engine.team.sharding import IdlePass
 from fptkit.errors import CheckpointError, DivergedError, TrainingError
 from fptkit.freezing import FreezeProof
-from fptkit.interfaces import Batch, Split
+from fptkit.interfaces import Batch, Split, check_selected
 from fptkit.recipe.models import TrainOptions
 from fptkit.seeds import derive_seed
 
@@ -396,6 +396,7 @@ class Trainer:
         self._check_finite(metrics["loss"], "validation loss at")
         progress.validated_step = progress.step
         name, higher_is_better = self.task.selection()
+        check_selected(self.task, metrics, f"at step {progress.step}")
         sign = 1 if higher_is_better else -1
         best = progress.best_metrics is None or sign * metrics[name] > sign * progress.best_metrics[name]
         if best:
