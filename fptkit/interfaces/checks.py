@@ -25,9 +25,9 @@ def check_task_declarations(task: Task) -> None:
         if not isinstance(value, kinds):
             expected = " or ".join(kind.__name__ for kind in kinds)
             raise PluginError(f"task {name}: '{attribute}' is {value!r}, expected {expected}")
-    if task.input.max_tokens not in (None, task.max_tokens):
+    if task.input.fixed_tokens not in (None, task.max_tokens):
         raise PluginError(
-            f"task {name}: 'max_tokens' is {task.max_tokens}, but its input has {task.input.max_tokens} raw tokens; "
+            f"task {name}: 'max_tokens' is {task.max_tokens}, but its input has {task.input.fixed_tokens} raw tokens; "
             "set it to input.max_tokens"
         )
     if isinstance(task.test_splits, str) or not all(isinstance(split, str) for split in task.test_splits):

@@ -27,8 +27,8 @@ class _OneTensor:
     dimensions: ClassVar[int]
     varies: ClassVar[bool] = True
     """Whether examples may have different numbers of tokens."""
-    max_tokens: int | None = None
-    """Raw tokens of the longest example; None where the task says it."""
+    fixed_tokens: int | None = None
+    """Raw tokens of the longest example; None where the task says how many."""
     tokens_before: ClassVar[int] = 0
     """Raw tokens of the parts before the last one."""
 
@@ -135,9 +135,14 @@ class Grid(_OneTensor):
             raise ShapeError(f"{self}: size must be two integers of at least 1, and channels at least 1")
 
     @property
-    def max_tokens(self) -> int:  # type: ignore[override]
+    def max_tokens(self) -> int:
         """H * W, the number of cells."""
         return self.size[0] * self.size[1]
+
+    @property
+    def fixed_tokens(self) -> int:  # type: ignore[override]
+        """H * W."""
+        return self.max_tokens
 
     def tokens_in(self, inputs: Tensor) -> int:
         """H * W."""
@@ -179,7 +184,7 @@ class Mixed:
         for name, kind in self.parts.items():
             if not isinstance(name, str) or not isinstance(kind, (Vectors, Symbols, Grid)):
                 raise ShapeError(f"Mixed: part {name!r} is {kind!r}, expected a name with Vectors, Symbols or Grid")
-        wanted = [name for name, kind in self.parts.items() if kind.max_tokens is None]
+        wanted = [name for name, kind in self.parts.items() if kind.fixed_tokens is None]
         if sorted(wanted) != sorted(self.tokens):
             raise ShapeError(
                 f"Mixed: tokens names {', '.join(map(str, self.tokens)) or 'no part'}; expected, since a grid has its "
@@ -196,13 +201,18 @@ class Mixed:
 
     def tokens_of(self, name: str) -> int:
         """Raw tokens of a part; of the last one, at most."""
-        own = self.parts[name].max_tokens
+        own = self.parts[name].fixed_tokens
         return self.tokens[name] if own is None else own
 
     @property
     def max_tokens(self) -> int:
         """Raw tokens of the longest example, of all parts together."""
         return sum(self.tokens_of(name) for name in self.parts)
+
+    @property
+    def fixed_tokens(self) -> int:
+        """As ``max_tokens``."""
+        return self.max_tokens
 
     @property
     def varies(self) -> bool:
