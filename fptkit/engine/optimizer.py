@@ -8,7 +8,6 @@ the marks are taken off; what is left is torch's own code, and so are the result
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Any
 
 import torch
@@ -50,7 +49,6 @@ def make_optimizer(groups: Sequence[TrainedGroup], options: TrainOptions) -> tor
     )
 
 
-@cache
 def light_adamw() -> type[torch.optim.AdamW] | None:
     """AdamW without marks for the compiler; None where this version of torch wraps its methods in another way."""
     plain = {name: _unmarked(getattr(torch.optim.AdamW, name)) for name in (*_MARKED, "step")}
