@@ -23,6 +23,7 @@ from fptkit.recipe.models import Recipe
 from fptkit.registry import Registry
 
 _VERSIONED = ("torch", "transformers", "numpy", "pydantic", "pluggy", "safetensors")
+_VERSIONED_IF_USED = ("torchmetrics",)
 
 
 def run_facts(
@@ -130,10 +131,11 @@ def _kernels_note() -> list[str]:
 
 def versions() -> dict[str, str]:
     """Versions of fptkit, Python and the libraries that decide results."""
+    used = filter(sys.modules.get, _VERSIONED_IF_USED)
     return {
         "fptkit": __version__,
         "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in _VERSIONED},
+        **{name: importlib.metadata.version(name) for name in (*_VERSIONED, *used)},
     }
 
 

@@ -321,13 +321,10 @@ def test_a_sound_task_passes() -> None:
         ({"best_metric": "f1"}, "best_metric 'f1' is none of accuracy, loss"),
         ({"higher_is_better": "yes"}, "higher_is_better is 'yes', expected True, False or None"),
         ({"higher_is_better": False}, "of its best_metric 'accuracy' more is better"),
-        (
-            {"metrics": lambda: {"accuracy": Accuracy(), "odd": Blunt()}, "best_metric": "odd"},
-            "'odd' does not say whether",
-        ),
-        ({"metrics": lambda: {"accuracy": PerClass()}}, "'accuracy' gives a tensor of shape .3,., not one number"),
-        ({"metrics": lambda: {"accuracy": Percent()}}, "says it is a fraction, but gives 100"),
-        ({"metrics": lambda: {"accuracy": Forgetless()}}, "after reset"),
+        (with_metric(Blunt()), "'odd' does not say whether more of it is better"),
+        (with_metric(PerClass()), r"'odd' gives a tensor of shape \(3,\), not one number"),
+        (with_metric(Percent()), "'odd' says it is a fraction, but gives 100"),
+        (with_metric(NeverFresh()), r"'odd' gives 1.0, and after reset\(\) 0.5"),
         (
             {"batch": lambda indices, generator: replace(Coin().batch(indices, generator), inputs=torch.rand(8, 1, 1))},
             "the same generator state gave another batch",
