@@ -27,11 +27,14 @@ if TYPE_CHECKING:
     from fptkit.encoders.options import EncoderOptions
     from fptkit.freezing.options import FreezingOptions
     from fptkit.interfaces import (
+        Accuracy,
         Backbone,
         Batch,
         Classes,
         Encoder,
         Grid,
+        MeanSquaredError,
+        Metric,
         Mixed,
         ParameterRole,
         SampledEvaluation,
@@ -48,11 +51,14 @@ if TYPE_CHECKING:
 _LATE = {
     **dict.fromkeys(
         (
+            "Accuracy",
             "Backbone",
             "Batch",
             "Classes",
             "Encoder",
             "Grid",
+            "MeanSquaredError",
+            "Metric",
             "Mixed",
             "ParameterRole",
             "SampledEvaluation",
@@ -75,6 +81,7 @@ _LATE = {
 """Public names that need torch or pydantic, and where they live."""
 
 __all__ = [
+    "Accuracy",
     "ArraySplit",
     "Backbone",
     "BackboneSpec",
@@ -90,6 +97,8 @@ __all__ = [
     "GeneratedTask",
     "Grid",
     "ListenerSpec",
+    "MeanSquaredError",
+    "Metric",
     "Mixed",
     "Options",
     "ParameterRole",

@@ -19,9 +19,7 @@ from fptkit.interfaces import (
     Backbone,
     Batch,
     Encoder,
-    Grid,
     Inputs,
-    Mixed,
     Role,
     Task,
     check_batch,
@@ -231,19 +229,17 @@ def check_encoder_width(built: Built, batch: Batch) -> None:
     Raises:
         PluginError: it does.
     """
-    encoder, kind, inputs = built.model.encoder, built.task.input, batch.inputs
-    one: Inputs = {name: part[:1] for name, part in inputs.items()} if isinstance(kind, Mixed) else inputs[:1]
+    encoder, kind = built.model.encoder, built.task.input
+    one: Inputs = kind.example(batch.inputs, 0)
     with torch.no_grad():
         encoded, _ = encode(encoder, one, None)
     longest = built.task.max_tokens if built.encoded_tokens is None else built.encoded_tokens
-    last, padded = (kind.parts[kind.last], one[kind.last]) if isinstance(kind, Mixed) else (kind, one)
-    if isinstance(last, Grid):
+    if not kind.varies:
         tokens = longest
     elif isinstance(encoder, Encoder):
-        tokens = int(encoder.encoded_lengths(torch.tensor([padded.shape[1]])))
+        tokens = int(encoder.encoded_lengths(torch.tensor([kind.padded(one).shape[1]])))
     else:
-        # Token by token: those of the other parts, if there are any, and those of this one.
-        tokens = padded.shape[1] + (kind.max_tokens - kind.tokens_of(kind.last) if isinstance(kind, Mixed) else 0)
+        tokens = kind.tokens_in(one)  # token by token
     expected = (1, tokens, built.model.backbone.width)
     if tuple(encoded.shape) != expected:
         raise PluginError(f"encoder '{built.encoder_name}': it gave {tuple(encoded.shape)}, expected {expected}")

@@ -10,7 +10,8 @@ Each check raises ``AssertionError`` with a sentence that says which promise is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,11 @@ from fptkit.interfaces import (
     Grid,
     InputKind,
     Inputs,
+    Metrics,
     Mixed,
     Split,
     Symbols,
     Task,
-    Values,
     Vectors,
     check_batch,
     check_best_metric,
@@ -148,20 +149,19 @@ def check_encoder(
     name = type(encoder).__name__
     generator = generator_for(0, "check_encoder")
     inputs = _examples(input, tokens, generator)
-    last = input.parts[input.last] if isinstance(input, Mixed) else input
-    raw = input.tokens_of(input.last) if isinstance(input, Mixed) else tokens
+    raw = input.padded(inputs).shape[1]
     encoded, _ = encode(encoder, inputs, None)
-    assert isinstance(last, Grid) is False or token_count is not None, f"{name}: give token_count to check_encoder"
-    expected = token_count if isinstance(last, Grid) else _encoded_count(encoder, input, raw)
+    assert input.varies or token_count is not None, f"{name}: give token_count to check_encoder"
+    expected = _encoded_count(encoder, input, raw) if input.varies else token_count
     if token_count is not None:
         assert expected == token_count, f"{name}: encoded_lengths makes {expected} of {raw}, token_count {token_count}"
     shape = (3, expected, width)
     assert encoded.shape == shape, f"{name}: gave {tuple(encoded.shape)}, expected {shape}"
     assert encoded.dtype == torch.float32, f"{name}: gave {encoded.dtype}, expected float32"
     assert torch.equal(encoded, encode(encoder, inputs, None)[0]), f"{name}: two evaluations of one batch differ"
-    alone, _ = encode(encoder, _example(input, inputs, 1), None)
+    alone, _ = encode(encoder, input.example(inputs, 1), None)
     _close(alone, encoded[1:2], f"{name}: an example depends on the others of its batch")
-    if not isinstance(last, Grid):
+    if input.varies:
         _check_padding(encoder, input, inputs, raw)
     weights = torch.randn(width, generator=generator)
     (encoded * weights).square().sum().backward()
@@ -178,7 +178,7 @@ def _check_padding(encoder: nn.Module, input: InputKind, inputs: Inputs, raw: in
     lengths = torch.tensor([raw, max(raw - 3, 1), max(raw // 2 - 1, 1)])
     whole, _ = encode(encoder, inputs, lengths)
     for row, length in enumerate(lengths.tolist()):
-        alone, _ = encode(encoder, _example(input, inputs, row, length), None)
+        alone, _ = encode(encoder, input.example(inputs, row, length), None)
         real = counts[length - 1]
         assert alone.shape[1] == real, (
             f"{name}: {length} tokens became {alone.shape[1]}, but encoded_lengths says {real}"
@@ -190,7 +190,7 @@ def _encoded_count(encoder: nn.Module, input: InputKind, length: int) -> int:
     """Encoded tokens of an example with ``length`` raw tokens, in the last part of a mixed one."""
     if isinstance(encoder, Encoder):
         return int(encoder.encoded_lengths(torch.tensor([length])))
-    return length + (input.max_tokens - input.tokens_of(input.last) if isinstance(input, Mixed) else 0)
+    return input.tokens_before + length
 
 
 def _examples(input: InputKind, tokens: int, generator: torch.Generator) -> Inputs:
@@ -203,13 +203,6 @@ def _examples(input: InputKind, tokens: int, generator: torch.Generator) -> Inpu
     return torch.randn((3, *shape), generator=generator)
 
 
-def _example(input: InputKind, inputs: Inputs, row: int, length: int | None = None) -> Inputs:
-    """One example alone, cut to ``length`` tokens; of a mixed one, its last part is."""
-    if isinstance(input, Mixed):
-        return {name: part[row : row + 1, : length if name == input.last else None] for name, part in inputs.items()}
-    return inputs[row : row + 1, :length]
-
-
 def check_task(task: Task, *, batch_size: int = 8) -> None:
     """Check a task.
 
@@ -219,7 +212,8 @@ def check_task(task: Task, *, batch_size: int = 8) -> None:
 
     Checked: ``input``, ``output`` and ``max_tokens`` hold in every split; the same generator state gives the same
     batch; an example does not depend on its batch; validation and test are finite; loss is a scalar with a gradient;
-    metrics can be computed and hold ``best_metric``.
+    each metric gives one number, again after ``reset()``; ``best_metric`` is one of them, and whether more of it is
+    better is known.
     """
     name = type(task).__name__
     try:
@@ -239,24 +233,39 @@ def check_task(task: Task, *, batch_size: int = 8) -> None:
         except ShapeError as err:
             raise AssertionError(str(err)) from err
         again = split.batch(indices, generator_for(0, "check_task"))
-        same = all(map(torch.equal, _tensors(batch.inputs), _tensors(again.inputs)))
+        same = all(map(torch.equal, batch.tensors().values(), again.tensors().values()))
         assert same, f"{where}: the same generator state gave another batch"
         # Another protocol may read padding as data (D9): an example then depends on its batch.
         if split.size is not None and task.protocol == "clean":
             _check_counts(split, batch, indices, where)
-    shape = batch.targets.shape
-    logits = torch.zeros((*shape, task.output.count) if isinstance(task.output, Classes) else shape, requires_grad=True)
+    logits = torch.zeros(task.output.prediction_shape(len(batch)), requires_grad=True)
     loss = task.loss(logits, batch)
     assert loss.ndim == 0, f"{name}: the loss has shape {tuple(loss.shape)}, expected a scalar"
     loss.backward()
     assert logits.grad is not None, f"{name}: the loss gives no gradient"
-    metrics = task.metrics()
-    flat = (
-        (logits, batch.targets) if isinstance(task.output, Values) else (logits.flatten(0, -2), batch.targets.flatten())
-    )
-    metrics.update(flat[0].detach(), flat[1])
+    _check_metrics(task, *task.output.for_metrics(logits.detach(), batch.targets))
+
+
+def _check_metrics(task: Task, predictions: Tensor, targets: Tensor) -> None:
+    """Each metric gives one number, and the same after `reset`; the loss or one of them chooses the best step. Its
+    direction was checked before."""
+    name, cpu = type(task).__name__, torch.device("cpu")
+    metrics = Metrics.of(task)
+    found = []
+    for _ in range(2):
+        metrics.fresh(cpu).update(predictions, targets)
+        try:
+            found.append(metrics.compute())
+        except PluginError as err:
+            raise AssertionError(str(err)) from err
+    once, again = found
+    for metric, value in once.items():
+        same = value == again[metric] or math.isnan(value)
+        assert same, f"{name}: metric '{metric}' gives {value}, and after reset() {again[metric]} for the same batch"
+        fraction = not metrics.is_fraction(metric) or (not value < 0 and not value > 1)
+        assert fraction, f"{name}: metric '{metric}' says it is a fraction, but gives {value}"
     best, _ = task.selection()
-    assert best in {*metrics.compute(), "loss"}, f"{name}: best_metric '{best}' is not among its metrics"
+    assert best in {*once, "loss"}, f"{name}: best_metric '{best}' is not among its metrics"
 
 
 def check_listener(listener: Listener) -> None:
@@ -267,6 +276,7 @@ def check_listener(listener: Listener) -> None:
     """
     name = type(listener).__name__
     facts: dict[str, Any] = {"task": {"name": "check"}, "backbone": {"name": "check"}, "seed": 0}
+    facts |= {"selection": {"metric": "accuracy", "higher_is_better": True}, "fractions": ["accuracy"]}
     metrics = {"loss": 0.5, "accuracy": 0.75}
     events: list[Event] = [
         RunStarted("check", Path("runs/check"), facts, ("a note",), step=0, max_steps=2, batch_size=4),
@@ -303,7 +313,7 @@ def trained_roles(policy: FreezingPolicySpec) -> dict[str, float]:
 
 def _check_counts(split: Split, batch: Batch, indices: list[int], where: str) -> None:
     """``token_counts`` are the lengths, and one example alone is the same as in a batch."""
-    padded = _tensors(batch.inputs)[-1]
+    padded = list(batch.tensors().values())[-1]
     if split.token_counts is not None:
         assert len(split.token_counts) == split.size, f"{where}: token_counts and size differ"
         lengths = [padded.shape[1]] * len(indices) if batch.lengths is None else batch.lengths.tolist()
@@ -312,14 +322,9 @@ def _check_counts(split: Split, batch: Batch, indices: list[int], where: str) ->
     alone = split.batch([indices[last]], generator_for(0, "check_task"))
     real = int(batch.lengths[last]) if batch.lengths is not None else padded.shape[1]
     assert torch.equal(alone.targets[0], batch.targets[last]), f"{where}: an example's target depends on its batch"
-    for mine, among_others in zip(_tensors(alone.inputs), _tensors(batch.inputs), strict=True):
+    for mine, among_others in zip(alone.tensors().values(), batch.tensors().values(), strict=True):
         same_shape = mine[0, :real].shape == among_others[last, :real].shape
         assert same_shape, f"{where}: an example's tokens depend on its batch"
-
-
-def _tensors(inputs: Inputs) -> list[Tensor]:
-    """The tensors of a batch's inputs, part by part."""
-    return list(inputs.values()) if isinstance(inputs, Mapping) else [inputs]
 
 
 def _close(left: Tensor, right: Tensor, broken: str) -> None:

@@ -7,7 +7,7 @@ and then, with no control characters.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ class ConsoleListener:
         self._progress: Progress | None = None
         self._bar: Any = None
         self._max_steps = 0
+        self._fractions: Collection[str] = ()
         self._validation = ""
         self._told = 0
         self._told_features = 0
@@ -72,7 +73,7 @@ class ConsoleListener:
             case Noted():
                 _say(self._console, f"step {event.step}/{self._max_steps}  note: {event.text}")
             case SplitTested():
-                _say(self._console, f"test      {event.split}: {describe_metrics(event.metrics)}")
+                _say(self._console, f"test      {event.split}: {describe_metrics(event.metrics, self._fractions)}")
             case RunEnded():
                 self.close()
 
@@ -84,6 +85,7 @@ class ConsoleListener:
 
     def _start(self, event: RunStarted) -> None:
         self._max_steps = event.max_steps
+        self._fractions = event.facts["fractions"]
         self._told = event.step
         print_header(self._console, event)
         if not self._console.is_terminal:
@@ -119,9 +121,9 @@ class ConsoleListener:
 
     def _validated(self, event: Validated) -> None:
         shown = {name: value for name, value in event.metrics.items() if name != "loss"} or event.metrics
-        self._validation = f" · validation {describe_metrics(shown, short=True)}"
+        self._validation = f" · validation {describe_metrics(shown, self._fractions, short=True)}"
         best = "  (best so far)" if event.best else ""
-        metrics = describe_metrics(event.metrics)
+        metrics = describe_metrics(event.metrics, self._fractions)
         _say(self._console, f"step {event.step}/{self._max_steps}  validation: {metrics}{best}")
 
 
@@ -194,6 +196,7 @@ def print_summary(summary: Mapping[str, Any], folder: Path, console: Console | N
     majority = summary["majority_accuracy"]
     trained_on = {"train": metrics["train"]} if "train" in metrics else {}
     splits = {**trained_on, "validation": metrics["validation"], **metrics["test"]}
+    fractions = summary["fractions"]
     names = list(dict.fromkeys(name for values in splits.values() for name in values))
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("split", no_wrap=True)
@@ -202,9 +205,9 @@ def print_summary(summary: Mapping[str, Any], folder: Path, console: Console | N
     if majority:
         table.add_column("majority class", justify="right")
     for split, values in splits.items():
-        row = [split, *(_number(name, values[name]) if name in values else "" for name in names)]
+        row = [split, *(_number(values[name], name in fractions) if name in values else "" for name in names)]
         if majority:
-            row.append(_number("accuracy", majority[split]) if split in majority else "")
+            row.append(_number(majority[split], True) if split in majority else "")
         table.add_row(*row)
     _print_trimmed(console, table)
     _say(
@@ -222,16 +225,22 @@ def _say(console: Console, text: str | Text) -> None:
     console.print(text, soft_wrap=not console.is_terminal)
 
 
-def describe_metrics(metrics: Mapping[str, float], *, short: bool = False) -> str:
-    """``accuracy 93.1 %, loss 0.2134``; ``short`` leaves the loss out where there is more."""
+def describe_metrics(metrics: Mapping[str, float], fractions: Collection[str], *, short: bool = False) -> str:
+    """``accuracy 93.1 %, loss 0.2134``; ``short`` leaves the loss out where there is more.
+
+    Args:
+        metrics: values by name.
+        fractions: names of those shown in percent.
+    """
     ordered = sorted(metrics.items(), key=lambda item: item[0] == "loss")
     return ", ".join(
-        f"{name.replace('_', ' ')} {_number(name, value)}" for name, value in ordered[: 1 if short else None]
+        f"{name.replace('_', ' ')} {_number(value, name in fractions)}"
+        for name, value in ordered[: 1 if short else None]
     )
 
 
-def _number(name: str, value: float) -> str:
-    return f"{value:.1%}" if "accuracy" in name else f"{value:.4f}"
+def _number(value: float, fraction: bool) -> str:
+    return f"{value:.1%}" if fraction else f"{value:.4f}"
 
 
 def _speed(examples_per_second: float) -> str:

@@ -122,5 +122,7 @@ def _on_task(
         result = carry_out(loaded, folder, resume=resume, listeners=[listener])
         if not listener.started and not quiet:
             click.echo(f"{folder} holds a finished run: nothing was trained, the weights are exported again", err=True)
-    figures = "; ".join(f"{split} {describe_metrics(metrics)}" for split, metrics in result.test.items())
+    figures = "; ".join(
+        f"{split} {describe_metrics(metrics, result.fractions)}" for split, metrics in result.test.items()
+    )
     return result, f"{result.steps:,} steps, {result.seconds:,.0f} s, weights as stored: {figures}"

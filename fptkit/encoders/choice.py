@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from fptkit.encoders.options import MixedOptions
 from fptkit.errors import PluginError, ShapeError, UnknownNameError
-from fptkit.interfaces import KIND_NAMES, Grid, InputKind, Mixed, Symbols
+from fptkit.interfaces import InputKind
 from fptkit.options import Options
 from fptkit.registry import Registry
 from fptkit.specs import EncoderSpec
 
+_DEFAULTS = {"vectors": "linear", "symbols": "symbols", "grid": "patches2d", "mixed": "mixed"}
+"""For each kind of input, the encoder that is taken where none is named."""
+
 
 def default_encoder(input: InputKind) -> str:
     """Name of the encoder that is taken where none is named."""
-    if isinstance(input, Mixed):
-        return "mixed"
-    if isinstance(input, Grid):
-        return "patches2d"
-    return "symbols" if isinstance(input, Symbols) else "linear"
+    return _DEFAULTS[input.name]
 
 
 def find_encoder(name: str, registry: Registry | None) -> EncoderSpec:
@@ -50,9 +49,8 @@ def check_accepts(spec: EncoderSpec, input: InputKind, what: str = "the task's t
     Raises:
         ShapeError: it does not take this kind.
     """
-    kind = KIND_NAMES[type(input)]
-    if kind not in spec.accepts:
-        raise ShapeError(f"encoder '{spec.name}' takes {' or '.join(spec.accepts)}, but {what} {kind}")
+    if input.name not in spec.accepts:
+        raise ShapeError(f"encoder '{spec.name}' takes {' or '.join(spec.accepts)}, but {what} {input.name}")
 
 
 def encoded_tokens(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from fptkit.engine.memory import Pieces
 from fptkit.engine.team.team import Team
-from fptkit.interfaces import Batch, Task, Values
+from fptkit.interfaces import Batch, Metrics, Task
 from fptkit.model import CrossModalModel
 
 
@@ -34,20 +34,12 @@ class _Found(NamedTuple):
     targets: Tensor
 
 
-def _never() -> bool:
-    return False
-
-
 class _Account:
     """Loss and metrics over the batches of an evaluation."""
 
     def __init__(self, task: Task, device: torch.device) -> None:
         self._task = task
-        self._metrics = task.metrics().to(device)
-        metric: Any
-        for metric in self._metrics.modules():
-            # All predictions arrive here, whichever process made them: there is nothing to synchronise.
-            metric.distributed_available_fn = _never
+        self._metrics = Metrics.of(task).fresh(device)
         self._device = device
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=device)
         self._examples = 0
@@ -56,15 +48,13 @@ class _Account:
         self._loss_sum += found.loss_sum.to(self._device)
         self._examples += found.examples
         predictions, targets = found.predictions.to(self._device), found.targets.to(self._device)
-        if isinstance(self._task.output, Values):
-            self._metrics.update(predictions, targets)
-        else:
-            self._metrics.update(predictions.flatten(0, -2), targets.flatten())
+        self._metrics.update(*self._task.output.for_metrics(predictions, targets))
 
     def values(self) -> dict[str, float]:
-        values = {name: float(value) for name, value in self._metrics.compute().items()}
-        if self._task.sampled_evaluation and "accuracy" in values:
-            values["accuracy"] *= self._task.sampled_evaluation.accuracy_factor
+        values = self._metrics.compute()
+        if sampled := self._task.sampled_evaluation:
+            for name in filter(self._metrics.is_accuracy, values):
+                values[name] *= sampled.accuracy_factor
         return {"loss": float(self._loss_sum / self._examples), **values}
 
 

@@ -18,11 +18,13 @@ from fptkit import __version__
 from fptkit.build import Built
 from fptkit.engine.code_version import code_version
 from fptkit.freezing import ParameterCounts
+from fptkit.interfaces import Metrics
 from fptkit.numerics import kernels
 from fptkit.recipe.models import Recipe
 from fptkit.registry import Registry
 
-_VERSIONED = ("torch", "transformers", "accelerate", "numpy", "pydantic", "pluggy", "safetensors", "torchmetrics")
+_VERSIONED = ("torch", "transformers", "numpy", "pydantic", "pluggy", "safetensors")
+_VERSIONED_IF_USED = ("torchmetrics",)
 
 
 def run_facts(
@@ -46,6 +48,7 @@ def run_facts(
     """
     task, backbone = built.task, built.model.backbone
     metric, higher_is_better = task.selection()
+    metrics = Metrics.of(task)
     return {
         "task": {
             "name": recipe.task.name,
@@ -55,6 +58,8 @@ def run_facts(
             "options": recipe.task.options.model_dump(mode="json"),
         },
         "selection": {"metric": metric, "higher_is_better": higher_is_better},
+        "fractions": list(filter(metrics.is_fraction, metrics.names)),
+        "accuracies": list(filter(metrics.is_accuracy, metrics.names)),
         "backbone": {
             "name": recipe.backbone.name,
             # Zero is the class's own default: then none were told.
@@ -127,10 +132,11 @@ def _kernels_note() -> list[str]:
 
 def versions() -> dict[str, str]:
     """Versions of fptkit, Python and the libraries that decide results."""
+    used = filter(sys.modules.get, _VERSIONED_IF_USED)
     return {
         "fptkit": __version__,
         "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in _VERSIONED},
+        **{name: importlib.metadata.version(name) for name in (*_VERSIONED, *used)},
     }
 
 

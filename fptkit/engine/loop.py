@@ -36,7 +36,7 @@ from fptkit.engine.signals import StopRequest
 from fptkit.engine.step import TrainingStep
 from fptkit.engine.team.processes import share_other_buffers
 from fptkit.errors import CheckpointError, DivergedError, TrainingError
-from fptkit.interfaces import Batch
+from fptkit.interfaces import Batch, check_selected
 
 Outcome = Literal["ended", "paused", "stopped"]
 """How a call of `Trainer.fit` ends."""
@@ -270,6 +270,7 @@ class Trainer:
         self._check_finite(metrics["loss"], "validation loss at")
         progress.validated_step = progress.step
         name, higher_is_better = parts.task.selection()
+        check_selected(parts.task, metrics, f"at step {progress.step}")
         sign = 1 if higher_is_better else -1
         best = progress.best_metrics is None or sign * metrics[name] > sign * progress.best_metrics[name]
         if best:

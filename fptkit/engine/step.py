@@ -6,20 +6,19 @@ nothing, so that it can be taken again in more micro-batches. A model that does 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fptkit.engine.batches import BatchesAhead, TrainingBatches, micro_batches, most_micro_batches
 from fptkit.engine.memory import KeptBuffers, MemoryRanOut, finer, first_line, is_out_of_memory, release, settle
+from fptkit.engine.optimizer import make_optimizer
 from fptkit.engine.setup import Prepared
 from fptkit.engine.team.processes import add_up_step, batch_norms
 from fptkit.errors import TrainingError
-from fptkit.freezing import TrainedGroup
 from fptkit.interfaces import Batch
-from fptkit.recipe.models import TrainOptions
 from fptkit.seeds import derive_seed
 
 
@@ -181,24 +180,3 @@ class TrainingStep:
         self.optimizer.zero_grad(set_to_none=True)
         self._buffers.put_back()
         release(self._device)
-
-
-def make_optimizer(groups: Sequence[TrainedGroup], options: TrainOptions) -> torch.optim.Optimizer:
-    """AdamW over the trained parameters, each group at its own learning rate.
-
-    Source: weight decay 0, the default, is the Adam of Lu et al. 2021.
-    """
-    parameters: list[dict[str, Any]] = [
-        {
-            "params": list[nn.Parameter](group.parameters.values()),
-            "lr": options.learning_rate * group.learning_rate_multiplier,
-        }
-        for group in groups
-    ]
-    return torch.optim.AdamW(
-        parameters,
-        betas=options.adam_betas,
-        eps=options.adam_epsilon,
-        weight_decay=options.weight_decay,
-        fused=True,
-    )

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from fptkit.interfaces import Batch, Task
 from fptkit.model import CrossModalModel
+from fptkit.numerics.flops import FlopCounter
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def gradient_pass(model: CrossModalModel, task: Task, batch: Batch) -> GradientP
 
     hook = model.backbone.register_forward_pre_hook(ask)
     try:
-        with FlopCounterMode(display=False, custom_mapping=ATTENTION_FLOPS) as counter:
+        with FlopCounter() as counter:
             task.loss(model(batch.inputs, batch.lengths), batch).backward()
         gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
         reached = sum(int(torch.count_nonzero(gradient)) for gradient in gradients)
@@ -79,34 +79,7 @@ def gradient_pass(model: CrossModalModel, task: Task, batch: Batch) -> GradientP
         hook.remove()
         model.zero_grad(set_to_none=True)
         model.train(was_training)
-    return GradientPass(reached, counter.get_total_flops() + sum(uncounted))
-
-
-def _attention_forward(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    """Fused attention, from the shapes (B, heads, R or T, d): scores, and their sum of the values."""
-    batch, heads, rows, width = query
-    return int(2 * batch * heads * rows * key[2] * (width + value[3]))
-
-
-def _attention_backward(_: Any, query: Any, key: Any, value: Any, *__: Any, **___: Any) -> int:
-    """Twice the forward. The scores that a fused kernel computes once more are left out, so that the count does not
-    depend on whether attention is fused or written out, and so not on the machine."""
-    return 2 * _attention_forward(query, key, value)
-
-
-_FUSED = (
-    "_scaled_dot_product_flash_attention",
-    "_scaled_dot_product_flash_attention_for_cpu",  # torch's own counter does not know it
-    "_scaled_dot_product_efficient_attention",
-    "_scaled_dot_product_cudnn_attention",
-)
-ATTENTION_FLOPS = {
-    operator: formula
-    for name in _FUSED
-    for suffix, formula in (("", _attention_forward), ("_backward", _attention_backward))
-    if (operator := getattr(torch.ops.aten, name + suffix, None)) is not None
-}
-"""What a ``FlopCounterMode`` must be told of fused attention."""
+    return GradientPass(reached, counter.total + sum(uncounted))
 
 
 def count_as_paper(model: CrossModalModel) -> int:

@@ -6,20 +6,26 @@ from them where something wants a mask.
 """
 
 from fptkit.interfaces.batch import Batch, Inputs
-from fptkit.interfaces.checks import check_batch, check_best_metric, check_task_declarations
+from fptkit.interfaces.checks import check_batch, check_best_metric, check_selected, check_task_declarations
 from fptkit.interfaces.kinds import KIND_NAMES, Classes, Grid, InputKind, Mixed, Symbols, Values, Vectors
+from fptkit.interfaces.metrics import Accuracy, GivenMetrics, MeanSquaredError, Metric, Metrics
 from fptkit.interfaces.modules import Backbone, Encoder, ParameterRole, Role, encode, keep_tokens
 from fptkit.interfaces.task import SampledEvaluation, Split, Task
 
 __all__ = [
+    "Accuracy",
     "Backbone",
     "Batch",
     "Classes",
     "Encoder",
+    "GivenMetrics",
     "Grid",
     "InputKind",
     "Inputs",
     "KIND_NAMES",
+    "MeanSquaredError",
+    "Metric",
+    "Metrics",
     "Mixed",
     "ParameterRole",
     "Role",
@@ -31,6 +37,7 @@ __all__ = [
     "Vectors",
     "check_batch",
     "check_best_metric",
+    "check_selected",
     "check_task_declarations",
     "encode",
     "keep_tokens",

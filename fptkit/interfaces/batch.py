@@ -38,8 +38,12 @@ class Batch:
         """(B, T) bool, true at real tokens, for `Mixed` those of the last part; None when every token is real."""
         if self.lengths is None:
             return None
-        padded = list(self.inputs.values())[-1] if isinstance(self.inputs, Mapping) else self.inputs
+        padded = list(self.tensors().values())[-1]
         return torch.arange(padded.shape[1], device=padded.device) < self.lengths[:, None]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors of the inputs by part; of inputs that are one tensor, under ``inputs``."""
+        return dict(self.inputs) if isinstance(self.inputs, Mapping) else {"inputs": self.inputs}
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on ``device``; nothing waits for the copy of a pinned one."""

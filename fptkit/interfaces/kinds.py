@@ -1,29 +1,94 @@
-"""What a task's inputs and answers are: kinds of input tokens, kinds of answer."""
+"""What a task's inputs and answers are: kinds of input tokens, kinds of answer.
+
+A kind answers questions about itself: what its tensors look like, how many tokens they hold, which loss and metrics it
+is scored by. It knows nothing of encoders or the engine.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from fptkit.errors import ShapeError
+from fptkit.interfaces.metrics import Accuracy, MeanSquaredError, Metric
+
+Faults: TypeAlias = Iterator[tuple[bool, str]]
+"""Pairs of condition and message; each may rely on those before it being false."""
+
+
+class _OneTensor:
+    """What the kinds whose inputs are one tensor have in common."""
+
+    name: ClassVar[str]
+    dimensions: ClassVar[int]
+    varies: ClassVar[bool] = True
+    """Whether examples may have different numbers of tokens."""
+    fixed_tokens: int | None = None
+    """Raw tokens of the longest example; None where the task says how many."""
+    tokens_before: ClassVar[int] = 0
+    """Raw tokens of the parts before the last one."""
+
+    def tokens_in(self, inputs: Tensor) -> int:
+        """Raw tokens of each example of a batch, padding included."""
+        return inputs.shape[1]
+
+    def padded(self, inputs: Tensor) -> Tensor:
+        """The tensor whose tokens may be padded."""
+        return inputs
+
+    def example(self, inputs: Tensor, row: int, length: int | None = None) -> Tensor:
+        """One example of a batch as a batch, cut to ``length`` tokens."""
+        return inputs[row : row + 1, :length]
+
+    def faults(self, inputs: Any, size: int, max_tokens: int) -> Faults:
+        """What is wrong with the inputs of ``size`` examples of at most ``max_tokens`` tokens."""
+        yield not isinstance(inputs, Tensor), f"inputs are a {type(inputs).__name__}, expected a tensor"
+        shape = tuple(inputs.shape)
+        yield len(shape) != self.dimensions, f"inputs have shape {shape}, expected {self.dimensions} dimensions"
+        yield len(inputs) != size, f"{size} examples asked for, {len(inputs)} given"
+        yield inputs.shape[1] < 1, "the examples have no token"
+        yield from self._shape_faults(inputs)
+        tokens = self.tokens_in(inputs)
+        yield tokens > max_tokens, f"{tokens} tokens exceed max_tokens {max_tokens}"
+        yield from self._value_faults(inputs)
+
+    def _shape_faults(self, inputs: Tensor) -> Faults:
+        yield from ()
+
+    def _value_faults(self, inputs: Tensor) -> Faults:
+        raise NotImplementedError
+
+
+def _number_faults(inputs: Tensor, what: str) -> Faults:
+    yield inputs.dtype != torch.float32, f"{what} are {inputs.dtype}, expected torch.float32"
+    yield not bool(torch.isfinite(inputs).all()), "inputs hold NaN or infinity"
 
 
 @dataclass(frozen=True)
-class Vectors:
+class Vectors(_OneTensor):
     """Input tokens are real-valued vectors.
 
     Args:
         width: F, numbers per token.
     """
 
+    name: ClassVar[str] = "vectors"
+    dimensions: ClassVar[int] = 3
+
     width: int
+
+    def _value_faults(self, inputs: Tensor) -> Faults:
+        shape = tuple(inputs.shape[2:])
+        yield shape != (self.width,), f"tokens hold {shape} numbers, the task declares {self.width}"
+        yield from _number_faults(inputs, "vectors")
 
 
 @dataclass(frozen=True)
-class Symbols:
+class Symbols(_OneTensor):
     """Input tokens are symbols of a finite alphabet.
 
     Args:
@@ -31,12 +96,20 @@ class Symbols:
         pad: id of the symbol that fills the right of short examples.
     """
 
+    name: ClassVar[str] = "symbols"
+    dimensions: ClassVar[int] = 2
+
     count: int
     pad: int = 0
 
+    def _value_faults(self, inputs: Tensor) -> Faults:
+        yield inputs.dtype != torch.int64, f"symbols are {inputs.dtype}, expected torch.int64"
+        yield int(inputs.min()) < 0, "a symbol is negative"
+        yield int(inputs.max()) >= self.count, f"a symbol is not below {self.count}"
+
 
 @dataclass(frozen=True)
-class Grid:
+class Grid(_OneTensor):
     """Inputs are arrays with two axes and channels, all of one size: images, spectrograms of fixed length, boards.
 
     A raw token is one cell, so a task over a grid has ``max_tokens`` of the grid's own; an encoder makes fewer of them.
@@ -48,6 +121,10 @@ class Grid:
     Raises:
         ShapeError: a row, column or channel is missing.
     """
+
+    name: ClassVar[str] = "grid"
+    dimensions: ClassVar[int] = 4
+    varies: ClassVar[bool] = False
 
     size: tuple[int, int]
     channels: int = 1
@@ -61,6 +138,22 @@ class Grid:
     def max_tokens(self) -> int:
         """H * W, the number of cells."""
         return self.size[0] * self.size[1]
+
+    @property
+    def fixed_tokens(self) -> int:  # type: ignore[override]
+        """H * W."""
+        return self.max_tokens
+
+    def tokens_in(self, inputs: Tensor) -> int:
+        """H * W."""
+        return self.max_tokens
+
+    def _shape_faults(self, inputs: Tensor) -> Faults:
+        shape, declared = tuple(inputs.shape[1:]), (*self.size, self.channels)
+        yield shape != declared, f"the grids are {shape}, the task declares (H, W, C) = {declared}"
+
+    def _value_faults(self, inputs: Tensor) -> Faults:
+        yield from _number_faults(inputs, "grids")
 
 
 @dataclass(frozen=True)
@@ -78,6 +171,8 @@ class Mixed:
         ShapeError: there is no part, one is of another kind, or ``tokens`` does not name just the parts it must.
     """
 
+    name: ClassVar[str] = "mixed"
+
     parts: Mapping[str, Vectors | Symbols | Grid]
     tokens: Mapping[str, int] = field(default_factory=dict)
 
@@ -89,7 +184,7 @@ class Mixed:
         for name, kind in self.parts.items():
             if not isinstance(name, str) or not isinstance(kind, (Vectors, Symbols, Grid)):
                 raise ShapeError(f"Mixed: part {name!r} is {kind!r}, expected a name with Vectors, Symbols or Grid")
-        wanted = [name for name, kind in self.parts.items() if not isinstance(kind, Grid)]
+        wanted = [name for name, kind in self.parts.items() if kind.fixed_tokens is None]
         if sorted(wanted) != sorted(self.tokens):
             raise ShapeError(
                 f"Mixed: tokens names {', '.join(map(str, self.tokens)) or 'no part'}; expected, since a grid has its "
@@ -106,20 +201,62 @@ class Mixed:
 
     def tokens_of(self, name: str) -> int:
         """Raw tokens of a part; of the last one, at most."""
-        kind = self.parts[name]
-        return kind.max_tokens if isinstance(kind, Grid) else self.tokens[name]
+        own = self.parts[name].fixed_tokens
+        return self.tokens[name] if own is None else own
 
     @property
     def max_tokens(self) -> int:
         """Raw tokens of the longest example, of all parts together."""
         return sum(self.tokens_of(name) for name in self.parts)
 
+    @property
+    def fixed_tokens(self) -> int:
+        """As ``max_tokens``."""
+        return self.max_tokens
+
+    @property
+    def varies(self) -> bool:
+        """Whether examples may have different numbers of tokens, in the last part."""
+        return self.parts[self.last].varies
+
+    @property
+    def tokens_before(self) -> int:
+        """Raw tokens of the parts before the last one."""
+        return self.max_tokens - self.tokens_of(self.last)
+
+    def tokens_in(self, inputs: Mapping[str, Tensor]) -> int:
+        """Raw tokens of each example of a batch, of all parts together, padding included."""
+        return sum(kind.tokens_in(inputs[name]) for name, kind in self.parts.items())
+
+    def padded(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """The tensor whose tokens may be padded: that of the last part."""
+        return inputs[self.last]
+
+    def example(self, inputs: Mapping[str, Tensor], row: int, length: int | None = None) -> dict[str, Tensor]:
+        """One example of a batch as a batch, its last part cut to ``length`` tokens."""
+        return {name: part[row : row + 1, : length if name == self.last else None] for name, part in inputs.items()}
+
+    def faults(self, inputs: Any, size: int, max_tokens: int) -> Faults:
+        """What is wrong with the inputs of ``size`` examples."""
+        given = ", ".join(map(str, inputs)) if isinstance(inputs, Mapping) else f"a {type(inputs).__name__}"
+        named = isinstance(inputs, Mapping) and tuple(inputs) == tuple(self.parts)
+        yield not named, f"inputs are {given}, expected a mapping with the parts {', '.join(self.parts)} in this order"
+        for name, part in self.parts.items():
+            declared = self.tokens_of(name)
+            for wrong, message in part.faults(inputs[name], size, declared):
+                yield wrong, f"part '{name}': {message}"
+            tokens = part.tokens_in(inputs[name])
+            yield (
+                name != self.last and tokens != declared,
+                f"part '{name}' has {tokens} tokens, declared are {declared}, which may vary in the last part only",
+            )
+
 
 InputKind: TypeAlias = Vectors | Symbols | Grid | Mixed
 
 
-KIND_NAMES: Mapping[type, str] = {Vectors: "vectors", Symbols: "symbols", Grid: "grid", Mixed: "mixed"}
-"""The word of each input kind in ``EncoderSpec.accepts``."""
+KIND_NAMES: Mapping[type, str] = {kind: kind.name for kind in (Vectors, Symbols, Grid, Mixed)}
+"""The name of each input kind in ``EncoderSpec.accepts``."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +271,9 @@ class Classes:
     Raises:
         ShapeError: fewer than two classes, or no token or answer.
     """
+
+    best_metric: ClassVar[str] = "accuracy"
+    """Metric that chooses the best step where the task names none."""
 
     count: int
     tokens: int = 1
@@ -154,11 +294,33 @@ class Classes:
             return (size, self.tokens, self.per_token)
         return (size, self.tokens) if self.tokens > 1 else (size,)
 
+    def prediction_shape(self, size: int) -> tuple[int, ...]:
+        """Shape of the logits of ``size`` examples: the targets' shape plus (K,)."""
+        return (*self.target_shape(size), self.count)
+
     def arrange(self, raw: Tensor) -> Tensor:
         """Raw head output (B, R, width) -> logits whose last axis is the class: the targets' shape plus (K,)."""
         if self.per_token > 1:
             return raw.unflatten(-1, (self.per_token, self.count))
         return raw.squeeze(1) if self.tokens == 1 else raw
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross-entropy over answers, a scalar."""
+        return nn.functional.cross_entropy(logits.flatten(0, -2), targets.flatten())
+
+    def metrics(self) -> dict[str, Metric]:
+        """Fresh metrics of a task that has none of its own."""
+        return {"accuracy": Accuracy()}
+
+    def for_metrics(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """What metrics take in: one row per answer. Shapes: -> (N, K), (N,)."""
+        return logits.flatten(0, -2), targets.flatten()
+
+    def target_faults(self, targets: Tensor) -> Faults:
+        """What is wrong with targets of the right shape."""
+        yield targets.dtype != torch.int64, f"targets are {targets.dtype}, expected torch.int64"
+        yield int(targets.min()) < 0, "a target is negative"
+        yield int(targets.max()) >= self.count, f"a target is not below {self.count}"
 
 
 @dataclass(frozen=True)
@@ -170,6 +332,9 @@ class Values:
         tokens: R, tokens read out.
     """
 
+    best_metric: ClassVar[str] = "mean_squared_error"
+    """Metric that chooses the best step where the task names none."""
+
     width: int
     tokens: int = 1
 
@@ -177,6 +342,27 @@ class Values:
         """Shape of the targets of ``size`` examples."""
         return (size, self.tokens, self.width) if self.tokens > 1 else (size, self.width)
 
+    def prediction_shape(self, size: int) -> tuple[int, ...]:
+        """Shape of the predictions of ``size`` examples: the targets' shape."""
+        return self.target_shape(size)
+
     def arrange(self, raw: Tensor) -> Tensor:
         """Raw head output (B, R, width) -> predictions of the targets' shape."""
         return raw.squeeze(1) if self.tokens == 1 else raw
+
+    def loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        """Mean squared error over numbers, a scalar."""
+        return nn.functional.mse_loss(predictions, targets)
+
+    def metrics(self) -> dict[str, Metric]:
+        """Fresh metrics of a task that has none of its own."""
+        return {"mean_squared_error": MeanSquaredError()}
+
+    def for_metrics(self, predictions: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """What metrics take in: both as they are."""
+        return predictions, targets
+
+    def target_faults(self, targets: Tensor) -> Faults:
+        """What is wrong with targets of the right shape."""
+        yield targets.dtype != torch.float32, f"targets are {targets.dtype}, expected torch.float32"
+        yield not bool(torch.isfinite(targets).all()), "targets hold NaN or infinity"

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fptkit.interfaces.batch import Batch
 from fptkit.interfaces.kinds import Classes, InputKind, Values
+from fptkit.interfaces.metrics import GivenMetrics, Metrics
 
 if TYPE_CHECKING:
     import numpy as np
-    import torchmetrics
 
 
 @runtime_checkable
@@ -52,7 +52,7 @@ class SampledEvaluation:
     Args:
         batches: batches of one evaluation.
         size_factor: examples of a batch, as a multiple of ``train.batch_size``.
-        accuracy_factor: factor on the accuracy that is reported.
+        accuracy_factor: factor on the accuracies that are reported, `fptkit.Accuracy` or those of torchmetrics.
     """
 
     batches: int = 25
@@ -65,7 +65,7 @@ class Task:
 
     Subclasses set the attributes in ``__init__`` and implement `split`. The defaults of `loss` and `metrics` follow
     from ``output``: cross-entropy and accuracy for `Classes`, mean squared error for `Values`; a task with another
-    answer overrides both and ``best_metric``.
+    answer overrides both and sets ``best_metric``.
 
     Attributes:
         input: kind of the input tokens.
@@ -79,8 +79,8 @@ class Task:
         test_splits: names of the splits opened once, at the end.
         best_metric: validation metric that chooses the best step; None takes the one that follows from ``output``:
             accuracy for `Classes`, mean squared error for `Values`.
-        higher_is_better: direction of ``best_metric``; None takes that of ``output``: up for `Classes`, down for
-            `Values`.
+        higher_is_better: direction of ``best_metric``, for a metric that does not know its own. Metrics of fptkit and
+            most of torchmetrics do, and of ``loss`` less is better: leave it None. Contradicting them is an error.
         majority_accuracy: for each split, the accuracy of always answering with the commonest class of ``train``. Shown
             beside accuracies; may be left empty.
         notes: lines the run header shows, such as how the stand-in was made.
@@ -100,10 +100,13 @@ class Task:
     notes: tuple[str, ...] = ()
 
     def selection(self) -> tuple[str, bool]:
-        """The validation metric that chooses the best step, and whether more of it is better."""
-        classes = isinstance(self.output, Classes)
-        name = self.best_metric or ("accuracy" if classes else "mean_squared_error")
-        return name, classes if self.higher_is_better is None else self.higher_is_better
+        """The validation metric that chooses the best step, and whether more of it is better.
+
+        Raises:
+            PluginError: there is no such metric, or its direction is not known, or metric and task contradict.
+        """
+        name, metrics = self.best_metric or self.output.best_metric, Metrics.of(self)
+        return name, metrics.direction(name, self.higher_is_better)
 
     def split(self, name: str) -> Split:
         """The split called ``train``, ``validation`` or one of ``test_splits``."""
@@ -118,15 +121,9 @@ class Task:
 
         Shapes: logits = targets' shape + (K,) for `Classes`; targets' shape for `Values`.
         """
-        if isinstance(self.output, Classes):
-            return nn.functional.cross_entropy(logits.flatten(0, -2), batch.targets.flatten())
-        return nn.functional.mse_loss(logits, batch.targets)
+        return self.output.loss(logits, batch.targets)
 
-    def metrics(self) -> torchmetrics.MetricCollection:
-        """Fresh metrics, updated with (logits, targets) of `loss`; those of `Classes` are flattened over answers."""
-        from torchmetrics import MeanSquaredError, MetricCollection
-        from torchmetrics.classification import MulticlassAccuracy
-
-        if isinstance(self.output, Classes):
-            return MetricCollection({"accuracy": MulticlassAccuracy(self.output.count, average="micro")})
-        return MetricCollection({"mean_squared_error": MeanSquaredError()})
+    def metrics(self) -> GivenMetrics:
+        """Fresh metrics by name, updated with (logits, targets) of `loss`; those of `Classes` are flattened over
+        answers. Either a mapping, whose metrics may be of torchmetrics, or a ``torchmetrics.MetricCollection``."""
+        return self.output.metrics()

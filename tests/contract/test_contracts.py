@@ -15,7 +15,19 @@ from fptkit.backbones.options import Gpt2Sizes
 from fptkit.encoders.choice import encoded_tokens
 from fptkit.engine.run import RunRequest, run
 from fptkit.errors import FreezingError
-from fptkit.interfaces import KIND_NAMES, Backbone, Batch, Classes, Grid, InputKind, Mixed, Symbols, Task, Vectors
+from fptkit.interfaces import (
+    KIND_NAMES,
+    Accuracy,
+    Backbone,
+    Batch,
+    Classes,
+    Grid,
+    InputKind,
+    Mixed,
+    Symbols,
+    Task,
+    Vectors,
+)
 from fptkit.recipe.find import list_recipes
 from fptkit.recipe.load import load_recipe
 from fptkit.registry import load_plugins
@@ -251,6 +263,34 @@ class Coin(Task):
         return Batch(coins[:, None, None].float(), coins)
 
 
+class Blunt(Accuracy):
+    higher_is_better = None  # type: ignore[assignment]
+
+
+class PerClass(Accuracy):
+    def compute(self) -> torch.Tensor:  # type: ignore[override]
+        return torch.zeros(3)
+
+
+class Percent(Accuracy):
+    def compute(self) -> float:
+        return 100.0
+
+
+class NeverFresh(Accuracy):
+    resets = 0
+
+    def reset(self) -> None:
+        self.resets += 1
+
+    def compute(self) -> float:
+        return 1 / self.resets
+
+
+def with_metric(metric: Accuracy) -> dict[str, Any]:
+    return {"metrics": lambda: {"odd": metric}, "best_metric": "odd"}
+
+
 def test_a_sound_task_passes() -> None:
     testing.check_task(Coin())
 
@@ -279,6 +319,12 @@ def test_a_sound_task_passes() -> None:
         ),
         ({"size": None}, "must have a size"),
         ({"best_metric": "f1"}, "best_metric 'f1' is none of accuracy, loss"),
+        ({"higher_is_better": "yes"}, "higher_is_better is 'yes', expected True, False or None"),
+        ({"higher_is_better": False}, "of its best_metric 'accuracy' more is better"),
+        (with_metric(Blunt()), "'odd' does not say whether more of it is better"),
+        (with_metric(PerClass()), r"'odd' gives a tensor of shape \(3,\), not one number"),
+        (with_metric(Percent()), "'odd' says it is a fraction, but gives 100"),
+        (with_metric(NeverFresh()), r"'odd' gives 1.0, and after reset\(\) 0.5"),
         (
             {"batch": lambda indices, generator: replace(Coin().batch(indices, generator), inputs=torch.rand(8, 1, 1))},
             "the same generator state gave another batch",

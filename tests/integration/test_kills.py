@@ -114,7 +114,7 @@ def test_twenty_kills_change_nothing(tmp_path: Path) -> None:
     recipe = tmp_path / "killed.yaml"
     recipe.write_text(RECIPE)
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["accelerate.utils", "torchmetrics", "safetensors.torch", "fptkit.engine.run"])
+    processes.set_forkserver_preload(["safetensors.torch", "fptkit.engine.run"])
     ends = []
     for number in range(KILLS):
         kind = KINDS[number % len(KINDS)]

@@ -16,7 +16,6 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -32,14 +31,11 @@ from fptkit.engine.fraction import skips
 from fptkit.engine.memory import Pieces
 from fptkit.errors import ShapeError
 from fptkit.freezing.proof import digest_tensors
-from fptkit.interfaces import Batch, Inputs, Split, Task, Vectors, check_batch
+from fptkit.interfaces import Batch, GivenMetrics, Inputs, Split, Task, Vectors, check_batch
 from fptkit.model import CrossModalModel
 from fptkit.options import Options, deciding
 from fptkit.recipe.models import Recipe, TrainOptions
 from fptkit.seeds import generator_for
-
-if TYPE_CHECKING:
-    import torchmetrics
 
 CHECKED_EXAMPLES = 2
 """Examples whose kept features are held against features computed now."""
@@ -184,7 +180,7 @@ class TaskOnFeatures(Task):
         """See `Task.selection`."""
         return self._task.selection()
 
-    def metrics(self) -> torchmetrics.MetricCollection:
+    def metrics(self) -> GivenMetrics:
         """See `Task.metrics`."""
         return self._task.metrics()
 
@@ -334,9 +330,9 @@ def _read_all(task: Task, name: str, split: Split, options: TrainOptions) -> _Re
         if not torch.equal(before, generator.get_state()):
             raise _Off(f"the examples of the {name} split are changed at random (augmentation)")
         check_batch(task, batch, len(indices), where=where)
-        parts = list(batch.inputs.items()) if isinstance(batch.inputs, Mapping) else [("inputs", batch.inputs)]
+        parts = list(batch.tensors().items())
         if batch.lengths is None:
-            tokens.add(parts[-1][1].shape[1])
+            tokens.add(task.input.padded(batch.inputs).shape[1])
             mixed = len(tokens) > 1 if counts is None else counts[indices[0]] != counts[indices[-1]]
             if mixed:
                 raise _Off(f"an example of the {name} split depends on the longest of its batch")

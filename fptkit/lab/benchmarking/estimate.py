@@ -25,14 +25,13 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from fptkit.build import Built, build, build_task
 from fptkit.engine.batches import micro_batches
 from fptkit.engine.setup import training_batches
-from fptkit.freezing.counts import ATTENTION_FLOPS
 from fptkit.interfaces import Batch, Inputs, Task
 from fptkit.lab.benchmarking.skeletons import find_config, make_skeleton, place
+from fptkit.numerics.flops import FlopCounter
 from fptkit.numerics.precision import choose_device, choose_precision
 from fptkit.recipe.load import LoadedRecipe
 from fptkit.recipe.models import Component, Recipe
@@ -184,11 +183,11 @@ def _watch(built: Built, batch: Batch) -> _Pass:
     model.eval()
     hook = model.backbone.register_forward_pre_hook(ask)
     try:
-        with FlopCounterMode(display=False, custom_mapping=ATTENTION_FLOPS) as counter:
+        with FlopCounter() as counter:
             built.task.loss(model(batch.inputs, batch.lengths), batch).backward()
     finally:
         hook.remove()
-    return _Pass(tokens, activations, counter.get_total_flops() + uncounted)
+    return _Pass(tokens, activations, counter.total + uncounted)
 
 
 def _storage(tensor: Tensor) -> int:

@@ -51,6 +51,7 @@ class TaskPretrainResult:
         seconds: wall-clock seconds of training.
         validation: metrics of the best step, as trained.
         test: metrics of each test split, with the weights as stored.
+        fractions: names of the metrics between 0 and 1, which are shown in percent.
     """
 
     output: Path
@@ -58,6 +59,7 @@ class TaskPretrainResult:
     seconds: float
     validation: dict[str, float]
     test: dict[str, dict[str, float]]
+    fractions: tuple[str, ...] = ()
 
 
 def pretrain(
@@ -87,7 +89,12 @@ def pretrain(
             raise Interrupted(stopped.signal_number, stopped.step, command) from None
         measured = export(output, output, save_dtype=loaded.save_dtype, loaded=loaded.run)
     return TaskPretrainResult(
-        output, measured["steps"], measured["seconds"], measured["validation"], measured["test_as_stored"]
+        output,
+        measured["steps"],
+        measured["seconds"],
+        measured["validation"],
+        measured["test_as_stored"],
+        tuple(measured["fractions"]),
     )
 
 
@@ -205,6 +212,7 @@ def _measure(built: Built, recipe: Recipe, summary: dict[str, Any], *, step: int
         "protocol": built.task.protocol,
         "tokens": built.encoded_tokens or built.task.max_tokens,
         "majority_accuracy": dict(built.task.majority_accuracy),
+        "fractions": summary["fractions"],
         "validation": summary["metrics"]["validation"],
         "test": summary["metrics"]["test"],
         "test_as_stored": test,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from fptkit.lab.published.kinds import ArmKind, arm_kind
 from fptkit.lab.published.reasons import notes_of, reasons_of
-from fptkit.lab.published.records import Figure, Published, Record
+from fptkit.lab.published.records import SCORE, Figure, Published, Record
 from fptkit.lab.studies.results import CellResult, StudyResults
 
 
@@ -81,7 +81,7 @@ def compare(results: StudyResults, published: Published) -> tuple[Pair, ...]:
     Returns:
         The pairs: every cell at least once, in the order of the study; then the paper's remaining figures.
     """
-    figures = [figure for figure in published.figures if figure.metric == "accuracy" and not figure.repeats]
+    figures = [figure for figure in published.figures if figure.metric == SCORE and not figure.repeats]
     pairs: list[Pair] = []
     taken: set[int] = set()
     for cell in results.cells:
@@ -110,8 +110,8 @@ def _ours(cell: CellResult) -> tuple[Ours | None, str]:
     found = cell.main
     if found is None or found.mean is None:
         return None, "its test split was not opened" if cell.complete else "not all of its runs are finished"
-    if cell.metric != "accuracy":
-        return None, f"it is measured by {cell.metric or 'an unknown metric'}, the paper by accuracy"
+    if cell.metric != SCORE:
+        return None, f"it is measured by {cell.metric or 'an unknown metric'}, the paper by {SCORE}"
     return Ours(
         mean=100 * found.mean,
         sem=None if found.sem is None else 100 * found.sem,

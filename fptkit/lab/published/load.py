@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from fptkit.errors import DataError, RecipeError, UnknownNameError
 from fptkit.lab.published.records import (
+    SCORE,
     Facts,
     Figure,
     Published,
@@ -119,7 +120,7 @@ def _figure(file: PublishedFile, name: str, row: str, column: str, cell: TableCe
         raise ValueError(f"{where}: nothing tells its {' and '.join(missing)}")
     if facts.task is not None and facts.task not in file.tasks:
         raise ValueError(f"{where}: there is no task '{facts.task}'")
-    if table.metric == "accuracy" and cell.value > 100:
+    if table.metric == SCORE and cell.value > 100:
         raise ValueError(f"{where}: an accuracy of {cell.value:g} %")
     return _finished(file, table, facts, {"table": name, "row": row, "column": column, **dict(cell)})
 

@@ -13,6 +13,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 Metric = Literal["accuracy", "steps", "times as fast"]
 """accuracy: in percent; steps: training steps to convergence; times as fast: a ratio of durations."""
 
+SCORE: Metric = "accuracy"
+"""The one among them that scores a model's answers; a study's cells are put beside figures of this one only."""
+
 LearningRates = Literal["one", "swept", "not recorded"]
 """one: set beforehand, the same for every arm; swept: the best of several, chosen for each arm."""
 
@@ -118,7 +121,7 @@ class PublishedTable(Record):
     title: str
     note: str = ""
     source: str = ""
-    metric: Metric = "accuracy"
+    metric: Metric = SCORE
     all: Facts = Facts()
     columns: tuple[str, ...] = Field(min_length=1)
     labels: dict[str, Facts] = {}

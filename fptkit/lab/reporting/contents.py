@@ -8,7 +8,7 @@ from fptkit.lab.reporting import wording
 from fptkit.lab.reporting.document import Entry, Section, Table, row
 from fptkit.lab.reporting.tables import comparison_table
 from fptkit.lab.reporting.wording import NOTHING
-from fptkit.lab.studies.results import Comparison, Costs, StudyResults
+from fptkit.lab.studies.results import Comparison, Costs, Measure, StudyResults
 
 SENTENCES = 12
 """Comparisons told as a sentence each; more are summed up by pair of arms, and stand in their table."""
@@ -75,7 +75,7 @@ def effort(results: StudyResults) -> Section:
             continue
         steps = f"{sum(spent.steps) / len(spent.steps):,.0f}" if spent.steps else "not reached"
         flops = wording.amount(sum(spent.flops) / len(spent.flops), "FLOP") if spent.flops else NOTHING
-        target = f"{wording.number(spent.target, cell.metric)}{' %' if wording.is_share(cell.metric) else ''}"
+        target = f"{wording.number(spent.target, cell.measure)}{' %' if cell.fraction else ''}"
         where = wording.place(cell.task, cell.data_fraction)
         rows.append(row(where, cell.arm, target, steps, flops, f"{spent.reached} of {spent.seeds}"))
     header = row("task", "arm", "validation target", "steps", "compute", "seeds that reached it")
@@ -113,10 +113,10 @@ def runs(results: StudyResults, link: Callable[[str], str]) -> Section:
     Args:
         link: the way from the report to a run's folder, empty where there is none.
     """
-    metrics = {(cell.task, cell.arm, cell.data_fraction): cell.metric for cell in results.cells}
+    metrics = {(cell.task, cell.arm, cell.data_fraction): cell.measure for cell in results.cells}
     rows = []
     for one in results.runs:
-        metric = metrics.get((one.task, one.arm, one.data_fraction), "")
+        metric = metrics.get((one.task, one.arm, one.data_fraction), Measure())
         rows.append(
             (
                 Entry(one.address[:16], link=link(one.address)),
@@ -133,7 +133,7 @@ def runs(results: StudyResults, link: Callable[[str], str]) -> Section:
             )
         )
     header = row("run", "task", "arm", "learning rate", "seed", "status", "steps", "validation", "test")
-    caption = f"{wording.counted(len(rows), 'run')}; accuracies in %. Test is opened for the chosen rate only."
+    caption = f"{wording.counted(len(rows), 'run')}; fractions in %. Test is opened for the chosen rate only."
     return Section("runs", "Runs", tables=(Table(caption, header, tuple(rows)),) if rows else ())
 
 

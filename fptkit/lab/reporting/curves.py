@@ -8,7 +8,7 @@ from html import escape
 from fptkit.lab.reporting.drawing import BOTTOM, Picture, Scale, around, marker, style
 from fptkit.lab.reporting.small_multiples import Numbered, by_metric, limits, per_task, span_of
 from fptkit.lab.reporting.wording import mean_and_sem, number, rate, scaled, share, unit
-from fptkit.lab.studies.results import CellResult, StudyResults
+from fptkit.lab.studies.results import CellResult, Measure, StudyResults
 
 
 def learning_rates(results: StudyResults) -> list[Picture]:
@@ -22,7 +22,7 @@ def learning_rates(results: StudyResults) -> list[Picture]:
     )
 
 
-def _draw_rates(picture: Picture, metric: str, cells: Numbered) -> None:
+def _draw_rates(picture: Picture, metric: Measure, cells: Numbered) -> None:
     tried = sorted({one.learning_rate for _, cell in cells for one in cell.rates})
     spans = [
         span_of(one.validation, metric) for _, cell in cells for one in cell.rates if one.validation.mean is not None
@@ -38,7 +38,7 @@ def _draw_rates(picture: Picture, metric: str, cells: Numbered) -> None:
 
 
 def _draw_rates_of(picture: Picture, x: Scale, y: Scale, index: int, cell: CellResult) -> None:
-    metric = cell.metric
+    metric = cell.measure
     shown = [one for one in cell.rates if one.validation.mean is not None]
     picture.line(index, [(x(one.learning_rate), y(scaled(one.validation.mean or 0, metric))) for one in shown])
     for one in cell.rates:
@@ -84,7 +84,7 @@ def convergence(results: StudyResults) -> list[Picture]:
     )
 
 
-def _draw_convergence(picture: Picture, metric: str, cells: Numbered) -> None:
+def _draw_convergence(picture: Picture, metric: Measure, cells: Numbered) -> None:
     points = [point for _, cell in cells for point in cell.curve]
     ends = [scaled(point.mean + sign * (point.sem or 0), metric) for point in points for sign in (-1, 1)]
     low, high = around(ends, within=limits(metric))
@@ -129,7 +129,7 @@ def data_fractions(results: StudyResults) -> list[Picture]:
     return pictures
 
 
-def _draw_fractions(picture: Picture, metric: str, cells: Numbered, fractions: Sequence[float]) -> None:
+def _draw_fractions(picture: Picture, metric: Measure, cells: Numbered, fractions: Sequence[float]) -> None:
     ends = [end for _, cell in cells if cell.main for end in span_of(cell.main, metric)]
     low, high = around(ends, within=limits(metric))
     left, right = around(fractions, logarithmic=True)

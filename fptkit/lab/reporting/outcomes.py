@@ -8,8 +8,8 @@ from html import escape
 from fptkit.lab.reporting.drawing import BOTTOM, RIGHT, WIDTH, Picture, Scale, around, marker, shortened, style
 from fptkit.lab.reporting.small_multiples import Numbered, limits, per_task, span_of
 from fptkit.lab.reporting.spending import training_flops, training_seconds
-from fptkit.lab.reporting.wording import amount, duration, is_share, mean_and_sem, number, scaled, unit
-from fptkit.lab.studies.results import CellResult, Costs, StudyResults
+from fptkit.lab.reporting.wording import amount, duration, mean_and_sem, number, scaled, unit
+from fptkit.lab.studies.results import CellResult, Costs, Measure, StudyResults
 
 
 def bars(results: StudyResults) -> list[Picture]:
@@ -27,13 +27,13 @@ ROW = 32
 """Height of a bar with the arm's name above it."""
 
 
-def _draw_bars(picture: Picture, metric: str, cells: Numbered) -> None:
+def _draw_bars(picture: Picture, metric: Measure, cells: Numbered) -> None:
     picture.height = 8 + ROW * len(cells) + BOTTOM
     picture.series = ()  # every bar is named
     estimates = [cell.main for _, cell in cells if cell.main is not None]
     ends = [scaled(value, metric) for one in estimates for value in one.values]
     ends += [end for one in estimates for end in span_of(one, metric)]
-    low, high = (0.0, 100.0) if is_share(metric) else around([0.0, *ends])
+    low, high = (0.0, 100.0) if metric.fraction else around([0.0, *ends])
     x = Scale(min(low, *ends), max(high, *ends), 10, WIDTH - RIGHT)
     bottom = picture.height - BOTTOM
     for value in x.ticks():
@@ -57,7 +57,7 @@ def _draw_bars(picture: Picture, metric: str, cells: Numbered) -> None:
 
 
 def _draw_bar(picture: Picture, x: Scale, top: float, index: int, cell: CellResult) -> None:
-    estimate, metric = cell.main, cell.metric
+    estimate, metric = cell.main, cell.measure
     if estimate is None or estimate.mean is None:
         return
     zero, end, middle = x(max(0.0, x.low)), x(scaled(estimate.mean, metric)), top + 20
@@ -108,7 +108,7 @@ def _cost(
     label: str,
     written: Callable[[float], str],
 ) -> list[Picture]:
-    def draw(picture: Picture, metric: str, cells: Numbered) -> None:
+    def draw(picture: Picture, metric: Measure, cells: Numbered) -> None:
         spans = [span_of(cell.main, metric) for _, cell in cells if cell.main]
         low, high = around([end for span in spans for end in span], within=limits(metric))
         ends = around([cost(cell) or 1.0 for _, cell in cells], logarithmic=True)

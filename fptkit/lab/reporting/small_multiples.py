@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from itertools import groupby
 
 from fptkit.lab.reporting.drawing import Picture
-from fptkit.lab.reporting.wording import is_share, place, scaled
-from fptkit.lab.studies.results import CellResult, Estimate, StudyResults
+from fptkit.lab.reporting.wording import place, scaled
+from fptkit.lab.studies.results import CellResult, Estimate, Measure, StudyResults
 
 Numbered = list[tuple[int, CellResult]]
 """Cells with the number of their arm, which gives colour, marker and dashes."""
@@ -26,17 +26,17 @@ def _cells(results: StudyResults, task: str, wanted: Callable[[CellResult], bool
     return [(number, cell) for number, cell in found if cell is not None and wanted(cell)]
 
 
-def by_metric(cells: Numbered) -> Iterable[tuple[str, Numbered]]:
+def by_metric(cells: Numbered) -> Iterable[tuple[Measure, Numbered]]:
     """Cells of a task by metric: what is measured in different units is not drawn on one axis."""
-    ordered = sorted(cells, key=lambda pair: (pair[1].metric, pair[0]))
-    return [(metric, list(group)) for metric, group in groupby(ordered, key=lambda pair: pair[1].metric)]
+    ordered = sorted(cells, key=lambda pair: (pair[1].measure, pair[0]))
+    return [(metric, list(group)) for metric, group in groupby(ordered, key=lambda pair: pair[1].measure)]
 
 
 def per_task(
     results: StudyResults,
     kind: str,
     wanted: Callable[[CellResult], bool],
-    draw: Callable[[Picture, str, Numbered], None],
+    draw: Callable[[Picture, Measure, Numbered], None],
     says: str,
     told_apart: str = "",
 ) -> list[Picture]:
@@ -57,11 +57,11 @@ def per_task(
     return pictures
 
 
-def limits(metric: str) -> tuple[float, float] | None:
-    return FULL_SCALE if is_share(metric) else None
+def limits(metric: Measure) -> tuple[float, float] | None:
+    return FULL_SCALE if metric.fraction else None
 
 
-def span_of(estimate: Estimate, metric: str) -> tuple[float, float]:
+def span_of(estimate: Estimate, metric: Measure) -> tuple[float, float]:
     """Mean less and plus its standard error, in the unit that is shown."""
     mean, error = estimate.mean or 0.0, estimate.sem or 0.0
     return scaled(mean - error, metric), scaled(mean + error, metric)

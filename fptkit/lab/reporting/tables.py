@@ -48,7 +48,7 @@ def _mark(cells: Sequence[CellResult], attribute: str, sign: str) -> str:
 
 
 def _units(cells: Sequence[CellResult]) -> list[str]:
-    return sorted({wording.unit(cell.metric) for cell in cells if cell.metric})
+    return sorted({wording.unit(cell.measure) for cell in cells if cell.metric})
 
 
 def _notes(cells: Sequence[CellResult]) -> list[str]:
@@ -74,7 +74,7 @@ def _figure(results: StudyResults, cell: CellResult | None, task: str, arm: str)
         details.append("1 seed")
     if not cell.complete:
         details.append("incomplete")
-    return Entry(wording.mean_and_sem(cell.main, cell.metric), ", ".join(details))
+    return Entry(wording.mean_and_sem(cell.main, cell.measure), ", ".join(details))
 
 
 def _names(key: str, task: str, arm: str) -> bool:
@@ -108,7 +108,7 @@ def splits(results: StudyResults) -> Table | None:
     """Further test splits, for tasks that have several."""
     cells = [cell for cell in results.cells if len(cell.test) > 1]
     rows = [
-        row(wording.place(cell.task, cell.data_fraction), cell.arm, split, wording.mean_and_sem(found, cell.metric))
+        row(wording.place(cell.task, cell.data_fraction), cell.arm, split, wording.mean_and_sem(found, cell.measure))
         for cell in cells
         for split, found in cell.test.items()
     ]
@@ -127,7 +127,7 @@ def rates_table(results: StudyResults) -> Table | None:
         entries = []
         for value in tried:
             one = found.get(value)
-            text = wording.mean_and_sem(one.validation, cell.metric) if one else NOTHING
+            text = wording.mean_and_sem(one.validation, cell.measure) if one else NOTHING
             details = ["chosen"] if one and value == cell.chosen_rate else []
             details += [f"{one.diverged} diverged"] if one and one.diverged else []
             entries.append(Entry(text, ", ".join(details)))
@@ -149,12 +149,12 @@ def costs_table(results: StudyResults, costs: Costs) -> Table | None:
             wording.amount(training_flops(cell), "FLOP"),
             wording.duration(seconds.get((cell.task, cell.arm, cell.data_fraction))),
             ", ".join(f"{step:,}" for step in cell.best_steps) or NOTHING,
-            wording.mean_and_sem(cell.train, cell.metric),
+            wording.mean_and_sem(cell.train, cell.measure),
         )
         for cell in results.cells
         if cell.steps or cell.parameters
     ]
-    header = ["task", "arm", "parameters", "trained", "steps", "compute", "time", "best steps", "training accuracy"]
+    header = ["task", "arm", "parameters", "trained", "steps", "compute", "time", "best steps", "on training data"]
     if all(entries[-1].text == NOTHING for entries in rows):
         header, rows = header[:-1], [entries[:-1] for entries in rows]
     caption = "One training at the chosen rate; time is that of the machine it ran on."

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from fptkit.lab.studies.results import Comparison, Estimate, StudyResults
+from fptkit.lab.studies.results import Comparison, Estimate, Measure, StudyResults
 
 NOTHING = "–"
 """Stands where there is no figure."""
@@ -14,21 +14,16 @@ NOTHING = "–"
 _PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
-def is_share(metric: str) -> bool:
-    """Whether a metric lies between 0 and 1 and is written in percent."""
-    return "accuracy" in metric
+def scaled(value: float, metric: Measure) -> float:
+    """A value in the unit it is written in: percent for fractions."""
+    return 100 * value if metric.fraction else value
 
 
-def scaled(value: float, metric: str) -> float:
-    """A value in the unit it is written in: percent for accuracies."""
-    return 100 * value if is_share(metric) else value
-
-
-def number(value: float | None, metric: str) -> str:
+def number(value: float | None, metric: Measure) -> str:
     """A value of a metric without its unit: one decimal of a percent, four digits of anything else."""
     if value is None or not math.isfinite(value):
         return NOTHING
-    return _with_minus(f"{100 * value:.1f}" if is_share(metric) else f"{value:.4g}")
+    return _with_minus(f"{100 * value:.1f}" if metric.fraction else f"{value:.4g}")
 
 
 def _with_minus(text: str) -> str:
@@ -41,7 +36,7 @@ def effect_size(value: float | None) -> str:
     return NOTHING if value is None else _with_minus(f"{value:.2f}")
 
 
-def mean_and_sem(estimate: Estimate | None, metric: str) -> str:
+def mean_and_sem(estimate: Estimate | None, metric: Measure) -> str:
     """``98.5 ± 0.1``; the mean alone where one seed gives no error."""
     if estimate is None or estimate.mean is None:
         return NOTHING
@@ -49,24 +44,24 @@ def mean_and_sem(estimate: Estimate | None, metric: str) -> str:
     return mean if estimate.sem is None else f"{mean} ± {number(estimate.sem, metric)}"
 
 
-def unit(metric: str) -> str:
+def unit(metric: Measure) -> str:
     """What the numbers of a metric are, for the head of a column or an axis: ``accuracy, %``."""
-    words = metric.replace("_", " ")
-    return f"{words}, %" if is_share(metric) else words
+    words = metric.name.replace("_", " ")
+    return f"{words}, %" if metric.fraction else words
 
 
-def difference(value: float, metric: str, *, signed: bool = False) -> str:
-    """A difference of two values with its unit: ``22.5 points`` for accuracies."""
+def difference(value: float, metric: Measure, *, signed: bool = False) -> str:
+    """A difference of two values with its unit: ``22.5 points`` for fractions."""
     text = number(value, metric) if not signed else _signed(value, metric)
-    return f"{text} points" if is_share(metric) else text
+    return f"{text} points" if metric.fraction else text
 
 
-def interval(bounds: tuple[float, float] | None, metric: str) -> str:
+def interval(bounds: tuple[float, float] | None, metric: Measure) -> str:
     """``[20.1, 24.9]``, empty for None."""
     return "" if bounds is None else f"[{number(bounds[0], metric)}, {number(bounds[1], metric)}]"
 
 
-def _signed(value: float, metric: str) -> str:
+def _signed(value: float, metric: Measure) -> str:
     text = number(value, metric)
     return text if text.startswith("−") or text == NOTHING else f"+{text}"
 
@@ -128,11 +123,12 @@ def place(task: str, data_fraction: float = 1.0) -> str:
     return task if data_fraction == 1 else f"{task} with {share(data_fraction)} of the data"
 
 
-def metric_of(results: StudyResults, comparison: Comparison) -> str:
+def metric_of(results: StudyResults, comparison: Comparison) -> Measure:
     """The metric a comparison is about: that of either arm's cell."""
     arms = (comparison.a, comparison.b)
     return next(
-        (cell.metric for cell in results.cells if cell.task == comparison.task and cell.arm in arms and cell.metric), ""
+        (cell.measure for cell in results.cells if cell.task == comparison.task and cell.arm in arms and cell.metric),
+        Measure(),
     )
 
 
@@ -156,7 +152,7 @@ def verdict_sentence(results: StudyResults, comparison: Comparison) -> str:
     return f"{comparison.a} is {comparison.verdict} than {comparison.b} on {where} by {size}{shown}{facts}"
 
 
-def difference_of(comparison: Comparison, metric: str) -> str:
+def difference_of(comparison: Comparison, metric: Measure) -> str:
     """The signed mean difference with its interval: ``+0.3 points [−1.2, 1.8]``."""
     if comparison.mean is None:
         return NOTHING

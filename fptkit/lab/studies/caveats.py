@@ -116,7 +116,7 @@ def _at_majority(results: StudyResults) -> list[str]:
 
 def _stands_at_majority(cell: CellResult) -> bool:
     main = cell.main
-    if main is None or main.mean is None or cell.majority is None or cell.metric != "accuracy":
+    if main is None or main.mean is None or cell.majority is None:
         return False
     return main.mean <= cell.majority + 2 * (main.sem or 0.0)
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from fptkit.lab.studies.results import was_fraction
+
 Status = Literal["waiting", "running", "paused", "validated", "finished", "diverged", "failed", "interrupted", "lost"]
 """waiting: not started; running: a worker has it; paused: stopped where it was asked to; validated: trained, test not
 opened; finished: test opened; diverged: loss or gradient was no longer a number; failed: ended by another error;
@@ -53,6 +55,22 @@ class Outcome:
     def higher_is_better(self) -> bool:
         """Direction of the selection metric."""
         return bool(self.summary.get("selection", {}).get("higher_is_better", True))
+
+    @property
+    def fraction(self) -> bool:
+        """Whether the selection metric is between 0 and 1 and written in percent."""
+        return self._is_among("fractions")
+
+    @property
+    def majority(self) -> float | None:
+        """Accuracy on the first test split of always answering with the commonest class; None where the task does not
+        tell it, or the selection metric is another than accuracy."""
+        split = next(iter(self.summary.get("metrics", {}).get("test", {})), None)
+        return self.summary.get("majority_accuracy", {}).get(split) if self._is_among("accuracies") else None
+
+    def _is_among(self, key: str) -> bool:
+        metric = self.summary.get("selection", {}).get("metric", "")
+        return metric in self.summary[key] if key in self.summary else was_fraction(metric)
 
     @property
     def over(self) -> bool:

@@ -4,9 +4,9 @@ machines that computed the same runs. Times are in a file of their own, see `Cos
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from fptkit.errors import DataError, UsageError
 
@@ -23,6 +23,23 @@ class Record(BaseModel):
 
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+class Measure(NamedTuple):
+    """What a value is of.
+
+    Args:
+        name: of the metric, empty where no run has begun.
+        fraction: whether its values are between 0 and 1 and written in percent.
+    """
+
+    name: str = ""
+    fraction: bool = False
+
+
+def was_fraction(metric: str) -> bool:
+    """Whether a metric is written in percent, for files of fptkit 0.1.0, which do not say: then by its name."""
+    return "accuracy" in metric
 
 
 class Estimate(Record):
@@ -91,6 +108,7 @@ class CellResult(Record):
         complete: whether every run it needs is finished.
         metric: the selection metric.
         higher_is_better: its direction. Every value in the record is as the runs give it, not turned.
+        fraction: whether it is between 0 and 1 and written in percent.
         rates: every rate that was tried, ascending.
         chosen_rate: the one chosen on validation; None where none could be.
         reason: why none could be, or which rates were left out of the choice and why.
@@ -105,7 +123,8 @@ class CellResult(Record):
         flops_per_step: floating-point operations of one training step.
         steps: steps of each run at the chosen rate, in the order of the seeds.
         best_steps: the steps that validated best.
-        majority: test accuracy of always answering with the commonest class, where the task tells it.
+        majority: test accuracy of always answering with the commonest class, where the task tells it and the selection
+            metric is an accuracy.
         protocol, source, data_stand_in: of the task.
         task_options, backbone_options: every option of the two as the recipe resolved it; None where the runs do not
             tell.
@@ -119,6 +138,7 @@ class CellResult(Record):
     complete: bool
     metric: str = ""
     higher_is_better: bool = True
+    fraction: bool = False
     rates: tuple[RateResult, ...] = ()
     chosen_rate: float | None = None
     reason: str = ""
@@ -153,6 +173,18 @@ class CellResult(Record):
     head_options: dict[str, object] = {}
     task_options: dict[str, object] | None = None
     backbone_options: dict[str, object] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_an_older_file(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "fraction" not in given:
+            return {**given, "fraction": was_fraction(given.get("metric", ""))}
+        return given
+
+    @property
+    def measure(self) -> Measure:
+        """The selection metric, as reports write its values."""
+        return Measure(self.metric, self.fraction)
 
     @property
     def main(self) -> Estimate | None:

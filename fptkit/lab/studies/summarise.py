@@ -176,6 +176,7 @@ def _cell_result(study: Study, runs: CellRuns, ledger_folder: Path) -> CellResul
         complete=not runs.missing and bool(runs.outcomes),
         metric=metric,
         higher_is_better=higher,
+        fraction=bool(example and example.fraction),
         rates=tuple(_rate_result(runs, rate) for rate in _rates(runs)),
         chosen_rate=runs.chosen_rate,
         reason=runs.reason,
@@ -191,18 +192,18 @@ def _cell_result(study: Study, runs: CellRuns, ledger_folder: Path) -> CellResul
         flops_per_step=flops,
         steps=tuple(outcome.summary["steps"] for outcome in chosen.values() if "steps" in outcome.summary),
         best_steps=tuple(outcome.summary["best_step"] for outcome in chosen.values() if "best_step" in outcome.summary),
-        **_shared_facts(told, splits),
+        majority=example.majority if example else None,
+        **_shared_facts(told),
     )
 
 
-def _shared_facts(told: Mapping[str, Any], test_splits: Sequence[str]) -> dict[str, Any]:
+def _shared_facts(told: Mapping[str, Any]) -> dict[str, Any]:
     """What all runs of a cell say alike of their parts; nothing where no run has begun."""
     if not told:
         return {}
     task, backbone = told.get("task", {}), told.get("backbone", {})
     return {
         "parameters": dict(told.get("parameters", {})),
-        "majority": told.get("majority_accuracy", {}).get(test_splits[0]) if test_splits else None,
         "task_name": task.get("name", ""),
         "protocol": task.get("protocol", ""),
         "source": task.get("source", ""),

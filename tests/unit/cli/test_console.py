@@ -25,6 +25,7 @@ FACTS: dict[str, Any] = {
     "precision": "bfloat16",
     "learning_rate": 0.003,
     "seed": 0,
+    "fractions": ["accuracy"],
 }
 SUMMARY: dict[str, Any] = {
     **FACTS,

@@ -24,9 +24,6 @@ from fptkit.lab.studies.launchers.base import Ended, LauncherOptions, share_proc
 
 PRELOADED = (
     "torch",
-    "accelerate",
-    "accelerate.utils",
-    "torchmetrics",
     "safetensors.torch",
     "filelock",
     "fptkit.registry",

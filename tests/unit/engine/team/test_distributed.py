@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 import torch
 from torchrun_runs import (
+    ACCELERATE,
     RECIPES,
+    TORCHRUN,
     alone,
     assert_near,
     assert_same,
@@ -295,6 +297,18 @@ def test_an_error_is_told_once_and_ends_all(write: Any, start: Any, tmp_path: Pa
     assert ended.output.count("Lower train.learning_rate") == 1, ended.output
     assert exit_codes(ended.output) == {1}
     assert json.loads((tmp_path / "high" / "summary.json").read_text())["status"] == "diverged"
+
+
+@pytest.mark.slow
+def test_accelerates_launcher_starts_the_same_run(write: Any, start: Any, tmp_path: Path) -> None:
+    pytest.importorskip("accelerate")
+    recipe = write("xor")
+    for name, launcher in (("torchrun", TORCHRUN), ("accelerate", ACCELERATE)):
+        ended = start(command=["run", str(recipe), "--output", str(tmp_path / name)], launcher=launcher)
+        assert ended.code == 0, ended.output
+    summary = json.loads((tmp_path / "accelerate" / "summary.json").read_text())
+    assert (summary["status"], summary["processes"]) == ("finished", 2)
+    assert_same(tmp_path / "torchrun", tmp_path / "accelerate")
 
 
 @pytest.mark.slow

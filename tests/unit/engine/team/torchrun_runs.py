@@ -79,7 +79,7 @@ class OrderSum(torchmetrics.Metric):
 
 class Ordered(BitXor):
     def metrics(self):
-        return torchmetrics.MetricCollection({**super().metrics(), "order": OrderSum()})
+        return {**super().metrics(), "order": OrderSum()}
 
 
 @hookimpl
@@ -153,7 +153,21 @@ def write_recipe(folder: Path, name: str, *, sharded: bool = False) -> Path:
     return path
 
 
-def torchrun(folder: Path, *runs: dict[str, Any], command: Sequence[str] = (), processes: int = 2) -> Ended:
+TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node={processes}")
+
+ACCELERATE = (
+    *("accelerate.commands.launch", "--multi_gpu", "--num_processes={processes}", "--num_machines=1"),
+    *("--main_process_port=0", "--mixed_precision=no", "--dynamo_backend=no"),
+)
+
+
+def torchrun(
+    folder: Path,
+    *runs: dict[str, Any],
+    command: Sequence[str] = (),
+    processes: int = 2,
+    launcher: Sequence[str] = TORCHRUN,
+) -> Ended:
     """Starts the worker with runs, or the command line, in several processes, and waits for their end.
 
     Args:
@@ -161,12 +175,12 @@ def torchrun(folder: Path, *runs: dict[str, Any], command: Sequence[str] = (), p
         runs: see torchrun_worker.py.
         command: of fptkit, in place of runs.
         processes: how many.
+        launcher: module and arguments of what starts them.
     """
     (folder / "runs.json").write_text(json.dumps(runs, default=str))
     what = ["-m", "fptkit", *command] if command else [str(WORKER), str(folder / "runs.json")]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     started = subprocess.Popen(
-        [*launcher, *what],
+        [sys.executable, "-m", *(part.format(processes=processes) for part in launcher), *what],
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,

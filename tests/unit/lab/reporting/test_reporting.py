@@ -26,7 +26,7 @@ from fptkit.lab.reporting.page import to_html
 from fptkit.lab.reporting.spreadsheet import COLUMNS, to_csv
 from fptkit.lab.reporting.terminal import print_results
 from fptkit.lab.reporting.write import read_study
-from fptkit.lab.studies.results import CellResult, Costs, CurvePoint, Estimate, RateResult, StudyResults
+from fptkit.lab.studies.results import CellResult, Costs, CurvePoint, Estimate, Measure, RateResult, StudyResults
 
 SEVEN = ("bit_memory", "bit_xor", "listops", "mnist", "cifar10", "cifar10_lra", "homology")
 TEN = ("language", "random", *(f"arm_{number}" for number in range(8)))
@@ -34,6 +34,8 @@ LONG = "a_very_long_arm_name_that_goes_on_and_on_and_never_ends_but_must_not_bre
 HOSTILE_TASK = "<script>alert(1)</script>"
 HOSTILE_ARM = '"><img src=http://evil.example/x onerror=alert(1)>|*`[a](b)'
 NO_COSTS = Costs(runs={})
+ACCURACY = Measure("accuracy", fraction=True)
+ERROR = Measure("mean_squared_error")
 
 
 def nothing_known() -> StudyResults:
@@ -56,7 +58,10 @@ def nothing_known() -> StudyResults:
 def squared_error() -> StudyResults:
     """A study measured by an error instead of an accuracy."""
     whole = made.study(("regression",), ("a", "b"))
-    cells = tuple(one.model_copy(update={"metric": "mean_squared_error", "majority": None}) for one in whole.cells)
+    cells = tuple(
+        one.model_copy(update={"metric": "mean_squared_error", "fraction": False, "majority": None})
+        for one in whole.cells
+    )
     return whole.model_copy(update={"cells": cells})
 
 
@@ -81,16 +86,16 @@ each_study = pytest.mark.parametrize("results", STUDIES.values(), ids=STUDIES)
 @pytest.mark.parametrize(
     ("estimate", "metric", "text"),
     [
-        (Estimate(values=(0.98, 0.99), mean=0.985, sem=0.005), "accuracy", "98.5 ± 0.5"),
-        (Estimate(values=(0.985,), mean=0.985, sem=None), "accuracy", "98.5"),
-        (Estimate(values=(1.0, 1.0), mean=1.0, sem=0.0), "accuracy", "100.0 ± 0.0"),
-        (Estimate(values=(), mean=None, sem=None), "accuracy", "–"),
-        (Estimate(values=(0.1,), mean=0.123456, sem=None), "mean_squared_error", "0.1235"),
-        (Estimate(values=(-2.0,), mean=-2.0, sem=None), "mean_squared_error", "−2"),
-        (None, "accuracy", "–"),
+        (Estimate(values=(0.98, 0.99), mean=0.985, sem=0.005), ACCURACY, "98.5 ± 0.5"),
+        (Estimate(values=(0.985,), mean=0.985, sem=None), ACCURACY, "98.5"),
+        (Estimate(values=(1.0, 1.0), mean=1.0, sem=0.0), ACCURACY, "100.0 ± 0.0"),
+        (Estimate(values=(), mean=None, sem=None), ACCURACY, "–"),
+        (Estimate(values=(0.1,), mean=0.123456, sem=None), ERROR, "0.1235"),
+        (Estimate(values=(-2.0,), mean=-2.0, sem=None), ERROR, "−2"),
+        (None, ACCURACY, "–"),
     ],
 )
-def test_a_mean_with_its_error(estimate: Estimate | None, metric: str, text: str) -> None:
+def test_a_mean_with_its_error(estimate: Estimate | None, metric: Measure, text: str) -> None:
     assert wording.mean_and_sem(estimate, metric) == text
 
 
@@ -115,8 +120,8 @@ def test_a_mean_with_its_error(estimate: Estimate | None, metric: str, text: str
         (wording.duration(7500), "2 h 5 min"),
         (wording.share(0.05), "5 %"),
         (wording.share(0.005), "0.5 %"),
-        (wording.interval((-0.012, 0.018), "accuracy"), "[−1.2, 1.8]"),
-        (wording.difference(-0.0001, "accuracy", signed=True), "+0.0 points"),
+        (wording.interval((-0.012, 0.018), ACCURACY), "[−1.2, 1.8]"),
+        (wording.difference(-0.0001, ACCURACY, signed=True), "+0.0 points"),
         (wording.counted(1, "seed"), "1 seed"),
         (wording.effect_size(-0.317), "−0.32"),
         (wording.effect_size(-0.001), "0.00"),
@@ -368,7 +373,7 @@ def test_a_band_needs_an_error() -> None:
 
 def test_metrics_in_different_units_have_charts_of_their_own() -> None:
     results = made.study(("t",), ("a", "b"))
-    cells = (results.cells[0], results.cells[1].model_copy(update={"metric": "mean_squared_error"}))
+    cells = (results.cells[0], results.cells[1].model_copy(update={"metric": "mean_squared_error", "fraction": False}))
     pictures = outcomes.bars(results.model_copy(update={"cells": cells}))
     assert [len(of_class(picture, "bar")) for picture in pictures] == [1, 1]
 
@@ -793,7 +798,7 @@ def test_the_terminal_shows_every_figure_within_its_width(results: StudyResults,
     out, _ = printed(results, width, terminal=True)
     assert max(map(len, out.splitlines())) <= width
     for cell in results.cells:
-        assert out.count(wording.mean_and_sem(cell.main, cell.metric)) >= 1
+        assert out.count(wording.mean_and_sem(cell.main, cell.measure)) >= 1
 
 
 @each_study
