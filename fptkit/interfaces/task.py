@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -125,5 +126,20 @@ class Task:
 
     def metrics(self) -> GivenMetrics:
         """Fresh metrics by name, updated with (logits, targets) of `loss`; those of `Classes` are flattened over
-        answers. Either a mapping, whose metrics may be of torchmetrics, or a ``torchmetrics.MetricCollection``."""
-        return self.output.metrics()
+        answers. Either a mapping, whose metrics may be of torchmetrics, or a ``torchmetrics.MetricCollection``.
+
+        A task that overrides this and has imported torchmetrics gets a ``MetricCollection`` from ``super().metrics()``,
+        so that it can be extended by metrics of torchmetrics in either form.
+        """
+        extended = type(self).metrics is not Task.metrics and "torchmetrics" in sys.modules
+        return _collection_of(self.output) if extended else self.output.metrics()
+
+
+def _collection_of(output: Classes | Values) -> GivenMetrics:
+    """The metrics of ``output`` as torchmetrics has them."""
+    from torchmetrics import MeanSquaredError, MetricCollection
+    from torchmetrics.classification import MulticlassAccuracy
+
+    if isinstance(output, Classes):
+        return MetricCollection({"accuracy": MulticlassAccuracy(output.count, average="micro")})
+    return MetricCollection({"mean_squared_error": MeanSquaredError()})

@@ -47,7 +47,7 @@ class FlopCounter(TorchDispatchMode):
             return NotImplemented
         formula = _FORMULAS.get(operator)
         theirs = None if formula else _formula_of_torch(operator)
-        if formula is None and theirs is None and hasattr(func, "decompose"):
+        if formula is None and theirs is None and hasattr(func, "decompose") and func is not _DEVICE:
             with self:
                 found = func.decompose(*args, **kwargs)
             if found is not NotImplemented:
@@ -119,6 +119,9 @@ def _known(*names: str) -> list[Any]:
     """Operators that this version of torch has."""
     return [operator for name in names if (operator := getattr(_aten, name, None)) is not None]
 
+
+_DEVICE = torch.ops.prim.device.default
+"""Asked of tensors without numbers; it is no operator that could be taken apart."""
 
 _FUSED = (
     "_scaled_dot_product_flash_attention",

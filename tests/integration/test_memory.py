@@ -68,7 +68,7 @@ class OrderSum(torchmetrics.Metric):
 
 class Ordered(BitXor):
     def metrics(self):
-        return {**super().metrics(), "order": OrderSum()}
+        return torchmetrics.MetricCollection({**super().metrics(), "order": OrderSum()})
 
 
 @hookimpl

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fptkit import Accuracy, MeanSquaredError, SampledEvaluation
-from fptkit.engine.evaluate import evaluate_batches
+from fptkit.engine.evaluate import evaluate
 from fptkit.errors import DivergedError, PluginError, ShapeError
 from fptkit.interfaces import Batch, Classes, Metrics, Task, Values, check_best_metric, check_selected
 
@@ -197,10 +197,28 @@ def test_what_cannot_be_chosen_by_is_an_error_that_says_what_to_do(task: Task, s
         check_best_metric(task)
 
 
+@pytest.mark.parametrize("output", [Classes(3), Values(2)])
+def test_a_task_that_extends_the_metrics_by_those_of_torchmetrics_may_collect_them(output: Classes | Values) -> None:
+    class Plain(Task):
+        pass
+
+    class Extended(Plain):
+        def metrics(self) -> Any:
+            metrics: Any = super().metrics()
+            metrics.add_metrics({"more": torchmetrics.MeanMetric()})
+            return torchmetrics.MetricCollection({**metrics, "most": torchmetrics.MaxMetric()})
+
+    plain, extended = Plain(), Extended()
+    plain.output = extended.output = output
+    assert isinstance(plain.metrics(), dict)
+    assert set(extended.metrics()) == {output.best_metric, "more", "most"}
+    assert extended.selection() == plain.selection()
+
+
 def test_our_metrics_in_a_collection_of_torchmetrics_are_an_error_that_says_what_to_do() -> None:
     class Collected(Question):
         def metrics(self) -> Any:
-            return torchmetrics.MetricCollection({**super().metrics()})
+            return torchmetrics.MetricCollection({"accuracy": Accuracy()})
 
     with pytest.raises(PluginError, match=r"task Collected: metrics\(\) failed: .* return a plain mapping"):
         check_best_metric(Collected(Classes(3)))
@@ -281,6 +299,10 @@ def test_a_metric_says_whether_it_is_a_fraction(metric: Any, fraction: bool, acc
 
 def test_the_factor_of_a_protocol_is_on_accuracies_alone() -> None:
     class Model(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.unused = torch.nn.Parameter(torch.zeros(()))
+
         def forward(self, inputs: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
             return inputs
 
@@ -291,7 +313,7 @@ def test_the_factor_of_a_protocol_is_on_accuracies_alone() -> None:
         sampled_evaluation=SampledEvaluation(accuracy_factor=0.5),
     )
     batch = Batch(torch.eye(3), torch.tensor([0, 1, 1]))
-    found = evaluate_batches(Model(), task, [batch], device=CPU)  # type: ignore[arg-type]
+    found = evaluate(Model(), task, [batch])  # type: ignore[arg-type]
     assert found == pytest.approx({"loss": found["loss"], "right": 1 / 3, "accuracy": 0.5})
 
 

@@ -21,7 +21,7 @@ from fptkit.lab.studies.efficiency import effort, mean_curve
 from fptkit.lab.studies.load import load_study
 from fptkit.lab.studies.outcome import Outcome
 from fptkit.lab.studies.plan import Cell, Study, Trial
-from fptkit.lab.studies.results import RESULTS, StudyResults, read_costs, read_results, run_folder
+from fptkit.lab.studies.results import RESULTS, CellResult, StudyResults, read_costs, read_results, run_folder
 from fptkit.lab.studies.summarise import summarise, write_results
 
 STUDY = """
@@ -429,3 +429,25 @@ def test_the_mean_curve_keeps_the_steps_all_seeds_have() -> None:
     assert [(p.step, pytest.approx(p.mean)) for p in points] == [(10, 0.3), (20, 0.6)]
     assert points[0].sem == pytest.approx(scipy.stats.sem([0.2, 0.4]))
     assert mean_curve([{}, {}]) == ()
+
+
+@pytest.mark.parametrize(("metric", "fraction"), [("accuracy", True), ("mean_squared_error", False), ("", False)])
+def test_files_that_do_not_say_what_is_a_fraction_are_read(metric: str, fraction: bool) -> None:
+    told = {"task": "t", "arm": "a", "complete": True, "metric": metric}
+    assert CellResult.model_validate(told).measure == (metric, fraction)
+    assert not CellResult.model_validate({**told, "fraction": False}).fraction
+    summary: dict[str, Any] = {"majority_accuracy": {"test": 0.5}, "metrics": {"test": {"test": {}}}}
+    older = Outcome("address", summary={**summary, "selection": {"metric": metric}})
+    assert (older.fraction, older.majority) == (fraction, 0.5 if fraction else None)
+
+
+def test_summaries_say_what_is_a_fraction_and_what_an_accuracy() -> None:
+    summary = {
+        "selection": {"metric": "f1"},
+        "fractions": ["accuracy", "f1"],
+        "accuracies": ["accuracy"],
+        "majority_accuracy": {"test": 0.5},
+        "metrics": {"test": {"test": {"f1": 0.4}}},
+    }
+    found = Outcome("address", summary=summary)
+    assert (found.fraction, found.majority) == (True, None)
