@@ -84,6 +84,12 @@ class Problem:
     message: str
 
 
+def _without_line(where: str) -> str:
+    """The file of a place: ``recipes/x.yaml`` of ``recipes/x.yaml:7``; an override whole."""
+    file, _, line = where.rpartition(":")
+    return file if line.isdecimal() and not where.startswith("--") else where
+
+
 class RecipeError(FptkitError):
     """A recipe that cannot be used, with every problem found in it.
 
@@ -99,13 +105,14 @@ class RecipeError(FptkitError):
 
     def __str__(self) -> str:
         column = max((len(problem.where) for problem in self.problems), default=0) + 2
-        lines = []
+        count = len(self.problems)
+        places = dict.fromkeys(_without_line(problem.where) for problem in self.problems)
+        where = f"{next(iter(places), '')}{' and elsewhere' if len(places) > 1 else ''}"
+        lines = [f"{count} problem{'s' if count != 1 else ''} in {where}; nothing was run"]
         for problem in self.problems:
             first, *rest = problem.message.splitlines()
             lines.append(problem.where.ljust(column) + (f"{problem.path}: " if problem.path else "") + first)
             lines += [" " * column + line for line in rest]
-        count = len(self.problems)
-        lines.append(f"{count} problem{'s' if count != 1 else ''} found; nothing was run.")
         return "\n".join(lines)
 
 

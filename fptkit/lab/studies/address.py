@@ -15,8 +15,9 @@ from typing import Any
 from fptkit.engine.code_version import digest_parts, sources_of
 from fptkit.recipe.load import load_installed
 from fptkit.recipe.models import Recipe
-from fptkit.registry import HOOKS, Entry, Registry
+from fptkit.registry import Entry, Registry
 from fptkit.sources.weights import PACKAGED
+from fptkit.specs import HOOKS
 
 _LEFT_OUT: Any = {
     "description": True,
@@ -45,7 +46,7 @@ def address_of(recipe: Recipe, code_version: str, *, registry: Registry | None =
     """
     content = recipe.model_dump(mode="json", exclude=_LEFT_OUT)
     words = frozenset(_words(content))
-    used = _used(registry or _installed(recipe.plugins), words)
+    used = _used(registry or load_installed([Path(file) for file in recipe.plugins]), words)
     parts = {
         "recipe": content,
         "code": code_version,
@@ -73,11 +74,6 @@ def _used(registry: Registry, words: frozenset[str]) -> list[Entry]:
         for entry in registry.entries(kind)
         if entry.owner.origin != "builtin" and entry.spec.name in words
     ]
-
-
-@functools.lru_cache(maxsize=16)
-def _installed(files: tuple[str, ...]) -> Registry:
-    return load_installed([Path(file) for file in files])
 
 
 def _weights(entry: str) -> str:
