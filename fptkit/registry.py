@@ -254,6 +254,8 @@ class PluginHost:
             PluginError: it does not load.
         """
         path = plugin_path(path)
+        if not path.is_file():
+            raise UsageError(f"plugin file {path} does not exist")
         if any(plugin.name == str(path) for plugin in self.registry.plugins):
             return
         plugin = Plugin(str(path), "file")
@@ -301,21 +303,19 @@ def _import_builtin() -> SimpleNamespace:
 
 
 def plugin_path(path: Path) -> Path:
-    """The one path of a plugin file, however it is named: absolute, with links followed.
+    """The one path of a plugin file, however it is named: absolute, with links followed. There may be no such file.
 
     Raises:
-        UsageError: there is no such file, or no file system takes such a path.
+        UsageError: no file system takes such a path.
     """
     try:
         found = path.resolve()
-        is_file = found.is_file()
+        found.is_file()
     except (OSError, ValueError, RuntimeError) as err:  # too long, a zero byte, links in a circle
         shown = str(path) if len(str(path)) <= _SHOWN else f"{str(path)[:_SHOWN]}..."
         raise UsageError(
             f"plugin file {shown!r} is not a usable path: {getattr(err, 'strerror', None) or err}"
         ) from err
-    if not is_file:
-        raise UsageError(f"plugin file {found} does not exist")
     return found
 
 

@@ -181,9 +181,14 @@ def own_plugin_files(tree: Node, folder: Path) -> tuple[list[Path], list[Fault]]
         if not isinstance(entry.value, str):
             continue
         try:
-            files.append(plugin_path(folder / entry.value))
+            file = plugin_path(folder / entry.value)
         except UsageError as err:
             faults.append(Fault(entry.place, join("plugins", i), str(err)))
+            continue
+        if file.is_file():
+            files.append(file)
+        else:
+            faults.append(Fault(entry.place, join("plugins", i), f"plugin file {shown_path(file)} does not exist"))
     return files, faults
 
 
