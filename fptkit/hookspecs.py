@@ -78,11 +78,8 @@ def fptkit_encoders() -> list[EncoderSpec]:  # type: ignore[empty-body]
 
         @hookimpl
         def fptkit_encoders():
-            return [
-                EncoderSpec(
-                    name="scaled", summary="a linear map of normed tokens", target=Scaled, accepts=("vectors",)
-                )
-            ]
+            summary = "a linear map of normed tokens"
+            return [EncoderSpec(name="scaled", summary=summary, target=Scaled, accepts=("vectors",))]
     """
 
 
@@ -127,16 +124,10 @@ def fptkit_freezing_policies() -> list[FreezingPolicySpec]:  # type: ignore[empt
 
         @hookimpl
         def fptkit_freezing_policies():
-            rules = (
-                FreezingRule(role="input"),
-                FreezingRule(role="output"),
-                FreezingRule(role="attention", blocks=(-1,)),
-            )
-            return [
-                FreezingPolicySpec(
-                    name="last_attention", summary="attention of the last block trains", rules=rules
-                )
-            ]
+            trained = [FreezingRule(role="input"), FreezingRule(role="output")]
+            rules = (*trained, FreezingRule(role="attention", blocks=(-1,)))
+            summary = "attention of the last block trains"
+            return [FreezingPolicySpec(name="last_attention", summary=summary, rules=rules)]
     """
 
 

@@ -76,7 +76,7 @@ class Spec(metaclass=_FormerName):
     Args:
         name: the word recipes use, ``lower_snake``.
         summary: one line for listings.
-        reference: paper or repository it follows. ``source``, its name before, is accepted and can be read as well.
+        reference: paper or repository it follows. ``source``, its former name, is accepted too.
         licence: licence of the data or weights, where there are any.
         extra: pip extra, or package, it needs beyond the core.
 
