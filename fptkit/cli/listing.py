@@ -23,13 +23,13 @@ from fptkit.specs import PLURALS, Spec, TaskProtocol
 def list_(kind: str, as_json: bool, plugin_files: Sequence[Path]) -> None:
     """List what is available of a KIND, with the plugin each entry comes from."""
     registry = load_registry(plugin_files)
-    listers: dict[str, Callable[[Registry], list[dict[str, Any]]]] = {
+    listers: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "weights": _weights,
-        "recipes": _recipes,
-        "studies": _studies,
+        "recipes": lambda: _recipes(registry),
+        "studies": lambda: _studies(registry),
         "published": _published,
     }
-    rows = listers[kind](registry) if kind in listers else component_rows(registry, PLURALS[kind].record)
+    rows = listers[kind]() if kind in listers else component_rows(registry, PLURALS[kind].record)
     if as_json:
         print_json(rows)
     elif rows:
@@ -76,7 +76,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _weights(registry: Registry) -> list[dict[str, Any]]:
+def _weights() -> list[dict[str, Any]]:
     from fptkit.sources.weights import known_weights
 
     return known_weights()
@@ -117,7 +117,7 @@ def _studies(registry: Registry) -> list[dict[str, Any]]:
     ]
 
 
-def _published(registry: Registry) -> list[dict[str, Any]]:
+def _published() -> list[dict[str, Any]]:
     from fptkit.lab.published import load_published, published_names
 
     return [

@@ -85,7 +85,7 @@ def load_registry(plugin_files: Sequence[Path] = ()) -> Registry:
 
 
 def print_error(err: FptkitError) -> None:
-    """An error on stderr, where the command goes on after it."""
+    """Print an error on stderr, in a command that continues after it."""
     click.echo(f"error: {err}", err=True)
 
 

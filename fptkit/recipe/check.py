@@ -101,7 +101,7 @@ def _validate(model: type[AnyModel], value: Any) -> AnyModel:
     """Validate strictly, but with lists and mappings for tuples and models.
 
     pydantic's strict mode means just that for JSON. It forgets it behind a "before" validator, where a list is then no
-    tuple; such errors are dropped, and a second, lax look finds what stands behind them.
+    tuple; such errors are dropped, and a second, lax validation finds what is behind them.
 
     Raises:
         _Unfit: with all errors.
@@ -143,7 +143,7 @@ def describe(error: ErrorDetails, root: Schema, keys: Sequence[str | int], *, al
     Args:
         error: as ``ValidationError.errors`` gives it.
         root: JSON Schema of the model.
-        keys: where the fault lies; for an unknown key, the mapping that holds it.
+        keys: path of the fault; for an unknown key, the mapping that holds it.
         also_allowed: further keys to name where a key is unknown.
     """
     kind = error["type"]

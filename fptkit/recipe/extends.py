@@ -40,7 +40,7 @@ def read_with_bases(
         read: bases read before, to which new ones are added: many files extend the same few.
 
     Returns:
-        One tree without ``extends``, or None when the file itself gives nothing to go on with.
+        One tree without ``extends``, or None if the file itself cannot be used.
     """
     return _read(path, shown, faults, folders, (path.resolve(),), {} if read is None else read)
 
@@ -48,11 +48,11 @@ def read_with_bases(
 def read_bases(
     fragment: Node, folder: Path, faults: list[Fault], folders: Folders = no_folders, *, read: Cache | None = None
 ) -> list[Node]:
-    """The trees that a mapping with ``extends`` lies over, the lowest first.
+    """The trees beneath a mapping with ``extends``, the lowest first.
 
     Args:
         fragment: the mapping, such as an arm of a study.
-        folder: where the file that holds it lies.
+        folder: folder of the file that holds it.
         faults: faults found are appended.
         folders: where bases are looked up after ``folder``.
         read: bases read before, to which new ones are added: many fragments extend the same few files.
@@ -208,7 +208,7 @@ def lay_over(
     """A profile and overrides laid over the tree of a file.
 
     Args:
-        base: of the file and those it extends; None where it gave nothing to go on with.
+        base: of the file and those it extends; None if the file cannot be used.
         profile: which of its ``profiles``, None for the base alone.
         overrides: texts of the form ``a.b=value``, each over those before it.
         faults: faults found are appended.

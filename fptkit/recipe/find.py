@@ -25,7 +25,7 @@ class ReadFile:
 
     Args:
         path: the file.
-        tree: what it holds, laid over the files it extends; None where it gives nothing to go on with.
+        tree: what it holds, laid over the files it extends; None if it cannot be used.
         faults: those of the file and of all it extends.
         bases: where files that it, its tasks or its arms extend are looked up after its own folder.
         read: the files of these read so far; later ones are added.

@@ -1,4 +1,4 @@
-"""What every record has, and how a record names the objects it stands for."""
+"""The fields every record has, and how a record names its target and options."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Spec(metaclass=_FormerName):
     """What every record has.
 
     Args:
-        name: the word recipes use, ``lower_snake``.
+        name: its name in recipes, ``lower_snake``.
         summary: one line for listings.
         reference: paper or repository it follows. ``source``, its former name, is accepted too.
         licence: licence of the data or weights, where there are any.

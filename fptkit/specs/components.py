@@ -58,7 +58,7 @@ class TaskProtocol:
     """A named way to prepare and score a task. Results under different protocols never share a table.
 
     Args:
-        name: the word recipes use (``task.protocol``).
+        name: its name in recipes (``task.protocol``).
         summary: one line.
         splits: pairs of a split's name and what it holds, with its size.
         faults: pairs of a fault's number and what it does in this task; numbers as in ``docs/protocols.md``.

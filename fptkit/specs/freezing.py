@@ -47,8 +47,8 @@ class FreezingRule:
         required: when true, a model in which the rule touches no parameter is an error.
 
     Raises:
-        PluginError: the role is not a role or lies outside the blocks named, the multiplier is not a finite number
-            above 0, or the blocks are neither integers nor a slice.
+        PluginError: the role is unknown, or is outside the blocks while blocks are named; the multiplier is not a finite
+            number above 0; or the blocks are neither integers nor a slice.
     """
 
     role: str
@@ -77,7 +77,7 @@ class FreezingRule:
                 "as text, START:STOP or START:STOP:STEP"
             )
         if self.role in OUTSIDE_BLOCKS:
-            raise PluginError(f"freezing rule for {self.role}: this role lies outside the blocks, name none")
+            raise PluginError(f"freezing rule for {self.role}: this role is outside the blocks; leave blocks out")
         if not isinstance(self.blocks, str):
             object.__setattr__(self, "blocks", tuple(self.blocks))
 

@@ -1,6 +1,6 @@
 """The one table of the kinds of components, and every name a kind goes by.
 
-Hooks, sections of recipes, words of the command line, listings and documentation are read from it. A further kind is a
+Hooks, sections of recipes, arguments of commands, listings and documentation are read from it. A further kind is a
 row here, its hook in `fptkit.hookspecs`, and, where recipes name it, its field of `fptkit.recipe.models.Recipe`.
 """
 
@@ -20,12 +20,12 @@ class Kind:
     Args:
         record: class of its records; errors call the kind by its ``kind``.
         hook: hook that returns the records.
-        noun: its word on the command line, as in ``fptkit show NOUN NAME``; empty where no component is meant.
-        plural: the same of several, as in ``fptkit list PLURAL``.
-        section: key of recipes that names one such component, or several; empty where recipes name none.
+        noun: its name on the command line, as in ``fptkit show NOUN NAME``; empty if it is not a component.
+        plural: the plural of that, as in ``fptkit list PLURAL``.
+        section: key of recipes that names one or several such components; empty if recipes name none.
         many: whether the section is a list of any number of them.
         required: whether every recipe must have the section.
-        default: component taken where a recipe names none; empty for none, or where the choice is made later.
+        default: component used if a recipe names none; empty for none, or if the choice is made later.
     """
 
     record: type[Spec]
@@ -67,16 +67,16 @@ KINDS = (
     ),
     Kind(record=RecipeFolderSpec, hook="fptkit_recipes"),
 )
-"""Every kind, in the order of the way data flow."""
+"""Every kind, in the order of the data flow."""
 
 HOOKS: dict[str, type[Spec]] = {kind.hook: kind.record for kind in KINDS}
 """The record each hook returns."""
 
 NOUNS: dict[str, Kind] = {kind.noun: kind for kind in KINDS if kind.noun}
-"""The kinds of components by their word on the command line."""
+"""The kinds of components by their noun."""
 
 PLURALS: dict[str, Kind] = {kind.plural: kind for kind in KINDS if kind.plural}
-"""The same by the word for several."""
+"""The kinds of components by their plural."""
 
 
 def kind_of(record: type[Spec]) -> Kind:
