@@ -47,8 +47,8 @@ class FreezingRule:
         required: when true, a model in which the rule touches no parameter is an error.
 
     Raises:
-        PluginError: the role is unknown, or is outside the blocks while blocks are named; the multiplier is not a finite
-            number above 0; or the blocks are neither integers nor a slice.
+        PluginError: the role is unknown, or is outside the blocks while blocks are named; the multiplier is not a
+            finite number above 0; or the blocks are neither integers nor a slice.
     """
 
     role: str
