@@ -20,6 +20,7 @@ import inspect
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -42,9 +43,9 @@ from fptkit.freezing.options import FreezingOptions  # noqa: E402
 from fptkit.lab.pretraining.options import PretrainRecipe  # noqa: E402
 from fptkit.lab.published import load_published, table_heading, table_notes, table_rows  # noqa: E402
 from fptkit.lab.studies.options import StudySettings  # noqa: E402
-from fptkit.recipe.models import HeadOptions, Pinned, Recipe, TrainOptions  # noqa: E402
+from fptkit.recipe.models import SECTIONS, HeadOptions, Pinned, Recipe, TrainOptions  # noqa: E402
 from fptkit.recipe.schema import OptionRow, describe_options  # noqa: E402
-from fptkit.registry import HOOKS, load_plugins  # noqa: E402
+from fptkit.registry import load_plugins  # noqa: E402
 
 WIDTH = 100
 """Columns of the help texts, whatever terminal this runs on."""
@@ -85,7 +86,7 @@ def lead(documented: object) -> str:
     text = inspect.getdoc(documented) or "" if not isinstance(documented, str) else inspect.cleandoc(documented)
     paragraphs: list[str] = []
     for paragraph in text.split("\n\n"):
-        if re.match(r"(Args|Attributes|Raises|Returns|Shapes|Source|Checked|Differences)\b.*:", paragraph):
+        if re.match(r"(Args|Attributes|Example|Raises|Returns|Shapes|Source|Checked|Differences)\b.*:", paragraph):
             break
         paragraphs.append(" ".join(paragraph.split()))
     return tidy("\n\n".join(paragraphs))
@@ -155,7 +156,7 @@ def _facts(spec: specs.Spec) -> Iterator[tuple[str, str]]:
         yield "protocols", ", ".join(code(protocol.name) for protocol in spec.protocols)
     if isinstance(spec, specs.EncoderSpec):
         yield "takes", ", ".join(spec.accepts)
-    yield "source", spec.source
+    yield "reference", spec.reference
     yield "licence", spec.licence
     yield "needs", spec.extra
 
@@ -178,17 +179,23 @@ def _rules(spec: specs.FreezingPolicySpec) -> str:
 def hook(name: str) -> str:
     """One hook: its signature, its record's fields, how the target is called."""
     function = getattr(hookspecs, name)
-    record = HOOKS[name]
+    record = specs.HOOKS[name]
     signature = f"@fptkit.hookimpl\ndef {name}{inspect.signature(function)}: ..."
     signature = signature.replace("'", "")
     return "\n\n".join(
         [
-            (inspect.getdoc(function) or ""),
+            lead(function),
             f"```python\n{signature}\n```",
             f"**{record.__name__}.** {lead(record)}",
             fields_table(record),
         ]
     )
+
+
+def example(name: str) -> str:
+    """The example in a hook's docstring: a whole plugin."""
+    code = (inspect.getdoc(getattr(hookspecs, name)) or "").partition("Example::\n")[2]
+    return f"```python\n{textwrap.dedent(code).strip()}\n```"
 
 
 def error_table() -> str:
@@ -279,12 +286,6 @@ MODELS: dict[str, type[BaseModel]] = {
     "StudySettings": StudySettings,
     "FreezingOptions": FreezingOptions,
 }
-KINDS = {
-    "tasks": specs.TaskSpec,
-    "encoders": specs.EncoderSpec,
-    "backbones": specs.BackboneSpec,
-    "policies": specs.FreezingPolicySpec,
-}
 SECTION_MODELS = ("head", "train", "pinned")
 """Sections of a recipe that have a table of their own."""
 
@@ -293,7 +294,7 @@ def fields_of(name: str) -> str:
     """The options of a model; for `Recipe`, its own keys only."""
     rows = describe_options(MODELS[name])
     if name == "Recipe":
-        order = ["description", "plugins", "task", "encoder", "backbone", "freezing", *SECTION_MODELS]
+        order = ["description", "plugins", *SECTIONS, *SECTION_MODELS]
         order += [field for field in Recipe.model_fields if field not in order]
         own = {row.name: row for row in rows if "." not in row.name}
         rows = [_as_section(own[field]) for field in order]
@@ -302,15 +303,18 @@ def fields_of(name: str) -> str:
 
 def _as_section(row: OptionRow) -> OptionRow:
     """The row of a key that names a component: its own words say more than those of its model."""
-    words = {
-        "task": ("section `{name: ...}`, required", ""),
-        "encoder": ("section `{name: ...}` or null", "null"),
-        "backbone": ("section `{name: ...}`", "{name: gpt2}"),
-        "freezing": ("section `{name: ..., train, freeze, learning_rate_multipliers}`", "{name: fpt}"),
-        "listeners": ("list of sections `{name: ...}`", "[]"),
-    }
-    takes, default = words.get(row.name, (row.type, row.default))
-    return dataclasses.replace(row, type=takes, default=default)
+    kind = next((kind for kind in specs.KINDS if kind.section == row.name), None)
+    if kind is None:
+        return row
+    keys = ", ".join(["name: ...", *(FreezingOptions.model_fields if kind.record is specs.FreezingPolicySpec else ())])
+    section = f"section `{{{keys}}}`"
+    if kind.many:
+        return dataclasses.replace(row, type=f"list of sections `{{{keys}}}`", default="[]")
+    if kind.required:
+        return dataclasses.replace(row, type=f"{section}, required", default="")
+    if kind.default:
+        return dataclasses.replace(row, type=section, default=f"{{name: {kind.default}}}")
+    return dataclasses.replace(row, type=f"{section} or null", default="null")
 
 
 def reading_path_table() -> str:
@@ -326,9 +330,10 @@ def reading_path_table() -> str:
 
 BLOCKS: dict[str, Callable[..., str]] = {
     "fields": fields_of,
-    "components": lambda kind: components(KINDS[kind]),
+    "components": lambda kind: components(specs.PLURALS[kind].record),
     "hook": hook,
     "reading_path": reading_path_table,
+    "example": example,
     "rule": lambda: fields_table(specs.FreezingRule),
     "roles": lambda: ", ".join(f"`{role}`" for role in specs.ROLES),
     "attributes": attributes_table,

@@ -1,7 +1,7 @@
 """fptkit: frozen pretrained transformers for any modality, compared fairly.
 
-The names below are the public interface for plugin authors. Those that need torch are imported at first use, so that
-``import fptkit`` and the command line's listings stay fast.
+The names below are the public interface for plugin authors. Each is imported at first use, so that ``import fptkit``
+and the command line's listings stay fast: some need torch.
 """
 
 from __future__ import annotations
@@ -9,115 +9,92 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from fptkit.hookspecs import hookimpl
-from fptkit.specs import (
-    BackboneSpec,
-    EncoderSpec,
-    FreezingPolicySpec,
-    FreezingRule,
-    ListenerSpec,
-    Protocol,
-    RecipeFolderSpec,
-    TaskSpec,
-)
-
 __version__ = "0.1.0"
 
-if TYPE_CHECKING:
-    from fptkit.encoders.options import EncoderOptions
-    from fptkit.freezing.options import FreezingOptions
-    from fptkit.interfaces import (
-        Accuracy,
-        Backbone,
-        Batch,
-        Classes,
-        Encoder,
-        Grid,
-        MeanSquaredError,
-        Metric,
-        Mixed,
-        ParameterRole,
-        SampledEvaluation,
-        Split,
-        Symbols,
-        Task,
-        Values,
-        Vectors,
-        keep_tokens,
-    )
-    from fptkit.options import Decides, Options
-    from fptkit.tasks.generated import ArraySplit, GeneratedTask
+if TYPE_CHECKING:  # the table below once more, for type checkers and editors; a test keeps the two in step
+    from fptkit.encoders.options import EncoderOptions as EncoderOptions
+    from fptkit.freezing.options import FreezingOptions as FreezingOptions
+    from fptkit.hookspecs import hookimpl as hookimpl
+    from fptkit.interfaces import Accuracy as Accuracy
+    from fptkit.interfaces import Backbone as Backbone
+    from fptkit.interfaces import Batch as Batch
+    from fptkit.interfaces import Classes as Classes
+    from fptkit.interfaces import Encoder as Encoder
+    from fptkit.interfaces import Grid as Grid
+    from fptkit.interfaces import MeanSquaredError as MeanSquaredError
+    from fptkit.interfaces import Metric as Metric
+    from fptkit.interfaces import Mixed as Mixed
+    from fptkit.interfaces import ParameterRole as ParameterRole
+    from fptkit.interfaces import SampledEvaluation as SampledEvaluation
+    from fptkit.interfaces import Split as Split
+    from fptkit.interfaces import Symbols as Symbols
+    from fptkit.interfaces import Task as Task
+    from fptkit.interfaces import Values as Values
+    from fptkit.interfaces import Vectors as Vectors
+    from fptkit.interfaces import keep_tokens as keep_tokens
+    from fptkit.options import Decides as Decides
+    from fptkit.options import Options as Options
+    from fptkit.specs import BackboneSpec as BackboneSpec
+    from fptkit.specs import EncoderSpec as EncoderSpec
+    from fptkit.specs import FreezingPolicySpec as FreezingPolicySpec
+    from fptkit.specs import FreezingRule as FreezingRule
+    from fptkit.specs import ListenerSpec as ListenerSpec
+    from fptkit.specs import Protocol as Protocol
+    from fptkit.specs import RecipeFolderSpec as RecipeFolderSpec
+    from fptkit.specs import TaskProtocol as TaskProtocol
+    from fptkit.specs import TaskSpec as TaskSpec
+    from fptkit.tasks.generated import ArraySplit as ArraySplit
+    from fptkit.tasks.generated import GeneratedTask as GeneratedTask
 
-_LATE = {
-    **dict.fromkeys(
-        (
-            "Accuracy",
-            "Backbone",
-            "Batch",
-            "Classes",
-            "Encoder",
-            "Grid",
-            "MeanSquaredError",
-            "Metric",
-            "Mixed",
-            "ParameterRole",
-            "SampledEvaluation",
-            "Split",
-            "Symbols",
-            "Task",
-            "Values",
-            "Vectors",
-            "keep_tokens",
-        ),
-        "fptkit.interfaces",
+_HOMES = {
+    "fptkit.hookspecs": ("hookimpl",),
+    "fptkit.specs": (
+        "BackboneSpec",
+        "EncoderSpec",
+        "FreezingPolicySpec",
+        "FreezingRule",
+        "ListenerSpec",
+        "Protocol",
+        "RecipeFolderSpec",
+        "TaskProtocol",
+        "TaskSpec",
     ),
-    "ArraySplit": "fptkit.tasks.generated",
-    "EncoderOptions": "fptkit.encoders.options",
-    "GeneratedTask": "fptkit.tasks.generated",
-    "FreezingOptions": "fptkit.freezing.options",
-    "Decides": "fptkit.options",
-    "Options": "fptkit.options",  # pydantic takes longer to import than all else here
+    "fptkit.options": ("Decides", "Options"),
+    "fptkit.encoders.options": ("EncoderOptions",),
+    "fptkit.freezing.options": ("FreezingOptions",),
+    "fptkit.interfaces": (
+        "Accuracy",
+        "Backbone",
+        "Batch",
+        "Classes",
+        "Encoder",
+        "Grid",
+        "MeanSquaredError",
+        "Metric",
+        "Mixed",
+        "ParameterRole",
+        "SampledEvaluation",
+        "Split",
+        "Symbols",
+        "Task",
+        "Values",
+        "Vectors",
+        "keep_tokens",
+    ),
+    "fptkit.tasks.generated": ("ArraySplit", "GeneratedTask"),
 }
-"""Public names that need torch or pydantic, and where they live."""
+"""The public names, by the module each is in."""
 
-__all__ = [
-    "Accuracy",
-    "ArraySplit",
-    "Backbone",
-    "BackboneSpec",
-    "Batch",
-    "Classes",
-    "Decides",
-    "Encoder",
-    "EncoderOptions",
-    "EncoderSpec",
-    "FreezingOptions",
-    "FreezingPolicySpec",
-    "FreezingRule",
-    "GeneratedTask",
-    "Grid",
-    "ListenerSpec",
-    "MeanSquaredError",
-    "Metric",
-    "Mixed",
-    "Options",
-    "ParameterRole",
-    "Protocol",
-    "RecipeFolderSpec",
-    "SampledEvaluation",
-    "Split",
-    "Symbols",
-    "Task",
-    "TaskSpec",
-    "Values",
-    "Vectors",
-    "__version__",
-    "hookimpl",
-    "keep_tokens",
-]
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = ["__version__", *sorted(_HOME_OF)]  # noqa: PLE0604  # strings, all of them
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LATE:
-        return getattr(importlib.import_module(_LATE[name]), name)
+    if name in _HOME_OF:
+        return getattr(importlib.import_module(_HOME_OF[name]), name)
     raise AttributeError(f"module 'fptkit' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

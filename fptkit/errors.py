@@ -15,8 +15,8 @@ class FptkitError(Exception):
     """Base of all errors that fptkit raises on purpose.
 
     ``exit_code`` is the process status the command line ends with: 1 a run failed, 2 usage or recipe, 3 data or weights
-    missing. ``process`` is the one that tells it, where several carry out a run together and it is not the same in all
-    of them.
+    missing. ``process`` is the rank of the process that reports it, if several carry out a run and not all of them meet
+    it; else None.
     """
 
     exit_code = 1
@@ -84,6 +84,12 @@ class Problem:
     message: str
 
 
+def _without_line(where: str) -> str:
+    """The file of a place: ``recipes/x.yaml`` of ``recipes/x.yaml:7``; an override whole."""
+    file, _, line = where.rpartition(":")
+    return file if line.isdecimal() and not where.startswith("--") else where
+
+
 class RecipeError(FptkitError):
     """A recipe that cannot be used, with every problem found in it.
 
@@ -98,14 +104,20 @@ class RecipeError(FptkitError):
         super().__init__(str(self))
 
     def __str__(self) -> str:
+        count = len(self.problems)
+        places = dict.fromkeys(_without_line(problem.where) for problem in self.problems)
+        where = f"{next(iter(places), '')}{' and elsewhere' if len(places) > 1 else ''}"
+        return f"{count} problem{'s' if count != 1 else ''} in {where}; nothing was run\n{self.located}"
+
+    @property
+    def located(self) -> str:
+        """The problems alone, each on a line that begins with its place."""
         column = max((len(problem.where) for problem in self.problems), default=0) + 2
         lines = []
         for problem in self.problems:
             first, *rest = problem.message.splitlines()
             lines.append(problem.where.ljust(column) + (f"{problem.path}: " if problem.path else "") + first)
             lines += [" " * column + line for line in rest]
-        count = len(self.problems)
-        lines.append(f"{count} problem{'s' if count != 1 else ''} found; nothing was run.")
         return "\n".join(lines)
 
 
@@ -153,11 +165,11 @@ class CheckpointError(FptkitError):
 
 
 class TrainingError(FptkitError):
-    """Training cannot go on: the loss or a gradient is not a finite number, or a run folder is not usable."""
+    """Training cannot continue: the loss or a gradient is not a finite number, or a run folder is not usable."""
 
 
 class PeerError(FptkitError):
-    """Another process of a run failed, and tells why.
+    """Another process of a run failed and reported why.
 
     Args:
         rank: which one.
@@ -180,7 +192,7 @@ class Interrupted(FptkitError):
 
     Args:
         signal_number: 2 for SIGINT, 15 for SIGTERM; the process status is 128 plus it.
-        resume: the command that goes on.
+        resume: the command that continues the run.
     """
 
     def __init__(self, signal_number: int, step: int, resume: str) -> None:
@@ -188,4 +200,4 @@ class Interrupted(FptkitError):
         self.step = step
         self.resume = resume
         self.exit_code = 128 + signal_number
-        super().__init__(f"interrupted at step {step}; the state is saved. Go on with:\n  {resume}")
+        super().__init__(f"interrupted at step {step}; the state is saved. Continue with:\n  {resume}")

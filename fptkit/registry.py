@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.abc import SourceLoader
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, TypeVar
@@ -25,15 +26,7 @@ import pluggy
 
 from fptkit import hookspecs
 from fptkit.errors import PluginError, UnknownNameError, UsageError
-from fptkit.specs import (
-    BackboneSpec,
-    EncoderSpec,
-    FreezingPolicySpec,
-    ListenerSpec,
-    RecipeFolderSpec,
-    Spec,
-    TaskSpec,
-)
+from fptkit.specs import HOOKS, Spec, kind_of
 
 RECORDS = ("backbones", "encoders", "freezing", "recipe", "tasks")
 """Parts of fptkit with a module ``records``: what fptkit brings itself, through the same hooks as any plugin. They are
@@ -52,7 +45,7 @@ class Entry:
 
 @dataclass
 class Registry:
-    """Everything the loaded plugins offer.
+    """Everything the loaded plugins offer. A command loads one, and extends it by the plugin files of its recipes.
 
     Args:
         plugins: all plugins met, those that failed included: their reasons are quoted when a name is not found.
@@ -60,6 +53,21 @@ class Registry:
 
     plugins: list[Plugin] = field(default_factory=list)
     _entries: dict[type[Spec], dict[str, Entry]] = field(default_factory=dict)
+
+    def extended(self, files: Sequence[str | Path]) -> Registry:
+        """This registry and further plugins in single files; those it has already are passed over.
+
+        Args:
+            files: the plugins; this registry stays as it is, whether they load or not.
+
+        Raises:
+            PluginError: one of them does not load.
+            UsageError: one is missing.
+        """
+        host = PluginHost(Registry(list(self.plugins), {kind: dict(named) for kind, named in self._entries.items()}))
+        for file in files:
+            host.load_file(Path(file))
+        return host.registry if len(host.registry.plugins) > len(self.plugins) else self
 
     def add(self, specs: Sequence[Spec], owner: Plugin) -> None:
         """Register all records of one plugin, or none.
@@ -69,7 +77,7 @@ class Registry:
         """
         seen: dict[tuple[type[Spec], str], Spec] = {}
         for spec in specs:
-            kind = _kind_of(spec)
+            kind = kind_of(type(spec)).record
             taken = self._entries.get(kind, {}).get(spec.name)
             if taken is not None:
                 raise PluginError(f"{spec} is registered by both {taken.owner.described} and {owner.described}")
@@ -106,24 +114,13 @@ class Registry:
         return spec
 
 
-def _kind_of(spec: Spec) -> type[Spec]:
-    """The record class a spec is listed under: a plugin's subclass of `TaskSpec` is a task."""
-    return next(base for base in type(spec).__mro__ if issubclass(base, Spec) and "kind" in vars(base))
-
-
 ENTRY_POINT_GROUP = "fptkit"
 
-SLOW_S = 0.5
-"""Loading time from which a plugin is told to be slow; fptkit's own listings take a third of it in all."""
+_SHOWN = 60
+"""Characters of an unusable path that an error shows."""
 
-HOOKS: dict[str, type[Spec]] = {
-    "fptkit_backbones": BackboneSpec,
-    "fptkit_encoders": EncoderSpec,
-    "fptkit_tasks": TaskSpec,
-    "fptkit_freezing_policies": FreezingPolicySpec,
-    "fptkit_listeners": ListenerSpec,
-    "fptkit_recipes": RecipeFolderSpec,
-}
+SLOW_S = 0.5
+"""Import time above which a plugin is reported as slow; fptkit's own listings take a third of it in all."""
 
 
 @dataclass
@@ -181,7 +178,7 @@ def load_plugins(files: Sequence[str | Path] = (), *, selection: str | None = No
         PluginError: one of ``files`` cannot be loaded.
         UsageError: a file is missing.
     """
-    host = PluginHost()
+    host = PluginHost(Registry())
     host.load(Plugin("builtin", "builtin"), _import_builtin)
     chosen = None if selection is None else {name.strip() for name in selection.split(",") if name.strip()}
     for entry_point in _entry_points():
@@ -198,9 +195,7 @@ def load_plugins(files: Sequence[str | Path] = (), *, selection: str | None = No
             host.registry.plugins.append(plugin)
             continue
         host.load(plugin, entry_point.load)
-    for file in files:
-        host.load_file(Path(file))
-    return host.registry
+    return host.registry.extended(files)
 
 
 def selection_from_environment() -> str | None:
@@ -209,10 +204,14 @@ def selection_from_environment() -> str | None:
 
 
 class PluginHost:
-    """Loads plugins one by one into a registry."""
+    """Loads plugins one by one into a registry.
 
-    def __init__(self) -> None:
-        self.registry = Registry()
+    Args:
+        registry: to which records and plugins are added.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
         self._manager = pluggy.PluginManager("fptkit")
         self._manager.add_hookspecs(hookspecs)
 
@@ -254,7 +253,7 @@ class PluginHost:
             UsageError: there is no such file.
             PluginError: it does not load.
         """
-        path = path.resolve()
+        path = plugin_path(path)
         if not path.is_file():
             raise UsageError(f"plugin file {path} does not exist")
         if any(plugin.name == str(path) for plugin in self.registry.plugins):
@@ -303,18 +302,61 @@ def _import_builtin() -> SimpleNamespace:
     return SimpleNamespace(**{hook: vars(module)[hook] for module in modules for hook in HOOKS if hook in vars(module)})
 
 
+def plugin_path(path: Path) -> Path:
+    """The one path of a plugin file, however it is named: absolute, with links followed. There may be no such file.
+
+    Raises:
+        UsageError: no file system takes such a path.
+    """
+    try:
+        found = path.resolve()
+        found.is_file()
+    except (OSError, ValueError, RuntimeError) as err:  # too long, a zero byte, links in a circle
+        shown = str(path) if len(str(path)) <= _SHOWN else f"{str(path)[:_SHOWN]}..."
+        raise UsageError(
+            f"plugin file {shown!r} is not a usable path: {getattr(err, 'strerror', None) or err}"
+        ) from err
+    return found
+
+
+_EXECUTED: dict[tuple[Path, str], ModuleType | Exception | SystemExit] = {}
+"""What came of every plugin file this process executed, by path and digest of the content."""
+
+
 def _import_file(path: Path) -> ModuleType:
-    """Import a file under a name of its own, so that records can name it and it can be pickled for workers."""
+    """The module of a plugin file, executed once in a process; a file that changed since is another one.
+
+    Raises:
+        Exception: whatever the file raised when it was executed.
+        SystemExit: the same.
+    """
+    content = path.read_bytes()
+    key = path, hashlib.sha256(content).hexdigest()
+    if key not in _EXECUTED:
+        try:
+            _EXECUTED[key] = _execute(path, content)
+        except (Exception, SystemExit) as err:
+            _EXECUTED[key] = err
+    found = _EXECUTED[key]
+    if not isinstance(found, ModuleType):
+        raise found
+    sys.modules[found.__name__] = found  # an earlier content of the file may have taken its place
+    return found
+
+
+def _execute(path: Path, content: bytes) -> ModuleType:
+    """Execute a file as a module with a name of its own, so that records can name it and workers can unpickle it."""
     name = f"fptkit_plugin_{path.stem}"
     if name in sys.modules and sys.modules[name].__file__ != str(path):
         name += f"_{hashlib.sha256(bytes(path)).hexdigest()[:8]}"  # another folder's file of the same name
     spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
+    if spec is None or not isinstance(spec.loader, SourceLoader):
         raise PluginError("it is not a Python file (.py)")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        # The content the digest is of: the loader would take a stale cache where a file changed within a second.
+        exec(spec.loader.source_to_code(content, str(path)), vars(module))
     except BaseException:
         del sys.modules[name]
         raise

@@ -25,10 +25,8 @@ Examples:
 )
 @click.argument("recipe", shell_complete=recipe_names)
 @recipe_options
-@click.option("--steps", type=click.IntRange(min=1), default=5, show_default=True, help="Training steps of a repeat.")
-@click.option(
-    "--repeats", type=click.IntRange(min=1), default=5, show_default=True, help="How often they are measured."
-)
+@click.option("--steps", type=click.IntRange(min=1), default=5, show_default=True, help="Training steps per repeat.")
+@click.option("--repeats", type=click.IntRange(min=1), default=5, show_default=True, help="Number of measurements.")
 @json_option
 @plugin_option
 def bench(
@@ -40,17 +38,17 @@ def bench(
     as_json: bool,
     plugin_files: Sequence[Path],
 ) -> None:
-    """Measure the training steps of RECIPE on this machine; nothing is kept.
+    """Measure the training throughput of RECIPE on this machine; nothing is saved.
 
-    Says how many examples and tokens pass in a second, how near that is to the rate of the matrix products alone,
-    how much memory it takes, and which part of a step takes how long.
+    Prints examples and tokens per second, the share of the machine's own matrix-product rate, the peak memory, and the
+    time of each part of a step.
     """
     from fptkit.recipe.load import load_recipe
 
     loaded = load_recipe(
         recipe, profile=profile, overrides=overrides, plugin_files=plugin_files, registry_loader=load_registry
     )
-    # Heavy imports only now: a wrong recipe is told at once.
+    # Heavy imports only now, so that errors of the recipe are reported at once.
     from dataclasses import asdict
 
     from fptkit.lab.benchmarking.steps import measure_steps
@@ -84,11 +82,11 @@ def _lines(figures: StepFigures) -> list[tuple[str, str]]:
             f"{figures.step_ms:,.1f} ms (median of {figures.repeats} x {figures.steps}; "
             f"{figures.fastest_ms:,.1f} to {figures.slowest_ms:,.1f})",
         ),
-        ("examples", f"{figures.examples_per_second:,.1f} a second"),
-        ("tokens", f"{figures.tokens_per_second:,.0f} a second"),
+        ("examples", f"{figures.examples_per_second:,.1f} per second"),
+        ("tokens", f"{figures.tokens_per_second:,.0f} per second"),
         (
             "operations",
-            f"{figures.flops_per_step / 1e9:,.1f} GFLOP a step, {figures.flops_per_second / 1e9:,.1f} a second",
+            f"{figures.flops_per_step / 1e9:,.1f} GFLOP per step, {figures.flops_per_second / 1e9:,.1f} per second",
         ),
         ("products alone", rates),
         ("share of that", f"{figures.share_of_matrix_rate:.0%} of the rate in {figures.precision}"),

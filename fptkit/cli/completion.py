@@ -1,6 +1,6 @@
-"""Names that a shell completes: recipes, components, profiles. See ``fptkit --help`` for how to switch it on.
+"""Shell completion of recipes, components and profiles. ``fptkit --help`` says how to enable it.
 
-A completion is asked for at every key press: nothing heavy is loaded, and what fails completes nothing.
+Completion runs at every key press: nothing heavy is loaded, and an error completes nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def recipe_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Recipes of fptkit and its plugins by name, with studies where the command takes them, then files."""
+    """Recipes of fptkit and its plugins by name, studies too if the command takes them, then files."""
     from fptkit.recipe.find import list_recipes, list_studies
 
     wanted = {"pretrain": ("pretrain",), "run": ("run",), "study": ("run",)}.get(
@@ -35,8 +35,8 @@ def recipe_names(context: click.Context, parameter: click.Parameter, incomplete:
 
 
 def component_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Components of the kind that stands before, recipes or studies."""
-    from fptkit.specs import KINDS
+    """Components of the kind given before, recipes or studies."""
+    from fptkit.specs import NOUNS
 
     kind = context.params.get("kind")
     if kind == "recipe":
@@ -47,17 +47,16 @@ def component_names(context: click.Context, parameter: click.Parameter, incomple
 
             studies = list_studies(_registry())
             return [_item(s.name, s.description) for s in studies if s.name.startswith(incomplete)]
-        entries = _registry().entries(KINDS[kind]) if kind in KINDS else ()
+        entries = _registry().entries(NOUNS[kind].record) if kind in NOUNS else ()
         return [_item(e.spec.name, e.spec.summary) for e in entries if e.spec.name.startswith(incomplete)]
     return []
 
 
 def profile_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Profiles of the recipe or study that stands before."""
-    from fptkit.recipe.extends import read_with_bases
-    from fptkit.recipe.find import base_folders, find_recipe, find_study, recipe_folders
+    """Profiles of the recipe or study given before."""
+    from fptkit.recipe.find import find_recipe, find_study, read_recipe_file, recipe_folders
 
-    # An option whose value is still to come ends click's parsing; what stood before it is then left in ``args``.
+    # An option without its value ends click's parsing; the arguments before it are then left in ``args``.
     before = [
         context.params.get("recipe"),
         context.params.get("study"),
@@ -68,9 +67,7 @@ def profile_names(context: click.Context, parameter: click.Parameter, incomplete
     with _silent():
         folders = recipe_folders(_registry())
         path = (find_study if context.info_name in ("study", "validate") else find_recipe)(given, folders)
-        tree = read_with_bases(path, path.name, [], lambda: base_folders(folders))
-        profiles = tree.mapping.get("profiles") if tree else None
-        names = profiles.mapping if profiles else {}
+        names = read_recipe_file(path, folders).profiles
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
     return []
 
@@ -87,6 +84,6 @@ def _item(name: str, summary: str) -> CompletionItem:
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """Whatever goes wrong while a name is completed, the command itself will say it."""
+    """Errors while a name is completed are reported by the command itself."""
     with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(Exception):
         yield

@@ -1,7 +1,7 @@
-"""What a run looks like: a header, a live bar or plain lines, a final table.
+"""What a run prints: a header, a progress bar or plain lines, a final table.
 
-Header and progress go to stderr, the final table to stdout. Live bars only on a terminal; elsewhere a line every now
-and then, with no control characters.
+Header and progress go to stderr, the final table to stdout. Progress bars only on a terminal; elsewhere a line now and
+then, without control characters.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from rich.text import Text
 from fptkit.engine.events import Event, FeaturesComputed, Noted, RunEnded, RunStarted, SplitTested, StepsDone, Validated
 
 PLAIN_LINES = 20
-"""Lines about training steps in a run without a terminal, beside one for each validation."""
+"""Lines about training steps in a run without a terminal, besides one per validation."""
 
 FEATURE_LINES = 4
-"""Lines about features being computed, without a terminal."""
+"""Lines about computed features in a run without a terminal."""
 
 STAND_IN = "STAND-IN"
 
 
 @contextlib.contextmanager
 def console_listener(*, quiet: bool = False, console: Console | None = None) -> Iterator[ConsoleListener]:
-    """A listener that writes to stderr; its bar is taken down at the end, whatever happens."""
+    """A listener that writes to stderr; its progress bar is removed at the end, whatever happens."""
     listener = ConsoleListener(console or Console(stderr=True, highlight=False, markup=False), quiet=quiet)
     try:
         yield listener
@@ -38,10 +38,10 @@ def console_listener(*, quiet: bool = False, console: Console | None = None) -> 
 
 
 class ConsoleListener:
-    """Shows a run's events.
+    """Prints a run's events.
 
     Attributes:
-        started: whether any event came.
+        started: whether there was any event.
     """
 
     def __init__(self, console: Console, *, quiet: bool = False) -> None:
@@ -52,8 +52,8 @@ class ConsoleListener:
         self._max_steps = 0
         self._fractions: Collection[str] = ()
         self._validation = ""
-        self._told = 0
-        self._told_features = 0
+        self._reported_step = 0
+        self._reported_features = 0
         self.started = False
 
     def handle(self, event: Event) -> None:
@@ -78,7 +78,7 @@ class ConsoleListener:
                 self.close()
 
     def close(self) -> None:
-        """Take the bar down."""
+        """Remove the progress bar."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
@@ -86,7 +86,7 @@ class ConsoleListener:
     def _start(self, event: RunStarted) -> None:
         self._max_steps = event.max_steps
         self._fractions = event.facts["fractions"]
-        self._told = event.step
+        self._reported_step = event.step
         print_header(self._console, event)
         if not self._console.is_terminal:
             return
@@ -104,19 +104,19 @@ class ConsoleListener:
 
     def _features_computed(self, event: FeaturesComputed) -> None:
         report = f"features of {event.done:,} of {event.total:,} examples"
-        share = event.done * FEATURE_LINES // event.total
+        line = event.done * FEATURE_LINES // event.total
         if self._progress is not None:
             self._progress.update(self._bar, report=report)
-        elif share > self._told_features:
-            self._told_features = share
+        elif line > self._reported_features:
+            self._reported_features = line
             _say(self._console, report)
 
     def _steps_done(self, event: StepsDone) -> None:
         report = f"loss {event.loss:.4f}{self._validation} · {_speed(event.examples_per_second)}"
         if self._progress is not None:
             self._progress.update(self._bar, completed=event.step, report=report)
-        elif event.step - self._told >= self._max_steps / PLAIN_LINES:
-            self._told = event.step
+        elif event.step - self._reported_step >= self._max_steps / PLAIN_LINES:
+            self._reported_step = event.step
             _say(self._console, f"step {event.step}/{self._max_steps}  {report}")
 
     def _validated(self, event: Validated) -> None:
@@ -128,13 +128,13 @@ class ConsoleListener:
 
 
 def print_header(console: Console, event: RunStarted) -> None:
-    """What is about to run, and on what: sources that are stand-ins are marked."""
+    """What is about to run, and on what; fallback sources (stand-ins) are marked."""
     facts = event.facts
     task, backbone, counts = facts["task"], facts["backbone"], facts["parameters"]
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    share = counts["trained"] / counts["total"]
+    fraction = counts["trained"] / counts["total"]
     policy = facts["freezing"] + (" (changed by the recipe)" if facts["freezing_options"] else "")
     rows: list[tuple[str, str | Text]] = [
         ("recipe", event.recipe),
@@ -143,7 +143,7 @@ def print_header(console: Console, event: RunStarted) -> None:
         ("freezing", f"{policy}; encoder {facts['encoder']}, read-out {facts['readout']}"),
         (
             "parameters",
-            f"{counts['total']:,} in all, {counts['trained']:,} trained ({share:.2%}), "
+            f"{counts['total']:,} in total, {counts['trained']:,} trained ({fraction:.2%}), "
             f"{counts['reached']:,} reached by the first batch's gradient",
         ),
         ("machine", f"{_processes(facts)}{facts['threads']} threads, frozen weights in {facts['precision']}"),
@@ -166,13 +166,13 @@ def print_header(console: Console, event: RunStarted) -> None:
 
 
 def _processes(facts: Mapping[str, Any]) -> str:
-    """The device, and how many processes train together where it is not one."""
+    """The device, and the number of processes if several train together."""
     count = facts.get("processes", 1)
     return f"{facts['device']}, " + (f"{count} processes, " if count > 1 else "")
 
 
 def _print_trimmed(console: Console, table: Table) -> None:
-    """Print a table; outside a terminal without the blanks that fill its lines."""
+    """Print a table; outside a terminal without trailing spaces."""
     if console.is_terminal:
         console.print(table)
         return
@@ -182,11 +182,11 @@ def _print_trimmed(console: Console, table: Table) -> None:
 
 
 def stand_in_warning(facts: Mapping[str, Any]) -> str:
-    """One sentence about what was not the first choice."""
+    """One sentence about the fallbacks in use: what was not the first choice."""
     which = [name for name in ("task", "backbone") if facts[name]["stand_in"]]
     what = {"task": f"data ({facts['task']['source']})", "backbone": f"weights ({facts['backbone']['weights']})"}
     which_ones = " and ".join(what[name] for name in which)
-    return f"{which_ones} stand in for what was meant first: not comparable with published figures"
+    return f"fallback {which_ones} in use (stand-in): not comparable with published figures"
 
 
 def print_summary(summary: Mapping[str, Any], folder: Path, console: Console | None = None) -> None:
@@ -217,16 +217,16 @@ def print_summary(summary: Mapping[str, Any], folder: Path, console: Console | N
     )
     if summary["task"]["stand_in"] or summary["backbone"]["stand_in"]:
         _say(console, Text(f"{STAND_IN}: {stand_in_warning(summary)}", style="bold yellow"))
-    _say(console, f"everything is in {folder}")
+    _say(console, f"all files are in {folder}")
 
 
 def _say(console: Console, text: str | Text) -> None:
-    """Print a line; outside a terminal it is never broken, for grep."""
+    """Print a line; outside a terminal it is never wrapped, for grep."""
     console.print(text, soft_wrap=not console.is_terminal)
 
 
 def describe_metrics(metrics: Mapping[str, float], fractions: Collection[str], *, short: bool = False) -> str:
-    """``accuracy 93.1 %, loss 0.2134``; ``short`` leaves the loss out where there is more.
+    """``accuracy 93.1 %, loss 0.2134``; ``short`` leaves the loss out if there are other metrics.
 
     Args:
         metrics: values by name.

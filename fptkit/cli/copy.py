@@ -1,4 +1,4 @@
-"""``fptkit copy``: a shipped recipe as a file of one's own."""
+"""``fptkit copy``: a shipped recipe as a file to edit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fptkit.cli.shared import load_registry, plugin_option
 @click.command("copy")
 @click.argument("recipe", shell_complete=recipe_names)
 @click.argument("destination", type=click.Path(path_type=Path), default=".")
-@click.option("--force", is_flag=True, help="Overwrite a file that is there.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
 @plugin_option
 def copy(recipe: str, destination: Path, force: bool, plugin_files: Sequence[Path]) -> None:
     """Copy the shipped RECIPE or study to DESTINATION, a folder or a file name."""
@@ -25,7 +25,7 @@ def copy(recipe: str, destination: Path, force: bool, plugin_files: Sequence[Pat
     origin = find_study(recipe, recipe_folders(load_registry(plugin_files)))
     target = destination / origin.name if destination.is_dir() else destination
     if target.exists() and not force:
-        raise UsageError(f"{target} is there already; --force overwrites it")
+        raise UsageError(f"{target} already exists; --force overwrites it")
     try:
         shutil.copyfile(origin, target)
     except OSError as err:

@@ -1,4 +1,4 @@
-"""``fptkit data``: which data sets are here, and fetching them."""
+"""``fptkit data``: which data sets are available here, and downloading them."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import click
 from fptkit.cli.shared import json_option, print_json, print_rows
 
 _STATES = {
-    "fetched": "here, fetched and complete",
-    "by_hand": "here and complete, put there by hand",
+    "fetched": "downloaded and complete",
+    "by_hand": "complete, put there by hand",
     "incomplete": "incomplete",
-    "absent": "not here",
+    "absent": "not available",
 }
 
 
 @click.group()
 def data() -> None:
-    """Show and fetch data sets. They live in $FPTKIT_DATA, else in the user's data folder."""
+    """Show and download data sets. They are kept in $FPTKIT_DATA, else in the user's data folder."""
 
 
 @data.command()
 @json_option
 def status(as_json: bool) -> None:
-    """Show which data sets are here, and where they are looked for."""
+    """Show which data sets are available, and where they are looked up."""
     from fptkit.sources import data_sets
 
     found = [data_sets.status(name) for name in data_sets.DATA_SETS]
@@ -54,25 +54,25 @@ def status(as_json: bool) -> None:
             described = data_sets.DATA_SETS[one.name]
             click.echo(f"\n{one.name} needs these files, each as {' or '.join(described.extensions)}:")
             for stem in described.records:
-                click.echo(f"  {stem}{'' if stem in one.missing else '   (here)'}")
+                click.echo(f"  {stem}{'' if stem in one.missing else '   (available)'}")
             click.echo(described.advice)
 
 
 @data.command()
 @click.argument("name")
-@click.option("--url", help="Another address of the archive, such as a mirror.")
-@click.option("--sha256", metavar="DIGEST", help="Digest the archive must have.")
-@click.option("--force", is_flag=True, help="Fetch again, replacing what is there.")
-@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Where it goes.")
+@click.option("--url", help="Another URL of the archive, such as a mirror.")
+@click.option("--sha256", metavar="DIGEST", help="SHA-256 digest the archive must have.")
+@click.option("--force", is_flag=True, help="Download again and replace what is there.")
+@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Folder to unpack into.")
 @json_option
 def fetch(name: str, url: str | None, sha256: str | None, force: bool, folder: Path | None, as_json: bool) -> None:
-    """Download data set NAME, check it and unpack it. A broken download goes on where it stopped."""
+    """Download data set NAME, check it and unpack it. An interrupted download is continued."""
     from fptkit.sources import data_sets
 
     described = data_sets.find_data_set(name)
     click.echo(f"{described.summary}\nsource: {described.source}\nlicence: {described.licence}", err=True)
-    with _progress(described.name) as told:
-        done = data_sets.fetch(name, url=url, sha256=sha256, force=force, folder=folder, progress=told)
+    with _progress(described.name) as progress:
+        done = data_sets.fetch(name, url=url, sha256=sha256, force=force, folder=folder, progress=progress)
     if as_json:
         print_json(
             {"name": done.name, "state": done.state, "folder": str(done.folder), "manifest": dict(done.manifest)}
@@ -84,7 +84,7 @@ def fetch(name: str, url: str | None, sha256: str | None, force: bool, folder: P
 
 
 class _progress:
-    """A bar on a terminal, a line at each tenth elsewhere; used as a context that gives the callback."""
+    """A progress bar on a terminal, a line at each tenth elsewhere; a context manager that returns the callback."""
 
     def __init__(self, name: str) -> None:
         from rich.console import Console
@@ -109,13 +109,13 @@ class _progress:
             )
             self._task = self._bar.add_task(self._name, total=None)
             self._bar.start()
-        return self._told
+        return self._report
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
 
-    def _told(self, done: int, total: int | None) -> None:
+    def _report(self, done: int, total: int | None) -> None:
         if self._bar is not None:
             self._bar.update(self._task, completed=done, total=total)
         elif total and done * 10 // total > self._tenth:

@@ -1,4 +1,4 @@
-"""``fptkit list``: what there is, by kind."""
+"""``fptkit list``: what is available, by kind."""
 
 from __future__ import annotations
 
@@ -13,31 +13,23 @@ import click
 
 from fptkit.cli.shared import json_option, load_registry, plugin_option, print_json, print_rows
 from fptkit.registry import Registry
-from fptkit.specs import BackboneSpec, EncoderSpec, FreezingPolicySpec, ListenerSpec, Protocol, Spec, TaskSpec
-
-COMPONENTS: dict[str, type[Spec]] = {
-    "tasks": TaskSpec,
-    "backbones": BackboneSpec,
-    "encoders": EncoderSpec,
-    "policies": FreezingPolicySpec,
-    "listeners": ListenerSpec,
-}
+from fptkit.specs import PLURALS, Spec, TaskProtocol
 
 
 @click.command("list")
-@click.argument("kind", type=click.Choice([*COMPONENTS, "weights", "recipes", "studies", "published"]))
+@click.argument("kind", type=click.Choice([*PLURALS, "weights", "recipes", "studies", "published"]))
 @json_option
 @plugin_option
 def list_(kind: str, as_json: bool, plugin_files: Sequence[Path]) -> None:
-    """List what there is of a kind, with the plugin each entry comes from."""
+    """List what is available of a KIND, with the plugin each entry comes from."""
     registry = load_registry(plugin_files)
-    listers: dict[str, Callable[[Registry], list[dict[str, Any]]]] = {
+    listers: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "weights": _weights,
-        "recipes": _recipes,
-        "studies": _studies,
+        "recipes": lambda: _recipes(registry),
+        "studies": lambda: _studies(registry),
         "published": _published,
     }
-    rows = listers[kind](registry) if kind in listers else component_rows(registry, COMPONENTS[kind])
+    rows = listers[kind]() if kind in listers else component_rows(registry, PLURALS[kind].record)
     if as_json:
         print_json(rows)
     elif rows:
@@ -49,7 +41,7 @@ def list_(kind: str, as_json: bool, plugin_files: Sequence[Path]) -> None:
 
 
 def _under_headings(rows: list[dict[str, str]]) -> list[dict[str, str]]:
-    """On a terminal a group is a heading with its entries indented; in a pipe it stands in every row, for grep."""
+    """On a terminal a group is a heading with its entries indented; in a pipe it is repeated in every row, for grep."""
     if not sys.stdout.isatty() or "group" not in rows[0]:
         return rows
     shown: list[dict[str, str]] = []
@@ -62,7 +54,7 @@ def _under_headings(rows: list[dict[str, str]]) -> list[dict[str, str]]:
 
 
 def component_rows(registry: Registry, kind: type[Spec]) -> list[dict[str, Any]]:
-    """Every record of a kind as plain data."""
+    """Every record of a kind as plain data; the reference also as ``source``, its former name."""
     return [
         {
             **{
@@ -70,6 +62,7 @@ def component_rows(registry: Registry, kind: type[Spec]) -> list[dict[str, Any]]
                 for field in fields(entry.spec)
                 if field.name not in ("target", "options", "rules")
             },
+            "source": entry.spec.reference,
             "plugin": "builtin" if entry.owner.origin == "builtin" else entry.owner.described,
         }
         for entry in registry.entries(kind)
@@ -77,13 +70,13 @@ def component_rows(registry: Registry, kind: type[Spec]) -> list[dict[str, Any]]
 
 
 def _plain(value: Any) -> Any:
-    """A record's field as JSON takes it; of protocols, their names: `fptkit show` prints their cards."""
+    """A record's field as JSON; of protocols, the names: `fptkit show` prints the rest."""
     if isinstance(value, tuple):
-        return [item.name if isinstance(item, Protocol) else item for item in value]
+        return [item.name if isinstance(item, TaskProtocol) else item for item in value]
     return value
 
 
-def _weights(registry: Registry) -> list[dict[str, Any]]:
+def _weights() -> list[dict[str, Any]]:
     from fptkit.sources.weights import known_weights
 
     return known_weights()
@@ -124,7 +117,7 @@ def _studies(registry: Registry) -> list[dict[str, Any]]:
     ]
 
 
-def _published(registry: Registry) -> list[dict[str, Any]]:
+def _published() -> list[dict[str, Any]]:
     from fptkit.lab.published import load_published, published_names
 
     return [

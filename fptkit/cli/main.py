@@ -1,4 +1,4 @@
-"""The ``fptkit`` command: finds the subcommand, turns errors into text and exit codes."""
+"""The ``fptkit`` command: finds the subcommand, and turns errors into text and exit codes."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from fptkit.errors import FptkitError, Interrupted, PeerError
 COMMANDS = {
     "run": ("fptkit.cli.run:run", "Train and evaluate a recipe."),
     "study": ("fptkit.cli.study:study", "Compare arms over tasks, learning rates and seeds."),
-    "list": ("fptkit.cli.listing:list_", "List tasks, backbones, encoders, policies, listeners, weights or recipes."),
-    "show": ("fptkit.cli.show:show", "Show one component with its options, or one recipe."),
+    "list": ("fptkit.cli.listing:list_", "List components, weights, recipes, studies or published results."),
+    "show": ("fptkit.cli.show:show", "Show a component with its options, or a recipe."),
     "validate": ("fptkit.cli.validate:validate", "Check recipes without running them."),
-    "report": ("fptkit.cli.report:report", "Show what a study found, beside published figures too."),
-    "bench": ("fptkit.cli.bench:bench", "Measure the training steps of a recipe."),
-    "copy": ("fptkit.cli.copy:copy", "Copy a shipped recipe to change it."),
-    "new": ("fptkit.cli.new:new", "Write a plugin package to start from."),
-    "plugins": ("fptkit.cli.plugins:plugins", "Show the plugins met, and why one failed."),
+    "report": ("fptkit.cli.report:report", "Report the results of a study, also beside published figures."),
+    "bench": ("fptkit.cli.bench:bench", "Measure the training throughput of a recipe."),
+    "copy": ("fptkit.cli.copy:copy", "Copy a shipped recipe to edit it."),
+    "new": ("fptkit.cli.new:new", "Create a plugin package to start from."),
+    "plugins": ("fptkit.cli.plugins:plugins", "List the plugins, and why one failed to load."),
     "pretrain": ("fptkit.cli.pretrain:pretrain", "Pretrain a small sequence model."),
-    "data": ("fptkit.cli.data:data", "Show and fetch data sets."),
+    "data": ("fptkit.cli.data:data", "Show and download data sets."),
     "schema": ("fptkit.cli.schema:schema", "Print the JSON Schema of recipes."),
 }
-"""Command -> where it lives and its one-line help, so that ``--help`` imports none of them."""
+"""Command -> its location and its one-line help, so that ``--help`` imports none of them."""
 
 
 class LazyGroup(click.Group):
@@ -69,11 +69,11 @@ def cli() -> None:
 
     \b
     fptkit run homology_gpt2            train the shipped recipe
-    fptkit list backbones               see what there is
+    fptkit list backbones               list what is available
     fptkit show task bit_memory         see its options
 
     \b
-    Names complete in the shell (bash_source, zsh_source or fish_source) after:
+    Enable shell completion (bash_source, zsh_source or fish_source) with:
     eval "$(_FPTKIT_COMPLETE=bash_source fptkit)"
     """
 
@@ -81,7 +81,7 @@ def cli() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 ok, 1 a run failed, 2 usage or recipe, 3 data or weights missing, 130 or 143
     interrupted."""
-    told = not process_rank()
+    reported = not process_rank()
     given, debug = _take_debug(sys.argv[1:] if arguments is None else arguments)
     try:
         # What click makes of exceptions: an Exit becomes its code, Ctrl-C an Abort, and where the reader of our output
@@ -91,34 +91,46 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo("interrupted; what was saved before is kept", err=True)
         code = 130
     except click.ClickException as err:
-        if told:
-            err.show()
+        if reported:
+            _report_usage(err)
         code = err.exit_code
     except FptkitError as err:
         if debug:
             raise
-        told = _tell(err)
+        reported = _report(err)
         code = err.exit_code
     code = code if isinstance(code, int) else 0
     if process_count() > 1 and (code or "fptkit.engine.team.processes" in sys.modules):
         from fptkit.engine.team.processes import part
 
-        part(code, told=told)
+        part(code, told=reported)
     sys.exit(code)
 
 
-def _tell(err: FptkitError) -> bool:
-    """Print an error; where several processes carry the command out, in one of them. Returns whether in this one."""
+def _report_usage(err: click.ClickException) -> None:
+    """Print click's error as ours are printed, then how the command is used."""
+    if isinstance(err, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # since click 8.2
+        err.show()  # no error: the command alone prints its help
+        return
+    click.echo(f"error: {err.format_message()}", err=True)
+    context = getattr(err, "ctx", None)
+    if context is not None:
+        click.echo(context.get_usage(), err=True)
+        click.echo(f"Try '{context.command_path} {context.help_option_names[0]}' for help.", err=True)
+
+
+def _report(err: FptkitError) -> bool:
+    """Print an error; of several processes, one prints it. Returns whether this one did."""
     if isinstance(err, PeerError) or (process_rank() and err.process is None):
         return False
     where = f"process {err.process}: " if process_count() > 1 and err.process else ""
-    prefix = "" if isinstance(err, Interrupted) or str(err).count("\n") else "error: "
+    prefix = "" if isinstance(err, Interrupted) else "error: "
     click.echo(f"{prefix}{where}{err}", err=True)
     return True
 
 
 def _take_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:
-    """The arguments without ``--debug``, which may stand anywhere before a ``--``, and whether it was there."""
+    """The arguments without ``--debug``, which may come anywhere before a ``--``, and whether it was given."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     options = [argument for argument in arguments[:end] if argument != "--debug"]
     return [*options, *arguments[end:]], len(options) < end

@@ -10,32 +10,17 @@ from string import Template
 import click
 
 from fptkit.files import write_text
+from fptkit.specs import NOUNS
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 
-_MODULES = {
-    "task": {"options.py": "the options a recipe may give", "task.py": "the task; imports torch"},
-    "backbone": {"options.py": "the options a recipe may give", "backbone.py": "the backbone; imports torch"},
-    "encoder": {"options.py": "the options a recipe may give", "encoder.py": "the encoder; imports torch"},
-    "policy": {},
-    "listener": {"options.py": "the options a recipe may give", "listener.py": "the listener"},
-}
-_WHAT = {
-    "task": "A task for [fptkit](https://pypi.org/project/fptkit/): does a string of bits hold more ones than zeros?\n"
-    "Put your own data in its place.",
-    "backbone": "A backbone for [fptkit](https://pypi.org/project/fptkit/): a gated recurrent network. Put your own in "
-    "its place.",
-    "encoder": "An encoder for [fptkit](https://pypi.org/project/fptkit/): sines and cosines of every number, then a "
-    "linear map.\nPut your own in its place.",
-    "policy": "A freezing policy for [fptkit](https://pypi.org/project/fptkit/): norms and positions learn ten times "
-    "slower.",
-    "listener": "A listener for [fptkit](https://pypi.org/project/fptkit/): training losses as a table.",
-}
+KINDS = [noun for noun in NOUNS if (TEMPLATES / noun).is_dir()]
+"""Kinds of components there is a package to start from for: each has a folder of templates."""
 
 
 @click.group()
 def new() -> None:
-    """Write a package to start from."""
+    """Create a package to start from."""
 
 
 @new.command(
@@ -48,16 +33,16 @@ Examples:
 """,
 )
 @click.argument("name")
-@click.option("--kind", type=click.Choice(list(_MODULES)), default="task", show_default=True, help="What it adds.")
+@click.option("--kind", type=click.Choice(KINDS), default="task", show_default=True, help="Kind of component it adds.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the package; it must not hold anything. Default: fptkit-NAME.",
+    help="Folder of the package, new or empty. Default: fptkit-NAME.",
 )
 def plugin(name: str, kind: str, output: Path | None) -> None:
-    """Write the package fptkit-NAME with one component of a KIND, ready to install, test and run.
+    """Create the package fptkit-NAME with one component of a KIND, ready to install, test and run.
 
-    NAME is the word recipes will use, in lower-case letters, digits and underscores.
+    NAME is the name of the component in recipes, in lower-case letters, digits and underscores.
     """
     from fptkit.errors import UsageError
 
@@ -65,7 +50,7 @@ def plugin(name: str, kind: str, output: Path | None) -> None:
     folder = output or Path(f"fptkit-{name.replace('_', '-')}")
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UsageError(f"{folder} is there already and not an empty folder; name another with --output")
+            raise UsageError(f"{folder} already exists and is not an empty folder; choose another with --output")
         files = _files(name, kind)
         for path, text in files.items():
             target = folder / path
@@ -83,44 +68,55 @@ def plugin(name: str, kind: str, output: Path | None) -> None:
 
 
 def _check_name(name: str, kind: str) -> None:
-    """Refuse a name that recipes or Python cannot use, or that is taken by a component that comes with fptkit.
+    """Refuse a name that recipes or Python cannot use, or that a component of fptkit has.
 
     Raises:
         UsageError: it is one of these.
     """
     from fptkit.errors import UsageError
     from fptkit.registry import load_plugins
-    from fptkit.specs import KINDS
 
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or keyword.iskeyword(name):
         raise UsageError(f"'{name}' cannot be a name; use lower-case letters, digits and single underscores: my_task")
     registry = load_plugins(selection="")
-    if name in registry.names(KINDS[kind]):
-        raise UsageError(f"fptkit has a {kind} '{name}' already; take another name")
+    if name in registry.names(NOUNS[kind].record):
+        raise UsageError(f"fptkit already has a {kind} '{name}'; choose another name")
 
 
 def _files(name: str, kind: str) -> dict[str, str]:
     """Path in the package -> text."""
     package = f"fptkit_{name}"
+    modules = _modules(kind)
     values = {
         "name": name,
-        "kind": {"policy": "freezing policy"}.get(kind, kind),
+        "kind": NOUNS[kind].record.kind,
         "show_kind": kind,
         "package": package,
         "distribution": package.replace("_", "-"),
         "class_name": "".join(word.capitalize() for word in name.split("_")),
-        "what": _WHAT[kind],
-        "files": "".join(f"| `{package}/{file}` | {holds} |\n" for file, holds in _MODULES[kind].items()),
+        "what": _template(f"{kind}/about.md").rstrip("\n"),
+        "files": "".join(f"| `{package}/{file}` | {holds} |\n" for file, holds in modules.items()),
     }
     sources = {
         "pyproject.toml": "common/pyproject.toml",
         "README.md": "common/README.md",
         ".gitignore": "common/gitignore",
-        **{f"{package}/{file}": f"{kind}/{file}" for file in ("__init__.py", *_MODULES[kind])},
+        **{f"{package}/{file}": f"{kind}/{file}" for file in ("__init__.py", *modules)},
         f"{package}/recipes/{name}.yaml": f"{kind}/recipe.yaml",
         "tests/test_contract.py": f"{kind}/test_contract.py",
     }
+    return {path: Template(_template(source)).substitute(values) for path, source in sources.items()}
+
+
+def _modules(kind: str) -> dict[str, str]:
+    """The modules of a package beside its hooks, each with the first line of its docstring."""
+    names = sorted(path.name.removesuffix(".template") for path in (TEMPLATES / kind).glob("*.py.template"))
     return {
-        path: Template((TEMPLATES / f"{source}.template").read_text(encoding="utf-8")).substitute(values)
-        for path, source in sources.items()
+        name: _template(f"{kind}/{name}").splitlines()[0].strip('"').replace("``", "`")
+        for name in names
+        if name not in ("__init__.py", "test_contract.py")
     }
+
+
+def _template(name: str) -> str:
+    return (TEMPLATES / f"{name}.template").read_text(encoding="utf-8")

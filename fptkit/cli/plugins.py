@@ -1,4 +1,4 @@
-"""``fptkit plugins``: what was met, and why one failed."""
+"""``fptkit plugins``: every plugin, and why one failed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fptkit.cli.shared import json_option, plugin_option, print_json, print_rows
 @click.option("--verbose", is_flag=True, help="Show the traceback of each failure.")
 @plugin_option
 def plugins(as_json: bool, verbose: bool, plugin_files: Sequence[Path]) -> None:
-    """Show every plugin: its distribution and version, its hooks, and whether it loaded."""
+    """List every plugin: its distribution and version, its hooks, and whether it loaded."""
     from fptkit.registry import load_plugins, selection_from_environment
 
     met = load_plugins(plugin_files, selection=selection_from_environment()).plugins

@@ -43,9 +43,9 @@ Examples:
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the pretraining and of the finished model. Default: runs/RECIPE-DATE-TIME.",
+    help="Folder of the pretraining and of the finished weights. Default: runs/RECIPE-DATE-TIME.",
 )
-@click.option("--resume", is_flag=True, help="Go on where the folder stopped; start there if it is empty.")
+@click.option("--resume", is_flag=True, help="Continue the pretraining in the folder; start it if the folder is empty.")
 @click.option("--quiet", is_flag=True, help="Print warnings and errors only.")
 @json_option
 @plugin_option
@@ -59,9 +59,9 @@ def pretrain(
     as_json: bool,
     plugin_files: Sequence[Path],
 ) -> None:
-    """Pretrain a small sequence model as RECIPE says: on text, on synthetic symbols, or on a task.
+    """Pretrain a small sequence model from RECIPE: on text, on synthetic symbols, or on a task.
 
-    What comes out is a folder of weights for backbone.weights=path:FOLDER.
+    The result is a folder of weights for backbone.weights=path:FOLDER.
     """
     from fptkit.errors import UsageError
     from fptkit.lab.pretraining.options import PretrainRecipe, SyntheticRecipe
@@ -69,27 +69,27 @@ def pretrain(
 
     one_process_only("pretraining")
     if resume and output is None:
-        raise UsageError("--resume needs --output, the folder of the pretraining to go on with")
+        raise UsageError("--resume needs --output, the folder of the pretraining to continue")
     path, loaded = load_pretraining(
         recipe, profile=profile, overrides=overrides, plugin_files=plugin_files, registry_loader=load_registry
     )
     folder = output or new_run_folder(path.stem)
     result: PretrainResult | SyntheticResult | TaskPretrainResult
     if isinstance(loaded, (PretrainRecipe, SyntheticRecipe)):
-        result, told = _on_tokens(loaded, folder, resume=resume, quiet=quiet)
+        result, text = _on_tokens(loaded, folder, resume=resume, quiet=quiet)
     else:
-        result, told = _on_task(loaded, folder, resume=resume, quiet=quiet)
+        result, text = _on_task(loaded, folder, resume=resume, quiet=quiet)
     if as_json:
         print_json(asdict(result))
     elif not quiet:
-        click.echo(f"{told}\nuse it with: --set backbone.weights=path:{result.output}")
+        click.echo(f"{text}\nuse it with: --set backbone.weights=path:{result.output}")
 
 
 def _on_tokens(
     recipe: PretrainRecipe | SyntheticRecipe, folder: Path, *, resume: bool, quiet: bool
 ) -> tuple[PretrainResult | SyntheticResult, str]:
     """Next-token prediction: the result, and a line about it."""
-    # Heavy imports only now: a wrong recipe is told at once.
+    # Heavy imports only now, so that errors of the recipe are reported at once.
     from fptkit.lab.pretraining import language, synthetic
     from fptkit.lab.pretraining.loop import log_to_stderr
     from fptkit.lab.pretraining.options import PretrainRecipe

@@ -1,4 +1,4 @@
-"""``fptkit report``: what a study found, as text, tables or a page for the browser."""
+"""``fptkit report``: the results of a study, as text, tables or a page for the browser."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def _studies(context: click.Context, parameter: click.Parameter, incomplete: str
     "--format",
     "form",
     type=click.Choice(_FORMATS),
-    help="What to write; without it and without --output, the terminal's tables.",
+    help="Format of the report. Default: tables for the terminal, or with --output, all three files.",
 )
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
     metavar="FILE|DIR",
-    help="Where it goes, instead of stdout. Without --format, the three files of a report into a folder.",
+    help="File or folder to write to, instead of stdout. Without --format, a folder for all three files.",
 )
 @click.option("--figures", is_flag=True, help="Write the pictures of a Markdown report beside it, as SVG.")
 @click.option(
@@ -66,7 +66,7 @@ def report(
     ledger: Path,
     as_json: bool,
 ) -> None:
-    """Report on STUDY, a folder of results or the name of a study under the ledger's folder.
+    """Report on STUDY, a folder of results or the name of a study in the ledger folder.
 
     \b
     fptkit report rq2_pretraining_modality-nano
@@ -84,7 +84,7 @@ def report(
     if form == "terminal" and output is not None:
         raise UsageError("--format terminal prints on stdout: give another --format for --output")
     folder = find_study(study, ledger)
-    found = read_study(folder, folder.parent)  # a study's folder lies in its ledger's
+    found = read_study(folder, folder.parent)  # a study's folder is in the ledger folder
     if as_json:
         print_json({"results": found.results.model_dump(mode="json"), "against": _pairs(found.results, against)})
     elif output is not None:
@@ -102,7 +102,7 @@ def find_study(study: str, ledger: Path) -> Path:
     """The folder of a study, given as a path or by its name.
 
     Raises:
-        UsageError: the folder is there and holds no results.
+        UsageError: the folder holds no results.
         UnknownNameError: there is no such folder, and no study of that name.
     """
     from fptkit.errors import UnknownNameError, UsageError
@@ -115,11 +115,15 @@ def find_study(study: str, ledger: Path) -> Path:
         if folder.is_dir():
             raise UsageError(f"{folder} holds no results of a study ({RESULTS}); fptkit study writes them")
     known = [path.parent.name for path in ledger.glob(f"*/{RESULTS}")]
-    raise UnknownNameError("study", study, known, f"studies are looked for in {ledger}/ (--ledger)")
+    raise UnknownNameError("study", study, known, f"studies are looked up in {ledger}/ (--ledger)")
 
 
 def _check_papers(names: Sequence[str]) -> None:
-    """Told before anything is read, let alone written."""
+    """Raise before anything is read or written.
+
+    Raises:
+        UnknownNameError: there are no published figures of that name.
+    """
     if names:
         from fptkit.errors import UnknownNameError
         from fptkit.lab.published import published_names
@@ -138,7 +142,7 @@ def _pairs(results: StudyResults, against: Sequence[str]) -> dict[str, Any]:
 
 
 def _write(found: StudyFiles, form: str | None, output: Path, against: Sequence[str], figures: bool) -> Iterator[Path]:
-    """One file, or without a format the three of a report; pictures beside a Markdown file, in a folder of its name."""
+    """Write one file, or without a format all three; pictures beside a Markdown file, in a folder of its name."""
     from fptkit.lab.reporting.write import FILES, text_of, write, write_pictures
 
     form = form or _by_suffix(output)
@@ -154,7 +158,7 @@ def _write(found: StudyFiles, form: str | None, output: Path, against: Sequence[
 
 
 def _by_suffix(output: Path) -> str | None:
-    """The format a file's name asks for; None for a folder, there or to be made."""
+    """The format that a file's name implies; None for a folder, whether it exists or not."""
     from fptkit.errors import UsageError
     from fptkit.lab.reporting.write import FILES
 
@@ -162,5 +166,5 @@ def _by_suffix(output: Path) -> str | None:
         return None
     known = {Path(name).suffix: form for form, name in FILES.items()}
     if output.suffix not in known:
-        raise UsageError(f"{output}: its ending is none of {', '.join(known)}; give --format too")
+        raise UsageError(f"{output}: its suffix is none of {', '.join(known)}; give --format too")
     return known[output.suffix]

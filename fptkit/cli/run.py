@@ -43,10 +43,8 @@ Examples:
     type=click.Path(path_type=Path, file_okay=False),
     help="Run folder. Default: runs/RECIPE-DATE-TIME.",
 )
-@click.option("--resume", is_flag=True, help="Go on where the run folder stopped; start there if it is empty.")
-@click.option(
-    "--no-test", is_flag=True, help="Choose on validation first: the test stays shut; --resume opens it later."
-)
+@click.option("--resume", is_flag=True, help="Continue the run in the run folder; start it if the folder is empty.")
+@click.option("--no-test", is_flag=True, help="Do not evaluate the test splits; run again with --resume to do so.")
 @click.option("--quiet", is_flag=True, help="Print warnings and errors only.")
 @json_option
 @plugin_option
@@ -69,7 +67,7 @@ def run(
     from fptkit.recipe.load import load_recipe
 
     if resume and output is None:
-        raise UsageError("--resume needs --output, the folder of the run to go on with")
+        raise UsageError("--resume needs --output, the folder of the run to continue")
 
     def load() -> LoadedRecipe:
         return load_recipe(
@@ -77,14 +75,14 @@ def run(
         )
 
     loaded, folder = _agreed(load, output) if process_count() > 1 else _alone(load, output)
-    # Heavy imports only now: a wrong recipe is told at once.
+    # Heavy imports only now, so that errors of the recipe are reported at once.
     from fptkit.cli.console import console_listener, print_summary
     from fptkit.engine.folder import resume_command
     from fptkit.engine.run import RunRequest
     from fptkit.engine.run import run as carry_out
 
     _quiet_libraries()
-    as_json, quiet = as_json and not process_rank(), quiet or bool(process_rank())  # the first process tells
+    as_json, quiet = as_json and not process_rank(), quiet or bool(process_rank())  # the first process reports
     with console_listener(quiet=quiet) as listener:
         summary = carry_out(RunRequest(loaded, folder, resume=resume, listeners=[listener], open_test=not no_test))
         if not listener.started and not quiet:
@@ -94,7 +92,7 @@ def run(
     elif not quiet:
         print_summary(summary, folder)
         if summary["status"] == "validated":
-            click.echo(f"the test is not opened; open it with:\n  {resume_command(folder)}")
+            click.echo(f"the test splits were not evaluated; evaluate them with:\n  {resume_command(folder)}")
 
 
 def _alone(load: Callable[[], LoadedRecipe], output: Path | None) -> tuple[LoadedRecipe, Path]:
@@ -104,8 +102,8 @@ def _alone(load: Callable[[], LoadedRecipe], output: Path | None) -> tuple[Loade
 
 
 def _agreed(load: Callable[[], LoadedRecipe], output: Path | None) -> tuple[LoadedRecipe, Path]:
-    """Recipe and run folder where several processes run together: a fault of one is told once and ends all, and the
-    first one names the folder."""
+    """Recipe and run folder where several processes run together: an error of one is reported once and ends all, and
+    the first one names the folder."""
     from fptkit.engine.team.processes import join_processes
 
     processes = join_processes()
@@ -114,7 +112,7 @@ def _agreed(load: Callable[[], LoadedRecipe], output: Path | None) -> tuple[Load
 
 
 def _quiet_libraries() -> None:
-    """Libraries must not write bars and advice between ours."""
+    """Keep progress bars and advice of libraries out of our output."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if not sys.stderr.isatty():

@@ -11,10 +11,10 @@ from fptkit.cli.shared import load_registry, plugin_option, print_json
 
 
 @click.command()
-@click.option("--study", is_flag=True, help="That of studies instead.")
+@click.option("--study", is_flag=True, help="Print the schema of studies instead.")
 @plugin_option
 def schema(study: bool, plugin_files: Sequence[Path]) -> None:
-    """Print the JSON Schema of recipes, made from the components that are installed."""
+    """Print the JSON Schema of recipes, with the options of all installed components."""
     if study:
         from fptkit.lab.studies.schema import study_json_schema as json_schema
     else:

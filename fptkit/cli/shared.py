@@ -1,4 +1,4 @@
-"""What several commands share: options, the loaded registry, warnings, tables."""
+"""What several commands share: options, loading the registry, errors, warnings, tables."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from fptkit.cli.completion import profile_names
 from fptkit.engine.team.launch import process_count, process_rank
 
 if TYPE_CHECKING:
+    from fptkit.errors import FptkitError
     from fptkit.registry import Registry
 
-_WARNED: set[str] = set()
-
 _NO_WRAP = 10_000
-"""Columns of a table in a pipe: a row stays one line, for grep."""
+"""Columns of a table in a pipe, so that each row is one line, for grep."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -34,7 +33,7 @@ def plugin_option(command: Command) -> Command:
         multiple=True,
         type=click.Path(path_type=Path),
         metavar="FILE.py",
-        help="Load a plugin from one Python file. Repeatable.",
+        help="Load a plugin from a Python file. Repeatable.",
     )(command)
 
 
@@ -50,7 +49,7 @@ def recipe_options(command: Command) -> Command:
         "overrides",
         multiple=True,
         metavar="PATH=VALUE",
-        help="Override a value, e.g. --set train.learning_rate=1e-4. Repeatable.",
+        help="Override a value of the recipe, e.g. --set train.learning_rate=1e-4. Repeatable.",
     )(command)
     return click.option(
         "--profile",
@@ -61,25 +60,22 @@ def recipe_options(command: Command) -> Command:
 
 
 def load_registry(plugin_files: Sequence[Path] = ()) -> Registry:
-    """All plugins; those that failed are told on stderr, a line each, and stop nothing."""
+    """All plugins, loaded once per command. Failed ones are reported on stderr, a line each, and stop nothing."""
     from fptkit.registry import load_plugins, selection_from_environment
 
     selection = selection_from_environment()
     registry = load_plugins(plugin_files, selection=selection)
     if process_rank():
-        return registry  # the first process tells
+        return registry  # the first process reports
     installed = [plugin.name for plugin in registry.plugins if plugin.origin == "distribution"]
     for name in filter(None, (part.strip() for part in (selection or "").split(","))):
-        if name not in installed and name not in _WARNED:
-            _WARNED.add(name)
+        if name not in installed:
             known = ", ".join(installed) or "none"
             click.echo(f"warning: FPTKIT_PLUGINS names '{name}', which is not installed; there are: {known}", err=True)
     for plugin in registry.plugins:
-        if plugin.failed and plugin.name not in _WARNED:
-            _WARNED.add(plugin.name)
+        if plugin.failed:
             click.echo(f"warning: plugin {plugin.described} was skipped: {plugin.reason}", err=True)
-        elif plugin.slow and plugin.name not in _WARNED:
-            _WARNED.add(plugin.name)
+        elif plugin.slow:
             click.echo(
                 f"warning: plugin {plugin.described} took {plugin.seconds:.1f} s to import, in every command; "
                 "the module with its hooks should import nothing heavy",
@@ -88,8 +84,13 @@ def load_registry(plugin_files: Sequence[Path] = ()) -> Registry:
     return registry
 
 
+def print_error(err: FptkitError) -> None:
+    """Print an error on stderr, in a command that continues after it."""
+    click.echo(f"error: {err}", err=True)
+
+
 def one_process_only(what: str) -> None:
-    """Raise where a launcher started several processes for something that takes one.
+    """Raise if a launcher started several processes for a command that runs in one.
 
     Raises:
         UsageError: it did.
@@ -103,7 +104,7 @@ def one_process_only(what: str) -> None:
 
 
 def new_run_folder(name: str) -> Path:
-    """Make ``runs/NAME-DATE-TIME``, a folder no other process has, however many start in one second.
+    """Make ``runs/NAME-DATE-TIME``, a folder of this process alone, however many start within a second.
 
     Raises:
         UsageError: it cannot be made.
@@ -118,7 +119,7 @@ def new_run_folder(name: str) -> Path:
         except FileExistsError:
             continue
         except OSError as err:
-            raise UsageError(f"the run folder {folder} cannot be made: {err}") from err
+            raise UsageError(f"the run folder {folder} cannot be created: {err}") from err
         return folder
     raise AssertionError("unreachable: count() does not end")
 
@@ -129,7 +130,7 @@ def print_json(content: Any) -> None:
 
 
 def print_rows(rows: Sequence[Mapping[str, str]], *, title: str = "") -> None:
-    """A table on stdout: as wide as the terminal, a line a row in a pipe."""
+    """A table on stdout: as wide as the terminal, or one line per row in a pipe."""
     from rich.console import Console
     from rich.table import Table
 
@@ -139,7 +140,7 @@ def print_rows(rows: Sequence[Mapping[str, str]], *, title: str = "") -> None:
         table.add_column(name, overflow="fold", no_wrap=position == 0)
     for row in rows:
         table.add_row(*(value for value in row.values()))
-    # No markup: brackets in a cell are meant.
+    # No markup: brackets in a cell are text.
     if sys.stdout.isatty():
         Console(markup=False, highlight=False).print(table)
         return

@@ -11,24 +11,17 @@ import click
 
 from fptkit.cli.completion import component_names
 from fptkit.cli.shared import json_option, load_registry, plugin_option, print_json, print_rows
-from fptkit.specs import (
-    KINDS,
-    ComponentSpec,
-    EncoderSpec,
-    FreezingPolicySpec,
-    Spec,
-    TaskSpec,
-)
+from fptkit.specs import NOUNS, ComponentSpec, EncoderSpec, FreezingPolicySpec, Spec, TaskSpec
 
 
 @click.command()
-@click.argument("kind", type=click.Choice([*KINDS, "recipe", "study", "published"]))
+@click.argument("kind", type=click.Choice([*NOUNS, "recipe", "study", "published"]))
 @click.argument("name", shell_complete=component_names)
 @json_option
 @plugin_option
 def show(kind: str, name: str, as_json: bool, plugin_files: Sequence[Path]) -> None:
-    """Show the component NAME of a KIND with every option it takes, or the text of a recipe or study, or the published
-    figures of a paper."""
+    """Show the component NAME of a KIND with all its options, the text of a recipe or study, or the published figures
+    of a paper."""
     registry = load_registry(plugin_files)
     if kind in ("recipe", "study"):
         from fptkit.recipe.find import find_recipe, find_study, recipe_folders, recipe_texts
@@ -42,13 +35,13 @@ def show(kind: str, name: str, as_json: bool, plugin_files: Sequence[Path]) -> N
     if kind == "published":
         _show_published(name, as_json)
         return
-    entry = registry.entry(KINDS[kind], name)
+    entry = registry.entry(NOUNS[kind].record, name)
     card = _card(entry.spec, entry.owner.described)
     if as_json:
         print_json(card)
         return
     for label, value in card.items():
-        if label not in ("options", "rules", "protocols") and value:
+        if label not in ("options", "rules", "protocols", "source") and value:
             click.echo(f"{label:<10} {value if isinstance(value, str) else ', '.join(value)}")
     for protocol in card.get("protocols", ()):
         click.echo(f"\nprotocol   {protocol['name']}: {protocol['summary']}")
@@ -64,7 +57,7 @@ def show(kind: str, name: str, as_json: bool, plugin_files: Sequence[Path]) -> N
 
 
 def _show_published(name: str, as_json: bool) -> None:
-    """The tables of one paper; as JSON, each figure with all that is known of it."""
+    """The tables of one paper; as JSON, each figure with everything known about it."""
     from fptkit.lab.published import load_published, table_heading, table_notes, table_rows
 
     published = load_published(name)
@@ -90,12 +83,13 @@ def _show_published(name: str, as_json: bool) -> None:
 
 
 def _card(spec: Spec, owner: str) -> dict[str, Any]:
-    """Everything a record says, as plain data."""
+    """All fields of a record, as plain data."""
     card: dict[str, Any] = {
         "name": spec.name,
         "summary": spec.summary,
         "plugin": owner,
-        "source": spec.source,
+        "reference": spec.reference,
+        "source": spec.reference,  # the former name, which readers of the JSON may use
         "licence": spec.licence,
         "extra": spec.extra,
     }

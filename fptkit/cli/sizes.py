@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from fptkit.cli.shared import load_registry
-
 if TYPE_CHECKING:
     from fptkit.lab.benchmarking.estimate import Estimate
+    from fptkit.recipe.load import LoadedRecipe
 
 
-def print_estimate(recipe: str, profile: str | None, overrides: Sequence[str], plugin_files: Sequence[Path]) -> None:
-    """Estimate a recipe and print it, a line a figure.
+def print_estimate(loaded: LoadedRecipe) -> None:
+    """Estimate what a recipe needs and print it, one line per figure.
 
     Raises:
-        FptkitError: it is no recipe of a run, its data or the config of its weights cannot be had, or its parts do not
-            go together.
+        FptkitError: its data or the config of its weights are not available, or its parts do not fit together.
     """
-    from fptkit.recipe.load import load_recipe
-
-    loaded = load_recipe(
-        recipe, profile=profile, overrides=overrides, plugin_files=plugin_files, registry_loader=load_registry
-    )
     from fptkit.lab.benchmarking.estimate import estimate
 
     found = estimate(loaded)
@@ -45,7 +36,7 @@ def _lines(found: Estimate) -> list[tuple[str, str]]:
         ("parameters", f"{found.parameters:,}, of which {found.trained:,} train ({share:.2%})"),
         ("sizes of", found.weights),
         ("batch", f"{found.examples:,} x {found.tokens:,} tokens{longest}"),
-        ("memory", f"{_size(found.memory_bytes)} on {found.device}, besides Python, libraries and data"),
+        ("memory", f"{_size(found.memory_bytes)} on {found.device}, without Python, libraries and data"),
         ("- frozen", f"{_size(found.frozen_bytes)}, large matrices in {found.precision}"),
         ("- trained", f"{_size(found.trained_bytes)}, in float32"),
         ("- gradients", _size(found.gradient_bytes)),
@@ -53,7 +44,7 @@ def _lines(found: Estimate) -> list[tuple[str, str]]:
         ("- activations", f"{_size(found.activation_bytes)}, kept from forward to backward"),
         (
             "operations",
-            f"{_flops(found.flops_per_step)} a step, {_flops(found.flops_per_run)} in {found.steps:,} steps",
+            f"{_flops(found.flops_per_step)} per step, {_flops(found.flops_per_run)} in {found.steps:,} steps",
         ),
     ]
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from fptkit.lab.studies.runner import StudyEnd
 
 STATE = ".state"
-"""File of a study's folder: digest of what its results were made from, so that nothing is made again from the same."""
+"""File in a study's folder: digest of what its results were made from, so that the same results are not made again."""
 
 ALL = "all"
 
@@ -52,25 +52,35 @@ Examples:
     is_flag=False,
     flag_value=ALL,
     metavar="[NAMES]",
-    help="Add control arms: all, or those named, e.g. --controls=frozen_random,output_only.",
+    help="Add control arms: all, or the named ones, e.g. --controls=frozen_random,output_only.",
 )
-@click.option("--seeds", metavar="N", help="Seeds of every cell: a number of them, or a list such as 0,7,8.")
-@click.option("--learning-rates", metavar="A,B,...", help="Learning rates to choose from on validation.")
-@click.option("--search", type=click.Choice(["grid", "halving", "optuna"]), help="How the learning rate is looked for.")
+@click.option("--seeds", metavar="N", help="Seeds per cell: how many, or a list such as 0,7,8.")
+@click.option(
+    "--learning-rates", metavar="A,B,...", help="Learning rates to search; the best one is chosen on validation."
+)
+@click.option("--search", type=click.Choice(["grid", "halving", "optuna"]), help="Learning rate search.")
 @click.option(
     "--ledger",
     "ledger_folder",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("studies"),
     show_default=True,
-    help="Folder of runs and results; studies in one folder share the runs they have in common.",
+    help="Folder of runs and results; studies in the same folder share common runs.",
 )
-@click.option("--launcher", type=click.Choice(["local", "ray", "slurm"]), default="local", help="Who runs the workers.")
-@click.option("--slurm", "slurm", metavar="NAME=VALUE,...", default="", help="Parameters of Slurm jobs.")
-@click.option("--workers", type=click.IntRange(min=1), help="Runs at a time. Default: one a processor, or a GPU.")
-@click.option("--threads", type=click.IntRange(min=1), help="Processor threads of a run. Default: divided up.")
-@click.option("--retry-failed", is_flag=True, help="Try runs again that failed in an earlier call.")
-@click.option("--dry-run", is_flag=True, help="Show cells and the number of runs; run nothing.")
+@click.option(
+    "--launcher", type=click.Choice(["local", "ray", "slurm"]), default="local", help="Backend that starts runs."
+)
+@click.option(
+    "--slurm",
+    "slurm",
+    metavar="NAME=VALUE,...",
+    default="",
+    help="Parameters of Slurm jobs, e.g. partition=gpu,timeout_min=60.",
+)
+@click.option("--workers", type=click.IntRange(min=1), help="Concurrent runs (default: one per core or GPU).")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads per run (default: cores / workers).")
+@click.option("--retry-failed", is_flag=True, help="Retry runs that failed in an earlier call.")
+@click.option("--dry-run", is_flag=True, help="Show the cells and the number of runs; run nothing.")
 @click.option("--quiet", is_flag=True, help="Print failures and results only.")
 @json_option
 @plugin_option
@@ -93,10 +103,10 @@ def study(
     as_json: bool,
     plugin_files: Sequence[Path],
 ) -> None:
-    """Carry out STUDY: a file, the name of a shipped study, or a recipe to be studied with seeds and rates.
+    """Run STUDY: a file, the name of a shipped study, or a recipe to study over seeds and learning rates.
 
-    What has run already is not run again; a study that was stopped goes on when it is called again. Several calls may
-    share the work of one ledger folder.
+    Finished runs are not repeated; call the same command again to continue a study that was stopped. Several calls may
+    share the work in one ledger folder.
     """
     from fptkit.errors import UsageError
     from fptkit.lab.studies.launchers.base import LAUNCHERS, LauncherOptions
@@ -109,7 +119,7 @@ def study(
         next(name for name in LAUNCHERS if name == launcher), workers, threads, parse_parameters(slurm)
     )
     if slurm and launcher != "slurm":
-        raise UsageError("--slurm gives parameters of Slurm jobs: use it with --launcher slurm")
+        raise UsageError("--slurm sets parameters of Slurm jobs: use it with --launcher slurm")
     loaded = load_study(
         study,
         profile=profile,
@@ -147,14 +157,14 @@ def study(
     _write(loaded, end.outcomes, ledger_folder, folder, all_overrides)
     if not quiet:
         known = len(end.outcomes)
-        click.echo(f"{_runs(end.started)} carried out, {known} in all; report: {folder / 'report.md'}", err=True)
+        click.echo(f"{_runs(end.started)} carried out, {known} in total; report: {folder / 'report.md'}", err=True)
     if not end.signal_number:
         _print(folder, as_json=as_json)
     _exit(end)
 
 
 def _convenience(seeds: str | None, learning_rates: str | None, search: str | None) -> list[str]:
-    """The short options as overrides: they take the same path, and the same words when they are wrong."""
+    """The short options as overrides, so that they are checked, and reported when wrong, like any other."""
     found = []
     if seeds is not None:
         found.append(f"seeds=[{seeds}]" if "," in seeds else f"seeds={seeds}")
@@ -181,7 +191,7 @@ def _control_names(given: str | None) -> Sequence[str] | None:
 
 
 def _show_plan(loaded: Study, ledger_folder: Path, *, as_json: bool) -> None:
-    """``--dry-run``: what there is, what is missing of it, and what cannot be made. Leaves nothing on the disk."""
+    """``--dry-run``: cells, missing runs, and cells that are skipped. Leaves nothing on disk."""
     from fptkit.lab.studies.earlier import earlier_notes, earlier_runs
     from fptkit.lab.studies.launchers.base import LauncherOptions
     from fptkit.lab.studies.launchers.choose import make_launcher
@@ -243,7 +253,7 @@ def _plan_content(loaded: Study, plan: StudyProgress) -> dict[str, object]:
 def _write(
     loaded: Study, outcomes: Mapping[str, Outcome], ledger_folder: Path, folder: Path, overrides: Sequence[str]
 ) -> None:
-    """Results and reports, unless they are there and were made from the very same."""
+    """Write results and reports, unless they exist and were made from the same outcomes."""
     from fptkit.lab.studies.record import FILE, study_text
 
     state = _state(loaded, outcomes)
@@ -294,18 +304,18 @@ def _print(folder: Path, *, as_json: bool) -> None:
 
 
 def _exit(end: StudyEnd) -> None:
-    """Exit as the study ended: 130 or 143 after a signal, 1 where a run is missing."""
+    """Exit as the study ended: 130 or 143 after a signal, 1 if a run is missing."""
     if end.signal_number:
-        click.echo("stopped; the same command goes on", err=True)
+        click.echo("stopped; run the same command again to continue", err=True)
         click.get_current_context().exit(128 + end.signal_number)
     if end.failed:
         arms: dict[str, list[str]] = {}
         for missing in end.failed:
             arms.setdefault(missing.cell.arm, []).append(missing.text)
         for arm, texts in arms.items():
-            click.echo(f"arm {arm}: {_runs(len(texts))} failed", err=True)
+            click.echo(f"error: arm {arm}: {_runs(len(texts))} failed", err=True)
             click.echo(f"  {texts[0]}", err=True)
-        click.echo("the same command with --retry-failed tries them again", err=True)
+        click.echo("run the same command with --retry-failed to retry them", err=True)
         click.get_current_context().exit(1)
 
 

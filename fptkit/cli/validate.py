@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from fptkit.cli.completion import recipe_names
-from fptkit.cli.shared import load_registry, plugin_option, recipe_options
-from fptkit.cli.sizes import print_estimate
-from fptkit.errors import FptkitError
+from fptkit.cli.shared import load_registry, plugin_option, print_error, recipe_options
+from fptkit.errors import FptkitError, UsageError
+
+if TYPE_CHECKING:
+    from fptkit.recipe.find import ReadFile
+    from fptkit.recipe.load import LoadedRecipe
+    from fptkit.registry import Registry
 
 
 @click.command()
@@ -20,7 +25,7 @@ from fptkit.errors import FptkitError
     "--estimate",
     "estimated",
     is_flag=True,
-    help="Say what a run takes as well: parameters, memory, operations. Needs the data, but not the weights.",
+    help="Also estimate what a run needs: parameters, memory, operations. Needs the data, but not the weights.",
 )
 @plugin_option
 def validate(
@@ -32,61 +37,66 @@ def validate(
 ) -> None:
     """Check RECIPES and studies, files or names, with all their profiles; print all problems with file and line.
 
-    Exit status 2 when there is one.
+    The exit status is 2 if there is a problem.
     """
+    registry = load_registry(plugin_files)
     broken: list[FptkitError] = []
     for recipe in recipes:
         try:
-            path, others = _check(recipe, profile, overrides, plugin_files)
-            click.echo(f"{path}: ok" + (f", with profiles {', '.join(others)}" if others else ""))
-            if estimated:
-                print_estimate(recipe, profile, overrides, plugin_files)
+            _validate(recipe, registry, profile, overrides, plugin_files, estimated=estimated)
         except FptkitError as err:
             broken.append(err)
-            click.echo(str(err), err=True)
+            print_error(err)
     if broken:
         raise click.exceptions.Exit(broken[0].exit_code)
 
 
-def _check(
-    recipe: str, profile: str | None, overrides: Sequence[str], plugin_files: Sequence[Path]
-) -> tuple[Path, list[str]]:
-    """Load one file as what it is, a run, a pretraining or a study, with the profile or with all of them.
+def _validate(
+    recipe: str,
+    registry: Registry,
+    profile: str | None,
+    overrides: Sequence[str],
+    plugin_files: Sequence[Path],
+    *,
+    estimated: bool,
+) -> None:
+    """Check one file with the profile, or with all it has; it is read once."""
+    from fptkit.recipe.find import find_study, read_recipe_file, recipe_folders
 
-    Paths of data are checked for their form only: whether a corpus is there is known when the training starts.
-
-    Returns:
-        Its file, and the profiles that were checked because none was asked for.
-    """
-    from fptkit.recipe.find import base_folders, find_file, find_study, recipe_folders, recipe_kind
-    from fptkit.recipe.load import load_recipe
-
-    folders = recipe_folders(load_registry(plugin_files))
-    path = find_file(recipe) or find_study(recipe, folders)
-    load_one: Callable[..., object] = load_recipe
-    bases = base_folders(folders)
-    kind = recipe_kind(path, lambda: bases)
-    if kind == "pretrain":
-        from fptkit.lab.pretraining.recipes import load_pretraining as load_one
-    elif kind == "study":
-        from fptkit.lab.studies.load import load_study as load_one
-
-    def load(profile: str | None) -> None:
-        load_one(
-            str(path), profile=profile, overrides=overrides, plugin_files=plugin_files, registry_loader=load_registry
-        )
-
-    load(profile)
-    others = [] if profile else _profiles(path, bases)
+    folders = recipe_folders(registry)
+    file = read_recipe_file(find_study(recipe, folders), folders)
+    loaded = _load(file, registry, profile, overrides, plugin_files)
+    others = () if profile else file.profiles
     for other in others:
-        load(other)
-    return path, others
+        _load(file, registry, other, overrides, plugin_files)
+    click.echo(f"{file.path}: ok" + (f", with profiles {', '.join(others)}" if others else ""))
+    if estimated:
+        from fptkit.cli.sizes import print_estimate
+
+        if loaded is None:
+            raise UsageError(f"{file.path}: only recipes for fptkit run can be estimated")
+        print_estimate(loaded)
 
 
-def _profiles(path: Path, folders: Sequence[Path]) -> list[str]:
-    """Names of the profiles of a recipe that loads, those of the files it extends included."""
-    from fptkit.recipe.extends import read_with_bases
+def _load(
+    file: ReadFile, registry: Registry, profile: str | None, overrides: Sequence[str], plugin_files: Sequence[Path]
+) -> LoadedRecipe | None:
+    """Check a file as what it is, a run, a pretraining or a study. Returns the recipe of a run.
 
-    tree = read_with_bases(path, path.name, [], lambda: folders)
-    profiles = tree.mapping.get("profiles") if tree else None
-    return list(profiles.mapping) if profiles else []
+    Paths of data are checked for their form only: whether a corpus exists is known when the training starts.
+    """
+    if file.kind == "pretrain":
+        from fptkit.lab.pretraining.recipes import load_read_pretraining
+
+        load_read_pretraining(
+            file, registry, profile=profile, overrides=overrides, given=plugin_files, shown_as=str(file.path)
+        )
+    elif file.kind == "study":
+        from fptkit.lab.studies.load import load_read_study
+
+        load_read_study(file, registry, profile=profile, overrides=overrides, given=plugin_files)
+    else:
+        from fptkit.recipe.load import load_read_recipe
+
+        return load_read_recipe(file, registry, profile=profile, overrides=overrides, given=plugin_files)
+    return None

@@ -18,7 +18,7 @@ def fptkit_encoders() -> list[EncoderSpec]:
             target="fptkit.encoders.conv_stem:ConvStem",
             options="fptkit.encoders.options:ConvStemOptions",
             accepts=("vectors", "grid"),
-            source="Xiao et al. 2021; Radford et al. 2022",
+            reference="Xiao et al. 2021; Radford et al. 2022",
         ),
         EncoderSpec(
             name="linear",
@@ -26,7 +26,7 @@ def fptkit_encoders() -> list[EncoderSpec]:
             target="fptkit.encoders.linear:LinearEncoder",
             options="fptkit.encoders.options:LinearOptions",
             accepts=("vectors",),
-            source=FPT_PAPER,
+            reference=FPT_PAPER,
         ),
         EncoderSpec(
             name="mixed",
@@ -48,7 +48,7 @@ def fptkit_encoders() -> list[EncoderSpec]:
             target="fptkit.encoders.patches:Patches1d",
             options="fptkit.encoders.options:Patches1dOptions",
             accepts=("vectors",),
-            source="Nie et al. 2023",
+            reference="Nie et al. 2023",
         ),
         EncoderSpec(
             name="patches2d",
@@ -56,7 +56,7 @@ def fptkit_encoders() -> list[EncoderSpec]:
             target="fptkit.encoders.patches:Patches2d",
             options="fptkit.encoders.options:Patches2dOptions",
             accepts=("grid",),
-            source=FPT_PAPER,
+            reference=FPT_PAPER,
         ),
         EncoderSpec(
             name="symbols",
@@ -64,6 +64,6 @@ def fptkit_encoders() -> list[EncoderSpec]:
             target="fptkit.encoders.symbols:SymbolEncoder",
             options="fptkit.encoders.options:SymbolOptions",
             accepts=("symbols",),
-            source=FPT_PAPER,
+            reference=FPT_PAPER,
         ),
     ]

@@ -14,7 +14,7 @@ from fptkit.engine.progress import last_step, pause_step
 from fptkit.errors import UsageError
 from fptkit.files import CHECKPOINTS, ENVIRONMENT, LOCK, RECIPE, SUMMARY, find_json
 from fptkit.options import deciding
-from fptkit.recipe.load import LoadedRecipe, load_recipe
+from fptkit.recipe.load import LoadedRecipe, load_saved_recipe
 from fptkit.recipe.models import Recipe
 
 UNRECORDED = "not recorded"
@@ -62,7 +62,7 @@ def recipe_for(folder: Path, loaded: LoadedRecipe, *, resume: bool) -> Recipe:
         if holds_checkpoints:
             raise UsageError(f"{folder} holds checkpoints but no {RECIPE}: put it back, or choose another --output")
         return loaded.recipe
-    saved = load_recipe(str(saved_file), registry_loader=lambda files: loaded.registry).recipe
+    saved = load_saved_recipe(saved_file, loaded.registry)
     differing = _differences(_comparable(saved), _comparable(loaded.recipe))
     if differing:
         raise UsageError(

@@ -12,11 +12,11 @@ from pydantic_core import ErrorDetails
 
 from fptkit.errors import PluginError, UnknownNameError, nearest
 from fptkit.options import Options
-from fptkit.recipe.models import COMPONENT_LISTS, SECTIONS, Component
+from fptkit.recipe.models import COMPONENT_LISTS, DEFAULT_NAMES, REQUIRED, SECTIONS, Component
 from fptkit.recipe.tree import Fault, Node, join, plain
 from fptkit.recipe.words import Schema, expected, keys_of, schema_at, shown
 from fptkit.registry import Registry
-from fptkit.specs import ComponentSpec, FreezingPolicySpec, Spec
+from fptkit.specs import ComponentSpec, FreezingPolicySpec, Spec, kind_of
 
 if TYPE_CHECKING:
     from fptkit.freezing.options import FreezingOptions
@@ -101,7 +101,7 @@ def _validate(model: type[AnyModel], value: Any) -> AnyModel:
     """Validate strictly, but with lists and mappings for tuples and models.
 
     pydantic's strict mode means just that for JSON. It forgets it behind a "before" validator, where a list is then no
-    tuple; such errors are dropped, and a second, lax look finds what stands behind them.
+    tuple; such errors are dropped, and a second, lax validation finds what is behind them.
 
     Raises:
         _Unfit: with all errors.
@@ -143,7 +143,7 @@ def describe(error: ErrorDetails, root: Schema, keys: Sequence[str | int], *, al
     Args:
         error: as ``ValidationError.errors`` gives it.
         root: JSON Schema of the model.
-        keys: where the fault lies; for an unknown key, the mapping that holds it.
+        keys: path of the fault; for an unknown key, the mapping that holds it.
         also_allowed: further keys to name where a key is unknown.
     """
     kind = error["type"]
@@ -227,11 +227,12 @@ def check_components(
     components: dict[str, Component | tuple[Component, ...]] = {}
     for key, kind in SECTIONS.items():
         node = tree.mapping.get(key)
-        if key == "task" and node is None:
+        if key in REQUIRED and node is None:
             known = ", ".join(registry.names(kind))
             faults.append(Fault(tree.place, key, f"required: a section {{name: ...}}\nknown: {known}"))
         # `encoder: null` leaves the choice to the task, as leaving it out does.
-        if node is not None and not (key == "encoder" and node.value is None) and (made := check(node, kind, key)):
+        left_open = node is None or (node.value is None and key not in {*REQUIRED, *DEFAULT_NAMES})
+        if node is not None and not left_open and (made := check(node, kind, key)):
             components[key] = made
     for key, kind in COMPONENT_LISTS.items():
         node = tree.mapping.get(key)
@@ -312,4 +313,4 @@ def _a(kind: type[Spec]) -> str:
 
 
 def _known(kind: type[Spec], names: tuple[str, ...] | list[str]) -> str:
-    return f"known: {', '.join(names) or 'none'} (fptkit list {kind.plural})"
+    return f"known: {', '.join(names) or 'none'} (fptkit list {kind_of(kind).plural})"

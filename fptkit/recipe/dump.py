@@ -7,23 +7,20 @@ from typing import Any
 
 import yaml
 
-from fptkit.recipe.models import Component, Recipe
+from fptkit.recipe.models import COMPONENT_LISTS, SECTIONS, Component, Recipe
 from fptkit.recipe.tree import RefusedScalar, read_plain
 
 ORDER = (
     "description",
     "plugins",
-    "task",
-    "encoder",
-    "backbone",
-    "freezing",
+    *SECTIONS,
     "head",
     "train",
     "shuffle_tokens",
     "precision",
     "device",
     "threads",
-    "listeners",
+    *COMPONENT_LISTS,
     "pinned",
 )
 """Order of the keys in a written recipe: that of the way data flow, then how it is run."""

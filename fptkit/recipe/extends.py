@@ -18,8 +18,8 @@ SUFFIXES = (".yaml", ".yml")
 Folders = Callable[[], Sequence[Path]]
 """Folders in which a base is looked up where it does not lie beside the file; asked only then."""
 
-Cache = dict[Path, Node | None]
-"""Trees of bases by their resolved path, those they extend laid under them."""
+Cache = dict[Path, tuple[Node | None, tuple[Fault, ...]]]
+"""What reading a base gave, by its resolved path: its tree over those it extends, and the faults of all of them."""
 
 
 def no_folders() -> Sequence[Path]:
@@ -27,7 +27,9 @@ def no_folders() -> Sequence[Path]:
     return ()
 
 
-def read_with_bases(path: Path, shown: str, faults: list[Fault], folders: Folders = no_folders) -> Node | None:
+def read_with_bases(
+    path: Path, shown: str, faults: list[Fault], folders: Folders = no_folders, *, read: Cache | None = None
+) -> Node | None:
     """Read a file and lay it over those it extends.
 
     Args:
@@ -35,21 +37,22 @@ def read_with_bases(path: Path, shown: str, faults: list[Fault], folders: Folder
         shown: its name in messages.
         faults: faults found are appended, of every file.
         folders: where bases are looked up after the file's own folder.
+        read: bases read before, to which new ones are added: many files extend the same few.
 
     Returns:
-        One tree without ``extends``, or None when the file itself gives nothing to go on with.
+        One tree without ``extends``, or None if the file itself cannot be used.
     """
-    return _read(path, shown, faults, folders, (path.resolve(),))
+    return _read(path, shown, faults, folders, (path.resolve(),), {} if read is None else read)
 
 
 def read_bases(
     fragment: Node, folder: Path, faults: list[Fault], folders: Folders = no_folders, *, read: Cache | None = None
 ) -> list[Node]:
-    """The trees that a mapping with ``extends`` lies over, the lowest first.
+    """The trees beneath a mapping with ``extends``, the lowest first.
 
     Args:
         fragment: the mapping, such as an arm of a study.
-        folder: where the file that holds it lies.
+        folder: folder of the file that holds it.
         faults: faults found are appended.
         folders: where bases are looked up after ``folder``.
         read: bases read before, to which new ones are added: many fragments extend the same few files.
@@ -87,11 +90,13 @@ def read_file(path: Path, shown: str, faults: list[Fault]) -> Node | None:
     return read_tree(text, shown, faults)
 
 
-def _read(path: Path, shown: str, faults: list[Fault], folders: Folders, chain: tuple[Path, ...]) -> Node | None:
+def _read(
+    path: Path, shown: str, faults: list[Fault], folders: Folders, chain: tuple[Path, ...], read: Cache
+) -> Node | None:
     own = read_file(path, shown, faults)
     if own is None:
         return None
-    return reduce(merge, [*_bases(own, path.parent, faults, folders, chain, {}), without_key(own, "extends")])
+    return reduce(merge, [*_bases(own, path.parent, faults, folders, chain, read), without_key(own, "extends")])
 
 
 def _bases(
@@ -110,9 +115,12 @@ def _bases(
         else:
             key = base.resolve()
             if key not in read:
-                below = _read(base, shown_path(base), faults, folders, (*chain, key))
-                read[key] = below and plugins_made_absolute(below, base.parent)
-            if (below := read[key]) is not None:
+                found: list[Fault] = []
+                below = _read(base, shown_path(base), found, folders, (*chain, key), read)
+                read[key] = below and plugins_made_absolute(below, base.parent), tuple(found)
+            below, faults_below = read[key]
+            faults += faults_below
+            if below is not None:
                 layers.append(below)
     return layers
 
@@ -150,11 +158,17 @@ def plugins_made_absolute(tree: Node, folder: Path) -> Node:
     plugins = tree.mapping.get("plugins")
     if plugins is None or not isinstance(plugins.value, list):
         return tree
-    entries = [
-        Node(str((folder / entry.value).resolve()), entry.place) if isinstance(entry.value, str) else entry
-        for entry in plugins.value
-    ]
+    entries = [_made_absolute(entry, folder) for entry in plugins.value]
     return Node({**tree.mapping, "plugins": Node(entries, plugins.place)}, tree.place)
+
+
+def _made_absolute(entry: Node, folder: Path) -> Node:
+    if not isinstance(entry.value, str):
+        return entry
+    try:
+        return Node(str((folder / entry.value).resolve()), entry.place)
+    except (OSError, ValueError, RuntimeError):  # no file system takes it: its fault is found where it is loaded
+        return entry
 
 
 def merge(base: Node, over: Node, *, depth: int = 0) -> Node:
@@ -183,32 +197,27 @@ def _renames(base: Mapping[str, Node], over: Mapping[str, Node]) -> bool:
     return below is not None and above is not None and below.value != above.value
 
 
-def read_layers(
-    path: Path,
+def lay_over(
+    base: Node | None,
     *,
-    shown: str,
     profile: str | None,
     overrides: Sequence[str],
     faults: list[Fault],
     default_names: Mapping[str, str] | None = None,
-    folders: Folders = no_folders,
 ) -> Node | None:
-    """Read a file and lay a profile and overrides over it.
+    """A profile and overrides laid over the tree of a file.
 
     Args:
-        path: the file.
-        shown: its name in messages.
+        base: of the file and those it extends; None if the file cannot be used.
         profile: which of its ``profiles``, None for the base alone.
         overrides: texts of the form ``a.b=value``, each over those before it.
         faults: faults found are appended.
         default_names: component of a section for which the file names none.
-        folders: where files it extends are looked up after its own folder.
 
     Returns:
-        One tree without ``profiles``, or None when the file gives nothing to go on with.
+        One tree without ``profiles``; None where there is no base.
     """
     over = [node for i, text in enumerate(overrides, start=1) if (node := read_override(text, i, faults))]
-    base = read_with_bases(path, shown, faults, folders)
     if base is None:
         return None
     profiles = profiles_of(base, faults)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fptkit.errors import UnknownNameError, UsageError
 from fptkit.files import RECIPE
-from fptkit.recipe.extends import SUFFIXES, Folders, files_of, no_folders, read_with_bases
-from fptkit.recipe.tree import Fault, Node
+from fptkit.recipe.extends import SUFFIXES, Cache, files_of, read_with_bases
+from fptkit.recipe.tree import Fault, Node, shown_path
 from fptkit.registry import Registry
 from fptkit.specs import RecipeFolderSpec
 
@@ -18,6 +18,51 @@ _OF_PRETRAINING = {"kind", "data", "model", "tokenizer"}
 
 STUDIES = "studies"
 """Folder of studies in a folder of recipes."""
+
+
+@dataclass(frozen=True)
+class ReadFile:
+    """A recipe or study file, read once: whatever is made from it starts here.
+
+    Args:
+        path: the file.
+        tree: what it holds, laid over the files it extends; None if it cannot be used.
+        faults: those of the file and of all it extends.
+        bases: where files that it, its tasks or its arms extend are looked up after its own folder.
+        read: the files of these read so far; later ones are added.
+    """
+
+    path: Path
+    tree: Node | None
+    faults: tuple[Fault, ...] = ()
+    bases: Sequence[Path] = ()
+    read: Cache = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """What it is for, by its keys: ``run``, ``pretrain``, ``study``, else ``other``."""
+        return _kind(self.tree) if self.tree else "other"
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        """Names of its profiles, those of the files it extends included."""
+        node = self.tree.mapping.get("profiles") if self.tree else None
+        return tuple(node.mapping) if node else ()
+
+
+def read_recipe_file(path: Path, folders: Sequence[Path] = (), *, read: Cache | None = None) -> ReadFile:
+    """Read a recipe or study with all it extends.
+
+    Args:
+        path: the file.
+        folders: folders of recipes, in which bases are looked up after the file's own folder.
+        read: files read before that others may extend; new ones are added.
+    """
+    faults: list[Fault] = []
+    bases = base_folders(folders)
+    read = {} if read is None else read
+    tree = read_with_bases(path, shown_path(path), faults, lambda: bases, read=read)
+    return ReadFile(path, tree, tuple(faults), bases, read)
 
 
 @dataclass(frozen=True)
@@ -55,31 +100,32 @@ def recipe_folders(registry: Registry) -> list[Path]:
 
 
 def base_folders(folders: Sequence[Path]) -> list[Path]:
-    """Where a study's bases are looked up after its own folder: in the folders of recipes, then among their studies."""
+    """Where bases are looked up after a file's own folder: in the folders of recipes, then among their studies."""
     return [*folders, *(folder / STUDIES for folder in folders)]
 
 
 def list_recipes(registry: Registry) -> list[RecipeFile]:
     """Every recipe of every plugin, by kind, task and name; a broken file is listed with its problem."""
-    owned = list(_owned_folders(registry))
-
-    def folders() -> list[Path]:
-        return [folder for folder, _ in owned]
-
-    found = [_look(path, owner, folders) for folder, owner in owned for path in _files(folder)]
+    found = _look_at_all(registry)
     order = ("run", "pretrain", "study", "other")
     return sorted(found, key=lambda recipe: (order.index(recipe.kind), recipe.task, recipe.name, recipe.path))
 
 
 def list_studies(registry: Registry) -> list[RecipeFile]:
     """Every study of every plugin, by name; a broken file is listed with its problem."""
+    return sorted(_look_at_all(registry, STUDIES), key=lambda study: (study.name, study.path))
+
+
+def _look_at_all(registry: Registry, inside: str = "") -> list[RecipeFile]:
+    """Every file of every plugin's folder, or of a folder ``inside`` it; what several extend is read once."""
     owned = list(_owned_folders(registry))
-    found = [
-        _look(path, owner, lambda: base_folders([folder for folder, _ in owned]))
+    folders = [folder for folder, _ in owned]
+    read: Cache = {}
+    return [
+        _look(read_recipe_file(path, folders, read=read), owner)
         for folder, owner in owned
-        for path in _files(folder / STUDIES)
+        for path in _files(folder / inside)
     ]
-    return sorted(found, key=lambda study: (study.name, study.path))
 
 
 def recipe_texts(path: Path, registry: Registry) -> list[tuple[Path, str]]:
@@ -185,23 +231,22 @@ def _owned_folders(registry: Registry) -> Iterator[tuple[Path, str]]:
         yield entry.spec.folder, entry.owner.described
 
 
-def _look(path: Path, owner: str, folders: Folders) -> RecipeFile:
-    faults: list[Fault] = []
-    root = read_with_bases(path, path.name, faults, folders)
+def _look(file: ReadFile, owner: str) -> RecipeFile:
+    path, root = file.path, file.tree
+    problem = file.faults[0].message if file.faults else ""
     if root is None:
-        return RecipeFile(path.stem, path, owner, description=_first_comment(path), problem=faults[0].message)
-    profiles = root.mapping.get("profiles")
+        return RecipeFile(path.stem, path, owner, description=_first_comment(path), problem=problem)
     return RecipeFile(
         path.stem,
         path,
         owner,
-        kind=_kind(root),
+        kind=file.kind,
         description=" ".join(_text(root, "description").split()) or _first_comment(path),
         task=_text(root, "task", "name"),
         backbone=_text(root, "backbone", "name"),
         freezing=_text(root, "freezing", "name"),
-        profiles=tuple(profiles.mapping) if profiles else (),
-        problem=faults[0].message if faults else "",
+        profiles=file.profiles,
+        problem=problem,
     )
 
 
@@ -210,12 +255,6 @@ def _text(node: Node | None, *keys: str) -> str:
     for key in keys:
         node = node.mapping.get(key) if node else None
     return node.value if node and isinstance(node.value, str) else ""
-
-
-def recipe_kind(path: Path, folders: Folders = no_folders) -> str:
-    """What a file is for, by the keys of its base: ``run``, ``pretrain``, ``study``, else ``other``."""
-    root = read_with_bases(path, path.name, [], folders)
-    return _kind(root) if root else "other"
 
 
 def _kind(root: Node) -> str:

@@ -11,11 +11,11 @@ from pydantic import BaseModel
 
 from fptkit.errors import PluginError, UsageError
 from fptkit.recipe.check import check_components, check_model, without
-from fptkit.recipe.extends import read_layers
-from fptkit.recipe.find import find_file, find_recipe, recipe_folders, recipe_kind
-from fptkit.recipe.models import COMPONENT_LISTS, DEFAULT_NAMES, SECTIONS, Recipe, RecipeSettings
+from fptkit.recipe.extends import lay_over
+from fptkit.recipe.find import ReadFile, find_recipe, read_recipe_file, recipe_folders
+from fptkit.recipe.models import COMPONENT_LISTS, DEFAULT_NAMES, REQUIRED, SECTIONS, Recipe, RecipeSettings
 from fptkit.recipe.tree import Fault, Node, join, recipe_error, shown_path
-from fptkit.registry import Registry, load_plugins, selection_from_environment
+from fptkit.registry import Registry, load_plugins, plugin_path, selection_from_environment
 
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
 RegistryLoader = Callable[[Sequence[Path]], Registry]
@@ -63,7 +63,7 @@ def load_recipe(
         profile: which of its ``profiles`` to lay over it.
         overrides: ``a.b=value`` texts, laid over that.
         plugin_files: plugins in single files, besides those the recipe names.
-        registry_loader: makes the registry from all plugin files.
+        registry_loader: makes the registry from these files; it is called once, and extended by those of the recipe.
 
     Raises:
         RecipeError: with every fault of file and overrides.
@@ -73,40 +73,71 @@ def load_recipe(
         PluginError: one of ``plugin_files`` does not load.
     """
     given = [Path(file) for file in plugin_files]
-    registry = None
-    path = find_file(path_or_name)
-    if path is None:
-        registry = registry_loader(given)
-        path = find_recipe(path_or_name, recipe_folders(registry))
+    registry = registry_loader(given)
+    folders = recipe_folders(registry)
+    file = read_recipe_file(find_recipe(path_or_name, folders), folders)
+    refuse_other_kinds(file, path_or_name)
+    return load_read_recipe(file, registry, profile=profile, overrides=overrides, given=given)
 
-    def folders() -> list[Path]:
-        return recipe_folders(registry or registry_loader(given))
 
-    kind = recipe_kind(path, folders)
-    if kind == "pretrain":
-        raise UsageError(f"{shown_path(path)}: this is a pretraining recipe; use: fptkit pretrain {path_or_name}")
-    if kind == "study":
-        raise UsageError(f"{shown_path(path)}: this is a study; use: fptkit study {path_or_name}")
-    faults: list[Fault] = []
-    tree = read_layers(
-        path,
-        shown=shown_path(path),
-        profile=profile,
-        overrides=overrides,
-        faults=faults,
-        default_names=DEFAULT_NAMES,
-        folders=folders,
-    )
+def refuse_other_kinds(file: ReadFile, path_or_name: str) -> None:
+    """Raise where a file is no recipe of a run.
+
+    Raises:
+        UsageError: it is a pretraining recipe or a study; the error names the command for it.
+    """
+    if file.kind == "pretrain":
+        raise UsageError(f"{shown_path(file.path)}: this is a pretraining recipe; use: fptkit pretrain {path_or_name}")
+    if file.kind == "study":
+        raise UsageError(f"{shown_path(file.path)}: this is a study; use: fptkit study {path_or_name}")
+
+
+def load_read_recipe(
+    file: ReadFile, registry: Registry, *, profile: str | None, overrides: Sequence[str], given: Sequence[Path]
+) -> LoadedRecipe:
+    """Check a recipe that was read.
+
+    Args:
+        file: the recipe.
+        registry: all plugins but the recipe's own, which are loaded here.
+        profile: which of its ``profiles`` to lay over it.
+        overrides: ``a.b=value`` texts, laid over that.
+        given: plugins in single files that the registry holds; the recipe then names them too.
+
+    Raises:
+        RecipeError: with every fault of file and overrides.
+    """
+    faults = list(file.faults)
+    tree = lay_over(file.tree, profile=profile, overrides=overrides, faults=faults, default_names=DEFAULT_NAMES)
     if tree is None:
         raise recipe_error(faults)
-    own, plugin_faults = own_plugin_files(tree, path.parent)
-    if own or registry is None:
-        registry = registry_with_own(given, own, tree, registry_loader, plugin_faults)
+    own, plugin_faults = own_plugin_files(tree, file.path.parent)
+    registry = with_own_plugins(registry, own, tree, plugin_faults)
     recipe = check_recipe(tree, registry, faults, unknown_names=not plugin_faults)
     faults += plugin_faults
     if faults or recipe is None:
         raise recipe_error(faults)
-    return LoadedRecipe(recipe.model_copy(update={"plugins": all_plugins(given, own)}), path, profile, registry)
+    recipe = recipe.model_copy(update={"plugins": all_plugins(given, own)})
+    return LoadedRecipe(recipe, file.path, profile, registry)
+
+
+def load_saved_recipe(path: Path, registry: Registry) -> Recipe:
+    """The resolved recipe a run wrote, checked against the plugins of a recipe loaded since: its own may have moved.
+
+    Args:
+        path: the file.
+        registry: with the plugins it needs.
+
+    Raises:
+        RecipeError: with every fault of the file.
+    """
+    file = read_recipe_file(path, recipe_folders(registry))
+    faults = list(file.faults)
+    tree = lay_over(file.tree, profile=None, overrides=(), faults=faults, default_names=DEFAULT_NAMES)
+    recipe = None if tree is None else check_recipe(tree, registry, faults)
+    if faults or recipe is None:
+        raise recipe_error(faults)
+    return recipe
 
 
 def load_model(
@@ -131,11 +162,9 @@ def load_model(
         UnknownNameError: there is no such file.
         UsageError: a bare name is in several folders, or it is a folder.
     """
-    path = find_recipe(path_or_name, folders)
-    faults: list[Fault] = []
-    tree = read_layers(
-        path, shown=shown_path(path), profile=profile, overrides=overrides, faults=faults, folders=lambda: folders
-    )
+    file = read_recipe_file(find_recipe(path_or_name, folders), folders)
+    faults = list(file.faults)
+    tree = lay_over(file.tree, profile=profile, overrides=overrides, faults=faults)
     made = None if tree is None else check_model(tree, model, "", faults)
     if faults or made is None:
         raise recipe_error(faults)
@@ -143,7 +172,7 @@ def load_model(
 
 
 def own_plugin_files(tree: Node, folder: Path) -> tuple[list[Path], list[Fault]]:
-    """The recipe's own plugins as absolute paths, and a fault for each that is missing.
+    """The recipe's own plugins as absolute paths, and a fault for each that is missing or no usable path.
 
     Entries that are no text are passed over: they are reported where the other settings are.
     """
@@ -151,7 +180,11 @@ def own_plugin_files(tree: Node, folder: Path) -> tuple[list[Path], list[Fault]]
     for i, entry in enumerate(tree.mapping.get("plugins", Node([], tree.place)).items):
         if not isinstance(entry.value, str):
             continue
-        file = (folder / entry.value).resolve()
+        try:
+            file = plugin_path(folder / entry.value)
+        except UsageError as err:
+            faults.append(Fault(entry.place, join("plugins", i), str(err)))
+            continue
         if file.is_file():
             files.append(file)
         else:
@@ -164,14 +197,11 @@ def all_plugins(given: Sequence[Path], own: Sequence[Path]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(path.resolve()) for path in (*own, *given)))
 
 
-def registry_with_own(
-    given: Sequence[Path], own: Sequence[Path], tree: Node, registry_loader: RegistryLoader, faults: list[Fault]
-) -> Registry:
-    """The registry with the recipe's plugins, or without them where they do not load."""
+def with_own_plugins(registry: Registry, own: Sequence[Path], tree: Node, faults: list[Fault]) -> Registry:
+    """The registry with the recipe's plugins, or as it is where one of them does not load: that is a fault."""
     try:
-        return registry_loader([*given, *own])
+        return registry.extended(own)
     except (PluginError, UsageError) as err:
-        registry = registry_loader(given)
         faults.append(Fault(tree.mapping["plugins"].place, "plugins", str(err)))
         return registry
 
@@ -193,7 +223,7 @@ def check_recipe(tree: Node, registry: Registry, faults: list[Fault], *, unknown
     settings = check_model(
         without(tree, sections), RecipeSettings, "", faults, also_allowed=["extends", *sections, "profiles"]
     )
-    if settings is None or not {"task", "backbone", "freezing"} <= components.keys():
+    if settings is None or not {*REQUIRED, *DEFAULT_NAMES} <= components.keys():
         return None
     given = {name: getattr(settings, name) for name in settings.model_fields_set}
     return Recipe.model_validate({**given, **components})

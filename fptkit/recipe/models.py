@@ -7,24 +7,22 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, SerializeAsAny, ValidationInfo, field_validator
 
 from fptkit.options import Decides, Options
-from fptkit.specs import BackboneSpec, EncoderSpec, FreezingPolicySpec, ListenerSpec, Spec, TaskSpec
+from fptkit.specs import KINDS, Spec
 
 Width = Annotated[int, Field(ge=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
-SECTIONS: dict[str, type[Spec]] = {
-    "task": TaskSpec,
-    "encoder": EncoderSpec,
-    "backbone": BackboneSpec,
-    "freezing": FreezingPolicySpec,
-}
+SECTIONS: dict[str, type[Spec]] = {kind.section: kind.record for kind in KINDS if kind.section and not kind.many}
 """Keys of a recipe that name one component."""
 
-COMPONENT_LISTS: dict[str, type[Spec]] = {"listeners": ListenerSpec}
+COMPONENT_LISTS: dict[str, type[Spec]] = {kind.section: kind.record for kind in KINDS if kind.many}
 """Keys of a recipe that name any number of components."""
 
-DEFAULT_NAMES = {"backbone": "gpt2", "freezing": "fpt"}
+DEFAULT_NAMES = {kind.section: kind.default for kind in KINDS if kind.default}
 """Components taken where a recipe names none."""
+
+REQUIRED = frozenset(kind.section for kind in KINDS if kind.required)
+"""Sections every recipe must have."""
 
 
 class Component(Options):

@@ -11,7 +11,7 @@ from pydantic.errors import PydanticUserError
 
 from fptkit.errors import PluginError
 from fptkit.options import Decides, Options, decides, description_of
-from fptkit.recipe.models import COMPONENT_LISTS, DEFAULT_NAMES, SECTIONS, Recipe, RecipeSettings
+from fptkit.recipe.models import COMPONENT_LISTS, REQUIRED, SECTIONS, Recipe, RecipeSettings
 from fptkit.recipe.words import expected, shown
 from fptkit.registry import Registry
 from fptkit.specs import ComponentSpec, FreezingPolicySpec, Spec
@@ -89,13 +89,12 @@ def recipe_json_schema(registry: Registry) -> dict[str, Any]:
         "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],
         "description": "recipe file, or several with the lowest first, that this one is laid over",
     }
-    required = [key for key in SECTIONS if Recipe.model_fields[key].is_required() and key not in DEFAULT_NAMES]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "fptkit recipe",
         "type": "object",
         "properties": properties,
-        "anyOf": [{"required": required}, {"required": ["extends"]}],
+        "anyOf": [{"required": sorted(REQUIRED)}, {"required": ["extends"]}],
         "additionalProperties": False,
         "$defs": definitions,
     }

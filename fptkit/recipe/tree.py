@@ -118,7 +118,7 @@ class Node:
 
 
 def shown_path(path: Path) -> str:
-    """A path as messages show it: relative where it lies under the working folder."""
+    """A path as messages show it: relative if it is below the working folder."""
     if path.is_absolute() and path.is_relative_to(Path.cwd()):
         return str(path.relative_to(Path.cwd()))
     return str(path)
@@ -161,7 +161,7 @@ def read_tree(text: str, source: str, faults: list[Fault]) -> Node | None:
         faults: faults found are appended.
 
     Returns:
-        The tree, a mapping; None when there is nothing to go on with.
+        The tree, a mapping; None if the text cannot be used.
     """
     root = _compose(text, Place(source), faults)
     if root is None:

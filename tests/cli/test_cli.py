@@ -159,7 +159,7 @@ def test_five_faults_are_five_located_errors(tmp_path: Path) -> None:
         8: "train.batch_size:",
     }.items():
         assert re.search(rf"^faulty\.yaml:{line} +.*{re.escape(words)}", done.stderr, re.MULTILINE), done.stderr
-    assert done.stderr.splitlines()[-1] == "5 problems found; nothing was run."
+    assert done.stderr.splitlines()[0] == "error: 5 problems in faulty.yaml; nothing was run"
     assert not (tmp_path / "runs").exists()
 
 
@@ -202,7 +202,7 @@ def test_resume_needs_a_folder(tiny: Path, tmp_path: Path) -> None:
     done = fptkit("run", tiny, "--resume", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (
         2,
-        "error: --resume needs --output, the folder of the run to go on with\n",
+        "error: --resume needs --output, the folder of the run to continue\n",
     )
 
 

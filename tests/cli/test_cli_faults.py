@@ -124,7 +124,8 @@ def test_odd_recipes_are_one_problem(fptkit: Command, text: str, arguments: list
     done = fptkit("validate", "odd.yaml", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
-    assert done.stderr.endswith("1 problem found; nothing was run.\n")
+    assert done.stderr.startswith("error: 1 problem in ")
+    assert done.stderr.splitlines()[0].endswith("; nothing was run")
 
 
 def test_bytes_that_are_no_text_in_a_real_process(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_the_printed_command_opens_the_test(folder: Path) -> None:
     lines = out.splitlines()
     assert [line.split()[0] for line in lines[:3]] == ["split", "train", "validation"]
     assert not any(line.startswith("test ") for line in lines)
-    assert "the test is not opened; open it with:" in lines
+    assert "the test splits were not evaluated; evaluate them with:" in lines
     command = shlex.split(lines[-1])
     assert command[0] == "fptkit"
     summary = folder / "out" / "summary.json"
@@ -55,7 +55,7 @@ def test_the_printed_command_opens_the_test(folder: Path) -> None:
     code, out, err = fptkit(*command[1:], cwd=folder)
     assert code == 0
     assert out.splitlines()[3].startswith("test ")
-    assert "the test is not opened" not in out
+    assert "the test splits were not evaluated" not in out
     assert "step 3/6" not in err  # nothing was trained
     assert json.loads(summary.read_text())["times_tested"] == 1
 
@@ -66,7 +66,7 @@ def test_a_second_call_says_that_nothing_was_trained(folder: Path) -> None:
     code, out, err = fptkit(*command, cwd=folder)
     assert code == 0
     assert "out holds a validated run: nothing was trained" in err
-    assert "the test is not opened" in out
+    assert "the test splits were not evaluated" in out
 
 
 def test_json_is_the_summary_alone(folder: Path) -> None:

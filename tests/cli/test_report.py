@@ -58,7 +58,7 @@ def test_a_misspelt_study_gets_the_nearest_name(studies: Path) -> None:
         report("modalty-nano")
     assert caught.value.suggestion == "modality-nano"
     assert caught.value.known == ("modality-nano",)
-    assert "looked for in studies/" in str(caught.value)
+    assert "looked up in studies/" in str(caught.value)
 
 
 def test_a_folder_that_is_no_study_is_told(studies: Path) -> None:
@@ -148,7 +148,7 @@ def test_published_figures_stand_beside_ours_with_reasons(form: str, studies: Pa
         (["--json", "--format", "html"], "--json prints on stdout"),
         (["--json", "--output", "x.json"], "--json prints on stdout"),
         (["--format", "terminal", "--output", "x"], "--format terminal prints on stdout"),
-        (["--output", "x.pdf"], r"its ending is none of \.md, \.csv, \.html"),
+        (["--output", "x.pdf"], r"its suffix is none of \.md, \.csv, \.html"),
         (["--output", "studies/modality-nano/results.json/x.md"], "cannot be written"),
     ],
 )

@@ -104,14 +104,14 @@ def test_names_that_cannot_be_used(name: str, tmp_path: Path, monkeypatch: pytes
 def test_names_that_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(cli, ["new", "plugin", "bit_xor"])
-    assert str(done.exception) == "fptkit has a task 'bit_xor' already; take another name"
+    assert str(done.exception) == "fptkit already has a task 'bit_xor'; choose another name"
     assert CliRunner().invoke(cli, ["new", "plugin", "bit_xor", "--kind", "policy"]).exit_code == 0
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("keep me")
     done = CliRunner().invoke(cli, ["new", "plugin", "moons", "--output", str(tmp_path)])
-    assert "is there already and not an empty folder" in str(done.exception)
+    assert "already exists and is not an empty folder" in str(done.exception)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
     (tmp_path / "empty").mkdir()
     assert CliRunner().invoke(cli, ["new", "plugin", "moons", "--output", str(tmp_path / "empty")]).exit_code == 0

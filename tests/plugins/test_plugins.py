@@ -312,9 +312,7 @@ def test_the_light_half_loads_no_torch() -> None:
     assert done.stdout.strip() == "False False []"
 
 
-def test_a_slow_import_is_told_and_stops_nothing(
-    install: Install, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_slow_import_is_told_and_stops_nothing(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
     install("slow", "good")
     registry = load_plugins()
     assert plugin_named(registry, "slow").slow
@@ -323,7 +321,6 @@ def test_a_slow_import_is_told_and_stops_nothing(
     for name in list(sys.modules):
         if name.startswith("fptkit_slow"):
             del sys.modules[name]
-    monkeypatch.setattr("fptkit.cli.shared._WARNED", set())
     load_registry()
     told = capsys.readouterr()
     assert told.out == ""
@@ -355,7 +352,6 @@ def test_a_selected_plugin_that_is_not_installed_is_told(
 ) -> None:
     install("good")
     monkeypatch.setenv("FPTKIT_PLUGINS", "god, good")
-    monkeypatch.setattr("fptkit.cli.shared._WARNED", set())
     registry = load_registry()
     assert plugin_named(registry, "good").status == "loaded"
     told = capsys.readouterr().err

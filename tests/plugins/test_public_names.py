@@ -64,6 +64,26 @@ def test_all_names_of_the_package_are_listed() -> None:
     assert PUBLIC["fptkit"] == set(fptkit.__all__)
 
 
+def test_type_checkers_see_the_table_of_names() -> None:
+    """``fptkit/__init__.py`` imports its names at first use; type checkers read the same from a block of their own."""
+    (block,) = [
+        node
+        for node in ast.parse((ROOT / "fptkit" / "__init__.py").read_text(encoding="utf-8")).body
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    ]
+    seen: dict[str, str] = {}
+    for node in block.body:
+        assert isinstance(node, ast.ImportFrom)
+        for alias in node.names:
+            assert alias.asname == alias.name, "written twice, a name is exported for type checkers"
+            seen[alias.name] = str(node.module)
+    assert seen == fptkit._HOME_OF
+    assert sorted([*seen, "__version__"]) == sorted(fptkit.__all__)
+    assert set(fptkit.__all__) <= set(dir(fptkit))
+    with pytest.raises(AttributeError, match="module 'fptkit' has no attribute 'TaskSpce'"):
+        _ = fptkit.TaskSpce
+
+
 @pytest.mark.parametrize("module", ["fptkit.testing", "fptkit.errors", "fptkit.engine.events", "fptkit.seeds"])
 def test_modules_made_for_authors_are_listed_whole(module: str) -> None:
     loaded = importlib.import_module(module)

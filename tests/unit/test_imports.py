@@ -201,7 +201,7 @@ def light_files() -> list[str]:
         if file != "cli.console"  # imported by a run, after torch
         and (
             file in light
-            or file.partition(".")[0] in ("recipe", "cli")
+            or file.partition(".")[0] in ("recipe", "cli", "specs")
             or (
                 file.endswith((".options", ".records"))
                 and not file.startswith("engine")

@@ -13,10 +13,17 @@ from typing import Literal
 from fptkit.errors import UsageError
 from fptkit.lab.pretraining.options import PretrainRecipe, SyntheticRecipe, TaskPretraining
 from fptkit.recipe.check import check_components, check_model, without
-from fptkit.recipe.extends import read_layers
-from fptkit.recipe.find import find_file, find_recipe, recipe_folders
-from fptkit.recipe.load import LoadedRecipe, RegistryLoader, load_installed, own_plugin_files, registry_with_own
-from fptkit.recipe.models import COMPONENT_LISTS, SECTIONS, Recipe, RecipeSettings
+from fptkit.recipe.extends import lay_over
+from fptkit.recipe.find import ReadFile, find_recipe, read_recipe_file, recipe_folders
+from fptkit.recipe.load import (
+    LoadedRecipe,
+    RegistryLoader,
+    all_plugins,
+    load_installed,
+    own_plugin_files,
+    with_own_plugins,
+)
+from fptkit.recipe.models import COMPONENT_LISTS, DEFAULT_NAMES, REQUIRED, SECTIONS, Recipe, RecipeSettings
 from fptkit.recipe.tree import Fault, Node, recipe_error, shown_path
 from fptkit.registry import Registry
 
@@ -58,7 +65,7 @@ def load_pretraining(
         profile: which of its ``profiles`` to lay over it.
         overrides: ``a.b=value`` texts, laid over that.
         plugin_files: plugins in single files, besides those the recipe names.
-        registry_loader: makes the registry from all plugin files.
+        registry_loader: makes the registry from these files; it is called once, and extended by those of the recipe.
 
     Returns:
         The file, and what it holds.
@@ -72,29 +79,57 @@ def load_pretraining(
     given = [Path(file) for file in plugin_files]
     registry = registry_loader(given)
     folders = recipe_folders(registry)
-    path = find_file(path_or_name) or find_recipe(path_or_name, folders)
-    faults: list[Fault] = []
-    tree = read_layers(
-        path, shown=shown_path(path), profile=profile, overrides=overrides, faults=faults, folders=lambda: folders
+    file = read_recipe_file(find_recipe(path_or_name, folders), folders)
+    return file.path, load_read_pretraining(
+        file, registry, profile=profile, overrides=overrides, given=given, shown_as=path_or_name
     )
+
+
+def load_read_pretraining(
+    file: ReadFile,
+    registry: Registry,
+    *,
+    profile: str | None,
+    overrides: Sequence[str],
+    given: Sequence[Path],
+    shown_as: str,
+) -> Loaded:
+    """Check a pretraining recipe that was read.
+
+    Args:
+        file: the recipe.
+        registry: all plugins but the recipe's own, which are loaded here.
+        profile: which of its ``profiles`` to lay over it.
+        overrides: ``a.b=value`` texts, laid over that.
+        given: plugins in single files that the registry holds; the recipe then names them too.
+        shown_as: how the user named the recipe.
+
+    Raises:
+        RecipeError: with every fault of file and overrides.
+        UsageError: it is a recipe for ``fptkit run``.
+    """
+    faults = list(file.faults)
+    tree = lay_over(file.tree, profile=profile, overrides=overrides, faults=faults)
     if tree is None:
         raise recipe_error(faults)
     kind = _kind(tree, faults)
     if kind is None:
         raise recipe_error(faults)
     if kind == "run":
-        raise UsageError(f"{shown_path(path)}: this is a recipe for fptkit run; use: fptkit run {path_or_name}")
+        raise UsageError(f"{shown_path(file.path)}: this is a recipe for fptkit run; use: fptkit run {shown_as}")
     made: Loaded | None
     if kind == "language":
         made = check_model(tree, PretrainRecipe, "", faults)
     elif kind == "synthetic":
         made = check_model(tree, SyntheticRecipe, "", faults)
     else:
-        registry, own = _with_plugins(tree, path, given, registry, registry_loader, faults)
-        made = _check_task(tree, registry, faults, path=path, profile=profile, plugins=own)
+        own, missing = own_plugin_files(tree, file.path.parent)
+        registry = with_own_plugins(registry, own, tree, faults)
+        faults += missing
+        made = _check_task(tree, registry, faults, path=file.path, profile=profile, plugins=all_plugins(given, own))
     if faults or made is None:
         raise recipe_error(faults)
-    return path, made
+    return made
 
 
 def _kind(tree: Node, faults: list[Fault]) -> str | None:
@@ -110,22 +145,6 @@ def _kind(tree: Node, faults: list[Fault]) -> str | None:
     return None
 
 
-def _with_plugins(
-    tree: Node,
-    path: Path,
-    given: Sequence[Path],
-    registry: Registry,
-    registry_loader: RegistryLoader,
-    faults: list[Fault],
-) -> tuple[Registry, list[Path]]:
-    """The registry with the plugins in single files that the recipe names, and all such plugins."""
-    own, missing = own_plugin_files(tree, path.parent)
-    if own:
-        registry = registry_with_own(given, own, tree, registry_loader, faults)
-    faults += missing
-    return registry, [*own, *(file.resolve() for file in given)]
-
-
 def _check_task(
     tree: Node,
     registry: Registry,
@@ -133,7 +152,7 @@ def _check_task(
     *,
     path: Path,
     profile: str | None,
-    plugins: Sequence[Path],
+    plugins: tuple[str, ...],
 ) -> LoadedTaskPretraining | None:
     """Everything in the tree of a pretraining on a task; None when there were faults."""
     sections, own = [*SECTIONS, *COMPONENT_LISTS], list(TaskPretraining.model_fields)
@@ -148,11 +167,11 @@ def _check_task(
     _check_freezing(tree, faults)
     if "backbone" in components:
         _check_architecture(tree, components["backbone"], faults)
-    if settings is None or further is None or not {"task", "backbone", "freezing"} <= components.keys():
+    if settings is None or further is None or not {*REQUIRED, *DEFAULT_NAMES} <= components.keys():
         return None
     given = {name: getattr(settings, name) for name in settings.model_fields_set}
     recipe = Recipe.model_validate({**given, **components})
-    recipe = recipe.model_copy(update={"plugins": tuple(dict.fromkeys(map(str, plugins)))})
+    recipe = recipe.model_copy(update={"plugins": plugins})
     return LoadedTaskPretraining(LoadedRecipe(recipe, path, profile, registry), further.save_dtype)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from fptkit.lab.pretraining.recipes import LoadedTaskPretraining
 from fptkit.lab.pretraining.task_card import write_task_card
 from fptkit.numerics.precision import choose_device
 from fptkit.recipe.dump import dump_mapping, dump_recipe
-from fptkit.recipe.load import LoadedRecipe, load_installed, load_recipe
+from fptkit.recipe.load import LoadedRecipe, load_recipe, load_saved_recipe
 from fptkit.recipe.models import Recipe
 from fptkit.specs import TaskSpec
 
@@ -165,9 +165,10 @@ def export(
     summary = read_summary(run)
     if summary.get("status") != "finished":
         raise DataError(f"'{output}' holds no finished pretraining on a task: there is no finished run in {run}.")
-    saved = load_recipe(
-        str(run / RECIPE), registry_loader=(lambda files: loaded.registry) if loaded else load_installed
-    )
+    if loaded is None:
+        saved = load_recipe(str(run / RECIPE))
+    else:
+        saved = replace(loaded, recipe=load_saved_recipe(run / RECIPE, loaded.registry))
     device = choose_device(saved.recipe.device)
     built = build(saved.recipe, saved.registry, device)
     manifest, files = read_model_files(run, "model.json")

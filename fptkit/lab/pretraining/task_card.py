@@ -113,7 +113,7 @@ def _data(task: TaskSpec, measured: Mapping[str, Any]) -> str:
     """Where the data come from; source and licence of a data set do not apply to its fallback."""
     notes = [f"{_plain(note).rstrip('.')}." for note in measured["notes"]]
     if not measured["stand_in"]:
-        notes += [f"Source: {task.source}."] if task.source else []
+        notes += [f"Source: {task.reference}."] if task.reference else []
         notes += [f"Licence: {task.licence}."] if task.licence else []
     about = f"Task `{task.name}` ({task.summary.rstrip('.')}), "
     about += f"protocol {measured['protocol']}, source {measured['source']}."

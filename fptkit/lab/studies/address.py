@@ -16,8 +16,9 @@ from fptkit.engine.code_version import digest_parts, read_source, sources_of
 from fptkit.options import deciding
 from fptkit.recipe.load import load_installed
 from fptkit.recipe.models import Recipe
-from fptkit.registry import HOOKS, Entry, Registry
+from fptkit.registry import Entry, Registry
 from fptkit.sources.weights import PACKAGED
+from fptkit.specs import HOOKS
 
 
 def address_of(recipe: Recipe, code_version: str, *, registry: Registry | None = None) -> str:
@@ -36,7 +37,7 @@ def address_of(recipe: Recipe, code_version: str, *, registry: Registry | None =
     """
     content = deciding(recipe)
     words = frozenset(_words(content))
-    used = _used(registry or _installed(recipe.plugins), words)
+    used = _used(registry or load_installed([Path(file) for file in recipe.plugins]), words)
     parts = {
         "recipe": content,
         "code": code_version,
@@ -64,11 +65,6 @@ def _used(registry: Registry, words: frozenset[str]) -> list[Entry]:
         for entry in registry.entries(kind)
         if entry.owner.origin != "builtin" and entry.spec.name in words
     ]
-
-
-@functools.lru_cache(maxsize=16)
-def _installed(files: tuple[str, ...]) -> Registry:
-    return load_installed([Path(file) for file in files])
 
 
 def _weights(entry: str) -> str:

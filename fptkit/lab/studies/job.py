@@ -97,7 +97,7 @@ def carry_out(job: Job) -> JobResult:
 
 
 def _carry_out(job: Job) -> tuple[Status, str]:
-    from fptkit.errors import FptkitError, Interrupted
+    from fptkit.errors import FptkitError, Interrupted, RecipeError
 
     try:
         from fptkit.engine.run import RunRequest, run
@@ -114,6 +114,9 @@ def _carry_out(job: Job) -> tuple[Status, str]:
         return status, str(summary.get("reason", ""))
     except (Interrupted, KeyboardInterrupt):
         return "interrupted", ""
+    except RecipeError as err:
+        traceback.print_exc()
+        return "failed", err.located  # a study shows the first line of a reason
     except FptkitError as err:
         traceback.print_exc()
         return "failed", str(err)

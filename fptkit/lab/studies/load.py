@@ -13,7 +13,7 @@ from fptkit.lab.studies.options import StudySettings
 from fptkit.lab.studies.plan import Cell, CellName, Study
 from fptkit.lab.studies.read import Draft, read_recipe, read_study
 from fptkit.recipe.extends import merge, plugins_made_absolute
-from fptkit.recipe.find import base_folders, find_file, find_study, recipe_folders, recipe_kind
+from fptkit.recipe.find import ReadFile, find_study, read_recipe_file, recipe_folders
 from fptkit.recipe.load import (
     LoadedRecipe,
     RegistryLoader,
@@ -21,7 +21,7 @@ from fptkit.recipe.load import (
     check_recipe,
     load_installed,
     own_plugin_files,
-    registry_with_own,
+    with_own_plugins,
 )
 from fptkit.recipe.models import Recipe
 from fptkit.recipe.tree import Node, recipe_error, shown_path
@@ -48,7 +48,8 @@ def load_study(
         profile: which of its ``profiles`` to lay over it.
         overrides: ``a.b=value`` texts, laid over that; for a recipe, keys of a study and of the recipe both.
         plugin_files: plugins in single files, besides those that study and recipes name.
-        registry_loader: makes the registry from all plugin files.
+        registry_loader: makes the registry from these files; it is called once, and extended by those of study and
+            recipes.
         controls: names of control arms in place of those the study asks for; None for these.
 
     Raises:
@@ -61,17 +62,39 @@ def load_study(
     given = [Path(file) for file in plugin_files]
     registry = registry_loader(given)
     folders = recipe_folders(registry)
-    path = find_file(path_or_name) or find_study(path_or_name, folders)
-    bases = base_folders(folders)
-    kind = recipe_kind(path, lambda: bases)
-    if kind == "pretrain":
-        raise UsageError(f"{shown_path(path)}: this is a pretraining recipe; use: fptkit pretrain {path_or_name}")
-    read = read_study if kind == "study" else read_recipe
-    draft = read(path, profile, overrides, controls, lambda: bases)
+    file = read_recipe_file(find_study(path_or_name, folders), folders)
+    if file.kind == "pretrain":
+        raise UsageError(f"{shown_path(file.path)}: this is a pretraining recipe; use: fptkit pretrain {path_or_name}")
+    return load_read_study(file, registry, profile=profile, overrides=overrides, given=given, controls=controls)
+
+
+def load_read_study(
+    file: ReadFile,
+    registry: Registry,
+    *,
+    profile: str | None,
+    overrides: Sequence[str],
+    given: Sequence[Path],
+    controls: Sequence[str] | None = None,
+) -> Study:
+    """Check a study, or a recipe as a study of one arm, that was read.
+
+    Args:
+        file: the study.
+        registry: all plugins but those of the study and its recipes, which are loaded here.
+        profile: which of its ``profiles`` to lay over it.
+        overrides: ``a.b=value`` texts, laid over that.
+        given: plugins in single files that the registry holds; the recipes then name them too.
+        controls: names of control arms in place of those the study asks for; None for these.
+
+    Raises:
+        RecipeError: with every fault of study, bases and cells.
+    """
+    read = read_study if file.kind == "study" else read_recipe
+    draft = read(file, profile, overrides, controls)
     named = _plugins_named(draft)
-    own, unusable = own_plugin_files(named, path.parent)
-    if own:
-        registry = registry_with_own(given, own, named, registry_loader, unusable)
+    own, unusable = own_plugin_files(named, file.path.parent)
+    registry = with_own_plugins(registry, own, named, unusable)
     check_agreement(draft)
     recipes = _checked(draft, registry, all_plugins(given, own), unknown_names=not unusable)
     draft.faults += unusable
@@ -136,7 +159,7 @@ def _study(
                 cells.append(Cell(name, loaded))
     return Study(
         name=draft.name,
-        path=draft.path,
+        file=draft.file,
         profile=draft.profile,
         settings=settings,
         tasks=tuple(draft.tasks),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fptkit.lab.studies.options import StudySettings
+from fptkit.recipe.find import ReadFile
 from fptkit.recipe.load import LoadedRecipe
 
 
@@ -72,7 +73,7 @@ class Study:
 
     Args:
         name: what it is called: the file's name, or the recipe's where a recipe is studied.
-        path: the file.
+        file: its file as it was read.
         profile: the profile taken, None for the base.
         settings: everything but tasks and arms.
         tasks: names of the tasks, in the order of the file.
@@ -84,7 +85,7 @@ class Study:
     """
 
     name: str
-    path: Path
+    file: ReadFile
     profile: str | None
     settings: StudySettings
     tasks: tuple[str, ...]
@@ -93,6 +94,11 @@ class Study:
     cells: tuple[Cell, ...]
     skipped: Mapping[CellName, str]
     code_version: str
+
+    @property
+    def path(self) -> Path:
+        """Its file."""
+        return self.file.path
 
     @property
     def reference(self) -> str:

@@ -12,7 +12,8 @@ from fptkit.errors import nearest
 from fptkit.lab.studies.cells import Fragment, compose, node_of, replaced_by_study, with_budget
 from fptkit.lab.studies.options import StudySettings
 from fptkit.recipe.check import check_model, without
-from fptkit.recipe.extends import Cache, Folders, merge, plugins_made_absolute, read_bases, read_layers, read_override
+from fptkit.recipe.extends import lay_over, merge, plugins_made_absolute, read_bases, read_override
+from fptkit.recipe.find import ReadFile
 from fptkit.recipe.models import DEFAULT_NAMES, RecipeSettings
 from fptkit.recipe.tree import Fault, Node, Place, join, shown_path
 
@@ -31,7 +32,7 @@ class Draft:
 
     Args:
         name: what it is called.
-        path: its file.
+        file: its file as it was read.
         profile: the profile taken.
         tree: its settings, for places.
         settings: the same, checked; None after a fault there.
@@ -42,7 +43,7 @@ class Draft:
     """
 
     name: str
-    path: Path
+    file: ReadFile
     profile: str | None
     tree: Node
     settings: StudySettings | None = None
@@ -50,6 +51,11 @@ class Draft:
     arms: dict[str, str] = field(default_factory=dict)
     unused_tasks: tuple[str, ...] = ()
     faults: list[Fault] = field(default_factory=list)
+
+    @property
+    def path(self) -> Path:
+        """Its file."""
+        return self.file.path
 
     @property
     def tasks(self) -> list[str]:
@@ -74,30 +80,26 @@ class Draft:
         return node.place
 
 
-def read_study(
-    path: Path, profile: str | None, overrides: Sequence[str], controls: Sequence[str] | None, folders: Folders
-) -> Draft:
-    """Read a study file.
+def read_study(file: ReadFile, profile: str | None, overrides: Sequence[str], controls: Sequence[str] | None) -> Draft:
+    """The draft of a study file.
 
     Args:
-        path: the file.
+        file: the file.
         profile: which of its ``profiles`` to lay over it.
         overrides: ``a.b=value`` texts, laid over that.
         controls: control arms in place of those it asks for; None for these.
-        folders: where bases are looked up after the study's own folder.
 
     Returns:
         The study with the faults found so far.
     """
-    faults: list[Fault] = []
-    shown = shown_path(path)
-    tree = read_layers(path, shown=shown, profile=profile, overrides=overrides, faults=faults, folders=folders)
+    faults = list(file.faults)
+    name = file.path.stem
+    tree = lay_over(file.tree, profile=profile, overrides=overrides, faults=faults)
     if tree is None:
-        return Draft(path.stem, path, profile, Node({}, Place(shown)), faults=faults)
-    draft = Draft(path.stem, path, profile, _with_controls(tree, controls, len(overrides)), faults=faults)
+        return Draft(name, file, profile, Node({}, Place(shown_path(file.path))), faults=faults)
+    draft = Draft(name, file, profile, _with_controls(tree, controls, len(overrides)), faults=faults)
     draft.settings = _settings(draft.tree, faults)
-    read: Cache = {}
-    found = {key: _fragments(draft, key, folders, read) for key in FRAGMENTS}
+    found = {key: _fragments(draft, key) for key in FRAGMENTS}
     if not found["arms"] and not any(fault.path.startswith("arms") for fault in faults):
         faults.append(Fault(draft.place("arms"), "arms", "required: arms by name, each {extends: a recipe, ...}"))
     if tree.mapping.get("tasks") is not None and not found["tasks"]:
@@ -112,33 +114,23 @@ def read_study(
     return draft
 
 
-def read_recipe(
-    path: Path, profile: str | None, overrides: Sequence[str], controls: Sequence[str] | None, folders: Folders
-) -> Draft:
-    """Read a recipe as a study of one arm: the file's name is the arm's, its task's name the task's.
+def read_recipe(file: ReadFile, profile: str | None, overrides: Sequence[str], controls: Sequence[str] | None) -> Draft:
+    """The draft of a recipe as a study of one arm: the file's name is the arm's, its task's name the task's.
 
     Overrides of keys that only a study has are the study's, all others the recipe's. Takes and returns what
     `read_study` does.
     """
-    faults: list[Fault] = []
-    shown = shown_path(path)
+    path, shown = file.path, shown_path(file.path)
+    faults = list(file.faults)
     of_study = [text for text in overrides if text.partition("=")[0].partition(".")[0].strip() in OF_STUDY]
     layers = [node for i, text in enumerate(of_study, start=1) if (node := read_override(text, i, faults))]
     asked = reduce(merge, layers, Node({}, Place(shown, 1)))
     name = "_".join(_NAME.findall(path.stem)) or "recipe"
-    draft = Draft(name, path, profile, _with_controls(asked, controls, len(overrides)), faults=faults)
+    draft = Draft(name, file, profile, _with_controls(asked, controls, len(overrides)), faults=faults)
     draft.settings = _settings(draft.tree, faults)
     of_recipe = [text for text in overrides if text not in of_study]
     own = reduce(merge, [node for text in of_recipe if (node := read_override(text, 1, []))], Node({}, Place(shown, 1)))
-    recipe = read_layers(
-        path,
-        shown=shown,
-        profile=profile,
-        overrides=of_recipe,
-        faults=faults,
-        default_names=DEFAULT_NAMES,
-        folders=folders,
-    )
+    recipe = lay_over(file.tree, profile=profile, overrides=of_recipe, faults=faults, default_names=DEFAULT_NAMES)
     if recipe is None:
         return draft
     recipe = plugins_made_absolute(recipe, path.parent)
@@ -173,7 +165,7 @@ def _settings(tree: Node, faults: list[Fault]) -> StudySettings | None:
     )
 
 
-def _fragments(draft: Draft, key: str, folders: Folders, read: Cache) -> list[Fragment]:
+def _fragments(draft: Draft, key: str) -> list[Fragment]:
     """The tasks or the arms, each with the bases it extends."""
     section = draft.tree.mapping.get(key)
     if section is None or section.refused:
@@ -190,13 +182,13 @@ def _fragments(draft: Draft, key: str, folders: Folders, read: Cache) -> list[Fr
             )
             draft.faults.append(Fault(node.place, path, message))
         if isinstance(node.value, dict):
-            found.append(_fragment(draft, name, path, node, folders, read))
+            found.append(_fragment(draft, name, path, node))
         elif not node.refused:
             draft.faults.append(Fault(node.place, path, "expected keys of a recipe, such as {extends: base/gpt2}"))
     return found
 
 
-def _fragment(draft: Draft, name: str, path: str, node: Node, folders: Folders, read: Cache) -> Fragment:
+def _fragment(draft: Draft, name: str, path: str, node: Node) -> Fragment:
     summary = ""
     own = dict(node.mapping)
     if path.startswith("arms.") and (given := own.pop("summary", None)) and not given.refused:
@@ -212,7 +204,7 @@ def _fragment(draft: Draft, name: str, path: str, node: Node, folders: Folders, 
         )
         draft.faults.append(Fault(own.pop(key).place, join(path, key), message))
     fragment = Node(own, node.place)
-    bases = read_bases(fragment, draft.path.parent, draft.faults, folders, read=read)
+    bases = read_bases(fragment, draft.path.parent, draft.faults, lambda: draft.file.bases, read=draft.file.read)
     fragment = plugins_made_absolute(without(fragment, ["extends"]), draft.path.parent)
     return Fragment(name, tuple(bases), fragment, summary)
 

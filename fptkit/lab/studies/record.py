@@ -14,9 +14,9 @@ from fptkit.errors import UsageError
 from fptkit.lab.studies.options import StudySettings
 from fptkit.lab.studies.plan import Study
 from fptkit.recipe.dump import dump_mapping
-from fptkit.recipe.extends import merge, read_layers, read_override
-from fptkit.recipe.find import find_file, recipe_folders, recipe_kind
-from fptkit.recipe.tree import Fault, Node, Place, plain
+from fptkit.recipe.extends import lay_over, merge, read_override
+from fptkit.recipe.find import find_file
+from fptkit.recipe.tree import Node, Place, plain
 
 FILE = "study.yaml"
 
@@ -59,19 +59,10 @@ def study_text(study: Study, overrides: Sequence[str], command: Sequence[str]) -
 
 def _fragments(study: Study, overrides: Sequence[str]) -> dict[str, Any]:
     """Tasks and arms as the file and the overrides give them; what they extend is found again from anywhere."""
-    folders = recipe_folders(study.cells[0].loaded.registry) if study.cells else []
-    if recipe_kind(study.path, lambda: folders) != "study":
+    if study.file.kind != "study":
         return _of_recipe(study, overrides)
-    faults: list[Fault] = []
-    tree = read_layers(
-        study.path,
-        shown=str(study.path),
-        profile=study.profile,
-        overrides=overrides,
-        faults=faults,
-        folders=lambda: folders,
-    )
-    assert tree is not None, faults  # it has been loaded before
+    tree = lay_over(study.file.tree, profile=study.profile, overrides=overrides, faults=[])
+    assert tree is not None  # it has been loaded
     found: dict[str, Any] = {}
     for key in ("tasks", "arms"):
         if key in tree.mapping:

@@ -81,7 +81,7 @@ def test_stand_ins_are_marked_in_header_and_table() -> None:
 
 def test_figures_are_shown_as_they_are() -> None:
     text = shown(140, terminal=False)
-    assert "3,186,182 in all, 31,238 trained (0.98%), 27,398 reached" in text
+    assert "3,186,182 in total, 31,238 trained (0.98%), 27,398 reached" in text
     assert "a note with [brackets] in it" in text
     assert "step 20/40  validation: accuracy 50.0%, loss 1.2500  (best so far)" in text
     assert "step 40/40  loss 1.5000 · validation accuracy 50.0% · 101 examples/s" in text

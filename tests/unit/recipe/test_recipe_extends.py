@@ -8,7 +8,7 @@ import pytest
 
 from fptkit.errors import RecipeError
 from fptkit.recipe.dump import dump_recipe
-from fptkit.recipe.find import list_recipes, recipe_kind, recipe_texts
+from fptkit.recipe.find import list_recipes, read_recipe_file, recipe_texts
 from fptkit.recipe.load import LoadedRecipe, load_recipe
 from fptkit.registry import Registry, load_plugins
 
@@ -172,7 +172,7 @@ def test_a_base_that_is_no_yaml() -> None:
 
 def test_listings_see_through_it() -> None:
     path = Path(write(OWN))
-    assert recipe_kind(path) == "run"
+    assert read_recipe_file(path).kind == "run"
     texts = recipe_texts(path, builtins())
     assert [file.name for file, _ in texts] == ["x.yaml", "task.yaml", "arm.yml"]
     listed = {recipe.name: recipe for recipe in list_recipes(builtins())}["bit_xor_gpt2"]

@@ -14,8 +14,8 @@ from fptkit.recipe.find import (
     find_study,
     list_recipes,
     list_studies,
+    read_recipe_file,
     recipe_folders,
-    recipe_kind,
 )
 from fptkit.registry import Plugin, Registry
 from fptkit.specs import RecipeFolderSpec
@@ -126,8 +126,8 @@ def test_a_name_no_file_can_have_is_unknown(registry: Registry, name: str) -> No
 def test_kinds_of_files(tmp_path: Path, text: str, kind: str) -> None:
     path = tmp_path / "x.yaml"
     path.write_text(text)
-    assert recipe_kind(path) == kind
-    assert recipe_kind(tmp_path) == "other"
+    assert read_recipe_file(path).kind == kind
+    assert read_recipe_file(tmp_path).kind == "other"
 
 
 def with_studies(tmp_path: Path) -> Registry:

@@ -146,12 +146,12 @@ def test_the_layout_of_the_whole_message() -> None:
     with pytest.raises(RecipeError) as caught:
         load_recipe("recipes/x.yaml", overrides=["train.seed=-1"], registry_loader=builtins)
     assert str(caught.value).splitlines() == [
+        "3 problems in recipes/x.yaml and elsewhere; nothing was run",
         "recipes/x.yaml:3     backbone.name: unknown backbone 'gtp2'. Did you mean 'gpt2'?",
         "                     known: attention_layer, bert, gpt2, huggingface, longformer, lstm, none, random, "
         "t5_encoder, vit (fptkit list backbones)",
         "recipes/x.yaml:4     train.learning_rate: expected a number > 0, got 'fast'",
         "--set train.seed=-1  train.seed: expected an integer >= 0 and < 9223372036854775808, got -1",
-        "3 problems found; nothing was run.",
     ]
     assert caught.value.exit_code == 2
 

@@ -127,7 +127,7 @@ def test_faults_have_their_line(tmp_path: Path, sections: dict[str, Any], line: 
 
 def test_all_faults_at_once(tmp_path: Path) -> None:
     path = write_recipe(tmp_path / "x.yaml", task={"name": "nothing"}, backbone={"name": "bert"}, trian={}, train={})
-    with pytest.raises(RecipeError, match="3 problems found"):
+    with pytest.raises(RecipeError, match="3 problems in"):
         load(path, overrides=["train.seed=0"])
 
 

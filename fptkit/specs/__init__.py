@@ -1,0 +1,47 @@
+"""The typed records plugins return: what a component is called, what it is, and where it is built.
+
+A record is cheap: it names its target and its options model as text (``"package.module:Class"``), and both are imported
+only when a recipe uses them. A plugin in a single file may give the objects themselves.
+"""
+
+from fptkit.specs.base import FPT_PAPER, ComponentSpec, Spec, resolve_target
+from fptkit.specs.components import (
+    CLEAN,
+    INPUT_KINDS,
+    BackboneSpec,
+    EncoderSpec,
+    ListenerSpec,
+    Protocol,
+    RecipeFolderSpec,
+    TaskProtocol,
+    TaskSpec,
+)
+from fptkit.specs.freezing import BLOCK_SLICE, OUTSIDE_BLOCKS, ROLES, FreezingPolicySpec, FreezingRule
+from fptkit.specs.kinds import HOOKS, KINDS, NOUNS, PLURALS, Kind, kind_of
+
+__all__ = [
+    "BLOCK_SLICE",
+    "CLEAN",
+    "FPT_PAPER",
+    "HOOKS",
+    "INPUT_KINDS",
+    "KINDS",
+    "NOUNS",
+    "OUTSIDE_BLOCKS",
+    "PLURALS",
+    "ROLES",
+    "BackboneSpec",
+    "ComponentSpec",
+    "EncoderSpec",
+    "FreezingPolicySpec",
+    "FreezingRule",
+    "Kind",
+    "ListenerSpec",
+    "Protocol",
+    "RecipeFolderSpec",
+    "Spec",
+    "TaskProtocol",
+    "TaskSpec",
+    "kind_of",
+    "resolve_target",
+]

@@ -1,0 +1,173 @@
+"""The fields every record has, and how a record names its target and options."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from fptkit.errors import PluginError
+
+if TYPE_CHECKING:
+    from fptkit.options import Options
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+FPT_PAPER = "Lu et al. 2021, arXiv 2103.05247"
+"""The reference of what follows the paper."""
+
+
+def resolve_target(target: str | Callable[..., Any], *, wanted_by: str) -> Any:
+    """The object a record names.
+
+    Args:
+        target: ``"package.module:attribute"``, or the object itself.
+        wanted_by: which record asks, for the error.
+
+    Raises:
+        PluginError: the module does not import or has no such attribute.
+    """
+    if not isinstance(target, str):
+        return target
+    module_name, _, attribute = target.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as err:  # a plugin's module may fail in any way while it is imported
+        raise PluginError(f"{wanted_by}: cannot import '{target}': {type(err).__name__}: {err}") from err
+    try:
+        return getattr(module, attribute)
+    except AttributeError as err:
+        raise PluginError(f"{wanted_by}: module '{module_name}' has no '{attribute}'") from err
+
+
+def all_are(kind: type | tuple[type, ...], values: Iterable[Any]) -> bool:
+    """Whether all are of that type; a boolean is no integer here."""
+    return all(isinstance(value, kind) and not isinstance(value, bool) for value in values)
+
+
+class _FormerName(type):
+    """Takes the keyword ``source`` for ``reference``, so that records of plugins written before the change still work.
+
+    Not by a second field: `dataclasses.replace` hands every field back to the class, and could not say which is new.
+    """
+
+    if not TYPE_CHECKING:  # to type checkers ``source`` is a field, see `Spec`
+
+        def __call__(cls, *args, **fields):
+            if "source" in fields:
+                fields["reference"] = fields.pop("source")
+            return super().__call__(*args, **fields)
+
+        @property
+        def __signature__(cls) -> inspect.Signature:
+            """Signature of the fields: help and editors would show that of ``__call__``."""
+            signature = inspect.signature(cls.__init__)
+            return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec(metaclass=_FormerName):
+    """What every record has.
+
+    Args:
+        name: its name in recipes, ``lower_snake``.
+        summary: one line for listings.
+        reference: paper or repository it follows. ``source``, its former name, is accepted too.
+        licence: licence of the data or weights, where there are any.
+        extra: pip extra, or package, it needs beyond the core.
+
+    Raises:
+        PluginError: the name is not ``lower_snake``, the summary is empty, or one of the fields is not text.
+    """
+
+    kind: ClassVar[str]
+
+    name: str
+    summary: str
+    reference: str = ""
+    licence: str = ""
+    extra: str = ""
+
+    if TYPE_CHECKING:
+        source: str = ""
+    else:
+
+        @property
+        def source(self) -> str:
+            """The reference, by its former name."""
+            return self.reference
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            raise PluginError(f"{self.kind} name {self.name!r}: use lower-case letters, digits and underscores")
+        for label in ("summary", "reference", "licence", "extra"):
+            if not isinstance(value := getattr(self, label), str):
+                raise PluginError(f"{self}: {label} is {value!r}, expected text")
+        if not self.summary.strip():
+            raise PluginError(f"{self.kind} '{self.name}': the summary is empty")
+
+    def __str__(self) -> str:
+        return f"{self.kind} '{self.name}'"
+
+    def _check_place(self, label: str) -> None:
+        """Raise where the field is text that is no place of an object."""
+        value = getattr(self, label)
+        if isinstance(value, str) and not _TARGET.fullmatch(value):
+            raise PluginError(f"{self}: {label} {value!r} is not of the form 'package.module:attribute'")
+
+    def _make_tuple(self, label: str, of: type, words: str) -> None:
+        """Store a list as a tuple; records are frozen, hence the detour.
+
+        Raises:
+            PluginError: the field is neither, or holds something else than ``of``.
+        """
+        value = getattr(self, label)
+        if not isinstance(value, (tuple, list)) or not all_are(of, value):
+            raise PluginError(f"{self}: {label} is {value!r}, expected a tuple of {words}")
+        object.__setattr__(self, label, tuple(value))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComponentSpec(Spec):
+    """A record whose target is built from a recipe section.
+
+    Args:
+        target: class or function, or its place as text. What it is called with is said by each kind.
+        options: model of its options (a subclass of `fptkit.Options`), or its place as text; None for no options.
+
+    Raises:
+        PluginError: target or options are text of another form than ``package.module:attribute``, or not of the types
+            above.
+    """
+
+    target: str | Callable[..., Any]
+    options: str | type[Options] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_place("target")
+        self._check_place("options")
+        if not isinstance(self.target, str) and not callable(self.target):
+            raise PluginError(f"{self}: target {self.target!r} cannot be called")
+        if not (self.options is None or isinstance(self.options, (str, type))):
+            raise PluginError(f"{self}: options {self.options!r} is not a subclass of fptkit.Options")
+
+    def options_model(self) -> type[Options]:
+        """The options model, an empty one where the component has no options."""
+        from fptkit.options import Options
+
+        if self.options is None:
+            return Options
+        model = resolve_target(self.options, wanted_by=str(self))
+        if not (isinstance(model, type) and issubclass(model, Options)):
+            raise PluginError(f"{self}: options {self.options!r} is not a subclass of fptkit.Options")
+        return model
+
+    def resolve(self) -> Callable[..., Any]:
+        """The class or function that builds the component."""
+        built: Callable[..., Any] = resolve_target(self.target, wanted_by=str(self))
+        return built

@@ -1,0 +1,134 @@
+"""Records of tasks, encoders, backbones, listeners and folders of recipes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from fptkit.errors import PluginError
+from fptkit.specs.base import ComponentSpec, Spec
+
+INPUT_KINDS = ("vectors", "symbols", "grid", "mixed")
+"""What an encoder can accept: `fptkit.Vectors`, `fptkit.Symbols`, `fptkit.Grid` and `fptkit.Mixed`."""
+_AND_KINDS = f"{', '.join(INPUT_KINDS[:-1])} and {INPUT_KINDS[-1]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneSpec(ComponentSpec):
+    """A sequence model. Target: ``(options, *, positions, seed, pinned) -> fptkit.Backbone``.
+
+    ``positions`` is the task's longest example in tokens (T), ``seed`` draws random weights, ``pinned`` is the weights
+    entry an earlier run of this recipe took, or None.
+    """
+
+    kind: ClassVar[str] = "backbone"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderSpec(ComponentSpec):
+    """Raw tokens to token vectors. Target: ``(options, *, input, width) -> torch.nn.Module``.
+
+    ``input`` is the task's `fptkit.Vectors`, `fptkit.Symbols`, `fptkit.Grid` or `fptkit.Mixed`, ``width`` is the
+    backbone's D; the module maps a batch's ``inputs`` to (B, T', D). One that makes more or fewer tokens, or mixes
+    them, is a `fptkit.Encoder`.
+
+    Args:
+        accepts: input kinds it can take, of ``"vectors"``, ``"symbols"``, ``"grid"`` and ``"mixed"``.
+
+    Raises:
+        PluginError: ``accepts`` is empty, names another kind, or is no tuple or list.
+    """
+
+    kind: ClassVar[str] = "encoder"
+
+    accepts: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._make_tuple("accepts", str, f"input kinds, of {_AND_KINDS}")
+        if not self.accepts:
+            raise PluginError(f"{self}: accepts is empty; name one or several of {_AND_KINDS}")
+        if unknown := [kind for kind in self.accepts if kind not in INPUT_KINDS]:
+            raise PluginError(f"{self}: accepts names {unknown[0]!r}; input kinds are {_AND_KINDS}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskProtocol:
+    """A named way to prepare and score a task. Results under different protocols never share a table.
+
+    Args:
+        name: its name in recipes (``task.protocol``).
+        summary: one line.
+        splits: pairs of a split's name and what it holds, with its size.
+        faults: pairs of a fault's number and what it does in this task; numbers as in ``docs/protocols.md``.
+    """
+
+    name: str
+    summary: str = ""
+    splits: tuple[tuple[str, str], ...] = ()
+    faults: tuple[tuple[str, str], ...] = ()
+
+
+CLEAN = TaskProtocol(
+    name="clean", summary="own validation split; validation and test evaluated whole; test opened once"
+)
+
+Protocol = TaskProtocol
+"""The former name of `TaskProtocol`; plugins may use either."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec(ComponentSpec):
+    """A question with data. Target: ``(options, *, seed, pinned) -> fptkit.Task``.
+
+    ``pinned`` is the data source an earlier run of this recipe took, or None.
+
+    Args:
+        protocols: the ways to prepare and score it, the default first.
+
+    Raises:
+        PluginError: ``protocols`` is empty, or no tuple or list of `TaskProtocol`.
+    """
+
+    kind: ClassVar[str] = "task"
+
+    protocols: tuple[TaskProtocol, ...] = (CLEAN,)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._make_tuple("protocols", TaskProtocol, "fptkit.TaskProtocol")
+        if not self.protocols:
+            raise PluginError(f"{self}: it has no protocol")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListenerSpec(ComponentSpec):
+    """Something that follows every run. Target: ``(options, *, folder) -> object with handle(event)``.
+
+    ``folder`` is the run folder; events are the classes of `fptkit.engine.events`.
+    """
+
+    kind: ClassVar[str] = "listener"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeFolderSpec(Spec):
+    """A folder of recipes that ``fptkit run NAME`` finds by bare name.
+
+    Args:
+        folder: the folder with the YAML files; text becomes a path.
+
+    Raises:
+        PluginError: the folder is neither text nor a path.
+    """
+
+    kind: ClassVar[str] = "recipe folder"
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.folder, (str, Path)) or not str(self.folder):
+            raise PluginError(f"{self}: folder is {self.folder!r}, expected a path")
+        object.__setattr__(self, "folder", Path(self.folder))

@@ -1,0 +1,91 @@
+"""The one table of the kinds of components, and every name a kind goes by.
+
+Hooks, sections of recipes, arguments of commands, listings and documentation are read from it. A further kind is a
+row here, its hook in `fptkit.hookspecs`, and, where recipes name it, its field of `fptkit.recipe.models.Recipe`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fptkit.specs.base import Spec
+from fptkit.specs.components import BackboneSpec, EncoderSpec, ListenerSpec, RecipeFolderSpec, TaskSpec
+from fptkit.specs.freezing import FreezingPolicySpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One kind of component.
+
+    Args:
+        record: class of its records; errors call the kind by its ``kind``.
+        hook: hook that returns the records.
+        noun: its name on the command line, as in ``fptkit show NOUN NAME``; empty if it is not a component.
+        plural: the plural of that, as in ``fptkit list PLURAL``.
+        section: key of recipes that names one or several such components; empty if recipes name none.
+        many: whether the section is a list of any number of them.
+        required: whether every recipe must have the section.
+        default: component used if a recipe names none; empty for none, or if the choice is made later.
+    """
+
+    record: type[Spec]
+    hook: str
+    noun: str = ""
+    plural: str = ""
+    section: str = ""
+    many: bool = False
+    required: bool = False
+    default: str = ""
+
+
+KINDS = (
+    Kind(record=TaskSpec, hook="fptkit_tasks", noun="task", plural="tasks", section="task", required=True),
+    Kind(record=EncoderSpec, hook="fptkit_encoders", noun="encoder", plural="encoders", section="encoder"),
+    Kind(
+        record=BackboneSpec,
+        hook="fptkit_backbones",
+        noun="backbone",
+        plural="backbones",
+        section="backbone",
+        default="gpt2",
+    ),
+    Kind(
+        record=FreezingPolicySpec,
+        hook="fptkit_freezing_policies",
+        noun="policy",
+        plural="policies",
+        section="freezing",
+        default="fpt",
+    ),
+    Kind(
+        record=ListenerSpec,
+        hook="fptkit_listeners",
+        noun="listener",
+        plural="listeners",
+        section="listeners",
+        many=True,
+    ),
+    Kind(record=RecipeFolderSpec, hook="fptkit_recipes"),
+)
+"""Every kind, in the order of the data flow."""
+
+HOOKS: dict[str, type[Spec]] = {kind.hook: kind.record for kind in KINDS}
+"""The record each hook returns."""
+
+NOUNS: dict[str, Kind] = {kind.noun: kind for kind in KINDS if kind.noun}
+"""The kinds of components by their noun."""
+
+PLURALS: dict[str, Kind] = {kind.plural: kind for kind in KINDS if kind.plural}
+"""The kinds of components by their plural."""
+
+
+def kind_of(record: type[Spec]) -> Kind:
+    """The row of a record class; that of its base for a plugin's subclass.
+
+    Raises:
+        KeyError: it is no record of a kind.
+    """
+    for kind in KINDS:
+        if issubclass(record, kind.record):
+            return kind
+    raise KeyError(record.__name__)
