@@ -177,7 +177,6 @@ class TransformersFamily(Family[Described, HuggingFaceBackbone]):
         return notes
 
 
-@dataclass(frozen=True)
 class HuggingFaceFamily(TransformersFamily):
     """Any model of transformers; ``content`` may be the path of a config.json."""
 
@@ -200,7 +199,6 @@ class HuggingFaceFamily(TransformersFamily):
         return self._described(self.content or {}, "backbone.config", UsageError)
 
 
-@dataclass(frozen=True)
 class BertFamily(TransformersFamily):
     """BERT."""
 
@@ -219,7 +217,6 @@ class BertFamily(TransformersFamily):
         return cls(content, draw.positions, draw.dropout, draw.attention_dropout)
 
 
-@dataclass(frozen=True)
 class T5EncoderFamily(TransformersFamily):
     """The encoder of a T5, mT5 or UMT5. A T5 drops attention weights as often as anything else."""
 
@@ -243,7 +240,6 @@ class T5EncoderFamily(TransformersFamily):
         return cls(_t5_config(_sizes(cls.name, draw)), draw.positions, draw.dropout, draw.attention_dropout)
 
 
-@dataclass(frozen=True)
 class LongformerFamily(TransformersFamily):
     """Longformer, without global attention."""
 

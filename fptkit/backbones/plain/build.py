@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Generic
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import nn
@@ -46,15 +46,30 @@ def build_attention_layer(
     return build(AttentionLayerFamily, options, positions=positions, seed=seed, pinned=pinned)
 
 
-class _PlainFamily(Family[int, AnyBackbone], Generic[AnyBackbone]):
-    """What both have: the architecture is a width, whatever model it is taken from, and the weights are drawn."""
+AnyOptions = TypeVar("AnyOptions", bound=PlainOptions)
 
-    options: PlainOptions
+
+@dataclass(frozen=True)
+class _PlainFamily(Family[int, AnyBackbone], Generic[AnyOptions, AnyBackbone]):
+    """What both have: the architecture is a width, whatever model it is taken from, and the weights are drawn.
+
+    Args:
+        options: of the recipe.
+        tokens: T, the task's longest example in tokens.
+    """
+
+    options: AnyOptions
+    tokens: int
 
     advice = "Add a fallback such as builtin:gpt2_nano to backbone.weights, or 'random' with backbone.width."
 
     @classmethod
-    def request(cls, options: PlainOptions, tokens: int, seed: int, pinned: str | None = None) -> Request:
+    def of(cls, options: AnyOptions, tokens: int) -> _PlainFamily[AnyOptions, AnyBackbone]:
+        """See `Family.of`."""
+        return cls(options, tokens)
+
+    @classmethod
+    def request(cls, options: AnyOptions, tokens: int, seed: int, pinned: str | None = None) -> Request:
         """See `Family.request`."""
         return Request(tokens, seed, options.weights, options.init, pinned=pinned)
 
@@ -96,25 +111,11 @@ class _PlainFamily(Family[int, AnyBackbone], Generic[AnyBackbone]):
         raise NotImplementedError(f"{type(self).__name__} has no weights to load")
 
 
-@dataclass(frozen=True)
-class NoBackboneFamily(_PlainFamily[NoBackbone]):
-    """The backbone ``none``.
-
-    Args:
-        options: of the recipe.
-        tokens: T, the task's longest example in tokens.
-    """
-
-    options: NoBackboneOptions
-    tokens: int
+class NoBackboneFamily(_PlainFamily[NoBackboneOptions, NoBackbone]):
+    """The backbone ``none``."""
 
     name = "none"
     what = "weights that give the width of backbone none"
-
-    @classmethod
-    def of(cls, options: NoBackboneOptions, tokens: int) -> NoBackboneFamily:
-        """See `Family.of`."""
-        return cls(options, tokens)
 
     def make(self, width: int) -> NoBackbone:
         """See `_PlainFamily.make`."""
@@ -122,25 +123,11 @@ class NoBackboneFamily(_PlainFamily[NoBackbone]):
         return NoBackbone(width, rows, norm=self.options.norm, dropout=self.options.dropout)
 
 
-@dataclass(frozen=True)
-class AttentionLayerFamily(_PlainFamily[AttentionLayer]):
-    """The backbone ``attention_layer``.
-
-    Args:
-        options: of the recipe.
-        tokens: T, the task's longest example in tokens.
-    """
-
-    options: AttentionLayerOptions
-    tokens: int
+class AttentionLayerFamily(_PlainFamily[AttentionLayerOptions, AttentionLayer]):
+    """The backbone ``attention_layer``."""
 
     name = "attention_layer"
     what = "weights that give the width of backbone attention_layer"
-
-    @classmethod
-    def of(cls, options: AttentionLayerOptions, tokens: int) -> AttentionLayerFamily:
-        """See `Family.of`."""
-        return cls(options, tokens)
 
     def make(self, width: int) -> AttentionLayer:
         """See `_PlainFamily.make`.

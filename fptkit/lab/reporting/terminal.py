@@ -10,7 +10,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from fptkit.lab.reporting import contents, tables
-from fptkit.lab.reporting.document import Entry, Report, Section, Table
+from fptkit.lab.reporting.document import Entry, Section, Table
 from fptkit.lab.studies.results import StudyResults
 
 _NO_WRAP = 10_000
@@ -49,13 +49,6 @@ def print_results(
         from fptkit.lab.reporting.against import section
 
         _section(section(results, name), out)
-
-
-def print_report(report: Report, console: Console | None = None) -> None:
-    """Print every section of a report, but not its pictures."""
-    out = console or Console(markup=False, highlight=False)
-    for section in report.sections:
-        _section(section, out)
 
 
 def _heading(console: Console, text: str) -> None:
