@@ -101,7 +101,7 @@ def load_model(folder: WeightFolder, config: PretrainedConfig) -> PreTrainedMode
     kind: Any = type(skeleton)
     _check_extent(_sequence_model(skeleton, folder.entry, DataError), tensors, folder.entry)
     try:
-        # What the file lacks is drawn before it is told of, from torch's global generator, which is put back.
+        # The library draws what the file lacks before it reports it, from torch's global generator, which is put back.
         with _quiet(), torch.random.fork_rng(devices=[]):
             whole, report = kind.from_pretrained(
                 None, config=config, state_dict=tensors, output_loading_info=True, ignore_mismatched_sizes=True

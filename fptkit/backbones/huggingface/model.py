@@ -23,8 +23,8 @@ class HuggingFaceBackbone(Backbone):
     A Longformer gives global attention to no token: every token sees its window only, the one that is read out too.
 
     Args:
-        model: takes ``inputs_embeds`` and gives ``last_hidden_state``; in place of its word embedding stands what keeps
-            the ``embedding_dim``.
+        model: takes ``inputs_embeds`` and gives ``last_hidden_state``; its word embedding is replaced by a module
+            that keeps the ``embedding_dim``.
         window: sequences are padded to a multiple of it inside, as a Longformer needs; 1 pads nothing.
 
     Attributes:

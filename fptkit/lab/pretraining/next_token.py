@@ -236,7 +236,7 @@ def check_output(output: Path, identity: Mapping[str, Any], *, resume: bool) -> 
 
 
 def resume_command(output: Path) -> str:
-    """The command that goes on with the training in a folder."""
+    """The command that resumes the training in a folder."""
     return f"fptkit pretrain {shlex.quote(str(output / RECIPE))} --output {shlex.quote(str(output))} --resume"
 
 
@@ -273,7 +273,7 @@ def stored_recipe(output: Path, kind: type[NextTokenRecipe]) -> NextTokenRecipe:
 
 
 def read_model(checkpoint: Path, save_dtype: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The model's tensors as they are to be stored, and where its training stands.
+    """The model's tensors as they are to be stored, and the progress of its training.
 
     Raises:
         CheckpointError: there is no usable checkpoint.
