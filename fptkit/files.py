@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, JSON read with clear errors, and the names of what a run folder holds. Light."""
+"""Atomic writes, JSON with clear errors, locked folders, and the names of the files in a run folder. Light."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fptkit.errors import DataError, FptkitError
+from fptkit.errors import DataError, FptkitError, UsageError
 
 SUMMARY = "summary.json"
 """What a run came to; the truth about its status."""
@@ -142,3 +142,37 @@ def find_json(path: Path) -> dict[str, Any]:
 def read_summary(folder: Path) -> dict[str, Any]:
     """The summary of a run folder; empty where there is none that can be read."""
     return find_json(folder / SUMMARY)
+
+
+@contextlib.contextmanager
+def locked_folder(folder: Path, what: str) -> Iterator[None]:
+    """Make a folder and keep a second process out of it. A folder in which nothing was written is removed again.
+
+    Args:
+        folder: the folder.
+        what: who uses it, for the message: ``run`` or ``pretraining``.
+
+    Raises:
+        UsageError: another process uses it, or it cannot be made.
+    """
+    import filelock
+
+    lock = filelock.FileLock(folder / LOCK, timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except filelock.Timeout:  # an OSError too, so it comes first
+        raise UsageError(f"{folder} is in use by another {what}") from None
+    except (OSError, NotImplementedError) as err:  # the latter: a file system without locks
+        raise UsageError(f"{folder}: the {what} folder cannot be used: {err}") from err
+    try:
+        yield
+    finally:
+        unused = folder.is_dir() and {path.name for path in folder.iterdir()} <= {LOCK}
+        if unused:  # before the lock is released: whoever comes later makes and locks a new file
+            with contextlib.suppress(OSError):
+                (folder / LOCK).unlink(missing_ok=True)
+        lock.release()
+        if unused:
+            with contextlib.suppress(OSError):
+                folder.rmdir()

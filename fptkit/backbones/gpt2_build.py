@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fptkit.backbones.adapt import chosen_blocks, fit_positions, redraw
+from fptkit.backbones.adapt import fit_positions
+from fptkit.backbones.assemble import Family, RandomDraw, Request, assemble, build
 from fptkit.backbones.gpt2 import Gpt2Backbone
 from fptkit.backbones.options import SIZES, BlockOptions, Gpt2Options, Gpt2Sizes, PositionOptions, RandomInit, Size
-from fptkit.errors import DataError, ShapeError
+from fptkit.backbones.tensors import check_numbers, check_shapes
+from fptkit.errors import DataError
 from fptkit.seeds import generator_for
-from fptkit.sources import choose
-from fptkit.sources.weights import WeightFolder, open_weights
+from fptkit.sources.weights import WeightFolder
 
 
 def build_gpt2(options: Gpt2Options, *, positions: int, seed: int, pinned: str | None = None) -> Gpt2Backbone:
@@ -29,35 +30,103 @@ def build_gpt2(options: Gpt2Options, *, positions: int, seed: int, pinned: str |
         pinned: weights entry an earlier run of this recipe took.
 
     Raises:
-        SourceError: none of the weights is available.
-        DataError: weights are there but broken or not GPT-2's.
-        ShapeError: the task is longer than the position table and nothing says how to extend it, the blocks to keep are
-            not there, or the statistics of random weights are asked for.
+        FptkitError: see `fptkit.backbones.assemble.assemble`.
     """
-    choice = choose(
-        options.weights,
-        lambda entry: None if entry == "random" else open_weights(entry),
-        what="weights of backbone gpt2",
-        pinned=pinned,
-        advice="Add a fallback such as builtin:gpt2_nano to backbone.weights, or put the files into a folder and "
-        "use path:FOLDER. `fptkit list weights` shows what is here.",
+    return build(Gpt2Family, options, positions=positions, seed=seed, pinned=pinned)
+
+
+def random_gpt2(
+    sizes: Gpt2Sizes | Size,
+    *,
+    positions: int,
+    seed: int,
+    init: RandomInit = "random",
+    dropout: float = 0.1,
+    attention_dropout: float = 0.0,
+) -> Gpt2Backbone:
+    """Draw a GPT-2's weights.
+
+    Args:
+        sizes: its sizes, or their name; the position table is drawn longer where ``positions`` exceeds them.
+        positions: rows of the position table to keep.
+        seed: of the draw.
+        init: see `draw_gpt2` for ``random`` and `fptkit.backbones.adapt.redraw` for ``flat_0.02``.
+        dropout: see `Gpt2Backbone`.
+        attention_dropout: see `Gpt2Backbone`.
+    """
+    sizes = SIZES[sizes] if isinstance(sizes, str) else sizes
+    sizes = replace(sizes, positions=max(sizes.positions, positions))
+    return assemble(Gpt2Family(sizes, dropout, attention_dropout), Request(positions, seed, init=init))
+
+
+@dataclass(frozen=True)
+class Gpt2Family(Family[Gpt2Sizes, Gpt2Backbone]):
+    """GPT-2.
+
+    Args:
+        sizes: those of a model drawn for the weights ``random``.
+        dropout: see `Gpt2Backbone`.
+        attention_dropout: see `Gpt2Backbone`.
+    """
+
+    sizes: Gpt2Sizes
+    dropout: float
+    attention_dropout: float
+
+    name = "gpt2"
+    advice = (
+        "Add a fallback such as builtin:gpt2_nano to backbone.weights, or put the files into a folder and use "
+        "path:FOLDER. `fptkit list weights` shows what is here."
     )
-    if choice.found is None:
-        if options.init == "statistics":
-            raise ShapeError("backbone.init 'statistics' needs loaded weights, but the weights are 'random'")
-        backbone = draw_gpt2(SIZES[options.size], seed, options.dropout, options.attention_dropout)
-    else:
-        backbone = load_gpt2(choice.found, dropout=options.dropout, attention_dropout=options.attention_dropout)
-        if options.init == "random":
-            backbone = draw_gpt2(backbone.sizes, seed, options.dropout, options.attention_dropout)
-    keep_blocks(backbone, options.blocks)
-    redraw(backbone, options.init, seed)
-    if options.init == "flat_0.02":
-        backbone.embedding_norm = drawn_embedding_norm(backbone.width)
-    with_positions(backbone, positions, options.positions)
-    backbone.weights, backbone.stand_in = choice.entry, choice.stand_in
-    backbone.notes = tuple(f"{entry}: {reason}" for entry, reason in choice.skipped)
-    return backbone
+    block_list = "h"
+
+    @classmethod
+    def of(cls, options: Gpt2Options, tokens: int) -> Gpt2Family:
+        """See `Family.of`."""
+        return cls(SIZES[options.size], options.dropout, options.attention_dropout)
+
+    @classmethod
+    def random(cls, draw: RandomDraw) -> Gpt2Family:
+        """See `Family.random`; the table is drawn with ``rows``, or as long as the task needs it."""
+        usual = SIZES[draw.size]
+        rows = max(usual.positions, draw.positions) if draw.rows is None else draw.rows
+        return cls(replace(usual, **draw.replaced, positions=rows), draw.dropout, draw.attention_dropout)
+
+    def from_options(self) -> Gpt2Sizes:
+        """See `Family.from_options`."""
+        return self.sizes
+
+    def from_config(self, config: Mapping[str, Any], entry: str) -> Gpt2Sizes:
+        """See `Family.from_config`.
+
+        Raises:
+            DataError: it is not GPT-2's, asks for a variant that is not implemented, or its sizes are none.
+        """
+        return _sizes_of(config, entry)
+
+    def draw(self, architecture: Gpt2Sizes, seed: int, folder: WeightFolder | None) -> Gpt2Backbone:
+        """See `Family.draw`.
+
+        Raises:
+            DataError: the checkpoint has other sizes than its config.json says.
+        """
+        if folder is not None:
+            _check_extent(_tensors_of(folder), architecture, folder.entry)
+        return draw_gpt2(architecture, seed, self.dropout, self.attention_dropout)
+
+    def load(self, folder: WeightFolder, architecture: Gpt2Sizes) -> Gpt2Backbone:
+        """See `Family.load`."""
+        return load_gpt2(folder, dropout=self.dropout, attention_dropout=self.attention_dropout)
+
+    def keep_blocks(self, backbone: Gpt2Backbone, options: BlockOptions) -> None:
+        """See `Family.keep_blocks`."""
+        super().keep_blocks(backbone, options)
+        backbone.sizes = replace(backbone.sizes, blocks=backbone.blocks)
+
+    def fit(self, backbone: Gpt2Backbone, tokens: int, options: PositionOptions) -> Sequence[str]:
+        """See `Family.fit`."""
+        with_positions(backbone, tokens, options)
+        return ()
 
 
 def load_gpt2(folder: WeightFolder, *, dropout: float = 0.1, attention_dropout: float = 0.0) -> Gpt2Backbone:
@@ -72,36 +141,32 @@ def load_gpt2(folder: WeightFolder, *, dropout: float = 0.1, attention_dropout: 
         DataError: the checkpoint is of another architecture, lacks or adds tensors, or holds numbers that are not
             finite.
     """
-    sizes = _sizes_of(folder.config, folder.entry)
-    tensors = {name.removeprefix("transformer."): tensor for name, tensor in folder.tensors().items()}
-    words = tensors.get("wte.weight")
-    # Left out with reason: word embedding and language head (the model is driven by token vectors), and the
-    # triangular masks old checkpoints carry as buffers.
-    tensors = {
-        name: tensor
-        for name, tensor in tensors.items()
-        if name not in ("wte.weight", "lm_head.weight") and not name.endswith((".attn.bias", ".attn.masked_bias"))
-    }
+    sizes, tensors = _sizes_of(folder.config, folder.entry), _tensors_of(folder)
+    words = tensors.pop("wte.weight", None)
     _check_extent(tensors, sizes, folder.entry)
     backbone = Gpt2Backbone(sizes, dropout=dropout, attention_dropout=attention_dropout)
     expected = {name: tuple(parameter.shape) for name, parameter in backbone.named_parameters()}
-    given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    wrong = sorted(name for name in expected.keys() | given.keys() if expected.get(name) != given.get(name))
-    if wrong:
-        raise DataError(
-            f"{folder.entry}: {len(wrong)} tensors do not fit a GPT-2 of its config.json, the first is {wrong[0]}: "
-            f"expected shape {expected.get(wrong[0], 'none')}, found {given.get(wrong[0], 'none')}"
-        )
+    check_shapes(expected, tensors, "a GPT-2", folder.entry)
     for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
-            raise DataError(f"{folder.entry}: tensor {name} is of {tensor.dtype}, expected floating-point numbers")
-        tensors[name] = tensor = tensor.float()
-        if not bool(torch.isfinite(tensor).all()):
-            raise DataError(f"{folder.entry}: tensor {name} holds NaN or infinity; the file is damaged")
+        check_numbers(name, tensor, folder.entry)
+        tensors[name] = tensor.float()
     backbone.load_state_dict(tensors)
     if words is not None and words.ndim == 2 and words.shape[1] == sizes.width and bool(torch.isfinite(words).all()):
         backbone.embedding_norm = float(words.float().norm(dim=1).mean())
     return backbone
+
+
+def _tensors_of(folder: WeightFolder) -> dict[str, Tensor]:
+    """A checkpoint's tensors under the backbone's names, and its word embedding.
+
+    Left out: the language head, which a backbone does not have, and the triangular masks old checkpoints hold.
+    """
+    tensors = {name.removeprefix("transformer."): tensor for name, tensor in folder.tensors().items()}
+    return {
+        name: tensor
+        for name, tensor in tensors.items()
+        if name != "lm_head.weight" and not name.endswith((".attn.bias", ".attn.masked_bias"))
+    }
 
 
 FIXED_CONFIG: dict[str, Any] = {
@@ -163,46 +228,6 @@ def _check_extent(tensors: Mapping[str, Tensor], sizes: Gpt2Sizes, entry: str) -
         raise DataError(f"{entry}: wpe.weight does not fit its config.json: expected shape {expected}, found {shape}")
 
 
-def random_gpt2(
-    size: Size | Gpt2Sizes,
-    *,
-    blocks: int | None = None,
-    width: int | None = None,
-    heads: int | None = None,
-    positions: int,
-    rows: int | None = None,
-    seed: int,
-    init: RandomInit = "random",
-    dropout: float = 0.1,
-    attention_dropout: float = 0.0,
-) -> Gpt2Backbone:
-    """Draw a GPT-2's weights.
-
-    Args:
-        size: its size by name, or its sizes; ``blocks``, ``width`` and ``heads`` replace parts of it.
-        blocks: number of blocks.
-        width: D.
-        heads: attention heads.
-        positions: rows of the position table to keep.
-        rows: rows the table is drawn with; None draws those of the size, or ``positions`` where they are more.
-        seed: of the draw.
-        init: see `draw_gpt2` for ``random`` and `fptkit.backbones.adapt.redraw` for ``flat_0.02``.
-        dropout: see `Gpt2Backbone`.
-        attention_dropout: see `Gpt2Backbone`.
-
-    Raises:
-        ShapeError: ``positions`` exceeds ``rows``.
-    """
-    given = {"blocks": blocks, "width": width, "heads": heads, "positions": rows}
-    sizes = SIZES[size] if isinstance(size, str) else size
-    sizes = replace(sizes, **{name: value for name, value in given.items() if value is not None})
-    if rows is None:
-        sizes = replace(sizes, positions=max(sizes.positions, positions))
-    backbone = draw_gpt2(sizes, seed, dropout, attention_dropout)
-    redraw(backbone, init, seed)
-    return with_positions(backbone, positions, PositionOptions())
-
-
 def draw_gpt2(sizes: Gpt2Sizes, seed: int, dropout: float, attention_dropout: float) -> Gpt2Backbone:
     """Draw a GPT-2's weights as transformers does today.
 
@@ -232,18 +257,6 @@ def drawn_embedding_norm(width: int) -> float:
     The mean norm of vectors of ``width`` numbers from a normal distribution with standard deviation 0.02.
     """
     return 0.02 * math.sqrt(2) * math.exp(math.lgamma((width + 1) / 2) - math.lgamma(width / 2))
-
-
-def keep_blocks(backbone: Gpt2Backbone, options: BlockOptions) -> None:
-    """Drop the blocks that ``options`` does not keep.
-
-    Raises:
-        ShapeError: it keeps none, or more than there are.
-    """
-    chosen = chosen_blocks(backbone.sizes.blocks, options)
-    backbone.h = nn.ModuleList(backbone.h[index] for index in chosen)
-    backbone.blocks = len(chosen)
-    backbone.sizes = replace(backbone.sizes, blocks=len(chosen))
 
 
 def with_positions(backbone: Gpt2Backbone, tokens: int, options: PositionOptions) -> Gpt2Backbone:

@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable
-from typing import Any
-
+from fptkit.backbones.assemble import RandomDraw, Request, assemble, family_named
 from fptkit.backbones.options import RandomOptions
 from fptkit.interfaces import Backbone
-
-_DRAWN_BY = {
-    "gpt2": "fptkit.backbones.gpt2_build:random_gpt2",
-    "vit": "fptkit.backbones.vit.build:random_vit",
-    "lstm": "fptkit.backbones.lstm.build:random_lstm",
-    "bert": "fptkit.backbones.huggingface.build:random_bert",
-    "t5_encoder": "fptkit.backbones.huggingface.build:random_t5_encoder",
-    "longformer": "fptkit.backbones.huggingface.build:random_longformer",
-}
-"""As text: only the architecture that is drawn is imported."""
 
 
 def build_random(options: RandomOptions, *, positions: int, seed: int, pinned: str | None = None) -> Backbone:
@@ -32,18 +19,36 @@ def build_random(options: RandomOptions, *, positions: int, seed: int, pinned: s
     Raises:
         ShapeError: the architecture has no such size, or takes none of the numbers given.
     """
-    module, _, function = _DRAWN_BY[options.like].partition(":")
-    draw: Callable[..., Backbone] = getattr(importlib.import_module(module), function)
-    further: dict[str, Any] = {} if options.positions is None else {"rows": options.positions}
-    return draw(
-        size=options.size,
+    return draw_random(options.like, as_draw(options, positions, seed))
+
+
+def as_draw(options: RandomOptions, positions: int, seed: int) -> RandomDraw:
+    """The draw that recipe options describe; arguments as `build_random`."""
+    return RandomDraw(
+        options.size,
+        positions,
+        seed,
         blocks=options.blocks,
         width=options.width,
         heads=options.heads,
-        positions=positions,
-        seed=seed,
+        rows=options.positions,
         init=options.init,
         dropout=options.dropout,
         attention_dropout=options.attention_dropout,
-        **further,
     )
+
+
+def draw_random(like: str, draw: RandomDraw) -> Backbone:
+    """Draw a model.
+
+    Args:
+        like: name of the backbone whose architecture it has.
+        draw: its sizes, and how it is drawn.
+
+    Raises:
+        ShapeError: the architecture has no such size, or takes none of the numbers given.
+    """
+    family = family_named(like)
+    assert family is not None, f"no family of backbones is called {like}"  # the options name known ones only
+    backbone: Backbone = assemble(family.random(draw), Request(draw.positions, draw.seed, init=draw.init))
+    return backbone

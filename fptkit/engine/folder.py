@@ -1,10 +1,8 @@
-"""The run folder: one process at a time, never overwritten, and whether it can be gone on with."""
+"""The run folder: the recipe it was made from, whether a run is complete, and how it is resumed."""
 
 from __future__ import annotations
 
-import contextlib
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,40 +10,13 @@ from fptkit.engine.checkpoint import latest_checkpoint
 from fptkit.engine.code_version import code_version
 from fptkit.engine.progress import last_step, pause_step
 from fptkit.errors import UsageError
-from fptkit.files import CHECKPOINTS, ENVIRONMENT, LOCK, RECIPE, SUMMARY, find_json
+from fptkit.files import CHECKPOINTS, ENVIRONMENT, RECIPE, SUMMARY, find_json
 from fptkit.options import deciding
 from fptkit.recipe.load import LoadedRecipe, load_saved_recipe
 from fptkit.recipe.models import Recipe
 
 UNRECORDED = "not recorded"
 """The version of the code of a run that was made before runs recorded it."""
-
-
-@contextlib.contextmanager
-def only_us(folder: Path) -> Iterator[None]:
-    """Make the folder and keep a second process out of it. One that was new and stays empty is removed again.
-
-    Raises:
-        UsageError: another process is at work there, or the folder cannot be made.
-    """
-    import filelock
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder / LOCK, timeout=0)
-        lock.acquire()
-    except filelock.Timeout:
-        raise UsageError(f"{folder} is in use by another run") from None
-    except OSError as err:
-        raise UsageError(f"{folder}: the run folder cannot be used: {err}") from err
-    try:
-        yield
-    finally:
-        if {path.name for path in folder.iterdir()} <= {LOCK}:
-            with contextlib.suppress(OSError):  # while it is still ours: nobody else can be at work here
-                (folder / LOCK).unlink(missing_ok=True)
-                folder.rmdir()
-        lock.release()
 
 
 def recipe_for(folder: Path, loaded: LoadedRecipe, *, resume: bool) -> Recipe:

@@ -13,7 +13,7 @@ from fptkit.engine.batches import evaluation_batches, whole_split
 from fptkit.engine.checkpoint import trained_tensors, write_model_files
 from fptkit.engine.evaluate import EvaluationStopped
 from fptkit.engine.events import FeaturesComputed, RunStarted, SplitTested
-from fptkit.engine.folder import code_notes, is_complete, only_us, recipe_for, resume_command
+from fptkit.engine.folder import code_notes, is_complete, recipe_for, resume_command
 from fptkit.engine.fraction import training_sample
 from fptkit.engine.loop import Trainer
 from fptkit.engine.output import RunOutput
@@ -22,7 +22,7 @@ from fptkit.engine.setup import Prepared, check_trained_same, prepare
 from fptkit.engine.signals import StopRequest, stop_on_signals
 from fptkit.engine.team.processes import join_processes, local_device
 from fptkit.errors import Interrupted, TrainingError
-from fptkit.files import CHECKPOINTS, read_summary
+from fptkit.files import CHECKPOINTS, locked_folder, read_summary
 from fptkit.interfaces import Batch
 from fptkit.numerics.precision import choose_device
 from fptkit.recipe.models import Pinned
@@ -47,7 +47,7 @@ def run(request: RunRequest) -> dict[str, Any]:
     # Signals outermost: a launcher that ends all processes because one failed must not cut off this one's message.
     with stop_on_signals() as stop, processes.ending_together(), contextlib.ExitStack() as stack:
         device = processes.together(lambda: local_device(choose_device(request.loaded.recipe.device), processes))
-        processes.from_main(lambda: stack.enter_context(only_us(request.folder)))
+        processes.from_main(lambda: stack.enter_context(locked_folder(request.folder, "run")))
         pinned, before = processes.from_main(lambda: _so_far(request))
         recipe = request.loaded.recipe.model_copy(update={"pinned": pinned})
         if is_complete(before, recipe, open_test=request.open_test, pause_at=request.pause_at):

@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fptkit.backbones.assemble import RandomDraw
 from fptkit.backbones.gpt2 import Gpt2Backbone
 from fptkit.backbones.options import Gpt2Sizes
-from fptkit.backbones.vit.build import random_vit
+from fptkit.backbones.random import draw_random
 from fptkit.build import Built
 from fptkit.encoders.linear import LinearEncoder
 from fptkit.encoders.options import LinearOptions, SymbolOptions
@@ -362,7 +363,7 @@ def our_backbone(path: str, *, rows: int = POSITIONS, blocks: int | None = None)
     blocks = blocks or BLOCKS[path]
     if path == "gpt2":
         return Gpt2Backbone(Gpt2Sizes(blocks, WIDTH, HEADS, rows), dropout=0.0, attention_dropout=0.0)
-    return random_vit(size="base", blocks=blocks, positions=rows, rows=rows, seed=0, dropout=0.0, attention_dropout=0.0)
+    return draw_random("vit", RandomDraw("base", positions=rows, seed=0, blocks=blocks, dropout=0.0))
 
 
 def our_model(case: Case, backbone: Backbone) -> CrossModalModel:

@@ -1,13 +1,15 @@
-"""Making a backbone from a model of transformers: from the first weights available, or drawn at random."""
+"""Models of transformers as backbones: with the first weights available, or drawn at random."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
+from fptkit.backbones.assemble import Family, RandomDraw, build
 from fptkit.backbones.huggingface.fit import fit_tables, keep_blocks, measure, redraw_weights
 from fptkit.backbones.huggingface.load import draw_model, load_model, make_config, narrow_windows, set_dropout
 from fptkit.backbones.huggingface.model import HuggingFaceBackbone
@@ -22,11 +24,10 @@ from fptkit.backbones.huggingface.options import (
     LongformerOptions,
     T5EncoderOptions,
 )
-from fptkit.backbones.options import BlockOptions, Init, PositionOptions, RandomInit, Size
+from fptkit.backbones.options import BlockOptions, Init, PositionOptions
 from fptkit.errors import DataError, FptkitError, ShapeError, UsageError
 from fptkit.files import read_json
-from fptkit.sources import choose
-from fptkit.sources.weights import WeightFolder, open_weights
+from fptkit.sources.weights import WeightFolder
 
 AnyOptions = HuggingFaceOptions | BertOptions | T5EncoderOptions | LongformerOptions
 
@@ -43,184 +44,233 @@ def build_huggingface(
         pinned: weights entry an earlier run of this recipe took.
 
     Raises:
-        SourceError: none of the weights is available.
-        DataError: weights are there but broken, of another layout, or of a model that takes no token vectors.
-        UsageError: the same of the option ``config``.
-        FreezingError: the role of some parameters cannot be told.
-        ShapeError: the task is longer than the position table and nothing says how to extend it, the blocks to keep are
-            not there, the statistics of random weights are asked for, or a dropout the model has no place for.
+        FptkitError: see `fptkit.backbones.assemble.assemble`. Further, `DataError` where the checkpoint is of a model
+            that takes no token vectors, `UsageError` where the option ``config`` is, `FreezingError` where the role of
+            some parameters is unknown, and `ShapeError` for a dropout the model has no place for.
     """
-    return _build("huggingface", (), options, positions=positions, seed=seed, pinned=pinned)
+    return build(HuggingFaceFamily, options, positions=positions, seed=seed, pinned=pinned)
 
 
 def build_bert(options: BertOptions, *, positions: int, seed: int, pinned: str | None = None) -> HuggingFaceBackbone:
     """Build BERT. See `build_huggingface` for arguments and errors."""
-    return _build("bert", ("bert",), options, positions=positions, seed=seed, pinned=pinned)
+    return build(BertFamily, options, positions=positions, seed=seed, pinned=pinned)
 
 
 def build_t5_encoder(
     options: T5EncoderOptions, *, positions: int, seed: int, pinned: str | None = None
 ) -> HuggingFaceBackbone:
     """Build the encoder of a T5, mT5 or UMT5. See `build_huggingface` for arguments and errors."""
-    return _build("t5_encoder", ("t5", "mt5", "umt5"), options, positions=positions, seed=seed, pinned=pinned)
+    return build(T5EncoderFamily, options, positions=positions, seed=seed, pinned=pinned)
 
 
 def build_longformer(
     options: LongformerOptions, *, positions: int, seed: int, pinned: str | None = None
 ) -> HuggingFaceBackbone:
     """Build Longformer, without global attention. See `build_huggingface` for arguments and errors."""
-    return _build("longformer", ("longformer",), options, positions=positions, seed=seed, pinned=pinned)
+    return build(LongformerFamily, options, positions=positions, seed=seed, pinned=pinned)
 
 
-def random_bert(
-    *,
-    size: Size,
-    blocks: int | None = None,
-    width: int | None = None,
-    heads: int | None = None,
-    positions: int,
-    rows: int | None = None,
-    seed: int,
-    init: RandomInit = "random",
-    dropout: float = 0.1,
-    attention_dropout: float = 0.0,
-) -> HuggingFaceBackbone:
-    """Draw a BERT's weights.
+@dataclass(frozen=True)
+class Described:
+    """A model that a config.json describes.
 
     Args:
-        size: ``nano``, ``base`` or ``large``; ``blocks``, ``width`` and ``heads`` replace parts of it.
-        blocks: number of blocks.
-        width: D, a multiple of ``heads``.
-        heads: attention heads.
-        positions: T; rows of the position table to keep.
-        rows: rows the table is drawn with; None draws the published number, or ``positions`` where they are more.
-        seed: of the draw.
-        init: ``random``: as the library draws; ``flat_0.02``: see `fptkit.backbones.adapt.redraw`.
-        dropout: probability of dropping a number outside the attention weights, in training.
-        attention_dropout: probability of dropping an attention weight, in training.
-
-    Raises:
-        UsageError: there is no such size.
-        ShapeError: ``positions`` exceeds ``rows``, or ``width`` is no multiple of ``heads``.
+        config: the library's config, with the recipe's dropout and windows.
+        where: what to call the config.json in errors.
+        fault: kind of the errors about it.
     """
-    sizes = _sizes("bert", size, blocks, width, heads)
-    content = _bert_config(sizes, rows or max(BERT_POSITIONS, positions))
-    return _random(content, init, positions, seed, dropout, attention_dropout)
+
+    config: PretrainedConfig
+    where: str
+    fault: type[FptkitError] = DataError
 
 
-def random_t5_encoder(
-    *,
-    size: Size,
-    blocks: int | None = None,
-    width: int | None = None,
-    heads: int | None = None,
-    positions: int,
-    rows: int | None = None,
-    seed: int,
-    init: RandomInit = "random",
-    dropout: float = 0.1,
-    attention_dropout: float = 0.0,
-) -> HuggingFaceBackbone:
-    """Draw the weights of a T5 encoder. See `random_bert`; a T5 drops attention weights as often as anything else.
-
-    Raises:
-        UsageError: there is no such size.
-        ShapeError: ``rows`` is given, though a T5 has no position table, an ``attention_dropout`` of its own is asked
-            for, or ``width`` is no multiple of ``heads``.
-    """
-    if rows is not None:
-        raise ShapeError("a T5 has no position table: backbone.positions must be null")
-    content = _t5_config(_sizes("t5_encoder", size, blocks, width, heads))
-    return _random(content, init, positions, seed, dropout, attention_dropout)
-
-
-def random_longformer(
-    *,
-    size: Size,
-    blocks: int | None = None,
-    width: int | None = None,
-    heads: int | None = None,
-    positions: int,
-    rows: int | None = None,
-    seed: int,
-    init: RandomInit = "random",
-    dropout: float = 0.1,
-    attention_dropout: float = 0.0,
-) -> HuggingFaceBackbone:
-    """Draw a Longformer's weights. See `random_bert`; its window is that of the size.
-
-    Raises:
-        UsageError: there is no such size.
-        ShapeError: ``positions`` exceeds ``rows``, or ``width`` is no multiple of ``heads``.
-    """
-    sizes = _sizes("longformer", size, blocks, width, heads)
-    content = _longformer_config(sizes, rows or max(LONGFORMER_POSITIONS, positions), ATTENTION_WINDOWS[size])
-    return _random(content, init, positions, seed, dropout, attention_dropout)
-
-
-def _build(
-    name: str, kinds: tuple[str, ...], options: AnyOptions, *, positions: int, seed: int, pinned: str | None
-) -> HuggingFaceBackbone:
-    """The straight story of all four: choose weights, load or draw, cut blocks, measure, redraw, fit positions.
+@dataclass(frozen=True)
+class TransformersFamily(Family[Described, HuggingFaceBackbone]):
+    """Models of transformers, of some types or of any.
 
     Args:
-        name: of the backbone, for errors.
-        kinds: model types it takes; empty for any.
-        options: recipe options.
-        positions: T, the task's longest example in tokens.
-        seed: of draws.
-        pinned: weights entry an earlier run took.
+        content: of the config.json of a model drawn for the weights ``random``, or the path of such a file; None where
+            the weights are not random.
+        longest: tokens of the longest sequence; wider windows are narrowed.
+        dropout: probability of dropping a number outside the attention weights, in training; None: as the config says.
+        attention_dropout: the same for attention weights.
+        attention_window: window of every block; None: as the config says.
+
+    Attributes:
+        kinds: model types it takes; empty: any.
     """
-    choice = choose(
-        options.weights,
-        lambda entry: None if entry == "random" else open_weights(entry),
-        what=f"weights of backbone {name}",
-        pinned=pinned,
-        advice="Put config.json and model.safetensors into a folder and use path:FOLDER, or take the weights 'random'. "
-        "`fptkit list weights` shows what is here.",
+
+    content: Mapping[str, Any] | str | None
+    longest: int
+    dropout: float | None
+    attention_dropout: float | None
+    attention_window: int | None = None
+
+    kinds: ClassVar[tuple[str, ...]] = ()
+    advice = (
+        "Put config.json and model.safetensors into a folder and use path:FOLDER, or take the weights 'random'. "
+        "`fptkit list weights` shows what is here."
     )
-    folder = choice.found
-    if folder is None and options.init == "statistics":
-        raise ShapeError("backbone.init 'statistics' needs loaded weights, but the weights are 'random'")
-    content, where, fault = _content(options, folder)
-    if kinds and content.get("model_type") not in kinds:
-        raise DataError(
-            f"{where}: its config.json says model_type {content.get('model_type')!r}, but the backbone {name} takes "
-            f"{' or '.join(kinds)}; the backbone huggingface takes any"
-        )
-    config = make_config(content, where, fault)
-    if without := set_dropout(config, options.dropout, options.attention_dropout):
-        raise ShapeError(f"backbone.{without[0]}: a model of type {config.model_type} has no such dropout of its own")
-    if isinstance(options, LongformerOptions) and options.attention_window:
-        config.attention_window = [options.attention_window] * config.num_hidden_layers
-    narrow_windows(config, max(positions, options.positions.length or 0))
-    drawn = folder is None or options.init in ("random", "flat_0.02")
-    model = draw_model(config, seed, where, fault) if drawn or folder is None else load_model(folder, config)
-    backbone = _finish(model, options.init, options.blocks, options.positions, positions, seed, where, fault)
-    backbone.weights, backbone.stand_in = choice.entry, choice.stand_in
-    backbone.notes = (*(f"{entry}: {reason}" for entry, reason in choice.skipped), *backbone.notes)
-    return backbone
+
+    def from_options(self) -> Described:
+        """See `Family.from_options`."""
+        assert isinstance(self.content, Mapping)
+        return self._described(self.content, "random")
+
+    def from_config(self, config: Mapping[str, Any], entry: str) -> Described:
+        """See `Family.from_config`.
+
+        Raises:
+            DataError: it is of another type of models, or transformers cannot use it.
+            ShapeError: a dropout is asked for that the model has no place for.
+        """
+        if self.kinds and config.get("model_type") not in self.kinds:
+            raise DataError(
+                f"{entry}: its config.json says model_type {config.get('model_type')!r}, but the backbone {self.name} "
+                f"takes {' or '.join(self.kinds)}; the backbone huggingface takes any"
+            )
+        return self._described(config, entry)
+
+    def _described(self, content: Mapping[str, Any], where: str, fault: type[FptkitError] = DataError) -> Described:
+        config = make_config(content, where, fault)
+        if without := set_dropout(config, self.dropout, self.attention_dropout):
+            raise ShapeError(
+                f"backbone.{without[0]}: a model of type {config.model_type} has no such dropout of its own"
+            )
+        if self.attention_window:
+            config.attention_window = [self.attention_window] * config.num_hidden_layers
+        narrow_windows(config, self.longest)
+        return Described(config, where, fault)
+
+    def draw(self, architecture: Described, seed: int, folder: WeightFolder | None) -> HuggingFaceBackbone:
+        """See `Family.draw`."""
+        return _backbone(draw_model(architecture.config, seed, architecture.where, architecture.fault))
+
+    def load(self, folder: WeightFolder, architecture: Described) -> HuggingFaceBackbone:
+        """See `Family.load`."""
+        return _backbone(load_model(folder, architecture.config))
+
+    def keep_blocks(self, backbone: HuggingFaceBackbone, options: BlockOptions) -> None:
+        """See `Family.keep_blocks`."""
+        keep_blocks(backbone, options)
+
+    def examine(self, backbone: HuggingFaceBackbone, architecture: Described) -> None:
+        """See `Family.examine`: run it to see what it is like.
+
+        Raises:
+            FptkitError: the model does not run on token vectors.
+            FreezingError: the role of some parameters is unknown; better here than in the middle of a run.
+        """
+        measure(backbone, architecture.where, architecture.fault)
+        backbone.parameter_roles()
+
+    def redraw(self, backbone: HuggingFaceBackbone, init: Init, seed: int) -> None:
+        """See `Family.redraw`."""
+        redraw_weights(backbone, init, seed)
+
+    def fit(self, backbone: HuggingFaceBackbone, tokens: int, options: PositionOptions) -> Sequence[str]:
+        """See `Family.fit`."""
+        notes = fit_tables(backbone, tokens, options)
+        if backbone.window != 1:
+            notes.append("no token has global attention: each sees its window only")
+        return notes
 
 
-def _content(options: AnyOptions, folder: WeightFolder | None) -> tuple[Mapping[str, Any], str, type[FptkitError]]:
-    """The content of the config.json, what to call it, and the error that its faults are."""
-    if folder is not None:
-        return folder.config, folder.entry, DataError
-    if not isinstance(options, HuggingFaceOptions):
-        return _random_config(options), "random", DataError
-    if isinstance(options.config, str):
-        file = Path(options.config).expanduser()
-        return read_json(file, where="backbone.config"), options.config, DataError
-    return options.config or {}, "backbone.config", UsageError
+class HuggingFaceFamily(TransformersFamily):
+    """Any model of transformers; ``content`` may be the path of a config.json."""
+
+    name = "huggingface"
+
+    @classmethod
+    def of(cls, options: HuggingFaceOptions, tokens: int) -> HuggingFaceFamily:
+        """See `Family.of`."""
+        return cls(options.config, **_common(options, tokens))
+
+    def from_options(self) -> Described:
+        """See `Family.from_options`.
+
+        Raises:
+            DataError: the file cannot be read, or transformers cannot use its content.
+            UsageError: the same of keys and values in the recipe.
+        """
+        if isinstance(self.content, str):
+            content = read_json(Path(self.content).expanduser(), where="backbone.config")
+            return self._described(content, self.content)
+        return self._described(self.content or {}, "backbone.config", UsageError)
 
 
-def _random_config(options: BertOptions | T5EncoderOptions | LongformerOptions) -> dict[str, Any]:
-    sizes = ENCODER_SIZES[options.size]
-    if isinstance(options, BertOptions):
-        return _bert_config(sizes, BERT_POSITIONS)
-    if isinstance(options, T5EncoderOptions):
-        return _t5_config(sizes)
-    return _longformer_config(sizes, LONGFORMER_POSITIONS, options.attention_window or ATTENTION_WINDOWS[options.size])
+class BertFamily(TransformersFamily):
+    """BERT."""
+
+    name = "bert"
+    kinds: ClassVar[tuple[str, ...]] = ("bert",)
+
+    @classmethod
+    def of(cls, options: BertOptions, tokens: int) -> BertFamily:
+        """See `Family.of`."""
+        return cls(_bert_config(ENCODER_SIZES[options.size], BERT_POSITIONS), **_common(options, tokens))
+
+    @classmethod
+    def random(cls, draw: RandomDraw) -> BertFamily:
+        """See `Family.random`."""
+        content = _bert_config(_sizes(cls.name, draw), draw.rows or max(BERT_POSITIONS, draw.positions))
+        return cls(content, draw.positions, draw.dropout, draw.attention_dropout)
+
+
+class T5EncoderFamily(TransformersFamily):
+    """The encoder of a T5, mT5 or UMT5. A T5 drops attention weights as often as anything else."""
+
+    name = "t5_encoder"
+    kinds: ClassVar[tuple[str, ...]] = ("t5", "mt5", "umt5")
+
+    @classmethod
+    def of(cls, options: T5EncoderOptions, tokens: int) -> T5EncoderFamily:
+        """See `Family.of`."""
+        return cls(_t5_config(ENCODER_SIZES[options.size]), **_common(options, tokens))
+
+    @classmethod
+    def random(cls, draw: RandomDraw) -> T5EncoderFamily:
+        """See `Family.random`.
+
+        Raises:
+            ShapeError: ``rows`` is given, though a T5 has no position table.
+        """
+        if draw.rows is not None:
+            raise ShapeError("a T5 has no position table: backbone.positions must be null")
+        return cls(_t5_config(_sizes(cls.name, draw)), draw.positions, draw.dropout, draw.attention_dropout)
+
+
+class LongformerFamily(TransformersFamily):
+    """Longformer, without global attention."""
+
+    name = "longformer"
+    kinds: ClassVar[tuple[str, ...]] = ("longformer",)
+
+    @classmethod
+    def of(cls, options: LongformerOptions, tokens: int) -> LongformerFamily:
+        """See `Family.of`."""
+        window = options.attention_window or ATTENTION_WINDOWS[options.size]
+        content = _longformer_config(ENCODER_SIZES[options.size], LONGFORMER_POSITIONS, window)
+        return cls(content, **_common(options, tokens), attention_window=options.attention_window)
+
+    @classmethod
+    def random(cls, draw: RandomDraw) -> LongformerFamily:
+        """See `Family.random`; the window is that of the size."""
+        sizes, rows = _sizes(cls.name, draw), draw.rows or max(LONGFORMER_POSITIONS, draw.positions)
+        content = _longformer_config(sizes, rows, ATTENTION_WINDOWS[draw.size])
+        return cls(content, draw.positions, draw.dropout, draw.attention_dropout)
+
+
+def _common(options: AnyOptions, tokens: int) -> dict[str, Any]:
+    """The fields of a family that all options give."""
+    longest = max(tokens, options.positions.length or 0)
+    return {"longest": longest, "dropout": options.dropout, "attention_dropout": options.attention_dropout}
+
+
+def _backbone(model: PreTrainedModel) -> HuggingFaceBackbone:
+    window = getattr(model.config, "attention_window", 1)
+    return HuggingFaceBackbone(model, window=window if isinstance(window, int) else max(window))
 
 
 # The word embeddings of drawn models, which are dropped at once, get the one word that the padding id needs.
@@ -267,47 +317,16 @@ def _shared_config(sizes: EncoderSizes) -> dict[str, Any]:
     }
 
 
-def _sizes(name: str, size: Size, blocks: int | None, width: int | None, heads: int | None) -> EncoderSizes:
-    if size not in ENCODER_SIZES:
-        raise UsageError(f"backbone.size: {name} has the sizes {', '.join(ENCODER_SIZES)}, not {size!r}")
-    usual = ENCODER_SIZES[size]
-    sizes = EncoderSizes(blocks or usual.blocks, width or usual.width, heads or usual.heads)
+def _sizes(name: str, draw: RandomDraw) -> EncoderSizes:
+    """The sizes of a draw.
+
+    Raises:
+        UsageError: there is no such size.
+        ShapeError: ``width`` is no multiple of ``heads``.
+    """
+    if draw.size not in ENCODER_SIZES:
+        raise UsageError(f"backbone.size: {name} has the sizes {', '.join(ENCODER_SIZES)}, not {draw.size!r}")
+    sizes = replace(ENCODER_SIZES[draw.size], **draw.replaced)
     if sizes.width % sizes.heads:
         raise ShapeError(f"width must be a multiple of heads, but {sizes.width} is not one of {sizes.heads}")
     return sizes
-
-
-def _random(
-    content: dict[str, Any], init: RandomInit, positions: int, seed: int, dropout: float, attention_dropout: float
-) -> HuggingFaceBackbone:
-    config = make_config(content, "random")
-    if without := set_dropout(config, dropout, attention_dropout):
-        raise ShapeError(f"backbone.{without[0]}: a model of type {config.model_type} has no such dropout of its own")
-    narrow_windows(config, positions)
-    model = draw_model(config, seed, "random")
-    return _finish(model, init, BlockOptions(), PositionOptions(), positions, seed, "random", DataError)
-
-
-def _finish(
-    model: PreTrainedModel,
-    init: Init,
-    blocks: BlockOptions,
-    positions: PositionOptions,
-    tokens: int,
-    seed: int,
-    where: str,
-    fault: type[FptkitError],
-) -> HuggingFaceBackbone:
-    """From the library's model to a backbone that fits the task."""
-    window = getattr(model.config, "attention_window", 1)
-    window = window if isinstance(window, int) else max(window)
-    backbone = HuggingFaceBackbone(model, window=window)
-    keep_blocks(backbone, blocks)
-    first_rows = measure(backbone, where, fault)
-    backbone.parameter_roles()  # left-over parameters are told of here, not in the middle of a run
-    redraw_weights(backbone, init, seed)
-    notes = fit_tables(backbone, first_rows, tokens, positions)
-    if window != 1:
-        notes.append("no token has global attention: each sees its window only")
-    backbone.notes = tuple(notes)
-    return backbone

@@ -64,12 +64,8 @@ def _carry_relative_positions(first: nn.Module, new_first: nn.Module) -> None:
 
 
 @torch.enable_grad()  # also where a caller has switched gradients off
-def measure(backbone: HuggingFaceBackbone, where: str, fault: type[FptkitError]) -> dict[str, int | None]:
+def measure(backbone: HuggingFaceBackbone, where: str, fault: type[FptkitError]) -> None:
     """Find out by running three tokens: is it causal, and which embeddings hold positions. Sets both.
-
-    Returns:
-        For each table of positions the row that the first token takes; None where rows do not stand for positions one
-        by one (distances between tokens).
 
     Raises:
         FptkitError: of kind ``fault``: the model does not run on token vectors, or gives another width.
@@ -81,7 +77,8 @@ def measure(backbone: HuggingFaceBackbone, where: str, fault: type[FptkitError])
         if isinstance(module, nn.Embedding) and not name.startswith(block_list)
     }
     if any(is_skeleton(parameter) for parameter in backbone.parameters()):
-        return _guess(backbone, tables)
+        _guess(backbone, tables)
+        return
     inputs = torch.randn((1, PROBE_TOKENS, backbone.width), generator=generator_for(0, "probe")).requires_grad_()
     weights = torch.randn((PROBE_TOKENS, backbone.width), generator=generator_for(0, "probe weights"))
     required = {name: parameter.requires_grad for name, parameter in backbone.named_parameters()}
@@ -103,26 +100,22 @@ def measure(backbone: HuggingFaceBackbone, where: str, fault: type[FptkitError])
         gradients = torch.autograd.grad((hidden * weights).sum(), wanted, allow_unused=True)
     for name, parameter in backbone.named_parameters():
         parameter.requires_grad_(required[name])
-    first_rows: dict[str, int | None] = {}
+    backbone.first_rows = {}
     for name, gradient in zip(tables, gradients, strict=True):
         rows = [] if gradient is None else gradient.abs().sum(1).nonzero().flatten().tolist()
         if len(rows) > 1:  # one row is what all tokens have in common, such as a token type
             one_by_one = rows == list(range(rows[0], rows[0] + PROBE_TOKENS))
-            first_rows[name] = rows[0] if one_by_one else None
-    backbone.position_tables = frozenset(first_rows)
-    return first_rows
+            backbone.first_rows[name] = rows[0] if one_by_one else None
 
 
-def _guess(backbone: HuggingFaceBackbone, tables: dict[str, nn.Embedding]) -> dict[str, int | None]:
-    """`measure` of a skeleton, which cannot be run: tables are told by their names."""
+def _guess(backbone: HuggingFaceBackbone, tables: dict[str, nn.Embedding]) -> None:
+    """`measure` of a skeleton, which cannot be run: tables are recognised by their names."""
     backbone.causal = any(getattr(module, "is_causal", False) for module in backbone.model.modules())
-    first_rows: dict[str, int | None] = {}
+    backbone.first_rows = {}
     for name, table in tables.items():
         if "pos" in name or name.endswith("wpe"):
             before = 0 if table.padding_idx is None else table.padding_idx + 1
-            first_rows[name] = getattr(table, "offset", before)
-    backbone.position_tables = frozenset(first_rows)
-    return first_rows
+            backbone.first_rows[name] = getattr(table, "offset", before)
 
 
 def redraw_weights(backbone: HuggingFaceBackbone, init: Init, seed: int) -> None:
@@ -139,15 +132,13 @@ def redraw_weights(backbone: HuggingFaceBackbone, init: Init, seed: int) -> None
             parameter.data.copy_(drawn)
 
 
-def fit_tables(
-    backbone: HuggingFaceBackbone, first_rows: dict[str, int | None], tokens: int, options: PositionOptions
-) -> list[str]:
+def fit_tables(backbone: HuggingFaceBackbone, tokens: int, options: PositionOptions) -> list[str]:
     """Fit the position tables to the task, so that every row can be reached. Returns notes.
 
     Raises:
         ShapeError: see `fptkit.backbones.adapt.fit_positions`; or the model has no table and cannot run so many tokens.
     """
-    one_by_one = {name: row for name, row in first_rows.items() if row is not None}
+    one_by_one = {name: row for name, row in backbone.first_rows.items() if row is not None}
     for name, first in one_by_one.items():
         _fit_table(backbone, name, first, tokens, options)
     if one_by_one:

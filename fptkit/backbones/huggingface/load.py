@@ -14,6 +14,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPI
 from transformers.utils import logging
 
 from fptkit.backbones.huggingface.model import accepted_by, is_skeleton
+from fptkit.backbones.tensors import check_numbers
 from fptkit.errors import DataError, FptkitError, nearest
 from fptkit.seeds import derive_seed
 from fptkit.sources.weights import WeightFolder
@@ -100,7 +101,7 @@ def load_model(folder: WeightFolder, config: PretrainedConfig) -> PreTrainedMode
     kind: Any = type(skeleton)
     _check_extent(_sequence_model(skeleton, folder.entry, DataError), tensors, folder.entry)
     try:
-        # What the file lacks is drawn before it is told of, from torch's global generator, which is put back.
+        # The library draws what the file lacks before it reports it, from torch's global generator, which is put back.
         with _quiet(), torch.random.fork_rng(devices=[]):
             whole, report = kind.from_pretrained(
                 None, config=config, state_dict=tensors, output_loading_info=True, ignore_mismatched_sizes=True
@@ -160,8 +161,7 @@ def _checked_tensors(folder: WeightFolder) -> dict[str, Tensor]:
         if not tensors[name].is_floating_point():
             del tensors[name]  # position numbers and masks of old checkpoints; a parameter would be missed later
             continue
-        if not bool(torch.isfinite(tensors[name]).all()):
-            raise DataError(f"{folder.entry}: tensor {name} holds NaN or infinity; the file is damaged")
+        check_numbers(name, tensors[name], folder.entry)
         tensors[name] = tensors[name].float()
     return tensors
 

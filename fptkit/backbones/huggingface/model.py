@@ -23,12 +23,13 @@ class HuggingFaceBackbone(Backbone):
     A Longformer gives global attention to no token: every token sees its window only, the one that is read out too.
 
     Args:
-        model: takes ``inputs_embeds`` and gives ``last_hidden_state``; in place of its word embedding stands what keeps
-            the ``embedding_dim``.
+        model: takes ``inputs_embeds`` and gives ``last_hidden_state``; its word embedding is replaced by a module
+            that keeps the ``embedding_dim``.
         window: sequences are padded to a multiple of it inside, as a Longformer needs; 1 pads nothing.
 
     Attributes:
-        position_tables: names of the embeddings, outside the blocks, that hold positions.
+        first_rows: by the name of each embedding outside the blocks that holds positions, the row of the first token;
+            None where its rows are distances between tokens, not positions one by one.
         numbers_positions: hand the tokens' positions, from 0 on, to the model; otherwise it counts by itself.
         ends: the position table ends at ``max_positions``; otherwise that is only what the model was trained with.
     """
@@ -42,7 +43,7 @@ class HuggingFaceBackbone(Backbone):
         self.window = window
         self.block_list = find_blocks(model)
         self.blocks = len(self.model.get_submodule(self.block_list)._modules)
-        self.position_tables: frozenset[str] = frozenset()
+        self.first_rows: dict[str, int | None] = {}
         self.numbers_positions = False
         self.ends = False
         self._further: dict[str, Any] = {"use_cache": False} if "use_cache" in accepted_by(model) else {}
@@ -83,9 +84,9 @@ class HuggingFaceBackbone(Backbone):
         """See `Backbone.parameter_roles`.
 
         Raises:
-            FreezingError: the role of some parameters cannot be told.
+            FreezingError: the role of some parameters is unknown.
         """
-        roles = find_roles(self.model, self.block_list, self.position_tables)
+        roles = find_roles(self.model, self.block_list, frozenset(self.first_rows))
         return {f"model.{name}": role for name, role in roles.items()}
 
 

@@ -24,7 +24,7 @@ _LINEAR = (nn.Linear, Conv1D, nn.Conv1d, nn.Conv2d)
 
 @dataclass(frozen=True)
 class Owner:
-    """A parameter and the modules it lies in.
+    """A parameter and the modules it is in.
 
     Args:
         name: of the parameter.
@@ -80,7 +80,7 @@ def find_roles(model: nn.Module, blocks: str, position_tables: frozenset[str]) -
 
 
 def _owners(model: nn.Module, blocks: str) -> Iterator[Owner]:
-    """Every parameter with the modules it lies in, those above the block left out."""
+    """Every parameter with the modules it is in, those above the block left out."""
     for name, _ in model.named_parameters():
         parts = name.split(".")[:-1]
         path = [".".join(parts[: depth + 1]) for depth in range(len(parts))]
@@ -99,7 +99,7 @@ def _role_in_block(modules: tuple[nn.Module, ...]) -> Role | None:
     if isinstance(modules[-1], nn.Embedding):
         return "position"  # what a block looks up are distances between tokens
     if any(_is_attention(module) for module in modules):
-        return "attention"  # the output projection included, wherever it lies within
+        return "attention"  # the output projection included, wherever it is within
     if isinstance(modules[-1], _LINEAR) or any(_FEED_FORWARD.search(type(module).__name__) for module in modules):
         return "feed_forward"
     return None

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from fptkit.backbones.adapt import chosen_blocks, redraw
+from fptkit.backbones.assemble import Family, RandomDraw, Request, build
 from fptkit.backbones.lstm.native import NoKernel, load_kernel
 from fptkit.backbones.lstm.network import LstmBackbone
 from fptkit.backbones.lstm.options import LSTM_SIZES, LstmOptions, LstmSizes
 from fptkit.backbones.lstm.recurrence import Loop
-from fptkit.backbones.options import BlockOptions, RandomInit
+from fptkit.backbones.options import BlockOptions, PositionOptions
+from fptkit.backbones.tensors import check_numbers, check_shapes
 from fptkit.errors import DataError, ShapeError, UsageError
 from fptkit.files import replacing, write_json
 from fptkit.seeds import generator_for
-from fptkit.sources import choose
-from fptkit.sources.weights import WeightFolder, open_weights
+from fptkit.sources.weights import WeightFolder
 
 MODEL_TYPE = "layer_norm_lstm"
 
@@ -36,70 +36,99 @@ def build_lstm(options: LstmOptions, *, positions: int, seed: int, pinned: str |
         pinned: weights entry an earlier run of this recipe took.
 
     Raises:
-        SourceError: none of the weights is available.
-        DataError: weights are there but broken or not such an LSTM's.
-        ShapeError: the layers to keep are not there, or the statistics of random weights are asked for.
-        UsageError: the compiled loop is asked for and cannot be built.
+        FptkitError: see `fptkit.backbones.assemble.assemble`; and `UsageError` where the compiled loop is asked for and
+            cannot be built.
     """
-    note = _loop_note(options.loop)
-    choice = choose(
-        options.weights,
-        lambda entry: None if entry == "random" else open_weights(entry),
-        what="weights of backbone lstm",
-        pinned=pinned,
-        advice="Add the fallback 'random' to backbone.weights, or put the files into the folder.",
-    )
-    if choice.found is None:
-        if options.init == "statistics":
-            raise ShapeError("backbone.init 'statistics' needs loaded weights, but the weights are 'random'")
-        backbone = draw_lstm(_sizes(options.size, options.layers, options.width), seed)
-    else:
-        backbone = load_lstm(choice.found)
-        if options.init == "random":
-            backbone = draw_lstm(backbone.sizes, seed)
-    keep_layers(backbone, options.blocks)
-    redraw(backbone, options.init, seed)
-    backbone.dropout, backbone.loop = options.dropout, options.loop
-    backbone.weights, backbone.stand_in = choice.entry, choice.stand_in
-    backbone.notes = (*(f"{entry}: {reason}" for entry, reason in choice.skipped), note)
-    return backbone
+    return build(LstmFamily, options, positions=positions, seed=seed, pinned=pinned)
 
 
-def random_lstm(
-    *,
-    size: str,
-    blocks: int | None = None,
-    width: int | None = None,
-    heads: int | None = None,
-    positions: int,
-    seed: int,
-    init: RandomInit = "random",
-    dropout: float = 0.1,
-    attention_dropout: float = 0.0,
-) -> LstmBackbone:
-    """Draw an LSTM's weights, for the backbone ``random``.
+@dataclass(frozen=True)
+class LstmFamily(Family[LstmSizes, LstmBackbone]):
+    """The layer-norm LSTM. Its blocks are its layers, and it has no position table.
 
     Args:
-        size: ``nano`` or ``paper``, or ``base``, which is the paper's as well; ``blocks`` and ``width`` replace parts.
-        blocks: number of layers.
-        width: D.
-        heads: must be None.
-        positions: not used; there is no position table.
-        seed: of the draw.
-        init: how the weights are drawn.
+        sizes: those of a model drawn for the weights ``random``.
         dropout: see `LstmBackbone`.
-        attention_dropout: must be 0.
-
-    Raises:
-        ShapeError: there is no such size, or attention is asked of a model that has none.
+        loop: see `LstmBackbone`.
     """
-    if heads is not None or attention_dropout:
-        asked = "heads" if heads is not None else "attention_dropout"
-        raise ShapeError(f"backbone.{asked}: an LSTM has no attention; leave it out with like: lstm")
-    backbone = draw_lstm(_sizes("paper" if size == "base" else size, blocks, width), seed)
-    redraw(backbone, init, seed)
-    backbone.dropout, backbone.notes = dropout, (_loop_note("auto"),)
-    return backbone
+
+    sizes: LstmSizes
+    dropout: float
+    loop: Loop = "auto"
+
+    name = "lstm"
+    advice = "Add the fallback 'random' to backbone.weights, or put the files into the folder."
+    block_list = "layers"
+
+    @classmethod
+    def of(cls, options: LstmOptions, tokens: int) -> LstmFamily:
+        """See `Family.of`."""
+        return cls(_sizes(options.size, options.layers, options.width), options.dropout, options.loop)
+
+    @classmethod
+    def request(cls, options: LstmOptions, tokens: int, seed: int, pinned: str | None = None) -> Request:
+        """See `Family.request`."""
+        return Request(tokens, seed, options.weights, options.init, options.blocks, pinned=pinned)
+
+    @classmethod
+    def random(cls, draw: RandomDraw) -> LstmFamily:
+        """See `Family.random`; the size ``base`` is the paper's.
+
+        Raises:
+            ShapeError: there is no such size, or attention or positions are asked of a model that has none.
+        """
+        for asked, reason in (
+            (draw.heads is not None, "heads: an LSTM has no attention"),
+            (draw.attention_dropout, "attention_dropout: an LSTM has no attention"),
+            (draw.rows is not None, "positions: an LSTM has no position table"),
+        ):
+            if asked:
+                raise ShapeError(f"backbone.{reason}; leave it out with like: lstm")
+        size = "paper" if draw.size == "base" else draw.size
+        return cls(_sizes(size, draw.blocks, draw.width), draw.dropout)
+
+    def from_options(self) -> LstmSizes:
+        """See `Family.from_options`."""
+        return self.sizes
+
+    def from_config(self, config: Mapping[str, Any], entry: str) -> LstmSizes:
+        """See `Family.from_config`.
+
+        Raises:
+            DataError: it is not such an LSTM's, or its sizes are none.
+        """
+        return _sizes_of(config, entry)
+
+    def draw(self, architecture: LstmSizes, seed: int, folder: WeightFolder | None) -> LstmBackbone:
+        """See `Family.draw`.
+
+        Raises:
+            DataError: the checkpoint has other sizes than its config.json says.
+        """
+        if folder is not None:
+            _check_extent(folder.tensors(), architecture, folder.entry)
+        backbone = draw_lstm(architecture, seed)
+        backbone.dropout, backbone.loop = self.dropout, self.loop
+        return backbone
+
+    def load(self, folder: WeightFolder, architecture: LstmSizes) -> LstmBackbone:
+        """See `Family.load`."""
+        backbone = load_lstm(folder)
+        backbone.dropout, backbone.loop = self.dropout, self.loop
+        return backbone
+
+    def keep_blocks(self, backbone: LstmBackbone, options: BlockOptions) -> None:
+        """See `Family.keep_blocks`."""
+        super().keep_blocks(backbone, options)
+        backbone.sizes = replace(backbone.sizes, layers=backbone.blocks)
+
+    def fit(self, backbone: LstmBackbone, tokens: int, options: PositionOptions) -> Sequence[str]:
+        """See `Family.fit`; there are no positions, but the recurrence is compiled here.
+
+        Raises:
+            UsageError: the compiled loop is asked for and cannot be built.
+        """
+        return (_loop_note(self.loop),)
 
 
 @torch.no_grad()
@@ -117,18 +146,6 @@ def draw_lstm(sizes: LstmSizes, seed: int) -> LstmBackbone:
         else:
             parameter.uniform_(-bound, bound, generator=generator)
     return backbone
-
-
-def keep_layers(backbone: LstmBackbone, options: BlockOptions) -> None:
-    """Drop the layers that ``options`` does not keep.
-
-    Raises:
-        ShapeError: it keeps none, or more than there are.
-    """
-    chosen = chosen_blocks(backbone.blocks, options)
-    backbone.layers = nn.ModuleList(backbone.layers[index] for index in chosen)
-    backbone.blocks = len(chosen)
-    backbone.sizes = replace(backbone.sizes, layers=len(chosen))
 
 
 def save_lstm(backbone: LstmBackbone, folder: Path) -> None:
@@ -159,17 +176,9 @@ def load_lstm(folder: WeightFolder) -> LstmBackbone:
     _check_extent(tensors, sizes, folder.entry)
     backbone = LstmBackbone(sizes)
     expected = {name: tuple(parameter.shape) for name, parameter in backbone.named_parameters()}
-    given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if wrong := sorted(name for name in expected.keys() | given.keys() if expected.get(name) != given.get(name)):
-        raise DataError(
-            f"{folder.entry}: {len(wrong)} tensors do not fit an LSTM of its config.json, the first is {wrong[0]}: "
-            f"expected shape {expected.get(wrong[0], 'none')}, found {given.get(wrong[0], 'none')}"
-        )
+    check_shapes(expected, tensors, "an LSTM", folder.entry)
     for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
-            raise DataError(f"{folder.entry}: tensor {name} is {tensor.dtype}, expected real numbers")
-        if not bool(torch.isfinite(tensor).all()):
-            raise DataError(f"{folder.entry}: tensor {name} holds NaN or infinity; the file is damaged")
+        check_numbers(name, tensor, folder.entry)
     backbone.load_state_dict(tensors)
     return backbone
 

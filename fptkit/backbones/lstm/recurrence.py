@@ -84,7 +84,7 @@ def recur(
         loop: ``compiled``, ``torch``, or the first of them that there is.
 
     Raises:
-        NoKernel: ``compiled`` is asked for and cannot be had, or not for these tensors.
+        NoKernel: ``compiled`` is asked for and is not available, or not for these tensors.
     """
     hidden: Tensor = _Recurrence.apply(inputs, weight, bias, *norms, epsilon, loop)
     return hidden

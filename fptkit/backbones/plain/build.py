@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import nn
 
+from fptkit.backbones.assemble import AnyBackbone, Family, Request, build
 from fptkit.backbones.gpt2_build import drawn_embedding_norm
 from fptkit.backbones.plain.model import AttentionLayer, NoBackbone
 from fptkit.backbones.plain.options import HEAD_WIDTH, AttentionLayerOptions, NoBackboneOptions, PlainOptions
 from fptkit.errors import DataError, ShapeError
-from fptkit.interfaces import Backbone
 from fptkit.seeds import generator_for
-from fptkit.sources import Choice, choose
-from fptkit.sources.weights import open_weights
-
-AnyBackbone = TypeVar("AnyBackbone", bound=Backbone)
+from fptkit.sources.weights import WeightFolder
 
 
 def build_none(options: NoBackboneOptions, *, positions: int, seed: int, pinned: str | None = None) -> NoBackbone:
@@ -33,9 +32,7 @@ def build_none(options: NoBackboneOptions, *, positions: int, seed: int, pinned:
         SourceError: none of the weights that give the width is available.
         DataError: their config names no width.
     """
-    width, choice = _width(options, "none", pinned)
-    backbone = NoBackbone(width, positions if options.positions else 0, norm=options.norm, dropout=options.dropout)
-    return _finished(backbone, choice, seed)
+    return build(NoBackboneFamily, options, positions=positions, seed=seed, pinned=pinned)
 
 
 def build_attention_layer(
@@ -46,31 +43,109 @@ def build_attention_layer(
     Raises:
         ShapeError: the heads do not divide the width.
     """
-    width, choice = _width(options, "attention_layer", pinned)
-    heads = options.heads or (1 if width % HEAD_WIDTH else width // HEAD_WIDTH)
-    if width % heads:
-        raise ShapeError(f"backbone.heads: the width {width} is not a multiple of {heads} heads")
-    backbone = AttentionLayer(
-        width,
-        positions,
-        heads=heads,
-        causal=options.causal,
-        dropout=options.dropout,
-        attention_dropout=options.attention_dropout,
-    )
-    return _finished(backbone, choice, seed)
+    return build(AttentionLayerFamily, options, positions=positions, seed=seed, pinned=pinned)
 
 
-def _width(options: PlainOptions, name: str, pinned: str | None) -> tuple[int, Choice[int]]:
-    """The width, and the model that gave it."""
-    choice = choose(
-        options.weights,
-        lambda entry: options.width if entry == "random" else _width_of(open_weights(entry).config, entry),
-        what=f"weights that give the width of backbone {name}",
-        pinned=pinned,
-        advice="Add a fallback such as builtin:gpt2_nano to backbone.weights, or 'random' with backbone.width.",
-    )
-    return choice.found, choice
+AnyOptions = TypeVar("AnyOptions", bound=PlainOptions)
+
+
+@dataclass(frozen=True)
+class _PlainFamily(Family[int, AnyBackbone], Generic[AnyOptions, AnyBackbone]):
+    """What both have: the architecture is a width, whatever model it is taken from, and the weights are drawn.
+
+    Args:
+        options: of the recipe.
+        tokens: T, the task's longest example in tokens.
+    """
+
+    options: AnyOptions
+    tokens: int
+
+    advice = "Add a fallback such as builtin:gpt2_nano to backbone.weights, or 'random' with backbone.width."
+
+    @classmethod
+    def of(cls, options: AnyOptions, tokens: int) -> _PlainFamily[AnyOptions, AnyBackbone]:
+        """See `Family.of`."""
+        return cls(options, tokens)
+
+    @classmethod
+    def request(cls, options: AnyOptions, tokens: int, seed: int, pinned: str | None = None) -> Request:
+        """See `Family.request`."""
+        return Request(tokens, seed, options.weights, options.init, pinned=pinned)
+
+    @abstractmethod
+    def make(self, width: int) -> AnyBackbone:
+        """The backbone of a width, before its weights are drawn."""
+
+    def from_options(self) -> int:
+        """See `Family.from_options`."""
+        return self.options.width
+
+    def from_config(self, config: Mapping[str, Any], entry: str) -> int:
+        """See `Family.from_config`.
+
+        Raises:
+            DataError: it names no width.
+        """
+        return _width_of(config, entry)
+
+    @torch.no_grad()
+    def draw(self, architecture: int, seed: int, folder: WeightFolder | None) -> AnyBackbone:
+        """See `Family.draw`: positions normal with standard deviation 0.02, maps uniform as Glorot and Bengio have it,
+        biases 0, scales of norms 1.
+
+        Source: positions: GPT-2's configuration; maps: torch.nn.MultiheadAttention.
+        """
+        backbone, generator = self.make(architecture), generator_for(seed, "backbone")
+        for module in backbone.modules():
+            if isinstance(module, nn.Embedding):
+                module.weight.normal_(0.0, 0.02, generator=generator)
+            elif isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight, generator=generator)
+                module.bias.zero_()
+        backbone.embedding_norm = drawn_embedding_norm(backbone.width)
+        return backbone
+
+    def load(self, folder: WeightFolder, architecture: int) -> AnyBackbone:
+        """See `Family.load`: only the width is taken from a checkpoint."""
+        raise NotImplementedError(f"{type(self).__name__} has no weights to load")
+
+
+class NoBackboneFamily(_PlainFamily[NoBackboneOptions, NoBackbone]):
+    """The backbone ``none``."""
+
+    name = "none"
+    what = "weights that give the width of backbone none"
+
+    def make(self, width: int) -> NoBackbone:
+        """See `_PlainFamily.make`."""
+        rows = self.tokens if self.options.positions else 0
+        return NoBackbone(width, rows, norm=self.options.norm, dropout=self.options.dropout)
+
+
+class AttentionLayerFamily(_PlainFamily[AttentionLayerOptions, AttentionLayer]):
+    """The backbone ``attention_layer``."""
+
+    name = "attention_layer"
+    what = "weights that give the width of backbone attention_layer"
+
+    def make(self, width: int) -> AttentionLayer:
+        """See `_PlainFamily.make`.
+
+        Raises:
+            ShapeError: the heads do not divide the width.
+        """
+        heads = self.options.heads or (1 if width % HEAD_WIDTH else width // HEAD_WIDTH)
+        if width % heads:
+            raise ShapeError(f"backbone.heads: the width {width} is not a multiple of {heads} heads")
+        return AttentionLayer(
+            width,
+            self.tokens,
+            heads=heads,
+            causal=self.options.causal,
+            dropout=self.options.dropout,
+            attention_dropout=self.options.attention_dropout,
+        )
 
 
 def _width_of(config: Mapping[str, Any], entry: str) -> int:
@@ -85,23 +160,3 @@ def _width_of(config: Mapping[str, Any], entry: str) -> int:
     if not found or not isinstance(found[0], int) or isinstance(found[0], bool) or found[0] < 1:
         raise DataError(f"{entry}: its config.json names no width (n_embd, hidden_size, d_model or num_features)")
     return int(found[0])
-
-
-@torch.no_grad()
-def _finished(backbone: AnyBackbone, choice: Choice[int], seed: int) -> AnyBackbone:
-    """The backbone with its weights drawn: positions normal with deviation 0.02, maps uniform as Glorot and Bengio have
-    it, biases 0, scales of norms 1.
-
-    Source: positions: GPT-2's configuration; maps: torch.nn.MultiheadAttention.
-    """
-    generator = generator_for(seed, "backbone")
-    for module in backbone.modules():
-        if isinstance(module, nn.Embedding):
-            module.weight.normal_(0.0, 0.02, generator=generator)
-        elif isinstance(module, nn.Linear):
-            nn.init.xavier_uniform_(module.weight, generator=generator)
-            module.bias.zero_()
-    backbone.embedding_norm = drawn_embedding_norm(backbone.width)
-    backbone.weights, backbone.stand_in = choice.entry, choice.stand_in
-    backbone.notes = tuple(f"{entry}: {reason}" for entry, reason in choice.skipped)
-    return backbone

@@ -113,7 +113,7 @@ class AttentionLayer(Backbone):
     def _mask(self, hidden: Tensor, lengths: Tensor | None, keep: Tensor | None) -> Tensor | None:
         """Where a token may look: (B, 1, R or 1, T), or None where ``causal`` alone says it."""
         positions = torch.arange(hidden.shape[1], device=hidden.device)
-        if self.causal:  # padding stands to the right of all real tokens
+        if self.causal:  # padding is to the right of all real tokens
             return None if keep is None else (positions <= keep[:, :, None])[:, None]
         return None if lengths is None else (positions < lengths[:, None])[:, None, None]
 

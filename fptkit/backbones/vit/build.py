@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from fptkit.backbones.adapt import chosen_blocks, fit_positions, redraw
-from fptkit.backbones.options import BlockOptions, Init, PositionOptions, RandomInit
-from fptkit.backbones.vit.checkpoint import load_vit, make_timm_model
+from fptkit.backbones.adapt import fit_positions, redraw
+from fptkit.backbones.assemble import Family, RandomDraw, build
+from fptkit.backbones.options import Init, PositionOptions
+from fptkit.backbones.vit.checkpoint import load_vit, make_timm_model, read_architecture
 from fptkit.backbones.vit.model import PositionTable, VitArchitecture, VitBackbone
 from fptkit.backbones.vit.options import SIZES, VitOptions, VitSizes
 from fptkit.errors import ShapeError
 from fptkit.seeds import derive_seed, generator_for
-from fptkit.sources import choose
-from fptkit.sources.weights import open_weights
+from fptkit.sources.weights import WeightFolder
 
 
 def build_vit(options: VitOptions, *, positions: int, seed: int, pinned: str | None = None) -> VitBackbone:
@@ -28,86 +30,116 @@ def build_vit(options: VitOptions, *, positions: int, seed: int, pinned: str | N
         pinned: weights entry an earlier run of this recipe took.
 
     Raises:
-        SourceError: none of the weights is available.
-        DataError: weights are there but broken, or not those of a vision transformer of timm.
-        ShapeError: the task is longer than the position table and nothing says how to extend it, the checkpoint has
-            no table though it is asked for, the blocks to keep are not there, or the statistics of random weights are
-            asked for.
+        FptkitError: see `fptkit.backbones.assemble.assemble`; and `ShapeError` where the checkpoint has no position
+            table though it is asked for.
     """
-    choice = choose(
-        options.weights,
-        lambda entry: None if entry == "random" else open_weights(entry),
-        what="weights of backbone vit",
-        pinned=pinned,
-        advice="Add a fallback such as builtin:vit_nano to backbone.weights, or put the files into a folder and "
-        "use path:FOLDER. `fptkit list weights` shows what is here.",
-    )
-    dropouts = {"dropout": options.dropout, "attention_dropout": options.attention_dropout}
-    if choice.found is None:
-        if options.init == "statistics":
-            raise ShapeError("backbone.init 'statistics' needs loaded weights, but the weights are 'random'")
-        backbone = draw_vit(architecture_of(SIZES[options.size]), seed, **dropouts)
-        rows = max(positions, options.positions.length or 0)
-        backbone.positions = PositionTable(_drawn_rows(rows, backbone.width, seed))
-    else:
-        backbone, architecture = load_vit(choice.found, **dropouts)
-        if options.position_init == "pretrained" and not len(backbone.positions.weight):
-            raise ShapeError(
-                f"backbone.position_init 'pretrained': {choice.entry} has no position table; use zeros, the default"
-            )
-        if options.init == "random":
-            rows = len(backbone.positions.weight)
-            backbone = draw_vit(architecture, seed, **dropouts)
-            backbone.positions = PositionTable(_drawn_rows(rows, backbone.width, seed))
-    keep_blocks(backbone, options.blocks)
-    redraw_vit(backbone, options.init, seed)
-    with_positions(backbone, positions, options.positions, from_zero=options.position_init == "zeros")
-    backbone.weights, backbone.stand_in = choice.entry, choice.stand_in
-    backbone.notes = tuple(f"{entry}: {reason}" for entry, reason in choice.skipped)
-    return backbone
+    return build(VitFamily, options, positions=positions, seed=seed, pinned=pinned)
 
 
-def random_vit(
-    *,
-    size: str,
-    blocks: int | None = None,
-    width: int | None = None,
-    heads: int | None = None,
-    positions: int,
-    rows: int | None = None,
-    seed: int,
-    init: RandomInit = "random",
-    dropout: float = 0.1,
-    attention_dropout: float = 0.0,
-) -> VitBackbone:
-    """Draw a vision transformer's weights; its position table starts at zero, as the official code has it.
+@dataclass(frozen=True)
+class VitFamily(Family[VitArchitecture, VitBackbone]):
+    """Any vision transformer of timm.
 
     Args:
-        size: one of `SIZES`; ``blocks``, ``width`` and ``heads`` replace parts of it.
-        blocks: number of blocks.
-        width: D.
-        heads: attention heads.
-        positions: T, the task's longest example in tokens.
-        rows: rows of the position table; None: ``positions``.
-        seed: of the draw.
-        init: ``random`` as timm draws it, or ``flat_0.02``.
+        sizes: those of a model drawn for the weights ``random``.
         dropout: probability of dropping a number of the embedding or of a block's output, in training.
         attention_dropout: the same for attention weights.
-
-    Raises:
-        ShapeError: no such size, ``heads`` does not divide ``width``, or ``positions`` exceeds ``rows``.
+        rows: rows of the position table that are drawn with such a model.
+        position_init: ``zeros``: the position table starts at zero, as the official code has it; ``pretrained``: with
+            the rows that were loaded or drawn.
     """
-    if size not in SIZES:
-        raise ShapeError(f"a vit has no size '{size}'; sizes are {', '.join(SIZES)}")
-    given = {"blocks": blocks, "width": width, "heads": heads}
-    sizes = replace(SIZES[size], **{name: value for name, value in given.items() if value is not None})
-    if sizes.width % sizes.heads:
-        raise ShapeError(
-            f"a vit's width must be a multiple of its heads, but {sizes.width} is not one of {sizes.heads}"
-        )
-    backbone = draw_vit(architecture_of(sizes), seed, dropout=dropout, attention_dropout=attention_dropout)
-    redraw_vit(backbone, init, seed)
-    return with_positions(backbone, positions, PositionOptions(length=rows), from_zero=True)
+
+    sizes: VitSizes
+    dropout: float
+    attention_dropout: float
+    rows: int = 0
+    position_init: Literal["zeros", "pretrained"] = "zeros"
+
+    name = "vit"
+    advice = (
+        "Add a fallback such as builtin:vit_nano to backbone.weights, or put the files into a folder and use "
+        "path:FOLDER. `fptkit list weights` shows what is here."
+    )
+    block_list = "layers"
+
+    @classmethod
+    def of(cls, options: VitOptions, tokens: int) -> VitFamily:
+        """See `Family.of`."""
+        rows = max(tokens, options.positions.length or 0)
+        return cls(SIZES[options.size], options.dropout, options.attention_dropout, rows, options.position_init)
+
+    @classmethod
+    def random(cls, draw: RandomDraw) -> VitFamily:
+        """See `Family.random`.
+
+        Raises:
+            ShapeError: no such size, ``heads`` does not divide ``width``, or ``rows`` are given.
+        """
+        if draw.size not in SIZES:
+            raise ShapeError(f"a vit has no size '{draw.size}'; sizes are {', '.join(SIZES)}")
+        sizes = replace(SIZES[draw.size], **draw.replaced)
+        if sizes.width % sizes.heads:
+            raise ShapeError(
+                f"a vit's width must be a multiple of its heads, but {sizes.width} is not one of {sizes.heads}"
+            )
+        if draw.rows is not None:
+            raise ShapeError("a vit's position table is as long as the task: backbone.positions must be null")
+        return cls(sizes, draw.dropout, draw.attention_dropout)
+
+    def from_options(self) -> VitArchitecture:
+        """See `Family.from_options`."""
+        return architecture_of(self.sizes)
+
+    def from_config(self, config: Mapping[str, Any], entry: str) -> VitArchitecture:
+        """See `Family.from_config`."""
+        return read_architecture(config, entry)
+
+    def draw(self, architecture: VitArchitecture, seed: int, folder: WeightFolder | None) -> VitBackbone:
+        """See `Family.draw`; the position table is drawn too, as long as the checkpoint's.
+
+        Raises:
+            DataError: timm cannot make the architecture, or the checkpoint is not of it.
+            ShapeError: the checkpoint has no position table though it is asked for.
+        """
+        rows = self.rows if folder is None else len(self.load(folder, architecture).positions.weight)
+        backbone = draw_vit(architecture, seed, dropout=self.dropout, attention_dropout=self.attention_dropout)
+        backbone.positions = PositionTable(_drawn_rows(rows, backbone.width, seed))
+        return backbone
+
+    def load(self, folder: WeightFolder, architecture: VitArchitecture) -> VitBackbone:
+        """See `Family.load`.
+
+        Raises:
+            ShapeError: the checkpoint has no position table though it is asked for.
+        """
+        backbone = load_vit(folder, architecture, dropout=self.dropout, attention_dropout=self.attention_dropout)
+        if self.position_init == "pretrained" and not len(backbone.positions.weight):
+            raise ShapeError(
+                f"backbone.position_init 'pretrained': {folder.entry} has no position table; use zeros, the default"
+            )
+        return backbone
+
+    def redraw(self, backbone: VitBackbone, init: Init, seed: int) -> None:
+        """See `Family.redraw`, but scales behind attention and feed-forward start as timm starts them.
+
+        ``flat_0.02`` would set these vectors to zero like biases, and so cut the blocks off.
+        """
+        from timm.layers.layer_scale import LayerScale
+
+        redraw(backbone, init, seed)
+        if init == "flat_0.02":
+            for module in backbone.modules():
+                if isinstance(module, LayerScale):
+                    nn.init.constant_(module.gamma, module.init_values)
+
+    def fit(self, backbone: VitBackbone, tokens: int, options: PositionOptions) -> Sequence[str]:
+        """See `Family.fit`."""
+        table = backbone.positions.weight.data
+        if self.position_init == "zeros":
+            table = torch.zeros(max(tokens, options.length or 0), backbone.width)
+        backbone.positions = PositionTable(fit_positions(table, tokens, options))
+        backbone.max_positions = len(backbone.positions.weight)
+        return ()
 
 
 def architecture_of(sizes: VitSizes) -> VitArchitecture:
@@ -139,48 +171,3 @@ def _drawn_rows(rows: int, width: int, seed: int) -> Tensor:
     if rows:
         nn.init.trunc_normal_(table, std=0.02, generator=generator_for(seed, "positions"))
     return table
-
-
-def redraw_vit(backbone: VitBackbone, init: Init, seed: int) -> None:
-    """`fptkit.backbones.adapt.redraw`, but scales behind attention and feed-forward start as timm starts them.
-
-    ``flat_0.02`` would set these vectors to zero like biases, and so cut the blocks off.
-    """
-    from timm.layers.layer_scale import LayerScale
-
-    redraw(backbone, init, seed)
-    if init == "flat_0.02":
-        for module in backbone.modules():
-            if isinstance(module, LayerScale):
-                nn.init.constant_(module.gamma, module.init_values)
-
-
-def keep_blocks(backbone: VitBackbone, options: BlockOptions) -> None:
-    """Drop the blocks that ``options`` does not keep.
-
-    Raises:
-        ShapeError: it keeps none, or more than there are.
-    """
-    chosen = chosen_blocks(backbone.blocks, options)
-    backbone.layers = nn.ModuleList(backbone.layers[index] for index in chosen)
-    backbone.blocks = len(chosen)
-
-
-def with_positions(backbone: VitBackbone, tokens: int, options: PositionOptions, *, from_zero: bool) -> VitBackbone:
-    """Give the backbone a position table for the task.
-
-    Args:
-        backbone: changed in place; its table holds the rows there are.
-        tokens: T, the task's longest example.
-        options: ``length``, and what to do where the rows there are do not reach.
-        from_zero: start at zero instead of with those rows.
-
-    Raises:
-        ShapeError: see `fptkit.backbones.adapt.fit_positions`.
-    """
-    table = backbone.positions.weight.data
-    if from_zero:
-        table = torch.zeros(max(tokens, options.length or 0), backbone.width)
-    backbone.positions = PositionTable(fit_positions(table, tokens, options))
-    backbone.max_positions = len(backbone.positions.weight)
-    return backbone

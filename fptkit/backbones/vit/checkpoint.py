@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from fptkit.backbones.tensors import check_numbers, check_shapes
 from fptkit.backbones.vit.model import VitArchitecture, VitBackbone
 from fptkit.errors import DataError
 from fptkit.files import replacing, write_text
@@ -75,12 +76,13 @@ _UNUSED_TENSORS = ("patch_embed.", "cls_token", "reg_token", "dist_token", "head
 
 
 def load_vit(
-    folder: WeightFolder, *, dropout: float = 0.1, attention_dropout: float = 0.0
-) -> tuple[VitBackbone, VitArchitecture]:
+    folder: WeightFolder, architecture: VitArchitecture, *, dropout: float = 0.1, attention_dropout: float = 0.0
+) -> VitBackbone:
     """Build a vision transformer from a checkpoint, whole. Its position table holds the checkpoint's grid, row by row.
 
     Args:
         folder: opened checkpoint.
+        architecture: the one its config.json names, see `read_architecture`.
         dropout: probability of dropping a number of the embedding or of a block's output, in training.
         attention_dropout: the same for attention weights.
 
@@ -88,7 +90,6 @@ def load_vit(
         DataError: the checkpoint is of another architecture, lacks or adds tensors, or holds numbers that are not
             finite.
     """
-    architecture = read_architecture(folder.config, folder.entry)
     tensors = folder.tensors()
     blocks = len({name.split(".")[1] for name in tensors if name.startswith("blocks.")})
     depth = architecture.arguments.get("depth", blocks)
@@ -105,7 +106,7 @@ def load_vit(
     except DataError as err:
         raise DataError(f"{folder.entry}: {err}") from err
     _fill(backbone, tensors, folder.entry)
-    return backbone, architecture
+    return backbone
 
 
 def read_architecture(config: Mapping[str, Any], entry: str) -> VitArchitecture:
@@ -212,10 +213,7 @@ def _checked(name: str, tensor: Tensor, entry: str) -> Tensor:
     Raises:
         DataError: not numbers, or not finite ones.
     """
-    if not tensor.is_floating_point():
-        raise DataError(f"{entry}: tensor {name} is of {tensor.dtype}, expected floating-point numbers")
-    if not bool(torch.isfinite(tensor).all()):
-        raise DataError(f"{entry}: tensor {name} holds NaN or infinity; the file is damaged")
+    check_numbers(name, tensor, entry)
     return tensor.to(torch.float32, copy=True)
 
 
@@ -235,14 +233,7 @@ def _fill(backbone: VitBackbone, tensors: Mapping[str, Tensor], entry: str) -> N
         for name, parameter in backbone.named_parameters()
         if (timm_name := names[name]) is not None
     }
-    found = {name: tuple(tensor.shape) for name, tensor in given.items()}
-    wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-    if wrong:
-        raise DataError(
-            f"{entry}: {len(wrong)} tensors do not fit the architecture {backbone.architecture.name} of its "
-            f"config.json, the first is {wrong[0]}: expected shape {expected.get(wrong[0], 'none')}, "
-            f"found {found.get(wrong[0], 'none')}"
-        )
+    check_shapes(expected, given, f"the architecture {backbone.architecture.name}", entry)
     filled = {
         name: _checked(timm_name, given[timm_name], entry) for name, timm_name in names.items() if timm_name is not None
     }

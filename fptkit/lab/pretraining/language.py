@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,26 +10,24 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from fptkit.errors import DataError
-from fptkit.files import write_json, write_text
+from fptkit.files import locked_folder, write_json
 from fptkit.lab.pretraining.corpus import Corpus, batch, corpus_key, open_corpus, prepare_corpus
-from fptkit.lab.pretraining.folder import only_us
 from fptkit.lab.pretraining.gpt2_forward import Gpt2Forward
-from fptkit.lab.pretraining.loop import CHECKPOINT, Log, TrainingLoop, log_to_stderr
+from fptkit.lab.pretraining.loop import CHECKPOINT, Log, log_to_stderr
 from fptkit.lab.pretraining.model_card import write_model_card
 from fptkit.lab.pretraining.next_token import (
-    MEASUREMENT,
-    RECIPE,
     WEIGHTS,
     NextTokenObjective,
-    arithmetic,
-    by_place,
     check_output,
     evaluate,
+    measure_stored,
     read_model,
-    stored_forward,
+    resume_command,
+    stored_recipe,
+    train,
+    write_card,
     write_config,
     write_weights,
 )
@@ -73,8 +70,8 @@ class LanguageObjective(NextTokenObjective):
     """
 
     def __init__(self, recipe: PretrainRecipe, corpus: Corpus, resume_command: str) -> None:
-        train = recipe.train
-        longest = max(*train.sequence_lengths.tokens, *train.cooldown_sequence_lengths.tokens)
+        settings = recipe.train
+        longest = max(*settings.sequence_lengths.tokens, *settings.cooldown_sequence_lengths.tokens)
         if len(corpus.train) <= longest:
             raise DataError(
                 f"the corpus has {len(corpus.train)} training tokens, not more than the longest sequence of {longest}. "
@@ -82,7 +79,7 @@ class LanguageObjective(NextTokenObjective):
             )
 
         def draw(rows: int, length: int, step: int) -> NDArray[np.int64]:
-            return batch(corpus.train, rows=rows, length=length, seed=train.seed, step=step)
+            return batch(corpus.train, rows=rows, length=length, seed=settings.seed, step=step)
 
         def measure(forward: Gpt2Forward, tokens: int | None) -> dict[str, float]:
             part = corpus.valid if tokens is None else corpus.valid[: tokens + 1]
@@ -91,7 +88,7 @@ class LanguageObjective(NextTokenObjective):
         super().__init__(
             recipe.model,
             recipe.tokenizer.vocabulary,
-            train,
+            settings,
             draw=draw,
             measure=measure,
             resume_command=resume_command,
@@ -136,7 +133,7 @@ def pretrain(recipe: PretrainRecipe, output: Path, *, resume: bool = False, log:
     """
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
-    with only_us(output):
+    with locked_folder(output, "pretraining"):
         return _pretrain_here(recipe, output, resume=resume, log=log)
 
 
@@ -147,14 +144,8 @@ def _pretrain_here(recipe: PretrainRecipe, output: Path, *, resume: bool, log: L
     check_output(output, identity, resume=resume)
     corpus = prepare_corpus(recipe.data, recipe.tokenizer, output / _CORPUS, key=key)
     log(f"corpus: {len(corpus.train):,} training tokens, {len(corpus.valid):,} held out")
-    command = f"fptkit pretrain {shlex.quote(str(output / RECIPE))} --output {shlex.quote(str(output))} --resume"
-    objective = LanguageObjective(recipe, corpus, command)
-    write_text(output / RECIPE, recipe.model_dump_json(indent=2))
-    log(f"model: {sum(p.numel() for p in objective.model.parameters()):,} parameters, {objective.dtype}")
-    if recipe.train.compile and not objective.compiled:
-        log("train.compile: no C++ compiler was found here, so training is not compiled (slower, same model)")
-    loop = TrainingLoop(objective, recipe.train, output, identity=identity, log=log)
-    progress = loop.run(resume=resume)
+    objective = LanguageObjective(recipe, corpus, resume_command(output))
+    progress = train(objective, recipe, output, identity=identity, resume=resume, log=log)
     measured = export(output, output, log=log)
     return PretrainResult(
         output,
@@ -184,13 +175,12 @@ def export(output: Path, destination: Path, *, title: str | None = None, log: Lo
         CheckpointError: there is no usable checkpoint.
         DataError: the corpus or the recipe of the training is gone.
     """
-    if not (output / RECIPE).is_file():
-        raise DataError(f"'{output}' is not the output folder of a pretraining: it holds no {RECIPE}.")
-    recipe = PretrainRecipe.model_validate_json((output / RECIPE).read_text("utf-8"))
+    recipe = stored_recipe(output, PretrainRecipe)
     weights, progress = read_model(output / CHECKPOINT, recipe.save_dtype)
     corpus = open_corpus(output / _CORPUS, recipe.data.document_separator)
     log(f"export of step {progress['step']}: measuring on {len(corpus.valid):,} held-out tokens")
-    measured = progress | _measure(recipe, weights, corpus)
+    vocabulary = recipe.tokenizer.vocabulary
+    measured = progress | measure_stored(recipe, vocabulary, weights, corpus.valid, corpus.bytes_per_token)
     write_weights(weights, destination / WEIGHTS)
     _write_sidecars(recipe, corpus, destination)
     card = write_model_card(
@@ -200,25 +190,12 @@ def export(output: Path, destination: Path, *, title: str | None = None, log: Lo
         title=title or destination.resolve().name,
         parameters=sum(tensor.numel() for tensor in weights.values()),
     )
-    write_text(destination / "README.md", card)
-    write_json(destination / MEASUREMENT, measured)
+    write_card(card, measured, destination)
     log(
         f"exported to {destination}: {measured['validation_loss_nats_per_token']:.4f} nats/token, "
         f"{measured['validation_bits_per_byte']:.4f} bits/byte"
     )
     return measured
-
-
-def _measure(recipe: PretrainRecipe, weights: dict[str, Tensor], corpus: Corpus) -> dict[str, Any]:
-    """Measures of the weights as stored, on all held-out text."""
-    dtype = arithmetic(recipe.train)
-    forward = stored_forward(recipe.model, recipe.tokenizer.vocabulary, weights, dtype)
-    found = evaluate(forward, corpus.valid, corpus.bytes_per_token, recipe.model.positions)
-    return {
-        **found.as_metrics(),
-        "nats_by_position": by_place(found.nats_by_position),
-        "arithmetic": str(dtype).removeprefix("torch."),
-    }
 
 
 def _write_sidecars(recipe: PretrainRecipe, corpus: Corpus, destination: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fptkit.lab.pretraining.options import LengthMix, PretrainRecipe, PretrainTrain
+from fptkit.lab.pretraining.options import LengthMix, PretrainRecipe, PretrainTrain, SyntheticRecipe
 
 _TEXT = """\
 ---
@@ -116,6 +116,26 @@ def stage(measured: Mapping[str, Any]) -> str:
     )
 
 
+def training_fields(recipe: PretrainRecipe | SyntheticRecipe, measured: Mapping[str, Any]) -> dict[str, Any]:
+    """What every card of next-token prediction says of the training and its result, by the names of the texts."""
+    train, start = recipe.train, measured["cooldown_from"]
+    return {
+        **{
+            name: getattr(train, name)
+            for name in ("batch_tokens", "warmup_steps", "cooldown_share", "gradient_clip", "seed")
+        },
+        "save_dtype": recipe.save_dtype,
+        "loss": measured["validation_loss_nats_per_token"],
+        "places": "\n".join(f"| {place} | {nats:.4f} |" for place, nats in measured["nats_by_position"].items()),
+        "stage": stage(measured),
+        "threads": train.threads or "all",
+        "cooldown": "" if start is None else f" from step {start:,} to step {measured['end']:,}",
+        "lengths": mix(train.sequence_lengths),
+        "cooldown_lengths": mix(train.cooldown_sequence_lengths),
+        "optimizer": optimizer_rule(train),
+    }
+
+
 def write_model_card(
     recipe: PretrainRecipe, measured: Mapping[str, Any], facts: Mapping[str, Any], *, title: str, parameters: int
 ) -> str:
@@ -128,31 +148,18 @@ def write_model_card(
         title: heading, the folder's name.
         parameters: number of parameters.
     """
-    train, data = recipe.train, recipe.data
+    data = recipe.data
     fields = _without_folders(recipe)
     paths = {f"data.{name}": fields["data"][name] for name in ("path", "validation_path") if fields["data"][name]}
     command = " ".join(f"--set {name}={value}" for name, value in paths.items())
-    start = measured["cooldown_from"]
     return _TEXT.format(
         **{**facts, **measured, **recipe.model.model_dump()},
-        **{
-            name: getattr(train, name)
-            for name in ("batch_tokens", "warmup_steps", "cooldown_share", "gradient_clip", "seed")
-        },
+        **training_fields(recipe, measured),
         title=title,
         parameters=parameters,
         vocabulary=recipe.tokenizer.vocabulary,
-        save_dtype=recipe.save_dtype,
-        loss=measured["validation_loss_nats_per_token"],
         bits=measured["validation_bits_per_byte"],
-        places="\n".join(f"| {place} | {nats:.4f} |" for place, nats in measured["nats_by_position"].items()),
-        stage=stage(measured),
         epochs=measured["tokens"] / facts["train_tokens"],
-        threads=train.threads or "all",
-        cooldown="" if start is None else f" from step {start:,} to step {measured['end']:,}",
-        lengths=mix(train.sequence_lengths),
-        cooldown_lengths=mix(train.cooldown_sequence_lengths),
-        optimizer=optimizer_rule(train),
         command=f"fptkit pretrain recipes/pretrain_language.yaml --output {title} {command}",
         recipe=json.dumps(fields, indent=2),
         summary=data.summary or "Not described.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import shlex
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -19,11 +20,18 @@ from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from fptkit.errors import DataError, UsageError
-from fptkit.files import replacing, write_text
+from fptkit.files import replacing, write_json, write_text
 from fptkit.lab.pretraining.gpt2_forward import Gpt2Forward
-from fptkit.lab.pretraining.loop import CHECKPOINT, check_folder, read_checkpoint
+from fptkit.lab.pretraining.loop import CHECKPOINT, Log, Progress, TrainingLoop, check_folder, read_checkpoint
 from fptkit.lab.pretraining.muon import Muon
-from fptkit.lab.pretraining.options import LanguageModelOptions, LengthMix, PretrainTrain
+from fptkit.lab.pretraining.options import (
+    LanguageModelOptions,
+    LengthMix,
+    NextTokenRecipe,
+    PretrainRecipe,
+    PretrainTrain,
+    SyntheticRecipe,
+)
 from fptkit.numerics.precision import cpu_multiplies_bfloat16
 
 RECIPE = "recipe.json"
@@ -226,8 +234,45 @@ def check_output(output: Path, identity: Mapping[str, Any], *, resume: bool) -> 
         )
 
 
+def resume_command(output: Path) -> str:
+    """The command that resumes the training in a folder."""
+    return f"fptkit pretrain {shlex.quote(str(output / RECIPE))} --output {shlex.quote(str(output))} --resume"
+
+
+def train(
+    objective: NextTokenObjective,
+    recipe: PretrainRecipe | SyntheticRecipe,
+    output: Path,
+    *,
+    identity: Mapping[str, Any],
+    resume: bool,
+    log: Log,
+) -> Progress:
+    """Write the recipe into the folder and train to the end, or to a signal. The folder has passed `check_output`.
+
+    Raises:
+        CheckpointError, TrainingError, Interrupted, KeyboardInterrupt: see `TrainingLoop.run`.
+    """
+    write_text(output / RECIPE, recipe.model_dump_json(indent=2))
+    log(f"model: {sum(p.numel() for p in objective.model.parameters()):,} parameters, {objective.dtype}")
+    if recipe.train.compile and not objective.compiled:
+        log("train.compile: no C++ compiler was found here, so training is not compiled (slower, same model)")
+    return TrainingLoop(objective, recipe.train, output, identity=identity, log=log).run(resume=resume)
+
+
+def stored_recipe(output: Path, kind: type[NextTokenRecipe]) -> NextTokenRecipe:
+    """The recipe that was trained in a folder.
+
+    Raises:
+        DataError: there is none.
+    """
+    if not (output / RECIPE).is_file():
+        raise DataError(f"'{output}' is not the output folder of a pretraining: it holds no {RECIPE}.")
+    return kind.model_validate_json((output / RECIPE).read_text("utf-8"))
+
+
 def read_model(checkpoint: Path, save_dtype: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The model's tensors as they are to be stored, and where its training stands.
+    """The model's tensors as they are to be stored, and the progress of its training.
 
     Raises:
         CheckpointError: there is no usable checkpoint.
@@ -242,13 +287,23 @@ def read_model(checkpoint: Path, save_dtype: str) -> tuple[dict[str, Tensor], di
     return weights, asdict(progress) | {"seconds": round(progress.seconds, 1)}
 
 
-def stored_forward(
-    model: LanguageModelOptions, vocabulary: int, weights: Mapping[str, Tensor], dtype: torch.dtype
-) -> Gpt2Forward:
-    """Computes with the weights as they are stored."""
-    made = make_model(make_config(model, vocabulary), 0)
+def measure_stored(
+    recipe: PretrainRecipe | SyntheticRecipe,
+    vocabulary: int,
+    weights: Mapping[str, Tensor],
+    tokens: NDArray[Any],
+    bytes_per_token: NDArray[np.int64] | None,
+) -> dict[str, Any]:
+    """Measures of the weights as they are stored, as measurement.json holds them; tokens as in `evaluate`."""
+    dtype = arithmetic(recipe.train)
+    made = make_model(make_config(recipe.model, vocabulary), 0)
     made.transformer.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-    return Gpt2Forward(made, dtype)
+    found = evaluate(Gpt2Forward(made, dtype), tokens, bytes_per_token, recipe.model.positions)
+    return {
+        **found.as_metrics(),
+        "nats_by_position": by_place(found.nats_by_position),
+        "arithmetic": str(dtype).removeprefix("torch."),
+    }
 
 
 def write_weights(weights: Mapping[str, Tensor], file: Path) -> None:
@@ -257,6 +312,12 @@ def write_weights(weights: Mapping[str, Tensor], file: Path) -> None:
     with replacing(file) as partial:
         save_file({name: tensor.contiguous() for name, tensor in weights.items()}, partial, {"format": "pt"})
         partial.chmod(0o644)  # safetensors makes files that only their owner can read
+
+
+def write_card(card: str, measured: Mapping[str, Any], destination: Path) -> None:
+    """Write the model card and what was measured beside the weights."""
+    write_text(destination / "README.md", card)
+    write_json(destination / MEASUREMENT, measured)
 
 
 def write_config(model: LanguageModelOptions, vocabulary: int, save_dtype: str, destination: Path) -> None:

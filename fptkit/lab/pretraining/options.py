@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
@@ -143,11 +143,17 @@ class PretrainTrain(Options):
         return self
 
 
-def _check_lengths(model: LanguageModelOptions, train: PretrainTrain) -> None:
+NextTokenRecipe = TypeVar("NextTokenRecipe", "PretrainRecipe", "SyntheticRecipe")
+"""Recipes that train a GPT-2 to predict the next token."""
+
+
+def _check_lengths(recipe: NextTokenRecipe) -> NextTokenRecipe:
     """Raise where a sequence is longer than the position table."""
+    train, positions = recipe.train, recipe.model.positions
     longest = max(*train.sequence_lengths.tokens, *train.cooldown_sequence_lengths.tokens)
-    if longest > model.positions:
-        raise ValueError(f"a sequence length of {longest} is longer than model.positions {model.positions}")
+    if longest > positions:
+        raise ValueError(f"a sequence length of {longest} is longer than model.positions {positions}")
+    return recipe
 
 
 class PretrainRecipe(Options):
@@ -160,10 +166,7 @@ class PretrainRecipe(Options):
     train: PretrainTrain = Field(description="how to train")
     save_dtype: SaveDtype = Field("bfloat16", description=SAVE_DTYPE)
 
-    @model_validator(mode="after")
-    def _lengths_fit(self) -> Self:
-        _check_lengths(self.model, self.train)
-        return self
+    _lengths_fit = model_validator(mode="after")(_check_lengths)
 
 
 class SyntheticData(Options):
@@ -205,10 +208,7 @@ class SyntheticRecipe(Options):
     train: PretrainTrain = Field(description="how to train")
     save_dtype: SaveDtype = Field("bfloat16", description=SAVE_DTYPE)
 
-    @model_validator(mode="after")
-    def _lengths_fit(self) -> Self:
-        _check_lengths(self.model, self.train)
-        return self
+    _lengths_fit = model_validator(mode="after")(_check_lengths)
 
 
 class TaskPretraining(Options):

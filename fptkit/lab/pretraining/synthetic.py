@@ -9,7 +9,6 @@ Source: Wang et al. 2023, "Pre-training with Synthetic Data Helps Offline Reinfo
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,22 +17,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fptkit.errors import DataError
-from fptkit.files import write_json, write_text
-from fptkit.lab.pretraining.folder import only_us
+from fptkit.files import locked_folder
 from fptkit.lab.pretraining.gpt2_forward import Gpt2Forward
-from fptkit.lab.pretraining.loop import CHECKPOINT, Log, TrainingLoop, log_to_stderr
+from fptkit.lab.pretraining.loop import CHECKPOINT, Log, log_to_stderr
 from fptkit.lab.pretraining.next_token import (
-    MEASUREMENT,
-    RECIPE,
     WEIGHTS,
     NextTokenObjective,
-    arithmetic,
-    by_place,
     check_output,
     evaluate,
+    measure_stored,
     read_model,
-    stored_forward,
+    resume_command,
+    stored_recipe,
+    train,
+    write_card,
     write_config,
     write_weights,
 )
@@ -207,20 +204,14 @@ def pretrain(
         "seed": recipe.train.seed,
         "optimizer": recipe.train.optimizer,
     }
-    with only_us(output):
+    with locked_folder(output, "pretraining"):
         check_output(output, identity, resume=resume)
-        command = f"fptkit pretrain {shlex.quote(str(output / RECIPE))} --output {shlex.quote(str(output))} --resume"
-        objective = SyntheticObjective(recipe, command)
-        write_text(output / RECIPE, recipe.model_dump_json(indent=2))
+        objective = SyntheticObjective(recipe, resume_command(output))
         log(
             f"source: {recipe.data.source} of {recipe.data.vocabulary} symbols, entropy rate "
             f"{objective.source.entropy_rate:.4f} nats per symbol"
         )
-        log(f"model: {sum(p.numel() for p in objective.model.parameters()):,} parameters, {objective.dtype}")
-        if recipe.train.compile and not objective.compiled:
-            log("train.compile: no C++ compiler was found here, so training is not compiled (slower, same model)")
-        loop = TrainingLoop(objective, recipe.train, output, identity=identity, log=log)
-        progress = loop.run(resume=resume)
+        progress = train(objective, recipe, output, identity=identity, resume=resume, log=log)
         measured = export(output, output, log=log)
     return SyntheticResult(
         output,
@@ -249,25 +240,18 @@ def export(output: Path, destination: Path, *, title: str | None = None, log: Lo
         CheckpointError: there is no usable checkpoint.
         DataError: the recipe of the training is gone.
     """
-    if not (output / RECIPE).is_file():
-        raise DataError(f"'{output}' is not the output folder of a pretraining: it holds no {RECIPE}.")
-    recipe = SyntheticRecipe.model_validate_json((output / RECIPE).read_text("utf-8"))
+    recipe = stored_recipe(output, SyntheticRecipe)
     weights, progress = read_model(output / CHECKPOINT, recipe.save_dtype)
     source = SymbolSource(recipe.data)
     held_out = draw_held_out(source, recipe)
     log(f"export of step {progress['step']}: measuring on {len(held_out):,} held-out symbols")
-    dtype = arithmetic(recipe.train)
-    forward = stored_forward(recipe.model, recipe.data.vocabulary, weights, dtype)
-    found = evaluate(forward, held_out, None, recipe.model.positions)
     measured = {
         **progress,
-        **found.as_metrics(),
+        **measure_stored(recipe, recipe.data.vocabulary, weights, held_out, None),
         **_against(source, held_out),
         "entropy_rate_nats_per_token": round(source.entropy_rate, 6),
         "unigram_nats_per_token": round(source.unigram_entropy, 6),
         "uniform_nats_per_token": round(float(np.log(recipe.data.vocabulary)), 6),
-        "nats_by_position": by_place(found.nats_by_position),
-        "arithmetic": str(dtype).removeprefix("torch."),
     }
     write_weights(weights, destination / WEIGHTS)
     write_config(recipe.model, recipe.data.vocabulary, recipe.save_dtype, destination)
@@ -277,8 +261,7 @@ def export(output: Path, destination: Path, *, title: str | None = None, log: Lo
         title=title or destination.resolve().name,
         parameters=sum(tensor.numel() for tensor in weights.values()),
     )
-    write_text(destination / "README.md", card)
-    write_json(destination / MEASUREMENT, measured)
+    write_card(card, measured, destination)
     log(
         f"exported to {destination}: {measured['validation_loss_nats_per_token']:.4f} nats per symbol, the source "
         f"itself {measured['validation_source_nats_per_token']:.4f}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fptkit.lab.pretraining.model_card import mix, optimizer_rule, stage
+from fptkit.lab.pretraining.model_card import training_fields
 from fptkit.lab.pretraining.options import SyntheticRecipe
 
 _TEXT = """\
@@ -95,15 +95,11 @@ def write_synthetic_card(recipe: SyntheticRecipe, measured: Mapping[str, Any], *
         title: heading, the folder's name.
         parameters: number of parameters.
     """
-    train, data = recipe.train, recipe.data
+    data = recipe.data
     source, described, lesson = _SOURCES[data.source]
-    start = measured["cooldown_from"]
     return _TEXT.format(
         **{**measured, **recipe.model.model_dump()},
-        **{
-            name: getattr(train, name)
-            for name in ("batch_tokens", "warmup_steps", "cooldown_share", "gradient_clip", "seed")
-        },
+        **training_fields(recipe, measured),
         title=title,
         parameters=parameters,
         source=source,
@@ -112,18 +108,9 @@ def write_synthetic_card(recipe: SyntheticRecipe, measured: Mapping[str, Any], *
         lesson=lesson,
         vocabulary=data.vocabulary,
         held_out_tokens=data.held_out_tokens,
-        save_dtype=recipe.save_dtype,
-        loss=measured["validation_loss_nats_per_token"],
         own=measured["validation_source_nats_per_token"],
         entropy=measured["entropy_rate_nats_per_token"],
         uniform=measured["uniform_nats_per_token"],
         unigram=measured["unigram_nats_per_token"],
-        places="\n".join(f"| {place} | {nats:.4f} |" for place, nats in measured["nats_by_position"].items()),
-        stage=stage(measured),
-        threads=train.threads or "all",
-        cooldown="" if start is None else f" from step {start:,} to step {measured['end']:,}",
-        lengths=mix(train.sequence_lengths),
-        cooldown_lengths=mix(train.cooldown_sequence_lengths),
-        optimizer=optimizer_rule(train),
         recipe=recipe.model_dump_json(indent=2),
     )

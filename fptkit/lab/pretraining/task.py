@@ -24,8 +24,7 @@ from fptkit.engine.events import Event, Listener, RunStarted
 from fptkit.engine.run import RunRequest
 from fptkit.engine.run import run as carry_out
 from fptkit.errors import DataError, Interrupted, UsageError
-from fptkit.files import RECIPE, read_summary, write_json, write_text
-from fptkit.lab.pretraining.folder import only_us
+from fptkit.files import RECIPE, locked_folder, read_summary, write_json, write_text
 from fptkit.lab.pretraining.layouts import describe_backbone, round_weights, write_backbone
 from fptkit.lab.pretraining.loop import CHECKPOINT
 from fptkit.lab.pretraining.next_token import MEASUREMENT, WEIGHTS, write_weights
@@ -80,7 +79,7 @@ def pretrain(
         FptkitError: building or training failed.
     """
     command = f"fptkit pretrain {shlex.quote(str(output / RECIPE))} --output {shlex.quote(str(output))} --resume"
-    with only_us(output):
+    with locked_folder(output, "pretraining"):
         _check_output(output, resume=resume)
         keeper = _RecipeKeeper(loaded, output / RECIPE)
         try:

@@ -177,13 +177,26 @@ class Mnist(ImageTask):
         return super()._source_notes(entry)
 
 
-class Cifar10(ImageTask):
+class _Photographs(ImageTask):
+    """CIFAR-10, or images simulated in its place."""
+
+    stand_in_source = "simulated"
+    _simulated: SimulatedImageOptions
+
+    def _open_named(self, entry: str, form: Form) -> Splits:
+        return _cifar_or_simulated(entry, form, self._simulated)
+
+    def _source_notes(self, entry: str) -> tuple[str, ...]:
+        return _simulated_notes(self._simulated) if entry == "simulated" else super()._source_notes(entry)
+
+
+class Cifar10(_Photographs):
     """What a colour photograph shows.
 
     Shapes: inputs (B, 64, 48) for 32 x 32 pixels in patches of 4 x 4, normalised per channel; targets (B,).
     """
 
-    name, stand_in_source = "cifar10", "simulated"
+    name = "cifar10"
 
     def __init__(self, options: Cifar10Options, *, seed: int, pinned: str | None = None) -> None:
         self._simulated = options.simulated
@@ -195,14 +208,8 @@ class Cifar10(ImageTask):
             pinned=pinned,
         )
 
-    def _open_named(self, entry: str, form: Form) -> Splits:
-        return _cifar_or_simulated(entry, form, self._simulated)
 
-    def _source_notes(self, entry: str) -> tuple[str, ...]:
-        return _simulated_notes(self._simulated) if entry == "simulated" else super()._source_notes(entry)
-
-
-class Cifar10Lra(ImageTask):
+class Cifar10Lra(_Photographs):
     """What a photograph shows, in grey and one pixel a token: the task Image of the Long Range Arena.
 
     Shapes: inputs (B, 1024, 1) for 32 x 32 pixels, in -1 ... 1; targets (B,).
@@ -211,7 +218,7 @@ class Cifar10Lra(ImageTask):
     symbols, and training images are augmented.
     """
 
-    name, stand_in_source = "cifar10_lra", "simulated"
+    name = "cifar10_lra"
 
     def __init__(self, options: Cifar10LraOptions, *, seed: int, pinned: str | None = None) -> None:
         self._simulated = options.simulated
@@ -222,12 +229,6 @@ class Cifar10Lra(ImageTask):
             augments=True,
             pinned=pinned,
         )
-
-    def _open_named(self, entry: str, form: Form) -> Splits:
-        return _cifar_or_simulated(entry, form, self._simulated)
-
-    def _source_notes(self, entry: str) -> tuple[str, ...]:
-        return _simulated_notes(self._simulated) if entry == "simulated" else super()._source_notes(entry)
 
 
 def _cifar_or_simulated(entry: str, form: Form, options: SimulatedImageOptions) -> Splits:

@@ -15,10 +15,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import GPT2Config, GPT2Model
 
+from fptkit.backbones.assemble import RandomDraw
 from fptkit.backbones.gpt2 import attend
 from fptkit.backbones.gpt2_build import build_gpt2, load_gpt2, random_gpt2, with_positions
 from fptkit.backbones.options import SIZES, Gpt2Options, Gpt2Sizes, PositionOptions, RandomOptions
-from fptkit.backbones.random import build_random
+from fptkit.backbones.random import build_random, draw_random
 from fptkit.errors import DataError, ShapeError, SourceError
 from fptkit.interfaces import keep_tokens
 from fptkit.sources.weights import open_weights
@@ -203,7 +204,7 @@ def test_positions_are_cut_to_the_task(checkpoint: tuple[Path, GPT2Model]) -> No
 
 def test_a_longer_task_is_refused() -> None:
     with pytest.raises(ShapeError, match=r"up to 25 tokens.*ends at 24"):
-        random_gpt2(TINY, positions=25, rows=24, seed=0)
+        draw_random("gpt2", RandomDraw("nano", positions=25, seed=0, blocks=1, width=8, heads=2, rows=24))
     assert random_gpt2(TINY, positions=25, seed=0).max_positions == 25  # a random table is drawn as long as needed
 
 

@@ -17,14 +17,12 @@ from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from fptkit.backbones.assemble import RandomDraw
 from fptkit.backbones.huggingface.build import (
     build_bert,
     build_huggingface,
     build_longformer,
     build_t5_encoder,
-    random_bert,
-    random_longformer,
-    random_t5_encoder,
 )
 from fptkit.backbones.huggingface.model import HuggingFaceBackbone
 from fptkit.backbones.huggingface.options import (
@@ -35,7 +33,7 @@ from fptkit.backbones.huggingface.options import (
 )
 from fptkit.backbones.huggingface.roles import find_blocks, find_roles
 from fptkit.backbones.options import BlockOptions, PositionOptions, RandomOptions
-from fptkit.backbones.random import build_random
+from fptkit.backbones.random import build_random, draw_random
 from fptkit.errors import DataError, FreezingError, ShapeError, SourceError, UsageError
 from fptkit.seeds import generator_for
 from fptkit.testing import check_backbone
@@ -640,21 +638,21 @@ def test_base_sizes_are_the_published_ones() -> None:
 
 
 def test_a_drawn_table_is_as_long_as_the_task_needs() -> None:
-    assert random_bert(size="nano", **SMALL, positions=600, seed=0).max_positions == 600
-    assert random_longformer(size="nano", **SMALL, positions=5000, seed=0).max_positions == 5000
+    assert draw_random("bert", RandomDraw("nano", **SMALL, positions=600, seed=0)).max_positions == 600
+    assert draw_random("longformer", RandomDraw("nano", **SMALL, positions=5000, seed=0)).max_positions == 5000
     with pytest.raises(ShapeError, match="position table ends at 20"):
-        random_bert(size="nano", **SMALL, positions=21, rows=20, seed=0)
+        draw_random("bert", RandomDraw("nano", **SMALL, positions=21, rows=20, seed=0))
     with pytest.raises(ShapeError, match="position table ends at 100"):
-        random_longformer(size="nano", **SMALL, positions=101, rows=100, seed=0)
+        draw_random("longformer", RandomDraw("nano", **SMALL, positions=101, rows=100, seed=0))
 
 
 def test_draws_that_cannot_be() -> None:
     with pytest.raises(UsageError, match="bert has the sizes nano, base, large, not 'xl'"):
-        random_bert(size="xl", positions=TOKENS, seed=0)
+        draw_random("bert", RandomDraw("xl", positions=TOKENS, seed=0))
     with pytest.raises(ShapeError, match="32 is not one of 3"):
-        random_t5_encoder(size="nano", width=32, heads=3, positions=TOKENS, seed=0)
+        draw_random("t5_encoder", RandomDraw("nano", width=32, heads=3, positions=TOKENS, seed=0))
     with pytest.raises(ShapeError, match="a T5 has no position table"):
-        random_t5_encoder(size="nano", **SMALL, positions=TOKENS, rows=20, seed=0)
+        draw_random("t5_encoder", RandomDraw("nano", **SMALL, positions=TOKENS, rows=20, seed=0))
 
 
 def test_the_window_of_a_longformer(checkpoints: Callable[[str], Path]) -> None:

@@ -18,13 +18,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from fptkit import testing
+from fptkit.backbones.assemble import RandomDraw
 from fptkit.backbones.lstm import native
-from fptkit.backbones.lstm.build import build_lstm, draw_lstm, load_lstm, random_lstm, save_lstm
+from fptkit.backbones.lstm.build import LstmFamily, build_lstm, draw_lstm, load_lstm, save_lstm
 from fptkit.backbones.lstm.network import LstmBackbone
 from fptkit.backbones.lstm.options import LSTM_SIZES, LstmOptions, LstmSizes
 from fptkit.backbones.lstm.recurrence import Loop, Norms, recur
 from fptkit.backbones.options import BlockOptions, RandomOptions
-from fptkit.backbones.random import build_random
+from fptkit.backbones.random import build_random, draw_random
 from fptkit.errors import DataError, ShapeError, SourceError
 from fptkit.numerics import compiler
 from fptkit.sources.weights import open_weights
@@ -358,7 +359,7 @@ def test_random_draws_it_too() -> None:
     backbone = build_random(options, positions=5, seed=0)
     assert isinstance(backbone, LstmBackbone)
     assert (backbone.sizes, backbone.dropout) == (LstmSizes(1, 24), 0.3)
-    assert random_lstm(size="base", width=8, positions=5, seed=0).sizes == LstmSizes(3, 8)
+    assert LstmFamily.random(RandomDraw("base", width=8, positions=5, seed=0)).sizes == LstmSizes(3, 8)
 
 
 @pytest.mark.parametrize(
@@ -366,12 +367,13 @@ def test_random_draws_it_too() -> None:
     [
         ({"heads": 4}, "backbone.heads: an LSTM has no attention"),
         ({"attention_dropout": 0.1}, "backbone.attention_dropout: an LSTM has no attention"),
+        ({"rows": 4}, "backbone.positions: an LSTM has no position table"),
         ({"size": "large"}, "an LSTM has no size 'large'; it has nano, paper"),
     ],
 )
 def test_random_refuses_what_it_has_not(asked: dict[str, Any], said: str) -> None:
     with pytest.raises(ShapeError, match=said):
-        random_lstm(**{"size": "nano", "positions": 1, "seed": 0, **asked})
+        draw_random("lstm", RandomDraw(**{"size": "nano", "positions": 1, "seed": 0, **asked}))
 
 
 def test_layers_can_be_dropped() -> None:
@@ -469,7 +471,7 @@ def _tensors(change: Callable[[dict[str, Tensor]], object]) -> Callable[[Path], 
         (_tensors(lambda tensors: tensors["layers.0.input_norm.weight"].fill_(math.inf)), "holds NaN or infinity"),
         (
             _tensors(lambda tensors: tensors.update({"layers.0.cell_norm.bias": torch.ones(12, dtype=torch.int64)})),
-            "is torch.int64, expected real numbers",
+            "is of torch.int64, expected floating-point numbers",
         ),
     ],
 )

@@ -12,8 +12,10 @@ from timm.models._hub import save_for_hf
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from fptkit.backbones.assemble import RandomDraw
 from fptkit.backbones.options import BlockOptions
-from fptkit.backbones.vit.build import build_vit, random_vit
+from fptkit.backbones.random import draw_random
+from fptkit.backbones.vit.build import build_vit
 from fptkit.backbones.vit.model import VitBackbone, VitBlock
 from fptkit.backbones.vit.options import SIZES, VitOptions
 from fptkit.errors import ShapeError
@@ -245,7 +247,7 @@ def test_positions_are_added_before_the_first_block(tmp_path: Path) -> None:
 
 
 def test_more_tokens_than_positions_are_refused() -> None:
-    backbone = random_vit(size="nano", blocks=1, width=8, heads=2, positions=4, seed=0)
+    backbone = draw_random("vit", RandomDraw("nano", blocks=1, width=8, heads=2, positions=4, seed=0))
     with pytest.raises(ShapeError, match="5 tokens do not fit a position table of 4"):
         backbone(torch.zeros(1, 5, 8))
 
@@ -280,7 +282,7 @@ def test_sizes_are_those_of_timm(size: str) -> None:
 
 
 def test_the_nano_size_stays_below_6_megabytes_in_bfloat16() -> None:
-    backbone = random_vit(size="nano", positions=64, seed=0)
+    backbone = draw_random("vit", RandomDraw("nano", positions=64, seed=0))
     # 6 blocks: two norms, attention 4 D^2 and feed-forward 8 D^2 with their biases; final norm; 64 positions.
     expected = 6 * (12 * 192**2 + 9 * 192 + 4 * 192) + 2 * 192 + 64 * 192
     assert sum(parameter.numel() for parameter in backbone.parameters()) == expected
@@ -288,6 +290,6 @@ def test_the_nano_size_stays_below_6_megabytes_in_bfloat16() -> None:
 
 
 def test_keep_of_half_the_tokens_equals_the_plain_way() -> None:
-    backbone = random_vit(size="nano", blocks=2, width=16, heads=2, positions=8, seed=0).eval()
+    backbone = draw_random("vit", RandomDraw("nano", blocks=2, width=16, heads=2, positions=8, seed=0)).eval()
     tokens, keep = torch.randn(2, 8, 16), torch.tensor([[0, 3, 5, 7], [7, 1, 2, 6]])
     torch.testing.assert_close(backbone(tokens, keep=keep), keep_tokens(backbone(tokens), keep), atol=1e-5, rtol=0)

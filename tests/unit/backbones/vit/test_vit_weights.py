@@ -15,8 +15,10 @@ from timm.models._hub import save_for_hf
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
+from fptkit.backbones.assemble import RandomDraw
 from fptkit.backbones.options import BlockOptions, PositionOptions
-from fptkit.backbones.vit.build import build_vit, random_vit
+from fptkit.backbones.random import draw_random
+from fptkit.backbones.vit.build import build_vit
 from fptkit.backbones.vit.checkpoint import save_vit
 from fptkit.backbones.vit.model import VitBackbone
 from fptkit.backbones.vit.options import VitOptions
@@ -240,7 +242,7 @@ def test_the_default_source_is_among_the_known_ones() -> None:
 
 
 def nano() -> VitBackbone:
-    backbone = random_vit(size="nano", blocks=2, width=16, heads=2, positions=9, seed=1).eval()
+    backbone = draw_random("vit", RandomDraw("nano", blocks=2, width=16, heads=2, positions=9, seed=1)).eval()
     for parameter in backbone.parameters():
         parameter.data += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2))
     return backbone
@@ -298,7 +300,9 @@ def test_a_draw_follows_its_seed_and_leaves_torchs_generator_alone() -> None:
     torch.manual_seed(5)
     expected = torch.randn(3)
     torch.manual_seed(5)
-    first, again, other = (random_vit(size="nano", positions=4, seed=seed).state_dict() for seed in (1, 1, 2))
+    first, again, other = (
+        draw_random("vit", RandomDraw("nano", positions=4, seed=seed)).state_dict() for seed in (1, 1, 2)
+    )
     assert torch.equal(torch.randn(3), expected)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["layers.0.attn.qkv.weight"], other["layers.0.attn.qkv.weight"])
@@ -356,21 +360,21 @@ def test_statistics_of_random_weights_are_refused() -> None:
 
 
 def test_random_sizes() -> None:
-    backbone = random_vit(size="tiny", blocks=1, positions=5, rows=8, seed=0)
+    backbone = draw_random("vit", RandomDraw("tiny", blocks=1, positions=8, seed=0))
     assert (backbone.blocks, backbone.width, backbone.max_positions, backbone.weights) == (1, 192, 8, "random")
     with pytest.raises(ShapeError, match="no size 'xl'; sizes are nano, tiny, small, base, large"):
-        random_vit(size="xl", positions=5, seed=0)
+        draw_random("vit", RandomDraw("xl", positions=5, seed=0))
     with pytest.raises(ShapeError, match="32 is not one of 3"):
-        random_vit(size="nano", width=32, positions=5, seed=0)
-    with pytest.raises(ShapeError, match=r"positions\.length 4 is less than the 5 tokens"):
-        random_vit(size="nano", blocks=1, positions=5, rows=4, seed=0)
+        draw_random("vit", RandomDraw("nano", width=32, positions=5, seed=0))
+    with pytest.raises(ShapeError, match=r"as long as the task: backbone\.positions must be null"):
+        draw_random("vit", RandomDraw("nano", blocks=1, positions=5, rows=4, seed=0))
 
 
 def test_the_list_of_weights_describes_a_packaged_vision_transformer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fptkit.sources.weights.PACKAGED", tmp_path)
-    save_vit(random_vit(size="nano", positions=64, seed=0), tmp_path / "vit_nano")
+    save_vit(draw_random("vit", RandomDraw("nano", positions=64, seed=0)), tmp_path / "vit_nano")
     row = known_weights()[0]
     assert row["name"] == "builtin:vit_nano"
     assert row["summary"] == "vision transformer of 6 blocks of 192; see its model card"

@@ -219,6 +219,7 @@ def compared(found: Estimate) -> dict[str, int]:
         "backbone: {name: vit, weights: builtin:vit_nano, position_init: pretrained, positions: {extend: tile}}\n",
         "backbone: {name: random, like: vit, size: nano, blocks: 2}\n",
         "backbone: {name: lstm, size: nano}\n",
+        "backbone: {name: attention_layer, weights: builtin:vit_nano}\n",
         "backbone: {name: random, like: bert, size: nano}\n",
         "backbone: {name: random, size: nano}\nfreezing: {name: full}\n",
         "backbone: {name: random, size: nano}\nfreezing: {name: output_only}\n",
@@ -268,6 +269,16 @@ def test_seven_billion_parameters_need_neither_weights_nor_memory(tmp_path: Path
     encoder_and_head = 50 * 4096 + 4096 + 4096 * 100 + 100
     assert found.parameters == body + encoder_and_head
     assert found.frozen_bytes == pytest.approx(2 * body, rel=0.01)
+
+
+def test_a_config_alone_gives_the_sizes_of_an_lstm(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "layer_norm_lstm", "layers": 2, "width": 24}))
+    text = f"backbone: {{name: lstm, weights: 'path:{tmp_path}', blocks: {{keep: 1}}}}\nfreezing: {{name: full}}\n"
+    found = estimate(load(tmp_path, BIT_MEMORY + text + SETTINGS))
+    layer = 2 * (24 * 96 + 96) + 2 * 2 * 96 + 2 * 24
+    encoder_and_head = 50 * 24 + 24 + 24 * 100 + 100
+    assert found.parameters == found.trained == layer + encoder_and_head
+    assert found.weights == f"path:{tmp_path}"
 
 
 def test_a_config_that_is_nowhere_is_told(tmp_path: Path) -> None:

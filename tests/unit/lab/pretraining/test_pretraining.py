@@ -26,7 +26,7 @@ from transformers import GPT2LMHeadModel
 
 from fptkit.cli.main import main
 from fptkit.errors import CheckpointError, DataError, Interrupted, TrainingError, UsageError
-from fptkit.files import LOCK
+from fptkit.files import LOCK, locked_folder
 from fptkit.lab.pretraining.corpus import (
     batch,
     encode_documents,
@@ -37,7 +37,6 @@ from fptkit.lab.pretraining.corpus import (
     token_bytes,
     train_tokenizer,
 )
-from fptkit.lab.pretraining.folder import only_us
 from fptkit.lab.pretraining.gpt2_forward import Gpt2Forward
 from fptkit.lab.pretraining.language import LanguageObjective, PretrainResult, export, pretrain
 from fptkit.lab.pretraining.loop import (
@@ -499,7 +498,7 @@ def test_second_pretraining_in_a_folder_is_kept_out(
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
-        with unchanged(finished[1]), pytest.raises(UsageError, match="another pretraining is at work in"):
+        with unchanged(finished[1]), pytest.raises(UsageError, match="is in use by another pretraining"):
             pretrain(make_recipe(corpus_file), finished[1], resume=resume, log=silent)
         other.communicate()
     with filelock.FileLock(finished[1] / LOCK, timeout=0):  # free again
@@ -512,10 +511,10 @@ def test_folder_that_cannot_be_made(corpus_file: Path) -> None:
 
 
 def test_folder_is_removed_only_if_nothing_was_written(tmp_path: Path) -> None:
-    with only_us(tmp_path / "empty"):
+    with locked_folder(tmp_path / "empty", "pretraining"):
         assert (tmp_path / "empty").is_dir()
     assert not (tmp_path / "empty").exists()
-    with only_us(tmp_path / "used"):
+    with locked_folder(tmp_path / "used", "pretraining"):
         (tmp_path / "used" / "file").touch()
     assert (tmp_path / "used" / "file").exists()
 
