@@ -12,7 +12,7 @@ import numpy as np
 
 from fptkit.engine.fraction import skips
 from fptkit.errors import ShapeError
-from fptkit.interfaces import Batch, Inputs, SampledEvaluation, Split, Task, check_batch
+from fptkit.interfaces import Batch, Inputs, Split, Task, check_batch
 from fptkit.recipe.models import TrainOptions
 from fptkit.seeds import derive_seed, generator_for
 
@@ -178,7 +178,7 @@ def evaluation_batches(
     """
     if task.sampled_evaluation is None:
         return whole_split(task, name, split, options.evaluation_batch_size, rank=rank, count=count)
-    return sample_of(task, name, split, task.sampled_evaluation, options, step, rank=rank, count=count)
+    return _sample_of(task, name, split, options, step, rank=rank, count=count)
 
 
 def _turns(things: Iterable[Thing], rank: int, count: int) -> Iterator[tuple[int, Thing] | None]:
@@ -188,18 +188,12 @@ def _turns(things: Iterable[Thing], rank: int, count: int) -> Iterator[tuple[int
         yield row[rank] if rank < len(row) else None
 
 
-def sample_of(
-    task: Task,
-    name: str,
-    split: Split,
-    sample: SampledEvaluation,
-    options: TrainOptions,
-    step: int,
-    *,
-    rank: int = 0,
-    count: int = 1,
+def _sample_of(
+    task: Task, name: str, split: Split, options: TrainOptions, step: int, *, rank: int, count: int
 ) -> Iterator[Batch | None]:
-    """Whole batches in random order, as many as ``sample`` says; see `evaluation_batches`."""
+    """Complete batches in random order, as many as the task's protocol says; see `evaluation_batches`."""
+    sample = task.sampled_evaluation
+    assert sample is not None
     where = f"{type(task).__name__}, split {name}"
     size = sample.size_factor * options.batch_size
     seed = derive_seed(options.seed, "sampled evaluation", name, step)

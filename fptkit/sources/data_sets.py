@@ -14,10 +14,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal
 
-from fptkit.errors import DataError, UnknownNameError, UsageError
+from fptkit.errors import DataError, SourceError, UnknownNameError, UsageError
 from fptkit.files import find_json, write_json
 from fptkit.sources import Unavailable, data_folder
-from fptkit.sources.download import Progress, download, file_sha256, unpack
+from fptkit.sources.download import RETRIES, Progress, Retries, download, file_sha256, unpack
 
 MANIFEST = "fptkit-manifest.json"
 
@@ -168,8 +168,7 @@ def fetch(
     folder: Path | None = None,
     force: bool = False,
     progress: Progress | None = None,
-    timeout_s: float = 30.0,
-    wait_s: float = 1.0,
+    retries: Retries = RETRIES,
 ) -> Status:
     """Download, unpack, check and install a data set; does nothing where it was fetched before.
 
@@ -180,8 +179,7 @@ def fetch(
         folder: where it goes; its place under the data folder by default.
         force: fetch it even if it is there; files of the same names are replaced.
         progress: called with the bytes that are there and the bytes there will be.
-        timeout_s: see `fptkit.sources.download.download`.
-        wait_s: see `fptkit.sources.download.download`.
+        retries: how long and how often a broken connection is tried.
 
     Raises:
         UnknownNameError: there is no such data set.
@@ -214,16 +212,10 @@ def fetch(
             )
         address = url or data_set.url
         archive = folder / (name + ".download")
-        loaded = download(
-            address,
-            archive,
-            sha256=sha256,
-            progress=progress,
-            timeout_s=timeout_s,
-            wait_s=wait_s,
-            what=f"data set {name}",
-            advice=data_set.advice,
-        )
+        try:
+            loaded = download(address, archive, sha256=sha256, progress=progress, retries=retries)
+        except SourceError as err:
+            raise SourceError(f"data set {name}", err.tried, data_set.advice) from err
         try:
             _install(data_set, archive, folder, {"url": address, "sha256": loaded.sha256, "size": loaded.size})
         finally:

@@ -1,8 +1,8 @@
-"""Fetching one file over HTTP so that a broken connection costs little and a wrong file is never taken.
+"""Resumable download of one file over HTTP; a wrong or incomplete file is never used.
 
-Bytes go to ``NAME.part``; ``NAME.part.json`` beside it remembers which version of which address they belong to. The
-next attempt, in this call or a later one, asks for the rest. The file gets its name only when it is whole and its
-checksum, where one is known, holds.
+Bytes go to ``NAME.part``; ``NAME.part.json`` beside it records which version of which address they belong to. The next
+attempt, in this call or a later one, requests the rest. The file gets its name only when it is complete and matches its
+checksum, if one is known.
 """
 
 from __future__ import annotations
@@ -23,21 +23,39 @@ from fptkit.errors import DataError, SourceError, UsageError
 from fptkit.files import find_json, write_json
 
 Progress = Callable[[int, int | None], None]
-"""Called with the bytes that are there and the bytes there will be, None where the server does not say."""
+"""Called with the bytes received and the bytes in total; None if the server does not say."""
 
 _CHUNK = 1 << 18
 _RETRY = {408, 425, 429, 500, 502, 503, 504}
 
 
 @dataclass(frozen=True)
+class Retries:
+    """How long and how often a broken connection is tried.
+
+    Args:
+        timeout_s: seconds without a byte after which an attempt ends.
+        attempts: number of attempts, at least 1.
+        wait_s: seconds before the second attempt; doubled before each further one.
+    """
+
+    timeout_s: float = 30.0
+    attempts: int = 4
+    wait_s: float = 1.0
+
+
+RETRIES = Retries()
+
+
+@dataclass(frozen=True)
 class Downloaded:
-    """A file that is there whole.
+    """A complete file.
 
     Args:
         path: the file.
         sha256: its digest, in hexadecimal.
         size: its bytes.
-        fetched: bytes that came over the network in this call; fewer than ``size`` where a part was there before.
+        fetched: bytes received in this call; fewer than ``size`` if an earlier call received a part.
     """
 
     path: Path
@@ -71,17 +89,13 @@ def download(
     sha256: str | None = None,
     size: int | None = None,
     progress: Progress | None = None,
-    timeout_s: float = 30.0,
-    attempts: int = 4,
-    wait_s: float = 1.0,
-    what: str = "",
-    advice: str = "",
+    retries: Retries = RETRIES,
 ) -> Downloaded:
-    """Fetch ``url`` into ``destination``, going on from an earlier, broken attempt where that is safe.
+    """Fetch ``url`` into ``destination``, continuing an earlier, broken attempt if that is safe.
 
     A part is continued when the server confirms that the file is still the same (``If-Range`` with its entity tag or
-    date), or when ``sha256`` is given, which settles it at the end; otherwise the download starts again. A file that is
-    already there is kept only if ``sha256`` is given and holds.
+    date), or when ``sha256`` is given, which is checked at the end; otherwise the download starts again. An existing
+    file is kept only if ``sha256`` is given and matches.
 
     Args:
         url: an http or https address.
@@ -89,11 +103,7 @@ def download(
         sha256: digest it must have, in hexadecimal.
         size: bytes it must have.
         progress: see `Progress`.
-        timeout_s: seconds without a byte after which an attempt is given up.
-        attempts: how often a broken connection is tried again, at least 1.
-        wait_s: seconds before the second attempt; doubled before each further one.
-        what: what is fetched, for the error; the address where empty.
-        advice: what a user can do when it cannot be had.
+        retries: how long and how often a broken connection is tried.
 
     Raises:
         UsageError: the address or the digest is not of the right form, or the destination cannot be written.
@@ -110,11 +120,11 @@ def download(
 
     part = _Part(destination)
     reason = ""
-    for attempt in range(attempts):
+    for attempt in range(retries.attempts):
         if attempt:
-            time.sleep(wait_s * 2 ** (attempt - 1))
+            time.sleep(retries.wait_s * 2 ** (attempt - 1))
         try:
-            part.attempt(url, timeout_s, progress, trusted=wanted is not None, size=size)
+            part.attempt(url, retries.timeout_s, progress, trusted=wanted is not None, size=size)
             break
         except _BrokenOff as err:
             reason = str(err)
@@ -122,11 +132,11 @@ def download(
             reason = f"the server answers {err.code} {err.reason}"
             err.close()
             if err.code not in _RETRY:
-                raise SourceError(what or url, [(url, reason)], advice) from err
+                raise SourceError(url, [(url, reason)]) from err
     else:
         there = part.size()
-        kept = f" {there:,} bytes are kept; the same command goes on from there." if there else ""
-        raise SourceError(what or url, [(url, f"{reason} ({attempts} attempts).{kept}")], advice)
+        kept = f" {there:,} bytes are kept; the same command continues from there." if there else ""
+        raise SourceError(url, [(url, f"{reason} ({retries.attempts} attempts).{kept}")])
     digest = part.finish(wanted, size, url)
     return Downloaded(destination, digest, destination.stat().st_size, part.fetched)
 

@@ -9,39 +9,33 @@ Test splits and the sample of the training split are evaluated once: they pass t
 from __future__ import annotations
 
 import hashlib
-import inspect
 import itertools
-import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
-from fptkit import __version__
 from fptkit.build import Built
-from fptkit.engine.batches import rows_of
 from fptkit.engine.cache.chance import random_features
-from fptkit.engine.cache.store import FeatureStore, Rows, cache_folder
-from fptkit.engine.code_version import code_version
-from fptkit.engine.fraction import skips
+from fptkit.engine.cache.identity import identity_of
+from fptkit.engine.cache.store import cache_folder
+from fptkit.engine.cache.views import (
+    CHECKED_EXAMPLES,
+    CachedSplit,
+    ModelOnFeatures,
+    ReadSplit,
+    TaskOnFeatures,
+    features_of,
+)
 from fptkit.engine.memory import Pieces
 from fptkit.errors import ShapeError
 from fptkit.freezing.proof import digest_tensors
-from fptkit.interfaces import Batch, GivenMetrics, Inputs, Split, Task, Vectors, check_batch
+from fptkit.interfaces import Batch, Split, Task, check_batch
 from fptkit.model import CrossModalModel
-from fptkit.options import Options, deciding
 from fptkit.recipe.models import Recipe, TrainOptions
 from fptkit.seeds import generator_for
-
-CHECKED_EXAMPLES = 2
-"""Examples whose kept features are held against features computed now."""
-
-TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1, "int8": 0.1}
-"""How far those may lie apart, as a share of their root mean square: rounding differs with the number of examples."""
 
 
 class _Off(Exception):
@@ -65,7 +59,7 @@ class FeatureCache:
         validation: Split,
         *,
         notes: Sequence[str] = (),
-        kept: Sequence[_KeptSplit] = (),
+        kept: Sequence[CachedSplit] = (),
     ) -> None:
         self.built, self.training, self.validation = built, training, validation
         self.notes = tuple(notes)
@@ -128,8 +122,8 @@ def feature_cache(
         read = {name: _read_all(built.task, name, split, options) for name, split in splits.items()}
         shape = _shape_of_one(built.model, _first_batch(built, training, options))
         _check_room(sum(len(one.order) for one in read.values()) * 4 * shape[0] * shape[1], options)
-        identity = _identity(built, recipe, options, frozen_digest)
-        kept = {name: _KeptSplit(built, name, splits[name], one, shape, identity) for name, one in read.items()}
+        identity = identity_of(built, recipe, options, frozen_digest)
+        kept = {name: CachedSplit(built, name, splits[name], one, shape, identity) for name, one in read.items()}
     except _Off as reason:
         return FeatureCache(built, training, validation, notes=[f"feature cache off: {reason}"])
     mebibytes = sum(split.store.size for split in kept.values()) / 2**20
@@ -139,114 +133,6 @@ def feature_cache(
     )
     view = replace(built, task=TaskOnFeatures(built.task, *shape), model=ModelOnFeatures(built.model))
     return FeatureCache(view, kept["train"], kept["validation"], notes=[note], kept=list(kept.values()))
-
-
-class ModelOnFeatures(CrossModalModel):
-    """The whole model, whose parameters it shares, given what its head's layers get.
-
-    Args:
-        whole: the model.
-    """
-
-    def __init__(self, whole: CrossModalModel) -> None:
-        super().__init__(whole.encoder, whole.backbone, whole.head, mixed=whole.mixed, shuffle_seed=whole.shuffle_seed)
-
-    def forward(self, inputs: Inputs, lengths: Tensor | None = None) -> Tensor:
-        """Shapes: inputs (B, R, D) -> logits."""
-        features: Tensor = inputs
-        return self.head.answer(features)
-
-
-class TaskOnFeatures(Task):
-    """A task whose inputs are features; answer, loss, metrics and protocol are those of the task itself.
-
-    Args:
-        task: the task.
-        tokens: R.
-        width: D.
-    """
-
-    def __init__(self, task: Task, tokens: int, width: int) -> None:
-        for name in Task.__annotations__:
-            setattr(self, name, getattr(task, name))
-        self.input, self.max_tokens = Vectors(width), tokens
-        self._task = task
-
-    def skips(self, split: Split, indices: Sequence[int]) -> bool:
-        """See `Task.skips`."""
-        return skips(self._task, split.whole if isinstance(split, _KeptSplit) else split, indices)
-
-    def selection(self) -> tuple[str, bool]:
-        """See `Task.selection`."""
-        return self._task.selection()
-
-    def metrics(self) -> GivenMetrics:
-        """See `Task.metrics`."""
-        return self._task.metrics()
-
-
-@dataclass(frozen=True)
-class _Read:
-    """What reading a split once shows.
-
-    Args:
-        order: (N,) examples in the order of the file, the longest first.
-        ends: how many examples are read after each batch.
-        targets: of all examples, in that order.
-        digest: of all inputs, in that order.
-    """
-
-    order: np.ndarray
-    ends: list[int]
-    targets: Tensor
-    digest: str
-
-
-class _KeptSplit:
-    """A split whose inputs are features from a file."""
-
-    def __init__(
-        self, built: Built, name: str, whole: Split, read: _Read, shape: tuple[int, int], identity: Mapping[str, str]
-    ) -> None:
-        self.whole = whole
-        self.order = read.order
-        self.size: int | None = whole.size
-        self.token_counts = whole.token_counts  # the same examples form the same batches as without a cache
-        self._built, self._name, self._ends, self._targets = built, name, read.ends, read.targets
-        self._row_of = np.argsort(read.order)
-        key = json.dumps({**identity, "inputs": read.digest}, sort_keys=True)
-        folder = cache_folder() / hashlib.sha256(key.encode()).hexdigest()[:32]
-        self.store = FeatureStore(folder, (len(read.order), *shape), read.ends)
-        self._features: Rows | None = None
-        self._pieces = Pieces()
-
-    def read(self, stop_requested: Callable[[], bool], computed: Callable[[int], None]) -> bool:
-        """Compute or find the features; see `FeatureStore.read`."""
-        if self._features is None:
-            self._features = self.store.read(
-                self._compute, self._is_right, stop_requested=stop_requested, computed=computed
-            )
-        return self._features is not None
-
-    def batch(self, indices: Sequence[int], generator: torch.Generator) -> Batch:
-        """See `fptkit.Split.batch`. Shapes: inputs (B, R, D)."""
-        assert self._features is not None, "features are read before they are computed"
-        rows = self._row_of[np.asarray(indices, np.int64)]
-        return Batch(torch.from_numpy(self._features[rows]), self._targets[torch.from_numpy(rows)])
-
-    def _compute(self, number: int, count: int | None = None) -> Rows:
-        """Features of a batch, or of its first examples."""
-        start = self._ends[number - 1] if number else 0
-        indices = self.order[start : self._ends[number]].tolist()
-        batch = self.whole.batch(indices, generator_for(0, "features", number))
-        return _features_of(self._built.model, rows_of(batch, slice(count)), self._pieces)
-
-    def _is_right(self, rows: Rows) -> bool:
-        """Whether the first rows are the features of the first examples, but for rounding."""
-        count = min(CHECKED_EXAMPLES, len(rows), self._ends[0])
-        now, kept = self._compute(0, count), rows[:count]
-        size = float(np.sqrt(np.mean(np.square(now, dtype=np.float64))))
-        return bool(np.abs(now - kept).max() <= TOLERANCE[self._built.precision] * size)
 
 
 def _trains_before_head(model: CrossModalModel) -> bool:
@@ -309,7 +195,7 @@ def _first_batch(built: Built, split: Split, options: TrainOptions) -> Batch:
     return split.batch(indices, generator_for(0, "features", "first"))
 
 
-def _read_all(task: Task, name: str, split: Split, options: TrainOptions) -> _Read:
+def _read_all(task: Task, name: str, split: Split, options: TrainOptions) -> ReadSplit:
     """Read a split once, in the batches and the order in which a validation takes it.
 
     Raises:
@@ -341,67 +227,10 @@ def _read_all(task: Task, name: str, split: Split, options: TrainOptions) -> _Re
         digest.update(digest_tensors(parts).encode())
         ends.append(start + len(indices))
         targets.append(batch.targets)
-    return _Read(order, ends, torch.cat(targets), digest.hexdigest())
-
-
-def _identity(built: Built, recipe: Recipe, options: TrainOptions, frozen_digest: str) -> dict[str, str]:
-    """What features follow from besides the examples."""
-    model = built.model
-    device = next(model.parameters()).device
-    modules = itertools.chain(model.encoder.modules(), model.backbone.modules())
-    return {
-        "frozen": frozen_digest,
-        "buffers": digest_tensors(
-            (name, tensor) for name, tensor in model.state_dict().items() if not name.startswith("head.")
-        ),
-        "encoder": f"{built.encoder_name} {_content(recipe.encoder.options) if recipe.encoder else ''}",
-        "backbone": f"{recipe.backbone.name} {_content(recipe.backbone.options)}",
-        "freezing": f"{recipe.freezing.name} {_content(recipe.freezing.options)}",
-        "read-out": f"{built.readout} {model.head.output.tokens}",
-        "precision": built.precision,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "threads": str(torch.get_num_threads()),
-        "batch": str(options.evaluation_batch_size),
-        "versions": f"fptkit {__version__} {code_version()}, torch {torch.__version__}",
-        "sources": _sources(modules),
-    }
-
-
-def _content(options: Options) -> str:
-    return json.dumps(deciding(options), sort_keys=True)
-
-
-def _sources(modules: Iterator[nn.Module]) -> str:
-    """A digest of the files that define the modules, those of plugins among them."""
-    digests = set()
-    for kind in {type(module) for module in modules}:
-        try:
-            file = inspect.getsourcefile(kind)
-        except TypeError:  # defined in no file
-            file = None
-        if file and Path(file).is_file():
-            digests.add(hashlib.sha256(Path(file).read_bytes()).hexdigest())
-    return hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
+    return ReadSplit(order, ends, torch.cat(targets), digest.hexdigest())
 
 
 def _shape_of_one(model: CrossModalModel, batch: Batch) -> tuple[int, int]:
     """(R, D) of an example's features."""
-    tokens, width = _features_of(model, batch, Pieces()).shape[1:]
+    tokens, width = features_of(model, batch, Pieces()).shape[1:]
     return tokens, width
-
-
-@torch.no_grad()
-def _features_of(model: CrossModalModel, batch: Batch, pieces: Pieces) -> Rows:
-    """What the layers of the head get of a batch, with its padding.
-
-    Shapes: -> (B, R, D) float32, on the CPU.
-    """
-    batch = batch.to(next(model.parameters()).device)
-    was_training = model.training
-    model.eval()
-    try:
-        read = pieces.through(lambda piece: model.head.read(*model.hidden(piece.inputs, piece.lengths)), batch)
-        rows: Rows = read.cpu().numpy()
-        return rows
-    finally:
-        model.train(was_training)

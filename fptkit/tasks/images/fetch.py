@@ -17,7 +17,7 @@ from torchvision.datasets.utils import check_integrity, check_md5
 
 from fptkit.errors import DataError, SourceError
 from fptkit.sources import Unavailable, data_folder, shown_folder
-from fptkit.sources.download import download, unpack
+from fptkit.sources.download import Retries, download, unpack
 from fptkit.sources.probe import NoAnswer, first_answering
 from fptkit.tasks.images.readers import Form, LabelledImages, read_cifar_folder, read_idx_folder
 
@@ -109,7 +109,7 @@ def _answering(addresses: Sequence[str], state: str) -> str:
 
 def _fetch(address: str, destination: Path, md5: str) -> None:
     try:
-        download(address, destination, timeout_s=15.0, attempts=3)
+        download(address, destination, retries=Retries(timeout_s=15.0, attempts=3))
     except SourceError as err:
         raise Unavailable("; ".join(f"{entry}: {reason}" for entry, reason in err.tried)) from err
     if not check_md5(destination, md5):

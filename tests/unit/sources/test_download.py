@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from fptkit.errors import DataError, SourceError, UsageError
-from fptkit.sources.download import download, file_sha256, unpack
+from fptkit.sources.download import Retries, download, file_sha256, unpack
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -109,7 +109,7 @@ def test_a_file_comes_whole_with_progress(server: Server, tmp_path: Path) -> Non
 
 def test_a_cut_connection_goes_on_where_it_stopped(server: Server, tmp_path: Path) -> None:
     server.cuts = [300_000, 200_000]
-    got = download(server.url, tmp_path / "data.bin", wait_s=0)
+    got = download(server.url, tmp_path / "data.bin", retries=Retries(wait_s=0))
     assert got.path.read_bytes() == CONTENT
     assert got.fetched == len(CONTENT)
     assert server.asked == [(None, None), ("bytes=300000-", '"one"'), ("bytes=500000-", '"one"')]
@@ -117,14 +117,15 @@ def test_a_cut_connection_goes_on_where_it_stopped(server: Server, tmp_path: Pat
 
 def test_a_later_call_goes_on_where_an_earlier_one_gave_up(server: Server, tmp_path: Path) -> None:
     server.cuts = [300_000]
-    with pytest.raises(SourceError, match="300,000 bytes are kept; the same command goes on from there") as caught:
-        download(server.url, tmp_path / "data.bin", attempts=1, what="the data", advice="Look elsewhere.")
+    with pytest.raises(SourceError, match="300,000 bytes are kept; the same command continues from there") as caught:
+        download(server.url, tmp_path / "data.bin", retries=Retries(attempts=1))
     assert caught.value.exit_code == 3
-    assert caught.value.what == "the data"
-    assert str(caught.value).endswith("Look elsewhere.")
+    assert caught.value.what == server.url
     assert leftovers(tmp_path) == {"data.bin.part", "data.bin.part.json"}
     seen: list[int] = []
-    got = download(server.url, tmp_path / "data.bin", attempts=1, progress=lambda done, total: seen.append(done))
+    got = download(
+        server.url, tmp_path / "data.bin", retries=Retries(attempts=1), progress=lambda done, total: seen.append(done)
+    )
     assert got.path.read_bytes() == CONTENT
     assert got.fetched == len(CONTENT) - 300_000
     assert min(seen) > 300_000
@@ -134,7 +135,7 @@ def test_a_later_call_goes_on_where_an_earlier_one_gave_up(server: Server, tmp_p
 def test_a_part_of_another_address_is_not_continued(server: Server, tmp_path: Path) -> None:
     server.cuts = [300_000]
     with pytest.raises(SourceError):
-        download(server.url, tmp_path / "data.bin", attempts=1)
+        download(server.url, tmp_path / "data.bin", retries=Retries(attempts=1))
     download(server.url + "?mirror", tmp_path / "data.bin")
     assert server.asked[-1] == (None, None)
 
@@ -142,7 +143,7 @@ def test_a_part_of_another_address_is_not_continued(server: Server, tmp_path: Pa
 def test_a_server_without_ranges_starts_again(server: Server, tmp_path: Path) -> None:
     server.ranges = False
     server.cuts = [300_000]
-    got = download(server.url, tmp_path / "data.bin", wait_s=0)
+    got = download(server.url, tmp_path / "data.bin", retries=Retries(wait_s=0))
     assert got.path.read_bytes() == CONTENT
     assert got.fetched == len(CONTENT) + 300_000
 
@@ -151,39 +152,39 @@ def test_a_server_without_ranges_starts_again(server: Server, tmp_path: Path) ->
 def test_a_changed_file_starts_again(server: Server, tmp_path: Path, honours_condition: bool) -> None:
     server.cuts = [300_000]
     with pytest.raises(SourceError):
-        download(server.url, tmp_path / "data.bin", attempts=1)
+        download(server.url, tmp_path / "data.bin", retries=Retries(attempts=1))
     server.content, server.etag, server.honours_condition = CONTENT[::-1], '"two"', honours_condition
-    got = download(server.url, tmp_path / "data.bin", wait_s=0)
+    got = download(server.url, tmp_path / "data.bin", retries=Retries(wait_s=0))
     assert got.path.read_bytes() == CONTENT[::-1]
 
 
 def test_without_entity_tag_the_date_is_compared(server: Server, tmp_path: Path) -> None:
     server.etag, server.modified, server.cuts = None, "Mon, 01 Jan 2024 00:00:00 GMT", [300_000]
-    download(server.url, tmp_path / "data.bin", wait_s=0)
+    download(server.url, tmp_path / "data.bin", retries=Retries(wait_s=0))
     assert server.asked[1] == ("bytes=300000-", server.modified)
 
 
 def test_with_nothing_to_compare_only_a_digest_allows_to_go_on(server: Server, tmp_path: Path) -> None:
     server.etag, server.cuts = None, [300_000]
-    download(server.url, tmp_path / "plain.bin", wait_s=0)
+    download(server.url, tmp_path / "plain.bin", retries=Retries(wait_s=0))
     assert server.asked[1] == (None, None)
     server.cuts = [300_000]
-    download(server.url, tmp_path / "checked.bin", wait_s=0, sha256=DIGEST)
+    download(server.url, tmp_path / "checked.bin", retries=Retries(wait_s=0), sha256=DIGEST)
     assert server.asked[3] == ("bytes=300000-", None)
 
 
 def test_a_weak_entity_tag_is_not_relied_on(server: Server, tmp_path: Path) -> None:
     server.etag, server.cuts = 'W/"one"', [300_000]
-    download(server.url, tmp_path / "data.bin", wait_s=0)
+    download(server.url, tmp_path / "data.bin", retries=Retries(wait_s=0))
     assert server.asked[1] == (None, None)
 
 
 def test_a_part_that_is_already_whole_is_fetched_again(server: Server, tmp_path: Path) -> None:
     server.cuts = [300_000]
     with pytest.raises(SourceError):
-        download(server.url, tmp_path / "data.bin", attempts=1)
+        download(server.url, tmp_path / "data.bin", retries=Retries(attempts=1))
     (tmp_path / "data.bin.part").write_bytes(CONTENT)
-    got = download(server.url, tmp_path / "data.bin", wait_s=0)
+    got = download(server.url, tmp_path / "data.bin", retries=Retries(wait_s=0))
     assert got.path.read_bytes() == CONTENT
 
 
@@ -230,23 +231,23 @@ def test_a_wrong_size_is_found_where_the_server_does_not_say(server: Server, tmp
 def test_a_dead_link_is_not_tried_twice(server: Server, tmp_path: Path) -> None:
     server.statuses = [404, 404]
     with pytest.raises(SourceError, match="the server answers 404"):
-        download(server.url, tmp_path / "data.bin", wait_s=0)
+        download(server.url, tmp_path / "data.bin", retries=Retries(wait_s=0))
     assert len(server.asked) == 1
     assert leftovers(tmp_path) == set()
 
 
 def test_a_busy_server_is_tried_again(server: Server, tmp_path: Path) -> None:
     server.statuses = [503, 500]
-    assert download(server.url, tmp_path / "data.bin", wait_s=0).path.read_bytes() == CONTENT
+    assert download(server.url, tmp_path / "data.bin", retries=Retries(wait_s=0)).path.read_bytes() == CONTENT
     server.statuses = [503] * 9
     with pytest.raises(SourceError, match=r"the server answers 503 .*\(2 attempts\)"):
-        download(server.url, tmp_path / "data.bin", wait_s=0, attempts=2)
+        download(server.url, tmp_path / "data.bin", retries=Retries(attempts=2, wait_s=0))
     assert len(server.asked) == 5
 
 
 def test_no_server_at_all(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no connection"):
-        download("http://127.0.0.1:1/data.bin", tmp_path / "data.bin", wait_s=0, attempts=2)
+        download("http://127.0.0.1:1/data.bin", tmp_path / "data.bin", retries=Retries(attempts=2, wait_s=0))
 
 
 ODD_ANSWERS = [
@@ -273,7 +274,7 @@ def test_an_odd_answer_is_no_crash(answer: bytes, tmp_path: Path) -> None:
         threading.Thread(target=serve, daemon=True).start()
         url = f"http://127.0.0.1:{listening.getsockname()[1]}/data.bin"
         with contextlib.suppress(SourceError):  # some of them hold a body all the same
-            assert download(url, tmp_path / "data.bin", attempts=1).path.read_bytes() == b"x"
+            assert download(url, tmp_path / "data.bin", retries=Retries(attempts=1)).path.read_bytes() == b"x"
 
 
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "data.bin", "ftp://example.org/x", "http://"])
