@@ -140,8 +140,22 @@ def find_json(path: Path) -> dict[str, Any]:
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """The summary of a run folder; empty where there is none that can be read."""
-    return find_json(folder / SUMMARY)
+    """The summary of a run folder; empty if there is none that can be read.
+
+    Summaries of fptkit 0.1.0 do not name the metrics that are fractions or accuracies: it went by their names.
+    """
+    summary = find_json(folder / SUMMARY)
+    if "fractions" in summary or "metrics" not in summary:
+        return summary
+    metrics = summary["metrics"] if isinstance(summary["metrics"], dict) else {}
+    splits = [metrics.get("validation"), *dict(metrics.get("test") or {}).values()]
+    names = sorted({name for split in splits if isinstance(split, dict) for name in split if was_fraction(name)})
+    return {**summary, "fractions": names, "accuracies": names}
+
+
+def was_fraction(metric: str) -> bool:
+    """Whether fptkit 0.1.0 printed a metric in percent, and took it for an accuracy."""
+    return "accuracy" in metric
 
 
 @contextlib.contextmanager

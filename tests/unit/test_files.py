@@ -226,3 +226,14 @@ def test_names_of_run_folders_are_written_once(name: str) -> None:
     ]
     pretraining = ["lab/pretraining/loop.py"]  # lines of another kind, in a folder of another kind
     assert found == (pretraining if name == "METRICS" else [])
+
+
+def test_a_summary_of_0_1_0_says_which_metrics_were_fractions(tmp_path: Path) -> None:
+    metrics = {"validation": {"loss": 1.0, "accuracy": 0.5}, "test": {"test": {"top_accuracy": 0.5, "error": 2.0}}}
+    write_json(tmp_path / "summary.json", {"metrics": metrics})
+    expected = {"fractions": ["accuracy", "top_accuracy"], "accuracies": ["accuracy", "top_accuracy"]}
+    assert read_summary(tmp_path) == {"metrics": metrics, **expected}
+    write_json(tmp_path / "summary.json", {"metrics": metrics, "fractions": []})
+    assert read_summary(tmp_path) == {"metrics": metrics, "fractions": []}
+    write_json(tmp_path / "summary.json", {"metrics": None})
+    assert read_summary(tmp_path)["fractions"] == []

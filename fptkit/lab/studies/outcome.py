@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from fptkit.lab.studies.results import was_fraction
+from fptkit.files import was_fraction
 
 Status = Literal["waiting", "running", "paused", "validated", "finished", "diverged", "failed", "interrupted", "lost"]
 """waiting: not started; running: a worker has it; paused: stopped where it was asked to; validated: trained, test not

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from fptkit.errors import DataError, UsageError
+from fptkit.files import was_fraction
 
 RESULTS = "results.json"
 COSTS = "costs.json"
@@ -35,11 +36,6 @@ class Measure(NamedTuple):
 
     name: str = ""
     fraction: bool = False
-
-
-def was_fraction(metric: str) -> bool:
-    """Whether a metric is written in percent, for files of fptkit 0.1.0, which do not say: then by its name."""
-    return "accuracy" in metric
 
 
 class Estimate(Record):
