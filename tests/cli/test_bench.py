@@ -117,5 +117,5 @@ def test_an_estimate_without_a_config_is_told_and_the_others_go_on(tiny: Path) -
     )
     code, out, err = fptkit("validate", far, tiny, "--estimate", cwd=tiny.parent)
     assert code == 3
-    assert "Without it neither parameters nor memory can be known" in err
+    assert "Parameters and memory cannot be estimated without it" in err
     assert "parameters" in out
