@@ -1,4 +1,4 @@
-"""``fptkit bench`` and ``fptkit validate --estimate`` as a user meets them."""
+"""``fptkit bench`` and ``fptkit validate --estimate`` on the command line."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_bench_of_a_pretraining_recipe_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_validate_estimates_where_it_is_asked_to(tiny: Path) -> None:
+def test_validate_estimates_on_request(tiny: Path) -> None:
     code, out, err = fptkit("validate", tiny, "--estimate", cwd=tiny.parent)
     assert (code, err) == (0, "")
     first, *lines = out.splitlines()
@@ -110,12 +110,12 @@ def test_validate_estimates_where_it_is_asked_to(tiny: Path) -> None:
     assert fptkit("validate", tiny, cwd=tiny.parent) == (0, first + "\n", "")
 
 
-def test_an_estimate_without_a_config_is_told_and_the_others_go_on(tiny: Path) -> None:
+def test_an_estimate_without_a_config_is_reported_and_the_others_continue(tiny: Path) -> None:
     far = tiny.parent / "far.yaml"
     far.write_text(
         TINY.replace("name: random, size: nano, blocks: 1, width: 16, heads: 2", "name: gpt2, weights: 'hub:a/b'")
     )
     code, out, err = fptkit("validate", far, tiny, "--estimate", cwd=tiny.parent)
     assert code == 3
-    assert "Without it neither parameters nor memory can be known" in err
+    assert "Parameters and memory cannot be estimated without it" in err
     assert "parameters" in out

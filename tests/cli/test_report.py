@@ -30,7 +30,7 @@ def studies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def report(*arguments: str | Path) -> Result:
-    """The command, with its own errors raised."""
+    """Run the command and raise its own errors."""
     done = CliRunner().invoke(cli, ["report", *map(str, arguments)])
     if isinstance(done.exception, FptkitError):
         raise done.exception
@@ -61,13 +61,13 @@ def test_a_misspelt_study_gets_the_nearest_name(studies: Path) -> None:
     assert "looked up in studies/" in str(caught.value)
 
 
-def test_a_folder_that_is_no_study_is_told(studies: Path) -> None:
+def test_a_folder_that_is_no_study_is_reported(studies: Path) -> None:
     (studies / "empty").mkdir()
     with pytest.raises(UsageError, match=r"empty holds no results of a study \(results\.json\)"):
         report("empty")
 
 
-def test_damaged_results_are_told(studies: Path) -> None:
+def test_damaged_results_are_reported(studies: Path) -> None:
     (studies / "modality-nano" / "results.json").write_text("{")
     with pytest.raises(DataError, match="damaged"):
         report("modality-nano")
@@ -87,7 +87,7 @@ def test_a_format_on_stdout_is_the_file_without_links_to_runs(form: str, studies
     assert done.stdout == kept
 
 
-def test_a_report_kept_elsewhere_leads_nowhere_but_to_its_pictures(studies: Path, tmp_path: Path) -> None:
+def test_a_report_written_elsewhere_links_only_to_its_pictures(studies: Path, tmp_path: Path) -> None:
     done = report("modality-nano", "--format", "markdown", "--output", "docs/modality.md", "--figures")
     files = done.stdout.splitlines()
     assert files[0] == str(Path("docs/modality.md"))
@@ -109,7 +109,7 @@ def test_a_report_kept_elsewhere_leads_nowhere_but_to_its_pictures(studies: Path
         ("text.md", ["text.md"]),
     ],
 )
-def test_the_name_of_the_output_tells_its_format(output: str, written: list[str], studies: Path) -> None:
+def test_the_format_follows_from_the_name_of_the_output(output: str, written: list[str], studies: Path) -> None:
     done = report("modality-nano", "--output", output)
     assert sorted(Path(line).as_posix() for line in done.stdout.splitlines()) == written
     for path in written:
@@ -133,7 +133,7 @@ def test_json_holds_everything(studies: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["terminal", "markdown", "html"])
-def test_published_figures_stand_beside_ours_with_reasons(form: str, studies: Path) -> None:
+def test_published_figures_are_shown_beside_ours_with_reasons(form: str, studies: Path) -> None:
     text = report("modality-nano", "--format", form, "--against", "fpt2021", "--against", "rothermel2021").stdout
     assert text.index("Against fpt2021") < text.rindex("Against rothermel2021")
     assert "Not comparable, for orientation" in text
@@ -152,14 +152,14 @@ def test_published_figures_stand_beside_ours_with_reasons(form: str, studies: Pa
         (["--output", "studies/modality-nano/results.json/x.md"], "cannot be written"),
     ],
 )
-def test_what_does_not_go_together_is_refused(arguments: list[str], message: str, studies: Path) -> None:
+def test_incompatible_options_are_refused(arguments: list[str], message: str, studies: Path) -> None:
     before = sorted(studies.parent.rglob("*"))
     with pytest.raises(UsageError, match=message):
         report("modality-nano", *arguments)
     assert sorted(studies.parent.rglob("*")) == before
 
 
-def test_an_unknown_paper_is_told_before_anything_is_written(studies: Path) -> None:
+def test_an_unknown_paper_is_reported_before_anything_is_written(studies: Path) -> None:
     with pytest.raises(UnknownNameError) as caught:
         report("modality-nano", "--against", "fpt2012", "--output", "kept")
     assert caught.value.suggestion == "fpt2021"

@@ -1,1 +1,1 @@
-"""Speed and size of a recipe: measured on this machine, or estimated without running."""
+"""Speed and size of a recipe: measured on this machine, or estimated without running it."""

@@ -1,18 +1,18 @@
-"""What a recipe would take, without running it and without its weights.
+"""Estimates the memory and compute of a recipe without running it and without its weights.
 
-The recipe is built with tensors that have shapes but no numbers, from the config of its weights, and one batch of the
-task goes through it forward and backward. So the figures are those of the step a run would take, counted, not guessed
-from a formula of the architecture; a model of billions of parameters takes seconds and no memory.
+The recipe is built from the config of its weights with fake tensors, which have shapes but no numbers, and one batch of
+the task passes through it forward and backward. The figures are therefore counted on the step that a run would take,
+not computed from a formula for the architecture. A model of billions of parameters takes seconds and no memory.
 
 Memory is the sum of
 
 - frozen weights in the precision they are stored in, and buffers;
-- trained weights in float32, their gradients, as many bytes again, and Adam's two running means, twice as many;
-- activations: every tensor that autograd keeps from the forward to the backward, each storage once, of the largest of
-  the parts that ``train.accumulate`` cuts a batch into. With ``train.activation_checkpointing`` what one block keeps
-  while it is run once more comes on top, and is left out.
+- trained weights in float32, their gradients (as many bytes again) and Adam's two running means (twice as many);
+- activations: every tensor that autograd saves for the backward pass, each storage once, of the largest micro-batch
+  (``train.accumulate``). With ``train.activation_checkpointing``, the activations of the one block that is being
+  recomputed are not counted.
 
-Left out are the working space of single operations, the data set, Python and the libraries themselves (300 to 700 MiB).
+Not counted are workspaces of single operations, the data set, Python and the libraries themselves (300 to 700 MiB).
 """
 
 from __future__ import annotations
@@ -37,31 +37,31 @@ from fptkit.recipe.load import LoadedRecipe
 from fptkit.recipe.models import Component, Recipe
 
 ADAM_MEANS = 2
-"""Numbers the optimiser keeps for each trained one."""
+"""Numbers in the optimizer's state for each trained number."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a recipe takes. Sizes are in bytes.
+    """Estimated memory and compute of a recipe; sizes are in bytes.
 
     Args:
         recipe: its name.
-        weights: the weights whose config gave the sizes.
+        weights: source of the config that the sizes are from.
         device: ``cpu`` or ``cuda``.
         precision: of the frozen weights.
-        parameters: numbers in all parameters.
-        trained: numbers that train.
-        examples: of the batch.
-        tokens: of its examples as the backbone sees them, padding counted.
-        max_tokens: of the task's longest example, as the backbone sees it.
-        steps: of the run, at most.
+        parameters: number of parameters.
+        trained: number of trained parameters.
+        examples: batch size.
+        tokens: tokens of each example in this batch, as the backbone sees them, padding included.
+        max_tokens: tokens of the task's longest example, as the backbone sees it.
+        steps: largest number of steps of the run.
         frozen_bytes: frozen weights and buffers.
         trained_bytes: trained weights.
-        gradient_bytes: of those.
-        optimizer_bytes: state of the optimiser.
-        activation_bytes: kept from forward to backward.
-        flops_per_step: see `fptkit.freezing.counts.GradientPass`; as a run's ``summary.json`` has it.
-        notes: what was passed over, and what differs from a run.
+        gradient_bytes: gradients of the trained weights.
+        optimizer_bytes: state of the optimizer.
+        activation_bytes: activations saved for the backward pass.
+        flops_per_step: see `fptkit.freezing.counts.GradientPass`; the same as in a run's ``summary.json``.
+        notes: sources that were skipped, and differences from a run.
     """
 
     recipe: str
@@ -84,23 +84,26 @@ class Estimate:
 
     @property
     def memory_bytes(self) -> int:
-        """All of it."""
+        """Sum of all sizes."""
         return (
             self.frozen_bytes + self.trained_bytes + self.gradient_bytes + self.optimizer_bytes + self.activation_bytes
         )
 
     @property
     def flops_per_run(self) -> int:
-        """Operations of all steps, evaluation left out."""
+        """Floating-point operations of all training steps, without evaluation."""
         return self.flops_per_step * self.steps
 
 
 def estimate(loaded: LoadedRecipe) -> Estimate:
-    """Estimate a recipe. Its data are opened, since they say how long a batch is; its weights are not.
+    """Estimate a recipe. Its data are opened, since the length of a batch depends on them; its weights are not.
+
+    Args:
+        loaded: the recipe.
 
     Raises:
-        SourceError: the data or the config of the weights cannot be had.
-        FptkitError: the parts do not go together, as when the recipe is run.
+        SourceError: the data or the config of the weights is not available.
+        FptkitError: the components do not fit together; the same error as when the recipe is run.
     """
     recipe, registry = loaded.recipe, loaded.registry
     device = choose_device(recipe.device)
@@ -149,7 +152,7 @@ def estimate(loaded: LoadedRecipe) -> Estimate:
 
 @dataclass(frozen=True)
 class _Pass:
-    """What one forward and backward of skeletons shows."""
+    """What one forward and backward pass with fake tensors shows."""
 
     tokens: int
     activation_bytes: int
@@ -157,9 +160,9 @@ class _Pass:
 
 
 def _watch(built: Built, batch: Batch) -> _Pass:
-    """One forward in training mode, for what is kept; then forward and backward in evaluation mode, for the operations.
+    """A forward pass in training mode counts activations; forward and backward in evaluation mode count operations.
 
-    As in `fptkit.freezing.counts.gradient_pass`: blocks that the backward of training would run again count once.
+    As in `fptkit.freezing.counts.gradient_pass`, blocks that training recomputes in the backward pass count once.
     """
     model = built.model
     own = {_storage(tensor) for tensor in (*model.parameters(), *model.buffers())}
@@ -168,7 +171,7 @@ def _watch(built: Built, batch: Batch) -> _Pass:
 
     def keep(tensor: Tensor) -> Tensor:
         if _storage(tensor) not in own:
-            kept[_storage(tensor)] = tensor  # held, so that no other storage takes its place
+            kept[_storage(tensor)] = tensor  # a reference, so that the address of its storage is not reused
         return tensor
 
     def ask(backbone: Any, given: tuple[Any, ...]) -> None:
@@ -199,7 +202,7 @@ def _bytes(tensors: list[Tensor] | list[torch.nn.Parameter]) -> int:
 
 
 def _without_numbers(recipe: Recipe, precision: str) -> Recipe:
-    """The recipe without what measures numbers and changes no size."""
+    """The recipe without options that need numbers and do not change any size."""
     encoder = recipe.encoder
     if encoder is not None and getattr(encoder.options, "match_norm", False):
         encoder = Component(name=encoder.name, options=encoder.options.model_copy(update={"match_norm": False}))
@@ -207,7 +210,7 @@ def _without_numbers(recipe: Recipe, precision: str) -> Recipe:
 
 
 def _skeleton_of(batch: Batch, mode: FakeTensorMode, device: torch.device) -> Batch:
-    """A batch of shapes only. All its tokens are taken for real: how many are cannot be asked of shapes."""
+    """A batch of fake tensors, without lengths: they are numbers, so padding counts as real tokens."""
 
     def fake(tensor: Tensor) -> Tensor:
         return mode.from_tensor(tensor).to(device)
@@ -222,4 +225,4 @@ def _skeleton_of(batch: Batch, mode: FakeTensorMode, device: torch.device) -> Ba
 
 def _notes(task: Task) -> Iterator[str]:
     if task.stand_in:
-        yield f"the data are a stand-in ({task.source}): the recipe's first source may have longer examples"
+        yield f"fallback (stand-in) data ({task.source}): the recipe's first source may have longer examples"

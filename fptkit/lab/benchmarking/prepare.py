@@ -1,4 +1,4 @@
-"""A recipe built up to its first training step, by the engine's own parts and without a run folder."""
+"""Prepares a recipe for its first training step with the engine's own code, without a run folder."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Prepared:
     """A run before its first step.
 
     Args:
-        built: its parts.
-        trainer: takes the steps.
-        batches: those the trainer takes.
-        accumulate: micro-batches of a step.
+        built: task, model and the other components.
+        trainer: does the steps.
+        batches: the batches of the trainer.
+        accumulate: micro-batches per step (gradient accumulation).
     """
 
     built: Built
@@ -38,11 +38,11 @@ class Prepared:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """Device of the model."""
         return next(self.built.model.parameters()).device
 
     def step(self, number: int) -> None:
-        """Take training step ``number`` as a run does: batch, forward, backward, clipping, optimizer.
+        """Do training step ``number`` as a run does: batch, forward, backward, clipping, optimizer.
 
         Raises:
             TrainingError: out of memory. A run would continue with smaller micro-batches.
@@ -62,17 +62,20 @@ class Prepared:
 
 
 def prepare(loaded: LoadedRecipe) -> Prepared:
-    """Build what a run builds before it trains.
+    """Build everything that a run builds before it trains.
+
+    Args:
+        loaded: the recipe.
 
     Raises:
-        FptkitError: building failed, or the task gives batches that are not as it declares.
+        FptkitError: building failed, or the task's batches do not match its declaration.
     """
-    # A step with cached features passes the head alone; what is measured is the model.
+    # With cached features a step would run only the head, but the model is to be measured.
     train = loaded.recipe.train.model_copy(update={"feature_cache": "never"})
     recipe = loaded.recipe.model_copy(update={"train": train})
     prepared = setup.prepare(recipe, loaded.registry, choose_device(recipe.device))
     batches, _ = setup.training_batches(recipe, prepared.built.task, prepared.built.task.split("train"))
-    # Checkpoints are written between steps: this folder is never made.
+    # Checkpoints are written between steps, so this folder is never created.
     trainer = Trainer(prepared, Path("none"), emit=lambda event: None, stop=StopRequest())
     prepared.built.model.train()
     return Prepared(prepared.built, trainer, batches, train.accumulate)

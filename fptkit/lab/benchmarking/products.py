@@ -1,7 +1,7 @@
-"""The matrix products of a piece of work, and the rate at which this machine does such products alone.
+"""The matrix products of a training step, and the rate at which this machine does these products alone.
 
-A step is as fast as it can be where it spends its time in matrix products at the machine's own rate; the share it
-reaches of that rate says what is left to gain.
+A step cannot be faster than its matrix products at that rate. The fraction of it that a step reaches shows how much
+there is to gain.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 Sizes = tuple[int, int, int]
-"""(M, K, N): an M x K matrix times a K x N one, 2 M K N floating-point operations."""
+"""(M, K, N): an M x K matrix times a K x N matrix, 2 M K N floating-point operations."""
 
 COVERED = 0.9
-"""Share of the work's operations that the measured products stand for; what is left are many small ones."""
+"""Fraction of all operations that the measured products cover; the rest is in many small products."""
 
 SHORTEST_S = 0.004
-"""Least time of one measurement: a product that is done sooner is repeated, so that the clock's grain vanishes."""
+"""Shortest measurement in seconds: faster products are repeated, so that clock resolution does not matter."""
 
 
 class _Products(TorchDispatchMode):
-    """Notes the sizes of every product of two matrices."""
+    """Records the sizes of every product of two matrices."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,14 +41,14 @@ class _Products(TorchDispatchMode):
 
 
 def products_of(work: Callable[[], object]) -> Counter[Sizes]:
-    """Do a piece of work once; how often it multiplied two matrices, by their sizes. Batched products are left out."""
+    """Run ``work`` once and count its matrix products by their sizes; batched products are not counted."""
     with _Products() as products:
         work()
     return products.seen
 
 
 def largest(products: Counter[Sizes]) -> list[Sizes]:
-    """Those that make up `COVERED` of the operations of all, the costliest first."""
+    """The sizes with the most operations, largest first, that together make up `COVERED` of all operations."""
     costs = {sizes: 2 * sizes[0] * sizes[1] * sizes[2] * count for sizes, count in products.items()}
     chosen: list[Sizes] = []
     left = COVERED * sum(costs.values())
@@ -61,12 +61,12 @@ def largest(products: Counter[Sizes]) -> list[Sizes]:
 
 
 class ProductsAlone:
-    """Products of matrices of ones, one size after the other, to be timed again and again beside what is compared.
+    """Times matrix products of given sizes, in turns with the step they are compared with.
 
     Args:
-        products: sizes of the products; each takes about as long as the others.
+        products: sizes of the products; each is repeated to take about the same time as the others.
         dtype: of both factors and of the result.
-        device: where.
+        device: device of the matrices.
     """
 
     def __init__(self, products: Sequence[Sizes], dtype: torch.dtype, device: torch.device) -> None:
@@ -79,7 +79,7 @@ class ProductsAlone:
         self._flops = sum(2 * m * k * n * count for (m, k, n), count in zip(products, self._times, strict=True))
 
     def rate(self) -> float:
-        """Floating-point operations a second, measured now."""
+        """Measure once: floating-point operations per second."""
         wait_for(self._device)
         started = time.perf_counter()
         for (one, other), count in zip(self._factors, self._times, strict=True):
@@ -90,7 +90,7 @@ class ProductsAlone:
 
 
 def _repetitions(pair: tuple[Tensor, Tensor], device: torch.device) -> int:
-    """How often a product is done to take `SHORTEST_S`; warms up as well."""
+    """Number of repetitions of a product that take `SHORTEST_S`; also warms up."""
     torch.mm(*pair)
     wait_for(device)
     started = time.perf_counter()
@@ -100,6 +100,6 @@ def _repetitions(pair: tuple[Tensor, Tensor], device: torch.device) -> int:
 
 
 def wait_for(device: torch.device | str) -> None:
-    """Wait until the device has done what it was given; a processor always has."""
+    """Wait until the device has finished its queued work; returns at once for a CPU."""
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)

@@ -1,6 +1,6 @@
-"""Backbones of shapes only, from the config of their weights: neither the weights nor the memory are needed.
+"""Backbones with shapes only, built from the config of their weights, without the weights and without their memory.
 
-Everything here is called under `FakeTensorMode`, where a tensor has a shape, a format and a device but no numbers.
+Everything here runs under `FakeTensorMode`, where a tensor has shape, dtype and device but no numbers.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from fptkit.specs import BackboneSpec
 
 @dataclass(frozen=True)
 class Config:
-    """Where the sizes of a backbone come from.
+    """The source of a backbone's sizes.
 
     Args:
-        entry: the weights the sizes are those of; ``random`` where the options themselves give them.
-        content: their config.json; None for ``random``.
-        notes: what was passed over, and why.
+        entry: source of weights whose config.json was found; ``random`` if the options give the sizes.
+        content: the config.json; None for ``random``.
+        notes: sources that were skipped, and why.
     """
 
     entry: str
@@ -43,11 +43,15 @@ class Config:
 
 
 def find_config(backbone: Component, pinned: str | None) -> Config:
-    """The config of the first weights that have one here or on the hub.
+    """Find the first source of weights whose config.json is available.
+
+    Args:
+        backbone: section of the recipe.
+        pinned: the only source to look at; None looks at all of them.
 
     Raises:
-        SourceError: of none of the weights is it known.
-        DataError: a config is broken.
+        SourceError: no source has a config.json.
+        DataError: a config.json is damaged.
     """
     entries = getattr(backbone.options, "weights", ("random",))
     choice = choose(
@@ -55,29 +59,29 @@ def find_config(backbone: Component, pinned: str | None) -> Config:
         lambda entry: None if entry == "random" else open_config(entry),
         what=f"config.json of backbone {backbone.name}",
         pinned=pinned,
-        advice="Without it neither parameters nor memory can be known. A folder with the config.json alone is enough: "
+        advice="Parameters and memory cannot be estimated without it. A folder with only the config.json is enough: "
         "--set backbone.weights=path:FOLDER",
     )
     return Config(choice.entry, choice.found, tuple(f"{entry}: {reason}" for entry, reason in choice.skipped))
 
 
 def make_skeleton(backbone: Component, config: Config, registry: Registry, *, positions: int, seed: int) -> Backbone:
-    """The backbone of a recipe without numbers.
+    """Build the backbone of a recipe from fake tensors.
 
     Args:
         backbone: section of the recipe.
         config: its sizes.
-        registry: what its name means.
-        positions: T, the task's longest example in tokens.
-        seed: of draws, which draw nothing.
+        registry: where the backbone is registered.
+        positions: T, tokens of the task's longest example.
+        seed: passed on; fake tensors have no numbers to initialise.
 
     Raises:
-        FptkitError: the config is none of the backbone's, or the task does not fit it.
+        FptkitError: the config is of another kind of backbone, or the task does not fit the backbone.
     """
     options = _without_numbers(backbone.options)
     if isinstance(options, RandomOptions):
         kind, draw = family_named(options.like), as_draw(options, positions, seed)
-        assert kind is not None  # the options name known ones only
+        assert kind is not None  # options are checked: the name is known
         return _assembled(kind.random(draw), Request(positions, seed), config)
     if kind := family_named(backbone.name):
         return _assembled(kind.of(options, positions), kind.request(options, positions, seed), config)
@@ -85,7 +89,7 @@ def make_skeleton(backbone: Component, config: Config, registry: Registry, *, po
         raise SourceError(
             f"size of backbone {backbone.name}",
             [(config.entry, "only the backbone itself can read its config.json")],
-            "Estimate it with --set backbone.weights=random if it supports that, or measure it: fptkit bench",
+            "Estimate it with --set backbone.weights=random if it supports that, or measure it with fptkit bench",
         )
     made: Backbone = build_component(
         registry.get(BackboneSpec, backbone.name), options, positions=positions, seed=seed, pinned=None
@@ -94,20 +98,20 @@ def make_skeleton(backbone: Component, config: Config, registry: Registry, *, po
 
 
 def _without_numbers(options: Options) -> Options:
-    """The same options for a model of shapes only: there are no statistics to draw by, no rows of a checkpoint's
-    position table, and no compiled code to run."""
+    """The same options for fake tensors, which have no statistics to match, no position table to copy rows from, and
+    cannot run compiled code."""
     replaced = {"weights": ("random",), "init": "pretrained", "loop": "torch", "position_init": "zeros"}
     fields = type(options).model_fields
     if "weights" not in fields:
-        del replaced["init"]  # that of a backbone without weights has other values
+        del replaced["init"]  # a backbone without weights has other values for it
     return options.model_copy(update={name: value for name, value in replaced.items() if name in fields})
 
 
 def _assembled(family: Family[Any, Any], request: Request, config: Config) -> Backbone:
-    """As `fptkit.backbones.assemble.assemble` builds it from weights that are drawn."""
+    """Like `fptkit.backbones.assemble.assemble` with random weights."""
     architecture = family.from_options() if config.content is None else family.from_config(config.content, config.entry)
     if isinstance(family, VitFamily):
-        # timm reads numbers while it builds: on the device ``meta``, which has shapes only as well, it may.
+        # timm reads numbers while it builds, which fake tensors refuse but tensors on the device ``meta`` allow.
         with unset_fake_temporarily(), torch.device("meta"):
             backbone: Backbone = family.draw(architecture, request.seed, None)
         place(backbone, torch.device("cpu"))
@@ -118,7 +122,7 @@ def _assembled(family: Family[Any, Any], request: Request, config: Config) -> Ba
 
 
 def place(model: nn.Module, device: torch.device) -> None:
-    """Put skeletons of all parameters and buffers on a device: torch's own way of moving a module refuses skeletons."""
+    """Move a model of fake tensors to a device, in place: ``Module.to`` refuses fake tensors."""
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
             moved = torch.empty_like(parameter, device=device)

@@ -1,4 +1,4 @@
-"""Measuring the training steps of a recipe: how fast, how near the machine's limit, and where the time goes."""
+"""Measures the training steps of a recipe: speed, distance from the machine's limit, and time by stage."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ from fptkit.lab.benchmarking.products import ProductsAlone, largest, products_of
 from fptkit.recipe.load import LoadedRecipe
 
 STAGES = ("batch", "forward", "backward", "optimiser")
-"""Where the time of a step goes. batch: making it and bringing it to the device; forward: with the loss; optimiser:
-with clipping, and with clearing the gradients."""
+"""Stages of a step. batch: make it and move it to the device; forward: includes the loss; optimiser: includes gradient
+clipping and clearing the gradients."""
 
 
 @dataclass(frozen=True)
 class StepFigures:
-    """What the training steps of a recipe cost on this machine.
+    """Time, memory and throughput of a recipe's training steps on this machine.
 
     Args:
         recipe: its name.
         task: name of the task.
         backbone: name of the backbone.
-        weights: the weights taken.
-        device: where it was measured.
-        threads: processor threads.
+        weights: source of the weights.
+        device: name of the device.
+        threads: CPU threads.
         precision: of the frozen weights.
-        steps: steps of each repeat; the same ones in each.
-        repeats: how often they were measured.
-        examples: of a step, on average.
-        tokens: of a step as the backbone sees them, padding counted, on average.
-        padding: share of the tokens that is padding.
-        step_ms: median over the repeats, of the mean of a repeat's steps.
-        fastest_ms: of the repeats.
-        slowest_ms: of the repeats.
-        flops_per_step: see `fptkit.freezing.counts.GradientPass`, on average.
-        matrix_rates: floating-point operations a second of the step's products alone, by number format.
-        peak_memory_mib: of this process up to the last measured step, building included; on a GPU its memory.
-        stages_ms: see `STAGES`; medians over the repeats' steps, measured apart because watching takes time.
+        steps: steps in each repeat; always the same steps.
+        repeats: number of measurements.
+        examples: mean number of examples per step.
+        tokens: mean number of tokens per step, as the backbone sees them, padding included.
+        padding: fraction of the tokens that is padding.
+        step_ms: mean time of a repeat's steps, median over the repeats.
+        fastest_ms: the same, of the fastest repeat.
+        slowest_ms: the same, of the slowest repeat.
+        flops_per_step: mean over the steps, see `fptkit.freezing.counts.GradientPass`.
+        matrix_rates: floating-point operations per second of the step's matrix products alone, by dtype.
+        peak_memory_mib: peak memory of this process while building and warming up; on a GPU, of the GPU.
+        stages_ms: median time of each stage, see `STAGES`; measured separately, since this slows the steps down.
     """
 
     recipe: str
@@ -71,37 +71,38 @@ class StepFigures:
 
     @property
     def examples_per_second(self) -> float:
-        """Examples trained on."""
+        """Throughput in training examples."""
         return self.examples / self.step_ms * 1e3
 
     @property
     def tokens_per_second(self) -> float:
-        """Tokens through the backbone, padding counted."""
+        """Throughput in tokens of the backbone, padding included."""
         return self.tokens / self.step_ms * 1e3
 
     @property
     def flops_per_second(self) -> float:
-        """Operations of the whole step by its time."""
+        """Floating-point operations of a step divided by its time."""
         return self.flops_per_step / self.step_ms * 1e3
 
     @property
     def share_of_matrix_rate(self) -> float:
-        """The step's rate by that of its products alone, in the precision frozen weights are multiplied in."""
+        """The step's FLOP rate as a fraction of that of its matrix products alone, in the same precision."""
         return self.flops_per_second / self.matrix_rates["float32" if self.precision == "float32" else "bfloat16"]
 
 
 def measure_steps(loaded: LoadedRecipe, *, steps: int = 5, repeats: int = 5) -> StepFigures:
-    """Build a recipe as a run does, train ``repeats`` times ``steps`` steps and measure them.
+    """Build a recipe as a run does, then measure ``steps`` training steps ``repeats`` times.
 
-    The same steps are taken each time, after as many that warm up, so that batches of different sizes do not count as
-    noise. Their products alone are timed in between, so that a machine which others use slows both.
+    Each repeat does the same steps, so that batches of different sizes do not count as noise; as many steps warm up.
+    The matrix products alone are timed between repeats, so that other load on the machine affects both.
 
     Args:
         loaded: the recipe.
-        steps: of a repeat.
-        repeats: how often they are measured.
+        steps: steps in each repeat, at least 1.
+        repeats: number of measurements, at least 1.
 
     Raises:
+        TrainingError: out of memory.
         FptkitError: building failed.
     """
     prepared = prepare(loaded)
@@ -145,7 +146,7 @@ def measure_steps(loaded: LoadedRecipe, *, steps: int = 5, repeats: int = 5) -> 
 
 
 def _timed(prepared: Prepared, steps: int) -> float:
-    """Mean seconds of the steps 0 to ``steps``."""
+    """Mean seconds of the first ``steps`` steps."""
     wait_for(prepared.device)
     started = time.perf_counter()
     for step in range(steps):
@@ -155,7 +156,7 @@ def _timed(prepared: Prepared, steps: int) -> float:
 
 
 def _tokens(prepared: Prepared, steps: int) -> tuple[float, float]:
-    """Tokens that the backbone is given in a step, on average, and the share of padding among them. Warms up."""
+    """Mean number of tokens per step in the backbone, and the fraction that is padding. Also warms up."""
     given = real = 0
 
     def note(module: Any, arguments: tuple[Any, ...]) -> None:
@@ -174,7 +175,7 @@ def _tokens(prepared: Prepared, steps: int) -> tuple[float, float]:
 
 
 def _flops(prepared: Prepared, batch: Batch) -> int:
-    """Operations of one step. In parts, as the step is, so that no more memory is taken."""
+    """Operations of one step, by micro-batches like the step itself, so that it needs no more memory."""
     model, task = prepared.built.model, prepared.built.task
     return sum(gradient_pass(model, task, part).flops for part in prepared.parts(batch))
 
@@ -193,10 +194,10 @@ def _stages(prepared: Prepared, steps: int) -> dict[str, float]:
 
 
 class _Watch:
-    """A stopwatch with one hand for each stage.
+    """A stopwatch for the stages of a step.
 
     Args:
-        device: is waited for at each border between stages.
+        device: synchronised whenever a stage ends.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -205,27 +206,27 @@ class _Watch:
         self._seconds = dict.fromkeys(STAGES, 0.0)
 
     def begin(self) -> None:
-        """A step begins, with its batch."""
+        """Start a step with its first stage, the batch."""
         wait_for(self._device)
         self._seconds = dict.fromkeys(STAGES, 0.0)
         self._stage, self._since = STAGES[0], time.perf_counter()
 
     def enter(self, stage: str) -> None:
-        """Another stage begins."""
+        """Start another stage."""
         wait_for(self._device)
         now = time.perf_counter()
         self._seconds[self._stage] += now - self._since
         self._stage, self._since = stage, now
 
     def end(self) -> dict[str, float]:
-        """The step has ended; the seconds of each stage."""
+        """End the step and return the seconds of each stage."""
         self.enter(STAGES[0])
         return self._seconds
 
 
 @contextlib.contextmanager
 def _watched(prepared: Prepared, watch: _Watch) -> Iterator[None]:
-    """Tell the watch of the borders between stages: the engine's step itself is not changed."""
+    """Report the start of each stage to the watch, by hooks around the engine's unchanged step."""
     step = prepared.trainer.training_step
     plain_backward = step.backward
 
@@ -239,5 +240,5 @@ def _watched(prepared: Prepared, watch: _Watch) -> Iterator[None]:
     try:
         yield
     finally:
-        del step.backward  # its class's is found again
+        del step.backward  # uncovers the method of its class
         hook.remove()

@@ -1,6 +1,6 @@
-"""Pretraining: how the backbones that fptkit ships are made.
+"""Pretraining of backbones on text, on synthetic symbols or on a task; the shipped backbones are made with it.
 
-`options` holds the recipe (light, no torch); `corpus` turns text into token arrays; `loop` is the resumable training
-loop that knows no modality; `language` puts them together for a GPT-2 on text. Nothing is imported here, so that the
-schema of a pretraining recipe can be read without loading torch.
+`options` and `recipes` define and load the recipes (light, no torch). `corpus` turns text into token arrays, and `loop`
+is a resumable training loop for any modality. `language`, `synthetic` and `task` are the three kinds. This module
+imports nothing, so that the schema of a pretraining recipe can be read without loading torch.
 """

@@ -1,4 +1,4 @@
-"""Text to tokens: reading the corpus, training the byte-level BPE, and the token arrays mapped into memory."""
+"""From text to tokens: reads the corpus, trains the byte-level BPE, and caches memory-mapped token arrays."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _RECORD = "corpus.json"
 
 
 def read_documents(path: Path, separator: str) -> list[str]:
-    """The documents of a text file, without empty ones and without the line breaks around the separator.
+    """Read the documents of a text file, without empty documents and without line breaks around the separator.
 
     Args:
-        path: UTF-8 text, plain or packed (``.xz``, ``.gz``).
+        path: UTF-8 text, plain or compressed (``.xz``, ``.gz``).
         separator: text between two documents.
 
     Raises:
-        DataError: no such file, not UTF-8, damaged packing, or no text in it.
+        DataError: the file is missing, not UTF-8, damaged, or has no text.
     """
     _require(path)
     unpack = {".xz": lzma.decompress, ".gz": gzip.decompress}.get(path.suffix, bytes)
@@ -43,21 +43,21 @@ def read_documents(path: Path, separator: str) -> list[str]:
     documents = [document.strip("\r\n") for document in text.split(separator)]
     documents = [document for document in documents if document.strip()]
     if not documents:
-        raise DataError(f"corpus '{path}' holds no text.")
+        raise DataError(f"corpus '{path}' holds no text. Set data.path to another file.")
     return documents
 
 
 def hold_out(documents: Sequence[str], share: float) -> tuple[list[str], list[str]]:
     """Split documents into training and validation, the latter from the end of the file.
 
-    A document that straddles the border is cut there, so that one long document splits as well.
+    A document at the boundary is cut there, so that a single long document can be split as well.
 
     Args:
         documents: all documents.
-        share: share of the characters that validates, above 0 and below 1.
+        share: fraction of the characters for validation, above 0 and below 1.
 
     Raises:
-        DataError: there is too little text for two parts.
+        DataError: there is not enough text for both splits.
     """
     total = sum(map(len, documents))
     left = total - max(1, round(total * share))
@@ -76,17 +76,22 @@ def hold_out(documents: Sequence[str], share: float) -> tuple[list[str], list[st
 
 
 def _sample(documents: Sequence[str], size: int) -> Iterator[str]:
-    """Paragraphs from equal pieces all over the text, about ``size`` characters of them."""
+    """Paragraphs from evenly spaced parts of the text, about ``size`` characters in total."""
     share = min(1.0, size / max(1, sum(map(len, documents))))
     for document in documents:
         for start in range(0, len(document), 100_000):
             piece = document[start : start + 100_000]
-            # Whole documents at once make the pre-tokeniser slow; a paragraph break is never inside a token of use.
+            # The pre-tokeniser is slow on long texts; no useful token contains a paragraph break.
             yield from piece[: max(1, round(len(piece) * share))].split("\n\n")
 
 
 def train_tokenizer(documents: Sequence[str], options: TokenizerOptions, separator: str) -> Tokenizer:
-    """A byte-level BPE of exactly ``options.vocabulary`` tokens; token 0 is the separator.
+    """Train a byte-level BPE of exactly ``options.vocabulary`` tokens; token 0 is the separator.
+
+    Args:
+        documents: training text.
+        options: the tokeniser's settings.
+        separator: text between two documents.
 
     Raises:
         DataError: the text has too few distinct pairs for a vocabulary of this size.
@@ -113,7 +118,7 @@ def train_tokenizer(documents: Sequence[str], options: TokenizerOptions, separat
 
 
 def encode_documents(tokenizer: Tokenizer, documents: Sequence[str], separator: str) -> Tokens:
-    """All documents as one array of token numbers, the separator's token before each document.
+    """Encode all documents as one array of token numbers, with the separator's token before each document.
 
     Shapes: -> (N,), uint16.
     """
@@ -126,9 +131,9 @@ def encode_documents(tokenizer: Tokenizer, documents: Sequence[str], separator: 
 
 
 def token_bytes(tokenizer: Tokenizer, separator: str) -> NDArray[np.int64]:
-    """How many bytes of text each token stands for; the separator stands for none.
+    """Bytes of text in each token; 0 for the separator.
 
-    In a byte-level BPE each character of a token's name is one byte.
+    In a byte-level BPE, each character of a token's name is one byte.
 
     Shapes: -> (vocabulary,).
     """
@@ -140,12 +145,12 @@ def token_bytes(tokenizer: Tokenizer, separator: str) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus ready for training.
+    """A tokenised corpus.
 
     Args:
-        train: training tokens, (N,) uint16, mapped into memory.
-        valid: held-out tokens, (M,) uint16, mapped into memory.
-        tokenizer: the tokeniser trained on the training part.
+        train: training tokens, (N,) uint16, memory-mapped.
+        valid: held-out tokens, (M,) uint16, memory-mapped.
+        tokenizer: the tokeniser trained on the training text.
         bytes_per_token: bytes of text of each token number, (vocabulary,).
         facts: sizes and digests, for the model card.
     """
@@ -159,7 +164,9 @@ class Corpus:
 
 def _require(path: Path) -> None:
     if not path.is_file():
-        raise DataError(f"corpus '{path}': no such file. Name a .txt, .txt.xz or .txt.gz file by --set data.path=FILE.")
+        raise DataError(
+            f"corpus '{path}': no such file. Name a .txt, .txt.xz or .txt.gz file with --set data.path=FILE."
+        )
 
 
 def _digest(path: Path) -> str:
@@ -175,7 +182,11 @@ def _digest(path: Path) -> str:
 
 
 def open_corpus(cache: Path, separator: str) -> Corpus:
-    """The corpus a cache holds; the text it was made from is not looked at.
+    """Open a cached corpus without reading the text it was made from.
+
+    Args:
+        cache: folder written by `prepare_corpus`.
+        separator: text between two documents.
 
     Raises:
         DataError: the cache is missing or damaged.
@@ -202,7 +213,7 @@ def _paths(data: LanguageData) -> tuple[Path, Path | None]:
 
 
 def corpus_key(data: LanguageData, options: TokenizerOptions) -> dict[str, Any]:
-    """All that the tokens depend on: digests of the files, and settings. Reads the files and writes nothing.
+    """Everything the tokens depend on: digests of the files, and settings. Reads the files, writes nothing.
 
     Raises:
         DataError: a file is missing or unreadable.
@@ -220,13 +231,13 @@ def corpus_key(data: LanguageData, options: TokenizerOptions) -> dict[str, Any]:
 def prepare_corpus(
     data: LanguageData, options: TokenizerOptions, cache: Path, *, key: Mapping[str, Any] | None = None
 ) -> Corpus:
-    """Read, tokenise and cache a corpus; a cache made from the same files and settings is used as it is.
+    """Read, tokenise and cache a corpus; an existing cache of the same files and settings is reused.
 
     Args:
-        data: where the text is.
+        data: files of the text.
         options: the tokeniser's settings.
-        cache: folder for tokenizer.json and the token arrays; made when missing.
-        key: what `corpus_key` gave for these files and settings; none computes it.
+        cache: folder for tokenizer.json and the token arrays; created if missing.
+        key: result of `corpus_key` for these files and settings; computed if None.
 
     Raises:
         DataError: a file is missing, unreadable, empty, or too small for the vocabulary.
@@ -251,16 +262,23 @@ def prepare_corpus(
             facts[f"{name}_documents"] = len(part)
             facts[f"{name}_bytes"] = sum(len(document.encode()) for document in part)
             facts[f"{name}_tokens"] = len(tokens)
-        write_json(record, facts)  # last: its presence says that the arrays are whole
+        write_json(record, facts)  # last: its presence says that the arrays are complete
     return open_corpus(cache, data.document_separator)
 
 
 def batch(tokens: Tokens, *, rows: int, length: int, seed: int, step: int) -> NDArray[np.int64]:
-    """Rows cut from random places of the token array: a pure function of its arguments.
+    """Sample rows at random positions of the token array: a pure function of its arguments.
 
-    Documents are packed: a row may run over a separator into the next document.
+    Documents are packed: a row may cross a separator into the next document.
 
     Shapes: tokens (N,) -> (rows, length + 1); the last column is only a target.
+
+    Args:
+        tokens: token numbers, N more than ``length``.
+        rows: number of rows.
+        length: length of a row without its last target.
+        seed: of the batches.
+        step: of the training.
     """
     generator = np.random.default_rng([seed, step])
     starts = generator.integers(0, len(tokens) - length, size=rows)

@@ -1,14 +1,14 @@
-"""GPT-2's forward pass on the weights of a ``GPT2LMHeadModel``, arranged to train fast on a processor.
+"""GPT-2's forward pass on the weights of a ``GPT2LMHeadModel``, optimised for training on CPUs.
 
-Same mathematics as transformers' module (a test compares the logits). Measured on one core of an AMD EPYC (Zen 4),
-forward and backward, sequences of 256: transformers with autocast 3,550 tokens/s, this 4,100, this compiled 4,700. What
-differs: attention is done in pieces of plain matrix products, which beat PyTorch's processor flash attention up to
-about 512 tokens, and matrix products are bfloat16 while the residual stream stays float32.
+It computes the same as transformers' module (a test compares the logits). Measured on one core of an AMD EPYC (Zen 4),
+forward and backward, sequences of 256: transformers with autocast 3,550 tokens/s, this 4,100, this compiled 4,700. The
+differences: attention is computed for blocks of queries with plain matrix products, which are faster than PyTorch's CPU
+flash attention up to about 512 tokens, and matrix products are in bfloat16 while the residual stream stays in float32.
 
-Why not the forward of `fptkit.backbones.gpt2`: it is made for frozen matrices. Compiled, on one core, forward and
-backward, it is 1.05 times as fast as this on sequences of 256 and of 512 tokens, but 0.8 times on 1,024, where it takes
-torch's fused attention: 0.92 times with the mix of lengths that the recipes have. With dropout on attention weights,
-not compiled, it is 0.90, 0.69 and 0.49 times as fast, since it then takes fused attention for every length.
+Why not the forward pass of `fptkit.backbones.gpt2`: it is made for frozen matrices. Compiled, on one core, forward and
+backward, its speed is 1.05 times that of this one on sequences of 256 and of 512 tokens, but 0.8 times on 1,024, where
+it uses torch's fused attention, and 0.92 times with the mix of lengths in the recipes. Not compiled, with dropout on
+attention weights, it is 0.90, 0.69 and 0.49 times as fast, since it then uses fused attention for every length.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import GPT2LMHeadModel
 
-# Rows of queries handled at once: keeps the half of the scores that is masked from being computed in long sequences.
+# Queries per block. Blocks avoid computing the masked half of the scores of long sequences.
 _QUERY_ROWS = 256
 _MASKED = -1e4
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
-    """Causal attention, a piece of the queries at a time. Shapes: (B, heads, T, d) each -> (B, heads, T, d)."""
+    """Causal attention, one block of queries after the other. Shapes: (B, heads, T, d) each -> (B, heads, T, d)."""
     length = q.shape[2]
     q = q * q.shape[3] ** -0.5
     outputs = []
@@ -78,13 +78,13 @@ def _nats(
 
 
 class Gpt2Forward:
-    """Computes with the weights of ``model`` without calling its modules.
+    """Forward pass with the weights of ``model``, without calling its modules.
 
     Args:
         model: the model; its parameters are used in place and receive the gradients.
-        dtype: number format of the matrix products.
-        dropout: dropout share of the training pass.
-        compiled: compile the blocks and the loss of the training pass, once for each sequence length.
+        dtype: of the matrix products.
+        dropout: dropout probability in training, 0 <= dropout < 1.
+        compiled: compile the blocks and the loss for training, once for each sequence length.
     """
 
     def __init__(
@@ -108,13 +108,13 @@ class Gpt2Forward:
         return h
 
     def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean nats per token, for training. Shapes: inputs, targets (B, T) integers -> ()."""
+        """Training loss, mean nats per token. Shapes: inputs, targets (B, T) integers -> ()."""
         h = self._body(inputs, self._train_block, self._dropout)
         return self._train_nats(h, *self._norm, self._table, targets, self._dtype, self._epsilon).mean()
 
     @torch.no_grad()
     def nats(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Nats of each token, without dropout or gradient. Shapes: inputs, targets (B, T) integers -> (B, T)."""
+        """Loss of each token in nats, without dropout or gradient. Shapes: inputs, targets (B, T) -> (B, T)."""
         h = self._body(inputs, _block, 0.0)
         return _nats(h, *self._norm, self._table, targets, self._dtype, self._epsilon)
 

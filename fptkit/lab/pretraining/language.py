@@ -1,4 +1,4 @@
-"""Language pretraining: a GPT-2 on text, from corpus to a folder in Hugging Face form."""
+"""Language pretraining: a GPT-2 on text, from the corpus to a weights folder in Hugging Face format."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ _CORPUS = "corpus"
 
 @dataclass(frozen=True)
 class PretrainResult:
-    """What a finished pretraining gives.
+    """Result of a finished pretraining.
 
     Args:
         output: folder with model.safetensors, config.json, tokenizer.json and README.md.
         steps: training steps done.
-        tokens: training tokens seen, repeats counted.
+        tokens: training tokens seen, repetitions included.
         seconds: wall-clock seconds of training.
         validation_loss: mean over all held-out text, nats per token.
         validation_bits_per_byte: the same in bits per byte of text.
@@ -63,10 +63,10 @@ class LanguageObjective(NextTokenObjective):
     Args:
         recipe: the recipe.
         corpus: the tokens.
-        resume_command: shown when a signal stops the training.
+        resume_command: command line that resumes the training, shown when a signal stops it.
 
     Raises:
-        DataError: the corpus is shorter than a sequence.
+        DataError: the corpus has no more tokens than the longest sequence.
     """
 
     def __init__(self, recipe: PretrainRecipe, corpus: Corpus, resume_command: str) -> None:
@@ -96,7 +96,7 @@ class LanguageObjective(NextTokenObjective):
 
 
 def _identity(recipe: PretrainRecipe, key: Mapping[str, Any]) -> dict[str, Any]:
-    """What a resumed training must share: all that the meaning of the checkpoint and of the metrics depends on."""
+    """Facts that must be the same when the training is resumed, since checkpoint and metrics depend on them."""
     return {
         "model": recipe.model.model_dump(),
         "tokenizer": recipe.tokenizer.model_dump(),
@@ -109,27 +109,27 @@ def _identity(recipe: PretrainRecipe, key: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def pretrain(recipe: PretrainRecipe, output: Path, *, resume: bool = False, log: Log = log_to_stderr) -> PretrainResult:
-    """Train a GPT-2 on text and write it in Hugging Face form.
+    """Train a GPT-2 on text and write it in Hugging Face format.
 
-    Nothing in ``output`` is changed before it is clear that this training may: what another one left there is kept.
-    Resuming with other values of ``max_steps``, ``max_seconds``, learning rates or intervals is allowed: that is how a
-    running training is ended early with a proper cooldown (a smaller ``max_seconds`` starts it at once). A cooldown
-    that has begun keeps its length.
+    ``output`` is checked before anything in it changes, so that another training there is not damaged. ``max_steps``,
+    ``max_seconds``, learning rates and intervals may change when a training is resumed. To end a training early with a
+    proper cooldown, resume it with a smaller ``max_seconds``, which starts the cooldown at once. A cooldown that has
+    started does not change its length.
 
     Args:
         recipe: the recipe.
-        output: folder for checkpoint, metrics and result; made when missing.
-        resume: go on from the checkpoint in ``output``; start there if it holds none.
+        output: folder for checkpoint, metrics and result; created if missing.
+        resume: resume from the checkpoint in ``output``, or start a training if there is none.
         log: receives lines of progress.
 
     Raises:
-        DataError: text missing, unreadable or too short.
-        CheckpointError: the checkpoint to go on from is damaged or of another training.
-        UsageError: ``output`` cannot be made, another process trains there, it holds an earlier training and ``resume``
-            is false, or it holds a model without a checkpoint.
+        DataError: the text is missing, unreadable or too short.
+        CheckpointError: the checkpoint to resume from is damaged or of another training.
+        UsageError: ``output`` cannot be created or is in use by another process, it holds an earlier training and
+            ``resume`` is false, or it holds a model without a checkpoint.
         TrainingError: the loss is not finite.
-        Interrupted: SIGINT or SIGTERM came; the state is saved.
-        KeyboardInterrupt: a second Ctrl-C came before that was done.
+        Interrupted: SIGINT or SIGTERM; the state is saved.
+        KeyboardInterrupt: a second Ctrl-C before the state was saved.
     """
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
@@ -138,7 +138,7 @@ def pretrain(recipe: PretrainRecipe, output: Path, *, resume: bool = False, log:
 
 
 def _pretrain_here(recipe: PretrainRecipe, output: Path, *, resume: bool, log: Log) -> PretrainResult:
-    """`pretrain`, in a folder that is ours."""
+    """`pretrain`, in a locked folder."""
     key = corpus_key(recipe.data, recipe.tokenizer)
     identity = _identity(recipe, key)
     check_output(output, identity, resume=resume)
@@ -158,22 +158,22 @@ def _pretrain_here(recipe: PretrainRecipe, output: Path, *, resume: bool, log: L
 
 
 def export(output: Path, destination: Path, *, title: str | None = None, log: Log = log_to_stderr) -> dict[str, Any]:
-    """Write the latest checkpoint's weights in Hugging Face form, measured as they are stored on all held-out text.
+    """Write the latest checkpoint's weights in Hugging Face format, and evaluate them as stored on all held-out text.
 
-    May be called at any time, also while the training runs.
+    May be called at any time, even while the training runs.
 
     Args:
         output: folder of the training.
         destination: folder for model.safetensors, config.json, tokenizer.json, README.md and measurement.json.
-        title: heading of the model card; none takes the name of ``destination``.
+        title: heading of the model card; by default the name of ``destination``.
         log: receives lines of progress.
 
     Returns:
-        What measurement.json holds.
+        The content of measurement.json.
 
     Raises:
-        CheckpointError: there is no usable checkpoint.
-        DataError: the corpus or the recipe of the training is gone.
+        CheckpointError: the checkpoint is missing or damaged.
+        DataError: the corpus or the recipe of the training is missing.
     """
     recipe = stored_recipe(output, PretrainRecipe)
     weights, progress = read_model(output / CHECKPOINT, recipe.save_dtype)
@@ -199,7 +199,7 @@ def export(output: Path, destination: Path, *, title: str | None = None, log: Lo
 
 
 def _write_sidecars(recipe: PretrainRecipe, corpus: Corpus, destination: Path) -> None:
-    """config.json, tokenizer.json and tokenizer_config.json, so that transformers' Auto classes load the folder."""
+    """Write config.json, tokenizer.json and tokenizer_config.json, which transformers' Auto classes need."""
     write_config(recipe.model, recipe.tokenizer.vocabulary, recipe.save_dtype, destination)
     corpus.tokenizer.save(str(destination / "tokenizer.json"))
     separator = recipe.data.document_separator

@@ -1,4 +1,4 @@
-"""A trained backbone as a folder of weights that the same kind of backbone loads: config.json and model.safetensors."""
+"""Exports a trained backbone as a weights folder that `backbone.weights` loads: config.json and model.safetensors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fptkit.lab.pretraining.next_token import DTYPES, WEIGHTS, write_weights
 
 @torch.no_grad()
 def round_weights(backbone: Backbone, save_dtype: str) -> None:
-    """Give the weights, in place, the values they have once they are stored in ``save_dtype``."""
+    """Round the weights, in place, to the values that they have when stored in ``save_dtype``."""
     for parameter in backbone.parameters():
         parameter.copy_(parameter.to(DTYPES[save_dtype]))
 
@@ -29,15 +29,15 @@ def write_backbone(backbone: Backbone, destination: Path, save_dtype: str) -> No
 
     Args:
         backbone: a GPT-2 or a vision transformer.
-        destination: the folder; made when missing.
-        save_dtype: number format of the weights.
+        destination: the folder; created if missing.
+        save_dtype: dtype of the stored weights, a key of `DTYPES`.
 
     Raises:
-        UsageError: of this architecture no folder of weights can be written.
+        UsageError: backbones of this architecture cannot be exported.
     """
     if isinstance(backbone, VitBackbone):
         save_vit(backbone, destination, dtype=DTYPES[save_dtype])
-        (destination / WEIGHTS).chmod(0o644)  # safetensors makes files that only their owner can read
+        (destination / WEIGHTS).chmod(0o644)  # safetensors creates files that only their owner can read
     elif isinstance(backbone, Gpt2Backbone):
         tensors = {name: tensor.cpu().to(DTYPES[save_dtype]) for name, tensor in backbone.state_dict().items()}
         write_weights(tensors, destination / WEIGHTS)
@@ -47,7 +47,7 @@ def write_backbone(backbone: Backbone, destination: Path, save_dtype: str) -> No
 
 
 def _gpt2_config(backbone: Gpt2Backbone) -> dict[str, Any]:
-    """The published keys. There is no word embedding, for the model was driven by token vectors."""
+    """The keys of a published GPT-2 config. There is no word embedding, since the inputs were token vectors."""
     sizes = backbone.sizes
     return {
         "model_type": "gpt2",
@@ -56,7 +56,7 @@ def _gpt2_config(backbone: Gpt2Backbone) -> dict[str, Any]:
         "n_embd": sizes.width,
         "n_head": sizes.heads,
         "n_positions": sizes.positions,
-        "vocab_size": 1,  # transformers' GPT2Model wants an embedding; its one row is drawn, not loaded
+        "vocab_size": 1,  # transformers' GPT2Model needs an embedding; its one row is random, not loaded
         "bos_token_id": None,
         "eos_token_id": None,
         **FIXED_CONFIG,

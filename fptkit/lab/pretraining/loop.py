@@ -1,6 +1,6 @@
-"""The resumable training loop of pretraining: steps, clocks, schedules and checkpoints, but neither text nor model.
+"""A resumable training loop with schedules and checkpoints, for any model and any data.
 
-A kind of pretraining (text, later symbols or images) hands it an `Objective`.
+Each kind of pretraining that uses it passes an `Objective`.
 """
 
 from __future__ import annotations
@@ -30,42 +30,42 @@ METRICS = "metrics.jsonl"
 
 
 def log_to_stderr(line: str) -> None:
-    """Print one line of progress."""
+    """Print one line of progress to stderr."""
     print(line, file=sys.stderr, flush=True)
 
 
 class Objective(Protocol):
-    """What is learnt: the model, its optimisers, and the loss of one step."""
+    """What to train: the model, its optimizers, and the loss of one step."""
 
     @property
     def model(self) -> nn.Module:
-        """Holds the parameters that are trained and saved."""
+        """The model whose parameters are trained and saved."""
 
     @property
     def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
-        """Optimisers by a name without dots; together they hold each parameter once."""
+        """Optimizers by name, without dots in the names; each parameter belongs to exactly one."""
 
     @property
     def resume_command(self) -> str:
-        """Shown when a signal stops the training."""
+        """Command line that resumes the training, shown when a signal stops it."""
 
     def loss(self, step: int, *, cooling: bool) -> Tensor:
-        """Loss of the batch of ``step``, to be minimised; a pure function of the weights, the step and ``cooling``."""
+        """Loss of the batch of ``step``: a pure function of the weights, the step and ``cooling`` (in the cooldown)."""
 
     def validate(self, tokens: int | None) -> dict[str, float]:
-        """Measures on held-out data: ``tokens`` of it, or all."""
+        """Metrics on the first ``tokens`` held-out tokens, or on all of them for None."""
 
 
 @dataclass
 class Progress:
-    """Where a training stands; saved in each checkpoint.
+    """Progress of a training; saved in each checkpoint.
 
     Args:
         step: steps done.
         tokens: tokens seen.
-        seconds: wall-clock seconds spent, validation included, over all sessions.
-        cooldown_from: first step of the cooldown once that is settled.
-        end: number of steps in all once that is settled.
+        seconds: wall-clock seconds over all sessions, validation included.
+        cooldown_from: first step of the cooldown; None until it is decided.
+        end: total number of steps; None until it is decided.
     """
 
     step: int = 0
@@ -76,11 +76,15 @@ class Progress:
 
 
 def settle_schedule(progress: Progress, train: PretrainTrain) -> None:
-    """Fix the start and the end of the cooldown as soon as they are known.
+    """Decide the start and the end of the cooldown as early as possible, in place.
 
-    With ``max_steps`` they are known at once. With ``max_seconds`` they are settled at the first step at which only the
-    cooldown's share of the time is left, for as many steps as give the cooldown its share of all steps. Once the
-    cooldown has begun they never change, so that the rest of a training is a function of its steps alone.
+    With ``max_steps`` they are known at once. With ``max_seconds`` the cooldown starts at the first step at which only
+    its fraction of the time is left, and lasts for its fraction of all steps. Both are fixed once the cooldown has
+    started, so that the rest of the training depends only on its steps.
+
+    Args:
+        progress: of the training; its ``cooldown_from`` and ``end`` are set.
+        train: schedule.
     """
     if progress.cooldown_from is not None and progress.step >= progress.cooldown_from:
         return
@@ -94,7 +98,7 @@ def settle_schedule(progress: Progress, train: PretrainTrain) -> None:
 
 
 def learning_rate_factor(progress: Progress, train: PretrainTrain) -> float:
-    """Factor on the learning rates at the coming step: linear warm-up, 1, linear cooldown that ends just above 0.
+    """Factor on the learning rates at the next step: linear warm-up, then 1, then a linear cooldown to just above 0.
 
     Source: "warmup-stable-decay", Hu et al. 2024 (MiniCPM), with the linear decay of Hägele et al. 2024.
     """
@@ -109,13 +113,13 @@ def _names(model: nn.Module) -> dict[Tensor, str]:
 
 
 def save_checkpoint(path: Path, objective: Objective, progress: Progress, identity: Mapping[str, Any]) -> None:
-    """Write weights, optimiser state and progress to one file, atomically.
+    """Write weights, optimizer state and progress to one file, atomically.
 
     Args:
         path: the file.
-        objective: holds model and optimisers.
-        progress: where the training stands.
-        identity: what a resumed training must have in common with this one.
+        objective: holds model and optimizers.
+        progress: of the training.
+        identity: facts that must be the same when the training is resumed.
     """
     names = _names(objective.model)
     tensors = {f"model.{name}": parameter.detach() for parameter, name in names.items()}
@@ -128,29 +132,33 @@ def save_checkpoint(path: Path, objective: Objective, progress: Progress, identi
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], Progress, dict[str, Any]]:
-    """Tensors, progress and identity of a checkpoint.
+    """Read tensors, progress and identity from a checkpoint.
 
     Raises:
-        CheckpointError: there is none, or it is damaged.
+        CheckpointError: the checkpoint is missing or damaged.
     """
     if not path.is_file():
-        raise CheckpointError(f"no checkpoint at '{path}'; nothing to go on from.")
+        raise CheckpointError(f"checkpoint '{path}' does not exist. Start the training first.")
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
         return tensors, Progress(**json.loads(metadata["progress"])), json.loads(metadata["identity"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as err:
-        raise CheckpointError(f"checkpoint '{path}' is damaged: {err}") from err
+        raise CheckpointError(f"checkpoint '{path}' is damaged: {err}. Choose another output folder") from err
 
 
 def read_own_checkpoint(path: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tensor], Progress]:
-    """Tensors and progress of a checkpoint that a training with this identity may go on from.
+    """Read tensors and progress from a checkpoint, if a training with this identity may resume from it.
 
-    A field that the checkpoint does not name is not compared: checkpoints made before the field was added stay usable.
+    Fields that are missing in the checkpoint are not compared, so that older checkpoints stay usable.
+
+    Args:
+        path: the file.
+        identity: facts that must be the same in the checkpoint.
 
     Raises:
-        CheckpointError: missing, damaged, or of a training with another identity.
+        CheckpointError: the checkpoint is missing, damaged, or of a training with another identity.
     """
     tensors, progress, found = read_checkpoint(path)
     ours = json.loads(json.dumps(identity))
@@ -158,16 +166,19 @@ def read_own_checkpoint(path: Path, identity: Mapping[str, Any]) -> tuple[dict[s
     if differing:
         raise CheckpointError(
             f"checkpoint '{path}' belongs to another training; it differs in: {', '.join(differing)}. "
-            "Give another output folder, or the recipe and the text it was made with."
+            "Choose another output folder, or use the recipe and the text that the checkpoint was made with."
         )
     return tensors, progress
 
 
 def load_checkpoint(path: Path, objective: Objective, identity: Mapping[str, Any]) -> Progress:
-    """Put a checkpoint's state into model and optimisers.
+    """Load a checkpoint into model and optimizers.
+
+    Returns:
+        The progress of the training.
 
     Raises:
-        CheckpointError: missing, damaged, or of a training with another identity.
+        CheckpointError: the checkpoint is missing, damaged, or of a training with another identity.
     """
     tensors, progress = read_own_checkpoint(path, identity)
     with torch.no_grad():
@@ -183,26 +194,26 @@ def load_checkpoint(path: Path, objective: Objective, identity: Mapping[str, Any
 
 
 def check_folder(output: Path, identity: Mapping[str, Any], *, resume: bool) -> None:
-    """Refuse a folder whose checkpoint this training must not overwrite. Writes nothing.
+    """Refuse a folder with a checkpoint that this training must not overwrite. Writes nothing.
 
     Args:
-        output: folder of the training; may hold no checkpoint.
-        identity: what a resumed training must have in common.
-        resume: whether to go on from the checkpoint.
+        output: folder of the training, with or without a checkpoint.
+        identity: facts that must be the same in the checkpoint.
+        resume: whether the training resumes from the checkpoint.
 
     Raises:
-        UsageError: it holds a checkpoint and ``resume`` is false.
+        UsageError: the folder holds a checkpoint and ``resume`` is false.
         CheckpointError: the checkpoint is damaged or of another training.
     """
     path = output / CHECKPOINT
     if resume and path.exists():
         read_own_checkpoint(path, identity)
     elif path.exists():
-        raise UsageError(f"{output} holds a pretraining already. Go on with it by --resume, or choose another --output")
+        raise UsageError(f"{output} holds a pretraining already. Resume it with --resume, or choose another --output")
 
 
 def _step_of(row: str) -> int | None:
-    """The step of a row of metrics; None for a row that is not whole, as an interrupted write leaves it."""
+    """The step of a row of metrics; None for an incomplete row, which an interrupted write leaves."""
     try:
         step = json.loads(row)["step"]
     except (ValueError, KeyError, TypeError):
@@ -211,13 +222,13 @@ def _step_of(row: str) -> int | None:
 
 
 class TrainingLoop:
-    """Runs an objective to its end, or to a signal.
+    """Trains an objective until the end or a signal.
 
     Args:
         objective: what to train.
         train: schedule and intervals.
         output: folder of checkpoint and metrics.
-        identity: what a resumed training must have in common.
+        identity: facts that must be the same when the training is resumed.
         log: receives lines of progress.
     """
 
@@ -231,18 +242,21 @@ class TrainingLoop:
         self.progress = Progress()
 
     def run(self, *, resume: bool) -> Progress:
-        """Train; returns where it ended. The folder is one that `check_folder` lets pass.
+        """Train and return the final progress; call `check_folder` first.
+
+        Args:
+            resume: resume from the checkpoint in the folder, or start at step 0 if there is none.
 
         Raises:
-            CheckpointError: the checkpoint to go on from is damaged or of another training.
+            CheckpointError: the checkpoint to resume from is damaged or of another training.
             TrainingError: the loss is not finite.
-            Interrupted: a signal came; the state is saved.
-            KeyboardInterrupt: a second Ctrl-C came before that was done; the checkpoint before it is kept.
+            Interrupted: SIGINT or SIGTERM; the state is saved.
+            KeyboardInterrupt: a second Ctrl-C before the state was saved; the previous checkpoint stays.
         """
         path = self._output / CHECKPOINT
         if resume and path.exists():
             self.progress = load_checkpoint(path, self._objective, self._identity)
-            self._log(f"going on from step {self.progress.step}")
+            self._log(f"resuming from step {self.progress.step}")
         elif resume:
             self._log(f"no checkpoint in {self._output}: starting at step 0")
         else:
@@ -313,7 +327,7 @@ class TrainingLoop:
         self._log(line)
 
     def _keep_metrics(self) -> None:
-        """Drop the rows of steps after the checkpoint, which will be made again, and rows that are not whole."""
+        """Drop incomplete rows, and rows of steps after the checkpoint, which will be repeated."""
         path = self._output / METRICS
         rows = path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else []
         steps = [(_step_of(row), row) for row in rows]

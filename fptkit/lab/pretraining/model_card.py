@@ -1,4 +1,4 @@
-"""The model card of a pretrained language model: how it was trained, its figures, its limits."""
+"""The model card of a pretrained language model: training, figures and limits."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def mix(lengths: LengthMix) -> str:
 
 
 def optimizer_rule(train: PretrainTrain) -> str:
-    """The optimisers in words."""
+    """The optimizers in words."""
     rule = f"AdamW (rate {train.adamw_learning_rate:g})"
     if train.optimizer == "muon":
         rule = f"Muon (rate {train.muon_learning_rate:g}) for the blocks' matrices, {rule} for the rest"
@@ -98,7 +98,7 @@ def optimizer_rule(train: PretrainTrain) -> str:
 
 
 def _without_folders(recipe: PretrainRecipe) -> dict[str, Any]:
-    """The recipe as a dictionary, file names only: a published card must not reveal local folders."""
+    """The recipe as a dictionary with bare file names: a published card must not reveal local folders."""
     fields = recipe.model_dump()
     for name in ("path", "validation_path"):
         if fields["data"][name]:
@@ -107,7 +107,7 @@ def _without_folders(recipe: PretrainRecipe) -> dict[str, Any]:
 
 
 def stage(measured: Mapping[str, Any]) -> str:
-    """Whether the training ended or was exported before."""
+    """Whether the training was finished when it was exported, as a sentence."""
     if measured["end"] is not None and measured["step"] >= measured["end"]:
         return "Finished: the learning rates fell to zero."
     return (
@@ -117,7 +117,7 @@ def stage(measured: Mapping[str, Any]) -> str:
 
 
 def training_fields(recipe: PretrainRecipe | SyntheticRecipe, measured: Mapping[str, Any]) -> dict[str, Any]:
-    """What every card of next-token prediction says of the training and its result, by the names of the texts."""
+    """Fields shared by the cards of next-token prediction: training and result, by the names in the templates."""
     train, start = recipe.train, measured["cooldown_from"]
     return {
         **{
@@ -139,13 +139,13 @@ def training_fields(recipe: PretrainRecipe | SyntheticRecipe, measured: Mapping[
 def write_model_card(
     recipe: PretrainRecipe, measured: Mapping[str, Any], facts: Mapping[str, Any], *, title: str, parameters: int
 ) -> str:
-    """The text of README.md.
+    """Write the text of README.md.
 
     Args:
         recipe: the recipe of the training.
-        measured: what measurement.json holds.
+        measured: content of measurement.json.
         facts: sizes and digest of the corpus.
-        title: heading, the folder's name.
+        title: heading.
         parameters: number of parameters.
     """
     data = recipe.data

@@ -1,7 +1,7 @@
-"""Muon: momentum whose update is made orthogonal, for the matrices inside the blocks.
+"""Muon: an optimizer with orthogonalised momentum, for the matrices in the blocks.
 
-Own code rather than ``torch.optim.Muon`` for two reasons: GPT-2 keeps query, key and value in one matrix, and each
-wants its own orthogonal update; and matrices of one shape go through the iteration together.
+It differs from ``torch.optim.Muon`` in two ways: GPT-2 stores query, key and value in one matrix, and here each gets
+its own orthogonal update; and matrices of the same shape are orthogonalised together.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _ROUNDS = 5
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:
-    """Move the singular values of each matrix near 1 (about 0.7 to 1.2), by a Newton-Schulz iteration.
+    """Bring the singular values of each matrix close to 1 (about 0.7 to 1.2) by a Newton-Schulz iteration.
 
     Shapes: (N, R, C) -> (N, R, C), bfloat16.
 
@@ -41,10 +41,10 @@ class Muon(torch.optim.Optimizer):
     """Muon for matrices stored (in, out), as GPT-2's are.
 
     Args:
-        params: two-dimensional parameters. One that is three times as wide as tall is taken for query, key and value
-            side by side and updated as three matrices.
-        lr: learning rate; an update has spectral norm of about ``lr * max(1, out / in) ** 0.5``.
-        momentum: share of the old direction that is kept (Nesterov form).
+        params: two-dimensional parameters. One with three times as many columns as rows is treated as query, key and
+            value side by side, and updated as three matrices.
+        lr: learning rate; the spectral norm of an update is about ``lr * max(1, out / in) ** 0.5``.
+        momentum: momentum coefficient (Nesterov form), 0 <= momentum < 1.
         weight_decay: decoupled; each step multiplies the matrix by ``1 - lr * weight_decay``.
 
     Source: Jordan et al. 2024; the split of query, key and value follows the authors' advice there.
@@ -57,7 +57,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]  # no closure is used
-        """Take one step along the orthogonal part of the momentum."""
+        """Do one step along the orthogonalised momentum."""
         for group in self.param_groups:
             directions: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
             for parameter in group["params"]:

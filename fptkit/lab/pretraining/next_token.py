@@ -1,4 +1,4 @@
-"""Next-token prediction with a GPT-2, whatever the tokens are: model, optimisers, objective, measuring, export."""
+"""Next-token prediction with a GPT-2 on any tokens: model, optimizers, objective, evaluation, export."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ _EVALUATION_ROWS = 8
 
 
 def arithmetic(train: PretrainTrain) -> torch.dtype:
-    """Number format of the matrix products."""
+    """Dtype of the matrix products; ``auto`` is bfloat16 if the CPU has instructions for it."""
     if train.precision == "auto":
         return torch.bfloat16 if cpu_multiplies_bfloat16() else torch.float32
     return DTYPES[train.precision]
 
 
 def has_compiler() -> bool:
-    """Whether there is a C++ compiler, which torch.compile needs on a processor: ``$CXX`` or a usual name."""
+    """Whether there is a C++ compiler, which torch.compile needs on a CPU: ``$CXX`` or one of the usual names."""
     return any(shutil.which(name) for name in (os.environ.get("CXX", ""), "g++", "c++", "clang++", "cl") if name)
 
 
 def make_config(options: LanguageModelOptions, vocabulary: int) -> GPT2Config:
-    """The Hugging Face configuration of the model; token 0 is the separator."""
+    """The Hugging Face config of the model; token 0 is the separator."""
     return GPT2Config(
         vocab_size=vocabulary,
         n_positions=options.positions,
@@ -70,14 +70,19 @@ def make_config(options: LanguageModelOptions, vocabulary: int) -> GPT2Config:
 
 
 def make_model(config: GPT2Config, seed: int) -> GPT2LMHeadModel:
-    """A GPT-2 with initial weights that depend on ``seed`` alone; the global generator is left as it was."""
+    """A GPT-2 with initial weights that depend only on ``seed``; torch's global generator is not changed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return GPT2LMHeadModel(config)
 
 
 def make_optimizers(model: GPT2LMHeadModel, train: PretrainTrain) -> dict[str, torch.optim.Optimizer]:
-    """Optimisers by name. The blocks' matrices go to Muon or AdamW and decay; embeddings, norms, biases never decay."""
+    """Optimizers by name: Muon or AdamW with weight decay for the blocks' matrices, AdamW without it for the rest.
+
+    Args:
+        model: the model; its parameters are trained.
+        train: learning rates, weight decay, and the optimizer of the blocks' matrices.
+    """
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
@@ -98,9 +103,9 @@ class Evaluation:
 
     Args:
         nats_per_token: mean over all predicted tokens.
-        bits_per_byte: the whole loss, separators included, / ln 2 / bytes of predicted text; a separator is no byte.
-            None where the tokens stand for no text.
-        nats_by_position: mean over the predictions made at each position of the window, (positions,).
+        bits_per_byte: total loss / ln 2 / bytes of predicted text; separators count in the loss but not in the bytes.
+            None if the tokens are not text.
+        nats_by_position: mean loss at each position of the window, (positions,).
     """
 
     nats_per_token: float
@@ -108,7 +113,7 @@ class Evaluation:
     nats_by_position: NDArray[np.float64]
 
     def as_metrics(self) -> dict[str, float]:
-        """The means there are, under the names that metrics.jsonl uses."""
+        """The mean losses that are not None, by their names in metrics.jsonl."""
         metrics = {"validation_loss_nats_per_token": round(self.nats_per_token, 6)}
         if self.bits_per_byte is not None:
             metrics["validation_bits_per_byte"] = round(self.bits_per_byte, 6)
@@ -118,21 +123,21 @@ class Evaluation:
 def evaluate(
     forward: Gpt2Forward, tokens: NDArray[Any], bytes_per_token: NDArray[np.int64] | None, length: int
 ) -> Evaluation:
-    """Loss on consecutive windows; each token but the first is predicted once, from what precedes it in its window.
+    """Loss on consecutive windows; each token except the first is predicted once, from those before it in its window.
 
     Shapes: tokens (N,), bytes_per_token (vocabulary,).
 
     Args:
         forward: computes the loss.
         tokens: token numbers, N at least 2.
-        bytes_per_token: bytes of text of each token number; None where there is no text.
-        length: window in tokens.
+        bytes_per_token: bytes of text of each token number; None if the tokens are not text.
+        length: length of a window in tokens.
 
     Raises:
         DataError: fewer than 2 tokens.
     """
     if len(tokens) < 2:
-        raise DataError(f"the held-out data have {len(tokens)} tokens; 2 is the least that can be measured.")
+        raise DataError(f"the held-out data have {len(tokens)} tokens; at least 2 are needed. Hold out more data.")
     array = np.asarray(tokens, np.int64)
     whole = (len(array) - 1) // length * length
     windows = [(array[:whole].reshape(-1, length), array[1 : whole + 1].reshape(-1, length))] if whole else []
@@ -163,19 +168,19 @@ def by_place(nats: NDArray[np.float64]) -> dict[str, float]:
 
 
 Draw = Callable[[int, int, int], NDArray[np.int64]]
-"""(rows, length, step) -> windows (rows, length + 1): a pure function of its arguments. The last column is a target."""
+"""(rows, length, step) -> windows (rows, length + 1), a pure function; the last column is only a target."""
 
 
 class NextTokenObjective:
     """Next-token prediction with a GPT-2.
 
     Args:
-        model: its sizes.
-        vocabulary: number of tokens.
-        train: optimisers, lengths and precision.
-        draw: gives the windows of a step.
-        measure: metrics on the first so many held-out tokens, or all of them for None.
-        resume_command: shown when a signal stops the training.
+        model: sizes of the model.
+        vocabulary: number of different tokens.
+        train: optimizers, sequence lengths and precision.
+        draw: returns the windows of a step.
+        measure: returns metrics on the first n held-out tokens, or on all of them for None.
+        resume_command: command line that resumes the training, shown when a signal stops it.
     """
 
     def __init__(
@@ -197,7 +202,7 @@ class NextTokenObjective:
         self._train, self._draw, self._measure, self._dropout = train, draw, measure, model.dropout
 
     def batch(self, step: int, *, cooling: bool) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of a step: a pure function of seed, step and ``cooling``. Shapes: (B, T) each."""
+        """Inputs and targets of a step, a pure function of seed, ``step`` and ``cooling``. Shapes: (B, T) each."""
         train = self._train
         mix: LengthMix = train.cooldown_sequence_lengths if cooling else train.sequence_lengths
         generator = np.random.default_rng([train.seed, step, 1])
@@ -207,7 +212,7 @@ class NextTokenObjective:
         return cut[:, :-1].contiguous(), cut[:, 1:].contiguous()
 
     def loss(self, step: int, *, cooling: bool) -> Tensor:
-        """Mean nats per token of the batch of ``step``."""
+        """Mean loss of the batch of ``step``, in nats per token."""
         inputs, targets = self.batch(step, cooling=cooling)
         if self._dropout:
             with torch.random.fork_rng(devices=[]):
@@ -221,16 +226,21 @@ class NextTokenObjective:
 
 
 def check_output(output: Path, identity: Mapping[str, Any], *, resume: bool) -> None:
-    """`check_folder`, and no finished model without the checkpoint it came from: it would be overwritten.
+    """Refuse a folder with a checkpoint or a model that this training must not overwrite. Writes nothing.
+
+    Args:
+        output: folder of the training; may be empty.
+        identity: facts that must be the same in the checkpoint, see `read_own_checkpoint`.
+        resume: whether the training resumes from the checkpoint.
 
     Raises:
-        UsageError: there is a model without a checkpoint, or a checkpoint and ``resume`` is false.
+        UsageError: the folder holds a checkpoint and ``resume`` is false, or it holds a model without a checkpoint.
         CheckpointError: the checkpoint is damaged or of another training.
     """
     check_folder(output, identity, resume=resume)
     if (output / WEIGHTS).exists() and not (output / CHECKPOINT).exists():
         raise UsageError(
-            f"{output} holds a model ({WEIGHTS}) but no {CHECKPOINT} to go on from. Choose another --output"
+            f"{output} holds a model ({WEIGHTS}) but no {CHECKPOINT} to resume from. Choose another --output"
         )
 
 
@@ -248,7 +258,7 @@ def train(
     resume: bool,
     log: Log,
 ) -> Progress:
-    """Write the recipe into the folder and train to the end, or to a signal. The folder has passed `check_output`.
+    """Write the recipe into the folder and train until the end or a signal; call `check_output` first.
 
     Raises:
         CheckpointError, TrainingError, Interrupted, KeyboardInterrupt: see `TrainingLoop.run`.
@@ -256,26 +266,28 @@ def train(
     write_text(output / RECIPE, recipe.model_dump_json(indent=2))
     log(f"model: {sum(p.numel() for p in objective.model.parameters()):,} parameters, {objective.dtype}")
     if recipe.train.compile and not objective.compiled:
-        log("train.compile: no C++ compiler was found here, so training is not compiled (slower, same model)")
+        log("train.compile: no C++ compiler found, so training is not compiled (slower, same model)")
     return TrainingLoop(objective, recipe.train, output, identity=identity, log=log).run(resume=resume)
 
 
 def stored_recipe(output: Path, kind: type[NextTokenRecipe]) -> NextTokenRecipe:
-    """The recipe that was trained in a folder.
+    """Read the recipe that was trained in a folder.
 
     Raises:
-        DataError: there is none.
+        DataError: the folder holds no recipe.
     """
     if not (output / RECIPE).is_file():
-        raise DataError(f"'{output}' is not the output folder of a pretraining: it holds no {RECIPE}.")
+        raise DataError(
+            f"'{output}' holds no {RECIPE}: it is not the output folder of a pretraining. Give one that is."
+        )
     return kind.model_validate_json((output / RECIPE).read_text("utf-8"))
 
 
 def read_model(checkpoint: Path, save_dtype: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The model's tensors as they are to be stored, and the progress of its training.
+    """Read the model's tensors, converted to ``save_dtype``, and the progress of its training.
 
     Raises:
-        CheckpointError: there is no usable checkpoint.
+        CheckpointError: the checkpoint is missing or damaged.
     """
     tensors, progress, _ = read_checkpoint(checkpoint)
     start = "model.transformer."
@@ -294,7 +306,7 @@ def measure_stored(
     tokens: NDArray[Any],
     bytes_per_token: NDArray[np.int64] | None,
 ) -> dict[str, Any]:
-    """Measures of the weights as they are stored, as measurement.json holds them; tokens as in `evaluate`."""
+    """Evaluate the weights as stored and return entries for measurement.json; tokens as in `evaluate`."""
     dtype = arithmetic(recipe.train)
     made = make_model(make_config(recipe.model, vocabulary), 0)
     made.transformer.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
@@ -307,15 +319,15 @@ def measure_stored(
 
 
 def write_weights(weights: Mapping[str, Tensor], file: Path) -> None:
-    """Write a safetensors file whole or not at all, readable for everyone; its folder is made when missing."""
+    """Write a safetensors file atomically, readable by everyone; its folder is created if missing."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with replacing(file) as partial:
         save_file({name: tensor.contiguous() for name, tensor in weights.items()}, partial, {"format": "pt"})
-        partial.chmod(0o644)  # safetensors makes files that only their owner can read
+        partial.chmod(0o644)  # safetensors creates files that only their owner can read
 
 
 def write_card(card: str, measured: Mapping[str, Any], destination: Path) -> None:
-    """Write the model card and what was measured beside the weights."""
+    """Write the model card (README.md) and measurement.json beside the weights."""
     write_text(destination / "README.md", card)
     write_json(destination / MEASUREMENT, measured)
 

@@ -1,4 +1,4 @@
-"""The pretraining recipes: what can be said in ``recipes/pretrain_*.yaml``. Light on purpose: no torch, no numpy."""
+"""The keys of pretraining recipes such as ``recipes/pretrain_*.yaml``. Light: no torch, no numpy."""
 
 from __future__ import annotations
 
@@ -10,38 +10,36 @@ from typing_extensions import Self
 from fptkit.options import Decides, Options
 
 SaveDtype = Literal["bfloat16", "float32"]
-SAVE_DTYPE = "number format of the exported weights"
+SAVE_DTYPE = "dtype of the exported weights"
 
 
 class LanguageData(Options):
-    """Where the text comes from."""
+    """The text to train on."""
 
     path: str = Field(description="training text, UTF-8: a .txt, .txt.xz or .txt.gz file")
     validation_path: str | None = Field(
-        None, description="held-out text of the same form; none cuts it from the end of the training text"
+        None, description="held-out text in the same format; by default the end of the training text"
     )
     validation_share: float = Field(
-        0.02, gt=0, lt=0.5, description="share of the documents' bytes held out when there is no validation_path"
+        0.02, gt=0, lt=0.5, description="fraction of the text held out for validation if there is no validation_path"
     )
     document_separator: str = Field(
-        "<|endoftext|>", min_length=1, description="text between two documents; becomes one token of its own"
+        "<|endoftext|>", min_length=1, description="text between two documents; becomes a separate token"
     )
     summary: Annotated[str, Decides.NOTHING] = Field("", description="what the text is, for the model card")
-    licence: Annotated[str, Decides.NOTHING] = Field(
-        "", description="terms the text may be used under, for the model card"
-    )
+    licence: Annotated[str, Decides.NOTHING] = Field("", description="licence of the text, for the model card")
 
 
 class TokenizerOptions(Options):
     """The byte-level BPE that is trained on the text."""
 
     vocabulary: int = Field(
-        4096, ge=257, le=65536, description="number of tokens: the separator, 256 bytes and the merges learnt"
+        4096, ge=257, le=65536, description="vocabulary size: the separator, 256 bytes and the learnt merges"
     )
     sample_bytes: int = Field(
         64_000_000,
         ge=1,
-        description="bytes of training text, taken in equal pieces all over it, that merges are learnt from",
+        description="bytes of training text, evenly spaced over it, from which merges are learnt",
     )
 
 
@@ -56,7 +54,7 @@ class LanguageModelOptions(Options):
         0.0,
         ge=0,
         lt=1,
-        description="dropout share on embeddings, attention weights and residual branches, while training",
+        description="dropout probability of embeddings, attention weights and residual branches in training",
     )
 
     @model_validator(mode="after")
@@ -87,56 +85,57 @@ class PretrainTrain(Options):
     """How to train: warm-up, constant, linear cooldown to zero. The cooldown's start may depend on the clock."""
 
     optimizer: Literal["muon", "adamw"] = Field(
-        "muon", description="rule for the matrices of the blocks; all else is trained by AdamW in either case"
+        "muon", description="optimizer of the matrices in the blocks; all other parameters are trained with AdamW"
     )
-    muon_learning_rate: float = Field(
-        0.02, gt=0, description="learning rate of Muon, for an update of unit spectral norm"
-    )
+    muon_learning_rate: float = Field(0.02, gt=0, description="learning rate of Muon, for an update of spectral norm 1")
     adamw_learning_rate: float = Field(3e-3, gt=0, description="learning rate of AdamW")
     weight_decay: float = Field(
-        0.05, ge=0, description="decoupled weight decay of the blocks' matrices, times learning rate"
+        0.05, ge=0, description="decoupled weight decay of the matrices in the blocks, multiplied by the learning rate"
     )
-    gradient_clip: float = Field(1.0, ge=0, description="largest norm of the whole gradient; 0 does not clip")
-    batch_tokens: int = Field(4096, ge=1, description="tokens in one step; a multiple of every sequence length")
+    gradient_clip: float = Field(1.0, ge=0, description="upper limit on the norm of the gradient; 0 for no limit")
+    batch_tokens: int = Field(4096, ge=1, description="tokens per step; a multiple of every sequence length")
     sequence_lengths: LengthMix = Field(
-        LengthMix(tokens=(256, 512, 1024), weights=(0.45, 0.35, 0.2)), description="lengths before the cooldown"
+        LengthMix(tokens=(256, 512, 1024), weights=(0.45, 0.35, 0.2)),
+        description="sequence lengths before the cooldown",
     )
     cooldown_sequence_lengths: LengthMix = Field(
-        LengthMix(tokens=(256, 512, 1024), weights=(0.15, 0.3, 0.55)), description="lengths during the cooldown"
+        LengthMix(tokens=(256, 512, 1024), weights=(0.15, 0.3, 0.55)), description="sequence lengths in the cooldown"
     )
-    max_steps: Annotated[int | None, Decides.LENGTH] = Field(None, ge=1, description="steps in all, cooldown included")
+    max_steps: Annotated[int | None, Decides.LENGTH] = Field(
+        None, ge=1, description="total number of steps, cooldown included"
+    )
     max_seconds: Annotated[float | None, Decides.LENGTH] = Field(
         None,
         gt=0,
-        description="wall-clock seconds in all, near enough: the cooldown begins when its share of them is left",
+        description="total wall-clock seconds, approximately: the cooldown starts when its fraction of them is left",
     )
     warmup_steps: int = Field(100, ge=0, description="steps in which the learning rates rise from zero")
     cooldown_share: float = Field(
-        0.6, ge=0, lt=1, description="share of all steps in which the learning rates fall to zero"
+        0.6, ge=0, lt=1, description="fraction of all steps in which the learning rates fall to zero"
     )
-    validate_every: int = Field(250, ge=1, description="steps between two measurements on held-out text")
+    validate_every: int = Field(250, ge=1, description="steps between two validations")
     validation_tokens: int = Field(
-        65_536, ge=1, description="held-out tokens measured while training; all of them at the end"
+        65_536, ge=1, description="held-out tokens evaluated at each validation in training; all of them at the end"
     )
     checkpoint_every: Annotated[int, Decides.NOTHING] = Field(250, ge=1, description="steps between two checkpoints")
     log_every: Annotated[int, Decides.NOTHING] = Field(50, ge=1, description="steps between two lines of progress")
-    seed: int = Field(0, ge=0, description="seed of the initial weights and of the batches")
+    seed: int = Field(0, ge=0, description="seed of the initial weights and the batches")
     threads: Annotated[int | None, Decides.NOTHING] = Field(
-        None, ge=1, description="processor threads; none leaves PyTorch's default"
+        None, ge=1, description="CPU threads; by default PyTorch's default"
     )
     compile: bool = Field(
         False,
-        description="compile the blocks with torch.compile where there is a C++ compiler: slow to start, then faster",
+        description="compile the blocks with torch.compile if there is a C++ compiler: slower start, then faster",
     )
     precision: Literal["auto", "bfloat16", "float32"] = Field(
         "auto",
-        description="arithmetic of the matrix products; auto is bfloat16 where the processor has the instructions",
+        description="dtype of the matrix products; auto is bfloat16 if the CPU has instructions for it",
     )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.max_steps is None and self.max_seconds is None:
-            raise ValueError("give max_steps, max_seconds or both, or training never ends")
+            raise ValueError("set max_steps, max_seconds or both; otherwise training never ends")
         for length in {*self.sequence_lengths.tokens, *self.cooldown_sequence_lengths.tokens}:
             if self.batch_tokens % length:
                 raise ValueError(f"batch_tokens {self.batch_tokens} is not a multiple of the sequence length {length}")
@@ -144,11 +143,11 @@ class PretrainTrain(Options):
 
 
 NextTokenRecipe = TypeVar("NextTokenRecipe", "PretrainRecipe", "SyntheticRecipe")
-"""Recipes that train a GPT-2 to predict the next token."""
+"""A recipe that trains a GPT-2 to predict the next token."""
 
 
 def _check_lengths(recipe: NextTokenRecipe) -> NextTokenRecipe:
-    """Raise where a sequence is longer than the position table."""
+    """Raise ValueError if a sequence is longer than the position table."""
     train, positions = recipe.train, recipe.model.positions
     longest = max(*train.sequence_lengths.tokens, *train.cooldown_sequence_lengths.tokens)
     if longest > positions:
@@ -157,10 +156,10 @@ def _check_lengths(recipe: NextTokenRecipe) -> NextTokenRecipe:
 
 
 class PretrainRecipe(Options):
-    """One pretraining on text: data, tokeniser, model, training."""
+    """A pretraining on text: data, tokeniser, model, training."""
 
-    kind: Literal["language"] = Field("language", description="what is learnt: to predict the next token of a text")
-    data: LanguageData = Field(description="where the text comes from")
+    kind: Literal["language"] = Field("language", description="next-token prediction on text")
+    data: LanguageData = Field(description="the text to train on")
     tokenizer: TokenizerOptions = Field(default_factory=TokenizerOptions, description="tokeniser trained on the text")
     model: LanguageModelOptions = Field(default_factory=LanguageModelOptions, description="sizes of the model")
     train: PretrainTrain = Field(description="how to train")
@@ -173,36 +172,36 @@ class SyntheticData(Options):
     """A source of symbols without meaning: the control for "language matters".
 
     Source: Wang et al. 2023 (arXiv 2310.00771): independent symbols, and one-step Markov chains whose transition
-    probabilities are a softmax of random numbers, with 100 states. Our values are our own choice.
+    probabilities are a softmax of random numbers, with 100 states. The default values are ours.
     """
 
     source: Literal["markov", "iid"] = Field(
         "markov",
-        description="markov: each symbol depends on the one before by a random transition matrix; iid: on none",
+        description="markov: each symbol depends on the previous one by a random transition matrix; iid: independent",
     )
     vocabulary: int = Field(100, ge=2, le=4096, description="number of symbols")
     temperature: float = Field(
         0.5,
         ge=0.05,
         allow_inf_nan=False,
-        description="of markov: a row of the transition matrix is the softmax of normal numbers divided by this; low "
-        "ones make the next symbol nearly certain",
+        description="for markov: a row of the transition matrix is the softmax of normal numbers divided by this; low "
+        "values make the next symbol nearly certain",
     )
     zipf_exponent: float = Field(
         1.0,
         ge=0,
         le=8,
-        description="of iid: the symbol of rank r has a probability proportional to r to the power of minus this; 0 is "
+        description="for iid: the symbol of rank r has a probability proportional to r to the power of minus this; 0: "
         "uniform",
     )
-    seed: int = Field(0, ge=0, description="draws the transition matrix; train.seed draws weights and sequences")
-    held_out_tokens: int = Field(65_536, ge=2, description="symbols drawn for validation, never trained on")
+    seed: int = Field(0, ge=0, description="seed of the transition matrix; weights and sequences use train.seed")
+    held_out_tokens: int = Field(65_536, ge=2, description="symbols generated for validation, never trained on")
 
 
 class SyntheticRecipe(Options):
-    """One pretraining on symbols from a random source: data, model, training."""
+    """A pretraining on symbols from a random source: data, model, training."""
 
-    kind: Literal["synthetic"] = Field(description="what is learnt: to predict the next symbol of a random source")
+    kind: Literal["synthetic"] = Field(description="next-symbol prediction on a random source")
     data: SyntheticData = Field(default_factory=SyntheticData, description="the source of the symbols")
     model: LanguageModelOptions = Field(default_factory=LanguageModelOptions, description="sizes of the model")
     train: PretrainTrain = Field(description="how to train")
@@ -212,7 +211,7 @@ class SyntheticRecipe(Options):
 
 
 class TaskPretraining(Options):
-    """What a pretraining on a task says besides the keys of a run: those are ``task``, ``backbone``, ``train`` ..."""
+    """Keys of a pretraining on a task in addition to those of a run, such as ``task``, ``backbone`` and ``train``."""
 
-    kind: Literal["task"] = Field(description="what is learnt: the answers of a task, by all weights")
+    kind: Literal["task"] = Field(description="training of all weights on a task")
     save_dtype: SaveDtype = Field("bfloat16", description=SAVE_DTYPE)

@@ -1,6 +1,6 @@
-"""Loading a pretraining recipe of whatever kind, with every fault at its line. Light on purpose: no torch, no numpy.
+"""Loads pretraining recipes of every kind and reports all errors with line numbers. Light: no torch, no numpy.
 
-A pretraining on a task is said with the keys of a run (``task``, ``backbone``, ``train`` ...) and ``kind: task``.
+A pretraining on a task has the keys of a run (``task``, ``backbone``, ``train`` ...) and ``kind: task``.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from fptkit.recipe.tree import Fault, Node, recipe_error, shown_path
 from fptkit.registry import Registry
 
 KINDS = ("language", "synthetic", "task")
-"""Kinds of pretraining; a recipe that names none is of the first."""
+"""Kinds of pretraining; the first is the default."""
 
 ARCHITECTURES = ("gpt2", "vit")
-"""Backbones that can be written as a weights folder, by themselves or as the backbone ``random`` that is like them."""
+"""Backbones that can be exported as a weights folder, by name or as ``like`` of the backbone ``random``."""
 
 
 @dataclass(frozen=True)
 class LoadedTaskPretraining:
-    """A pretraining on a task that passed every check.
+    """A checked recipe for pretraining on a task.
 
     Args:
         run: the run that trains all weights.
-        save_dtype: number format of the exported weights.
+        save_dtype: dtype of the exported weights.
     """
 
     run: LoadedRecipe
@@ -62,18 +62,18 @@ def load_pretraining(
 
     Args:
         path_or_name: path of the file, or its bare name in the working folder or a plugin's recipe folder.
-        profile: which of its ``profiles`` to lay over it.
-        overrides: ``a.b=value`` texts, laid over that.
-        plugin_files: plugins in single files, besides those the recipe names.
-        registry_loader: makes the registry from these files; it is called once, and extended by those of the recipe.
+        profile: name of the profile to apply, from the ``profiles`` of the recipe.
+        overrides: ``a.b=value`` texts, applied after the profile.
+        plugin_files: plugin files in addition to those that the recipe names.
+        registry_loader: makes the registry from ``plugin_files``; called once. The recipe's own plugins are added.
 
     Returns:
-        The file, and what it holds.
+        The path of the file, and the checked recipe.
 
     Raises:
-        RecipeError: with every fault of file and overrides.
+        RecipeError: file or overrides have errors; it reports all of them.
         UnknownNameError: there is no such recipe.
-        UsageError: it is a recipe for ``fptkit run``, a bare name is in several folders, or it is a folder.
+        UsageError: it is a recipe for ``fptkit run``, the bare name is in several folders, or the path is a folder.
         PluginError: one of ``plugin_files`` does not load.
     """
     given = [Path(file) for file in plugin_files]
@@ -94,18 +94,18 @@ def load_read_pretraining(
     given: Sequence[Path],
     shown_as: str,
 ) -> Loaded:
-    """Check a pretraining recipe that was read.
+    """Check a pretraining recipe whose file has been read.
 
     Args:
         file: the recipe.
-        registry: all plugins but the recipe's own, which are loaded here.
-        profile: which of its ``profiles`` to lay over it.
-        overrides: ``a.b=value`` texts, laid over that.
-        given: plugins in single files that the registry holds; the recipe then names them too.
+        registry: all plugins except the recipe's own, which are loaded here.
+        profile: name of the profile to apply, from the ``profiles`` of the recipe.
+        overrides: ``a.b=value`` texts, applied after the profile.
+        given: plugin files that are already in the registry; they are added to ``plugins`` of the recipe.
         shown_as: how the user named the recipe.
 
     Raises:
-        RecipeError: with every fault of file and overrides.
+        RecipeError: file or overrides have errors; it reports all of them.
         UsageError: it is a recipe for ``fptkit run``.
     """
     faults = list(file.faults)
@@ -133,7 +133,7 @@ def load_read_pretraining(
 
 
 def _kind(tree: Node, faults: list[Fault]) -> str | None:
-    """The kind a recipe names; ``run`` where it names none and has a task, None after a fault."""
+    """The kind of a recipe; ``run`` if it names no kind but has a task; None after an error."""
     node = tree.mapping.get("kind")
     if node is None:
         return "run" if "task" in tree.mapping else KINDS[0]
@@ -154,7 +154,7 @@ def _check_task(
     profile: str | None,
     plugins: tuple[str, ...],
 ) -> LoadedTaskPretraining | None:
-    """Everything in the tree of a pretraining on a task; None when there were faults."""
+    """Check the recipe of a pretraining on a task; None after an error."""
     sections, own = [*SECTIONS, *COMPONENT_LISTS], list(TaskPretraining.model_fields)
     tree = _completed(tree)
     components = check_components(tree, registry, faults)
@@ -176,7 +176,7 @@ def _check_task(
 
 
 def _completed(tree: Node) -> Node:
-    """The tree with the policy of a pretraining, where it names none: everything trains."""
+    """The tree with ``freezing: full`` if it names no policy."""
     if "freezing" in tree.mapping:
         return tree
     return Node({**tree.mapping, "freezing": Node({"name": Node("full", tree.place)}, tree.place)}, tree.place)
@@ -185,12 +185,12 @@ def _completed(tree: Node) -> Node:
 def _check_freezing(tree: Node, faults: list[Fault]) -> None:
     named = tree.mapping["freezing"].mapping.get("name")
     if named is not None and not named.refused and named.value != "full":
-        message = f"a pretraining trains all weights, got '{named.value}'; leave the section out"
+        message = f"a pretraining trains all weights, got '{named.value}'; remove the section"
         faults.append(Fault(named.place, "freezing.name", message))
 
 
 def _check_architecture(tree: Node, backbone: object, faults: list[Fault]) -> None:
-    """Told before anything is trained: what comes out must be a folder that a backbone loads."""
+    """Refuse, before training, a backbone that cannot be exported."""
     name = getattr(backbone, "name", "")
     architecture = getattr(getattr(backbone, "options", None), "like", name) if name == "random" else name
     if architecture not in ARCHITECTURES:

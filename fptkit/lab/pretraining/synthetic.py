@@ -1,8 +1,7 @@
-"""Pretraining on symbols from a random source: the control for "language matters".
+"""Pretraining on symbols from a random source: the control for the claim that language matters.
 
-Everything is as for language (model, schedule, loop), but the tokens are drawn, not read: independently of each other,
-or from a Markov chain. What such a source can teach is known exactly: no model predicts it better than its entropy
-rate.
+Model, schedule and loop are those of language pretraining, but the tokens are random: independent of each other, or
+from a Markov chain. The best possible loss is known exactly: the entropy rate of the source.
 
 Source: Wang et al. 2023, "Pre-training with Synthetic Data Helps Offline Reinforcement Learning" (arXiv 2310.00771).
 """
@@ -43,9 +42,12 @@ class SymbolSource:
     """A stationary source of symbols 0 ... vocabulary - 1.
 
     Attributes:
-        stationary: probability of each symbol at any place, (V,).
-        transitions: probability of the next symbol given the one before, rows sum to 1, (V, V); None where symbols are
-            independent.
+        stationary: probability of each symbol at any position, (V,).
+        transitions: probability of the next symbol given the previous one, rows sum to 1, (V, V); None if the symbols
+            are independent.
+
+    Args:
+        data: kind and parameters of the source.
     """
 
     def __init__(self, data: SyntheticData) -> None:
@@ -64,7 +66,7 @@ class SymbolSource:
 
     @property
     def entropy_rate(self) -> float:
-        """Nats per symbol that no model can do without, once it has seen the symbol before."""
+        """Lowest expected loss of any model that sees the previous symbols, in nats per symbol."""
         if self.transitions is None:
             return self.unigram_entropy
         nats = -np.where(self.transitions > 0, self.transitions * np.log(np.maximum(self.transitions, 1e-300)), 0.0)
@@ -72,11 +74,11 @@ class SymbolSource:
 
     @property
     def unigram_entropy(self) -> float:
-        """Nats per symbol for a model that knows the symbols' frequencies and looks at none before."""
+        """Expected loss of a model that knows only the frequencies of the symbols, in nats per symbol."""
         return float(-(self.stationary * np.log(np.maximum(self.stationary, 1e-300))).sum())
 
     def sample(self, rows: int, length: int, chance: np.random.Generator) -> NDArray[np.int64]:
-        """Draw sequences, each starting from the stationary distribution. Shapes: -> (rows, length)."""
+        """Sample sequences, each starting from the stationary distribution. Shapes: -> (rows, length)."""
         uniform = chance.random((rows, length))
         if self.transitions is None:
             return self._pick(self._cumulative, uniform)
@@ -88,19 +90,19 @@ class SymbolSource:
         return symbols
 
     def nats(self, symbols: NDArray[np.int64]) -> NDArray[np.float64]:
-        """What the source itself gives each symbol but the first, given the one before. Shapes: (N,) -> (N - 1,)."""
+        """Loss of the source itself on each symbol except the first, in nats. Shapes: (N,) -> (N - 1,)."""
         if self.transitions is None:
             return -np.log(self.stationary[symbols[1:]])
         return -np.log(self.transitions[symbols[:-1], symbols[1:]])
 
     @staticmethod
     def _pick(cumulative: NDArray[np.float64], uniform: NDArray[np.float64]) -> NDArray[np.int64]:
-        # The last sum may fall short of 1 by a rounding error, which must not make a symbol beyond the last.
+        # The last cumulative sum may be below 1 by a rounding error, which must not give a symbol after the last one.
         return np.minimum(np.searchsorted(cumulative, uniform, side="right"), len(cumulative) - 1).astype(np.int64)
 
 
 def _stationary(transitions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The distribution that the chain keeps: p P = p, with sum 1. It is unique, since every transition is possible."""
+    """The stationary distribution of the chain, p P = p; unique, since every transition is possible."""
     equations = transitions.T - np.eye(len(transitions))
     equations[-1] = 1.0
     found = np.linalg.solve(equations, np.eye(len(transitions))[-1]).clip(min=0.0)
@@ -116,7 +118,7 @@ class SyntheticObjective(NextTokenObjective):
 
     Args:
         recipe: the recipe.
-        resume_command: shown when a signal stops the training.
+        resume_command: command line that resumes the training, shown when a signal stops it.
     """
 
     def __init__(self, recipe: SyntheticRecipe, resume_command: str) -> None:
@@ -142,18 +144,18 @@ class SyntheticObjective(NextTokenObjective):
 
 
 def draw_held_out(source: SymbolSource, recipe: SyntheticRecipe) -> NDArray[np.int64]:
-    """The symbols that validate: one sequence of a stream of its own. Shapes: -> (N,)."""
+    """Sample the held-out symbols: one sequence from a separate random stream. Shapes: -> (N,)."""
     return source.sample(1, recipe.data.held_out_tokens, _chance(recipe.data.seed, "held out"))[0]
 
 
 def _against(source: SymbolSource, tokens: NDArray[np.int64]) -> dict[str, float]:
-    """What the source itself has on the same symbols: the loss of a perfect model."""
+    """Loss of the source itself on the same symbols, which is that of a perfect model."""
     return {"validation_source_nats_per_token": round(float(source.nats(tokens).mean()), 6)}
 
 
 @dataclass(frozen=True)
 class SyntheticResult:
-    """What a finished pretraining gives.
+    """Result of a finished pretraining.
 
     Args:
         output: folder with model.safetensors, config.json and README.md.
@@ -161,8 +163,8 @@ class SyntheticResult:
         tokens: symbols seen.
         seconds: wall-clock seconds of training.
         validation_loss: mean over the held-out symbols, nats per symbol.
-        source_loss: the source's own on the same symbols; no model can be expected to be better.
-        entropy_rate: of the source, nats per symbol.
+        source_loss: loss of the source itself on the same symbols; no model is expected to be better.
+        entropy_rate: entropy rate of the source, nats per symbol.
     """
 
     output: Path
@@ -177,23 +179,23 @@ class SyntheticResult:
 def pretrain(
     recipe: SyntheticRecipe, output: Path, *, resume: bool = False, log: Log = log_to_stderr
 ) -> SyntheticResult:
-    """Train a GPT-2 on symbols from a random source and write it in Hugging Face form.
+    """Train a GPT-2 on symbols from a random source and write it in Hugging Face format.
 
-    Folder, resuming and stopping are those of `fptkit.lab.pretraining.language.pretrain`.
+    Output folder, resuming and stopping work as in `fptkit.lab.pretraining.language.pretrain`.
 
     Args:
         recipe: the recipe.
-        output: folder for checkpoint, metrics and result; made when missing.
-        resume: go on from the checkpoint in ``output``; start there if it holds none.
+        output: folder for checkpoint, metrics and result; created if missing.
+        resume: resume from the checkpoint in ``output``, or start a training if there is none.
         log: receives lines of progress.
 
     Raises:
-        CheckpointError: the checkpoint to go on from is damaged or of another training.
-        UsageError: ``output`` cannot be made, another process trains there, it holds an earlier training and ``resume``
-            is false, or it holds a model without a checkpoint.
+        CheckpointError: the checkpoint to resume from is damaged or of another training.
+        UsageError: ``output`` cannot be created or is in use by another process, it holds an earlier training and
+            ``resume`` is false, or it holds a model without a checkpoint.
         TrainingError: the loss is not finite.
-        Interrupted: SIGINT or SIGTERM came; the state is saved.
-        KeyboardInterrupt: a second Ctrl-C came before that was done.
+        Interrupted: SIGINT or SIGTERM; the state is saved.
+        KeyboardInterrupt: a second Ctrl-C before the state was saved.
     """
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
@@ -225,20 +227,20 @@ def pretrain(
 
 
 def export(output: Path, destination: Path, *, title: str | None = None, log: Log = log_to_stderr) -> dict[str, Any]:
-    """Write the latest checkpoint's weights in Hugging Face form, measured as they are stored on the held-out symbols.
+    """Write the latest checkpoint's weights in Hugging Face format, and evaluate them as stored on held-out symbols.
 
     Args:
         output: folder of the training.
         destination: folder for model.safetensors, config.json, README.md and measurement.json.
-        title: heading of the model card; none takes the name of ``destination``.
+        title: heading of the model card; by default the name of ``destination``.
         log: receives lines of progress.
 
     Returns:
-        What measurement.json holds.
+        The content of measurement.json.
 
     Raises:
-        CheckpointError: there is no usable checkpoint.
-        DataError: the recipe of the training is gone.
+        CheckpointError: the checkpoint is missing or damaged.
+        DataError: the recipe of the training is missing.
     """
     recipe = stored_recipe(output, SyntheticRecipe)
     weights, progress = read_model(output / CHECKPOINT, recipe.save_dtype)

@@ -87,12 +87,12 @@ _SOURCES = {
 
 
 def write_synthetic_card(recipe: SyntheticRecipe, measured: Mapping[str, Any], *, title: str, parameters: int) -> str:
-    """The text of README.md.
+    """Write the text of README.md.
 
     Args:
         recipe: the recipe of the training.
-        measured: what measurement.json holds.
-        title: heading, the folder's name.
+        measured: content of measurement.json.
+        title: heading.
         parameters: number of parameters.
     """
     data = recipe.data

@@ -1,7 +1,7 @@
-"""Pretraining on a task: a run that trains all weights, and then its backbone as a weights folder.
+"""Pretraining on a task: a run that trains all weights, then an export of its backbone as a weights folder.
 
-The run is the engine's own, in the folder ``run`` inside the output folder: resuming, signals, checkpoints and the
-choice of the best step are those of every run. What is added is the export, measured as it is stored.
+The run is an ordinary one, in the folder ``run`` inside the output folder: resuming, signals, checkpoints and the
+choice of the best step work as in every run. The exported weights are evaluated as stored.
 
 Source: Lu et al. 2021, section 3.3 and Table 2: the transformer pretrained on Bit Memory.
 """
@@ -42,7 +42,7 @@ INPUT_OUTPUT = "input_output.safetensors"
 
 @dataclass(frozen=True)
 class TaskPretrainResult:
-    """What a finished pretraining gives.
+    """Result of a finished pretraining.
 
     Args:
         output: folder with model.safetensors, config.json and README.md.
@@ -50,7 +50,7 @@ class TaskPretrainResult:
         seconds: wall-clock seconds of training.
         validation: metrics of the best step, as trained.
         test: metrics of each test split, with the weights as stored.
-        fractions: names of the metrics between 0 and 1, which are shown in percent.
+        fractions: names of the metrics between 0 and 1; they are shown in percent.
     """
 
     output: Path
@@ -68,14 +68,14 @@ def pretrain(
 
     Args:
         loaded: the checked recipe.
-        output: folder of the result; the run lies in ``run`` inside it. Made when missing.
-        resume: go on where the folder stopped; start there if it is empty. A finished run is only exported again.
-        listeners: followers of the run.
+        output: folder of the result, with the run in its subfolder ``run``; created if missing.
+        resume: resume the run in ``output``, or start one if there is none. A finished run is only exported again.
+        listeners: receive the events of the run.
 
     Raises:
-        UsageError: ``output`` cannot be made, another process works there, it holds a pretraining and ``resume`` is
-            false, or one of another recipe or kind, or a model without the run it came from.
-        Interrupted: SIGINT or SIGTERM came; the state is saved.
+        UsageError: ``output`` cannot be created or is in use by another process; it holds a pretraining and ``resume``
+            is false; its pretraining is of another recipe or kind; or it holds a model without the run that made it.
+        Interrupted: SIGINT or SIGTERM; the state is saved.
         FptkitError: building or training failed.
     """
     command = f"fptkit pretrain {shlex.quote(str(output / RECIPE))} --output {shlex.quote(str(output))} --resume"
@@ -102,17 +102,17 @@ def _check_output(output: Path, *, resume: bool) -> None:
     if (output / CHECKPOINT).exists():
         raise UsageError(f"{output} holds a pretraining of another kind ({CHECKPOINT}). Choose another --output")
     if (output / RUN).exists() and not resume:
-        raise UsageError(f"{output} holds a pretraining already. Go on with it by --resume, or choose another --output")
+        raise UsageError(f"{output} holds a pretraining already. Resume it with --resume, or choose another --output")
     if (output / WEIGHTS).exists() and not read_summary(output / RUN):
         raise UsageError(f"{output} holds a model ({WEIGHTS}) but no run that made it. Choose another --output")
 
 
 class _RecipeKeeper:
-    """Writes the recipe to go on from as soon as the run starts, and not before: a run that is refused leaves nothing.
+    """Writes the recipe to resume from when the run starts; not earlier, so that a refused run leaves no files.
 
     Args:
         loaded: the recipe.
-        file: where to.
+        file: where to write it.
     """
 
     def __init__(self, loaded: LoadedTaskPretraining, file: Path) -> None:
@@ -141,29 +141,31 @@ def export(
     title: str | None = None,
     loaded: LoadedRecipe | None = None,
 ) -> dict[str, Any]:
-    """Write the backbone of a finished run as a weights folder, measured as it is stored on all test splits.
+    """Write the backbone of a finished run as a weights folder, and evaluate it as stored on all test splits.
 
-    Encoder and head are written beside it, so that the figures can be had again; a weights folder needs neither.
+    Encoder and head are written as well, so that the figures can be reproduced; a weights folder does not need them.
 
     Args:
         output: folder of the pretraining.
         destination: folder for model.safetensors, config.json, README.md and measurement.json.
-        save_dtype: number format of the exported weights.
-        title: heading of the model card; none takes the name of ``destination``.
-        loaded: the recipe with its registry; none reads the run's own, with the plugins installed here.
+        save_dtype: dtype of the exported weights.
+        title: heading of the model card; by default the name of ``destination``.
+        loaded: the recipe with its registry; by default read from the run, with the installed plugins.
 
     Returns:
-        What measurement.json holds.
+        The content of measurement.json.
 
     Raises:
         DataError: the folder holds no finished pretraining on a task.
         CheckpointError: the trained tensors are damaged.
-        UsageError: the backbone's architecture has no layout of a weights folder.
+        UsageError: backbones of this architecture cannot be exported.
     """
     run = output / RUN
     summary = read_summary(run)
     if summary.get("status") != "finished":
-        raise DataError(f"'{output}' holds no finished pretraining on a task: there is no finished run in {run}.")
+        raise DataError(
+            f"'{output}' holds no finished pretraining on a task: the run in {run} is missing or not finished"
+        )
     if loaded is None:
         saved = load_recipe(str(run / RECIPE))
     else:
@@ -192,7 +194,7 @@ def export(
 
 
 def _measure(built: Built, recipe: Recipe, summary: dict[str, Any], *, step: int) -> dict[str, Any]:
-    """What is known of the training, and the metrics of the model as it stands on all test splits."""
+    """Facts of the training, and the metrics of the model with its current weights on all test splits."""
     task = built.task
     batches = {name: evaluation_batches(task, name, task.split(name), recipe.train, step) for name in task.test_splits}
     test = {name: evaluate(built.model, task, own) for name, own in batches.items()}
@@ -220,7 +222,7 @@ def _measure(built: Built, recipe: Recipe, summary: dict[str, Any], *, step: int
 
 
 def _input_output(built: Built) -> dict[str, Tensor]:
-    """The tensors of encoder and head, by their names in the whole model, as they were trained."""
+    """The trained tensors of encoder and head, by their names in the complete model."""
     return {
         name: tensor.detach().cpu()
         for name, tensor in built.model.state_dict().items()

@@ -64,16 +64,16 @@ def write_task_card(
     title: str,
     save_dtype: str,
 ) -> str:
-    """The text of README.md.
+    """Write the text of README.md.
 
     Args:
         recipe: the recipe of the run.
         task: the task's record.
-        measured: what measurement.json holds.
+        measured: content of measurement.json.
         described: architecture and sizes in words.
         positions: rows of the position table.
-        title: heading, the folder's name.
-        save_dtype: number format of the weights.
+        title: heading.
+        save_dtype: dtype of the stored weights.
     """
     train = recipe.train
     random = measured["started_from"] == "random"
@@ -110,7 +110,7 @@ def write_task_card(
 
 
 def _data(task: TaskSpec, measured: Mapping[str, Any]) -> str:
-    """Where the data come from; source and licence of a data set do not apply to its fallback."""
+    """Where the data are from; source and licence of a data set do not apply to its fallback."""
     notes = [f"{_plain(note).rstrip('.')}." for note in measured["notes"]]
     if not measured["stand_in"]:
         notes += [f"Source: {task.reference}."] if task.reference else []
@@ -146,7 +146,7 @@ def _positions(trained: int, rows: int) -> str:
 
 
 def _recipe(recipe: Recipe) -> str:
-    """What decides the weights, without folders: a published card must not reveal local folders."""
+    """The settings that decide the weights; without folders, since a published card must not reveal local ones."""
     sections = {
         "task": component_mapping(recipe.task),
         **({"encoder": component_mapping(recipe.encoder)} if recipe.encoder else {}),

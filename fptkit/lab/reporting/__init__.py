@@ -1,4 +1,4 @@
-"""Reports of studies: Markdown, CSV and one self-contained page for the browser, made from `results.json` alone."""
+"""Study reports as Markdown, CSV and one self-contained HTML page, made from `results.json` and `costs.json`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A study beside published figures: what may be compared, what only gives orientation, and why."""
+"""A study compared with published figures: which pairs are comparable, which are only for orientation, and why."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from fptkit.lab.reporting.document import Entry, Section, Table
 from fptkit.lab.studies.results import StudyResults
 
 _CAPTIONS = (
-    ("comparable", "Comparable: nothing known tells the two apart but the code. Accuracy in %; gap: ours less theirs."),
-    ("orientation", "Not comparable, for orientation only. Accuracy in %; gap: ours less theirs."),
-    ("ours_only", "Ours that the paper has no figure for."),
-    ("theirs_only", "Theirs, on tasks of the study, that the study has no figure for."),
+    ("comparable", "Comparable: no known difference except the code. Accuracy in %; gap: ours minus theirs."),
+    ("orientation", "Not comparable, for orientation only. Accuracy in %; gap: ours minus theirs."),
+    ("ours_only", "Figures of ours without a counterpart in the paper."),
+    ("theirs_only", "Figures of the paper, on tasks of the study, without a counterpart in the study."),
 )
 
 
@@ -20,6 +20,7 @@ def section(results: StudyResults, name: str) -> Section:
     """The section of a report that compares with a paper.
 
     Args:
+        results: of the study.
         name: of the paper, see `fptkit.lab.published.published_names`.
 
     Raises:
@@ -33,7 +34,7 @@ def section(results: StudyResults, name: str) -> Section:
 
 
 def _about(published: Published) -> tuple[str, ...]:
-    """What the figures are and how far they can be relied on."""
+    """Where the figures are from, and the protocol behind them."""
     checked = {"transcription": "copied from a transcription of the paper's tables", "paper": "checked with the paper"}
     return (
         f"{published.authors} {published.year}: {published.title}. {published.source}; figures "
@@ -43,7 +44,7 @@ def _about(published: Published) -> tuple[str, ...]:
 
 
 def _table(caption: str, rows: Sequence[Mapping[str, str]]) -> Table:
-    """Rows as a table; columns that are empty throughout are left out."""
+    """Rows as a table without its empty columns."""
     columns = [column for column in rows[0] if any(one[column] for one in rows)]
     entries = tuple(tuple(Entry(one[column]) for column in columns) for one in rows)
     return Table(caption, tuple(map(Entry, columns)), entries, names=2)

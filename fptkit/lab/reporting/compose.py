@@ -1,4 +1,4 @@
-"""Puts the sections of a report in their order."""
+"""Assembles the sections of a report in order."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from fptkit.lab.reporting.drawing import Picture
 from fptkit.lab.studies.results import Costs, StudyResults
 
 RINGED = (
-    "A ring marks the rate that was chosen, an arrow beside it that it lies on the edge of the grid: a better one may "
-    "lie outside. Crosses mark runs that diverged, hollow markers rates the search gave up early."
+    "A ring marks the chosen learning rate; an arrow beside it marks the edge of the grid: a better one may be outside "
+    "it. Crosses mark runs that diverged, hollow markers learning rates that the search stopped early."
 )
 
 BARS = (
-    "Test of each arm with its standard error, dots are single seeds; where there is a dashed line, it is what "
-    "always answering with the commonest class gives."
+    "Test of each arm with its standard error, dots are single seeds; a dashed line is the accuracy of always "
+    "answering with the most frequent class."
 )
 
 
@@ -28,12 +28,14 @@ def compose(
     link: Callable[[str], str] = lambda address: "",
     command: str = "",
 ) -> Report:
-    """A report of a study.
+    """Compose the report of a study; empty sections are left out.
 
     Args:
-        published: sections that compare with published numbers.
-        link: the way from the report to a run's folder, empty where there is none.
-        command: the study was made by; empty for the one its name suggests.
+        results: of the study.
+        costs: seconds of its runs; may be empty.
+        published: sections that compare with published figures.
+        link: maps the address of a run to the relative path of its folder, or to "" if there is none.
+        command: command line that made the study; if empty, it is derived from the study's name.
     """
     sections = (
         contents.answer(results),
@@ -56,7 +58,12 @@ def compose(
             *_one(tables.costs_table(results, costs)),
         ),
         contents.effort(results),
-        _charts("shares", "Share of the data", "Test by share of the training split.", curves.data_fractions(results)),
+        _charts(
+            "shares",
+            "Fraction of the data",
+            "Test by fraction of the training split.",
+            curves.data_fractions(results),
+        ),
         contents.missing(results),
         contents.runs(results, link),
         contents.making(results, costs, command),

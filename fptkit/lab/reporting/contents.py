@@ -1,4 +1,4 @@
-"""What a report says, section by section, before it is written as Markdown or as a page for the browser."""
+"""The content of a report, section by section, independent of the output format."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from fptkit.lab.reporting.wording import NOTHING
 from fptkit.lab.studies.results import Comparison, Costs, Measure, StudyResults
 
 SENTENCES = 12
-"""Comparisons told as a sentence each; more are summed up by pair of arms, and stand in their table."""
+"""Up to this many comparisons get a sentence each; more are summarised by pair of arms."""
 
 
 def status_of(results: StudyResults) -> str:
-    """How much of the study is there, in a sentence."""
+    """Size of the study and how much of it is complete, in one sentence."""
     done = sum(cell.complete for cell in results.cells)
     text = f"{wording.counted(len(results.tasks), 'task')} × {wording.counted(len(results.arms), 'arm')}"
     text += f", {wording.counted(len(results.seeds), 'seed')}"
@@ -26,13 +26,13 @@ def status_of(results: StudyResults) -> str:
 
 
 def answer(results: StudyResults) -> Section:
-    """The verdicts in words, the pretraining lift first; a pair of arms that is told as a lift is not told again."""
+    """The verdicts in words, the pretraining lift first; a pair of arms reported as a lift is not repeated."""
 
     def pair(one: Comparison) -> tuple[object, ...]:
         return one.task, one.data_fraction, frozenset((one.a, one.b))
 
-    told = {pair(one) for one in results.lifts}
-    others = [one for one in results.comparisons if pair(one) not in told]
+    reported = {pair(one) for one in results.lifts}
+    others = [one for one in results.comparisons if pair(one) not in reported]
     points = [f"pretraining lift: {text}" for text in _sentences(results, results.lifts)] + _sentences(results, others)
     return Section(
         "answer",
@@ -40,8 +40,8 @@ def answer(results: StudyResults) -> Section:
         paragraphs=(
             f"Differences are paired by seed and shown with their {100 * results.confidence:g} % interval. p is "
             "two-sided and corrected by Holm's method over the comparisons of the study. A verdict needs p below "
-            f"{results.level:g}, with an allowance for the learning rate having been chosen on validation; too few "
-            "seeds give none.",
+            f"{results.level:g}, with an allowance for the choice of the learning rate on validation; with too few "
+            "seeds there is none.",
         ),
         points=tuple(points) or ("The study compares no arms.",),
     )
@@ -54,10 +54,10 @@ def _sentences(results: StudyResults, compared: Sequence[Comparison]) -> list[st
 
 
 def comparisons(results: StudyResults) -> Section:
-    """Comparisons and pretraining lift as tables."""
+    """All comparisons, and the pretraining lift, as tables."""
     tables = []
     if results.lifts:
-        caption = f"Pretraining lift: {results.reference} less each control that keeps its architecture."
+        caption = f"Pretraining lift: {results.reference} minus each control of the same architecture."
         tables.append(comparison_table(results, results.lifts, caption))
     if results.comparisons:
         tables.append(
@@ -67,7 +67,7 @@ def comparisons(results: StudyResults) -> Section:
 
 
 def effort(results: StudyResults) -> Section:
-    """Steps and operations to the target accuracy."""
+    """Steps and operations until the target on validation is reached."""
     rows = []
     for cell in results.cells:
         spent = cell.effort
@@ -79,14 +79,16 @@ def effort(results: StudyResults) -> Section:
         where = wording.place(cell.task, cell.data_fraction)
         rows.append(row(where, cell.arm, target, steps, flops, f"{spent.reached} of {spent.seeds}"))
     header = row("task", "arm", "validation target", "steps", "compute", "seeds that reached it")
-    caption = "Until validation first reached the target, at the chosen rate; the mean over the seeds that did."
+    caption = (
+        "Until validation first reached the target, at the chosen learning rate; mean over the seeds that reached it."
+    )
     return Section(
         "effort", "Effort to a target", tables=(Table(caption, header, tuple(rows), names=2),) if rows else ()
     )
 
 
 def missing(results: StudyResults) -> Section:
-    """Runs that failed or wait, and cells that cannot be made, with the reason."""
+    """Runs that failed or are not done yet, and cells that cannot be made, with the reason."""
     failed = [
         row(
             wording.place(one.task, one.data_fraction),
@@ -100,7 +102,7 @@ def missing(results: StudyResults) -> Section:
         for one in results.failures
     ]
     header = row("task", "arm", "learning rate", "seed", "status", "reason", "run")
-    tables = [Table("Runs that are missing.", header, tuple(failed))] if failed else []
+    tables = [Table("Missing runs.", header, tuple(failed))] if failed else []
     if results.skipped:
         skipped = tuple(row(name, reason) for name, reason in results.skipped.items())
         tables.append(Table("Cells that cannot be made.", row("cell", "reason"), skipped))
@@ -108,10 +110,11 @@ def missing(results: StudyResults) -> Section:
 
 
 def runs(results: StudyResults, link: Callable[[str], str]) -> Section:
-    """Every run, with the way to its folder.
+    """Every run, linked to its folder.
 
     Args:
-        link: the way from the report to a run's folder, empty where there is none.
+        results: of the study.
+        link: maps the address of a run to the relative path of its folder, or to "" if there is none.
     """
     metrics = {(cell.task, cell.arm, cell.data_fraction): cell.measure for cell in results.cells}
     rows = []
@@ -133,12 +136,20 @@ def runs(results: StudyResults, link: Callable[[str], str]) -> Section:
             )
         )
     header = row("run", "task", "arm", "learning rate", "seed", "status", "steps", "validation", "test")
-    caption = f"{wording.counted(len(rows), 'run')}; fractions in %. Test is opened for the chosen rate only."
+    caption = (
+        f"{wording.counted(len(rows), 'run')}; accuracies in %. Test is evaluated for the chosen learning rate only."
+    )
     return Section("runs", "Runs", tables=(Table(caption, header, tuple(rows)),) if rows else ())
 
 
 def making(results: StudyResults, costs: Costs, command: str = "") -> Section:
-    """How the study was made, so that it can be made again."""
+    """Command, settings, versions and time: what it takes to repeat the study.
+
+    Args:
+        results: of the study.
+        costs: seconds and devices of its runs; may be empty.
+        command: command line that made the study; if empty, it is derived from the study's name.
+    """
     command = command or f"fptkit study {results.name}" + (f" --profile {results.profile}" if results.profile else "")
     grid = ", ".join(wording.rate(one) for one in results.learning_rates) or "each recipe's own"
     spent = list(costs.runs.values())
@@ -157,5 +168,5 @@ def making(results: StudyResults, costs: Costs, command: str = "") -> Section:
             ("time", f"{wording.duration(sum(one.seconds for one in spent))} in {len(spent)} runs ({devices})")
         )
     facts += [(f"arm {arm}", text) for arm, text in results.arm_summaries.items() if text]
-    table = Table("What it was made with.", row("what", "value"), tuple(row(*fact) for fact in facts))
+    table = Table("Settings and versions.", row("what", "value"), tuple(row(*fact) for fact in facts))
     return Section("making", "How it was made", tables=(table,), code=command)

@@ -1,4 +1,4 @@
-"""The curves of a report: over learning rates, over steps, over shares of the data."""
+"""The curves of a report: over learning rates, over steps, over fractions of the data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fptkit.lab.studies.results import CellResult, Measure, StudyResults
 
 
 def learning_rates(results: StudyResults) -> list[Picture]:
-    """Validation against learning rate: chosen rate, edge of the grid and divergence marked."""
+    """Charts of validation against learning rate; chosen rate, edge of the grid and divergence are marked."""
     return per_task(
         results,
         "rates",
@@ -53,7 +53,7 @@ def _draw_rates_of(picture: Picture, x: Scale, y: Scale, index: int, cell: CellR
             if one.learning_rate == cell.chosen_rate:
                 picture.add(_ring(index, across, at, cell.at_edge))
         if one.diverged:
-            # Beside one another where several arms diverged at a rate.
+            # Offset, so that the crosses of several arms at one rate stay apart.
             at = picture.height - BOTTOM - 6
             across += 3 * (index % 5 - 2)
             picture.add(
@@ -63,7 +63,7 @@ def _draw_rates_of(picture: Picture, x: Scale, y: Scale, index: int, cell: CellR
 
 
 def _ring(index: int, x: float, y: float, edge: str) -> str:
-    """A ring at the chosen rate, with an arrow where it lies on the edge of the grid."""
+    """A ring at the chosen rate, with an arrow if it is at the edge of the grid."""
     ring = f'<circle class="ring {style(index)}" cx="{x:.1f}" cy="{y:.1f}" r="7.5"/>'
     if not edge:
         return ring
@@ -74,7 +74,7 @@ def _ring(index: int, x: float, y: float, edge: str) -> str:
 
 
 def convergence(results: StudyResults) -> list[Picture]:
-    """Validation against steps at the chosen rate, with the standard error over seeds as a band."""
+    """Charts of validation against steps at the chosen learning rate; a band shows the standard error over seeds."""
     return per_task(
         results,
         "steps",
@@ -105,7 +105,7 @@ def _draw_convergence(picture: Picture, metric: Measure, cells: Numbered) -> Non
 
 
 def data_fractions(results: StudyResults) -> list[Picture]:
-    """Test against the share of the training data, where the study has several."""
+    """Charts of the test metric against the fraction of the training data; none if the study has only one."""
     fractions = sorted({cell.data_fraction for cell in results.cells})
     if len(fractions) < 2:
         return []
@@ -121,7 +121,7 @@ def data_fractions(results: StudyResults) -> list[Picture]:
             picture = Picture(
                 key=f"share-{row}-{column}",
                 title=task,
-                alternative=f"{task}: test by share of the training data, for {', '.join(name for _, name in arms)}.",
+                alternative=f"{task}: test by fraction of the data, for {', '.join(name for _, name in arms)}.",
                 series=arms,
             )
             _draw_fractions(picture, metric, found, fractions)
@@ -136,7 +136,7 @@ def _draw_fractions(picture: Picture, metric: Measure, cells: Numbered, fraction
     x = picture.horizontal(low=left, high=right, logarithmic=True)
     y = picture.vertical(low=low, high=high)
     ticks = [(one, share(one)) for one in fractions]
-    picture.axes(x, y, x_label="share of the training data", y_label=f"test {unit(metric)}", x_ticks=ticks)
+    picture.axes(x, y, x_label="fraction of the training data", y_label=f"test {unit(metric)}", x_ticks=ticks)
     for index in sorted({index for index, _ in cells}):
         mine = sorted((cell for number, cell in cells if number == index), key=lambda cell: cell.data_fraction)
         line = [

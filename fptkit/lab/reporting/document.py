@@ -1,4 +1,4 @@
-"""The parts a report is made of, whatever it is written as: sections with prose, points, tables and pictures."""
+"""The structure of a report in any output format: sections with paragraphs, lists, tables and pictures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fptkit.lab.reporting.drawing import Picture
 
 ROWS = 16
-"""Tables longer than this are folded, save the main one."""
+"""Tables with more rows than this are collapsed, except the main one."""
 
 
 @dataclass(frozen=True)
@@ -15,9 +15,9 @@ class Entry:
     """A cell of a table.
 
     Args:
-        text: what it says.
+        text: its text.
         detail: a second, smaller line.
-        link: where the text leads, relative to the report; empty for nowhere.
+        link: target of a link on the text, relative to the report; empty for no link.
     """
 
     text: str
@@ -27,15 +27,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class Table:
-    """A table whose first column names its rows.
+    """A table; its first columns name the rows.
 
     Args:
         caption: what it shows.
         header: names of the columns.
-        rows: as long as the header each.
-        notes: what its marks mean.
-        opened: whether it is shown at once however long it is.
-        names: columns that together name a row.
+        rows: each as long as the header.
+        notes: the meaning of its marks.
+        opened: never collapse it, however long it is.
+        names: number of leading columns that name a row.
     """
 
     caption: str
@@ -47,22 +47,22 @@ class Table:
 
     @property
     def folded(self) -> bool:
-        """Whether it is shut at first, for its length."""
+        """Whether it is collapsed at first, because of its length."""
         return not self.opened and len(self.rows) > ROWS
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a report; what is empty is left out.
+    """A section of a report.
 
     Args:
-        key: its anchor.
-        title: its heading.
-        paragraphs: prose.
-        points: a list.
+        key: anchor, unique within the report.
+        title: heading.
+        paragraphs: text before everything else.
+        points: items of a list.
         tables: in order.
-        pictures: one chart a task, with one legend for all.
-        code: text as it stands, such as a command.
+        pictures: charts, one for each task, with one legend for all.
+        code: preformatted text, such as a command.
     """
 
     key: str
@@ -75,18 +75,27 @@ class Section:
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing under the heading."""
+        """Whether it has nothing but a heading and paragraphs."""
         return not (self.points or self.tables or self.pictures or self.code)
 
     @property
     def legend(self) -> tuple[tuple[int, str], ...]:
-        """The arms its pictures show."""
+        """Index and name of the arms in its pictures."""
         return tuple(sorted({one for picture in self.pictures for one in picture.series}))
 
 
 @dataclass(frozen=True)
 class Report:
-    """A whole report."""
+    """A complete report.
+
+    Args:
+        title: heading.
+        question: the question of the study; may be empty.
+        description: what the study is; may be empty.
+        status: size of the study and how much of it is complete.
+        warnings: shown before everything else.
+        sections: in order.
+    """
 
     title: str
     question: str

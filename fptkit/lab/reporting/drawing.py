@@ -1,5 +1,5 @@
-"""Small charts as SVG text: scales, axes, lines, bars. No library, no script; colours are CSS variables, so one picture
-serves light and dark pages."""
+"""Small charts as SVG: scales, axes, lines, bars. No library, no script. Colours are CSS variables, so the same picture
+works on light and dark pages."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from html import escape
 
 WIDTH = 380
-"""Units across a chart; at the width of a phone one unit is about a pixel."""
+"""Width of a chart in units; on a phone one unit is about one pixel."""
 
 LEFT, RIGHT, TOP, BOTTOM = 46, 18, 12, 40
-"""Room around the plot for the axes."""
+"""Margins around the plot, in units."""
 
 INK = {"surface": ("#ffffff", "#16191f"), "ink": ("#1b1f24", "#e8eaed"), "quiet": ("#59626d", "#a4adb8")}
 LINES = {"grid": ("#e3e6ea", "#2b313a"), "axis": ("#8b949e", "#6b7683")}
@@ -26,7 +26,7 @@ SERIES = (
     ("#00808c", "#58d7e2"),
     ("#d11d6a", "#ff8fb8"),
 )
-"""Colours as pairs (on a light page, on a dark one): text, lines, arms. An arm is told by its marker and dashes too."""
+"""Colours of text, lines and arms, as pairs (light page, dark page). Arms also differ in marker and dashes."""
 
 _MARKERS = (
     "M{r},0A{r},{r} 0 1 1 -{r},0A{r},{r} 0 1 1 {r},0Z",  # disc
@@ -41,7 +41,7 @@ _DASHES = ("", "7 3", "2 3", "8 3 2 3", "12 3")
 
 
 def variables() -> str:
-    """The colours as CSS, light first, dark where the reader's system asks for it."""
+    """The colours as CSS: light by default, dark if the reader's system prefers it."""
     named = {**INK, **LINES, **{f"s{index}": pair for index, pair in enumerate(SERIES)}}
     light, dark = ("".join(f"--{name}:{pair[side]};" for name, pair in named.items()) for side in (0, 1))
     return f":root{{{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}"
@@ -58,17 +58,19 @@ RULES = (
     "svg .dot{fill:var(--surface);stroke:var(--ink);stroke-width:1}svg .level{stroke:var(--quiet);stroke-dasharray:3 3}"
     + "".join(f".c{index}{{--c:var(--s{index})}}" for index in range(len(SERIES)))
 )
-"""What the classes of the pictures mean."""
+"""CSS rules for the classes used in pictures."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Maps values to units of the picture.
+    """Maps values to positions in the picture.
 
     Args:
-        low, high: ends of the values.
-        start, end: where they lie in the picture.
-        logarithmic: whether steps are ratios.
+        low: smallest value.
+        high: largest value.
+        start: position of ``low``, in units.
+        end: position of ``high``, in units.
+        logarithmic: use a logarithmic scale; ``low`` must be above 0.
     """
 
     low: float
@@ -83,7 +85,7 @@ class Scale:
         return self.start + (self.end - self.start) * (turned(value) - low) / (high - low)
 
     def ticks(self) -> list[float]:
-        """Round values within the scale, about five."""
+        """About five round values within the scale."""
         if self.logarithmic:
             first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
             if last - first >= 1:
@@ -108,11 +110,12 @@ def around(
     logarithmic: bool = False,
     within: tuple[float, float] | None = None,
 ) -> tuple[float, float]:
-    """Ends of a scale that shows all values with some air.
+    """Ends of a scale that shows all values with a margin.
 
     Args:
-        values: finite, at least one; above 0 where ``logarithmic``.
-        within: ends that are never passed unless a value does, such as 0 and 100 %.
+        values: finite, at least one; above 0 if ``logarithmic``.
+        logarithmic: whether the scale is logarithmic.
+        within: limits that the scale exceeds only if a value does, such as (0, 100) for percent.
     """
     shown = list(values)
     low, high = min(shown), max(shown)
@@ -127,18 +130,18 @@ def around(
 
 
 def style(index: int) -> str:
-    """The class of an arm's colour."""
+    """CSS class of the colour of arm ``index``."""
     return f"c{index % len(SERIES)}"
 
 
 def dash(index: int) -> str:
-    """The dashes of an arm's line, as an attribute."""
+    """SVG attribute with the dashes of the line of arm ``index``; empty for a solid line."""
     pattern = _DASHES[index % len(_DASHES)]
     return f' stroke-dasharray="{pattern}"' if pattern else ""
 
 
 def marker(index: int, x: float, y: float, *, radius: float = 3.4, kind: str = "mark", title: str = "") -> str:
-    """An arm's marker; the title is shown on hovering."""
+    """The marker of arm ``index`` at (x, y); ``kind`` is a CSS class, and the title is shown on hovering."""
     shape = _MARKERS[index % len(_MARKERS)]
     path = shape.format(r=f"{radius:g}", s=f"{radius * 0.9:.3g}", b=f"{radius * 1.25:.3g}", t=f"{radius * 0.45:.3g}")
     return (
@@ -155,12 +158,12 @@ class Picture:
     """A chart being drawn.
 
     Args:
-        key: unique within a page; ids are made from it.
+        key: unique within a page; prefix of ids, and name of the file.
         title: above the chart.
-        alternative: what the chart shows, in a sentence, for those who cannot see it.
-        height: units.
-        body: the elements so far.
-        series: pairs (index, name) of the arms in it, for a legend.
+        alternative: text alternative for screen readers, one sentence.
+        height: in units.
+        body: SVG elements so far.
+        series: pairs (index, name) of its arms, for a legend.
     """
 
     key: str
@@ -171,25 +174,29 @@ class Picture:
     series: tuple[tuple[int, str], ...] = ()
 
     def add(self, *elements: str) -> None:
-        """Draw on top of what is there."""
+        """Append SVG elements; they are drawn on top of the earlier ones."""
         self.body.extend(elements)
 
     def horizontal(self, *, low: float, high: float, logarithmic: bool = False) -> Scale:
-        """The scale of the x axis."""
+        """A scale for the x axis."""
         return Scale(low, high, LEFT, WIDTH - RIGHT, logarithmic)
 
     def vertical(self, *, low: float, high: float) -> Scale:
-        """The scale of the y axis, upwards."""
+        """A scale for the y axis, upwards."""
         return Scale(low, high, self.height - BOTTOM, TOP)
 
     def axes(
         self, x: Scale, y: Scale, *, x_label: str, y_label: str, x_ticks: Sequence[tuple[float, str]] = ()
     ) -> None:
-        """Grid, axes, ticks and labels.
+        """Draw grid, axes, ticks and labels.
 
         Args:
-            x_ticks: pairs of value and text; round values of the scale where none are given. Texts that would touch the
-                one before are left out, their tick is not.
+            x: scale of the x axis.
+            y: scale of the y axis.
+            x_label: below the x axis.
+            y_label: left of the y axis.
+            x_ticks: pairs of value and text; round values of the scale if empty. A text that would touch the previous
+                one is left out, but its tick is drawn.
         """
         bottom = self.height - BOTTOM
         for value in y.ticks():
@@ -208,7 +215,7 @@ class Picture:
         )
 
     def ticks_below(self, x: Scale, ticks: Sequence[tuple[float, str]]) -> None:
-        """Ticks of the x axis."""
+        """Draw the ticks of the x axis."""
         bottom, free_from = self.height - BOTTOM, -math.inf
         for value, text in ticks:
             at, half = x(value), 3.3 * len(text)
@@ -218,22 +225,22 @@ class Picture:
                 free_from = at + half + 4
 
     def line(self, index: int, points: Sequence[tuple[float, float]]) -> None:
-        """An arm's line."""
+        """Draw the line of arm ``index``; a single point draws nothing."""
         if len(points) > 1:
             path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
             self.add(f'<polyline class="line {style(index)}"{dash(index)} points="{path}"/>')
 
     def whisker(self, index: int, x: float, low: float, high: float) -> None:
-        """A vertical error bar."""
+        """Draw a vertical error bar."""
         path = f"M{x:.1f},{low:.1f}V{high:.1f}m-2.5,0h5M{x - 2.5:.1f},{low:.1f}h5"
         self.add(f'<path class="whisker {style(index)}" d="{path}"/>')
 
     def svg(self) -> str:
-        """The picture for a page that holds the style sheet."""
+        """The picture as an SVG element for a page that has the style sheet."""
         return self._wrapped("".join(self.body), self.height, "")
 
     def file(self) -> str:
-        """The picture as a file of its own, with title, legend and style."""
+        """The picture as a standalone SVG file with title, legend and style sheet."""
         legend, below = legend_rows(self.series, self.height + 26)
         title = f'<text class="name" x="8" y="15" style="font-weight:600">{escape(shortened(self.title, 56))}</text>'
         body = f'{title}<g transform="translate(0,22)">{"".join(self.body)}</g>{legend}'
@@ -253,7 +260,7 @@ _FILE = f' xmlns="http://www.w3.org/2000/svg" width="{WIDTH}"'
 
 
 def legend_rows(series: Sequence[tuple[int, str]], top: float) -> tuple[str, float]:
-    """Swatches with names, wrapped to the width of a picture, and where they end."""
+    """A legend wrapped to the width of a picture, and the y position of its end."""
     elements, x, y = [], 8.0, top + 8
     for index, name in series:
         shown = shortened(name, 52)
@@ -267,17 +274,17 @@ def legend_rows(series: Sequence[tuple[int, str]], top: float) -> tuple[str, flo
 
 
 def swatch(index: int) -> str:
-    """A piece of an arm's line with its marker, 24 units wide, its middle at height 0."""
+    """Legend symbol of arm ``index``: line and marker, 24 units wide, centred at y = 0."""
     return f'<path class="line {style(index)}"{dash(index)} d="M0,0H24"/>{marker(index, 12, 0)}'
 
 
 def shortened(text: str, most: int) -> str:
-    """Text cut to ``most`` characters, with an ellipsis."""
+    """Text truncated to ``most`` characters, with an ellipsis if it was longer."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def plain(value: float) -> str:
-    """A tick's value: ``0.25``, ``1,000``, ``2M``, ``1e-3``."""
+    """Format the value of a tick: ``0.25``, ``1,000``, ``2M``, ``1e-4``."""
     if value == 0:
         return "0"
     size = abs(value)

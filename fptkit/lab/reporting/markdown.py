@@ -1,4 +1,4 @@
-"""A report as Markdown that GitHub renders; pictures as files beside it, where they are asked for."""
+"""A report as Markdown for GitHub; pictures, if requested, are separate files."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ _MEANINGFUL = re.compile(r"([\\`*\[\]|#~]|(?<!\w)_|_(?!\w))")
 
 
 def escaped(text: str) -> str:
-    """Text as Markdown shows it: on one line, nothing in it is markup or HTML."""
+    """Escape text for Markdown: one line, without markup or HTML."""
     plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _MEANINGFUL.sub(r"\\\1", plain)
 
 
 def to_markdown(report: Report, *, pictures: str = "") -> str:
-    """The report as text.
+    """Render a report as Markdown.
 
     Args:
+        report: the report.
         pictures: folder of the pictures relative to the file; empty to leave them out.
     """
     parts = [f"# {escaped(report.title)}"]

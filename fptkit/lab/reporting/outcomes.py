@@ -1,4 +1,4 @@
-"""Pictures of what came out: arms side by side as bars, and cost against accuracy."""
+"""Charts of the results: arms side by side as bars, and cost against accuracy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fptkit.lab.studies.results import CellResult, Costs, Measure, StudyResults
 
 
 def bars(results: StudyResults) -> list[Picture]:
-    """Test of each arm as a bar from zero, with standard error and the single seeds."""
+    """Bar charts of the test metric: a bar from zero for each arm, with standard error and single seeds."""
     return per_task(
         results,
         "bars",
@@ -24,7 +24,7 @@ def bars(results: StudyResults) -> list[Picture]:
 
 
 ROW = 32
-"""Height of a bar with the arm's name above it."""
+"""Height of a bar and the arm's name above it, in units of the picture."""
 
 
 def _draw_bars(picture: Picture, metric: Measure, cells: Numbered) -> None:
@@ -43,7 +43,7 @@ def _draw_bars(picture: Picture, metric: Measure, cells: Numbered) -> None:
         at = x(scaled(level, metric))
         picture.add(
             f'<path class="level" d="M{at:.1f},4V{bottom:g}">'
-            f"<title>always the commonest class: {number(level, metric)}</title></path>"
+            f"<title>always the most frequent class: {number(level, metric)}</title></path>"
         )
     for row, (index, cell) in enumerate(cells):
         _draw_bar(picture, x, 8 + ROW * row, index, cell)
@@ -85,12 +85,12 @@ def _operations(count: float) -> str:
 
 
 def costs_in_flops(results: StudyResults) -> list[Picture]:
-    """Test against the floating-point operations of a training."""
+    """Charts of the test metric against the floating-point operations of one training."""
     return _cost(results, "operations", training_flops, "floating-point operations of one training", _operations)
 
 
 def costs_in_seconds(results: StudyResults, costs: Costs) -> list[Picture]:
-    """Test against the seconds of a training, on whatever machines the runs were made."""
+    """Charts of the test metric against the seconds of one training, on whichever machines the runs were made."""
     seconds = training_seconds(results, costs)
     return _cost(
         results,

@@ -1,4 +1,4 @@
-"""A report as one page for the browser: nothing outside it is asked for, and no script is in it."""
+"""A report as one self-contained HTML page: no scripts, no requests to other files or hosts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from fptkit.lab.reporting.drawing import RULES, swatch, variables
 
 
 def to_html(report: Report) -> str:
-    """The page as text."""
+    """Render a report as HTML."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -22,7 +22,7 @@ def to_html(report: Report) -> str:
     return (
         template.render(
             report=report,
-            # Pictures escape their own texts; the sheet is ours.
+            # Safe: pictures escape their own texts, and the style sheet has no text from outside.
             svg=lambda picture: Markup(picture.svg()),
             swatch=lambda index: Markup(swatch(index)),
             sheet=Markup(variables() + RULES),

@@ -1,4 +1,4 @@
-"""What the charts of a report share: one chart for each task, arms told apart in the same way in all of them."""
+"""Shared by the charts of a report: one chart for each task; an arm looks the same in all of them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from fptkit.lab.reporting.wording import place, scaled
 from fptkit.lab.studies.results import CellResult, Estimate, Measure, StudyResults
 
 Numbered = list[tuple[int, CellResult]]
-"""Cells with the number of their arm, which gives colour, marker and dashes."""
+"""Cells with the index of their arm, which decides colour, marker and dashes."""
 
 FULL_SCALE = (0.0, 100.0)
+"""Limits of fractions, in percent."""
 
 
 def largest_fraction(results: StudyResults) -> float:
-    """The share of the data that pictures of one share are about."""
+    """The largest fraction of the data; charts other than those over fractions show its cells."""
     return max((cell.data_fraction for cell in results.cells), default=1.0)
 
 
@@ -27,7 +28,7 @@ def _cells(results: StudyResults, task: str, wanted: Callable[[CellResult], bool
 
 
 def by_metric(cells: Numbered) -> Iterable[tuple[Measure, Numbered]]:
-    """Cells of a task by metric: what is measured in different units is not drawn on one axis."""
+    """Group the cells of a task by metric, since one axis cannot show different units."""
     ordered = sorted(cells, key=lambda pair: (pair[1].measure, pair[0]))
     return [(metric, list(group)) for metric, group in groupby(ordered, key=lambda pair: pair[1].measure)]
 
@@ -40,7 +41,16 @@ def per_task(
     says: str,
     told_apart: str = "",
 ) -> list[Picture]:
-    """One picture for each task, and metric within it, that has cells to show."""
+    """Draw one picture for each task, and for each metric of it, that has cells to show.
+
+    Args:
+        results: of the study.
+        kind: prefix of the pictures' keys.
+        wanted: whether a cell is shown.
+        draw: draws the cells of one metric into a picture.
+        says: what the picture shows, for its text alternative.
+        told_apart: added to the title if a section has several pictures of a task.
+    """
     pictures = []
     for row, task in enumerate(results.tasks):
         for column, (metric, cells) in enumerate(by_metric(_cells(results, task, wanted))):
@@ -58,10 +68,11 @@ def per_task(
 
 
 def limits(metric: Measure) -> tuple[float, float] | None:
+    """Limits of a metric's scale: 0 and 100 for fractions, else None."""
     return FULL_SCALE if metric.fraction else None
 
 
 def span_of(estimate: Estimate, metric: Measure) -> tuple[float, float]:
-    """Mean less and plus its standard error, in the unit that is shown."""
+    """Mean minus and plus the standard error, in the unit that is shown."""
     mean, error = estimate.mean or 0.0, estimate.sem or 0.0
     return scaled(mean - error, metric), scaled(mean + error, metric)

@@ -1,4 +1,4 @@
-"""A study's table as CSV: a row for each cell and test split, numbers as they are, for further work."""
+"""The results of a study as CSV: a row for each cell and test split, unrounded, for further analysis."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ COLUMNS = (
     "freezing",
     "readout",
 )
-"""Columns; several values in one are separated by spaces, what is not known is empty."""
+"""The columns; several values in one field are separated by spaces, unknown values are empty."""
 
 
 def to_csv(results: StudyResults, costs: Costs) -> str:
-    """The table as text."""
+    """Write the results as CSV text; docs/reports.md describes the columns."""
     written = io.StringIO()
     writer = csv.DictWriter(written, COLUMNS, lineterminator="\n")
     writer.writeheader()

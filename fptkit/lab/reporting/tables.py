@@ -12,8 +12,10 @@ from fptkit.lab.studies.results import CellResult, Comparison, Costs, StudyResul
 
 
 def main_tables(results: StudyResults) -> tuple[Table, ...]:
-    """The table of arms and tasks, one for each share of the data, and for each protocol: results under different
-    protocols never share a table."""
+    """Tables of arms by tasks, one for each fraction of the data and each protocol.
+
+    Results under different protocols never share a table.
+    """
     fractions = sorted({cell.data_fraction for cell in results.cells}, reverse=True)
     tables = []
     for fraction in fractions:
@@ -54,14 +56,16 @@ def _units(cells: Sequence[CellResult]) -> list[str]:
 def _notes(cells: Sequence[CellResult]) -> list[str]:
     data = sorted({f"{cell.task} {cell.source}" for cell in cells if cell.data_stand_in})
     weights = sorted({f"{cell.arm} {cell.weights}" for cell in cells if cell.weights_stand_in})
-    notes = [f"† data that stand in for the task's own: {', '.join(data)}."] if data else []
-    notes += [f"‡ weights that stand in for those asked for: {', '.join(weights)}."] if weights else []
+    notes = [f"† fallback (stand-in) data: {', '.join(data)}."] if data else []
+    notes += [f"‡ fallback (stand-in) weights: {', '.join(weights)}."] if weights else []
     edge = any(cell.at_edge for cell in cells)
-    return notes + (["edge: the chosen rate is an end of the grid; a better one may lie outside."] if edge else [])
+    return notes + (
+        ["edge: the chosen learning rate is at an end of the grid; a better one may be outside it."] if edge else []
+    )
 
 
 def _figure(results: StudyResults, cell: CellResult | None, task: str, arm: str) -> Entry:
-    """A cell of the main table: its figure, and what a reader must know beside it."""
+    """A cell of the main table: its figure, and below it the learning rate and any caveats."""
     if cell is None:
         return Entry(NOTHING, "not made" if any(_names(key, task, arm) for key in results.skipped) else "")
     details = [] if cell.chosen_rate is None else [f"at {wording.rate(cell.chosen_rate)}"]
@@ -82,7 +86,7 @@ def _names(key: str, task: str, arm: str) -> bool:
 
 
 def comparison_table(results: StudyResults, compared: Sequence[Comparison], caption: str) -> Table:
-    """Every comparison with its figures."""
+    """One row for each comparison: difference, p, effect size and verdict."""
     rows = [
         row(
             wording.place(one.task, one.data_fraction),
@@ -105,7 +109,7 @@ def comparison_table(results: StudyResults, compared: Sequence[Comparison], capt
 
 
 def splits(results: StudyResults) -> Table | None:
-    """Further test splits, for tasks that have several."""
+    """Every test split of the tasks that have several; None if no task has."""
     cells = [cell for cell in results.cells if len(cell.test) > 1]
     rows = [
         row(wording.place(cell.task, cell.data_fraction), cell.arm, split, wording.mean_and_sem(found, cell.measure))
@@ -117,7 +121,7 @@ def splits(results: StudyResults) -> Table | None:
 
 
 def rates_table(results: StudyResults) -> Table | None:
-    """Validation of every rate that was tried, as numbers."""
+    """Validation at every learning rate that was tried; None if there were fewer than two."""
     tried = sorted({one.learning_rate for cell in results.cells for one in cell.rates})
     if len(tried) < 2:
         return None
@@ -137,7 +141,7 @@ def rates_table(results: StudyResults) -> Table | None:
 
 
 def costs_table(results: StudyResults, costs: Costs) -> Table | None:
-    """What each cell trains and costs."""
+    """Parameters, steps, compute and time of each cell; None if nothing is known yet."""
     seconds = training_seconds(results, costs)
     rows = [
         row(
@@ -157,5 +161,5 @@ def costs_table(results: StudyResults, costs: Costs) -> Table | None:
     header = ["task", "arm", "parameters", "trained", "steps", "compute", "time", "best steps", "on training data"]
     if all(entries[-1].text == NOTHING for entries in rows):
         header, rows = header[:-1], [entries[:-1] for entries in rows]
-    caption = "One training at the chosen rate; time is that of the machine it ran on."
+    caption = "One training at the chosen learning rate; time is that of the machine it ran on."
     return Table(caption, row(*header), tuple(rows), names=2) if rows else None

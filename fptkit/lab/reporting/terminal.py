@@ -14,10 +14,10 @@ from fptkit.lab.reporting.document import Entry, Section, Table
 from fptkit.lab.studies.results import StudyResults
 
 _NO_WRAP = 10_000
-"""Columns in a pipe: a row stays one line, for grep."""
+"""Width if stdout is no terminal: each row stays on one line, for grep."""
 
 _GAP = 2
-"""Columns between two columns of a table."""
+"""Spaces between two columns of a table."""
 
 
 def print_results(
@@ -27,11 +27,16 @@ def print_results(
     console: Console | None = None,
     error_console: Console | None = None,
 ) -> None:
-    """Print the main table, the pretraining lift, the verdicts and what is missing.
+    """Print the main tables, the verdicts and the missing runs; warnings go to stderr.
 
     Args:
-        against: published results to compare with, see `fptkit.lab.published`.
-        console, error_console: stdout and stderr where none are given.
+        results: of the study.
+        against: names of papers to compare with, see `fptkit.lab.published`.
+        console: where to print; stdout if None.
+        error_console: where to print warnings; stderr if None.
+
+    Raises:
+        UnknownNameError: there is no such paper.
     """
     out = console or Console(markup=False, highlight=False)
     err = error_console or Console(markup=False, highlight=False, stderr=True)
@@ -60,7 +65,7 @@ def _line(console: Console, text: str) -> None:
 
 
 def _point(console: Console, text: str) -> None:
-    """A point of a list, its further lines indented."""
+    """Print an item of a list with a hanging indent."""
     if not console.is_terminal:
         console.print(Text(f"- {text}"), soft_wrap=True)
         return
@@ -73,7 +78,7 @@ def _section(section: Section, console: Console) -> None:
         return
     console.print()
     _heading(console, section.title)
-    if section.key != "answer":  # what its figures mean is for the written report
+    if section.key != "answer":  # the explanation of its figures is only in the written report
         for text in section.paragraphs:
             _line(console, text)
     for text in section.points:
@@ -83,7 +88,7 @@ def _section(section: Section, console: Console) -> None:
 
 
 def print_table(table: Table, console: Console) -> None:
-    """Print a table; one wider than the terminal is cut into several side by side, each with the rows' names."""
+    """Print a table; if it is wider than the terminal, split it into several that each repeat the names of the rows."""
     console.print()
     _line(console, table.caption)
     for number, columns in enumerate(_pages(table, console.width if console.is_terminal else _NO_WRAP)):
@@ -103,7 +108,7 @@ def print_table(table: Table, console: Console) -> None:
 
 
 def _drawn(table: Table, columns: Sequence[int], *, beneath: bool) -> RichTable:
-    """The table; details stand beneath their figure, or behind it in brackets."""
+    """The table; details are below their figure, or after it in brackets."""
     drawn = RichTable(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold", show_edge=False)
     for column in columns:
         drawn.add_column(_text(table.header[column], beneath), overflow="fold", no_wrap=_width(table, column) <= 24)
@@ -119,14 +124,14 @@ def _text(entry: Entry, beneath: bool) -> Text:
 
 
 def _width(table: Table, column: int) -> int:
-    """Of a column on a terminal, where details stand beneath."""
+    """Width of a column on a terminal, with details below their figures."""
     texts = (text for entries in (table.header, *table.rows) for text in (entries[column].text, entries[column].detail))
     return max(map(cell_len, texts))
 
 
 def _pages(table: Table, width: int) -> Iterator[list[int]]:
-    """Columns that fit beside those that name the rows, group after group; texts that may wrap count as far as they
-    must."""
+    """Groups of columns that fit into the width together with those that name the rows. A column wider than 24 may wrap
+    and counts as 24."""
     names = list(range(table.names))
     room = width // (len(names) + 1)
     page, used = list(names), sum(min(_width(table, column), room) + _GAP for column in names)

@@ -1,4 +1,4 @@
-"""How reports write numbers and say what a comparison found; the one place where figures are rounded."""
+"""Formats numbers and words comparisons for reports; the only place where figures are rounded."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from collections.abc import Iterable, Sequence
 from fptkit.lab.studies.results import Comparison, Estimate, Measure, StudyResults
 
 NOTHING = "–"
-"""Stands where there is no figure."""
+"""Shown if there is no figure."""
 
 _PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def scaled(value: float, metric: Measure) -> float:
-    """A value in the unit it is written in: percent for fractions."""
+    """A value in the unit it is shown in: percent for fractions."""
     return 100 * value if metric.fraction else value
 
 
 def number(value: float | None, metric: Measure) -> str:
-    """A value of a metric without its unit: one decimal of a percent, four digits of anything else."""
+    """Format a value of a metric without its unit: percent with one decimal for fractions, else four digits."""
     if value is None or not math.isfinite(value):
         return NOTHING
     return _with_minus(f"{100 * value:.1f}" if metric.fraction else f"{value:.4g}")
 
 
 def _with_minus(text: str) -> str:
-    """A number with a true minus sign, and none before zero."""
+    """A number with a typographic minus sign, and no sign before zero."""
     return text.removeprefix("-") if not float(text) else f"−{text[1:]}" if text.startswith("-") else text
 
 
@@ -37,7 +37,7 @@ def effect_size(value: float | None) -> str:
 
 
 def mean_and_sem(estimate: Estimate | None, metric: Measure) -> str:
-    """``98.5 ± 0.1``; the mean alone where one seed gives no error."""
+    """``98.5 ± 0.1``; only the mean if there is one seed and so no error."""
     if estimate is None or estimate.mean is None:
         return NOTHING
     mean = number(estimate.mean, metric)
@@ -45,13 +45,13 @@ def mean_and_sem(estimate: Estimate | None, metric: Measure) -> str:
 
 
 def unit(metric: Measure) -> str:
-    """What the numbers of a metric are, for the head of a column or an axis: ``accuracy, %``."""
+    """Name and unit of a metric, for the header of a column or the label of an axis: ``accuracy, %``."""
     words = metric.name.replace("_", " ")
     return f"{words}, %" if metric.fraction else words
 
 
 def difference(value: float, metric: Measure, *, signed: bool = False) -> str:
-    """A difference of two values with its unit: ``22.5 points`` for fractions."""
+    """A difference of two values with its unit: ``22.5 points`` for fractions; ``signed`` adds a plus sign."""
     text = number(value, metric) if not signed else _signed(value, metric)
     return f"{text} points" if metric.fraction else text
 
@@ -74,7 +74,7 @@ def p_value(value: float | None) -> str:
 
 
 def rate(value: float | None) -> str:
-    """A learning rate as recipes write it: ``3e-3``."""
+    """A learning rate as in recipes: ``3e-3``."""
     if value is None:
         return NOTHING
     mantissa, _, exponent = f"{value:.2e}".partition("e")
@@ -82,7 +82,7 @@ def rate(value: float | None) -> str:
 
 
 def amount(value: float | None, what: str = "") -> str:
-    """A large number with a metric prefix: ``1.24 TFLOP``, ``86 M``."""
+    """A large number with an SI prefix: ``1.24 TFLOP``, ``86 M``."""
     if value is None:
         return NOTHING
     for size, prefix in _PREFIXES:
@@ -104,7 +104,7 @@ def duration(seconds: float | None) -> str:
 
 
 def share(fraction: float) -> str:
-    """A share of the data in percent."""
+    """A fraction of the data in percent."""
     return f"{100 * fraction:.3g} %"
 
 
@@ -119,12 +119,12 @@ def listed(names: Sequence[str]) -> str:
 
 
 def place(task: str, data_fraction: float = 1.0) -> str:
-    """A task, with the share of its data where that is not all."""
+    """A task, with the fraction of its data unless it is 1."""
     return task if data_fraction == 1 else f"{task} with {share(data_fraction)} of the data"
 
 
 def metric_of(results: StudyResults, comparison: Comparison) -> Measure:
-    """The metric a comparison is about: that of either arm's cell."""
+    """The metric of the cells that a comparison compares."""
     arms = (comparison.a, comparison.b)
     return next(
         (cell.measure for cell in results.cells if cell.task == comparison.task and cell.arm in arms and cell.metric),
@@ -133,7 +133,7 @@ def metric_of(results: StudyResults, comparison: Comparison) -> Measure:
 
 
 def verdict_sentence(results: StudyResults, comparison: Comparison) -> str:
-    """What a comparison found, as a sentence with its figures."""
+    """The verdict of a comparison as a sentence with its figures."""
     metric = metric_of(results, comparison)
     where = place(comparison.task, comparison.data_fraction)
     facts = _facts(comparison)
@@ -160,7 +160,7 @@ def difference_of(comparison: Comparison, metric: Measure) -> str:
 
 
 def _facts(comparison: Comparison) -> str:
-    """p and what is to be said of the test, each after a comma."""
+    """p and the note of the comparison, each after a comma."""
     p, after = (comparison.p_holm, " after Holm") if comparison.p_holm is not None else (comparison.p, "")
     text = "" if p is None else f", p {_equals(p_value(p))}{after}"
     if comparison.p_verdict is not None and p_value(comparison.p_verdict) != p_value(p):
@@ -173,7 +173,7 @@ def _equals(text: str) -> str:
 
 
 def verdict_counts(comparisons: Iterable[Comparison]) -> list[str]:
-    """For each pair of arms, on how many tasks one was better, worse or neither; for studies with many comparisons."""
+    """For each pair of arms, the tasks of each verdict; for studies with many comparisons."""
     pairs: dict[tuple[str, str], list[Comparison]] = {}
     for one in comparisons:
         pairs.setdefault((one.a, one.b), []).append(one)

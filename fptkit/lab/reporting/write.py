@@ -1,4 +1,4 @@
-"""Writes the reports of a study into its folder."""
+"""Reads a study and writes its reports."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ from fptkit.lab.studies.results import COSTS, Costs, StudyResults, read_costs, r
 Form = Literal["markdown", "csv", "html"]
 
 FILES: dict[Form, str] = {"markdown": "report.md", "csv": "results.csv", "html": "report.html"}
-"""What a report in each form is called in a study's folder."""
+"""File name of the report in each format, in the folder of a study."""
 
 
 @dataclass(frozen=True)
 class StudyFiles:
-    """A finished, or partly finished, study as it lies in its folder.
+    """A finished or partly finished study, as read from its folder.
 
     Args:
         folder: of the study.
         ledger_folder: holds the folders of the runs.
-        results, costs: of the study; a study without a costs file has none.
-        command: the command line it was made by, empty where that is not known.
+        results: of the study.
+        costs: seconds of its runs; empty without a costs file.
+        command: command line that made the study, empty if unknown.
     """
 
     folder: Path
@@ -44,15 +45,15 @@ class StudyFiles:
     command: str
 
     def report(self, *, into: Path | None = None, against: Sequence[str] = ()) -> Report:
-        """The report.
+        """Compose the report of the study.
 
         Args:
-            into: folder the report goes to. Runs are linked from the study's own folder alone: a report that is kept
-                elsewhere does not take them along.
-            against: published results to compare with.
+            into: folder the report is written to. Runs are linked only if it is the study's own folder, since the runs
+                are not copied elsewhere.
+            against: names of papers to compare with.
 
         Raises:
-            UnknownNameError: there are none of that name.
+            UnknownNameError: there is no such paper.
         """
         published = []
         if against:
@@ -65,11 +66,15 @@ class StudyFiles:
 
 
 def read_study(folder: Path, ledger_folder: Path) -> StudyFiles:
-    """A study from its folder.
+    """Read a study from its folder.
+
+    Args:
+        folder: of the study.
+        ledger_folder: holds the folders of the runs.
 
     Raises:
-        UsageError: it holds no results.
-        DataError: they are damaged.
+        UsageError: the folder holds no results.
+        DataError: the results are damaged.
     """
     results = read_results(folder)
     costs = read_costs(folder) if (folder / COSTS).exists() else Costs(runs={})
@@ -80,17 +85,17 @@ def write_reports(folder: Path, ledger_folder: Path, *, against: Sequence[str] =
     """Write ``report.md``, ``results.csv`` and ``report.html`` into a study's folder.
 
     Args:
-        folder: of the study, with its results and, where there are any, its costs.
-        ledger_folder: holds the run folders that the reports lead to.
-        against: published results to compare with, see `fptkit.lab.published`.
+        folder: of the study; holds its results and, if known, its costs.
+        ledger_folder: holds the folders of the runs, which the reports link to.
+        against: names of papers to compare with, see `fptkit.lab.published`.
 
     Returns:
-        The files.
+        The files written.
 
     Raises:
         UsageError: the folder holds no results, or a file cannot be written.
         DataError: the results are damaged.
-        UnknownNameError: there are no published results of that name.
+        UnknownNameError: there is no such paper.
     """
     study = read_study(folder, ledger_folder)
     report = study.report(into=folder, against=against)
@@ -98,9 +103,12 @@ def write_reports(folder: Path, ledger_folder: Path, *, against: Sequence[str] =
 
 
 def text_of(form: Form, study: StudyFiles, report: Report, *, pictures: str = "") -> str:
-    """A report in one form.
+    """Render a report in one format.
 
     Args:
+        form: the format.
+        study: source of the CSV table.
+        report: source of the other formats.
         pictures: folder of a Markdown report's pictures, relative to it; empty to leave them out.
     """
     if form == "csv":
@@ -109,17 +117,20 @@ def text_of(form: Form, study: StudyFiles, report: Report, *, pictures: str = ""
 
 
 def write_pictures(report: Report, folder: Path) -> list[Path]:
-    """Every picture of a report as an SVG file; `to_markdown` refers to them by the same names.
+    """Write every picture of a report as an SVG file, under the names that `to_markdown` links to.
+
+    Returns:
+        The files written.
 
     Raises:
-        UsageError: one cannot be written.
+        UsageError: a file cannot be written.
     """
     pictures = [picture for section in report.sections for picture in section.pictures]
     return [write(folder / f"{picture.key}.svg", picture.file()) for picture in pictures]
 
 
 def _command(folder: Path) -> str:
-    """The command line a study was made by, as its `study.yaml` tells it."""
+    """The command line that made a study, from its `study.yaml`; empty if unknown."""
     try:
         text = (folder / STUDY).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -129,7 +140,7 @@ def _command(folder: Path) -> str:
 
 
 def links(folder: Path, ledger_folder: Path) -> Callable[[str], str]:
-    """The way from a file in ``folder`` to the folder of a run, for runs that have one."""
+    """A function from the address of a run to the path of its folder relative to ``folder``; "" if it has none."""
 
     def link(address: str) -> str:
         there = run_folder(ledger_folder, address)
@@ -144,10 +155,10 @@ def links(folder: Path, ledger_folder: Path) -> Callable[[str], str]:
 
 
 def write(path: Path, text: str) -> Path:
-    """Write a file whole or not at all: a reader never meets half a report.
+    """Write a file atomically, so that nobody reads half a report.
 
     Raises:
-        UsageError: it cannot be written.
+        UsageError: the file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

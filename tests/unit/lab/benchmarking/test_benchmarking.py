@@ -82,13 +82,13 @@ def test_products_are_found_with_their_sizes() -> None:
     assert products_of(work) == {(5, 7, 3): 2}
 
 
-def test_the_largest_products_stand_for_nine_tenths_of_the_operations() -> None:
+def test_the_largest_products_cover_nine_tenths_of_the_operations() -> None:
     seen = Counter({(100, 10, 10): 1, (10, 10, 10): 9, (1, 1, 1): 50})  # 20,000, 18,000 and 100 operations
     assert largest(seen) == [(100, 10, 10), (10, 10, 10)]
     assert largest(Counter()) == []
 
 
-def test_a_matrix_rate_is_one_a_machine_can_have() -> None:
+def test_a_matrix_rate_is_plausible() -> None:
     alone = ProductsAlone([(64, 64, 64), (32, 16, 8)], torch.float32, torch.device("cpu"))
     assert all(1e7 < alone.rate() < 1e14 for _ in range(3))
 
@@ -100,7 +100,7 @@ def test_products_alone_are_those_asked_for() -> None:
 
 
 @pytest.mark.slow
-def test_measured_steps_hold_together(tmp_path: Path) -> None:
+def test_measured_figures_are_consistent(tmp_path: Path) -> None:
     figures = measure_steps(load(tmp_path, BIT_MEMORY + NANO + SETTINGS), steps=2, repeats=3)
     assert (figures.examples, figures.tokens, figures.padding) == (8, 8 * 24, 0)
     assert figures.fastest_ms <= figures.step_ms <= figures.slowest_ms
@@ -120,7 +120,7 @@ def test_measured_steps_hold_together(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_padding_is_told(tmp_path: Path) -> None:
+def test_padding_is_reported(tmp_path: Path) -> None:
     text = "task: {name: listops, length: [10, 40], train_size: 64, validation_size: 16, test_size: 16, max_depth: 4}\n"
     tiny = "backbone: {name: random, size: nano, blocks: 1, width: 16, heads: 2}\n"
     loaded = load(tmp_path, text + tiny + SETTINGS)
@@ -134,7 +134,7 @@ def test_padding_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_measured_step_is_the_one_a_run_takes(tmp_path: Path) -> None:
-    """After as many steps the trained tensors are those of a run, so nothing of the step was left out or added."""
+    """After the same number of steps the trained tensors equal those of a run."""
     loaded = load(tmp_path, BIT_MEMORY + NANO.replace("0.1", "0.0") + SETTINGS)
     run(RunRequest(loaded, tmp_path / "run"))
     from safetensors.torch import load_file
@@ -151,7 +151,7 @@ def test_the_measured_step_is_the_one_a_run_takes(tmp_path: Path) -> None:
 
 
 def measured_activations(prepared: Prepared) -> int:
-    """Bytes that the processor's allocator holds more after a forward than before, by torch's profiler."""
+    """Bytes that the CPU allocator holds after a forward pass but not before, by torch's profiler."""
     batch = prepared.batches.batch(0)
     model, task = prepared.built.model, prepared.built.task
     task.loss(model(batch.inputs, batch.lengths), batch).backward()  # what is made once is made
@@ -176,13 +176,13 @@ def measured_activations(prepared: Prepared) -> int:
     ids=["gpt2", "gpt2 without dropout", "vit", "bert"],
 )
 def test_estimated_activations_are_what_the_allocator_holds(tmp_path: Path, backbone: str, precision: str) -> None:
-    """Within 10 %: besides what autograd keeps, the allocator counts small things, such as the loss."""
+    """Within 10 %: the allocator also counts small tensors that autograd does not save, such as the loss."""
     loaded = load(tmp_path, BIT_MEMORY + backbone + SETTINGS, [f"precision={precision}"])
     assert estimate(loaded).activation_bytes == pytest.approx(measured_activations(prepare(loaded)), rel=0.1)
 
 
 def sizes_of(prepared: Prepared) -> dict[str, int]:
-    """The sizes of a real model and its optimiser, counted tensor by tensor."""
+    """The sizes of a real model and its optimizer, counted tensor by tensor."""
     prepared.step(0)
     parameters = list(prepared.built.model.parameters())
     trained = [parameter for parameter in parameters if parameter.requires_grad]
@@ -236,7 +236,7 @@ def test_estimated_sizes_are_those_of_the_model(tmp_path: Path, parts: str) -> N
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(SMALL))
 def test_estimated_sizes_of_models_of_transformers(tmp_path: Path, name: str) -> None:
-    """Their position tables are told by name in an estimate, and found by running them in a run."""
+    """An estimate finds their position tables by name, a run by a forward pass."""
     (tmp_path / "config.json").write_text(json.dumps(SMALL[name]))
     text = BIT_MEMORY + f"backbone: {{name: huggingface, weights: random, config: {tmp_path}/config.json}}\n" + SETTINGS
     loaded = load(tmp_path, text)
@@ -281,13 +281,13 @@ def test_a_config_alone_gives_the_sizes_of_an_lstm(tmp_path: Path) -> None:
     assert found.weights == f"path:{tmp_path}"
 
 
-def test_a_config_that_is_nowhere_is_told(tmp_path: Path) -> None:
+def test_a_missing_config_is_reported(tmp_path: Path) -> None:
     loaded = load(tmp_path, BIT_MEMORY + f"backbone: {{name: gpt2, weights: 'path:{tmp_path}/none'}}\n" + SETTINGS)
-    with pytest.raises(SourceError, match=r"no config.json in .*none.*\n.*neither parameters nor memory"):
+    with pytest.raises(SourceError, match=r"no config.json in .*none.*\n.*Parameters and memory cannot be estimated"):
         estimate(loaded)
 
 
-def test_a_hub_model_that_is_not_here_is_told(tmp_path: Path) -> None:
+def test_an_uncached_hub_model_is_reported_when_offline(tmp_path: Path) -> None:
     loaded = load(tmp_path, BIT_MEMORY + "backbone: {name: gpt2, weights: 'hub:nobody/nothing'}\n" + SETTINGS)
     with pytest.raises(SourceError, match="HF_HUB_OFFLINE forbids"):
         estimate(loaded)
@@ -297,7 +297,7 @@ def test_a_hub_model_that_is_not_here_is_told(tmp_path: Path) -> None:
     ("content", "fault"),
     [("not json", "not readable as JSON"), ("[]", "no JSON object"), ('{"model_type": "bert"}', "not 'gpt2'")],
 )
-def test_a_broken_config_is_told(tmp_path: Path, content: str, fault: str) -> None:
+def test_a_broken_config_is_reported(tmp_path: Path, content: str, fault: str) -> None:
     (tmp_path / "config.json").write_text(content)
     loaded = load(tmp_path, BIT_MEMORY + f"backbone: {{name: gpt2, weights: 'path:{tmp_path}'}}\n" + SETTINGS)
     with pytest.raises(DataError, match=fault):

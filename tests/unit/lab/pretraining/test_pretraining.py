@@ -475,8 +475,8 @@ def test_damaged_checkpoint_is_refused_and_nothing_changed(
         pretrain(make_recipe(corpus_file), tmp_path, resume=True, log=silent)
 
 
-def test_checkpoint_that_names_fewer_fields_is_gone_on_with(corpus_file: Path, tmp_path: Path) -> None:
-    """As checkpoints did before the separator and the held-out text were compared."""
+def test_a_checkpoint_with_fewer_fields_can_be_resumed(corpus_file: Path, tmp_path: Path) -> None:
+    """Older checkpoints do not have the separator and the held-out text."""
     recipe = make_recipe(corpus_file)
     with pytest.raises(Interrupted):
         pretrain(recipe, tmp_path, log=interrupt_at_step_4)
@@ -558,7 +558,7 @@ def test_loss_that_is_not_finite_stops(corpus_file: Path, tmp_path: Path, monkey
     assert not (tmp_path / CHECKPOINT).exists()
 
 
-def test_without_a_compiler_training_goes_on_uncompiled(
+def test_without_a_compiler_training_continues_uncompiled(
     corpus_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "")
@@ -598,7 +598,7 @@ def test_bits_per_byte_against_an_independent_computation(finished: tuple[Pretra
 
 def test_evaluation_needs_two_tokens(finished: tuple[PretrainResult, Path]) -> None:
     model = GPT2LMHeadModel.from_pretrained(finished[1])
-    with pytest.raises(DataError, match="2 is the least"):
+    with pytest.raises(DataError, match="at least 2 are needed"):
         evaluate(Gpt2Forward(model, torch.float32), np.zeros(1, np.uint16), np.ones(300, np.int64), 32)
 
 

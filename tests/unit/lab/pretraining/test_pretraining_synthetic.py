@@ -251,7 +251,7 @@ def test_the_folder_is_a_source_of_weights(finished: tuple[SyntheticResult, Path
 
 
 @pytest.mark.parametrize("source", ["markov", "iid"])
-def test_card_tells_source_and_floor(tmp_path: Path, source: str) -> None:
+def test_card_names_source_and_floor(tmp_path: Path, source: str) -> None:
     recipe = make_recipe({"max_steps": 1}, data={"source": source, "vocabulary": 12, "held_out_tokens": 600})
     result = pretrain(recipe, tmp_path / "tiny", log=silent)
     card = (tmp_path / "tiny" / "README.md").read_text("utf-8")

@@ -1,4 +1,4 @@
-"""Pretraining on a task: the recipe, the run inside, what comes out."""
+"""Pretraining on a task: the recipe, the run, the exported folder."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_checking_a_recipe_loads_nothing_heavy(recipe: Path) -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_everything_trains_unless_the_recipe_says_so_itself(recipe: Path, tmp_path: Path) -> None:
+def test_everything_trains_with_or_without_a_freezing_section(recipe: Path, tmp_path: Path) -> None:
     assert load(recipe).run.recipe.freezing.name == "full"
     assert load(recipe).save_dtype == "bfloat16"
     said = write_recipe(tmp_path / "said.yaml", freezing={"name": "full"}, save_dtype="float32")
@@ -193,7 +193,7 @@ def test_same_hidden_states_in_transformers(finished: tuple[TaskPretrainResult, 
 
 
 def test_the_figures_are_those_of_the_stored_weights(finished: tuple[TaskPretrainResult, Path]) -> None:
-    """By matrix products over what lies in the folder, with transformers as the body."""
+    """By matrix products with the files in the folder, with transformers as the backbone."""
     result, output = finished
     test = BitXor(BitXorOptions(**{k: v for k, v in TINY["task"].items() if k != "name"}), seed=0).split("test")
     batch = test.batch(range(200), torch.Generator())
@@ -324,7 +324,7 @@ def test_resumed_pretraining_equals_an_uninterrupted_one(
 
 
 @pytest.mark.slow
-def test_a_killed_process_goes_on_where_its_checkpoint_is(
+def test_a_killed_process_resumes_from_its_checkpoint(
     recipe: Path, finished: tuple[TaskPretrainResult, Path], tmp_path: Path
 ) -> None:
     code = (
@@ -357,7 +357,7 @@ def test_resuming_a_finished_one_only_exports_again(
     assert sorted(path.name for path in (output / RUN / "checkpoints").iterdir()) == checkpoints
 
 
-def test_longer_training_goes_on(recipe: Path, tmp_path: Path) -> None:
+def test_longer_training_resumes(recipe: Path, tmp_path: Path) -> None:
     assert pretrain(load(recipe, ["train.max_steps=4"]), tmp_path).steps == 4
     assert pretrain(load(recipe, ["train.max_steps=6"]), tmp_path, resume=True).steps == 6
 

@@ -39,7 +39,7 @@ ERROR = Measure("mean_squared_error")
 
 
 def nothing_known() -> StudyResults:
-    """A study none of whose runs was made yet."""
+    """A study without any finished run."""
     whole = made.study()
     bare = tuple(CellResult(task=one.task, arm=one.arm, complete=False) for one in whole.cells)
     return whole.model_copy(
@@ -175,12 +175,12 @@ def test_a_verdict_is_a_sentence(mean: float, more: dict[str, object], sentence:
     assert wording.verdict_sentence(made.study(), found) == sentence
 
 
-def test_a_verdict_on_a_share_of_the_data_says_so() -> None:
+def test_a_verdict_on_a_fraction_of_the_data_says_so() -> None:
     found = made.comparison("bit_memory", "pretrained", "random", 0.1, data_fraction=0.05)
     assert "on bit_memory with 5 % of the data by 10.0 points" in wording.verdict_sentence(made.study(), found)
 
 
-def test_a_lift_is_not_told_again_as_a_comparison() -> None:
+def test_a_lift_is_not_repeated_as_a_comparison() -> None:
     lift = made.comparison("bit_xor", "pretrained", "random", 0.1)
     same = made.comparison("bit_xor", "random", "pretrained", -0.1)
     other = made.comparison("bit_xor", "statistics_only", "pretrained", -0.2)
@@ -192,7 +192,7 @@ def test_a_lift_is_not_told_again_as_a_comparison() -> None:
     ]
 
 
-def test_many_verdicts_are_summed_up_by_pair() -> None:
+def test_many_verdicts_are_summarised_by_pair() -> None:
     report = compose(STUDIES["large"], NO_COSTS)
     points = next(section for section in report.sections if section.key == "answer").points
     assert "language against arm_7: better on all 7 tasks" in points
@@ -226,7 +226,7 @@ def test_the_main_table_has_every_figure_and_rate() -> None:
     assert table.rows[0][0].detail == "reference"
 
 
-def test_what_is_missing_is_said_in_its_place() -> None:
+def test_missing_and_incomplete_cells_are_marked() -> None:
     (table,) = tables.main_tables(STUDIES["failures"])
     assert (table.rows[-1][-1].text, table.rows[-1][-1].detail) == ("–", "0 of 3 seeds, incomplete")
     (alone,) = tables.main_tables(STUDIES["one seed"])
@@ -265,7 +265,7 @@ def test_stand_ins_are_marked_and_named() -> None:
     assert "pretrained builtin:gpt2_nano" in table.notes[1]
 
 
-def test_each_share_of_the_data_has_its_table() -> None:
+def test_each_fraction_of_the_data_has_its_own_table() -> None:
     captions = [table.caption for table in tables.main_tables(STUDIES["fractions"])]
     assert len(captions) == 3
     assert "of the training data" not in captions[0]
@@ -282,7 +282,7 @@ def test_effort_counts_the_seeds_that_reached_the_target() -> None:
 
 
 def drawn(picture: Picture) -> ElementTree.Element:
-    """The picture as XML, which fails where a name got out of its text."""
+    """The picture as XML; parsing fails if a name was not escaped."""
     return ElementTree.fromstring(picture.svg())
 
 
@@ -291,7 +291,7 @@ def of_class(picture: Picture, name: str) -> list[ElementTree.Element]:
 
 
 def one_cell(**more: object) -> StudyResults:
-    """A study of one cell whose rates are given."""
+    """A study of one cell with given rates."""
     results = made.study(("t",), ("a",), rates=(1e-4, 1e-3, 1e-2))
     return results.model_copy(update={"cells": (results.cells[0].model_copy(update=more),)})
 
@@ -330,7 +330,7 @@ def test_a_rate_on_the_edge_has_an_arrow_outwards(edge: str, chosen: float, turn
     assert (start - float(ring.get("cx", 0))) * turn > 0
 
 
-def test_divergence_and_rates_given_up_are_marked() -> None:
+def test_diverged_and_stopped_rates_are_marked() -> None:
     rates = rates_of((1e-4, 0.5, 0, 25), (1e-3, 0.9, 0, 100), (1e-2, None, 2, 10))
     (picture,) = curves.learning_rates(one_cell(rates=rates, chosen_rate=1e-3, at_edge=""))
     titles = [element.text for element in drawn(picture).iter("title")]
@@ -371,14 +371,14 @@ def test_a_band_needs_an_error() -> None:
     assert len(of_class(picture, "line")) == 1
 
 
-def test_metrics_in_different_units_have_charts_of_their_own() -> None:
+def test_metrics_in_different_units_have_separate_charts() -> None:
     results = made.study(("t",), ("a", "b"))
     cells = (results.cells[0], results.cells[1].model_copy(update={"metric": "mean_squared_error", "fraction": False}))
     pictures = outcomes.bars(results.model_copy(update={"cells": cells}))
     assert [len(of_class(picture, "bar")) for picture in pictures] == [1, 1]
 
 
-def test_cost_is_drawn_where_it_is_known() -> None:
+def test_cost_is_drawn_if_it_is_known() -> None:
     results = made.study()
     assert outcomes.costs_in_seconds(results, NO_COSTS) == []
     assert len(outcomes.costs_in_seconds(results, made.costs_of(results))) == len(results.tasks)
@@ -386,7 +386,7 @@ def test_cost_is_drawn_where_it_is_known() -> None:
     assert any("for 400 GFLOP" in (title.text or "") for title in drawn(picture).iter("title"))
 
 
-def test_shares_of_the_data_need_two() -> None:
+def test_a_chart_of_fractions_needs_two() -> None:
     assert curves.data_fractions(made.study()) == []
     picture = curves.data_fractions(STUDIES["fractions"])[0]
     assert len(of_class(picture, "mark")) == 3 * 3
@@ -486,7 +486,7 @@ def page_of(results: StudyResults) -> str:
 
 
 @each_study
-def test_the_page_is_whole_and_asks_for_nothing(results: StudyResults) -> None:
+def test_the_page_is_complete_and_requests_nothing(results: StudyResults) -> None:
     text = page_of(results)
     page = Page(text)
     assert page.open == []
@@ -561,7 +561,7 @@ def opened(page: Path, *, width: int = 1280) -> tuple[str, list[str]]:
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 class TestInABrowser:
-    """The page as a browser takes it. The tests' own changes to it show that they would find a fault."""
+    """The page in a browser. Deliberate changes to it show that the checks would find an error."""
 
     def test_the_console_says_nothing(self, tmp_path: Path) -> None:
         page = tmp_path / "report.html"
@@ -613,7 +613,7 @@ MARKDOWN_MAKES = {
     "details",
     "summary",
 }
-"""Elements that Markdown becomes; another one would be from a name."""
+"""Elements that Markdown renders to; any other one would come from an unescaped name."""
 
 
 @each_study
@@ -634,7 +634,7 @@ def test_markdown_shows_names_as_they_are() -> None:
     assert escaped("bit_memory") == "bit_memory"
 
 
-def test_markdown_leads_to_its_pictures() -> None:
+def test_markdown_links_to_its_pictures() -> None:
     report = compose(made.study(), NO_COSTS)
     without, with_pictures = to_markdown(report), to_markdown(report, pictures="figures")
     assert "![" not in without
@@ -676,7 +676,7 @@ def test_csv_has_a_row_for_each_split() -> None:
 # Files
 
 
-def test_reports_are_written_and_lead_to_the_runs(tmp_path: Path) -> None:
+def test_reports_are_written_and_link_to_the_runs(tmp_path: Path) -> None:
     results = made.study(("t",), ("a",))
     folder = made.save(results, tmp_path / "my studies" / "one", made.costs_of(results))
     ledger = tmp_path / "my studies"
@@ -697,7 +697,7 @@ def test_the_same_results_give_the_same_files(tmp_path: Path) -> None:
     assert [path.read_bytes() for path in write_reports(folder, tmp_path)] == before
 
 
-def test_published_figures_get_sections_of_their_own(tmp_path: Path) -> None:
+def test_published_figures_get_separate_sections(tmp_path: Path) -> None:
     folder = made.save(made.study(("mnist",), ("pretrained", "random")), tmp_path / "one")
     files = write_reports(folder, tmp_path, against=("fpt2021", "rothermel2021"))
     for path in (files[0], files[2]):
@@ -740,7 +740,7 @@ def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"results.json"}
 
 
-def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     folder = made.save(made.study(("t",), ("a",)), tmp_path / "one")
     (folder / "report.md").mkdir()
     with pytest.raises(UsageError, match=r"report\.md cannot be written"):
@@ -755,7 +755,7 @@ def test_costs_are_optional(tmp_path: Path) -> None:
     assert study.command == ""
 
 
-def test_the_command_is_the_one_the_study_was_made_by(tmp_path: Path) -> None:
+def test_the_command_is_the_one_that_made_the_study(tmp_path: Path) -> None:
     folder = made.save(made.study(), tmp_path / "one")
     markdown = write_reports(folder, tmp_path)[0]
     assert "```sh\nfptkit study modality --profile nano\n```" in markdown.read_text(encoding="utf-8")
