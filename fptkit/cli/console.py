@@ -186,7 +186,7 @@ def stand_in_warning(facts: Mapping[str, Any]) -> str:
     which = [name for name in ("task", "backbone") if facts[name]["stand_in"]]
     what = {"task": f"data ({facts['task']['source']})", "backbone": f"weights ({facts['backbone']['weights']})"}
     which_ones = " and ".join(what[name] for name in which)
-    return f"fallback {which_ones} in use (stand-in): not comparable with published figures"
+    return f"fallback {which_ones} in use: not comparable with published figures"
 
 
 def print_summary(summary: Mapping[str, Any], folder: Path, console: Console | None = None) -> None:

@@ -125,4 +125,4 @@ def test_the_recipe_runs_and_says_stand_in(walked: tuple[Path, dict[str, str]]) 
     assert done.returncode == 0, done.stderr
     summary = json.loads((walked[0] / "out" / "summary.json").read_text())
     assert summary["status"] == "finished"
-    assert "STAND-IN: data (generated)" in done.stdout + done.stderr
+    assert "STAND-IN: fallback data (generated)" in done.stdout + done.stderr
