@@ -166,5 +166,5 @@ def searching(requests: Sequence[Request], runs: int, stage: str = "") -> Step:
         runs: number of runs in this stage.
         stage: name of the stage.
     """
-    over = f"search: {runs - len(requests)} of {runs} runs done"
+    over = f"search: {runs - len(requests)} of {runs} runs ended"
     return Step(tuple(requests), None, False, f"{over}, {stage}" if stage else over)

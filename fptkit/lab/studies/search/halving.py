@@ -72,7 +72,7 @@ def _finish(settings: StudySettings, cell: Cell, outcomes: Outcomes, rates: Sequ
     """Choose among the remaining rates; if none can be chosen, the reason is limited to these."""
     step = choose_and_finish(settings, cell, outcomes, rates)
     if step.chosen_rate is None and len(rates) < len(rates_of(settings, cell)):
-        return replace(step, reason=f"{step.reason} that was left at the last rung")
+        return replace(step, reason=f"{step.reason} (of the rates left at the last rung)")
     return step
 
 
