@@ -200,7 +200,7 @@ def _policy(name: str, recipe: Recipe) -> dict[str, Any]:
 def _redrawn(init: str, recipe: Recipe) -> dict[str, Any] | str:
     """The reference with redrawn weights of the same size, or why this is not possible."""
     if not _takes(recipe.backbone.options, {"init": init}):
-        return f"backbone '{recipe.backbone.name}' has no option init that accepts {init}, so its weights cannot be redrawn"
+        return f"backbone '{recipe.backbone.name}' has no option init: {init}, so its weights cannot be redrawn"
     return {"backbone": {"init": init}}
 
 

@@ -45,10 +45,10 @@ class BudgetOptions(Options):
 
     steps: int | None = Field(default=None, ge=1, description="training steps per run")
     seconds: float | None = Field(
-        default=None, gt=0, description="seconds of training per run; results then depend on the machine"
+        default=None, gt=0, description="seconds of training steps per run; results then depend on the machine"
     )
     flops: float | None = Field(
-        default=None, gt=0, description="floating-point operations of training per run, forward and backward"
+        default=None, gt=0, description="floating-point operations of training steps per run, forward and backward"
     )
 
     @model_validator(mode="after")
@@ -95,7 +95,7 @@ class StudySettings(Options):
     )
     recipe_profile: str | None = Field(default=None, description="profile of the recipes to use in all cells")
     learning_rates: tuple[Rate, ...] = Field(
-        default=(), description="learning rate grid, the same for every arm; empty: each recipe's own rate, without a search"
+        default=(), description="learning rate grid, the same for every arm; empty: each recipe's own rate, no search"
     )
     seeds: Annotated[
         tuple[Seed, ...], Field(min_length=1), BeforeValidator(_count_as_seeds, json_schema_input_type=int | list[int])

@@ -10,8 +10,8 @@ from fptkit.lab.studies.results import was_fraction
 
 Status = Literal["waiting", "running", "paused", "validated", "finished", "diverged", "failed", "interrupted", "lost"]
 """waiting: not started; running: in progress; paused: stopped at the requested step; validated: trained but not tested;
-finished: tested; diverged: loss or gradient became NaN or infinite; failed: ended by another error; interrupted: stopped
-by a signal with its state saved; lost: its worker ended without a report."""
+finished: tested; diverged: loss or gradient was not finite; failed: ended by another error; interrupted: stopped by a
+signal with its state saved; lost: its worker ended without a report."""
 
 ENDED = ("validated", "finished", "diverged", "failed")
 """States in which training has ended."""
