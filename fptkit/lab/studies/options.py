@@ -87,9 +87,7 @@ class StudySettings(Options):
 
     description: str = Field(default="", description="one line for listings and the report's title")
     question: str = Field(default="", description="question that the study answers, for the report")
-    plugins: tuple[str, ...] = Field(
-        default=(), description="plugin files that the cells need; relative to the study"
-    )
+    plugins: tuple[str, ...] = Field(default=(), description="plugin files that the cells need; relative to the study")
     use_tasks: tuple[str, ...] = Field(
         default=(), description="tasks to use, so that a profile can use fewer; empty: all"
     )
