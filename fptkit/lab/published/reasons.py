@@ -61,7 +61,7 @@ def _data(cell: CellResult, figure: Figure, published: Published) -> Iterator[st
     """Differences in training and test data."""
     task = published.tasks[figure.task]
     if cell.data_stand_in:
-        yield f"data: ours {cell.source}, a stand-in for {task.source}"
+        yield f"data: ours {cell.source}, a fallback (stand-in) for {task.source}"
     elif cell.source.startswith("path:"):
         yield f"data: not known whether {cell.source} has all of the published data"
     elif cell.source != task.source:
@@ -86,7 +86,7 @@ def _model(cell: CellResult, figure: Figure) -> Iterator[str]:
         yield f"size: ours {_size(cell.blocks, cell.width)}, theirs {_size(figure.blocks, figure.width)}"
     entry = cell.weights.partition("@")[0]
     if cell.weights_stand_in:
-        yield f"weights: ours {cell.weights}, a stand-in"
+        yield f"weights: ours {cell.weights}, a fallback (stand-in)"
     elif figure.weights is not None and entry not in figure.weights:
         yield f"weights: ours {cell.weights or 'not known'}, theirs {' or '.join(figure.weights)}"
     if figure.init is not None and figure.body == "random":

@@ -52,8 +52,12 @@ def _stand_ins(results: StudyResults) -> list[str]:
     data = {cell.task: cell.source for cell in results.cells if cell.data_stand_in}
     weights = {cell.arm: cell.weights for cell in results.cells if cell.weights_stand_in}
     return [
-        *([f"stand-in data: {_pairs(data)}; not the data set the task is named after"] if data else []),
-        *([f"stand-in weights: {_pairs(weights)}; not the weights the backbone is named after"] if weights else []),
+        *([f"fallback data (stand-in): {_pairs(data)}; not the data set the task is named after"] if data else []),
+        *(
+            [f"fallback weights (stand-in): {_pairs(weights)}; not the weights the backbone is named after"]
+            if weights
+            else []
+        ),
     ]
 
 

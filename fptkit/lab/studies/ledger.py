@@ -41,7 +41,7 @@ CREATE TABLE runs (
     status TEXT NOT NULL,
     reason TEXT NOT NULL,
     step INTEGER NOT NULL,
-    owner TEXT NOT NULL,    -- host:process:session of the study that has or had it
+    owner TEXT NOT NULL,    -- host:process:session of the study that owns it or last owned it
     tries INTEGER NOT NULL, -- times a worker was started on it
     started REAL,           -- seconds since 1970, of the last try
     ended REAL

@@ -112,7 +112,8 @@ class StudySettings(Options):
         BeforeValidator(_all_controls, json_schema_input_type=bool | list[str]),
     ] = Field(default=(), description="control arms derived from the reference; true: all of them")
     targets: dict[str, float] = Field(
-        default={}, description="validation value for each task; the report shows the steps and FLOPs to reach it"
+        default={},
+        description="target validation value for each task; the report shows the steps and FLOPs to reach it",
     )
 
     @field_validator("learning_rates", "seeds", "data_fractions", "comparisons", "use_tasks")

@@ -276,7 +276,7 @@ def test_a_faulty_file_is_refused(old: str, new: str, message: str) -> None:
 def test_files_repeat_each_figure_as_the_paper_writes_it() -> None:
     """Nothing is lost between the file and the figures: read by PyYAML, the rows are the same."""
     for name in published_names():
-        raw = yaml.safe_load((ROOT / "fptkit" / "published" / f"{name}.yaml").read_text(encoding="utf-8"))
+        raw = yaml.safe_load((ROOT / "fptkit" / "lab" / "published" / f"{name}.yaml").read_text(encoding="utf-8"))
         written = [
             float(str(cell).split("±")[0])  # PyYAML reads 1e4 as text
             for table in raw["tables"].values()
@@ -453,8 +453,8 @@ def test_so_is_one_of_the_papers_own_protocol() -> None:
         ({"protocol": "fpt2021"}, "protocol: ours fpt2021, theirs clean"),
         ({"protocol": ""}, "protocol: ours not known, theirs clean"),
         ({"test_split": "odd", "test": {"odd": Estimate(values=(0.5, 0.5), mean=0.5, sem=0.0)}}, "split: ours odd"),
-        ({"source": "simulated", "data_stand_in": True}, "data: ours simulated, a stand-in for torchvision"),
-        ({"source": "path:some.npz"}, "data: not known whether path:some.npz holds the whole"),
+        ({"source": "simulated", "data_stand_in": True}, "data: ours simulated, a fallback (stand-in) for torchvision"),
+        ({"source": "path:some.npz"}, "data: not known whether path:some.npz has all of"),
         ({"source": "elsewhere"}, "data: ours elsewhere, theirs torchvision"),
         ({"data_fraction": 0.1}, "data: ours 10 % of the training split, theirs all of it"),
         ({"task_options": None}, "task: the options of ours are not known"),
@@ -463,7 +463,7 @@ def test_so_is_one_of_the_papers_own_protocol() -> None:
         ({"task_options": {"train_size": None}}, "task: patch_size is not known here, 4 there"),
         ({"blocks": 4, "width": 256}, "size: ours 4 blocks of 256, theirs 12 blocks of 768"),
         ({"blocks": None}, "size: ours ? blocks of 768, theirs 12 blocks of 768"),
-        ({"weights": "builtin:gpt2_nano", "weights_stand_in": True}, "weights: ours builtin:gpt2_nano, a stand-in"),
+        ({"weights": "builtin:gpt2_nano", "weights_stand_in": True}, "weights: ours builtin:gpt2_nano, a fallback"),
         ({"weights": "hub:distilbert/distilgpt2"}, "weights: ours hub:distilbert/distilgpt2, theirs hub:openai"),
         ({"freezing_options": {"learning_rate_multipliers": {"input": 2.0}}}, "freezing: ours uses different"),
         ({"encoder": "mlp"}, "encoder: ours mlp"),

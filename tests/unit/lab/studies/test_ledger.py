@@ -227,7 +227,7 @@ def test_a_ledger_of_another_version_is_refused(tmp_path: Path) -> None:
     database = sqlite3.connect(tmp_path / FILE)
     database.execute("PRAGMA user_version = 7")
     database.close()
-    with pytest.raises(UsageError, match="is of format 7, this version of fptkit writes 1"):
+    with pytest.raises(UsageError, match="has format 7, but this version of fptkit writes 1"):
         Ledger(tmp_path)
 
 

@@ -324,8 +324,8 @@ def test_what_a_reader_must_know_comes_first(load: Any, tmp_path: Path) -> None:
     outcomes[next(iter(outcomes))].summary["task"]["protocol"] = "fpt2021"
     beginnings = [
         "bit_xor was run under different protocols (fpt2021, clean)",
-        "stand-in data: bit_xor (simulated)",
-        "stand-in weights: language (w), random (w)",
+        "fallback data (stand-in): bit_xor (simulated)",
+        "fallback weights (stand-in): language (w), random (w)",
         "the best learning rate is at the edge of the grid, a better one may be outside it (lowest end: language on",
         "one seed",
         "no budget was set, and arms trained for different numbers of steps on bit_xor: language 300, random 200",
