@@ -101,7 +101,13 @@ def with_budget(tree: Node, budget: BudgetOptions, asked: Node, owns: Sequence[N
 
 
 def replaced_by_study(own: Node, settings: StudySettings, faults: list[Fault]) -> None:
-    """Append a fault for each key of a fragment that the study sets for all cells; it would be ignored silently."""
+    """Append a fault for each key of a fragment that the study sets for all cells; it would be ignored silently.
+
+    Args:
+        own: own keys of the fragment.
+        settings: settings of the study.
+        faults: list to which faults are appended.
+    """
     replaced = {"seed": "seeds"}
     if settings.learning_rates:
         replaced["learning_rate"] = "learning_rates"
@@ -143,7 +149,7 @@ def rates_of(settings: StudySettings, cell: Cell) -> tuple[float, ...]:
 
 
 def recipe_for_trial(cell: Cell, trial: Trial) -> LoadedRecipe:
-    """The cell's recipe with the learning rate and seed of one trial."""
+    """Make the recipe of a trial: the cell's recipe with the trial's learning rate and seed."""
     recipe = cell.loaded.recipe
     train = recipe.train.model_copy(update={"learning_rate": trial.learning_rate, "seed": trial.seed})
     return replace(cell.loaded, recipe=recipe.model_copy(update={"train": train}))

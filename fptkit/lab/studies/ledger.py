@@ -59,7 +59,8 @@ class Ledger:
 
     Raises:
         DataError: the file is damaged.
-        UsageError: another version of fptkit wrote it, or the folder cannot be written.
+        UsageError: another version of fptkit wrote it, the folder cannot be written, or other processes keep the
+            ledger locked. Methods raise these errors, too.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The parts of a study, from the widest to the narrowest: study, cell, trial, request."""
+"""Study, cell, trial and request: the parts of a study, from the largest to the smallest."""
 
 from __future__ import annotations
 

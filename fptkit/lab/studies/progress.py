@@ -91,7 +91,14 @@ class ProgressView(Protocol):
         ...
 
     def run_ended(self, what: str, outcome: Outcome, seconds: float | None, progress: StudyProgress) -> None:
-        """Report a run that ended, here or in another process."""
+        """Report a run that ended, here or in another process.
+
+        Args:
+            what: name of the run.
+            outcome: its outcome.
+            seconds: its duration; None if unknown.
+            progress: the current progress of the study.
+        """
         ...
 
     def close(self) -> None:

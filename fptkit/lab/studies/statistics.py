@@ -165,6 +165,10 @@ def hedges_g(mean: float, error: float, pairs: int) -> float | None:
 def largest_gain(chosen: Array, others: Array) -> Array:
     """Largest gain on validation of another learning rate over the chosen one, with the same seed; at least 0.
 
+    Args:
+        chosen: validation at the chosen rate, signed so that higher is better.
+        others: the same for each other rate.
+
     Shapes: chosen (..., n); others (..., rates, n), NaN if a rate has no run with a seed -> (...).
     """
     gains = np.where(np.isnan(others), -np.inf, others - chosen[..., None, :])

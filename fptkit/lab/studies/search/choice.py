@@ -85,7 +85,14 @@ def is_settled(cell: Cell, outcome: Outcome | None) -> bool:
 
 
 def standing(rate: float, seeds: Sequence[int], cell: Cell, outcomes: Outcomes) -> Standing:
-    """Summarise a rate after all its runs have ended."""
+    """Summarise the results of a rate after all its runs have ended.
+
+    Args:
+        rate: the learning rate.
+        seeds: seeds of the search.
+        cell: the cell.
+        outcomes: outcomes of the cell's trials; must include this rate with every seed.
+    """
     scores, diverged, failed = [], 0, 0
     for seed in seeds:
         outcome = outcomes[Trial(rate, seed)]
@@ -139,7 +146,14 @@ def train_all(cell: Cell, trials: Sequence[Trial], outcomes: Outcomes) -> tuple[
 
 
 def choose_and_finish(settings: StudySettings, cell: Cell, outcomes: Outcomes, rates: Sequence[float]) -> Step:
-    """Choose among rates after all their search runs have ended; then request the other seeds and the tests."""
+    """Choose among rates after all their search runs have ended; then request the other seeds and the tests.
+
+    Args:
+        settings: settings of the study.
+        cell: the cell.
+        outcomes: outcomes of the cell's trials.
+        rates: the learning rates to choose from.
+    """
     seeds = search_seeds(settings)
     rate, notes = choose([standing(rate, seeds, cell, outcomes) for rate in rates])
     if rate is None:
