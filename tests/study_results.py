@@ -1,4 +1,4 @@
-"""Results of studies made up for tests of reports: figures no run gave, but of the form all runs give."""
+"""Made-up study results for tests of reports, in the form that runs give."""
 
 from __future__ import annotations
 

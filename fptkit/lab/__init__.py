@@ -1,4 +1,4 @@
-"""What is built on top of the engine: studies, reports, published figures, pretraining, benchmarks.
+"""Tools built on the engine: studies, reports, published figures, pretraining, benchmarks.
 
-Only the command line imports it: a run needs nothing of it.
+Only the command line imports this package; a single run does not need it.
 """

@@ -1,4 +1,4 @@
-"""``fptkit study``: plan, carry out, kill, go on; the same results under every launcher."""
+"""``fptkit study``: plan, run, kill, resume; the same results under every launcher."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_a_recipe_is_studied_with_controls() -> None:
     ],
 )
 @pytest.mark.usefixtures("folder")
-def test_wrong_options_are_told_before_anything_is_made(arguments: list[str], said: str) -> None:
+def test_wrong_options_are_reported_before_anything_is_made(arguments: list[str], said: str) -> None:
     done = fptkit("mine.yaml", *arguments)
     assert done.returncode == 2
     assert said in done.stderr
@@ -190,7 +190,7 @@ def test_a_killed_study_makes_only_the_missing_runs(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_signal_saves_and_the_same_command_goes_on(folder: Path) -> None:
+def test_a_signal_saves_and_the_same_command_resumes(folder: Path) -> None:
     command = [sys.executable, "-m", "fptkit", "study", "mine.yaml", "--workers", "1", "--threads", "1"]
     long = ["--profile", "short", "--set", "budget.steps=100000"]
     study = subprocess.Popen([*command, *long], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -201,7 +201,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(folder: Path) -> None:
     study.send_signal(signal.SIGINT)
     _, errors = study.communicate(timeout=120)
     assert study.returncode == 130
-    assert "stopping: 1 under way, saving" in errors
+    assert "stopping: 1 running, saving" in errors
     assert "stopped; run the same command again to continue" in errors
     assert list(statuses(folder / "studies").values()) == ["interrupted"]
     assert os.listdir(folder / "studies" / "sessions") == []

@@ -1,4 +1,4 @@
-"""Published figures as data, and what of a study may be put beside them."""
+"""Published figures as data, and their comparison with the cells of a study."""
 
 from fptkit.lab.published.compare import Against, Ours, Pair, against_rows, compare
 from fptkit.lab.published.kinds import ArmKind, arm_kind

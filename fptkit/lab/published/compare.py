@@ -1,8 +1,8 @@
-"""Ours beside theirs: which published figures belong to a study's cells, the gap, and why a pair is not comparable.
+"""Compares our results with published figures: which figures match a study's cells, the gap, and comparability.
 
-A pair is comparable when nothing known tells the two apart but the code. What is not known of our side counts as a
-difference; what is not recorded of theirs is told as a note, since no one can mend it, and is a reason only where the
-file says so.
+A pair is comparable if the two are known to differ in nothing but the code. An unknown fact on our side counts as a
+difference. A fact that the paper does not record is only a note, since nobody can supply it, unless the file of figures
+gives it as a reason.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from fptkit.lab.studies.results import CellResult, StudyResults
 
 
 class Ours(Record):
-    """Our figure.
+    """Our result.
 
     Args:
-        mean: in percent.
-        sem: standard error over seeds in points, None below two seeds.
-        seeds: it is a mean over.
-        split: it is of.
-        protocol: of the task.
-        blocks, width: of the backbone, None where not known.
-        weights: of the backbone.
+        mean: mean over seeds, in percent.
+        sem: standard error over seeds, in percentage points; None for fewer than two seeds.
+        seeds: number of seeds.
+        split: the split that was scored.
+        protocol: protocol of the task.
+        blocks, width: size of the backbone; None if unknown.
+        weights: weights of the backbone.
     """
 
     mean: float
@@ -40,19 +40,19 @@ class Ours(Record):
 
 
 class Pair(Record):
-    """One row of the table: ours and theirs, or one of the two without the other.
+    """One row of the comparison: our result and a published figure, or only one of them.
 
     Args:
-        task: the study's task, or of a figure without ours, the registered name.
-        arm: the study's arm, empty without ours.
-        data_fraction: of the cell.
-        kind: kind of arm, such as ``frozen/language``; empty where ours is of none.
-        ours: None where the study has no such cell, or no figure for it yet.
-        theirs: None where the paper has no such figure.
-        gap: ours minus theirs, in points.
-        comparable: whether it may stand in a table of figures to be compared.
-        reasons: why not.
-        notes: what a reader should know besides.
+        task: the study's task; the task's registered name if the study has no such cell.
+        arm: the study's arm; empty if the study has no such cell.
+        data_fraction: fraction of the data in our cell.
+        kind: kind of arm, such as ``frozen/language``; empty if ours has no kind.
+        ours: our result; None if the study has no such cell or no result yet.
+        theirs: the published figure; None if the paper has none.
+        gap: ours minus theirs, in percentage points.
+        comparable: whether the two are comparable.
+        reasons: why they are not.
+        notes: other facts for the reader.
     """
 
     task: str
@@ -68,15 +68,15 @@ class Pair(Record):
 
 
 def compare(results: StudyResults, published: Published) -> tuple[Pair, ...]:
-    """A study's cells beside the figures of a paper.
+    """Match a study's cells with the figures of a paper.
 
-    Each cell is put beside the figures of the same task and kind of arm; where they are of several sizes, beside the
-    nearest. Figures that repeat another table's are passed over. Then follow the paper's accuracies on the study's
-    tasks that no cell was put beside.
+    Each cell is matched with the figures of the same task and kind of arm; if these have several sizes, with the
+    nearest. Figures that repeat another table's are skipped. Remaining accuracies of the paper on the study's tasks
+    come last.
 
     Args:
-        results: of the study; the figure of a cell is the mean over seeds of its main test split, at the chosen rate.
-        published: the paper.
+        results: the study's results; a cell's is the mean over seeds on its main test split, at the chosen rate.
+        published: the paper's figures.
 
     Returns:
         The pairs: every cell at least once, in the order of the study; then the paper's remaining figures.
@@ -100,18 +100,18 @@ def compare(results: StudyResults, published: Published) -> tuple[Pair, ...]:
     for figure in figures:
         if figure.task in tasks and id(figure) not in taken:
             kind = ArmKind(figure.body, figure.freezing)
-            reason = "the study has no figure for such an arm"
+            reason = "the study has no result for this arm"
             pairs.append(Pair(task=figure.task, kind=str(kind), theirs=figure, reasons=(reason,)))
     return tuple(pairs)
 
 
 def _ours(cell: CellResult) -> tuple[Ours | None, str]:
-    """Our figure in percent; or None and why there is none."""
+    """Our result in percent; or None and the reason why there is none."""
     found = cell.main
     if found is None or found.mean is None:
-        return None, "its test split was not opened" if cell.complete else "not all of its runs are finished"
+        return None, "its test split was not evaluated" if cell.complete else "not all of its runs are finished"
     if cell.metric != SCORE:
-        return None, f"it is measured by {cell.metric or 'an unknown metric'}, the paper by {SCORE}"
+        return None, f"its metric is {cell.metric or 'unknown'}, the paper's {SCORE}"
     return Ours(
         mean=100 * found.mean,
         sem=None if found.sem is None else 100 * found.sem,
@@ -129,7 +129,7 @@ def _is_of(figure: Figure, cell: CellResult, kind: ArmKind) -> bool:
 
 
 def _nearest(cell: CellResult, figures: Sequence[Figure]) -> list[Figure]:
-    """Those of the number of blocks nearest to ours; of as many above as below, the larger."""
+    """Figures with the number of blocks nearest to ours; the larger one if two are equally near."""
 
     def distance(figure: Figure) -> tuple[float, int]:
         if figure.blocks is None:
@@ -143,7 +143,7 @@ def _nearest(cell: CellResult, figures: Sequence[Figure]) -> list[Figure]:
 def _no_counterpart(cell: CellResult, published: Published) -> str:
     if cell.task_name not in published.tasks:
         return f"the paper has no task {cell.task_name}"
-    return "the paper has no such arm on this task"
+    return "the paper does not have this arm on this task"
 
 
 def _pair(
@@ -171,14 +171,14 @@ def _pair(
 
 @dataclass(frozen=True)
 class Against:
-    """The rows of the four tables that a comparison is shown in, each column as text.
+    """The rows of the four tables that show a comparison, each column as text.
 
     Args:
-        comparable: pairs that nothing known tells apart: task, arm, ours, theirs, gap, where, notes.
-        orientation: pairs that are not comparable: task, arm, ours, theirs, gap, where, why, notes. Never in one table
-            with the others.
-        ours_only: task, arm, ours, why.
-        theirs_only: task, arm, theirs, where.
+        comparable: comparable pairs; columns task, arm, ours, theirs, gap, where, notes.
+        orientation: pairs that are not comparable, always in a separate table; columns task, arm, ours, theirs, gap,
+            where, why, notes.
+        ours_only: our cells without a published figure; columns task, arm, ours, why.
+        theirs_only: published figures without a cell of ours; columns task, arm, theirs, where.
     """
 
     comparable: tuple[dict[str, str], ...]
@@ -188,7 +188,7 @@ class Against:
 
 
 def against_rows(pairs: Sequence[Pair]) -> Against:
-    """The pairs as rows of text, sorted into the tables they may stand in."""
+    """Convert pairs to rows of text, one list per table."""
     both = [pair for pair in pairs if pair.ours and pair.theirs]
     return Against(
         comparable=tuple(_row(pair, "notes") for pair in both if pair.comparable),
@@ -215,11 +215,11 @@ def _row(pair: Pair, *last: str) -> dict[str, str]:
 
 
 def _words(figure: Figure, kind: str) -> str:
-    """A published arm in words, with what of it trains, and its size."""
+    """Description of a published arm, with its kind and size."""
     size = "" if figure.blocks is None else f", {figure.blocks} block{'s' if figure.blocks != 1 else ''}"
     return f"{figure.words} ({kind}{size})"
 
 
 def shown(value: float, sem: float | None) -> str:
-    """A percentage as tables show it: one decimal, with its standard error where there is one."""
+    """Format a percentage for tables: one decimal, with its standard error if there is one."""
     return f"{value:.1f}" if sem is None else f"{value:.1f} ± {sem:.1f}"

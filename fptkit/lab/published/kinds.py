@@ -1,4 +1,4 @@
-"""What kind of arm a cell of a study is: what the sequence model was made from, and what of it trains."""
+"""The kind of arm of a study's cell: the origin of the sequence model's weights, and what trains."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ _OF_PACKAGE = {
     "builtin:synthetic_nano": "synthetic",
     "builtin:vit_nano": "vit",
 }
-"""What the packaged weights were pretrained on."""
+"""Pretraining data of the packaged weights."""
 
 _PRETRAINED = {"gpt2": "language", "vit": "vit", "bert": "bert", "t5_encoder": "t5_encoder", "longformer": "longformer"}
-"""What the weights of the hub make of a backbone."""
+"""Kind of each backbone with weights from the hub."""
 
 _SHOWN = {"fpt": "frozen"}
 
 
 class ArmKind(NamedTuple):
-    """What an arm is, as far as a published arm can be the same.
+    """The kind of an arm, to match it with published arms.
 
     Args:
-        body: what the sequence model was made from: ``language``, ``bit_memory``, ``synthetic``, ``vit``, ``bert`` ...:
-            pretrained; ``random``: GPT-2 from a random draw, ``random_vit`` ...: another architecture;
-            ``statistics``: GPT-2 redrawn with the statistics of language weights; ``lstm``: one from a random draw;
-            any other backbone is called by its registered name.
+        body: origin of the sequence model: ``language``, ``bit_memory``, ``synthetic``, ``vit``, ``bert`` ... if
+            pretrained; ``random``: GPT-2 with random weights; ``random_vit`` ...: another architecture with random
+            weights; ``statistics``: GPT-2 redrawn with the statistics of language weights; ``lstm``: an LSTM with
+            random weights; for any other backbone its registered name.
         freezing: name of the freezing policy.
     """
 
@@ -39,37 +39,37 @@ class ArmKind(NamedTuple):
 
 
 def arm_kind(cell: CellResult) -> tuple[ArmKind | None, str]:
-    """The kind of a cell's arm.
+    """Determine the kind of a cell's arm.
 
     Returns:
-        The kind and an empty text; or None and why it is of no kind that could have a counterpart.
+        The kind and an empty text; or None and the reason why it cannot match a published arm.
     """
     if not cell.backbone or not cell.freezing:
         return None, "no run of it has finished"
     if cell.freezing == "custom" or cell.freezing_options.get("train") or cell.freezing_options.get("freeze"):
-        return None, "it trains rows of its own (freezing.train, freezing.freeze)"
+        return None, "it changes the rows of its freezing policy (freezing.train, freezing.freeze)"
     if cell.shuffle_tokens:
-        return None, "it is given its tokens shuffled"
+        return None, "its tokens are shuffled"
     body, why = _body(cell)
     return (ArmKind(body, cell.freezing), "") if body else (None, why)
 
 
 def _body(cell: CellResult) -> tuple[str, str]:
-    """What the sequence model was made from, and if that is not known, why."""
+    """Origin of the sequence model; or an empty text and the reason why it is unknown."""
     if cell.backbone == "random":
         if cell.backbone_options is None:
-            return "", "not known which architecture was drawn at random"
+            return "", "the architecture with random weights is not known"
         return _drawn(str(cell.backbone_options.get("like", "gpt2"))), ""
     if cell.backbone == "lstm":
         if cell.weights == "random" or cell.init in ("random", "flat_0.02"):
             return "lstm", ""
-        return "", f"an LSTM with weights of its own ({cell.weights})"
+        return "", f"an LSTM with loaded weights ({cell.weights})"
     if cell.backbone not in _PRETRAINED:
         return cell.backbone, ""
     if cell.weights == "random" or cell.init in ("random", "flat_0.02"):
         return _drawn(cell.backbone), ""
     if cell.weights.startswith("path:"):
-        return "", f"not known what the weights in {cell.weights} were pretrained on"
+        return "", f"the pretraining of the weights in {cell.weights} is not known"
     made_from = _OF_PACKAGE.get(cell.weights, _PRETRAINED[cell.backbone])
     if cell.init == "statistics":
         return ("statistics" if made_from == "language" else f"statistics_{made_from}"), ""

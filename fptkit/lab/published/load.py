@@ -1,4 +1,4 @@
-"""Published figures, from the files beside this one."""
+"""Loads published figures from the YAML files in this folder."""
 
 from __future__ import annotations
 
@@ -22,36 +22,40 @@ from fptkit.recipe.tree import Fault, plain, read_tree, recipe_error
 
 
 def published_names() -> tuple[str, ...]:
-    """Names of the papers whose figures are in the package."""
+    """Names of the packaged papers, sorted."""
     folder = files("fptkit.lab.published")
     return tuple(sorted(entry.name[: -len(".yaml")] for entry in folder.iterdir() if entry.name.endswith(".yaml")))
 
 
 def load_published(name: str) -> Published:
-    """The figures of a paper.
+    """Load the figures of a paper.
+
+    Args:
+        name: one of `published_names`.
 
     Raises:
-        UnknownNameError: there is none of that name.
+        UnknownNameError: there is no paper of that name.
+        DataError: its file is invalid, see `read_published`.
     """
     if name not in published_names():
         raise UnknownNameError("published paper", name, published_names())
     path = files("fptkit.lab.published") / f"{name}.yaml"
     found = read_published(path.read_text(encoding="utf-8"), f"{name}.yaml")
     if found.name != name:
-        raise DataError(f"{name}.yaml calls itself '{found.name}'")
+        raise DataError(f"{name}.yaml has the name '{found.name}'; make them equal")
     return found
 
 
 def read_published(text: str, source: str) -> Published:
-    """Figures from the text of a file.
+    """Parse a file of published figures.
 
     Args:
-        text: the YAML.
+        text: the YAML text.
         source: name of the file, for messages.
 
     Raises:
-        DataError: it is not YAML, has unknown, doubled or missing keys, a row that does not fill its table, a label
-            that stands for nothing, a figure whose task or arm is not told, or the same figure twice.
+        DataError: it is not YAML; has unknown, duplicate or missing keys, a row of the wrong length, an undefined
+            label, a figure without task or arm, or the same figure twice.
     """
     faults: list[Fault] = []
     tree = read_tree(text, source, faults)
@@ -77,7 +81,7 @@ def _told(error: RecipeError) -> Iterator[str]:
 
 
 def _figures(file: PublishedFile) -> Iterator[Figure]:
-    """Every figure of every table, with all that is known of it."""
+    """Every figure of every table, with its facts."""
     _check_names(file)
     for name, table in file.tables.items():
         if unused := set(table.labels) - set(table.columns) - set(table.rows):
@@ -88,7 +92,7 @@ def _figures(file: PublishedFile) -> Iterator[Figure]:
 
 
 def _check_names(file: PublishedFile) -> None:
-    """A word in a table must stand for one thing."""
+    """Check that no name has two meanings."""
     kinds = (("task", set(file.tasks)), ("arm", set(file.arms)), ("label", set(file.labels)))
     for at, (kind, names) in enumerate(kinds):
         for other, others in kinds[at + 1 :]:
@@ -111,22 +115,22 @@ def _figure(file: PublishedFile, name: str, row: str, column: str, cell: TableCe
         raise ValueError(f"{where}: two arms, '{arms[0]}' and '{arms[1]}'")
     if arms:
         own = file.arms[arms[0]].under(own)
-    # What an arm says of the learning rate holds against what the task says: the LSTM's is its own.
+    # The arm's learning rate takes precedence over the task's: the LSTM has its own.
     facts = file.tasks[own.task].facts.under(own) if own.task in file.tasks else own
-    # How many times faster something is may be told for all tasks together.
+    # A speed-up may be given for all tasks together.
     needed = ("body", "freezing") if table.metric == "times as fast" else ("task", "body", "freezing")
     missing = [key for key in needed if getattr(facts, key) is None]
     if missing:
-        raise ValueError(f"{where}: nothing tells its {' and '.join(missing)}")
+        raise ValueError(f"{where}: its {' and '.join(missing)} is not given")
     if facts.task is not None and facts.task not in file.tasks:
         raise ValueError(f"{where}: there is no task '{facts.task}'")
     if table.metric == SCORE and cell.value > 100:
-        raise ValueError(f"{where}: an accuracy of {cell.value:g} %")
+        raise ValueError(f"{where}: an accuracy of {cell.value:g} %, above 100")
     return _finished(file, table, facts, {"table": name, "row": row, "column": column, **dict(cell)})
 
 
 def _meaning(file: PublishedFile, table: str, word: str) -> Facts:
-    """What a row or column stands for."""
+    """Facts of a row or column name."""
     if word in file.tables[table].labels:
         return file.tables[table].labels[word]
     if word in file.labels:
@@ -135,7 +139,7 @@ def _meaning(file: PublishedFile, table: str, word: str) -> Facts:
         return Facts(task=word)
     if word in file.arms:
         return Facts(arm=word)
-    raise ValueError(f"table '{table}': '{word}' is neither task, arm nor label")
+    raise ValueError(f"table '{table}': '{word}' is not a task, arm or label")
 
 
 def _finished(file: PublishedFile, table: PublishedTable, facts: Facts, place: dict[str, Any]) -> Figure:
@@ -162,7 +166,7 @@ def _finished(file: PublishedFile, table: PublishedTable, facts: Facts, place: d
 
 
 def _check_each_once(figures: tuple[Figure, ...]) -> None:
-    """The same quantity of the same model on the same task stands in one place; others say they repeat it."""
+    """Check that each quantity of a model on a task is given once; other occurrences must say ``repeats: true``."""
     first: dict[tuple[object, ...], Figure] = {}
     for figure in figures:
         if figure.repeats:
@@ -175,6 +179,6 @@ def _check_each_once(figures: tuple[Figure, ...]) -> None:
     for figure in figures:
         if figure.repeats and figure.identity not in first:
             raise ValueError(
-                f"table '{figure.table}', row '{figure.row}', column '{figure.column}' is said to repeat a figure "
-                "that no other table has"
+                f"table '{figure.table}', row '{figure.row}', column '{figure.column}' says 'repeats: true', "
+                "but no other table has this figure"
             )

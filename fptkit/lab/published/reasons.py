@@ -1,4 +1,4 @@
-"""Why one of our figures is not comparable with a published one, and what to know where it is."""
+"""Reasons why our result is not comparable with a published figure, and notes on comparable pairs."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ from fptkit.lab.published.records import Figure, Published
 from fptkit.lab.studies.results import CellResult
 
 _LAST = ("last", "last_k")
-"""Read-outs at the last tokens: one answer, or several."""
+"""Read-outs at the last tokens, for one answer or several."""
 
 _OWN_ENCODERS = ("linear", "symbols")
-"""Encoders that are the papers' input layer: one linear map, or an embedding."""
+"""Encoders equal to the papers' input layer: one linear map, or an embedding."""
 
 
 def reasons_of(cell: CellResult, figure: Figure, published: Published) -> tuple[str, ...]:
-    """Why the two are not comparable, most weighty first; empty where nothing known tells them apart."""
+    """Reasons why the two are not comparable, most important first; empty if they are.
+
+    Args:
+        cell: our cell.
+        figure: the published figure.
+        published: the paper of the figure.
+    """
     groups = (
         iter(figure.not_comparable),
         _protocol(cell, figure, published),
@@ -32,38 +38,38 @@ def reasons_of(cell: CellResult, figure: Figure, published: Published) -> tuple[
 
 
 def notes_of(cell: CellResult, figure: Figure, published: Published) -> tuple[str, ...]:
-    """What a reader of the pair should know, where it is no reason against it."""
+    """Notes for readers of the pair that do not make it incomparable. Takes the same arguments as `reasons_of`."""
     return tuple(_notes(cell, figure, published))
 
 
 def _protocol(cell: CellResult, figure: Figure, published: Published) -> Iterator[str]:
-    """How data were prepared and models scored."""
+    """Differences in the preparation of data and in scoring."""
     if cell.protocol != figure.protocol:
         faults = published.tasks[figure.task].faults
         carried = f", which carries the faults {', '.join(faults)} on this task" if faults else ""
         yield f"protocol: ours {cell.protocol or 'not known'}, theirs {figure.protocol}{carried}"
-    # Under fpt2021 the split that is called test is the one the paper's code scores, whichever it is.
+    # Under fpt2021, test is the split that the paper's code scores, even if it is the validation split.
     if cell.protocol == figure.protocol == "fpt2021":
         return
     if figure.split == "validation":
-        yield f"split: ours {cell.test_split}, theirs the validation split, on which the step was chosen"
+        yield f"split: ours {cell.test_split}, theirs the validation split, which also chose the step"
     elif figure.split != cell.test_split:
         yield f"split: ours {cell.test_split}, theirs {figure.split}"
 
 
 def _data(cell: CellResult, figure: Figure, published: Published) -> Iterator[str]:
-    """What the models were trained and tested on."""
+    """Differences in training and test data."""
     task = published.tasks[figure.task]
     if cell.data_stand_in:
-        yield f"data: ours {cell.source}, a stand-in for {task.source}"
+        yield f"data: ours {cell.source}, a fallback (stand-in) for {task.source}"
     elif cell.source.startswith("path:"):
-        yield f"data: not known whether {cell.source} holds the whole of the published data"
+        yield f"data: not known whether {cell.source} has all of the published data"
     elif cell.source != task.source:
         yield f"data: ours {cell.source or 'not known'}, theirs {task.source}"
     if cell.data_fraction != 1:
         yield f"data: ours {100 * cell.data_fraction:g} % of the training split, theirs all of it"
     if cell.task_options is None:
-        yield "task: not known with which options ours was run"
+        yield "task: the options of ours are not known"
         return
     for name, theirs in task.options.items():
         ours = cell.task_options.get(name, "not known")
@@ -72,7 +78,7 @@ def _data(cell: CellResult, figure: Figure, published: Published) -> Iterator[st
 
 
 def _model(cell: CellResult, figure: Figure) -> Iterator[str]:
-    """The sequence model: its size, where its weights are from, and what of it trains."""
+    """Differences in the sequence model: size, weights and learning rates of its parts."""
     if figure.blocks is None or figure.width is None:
         if not figure.not_comparable:
             yield f"size: ours {_size(cell.blocks, cell.width)}, theirs not recorded"
@@ -80,22 +86,22 @@ def _model(cell: CellResult, figure: Figure) -> Iterator[str]:
         yield f"size: ours {_size(cell.blocks, cell.width)}, theirs {_size(figure.blocks, figure.width)}"
     entry = cell.weights.partition("@")[0]
     if cell.weights_stand_in:
-        yield f"weights: ours {cell.weights}, a stand-in"
+        yield f"weights: ours {cell.weights}, a fallback (stand-in)"
     elif figure.weights is not None and entry not in figure.weights:
         yield f"weights: ours {cell.weights or 'not known'}, theirs {' or '.join(figure.weights)}"
     if figure.init is not None and figure.body == "random":
         drawn = cell.init if cell.backbone_options is None else cell.backbone_options.get("init", cell.init)
         if drawn != figure.init:
             yield (
-                f"weights: drawn by init {drawn or 'not known'} here, {figure.init} there (D11: every weight with "
+                f"weights: init {drawn or 'not known'} here, {figure.init} there (D11: every weight with standard "
                 "deviation 0.02)"
             )
     if cell.freezing_options.get("learning_rate_multipliers"):
-        yield "freezing: ours gives some parts a learning rate of their own"
+        yield "freezing: ours uses different learning rates for some parts"
 
 
 def _read_out(cell: CellResult, published: Published) -> Iterator[str]:
-    """What stands before and after the sequence model."""
+    """Differences in encoder, head and read-out."""
     if cell.encoder and cell.encoder not in _OWN_ENCODERS:
         yield f"encoder: ours {cell.encoder}, theirs one linear map or an embedding"
     if cell.head_options.get("hidden") or cell.head_options.get("dropout"):
@@ -107,23 +113,23 @@ def _read_out(cell: CellResult, published: Published) -> Iterator[str]:
 
 
 def _rates(cell: CellResult, figure: Figure, published: Published) -> Iterator[str]:
-    """How the learning rate was come by."""
+    """Differences in learning rate, schedule and search."""
     tried = len(cell.rates)
     if published.schedule is not None and cell.schedule not in ("", published.schedule):
         yield f"learning rate: ours with the schedule {cell.schedule}, theirs {published.schedule}"
     if figure.learning_rates == "one" and tried > 1:
-        yield f"learning rate: ours the best of {tried} on validation, theirs one that was not searched for"
+        yield f"learning rate: ours the best of {tried} on validation, theirs a fixed one, without a search"
     elif figure.learning_rates == "one" and cell.chosen_rate != figure.learning_rate and figure.learning_rate:
         yield f"learning rate: ours {_number(cell.chosen_rate)}, theirs {_number(figure.learning_rate)}"
     elif figure.learning_rates == "swept" and tried < 2:
-        yield "learning rate: ours one that was not searched for, theirs the best of several on validation"
+        yield "learning rate: ours a fixed one, without a search, theirs the best of several on validation"
 
 
 def _length(cell: CellResult, figure: Figure, published: Published) -> Iterator[str]:
-    """Whether ours trained long enough to stand beside theirs."""
+    """Whether our training was too short."""
     steps = max(cell.steps, default=None)
     if steps is None:
-        yield "training: not known how long ours trained"
+        yield "training: the length of ours is not known"
         return
     for other in published.figures:
         same = (other.task, other.body, other.freezing) == (figure.task, figure.body, figure.freezing)
@@ -133,13 +139,13 @@ def _length(cell: CellResult, figure: Figure, published: Published) -> Iterator[
     improving = any(best >= end for best, end in zip(cell.best_steps, cell.steps, strict=False))
     if published.most_steps is not None and steps < published.most_steps and improving:
         yield (
-            f"training: ours was best at its last step of {steps:,}, theirs trained up to {published.most_steps:,} "
-            "or more"
+            f"training: ours was best at its last step, {steps:,}, theirs trained up to {published.most_steps:,} "
+            "steps or more"
         )
 
 
 def _seeds(cell: CellResult, figure: Figure) -> Iterator[str]:
-    """Whether our figure is as sure as theirs."""
+    """Whether ours has fewer seeds than theirs."""
     if not cell.complete:
         yield "seeds: not all of our runs are finished"
     elif cell.main is not None and len(cell.main.values) < 2 <= (figure.seeds or 0):
@@ -154,12 +160,12 @@ def _notes(cell: CellResult, figure: Figure, published: Published) -> Iterator[s
     if figure.seeds is None:
         yield "their seeds and spread are not recorded"
     if cell.at_edge:
-        yield f"our rate lies at the {cell.at_edge} end of the grid"
+        yield f"our rate is at the {cell.at_edge} end of the grid"
     dropout = (cell.backbone_options or {}).get("dropout")
     if None not in (dropout, published.dropout) and dropout != published.dropout:
         yield f"dropout: ours {_shown(dropout)}, theirs {_shown(published.dropout)}"
     if figure.learning_rates == "not recorded":
-        yield "how they came by their learning rate is not recorded"
+        yield "how they chose their learning rate is not recorded"
 
 
 def _size(blocks: int | None, width: int | None) -> str:
@@ -171,7 +177,7 @@ def _number(rate: float | None) -> str:
 
 
 def _shown(value: Any) -> str:
-    """An option's value as a recipe has it."""
+    """Format an option's value as in a recipe."""
     if isinstance(value, str):
         return value
     if isinstance(value, int) and not isinstance(value, bool):

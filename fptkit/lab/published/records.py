@@ -1,7 +1,7 @@
-"""What a file of published figures holds, and what is made of it: one record a figure.
+"""The format of a file of published figures, and the records made from it, one per figure.
 
-A file repeats the tables of its paper, so that a person can hold one against the other line by line. What a row or a
-column stands for is said once, as `Facts`; the facts of a figure are those of all that apply to it, put together.
+A file repeats the tables of its paper, so that a person can compare the two line by line. `Facts` define the meaning of
+each row and column; a figure combines all facts that apply to it.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ Metric = Literal["accuracy", "steps", "times as fast"]
 """accuracy: in percent; steps: training steps to convergence; times as fast: a ratio of durations."""
 
 SCORE: Metric = "accuracy"
-"""The one among them that scores a model's answers; a study's cells are put beside figures of this one only."""
+"""The metric of a model's answers; a study's cells are compared only with figures of this metric."""
 
 LearningRates = Literal["one", "swept", "not recorded"]
-"""one: set beforehand, the same for every arm; swept: the best of several, chosen for each arm."""
+"""one: fixed in advance, the same for every arm; swept: the best of several, chosen for each arm."""
 
 CheckedAgainst = Literal["transcription", "paper"]
-"""Where the figures were read: in a copy of the paper's tables, or in the paper itself."""
+"""Where the figures were read: from a transcription of the paper's tables, or from the paper itself."""
 
 
 class Record(BaseModel):
@@ -30,23 +30,23 @@ class Record(BaseModel):
 
 
 class Facts(Record):
-    """What is known of a figure, as far as one row, column, task or arm tells it.
+    """Facts about figures that one row, column, task or arm gives.
 
     Args:
-        arm: name of the file's arm whose facts come first.
+        arm: name of an arm in the file; its facts are the base of these.
         task: registered name of the task.
-        words: the arm in a reader's words.
-        body: what the sequence model is, as `fptkit.lab.published.kinds.ArmKind` has it.
+        words: description of the arm for readers.
+        body: origin of the sequence model, see `fptkit.lab.published.kinds.ArmKind`.
         freezing: name of the freezing policy.
-        blocks, width: of the sequence model; ``unknown`` takes back what a wider fact says.
-        weights: source entries that name its weights.
-        init: how random weights are drawn, where it matters.
-        variant: tells it from another figure of the same task and arm.
-        split: split that was scored.
-        learning_rate: the rate, where there is one.
-        repeats: true where the same figure stands in another table too; tables keep it, comparisons pass over it.
-        not_comparable: why nothing can be put beside it, whatever the setting.
-        notes: what a reader should know besides.
+        blocks, width: size of the sequence model; ``unknown`` removes what a broader fact says.
+        weights: source entries of its weights.
+        init: initialisation of random weights, if it matters.
+        variant: distinguishes it from another figure of the same task and arm.
+        split: the split that was scored.
+        learning_rate: the learning rate, if there is a single one.
+        repeats: true if another table has the same figure; tables show it, comparisons skip it.
+        not_comparable: why it is not comparable with anything, whatever the settings.
+        notes: other facts for the reader.
     """
 
     arm: str | None = None
@@ -66,7 +66,7 @@ class Facts(Record):
     notes: tuple[str, ...] = ()
 
     def under(self, narrower: Facts) -> Facts:
-        """These facts with those of something narrower put over them; reasons and notes of both are kept."""
+        """Override these facts with narrower ones; reasons and notes of both are joined."""
         told = {key: value for key, value in narrower if value is not None}
         told["not_comparable"] = tuple(dict.fromkeys((*self.not_comparable, *narrower.not_comparable)))
         told["notes"] = tuple(dict.fromkeys((*self.notes, *narrower.notes)))
@@ -74,7 +74,7 @@ class Facts(Record):
 
 
 def _read_cell(value: Any) -> Any:
-    """A place of a table: a number, or ``38.9 ± 0.3`` with its standard error."""
+    """Parse an entry of a table: a number, or ``38.9 ± 0.3`` with its standard error."""
     if isinstance(value, str):
         mean, sign, sem = value.partition("±")
         return {"value": mean.strip(), "sem": sem.strip()} if sign else {"value": value}
@@ -82,11 +82,11 @@ def _read_cell(value: Any) -> Any:
 
 
 class TableCell(Record):
-    """One place of a table.
+    """One entry of a table.
 
     Args:
         value: the figure.
-        sem: its standard error, None where none is given.
+        sem: its standard error; None if not given.
     """
 
     value: float = Field(ge=0, allow_inf_nan=False)
@@ -94,7 +94,13 @@ class TableCell(Record):
 
 
 class TableException(Record):
-    """Places of a table for which further facts hold."""
+    """Additional facts for some entries of a table.
+
+    Args:
+        row: label of the row.
+        columns: labels of the columns.
+        facts: the facts; they override all others.
+    """
 
     row: str
     columns: tuple[str, ...] = Field(min_length=1)
@@ -105,16 +111,16 @@ class PublishedTable(Record):
     """One table of the paper.
 
     Args:
-        place: where it stands there.
+        place: its place in the paper, such as ``Table 1``.
         title: what it shows.
-        note: what its reader must know.
-        source: of its figures, where it is not the file's.
-        metric: of all its figures.
+        note: a note for its readers.
+        source: source of its figures, if it differs from the file's.
+        metric: metric of all its figures.
         all: facts of every figure.
-        columns: their labels: each a task, an arm, or of ``labels``.
-        labels: facts of the labels that are neither task nor arm.
-        rows: label to the figures, one for each column.
-        exceptions: places for which further facts hold.
+        columns: labels of the columns: each is a task, an arm, or in ``labels``.
+        labels: facts of labels that are not tasks or arms.
+        rows: for each label, one figure per column.
+        exceptions: additional facts for some entries.
     """
 
     place: str
@@ -131,26 +137,26 @@ class PublishedTable(Record):
     @model_validator(mode="after")
     def _places_are_there(self) -> PublishedTable:
         if len(set(self.columns)) < len(self.columns):
-            raise ValueError(f"a column stands there twice: {', '.join(self.columns)}")
+            raise ValueError(f"a column is listed twice: {', '.join(self.columns)}")
         for label, cells in self.rows.items():
             if len(cells) != len(self.columns):
                 raise ValueError(f"row '{label}' has {len(cells)} figures for {len(self.columns)} columns")
         for exception in self.exceptions:
             if exception.row not in self.rows:
-                raise ValueError(f"an exception is for row '{exception.row}', which is not there")
+                raise ValueError(f"an exception names the row '{exception.row}', which does not exist")
             if strange := set(exception.columns) - set(self.columns):
-                raise ValueError(f"an exception is for column '{min(strange)}', which is not there")
+                raise ValueError(f"an exception names the column '{min(strange)}', which does not exist")
         return self
 
 
 class PublishedTask(Record):
-    """How a task was prepared there.
+    """A task as the paper prepared it.
 
     Args:
-        facts: of all its figures.
-        source: where its data are from, as the task's option ``source`` names it.
-        options: options of the task as they were; others do not bear on the comparison.
-        faults: numbers of the faults of data and evaluation that its figures carry, see docs/protocols.md.
+        facts: facts of all its figures.
+        source: source of its data, as in the task's option ``source``.
+        options: options of the task that matter for a comparison.
+        faults: numbers of the faults in data and evaluation that affect its figures, see docs/protocols.md.
     """
 
     facts: Facts = Facts()
@@ -163,22 +169,23 @@ class Figure(Record):
     """One published figure.
 
     Args:
-        table, row, column: where it stands.
-        place: the table as the paper calls it.
+        table, row, column: its position in the file.
+        place: the paper's name of the table.
         source: paper or repository.
-        task: registered name of the task; empty where it is told for all tasks together.
-        words: the arm in a reader's words.
-        body, freezing: the kind of arm, see `fptkit.lab.published.kinds.ArmKind`.
-        blocks, width: of the sequence model, None where not recorded.
-        metric: what it is: an accuracy in percent, steps, or a ratio.
+        task: registered name of the task; empty if the figure is for all tasks together.
+        words: description of the arm for readers.
+        body, freezing: kind of the arm, see `fptkit.lab.published.kinds.ArmKind`.
+        blocks, width: size of the sequence model; None if not recorded.
+        metric: an accuracy in percent, steps, or a ratio.
         value: the figure.
-        sem: its standard error, None where none is given.
-        seeds: it is a mean over, None where not recorded.
-        split: split that was scored.
-        protocol: how data and evaluation were done.
-        learning_rates: how the rate was come by; learning_rate: the rate, where there is one.
+        sem: its standard error; None if not given.
+        seeds: number of seeds it is the mean of; None if not recorded.
+        split: the split that was scored.
+        protocol: protocol of data and evaluation.
+        learning_rates: how the learning rate was chosen.
+        learning_rate: the learning rate, if there is a single one.
         weights, init, variant, repeats, not_comparable, notes: as in `Facts`.
-        checked_against: where it was read.
+        checked_against: where the figure was read.
     """
 
     table: str
@@ -210,12 +217,12 @@ class Figure(Record):
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """What no other figure of the file may be: the same quantity of the same model on the same task."""
+        """Key that is unique in a file: the same quantity of the same model on the same task."""
         return self.task, self.body, self.freezing, self.blocks, self.width, self.metric, self.split, self.variant
 
 
 class PublishedFile(Record):
-    """A file as written; see `Published` for its keys."""
+    """A file of figures as written; see `Published` for its keys."""
 
     name: str
     title: str
@@ -243,23 +250,25 @@ class Published(PublishedFile):
     """The figures of one paper.
 
     Args:
-        name: it is asked for by.
+        name: name for `load_published` and ``--against``.
         title, authors, year, source: of the paper.
         checked_against: where the figures were read.
-        protocol: fptkit's protocol that its preparation and evaluation are like; protocol_words: in words.
-        learning_rates: how rates were come by; learning_rate_words: in words.
-        seeds: of each figure, None where not recorded.
-        most_steps: training steps a run may take at least, None where not recorded.
-        readout: tokens the answer was read from, None where not recorded.
-        schedule: of the learning rate over a run, None where not recorded.
-        dropout: of the sequence model in training, None where not recorded.
-        notes: for every figure.
-        tasks, arms, labels, tables: as the file has them.
+        protocol: the protocol of fptkit that is nearest to its data and evaluation.
+        protocol_words: description of its protocol.
+        learning_rates: how learning rates were chosen.
+        learning_rate_words: description of this.
+        seeds: number of seeds per figure; None if not recorded.
+        most_steps: lower bound of its longest training, in steps; None if not recorded.
+        readout: tokens the head reads; None if not recorded.
+        schedule: learning rate schedule; None if not recorded.
+        dropout: dropout of the sequence model, in [0, 1); None if not recorded.
+        notes: notes on every figure.
+        tasks, arms, labels, tables: as in the file.
         figures: every figure, in the order of the tables.
     """
 
     figures: tuple[Figure, ...]
 
     def of(self, table: str) -> tuple[Figure, ...]:
-        """The figures of one table, row by row."""
+        """Figures of one table, row by row."""
         return tuple(figure for figure in self.figures if figure.table == table)

@@ -5,11 +5,16 @@ from __future__ import annotations
 from fptkit.lab.published.records import Figure, Published, PublishedTable
 
 UNITS = {"accuracy": "accuracy, %", "steps": "training steps", "times as fast": "times as fast"}
-"""What the figures of a metric are, in words."""
+"""Unit of each metric, for headings."""
 
 
 def table_rows(published: Published, table: str) -> list[dict[str, str]]:
-    """One of the tables, row by row: column to text. The first column, without a name, is the row's label."""
+    """Format a table as rows that map columns to text. The first column has no name and contains the row's label.
+
+    Args:
+        published: the paper.
+        table: name of the table in the file.
+    """
     figures = published.of(table)
     decimals = max(_decimals(figure) for figure in figures)
     rows = {row: {"": row} for row in published.tables[table].rows}
@@ -20,13 +25,13 @@ def table_rows(published: Published, table: str) -> list[dict[str, str]]:
 
 
 def table_heading(published: Published, table: str) -> str:
-    """What a table shows: its place in the paper, title, unit."""
+    """Heading of a table: its place in the paper, title and unit."""
     found = published.tables[table]
     return f"{found.place}: {found.title} ({UNITS[found.metric]})"
 
 
 def table_notes(published: Published, table: str) -> tuple[str, ...]:
-    """What the reader of a table must know: of the table, then of single figures of it."""
+    """Notes for readers of a table: on the table, then on some of its figures."""
     found = published.tables[table]
     notes = [found.note] if found.note else []
     if found.source:
@@ -48,7 +53,7 @@ def table_notes(published: Published, table: str) -> tuple[str, ...]:
 
 
 def _places(places: list[tuple[str, str]], table: PublishedTable) -> str:
-    """Rows and columns in words: a whole row by its label alone, and so a whole column."""
+    """Describe positions in a table: a complete row or column by its label alone."""
     by_row: dict[str, list[str]] = {}
     for row, column in places:
         by_row.setdefault(row, []).append(column)
@@ -61,6 +66,6 @@ def _places(places: list[tuple[str, str]], table: PublishedTable) -> str:
 
 
 def _decimals(figure: Figure) -> int:
-    """Decimals that a figure is written with."""
+    """Number of decimals a figure needs."""
     texts = (f"{number:.6f}".rstrip("0") for number in (figure.value, figure.sem or 0.0))
     return max(len(text.partition(".")[2]) for text in texts)

@@ -1,6 +1,6 @@
-"""What a run is addressed by: its resolved recipe and the code that decides its result. Light: no torch.
+"""The address of a run: a digest of its resolved recipe and of the code that decides its result. Loads no torch.
 
-Two studies that need the same run share it; a recipe or a code that changed makes another.
+Studies that need the same run share it; a changed recipe or changed code gives another run.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from fptkit.specs import HOOKS
 
 
 def address_of(recipe: Recipe, code_version: str, *, registry: Registry | None = None) -> str:
-    """The address of a run.
+    """Compute the address of a run.
 
-    Options that do not decide the result are left out, see `fptkit.options.Decides`. Of data in a folder (``path:DIR``)
-    only the path counts, and of weights from a hub only the name.
+    Options that do not decide the result are ignored, see `fptkit.options.Decides`. Data in a folder (``path:DIR``)
+    count only by path, and weights from a hub only by name.
 
     Args:
-        recipe: with the trial's learning rate and seed.
-        code_version: of `fptkit.engine.code_version.code_version`.
-        registry: the plugins it was checked against; None for those installed and those it names.
+        recipe: the recipe with the trial's learning rate and seed.
+        code_version: result of `fptkit.engine.code_version.code_version`.
+        registry: the registry that the recipe was checked with; None for installed plugins and those it names.
 
     Returns:
         64 hexadecimal digits.
@@ -48,7 +48,7 @@ def address_of(recipe: Recipe, code_version: str, *, registry: Registry | None =
 
 
 def _words(value: Any) -> Iterator[str]:
-    """Every text among the values of a recipe."""
+    """All strings among the values of a recipe."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
@@ -58,7 +58,7 @@ def _words(value: Any) -> Iterator[str]:
 
 
 def _used(registry: Registry, words: frozenset[str]) -> list[Entry]:
-    """Components of plugins whose names the recipe holds anywhere, such as an encoder inside another's options."""
+    """Plugin components named anywhere in the recipe, such as an encoder in another's options."""
     return [
         entry
         for kind in HOOKS.values()
@@ -68,30 +68,30 @@ def _used(registry: Registry, words: frozenset[str]) -> list[Entry]:
 
 
 def _weights(entry: str) -> str:
-    """Digest of weights that come with the package; one that is not there makes the run fail, and is none here."""
+    """Digest of packaged weights; missing weights count as empty here and make the run fail later."""
     folder = PACKAGED / entry.partition(":")[2]
     files = sorted(folder.glob("*.safetensors")) + sorted(folder.glob("config.json"))
     return digest_parts(part for file in files for part in (file.name.encode(), _of_file(file).encode()))
 
 
 def _plugin(entry: Entry) -> str:
-    """Digest of a plugin: of its file, or of its distribution with the sources of the component."""
+    """Digest of a plugin: of its file, or of its distribution and the sources of the component's package."""
     owner, spec = entry.owner, entry.spec
     if owner.origin == "file":
         return _of_file(Path(owner.name))
     target = getattr(spec, "target", "") or getattr(spec, "options", "")
     module = target.partition(":")[0] if isinstance(target, str) else target.__module__
-    # A freezing policy is all in its record.
+    # The record of a freezing policy is its whole definition.
     rules = repr(getattr(spec, "rules", ()))
     return digest_parts(part.encode() for part in (owner.distribution, owner.version, rules, _of_package(module)))
 
 
 @functools.lru_cache(maxsize=256)
 def _of_package(module: str) -> str:
-    """Digest of the sources of the package a module is in: an editable one changes while its version stays."""
+    """Digest of a module's package sources: an editable install changes without a new version."""
     try:
         found = importlib.util.find_spec(module.partition(".")[0]) if module else None
-    except ValueError:  # a module that was made by hand
+    except ValueError:  # a module created at run time
         found = None
     places = [] if found is None else list(found.submodule_search_locations or filter(None, [found.origin]))
     return digest_parts(text for place in places for text in sources_of(Path(place)))
@@ -104,5 +104,5 @@ def _of_file(file: Path) -> str:
 
 @functools.lru_cache(maxsize=256)
 def _of_file_as_it_was(file: Path, modified_ns: int, size: int) -> str:
-    """Read once: all runs of a study share a few weights and plugins."""
+    """Cached, since all runs of a study share a few weights and plugins."""
     return digest_parts([read_source(file)])

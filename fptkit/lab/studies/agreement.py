@@ -1,4 +1,4 @@
-"""Whether the settings of a study speak of the arms and tasks it has, and go together."""
+"""Checks that the settings of a study name arms and tasks it has, and do not contradict each other."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from fptkit.lab.studies.read import Draft, unknown
 
 
 def check_agreement(draft: Draft) -> None:
-    """Append a fault for every setting that names what there is not, or that another leaves without effect.
+    """Append a fault for every setting that names something unknown or contradicts another setting.
 
     Args:
-        draft: the study; one whose settings have faults is passed over.
+        draft: the study; skipped if its settings could not be read.
     """
     settings = draft.settings
     if settings is None:
@@ -18,7 +18,7 @@ def check_agreement(draft: Draft) -> None:
     arms = list(draft.arms)
     _check_controls(draft, settings)
     if settings.reference in settings.controls:
-        draft.fault(["reference"], f"'{settings.reference}' is a control, made from the reference; name an arm")
+        draft.fault(["reference"], f"'{settings.reference}' is a control, derived from the reference; name an arm")
     elif settings.reference is not None and settings.reference not in arms:
         draft.fault(["reference"], unknown("arm", settings.reference, arms))
     for i, pair in enumerate(settings.comparisons):
@@ -37,17 +37,17 @@ def check_agreement(draft: Draft) -> None:
 def _check_controls(draft: Draft, settings: StudySettings) -> None:
     for name in settings.controls:
         if name in draft.arms:
-            draft.fault(["controls"], f"there is an arm '{name}' already; call it something else, or leave one out")
+            draft.fault(["controls"], f"control '{name}' has the name of an arm; rename the arm or drop the control")
         if settings.controls.count(name) > 1:
-            draft.fault(["controls"], f"'{name}' stands there twice")
+            draft.fault(["controls"], f"'{name}' is listed twice; remove one")
 
 
 def _check_search(draft: Draft, settings: StudySettings) -> None:
     search, rates = settings.search, settings.learning_rates
     if search.name != "grid" and len(rates) < 2:
-        meaning = "the rates to start from" if search.name == "halving" else "the ends of the rates to propose"
-        draft.fault(["search", "name"], f"{search.name} needs two learning_rates at least: {meaning}")
+        meaning = "the rates to start with" if search.name == "halving" else "the range to propose rates from"
+        draft.fault(["search", "name"], f"{search.name} needs at least two learning_rates: {meaning}")
     if search.name == "halving" and (settings.budget.seconds or settings.budget.flops):
-        draft.fault(["search", "name"], "halving cuts a training by its steps; give the budget in steps")
+        draft.fault(["search", "name"], "halving divides training by steps; give the budget in steps")
     if search.seeds is not None and search.seeds > len(settings.seeds):
-        draft.fault(["search", "seeds"], f"the study has {len(settings.seeds)} seeds only")
+        draft.fault(["search", "seeds"], f"more than the study's {len(settings.seeds)} seeds; lower it")

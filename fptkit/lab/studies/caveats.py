@@ -1,4 +1,4 @@
-"""What a reader of a study must know before its figures, most important first."""
+"""Warnings about the results of a study, most important first."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from fptkit.lab.studies.results import CellResult, StudyResults
 
 SHOWN = 6
-"""Cells that a warning names."""
+"""Largest number of cells that a warning lists."""
 
 
 def warnings_of(results: StudyResults) -> tuple[str, ...]:
-    """The warnings of a study, from its results alone."""
+    """Make the warnings of a study from its results, most important first."""
     found: list[str] = []
     found += _missing(results)
     found += _protocols(results)
@@ -32,7 +32,7 @@ def _missing(results: StudyResults) -> list[str]:
     count, of = len(results.failures), len(results.runs)
     failed = [failure for failure in results.failures if failure.status == "failed"]
     arms = _names(failure.arm for failure in failed)
-    text = f"{count} of {of} runs {_is_are(count)} missing, figures are of those there are"
+    text = f"{count} of {of} runs {_is_are(count)} missing, figures are from the others"
     return [text + (f"; {len(failed)} failed, in {arms}" if failed else "")]
 
 
@@ -52,13 +52,17 @@ def _stand_ins(results: StudyResults) -> list[str]:
     data = {cell.task: cell.source for cell in results.cells if cell.data_stand_in}
     weights = {cell.arm: cell.weights for cell in results.cells if cell.weights_stand_in}
     return [
-        *([f"stand-in data: {_pairs(data)}; not the data set the task is named after"] if data else []),
-        *([f"stand-in weights: {_pairs(weights)}; not the weights the backbone is named after"] if weights else []),
+        *([f"fallback data (stand-in): {_pairs(data)}; not the data set the task is named after"] if data else []),
+        *(
+            [f"fallback weights (stand-in): {_pairs(weights)}; not the weights the backbone is named after"]
+            if weights
+            else []
+        ),
     ]
 
 
 def _edges(results: StudyResults) -> list[str]:
-    """Where another rate did as well, nothing says that a better one lies beyond the edge."""
+    """No warning if another rate did equally well: then nothing suggests a better one beyond the edge."""
     edge = [cell for cell in results.cells if cell.at_edge and not _as_good_elsewhere(cell)]
     if not edge:
         return []
@@ -67,7 +71,7 @@ def _edges(results: StudyResults) -> list[str]:
         for side, word in (("low", "lowest"), ("high", "highest"))
         if (of_side := [cell for cell in edge if cell.at_edge == side])
     )
-    return [f"the best learning rate lies on the edge of the grid, a better one may lie beyond ({sides})"]
+    return [f"the best learning rate is at the edge of the grid, a better one may be outside it ({sides})"]
 
 
 def _as_good_elsewhere(cell: CellResult) -> bool:
@@ -84,9 +88,9 @@ def _seeds(results: StudyResults) -> list[str]:
 
 
 def _lengths(results: StudyResults) -> list[str]:
-    """Arms of one task that trained for different numbers of steps though no budget makes them equal in another way.
+    """Arms of one task that trained for different numbers of steps without a common budget.
 
-    A run may end early by patience; what is compared is the longest of each cell.
+    Early stopping may end a run before the others, so the longest run of each cell is compared.
     """
     if results.budget != "each recipe's own length":
         return []
@@ -111,7 +115,7 @@ def _at_majority(results: StudyResults) -> list[str]:
     at = [cell for cell in results.cells if _stands_at_majority(cell)]
     if not at:
         return []
-    return [f"no better than always answering with the commonest class, within two standard errors: {_cells(at)}"]
+    return [f"no better than always answering with the most frequent class, within two standard errors: {_cells(at)}"]
 
 
 def _stands_at_majority(cell: CellResult) -> bool:
@@ -130,7 +134,7 @@ def _diverged(results: StudyResults) -> list[str]:
     lost = [f"{_cell(cell)} ({cell.reason})" for cell in results.cells if cell.complete and cell.chosen_rate is None]
     return [
         *([f"no learning rate could be chosen: {'; '.join(lost)}"] if lost else []),
-        *([f"runs diverged, and their rates could not be chosen: {'; '.join(counts)}"] if counts else []),
+        *([f"runs diverged, so their rates were excluded: {'; '.join(counts)}"] if counts else []),
     ]
 
 
@@ -147,7 +151,7 @@ def _cell(cell: CellResult) -> str:
 
 
 def _cells(cells: Sequence[CellResult]) -> str:
-    """The cells by name, of many the first ones only: the tables mark each."""
+    """Names of the cells, limited to the first few: the tables mark all."""
     shown = list(map(_cell, cells[:SHOWN]))
     return "; ".join([*shown, f"and {len(cells) - SHOWN} more"] if len(cells) > SHOWN else shown)
 

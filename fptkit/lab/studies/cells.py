@@ -1,4 +1,4 @@
-"""From the fragments of a study to the recipe of each cell, and from a cell to the recipe of each trial."""
+"""Composes the recipe of each cell from the fragments of a study, and the recipe of each trial from its cell."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from fptkit.recipe.models import DEFAULT_NAMES, Recipe, TrainOptions
 from fptkit.recipe.tree import Fault, Node, Place, join
 
 ENDLESS_STEPS = 1_000_000_000
-"""``train.max_steps`` under a budget of seconds or FLOPs: so far above what any allows that it does not bind."""
+"""``train.max_steps`` under a budget of seconds or FLOPs: high enough never to be the limit."""
 
 
 @dataclass(frozen=True)
 class Fragment:
-    """A task or an arm of a study, as the file gives it.
+    """A task or an arm of a study, as written in the file.
 
     Args:
-        name: what it is called.
+        name: its name.
         bases: trees of the recipes it extends, the lowest first.
         own: its own keys.
-        summary: one line on it.
+        summary: one line that describes it.
     """
 
     name: str
@@ -36,17 +36,17 @@ class Fragment:
 
 
 def compose(fragments: Sequence[Fragment], recipe_profile: Node | None, faults: list[Fault]) -> Node:
-    """The recipe of a cell before the study's budget: all bases, the profile of these, then all own keys.
+    """Compose the recipe of a cell before the study's budget: all bases, then their profile, then all own keys.
 
     Args:
         fragments: the task, if there is one, then the arm.
-        recipe_profile: name of the profile of the bases, None for none.
-        faults: faults found are appended.
+        recipe_profile: name of the profile of the bases, or None.
+        faults: list to which faults are appended.
 
     Returns:
-        One tree without ``extends`` and ``profiles``. Its plugins are those of all layers.
+        One tree without ``extends`` and ``profiles``, with the plugins of all layers.
     """
-    # A fault of the whole, such as a missing task, is reported at the arm.
+    # A fault of the composed recipe, such as a missing task, is reported at the arm.
     place = fragments[-1].own.place
     bases = [base for fragment in fragments for base in fragment.bases]
     owns = [fragment.own for fragment in fragments]
@@ -61,26 +61,26 @@ def compose(fragments: Sequence[Fragment], recipe_profile: Node | None, faults: 
 
 
 def plugins_of(trees: Sequence[Node], place: Place) -> Node | None:
-    """The plugins of several trees in one list, each once; None where there are none."""
+    """Merge the plugins of several trees into one list without duplicates; None if there are none."""
     nodes = [node for tree in trees if (node := tree.mapping.get("plugins")) is not None]
     entries = {str(entry.value): entry for node in nodes for entry in node.items}
     if unusable := [node for node in nodes if not isinstance(node.value, list)]:
-        return unusable[0]  # its fault is found where the recipe is checked
+        return unusable[0]  # checking the recipe reports its fault
     return Node(list(entries.values()), nodes[0].place if nodes else place) if entries else None
 
 
 def with_budget(tree: Node, budget: BudgetOptions, asked: Node, owns: Sequence[Node]) -> Node:
-    """A cell's recipe trained as long as the study says, the same for every arm.
+    """Set the training length of a cell's recipe to the study's budget, the same for every arm.
 
-    The other two limits are lifted. Training then ends early only where a task's or an arm's own keys set
-    ``train.patience``: with that of a base, an arm that learns slowly would get less than the others. A budget of fewer
-    steps than ``train.validate_every`` is validated once, at its end.
+    The other two limits are lifted. Early stopping applies only if a task's or an arm's own keys set
+    ``train.patience``: with a base's patience, an arm that learns slowly would get less training than the others. A
+    budget of fewer steps than ``train.validate_every`` is validated once, at its end.
 
     Args:
         tree: the recipe.
-        budget: what every arm may spend.
-        asked: the section ``budget``, for places.
-        owns: own keys of the task and the arm.
+        budget: the budget of every arm.
+        asked: the section ``budget``, for line numbers.
+        owns: own keys of the task and of the arm.
     """
     given = {key: value for key, value in budget.model_dump().items() if value is not None}
     if not given:
@@ -101,7 +101,13 @@ def with_budget(tree: Node, budget: BudgetOptions, asked: Node, owns: Sequence[N
 
 
 def replaced_by_study(own: Node, settings: StudySettings, faults: list[Fault]) -> None:
-    """A fault for each key of a fragment that the study sets for all cells: it would be passed over in silence."""
+    """Append a fault for each key of a fragment that the study sets for all cells; it would be ignored silently.
+
+    Args:
+        own: own keys of the fragment.
+        settings: settings of the study.
+        faults: list to which faults are appended.
+    """
     replaced = {"seed": "seeds"}
     if settings.learning_rates:
         replaced["learning_rate"] = "learning_rates"
@@ -122,7 +128,7 @@ def _train(tree: Node) -> Mapping[str, Node]:
 
 
 def node_of(value: Any, place: Place) -> Node:
-    """Plain values as a tree, all at one place."""
+    """Convert plain values to a tree with the same place for every node."""
     if isinstance(value, Mapping):
         return Node({key: node_of(child, place) for key, child in value.items()}, place)
     if isinstance(value, (list, tuple)):
@@ -131,19 +137,19 @@ def node_of(value: Any, place: Place) -> Node:
 
 
 def with_fraction(recipe: Recipe, fraction: float) -> Recipe:
-    """The recipe trained on a share of the training split; 1 leaves it as it is."""
+    """Set the fraction of the training split that a recipe uses, in (0, 1]; 1 returns the recipe unchanged."""
     if fraction == 1:
         return recipe
     return recipe.model_copy(update={"train": recipe.train.model_copy(update={"data_fraction": fraction})})
 
 
 def rates_of(settings: StudySettings, cell: Cell) -> tuple[float, ...]:
-    """The learning rates a cell is searched with, ascending: the grid, or the recipe's own rate."""
+    """Learning rates to search for a cell, ascending: the study's grid, or the recipe's own rate if there is none."""
     return tuple(sorted(settings.learning_rates)) or (cell.loaded.recipe.train.learning_rate,)
 
 
 def recipe_for_trial(cell: Cell, trial: Trial) -> LoadedRecipe:
-    """The recipe of one training: the cell's, with the trial's learning rate and seed."""
+    """Make the recipe of a trial: the cell's recipe with the trial's learning rate and seed."""
     recipe = cell.loaded.recipe
     train = recipe.train.model_copy(update={"learning_rate": trial.learning_rate, "seed": trial.seed})
     return replace(cell.loaded, recipe=recipe.model_copy(update={"train": train}))

@@ -1,4 +1,4 @@
-"""Which arms of a study are compared, and what is found; the arithmetic is in `fptkit.lab.studies.statistics`."""
+"""Compares arms of a study; the arithmetic is in `fptkit.lab.studies.statistics`."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from fptkit.lab.studies.statistics import Tests
 
 SAME_ARCHITECTURE = ("frozen_random", "unfrozen_random", "statistics_only", "synthetic_pretrained")
-"""Controls that differ from the reference in their weights alone, as long as they are frozen alike. The difference to
-the first of them is the pretraining lift."""
+"""Controls that differ from the reference only in their weights, if they have the same freezing. The reference minus
+such a control is a pretraining lift."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What a comparison needs of a cell, by seed.
+    """The selection metric of a cell by seed, as a comparison needs it.
 
     Args:
-        test: of the first test split, at the chosen rate.
-        validation: at the chosen rate.
-        other_rates: validation at each other rate.
-        higher_is_better: direction of all of them.
+        test: on the first test split, at the chosen rate.
+        validation: on validation, at the chosen rate.
+        other_rates: on validation, at each other rate.
+        higher_is_better: direction of the metric.
     """
 
     test: Mapping[int, float]
@@ -37,7 +37,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class _Pair:
-    """Two arms at one place, and the test of them if there is one."""
+    """Two arms to compare on one task and fraction of the data."""
 
     task: str
     data_fraction: float
@@ -46,24 +46,27 @@ class _Pair:
 
     @property
     def unordered(self) -> tuple[str, float, frozenset[str]]:
-        """The same for a against b and for b against a."""
+        """A key that is the same for a against b and b against a."""
         return self.task, self.data_fraction, frozenset((self.a, self.b))
 
 
 def comparisons_and_lifts(
     study: Study, scores: Mapping[CellName, Scores]
 ) -> tuple[tuple[Comparison, ...], tuple[Comparison, ...]]:
-    """All comparisons of a study, corrected together: those it asks for, and the lifts.
+    """Make all comparisons of a study, corrected together for multiple testing.
 
     Args:
-        study: which arms it compares.
-        scores: of every cell there is.
+        study: the study, which names the arms to compare.
+        scores: scores of every cell.
+
+    Returns:
+        The comparisons the study asks for, and the pretraining lifts.
     """
     asked = study.settings.comparisons or tuple((arm, study.reference) for arm in study.arms if arm != study.reference)
     places = list(dict.fromkeys((cell.name.task, cell.name.data_fraction) for cell in study.cells))
     pairs = [_Pair(*place, a, b) for place in places for a, b in asked]
     lifts = [_Pair(*place, study.reference, arm) for place in places for arm in _lift_controls(study, *place)]
-    # Made once for each pair of arms, whichever way it is told: the same question twice is one question.
+    # One comparison per pair of arms, whatever its direction: the correction must not count a question twice.
     found = {
         pair.unordered: _Found(pair, scores, study)
         for pair in [*lifts, *pairs]
@@ -83,7 +86,7 @@ def comparisons_and_lifts(
 
 
 def _lift_controls(study: Study, task: str, data_fraction: float) -> list[str]:
-    """Controls at a place that share the reference's architecture and freezing."""
+    """Controls on one task and fraction of the data that have the reference's architecture and freezing."""
     freezing = {
         cell.name.arm: cell.loaded.recipe.freezing
         for cell in study.cells
@@ -100,7 +103,7 @@ def _lift_controls(study: Study, task: str, data_fraction: float) -> list[str]:
 
 
 def _corrected(p: Mapping[tuple[str, float, frozenset[str]], float | None]) -> dict[object, float | None]:
-    """Holm's correction over every comparison with a test."""
+    """Apply Holm's correction to all comparisons with a test."""
     import numpy as np
 
     from fptkit.lab.studies.statistics import holm
@@ -110,7 +113,7 @@ def _corrected(p: Mapping[tuple[str, float, frozenset[str]], float | None]) -> d
 
 
 class _Found:
-    """What one pair of arms shows, before correction."""
+    """The tests of one pair of arms, before correction."""
 
     def __init__(self, pair: _Pair, scores: Mapping[CellName, Scores], study: Study) -> None:
         from fptkit.lab.studies.statistics import MINIMUM_PAIRS
@@ -126,7 +129,7 @@ class _Found:
         self._enough = len(self._seeds) >= MINIMUM_PAIRS
 
     def _test(self, search_seeds: int) -> None:
-        """The paired test, and what is allowed for the choice of the rates with ``search_seeds`` seeds."""
+        """Make the paired test, with allowances for rates chosen with ``search_seeds`` seeds."""
         import numpy as np
 
         from fptkit.lab.studies.statistics import paired_tests, standard_error_of_differences
@@ -145,16 +148,16 @@ class _Found:
 
     @property
     def p(self) -> float | None:
-        """Of the paired test; None where there is none."""
+        """p of the paired test; None if there is no test."""
         return float(self._tests.p) if self._tests is not None and self._enough else None
 
     @property
     def p_allowed(self) -> float | None:
-        """The same after the allowances."""
+        """p after the allowances; None if there is no test."""
         return float(self._tests.p_allowed) if self._tests is not None and self._enough else None
 
     def told(self, pair: _Pair, p_holm: float | None, p_verdict: float | None) -> Comparison:
-        """The record, in the direction of ``pair``."""
+        """The comparison as a record, in the direction of ``pair``."""
         from fptkit.lab.studies.statistics import LEVEL, hedges_g, interval, mean_and_error
 
         direction = 1.0 if pair.a == self._pair.a else -1.0

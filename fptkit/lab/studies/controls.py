@@ -1,7 +1,7 @@
-"""Control arms: what is laid over the reference arm's recipe so that one explanation of its result is taken away.
+"""Control arms: changes to the reference arm's recipe that each rule out one explanation of its result.
 
-Light: a study's plan is made without torch, so nothing here opens weights. What a control answers, and what it cannot,
-is said in ``docs/controls.md``.
+Planning a study must not load torch, so nothing here opens weights. ``docs/controls.md`` explains what each control
+shows and what it does not.
 """
 
 from __future__ import annotations
@@ -24,45 +24,45 @@ from fptkit.recipe.models import Recipe
 Fragment = Mapping[str, Any]
 
 CONTROL_SUMMARIES: dict[str, str] = {
-    "frozen_random": "the same model with weights drawn at random, and frozen",
-    "unfrozen_random": "the same model with weights drawn at random, all of them trained",
-    "statistics_only": "the same model, each tensor drawn anew with the mean and deviation of the pretrained one",
-    "no_backbone": "no sequence model: each token goes to the head by itself; all trained",
-    "one_attention_layer": "one attention layer as wide as the model, all of it trained",
-    "one_block": "one block of the same model, drawn at random, all of it trained",
-    "shuffled_tokens": "the reference, given each example's tokens in an order of their own",
-    "output_only": "only the output layer is trained",
+    "frozen_random": "the same model with random weights, frozen",
+    "unfrozen_random": "the same model with random weights, all trained",
+    "statistics_only": "the same model, each tensor redrawn with the mean and standard deviation of the pretrained one",
+    "no_backbone": "no sequence model: each token goes to the head separately; all trained",
+    "one_attention_layer": "one attention layer of the model's width, all trained",
+    "one_block": "one block of the same model with random weights, all trained",
+    "shuffled_tokens": "the reference with the tokens of each example in random order",
+    "output_only": "only the output layer trains",
     "synthetic_pretrained": "the same architecture pretrained on symbols without meaning",
 }
-"""One line on each control, for tables; what it answers, in ``docs/controls.md``."""
+"""One line per control, for tables; ``docs/controls.md`` explains them."""
 
 _BIDIRECTIONAL = ("vit", "bert", "t5_encoder", "longformer")
 _ENCODER_WIDTHS = {name: size.width for name, size in ENCODER_SIZES.items()}
 _WIDTHS: dict[str, dict[str, int]] = {
     "gpt2": {name: size.width for name, size in GPT2_SIZES.items()},
     "vit": {name: size.width for name, size in VIT_SIZES.items()},
-    # The backbone 'random' says base for the paper's.
+    # The backbone 'random' calls the paper's size base.
     "lstm": {**{name: size.width for name, size in LSTM_SIZES.items()}, "base": LSTM_SIZES["paper"].width},
     "bert": _ENCODER_WIDTHS,
     "t5_encoder": _ENCODER_WIDTHS,
     "longformer": _ENCODER_WIDTHS,
 }
-"""Numbers per token of each size of each architecture."""
+"""Width of each size of each architecture."""
 
 _NANO = ("builtin:gpt2_nano", "builtin:bit_memory_nano")
-"""Weights of the sizes that ``builtin:synthetic_nano`` has."""
+"""Weights with the same sizes as ``builtin:synthetic_nano``."""
 _SYNTHETIC = "builtin:synthetic_nano"
 
 
 def control_fragment(name: str, recipe: Recipe) -> Fragment | str:
-    """What is laid over the reference's recipe to make a control of it.
+    """Recipe keys that turn the reference into a control.
 
     Args:
-        name: of `fptkit.lab.studies.options.CONTROLS`.
-        recipe: the reference's, composed and checked.
+        name: one of `fptkit.lab.studies.options.CONTROLS`.
+        recipe: the reference's recipe, composed and checked.
 
     Returns:
-        The keys to lay over it, by a recipe's rules; or, where this reference has no such control, the reason.
+        The keys to merge over the reference's recipe; or the reason why this reference has no such control.
 
     Raises:
         UnknownNameError: there is no such control.
@@ -79,7 +79,7 @@ def control_fragment(name: str, recipe: Recipe) -> Fragment | str:
 def _frozen_random(recipe: Recipe) -> Fragment | str:
     freezing = _policy("fpt", recipe) if recipe.freezing.name == "full" else {}
     if _is_drawn(recipe):
-        return freezing or "the reference's own weights are drawn at random and frozen"
+        return freezing or "the reference itself has random, frozen weights"
     drawn = _redrawn("random", recipe)
     return drawn if isinstance(drawn, str) else {**drawn, **freezing}
 
@@ -89,27 +89,27 @@ def _unfrozen_random(recipe: Recipe) -> Fragment | str:
         drawn = _redrawn("random", recipe)
         return drawn if isinstance(drawn, str) else {**drawn, **_policy("full", recipe)}
     if _trains_all(recipe):
-        return "the reference's own weights are drawn at random and all trained"
+        return "the reference itself has random weights, all trained"
     return _policy("full", recipe)
 
 
 def _statistics_only(recipe: Recipe) -> Fragment | str:
     if _is_drawn(recipe):
-        return "the reference has no pretrained weights to take the statistics of"
+        return "the reference has no pretrained weights to take statistics from"
     return _redrawn("statistics", recipe)
 
 
 def _no_backbone(recipe: Recipe) -> Fragment | str:
     if recipe.backbone.name == "none":
-        return "the reference has no backbone itself"
-    # The last token alone, seeing no other, would not know the question.
+        return "the reference itself has no backbone"
+    # The last token alone has not seen the other tokens, so it cannot solve the task.
     readout = {"head": {"readout": "mean"}} if recipe.head.readout == "last" else {}
     return {"backbone": {"name": "none", **_stand_in_options(recipe)}, **_policy("full", recipe), **readout}
 
 
 def _one_attention_layer(recipe: Recipe) -> Fragment | str:
     if recipe.backbone.name == "attention_layer":
-        return "the reference is one attention layer itself"
+        return "the reference itself is one attention layer"
     return {
         "backbone": {
             "name": "attention_layer",
@@ -124,12 +124,12 @@ def _one_block(recipe: Recipe) -> Fragment | str:
     options = recipe.backbone.options
     blocks = getattr(options, "blocks", None)
     if 1 in (blocks, getattr(blocks, "keep", None)) and _is_drawn(recipe) and _trains_all(recipe):
-        return "the reference is one block itself, drawn at random and trained"
+        return "the reference itself is one random block, all trained"
     if recipe.backbone.name == "random":
         return {"backbone": {"blocks": 1}, **_policy("full", recipe)}
     one = {"blocks": {"keep": 1}}
     if not _takes(options, one):
-        return f"backbone '{recipe.backbone.name}' has no option blocks.keep, so that one block cannot be taken"
+        return f"backbone '{recipe.backbone.name}' has no option blocks.keep, so it cannot be cut to one block"
     drawn = {} if _is_drawn(recipe) else _redrawn("random", recipe)
     if isinstance(drawn, str):
         return drawn
@@ -138,29 +138,29 @@ def _one_block(recipe: Recipe) -> Fragment | str:
 
 def _shuffled_tokens(recipe: Recipe) -> Fragment | str:
     if recipe.shuffle_tokens:
-        return "the reference shuffles its tokens itself"
+        return "the reference itself shuffles its tokens"
     return {"shuffle_tokens": True}
 
 
 def _output_only(recipe: Recipe) -> Fragment | str:
     if recipe.freezing.name == "output_only":
-        return "the reference trains its output layer only itself"
+        return "the reference itself trains only its output layer"
     return _policy("output_only", recipe)
 
 
 def _synthetic_pretrained(recipe: Recipe) -> Fragment | str:
     if _is_drawn(recipe):
-        return "the reference has no pretrained weights that synthetic ones could take the place of"
+        return "the reference has no pretrained weights to replace by synthetic ones"
     if recipe.backbone.name != "gpt2":
-        return f"there are synthetic weights for gpt2 only, and the reference is {recipe.backbone.name}"
+        return f"synthetic weights exist only for gpt2, and the reference is {recipe.backbone.name}"
     weights: tuple[str, ...] = getattr(recipe.backbone.options, "weights", ())
     if weights[:1] == (_SYNTHETIC,):
-        return "the reference is pretrained on synthetic data itself"
+        return "the reference itself is pretrained on synthetic data"
     if not set(weights) & set(_NANO):
         return (
-            f"the packaged synthetic weights are of the nano size, and the reference is {', '.join(weights)}; make "
-            "some of its size by `fptkit pretrain pretrain_synthetic` with --set model.blocks, model.width and "
-            "model.heads, and add an arm with backbone.weights: path:FOLDER"
+            f"the packaged synthetic weights have the nano size, and the reference is {', '.join(weights)}; pretrain "
+            "weights of its size with `fptkit pretrain pretrain_synthetic` and --set model.blocks, model.width and "
+            "model.heads, then add an arm with backbone.weights: path:FOLDER"
         )
     return {"backbone": {"weights": _SYNTHETIC}}
 
@@ -179,7 +179,7 @@ _MAKERS: dict[str, Callable[[Recipe], Fragment | str]] = {
 
 
 def _is_drawn(recipe: Recipe) -> bool:
-    """Whether the reference's weights are drawn, and no pretrained ones are kept."""
+    """Whether the reference has random weights only."""
     if recipe.backbone.name == "random":
         return True
     options = recipe.backbone.options
@@ -191,21 +191,21 @@ def _trains_all(recipe: Recipe) -> bool:
 
 
 def _policy(name: str, recipe: Recipe) -> dict[str, Any]:
-    """The freezing section for this policy; another name starts afresh, under the same one rows are taken away."""
+    """The freezing section for this policy; if the recipe has the same policy, its extra rows are removed."""
     if recipe.freezing.name == name:
         return {"freezing": {"name": name, "train": [], "freeze": []}}
     return {"freezing": {"name": name}}
 
 
 def _redrawn(init: str, recipe: Recipe) -> dict[str, Any] | str:
-    """The reference's sizes with its weights drawn anew, or why that cannot be had."""
+    """The reference with redrawn weights of the same size, or why this is not possible."""
     if not _takes(recipe.backbone.options, {"init": init}):
-        return f"backbone '{recipe.backbone.name}' has no option init that takes {init}, which would draw its weights"
+        return f"backbone '{recipe.backbone.name}' has no option init: {init}, so its weights cannot be redrawn"
     return {"backbone": {"init": init}}
 
 
 def _takes(options: Options, change: Mapping[str, Any]) -> bool:
-    """Whether the options allow a change."""
+    """Whether the options accept a change."""
     try:
         type(options).model_validate({**options.model_dump(), **change})
     except ValidationError:
@@ -214,19 +214,19 @@ def _takes(options: Options, change: Mapping[str, Any]) -> bool:
 
 
 def _architecture(recipe: Recipe) -> str:
-    """Name of the reference's architecture: what ``random`` is like, else the backbone's own."""
+    """Name of the reference's architecture: ``like`` of the backbone ``random``, else the backbone's name."""
     return str(getattr(recipe.backbone.options, "like", recipe.backbone.name))
 
 
 def _stand_in_options(recipe: Recipe) -> dict[str, Any]:
-    """Options of a backbone that takes the reference's place, such that it is as wide and drops as much."""
+    """Options that give a replacement backbone the width and dropout of the reference's."""
     options = recipe.backbone.options
     found: dict[str, Any] = {}
     if (dropout := getattr(options, "dropout", None)) is not None:
         found["dropout"] = dropout
     weights = getattr(options, "weights", None)
     if not isinstance(weights, tuple) or not _takes(PlainOptions(), {"weights": weights}):
-        weights = ("random",)  # none, or a plugin's that are written in another way
+        weights = ("random",)  # no weights, or a plugin's in another format
     if weights != ("random",):
         found["weights"] = list(weights)
     if "random" in weights and (width := _drawn_width(recipe)):
@@ -235,7 +235,7 @@ def _stand_in_options(recipe: Recipe) -> dict[str, Any]:
 
 
 def _drawn_width(recipe: Recipe) -> int | None:
-    """The width where weights are drawn; None where the options do not tell it, and then the default is taken."""
+    """Width of a backbone with random weights; None if the options do not contain it, for the default."""
     options = recipe.backbone.options
     config = getattr(options, "config", None)
     told = [getattr(options, "width", None)]

@@ -1,6 +1,6 @@
-"""Runs of a study that another version of the code made: how many there are, and keeping the results made of them.
+"""Runs of a study made by another version of the code: counts them and keeps their results.
 
-They cannot be mixed with new ones, since results may differ, and must not be lost.
+They cannot be mixed with new runs, since results may differ, and must not be lost.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from fptkit.options import deciding
 from fptkit.recipe.models import Recipe
 
 SHOWN_DIGITS = 8
-"""Digits of a code version that name a folder of earlier results."""
+"""Digits of the code version in the name of a folder with earlier results."""
 
 
 def earlier_runs(unmade: Mapping[str, Recipe], ledger: Ledger) -> int:
-    """How many runs the ledger holds that would be those of a study if the code were the same.
+    """Count the runs in the ledger that match a missing run of the study but were made by another version of the code.
 
     Args:
-        unmade: recipes of the runs the study needs and does not have, by address.
-        ledger: of the study's folder.
+        unmade: recipes of the study's missing runs, by address.
+        ledger: ledger of the study's folder.
     """
     if not unmade:
         return 0
@@ -42,13 +42,13 @@ def earlier_runs(unmade: Mapping[str, Recipe], ledger: Ledger) -> int:
 
 
 def earlier_notes(study: Study, folder: Path, runs: int, *, keep: bool) -> list[str]:
-    """What to report before a study begins whose runs another version of the code has made; nothing where it has not.
+    """Lines to print before a study starts if another version of the code made some of its runs; else none.
 
     Args:
         study: the study.
-        folder: its own folder.
-        runs: how many of its runs another version made, see `earlier_runs`.
-        keep: whether to copy earlier results to a folder of their own, since new ones will take their place.
+        folder: folder of the study's own files.
+        runs: number of its runs made by another version, see `earlier_runs`.
+        keep: whether to copy earlier results to a separate folder before new ones overwrite them.
     """
     found = _results_of_another(folder, study)
     if found is None and not runs:
@@ -63,7 +63,7 @@ def earlier_notes(study: Study, folder: Path, runs: int, *, keep: bool) -> list[
         number = "1 run of this study was" if runs == 1 else f"{runs} runs of this study were"
         lines = [
             f"{number} made by another version of the code{code}; this is {study.code_version[:SHOWN_DIGITS]}. "
-            "Results could differ, so the runs are made anew. The earlier ones are kept, and none is mixed in."
+            "Results could differ, so the runs are repeated. The earlier ones are kept and not mixed in."
         ]
     if shown is not None:
         lines += [f"to see the earlier results: fptkit report {shlex.quote(str(shown))}"]
@@ -80,19 +80,19 @@ def _results_of_another(folder: Path, study: Study) -> StudyResults | None:
     try:
         found = read_results(folder)
     except FptkitError:
-        return None  # there are none that could be shown
+        return None  # no readable results
     return None if found.code_version == study.code_version else found
 
 
 def _kept(folder: Path, results: StudyResults) -> Path:
-    """Copy a study's folder to one beside it, named by the code that made the results."""
+    """Copy a study's folder to a sibling folder, named after the code version that made the results."""
     kept = folder.with_name(f"{folder.name}-{results.code_version[:SHOWN_DIGITS]}")
     shutil.copytree(folder, kept, dirs_exist_ok=True)
     return kept
 
 
 def _kept_before(folder: Path, study: Study) -> tuple[Path, StudyResults] | tuple[None, None]:
-    """The newest folder that `_kept` made in an earlier call, with its results."""
+    """The newest folder `_kept` made earlier, with its results."""
     folders = folder.parent.glob(f"{folder.name}-{'[0-9a-f]' * SHOWN_DIGITS}")
     for kept in sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True):
         if found := _results_of_another(kept, study):
@@ -101,7 +101,7 @@ def _kept_before(folder: Path, study: Study) -> tuple[Path, StudyResults] | tupl
 
 
 def _written(recipe: Recipe) -> dict[str, Any]:
-    """What decides the result of a recipe, in the form of a recipe's file: options beside a component's name."""
+    """The settings that decide a recipe's result, laid out as in a recipe file: options next to a component's name."""
     return {
         key: {"name": value["name"], **value["options"]} if isinstance(value, dict) and "options" in value else value
         for key, value in deciding(recipe).items()
@@ -109,7 +109,7 @@ def _written(recipe: Recipe) -> dict[str, Any]:
 
 
 def _read(text: str) -> dict[str, Any]:
-    """The recipe of a ledger's row; empty where it cannot be read."""
+    """The recipe in a ledger row; empty if it cannot be parsed."""
     try:
         found = yaml.load(text, yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader)
     except yaml.YAMLError:
@@ -118,14 +118,14 @@ def _read(text: str) -> dict[str, Any]:
 
 
 def _key(written: Mapping[str, Any]) -> tuple[str, ...]:
-    """A few settings in which few recipes are equal, so that not each is compared with each."""
+    """A few settings that rarely coincide; only recipes with equal keys are compared in full."""
     places = (("task", "name"), ("backbone", "name"), ("train", "learning_rate"), ("train", "seed"))
     sections = [(written.get(section), key) for section, key in places]
     return tuple(str(section.get(key)) if isinstance(section, dict) else "" for section, key in sections)
 
 
 def _agree(ours: Any, theirs: Any) -> bool:
-    """Whether two recipes say the same wherever both say something: another version may have other options."""
+    """Whether two recipes agree on every key both have: another version may have other options."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         return all(_agree(value, theirs[key]) for key, value in ours.items() if key in theirs)
     return bool(ours == theirs)

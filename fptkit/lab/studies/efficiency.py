@@ -1,4 +1,4 @@
-"""How validation went on over training, and how much training a target took; read from the runs' ``metrics.jsonl``."""
+"""Validation curves and the training needed to reach a target, read from the runs' ``metrics.jsonl``."""
 
 from __future__ import annotations
 
@@ -12,16 +12,20 @@ from fptkit.lab.studies.results import CurvePoint, Effort
 from fptkit.lab.studies.statistics import mean_and_error
 
 ROUNDING = 1e-6
-"""Share of a target by which a value may miss it."""
+"""Fraction of a target by which a value may miss it and still count as reaching it."""
 
 Curve = Mapping[int, float]
-"""Value of the selection metric at each step that was validated."""
+"""Value of the selection metric at each validated step."""
 
 
 def validation_curve(run_folder: Path, metric: str) -> Curve:
-    """The validations of a run; empty where its folder has none.
+    """Read the validation curve of a run; empty if its folder has none.
 
-    A line that cannot be read is passed over: a run that is cut off may leave half a line at the end.
+    Unreadable lines are skipped: an interrupted run may leave half a line at the end.
+
+    Args:
+        run_folder: folder of the run.
+        metric: name of the selection metric.
     """
     try:
         text = (run_folder / METRICS).read_text(encoding="utf-8", errors="replace")
@@ -29,7 +33,7 @@ def validation_curve(run_folder: Path, metric: str) -> Curve:
         return {}
     found: dict[int, float] = {}
     for line in text.splitlines():
-        if '"validation"' not in line:  # lines of training are many, and need no reading
+        if '"validation"' not in line:  # skip the many training lines without parsing them
             continue
         try:
             record = json.loads(line)
@@ -42,7 +46,7 @@ def validation_curve(run_folder: Path, metric: str) -> Curve:
 
 
 def mean_curve(curves: Sequence[Curve]) -> tuple[CurvePoint, ...]:
-    """Mean over seeds at the steps that all of them validated: one more or less would bend the line by itself."""
+    """Average the curves of all seeds at the steps that every seed validated, so that each point has the same seeds."""
     there = [curve for curve in curves if curve]
     if not there:
         return ()
@@ -55,17 +59,17 @@ def mean_curve(curves: Sequence[Curve]) -> tuple[CurvePoint, ...]:
 
 
 def effort(curves: Sequence[Curve], target: float, *, higher_is_better: bool, flops_per_step: float | None) -> Effort:
-    """Steps and floating-point operations until validation first reached a target.
+    """Count steps and floating-point operations until validation first reached a target.
 
-    A value below the target by rounding reaches it: 0.7 counted in single precision is 0.69999999.
+    A value below the target by rounding alone counts: 0.7 in single precision is 0.69999999.
 
-    Resolved to the steps between two validations: the target may have been reached up to that many steps earlier.
+    The resolution is the validation interval: the target may have been reached up to that many steps earlier.
 
     Args:
-        curves: of the seeds, in their order.
+        curves: validation curve of each seed.
         target: value of the selection metric.
-        higher_is_better: its direction.
-        flops_per_step: None where the runs do not tell.
+        higher_is_better: direction of the selection metric.
+        flops_per_step: floating-point operations per training step, None if unknown.
     """
     sign = 1 if higher_is_better else -1
     bound = sign * target - ROUNDING * abs(target)

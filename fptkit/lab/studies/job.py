@@ -1,6 +1,6 @@
-"""One run as a worker gets it, whoever starts the worker: picklable, and carried out by one function.
+"""One run as a job for a worker of any launcher: picklable, and executed by one function.
 
-Nothing of the study is in a job, and nothing of the machine that made it but paths, which all workers must see.
+A job contains nothing of the study, and of the machine only paths, which all workers must share.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from fptkit.recipe.load import LoadedRecipe
 
 LOG = "log.txt"
-"""What a run printed, in its folder."""
+"""File in a run folder with everything the run printed."""
 
 REQUEST = "request.yaml"
-"""The recipe as the study asked for it; the engine's own ``recipe.yaml`` has the sources that were taken, too."""
+"""The recipe as the study requested it; the engine's ``recipe.yaml`` also records the sources used."""
 
 LOCK_PATIENCE_S = 20.0
-"""How long a worker waits for a folder whose last worker is just ending."""
+"""How long a worker waits for the previous worker to release the run folder."""
 
 CARRIED_VARIABLES = ("FPTKIT_", "HF_", "TORCH_", "XDG_")
-"""Beginnings of the environment variables that tell where data, caches and plugins are."""
+"""Prefixes of environment variables that locate data, caches and plugins."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,15 @@ class Job:
     """A run, or a part of one.
 
     Args:
-        address: of the run.
-        name: for people.
-        recipe: the resolved recipe as YAML; the plugins in single files it needs stand in it.
-        folder: run folder, absolute.
-        working_folder: what relative paths in the recipe start from, absolute.
-        threads: processor threads, where the recipe does not say.
+        address: address of the run.
+        name: name of the run, for people.
+        recipe: the resolved recipe as YAML, including the paths of plugin files.
+        folder: absolute path of the run folder.
+        working_folder: absolute path that relative paths in the recipe start from.
+        threads: CPU threads if the recipe does not set them.
         until_step: step to pause at, None for the end of training.
-        open_test: whether to open the test splits after training.
-        environment: variables to set for the run.
+        open_test: whether to evaluate the test splits after training.
+        environment: environment variables to set for the run.
     """
 
     address: str
@@ -63,12 +63,12 @@ class Job:
 
 @dataclass(frozen=True)
 class JobResult:
-    """What came of a job.
+    """Result of a job.
 
     Args:
-        status: of the run now.
+        status: status of the run now.
         reason: why it failed or diverged.
-        seconds: the job took, from the start of its worker's work.
+        seconds: duration of the job, without the start of its process.
     """
 
     status: Status
@@ -77,14 +77,14 @@ class JobResult:
 
 
 def carried_environment() -> dict[str, str]:
-    """The variables of this process that a worker elsewhere needs, too."""
+    """Environment variables of this process that workers need, too."""
     return {name: value for name, value in os.environ.items() if name.startswith(CARRIED_VARIABLES)}
 
 
 def carry_out(job: Job) -> JobResult:
-    """Carry a run as far as the job says, in a process of its own. Everything printed goes to the run's log.
+    """Execute a job in its own process. All output goes to the run's log.
 
-    Never raises for a fault of the run: that is what the result is for.
+    Errors of the run do not raise; they are in the result.
     """
     started = time.monotonic()
     os.environ.update(job.environment)
@@ -116,11 +116,11 @@ def _carry_out(job: Job) -> tuple[Status, str]:
         return "interrupted", ""
     except RecipeError as err:
         traceback.print_exc()
-        return "failed", err.located  # a study shows the first line of a reason
+        return "failed", err.located  # a study shows only the first line of a reason
     except FptkitError as err:
         traceback.print_exc()
         return "failed", str(err)
-    except Exception as err:  # whatever a plugin or a library throws: the study goes on, the log has the traceback
+    except Exception as err:  # from plugins or libraries: the study continues, the log has the traceback
         traceback.print_exc()
         return "failed", f"{type(err).__name__}: {err}"
 
@@ -134,9 +134,9 @@ def _load(job: Job) -> LoadedRecipe:
 
 
 def _limit_threads(threads: int) -> None:
-    """For libraries that ask the environment, and for torch, which has asked already.
+    """Set the number of threads for libraries that read the environment, and for torch, which has read it already.
 
-    Not by the recipe: the folder of a run that goes on elsewhere must not take it for another recipe.
+    The recipe is not changed: a run that resumes on another machine must have the same recipe.
     """
     import torch
 
@@ -148,7 +148,7 @@ def _limit_threads(threads: int) -> None:
 
 
 def _wait_for_lock(folder: Path) -> None:
-    """Wait while another worker, that nobody counts with any more, leaves the folder. Who stays is told by the run."""
+    """Wait for an abandoned worker to release the folder; if it does not, the run reports the lock."""
     import filelock
 
     with contextlib.suppress(filelock.Timeout, OSError), filelock.FileLock(folder / LOCK, timeout=LOCK_PATIENCE_S):
@@ -157,7 +157,7 @@ def _wait_for_lock(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _logged(path: Path) -> Iterator[None]:
-    """Send both output streams, those of C libraries too, to the end of a file."""
+    """Append both output streams, including those of C libraries, to a file."""
     sys.stdout.flush()
     sys.stderr.flush()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -166,7 +166,7 @@ def _logged(path: Path) -> Iterator[None]:
         for number in (1, 2):
             os.dup2(file.fileno(), number)
         try:
-            # Workers of Ray and submitit have replaced the streams by objects that write elsewhere.
+            # Ray and submitit replace the workers' streams by objects that write elsewhere.
             with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
                 yield
         finally:

@@ -1,9 +1,9 @@
-"""The ledger: which runs there are in a folder and how they stand, for every study and every process that uses it.
+"""The ledger: the runs in a folder and their status, shared by all studies and processes that use the folder.
 
-A row says who has a run and how it ended; what the run *is* stands in its folder, beside the ledger. The folder wins:
-whether a run is under way is told by locks, which the system frees with a process that dies, and what it came to by its
-``summary.json``. A ledger that is deleted is therefore made again from the folders, and loses nothing but the reasons
-of runs that failed before they trained.
+A row records which process owns a run and how it ended; the run itself is in its folder, next to the ledger. The folder
+takes precedence: locks show whether a run is in progress (the system frees them when a process dies), and
+``summary.json`` shows its result. A deleted ledger is therefore rebuilt from the folders; only the reasons of runs that
+failed before training are lost.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from fptkit.lab.studies.results import run_folder
 FILE = "ledger.sqlite"
 SESSIONS = "sessions"
 ADDRESS = "address"
-"""File of a run folder that holds its whole address: the folder's name has only the beginning."""
+"""File in a run folder with the full address; the folder's name has only its beginning."""
 
 FORMAT = 1
 
 PATIENCE_S = 60.0
-"""How long a process waits for others that write. A write takes milliseconds; file servers pause for longer."""
+"""How long to wait for other processes to finish writing. A write takes milliseconds; file servers may stall longer."""
 
 _TABLE = """
 CREATE TABLE runs (
     address TEXT PRIMARY KEY,
-    name TEXT NOT NULL,     -- the cell and trial it was first made for, for people
+    name TEXT NOT NULL,     -- for people: the cell and trial that first needed it
     recipe TEXT NOT NULL,   -- resolved, as YAML
     status TEXT NOT NULL,
     reason TEXT NOT NULL,
     step INTEGER NOT NULL,
-    owner TEXT NOT NULL,    -- host:process:session of the study that has or had it
+    owner TEXT NOT NULL,    -- host:process:session of the study that owns it or last owned it
     tries INTEGER NOT NULL, -- times a worker was started on it
     started REAL,           -- seconds since 1970, of the last try
     ended REAL
@@ -50,16 +50,17 @@ CREATE TABLE runs (
 
 
 class Ledger:
-    """The ledger of a folder, opened; made where there is none.
+    """Opens the ledger of a folder, or creates it.
 
-    Journal and locks are those that work on shared file systems too: SQLite's rollback journal and ``flock``.
+    Uses SQLite's rollback journal and ``flock``, which also work on shared file systems.
 
     Args:
-        folder: holds ``ledger.sqlite`` and ``runs/``.
+        folder: folder of ``ledger.sqlite`` and ``runs/``.
 
     Raises:
         DataError: the file is damaged.
-        UsageError: it is of another version of fptkit, or the folder cannot be written.
+        UsageError: another version of fptkit wrote it, the folder cannot be written, or other processes keep the
+            ledger locked. Methods raise these errors, too.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -86,7 +87,7 @@ class Ledger:
         self.close()
 
     def close(self) -> None:
-        """Give back what this process still has, and close."""
+        """Release the runs this process still owns, and close."""
         with contextlib.suppress(UsageError, DataError), self._writing() as database:
             mine = database.execute("SELECT address FROM runs WHERE status = 'running' AND owner = ?", (self.owner,))
             for (address,) in mine.fetchall():
@@ -96,18 +97,18 @@ class Ledger:
         self._session_file.unlink(missing_ok=True)
 
     def outcome(self, address: str) -> Outcome:
-        """How a run stands now, by its folder, its locks and its row.
+        """Current outcome of a run, from its folder, its locks and its row.
 
         Args:
             address: 64 hexadecimal digits.
 
         Raises:
-            DataError: its folder is that of another run.
+            DataError: the folder belongs to another run.
         """
         folder = run_folder(self.folder, address)
         row = self._row(address)
         if not _belongs(folder, address):
-            # Deleted by its owner, or never begun. The row of a run that is being begun is older than its folder.
+            # Deleted by its owner, or never started. A run gets its row before its folder.
             if row and row["status"] == "running" and self._at_work(row["owner"], folder):
                 return Outcome(address, "running")
             return Outcome(address)
@@ -129,15 +130,18 @@ class Ledger:
         return Outcome(address, status, reason, step, summary)
 
     def claim(self, known: Outcome, *, name: str, recipe: str) -> bool:
-        """Take a run for this process, and make its folder.
+        """Claim a run for this process and create its folder.
 
         Args:
-            known: how it stood when the caller decided to carry it on.
-            name: what to call it in the ledger.
+            known: its outcome when the caller decided to continue it.
+            name: its name in the ledger, for people.
             recipe: its resolved recipe as YAML.
 
         Returns:
-            Whether it is ours now: not where another process has it, or has carried it on since.
+            Whether this process owns it now; false if another process owns it or has continued it since.
+
+        Raises:
+            UsageError: the run folder cannot be written.
         """
         folder = run_folder(self.folder, known.address)
         with self._writing() as database:
@@ -173,15 +177,15 @@ class Ledger:
         return True
 
     def settle(self, address: str, status: Status, reason: str = "") -> Outcome:
-        """Write down how a run of this process ended.
+        """Record how a run of this process ended.
 
         Args:
-            address: the run.
-            status: how.
-            reason: why, where it failed or diverged.
+            address: address of the run.
+            status: its final status.
+            reason: why it failed or diverged.
 
         Returns:
-            The same as an outcome, with the summary its folder holds.
+            The outcome, with the summary in its folder.
         """
         summary = read_summary(run_folder(self.folder, address))
         step = summary.get("steps", 0)
@@ -193,14 +197,14 @@ class Ledger:
         return Outcome(address, status, reason, step, summary)
 
     def try_again(self, address: str) -> None:
-        """Let a failed run wait for a worker once more."""
+        """Set a failed run back to waiting."""
         with self._writing() as database:
             database.execute(
                 "UPDATE runs SET status = 'waiting', reason = '' WHERE address = ? AND status = 'failed'", (address,)
             )
 
     def started(self) -> list[tuple[str, str]]:
-        """Address and recipe of every run that was started; not of those whose row was lost."""
+        """Address and recipe of every started run; runs that lost their row are not included."""
         with self._told():
             found = self._database.execute("SELECT address, recipe FROM runs WHERE recipe <> ''").fetchall()
         return cast("list[tuple[str, str]]", found)
@@ -213,14 +217,14 @@ class Ledger:
             self._database.execute(f"PRAGMA user_version = {FORMAT}")
         elif found != FORMAT:
             raise UsageError(
-                f"{self._path} is of format {found}, this version of fptkit writes {FORMAT}: use the version that "
-                "made it, or move the file away; the run folders are taken up again without it"
+                f"{self._path} has format {found}, but this version of fptkit writes {FORMAT}: use the version that "
+                "made it, or move the file away; the run folders are used again without it"
             )
 
     def _open_session(self) -> None:
-        """A lock that this process holds until it ends, however it ends; those of dead processes are cleared away.
+        """Lock a session file until this process ends; delete the session files of dead processes.
 
-        Inside the transaction that opens the ledger, so that no other process takes a session just made for a dead one.
+        Runs inside the transaction that opens the ledger, so that no other process takes a new session for a dead one.
         """
         import filelock
 
@@ -239,7 +243,7 @@ class Ledger:
             raise UsageError(f"the ledger folder {self.folder} cannot be locked: {err}") from err
 
     def _at_work(self, owner: str, folder: Path) -> bool:
-        """Whether a run is under way: its study lives, or a worker that outlived its study has its folder."""
+        """Whether a run is in progress: its study is alive, or a worker that outlived it holds the folder's lock."""
         if owner == self.owner:
             return True
         token = owner.rpartition(":")[2]
@@ -253,7 +257,7 @@ class Ledger:
         return cast("sqlite3.Row | None", found)
 
     def _adopt(self, address: str, folder: Path, status: str, reason: str, step: int) -> None:
-        """Make the row of a run whose folder is there: the ledger was deleted, or the folder was copied here."""
+        """Add the row of a run that has only a folder: the ledger was deleted, or the folder was copied here."""
         with self._writing() as database:
             database.execute(
                 "INSERT OR IGNORE INTO runs VALUES (?, ?, '', ?, ?, ?, '', 1, NULL, NULL)",
@@ -262,7 +266,7 @@ class Ledger:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction; no other process writes meanwhile."""
+        """One transaction; it keeps other processes from writing."""
         with self._told():
             self._database.execute("BEGIN IMMEDIATE")
             try:
@@ -274,27 +278,27 @@ class Ledger:
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
-        """SQLite's errors in words a user can act on."""
+        """Turn SQLite's errors into messages a user can act on."""
         try:
             yield
         except sqlite3.OperationalError as err:
             busy = "locked" in str(err)
-            advice = f": other processes write to it for more than {PATIENCE_S:g} s" if busy else f": {err}"
+            advice = f": other processes keep writing to it for over {PATIENCE_S:g} s; retry" if busy else f": {err}"
             raise UsageError(f"the ledger {self._path} cannot be used{advice}") from err
         except sqlite3.DatabaseError as err:
             raise DataError(
-                f"the ledger {self._path} is damaged ({err}). Move it away: what the run folders beside it hold is "
-                "taken up again without it"
+                f"the ledger {self._path} is damaged ({err}). Move it away: the run folders next to it are used again "
+                "without it"
             ) from err
 
 
 def _settled(before: str, reason: str, summary: dict[str, Any]) -> tuple[Status, str]:
-    """Status and reason of a run nobody is at work on, from its row's status and its summary."""
+    """Status and reason of a run that is not in progress, from its row's status and its summary."""
     told = summary.get("status")
     if before in ("failed", "waiting"):
         return cast(Status, before), reason
     if told is None:
-        # A worker was started and left nothing: it died before it trained.
+        # A worker started but left no summary: it died before training.
         return ("lost" if before in ("running", "lost", "interrupted") else "waiting"), reason
     if told == "running" or told not in get_args(Status):
         return "lost", reason
@@ -302,22 +306,22 @@ def _settled(before: str, reason: str, summary: dict[str, Any]) -> tuple[Status,
 
 
 def _belongs(folder: Path, address: str) -> bool:
-    """Whether the folder is there and is that of the run.
+    """Whether the folder exists and belongs to the run.
 
     Raises:
-        DataError: it is that of another run, whose address begins alike.
+        DataError: it belongs to another run with the same beginning of its address.
     """
     try:
         found = (folder / ADDRESS).read_text(encoding="utf-8").strip()
     except OSError:
         return False
     if found != address:
-        raise DataError(f"{folder} is the folder of run {found}, not of {address}: move it away")
+        raise DataError(f"{folder} belongs to run {found}, not to {address}: move it away")
     return True
 
 
 def _held(path: Path) -> bool:
-    """Whether another process, or another ledger of this one, holds a lock file."""
+    """Whether another process, or another ledger in this process, holds a lock file."""
     import filelock
 
     if not path.exists():
@@ -328,6 +332,6 @@ def _held(path: Path) -> bool:
     except filelock.Timeout:
         return True
     except OSError:
-        return not os.access(path, os.W_OK)  # one that we may not open is somebody else's
+        return not os.access(path, os.W_OK)  # a file we may not open belongs to another user
     lock.release()
     return False

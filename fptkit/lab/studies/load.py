@@ -1,4 +1,4 @@
-"""From a study file to its checked cells, with every fault of study, bases and composed recipes at once."""
+"""Loads a study file into checked cells; reports all faults of study, bases and composed recipes together."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from fptkit.recipe.tree import Node, recipe_error, shown_path
 from fptkit.registry import Registry
 
 Recipes = dict[tuple[str, str], Recipe | str]
-"""For each task and arm the checked recipe, or why there is none."""
+"""The checked recipe of each task and arm, or the reason why there is none."""
 
 
 def load_study(
@@ -45,18 +45,18 @@ def load_study(
     Args:
         path_or_name: path of a file, or the bare name of a study or recipe in the working folder or a plugin's recipe
             folder.
-        profile: which of its ``profiles`` to lay over it.
-        overrides: ``a.b=value`` texts, laid over that; for a recipe, keys of a study and of the recipe both.
-        plugin_files: plugins in single files, besides those that study and recipes name.
-        registry_loader: makes the registry from these files; it is called once, and extended by those of study and
-            recipes.
-        controls: names of control arms in place of those the study asks for; None for these.
+        profile: which of its ``profiles`` to apply.
+        overrides: ``a.b=value`` texts, applied after the profile; for a recipe, keys of a study or of the recipe.
+        plugin_files: plugin files in addition to those named by the study and its recipes.
+        registry_loader: called once with these files to make the registry; plugins named by the study and its recipes
+            are added to it.
+        controls: names of control arms to use instead of the study's; None keeps the study's.
 
     Raises:
-        RecipeError: with every fault of study, bases and cells.
+        RecipeError: the study, its bases or its cells have faults; it lists all of them.
         UnknownNameError: there is no such study or recipe.
-        UsageError: a plugin file is missing, a bare name is in several folders, or it is a pretraining recipe or a
-            folder.
+        UsageError: a plugin file is missing, a bare name is in several folders, or the path is a pretraining recipe or
+            a folder.
         PluginError: one of ``plugin_files`` does not load.
     """
     given = [Path(file) for file in plugin_files]
@@ -77,18 +77,18 @@ def load_read_study(
     given: Sequence[Path],
     controls: Sequence[str] | None = None,
 ) -> Study:
-    """Check a study, or a recipe as a study of one arm, that was read.
+    """Check a study file, or a recipe as a study of one arm, after reading it.
 
     Args:
-        file: the study.
-        registry: all plugins but those of the study and its recipes, which are loaded here.
-        profile: which of its ``profiles`` to lay over it.
-        overrides: ``a.b=value`` texts, laid over that.
-        given: plugins in single files that the registry holds; the recipes then name them too.
-        controls: names of control arms in place of those the study asks for; None for these.
+        file: the file as read.
+        registry: all plugins except those named by the study and its recipes, which are loaded here.
+        profile: which of its ``profiles`` to apply.
+        overrides: ``a.b=value`` texts, applied after the profile.
+        given: plugin files already in the registry; they are added to the recipes' ``plugins``.
+        controls: names of control arms to use instead of the study's; None keeps the study's.
 
     Raises:
-        RecipeError: with every fault of study, bases and cells.
+        RecipeError: the study, its bases or its cells have faults; it lists all of them.
     """
     read = read_study if file.kind == "study" else read_recipe
     draft = read(file, profile, overrides, controls)
@@ -104,14 +104,14 @@ def load_read_study(
 
 
 def _plugins_named(draft: Draft) -> Node:
-    """A mapping with the plugins of the study and of all its recipes: one registry serves them all."""
+    """A mapping with the plugins of the study and all its recipes, which share one registry."""
     study = plugins_made_absolute(draft.tree, draft.path.parent)
     plugins = plugins_of([study, *draft.recipes.values()], draft.tree.place)
     return Node({"plugins": plugins} if plugins else {}, draft.tree.place)
 
 
 def _checked(draft: Draft, registry: Registry, plugins: tuple[str, ...], *, unknown_names: bool) -> Recipes:
-    """The recipe of every task and arm, controls last; faults go to the draft."""
+    """Check the recipe of every task and arm, controls last; append faults to the draft."""
     found: Recipes = {}
 
     def check(tree: Node) -> Recipe | None:
@@ -145,7 +145,7 @@ def _checked(draft: Draft, registry: Registry, plugins: tuple[str, ...], *, unkn
 def _study(
     draft: Draft, settings: StudySettings, recipes: Mapping[tuple[str, str], Recipe | str], registry: Registry
 ) -> Study:
-    """The cells by task, then share of the data, then arm."""
+    """Make the study, with cells by task, then fraction of the data, then arm."""
     cells: list[Cell] = []
     skipped: dict[CellName, str] = {}
     for task in draft.tasks:

@@ -1,4 +1,4 @@
-"""What the cells of a study need next: the search's requests, and all that is known of the runs they name."""
+"""What the cells of a study need next: the requests of the search, and the outcomes of their runs."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from fptkit.recipe.load import LoadedRecipe
 
 @dataclass
 class CellNeeds:
-    """A cell as far as it is known.
+    """State of a cell.
 
     Args:
         cell: the cell.
-        outcomes: of its trials.
-        step: what the search asks for next.
+        outcomes: known outcomes of its trials.
+        step: what the search requests next.
     """
 
     cell: Cell
@@ -35,13 +35,13 @@ class CellNeeds:
 
 @dataclass(frozen=True)
 class Missing:
-    """A run that failed.
+    """A failed run.
 
     Args:
-        cell: where it belongs; one that several cells share is reported for each.
-        trial: which.
-        outcome: its state, with the reason.
-        folder: of the run, where its log is.
+        cell: its cell; a run shared by several cells is reported for each.
+        trial: its learning rate and seed.
+        outcome: its outcome, with the reason.
+        folder: folder of the run, with its log.
     """
 
     cell: CellName
@@ -51,21 +51,21 @@ class Missing:
 
     @property
     def text(self) -> str:
-        """In one line."""
+        """The failure in one line."""
         return f"{run_name(self.cell, self.trial)}: {first_line(self.outcome.reason)} (log: {self.folder / LOG})"
 
 
 class Needs:
-    """What a study's cells need, kept up to date as runs end here and elsewhere.
+    """Tracks what a study's cells need as runs end here and in other processes.
 
     Args:
         study: the study.
-        ledger: of its folder, open.
-        retry_failed: whether runs that failed in an earlier call are tried again.
+        ledger: the open ledger of its folder.
+        retry_failed: whether to retry runs that failed in an earlier call.
 
     Attributes:
-        known: outcome of every run the search named so far, by address.
-        elsewhere: addresses of runs under way in other processes.
+        known: outcome of every run the search has requested so far, by address.
+        elsewhere: addresses of runs in progress in other processes.
     """
 
     def __init__(self, study: Study, ledger: Ledger, *, retry_failed: bool) -> None:
@@ -80,15 +80,15 @@ class Needs:
         self._recipes: dict[str, LoadedRecipe] = {}
 
     def look(self) -> None:
-        """Ask the search for every cell."""
+        """Update every cell's requests from the search."""
         for needs in self._cells:
             self._advance(needs)
 
     def requests(self) -> Iterator[tuple[str, str, Request]]:
-        """Address, name and request of everything that is asked for, in the order it is best started.
+        """Address, name and request of all open requests, in the order to start them.
 
-        Requests that open a test come first: they are short and complete a cell. Then cell by cell, so that first
-        results come early; in a cell seed by seed, so that its curve over rates does, too.
+        Tests come first: they are short and complete a cell. Then cell by cell, so that the first results come early;
+        within a cell seed by seed, so that its curve over rates comes early, too.
         """
         everything = [
             (not request.open_test, place, request.trial.seed, number, needs, request)
@@ -99,22 +99,22 @@ class Needs:
             yield self._address(needs, request.trial), run_name(needs.cell.name, request.trial), request
 
     def recipe(self, address: str) -> LoadedRecipe:
-        """The recipe of a run that `requests` named."""
+        """Recipe of a run that `requests` returned."""
         return self._recipes[address]
 
     def still_asks(self, address: str, request: Request) -> bool:
-        """Whether some cell still asks this of a run."""
+        """Whether any cell still has this request for a run."""
         return any(request in needs.step.requests for needs, trial in self._users[address] if trial == request.trial)
 
     def learn(self, outcome: Outcome) -> None:
-        """Take in the state of a run, and let the cells it belongs to continue."""
+        """Record the outcome of a run, and update the cells it belongs to."""
         self.known[outcome.address] = outcome
         for needs, trial in self._users.get(outcome.address, ()):
             needs.outcomes[trial] = outcome
             self._advance(needs)
 
     def refresh(self, address: str) -> str | None:
-        """Take in what another process did with a run; its name if it ended there."""
+        """Update the outcome of a run from the ledger; return its name if it ended in another process."""
         before = self.known[address]
         outcome = self._ledger.outcome(address)
         was_elsewhere = address in self.elsewhere
@@ -129,7 +129,7 @@ class Needs:
         return run_name(needs.cell.name, trial) if was_elsewhere and outcome.status != "running" else None
 
     def failures(self) -> list[Missing]:
-        """Runs that are missing for good, for each cell they belong to."""
+        """Runs that failed for good, for each cell they belong to."""
         return [
             Missing(needs.cell.name, trial, outcome, run_folder(self._ledger.folder, outcome.address))
             for needs in self._cells
@@ -138,14 +138,14 @@ class Needs:
         ]
 
     def progress(self, under_way: Collection[str], *, seconds_each: float | None, slots: int) -> StudyProgress:
-        """How far the study is.
+        """The progress of the study.
 
         Args:
-            under_way: addresses of the runs this process has started.
-            seconds_each: what a run takes, None where that is not known.
-            slots: runs at a time.
+            under_way: addresses of the runs in progress in this process.
+            seconds_each: mean time per run, None if unknown.
+            slots: number of concurrent runs.
         """
-        # A run whose test is to be opened is trained, and opening its test takes no time to speak of.
+        # A run with only its test left is trained; the test takes very little time.
         missing = {address for address, _, request in self.requests() if not request.open_test}
         failed = sum(outcome.status == "failed" for outcome in self.known.values())
         left = None if seconds_each is None else seconds_each * len(missing) / min(slots, len(missing) or 1)
@@ -183,7 +183,7 @@ class Needs:
         )
 
     def _advance(self, needs: CellNeeds) -> None:
-        """Ask the search what a cell needs next, until everything it names is known."""
+        """Ask the search what a cell needs next, until all requested runs have a known outcome."""
         while True:
             needs.step = next_step(self._study.settings, needs.cell, needs.outcomes)
             unknown = [request.trial for request in needs.step.requests if request.trial not in needs.outcomes]
@@ -216,12 +216,12 @@ class Needs:
 
 
 def run_name(cell: CellName, trial: Trial) -> str:
-    """What a run is called in the ledger and in messages."""
+    """Name of a run in the ledger and in messages."""
     return f"{cell}, rate {trial.learning_rate:g}, seed {trial.seed}"
 
 
 def _best_rate(needs: CellNeeds) -> tuple[float | None, float | None]:
-    """The rate chosen, or the one that validates best so far, with its mean over seeds."""
+    """The chosen rate, or the best on validation so far, with its mean over seeds."""
     by_rate: dict[float, list[float]] = {}
     higher = True
     for trial, outcome in needs.outcomes.items():

@@ -1,4 +1,4 @@
-"""What a study file holds besides its tasks and arms; light, so that a wrong study is told at once."""
+"""Settings of a study file other than its tasks and arms; imports nothing heavy, so that errors appear at once."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ CONTROLS = (
     "output_only",
     "synthetic_pretrained",
 )
-"""Names of the control arms, in the order of tables; what each is, see `fptkit.lab.studies.controls`."""
+"""Names of the control arms, in the order of tables; see `fptkit.lab.studies.controls`."""
 
 
 def _count_as_seeds(value: Any) -> Any:
-    """A number n stands for the seeds 0 to n - 1."""
+    """Expand a number n to the seeds 0 to n - 1."""
     return tuple(range(value)) if isinstance(value, int) and not isinstance(value, bool) and value > 0 else value
 
 
@@ -39,16 +39,16 @@ def _all_controls(value: Any) -> Any:
 
 
 class BudgetOptions(Options):
-    """What every arm may spend on one training; one of the three at most. Without any, each recipe's own length."""
+    """Budget of every arm for one training; at most one of the three. Without one, each recipe's own length."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
-    steps: int | None = Field(default=None, ge=1, description="training steps of every run")
+    steps: int | None = Field(default=None, ge=1, description="training steps per run")
     seconds: float | None = Field(
-        default=None, gt=0, description="seconds of training steps of every run; results then depend on the machine"
+        default=None, gt=0, description="seconds of training steps per run; results then depend on the machine"
     )
     flops: float | None = Field(
-        default=None, gt=0, description="floating-point operations of every run's training steps, forward and backward"
+        default=None, gt=0, description="floating-point operations of training steps per run, forward and backward"
     )
 
     @model_validator(mode="after")
@@ -60,61 +60,60 @@ class BudgetOptions(Options):
 
 
 class SearchOptions(Options):
-    """How the learning rate of a cell is looked for. The choice is always made on validation.
+    """Learning rate search of a cell. The choice is always made on validation.
 
-    Source: halving: Jamieson and Talwalkar 2016, as Hyperband's inner loop has it; optuna: Bergstra et al. 2011 (TPE).
+    Source: halving: Jamieson and Talwalkar 2016, as in Hyperband's inner loop; optuna: Bergstra et al. 2011 (TPE).
     """
 
     name: Literal["grid", "halving", "optuna"] = Field(
         default="grid",
-        description="grid: every rate to the end; halving: all rates start, the better share of them goes on at each "
-        "rung; optuna: rates between the grid's ends are proposed one after the other (needs fptkit[optuna])",
+        description="grid: train every rate to the end; halving: start all rates, continue only the better ones after "
+        "each rung; optuna: propose rates one by one between the grid's ends (needs fptkit[optuna])",
     )
     seeds: int | None = Field(
         default=None,
         ge=1,
-        description="seeds the rate is looked for with; the others train at the chosen rate only; null: all",
+        description="number of seeds used to search; the others train at the chosen rate only; null: all",
     )
-    keep: int = Field(default=2, ge=2, description="halving: one in so many rates goes on at each rung")
-    rungs: int = Field(default=3, ge=2, description="halving: rungs, the last of them the whole length of the training")
-    trials: int = Field(default=8, ge=1, description="optuna: rates tried in each cell")
+    keep: int = Field(default=2, ge=2, description="halving: one in this many rates continues after each rung")
+    rungs: int = Field(default=3, ge=2, description="halving: number of rungs; the last is the full training")
+    trials: int = Field(default=8, ge=1, description="optuna: number of rates to try in each cell")
 
 
 class StudySettings(Options):
-    """The part of a study that needs no recipe to be checked."""
+    """Settings of a study that can be checked without its recipes."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
     description: str = Field(default="", description="one line for listings and the report's title")
-    question: str = Field(default="", description="what the study asks, for the report")
-    plugins: tuple[str, ...] = Field(
-        default=(), description="plugins in single files the cells need; relative to the study"
-    )
+    question: str = Field(default="", description="question that the study answers, for the report")
+    plugins: tuple[str, ...] = Field(default=(), description="plugin files that the cells need; relative to the study")
     use_tasks: tuple[str, ...] = Field(
-        default=(), description="which of the tasks are studied, so that a profile can take fewer; empty: all"
+        default=(), description="tasks to use, so that a profile can use fewer; empty: all"
     )
-    recipe_profile: str | None = Field(default=None, description="profile of the recipes that cells are made with")
+    recipe_profile: str | None = Field(default=None, description="profile of the recipes to use in all cells")
     learning_rates: tuple[Rate, ...] = Field(
-        default=(), description="the grid, the same for every arm; empty: each recipe's own rate, and nothing to choose"
+        default=(), description="learning rate grid, the same for every arm; empty: each recipe's own rate, no search"
     )
     seeds: Annotated[
         tuple[Seed, ...], Field(min_length=1), BeforeValidator(_count_as_seeds, json_schema_input_type=int | list[int])
-    ] = Field(default=(0, 1, 2), description="seeds of every cell; a number n stands for 0 to n - 1")
+    ] = Field(default=(0, 1, 2), description="seeds of every cell; a number n means 0 to n - 1")
     data_fractions: Annotated[tuple[Fraction, ...], Field(min_length=1)] = Field(
-        default=(1.0,), description="shares of the training split, each a cell of its own"
+        default=(1.0,), description="fractions of the training split; each makes separate cells"
     )
-    budget: BudgetOptions = Field(default=BudgetOptions(), description="what every arm may spend on one training")
-    search: SearchOptions = Field(default=SearchOptions(), description="how the learning rate is looked for")
-    reference: str | None = Field(default=None, description="arm the others are compared with; null: the first")
+    budget: BudgetOptions = Field(default=BudgetOptions(), description="budget of every arm for one training")
+    search: SearchOptions = Field(default=SearchOptions(), description="learning rate search")
+    reference: str | None = Field(default=None, description="arm that the others are compared with; null: the first")
     comparisons: tuple[tuple[str, str], ...] = Field(
-        default=(), description="pairs of arms [a, b] to compare instead; empty: every arm with the reference"
+        default=(), description="pairs of arms [a, b] to compare; empty: every arm with the reference"
     )
     controls: Annotated[
         tuple[Literal[CONTROLS], ...],  # type: ignore[valid-type]
         BeforeValidator(_all_controls, json_schema_input_type=bool | list[str]),
     ] = Field(default=(), description="control arms derived from the reference; true: all of them")
     targets: dict[str, float] = Field(
-        default={}, description="for each task, the validation value whose first reaching is timed in steps and FLOPs"
+        default={},
+        description="target validation value for each task; the report shows the steps and FLOPs to reach it",
     )
 
     @field_validator("learning_rates", "seeds", "data_fractions", "comparisons", "use_tasks")
@@ -122,5 +121,5 @@ class StudySettings(Options):
     def _each_once(cls, values: Sequence[Any]) -> Sequence[Any]:
         twice = sorted({value for value in values if values.count(value) > 1})
         if twice:
-            raise ValueError(f"{', '.join(map(str, twice))} stands there twice")
+            raise ValueError(f"{', '.join(map(str, twice))} is listed twice; remove one")
         return values

@@ -1,4 +1,4 @@
-"""How far a run has come, as the ledger tells it and searches and tables read it."""
+"""Outcome of a run, as the ledger reports it and searches and tables read it."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import Any, Literal
 from fptkit.files import was_fraction
 
 Status = Literal["waiting", "running", "paused", "validated", "finished", "diverged", "failed", "interrupted", "lost"]
-"""waiting: not started; running: a worker has it; paused: stopped where it was asked to; validated: trained, test not
-opened; finished: test opened; diverged: loss or gradient was no longer a number; failed: ended by another error;
-interrupted: stopped by a signal with its state saved; lost: its worker ended without a word."""
+"""waiting: not started; running: in progress; paused: stopped at the requested step; validated: trained but not tested;
+finished: tested; diverged: loss or gradient was not finite; failed: ended by another error; interrupted: stopped by a
+signal with its state saved; lost: its worker ended without a report."""
 
 ENDED = ("validated", "finished", "diverged", "failed")
-"""States in which training is over."""
+"""States in which training has ended."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What is known of one run.
+    """Status and results of one run.
 
     Args:
         address: digest of resolved recipe and code version, 64 hexadecimal digits.
-        status: how it stands.
+        status: its status.
         reason: why it failed or diverged.
-        step: training steps done.
-        summary: its ``summary.json``, empty before the first was written.
+        step: number of training steps done.
+        summary: content of its ``summary.json``, empty if there is none yet.
     """
 
     address: str
@@ -37,16 +37,16 @@ class Outcome:
 
     @property
     def validation(self) -> float | None:
-        """Best value of the selection metric on validation so far, None before the first validation."""
+        """Best value of the selection metric on validation so far; None before the first validation."""
         selection = self.summary.get("selection")
         found = self.summary.get("metrics", {}).get("validation", {})
         return found.get(selection["metric"]) if selection else None
 
     @property
     def validated_step(self) -> int:
-        """Step of the last validation that the summary tells of, 0 before the first.
+        """Step of the last validation in the summary, 0 before the first.
 
-        Choices rest on nothing later: a run may be stopped, with its state saved, while its last step is validated.
+        Choices use this step: a run may be stopped, with its state saved, before its last step is validated.
         """
         found = self.summary.get("validated_step", self.summary.get("steps", 0))
         return found if isinstance(found, int) else 0
@@ -58,13 +58,15 @@ class Outcome:
 
     @property
     def fraction(self) -> bool:
-        """Whether the selection metric is between 0 and 1 and written in percent."""
+        """Whether the selection metric is between 0 and 1 and shown in percent."""
         return self._is_among("fractions")
 
     @property
     def majority(self) -> float | None:
-        """Accuracy on the first test split of always answering with the commonest class; None where the task does not
-        tell it, or the selection metric is another than accuracy."""
+        """Accuracy of always answering with the most frequent class, on the first test split.
+
+        None if the task does not provide it or the selection metric is not an accuracy.
+        """
         split = next(iter(self.summary.get("metrics", {}).get("test", {})), None)
         return self.summary.get("majority_accuracy", {}).get(split) if self._is_among("accuracies") else None
 
@@ -74,5 +76,5 @@ class Outcome:
 
     @property
     def over(self) -> bool:
-        """Whether training is over."""
+        """Whether training has ended."""
         return self.status in ENDED

@@ -1,4 +1,4 @@
-"""The parts of a study, from the widest to the narrowest: study, cell, trial, request."""
+"""Study, cell, trial and request: the parts of a study, from the largest to the smallest."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from fptkit.recipe.load import LoadedRecipe
 
 @dataclass(frozen=True, order=True)
 class CellName:
-    """Which place of the table a cell is: one task, one arm, one share of the training data.
+    """Name of a cell: one task, one arm, one fraction of the training data.
 
     Args:
         task: name of the task in the study.
         arm: name of the arm in the study.
-        data_fraction: share of the training split, in (0, 1].
+        data_fraction: fraction of the training split, in (0, 1].
     """
 
     task: str
@@ -32,12 +32,12 @@ class CellName:
 
 @dataclass(frozen=True)
 class Cell:
-    """One place of the table, with the recipe its runs are made from.
+    """One cell: an arm on a task, with the recipe of its runs.
 
     Args:
-        name: which place.
-        loaded: the checked recipe with the budget and the share of the data applied; its learning rate and seed are
-            those of the recipe and are replaced by each trial's.
+        name: name of the cell.
+        loaded: the checked recipe with the budget and the fraction of the data applied; each trial replaces its
+            learning rate and seed.
     """
 
     name: CellName
@@ -46,7 +46,12 @@ class Cell:
 
 @dataclass(frozen=True, order=True)
 class Trial:
-    """One training of a cell: a learning rate and a seed."""
+    """One training of a cell.
+
+    Args:
+        learning_rate: learning rate, > 0.
+        seed: seed, >= 0.
+    """
 
     learning_rate: float
     seed: int
@@ -54,12 +59,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class Request:
-    """How far a trial is to be carried.
+    """How far to run a trial.
 
     Args:
-        trial: which.
-        until_step: step to pause at, None for the end of its training.
-        open_test: whether the test splits are to be opened after it.
+        trial: the trial.
+        until_step: step to pause at, None for the end of training.
+        open_test: whether to evaluate the test splits after training.
     """
 
     trial: Trial
@@ -72,15 +77,15 @@ class Study:
     """A checked study.
 
     Args:
-        name: what it is called: the file's name, or the recipe's where a recipe is studied.
-        file: its file as it was read.
-        profile: the profile taken, None for the base.
+        name: name of its file (of a study or a recipe), without extension.
+        file: its file as read.
+        profile: the selected profile, None for the base.
         settings: everything but tasks and arms.
         tasks: names of the tasks, in the order of the file.
         arms: names of the arms, in the order of the file, controls last.
-        arm_summaries: one line on each arm, empty where the file gives none.
-        cells: every place of the table that can be made, by task, then fraction, then arm.
-        skipped: for each place that cannot be made, such as a control the backbone has no counterpart for, the reason.
+        arm_summaries: one line per arm, empty if the file gives none.
+        cells: every possible cell, by task, then fraction, then arm.
+        skipped: the reason for each impossible cell, such as a control the backbone does not support.
         code_version: digest of the code that decides results, see `fptkit.lab.studies.address`.
     """
 
@@ -97,10 +102,10 @@ class Study:
 
     @property
     def path(self) -> Path:
-        """Its file."""
+        """Path of its file."""
         return self.file.path
 
     @property
     def reference(self) -> str:
-        """The arm others are compared with."""
+        """The arm that others are compared with; the first by default."""
         return self.settings.reference or self.arms[0]

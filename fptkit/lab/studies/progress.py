@@ -1,6 +1,6 @@
-"""What a study looks like while it goes on: one live table on a terminal, a line for each ended run elsewhere.
+"""Progress of a study: one live table on a terminal, or one line per ended run in logs and pipes.
 
-All of it goes to stderr; results are stdout's.
+All output goes to stderr; results go to stdout.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ CellState = Literal["done", "running", "failed", "waiting"]
 _STYLES: dict[CellState, str] = {"done": "green", "running": "bold", "failed": "bold red", "waiting": "dim"}
 
 _OTHER_LINES = 4
-"""Lines of the screen that the table leaves: its header, the line above it, the one for what is folded, the prompt."""
+"""Screen lines not used by table rows: column names, header, summary of hidden cells, prompt."""
 
 _FIGURES = 43
-"""Columns that the table's figures and gaps take."""
+"""Width of the table's figures and gaps, in characters."""
 
 
 @dataclass(frozen=True)
 class CellProgress:
-    """How far one cell is.
+    """Progress of one cell.
 
     Args:
-        name: which.
-        state: done, running, failed (a run is missing for good) or waiting.
-        done: runs that need nothing more.
-        runs: runs known so far; a search may ask for more.
-        running: runs under way, here or in another study.
-        rate: the learning rate chosen, or the best so far; None before a validation.
-        validation: of it, mean over seeds.
-        chosen: whether it is chosen.
+        name: name of the cell.
+        state: done, running, failed (a run failed for good) or waiting.
+        done: number of completed runs.
+        runs: number of runs known so far; a search may ask for more.
+        running: number of runs in progress, here or in another study.
+        rate: the chosen learning rate, or the best so far; None before the first validation.
+        validation: validation at that rate, mean over seeds.
+        chosen: whether the rate is chosen.
     """
 
     name: CellName
@@ -57,16 +57,16 @@ class CellProgress:
 
 @dataclass(frozen=True)
 class StudyProgress:
-    """How far a study is.
+    """Progress of a study.
 
     Args:
-        title: of the study.
-        cells: in the order of the study.
-        done, runs: runs, each counted once where cells share it.
-        running: under way in this process.
-        elsewhere: under way in other processes.
-        failed: missing for good.
-        seconds_left: estimate, None before a run has ended.
+        title: title of the study.
+        cells: progress of its cells, in the order of the study.
+        done, runs: number of completed and of all runs; a run shared by several cells counts once.
+        running: number of runs in progress in this process.
+        elsewhere: number of runs in progress in other processes.
+        failed: number of runs that failed for good.
+        seconds_left: estimated time left; None before the first run has ended.
     """
 
     title: str
@@ -80,27 +80,34 @@ class StudyProgress:
 
 
 class ProgressView(Protocol):
-    """Shows a study's progress."""
+    """Shows the progress of a study."""
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that remains on the screen."""
         ...
 
     def update(self, progress: StudyProgress) -> None:
-        """How things stand now."""
+        """Show the current progress."""
         ...
 
     def run_ended(self, what: str, outcome: Outcome, seconds: float | None, progress: StudyProgress) -> None:
-        """A run ended, here or elsewhere."""
+        """Report a run that ended, here or in another process.
+
+        Args:
+            what: name of the run.
+            outcome: its outcome.
+            seconds: its duration; None if unknown.
+            progress: the current progress of the study.
+        """
         ...
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
         ...
 
 
 def make_view(*, quiet: bool, console: Console | None = None) -> ProgressView:
-    """The view that fits where stderr goes."""
+    """Choose the view for stderr: a live table on a terminal, else lines; failures only if ``quiet``."""
     console = console or Console(stderr=True, highlight=False, markup=False)
     if quiet:
         return QuietView(console)
@@ -108,7 +115,7 @@ def make_view(*, quiet: bool, console: Console | None = None) -> ProgressView:
 
 
 class QuietView:
-    """Failures only."""
+    """Prints failed runs only."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -129,7 +136,7 @@ class QuietView:
 
 
 class LineView(QuietView):
-    """Lines, for logs and pipes: nothing is ever overwritten."""
+    """Prints lines and never overwrites them, for logs and pipes."""
 
     def say(self, text: str) -> None:
         """See `ProgressView`."""
@@ -141,7 +148,7 @@ class LineView(QuietView):
 
 
 class LiveView(QuietView):
-    """One table that is drawn anew in place; taken down at the end, when results take its place."""
+    """Redraws one table in place; removes it at the end, before the results are printed."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
@@ -170,12 +177,12 @@ class LiveView(QuietView):
 
 
 def draw(progress: StudyProgress, *, seconds: float, width: int, height: int) -> RenderableType:
-    """The live table.
+    """Draw the live table.
 
     Args:
-        progress: what to show.
-        seconds: since the start.
-        width, height: of the terminal, in characters.
+        progress: progress to show.
+        seconds: time since the start.
+        width, height: size of the terminal, in characters.
     """
     rows = max(height - _OTHER_LINES, 3)
     shown, folded = _chosen(progress.cells, rows)
@@ -209,7 +216,7 @@ def draw(progress: StudyProgress, *, seconds: float, width: int, height: int) ->
 
 
 def describe_seconds(seconds: float) -> str:
-    """A duration as people say it: ``42 s``, ``3 min``, ``2 h 10 min``."""
+    """Format a duration: ``42 s``, ``3 min``, ``2 h 10 min``."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     if seconds < 3600:
@@ -219,7 +226,7 @@ def describe_seconds(seconds: float) -> str:
 
 
 def first_line(reason: str) -> str:
-    """A reason in one line; all of it is in the log and the report."""
+    """First line of a reason; the log and the report have the full text."""
     return next(iter(reason.strip().splitlines()), "")
 
 
@@ -234,7 +241,7 @@ def _header(progress: StudyProgress, seconds: float, width: int) -> Text:
         parts.append(f"{describe_seconds(progress.seconds_left)} left")
     rest = " · ".join(parts)
     header = Text(no_wrap=True, overflow="ellipsis")
-    if width - len(rest) > 12:  # the title goes first where there is no room for both
+    if width - len(rest) > 12:  # without room for both, the title is dropped
         title = progress.title if len(progress.title) + len(rest) + 2 <= width else ""
         header.append(f"{title}  " if title else "", style="bold")
     header.append(rest)
@@ -242,9 +249,9 @@ def _header(progress: StudyProgress, seconds: float, width: int) -> Text:
 
 
 def _chosen(cells: Sequence[CellProgress], rows: int) -> tuple[Sequence[CellProgress], str]:
-    """Cells there is room for, in the order of the study, and the others in words.
+    """The cells that fit, in the order of the study, and a summary of the others.
 
-    Those being worked at come first, then those a run is missing for, those that wait, those that are done.
+    Running cells come first, then failed, waiting and completed ones.
     """
     if len(cells) <= rows:
         return cells, ""

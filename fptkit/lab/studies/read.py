@@ -1,4 +1,4 @@
-"""A study file, or a recipe that is studied, read into fragments and the recipe tree of each cell."""
+"""Reads a study file, or a recipe as a study, into fragments and the recipe tree of each cell."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from fptkit.recipe.models import DEFAULT_NAMES, RecipeSettings
 from fptkit.recipe.tree import Fault, Node, Place, join, shown_path
 
 FRAGMENTS = ("tasks", "arms")
-"""Keys of a study that hold fragments of recipes by name."""
+"""Keys of a study with named fragments of recipes."""
 
 OF_STUDY = {*StudySettings.model_fields, *FRAGMENTS} - {*RecipeSettings.model_fields}
-"""Keys of a study that no recipe has."""
+"""Keys that only studies have."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 @dataclass
 class Draft:
-    """A study while it is checked.
+    """A study that is being checked.
 
     Args:
-        name: what it is called.
-        file: its file as it was read.
-        profile: the profile taken.
-        tree: its settings, for places.
-        settings: the same, checked; None after a fault there.
-        recipes: the recipe of each cell before its share of the data, by task and arm.
+        name: name of the study.
+        file: its file as read.
+        profile: the selected profile.
+        tree: its settings with line numbers.
+        settings: the checked settings; None if they have faults.
+        recipes: the recipe of each task and arm, before the fraction of the data is applied.
         arms: summary of each arm, in the order of the file.
-        unused_tasks: those of the file that ``use_tasks`` leaves out.
-        faults: all that were found.
+        unused_tasks: tasks of the file that ``use_tasks`` omits.
+        faults: all faults found so far.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Draft:
 
     @property
     def path(self) -> Path:
-        """Its file."""
+        """Path of its file."""
         return self.file.path
 
     @property
@@ -63,7 +63,7 @@ class Draft:
         return list(dict.fromkeys(task for task, _ in self.recipes))
 
     def fault(self, keys: Sequence[str | int], message: str) -> None:
-        """Note a fault of a setting, at the line of the innermost of ``keys`` that was written."""
+        """Append a fault of a setting, at the line of the innermost of ``keys`` that the file contains."""
         node, path = self.tree, ""
         for key in keys:
             below = node.items[key] if isinstance(key, int) and node.items else node.mapping.get(str(key))
@@ -71,7 +71,7 @@ class Draft:
         self.faults.append(Fault(node.place, path, message))
 
     def place(self, *keys: str) -> Place:
-        """Where a setting was written; what holds it where it was left out."""
+        """Place of a setting in the file, or of the section it belongs to if it is omitted."""
         node = self.tree
         for key in keys:
             if key not in node.mapping:
@@ -81,13 +81,13 @@ class Draft:
 
 
 def read_study(file: ReadFile, profile: str | None, overrides: Sequence[str], controls: Sequence[str] | None) -> Draft:
-    """The draft of a study file.
+    """Read a study file into a draft.
 
     Args:
         file: the file.
-        profile: which of its ``profiles`` to lay over it.
-        overrides: ``a.b=value`` texts, laid over that.
-        controls: control arms in place of those it asks for; None for these.
+        profile: which of its ``profiles`` to apply.
+        overrides: ``a.b=value`` texts, applied after the profile.
+        controls: control arms to use instead of the file's; None keeps the file's.
 
     Returns:
         The study with the faults found so far.
@@ -103,7 +103,7 @@ def read_study(file: ReadFile, profile: str | None, overrides: Sequence[str], co
     if not found["arms"] and not any(fault.path.startswith("arms") for fault in faults):
         faults.append(Fault(draft.place("arms"), "arms", "required: arms by name, each {extends: a recipe, ...}"))
     if tree.mapping.get("tasks") is not None and not found["tasks"]:
-        message = "expected tasks by name; leave the key out where every arm extends a whole recipe"
+        message = "expected tasks by name; omit the key if every arm extends a complete recipe"
         faults.append(Fault(draft.place("tasks"), "tasks", message))
     draft.arms = {arm.name: arm.summary for arm in found["arms"]}
     tasks: list[Fragment | None] = [*_used_tasks(draft, found["tasks"])] or [None]
@@ -115,10 +115,10 @@ def read_study(file: ReadFile, profile: str | None, overrides: Sequence[str], co
 
 
 def read_recipe(file: ReadFile, profile: str | None, overrides: Sequence[str], controls: Sequence[str] | None) -> Draft:
-    """The draft of a recipe as a study of one arm: the file's name is the arm's, its task's name the task's.
+    """Read a recipe into the draft of a study with one arm, named after the file, and one task, named after its task.
 
-    Overrides of keys that only a study has are the study's, all others the recipe's. Takes and returns what
-    `read_study` does.
+    Overrides of keys that only studies have apply to the study, all others to the recipe. For arguments and result
+    see `read_study`.
     """
     path, shown = file.path, shown_path(file.path)
     faults = list(file.faults)
@@ -140,7 +140,7 @@ def read_recipe(file: ReadFile, profile: str | None, overrides: Sequence[str], c
 
 
 def _used_tasks(draft: Draft, tasks: Sequence[Fragment]) -> list[Fragment]:
-    """The tasks that are studied, in the order of the file."""
+    """The tasks to use, in the order of the file."""
     wanted = draft.settings.use_tasks if draft.settings else ()
     names = [task.name for task in tasks]
     for i, name in enumerate(wanted):
@@ -148,11 +148,11 @@ def _used_tasks(draft: Draft, tasks: Sequence[Fragment]) -> list[Fragment]:
             draft.fault(["use_tasks", i], unknown("task", name, names))
     used = [task for task in tasks if not wanted or task.name in wanted]
     draft.unused_tasks = tuple(task.name for task in tasks if task not in used)
-    return used or list(tasks)  # where all names are wrong, faults of the tasks are told all the same
+    return used or list(tasks)  # if all names are wrong, still report faults of the tasks
 
 
 def _with_controls(tree: Node, controls: Sequence[str] | None, above: int) -> Node:
-    """The settings with the control arms of the command line."""
+    """Replace the control arms by those of the command line, if given."""
     if controls is None:
         return tree
     place = Place("--controls", layer=above + 1)
@@ -166,7 +166,7 @@ def _settings(tree: Node, faults: list[Fault]) -> StudySettings | None:
 
 
 def _fragments(draft: Draft, key: str) -> list[Fragment]:
-    """The tasks or the arms, each with the bases it extends."""
+    """The tasks or the arms, with the bases they extend."""
     section = draft.tree.mapping.get(key)
     if section is None or section.refused:
         return []
@@ -178,7 +178,7 @@ def _fragments(draft: Draft, key: str) -> list[Fragment]:
         path = join(key, name)
         if not _NAME.fullmatch(name) or name == "name":
             message = (
-                "expected a name of letters, digits, '_', and after the first '.' and '-' (but not 'name'), for tables"
+                "expected a name of letters, digits, '_', '.' and '-' that does not begin with '.' or '-' (not 'name')"
             )
             draft.faults.append(Fault(node.place, path, message))
         if isinstance(node.value, dict):
@@ -198,9 +198,9 @@ def _fragment(draft: Draft, name: str, path: str, node: Node) -> Fragment:
             draft.faults.append(Fault(given.place, join(path, "summary"), "expected one line of text"))
     for key in [key for key in own if key in OF_STUDY or key == "profiles"]:
         message = (
-            "profiles are those of the whole study; write there what changes here"
+            "only the study has profiles; write these changes in a profile of the study"
             if key == "profiles"
-            else f"'{key}' is the whole study's, the same for all its cells; write it at the top of the file"
+            else f"'{key}' is the same for all cells of the study; write it at the top level of the file"
         )
         draft.faults.append(Fault(own.pop(key).place, join(path, key), message))
     fragment = Node(own, node.place)
@@ -216,7 +216,7 @@ def _recipe(draft: Draft, parts: Sequence[Fragment]) -> Node:
 
 
 def _as_the_study_says(draft: Draft, recipe: Node, owns: Sequence[Node]) -> Node:
-    """The recipe with the study's budget; a fault for each own key that the study replaces."""
+    """Apply the study's budget to the recipe; append a fault for each own key that the study replaces."""
     if draft.settings is None:
         return recipe
     for own in owns:
@@ -226,14 +226,20 @@ def _as_the_study_says(draft: Draft, recipe: Node, owns: Sequence[Node]) -> Node
 
 
 def _task_name(recipe: Node) -> str:
-    """Name of a recipe's task, ``task`` where it gives none: its fault is found with the others."""
+    """Name of a recipe's task; ``task`` if it has none, which is reported with the other faults."""
     task = recipe.mapping.get("task")
     name = task.mapping.get("name") if task else None
     return name.value if name and isinstance(name.value, str) else "task"
 
 
 def unknown(what: str, name: str, known: Sequence[str]) -> str:
-    """The message for a name the study does not have."""
+    """Message for an unknown name, with the nearest known one.
+
+    Args:
+        what: kind of the name, such as ``arm``.
+        name: the unknown name.
+        known: the known names.
+    """
     hint = nearest(name, known)
     suggestion = f" Did you mean '{hint}'?" if hint else ""
     return f"unknown {what} '{name}'.{suggestion}\nknown: {', '.join(known) or 'none'}"

@@ -1,4 +1,4 @@
-"""``study.yaml`` in a study's folder: the study as it was carried out, and the command that does it again."""
+"""``study.yaml`` in a study's folder: the study as it was run, and the command to repeat it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,18 @@ from fptkit.recipe.tree import Node, Place, plain
 FILE = "study.yaml"
 
 RESERVED = ("runs", "sessions", "slurm")
-"""Folders of the ledger, which no study's own can be called."""
+"""Folders of the ledger; a study cannot have one of these names."""
 
 
 def study_folder(ledger_folder: Path, study: Study) -> Path:
-    """The folder a study's own files go to.
+    """Folder for a study's own files.
+
+    Args:
+        ledger_folder: folder of the ledger.
+        study: the study; its name and profile name the folder.
 
     Raises:
-        UsageError: the study is called as one of the ledger's own folders.
+        UsageError: the study has the name of one of the ledger's own folders.
     """
     name = f"{study.name}-{study.profile}" if study.profile else study.name
     if name in RESERVED:
@@ -37,15 +41,15 @@ def study_folder(ledger_folder: Path, study: Study) -> Path:
 
 
 def study_text(study: Study, overrides: Sequence[str], command: Sequence[str]) -> str:
-    """The YAML of a study with profile and overrides laid over it, which `load_study` reads again.
+    """YAML of a study with its profile and overrides applied; `load_study` can read it.
 
     Args:
         study: the checked study.
-        overrides: those it was loaded with.
-        command: the command line it was called by.
+        overrides: the overrides it was loaded with.
+        command: the command line that started it.
     """
     header = [
-        f"{study.name}, as it was carried out: profile and overrides are laid over it, every setting is written out.",
+        f"{study.name}, as it was run: profile and overrides are applied, every setting is written out.",
         f"fptkit {__version__}, Python {sys.version.split()[0]}, code {study.code_version[:16]}",
         f"Made by: {shlex.join(command)}",
     ]
@@ -58,11 +62,11 @@ def study_text(study: Study, overrides: Sequence[str], command: Sequence[str]) -
 
 
 def _fragments(study: Study, overrides: Sequence[str]) -> dict[str, Any]:
-    """Tasks and arms as the file and the overrides give them; what they extend is found again from anywhere."""
+    """Tasks and arms after overrides, with absolute paths for the recipes they extend."""
     if study.file.kind != "study":
         return _of_recipe(study, overrides)
     tree = lay_over(study.file.tree, profile=study.profile, overrides=overrides, faults=[])
-    assert tree is not None  # it has been loaded
+    assert tree is not None  # it was loaded before
     found: dict[str, Any] = {}
     for key in ("tasks", "arms"):
         if key in tree.mapping:
@@ -72,7 +76,7 @@ def _fragments(study: Study, overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def _of_recipe(study: Study, overrides: Sequence[str]) -> dict[str, Any]:
-    """A recipe as one arm that extends it, with the overrides of the recipe's own keys."""
+    """A recipe as a study with one arm that extends it, with the overrides of the recipe's own keys."""
     ours = [text for text in overrides if text.partition("=")[0].partition(".")[0].strip() not in _of_study()]
     nodes = [node for number, text in enumerate(ours, start=1) if (node := read_override(text, number, []))]
     own = plain(reduce(merge, nodes, Node({}, Place("overrides"))))
@@ -87,7 +91,7 @@ def _of_study() -> set[str]:
 
 
 def _findable(fragment: Any, folder: Path) -> Any:
-    """A fragment whose bases are found from another folder, too: those beside the study by their whole path."""
+    """Replace bases next to the study by absolute paths, so that the fragment works from another folder."""
     if not isinstance(fragment, dict) or "extends" not in fragment:
         return fragment
     named = fragment["extends"]

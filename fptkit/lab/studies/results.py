@@ -1,5 +1,7 @@
-"""The results file of a study: everything its tables and pictures are made from, and nothing that differs between two
-machines that computed the same runs. Times are in a file of their own, see `Costs`."""
+"""The results file of a study: everything its tables and figures need, and nothing that depends on the machine.
+
+Times and memory are in a separate file, see `Costs`.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +29,11 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
 class Measure(NamedTuple):
-    """What a value is of.
+    """The metric of a value.
 
     Args:
-        name: of the metric, empty where no run has begun.
-        fraction: whether its values are between 0 and 1 and written in percent.
+        name: name of the metric, empty before the first run.
+        fraction: whether its values are between 0 and 1 and shown in percent.
     """
 
     name: str = ""
@@ -43,8 +45,8 @@ class Estimate(Record):
 
     Args:
         values: one for each seed that has one, in the order of the seeds.
-        mean: their mean; None where there is no value.
-        sem: standard error of the mean, None below two values.
+        mean: their mean; None if there is no value.
+        sem: standard error of the mean; None for fewer than two values.
     """
 
     values: tuple[float, ...]
@@ -53,14 +55,14 @@ class Estimate(Record):
 
 
 class RateResult(Record):
-    """One learning rate of a cell.
+    """Results of one learning rate of a cell.
 
     Args:
         learning_rate: the rate.
-        validation: of the selection metric at each seed's best step, over the seeds the rate was trained with.
+        validation: selection metric at each seed's best step, over the seeds the rate was trained with.
         runs: addresses of its runs, in the order of the seeds.
-        diverged: runs that diverged.
-        steps: steps its furthest run did; below the cell's where the search gave the rate up.
+        diverged: number of diverged runs.
+        steps: steps of its longest run; fewer than the cell's if the search stopped the rate early.
     """
 
     learning_rate: float
@@ -71,7 +73,7 @@ class RateResult(Record):
 
 
 class CurvePoint(Record):
-    """One validation of the runs at the chosen rate: mean and standard error over seeds at a step."""
+    """One point of the validation curve at the chosen rate: mean and standard error over seeds at a step."""
 
     step: int
     mean: float
@@ -79,14 +81,14 @@ class CurvePoint(Record):
 
 
 class Effort(Record):
-    """How much training it took until validation first reached the study's target, at the chosen rate.
+    """Training needed until validation first reached the study's target, at the chosen rate.
 
     Args:
         target: value of the selection metric.
-        steps: steps, one for each seed that reached it.
-        flops: the same in floating-point operations.
-        reached: seeds that reached it.
-        seeds: seeds there are.
+        steps: number of steps, for each seed that reached the target.
+        flops: the same in floating-point operations; empty if unknown.
+        reached: number of seeds that reached the target.
+        seeds: number of seeds.
     """
 
     target: float
@@ -97,35 +99,35 @@ class Effort(Record):
 
 
 class CellResult(Record):
-    """One place of the table.
+    """Results of one cell: one arm on one task with one fraction of the data.
 
     Args:
-        task, arm, data_fraction: which.
+        task, arm, data_fraction: name of the cell.
         complete: whether every run it needs is finished.
         metric: the selection metric.
-        higher_is_better: its direction. Every value in the record is as the runs give it, not turned.
-        fraction: whether it is between 0 and 1 and written in percent.
+        higher_is_better: its direction. All values in the record have the sign the runs give.
+        fraction: whether the metric is between 0 and 1 and shown in percent.
         rates: every rate that was tried, ascending.
-        chosen_rate: the one chosen on validation; None where none could be.
-        reason: why none could be, or which rates were left out of the choice and why.
-        at_edge: which end of the grid the chosen rate lies on: ``low``, ``high``, or empty.
-        validation: at the chosen rate.
-        test_split: the task's first test split, the one of the main table.
+        chosen_rate: the rate chosen on validation; None if none could be chosen.
+        reason: why no rate could be chosen, or which rates were excluded from the choice and why.
+        at_edge: the end of the grid at which the chosen rate is: ``low``, ``high``, or empty.
+        validation: selection metric on validation at the chosen rate.
+        test_split: the task's first test split, shown in the main table.
         test: for each test split, the selection metric over seeds.
-        train: the selection metric on a sample of the training split, where the recipe asks for it.
+        train: the selection metric on a sample of the training split, if the recipe asks for it.
         curve: validation over steps at the chosen rate.
-        effort: where the study sets a target for the task.
-        parameters: total, trained and reached.
+        effort: training needed to reach the task's target, if the study sets one.
+        parameters: number of total, trained and reached parameters.
         flops_per_step: floating-point operations of one training step.
         steps: steps of each run at the chosen rate, in the order of the seeds.
-        best_steps: the steps that validated best.
-        majority: test accuracy of always answering with the commonest class, where the task tells it and the selection
-            metric is an accuracy.
-        protocol, source, data_stand_in: of the task.
-        task_options, backbone_options: every option of the two as the recipe resolved it; None where the runs do not
-            tell.
-        backbone, weights, init, weights_stand_in, blocks, width: of the backbone.
-        freezing, freezing_options, readout, encoder, schedule, shuffle_tokens, head_options: as the run took them.
+        best_steps: the step with the best validation of each of these runs.
+        majority: test accuracy of always answering with the most frequent class; None if unknown or if the selection
+            metric is not an accuracy.
+        task_name, protocol, source, data_stand_in: facts of the task.
+        task_options, backbone_options: all their options as resolved by the recipe; None if the runs do not record
+            them.
+        backbone, weights, init, weights_stand_in, blocks, width: facts of the backbone.
+        freezing, freezing_options, readout, encoder, schedule, shuffle_tokens, head_options: settings of the runs.
     """
 
     task: str
@@ -179,35 +181,35 @@ class CellResult(Record):
 
     @property
     def measure(self) -> Measure:
-        """The selection metric, as reports write its values."""
+        """The selection metric, and how reports show its values."""
         return Measure(self.metric, self.fraction)
 
     @property
     def main(self) -> Estimate | None:
-        """The figure of the main table: the selection metric on the first test split."""
+        """The result in the main table: the selection metric on the first test split."""
         return self.test.get(self.test_split)
 
 
 class Comparison(Record):
-    """Two arms on one task and share of data, paired by seed, on the first test split.
+    """Two arms on one task and fraction of the data, paired by seed, on the first test split.
 
     Args:
-        task, data_fraction: where.
-        a, b: the arms; differences are ``a`` minus ``b``, turned so that above 0 means ``a`` is better.
-        differences: one for each seed both have.
+        task, data_fraction: the task and the fraction of the data.
+        a, b: the arms; differences are ``a`` minus ``b``, signed so that above 0 means ``a`` is better.
+        differences: one for each seed that both have.
         mean: their mean.
-        interval: of the mean, at the study's confidence, from Student's t; None below two pairs and where all
-            differences are equal.
-        t, degrees: of the paired test; None below three pairs and where all differences are equal.
-        p: two-sided, None where no test can be made.
+        interval: confidence interval of the mean from Student's t; None for fewer than two pairs or if all differences
+            are equal.
+        t, degrees: of the paired test; None for fewer than three pairs or if all differences are equal.
+        p: two-sided p-value; None if there is no test.
         p_holm: the same after Holm's correction over all comparisons and lifts of the study, each pair of arms once.
-        allowance: what the arm that lost may have missed by its choice of the learning rate: the largest gain on
-            validation that another rate shows on any seed; 0 where there was nothing to choose.
-        p_verdict: as ``p_holm``, of the test that makes this allowance, see ``docs/statistics.md``; never below it. The
-            verdict is made from this one.
-        effect_size: Hedges' g of the paired differences, None where it cannot be computed.
-        verdict: of ``a`` against ``b``: ``better`` or ``worse`` where ``p_verdict`` is below the study's ``level``.
-        note: why there is no test, or which test was made instead.
+        allowance: what the losing arm may have missed by its choice of the learning rate: the largest gain on
+            validation of another rate with any seed; 0 if there was no choice.
+        p_verdict: like ``p_holm``, for the test with this allowance, see ``docs/statistics.md``; never below
+            ``p_holm``. It decides the verdict.
+        effect_size: Hedges' g of the paired differences; None if it cannot be computed.
+        verdict: ``a`` against ``b``: ``better`` or ``worse`` if ``p_verdict`` is below the study's ``level``.
+        note: why there is no test, which other test was made, or what else may explain the difference.
     """
 
     task: str
@@ -229,13 +231,13 @@ class Comparison(Record):
 
 
 class Failure(Record):
-    """A run that is missing.
+    """A missing run.
 
     Args:
-        task, arm, data_fraction, learning_rate, seed: which.
+        task, arm, data_fraction, learning_rate, seed: its cell and trial.
         address: its address.
         status: ``failed``, ``lost``, ``interrupted`` or ``waiting``.
-        reason: in the words of the error.
+        reason: the error message, or why the run is not finished.
     """
 
     task: str
@@ -249,12 +251,15 @@ class Failure(Record):
 
 
 class RunRow(Record):
-    """One run, for the list of runs.
+    """One run in the list of runs.
 
     Args:
-        address: names its folder, see `run_folder`.
+        task, arm, data_fraction, learning_rate, seed: its cell and trial.
+        address: its address, which names its folder, see `run_folder`.
+        status: its status, see `fptkit.lab.studies.outcome.Status`.
+        steps: number of training steps done.
         validation: best value of the selection metric.
-        test: of the first test split, None where it was not opened.
+        test: selection metric on the first test split; None if not evaluated.
     """
 
     task: str
@@ -273,21 +278,22 @@ class StudyResults(Record):
     """The results of a study.
 
     Args:
-        format: of this file.
-        name, description, question, profile: of the study.
-        code_version: of the code its runs are addressed by.
-        versions: of fptkit, Python and the libraries the runs were made with; several where they differ.
+        format: format version of this file.
+        name, description, question, profile: the study's own.
+        code_version: version of the code in its runs' addresses.
+        versions: versions of fptkit, Python and the libraries that made the runs; several if they differ.
         tasks, arms, arm_summaries, reference: as in the study.
-        seeds, learning_rates, search, budget: in words a reader understands.
-        confidence: of the intervals.
+        seeds, learning_rates: as in the study; rates ascending.
+        search, budget: described for readers.
+        confidence: confidence level of the intervals.
         level: a verdict needs a ``p_verdict`` below this.
-        cells: by task, fraction and arm.
-        comparisons: those the study asks for, corrected together.
-        lifts: the pretraining lift: the reference against each control that keeps its architecture, if there are any.
-        skipped: cells that cannot be made, with the reason.
-        failures: runs that are missing.
+        cells: results of the cells, by task, fraction and arm.
+        comparisons: the comparisons the study asks for, corrected together with the lifts.
+        lifts: pretraining lifts: the reference against each control that keeps its architecture, if there are any.
+        skipped: impossible cells, with the reason.
+        failures: missing runs.
         runs: every run.
-        warnings: what a reader must know first, most important first.
+        warnings: caveats for the reader, most important first.
     """
 
     format: Literal[1] = 1
@@ -316,12 +322,19 @@ class StudyResults(Record):
     warnings: tuple[str, ...] = ()
 
     def cell(self, task: str, arm: str, data_fraction: float = 1.0) -> CellResult | None:
-        """The cell of a place, None where it could not be made."""
+        """The results of a cell; None if there is no such cell."""
         return next((c for c in self.cells if (c.task, c.arm, c.data_fraction) == (task, arm, data_fraction)), None)
 
 
 class RunCost(Record):
-    """What a run cost on the machine it ran on."""
+    """Time and memory of a run, and the machine it used.
+
+    Args:
+        seconds: duration of the run.
+        peak_memory_mib: peak memory in MiB.
+        device: device it ran on.
+        threads: number of CPU threads.
+    """
 
     seconds: float
     peak_memory_mib: float
@@ -330,28 +343,28 @@ class RunCost(Record):
 
 
 class Costs(Record):
-    """The costs of a study's runs, by address."""
+    """The costs of a study's runs, by address of the run."""
 
     runs: dict[str, RunCost]
 
 
 def run_folder(ledger_folder: Path, address: str) -> Path:
-    """The folder of a run: beside the ledger, named by the first sixteen digits of its address."""
+    """Folder of a run: next to the ledger, named after the first sixteen digits of the address."""
     return ledger_folder / "runs" / address[:16]
 
 
 def read_results(folder: Path) -> StudyResults:
-    """The results file of a study's folder.
+    """Read the results file in a study's folder.
 
     Raises:
         UsageError: there is none.
-        DataError: it is damaged, or of another version.
+        DataError: it is damaged, or written by another version of fptkit.
     """
     return _read(folder / RESULTS, StudyResults)
 
 
 def read_costs(folder: Path) -> Costs:
-    """The costs file of a study's folder. Raises as `read_results`."""
+    """Read the costs file in a study's folder. Raises the same errors as `read_results`."""
     return _read(folder / COSTS, Costs)
 
 
@@ -363,4 +376,4 @@ def _read(path: Path, model: type[AnyRecord]) -> AnyRecord:
     try:
         return model.model_validate_json(text)
     except ValueError as err:
-        raise DataError(f"{path} is damaged, or of another version of fptkit: {err}") from err
+        raise DataError(f"{path} is damaged, or written by another version of fptkit: {err}") from err

@@ -1,7 +1,7 @@
-"""Carries a study out: has the runs made that its cells need, and takes in what came of them.
+"""Runs a study: starts the runs its cells need and records their results.
 
-Several processes may carry out the same study, or studies that share runs, in one ledger folder: each takes the runs
-nobody has, and waits for those that others have.
+Several processes may run the same study, or studies that share runs, in one ledger folder: each claims free runs and
+waits for those of the others.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ from fptkit.recipe.models import Recipe
 from fptkit.registry import Registry
 
 POLL_S = 0.5
-"""How long to wait for a worker before looking at signals again."""
+"""How long to wait for a worker before checking for signals again."""
 
 LEDGER_POLL_S = 3.0
-"""How often to look what other processes did; every row is read."""
+"""How often to check what other processes did; this reads every row."""
 
 MAX_TRIES = 2
-"""Times the same part of a run is started in one study before it counts as failed."""
+"""How often one call starts the same part of a run before the run counts as failed."""
 
 MakeLauncher = Callable[[Sequence[str]], Launcher]
-"""Makes the launcher, when the first run needs it, from the modules runs will load."""
+"""Creates the launcher when the first run needs it; takes the modules that runs will load."""
 
 
 @dataclass(frozen=True)
 class StudyEnd:
-    """How carrying out a study ended.
+    """The result of running a study.
 
     Args:
-        outcomes: of every run it knows, by address.
-        started: runs this process started or went on with; the later opening of a test is not counted again.
-        failed: runs that are missing for good.
-        signal_number: the signal that stopped it, 0 for none.
+        outcomes: outcomes of all known runs, by address.
+        started: number of runs this process started or resumed; a later test of the same run is not counted again.
+        failed: runs that failed for good.
+        signal_number: the signal that stopped the study, 0 for none.
     """
 
     outcomes: Mapping[str, Outcome]
@@ -59,14 +59,14 @@ class StudyEnd:
 
 
 class StudyRunner:
-    """Carries out one study.
+    """Runs one study.
 
     Args:
         study: the study.
-        ledger: of its folder, open.
-        make_launcher: called once, when the first run is to be started: a study without anything to do starts nothing.
-        view: shows how it goes.
-        retry_failed: whether runs that failed in an earlier call are tried again.
+        ledger: the open ledger of its folder.
+        make_launcher: called once, before the first run is started; not called if there is nothing to run.
+        view: shows the progress.
+        retry_failed: whether to retry runs that failed in an earlier call.
     """
 
     def __init__(
@@ -91,9 +91,9 @@ class StudyRunner:
         self._looked = 0.0
 
     def carry_out(self) -> StudyEnd:
-        """Run what is missing, until nothing is or a signal comes.
+        """Start the missing runs until all have ended or a signal arrives.
 
-        A second SIGINT ends all workers at once.
+        A second SIGINT kills all workers at once.
         """
         with stop_on_signals() as stop:
             try:
@@ -104,19 +104,19 @@ class StudyRunner:
                 if stop.requested():
                     self._wait_for_saving()
             except KeyboardInterrupt:
-                self._view.say("stopped at once; what was saved before is kept")
+                self._view.say("stopped at once; saved state is kept")
             finally:
                 if self._launcher is not None:
                     self._launcher.close()
         return StudyEnd(dict(self._needs.known), len(self._started), self._needs.failures(), stop.signal_number)
 
     def plan(self) -> StudyProgress:
-        """What there is to do, without doing it."""
+        """The progress of the study, without starting anything."""
         self._needs.look()
         return self.progress()
 
     def unmade(self) -> dict[str, Recipe]:
-        """Recipes of the runs to be made of which this version of the code has made no part, by address."""
+        """Recipes of the needed runs that this version of the code has not started yet, by address."""
         self._needs.look()
         return {
             address: self._needs.recipe(address).recipe
@@ -125,13 +125,13 @@ class StudyRunner:
         }
 
     def progress(self) -> StudyProgress:
-        """How far the study is."""
+        """The current progress of the study."""
         slots = 1 if self._launcher is None else self._launcher.slots
         each = sum(self._seconds) / len(self._seconds) if self._seconds and self._launcher is not None else None
         return self._needs.progress(self._under_way.keys(), seconds_each=each, slots=slots)
 
     def _go_on(self) -> bool:
-        """Start what can be started, take in what ended; false when there is nothing to wait for."""
+        """Start free runs and record ended ones; false if there is nothing left to wait for."""
         self._start_jobs()
         if not self._under_way and not self._needs.elsewhere:
             return False
@@ -158,7 +158,7 @@ class StudyRunner:
             self._start(address, name, request, recipe)
 
     def _start(self, address: str, name: str, request: Request, recipe: str) -> None:
-        """Start a run that is ours; ``recipe`` is its YAML."""
+        """Start a run that this process has claimed; ``recipe`` is its YAML."""
         self._under_way[address] = request
         self._tries[address, request] += 1
         self._started.add(address)
@@ -180,13 +180,13 @@ class StudyRunner:
         )
 
     def _startable(self) -> Iterator[tuple[str, str, Request]]:
-        """Requests nobody is at work on."""
+        """Requests for runs that are not in progress anywhere."""
         for address, name, request in self._needs.requests():
             if address not in self._under_way and address not in self._needs.elsewhere:
                 yield address, name, request
 
     def _take_in(self, ended: Ended) -> None:
-        """Write down how a job ended, and let its cells go on."""
+        """Record how a job ended, and update its cells."""
         address = ended.job.address
         request = self._under_way.pop(address)
         before = self._needs.known[address]
@@ -195,8 +195,8 @@ class StudyRunner:
         self._needs.learn(outcome)
         asked = not outcome.over and self._needs.still_asks(address, request)
         if asked and self._tries[address, request] >= MAX_TRIES:
-            # The search would ask for it for ever.
-            why = reason or f"it is {status} at step {outcome.step}, short of what was asked for"
+            # Otherwise the search would request it forever.
+            why = reason or f"it is {status} at step {outcome.step}, before the requested step"
             self._needs.learn(self._ledger.settle(address, "failed", f"{why}; tried {MAX_TRIES} times"))
         seconds = ended.result.seconds if ended.result else None
         if seconds is not None and not before.over:
@@ -207,7 +207,7 @@ class StudyRunner:
         """Status and reason of a run whose worker has ended."""
         if ended.result is not None:
             return ended.result.status, ended.result.reason
-        # It ended without a word, but may have written its summary before.
+        # It ended without sending a result, but may have written its summary before.
         summary = read_summary(run_folder(self._ledger.folder, ended.job.address))
         for told in ("validated", "finished", "diverged", "paused", "interrupted"):
             if summary.get("status") == told and summary != before.summary:
@@ -215,11 +215,11 @@ class StudyRunner:
         return "lost", ended.death
 
     def _wait_for_saving(self) -> None:
-        """Have the workers save and end. What they did not come to is lost to nobody: it is made when called again."""
+        """Make the workers save and end. The next call makes the remaining runs."""
         if self._launcher is None or not self._under_way:
             return
         number = len(self._under_way)
-        self._view.say(f"stopping: {number} under way, saving; Ctrl-C again ends them at once")
+        self._view.say(f"stopping: {number} running, saving; press Ctrl-C again to end them at once")
         self._launcher.stop()
         while self._under_way:
             for ended in self._launcher.wait(POLL_S):
@@ -229,10 +229,10 @@ class StudyRunner:
             self._view.update(self.progress())
 
     def _look_elsewhere(self) -> None:
-        """Take in what other processes did with the runs this study waits for."""
+        """Update the outcomes of runs that this study needs and other processes may have changed."""
         self._looked = time.monotonic()
         wanted = {address for address, _, _ in self._needs.requests()}
-        # Also those elsewhere of which the search has all it wanted, so that the study reports every run.
+        # Include runs elsewhere that the search no longer needs, so that the study reports every run.
         for address in sorted((wanted | self._needs.elsewhere) - self._under_way.keys()):
             self._refresh(address)
 
@@ -243,18 +243,18 @@ class StudyRunner:
 
 
 def _recipe_text(loaded: LoadedRecipe) -> str:
-    """The recipe as a worker gets it, with the name its run goes by."""
+    """The recipe for a worker, with the name of its run."""
     pinned = loaded.recipe.pinned.model_copy(update={"recipe": loaded.name})
     return dump_recipe(loaded.recipe.model_copy(update={"pinned": pinned}), ["The recipe a study asked for."])
 
 
 def _modules(study: Study) -> list[str]:
-    """Modules of fptkit that the components of a study's recipes come from; the workers' server loads them once."""
+    """Modules of fptkit with the components of the study's recipes; the workers' server loads them once."""
     found: dict[str, None] = {}
     for cell in study.cells:
         for target in _targets(cell.loaded):
             module = target.partition(":")[0]
-            if module.startswith("fptkit."):  # a plugin's module may do anything when it is imported: not in advance
+            if module.startswith("fptkit."):  # importing a plugin's module may have side effects: not in advance
                 found.setdefault(module)
     return list(found)
 

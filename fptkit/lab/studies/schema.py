@@ -1,4 +1,4 @@
-"""JSON Schema of study files, made from that of recipes, so that editors complete their fragments too."""
+"""JSON Schema of study files, built from that of recipes so that editors also complete their fragments."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from fptkit.registry import Registry
 
 
 def study_json_schema(registry: Registry) -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of a study.
+    """JSON Schema (draft 2020-12) of a study.
 
     Args:
-        registry: its components become what fragments may hold. Their options are checked where a study is loaded: a
-            fragment may leave out what its bases say.
+        registry: its components are allowed in fragments. Their options are checked only when the study is loaded,
+            since a fragment may omit what its bases set.
     """
     recipe = recipe_json_schema(registry)
     settings = StudySettings.model_json_schema()
-    # A profile of a recipe holds what a fragment does: any keys of a recipe, sections without their name among them.
+    # A recipe's profile has the form of a fragment: any keys of a recipe, including sections without a name.
     of_recipe = recipe["properties"]["profiles"]["additionalProperties"]["properties"]
     extends = recipe["properties"]["extends"]
     of_task = {**of_recipe, "extends": extends}
-    of_arm = {**of_task, "summary": {"type": "string", "description": "one line on it"}}
+    of_arm = {**of_task, "summary": {"type": "string", "description": "one line that describes the arm"}}
     in_profile = {
         **settings["properties"],
-        "tasks": _named(of_task, "tasks by name; left out where every arm extends a whole recipe"),
-        "arms": _named(of_arm, "what is compared, by name"),
+        "tasks": _named(of_task, "tasks by name; omit if every arm extends a complete recipe"),
+        "arms": _named(of_arm, "arms to compare, by name"),
     }
     properties = {
         **in_profile,
-        "extends": {**extends, "description": "study file, or several with the lowest first, this one is laid over"},
+        "extends": {**extends, "description": "study file this one is merged over, or several, the lowest first"},
         "profiles": _named(in_profile, "named changes to this study, chosen with --profile"),
     }
     return {
@@ -45,6 +45,6 @@ def study_json_schema(registry: Registry) -> dict[str, Any]:
 
 
 def _named(properties: dict[str, Any], description: str) -> dict[str, Any]:
-    """Mappings by name, each with some of these keys."""
+    """Schema of a mapping from names to objects with some of these keys."""
     each = {"type": "object", "properties": properties, "additionalProperties": False}
     return {"type": "object", "additionalProperties": each, "description": description}

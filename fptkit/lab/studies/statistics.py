@@ -1,7 +1,7 @@
-"""From figures of runs to a verdict: pure functions on arrays, so that a simulation judges the code that reports use.
+"""The statistics behind a verdict: pure functions on arrays, so that simulations test the same code that reports use.
 
-Everything takes leading axes: one comparison is an array of differences, thousands of studies are one array more. The
-rule, its sources and what it costs in power are in ``docs/statistics.md``; ``benchmarks/verdicts.py`` measures it.
+All functions accept leading axes, such as one for thousands of simulated studies. The rule, its sources and its power
+are described in ``docs/statistics.md``; ``benchmarks/verdicts.py`` measures it.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from numpy.typing import NDArray  # noqa: TID253
 Array = NDArray[np.float64]
 
 CONFIDENCE = 0.95
-"""Of the intervals."""
+"""Confidence level of the intervals."""
 
 LEVEL = 0.04
 """A verdict needs a corrected p below this. A t-test at 0.05 is wrong in exactly 5 of 100 studies without an effect, so
-that every second simulation would find more; 0.04 keeps the promise of 5 with room for what its assumptions leave
-open."""
+every second simulation would find more; 0.04 keeps errors below 5 in 100 even if the test's assumptions do not hold
+exactly."""
 
 MINIMUM_PAIRS = 3
-"""Fewer seeds give no verdict: with two the interval is some thirteen standard errors wide on either side."""
+"""Fewer pairs give no verdict: with two, the interval extends about thirteen standard errors to either side."""
 
 _EQUAL = 1e-6
-"""Values nearer than this share of their size are the same figure: metrics are counted in single precision."""
+"""Relative difference below which two values count as equal: metrics are computed in single precision."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class Tests:
     """Paired tests, one for each row of differences.
 
     Args:
-        mean: of the differences.
-        standard_error: of the mean; 0 where all differences are equal.
-        t: mean over standard error; NaN where the standard error is 0.
-        p: two-sided.
-        p_allowed: the same after the allowances, never below ``p``.
+        mean: mean of the differences.
+        standard_error: standard error of the mean; 0 if all differences are equal.
+        t: mean divided by its standard error; NaN if the standard error is 0.
+        p: two-sided p-value.
+        p_allowed: p-value after the allowances, never below ``p``.
     """
 
     mean: Array
@@ -49,7 +49,7 @@ class Tests:
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float | None, float | None]:
-    """Mean and standard error of the mean (n - 1 in the deviation); None where there are too few values."""
+    """Mean and standard error of the mean (n - 1 in the deviation); None for either if there are too few values."""
     if not values:
         return None, None
     given = np.asarray(values, dtype=float)
@@ -60,14 +60,18 @@ def mean_and_error(values: Sequence[float]) -> tuple[float | None, float | None]
 
 
 def paired_tests(a: Array, b: Array, *, allowance: Array | float = 0.0, validation_error: Array | float = 0.0) -> Tests:
-    """Whether ``a`` and ``b`` differ, pair by pair: Student's paired t-test, in one case the exact sign-flip test.
+    """Test whether ``a`` and ``b`` differ, pair by pair: Student's paired t-test, or the exact sign-flip test.
 
-    Where all differences are equal the t-test divides by zero. Equal and zero is p = 1; equal and not zero is judged by
-    the exact sign-flip test, whose smallest p is 2^(1 - n).
+    If all differences are equal, the t-test would divide by zero. Then p = 1 if they are zero, else p is that of the
+    exact sign-flip test, whose smallest p is 2^(1 - n).
 
-    The allowances are for the choice of the learning rate, which was made on validation and may have been wrong: the
-    mean moves towards zero by ``allowance``, and half of ``validation_error`` is added to the standard error, in
-    squares.
+    The allowances account for a wrong choice of the learning rate on validation: the mean moves towards zero by
+    ``allowance``, and half of ``validation_error`` is added to the standard error in quadrature.
+
+    Args:
+        a, b: scores of the two arms; pairs are along the last axis.
+        allowance: what a wrong choice of the learning rate may have cost the losing arm, >= 0.
+        validation_error: standard error of the arms' difference on validation, >= 0.
 
     Shapes: a, b (..., n) with n >= 2; allowance and validation_error (...).
 
@@ -89,12 +93,12 @@ def paired_tests(a: Array, b: Array, *, allowance: Array | float = 0.0, validati
 
 
 def standard_error_of_differences(a: Array, b: Array) -> Array:
-    """Of the mean of ``a`` minus ``b``. Shapes: a, b (..., n) -> (...)."""
+    """Standard error of the mean of ``a - b``. Shapes: a, b (..., n) -> (...)."""
     return _mean_and_error_of(a - b, np.maximum(np.abs(a), np.abs(b)).max(axis=-1))[1]
 
 
 def _mean_and_error_of(differences: Array, size: Array) -> tuple[Array, Array, Array]:
-    """Mean, its standard error, and whether the differences are all the same but for rounding at values of ``size``."""
+    """Mean, its standard error, and whether all differences are equal up to rounding of values of ``size``."""
     rounding = _EQUAL * size
     flat = np.ptp(differences, axis=-1) <= rounding
     mean = differences.mean(axis=-1)
@@ -104,7 +108,7 @@ def _mean_and_error_of(differences: Array, size: Array) -> tuple[Array, Array, A
 
 
 def holm(p: Array) -> Array:
-    """Holm's correction over the last axis; NaN stands for a comparison without a test and does not count.
+    """Holm's correction of p-values over the last axis; NaN marks a comparison without a test and does not count.
 
     Source: Holm 1979, A simple sequentially rejective multiple test procedure.
     """
@@ -119,7 +123,14 @@ def holm(p: Array) -> Array:
 
 
 def interval(mean: float, error: float, pairs: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Interval of a mean from Student's t with ``pairs - 1`` degrees."""
+    """Confidence interval of a mean from Student's t with ``pairs - 1`` degrees of freedom.
+
+    Args:
+        mean: the mean.
+        error: its standard error.
+        pairs: number of values, at least 2.
+        confidence: confidence level, in (0, 1).
+    """
     from scipy.special import stdtrit
 
     half = float(stdtrit(pairs - 1, (1 + confidence) / 2)) * error
@@ -127,9 +138,18 @@ def interval(mean: float, error: float, pairs: int, confidence: float = CONFIDEN
 
 
 def hedges_g(mean: float, error: float, pairs: int) -> float | None:
-    """Mean difference in deviations of the differences, corrected for small samples; None where that deviation is 0.
+    """Hedges' g: mean difference in standard deviations of the differences, corrected for small samples.
 
-    The correction is the exact one, with ``pairs - 1`` degrees. It is 0 for two pairs, where there is no estimate.
+    The correction is the exact one, with ``pairs - 1`` degrees of freedom. It is 0 for two pairs, which therefore give
+    no estimate.
+
+    Args:
+        mean: mean of the differences.
+        error: its standard error.
+        pairs: number of pairs.
+
+    Returns:
+        The effect size; None for fewer than three pairs or a standard error of 0.
 
     Source: Hedges 1981, equation 6e; for pairs: Borenstein et al. 2009, Introduction to Meta-Analysis, chapter 4.
     """
@@ -143,9 +163,13 @@ def hedges_g(mean: float, error: float, pairs: int) -> float | None:
 
 
 def largest_gain(chosen: Array, others: Array) -> Array:
-    """By how much, at most, another learning rate did better on validation than the chosen one on the same seed.
+    """Largest gain on validation of another learning rate over the chosen one, with the same seed; at least 0.
 
-    Shapes: chosen (..., n); others (..., rates, n), NaN where a rate has no run of a seed -> (...).
+    Args:
+        chosen: validation at the chosen rate, signed so that higher is better.
+        others: the same for each other rate.
+
+    Shapes: chosen (..., n); others (..., rates, n), NaN if a rate has no run with a seed -> (...).
     """
     gains = np.where(np.isnan(others), -np.inf, others - chosen[..., None, :])
     return np.maximum(gains.max(axis=(-1, -2), initial=0.0), 0.0)

@@ -1,7 +1,7 @@
-"""From the runs of a study to its results file: a pure function of what the runs computed.
+"""Makes the results file of a study: a pure function of what its runs computed.
 
-Times, machines and the order in which runs ended are left out, so that every launcher gives the same bytes; what runs
-cost is a file of its own.
+Times, machines and the order in which runs ended are omitted, so that every launcher gives the same bytes; the costs of
+runs are in a separate file.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from fptkit.lab.studies.search.choice import is_trained
 
 @dataclass(frozen=True)
 class CellRuns:
-    """The runs of one cell that its search asked for.
+    """The runs of one cell that its search requested.
 
     Args:
-        cell: which.
-        outcomes: of every trial, by rate and then seed in the order of the study.
-        chosen_rate: by validation; None while it is open.
-        missing: trials the cell still needs, and those that failed.
-        reason: where no rate could be chosen, why; else what was left out of the choice.
+        cell: the cell.
+        outcomes: outcome of every trial, by rate and then seed in the order of the study.
+        chosen_rate: the rate chosen on validation; None before the choice or if none can be chosen.
+        missing: trials that the cell still needs, and failed ones.
+        reason: why no rate could be chosen, or which rates were excluded.
     """
 
     cell: Cell
@@ -53,24 +53,24 @@ class CellRuns:
     reason: str = ""
 
     def at(self, rate: float | None) -> dict[int, Outcome]:
-        """The outcomes at a rate, by seed."""
+        """Outcomes at a learning rate, by seed."""
         return {trial.seed: outcome for trial, outcome in self.outcomes.items() if trial.learning_rate == rate}
 
     @property
     def example(self) -> Outcome | None:
-        """A run that tells what all share: the first at the chosen rate, one that was tested if there is one."""
+        """A run to read shared facts from: preferably a finished one, and one at the chosen rate."""
         runs = [*self.at(self.chosen_rate).values(), *self.outcomes.values()]
         told = [outcome for outcome in runs if outcome.summary.get("selection")]
         return next(iter([outcome for outcome in told if outcome.status == "finished"] + told), None)
 
 
 def summarise(study: Study, outcomes: Mapping[str, Outcome], ledger_folder: Path) -> StudyResults:
-    """The results of a study as far as its runs have come.
+    """Summarise the current results of a study.
 
     Args:
         study: the checked study.
-        outcomes: of the runs, by address; one that is not there counts as not started.
-        ledger_folder: the folder runs lie in, for their curves.
+        outcomes: outcomes of its runs, by address; a run without one counts as not started.
+        ledger_folder: folder of the ledger, to read the runs' validation curves.
     """
     from fptkit.lab.studies.caveats import warnings_of
     from fptkit.lab.studies.comparisons import Scores, comparisons_and_lifts
@@ -120,8 +120,11 @@ def write_results(study: Study, outcomes: Mapping[str, Outcome], ledger_folder: 
     """Summarise a study and write its results and costs.
 
     Args:
-        study, outcomes, ledger_folder: as for `summarise`.
-        folder: the study's own; made if it is not there.
+        study, outcomes, ledger_folder: as in `summarise`.
+        folder: folder of the study's own files; created if missing.
+
+    Returns:
+        The results as written.
     """
     results = summarise(study, outcomes, ledger_folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -132,7 +135,13 @@ def write_results(study: Study, outcomes: Mapping[str, Outcome], ledger_folder: 
 
 
 def runs_of(study: Study, cell: Cell, outcomes: Mapping[str, Outcome]) -> CellRuns:
-    """Replay a cell's search over what is known: the rate is chosen by the code that chose it in the study."""
+    """Replay a cell's search on the known outcomes, so that the same code chooses the rate as in the study.
+
+    Args:
+        study: the study.
+        cell: the cell.
+        outcomes: outcomes of the study's runs, by address.
+    """
     known: dict[Trial, Outcome] = {}
     while True:
         step = next_step(study.settings, cell, known)
@@ -198,7 +207,7 @@ def _cell_result(study: Study, runs: CellRuns, ledger_folder: Path) -> CellResul
 
 
 def _shared_facts(told: Mapping[str, Any]) -> dict[str, Any]:
-    """What all runs of a cell say alike of their parts; nothing where no run has begun."""
+    """Facts about the components that all runs of a cell share; empty if no run has started."""
     if not told:
         return {}
     task, backbone = told.get("task", {}), told.get("backbone", {})
@@ -227,7 +236,7 @@ def _shared_facts(told: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rates(runs: CellRuns) -> list[float]:
-    """The rates that were tried, ascending."""
+    """The tried rates, ascending."""
     return sorted({trial.learning_rate for trial in runs.outcomes})
 
 
@@ -247,7 +256,7 @@ def _steps(outcome: Outcome) -> int:
 
 
 def _edge(study: Study, runs: CellRuns) -> str:
-    """Which end of the rates the chosen one lies on; a single rate has none."""
+    """The end of the grid at which the chosen rate is; a single rate has no end."""
     rates = sorted(study.settings.learning_rates)
     if len(rates) < 2 or runs.chosen_rate is None:
         return ""
@@ -255,7 +264,7 @@ def _edge(study: Study, runs: CellRuns) -> str:
 
 
 def _validated(runs: CellRuns, rate: float | None) -> dict[int, float]:
-    """Validation at a rate by seed, of runs that came as far as the search asked."""
+    """Validation at a rate by seed, for runs that reached the step the search requested."""
     return {
         seed: float(value)
         for seed, outcome in runs.at(rate).items()
@@ -266,7 +275,7 @@ def _validated(runs: CellRuns, rate: float | None) -> dict[int, float]:
 
 
 def _tested(runs: CellRuns) -> dict[int, float]:
-    """The first test split's figure at the chosen rate by seed."""
+    """Result on the first test split at the chosen rate, by seed."""
     return {
         seed: value for seed, outcome in runs.at(runs.chosen_rate).items() if _is_number(value := _test_value(outcome))
     }
@@ -283,7 +292,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _of_metric(outcomes: Any, where: tuple[str, ...], metric: str) -> Estimate:
-    """A metric of some split over the runs that have it."""
+    """A metric on one split, over the runs that have it."""
     values = []
     for outcome in outcomes:
         found = outcome.summary.get("metrics", {})
@@ -317,9 +326,9 @@ def _failures(runs: CellRuns) -> list[Failure]:
 
 def _why_missing(outcome: Outcome) -> str:
     if outcome.status == "validated":
-        return "trained, its test is not opened yet"
+        return "trained, not tested yet"
     steps = _steps(outcome)
-    return f"not finished: {steps:,} steps are done" if steps else "not started"
+    return f"not finished: {steps:,} steps done" if steps else "not started"
 
 
 def _rows(runs: CellRuns) -> list[RunRow]:
@@ -366,7 +375,7 @@ def _search_words(study: Study) -> str:
         "grid": f"grid of {count} rate{'s' if count != 1 else ''}, {ends}, chosen on validation"
         if count > 1
         else f"the rate {settings.learning_rates[0]:g}",
-        "halving": f"successive halving of {count} rates, {ends}, one in {search.keep} goes on at each of "
+        "halving": f"successive halving of {count} rates, {ends}, one in {search.keep} continues after each of "
         f"{search.rungs} rungs, chosen on validation",
         "optuna": f"optuna (TPE), {search.trials} rates between {ends}, chosen on validation",
     }[search.name]
@@ -386,7 +395,7 @@ def _budget_words(study: Study) -> str:
 
 
 def _cost(outcome: Outcome | None) -> RunCost | None:
-    """What a run cost, None where it has not told."""
+    """The cost of a run; None if it has not recorded it yet."""
     told = outcome.summary if outcome else {}
     if not {"seconds", "peak_memory_mib", "device", "threads"} <= told.keys():
         return None

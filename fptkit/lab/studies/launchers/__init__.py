@@ -1,1 +1,1 @@
-"""Who starts a study's workers: this machine, a Ray cluster, Slurm."""
+"""Launchers: backends that start a study's workers, on this machine, a Ray cluster or Slurm."""

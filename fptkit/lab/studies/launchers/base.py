@@ -1,4 +1,4 @@
-"""What every launcher can do."""
+"""The interface of launchers, and how workers share a machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LauncherName = Literal["local", "ray", "slurm"]
 LAUNCHERS: tuple[LauncherName, ...] = ("local", "ray", "slurm")
 
 WORKER_MEMORY_MIB = 2048
-"""Memory a run on a processor is reckoned with: GPT-2 base, frozen in bfloat16, and a batch take about 1.5 GiB."""
+"""Memory assumed for a run on a CPU: GPT-2 base, frozen in bfloat16, and a batch take about 1.5 GiB."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class LauncherOptions:
     """How workers are started.
 
     Args:
-        name: by whom.
-        workers: runs at a time; None: as many as there are processors and memory for.
-        threads: processor threads of each run; None: the machine's, divided by the workers.
-        slurm: parameters of the Slurm jobs, as submitit names them.
+        name: the launcher.
+        workers: number of concurrent runs; None: as many as cores and memory allow.
+        threads: CPU threads per run; None: cores / workers.
+        slurm: parameters of the Slurm jobs, with submitit's names.
     """
 
     name: LauncherName = "local"
@@ -37,12 +37,12 @@ class LauncherOptions:
 
 @dataclass(frozen=True)
 class Ended:
-    """A job that is over.
+    """A job that has ended.
 
     Args:
-        job: which.
-        result: what it came to; None where its worker died first.
-        death: how the worker died, such as ``killed by signal 9``.
+        job: the job.
+        result: its result; None if its worker died first.
+        death: how the worker died, such as ``its worker was killed by signal 9``; empty if it did not.
     """
 
     job: Job
@@ -51,11 +51,11 @@ class Ended:
 
 
 class Launcher(Protocol):
-    """Starts jobs, each in a process of its own.
+    """Starts each job in a separate process.
 
     Attributes:
-        slots: jobs it takes at a time.
-        threads: processor threads of each.
+        slots: number of concurrent jobs.
+        threads: CPU threads per job.
         description: one line for the header.
     """
 
@@ -64,31 +64,34 @@ class Launcher(Protocol):
     description: str
 
     def start(self, job: Job) -> None:
-        """Start a job. Called only while fewer than ``slots`` are under way."""
+        """Start a job. Called only while fewer than ``slots`` jobs are running."""
         ...
 
     def wait(self, timeout_s: float) -> Sequence[Ended]:
-        """Jobs that ended since the last call; waits for one at most so long."""
+        """Return the jobs that ended since the last call; wait up to ``timeout_s`` seconds for one."""
         ...
 
     def stop(self) -> None:
-        """Ask the jobs under way to save and end. They are still to be waited for."""
+        """Ask the running jobs to save and end. Call `wait` for them afterwards."""
         ...
 
     def close(self) -> None:
-        """End whatever is still under way, at once, and let go of all processes."""
+        """Kill the jobs that are still running, and release all processes."""
         ...
 
 
 def share_processors(options: LauncherOptions, *, devices: int = 0) -> tuple[int, int]:
-    """Workers and threads of each on this machine.
+    """Number of workers, and of CPU threads per worker, on this machine.
 
-    One thread a run where nothing else is asked: small models lose more by dividing a step than they gain, and a run's
-    last digits then do not depend on how many run beside it.
+    The default is one thread per run: small models lose more than they gain by splitting a step, and a run's last
+    digits then do not depend on how many other runs there are.
 
     Args:
-        options: what the user fixed.
-        devices: accelerators; a run takes a whole one.
+        options: the user's settings.
+        devices: number of accelerators; each run takes one.
+
+    Returns:
+        The number of workers and the number of threads of each.
     """
     processors = available_processors()
     if options.workers is not None:
@@ -100,14 +103,19 @@ def share_processors(options: LauncherOptions, *, devices: int = 0) -> tuple[int
 
 
 def available_processors() -> int:
-    """Processors this process may use."""
+    """Number of CPU cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def missing_extra(extra: str, err: ImportError) -> UsageError:
-    """A launcher's library is not installed."""
+    """The error for a launcher with a missing library.
+
+    Args:
+        extra: the launcher and the extra of fptkit to install.
+        err: the failed import.
+    """
     return UsageError(f"--launcher {extra} needs a package that is missing ({err}): pip install 'fptkit[{extra}]'")
 
 
@@ -115,4 +123,4 @@ def _memory_mib() -> int:
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
     except (AttributeError, OSError, ValueError):
-        return 2**20  # a system that does not tell: the processors decide
+        return 2**20  # unknown memory: only the cores limit the workers

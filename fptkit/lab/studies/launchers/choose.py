@@ -1,4 +1,4 @@
-"""The launcher that options ask for."""
+"""Creates the launcher that was chosen."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from fptkit.lab.studies.launchers.base import Launcher, LauncherOptions
 
 
 def make_launcher(options: LauncherOptions, folder: Path, *, preload: Sequence[str] = ()) -> Launcher:
-    """The launcher that options ask for.
+    """Create the launcher that ``options`` name.
 
     Args:
-        options: who, and how many at a time.
-        folder: of the ledger.
-        preload: modules every run will need.
+        options: the launcher, its number of workers and its parameters.
+        folder: folder of the ledger.
+        preload: modules that every run needs.
 
     Raises:
         UsageError: it needs an extra that is not installed, its options are wrong, or its cluster does not answer.
     """
     if options.slurm and options.name != "slurm":
-        raise UsageError("--slurm gives parameters of Slurm jobs: use it with --launcher slurm")
+        raise UsageError("--slurm sets parameters of Slurm jobs: use it with --launcher slurm")
     match options.name:
         case "local":
             from fptkit.lab.studies.launchers.local import LocalLauncher

@@ -1,8 +1,7 @@
-"""Workers on this machine: one process a run, from a server process that has loaded the libraries once.
+"""Workers on this machine: one process per run, forked from a server process that has loaded the libraries once.
 
-A fresh Python takes about 7 s to load torch and what the engine needs; a fork of a process that has loaded them, and
-has done nothing else yet, some milliseconds. The server is multiprocessing's own, started before anything is trained,
-so that no thread of a library is ever forked.
+A new Python process takes about 7 s to load torch and the engine; a fork of a process that has loaded them takes some
+milliseconds. The server is multiprocessing's own, started before any training, so that no library's threads are forked.
 """
 
 from __future__ import annotations
@@ -30,10 +29,10 @@ PRELOADED = (
     "fptkit.recipe.load",
     "fptkit.engine.run",
 )
-"""What every run loads."""
+"""Modules that every run loads."""
 
 SAVING_S = 30.0
-"""How long a worker whose study has died may take to save its state."""
+"""Time for a worker to save its state after its study has died."""
 
 
 class LocalLauncher:
@@ -96,7 +95,7 @@ class LocalLauncher:
         self._under_way.clear()
 
     def _free_device(self) -> str:
-        """The accelerator fewest runs are on; empty where there are none."""
+        """The accelerator with the fewest runs; empty if there is none."""
         taken = [device for *_, device in self._under_way.values()]
         return min(self._devices, key=taken.count, default="")
 
@@ -109,12 +108,12 @@ def _work(job: Job, sender: Connection, device: str) -> None:
     result = carry_out(job)
     try:
         sender.send(result)
-    except OSError:  # nobody waits for it any more: the study has died, and reads the folder when it comes back
+    except OSError:  # the study has died; it reads the run folder when it is started again
         sys.exit(1)
 
 
 def _end_with_parent() -> None:
-    """Save and end when the study dies, however it dies: its end of a pipe closes then."""
+    """Save and end when the study dies for any reason, which closes its end of a pipe."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -128,16 +127,16 @@ def _end_with_parent() -> None:
 
 
 def _context(modules: Sequence[str], threads: int) -> BaseContext:
-    """Where workers come from: forks of a server that has ``modules`` loaded, or new processes where it cannot be."""
+    """Start method of workers: forks of a server that has loaded ``modules``, or new processes if unsupported."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(modules))
-    # Read once, when the server loads the libraries.
+    # The libraries read these once, when the server loads them.
     settings = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     if threads > 1:
-        # By default threads that wait keep their processors busy: two processes with two threads on two processors
-        # then take many times as long as one after the other.
+        # By default waiting threads keep their cores busy: two processes with two threads each on two cores then take
+        # many times as long as one after the other.
         settings["OMP_WAIT_POLICY"] = "PASSIVE"
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
@@ -153,14 +152,14 @@ def _context(modules: Sequence[str], threads: int) -> BaseContext:
 
 
 def _start_server() -> None:
-    """Start the server with SIGINT blocked, which its forks inherit.
+    """Start the server with SIGINT blocked; its forks inherit this.
 
     The terminal sends Ctrl-C to all processes of a job: a server that is loading would die with a traceback, and a
-    worker would take the study's own signal for the second one, at which it ends without saving.
+    worker would count the study's own signal as a second one, and end without saving.
     """
     from multiprocessing import forkserver, resource_tracker
 
-    resource_tracker.ensure_running()  # it unblocks signals behind itself; the server's start is then left alone
+    resource_tracker.ensure_running()  # it unblocks signals after it starts, so start it first
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         forkserver.ensure_running()
@@ -169,7 +168,7 @@ def _start_server() -> None:
 
 
 def _received(receiver: Connection) -> JobResult | None:
-    """What a worker sent before it ended."""
+    """The result a worker sent before it ended."""
     try:
         return receiver.recv() if receiver.poll() else None
     except (EOFError, OSError):
@@ -183,7 +182,7 @@ def _death(code: int | None) -> str:
 
 
 def _devices() -> list[str]:
-    """Accelerators by the names CUDA has for them; without loading torch, which would take the first one."""
+    """CUDA's names of the accelerators; without loading torch, which would occupy the first one."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [name for name in visible.split(",") if name.strip() not in ("", "-1")]

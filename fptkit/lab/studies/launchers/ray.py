@@ -1,4 +1,4 @@
-"""Workers on a Ray cluster: the one ``RAY_ADDRESS`` names, or one made on this machine for the study."""
+"""Workers on a Ray cluster: the one at ``RAY_ADDRESS``, or one started on this machine for the study."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from fptkit.lab.studies.launchers.base import Ended, LauncherOptions, missing_ex
 class RayLauncher:
     """Starts runs as Ray tasks. See `fptkit.lab.studies.launchers.base.Launcher`.
 
-    Nothing is retried by Ray: a run whose worker died is the study's to judge.
+    Ray retries nothing: the study decides what to do if a worker dies.
 
     Args:
-        options: workers and threads; on a cluster that is there, as many workers as its processors are for.
+        options: workers and threads; on an existing cluster the default is as many workers as its cores allow.
 
     Raises:
         UsageError: Ray is not installed, or its cluster does not answer.
@@ -42,7 +42,7 @@ class RayLauncher:
         self.slots = options.workers or (min(at_once, gpus) if gpus else at_once)
         where = f"Ray at {address}" if address else "Ray on this machine"
         self.description = f"{where}, {self.slots} workers with {self.threads} threads"
-        # A fresh process for every run, as under the other launchers: nothing one run left can touch the next.
+        # A new process for every run, as with the other launchers: no run can affect the next.
         self._remote = ray.remote(
             num_cpus=self.threads, num_gpus=min(gpus / self.slots, 1) if gpus else 0, max_retries=0, max_calls=1
         )(carry_out)

@@ -1,4 +1,4 @@
-"""Workers as Slurm jobs, one a run, through submitit."""
+"""Workers as Slurm jobs, one per run, through submitit."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from fptkit.lab.studies.job import Job, JobResult, carry_out
 from fptkit.lab.studies.launchers.base import Ended, LauncherOptions, missing_extra
 
 SLOTS = 32
-"""Jobs handed in at a time where the user does not say; Slurm decides when they start."""
+"""Default number of jobs submitted at once; Slurm decides when they start."""
 
 FOLDER = "slurm"
-"""Folder for submitit's files, in the ledger's."""
+"""Folder for submitit's files, inside the ledger's folder."""
 
 POLL_S = 1.0
 
 SHARED = ("name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node")
-"""Parameters submitit knows for every cluster; all others are Slurm's own and get its prefix."""
+"""Parameters submitit accepts for every cluster; all others are Slurm's own and get its prefix."""
 
 
 class SlurmLauncher:
-    """Hands runs in as Slurm jobs. See `fptkit.lab.studies.launchers.base.Launcher`.
+    """Submits runs as Slurm jobs. See `fptkit.lab.studies.launchers.base.Launcher`.
 
-    A job that Slurm stops at its time limit, or preempts, saves its state and is handed in again by submitit. Jobs
-    outlive a study that is killed; the next one finds them at work by the locks of their folders.
+    A job that Slurm stops at its time limit, or preempts, saves its state, and submitit submits it again. Jobs outlive
+    a killed study; the next call finds them by the locks of their run folders.
 
     Args:
-        options: ``slurm`` holds parameters as `parse_parameters` reads them; ``cluster: local`` runs the jobs on this
-            machine, for trying things out.
-        folder: of the ledger, on a file system that all nodes see.
+        options: ``slurm`` holds the parameters, see `parse_parameters`; ``cluster: local`` runs the jobs on this
+            machine, for testing.
+        folder: folder of the ledger, on a file system that all nodes share.
 
     Raises:
         UsageError: submitit is not installed, there is no Slurm, or a parameter is unknown.
@@ -80,7 +80,7 @@ class SlurmLauncher:
         for _, handed_in in self._under_way.values():
             controller = getattr(handed_in, "_process", None)
             if controller is not None:
-                # On this machine submitit's own cancelling grants one second to save; its controller forwards SIGTERM.
+                # For local jobs, submitit's cancel allows one second to save; its controller forwards SIGTERM.
                 controller.send_signal(signal.SIGTERM)
             else:
                 handed_in.cancel(check=False)
@@ -101,24 +101,24 @@ class SlurmLauncher:
 
 
 class Restartable:
-    """`carry_out` for submitit: handed in again where Slurm stops it, to go on from its last checkpoint."""
+    """`carry_out` for submitit: submitted again if Slurm stops it, to resume from its last checkpoint."""
 
     def __call__(self, job: Job) -> JobResult:
-        """Carry the job out."""
+        """Run the job."""
         return carry_out(job)
 
     def checkpoint(self, job: Job) -> Any:
-        """What submitit hands in after the time limit or a preemption."""
+        """What submitit submits after the time limit or a preemption."""
         import submitit
 
         return submitit.helpers.DelayedSubmission(self, job)
 
 
 def parse_parameters(text: str) -> dict[str, str | int]:
-    """Parameters of Slurm jobs from ``partition=gpu,timeout_min=60``.
+    """Parse parameters of Slurm jobs, such as ``partition=gpu,timeout_min=60``.
 
     Raises:
-        UsageError: a part is no ``name=value``.
+        UsageError: an entry is not ``name=value``.
     """
     found: dict[str, str | int] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):

@@ -1,7 +1,7 @@
-"""The search for a cell's learning rate, as a pure function of what is known of its runs.
+"""The learning rate search of a cell, as a pure function of the outcomes of its runs.
 
-Nothing is remembered between two calls: a study that was killed, or is run again, asks the same questions of the same
-runs and comes to the same answers, whatever order they ended in.
+It keeps no state between calls: a study that was killed, or is run again, makes the same requests and the same choice
+from the same runs, in whatever order they ended.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ __all__ = ["Step", "next_step"]
 
 
 def next_step(settings: StudySettings, cell: Cell, outcomes: Mapping[Trial, Outcome]) -> Step:
-    """What a cell needs next.
+    """Decide what a cell needs next.
 
-    First every run of the search, then the rate with the best mean validation, then the other seeds at that rate, then
-    the tests of all seeds at that rate. Test results are never looked at.
+    First all runs of the search, then the choice of the rate with the best mean validation, then the other seeds at
+    that rate, then the test of every seed at that rate. Test results never affect the choice.
 
     Args:
-        settings: of the study.
-        cell: which.
-        outcomes: what is known of its runs; those not in it have not begun.
+        settings: settings of the study.
+        cell: the cell.
+        outcomes: outcomes of its runs; a trial without one has not started.
 
     Returns:
-        The requests still to be carried out, a request that is being carried out among them.
+        The open requests, including those in progress, and the rate if it is chosen.
 
     Raises:
         UsageError: the search is ``optuna``, which is not installed.

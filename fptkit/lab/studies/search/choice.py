@@ -1,4 +1,4 @@
-"""What all searches share: when a run is over, which rate is chosen, and what follows the choice."""
+"""Shared parts of all searches: when a run has ended, which rate is chosen, and what follows the choice."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Outcomes = Mapping[Trial, Outcome]
 
 @dataclass(frozen=True)
 class Step:
-    """How a cell stands.
+    """State of a cell's search.
 
     Args:
-        requests: what is still to be carried out, what is under way included.
-        chosen_rate: the learning rate, None as long as it is not chosen or where none can be.
-        done: whether nothing more will be asked for; the cell may be incomplete all the same, ``reason`` then says why.
-        reason: what is being waited for, what was left out of the choice, or what is missing.
+        requests: open requests, including those in progress.
+        chosen_rate: the chosen learning rate; None before the choice or if no rate can be chosen.
+        done: whether there will be no more requests; if the cell is incomplete, ``reason`` says why.
+        reason: what the search waits for, which rates were excluded, or what is missing.
     """
 
     requests: tuple[Request, ...]
@@ -33,13 +33,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Standing:
-    """How a rate did in the search.
+    """Result of a learning rate in the search.
 
     Args:
-        rate: which.
-        score: mean validation over the seeds that have one, turned so that more is better; None without any.
-        diverged: seeds at which it diverged.
-        failed: seeds at which its run failed.
+        rate: the learning rate.
+        score: mean validation over the seeds that have one, signed so that higher is better; None if none has.
+        diverged: number of seeds whose run diverged.
+        failed: number of seeds whose run failed.
     """
 
     rate: float
@@ -49,19 +49,19 @@ class Standing:
 
     @property
     def sound(self) -> bool:
-        """Whether every run gave a value."""
+        """Whether no run diverged or failed."""
         return not self.diverged and not self.failed
 
 
 def search_seeds(settings: StudySettings) -> tuple[int, ...]:
-    """The seeds a rate is looked for with."""
+    """Seeds used to search for the rate."""
     return settings.seeds[: settings.search.seeds]
 
 
 def is_trained(cell: Cell, outcome: Outcome | None) -> bool:
-    """Whether training has come to its end.
+    """Whether training is complete.
 
-    It has, too, where the run is at work on the test or failed there: what is chosen must not hang on the test.
+    It also is if the run is being tested or failed during the test: the choice must not depend on the test.
     """
     if outcome is None:
         return False
@@ -80,12 +80,19 @@ def is_trained(cell: Cell, outcome: Outcome | None) -> bool:
 
 
 def is_settled(cell: Cell, outcome: Outcome | None) -> bool:
-    """Whether training is over, for good or ill."""
+    """Whether training has ended, completed or not."""
     return outcome is not None and (outcome.over or is_trained(cell, outcome))
 
 
 def standing(rate: float, seeds: Sequence[int], cell: Cell, outcomes: Outcomes) -> Standing:
-    """How a rate did, all its runs being over."""
+    """Summarise the results of a rate after all its runs have ended.
+
+    Args:
+        rate: the learning rate.
+        seeds: seeds of the search.
+        cell: the cell.
+        outcomes: outcomes of the cell's trials; must include this rate with every seed.
+    """
     scores, diverged, failed = [], 0, 0
     for seed in seeds:
         outcome = outcomes[Trial(rate, seed)]
@@ -100,7 +107,7 @@ def standing(rate: float, seeds: Sequence[int], cell: Cell, outcomes: Outcomes) 
 
 
 def score_of(outcome: Outcome) -> float | None:
-    """Validation, turned so that more is better; None where there is no number."""
+    """Validation, signed so that higher is better; None if missing or not a number."""
     value = outcome.validation
     if value is None or math.isnan(value):
         return None
@@ -108,13 +115,12 @@ def score_of(outcome: Outcome) -> float | None:
 
 
 def choose(standings: Sequence[Standing]) -> tuple[float | None, str]:
-    """The rate with the best mean validation; of equal ones the smallest.
+    """Choose the rate with the best mean validation; the smallest if several are equal.
 
-    A rate that diverged at any seed is out. A rate with a failed run is out while there is one without; else those with
-    the fewest failed runs are held against each other.
+    Rates with a diverged run are excluded. Of the others, only those with the fewest failed runs are compared.
 
     Returns:
-        The rate, None where none is left, and what there is to say about those that are out.
+        The rate, None if none is left; and a note on the rates with diverged or failed runs.
     """
     out = [s for s in standings if not s.sound]
     notes = "; ".join(_why_out(s) for s in out)
@@ -135,12 +141,19 @@ def _why_out(standing: Standing) -> str:
 
 
 def train_all(cell: Cell, trials: Sequence[Trial], outcomes: Outcomes) -> tuple[Request, ...]:
-    """Requests to train those that are not over."""
+    """Requests to train the trials that have not ended."""
     return tuple(Request(trial) for trial in trials if not is_settled(cell, outcomes.get(trial)))
 
 
 def choose_and_finish(settings: StudySettings, cell: Cell, outcomes: Outcomes, rates: Sequence[float]) -> Step:
-    """Choose among rates whose search runs are all over, and go on with the choice."""
+    """Choose among rates after all their search runs have ended; then request the other seeds and the tests.
+
+    Args:
+        settings: settings of the study.
+        cell: the cell.
+        outcomes: outcomes of the cell's trials.
+        rates: the learning rates to choose from.
+    """
     seeds = search_seeds(settings)
     rate, notes = choose([standing(rate, seeds, cell, outcomes) for rate in rates])
     if rate is None:
@@ -160,12 +173,12 @@ def choose_and_finish(settings: StudySettings, cell: Cell, outcomes: Outcomes, r
 
 
 def searching(requests: Sequence[Request], runs: int, stage: str = "") -> Step:
-    """A step of which the search is not over.
+    """The step of an unfinished search.
 
     Args:
-        requests: what is still to be carried out.
-        runs: how many requests there were.
-        stage: which part of the search it is.
+        requests: open requests.
+        runs: number of runs in this stage.
+        stage: name of the stage.
     """
-    over = f"search: {runs - len(requests)} of {runs} runs over"
+    over = f"search: {runs - len(requests)} of {runs} runs ended"
     return Step(tuple(requests), None, False, f"{over}, {stage}" if stage else over)

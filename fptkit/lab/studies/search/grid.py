@@ -1,4 +1,4 @@
-"""The plain search: every rate of the grid is trained to its end."""
+"""Grid search: every rate of the grid is trained to the end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fptkit.lab.studies.search.choice import Outcomes, Step, choose_and_finish, 
 
 
 def grid_step(settings: StudySettings, cell: Cell, outcomes: Outcomes) -> Step:
-    """Every rate with every seed of the search, then the choice. Without a grid there is the recipe's own rate only."""
+    """Train every rate with every seed of the search, then choose. Without a grid, only the recipe's own rate."""
     rates = rates_of(settings, cell)
     trials = [Trial(rate, seed) for rate in rates for seed in search_seeds(settings)]
     if requests := train_all(cell, trials, outcomes):

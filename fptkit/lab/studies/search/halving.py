@@ -1,4 +1,4 @@
-"""Successive halving: all rates start, and at each rung the better share of them goes on.
+"""Successive halving: all rates start, and only the better ones continue after each rung.
 
 Source: Jamieson and Talwalkar 2016, algorithm 1, with a fixed number of rungs; a rung is a number of steps.
 """
@@ -28,11 +28,15 @@ from fptkit.recipe.models import TrainOptions
 
 
 def rung_steps(search: SearchOptions, train: TrainOptions) -> tuple[int, ...]:
-    """Steps at which rates are held against each other before the end, ascending.
+    """Steps at which rates are compared before the end of training, ascending.
 
-    Each rung is ``keep`` times as long as the one before it and the last is the whole training. They are rounded down
-    to a multiple of ``validate_every``, at least one: there is a validation then. Rungs that fall together, or on the
-    end, are left out.
+    Each rung is ``keep`` times as long as the previous one; the last is the full training. Steps are rounded down to a
+    multiple of ``validate_every`` (at least one), so that each rung has a validation. Rungs that coincide with another
+    or with the end are dropped.
+
+    Args:
+        search: ``keep`` and ``rungs``.
+        train: ``max_steps`` and ``validate_every``.
     """
     every = train.validate_every
     shares = (train.max_steps // search.keep**above for above in range(search.rungs - 1, 0, -1))
@@ -41,11 +45,11 @@ def rung_steps(search: SearchOptions, train: TrainOptions) -> tuple[int, ...]:
 
 
 def halving_step(settings: StudySettings, cell: Cell, outcomes: Outcomes) -> Step:
-    """Rung after rung, then the choice among the rates that are left.
+    """Request rung after rung, then choose among the remaining rates.
 
-    A rung is decided when all its runs have reached it. A run that went on counts with the best validation it has had
-    since; this can only be more, so that a study that is asked again finds the same rates ahead. (A run that another
-    study carried further counts with that.)
+    A rung is decided when all its runs have reached it. A run that continued counts with its best validation so far,
+    which can only be higher, so a repeated call finds the same rates ahead. (This includes runs that another study
+    continued.)
     """
     seeds, rates = search_seeds(settings), rates_of(settings, cell)
     for step in rung_steps(settings.search, cell.loaded.recipe.train):
@@ -65,20 +69,20 @@ def halving_step(settings: StudySettings, cell: Cell, outcomes: Outcomes) -> Ste
 
 
 def _finish(settings: StudySettings, cell: Cell, outcomes: Outcomes, rates: Sequence[float]) -> Step:
-    """The choice among the rates that are left; where none can be chosen, it is not said of those given up before."""
+    """Choose among the remaining rates; if none can be chosen, the reason is limited to these."""
     step = choose_and_finish(settings, cell, outcomes, rates)
     if step.chosen_rate is None and len(rates) < len(rates_of(settings, cell)):
-        return replace(step, reason=f"{step.reason} that was left at the last rung")
+        return replace(step, reason=f"{step.reason} (of the rates left at the last rung)")
     return step
 
 
 def _reached(cell: Cell, outcome: Outcome | None, step: int) -> bool:
-    """Whether a run came to a step, or will never."""
+    """Whether a run has reached a step, or never will."""
     return outcome is not None and (is_settled(cell, outcome) or outcome.validated_step >= step)
 
 
 def _score_at(rate: float, seeds: tuple[int, ...], step: int, cell: Cell, outcomes: Outcomes) -> float:
-    """Mean validation over the seeds; the least where a run did not come so far: it diverged or failed before."""
+    """Mean validation over the seeds; -inf if a run diverged or failed before this step."""
     total = 0.0
     for seed in seeds:
         outcome = outcomes[Trial(rate, seed)]

@@ -1,4 +1,4 @@
-"""Rates proposed one after the other by Optuna's tree-structured Parzen estimator.
+"""Learning rates proposed one by one by Optuna's tree-structured Parzen estimator (TPE).
 
 Source: Bergstra et al. 2011; Optuna's ``TPESampler`` (versions 4 and 5).
 """
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     import optuna
 
 DIGITS = 3
-"""Significant digits of a proposed rate: more mean nothing, and a rate must be written in tables."""
+"""Significant digits of a proposed rate; more would add nothing but length in tables."""
 
 
 def optuna_step(settings: StudySettings, cell: Cell, outcomes: Outcomes) -> Step:
-    """The next rate where the runs of the one before are over, then the choice among all that were tried.
+    """Propose the next rate after the runs of the previous one have ended; finally choose among all tried rates.
 
-    The proposals are made again at each call from the outcomes: the sampler's only chance is a seed made from the
-    cell's name, so that they are the same. Rates lie between the ends of the grid, evenly likely on a logarithmic scale
-    at first. The first third of the rates (three at least) is drawn without looking at results.
+    Each call replays the proposals from the outcomes. They are the same each time, since the sampler's seed is derived
+    from the cell's name. Rates are between the smallest and the largest of the grid. The first third of them (at least
+    three) is sampled log-uniformly, without regard to results.
 
     Raises:
         UsageError: Optuna is not installed.
@@ -70,7 +70,7 @@ def _new_study(name: str, start: int) -> optuna.Study:
 
 
 def _tell(proposals: optuna.Study, proposal: Any, result: Standing) -> None:
-    """A rate that diverged is told as one to keep away from; one that failed says nothing."""
+    """Report a rate to Optuna: as pruned if it diverged, without a value if it failed."""
     from optuna.trial import TrialState
 
     if result.diverged:

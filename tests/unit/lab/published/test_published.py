@@ -1,4 +1,4 @@
-"""Published figures: as the papers' tables have them, and put beside ours only with the reasons against it."""
+"""Published figures: equal to the papers' tables, and compared with ours only with the reasons against it."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ SUMS = {
     ("lra2020", "transformer"): {"Transformer": 78.81},
     ("lra2020", "s4"): {"S4": 148.0},
 }
-"""Sums of each row, made from the papers' tables by another way than the loader."""
+"""Sums of each row, computed from the papers' tables without the loader."""
 
 
 def test_the_papers_and_the_count_of_their_figures() -> None:
@@ -164,7 +164,7 @@ def test_what_a_figure_says_of_itself() -> None:
     assert by_place["depth", "2 blocks", "language"].blocks == 2
 
 
-def test_rounded_repetitions_agree_but_for_the_one_that_is_told() -> None:
+def test_rounded_repetitions_agree_except_the_one_that_is_noted() -> None:
     """The ablation's last column repeats Table 2 in whole percents; the paper contradicts itself once."""
     published = load_published("fpt2021")
     originals = {figure.identity: figure for figure in published.figures if not figure.repeats}
@@ -178,7 +178,7 @@ def test_rounded_repetitions_agree_but_for_the_one_that_is_told() -> None:
 
 @pytest.mark.parametrize("name", ["fpt2021", "lra2020", "rothermel2021", "tape2019"])
 def test_names_are_those_of_fptkit(name: str) -> None:
-    """Tasks, policies, options and faults that a file names are ones there are."""
+    """Tasks, policies, options and faults that a file names exist."""
     registry = load_plugins(selection="")
     published = load_published(name)
     policies = {entry.spec.name for entry in registry.entries(FreezingPolicySpec)}
@@ -250,17 +250,17 @@ SECOND = "  second: {place: p, title: t, columns: [mnist], rows: {a: [97]}}\n"
         ("b: [91]", "b: [-1]", "greater than or equal to 0"),
         ("b: [91]", "b: [91 + 2]", "valid number"),
         ("b: [91]", "b: [true]", "TableCell"),
-        ("b: [91]", "c: [91]", "'c' is neither task, arm nor label"),
-        ("columns: [mnist]", "columns: [mnist, mnist]", "a column stands there twice"),
-        ("columns: [mnist]", "columns: [cifar10]", "'cifar10' is neither task, arm nor label"),
-        ("body: random, ", "", "nothing tells its body"),
+        ("b: [91]", "c: [91]", "'c' is not a task, arm or label"),
+        ("columns: [mnist]", "columns: [mnist, mnist]", "a column is listed twice"),
+        ("columns: [mnist]", "columns: [cifar10]", "'cifar10' is not a task, arm or label"),
+        ("body: random, ", "", "its body is not given"),
         ("body: random", "body: language", "the same figure as table 'first', row 'a'"),
         ("    rows:", "    labels: {c: {}}\n    rows:", "label 'c' is neither a row nor a column"),
         ("    title: title", "    title: title\n    all: {arm: z}", "there is no arm 'z'"),
         ("    title: title", "    title: title\n    all: {arm: a}", "row 'b', column 'mnist': two arms, 'a' and 'b'"),
         ("  a: {body", "  mnist: {body: x, freezing: fpt}\n  a: {body", "'mnist' is both task and arm"),
         ("      b: [91]\n", "      b: [91]\n" + SECOND, "one of them must say 'repeats: true'"),
-        ("blocks: 12, width: 768}\ntables", "blocks: 12, repeats: true}\ntables", "that no other table has"),
+        ("blocks: 12, width: 768}\ntables", "blocks: 12, repeats: true}\ntables", "no other table has this figure"),
         ("      b: [91]\n", "      b: [91]\n    exceptions: [{row: z, columns: [mnist], facts: {}}]\n", "row 'z'"),
         ("      b: [91]\n", "      b: [91]\n    exceptions: [{row: b, columns: [z], facts: {}}]\n", "column 'z'"),
         ("name: small", "name: [small", "not valid YAML"),
@@ -381,13 +381,13 @@ def test_the_kind_of_an_arm(changes: dict[str, Any], kind: str) -> None:
     ("changes", "why"),
     [
         ({"backbone": "", "freezing": ""}, "no run of it has finished"),
-        ({"freezing": "custom"}, "rows of its own"),
-        ({"freezing_options": {"train": [{"role": "attention"}]}}, "rows of its own"),
-        ({"freezing_options": {"freeze": ["norm"]}}, "rows of its own"),
-        ({"shuffle_tokens": True}, "it is given its tokens shuffled"),
-        ({"weights": "path:mine"}, "not known what the weights in path:mine were pretrained on"),
-        ({"backbone": "random", "weights": "random", "backbone_options": None}, "not known which architecture"),
-        ({"backbone": "lstm", "weights": "path:mine"}, "an LSTM with weights of its own"),
+        ({"freezing": "custom"}, "it changes the rows of its freezing policy"),
+        ({"freezing_options": {"train": [{"role": "attention"}]}}, "it changes the rows of its freezing policy"),
+        ({"freezing_options": {"freeze": ["norm"]}}, "it changes the rows of its freezing policy"),
+        ({"shuffle_tokens": True}, "its tokens are shuffled"),
+        ({"weights": "path:mine"}, "the pretraining of the weights in path:mine is not known"),
+        ({"backbone": "random", "weights": "random", "backbone_options": None}, "the architecture with random weights"),
+        ({"backbone": "lstm", "weights": "path:mine"}, "an LSTM with loaded weights"),
     ],
 )
 def test_an_arm_of_no_kind_says_why(changes: dict[str, Any], why: str) -> None:
@@ -428,7 +428,7 @@ def test_a_pair_that_nothing_tells_apart_is_comparable() -> None:
     assert (pair.ours.mean, pair.ours.sem, pair.ours.seeds) == (pytest.approx(67.0), pytest.approx(0.6), 3)
     assert (pair.theirs.value, pair.theirs.row) == (66.3, "frozen, pretrained")
     assert pair.gap == pytest.approx(0.7)
-    assert any("batches of 8" in note for note in pair.notes)
+    assert any("batch size 8" in note for note in pair.notes)
 
 
 def as_fpt2021(**changes: Any) -> CellResult:
@@ -453,24 +453,24 @@ def test_so_is_one_of_the_papers_own_protocol() -> None:
         ({"protocol": "fpt2021"}, "protocol: ours fpt2021, theirs clean"),
         ({"protocol": ""}, "protocol: ours not known, theirs clean"),
         ({"test_split": "odd", "test": {"odd": Estimate(values=(0.5, 0.5), mean=0.5, sem=0.0)}}, "split: ours odd"),
-        ({"source": "simulated", "data_stand_in": True}, "data: ours simulated, a stand-in for torchvision"),
-        ({"source": "path:some.npz"}, "data: not known whether path:some.npz holds the whole"),
+        ({"source": "simulated", "data_stand_in": True}, "data: ours simulated, a fallback (stand-in) for torchvision"),
+        ({"source": "path:some.npz"}, "data: not known whether path:some.npz has all of"),
         ({"source": "elsewhere"}, "data: ours elsewhere, theirs torchvision"),
         ({"data_fraction": 0.1}, "data: ours 10 % of the training split, theirs all of it"),
-        ({"task_options": None}, "task: not known with which options ours was run"),
+        ({"task_options": None}, "task: the options of ours are not known"),
         ({"task_options": {"patch_size": 2, "train_size": None}}, "task: patch_size is 2 here, 4 there"),
         ({"task_options": {"patch_size": 4, "train_size": 5000}}, "task: train_size is 5,000 here, null there"),
         ({"task_options": {"train_size": None}}, "task: patch_size is not known here, 4 there"),
         ({"blocks": 4, "width": 256}, "size: ours 4 blocks of 256, theirs 12 blocks of 768"),
         ({"blocks": None}, "size: ours ? blocks of 768, theirs 12 blocks of 768"),
-        ({"weights": "builtin:gpt2_nano", "weights_stand_in": True}, "weights: ours builtin:gpt2_nano, a stand-in"),
+        ({"weights": "builtin:gpt2_nano", "weights_stand_in": True}, "weights: ours builtin:gpt2_nano, a fallback"),
         ({"weights": "hub:distilbert/distilgpt2"}, "weights: ours hub:distilbert/distilgpt2, theirs hub:openai"),
-        ({"freezing_options": {"learning_rate_multipliers": {"input": 2.0}}}, "freezing: ours gives some parts"),
+        ({"freezing_options": {"learning_rate_multipliers": {"input": 2.0}}}, "freezing: ours uses different"),
         ({"encoder": "mlp"}, "encoder: ours mlp"),
         ({"head_options": {"hidden": [64]}}, "head: ours has hidden layers or dropout"),
-        ({"rates": cell().rates[:1]}, "learning rate: ours one that was not searched for, theirs the best of several"),
-        ({"steps": (), "best_steps": ()}, "training: not known how long ours trained"),
-        ({"steps": (2000, 2000), "best_steps": (1500, 2000)}, "training: ours was best at its last step of 2,000"),
+        ({"rates": cell().rates[:1]}, "learning rate: ours a fixed one, without a search, theirs the best of several"),
+        ({"steps": (), "best_steps": ()}, "training: the length of ours is not known"),
+        ({"steps": (2000, 2000), "best_steps": (1500, 2000)}, "training: ours was best at its last step, 2,000"),
         ({"complete": False}, "seeds: not all of our runs are finished"),
         ({"test": {"test": Estimate(values=(0.6,), mean=0.6, sem=None)}}, "seeds: ours one, theirs the mean over 3"),
     ],
@@ -487,14 +487,14 @@ def test_each_reason_against_a_pair(changes: dict[str, Any], reason: str) -> Non
     ("changes", "reason"),
     [
         ({"protocol": "clean"}, "protocol: ours clean, theirs fpt2021, which carries the faults D5, D6 on this task"),
-        ({"rates": cell().rates}, "learning rate: ours the best of 2 on validation, theirs one"),
+        ({"rates": cell().rates}, "learning rate: ours the best of 2 on validation, theirs a fixed one"),
         ({"chosen_rate": 3e-3}, "learning rate: ours 0.003, theirs 0.001"),
         ({"steps": (2500,), "best_steps": (2000,)}, "training: ours 2,500 steps, theirs converged after 400,000"),
         ({"schedule": "cosine"}, "learning rate: ours with the schedule cosine, theirs constant"),
         ({"readout": "mean"}, "read-out: ours mean, theirs last"),
         (
             {"backbone": "random", "weights": "random", "init": "random", "backbone_options": {"like": "gpt2"}},
-            "weights: drawn by init random here, flat_0.02 there (D11",
+            "weights: init random here, flat_0.02 there (D11",
         ),
         ({"backbone": "vit", "weights": "hub:timm/vit_base_patch16_224.orig_in21k_ft_in1k"}, "D13: "),
         (
@@ -530,7 +530,7 @@ def test_unknown_preparation_of_theirs_is_a_reason_where_it_decides_the_task() -
     listops = {"length": [501, 1999], "max_depth": 10, "max_arguments": 10, "train_size": 96000, "max_length": None}
     (pair,) = paired("rothermel2021", cell(task_name="listops", source="generated", task_options=listops))
     (reason,) = pair.reasons
-    assert reason.startswith("not known whether their ListOps keeps its brackets")
+    assert reason.startswith("it is not known whether their ListOps keeps brackets")
 
 
 def test_a_quoted_figure_is_comparable_with_nothing() -> None:
@@ -567,7 +567,7 @@ def test_two_figures_of_one_arm_are_both_shown() -> None:
     assert "theirs: cached features" in pairs[1].notes
 
 
-def test_what_lacks_a_counterpart_is_told_on_both_sides() -> None:
+def test_what_lacks_a_counterpart_is_reported_on_both_sides() -> None:
     cells = (
         cell(),
         cell(arm="made up", weights="builtin:synthetic_nano"),
@@ -579,11 +579,11 @@ def test_what_lacks_a_counterpart_is_told_on_both_sides() -> None:
     pairs = compare(study(*cells), load_published("rothermel2021"))
     lacking = {(pair.task, pair.arm): pair.reasons[0] for pair in pairs if pair.arm and pair.theirs is None}
     assert lacking == {
-        ("photographs", "made up"): "the paper has no such arm on this task",
-        ("photographs", "mine"): "not known what the weights in path:mine were pretrained on",
+        ("photographs", "made up"): "the paper does not have this arm on this task",
+        ("photographs", "mine"): "the pretraining of the weights in path:mine is not known",
         ("photographs", "late"): "not all of its runs are finished",
         ("bits", "ours"): "the paper has no task bit_xor",
-        ("numbers", "ours"): "it is measured by mean_squared_error, the paper by accuracy",
+        ("numbers", "ours"): "its metric is mean_squared_error, the paper's accuracy",
     }
     missing = [(pair.task, pair.kind) for pair in pairs if not pair.arm]
     assert missing == [("cifar10", "frozen/random"), ("cifar10", "full/random"), ("cifar10", "full/language")]
@@ -603,7 +603,7 @@ def test_rows_are_sorted_into_tables_that_never_mix() -> None:
     (alone,) = tables.ours_only
     assert (alone["arm"], alone["ours"]) == ("mine", "67.0 ± 0.6")
     assert [row["theirs"] for row in tables.theirs_only] == ["61.8 ± 0.2", "77.8 ± 0.2", "77.7 ± 0.1"]
-    assert tables.theirs_only[0]["arm"] == "GPT-2 drawn at random (frozen/random, 12 blocks)"
+    assert tables.theirs_only[0]["arm"] == "GPT-2 with random weights (frozen/random, 12 blocks)"
 
 
 def test_a_gap_below_zero_and_a_share_of_the_data_are_shown() -> None:
@@ -660,10 +660,10 @@ def test_the_notes_of_a_table_say_what_its_numbers_hide() -> None:
     assert table_notes(load_published("lra2020"), "s4") == ("source: the repository of S4's authors",)
 
 
-def test_what_holds_for_a_whole_column_is_told_once() -> None:
+def test_what_holds_for_a_whole_column_is_shown_once() -> None:
     notes = table_notes(load_published("rothermel2021"), "table_1")
     (brackets,) = [note for note in notes if "brackets" in note]
-    assert brackets.startswith("listops: not known whether")
+    assert brackets.startswith("listops: it is not known whether")
 
 
 def test_each_figure_names_its_source() -> None:

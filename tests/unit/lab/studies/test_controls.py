@@ -1,4 +1,4 @@
-"""Control arms: what is laid over a reference, where there is none and why, and that each of them trains."""
+"""Control arms: the changes to a reference, the reasons why one is impossible, and that each of them trains."""
 
 from __future__ import annotations
 
@@ -215,27 +215,32 @@ def test_the_others() -> None:
 @pytest.mark.parametrize(
     ("control", "name", "overrides", "said"),
     [
-        ("frozen_random", "bit_xor_random", (), "the reference's own weights are drawn at random and frozen"),
-        ("frozen_random", "bit_xor_gpt2", ("backbone.weights=random",), "drawn at random and frozen"),
-        ("frozen_random", "bit_xor_gpt2", (NANO, "backbone.init=statistics"), "drawn at random and frozen"),
-        ("unfrozen_random", "bit_xor_full", (), "drawn at random and all trained"),
-        ("unfrozen_random", "bit_xor_lstm", (), "drawn at random and all trained"),
-        ("statistics_only", "bit_xor_random", (), "no pretrained weights to take the statistics of"),
-        ("no_backbone", "bit_xor_gpt2", ("backbone={name: none}",), "has no backbone itself"),
-        ("one_attention_layer", "bit_xor_gpt2", ("backbone={name: attention_layer}",), "is one attention layer itself"),
-        ("one_block", "bit_xor_full", ("backbone.blocks=1",), "is one block itself"),
-        ("one_block", "bit_xor_lstm", ("backbone.blocks.keep=1",), "is one block itself"),
+        ("frozen_random", "bit_xor_random", (), "the reference itself has random, frozen weights"),
+        ("frozen_random", "bit_xor_gpt2", ("backbone.weights=random",), "random, frozen weights"),
+        ("frozen_random", "bit_xor_gpt2", (NANO, "backbone.init=statistics"), "random, frozen weights"),
+        ("unfrozen_random", "bit_xor_full", (), "random weights, all trained"),
+        ("unfrozen_random", "bit_xor_lstm", (), "random weights, all trained"),
+        ("statistics_only", "bit_xor_random", (), "no pretrained weights to take statistics from"),
+        ("no_backbone", "bit_xor_gpt2", ("backbone={name: none}",), "itself has no backbone"),
+        ("one_attention_layer", "bit_xor_gpt2", ("backbone={name: attention_layer}",), "itself is one attention layer"),
+        ("one_block", "bit_xor_full", ("backbone.blocks=1",), "itself is one random block"),
+        ("one_block", "bit_xor_lstm", ("backbone.blocks.keep=1",), "itself is one random block"),
         ("one_block", "bit_xor_gpt2", ("backbone={name: none}",), "backbone 'none' has no option blocks.keep"),
-        ("shuffled_tokens", "bit_xor_gpt2", ("shuffle_tokens=true",), "shuffles its tokens itself"),
-        ("output_only", "bit_xor_gpt2", ("freezing.name=output_only",), "trains its output layer only itself"),
-        ("synthetic_pretrained", "bit_xor_vit", (VIT,), "synthetic weights for gpt2 only, and the reference is vit"),
-        ("synthetic_pretrained", "bit_xor_random", (), "no pretrained weights that synthetic ones"),
-        ("synthetic_pretrained", "bit_xor_gpt2", ("backbone.weights=builtin:synthetic_nano",), "synthetic data itself"),
+        ("shuffled_tokens", "bit_xor_gpt2", ("shuffle_tokens=true",), "itself shuffles its tokens"),
+        ("output_only", "bit_xor_gpt2", ("freezing.name=output_only",), "itself trains only its output layer"),
+        ("synthetic_pretrained", "bit_xor_vit", (VIT,), "exist only for gpt2, and the reference is vit"),
+        ("synthetic_pretrained", "bit_xor_random", (), "no pretrained weights to replace by synthetic ones"),
+        (
+            "synthetic_pretrained",
+            "bit_xor_gpt2",
+            ("backbone.weights=builtin:synthetic_nano",),
+            "itself is pretrained on synth",
+        ),
         (
             "synthetic_pretrained",
             "bit_xor_gpt2",
             ("backbone.weights=hub:openai-community/gpt2",),
-            "of the nano size, and the reference is hub:openai-community/gpt2; make some of its size by",
+            "have the nano size, and the reference is hub:openai-community/gpt2; pretrain weights of its size",
         ),
     ],
 )
@@ -283,13 +288,11 @@ def test_a_plugin_without_the_options_has_those_that_need_none(tmp_path: Path) -
     path = tmp_path / "fixed.yaml"
     path.write_text("plugins: [fixed.py]\ntask: {name: bit_xor}\nbackbone: {name: fixed}\n")
     found = {name: control_fragment(name, load_recipe(str(path)).recipe) for name in CONTROLS}
-    assert (
-        found["frozen_random"] == "backbone 'fixed' has no option init that takes random, which would draw its weights"
-    )
-    assert "has no option init that takes statistics" in found["statistics_only"]
+    assert found["frozen_random"] == "backbone 'fixed' has no option init: random, so its weights cannot be redrawn"
+    assert "has no option init: statistics" in found["statistics_only"]
     assert found["unfrozen_random"] == found["frozen_random"]
     assert "no option blocks.keep" in found["one_block"]
-    assert "for gpt2 only" in found["synthetic_pretrained"]
+    assert "only for gpt2" in found["synthetic_pretrained"]
     there = {name for name, fragment in found.items() if not isinstance(fragment, str)}
     assert there == {"no_backbone", "one_attention_layer", "shuffled_tokens", "output_only"}
     for name in there:

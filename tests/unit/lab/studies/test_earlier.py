@@ -1,4 +1,4 @@
-"""A study whose runs another version of the code made: they are counted, kept, and never mixed in."""
+"""Studies with runs made by another version of the code: they are counted, kept, and never mixed in."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def write_results(folder: Path, study: Study) -> None:
     write_results(study, {}, folder.parent, folder)
 
 
-def test_nothing_is_said_where_nothing_is_there(tmp_path: Path) -> None:
+def test_nothing_is_reported_without_earlier_runs(tmp_path: Path) -> None:
     study, folder = load(tmp_path), tmp_path / "s" / "mine"
     assert earlier_notes(study, folder, 0, keep=True) == []
     write_results(folder, study)
@@ -126,7 +126,7 @@ def test_earlier_results_are_kept_before_new_ones_take_their_place(tmp_path: Pat
     lines = earlier_notes(again, folder, 40, keep=True)
     assert lines[0] == (
         "40 runs of this study were made by another version of the code (code 00000000); this is 11111111. Results "
-        "could differ, so the runs are made anew. The earlier ones are kept, and none is mixed in."
+        "could differ, so the runs are repeated. The earlier ones are kept and not mixed in."
     )
     assert lines[1] == f"to see the earlier results: fptkit report {kept}"
     assert lines[2].startswith("to continue or repeat the earlier runs: the same command with the version of fptkit")

@@ -35,7 +35,7 @@ def test_slurm_parameters_are_read(text: str, found: dict[str, str | int]) -> No
 
 
 @pytest.mark.parametrize("text", ["partition", "=gpu", "partition=", "partition=gpu,60"])
-def test_wrong_slurm_parameters_are_told(text: str) -> None:
+def test_wrong_slurm_parameters_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="expected name=value, such as partition=gpu"):
         parse_parameters(text)
 
@@ -74,25 +74,25 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         make_launcher(LauncherOptions(name), tmp_path)  # type: ignore[arg-type]
 
 
-def test_slurm_parameters_of_another_launcher_are_told(tmp_path: Path) -> None:
+def test_slurm_parameters_of_another_launcher_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="use it with --launcher slurm"):
         make_launcher(LauncherOptions("local", slurm={"partition": "gpu"}), tmp_path)
 
 
-def test_an_unknown_slurm_parameter_is_told(tmp_path: Path) -> None:
+def test_an_unknown_slurm_parameter_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("submitit")
     with pytest.raises(UsageError, match="partitoin"):
         make_launcher(LauncherOptions("slurm", slurm={"cluster": "local", "partitoin": "gpu"}), tmp_path)
 
 
-def test_a_machine_without_slurm_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_slurm_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("submitit")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UsageError, match="--launcher slurm"):
         make_launcher(LauncherOptions("slurm"), tmp_path)
 
 
-def test_variables_that_tell_where_things_are_travel(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_that_locate_things_reach_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FPTKIT_PLUGINS", "mine")
     monkeypatch.setenv("SECRET", "x")
     carried = carried_environment()
@@ -175,7 +175,7 @@ def test_a_job_is_carried_out_in_parts(local: Launcher, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_fault_is_told_and_its_traceback_kept(local: Launcher, tmp_path: Path) -> None:
+def test_a_fault_is_reported_and_its_traceback_kept(local: Launcher, tmp_path: Path) -> None:
     job = job_of(tmp_path, "a", "backbone.name=gpt2", "backbone.weights=path:/no/such/folder")
     local.start(job)
     (found,) = ended(local)
@@ -186,7 +186,7 @@ def test_a_fault_is_told_and_its_traceback_kept(local: Launcher, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_a_killed_worker_is_told_and_leaves_the_other(local: Launcher, tmp_path: Path) -> None:
+def test_a_killed_worker_is_reported_and_leaves_the_other(local: Launcher, tmp_path: Path) -> None:
     victim, other = job_of(tmp_path, "a", *ENDLESS), job_of(tmp_path, "b")
     local.start(victim)
     wait_for(victim.folder / "metrics.jsonl", '"step": 3')
@@ -200,7 +200,7 @@ def test_a_killed_worker_is_told_and_leaves_the_other(local: Launcher, tmp_path:
 
 
 @pytest.mark.slow
-def test_stopping_saves_and_the_next_worker_goes_on(local: Launcher, tmp_path: Path) -> None:
+def test_stopping_saves_and_the_next_worker_resumes(local: Launcher, tmp_path: Path) -> None:
     job = job_of(tmp_path, "a", *ENDLESS)
     local.start(job)
     wait_for(job.folder / "metrics.jsonl", '"step": 3')
@@ -234,7 +234,7 @@ def test_plugins_in_single_files_reach_the_worker(local: Launcher, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_closing_ends_what_is_under_way(tmp_path: Path) -> None:
+def test_closing_ends_running_jobs(tmp_path: Path) -> None:
     launcher = make_launcher(LauncherOptions("local", workers=1, threads=1), tmp_path)
     job = job_of(tmp_path, "a", *ENDLESS)
     launcher.start(job)

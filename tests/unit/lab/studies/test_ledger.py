@@ -1,4 +1,4 @@
-"""The ledger: who has a run, how it ended, and that the folders know better."""
+"""The ledger: who owns a run, how it ended, and that the folders take precedence."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_a_failed_run_is_tried_again_only_when_asked(ledger: Ledger) -> None:
         ({"status": "failed", "steps": 3, "reason": "disk full"}, "failed"),
     ],
 )
-def test_the_folder_tells_what_a_dead_studys_run_came_to(
+def test_the_folder_shows_how_a_dead_studys_run_ended(
     ledger: Ledger, summary: dict[str, Any] | None, status: str
 ) -> None:
     claimed_by_a_killed_study(ledger.folder, A)
@@ -185,10 +185,10 @@ def test_a_deleted_folder_makes_its_run_wait(ledger: Ledger) -> None:
     assert claim(ledger, Outcome(A))
 
 
-def test_the_folder_of_another_run_is_told(ledger: Ledger) -> None:
+def test_the_folder_of_another_run_is_refused(ledger: Ledger) -> None:
     claim(ledger, Outcome(A))
     (run_folder(ledger.folder, A) / ADDRESS).write_text("a" * 63 + "b\n")
-    with pytest.raises(DataError, match="is the folder of run"):
+    with pytest.raises(DataError, match="belongs to run"):
         ledger.outcome(A)
 
 
@@ -200,13 +200,13 @@ def test_closing_gives_back_what_is_not_settled(tmp_path: Path) -> None:
         assert claim(ledger, ledger.outcome(A))
 
 
-def test_a_damaged_ledger_is_told(tmp_path: Path) -> None:
+def test_a_damaged_ledger_is_reported(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(b"no database at all, however long it is" * 40)
     with pytest.raises(DataError, match=r"ledger\.sqlite is damaged .* Move it away"):
         Ledger(tmp_path)
 
 
-def test_a_cut_off_ledger_is_told(tmp_path: Path) -> None:
+def test_a_truncated_ledger_is_reported(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
         for number in range(200):
             claim(ledger, Outcome(f"{number:064d}"))
@@ -222,35 +222,35 @@ def test_a_cut_off_ledger_is_told(tmp_path: Path) -> None:
         read_all()
 
 
-def test_a_ledger_of_another_version_is_told(tmp_path: Path) -> None:
+def test_a_ledger_of_another_version_is_refused(tmp_path: Path) -> None:
     Ledger(tmp_path).close()
     database = sqlite3.connect(tmp_path / FILE)
     database.execute("PRAGMA user_version = 7")
     database.close()
-    with pytest.raises(UsageError, match="is of format 7, this version of fptkit writes 1"):
+    with pytest.raises(UsageError, match="has format 7, but this version of fptkit writes 1"):
         Ledger(tmp_path)
 
 
-def test_a_place_that_is_no_folder_is_told(tmp_path: Path) -> None:
+def test_a_path_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "studies").write_text("")
     with pytest.raises(UsageError, match="cannot be used"):
         Ledger(tmp_path / "studies")
 
 
-def test_a_ledger_others_write_to_for_too_long_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ledger_others_write_to_for_too_long_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Ledger(tmp_path).close()
     monkeypatch.setattr(module, "PATIENCE_S", 0.1)
     other = sqlite3.connect(tmp_path / FILE, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     try:
-        with pytest.raises(UsageError, match="other processes write to it"):
+        with pytest.raises(UsageError, match="other processes keep writing to it"):
             Ledger(tmp_path)
     finally:
         other.close()
 
 
 def claim_all(folder: Path, addresses: list[str]) -> list[str]:
-    """Claim what can be had, as one of several processes; settle it, and keep the session open meanwhile."""
+    """Claim every available run, as one of several processes; settle it, and keep the session open meanwhile."""
     mine = []
     with Ledger(folder) as ledger:
         for address in addresses:

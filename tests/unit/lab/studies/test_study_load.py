@@ -1,4 +1,4 @@
-"""Study files: what lies over what in a cell, what a budget changes, and faults of every file at once."""
+"""Study files: precedence of settings in a cell, what a budget changes, and faults of all files together."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_the_profile_of_the_recipes_lies_between_bases_and_own_keys() -> None:
 
 
 def test_a_cell_is_the_recipe_that_extends_the_same_files() -> None:
-    """Composing is held against the recipe loader: the same layers written out as one recipe give the same recipe."""
+    """Composing agrees with the recipe loader: the same layers written as one recipe give the same recipe."""
     whole = write("extends: [base/task, base/arm]\nfreezing: {name: full}\ntrain: {clip_norm: null}\n", "whole.yaml")
     for profile in (None, "small"):
         written = load_recipe(whole, profile=profile, registry_loader=builtins).recipe
@@ -272,7 +272,7 @@ def test_every_control_of_a_shipped_recipe_passes_the_checks() -> None:
     assert load_study("bit_xor_gpt2", controls=(), registry_loader=builtins).arms == ("bit_xor_gpt2",)
 
 
-def test_all_faults_are_told_at_once_with_file_and_line() -> None:
+def test_all_faults_are_reported_at_once_with_file_and_line() -> None:
     write(ARM.replace("clip_norm: 2.0", "clip_nrm: 2.0"), "base/arm.yaml")
     text = """\
 tasks:
@@ -290,7 +290,7 @@ refrence: frozen
         (
             "s.yaml:5",
             "arms.a b",
-            "expected a name of letters, digits, '_', and after the first '.' and '-' (but not 'name'), for tables",
+            "expected a name of letters, digits, '_', '.' and '-' that does not begin with '.' or '-' (not 'name')",
         ),
         ("s.yaml:6", "extends", "there is no recipe 'base/gone' to extend, beside this file or in a recipe folder"),
         ("s.yaml:6", "freezing.name", "unknown freezing policy 'fup'. Did you mean 'fpt'?"),
@@ -309,17 +309,17 @@ refrence: frozen
         ("comparisons: [[full, full]]", "comparisons[0]", "compares 'full' with itself"),
         ("targets: {xr: 0.9}", "targets.xr", "unknown task 'xr'. Did you mean 'xor'?"),
         ("budget: {steps: 5, flops: 1e9}", "budget", "give one of steps, seconds and flops, not steps and flops"),
-        ("search: {seeds: 3}", "search.seeds", "the study has 2 seeds only"),
+        ("search: {seeds: 3}", "search.seeds", "more than the study's 2 seeds; lower it"),
         (
             "search: {name: halving}\nbudget: {flops: 1e9}",
             "search.name",
-            "halving cuts a training by its steps; give the budget in steps",
+            "halving divides training by steps; give the budget in steps",
         ),
         ("recipe_profile: smal", "recipe_profile", "unknown profile 'smal'. Did you mean 'small'?"),
-        ("seeds: [1, 1]", "seeds", "1 stands there twice"),
+        ("seeds: [1, 1]", "seeds", "1 is listed twice; remove one"),
     ],
 )
-def test_settings_that_speak_of_nothing_are_faults(line: str, path: str, message: str) -> None:
+def test_settings_that_name_something_unknown_are_faults(line: str, path: str, message: str) -> None:
     base = STUDY.replace("seeds: 2\n", "") if line.startswith("seeds") else STUDY
     found = problems(base + line)
     assert [(p, m) for _, p, m in found] == [(path, message)]
@@ -328,12 +328,12 @@ def test_settings_that_speak_of_nothing_are_faults(line: str, path: str, message
 
 def test_a_reference_that_is_a_control_is_refused_with_the_reason() -> None:
     found = problems(STUDY + "reference: one_block", controls=("one_block",))
-    assert found == [("s.yaml:11", "reference", "'one_block' is a control, made from the reference; name an arm")]
+    assert found == [("s.yaml:11", "reference", "'one_block' is a control, derived from the reference; name an arm")]
 
 
 def test_a_control_that_has_the_name_of_an_arm_is_refused() -> None:
     found = problems(STUDY.replace("  full:", "  one_block:"), controls=("one_block",))
-    message = "there is an arm 'one_block' already; call it something else, or leave one out"
+    message = "control 'one_block' has the name of an arm; rename the arm or drop the control"
     assert found == [("--controls", "controls", message)]
     assert problems(STUDY, controls=("one_blok",))[0][:2] == ("--controls", "controls[0]")
 
@@ -372,7 +372,7 @@ def test_a_fragment_holds_no_keys_of_the_study() -> None:
         ("s.yaml:4", "tasks.xor.profiles"),
         ("s.yaml:4", ""),
     ]
-    assert found[0][2] == "'seeds' is the whole study's, the same for all its cells; write it at the top of the file"
+    assert found[0][2] == "'seeds' is the same for all cells of the study; write it at the top level of the file"
     assert found[2][2].startswith("unknown key 'summary'")
 
 

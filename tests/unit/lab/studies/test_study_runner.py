@@ -32,11 +32,11 @@ seeds: 2
 """
 
 Script = Callable[[Job, int], JobResult | str]
-"""What a job comes to at its n-th try: a result, or how its worker dies."""
+"""Result of a job at its n-th try, or how its worker dies."""
 
 
 class ScriptedLauncher:
-    """A launcher whose jobs do what a script says, as soon as they are waited for."""
+    """A launcher with jobs that follow a script and end at the next `wait`."""
 
     def __init__(self, script: Script | None = None, *, slots: int = 2) -> None:
         self.slots, self.threads, self.description = slots, 1, "scripted"
@@ -66,7 +66,7 @@ class ScriptedLauncher:
 
 
 def trained(job: Job) -> JobResult:
-    """Write the summary of a run that did what it was asked; the rate 1e-2 validates better."""
+    """Write the summary of a run that fulfilled its request; the rate 1e-2 validates better."""
     status = "finished" if job.open_test else "validated"
     metrics: dict[str, Any] = {"validation": {"accuracy": 0.9 if "rate 0.01" in job.name else 0.6}}
     if job.open_test:
@@ -211,7 +211,7 @@ def test_a_worker_that_never_gets_anywhere_is_given_up(study: Study, tmp_path: P
     end = carry_out(study, tmp_path / "s", launcher)
     assert len(launcher.started) == 16
     assert {m.outcome.reason for m in end.failed} == {
-        "it is paused at step 3, short of what was asked for; tried 2 times"
+        "it is paused at step 3, before the requested step; tried 2 times"
     }
 
 

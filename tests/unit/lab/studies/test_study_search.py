@@ -40,12 +40,12 @@ def settings(rates: tuple[float, ...] = RATES, seeds: int = 3, **search: Any) ->
 
 
 Quality = Callable[[Trial], float]
-"""Best validation of a whole training."""
+"""Best validation of a complete training."""
 
 
 @dataclass
 class World:
-    """Runs as an engine would make them, simulated: validation rises evenly to the trial's quality.
+    """Simulates the engine's runs: validation rises evenly to the trial's quality.
 
     Args:
         quality: of each trial; a cell of the table is thus known beforehand.
@@ -107,7 +107,7 @@ def play(
     until: int | None = None,
     start: Mapping[Trial, Outcome] | None = None,
 ) -> Play:
-    """Carry out what the search asks for, with some workers whose runs end in any order.
+    """Carry out the search's requests, with several workers and runs that end in any order.
 
     Args:
         until: number of requests after which the study is killed.
@@ -226,7 +226,7 @@ def test_a_seed_that_fails_after_the_choice_leaves_the_cell_incomplete(cell: Cel
 
 
 def test_a_test_that_fails_does_not_change_the_choice(cell: Cell) -> None:
-    """The run trained to its end: another rate chosen now would have its test opened as a second try."""
+    """The run finished training: if another rate were chosen now, its test would be a second try."""
     done = play(cell, settings(), World(peak_at(3e-3), test_fails=frozenset({Trial(3e-3, 1)})))
     assert done.step == Step((), 3e-3, True, "seed 1 failed")
     assert {request.trial.learning_rate for request in opened_tests(done.carried_out)} == {3e-3}
@@ -238,7 +238,7 @@ def test_runs_that_were_stopped_are_asked_for_again(cell: Cell) -> None:
         step = next_step(settings(), cell, outcomes)
         assert Request(Trial(1e-3, 0)) in step.requests
         assert (len(step.requests), step.chosen_rate, step.done) == (12, None, False)
-    assert step.reason == "search: 0 of 12 runs over"
+    assert step.reason == "search: 0 of 12 runs ended"
 
 
 def test_a_validation_that_is_no_number_counts_as_a_failure(cell: Cell) -> None:
@@ -284,7 +284,7 @@ def test_halving_trains_as_many_steps_as_computed_by_hand(cell: Cell) -> None:
 
 @pytest.mark.parametrize("search", ["grid", "halving"])
 def test_a_run_stopped_in_its_last_validation_is_asked_for_again(cell: Cell, search: str) -> None:
-    """All its steps are done and saved, but what it tells of validation is of an earlier one, and decides nothing."""
+    """All its steps are done and saved, but its last validation is of an earlier step and decides nothing."""
     chosen = (
         settings((1e-3,), seeds=1) if search == "grid" else settings((1e-3, 3e-3), seeds=1, name="halving", rungs=2)
     )
@@ -328,7 +328,8 @@ def test_a_rate_that_breaks_below_a_rung_is_given_up_there_and_one_above_it_late
     assert late.step.chosen_rate == 1e-3
     assert steps_of(late.outcomes[Trial(1e-2, 0)]) == 20
     last = play(cell, halving(rungs=3), World(peak_at(3e-3), {Trial(3e-3, 1): ("diverged", 75)}))
-    assert (last.step.chosen_rate, last.step.reason) == (None, "diverged at every rate that was left at the last rung")
+    assert last.step.chosen_rate is None
+    assert last.step.reason == "diverged at every rate (of the rates left at the last rung)"
     none = play(cell, halving(rungs=3), World(peak_at(3e-3), {Trial(rate, 0): ("diverged", 5) for rate in RATES}))
     assert none.step == Step((), None, True, "diverged at every rate")
 
@@ -441,7 +442,7 @@ def test_optuna_proposes_rates_between_the_ends_one_after_the_other(cell: Cell) 
     assert abs(math.log10(best / 1e-3)) < 0.5
     assert len(done.carried_out) == 12 + 2 + 3
     first = next_step(chosen, cell, {})
-    assert (len(first.requests), first.reason) == (1, "search: 0 of 1 runs over, rate 1 of 12")
+    assert (len(first.requests), first.reason) == (1, "search: 0 of 1 runs ended, rate 1 of 12")
 
 
 @pytest.mark.slow
@@ -475,7 +476,7 @@ def test_without_optuna_the_search_says_what_to_install(cell: Cell, monkeypatch:
 
 
 def test_the_search_writes_nothing(cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is a function of what it is given: the outcomes are left as they are."""
+    """It is a pure function: the outcomes are not changed."""
     monkeypatch.chdir(tmp_path)
     outcomes = play(cell, settings(), World(peak_at(3e-3)), until=5).outcomes
     before = dict(outcomes)

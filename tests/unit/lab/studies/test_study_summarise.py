@@ -1,4 +1,4 @@
-"""From runs to the results file, on runs whose figures are made up so that every number can be told by hand."""
+"""From runs to the results file, on runs whose figures are made up so that every number can be computed by hand."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_controls_give_lifts_which_count_once(load: Any, tmp_path: Path) -> None
     assert lift.p_holm == pytest.approx(3 * lift.p), "three different pairs, though four comparisons are told"
 
 
-def test_a_trained_reference_is_held_against_the_trained_control(load: Any, tmp_path: Path) -> None:
+def test_a_trained_reference_is_compared_with_the_trained_control(load: Any, tmp_path: Path) -> None:
     text = STUDY.replace("freezing: {name: fpt}, summary", "freezing: {name: full}, summary")
     results = results_of(load(text, "controls=[frozen_random, unfrozen_random]"), tmp_path)
     assert [one.b for one in results.lifts] == ["unfrozen_random"]
@@ -239,7 +239,7 @@ def test_a_failed_run_leaves_a_partial_study(load: Any, tmp_path: Path) -> None:
     results = results_of(load(), tmp_path, {("random", rate, seed): failed for rate in RATES for seed in range(3)})
     assert len(results.failures) == 9
     assert {(f.arm, f.status, f.reason) for f in results.failures} == {("random", "failed", failed["reason"])}
-    assert results.warnings[0] == "9 of 18 runs are missing, figures are of those there are; 9 failed, in random"
+    assert results.warnings[0] == "9 of 18 runs are missing, figures are from the others; 9 failed, in random"
     language, random = (results.cell("bit_xor", arm) for arm in ("language", "random"))
     assert language is not None
     assert language.complete
@@ -261,9 +261,7 @@ def test_a_missing_test_leaves_two_pairs_and_no_verdict(load: Any, tmp_path: Pat
     assert (found.p, found.p_holm, found.p_verdict, found.effect_size) == (None,) * 4
     assert found.interval is not None
     assert found.note == "2 seeds in common, a test needs 3"
-    assert [(f.seed, f.status, f.reason) for f in results.failures] == [
-        (1, "waiting", "trained, its test is not opened yet")
-    ]
+    assert [(f.seed, f.status, f.reason) for f in results.failures] == [(1, "waiting", "trained, not tested yet")]
 
 
 def test_a_study_before_its_first_run(load: Any, tmp_path: Path) -> None:
@@ -274,7 +272,7 @@ def test_a_study_before_its_first_run(load: Any, tmp_path: Path) -> None:
     assert all(cell.main is None and cell.curve == () and cell.effort is None for cell in results.cells)
 
 
-def test_a_rate_that_diverged_is_told(load: Any, tmp_path: Path) -> None:
+def test_a_rate_that_diverged_is_reported(load: Any, tmp_path: Path) -> None:
     change = {"status": "diverged", "reason": "the loss is nan"}
     results = results_of(load(), tmp_path, {("language", 1e-2, 0): change})
     cell = results.cell("bit_xor", "language")
@@ -305,7 +303,7 @@ def test_a_rate_looked_for_with_one_seed_is_less_certain(load: Any, tmp_path: Pa
     assert found.allowance == 0
 
 
-def test_runs_of_a_rate_given_up_are_told_and_not_missing(load: Any, tmp_path: Path) -> None:
+def test_runs_of_a_stopped_rate_are_listed_and_not_missing(load: Any, tmp_path: Path) -> None:
     study = load(STUDY, "search.name=halving", "search.rungs=2", "budget.steps=300")
     outcomes = made_up(study, tmp_path)
     results = summarise(study, outcomes, tmp_path)
@@ -326,13 +324,13 @@ def test_what_a_reader_must_know_comes_first(load: Any, tmp_path: Path) -> None:
     outcomes[next(iter(outcomes))].summary["task"]["protocol"] = "fpt2021"
     beginnings = [
         "bit_xor was run under different protocols (fpt2021, clean)",
-        "stand-in data: bit_xor (simulated)",
-        "stand-in weights: language (w), random (w)",
-        "the best learning rate lies on the edge of the grid, a better one may lie beyond (lowest end: language on",
+        "fallback data (stand-in): bit_xor (simulated)",
+        "fallback weights (stand-in): language (w), random (w)",
+        "the best learning rate is at the edge of the grid, a better one may be outside it (lowest end: language on",
         "one seed",
         "no budget was set, and arms trained for different numbers of steps on bit_xor: language 300, random 200",
         "runs were made with different versions: torch (2.0 and 2.1)",
-        "no better than always answering with the commonest class, within two standard errors: random on bit_xor",
+        "no better than always answering with the most frequent class, within two standard errors: random on bit_xor",
     ]
     warnings = summarise(study, outcomes, tmp_path).warnings
     assert len(warnings) == len(beginnings)
