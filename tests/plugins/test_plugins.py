@@ -355,8 +355,8 @@ def test_a_selected_plugin_that_is_not_installed_is_told(
     registry = load_registry()
     assert plugin_named(registry, "good").status == "loaded"
     told = capsys.readouterr().err
-    assert told.startswith("warning: FPTKIT_PLUGINS names 'god', which is not installed; there are: ")
-    assert "good" in told.splitlines()[0].partition("there are: ")[2]
+    assert told.startswith("warning: FPTKIT_PLUGINS names 'god', which is not installed; installed: ")
+    assert "good" in told.splitlines()[0].partition("; installed: ")[2]
 
 
 def test_a_slow_file_is_not_told_since_it_was_asked_for() -> None:

@@ -265,7 +265,7 @@ def test_seconds_that_are_enough_change_nothing(recipe: Path, tmp_path: Path) ->
 
 
 def test_a_limit_of_seconds_does_not_go_with_cosine(recipe: Path) -> None:
-    with pytest.raises(RecipeError, match=r"train\.schedule: the schedule cosine must know its last step"):
+    with pytest.raises(RecipeError, match=r"train\.schedule: the cosine schedule needs a known last step"):
         load_recipe(str(recipe), overrides=["train.max_seconds=10", "train.schedule={name: cosine}"])
 
 

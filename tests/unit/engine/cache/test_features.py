@@ -339,10 +339,10 @@ def test_a_part_that_lost_rows_is_started_again(tmp_path: Path) -> None:
     ("overrides", "said"),
     [
         (("backbone.dropout=0.1",), "--set backbone.dropout=0"),
-        (("shuffle_tokens=true",), "shuffle_tokens draws another order"),
+        (("shuffle_tokens=true",), "shuffle_tokens draws a new order"),
         (("train.max_seconds=60",), "train.max_seconds"),
         (("train.feature_cache_gib=1e-9",), "train.feature_cache_gib is 1e-09"),
-        (("train.max_steps=1",), "it pays from 64 passes"),
+        (("train.max_steps=1",), "caching pays off after 64 forward passes"),
         (("task={name: bit_memory, bits: 100}", "encoder.name=linear", "head.readout=auto"), "without end"),
     ],
 )
@@ -379,7 +379,7 @@ def test_padding_that_is_read_keeps_it_off(recipe: Path, tmp_path: Path, monkeyp
         lambda some, cut: UnmaskedExamples(SymbolExamples(some.symbols, some.offsets, some.values, max_length=cut)),
     )
     (note,) = notes(start(recipe, tmp_path / "run"))
-    assert note == "feature cache off: an example of the train split depends on the longest of its batch"
+    assert note == "feature cache off: an example of the train split depends on the longest one in its batch"
 
 
 def test_a_loss_of_its_own_keeps_it_off(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
