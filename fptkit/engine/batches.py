@@ -58,7 +58,7 @@ class TrainingBatches:
         """The batch of a step (from 0), on the CPU.
 
         Raises:
-            ShapeError: it is not as the task declares.
+            ShapeError: it does not match what the task declares.
         """
         indices: Sequence[int] = range(self._batch_size)
         if self._split.size is not None:
@@ -161,7 +161,7 @@ def evaluation_batches(
 def evaluation_batches(
     task: Task, name: str, split: Split, options: TrainOptions, step: int, *, rank: int = 0, count: int = 1
 ) -> Iterator[Batch | None]:
-    """The batches of one evaluation: the whole split, or a sample where the task's protocol says so.
+    """The batches of one evaluation: the complete split, or a sample if the task's protocol prescribes one.
 
     Args:
         task: the task; every batch is checked against what it declares.
@@ -174,7 +174,7 @@ def evaluation_batches(
 
     Raises:
         ShapeError: the split is empty, endless although all of it is needed, or too small for one batch of a sample, or
-            a batch is not as the task declares.
+            a batch does not match what the task declares.
     """
     if task.sampled_evaluation is None:
         return whole_split(task, name, split, options.evaluation_batch_size, rank=rank, count=count)
@@ -299,7 +299,7 @@ def whole_split(
         count: processes.
 
     Raises:
-        ShapeError: the split is empty or endless, or a batch is not as the task declares.
+        ShapeError: the split is empty or endless, or a batch does not match what the task declares.
     """
     where = f"{type(task).__name__}, split {name}"
     if not split.size:
@@ -343,7 +343,7 @@ class BatchesAhead:
         """This process's part of a step's batch, None if it has none, and the number of examples of the batch.
 
         Raises:
-            ShapeError: the batch is not as the task declares.
+            ShapeError: the batch does not match what the task declares.
         """
         ready, self._ready = self._ready, None
         if ready is not None and ready[0] == step:

@@ -133,7 +133,7 @@ def read_model_files(folder: Path, manifest_name: str) -> tuple[dict[str, Any], 
         raise CheckpointError(f"{path} has format {manifest.get('format')!r}; this version reads format {FORMAT}")
     files = manifest.get("files")
     if not isinstance(files, dict):
-        raise CheckpointError(f"{path} lacks 'files', the digests of the tensor files beside it")
+        raise CheckpointError(f"{path} lacks 'files', the digests of the tensor files next to it")
     tensors = {}
     for name, digest in files.items():
         try:

@@ -82,7 +82,7 @@ def evaluate(
 
     Raises:
         EvaluationStopped: ``stop_requested`` returned true.
-        ShapeError: the split or one of its batches is not as the task declares.
+        ShapeError: the split or one of its batches does not match what the task declares.
         TrainingError: out of memory with a single example.
     """
     team, device = team or Team(), next(model.parameters()).device

@@ -156,7 +156,7 @@ class Trainer:
         """Metrics of the model as it is; the number of micro-batches that memory allows is remembered.
 
         Args:
-            parts: the model and its task: those of the whole run, or those for cached features.
+            parts: the model and its task: those of the run, or those for cached features.
             batches: of this process, see `fptkit.engine.evaluate.evaluate`.
 
         Raises:

@@ -24,7 +24,7 @@ _TEXTS = (
     "DefaultCPUAllocator: not enough memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
 )
-"""What torch says, in a plain RuntimeError, where a processor's memory or a GPU library's own runs out.
+"""What torch says, in a plain RuntimeError, if CPU memory or the memory of a GPU library runs out.
 
 Source: pytorch/pytorch, ``c10/core/impl/alloc_cpu.cpp`` (on Linux, and on Windows) and ``aten/src/ATen/cuda``.
 """

@@ -165,7 +165,7 @@ class _Start:
 
 
 def _mesh(train: TrainOptions, device: torch.device, processes: Processes) -> DeviceMesh | None:
-    """Where sharded weights are gathered, if the recipe shards them and there are several processes.
+    """The device mesh for sharded weights, if the recipe shards them and there are several processes.
 
     Raises:
         UsageError: the recipe compiles the model, too.
@@ -246,7 +246,7 @@ def _frozen_identity(recipe: Recipe, start: _Start) -> dict[str, Any]:
 
 
 def _processes_notes(built: Built, processes: Processes) -> list[str]:
-    """What the run header says where a multi-process run differs from a single-process run."""
+    """What the run header says if a multi-process run differs from a single-process run."""
     if processes.count == 1 or not batch_norms(built.model):
         return []
     return ["batch norms take mean and variance over each process's part of a batch, not over all of it"]

@@ -63,7 +63,7 @@ def check_model(
     Args:
         node: the mapping.
         model: the model.
-        path: dotted path of the mapping, empty for the whole file.
+        path: dotted path of the mapping, empty for the top of the file.
         faults: faults found are appended.
         also_allowed: keys that belong to the mapping but not to the model; listed if a key is unknown.
 

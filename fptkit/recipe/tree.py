@@ -195,7 +195,7 @@ def _read_word(text: str, place: Place, path: str, faults: list[Fault]) -> tuple
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class _Composer(_Loader):  # type: ignore[misc]  # one of two base classes, the C one where PyYAML was built with it
+class _Composer(_Loader):  # type: ignore[misc]  # one of two base classes, the C one if PyYAML was built with it
     """Marks untagged scalars as plain or quoted instead of guessing their type."""
 
     def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:

@@ -24,7 +24,7 @@ def expected(schema: Schema, root: Schema, *, plural: bool = False) -> str:
 
     Args:
         schema: of the field.
-        root: of the whole model, for references.
+        root: of the complete model, for references.
         plural: use plural nouns.
 
     Returns:

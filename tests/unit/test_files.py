@@ -1,4 +1,4 @@
-"""Files: whole or not at all, JSON with clear errors, and one place for both."""
+"""Files: atomic writes, JSON with clear errors, and one place for both."""
 
 from __future__ import annotations
 

@@ -65,12 +65,12 @@ class FeatureCache:
         self.notes = tuple(notes)
         self._kept = tuple(kept)
 
-    def fill(self, stop_requested: Callable[[], bool], told: Callable[[int, int], None]) -> bool:
+    def fill(self, stop_requested: Callable[[], bool], report: Callable[[int, int], None]) -> bool:
         """Compute the missing features.
 
         Args:
             stop_requested: asked between batches.
-            told: called after each batch with the number of examples done, and of all examples.
+            report: called after each batch with the number of examples done, and of all examples.
 
         Returns:
             False if a stop was requested; the next call continues from there.
@@ -81,7 +81,7 @@ class FeatureCache:
         total, before = sum(len(split.order) for split in self._kept), 0
         for split in self._kept:
             start = before
-            if not split.read(stop_requested, lambda done, start=start: told(start + done, total)):  # type: ignore[misc]
+            if not split.read(stop_requested, lambda done, start=start: report(start + done, total)):  # type: ignore[misc]
                 return False
             before += len(split.order)
         return True
@@ -197,7 +197,7 @@ def _read_all(task: Task, name: str, split: Split, options: TrainOptions) -> Rea
 
     Raises:
         _Off: it is random, or an example depends on the others in its batch.
-        ShapeError: a batch is not as the task declares.
+        ShapeError: a batch does not match what the task declares.
     """
     where = f"{type(task).__name__}, split {name}"
     if not split.size:

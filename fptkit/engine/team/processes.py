@@ -69,8 +69,8 @@ class Processes:
             result, error = make(), None
         except Exception as err:
             result, error = None, err
-        told = self._gather_everywhere(None if error is None else _described(error))
-        for rank, failure in enumerate(told):
+        failures = self._gather_everywhere(None if error is None else _described(error))
+        for rank, failure in enumerate(failures):
             if failure is not None:
                 self._fail(rank, failure, error)
         return result  # type: ignore[return-value]  # no process failed, so it was made
@@ -84,16 +84,16 @@ class Processes:
         if self.count == 1:
             return make()
         error = None
-        told: list[Any] = [None, None]
+        answer: list[Any] = [None, None]
         if self.main:
             try:
-                told = [make(), None]
+                answer = [make(), None]
             except Exception as err:
-                told, error = [None, _described(err)], err
-        self.wait_for(lambda: dist.broadcast_object_list(told, src=0))
-        if told[1] is not None:
-            self._fail(0, told[1], error)
-        result: Result = told[0]
+                answer, error = [None, _described(err)], err
+        self.wait_for(lambda: dist.broadcast_object_list(answer, src=0))
+        if answer[1] is not None:
+            self._fail(0, answer[1], error)
+        result: Result = answer[0]
         return result
 
     def check_same(self, things: Mapping[str, str | int | None]) -> None:

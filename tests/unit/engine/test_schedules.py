@@ -104,7 +104,7 @@ def test_validations_change_no_other_schedule(name: Any) -> None:
         ("batch_tokens: 0", "train.batch_tokens", "expected an integer >= 1 or null"),
     ],
 )
-def test_what_cannot_be_is_told_with_its_place(text: str, path: str, message: str, tmp_path: Any) -> None:
+def test_impossible_schedules_are_reported_with_their_place(text: str, path: str, message: str, tmp_path: Any) -> None:
     recipe = tmp_path / "wrong.yaml"
     recipe.write_text("task: {name: bit_xor}\ntrain: {" + text + "}\n")
     with pytest.raises(RecipeError) as caught:

@@ -1,4 +1,4 @@
-"""``extends``: what lies over what, where bases are found, and faults in several files."""
+"""``extends``: the order of merging, where bases are found, and faults in several files."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_plugins_of_a_base_are_relative_to_it() -> None:
     assert recipe.plugins == (str(Path("base/plug.py").resolve()),)
 
 
-def test_a_resolved_recipe_stands_alone(tmp_path: Path) -> None:
+def test_a_resolved_recipe_needs_no_base(tmp_path: Path) -> None:
     recipe = load(OWN, profile="smoke").recipe
     written = dump_recipe(recipe)
     assert "extends" not in written

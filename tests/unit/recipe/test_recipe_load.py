@@ -68,7 +68,7 @@ def test_defaults() -> None:
     assert (loaded.path, loaded.profile) == (Path("recipes/x.yaml"), None)
 
 
-def test_a_whole_recipe() -> None:
+def test_a_complete_recipe() -> None:
     recipe = load(
         """
 description: a try
@@ -141,7 +141,7 @@ encoder: linear
     ]
 
 
-def test_the_layout_of_the_whole_message() -> None:
+def test_the_layout_of_the_complete_message() -> None:
     write("task: {name: bit_xor}\nbackbone:\n  name: gtp2\ntrain: {learning_rate: fast}\n")
     with pytest.raises(RecipeError) as caught:
         load_recipe("recipes/x.yaml", overrides=["train.seed=-1"], registry_loader=builtins)

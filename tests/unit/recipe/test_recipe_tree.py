@@ -88,7 +88,7 @@ def test_refused_words(word: str) -> None:
         read_plain(word)
 
 
-def test_a_refused_word_is_told_how_to_write_either() -> None:
+def test_an_ambiguous_word_is_refused_with_both_spellings() -> None:
     assert faults_of("a: 1\ndropout: no") == [
         ("x.yaml:2", "dropout", "'no' can mean false or the word; write false, or \"no\" for the word")
     ]
