@@ -1,7 +1,7 @@
 """fptkit: frozen pretrained transformers for any modality, compared fairly.
 
-The names below are the public interface for plugin authors. Each is imported at first use, so that ``import fptkit``
-and the command line's listings stay fast: some need torch.
+The names below are the public interface for plugin authors. Each is imported on first use, since some need torch, and
+``import fptkit`` and the listings of the command line must be fast.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-if TYPE_CHECKING:  # the table below once more, for type checkers and editors; a test keeps the two in step
+if TYPE_CHECKING:  # the same names as in the table below, for type checkers and editors; a test compares the two
     from fptkit.encoders.options import EncoderOptions as EncoderOptions
     from fptkit.freezing.options import FreezingOptions as FreezingOptions
     from fptkit.hookspecs import hookimpl as hookimpl
@@ -83,7 +83,7 @@ _HOMES = {
     ),
     "fptkit.tasks.generated": ("ArraySplit", "GeneratedTask"),
 }
-"""The public names, by the module each is in."""
+"""The public names, by module."""
 
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

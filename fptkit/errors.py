@@ -1,7 +1,7 @@
-"""Every error a user can meet, as one tree with fields.
+"""All errors that users can meet, as one class tree with fields.
 
-Tests check the fields; the text is made from them once. The command line turns ``exit_code`` into the process status
-and prints no traceback for anything in this tree (``--debug`` does).
+Tests check the fields; messages are made from them. The command line exits with ``exit_code``, and prints the traceback
+of these errors only with ``--debug``.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from dataclasses import dataclass
 class FptkitError(Exception):
     """Base of all errors that fptkit raises on purpose.
 
-    ``exit_code`` is the process status the command line ends with: 1 a run failed, 2 usage or recipe, 3 data or weights
-    missing. ``process`` is the rank of the process that reports it, if several carry out a run and not all of them meet
-    it; else None.
+    ``exit_code`` is the exit status of the command line: 1 a run failed, 2 usage or recipe, 3 data or weights missing.
+    ``process`` is the rank of the process that reports it, if only some of several processes raised it; else None.
     """
 
     exit_code = 1
@@ -24,7 +23,7 @@ class FptkitError(Exception):
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name most like ``name``, or None when nothing is near enough to suggest."""
+    """The known name most similar to ``name``; None if none is similar enough to suggest."""
     found = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.6)
     return found[0] if found else None
 
@@ -33,10 +32,10 @@ class UnknownNameError(FptkitError):
     """A name that no plugin registered.
 
     Args:
-        kind: what was looked up, in the singular: ``"backbone"``, ``"task"`` ...
-        name: what was asked for.
-        known: the names there are.
-        note: a further line, such as the reason why a plugin that might hold the name did not load.
+        kind: kind of the name, in the singular: ``"backbone"``, ``"task"`` ...
+        name: the unknown name.
+        known: the names that exist.
+        note: a further line, such as why a plugin that may have the name failed to load.
     """
 
     exit_code = 2
@@ -58,13 +57,13 @@ class UnknownNameError(FptkitError):
 
 
 class UsageError(FptkitError):
-    """The command line, or a call, was used in a way that cannot work."""
+    """The command line or a function was used incorrectly."""
 
     exit_code = 2
 
 
 class PluginError(FptkitError):
-    """A plugin is broken: its record is incomplete, its name is taken, its target does not import."""
+    """A plugin is broken: a record is incomplete, a name is already used, or a target cannot be imported."""
 
     exit_code = 2
 
@@ -75,7 +74,7 @@ class Problem:
 
     Args:
         where: file and line (``recipes/x.yaml:7``) or the override it came from (``--set task.name=x``).
-        path: dotted path of the field, empty for a fault of the whole file.
+        path: dotted path of the field, empty for a fault of the file itself.
         message: what is wrong and what is allowed; further lines are shown indented.
     """
 
@@ -85,13 +84,13 @@ class Problem:
 
 
 def _without_line(where: str) -> str:
-    """The file of a place: ``recipes/x.yaml`` of ``recipes/x.yaml:7``; an override whole."""
+    """The place without its line: ``recipes/x.yaml`` for ``recipes/x.yaml:7``; overrides do not change."""
     file, _, line = where.rpartition(":")
     return file if line.isdecimal() and not where.startswith("--") else where
 
 
 class RecipeError(FptkitError):
-    """A recipe that cannot be used, with every problem found in it.
+    """A recipe cannot be used; holds every problem found in it.
 
     Args:
         problems: all faults, in the order of the file.
@@ -111,7 +110,7 @@ class RecipeError(FptkitError):
 
     @property
     def located(self) -> str:
-        """The problems alone, each on a line that begins with its place."""
+        """The problems without the summary, each on a line that begins with its place."""
         column = max((len(problem.where) for problem in self.problems), default=0) + 2
         lines = []
         for problem in self.problems:
@@ -147,21 +146,21 @@ class SourceError(FptkitError):
 
 
 class DataError(FptkitError):
-    """A data file is there but cannot be used: corrupt, of another layout, or unsafe to read."""
+    """A data file exists but cannot be used: it is corrupt, has another layout, or is unsafe to read."""
 
     exit_code = 3
 
 
 class ShapeError(FptkitError):
-    """Tensors, or the sizes parts declare, do not fit together."""
+    """Shapes of tensors, or sizes that components declare, do not match."""
 
 
 class FreezingError(FptkitError):
-    """A freezing policy that cannot hold: a rule that matches nothing, or a frozen tensor that changed."""
+    """A freezing policy was violated: a rule matches nothing, or a frozen tensor changed."""
 
 
 class CheckpointError(FptkitError):
-    """A checkpoint that is truncated, altered, or belongs to another model."""
+    """A checkpoint is truncated or altered, or belongs to another model."""
 
 
 class TrainingError(FptkitError):
@@ -172,9 +171,9 @@ class PeerError(FptkitError):
     """Another process of a run failed and reported why.
 
     Args:
-        rank: which one.
+        rank: its rank.
         text: its message.
-        exit_code: its process status, and so this one's.
+        exit_code: its exit status, which this process uses too.
     """
 
     def __init__(self, rank: int, text: str, exit_code: int) -> None:
@@ -184,14 +183,15 @@ class PeerError(FptkitError):
 
 
 class DivergedError(TrainingError):
-    """The loss or the gradient is no longer a finite number: an outcome of the learning rate, not a fault."""
+    """The loss or the gradient is no longer finite: a result of the learning rate, not a defect."""
 
 
 class Interrupted(FptkitError):
     """A run was stopped by a signal after its state was saved.
 
     Args:
-        signal_number: 2 for SIGINT, 15 for SIGTERM; the process status is 128 plus it.
+        signal_number: 2 for SIGINT, 15 for SIGTERM; the exit status is 128 plus it.
+            step: training steps done.
         resume: the command that continues the run.
     """
 

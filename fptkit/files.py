@@ -13,13 +13,13 @@ from typing import Any
 from fptkit.errors import DataError, FptkitError, UsageError
 
 SUMMARY = "summary.json"
-"""What a run came to; the truth about its status."""
+"""Result and status of a run."""
 
 RECIPE = "recipe.yaml"
 """The resolved recipe of a run."""
 
 ENVIRONMENT = "environment.json"
-"""Where a run was made: versions, platform, plugins, digests of the code."""
+"""Environment of a run: versions, platform, plugins, digests of the code."""
 
 METRICS = "metrics.jsonl"
 """One line for each report of training, validation and test."""
@@ -28,19 +28,19 @@ CHECKPOINTS = "checkpoints"
 """Folder of a run's checkpoints."""
 
 LOCK = ".lock"
-"""Locked by the process that works in a run folder."""
+"""Locked by the process that uses a run folder."""
 
 
 @contextlib.contextmanager
 def replacing(path: Path, *, flush: bool = False) -> Iterator[Path]:
-    """Write a file whole or not at all, by whatever writes files.
+    """Replace a file atomically, with any code that writes a file.
 
-    The block writes to the path it is given. That file replaces ``path`` at the end of the block, and is removed if the
-    block raises. Readers find the old file or the new one; of several processes that write at once, one wins.
+    The block writes to the path it receives. That file replaces ``path`` at the end of the block, and is removed if the
+    block raises. Readers find the old file or the new one; if several processes write at once, one wins.
 
     Args:
-        path: the file to replace or make; its folder exists.
-        flush: whether the file must survive a power cut from here on.
+        path: the file to replace or create; its folder must exist.
+        flush: whether to flush to disk, so that the file survives a power failure.
 
     Raises:
         OSError: it cannot be written.
@@ -61,13 +61,13 @@ def replacing(path: Path, *, flush: bool = False) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, data: bytes, *, flush: bool = False, mode: int = 0o666) -> None:
-    """Write a file whole or not at all, see `replacing`.
+    """Write a file atomically, see `replacing`.
 
     Args:
-        path: the file to replace or make.
-        data: what it holds.
-        flush: whether it must survive a power cut from here on.
-        mode: permissions, less those that the umask withholds.
+        path: the file to replace or create.
+        data: its content.
+        flush: whether to flush to disk, so that the file survives a power failure.
+        mode: permissions, before the umask applies.
     """
     with replacing(path, flush=flush) as partial:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
@@ -76,17 +76,17 @@ def write_bytes(path: Path, data: bytes, *, flush: bool = False, mode: int = 0o6
 
 
 def write_text(path: Path, text: str, *, flush: bool = False) -> None:
-    """Write a text file in UTF-8 whole or not at all, see `replacing`."""
+    """Write a text file in UTF-8 atomically, see `replacing`."""
     write_bytes(path, text.encode("utf-8"), flush=flush)
 
 
 def write_json(path: Path, content: Mapping[str, Any], *, flush: bool = False) -> None:
-    """Write a JSON file whole or not at all, see `replacing`."""
+    """Write a JSON file atomically, see `replacing`."""
     write_text(path, json.dumps(content, indent=2) + "\n", flush=flush)
 
 
 def flush_folder(folder: Path) -> None:
-    """Make renames in a folder survive a power cut, where the system can."""
+    """Flush renames in a folder to disk, if the system can."""
     if hasattr(os, "O_DIRECTORY"):
         descriptor = os.open(folder, os.O_DIRECTORY)
         try:
@@ -96,9 +96,9 @@ def flush_folder(folder: Path) -> None:
 
 
 def read_json(path: Path, fault: type[FptkitError] = DataError, *, where: str = "") -> dict[str, Any]:
-    """The JSON object that a file holds.
+    """Read the JSON object in a file.
 
-    A byte-order mark is skipped. ``NaN`` and ``Infinity`` are read, as Python and transformers write them.
+    A byte-order mark is skipped. ``NaN`` and ``Infinity`` are accepted, since Python and transformers write them.
 
     Args:
         path: the file.
@@ -107,7 +107,7 @@ def read_json(path: Path, fault: type[FptkitError] = DataError, *, where: str = 
 
     Raises:
         FptkitError: of kind ``fault``: the file is missing, cannot be read, is not JSON in UTF-8, is nested too deeply,
-            or holds something else than an object.
+            or is not an object.
     """
     subject = f"{where}: {path}" if where else str(path)
     try:
@@ -115,7 +115,7 @@ def read_json(path: Path, fault: type[FptkitError] = DataError, *, where: str = 
     except (OSError, ValueError, RecursionError) as err:
         raise fault(f"{subject} {_problem_of(err)}") from err
     if not isinstance(content, dict):
-        raise fault(f"{subject} holds no JSON object of keys and values")
+        raise fault(f"{subject} does not hold a JSON object")
     return content
 
 
@@ -128,11 +128,11 @@ def _problem_of(err: Exception) -> str:
     if isinstance(err, RecursionError):
         return "is not readable as JSON: it is nested too deeply"
     text = f"byte {err.start} is not UTF-8" if isinstance(err, UnicodeDecodeError) else str(err)
-    return f"is not readable as JSON: {text}; replace it by a whole copy"
+    return f"is not readable as JSON: {text}; replace it by an intact copy"
 
 
 def find_json(path: Path) -> dict[str, Any]:
-    """The JSON object that a file holds; empty where there is none that can be read."""
+    """Read the JSON object in a file; empty if the file is missing or unreadable."""
     try:
         return read_json(path)
     except DataError:
@@ -140,7 +140,7 @@ def find_json(path: Path) -> dict[str, Any]:
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """The summary of a run folder; empty if there is none that can be read.
+    """Read the summary in a run folder; empty if it is missing or unreadable.
 
     Summaries of fptkit 0.1.0 do not name the metrics that are fractions or accuracies: it went by their names.
     """
@@ -160,14 +160,14 @@ def was_fraction(metric: str) -> bool:
 
 @contextlib.contextmanager
 def locked_folder(folder: Path, what: str) -> Iterator[None]:
-    """Make a folder and keep a second process out of it. A folder in which nothing was written is removed again.
+    """Create a folder and lock it against other processes. If nothing was written to it, it is removed at the end.
 
     Args:
         folder: the folder.
-        what: who uses it, for the message: ``run`` or ``pretraining``.
+        what: what uses it, for the message: ``run`` or ``pretraining``.
 
     Raises:
-        UsageError: another process uses it, or it cannot be made.
+        UsageError: another process uses it, or it cannot be created.
     """
     import filelock
 
@@ -183,7 +183,7 @@ def locked_folder(folder: Path, what: str) -> Iterator[None]:
         yield
     finally:
         unused = folder.is_dir() and {path.name for path in folder.iterdir()} <= {LOCK}
-        if unused:  # before the lock is released: whoever comes later makes and locks a new file
+        if unused:  # before the lock is released: a later process then creates and locks a new file
             with contextlib.suppress(OSError):
                 (folder / LOCK).unlink(missing_ok=True)
         lock.release()

@@ -1,6 +1,6 @@
 """The hooks a plugin may implement. Each returns a list of records; none takes an argument.
 
-Every example is a whole plugin: copy it into a file, and load that with ``--plugin FILE.py``.
+Every example is a complete plugin: copy it into a file, and load it with ``--plugin FILE.py``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ hookimpl = pluggy.HookimplMarker("fptkit")
 
 @hookspec
 def fptkit_backbones() -> list[BackboneSpec]:  # type: ignore[empty-body]
-    """Sequence models to freeze.
+    """Backbones: sequence models to freeze.
 
     Example::
 
@@ -35,7 +35,7 @@ def fptkit_backbones() -> list[BackboneSpec]:  # type: ignore[empty-body]
 
 
         class Norm(Backbone):
-            \"\"\"The smallest one: no mixing of tokens at all.\"\"\"
+            \"\"\"The smallest backbone: it does not mix tokens.\"\"\"
 
             width, causal, blocks = 32, True, 1
 
@@ -58,7 +58,7 @@ def fptkit_backbones() -> list[BackboneSpec]:  # type: ignore[empty-body]
 
 @hookspec
 def fptkit_encoders() -> list[EncoderSpec]:  # type: ignore[empty-body]
-    """Maps from raw tokens to token vectors.
+    """Encoders: maps from raw tokens to token vectors.
 
     Example::
 
@@ -99,7 +99,7 @@ def fptkit_tasks() -> list[TaskSpec]:  # type: ignore[empty-body]
                 self.input, self.output, self.max_tokens = Vectors(4), Classes(2), 8
                 self.splits = {name: self.load(number) for number, name in enumerate(("train", "validation", "test"))}
 
-            def load(self, number):  # in real life: read a file
+            def load(self, number):  # a real task would read a file
                 waves = torch.randn(64, 8, 4, generator=torch.Generator().manual_seed(number))
                 return ArraySplit(waves, (waves.mean((1, 2)) > 0).long(), vectors=True)
 
@@ -115,7 +115,7 @@ def fptkit_tasks() -> list[TaskSpec]:  # type: ignore[empty-body]
 
 @hookspec
 def fptkit_freezing_policies() -> list[FreezingPolicySpec]:  # type: ignore[empty-body]
-    """Tables of the roles that train.
+    """Freezing policies: tables of the roles that train.
 
     Example::
 
@@ -133,7 +133,7 @@ def fptkit_freezing_policies() -> list[FreezingPolicySpec]:  # type: ignore[empt
 
 @hookspec
 def fptkit_listeners() -> list[ListenerSpec]:  # type: ignore[empty-body]
-    """Followers of a run's events.
+    """Listeners: followers of a run's events.
 
     Example::
 

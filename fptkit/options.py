@@ -1,5 +1,4 @@
-"""The base of every options model, immutable and closed to unknown keys; which options decide a result; and what
-options of ``source`` share."""
+"""The base of all options models, immutable and without unknown keys, and which options decide a result."""
 
 from __future__ import annotations
 
@@ -14,14 +13,14 @@ from pydantic_core import CoreSchema
 
 
 class Decides(Enum):
-    """What an option decides. An option says so in its annotation: ``log_every: Annotated[int, Decides.NOTHING]``.
+    """What an option decides, given in its annotation: ``log_every: Annotated[int, Decides.NOTHING]``.
 
     Attributes:
-        RESULT: the result of a run; so does every option that says nothing. Another value makes another run.
-        LENGTH: when training ends at the latest. Another value makes another run, but a resumed run may have it, and
-            then trains longer.
-        NOTHING: nothing but rounding, such as where or how fast a run computes, or how often it reports. A resumed run
-            may have another value, and a study does not repeat a run for it. For a section, all that is in it.
+        RESULT: the result of a run; the default for options without an annotation. Another value makes another run.
+        LENGTH: when training ends at the latest. Another value makes another run, but a resumed run may change it to
+            train longer.
+        NOTHING: nothing but rounding, for example where or how fast a run computes, or how often it reports. A resumed
+            run may change it, and a study does not repeat a run for it. On a section, it covers all options inside.
     """
 
     RESULT = "result"
@@ -33,30 +32,30 @@ _NOTES = {Decides.LENGTH: " (a resumed run may change it)", Decides.NOTHING: " (
 
 
 def decides(field: FieldInfo) -> Decides:
-    """What the option of a model's field decides."""
+    """What the option in a model's field decides."""
     return next((mark for mark in field.metadata if isinstance(mark, Decides)), Decides.RESULT)
 
 
 def description_of(field: FieldInfo) -> str:
-    """The description of a model's field, with a note where the option does not simply decide the result."""
+    """The description of a model's field, with a note if the option does not decide the result."""
     return (field.description or "") + _NOTES.get(decides(field), "")
 
 
 def deciding(options: BaseModel, *, lengths: bool = True) -> dict[str, Any]:
     """The values that decide a result, as JSON data.
 
-    Options of the parts of a `mixed` encoder are checked only when it is built, and all count.
+    Options of the parts of a `mixed` encoder are checked only when it is built, so all of them count.
 
     Args:
-        options: a recipe or the options of a component, with whatever models lie inside.
-        lengths: whether to keep limits that a resumed run may change.
+        options: a recipe or the options of a component, including nested models.
+        lengths: whether to include limits that a resumed run may change.
     """
     dropped = {Decides.NOTHING} if lengths else {Decides.NOTHING, Decides.LENGTH}
     return options.model_dump(mode="json", exclude=_left_out(options, dropped))
 
 
 def _left_out(value: Any, dropped: set[Decides]) -> dict[Any, Any]:
-    """What pydantic's ``exclude`` takes: the names and places in a value that lead to fields with one of the marks."""
+    """The argument for pydantic's ``exclude`` that leaves out fields with one of these marks, at any depth."""
     found: dict[Any, Any] = {}
     inner: Mapping[Any, Any] = {}
     if isinstance(value, BaseModel):
@@ -71,18 +70,18 @@ def _left_out(value: Any, dropped: set[Decides]) -> dict[Any, Any]:
 
 
 class Options(BaseModel):
-    """Options of a component, as the recipe's section gives them (without ``name``).
+    """Base of the options of a component: the keys of its section in a recipe, without ``name``.
 
-    Give each field a type, a default where there is a sensible one, and a ``Field(description=...)`` with the unit;
-    ``fptkit show`` prints them and the recipe loader checks them with file and line. An option that does not decide
-    the result of a run says so, see `Decides`.
+    Give each field a type, a default if there is a sensible one, and a ``Field(description=...)`` with the unit.
+    ``fptkit show`` prints them, and the recipe loader checks them and reports faults with file and line. Mark an option
+    that does not decide the result of a run, see `Decides`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler, /) -> JsonSchemaValue:
-        """Show in editors, too, which options do not decide."""
+        """Add the notes of `description_of`, which editors then show."""
         schema = handler(core_schema)
         properties = handler.resolve_ref_schema(schema).get("properties", {})
         for name, field in cls.model_fields.items():
@@ -96,16 +95,16 @@ def _as_list(value: Any) -> Any:
 
 
 ONE_OR_MORE = BeforeValidator(_as_list)
-"""For a field of several entries, ``Annotated[tuple[Entry, ...], ONE_OR_MORE, ...]``: one text is a list of one."""
+"""For a field of several entries, ``Annotated[tuple[Entry, ...], ONE_OR_MORE, ...]``: one text becomes a list."""
 
 ONE_OR_MORE_SCHEMA = WithJsonSchema(
     {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
 )
-"""The same for JSON Schema, as the last of the annotations."""
+"""The JSON Schema of such a field; put it last among the annotations."""
 
 
 def source_check(allowed: str) -> Callable[[str], str]:
-    """A check, for pydantic's ``AfterValidator``, that an entry is one of the sources a task has.
+    """A check, for pydantic's ``AfterValidator``, that an entry is one of a task's sources.
 
     Args:
         allowed: the sources as messages show them, separated by commas; one of them is a form such as ``path:DIR``.

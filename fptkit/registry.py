@@ -1,8 +1,8 @@
-"""Plugins to records, records to names.
+"""Load plugins, and look up their records by name.
 
-Each plugin is found and loaded on its own: a broken one is kept with its reason and stops nothing else. pluggy has
-edges this loader rounds off: a misspelt hook is accepted until ``check_pending``, loading entry points stops at the
-first failure, and a plugin that fails validation stays half registered.
+Each plugin is loaded separately: a broken one is recorded with its reason and does not affect the others. The loader
+works around pluggy, which accepts a misspelt hook until ``check_pending``, stops loading entry points at the first
+failure, and leaves a plugin that fails validation half registered.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from fptkit.errors import PluginError, UnknownNameError, UsageError
 from fptkit.specs import HOOKS, Spec, kind_of
 
 RECORDS = ("backbones", "encoders", "freezing", "recipe", "tasks")
-"""Parts of fptkit with a module ``records``: what fptkit brings itself, through the same hooks as any plugin. They are
-named as text, since components look names up here and so lie above the registry."""
+"""Packages of fptkit with a module ``records``: its own components, which use the same hooks as any plugin. Named as
+text, since components import the registry, which must not import them."""
 
 AnySpec = TypeVar("AnySpec", bound=Spec)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A record and the plugin that gave it."""
+    """A record and the plugin that registered it."""
 
     spec: Spec
     owner: Plugin
@@ -45,24 +45,24 @@ class Entry:
 
 @dataclass
 class Registry:
-    """Everything the loaded plugins offer. A command loads one, and extends it by the plugin files of its recipes.
+    """The records of all loaded plugins. A command loads one, and extends it with the plugin files of its recipes.
 
     Args:
-        plugins: all plugins met, those that failed included: their reasons are quoted when a name is not found.
+        plugins: all plugins found, including those that failed: the error about an unknown name quotes their reasons.
     """
 
     plugins: list[Plugin] = field(default_factory=list)
     _entries: dict[type[Spec], dict[str, Entry]] = field(default_factory=dict)
 
     def extended(self, files: Sequence[str | Path]) -> Registry:
-        """This registry and further plugins in single files; those it has already are passed over.
+        """A registry with further plugin files; files that are loaded already are skipped.
 
         Args:
-            files: the plugins; this registry stays as it is, whether they load or not.
+            files: the plugin files. This registry does not change, even if one of them fails.
 
         Raises:
-            PluginError: one of them does not load.
-            UsageError: one is missing.
+            PluginError: one of them cannot be loaded.
+            UsageError: one of them does not exist.
         """
         host = PluginHost(Registry(list(self.plugins), {kind: dict(named) for kind, named in self._entries.items()}))
         for file in files:
@@ -70,10 +70,10 @@ class Registry:
         return host.registry if len(host.registry.plugins) > len(self.plugins) else self
 
     def add(self, specs: Sequence[Spec], owner: Plugin) -> None:
-        """Register all records of one plugin, or none.
+        """Register all records of one plugin, or none of them.
 
         Raises:
-            PluginError: a name is taken, by another plugin or within this one.
+            PluginError: a name is already used, by another plugin or by this one.
         """
         seen: dict[tuple[type[Spec], str], Spec] = {}
         for spec in specs:
@@ -88,7 +88,7 @@ class Registry:
             self._entries.setdefault(kind, {})[name] = Entry(spec, owner)
 
     def entries(self, kind: type[Spec]) -> Iterator[Entry]:
-        """Entries of a kind, by name."""
+        """Entries of a kind, sorted by name."""
         yield from (entry for _, entry in sorted(self._entries.get(kind, {}).items()))
 
     def names(self, kind: type[Spec]) -> list[str]:
@@ -99,7 +99,7 @@ class Registry:
         """The entry called ``name``.
 
         Raises:
-            UnknownNameError: there is none; plugins that failed are quoted, since one of them may hold it.
+            UnknownNameError: there is none. The error quotes plugins that failed, since one of them may have it.
         """
         known = self._entries.get(kind, {})
         if name not in known:
@@ -108,7 +108,11 @@ class Registry:
         return known[name]
 
     def get(self, kind: type[AnySpec], name: str) -> AnySpec:
-        """The record called ``name``; raises as `entry` does."""
+        """The record called ``name``.
+
+        Raises:
+            UnknownNameError: there is none, see `entry`.
+        """
         spec = self.entry(kind, name).spec
         assert isinstance(spec, kind)
         return spec
@@ -120,12 +124,12 @@ _SHOWN = 60
 """Characters of an unusable path that an error shows."""
 
 SLOW_S = 0.5
-"""Import time above which a plugin is reported as slow; fptkit's own listings take a third of it in all."""
+"""Import time above which a plugin is reported as slow; a listing of fptkit's own components takes a third of it."""
 
 
 @dataclass
 class Plugin:
-    """One plugin that was met.
+    """A plugin that was found, and the result of loading it.
 
     Args:
         name: entry-point name, ``builtin``, or the path of a file.
@@ -135,8 +139,8 @@ class Plugin:
         status: ``loaded``, ``blocked`` (left out by ``FPTKIT_PLUGINS``) or ``failed``.
         reason: why it failed, one line.
         hooks: hooks it implements.
-        error: the exception behind ``reason``.
-        seconds: how long it took to load; every command waits for it.
+        error: the exception that ``reason`` describes.
+        seconds: how long it took to load, which delays every command.
     """
 
     name: str
@@ -151,32 +155,32 @@ class Plugin:
 
     @property
     def slow(self) -> bool:
-        """True when an installed plugin's module is too heavy for one that every command imports."""
+        """True if an installed plugin takes so long to import that it delays every command."""
         return self.origin == "distribution" and self.seconds > SLOW_S
 
     @property
     def failed(self) -> bool:
-        """True when it could not be loaded."""
+        """True if it could not be loaded."""
         return self.status == "failed"
 
     @property
     def described(self) -> str:
-        """Name with distribution and version, for messages."""
+        """Name, distribution and version, for messages."""
         if self.distribution:
             return f"{self.name} ({self.distribution} {self.version})"
         return "fptkit itself" if self.origin == "builtin" else self.name
 
 
 def load_plugins(files: Sequence[str | Path] = (), *, selection: str | None = None) -> Registry:
-    """Load the built-ins, the installed plugins and single-file plugins.
+    """Load the built-in plugin, installed plugins and plugin files.
 
     Args:
-        files: plugins in single files; one that fails is an error, since it was asked for by name.
+        files: plugin files. A failure is an error here, since the user named the file.
         selection: which installed plugins to load: None for all, else names separated by commas, empty for none.
 
     Raises:
         PluginError: one of ``files`` cannot be loaded.
-        UsageError: a file is missing.
+        UsageError: one of ``files`` does not exist.
     """
     host = PluginHost(Registry())
     host.load(Plugin("builtin", "builtin"), _import_builtin)
@@ -207,7 +211,7 @@ class PluginHost:
     """Loads plugins one by one into a registry.
 
     Args:
-        registry: to which records and plugins are added.
+        registry: records and plugins are added to it.
     """
 
     def __init__(self, registry: Registry) -> None:
@@ -216,11 +220,11 @@ class PluginHost:
         self._manager.add_hookspecs(hookspecs)
 
     def load(self, plugin: Plugin, importer: Any) -> None:
-        """Import and register one plugin; a failure is kept in ``plugin`` and leaves nothing behind.
+        """Import and register one plugin. If it fails, ``plugin`` says why, and no record is registered.
 
         Args:
             plugin: its description; ``status``, ``reason`` and ``hooks`` are filled in.
-            importer: function of no argument that returns the module or object with the hooks.
+            importer: function without arguments that returns the module or object with the hooks.
         """
         self.registry.plugins.append(plugin)
         implementation = None
@@ -250,8 +254,8 @@ class PluginHost:
         """Load a plugin from one Python file.
 
         Raises:
-            UsageError: there is no such file.
-            PluginError: it does not load.
+            UsageError: the file does not exist.
+            PluginError: it cannot be loaded.
         """
         path = plugin_path(path)
         if not path.is_file():
@@ -264,7 +268,8 @@ class PluginHost:
             raise PluginError(f"plugin {path}: {plugin.reason}") from plugin.error
 
     def _refuse_second(self, plugin: Plugin, implementation: Any) -> None:
-        """pluggy says the same with the module's address, and unregistering after it would drop the first one."""
+        """Refuse a second plugin of that name or module. pluggy's own error shows an address, and unregistering after
+        it would drop the first plugin."""
         if other := self._manager.get_name(implementation):
             raise PluginError(f"its module is already loaded as plugin '{other}'")
         if self._manager.has_plugin(plugin.name):
@@ -276,7 +281,7 @@ class PluginHost:
             yield caller.name
 
     def _records(self, implementation: Any) -> Iterator[Spec]:
-        """All records of one plugin, each checked to be of its hook's kind."""
+        """All records of one plugin; each must be of the kind that its hook returns."""
         for hook, kind in HOOKS.items():
             for hook_implementation in getattr(self._manager.hook, hook).get_hookimpls():
                 if hook_implementation.plugin is not implementation:
@@ -303,10 +308,10 @@ def _import_builtin() -> SimpleNamespace:
 
 
 def plugin_path(path: Path) -> Path:
-    """The one path of a plugin file, however it is named: absolute, with links followed. There may be no such file.
+    """The canonical path of a plugin file: absolute, with links resolved. The file need not exist.
 
     Raises:
-        UsageError: no file system takes such a path.
+        UsageError: it is not a valid path.
     """
     try:
         found = path.resolve()
@@ -320,11 +325,11 @@ def plugin_path(path: Path) -> Path:
 
 
 _EXECUTED: dict[tuple[Path, str], ModuleType | Exception | SystemExit] = {}
-"""What came of every plugin file this process executed, by path and digest of the content."""
+"""The module of every plugin file this process executed, or its error, by path and digest of the content."""
 
 
 def _import_file(path: Path) -> ModuleType:
-    """The module of a plugin file, executed once in a process; a file that changed since is another one.
+    """The module of a plugin file, executed once per process; a changed file is executed again.
 
     Raises:
         Exception: whatever the file raised when it was executed.
@@ -340,12 +345,12 @@ def _import_file(path: Path) -> ModuleType:
     found = _EXECUTED[key]
     if not isinstance(found, ModuleType):
         raise found
-    sys.modules[found.__name__] = found  # an earlier content of the file may have taken its place
+    sys.modules[found.__name__] = found  # an earlier version of the file may be there
     return found
 
 
 def _execute(path: Path, content: bytes) -> ModuleType:
-    """Execute a file as a module with a name of its own, so that records can name it and workers can unpickle it."""
+    """Execute a file as a module with a unique name, so that records can name it and workers can unpickle it."""
     name = f"fptkit_plugin_{path.stem}"
     if name in sys.modules and sys.modules[name].__file__ != str(path):
         name += f"_{hashlib.sha256(bytes(path)).hexdigest()[:8]}"  # another folder's file of the same name
@@ -355,7 +360,7 @@ def _execute(path: Path, content: bytes) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        # The content the digest is of: the loader would take a stale cache where a file changed within a second.
+        # Compiled from the digested content: the loader would use a stale cache if the file changed within a second.
         exec(spec.loader.source_to_code(content, str(path)), vars(module))
     except BaseException:
         del sys.modules[name]
@@ -364,7 +369,7 @@ def _execute(path: Path, content: bytes) -> ModuleType:
 
 
 def _trace(plugin: Plugin, specs: Sequence[Spec]) -> str:
-    """What loading a plugin did, as one line."""
+    """The result of loading a plugin, as one line."""
     given = ", ".join(f"{spec.kind} {spec.name}" for spec in specs) or "no records"
     outcome = f"failed: {plugin.reason}" if plugin.failed else given
     return (

@@ -1,6 +1,6 @@
-"""Chance comes from one seed per run: each use derives its own stream by name, so that uses never disturb each other.
+"""All randomness of a run comes from one seed: each use derives its own stream by name, independent of the others.
 
-A stream named by the step number needs no saved generator state: a resumed run derives the same one.
+A stream named by the step number needs no saved generator state: a resumed run derives the same stream.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def derive_seed(seed: int, *words: str | int) -> int:
-    """A seed for the use named by ``words``, in 0 ... 2**63 - 1, the same on every machine."""
+    """The seed for the use named by ``words``, in 0 ... 2**63 - 1, the same on every machine."""
     text = "/".join(str(word) for word in (seed, *words))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 

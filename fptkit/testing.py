@@ -1,11 +1,12 @@
-"""The promises of each kind of component as checks. fptkit's own tests run them over every registered entry; plugin
-authors call them on theirs::
+"""Contract checks for each kind of component.
+
+fptkit's own tests run them on every registered component; plugin authors run them on theirs::
 
     from fptkit.testing import check_task
     def test_contract():
         check_task(MyTask(MyOptions(), seed=0, pinned=None))
 
-Each check raises ``AssertionError`` with a sentence that says which promise is broken.
+Each check raises ``AssertionError`` with a message that says which promise is broken.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ TOLERANCE = 1e-4
 
 
 def check_options(spec: ComponentSpec) -> None:
-    """The target imports, and every option has a description."""
+    """Check that the target can be imported, and that every option has a description."""
     assert callable(spec.resolve()), f"{spec}: its target cannot be called"
     for name, field in spec.options_model().model_fields.items():
         assert field.description, f"{spec}: option '{name}' has no description"
@@ -63,12 +64,12 @@ def check_backbone(build: Callable[[int], Backbone], *, tokens: int = 9) -> None
     """Check a backbone.
 
     Args:
-        build: makes the backbone for a number of positions, always with the same weights.
-        tokens: T of the check, the positions asked for; at least 6.
+        build: makes the backbone for a number of positions, with the same weights each time.
+        tokens: T of the check, and the number of positions; at least 6.
 
-    Checked: shape and dtype; the same output twice in evaluation; batch independence; padding, and for a causal
-    backbone any later token, changes nothing; ``keep`` picks tokens; a role for every parameter; a gradient to
-    the input.
+    Checked: shape and dtype; two evaluations give the same output; examples of a batch are independent; padding, and in
+    a causal backbone any later token, changes nothing; ``keep`` selects tokens; every parameter has a role; a gradient
+    reaches the input.
     """
     backbone = build(tokens).eval()
     name = type(backbone).__name__
@@ -85,28 +86,28 @@ def check_backbone(build: Callable[[int], Backbone], *, tokens: int = 9) -> None
             _close(whole[row, :length], alone[0], f"{name}: an example alone differs from the same in a padded batch")
         disturbed = inputs.clone()
         for row, length in enumerate(lengths.tolist()):
-            # Not a constant, which a layer norm would take away.
+            # Not a constant, which a layer norm would remove.
             disturbed[row, length:] += torch.randn((tokens - length, backbone.width), generator=generator)
         for row, length in enumerate(lengths.tolist()):
-            what = f"{name}: what stands in the padding changes real tokens"
+            what = f"{name}: the content of the padding changes real tokens"
             _close(backbone(disturbed, lengths)[row, :length], whole[row, :length], what)
         keep = torch.tensor([[0, tokens - 1], [1, tokens - 4], [0, tokens - 6]])
         picked = torch.stack([whole[row, positions] for row, positions in enumerate(keep)])
-        _close(backbone(inputs, lengths, keep), picked, f"{name}: keep gives other tokens than it names")
+        _close(backbone(inputs, lengths, keep), picked, f"{name}: keep does not give the tokens that it names")
         if backbone.causal:
             later = inputs.clone()
             later[:, -1] += torch.randn(backbone.width, generator=generator)
-            what = f"{name}: it says causal, but a later token changes an earlier one"
+            what = f"{name}: it is declared causal, but a later token changes an earlier one"
             _close(backbone(later)[:, :-1], backbone(inputs)[:, :-1], what)
     roles = backbone.parameter_roles()
     names = {parameter for parameter, _ in backbone.named_parameters()}
     assert roles.keys() == names, f"{name}: roles and parameters differ in {sorted(roles.keys() ^ names)[:3]}"
     for parameter, role in roles.items():
-        assert role.role in ROLES, f"{name}: '{role.role}' of {parameter} is no role"
+        assert role.role in ROLES, f"{name}: '{role.role}' of {parameter} is not a role"
         inside = role.block is None or 0 <= role.block < backbone.blocks
         assert inside, f"{name}: block {role.block} of {parameter} is not in 0 ... {backbone.blocks - 1}"
     inputs.requires_grad_()
-    # Weighted: a plain sum, or a sum of squares, is constant behind a layer norm.
+    # Weighted: a plain sum, or a sum of squares, is constant after a layer norm.
     weights = torch.randn(backbone.width, generator=generator)
     (backbone(inputs, lengths)[:, 0] * weights).sum().backward()
     reached = inputs.grad is not None and bool(torch.any(inputs.grad != 0))
@@ -116,11 +117,11 @@ def check_backbone(build: Callable[[int], Backbone], *, tokens: int = 9) -> None
         kept = _gradient_of_tokens(training, inputs, lengths, weights)
         recompute_blocks(training, name)
         again = _gradient_of_tokens(training, inputs, lengths, weights)
-        _close(again, kept, f"{name}: blocks of block_modules() that are run once more give another gradient")
+        _close(again, kept, f"{name}: recomputing the blocks of block_modules() changes the gradient")
 
 
 def _gradient_of_tokens(backbone: Backbone, inputs: Tensor, lengths: Tensor, weights: Tensor) -> Tensor:
-    """Of the sum of the first tokens' numbers, in training, with the same draws each time."""
+    """Gradient of a weighted sum over the first token of each example, in training mode, with fixed random draws."""
     tokens = inputs.detach().requires_grad_()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -134,16 +135,16 @@ def check_encoder(
     """Check an encoder.
 
     Args:
-        build: makes it.
-        input: the input kind it is built for.
-        width: D it is built for.
+        build: makes the encoder.
+        input: the input kind that it is built for.
+        width: D that it is built for.
         tokens: raw tokens of the check's examples, for vectors and symbols; at least 6.
-        token_count: what its target's ``token_count`` says of so many; required where the last tokens come from a grid,
-            whose number nothing else tells.
+        token_count: encoded tokens of such an example by its target's ``token_count``; required if the last tokens come
+            from a grid, since nothing else gives their number.
 
-    Checked: shape and dtype; the same output twice in evaluation; examples independent of one another; as many tokens
-    as ``token_count`` and ``encoded_lengths`` say, at least one; padding changes no real token, whatever stands in it;
-    a gradient to every parameter.
+    Checked: shape and dtype; two evaluations give the same output; examples of a batch are independent; the number of
+    tokens is that of ``token_count`` and ``encoded_lengths``, at least one; padding changes no real token, whatever its
+    content; a gradient reaches every parameter.
     """
     encoder = build().eval()
     name = type(encoder).__name__
@@ -170,7 +171,7 @@ def check_encoder(
 
 
 def _check_padding(encoder: nn.Module, input: InputKind, inputs: Inputs, raw: int) -> None:
-    """Lengths are those of the output, and real encoded tokens do not depend on padding, which holds random numbers."""
+    """``encoded_lengths`` gives the output's lengths; real tokens do not depend on padding, here random numbers."""
     name = type(encoder).__name__
     counts = [_encoded_count(encoder, input, length) for length in range(1, raw + 1)]
     assert counts[0] >= 1, f"{name}: an example of one token becomes {counts[0]}"
@@ -208,12 +209,12 @@ def check_task(task: Task, *, batch_size: int = 8) -> None:
 
     Args:
         task: the task.
-        batch_size: examples of the batches it is asked for.
+        batch_size: examples per batch.
 
-    Checked: ``input``, ``output`` and ``max_tokens`` hold in every split; the same generator state gives the same
-    batch; an example does not depend on its batch; validation and test are finite; loss is a scalar with a gradient;
-    each metric gives one number, again after ``reset()``; ``best_metric`` is one of them, and whether more of it is
-    better is known.
+    Checked: every split keeps to ``input``, ``output`` and ``max_tokens``; the same generator state gives the same
+    batch; an example does not depend on its batch; validation and test are finite; the loss is a scalar with a
+    gradient; each metric gives one number, and the same after ``reset()``; ``best_metric`` is one of them, and whether
+    higher is better is known.
     """
     name = type(task).__name__
     try:
@@ -225,7 +226,7 @@ def check_task(task: Task, *, batch_size: int = 8) -> None:
         split = task.split(split_name)
         where = f"{name}, split {split_name}"
         if split_name != "train" and task.sampled_evaluation is None:
-            assert split.size, f"{where}: it must have a size, so that it can be evaluated whole"
+            assert split.size, f"{where}: it must have a size, so that it can be evaluated in full"
         indices = list(range(min(batch_size, split.size or batch_size)))
         batch = split.batch(indices, generator_for(0, "check_task"))
         try:
@@ -247,8 +248,8 @@ def check_task(task: Task, *, batch_size: int = 8) -> None:
 
 
 def _check_metrics(task: Task, predictions: Tensor, targets: Tensor) -> None:
-    """Each metric gives one number, and the same after `reset`; the loss or one of them chooses the best step. Its
-    direction was checked before."""
+    """Each metric gives one number, and the same after `reset`; the loss or one of them selects the best step. Whether
+    higher is better was checked before."""
     name, cpu = type(task).__name__, torch.device("cpu")
     metrics = Metrics.of(task)
     found = []
@@ -269,7 +270,7 @@ def _check_metrics(task: Task, predictions: Tensor, targets: Tensor) -> None:
 
 
 def check_listener(listener: Listener) -> None:
-    """Check a listener: it takes every event of a short run, in order, and answers nothing.
+    """Check a listener: it handles every event of a short run, in order, and returns nothing.
 
     Args:
         listener: built for a folder that exists.
@@ -290,16 +291,16 @@ def check_listener(listener: Listener) -> None:
         RunEnded({**facts, "status": "finished", "metrics": {"validation": metrics, "test": {"test": metrics}}}),
     ]
     for event in events:
-        # A caller that goes by the declared type cannot see what a listener returns; this looks all the same.
+        # Declared as object, since type checkers take the declared return type, None, for granted.
         handle: Callable[[Event], object] = listener.handle
-        assert handle(event) is None, f"{name}: handle({type(event).__name__}) returned something; nobody takes it"
+        assert handle(event) is None, f"{name}: handle({type(event).__name__}) returned something; it must return None"
 
 
 def trained_roles(policy: FreezingPolicySpec) -> dict[str, float]:
     """The learning-rate multiplier of every role that a policy trains on a GPT-2 of two small blocks.
 
     Args:
-        policy: its record. Where a role has several multipliers, that of its last block is given.
+        policy: its record. If a role has several multipliers, the result holds that of its last block.
     """
     kind = Vectors(3)
     backbone = random_gpt2(Gpt2Sizes(2, 8, 2, 16), positions=4, seed=0)

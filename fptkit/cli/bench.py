@@ -40,7 +40,7 @@ def bench(
 ) -> None:
     """Measure the training throughput of RECIPE on this machine; nothing is saved.
 
-    Prints examples and tokens per second, the share of the machine's own matrix-product rate, the peak memory, and the
+    Prints examples and tokens per second, the fraction of the machine's matrix-product rate, the peak memory, and the
     time of each part of a step.
     """
     from fptkit.recipe.load import load_recipe
@@ -71,7 +71,7 @@ def _headline(figures: StepFigures) -> str:
 
 
 def _lines(figures: StepFigures) -> list[tuple[str, str]]:
-    """Name and value of every figure, as a person reads them."""
+    """Name and formatted value of every figure."""
     total = sum(figures.stages_ms.values())
     rates = ", ".join(f"{rate / 1e9:,.0f} GFLOP/s in {name}" for name, rate in figures.matrix_rates.items())
     padding = f", {figures.padding:.0%} of them padding" if figures.padding else ""
@@ -88,8 +88,8 @@ def _lines(figures: StepFigures) -> list[tuple[str, str]]:
             "operations",
             f"{figures.flops_per_step / 1e9:,.1f} GFLOP per step, {figures.flops_per_second / 1e9:,.1f} per second",
         ),
-        ("products alone", rates),
-        ("share of that", f"{figures.share_of_matrix_rate:.0%} of the rate in {figures.precision}"),
+        ("matrix products", rates),
+        ("fraction of that", f"{figures.share_of_matrix_rate:.0%} of the rate in {figures.precision}"),
         ("peak memory", f"{figures.peak_memory_mib:,.0f} MiB"),
         *((name, f"{taken:,.1f} ms ({taken / total:.0%})") for name, taken in figures.stages_ms.items()),
     ]

@@ -1,7 +1,7 @@
 """What a run prints: a header, a progress bar or plain lines, a final table.
 
-Header and progress go to stderr, the final table to stdout. Progress bars only on a terminal; elsewhere a line now and
-then, without control characters.
+Header and progress go to stderr, the final table to stdout. Progress bars are shown on terminals only; elsewhere, a few
+lines without control characters report the progress.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rich.text import Text
 from fptkit.engine.events import Event, FeaturesComputed, Noted, RunEnded, RunStarted, SplitTested, StepsDone, Validated
 
 PLAIN_LINES = 20
-"""Lines about training steps in a run without a terminal, besides one per validation."""
+"""Lines about training steps in a run without a terminal, in addition to one per validation."""
 
 FEATURE_LINES = 4
 """Lines about computed features in a run without a terminal."""
@@ -29,7 +29,7 @@ STAND_IN = "STAND-IN"
 
 @contextlib.contextmanager
 def console_listener(*, quiet: bool = False, console: Console | None = None) -> Iterator[ConsoleListener]:
-    """A listener that writes to stderr; its progress bar is removed at the end, whatever happens."""
+    """A listener that writes to stderr; its progress bar is removed at the end, even after an error."""
     listener = ConsoleListener(console or Console(stderr=True, highlight=False, markup=False), quiet=quiet)
     try:
         yield listener
@@ -128,7 +128,7 @@ class ConsoleListener:
 
 
 def print_header(console: Console, event: RunStarted) -> None:
-    """What is about to run, and on what; fallback sources (stand-ins) are marked."""
+    """Print what is about to run, and on which device; fallback sources (stand-ins) are marked."""
     facts = event.facts
     task, backbone, counts = facts["task"], facts["backbone"], facts["parameters"]
     table = Table(box=None, show_header=False, pad_edge=False)
@@ -190,7 +190,7 @@ def stand_in_warning(facts: Mapping[str, Any]) -> str:
 
 
 def print_summary(summary: Mapping[str, Any], folder: Path, console: Console | None = None) -> None:
-    """The final table, on stdout."""
+    """Print the final table on stdout."""
     console = console or Console(highlight=False, markup=False)
     metrics = summary["metrics"]
     majority = summary["majority_accuracy"]

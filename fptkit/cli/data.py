@@ -20,7 +20,7 @@ _STATES = {
 
 @click.group()
 def data() -> None:
-    """Show and download data sets. They are kept in $FPTKIT_DATA, else in the user's data folder."""
+    """Show and download data sets. They are stored in $FPTKIT_DATA, else in the user's data folder."""
 
 
 @data.command()
@@ -62,7 +62,7 @@ def status(as_json: bool) -> None:
 @click.argument("name")
 @click.option("--url", help="Another URL of the archive, such as a mirror.")
 @click.option("--sha256", metavar="DIGEST", help="SHA-256 digest the archive must have.")
-@click.option("--force", is_flag=True, help="Download again and replace what is there.")
+@click.option("--force", is_flag=True, help="Download again and replace existing files.")
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Folder to unpack into.")
 @json_option
 def fetch(name: str, url: str | None, sha256: str | None, force: bool, folder: Path | None, as_json: bool) -> None:

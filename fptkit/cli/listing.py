@@ -70,7 +70,7 @@ def component_rows(registry: Registry, kind: type[Spec]) -> list[dict[str, Any]]
 
 
 def _plain(value: Any) -> Any:
-    """A record's field as JSON; of protocols, the names: `fptkit show` prints the rest."""
+    """A record's field as JSON; protocols by name only, since `fptkit show` prints the rest."""
     if isinstance(value, tuple):
         return [item.name if isinstance(item, TaskProtocol) else item for item in value]
     return value

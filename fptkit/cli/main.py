@@ -47,7 +47,7 @@ class LazyGroup(click.Group):
         return command
 
     def resolve_command(self, context: click.Context, args: list[str]) -> Any:
-        """As click's, with the nearest name for a misspelt one."""
+        """Like click's, but suggests the nearest name for a misspelt one."""
         from fptkit.errors import nearest
 
         name = args[0]
@@ -84,8 +84,8 @@ def main(arguments: list[str] | None = None) -> None:
     reported = not process_rank()
     given, debug = _take_debug(sys.argv[1:] if arguments is None else arguments)
     try:
-        # What click makes of exceptions: an Exit becomes its code, Ctrl-C an Abort, and where the reader of our output
-        # went away (`| head`) it ends silently with status 1.
+        # click turns an Exit into its code and Ctrl-C into an Abort; if the reader of our output is gone (`| head`), it
+        # exits silently with status 1.
         code = cli.main(args=given, prog_name="fptkit", standalone_mode=False)
     except click.Abort:
         click.echo("interrupted; what was saved before is kept", err=True)
@@ -108,7 +108,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _report_usage(err: click.ClickException) -> None:
-    """Print click's error as ours are printed, then how the command is used."""
+    """Print click's error in our format, then the usage of the command."""
     if isinstance(err, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # since click 8.2
         err.show()  # no error: the command alone prints its help
         return

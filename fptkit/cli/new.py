@@ -15,7 +15,7 @@ from fptkit.specs import NOUNS
 TEMPLATES = Path(__file__).parent.parent / "templates"
 
 KINDS = [noun for noun in NOUNS if (TEMPLATES / noun).is_dir()]
-"""Kinds of components there is a package to start from for: each has a folder of templates."""
+"""Kinds of components with a template of a package: each has a folder of templates."""
 
 
 @click.group()
@@ -68,10 +68,10 @@ def plugin(name: str, kind: str, output: Path | None) -> None:
 
 
 def _check_name(name: str, kind: str) -> None:
-    """Refuse a name that recipes or Python cannot use, or that a component of fptkit has.
+    """Refuse a name that recipes or Python cannot use, or that a component of fptkit has already.
 
     Raises:
-        UsageError: it is one of these.
+        UsageError: the name is one of these.
     """
     from fptkit.errors import UsageError
     from fptkit.registry import load_plugins
@@ -109,7 +109,7 @@ def _files(name: str, kind: str) -> dict[str, str]:
 
 
 def _modules(kind: str) -> dict[str, str]:
-    """The modules of a package beside its hooks, each with the first line of its docstring."""
+    """The modules of a package other than its hooks, each with the first line of its docstring."""
     names = sorted(path.name.removesuffix(".template") for path in (TEMPLATES / kind).glob("*.py.template"))
     return {
         name: _template(f"{kind}/{name}").splitlines()[0].strip('"').replace("``", "`")

@@ -48,7 +48,7 @@ def _studies(context: click.Context, parameter: click.Parameter, incomplete: str
     metavar="FILE|DIR",
     help="File or folder to write to, instead of stdout. Without --format, a folder for all three files.",
 )
-@click.option("--figures", is_flag=True, help="Write the pictures of a Markdown report beside it, as SVG.")
+@click.option("--figures", is_flag=True, help="Write the pictures of a Markdown report next to it, as SVG.")
 @click.option(
     "--ledger",
     type=click.Path(path_type=Path, file_okay=False),
@@ -78,7 +78,7 @@ def report(
 
     _check_papers(against)
     if figures and (form != "markdown" or output is None):
-        raise UsageError("--figures writes the pictures beside a file: give --format markdown and --output FILE too")
+        raise UsageError("--figures writes the pictures next to a file: give --format markdown and --output FILE too")
     if as_json and (form is not None or output is not None):
         raise UsageError("--json prints on stdout: give it without --format and --output")
     if form == "terminal" and output is not None:
@@ -142,7 +142,7 @@ def _pairs(results: StudyResults, against: Sequence[str]) -> dict[str, Any]:
 
 
 def _write(found: StudyFiles, form: str | None, output: Path, against: Sequence[str], figures: bool) -> Iterator[Path]:
-    """Write one file, or without a format all three; pictures beside a Markdown file, in a folder of its name."""
+    """Write one file, or without a format all three; pictures go next to a Markdown file, in a folder of its name."""
     from fptkit.lab.reporting.write import FILES, text_of, write, write_pictures
 
     form = form or _by_suffix(output)

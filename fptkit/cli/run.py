@@ -82,7 +82,7 @@ def run(
     from fptkit.engine.run import run as carry_out
 
     _quiet_libraries()
-    as_json, quiet = as_json and not process_rank(), quiet or bool(process_rank())  # the first process reports
+    as_json, quiet = as_json and not process_rank(), quiet or bool(process_rank())  # rank 0 reports
     with console_listener(quiet=quiet) as listener:
         summary = carry_out(RunRequest(loaded, folder, resume=resume, listeners=[listener], open_test=not no_test))
         if not listener.started and not quiet:
@@ -102,8 +102,8 @@ def _alone(load: Callable[[], LoadedRecipe], output: Path | None) -> tuple[Loade
 
 
 def _agreed(load: Callable[[], LoadedRecipe], output: Path | None) -> tuple[LoadedRecipe, Path]:
-    """Recipe and run folder where several processes run together: an error of one is reported once and ends all, and
-    the first one names the folder."""
+    """Recipe and run folder if several processes run together: an error in one is reported once and ends all, and rank
+    0 names the folder."""
     from fptkit.engine.team.processes import join_processes
 
     processes = join_processes()
@@ -112,7 +112,7 @@ def _agreed(load: Callable[[], LoadedRecipe], output: Path | None) -> tuple[Load
 
 
 def _quiet_libraries() -> None:
-    """Keep progress bars and advice of libraries out of our output."""
+    """Turn off progress bars and advice of libraries."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if not sys.stderr.isatty():

@@ -60,18 +60,18 @@ def recipe_options(command: Command) -> Command:
 
 
 def load_registry(plugin_files: Sequence[Path] = ()) -> Registry:
-    """All plugins, loaded once per command. Failed ones are reported on stderr, a line each, and stop nothing."""
+    """Load all plugins, once per command. Failed ones are reported on stderr, one line each, and skipped."""
     from fptkit.registry import load_plugins, selection_from_environment
 
     selection = selection_from_environment()
     registry = load_plugins(plugin_files, selection=selection)
     if process_rank():
-        return registry  # the first process reports
+        return registry  # rank 0 reports
     installed = [plugin.name for plugin in registry.plugins if plugin.origin == "distribution"]
     for name in filter(None, (part.strip() for part in (selection or "").split(","))):
         if name not in installed:
             known = ", ".join(installed) or "none"
-            click.echo(f"warning: FPTKIT_PLUGINS names '{name}', which is not installed; there are: {known}", err=True)
+            click.echo(f"warning: FPTKIT_PLUGINS names '{name}', which is not installed; installed: {known}", err=True)
     for plugin in registry.plugins:
         if plugin.failed:
             click.echo(f"warning: plugin {plugin.described} was skipped: {plugin.reason}", err=True)
@@ -104,10 +104,10 @@ def one_process_only(what: str) -> None:
 
 
 def new_run_folder(name: str) -> Path:
-    """Make ``runs/NAME-DATE-TIME``, a folder of this process alone, however many start within a second.
+    """Create ``runs/NAME-DATE-TIME``, a folder of this process alone, even if several start in the same second.
 
     Raises:
-        UsageError: it cannot be made.
+        UsageError: it cannot be created.
     """
     from fptkit.errors import UsageError
 
@@ -125,12 +125,12 @@ def new_run_folder(name: str) -> Path:
 
 
 def print_json(content: Any) -> None:
-    """Data on stdout."""
+    """Print data as JSON on stdout."""
     click.echo(json.dumps(content, indent=2, default=str))
 
 
 def print_rows(rows: Sequence[Mapping[str, str]], *, title: str = "") -> None:
-    """A table on stdout: as wide as the terminal, or one line per row in a pipe."""
+    """Print a table on stdout: as wide as the terminal, or one line per row in a pipe."""
     from rich.console import Console
     from rich.table import Table
 

@@ -29,7 +29,7 @@ def print_estimate(loaded: LoadedRecipe) -> None:
 
 
 def _lines(found: Estimate) -> list[tuple[str, str]]:
-    """Name and value of every figure, as a person reads them."""
+    """Name and formatted value of every figure."""
     share = found.trained / found.parameters
     longest = f"; the longest example has {found.max_tokens:,}" if found.max_tokens > found.tokens else ""
     return [
@@ -40,8 +40,8 @@ def _lines(found: Estimate) -> list[tuple[str, str]]:
         ("- frozen", f"{_size(found.frozen_bytes)}, large matrices in {found.precision}"),
         ("- trained", f"{_size(found.trained_bytes)}, in float32"),
         ("- gradients", _size(found.gradient_bytes)),
-        ("- optimiser", _size(found.optimizer_bytes)),
-        ("- activations", f"{_size(found.activation_bytes)}, kept from forward to backward"),
+        ("- optimizer", _size(found.optimizer_bytes)),
+        ("- activations", f"{_size(found.activation_bytes)}, stored from forward to backward"),
         (
             "operations",
             f"{_flops(found.flops_per_step)} per step, {_flops(found.flops_per_run)} in {found.steps:,} steps",
@@ -50,12 +50,12 @@ def _lines(found: Estimate) -> list[tuple[str, str]]:
 
 
 def _size(count: int) -> str:
-    """Bytes as a person reads them."""
+    """Bytes in a readable unit."""
     return f"{count / 2**30:,.2f} GiB" if count >= 2**30 else f"{count / 2**20:,.1f} MiB"
 
 
 def _flops(count: float) -> str:
-    """Floating-point operations as a person reads them."""
+    """Floating-point operations in a readable unit."""
     for unit, scale in (("EFLOP", 1e18), ("PFLOP", 1e15), ("TFLOP", 1e12), ("GFLOP", 1e9)):
         if count >= scale:
             return f"{count / scale:,.1f} {unit}"

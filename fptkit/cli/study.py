@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from fptkit.lab.studies.runner import StudyEnd
 
 STATE = ".state"
-"""File in a study's folder: digest of what its results were made from, so that the same results are not made again."""
+"""File in a study's folder with the digest of what its results were made from; unchanged results are not written
+again."""
 
 ALL = "all"
 
@@ -54,7 +55,7 @@ Examples:
     metavar="[NAMES]",
     help="Add control arms: all, or the named ones, e.g. --controls=frozen_random,output_only.",
 )
-@click.option("--seeds", metavar="N", help="Seeds per cell: how many, or a list such as 0,7,8.")
+@click.option("--seeds", metavar="N", help="Seeds per cell: a number, or a list such as 0,7,8.")
 @click.option(
     "--learning-rates", metavar="A,B,...", help="Learning rates to search; the best one is chosen on validation."
 )

@@ -60,7 +60,7 @@ def _validate(
     *,
     estimated: bool,
 ) -> None:
-    """Check one file with the profile, or with all it has; it is read once."""
+    """Check one file with the profile, or with all of its profiles; it is read once."""
     from fptkit.recipe.find import find_study, read_recipe_file, recipe_folders
 
     folders = recipe_folders(registry)
@@ -81,9 +81,9 @@ def _validate(
 def _load(
     file: ReadFile, registry: Registry, profile: str | None, overrides: Sequence[str], plugin_files: Sequence[Path]
 ) -> LoadedRecipe | None:
-    """Check a file as what it is, a run, a pretraining or a study. Returns the recipe of a run.
+    """Check a file by its kind: run, pretraining or study. Returns the recipe of a run.
 
-    Paths of data are checked for their form only: whether a corpus exists is known when the training starts.
+    Paths of data are not opened: whether a corpus exists is checked when the training starts.
     """
     if file.kind == "pretrain":
         from fptkit.lab.pretraining.recipes import load_read_pretraining

@@ -24,7 +24,7 @@ the batches of two epochs differ."""
 
 
 class TrainingBatches:
-    """Training batches by step number, each held against what the task declares.
+    """Training batches by step number, each checked against what the task declares.
 
     Args:
         task: the task.
@@ -58,7 +58,7 @@ class TrainingBatches:
         """The batch of a step (from 0), on the CPU.
 
         Raises:
-            ShapeError: it is not as the task declares.
+            ShapeError: it does not match what the task declares.
         """
         indices: Sequence[int] = range(self._batch_size)
         if self._split.size is not None:
@@ -112,9 +112,9 @@ class TrainingBatches:
 
 
 def micro_batches(batch: Batch, count: int) -> list[Batch]:
-    """A batch cut into ``count`` parts, in order, that differ by one example at most; fewer if it has fewer examples.
+    """Split a batch into ``count`` micro-batches, in order, whose sizes differ by at most one; fewer if it is smaller.
 
-    Padding stays as it is, so that the parts hold the same numbers as the batch.
+    Padding is kept, so that the micro-batches hold the same numbers as the batch.
     """
     count = min(count, len(batch))
     if count == 1:
@@ -141,7 +141,7 @@ def most_micro_batches(size: int, count: int, accumulate: int) -> int:
 
 
 def rows_of(batch: Batch, rows: slice) -> Batch:
-    """Some examples of a batch, padded as it is."""
+    """Some examples of a batch, with the same padding."""
     if isinstance(batch.inputs, Mapping):
         inputs: Inputs = {name: part[rows] for name, part in batch.inputs.items()}
     else:
@@ -161,7 +161,7 @@ def evaluation_batches(
 def evaluation_batches(
     task: Task, name: str, split: Split, options: TrainOptions, step: int, *, rank: int = 0, count: int = 1
 ) -> Iterator[Batch | None]:
-    """The batches of one evaluation: the whole split, or a sample where the task's protocol says so.
+    """The batches of one evaluation: the complete split, or a sample if the task's protocol prescribes one.
 
     Args:
         task: the task; every batch is checked against what it declares.
@@ -169,12 +169,12 @@ def evaluation_batches(
         split: the split.
         options: batch sizes, and the seed of a sample.
         step: training step of the evaluation; a sample differs from step to step.
-        rank: of this process. Of ``count`` batches in a row each process makes its own only.
-        count: processes. Each gets as many items: None if the last row has no batch for it.
+        rank: of this process. Of every ``count`` batches, each process makes one.
+        count: number of processes. All get the same number of items; the last one is None if there is no batch left.
 
     Raises:
-        ShapeError: the split is empty, endless where a whole is needed, too small for one batch of a sample, or a batch
-            is not as the task declares.
+        ShapeError: the split is empty, endless although all of it is needed, or too small for one batch of a sample, or
+            a batch does not match what the task declares.
     """
     if task.sampled_evaluation is None:
         return whole_split(task, name, split, options.evaluation_batch_size, rank=rank, count=count)
@@ -288,7 +288,7 @@ def whole_split(
 def whole_split(
     task: Task, name: str, split: Split, batch_size: int, *, rank: int = 0, count: int = 1
 ) -> Iterator[Batch | None]:
-    """All examples of a split once, the longest first, so that a lack of memory shows at once.
+    """All examples of a split once, the longest first, so that out of memory shows at once.
 
     Args:
         task: the task; every batch is checked against what it declares.
@@ -299,7 +299,7 @@ def whole_split(
         count: processes.
 
     Raises:
-        ShapeError: the split is empty or endless, or a batch is not as the task declares.
+        ShapeError: the split is empty or endless, or a batch does not match what the task declares.
     """
     where = f"{type(task).__name__}, split {name}"
     if not split.size:
@@ -320,17 +320,17 @@ def whole_split(
 
 
 class BatchesAhead:
-    """Each process's part of the training batches; on GPUs made one step ahead.
+    """Each process's part of the training batches; on GPUs prepared one step ahead.
 
-    A GPU works by itself once a step is launched, so the processor can make the next batch meanwhile. A batch is a
+    A GPU works asynchronously once a step is launched, so the CPU can make the next batch meanwhile. A batch is a
     function of its step alone, so making it earlier changes nothing.
 
     Args:
         batches: the complete batches.
         rank: of this process.
         count: processes.
-        pin: puts a batch into memory that a GPU reads by itself, see `fptkit.Batch.pinned`; None: nothing is made
-            ahead, since a processor has no idle time.
+        pin: copies a batch to pinned memory, see `fptkit.Batch.pinned`; None: nothing is prepared ahead, since a CPU
+            has no idle time.
     """
 
     def __init__(
@@ -343,7 +343,7 @@ class BatchesAhead:
         """This process's part of a step's batch, None if it has none, and the number of examples of the batch.
 
         Raises:
-            ShapeError: the batch is not as the task declares.
+            ShapeError: the batch does not match what the task declares.
         """
         ready, self._ready = self._ready, None
         if ready is not None and ready[0] == step:

@@ -1,7 +1,7 @@
-"""Checkpoints: trained tensors and optimiser state as safetensors, everything else as JSON.
+"""Checkpoints: trained tensors and optimizer state as safetensors, everything else as JSON.
 
-One folder per step, written under another name and renamed when whole; its JSON holds a digest of each file, so that a
-truncated or altered checkpoint is refused by name. The frozen part is named and digested, never saved: it can be built
+One folder per step, written under another name and renamed once complete. Its JSON holds a digest of each file, so that
+a truncated or altered file is reported by name. The frozen part is not saved, only its name and digest: it can be built
 again from its source or seed, and a different one is refused.
 """
 
@@ -29,11 +29,11 @@ class Checkpoint:
     """A checkpoint that was read and verified.
 
     Args:
-        folder: where it lies.
+        folder: its folder.
         step: training steps done.
         trained: trained tensors by parameter name.
-        optimizer: optimiser tensors, see `pack_optimizer`.
-        state: what the training loop remembers.
+        optimizer: optimizer tensors, see `pack_optimizer`.
+        state: state of the training loop.
         frozen: identity of the frozen part: backbone, weights, digest.
     """
 
@@ -55,7 +55,7 @@ def save_checkpoint(
     frozen: Mapping[str, Any],
     keep_steps: set[int],
 ) -> Path:
-    """Write ``root/step-N`` whole or not at all, then delete all older ones but those of ``keep_steps``."""
+    """Write ``root/step-N`` atomically, then delete all other checkpoints except those of ``keep_steps``."""
     final = checkpoint_of(root, step)
     partial = root / f".{final.name}.part"
     shutil.rmtree(partial, ignore_errors=True)
@@ -87,7 +87,7 @@ def write_model_files(
         folder: an existing folder.
         tensors: file stem -> tensors by name.
         manifest: file name of the JSON.
-        content: what it holds besides ``format`` and ``files``.
+        content: its content, in addition to ``format`` and ``files``.
     """
     from safetensors.torch import save
 
@@ -133,7 +133,7 @@ def read_model_files(folder: Path, manifest_name: str) -> tuple[dict[str, Any], 
         raise CheckpointError(f"{path} has format {manifest.get('format')!r}; this version reads format {FORMAT}")
     files = manifest.get("files")
     if not isinstance(files, dict):
-        raise CheckpointError(f"{path} lacks 'files', the digests of the tensor files beside it")
+        raise CheckpointError(f"{path} lacks 'files', the digests of the tensor files next to it")
     tensors = {}
     for name, digest in files.items():
         try:
@@ -147,7 +147,7 @@ def read_model_files(folder: Path, manifest_name: str) -> tuple[dict[str, Any], 
 
 
 def latest_checkpoint(root: Path) -> Path | None:
-    """The newest whole checkpoint under ``root``, or None. Mends what a kill in the middle of a save left behind."""
+    """The newest complete checkpoint in ``root``, or None. Cleans up after a process that was killed while saving."""
     for replaced in root.glob(".step-*.old"):
         final = root / replaced.name.removeprefix(".").removesuffix(".old")
         if final.exists():
@@ -163,9 +163,9 @@ def checkpoint_of(root: Path, step: int) -> Path:
 
 
 def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Everything training changes, by name: trained parameters, and buffers such as a batch norm's running means.
+    """All tensors that training changes, by name: trained parameters, and buffers such as a batch norm's running means.
 
-    Frozen parameters are never among them.
+    Frozen parameters are never included.
     """
     parameters = dict(model.named_parameters())
     trained: dict[str, Tensor] = {name: value for name, value in parameters.items() if value.requires_grad}
@@ -174,7 +174,7 @@ def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 def restore_trained(model: nn.Module, tensors: Mapping[str, Tensor], *, origin: Path) -> None:
-    """Copy saved tensors into the model; both sides must name the same ones.
+    """Copy saved tensors into the model; both must have the same names and shapes.
 
     Raises:
         CheckpointError: names or shapes differ.
@@ -192,7 +192,7 @@ def restore_trained(model: nn.Module, tensors: Mapping[str, Tensor], *, origin: 
 
 
 def pack_optimizer(optimizer: torch.optim.Optimizer, names: Mapping[int, str]) -> dict[str, Tensor]:
-    """Optimiser state as ``<parameter name>/<state name>`` -> tensor.
+    """Optimizer state as ``<parameter name>/<state name>`` -> tensor.
 
     Args:
         optimizer: after at least one step, or before any (then empty).
@@ -214,7 +214,7 @@ def unpack_optimizer(optimizer: torch.optim.Optimizer, packed: Mapping[str, Tens
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             if (name := names[id(parameter)]) in states:
-                # With fused=True the step counter, too, lies on the parameter's device.
+                # With fused=True the step counter, too, is on the parameter's device.
                 optimizer.state[parameter] = {
                     key: value.to(parameter.device, copy=True) for key, value in states[name].items()
                 }

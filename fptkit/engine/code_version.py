@@ -11,22 +11,22 @@ import fptkit
 PACKAGE = Path(fptkit.__file__).parent
 
 RECIPES = "recipes"
-"""Folder of a package that holds recipes and studies: what they say shows in the resolved recipe. In a checkout of
-fptkit it is outside the package."""
+"""Folder of a package with recipes and studies; not digested, since resolved recipes have their content. In a checkout
+of fptkit it is outside the package."""
 
 WEIGHTS = "weights"
-"""Folder of fptkit's own weights: those that a recipe names enter the addresses of its runs."""
+"""Folder of fptkit's own weights: those that a recipe names are part of the addresses of its runs."""
 
 _COMPILED = (".pyc", ".pyo", ".so", ".pyd", ".dll", ".dylib", ".o", ".obj", ".a", ".lib")
 _DOCUMENTATION = (".md", ".rst")
 
 
 def code_version(package: Path = PACKAGE) -> str:
-    """The digest of the code that every run rests on: fptkit's version and every source file of the package.
+    """The digest of the code behind every run: fptkit's version and every source file of the package.
 
-    All of it counts, whatever it is for: a rule that guesses which file decides a result would be wrong one day, and
-    then old results would pass for new ones. Weights in the package and plugins enter the addresses of the runs that
-    use them, so that installing a plugin leaves all other runs as they are.
+    Every file counts: a rule that guesses which files decide a result would be wrong one day, and then old results
+    would pass for new ones. Weights in the package, and plugins, are part of the addresses of the runs that use them,
+    so that installing a plugin does not affect other runs.
 
     Args:
         package: folder of the package.
@@ -35,7 +35,8 @@ def code_version(package: Path = PACKAGE) -> str:
 
 
 def digest_parts(parts: Iterable[bytes]) -> str:
-    """SHA-256 of several parts, each with its length before it, so that no two lists of parts look alike."""
+    """SHA-256 of several parts, each preceded by its length, so that different lists of parts have different
+    digests."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(len(part).to_bytes(8, "big") + part)
@@ -45,8 +46,8 @@ def digest_parts(parts: Iterable[bytes]) -> str:
 def sources_of(path: Path, *, without: Iterable[str] = ()) -> Iterator[bytes]:
     """Names and contents of a module's or package's source files, in the same order on every machine.
 
-    Source is every file, data files among them, but documentation, compiled files, hidden ones, and recipes. Ends of
-    lines count as one character, however a checkout writes them.
+    Every file counts as source, including data files, except documentation, compiled files, hidden files and recipes.
+    Line endings are normalised, since checkouts differ in them.
 
     Args:
         path: file of the module, or folder of the package.
@@ -71,6 +72,6 @@ def _is_source(parts: tuple[str, ...]) -> bool:
 
 
 def read_source(file: Path) -> bytes:
-    """A file's content; of a text, every end of line as one character."""
+    """A file's content; in text files, with normalised line endings."""
     content = file.read_bytes()
     return content if b"\0" in content else content.replace(b"\r\n", b"\n")

@@ -71,8 +71,8 @@ def evaluate(
     Args:
         model: put into evaluation mode and back.
         task: gives loss and metrics.
-        batches: on the CPU, see `fptkit.engine.batches.evaluation_batches`. Each process of a team has its own; None
-            where this process has none left. Predictions are gathered in the order of the batches, so the metrics are
+        batches: on the CPU, see `fptkit.engine.batches.evaluation_batches`. Each process of a team has its own; None if
+            this process has none left. Predictions are gathered in the order of the batches, so the metrics are
             those of a single process bit for bit, whatever metrics the task uses.
         team: the processes that share the batches; None: this process alone.
         stop_requested: asked between batches.
@@ -81,8 +81,8 @@ def evaluate(
         The task's metrics and ``loss``, the mean over examples.
 
     Raises:
-        EvaluationStopped: ``stop_requested`` said yes.
-        ShapeError: the split or one of its batches is not as the task declares.
+        EvaluationStopped: ``stop_requested`` returned true.
+        ShapeError: the split or one of its batches does not match what the task declares.
         TrainingError: out of memory with a single example.
     """
     team, device = team or Team(), next(model.parameters()).device
@@ -111,7 +111,7 @@ def _predict(model: CrossModalModel, task: Task, batch: Batch, pieces: Pieces) -
 
 
 def _portable(found: _Found | None, team: Team) -> _Found | None:
-    """The same on the CPU, where another process may have to read it."""
+    """The same on the CPU, since another process may have to read it."""
     if found is None or team.processes.count == 1:
         return found
     return _Found(found.loss_sum.cpu(), found.examples, found.predictions.cpu(), found.targets.cpu())

@@ -15,10 +15,10 @@ class RunStarted:
     Args:
         recipe: its name.
         folder: the run folder.
-        facts: what ``summary.json`` will say about task, backbone, freezing, parameters, device, precision, seed.
+        facts: task, backbone, freezing, parameters, device, precision and seed, as in ``summary.json``.
         notes: lines the user should read, such as skipped sources.
         step: step at which the run starts, above 0 when resumed.
-        max_steps: last step, at the latest.
+        max_steps: upper limit on the steps.
         batch_size: examples of a step.
     """
 
@@ -49,7 +49,7 @@ class StepsDone:
     """Some training steps are done.
 
     Args:
-        step: last of them.
+        step: the last of them.
         loss: mean training loss over them.
         examples_per_second: training throughput over them, without evaluation.
         learning_rate: the scheduled rate at the last of these steps; a freezing rule may multiply it.
@@ -63,7 +63,7 @@ class StepsDone:
 
 @dataclass(frozen=True)
 class Validated:
-    """The whole validation split was evaluated.
+    """The validation split was evaluated.
 
     Args:
         step: after how many steps.
@@ -102,7 +102,7 @@ class Saving:
 
 @dataclass(frozen=True)
 class SplitTested:
-    """A whole test split was evaluated, with the tensors of the best step.
+    """A test split was evaluated, with the tensors of the best step.
 
     Args:
         split: its name.
@@ -117,7 +117,7 @@ class SplitTested:
 
 @dataclass(frozen=True)
 class RunEnded:
-    """The run is over, or is paused; ``summary`` is what ``summary.json`` holds, and its ``status`` says which."""
+    """The run ended or is paused; ``summary`` is the content of ``summary.json``, and its ``status`` says which."""
 
     summary: Mapping[str, Any]
 
@@ -126,8 +126,8 @@ Event = RunStarted | FeaturesComputed | StepsDone | Validated | Noted | Saving |
 
 
 class Listener(Protocol):
-    """Follows a run."""
+    """Receives the events of a run."""
 
     def handle(self, event: Event) -> None:
-        """Take one event. Called between steps: be quick."""
+        """Handle one event. Called between training steps, so it must be fast."""
         ...

@@ -1,4 +1,4 @@
-"""What is known of a run besides its figures: parts, sources, counts, machine, versions."""
+"""Facts about a run other than its metrics: parts, sources, counts, machine, versions."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ def run_facts(
     flops_per_step: int,
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """What is known before training, as ``summary.json`` says it.
+    """Facts that are known before training, as in ``summary.json``.
 
     Args:
-        recipe: what was asked for.
-        built: what was made of it.
-        counts: of its parameters.
-        device: where it trains.
+        recipe: the recipe.
+        built: the parts built from it.
+        counts: its numbers of parameters.
+        device: the device it trains on.
         flops_per_step: floating-point operations of a training step.
-        notes: lines besides those of backbone and task.
+        notes: lines in addition to those of backbone and task.
     """
     task, backbone = built.task, built.model.backbone
     metric, higher_is_better = task.selection()
@@ -62,7 +62,7 @@ def run_facts(
         "accuracies": list(filter(metrics.is_accuracy, metrics.names)),
         "backbone": {
             "name": recipe.backbone.name,
-            # Zero is the class's own default: then none were told.
+            # Zero is the default of the class: the number is not known.
             "blocks": backbone.blocks if backbone.blocks or "blocks" in vars(backbone) else None,
             "width": getattr(backbone, "width", None),
             "weights": backbone.weights,
@@ -106,7 +106,7 @@ def run_facts(
 
 
 def _init(recipe: Recipe, built: Built) -> str:
-    """What the weights were set to: as they are, or redrawn."""
+    """Initialisation of the weights: as loaded, or random."""
     if built.model.backbone.weights == "random":
         return "random"
     return getattr(recipe.backbone.options, "init", "pretrained")
@@ -116,13 +116,13 @@ def _init_note(recipe: Recipe, built: Built) -> list[str]:
     init, weights = _init(recipe, built), built.model.backbone.weights
     if weights == "random" or init == "pretrained":
         return []
-    return [f"control: the weights of {weights} give the sizes only, their values are drawn anew (init {init})"]
+    return [f"control: only the sizes of {weights} are used, its values are re-initialised (init {init})"]
 
 
 def _shuffle_note(recipe: Recipe) -> list[str]:
     if not recipe.shuffle_tokens:
         return []
-    return ["control: tokens shuffled; the backbone gets each example's tokens in an order of their own"]
+    return ["control: tokens shuffled; the backbone gets the tokens of each example in random order"]
 
 
 def _kernels_note() -> list[str]:
@@ -141,11 +141,11 @@ def versions() -> dict[str, str]:
 
 
 def environment(registry: Registry, *, earlier_code: Sequence[str] = ()) -> dict[str, Any]:
-    """Where a run takes place.
+    """The environment of a run: versions, machine, command, plugins.
 
     Args:
         registry: its plugins.
-        earlier_code: versions of the code that earlier parts of the run were made by.
+        earlier_code: versions of the code that made earlier parts of the run.
     """
     return {
         "versions": versions(),
@@ -167,10 +167,10 @@ def environment(registry: Registry, *, earlier_code: Sequence[str] = ()) -> dict
 
 
 def peak_memory_mib() -> float:
-    """Peak memory so far, in MiB: the GPU's where one was used, else this process's."""
+    """Peak memory so far, in MiB: of the GPU if one was used, else of this process."""
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return round(torch.cuda.max_memory_allocated() / 2**20, 1)
-    # On Linux getrusage counts that of the program which this process was started from as well.
+    # On Linux, getrusage also counts the memory of the program that started this process.
     status = Path("/proc/self/status")
     if status.is_file():
         highest = re.search(r"^VmHWM:\s+(\d+) kB$", status.read_text(encoding="utf-8"), re.MULTILINE)

@@ -20,10 +20,10 @@ UNRECORDED = "not recorded"
 
 
 def recipe_for(folder: Path, loaded: LoadedRecipe, *, resume: bool) -> Recipe:
-    """The recipe to run in ``folder``; on resume with the sources and precision the first part of the run had taken.
+    """The recipe to run in ``folder``; on resume, with the sources and precision that the run used before.
 
     Raises:
-        UsageError: the folder holds a run and it is not to be resumed, another recipe made it, or its recipe is gone.
+        UsageError: the folder holds a run but ``resume`` is false, another recipe made it, or its recipe is missing.
     """
     saved_file = folder / RECIPE
     holds_checkpoints = latest_checkpoint(folder / CHECKPOINTS) is not None
@@ -44,7 +44,7 @@ def recipe_for(folder: Path, loaded: LoadedRecipe, *, resume: bool) -> Recipe:
 
 
 def earlier_code(folder: Path) -> list[str]:
-    """Versions of the code that made what the folder holds, in the order they came; empty where it holds no step."""
+    """Versions of the code that made the run in a folder, in their order; empty if it has no checkpoint."""
     if latest_checkpoint(folder / CHECKPOINTS) is None:
         return []
     found = find_json(folder / ENVIRONMENT).get("code")
@@ -52,13 +52,13 @@ def earlier_code(folder: Path) -> list[str]:
 
 
 def code_notes(folder: Path) -> list[str]:
-    """What the header of a resumed run says where another version of the code made a part of it."""
+    """Lines for the header of a resumed run if another version of the code made a part of it."""
     others = [version for version in earlier_code(folder) if version != code_version()]
     if not others:
         return []
     return [
         "a part of this run was made by another version of the code ("
-        f"{', '.join(version[:16] for version in others)}), so its result may differ from that of one version. To "
+        f"{', '.join(version[:16] for version in others)}), so its result may differ from that of a single version. To "
         f"repeat it with one: fptkit run {shlex.quote(str(folder / RECIPE))} --output ANOTHER_FOLDER"
     ]
 
@@ -66,12 +66,12 @@ def code_notes(folder: Path) -> list[str]:
 def is_complete(
     summary: dict[str, Any], recipe: Recipe, *, open_test: bool = True, pause_at: int | None = None
 ) -> bool:
-    """Whether a run is as far as it is asked to go, and the recipe does not ask to train it longer.
+    """Whether a run is as far as requested, and its recipe does not ask for longer training.
 
     Args:
-        summary: of its folder.
-        recipe: what it was made from, with the limits that now hold.
-        open_test: whether the test splits are to be opened.
+        summary: its summary.
+        recipe: its recipe, with the present limits.
+        open_test: whether the test splits are to be evaluated.
         pause_at: step to pause at, None for the end of training.
     """
     train, status = recipe.train, summary.get("status")
@@ -87,12 +87,12 @@ def is_complete(
 
 
 def resume_command(folder: Path) -> str:
-    """The command that goes on with the run of ``folder``."""
+    """The command that resumes the run in ``folder``."""
     return f"fptkit run {shlex.quote(str(folder / RECIPE))} --output {shlex.quote(str(folder))} --resume"
 
 
 def _comparable(recipe: Recipe) -> dict[str, Any]:
-    """What must not change when a run is resumed. What it has pinned is taken over."""
+    """The settings that must not change when a run is resumed. Pinned choices are copied from the earlier run."""
     content = deciding(recipe, lengths=False)
     content.pop("pinned")
     return content

@@ -52,13 +52,13 @@ def skips(task: Task, split: Split, indices: Sequence[int]) -> bool:
 
 
 def training_fraction(task: Task, split: Split, fraction: float, seed: int, options: Options | None = None) -> Split:
-    """The fraction of a training split that is used; the split itself for a fraction of 1.
+    """The fraction of a training split that is used; for a fraction of 1, the split itself.
 
     Args:
         task: for the message.
         split: its training split.
         fraction: above 0 and at most 1; at least one example is taken.
-        seed: decides which; for one seed a smaller fraction is part of a larger one.
+        seed: decides which examples; for one seed, a smaller fraction is part of a larger one.
         options: the task's, for the message.
 
     Raises:
@@ -84,7 +84,7 @@ def fraction_notes(whole: Split, used: Split) -> list[str]:
         return []
     return [
         f"trained on {used.size:,} of {whole.size:,} examples of the training split, drawn by the seed "
-        "(train.data_fraction); majority_accuracy is that of the whole split"
+        "(train.data_fraction); majority_accuracy is that of the complete split"
     ]
 
 
@@ -92,7 +92,7 @@ def training_sample(task: Task, split: Split, count: int, seed: int) -> Split:
     """The training examples a model is evaluated on: at most ``count``, without augmentation if the split can do so.
 
     Args:
-        task: passes over those its protocol skips.
+        task: examples that its protocol skips are not taken.
         split: training split, or the fraction of it that is used.
         count: examples; all if the split holds fewer.
         seed: decides which.

@@ -74,13 +74,13 @@ class Trainer:
         return self.training_step.compiled
 
     def restore(self) -> bool:
-        """Go back to the newest checkpoint.
+        """Restore the newest checkpoint.
 
         Returns:
             Whether there was one.
 
         Raises:
-            CheckpointError: it is broken, or of another frozen part.
+            CheckpointError: it is broken, or belongs to another frozen part.
         """
         saved = self._processes.from_main(self._latest)
         if saved is None:
@@ -115,7 +115,7 @@ class Trainer:
             ``ended`` when training is complete, ``paused`` at ``pause_at``, ``stopped`` after a stop request.
 
         Raises:
-            DivergedError: the loss or the gradient is no longer a number.
+            DivergedError: the loss or the gradient is no longer a finite number.
             TrainingError: out of memory with a single example per micro-batch.
         """
         options, progress = self._options, self.progress
@@ -156,7 +156,7 @@ class Trainer:
         """Metrics of the model as it is; the number of micro-batches that memory allows is remembered.
 
         Args:
-            parts: the model and its task: those of the whole run, or those for cached features.
+            parts: the model and its task: those of the run, or those for cached features.
             batches: of this process, see `fptkit.engine.evaluate.evaluate`.
 
         Raises:
@@ -221,7 +221,7 @@ class Trainer:
             self._use_smaller_micro_batches(too_large)
 
     def _next_pause(self) -> int:
-        """The next step at which something besides training is due."""
+        """The next step at which something other than training is due."""
         options, step = self._options, self.progress.step
         every = (options.log_every, options.validate_every, options.checkpoint_every or options.validate_every)
         return min(options.max_steps, *(step + n - step % n for n in every))
@@ -244,7 +244,7 @@ class Trainer:
         progress, options = self.progress, self._options
         if progress.parts >= too_large.examples:
             raise TrainingError(
-                f"step {progress.step}: {cannot_go_on('a single example per micro-batch')} Or keep less of it: "
+                f"step {progress.step}: {cannot_go_on('a single example per micro-batch')} Or save memory: "
                 "--resume with --set train.activation_checkpointing=true. The allocator says: "
                 f"{too_large.reason or 'nothing here; it was in another process'}"
             )
@@ -290,7 +290,7 @@ class Trainer:
             )
 
     def _note(self, text: str) -> None:
-        """Emit a line for the user that changes no figure, so it is none of the events that a resumed run counts."""
+        """Emit a line for the user. It changes no result, so it does not count among the events of a resumed run."""
         self._emit(Noted(self.progress.step, text))
 
     def _report(self, event: Event) -> None:

@@ -24,7 +24,7 @@ _TEXTS = (
     "DefaultCPUAllocator: not enough memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
 )
-"""What torch says, in a plain RuntimeError, where a processor's memory or a GPU library's own runs out.
+"""What torch says, in a plain RuntimeError, if CPU memory or the memory of a GPU library runs out.
 
 Source: pytorch/pytorch, ``c10/core/impl/alloc_cpu.cpp`` (on Linux, and on Windows) and ``aten/src/ATen/cuda``.
 """
@@ -34,7 +34,7 @@ class MemoryRanOut(Exception):
     """A step did not fit into the memory of some process. It left no trace.
 
     Args:
-        examples: of the batch that the process with most of them had.
+        examples: largest number of examples that one process had of the batch.
         reason: what the allocator said; empty if it was in another process.
     """
 
@@ -68,9 +68,9 @@ def settle() -> None:
 
 
 def release(device: torch.device) -> None:
-    """Free what a failed pass held. Call it outside the ``except`` that caught the error: its traceback holds the
+    """Free the memory of a failed pass. Call it outside the ``except`` that caught the error: its traceback holds the
     tensors of the pass."""
-    gc.collect()  # an error that a frame kept hold of is a cycle
+    gc.collect()  # an error that a frame refers to is a reference cycle
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
@@ -84,7 +84,7 @@ class KeptBuffers:
     """A copy of a model's buffers from before a step, such as the running statistics of a batch norm.
 
     Args:
-        model: its buffers that a checkpoint would hold.
+        model: the model. Buffers that checkpoints leave out are not copied.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -129,7 +129,7 @@ class Pieces:
         self._may_grow = may_grow
 
     def through(self, forward: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
-        """What ``forward`` makes of a batch, joined from its micro-batches.
+        """Apply ``forward`` to a batch in micro-batches, and join the results.
 
         Raises:
             TrainingError: out of memory with a single example.
@@ -170,7 +170,7 @@ def smaller(batch: Batch, work: Callable[[Batch], Any]) -> tuple[Batch, Any]:
     """Do something with a batch, or with as many of its first examples as memory allows.
 
     Returns:
-        The examples, and what ``work`` made of them.
+        The examples, and the result of ``work``.
 
     Raises:
         TrainingError: out of memory with a single example.

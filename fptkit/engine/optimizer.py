@@ -1,8 +1,8 @@
-"""The optimiser of a run: torch's fused AdamW, without the compiler that torch would import for it.
+"""The optimizer of a run: torch's fused AdamW, without importing torch's compiler.
 
-torch marks methods of its optimisers as not to be compiled. At their first call the marks import the whole compiler:
-a second, and 160 MiB of memory, in every run, whether it compiles or not. Optimiser steps are never compiled here, so
-the marks are taken off; what is left is torch's own code, and so are the results and the state.
+torch marks methods of its optimizers as not to be compiled. On their first call the marks import the compiler, which
+takes a second and 160 MiB of memory in every run, whether it compiles or not. Optimizer steps are never compiled here,
+so the marks are removed; what remains is torch's own code, with the same results and state.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MARKS = {
     ("torch.optim.optimizer", "_use_grad"),  # no gradients inside, and a mark for the compiler on either side
     ("torch.optim.optimizer", "wrapper"),  # calls hooks; torch puts it around every `step`, ours included
 }
-"""Module and name of the wrappers that may be taken off."""
+"""Module and name of the wrappers that may be removed."""
 
 
 def make_optimizer(groups: Sequence[TrainedGroup], options: TrainOptions) -> torch.optim.AdamW:
@@ -34,7 +34,7 @@ def make_optimizer(groups: Sequence[TrainedGroup], options: TrainOptions) -> tor
         options: the recipe's ``train`` section.
 
     Returns:
-        An optimiser that gives, bit for bit, what ``torch.optim.AdamW(fused=True)`` gives, with the same state.
+        An optimizer with the same results, bit for bit, and the same state as ``torch.optim.AdamW(fused=True)``.
     """
     kind = light_adamw() or torch.optim.AdamW
     return kind(
@@ -50,7 +50,7 @@ def make_optimizer(groups: Sequence[TrainedGroup], options: TrainOptions) -> tor
 
 
 def light_adamw() -> type[torch.optim.AdamW] | None:
-    """AdamW without marks for the compiler; None where this version of torch wraps its methods in another way."""
+    """AdamW without marks for the compiler; None if this version of torch wraps its methods in another way."""
     plain = {name: _unmarked(getattr(torch.optim.AdamW, name)) for name in (*_MARKED, "step")}
     if None in plain.values():
         return None
@@ -64,7 +64,7 @@ def light_adamw() -> type[torch.optim.AdamW] | None:
 
 
 def _unmarked(method: Any) -> Callable[..., Any] | None:
-    """The function inside known wrappers; None where there is another wrapper."""
+    """The function inside known wrappers; None if there is another wrapper."""
     while inner := getattr(method, "__wrapped__", None):
         if (method.__globals__["__name__"], method.__code__.co_name) not in _MARKS:
             return None

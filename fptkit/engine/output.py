@@ -26,9 +26,9 @@ class RunOutput:
 
     Args:
         request: names the folder and the listeners.
-        recipe: with what an earlier part of the run took.
+        recipe: the recipe, with the choices of an earlier part of the run.
         prepared: the parts of the run.
-        times_tested: how often the test splits were opened before.
+        times_tested: how often the test splits were evaluated before.
     """
 
     def __init__(self, request: RunRequest, recipe: Recipe, prepared: Prepared, *, times_tested: int) -> None:
@@ -51,7 +51,7 @@ class RunOutput:
 
     @contextlib.contextmanager
     def ending(self, trainer: Trainer) -> Iterator[None]:
-        """Have the summary say why the run ended early, if it did."""
+        """Record in the summary why the run ended early, if it did."""
         try:
             yield
         except Interrupted:
@@ -63,18 +63,19 @@ class RunOutput:
             raise
 
     def emit(self, event: Event) -> None:
-        """Hand an event to all listeners."""
+        """Pass an event to all listeners."""
         if self._processes.main:
             for listener in self._listeners:
                 listener.handle(event)
 
     def open_test(self, trainer: Trainer) -> None:
-        """Count that the test splits are opened; written first, since a run killed while testing has opened them."""
+        """Count an evaluation of the test splits. Recorded before it starts, since a run killed during it counts
+        too."""
         self._times_tested += 1
         self._processes.from_main(lambda: self.summarise("running", trainer))
 
     def end(self, status: str, trainer: Trainer, metrics: Mapping[str, Any]) -> dict[str, Any]:
-        """Write and report the summary of a run that is as far as it was asked to go."""
+        """Write and report the summary of a run that got as far as requested."""
         summary = self._processes.from_main(lambda: self.summarise(status, trainer, metrics))
         self.emit(RunEnded(summary))
         return summary
@@ -82,7 +83,8 @@ class RunOutput:
     def summarise(
         self, status: str, trainer: Trainer, metrics: Mapping[str, Any] | None = None, *, reason: str = ""
     ) -> dict[str, Any]:
-        """The summary as of now, with metrics besides those of validation. Rank 0 writes it to ``summary.json``."""
+        """The present summary, with metrics in addition to those of validation. Rank 0 writes it to
+        ``summary.json``."""
         progress = trainer.progress
         ended = {"ended_by": ended_by(self._prepared.options, progress)} if status in ("validated", "finished") else {}
         summary = {
@@ -109,7 +111,7 @@ class RunOutput:
         return summary
 
     def _write_recipe(self) -> None:
-        """Save the recipe with the sources and precision taken, so that running it again repeats the run."""
+        """Save the recipe with the sources and precision used, so that running it repeats the run."""
         built, loaded, pinned = self._prepared.built, self._request.loaded, self._recipe.pinned
         pinned = pinned.model_copy(
             update={
@@ -121,7 +123,7 @@ class RunOutput:
             }
         )
         header = [
-            f"Resolved recipe of {loaded.name}: every default written out, and the sources taken.",
+            f"Resolved recipe of {loaded.name}: every default written out, and the sources used.",
             f"Repeat the run with: fptkit run {RECIPE}",
             *(f"{name} {version}" for name, version in versions().items()),
         ]

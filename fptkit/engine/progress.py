@@ -51,7 +51,7 @@ class Progress:
 
     @property
     def examples_per_second(self) -> float:
-        """Training speed so far."""
+        """Training throughput so far."""
         return self.examples / self.seconds if self.seconds else 0.0
 
 
@@ -108,7 +108,7 @@ def with_last_step(train: TrainOptions, flops_per_step: int) -> TrainOptions:
     """The options with the last step, at the latest, in ``max_steps``.
 
     Raises:
-        UsageError: it comes before the warm-up is over.
+        UsageError: the warm-up would not end before it.
     """
     steps = last_step(train, flops_per_step)
     if train.schedule.warmup_steps and train.schedule.warmup_steps >= steps:

@@ -1,4 +1,4 @@
-"""The files a run leaves: ``metrics.jsonl`` while it goes on, ``summary.json`` at its end."""
+"""The metrics file of a run, ``metrics.jsonl``."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class MetricsFile:
 
     Args:
         path: the file.
-        keep_lines: lines of an earlier part of the run to keep; what lies behind them was not yet saved when the run
-            was cut off, and will be written again.
+        keep_lines: number of lines of an earlier part of the run to keep; later lines came after its last checkpoint,
+            and are written again.
 
     Raises:
-        CheckpointError: there are fewer lines than are to be kept.
+        CheckpointError: the file has fewer lines than that.
     """
 
     def __init__(self, path: Path, *, keep_lines: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""What is to be run, and where."""
+"""The request to run a recipe in a folder."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from fptkit.recipe.load import LoadedRecipe
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What is to be run, and where.
+    """A request to run a recipe in a folder.
 
     Args:
         loaded: the checked recipe with its registry.
         folder: run folder.
         resume: continue the run that the folder holds; without it the folder must not hold a run.
-        listeners: followers besides those of the recipe and ``metrics.jsonl``.
+        listeners: listeners in addition to those of the recipe and ``metrics.jsonl``.
         open_test: whether to evaluate the test splits at the end. Without it the run ends as ``validated``; the same
             request with it and ``resume`` evaluates them later and trains nothing more.
         pause_at: step at which to stop as ``paused``, or None. Rounded up to the next multiple of

@@ -1,4 +1,5 @@
-"""One run from recipe to summary: prepare, train, restore the best step, prove what is frozen, open the test once."""
+"""One run from recipe to summary: prepare, train, restore the best step, prove what is frozen, evaluate the test
+once."""
 
 from __future__ import annotations
 
@@ -34,12 +35,11 @@ def run(request: RunRequest) -> dict[str, Any]:
     """Carry out a run; if a launcher such as torchrun started several processes, all of them together.
 
     Returns:
-        The summary, as ``summary.json`` holds it. A run that is as far as it is asked to go is not built again: its
-        summary comes back.
+        The summary, as in ``summary.json``. If the run already got as far as requested, nothing is built.
 
     Raises:
-        Interrupted: SIGINT or SIGTERM came; the state is saved.
-        DivergedError: the loss or the gradient is no longer a number.
+        Interrupted: the process received SIGINT or SIGTERM; the state is saved.
+        DivergedError: the loss or the gradient is no longer a finite number.
         UsageError: the folder holds a run already, another process uses it, or another recipe made it.
         FptkitError: building or training failed.
     """
@@ -69,7 +69,7 @@ def run(request: RunRequest) -> dict[str, Any]:
 
 
 def _so_far(request: RunRequest) -> tuple[Pinned, dict[str, Any]]:
-    """What an earlier part of the run took, and its summary."""
+    """The choices of an earlier part of the run, and its summary."""
     recipe = recipe_for(request.folder, request.loaded, resume=request.resume)
     return recipe.pinned, read_summary(request.folder)
 
@@ -77,7 +77,7 @@ def _so_far(request: RunRequest) -> tuple[Pinned, dict[str, Any]]:
 def _train_and_test(
     request: RunRequest, prepared: Prepared, trainer: Trainer, output: RunOutput, stop: StopRequest
 ) -> dict[str, Any]:
-    """Train, restore the best step, prove, test; the summary of a run that got as far as it was asked to."""
+    """Train, restore the best step, prove what is frozen, test; returns the summary."""
     options, progress, facts = prepared.options, trainer.progress, prepared.facts
     start = (progress.step, options.max_steps, options.batch_size)
     output.emit(RunStarted(request.loaded.name, request.folder, facts, tuple(facts["notes"]), *start))
@@ -143,5 +143,5 @@ def _test(prepared: Prepared, trainer: Trainer, output: RunOutput) -> dict[str, 
 
 
 def _interrupted(folder: Path, prepared: Prepared, trainer: Trainer, stop: StopRequest) -> Interrupted:
-    (number,) = prepared.team.processes.most(stop.signal_number)  # it may have come to one process only
+    (number,) = prepared.team.processes.most(stop.signal_number)  # the signal may have reached one process only
     return Interrupted(number, trainer.progress.step, resume_command(folder))

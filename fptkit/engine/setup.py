@@ -41,7 +41,7 @@ class Prepared:
         built: task, model and trained parameters.
         training: the fraction of the training split that is used.
         options: the recipe's ``train`` section, with the last step in ``max_steps``.
-        features: what the training loop works with: these parts and splits, or cached features of them.
+        features: the parts and splits for the training loop, with cached features or unchanged.
         proof: digest of the frozen tensors; checks that the optimizer holds the trained ones only.
         frozen: identity of the frozen part, for checkpoints; holds ``digest``.
         facts: what ``summary.json`` says before training.
@@ -66,18 +66,18 @@ def prepare(
     *,
     notes: Sequence[str] = (),
 ) -> Prepared:
-    """Build the parts of a run, see whether they keep their promises, and count what a step costs.
+    """Build the parts of a run, check that they keep their contracts, and count the operations of a step.
 
     Args:
         recipe: the recipe.
         registry: what its names mean.
         device: of this process.
-        processes: those of the run. All make the same call.
+        processes: those of the run. All of them call this.
         notes: further lines for the run header.
 
     Raises:
-        UsageError: the processes do not have the same recipe, data or weights; or options do not go together.
-        FptkitError: building failed, or a part does not keep its promises.
+        UsageError: the processes do not have the same recipe, data or weights; or options cannot be combined.
+        FptkitError: building failed, or a part breaks its contract.
     """
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
@@ -139,7 +139,7 @@ def check_trained_same(built: Built, processes: Processes) -> None:
 
 @dataclass(frozen=True)
 class _Start:
-    """What is there before the first pass.
+    """The parts of a run before the first pass.
 
     Args:
         built: the parts.
@@ -165,7 +165,7 @@ class _Start:
 
 
 def _mesh(train: TrainOptions, device: torch.device, processes: Processes) -> DeviceMesh | None:
-    """Where sharded weights are gathered, if the recipe shards them and there are several processes.
+    """The device mesh for sharded weights, if the recipe shards them and there are several processes.
 
     Raises:
         UsageError: the recipe compiles the model, too.
@@ -174,14 +174,14 @@ def _mesh(train: TrainOptions, device: torch.device, processes: Processes) -> De
         return None
     if train.compile:
         # A step that does not compile is taken again, and the other processes would wait in the middle of it.
-        raise UsageError("train.compile and train.shard_frozen: always do not go together; leave one of them out")
+        raise UsageError("train.compile and train.shard_frozen: always cannot be combined; leave one of them out")
     return meeting_place(device, processes)
 
 
 def _build(
     recipe: Recipe, registry: Registry, device: torch.device, mesh: DeviceMesh | None, processes: Processes
 ) -> _Start:
-    """Build the parts; a task or encoder that breaks its promises fails here, not after the first validation."""
+    """Build the parts; a task or encoder that breaks its contract fails here, not after the first validation."""
     finished: list[tuple[FreezeProof, Sharded | None]] = []
 
     def finish(model: CrossModalModel) -> None:
@@ -195,7 +195,7 @@ def _build(
     whole, validation = (built.task.split(name) for name in ("train", "validation"))
     batches, training = training_batches(recipe, built.task, whole)
     batch = batches.batch(0)
-    # As large as training holds, and the same in all processes: the first one's.
+    # As large as a micro-batch of training, and the same in all processes: that of rank 0.
     first = micro_batches(micro_batches(batch, processes.count)[0], train.accumulate)[0].to(device)
     next(evaluation_batches(built.task, "validation", validation, train, 0))
     check_encoder_width(built, first)
@@ -204,7 +204,7 @@ def _build(
 
 
 def _count(start: _Start, backbone: str, processes: Processes) -> tuple[Team, Batch, ParameterCounts]:
-    """Parameters and operations of one pass, by the examples that memory allows. All processes pass the same ones."""
+    """Parameters and operations of one pass, with as many examples as fit in memory, the same in all processes."""
     model, task = start.built.model, start.built.task
     count = partial(count_parameters, model, task)
     if start.sharded is None:
@@ -246,10 +246,10 @@ def _frozen_identity(recipe: Recipe, start: _Start) -> dict[str, Any]:
 
 
 def _processes_notes(built: Built, processes: Processes) -> list[str]:
-    """What the run header says where a multi-process run differs from a single-process run."""
+    """What the run header says if a multi-process run differs from a single-process run."""
     if processes.count == 1 or not batch_norms(built.model):
         return []
-    return ["batch norms take mean and variance over each process's part of a batch, not over the whole batch"]
+    return ["batch norms take mean and variance over each process's part of a batch, not over all of it"]
 
 
 def _sharding_notes(train: TrainOptions, sharded: Sharded | None, processes: Processes) -> list[str]:
@@ -260,5 +260,7 @@ def _sharding_notes(train: TrainOptions, sharded: Sharded | None, processes: Pro
             f"{sharded.whole / 2**20:,.1f} MiB, and everything else in full"
         ]
     if train.shard_frozen == "always":
-        return ["train.shard_frozen: always, but there is one process, so nothing is sharded; start more by torchrun"]
+        return [
+            "train.shard_frozen: always, but there is one process, so nothing is sharded; use torchrun to start more"
+        ]
     return []

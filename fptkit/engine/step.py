@@ -1,6 +1,6 @@
 """One training step: a batch in micro-batches, their gradients, clipping, the optimizer.
 
-Several processes share the batch, and sum their gradients before they clip. A step that runs out of memory changes
+Several processes share the batch, and sum their gradients before clipping. A step that runs out of memory changes
 nothing, so that it can be taken again in more micro-batches. A model that does not compile runs uncompiled.
 """
 
@@ -23,7 +23,7 @@ from fptkit.seeds import derive_seed
 
 
 class Taken(NamedTuple):
-    """What a training step gave.
+    """The result of a training step.
 
     Args:
         loss: mean over the examples of the batch, on the device.
@@ -66,7 +66,7 @@ class TrainingStep:
             count=team.processes.count,
             pin=Batch.pinned if self._device.type == "cuda" else None,
         )
-        # Batches of one shape get code of their own; if shapes differ, torch compiles for any shape at the second one.
+        # Compiled for the first shape of batches; if a second one comes, torch compiles for any shape.
         self._forward: Any = torch.compile(parts.model, dynamic=None) if options.compile else parts.model
         self.compiled = options.compile
         self._batch_norms = batch_norms(parts.model) if team.processes.count > 1 else []
@@ -148,7 +148,7 @@ class TrainingStep:
     def _try_gradients(self, step: int, own: Batch | None, size: int, count: int) -> tuple[Tensor | None, str]:
         """`_gradients`, and an empty text; or None and what the allocator said, if memory ran out.
 
-        The error itself ends here, and with its traceback the tensors of the pass.
+        The error is dropped here, and with its traceback the tensors of the pass.
         """
         try:
             return self._gradients(step, own, size, count), ""

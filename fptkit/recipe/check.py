@@ -1,4 +1,4 @@
-"""Holding a tree against a pydantic model, with faults in our own words at the lines they come from."""
+"""Check a tree against a pydantic model; faults are in fptkit's own words, with line numbers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _SAID_BY_SCHEMA = {
     "string_too_short",
     "too_short",
 }
-"""Errors, besides those of type, of which the words made from the schema say all."""
+"""Errors, in addition to those of type, that the words made from the schema describe completely."""
 
 
 def check_model(
@@ -58,17 +58,17 @@ def check_model(
 ) -> AnyModel | None:
     """Make a model from a mapping of the tree.
 
-    Numbers are not taken from text or booleans, nor integers from fractions; lists fill tuples.
+    Strict: text and booleans are not numbers, and fractions are not integers. Lists become tuples.
 
     Args:
         node: the mapping.
-        model: what it must fit.
-        path: dotted path of the mapping, empty for the whole file.
+        model: the model.
+        path: dotted path of the mapping, empty for the top of the file.
         faults: faults found are appended.
-        also_allowed: keys that belong to the mapping but not to the model; named where an unknown key is reported.
+        also_allowed: keys that belong to the mapping but not to the model; listed if a key is unknown.
 
     Returns:
-        The model, or None when there were faults.
+        The model, or None if there were faults.
     """
     try:
         return _validate(model, plain(node))
@@ -100,8 +100,8 @@ class _Unfit(Exception):
 def _validate(model: type[AnyModel], value: Any) -> AnyModel:
     """Validate strictly, but with lists and mappings for tuples and models.
 
-    pydantic's strict mode means just that for JSON. It forgets it behind a "before" validator, where a list is then no
-    tuple; such errors are dropped, and a second, lax validation finds what is behind them.
+    pydantic's strict mode does this for JSON, except after a "before" validator, where it refuses a list for a tuple.
+    Such errors are dropped, and a second, lax validation finds the errors they hide.
 
     Raises:
         _Unfit: with all errors.
@@ -133,18 +133,18 @@ def _is_container(error: ErrorDetails) -> bool:
 def _schema(model: type[BaseModel]) -> Schema:
     try:
         return model.model_json_schema()
-    except PydanticUserError:  # a plugin's own type that JSON Schema cannot say
+    except PydanticUserError:  # a plugin's own type that JSON Schema cannot express
         return {}
 
 
 def describe(error: ErrorDetails, root: Schema, keys: Sequence[str | int], *, also_allowed: Sequence[str] = ()) -> str:
-    """One of pydantic's errors in the words of `fptkit`.
+    """The message for one of pydantic's errors.
 
     Args:
         error: as ``ValidationError.errors`` gives it.
         root: JSON Schema of the model.
         keys: path of the fault; for an unknown key, the mapping that holds it.
-        also_allowed: further keys to name where a key is unknown.
+        also_allowed: further keys to list if a key is unknown.
     """
     kind = error["type"]
     schema = schema_at(root, keys)
@@ -163,16 +163,16 @@ def describe(error: ErrorDetails, root: Schema, keys: Sequence[str | int], *, al
 
 
 def unknown_key(key: str, allowed: Sequence[str]) -> str:
-    """The message for a key nobody knows."""
+    """The message for an unknown key."""
     hint = nearest(key, allowed)
     suggestion = f" Did you mean '{hint}'?" if hint else ""
     return f"unknown key '{key}'.{suggestion}\nallowed: {', '.join(allowed) or 'none'}"
 
 
 def _walk(node: Node, loc: Sequence[str | int]) -> tuple[tuple[str | int, ...], tuple[str | int, ...]]:
-    """The keys of ``loc`` that exist in the tree, and the last one when it does not.
+    """The keys of ``loc`` that exist in the tree, and the last one if it does not.
 
-    pydantic puts names of union members between the keys; they lead nowhere in the tree and are passed over.
+    pydantic puts names of union members between the keys; they are not in the tree and are skipped.
     """
     keys: list[str | int] = []
     for key in loc:
@@ -205,7 +205,7 @@ def _dotted(path: str, keys: Sequence[str | int]) -> str:
 
 
 def without(node: Node, keys: Sequence[str]) -> Node:
-    """The mapping less some keys."""
+    """The mapping without some keys."""
     return Node({key: child for key, child in node.mapping.items() if key not in keys}, node.place)
 
 
@@ -215,10 +215,10 @@ def check_components(
     """Every component a recipe names, by its key.
 
     Args:
-        tree: the whole recipe.
+        tree: the complete recipe.
         registry: where names are looked up.
         faults: faults found are appended.
-        unknown_names: false where a plugin of the recipe did not load: unknown names then follow from that.
+        unknown_names: false if a plugin of the recipe failed to load, which may be why names are unknown.
     """
 
     def check(node: Node, kind: type[Spec], path: str) -> Component | None:
@@ -239,9 +239,7 @@ def check_components(
         if node is None or node.refused:
             continue
         if not isinstance(node.value, list):
-            faults.append(
-                Fault(node.place, key, f"expected a list of sections {{name: ...}} that name {_a(kind)} each")
-            )
+            faults.append(Fault(node.place, key, f"expected a list of sections {{name: ...}}, each naming {_a(kind)}"))
         several = (check(item, kind, join(key, i)) for i, item in enumerate(node.items))
         components[key] = tuple(made for made in several if made)
     return components
@@ -250,11 +248,11 @@ def check_components(
 def check_component(
     node: Node, kind: type[Spec], registry: Registry, path: str, faults: list[Fault], *, unknown_names: bool = True
 ) -> Component | None:
-    """One section, or None when there were faults.
+    """Check one section; None if there were faults.
 
     Args:
         node: the section.
-        kind: record kind the name must be of.
+        kind: record class of the component.
         registry: where the name is looked up.
         path: dotted path of the section.
         faults: faults found are appended.
@@ -292,7 +290,7 @@ def check_component(
 
 
 def _misfits(node: Node, spec: FreezingPolicySpec, options: FreezingOptions, path: str) -> list[Fault]:
-    """What a recipe asks of a policy that does not go together with its rules, at the entries that ask it."""
+    """Options of a policy that contradict its rules, as faults at the entries that cause them."""
     faults = []
     for keys, message in options.misfits(spec):
         at, dotted = node, path

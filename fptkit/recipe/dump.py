@@ -1,4 +1,4 @@
-"""A recipe as YAML again, with every default written out, such that it loads into an equal recipe."""
+"""Write a recipe as YAML with every default; loading it gives an equal recipe."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ ORDER = (
     *COMPONENT_LISTS,
     "pinned",
 )
-"""Order of the keys in a written recipe: that of the way data flow, then how it is run."""
+"""Order of the keys in a written recipe: the data flow first, then how it is run."""
 
 
 def dump_recipe(recipe: Recipe, header_lines: Sequence[str] = ()) -> str:
     """The YAML of a recipe.
 
     Args:
-        recipe: to write.
+        recipe: the recipe to write.
         header_lines: comment lines for the top, without ``#``.
     """
     return dump_mapping({key: _plain(getattr(recipe, key)) for key in ORDER}, header_lines)
 
 
 def dump_mapping(mapping: Mapping[str, Any], header_lines: Sequence[str] = ()) -> str:
-    """The YAML of plain values, such that the recipe loader reads the same values again.
+    """The YAML of plain values; the recipe loader reads the same values from it.
 
     Args:
         mapping: of strings, numbers, booleans, None, lists and mappings.
@@ -51,7 +51,7 @@ def dump_mapping(mapping: Mapping[str, Any], header_lines: Sequence[str] = ()) -
 
 
 def component_mapping(component: Component) -> dict[str, Any]:
-    """A component as a recipe's section: its name, then its options."""
+    """A component as a section of a recipe: its name, then its options."""
     return {"name": component.name, **component.options.model_dump(mode="json")}
 
 
@@ -64,7 +64,7 @@ def _plain(value: Any) -> Any:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes every text that our own reading would take for something else, and keeps lists of scalars on one line."""
+    """Quotes every text that the recipe loader would read as something else, and keeps lists of scalars on one line."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

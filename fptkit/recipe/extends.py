@@ -1,7 +1,7 @@
-"""``extends:``: a recipe that names others and says only what differs.
+"""``extends:``: a recipe that builds on others (its bases) and gives only what differs.
 
-The files it names lie under it, the first lowest; each may extend further ones. Profiles are laid over each other the
-same way, so a profile of a base stays one of the recipe.
+Bases are merged in order, and the recipe over them; each base may extend further ones. Profiles are merged the same
+way, so a recipe inherits the profiles of its bases.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from fptkit.recipe.tree import MAX_DEPTH, Fault, Node, Place, is_utf8, join, rea
 SUFFIXES = (".yaml", ".yml")
 
 Folders = Callable[[], Sequence[Path]]
-"""Folders in which a base is looked up where it does not lie beside the file; asked only then."""
+"""Returns the folders in which a base is looked up if it is not next to the file; called only then."""
 
 Cache = dict[Path, tuple[Node | None, tuple[Fault, ...]]]
-"""What reading a base gave, by its resolved path: its tree over those it extends, and the faults of all of them."""
+"""Bases that were read, by resolved path: the tree of a base merged over those it extends, and all their faults."""
 
 
 def no_folders() -> Sequence[Path]:
-    """Bases lie beside the file only."""
+    """No further folders: bases must be next to the file."""
     return ()
 
 
 def read_with_bases(
     path: Path, shown: str, faults: list[Fault], folders: Folders = no_folders, *, read: Cache | None = None
 ) -> Node | None:
-    """Read a file and lay it over those it extends.
+    """Read a file and merge it over those it extends.
 
     Args:
         path: the file.
         shown: its name in messages.
         faults: faults found are appended, of every file.
         folders: where bases are looked up after the file's own folder.
-        read: bases read before, to which new ones are added: many files extend the same few.
+        read: bases read before; new ones are added, since many files extend the same few.
 
     Returns:
         One tree without ``extends``, or None if the file itself cannot be used.
@@ -48,20 +48,20 @@ def read_with_bases(
 def read_bases(
     fragment: Node, folder: Path, faults: list[Fault], folders: Folders = no_folders, *, read: Cache | None = None
 ) -> list[Node]:
-    """The trees beneath a mapping with ``extends``, the lowest first.
+    """The trees that a mapping extends, in the order of merging.
 
     Args:
         fragment: the mapping, such as an arm of a study.
         folder: folder of the file that holds it.
         faults: faults found are appended.
         folders: where bases are looked up after ``folder``.
-        read: bases read before, to which new ones are added: many fragments extend the same few files.
+        read: bases read before; new ones are added, since many fragments extend the same few files.
     """
     return _bases(fragment, folder, faults, folders, (), {} if read is None else read)
 
 
 def files_of(path: Path, folders: Folders = no_folders) -> list[Path]:
-    """The file and every file it extends, itself first; those that cannot be found or read are left out."""
+    """A file and every file it extends, the file itself first; bases that cannot be found or read are left out."""
     found: dict[Path, Path] = {}
 
     def visit(file: Path) -> None:
@@ -78,7 +78,7 @@ def files_of(path: Path, folders: Folders = no_folders) -> list[Path]:
 
 
 def read_file(path: Path, shown: str, faults: list[Fault]) -> Node | None:
-    """The tree of one file alone, or None when it cannot be read."""
+    """The tree of one file without its bases; None if it cannot be read."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as err:
@@ -106,11 +106,11 @@ def _bases(
     for name in _names(own, faults):
         base = find_base(str(name.value), folder, folders)
         if base is None:
-            message = f"there is no recipe '{name.value}' to extend, beside this file or in a recipe folder"
+            message = f"recipe '{name.value}' was not found next to this file or in a recipe folder"
             faults.append(Fault(name.place, "extends", message))
         elif base.resolve() in chain:
             faults.append(
-                Fault(name.place, "extends", f"'{name.value}' extends this file in turn: neither comes first")
+                Fault(name.place, "extends", f"'{name.value}' extends this file in turn; remove one of the two")
             )
         else:
             key = base.resolve()
@@ -126,7 +126,7 @@ def _bases(
 
 
 def without_key(tree: Node, key: str) -> Node:
-    """The mapping less one key."""
+    """The mapping without one key."""
     return Node({name: node for name, node in tree.mapping.items() if name != key}, tree.place)
 
 
@@ -147,14 +147,14 @@ def find_base(name: str, folder: Path, folders: Folders) -> Path | None:
     def spelled(inside: Path) -> Path | None:
         try:
             return next((path for suffix in ("", *SUFFIXES) if (path := inside / (name + suffix)).is_file()), None)
-        except (OSError, ValueError):  # a text no file system takes
+        except (OSError, ValueError):  # not a valid path
             return None
 
     return spelled(folder) or next((path for other in folders() if (path := spelled(other))), None)
 
 
 def plugins_made_absolute(tree: Node, folder: Path) -> Node:
-    """Files of plugins are relative to the file that names them."""
+    """Make paths of plugin files absolute; they are relative to the file that names them."""
     plugins = tree.mapping.get("plugins")
     if plugins is None or not isinstance(plugins.value, list):
         return tree
@@ -167,19 +167,18 @@ def _made_absolute(entry: Node, folder: Path) -> Node:
         return entry
     try:
         return Node(str((folder / entry.value).resolve()), entry.place)
-    except (OSError, ValueError, RuntimeError):  # no file system takes it: its fault is found where it is loaded
+    except (OSError, ValueError, RuntimeError):  # not a valid path: reported when it is loaded
         return entry
 
 
 def merge(base: Node, over: Node, *, depth: int = 0) -> Node:
-    """``over`` laid over ``base``: mappings key by key, everything else is replaced.
+    """Merge ``over`` over ``base``: mappings key by key; anything else is replaced.
 
-    A section that names another component than the one below starts afresh: options of GPT-2 say nothing about another
-    backbone.
+    A section that names another component replaces that of ``base``: options of GPT-2 mean nothing to another backbone.
 
     Args:
-        base: lower tree.
-        over: upper tree.
+        base: tree to change.
+        over: tree of changes.
         depth: 0 at the top of a file, where a key ``name`` is a field like any other.
     """
     if not (isinstance(base.value, dict) and isinstance(over.value, dict)):
@@ -205,17 +204,17 @@ def lay_over(
     faults: list[Fault],
     default_names: Mapping[str, str] | None = None,
 ) -> Node | None:
-    """A profile and overrides laid over the tree of a file.
+    """Merge a profile and overrides over the tree of a file.
 
     Args:
-        base: of the file and those it extends; None if the file cannot be used.
-        profile: which of its ``profiles``, None for the base alone.
-        overrides: texts of the form ``a.b=value``, each over those before it.
+        base: tree of the file and those it extends; None if the file cannot be used.
+        profile: name of one of its ``profiles``; None for none.
+        overrides: texts of the form ``a.b=value``; later ones win.
         faults: faults found are appended.
-        default_names: component of a section for which the file names none.
+        default_names: component of each section for which the file names none.
 
     Returns:
-        One tree without ``profiles``; None where there is no base.
+        One tree without ``profiles``; None if there is no base.
     """
     over = [node for i, text in enumerate(overrides, start=1) if (node := read_override(text, i, faults))]
     if base is None:
@@ -226,13 +225,13 @@ def lay_over(
     if profile is not None:
         layers += chosen_profile(profile, profiles, Place(f"--profile {profile}", layer=1), "", faults)
     if over:
-        # Laid over each other first, so that `--set backbone.dropout=0 --set backbone.name=random` keeps both.
+        # Merged with each other first, so that `--set backbone.dropout=0 --set backbone.name=random` keeps both.
         layers.append(reduce(merge, over))
     return reduce(merge, layers)
 
 
 def read_override(text: str, number: int, faults: list[Fault]) -> Node | None:
-    """The tree of one ``a.b=value``; split at the first ``=``, so that values may hold further ones.
+    """The tree of one ``a.b=value``, split at the first ``=``, so that values may contain more of them.
 
     Args:
         text: what followed ``--set``.
@@ -263,12 +262,12 @@ def read_override(text: str, number: int, faults: list[Fault]) -> Node | None:
 
 
 def named_sections(names: Mapping[str, str], place: Place) -> Node:
-    """The lowest layer: sections that only name their component."""
+    """The lowest layer: sections that only name their default component."""
     return Node({key: Node({"name": Node(name, place)}, place) for key, name in names.items()}, place)
 
 
 def profiles_of(base: Node, faults: list[Fault]) -> dict[str, Node]:
-    """All profiles of a file, each checked to be a mapping, chosen or not."""
+    """All profiles of a file; each must be a mapping, even if it is not used."""
     node = base.mapping.get("profiles")
     if node is None or node.refused:
         return {}
@@ -287,13 +286,13 @@ def profiles_of(base: Node, faults: list[Fault]) -> dict[str, Node]:
 def chosen_profile(
     name: str, profiles: Mapping[str, Node], asked_at: Place, path: str, faults: list[Fault]
 ) -> list[Node]:
-    """The layer of a profile; none where there is no such profile.
+    """The tree of a profile, in a list; an empty list if there is no such profile.
 
     Args:
-        name: which.
-        profiles: those there are.
-        asked_at: where it was asked for.
-        path: dotted path of the key that asks for it, empty for the command line.
+        name: of the profile.
+        profiles: all profiles of the file.
+        asked_at: place of the request, for the fault.
+        path: dotted path of the key that requests it, empty for the command line.
         faults: faults found are appended.
     """
     if name not in profiles:
@@ -302,5 +301,5 @@ def chosen_profile(
         known = ", ".join(sorted(profiles)) or "none"
         faults.append(Fault(asked_at, path, f"{message}\nknown: {known}"))
         return []
-    # A profile that is no mapping has its fault already; laying it over the base would hide the rest.
+    # A profile that is not a mapping was reported already; merging it would hide faults of the base.
     return [profiles[name]] if isinstance(profiles[name].value, dict) else []

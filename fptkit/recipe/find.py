@@ -1,4 +1,4 @@
-"""Finding recipes by path or bare name, and listing them without checking them."""
+"""Find recipes by path or bare name, and list them without checking them."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ STUDIES = "studies"
 
 @dataclass(frozen=True)
 class ReadFile:
-    """A recipe or study file, read once: whatever is made from it starts here.
+    """A recipe or study file, read once, with its bases.
 
     Args:
         path: the file.
-        tree: what it holds, laid over the files it extends; None if it cannot be used.
-        faults: those of the file and of all it extends.
-        bases: where files that it, its tasks or its arms extend are looked up after its own folder.
-        read: the files of these read so far; later ones are added.
+        tree: its content, merged over the files it extends; None if it cannot be used.
+        faults: of the file and all it extends.
+        bases: folders in which files that it, its tasks or its arms extend are looked up after its own folder.
+        read: extended files read so far; later ones are added.
     """
 
     path: Path
@@ -40,12 +40,12 @@ class ReadFile:
 
     @property
     def kind(self) -> str:
-        """What it is for, by its keys: ``run``, ``pretrain``, ``study``, else ``other``."""
+        """Its kind, by its keys: ``run``, ``pretrain``, ``study``, else ``other``."""
         return _kind(self.tree) if self.tree else "other"
 
     @property
     def profiles(self) -> tuple[str, ...]:
-        """Names of its profiles, those of the files it extends included."""
+        """Names of its profiles, including those of the files it extends."""
         node = self.tree.mapping.get("profiles") if self.tree else None
         return tuple(node.mapping) if node else ()
 
@@ -56,7 +56,7 @@ def read_recipe_file(path: Path, folders: Sequence[Path] = (), *, read: Cache | 
     Args:
         path: the file.
         folders: folders of recipes, in which bases are looked up after the file's own folder.
-        read: files read before that others may extend; new ones are added.
+        read: extended files read before; new ones are added.
     """
     faults: list[Fault] = []
     bases = base_folders(folders)
@@ -72,14 +72,14 @@ class RecipeFile:
     Args:
         name: bare name, by which ``fptkit run`` finds it.
         path: the file.
-        owner: the plugin it came with.
+        owner: the plugin it belongs to.
         kind: ``run`` (``fptkit run``), ``pretrain`` (``fptkit pretrain``), ``study`` (``fptkit study``), or ``other``.
         description: its ``description``, else its first comment line.
-        task: name of its task, empty where it names none.
+        task: name of its task, empty if it names none.
         backbone: name of its backbone.
         freezing: name of its freezing policy.
         profiles: names of its profiles.
-        problem: why it cannot be read, empty when it can.
+        problem: why it cannot be read, empty if it can.
     """
 
     name: str
@@ -100,24 +100,24 @@ def recipe_folders(registry: Registry) -> list[Path]:
 
 
 def base_folders(folders: Sequence[Path]) -> list[Path]:
-    """Where bases are looked up after a file's own folder: in the folders of recipes, then among their studies."""
+    """Folders in which bases are looked up after a file's own folder: recipe folders, then their studies."""
     return [*folders, *(folder / STUDIES for folder in folders)]
 
 
 def list_recipes(registry: Registry) -> list[RecipeFile]:
-    """Every recipe of every plugin, by kind, task and name; a broken file is listed with its problem."""
+    """Every recipe of every plugin, sorted by kind, task and name; a broken file is listed with its problem."""
     found = _look_at_all(registry)
     order = ("run", "pretrain", "study", "other")
     return sorted(found, key=lambda recipe: (order.index(recipe.kind), recipe.task, recipe.name, recipe.path))
 
 
 def list_studies(registry: Registry) -> list[RecipeFile]:
-    """Every study of every plugin, by name; a broken file is listed with its problem."""
+    """Every study of every plugin, sorted by name; a broken file is listed with its problem."""
     return sorted(_look_at_all(registry, STUDIES), key=lambda study: (study.name, study.path))
 
 
 def _look_at_all(registry: Registry, inside: str = "") -> list[RecipeFile]:
-    """Every file of every plugin's folder, or of a folder ``inside`` it; what several extend is read once."""
+    """Every file of every plugin's folder, or of a folder ``inside`` it; bases are read only once."""
     owned = list(_owned_folders(registry))
     folders = [folder for folder, _ in owned]
     read: Cache = {}
@@ -129,7 +129,7 @@ def _look_at_all(registry: Registry, inside: str = "") -> list[RecipeFile]:
 
 
 def recipe_texts(path: Path, registry: Registry) -> list[tuple[Path, str]]:
-    """A recipe or study and the files it extends with their text, itself first.
+    """A recipe or study and the files it extends, each with its text; the recipe first.
 
     Raises:
         UsageError: one of them cannot be read.
@@ -144,7 +144,7 @@ def recipe_texts(path: Path, registry: Registry) -> list[tuple[Path, str]]:
 
 
 def find_file(path_or_name: str) -> Path | None:
-    """The file a path names, with or without its suffix; None when there is none."""
+    """The file at a path, with or without its suffix; None if there is none."""
     return next((path for path in _spellings(Path(path_or_name)) if _is(Path.is_file, path)), None)
 
 
@@ -156,8 +156,8 @@ def find_recipe(path_or_name: str, folders: Sequence[Path]) -> Path:
         folders: where bare names are looked up.
 
     Raises:
-        UnknownNameError: there is none.
-        UsageError: two folders hold one, or it is the path of a folder.
+        UnknownNameError: no such file or recipe exists.
+        UsageError: several folders hold one of that name, or it is the path of a folder.
     """
     if path := find_file(path_or_name) or _find_in(folders, path_or_name):
         return path
@@ -167,20 +167,20 @@ def find_recipe(path_or_name: str, folders: Sequence[Path]) -> Path:
         raise UsageError(f"{path_or_name} is a folder, not a recipe{hint}")
     names = {path.stem for folder in folders for path in _files(folder)}
     bare = Path(path_or_name).stem if path_or_name.endswith(SUFFIXES) else path_or_name
-    note = "(fptkit list recipes)" if bare == path_or_name else f"there is no file '{path_or_name}' either"
+    note = "(fptkit list recipes)" if bare == path_or_name else f"the file '{path_or_name}' does not exist either"
     raise UnknownNameError("recipe", bare, names, note)
 
 
 def find_study(path_or_name: str, folders: Sequence[Path]) -> Path:
-    """Find a study, or a recipe to be studied.
+    """Find a study, or a recipe to study.
 
     Args:
         path_or_name: path of a file, or the name of a study or else of a recipe, with or without ``.yaml``.
         folders: folders of recipes, with studies in their ``studies``.
 
     Raises:
-        UnknownNameError: there is neither.
-        UsageError: two folders hold one, or it is the path of a folder.
+        UnknownNameError: no such file, study or recipe exists.
+        UsageError: several folders hold one of that name, or it is the path of a folder.
     """
     studies = [folder / STUDIES for folder in folders]
     if path := find_file(path_or_name) or _find_in(studies, path_or_name):
@@ -197,7 +197,7 @@ def _find_in(folders: Sequence[Path], name: str) -> Path | None:
     """The file of this bare name in one of the folders.
 
     Raises:
-        UsageError: several hold one.
+        UsageError: several folders hold one.
     """
     found = [path for folder in folders if (path := find_file(str(folder / name)))]
     if len(found) > 1:
@@ -208,7 +208,7 @@ def _find_in(folders: Sequence[Path], name: str) -> Path | None:
 
 
 def _is(test: Callable[[Path], bool], path: Path) -> bool:
-    """Whether the test holds; it does not for a text no file system takes, such as one too long."""
+    """Whether the test holds; false for text that is not a valid path, such as one too long."""
     try:
         return test(path)
     except (OSError, ValueError):
@@ -251,7 +251,7 @@ def _look(file: ReadFile, owner: str) -> RecipeFile:
 
 
 def _text(node: Node | None, *keys: str) -> str:
-    """The text at the end of ``keys``, empty where there is none."""
+    """The text at ``keys``, empty if there is none."""
     for key in keys:
         node = node.mapping.get(key) if node else None
     return node.value if node and isinstance(node.value, str) else ""

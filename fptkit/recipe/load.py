@@ -1,4 +1,4 @@
-"""From a YAML file, a profile and overrides to a checked model, with every fault at once."""
+"""Load a YAML file, a profile and overrides into a checked model; all faults are reported together."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class LoadedRecipe:
     """A recipe that passed every check.
 
     Args:
-        recipe: what it holds, profile and overrides applied.
+        recipe: its content, with profile and overrides applied.
         path: the file it came from.
-        profile: the profile taken, None for the base.
-        registry: the plugins it was checked against, those of the recipe included.
+        profile: name of the profile used, None for none.
+        registry: the plugins it was checked against, including those of the recipe.
     """
 
     recipe: Recipe
@@ -39,12 +39,12 @@ class LoadedRecipe:
 
     @property
     def name(self) -> str:
-        """What the run is called: the recipe it was first started from, which a resolved recipe remembers."""
+        """Name of the run: that of the recipe it was first started from, which a resolved recipe records."""
         return self.recipe.pinned.recipe or self.path.stem
 
 
 def load_installed(files: Sequence[Path]) -> Registry:
-    """Built-in and installed plugins, as ``FPTKIT_PLUGINS`` selects, and plugins in single files."""
+    """Load the built-in plugins, the installed ones that ``FPTKIT_PLUGINS`` selects, and plugin files."""
     return load_plugins(files, selection=selection_from_environment())
 
 
@@ -56,17 +56,17 @@ def load_recipe(
     plugin_files: Sequence[str | Path] = (),
     registry_loader: RegistryLoader = load_installed,
 ) -> LoadedRecipe:
-    """Load a recipe.
+    """Load and check a recipe.
 
     Args:
         path_or_name: path of the file, or its bare name in the working folder or a plugin's recipe folder.
-        profile: which of its ``profiles`` to lay over it.
-        overrides: ``a.b=value`` texts, laid over that.
-        plugin_files: plugins in single files, besides those the recipe names.
-        registry_loader: makes the registry from these files; it is called once, and extended by those of the recipe.
+        profile: name of one of its ``profiles``, or None.
+        overrides: ``a.b=value`` texts, applied after the profile.
+        plugin_files: plugin files, in addition to those the recipe names.
+        registry_loader: makes the registry from these files; called once. The recipe's own plugins are added to it.
 
     Raises:
-        RecipeError: with every fault of file and overrides.
+        RecipeError: file or overrides have faults; the error holds all of them.
         UnknownNameError: there is no such recipe.
         UsageError: a plugin file is missing, a bare name is in several folders, or it is a pretraining recipe or a
             folder.
@@ -81,7 +81,7 @@ def load_recipe(
 
 
 def refuse_other_kinds(file: ReadFile, path_or_name: str) -> None:
-    """Raise where a file is no recipe of a run.
+    """Raise if a file is not a recipe for ``fptkit run``.
 
     Raises:
         UsageError: it is a pretraining recipe or a study; the error names the command for it.
@@ -95,17 +95,17 @@ def refuse_other_kinds(file: ReadFile, path_or_name: str) -> None:
 def load_read_recipe(
     file: ReadFile, registry: Registry, *, profile: str | None, overrides: Sequence[str], given: Sequence[Path]
 ) -> LoadedRecipe:
-    """Check a recipe that was read.
+    """Check a recipe file that was read.
 
     Args:
         file: the recipe.
-        registry: all plugins but the recipe's own, which are loaded here.
-        profile: which of its ``profiles`` to lay over it.
-        overrides: ``a.b=value`` texts, laid over that.
-        given: plugins in single files that the registry holds; the recipe then names them too.
+        registry: all plugins except the recipe's own, which are loaded here.
+        profile: name of one of its ``profiles``, or None.
+        overrides: ``a.b=value`` texts, applied after the profile.
+        given: plugin files that the registry already has; they are added to the ``plugins`` of the recipe.
 
     Raises:
-        RecipeError: with every fault of file and overrides.
+        RecipeError: file or overrides have faults; the error holds all of them.
     """
     faults = list(file.faults)
     tree = lay_over(file.tree, profile=profile, overrides=overrides, faults=faults, default_names=DEFAULT_NAMES)
@@ -122,14 +122,14 @@ def load_read_recipe(
 
 
 def load_saved_recipe(path: Path, registry: Registry) -> Recipe:
-    """The resolved recipe a run wrote, checked against the plugins of a recipe loaded since: its own may have moved.
+    """Load the resolved recipe that a run wrote, with given plugins, since the files of its own may have moved.
 
     Args:
         path: the file.
-        registry: with the plugins it needs.
+        registry: holds the plugins it needs.
 
     Raises:
-        RecipeError: with every fault of the file.
+        RecipeError: the file has faults; the error holds all of them.
     """
     file = read_recipe_file(path, recipe_folders(registry))
     faults = list(file.faults)
@@ -148,17 +148,18 @@ def load_model(
     overrides: Sequence[str] = (),
     folders: Sequence[Path] = (),
 ) -> AnyModel:
-    """Load another kind of YAML file with a recipe's rules: lines, profiles, overrides. Paths in it stay as they are.
+    """Load another kind of YAML file by the rules of recipes: line numbers, profiles, overrides. Its paths do not
+    change.
 
     Args:
         path_or_name: path of the file, or its bare name in the working folder or in ``folders``.
-        model: what the file must fit.
-        profile: which of its ``profiles`` to lay over it.
-        overrides: ``a.b=value`` texts, laid over that.
+        model: the model of its content.
+        profile: name of one of its ``profiles``, or None.
+        overrides: ``a.b=value`` texts, applied after the profile.
         folders: where a bare name is looked up.
 
     Raises:
-        RecipeError: with every fault of file and overrides.
+        RecipeError: file or overrides have faults; the error holds all of them.
         UnknownNameError: there is no such file.
         UsageError: a bare name is in several folders, or it is a folder.
     """
@@ -172,9 +173,9 @@ def load_model(
 
 
 def own_plugin_files(tree: Node, folder: Path) -> tuple[list[Path], list[Fault]]:
-    """The recipe's own plugins as absolute paths, and a fault for each that is missing or no usable path.
+    """Absolute paths of the recipe's own plugins, and a fault for each that is missing or not a valid path.
 
-    Entries that are no text are passed over: they are reported where the other settings are.
+    Entries that are not text are skipped here; they are reported with the other settings.
     """
     files, faults = [], []
     for i, entry in enumerate(tree.mapping.get("plugins", Node([], tree.place)).items):
@@ -193,12 +194,12 @@ def own_plugin_files(tree: Node, folder: Path) -> tuple[list[Path], list[Fault]]
 
 
 def all_plugins(given: Sequence[Path], own: Sequence[Path]) -> tuple[str, ...]:
-    """Absolute paths of all single-file plugins, so that the resolved recipe needs no ``--plugin``."""
+    """Absolute paths of all plugin files, so that the resolved recipe needs no ``--plugin``."""
     return tuple(dict.fromkeys(str(path.resolve()) for path in (*own, *given)))
 
 
 def with_own_plugins(registry: Registry, own: Sequence[Path], tree: Node, faults: list[Fault]) -> Registry:
-    """The registry with the recipe's plugins, or as it is where one of them does not load: that is a fault."""
+    """The registry with the recipe's plugins; unchanged, and a fault is added, if one of them does not load."""
     try:
         return registry.extended(own)
     except (PluginError, UsageError) as err:
@@ -207,16 +208,16 @@ def with_own_plugins(registry: Registry, own: Sequence[Path], tree: Node, faults
 
 
 def check_recipe(tree: Node, registry: Registry, faults: list[Fault], *, unknown_names: bool = True) -> Recipe | None:
-    """Everything in a tree, components and settings.
+    """Check everything in a tree: components and settings.
 
     Args:
-        tree: of all layers, without ``extends`` and ``profiles``.
+        tree: merged from all layers, without ``extends`` and ``profiles``.
         registry: where names are looked up.
         faults: faults found are appended.
-        unknown_names: false where a plugin of the recipe did not load: unknown names then follow from that.
+        unknown_names: false if a plugin of the recipe failed to load, which may be why names are unknown.
 
     Returns:
-        The recipe, or None when there were faults.
+        The recipe, or None if there were faults.
     """
     sections = [*SECTIONS, *COMPONENT_LISTS]
     components = check_components(tree, registry, faults, unknown_names=unknown_names)

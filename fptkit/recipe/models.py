@@ -1,4 +1,4 @@
-"""What a recipe holds, as frozen models: the loader checks against them, and listings and schema are made from them."""
+"""The models of a recipe: the loader checks against them, and listings and the JSON Schema are made from them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COMPONENT_LISTS: dict[str, type[Spec]] = {kind.section: kind.record for kind in 
 """Keys of a recipe that name any number of components."""
 
 DEFAULT_NAMES = {kind.section: kind.default for kind in KINDS if kind.default}
-"""Components taken where a recipe names none."""
+"""Components used if a recipe names none."""
 
 REQUIRED = frozenset(kind.section for kind in KINDS if kind.required)
 """Sections every recipe must have."""
@@ -29,161 +29,169 @@ class Component(Options):
     """A section of a recipe that names a component: ``{name: ..., further options}``."""
 
     name: str = Field(description="name the component is registered by")
-    options: SerializeAsAny[Options] = Field(
-        default=Options(), description="its options, of the model its record names"
-    )
+    options: SerializeAsAny[Options] = Field(default=Options(), description="options of the component")
 
 
 class HeadOptions(Options):
-    """From the backbone's token vectors to the answer."""
+    """The head: pooling of the backbone's token vectors, and layers from there to the answer."""
 
     readout: Literal["auto", "last", "last_k", "mean"] = Field(
         default="auto",
-        description="tokens the answer is read from: the last real one, the last k, or the mean of all; auto: last_k "
-        "where the task asks for several answers, else last under a causal backbone and mean under another",
+        description="pooling: the head reads the last token, the last k tokens, or the mean of all, without padding; "
+        "auto: last_k if the task asks for several answers, else last for a causal backbone and mean for others",
     )
     hidden: tuple[Width, ...] = Field(default=(), description="widths of hidden layers before the output layer")
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="probability of dropping a hidden number in training")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout probability of the hidden layers")
 
 
 class ScheduleOptions(Options):
-    """How the learning rate changes over a run: a factor on every parameter group's own rate.
+    """The learning rate schedule: a factor on the learning rate of every parameter group.
 
-    Warm-up comes first under every name: the factor rises in equal parts, and is 1 from step ``warmup_steps`` on.
+    Every schedule begins with the warm-up: the factor rises linearly, and is 1 from step ``warmup_steps``.
 
-    Source: constant: Lu et al. 2021, section 2. cosine: Loshchilov and Hutter 2017, section 3, without restarts, as
-    torch.optim.lr_scheduler.CosineAnnealingLR has it. plateau: as torch.optim.lr_scheduler.ReduceLROnPlateau without
-    threshold and cooldown, except that patience counts as ``train.patience`` does: torch's is one less.
+    Source: constant: Lu et al. 2021, section 2. cosine: Loshchilov and Hutter 2017, section 3, without restarts, as in
+    torch.optim.lr_scheduler.CosineAnnealingLR. plateau: as in torch.optim.lr_scheduler.ReduceLROnPlateau without
+    threshold and cooldown, but patience counts as ``train.patience`` does: torch's is one less.
     """
 
     model_config = ConfigDict(allow_inf_nan=False)
 
     name: Literal["constant", "cosine", "plateau"] = Field(
         default="constant",
-        description="constant: the rate stays; cosine: it falls along half a cosine until train.max_steps; plateau: it "
-        "is multiplied by factor where validation no longer improves",
+        description="constant: no change; cosine: decay along half a cosine until train.max_steps; plateau: multiplied "
+        "by factor when validation no longer improves",
     )
     warmup_steps: int = Field(
-        default=0, ge=0, description="steps over which the rate rises to its full value, below train.max_steps"
+        default=0, ge=0, description="warm-up: steps over which the learning rate rises; below train.max_steps"
     )
     final_share: float = Field(
-        default=0.0, ge=0, lt=1, description="cosine: share of the rate that is left when train.max_steps are done"
+        default=0.0, ge=0, lt=1, description="cosine: fraction of the learning rate that is left at train.max_steps"
     )
     patience: int = Field(
-        default=2, ge=1, description="plateau: validations without improvement after which the rate falls"
+        default=2, ge=1, description="plateau: validations without improvement before the learning rate falls"
     )
-    factor: float = Field(default=0.1, gt=0, lt=1, description="plateau: what the rate is multiplied by when it falls")
+    factor: float = Field(default=0.1, gt=0, lt=1, description="plateau: factor on the learning rate when it falls")
 
     @field_validator("final_share", "patience", "factor")
     @classmethod
     def _belongs_to_the_name(cls, value: float, info: ValidationInfo) -> float:
-        """A setting that another schedule reads would be passed over in silence."""
+        """Refuse a setting of another schedule, which would be ignored silently."""
         name, field = info.data.get("name"), info.field_name or ""
         owner = "cosine" if field == "final_share" else "plateau"
         if name is not None and name != owner and value != cls.model_fields[field].default:
-            raise ValueError(f"is read by the schedule {owner} only, but the schedule is {name}")
+            raise ValueError(f"is a setting of the {owner} schedule, but the schedule is {name}; leave it out")
         return value
 
 
 class TrainOptions(Options):
-    """How the trained parameters are trained.
+    """Training: optimizer, batches, learning rate, limits, early stopping, checkpoints.
 
-    Source of the learning rate and of the optimiser's defaults: Lu et al. 2021, Table 12, and torch.optim.Adam; step
-    counts are ours, for minutes on a laptop.
+    Source: learning rate and optimizer defaults: Lu et al. 2021, Table 12, and torch.optim.Adam. The step counts are
+    our own, for minutes on a laptop.
     """
 
     model_config = ConfigDict(allow_inf_nan=False)
 
-    learning_rate: float = Field(default=1e-3, gt=0, description="step size of Adam; a freezing rule may multiply it")
-    batch_size: int = Field(default=16, ge=1, description="examples per step; with batch_tokens, the most of them")
+    learning_rate: float = Field(default=1e-3, gt=0, description="learning rate; a freezing rule may multiply it")
+    batch_size: int = Field(
+        default=16,
+        ge=1,
+        description="examples per step, over all micro-batches and processes; with batch_tokens, the upper limit",
+    )
     batch_tokens: int | None = Field(
         default=None,
         ge=1,
-        description="most tokens of a step's batch, padding counted: its examples times the longest, in tokens as the "
-        "task counts them; for tasks whose examples differ in length; null: batch_size alone decides",
+        description="token budget: upper limit on the tokens of a step's batch, padding included (examples times the "
+        "longest of them); for tasks whose examples differ in length; null: batch_size alone decides",
     )
-    # Decides: in parts, dropout draws other masks and batch norms see other examples.
+    # Decides the result: in micro-batches, dropout draws other masks and batch norms see other examples.
     accumulate: int = Field(
         default=1,
         ge=1,
-        description="parts a step's batch is cut into, one after the other in memory, their gradients averaged over "
-        "examples; must divide batch_size",
+        description="gradient accumulation: micro-batches per step, whose gradients are averaged over examples; must "
+        "divide batch_size",
     )
     activation_checkpointing: Annotated[bool, Decides.NOTHING] = Field(
         default=False,
-        description="keep of each block of the backbone only what goes in, and run it once more in the backward pass: "
-        "less memory, more time, the same result",
+        description="gradient checkpointing: store only the input of each block and recompute the block in the "
+        "backward pass; less memory, more time, the same result",
     )
-    # Decides: compiled, dropout draws other masks.
+    # Decides the result: compiled, dropout draws other masks.
     compile: bool = Field(
         default=False,
-        description="compile the forward and backward of training steps (torch.compile): minutes once, then faster "
-        "steps, on GPUs above all; the same result up to rounding, with other draws of dropout. Where it cannot be "
-        "compiled, a line says so and the run goes on as it is",
+        description="compile the forward and backward of training steps (torch.compile): takes minutes once, then "
+        "increases throughput, mainly on GPUs; the same result up to rounding and other dropout masks. If it fails, "
+        "the run reports it and continues uncompiled",
     )
     max_steps: Annotated[int, Decides.LENGTH] = Field(default=2000, ge=1, description="steps after which training ends")
-    # Unlike max_steps, these two stay what they are: a run that one of them ended is complete.
+    # Unlike max_steps, a resumed run cannot change these two: a run that one of them ended is complete.
     max_seconds: float | None = Field(
         default=None,
         gt=0,
-        description="seconds of training steps, evaluation and saving left out, after which training ends; null: no "
-        "limit. Results then depend on the machine",
+        description="time limit: training ends after this many seconds of training steps, without evaluation and "
+        "saving; null: no limit. Results then depend on the machine",
     )
     max_flops: float | None = Field(
         default=None,
         gt=0,
-        description="floating-point operations of training steps, forward and backward: training ends after the whole "
-        "steps they allow, at least one, where these are below max_steps; null: no limit",
+        description="FLOP budget: floating-point operations of training steps, forward and backward; training ends "
+        "after the steps they allow, at least one, or after max_steps if that is less; null: no limit",
     )
     data_fraction: float = Field(
         default=1.0,
         gt=0,
         le=1,
-        description="share of the training split to train on, at least one example; drawn by seed, and a smaller share "
-        "is part of a larger one",
+        description="fraction of the training split to train on, at least one example; drawn by seed, and a smaller "
+        "fraction is part of a larger one",
     )
     training_sample: int | None = Field(
         default=None,
         ge=1,
-        description="examples of the training split on which the best step's tensors are evaluated at the end, all "
-        "where it holds fewer; null: none",
+        description="number of training examples on which the best step is evaluated at the end, all if there are "
+        "fewer; null: none",
     )
     validate_every: int = Field(default=200, ge=1, description="steps between two validations")
     patience: Annotated[int | None, Decides.LENGTH] = Field(
-        default=5, ge=1, description="validations without improvement after which training ends; null: never"
+        default=5,
+        ge=1,
+        description="early stopping: training ends after this many validations without improvement; null: never",
     )
     clip_norm: float | None = Field(
-        default=1.0, gt=0, description="largest norm of the gradient of all trained parameters; null: no clipping"
+        default=1.0,
+        gt=0,
+        description="gradient clipping: upper limit on the norm of the gradient of all trained parameters; null: none",
     )
-    adam_betas: tuple[Beta, Beta] = Field(default=(0.9, 0.999), description="decay of Adam's two running means")
+    adam_betas: tuple[Beta, Beta] = Field(default=(0.9, 0.999), description="decay rates of Adam's two running means")
     adam_epsilon: float = Field(default=1e-8, gt=0, description="added to Adam's denominator")
-    weight_decay: float = Field(default=0.0, ge=0, description="decoupled weight decay, per unit of learning rate")
+    weight_decay: float = Field(default=0.0, ge=0, description="decoupled weight decay, times the learning rate")
     log_every: Annotated[int, Decides.NOTHING] = Field(
-        default=20, ge=1, description="steps between two lines of training figures"
+        default=20, ge=1, description="steps between two reports of training loss and throughput"
     )
-    seed: int = Field(default=0, ge=0, lt=2**63, description="the only source of chance of a run")
-    # Decides: protocols pass over whole batches, and padding that no mask hides depends on the longest of a batch.
+    seed: int = Field(default=0, ge=0, lt=2**63, description="random seed: decides everything random in a run")
+    # Decides the result: protocols skip complete batches, and unmasked padding depends on the longest example of a
+    # batch.
     evaluation_batch_size: int = Field(default=64, ge=1, description="examples per batch in validation and test")
     checkpoint_every: Annotated[int | None, Decides.NOTHING] = Field(
-        default=None, ge=1, description="steps between two checkpoints; null: one at every validation"
+        default=None, ge=1, description="steps between two checkpoints; null: one at each validation"
     )
-    # Neither decides: features are kept only where nothing but rounding changes, and where the disk has room for them.
+    # Neither decides the result: features are cached only if nothing but rounding changes and the disk has room for
+    # them.
     feature_cache: Annotated[Literal["auto", "never"], Decides.NOTHING] = Field(
         default="auto",
-        description="auto: where nothing before the head trains, examples pass the frozen part once and its output is "
-        "kept for later epochs, validations and runs, if only rounding changes; never: they pass it every time",
+        description="auto: if nothing before the head trains, examples pass the frozen part once and its output is "
+        "cached for later epochs, validations and runs, if only rounding changes; never: they pass it every time",
     )
     feature_cache_gib: Annotated[float, Decides.NOTHING] = Field(
-        default=20.0, gt=0, description="GiB a run's kept features may take; where they would take more, none are kept"
+        default=20.0, gt=0, description="upper limit on a run's cached features, in GiB; if exceeded, none is cached"
     )
     shard_frozen: Annotated[Literal["never", "always"], Decides.NOTHING] = Field(
         default="never",
-        description="always: of several processes, each holds a part of the blocks' frozen matrices, which come "
-        "together block by block in every pass, for bodies that one device does not hold; never: each holds them whole",
+        description="always: shard frozen block weights over processes (FSDP2), for models larger than one device; "
+        "never: each process holds all of them",
     )
-    # Below what its checks read: a field sees those above it.
+    # Last, since a validator sees only the fields above its own.
     schedule: ScheduleOptions = Field(
-        default=ScheduleOptions(), description="how the learning rate changes; constant, as the paper has it, if left"
+        default=ScheduleOptions(), description="learning rate schedule; constant by default, as in the paper"
     )
 
     @field_validator("accumulate")
@@ -192,7 +200,7 @@ class TrainOptions(Options):
         batch_size = info.data.get("batch_size")
         if batch_size is not None and batch_size % accumulate:
             raise ValueError(
-                f"must divide train.batch_size, but {batch_size} examples make no {accumulate} equal parts"
+                f"must divide train.batch_size, but {batch_size} examples do not make {accumulate} equal micro-batches"
             )
         return accumulate
 
@@ -202,71 +210,73 @@ class TrainOptions(Options):
         max_steps, patience = info.data.get("max_steps"), info.data.get("patience")
         if max_steps is not None and schedule.warmup_steps and schedule.warmup_steps >= max_steps:
             raise ValueError(
-                f"warmup_steps must be below train.max_steps, but {schedule.warmup_steps} are not below {max_steps}"
+                f"warmup_steps must be below train.max_steps, but {schedule.warmup_steps} is not below {max_steps}"
             )
         if schedule.name == "cosine" and info.data.get("max_seconds") is not None:
             raise ValueError(
-                "the schedule cosine must know its last step, which train.max_seconds leaves open; leave one of the "
+                "the cosine schedule needs a known last step, which train.max_seconds does not give; leave one of the "
                 "two out, or limit training by train.max_steps or train.max_flops"
             )
         if schedule.name == "plateau" and patience is not None and schedule.patience >= patience:
             raise ValueError(
                 f"patience must be below train.patience, but with {schedule.patience} and {patience} training ends "
-                "before the rate falls"
+                "before the learning rate falls"
             )
         return schedule
 
 
 class Pinned(Options):
-    """What an earlier run of this recipe took where the recipe leaves a choice.
+    """The choices of an earlier run where this recipe leaves them open.
 
-    A run writes it into its resolved recipe, so that running that again repeats the run.
+    A run writes them into its resolved recipe, so that running that recipe repeats the run.
     """
 
-    # Names only. What was taken decides.
+    # Names only: the choices themselves decide the result.
     recipe: Annotated[str | None, Decides.NOTHING] = Field(
         default=None, description="name of the recipe the run was started from"
     )
     profile: Annotated[str | None, Decides.NOTHING] = Field(
-        default=None, description="profile it was started with; its values are written out"
+        default=None, description="profile the run was started with; its values are written out"
     )
-    weights: str | None = Field(default=None, description="entry of backbone.weights that was taken")
-    source: str | None = Field(default=None, description="entry of task.source that was taken")
+    weights: str | None = Field(default=None, description="entry of backbone.weights that was used")
+    source: str | None = Field(default=None, description="entry of task.source that was used")
     precision: str | None = Field(
         default=None,
         pattern="^(float32|bfloat16|int8)$",
-        description="precision that was taken: float32, bfloat16 or int8",
+        description="precision that was used: float32, bfloat16 or int8",
     )
 
 
 class RecipeSettings(Options):
-    """The part of a recipe that needs no registry to be checked."""
+    """The part of a recipe that can be checked without a registry."""
 
     description: Annotated[str, Decides.NOTHING] = Field(default="", description="one line for listings")
-    # Where they are does not decide; the code of those that a recipe uses enters the address of a run.
+    # Their paths do not decide the result; the code of those that a recipe uses is part of a run's address.
     plugins: Annotated[tuple[str, ...], Decides.NOTHING] = Field(
-        default=(), description="plugins in single files this recipe needs; relative to the recipe"
+        default=(), description="plugin files this recipe needs, relative to the recipe"
     )
-    head: HeadOptions = Field(default=HeadOptions(), description="read-out and output layer")
-    train: TrainOptions = Field(default=TrainOptions(), description="optimiser, length and rhythm of training")
+    head: HeadOptions = Field(default=HeadOptions(), description="pooling (read-out) and output layer")
+    train: TrainOptions = Field(
+        default=TrainOptions(), description="optimizer, batches, learning rate, limits, early stopping, checkpoints"
+    )
     shuffle_tokens: bool = Field(
         default=False,
-        description="control: the backbone gets each example's tokens in an order drawn for it; false: as they come",
+        description="control: the tokens of each example are shuffled before the backbone; false: their order is kept",
     )
     precision: Literal["auto", "float32", "bfloat16", "int8"] = Field(
         default="auto",
-        description="how frozen weights are stored and multiplied; auto: bfloat16 where the processor multiplies it "
-        "faster; int8: linear maps stored in 8 bits and multiplied in bfloat16, for models that else do not fit. "
-        "Trained weights are float32 in any case",
+        description="mixed precision: how frozen weights are stored and multiplied; auto: bfloat16 if the processor "
+        "multiplies it faster, else float32; int8: linear maps are stored in 8 bits (quantised) and multiplied in "
+        "bfloat16, for models that do not fit otherwise. Trained weights are always float32",
     )
     # On another device or with other threads, results differ by rounding.
     device: Annotated[Literal["auto", "cpu", "cuda"], Decides.NOTHING] = Field(
-        default="auto", description="where to train; auto: a GPU if there is"
+        default="auto", description="device to train on; auto: a GPU if there is one"
     )
     threads: Annotated[int | None, Decides.NOTHING] = Field(
-        default=None, ge=1, description="processor threads; null: as many as torch takes"
+        default=None, ge=1, description="CPU threads; null: torch's default"
     )
-    pinned: Pinned = Field(default=Pinned(), description="choices of an earlier run, see there; not written by hand")
+    pinned: Pinned = Field(default=Pinned(), description="choices of an earlier run; written by fptkit, not by hand")
 
 
 class Recipe(RecipeSettings):

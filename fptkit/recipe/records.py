@@ -1,4 +1,4 @@
-"""The recipes of fptkit itself: in the wheel beside the package, in a checkout above it."""
+"""The recipes of fptkit itself: inside the package if installed, next to it in a checkout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON Schema of recipes, made from the live registry so that editors complete plugins too, and tables of options."""
+"""JSON Schema of recipes, made from the registry so that editors complete plugins too, and tables of options."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class OptionRow:
 
     Args:
         name: its key.
-        type: what it takes, in words.
-        default: its default as a recipe would write it, empty when it must be given.
-        description: what it is, with its unit, and a note where it does not simply decide the result.
+        type: its allowed values, in words.
+        default: its default as a recipe would write it, empty if it is required.
+        description: its meaning and unit, with a note if it does not decide the result.
         decides: what it decides, see `fptkit.options.Decides`.
     """
 
@@ -37,7 +37,7 @@ class OptionRow:
 
 
 def describe_options(model: type[BaseModel]) -> list[OptionRow]:
-    """The options of a model; those of a model inside it follow it with dotted names."""
+    """The options of a model; those of a nested model follow with dotted names."""
     return list(_rows(model, ""))
 
 
@@ -63,8 +63,8 @@ def recipe_json_schema(registry: Registry) -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a recipe.
 
     Args:
-        registry: its components become the allowed sections. One whose options model does not import is let through
-            unchecked.
+        registry: its components become the allowed sections. If an options model cannot be imported, the schema allows
+            any options of that component.
     """
     settings = RecipeSettings.model_json_schema()
     definitions = dict(settings.pop("$defs", {}))
@@ -77,7 +77,7 @@ def recipe_json_schema(registry: Registry) -> dict[str, Any]:
             properties[key] = {"type": "array", "items": section, "description": description}
         else:
             properties[key] = {**section, "description": description}
-    # In a profile a section may leave its name out, so that only its being a section is checked.
+    # A section of a profile may leave out its name, so it is only checked to be a mapping.
     in_profile = {key: {"type": "object"} if key in SECTIONS else value for key, value in properties.items()}
     profile = {"type": "object", "properties": in_profile, "additionalProperties": False}
     properties["profiles"] = {
@@ -87,7 +87,7 @@ def recipe_json_schema(registry: Registry) -> dict[str, Any]:
     }
     properties["extends"] = {
         "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],
-        "description": "recipe file, or several with the lowest first, that this one is laid over",
+        "description": "recipe file, or a list of them, that this one builds on; later ones override earlier ones",
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -101,7 +101,7 @@ def recipe_json_schema(registry: Registry) -> dict[str, Any]:
 
 
 def _section(spec: Spec, definitions: dict[str, Any]) -> dict[str, Any]:
-    """The schema of a section that names one component; what its options refer to goes to ``definitions``."""
+    """The schema of a section that names one component; the schemas it refers to are added to ``definitions``."""
     name = {"const": spec.name, "description": spec.summary}
     try:
         model = spec.options_model() if isinstance(spec, (ComponentSpec, FreezingPolicySpec)) else Options
@@ -123,5 +123,5 @@ def _section(spec: Spec, definitions: dict[str, Any]) -> dict[str, Any]:
 def _schema_of(model: type[BaseModel], template: str = "#/$defs/{model}") -> dict[str, Any]:
     try:
         return model.model_json_schema(ref_template=template)
-    except PydanticUserError:  # a plugin's own type that JSON Schema cannot say
+    except PydanticUserError:  # a plugin's own type that JSON Schema cannot express
         return {}

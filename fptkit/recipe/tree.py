@@ -1,7 +1,7 @@
-"""YAML text to a tree in which every value knows the line it came from.
+"""Read YAML text into a tree in which every value has its line number.
 
-The tree is composed by PyYAML but read by our own rules (see `fptkit.recipe.tree`); faults are collected, so that
-one look at the file shows them all.
+PyYAML composes the tree; our own rules read its scalars (see `read_plain`). Faults are collected, so that all of them
+are reported together.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _NOT_A_NUMBER = {".nan", ".NaN", ".NAN"}
 
 
 class RefusedScalar(ValueError):
-    """A word that has more than one reading; its text says how to write each."""
+    """A word with more than one meaning; the message says how to write each."""
 
 
 def read_plain(text: str) -> Scalar:
@@ -60,10 +60,10 @@ def read_plain(text: str) -> Scalar:
 
 
 MAX_VALUES = 20_000
-"""Values a file may expand to: far above any recipe, far below what a few nested aliases can make."""
+"""Upper limit on the values of a file: far above any recipe, far below what a few nested aliases expand to."""
 
 MAX_DEPTH = 50
-"""Levels of nesting a file may have: far above any recipe, and few enough for every later walk over the tree."""
+"""Upper limit on the nesting of a file: far above any recipe, and low enough for recursive functions over the tree."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ class Place:
     """Where a value was written.
 
     Args:
-        source: file as the user knows it, or the override (``--set a.b=c``).
+        source: path of the file as shown to the user, or the override (``--set a.b=c``).
         line: line in the file, from 1; None for overrides.
-        layer: 0 for the file, then up in the order of the command line: faults are sorted by it.
+        layer: 0 for files, then 1, 2, ... in the order of the command line; faults are sorted by it.
     """
 
     source: str
@@ -86,7 +86,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault, before it is put in order and shown."""
+    """One fault, before faults are sorted and reported."""
 
     place: Place
     path: str
@@ -99,7 +99,7 @@ class Node:
 
     Args:
         value: a scalar, or further nodes.
-        refused: true when a fault was already reported for it; checks then pass over it.
+        refused: true if a fault was already reported for it; checks then skip it.
     """
 
     value: Scalar | dict[str, Node] | list[Node]
@@ -108,12 +108,12 @@ class Node:
 
     @property
     def mapping(self) -> dict[str, Node]:
-        """The keys and values of a mapping, nothing for another node."""
+        """The keys and values of a mapping; empty for any other node."""
         return self.value if isinstance(self.value, dict) else {}
 
     @property
     def items(self) -> list[Node]:
-        """The entries of a list, nothing for another node."""
+        """The entries of a list; empty for any other node."""
         return self.value if isinstance(self.value, list) else []
 
 
@@ -141,7 +141,7 @@ def join(path: str, key: str | int) -> str:
 
 
 def recipe_error(faults: Sequence[Fault]) -> RecipeError:
-    """The error that reports faults, in the order of each file and then of the overrides."""
+    """The error that reports faults, sorted by file and line, then by override."""
     files = list(dict.fromkeys(fault.place.source for fault in faults if not fault.place.layer))
 
     def order(fault: Fault) -> tuple[int, int, int]:
@@ -156,7 +156,7 @@ def read_tree(text: str, source: str, faults: list[Fault]) -> Node | None:
     """Read the text of a YAML file.
 
     Args:
-        text: what the file holds.
+        text: content of the file.
         source: name of the file, for places.
         faults: faults found are appended.
 
@@ -173,9 +173,9 @@ def read_tree(text: str, source: str, faults: list[Fault]) -> Node | None:
 
 
 def read_value(text: str, place: Place, path: str, faults: list[Fault]) -> Node | None:
-    """Read the value of an override: a quoted text, ``[list]`` or ``{mapping}`` by the rules of YAML, else one word.
+    """Read the value of an override: quoted text, a ``[list]`` or a ``{mapping}`` as YAML, anything else as one word.
 
-    A word may hold colons, ``#`` and spaces: there is nothing else on its line.
+    A word may contain colons, ``#`` and spaces, since nothing follows it.
     """
     text = text.strip()
     if text[:1] not in ("[", "{", '"', "'"):
@@ -195,7 +195,7 @@ def _read_word(text: str, place: Place, path: str, faults: list[Fault]) -> tuple
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class _Composer(_Loader):  # type: ignore[misc]  # one of two base classes, the C one where PyYAML was built with it
+class _Composer(_Loader):  # type: ignore[misc]  # one of two base classes, the C one if PyYAML was built with it
     """Marks untagged scalars as plain or quoted instead of guessing their type."""
 
     def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
@@ -205,7 +205,7 @@ class _Composer(_Loader):  # type: ignore[misc]  # one of two base classes, the 
 
 
 def _compose(text: str, place: Place, faults: list[Fault]) -> yaml.Node | None:
-    """The nodes PyYAML finds, or None after a fault of the whole text."""
+    """The nodes that PyYAML finds; None if the text as a whole is faulty."""
 
     def fault(line: int | None, message: str) -> None:
         faults.append(Fault(Place(place.source, line if place.layer == 0 else None, place.layer), "", message))
@@ -267,7 +267,7 @@ class _Builder:
         if len(self._open) >= MAX_DEPTH:
             raise _TooLarge(f"not usable: nested deeper than {MAX_DEPTH} levels", place)
         if id(node) in self._open:
-            return self._refuse(place, path, "an alias (*name) stands inside what it names")
+            return self._refuse(place, path, "an alias (*name) is inside the value that it names")
         if node.tag not in ("plain", "quoted", "collection"):
             tag = node.tag.replace("tag:yaml.org,2002:", "!!")
             return self._refuse(place, path, f"the tag {tag} is not allowed; write the value without it")
@@ -309,7 +309,7 @@ class _Builder:
 
     def _scalar(self, node: yaml.ScalarNode, place: Place, path: str) -> Node:
         if not is_utf8(node.value):
-            return self._refuse(place, path, "half a surrogate pair (\\ud800 to \\udfff) is no character")
+            return self._refuse(place, path, "half a surrogate pair (\\ud800 to \\udfff) is not a character")
         if node.tag == "quoted":
             return Node(node.value, place)
         return Node(*_read_word(node.value, place, path, self._faults))
@@ -323,7 +323,7 @@ class _Builder:
 
 
 def is_utf8(text: str) -> bool:
-    """Whether the text can be written: bytes of a command line that are no UTF-8 reach Python as lone surrogates."""
+    """Whether the text can be encoded: bytes of a command line that are not UTF-8 reach Python as lone surrogates."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

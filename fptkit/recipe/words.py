@@ -1,4 +1,4 @@
-"""What a field takes, in words: made from the JSON Schema of its model, for error messages and for listings."""
+"""The allowed values of a field in words, made from the JSON Schema of its model, for error messages and listings."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def expected(schema: Schema, root: Schema, *, plural: bool = False) -> str:
 
     Args:
         schema: of the field.
-        root: of the whole model, for references.
-        plural: say it of several.
+        root: of the complete model, for references.
+        plural: use plural nouns.
 
     Returns:
-        The words; empty where the schema says nothing.
+        The words; empty if the schema says nothing.
     """
     schema = resolve(schema, root)
     if "enum" in schema:
@@ -71,7 +71,7 @@ def resolve(schema: Schema, root: Schema) -> Schema:
 
 
 def schema_at(root: Schema, keys: Sequence[str | int]) -> Schema:
-    """The schema of the value that ``keys`` lead to; an empty one where it says nothing about it."""
+    """The schema of the value at ``keys``; empty if there is none."""
     schema = resolve(root, root)
     for key in keys:
         inner = (_step(member, key) for member in _members(schema, root))
@@ -94,12 +94,12 @@ def _step(schema: Schema, key: str | int) -> Schema | None:
 
 
 def keys_of(schema: Schema, root: Schema) -> list[str]:
-    """The keys a mapping may hold."""
+    """The keys that a mapping may have."""
     return [key for member in _members(schema, root) for key in member.get("properties", {})]
 
 
 def shown(value: Any) -> str:
-    """A value as a recipe would write it, short."""
+    """A value as a recipe would write it, shortened if it is long."""
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     if isinstance(value, float):
@@ -113,5 +113,5 @@ def shown(value: Any) -> str:
 
 
 def _word(value: Any) -> str:
-    """A value of a closed list: a word needs no quotes there."""
+    """A value in a list of values, where words need no quotes."""
     return value if isinstance(value, str) else shown(value)

@@ -1,7 +1,7 @@
-"""The typed records plugins return: what a component is called, what it is, and where it is built.
+"""The typed records that plugins return: the name, summary, target and options of a component.
 
 A record is cheap: it names its target and its options model as text (``"package.module:Class"``), and both are imported
-only when a recipe uses them. A plugin in a single file may give the objects themselves.
+only when a recipe uses them. A plugin file may give the objects themselves.
 """
 
 from fptkit.specs.base import FPT_PAPER, ComponentSpec, Spec, resolve_target

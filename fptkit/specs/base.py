@@ -18,18 +18,18 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 FPT_PAPER = "Lu et al. 2021, arXiv 2103.05247"
-"""The reference of what follows the paper."""
+"""The reference of components that follow the paper."""
 
 
 def resolve_target(target: str | Callable[..., Any], *, wanted_by: str) -> Any:
-    """The object a record names.
+    """Import the object that a record names.
 
     Args:
         target: ``"package.module:attribute"``, or the object itself.
-        wanted_by: which record asks, for the error.
+        wanted_by: the record, for the error.
 
     Raises:
-        PluginError: the module does not import or has no such attribute.
+        PluginError: the module cannot be imported or has no such attribute.
     """
     if not isinstance(target, str):
         return target
@@ -45,14 +45,14 @@ def resolve_target(target: str | Callable[..., Any], *, wanted_by: str) -> Any:
 
 
 def all_are(kind: type | tuple[type, ...], values: Iterable[Any]) -> bool:
-    """Whether all are of that type; a boolean is no integer here."""
+    """Whether all values are of that type; booleans do not count as integers."""
     return all(isinstance(value, kind) and not isinstance(value, bool) for value in values)
 
 
 class _FormerName(type):
-    """Takes the keyword ``source`` for ``reference``, so that records of plugins written before the change still work.
+    """Accepts the keyword ``source`` as ``reference``, so that plugins written before the renaming still work.
 
-    Not by a second field: `dataclasses.replace` hands every field back to the class, and could not say which is new.
+    Not as a second field: `dataclasses.replace` passes all fields, and the class could not know which one is new.
     """
 
     if not TYPE_CHECKING:  # to type checkers ``source`` is a field, see `Spec`
@@ -64,20 +64,20 @@ class _FormerName(type):
 
         @property
         def __signature__(cls) -> inspect.Signature:
-            """Signature of the fields: help and editors would show that of ``__call__``."""
+            """The signature of the fields; without it, help and editors would show that of ``__call__``."""
             signature = inspect.signature(cls.__init__)
             return signature.replace(parameters=list(signature.parameters.values())[1:])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spec(metaclass=_FormerName):
-    """What every record has.
+    """The fields that every record has.
 
     Args:
         name: its name in recipes, ``lower_snake``.
         summary: one line for listings.
         reference: paper or repository it follows. ``source``, its former name, is accepted too.
-        licence: licence of the data or weights, where there are any.
+        licence: licence of the data or weights, if there are any.
         extra: pip extra, or package, it needs beyond the core.
 
     Raises:
@@ -114,16 +114,16 @@ class Spec(metaclass=_FormerName):
         return f"{self.kind} '{self.name}'"
 
     def _check_place(self, label: str) -> None:
-        """Raise where the field is text that is no place of an object."""
+        """Raise if the field is text that does not name an object."""
         value = getattr(self, label)
         if isinstance(value, str) and not _TARGET.fullmatch(value):
             raise PluginError(f"{self}: {label} {value!r} is not of the form 'package.module:attribute'")
 
     def _make_tuple(self, label: str, of: type, words: str) -> None:
-        """Store a list as a tuple; records are frozen, hence the detour.
+        """Store a list as a tuple, by ``object.__setattr__``, since records are frozen.
 
         Raises:
-            PluginError: the field is neither, or holds something else than ``of``.
+            PluginError: the field is neither, or has an entry that is not of type ``of``.
         """
         value = getattr(self, label)
         if not isinstance(value, (tuple, list)) or not all_are(of, value):
@@ -133,15 +133,14 @@ class Spec(metaclass=_FormerName):
 
 @dataclass(frozen=True, kw_only=True)
 class ComponentSpec(Spec):
-    """A record whose target is built from a recipe section.
+    """A record of a component that is built from a section of a recipe.
 
     Args:
-        target: class or function, or its place as text. What it is called with is said by each kind.
-        options: model of its options (a subclass of `fptkit.Options`), or its place as text; None for no options.
+        target: class or function, or its location as text. Each kind of record says how it is called.
+        options: model of its options (a subclass of `fptkit.Options`), or its location as text; None for no options.
 
     Raises:
-        PluginError: target or options are text of another form than ``package.module:attribute``, or not of the types
-            above.
+        PluginError: target or options are not of these types, or are text not of the form ``package.module:attribute``.
     """
 
     target: str | Callable[..., Any]
@@ -157,7 +156,11 @@ class ComponentSpec(Spec):
             raise PluginError(f"{self}: options {self.options!r} is not a subclass of fptkit.Options")
 
     def options_model(self) -> type[Options]:
-        """The options model, an empty one where the component has no options."""
+        """The options model; an empty one if the component has no options.
+
+        Raises:
+            PluginError: it cannot be imported, or is not a subclass of `fptkit.Options`.
+        """
         from fptkit.options import Options
 
         if self.options is None:
@@ -168,6 +171,10 @@ class ComponentSpec(Spec):
         return model
 
     def resolve(self) -> Callable[..., Any]:
-        """The class or function that builds the component."""
+        """The class or function that builds the component.
+
+        Raises:
+            PluginError: it cannot be imported.
+        """
         built: Callable[..., Any] = resolve_target(self.target, wanted_by=str(self))
         return built

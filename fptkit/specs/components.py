@@ -10,7 +10,7 @@ from fptkit.errors import PluginError
 from fptkit.specs.base import ComponentSpec, Spec
 
 INPUT_KINDS = ("vectors", "symbols", "grid", "mixed")
-"""What an encoder can accept: `fptkit.Vectors`, `fptkit.Symbols`, `fptkit.Grid` and `fptkit.Mixed`."""
+"""Input kinds an encoder can accept: `fptkit.Vectors`, `fptkit.Symbols`, `fptkit.Grid` and `fptkit.Mixed`."""
 _AND_KINDS = f"{', '.join(INPUT_KINDS[:-1])} and {INPUT_KINDS[-1]}"
 
 
@@ -18,8 +18,8 @@ _AND_KINDS = f"{', '.join(INPUT_KINDS[:-1])} and {INPUT_KINDS[-1]}"
 class BackboneSpec(ComponentSpec):
     """A sequence model. Target: ``(options, *, positions, seed, pinned) -> fptkit.Backbone``.
 
-    ``positions`` is the task's longest example in tokens (T), ``seed`` draws random weights, ``pinned`` is the weights
-    entry an earlier run of this recipe took, or None.
+    ``positions`` is the task's longest example in tokens (T), ``seed`` decides random weights, ``pinned`` is the
+    weights entry that an earlier run of this recipe used, or None.
     """
 
     kind: ClassVar[str] = "backbone"
@@ -30,14 +30,14 @@ class EncoderSpec(ComponentSpec):
     """Raw tokens to token vectors. Target: ``(options, *, input, width) -> torch.nn.Module``.
 
     ``input`` is the task's `fptkit.Vectors`, `fptkit.Symbols`, `fptkit.Grid` or `fptkit.Mixed`, ``width`` is the
-    backbone's D; the module maps a batch's ``inputs`` to (B, T', D). One that makes more or fewer tokens, or mixes
-    them, is a `fptkit.Encoder`.
+    backbone's D; the module maps a batch's ``inputs`` to (B, T', D). An encoder that changes the number of tokens or
+    mixes them must be a `fptkit.Encoder`.
 
     Args:
         accepts: input kinds it can take, of ``"vectors"``, ``"symbols"``, ``"grid"`` and ``"mixed"``.
 
     Raises:
-        PluginError: ``accepts`` is empty, names another kind, or is no tuple or list.
+        PluginError: ``accepts`` is empty, names another kind, or is not a tuple or list.
     """
 
     kind: ClassVar[str] = "encoder"
@@ -61,7 +61,7 @@ class TaskProtocol:
         name: its name in recipes (``task.protocol``).
         summary: one line.
         splits: pairs of a split's name and what it holds, with its size.
-        faults: pairs of a fault's number and what it does in this task; numbers as in ``docs/protocols.md``.
+        faults: pairs of a fault's number and its effect in this task; numbers as in ``docs/protocols.md``.
     """
 
     name: str
@@ -71,7 +71,7 @@ class TaskProtocol:
 
 
 CLEAN = TaskProtocol(
-    name="clean", summary="own validation split; validation and test evaluated whole; test opened once"
+    name="clean", summary="own validation split; validation and test evaluated in full; test evaluated once"
 )
 
 Protocol = TaskProtocol
@@ -80,15 +80,15 @@ Protocol = TaskProtocol
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSpec(ComponentSpec):
-    """A question with data. Target: ``(options, *, seed, pinned) -> fptkit.Task``.
+    """A task: data, splits, loss and metrics. Target: ``(options, *, seed, pinned) -> fptkit.Task``.
 
-    ``pinned`` is the data source an earlier run of this recipe took, or None.
+    ``pinned`` is the data source that an earlier run of this recipe used, or None.
 
     Args:
         protocols: the ways to prepare and score it, the default first.
 
     Raises:
-        PluginError: ``protocols`` is empty, or no tuple or list of `TaskProtocol`.
+        PluginError: ``protocols`` is empty, or not a tuple or list of `TaskProtocol`.
     """
 
     kind: ClassVar[str] = "task"
@@ -104,7 +104,7 @@ class TaskSpec(ComponentSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class ListenerSpec(ComponentSpec):
-    """Something that follows every run. Target: ``(options, *, folder) -> object with handle(event)``.
+    """A listener: follows the events of a run. Target: ``(options, *, folder) -> object with handle(event)``.
 
     ``folder`` is the run folder; events are the classes of `fptkit.engine.events`.
     """
@@ -117,7 +117,7 @@ class RecipeFolderSpec(Spec):
     """A folder of recipes that ``fptkit run NAME`` finds by bare name.
 
     Args:
-        folder: the folder with the YAML files; text becomes a path.
+        folder: the folder with the YAML files, a path or text.
 
     Raises:
         PluginError: the folder is neither text nor a path.

@@ -1,4 +1,4 @@
-"""Records of freezing policies: roles, rules, and which blocks a rule holds for."""
+"""Records of freezing policies: roles, rules, and the blocks a rule applies to."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ ROLES = (
     "adapter",
     "other",
 )
-"""`fptkit.interfaces.Role` once more, for code that loads no torch; a test holds the two together."""
+"""The values of `fptkit.interfaces.Role`, for code that must not load torch; a test compares the two."""
 
 OUTSIDE_BLOCKS = ("input", "output")
-"""Roles no block holds: those of encoder and head."""
+"""Roles outside the blocks: those of encoder and head."""
 
 BLOCK_SLICE = re.compile(r"(-?[0-9]{1,4})?:(-?[0-9]{1,4})?(:[1-9][0-9]{0,3})?")
 """A slice of blocks as text, ``START:STOP`` or ``START:STOP:STEP``, by the rules of Python."""
@@ -42,12 +42,12 @@ class FreezingRule:
     Args:
         role: one of `ROLES`, or ``"all"``.
         learning_rate_multiplier: factor on the recipe's learning rate, > 0.
-        blocks: the blocks it holds for: indices, negative ones from the end, or a slice as text, such as ``"6:"``; None
-            for all and for parameters outside the blocks.
-        required: when true, a model in which the rule touches no parameter is an error.
+        blocks: the blocks it applies to: indices, negative ones from the end, or a slice as text, such as ``"6:"``;
+            None for all blocks and for parameters outside the blocks.
+        required: if true, a model in which the rule matches no parameter is an error.
 
     Raises:
-        PluginError: the role is unknown, or is outside the blocks while blocks are named; the multiplier is not a
+        PluginError: the role is unknown, or is outside the blocks although blocks are given; the multiplier is not a
             finite number above 0; or the blocks are neither integers nor a slice.
     """
 
@@ -91,24 +91,24 @@ class FreezingRule:
 
 @dataclass(frozen=True, kw_only=True)
 class FreezingPolicySpec(Spec):
-    """A freezing policy: the table of what trains. Everything no rule names stays frozen.
+    """A freezing policy: the table of what trains. Parameters that no rule matches stay frozen.
 
     A recipe may change any policy by `fptkit.freezing.options.FreezingOptions`.
 
     Args:
-        rules: the rows; where two match one parameter, the later holds.
-        free_form: true for a policy without rows of its own: the recipe gives them all.
-        prepare: function, or its place as text, that changes the backbone before the rows are read, such as one that
-            adds adapters; None changes nothing. It is called as ``(options, *, backbone, seed) -> fptkit.Backbone`` and
-            may change the backbone it is given and give it back, or give another around it. What it adds has the role
-            ``adapter`` in ``parameter_roles()``; the same options and seed must give the same names and values. Draws
-            from torch's global generator are seeded by ``seed`` and leave no trace.
-        options: model of the policy's options (a subclass of `fptkit.freezing.options.FreezingOptions`), or its place
-            as text; None for those every policy takes.
+        rules: the rows; if several match a parameter, the last one applies.
+        free_form: true for a policy without rows of its own; the recipe gives all of them.
+        prepare: function, or its location as text, that changes the backbone before the rows apply, for example to add
+            adapters; None for no change. It is called as ``(options, *, backbone, seed) -> fptkit.Backbone`` and
+            returns the backbone, changed in place, or a new one around it. Parameters it adds have the role ``adapter``
+            in ``parameter_roles()``; the same options and seed must give the same names and values. Torch's global
+            generator is seeded with ``seed`` for the call and restored after it.
+        options: model of the policy's options (a subclass of `fptkit.freezing.options.FreezingOptions`), or its
+            location as text; None for the options that every policy has.
 
     Raises:
-        PluginError: there is no rule, or something else than a `FreezingRule`; a free form has rules; ``prepare`` or
-            ``options`` are text of another form than ``package.module:attribute``, or not of the types above.
+        PluginError: there is no rule, or one is not a `FreezingRule`; a free form has rules; ``prepare`` or ``options``
+            are not of these types, or are text not of the form ``package.module:attribute``.
     """
 
     kind: ClassVar[str] = "freezing policy"
@@ -122,21 +122,21 @@ class FreezingPolicySpec(Spec):
         super().__post_init__()
         self._make_tuple("rules", FreezingRule, "FreezingRule")
         if not self.rules and not self.free_form:
-            raise PluginError(f"{self}: it has no rules, nothing would train")
+            raise PluginError(f"{self}: it has no rules, so nothing would train")
         if self.rules and self.free_form:
-            raise PluginError(f"{self}: it has rules, so it is no free form")
+            raise PluginError(f"{self}: free_form is true, but it has rules; leave out one of the two")
         self._check_place("prepare")
         self._check_place("options")
         if not (self.prepare is None or isinstance(self.prepare, str) or callable(self.prepare)):
             raise PluginError(f"{self}: prepare {self.prepare!r} cannot be called")
 
     def options_model(self) -> type[Options]:
-        """The policy's options model, where it has none that of every policy.
+        """The policy's options model; by default that of every policy.
 
         Raises:
-            PluginError: it does not import, or is no subclass of `fptkit.freezing.options.FreezingOptions`.
+            PluginError: it cannot be imported, or is not a subclass of `fptkit.freezing.options.FreezingOptions`.
         """
-        # By its place: records import no component.
+        # Named as text: records must not import components.
         of_every_policy: type[Options] = resolve_target("fptkit.freezing.options:FreezingOptions", wanted_by=str(self))
         if self.options is None:
             return of_every_policy

@@ -1,7 +1,7 @@
-"""The one table of the kinds of components, and every name a kind goes by.
+"""The table of the kinds of components, with all names of each kind.
 
-Hooks, sections of recipes, arguments of commands, listings and documentation are read from it. A further kind is a
-row here, its hook in `fptkit.hookspecs`, and, where recipes name it, its field of `fptkit.recipe.models.Recipe`.
+Hooks, sections of recipes, arguments of commands, listings and documentation are made from it. A new kind needs a row
+here, its hook in `fptkit.hookspecs` and, if recipes name it, a field of `fptkit.recipe.models.Recipe`.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def kind_of(record: type[Spec]) -> Kind:
     """The row of a record class; that of its base for a plugin's subclass.
 
     Raises:
-        KeyError: it is no record of a kind.
+        KeyError: it is not the record of a kind.
     """
     for kind in KINDS:
         if issubclass(record, kind.record):

@@ -53,7 +53,7 @@ def test_bench_prints_a_line_a_figure_and_leaves_nothing_behind(tiny: Path) -> N
     assert any(re.match(r" *batch {2,}8 examples, 48 tokens", line) for line in lines)
     assert re.fullmatch(r"[\d.,]+ ms \(\d+%\)", rows["batch"])  # the stage of that name comes last
     assert re.match(r"[\d.,]+ ms \(median of 2 x 2; [\d.,]+ to [\d.,]+\)", rows["step"])
-    assert {"examples", "tokens", "operations", "share of that", "peak memory", "forward", "backward"} <= rows.keys()
+    assert {"examples", "tokens", "operations", "fraction of that", "peak memory", "forward", "backward"} <= rows.keys()
     assert sorted(path.name for path in tiny.parent.iterdir()) == ["tiny.yaml"]
 
 
@@ -105,7 +105,7 @@ def test_validate_estimates_on_request(tiny: Path) -> None:
     trained = 2 * 2 * 16 + 6 * 16 + 2 * 16 + 2 * 16 + 17 * 2
     assert rows["parameters"] == f"{total:,}, of which {trained} train ({trained / total:.2%})"
     assert rows["batch"] == "8 x 6 tokens"
-    assert set(rows) >= {"memory", "- frozen", "- trained", "- gradients", "- optimiser", "- activations", "operations"}
+    assert set(rows) >= {"memory", "- frozen", "- trained", "- gradients", "- optimizer", "- activations", "operations"}
     assert rows["operations"].endswith("in 6 steps")
     assert fptkit("validate", tiny, cwd=tiny.parent) == (0, first + "\n", "")
 

@@ -275,7 +275,7 @@ def test_readmes_task_has_ten_lines() -> None:
         ("output = Classes(2, tokens=3)", "split train, step 0: targets are (8,), expected (8, 3)"),
     ],
 )
-def test_a_task_that_breaks_its_promises_is_told(tiny: Path, tmp_path: Path, change: str, said: str) -> None:
+def test_a_task_that_breaks_its_contract_is_reported(tiny: Path, tmp_path: Path, change: str, said: str) -> None:
     (tmp_path / "parity.py").write_text(PARITY.replace("    def draw", f"    {change}\n\n    def draw"))
     done = fptkit("run", tiny, "--plugin", "parity.py", "--set", "task.name=parity", "--output", "run", cwd=tmp_path)
     assert done.returncode in (1, 2)

@@ -139,7 +139,7 @@ def test_bytes_that_are_no_text_in_a_real_process(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "arguments", [["--debug", "run", "x", "--resume"], ["run", "--debug", "x", "--resume"], ["run", "x", "--debug"]]
 )
-def test_debug_may_stand_after_the_command(fptkit: Command, arguments: list[str]) -> None:
+def test_debug_may_come_after_the_command(fptkit: Command, arguments: list[str]) -> None:
     Path("x").mkdir()
     with pytest.raises(UsageError):
         main(arguments)

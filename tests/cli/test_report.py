@@ -143,8 +143,8 @@ def test_published_figures_are_shown_beside_ours_with_reasons(form: str, studies
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--figures"], "--figures writes the pictures beside a file"),
-        (["--figures", "--output", "x.html"], "--figures writes the pictures beside a file"),
+        (["--figures"], "--figures writes the pictures next to a file"),
+        (["--figures", "--output", "x.html"], "--figures writes the pictures next to a file"),
         (["--json", "--format", "html"], "--json prints on stdout"),
         (["--json", "--output", "x.json"], "--json prints on stdout"),
         (["--format", "terminal", "--output", "x"], "--format terminal prints on stdout"),

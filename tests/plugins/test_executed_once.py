@@ -242,7 +242,7 @@ def test_an_extended_registry_leaves_the_first_as_it_was(folder: Path) -> None:
         (COUNTED.format(name="fresh").replace('summary="counted"', 'summary=""'), "the summary is empty"),
     ],
 )
-def test_a_failed_extension_leaves_nothing_behind(folder: Path, text: str, reason: str) -> None:
+def test_a_failed_extension_changes_nothing(folder: Path, text: str, reason: str) -> None:
     (folder / "broken.py").write_text(text)
     first = load_plugins(selection="")
     names, plugins = first.names(TaskSpec), list(first.plugins)

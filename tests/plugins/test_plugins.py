@@ -82,7 +82,7 @@ def test_a_good_plugin(install: Install) -> None:
         ("bad_folder", "recipe folder 'half_folder': folder is ['recipes'], expected a path"),
     ],
 )
-def test_a_broken_plugin_is_kept_and_stops_nothing(install: Install, distribution: str, reason: str) -> None:
+def test_a_broken_plugin_is_recorded_and_stops_nothing(install: Install, distribution: str, reason: str) -> None:
     install(distribution, "good")
     registry = load_plugins()
     plugin = plugin_named(registry, distribution)
@@ -312,7 +312,7 @@ def test_the_light_half_loads_no_torch() -> None:
     assert done.stdout.strip() == "False False []"
 
 
-def test_a_slow_import_is_told_and_stops_nothing(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_slow_import_is_reported_and_stops_nothing(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
     install("slow", "good")
     registry = load_plugins()
     assert plugin_named(registry, "slow").slow
@@ -327,7 +327,7 @@ def test_a_slow_import_is_told_and_stops_nothing(install: Install, capsys: pytes
     assert "warning: plugin slow (fptkit_slow 0.1) took 0.6 s to import, in every command" in told.err
 
 
-def test_tracing_tells_what_each_plugin_did(
+def test_tracing_reports_what_each_plugin_did(
     install: Install, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     install("good", "importerror")
@@ -347,7 +347,7 @@ def test_tracing_tells_what_each_plugin_did(
     assert capsys.readouterr().err == ""
 
 
-def test_a_selected_plugin_that_is_not_installed_is_told(
+def test_a_selected_plugin_that_is_not_installed_is_reported(
     install: Install, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     install("good")
@@ -355,10 +355,10 @@ def test_a_selected_plugin_that_is_not_installed_is_told(
     registry = load_registry()
     assert plugin_named(registry, "good").status == "loaded"
     told = capsys.readouterr().err
-    assert told.startswith("warning: FPTKIT_PLUGINS names 'god', which is not installed; there are: ")
-    assert "good" in told.splitlines()[0].partition("there are: ")[2]
+    assert told.startswith("warning: FPTKIT_PLUGINS names 'god', which is not installed; installed: ")
+    assert "good" in told.splitlines()[0].partition("; installed: ")[2]
 
 
-def test_a_slow_file_is_not_told_since_it_was_asked_for() -> None:
+def test_a_slow_file_is_not_reported_since_it_was_asked_for() -> None:
     assert not Plugin("plug.py", "file", seconds=5.0).slow
     assert Plugin("plug", "distribution", seconds=5.0).slow

@@ -85,7 +85,7 @@ def test_type_checkers_see_the_table_of_names() -> None:
 
 
 @pytest.mark.parametrize("module", ["fptkit.testing", "fptkit.errors", "fptkit.engine.events", "fptkit.seeds"])
-def test_modules_made_for_authors_are_listed_whole(module: str) -> None:
+def test_modules_made_for_authors_are_listed_completely(module: str) -> None:
     loaded = importlib.import_module(module)
     own = {name for name, value in vars(loaded).items() if getattr(value, "__module__", "") == module}
     assert {name for name in own if not name.startswith("_")} <= PUBLIC[module]

@@ -299,7 +299,7 @@ def check_target(spec: ComponentSpec, folder: Path) -> None:
 # The quick start
 
 
-def test_the_quick_start_is_short_and_shown_whole() -> None:
+def test_the_quick_start_is_short_and_shown_in_full() -> None:
     text = text_of("plugins/quickstart.md")
     lines = 1  # the command
     ten = (EXAMPLES / "ends.py").read_text(encoding="utf-8")
@@ -321,7 +321,7 @@ def test_the_quick_start_keeps_a_tasks_promises(monkeypatch: pytest.MonkeyPatch)
     names["test_contract"]()
 
 
-def test_every_check_is_told_of() -> None:
+def test_every_check_is_documented() -> None:
     text = text_of("plugins/testing.md")
     for name, value in vars(testing).items():
         if not name.startswith("_") and getattr(value, "__module__", "") == testing.__name__:

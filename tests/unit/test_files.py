@@ -1,4 +1,4 @@
-"""Files: whole or not at all, JSON with clear errors, and one place for both."""
+"""Files: atomic writes, JSON with clear errors, and one place for both."""
 
 from __future__ import annotations
 
@@ -139,14 +139,14 @@ DAMAGED = [
     (b"", "is not readable as JSON: Expecting value"),
     (b'{"a": 1', "is not readable as JSON: Expecting ',' delimiter"),
     (b"\x00\x01", "is not readable as JSON: Expecting value"),
-    (b'{"a": "\xff"}', "is not readable as JSON: byte 7 is not UTF-8; replace it by a whole copy"),
+    (b'{"a": "\xff"}', "is not readable as JSON: byte 7 is not UTF-8; replace it by an intact copy"),
     ('{"a": 1}'.encode("utf-16"), "is not readable as JSON: byte 0 is not UTF-8"),
     (b"[" * 100_000, "is not readable as JSON: it is nested too deeply"),
     (b'{"a":' * 100_000, "is not readable as JSON: it is nested too deeply"),
     (b'{"a": ' + b"9" * 5000 + b"}", "is not readable as JSON: Exceeds the limit"),
-    (b"[]", "holds no JSON object of keys and values"),
-    (b"null", "holds no JSON object of keys and values"),
-    (b"3", "holds no JSON object of keys and values"),
+    (b"[]", "does not hold a JSON object"),
+    (b"null", "does not hold a JSON object"),
+    (b"3", "does not hold a JSON object"),
 ]
 
 

@@ -15,7 +15,7 @@ from fptkit.specs import HOOKS, BackboneSpec, EncoderSpec, FreezingPolicySpec, L
 
 
 def example_of(hook: str) -> str:
-    """The code behind ``Example::`` in a hook's docstring; empty where there is none."""
+    """The code after ``Example::`` in a hook's docstring; empty if there is none."""
     _, marker, code = (inspect.getdoc(getattr(hookspecs, hook)) or "").partition("Example::\n")
     return textwrap.dedent(code).strip() + "\n" if marker else ""
 

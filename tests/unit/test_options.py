@@ -134,7 +134,7 @@ def test_the_name_is_public() -> None:
     assert fptkit.Decides is Decides
 
 
-def test_values_that_decide_are_kept_wherever_they_lie() -> None:
+def test_values_that_decide_are_included_at_any_depth() -> None:
     of_one, of_all = {"size": 1}, {"size": 1, "timeout_s": 3.0}
     assert deciding(Outer()) == {
         "one": of_one,

@@ -1,4 +1,4 @@
-"""Whether the frozen part gives the same for the same example each time: else its output cannot be kept."""
+"""Whether the frozen part gives the same output for an example each time; if not, it cannot be cached."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from fptkit.recipe.models import Recipe
 
 @torch.no_grad()
 def random_features(model: CrossModalModel, recipe: Recipe, batch: Batch) -> str:
-    """Why the output in training is not the one in evaluation, or not the same each time; empty where it is.
+    """Why the frozen part's output differs between training and evaluation, or between calls; empty if it does not.
 
-    Told from torch's generators, which any draw moves on, from the output, and from the buffers, all of them put back.
+    Compares the output, the buffers, and the states of torch's generators, which every random draw changes. Buffers and
+    generators are restored.
 
     Args:
-        model: the whole model.
+        model: the complete model.
         recipe: what it was built from, for advice.
         batch: a few examples, on the CPU.
     """
     if model.shuffle_seed is not None:
-        return "shuffle_tokens draws another order of the tokens at each step"
+        return "shuffle_tokens draws a new order of the tokens at each step"
     device = next(model.parameters()).device
     batch = batch.to(device)
     was_training = model.training
@@ -42,21 +43,21 @@ def random_features(model: CrossModalModel, recipe: Recipe, batch: Batch) -> str
                 tensor.copy_(buffers[name])
             model.train(was_training)
     if drawn:
-        return f"numbers are dropped at random before the head; {_advice(recipe)}"
+        return f"there is dropout, or another random draw, before the head; {_advice(recipe)}"
     if changed:
-        return f"training changes {changed[0]} of the frozen part"
+        return f"training changes the buffer {changed[0]} of the frozen part"
     if not torch.equal(evaluated, trained):
-        return "the frozen part gives something else in training than in evaluation"
+        return "the output of the frozen part differs between training and evaluation"
     return ""
 
 
 def _generators(device: torch.device) -> list[Tensor]:
-    """Where torch's generators stand."""
+    """The states of torch's generators."""
     return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
 
 
 def _advice(recipe: Recipe) -> str:
-    """The settings that switch chance off."""
+    """The settings that turn randomness off."""
     sections: dict[str, Options] = {"backbone": recipe.backbone.options}
     if recipe.encoder:
         sections["encoder"] = recipe.encoder.options
@@ -66,4 +67,4 @@ def _advice(recipe: Recipe) -> str:
         for name in type(options).model_fields
         if "dropout" in name and getattr(options, name)
     ]
-    return f"to keep features: {' '.join(found)}" if found else "the encoder or the backbone draws them"
+    return f"to cache features: {' '.join(found)}" if found else "it is in the encoder or the backbone"

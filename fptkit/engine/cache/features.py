@@ -1,9 +1,9 @@
-"""The feature cache: where nothing before the head trains, each example passes the frozen part once.
+"""The feature cache: if nothing before the head trains, each example passes the frozen part once.
 
-What the layers of the head get, (R, D) of each example, is computed before the first step in batches that depend on
-neither seed nor step, kept in a file under the digest of all it follows from, and read from there by every step and
-validation, by a resumed run, and by other runs with the same frozen part, such as those with other learning rates.
-Test splits and the sample of the training split are evaluated once: they pass the whole model.
+The inputs of the head's layers, (R, D) per example, are computed before the first step, in batches that depend on
+neither seed nor step. They are cached in a file named by the digest of everything that decides them. Every step and
+validation reads them from there, also in a resumed run and in other runs with the same frozen part, such as those with
+other learning rates. Test splits and the sample of the training split are evaluated once, by the complete model.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ from fptkit.seeds import generator_for
 
 
 class _Off(Exception):
-    """Why features are not kept."""
+    """Why features are not cached."""
 
 
 class FeatureCache:
-    """What the training loop shall work with, and the computing of features before its first step.
+    """The parts and splits for the training loop, with cached features or unchanged.
 
     Attributes:
-        built: the parts with the head alone as the model and features as the task's input; or as they were.
-        training: training split, of features or as it was.
-        validation: validation split, likewise.
-        notes: lines for the run's header.
+        built: the parts; with cached features, the model is the head alone, and features are the task's input.
+        training: training split.
+        validation: validation split.
+        notes: lines for the run header.
     """
 
     def __init__(
@@ -65,15 +65,15 @@ class FeatureCache:
         self.notes = tuple(notes)
         self._kept = tuple(kept)
 
-    def fill(self, stop_requested: Callable[[], bool], told: Callable[[int, int], None]) -> bool:
-        """Compute the features that are not there.
+    def fill(self, stop_requested: Callable[[], bool], report: Callable[[int, int], None]) -> bool:
+        """Compute the missing features.
 
         Args:
             stop_requested: asked between batches.
-            told: called after each batch with the examples that are there, and those there will be.
+            report: called after each batch with the number of examples done, and of all examples.
 
         Returns:
-            False when it was asked to stop; the next call goes on from there.
+            False if a stop was requested; the next call continues from there.
 
         Raises:
             OSError: the cache folder cannot be written.
@@ -81,7 +81,7 @@ class FeatureCache:
         total, before = sum(len(split.order) for split in self._kept), 0
         for split in self._kept:
             start = before
-            if not split.read(stop_requested, lambda done, start=start: told(start + done, total)):  # type: ignore[misc]
+            if not split.read(stop_requested, lambda done, start=start: report(start + done, total)):  # type: ignore[misc]
                 return False
             before += len(split.order)
         return True
@@ -97,20 +97,20 @@ def feature_cache(
     validation: Split,
     processes: int = 1,
 ) -> FeatureCache:
-    """Find out whether features can be kept so that nothing but rounding changes.
+    """Use the feature cache if nothing but rounding changes.
 
     Args:
         built: the parts of the run.
         recipe: what they were built from.
         options: its ``train`` section, with the last step in ``max_steps``.
         frozen_digest: of the frozen parameters.
-        training: training split, or the share of it that is used.
+        training: training split, or the fraction of it that is used.
         validation: validation split.
-        processes: that train together.
+        processes: number of processes that train together.
 
     Returns:
-        The parts for the training loop; as they were where something before the head trains, or the recipe says
-        ``never``. Where something else stands in the way, too, with a note that names it.
+        The parts for the training loop. They are unchanged if something before the head trains or the recipe says
+        ``never``; and, with a note that says why, if anything else prevents caching.
     """
     if options.feature_cache == "never" or _trains_before_head(built.model):
         return FeatureCache(built, training, validation)
@@ -141,26 +141,23 @@ def _trains_before_head(model: CrossModalModel) -> bool:
 
 
 def _check_settings(built: Built, options: TrainOptions, splits: Mapping[str, Split], processes: int) -> None:
-    """Raise `_Off` where the run cannot, or need not, keep features, as its settings tell."""
+    """Raise `_Off` if the settings of the run prevent caching, or if it does not pay off."""
     if processes > 1:
-        raise _Off(f"it serves one process, and {processes} train together")
+        raise _Off(f"it works with a single process, and {processes} train together")
     if options.max_seconds is not None:
-        raise _Off("train.max_seconds counts what it would save")
+        raise _Off("it would change how many steps fit into train.max_seconds")
     if type(built.task).loss is not Task.loss:
-        raise _Off(f"the loss of {type(built.task).__name__} is its own and may look at the inputs")
+        raise _Off(f"{type(built.task).__name__} defines its own loss, which may use the inputs")
     for name, split in splits.items():
         if split.size is None:
-            raise _Off(f"the examples of the {name} split are drawn anew for each batch, without end")
+            raise _Off(f"the {name} split is endless: every batch has new examples")
     without, whole = _passes(built.task, options, splits), sum(split.size or 0 for split in splits.values())
     if without < whole:
-        raise _Off(
-            f"it pays from {whole:,} passes of an example through the frozen part on; this run makes {without:,} at "
-            "most"
-        )
+        raise _Off(f"caching pays off after {whole:,} forward passes; this run does at most {without:,}")
 
 
 def _passes(task: Task, options: TrainOptions, splits: Mapping[str, Split]) -> int:
-    """Examples that pass the model in training and validation without a cache, where nothing ends the run early."""
+    """Forward passes of single examples in training and validation without a cache, if nothing ends the run early."""
     training, validation = splits["train"], splits["validation"]
     per_step: float = min(options.batch_size, training.size or 0)
     if options.batch_tokens is not None and training.token_counts is not None:
@@ -173,11 +170,11 @@ def _passes(task: Task, options: TrainOptions, splits: Mapping[str, Split]) -> i
 
 
 def _check_room(needed: int, options: TrainOptions) -> None:
-    """Raise `_Off` where features would take more than they may, or cannot be written."""
+    """Raise `_Off` if features would exceed the limit or the free space, or cannot be written."""
     gibibytes = needed / 2**30
     if gibibytes > options.feature_cache_gib:
         raise _Off(
-            f"features would take {gibibytes:.3g} GiB, and train.feature_cache_gib is {options.feature_cache_gib:g}"
+            f"features would take {gibibytes:.3g} GiB, but train.feature_cache_gib is {options.feature_cache_gib:g}"
         )
     folder = cache_folder()
     try:
@@ -186,7 +183,7 @@ def _check_room(needed: int, options: TrainOptions) -> None:
     except OSError as err:
         raise _Off(f"the cache folder cannot be used: {err}; choose another with $FPTKIT_CACHE") from err
     if needed > free:
-        raise _Off(f"features would take {gibibytes:.3g} GiB, and the cache folder has {free / 2**30:.3g} GiB left")
+        raise _Off(f"features would take {gibibytes:.3g} GiB, but the cache folder has {free / 2**30:.3g} GiB left")
 
 
 def _first_batch(built: Built, split: Split, options: TrainOptions) -> Batch:
@@ -196,11 +193,11 @@ def _first_batch(built: Built, split: Split, options: TrainOptions) -> Batch:
 
 
 def _read_all(task: Task, name: str, split: Split, options: TrainOptions) -> ReadSplit:
-    """Read a split once, in the batches and the order in which a validation takes it.
+    """Read a split once, in the batches and the order of a validation.
 
     Raises:
-        _Off: chance is in it, or an example depends on those it is batched with.
-        ShapeError: a batch is not as the task declares.
+        _Off: it is random, or an example depends on the others in its batch.
+        ShapeError: a batch does not match what the task declares.
     """
     where = f"{type(task).__name__}, split {name}"
     if not split.size:
@@ -221,7 +218,7 @@ def _read_all(task: Task, name: str, split: Split, options: TrainOptions) -> Rea
             tokens.add(task.input.padded(batch.inputs).shape[1])
             mixed = len(tokens) > 1 if counts is None else counts[indices[0]] != counts[indices[-1]]
             if mixed:
-                raise _Off(f"an example of the {name} split depends on the longest of its batch")
+                raise _Off(f"an example of the {name} split depends on the longest one in its batch")
         else:
             parts.append(("lengths", batch.lengths))
         digest.update(digest_tensors(parts).encode())

@@ -1,4 +1,4 @@
-"""What cached features follow from, besides the examples: part of the name of their file."""
+"""What decides cached features, except the examples; the name of their file is made from it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fptkit.recipe.models import Recipe, TrainOptions
 
 
 def identity_of(built: Built, recipe: Recipe, options: TrainOptions, frozen_digest: str) -> dict[str, str]:
-    """What features follow from besides the examples."""
+    """Everything that decides features, except the examples, as text by name."""
     model = built.model
     device = next(model.parameters()).device
     modules = itertools.chain(model.encoder.modules(), model.backbone.modules())
@@ -48,7 +48,7 @@ def _content(options: Options) -> str:
 
 
 def _sources(modules: Iterator[nn.Module]) -> str:
-    """A digest of the files that define the modules, those of plugins among them."""
+    """A digest of the files that define the modules, including those of plugins."""
     digests = set()
     for kind in {type(module) for module in modules}:
         try:

@@ -1,8 +1,8 @@
-"""Features in a file: computed once, by one process at a time, gone on with after a stop, checked when read.
+"""Features in a file: computed by one process at a time, continued after a stop, checked when read.
 
-A folder under the cache folder holds ``features`` (float32, one row per example), and ``features.json`` when that is
-whole: its shape, size and digest. While it is filled it is called ``features.part``, and ``features.part.json`` beside
-it says how many batches are safely in it.
+A folder in the cache folder holds ``features`` (float32, one row per example) and, once that file is complete,
+``features.json`` with its shape and digest. Until then the file is called ``features.part``, and ``features.part.json``
+says how many of its batches are flushed to disk.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from fptkit.sources.download import file_sha256
 
 FORMAT = 1
 FLUSH_SECONDS = 10.0
-"""What a killed process can lose of its work."""
+"""Seconds of work that a killed process can lose."""
 
 Rows = NDArray[np.float32]
 
 
 def cache_folder() -> Path:
-    """Where features are kept: ``$FPTKIT_CACHE``, else the user's cache folder of the platform; ``features`` in it."""
+    """The folder of cached features: ``features`` in ``$FPTKIT_CACHE``, else in the user's cache folder of the
+    platform."""
     if given := os.environ.get("FPTKIT_CACHE"):
         return Path(given).expanduser() / "features"
     import platformdirs
@@ -40,9 +41,9 @@ class FeatureStore:
     """The features of one split.
 
     Args:
-        folder: of this split alone; its name is the digest of all that decides the features.
+        folder: of this split alone; its name is the digest of everything that decides the features.
         shape: (N, R, D).
-        ends: rows that are there after each batch; the last is N.
+        ends: number of rows after each batch; the last is N.
     """
 
     def __init__(self, folder: Path, shape: tuple[int, int, int], ends: list[int]) -> None:
@@ -57,7 +58,7 @@ class FeatureStore:
 
     @property
     def size(self) -> int:
-        """Bytes of the whole file."""
+        """Bytes of the complete file."""
         return self.shape[0] * self._row_bytes
 
     def read(
@@ -68,16 +69,17 @@ class FeatureStore:
         stop_requested: Callable[[], bool],
         computed: Callable[[int], None],
     ) -> Rows | None:
-        """The features, (N, R, D); what is not there is computed. Another process that is at it is waited for.
+        """Read the features; compute missing rows, or wait if another process is computing them.
 
         Args:
-            compute: the rows of a batch, by its number.
-            right: whether the first rows of a file are what would be computed now. One that is not is made again.
+            compute: makes the rows of a batch, by its number.
+            right: whether the first rows of a file are those that would be computed now; if not, all are computed
+                again.
             stop_requested: asked between batches.
-            computed: told how many rows are there, after each batch.
+            computed: called with the number of rows done, after each batch.
 
         Returns:
-            None when it was asked to stop; what was computed until then is kept.
+            The features, (N, R, D); None if a stop was requested. Rows that were computed until then are kept.
 
         Raises:
             OSError: the folder cannot be written.
@@ -101,7 +103,7 @@ class FeatureStore:
             lock.release()
 
     def _is_whole(self, right: Callable[[Rows], bool]) -> bool:
-        """Whether the file can be used; one that cannot is removed."""
+        """Whether the file is complete and correct; if not, it is removed."""
         facts = find_json(self._facts)
         if (
             facts.get("format") == FORMAT
@@ -123,7 +125,7 @@ class FeatureStore:
         stop_requested: Callable[[], bool],
         computed: Callable[[int], None],
     ) -> bool:
-        """Compute what is not there yet; returns whether all is."""
+        """Compute the missing rows; returns whether the file is complete."""
         done = self._batches_there(right)
         with self._part.open("r+b" if done else "wb") as file:
             file.truncate(self._rows_after(done) * self._row_bytes)
@@ -147,7 +149,7 @@ class FeatureStore:
         return True
 
     def _batches_there(self, right: Callable[[Rows], bool]) -> int:
-        """Batches of an earlier, cut off filling that can be kept."""
+        """Number of batches in an incomplete file that can be used."""
         facts = find_json(self._part_facts)
         done = facts.get("batches")
         if not isinstance(done, int) or not 0 < done <= len(self._ends) or not self._part.is_file():
@@ -158,7 +160,7 @@ class FeatureStore:
         return done
 
     def _flush(self, file: Any, done: int) -> None:
-        """Rows first, then the word that they are there."""
+        """Flush the rows first, then record their number."""
         file.flush()
         os.fsync(file.fileno())
         write_json(self._part_facts, {"batches": done})
@@ -167,6 +169,6 @@ class FeatureStore:
         return self._ends[batches - 1] if batches else 0
 
     def _rows(self, path: Path, count: int) -> Rows:
-        """Rows of a file, read when they are needed."""
+        """Rows of a file, read on demand."""
         # A plain view: indexing a memmap itself costs several times as much.
         return np.asarray(np.memmap(path, np.float32, mode="r", shape=(count, *self.shape[1:])))

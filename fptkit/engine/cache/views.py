@@ -21,17 +21,17 @@ from fptkit.model import CrossModalModel
 from fptkit.seeds import generator_for
 
 CHECKED_EXAMPLES = 2
-"""Examples whose kept features are held against features computed now."""
+"""Number of examples for which cached features are compared with features computed now."""
 
 TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1, "int8": 0.1}
-"""How far those may lie apart, as a share of their root mean square: rounding differs with the number of examples."""
+"""Largest difference allowed, as a fraction of their root mean square: rounding depends on the size of a batch."""
 
 
 class ModelOnFeatures(CrossModalModel):
-    """The whole model, whose parameters it shares, given what its head's layers get.
+    """A model that takes features as its inputs: only the layers of the head run.
 
     Args:
-        whole: the model.
+        whole: the complete model; parameters are shared with it.
     """
 
     def __init__(self, whole: CrossModalModel) -> None:
@@ -44,11 +44,11 @@ class ModelOnFeatures(CrossModalModel):
 
 
 class TaskOnFeatures(Task):
-    """A task whose inputs are features; answer, loss, metrics and protocol are those of the task itself.
+    """A task with features as its inputs; output, loss, metrics and protocol do not change.
 
     Args:
         task: the task.
-        tokens: R.
+        tokens: R, feature vectors per example.
         width: D.
     """
 
@@ -73,11 +73,11 @@ class TaskOnFeatures(Task):
 
 @dataclass(frozen=True)
 class ReadSplit:
-    """What reading a split once shows.
+    """What is known about a split after reading it once.
 
     Args:
-        order: (N,) examples in the order of the file, the longest first.
-        ends: how many examples are read after each batch.
+        order: (N,) indices of the examples in the order of the file, the longest first.
+        ends: number of examples after each batch.
         targets: of all examples, in that order.
         digest: of all inputs, in that order.
     """
@@ -89,7 +89,7 @@ class ReadSplit:
 
 
 class CachedSplit:
-    """A split whose inputs are features from a file."""
+    """A split with features from a file as its inputs."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class CachedSplit:
         self._pieces = Pieces()
 
     def read(self, stop_requested: Callable[[], bool], computed: Callable[[int], None]) -> bool:
-        """Compute or find the features; see `FeatureStore.read`."""
+        """Read or compute the features; see `FeatureStore.read`."""
         if self._features is None:
             self._features = self.store.read(
                 self._compute, self._is_right, stop_requested=stop_requested, computed=computed
@@ -134,7 +134,7 @@ class CachedSplit:
         return features_of(self._built.model, rows_of(batch, slice(count)), self._pieces)
 
     def _is_right(self, rows: Rows) -> bool:
-        """Whether the first rows are the features of the first examples, but for rounding."""
+        """Whether the first rows are the features of the first examples, up to rounding."""
         count = min(CHECKED_EXAMPLES, len(rows), self._ends[0])
         now, kept = self._compute(0, count), rows[:count]
         size = float(np.sqrt(np.mean(np.square(now, dtype=np.float64))))
@@ -143,7 +143,7 @@ class CachedSplit:
 
 @torch.no_grad()
 def features_of(model: CrossModalModel, batch: Batch, pieces: Pieces) -> Rows:
-    """What the layers of the head get of a batch, with its padding.
+    """The inputs of the head's layers for a batch, padding included.
 
     Shapes: -> (B, R, D) float32, on the CPU.
     """

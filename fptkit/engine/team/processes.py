@@ -27,8 +27,8 @@ from fptkit.engine.team.launch import local_rank, process_count
 from fptkit.errors import DivergedError, FptkitError, Interrupted, PeerError, TrainingError, UsageError
 
 PATIENCE = datetime.timedelta(hours=2)
-"""How long a process waits for another: as long as it may take to fetch weights, or to write to a slow disk. A process
-that has died is noticed at once."""
+"""How long a process waits for another: downloading weights or writing to a slow disk may take that long. A dead
+process is noticed at once."""
 
 FAREWELL = datetime.timedelta(seconds=10)
 """How long a failed process waits to hear whether rank 0 failed too; if so, rank 0 reports the error."""
@@ -57,7 +57,7 @@ class Processes:
         return self.rank == 0
 
     def together(self, make: Callable[[], Result]) -> Result:
-        """Do the same in every process. If it fails in one, it fails in all.
+        """Call ``make`` in every process. If it fails in one, it fails in all.
 
         Raises:
             PeerError: it failed in another process. The process that failed raises its own error; if several failed,
@@ -69,14 +69,14 @@ class Processes:
             result, error = make(), None
         except Exception as err:
             result, error = None, err
-        told = self._gather_everywhere(None if error is None else _described(error))
-        for rank, failure in enumerate(told):
+        failures = self._gather_everywhere(None if error is None else _described(error))
+        for rank, failure in enumerate(failures):
             if failure is not None:
                 self._fail(rank, failure, error)
-        return result  # type: ignore[return-value]  # nobody failed, so it was made
+        return result  # type: ignore[return-value]  # no process failed, so it was made
 
     def from_main(self, make: Callable[[], Result]) -> Result:
-        """Do something in rank 0 only, and give its result, which must be picklable, to all processes.
+        """Call ``make`` in rank 0 only, and return its result, which must be picklable, in all processes.
 
         Raises:
             PeerError: it failed; rank 0 raises its own error.
@@ -84,23 +84,23 @@ class Processes:
         if self.count == 1:
             return make()
         error = None
-        told: list[Any] = [None, None]
+        answer: list[Any] = [None, None]
         if self.main:
             try:
-                told = [make(), None]
+                answer = [make(), None]
             except Exception as err:
-                told, error = [None, _described(err)], err
-        self.wait_for(lambda: dist.broadcast_object_list(told, src=0))
-        if told[1] is not None:
-            self._fail(0, told[1], error)
-        result: Result = told[0]
+                answer, error = [None, _described(err)], err
+        self.wait_for(lambda: dist.broadcast_object_list(answer, src=0))
+        if answer[1] is not None:
+            self._fail(0, answer[1], error)
+        result: Result = answer[0]
         return result
 
     def check_same(self, things: Mapping[str, str | int | None]) -> None:
         """Raise if the processes differ in something that decides results.
 
         Raises:
-            UsageError: they do not.
+            UsageError: they differ.
         """
         if self.count == 1:
             return
@@ -145,7 +145,7 @@ class Processes:
 
     @contextlib.contextmanager
     def ending_together(self) -> Iterator[None]:
-        """Around everything the processes do together: an error in one process ends all of them, with one message."""
+        """Wrap everything the processes do together: an error in one process ends all of them, with one message."""
         try:
             yield
         except (Interrupted, DivergedError):
@@ -199,7 +199,8 @@ class Processes:
         return None
 
     def _take_leave(self, err: BaseException) -> None:
-        """Report an error, then leave the process group: whoever waits for this process fails at once, and finds it."""
+        """Report an error, then leave the process group: processes that wait for this one fail at once, and find the
+        report."""
         assert self._store is not None
         own = not isinstance(err, PeerError)
         with contextlib.suppress(RuntimeError):
@@ -228,7 +229,7 @@ def join_processes() -> Processes:
     """Join the processes that a launcher started with this one; `ALONE` if there are none.
 
     Raises:
-        UsageError: the launcher did not say where to meet, or the process group was closed after an error.
+        UsageError: the launcher gave no address, or the process group was closed after an error.
     """
     global _joined
     if process_count() == 1:
@@ -249,7 +250,7 @@ def join_processes() -> Processes:
 
 
 def part(code: int, *, told: bool) -> NoReturn:
-    """End this process, one of several, at once: tearing connections down with the interpreter may abort it.
+    """End this process, one of several, immediately: closing connections during interpreter shutdown may abort it.
 
     A launcher that sees one process fail ends the others, so all wait until the reason is reported.
 
@@ -283,7 +284,7 @@ def local_device(device: torch.device, processes: Processes) -> torch.device:
     if number >= there:
         raise UsageError(
             f"process {number} of this machine has no GPU of its own: there are {there}. Start at most {there} "
-            "processes a machine (torchrun --nproc-per-node), or train on processors with --set device=cpu"
+            "processes per machine (torchrun --nproc-per-node), or train on processors with --set device=cpu"
         )
     torch.cuda.set_device(number)
     return torch.device("cuda", number)

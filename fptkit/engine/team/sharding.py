@@ -56,15 +56,15 @@ def can_shard() -> bool:
 
 
 def meeting_place(device: torch.device, processes: Processes) -> DeviceMesh:
-    """What `shard_frozen` takes. All processes make it together.
+    """The device mesh for `shard_frozen`. All processes call this together.
 
     Raises:
         UsageError: this version of torch is too old.
     """
     if not can_shard():
         raise UsageError(
-            f"train.shard_frozen: always needs torch 2.9 or newer, this is {torch.__version__}; install that, or set "
-            "it to never"
+            f"train.shard_frozen: always needs torch 2.9 or newer, but this is {torch.__version__}; upgrade it, or set "
+            "shard_frozen to never"
         )
     return init_device_mesh(device.type, (processes.count,))
 
@@ -122,12 +122,12 @@ class IdlePass:
 
     @torch.no_grad()
     def forward(self) -> None:
-        """As a batch of an evaluation."""
+        """Pass the example as in an evaluation."""
         with self._evaluating():
             self._model(self._batch.inputs, self._batch.lengths)
 
     def forward_and_backward(self) -> None:
-        """As a micro-batch of a training step. Drops all gradients, so it comes before the micro-batches that count."""
+        """Pass it as in a training step. Drops all gradients, so it must come before the micro-batches that count."""
         with self._evaluating():
             self._task.loss(self._model(self._batch.inputs, self._batch.lengths), self._batch).backward()
         self._model.zero_grad(set_to_none=True)
@@ -144,10 +144,11 @@ class IdlePass:
 
 
 def check_blocks_run(model: CrossModalModel, name: str, sharded: Sharded, idle: IdlePass) -> None:
-    """Pass one example, in all processes, and check that every block runs as a module: else its weights stay sharded.
+    """Pass one example, in all processes, and check that every block runs as a module; if not, its weights stay
+    sharded.
 
     Args:
-        model: whose weights are sharded.
+        model: with sharded weights.
         name: of the backbone, for errors.
         sharded: what was sharded.
         idle: the pass.
@@ -247,7 +248,7 @@ def _alone(block: str, blocks: Sequence[str]) -> bool:
 
 
 def _check_all_run(backbone: Backbone, name: str) -> None:
-    """Raise if training leaves blocks out at random: each process would wait for another block."""
+    """Raise if training skips blocks at random: each process would wait for another block."""
     for module in backbone.modules():
         if isinstance(chance := getattr(module, "layerdrop", None), int | float) and chance > 0:
             raise UsageError(

@@ -826,7 +826,7 @@ def test_a_config_from_a_file(checkpoints: Callable[[str], Path], tmp_path: Path
     for content, said in (
         (None, "config.json is missing"),
         ("{", "not readable as JSON"),
-        ("[]", "holds no JSON object"),
+        ("[]", "does not hold a JSON object"),
     ):
         file = tmp_path / "config.json"
         if content is not None:

@@ -304,7 +304,7 @@ def test_a_run_resumes_exactly(tmp_path: Path, further: tuple[str, ...]) -> None
 @pytest.mark.slow
 def test_a_run_says_so(tmp_path: Path) -> None:
     summary = start(tmp_path / "run")
-    note = "control: tokens shuffled; the backbone gets each example's tokens in an order of their own"
+    note = "control: tokens shuffled; the backbone gets the tokens of each example in random order"
     assert note in summary["notes"]
     assert note in json.loads((tmp_path / "run" / "summary.json").read_text())["notes"]
     plain = start(tmp_path / "plain", "shuffle_tokens=false")

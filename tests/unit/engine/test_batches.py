@@ -71,7 +71,7 @@ def test_grouping_by_length_wastes_little_padding() -> None:
     assert abs(np.corrcoef(means[:-1], means[1:])[0, 1]) < 0.3  # lengths come in no order over the epoch
 
 
-def test_a_recipe_without_a_token_budget_keeps_the_batches_it_always_had() -> None:
+def test_a_recipe_without_a_token_budget_keeps_its_former_batches() -> None:
     """Recorded from the version before there were token budgets."""
     ragged = TrainingBatches(Any(), Ragged(23, np.arange(23) % 7 + 1), 5, seed=1)
     recorded = [[20, 13, 6], [4, 18, 5, 12, 19], [14, 7, 0, 21, 15], [1, 22, 8, 16, 2], [9, 10, 17, 3, 11]]
@@ -88,7 +88,7 @@ def budgeted(task: Task | None = None, batch_tokens: int = BUDGET, seed: int = 0
 
 
 def epochs(batches: TrainingBatches, count: int, size: int = len(UNEVEN)) -> list[list[list[int]]]:
-    """Batches of some epochs, told apart by their examples alone: an epoch ends where all were seen."""
+    """Batches of some epochs, distinguished by their examples alone: an epoch ends when all were seen."""
     found: list[list[list[int]]] = []
     step = 0
     for _ in range(count):
@@ -185,7 +185,7 @@ def test_homology_wastes_at_most_a_tenth_in_padding(shared_data: Path) -> None:
     assert 1 - lengths.sum() / padded < 0.05
 
 
-def test_an_endless_split_draws_anew() -> None:
+def test_an_endless_split_draws_new_examples() -> None:
     batches = TrainingBatches(Any(), Ragged(None), 8, seed=0)
     assert not torch.equal(batches.batch(0).inputs, batches.batch(1).inputs)
     assert len(batches.batch(0)) == 8
@@ -213,7 +213,7 @@ def sample(split: Split, step: int, seed: int = 0, batch_size: int = 5) -> list[
     return [batch.targets.tolist() for batch in evaluation_batches(Sampled(), "test", split, options, step)]
 
 
-def test_a_sample_is_whole_batches_without_repetition_and_without_those_the_protocol_skips() -> None:
+def test_a_sample_is_complete_batches_without_repetition_and_without_those_the_protocol_skips() -> None:
     drawn = sample(Ragged(69), step=100)
     assert [len(batch) for batch in drawn] == [10] * 4
     examples = [example for batch in drawn for example in batch]
@@ -229,7 +229,7 @@ def test_a_sample_from_a_small_split_goes_round_again() -> None:
     assert [len(set(batch)) for batch in drawn] == [10] * 4
 
 
-def test_a_sample_of_an_endless_split_is_drawn_anew() -> None:
+def test_a_sample_of_an_endless_split_is_drawn_each_time() -> None:
     assert sample(Ragged(None), 0, batch_size=1) == [[0, 1]] * 4
     options = TrainOptions(batch_size=1)
     first, second = (next(evaluation_batches(Sampled(), "test", Ragged(None), options, step)).inputs for step in (0, 1))
@@ -244,7 +244,7 @@ def test_a_split_too_small_for_a_sample(size: int, message: str) -> None:
         sample(Ragged(size), 0)
 
 
-def test_a_whole_needs_an_end() -> None:
+def test_an_endless_split_cannot_be_evaluated_in_full() -> None:
     with pytest.raises(ShapeError, match="split is endless; it cannot be evaluated in full"):
         next(evaluation_batches(Any(), "test", Ragged(None), TrainOptions(), 0))
 

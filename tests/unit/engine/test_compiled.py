@@ -118,7 +118,7 @@ def test_compiled_steps_go_through_the_same_engine(tmp_path: Path, monkeypatch: 
     assert_same(tmp_path / "compiled", tmp_path / "plain")
 
 
-def test_an_error_of_the_model_itself_is_told_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_model_itself_is_reported_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = CrossModalModel.forward
 
     def broken(self: CrossModalModel, inputs: Any, lengths: Any = None) -> torch.Tensor:

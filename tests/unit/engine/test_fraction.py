@@ -68,7 +68,7 @@ def test_a_smaller_share_is_part_of_a_larger_one() -> None:
     assert 150 < sum(number < 500 for number in shares[3]) < 350
 
 
-def test_the_whole_is_the_split_itself_and_the_least_is_one_example() -> None:
+def test_a_fraction_of_one_is_the_split_itself_and_the_least_is_one_example() -> None:
     whole = Numbered(10)
     assert training_fraction(Numbers(), whole, 1.0, 0) is whole
     assert training_fraction(Numbers(), whole, 1e-9, 0).size == 1
@@ -96,7 +96,7 @@ def test_lengths_go_with_their_examples() -> None:
         assert batch.inputs.shape[0] * batch.inputs.shape[1] <= 150
 
 
-def test_the_protocol_is_asked_of_the_examples_of_the_whole_split() -> None:
+def test_the_protocol_is_asked_about_examples_of_the_complete_split() -> None:
     task = Numbers()
     task.skipped = 7
     share = training_fraction(task, Numbered(210), 0.5, 0)
@@ -220,7 +220,7 @@ def test_another_share_is_another_run(tmp_path: Path) -> None:
         start(tmp_path, "train.data_fraction=0.1", name="run", resume=True)
 
 
-def test_a_share_of_drawn_examples_is_told_before_training(tmp_path: Path) -> None:
+def test_a_fraction_of_drawn_examples_is_reported_before_training(tmp_path: Path) -> None:
     path = tmp_path / "drawn.yaml"
     path.write_text(
         "task: {name: bit_xor, bits: 3}\nbackbone: {name: random, blocks: 1, width: 16, heads: 2, size: nano}\n"

@@ -183,7 +183,7 @@ def test_a_process_killed_while_testing_has_opened_the_test(
 @pytest.mark.slow
 @pytest.mark.parametrize("overrides", [(), ("train.schedule={name: cosine, warmup_steps: 7}",)])
 @pytest.mark.parametrize(("pause_at", "paused"), [(1, 10), (10, 10), (11, 20)])
-def test_a_paused_run_goes_on_exactly(
+def test_a_paused_run_resumes_exactly(
     recipe: Path, tmp_path: Path, nothing_is_built: Any, overrides: tuple[str, ...], pause_at: int, paused: int
 ) -> None:
     start(recipe, tmp_path / "whole", *overrides)
@@ -200,7 +200,7 @@ def test_a_paused_run_goes_on_exactly(
     assert_same(tmp_path / "parts", tmp_path / "whole")
 
 
-def test_a_pause_behind_the_end_is_none(recipe: Path, tmp_path: Path) -> None:
+def test_a_pause_after_the_end_is_ignored(recipe: Path, tmp_path: Path) -> None:
     summary = start(recipe, tmp_path / "steps", pause_at=31, open_test=False)
     assert (summary["status"], summary["ended_by"]) == ("validated", "steps")
     summary = start(recipe, tmp_path / "patience", *STOPS_EARLY, pause_at=20, open_test=False)
@@ -265,7 +265,7 @@ def test_seconds_that_are_enough_change_nothing(recipe: Path, tmp_path: Path) ->
 
 
 def test_a_limit_of_seconds_does_not_go_with_cosine(recipe: Path) -> None:
-    with pytest.raises(RecipeError, match=r"train\.schedule: the schedule cosine must know its last step"):
+    with pytest.raises(RecipeError, match=r"train\.schedule: the cosine schedule needs a known last step"):
         load_recipe(str(recipe), overrides=["train.max_seconds=10", "train.schedule={name: cosine}"])
 
 

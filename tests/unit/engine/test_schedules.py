@@ -95,8 +95,8 @@ def test_validations_change_no_other_schedule(name: Any) -> None:
         ("schedule: {name: cosine, final_share: 1.0}", "train.schedule.final_share", "expected a number >= 0 and < 1"),
         ("schedule: {name: plateau, factor: 1.0}", "train.schedule.factor", "expected a number > 0 and < 1"),
         ("schedule: {warm_up: 3}", "train.schedule", "unknown key 'warm_up'."),
-        ("schedule: {final_share: 0.1}", "train.schedule.final_share", "is read by the schedule cosine only"),
-        ("schedule: {name: cosine, patience: 3}", "train.schedule.patience", "is read by the schedule plateau only"),
+        ("schedule: {final_share: 0.1}", "train.schedule.final_share", "is a setting of the cosine schedule"),
+        ("schedule: {name: cosine, patience: 3}", "train.schedule.patience", "is a setting of the plateau schedule"),
         ("max_steps: 100, schedule: {warmup_steps: 100}", "train.schedule", "warmup_steps must be below"),
         ("patience: 2, schedule: {name: plateau}", "train.schedule", "patience must be below train.patience"),
         ("batch_size: 16, accumulate: 3", "train.accumulate", "must divide train.batch_size, but 16 examples"),
@@ -104,7 +104,7 @@ def test_validations_change_no_other_schedule(name: Any) -> None:
         ("batch_tokens: 0", "train.batch_tokens", "expected an integer >= 1 or null"),
     ],
 )
-def test_what_cannot_be_is_told_with_its_place(text: str, path: str, message: str, tmp_path: Any) -> None:
+def test_impossible_schedules_are_reported_with_their_place(text: str, path: str, message: str, tmp_path: Any) -> None:
     recipe = tmp_path / "wrong.yaml"
     recipe.write_text("task: {name: bit_xor}\ntrain: {" + text + "}\n")
     with pytest.raises(RecipeError) as caught:

@@ -113,7 +113,7 @@ def test_wrong_rules_are_refused() -> None:
 
 def test_a_free_form_has_no_rules() -> None:
     assert POLICIES["custom"].rules == ()
-    with pytest.raises(PluginError, match="has rules, so it is no free form"):
+    with pytest.raises(PluginError, match="free_form is true, but it has rules"):
         FreezingPolicySpec(name="trial", summary="x", rules=(FreezingRule(role="norm"),), free_form=True)
 
 

@@ -126,14 +126,14 @@ def test_what_is_taken() -> None:
 
 
 @pytest.mark.parametrize("text", ["several: 3", "several: [3]"])
-def test_a_list_behind_a_before_validator(text: str) -> None:
-    """pydantic's strict mode takes a list for a tuple from JSON, but no more behind such a validator."""
+def test_a_list_after_a_before_validator(text: str) -> None:
+    """pydantic's strict mode takes a list for a tuple from JSON, but not after such a validator."""
     made = checked(Everything, text)
     assert isinstance(made, Everything)
     assert made.several == (3,)
 
 
-def test_a_fault_beside_a_before_validator_is_found_and_strictness_kept() -> None:
+def test_a_fault_next_to_a_before_validator_is_found_and_strictness_kept() -> None:
     assert checked(Everything, "several: [x]\ncount: '3'") == [
         (2, "count", "expected an integer >= 1 and <= 9, got '3'"),
         (1, "several[0]", "expected an integer, got 'x'"),

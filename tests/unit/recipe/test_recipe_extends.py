@@ -1,4 +1,4 @@
-"""``extends``: what lies over what, where bases are found, and faults in several files."""
+"""``extends``: the order of merging, where bases are found, and faults in several files."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_plugins_of_a_base_are_relative_to_it() -> None:
     assert recipe.plugins == (str(Path("base/plug.py").resolve()),)
 
 
-def test_a_resolved_recipe_stands_alone(tmp_path: Path) -> None:
+def test_a_resolved_recipe_needs_no_base(tmp_path: Path) -> None:
     recipe = load(OWN, profile="smoke").recipe
     written = dump_recipe(recipe)
     assert "extends" not in written
@@ -143,13 +143,13 @@ def test_faults_name_their_own_file() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("extends: base/tusk", "there is no recipe 'base/tusk' to extend, beside this file or in a recipe folder"),
+        ("extends: base/tusk", "recipe 'base/tusk' was not found next to this file or in a recipe folder"),
         ("extends: 3", "expected the name of a recipe file, or a list of names"),
         ("extends: []", "expected the name of a recipe file, or a list of names"),
         ("extends: [base/task, 3]", "expected the name of a recipe file, or a list of names"),
         ("extends: {a: 1}", "expected the name of a recipe file, or a list of names"),
-        ("extends: x", "'x' extends this file in turn: neither comes first"),
-        ("extends: " + "y" * 300, "to extend"),
+        ("extends: x", "'x' extends this file in turn; remove one of the two"),
+        ("extends: " + "y" * 300, "was not found"),
     ],
 )
 def test_bases_that_are_none(text: str, message: str) -> None:

@@ -68,7 +68,7 @@ def test_defaults() -> None:
     assert (loaded.path, loaded.profile) == (Path("recipes/x.yaml"), None)
 
 
-def test_a_whole_recipe() -> None:
+def test_a_complete_recipe() -> None:
     recipe = load(
         """
 description: a try
@@ -141,7 +141,7 @@ encoder: linear
     ]
 
 
-def test_the_layout_of_the_whole_message() -> None:
+def test_the_layout_of_the_complete_message() -> None:
     write("task: {name: bit_xor}\nbackbone:\n  name: gtp2\ntrain: {learning_rate: fast}\n")
     with pytest.raises(RecipeError) as caught:
         load_recipe("recipes/x.yaml", overrides=["train.seed=-1"], registry_loader=builtins)
@@ -182,7 +182,7 @@ def test_the_layout_of_the_whole_message() -> None:
         (XOR + "threads: '2'", 2, "threads", "expected an integer >= 1 or null, got '2'"),
         (XOR + "description: [a]", 2, "description", "expected text, got [a]"),
         (XOR + "plugins: x.py", 2, "plugins", "expected a list of text, got 'x.py'"),
-        (XOR + "listeners: {name: x}", 2, "listeners", "expected a list of sections {name: ...} that"),
+        (XOR + "listeners: {name: x}", 2, "listeners", "expected a list of sections {name: ...}, each"),
         (XOR + "listeners: [{name: x}]", 2, "listeners[0].name", "unknown listener 'x'.\nknown: none (fptkit list"),
         (XOR + "backbone: {name: random, heads: 5}", 2, "backbone", "width must be a multiple of heads, but 768"),
         (XOR + "backbone: {weights: []}", 2, "backbone.weights", "expected text or a list of text (at least 1)"),
@@ -388,7 +388,7 @@ def test_an_unknown_recipe(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError) as caught:
         load_recipe("homology_gtp2.yaml", registry_loader=lambda files: registry)
     assert (caught.value.name, caught.value.suggestion) == ("homology_gtp2", "homology_gpt2")
-    assert caught.value.note == "there is no file 'homology_gtp2.yaml' either"
+    assert caught.value.note == "the file 'homology_gtp2.yaml' does not exist either"
     with pytest.raises(UnknownNameError, match="fptkit list recipes"):
         load_recipe("", registry_loader=lambda files: registry)
 

@@ -88,7 +88,7 @@ def test_refused_words(word: str) -> None:
         read_plain(word)
 
 
-def test_a_refused_word_is_told_how_to_write_either() -> None:
+def test_an_ambiguous_word_is_refused_with_both_spellings() -> None:
     assert faults_of("a: 1\ndropout: no") == [
         ("x.yaml:2", "dropout", "'no' can mean false or the word; write false, or \"no\" for the word")
     ]
@@ -149,7 +149,7 @@ def test_duplicate_keys_name_both_lines_and_the_first_holds() -> None:
         ("a: !!python/object/apply:os.system [ls]\n", 1, "the tag !!python/object/apply:os.system is not allowed"),
         ("a: !!str 3\n", 1, "the tag !!str is not allowed; write the value without it"),
         ("a: !mine {b: 1}\n", 1, "the tag !mine is not allowed"),
-        ("a: &x [1, *x]\n", 1, "an alias (*name) stands inside what it names"),
+        ("a: &x [1, *x]\n", 1, "an alias (*name) is inside the value that it names"),
         ("a: \x01\n", 1, "not valid YAML"),
     ],
 )
@@ -203,7 +203,7 @@ def test_half_a_surrogate_pair_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
     assert faults_of('a: "\\ud800"')[0][2].startswith("not valid YAML")
     monkeypatch.setattr(tree, "_Composer", Pure)
     assert faults_of('a: "\\ud800"') == [
-        ("x.yaml:1", "a", "half a surrogate pair (\\ud800 to \\udfff) is no character")
+        ("x.yaml:1", "a", "half a surrogate pair (\\ud800 to \\udfff) is not a character")
     ]
 
 

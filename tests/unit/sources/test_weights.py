@@ -262,9 +262,9 @@ def test_a_folder_that_lacks_a_file_says_which(tmp_path: Path, present: list[str
     [
         ("{", "not readable as JSON"),
         ("[" * 100_000, "not readable as JSON"),
-        ("[]", "holds no JSON object"),
-        ("null", "holds no JSON object"),
-        ('"gpt2"', "holds no JSON object"),
+        ("[]", "does not hold a JSON object"),
+        ("null", "does not hold a JSON object"),
+        ('"gpt2"', "does not hold a JSON object"),
     ],
     ids=["open", "deep", "list", "null", "text"],
 )

@@ -45,7 +45,7 @@ def recipe(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def passed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Examples of each pass through the frozen part that computes what is kept, or trains."""
+    """Examples of each pass through the frozen part that computes cached features, or trains."""
     sizes: list[int] = []
     hidden = CrossModalModel.hidden
 
@@ -157,8 +157,8 @@ def test_a_rerun_is_the_same_bit_for_bit(recipe: Path, tmp_path: Path) -> None:
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_kept_features_are_what_the_model_gives(recipe: Path, tmp_path: Path) -> None:
-    """Against the model built anew, example by example."""
+def test_cached_features_are_what_the_model_gives(recipe: Path, tmp_path: Path) -> None:
+    """Against a model that is built again, example by example."""
     from fptkit.build import build
     from fptkit.seeds import generator_for
 
@@ -202,7 +202,7 @@ def test_options_that_do_not_decide_share_a_file(recipe: Path, tmp_path: Path) -
     assert len(files()) == 4
 
 
-def test_filling_that_was_stopped_goes_on(
+def test_a_stopped_computation_of_features_continues(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passed: list[int]
 ) -> None:
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
@@ -271,7 +271,7 @@ def test_a_damaged_file_is_made_again(
     assert [path.read_bytes() for path in files()] == before
 
 
-def test_a_whole_file_of_other_features_is_made_again(
+def test_a_complete_file_of_other_features_is_computed_again(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its digest holds, but the model gives something else, as after a change of code that no key shows."""
@@ -339,14 +339,17 @@ def test_a_part_that_lost_rows_is_started_again(tmp_path: Path) -> None:
     ("overrides", "said"),
     [
         (("backbone.dropout=0.1",), "--set backbone.dropout=0"),
-        (("shuffle_tokens=true",), "shuffle_tokens draws another order"),
+        (("shuffle_tokens=true",), "shuffle_tokens draws a new order"),
         (("train.max_seconds=60",), "train.max_seconds"),
         (("train.feature_cache_gib=1e-9",), "train.feature_cache_gib is 1e-09"),
-        (("train.max_steps=1",), "it pays from 64 passes"),
-        (("task={name: bit_memory, bits: 100}", "encoder.name=linear", "head.readout=auto"), "without end"),
+        (("train.max_steps=1",), "caching pays off after 64 forward passes"),
+        (
+            ("task={name: bit_memory, bits: 100}", "encoder.name=linear", "head.readout=auto"),
+            "the train split is endless",
+        ),
     ],
 )
-def test_what_keeps_it_off_is_told(recipe: Path, tmp_path: Path, overrides: tuple[str, ...], said: str) -> None:
+def test_what_prevents_caching_is_reported(recipe: Path, tmp_path: Path, overrides: tuple[str, ...], said: str) -> None:
     (note,) = notes(start(recipe, tmp_path / "run", *overrides))
     assert note.startswith("feature cache off: ")
     assert said in note
@@ -379,7 +382,7 @@ def test_padding_that_is_read_keeps_it_off(recipe: Path, tmp_path: Path, monkeyp
         lambda some, cut: UnmaskedExamples(SymbolExamples(some.symbols, some.offsets, some.values, max_length=cut)),
     )
     (note,) = notes(start(recipe, tmp_path / "run"))
-    assert note == "feature cache off: an example of the train split depends on the longest of its batch"
+    assert note == "feature cache off: an example of the train split depends on the longest one in its batch"
 
 
 def test_a_loss_of_its_own_keeps_it_off(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -387,7 +390,7 @@ def test_a_loss_of_its_own_keeps_it_off(recipe: Path, tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(ListOps, "loss", lambda self, logits, batch: Task.loss(self, logits, batch), raising=False)
     (note,) = notes(start(recipe, tmp_path / "run"))
-    assert "the loss of ListOps is its own" in note
+    assert "ListOps defines its own loss" in note
 
 
 def test_a_run_that_trains_more_than_the_head_says_nothing(recipe: Path, tmp_path: Path) -> None:
@@ -395,7 +398,9 @@ def test_a_run_that_trains_more_than_the_head_says_nothing(recipe: Path, tmp_pat
     assert files() == []
 
 
-def test_a_folder_that_cannot_be_used_is_told(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_used_is_reported(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("FPTKIT_CACHE", str(tmp_path / "file"))
     (note,) = notes(start(recipe, tmp_path / "run"))

@@ -253,7 +253,7 @@ def test_a_killed_process_ends_the_run_and_resume_is_exact(write: Any, start: An
 
 
 @pytest.mark.slow
-def test_a_signal_to_one_stops_all_and_another_number_of_processes_goes_on(
+def test_a_signal_to_one_stops_all_and_another_number_of_processes_resumes(
     write: Any, start: Any, tmp_path: Path
 ) -> None:
     recipe = write("xor")
@@ -270,7 +270,7 @@ def test_a_signal_to_one_stops_all_and_another_number_of_processes_goes_on(
 
 
 @pytest.mark.slow
-def test_an_error_is_told_once_and_ends_all(write: Any, start: Any, tmp_path: Path) -> None:
+def test_an_error_is_reported_once_and_ends_all(write: Any, start: Any, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text(RECIPES["xor"].replace("bits: 3", "bits: none"))
     ended = start(command=["run", str(wrong)])

@@ -120,7 +120,7 @@ def test_what_passes_forward_and_backward_is_the_same(alone_in_a_group: None, li
             torch.testing.assert_close(other.grad, parameter.grad, rtol=0, atol=1e-6)
 
 
-def test_the_digest_is_that_of_whole_weights_and_sees_one_changed_number(alone_in_a_group: None) -> None:
+def test_the_digest_is_that_of_complete_weights_and_sees_one_changed_number(alone_in_a_group: None) -> None:
     model = model_of()
     proof = FreezeProof(model)
     shard(model)
@@ -132,7 +132,7 @@ def test_the_digest_is_that_of_whole_weights_and_sees_one_changed_number(alone_i
         proof.check_unchanged()
 
 
-def test_an_idle_pass_leaves_nothing_behind(alone_in_a_group: None) -> None:
+def test_an_idle_pass_changes_nothing(alone_in_a_group: None) -> None:
     model = model_of(norm=True)
     shard(model)
     model.train()
@@ -258,7 +258,7 @@ def test_two_processes_with_half_of_the_weights_are_as_good_as_one(write: Any, s
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_with_and_without_sharding(write: Any, start: Any, tmp_path: Path) -> None:
+def test_a_killed_run_resumes_with_and_without_sharding(write: Any, start: Any, tmp_path: Path) -> None:
     recipe = write("xor", sharded=True)
     whole, cut, once = (tmp_path / name for name in ("whole", "cut", "once"))
     alone(write("xor"), once)

@@ -292,7 +292,7 @@ refrence: frozen
             "arms.a b",
             "expected a name of letters, digits, '_', '.' and '-' that does not begin with '.' or '-' (not 'name')",
         ),
-        ("s.yaml:6", "extends", "there is no recipe 'base/gone' to extend, beside this file or in a recipe folder"),
+        ("s.yaml:6", "extends", "recipe 'base/gone' was not found next to this file or in a recipe folder"),
         ("s.yaml:6", "freezing.name", "unknown freezing policy 'fup'. Did you mean 'fpt'?"),
         ("s.yaml:7", "arms.text", "expected keys of a recipe, such as {extends: base/gpt2}"),
         ("s.yaml:8", "learning_rates[0]", "expected a number > 0, got 'fast'"),
