@@ -29,7 +29,7 @@ from fptkit.lab.studies.results import CellResult, Estimate, RateResult, StudyRe
 from fptkit.registry import load_plugins
 from fptkit.specs import FreezingPolicySpec, TaskSpec
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[3]
 
 COUNTS = {
     "fpt2021": {
@@ -276,7 +276,7 @@ def test_a_faulty_file_is_refused(old: str, new: str, message: str) -> None:
 def test_files_repeat_each_figure_as_the_paper_writes_it() -> None:
     """Nothing is lost between the file and the figures: read by PyYAML, the rows are the same."""
     for name in published_names():
-        raw = yaml.safe_load((ROOT / "fptkit" / "published" / f"{name}.yaml").read_text(encoding="utf-8"))
+        raw = yaml.safe_load((ROOT / "fptkit" / "lab" / "published" / f"{name}.yaml").read_text(encoding="utf-8"))
         written = [
             float(str(cell).split("±")[0])  # PyYAML reads 1e4 as text
             for table in raw["tables"].values()

@@ -663,7 +663,7 @@ def test_csv_holds_every_figure_unrounded(results: StudyResults) -> None:
 
 
 def test_every_column_is_described() -> None:
-    text = (Path(__file__).parents[4] / "docs" / "reports.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[3] / "docs" / "reports.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `(\w+)`", text.split("## The table")[1], re.MULTILINE) == list(COLUMNS)
 
 

@@ -196,8 +196,6 @@ def test_options_must_be_those_of_a_policy(options: Any) -> None:
 
 
 PLUGIN = """
-import sys
-sys.path.insert(0, {folder!r})
 from fptkit import FreezingPolicySpec, FreezingRule, hookimpl
 
 @hookimpl
@@ -210,8 +208,7 @@ def fptkit_freezing_policies():
 
 
 def test_a_recipe_takes_its_options_and_builds_it_the_same_way_twice(tmp_path: Path) -> None:
-    here = Path(__file__)
-    (tmp_path / "plugin.py").write_text(PLUGIN.format(folder=str(here.parent), module=here.stem))
+    (tmp_path / "plugin.py").write_text(PLUGIN.format(module=__name__))
     text = (
         "task: {name: bit_xor, bits: 3}\nprecision: float32\n"
         "backbone: {name: random, size: nano, blocks: 2, width: 8, heads: 2}\nfreezing: {name: shifted, size: SIZE}\n"

@@ -29,7 +29,7 @@ TASKS: dict[str, tuple[Any, Any]] = {
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torchvision's servers are never asked here; test_images_fetch.py has that source."""
+    """torchvision's servers are never asked here; test_fetch.py has that source."""
 
     def unavailable(form: object) -> None:
         raise Unavailable("no network in tests")
