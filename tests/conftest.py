@@ -31,3 +31,13 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no shared data at {folder} (set FPTKIT_SHARED_DATA)")
     return folder
+
+
+@pytest.fixture
+def recipe(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A file that holds ``RECIPE`` of the test's module, or that of `whole_runs`."""
+    import whole_runs
+
+    path = tmp_path / "tiny.yaml"
+    path.write_text(getattr(request.module, "RECIPE", whole_runs.RECIPE))
+    return path

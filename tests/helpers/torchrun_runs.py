@@ -13,13 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
-import torch
-from safetensors.torch import load_file
-
-from fptkit.engine.run import RunRequest, run
-from fptkit.recipe.load import load_recipe
-
 WORKER = Path(__file__).with_name("torchrun_worker.py")
 
 TRAIN = "max_steps: 20, validate_every: 10, log_every: 4, patience: null, learning_rate: 1e-2"
@@ -200,38 +193,3 @@ def exit_codes(output: str) -> set[int]:
     """Of the processes that failed, as torchrun reports them; one that was just leaving may have been ended by it."""
     codes = set(map(int, re.findall(r"exitcode\s+: (-?\d+)", output)))
     return codes - {-signal.SIGTERM}
-
-
-def alone(recipe: Path, folder: Path, *overrides: str, **how: Any) -> dict[str, Any]:
-    return run(RunRequest(load_recipe(str(recipe), overrides=overrides), folder, **how))
-
-
-def tensors(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "model.safetensors")
-
-
-def metrics(folder: Path) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "examples_per_second"} for line in lines]
-
-
-def assert_same(one: Path, other: Path) -> None:
-    """Bit for bit."""
-    assert metrics(one) == metrics(other)
-    ours, theirs = tensors(one), tensors(other)
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-
-
-def assert_near(one: Path, other: Path) -> None:
-    """To 1e-5: tensors, and everything measured on the way."""
-    ours, theirs = tensors(one), tensors(other)
-    assert ours.keys() == theirs.keys()
-    for name in ours:
-        torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=1e-5)
-    assert len(metrics(one)) == len(metrics(other))
-    for line, their_line in zip(metrics(one), metrics(other), strict=True):
-        assert line == {
-            key: value if isinstance(value, str) else pytest.approx(value, abs=1e-5, rel=1e-5)
-            for key, value in their_line.items()
-        }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -12,19 +11,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from whole_runs import RECIPE, Recorder, metrics, start
 
-from fptkit.engine.events import Event, RunEnded, RunStarted, SplitTested, StepsDone, Validated
-from fptkit.engine.run import RunRequest, run
+from fptkit.engine.events import RunEnded, RunStarted, SplitTested, StepsDone, Validated
 from fptkit.errors import CheckpointError, DivergedError, Interrupted, ShapeError, UsageError
 from fptkit.recipe.load import load_recipe
-
-RECIPE = """
-task: {name: bit_xor, bits: 3, validation_size: 40, test_size: 50}
-backbone: {name: random, blocks: 2, width: 32, heads: 2, size: nano, dropout: 0.1}
-train: {batch_size: 8, max_steps: 30, validate_every: 10, log_every: 4, patience: null, learning_rate: 1e-2}
-threads: 1
-"""
-
 
 RAGGED = """
 task:
@@ -36,36 +27,6 @@ train: {batch_size: 8, batch_tokens: 300, max_steps: 60, validate_every: 20, log
 threads: 1
 """
 """Sequences of different lengths; an epoch under this budget has about half of these steps."""
-
-
-@pytest.fixture
-def recipe(tmp_path: Path) -> Path:
-    path = tmp_path / "tiny.yaml"
-    path.write_text(RECIPE)
-    return path
-
-
-class Recorder:
-    """Keeps events; can send a signal to this process when a step is reached."""
-
-    def __init__(self, stop_at: int | None = None, number: int = signal.SIGINT) -> None:
-        self.events: list[Event] = []
-        self._stop_at, self._number = stop_at, number
-
-    def handle(self, event: Event) -> None:
-        self.events.append(event)
-        if isinstance(event, StepsDone) and event.step == self._stop_at:
-            os.kill(os.getpid(), self._number)
-
-
-def start(recipe: Path, folder: Path, *overrides: str, resume: bool = False, listener: Recorder | None = None) -> Any:
-    loaded = load_recipe(str(recipe), overrides=overrides)
-    return run(RunRequest(loaded, folder, resume=resume, listeners=[listener] if listener else []))
-
-
-def metrics(folder: Path) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "examples_per_second"} for line in lines]
 
 
 def test_a_run_leaves_what_it_promises(recipe: Path, tmp_path: Path) -> None:

@@ -3,73 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import load_file
+from whole_runs import Recorder, assert_same, start
 
-from fptkit.engine.events import Event, RunEnded, SplitTested, StepsDone, Validated
-from fptkit.engine.progress import Progress, ended_by, last_step, pause_step
-from fptkit.engine.run import RunRequest, run
+from fptkit.engine.events import RunEnded, SplitTested, StepsDone, Validated
 from fptkit.errors import FreezingError, Interrupted, RecipeError, UsageError
 from fptkit.freezing import FreezeProof
 from fptkit.recipe.load import load_recipe
-from fptkit.recipe.models import TrainOptions
 from fptkit.tasks.generated import GeneratedTask
 
-RECIPE = """
-task: {name: bit_xor, bits: 3, validation_size: 40, test_size: 50}
-backbone: {name: random, blocks: 2, width: 32, heads: 2, size: nano, dropout: 0.1}
-train: {batch_size: 8, max_steps: 30, validate_every: 10, log_every: 4, patience: null, learning_rate: 1e-2}
-threads: 1
-"""
 STOPS_EARLY = ("train.learning_rate=1e-12", "train.patience=1")
 """At a rate of nearly nothing no validation improves on the first, at step 10, so that patience ends at step 20."""
-
-
-class Recorder:
-    """Keeps events; can send SIGINT to this process when a step is reached."""
-
-    def __init__(self, stop_at: int | None = None) -> None:
-        self.events: list[Event] = []
-        self._stop_at = stop_at
-
-    def handle(self, event: Event) -> None:
-        self.events.append(event)
-        if isinstance(event, StepsDone) and event.step == self._stop_at:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    def steps(self, kind: type[StepsDone] | type[Validated] | type[SplitTested]) -> list[int]:
-        return [event.step for event in self.events if isinstance(event, kind)]
-
-
-@pytest.fixture
-def recipe(tmp_path: Path) -> Path:
-    path = tmp_path / "tiny.yaml"
-    path.write_text(RECIPE)
-    return path
-
-
-def start(recipe: Path, folder: Path, *overrides: str, listener: Recorder | None = None, **how: Any) -> Any:
-    loaded = load_recipe(str(recipe), overrides=overrides)
-    return run(RunRequest(loaded, folder, listeners=[listener] if listener else [], **how))
-
-
-def metrics(folder: Path) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "examples_per_second"} for line in lines]
-
-
-def assert_same(one: Path, other: Path) -> None:
-    """Tensors and everything that was measured on the way are equal bit for bit."""
-    assert metrics(one) == metrics(other)
-    ours, theirs = (load_file(folder / "model.safetensors") for folder in (one, other))
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 @pytest.fixture
@@ -307,25 +254,6 @@ def test_a_run_limited_by_operations_resumes_exactly(recipe: Path, tmp_path: Pat
 def test_operations_that_end_before_the_warm_up_are_refused(recipe: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"warmup_steps is 5, but train\.max_flops ends training at step 1"):
         start(recipe, tmp_path / "run", "train.max_flops=1", "train.schedule.warmup_steps=5")
-
-
-def test_which_limit_ends_a_run() -> None:
-    options = TrainOptions(max_steps=10, patience=2, max_seconds=5.0)
-    assert ended_by(options, Progress(step=9, stale_validations=1, seconds=4.9)) is None
-    assert ended_by(options, Progress(step=10, stale_validations=2, seconds=5.0)) == "steps"
-    assert ended_by(options, Progress(step=9, stale_validations=2, seconds=5.0)) == "patience"
-    assert ended_by(options, Progress(step=9, stale_validations=1, seconds=5.0)) == "seconds"
-    free = TrainOptions(max_steps=10, patience=None)
-    assert ended_by(free, Progress(step=9, stale_validations=99, seconds=1e9)) is None
-
-
-def test_limits_in_steps() -> None:
-    options = TrainOptions(max_steps=10, validate_every=4)
-    assert [pause_step(options, step) for step in (1, 4, 5, 8, 9)] == [4, 4, 8, 8, 12]
-    assert last_step(options, 3.0) == 10
-    limited = options.model_copy(update={"max_flops": 20.0})
-    assert [last_step(limited, cost) for cost in (1.9, 2.0, 2.1, 7.0, 20.0, 21.0)] == [10, 10, 9, 2, 1, 1]
-    assert last_step(limited, 0) == 10  # nothing that counts: nothing to limit
 
 
 def test_a_summary_says_how_a_run_is_chosen_and_what_it_costs(recipe: Path, tmp_path: Path) -> None:

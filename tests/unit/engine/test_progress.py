@@ -1,4 +1,4 @@
-"""Learning rates over a run, against torch's own schedulers, and the options that set them."""
+"""Learning rates over a run, against torch's own schedulers, the options that set them, and what ends a run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ import torch
 from pydantic import ValidationError
 from torch.optim import lr_scheduler
 
-from fptkit.engine.progress import Progress, learning_rate_factor, note_validation
+from fptkit.engine.progress import (
+    Progress,
+    ended_by,
+    last_step,
+    learning_rate_factor,
+    note_validation,
+    pause_step,
+)
 from fptkit.errors import RecipeError
 from fptkit.recipe.load import load_recipe
 from fptkit.recipe.models import ScheduleOptions, TrainOptions
@@ -121,3 +128,22 @@ def test_what_can_be() -> None:
     assert TrainOptions(patience=3, schedule=ScheduleOptions(name="plateau", patience=2)).schedule.patience == 2
     with pytest.raises(ValidationError):
         TrainOptions(learning_rate=-1.0, schedule=ScheduleOptions(name="plateau"))
+
+
+def test_which_limit_ends_a_run() -> None:
+    options = TrainOptions(max_steps=10, patience=2, max_seconds=5.0)
+    assert ended_by(options, Progress(step=9, stale_validations=1, seconds=4.9)) is None
+    assert ended_by(options, Progress(step=10, stale_validations=2, seconds=5.0)) == "steps"
+    assert ended_by(options, Progress(step=9, stale_validations=2, seconds=5.0)) == "patience"
+    assert ended_by(options, Progress(step=9, stale_validations=1, seconds=5.0)) == "seconds"
+    free = TrainOptions(max_steps=10, patience=None)
+    assert ended_by(free, Progress(step=9, stale_validations=99, seconds=1e9)) is None
+
+
+def test_limits_in_steps() -> None:
+    options = TrainOptions(max_steps=10, validate_every=4)
+    assert [pause_step(options, step) for step in (1, 4, 5, 8, 9)] == [4, 4, 8, 8, 12]
+    assert last_step(options, 3.0) == 10
+    limited = options.model_copy(update={"max_flops": 20.0})
+    assert [last_step(limited, cost) for cost in (1.9, 2.0, 2.1, 7.0, 20.0, 21.0)] == [10, 10, 9, 2, 1, 1]
+    assert last_step(limited, 0) == 10  # nothing that counts: nothing to limit
