@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,12 @@ def recipe(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     path = tmp_path / "tiny.yaml"
     path.write_text(getattr(request.module, "RECIPE", whole_runs.RECIPE))
     return path
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a server that takes connections and never answers."""
+    from local_servers import never_answering
+
+    with never_answering() as address:
+        yield address

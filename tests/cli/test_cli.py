@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
 import re
@@ -11,40 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from command_line import TINY, fptkit
 
 from fptkit.cli.main import main
 from fptkit.errors import UsageError
-
-TINY = """
-task: {name: bit_xor, bits: 3, validation_size: 40, test_size: 50}
-backbone: {name: random, size: nano, blocks: 1, width: 16, heads: 2}
-train: {batch_size: 8, max_steps: 6, validate_every: 3, log_every: 2, patience: null}
-threads: 1
-"""
-
-
-@dataclass
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def fptkit(*arguments: str | Path, cwd: Path) -> Done:
-    """The command in this process, which saves importing torch each time; `process` starts a real one."""
-    out, err = io.StringIO(), io.StringIO()
-    before = Path.cwd()
-    os.chdir(cwd)
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-    finally:
-        os.chdir(before)
-    return Done(int(ended.value.code or 0), out.getvalue(), err.getvalue())
 
 
 def process(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torchrun_runs import PLUGINS
 from whole_runs import RECIPE as TINY
 from whole_runs import Recorder, assert_same, metrics, start
 
@@ -22,12 +23,9 @@ from fptkit.lab.benchmarking.prepare import prepare
 from fptkit.recipe.load import load_recipe
 
 RECIPE = TINY + "precision: float32\n"
-PLUGIN = '''
+NORMED = '''
 import torch
-import torchmetrics
-from fptkit import EncoderSpec, TaskSpec, hookimpl
-from fptkit.tasks.bits import BitXor
-from fptkit.tasks.options import BitXorOptions
+from fptkit import EncoderSpec, hookimpl
 
 
 class Normed(torch.nn.Module):
@@ -44,33 +42,9 @@ class Normed(torch.nn.Module):
         return self.norm(self.map(inputs).transpose(1, 2)).transpose(1, 2)
 
 
-class OrderSum(torchmetrics.Metric):
-    """A figure that depends on which examples are scored together."""
-
-    def __init__(self):
-        super().__init__()
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx=None)
-
-    def update(self, predictions, targets):
-        self.total = self.total / 3 + predictions.double().sum() + len(targets)
-
-    def compute(self):
-        return self.total
-
-
-class Ordered(BitXor):
-    def metrics(self):
-        return torchmetrics.MetricCollection({**super().metrics(), "order": OrderSum()})
-
-
 @hookimpl
 def fptkit_encoders():
     return [EncoderSpec(name="normed", target=Normed, accepts=("vectors",), summary="with a batch norm")]
-
-
-@hookimpl
-def fptkit_tasks():
-    return [TaskSpec(name="ordered", target=Ordered, options=BitXorOptions, summary="bits")]
 '''
 
 
@@ -114,9 +88,10 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
-    (tmp_path / "plugin.py").write_text(PLUGIN)
+    (tmp_path / "normed.py").write_text(NORMED)
+    (tmp_path / "ordered.py").write_text(PLUGINS["ordered.py"])
     path = tmp_path / "tiny.yaml"
-    path.write_text("plugins: [plugin.py]\n" + RECIPE)
+    path.write_text("plugins: [normed.py, ordered.py]\n" + RECIPE)
     return path
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import signal
 import struct
 from collections import Counter
 from collections.abc import Sequence
@@ -15,16 +13,14 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
+from whole_runs import Recorder, assert_same_tensors, start
 
 from fptkit.encoders.mixed import MixedEncoder
 from fptkit.encoders.options import MixedOptions, Patches2dOptions, SymbolOptions
 from fptkit.encoders.patches import Patches2d
 from fptkit.encoders.shuffle import example_numbers, shuffle_tokens
 from fptkit.encoders.symbols import SymbolEncoder
-from fptkit.engine.events import StepsDone
-from fptkit.engine.run import RunRequest, run
 from fptkit.errors import Interrupted
 from fptkit.interfaces import Classes, Grid, Inputs, Mixed, Symbols, Vectors, encode
 from fptkit.model import CrossModalModel, Head
@@ -269,53 +265,29 @@ threads: 1
 """
 
 
-class StopAt:
-    """Sends this process a signal at a step."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def handle(self, event: Any) -> None:
-        if isinstance(event, StepsDone) and event.step == self.step:
-            os.kill(os.getpid(), signal.SIGINT)
-
-
-def start(folder: Path, *overrides: str, resume: bool = False, listeners: Any = ()) -> dict[str, Any]:
-    path = folder.parent / "shuffled.yaml"
-    path.write_text(RECIPE)
-    return run(
-        RunRequest(load_recipe(str(path), overrides=overrides), folder, resume=resume, listeners=list(listeners))
-    )
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("further", [(), ("train.accumulate=2",)])
-def test_a_run_resumes_exactly(tmp_path: Path, further: tuple[str, ...]) -> None:
-    whole = start(tmp_path / "whole", *further)
+def test_a_run_resumes_exactly(recipe: Path, tmp_path: Path, further: tuple[str, ...]) -> None:
+    whole = start(recipe, tmp_path / "whole", *further)
     with pytest.raises(Interrupted):
-        start(tmp_path / "parts", *further, listeners=[StopAt(4)])
-    parts = start(tmp_path / "parts", *further, resume=True)
+        start(recipe, tmp_path / "parts", *further, listener=Recorder(4))
+    parts = start(recipe, tmp_path / "parts", *further, resume=True)
     assert parts["metrics"] == whole["metrics"]
-    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert_same_tensors(tmp_path / "whole", tmp_path / "parts")
 
 
 @pytest.mark.slow
-def test_a_run_says_so(tmp_path: Path) -> None:
-    summary = start(tmp_path / "run")
+def test_a_run_says_so(recipe: Path, tmp_path: Path) -> None:
+    summary = start(recipe, tmp_path / "run")
     note = "control: tokens shuffled; the backbone gets each example's tokens in an order of their own"
     assert note in summary["notes"]
     assert note in json.loads((tmp_path / "run" / "summary.json").read_text())["notes"]
-    plain = start(tmp_path / "plain", "shuffle_tokens=false")
+    plain = start(recipe, tmp_path / "plain", "shuffle_tokens=false")
     assert not any("shuffled" in line for line in plain["notes"])
     assert plain["metrics"] != summary["metrics"]
     assert plain["parameters"] == summary["parameters"]
 
 
-def test_the_resolved_recipe_keeps_it(tmp_path: Path) -> None:
-    path = tmp_path / "shuffled.yaml"
-    path.write_text(RECIPE)
-    recipe = load_recipe(str(path)).recipe
-    (tmp_path / "again.yaml").write_text(dump_recipe(recipe))
+def test_the_resolved_recipe_keeps_it(recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "again.yaml").write_text(dump_recipe(load_recipe(str(recipe)).recipe))
     assert load_recipe(str(tmp_path / "again.yaml")).recipe.shuffle_tokens is True

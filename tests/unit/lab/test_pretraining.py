@@ -18,6 +18,7 @@ import filelock
 import numpy as np
 import pytest
 import torch
+from pretraining_recipes import TRAIN, interrupt_at_step_4, silent
 from pydantic import ValidationError
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -68,31 +69,15 @@ def write_corpus(path: Path, *, documents: int = 6, words: int = 600) -> Path:
 
 def make_recipe(path: Path, train: dict[str, Any] | None = None, **sections: Any) -> PretrainRecipe:
     """A recipe that runs in about a second."""
-    settings: dict[str, Any] = {
-        "batch_tokens": 128,
-        "sequence_lengths": {"tokens": [16, 32], "weights": [1, 1]},
-        "cooldown_sequence_lengths": {"tokens": [32], "weights": [1]},
-        "max_steps": 12,
-        "warmup_steps": 2,
-        "validate_every": 4,
-        "validation_tokens": 200,
-        "checkpoint_every": 100,
-        "log_every": 4,
-        "precision": "float32",
-    }
     given = {
         "data": {"path": str(path), "validation_share": 0.1},
         "tokenizer": {"vocabulary": 300},
         "model": {"blocks": 2, "width": 32, "heads": 2, "positions": 32, "dropout": 0.1},
         "save_dtype": "float32",
         **sections,
-        "train": settings | (train or {}),
+        "train": TRAIN | (train or {}),
     }
     return PretrainRecipe.model_validate(given)
-
-
-def silent(_line: str) -> None:
-    """A log that drops its lines."""
 
 
 def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -110,12 +95,6 @@ def unchanged(folder: Path) -> Iterator[None]:
     before = contents(folder)
     yield
     assert contents(folder) == before
-
-
-def interrupt_at_step_4(line: str) -> None:
-    """A log that sends SIGINT after four steps."""
-    if line.startswith("step 4"):
-        signal.raise_signal(signal.SIGINT)
 
 
 @pytest.fixture(scope="module")

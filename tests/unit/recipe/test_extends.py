@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import written_files
+from written_files import builtins
 
 from fptkit.errors import RecipeError
 from fptkit.recipe.dump import dump_recipe
 from fptkit.recipe.find import list_recipes, read_recipe_file, recipe_texts
 from fptkit.recipe.load import LoadedRecipe, load_recipe
-from fptkit.registry import Registry, load_plugins
 
 TASK = """
 description: of the task
@@ -36,10 +37,6 @@ profiles:
 """
 
 
-def builtins(files: object = ()) -> Registry:
-    return load_plugins(files, selection="")  # type: ignore[arg-type]
-
-
 @pytest.fixture(autouse=True)
 def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -48,9 +45,7 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def write(text: str, name: str = "x.yaml") -> str:
-    Path(name).parent.mkdir(parents=True, exist_ok=True)
-    Path(name).write_text(text, encoding="utf-8")
-    return name
+    return written_files.write(text, name)
 
 
 def load(text: str, *overrides: str, profile: str | None = None) -> LoadedRecipe:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import written_files
+from written_files import builtins
 
 from fptkit.backbones.options import Gpt2Options, RandomOptions
 from fptkit.errors import PluginError, RecipeError, UnknownNameError, UsageError
 from fptkit.recipe.load import LoadedRecipe, load_recipe
 from fptkit.recipe.models import TrainOptions
-from fptkit.registry import Plugin, Registry, load_plugins
+from fptkit.registry import Plugin, Registry
 from fptkit.specs import ListenerSpec, RecipeFolderSpec
 from fptkit.tasks.options import BitXorOptions
 
@@ -26,10 +28,6 @@ def fptkit_tasks():
 """
 
 
-def builtins(files: object = ()) -> Registry:
-    return load_plugins(files, selection="")  # type: ignore[arg-type]
-
-
 @pytest.fixture(autouse=True)
 def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -37,9 +35,7 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def write(text: str, name: str = "recipes/x.yaml") -> str:
-    Path(name).parent.mkdir(parents=True, exist_ok=True)
-    Path(name).write_text(text, encoding="utf-8")
-    return name
+    return written_files.write(text, name)
 
 
 def load(text: str, *overrides: str, profile: str | None = None) -> LoadedRecipe:

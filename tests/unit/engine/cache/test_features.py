@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from whole_runs import assert_same_tensors, start
 
 from fptkit.engine.cache.store import FeatureStore, cache_folder
 from fptkit.engine.events import FeaturesComputed
-from fptkit.engine.run import RunRequest, run
 from fptkit.engine.signals import StopRequest
 from fptkit.errors import Interrupted
 from fptkit.interfaces import Task
@@ -34,13 +34,6 @@ precision: float32
 threads: 1
 """
 KEPT = 40 + 24
-
-
-@pytest.fixture
-def recipe(tmp_path: Path) -> Path:
-    path = tmp_path / "tiny.yaml"
-    path.write_text(RECIPE)
-    return path
 
 
 @pytest.fixture
@@ -75,10 +68,6 @@ class Stopper:
         if isinstance(event, FeaturesComputed):
             self.done.append(event.done)
             self._stopped = self._at is not None and event.done >= self._at
-
-
-def start(recipe: Path, folder: Path, *overrides: str, **how: Any) -> dict[str, Any]:
-    return run(RunRequest(load_recipe(str(recipe), overrides=overrides), folder, **how))
 
 
 def notes(summary: dict[str, Any]) -> list[str]:
@@ -153,8 +142,7 @@ def test_each_example_passes_once_and_another_rate_passes_none(recipe: Path, tmp
 def test_a_rerun_is_the_same_bit_for_bit(recipe: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
         start(recipe, tmp_path / name)
-    ours, theirs = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert_same_tensors(tmp_path / "one", tmp_path / "two")
 
 
 def test_kept_features_are_what_the_model_gives(recipe: Path, tmp_path: Path) -> None:
@@ -206,12 +194,12 @@ def test_filling_that_was_stopped_goes_on(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passed: list[int]
 ) -> None:
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        start(recipe, tmp_path / "run", listeners=[Stopper(patch, at=32)])
+        start(recipe, tmp_path / "run", listener=Stopper(patch, at=32))
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "interrupted"
     assert files() == []
     with monkeypatch.context() as patch:
         seen = Stopper(patch)
-        start(recipe, tmp_path / "run", resume=True, listeners=[seen])
+        start(recipe, tmp_path / "run", resume=True, listener=seen)
     assert seen.done == [40, 56, 64]  # two batches of 16 were there
     start(recipe, tmp_path / "whole", "train.feature_cache=never")
     assert_close(tmp_path / "run", tmp_path / "whole")
@@ -221,8 +209,7 @@ def test_a_resumed_run_is_the_same_bit_for_bit(recipe: Path, tmp_path: Path) -> 
     start(recipe, tmp_path / "parts", pause_at=10)
     start(recipe, tmp_path / "parts", resume=True)
     start(recipe, tmp_path / "whole")
-    ours, theirs = (load_file(tmp_path / name / "model.safetensors") for name in ("parts", "whole"))
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert_same_tensors(tmp_path / "parts", tmp_path / "whole")
 
 
 def test_nothing_is_computed_for_a_run_that_only_opens_its_test(
@@ -232,7 +219,7 @@ def test_nothing_is_computed_for_a_run_that_only_opens_its_test(
     for path in files():
         path.unlink()
     seen = Stopper(monkeypatch)
-    summary = start(recipe, tmp_path / "run", resume=True, listeners=[seen])
+    summary = start(recipe, tmp_path / "run", resume=True, listener=seen)
     assert (summary["status"], seen.done, files()) == ("finished", [], [])
 
 
@@ -266,7 +253,7 @@ def test_a_damaged_file_is_made_again(
     before = [path.read_bytes() for path in files()]
     damage(files()[0])
     seen = Stopper(monkeypatch)
-    start(recipe, tmp_path / "two", listeners=[seen])
+    start(recipe, tmp_path / "two", listener=seen)
     assert seen.done
     assert [path.read_bytes() for path in files()] == before
 
@@ -284,7 +271,7 @@ def test_a_whole_file_of_other_features_is_made_again(
         facts = path.with_name("features.json")
         facts.write_text(json.dumps({**json.loads(facts.read_text()), "sha256": file_sha256(path)}))
     seen = Stopper(monkeypatch)
-    start(recipe, tmp_path / "two", listeners=[seen])
+    start(recipe, tmp_path / "two", listener=seen)
     assert seen.done[-1] == KEPT
     assert [path.read_bytes() for path in files()] == before
 

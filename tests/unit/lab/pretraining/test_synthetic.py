@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pretraining_recipes import TRAIN, silent
 from pydantic import ValidationError
 from safetensors.torch import load_file
 from transformers import GPT2LMHeadModel
@@ -26,31 +27,15 @@ from fptkit.sources.weights import open_weights
 
 def make_recipe(train: dict[str, Any] | None = None, **sections: Any) -> SyntheticRecipe:
     """A recipe that runs in about a second."""
-    settings: dict[str, Any] = {
-        "batch_tokens": 128,
-        "sequence_lengths": {"tokens": [16, 32], "weights": [1, 1]},
-        "cooldown_sequence_lengths": {"tokens": [32], "weights": [1]},
-        "max_steps": 12,
-        "warmup_steps": 2,
-        "validate_every": 4,
-        "validation_tokens": 200,
-        "checkpoint_every": 100,
-        "log_every": 4,
-        "precision": "float32",
-    }
     given = {
         "kind": "synthetic",
         "data": {"vocabulary": 12, "held_out_tokens": 600},
         "model": {"blocks": 2, "width": 32, "heads": 2, "positions": 32},
         "save_dtype": "float32",
         **sections,
-        "train": settings | (train or {}),
+        "train": TRAIN | (train or {}),
     }
     return SyntheticRecipe.model_validate(given)
-
-
-def silent(_line: str) -> None:
-    """A log that drops its lines."""
 
 
 @pytest.fixture(scope="module")

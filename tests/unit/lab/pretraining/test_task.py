@@ -17,10 +17,10 @@ import torch
 import yaml
 from safetensors.torch import load_file
 from transformers import GPT2Model
+from whole_runs import Recorder
 
 from fptkit.backbones.gpt2_build import load_gpt2
 from fptkit.cli.main import main
-from fptkit.engine.events import Event, StepsDone
 from fptkit.engine.run import RunRequest, run
 from fptkit.errors import CheckpointError, DataError, Interrupted, RecipeError, UsageError
 from fptkit.lab.pretraining.recipes import LoadedTaskPretraining, load_pretraining
@@ -69,17 +69,6 @@ def finished(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ta
     """An uninterrupted pretraining and its folder."""
     output = tmp_path_factory.mktemp("finished")
     return pretrain(load(recipe), output), output
-
-
-class StopAt:
-    """A listener that sends a signal at a step."""
-
-    def __init__(self, step: int, number: signal.Signals) -> None:
-        self._step, self._number = step, number
-
-    def handle(self, event: Event) -> None:
-        if isinstance(event, StepsDone) and event.step == self._step:
-            signal.raise_signal(self._number)
 
 
 # --- the recipe
@@ -311,7 +300,7 @@ def test_resumed_pretraining_equals_an_uninterrupted_one(
 ) -> None:
     output = tmp_path / "out"
     with pytest.raises(Interrupted) as stopped:
-        pretrain(load(recipe), output, listeners=[StopAt(6, number)])
+        pretrain(load(recipe), output, listeners=[Recorder(6, number)])
     assert (stopped.value.signal_number, stopped.value.step) == (number, 6)
     assert stopped.value.resume == f"fptkit pretrain {output / RECIPE} --output {output} --resume"
     assert not (output / "model.safetensors").exists()

@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
+import written_files
+from written_files import builtins
 
 from fptkit.errors import RecipeError, UnknownNameError, UsageError
 from fptkit.lab.studies.cells import ENDLESS_STEPS, rates_of, recipe_for_trial
@@ -14,7 +16,6 @@ from fptkit.lab.studies.options import CONTROLS
 from fptkit.lab.studies.plan import Study, Trial
 from fptkit.recipe.load import load_recipe
 from fptkit.recipe.models import Recipe
-from fptkit.registry import Registry, load_plugins
 
 TASK = """
 task: {name: bit_xor, bits: 7}
@@ -41,10 +42,6 @@ seeds: 2
 """
 
 
-def builtins(files: object = ()) -> Registry:
-    return load_plugins(files, selection="")  # type: ignore[arg-type]
-
-
 @pytest.fixture(autouse=True)
 def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -53,9 +50,7 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def write(text: str, name: str = "s.yaml") -> str:
-    Path(name).parent.mkdir(parents=True, exist_ok=True)
-    Path(name).write_text(text, encoding="utf-8")
-    return name
+    return written_files.write(text, name)
 
 
 def load(text: str, *overrides: str, profile: str | None = None, controls: tuple[str, ...] | None = None) -> Study:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from written_files import TWO_ARMS
 
 from fptkit.lab.studies.job import Job, JobResult
 from fptkit.lab.studies.launchers.base import Ended
@@ -21,15 +22,6 @@ from fptkit.lab.studies.outcome import Outcome
 from fptkit.lab.studies.plan import CellName, Study
 from fptkit.lab.studies.progress import CellProgress, LineView, StudyProgress, draw
 from fptkit.lab.studies.runner import StudyEnd, StudyRunner
-
-STUDY = """
-arms:
-  language: {extends: [base/bit_xor, base/gpt2], backbone: {weights: builtin:gpt2_nano}}
-  random: {extends: [base/bit_xor, base/random]}
-recipe_profile: smoke
-learning_rates: [1e-3, 1e-2]
-seeds: 2
-"""
 
 Script = Callable[[Job, int], JobResult | str]
 """What a job comes to at its n-th try: a result, or how its worker dies."""
@@ -81,7 +73,7 @@ def write(job: Job, **summary: Any) -> None:
 
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
-    (tmp_path / "mine.yaml").write_text(STUDY)
+    (tmp_path / "mine.yaml").write_text(TWO_ARMS)
     return load_study(str(tmp_path / "mine.yaml"))
 
 
@@ -135,14 +127,14 @@ def test_the_second_time_there_is_nothing_to_do(study: Study, tmp_path: Path) ->
 
 def test_another_study_shares_the_runs_it_has_in_common(study: Study, tmp_path: Path) -> None:
     carry_out(study, tmp_path / "s", ScriptedLauncher())
-    (tmp_path / "other.yaml").write_text(STUDY.replace("seeds: 2", "seeds: 3").replace("random:", "another_name:"))
+    (tmp_path / "other.yaml").write_text(TWO_ARMS.replace("seeds: 2", "seeds: 3").replace("random:", "another_name:"))
     end = carry_out(load_study(str(tmp_path / "other.yaml")), tmp_path / "s", ScriptedLauncher())
     assert (end.started, len(end.outcomes)) == (4, 12), "the third seed alone"
 
 
 def test_two_arms_that_are_the_same_run_are_run_once(study: Study, tmp_path: Path) -> None:
-    (tmp_path / "twice.yaml").write_text(STUDY + "targets: {}\n")
-    text = STUDY.replace("  random:", "  again: {extends: [base/bit_xor, base/random]}\n  random:")
+    (tmp_path / "twice.yaml").write_text(TWO_ARMS + "targets: {}\n")
+    text = TWO_ARMS.replace("  random:", "  again: {extends: [base/bit_xor, base/random]}\n  random:")
     (tmp_path / "twice.yaml").write_text(text)
     launcher = ScriptedLauncher()
     end = carry_out(load_study(str(tmp_path / "twice.yaml")), tmp_path / "s", launcher)

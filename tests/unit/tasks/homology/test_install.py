@@ -7,12 +7,12 @@ import hashlib
 import io
 import json
 import tarfile
-import threading
 from collections.abc import Callable, Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from local_servers import serving
 
 from fptkit.errors import DataError, SourceError, UnknownNameError, UsageError
 from fptkit.sources import data_sets
@@ -52,22 +52,16 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Archive]:
         def log_message(self, *_: object) -> None:
             pass
 
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-
     def archive(files: dict[str, bytes], name: str = "a.tar.gz") -> str:
         with tarfile.open(web / name, "w:gz", compresslevel=1) as packed:
             for path, content in files.items():
                 info = tarfile.TarInfo(path)
                 info.size = len(content)
                 packed.addfile(info, io.BytesIO(content))
-        return f"http://127.0.0.1:{running.server_port}/{name}"
+        return f"{address}/{name}"
 
-    yield archive
-    running.shutdown()
-    thread.join()
-    running.server_close()
+    with serving(Handler) as address:
+        yield archive
 
 
 @pytest.fixture

@@ -9,14 +9,14 @@ import pickle
 import socket
 import struct
 import tarfile
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import numpy as np
 import pytest
+from local_servers import serving
 from torchvision.datasets import CIFAR10, MNIST
 
 from fptkit.sources import Unavailable
@@ -91,23 +91,17 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         def log_message(self, *_: object) -> None:
             pass
 
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    state.url = f"http://127.0.0.1:{running.server_port}"
     mnist, cifar = mnist_files(), cifar_files()
     archive = packed(cifar)
     state.files = {**mnist, "cifar-10-python.tar.gz": archive}
     monkeypatch.setattr(MNIST, "resources", [(name, md5(content)) for name, content in mnist.items()])
-    monkeypatch.setattr(MNIST, "mirrors", [f"{state.url}/first/", f"{state.url}/second/"])
     for label in ("train_list", "test_list"):
         monkeypatch.setattr(CIFAR10, label, [[name, md5(cifar[name])] for name, _ in getattr(CIFAR10, label)])
     monkeypatch.setattr(CIFAR10, "tgz_md5", md5(archive))
-    monkeypatch.setattr(CIFAR10, "url", f"{state.url}/cifar-10-python.tar.gz")
-    yield state
-    running.shutdown()
-    thread.join()
-    running.server_close()
+    with serving(Handler) as state.url:
+        monkeypatch.setattr(MNIST, "mirrors", [f"{state.url}/first/", f"{state.url}/second/"])
+        monkeypatch.setattr(CIFAR10, "url", f"{state.url}/cifar-10-python.tar.gz")
+        yield state
 
 
 def gets(server: Server) -> list[str]:
