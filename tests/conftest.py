@@ -51,3 +51,11 @@ def silent() -> Iterator[str]:
 
     with never_answering() as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small text to pretrain on."""
+    from pretraining_recipes import write_corpus
+
+    return write_corpus(tmp_path_factory.mktemp("corpus") / "text.txt")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import struct
 from collections import Counter
@@ -14,14 +13,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from whole_runs import Recorder, assert_same_tensors, start
 
 from fptkit.encoders.mixed import MixedEncoder
 from fptkit.encoders.options import MixedOptions, Patches2dOptions, SymbolOptions
 from fptkit.encoders.patches import Patches2d
 from fptkit.encoders.shuffle import example_numbers, shuffle_tokens
 from fptkit.encoders.symbols import SymbolEncoder
-from fptkit.errors import Interrupted
 from fptkit.interfaces import Classes, Grid, Inputs, Mixed, Symbols, Vectors, encode
 from fptkit.model import CrossModalModel, Head
 from fptkit.recipe.dump import dump_recipe
@@ -253,41 +250,7 @@ def test_the_readout_stays_at_its_place() -> None:
     assert (last != inputs[range(8), lengths - 1]).any()
 
 
-# In a run
-
-RECIPE = """
-task: {name: bit_xor, bits: 3, validation_size: 12, test_size: 12}
-backbone: {name: random, blocks: 1, width: 16, heads: 2, size: nano, dropout: 0.1}
-freezing: {name: full}
-shuffle_tokens: true
-train: {batch_size: 4, max_steps: 12, validate_every: 6, log_every: 2}
-threads: 1
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("further", [(), ("train.accumulate=2",)])
-def test_a_run_resumes_exactly(recipe: Path, tmp_path: Path, further: tuple[str, ...]) -> None:
-    whole = start(recipe, tmp_path / "whole", *further)
-    with pytest.raises(Interrupted):
-        start(recipe, tmp_path / "parts", *further, listener=Recorder(4))
-    parts = start(recipe, tmp_path / "parts", *further, resume=True)
-    assert parts["metrics"] == whole["metrics"]
-    assert_same_tensors(tmp_path / "whole", tmp_path / "parts")
-
-
-@pytest.mark.slow
-def test_a_run_says_so(recipe: Path, tmp_path: Path) -> None:
-    summary = start(recipe, tmp_path / "run")
-    note = "control: tokens shuffled; the backbone gets each example's tokens in an order of their own"
-    assert note in summary["notes"]
-    assert note in json.loads((tmp_path / "run" / "summary.json").read_text())["notes"]
-    plain = start(recipe, tmp_path / "plain", "shuffle_tokens=false")
-    assert not any("shuffled" in line for line in plain["notes"])
-    assert plain["metrics"] != summary["metrics"]
-    assert plain["parameters"] == summary["parameters"]
-
-
-def test_the_resolved_recipe_keeps_it(recipe: Path, tmp_path: Path) -> None:
-    (tmp_path / "again.yaml").write_text(dump_recipe(load_recipe(str(recipe)).recipe))
+def test_the_resolved_recipe_keeps_it(tmp_path: Path) -> None:
+    (tmp_path / "once.yaml").write_text("task: {name: bit_xor}\nbackbone: {name: random}\nshuffle_tokens: true\n")
+    (tmp_path / "again.yaml").write_text(dump_recipe(load_recipe(str(tmp_path / "once.yaml")).recipe))
     assert load_recipe(str(tmp_path / "again.yaml")).recipe.shuffle_tokens is True

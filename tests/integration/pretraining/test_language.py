@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import gzip
 import json
-import lzma
 import math
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +14,14 @@ import filelock
 import numpy as np
 import pytest
 import torch
-from pretraining_recipes import TRAIN, interrupt_at_step_4, silent
-from pydantic import ValidationError
+from pretraining_recipes import (
+    SEPARATOR,
+    interrupt_at_step_4,
+    silent,
+    unchanged,
+    write_corpus,
+)
+from pretraining_recipes import language_recipe as make_recipe
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
@@ -29,77 +31,16 @@ from fptkit.cli.main import main
 from fptkit.errors import CheckpointError, DataError, Interrupted, TrainingError, UsageError
 from fptkit.files import LOCK, locked_folder
 from fptkit.lab.pretraining.corpus import (
-    batch,
-    encode_documents,
-    hold_out,
     open_corpus,
-    prepare_corpus,
-    read_documents,
-    token_bytes,
-    train_tokenizer,
 )
 from fptkit.lab.pretraining.gpt2_forward import Gpt2Forward
 from fptkit.lab.pretraining.language import LanguageObjective, PretrainResult, export, pretrain
 from fptkit.lab.pretraining.loop import (
     CHECKPOINT,
     METRICS,
-    Progress,
-    learning_rate_factor,
     read_checkpoint,
-    settle_schedule,
 )
-from fptkit.lab.pretraining.muon import Muon, orthogonalize
 from fptkit.lab.pretraining.next_token import evaluate, make_config, make_model
-from fptkit.lab.pretraining.options import LanguageData, PretrainRecipe, PretrainTrain, TokenizerOptions
-
-SEPARATOR = "<|endoftext|>"
-SYLLABLES = ("ba", "ke", "li", "mo", "nu", "ra", "sté", "thu", "vo", "zi")
-
-
-def write_corpus(path: Path, *, documents: int = 6, words: int = 600) -> Path:
-    """Made-up words with structure that a tiny model learns within a few steps."""
-    generator = np.random.default_rng(0)
-    texts = []
-    for _ in range(documents):
-        parts = ["".join(generator.choice(SYLLABLES, 2)) for _ in range(words)]
-        texts.append(" ".join(parts).replace("moba ", "moba.\n\n"))
-    path.write_text(f"\n{SEPARATOR}\n".join(texts), "utf-8")
-    return path
-
-
-def make_recipe(path: Path, train: dict[str, Any] | None = None, **sections: Any) -> PretrainRecipe:
-    """A recipe that runs in about a second."""
-    given = {
-        "data": {"path": str(path), "validation_share": 0.1},
-        "tokenizer": {"vocabulary": 300},
-        "model": {"blocks": 2, "width": 32, "heads": 2, "positions": 32, "dropout": 0.1},
-        "save_dtype": "float32",
-        **sections,
-        "train": TRAIN | (train or {}),
-    }
-    return PretrainRecipe.model_validate(given)
-
-
-def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Every file with its bytes and the time it was written, the lock left out."""
-    return {
-        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
-        for path in folder.rglob("*")
-        if path.is_file() and path.name != LOCK
-    }
-
-
-@contextlib.contextmanager
-def unchanged(folder: Path) -> Iterator[None]:
-    """Nothing in the folder is written, added or removed inside the block."""
-    before = contents(folder)
-    yield
-    assert contents(folder) == before
-
-
-@pytest.fixture(scope="module")
-def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_corpus(tmp_path_factory.mktemp("corpus") / "text.txt")
 
 
 @pytest.fixture(scope="module")
@@ -107,245 +48,6 @@ def finished(corpus_file: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
     """An uninterrupted training and its folder."""
     output = tmp_path_factory.mktemp("finished")
     return pretrain(make_recipe(corpus_file), output, log=silent), output
-
-
-# --- options
-
-
-def test_options_load_no_torch() -> None:
-    heavy = ("torch", "numpy", "transformers")
-    code = f"import sys, fptkit.lab.pretraining.options; print([m for m in {heavy} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
-def test_every_option_is_described() -> None:
-    schema = PretrainRecipe.model_json_schema()
-    for model in (schema, *schema["$defs"].values()):
-        for name, field in model["properties"].items():
-            assert field.get("description"), f"{model['title']}.{name}"
-
-
-@pytest.mark.parametrize(
-    ("train", "message"),
-    [
-        ({"max_steps": None}, "training never ends"),
-        ({"batch_tokens": 100}, "not a multiple of the sequence length"),
-        ({"sequence_lengths": {"tokens": [64], "weights": [1]}}, "longer than model.positions 32"),
-        ({"sequence_lengths": {"tokens": [16], "weights": [1, 2]}}, "one weight per length"),
-        ({"sequence_lengths": {"tokens": [16], "weights": [0]}}, "not all 0"),
-        ({"learning_rate": 1.0}, "Extra inputs"),
-    ],
-)
-def test_options_that_cannot_work(train: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValidationError, match=message):
-        make_recipe(Path("text.txt"), train)
-
-
-def test_width_must_be_a_multiple_of_heads() -> None:
-    with pytest.raises(ValidationError, match="width 32 is not a multiple of heads 3"):
-        make_recipe(Path("text.txt"), model={"width": 32, "heads": 3, "positions": 32})
-
-
-# --- corpus
-
-
-@pytest.mark.parametrize(("suffix", "pack"), [(".txt", bytes), (".txt.xz", lzma.compress), (".txt.gz", gzip.compress)])
-def test_documents_are_read_from_plain_and_packed_files(tmp_path: Path, suffix: str, pack: Any) -> None:
-    path = tmp_path / f"text{suffix}"
-    path.write_bytes(pack(f"one\n\nähm\n{SEPARATOR}\n\n{SEPARATOR}\r\ntwo\n".encode()))
-    assert read_documents(path, SEPARATOR) == ["one\n\nähm", "two"]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("text.txt", b"", "holds no text"),
-        ("text.txt", f"\n{SEPARATOR}\n \n".encode(), "holds no text"),
-        ("text.txt", b"\xff\xfe", "not UTF-8"),
-        ("text.txt.xz", b"not packed", "cannot be read"),
-        ("text.txt.gz", b"not packed", "cannot be read"),
-        ("text.txt.xz", lzma.compress(b"text" * 1000)[:-20], "cannot be read"),
-    ],
-)
-def test_unusable_corpus(tmp_path: Path, name: str, content: bytes, message: str) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match=message):
-        read_documents(tmp_path / name, SEPARATOR)
-
-
-def test_missing_corpus_says_what_to_set(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no such file.*data\.path"):
-        pretrain(make_recipe(tmp_path / "absent.txt"), tmp_path / "out", log=silent)
-    assert not (tmp_path / "out").exists()
-
-
-def test_hold_out_takes_the_end_and_loses_nothing() -> None:
-    documents = ["a" * 50, "b" * 50]
-    train, valid = hold_out(documents, 0.2)
-    assert (train, valid) == (["a" * 50, "b" * 30], ["b" * 20])
-    with pytest.raises(DataError, match="too short"):
-        hold_out(["a"], 0.2)
-
-
-def test_tokenizer_round_trip_and_separators(corpus_file: Path) -> None:
-    documents = read_documents(corpus_file, SEPARATOR)
-    tokenizer = train_tokenizer(documents, TokenizerOptions(vocabulary=300), SEPARATOR)
-    assert tokenizer.get_vocab_size() == 300
-    assert tokenizer.token_to_id(SEPARATOR) == 0
-    strange = "  Zwölf Boxkämpfer\tjagen — 猫 🐈\r\n"  # bytes never seen in the corpus must survive
-    assert tokenizer.decode(tokenizer.encode(strange).ids) == strange
-    tokens = encode_documents(tokenizer, documents, SEPARATOR)
-    assert tokens.dtype == np.uint16
-    starts = np.flatnonzero(tokens == 0)
-    assert len(starts) == len(documents)
-    assert starts[0] == 0
-    pieces = [tokenizer.decode(piece[1:].tolist()) for piece in np.split(tokens, starts[1:])]
-    assert pieces == documents
-
-
-def test_token_bytes_count_the_text(corpus_file: Path) -> None:
-    documents = read_documents(corpus_file, SEPARATOR)
-    tokenizer = train_tokenizer(documents, TokenizerOptions(vocabulary=300), SEPARATOR)
-    tokens = encode_documents(tokenizer, documents, SEPARATOR)
-    sizes = token_bytes(tokenizer, SEPARATOR)
-    assert sizes[0] == 0
-    assert sizes[tokens].sum() == sum(len(document.encode()) for document in documents)
-
-
-def test_vocabulary_larger_than_the_corpus_yields(tmp_path: Path) -> None:
-    path = tmp_path / "text.txt"
-    path.write_text("a short text, and a short one.", "utf-8")
-    with pytest.raises(DataError, match=r"yields only \d+ tokens, fewer than tokenizer\.vocabulary 4096"):
-        prepare_corpus(LanguageData(path=str(path)), TokenizerOptions(), tmp_path / "cache")
-    assert not (tmp_path / "cache" / "corpus.json").exists()
-
-
-def test_corpus_shorter_than_a_sequence(tmp_path: Path) -> None:
-    path = write_corpus(tmp_path / "text.txt", documents=1, words=60)
-    recipe = make_recipe(
-        path,
-        {"batch_tokens": 1024, "sequence_lengths": {"tokens": [1024], "weights": [1]}},
-        model={"blocks": 1, "width": 32, "heads": 2, "positions": 1024},
-        tokenizer={"vocabulary": 260},
-    )
-    with pytest.raises(DataError, match="not more than the longest sequence of 1024"):
-        pretrain(recipe, tmp_path / "out", log=silent)
-
-
-def test_cache_is_kept_until_text_or_settings_change(tmp_path: Path) -> None:
-    path, cache = write_corpus(tmp_path / "text.txt"), tmp_path / "cache"
-    data, options = LanguageData(path=str(path)), TokenizerOptions(vocabulary=300)
-    first = prepare_corpus(data, options, cache)
-    made = (cache / "train.npy").stat().st_mtime_ns
-    prepare_corpus(data, options, cache)
-    assert (cache / "train.npy").stat().st_mtime_ns == made
-    prepare_corpus(data, TokenizerOptions(vocabulary=280), cache)
-    assert open_corpus(cache, SEPARATOR).tokenizer.get_vocab_size() == 280
-    write_corpus(path, documents=3)
-    again = prepare_corpus(data, options, cache)
-    assert len(again.train) < len(first.train)
-    (cache / "corpus.json").write_text("{", "utf-8")  # a damaged record is made anew
-    assert np.array_equal(prepare_corpus(data, options, cache).train, again.train)
-
-
-def test_open_corpus_without_a_cache(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="token cache"):
-        open_corpus(tmp_path, SEPARATOR)
-
-
-def test_batches_depend_on_seed_and_step_alone() -> None:
-    tokens = np.arange(100, dtype=np.uint16)
-    rows = batch(tokens, rows=50, length=9, seed=1, step=2)
-    assert rows.shape == (50, 10)
-    assert (np.diff(rows) == 1).all()
-    assert np.array_equal(rows, batch(tokens, rows=50, length=9, seed=1, step=2))
-    for other in ({"seed": 1, "step": 3}, {"seed": 2, "step": 2}):
-        assert not np.array_equal(rows, batch(tokens, rows=50, length=9, **other))
-    everywhere = batch(tokens, rows=5000, length=9, seed=0, step=0)
-    assert set(everywhere.ravel().tolist()) == set(range(100)), "both ends of the text are used"
-
-
-# --- optimiser and forward pass
-
-
-@pytest.mark.parametrize("shape", [(24, 24), (16, 64), (64, 16)])
-def test_orthogonalize_agrees_with_the_singular_value_decomposition(shape: tuple[int, int]) -> None:
-    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    u, _, v = torch.linalg.svd(matrix, full_matrices=False)
-    found = orthogonalize(matrix[None])[0].float()
-    singular = torch.linalg.svdvals(found)
-    assert singular.min() > 0.3
-    assert singular.max() < 1.3
-    assert torch.nn.functional.cosine_similarity(found.flatten(), (u @ v).flatten(), dim=0) > 0.95
-
-
-def test_muon_updates_query_key_and_value_as_three_matrices() -> None:
-    generator = torch.Generator().manual_seed(0)
-    start, gradient = torch.randn(8, 24, generator=generator), torch.randn(8, 24, generator=generator)
-    whole = torch.nn.Parameter(start.clone())
-    parts = [torch.nn.Parameter(part.clone()) for part in start.chunk(3, 1)]
-    whole.grad = gradient
-    for part, piece in zip(parts, gradient.chunk(3, 1), strict=True):
-        part.grad = piece
-    Muon([whole], 0.1, weight_decay=0.1).step()
-    Muon(parts, 0.1, weight_decay=0.1).step()
-    torch.testing.assert_close(whole.detach(), torch.cat([part.detach() for part in parts], 1))
-
-
-def test_forward_pass_has_the_logits_and_gradients_of_transformers() -> None:
-    config = make_config(
-        make_recipe(Path("x"), model={"blocks": 2, "width": 32, "heads": 2, "positions": 600}).model, 300
-    )
-    model = make_model(config, 0)
-    with torch.no_grad():
-        for parameter in model.parameters():  # fresh biases are zero and would hide their absence
-            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * 0.05)
-    inputs = torch.randint(300, (2, 601), generator=torch.Generator().manual_seed(2))
-    x, y = inputs[:, :-1], inputs[:, 1:]  # 600 tokens: three pieces of queries, the last one short
-    ours = Gpt2Forward(model, torch.float32)
-    logits = model(x).logits
-    torch.testing.assert_close(ours.logits(x), logits, atol=1e-5, rtol=1e-4)
-    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten())
-    expected = torch.autograd.grad(loss, list(model.parameters()))
-    found = torch.autograd.grad(ours.loss(x, y), list(model.parameters()))
-    for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-3)
-
-
-# --- schedule
-
-
-def test_schedule_in_steps() -> None:
-    train = PretrainTrain(max_steps=100, warmup_steps=4, cooldown_share=0.2)
-    progress = Progress()
-    settle_schedule(progress, train)
-    assert (progress.cooldown_from, progress.end) == (80, 100)
-    factors = [learning_rate_factor(Progress(step, cooldown_from=80, end=100), train) for step in range(100)]
-    assert factors[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
-    assert factors[5:80] == [1.0] * 75
-    assert factors[80] == pytest.approx(20 / 21)
-    assert np.diff(factors[80:]) == pytest.approx(-1 / 21)
-    assert factors[99] == pytest.approx(1 / 21)
-
-
-def test_schedule_by_the_clock_is_settled_once() -> None:
-    train = PretrainTrain(max_seconds=100, cooldown_share=0.5)
-    progress = Progress(step=10, seconds=49.9)
-    settle_schedule(progress, train)
-    assert progress.end is None
-    progress.step, progress.seconds = 11, 50.1
-    settle_schedule(progress, train)
-    assert (progress.cooldown_from, progress.end) == (11, 22)
-    progress.step, progress.seconds = 15, 1000.0
-    settle_schedule(progress, train)
-    assert (progress.cooldown_from, progress.end) == (11, 22)
-
-
-def test_clock_ends_a_training_counted_in_steps_early() -> None:
-    progress = Progress(step=10, seconds=60)
-    settle_schedule(progress, PretrainTrain(max_steps=1000, max_seconds=100, cooldown_share=0.5))
-    assert (progress.cooldown_from, progress.end) == (10, 20)
 
 
 # --- training
