@@ -134,6 +134,7 @@ def test_five_faults_are_five_located_errors(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_hub_entry_alone_without_a_hub(tmp_path: Path) -> None:
     environment = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hf")}
     done = process(
@@ -145,6 +146,7 @@ def test_a_hub_entry_alone_without_a_hub(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_in_a_pipe_is_plain_text(tiny: Path, tmp_path: Path) -> None:
     done = process("run", tiny, "--output", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -197,6 +199,7 @@ threads: 1
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     recipe = tmp_path / "killed.yaml"
     recipe.write_text(KILLED.replace("max_steps: 400", "max_steps: 100000"))
@@ -218,6 +221,7 @@ PARITY = README[README.index("# parity.py") :].partition("```")[0]
 BROKEN = Path(__file__).parent.parent / "plugins" / "data" / "importerror"
 
 
+@pytest.mark.slow
 def test_a_task_in_one_file_runs_beside_a_broken_installed_plugin(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "parity.py").write_text(PARITY)
     arguments = ["run", tiny, "--plugin", "parity.py", "--set", "task.name=parity", "--output", "run", "--quiet"]

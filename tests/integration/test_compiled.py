@@ -30,6 +30,7 @@ def use(monkeypatch: pytest.MonkeyPatch, backend: Any) -> None:
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_compiled_runs_as_it_is(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -51,6 +52,7 @@ def test_a_model_that_cannot_be_compiled_runs_as_it_is(
     assert (summary["compiled"], plain["compiled"]) == (False, False)
 
 
+@pytest.mark.slow
 def test_a_compiler_that_fails_in_the_backward_pass_loses_nothing(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

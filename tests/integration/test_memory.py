@@ -128,6 +128,7 @@ def test_the_gradient_in_parts_is_that_of_the_whole_batch(recipe: Path, tmp_path
         assert ours == pytest.approx(theirs, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_cut_off_after_the_change_goes_on_alike(recipe: Path, tmp_path: Path, memory: Memory) -> None:
     """What remembers is the checkpoint: the part that goes on has memory enough for whole batches."""
     memory.with_gradient, memory.after = 4, 14
@@ -187,6 +188,7 @@ def test_kept_features_are_computed_in_pieces(recipe: Path, tmp_path: Path, memo
         assert ours == pytest.approx(theirs, abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("with_gradient", "without", "after", "where"),
     [

@@ -243,6 +243,7 @@ def test_a_run_goes_on_with_other_settings_that_do_not_decide(
     assert not any("another version of the code" in note for note in summary["notes"])
 
 
+@pytest.mark.slow
 def test_kept_features_come_and_go_with_a_resumed_run(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,7 @@ def test_counted_in_truth(base: CrossModalModel) -> None:
     assert count == 106_752 + 10 + 2 * 768
 
 
+@pytest.mark.slow
 def test_every_trained_number_of_fpt_is_reached(base: CrossModalModel) -> None:
     class Ten(Task):
         input, output, max_tokens = Vectors(16), Classes(10), 64
