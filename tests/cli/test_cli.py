@@ -12,21 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
-from command_line import TINY, fptkit
+from command_line import TINY, fptkit, process
 
 from fptkit.cli.main import main
 from fptkit.errors import UsageError
-
-
-def process(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "fptkit", *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
 
 
 @pytest.fixture
@@ -136,10 +125,9 @@ def test_five_faults_are_five_located_errors(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_hub_entry_alone_without_a_hub(tmp_path: Path) -> None:
-    environment = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hf")}
-    done = process(
-        "run", "bit_xor_gpt2", "--set", "backbone.weights=hub:openai-community/gpt2", cwd=tmp_path, **environment
-    )
+    hub = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hf")}
+    arguments = ("run", "bit_xor_gpt2", "--set", "backbone.weights=hub:openai-community/gpt2")
+    done = process(*arguments, cwd=tmp_path, environment={**os.environ, **hub})
     assert done.returncode == 3
     assert "cannot be reached" in done.stderr
     assert "builtin:gpt2_nano" in done.stderr
@@ -225,7 +213,7 @@ BROKEN = Path(__file__).parent.parent / "plugins" / "data" / "importerror"
 def test_a_task_in_one_file_runs_beside_a_broken_installed_plugin(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "parity.py").write_text(PARITY)
     arguments = ["run", tiny, "--plugin", "parity.py", "--set", "task.name=parity", "--output", "run", "--quiet"]
-    done = process(*arguments, cwd=tmp_path, PYTHONPATH=str(BROKEN))
+    done = process(*arguments, cwd=tmp_path, environment={**os.environ, "PYTHONPATH": str(BROKEN)})
     assert done.returncode == 0, done.stderr
     (warning,) = done.stderr.splitlines()
     assert warning.startswith("warning: plugin ")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from command_line import process
 from written_files import TWO_ARMS
 
 from fptkit.cli.main import cli
@@ -60,8 +61,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def fptkit(*arguments: str, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "fptkit", "study", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
+    return process("study", *arguments, timeout_s=timeout_s)
 
 
 def statuses(ledger: Path) -> dict[str, str]:

@@ -1,10 +1,13 @@
-"""The command line in this process, which saves importing torch for each command."""
+"""The command line in this process, which saves importing torch for each command, and in one of its own."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import os
+import subprocess
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,3 +44,27 @@ def fptkit(*arguments: str | Path, cwd: Path | None = None) -> Done:
         os.chdir(before)
     assert ended.value.code is None or isinstance(ended.value.code, int), ended.value.code
     return Done(ended.value.code or 0, out.getvalue(), err.getvalue())
+
+
+def process(
+    *arguments: str | Path,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    timeout_s: float = 300,
+) -> subprocess.CompletedProcess[str]:
+    """A command in a process of its own.
+
+    Args:
+        arguments: of the command.
+        cwd: folder to start it in.
+        environment: all of its variables; without it, those of this process.
+        timeout_s: after which it is ended, and the test fails.
+    """
+    return subprocess.run(
+        [sys.executable, "-m", "fptkit", *map(str, arguments)],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+    )
