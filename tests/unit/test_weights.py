@@ -52,6 +52,7 @@ def test_same_hidden_states_as_transformers(reference: GPT2LMHeadModel) -> None:
         torch.testing.assert_close(ours(tokens), expected, atol=2e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_loss_is_the_one_on_its_card(reference: GPT2LMHeadModel, shared_data: Path) -> None:
     """On 16 windows of the held-out text by transformers; the card's figure is over all of it."""
     card = json.loads((FOLDER / "measurement.json").read_text())

@@ -1,4 +1,4 @@
-"""Language pretraining: corpus, tokeniser, objective, loop, export."""
+"""Language pretraining: the training, how it resumes and what it refuses, evaluation, export, command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pretraining on symbols from a random source: the source itself, the training, the folder, the card."""
+"""Pretraining on symbols from a random source: the training, the folder, the card, the command line."""
 
 from __future__ import annotations
 

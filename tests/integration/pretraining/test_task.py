@@ -1,4 +1,4 @@
-"""Pretraining on a task: the recipe, the run inside, what comes out."""
+"""Pretraining on a task: the run inside, what comes out, how it resumes, the command line."""
 
 from __future__ import annotations
 

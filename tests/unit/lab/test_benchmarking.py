@@ -1,4 +1,4 @@
-"""Measured steps and estimates: against hand counts, real models and torch's own profiler."""
+"""Estimates of sizes and products: against hand counts and the configurations of models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Launchers: options, and real processes that are started, stopped and killed."""
+"""Launchers: their options, how one is chosen, and what travels to workers."""
 
 from __future__ import annotations
 
