@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,3 +32,30 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no shared data at {folder} (set FPTKIT_SHARED_DATA)")
     return folder
+
+
+@pytest.fixture
+def recipe(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A file that holds ``RECIPE`` of the test's module, or that of `whole_runs`."""
+    import whole_runs
+
+    path = tmp_path / "tiny.yaml"
+    path.write_text(getattr(request.module, "RECIPE", whole_runs.RECIPE))
+    return path
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a server that takes connections and never answers."""
+    from local_servers import never_answering
+
+    with never_answering() as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small text to pretrain on."""
+    from pretraining_recipes import write_corpus
+
+    return write_corpus(tmp_path_factory.mktemp("corpus") / "text.txt")

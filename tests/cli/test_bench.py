@@ -2,36 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import os
 import re
 from pathlib import Path
 
 import pytest
-
-from fptkit.cli.main import main
-
-TINY = """
-task: {name: bit_xor, bits: 3, validation_size: 40, test_size: 50}
-backbone: {name: random, size: nano, blocks: 1, width: 16, heads: 2}
-train: {batch_size: 8, max_steps: 6, validate_every: 3, log_every: 2, patience: null}
-threads: 1
-"""
-
-
-def fptkit(*arguments: str | Path, cwd: Path) -> tuple[int, str, str]:
-    """Exit status, stdout and stderr of the command in this process."""
-    out, err = io.StringIO(), io.StringIO()
-    before = Path.cwd()
-    os.chdir(cwd)
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-    finally:
-        os.chdir(before)
-    return int(ended.value.code or 0), out.getvalue(), err.getvalue()
+from command_line import TINY, fptkit
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
 import re
@@ -11,51 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from command_line import TINY, fptkit, process
 
 from fptkit.cli.main import main
 from fptkit.errors import UsageError
-
-TINY = """
-task: {name: bit_xor, bits: 3, validation_size: 40, test_size: 50}
-backbone: {name: random, size: nano, blocks: 1, width: 16, heads: 2}
-train: {batch_size: 8, max_steps: 6, validate_every: 3, log_every: 2, patience: null}
-threads: 1
-"""
-
-
-@dataclass
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def fptkit(*arguments: str | Path, cwd: Path) -> Done:
-    """The command in this process, which saves importing torch each time; `process` starts a real one."""
-    out, err = io.StringIO(), io.StringIO()
-    before = Path.cwd()
-    os.chdir(cwd)
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-    finally:
-        os.chdir(before)
-    return Done(int(ended.value.code or 0), out.getvalue(), err.getvalue())
-
-
-def process(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "fptkit", *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
 
 
 @pytest.fixture
@@ -163,17 +123,18 @@ def test_five_faults_are_five_located_errors(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_hub_entry_alone_without_a_hub(tmp_path: Path) -> None:
-    environment = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hf")}
-    done = process(
-        "run", "bit_xor_gpt2", "--set", "backbone.weights=hub:openai-community/gpt2", cwd=tmp_path, **environment
-    )
+    hub = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hf")}
+    arguments = ("run", "bit_xor_gpt2", "--set", "backbone.weights=hub:openai-community/gpt2")
+    done = process(*arguments, cwd=tmp_path, environment={**os.environ, **hub})
     assert done.returncode == 3
     assert "cannot be reached" in done.stderr
     assert "builtin:gpt2_nano" in done.stderr
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_in_a_pipe_is_plain_text(tiny: Path, tmp_path: Path) -> None:
     done = process("run", tiny, "--output", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -226,6 +187,7 @@ threads: 1
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     recipe = tmp_path / "killed.yaml"
     recipe.write_text(KILLED.replace("max_steps: 400", "max_steps: 100000"))
@@ -247,10 +209,11 @@ PARITY = README[README.index("# parity.py") :].partition("```")[0]
 BROKEN = Path(__file__).parent.parent / "plugins" / "data" / "importerror"
 
 
+@pytest.mark.slow
 def test_a_task_in_one_file_runs_beside_a_broken_installed_plugin(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "parity.py").write_text(PARITY)
     arguments = ["run", tiny, "--plugin", "parity.py", "--set", "task.name=parity", "--output", "run", "--quiet"]
-    done = process(*arguments, cwd=tmp_path, PYTHONPATH=str(BROKEN))
+    done = process(*arguments, cwd=tmp_path, environment={**os.environ, "PYTHONPATH": str(BROKEN)})
     assert done.returncode == 0, done.stderr
     (warning,) = done.stderr.splitlines()
     assert warning.startswith("warning: plugin ")

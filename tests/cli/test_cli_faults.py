@@ -2,45 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import pytest
+from command_line import fptkit
 
 from fptkit.cli.main import cli, main
 from fptkit.errors import UsageError
 
 
-@dataclass
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-Command = Callable[..., Done]
-
-
-@pytest.fixture
-def fptkit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command, in this process and in a folder of its own."""
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str | Path) -> Done:
-        out, err = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        return Done(int(ended.value.code or 0), out.getvalue(), err.getvalue())
-
-    return run
 
 
 PRETRAINING = """
@@ -50,7 +28,7 @@ profiles: {small: {model: {width: 32}}}
 """
 
 
-def test_every_shipped_recipe_is_valid_as_what_it_is(fptkit: Command) -> None:
+def test_every_shipped_recipe_is_valid_as_what_it_is() -> None:
     recipes = json.loads(fptkit("list", "recipes", "--json").stdout)
     assert {recipe["kind"] for recipe in recipes} == {"run", "pretrain"}
     done = fptkit("validate", *(recipe["name"] for recipe in recipes))
@@ -59,7 +37,7 @@ def test_every_shipped_recipe_is_valid_as_what_it_is(fptkit: Command) -> None:
     assert "pretrain_language.yaml: ok, with profiles smoke\n" in done.stdout
 
 
-def test_the_list_of_recipes_says_which_command_takes_each(fptkit: Command) -> None:
+def test_the_list_of_recipes_says_which_command_takes_each() -> None:
     header, *rows = fptkit("list", "recipes").stdout.splitlines()
     assert header.split()[:2] == ["group", "name"]
     groups = {row.split()[1]: row.split()[0] for row in rows}
@@ -68,7 +46,7 @@ def test_the_list_of_recipes_says_which_command_takes_each(fptkit: Command) -> N
     assert (kinds["bit_xor_gpt2"], kinds["pretrain_bit_memory"]) == ("run", "pretrain")
 
 
-def test_a_pretraining_recipe_is_validated_with_its_profiles(fptkit: Command) -> None:
+def test_a_pretraining_recipe_is_validated_with_its_profiles() -> None:
     path = Path("mine.yaml")
     path.write_text(PRETRAINING)
     assert fptkit("validate", path).stdout == "mine.yaml: ok, with profiles small\n"
@@ -79,7 +57,7 @@ def test_a_pretraining_recipe_is_validated_with_its_profiles(fptkit: Command) ->
     assert "width 33 is not a multiple of heads 4" in done.stderr
 
 
-def test_a_pretraining_recipe_must_say_where_its_text_is(fptkit: Command) -> None:
+def test_a_pretraining_recipe_must_say_where_its_text_is() -> None:
     path = Path("mine.yaml")
     path.write_text(PRETRAINING.replace("{path: corpus.txt}", "{}"))
     done = fptkit("validate", path)
@@ -88,13 +66,13 @@ def test_a_pretraining_recipe_must_say_where_its_text_is(fptkit: Command) -> Non
     assert fptkit("validate", path, "--set", "data.path=corpus.txt").returncode == 0
 
 
-def test_running_a_pretraining_recipe_names_the_command(fptkit: Command) -> None:
+def test_running_a_pretraining_recipe_names_the_command() -> None:
     done = fptkit("run", "pretrain_language")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert "pretraining recipe; use: fptkit pretrain pretrain_language" in done.stderr
 
 
-def test_a_folder_is_no_recipe(fptkit: Command) -> None:
+def test_a_folder_is_no_recipe() -> None:
     Path("somewhere").mkdir()
     for command in (["run"], ["validate"], ["copy"], ["show", "recipe"]):
         done = fptkit(*command, "somewhere")
@@ -102,7 +80,7 @@ def test_a_folder_is_no_recipe(fptkit: Command) -> None:
         assert "somewhere is a folder, not a recipe" in done.stderr
 
 
-def test_showing_a_recipe_that_is_no_text(fptkit: Command) -> None:
+def test_showing_a_recipe_that_is_no_text() -> None:
     Path("binary.yaml").write_bytes(b"\xff\xfe")
     done = fptkit("show", "recipe", "binary.yaml")
     assert done.returncode == 2
@@ -119,7 +97,7 @@ def test_showing_a_recipe_that_is_no_text(fptkit: Command) -> None:
     ],
     ids=["deep", "tab", "bytes", "profiles"],
 )
-def test_odd_recipes_are_one_problem(fptkit: Command, text: str, arguments: list[str], said: str) -> None:
+def test_odd_recipes_are_one_problem(text: str, arguments: list[str], said: str) -> None:
     Path("odd.yaml").write_text(text)
     done = fptkit("validate", "odd.yaml", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
@@ -139,20 +117,20 @@ def test_bytes_that_are_no_text_in_a_real_process(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "arguments", [["--debug", "run", "x", "--resume"], ["run", "--debug", "x", "--resume"], ["run", "x", "--debug"]]
 )
-def test_debug_may_come_after_the_command(fptkit: Command, arguments: list[str]) -> None:
+def test_debug_may_stand_after_the_command(arguments: list[str]) -> None:
     Path("x").mkdir()
     with pytest.raises(UsageError):
         main(arguments)
 
 
-def test_debug_after_two_dashes_is_an_argument(fptkit: Command) -> None:
+def test_debug_after_two_dashes_is_an_argument() -> None:
     done = fptkit("validate", "--", "--debug")
     assert done.returncode == 2
     assert "unknown study or recipe '--debug'" in done.stderr
 
 
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, click.Abort])
-def test_ctrl_c_outside_a_run(fptkit: Command, monkeypatch: pytest.MonkeyPatch, raised: type[BaseException]) -> None:
+def test_ctrl_c_outside_a_run(monkeypatch: pytest.MonkeyPatch, raised: type[BaseException]) -> None:
     def interrupted(context: click.Context) -> None:
         raise raised
 

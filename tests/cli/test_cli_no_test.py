@@ -2,41 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import os
 import shlex
 from pathlib import Path
 
 import pytest
-
-from fptkit.cli.main import main
-
-RECIPE = """
-task: {name: bit_xor, bits: 3, validation_size: 40, test_size: 50}
-backbone: {name: random, size: nano, blocks: 1, width: 16, heads: 2}
-train: {batch_size: 8, max_steps: 6, validate_every: 3, log_every: 2, patience: null, training_sample: 10}
-threads: 1
-"""
-
-
-def fptkit(*arguments: str, cwd: Path) -> tuple[int, str, str]:
-    """Exit status, stdout and stderr."""
-    out, err = io.StringIO(), io.StringIO()
-    before = Path.cwd()
-    os.chdir(cwd)
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
-            main(list(arguments))
-    finally:
-        os.chdir(before)
-    return int(ended.value.code or 0), out.getvalue(), err.getvalue()
+from command_line import TINY, fptkit
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "tiny.yaml").write_text(RECIPE)
+    (tmp_path / "tiny.yaml").write_text(TINY.replace("patience: null", "patience: null, training_sample: 10"))
     return tmp_path
 
 

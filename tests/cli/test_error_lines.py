@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import re
 from pathlib import Path
 
 import pytest
+from command_line import fptkit as called
 
-from fptkit.cli.main import main
 from fptkit.errors import Problem, RecipeError
-
-
-def called(*arguments: str) -> tuple[int, str, str]:
-    """Exit status, stdout and stderr of the command in this process."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
-        main(list(arguments))
-    assert isinstance(ended.value.code, int)
-    return ended.value.code, out.getvalue(), err.getvalue()
 
 
 @pytest.fixture(autouse=True)

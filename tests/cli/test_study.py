@@ -12,19 +12,18 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from command_line import process
+from written_files import TWO_ARMS
 
 from fptkit.cli.main import cli
 from fptkit.lab.studies.load import load_study
 from fptkit.lab.studies.record import study_text
 
-STUDY = """
+STUDY = (
+    f"""
 description: tiny
-arms:
-  language: {extends: [base/bit_xor, base/gpt2], backbone: {weights: builtin:gpt2_nano}}
-  random: {extends: [base/bit_xor, base/random]}
-recipe_profile: smoke
-learning_rates: [1e-3, 1e-2]
-seeds: 2
+{TWO_ARMS}"""
+    + """
 profiles:
   short:
     learning_rates: [1e-3]
@@ -33,6 +32,7 @@ profiles:
     learning_rates: [1e-3]
     arms: {language: {backbone: {weights: "path:/no/such/folder"}}}
 """
+)
 
 ONE = """
 arms:
@@ -61,8 +61,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def fptkit(*arguments: str, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "fptkit", "study", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
+    return process("study", *arguments, timeout_s=timeout_s)
 
 
 def statuses(ledger: Path) -> dict[str, str]:

@@ -13,29 +13,19 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torchrun_runs import PLUGINS
+from whole_runs import RECIPE as TINY
+from whole_runs import Recorder, assert_same, metrics, start
 
 from fptkit.backbones.gpt2 import Gpt2Backbone
-from fptkit.engine.events import Event, Noted, StepsDone
-from fptkit.engine.memory import KeptBuffers, Pieces, finer, is_out_of_memory, smaller
-from fptkit.engine.run import RunRequest, run
 from fptkit.errors import TrainingError
-from fptkit.interfaces import Batch
 from fptkit.lab.benchmarking.prepare import prepare
 from fptkit.recipe.load import load_recipe
 
-RECIPE = """
-task: {name: bit_xor, bits: 3, validation_size: 40, test_size: 50}
-backbone: {name: random, blocks: 2, width: 32, heads: 2, size: nano, dropout: 0.1}
-train: {batch_size: 8, max_steps: 30, validate_every: 10, log_every: 4, patience: null, learning_rate: 1e-2}
-precision: float32
-threads: 1
-"""
-PLUGIN = '''
+RECIPE = TINY + "precision: float32\n"
+NORMED = '''
 import torch
-import torchmetrics
-from fptkit import EncoderSpec, TaskSpec, hookimpl
-from fptkit.tasks.bits import BitXor
-from fptkit.tasks.options import BitXorOptions
+from fptkit import EncoderSpec, hookimpl
 
 
 class Normed(torch.nn.Module):
@@ -52,33 +42,9 @@ class Normed(torch.nn.Module):
         return self.norm(self.map(inputs).transpose(1, 2)).transpose(1, 2)
 
 
-class OrderSum(torchmetrics.Metric):
-    """A figure that depends on which examples are scored together."""
-
-    def __init__(self):
-        super().__init__()
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx=None)
-
-    def update(self, predictions, targets):
-        self.total = self.total / 3 + predictions.double().sum() + len(targets)
-
-    def compute(self):
-        return self.total
-
-
-class Ordered(BitXor):
-    def metrics(self):
-        return torchmetrics.MetricCollection({**super().metrics(), "order": OrderSum()})
-
-
 @hookimpl
 def fptkit_encoders():
     return [EncoderSpec(name="normed", target=Normed, accepts=("vectors",), summary="with a batch norm")]
-
-
-@hookimpl
-def fptkit_tasks():
-    return [TaskSpec(name="ordered", target=Ordered, options=BitXorOptions, summary="bits")]
 '''
 
 
@@ -122,42 +88,11 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
-    (tmp_path / "plugin.py").write_text(PLUGIN)
+    (tmp_path / "normed.py").write_text(NORMED)
+    (tmp_path / "ordered.py").write_text(PLUGINS["ordered.py"])
     path = tmp_path / "tiny.yaml"
-    path.write_text("plugins: [plugin.py]\n" + RECIPE)
+    path.write_text("plugins: [normed.py, ordered.py]\n" + RECIPE)
     return path
-
-
-class Recorder:
-    """Keeps notes; fails after a step."""
-
-    def __init__(self, fail_at: int | None = None) -> None:
-        self.notes: list[Noted] = []
-        self._fail_at = fail_at
-
-    def handle(self, event: Event) -> None:
-        if isinstance(event, Noted):
-            self.notes.append(event)
-        if isinstance(event, StepsDone) and event.step == self._fail_at:
-            raise KeyError("killed")
-
-
-def start(recipe: Path, folder: Path, *overrides: str, listener: Recorder | None = None, **how: Any) -> Any:
-    loaded = load_recipe(str(recipe), overrides=overrides)
-    return run(RunRequest(loaded, folder, listeners=[listener] if listener else [], **how))
-
-
-def metrics(folder: Path) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "examples_per_second"} for line in lines]
-
-
-def assert_same(one: Path, other: Path) -> None:
-    """Bit for bit."""
-    assert metrics(one) == metrics(other)
-    ours, theirs = (load_file(folder / "model.safetensors") for folder in (one, other))
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 @pytest.mark.slow
@@ -193,6 +128,7 @@ def test_the_gradient_in_parts_is_that_of_the_whole_batch(recipe: Path, tmp_path
         assert ours == pytest.approx(theirs, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_cut_off_after_the_change_goes_on_alike(recipe: Path, tmp_path: Path, memory: Memory) -> None:
     """What remembers is the checkpoint: the part that goes on has memory enough for whole batches."""
     memory.with_gradient, memory.after = 4, 14
@@ -200,7 +136,7 @@ def test_a_run_that_is_cut_off_after_the_change_goes_on_alike(recipe: Path, tmp_
     assert memory.refused == [8]
     memory.passes = 0
     with pytest.raises(KeyError, match="killed"):
-        start(recipe, tmp_path / "cut", "encoder.name=normed", listener=Recorder(16))
+        start(recipe, tmp_path / "cut", "encoder.name=normed", listener=Recorder(fail_at=16))
     assert {path.name for path in (tmp_path / "cut" / "checkpoints").iterdir()} >= {"step-00000013"}
     memory.with_gradient = 8
     assert start(recipe, tmp_path / "cut", "encoder.name=normed", resume=True)["parts"] == 2
@@ -252,6 +188,7 @@ def test_kept_features_are_computed_in_pieces(recipe: Path, tmp_path: Path, memo
         assert ours == pytest.approx(theirs, abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("with_gradient", "without", "after", "where"),
     [
@@ -289,58 +226,6 @@ def test_a_measurement_says_what_to_set(recipe: Path, memory: Memory) -> None:
     memory.with_gradient = 4
     with pytest.raises(TrainingError, match=r"CUDA out of memory.*a higher train\.accumulate \(now 1\)"):
         prepared.step(1)
-
-
-def test_what_says_that_memory_ran_out() -> None:
-    with pytest.raises(RuntimeError) as real:
-        torch.empty(2**60, dtype=torch.uint8)  # an exbibyte: no machine has it
-    assert is_out_of_memory(real.value), real.value
-    assert is_out_of_memory(MemoryError())
-    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
-    assert not is_out_of_memory(RuntimeError("an illegal memory access was encountered"))
-    assert not is_out_of_memory(OSError(12, "DefaultCPUAllocator: can't allocate memory"))
-
-
-@pytest.mark.parametrize(
-    ("size", "expected"), [(8, [2, 4, 8]), (12, [2, 4, 12]), (9, [3, 9]), (7, [7]), (50, [2, 5, 10, 25, 50])]
-)
-def test_more_parts_are_what_the_recipe_may_say(size: int, expected: list[int]) -> None:
-    found, parts = [], 1
-    while parts < size:
-        parts = finer(parts, size)
-        found.append(parts)
-    assert found == expected
-
-
-def test_buffers_are_put_back_where_they_were() -> None:
-    model = torch.nn.Sequential(torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 3))
-    model[1].register_buffer("none", None)
-    model[1].register_buffer("passing", torch.zeros(1), persistent=False)
-    kept = KeptBuffers(model)
-    model(torch.randn(5, 3))
-    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    mean = model[0].running_mean
-    kept.note()
-    model(torch.randn(5, 3))
-    model[0].running_mean = torch.ones(3)
-    kept.put_back()
-    assert model[0].running_mean is mean
-    assert all(torch.equal(buffer, before[name]) for name, buffer in model.named_buffers())
-
-
-def test_pieces_are_put_together_in_order() -> None:
-    batch, pieces, seen = Batch(torch.randn(5, 2, 3), torch.arange(5)), Pieces(), []
-
-    def forward(piece: Batch) -> torch.Tensor:
-        seen.append(len(piece))
-        if len(piece) > 2:
-            raise MemoryError
-        return piece.targets * 2
-
-    assert pieces.through(forward, batch).tolist() == [0, 2, 4, 6, 8]
-    assert (seen, pieces.count) == ([5, 2, 3, 1, 1, 1, 2], 4)
-    part, made = smaller(batch, forward)
-    assert (part.targets.tolist(), made.tolist()) == ([0, 1], [0, 2])
 
 
 REAL = """

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
+from whole_runs import start
 
 from fptkit.engine.folder import resume_command
-from fptkit.engine.run import RunRequest, run
 from fptkit.errors import CheckpointError, FptkitError, PluginError, ShapeError, TrainingError, UsageError
-from fptkit.recipe.load import load_recipe
 
 RECIPE = """
 task: {name: bit_xor, bits: 3, validation_size: 40, test_size: 50}
@@ -19,18 +17,6 @@ backbone: {name: random, blocks: 1, width: 16, heads: 2, size: nano}
 train: {batch_size: 8, max_steps: 20, validate_every: 10, log_every: 5, patience: null}
 threads: 1
 """
-
-
-@pytest.fixture
-def recipe(tmp_path: Path) -> Path:
-    path = tmp_path / "tiny.yaml"
-    path.write_text(RECIPE)
-    return path
-
-
-def start(recipe: Path, folder: Path, *overrides: str, resume: bool = False, plugin: Path | None = None) -> Any:
-    loaded = load_recipe(str(recipe), overrides=overrides, plugin_files=[plugin] if plugin else [])
-    return run(RunRequest(loaded, folder, resume=resume))
 
 
 @pytest.fixture
@@ -211,19 +197,19 @@ def test_a_component_that_breaks_its_word_is_told_before_training(
     recipe: Path, plugin: Path, tmp_path: Path, override: str, error: type[FptkitError], said: str
 ) -> None:
     with pytest.raises(error, match=said):
-        start(recipe, tmp_path / "run", override, plugin=plugin)
+        start(recipe, tmp_path / "run", override, plugins=[plugin])
 
 
 def test_running_means_are_saved_and_restored(recipe: Path, plugin: Path, tmp_path: Path) -> None:
-    whole = start(recipe, tmp_path / "whole", "encoder.name=norm", plugin=plugin)
-    start(recipe, tmp_path / "parts", "encoder.name=norm", "train.max_steps=10", plugin=plugin)
-    parts = start(recipe, tmp_path / "parts", "encoder.name=norm", resume=True, plugin=plugin)
+    whole = start(recipe, tmp_path / "whole", "encoder.name=norm", plugins=[plugin])
+    start(recipe, tmp_path / "parts", "encoder.name=norm", "train.max_steps=10", plugins=[plugin])
+    parts = start(recipe, tmp_path / "parts", "encoder.name=norm", resume=True, plugins=[plugin])
     assert parts["metrics"] == whole["metrics"]
 
 
 def test_a_listener_that_fails_does_not_end_the_run(recipe: Path, plugin: Path, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="listener 'fails' failed and is dropped: RuntimeError: no network"):
-        summary = start(recipe, tmp_path / "run", "listeners=[{name: fails}]", plugin=plugin)
+        summary = start(recipe, tmp_path / "run", "listeners=[{name: fails}]", plugins=[plugin])
     assert summary["status"] == "finished"
 
 

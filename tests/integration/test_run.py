@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -12,19 +11,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from whole_runs import RECIPE, Recorder, assert_same, metrics, start, tensors
 
-from fptkit.engine.events import Event, RunEnded, RunStarted, SplitTested, StepsDone, Validated
-from fptkit.engine.run import RunRequest, run
+from fptkit.engine.events import RunEnded, RunStarted, SplitTested, StepsDone, Validated
 from fptkit.errors import CheckpointError, DivergedError, Interrupted, ShapeError, UsageError
 from fptkit.recipe.load import load_recipe
-
-RECIPE = """
-task: {name: bit_xor, bits: 3, validation_size: 40, test_size: 50}
-backbone: {name: random, blocks: 2, width: 32, heads: 2, size: nano, dropout: 0.1}
-train: {batch_size: 8, max_steps: 30, validate_every: 10, log_every: 4, patience: null, learning_rate: 1e-2}
-threads: 1
-"""
-
 
 RAGGED = """
 task:
@@ -36,36 +27,6 @@ train: {batch_size: 8, batch_tokens: 300, max_steps: 60, validate_every: 20, log
 threads: 1
 """
 """Sequences of different lengths; an epoch under this budget has about half of these steps."""
-
-
-@pytest.fixture
-def recipe(tmp_path: Path) -> Path:
-    path = tmp_path / "tiny.yaml"
-    path.write_text(RECIPE)
-    return path
-
-
-class Recorder:
-    """Keeps events; can send a signal to this process when a step is reached."""
-
-    def __init__(self, stop_at: int | None = None, number: int = signal.SIGINT) -> None:
-        self.events: list[Event] = []
-        self._stop_at, self._number = stop_at, number
-
-    def handle(self, event: Event) -> None:
-        self.events.append(event)
-        if isinstance(event, StepsDone) and event.step == self._stop_at:
-            os.kill(os.getpid(), self._number)
-
-
-def start(recipe: Path, folder: Path, *overrides: str, resume: bool = False, listener: Recorder | None = None) -> Any:
-    loaded = load_recipe(str(recipe), overrides=overrides)
-    return run(RunRequest(loaded, folder, resume=resume, listeners=[listener] if listener else []))
-
-
-def metrics(folder: Path) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "examples_per_second"} for line in lines]
 
 
 def test_a_run_leaves_what_it_promises(recipe: Path, tmp_path: Path) -> None:
@@ -152,13 +113,7 @@ def test_stopped_and_resumed_equals_uninterrupted(
     assert json.loads((tmp_path / "parts" / "summary.json").read_text())["status"] == "interrupted"
     assert signal.getsignal(number) is not None
     start(recipe, tmp_path / "parts", resume=True)
-    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
-    whole, parts = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
-    assert all(torch.equal(whole[name], parts[name]) for name in whole.keys() | parts.keys())
-
-
-def tensors_of(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "model.safetensors")
+    assert_same(tmp_path / "parts", tmp_path / "whole")
 
 
 def losses(folder: Path) -> list[float]:
@@ -190,17 +145,14 @@ def test_schedules_accumulation_and_token_budgets_resume_exactly(
     with pytest.raises(Interrupted):
         start(path, tmp_path / "parts", *overrides, listener=Recorder(stop_at))
     start(path, tmp_path / "parts", *overrides, resume=True)
-    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
-    whole, parts = tensors_of(tmp_path / "whole"), tensors_of(tmp_path / "parts")
-    assert whole.keys() == parts.keys()
-    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    assert_same(tmp_path / "parts", tmp_path / "whole")
     rates = [line["learning_rate"] for line in metrics(tmp_path / "whole") if line["split"] == "train"]
     if PLATEAU in overrides:
         before, after = rates[: stop_at // 4], rates[stop_at // 4 :]
         assert rates[0] > before[-1] > after[-1], rates
     ordinary = ("train.schedule={name: constant}", "train.schedule.warmup_steps=0", "train.accumulate=1")
     start(path, tmp_path / "plain", *overrides, *ordinary)
-    plain = tensors_of(tmp_path / "plain")
+    whole, plain = tensors(tmp_path / "whole"), tensors(tmp_path / "plain")
     changed = any(not torch.equal(whole[name], plain[name]) for name in whole)
     # The tensors kept are those of the best step, which may lie before the first change of the rate: the losses go on.
     changed |= losses(tmp_path / "whole") != losses(tmp_path / "plain")
@@ -245,7 +197,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path: Path, text
     overrides = ("precision=float32", "train.max_steps=25", "train.validate_every=25", "train.learning_rate=1e-3")
     start(path, tmp_path / "whole", *overrides)
     start(path, tmp_path / "parts", *overrides, f"train.accumulate={accumulate}")
-    whole, parts = tensors_of(tmp_path / "whole"), tensors_of(tmp_path / "parts")
+    whole, parts = tensors(tmp_path / "whole"), tensors(tmp_path / "parts")
     for name, tensor in whole.items():
         torch.testing.assert_close(parts[name], tensor, rtol=0, atol=1e-5)
     losses, others = ([line["loss"] for line in metrics(tmp_path / name)] for name in ("whole", "parts"))
@@ -287,12 +239,11 @@ def test_a_run_goes_on_with_other_settings_that_do_not_decide(
     with pytest.raises(Interrupted):
         start(recipe, tmp_path / "parts", listener=Recorder(8))
     summary = start(recipe, tmp_path / "parts", *overrides, resume=True)
-    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
-    for name, tensor in tensors_of(tmp_path / "whole").items():
-        assert torch.equal(tensor, tensors_of(tmp_path / "parts")[name])
+    assert_same(tmp_path / "parts", tmp_path / "whole")
     assert not any("another version of the code" in note for note in summary["notes"])
 
 
+@pytest.mark.slow
 def test_kept_features_come_and_go_with_a_resumed_run(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -309,8 +260,8 @@ def test_kept_features_come_and_go_with_a_resumed_run(
         start(recipe, tmp_path / "parts", "train.feature_cache_gib=1e-9", listener=Recorder(10))
     summary = start(recipe, tmp_path / "parts", "train.feature_cache_gib=1", resume=True)
     assert any("pass the frozen part once" in note for note in summary["notes"])
-    whole = tensors_of(tmp_path / "whole")
-    for name, tensor in tensors_of(tmp_path / "parts").items():
+    whole = tensors(tmp_path / "whole")
+    for name, tensor in tensors(tmp_path / "parts").items():
         torch.testing.assert_close(tensor, whole[name], rtol=0, atol=1e-4)
 
 

@@ -3,8 +3,6 @@ it: by whatever path the plugin is named, and however many recipes and profiles 
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
 import subprocess
@@ -13,9 +11,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from command_line import fptkit
 
 from fptkit import registry as registry_module
-from fptkit.cli.main import main
 from fptkit.errors import PluginError, RecipeError, UsageError
 from fptkit.lab.studies.address import address_of
 from fptkit.lab.studies.load import load_study
@@ -91,11 +89,9 @@ def executions(folder: Path) -> Counter[str]:
 
 def called(*arguments: str) -> str:
     """The command in this process; its stdout."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
-        main(list(arguments))
-    assert ended.value.code == 0, err.getvalue()
-    return out.getvalue()
+    done = fptkit(*arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 COMMANDS = [

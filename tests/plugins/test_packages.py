@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_line import process
 
 PLUGINS = Path(__file__).parent.parent.parent / "plugins"
 PACKAGES = sorted(path.parent for path in PLUGINS.glob("*/pyproject.toml"))
@@ -42,8 +43,7 @@ def test_its_own_tests_pass(package: Path, installed: dict[str, str], tmp_path: 
 
 
 def fptkit(environment: dict[str, str], cwd: Path, *arguments: str) -> str:
-    command = [sys.executable, "-m", "fptkit", *arguments]
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+    done = process(*arguments, cwd=cwd, environment=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -26,6 +26,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     return set(zipfile.ZipFile(path).namelist())
 
 
+@pytest.mark.slow
 def test_recipes_are_inside(wheel: set[str]) -> None:
     recipes = ROOT / "recipes"
     assert {f"fptkit/recipes/{path.relative_to(recipes)}" for path in recipes.rglob("*.yaml")} <= wheel
@@ -35,6 +36,7 @@ def test_recipes_are_inside(wheel: set[str]) -> None:
     } <= wheel
 
 
+@pytest.mark.slow
 def test_weights_and_their_card_are_inside(wheel: set[str]) -> None:
     for name in ("bit_memory_nano", "synthetic_nano", "vit_nano"):
         assert {f"fptkit/weights/{name}/{file}" for file in ("model.safetensors", "config.json", "README.md")} <= wheel
@@ -45,6 +47,7 @@ def test_weights_and_their_card_are_inside(wheel: set[str]) -> None:
     assert (ROOT / folder / "model.safetensors").stat().st_size <= 10_000_000
 
 
+@pytest.mark.slow
 def test_nothing_else_is_inside(wheel: set[str]) -> None:
     assert all(name.startswith(("fptkit/", "fptkit-")) for name in wheel)
     assert "fptkit/py.typed" in wheel

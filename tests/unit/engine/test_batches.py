@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from fptkit.engine.batches import TrainingBatches, evaluation_batches, micro_batches
+from fptkit.engine.batches import BatchesAhead, TrainingBatches, evaluation_batches, micro_batches
 from fptkit.errors import ShapeError
 from fptkit.interfaces import Batch, Classes, SampledEvaluation, Split, Task, Vectors
 from fptkit.recipe.models import TrainOptions
@@ -256,3 +256,56 @@ def test_skipped_batches_are_not_trained_on() -> None:
     assert len(set(seen)) > 90
     with pytest.raises(ShapeError, match="split train: the protocol sampled skips every batch"):
         TrainingBatches(Sampled(), Ragged(5), 10, seed=0).batch(0)
+
+
+class Numbers(Task):
+    """Ten examples whose targets are their indices; keeps which batches were made."""
+
+    def __init__(self) -> None:
+        self.input, self.output, self.max_tokens = Vectors(1), Classes(10), 1
+        self.size, self.token_counts = 10, None
+        self.made: list[list[int]] = []
+
+    def batch(self, indices: Sequence[int], generator: torch.Generator) -> Batch:
+        self.made.append(list(indices))
+        return Batch(torch.rand(len(indices), 1, 1, generator=generator), torch.tensor(indices))
+
+
+def test_batches_made_ahead_are_the_same_and_made_once() -> None:
+    task, pinned = Numbers(), []
+
+    def pin(batch: Batch) -> Batch:
+        pinned.append(batch)
+        return batch
+
+    batches = TrainingBatches(task, task, 4, 0)
+    plain = [batches.batch(step) for step in range(5)]
+    task.made.clear()
+    ahead = BatchesAhead(batches, pin=pin)
+    for step in range(4):
+        own, whole = ahead.take(step)
+        assert own is pinned[step]
+        assert whole == len(plain[step])
+        assert own.inputs.equal(plain[step].inputs)
+        ahead.prepare(step + 1)
+        assert len(task.made) == step + 2
+    assert ahead.take(2)[0].inputs.equal(plain[2].inputs), "another step than the one that was prepared"
+    assert ahead.take(4)[0].inputs.equal(plain[4].inputs)
+
+
+def test_on_processors_nothing_is_made_ahead() -> None:
+    task = Numbers()
+    ahead = BatchesAhead(TrainingBatches(task, task, 4, 0), rank=1, count=2)
+    own, whole = ahead.take(0)
+    ahead.prepare(1)
+    assert len(task.made) == 1
+    assert own is not None
+    assert (own.targets.tolist(), whole) == (task.made[0][2:], 4)
+
+
+def test_a_batch_is_pinned_tensor_by_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor + 1)
+    batch = Batch({"a": torch.zeros(2, 3), "b": torch.ones(2)}, torch.zeros(2), torch.ones(2)).pinned()
+    assert [part.unique().tolist() for part in batch.inputs.values()] == [[1], [2]]
+    assert (batch.targets.tolist(), batch.lengths.tolist()) == ([1, 1], [2, 2])
+    assert Batch(torch.zeros(1), torch.zeros(1)).pinned().lengths is None

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from fptkit.build import build
 from fptkit.engine.batches import TrainingBatches, whole_split
-from fptkit.engine.checkpoint import read_model_files, restore_trained
 from fptkit.engine.fraction import SplitFraction, skips, training_fraction, training_sample
-from fptkit.engine.run import RunRequest, run
 from fptkit.errors import RecipeError, ShapeError, UsageError
 from fptkit.interfaces import Batch, Classes, Split, Task, Vectors
 from fptkit.options import Options
 from fptkit.recipe.load import load_recipe
-
-RECIPE = """
-task: {name: mnist, source: [digits]}
-backbone: {name: random, blocks: 1, width: 16, heads: 2, size: nano}
-train: {batch_size: 8, max_steps: 6, validate_every: 3, log_every: 2, patience: null, learning_rate: 1e-2}
-threads: 1
-"""
 
 
 class Numbered:
@@ -68,7 +56,7 @@ def test_a_smaller_share_is_part_of_a_larger_one() -> None:
     assert 150 < sum(number < 500 for number in shares[3]) < 350
 
 
-def test_a_fraction_of_one_is_the_split_itself_and_the_least_is_one_example() -> None:
+def test_the_whole_is_the_split_itself_and_the_least_is_one_example() -> None:
     whole = Numbered(10)
     assert training_fraction(Numbers(), whole, 1.0, 0) is whole
     assert training_fraction(Numbers(), whole, 1e-9, 0).size == 1
@@ -96,7 +84,7 @@ def test_lengths_go_with_their_examples() -> None:
         assert batch.inputs.shape[0] * batch.inputs.shape[1] <= 150
 
 
-def test_the_protocol_is_asked_about_examples_of_the_complete_split() -> None:
+def test_the_protocol_is_asked_of_the_examples_of_the_whole_split() -> None:
     task = Numbers()
     task.skipped = 7
     share = training_fraction(task, Numbered(210), 0.5, 0)
@@ -130,8 +118,9 @@ def test_an_empty_split_has_no_share() -> None:
 
 @pytest.mark.parametrize("value", ["0", "1.01", "-0.5", ".nan"])
 def test_a_share_is_above_0_and_at_most_1(tmp_path: Path, value: str) -> None:
+    (tmp_path / "bits.yaml").write_text("task: {name: bit_xor}\n")
     with pytest.raises(RecipeError, match=r"train\.data_fraction"):
-        start(tmp_path, f"train.data_fraction={value}")
+        load_recipe(str(tmp_path / "bits.yaml"), overrides=[f"train.data_fraction={value}"])
 
 
 def test_a_sample_is_of_the_share_and_without_what_the_protocol_skips() -> None:
@@ -153,79 +142,3 @@ def test_a_sample_is_of_the_share_and_without_what_the_protocol_skips() -> None:
 def test_a_sample_of_an_endless_split_is_drawn() -> None:
     sample = training_sample(Numbers(), Numbered(None), 10, 0)
     assert [len(batch) for batch in whole_split(Numbers(), "train", sample, 4)] == [4, 4, 2]
-
-
-def start(tmp_path: Path, *overrides: str, name: str = "run", **how: Any) -> Any:
-    path = tmp_path / "digits.yaml"
-    path.write_text(RECIPE)
-    return run(RunRequest(load_recipe(str(path), overrides=overrides), tmp_path / name, **how))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("open_test", [False, True])
-@pytest.mark.parametrize(("fraction", "count"), [(1.0, 40), (0.02, 10_000)])
-def test_the_best_steps_metrics_on_what_it_was_trained_on(
-    tmp_path: Path, fraction: float, count: int, open_test: bool
-) -> None:
-    """Against a loop of its own over the stored images, with the tensors the run left."""
-    overrides = (f"train.data_fraction={fraction}", f"train.training_sample={count}", "task.augment=true")
-    summary = start(tmp_path, *overrides, open_test=open_test)
-    assert list(summary["metrics"]) == ["validation", "test", "train"]
-    loaded = load_recipe(str(tmp_path / "run" / "recipe.yaml"))
-    assert loaded.recipe.train.data_fraction == fraction
-    built = build(loaded.recipe, loaded.registry, torch.device("cpu"))
-    restore_trained(built.model, read_model_files(tmp_path / "run", "model.json")[1]["model"], origin=tmp_path)
-    built.model.eval()
-    stored = build_plain_train_split(tmp_path)
-    whole = built.task.split("train")
-    sample = training_sample(built.task, training_fraction(built.task, whole, fraction, 0), count, 0)
-    assert sample.size == min(count, max(1, round(fraction * (whole.size or 0))))
-    batch = stored.batch(numbers(sample), torch.Generator())
-    with torch.no_grad():
-        logits = built.model(batch.inputs)
-    loss = torch.nn.functional.cross_entropy(logits, batch.targets).item()
-    accuracy = (logits.argmax(-1) == batch.targets).float().mean().item()
-    assert summary["metrics"]["train"] == pytest.approx({"loss": loss, "accuracy": accuracy}, abs=1e-4)
-    assert any("of the training split, drawn by the seed" in note for note in summary["notes"]) == (fraction < 1)
-    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert [line["split"] for line in lines if "accuracy" in line] == ["validation"] * 2 + ["test"] * open_test
-
-
-def numbers(split: Split) -> list[int]:
-    """Numbers, in the task's own split, of the examples of a share, or of a sample of one."""
-    assert isinstance(split, SplitFraction)
-    if not isinstance(split.whole, SplitFraction):
-        return split.members.tolist()
-    return [numbers(split.whole)[index] for index in split.members]
-
-
-def build_plain_train_split(tmp_path: Path) -> Split:
-    """The training images of a task that never moves them."""
-    path = tmp_path / "plain.yaml"
-    path.write_text(RECIPE)
-    loaded = load_recipe(str(path), overrides=["task.augment=false"])
-    return build(loaded.recipe, loaded.registry, torch.device("cpu")).task.split("train")
-
-
-def test_a_sample_changes_nothing_of_the_training(tmp_path: Path) -> None:
-    start(tmp_path, name="without")
-    start(tmp_path, "train.training_sample=20", name="with")
-    one, other = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("without", "with"))
-    assert one == other
-
-
-def test_another_share_is_another_run(tmp_path: Path) -> None:
-    start(tmp_path, "train.data_fraction=0.05", name="run")
-    with pytest.raises(UsageError, match=r"it differs in train\.data_fraction"):
-        start(tmp_path, "train.data_fraction=0.1", name="run", resume=True)
-
-
-def test_a_fraction_of_drawn_examples_is_reported_before_training(tmp_path: Path) -> None:
-    path = tmp_path / "drawn.yaml"
-    path.write_text(
-        "task: {name: bit_xor, bits: 3}\nbackbone: {name: random, blocks: 1, width: 16, heads: 2, size: nano}\n"
-    )
-    with pytest.raises(UsageError, match=r"BitXor draws its training examples endlessly") as caught:
-        run(RunRequest(load_recipe(str(path), overrides=["train.data_fraction=0.1"]), tmp_path / "run"))
-    assert caught.value.exit_code == 2
-    assert not (tmp_path / "run").exists()

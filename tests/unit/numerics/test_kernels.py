@@ -301,11 +301,13 @@ def test_a_switch_of_unknown_value_is_an_error(untried: None, monkeypatch: pytes
         kernels.run_on(torch.zeros(1))
 
 
+@pytest.mark.slow
 def test_a_library_that_runs_in_other_threads_is_refused(untried: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
     assert "where torch has 99" in str(kernels.why_not())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
 def test_they_bring_no_threads_of_their_own() -> None:
     """Counted in a process of its own, where torch's threads exist before the loops are loaded."""

@@ -11,10 +11,11 @@ import tarfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from local_servers import serving
 
 from fptkit.errors import DataError, SourceError, UsageError
 from fptkit.sources.download import Retries, download, file_sha256, unpack
@@ -81,15 +82,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         def log_message(self, *_: object) -> None:
             pass
 
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    running.daemon_threads = True
-    state.url = f"http://127.0.0.1:{running.server_port}/data.bin"
-    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield state
-    running.shutdown()
-    thread.join()
-    running.server_close()
+    with serving(Handler) as address:
+        state.url = f"{address}/data.bin"
+        yield state
 
 
 def leftovers(folder: Path) -> set[str]:

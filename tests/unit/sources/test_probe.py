@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.server
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 
 import pytest
+from local_servers import serving
 
 from fptkit.sources import probe
 from fptkit.sources.probe import OFFLINE_VARIABLES, NoAnswer, first_answering, hub_problem, offline_reason
@@ -50,20 +50,8 @@ class Asked(http.server.BaseHTTPRequestHandler):
 def server() -> Iterator[tuple[str, list[str]]]:
     """Address of a server, and what it was asked."""
     handler = type("ThisServer", (Asked,), {"asked": []})
-    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=running.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{running.server_port}", handler.asked
-    running.shutdown()
-    running.server_close()
-
-
-@pytest.fixture
-def silent() -> Iterator[str]:
-    """Takes connections and never answers: worse than a refusal."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen(8)
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    with serving(handler) as address:
+        yield address, handler.asked
 
 
 def test_the_first_that_answers_is_taken(server: tuple[str, list[str]], silent: str) -> None:

@@ -35,19 +35,10 @@ def online(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.file_download.HF_HUB_CACHE", str(tmp_path / "hub"), raising=False)
 
 
-@pytest.fixture
-def silent_server() -> Iterator[str]:
-    """Takes connections and never answers: worse than a refusal."""
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        server.listen(8)
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
-
-
 def test_a_silent_hub_is_given_up_within_three_seconds(
-    online: None, silent_server: str, monkeypatch: pytest.MonkeyPatch
+    online: None, silent: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HF_ENDPOINT", silent_server)
+    monkeypatch.setenv("HF_ENDPOINT", silent)
     started = time.monotonic()
     with pytest.raises(Unavailable, match="cannot be reached"):
         open_weights("hub:openai-community/gpt2")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
+from written_files import TWO_ARMS
 
 from fptkit.cli.main import cli
 from fptkit.lab.studies import load as module
@@ -23,19 +24,10 @@ from fptkit.lab.studies.results import read_results
 from fptkit.lab.studies.runner import StudyRunner
 from fptkit.recipe.dump import dump_recipe
 
-STUDY = """
-arms:
-  language: {extends: [base/bit_xor, base/gpt2], backbone: {weights: builtin:gpt2_nano}}
-  random: {extends: [base/bit_xor, base/random]}
-recipe_profile: smoke
-learning_rates: [1e-3, 1e-2]
-seeds: 2
-"""
-
 OLD, NEW = "0" * 64, "1" * 64
 
 
-def load(folder: Path, text: str = STUDY, code: str = OLD) -> Study:
+def load(folder: Path, text: str = TWO_ARMS, code: str = OLD) -> Study:
     (folder / "mine.yaml").write_text(text)
     return replace(load_study(str(folder / "mine.yaml")), code_version=code)
 
@@ -78,8 +70,8 @@ def test_runs_of_another_code_are_counted(tmp_path: Path) -> None:
 def test_other_recipes_are_other_runs_whatever_the_code(tmp_path: Path) -> None:
     with Ledger(tmp_path / "s") as ledger:
         make_runs(load(tmp_path), ledger)
-        assert count(load(tmp_path, STUDY + "budget: {steps: 7}\n", NEW), ledger) == 0
-        one_rate = STUDY.replace("[1e-3, 1e-2]", "[1e-3, 3e-3]")
+        assert count(load(tmp_path, TWO_ARMS + "budget: {steps: 7}\n", NEW), ledger) == 0
+        one_rate = TWO_ARMS.replace("[1e-3, 1e-2]", "[1e-3, 3e-3]")
         assert count(load(tmp_path, one_rate, NEW), ledger) == 4
 
 

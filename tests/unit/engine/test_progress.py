@@ -1,0 +1,149 @@
+"""Learning rates over a run, against torch's own schedulers, the options that set them, and what ends a run."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch.optim import lr_scheduler
+
+from fptkit.engine.progress import (
+    Progress,
+    ended_by,
+    last_step,
+    learning_rate_factor,
+    note_validation,
+    pause_step,
+)
+from fptkit.errors import RecipeError
+from fptkit.recipe.load import load_recipe
+from fptkit.recipe.models import ScheduleOptions, TrainOptions
+
+
+def factors(steps: int, **schedule: Any) -> list[float]:
+    options = TrainOptions(max_steps=steps, schedule=ScheduleOptions(**schedule))
+    return [learning_rate_factor(options, Progress(step=step)) for step in range(steps)]
+
+
+def optimizer() -> torch.optim.Optimizer:
+    return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+
+
+def rates(scheduler: lr_scheduler.LRScheduler, steps: int) -> list[float]:
+    """What torch's scheduler makes of a rate of 1, step by step."""
+    found = []
+    for _ in range(steps):
+        found.append(scheduler.optimizer.param_groups[0]["lr"])
+        scheduler.optimizer.step()
+        scheduler.step()
+    return found
+
+
+def test_the_default_leaves_every_rate_exactly_as_it_is() -> None:
+    assert TrainOptions().schedule == ScheduleOptions(name="constant", warmup_steps=0)
+    assert factors(50) == [1.0] * 50
+
+
+def test_warm_up_is_torchs_linear_one() -> None:
+    expected = rates(lr_scheduler.LinearLR(optimizer(), start_factor=1 / 8, total_iters=7), 20)
+    assert factors(20, warmup_steps=7) == pytest.approx(expected, abs=1e-12)
+    assert factors(20, warmup_steps=7)[7:] == [1.0] * 13
+
+
+@pytest.mark.parametrize("final_share", [0.0, 0.25])
+def test_cosine_is_torchs(final_share: float) -> None:
+    expected = rates(lr_scheduler.CosineAnnealingLR(optimizer(), T_max=40, eta_min=final_share), 40)
+    assert factors(40, name="cosine", final_share=final_share) == pytest.approx(expected, abs=1e-12)
+
+
+def test_cosine_after_warm_up_starts_where_warm_up_ends() -> None:
+    found = factors(40, name="cosine", warmup_steps=10, final_share=0.1)
+    assert found[:10] == pytest.approx([(step + 1) / 11 for step in range(10)])
+    assert found[10:] == pytest.approx(factors(30, name="cosine", final_share=0.1))
+    assert min(found[10:]) > 0.1  # the share is reached when the last step is done
+
+
+@pytest.mark.parametrize("patience", [1, 2, 3])
+def test_plateau_is_torchs(patience: int) -> None:
+    """Torch lowers the rate at the first bad validation above its patience, this one at that of its patience."""
+    metrics = [random.Random(patience).random() for _ in range(60)]
+    # Without an epsilon torch, too, follows falls as small as these.
+    theirs = lr_scheduler.ReduceLROnPlateau(
+        optimizer(), mode="max", factor=0.5, patience=patience - 1, threshold=0.0, eps=0.0
+    )
+    options = TrainOptions(schedule=ScheduleOptions(name="plateau", patience=patience, factor=0.5), patience=None)
+    progress, best, found, expected = Progress(), float("-inf"), [], []
+    for metric in metrics:
+        theirs.step(metric)
+        expected.append(theirs.optimizer.param_groups[0]["lr"])
+        note_validation(progress, options.schedule, improved=metric > best)
+        best = max(best, metric)
+        found.append(learning_rate_factor(options, progress))
+    assert found == expected
+    assert len(set(found)) > 10
+
+
+@pytest.mark.parametrize("name", ["constant", "cosine"])
+def test_validations_change_no_other_schedule(name: Any) -> None:
+    progress = Progress()
+    for _ in range(9):
+        note_validation(progress, ScheduleOptions(name=name), improved=False)
+    assert progress == Progress()
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "message"),
+    [
+        ("schedule: {name: linear}", "train.schedule.name", "expected one of constant, cosine, plateau"),
+        ("schedule: {warmup_steps: -1}", "train.schedule.warmup_steps", "expected an integer >= 0"),
+        ("schedule: {name: cosine, final_share: 1.0}", "train.schedule.final_share", "expected a number >= 0 and < 1"),
+        ("schedule: {name: plateau, factor: 1.0}", "train.schedule.factor", "expected a number > 0 and < 1"),
+        ("schedule: {warm_up: 3}", "train.schedule", "unknown key 'warm_up'."),
+        ("schedule: {final_share: 0.1}", "train.schedule.final_share", "is a setting of the cosine schedule"),
+        ("schedule: {name: cosine, patience: 3}", "train.schedule.patience", "is a setting of the plateau schedule"),
+        ("max_steps: 100, schedule: {warmup_steps: 100}", "train.schedule", "warmup_steps must be below"),
+        ("patience: 2, schedule: {name: plateau}", "train.schedule", "patience must be below train.patience"),
+        ("batch_size: 16, accumulate: 3", "train.accumulate", "must divide train.batch_size, but 16 examples"),
+        ("accumulate: 0", "train.accumulate", "expected an integer >= 1"),
+        ("batch_tokens: 0", "train.batch_tokens", "expected an integer >= 1 or null"),
+    ],
+)
+def test_impossible_schedules_are_reported_with_their_place(text: str, path: str, message: str, tmp_path: Any) -> None:
+    recipe = tmp_path / "wrong.yaml"
+    recipe.write_text("task: {name: bit_xor}\ntrain: {" + text + "}\n")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(str(recipe))
+    (problem,) = caught.value.problems
+    assert (problem.where.rpartition(":")[2], problem.path) == ("2", path)
+    assert problem.message.startswith(message), problem.message
+
+
+def test_what_can_be() -> None:
+    assert TrainOptions(max_steps=1).schedule.warmup_steps == 0
+    assert TrainOptions(max_steps=100, schedule=ScheduleOptions(warmup_steps=99)).schedule.warmup_steps == 99
+    assert TrainOptions(batch_size=16, accumulate=16).accumulate == 16
+    assert TrainOptions(patience=3, schedule=ScheduleOptions(name="plateau", patience=2)).schedule.patience == 2
+    with pytest.raises(ValidationError):
+        TrainOptions(learning_rate=-1.0, schedule=ScheduleOptions(name="plateau"))
+
+
+def test_which_limit_ends_a_run() -> None:
+    options = TrainOptions(max_steps=10, patience=2, max_seconds=5.0)
+    assert ended_by(options, Progress(step=9, stale_validations=1, seconds=4.9)) is None
+    assert ended_by(options, Progress(step=10, stale_validations=2, seconds=5.0)) == "steps"
+    assert ended_by(options, Progress(step=9, stale_validations=2, seconds=5.0)) == "patience"
+    assert ended_by(options, Progress(step=9, stale_validations=1, seconds=5.0)) == "seconds"
+    free = TrainOptions(max_steps=10, patience=None)
+    assert ended_by(free, Progress(step=9, stale_validations=99, seconds=1e9)) is None
+
+
+def test_limits_in_steps() -> None:
+    options = TrainOptions(max_steps=10, validate_every=4)
+    assert [pause_step(options, step) for step in (1, 4, 5, 8, 9)] == [4, 4, 8, 8, 12]
+    assert last_step(options, 3.0) == 10
+    limited = options.model_copy(update={"max_flops": 20.0})
+    assert [last_step(limited, cost) for cost in (1.9, 2.0, 2.1, 7.0, 20.0, 21.0)] == [10, 10, 9, 2, 1, 1]
+    assert last_step(limited, 0) == 10  # nothing that counts: nothing to limit
