@@ -239,7 +239,7 @@ def test_an_example_with_fewer_encoded_tokens_than_answers_is_told(plugin: Path)
 
 
 def test_an_encoder_that_makes_more_tokens_than_it_said_is_told(plugin: Path, tmp_path: Path) -> None:
-    with pytest.raises(PluginError, match=r"encoder 'understated': it gave .* tokens, but said 3 at most"):
+    with pytest.raises(PluginError, match=r"encoder 'understated': it returned .* tokens, but declared at most 3"):
         run(RunRequest(recipe(plugin, "waves", "{name: understated}"), tmp_path / "run"))
 
 
