@@ -262,7 +262,7 @@ def _match_norm(encoder: torch.nn.Module, task: Task, backbone: Backbone, seed: 
     """
     if backbone.embedding_norm is None:
         raise ShapeError(
-            f"encoder.match_norm: the backbone's weights '{backbone.weights}' include no word embeddings, so there "
+            f"encoder.match_norm: the backbone's weights '{backbone.weights}' came without word embeddings, so there "
             "is no norm to match; leave match_norm out"
         )
     split = task.split("train")
