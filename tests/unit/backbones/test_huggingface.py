@@ -404,7 +404,7 @@ def test_blocks_that_are_not_there() -> None:
 def test_blocks_that_share_weights_stay_together() -> None:
     config = {**CONFIGS["bert"], "model_type": "albert", "embedding_size": WIDTH, "num_hidden_groups": 2}
     options = HuggingFaceOptions(weights=("random",), config=config, blocks=BlockOptions(keep=1))
-    with pytest.raises(ShapeError, match="has 2 lists of weights for 3 blocks; they cannot be taken apart"):
+    with pytest.raises(ShapeError, match="has 2 lists of weights for 3 blocks; they cannot be separated"):
         build_huggingface(options, positions=TOKENS, seed=0)
 
 
@@ -479,7 +479,7 @@ def test_models_without_a_table_run_on_and_say_so(checkpoints: Callable[[str], P
     )
     backbone = build_huggingface(options, positions=30, seed=0).eval()
     assert_same(backbone, reference(checkpoints(kind)), count=30)
-    assert "the model has no position table: backbone.positions changes nothing" in backbone.notes
+    assert "the model has no position table: backbone.positions has no effect" in backbone.notes
     assert backbone.max_positions == (20 if kind == "llama" else None)
     assert any("made for 20" in note for note in backbone.notes) == (kind == "llama")
 
@@ -694,8 +694,7 @@ def test_a_window_wider_than_the_task_is_narrowed_without_a_difference(altered: 
         ),
         (
             lambda t: t.update({"bert.encoder.layer.3.output.dense.bias": torch.zeros(16)}),
-            "it holds 1 tensors that a model of its config.json has no place for, the first is "
-            "encoder.layer.3.output.dense.bias",
+            "1 tensors do not belong to the model of its config.json, the first is encoder.layer.3.output.dense.bias",
         ),
         (
             lambda t: t["bert.embeddings.position_embeddings.weight"].fill_(float("nan")),
@@ -703,7 +702,7 @@ def test_a_window_wider_than_the_task_is_narrowed_without_a_difference(altered: 
         ),
         (
             lambda t: [t.pop(name) for name in list(t) if "layer.2" in name],
-            r"describes a model of 6,264 numbers, but the file holds 4,727 of them",
+            r"describes a model of 6,264 parameters, but the file contains 4,727",
         ),
     ],
 )
@@ -764,10 +763,10 @@ def test_half_precision_is_loaded_as_float32(altered: Callable[..., Path]) -> No
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"model_type": "lama"}, "knows no model_type 'lama'. Did you mean 'llama'"),
-        ({"model_type": None}, "knows no model_type None"),
-        ({"num_hidden_layers": "many"}, "its config is none of a llama"),
-        ({"num_hidden_layers": 9}, r"describes a model of [\d,]+ numbers, but the file holds [\d,]+ of them"),
+        ({"model_type": "lama"}, "does not know the model_type 'lama'. Did you mean 'llama'"),
+        ({"model_type": None}, "does not know the model_type None"),
+        ({"num_hidden_layers": "many"}, "its config is not a valid config of llama"),
+        ({"num_hidden_layers": 9}, r"describes a model of [\d,]+ parameters, but the file contains [\d,]+"),
         ({"hidden_size": 15}, "llama"),
         ({"quantization_config": {"quant_method": "gptq"}}, "the weights are quantised"),
     ],
@@ -795,13 +794,13 @@ def test_a_corrupt_file(altered: Callable[..., Path]) -> None:
             {"model_type": "vit", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2},
             "takes no inputs_embeds",
         ),
-        ({"model_type": "gemma3"}, "parts of several kinds"),
+        ({"model_type": "gemma3"}, "combines several models"),
         (
             {**CONFIGS["bert"], "model_type": "electra", "embedding_size": 8},
             "takes vectors of 8 numbers, but gives 16",
         ),
-        ({}, "knows no model_type None"),
-        ({**CONFIGS["bert"], "model_type": "bert", "num_attention_heads": 3}, "no bert can be built from its config"),
+        ({}, "does not know the model_type None"),
+        ({**CONFIGS["bert"], "model_type": "bert", "num_attention_heads": 3}, "cannot build a bert from its config"),
     ],
 )
 def test_models_that_are_no_backbone(config: dict[str, Any], said: str) -> None:
@@ -815,7 +814,7 @@ def test_code_of_a_repository_is_never_run(tmp_path: Path) -> None:
     config = {"model_type": "own", "auto_map": {"AutoConfig": "modeling.C", "AutoModel": "modeling.M"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     save_file({"weight": torch.zeros(1)}, tmp_path / "model.safetensors")
-    with pytest.raises(DataError, match="Code that a repository brings along is never run"):
+    with pytest.raises(DataError, match="Code from model repositories is never run"):
         load(tmp_path)
 
 
@@ -844,7 +843,7 @@ def test_options_that_contradict_each_other() -> None:
         HuggingFaceOptions()  # type: ignore[call-arg]
 
 
-# Roles that cannot be told
+# Unknown roles
 
 
 class Mixer(nn.Module):
@@ -900,7 +899,7 @@ def test_parameters_left_over_are_named_with_their_owner() -> None:
     with pytest.raises(FreezingError) as raised:
         find_roles(stack, find_blocks(stack), frozenset())
     text = str(raised.value)
-    assert text.startswith("Stack: the role of 4 parameters cannot be told")
+    assert text.startswith("Stack: the role of 4 parameters is unknown")
     for name in ("layers.0.scale (in Layer)", "layers.0.mixer.decay (in Mixer)", "layers.1.mixer.decay (in Mixer)"):
         assert name in text
     assert "wide" not in text
