@@ -663,7 +663,7 @@ def test_the_window_of_a_longformer(checkpoints: Callable[[str], Path]) -> None:
     disturbed[:, 15] = torch.randn(WIDTH, generator=generator_for(0, "disturbed"))
     changed = (backbone(disturbed) - backbone(vectors)).abs().sum(-1)[0] > 1e-5
     assert changed.tolist() == [False] * 9 + [True] * 7  # two tokens further with each of three blocks
-    assert "no token has global attention: each sees its window only" in backbone.notes
+    assert "no token has global attention: each sees only its window" in backbone.notes
     for window in (2, 5):
         with pytest.raises(ValidationError, match=f"even number of at least 4 tokens, got {window}"):
             LongformerOptions(attention_window=window)
@@ -797,7 +797,7 @@ def test_a_corrupt_file(altered: Callable[..., Path]) -> None:
         ({"model_type": "gemma3"}, "combines several models"),
         (
             {**CONFIGS["bert"], "model_type": "electra", "embedding_size": 8},
-            "takes vectors of 8 numbers, but gives 16",
+            "takes vectors of 8 numbers, but returns 16",
         ),
         ({}, "does not know the model_type None"),
         ({**CONFIGS["bert"], "model_type": "bert", "num_attention_heads": 3}, "cannot build a bert from its config"),
