@@ -139,7 +139,7 @@ def test_a_run_in_eight_bits(recipe: Path, tmp_path: Path) -> None:
 )
 def test_a_backbone_without_such_maps_is_named(recipe: Path, tmp_path: Path, backbone: str) -> None:
     overrides = [f"backbone={backbone[:1]}name: random, blocks: 1, {backbone[1:]}", "precision=int8"]
-    with pytest.raises(UsageError, match=r"precision: int8 keeps frozen nn\.Linear maps"):
+    with pytest.raises(UsageError, match=r"precision: int8 stores frozen nn\.Linear maps"):
         run(RunRequest(load_recipe(str(recipe), overrides=overrides), tmp_path / "run"))
 
 
