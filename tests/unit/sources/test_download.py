@@ -290,7 +290,7 @@ def test_a_digest_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 def test_a_destination_that_cannot_be_made_is_named(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UsageError, match="cannot make the folder"):
+    with pytest.raises(UsageError, match="cannot create the folder"):
         download(server.url, tmp_path / "file" / "data.bin")
     (tmp_path / "data.bin.part").mkdir()
     with pytest.raises(UsageError, match=r"cannot write .*data\.bin\.part"):

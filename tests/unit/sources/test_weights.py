@@ -179,10 +179,10 @@ def test_a_split_checkpoint_comes_from_the_hub_and_is_found_again(
     ("text", "said"),
     [
         ("{", "is not readable as JSON"),
-        ("{}", "no index of safetensors files"),
-        ('{"weight_map": 3}', "no index of safetensors files"),
-        ('{"weight_map": {"a": "../b.safetensors"}}', "which is no file beside it"),
-        ('{"weight_map": {"a": 3}}', "which is no file beside it"),
+        ("{}", "not an index of safetensors files"),
+        ('{"weight_map": 3}', "not an index of safetensors files"),
+        ('{"weight_map": {"a": "../b.safetensors"}}', "which is not a file in the same folder"),
+        ('{"weight_map": {"a": 3}}', "which is not a file in the same folder"),
     ],
 )
 def test_an_index_that_is_none(tmp_path: Path, text: str, said: str) -> None:
