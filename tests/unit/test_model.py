@@ -173,5 +173,5 @@ def test_fewer_tokens_than_answers_are_an_error() -> None:
     )
     assert model(torch.randn(2, 12, 5), torch.tensor([12, 5])).shape == (2, 3, 2)
     for lengths in (torch.tensor([12, 4]), None):
-        with pytest.raises(ShapeError, match="makes 2 tokens of an example, but the task reads 3 out"):
+        with pytest.raises(ShapeError, match="makes 2 tokens per example, but the task reads 3 out"):
             model(torch.randn(2, 12 if lengths is not None else 4, 5), lengths)

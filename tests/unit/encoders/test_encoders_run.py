@@ -232,7 +232,7 @@ def test_an_example_with_fewer_encoded_tokens_than_answers_is_told(plugin: Path)
     sound = split.batch([0, 8], generator_for(0, "x"))
     assert parts.model(sound.inputs, sound.lengths).shape == (2, 2, 1)
     parts = built(plugin, "many_answers", "{name: patches1d, patch: 4}")
-    with pytest.raises(ShapeError, match="makes 1 tokens of an example, but the task reads 2 out; choose shorter"):
+    with pytest.raises(ShapeError, match="makes 1 tokens per example, but the task reads 2 out; choose shorter"):
         parts.model(sound.inputs, sound.lengths)
     with pytest.raises(ShapeError, match="makes 1 tokens"):
         parts.model(sound.inputs[:, :4], None)

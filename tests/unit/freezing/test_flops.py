@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from fptkit.backbones.gpt2_build import random_gpt2
-from fptkit.backbones.lstm import native
 from fptkit.backbones.lstm.build import draw_lstm
 from fptkit.backbones.lstm.options import LstmSizes
 from fptkit.backbones.lstm.recurrence import Loop
@@ -22,6 +21,7 @@ from fptkit.engine.batches import TrainingBatches, micro_batches
 from fptkit.freezing import count_parameters, gradient_pass
 from fptkit.interfaces import Backbone, Batch, Classes, Task, Vectors, keep_tokens
 from fptkit.model import CrossModalModel, Head
+from fptkit.numerics import compiler
 from fptkit.recipe.load import load_recipe
 
 B, T, F, D, K, BLOCKS = 5, 12, 7, 32, 3, 3
@@ -153,7 +153,7 @@ def lstm_flops(loop: Loop, *, frozen: bool = False, encoder: bool = True, mixed:
 @pytest.mark.parametrize("mixed", [False, True])
 def test_the_compiled_recurrence_is_counted(frozen: bool, encoder: bool, mixed: bool) -> None:
     """Torch counts the products of its own loop; what it does not see of the compiled one is added by a formula."""
-    if not native.compilers():
+    if not compiler.commands("C++"):
         pytest.skip("no C++ compiler here")
     compiled, written_out = (lstm_flops(loop, frozen=frozen, encoder=encoder, mixed=mixed) for loop in LOOPS)
     assert compiled == written_out
@@ -161,7 +161,7 @@ def test_the_compiled_recurrence_is_counted(frozen: bool, encoder: bool, mixed: 
 
 @pytest.mark.parametrize("loop", LOOPS)
 def test_an_lstm_by_hand(loop: Loop) -> None:
-    if loop == "compiled" and not native.compilers():
+    if loop == "compiled" and not compiler.commands("C++"):
         pytest.skip("no C++ compiler here")
     product = 2 * B * T * D * 4 * D
     # Frozen, below a trained encoder: input map and recurrent map, forward and backward, in two layers.

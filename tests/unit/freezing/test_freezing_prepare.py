@@ -161,9 +161,9 @@ def wrong_inside(options: Any, *, backbone: Backbone, seed: int) -> Backbone:
 @pytest.mark.parametrize(
     ("prepare", "error", "message"),
     [
-        (another_width, PluginError, "freezing policy 'shifted': prepare gave a backbone whose width is 9, not 8"),
-        (no_blocks, PluginError, "prepare gave a backbone whose blocks is 0, not 2"),
-        (nothing, PluginError, "prepare gave a NoneType, expected a fptkit.Backbone"),
+        (another_width, PluginError, "freezing policy 'shifted': prepare returned a backbone with width 9, expected 8"),
+        (no_blocks, PluginError, "prepare returned a backbone with blocks 0, expected 2"),
+        (nothing, PluginError, "prepare returned a NoneType, expected a fptkit.Backbone"),
         (lambda options: None, PluginError, r"prepare is called with \(options, \*, backbone, seed\)"),
         (without_a_role, FreezingError, "without a role: backbone.shift"),
         (wrong_inside, TypeError, r"has no len\(\)"),

@@ -101,7 +101,7 @@ FORM = 'is not of the form START:STOP or START:STOP:STEP, such as "6:" or "-2:"'
         ("train: [{role: norm, blocks: '1:2:0'}]", "train[0].blocks", f"'1:2:0' {FORM}"),
         ("train: [{role: norm, blocks: '1-3'}]", "train[0].blocks", f"'1-3' {FORM}"),
         ("train: [{role: norm, blocks: 'last:'}]", "train[0].blocks", f"'last:' {FORM}"),
-        ("train: [{role: output, blocks: [0]}]", "train[0]", "role 'output' lies outside the blocks; leave 'blocks'"),
+        ("train: [{role: output, blocks: [0]}]", "train[0]", "role 'output' is outside the blocks; leave 'blocks'"),
         ("train: [{role: norm, learning_rate_multiplier: 0}]", "train[0].learning_rate_multiplier",
          "expected a number > 0, got 0"),
         ("train: [{role: norm, learning_rate_multiplier: -1}]", "train[0].learning_rate_multiplier",
