@@ -34,7 +34,7 @@ class Head(nn.Module):
     Args:
         output: kind of the task's answer.
         width: D.
-        readout: ``last``: the last real token; ``last_k``: the last R real tokens; ``mean``: the mean of all real tokens.
+        readout: ``last``: the last real token; ``last_k``: the last R real tokens; ``mean``: the mean of real tokens.
         hidden: widths of layers before the output layer.
         dropout: dropout probability in the hidden layers.
 

@@ -59,7 +59,7 @@ class Attention(nn.Module):
             return self.c_proj(attend_packed(self.c_attn(hidden), self.heads, dropout=dropout))
         query = self.c_attn.part(keep_tokens(hidden, keep), 0, width)
         key, value = self.c_attn.part(hidden, width, 3 * width).split(width, dim=-1)
-        # A kept token sees itself and those before it: (B, 1, R, T).
+        # A token that is read out sees itself and earlier tokens: (B, 1, R, T).
         mask = (torch.arange(hidden.shape[1], device=hidden.device) <= keep[:, :, None])[:, None]
         mixed = attend(
             self._split_heads(query), self._split_heads(key), self._split_heads(value), mask, dropout=dropout

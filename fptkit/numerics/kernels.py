@@ -8,7 +8,7 @@ use by the system's compiler and cached.
 - ``compiler.py``, ``library_cache.py``: compile them and cache the result.
 - ``operators.py``: the loops as torch operators, ``torch.ops.fptkit``, which also support tensors without values.
 
-Callers define the gradients: ``ops.py`` and ``attention.py``. Where the kernels are unavailable, or turned off by
+Callers define the gradients: ``ops.py`` and ``attention.py``. If the kernels are unavailable, or turned off by
 ``FPTKIT_KERNELS=off``, they use torch's own operations.
 """
 

@@ -18,7 +18,7 @@ from fptkit.numerics import compiler
 
 def _problem_of(library: ctypes.CDLL) -> str:
     expected, threads = torch.get_num_threads(), int(library.count_threads())
-    return "" if threads == expected else f"runs in {threads} threads where torch has {expected}"
+    return "" if threads == expected else f"runs in {threads} threads, but torch in {expected}"
 
 
 LOOPS = compiler.Source(

@@ -58,7 +58,7 @@ DATA_SETS: Mapping[str, DataSet] = {
     "remote_homology": DataSet(
         name="remote_homology",
         summary="TAPE remote homology: protein domains of SCOP 1.75 labelled by fold, three hold-outs",
-        # The JSON form ("raw data"); data_pytorch/remote_homology.tar.gz is the LMDB form, whose records are pickles.
+        # The JSON form ("raw data"); data_pytorch/remote_homology.tar.gz is the LMDB form, with pickled records.
         # Read in songlab-cal/tape, README.md, section "Raw Data", at 6d345c2b.
         url="http://s3.amazonaws.com/songlabdata/proteindata/data_raw_pytorch/remote_homology.tar.gz",
         installer="fptkit.tasks.homology.install:install",
@@ -73,11 +73,11 @@ DATA_SETS: Mapping[str, DataSet] = {
         extensions=(".json.gz", ".json", ".lmdb"),
         source="TAPE, Rao et al. 2019, arXiv 1906.08230; songlab-cal/tape",
         licence="none stated for the data; TAPE asks users to cite it and SCOPe (Fox et al. 2013)",
-        checksum="TAPE publishes none: the digest of the first download is recorded; give --sha256 to insist on one",
+        checksum="TAPE publishes none: the digest of the first download is recorded; use --sha256 to require one",
         advice=(
             "Get TAPE's data with 'fptkit data fetch remote_homology' (its link is often down). Or put its files,\n"
             "remote_homology_<split>.json, .json.gz or .lmdb, into a folder and name it: source: path:DIR.\n"
-            "Or list 'simulated' as a further source, for families made on the spot."
+            "Or add 'simulated' as a fallback to task.source, for simulated families."
         ),
     ),
 }

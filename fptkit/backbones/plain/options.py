@@ -31,7 +31,7 @@ class PlainOptions(Options):
 class NoBackboneOptions(PlainOptions):
     """Options of the backbone ``none``.
 
-    Source: "w/o LLM" of Tan et al. 2024, section 3, has neither positions nor norm. Both are kept here, since they are
+    Source: "w/o LLM" of Tan et al. 2024, section 3, has no positions and no norm. Both are kept here, since they are
     outside the blocks and train in the reference as well. ``width``: the packaged models; dropout: GPT-2's
     configuration.
     """
