@@ -31,6 +31,7 @@ class Projection(nn.Module):
         self.bias = nn.Parameter(torch.empty(width_out))
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """Shapes: hidden (..., in) -> (..., out)."""
         return functional.linear(hidden, self.weight.t(), self.bias)
 
     def part(self, hidden: Tensor, start: int, stop: int) -> Tensor:
@@ -80,6 +81,7 @@ class FeedForward(nn.Module):
         self.c_proj = Projection(4 * sizes.width, sizes.width)
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """Shapes: hidden (..., D) -> (..., D)."""
         return self.c_proj(gelu(self.c_fc(hidden)))
 
 
@@ -146,7 +148,7 @@ class Gpt2Backbone(Backbone):
         return list(self.h)
 
     def parameter_roles(self) -> dict[str, ParameterRole]:
-        """See `Backbone.parameter_roles`; the role follows from the kind of the owning module."""
+        """See `Backbone.parameter_roles`; the role follows from the class of the owning module."""
         return dict(self._roles(self, "", "other", None))
 
     def _roles(

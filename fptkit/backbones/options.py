@@ -14,7 +14,7 @@ from fptkit.specs import BLOCK_SLICE
 
 @dataclass(frozen=True)
 class Gpt2Sizes:
-    """Sizes of a GPT-2.
+    """Sizes of a GPT-2 model.
 
     Args:
         blocks: number of blocks.

@@ -63,7 +63,7 @@ def count_parameters(model: CrossModalModel, task: Task, batch: Batch) -> Parame
 
 
 def gradient_pass(model: CrossModalModel, task: Task, batch: Batch) -> GradientPass:
-    """Run one forward and backward pass and measure it; gradients and training mode are restored.
+    """Measure one forward and backward pass; leaves no gradients and restores the training mode.
 
     The model is in evaluation mode, since dropout would set random gradients to zero. Dropout has no matrix products,
     so the FLOPs are those of a training step; as in training, the backbone knows which tokens are read out.

@@ -106,7 +106,7 @@ class BertOptions(_TransformerOptions):
     """
 
     weights: WeightEntries = Field(default=("hub:google-bert/bert-base-uncased",), description=WEIGHTS)
-    size: EncoderSize = Field(default="base", description="size of the model, for the weights 'random' only")
+    size: EncoderSize = Field(default="base", description="size of the model, only for the weights 'random'")
 
 
 class T5EncoderOptions(_TransformerOptions):
@@ -116,7 +116,7 @@ class T5EncoderOptions(_TransformerOptions):
     """
 
     weights: WeightEntries = Field(default=("hub:google-t5/t5-base",), description=WEIGHTS)
-    size: EncoderSize = Field(default="base", description="size of the model, for the weights 'random' only")
+    size: EncoderSize = Field(default="base", description="size of the model, only for the weights 'random'")
 
 
 def _check_even(window: int) -> int:
@@ -132,7 +132,7 @@ class LongformerOptions(_TransformerOptions):
     """
 
     weights: WeightEntries = Field(default=("hub:allenai/longformer-base-4096",), description=WEIGHTS)
-    size: EncoderSize = Field(default="base", description="size of the model, for the weights 'random' only")
+    size: EncoderSize = Field(default="base", description="size of the model, only for the weights 'random'")
     attention_window: Annotated[int, AfterValidator(_check_even)] | None = Field(
         default=None,
         description="attention window in every block: the number of tokens that a token sees, half of them on each "

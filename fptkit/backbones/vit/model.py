@@ -96,7 +96,7 @@ class VitAttention(nn.Module):
 
 
 class VitBlock(nn.Module):
-    """A block of timm's standard class: attention and feed-forward, each after a norm and added to the stream."""
+    """A block of timm's standard class: attention and feed-forward, each with a norm and a residual connection."""
 
     def __init__(self, block: Any) -> None:
         super().__init__()
