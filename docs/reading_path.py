@@ -21,6 +21,7 @@ PATH: tuple[tuple[str, str, str], ...] = (
     ("engine/run.py", "_train_and_test", "train, restore the best step, prove, test"),
     ("engine/setup.py", "prepare", "everything before the first step"),
     ("build.py", "_build", "the parts that a recipe names, put together"),
+    ("build.py", "_build_model", "encoder and head around the backbone"),
     ("interfaces/task.py", "Task", "what a task promises: splits, loss, metrics"),
     ("tasks/generated.py", "GeneratedTask", "a task whose examples are drawn"),
     ("tasks/bits.py", "BitXor", "the smallest of them"),

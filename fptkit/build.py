@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -26,7 +27,7 @@ from fptkit.interfaces import (
     check_task_declarations,
     encode,
 )
-from fptkit.model import CrossModalModel, Head, default_readout
+from fptkit.model import CrossModalModel, Head, Readout, default_readout
 from fptkit.numerics.eight_bit import keep_in_eight_bits
 from fptkit.numerics.precision import choose_precision
 from fptkit.numerics.recompute import recompute_blocks
@@ -39,17 +40,17 @@ from fptkit.specs import BackboneSpec, ComponentSpec, EncoderSpec, FreezingPolic
 
 @dataclass(frozen=True)
 class Built:
-    """The parts of a run.
+    """The built parts of a run.
 
     Args:
-        task: with its source opened.
-        model: on the device, frozen weights in their stored precision, policy applied.
+        task: the task, with its source opened.
+        model: the model on the device, with the policy applied and frozen weights in their stored precision.
         groups: the trained parameters.
-        encoder_name: the encoder taken, which the recipe may leave open.
-        readout: the read-out taken.
-        precision: ``float32``, ``bfloat16`` or ``int8``: how frozen weights are stored; those in 8 bits are multiplied
-            in bfloat16.
-        encoded_tokens: tokens of the longest example as the backbone sees it; None for as many as the task's.
+        encoder_name: the encoder used; a recipe need not name one.
+        readout: the read-out used.
+        precision: how frozen weights are stored: ``float32``, ``bfloat16`` or ``int8``; int8 weights are multiplied in
+            bfloat16.
+        encoded_tokens: tokens of the longest example after the encoder; None: as many as before it.
     """
 
     task: Task
@@ -70,23 +71,24 @@ def build(
     make_backbone: Callable[..., Backbone] | None = None,
     finish: Callable[[CrossModalModel], None] | None = None,
 ) -> Built:
-    """Build everything a recipe names.
+    """Build everything that a recipe names.
 
     Args:
         recipe: the recipe.
-        registry: what its names mean.
-        device: where the model goes.
-        task: the recipe's task where it is there already; None builds it.
-        make_backbone: called with ``positions`` and ``seed`` in place of the recipe's backbone, as an estimate does.
-        finish: called with the model before it goes to the device, frozen and in its stored precision.
+        registry: resolves the names in the recipe.
+        device: device of the model.
+        task: the recipe's task if it is already built; None builds it.
+        make_backbone: builds the backbone instead of the recipe's builder; called with ``positions`` and ``seed``.
+        finish: called with the model when it is frozen and in its stored precision, before it moves to the device.
 
     Raises:
-        FptkitError: of the kind that says what does not fit; its ``exit_code`` is that of a wrong recipe.
+        FptkitError: parts cannot be built or do not fit together. Errors of shape and freezing get the exit code of a
+            wrong recipe.
     """
     try:
         return _build(recipe, registry, device, task or build_task(recipe, registry), make_backbone, finish)
     except (ShapeError, FreezingError) as err:
-        err.exit_code = UsageError.exit_code  # nothing was run: these parts do not go together
+        err.exit_code = UsageError.exit_code  # nothing was run: the parts do not fit together
         raise
 
 
@@ -98,60 +100,117 @@ def _build(
     make_backbone: Callable[..., Backbone] | None,
     finish: Callable[[CrossModalModel], None] | None,
 ) -> Built:
-    encoder_name = recipe.encoder.name if recipe.encoder else default_encoder(task.input)
-    encoder_spec = registry.get(EncoderSpec, encoder_name)
-    check_accepts(encoder_spec, task.input)
-    encoder_options = recipe.encoder.options if recipe.encoder else encoder_spec.options_model()()
-    tokens = encoded_tokens(encoder_spec, encoder_options, task.input, task.max_tokens, registry=registry)
-    seed = recipe.train.seed
-    make_backbone = make_backbone or partial(
-        build_component,
-        registry.get(BackboneSpec, recipe.backbone.name),
-        recipe.backbone.options,
-        pinned=recipe.pinned.weights,
-    )
-    backbone = make_backbone(positions=tokens, seed=derive_seed(seed, "backbone"))
-    _check_backbone(backbone, recipe.backbone.name)
-    readout = recipe.head.readout
-    if readout == "auto":
-        readout = default_readout(task.output, causal=backbone.causal)
-    # Encoder and head draw from torch's global generator, as its modules do; it is seeded here and put back after.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, "encoder"))
-        # The encoder of a mixed input alone holds other components.
-        further = {"registry": registry} if isinstance(encoder_options, MixedOptions) else {}
-        encoder = build_component(encoder_spec, encoder_options, input=task.input, width=backbone.width, **further)
-        if not isinstance(encoder, torch.nn.Module):
-            raise PluginError(f"encoder '{encoder_name}': it gave a {type(encoder).__name__}, not a torch module")
-        torch.manual_seed(derive_seed(seed, "head"))
-        head = Head(
-            task.output, backbone.width, readout=readout, hidden=recipe.head.hidden, dropout=recipe.head.dropout
-        )
-    if getattr(encoder_options, "match_norm", False):
-        encoder = _match_norm(encoder, task, backbone, seed)
-    shuffle_seed = derive_seed(seed, "shuffle_tokens") if recipe.shuffle_tokens else None
-    model = CrossModalModel(encoder, backbone, head, shuffle_seed=shuffle_seed)
-    freezing = recipe.freezing.options
-    assert isinstance(freezing, FreezingOptions)  # the options model of every policy
-    policy = registry.get(FreezingPolicySpec, recipe.freezing.name)
-    groups = apply_policy(model, policy, freezing, seed=derive_seed(seed, "freezing"))
-    if recipe.train.activation_checkpointing:
-        recompute_blocks(model.backbone, recipe.backbone.name)
+    """Build the model, freeze it, convert its frozen weights, and move it to the device."""
+    chosen = _choose_encoder(recipe, registry, task)
+    backbone = _build_backbone(recipe, registry, make_backbone, tokens=chosen.tokens)
+    readout = _choose_readout(recipe, task, backbone)
+    model = _build_model(recipe, registry, task, chosen, backbone, readout)
+    groups = _freeze(recipe, registry, model)
     precision = choose_precision(_wanted_precision(recipe), device)
     _store(model, precision)
     if finish is not None:
         finish(model)
     if any(parameter.device != device for parameter in model.parameters()):
         model.to(device)
-    return Built(task, model, groups, encoder_name, readout, precision, tokens)
+    return Built(task, model, groups, chosen.name, readout, precision, chosen.tokens)
+
+
+@dataclass(frozen=True)
+class _ChosenEncoder:
+    """The encoder of a run before it is built.
+
+    Args:
+        name: its registered name.
+        spec: its record.
+        options: its options.
+        tokens: encoded tokens of the task's longest example; the backbone is built for this length.
+    """
+
+    name: str
+    spec: EncoderSpec
+    options: Options
+    tokens: int
+
+
+def _choose_encoder(recipe: Recipe, registry: Registry, task: Task) -> _ChosenEncoder:
+    """The recipe's encoder, or the default for the task's input kind."""
+    name = recipe.encoder.name if recipe.encoder else default_encoder(task.input)
+    spec = registry.get(EncoderSpec, name)
+    check_accepts(spec, task.input)
+    options = recipe.encoder.options if recipe.encoder else spec.options_model()()
+    tokens = encoded_tokens(spec, options, task.input, task.max_tokens, registry=registry)
+    return _ChosenEncoder(name, spec, options, tokens)
+
+
+def _build_backbone(
+    recipe: Recipe, registry: Registry, make_backbone: Callable[..., Backbone] | None, *, tokens: int
+) -> Backbone:
+    """The recipe's backbone, or that of ``make_backbone``, for sequences of up to ``tokens`` tokens."""
+    make_backbone = make_backbone or partial(
+        build_component,
+        registry.get(BackboneSpec, recipe.backbone.name),
+        recipe.backbone.options,
+        pinned=recipe.pinned.weights,
+    )
+    backbone = make_backbone(positions=tokens, seed=derive_seed(recipe.train.seed, "backbone"))
+    _check_backbone(backbone, recipe.backbone.name)
+    return backbone
+
+
+def _choose_readout(recipe: Recipe, task: Task, backbone: Backbone) -> Readout:
+    readout = recipe.head.readout
+    return default_readout(task.output, causal=backbone.causal) if readout == "auto" else readout
+
+
+def _build_model(
+    recipe: Recipe, registry: Registry, task: Task, chosen: _ChosenEncoder, backbone: Backbone, readout: Readout
+) -> CrossModalModel:
+    """Build encoder and head around the backbone."""
+    seed, options = recipe.train.seed, recipe.head
+    encoder = _build_encoder(registry, chosen, task, backbone.width, derive_seed(seed, "encoder"))
+    with _torch_seeded(derive_seed(seed, "head")):
+        head = Head(task.output, backbone.width, readout=readout, hidden=options.hidden, dropout=options.dropout)
+    if getattr(chosen.options, "match_norm", False):
+        encoder = _match_norm(encoder, task, backbone, seed)
+    shuffle_seed = derive_seed(seed, "shuffle_tokens") if recipe.shuffle_tokens else None
+    return CrossModalModel(encoder, backbone, head, shuffle_seed=shuffle_seed)
+
+
+def _build_encoder(registry: Registry, chosen: _ChosenEncoder, task: Task, width: int, seed: int) -> torch.nn.Module:
+    # Only the encoder of a Mixed input builds other components.
+    further = {"registry": registry} if isinstance(chosen.options, MixedOptions) else {}
+    with _torch_seeded(seed):
+        encoder = build_component(chosen.spec, chosen.options, input=task.input, width=width, **further)
+    if not isinstance(encoder, torch.nn.Module):
+        raise PluginError(f"encoder '{chosen.name}': it returned a {type(encoder).__name__}, not a torch module")
+    return encoder
+
+
+@contextlib.contextmanager
+def _torch_seeded(seed: int) -> Iterator[None]:
+    """Seed torch's global CPU generator, which initialises modules, and restore it afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def _freeze(recipe: Recipe, registry: Registry, model: CrossModalModel) -> list[TrainedGroup]:
+    """Apply the freezing policy, then activation checkpointing."""
+    options = recipe.freezing.options
+    assert isinstance(options, FreezingOptions)  # the options model of every policy
+    policy = registry.get(FreezingPolicySpec, recipe.freezing.name)
+    groups = apply_policy(model, policy, options, seed=derive_seed(recipe.train.seed, "freezing"))
+    if recipe.train.activation_checkpointing:
+        recompute_blocks(model.backbone, recipe.backbone.name)
+    return groups
 
 
 def build_task(recipe: Recipe, registry: Registry) -> Task:
-    """Build the recipe's task alone.
+    """Build only the task of a recipe.
 
     Raises:
         SourceError: none of its sources is available.
-        PluginError: it does not say what a task must.
+        PluginError: it is not a `Task`, or lacks a declaration that every task needs.
     """
     task = build_component(
         registry.get(TaskSpec, recipe.task.name),
@@ -169,12 +228,12 @@ def build_component(spec: ComponentSpec, options: Options, **arguments: Any) -> 
     """Build a component from its record and options.
 
     Args:
-        spec: its record.
-        options: of the record's options model.
-        arguments: the further arguments of its kind, see the record's class.
+        spec: record of the component.
+        options: its options, an instance of the record's options model.
+        arguments: further arguments for this kind of component, see the record's class.
 
     Raises:
-        PluginError: the target does not take these arguments.
+        PluginError: the target does not accept these arguments.
     """
     target: Callable[..., Any] = spec.resolve()
     try:
@@ -182,22 +241,24 @@ def build_component(spec: ComponentSpec, options: Options, **arguments: Any) -> 
     except FptkitError:
         raise
     except TypeError as err:
-        # Only a call that failed at the border is a wrong signature; a TypeError from inside goes on as it is.
+        # A TypeError raised by the call itself means a wrong signature; one raised inside the target is not caught.
         if err.__traceback__ is not None and err.__traceback__.tb_next is None:
             raise PluginError(f"{spec}: {err}; it is called with (options, *, {', '.join(arguments)})") from err
         raise
 
 
 def _wanted_precision(recipe: Recipe) -> str:
-    """What the recipe asks for; where it leaves the choice, what an earlier run of it took."""
+    """The recipe's precision; for ``auto``, the one that an earlier run of this recipe used, if any."""
     return recipe.pinned.precision or "auto" if recipe.precision == "auto" else recipe.precision
 
 
 def _match_norm(encoder: torch.nn.Module, task: Task, backbone: Backbone, seed: int) -> torch.nn.Module:
-    """The encoder with the norm of the backbone's word embeddings, measured on examples of the whole training split.
+    """Scale the encoder's output to the norm of the backbone's word embeddings.
+
+    The scale is measured on examples spread evenly over the training split.
 
     Raises:
-        ShapeError: the backbone has no word embeddings, or the encoder gives zeros.
+        ShapeError: the backbone has no word embeddings, the split is empty, or the encoder returns zeros.
     """
     if backbone.embedding_norm is None:
         raise ShapeError(
@@ -207,7 +268,7 @@ def _match_norm(encoder: torch.nn.Module, task: Task, backbone: Backbone, seed: 
     split = task.split("train")
     where = f"{type(task).__name__}, split train"
     if split.size == 0:
-        raise ShapeError(f"{where}: it holds no example")
+        raise ShapeError(f"{where}: it has no examples")
     count = min(SAMPLE, split.size or SAMPLE)
     indices = [index * (split.size or count) // count for index in range(count)]
     batch = split.batch(indices, generator_for(seed, "match_norm"))
@@ -216,18 +277,22 @@ def _match_norm(encoder: torch.nn.Module, task: Task, backbone: Backbone, seed: 
 
 
 def _check_backbone(backbone: object, name: str) -> None:
-    """Raise where a plugin gave something else than it promised."""
+    """Raise if a plugin's backbone is not one, or has no width."""
     if not isinstance(backbone, Backbone):
         raise PluginError(f"backbone '{name}': {type(backbone).__name__} is not a subclass of fptkit.Backbone")
     if not isinstance(getattr(backbone, "width", None), int):
-        raise PluginError(f"backbone '{name}': its class {type(backbone).__name__} sets no 'width'")
+        raise PluginError(f"backbone '{name}': its class {type(backbone).__name__} does not set 'width'")
 
 
 def check_encoder_width(built: Built, batch: Batch) -> None:
-    """Raise where the encoder gives another width than the backbone takes, or another number of tokens than it says.
+    """Check the shape of the encoder's output on one example.
+
+    Args:
+        built: the built parts of the run.
+        batch: its first example is encoded.
 
     Raises:
-        PluginError: it does.
+        PluginError: the width differs from the backbone's, or the number of tokens from the declared one.
     """
     encoder, kind = built.model.encoder, built.task.input
     one: Inputs = kind.example(batch.inputs, 0)
@@ -242,13 +307,17 @@ def check_encoder_width(built: Built, batch: Batch) -> None:
         tokens = kind.tokens_in(one)  # token by token
     expected = (1, tokens, built.model.backbone.width)
     if tuple(encoded.shape) != expected:
-        raise PluginError(f"encoder '{built.encoder_name}': it gave {tuple(encoded.shape)}, expected {expected}")
+        raise PluginError(
+            f"encoder '{built.encoder_name}': it returned shape {tuple(encoded.shape)}, expected {expected}"
+        )
     if tokens > longest:
-        raise PluginError(f"encoder '{built.encoder_name}': it gave {tokens} tokens, but said {longest} at most")
+        raise PluginError(
+            f"encoder '{built.encoder_name}': it returned {tokens} tokens, but declared at most {longest}"
+        )
 
 
 def _store(model: CrossModalModel, precision: str) -> None:
-    """Keep the large frozen matrices in fewer bits; norms, positions and all that trains stay float32."""
+    """Store the large frozen matrices in fewer bits; norms, positions and everything that trains stay float32."""
     if precision == "float32":
         return
     model.mixed = True
@@ -259,7 +328,7 @@ def _store(model: CrossModalModel, precision: str) -> None:
 
 
 def _frozen(model: CrossModalModel, *wanted: Role) -> list[torch.nn.Parameter]:
-    """The frozen float32 parameters of some roles."""
+    """The frozen float32 parameters with one of the wanted roles."""
     roles = model.parameter_roles()
     return [
         parameter

@@ -1,4 +1,4 @@
-"""Layers that input and output share."""
+"""Layers shared by encoders and head."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from torch import nn
 
 
 def linear_stack(widths: Sequence[int], *, dropout: float = 0.0, orthogonal_gain: float | None = None) -> nn.Sequential:
-    """Linear maps through ``widths``, with ReLU and dropout between them.
+    """Build a stack of linear maps with ReLU and dropout between them.
+
+    Shapes: the stack maps (..., widths[0]) -> (..., widths[-1]).
 
     Args:
-        widths: numbers per token, first and last included.
-        dropout: probability of dropping a hidden number.
-        orthogonal_gain: weights are orthogonal with this gain and biases zero; None leaves torch's own draw.
+        widths: numbers per token before the first map and after each map.
+        dropout: dropout probability between maps.
+        orthogonal_gain: orthogonal weights with this gain and zero biases; None: torch's initialisation.
 
     Source: kzl/universal-computation, ``models/fpt.py`` (``in_layer_sizes``, ``out_layer_sizes``).
     """

@@ -1,4 +1,4 @@
-"""The cross-modal model: encoder, backbone, head, and the role of each of their parameters."""
+"""The cross-modal model: encoder, backbone and head, and the role of each parameter."""
 
 from __future__ import annotations
 
@@ -17,24 +17,29 @@ Readout = Literal["last", "last_k", "mean"]
 
 
 def default_readout(output: Classes | Values, *, causal: bool) -> Readout:
-    """The last tokens where the task asks for several, else the last one of a causal backbone, the mean of another."""
+    """Choose the read-out: ``last_k`` if the task reads several tokens, else ``last`` if causal, else ``mean``.
+
+    Args:
+        output: kind of the task's answer.
+        causal: whether the backbone is causal.
+    """
     if output.tokens > 1:
         return "last_k"
     return "last" if causal else "mean"
 
 
 class Head(nn.Module):
-    """Read-out at real tokens and a linear output layer, optionally with hidden layers.
+    """Read-out (pooling) of real tokens and a linear output layer, optionally with hidden layers.
 
     Args:
         output: kind of the task's answer.
         width: D.
-        readout: ``last`` reads the last real token, ``last_k`` the last R real ones, ``mean`` averages all real ones.
+        readout: ``last``: the last real token; ``last_k``: the last R real tokens; ``mean``: the mean of real tokens.
         hidden: widths of layers before the output layer.
-        dropout: probability of dropping a hidden number.
+        dropout: dropout probability in the hidden layers.
 
     Raises:
-        ShapeError: the read-out gives another number of tokens than the task asks for.
+        ShapeError: the read-out returns one token, but the task reads several.
     """
 
     def __init__(
@@ -49,16 +54,16 @@ class Head(nn.Module):
         super().__init__()
         if output.tokens > 1 and readout != "last_k":
             raise ShapeError(
-                f"head.readout '{readout}' gives one token, but the task reads {output.tokens}; use last_k or auto"
+                f"head.readout '{readout}' returns one token, but the task reads {output.tokens}; use last_k or auto"
             )
         self.output = output
         self.readout = readout
         self.map = linear_stack((width, *hidden, output.width), dropout=dropout)
 
     def positions(self, inputs: Tensor, lengths: Tensor | None) -> Tensor | None:
-        """Which tokens are read.
+        """Return the positions of the tokens that are read.
 
-        Shapes: inputs (B, T, ...), lengths (B,) or None -> (B, R) positions, or None where all are needed.
+        Shapes: inputs (B, T, ...), lengths (B,) or None -> (B, R), or None if all tokens are needed.
         """
         if self.readout == "mean":
             return None
@@ -68,17 +73,24 @@ class Head(nn.Module):
         return (lengths[:, None] + offsets).clamp(min=0)
 
     def forward(self, hidden: Tensor, lengths: Tensor | None) -> Tensor:
-        """Shapes: hidden (B, R, D), or (B, T, D) for ``mean`` -> logits as the output's ``arrange`` says."""
+        """Compute logits.
+
+        Shapes: hidden (B, R, D), or (B, T, D) for ``mean`` -> logits, arranged by the output's ``arrange``.
+        """
         return self.answer(self.read(hidden, lengths))
 
     def read(self, hidden: Tensor, lengths: Tensor | None) -> Tensor:
-        """What the layers get. Nothing in here trains.
+        """Pool the tokens for the layers; has no trained parameters.
 
-        Shapes: hidden as in `forward` -> (B, R, D)."""
+        Shapes: hidden as in `forward` -> (B, R, D).
+        """
         return _mean_of_real(hidden, lengths) if self.readout == "mean" else hidden
 
     def answer(self, read: Tensor) -> Tensor:
-        """Shapes: read (B, R, D) -> logits as the output's ``arrange`` says."""
+        """Apply the layers to pooled tokens.
+
+        Shapes: read (B, R, D) -> logits, arranged by the output's ``arrange``.
+        """
         return self.output.arrange(self.map(read))
 
 
@@ -94,11 +106,11 @@ class CrossModalModel(nn.Module):
     """Raw tokens of any modality -> encoder -> backbone -> head -> logits.
 
     Args:
-        encoder: raw tokens to (B, T', D), see `fptkit.Encoder`; T' encoded tokens, often as many as raw ones.
-        backbone: (B, T', D) to (B, T', D).
-        head: (B, R, D) to logits.
-        mixed: run the backbone's matrix products in bfloat16; encoder, norms' parameters and head stay float32.
-        shuffle_seed: give the backbone each example's tokens in an order of their own; None: in their own order.
+        encoder: maps raw tokens to (B, T', D), see `fptkit.Encoder`; T' encoded tokens, often as many as raw tokens.
+        backbone: maps (B, T', D) to (B, T', D).
+        head: maps (B, R, D) to logits.
+        mixed: run the backbone's matrix products in bfloat16; encoder, norm parameters and head stay float32.
+        shuffle_seed: shuffle the tokens of each example before the backbone, with this seed; None: do not shuffle.
     """
 
     def __init__(
@@ -118,9 +130,13 @@ class CrossModalModel(nn.Module):
         self.shuffle_seed = shuffle_seed
 
     def forward(self, inputs: Inputs, lengths: Tensor | None = None) -> Tensor:
-        """Predict.
+        """Compute the logits of a batch.
 
         Shapes: inputs as in `fptkit.Batch`, lengths (B,) or None -> logits, the targets' shape plus (K,) for classes.
+
+        Args:
+            inputs: raw tokens, padded on the right.
+            lengths: real tokens of each example; None: all are real.
 
         Raises:
             ShapeError: an example has fewer encoded tokens than are read out.
@@ -130,9 +146,9 @@ class CrossModalModel(nn.Module):
         return logits
 
     def hidden(self, inputs: Inputs, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """What the head gets: float32 token vectors, and how many of each example are real, or None.
+        """Compute the input of the head: float32 token vectors, and the number of real tokens per example, or None.
 
-        Shapes: as in `forward` -> (B, R, D), or (B, T', D) where the head averages over all; (B,) or None.
+        Shapes: as in `forward` -> (B, R, D), or (B, T', D) if the head averages over all tokens; (B,) or None.
 
         Raises:
             ShapeError: an example has fewer encoded tokens than are read out.
@@ -147,30 +163,30 @@ class CrossModalModel(nn.Module):
         return hidden.float(), encoded_lengths
 
     def _salt(self, seed: int) -> int:
-        """What orders are drawn with: always the same in evaluation, another at every training step.
+        """Seed of the token orders: constant in evaluation, different at every training step.
 
-        An order that an example kept through training could be learnt by heart, and with it the answer. The training
-        loop seeds torch's generator by the step, so that an interrupted run draws the same orders.
+        A constant order in training could be memorised, and the answer with it. The training loop seeds torch's
+        generator by the step, so that a resumed run uses the same orders.
         """
         return int(torch.randint(2**62, ())) if self.training else seed
 
     def _check_enough(self, tokens: Tensor, lengths: Tensor | None, encoded_lengths: Tensor | None) -> None:
-        """Raise where an answer would have no token of its own."""
+        """Raise if an example has fewer encoded tokens than are read out."""
         shortest, wanted = tokens.shape[1], self.head.output.tokens
-        # Reading lengths waits for the accelerator, and where the encoder keeps them the batch was checked before.
+        # Reading lengths waits for the accelerator; if the encoder does not change them, the batch check covers them.
         if wanted > 1 and encoded_lengths is not None and encoded_lengths is not lengths:
             shortest = int(encoded_lengths.min())
         if shortest < wanted:
             raise ShapeError(
-                f"the encoder makes {shortest} tokens of an example, but the task reads {wanted} out; "
+                f"the encoder makes {shortest} tokens per example, but the task reads {wanted} out; "
                 "choose shorter patches or smaller strides"
             )
 
     def parameter_roles(self) -> dict[str, ParameterRole]:
-        """The role of every parameter, by its name in ``named_parameters()``.
+        """Return the role of every parameter, by its name in ``named_parameters()``.
 
         Raises:
-            FreezingError: the backbone leaves parameters without a role, or names ones it does not have.
+            FreezingError: the backbone's roles are incomplete, or include parameters that it does not have.
         """
         own = {f"backbone.{name}": role for name, role in self.backbone.parameter_roles().items()}
         roles = dict(own)

@@ -1,1 +1,1 @@
-"""Sequence models that stand between encoder and head."""
+"""Backbones: the sequence models between encoder and head."""

@@ -1,4 +1,4 @@
-"""What every backbone can have done to it: its weights redrawn, its position table fitted, its blocks chosen."""
+"""Steps that apply to every backbone: re-initialise weights, fit the position table, select blocks."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from fptkit.seeds import generator_for
 
 @torch.no_grad()
 def redraw(backbone: Backbone, init: Init, seed: int) -> None:
-    """Replace the weights by random ones, where ``init`` asks for that and no library draw is needed.
+    """Re-initialise the weights for ``flat_0.02`` and ``statistics``; other values of ``init`` change nothing.
 
     Args:
         backbone: changed in place; its roles say which tensors are norms.
-        init: ``flat_0.02``: matrices and tables normal with standard deviation 0.02, biases 0, scales of norms 1;
-            ``statistics``: each tensor normal with its own mean and standard deviation, a tensor of one number kept;
-            ``pretrained`` and ``random`` change nothing here: the caller has loaded or drawn the weights already.
-        seed: of the draw.
+        init: ``flat_0.02``: matrices and embeddings normal with standard deviation 0.02, biases 0, norm scales 1;
+            ``statistics``: each tensor normal with its own mean and standard deviation, tensors of one element
+            unchanged; ``pretrained`` and ``random``: the caller has already loaded or initialised the weights.
+        seed: seed of the random numbers.
 
     Source: flat: transformers 4.1 (PR 13573); statistics: Lu et al. 2021, Table 9.
     """
@@ -43,21 +43,23 @@ def redraw(backbone: Backbone, init: Init, seed: int) -> None:
 
 
 def fit_positions(table: Tensor, tokens: int, options: PositionOptions) -> Tensor:
-    """A position table of the length that task and recipe ask for.
+    """Cut or extend a position table to the length that task and recipe need.
 
     Shapes: table (N, D) -> (tokens or ``options.length``, D).
 
     Args:
-        table: the rows there are.
-        tokens: T, the task's longest example.
-        options: ``length`` and what to do where the table is too short.
+        table: the model's position table.
+        tokens: T, tokens of the task's longest example.
+        options: ``length``, and how to extend a table that is too short.
 
     Raises:
-        ShapeError: the table is too short and nothing says how to extend it, or ``length`` is below ``tokens``.
+        ShapeError: the table is too short and ``extend`` is not set, or ``length`` is less than ``tokens``.
     """
     rows = options.length or tokens
     if rows < tokens:
-        raise ShapeError(f"backbone.positions.length {rows} is less than the {tokens} tokens of the task")
+        raise ShapeError(
+            f"backbone.positions.length {rows} is less than the {tokens} tokens of the task; raise it or leave it out"
+        )
     if rows <= len(table):
         return table[:rows].clone()
     if options.extend == "tile":
@@ -72,10 +74,14 @@ def fit_positions(table: Tensor, tokens: int, options: PositionOptions) -> Tenso
 
 
 def chosen_blocks(count: int, options: BlockOptions) -> Sequence[int]:
-    """Indices of the blocks that are used, of ``count``.
+    """Return the indices of the blocks to keep.
+
+    Args:
+        count: number of blocks of the model.
+        options: which blocks to keep.
 
     Raises:
-        ShapeError: none is left, or more are asked for than there are.
+        ShapeError: no block would be left, or more blocks are requested than the model has.
     """
     if options.keep is None:
         return range(count)

@@ -1,7 +1,7 @@
-"""How a backbone is built: choose the weights, load or draw them, keep blocks, draw anew, fit it to the task.
+"""How a backbone is built: choose, load or initialise the weights, drop blocks, re-initialise, fit to the task.
 
-The steps and their order are the same for every architecture. What is special to one is its `Family`; a further
-architecture is a further family, named in `FAMILIES` where the package itself must find it.
+The steps and their order are the same for every architecture; a `Family` holds what differs. To add a built-in
+architecture, write a family and list it in `FAMILIES`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Architecture = TypeVar("Architecture")
 AnyBackbone = TypeVar("AnyBackbone", bound=Backbone)
 
 REPLACED_BY_A_DRAW = ("random", "flat_0.02")
-"""Values of ``init`` that keep no number of a checkpoint: it only gives the architecture."""
+"""Values of ``init`` that use the architecture of a checkpoint, but none of its weights."""
 
 FAMILIES: dict[str, str] = {
     "attention_layer": "fptkit.backbones.plain.build:AttentionLayerFamily",
@@ -38,21 +38,21 @@ FAMILIES: dict[str, str] = {
     "t5_encoder": "fptkit.backbones.huggingface.build:T5EncoderFamily",
     "vit": "fptkit.backbones.vit.build:VitFamily",
 }
-"""Families of the built-in backbones. As text: only the one that is used is imported."""
+"""Import paths of the built-in backbones' families, as text so that only the one in use is imported."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a recipe asks of a backbone, whatever its architecture.
+    """The part of a recipe's backbone options that is the same for every architecture.
 
     Args:
-        tokens: T, the task's longest example in tokens.
-        seed: of all draws.
-        weights: sources of the weights, the first available is taken.
-        init: what the weights are set to.
-        blocks: which blocks are kept.
-        positions: how the position table is fitted to the task.
-        pinned: weights entry an earlier run of this recipe took.
+        tokens: T, tokens of the task's longest example.
+        seed: seed of every random initialisation.
+        weights: sources of the weights; the first available one is used.
+        init: how the weights are initialised.
+        blocks: which blocks to keep.
+        positions: how to fit the position table to the task.
+        pinned: entry of ``weights`` that an earlier run of this recipe used; then no other is tried.
     """
 
     tokens: int
@@ -66,19 +66,20 @@ class Request:
 
 @dataclass(frozen=True)
 class RandomDraw:
-    """A model with random weights, as the backbone ``random`` builds it.
+    """A randomly initialised model, as the backbone ``random`` builds it.
 
     Args:
-        size: size by name; ``blocks``, ``width`` and ``heads`` replace parts of it.
-        positions: T, the task's longest example in tokens; rows of the position table to keep.
-        seed: of the draw.
-        blocks: number of blocks; None: that of the size.
-        width: D; None: that of the size.
-        heads: attention heads; None: that of the size.
-        rows: rows the position table is drawn with; None: the usual number, or ``positions`` where they are more.
-        init: ``random``: as the library draws the architecture; ``flat_0.02``: see `fptkit.backbones.adapt.redraw`.
-        dropout: probability of dropping a number outside the attention weights, in training.
-        attention_dropout: probability of dropping an attention weight, in training.
+        size: name of the size; ``blocks``, ``width`` and ``heads`` override parts of it.
+        positions: T, tokens of the task's longest example; rows of the final position table.
+        seed: seed of the initialisation.
+        blocks: number of blocks; None: as in the size.
+        width: D; None: as in the size.
+        heads: attention heads; None: as in the size.
+        rows: rows of the position table before it is cut to ``positions``; None: the architecture's usual number, or
+            ``positions`` if that is larger.
+        init: ``random``: the library's initialisation; ``flat_0.02``: see `fptkit.backbones.adapt.redraw`.
+        dropout: dropout probability outside the attention weights, in training.
+        attention_dropout: dropout probability of attention weights, in training.
     """
 
     size: str
@@ -94,20 +95,20 @@ class RandomDraw:
 
     @property
     def replaced(self) -> dict[str, int]:
-        """The parts of the size that are replaced, by name."""
+        """The values that override the size, by name."""
         given = {"blocks": self.blocks, "width": self.width, "heads": self.heads}
         return {name: value for name, value in given.items() if value is not None}
 
 
 class Family(ABC, Generic[Architecture, AnyBackbone]):
-    """What is special to one architecture. `assemble` calls the methods in the order they have here.
+    """What is specific to one architecture. `assemble` calls the methods in the order of their definition.
 
     An instance holds the options that only this architecture has, such as dropout.
 
     Attributes:
-        name: of the backbone, for messages.
-        advice: what a user can do when none of the weights is available.
-        what: what is looked for among the sources, for messages; empty: the weights of the backbone.
+        name: name of the backbone, for messages.
+        advice: what a user can do if none of the weights is available.
+        what: what the sources are searched for, for messages; empty: the weights of the backbone.
         block_list: attribute of the backbone that lists its blocks.
     """
 
@@ -119,57 +120,58 @@ class Family(ABC, Generic[Architecture, AnyBackbone]):
     @classmethod
     @abstractmethod
     def of(cls, options: Any, tokens: int) -> Family[Architecture, AnyBackbone]:
-        """The family with a recipe's options, for a task of up to ``tokens`` tokens."""
+        """Create the family from a recipe's options, for a task of up to ``tokens`` tokens."""
 
     @classmethod
     def request(cls, options: Any, tokens: int, seed: int, pinned: str | None = None) -> Request:
-        """What a recipe's options ask for; here those that have ``weights``, ``init``, ``blocks`` and ``positions``."""
+        """Collect the request from options that have ``weights``, ``init``, ``blocks`` and ``positions``."""
         return Request(tokens, seed, options.weights, options.init, options.blocks, options.positions, pinned)
 
     @classmethod
     def random(cls, draw: RandomDraw) -> Family[Architecture, AnyBackbone]:
-        """The family with the sizes and dropouts of a draw, where the backbone ``random`` offers it.
+        """Create the family for a randomly initialised model, if the backbone ``random`` offers this architecture.
 
         Raises:
-            ShapeError: the architecture has no such size, or takes none of the numbers given.
+            ShapeError: the architecture has no such size, or does not accept one of the given numbers.
+            NotImplementedError: the backbone ``random`` does not offer it.
         """
         raise NotImplementedError(f"{cls.__name__} is not offered by the backbone random")
 
     @abstractmethod
     def from_options(self) -> Architecture:
-        """The architecture the options describe, for the weights ``random``."""
+        """Return the architecture that the options describe, for the weights ``random``."""
 
     @abstractmethod
     def from_config(self, config: Mapping[str, Any], entry: str) -> Architecture:
-        """The architecture a checkpoint's config.json describes.
+        """Return the architecture that a checkpoint's config.json describes.
 
         Raises:
-            DataError: it describes none of this family.
+            DataError: the config does not describe an architecture of this family.
         """
 
     @abstractmethod
     def draw(self, architecture: Architecture, seed: int, folder: WeightFolder | None) -> AnyBackbone:
-        """A backbone with weights as the library draws them.
+        """Build a backbone initialised as the library initialises this architecture.
 
         Args:
-            architecture: what is drawn.
-            seed: of the draw.
-            folder: the checkpoint that gave the architecture; None where there is none, or its config alone.
+            architecture: the architecture to build.
+            seed: seed of the initialisation.
+            folder: the checkpoint that gave the architecture; None if there is none, or only its config.
         """
 
     @abstractmethod
     def load(self, folder: WeightFolder, architecture: Architecture) -> AnyBackbone:
-        """A backbone with a checkpoint's weights, whole.
+        """Build a backbone with all weights of a checkpoint.
 
         Raises:
-            DataError: the checkpoint lacks or adds tensors, or holds numbers that are not finite.
+            DataError: tensors are missing or unexpected, or contain NaN or infinity.
         """
 
     def keep_blocks(self, backbone: AnyBackbone, options: BlockOptions) -> None:
         """Drop the blocks that ``options`` does not keep.
 
         Raises:
-            ShapeError: it keeps none, or more than there are.
+            ShapeError: no block would be left, or more blocks are requested than the model has.
         """
         if options.keep is None:
             return
@@ -178,14 +180,14 @@ class Family(ABC, Generic[Architecture, AnyBackbone]):
         backbone.blocks = len(chosen)
 
     def examine(self, backbone: AnyBackbone, architecture: Architecture) -> None:  # most need nothing
-        """Find out what the steps below need to know of the backbone, where the architecture does not say it."""
+        """Determine what the next steps need to know about the backbone, if the architecture does not say it."""
 
     def redraw(self, backbone: AnyBackbone, init: Init, seed: int) -> None:
-        """Set the weights as ``init`` says; see `fptkit.backbones.adapt.redraw`."""
+        """Re-initialise the weights as ``init`` says; see `fptkit.backbones.adapt.redraw`."""
         redraw(backbone, init, seed)
 
     def fit(self, backbone: AnyBackbone, tokens: int, options: PositionOptions) -> Sequence[str]:
-        """Fit the positions to the task. Returns lines for the run header.
+        """Fit the positions to the task; return notes for the run header.
 
         Raises:
             ShapeError: see `fptkit.backbones.adapt.fit_positions`.
@@ -194,7 +196,7 @@ class Family(ABC, Generic[Architecture, AnyBackbone]):
 
 
 def family_named(name: str) -> type[Family[Any, Any]] | None:
-    """The family of a built-in backbone; None for any other backbone, and for ``random``, which has several."""
+    """Return the family of a built-in backbone; None for other backbones and for ``random``, which has several."""
     if name not in FAMILIES:
         return None
     module, _, kind = FAMILIES[name].partition(":")
@@ -205,22 +207,22 @@ def family_named(name: str) -> type[Family[Any, Any]] | None:
 def build(
     kind: type[Family[Architecture, AnyBackbone]], options: Any, *, positions: int, seed: int, pinned: str | None
 ) -> AnyBackbone:
-    """Build the backbone a recipe asks for. Arguments are those of a backbone's builder; errors as `assemble`."""
+    """Build the backbone that a recipe describes. Arguments as for a backbone's builder; errors as for `assemble`."""
     return assemble(kind.of(options, positions), kind.request(options, positions, seed, pinned))
 
 
 def assemble(family: Family[Architecture, AnyBackbone], request: Request) -> AnyBackbone:
-    """Build a backbone with the first weights available.
+    """Build a backbone with the first available weights.
 
     Args:
-        family: what is special to its architecture.
-        request: what the recipe asks for.
+        family: what is specific to its architecture.
+        request: the options that every architecture has.
 
     Raises:
         SourceError: none of the weights is available.
         DataError: weights are available but broken, or of another architecture.
-        ShapeError: the task is longer than the position table and nothing says how to extend it, the blocks to keep are
-            not there, or the statistics of random weights are asked for.
+        ShapeError: the task is longer than the position table and ``extend`` is not set, the blocks to keep do not
+            exist, or ``init`` is ``statistics`` for random weights.
     """
     choice = choose(
         request.weights,
@@ -231,7 +233,7 @@ def assemble(family: Family[Architecture, AnyBackbone], request: Request) -> Any
     )
     folder = choice.found
     if folder is None and request.init == "statistics":
-        raise ShapeError("backbone.init 'statistics' needs loaded weights, but the weights are 'random'")
+        raise ShapeError("backbone.init 'statistics' needs loaded weights, but the weights are 'random'; use flat_0.02")
     architecture = family.from_options() if folder is None else family.from_config(folder.config, folder.entry)
     if folder is None or request.init in REPLACED_BY_A_DRAW:
         backbone = family.draw(architecture, request.seed, folder)
@@ -246,10 +248,10 @@ def assemble(family: Family[Architecture, AnyBackbone], request: Request) -> Any
 def finish(
     family: Family[Architecture, AnyBackbone], backbone: AnyBackbone, architecture: Architecture, request: Request
 ) -> None:
-    """The steps behind loading or drawing: they turn the whole model into the backbone of a task, in place.
+    """Turn a loaded or initialised model into the backbone of a task, in place.
 
-    Blocks are dropped first, so that nothing is drawn for them; positions are fitted last, so that what is drawn does
-    not depend on the task's length.
+    Blocks are dropped first, so that they use up no random numbers; positions are fitted last, so that the random
+    numbers do not depend on the task's length.
     """
     family.keep_blocks(backbone, request.blocks)
     family.examine(backbone, architecture)

@@ -1,8 +1,8 @@
 """GPT-2, driven by token vectors instead of word ids.
 
-Why not ``transformers.GPT2Model``: frozen weights are stored in bfloat16 beside float32 layer norms, only the tokens
-that are read out pass the last block, and a causal model needs no mask for right padding. The parameters carry the
-names and layouts of the published checkpoints; a test holds this forward against ``GPT2Model`` with the same weights.
+Why not ``transformers.GPT2Model``: here frozen weights are bfloat16 and layer norms float32, only the tokens that are
+read out pass the last block, and a causal model needs no mask for right padding. Parameters have the names and layouts
+of the published checkpoints; a test compares this forward pass with ``GPT2Model`` with the same weights.
 
 Source: Radford et al. 2019; huggingface/transformers, ``models/gpt2/modeling_gpt2.py``.
 """
@@ -23,7 +23,7 @@ from fptkit.numerics.ops import add_dropped, dropout, gelu, norm_branch
 
 
 class Projection(nn.Module):
-    """A linear map with its weight stored (in, out), as GPT-2 checkpoints have it."""
+    """A linear map with its weight stored as (in, out), as in GPT-2 checkpoints."""
 
     def __init__(self, width_in: int, width_out: int) -> None:
         super().__init__()
@@ -31,10 +31,14 @@ class Projection(nn.Module):
         self.bias = nn.Parameter(torch.empty(width_out))
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """Shapes: hidden (..., in) -> (..., out)."""
         return functional.linear(hidden, self.weight.t(), self.bias)
 
     def part(self, hidden: Tensor, start: int, stop: int) -> Tensor:
-        """Only the outputs ``start`` to ``stop``."""
+        """Compute only the outputs from ``start`` up to ``stop``.
+
+        Shapes: hidden (..., in) -> (..., stop - start).
+        """
         return functional.linear(hidden, self.weight[:, start:stop].t(), self.bias[start:stop])
 
 
@@ -56,7 +60,7 @@ class Attention(nn.Module):
             return self.c_proj(attend_packed(self.c_attn(hidden), self.heads, dropout=dropout))
         query = self.c_attn.part(keep_tokens(hidden, keep), 0, width)
         key, value = self.c_attn.part(hidden, width, 3 * width).split(width, dim=-1)
-        # A kept token sees itself and those before it: (B, 1, R, T).
+        # A token that is read out sees itself and earlier tokens: (B, 1, R, T).
         mask = (torch.arange(hidden.shape[1], device=hidden.device) <= keep[:, :, None])[:, None]
         mixed = attend(
             self._split_heads(query), self._split_heads(key), self._split_heads(value), mask, dropout=dropout
@@ -69,7 +73,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two maps with the tanh form of GELU between them."""
+    """Two linear maps with the tanh approximation of GELU between them."""
 
     def __init__(self, sizes: Gpt2Sizes) -> None:
         super().__init__()
@@ -77,11 +81,12 @@ class FeedForward(nn.Module):
         self.c_proj = Projection(4 * sizes.width, sizes.width)
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """Shapes: hidden (..., D) -> (..., D)."""
         return self.c_proj(gelu(self.c_fc(hidden)))
 
 
 class Block(nn.Module):
-    """One block: attention and feed-forward, each after a layer norm and added to the stream."""
+    """One block: attention and feed-forward, each after a layer norm and added to the residual stream."""
 
     def __init__(self, sizes: Gpt2Sizes, dropout: float, attention_dropout: float) -> None:
         super().__init__()
@@ -103,9 +108,9 @@ class Gpt2Backbone(Backbone):
     """The blocks, norms and position table of GPT-2, without its word embedding.
 
     Args:
-        sizes: its sizes.
-        dropout: probability of dropping a number of the embedding and of each block's two outputs, in training.
-        attention_dropout: the same for attention weights; above 0 the fused attention path is lost on most devices.
+        sizes: sizes of the model.
+        dropout: dropout probability of the embedding and of each block's two outputs, in training.
+        attention_dropout: dropout probability of attention weights; above 0, most devices cannot use fused attention.
     """
 
     causal = True
@@ -122,7 +127,7 @@ class Gpt2Backbone(Backbone):
         self.ln_f = nn.LayerNorm(sizes.width, eps=1e-5)
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None, keep: Tensor | None = None) -> Tensor:
-        """See `Backbone.forward`. ``lengths`` changes nothing: no token sees the padding to its right.
+        """See `Backbone.forward`. ``lengths`` has no effect: no token sees the padding to its right.
 
         Raises:
             ShapeError: more tokens than positions.
@@ -133,7 +138,7 @@ class Gpt2Backbone(Backbone):
         hidden = dropout(tokens + self.wpe.weight[:count], self.dropout, self.training)
         for block in self.h[:-1]:
             hidden = block(hidden)
-        # Reading few tokens, only they pass the last block; its keys and values still come from all.
+        # If few tokens are read out, only they pass the last block; its keys and values still come from all tokens.
         few = keep is not None and 2 * keep.shape[1] <= count
         hidden = self.h[-1](hidden, keep if few else None)
         return self.ln_f(hidden if few else keep_tokens(hidden, keep))
@@ -143,7 +148,7 @@ class Gpt2Backbone(Backbone):
         return list(self.h)
 
     def parameter_roles(self) -> dict[str, ParameterRole]:
-        """See `Backbone.parameter_roles`; the role follows from the kind of the owning module."""
+        """See `Backbone.parameter_roles`; the role follows from the class of the owning module."""
         return dict(self._roles(self, "", "other", None))
 
     def _roles(

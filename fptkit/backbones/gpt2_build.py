@@ -1,4 +1,4 @@
-"""Making a GPT-2: from the first weights available, from a checkpoint, or drawn at random."""
+"""Building a GPT-2: from the first available weights, from a checkpoint, or randomly initialised."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from fptkit.sources.weights import WeightFolder
 
 
 def build_gpt2(options: Gpt2Options, *, positions: int, seed: int, pinned: str | None = None) -> Gpt2Backbone:
-    """Build GPT-2 with the first weights available.
+    """Build GPT-2 with the first available weights.
 
     Args:
         options: recipe options.
-        positions: T, the task's longest example in tokens; the position table is fitted to it.
-        seed: draws the weights where they are random.
-        pinned: weights entry an earlier run of this recipe took.
+        positions: T, tokens of the task's longest example; the position table is fitted to it.
+        seed: seed of the initialisation, for random weights.
+        pinned: weights entry that an earlier run of this recipe used.
 
     Raises:
         FptkitError: see `fptkit.backbones.assemble.assemble`.
@@ -44,12 +44,12 @@ def random_gpt2(
     dropout: float = 0.1,
     attention_dropout: float = 0.0,
 ) -> Gpt2Backbone:
-    """Draw a GPT-2's weights.
+    """Build a randomly initialised GPT-2.
 
     Args:
-        sizes: its sizes, or their name; the position table is drawn longer where ``positions`` exceeds them.
+        sizes: its sizes, or their name; the position table is longer than that if ``positions`` is.
         positions: rows of the position table to keep.
-        seed: of the draw.
+        seed: seed of the initialisation.
         init: see `draw_gpt2` for ``random`` and `fptkit.backbones.adapt.redraw` for ``flat_0.02``.
         dropout: see `Gpt2Backbone`.
         attention_dropout: see `Gpt2Backbone`.
@@ -64,7 +64,7 @@ class Gpt2Family(Family[Gpt2Sizes, Gpt2Backbone]):
     """GPT-2.
 
     Args:
-        sizes: those of a model drawn for the weights ``random``.
+        sizes: sizes of the model for the weights ``random``.
         dropout: see `Gpt2Backbone`.
         attention_dropout: see `Gpt2Backbone`.
     """
@@ -76,7 +76,7 @@ class Gpt2Family(Family[Gpt2Sizes, Gpt2Backbone]):
     name = "gpt2"
     advice = (
         "Add a fallback such as builtin:gpt2_nano to backbone.weights, or put the files into a folder and use "
-        "path:FOLDER. `fptkit list weights` shows what is here."
+        "path:FOLDER. `fptkit list weights` shows the available weights."
     )
     block_list = "h"
 
@@ -87,7 +87,7 @@ class Gpt2Family(Family[Gpt2Sizes, Gpt2Backbone]):
 
     @classmethod
     def random(cls, draw: RandomDraw) -> Gpt2Family:
-        """See `Family.random`; the table is drawn with ``rows``, or as long as the task needs it."""
+        """See `Family.random`; the position table gets ``rows`` rows, or as many as size and task need."""
         usual = SIZES[draw.size]
         rows = max(usual.positions, draw.positions) if draw.rows is None else draw.rows
         return cls(replace(usual, **draw.replaced, positions=rows), draw.dropout, draw.attention_dropout)
@@ -100,7 +100,7 @@ class Gpt2Family(Family[Gpt2Sizes, Gpt2Backbone]):
         """See `Family.from_config`.
 
         Raises:
-            DataError: it is not GPT-2's, asks for a variant that is not implemented, or its sizes are none.
+            DataError: it is not a GPT-2 config, describes a variant that is not implemented, or has invalid sizes.
         """
         return _sizes_of(config, entry)
 
@@ -108,7 +108,7 @@ class Gpt2Family(Family[Gpt2Sizes, Gpt2Backbone]):
         """See `Family.draw`.
 
         Raises:
-            DataError: the checkpoint has other sizes than its config.json says.
+            DataError: the sizes of the checkpoint differ from its config.json.
         """
         if folder is not None:
             _check_extent(_tensors_of(folder), architecture, folder.entry)
@@ -130,16 +130,16 @@ class Gpt2Family(Family[Gpt2Sizes, Gpt2Backbone]):
 
 
 def load_gpt2(folder: WeightFolder, *, dropout: float = 0.1, attention_dropout: float = 0.0) -> Gpt2Backbone:
-    """Build GPT-2 from a checkpoint, whole.
+    """Build GPT-2 from a checkpoint, with all blocks and positions.
 
     Args:
-        folder: opened checkpoint.
+        folder: the opened checkpoint.
         dropout: see `Gpt2Backbone`.
         attention_dropout: see `Gpt2Backbone`.
 
     Raises:
-        DataError: the checkpoint is of another architecture, lacks or adds tensors, or holds numbers that are not
-            finite.
+        DataError: the checkpoint is of another architecture, or tensors are missing, unexpected, or contain NaN or
+            infinity.
     """
     sizes, tensors = _sizes_of(folder.config, folder.entry), _tensors_of(folder)
     words = tensors.pop("wte.weight", None)
@@ -157,9 +157,9 @@ def load_gpt2(folder: WeightFolder, *, dropout: float = 0.1, attention_dropout: 
 
 
 def _tensors_of(folder: WeightFolder) -> dict[str, Tensor]:
-    """A checkpoint's tensors under the backbone's names, and its word embedding.
+    """A checkpoint's tensors under the backbone's names, including its word embedding.
 
-    Left out: the language head, which a backbone does not have, and the triangular masks old checkpoints hold.
+    Left out: the language model head, which a backbone does not have, and the triangular masks of old checkpoints.
     """
     tensors = {name.removeprefix("transformer."): tensor for name, tensor in folder.tensors().items()}
     return {
@@ -176,18 +176,18 @@ FIXED_CONFIG: dict[str, Any] = {
     "scale_attn_by_inverse_layer_idx": False,
     "add_cross_attention": False,
 }
-"""Values of config.json that change the mathematics, as the backbone computes them; a missing key means the same.
+"""The supported values of config.json keys that change the computation; a missing key means the same value.
 
-``reorder_and_upcast_attn`` is left out: it asks for other arithmetic of the same formula.
+``reorder_and_upcast_attn`` is ignored: it changes the arithmetic, not the formula.
 Source: huggingface/transformers, ``models/gpt2/configuration_gpt2.py``.
 """
 
 
 def _sizes_of(config: Mapping[str, Any], entry: str) -> Gpt2Sizes:
-    """The sizes a config.json names.
+    """The sizes in a config.json.
 
     Raises:
-        DataError: it is not GPT-2's, asks for a variant that is not implemented, or its sizes are none.
+        DataError: it is not a GPT-2 config, describes a variant that is not implemented, or has invalid sizes.
     """
     if config.get("model_type") != "gpt2":
         raise DataError(f"{entry}: its config.json says model_type {config.get('model_type')!r}, not 'gpt2'")
@@ -212,10 +212,10 @@ def _sizes_of(config: Mapping[str, Any], entry: str) -> Gpt2Sizes:
 
 
 def _check_extent(tensors: Mapping[str, Tensor], sizes: Gpt2Sizes, entry: str) -> None:
-    """Hold the sizes against the file before anything of these sizes is built: a mistaken one may fill the memory.
+    """Compare the sizes with the file before a model is allocated: a wrong size could exhaust the memory.
 
     Raises:
-        DataError: the file has another number of blocks, or another width or number of positions.
+        DataError: the number of blocks, the width or the number of positions differs.
     """
     blocks = len({name.split(".")[1] for name in tensors if name.startswith("h.")})
     if blocks < sizes.blocks:
@@ -229,11 +229,11 @@ def _check_extent(tensors: Mapping[str, Tensor], sizes: Gpt2Sizes, entry: str) -
 
 
 def draw_gpt2(sizes: Gpt2Sizes, seed: int, dropout: float, attention_dropout: float) -> Gpt2Backbone:
-    """Draw a GPT-2's weights as transformers does today.
+    """Initialise a GPT-2 as the current version of transformers does.
 
-    Normal with standard deviation 0.02, the two maps that end in the residual stream 0.02 / sqrt(2 * blocks); biases 0,
-    scales of norms 1. transformers 4.1, and so the paper's random baseline, did not scale by depth (PR 13573): that is
-    ``flat_0.02``.
+    Weights are normal with standard deviation 0.02, or 0.02 / sqrt(2 * blocks) for the two maps that write to the
+    residual stream; biases are 0, norm scales 1. transformers 4.1, and so the paper's random baseline, did not scale by
+    depth (PR 13573): use ``flat_0.02`` for that.
     """
     backbone = Gpt2Backbone(sizes, dropout=dropout, attention_dropout=attention_dropout)
     backbone.embedding_norm = drawn_embedding_norm(sizes.width)
@@ -252,15 +252,15 @@ def draw_gpt2(sizes: Gpt2Sizes, seed: int, dropout: float, attention_dropout: fl
 
 
 def drawn_embedding_norm(width: int) -> float:
-    """Norm of the word embeddings a random GPT-2 would have, so that the control is scaled as the pretrained one is.
+    """Mean norm of the word embeddings of a random GPT-2, so that norm matching works for the control as well.
 
-    The mean norm of vectors of ``width`` numbers from a normal distribution with standard deviation 0.02.
+    It is the expected norm of ``width`` normal numbers with standard deviation 0.02.
     """
     return 0.02 * math.sqrt(2) * math.exp(math.lgamma((width + 1) / 2) - math.lgamma(width / 2))
 
 
 def with_positions(backbone: Gpt2Backbone, tokens: int, options: PositionOptions) -> Gpt2Backbone:
-    """Fit the position table to the task's length, so that every row that is marked trained can be reached.
+    """Fit the position table to the task's length, so that every trained row can get a gradient.
 
     Raises:
         ShapeError: see `fptkit.backbones.adapt.fit_positions`.

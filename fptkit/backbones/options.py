@@ -1,4 +1,4 @@
-"""Options of the built-in backbones; light, so that listings and recipe checks load no torch."""
+"""Options of the built-in backbones. Imports no torch, so that listings and recipe checks start fast."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fptkit.specs import BLOCK_SLICE
 
 @dataclass(frozen=True)
 class Gpt2Sizes:
-    """Sizes of a GPT-2.
+    """Sizes of a GPT-2 model.
 
     Args:
         blocks: number of blocks.
@@ -36,10 +36,10 @@ SIZES = {
     "large": Gpt2Sizes(36, 1280, 20),
     "xl": Gpt2Sizes(48, 1600, 25),
 }
-"""``nano`` is the size of ``builtin:gpt2_nano``; the others are the published ones (Radford et al. 2019, Table 2)."""
+"""``nano`` is the size of ``builtin:gpt2_nano``; the others are the published sizes (Radford et al. 2019, Table 2)."""
 
 BUILTIN_WEIGHTS = ("bit_memory_nano", "gpt2_nano", "synthetic_nano", "vit_nano")
-"""Names of the weights inside the package."""
+"""Names of the weights that ship with the package."""
 
 WEIGHT_FORMS = "hub:ORG/NAME, hub:ORG/NAME@REVISION, path:DIR, builtin:NAME, random"
 _HUB_NAME = re.compile(r"(?![^@]*(--|\.\.))[\w.-]+/[\w.-]+(@[\w./-]+)?")
@@ -79,32 +79,31 @@ Init = Literal["pretrained", "random", "flat_0.02", "statistics"]
 RandomInit = Literal["random", "flat_0.02"]
 
 INIT = (
-    "what the weights are set to. pretrained: as loaded; random: drawn as the library draws the same architecture; "
-    "flat_0.02: standard deviation 0.02 throughout, as the paper's random baseline had it; statistics: each tensor "
-    "drawn anew with the mean and standard deviation of the loaded one. With weights 'random', pretrained means random"
+    "initialisation of the weights. pretrained: as loaded; random: the library's initialisation of the architecture; "
+    "flat_0.02: standard deviation 0.02 throughout, like the paper's random baseline; statistics: random, with each "
+    "loaded tensor's mean and standard deviation. With weights 'random', pretrained means random"
 )
 """Description of the option ``init`` of backbones that load weights."""
 
 RANDOM_INIT = (
-    "how the weights are drawn. random: as the library draws this architecture; flat_0.02: standard deviation 0.02 "
-    "throughout, as the paper's random baseline had it"
+    "initialisation of the weights. random: the library's initialisation of the architecture; flat_0.02: standard "
+    "deviation 0.02 throughout, like the paper's random baseline"
 )
-DROPOUT = "probability of dropping a number of the embedding or of a block's output, in training"
+DROPOUT = "dropout probability of the embedding and of each block's output, in training"
 ATTENTION_DROPOUT = (
-    "probability of dropping an attention weight in training; above 0 the fused attention path is lost: slower steps"
+    "dropout probability of attention weights, in training; above 0, fused attention cannot be used: slower steps"
 )
 
 
 class PositionOptions(Options):
-    """How the position table fits the task. Without ``extend``, a task longer than the table is refused."""
+    """How the position table is fitted to the task. Without ``extend``, a task longer than the table is an error."""
 
     length: Count | None = Field(
         default=None, description="rows of the table; null: as many as the task's longest example has tokens"
     )
     extend: Literal["tile", "interpolate"] | None = Field(
         default=None,
-        description="where the table is too short, tile: its rows are repeated; interpolate: drawn out linearly; "
-        "null: an error",
+        description="if the table is too short: tile repeats its rows; interpolate stretches it linearly; null: error",
     )
 
 
@@ -121,26 +120,26 @@ class BlockOptions(Options):
 
     keep: Annotated[int | str, AfterValidator(_check_keep)] | None = Field(
         default=None,
-        description='a number: the first so many blocks; a slice in quotes, such as "6:12" or "::2": those blocks; '
+        description='a number n: the first n blocks; a slice in quotes, such as "6:12" or "::2": those blocks; '
         "null: all",
     )
 
 
-POSITIONS = "fitting the position table to the task's length"
-BLOCKS = "which blocks are used; the others are dropped"
+POSITIONS = "how the position table is fitted to the task's length"
+BLOCKS = "which blocks to keep; the others are dropped"
 
 
 class Gpt2Options(Options):
     """Options of the backbone ``gpt2``.
 
-    Source: dropout 0.1 as GPT-2's configuration has it; Radford et al. 2019 for the sizes.
+    Source: dropout 0.1: GPT-2's configuration; sizes: Radford et al. 2019.
     """
 
     weights: WeightEntries = Field(
         default=("hub:openai-community/gpt2", "builtin:gpt2_nano"),
-        description=f"where weights come from, the first available is taken; any of {WEIGHT_FORMS}",
+        description=f"sources of the weights; the first available one is used; any of {WEIGHT_FORMS}",
     )
-    size: Size = Field(default="base", description="size of the model, for the weights 'random' only")
+    size: Size = Field(default="base", description="size of the model, only for the weights 'random'")
     init: Init = Field(default="pretrained", description=INIT)
     blocks: BlockOptions = Field(default=BlockOptions(), description=BLOCKS)
     positions: PositionOptions = Field(default=PositionOptions(), description=POSITIONS)
@@ -154,14 +153,16 @@ class RandomOptions(Options):
     like: Literal["gpt2", "vit", "lstm", "bert", "t5_encoder", "longformer"] = Field(
         default="gpt2", description="architecture"
     )
-    size: Size = Field(default="base", description="size of the model; the four numbers below replace parts of it")
-    blocks: Count | None = Field(default=None, description="number of blocks; null: that of the size")
+    size: Size = Field(default="base", description="size of the model; the four numbers below override parts of it")
+    blocks: Count | None = Field(default=None, description="number of blocks; null: as in the size")
     width: Count | None = Field(
-        default=None, description="numbers per token, a multiple of heads; null: that of the size"
+        default=None, description="numbers per token, a multiple of heads; null: as in the size"
     )
-    heads: Count | None = Field(default=None, description="attention heads, a divisor of width; null: that of the size")
+    heads: Count | None = Field(default=None, description="attention heads, a divisor of width; null: as in the size")
     positions: Count | None = Field(
-        default=None, description="rows the position table is drawn with; null: those of the size, or the task's tokens"
+        default=None,
+        description="rows of the position table before it is fitted to the task; null: as in the size, or the task's "
+        "tokens if those are more",
     )
     dropout: Probability = Field(default=0.1, description=DROPOUT)
     attention_dropout: Probability = Field(default=0.0, description=ATTENTION_DROPOUT)
@@ -172,7 +173,7 @@ class RandomOptions(Options):
         if self.like != "gpt2":
             if self.positions is not None:
                 raise ValueError(f"positions is for like: gpt2 only; the table of {self.like} follows from the task")
-            return self  # its numbers are held against its own sizes where it is built
+            return self  # its builder checks the numbers against its own sizes
         width, heads = self.width or SIZES[self.size].width, self.heads or SIZES[self.size].heads
         if width % heads:
             raise ValueError(f"width must be a multiple of heads, but {width} is not one of {heads}")

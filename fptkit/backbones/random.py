@@ -1,4 +1,4 @@
-"""The control: an architecture whose weights were never trained."""
+"""The control with random weights: an architecture that was never trained."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ def build_random(options: RandomOptions, *, positions: int, seed: int, pinned: s
     """Build the architecture ``options.like`` with random weights.
 
     Args:
-        options: recipe options; given sizes replace those of ``options.size``.
-        positions: T, the task's longest example in tokens.
-        seed: of the draw.
-        pinned: not used, there is one source only.
+        options: recipe options; given sizes override those of ``options.size``.
+        positions: T, tokens of the task's longest example.
+        seed: seed of the initialisation.
+        pinned: not used, since there is only one source.
 
     Raises:
-        ShapeError: the architecture has no such size, or takes none of the numbers given.
+        ShapeError: the architecture has no such size, or does not accept one of the given numbers.
     """
     return draw_random(options.like, as_draw(options, positions, seed))
 
 
 def as_draw(options: RandomOptions, positions: int, seed: int) -> RandomDraw:
-    """The draw that recipe options describe; arguments as `build_random`."""
+    """Convert recipe options to a `RandomDraw`; arguments as for `build_random`."""
     return RandomDraw(
         options.size,
         positions,
@@ -39,14 +39,14 @@ def as_draw(options: RandomOptions, positions: int, seed: int) -> RandomDraw:
 
 
 def draw_random(like: str, draw: RandomDraw) -> Backbone:
-    """Draw a model.
+    """Build a randomly initialised model.
 
     Args:
-        like: name of the backbone whose architecture it has.
-        draw: its sizes, and how it is drawn.
+        like: name of the backbone that gives the architecture.
+        draw: sizes and initialisation.
 
     Raises:
-        ShapeError: the architecture has no such size, or takes none of the numbers given.
+        ShapeError: the architecture has no such size, or does not accept one of the given numbers.
     """
     family = family_named(like)
     assert family is not None, f"no family of backbones is called {like}"  # the options name known ones only

@@ -1,4 +1,4 @@
-"""What fptkit's own backbones are called and where they are built."""
+"""Records of the built-in backbones."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def fptkit_backbones() -> list[BackboneSpec]:
     return [
         BackboneSpec(
             name="attention_layer",
-            summary="one attention layer, trained from nothing: the control for 'a pretrained model helps'",
+            summary="one attention layer, trained from scratch: the control for 'a pretrained model helps'",
             target="fptkit.backbones.plain.build:build_attention_layer",
             options="fptkit.backbones.plain.options:AttentionLayerOptions",
             reference="Tan et al. 2024, arXiv 2406.16964, LLM2Attn",
         ),
         BackboneSpec(
             name="bert",
-            summary="BERT, a bidirectional encoder, with weights from the hub, a folder, or drawn at random",
+            summary="BERT, a bidirectional encoder, with weights from the hub, a folder, or random",
             target="fptkit.backbones.huggingface.build:build_bert",
             options="fptkit.backbones.huggingface.options:BertOptions",
             reference="Devlin et al. 2019; google-bert/bert-base-uncased",
@@ -29,7 +29,7 @@ def fptkit_backbones() -> list[BackboneSpec]:
         ),
         BackboneSpec(
             name="gpt2",
-            summary="GPT-2 with weights from the hub, a folder, the package, or drawn at random",
+            summary="GPT-2 with weights from the hub, a folder, the package, or random",
             target="fptkit.backbones.gpt2_build:build_gpt2",
             options="fptkit.backbones.options:Gpt2Options",
             reference="Radford et al. 2019; openai-community/gpt2",
@@ -37,7 +37,7 @@ def fptkit_backbones() -> list[BackboneSpec]:
         ),
         BackboneSpec(
             name="huggingface",
-            summary="any model of the library transformers that can be driven by token vectors, such as Llama",
+            summary="any model of the library transformers that accepts token vectors (inputs_embeds), such as Llama",
             target="fptkit.backbones.huggingface.build:build_huggingface",
             options="fptkit.backbones.huggingface.options:HuggingFaceOptions",
             reference="huggingface/transformers, AutoModel",
@@ -52,14 +52,14 @@ def fptkit_backbones() -> list[BackboneSpec]:
         ),
         BackboneSpec(
             name="lstm",
-            summary="a layer-norm LSTM, drawn at random or from a folder: the recurrent model of the comparison",
+            summary="a layer-norm LSTM, random or from a folder: the recurrent model of the comparison",
             target="fptkit.backbones.lstm.build:build_lstm",
             options="fptkit.backbones.lstm.options:LstmOptions",
             reference=FPT_PAPER + ", Table 1; Ba et al. 2016",
         ),
         BackboneSpec(
             name="none",
-            summary="no sequence model: each token goes to the head by itself, with its position and a norm",
+            summary="no sequence model: each token goes to the head separately, with its position and a norm",
             target="fptkit.backbones.plain.build:build_none",
             options="fptkit.backbones.plain.options:NoBackboneOptions",
             reference="Tan et al. 2024, arXiv 2406.16964, w/o LLM",

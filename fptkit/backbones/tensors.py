@@ -1,4 +1,4 @@
-"""Checks of a checkpoint's tensors that hold for every architecture."""
+"""Checks of a checkpoint's tensors that apply to every architecture."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from fptkit.errors import DataError
 
 
 def check_shapes(expected: Mapping[str, tuple[int, ...]], tensors: Mapping[str, Tensor], what: str, entry: str) -> None:
-    """Refuse tensors that are missing, left over, or of another shape.
+    """Check that a checkpoint has exactly the expected tensors, in the expected shapes.
 
     Args:
-        expected: shapes of a model's tensors by name.
-        tensors: those of the checkpoint.
+        expected: shapes of the model's tensors, by name.
+        tensors: tensors of the checkpoint.
         what: the model, for the message, such as "a GPT-2".
         entry: the checkpoint, for the message.
 
     Raises:
-        DataError: names and shapes are not the same.
+        DataError: a tensor is missing, unexpected, or of another shape.
     """
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
@@ -32,10 +32,15 @@ def check_shapes(expected: Mapping[str, tuple[int, ...]], tensors: Mapping[str, 
 
 
 def check_numbers(name: str, tensor: Tensor, entry: str) -> None:
-    """Refuse a tensor that holds no floating-point numbers, or some that are not finite.
+    """Check that a tensor is of a floating-point dtype and finite.
+
+    Args:
+        name: name of the tensor, for the message.
+        tensor: the tensor.
+        entry: the checkpoint, for the message.
 
     Raises:
-        DataError: it does.
+        DataError: it is of another dtype, or contains NaN or infinity.
     """
     if not tensor.is_floating_point():
         raise DataError(f"{entry}: tensor {name} is of {tensor.dtype}, expected floating-point numbers")

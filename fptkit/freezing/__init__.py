@@ -1,6 +1,6 @@
-"""Which parameters train, the proof that the others did not, and how many there are.
+"""Freezing policies, the proof that frozen parameters did not change, and parameter counts.
 
-The names are imported at first use: `fptkit.freezing.options` belongs to the half that loads no torch.
+The names are imported on first use, so that `fptkit.freezing.options` can be imported without torch.
 """
 
 from __future__ import annotations

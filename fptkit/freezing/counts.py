@@ -1,4 +1,4 @@
-"""How many numbers a model has, how many train, how many of those a gradient reaches, and what a pass costs."""
+"""Counts of a model: parameters, trained parameters, those that get a gradient, and FLOPs of a training step."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from fptkit.numerics.flops import FlopCounter
 
 @dataclass(frozen=True)
 class ParameterCounts:
-    """Numbers in parameters.
+    """Numbers of parameters (elements, not tensors), and FLOPs.
 
     Args:
-        total: all of the model's.
-        trained: marked as trained.
-        reached: those that got a gradient other than zero from the first training batch; rows of symbols that do not
-            occur in it and positions beyond its longest example do not count.
-        flops: floating-point operations of that batch's forward and backward, see `GradientPass`.
+        total: all parameters of the model.
+        trained: parameters that train.
+        reached: trained parameters with a nonzero gradient on the first training batch; rows of symbols that do not
+            occur in it and positions after its longest example do not count.
+        flops: FLOPs of a forward and backward pass of that batch, see `GradientPass`.
     """
 
     total: int
@@ -32,13 +32,13 @@ class ParameterCounts:
 
 @dataclass(frozen=True)
 class GradientPass:
-    """What one forward and backward shows.
+    """Measurements of one forward and backward pass.
 
     Args:
-        reached: trained numbers whose gradient is not zero.
-        flops: floating-point operations of matrix products, convolutions and attention, two for each multiply-add:
-            those that are carried out. What no gradient needs is not among them, nor what the last block leaves out for
-            tokens that are not read, nor element-wise operations and the optimiser.
+        reached: number of trained parameters with a nonzero gradient.
+        flops: FLOPs of the matrix products, convolutions and attention that were computed, two per multiply-add.
+            Elementwise operations and the optimizer are not counted; operations that no gradient needs, or that the
+            last block skips for tokens that are not read out, are not computed.
     """
 
     reached: int
@@ -46,7 +46,13 @@ class GradientPass:
 
 
 def count_parameters(model: CrossModalModel, task: Task, batch: Batch) -> ParameterCounts:
-    """Count parameters; ``batch`` gives the gradient for ``reached`` and ``flops``."""
+    """Count the parameters of a model.
+
+    Args:
+        model: the model, with its policy applied.
+        task: gives the loss.
+        batch: the batch for ``reached`` and ``flops``.
+    """
     seen = gradient_pass(model, task, batch)
     return ParameterCounts(
         total=sum(parameter.numel() for parameter in model.parameters()),
@@ -57,10 +63,15 @@ def count_parameters(model: CrossModalModel, task: Task, batch: Batch) -> Parame
 
 
 def gradient_pass(model: CrossModalModel, task: Task, batch: Batch) -> GradientPass:
-    """One forward and backward, watched. Leaves no gradient and no mode behind.
+    """Measure one forward and backward pass; leaves no gradients and restores the training mode.
 
-    It is made in evaluation mode: dropout would hide numbers by chance. Dropout has no products, so the operations are
-    those of a training step all the same; the tokens to be read are told to the backbone as in training.
+    The model is in evaluation mode, since dropout would set random gradients to zero. Dropout has no matrix products,
+    so the FLOPs are those of a training step; as in training, the backbone knows which tokens are read out.
+
+    Args:
+        model: the model, with its policy applied.
+        task: gives the loss.
+        batch: the batch to run.
     """
     was_training = model.training
     model.eval()
@@ -83,7 +94,7 @@ def gradient_pass(model: CrossModalModel, task: Task, batch: Batch) -> GradientP
 
 
 def count_as_paper(model: CrossModalModel) -> int:
-    """Trained parameters counted the way Lu et al. 2021 do.
+    """Count the trained parameters as Lu et al. 2021 do.
 
     Their 106,752 for GPT-2 base, 64 tokens of 16 and 10 classes is 13,056 input (weight and bias) + 7,680 output
     (weight without its 10 biases) + 36,864 layer norm (two per block, without the final norm's 1,536) + 49,152

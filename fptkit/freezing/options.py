@@ -1,4 +1,4 @@
-"""What a recipe may ask of a freezing policy: further rows, roles that stay frozen, learning rates by role."""
+"""Options of freezing policies: further rows, roles that stay frozen, learning rate multipliers by role."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _form(blocks: Any) -> str:
     return "slice" if isinstance(blocks, str) else "none" if blocks is None else "indices"
 
 
-# pydantic's own check of a closed list would suggest no nearest name.
+# pydantic's own check of a closed list does not suggest the nearest name.
 RULE_ROLES = (*ROLES, "all")
 Role = Annotated[
     str, AfterValidator(partial(_check_role, known=ROLES)), WithJsonSchema({"type": "string", "enum": list(ROLES)})
@@ -42,7 +42,7 @@ RuleRole = Annotated[
     WithJsonSchema({"type": "string", "enum": list(RULE_ROLES)}),
 ]
 Multiplier = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-# The form is told from the value, so that only what is wrong with that form is reported.
+# The form is chosen by the type of the value, so that only errors of that form are reported.
 Blocks = Annotated[
     Annotated[tuple[int, ...], Field(min_length=1), Tag("indices")]
     | Annotated[
@@ -57,51 +57,52 @@ Blocks = Annotated[
 
 
 class RuleOptions(Options):
-    """One row: parameters of this role train."""
+    """One row: the parameters with this role train."""
 
-    role: RuleRole = Field(description="what the parameters are for; all: every role")
+    role: RuleRole = Field(description="role of the parameters; all: every role")
     blocks: Blocks = Field(
         default=None,
-        description="the blocks it holds for: a list of indices, negative ones from the end, or a slice in quotes, "
-        'such as "6:" or "-2:"; null: all blocks and what lies outside them',
+        description="blocks that the row applies to: a list of indices, negative ones from the end, or a slice in "
+        'quotes, such as "6:" or "-2:"; null: all blocks and everything outside them',
     )
     learning_rate_multiplier: Multiplier = Field(default=1.0, description="factor on train.learning_rate")
 
     @model_validator(mode="after")
     def _has_blocks(self) -> RuleOptions:
         if self.blocks is not None and self.role in OUTSIDE_BLOCKS:
-            raise ValueError(f"role '{self.role}' lies outside the blocks; leave 'blocks' out")
+            raise ValueError(f"role '{self.role}' is outside the blocks; leave 'blocks' out")
         return self
 
     @property
     def rule(self) -> FreezingRule:
-        """The row as a policy has it."""
+        """The row as a rule of a policy."""
         return FreezingRule(role=self.role, blocks=self.blocks, learning_rate_multiplier=self.learning_rate_multiplier)
 
 
 class FreezingOptions(Options):
-    """What every freezing policy takes. The policy's own rows come first, then ``freeze``, ``train``, the multipliers.
+    """Options of every freezing policy. The policy's own rows apply first, then ``freeze``, ``train``, the multipliers.
 
-    Source: ours. The released code of Lu et al. 2021 chooses what trains by flags and substrings of names.
+    Source: fptkit. The released code of Lu et al. 2021 selects parameters by flags and substrings of their names.
     """
 
     train: tuple[RuleOptions, ...] = Field(
         default=(),
-        description="rows that train besides the policy's own; where two hold for one parameter, the later does. "
-        "For the policy custom: all rows",
+        description="rows that train in addition to the policy's own; if two rows apply to a parameter, the later one "
+        "counts. For the policy custom: all rows",
     )
     freeze: tuple[Role, ...] = Field(
-        default=(), description="roles that the policy trains and that stay frozen here, but for the rows of train"
+        default=(), description="roles that the policy trains but that stay frozen, except for the rows of train"
     )
     learning_rate_multipliers: dict[Role, Multiplier] = Field(
-        default={}, description="role to a further factor on train.learning_rate for its trained parameters"
+        default={},
+        description="for each role, a further factor on train.learning_rate for the trained parameters with that role",
     )
 
     def misfits(self, policy: FreezingPolicySpec) -> Iterator[tuple[tuple[str | int, ...], str]]:
-        """What does not go together with the policy's rows; what the model has not is found by `apply_policy`.
+        """Find options that do not fit the policy's rows. `apply_policy` finds those that do not fit the model.
 
         Args:
-            policy: that these options are for.
+            policy: the policy of these options.
 
         Yields:
             The keys that lead to an option, and what is wrong with it.
@@ -123,7 +124,7 @@ class FreezingOptions(Options):
 
 
 def _trained(roles: set[str], further: set[str] | frozenset[str] = frozenset()) -> set[str]:
-    """The roles that rows name, ``all`` written out."""
+    """The roles in rows, with ``all`` expanded."""
     return set(ROLES) if "all" in roles else roles | further
 
 

@@ -1,4 +1,4 @@
-"""Applying a freezing policy: roles decide, names never do."""
+"""Applying a freezing policy: parameters are selected by role, never by name."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from fptkit.specs import FreezingPolicySpec, FreezingRule, resolve_target
 
 @dataclass(frozen=True)
 class TrainedGroup:
-    """Trained parameters with one learning-rate multiplier.
+    """Trained parameters with the same learning rate multiplier.
 
     Args:
         learning_rate_multiplier: factor on the recipe's learning rate.
-        parameters: the parameters by name.
+        parameters: the parameters, by name.
     """
 
     learning_rate_multiplier: float
@@ -33,21 +33,21 @@ class TrainedGroup:
 def apply_policy(
     model: CrossModalModel, policy: FreezingPolicySpec, options: FreezingOptions | None = None, *, seed: int = 0
 ) -> list[TrainedGroup]:
-    """Let the policy prepare the backbone, mark the parameters it trains, freeze all others.
+    """Prepare the backbone if the policy does so, mark the parameters that train, and freeze all others.
 
     Args:
-        model: changed in place: ``requires_grad``, and for a policy that prepares it the backbone.
-        policy: the table.
-        options: what the recipe changes of it, of the policy's options model; None for nothing.
-        seed: draws what the policy adds to the backbone.
+        model: changed in place: ``requires_grad``, and the backbone if the policy prepares it.
+        policy: the policy.
+        options: the recipe's changes to it, an instance of the policy's options model; None: no changes.
+        seed: seed of the parameters that the policy adds to the backbone.
 
     Returns:
-        The trained parameters, grouped by learning-rate multiplier.
+        The trained parameters, grouped by learning rate multiplier.
 
     Raises:
-        FreezingError: a row, or a role that the options name, touches no parameter of this model, unless the policy
-            says that it may; a row names a block that the model has not; or the options do not fit the policy.
-        PluginError: what prepares the backbone does not keep its promises.
+        FreezingError: a row, or a role in the options, matches no parameter of this model and the policy does not allow
+            that; a row names a block that the model does not have; or the options do not fit the policy.
+        PluginError: the policy's ``prepare`` does not accept its arguments, or returns something unsuitable.
     """
     options = options or cast("FreezingOptions", policy.options_model()())
     for _, message in options.misfits(policy):
@@ -67,10 +67,10 @@ def apply_policy(
 
 
 def _prepared(policy: FreezingPolicySpec, options: FreezingOptions, backbone: Backbone, seed: int) -> Backbone:
-    """The backbone as the policy's ``prepare`` gives it back.
+    """The backbone that the policy's ``prepare`` returns.
 
     Raises:
-        PluginError: it takes other arguments, or gives something else than a backbone of the same width and blocks.
+        PluginError: it does not accept its arguments, or does not return a backbone with the same width and blocks.
     """
     assert policy.prepare is not None
     prepare = resolve_target(policy.prepare, wanted_by=str(policy))
@@ -80,16 +80,17 @@ def _prepared(policy: FreezingPolicySpec, options: FreezingOptions, backbone: Ba
         try:
             prepared = prepare(options, backbone=backbone, seed=seed)
         except TypeError as err:
-            # Only a call that failed at the border is a wrong signature; a TypeError from inside goes on as it is.
+            # A TypeError raised by the call itself means a wrong signature; one raised inside prepare is not caught.
             if err.__traceback__ is not None and err.__traceback__.tb_next is None:
                 raise PluginError(f"{policy}: {err}; prepare is called with (options, *, backbone, seed)") from err
             raise
     if not isinstance(prepared, Backbone):
-        raise PluginError(f"{policy}: prepare gave a {type(prepared).__name__}, expected a fptkit.Backbone")
+        raise PluginError(f"{policy}: prepare returned a {type(prepared).__name__}, expected a fptkit.Backbone")
     for what, before in (("width", width), ("blocks", blocks)):
         if getattr(prepared, what, None) != before:
             raise PluginError(
-                f"{policy}: prepare gave a backbone whose {what} is {getattr(prepared, what, None)!r}, not {before}"
+                f"{policy}: prepare returned a backbone with {what} {getattr(prepared, what, None)!r}, "
+                f"expected {before}"
             )
     return prepared
 
@@ -97,7 +98,7 @@ def _prepared(policy: FreezingPolicySpec, options: FreezingOptions, backbone: Ba
 def _multipliers(
     policy: FreezingPolicySpec, options: FreezingOptions, roles: Mapping[str, ParameterRole], blocks: int
 ) -> dict[str, float]:
-    """The learning-rate multiplier of every trained parameter, by its name.
+    """The learning rate multiplier of every trained parameter, by name.
 
     Raises:
         FreezingError: see `apply_policy`.
@@ -144,13 +145,13 @@ def _multipliers(
 
 
 def _chosen(blocks: Sequence[int] | str, count: int) -> Sequence[int]:
-    """Indices of the blocks a row names, of ``count``.
+    """The indices of a row's blocks, in a model of ``count`` blocks.
 
-    A bound of a slice beyond the model is refused as an index is, where Python would cut it: the policy would be
-    another than the one written.
+    A slice bound outside the model is an error, like an index; Python would silently cut the slice, and the policy
+    would not be the one written.
 
     Raises:
-        IndexError: one of them is not there.
+        IndexError: a block does not exist.
     """
     if isinstance(blocks, str):
         bounds = [int(part) if part else None for part in blocks.split(":")]
@@ -170,6 +171,6 @@ def _row(rule: FreezingRule) -> str:
 
 
 def _there(roles: Mapping[str, ParameterRole]) -> str:
-    """The roles a model has, for errors."""
+    """The roles of a model's parameters, for errors."""
     counts = sorted(Counter(role.role for role in roles.values()).items())
     return "Roles here: " + ", ".join(f"{role} ({n} tensor{'s' if n > 1 else ''})" for role, n in counts)

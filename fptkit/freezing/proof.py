@@ -1,4 +1,4 @@
-"""The proof that frozen means frozen: digests before and after, and an optimiser with the trained tensors only."""
+"""The freeze proof: digests of frozen parameters before and after training, and a check of the optimizer's tensors."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from fptkit.numerics.eight_bit import scales
 
 
 def digest_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes, in the order given.
+    """Compute the SHA-256 digest of names, dtypes, shapes and bytes, in the given order.
 
-    A ``DTensor``, of which several processes hold a part each, comes together whole: all of them digest it at once.
+    A ``DTensor`` is gathered from all processes that hold its shards, so all of them must call this together.
+
+    Args:
+        tensors: pairs of name and tensor.
     """
     digest = hashlib.sha256()
     for name, tensor in tensors:
@@ -27,10 +30,13 @@ def digest_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:
 
 
 class FreezeProof:
-    """Remembers the frozen parameters of a model as they are now, and the scales of those in 8 bits.
+    """Records a digest of a model's frozen parameters, including the scales of 8-bit weights.
 
     Args:
-        model: with a policy applied and its weights in their final dtype.
+        model: the model, with its policy applied and its weights in their final dtype.
+
+    Attributes:
+        digest: SHA-256 digest when the object was created, in hexadecimal.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -42,24 +48,27 @@ class FreezeProof:
         return digest_tensors(chain(frozen, scales(self._model)))
 
     def check_unchanged(self) -> None:
-        """Compare with now.
+        """Compare the frozen parameters with the recorded digest.
 
         Raises:
-            FreezingError: a frozen parameter is no longer what it was.
+            FreezingError: a frozen parameter has changed.
         """
         if self._digest() != self.digest:
             raise FreezingError("a frozen parameter changed during training; the results are not those of this policy")
 
     def check_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
-        """Check that the optimiser holds exactly the trained parameters.
+        """Check that the optimizer holds exactly the trained parameters.
+
+        Args:
+            optimizer: the optimizer of the run.
 
         Raises:
-            FreezingError: it holds a frozen one, or lacks a trained one.
+            FreezingError: it holds a frozen parameter, or lacks a trained one.
         """
         held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
         trained = {id(parameter): name for name, parameter in self._model.named_parameters() if parameter.requires_grad}
         if held != trained.keys():
             lacking = [name for key, name in trained.items() if key not in held]
             raise FreezingError(
-                f"the optimiser holds {len(held - trained.keys())} frozen parameters and lacks {lacking or 'none'}"
+                f"the optimizer holds {len(held - trained.keys())} frozen parameters and lacks {lacking or 'none'}"
             )

@@ -1,4 +1,4 @@
-"""The freezing policies of fptkit itself: which roles train."""
+"""Records of the built-in freezing policies: which roles train."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fptkit.specs import (
 @hookimpl
 def fptkit_freezing_policies() -> list[FreezingPolicySpec]:
     output, norm, encoder = FreezingRule(role="output"), FreezingRule(role="norm"), FreezingRule(role="input")
-    # Recurrent and rotary backbones have no position table, and are trained by the same policies.
+    # Recurrent and rotary backbones have no position table, but use the same policies.
     position = FreezingRule(role="position", required=False)
     attention, feed_forward = FreezingRule(role="attention"), FreezingRule(role="feed_forward")
     last_attention = FreezingRule(role="attention", blocks=(-1,))
@@ -22,7 +22,7 @@ def fptkit_freezing_policies() -> list[FreezingPolicySpec]:
     return [
         FreezingPolicySpec(
             name="fpt",
-            summary="input, output, norms and positions train; attention, feed-forward, recurrent stay frozen",
+            summary="input, output, norms and positions train; attention, feed-forward and recurrent stay frozen",
             rules=fpt,
             reference=FPT_PAPER,
         ),
@@ -88,7 +88,7 @@ def fptkit_freezing_policies() -> list[FreezingPolicySpec]:
         ),
         FreezingPolicySpec(
             name="custom",
-            summary="free form: what trains is what the recipe lists under train",
+            summary="free form: the rows under train in the recipe decide what trains",
             rules=(),
             free_form=True,
         ),

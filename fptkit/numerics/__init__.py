@@ -1,1 +1,1 @@
-"""How numbers are stored and computed: precision, attention, CPU kernels. Knows no backbone and no task."""
+"""How numbers are stored and computed: precision, attention, CPU kernels. Independent of backbones and tasks."""

@@ -1,4 +1,4 @@
-"""Attention by the fastest way there is, for every backbone that computes its own."""
+"""Attention by the fastest available method, for every backbone that computes its own."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from torch.nn import functional
 from fptkit.numerics import kernels
 
 EXPLICIT_TOKENS = 640
-"""Up to this many tokens, explicit products beat torch's fused attention on processors in bfloat16.
+"""Number of tokens up to which explicit products are faster than torch's fused attention on CPUs in bfloat16.
 
-Causal, forward and backward were 1.4 times as fast at 500 tokens, 2.4 times at 170, 3.4 times at 24, and 0.7 times at
-1,000, on two cores of an AMD EPYC with AVX-512 (``benchmarks/attention.py``). Where every token sees all, the two meet
-at about the same length.
+For causal attention, forward and backward, the speed was 1.4 times that of fused attention at 500 tokens, 2.4 times at
+170, 3.4 times at 24, and 0.7 times at 1,000, on two cores of an AMD EPYC with AVX-512 (``benchmarks/attention.py``).
+For attention without a causal mask, the two are equal at about the same length.
 """
 
 
 def attend(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, dropout: float, causal: bool = True
 ) -> Tensor:
-    """Attention of some tokens to all.
+    """Compute attention of R tokens to T tokens.
 
     Shapes: query (B, heads, R, d), key and value (B, heads, T, d), mask (B, 1, R or 1, T) or None ->
     (B, heads, R, d).
 
     Args:
-        query: of the tokens that look.
-        key: of the tokens that are looked at.
-        value: of the same.
-        mask: true where a token may look, and at least one of each row is; None leaves it to ``causal``.
-        dropout: probability of dropping an attention weight.
-        causal: without a mask, a token sees itself and those before it (and then R = T); false: it sees all.
+        query: queries of the R tokens.
+        key: keys of the T tokens.
+        value: values of the T tokens.
+        mask: true where a token may attend, at least once in each row; None: ``causal`` decides.
+        dropout: dropout probability of attention weights.
+        causal: without a mask, a token sees itself and earlier tokens (requires R = T); false: it sees all tokens.
     """
     causal = causal and mask is None
     if not _explicit(query, key.shape[2]) or dropout:
@@ -52,15 +52,15 @@ def attend(
 
 
 def attend_packed(projected: Tensor, heads: int, *, dropout: float, causal: bool = True) -> Tensor:
-    """Attention of all tokens to each other or to those before them, from one map to queries, keys and values.
+    """Compute self-attention from the output of one map to queries, keys and values.
 
     Shapes: projected (B, T, 3 D) -> (B, T, D).
 
     Args:
-        projected: queries, keys and values one after the other, each head by head.
-        heads: how many there are.
-        dropout: probability of dropping an attention weight.
-        causal: a token sees itself and those before it; false: it sees all.
+        projected: queries, keys and values, concatenated; each is a concatenation of its heads.
+        heads: number of heads.
+        dropout: dropout probability of attention weights.
+        causal: a token sees itself and earlier tokens; false: it sees all tokens.
     """
     if not dropout and _explicit(projected, projected.shape[1]) and kernels.run_on(projected):
         mixed: Tensor = _Attention.apply(projected, heads, causal)
@@ -70,7 +70,7 @@ def attend_packed(projected: Tensor, heads: int, *, dropout: float, causal: bool
 
 
 class _Attention(Function):
-    """Attention written out, with the softmax of `fptkit.numerics.kernels` and as few copies as there can be."""
+    """Attention by explicit products, with the softmax of `fptkit.numerics.kernels` and as few copies as possible."""
 
     @staticmethod
     def forward(ctx: Any, projected: Tensor, heads: int, causal: bool) -> Tensor:
@@ -98,12 +98,12 @@ class _Attention(Function):
 
 
 def _explicit(query: Tensor, tokens: int) -> bool:
-    """Whether attention to so many tokens is written out."""
+    """True if attention to this many tokens is computed by explicit products."""
     return query.device.type == "cpu" and query.dtype == torch.bfloat16 and tokens <= EXPLICIT_TOKENS
 
 
 def _forbidden(query: Tensor, tokens: int, mask: Tensor | None, causal: bool) -> Tensor:
-    """Minus infinity where a token may not look, else 0; it broadcasts to (B * heads, R, T)."""
+    """Minus infinity where a token may not attend, else 0; broadcasts to (B * heads, R, T)."""
     rows = query.shape[2]
     if mask is not None:
         forbidden = torch.zeros(mask.shape, dtype=query.dtype).masked_fill(~mask, float("-inf"))

@@ -1,8 +1,8 @@
-"""Compiles C and C++ for this processor at run time, with the system's compiler, and loads the result.
+"""Compiles C and C++ for this CPU at run time, with the system's compiler, and loads the result.
 
-A compiled library is kept in the user's cache for all later processes (`fptkit.numerics.library_cache`). Its name
-follows from the source, the compiler and its version, the options and the processor, so that a home folder shared by
-several machines has one for each.
+A compiled library is cached in the user's cache folder for later processes (`fptkit.numerics.library_cache`). Its name
+depends on the source, the compiler and its version, the options and the CPU, so that machines that share a home folder
+do not share libraries.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from fptkit.errors import UsageError
 from fptkit.numerics import library_cache
 
 SWITCH = "FPTKIT_KERNELS"
-"""Environment variable: ``off`` turns everything that is compiled here off."""
+"""Environment variable: ``off`` turns off everything that is compiled here."""
 
 _VALUES = {**dict.fromkeys(("", "on", "1", "true", "yes"), True), **dict.fromkeys(("off", "0", "false", "no"), False)}
 
 _COMPILERS = {"C": ("CC", "cc", "gcc", "clang"), "C++": ("CXX", "g++", "clang++", "c++")}
-"""For each language, the variable that names the compiler to try first, and the usual names."""
+"""For each language, the environment variable with the compiler to try first, and the usual names of compilers."""
 
 _PATIENCE_S = 120
 
@@ -42,16 +42,16 @@ class Unavailable(Exception):
 
 @dataclass(frozen=True)
 class Source:
-    """A source file, and how it is compiled.
+    """A source file and how to compile it.
 
     Args:
-        path: the file; its name without the suffix begins the library's.
-        language: of the file.
-        options: of the compiler, when it compiles.
-        libraries: options of the compiler when it links.
-        tunings: options for the instructions of this processor; the first one that the compiler takes is used. Some
-            compilers know ``-march=native`` on x86 only.
-        problem_of: says why a loaded library does not run here, empty if it does.
+        path: the file; the library's name starts with its name.
+        language: language of the file.
+        options: compiler options for compiling.
+        libraries: compiler options for linking.
+        tunings: options for the instruction set of this CPU; the first one that the compiler accepts is used. Some
+            compilers accept ``-march=native`` only on x86.
+        problem_of: returns the reason why a loaded library does not run here, or an empty text.
     """
 
     path: Path
@@ -63,10 +63,13 @@ class Source:
 
 
 def load(source: Source) -> ctypes.CDLL:
-    """The compiled library, by the first compiler that can. Each source is tried once per process.
+    """Compile and load a source with the first compiler that succeeds. Each process tries a source only once.
+
+    Args:
+        source: the source file and its compiler options.
 
     Raises:
-        Unavailable: ``FPTKIT_KERNELS`` turns it off, there is no compiler, or none makes a library that runs here.
+        Unavailable: ``FPTKIT_KERNELS`` is off, there is no compiler, or no compiler makes a library that runs here.
         UsageError: ``FPTKIT_KERNELS`` has an unknown value.
     """
     given = os.environ.get(SWITCH, "").strip()
@@ -82,7 +85,7 @@ def load(source: Source) -> ctypes.CDLL:
 
 @functools.cache
 def _library_or_reason(source: Source) -> ctypes.CDLL | str:
-    """The compiled library, or why the preferred compiler does not make one."""
+    """The compiled library, or the reason why the preferred compiler fails."""
     reasons = []
     for compiler in commands(source.language):
         reason = ""
@@ -99,7 +102,7 @@ def _library_or_reason(source: Source) -> ctypes.CDLL | str:
 
 
 def commands(language: Literal["C", "C++"]) -> list[tuple[str, ...]]:
-    """Compilers of a language that are here, best first: that of ``$CC`` or ``$CXX``, then those of the usual names."""
+    """List the installed compilers of a language: first the one in ``$CC`` or ``$CXX``, then the usual ones."""
     variable, *names = _COMPILERS[language]
     found: list[tuple[str, ...]] = [(name,) for name in names]
     with contextlib.suppress(ValueError):  # a quote that is not closed
@@ -108,7 +111,7 @@ def commands(language: Literal["C", "C++"]) -> list[tuple[str, ...]]:
 
 
 def _library(source: Source, compiler: tuple[str, ...], tuning: str) -> ctypes.CDLL:
-    """The library as one compiler makes it with one tuning, kept or made now, and tried.
+    """The library of one compiler with one tuning, from the cache or compiled now, and checked.
 
     Raises:
         Unavailable: the compiler fails, or its result cannot be loaded or run.
@@ -117,7 +120,7 @@ def _library(source: Source, compiler: tuple[str, ...], tuning: str) -> ctypes.C
     name = f"{source.path.stem}-{_digest(source, compiler, options)}.so"
     library = None
     if kept := library_cache.find(name):
-        with contextlib.suppress(OSError):  # such as one linked to libraries that were since removed: made again
+        with contextlib.suppress(OSError):  # such as one linked to libraries that were removed: compile again
             library = ctypes.CDLL(str(kept))
     if library is None:
         library = _compiled(source, compiler, options, name)
@@ -127,7 +130,7 @@ def _library(source: Source, compiler: tuple[str, ...], tuning: str) -> ctypes.C
 
 
 def _compiled(source: Source, compiler: tuple[str, ...], options: tuple[str, ...], name: str) -> ctypes.CDLL:
-    """Compile, link, keep and load."""
+    """Compile, link, cache and load."""
     try:
         with tempfile.TemporaryDirectory(prefix="fptkit-", ignore_cleanup_errors=True) as folder:
             compiled, linked = Path(folder) / f"{name}.o", Path(folder) / name
@@ -136,14 +139,14 @@ def _compiled(source: Source, compiler: tuple[str, ...], options: tuple[str, ...
             kept = library_cache.keep(linked, name)
             return ctypes.CDLL(str(kept or linked))
     except OSError as err:
-        raise Unavailable(f"what {compiler[0]} makes of {source.path.name} cannot be written or loaded: {err}") from err
+        raise Unavailable(f"{source.path.name} compiled by {compiler[0]} cannot be written or loaded: {err}") from err
 
 
 def _run(*command: str) -> str:
-    """What a command prints.
+    """Run a command and return its output.
 
     Raises:
-        Unavailable: it fails.
+        Unavailable: the command fails.
     """
     try:
         done = subprocess.run(
@@ -153,7 +156,7 @@ def _run(*command: str) -> str:
             encoding="utf-8",
             errors="replace",
             timeout=_PATIENCE_S,
-            env={**os.environ, "LC_ALL": "C"},  # one text of --version, and errors that can be found
+            env={**os.environ, "LC_ALL": "C"},  # --version and errors in English
         )
     except (OSError, ValueError, subprocess.TimeoutExpired) as err:
         raise Unavailable(f"{command[0]} cannot be run: {err}") from err
@@ -164,11 +167,11 @@ def _run(*command: str) -> str:
 
 
 def _digest(source: Source, compiler: tuple[str, ...], options: tuple[str, ...]) -> str:
-    """Of all that decides what the compiler makes."""
+    """Digest of everything that the compiler's result depends on."""
     try:
         text = source.path.read_text(encoding="utf-8")
     except OSError as err:
-        raise Unavailable(f"{source.path} cannot be read: {err}; install fptkit again") from err
+        raise Unavailable(f"{source.path} cannot be read: {err}; reinstall fptkit") from err
     known = (text, *compiler, _version(compiler), *options, "", *source.libraries, platform.machine(), _processor())
     return hashlib.sha256("\0".join(known).encode()).hexdigest()[:16]
 
@@ -180,7 +183,7 @@ def _version(compiler: tuple[str, ...]) -> str:
 
 @functools.cache
 def _processor() -> str:
-    """What ``-march=native`` goes by."""
+    """The properties of the CPU that ``-march=native`` depends on."""
     facts = Path("/proc/cpuinfo")
     if not facts.is_file():
         return platform.processor() or platform.machine()

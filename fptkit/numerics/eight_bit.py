@@ -1,11 +1,11 @@
-"""Frozen linear maps kept in 8 bits: half the memory of bfloat16, for models that else fit no device.
+"""Frozen linear maps stored in 8 bits: half the memory of bfloat16, for models that would not fit on the device.
 
-Why not torchao or bitsandbytes: through torchao's tensors (0.18) autograd keeps every dequantised weight from the
-forward to the backward pass, so that training takes more memory than without; and bitsandbytes packs a parameter into
-another shape, which hides what is frozen. A frozen weight needs neither gradient nor update: it is dequantised where it
-is multiplied, in both passes, and the parameter keeps its name and shape.
+Why not torchao or bitsandbytes: with torchao's tensors (0.18), autograd stores every dequantised weight from the
+forward to the backward pass, so that training takes more memory than without them; and bitsandbytes packs a parameter
+into another shape, which hides what is frozen. A frozen weight needs no gradient and no update: it is dequantised when
+it is multiplied, in both passes, and the parameter keeps its name and shape.
 
-Source: Dettmers et al. 2022, "LLM.int8()", its quantisation by row, without the decomposition of outliers.
+Source: Dettmers et al. 2022, "LLM.int8()": quantisation by row, without the decomposition of outliers.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from torch.nn import functional
 from fptkit.errors import UsageError
 
 LEVELS = 127
-"""Of the whole numbers a weight is rounded to, on each side of 0."""
+"""Number of quantisation levels on each side of 0."""
 
 
 class EightBitLinear(nn.Linear):
-    """A frozen ``nn.Linear`` whose weight is stored as whole numbers, each row with a scale of its own.
+    """A frozen ``nn.Linear`` with its weight stored as int8 and one scale per row.
 
     Args:
-        linear: the map; its bias is taken as it is.
+        linear: the map to quantise; its bias is reused unchanged.
     """
 
     scale: Tensor
@@ -42,7 +42,7 @@ class EightBitLinear(nn.Linear):
             scale = torch.where(largest > 0, largest, 1.0) / LEVELS
             whole = torch.round(weight / scale).to(torch.int8)
         self.weight = nn.Parameter(whole, requires_grad=False)
-        # Not saved: like the weight it is made again from what the backbone names.
+        # Not saved: like the weight, it is computed from the backbone's own weights again.
         self.register_buffer("scale", scale, persistent=False)
         self.bias = linear.bias
 
@@ -51,7 +51,10 @@ class EightBitLinear(nn.Linear):
         return self.rows(hidden, slice(None))
 
     def rows(self, hidden: Tensor, rows: slice) -> Tensor:
-        """Only some of the outputs."""
+        """Compute only some of the outputs.
+
+        Shapes: hidden (..., in) -> (..., rows).
+        """
         device = hidden.device.type
         if torch.is_autocast_enabled(device):
             hidden = hidden.to(torch.get_autocast_dtype(device))
@@ -60,7 +63,7 @@ class EightBitLinear(nn.Linear):
 
 
 class _Product(torch.autograd.Function):
-    """Multiply by a weight that is dequantised now, and once more in the backward pass."""
+    """Multiply by a weight that is dequantised now, and again in the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
@@ -75,19 +78,19 @@ class _Product(torch.autograd.Function):
 
 
 def _dequantised(weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
-    # Whole numbers up to 127 are exact in bfloat16.
+    # Integers up to 127 are exact in bfloat16.
     return weight.to(dtype) * scale.to(dtype)
 
 
 def scales(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """The scales of a model's maps in 8 bits, by name: they are as frozen as the weights."""
+    """Yield name and scale of each 8-bit map of a model; scales are frozen like the weights."""
     for name, module in model.named_modules():
         if isinstance(module, EightBitLinear):
             yield f"{name}.scale", module.scale
 
 
 def linear_rows(linear: nn.Linear, hidden: Tensor, rows: slice) -> Tensor:
-    """Only some of a linear map's outputs.
+    """Compute only some outputs of a linear map.
 
     Shapes: hidden (..., in) -> (..., rows).
     """
@@ -97,14 +100,14 @@ def linear_rows(linear: nn.Linear, hidden: Tensor, rows: slice) -> Tensor:
 
 
 def keep_in_eight_bits(backbone: nn.Module, frozen: Sequence[nn.Parameter]) -> None:
-    """Replace frozen linear maps.
+    """Replace frozen linear maps by 8-bit ones.
 
     Args:
-        backbone: whose modules are replaced, in place.
-        frozen: the parameters that may be stored so.
+        backbone: changed in place.
+        frozen: parameters that may be quantised.
 
     Raises:
-        UsageError: there is no such map.
+        UsageError: none of them is the weight of an ``nn.Linear``.
     """
     may = {id(parameter) for parameter in frozen}
     found = False
@@ -115,6 +118,6 @@ def keep_in_eight_bits(backbone: nn.Module, frozen: Sequence[nn.Parameter]) -> N
                 found = True
     if not found:
         raise UsageError(
-            f"precision: int8 keeps frozen nn.Linear maps in 8 bits, and {type(backbone).__name__} has none; "
-            "take bfloat16, or one of transformers' models by backbone.name=huggingface"
+            f"precision: int8 stores frozen nn.Linear maps in 8 bits, and {type(backbone).__name__} has none; "
+            "use bfloat16, or a model of transformers (backbone.name=huggingface)"
         )

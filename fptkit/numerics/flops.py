@@ -1,8 +1,8 @@
-"""Counting floating-point operations as they are carried out.
+"""Counts floating-point operations (FLOPs) while they run.
 
-torch has such a counter, ``torch.utils.flop_counter``, with which this one agrees. torch's imports a compiler of GPU
-kernels, and at its first use the compiler of models: a second and 230 MiB in every run. Its formulas are asked for
-operators that have none here, and wherever something else has imported it, since a plugin may have added to them.
+The counts agree with torch's own counter, ``torch.utils.flop_counter``. That one imports a compiler of GPU kernels and,
+on first use, torch's model compiler, which costs a second and 230 MiB in every run. Its formulas are used only for
+operators without a formula here, and if something else has already imported it, since a plugin may have added formulas.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 Formula: TypeAlias = Callable[[Sequence[Any], Any], int]
-"""Operations of a call, from its positional arguments and its result."""
+"""Computes the operations of a call from its positional arguments and its result."""
 
 Shape: TypeAlias = Sequence[int]
 
 
 class FlopCounter(TorchDispatchMode):
-    """Counts the operations of matrix products, convolutions and attention inside a ``with``: two per multiply-add.
+    """Context manager that counts the FLOPs of matrix products, convolutions and attention: two per multiply-add.
 
     Attributes:
-        total: operations so far.
+        total: FLOPs so far.
     """
 
     supports_higher_order_operators = True
@@ -36,12 +36,12 @@ class FlopCounter(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        return False  # torch would import its compiler to say that this is not to be compiled
+        return False  # otherwise torch would import its compiler only to skip this
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Carry out an operator, and count it; one made of others is taken apart."""
+        """Run an operator and count it; a composite operator is decomposed."""
         kwargs, operator = kwargs or {}, getattr(func, "_overloadpacket", func)
         if operator in _ABOUT_SHAPES:
             return NotImplemented
@@ -75,7 +75,7 @@ def _product(left: Shape, right: Shape) -> int:
 
 
 def _convolution(weight: Shape, places: Shape) -> int:
-    """Each weight is used at each place, of every example."""
+    """Each weight is used at each place of every example."""
     return 2 * prod(weight) * places[0] * prod(places[2:])
 
 
@@ -85,9 +85,9 @@ def _convolution_forward(args: Sequence[Any], out: Any) -> int:
 
 
 def _convolution_backward(args: Sequence[Any], out: Any) -> int:
-    """Each of the two gradients that is asked for costs as much as the forward pass, but for the groups.
+    """Each requested gradient, of inputs and weight, costs as much as the forward pass, except for groups.
 
-    torch counts the weight's gradient as if there were one group; so does this.
+    torch counts the weight's gradient as if there were one group; so does this function.
     """
     from_above, inputs, weight, transposed, wanted = args[0], args[1], args[2], args[7], args[10]
     total = 0
@@ -100,15 +100,15 @@ def _convolution_backward(args: Sequence[Any], out: Any) -> int:
 
 
 def _attention_forward(args: Sequence[Any], out: Any) -> int:
-    """Fused attention: scores (B, heads, R, T), and their sum of the values."""
+    """Fused attention: scores (B, heads, R, T) and the weighted sum of the values."""
     batch, heads, rows, width = args[0].shape
     key, value = args[1].shape, args[2].shape
     return int(2 * batch * heads * rows * key[2] * (width + value[3]))
 
 
 def _attention_backward(args: Sequence[Any], out: Any) -> int:
-    """Twice the forward. The scores that a fused kernel computes once more are left out, so that the count does not
-    depend on whether attention is fused or written out, and so not on the machine."""
+    """Twice the forward pass. The scores that a fused kernel recomputes are left out, so that the count does not depend
+    on whether attention is fused, and so not on the machine."""
     return 2 * _attention_forward(args[1:], out)
 
 
@@ -116,12 +116,12 @@ _aten = torch.ops.aten
 
 
 def _known(*names: str) -> list[Any]:
-    """Operators that this version of torch has."""
+    """The operators with these names that exist in this version of torch."""
     return [operator for name in names if (operator := getattr(_aten, name, None)) is not None]
 
 
 _DEVICE = torch.ops.prim.device.default
-"""Asked of tensors without numbers; it is no operator that could be taken apart."""
+"""Called on tensors without values; it cannot be decomposed."""
 
 _FUSED = (
     "_scaled_dot_product_flash_attention",
@@ -156,7 +156,7 @@ _ABOUT_SHAPES = frozenset(
         "dim",
     )
 )
-"""Questions to tensors that answer them in a way of their own, such as nested ones; left to these."""
+"""Queries of a tensor's shape. Some tensor classes, such as nested tensors, answer them in their own way."""
 
 _LEFT_TO_TORCH = frozenset(
     _known(
@@ -169,4 +169,4 @@ _LEFT_TO_TORCH = frozenset(
         "_efficient_attention_backward",
     )
 )
-"""Operators that models here do not use; attention over examples without padding is among them."""
+"""Operators that no model in fptkit uses, such as attention over unpadded (packed) examples."""

@@ -1,14 +1,14 @@
 """CPU kernels for the operations between the matrix products of a training step, each one pass over memory.
 
-torch runs GELU, dropout, layer norm and softmax in bfloat16 one operation at a time, each of which reads and writes
-memory anew; in a step of GPT-2 base that took as long as the products themselves. Here each is one loop in C, compiled
-on first use by the system's compiler and cached.
+torch runs GELU, dropout, layer norm and softmax in bfloat16 as several operations, each of which reads and writes
+memory; in a step of GPT-2 base this took as long as the matrix products. Here each is one loop in C, compiled on first
+use by the system's compiler and cached.
 
-- ``loops.c``: the loops; ``loops.py``: the same as functions of Python.
-- ``compiler.py``, ``library_cache.py``: compile them, and keep what was compiled.
-- ``operators.py``: the same as operators of torch, ``torch.ops.fptkit``, which work on tensors without numbers as well.
+- ``loops.c``: the loops; ``loops.py``: the loops as Python functions.
+- ``compiler.py``, ``library_cache.py``: compile them and cache the result.
+- ``operators.py``: the loops as torch operators, ``torch.ops.fptkit``, which also support tensors without values.
 
-Callers define the gradients: ``ops.py`` and ``attention.py``. Where the kernels are unavailable, or turned off by
+Callers define the gradients: ``ops.py`` and ``attention.py``. If the kernels are unavailable, or turned off by
 ``FPTKIT_KERNELS=off``, they use torch's own operations.
 """
 
@@ -27,7 +27,7 @@ def run_on(tensor: Tensor) -> bool:
 
 @lru_cache
 def why_not() -> str | None:
-    """Reason the kernels are unavailable; None if they are available, as ``torch.ops.fptkit``.
+    """Reason the kernels are unavailable; None if they are available as ``torch.ops.fptkit``.
 
     Raises:
         UsageError: ``FPTKIT_KERNELS`` has an unknown value.

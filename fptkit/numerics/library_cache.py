@@ -1,8 +1,8 @@
-"""Compiled libraries in the user's cache: kept for later processes, and loaded only if nobody else can have made them.
+"""Cache of compiled libraries in the user's cache folder; a library is loaded only if nobody else can have written it.
 
-A library is code that runs with the user's rights, and one that is damaged ends the process by a signal that nothing
-can catch. So a library counts only if it has the digest recorded beside it, and if folder and files belong to the user
-and nobody else can write or replace them. Where that is not so, nothing is kept and each process compiles for itself.
+A library is code that runs with the user's rights, and a damaged one ends the process by a signal that cannot be
+caught. So a library is used only if it matches the digest recorded beside it, if folder and files belong to the user,
+and if nobody else can write or replace them. Otherwise nothing is cached and each process compiles for itself.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def find(name: str) -> Path | None:
-    """The library of this name if it is here, whole, and made by this user."""
+    """Return the path of a cached library if it is complete and was written by this user, else None."""
     folder = _folder()
     if folder is None:
         return None
@@ -32,10 +32,14 @@ def find(name: str) -> Path | None:
 
 
 def keep(built: Path, name: str) -> Path | None:
-    """Copy a library into the cache under a name, in place of what is there; returns where it is, or None.
+    """Copy a library into the cache, replacing an earlier one; return its path, or None if it cannot be cached.
 
-    Of several processes at once each publishes a whole file; a library beside the record of another one is not found,
-    and made again.
+    Processes that do this at the same time each publish complete files. If a library and a digest come from different
+    processes, `find` ignores the library, and it is compiled again.
+
+    Args:
+        built: the compiled library.
+        name: its name in the cache.
     """
     folder = _folder()
     if folder is None:
@@ -58,7 +62,7 @@ def _sha256(data: bytes) -> bytes:
 
 
 def _read(path: Path) -> bytes | None:
-    """What a file holds; None where it is missing, a link, another user's, or writable by others."""
+    """Content of a file; None if it is missing, a link, another user's, or writable by others."""
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
         with open(descriptor, "rb") as file:
@@ -73,7 +77,7 @@ def _is_ours(status: os.stat_result) -> bool:
 
 
 def _folder() -> Path | None:
-    """The cache's folder, made where it is missing; None where it cannot be made or others could put files into it."""
+    """The cache folder, created if missing; None if it cannot be created or others could put files into it."""
     import platformdirs
 
     try:
@@ -89,22 +93,22 @@ def _folder() -> Path | None:
         status = folder.lstat()
         if not stat.S_ISDIR(status.st_mode) or (_HAS_OWNERS and status.st_uid != os.geteuid()):
             return None
-        if not _is_ours(status):  # ours, but others could write into it: nothing in it is known to be ours
+        if not _is_ours(status):  # ours, but others could write into it: its files cannot be trusted
             shutil.rmtree(folder)
             folder.mkdir(mode=0o700)
-    except (OSError, RuntimeError):  # the latter where no home folder is known
+    except (OSError, RuntimeError):  # RuntimeError if no home folder is known
         return None
     return folder
 
 
 def _is_safe(folder: Path) -> bool:
-    """Whether nobody but this user and root can replace what this user has in a folder."""
+    """True if only this user and root can replace this user's files in a folder."""
     if not _HAS_OWNERS:
         return True
     status = folder.lstat()
     if status.st_uid not in (0, os.geteuid()):
         return False
-    if status.st_mode & stat.S_ISVTX:  # as /tmp: everyone may add files, and replace none of others
+    if status.st_mode & stat.S_ISVTX:  # sticky, like /tmp: everyone may add files but not replace those of others
         return True
     if status.st_mode & stat.S_IWOTH:
         return False
@@ -112,7 +116,7 @@ def _is_safe(folder: Path) -> bool:
 
 
 def _is_own_group(number: int) -> bool:
-    """Whether a group is this user's alone, as systems with a umask of 002 make one for each user."""
+    """True if this user is the only member of a group; systems with a umask of 002 have such a group for each user."""
     import grp
     import pwd
 

@@ -1,8 +1,8 @@
 /* CPU kernels for the operations between the matrix products of a training step; fptkit/numerics/loops.py loads them.
 
-   bfloat16 numbers are uint16_t here, the upper half of a float; all arithmetic is in float. Buffers are contiguous and
-   do not overlap, unless one is both input and output. Loops over numbers are written so that compilers make vector
-   code of them: without branches, over whole rows or chunks, sums in any order.
+   bfloat16 numbers are stored as uint16_t, the upper half of a float; arithmetic is in float. Buffers are contiguous
+   and do not overlap, unless one is both input and output. Inner loops are written so that compilers vectorise them:
+   without branches, over complete rows or chunks, with sums in any order.
 
    Sources: Hendrycks and Gimpel 2016, arXiv 1606.08415 (GELU); Ba et al. 2016, arXiv 1607.06450 (layer norm); Salmon et
    al. 2011, "Parallel random numbers: as easy as 1, 2, 3" (Philox). */
@@ -16,11 +16,11 @@
 typedef uint16_t half;
 
 #define ALWAYS static inline __attribute__((always_inline))
-#define PIECE 4096       /* numbers that a thread takes at once where numbers are independent */
-#define CHUNK 2048       /* numbers whose dropout is drawn at once; part of what a seed means */
-#define LEVELS 65536     /* a number is kept where a draw of 16 bits is below the kept share of these */
-#define BLOCK_ROWS 32    /* rows whose gradients are summed at once: fixed, so that sums do not depend on the threads */
-#define VECTOR 64        /* rows are padded to a multiple of this in scratch memory, so that no loop has a remainder */
+#define PIECE 4096       /* numbers per unit of work of a thread, in elementwise loops */
+#define CHUNK 2048       /* numbers per chunk of dropout; another value changes the result of a seed */
+#define LEVELS 65536     /* a number is kept if a random 16-bit value is less than kept, of LEVELS */
+#define BLOCK_ROWS 32    /* rows per partial sum of gradients: fixed, so that sums do not depend on the threads */
+#define VECTOR 64        /* rows are padded to a multiple of this in scratch memory, so that loops have no remainder */
 #define LOG2_E 1.44269504f
 
 ALWAYS int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -33,15 +33,15 @@ ALWAYS float widen(half number) {
     return wide;
 }
 
-/* To nearest, ties to even. */
+/* Round to nearest, ties to even. */
 ALWAYS half narrow(float number) {
     uint32_t bits;
     memcpy(&bits, &number, sizeof bits);
     return (half)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
-/* Two to the power of a number between -64 and 64 (others are moved there), to 3e-6. Further out, products with the
-   result would be subnormal, and those take processors a hundred times as long. */
+/* 2 to the power of a number, clamped to -64..64, with an error of 3e-6. Beyond that, products with the result would be
+   subnormal, which CPUs compute a hundred times slower. */
 ALWAYS float exp2_of(float exponent) {
     exponent = exponent < -64.0f ? -64.0f : exponent;
     exponent = exponent > 64.0f ? 64.0f : exponent;
@@ -58,7 +58,7 @@ ALWAYS float exp2_of(float exponent) {
     return power * scale;
 }
 
-/* A float as a whole number of the same order, and back: compilers make vector code of the maximum of those. */
+/* Convert a float to an integer with the same order, and back: compilers vectorise the maximum of integers. */
 ALWAYS int32_t ordered_bits(int32_t bits) { return bits ^ ((bits >> 31) & 0x7fffffff); }
 ALWAYS int32_t order_of(float number) {
     int32_t bits;
@@ -72,7 +72,7 @@ ALWAYS float of_order(int32_t order) {
     return number;
 }
 
-/* How many threads a loop has. */
+/* Number of threads of a loop. */
 int32_t count_threads(void) {
     int32_t count = 0;
 #pragma omp parallel reduction(+ : count)
@@ -80,13 +80,13 @@ int32_t count_threads(void) {
     return count;
 }
 
-/* ---- GELU in its form with tanh: x times the logistic function of 2 sqrt(2 / pi) (x + 0.044715 x^3) ---- */
+/* ---- Tanh approximation of GELU: x times the logistic function of 2 sqrt(2 / pi) (x + 0.044715 x^3) ---- */
 
 #define GELU_CUBIC 0.044715f
 #define GELU_SLOPE 1.5957691f
 ALWAYS float gelu_share(float x) {
     float share = 1.0f / (1.0f + exp2_of(-GELU_SLOPE * LOG2_E * (x + GELU_CUBIC * x * x * x)));
-    return x > -10.0f ? share : 0.0f; /* below it is less than 1e-33 */
+    return x > -10.0f ? share : 0.0f; /* less than 1e-33 for smaller x */
 }
 
 /* inputs, outputs (count). */
@@ -99,13 +99,13 @@ void gelu(const half *restrict inputs, half *restrict outputs, int64_t count) {
         }
 }
 
-/* grads of the outputs, inputs, given: gradients of the inputs (count). */
+/* grads: gradients of the outputs; inputs; given: gradients of the inputs (count). */
 void gelu_backward(const half *restrict grads, const half *restrict inputs, half *restrict given, int64_t count) {
 #pragma omp parallel for schedule(static)
     for (int64_t start = 0; start < count; start += PIECE)
         for (int64_t i = start; i < smaller(count, start + PIECE); i++) {
             float x = widen(inputs[i]), share = gelu_share(x);
-            float near = x < -1e4f ? -1e4f : x > 1e4f ? 1e4f : x; /* further out the square may be infinite, times 0 */
+            float near = x < -1e4f ? -1e4f : x > 1e4f ? 1e4f : x; /* beyond, the square could be infinite, times 0 */
             float slope = GELU_SLOPE * (1.0f + 3.0f * GELU_CUBIC * near * near);
             given[i] = narrow(widen(grads[i]) * (share + near * share * (1.0f - share) * slope));
         }
@@ -113,8 +113,8 @@ void gelu_backward(const half *restrict grads, const half *restrict inputs, half
 
 /* ---- Layer norm ---- */
 
-/* inputs (rows, width); weight, bias (width); outputs: normed, standard (rows, width), scale (rows): one by the standard
-   deviation. */
+/* inputs (rows, width); weight, bias (width); outputs: normed, standard (rows, width); scale (rows), which is
+   1 / standard deviation. */
 void layer_norm(const float *restrict inputs, const float *restrict weight, const float *restrict bias,
                 half *restrict normed, half *restrict standard, float *restrict scale, int64_t rows, int64_t width,
                 float epsilon) {
@@ -136,9 +136,9 @@ void layer_norm(const float *restrict inputs, const float *restrict weight, cons
     }
 }
 
-/* grads of the normed and what else reaches the inputs, stream (rows, width); standard, scale and weight as above;
-   outputs: given to the inputs (rows, width); sums of the gradients of weight and bias over each block of rows
-   (2, blocks, width). */
+/* grads: gradients of normed (rows, width); stream: other gradients of the inputs (rows, width); standard, scale and
+   weight as above; outputs: given: gradients of the inputs (rows, width); sums: gradients of weight and bias, summed
+   over each block of rows (2, blocks, width). */
 void layer_norm_backward(const half *restrict grads, const float *restrict stream, const half *restrict standard,
                          const float *restrict scale, const float *restrict weight, float *restrict given,
                          float *restrict sums, int64_t rows, int64_t width) {
@@ -168,10 +168,10 @@ void layer_norm_backward(const half *restrict grads, const float *restrict strea
     }
 }
 
-/* ---- Dropout: drawn again in the backward pass, which takes less time than to keep the marks and read them ---- */
+/* ---- Dropout: the mask is generated again in the backward pass, which is faster than storing and reading it ---- */
 
-/* Draws of 16 bits for a chunk by Philox-4x32-10, counter (chunk * CHUNK / 8 + i, 0, 0, 0): the four words of every i
-   stand a quarter of the words apart. */
+/* Random 16-bit values for a chunk by Philox-4x32-10, counter (chunk * CHUNK / 8 + i, 0, 0, 0). The four words of each
+   i are a quarter of the array apart. */
 ALWAYS void draw(uint32_t *restrict words, int64_t chunk, const uint32_t *seed) {
     enum { QUARTER = CHUNK / 8 };
     for (int i = 0; i < QUARTER; i++) {
@@ -192,12 +192,12 @@ ALWAYS void draw(uint32_t *restrict words, int64_t chunk, const uint32_t *seed) 
     }
 }
 
-/* words (chunks, CHUNK / 2), for tests. */
+/* For tests: words (chunks, CHUNK / 2). */
 void draw_chunks(const uint32_t *seed, uint32_t *restrict words, int64_t chunks) {
     for (int64_t chunk = 0; chunk < chunks; chunk++) draw(words + chunk * CHUNK / 2, chunk, seed);
 }
 
-/* stream + dropout(inputs), or dropout(inputs) where there is no stream. Inputs and outputs are each half or float. */
+/* stream + dropout(inputs), or dropout(inputs) if stream is NULL. Inputs and outputs are each half or float. */
 ALWAYS void drop(const uint32_t *seed, const float *restrict stream, const void *restrict inputs,
                  void *restrict outputs, int64_t count, int32_t kept, bool half_inputs, bool half_outputs) {
     float scale = (float)LEVELS / kept;
@@ -236,7 +236,7 @@ void add_dropped_halves(const uint32_t *seed, const float *stream, const half *i
     drop(seed, stream, inputs, outputs, count, kept, true, false);
 }
 
-/* ---- Softmax of attention scores times a scale, in place; causal: row r sees columns up to r, the others become 0 ---- */
+/* ---- Softmax of scaled attention scores, in place; causal: row r sees columns 0 to r, the others become 0 ---- */
 
 ALWAYS void softmax_row(half *restrict scores, int64_t columns, int64_t seen, float scale, float *restrict scratch) {
     int64_t padded = rounded_up(seen, VECTOR), wide = smaller(padded, columns);
@@ -255,7 +255,7 @@ ALWAYS void softmax_row(half *restrict scores, int64_t columns, int64_t seen, fl
     memset(scores + wide, 0, (columns - wide) * sizeof(half));
 }
 
-/* scores (matrices, rows, columns) become weights. Returns whether there was memory for scratch, else nothing is done. */
+/* scores (matrices, rows, columns) become weights. Returns false if there is no memory for scratch. */
 int32_t softmax(half *scores, int64_t matrices, int64_t rows, int64_t columns, float scale, bool causal) {
     bool done = true;
 #pragma omp parallel reduction(&& : done)
@@ -271,7 +271,7 @@ int32_t softmax(half *scores, int64_t matrices, int64_t rows, int64_t columns, f
     return done;
 }
 
-/* grads of the weights (matrices, rows, columns) become those of the scores. */
+/* grads of the weights (matrices, rows, columns) become grads of the scores. */
 void softmax_backward(half *grads, const half *weights, int64_t matrices, int64_t rows, int64_t columns, float scale,
                       bool causal) {
 #pragma omp parallel for schedule(static)

@@ -1,7 +1,7 @@
-"""``loops.c`` as functions of Python.
+"""``loops.c`` as Python functions.
 
-The loops run in the OpenMP threads of torch: they are linked to no library of threads and find torch's already loaded.
-A second OpenMP would bring threads of its own, and they and torch's, which wait for work by spinning, would take turns.
+The loops run in torch's OpenMP threads: they are not linked to an OpenMP library and use the one torch has loaded. A
+second OpenMP library would start its own threads, which would compete with torch's, since idle threads spin.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fptkit.numerics import compiler
 
 def _problem_of(library: ctypes.CDLL) -> str:
     expected, threads = torch.get_num_threads(), int(library.count_threads())
-    return "" if threads == expected else f"runs in {threads} threads where torch has {expected}"
+    return "" if threads == expected else f"runs in {threads} threads, but torch in {expected}"
 
 
 LOOPS = compiler.Source(
@@ -26,17 +26,17 @@ LOOPS = compiler.Source(
     "C",
     options=(
         *("-std=c11", "-O3", "-ffp-contract=fast", "-fPIC", "-fopenmp"),
-        # Sums may be taken in any order, so that they can be vector code; infinity and NaN stay what they are.
+        # Sums may be computed in any order, so that they can be vectorised; infinity and NaN keep their meaning.
         *("-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-fno-math-errno"),
     ),
-    libraries=("-lm",),  # without -fopenmp, so that no library of threads is asked for
+    libraries=("-lm",),  # without -fopenmp, so that no OpenMP library is linked
     problem_of=_problem_of,
 )
 
 
 @lru_cache
 def load() -> ctypes.CDLL:
-    """The compiled loops.
+    """Load the compiled loops.
 
     Raises:
         Unavailable: see `fptkit.numerics.compiler.load`.
@@ -45,14 +45,14 @@ def load() -> ctypes.CDLL:
 
 
 def call(name: str, *arguments: Tensor | int | float) -> int:
-    """Run a loop and give what it returns.
+    """Run a loop and return its result.
 
     Args:
-        name: of the loop.
-        arguments: as it is declared: contiguous tensors on the CPU, whole numbers, float32 numbers.
+        name: name of the loop in ``loops.c``.
+        arguments: its arguments in order: contiguous CPU tensors, integers, floats (passed as float32).
 
     Raises:
-        Unavailable: it cannot be run here.
+        Unavailable: see `fptkit.numerics.compiler.load`.
     """
     returned: int = getattr(load(), name)(*map(_as_c, arguments))
     return returned

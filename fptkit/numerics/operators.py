@@ -1,6 +1,6 @@
-"""The loops as operators of torch, ``torch.ops.fptkit``: on tensors with numbers they run, on others they give shapes.
+"""The loops as torch operators, ``torch.ops.fptkit``; for tensors without values they only infer shapes.
 
-None has a gradient: whoever uses one says what its gradient is.
+They have no gradients: callers define them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _BLOCK_ROWS = 32
 
 
 def _define(schema: str) -> Any:
-    """Make the function an operator for tensors on the processor."""
+    """Register the function as an operator for CPU tensors."""
     name = schema.partition("(")[0]
 
     def define(function: Any) -> Any:
@@ -103,7 +103,7 @@ def _add_dropped(stream: Tensor, inputs: Tensor, seed: Tensor, kept: int) -> Ten
 @_define("softmax_(Tensor(a!) scores, float scale, bool causal) -> ()")
 def _softmax(scores: Tensor, scale: float, causal: bool) -> None:
     if not call("softmax", scores, *scores.shape, scale, causal):
-        raise MemoryError("there is no memory for a row of attention scores")
+        raise MemoryError("out of memory for a row of attention scores")
 
 
 @_define("softmax_backward_(Tensor(a!) grad, Tensor weights, float scale, bool causal) -> ()")

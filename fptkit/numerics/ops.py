@@ -1,8 +1,8 @@
-"""GELU, dropout and layer norm as GPT-2 trains with them on processors.
+"""GELU, dropout and layer norm for training GPT-2 on CPUs.
 
-Where the loops of `fptkit.numerics.kernels` can run they take a fraction of the time of torch's own operations, and
-keep less for the backward pass: of dropout nothing but a seed, of a layer norm its standardised input in bfloat16.
-Elsewhere, and where a compiler makes one piece of code of everything, torch's own are taken.
+If the C kernels of `fptkit.numerics.kernels` are available, they take a fraction of the time of torch's own operations
+and store less for the backward pass: only a seed for dropout, the standardised input in bfloat16 for layer norm.
+Otherwise, and inside torch.compile, torch's own operations are used.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from torch.nn import functional
 from fptkit.numerics import kernels
 
 _LEVELS = 1 << 16
-"""Probabilities of dropout are rounded to multiples of one by this."""
+"""Dropout probabilities are rounded to multiples of 1 / ``_LEVELS``."""
 
 
 def gelu(hidden: Tensor) -> Tensor:
-    """The form of GELU with tanh. Shapes: any -> the same."""
+    """Compute the tanh approximation of GELU. Shapes: any -> the same."""
     if hidden.dtype != torch.bfloat16 or not kernels.run_on(hidden):
         return functional.gelu(hidden, approximate="tanh")
     activated: Tensor = _Gelu.apply(hidden.contiguous())
@@ -45,15 +45,15 @@ class _Gelu(Function):
 
 
 def dropout(hidden: Tensor, probability: float, training: bool) -> Tensor:
-    """Zero each number with a probability and scale the others, so that the mean stays.
+    """Dropout, like ``torch.nn.functional.dropout``.
 
-    As ``torch.nn.functional.dropout``. Where our own loops run, the seed comes from torch's generator, the probability
-    is rounded to a multiple of 1 / 65,536, and the scale fits what it was rounded to.
+    With the C kernels, the seed comes from torch's generator, and the probability is rounded to a multiple of
+    1 / 65,536; the scale is that of the rounded probability.
 
     Args:
-        hidden: any shape.
-        probability: of zeroing a number, 0 to 1.
-        training: false: nothing is done.
+        hidden: tensor of any shape.
+        probability: probability of setting a number to zero, 0 to 1.
+        training: false: return ``hidden`` unchanged.
     """
     kept = _kept(probability, training)
     if kept is None or hidden.dtype != torch.float32 or not kernels.run_on(hidden):
@@ -63,7 +63,16 @@ def dropout(hidden: Tensor, probability: float, training: bool) -> Tensor:
 
 
 def add_dropped(stream: Tensor, branch: Tensor, probability: float, training: bool) -> Tensor:
-    """``stream + dropout(branch)``, in one go where our own loops run. Shapes: both (..., D) -> (..., D)."""
+    """Compute ``stream + dropout(branch)``, in one pass with the C kernels.
+
+    Shapes: both (..., D) -> (..., D).
+
+    Args:
+        stream: the residual stream.
+        branch: the output of attention or feed-forward.
+        probability: dropout probability, 0 to 1.
+        training: false: no dropout.
+    """
     kept = _kept(probability, training)
     formats = stream.dtype == torch.float32 and branch.dtype in (torch.float32, torch.bfloat16)
     if kept is None or not formats or not kernels.run_on(stream):
@@ -73,13 +82,13 @@ def add_dropped(stream: Tensor, branch: Tensor, probability: float, training: bo
 
 
 def _kept(probability: float, training: bool) -> int | None:
-    """How many of `_LEVELS` draws keep their number; None where nothing, everything, or nonsense is dropped."""
+    """How many of `_LEVELS` random values keep their number; None for probabilities of 0, 1 or outside this range."""
     kept = round((1.0 - probability) * _LEVELS)
     return kept if training and 0 < kept < _LEVELS else None
 
 
 def _seed() -> Tensor:
-    """Of the next dropout. A tensor, since where tensors have no numbers there is none to ask for."""
+    """Seed of the next dropout; a tensor, since it has no value when the model runs on tensors without values."""
     return torch.empty(1, dtype=torch.int64).random_(-(2**63), None)
 
 
@@ -117,20 +126,20 @@ class _AddDropped(Function):
 
 
 def norm_branch(norm: nn.Module, stream: Tensor) -> tuple[Tensor, Tensor]:
-    """What a branch starts from, ``norm(stream)``, and the stream to add it to.
+    """Return ``norm(stream)``, the input of a residual branch, and ``stream``, to which the branch is added.
 
-    Both are the same functions of the stream as they would be apart; together their gradients meet in one pass. Where
-    our own loops run, under autocast to bfloat16, the first is in that format.
+    With both as outputs of one function, their gradients are added in one pass. With the C kernels, which run under
+    autocast to bfloat16, ``norm(stream)`` is bfloat16.
 
     Shapes: stream (..., D) -> both (..., D).
 
     Args:
-        norm: a ``torch.nn.LayerNorm``, or what took its place, which is called as it is.
-        stream: what the norm is taken of.
+        norm: a ``torch.nn.LayerNorm``; any other module is called unchanged.
+        stream: the residual stream.
     """
     device = stream.device.type
     halves = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
-    # A subclass may do something else, and who hooked a module wants it called.
+    # A subclass may compute something else, and a module with hooks must be called.
     plain = type(norm) is nn.LayerNorm and not norm._forward_hooks and not norm._forward_pre_hooks
     if not plain or norm.bias is None or not halves or stream.dtype != torch.float32 or not kernels.run_on(stream):
         return norm(stream), stream
@@ -139,7 +148,7 @@ def norm_branch(norm: nn.Module, stream: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _Branch(Function):
-    """Layer norm over the last axis to bfloat16, and its input."""
+    """Layer norm over the last axis with a bfloat16 result, and its input."""
 
     @staticmethod
     def forward(ctx: Any, stream: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Which number format frozen weights are stored and multiplied in, and on which device."""
+"""Choice of the device, and of the precision in which frozen weights are stored and multiplied."""
 
 from __future__ import annotations
 
@@ -8,22 +8,29 @@ from fptkit.errors import UsageError
 
 
 def choose_device(wanted: str) -> torch.device:
-    """``auto`` takes CUDA where it is available.
+    """Choose the device: ``auto`` means CUDA if available, else the CPU.
+
+    Args:
+        wanted: ``auto``, ``cuda`` or ``cpu``.
 
     Raises:
-        UsageError: CUDA is asked for and there is none.
+        UsageError: CUDA is requested and unavailable.
     """
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise UsageError("device: cuda was asked for, but torch sees no CUDA device here (use auto or cpu)")
+        raise UsageError("device: cuda is requested, but torch finds no CUDA device here; use auto or cpu")
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(wanted)
 
 
 def choose_precision(wanted: str, device: torch.device) -> str:
-    """``auto`` takes bfloat16 where the processor multiplies it natively, float32 elsewhere.
+    """Choose the precision: ``auto`` means bfloat16 if the device multiplies it natively, else float32.
 
-    By capability, not by timing: a repeated run must choose alike.
+    The choice depends on the hardware, not on timing, so that a repeated run makes the same choice.
+
+    Args:
+        wanted: ``auto``, ``float32``, ``bfloat16`` or ``int8``.
+        device: the device of the run.
     """
     if wanted != "auto":
         return wanted
@@ -33,6 +40,6 @@ def choose_precision(wanted: str, device: torch.device) -> str:
 
 
 def cpu_multiplies_bfloat16() -> bool:
-    """True when this processor has instructions for bfloat16 products (AVX-512 BF16 or AMX)."""
-    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # not in the oldest torch we accept
+    """True if this CPU has instructions for bfloat16 products (AVX-512 BF16 or AMX)."""
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # not in the oldest supported torch
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

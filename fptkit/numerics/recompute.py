@@ -1,7 +1,7 @@
-"""Activation checkpointing: blocks that are run once more in the backward pass, so that little is kept until then.
+"""Activation checkpointing: blocks run again in the backward pass, so that fewer activations are stored.
 
-Of each block only what goes in is kept. Its forward is repeated with the same draws of dropout just before its gradient
-is taken, so that gradients are the same bit for bit, for about a third more time.
+Only the input of each block is stored. Its forward pass is repeated with the same dropout just before its gradient is
+computed, so that gradients are identical bit for bit, for about a third more time.
 
 Source: Chen et al. 2016, arXiv 1604.06174; torch.utils.checkpoint.
 """
@@ -21,25 +21,25 @@ from fptkit.interfaces import Backbone
 
 
 def recompute_blocks(backbone: Backbone, name: str) -> None:
-    """Have the blocks of a backbone run once more in every backward pass of training.
+    """Make the blocks of a backbone run again in every backward pass of training.
 
-    In evaluation mode, and where neither a block nor what it is given needs a gradient, nothing is run twice.
+    Nothing runs twice in evaluation mode, or if neither a block nor its inputs need a gradient.
 
     Args:
-        backbone: changed in place; names and parameters stay as they are.
-        name: of the backbone, for the error.
+        backbone: changed in place; names and parameters do not change.
+        name: name of the backbone, for the error.
 
     Raises:
-        UsageError: it names no blocks that can be run again.
+        UsageError: the backbone has no blocks that can be run again.
     """
     blocks = backbone.block_modules()
     if not blocks:
         raise UsageError(
-            f"train.activation_checkpointing: the backbone {name} has no blocks that can be run once more in the "
-            "backward pass; leave it out, and take train.accumulate to save memory"
+            f"train.activation_checkpointing: the backbone {name} has no blocks that can be recomputed in the "
+            "backward pass; leave it out, and use train.accumulate to save memory"
         )
     for block in blocks:
-        # The module itself stays, and so do the names of its parameters, hooks and whoever holds it.
+        # The module is not replaced: parameter names, hooks and references to it stay valid.
         block.forward = partial(_run, block, block.forward)
 
 

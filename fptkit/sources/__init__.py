@@ -1,4 +1,4 @@
-"""Where data and weights come from: the ordered list of sources, downloads, data sets, weights, restricted pickles."""
+"""Sources of data and weights: ordered lists of sources, downloads, data sets, weights, restricted pickles."""
 
 from fptkit.sources.choice import Choice, Unavailable, choose, data_folder, shown_folder
 

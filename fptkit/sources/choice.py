@@ -1,4 +1,4 @@
-"""Ordered sources of data and weights: the first that is available is taken, and what was skipped is remembered."""
+"""Ordered lists of sources: the first available one is used, and the reasons for skipping others are recorded."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ Found = TypeVar("Found")
 
 
 class Unavailable(Exception):
-    """Raised by an opener to say why a source cannot be had here; the next one is tried."""
+    """Raised by an opener if a source is unavailable, with the reason; the next source is tried."""
 
 
 @dataclass(frozen=True)
 class Choice(Generic[Found]):
-    """The source that was taken from an ordered list.
+    """The source chosen from an ordered list.
 
     Args:
-        entry: the entry as the recipe writes it.
-        stand_in: true when it is not the first of the list.
-        skipped: pairs of entry and reason, for those before it.
-        found: what the opener returned.
+        entry: the entry as written in the recipe.
+        stand_in: true if it is a fallback, not the first entry of the list.
+        skipped: pairs of entry and reason, for the unavailable entries before it.
+        found: the result of the opener.
     """
 
     entry: str
@@ -46,11 +46,11 @@ def choose(
 
     Args:
         entries: the recipe's list, best first.
-        open_entry: returns what the entry holds, or raises `Unavailable` with the reason.
-        what: what is looked for, for the error.
-        pinned: entry an earlier run of this recipe took; only it is tried, so that a repeated run uses the same. One
-            that is no longer in the list does not count.
-        advice: what a user can do when nothing is available.
+        open_entry: opens an entry and returns its content, or raises `Unavailable` with the reason.
+        what: what the entries are sources of, for the error.
+        pinned: entry that an earlier run of this recipe used; only this one is tried, so that a repeated run uses the
+            same source. It is ignored if it is no longer in the list.
+        advice: what a user can do if no entry is available, for the error.
 
     Raises:
         SourceError: no entry is available.
@@ -69,7 +69,7 @@ def choose(
 
 
 def data_folder() -> Path:
-    """Where data sets and caches live: ``$FPTKIT_DATA``, else the user's data folder of the platform."""
+    """Return the folder of data sets and caches: ``$FPTKIT_DATA``, or the platform's user data folder."""
     if given := os.environ.get("FPTKIT_DATA"):
         return Path(given).expanduser()
     import platformdirs
@@ -78,6 +78,6 @@ def data_folder() -> Path:
 
 
 def shown_folder(folder: Path) -> str:
-    """A folder as messages show it: ``~`` for the home folder."""
+    """Format a folder for messages, with ``~`` for the home folder."""
     home = Path.home()
     return f"~/{folder.relative_to(home)}" if folder.is_relative_to(home) and folder != home else str(folder)

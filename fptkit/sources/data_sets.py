@@ -1,6 +1,6 @@
-"""Data sets that can be fetched: where from, what belongs to them, what is here.
+"""Data sets that can be fetched: their sources, their files, and which of them are installed.
 
-Light: listing loads neither torch nor numpy. What is special to a data set is done by its installer, named as text.
+Imports neither torch nor numpy, so that listings start fast. Each data set has an installer, named as text.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fptkit.sources.download import RETRIES, Progress, Retries, download, file_s
 MANIFEST = "fptkit-manifest.json"
 
 Installer = Callable[[Path, Path], Mapping[str, int]]
-"""Checks unpacked files and writes those the task reads: (unpacked, destination) -> records of each file stem."""
+"""Checks the unpacked files and writes those that the task reads: (unpacked, destination) -> records per file stem."""
 
 
 @dataclass(frozen=True)
@@ -30,16 +30,16 @@ class DataSet:
     """One data set.
 
     Args:
-        name: also its folder under `fptkit.sources.data_folder`.
+        name: its name, also that of its folder under `fptkit.sources.data_folder`.
         summary: one line for listings.
-        url: archive it comes in.
+        url: address of the archive.
         installer: ``"package.module:function"``, see `Installer`.
         records: number of records by file stem.
-        extensions: of its files, best first.
+        extensions: file extensions, best first.
         source: paper or repository.
-        licence: as stated by the source.
-        checksum: what is known of the archive's digest.
-        advice: what to do when it cannot be fetched.
+        licence: licence as stated by the source.
+        checksum: what is known about the digest of the archive.
+        advice: what a user can do if it cannot be fetched.
     """
 
     name: str
@@ -58,7 +58,7 @@ DATA_SETS: Mapping[str, DataSet] = {
     "remote_homology": DataSet(
         name="remote_homology",
         summary="TAPE remote homology: protein domains of SCOP 1.75 labelled by fold, three hold-outs",
-        # The JSON form ("raw data"); data_pytorch/remote_homology.tar.gz is the LMDB form, whose records are pickles.
+        # The JSON form ("raw data"); data_pytorch/remote_homology.tar.gz is the LMDB form, with pickled records.
         # Read in songlab-cal/tape, README.md, section "Raw Data", at 6d345c2b.
         url="http://s3.amazonaws.com/songlabdata/proteindata/data_raw_pytorch/remote_homology.tar.gz",
         installer="fptkit.tasks.homology.install:install",
@@ -73,11 +73,11 @@ DATA_SETS: Mapping[str, DataSet] = {
         extensions=(".json.gz", ".json", ".lmdb"),
         source="TAPE, Rao et al. 2019, arXiv 1906.08230; songlab-cal/tape",
         licence="none stated for the data; TAPE asks users to cite it and SCOPe (Fox et al. 2013)",
-        checksum="TAPE publishes none: the digest of the first download is recorded; give --sha256 to insist on one",
+        checksum="TAPE publishes none: the digest of the first download is recorded; use --sha256 to require one",
         advice=(
             "Get TAPE's data with 'fptkit data fetch remote_homology' (its link is often down). Or put its files,\n"
             "remote_homology_<split>.json, .json.gz or .lmdb, into a folder and name it: source: path:DIR.\n"
-            "Or list 'simulated' as a further source, for families made on the spot."
+            "Or add 'simulated' as a fallback to task.source, for simulated families."
         ),
     ),
 }
@@ -85,18 +85,18 @@ DATA_SETS: Mapping[str, DataSet] = {
 
 @dataclass(frozen=True)
 class Status:
-    """What is here of a data set.
+    """Which files of a data set are installed.
 
     Args:
-        name: of the data set.
-        state: ``fetched``: installed by fptkit and complete; ``by_hand``: complete, without a record of where it came
-            from; ``incomplete``; ``absent``.
-        folder: where it is looked for.
-        files: those found, by stem.
-        missing: stems that are not there.
+        name: name of the data set.
+        state: ``fetched``: complete, installed by fptkit; ``by_hand``: complete, without a record of its source;
+            ``incomplete``; ``absent``.
+        folder: the folder that was searched.
+        files: the files found, by stem.
+        missing: stems of missing files.
         size: bytes on disk.
-        manifest: what was recorded when it was fetched: ``url``, ``sha256`` and ``size`` of the archive, ``fetched_at``
-            (UTC), ``records`` by stem, ``files`` (SHA-256 by name).
+        manifest: record of the download: ``url``, ``sha256`` and ``size`` of the archive, ``fetched_at`` (UTC),
+            ``records`` by stem, ``files`` (SHA-256 by name).
     """
 
     name: str
@@ -109,10 +109,10 @@ class Status:
 
 
 def find_data_set(name: str) -> DataSet:
-    """The data set of this name.
+    """Return the data set with this name.
 
     Raises:
-        UnknownNameError: there is none.
+        UnknownNameError: there is no data set with this name.
     """
     if name not in DATA_SETS:
         raise UnknownNameError("data set", name, DATA_SETS)
@@ -120,7 +120,11 @@ def find_data_set(name: str) -> DataSet:
 
 
 def files_of(name: str, folder: Path) -> dict[str, Path]:
-    """The files of a data set that a folder holds, by stem; where several forms are there, the best one."""
+    """Find the files of a data set in a folder, by stem; if a file exists in several formats, the best one.
+
+    Raises:
+        UnknownNameError: there is no data set with this name.
+    """
     data_set = find_data_set(name)
     found: dict[str, Path] = {}
     for stem in data_set.records:
@@ -133,14 +137,14 @@ def files_of(name: str, folder: Path) -> dict[str, Path]:
 
 
 def status(name: str, *, folder: Path | None = None) -> Status:
-    """What is here of a data set.
+    """Report which files of a data set are installed.
 
     Args:
-        name: of the data set.
-        folder: where to look; its place under the data folder by default.
+        name: name of the data set.
+        folder: folder to search; by default, its folder in the data folder.
 
     Raises:
-        UnknownNameError: there is no such data set.
+        UnknownNameError: there is no data set with this name.
     """
     data_set = find_data_set(name)
     folder = folder or data_folder() / name
@@ -157,7 +161,7 @@ def status(name: str, *, folder: Path | None = None) -> Status:
 
 
 def _manifest(folder: Path) -> dict[str, object]:
-    return find_json(folder / MANIFEST)  # absent, or spoilt by hand: then nothing is known of the files
+    return find_json(folder / MANIFEST)  # missing or damaged: then nothing is known about the files
 
 
 def fetch(
@@ -170,22 +174,22 @@ def fetch(
     progress: Progress | None = None,
     retries: Retries = RETRIES,
 ) -> Status:
-    """Download, unpack, check and install a data set; does nothing where it was fetched before.
+    """Download, unpack, check and install a data set; do nothing if it was fetched before.
 
     Args:
-        name: of the data set.
+        name: name of the data set.
         url: another address of the archive, such as a mirror.
-        sha256: digest the archive must have.
-        folder: where it goes; its place under the data folder by default.
-        force: fetch it even if it is there; files of the same names are replaced.
-        progress: called with the bytes that are there and the bytes there will be.
-        retries: how long and how often a broken connection is tried.
+        sha256: required digest of the archive, in hexadecimal.
+        folder: destination; by default, its folder in the data folder.
+        force: fetch it even if it is installed; files with the same names are replaced.
+        progress: called with the bytes received and the bytes in total.
+        retries: time limit and number of attempts for a broken connection.
 
     Raises:
-        UnknownNameError: there is no such data set.
+        UnknownNameError: there is no data set with this name.
         SourceError: it cannot be downloaded.
-        DataError: the archive is not the expected one, or files are there that fptkit did not put there.
-        UsageError: the folder cannot be made.
+        DataError: the archive is not the expected one, or the folder has files that fptkit did not fetch.
+        UsageError: the folder cannot be created.
     """
     from filelock import FileLock
 
@@ -194,14 +198,14 @@ def fetch(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as err:
-        raise UsageError(f"cannot make the folder {folder}: {err}; choose another with $FPTKIT_DATA") from err
-    with FileLock(folder / ".lock"):  # a second process waits and then finds it done
+        raise UsageError(f"cannot create the folder {folder}: {err}; choose another with $FPTKIT_DATA") from err
+    with FileLock(folder / ".lock"):  # a second process waits and then finds the data set installed
         here = status(name, folder=folder)
         if here.state == "fetched" and not force:
             if sha256 is not None and here.manifest.get("sha256") != sha256.lower():
                 raise DataError(
                     f"{folder} was fetched from an archive with SHA-256 {here.manifest.get('sha256')},\n"
-                    f"not {sha256.lower()}; --force fetches it again"
+                    f"not {sha256.lower()}; use --force to fetch it again"
                 )
             return here
         if here.files and not here.manifest and not force:
@@ -235,7 +239,7 @@ def _install(data_set: DataSet, archive: Path, folder: Path, origin: Mapping[str
             records = installer(unpacked, ready)
         except Unavailable as err:
             raise DataError(str(err)) from err
-        for old in files_of(data_set.name, folder).values():  # other forms of the same split would be found first
+        for old in files_of(data_set.name, folder).values():  # other formats of the same split would be found first
             shutil.rmtree(old) if old.is_dir() else old.unlink()
         digests = {}
         for path in sorted(ready.iterdir()):

@@ -1,8 +1,8 @@
 """Resumable download of one file over HTTP; a wrong or incomplete file is never used.
 
-Bytes go to ``NAME.part``; ``NAME.part.json`` beside it records which version of which address they belong to. The next
-attempt, in this call or a later one, requests the rest. The file gets its name only when it is complete and matches its
-checksum, if one is known.
+Bytes are written to ``NAME.part``; ``NAME.part.json`` records their address and version. The next attempt, in this call
+or a later one, requests the rest. The file gets its final name only when it is complete and matches its checksum, if
+one is known.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from fptkit.errors import DataError, SourceError, UsageError
 from fptkit.files import find_json, write_json
 
 Progress = Callable[[int, int | None], None]
-"""Called with the bytes received and the bytes in total; None if the server does not say."""
+"""Called with the bytes received and the bytes in total, or None if the server does not report the total."""
 
 _CHUNK = 1 << 18
 _RETRY = {408, 425, 429, 500, 502, 503, 504}
@@ -31,12 +31,12 @@ _RETRY = {408, 425, 429, 500, 502, 503, 504}
 
 @dataclass(frozen=True)
 class Retries:
-    """How long and how often a broken connection is tried.
+    """Time limit and number of attempts for a broken connection.
 
     Args:
-        timeout_s: seconds without a byte after which an attempt ends.
+        timeout_s: an attempt ends after this many seconds without data.
         attempts: number of attempts, at least 1.
-        wait_s: seconds before the second attempt; doubled before each further one.
+        wait_s: seconds before the second attempt; doubled before each further attempt.
     """
 
     timeout_s: float = 30.0
@@ -54,8 +54,8 @@ class Downloaded:
     Args:
         path: the file.
         sha256: its digest, in hexadecimal.
-        size: its bytes.
-        fetched: bytes received in this call; fewer than ``size`` if an earlier call received a part.
+        size: its size in bytes.
+        fetched: bytes received in this call; fewer than ``size`` if an earlier call received some.
     """
 
     path: Path
@@ -66,7 +66,7 @@ class Downloaded:
 
 @dataclass(frozen=True)
 class _Version:
-    """Which bytes a part belongs to."""
+    """The version of a remote file that a partial download belongs to."""
 
     url: str
     etag: str
@@ -74,12 +74,12 @@ class _Version:
 
     @property
     def condition(self) -> str:
-        """What the server is asked to compare before it sends only the rest; empty where it gave nothing to compare."""
+        """Validator for ``If-Range``: strong entity tag or date; empty if the server sent neither."""
         return self.modified if not self.etag or self.etag.startswith("W/") else self.etag
 
 
 class _BrokenOff(Exception):
-    """This attempt ended early; another may go on from where it stopped."""
+    """This attempt ended early; another may continue from the bytes received."""
 
 
 def download(
@@ -91,29 +91,30 @@ def download(
     progress: Progress | None = None,
     retries: Retries = RETRIES,
 ) -> Downloaded:
-    """Fetch ``url`` into ``destination``, continuing an earlier, broken attempt if that is safe.
+    """Download ``url`` to ``destination``, and resume an earlier attempt if that is safe.
 
-    A part is continued when the server confirms that the file is still the same (``If-Range`` with its entity tag or
-    date), or when ``sha256`` is given, which is checked at the end; otherwise the download starts again. An existing
+    An earlier attempt is resumed if the server confirms that the file has not changed (``If-Range`` with its entity tag
+    or date), or if ``sha256`` is given, which is checked at the end; otherwise the download starts again. An existing
     file is kept only if ``sha256`` is given and matches.
 
     Args:
         url: an http or https address.
-        destination: where the file goes; its folder is made.
-        sha256: digest it must have, in hexadecimal.
-        size: bytes it must have.
+        destination: path of the file; its folder is created if missing.
+        sha256: required digest of the file, in hexadecimal.
+        size: required size of the file in bytes.
         progress: see `Progress`.
-        retries: how long and how often a broken connection is tried.
+        retries: time limit and number of attempts for a broken connection.
 
     Raises:
-        UsageError: the address or the digest is not of the right form, or the destination cannot be written.
-        SourceError: the server cannot be reached, refuses, or keeps breaking off; what came is kept for the next call.
-        DataError: the file is whole but has another digest or size; it is removed.
+        UsageError: the address or the digest is malformed, or the destination cannot be written.
+        SourceError: the server cannot be reached, refuses, or keeps closing the connection; the bytes received are kept
+            for the next call.
+        DataError: the file is complete but has another digest or size; it is removed.
     """
     if not re.match(r"https?://[^/]", url, re.IGNORECASE):
         raise UsageError(f"cannot fetch '{url}': expected an address that begins with http:// or https://")
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
-        raise UsageError(f"'{sha256}' is no SHA-256 digest: expected 64 hexadecimal digits")
+        raise UsageError(f"'{sha256}' is not a SHA-256 digest: expected 64 hexadecimal digits")
     wanted = None if sha256 is None else sha256.lower()
     if wanted is not None and destination.is_file() and file_sha256(destination) == wanted:
         return Downloaded(destination, wanted, destination.stat().st_size, 0)
@@ -142,17 +143,17 @@ def download(
 
 
 class _Part:
-    """The unfinished file and what is known of it."""
+    """The unfinished file and its recorded version."""
 
     def __init__(self, destination: Path) -> None:
         self.destination = destination
         self.path = destination.with_name(destination.name + ".part")
         self.memo = destination.with_name(destination.name + ".part.json")
-        self.fetched = 0  # bytes that came in this call
+        self.fetched = 0  # bytes received in this call
         try:
             destination.parent.mkdir(parents=True, exist_ok=True)
         except OSError as err:
-            raise UsageError(f"cannot make the folder {destination.parent}: {err}") from err
+            raise UsageError(f"cannot create the folder {destination.parent}: {err}") from err
 
     def size(self) -> int:
         return self.path.stat().st_size if self.path.is_file() else 0
@@ -164,7 +165,7 @@ class _Part:
     def _known(self, url: str) -> _Version | None:
         try:
             known = _Version(**find_json(self.memo))
-        except TypeError:  # no memo, or one that was spoilt: start again
+        except TypeError:  # missing or damaged memo: start again
             return None
         return known if known.url == url else None
 
@@ -174,12 +175,17 @@ class _Part:
         """One request: fetch the file, or the rest of it.
 
         Args:
-            trusted: the digest will be checked, so a part may be continued without a word from the server.
-            size: bytes the file must have, checked before anything is read.
+            url: address of the file.
+            timeout_s: time limit in seconds without data.
+            progress: see `Progress`.
+            trusted: the digest is checked later, so the download may be resumed without confirmation by the server.
+            size: required size of the file, checked before anything is read.
 
         Raises:
-            _BrokenOff: it ended early.
+            _BrokenOff: the attempt ended early.
             HTTPError: the server refuses.
+            DataError: the server's file has another size.
+            UsageError: the file cannot be written.
         """
         known = self._known(url)
         start = self.size() if known and (known.condition or trusted) else 0
@@ -193,7 +199,7 @@ class _Part:
                 version = _Version(url, answer.headers.get("ETag", ""), answer.headers.get("Last-Modified", ""))
                 if answer.status == 206 and not (known and _continues(answer, start, known, version)):
                     self.remove()
-                    raise _BrokenOff("the file on the server changed since the first part was fetched")
+                    raise _BrokenOff("the file on the server changed since the first part was downloaded")
                 if answer.status != 206:
                     start = 0
                 total = _length(answer, start)
@@ -215,10 +221,10 @@ class _Part:
             if err.code != 416 or not start:
                 raise
             err.close()
-            self.remove()  # nothing follows the part: it is whole or belongs to another file; only a fresh copy tells
-            raise _BrokenOff("the server has no more than the part that is here") from err
+            self.remove()  # the part is complete or belongs to another file: only a fresh copy can tell which
+            raise _BrokenOff("the server has no more bytes than were already received") from err
         except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ValueError) as err:
-            # ValueError where the server redirects to something that is no address.
+            # ValueError: the server redirects to an invalid address.
             raise _BrokenOff(f"no connection ({getattr(err, 'reason', '') or err or type(err).__name__})") from err
         except OSError as err:
             raise UsageError(f"cannot write {self.path}: {err}") from err
@@ -228,11 +234,11 @@ class _Part:
             return answer.read(_CHUNK)
         except http.client.IncompleteRead as err:
             raise _BrokenOff("the connection broke off") from err
-        except OSError as err:  # reset, timed out: not to be taken for a full disk
+        except OSError as err:  # reset or timed out, not a full disk
             raise _BrokenOff(f"the connection broke off ({err or type(err).__name__})") from err
 
     def finish(self, wanted: str | None, size: int | None, url: str) -> str:
-        """Check the whole file, give it its name, and return its digest."""
+        """Check the complete file, rename it, and return its digest."""
         digest, there = file_sha256(self.path), self.size()
         if (wanted is not None and digest != wanted) or (size is not None and there != size):
             self.remove()
@@ -247,14 +253,14 @@ class _Part:
 
 
 def _continues(answer: http.client.HTTPResponse, start: int, known: _Version, now: _Version) -> bool:
-    """Whether a 206 answer is the rest of the bytes that are there."""
+    """True if a 206 answer continues the bytes already received."""
     span = re.match(r"bytes ([0-9]{1,18})-", answer.headers.get("Content-Range", ""))
     same = (known.etag == now.etag or not now.etag) and (known.modified == now.modified or not now.modified)
     return span is not None and int(span[1]) == start and same
 
 
 def _length(answer: http.client.HTTPResponse, start: int) -> int | None:
-    """Bytes of the whole file, None where the server does not say."""
+    """Size of the complete file in bytes; None if the server does not report it."""
     if found := re.match(r"bytes [0-9]+-[0-9]+/([0-9]{1,18})$", answer.headers.get("Content-Range", "")):
         return int(found[1])
     length = answer.headers.get("Content-Length", "")
@@ -262,7 +268,7 @@ def _length(answer: http.client.HTTPResponse, start: int) -> int | None:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Compute the SHA-256 digest of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(_CHUNK):
@@ -271,16 +277,20 @@ def file_sha256(path: Path) -> str:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a tar archive, compressed or not, into an existing folder and nowhere else.
+    """Unpack a tar archive, compressed or not, into an existing folder.
 
     Devices, and names or links that lead out of the folder, are refused (tarfile's ``data`` filter).
 
+    Args:
+        archive: the archive.
+        folder: destination.
+
     Raises:
-        DataError: the file is no tar archive, is cut off, or holds a name that is refused.
-        UsageError: this Python is too old to unpack safely.
+        DataError: the file is not a tar archive, is truncated, or contains a refused name.
+        UsageError: this version of Python cannot unpack safely.
     """
     if not hasattr(tarfile, "data_filter"):
-        raise UsageError("unpacking safely needs Python 3.10.12, 3.11.4 or later")
+        raise UsageError("cannot unpack safely with this Python; use 3.10.12, 3.11.4 or later")
     try:
         with tarfile.open(archive) as opened:
             opened.extractall(folder, filter="data")

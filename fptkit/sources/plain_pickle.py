@@ -1,11 +1,11 @@
-"""Reading a pickle without running what is in it.
+"""Reading a pickle without running its code.
 
 TAPE's LMDB files hold pickles, and a pickle is a program: it may call any function that can be imported. This reader
-admits plain values (numbers, text, bytes, lists, tuples, dicts, None) and numeric numpy arrays. Everything else is
-refused by name before it is imported. Even numpy's own functions are not called: their calls are recorded by the
-stand-ins below and the array is then made from its bytes.
+accepts plain values (numbers, text, bytes, lists, tuples, dicts, None) and numeric numpy arrays. Everything else is
+refused by name before it is imported. Even numpy's own functions are not called: the placeholders below record their
+calls, and the array is then created from its bytes.
 
-It does not protect from a pickle that only wants to use up memory.
+It does not protect against a pickle that exhausts the memory.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ _NUMERIC = re.compile(r"[<>=|]?([biufc])(\d+)|[<>=|]?(\?)")
 
 
 class RefusedError(pickle.UnpicklingError):
-    """A pickle asks for something that is neither a plain value nor a numeric array.
+    """A pickle contains something other than plain values and numeric arrays.
 
     Args:
-        name: what it asks for, as ``module.name``.
+        name: what it refers to, as ``module.name``.
+        reason: text of the error.
     """
 
     def __init__(self, name: str, reason: str) -> None:
@@ -35,7 +36,7 @@ class RefusedError(pickle.UnpicklingError):
 
 
 class _StandIn:
-    """Takes the place of a numpy object while a pickle is read."""
+    """Placeholder for a numpy object while a pickle is read."""
 
     __slots__ = ()
 
@@ -44,7 +45,7 @@ class _StandIn:
 
 
 class _Type(_StandIn):
-    """A ``numpy.dtype``: its code, and the byte order its state sets."""
+    """A ``numpy.dtype``: its code, and the byte order that its state sets."""
 
     __slots__ = ("code",)
 
@@ -54,7 +55,7 @@ class _Type(_StandIn):
         self.code = code
 
     def __setstate__(self, state: object) -> None:
-        # (version, byte order, subarray, names, fields, ...); anything but plain numbers fills one of the next three
+        # (version, byte order, subarray, names, fields, ...); other dtypes than plain numbers set one of the last three
         if not (isinstance(state, tuple) and len(state) >= 5 and state[1] in ("<", ">", "|", "=")):
             raise pickle.UnpicklingError(f"unreadable dtype state {state!r}")
         if any(part is not None for part in state[2:5]):
@@ -62,11 +63,11 @@ class _Type(_StandIn):
         self.code = state[1] + self.code.lstrip("<>=|")
 
     def array(self, shape: Any, raw: object, order: Any = "C") -> NDArray[Any]:
-        if isinstance(raw, str):  # how Python 2 wrote bytes
+        if isinstance(raw, str):  # Python 2 wrote bytes like this
             raw = raw.encode("latin-1")
         whole = isinstance(shape, tuple) and all(isinstance(size, int) and size >= 0 for size in shape)
         if not whole or not isinstance(raw, (bytes, bytearray)):
-            raise pickle.UnpicklingError(f"an array of shape {shape!r} whose data are {type(raw).__name__}")
+            raise pickle.UnpicklingError(f"an array of shape {shape!r} with data of type {type(raw).__name__}")
         dtype = np.dtype(self.code)
         if len(raw) != math.prod(shape) * dtype.itemsize:
             raise pickle.UnpicklingError(f"an array of shape {shape!r} and dtype {dtype} with {len(raw)} bytes")
@@ -128,7 +129,7 @@ class _MakeType(_Function):
 
 
 class _ArrayClass(_Function):
-    """``numpy.ndarray``, which only `_MakeArray` takes."""
+    """``numpy.ndarray``, which only `_MakeArray` accepts."""
 
 
 class _MakeBytes(_Function):
@@ -159,18 +160,19 @@ class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         wanted = f"{module}.{name}"
         if wanted not in _ADMITTED:
-            raise RefusedError(wanted, f"it asks for '{wanted}', which is neither a plain value nor a numpy array")
+            raise RefusedError(wanted, f"it refers to '{wanted}', which is not a plain value or a numpy array")
         return _ADMITTED[wanted]
 
 
 def loads(data: bytes) -> Any:
-    """The value in a pickle of plain values and numeric numpy arrays.
+    """Read a pickle of plain values and numeric numpy arrays.
 
-    Arrays are made where they are the value itself or a value of a dict at the top, as in TAPE's records. Deeper ones
-    stay stand-ins.
+    Arrays are created only at the top level or as values of a top-level dict, as in TAPE's records. More deeply nested
+    arrays stay placeholders.
 
     Raises:
-        pickle.UnpicklingError: the pickle is damaged; its subclass `RefusedError` where it asks for more than it may.
+        pickle.UnpicklingError: the pickle is damaged.
+        RefusedError: the pickle contains something other than plain values and numeric arrays.
     """
     try:
         value = _PlainUnpickler(io.BytesIO(data), encoding="latin-1").load()

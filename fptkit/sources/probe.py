@@ -1,4 +1,4 @@
-"""Whether a server answers, within a deadline, and whether the model hub may be asked at all."""
+"""Checks whether a server answers within a deadline, and whether the model hub may be contacted at all."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ import urllib.request
 from collections.abc import Sequence
 
 DEADLINE_S = 2.0
-"""How long servers that do not answer may take, all together; the hub client's own retries take 28 s."""
+"""Time limit in seconds for all servers together; the hub client's own retries take 28 s."""
 
 OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-"""As huggingface_hub reads them: the first that is set and not empty decides."""
+"""Environment variables of huggingface_hub; like there, the first one that is set and not empty decides."""
 
 
 class NoAnswer(Exception):
-    """No server answers; the message says why the first one does not."""
+    """No server answers; the message gives the reason for the first one."""
 
 
 def first_answering(addresses: Sequence[str], *, any_status: bool = False) -> str:
-    """The first address whose server answers. All are asked at once, through the proxy that the environment names.
+    """Return the address that answers first. All are requested at the same time, through the environment's proxy.
 
     Args:
-        addresses: http or https, best first.
-        any_status: whether a server answers even if it says that there is nothing at the address.
+        addresses: http or https addresses, best first.
+        any_status: count every HTTP status as an answer, including errors such as 404.
 
     Raises:
-        NoAnswer: none does within `DEADLINE_S`.
+        NoAnswer: no server answers within `DEADLINE_S`.
     """
     answers: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
 
     def ask(address: str) -> None:
         answers.put((address, _problem_of(address, any_status)))
 
-    # In threads, because looking up a host name obeys no timeout of Python's.
+    # In threads, because Python's timeouts do not apply to host name lookups.
     for address in addresses:
         threading.Thread(target=ask, args=(address,), daemon=True).start()
     deadline = time.monotonic() + DEADLINE_S
@@ -66,9 +66,9 @@ def _problem_of(address: str, any_status: bool) -> str:
 
 
 def hub_problem() -> str:
-    """Why the model hub cannot be asked; empty if it answers. Asks no network where the hub is not to be asked.
+    """Return why the model hub cannot be reached; empty if it answers. Uses no network in offline mode.
 
-    Its address is ``HF_ENDPOINT``, as huggingface_hub reads it.
+    The hub's address is ``HF_ENDPOINT``, as in huggingface_hub.
     """
     from huggingface_hub import constants
 
@@ -82,9 +82,9 @@ def hub_problem() -> str:
 
 
 def offline_reason() -> str:
-    """What forbids asking the model hub; empty if nothing does.
+    """Return the setting that turns off access to the model hub; empty if there is none.
 
-    The environment decides as it is now; where it says nothing, huggingface_hub's own setting does.
+    The current environment decides; if it sets nothing, huggingface_hub's own setting decides.
     """
     from huggingface_hub import constants
 

@@ -1,4 +1,4 @@
-"""Where checkpoints come from: the hub, a folder, or the package. Each is opened as a config and named tensors."""
+"""Sources of checkpoints: the hub, a folder, or the package. Each is opened as a config and named tensors."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ PACKAGED = Path(__file__).parent.parent / "weights"
 
 @dataclass(frozen=True)
 class WeightFolder:
-    """A checkpoint in Hugging Face form.
+    """A checkpoint in the Hugging Face format.
 
     Args:
-        entry: the source entry it was opened by.
-        config: its ``config.json``.
-        file: its ``model.safetensors``, or the index of the files that a large one is split into.
+        entry: the entry of ``weights`` that it was opened from.
+        config: content of its ``config.json``.
+        file: its ``model.safetensors``, or the index of a checkpoint split into several files.
     """
 
     entry: str
@@ -33,10 +33,10 @@ class WeightFolder:
     file: Path
 
     def tensors(self) -> dict[str, Tensor]:
-        """All tensors by name.
+        """Load all tensors, by name.
 
         Raises:
-            DataError: a file is missing or not readable as safetensors.
+            DataError: a file is missing or is not a readable safetensors file.
         """
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -56,17 +56,21 @@ INDEX = "model.safetensors.index.json"
 
 
 def shards_of(index: Path, entry: str) -> list[str]:
-    """Names of the files that an index names, all beside it.
+    """Return the names of the files in an index; they are in the same folder.
+
+    Args:
+        index: path of the index.
+        entry: the checkpoint, for messages.
 
     Raises:
-        DataError: it is not readable, or names something else than a file beside it.
+        DataError: the index is not readable, or names a file outside its folder.
     """
     files = read_json(index, where=entry).get("weight_map")
     if not isinstance(files, dict):
-        raise DataError(f"{entry}: {index} is no index of safetensors files: it has no 'weight_map' of keys and values")
+        raise DataError(f"{entry}: {index} is not an index of safetensors files: it has no mapping 'weight_map'")
     for name in files.values():
         if not isinstance(name, str) or Path(name).name != name:
-            raise DataError(f"{entry}: {index} names {name!r}, which is no file beside it")
+            raise DataError(f"{entry}: {index} names {name!r}, which is not a file in the same folder")
     return sorted(set(files.values()))
 
 
@@ -74,8 +78,8 @@ def open_weights(entry: str) -> WeightFolder:
     """Open ``hub:ORG/NAME[@REVISION]``, ``path:FOLDER`` or ``builtin:NAME``.
 
     Raises:
-        Unavailable: it is not here and cannot be brought; the text says why.
-        DataError: it is here but broken.
+        Unavailable: the checkpoint is missing and cannot be downloaded; the message gives the reason.
+        DataError: the checkpoint is broken.
     """
     scheme, _, place = entry.partition(":")
     if scheme == "hub":
@@ -95,11 +99,11 @@ def open_weights(entry: str) -> WeightFolder:
 
 
 def open_config(entry: str) -> dict[str, Any]:
-    """The ``config.json`` of ``hub:``, ``path:`` or ``builtin:`` weights alone; the weights need not be here.
+    """Read only the ``config.json`` of ``hub:``, ``path:`` or ``builtin:`` weights; the weights may be missing.
 
     Raises:
-        Unavailable: it is not here and cannot be brought; the text says why.
-        DataError: it is here but broken.
+        Unavailable: the config is missing and cannot be downloaded; the message gives the reason.
+        DataError: the config is broken.
     """
     scheme, _, place = entry.partition(":")
     if scheme == "hub":
@@ -112,7 +116,7 @@ def open_config(entry: str) -> dict[str, Any]:
 
 
 def _config_from_hub(place: str) -> Path:
-    """The config.json of a hub repository: from the local cache, else from the hub.
+    """The config.json of a hub repository, from the local cache or else from the hub.
 
     Raises:
         Unavailable: neither has it.
@@ -132,7 +136,7 @@ def _config_from_hub(place: str) -> Path:
 
 
 def packaged_weights() -> list[str]:
-    """Names of the weights inside the package."""
+    """List the weights that ship with the package."""
     if not PACKAGED.is_dir():
         return []
     return sorted(folder.name for folder in PACKAGED.iterdir() if (folder / "model.safetensors").is_file())
@@ -150,26 +154,26 @@ HUB_REPOSITORIES = {
     "timm/vit_base_patch16_224.augreg_in21k": "ViT-B/16, 12 blocks of 768, trained on ImageNet-21k",
     "timm/vit_large_patch16_224.augreg_in21k": "ViT-L/16, 24 blocks of 1,024, trained on ImageNet-21k",
 }
-"""Checkpoints the shipped backbones are known to load; any other of the same architecture loads as well."""
+"""Checkpoints that the built-in backbones are known to load; others of the same architectures load as well."""
 
 
 def known_weights() -> list[dict[str, str]]:
-    """Rows for ``fptkit list weights``: entry, summary, and whether it is here. Asks no network."""
+    """Return the rows of ``fptkit list weights``: entry, summary and status. Uses no network."""
     rows = []
     for name in packaged_weights():
         card = read_json(PACKAGED / name / "config.json")
         summary = f"{_described(card)}; see its model card"
         rows.append({"name": f"builtin:{name}", "summary": summary, "status": "in the package"})
     for repository, summary in HUB_REPOSITORIES.items():
-        status = "downloaded" if cached_from_hub(repository) else "not here; downloaded when a recipe asks for it"
+        status = "downloaded" if cached_from_hub(repository) else "not downloaded yet; downloaded on first use"
         rows.append({"name": f"hub:{repository}", "summary": summary, "status": status})
-    rows.append({"name": "path:FOLDER", "summary": "config.json and model.safetensors of your own", "status": ""})
-    rows.append({"name": "random", "summary": "drawn from the recipe's seed", "status": "always"})
+    rows.append({"name": "path:FOLDER", "summary": "your own config.json and model.safetensors", "status": ""})
+    rows.append({"name": "random", "summary": "random weights from the recipe's seed", "status": "always"})
     return rows
 
 
 def _described(config: Mapping[str, Any]) -> str:
-    """A packaged checkpoint in words; its config.json is transformers' for GPT-2, timm's for vision transformers."""
+    """Summary of a packaged checkpoint; GPT-2 has a config.json of transformers, vision transformers one of timm."""
     if "architecture" in config:
         arguments = config["model_args"]
         return f"vision transformer of {arguments['depth']} blocks of {arguments['embed_dim']}"
@@ -177,7 +181,15 @@ def _described(config: Mapping[str, Any]) -> str:
 
 
 def cached_from_hub(repository: str, revision: str | None = None) -> tuple[Path, Path] | None:
-    """Config and weights of a hub repository that an earlier download left here, or None. Asks no network."""
+    """Return config and weights of a hub repository from the local cache, or None. Uses no network.
+
+    Args:
+        repository: ORG/NAME.
+        revision: branch, tag or commit; None: the default branch.
+
+    Raises:
+        DataError: the cached index of the weights is broken.
+    """
     from huggingface_hub import try_to_load_from_cache
 
     def cached(name: str) -> Path | None:
@@ -195,7 +207,7 @@ def _from_hub(place: str) -> tuple[Path, Path]:
     repository, _, revision = place.partition("@")
     try:
         found = cached_from_hub(repository, revision or None)
-    except _hub_errors() as err:  # a name the hub's rules forbid, or a cache that cannot be read
+    except _hub_errors() as err:  # an invalid name, or a cache that cannot be read
         raise Unavailable(f"{repository} cannot be looked up: {_one_line(err)}") from err
     if found:
         return found
@@ -219,16 +231,16 @@ def _from_hub(place: str) -> tuple[Path, Path]:
             file = download(SINGLE)
         except LocalEntryNotFoundError:
             raise
-        except EntryNotFoundError:  # a large one is split, with an index
+        except EntryNotFoundError:  # large checkpoints are split, with an index
             file = download(INDEX)
             for name in shards_of(file, f"hub:{place}"):
                 download(name)
     except GatedRepoError as err:
-        raise Unavailable(f"{repository} asks for a login: run `hf auth login`") from err
+        raise Unavailable(f"{repository} requires a login: run `hf auth login`") from err
     except RepositoryNotFoundError as err:
         raise Unavailable(f"the hub has no public repository {repository}") from err
     except LocalEntryNotFoundError as err:
-        # An EntryNotFoundError too, though it only says that the hub did not answer and the cache is empty.
+        # Also an EntryNotFoundError, but it only means that the hub did not answer and the cache is empty.
         raise Unavailable(f"downloading {repository} failed: {_one_line(err)}") from err
     except EntryNotFoundError as err:
         raise Unavailable(f"{repository} has no config.json with model.safetensors") from err
@@ -238,8 +250,11 @@ def _from_hub(place: str) -> tuple[Path, Path]:
 
 
 def _hub_errors() -> tuple[type[Exception], ...]:
-    """What the hub client may raise. Its errors have no common base; its module of them also holds the HTTPError of
-    httpx or requests, whichever it uses, and hf_xet raises RuntimeError where a transfer fails."""
+    """Exceptions that the hub client may raise.
+
+    They have no common base class. The client's module of errors also has the HTTPError of httpx or requests, whichever
+    it uses; hf_xet raises RuntimeError if a transfer fails.
+    """
     from huggingface_hub import errors
 
     own = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]

@@ -232,14 +232,14 @@ def test_an_example_with_fewer_encoded_tokens_than_answers_is_told(plugin: Path)
     sound = split.batch([0, 8], generator_for(0, "x"))
     assert parts.model(sound.inputs, sound.lengths).shape == (2, 2, 1)
     parts = built(plugin, "many_answers", "{name: patches1d, patch: 4}")
-    with pytest.raises(ShapeError, match="makes 1 tokens of an example, but the task reads 2 out; choose shorter"):
+    with pytest.raises(ShapeError, match="makes 1 tokens per example, but the task reads 2 out; choose shorter"):
         parts.model(sound.inputs, sound.lengths)
     with pytest.raises(ShapeError, match="makes 1 tokens"):
         parts.model(sound.inputs[:, :4], None)
 
 
 def test_an_encoder_that_makes_more_tokens_than_it_said_is_told(plugin: Path, tmp_path: Path) -> None:
-    with pytest.raises(PluginError, match=r"encoder 'understated': it gave .* tokens, but said 3 at most"):
+    with pytest.raises(PluginError, match=r"encoder 'understated': it returned .* tokens, but declared at most 3"):
         run(RunRequest(recipe(plugin, "waves", "{name: understated}"), tmp_path / "run"))
 
 

@@ -79,7 +79,7 @@ def test_blocks_and_multipliers() -> None:
     assert set(groups[1].parameters) == {"head.map.0.weight", "head.map.0.bias"}
 
 
-def test_the_later_rule_holds() -> None:
+def test_the_later_rule_counts() -> None:
     rules = (FreezingRule(role="all"), FreezingRule(role="norm", learning_rate_multiplier=2))
     groups = apply_policy(cross_modal(), policy(*rules))
     assert all(".ln_" in name for name in groups[1].parameters)

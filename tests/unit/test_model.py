@@ -82,7 +82,7 @@ def test_default_readout() -> None:
 
 
 @pytest.mark.parametrize("readout", ["last", "mean"])
-def test_one_token_cannot_answer_for_several(readout: str) -> None:
+def test_a_read_out_of_one_token_is_not_enough_for_several(readout: str) -> None:
     with pytest.raises(ShapeError, match="reads 5; use last_k or auto"):
         Head(Classes(2, tokens=5), 16, readout=readout)
 
@@ -141,7 +141,7 @@ class EveryOther(Encoder):
 
 
 class AddsTheMean(Backbone):
-    """Every token sees all real ones, unlike in GPT-2."""
+    """Every token sees all real tokens, unlike in GPT-2."""
 
     width = 16
 
@@ -157,7 +157,7 @@ class AddsTheMean(Backbone):
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("readout", ["last", "mean", "last_k"])
 def test_read_out_and_masks_follow_the_encoded_lengths(readout: str, causal: bool) -> None:
-    """The model over every other token is the same as the model of plain tokens over inputs that hold just these."""
+    """The model over every other token is the same as the plain model over inputs with only these tokens."""
     head = Head(Classes(3, tokens=2 if readout == "last_k" else 1), 16, readout=readout)
     backbone = random_gpt2(SIZES, positions=20, seed=0) if causal else AddsTheMean()
     encoder = EveryOther()
@@ -173,5 +173,5 @@ def test_fewer_tokens_than_answers_are_an_error() -> None:
     )
     assert model(torch.randn(2, 12, 5), torch.tensor([12, 5])).shape == (2, 3, 2)
     for lengths in (torch.tensor([12, 4]), None):
-        with pytest.raises(ShapeError, match="makes 2 tokens of an example, but the task reads 3 out"):
+        with pytest.raises(ShapeError, match="makes 2 tokens per example, but the task reads 3 out"):
             model(torch.randn(2, 12 if lengths is not None else 4, 5), lengths)

@@ -66,7 +66,7 @@ def test_the_loss_is_the_one_on_its_card(reference: GPT2LMHeadModel, shared_data
     assert f"{card['validation_loss_nats_per_token']:.4f}" in (FOLDER / "README.md").read_text()
 
 
-def test_all_named_weights_are_here() -> None:
+def test_all_named_weights_exist() -> None:
     assert tuple(packaged_weights()) == BUILTIN_WEIGHTS
     assert DIGESTS.keys() == set(BUILTIN_WEIGHTS)
 

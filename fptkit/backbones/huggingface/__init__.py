@@ -1,1 +1,1 @@
-"""Sequence models of the library transformers, driven by token vectors."""
+"""Models of the library transformers as backbones, driven by token vectors (``inputs_embeds``)."""

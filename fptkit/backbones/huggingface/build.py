@@ -1,4 +1,4 @@
-"""Models of transformers as backbones: with the first weights available, or drawn at random."""
+"""Building backbones from models of transformers: with the first available weights, or randomly initialised."""
 
 from __future__ import annotations
 
@@ -35,18 +35,20 @@ AnyOptions = HuggingFaceOptions | BertOptions | T5EncoderOptions | LongformerOpt
 def build_huggingface(
     options: HuggingFaceOptions, *, positions: int, seed: int, pinned: str | None = None
 ) -> HuggingFaceBackbone:
-    """Build any model of transformers that can be driven by token vectors.
+    """Build any model of transformers that accepts token vectors.
 
     Args:
         options: recipe options.
-        positions: T, the task's longest example in tokens; a position table is fitted to it.
-        seed: draws the weights where they are random.
-        pinned: weights entry an earlier run of this recipe took.
+        positions: T, tokens of the task's longest example; a position table is fitted to it.
+        seed: seed of the initialisation, for random weights.
+        pinned: weights entry that an earlier run of this recipe used.
 
     Raises:
-        FptkitError: see `fptkit.backbones.assemble.assemble`. Further, `DataError` where the checkpoint is of a model
-            that takes no token vectors, `UsageError` where the option ``config`` is, `FreezingError` where the role of
-            some parameters is unknown, and `ShapeError` for a dropout the model has no place for.
+        FptkitError: see `fptkit.backbones.assemble.assemble`.
+        DataError: the checkpoint's model does not accept token vectors.
+        UsageError: the model of the option ``config`` does not.
+        FreezingError: the role of some parameters is unknown.
+        ShapeError: a dropout is set that the model does not have.
     """
     return build(HuggingFaceFamily, options, positions=positions, seed=seed, pinned=pinned)
 
@@ -59,7 +61,7 @@ def build_bert(options: BertOptions, *, positions: int, seed: int, pinned: str |
 def build_t5_encoder(
     options: T5EncoderOptions, *, positions: int, seed: int, pinned: str | None = None
 ) -> HuggingFaceBackbone:
-    """Build the encoder of a T5, mT5 or UMT5. See `build_huggingface` for arguments and errors."""
+    """Build the encoder of T5, mT5 or UMT5. See `build_huggingface` for arguments and errors."""
     return build(T5EncoderFamily, options, positions=positions, seed=seed, pinned=pinned)
 
 
@@ -72,12 +74,12 @@ def build_longformer(
 
 @dataclass(frozen=True)
 class Described:
-    """A model that a config.json describes.
+    """A model described by a config.json.
 
     Args:
         config: the library's config, with the recipe's dropout and windows.
-        where: what to call the config.json in errors.
-        fault: kind of the errors about it.
+        where: name of the config.json in error messages.
+        fault: class of errors about it.
     """
 
     config: PretrainedConfig
@@ -87,18 +89,17 @@ class Described:
 
 @dataclass(frozen=True)
 class TransformersFamily(Family[Described, HuggingFaceBackbone]):
-    """Models of transformers, of some types or of any.
+    """Models of transformers, of some model types or of any.
 
     Args:
-        content: of the config.json of a model drawn for the weights ``random``, or the path of such a file; None where
-            the weights are not random.
-        longest: tokens of the longest sequence; wider windows are narrowed.
-        dropout: probability of dropping a number outside the attention weights, in training; None: as the config says.
-        attention_dropout: the same for attention weights.
-        attention_window: window of every block; None: as the config says.
+        content: content or path of the config.json for the weights ``random``; None if the weights are not random.
+        longest: tokens of the longest sequence; wider attention windows are narrowed.
+        dropout: dropout probability outside the attention weights, in training; None: as in the config.
+        attention_dropout: dropout probability of attention weights, in training; None: as in the config.
+        attention_window: attention window of every block, in tokens; None: as in the config.
 
     Attributes:
-        kinds: model types it takes; empty: any.
+        kinds: accepted model types; empty: any.
     """
 
     content: Mapping[str, Any] | str | None
@@ -109,8 +110,8 @@ class TransformersFamily(Family[Described, HuggingFaceBackbone]):
 
     kinds: ClassVar[tuple[str, ...]] = ()
     advice = (
-        "Put config.json and model.safetensors into a folder and use path:FOLDER, or take the weights 'random'. "
-        "`fptkit list weights` shows what is here."
+        "Put config.json and model.safetensors into a folder and use path:FOLDER, or use the weights 'random'. "
+        "`fptkit list weights` shows the available weights."
     )
 
     def from_options(self) -> Described:
@@ -122,8 +123,8 @@ class TransformersFamily(Family[Described, HuggingFaceBackbone]):
         """See `Family.from_config`.
 
         Raises:
-            DataError: it is of another type of models, or transformers cannot use it.
-            ShapeError: a dropout is asked for that the model has no place for.
+            DataError: it is of another model type, or transformers cannot use it.
+            ShapeError: a dropout is set that the model does not have.
         """
         if self.kinds and config.get("model_type") not in self.kinds:
             raise DataError(
@@ -136,7 +137,7 @@ class TransformersFamily(Family[Described, HuggingFaceBackbone]):
         config = make_config(content, where, fault)
         if without := set_dropout(config, self.dropout, self.attention_dropout):
             raise ShapeError(
-                f"backbone.{without[0]}: a model of type {config.model_type} has no such dropout of its own"
+                f"backbone.{without[0]}: a model of type {config.model_type} has no such dropout; leave the option out"
             )
         if self.attention_window:
             config.attention_window = [self.attention_window] * config.num_hidden_layers
@@ -156,14 +157,14 @@ class TransformersFamily(Family[Described, HuggingFaceBackbone]):
         keep_blocks(backbone, options)
 
     def examine(self, backbone: HuggingFaceBackbone, architecture: Described) -> None:
-        """See `Family.examine`: run it to see what it is like.
+        """See `Family.examine`: run the model on a few tokens to find its properties, and check its roles.
 
         Raises:
             FptkitError: the model does not run on token vectors.
-            FreezingError: the role of some parameters is unknown; better here than in the middle of a run.
+            FreezingError: the role of some parameters is unknown.
         """
         measure(backbone, architecture.where, architecture.fault)
-        backbone.parameter_roles()
+        backbone.parameter_roles()  # an error here is better than one in the middle of a run
 
     def redraw(self, backbone: HuggingFaceBackbone, init: Init, seed: int) -> None:
         """See `Family.redraw`."""
@@ -173,12 +174,12 @@ class TransformersFamily(Family[Described, HuggingFaceBackbone]):
         """See `Family.fit`."""
         notes = fit_tables(backbone, tokens, options)
         if backbone.window != 1:
-            notes.append("no token has global attention: each sees its window only")
+            notes.append("no token has global attention: each sees only its window")
         return notes
 
 
 class HuggingFaceFamily(TransformersFamily):
-    """Any model of transformers; ``content`` may be the path of a config.json."""
+    """Any model of transformers. Only here ``content`` may be a path."""
 
     name = "huggingface"
 
@@ -192,7 +193,7 @@ class HuggingFaceFamily(TransformersFamily):
 
         Raises:
             DataError: the file cannot be read, or transformers cannot use its content.
-            UsageError: the same of keys and values in the recipe.
+            UsageError: transformers cannot use the keys and values in the recipe.
         """
         if isinstance(self.content, str):
             content = read_json(Path(self.content).expanduser(), where="backbone.config")
@@ -219,7 +220,7 @@ class BertFamily(TransformersFamily):
 
 
 class T5EncoderFamily(TransformersFamily):
-    """The encoder of a T5, mT5 or UMT5. A T5 drops attention weights as often as anything else."""
+    """The encoder of T5, mT5 or UMT5. T5 has a single dropout probability, attention weights included."""
 
     name = "t5_encoder"
     kinds: ClassVar[tuple[str, ...]] = ("t5", "mt5", "umt5")
@@ -234,7 +235,7 @@ class T5EncoderFamily(TransformersFamily):
         """See `Family.random`.
 
         Raises:
-            ShapeError: ``rows`` is given, though a T5 has no position table.
+            ShapeError: ``rows`` is given, but T5 has no position table.
         """
         if draw.rows is not None:
             raise ShapeError("a T5 has no position table: backbone.positions must be null")
@@ -256,14 +257,14 @@ class LongformerFamily(TransformersFamily):
 
     @classmethod
     def random(cls, draw: RandomDraw) -> LongformerFamily:
-        """See `Family.random`; the window is that of the size."""
+        """See `Family.random`; the attention window is that of the size."""
         sizes, rows = _sizes(cls.name, draw), draw.rows or max(LONGFORMER_POSITIONS, draw.positions)
         content = _longformer_config(sizes, rows, ATTENTION_WINDOWS[draw.size])
         return cls(content, draw.positions, draw.dropout, draw.attention_dropout)
 
 
 def _common(options: AnyOptions, tokens: int) -> dict[str, Any]:
-    """The fields of a family that all options give."""
+    """The fields of a family that come from options which all models have."""
     longest = max(tokens, options.positions.length or 0)
     return {"longest": longest, "dropout": options.dropout, "attention_dropout": options.attention_dropout}
 
@@ -273,7 +274,7 @@ def _backbone(model: PreTrainedModel) -> HuggingFaceBackbone:
     return HuggingFaceBackbone(model, window=window if isinstance(window, int) else max(window))
 
 
-# The word embeddings of drawn models, which are dropped at once, get the one word that the padding id needs.
+# Randomly initialised models get the smallest vocabulary that the padding id allows: it is dropped anyway.
 
 
 def _bert_config(sizes: EncoderSizes, rows: int) -> dict[str, Any]:
@@ -295,7 +296,7 @@ def _t5_config(sizes: EncoderSizes) -> dict[str, Any]:
 
 
 def _longformer_config(sizes: EncoderSizes, rows: int, window: int) -> dict[str, Any]:
-    """Source: allenai/longformer-base-4096, config.json. Two rows of its table are for padding, as in RoBERTa's."""
+    """Source: allenai/longformer-base-4096, config.json. Two position rows are for padding, as in RoBERTa."""
     return {
         **_shared_config(sizes),
         "model_type": "longformer",
@@ -318,11 +319,11 @@ def _shared_config(sizes: EncoderSizes) -> dict[str, Any]:
 
 
 def _sizes(name: str, draw: RandomDraw) -> EncoderSizes:
-    """The sizes of a draw.
+    """The sizes of a `RandomDraw`.
 
     Raises:
         UsageError: there is no such size.
-        ShapeError: ``width`` is no multiple of ``heads``.
+        ShapeError: ``width`` is not a multiple of ``heads``.
     """
     if draw.size not in ENCODER_SIZES:
         raise UsageError(f"backbone.size: {name} has the sizes {', '.join(ENCODER_SIZES)}, not {draw.size!r}")

@@ -1,6 +1,6 @@
-"""Fitting a model of transformers to a recipe: its blocks, its weights, its positions.
+"""Fitting a model of transformers to a recipe: blocks, weights, positions.
 
-What it is like is measured by running three tokens through it, not looked up by the names of its parts.
+The properties of a model are measured by running three tokens through it, not guessed from the names of its modules.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def keep_blocks(backbone: HuggingFaceBackbone, options: BlockOptions) -> None:
     """Drop the blocks that ``options`` does not keep, from the model and from its configs.
 
     Raises:
-        ShapeError: it keeps none, or more than there are, or the model runs through its blocks several times.
+        ShapeError: no block would be left, more are requested than the model has, or the model uses a block repeatedly.
     """
     count = backbone.blocks
     chosen = chosen_blocks(count, options)
@@ -34,7 +34,7 @@ def keep_blocks(backbone: HuggingFaceBackbone, options: BlockOptions) -> None:
     if backbone.model.config.num_hidden_layers != count:
         raise ShapeError(
             f"backbone.blocks.keep: the model has {count} lists of weights for "
-            f"{backbone.model.config.num_hidden_layers} blocks; they cannot be taken apart"
+            f"{backbone.model.config.num_hidden_layers} blocks; they cannot be separated, leave the option out"
         )
     parent_name, _, name = backbone.block_list.rpartition(".")
     blocks = backbone.model.get_submodule(backbone.block_list)
@@ -42,17 +42,17 @@ def keep_blocks(backbone: HuggingFaceBackbone, options: BlockOptions) -> None:
     _carry_relative_positions(blocks[0], blocks[chosen[0]])
     setattr(backbone.model.get_submodule(parent_name), name, nn.ModuleList(blocks[index] for index in chosen))
     backbone.blocks = len(chosen)
-    # Parts of a model may have a copy of the config each.
+    # Modules of a model may each have a copy of the config.
     configs = [getattr(module, "config", None) for module in backbone.model.modules()]
     for config in {id(config): config for config in configs if isinstance(config, PretrainedConfig)}.values():
         config.num_hidden_layers = len(chosen)
         for key, value in list(vars(config).items()):
-            if isinstance(value, (list, tuple)) and len(value) == count:  # one value a block: its window, its kind
+            if isinstance(value, (list, tuple)) and len(value) == count:  # one value per block: its window, its kind
                 setattr(config, key, type(value)(value[index] for index in chosen))
 
 
 def _carry_relative_positions(first: nn.Module, new_first: nn.Module) -> None:
-    """Hand the relative positions of block 0 on where it goes: T5 has one table there for all blocks."""
+    """Move the relative positions of block 0 to the new first block: T5 stores one table there for all blocks."""
     for place, table in list(first.named_modules()):
         if not isinstance(table, nn.Embedding):
             continue
@@ -60,15 +60,20 @@ def _carry_relative_positions(first: nn.Module, new_first: nn.Module) -> None:
         owner: Any = new_first.get_submodule(owner_place)
         if not hasattr(owner, name):
             setattr(owner, name, table)
-            owner.has_relative_attention_bias = True  # what T5's attention asks for
+            owner.has_relative_attention_bias = True  # T5's attention checks this flag
 
 
-@torch.enable_grad()  # also where a caller has switched gradients off
+@torch.enable_grad()  # even if a caller has disabled gradients
 def measure(backbone: HuggingFaceBackbone, where: str, fault: type[FptkitError]) -> None:
-    """Find out by running three tokens: is it causal, and which embeddings hold positions. Sets both.
+    """Run three tokens to find out whether the model is causal and which embeddings hold positions.
+
+    Args:
+        backbone: its ``causal`` and ``first_rows`` are set.
+        where: name of the model in error messages.
+        fault: class of errors.
 
     Raises:
-        FptkitError: of kind ``fault``: the model does not run on token vectors, or gives another width.
+        FptkitError: of class ``fault``: the model does not run on token vectors, or returns another width.
     """
     block_list = backbone.block_list + "."
     tables = {
@@ -87,11 +92,11 @@ def measure(backbone: HuggingFaceBackbone, where: str, fault: type[FptkitError])
         table.weight.requires_grad_()
     try:
         hidden = backbone(inputs)[0]
-    except Exception as err:  # whatever an architecture cannot do without words
+    except Exception as err:  # architectures that need word ids fail in different ways
         raise fault(f"{where}: the model does not run on token vectors: {' '.join(str(err).split())}") from err
     if hidden.shape[-1] != backbone.width:
-        raise fault(f"{where}: the model takes vectors of {backbone.width} numbers, but gives {hidden.shape[-1]}")
-    # Weighted: a plain sum is constant behind a layer norm.
+        raise fault(f"{where}: the model takes vectors of {backbone.width} numbers, but returns {hidden.shape[-1]}")
+    # Weighted: a plain sum is constant after a layer norm.
     (of_inputs,) = torch.autograd.grad((hidden[0] * weights[0]).sum(), inputs, retain_graph=True)
     backbone.causal = not bool(torch.any(of_inputs[0, 1:]))
     gradients: tuple[Tensor | None, ...] = ()
@@ -103,13 +108,13 @@ def measure(backbone: HuggingFaceBackbone, where: str, fault: type[FptkitError])
     backbone.first_rows = {}
     for name, gradient in zip(tables, gradients, strict=True):
         rows = [] if gradient is None else gradient.abs().sum(1).nonzero().flatten().tolist()
-        if len(rows) > 1:  # one row is what all tokens have in common, such as a token type
+        if len(rows) > 1:  # a single row is shared by all tokens, such as a token type
             one_by_one = rows == list(range(rows[0], rows[0] + PROBE_TOKENS))
             backbone.first_rows[name] = rows[0] if one_by_one else None
 
 
 def _guess(backbone: HuggingFaceBackbone, tables: dict[str, nn.Embedding]) -> None:
-    """`measure` of a skeleton, which cannot be run: tables are recognised by their names."""
+    """`measure` for a skeleton, which cannot be run: position tables are recognised by their names."""
     backbone.causal = any(getattr(module, "is_causal", False) for module in backbone.model.modules())
     backbone.first_rows = {}
     for name, table in tables.items():
@@ -119,7 +124,7 @@ def _guess(backbone: HuggingFaceBackbone, tables: dict[str, nn.Embedding]) -> No
 
 
 def redraw_weights(backbone: HuggingFaceBackbone, init: Init, seed: int) -> None:
-    """`fptkit.backbones.adapt.redraw`, but flat weights leave norms as drawn: Gemma's scales are counted from 0."""
+    """`fptkit.backbones.adapt.redraw`, except that ``flat_0.02`` does not change norms: Gemma's scales start at 0."""
     norms = {
         parameter: parameter.detach().clone()
         for module in backbone.modules()
@@ -133,10 +138,11 @@ def redraw_weights(backbone: HuggingFaceBackbone, init: Init, seed: int) -> None
 
 
 def fit_tables(backbone: HuggingFaceBackbone, tokens: int, options: PositionOptions) -> list[str]:
-    """Fit the position tables to the task, so that every row can be reached. Returns notes.
+    """Fit the position tables to the task, so that every row can get a gradient; return notes.
 
     Raises:
-        ShapeError: see `fptkit.backbones.adapt.fit_positions`; or the model has no table and cannot run so many tokens.
+        ShapeError: see `fptkit.backbones.adapt.fit_positions`; or the model has no table and does not run on sequences
+            of this length.
     """
     one_by_one = {name: row for name, row in backbone.first_rows.items() if row is not None}
     for name, first in one_by_one.items():
@@ -147,7 +153,7 @@ def fit_tables(backbone: HuggingFaceBackbone, tokens: int, options: PositionOpti
     backbone.max_positions = trained_with if isinstance(trained_with, int) and trained_with > 0 else None
     notes = []
     if options != PositionOptions():
-        notes.append("the model has no position table: backbone.positions changes nothing")
+        notes.append("the model has no position table: backbone.positions has no effect")
     if backbone.max_positions is not None and tokens > backbone.max_positions:
         if not any(is_skeleton(parameter) for parameter in backbone.parameters()):
             _check_runs(backbone, tokens)
@@ -160,17 +166,17 @@ def _fit_table(backbone: HuggingFaceBackbone, name: str, first: int, tokens: int
 
     Args:
         backbone: changed in place.
-        name: of the table in the model.
-        first: row of the first token. Those before it are for padding, which needs none here: they are dropped.
-        tokens: T.
-        options: of the recipe.
+        name: name of the table in the model.
+        first: row of the first token; rows before it are for padding, which is not used here, and are dropped.
+        tokens: T, tokens of the task's longest example.
+        options: the recipe's options.
     """
     table: Any = backbone.model.get_submodule(name)
     rows = fit_positions(table.weight.detach()[first:], tokens, options)
-    added = getattr(table, "offset", 0)  # OPT's and BART's tables add it to a token's position themselves
+    added = getattr(table, "offset", 0)  # the tables of OPT and BART add it to a token's position
     if added:
         table.offset = 0
-    if first > added:  # RoBERTa's counts begin behind the padding id
+    if first > added:  # RoBERTa counts positions from the padding id + 1
         if "position_ids" in accepted_by(backbone.model):
             backbone.numbers_positions = True
         else:
@@ -185,7 +191,7 @@ def _fit_table(backbone: HuggingFaceBackbone, name: str, first: int, tokens: int
 
 
 def _fit_buffers(owner: nn.Module, before: int, after: int) -> None:
-    """Numbers of positions and token types that a model keeps beside its table, one a row."""
+    """Resize the buffers of position ids and token types that a model has beside its table, one entry per row."""
     for name, buffer in list(owner.named_buffers(recurse=False)):
         if buffer.dtype == torch.int64 and buffer.shape == (1, before):
             counts = is_skeleton(buffer) or bool(torch.equal(buffer[0], torch.arange(before)))
@@ -194,10 +200,10 @@ def _fit_buffers(owner: nn.Module, before: int, after: int) -> None:
 
 
 def _check_runs(backbone: HuggingFaceBackbone, tokens: int) -> None:
-    """Run a sequence that is longer than the model was made for.
+    """Run the model on a sequence that is longer than those it was trained with.
 
     Raises:
-        ShapeError: it does not run, or gives numbers that are not finite.
+        ShapeError: it does not run, or returns NaN or infinity.
     """
     try:
         with torch.no_grad():
@@ -205,9 +211,10 @@ def _check_runs(backbone: HuggingFaceBackbone, tokens: int) -> None:
     except Exception as err:  # each architecture fails in its own way
         raise ShapeError(
             f"the task has up to {tokens} tokens, the model was made for {backbone.max_positions} and does not run on "
-            f"more: {' '.join(str(err).split())}"
+            f"more: {' '.join(str(err).split())}; shorten the task"
         ) from err
     if not bool(torch.isfinite(hidden).all()):
         raise ShapeError(
-            f"the model gives no finite numbers on {tokens} tokens; it was made for {backbone.max_positions}"
+            f"the model returns NaN or infinity on {tokens} tokens, it was made for {backbone.max_positions}; "
+            "shorten the task"
         )

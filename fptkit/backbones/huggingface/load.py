@@ -1,4 +1,4 @@
-"""From a config.json, and tensors or a draw, to a model of transformers that is driven by token vectors."""
+"""Building a transformers model that accepts token vectors, from a config.json and stored or random weights."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from fptkit.seeds import derive_seed
 from fptkit.sources.weights import WeightFolder
 
 _LEGACY_BUFFERS = ("position_ids", "token_type_ids", "inv_freq", "masked_bias", "attn.bias", "attention.bias")
-"""Ends of names that old checkpoints hold and models now compute: no parameters."""
+"""Suffixes of tensor names in old checkpoints that are not parameters: current models compute these tensors."""
 
 
 class NoWords(nn.Module):
-    """Stands where the word embedding was; the model is driven by token vectors.
+    """Placeholder for the word embedding, which is dropped because the model gets token vectors.
 
     Args:
-        width: numbers of a token vector.
-        norm: mean Euclidean norm of the rows that were dropped, None in a skeleton.
+        width: D, numbers per token.
+        norm: mean Euclidean norm of the dropped embeddings; None for a skeleton.
     """
 
     def __init__(self, width: int, norm: float | None) -> None:
@@ -38,36 +38,39 @@ class NoWords(nn.Module):
 
 
 def make_config(content: Mapping[str, Any], where: str, fault: type[FptkitError] = DataError) -> PretrainedConfig:
-    """The library's config from the content of a config.json.
+    """Create the library's config object from the content of a config.json.
 
     Args:
         content: its keys and values.
-        where: what to call it in errors.
-        fault: error to raise.
+        where: name of the config.json in error messages.
+        fault: class of errors.
 
     Raises:
-        FptkitError: of kind ``fault``: the library does not know its model type, the values do not fit, or the model is
-            quantised or of several parts.
+        FptkitError: of class ``fault``: the library does not know the model type, values are invalid, the weights are
+            quantised, or the model consists of several models.
     """
     kind = content.get("model_type")
     if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         near = nearest(kind, CONFIG_MAPPING) if isinstance(kind, str) else None
         raise fault(
-            f"{where}: transformers {transformers.__version__} knows no model_type {kind!r}"
+            f"{where}: transformers {transformers.__version__} does not know the model_type {kind!r}"
             + (f". Did you mean '{near}'?" if near else "")
-            + "\nCode that a repository brings along is never run."
+            + "\nCode from model repositories is never run."
         )
     if content.get("quantization_config"):
-        raise fault(f"{where}: the weights are quantised; fptkit takes plain ones")
-    # The type that numbers are stored in: everything is float32 here until the engine chooses.
+        raise fault(f"{where}: the weights are quantised; use weights that are not")
+    # The dtype is ignored: everything is float32 here until the engine chooses the precision.
     values = {key: value for key, value in content.items() if key not in ("dtype", "torch_dtype")}
     try:
         with _quiet():
             config: PretrainedConfig = CONFIG_MAPPING[kind].from_dict(values)
     except Exception as err:  # the library's checks of values raise errors of many kinds
-        raise fault(f"{where}: its config is none of a {kind}: {_one_line(err)}") from err
+        raise fault(f"{where}: its config is not a valid config of {kind}: {_one_line(err)}") from err
     if config.get_text_config() is not config:
-        raise fault(f"{where}: a model of type {kind} has parts of several kinds; fptkit takes models of one sequence")
+        raise fault(
+            f"{where}: a model of type {kind} combines several models; use a model of a single sequence, such as its "
+            "text model"
+        )
     config.use_cache = False
     config.return_dict = True
     config.output_hidden_states = config.output_attentions = False
@@ -77,12 +80,18 @@ def make_config(content: Mapping[str, Any], where: str, fault: type[FptkitError]
 def draw_model(
     config: PretrainedConfig, seed: int, where: str, fault: type[FptkitError] = DataError
 ) -> PreTrainedModel:
-    """A model drawn as the library draws it.
+    """Build a model with the library's random initialisation.
+
+    Args:
+        config: the library's config.
+        seed: seed of the initialisation.
+        where: name of the config.json in error messages.
+        fault: class of errors.
 
     Raises:
-        FptkitError: of kind ``fault``: the library cannot build it, or it is not driven by token vectors.
+        FptkitError: of class ``fault``: the library cannot build the model, or it does not accept token vectors.
     """
-    # The library draws from torch's global generator, as its modules do; it is seeded here and put back after.
+    # The library draws from torch's global generator; it is seeded here and restored afterwards.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "draw"))
         whole = _instantiate(config, where, fault)
@@ -90,10 +99,14 @@ def draw_model(
 
 
 def load_model(folder: WeightFolder, config: PretrainedConfig) -> PreTrainedModel:
-    """A model with the weights of a checkpoint, in float32.
+    """Build a model with the weights of a checkpoint, in float32.
+
+    Args:
+        folder: the opened checkpoint.
+        config: the library's config.
 
     Raises:
-        DataError: the checkpoint lacks or adds tensors, holds other shapes, or numbers that are not finite.
+        DataError: tensors are missing, unexpected, of another shape, or contain NaN or infinity.
     """
     tensors = _checked_tensors(folder)
     with torch.device("meta"):
@@ -101,7 +114,7 @@ def load_model(folder: WeightFolder, config: PretrainedConfig) -> PreTrainedMode
     kind: Any = type(skeleton)
     _check_extent(_sequence_model(skeleton, folder.entry, DataError), tensors, folder.entry)
     try:
-        # The library draws what the file lacks before it reports it, from torch's global generator, which is put back.
+        # The library initialises missing tensors before it reports them, from torch's global generator: restore that.
         with _quiet(), torch.random.fork_rng(devices=[]):
             whole, report = kind.from_pretrained(
                 None, config=config, state_dict=tensors, output_loading_info=True, ignore_mismatched_sizes=True
@@ -116,26 +129,26 @@ def load_model(folder: WeightFolder, config: PretrainedConfig) -> PreTrainedMode
 
 
 def _instantiate(config: PretrainedConfig, where: str, fault: type[FptkitError]) -> PreTrainedModel:
-    """The library's model of a config: of an encoder with a decoder, the encoder alone where there is such a class."""
+    """The library's model for a config; for an encoder-decoder only the encoder, if the library has a class for it."""
     encoder_alone = getattr(config, "is_encoder_decoder", False) and type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING
     auto = AutoModelForTextEncoding if encoder_alone else AutoModel
     try:
         with _quiet():
             model: PreTrainedModel = auto.from_config(config, trust_remote_code=False)
-    except Exception as err:  # sizes that do not fit one another fail wherever they are first used
-        raise fault(f"{where}: no {config.model_type} can be built from its config: {_one_line(err)}") from err
+    except Exception as err:  # inconsistent sizes fail wherever they are first used
+        raise fault(f"{where}: cannot build a {config.model_type} from its config: {_one_line(err)}") from err
     return model
 
 
 def _sequence_model(whole: Any, where: str, fault: type[FptkitError]) -> PreTrainedModel:
-    """The part from token vectors to the last hidden state: no decoder, no word embedding, no pooler."""
+    """The part of a model from token vectors to the last hidden state: no decoder, word embedding or pooler."""
     model: Any = whole
     if getattr(whole.config, "is_encoder_decoder", False) and "decoder_input_ids" in accepted_by(whole):
         model = whole.get_encoder()
     if "inputs_embeds" not in accepted_by(model):
         raise fault(
-            f"{where}: a model of type {whole.config.model_type} cannot be driven by token vectors: the forward of "
-            f"{type(model).__name__} takes no inputs_embeds"
+            f"{where}: a model of type {whole.config.model_type} does not accept token vectors: the forward of "
+            f"{type(model).__name__} takes no inputs_embeds; use another model"
         )
     _drop_words(model)
     if getattr(model, "pooler", None) is not None:
@@ -145,10 +158,10 @@ def _sequence_model(whole: Any, where: str, fault: type[FptkitError]) -> PreTrai
 
 
 def _drop_words(model: PreTrainedModel) -> None:
-    """Replace the word embedding, of every part that has one: those of T5 share their numbers but are two modules."""
+    """Replace the word embedding of every submodel: in T5 they share their weights but are two modules."""
     words: list[Any] = [part.get_input_embeddings() for part in model.modules() if isinstance(part, PreTrainedModel)]
     rows = words[0].weight.detach()
-    norm = None if is_skeleton(rows) else float(rows.float().norm(dim=1).mean())  # a skeleton has no numbers
+    norm = None if is_skeleton(rows) else float(rows.float().norm(dim=1).mean())  # a skeleton has no values
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if any(child is embedding for embedding in words):
@@ -159,7 +172,9 @@ def _checked_tensors(folder: WeightFolder) -> dict[str, Tensor]:
     tensors = folder.tensors()
     for name in list(tensors):
         if not tensors[name].is_floating_point():
-            del tensors[name]  # position numbers and masks of old checkpoints; a parameter would be missed later
+            del tensors[
+                name
+            ]  # position ids and masks of old checkpoints; a parameter would be reported as missing later
             continue
         check_numbers(name, tensors[name], folder.entry)
         tensors[name] = tensors[name].float()
@@ -167,23 +182,23 @@ def _checked_tensors(folder: WeightFolder) -> dict[str, Tensor]:
 
 
 def _check_extent(skeleton: PreTrainedModel, tensors: Mapping[str, Tensor], entry: str) -> None:
-    """Hold the size of the model against the file before memory is taken: a mistaken config.json may fill it."""
+    """Compare the model's size with the file before allocating it: a wrong config.json could exhaust the memory."""
     needed = sum(parameter.numel() for parameter in skeleton.parameters())
     held = sum(tensor.numel() for tensor in tensors.values())
     if needed > held:
         raise DataError(
-            f"{entry}: its config.json describes a model of {needed:,} numbers, but the file holds {held:,} of them"
+            f"{entry}: its config.json describes a model of {needed:,} parameters, but the file contains {held:,}"
         )
 
 
 def _check_report(whole: Any, names: set[str], report: Mapping[str, Any], entry: str) -> None:
-    """Explain every tensor that is missing or left over.
+    """Check that no tensor is missing, unexpected, or of another shape.
 
     Args:
         whole: the library's model.
-        names: its parameters that are used.
-        report: what the library found while it loaded.
-        entry: for the message.
+        names: names of its parameters that the backbone uses.
+        report: the library's loading report.
+        entry: the checkpoint, for messages.
     """
     if missing := sorted(names & set(report["missing_keys"])):
         raise DataError(f"{entry}: {len(missing)} tensors are missing, the first is {missing[0]}")
@@ -194,28 +209,28 @@ def _check_report(whole: Any, names: set[str], report: Mapping[str, Any], entry:
             f"{entry}: {len(wrong)} tensors do not fit its config.json, the first is {name}: "
             f"expected shape {expected}, found {found}"
         )
-    # What is not inside one of the model's own parts belongs to a decoder or to the head of another task.
+    # Tensors outside the model's own modules belong to a decoder or to the head of another task.
     parts = {name for name, _ in whole.named_children()}
     prefix = f"{whole.base_model_prefix}."
     unexpected = sorted(name.removeprefix(prefix) for name in report["unexpected_keys"])
     left_over = [name for name in unexpected if name.split(".")[0] in parts and not name.endswith(_LEGACY_BUFFERS)]
     if left_over:
         raise DataError(
-            f"{entry}: it holds {len(left_over)} tensors that a model of its config.json has no place for, the first "
-            f"is {left_over[0]}"
+            f"{entry}: {len(left_over)} tensors do not belong to the model of its config.json, the first is "
+            f"{left_over[0]}"
         )
 
 
 def set_dropout(config: PretrainedConfig, dropout: float | None, attention_dropout: float | None) -> list[str]:
-    """Set the config's dropout probabilities.
+    """Set the dropout probabilities of a config.
 
     Args:
         config: changed in place.
-        dropout: for all but the attention weights; None leaves the config's.
-        attention_dropout: for the attention weights; None leaves the config's.
+        dropout: probability outside the attention weights; None keeps the config's.
+        attention_dropout: probability for attention weights; None keeps the config's.
 
     Returns:
-        Names of the options for which the config has no field although they are above 0.
+        Names of the options above 0 for which the config has no field.
     """
     fields = [
         name
@@ -241,13 +256,13 @@ def set_dropout(config: PretrainedConfig, dropout: float | None, attention_dropo
 
 
 def narrow_windows(config: PretrainedConfig, tokens: int) -> None:
-    """Where a window is wider than the longest sequence needs, narrow it: the result is the same, the work is less.
+    """Narrow attention windows that are wider than the longest sequence needs: the same result for less work.
 
-    A Longformer pads every sequence to a multiple of its window; twice the tokens already let each token see all.
+    Longformer pads every sequence to a multiple of its window. In a window of twice the tokens, each token sees all.
 
     Args:
-        config: changed in place; without windows it stays as it is.
-        tokens: of the longest sequence.
+        config: changed in place; a config without windows is left unchanged.
+        tokens: tokens of the longest sequence.
     """
     windows = getattr(config, "attention_window", None)
     if windows is None:
@@ -258,7 +273,7 @@ def narrow_windows(config: PretrainedConfig, tokens: int) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the library's progress bars and reports: what they say is checked and raised as errors here."""
+    """Turn off the library's progress bars and reports: their content is checked here and raised as errors."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

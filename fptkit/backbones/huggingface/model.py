@@ -1,4 +1,4 @@
-"""A model of transformers as a backbone: token vectors in, its last hidden state out."""
+"""A transformers model as a backbone: token vectors in, last hidden state out."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from fptkit.interfaces import Backbone, ParameterRole, keep_tokens
 class HuggingFaceBackbone(Backbone):
     """The blocks, norms and positions of a model from transformers, without word embedding and pooler.
 
-    A Longformer gives global attention to no token: every token sees its window only, the one that is read out too.
+    In a Longformer no token has global attention: every token, read out or not, sees only its window.
 
     Args:
-        model: takes ``inputs_embeds`` and gives ``last_hidden_state``; its word embedding is replaced by a module
-            that keeps the ``embedding_dim``.
-        window: sequences are padded to a multiple of it inside, as a Longformer needs; 1 pads nothing.
+        model: accepts ``inputs_embeds`` and returns ``last_hidden_state``; its word embedding is replaced by a module
+            with the same ``embedding_dim``.
+        window: sequences are padded internally to a multiple of it, as Longformer needs; 1: no padding.
 
     Attributes:
-        first_rows: by the name of each embedding outside the blocks that holds positions, the row of the first token;
-            None where its rows are distances between tokens, not positions one by one.
-        numbers_positions: hand the tokens' positions, from 0 on, to the model; otherwise it counts by itself.
-        ends: the position table ends at ``max_positions``; otherwise that is only what the model was trained with.
+        first_rows: for each embedding outside the blocks that holds positions, the row of the first token by the
+            embedding's name; None if its rows are distances between tokens instead of positions.
+        numbers_positions: pass position ids, starting at 0, to the model; otherwise it counts positions itself.
+        ends: ``max_positions`` is a hard limit of the position table; otherwise it is the length used in pretraining.
     """
 
     def __init__(self, model: PreTrainedModel, *, window: int = 1) -> None:
@@ -68,7 +68,7 @@ class HuggingFaceBackbone(Backbone):
         return keep_tokens(hidden[:, :count], keep)
 
     def _mask(self, tokens: Tensor, lengths: Tensor | None, added: int) -> Tensor | None:
-        """(B, T + added) integers: 1 where there is a real token; None when all are."""
+        """Attention mask (B, T + added): 1 for a real token, 0 for padding; None if all are real."""
         if lengths is None and not added:
             return None
         total = tokens.shape[1] + added
@@ -77,7 +77,7 @@ class HuggingFaceBackbone(Backbone):
         return (torch.arange(total, device=tokens.device) < lengths[:, None]).long()
 
     def block_modules(self) -> Sequence[nn.Module]:
-        """See `Backbone.block_modules`; no model is asked to keep keys and values."""
+        """See `Backbone.block_modules`; the blocks cache no keys and values."""
         return list(self.model.get_submodule(self.block_list).children())
 
     def parameter_roles(self) -> Mapping[str, ParameterRole]:
@@ -91,10 +91,10 @@ class HuggingFaceBackbone(Backbone):
 
 
 def is_skeleton(tensor: Tensor) -> bool:
-    """Whether a tensor has a shape only: that of a model which is estimated, not run."""
+    """True if a tensor has a shape but no values: its model is only estimated, not run."""
     return tensor.is_meta or isinstance(tensor, FakeTensor)
 
 
 def accepted_by(model: nn.Module) -> frozenset[str]:
-    """Names of the arguments its ``forward`` takes."""
+    """Names of the arguments that a model's ``forward`` accepts."""
     return frozenset(inspect.signature(model.forward).parameters)

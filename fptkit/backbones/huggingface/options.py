@@ -41,25 +41,25 @@ ENCODER_SIZES = {
     "base": EncoderSizes(12, 768, 12),
     "large": EncoderSizes(24, 1024, 16),
 }
-"""``nano`` is the package's own, as large as ``builtin:gpt2_nano``; ``base`` and ``large`` are those of the papers.
+"""``nano`` is fptkit's own size, that of ``builtin:gpt2_nano``; ``base`` and ``large`` are those of the papers.
 
 Source: Devlin et al. 2019, section 3; Raffel et al. 2020, section 3.7; Beltagy et al. 2020, section 5.
 """
 
 EncoderSize = Literal["nano", "base", "large"]
 
-WEIGHTS = f"where weights come from, the first available is taken; any of {WEIGHT_FORMS}"
+WEIGHTS = f"sources of the weights; the first available one is used; any of {WEIGHT_FORMS}"
 
 BERT_POSITIONS = 512
 LONGFORMER_POSITIONS = 4096
 """Rows of the published position tables. Source: the checkpoints' config.json."""
 
 ATTENTION_WINDOWS = {"nano": 64, "base": 512, "large": 512}
-"""Tokens a Longformer's token sees. Source: Beltagy et al. 2020, section 5, for 512."""
+"""Attention window in tokens, by size. Source: Beltagy et al. 2020, section 5, for 512."""
 
 
 class _TransformerOptions(Options):
-    """What every backbone from transformers can have done to it."""
+    """Options of every backbone from transformers."""
 
     weights: WeightEntries = Field(description=WEIGHTS)
     init: Init = Field(default="pretrained", description=INIT)
@@ -67,24 +67,24 @@ class _TransformerOptions(Options):
     positions: PositionOptions = Field(default=PositionOptions(), description=POSITIONS)
     dropout: Probability | None = Field(
         default=None,
-        description="probability of dropping a number, in training, wherever the model has such a place outside its "
-        "attention weights; null: as its config says",
+        description="dropout probability, in training, everywhere that the model has dropout outside its attention "
+        "weights; null: as in its config",
     )
     attention_dropout: Probability | None = Field(
-        default=None, description="probability of dropping an attention weight in training; null: as its config says"
+        default=None, description="dropout probability of attention weights, in training; null: as in its config"
     )
 
 
 class HuggingFaceOptions(_TransformerOptions):
     """Options of the backbone ``huggingface``.
 
-    Source: huggingface/transformers, ``AutoModel``; code that a repository brings along is never run.
+    Source: huggingface/transformers, ``AutoModel``; code from model repositories is never run.
     """
 
     config: dict[str, Any] | str | None = Field(
         default=None,
-        description="architecture for the weights 'random': keys and values of a config.json, model_type among them, "
-        "or the path of such a file",
+        description="architecture for the weights 'random': keys and values of a config.json, including model_type, "
+        "or the path of a config.json",
     )
 
     @model_validator(mode="after")
@@ -95,7 +95,7 @@ class HuggingFaceOptions(_TransformerOptions):
                 "{model_type: llama, hidden_size: 256, num_hidden_layers: 4, num_attention_heads: 4}"
             )
         if "random" not in self.weights and self.config is not None:
-            raise ValueError("config is for the weights 'random' only; other weights bring their own config.json")
+            raise ValueError("config is for the weights 'random' only; other weights have their own config.json")
         return self
 
 
@@ -106,22 +106,22 @@ class BertOptions(_TransformerOptions):
     """
 
     weights: WeightEntries = Field(default=("hub:google-bert/bert-base-uncased",), description=WEIGHTS)
-    size: EncoderSize = Field(default="base", description="size of the model, for the weights 'random' only")
+    size: EncoderSize = Field(default="base", description="size of the model, only for the weights 'random'")
 
 
 class T5EncoderOptions(_TransformerOptions):
-    """Options of the backbone ``t5_encoder``. T5 has one dropout rate; ``dropout`` sets it for attention weights too.
+    """Options of the backbone ``t5_encoder``. T5 has one dropout probability: ``dropout`` includes attention weights.
 
     Source: Raffel et al. 2020; google-t5/t5-base.
     """
 
     weights: WeightEntries = Field(default=("hub:google-t5/t5-base",), description=WEIGHTS)
-    size: EncoderSize = Field(default="base", description="size of the model, for the weights 'random' only")
+    size: EncoderSize = Field(default="base", description="size of the model, only for the weights 'random'")
 
 
 def _check_even(window: int) -> int:
     if window < 4 or window % 2:  # the library's own computation fails on 2
-        raise ValueError(f"it must be an even number of at least 4 tokens, got {window}")
+        raise ValueError(f"must be an even number of at least 4 tokens, got {window}")
     return window
 
 
@@ -132,10 +132,10 @@ class LongformerOptions(_TransformerOptions):
     """
 
     weights: WeightEntries = Field(default=("hub:allenai/longformer-base-4096",), description=WEIGHTS)
-    size: EncoderSize = Field(default="base", description="size of the model, for the weights 'random' only")
+    size: EncoderSize = Field(default="base", description="size of the model, only for the weights 'random'")
     attention_window: Annotated[int, AfterValidator(_check_even)] | None = Field(
         default=None,
-        description="tokens each token sees in every block, half of them on either side; the work grows with it, and "
-        "sequences are padded to a multiple of it, or of twice the task's tokens where that is less; null: as the "
-        "model's config says",
+        description="attention window in every block: the number of tokens that a token sees, half of them on each "
+        "side. Cost grows with it; sequences are padded to a multiple of it, or of twice the task's tokens if that is "
+        "less; null: as in the model's config",
     )

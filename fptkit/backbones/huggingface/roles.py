@@ -1,7 +1,7 @@
-"""The role of every parameter of a model from transformers, from the kinds of its modules.
+"""The role of every parameter of a model from transformers, derived from the classes of its modules.
 
-Architectures name their parameters each in its own way, but are built alike: a list of blocks; in each block an
-attention module, norms, and linear maps. Where a parameter fits none of these rules there is an error, never a guess.
+Architectures name their parameters differently but have the same structure: a list of blocks, and in each block an
+attention module, norms and linear maps. A parameter that fits none of these rules is an error; nothing is guessed.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from fptkit.errors import FreezingError
 from fptkit.interfaces import ParameterRole, Role
 
 _FEED_FORWARD = re.compile(r"mlp|feed_?forward|ffn|expert|moe", re.IGNORECASE)
-"""Class names of feed-forward parts that hold raw tensors, as mixtures of experts do."""
+"""Class names of feed-forward modules that hold raw tensors, as mixtures of experts do."""
 
 _LINEAR = (nn.Linear, Conv1D, nn.Conv1d, nn.Conv2d)
 
 
 @dataclass(frozen=True)
 class Owner:
-    """A parameter and the modules it is in.
+    """A parameter and the modules that contain it.
 
     Args:
-        name: of the parameter.
-        modules: from the outermost inside the block (or model) to the one that holds it.
-        block: index of the block, None outside the blocks.
+        name: name of the parameter.
+        modules: from the outermost module inside the block (or model) to the one that owns the parameter.
+        block: index of the block; None outside the blocks.
     """
 
     name: str
@@ -38,29 +38,32 @@ class Owner:
 
 
 def find_blocks(model: nn.Module) -> str:
-    """Name of the list of blocks: the list of modules with the most parameters, the outermost of equals.
+    """Return the name of the list of blocks: the ``ModuleList`` with the most parameters, the outermost if equal.
 
     Raises:
-        FreezingError: there is no list of modules.
+        FreezingError: the model has no ``ModuleList``.
     """
     lists = {
         name: module for name, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module)
     }
     if not lists:
-        raise FreezingError(f"{type(model).__name__} has no list of blocks; fptkit cannot tell its parameters' roles")
+        raise FreezingError(
+            f"{type(model).__name__} has no list of blocks, so its parameters' roles are unknown; use another model"
+        )
     return max(lists, key=lambda name: sum(parameter.numel() for parameter in lists[name].parameters()))
 
 
 def find_roles(model: nn.Module, blocks: str, position_tables: frozenset[str]) -> dict[str, ParameterRole]:
-    """The role of every parameter.
+    """Return the role of every parameter.
 
     Args:
-        model: without word embedding and pooler.
+        model: model without word embedding and pooler.
         blocks: name of its list of blocks.
-        position_tables: names of the embeddings outside the blocks that hold positions; others are embeddings.
+        position_tables: names of the embeddings outside the blocks that hold positions; others get the role
+            ``embedding``.
 
     Raises:
-        FreezingError: parameters are left over; they are named with the class of the module that holds them.
+        FreezingError: the role of some parameters is unknown; the message names them and the classes of their modules.
     """
     roles: dict[str, ParameterRole] = {}
     left_over: list[str] = []
@@ -73,21 +76,21 @@ def find_roles(model: nn.Module, blocks: str, position_tables: frozenset[str]) -
             roles[owner.name] = ParameterRole(role, owner.block)
     if left_over:
         raise FreezingError(
-            f"{type(model).__name__}: the role of {len(left_over)} parameters cannot be told from their modules, which "
-            f"are no norm, no embedding, no attention and no linear map of a block: {', '.join(left_over)}"
+            f"{type(model).__name__}: the role of {len(left_over)} parameters is unknown, since their modules are "
+            f"not a norm, an embedding, attention or a linear map of a block: {', '.join(left_over)}. Use another model"
         )
     return roles
 
 
 def _owners(model: nn.Module, blocks: str) -> Iterator[Owner]:
-    """Every parameter with the modules it is in, those above the block left out."""
+    """Every parameter with the modules that contain it, except those that contain the block."""
     for name, _ in model.named_parameters():
         parts = name.split(".")[:-1]
         path = [".".join(parts[: depth + 1]) for depth in range(len(parts))]
         if name.startswith(f"{blocks}."):
             depth = blocks.count(".") + 1
             inside = [model.get_submodule(place) for place in path[depth + 1 :]]
-            # A tensor of the block itself is held by the block.
+            # The owner of the block's own tensors is the block.
             yield Owner(name, tuple(inside or [model.get_submodule(path[depth])]), int(parts[depth]))
         else:
             yield Owner(name, tuple(model.get_submodule(place) for place in path) or (model,), None)
@@ -97,9 +100,9 @@ def _role_in_block(modules: tuple[nn.Module, ...]) -> Role | None:
     if is_norm(modules[-1]):
         return "norm"
     if isinstance(modules[-1], nn.Embedding):
-        return "position"  # what a block looks up are distances between tokens
+        return "position"  # an embedding in a block is of distances between tokens
     if any(_is_attention(module) for module in modules):
-        return "attention"  # the output projection included, wherever it is within
+        return "attention"  # including the output projection, which some models nest deeper
     if isinstance(modules[-1], _LINEAR) or any(_FEED_FORWARD.search(type(module).__name__) for module in modules):
         return "feed_forward"
     return None
@@ -111,12 +114,12 @@ def _role_outside(modules: tuple[nn.Module, ...], position_table: bool) -> Role 
     if isinstance(modules[-1], nn.Embedding):
         return "position" if position_table else "embedding"
     if any(_is_attention(module) for module in modules):
-        return None  # attention outside the list of blocks: the list found is not what it was taken for
+        return None  # attention outside the list of blocks: the wrong list was found
     return "other" if isinstance(modules[-1], _LINEAR) else None
 
 
 def is_norm(module: nn.Module) -> bool:
-    """Whether it is a norm; Llama and T5 bring their own classes of RMS norm."""
+    """True if a module is a norm; Llama and T5 have their own RMS norm classes."""
     return isinstance(module, (nn.LayerNorm, nn.RMSNorm)) or type(module).__name__.endswith("Norm")
 
 

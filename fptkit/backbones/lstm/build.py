@@ -1,4 +1,4 @@
-"""Making a layer-norm LSTM: drawn at random, or from a folder; and saving one into such a folder."""
+"""Building a layer-norm LSTM, randomly initialised or from a folder, and saving one to a folder."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ MODEL_TYPE = "layer_norm_lstm"
 
 
 def build_lstm(options: LstmOptions, *, positions: int, seed: int, pinned: str | None = None) -> LstmBackbone:
-    """Build an LSTM with the first weights available.
+    """Build an LSTM with the first available weights.
 
     Args:
         options: recipe options.
-        positions: not used; there is no position table, and no longest sequence.
-        seed: draws the weights where they are random.
-        pinned: weights entry an earlier run of this recipe took.
+        positions: not used; an LSTM has no position table and no maximum length.
+        seed: seed of the initialisation, for random weights.
+        pinned: weights entry that an earlier run of this recipe used.
 
     Raises:
-        FptkitError: see `fptkit.backbones.assemble.assemble`; and `UsageError` where the compiled loop is asked for and
-            cannot be built.
+        FptkitError: see `fptkit.backbones.assemble.assemble`.
+        UsageError: ``loop`` is ``compiled`` and the loop cannot be compiled.
     """
     return build(LstmFamily, options, positions=positions, seed=seed, pinned=pinned)
 
@@ -47,7 +47,7 @@ class LstmFamily(Family[LstmSizes, LstmBackbone]):
     """The layer-norm LSTM. Its blocks are its layers, and it has no position table.
 
     Args:
-        sizes: those of a model drawn for the weights ``random``.
+        sizes: sizes of the model for the weights ``random``.
         dropout: see `LstmBackbone`.
         loop: see `LstmBackbone`.
     """
@@ -75,7 +75,7 @@ class LstmFamily(Family[LstmSizes, LstmBackbone]):
         """See `Family.random`; the size ``base`` is the paper's.
 
         Raises:
-            ShapeError: there is no such size, or attention or positions are asked of a model that has none.
+            ShapeError: there is no such size, or attention or position options are set, which an LSTM does not have.
         """
         for asked, reason in (
             (draw.heads is not None, "heads: an LSTM has no attention"),
@@ -95,7 +95,7 @@ class LstmFamily(Family[LstmSizes, LstmBackbone]):
         """See `Family.from_config`.
 
         Raises:
-            DataError: it is not such an LSTM's, or its sizes are none.
+            DataError: it is not a config of a layer-norm LSTM, or has invalid sizes.
         """
         return _sizes_of(config, entry)
 
@@ -103,7 +103,7 @@ class LstmFamily(Family[LstmSizes, LstmBackbone]):
         """See `Family.draw`.
 
         Raises:
-            DataError: the checkpoint has other sizes than its config.json says.
+            DataError: the sizes of the checkpoint differ from its config.json.
         """
         if folder is not None:
             _check_extent(folder.tensors(), architecture, folder.entry)
@@ -126,16 +126,18 @@ class LstmFamily(Family[LstmSizes, LstmBackbone]):
         """See `Family.fit`; there are no positions, but the recurrence is compiled here.
 
         Raises:
-            UsageError: the compiled loop is asked for and cannot be built.
+            UsageError: ``loop`` is ``compiled`` and the loop cannot be compiled.
         """
         return (_loop_note(self.loop),)
 
 
 @torch.no_grad()
 def draw_lstm(sizes: LstmSizes, seed: int) -> LstmBackbone:
-    """An LSTM with weights and biases drawn uniformly from -1/sqrt(H) to 1/sqrt(H), norms of scale 1 and shift 0.
+    """Build a randomly initialised LSTM.
 
-    Source: ``torch.nn.LSTM``, and the paper's code for the same draw; norms as torch has them.
+    Weights and biases are uniform between -1/sqrt(H) and 1/sqrt(H); norm scales are 1, norm shifts 0.
+
+    Source: ``torch.nn.LSTM`` and the paper's code, which agree; norms: ``torch.nn.LayerNorm``.
     """
     backbone = LstmBackbone(sizes)
     generator, bound = generator_for(seed, "backbone"), sizes.width**-0.5
@@ -149,11 +151,11 @@ def draw_lstm(sizes: LstmSizes, seed: int) -> LstmBackbone:
 
 
 def save_lstm(backbone: LstmBackbone, folder: Path) -> None:
-    """Write an LSTM into a folder that ``weights: path:FOLDER`` takes, in float32.
+    """Save an LSTM in float32 to a folder that ``weights: path:FOLDER`` accepts.
 
     Args:
-        backbone: what is saved; dropout is the recipe's and is not.
-        folder: made if it is not there; files of an earlier save in it are replaced.
+        backbone: the LSTM; its dropout is not saved, since the recipe sets it.
+        folder: destination; created if missing, files of an earlier save are replaced.
     """
     folder.mkdir(parents=True, exist_ok=True)
     config = {"model_type": MODEL_TYPE, "layers": backbone.sizes.layers, "width": backbone.width}
@@ -164,13 +166,13 @@ def save_lstm(backbone: LstmBackbone, folder: Path) -> None:
 
 
 def load_lstm(folder: WeightFolder) -> LstmBackbone:
-    """Build an LSTM from a folder that `save_lstm` wrote.
+    """Build an LSTM from a folder written by `save_lstm`.
 
     Args:
-        folder: opened checkpoint.
+        folder: the opened checkpoint.
 
     Raises:
-        DataError: it is of another architecture, lacks or adds tensors, or holds numbers that are not finite.
+        DataError: it is of another architecture, or tensors are missing, unexpected, or contain NaN or infinity.
     """
     sizes, tensors = _sizes_of(folder.config, folder.entry), folder.tensors()
     _check_extent(tensors, sizes, folder.entry)
@@ -184,10 +186,10 @@ def load_lstm(folder: WeightFolder) -> LstmBackbone:
 
 
 def _sizes_of(config: Mapping[str, Any], entry: str) -> LstmSizes:
-    """The sizes a config.json names.
+    """The sizes in a config.json.
 
     Raises:
-        DataError: it is not such an LSTM's, or its sizes are none.
+        DataError: it is not a config of a layer-norm LSTM, or has invalid sizes.
     """
     if config.get("model_type") != MODEL_TYPE:
         raise DataError(f"{entry}: its config.json says model_type {config.get('model_type')!r}, not '{MODEL_TYPE}'")
@@ -199,10 +201,10 @@ def _sizes_of(config: Mapping[str, Any], entry: str) -> LstmSizes:
 
 
 def _check_extent(tensors: Mapping[str, Tensor], sizes: LstmSizes, entry: str) -> None:
-    """Hold the sizes against the file before anything of these sizes is built: a mistaken one may fill the memory.
+    """Compare the sizes with the file before a model is allocated: a wrong size could exhaust the memory.
 
     Raises:
-        DataError: the file has another number of layers, or another width.
+        DataError: the number of layers or the width differs.
     """
     layers = len({name.split(".")[1] for name in tensors if name.startswith("layers.") and name.count(".") == 3})
     if layers != sizes.layers:
@@ -217,7 +219,7 @@ def _check_extent(tensors: Mapping[str, Tensor], sizes: LstmSizes, entry: str) -
 
 
 def _sizes(size: str, layers: int | None, width: int | None) -> LstmSizes:
-    """The sizes of that name with parts replaced.
+    """The sizes with this name, overridden by ``layers`` and ``width``.
 
     Raises:
         ShapeError: there is no such size.
@@ -229,10 +231,10 @@ def _sizes(size: str, layers: int | None, width: int | None) -> LstmSizes:
 
 
 def _loop_note(loop: Loop) -> str:
-    """What the run header says of the recurrence; the compiled one is built here.
+    """Compile the recurrence if needed, and return the run header's note about it.
 
     Raises:
-        UsageError: it is asked for and cannot be built.
+        UsageError: ``loop`` is ``compiled`` and the loop cannot be compiled.
     """
     slower = "a Python loop over time steps, about twice as slow as the compiled one"
     if loop == "torch":
@@ -242,7 +244,7 @@ def _loop_note(loop: Loop) -> str:
     except NoKernel as reason:
         if loop == "compiled":
             raise UsageError(
-                f"backbone.loop 'compiled' is not available: {reason}. Take auto, which uses the slower loop instead"
+                f"backbone.loop 'compiled' is not available: {reason}. Use auto, which falls back to the slower loop"
             ) from reason
         return f"recurrence: {slower}, since {reason}"
-    return "recurrence: compiled for this processor" if loop == "compiled" else "recurrence: compiled on a processor"
+    return "recurrence: compiled for this CPU" if loop == "compiled" else "recurrence: compiled on CPUs"

@@ -15,14 +15,14 @@ from fptkit.errors import UsageError
 from fptkit.numerics import compiler
 
 PANEL = 32
-"""Columns of weights that lie together; ``kPanel`` in the source."""
+"""Adjacent columns of weights in one panel; ``kPanel`` in the C++ source."""
 
 RECURRENCE = compiler.Source(
     Path(__file__).with_name("recurrence.cpp"),
     "C++",
     options=(
         *("-O3", "-std=c++17", "-fPIC", "-pthread"),
-        # Of -ffast-math only what lets sums be vectorised; NaN and infinity keep their meaning.
+        # Only the parts of -ffast-math that allow vectorised sums; NaN and infinity keep their meaning.
         *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"),
     ),
     libraries=("-pthread",),
@@ -34,7 +34,7 @@ class NoKernel(UsageError):
 
 
 class Kernel:
-    """The compiled recurrence of one layer, for float32 on the processor.
+    """The compiled recurrence of one layer, for float32 on the CPU.
 
     Args:
         library: the loaded ``recurrence.cpp``.
@@ -50,16 +50,16 @@ class Kernel:
     def forward(
         self, inputs: Tensor, weight: Tensor, bias: Tensor, norms: Sequence[Tensor], epsilon: float
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """All time steps.
+        """Run all time steps.
 
         Shapes: inputs (B, T, 4H), weight (4H, H), bias (4H,) -> see `fptkit.backbones.lstm.recurrence.Trace`.
 
         Args:
-            inputs: normalised maps of the inputs, float32.
-            weight: of the recurrent map, float32 or bfloat16.
-            bias: of the recurrent map, float32.
+            inputs: linear maps of the inputs after their norm, float32.
+            weight: weight of the recurrent map, float32 or bfloat16.
+            bias: bias of the recurrent map, float32.
             norms: recurrent scale and shift (4H,), cell scale and shift (H,), float32.
-            epsilon: of the norms.
+            epsilon: added to the variance in the norms.
         """
         batch, steps, width = len(inputs), inputs.shape[1], weight.shape[1]
         wide, narrow = (inputs.new_empty(batch, steps, count) for count in (4 * width, width))
@@ -71,16 +71,16 @@ class Kernel:
     def backward(
         self, grad_output: Tensor, weight: Tensor, norms: Sequence[Tensor], trace: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
-        """Gradients, walking back through all time steps.
+        """Compute the gradients by backpropagation through all time steps.
 
-        Shapes: grad_output (B, T, H) -> inputs' (B, T, 4H), recurrent map's output's (B, T, 4H), and of recurrent scale
-        (4H,), cell scale (H,) and cell shift (H,).
+        Shapes: grad_output (B, T, H) -> gradients of the inputs (B, T, 4H), of the recurrent map's output (B, T, 4H),
+        of recurrent scale (4H,), of cell scale (H,) and of cell shift (H,).
 
         Args:
-            grad_output: of the hidden states, float32.
+            grad_output: gradient of the hidden states, float32.
             weight: as in `forward`.
             norms: recurrent scale, cell scale, cell shift.
-            trace: recurrent, moments, gates and cell of `forward`.
+            trace: recurrent, moments, gates and cell, as returned by `forward`.
         """
         width = weight.shape[1]
         grad_inputs, grad_recurrent = torch.empty_like(trace[0]), torch.empty_like(trace[0])
@@ -99,10 +99,10 @@ class Kernel:
 
 
 def panels(weight: Tensor) -> Tensor:
-    """Weights in the order in which the kernel reads them.
+    """Reorder weights into the order in which the kernel reads them.
 
-    Shapes: weight (inner, columns) -> (columns / 32, inner, 32), in bfloat16 (columns / 32, inner / 2, 32, 2); both
-    divisions rounded up, what is not there is zero.
+    Shapes: weight (inner, columns) -> (columns / 32, inner, 32), in bfloat16 (columns / 32, inner / 2, 32, 2). Both
+    divisions are rounded up, padded with zeros.
     """
     halves = weight.dtype == torch.bfloat16
     inner, columns = weight.shape
@@ -114,10 +114,10 @@ def panels(weight: Tensor) -> Tensor:
 
 
 def load_kernel() -> Kernel:
-    """The compiled recurrence; compiled at the first call on this machine, which takes seconds.
+    """Load the compiled recurrence; the first call on a machine compiles it, which takes seconds.
 
     Raises:
-        NoKernel: it is unavailable; it is tried once per process.
+        NoKernel: it is unavailable. Each process tries only once.
     """
     try:
         return _kernel(compiler.load(RECURRENCE))

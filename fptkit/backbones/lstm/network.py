@@ -1,13 +1,15 @@
 """The layer-norm LSTM, driven by token vectors.
 
-Differences from the paper's code (kzl/universal-computation, ``universal_computation/models/lstm.py``), all on purpose:
+Intended differences from the paper's code (kzl/universal-computation, ``universal_computation/models/lstm.py``):
 
-- The state starts at zero. There it is drawn anew at every forward, in evaluation as well.
-- Norms are those of Ba et al.: variance over N, epsilon 1e-5, scale 1 and shift 0 at the start. There the variance is
-  over N - 1, epsilon is 1e-6, and scale and shift are drawn from -1/sqrt(N) to 1/sqrt(N), which leaves the gates almost
-  shut to the input.
-- The norm of the cell is on its way to the output only, as in Ba et al.; there the next step gets the normalised cell.
-- Dropout is between layers, as in ``torch.nn.LSTM``; there it is on every hidden state, which the next step gets.
+- The initial state is zero. In the paper's code it is random in every forward pass, also in evaluation.
+- Norms are those of Ba et al.: variance divided by N, epsilon 1e-5, initial scale 1 and shift 0. The paper's code
+  divides by N - 1, uses epsilon 1e-6, and initialises scale and shift uniformly between -1/sqrt(N) and 1/sqrt(N), which
+  leaves the gates almost closed to the input.
+- The cell is normalised only for the output, as in Ba et al.; in the paper's code the next step gets the normalised
+  cell.
+- Dropout is applied between layers, as in ``torch.nn.LSTM``; in the paper's code it is applied to every hidden state,
+  and the next step gets the result.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ EPSILON = 1e-5
 
 
 class Layer(nn.Module):
-    """One layer: a map of the inputs, a map of the state before, and a norm after each and on the cell."""
+    """One layer: a map of the inputs, a map of the previous hidden state, a norm after each, and a norm of the cell."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -37,19 +39,19 @@ class Layer(nn.Module):
 
     def forward(self, hidden: Tensor, loop: Loop) -> Tensor:
         """Shapes: hidden (B, T, D) -> (B, T, D)."""
-        # Norms and state are of the norms' format, float32, also where autocast has the maps multiplied in bfloat16.
+        # Norms and state stay float32, the dtype of the norms, even if autocast multiplies the maps in bfloat16.
         inputs = self.input_norm(self.input_map(hidden).to(self.input_norm.weight.dtype))
         norms = Norms(self.hidden_norm.weight, self.hidden_norm.bias, self.cell_norm.weight, self.cell_norm.bias)
         return recur(inputs, self.hidden_map.weight, self.hidden_map.bias, norms, epsilon=EPSILON, loop=loop)
 
 
 class LstmBackbone(Backbone):
-    """Layers of a layer-norm LSTM, one on the other, from a zero state. Parameters keep torch's draw; see `draw_lstm`.
+    """Stacked layers of a layer-norm LSTM with a zero initial state. Initialised by torch's modules; see `draw_lstm`.
 
     Args:
-        sizes: its sizes.
-        dropout: probability of dropping a number between two layers, in training.
-        loop: how the recurrence walks through time; see `fptkit.backbones.lstm.recurrence.recur`.
+        sizes: sizes of the model.
+        dropout: dropout probability between two layers, in training.
+        loop: how time steps are computed; see `fptkit.backbones.lstm.recurrence.recur`.
     """
 
     causal = True
@@ -61,15 +63,15 @@ class LstmBackbone(Backbone):
         self.blocks = sizes.layers
         self.dropout = dropout
         self.loop: Loop = loop
-        with torch.random.fork_rng(devices=[]):  # torch's own initialisation must not use up the caller's chance
+        with torch.random.fork_rng(devices=[]):  # torch's own initialisation must not use the caller's random numbers
             self.layers = nn.ModuleList(Layer(sizes.width) for _ in range(sizes.layers))
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None, keep: Tensor | None = None) -> Tensor:
-        """See `Backbone.forward`. ``lengths`` changes nothing: no token sees the padding to its right.
+        """See `Backbone.forward`. ``lengths`` has no effect: no token sees the padding to its right.
 
         Raises:
-            ShapeError: tokens are of another width.
-            NoKernel: the compiled loop is asked for and there is none for these tensors.
+            ShapeError: the tokens have another width.
+            NoKernel: ``loop`` is ``compiled`` and the compiled loop is unavailable or does not support these tensors.
         """
         if tokens.ndim != 3 or tokens.shape[2] != self.width:
             raise ShapeError(f"tokens have shape {tuple(tokens.shape)}, expected (B, T, {self.width})")
@@ -79,8 +81,11 @@ class LstmBackbone(Backbone):
         return keep_tokens(hidden, keep)
 
     def uncounted_flops(self, tokens: Tensor) -> int:
-        """See `Backbone.uncounted_flops`: the recurrent products of the compiled loop, 2 x D x 4D for each token and
-        layer forward, and as many backward where a gradient reaches the layer. That of W torch computes and counts."""
+        """See `Backbone.uncounted_flops`: the recurrent products of the compiled loop.
+
+        They take 2 x D x 4D operations for each token and layer in the forward pass, and the same in the backward pass
+        if a gradient reaches the layer. The gradient of W is computed, and so counted, by torch.
+        """
         product = 8 * self.width**2 * tokens.shape[0] * tokens.shape[1]
         flops, reached = 0, tokens.requires_grad
         for layer in self.layers:
@@ -91,7 +96,7 @@ class LstmBackbone(Backbone):
         return flops
 
     def parameter_roles(self) -> dict[str, ParameterRole]:
-        """See `Backbone.parameter_roles`: the maps are recurrent, their biases too."""
+        """See `Backbone.parameter_roles`: the maps and their biases have the role ``recurrent``."""
         roles = {}
         for name, _ in self.named_parameters():
             _, layer, module, _ = name.split(".")

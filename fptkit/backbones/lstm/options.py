@@ -1,4 +1,4 @@
-"""Options of the backbone ``lstm``; light, so that listings and recipe checks load no torch."""
+"""Options of the backbone ``lstm``. Imports no torch, so that listings and recipe checks start fast."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class LstmSizes:
 
     Args:
         layers: number of layers.
-        width: H, numbers of the hidden state and, being the same, of a token.
+        width: H, numbers in the hidden state, equal to D, the numbers per token.
     """
 
     layers: int
@@ -54,25 +54,23 @@ class LstmOptions(Options):
 
     weights: LstmWeights = Field(
         default=("random",),
-        description="where weights come from, the first available is taken; random, or path:DIR for a folder with the "
-        "config.json and model.safetensors of an LSTM that was trained before",
+        description="sources of the weights; the first available one is used; random, or path:DIR for a folder with "
+        "the config.json and model.safetensors of a pretrained LSTM",
     )
     size: LstmSize = Field(
-        default="paper", description="nano: 2 layers of 256; paper: 3 layers of 768; for the weights 'random' only"
+        default="paper", description="nano: 2 layers of 256; paper: 3 layers of 768; only for the weights 'random'"
     )
     layers: Count | None = Field(
-        default=None, description="number of layers, for the weights 'random' only; null: that of the size"
+        default=None, description="number of layers, only for the weights 'random'; null: as in the size"
     )
     width: Count | None = Field(
         default=None,
-        description="numbers of the hidden state and of a token, for the weights 'random' only; null: that of the size",
+        description="width of the hidden state and of a token, only for the weights 'random'; null: as in the size",
     )
     init: Init = Field(default="pretrained", description=INIT)
     blocks: BlockOptions = Field(default=BlockOptions(), description=BLOCKS + "; a block is a layer")
-    dropout: Probability = Field(
-        default=0.1, description="probability of dropping a number between two layers, in training"
-    )
-    # Both walk alike but for rounding, and auto depends on the machine.
+    dropout: Probability = Field(default=0.1, description="dropout probability between two layers, in training")
+    # Both loops compute the same but for rounding, and auto depends on the machine.
     loop: Annotated[Literal["auto", "compiled", "torch"], Decides.NOTHING] = Field(
         default="auto",
         description="how time steps are computed. compiled: in C++, compiled on first use; torch: a Python loop, about "

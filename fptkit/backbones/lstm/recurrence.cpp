@@ -1,14 +1,14 @@
 // The recurrence of one layer of the layer-norm LSTM, forward and backward, in float32.
 //
 // Why not a loop over torch operators: a step of 16 examples is about a millisecond of work in a dozen operators, and
-// every one of them makes its threads wait for each other. Examples are independent, so here each thread takes some
-// examples through all time steps alone and nobody waits. Compiled at first use by native.py; recurrence.py holds the
-// formulas (Ba, Kiros and Hinton 2016, equations 20 to 22) and the same in torch operators.
+// in every operator the threads wait for each other. Examples are independent, so here each thread runs some examples
+// through all time steps without waiting. Compiled on first use by native.py; recurrence.py has the formulas (Ba, Kiros
+// and Hinton 2016, equations 20 to 22) and the same computation in torch operators.
 //
 // Layout: batch first. gates (B, T, 4H) in the order input, forget, output, candidate; hidden and cell (B, T, H).
-// Weights come in panels (columns / 32, inner, 32), so that each is read once per step, in order; in bfloat16 as
-// (columns / 32, inner / 2, 32, 2), two neighbours of the inner axis side by side. Then the rows are rounded to
-// bfloat16 for the product, as under autocast. All sums are float32.
+// Weights are in panels (columns / 32, inner, 32), so that each weight is read once per step, in order; in bfloat16
+// (columns / 32, inner / 2, 32, 2), with two neighbours of the inner axis next to each other. In bfloat16 the rows are
+// rounded to bfloat16 for the product, as under autocast. All sums are float32.
 
 #include <algorithm>
 #include <cstdint>
@@ -23,8 +23,8 @@
 namespace {
 
 constexpr int64_t kPanel = 32;
-// Bytes of a vector register, and examples whose sums are kept in registers at once; a wider vector than the processor
-// has would go through memory, 30 times as slowly.
+// Bytes of a vector register, and examples with sums in registers at the same time. Vectors wider than those of the CPU
+// would go through memory, 30 times slower.
 #if defined(__AVX512F__)
 constexpr int kBytes = 64, kRows = 8;
 #elif defined(__AVX__)
@@ -35,13 +35,13 @@ constexpr int kBytes = 16, kRows = 3;
 constexpr int kBytes = 16, kRows = 1;
 #endif
 constexpr int kParts = kPanel * 4 / kBytes;  // vectors of one line of a panel
-constexpr int64_t kChunk = 128;    // products added up before they join the sum: one long sum would round more coarsely
-constexpr int64_t kLeastRows = 4;  // below this many per thread, all would wait for memory: each reads every weight
+constexpr int64_t kChunk = 128;    // products in a partial sum: one long sum would have larger rounding errors
+constexpr int64_t kLeastRows = 4;  // rows per thread: each thread reads all weights, so fewer would be limited by memory
 
 typedef float Lanes __attribute__((vector_size(kBytes)));
 typedef uint32_t LaneBits __attribute__((vector_size(kBytes)));
 
-// What one multiplication takes: a float, or two neighbouring bfloat16 in one word, the first in its lower half.
+// An operand of a multiplication is a float, or two neighbouring bfloat16 in one word, the first in its lower half.
 typedef uint32_t Pair;
 
 template <typename Vector>
@@ -85,7 +85,7 @@ inline void add_product(Lanes (&sums)[kParts], Pair value, const PairLine& weigh
 
 #endif
 
-// Vector by vector: a line copied whole goes through memory where it is more than two vectors.
+// Vector by vector: if a line is more than two vectors, copying it at once goes through memory.
 template <typename Vector, typename Number>
 inline Line<Vector> load_line(const Number* from) {
   Line<Vector> line;
@@ -97,7 +97,7 @@ inline Line<Vector> load_line(const Number* from) {
 inline FloatLine line_of(const float* from) { return load_line<Lanes>(from); }
 inline PairLine line_of(const Pair* from) { return load_line<LaneBits>(from); }
 
-// out[row] = start + in[row] x panel, for Rows examples whose numbers lie a stride apart.
+// out[row] = start + in[row] x panel, for Rows examples; consecutive rows are a stride apart in memory.
 template <int Rows, typename Number>
 void multiply_rows(const Number* in, int64_t in_stride, int64_t inner, const Number* panel, const float* start,
                    int64_t columns, float* out, int64_t out_stride) {
@@ -154,7 +154,7 @@ inline uint32_t rounded(float value) {
   return (bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : nearest;
 }
 
-// The buffer is for the rows in bfloat16, should the weights be.
+// The buffer holds the rows in bfloat16 if the weights are bfloat16.
 void multiply(const float* in, int64_t in_stride, int64_t rows, int64_t inner, const float* panels, const float* start,
               int64_t columns, float* out, int64_t out_stride, std::vector<Pair>&) {
   multiply_panels(in, in_stride, rows, inner, panels, start, columns, out, out_stride);
@@ -174,8 +174,8 @@ void multiply(const float* in, int64_t in_stride, int64_t rows, int64_t inner, c
   multiply_panels<Pair>(buffer.data(), pairs, rows, pairs, panels, start, columns, out, out_stride);
 }
 
-// e^x to 1e-6 relative, with the polynomial of Cephes' expf, in operations that compilers vectorise. NaN stays NaN: it
-// fails both comparisons.
+// e^x with a relative error of 1e-6, by the polynomial of Cephes' expf, in operations that compilers vectorise. NaN
+// stays NaN: it fails both comparisons.
 inline float exponential(float x) {
   x = x > 88.0f ? 88.0f : x;
   x = x < -87.0f ? -87.0f : x;
@@ -262,8 +262,8 @@ void forward_rows(const Shape& shape, int64_t first, int64_t last, const float* 
   }
 }
 
-// Sums that a thread gathers of the norms' gradients: recurrent scale (4H), cell scale (H), cell shift (H). That of
-// the recurrent shift is the sum of grad_input.
+// A thread's sums of the norms' gradients: recurrent scale (4H), cell scale (H), cell shift (H). The gradient of the
+// recurrent shift is the sum of grad_input.
 struct Gathered {
   float *scale_recurrent, *scale_cell, *shift_cell;
 };

@@ -1,22 +1,23 @@
-"""The recurrence of one layer of the layer-norm LSTM, with its gradients written out.
+"""The recurrence of one layer of the layer-norm LSTM, with explicit gradients.
 
 Forward, for time step t, with LN(x; a, b) = a (x - mean) / sqrt(variance + epsilon) + b over the numbers of one token::
 
     r = W h[t-1] + w                                    recurrent map; h[0] = c[0] = 0
-    p = inputs[t] + LN(r; a1, b1)                       inputs[t] is LN(U x[t] + u; a2, b2), made for all t beforehand
+    p = inputs[t] + LN(r; a1, b1)                       inputs[t] is LN(U x[t] + u; a2, b2), computed for all t before
     i, f, o = sigmoid(p[:3]), g = tanh(p[3])
     c[t] = f c[t-1] + i g
     h[t] = o tanh(LN(c[t]; a3, b3))
 
-What does not depend on the step before happens outside of the loop, for all steps in one product: the inputs' map and
-norm before it, and the gradient of W after it, from the gradients of all r; with W frozen it is skipped.
+Computations that do not depend on the previous step are outside the loop, one product for all steps: the map and norm
+of the inputs before it, and the gradient of W after it, from the gradients of all r (skipped if W is frozen).
 
-Two forms of the loop. Compiled (``native.py``): C++, each thread takes some examples through all time steps. Else a
-Python loop over time steps in torch operators: for other devices, other number formats and machines without a C++
-compiler; 1.6 times the processor time of the compiled one at 3 x 768 with everything trained, 1.9 times with the maps
-frozen, more at small widths. ``benchmarks/lstm.py`` measures both. Not taken: ``torch.jit.script`` is deprecated and
-warns; ``torch.compile`` needs the same compiler, and either leaves the loop over steps in Python or unrolls it anew for
-every length; layers side by side, each a step behind the one below, would bring the inputs' map back into the loop.
+The loop exists in two forms. The compiled form (``native.py``) is C++: each thread runs some examples through all time
+steps. The other form is a Python loop over time steps in torch operators, for other devices and dtypes and for machines
+without a C++ compiler. It takes 1.6 times the CPU time of the compiled loop at 3 x 768 with everything trained, 1.9
+times with frozen maps, and more at small widths; ``benchmarks/lstm.py`` measures both. Rejected alternatives:
+``torch.jit.script`` is deprecated and warns; ``torch.compile`` needs the same compiler, and either leaves the loop over
+steps in Python or unrolls it for every length; running the layers in parallel, each one step later than the layer
+below, would move the map of the inputs back into the loop.
 
 Source: Ba, Kiros and Hinton 2016, arXiv 1607.06450, equations 20 to 22.
 """
@@ -49,7 +50,7 @@ class Norms(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """What the forward loop leaves for the backward one.
+    """The values of the forward loop that the backward loop needs.
 
     Shapes: recurrent and gates (B, T, 4H), moments (B, T, 4), cell and hidden (B, T, H).
 
@@ -71,20 +72,20 @@ class Trace(NamedTuple):
 def recur(
     inputs: Tensor, weight: Tensor, bias: Tensor, norms: Norms, *, epsilon: float = 1e-5, loop: Loop = "auto"
 ) -> Tensor:
-    """Hidden states of one layer, from a zero state.
+    """Compute the hidden states of one layer, starting from a zero state.
 
     Shapes: inputs (B, T, 4H), weight (4H, H), bias (4H,) -> (B, T, H).
 
     Args:
-        inputs: normalised maps of the inputs; gates in the order input, forget, output, candidate.
-        weight: W. Under autocast it is multiplied in autocast's format; state and norms keep that of ``inputs``.
+        inputs: linear maps of the inputs after their norm; gates in the order input, forget, output, candidate.
+        weight: W. Under autocast it is multiplied in autocast's dtype; state and norms keep the dtype of ``inputs``.
         bias: w.
         norms: parameters of the norms of r and c.
         epsilon: added to variances.
-        loop: ``compiled``, ``torch``, or the first of them that there is.
+        loop: ``compiled``, ``torch``, or ``auto``: compiled if available.
 
     Raises:
-        NoKernel: ``compiled`` is asked for and is not available, or not for these tensors.
+        NoKernel: ``loop`` is ``compiled`` and the compiled loop is unavailable or does not support these tensors.
     """
     hidden: Tensor = _Recurrence.apply(inputs, weight, bias, *norms, epsilon, loop)
     return hidden
@@ -119,7 +120,7 @@ class _Recurrence(torch.autograd.Function):
 def _parameter_gradients(
     ctx: FunctionCtx, trace: Trace, weight: Tensor, grad_inputs: Tensor, grad_recurrent: Tensor, sums: Sequence[Tensor]
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of inputs, weight, bias and the four of `Norms`, from those of all time steps."""
+    """Gradients of inputs, weight, bias and the four parameters in `Norms`, summed over time steps."""
     needed: Sequence[bool] = ctx.needs_input_grad  # type: ignore[attr-defined]
     grad_weight = None
     if needed[1]:
@@ -130,16 +131,21 @@ def _parameter_gradients(
         grad_weight,
         grad_recurrent.sum((0, 1)) if needed[2] else None,
         sums[0],
-        grad_inputs.sum((0, 1)) if needed[4] else None,  # b1 is added to p as the inputs are
+        grad_inputs.sum((0, 1)) if needed[4] else None,  # like the inputs, b1 is added to p
         *sums[1:],
     )
 
 
 def takes_compiled(loop: Loop, inputs: Tensor, weight: Tensor) -> bool:
-    """Whether the compiled loop is used.
+    """True if the compiled loop is used for these tensors.
+
+    Args:
+        loop: the requested form of the loop.
+        inputs: as in `recur`.
+        weight: W in the dtype it is multiplied in.
 
     Raises:
-        NoKernel: it is asked for and cannot be used.
+        NoKernel: ``loop`` is ``compiled`` and the compiled loop is unavailable or does not support these tensors.
     """
     if loop == "torch":
         return False
@@ -151,8 +157,8 @@ def takes_compiled(loop: Loop, inputs: Tensor, weight: Tensor) -> bool:
     try:
         if not fits:
             raise NoKernel(
-                f"it is for float32 tokens on the processor and weights in float32 or bfloat16, not for {inputs.dtype} "
-                f"on {inputs.device.type} and {weight.dtype}"
+                f"it is for float32 tokens on the CPU and weights in float32 or bfloat16, not for {inputs.dtype} on "
+                f"{inputs.device.type} and {weight.dtype}"
             )
         load_kernel()
     except NoKernel:
@@ -163,18 +169,18 @@ def takes_compiled(loop: Loop, inputs: Tensor, weight: Tensor) -> bool:
 
 
 def _multiply(rows: Tensor, weight: Tensor) -> Tensor:
-    """rows x weight, multiplied in the format of ``weight``."""
+    """rows x weight, multiplied in the dtype of ``weight``."""
     return (rows.to(weight.dtype) @ weight).to(rows.dtype)
 
 
 def _moments(values: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-    """Mean and 1 / sqrt(variance + epsilon) over the last axis, which is kept."""
+    """Mean and 1 / sqrt(variance + epsilon) over the last axis, which keeps size 1."""
     variance, mean = torch.var_mean(values, -1, correction=0, keepdim=True)
     return mean, (variance + epsilon).rsqrt()
 
 
 def steps_forward(inputs: Tensor, weight: Tensor, bias: Tensor, norms: Sequence[Tensor], epsilon: float) -> Trace:
-    """The loop forward in torch operators, a step at a time.
+    """Run the forward loop in torch operators, one time step after the other.
 
     Shapes and arguments: see `fptkit.backbones.lstm.native.Kernel.forward`.
     """
@@ -198,14 +204,14 @@ def steps_forward(inputs: Tensor, weight: Tensor, bias: Tensor, norms: Sequence[
 def steps_backward(
     grad_output: Tensor, weight: Tensor, norms: Sequence[Tensor], trace: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
-    """The loop backward in torch operators, a step at a time.
+    """Run the backward loop in torch operators, one time step after the other.
 
     Shapes and arguments: see `fptkit.backbones.lstm.native.Kernel.backward`.
     """
     recurrent_scale, cell_scale, cell_shift = norms
     recurrent, moments, gates, cell = trace
     mean, scale, cell_mean, its_scale = moments.split(1, -1)
-    # Everything that needs no gradient of a later step is made for all steps at once.
+    # Everything that needs no gradient of a later step is computed for all steps at once.
     normed, normed_cell = (recurrent - mean) * scale, (cell - cell_mean) * its_scale
     into, forget, out, candidate = gates.chunk(4, -1)
     squashed = torch.addcmul(cell_shift, normed_cell, cell_scale).tanh_()

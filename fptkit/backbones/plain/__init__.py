@@ -1,1 +1,1 @@
-"""What is left where the sequence model is taken out: nothing, or one attention layer. Controls, trained anew."""
+"""Controls without a pretrained sequence model: no model at all, or one attention layer trained from scratch."""

@@ -1,4 +1,4 @@
-"""Making ``none`` and ``attention_layer``, as wide as the model they stand in for."""
+"""Building ``none`` and ``attention_layer``, as wide as the model that they replace."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def build_none(options: NoBackboneOptions, *, positions: int, seed: int, pinned:
 
     Args:
         options: recipe options.
-        positions: T, the task's longest example in tokens; rows of the position table.
-        seed: draws the position table.
-        pinned: weights entry an earlier run of this recipe took.
+        positions: T, tokens of the task's longest example; rows of the position table.
+        seed: seed of the position table's initialisation.
+        pinned: weights entry that an earlier run of this recipe used.
 
     Raises:
         SourceError: none of the weights that give the width is available.
-        DataError: their config names no width.
+        DataError: their config does not state a width.
     """
     return build(NoBackboneFamily, options, positions=positions, seed=seed, pinned=pinned)
 
@@ -38,10 +38,10 @@ def build_none(options: NoBackboneOptions, *, positions: int, seed: int, pinned:
 def build_attention_layer(
     options: AttentionLayerOptions, *, positions: int, seed: int, pinned: str | None = None
 ) -> AttentionLayer:
-    """Build the backbone of one attention layer. Arguments and errors as `build_none`, and:
+    """Build the backbone with one attention layer. Arguments and errors as for `build_none`.
 
     Raises:
-        ShapeError: the heads do not divide the width.
+        ShapeError: the width is not a multiple of the heads.
     """
     return build(AttentionLayerFamily, options, positions=positions, seed=seed, pinned=pinned)
 
@@ -51,11 +51,11 @@ AnyOptions = TypeVar("AnyOptions", bound=PlainOptions)
 
 @dataclass(frozen=True)
 class _PlainFamily(Family[int, AnyBackbone], Generic[AnyOptions, AnyBackbone]):
-    """What both have: the architecture is a width, whatever model it is taken from, and the weights are drawn.
+    """The shared part of both: the architecture is only a width, and the weights are randomly initialised.
 
     Args:
-        options: of the recipe.
-        tokens: T, the task's longest example in tokens.
+        options: the recipe's options.
+        tokens: T, tokens of the task's longest example.
     """
 
     options: AnyOptions
@@ -75,7 +75,7 @@ class _PlainFamily(Family[int, AnyBackbone], Generic[AnyOptions, AnyBackbone]):
 
     @abstractmethod
     def make(self, width: int) -> AnyBackbone:
-        """The backbone of a width, before its weights are drawn."""
+        """Build the backbone with this width, before its weights are initialised."""
 
     def from_options(self) -> int:
         """See `Family.from_options`."""
@@ -85,14 +85,15 @@ class _PlainFamily(Family[int, AnyBackbone], Generic[AnyOptions, AnyBackbone]):
         """See `Family.from_config`.
 
         Raises:
-            DataError: it names no width.
+            DataError: the config does not state a width.
         """
         return _width_of(config, entry)
 
     @torch.no_grad()
     def draw(self, architecture: int, seed: int, folder: WeightFolder | None) -> AnyBackbone:
-        """See `Family.draw`: positions normal with standard deviation 0.02, maps uniform as Glorot and Bengio have it,
-        biases 0, scales of norms 1.
+        """See `Family.draw`.
+
+        Positions are normal with standard deviation 0.02, maps uniform (Xavier/Glorot), biases 0, norm scales 1.
 
         Source: positions: GPT-2's configuration; maps: torch.nn.MultiheadAttention.
         """
@@ -107,7 +108,7 @@ class _PlainFamily(Family[int, AnyBackbone], Generic[AnyOptions, AnyBackbone]):
         return backbone
 
     def load(self, folder: WeightFolder, architecture: int) -> AnyBackbone:
-        """See `Family.load`: only the width is taken from a checkpoint."""
+        """Not supported: a checkpoint gives only the width."""
         raise NotImplementedError(f"{type(self).__name__} has no weights to load")
 
 
@@ -133,7 +134,7 @@ class AttentionLayerFamily(_PlainFamily[AttentionLayerOptions, AttentionLayer]):
         """See `_PlainFamily.make`.
 
         Raises:
-            ShapeError: the heads do not divide the width.
+            ShapeError: the width is not a multiple of the heads.
         """
         heads = self.options.heads or (1 if width % HEAD_WIDTH else width // HEAD_WIDTH)
         if width % heads:
@@ -149,10 +150,10 @@ class AttentionLayerFamily(_PlainFamily[AttentionLayerOptions, AttentionLayer]):
 
 
 def _width_of(config: Mapping[str, Any], entry: str) -> int:
-    """The width a config.json names: GPT-2's, timm's, T5's, this package's LSTM's, or that of most others.
+    """The width in a config.json of GPT-2, timm, T5, fptkit's LSTM, or most other models.
 
     Raises:
-        DataError: it names none.
+        DataError: the config does not state a width.
     """
     arguments = config.get("model_args")
     found = [arguments["embed_dim"]] if isinstance(arguments, Mapping) and "embed_dim" in arguments else []

@@ -1,4 +1,4 @@
-"""The two controls that hold no pretrained model: no blocks at all, and one attention layer."""
+"""The two controls without a pretrained model: no blocks at all, and one attention layer."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from fptkit.numerics.attention import attend
 
 
 class NoBackbone(Backbone):
-    """No sequence model: each token goes to the head by itself, with its position added and a layer norm behind.
+    """No sequence model: each token goes to the head separately, after its position is added and a layer norm applied.
 
-    It says that it is not causal: no token knows of another, so where the recipe leaves the read-out open, the answer
-    is read from the mean of all tokens instead of a last one that has seen nothing.
+    It is declared as not causal, so that the default read-out is the mean of all tokens: the last token has seen no
+    other.
 
     Args:
         width: D.
-        rows: N, rows of the position table; 0 for none.
+        rows: N, rows of the position table; 0: no positions.
         norm: end with a layer norm.
-        dropout: probability of dropping a number of the tokens, in training.
+        dropout: dropout probability of the tokens, in training.
     """
 
     causal = False
@@ -36,7 +36,7 @@ class NoBackbone(Backbone):
         self.norm = nn.LayerNorm(width) if norm else None
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None, keep: Tensor | None = None) -> Tensor:
-        """See `Backbone.forward`. ``lengths`` changes nothing: no token sees another.
+        """See `Backbone.forward`. ``lengths`` has no effect: no token sees another.
 
         Raises:
             ShapeError: more tokens than positions.
@@ -51,15 +51,15 @@ class NoBackbone(Backbone):
 
 
 class AttentionLayer(Backbone):
-    """One multi-head self-attention, added to its input, then a layer norm.
+    """One multi-head self-attention layer, added to its input, then a layer norm.
 
     Args:
         width: D.
         rows: N, rows of the position table.
         heads: attention heads; divides ``width``.
-        causal: a token sees itself and those before it; false: it sees all real ones.
-        dropout: probability of dropping a number of the tokens and of the attention's output, in training.
-        attention_dropout: the same for attention weights.
+        causal: a token sees itself and earlier tokens; false: it sees all real tokens.
+        dropout: dropout probability of the tokens and of the attention's output, in training.
+        attention_dropout: dropout probability of attention weights, in training.
 
     Source: Tan et al. 2024, section 3 (LLM2Attn).
     """
@@ -90,7 +90,7 @@ class AttentionLayer(Backbone):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None, keep: Tensor | None = None) -> Tensor:
-        """See `Backbone.forward`. Only the tokens that are read out look at others.
+        """See `Backbone.forward`. Only the tokens that are read out attend to others.
 
         Raises:
             ShapeError: more tokens than positions.
@@ -111,7 +111,7 @@ class AttentionLayer(Backbone):
         return normed
 
     def _mask(self, hidden: Tensor, lengths: Tensor | None, keep: Tensor | None) -> Tensor | None:
-        """Where a token may look: (B, 1, R or 1, T), or None where ``causal`` alone says it."""
+        """True where a token may attend: (B, 1, R or 1, T); None if ``causal`` is enough."""
         positions = torch.arange(hidden.shape[1], device=hidden.device)
         if self.causal:  # padding is to the right of all real tokens
             return None if keep is None else (positions <= keep[:, :, None])[:, None]
@@ -122,7 +122,7 @@ class AttentionLayer(Backbone):
         return hidden.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
     def parameter_roles(self) -> dict[str, ParameterRole]:
-        """See `Backbone.parameter_roles`; attention and norm are of the one block."""
+        """See `Backbone.parameter_roles`; attention and norm belong to block 0."""
         roles = {"positions": ParameterRole("position"), "norm": ParameterRole("norm", 0)}
         attention = ParameterRole("attention", 0)
         return {name: roles.get(name.partition(".")[0], attention) for name, _ in self.named_parameters()}

@@ -1,1 +1,1 @@
-"""Vision transformers of timm as sequence models for any tokens."""
+"""Vision transformers of timm as backbones for any tokens."""

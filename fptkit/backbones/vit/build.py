@@ -1,4 +1,4 @@
-"""Making a vision transformer: from the first weights available, or drawn at random."""
+"""Building a vision transformer: from the first available weights, or randomly initialised."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from fptkit.sources.weights import WeightFolder
 
 
 def build_vit(options: VitOptions, *, positions: int, seed: int, pinned: str | None = None) -> VitBackbone:
-    """Build a vision transformer with the first weights available.
+    """Build a vision transformer with the first available weights.
 
     Args:
         options: recipe options.
-        positions: T, the task's longest example in tokens; the position table is made for it.
-        seed: draws the weights where they are random.
-        pinned: weights entry an earlier run of this recipe took.
+        positions: T, tokens of the task's longest example; the position table is made for it.
+        seed: seed of the initialisation, for random weights.
+        pinned: weights entry that an earlier run of this recipe used.
 
     Raises:
-        FptkitError: see `fptkit.backbones.assemble.assemble`; and `ShapeError` where the checkpoint has no position
-            table though it is asked for.
+        FptkitError: see `fptkit.backbones.assemble.assemble`.
+        ShapeError: ``position_init`` is ``pretrained`` and the checkpoint has no position table.
     """
     return build(VitFamily, options, positions=positions, seed=seed, pinned=pinned)
 
@@ -41,12 +41,12 @@ class VitFamily(Family[VitArchitecture, VitBackbone]):
     """Any vision transformer of timm.
 
     Args:
-        sizes: those of a model drawn for the weights ``random``.
-        dropout: probability of dropping a number of the embedding or of a block's output, in training.
-        attention_dropout: the same for attention weights.
-        rows: rows of the position table that are drawn with such a model.
-        position_init: ``zeros``: the position table starts at zero, as the official code has it; ``pretrained``: with
-            the rows that were loaded or drawn.
+        sizes: sizes of the model for the weights ``random``.
+        dropout: dropout probability of the embedding and of each block's output, in training.
+        attention_dropout: dropout probability of attention weights, in training.
+        rows: rows of the position table of such a model.
+        position_init: ``zeros``: the position table starts at zero, as in the official code; ``pretrained``: with the
+            loaded or randomly initialised rows.
     """
 
     sizes: VitSizes
@@ -58,7 +58,7 @@ class VitFamily(Family[VitArchitecture, VitBackbone]):
     name = "vit"
     advice = (
         "Add a fallback such as builtin:vit_nano to backbone.weights, or put the files into a folder and use "
-        "path:FOLDER. `fptkit list weights` shows what is here."
+        "path:FOLDER. `fptkit list weights` shows the available weights."
     )
     block_list = "layers"
 
@@ -73,7 +73,7 @@ class VitFamily(Family[VitArchitecture, VitBackbone]):
         """See `Family.random`.
 
         Raises:
-            ShapeError: no such size, ``heads`` does not divide ``width``, or ``rows`` are given.
+            ShapeError: there is no such size, ``heads`` does not divide ``width``, or ``rows`` is given.
         """
         if draw.size not in SIZES:
             raise ShapeError(f"a vit has no size '{draw.size}'; sizes are {', '.join(SIZES)}")
@@ -95,11 +95,11 @@ class VitFamily(Family[VitArchitecture, VitBackbone]):
         return read_architecture(config, entry)
 
     def draw(self, architecture: VitArchitecture, seed: int, folder: WeightFolder | None) -> VitBackbone:
-        """See `Family.draw`; the position table is drawn too, as long as the checkpoint's.
+        """See `Family.draw`; the position table is initialised too, with as many rows as the checkpoint's.
 
         Raises:
-            DataError: timm cannot make the architecture, or the checkpoint is not of it.
-            ShapeError: the checkpoint has no position table though it is asked for.
+            DataError: timm cannot build the architecture, or the checkpoint is of another one.
+            ShapeError: ``position_init`` is ``pretrained`` and the checkpoint has no position table.
         """
         rows = self.rows if folder is None else len(self.load(folder, architecture).positions.weight)
         backbone = draw_vit(architecture, seed, dropout=self.dropout, attention_dropout=self.attention_dropout)
@@ -110,7 +110,7 @@ class VitFamily(Family[VitArchitecture, VitBackbone]):
         """See `Family.load`.
 
         Raises:
-            ShapeError: the checkpoint has no position table though it is asked for.
+            ShapeError: ``position_init`` is ``pretrained`` and the checkpoint has no position table.
         """
         backbone = load_vit(folder, architecture, dropout=self.dropout, attention_dropout=self.attention_dropout)
         if self.position_init == "pretrained" and not len(backbone.positions.weight):
@@ -120,9 +120,9 @@ class VitFamily(Family[VitArchitecture, VitBackbone]):
         return backbone
 
     def redraw(self, backbone: VitBackbone, init: Init, seed: int) -> None:
-        """See `Family.redraw`, but scales behind attention and feed-forward start as timm starts them.
+        """See `Family.redraw`; the scales after attention and feed-forward (``LayerScale``) keep timm's initial value.
 
-        ``flat_0.02`` would set these vectors to zero like biases, and so cut the blocks off.
+        ``flat_0.02`` would set them to zero, like biases, and so disable the blocks.
         """
         from timm.layers.layer_scale import LayerScale
 
@@ -143,7 +143,7 @@ class VitFamily(Family[VitArchitecture, VitBackbone]):
 
 
 def architecture_of(sizes: VitSizes) -> VitArchitecture:
-    """A vision transformer of these sizes in timm's words."""
+    """Describe a vision transformer of these sizes by timm's name and arguments."""
     names = {known: name for name, known in SIZES.items()}
     arguments = {"embed_dim": sizes.width, "depth": sizes.blocks, "num_heads": sizes.heads}
     return VitArchitecture(f"vit_{names.get(sizes, 'custom')}", arguments)
@@ -152,12 +152,19 @@ def architecture_of(sizes: VitSizes) -> VitArchitecture:
 def draw_vit(
     architecture: VitArchitecture, seed: int, *, dropout: float = 0.1, attention_dropout: float = 0.0
 ) -> VitBackbone:
-    """Draw weights as timm does: matrices normal with standard deviation 0.02, biases 0, scales of norms 1.
+    """Build a vision transformer with timm's random initialisation.
 
-    timm draws from torch's global generator: it is seeded for the draw and put back behind it.
+    Matrices are normal with standard deviation 0.02, biases 0, norm scales 1. timm uses torch's global generator, which
+    is seeded here and restored afterwards.
+
+    Args:
+        architecture: the architecture to build.
+        seed: seed of the initialisation.
+        dropout: see `VitFamily`.
+        attention_dropout: see `VitFamily`.
 
     Raises:
-        DataError: timm cannot make the architecture.
+        DataError: timm cannot build the architecture.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(seed, "backbone"))
@@ -166,7 +173,7 @@ def draw_vit(
 
 
 def _drawn_rows(rows: int, width: int, seed: int) -> Tensor:
-    """Rows of a position table as timm draws them: (rows, width)."""
+    """A position table with timm's random initialisation: (rows, width)."""
     table = torch.empty(rows, width)
     if rows:
         nn.init.trunc_normal_(table, std=0.02, generator=generator_for(seed, "positions"))

@@ -1,8 +1,8 @@
-"""Vision transformers on disk: reading and writing the layout timm gives its repositories on the hub.
+"""Vision transformers on disk: reading and writing the layout of timm's repositories on the hub.
 
-``config.json`` names an ``architecture``; ``model_args`` holds arguments of timm's ``VisionTransformer`` where they
-differ from what the name means. A name timm does not know is one of our own: then ``model_args`` must give
-``embed_dim``, ``depth`` and ``num_heads``. ``model.safetensors`` holds the tensors under timm's names.
+``config.json`` names an ``architecture``; ``model_args`` holds the arguments of timm's ``VisionTransformer`` that
+differ from those of the named architecture. For a name that timm does not know, ``model_args`` must give ``embed_dim``,
+``depth`` and ``num_heads``. ``model.safetensors`` holds the tensors under timm's names.
 
 Source: huggingface/pytorch-image-models, ``timm/models/_hub.py``.
 """
@@ -59,7 +59,7 @@ _ARGUMENTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     **dict.fromkeys(("act_layer", "norm_layer", "attn_layer", "global_pool", "pos_embed"), (_is_word, "text")),
 }
-"""Arguments that say what the blocks, the norms and the position table are, and a check of each."""
+"""Arguments that describe the blocks, the norms and the position table, with a check of each value."""
 
 _UNUSED_ARGUMENTS = frozenset(
     (
@@ -68,35 +68,35 @@ _UNUSED_ARGUMENTS = frozenset(
         *("drop_rate", "pos_drop_rate", "patch_drop_rate", "proj_drop_rate", "attn_drop_rate", "drop_path_rate"),
     )
 )
-"""Arguments of the parts that are left out, and of training. Any further one is refused: it may change the mathematics,
-and some of timm's make it download or unpickle files."""
+"""Arguments of the parts that are left out, and of training; they are ignored. All others are refused: they may change
+the computation, and some of timm's arguments make it download or unpickle files."""
 
 _UNUSED_TENSORS = ("patch_embed.", "cls_token", "reg_token", "dist_token", "head.", "head_dist.", "attn_pool.")
-"""What the backbone has no use for: it is driven by token vectors and read out by a head of its own."""
+"""Tensors that the backbone does not use: it gets token vectors, and fptkit's own head reads its output."""
 
 
 def load_vit(
     folder: WeightFolder, architecture: VitArchitecture, *, dropout: float = 0.1, attention_dropout: float = 0.0
 ) -> VitBackbone:
-    """Build a vision transformer from a checkpoint, whole. Its position table holds the checkpoint's grid, row by row.
+    """Build a vision transformer from a checkpoint, with all blocks and the grid of positions, row by row.
 
     Args:
-        folder: opened checkpoint.
-        architecture: the one its config.json names, see `read_architecture`.
-        dropout: probability of dropping a number of the embedding or of a block's output, in training.
-        attention_dropout: the same for attention weights.
+        folder: the opened checkpoint.
+        architecture: the architecture in its config.json, see `read_architecture`.
+        dropout: dropout probability of the embedding and of each block's output, in training.
+        attention_dropout: dropout probability of attention weights, in training.
 
     Raises:
-        DataError: the checkpoint is of another architecture, lacks or adds tensors, or holds numbers that are not
-            finite.
+        DataError: the checkpoint is of another architecture, or tensors are missing, unexpected, or contain NaN or
+            infinity.
     """
     tensors = folder.tensors()
     blocks = len({name.split(".")[1] for name in tensors if name.startswith("blocks.")})
     depth = architecture.arguments.get("depth", blocks)
-    if depth > blocks:  # before so many are made
+    if depth > blocks:  # checked before that many blocks are allocated
         raise DataError(f"{folder.entry}: its config.json says depth {depth}, but it holds tensors of {blocks} blocks")
     try:
-        with torch.device("meta"):  # shapes only: the numbers come from the file
+        with torch.device("meta"):  # shapes only: the values come from the file
             model = make_timm_model(architecture, dropout=dropout, attention_dropout=attention_dropout)
     except DataError as err:
         raise DataError(f"{folder.entry}: {err}") from err
@@ -110,10 +110,15 @@ def load_vit(
 
 
 def read_architecture(config: Mapping[str, Any], entry: str) -> VitArchitecture:
-    """The architecture a config.json names.
+    """Read the architecture from a config.json.
+
+    Args:
+        config: content of the config.json.
+        entry: the checkpoint, for messages.
 
     Raises:
-        DataError: it names none, one timm does not know without giving its sizes, or arguments that are not supported.
+        DataError: the config has no architecture, timm does not know it and sizes are missing, or arguments are not
+            supported.
     """
     import timm
     from timm.models import list_models
@@ -121,7 +126,7 @@ def read_architecture(config: Mapping[str, Any], entry: str) -> VitArchitecture:
     name, arguments = config.get("architecture"), config.get("model_args") or {}
     if not isinstance(name, str) or not name:
         found = f"; it says model_type {config['model_type']!r}" if "model_type" in config else ""
-        raise DataError(f"{entry}: its config.json names no architecture of timm (key 'architecture'){found}")
+        raise DataError(f"{entry}: its config.json has no timm architecture (key 'architecture'){found}")
     if not isinstance(arguments, dict):
         raise DataError(f"{entry}: its config.json says model_args {arguments!r}, expected keys and values")
     used = {}
@@ -134,23 +139,28 @@ def read_architecture(config: Mapping[str, Any], entry: str) -> VitArchitecture:
         if not is_valid(value):
             raise DataError(f"{entry}: its config.json says {key} {value!r} in model_args, expected {expected}")
         used[key] = value
-    name = name.partition(".")[0]  # the tag behind the dot names weights, not an architecture
+    name = name.partition(".")[0]  # the tag after the dot names weights, not an architecture
     if not timm.is_model(name) and (lacking := [key for key in SIZE_ARGUMENTS if key not in used]):
         known = list_models(module="vision_transformer")
         near = difflib.get_close_matches(name.lower(), known, n=3)
         raise DataError(
             f"{entry}: its config.json names the architecture '{name}', which timm {timm.__version__} does not know"
             + (f"; it knows {', '.join(near)}" if near else "")
-            + f". One of your own must give {', '.join(SIZE_ARGUMENTS)} in model_args, and {lacking[0]} is missing"
+            + f". Other names must give {', '.join(SIZE_ARGUMENTS)} in model_args, and {lacking[0]} is missing"
         )
     return VitArchitecture(name, used)
 
 
 def make_timm_model(architecture: VitArchitecture, *, dropout: float, attention_dropout: float) -> VisionTransformer:
-    """timm's model, with weights as timm draws them from torch's global generator.
+    """Build timm's model; timm initialises its weights from torch's global generator.
+
+    Args:
+        architecture: the architecture to build.
+        dropout: dropout probability of each block's output, in training.
+        attention_dropout: dropout probability of attention weights, in training.
 
     Raises:
-        DataError: timm cannot make it, or makes something else than a vision transformer.
+        DataError: timm cannot build it, or it is not a ``VisionTransformer``.
     """
     import timm
     from timm.models.vision_transformer import VisionTransformer
@@ -168,33 +178,35 @@ def make_timm_model(architecture: VitArchitecture, *, dropout: float, attention_
         else:
             model = VisionTransformer(**arguments)
     except (TypeError, ValueError, AssertionError, RuntimeError, AttributeError, KeyError) as err:
-        if is_known:  # other kinds of models take other arguments; that is not what is wrong with them
+        if is_known:  # other kinds of models take other arguments: report the kind instead
             with torch.device("meta"):
                 _check_kind(timm.create_model(architecture.name, pretrained=False), architecture)
-        raise DataError(f"timm cannot make the architecture {architecture.name}: {err}") from err
+        raise DataError(f"timm cannot build the architecture {architecture.name}: {err}") from err
     return _check_kind(model, architecture)
 
 
 def _check_kind(model: Any, architecture: VitArchitecture) -> VisionTransformer:
-    """Refuse the models of timm that are no vision transformers, or that tie their positions to an image.
+    """Refuse timm models of other classes than ``VisionTransformer``, such as those with positions tied to an image.
 
     Raises:
-        DataError: it is one.
+        DataError: the model is of another class.
     """
     from timm.models.vision_transformer import VisionTransformer
 
     if not isinstance(model, VisionTransformer):
-        raise DataError(f"architecture {architecture.name} is a {type(model).__name__} of timm, no VisionTransformer")
+        raise DataError(
+            f"architecture {architecture.name} is a {type(model).__name__} of timm, not a VisionTransformer"
+        )
     return model
 
 
 def _grid_rows(table: Tensor | None, model: VisionTransformer, entry: str) -> Tensor:
-    """The position table of a checkpoint without the rows of class and register tokens; no row where it has none.
+    """The position table of a checkpoint without the rows of class and register tokens; zero rows if it has no table.
 
     Shapes: table (1, N, D) -> (N - prefix, D).
 
     Raises:
-        DataError: it is of another shape.
+        DataError: the table has another shape.
     """
     if table is None:
         return torch.zeros(0, model.embed_dim)
@@ -211,21 +223,21 @@ def _checked(name: str, tensor: Tensor, entry: str) -> Tensor:
     """A copy in float32.
 
     Raises:
-        DataError: not numbers, or not finite ones.
+        DataError: see `check_numbers`.
     """
     check_numbers(name, tensor, entry)
     return tensor.to(torch.float32, copy=True)
 
 
 def _fill(backbone: VitBackbone, tensors: Mapping[str, Tensor], entry: str) -> None:
-    """Put a checkpoint's tensors into a backbone that has shapes only.
+    """Load a checkpoint's tensors into a backbone on the meta device.
 
     Raises:
-        DataError: one is missing, left over, of another shape, or not finite.
+        DataError: a tensor is missing, unexpected, of another shape, or contains NaN or infinity.
     """
     given = {name: tensor for name, tensor in tensors.items() if not name.startswith(_UNUSED_TENSORS)}
     if backbone.final_norm == "fc_norm" and "fc_norm.weight" not in given:
-        # Weights trained with a class token, in an architecture that pools: the same norm under its other name.
+        # Weights trained with a class token, in an architecture that pools: the same norm under another name.
         given = {f"fc_{name}" if name.startswith("norm.") else name: tensor for name, tensor in given.items()}
     names = {name: backbone.timm_name(name) for name, _ in backbone.named_parameters()}
     expected = {
@@ -248,14 +260,14 @@ def save_vit(
     about: Mapping[str, Any] | None = None,
     further: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write a checkpoint that `load_vit` reads, and timm: its position table is kept as a grid without a class token.
+    """Save a checkpoint that `load_vit` and timm can read, with the position table as a grid without class token.
 
     Args:
-        backbone: what to save.
-        folder: where ``config.json`` and ``model.safetensors`` are written; made where it is missing.
-        dtype: number format of the tensors.
-        about: further keys of config.json, such as how the weights came about.
-        further: further tensors, such as ``patch_embed.proj.weight``, that this package has no use for but timm has.
+        backbone: the model to save.
+        folder: destination of ``config.json`` and ``model.safetensors``; created if missing.
+        dtype: dtype of the tensors.
+        about: further keys of config.json, such as how the weights were trained.
+        further: further tensors that timm uses but fptkit does not, such as ``patch_embed.proj.weight``.
     """
     from safetensors.torch import save_file
 

@@ -1,10 +1,10 @@
 """A vision transformer of timm, driven by token vectors instead of an image.
 
-Patch embedding, class token, position table and head of the model are left out; its blocks and final norm stay, with
-timm's parameter names, and a position table of the task's length is put before them. Blocks of the common kind are run
-by code of our own over timm's modules, since only tokens that are read out need pass the last block, and processors
-multiply attention in bfloat16 faster by explicit products; other kinds are called as they are. A test holds both
-against timm's own forward with the same weights.
+Patch embedding, class token, position table and head of the model are dropped. Its blocks and final norm are kept, with
+timm's parameter names, and get a position table of the task's length. Blocks of timm's standard class are run by code
+here over timm's modules: only the tokens that are read out need to pass the last block, and CPUs compute bfloat16
+attention faster by explicit products. Other blocks are called unchanged. A test compares both with timm's own forward
+pass with the same weights.
 
 Source: Dosovitskiy et al. 2021; huggingface/pytorch-image-models, ``timm/models/vision_transformer.py``; what is left
 out: kzl/universal-computation, ``fpt.py``.
@@ -31,11 +31,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class VitArchitecture:
-    """What a vision transformer is made of.
+    """The architecture of a vision transformer.
 
     Args:
-        name: timm's name, or another; then ``arguments`` hold at least ``embed_dim``, ``depth`` and ``num_heads``.
-        arguments: of timm's ``VisionTransformer``, where they differ from what the name means.
+        name: a name that timm knows, or another; then ``arguments`` must have ``embed_dim``, ``depth`` and
+            ``num_heads``.
+        arguments: arguments of timm's ``VisionTransformer`` that differ from those of the named architecture.
     """
 
     name: str
@@ -43,10 +44,10 @@ class VitArchitecture:
 
 
 class PositionTable(nn.Module):
-    """One trainable row for every position.
+    """A position table with one trainable row per position.
 
     Args:
-        rows: (N, D) what they start as.
+        rows: (N, D), initial values.
     """
 
     def __init__(self, rows: Tensor) -> None:
@@ -55,7 +56,7 @@ class PositionTable(nn.Module):
 
 
 class VitAttention(nn.Module):
-    """Self-attention in which every token sees all, over the maps and norms of timm's ``Attention``."""
+    """Self-attention between all tokens, with the maps and norms of timm's ``Attention``."""
 
     def __init__(self, attention: Any) -> None:
         super().__init__()
@@ -76,7 +77,7 @@ class VitAttention(nn.Module):
             query = self._part(keep_tokens(hidden, keep), 0, 1)
             key, value = self._part(hidden, 1, 3).chunk(2, dim=-1)
         value = self._split_heads(value)
-        # A norm in float32 between maps in bfloat16 must not leave two number formats behind.
+        # A float32 norm between bfloat16 maps must not lead to mixed dtypes.
         query = self.q_norm(self._split_heads(query)).to(value.dtype)
         key = self.k_norm(self._split_heads(key)).to(value.dtype)
         mixed = attend(query, key, value, mask, dropout=self.dropout if self.training else 0.0, causal=False)
@@ -84,7 +85,7 @@ class VitAttention(nn.Module):
         return projected
 
     def _part(self, hidden: Tensor, start: int, stop: int) -> Tensor:
-        """Of queries, keys and values only those from ``start`` to ``stop``."""
+        """Compute only parts ``start`` to ``stop`` of queries (0), keys (1) and values (2)."""
         width = self.qkv.out_features // 3
         rows = slice(start * width, stop * width)
         return linear_rows(self.qkv, hidden, rows)
@@ -95,7 +96,7 @@ class VitAttention(nn.Module):
 
 
 class VitBlock(nn.Module):
-    """One block of the common kind: attention and feed-forward, each after a norm and added to the stream."""
+    """A block of timm's standard class: attention and feed-forward, each with a norm and a residual connection."""
 
     def __init__(self, block: Any) -> None:
         super().__init__()
@@ -115,29 +116,29 @@ class VitBlock(nn.Module):
 
 
 class OtherBlock(nn.Module):
-    """A block of another kind, called as timm has it."""
+    """A block of another class, called unchanged."""
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
         self.block = block
 
     def forward(self, hidden: Tensor, mask: Tensor | None, keep: Tensor | None = None) -> Tensor:
-        """As `VitBlock`."""
+        """Shapes: as for `VitBlock`."""
         return keep_tokens(self.block(hidden, attn_mask=mask), keep)
 
 
 class VitBackbone(Backbone):
-    """The blocks and norms of a vision transformer, with a position table of its own and without a class token.
+    """The blocks and norms of a vision transformer, with its own position table and without class token.
 
     Args:
-        model: timm's model; its blocks and norms are taken over, the rest is dropped. Where it pools before the final
-            norm, that norm is applied to each token.
-        architecture: what ``model`` was made from.
-        rows: (N, D) start of the position table.
-        dropout: probability of dropping a number of the embedding, in training; the blocks bring their own.
+        model: timm's model; its blocks and norms are used, the rest is dropped. If it pools before the final norm, that
+            norm is applied to each token.
+        architecture: the architecture of ``model``.
+        rows: (N, D), initial values of the position table.
+        dropout: dropout probability of the embedding, in training; the blocks have their own.
 
     Raises:
-        DataError: a parameter of the blocks has no role that freezing policies know.
+        DataError: the role of a parameter of the blocks is unknown.
     """
 
     causal = False
@@ -163,7 +164,7 @@ class VitBackbone(Backbone):
         self.parameter_roles()
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None, keep: Tensor | None = None) -> Tensor:
-        """See `Backbone.forward`. Tokens behind ``lengths`` are seen by none.
+        """See `Backbone.forward`. No token sees the padding after ``lengths``.
 
         Raises:
             ShapeError: more tokens than positions.
@@ -178,7 +179,7 @@ class VitBackbone(Backbone):
         hidden = self.norm_pre(hidden)
         for block in self.layers[:-1]:
             hidden = block(hidden, mask)
-        # Reading few tokens, only they pass the last block; its keys and values still come from all.
+        # If few tokens are read out, only they pass the last block; its keys and values still come from all tokens.
         few = keep is not None and 2 * keep.shape[1] <= count
         hidden = self.layers[-1](hidden, mask, keep if few else None)
         normed: Tensor = self.norm(hidden if few else keep_tokens(hidden, keep))
@@ -189,10 +190,13 @@ class VitBackbone(Backbone):
         return list(self.layers)
 
     def parameter_roles(self) -> dict[str, ParameterRole]:
-        """See `Backbone.parameter_roles`; the role follows from the kind of the owning module.
+        """See `Backbone.parameter_roles`; the role follows from the class of the owning module.
 
-        The scales that some models put behind attention and feed-forward (``LayerScale``) are ``other``: they normalise
-        nothing, and neither the paper nor its code trains them.
+        The scales that some models have after attention and feed-forward (``LayerScale``) get the role ``other``: they
+        do not normalise, and neither the paper nor its code trains them.
+
+        Raises:
+            DataError: the role of a parameter of the blocks is unknown.
         """
         roles: dict[str, ParameterRole] = {}
         without: list[str] = []
@@ -203,14 +207,14 @@ class VitBackbone(Backbone):
                 roles[name] = ParameterRole(role, block)
         if without:
             raise DataError(
-                f"architecture {self.architecture.name}: {len(without)} parameters of its blocks are neither attention "
-                f"nor feed-forward nor norm, such as {without[0]}; a block that mixes them in one matrix cannot be "
-                "frozen in parts"
+                f"architecture {self.architecture.name}: {len(without)} parameters of its blocks are not attention, "
+                f"feed-forward or norm, such as {without[0]}; a block that mixes them in one matrix cannot be frozen "
+                "in parts. Use another architecture"
             )
         return roles
 
     def timm_name(self, name: str) -> str | None:
-        """timm's name of one of the parameters; None for the position table, which is not the model's."""
+        """Return timm's name of a parameter; None for the position table, which is not part of timm's model."""
         first, _, rest = name.partition(".")
         if first == "layers":
             index, _, inner = rest.partition(".")
@@ -222,15 +226,15 @@ def _our_block(block: nn.Module) -> nn.Module:
     from timm.layers.attention import Attention
     from timm.models.vision_transformer import Block
 
-    # A gate on the attention's output would be lost: left to timm.
+    # VitAttention has no gate on the attention's output, so blocks with a gate are run by timm.
     common = type(block) is Block and type(block.attn) is Attention and getattr(block.attn, "gate", None) is None
     return VitBlock(block) if common else OtherBlock(block)
 
 
 def _in_format_of_weight(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """torch's root-mean-square norm is slow, and warns, where numbers and weight differ in format (layer norm is not).
+    """Cast inputs to the dtype of the weight: torch's RMS norm is slow, and warns, if they differ (layer norm is not).
 
-    So it is between maps in bfloat16.
+    They differ if the norm is float32 and the maps around it bfloat16.
     """
     weight = getattr(module, "weight", None)
     return inputs if weight is None else (inputs[0].to(weight.dtype), *inputs[1:])
@@ -240,7 +244,7 @@ RoleKinds = list[tuple[tuple[type[nn.Module], ...], Role]]
 
 
 def _timm_kinds(*names: str) -> tuple[type[nn.Module], ...]:
-    """Kinds of modules of timm, by name, since not every version has each of them."""
+    """Module classes of timm, by name, since not every version has all of them."""
     import timm.layers
 
     found = (getattr(timm.layers, name, None) for name in names)
@@ -248,7 +252,7 @@ def _timm_kinds(*names: str) -> tuple[type[nn.Module], ...]:
 
 
 def _role_kinds() -> RoleKinds:
-    """Kinds of modules and the role of their parameters."""
+    """Module classes and the role of their parameters."""
     return [
         ((PositionTable,), "position"),
         ((VitAttention, *_timm_kinds("Attention", "DiffAttention")), "attention"),

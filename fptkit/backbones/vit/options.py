@@ -1,4 +1,4 @@
-"""Options of the backbone ``vit``; light, so that listings and recipe checks load no torch."""
+"""Options of the backbone ``vit``. Imports no torch, so that listings and recipe checks start fast."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ SIZES = {
     "base": VitSizes(12, 768, 12),
     "large": VitSizes(24, 1024, 16),
 }
-"""``nano`` is the size of ``builtin:vit_nano``: half the blocks of ``tiny``, 2.67 million parameters, so that the file
-stays below 6 MB in bfloat16. The others are timm's ``vit_SIZE_patch16_224``.
+"""``nano`` is the size of ``builtin:vit_nano``: half the blocks of ``tiny``, 2.67 million parameters, less than 6 MB in
+bfloat16. The others are timm's ``vit_SIZE_patch16_224``.
 
 Source: base and large: Dosovitskiy et al. 2021, Table 1; tiny and small: Touvron et al. 2021, Table 1.
 """
@@ -57,24 +57,24 @@ VitSize = Literal["nano", "tiny", "small", "base", "large"]
 class VitOptions(Options):
     """Options of the backbone ``vit``.
 
-    Source: the first of ``weights`` are those the official code loads: timm 0.4.5, of the paper's month, gives
-    ``jx_vit_base_p16_224-80ecf9dd`` for ``vit_base_patch16_224``, which the hub keeps under this name. Positions at
-    zero and dropout 0.1: kzl/universal-computation, ``fpt.py``.
+    Source: the first entry of ``weights`` is what the official code loads: timm 0.4.5, of the paper's month, loads
+    ``jx_vit_base_p16_224-80ecf9dd`` for ``vit_base_patch16_224``, which is on the hub under this name. Zero positions
+    and dropout 0.1: kzl/universal-computation, ``fpt.py``.
     """
 
     weights: WeightEntries = Field(
         default=("hub:timm/vit_base_patch16_224.orig_in21k_ft_in1k", "builtin:vit_nano"),
-        description=f"where weights come from, the first available is taken; any of {WEIGHT_FORMS}",
+        description=f"sources of the weights; the first available one is used; any of {WEIGHT_FORMS}",
     )
-    size: VitSize = Field(default="base", description="size of the model, for the weights 'random' only")
+    size: VitSize = Field(default="base", description="size of the model, only for the weights 'random'")
     init: Init = Field(default="pretrained", description=INIT)
     blocks: BlockOptions = Field(default=BlockOptions(), description=BLOCKS)
     positions: PositionOptions = Field(default=PositionOptions(), description=POSITIONS)
     position_init: Literal["zeros", "pretrained"] = Field(
         default="zeros",
-        description="what the position table starts as. zeros: as the official code has it; pretrained: the rows of "
-        "the checkpoint's grid of patches, row by row, without the class token's; 'positions' says what to do where "
-        "they do not reach. With weights 'random', pretrained means drawn as timm draws them",
+        description="initial values of the position table. zeros: as in the official code; pretrained: the rows of the "
+        "checkpoint's grid of patches, without the class token; 'positions' says how to extend a table that is too "
+        "short. With weights 'random', pretrained means timm's random initialisation",
     )
     dropout: Probability = Field(default=0.1, description=DROPOUT)
     attention_dropout: Probability = Field(default=0.0, description=ATTENTION_DROPOUT)

@@ -101,7 +101,7 @@ def test_the_steps_of_random_weights() -> None:
 
 
 @pytest.mark.parametrize("init", get_args(Init))
-def test_a_checkpoint_is_loaded_unless_a_draw_replaces_every_number(folder: Path, init: Init) -> None:
+def test_a_checkpoint_is_loaded_unless_init_replaces_all_weights(folder: Path, init: Init) -> None:
     family, entry = Recorder(), f"path:{folder}"
     backbone = assemble(family, Request(7, 11, (entry,), init))
     made = ("load", entry) if init in ("pretrained", "statistics") else ("draw", 11, entry)
@@ -116,7 +116,7 @@ def test_a_fallback_is_marked_and_the_reason_comes_first(folder: Path) -> None:
     assert backbone.notes == ("path:/nowhere: no config.json and no model.safetensors in /nowhere", "fitted")
 
 
-def test_the_source_an_earlier_run_took_is_taken_again(folder: Path) -> None:
+def test_the_source_of_an_earlier_run_is_used_again(folder: Path) -> None:
     backbone = assemble(Recorder(), Request(7, 11, (f"path:{folder}", "random"), pinned="random"))
     assert (backbone.weights, backbone.stand_in) == ("random", True)
 
@@ -146,7 +146,7 @@ def test_every_built_in_backbone_has_its_family() -> None:
     assert family_named("random") is family_named("somebody's own") is None
 
 
-def test_a_config_that_is_too_large_is_refused_before_it_is_drawn(tmp_path: Path) -> None:
+def test_a_config_that_is_too_large_is_refused_before_allocation(tmp_path: Path) -> None:
     """A number of blocks that no memory holds: the file is compared with it although none of its numbers are used."""
     save_file({"wpe.weight": torch.zeros(4, 8), "h.0.ln_1.bias": torch.zeros(8)}, tmp_path / "model.safetensors")
     config = {"model_type": "gpt2", "n_layer": 10**9, "n_embd": 8, "n_head": 2, "n_positions": 4}

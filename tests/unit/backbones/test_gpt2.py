@@ -157,7 +157,7 @@ def test_a_null_in_the_config_is_refused(checkpoint: tuple[Path, GPT2Model], key
 
 
 @pytest.mark.parametrize("change", [{"n_inner": 128}, {"n_inner": None}, {"reorder_and_upcast_attn": True}])
-def test_a_config_that_asks_for_the_same_mathematics_loads(checkpoint: tuple[Path, GPT2Model], change: dict) -> None:
+def test_a_config_with_the_same_computation_loads(checkpoint: tuple[Path, GPT2Model], change: dict) -> None:
     opened = open_weights(f"path:{checkpoint[0]}")
     assert load_gpt2(replace(opened, config={**opened.config, **change})).width == 32
 
@@ -208,7 +208,7 @@ def test_a_longer_task_is_refused() -> None:
     assert random_gpt2(TINY, positions=25, seed=0).max_positions == 25  # a random table is drawn as long as needed
 
 
-def test_a_pretrained_table_is_extended_where_the_recipe_says_so(checkpoint: tuple[Path, GPT2Model]) -> None:
+def test_a_pretrained_table_is_extended_if_the_recipe_says_so(checkpoint: tuple[Path, GPT2Model]) -> None:
     folder, model = checkpoint
     given = model.wpe.weight.detach()
 
@@ -243,14 +243,14 @@ def test_only_the_blocks_to_keep_are_kept(checkpoint: tuple[Path, GPT2Model], ke
 @pytest.mark.parametrize(
     ("keep", "message"), [(4, "asks for 4 blocks, but the model has 3"), ("3:", "'3:' leaves none of the model's 3")]
 )
-def test_blocks_that_are_not_there(checkpoint: tuple[Path, GPT2Model], keep: Any, message: str) -> None:
+def test_blocks_that_do_not_exist(checkpoint: tuple[Path, GPT2Model], keep: Any, message: str) -> None:
     section = Gpt2Options.model_validate({"weights": f"path:{checkpoint[0]}", "blocks": {"keep": keep}})
     with pytest.raises(ShapeError, match=message):
         build_gpt2(section, positions=8, seed=0)
 
 
 @pytest.mark.parametrize("keep", [0, -1, "a", "1:2:0", "", "1", 1.5])
-def test_block_choices_that_are_none(keep: Any) -> None:
+def test_invalid_block_choices(keep: Any) -> None:
     with pytest.raises(ValidationError):
         Gpt2Options.model_validate({"blocks": {"keep": keep}})
 

@@ -1,4 +1,4 @@
-"""Models of transformers as backbones, held against the library's own models with the same weights."""
+"""Models of transformers as backbones, compared with the library's own models with the same weights."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ SAVED_AS = {
     "gpt2": "GPT2LMHeadModel",
     "opt": "OPTForCausalLM",
 }
-"""Families whose file holds what a backbone has no use for: a head, a decoder. The others are saved as `AutoModel`."""
+"""Families with parts in the file that a backbone does not use: a head, a decoder. Others are saved as `AutoModel`."""
 
 REFERENCE = {"t5": "T5EncoderModel", "umt5": "UMT5EncoderModel"}
 
@@ -173,12 +173,12 @@ NAMES: dict[str, dict[str, str]] = {
     "gpt2": {"norm": r"ln_", "position": r"wpe", "attention": r"attn\.c_", "feed_forward": r"mlp\.c_"},
     "mixtral": {"norm": r"norm", "attention": r"self_attn\.", "feed_forward": r"mlp\.(gate|experts)\."},
 }
-"""Which names have which role, written down family by family; the first pattern that is found holds."""
+"""Which names have which role, family by family; the first pattern that matches counts."""
 
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Makes a family's checkpoint with the library, once; no tensor is left at a value that hides a mix-up."""
+    """Makes a family's checkpoint with the library, once; no tensor has a value that would hide a mix-up."""
     folder = tmp_path_factory.mktemp("checkpoints")
 
     def checkpoint(kind: str) -> Path:
@@ -242,7 +242,7 @@ def reference(place: Path) -> Any:
 
 
 def batch(count: int = TOKENS) -> tuple[Tensor, Tensor, Tensor]:
-    """Vectors (2, T, D), lengths (2,), and the mask that is the library's word for lengths."""
+    """Vectors (2, T, D), lengths (2,), and the library's mask for these lengths."""
     vectors = torch.randn((2, count, WIDTH), generator=generator_for(0, "vectors"))
     lengths = torch.tensor([count, count - 4])
     return vectors, lengths, (torch.arange(count) < lengths[:, None]).long()
@@ -250,7 +250,7 @@ def batch(count: int = TOKENS) -> tuple[Tensor, Tensor, Tensor]:
 
 @torch.no_grad()
 def assert_same(backbone: HuggingFaceBackbone, model: Any, count: int = TOKENS) -> None:
-    """At every real token both give the same."""
+    """Both return the same at every real token."""
     vectors, lengths, mask = batch(count)
     expected = model(inputs_embeds=vectors, attention_mask=mask).last_hidden_state
     given = backbone(vectors, lengths)
@@ -270,7 +270,9 @@ def test_the_output_is_that_of_the_library(checkpoints: Callable[[str], Path], k
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
-def test_words_and_pooler_are_gone_and_all_else_has_a_role(checkpoints: Callable[[str], Path], kind: str) -> None:
+def test_word_embedding_and_pooler_are_dropped_and_all_else_has_a_role(
+    checkpoints: Callable[[str], Path], kind: str
+) -> None:
     model, backbone = reference(checkpoints(kind)), load(checkpoints(kind), positions=20)
     words = {id(parameter) for parameter in model.get_input_embeddings().parameters()}
     pooler = {id(p) for name, p in model.named_parameters() if name.startswith("pooler.")}
@@ -297,7 +299,7 @@ def test_contract(checkpoints: Callable[[str], Path], kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["bert", "t5", "longformer", "llama", "opt", "modernbert"])
 @torch.no_grad()
-def test_what_stands_in_the_padding_counts_for_nothing(checkpoints: Callable[[str], Path], kind: str) -> None:
+def test_the_content_of_padding_has_no_effect(checkpoints: Callable[[str], Path], kind: str) -> None:
     """With noise: BERT's first norm would hide a constant."""
     backbone = load(checkpoints(kind))
     vectors, lengths, mask = batch()
@@ -328,7 +330,7 @@ def test_contract_of_the_named_entries() -> None:
 
 
 @pytest.mark.parametrize("kind", ["bert", "t5", "llama", "roberta", "gpt2", "modernbert", "gemma3_text"])
-def test_frozen_matrices_in_bfloat16_beside_float32(checkpoints: Callable[[str], Path], kind: str) -> None:
+def test_frozen_matrices_in_bfloat16_with_float32_norms(checkpoints: Callable[[str], Path], kind: str) -> None:
     exact, backbone = load(checkpoints(kind)), load(checkpoints(kind))
     roles = backbone.parameter_roles()
     for name, parameter in backbone.named_parameters():
@@ -396,7 +398,7 @@ def test_kept_blocks_are_those_of_a_smaller_checkpoint(
     assert {role.block for role in backbone.parameter_roles().values()} - {None} == {0, 1}
 
 
-def test_blocks_that_are_not_there() -> None:
+def test_blocks_that_do_not_exist() -> None:
     with pytest.raises(ShapeError, match="asks for 4 blocks, but the model has 3"):
         drawn("llama", blocks=BlockOptions(keep=4))
 
@@ -404,7 +406,7 @@ def test_blocks_that_are_not_there() -> None:
 def test_blocks_that_share_weights_stay_together() -> None:
     config = {**CONFIGS["bert"], "model_type": "albert", "embedding_size": WIDTH, "num_hidden_groups": 2}
     options = HuggingFaceOptions(weights=("random",), config=config, blocks=BlockOptions(keep=1))
-    with pytest.raises(ShapeError, match="has 2 lists of weights for 3 blocks; they cannot be taken apart"):
+    with pytest.raises(ShapeError, match="has 2 lists of weights for 3 blocks; they cannot be separated"):
         build_huggingface(options, positions=TOKENS, seed=0)
 
 
@@ -412,7 +414,7 @@ def test_blocks_that_share_weights_stay_together() -> None:
 
 
 def drawn_out(table: np.ndarray, rows: int, extend: str) -> np.ndarray:
-    """By numpy: the table repeated, or every column drawn out linearly."""
+    """By numpy: the table repeated, or every column stretched linearly."""
     if extend == "tile":
         return np.resize(table, (rows, table.shape[1]))
     places = np.linspace(0, len(table) - 1, rows)
@@ -473,18 +475,18 @@ def test_a_task_longer_than_the_table_is_refused(checkpoints: Callable[[str], Pa
 
 
 @pytest.mark.parametrize("kind", ["llama", "t5"])
-def test_models_without_a_table_run_on_and_say_so(checkpoints: Callable[[str], Path], kind: str) -> None:
+def test_models_without_a_table_accept_longer_tasks_with_a_note(checkpoints: Callable[[str], Path], kind: str) -> None:
     options = HuggingFaceOptions(
         weights=(f"path:{checkpoints(kind)}",), positions=PositionOptions(length=30, extend="tile")
     )
     backbone = build_huggingface(options, positions=30, seed=0).eval()
     assert_same(backbone, reference(checkpoints(kind)), count=30)
-    assert "the model has no position table: backbone.positions changes nothing" in backbone.notes
+    assert "the model has no position table: backbone.positions has no effect" in backbone.notes
     assert backbone.max_positions == (20 if kind == "llama" else None)
     assert any("made for 20" in note for note in backbone.notes) == (kind == "llama")
 
 
-def test_a_model_that_cannot_run_on_is_refused() -> None:
+def test_a_model_that_cannot_run_longer_tasks_is_refused() -> None:
     config = {"model_type": "gptj", "n_embd": 16, "n_layer": 2, "n_head": 2, "rotary_dim": 4, "n_positions": 20}
     options = HuggingFaceOptions(
         weights=("random",), config={**config, "vocab_size": 7, "bos_token_id": 1, "eos_token_id": 2}
@@ -498,7 +500,7 @@ def test_a_model_that_cannot_run_on_is_refused() -> None:
 
 
 @pytest.mark.parametrize("kind", ["bert", "t5", "llama"])
-def test_a_draw_follows_the_seed_alone(kind: str) -> None:
+def test_random_weights_follow_only_the_seed(kind: str) -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
     first, again, other = (dict(drawn(kind, seed=seed).named_parameters()) for seed in (1, 1, 2))
@@ -509,7 +511,7 @@ def test_a_draw_follows_the_seed_alone(kind: str) -> None:
 
 
 @torch.no_grad()
-def test_random_is_as_the_library_draws(checkpoints: Callable[[str], Path]) -> None:
+def test_random_is_the_librarys_initialisation(checkpoints: Callable[[str], Path]) -> None:
     backbone = load(checkpoints("llama"), init="random")
     deviations = [float(p.std()) for p in backbone.parameters() if p.ndim > 1]
     assert deviations == pytest.approx([0.02] * len(deviations), rel=0.2)
@@ -560,7 +562,7 @@ def test_dropout_is_the_configs_unless_given(checkpoints: Callable[[str], Path])
 
 
 @pytest.mark.parametrize("kind", ["bert", "t5", "longformer", "gpt2", "distilbert"])
-def test_dropout_drops_in_training_only(checkpoints: Callable[[str], Path], kind: str) -> None:
+def test_dropout_only_in_training(checkpoints: Callable[[str], Path], kind: str) -> None:
     vectors, _, _ = batch()
     without = load(checkpoints(kind), dropout=0.0, **({} if kind == "t5" else {"attention_dropout": 0.0}))
     assert torch.equal(without.train()(vectors), without.eval()(vectors))
@@ -569,7 +571,7 @@ def test_dropout_drops_in_training_only(checkpoints: Callable[[str], Path], kind
     assert not torch.equal(with_dropout.train()(vectors), without(vectors))
 
 
-def test_dropout_without_a_place() -> None:
+def test_a_dropout_that_the_model_does_not_have() -> None:
     with pytest.raises(ShapeError, match=r"backbone\.dropout: a model of type llama has no such dropout"):
         drawn("llama", dropout=0.1)
     with pytest.raises(ShapeError, match=r"backbone\.attention_dropout: a model of type t5 has no such dropout"):
@@ -580,7 +582,7 @@ def test_dropout_without_a_place() -> None:
 # The named entries
 
 
-def test_each_name_takes_its_own_family(checkpoints: Callable[[str], Path]) -> None:
+def test_each_name_accepts_only_its_own_family(checkpoints: Callable[[str], Path]) -> None:
     builders: dict[str, tuple[Any, Any]] = {
         "bert": (build_bert, BertOptions),
         "t5": (build_t5_encoder, T5EncoderOptions),
@@ -618,7 +620,7 @@ SMALL = {"blocks": 2, "width": 32, "heads": 2}
 
 
 @pytest.mark.parametrize("like", ["bert", "t5_encoder", "longformer"])
-def test_the_backbone_random_draws_them(like: Any) -> None:
+def test_the_backbone_random_builds_them(like: Any) -> None:
     options = RandomOptions(like=like, size="nano", **SMALL)
     backbone = build_random(options, positions=TOKENS, seed=0)
     assert isinstance(backbone, HuggingFaceBackbone)
@@ -637,7 +639,7 @@ def test_base_sizes_are_the_published_ones() -> None:
     assert sum(p.numel() for p in backbone.parameters()) + words + pooler == 109_482_240
 
 
-def test_a_drawn_table_is_as_long_as_the_task_needs() -> None:
+def test_a_random_table_is_as_long_as_the_task_needs() -> None:
     assert draw_random("bert", RandomDraw("nano", **SMALL, positions=600, seed=0)).max_positions == 600
     assert draw_random("longformer", RandomDraw("nano", **SMALL, positions=5000, seed=0)).max_positions == 5000
     with pytest.raises(ShapeError, match="position table ends at 20"):
@@ -646,7 +648,7 @@ def test_a_drawn_table_is_as_long_as_the_task_needs() -> None:
         draw_random("longformer", RandomDraw("nano", **SMALL, positions=101, rows=100, seed=0))
 
 
-def test_draws_that_cannot_be() -> None:
+def test_random_models_that_cannot_be_built() -> None:
     with pytest.raises(UsageError, match="bert has the sizes nano, base, large, not 'xl'"):
         draw_random("bert", RandomDraw("xl", positions=TOKENS, seed=0))
     with pytest.raises(ShapeError, match="32 is not one of 3"):
@@ -663,7 +665,7 @@ def test_the_window_of_a_longformer(checkpoints: Callable[[str], Path]) -> None:
     disturbed[:, 15] = torch.randn(WIDTH, generator=generator_for(0, "disturbed"))
     changed = (backbone(disturbed) - backbone(vectors)).abs().sum(-1)[0] > 1e-5
     assert changed.tolist() == [False] * 9 + [True] * 7  # two tokens further with each of three blocks
-    assert "no token has global attention: each sees its window only" in backbone.notes
+    assert "no token has global attention: each sees only its window" in backbone.notes
     for window in (2, 5):
         with pytest.raises(ValidationError, match=f"even number of at least 4 tokens, got {window}"):
             LongformerOptions(attention_window=window)
@@ -694,8 +696,7 @@ def test_a_window_wider_than_the_task_is_narrowed_without_a_difference(altered: 
         ),
         (
             lambda t: t.update({"bert.encoder.layer.3.output.dense.bias": torch.zeros(16)}),
-            "it holds 1 tensors that a model of its config.json has no place for, the first is "
-            "encoder.layer.3.output.dense.bias",
+            "1 tensors do not belong to the model of its config.json, the first is encoder.layer.3.output.dense.bias",
         ),
         (
             lambda t: t["bert.embeddings.position_embeddings.weight"].fill_(float("nan")),
@@ -703,7 +704,7 @@ def test_a_window_wider_than_the_task_is_narrowed_without_a_difference(altered: 
         ),
         (
             lambda t: [t.pop(name) for name in list(t) if "layer.2" in name],
-            r"describes a model of 6,264 numbers, but the file holds 4,727 of them",
+            r"describes a model of 6,264 parameters, but the file contains 4,727",
         ),
     ],
 )
@@ -745,7 +746,7 @@ def test_names_of_old_checkpoints_are_understood(
         ("t5", "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"),
     ],
 )
-def test_leftovers_of_old_checkpoints_are_passed_over(
+def test_leftovers_of_old_checkpoints_are_ignored(
     checkpoints: Callable[[str], Path], altered: Callable[..., Path], kind: str, name: str
 ) -> None:
     place = altered(kind, tensors=lambda t: t.update({name: torch.ones(2, 2)}))
@@ -764,10 +765,10 @@ def test_half_precision_is_loaded_as_float32(altered: Callable[..., Path]) -> No
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"model_type": "lama"}, "knows no model_type 'lama'. Did you mean 'llama'"),
-        ({"model_type": None}, "knows no model_type None"),
-        ({"num_hidden_layers": "many"}, "its config is none of a llama"),
-        ({"num_hidden_layers": 9}, r"describes a model of [\d,]+ numbers, but the file holds [\d,]+ of them"),
+        ({"model_type": "lama"}, "does not know the model_type 'lama'. Did you mean 'llama'"),
+        ({"model_type": None}, "does not know the model_type None"),
+        ({"num_hidden_layers": "many"}, "its config is not a valid config of llama"),
+        ({"num_hidden_layers": 9}, r"describes a model of [\d,]+ parameters, but the file contains [\d,]+"),
         ({"hidden_size": 15}, "llama"),
         ({"quantization_config": {"quant_method": "gptq"}}, "the weights are quantised"),
     ],
@@ -795,13 +796,13 @@ def test_a_corrupt_file(altered: Callable[..., Path]) -> None:
             {"model_type": "vit", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2},
             "takes no inputs_embeds",
         ),
-        ({"model_type": "gemma3"}, "parts of several kinds"),
+        ({"model_type": "gemma3"}, "combines several models"),
         (
             {**CONFIGS["bert"], "model_type": "electra", "embedding_size": 8},
-            "takes vectors of 8 numbers, but gives 16",
+            "takes vectors of 8 numbers, but returns 16",
         ),
-        ({}, "knows no model_type None"),
-        ({**CONFIGS["bert"], "model_type": "bert", "num_attention_heads": 3}, "no bert can be built from its config"),
+        ({}, "does not know the model_type None"),
+        ({**CONFIGS["bert"], "model_type": "bert", "num_attention_heads": 3}, "cannot build a bert from its config"),
     ],
 )
 def test_models_that_are_no_backbone(config: dict[str, Any], said: str) -> None:
@@ -815,7 +816,7 @@ def test_code_of_a_repository_is_never_run(tmp_path: Path) -> None:
     config = {"model_type": "own", "auto_map": {"AutoConfig": "modeling.C", "AutoModel": "modeling.M"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     save_file({"weight": torch.zeros(1)}, tmp_path / "model.safetensors")
-    with pytest.raises(DataError, match="Code that a repository brings along is never run"):
+    with pytest.raises(DataError, match="Code from model repositories is never run"):
         load(tmp_path)
 
 
@@ -844,7 +845,7 @@ def test_options_that_contradict_each_other() -> None:
         HuggingFaceOptions()  # type: ignore[call-arg]
 
 
-# Roles that cannot be told
+# Unknown roles
 
 
 class Mixer(nn.Module):
@@ -876,7 +877,7 @@ class Stack(nn.Module):
         self.places, self.kinds = nn.Embedding(5, 4), nn.Embedding(5, 4)
 
 
-def test_a_model_of_ones_own_has_roles_by_the_kinds_of_its_modules() -> None:
+def test_a_custom_model_has_roles_by_the_classes_of_its_modules() -> None:
     stack = Stack(mixer=False)
     assert find_blocks(stack) == "layers"
     roles = find_roles(stack, "layers", frozenset({"places"}))
@@ -900,7 +901,7 @@ def test_parameters_left_over_are_named_with_their_owner() -> None:
     with pytest.raises(FreezingError) as raised:
         find_roles(stack, find_blocks(stack), frozenset())
     text = str(raised.value)
-    assert text.startswith("Stack: the role of 4 parameters cannot be told")
+    assert text.startswith("Stack: the role of 4 parameters is unknown")
     for name in ("layers.0.scale (in Layer)", "layers.0.mixer.decay (in Mixer)", "layers.1.mixer.decay (in Mixer)"):
         assert name in text
     assert "wide" not in text

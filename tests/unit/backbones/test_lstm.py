@@ -47,7 +47,7 @@ def _same_chance() -> None:
 
 
 def disturbed(sizes: LstmSizes, loop: Loop = "auto", seed: int = 0) -> LstmBackbone:
-    """An LSTM whose norms and biases are not the drawn ones, which would hide errors."""
+    """An LSTM with other norms and biases than the initial ones, which would hide errors."""
     backbone = draw_lstm(sizes, seed).eval()
     generator = torch.Generator().manual_seed(seed)
     for parameter in backbone.parameters():
@@ -72,7 +72,7 @@ def plain_loop(backbone: LstmBackbone, tokens: Tensor) -> Tensor:
 
 
 def by_the_paper(backbone: LstmBackbone, tokens: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ba, Kiros and Hinton 2016, equations 20 to 22, for one example in numpy; biases of the maps stand inside LN."""
+    """Ba, Kiros and Hinton 2016, equations 20 to 22, for one example in numpy; biases of the maps are inside LN."""
 
     def norm(values: NDArray[np.float64], module: torch.nn.LayerNorm) -> NDArray[np.float64]:
         mean = sum(values) / len(values)
@@ -114,7 +114,7 @@ def outcome(forward: Callable[[Tensor], Tensor], backbone: LstmBackbone, tokens:
 
 
 def distance(left: Tensor, right: Tensor) -> float:
-    """The largest difference, in units of the largest number where that exceeds 1."""
+    """The largest difference, relative to the largest number if that exceeds 1."""
     return float((left - right).abs().max()) / max(1.0, float(right.abs().max()))
 
 
@@ -191,7 +191,7 @@ def test_gradcheck() -> None:
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_the_state_starts_at_zero_and_is_not_kept(loop: Loop) -> None:
+def test_the_state_starts_at_zero_in_every_call(loop: Loop) -> None:
     backbone, tokens = disturbed(TINY, loop), torch.randn(2, 5, 12)
     with torch.no_grad():
         first = backbone(tokens)
@@ -209,7 +209,7 @@ def test_the_state_starts_at_zero_and_is_not_kept(loop: Loop) -> None:
 
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("options", [{"layers": 2, "width": 48}, {"size": "nano", "blocks": {"keep": 1}}])
-def test_keeps_the_promises_of_a_backbone(loop: Loop, options: dict[str, Any]) -> None:
+def test_passes_the_backbone_contract(loop: Loop, options: dict[str, Any]) -> None:
     made = LstmOptions.model_validate({**options, "loop": loop})
     testing.check_backbone(lambda positions: build_lstm(made, positions=positions, seed=0))
 
@@ -253,7 +253,7 @@ def test_large_gates_saturate(loop: Loop) -> None:
 
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("frozen", [True, False])
-def test_bfloat16_maps_beside_float32_norms(loop: Loop, frozen: bool) -> None:
+def test_bfloat16_maps_with_float32_norms(loop: Loop, frozen: bool) -> None:
     backbone, tokens = disturbed(LstmSizes(2, 64), loop), torch.randn(8, 8, 64)
     roles = backbone.parameter_roles()
     for name, parameter in backbone.named_parameters():
@@ -320,7 +320,7 @@ def test_dropout_is_between_layers_only() -> None:
 # Building
 
 
-def test_the_draw() -> None:
+def test_the_initialisation() -> None:
     backbone = build_lstm(LstmOptions(size="nano"), positions=4, seed=3)
     assert (backbone.blocks, backbone.width, backbone.causal, backbone.max_positions) == (2, 256, True, None)
     weight, bound = backbone.layers[1].hidden_map.weight.detach(), 256**-0.5
@@ -345,7 +345,7 @@ def test_sizes_of_the_paper_are_the_default() -> None:
     assert LSTM_SIZES[LstmOptions().size] == LstmSizes(3, 768)
 
 
-def test_flat_draw() -> None:
+def test_flat() -> None:
     backbone = build_lstm(LstmOptions(size="nano", init="flat_0.02"), positions=1, seed=0)
     layer = backbone.layers[0]
     assert float(layer.input_map.weight.detach().std()) == pytest.approx(0.02, rel=0.02)
@@ -354,7 +354,7 @@ def test_flat_draw() -> None:
     assert not bool(layer.input_norm.bias.any())
 
 
-def test_random_draws_it_too() -> None:
+def test_the_backbone_random_builds_it_too() -> None:
     options = RandomOptions(like="lstm", size="nano", blocks=1, width=24, dropout=0.3)
     backbone = build_random(options, positions=5, seed=0)
     assert isinstance(backbone, LstmBackbone)
@@ -371,7 +371,7 @@ def test_random_draws_it_too() -> None:
         ({"size": "large"}, "an LSTM has no size 'large'; it has nano, paper"),
     ],
 )
-def test_random_refuses_what_it_has_not(asked: dict[str, Any], said: str) -> None:
+def test_random_refuses_options_that_an_lstm_does_not_have(asked: dict[str, Any], said: str) -> None:
     with pytest.raises(ShapeError, match=said):
         draw_random("lstm", RandomDraw(**{"size": "nano", "positions": 1, "seed": 0, **asked}))
 
@@ -411,7 +411,7 @@ def saved(tmp_path: Path) -> Path:
     return tmp_path / "lstm"
 
 
-def test_a_checkpoint_comes_back(saved: Path) -> None:
+def test_a_saved_checkpoint_loads(saved: Path) -> None:
     tokens, expected = torch.randn(2, 5, 12), disturbed(TINY)
     options = LstmOptions.model_validate({"weights": f"path:{saved}", "dropout": 0.4})
     backbone = build_lstm(options, positions=5, seed=0)
@@ -419,7 +419,7 @@ def test_a_checkpoint_comes_back(saved: Path) -> None:
     assert torch.equal(backbone.eval()(tokens), expected(tokens))
 
 
-def test_a_checkpoint_can_be_redrawn(saved: Path) -> None:
+def test_a_checkpoint_can_be_re_initialised(saved: Path) -> None:
     weights = f"path:{saved}"
     drawn = build_lstm(LstmOptions.model_validate({"weights": weights, "init": "random"}), positions=5, seed=7)
     assert torch.equal(drawn.layers[0].input_map.weight, draw_lstm(TINY, 7).layers[0].input_map.weight)
@@ -429,7 +429,7 @@ def test_a_checkpoint_can_be_redrawn(saved: Path) -> None:
     assert float(redrawn.std()) == pytest.approx(float(original.std()), rel=0.15)
 
 
-def test_a_missing_folder_gives_way_to_the_next(tmp_path: Path) -> None:
+def test_a_missing_folder_falls_back_to_the_next(tmp_path: Path) -> None:
     options = LstmOptions.model_validate({"weights": [f"path:{tmp_path}/none", "random"], "width": 8})
     backbone = build_lstm(options, positions=5, seed=0)
     assert (backbone.weights, backbone.stand_in) == ("random", True)

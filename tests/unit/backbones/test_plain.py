@@ -1,4 +1,4 @@
-"""No backbone and one attention layer: against torch's own modules, as wide as the model they stand in for."""
+"""No backbone and one attention layer: against torch's own modules, as wide as the model they replace."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_the_attention_layer_is_that_of_torch(causal: bool) -> None:
 
 
 @pytest.mark.parametrize("causal", [True, False])
-def test_the_attention_layer_keeps_a_backbones_promises(causal: bool) -> None:
+def test_the_attention_layer_passes_the_backbone_contract(causal: bool) -> None:
     check_backbone(lambda positions: attention_layer(causal=causal))
 
 
@@ -173,7 +173,7 @@ def test_a_config_without_a_width_is_refused(config: dict[str, Any], tmp_path: P
         build_none(NoBackboneOptions(weights=entry), positions=9, seed=0)
 
 
-def test_the_first_model_that_is_there_gives_the_width(tmp_path: Path) -> None:
+def test_the_first_available_model_gives_the_width(tmp_path: Path) -> None:
     missing = f"path:{tmp_path / 'missing'}"
     options = NoBackboneOptions(weights=[missing, "builtin:vit_nano"])
     made = build_none(options, positions=9, seed=0)
@@ -183,7 +183,7 @@ def test_the_first_model_that_is_there_gives_the_width(tmp_path: Path) -> None:
         build_none(NoBackboneOptions(weights=missing), positions=9, seed=0)
 
 
-def test_a_repeated_run_takes_the_width_it_took_before() -> None:
+def test_a_repeated_run_uses_the_same_width() -> None:
     options = NoBackboneOptions(weights=["builtin:gpt2_nano", "builtin:vit_nano"])
     assert build_none(options, positions=9, seed=0, pinned="builtin:vit_nano").width == 192
 
@@ -208,7 +208,7 @@ def test_wrong_options_are_refused(change: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("build", [build_none, build_attention_layer])
-def test_the_seed_draws_the_weights(build: Any) -> None:
+def test_weights_follow_the_seed(build: Any) -> None:
     options = NoBackboneOptions(width=32) if build is build_none else AttentionLayerOptions(width=32)
     torch.manual_seed(0)
     first = build(options, positions=9, seed=5).state_dict()
@@ -218,7 +218,7 @@ def test_the_seed_draws_the_weights(build: Any) -> None:
     assert not torch.equal(first["positions.weight"], other["positions.weight"])
 
 
-def test_maps_are_drawn_as_glorot_and_bengio_have_it() -> None:
+def test_maps_have_xavier_initialisation() -> None:
     weight = build_attention_layer(AttentionLayerOptions(width=256), positions=3, seed=0).query.weight.detach()
     limit = (6 / 512) ** 0.5
     assert float(weight.abs().max()) <= limit
@@ -253,7 +253,7 @@ def test_policies_find_the_roles_of_the_attention_layer(name: str, trained: set[
     assert found == trained
 
 
-def test_without_a_norm_a_policy_for_norms_is_told() -> None:
+def test_without_a_norm_a_policy_for_norms_is_an_error() -> None:
     bare = NoBackboneOptions(width=32, positions=False, norm=False)
     with pytest.raises(FreezingError, match="the rule for role 'norm' touches no parameter of this model"):
         apply_policy(model_of(build_none(bare, positions=9, seed=0)), policy("fpt"))

@@ -38,7 +38,7 @@ class AllTokens(Task):
 
 
 class Nothing(Backbone):
-    """Tokens as they come."""
+    """Returns the tokens unchanged."""
 
     width = D
 
@@ -90,7 +90,7 @@ def test_only_the_tokens_that_are_read_are_counted() -> None:
     assert 3 * MAPS * 9 / 12 * 0.8 < read_all - read_one < 3 * (MAPS + ATTENTION)
 
 
-def test_a_gpt2_that_trains_whole() -> None:
+def test_a_gpt2_that_trains_completely() -> None:
     assert flops_of(model_with(gpt2())) == 2 * ENCODER + 3 * BLOCKS * (MAPS + ATTENTION) + 3 * HEAD
 
 
@@ -100,8 +100,8 @@ def test_frozen_maps_have_no_gradient_of_their_own() -> None:
     assert flops_of(model) == 2 * ENCODER + BLOCKS * (2 * MAPS + 3 * ATTENTION) + 3 * HEAD
 
 
-def test_attention_written_out_costs_what_fused_attention_does() -> None:
-    """In bfloat16 on a processor attention is two products and a softmax; in float32 it is torch's fused kernel."""
+def test_explicit_attention_costs_as_much_as_fused_attention() -> None:
+    """In bfloat16 on CPUs attention is two products and a softmax; in float32 it is torch's fused kernel."""
     model = model_with(gpt2())
     freeze_maps(model)
     fused = flops_of(model)
@@ -109,7 +109,7 @@ def test_attention_written_out_costs_what_fused_attention_does() -> None:
     assert flops_of(model) == fused
 
 
-def test_counting_leaves_the_model_as_it_was() -> None:
+def test_counting_does_not_change_the_model() -> None:
     model = model_with(gpt2()).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     counts = count_parameters(model, AllTokens(), batch_of())
@@ -152,7 +152,11 @@ def lstm_flops(loop: Loop, *, frozen: bool = False, encoder: bool = True, mixed:
 @pytest.mark.parametrize("encoder", [False, True])
 @pytest.mark.parametrize("mixed", [False, True])
 def test_the_compiled_recurrence_is_counted(frozen: bool, encoder: bool, mixed: bool) -> None:
+<<<<<<< HEAD:tests/unit/freezing/test_counts.py
     """Torch counts the products of its own loop; what it does not see of the compiled one is added by a formula."""
+=======
+    """Torch counts the products of its own loop; those of the compiled loop are added by a formula."""
+>>>>>>> house-w3:tests/unit/freezing/test_flops.py
     if not compiler.commands("C++"):
         pytest.skip("no C++ compiler here")
     compiled, written_out = (lstm_flops(loop, frozen=frozen, encoder=encoder, mixed=mixed) for loop in LOOPS)

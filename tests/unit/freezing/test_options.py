@@ -1,4 +1,4 @@
-"""The freezing section of a recipe: what it takes, every mistake with its line, and the examples of its page."""
+"""The freezing section of a recipe: what it accepts, every error with its line, and the examples of its page."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ FORM = 'is not of the form START:STOP or START:STOP:STEP, such as "6:" or "-2:"'
         ("train: [{role: norm, blocks: '1:2:0'}]", "train[0].blocks", f"'1:2:0' {FORM}"),
         ("train: [{role: norm, blocks: '1-3'}]", "train[0].blocks", f"'1-3' {FORM}"),
         ("train: [{role: norm, blocks: 'last:'}]", "train[0].blocks", f"'last:' {FORM}"),
-        ("train: [{role: output, blocks: [0]}]", "train[0]", "role 'output' lies outside the blocks; leave 'blocks'"),
+        ("train: [{role: output, blocks: [0]}]", "train[0]", "role 'output' is outside the blocks; leave 'blocks'"),
         ("train: [{role: norm, learning_rate_multiplier: 0}]", "train[0].learning_rate_multiplier",
          "expected a number > 0, got 0"),
         ("train: [{role: norm, learning_rate_multiplier: -1}]", "train[0].learning_rate_multiplier",
@@ -168,7 +168,7 @@ def test_a_mistake_of_an_override_names_it(load: Any) -> None:
     assert problem.path == "freezing.learning_rate_multipliers.attention"
 
 
-def test_what_the_model_has_not_is_a_mistake_of_the_recipe(load: Any) -> None:
+def test_roles_and_blocks_missing_in_the_model_are_recipe_errors(load: Any) -> None:
     loaded = load('freezing: {name: fpt, train: [{role: norm, blocks: "0:24"}]}')
     with pytest.raises(FreezingError, match="no block 24 in this model, which has 12, 0 to 11") as caught:
         build(loaded.recipe, loaded.registry, torch.device("cpu"))

@@ -41,7 +41,7 @@ def nano() -> CrossModalModel:
 
 
 class NormedLstm(Backbone):
-    """Two recurrent layers, each with a norm; neither attention nor positions."""
+    """Two recurrent layers, each with a norm; no attention and no positions."""
 
     width, blocks, causal = 8, 2, True
 
@@ -196,7 +196,7 @@ def test_rows_for_some_blocks(blocks: Any, expected: set[int], nano: CrossModalM
     assert trained(nano) == set[str]().union(*(ATTENTION[i] for i in expected))
 
 
-def test_blocks_leave_out_what_lies_outside_them(nano: CrossModalModel) -> None:
+def test_a_row_with_blocks_leaves_out_everything_outside_them(nano: CrossModalModel) -> None:
     changed(nano, "custom", train=[{"role": "norm", "blocks": ":"}])
     assert trained(nano) == NORM - both("backbone.ln_f")
     changed(nano, "custom", train=[{"role": "all", "blocks": [1]}])
@@ -222,7 +222,7 @@ def test_rows_roles_and_multipliers_in_their_order(nano: CrossModalModel) -> Non
     }
 
 
-def test_of_two_rows_the_later_holds(nano: CrossModalModel) -> None:
+def test_of_two_rows_the_later_one_counts(nano: CrossModalModel) -> None:
     rows = [{"role": "norm", "learning_rate_multiplier": 2}, {"role": "norm", "blocks": [0]}]
     found = changed(nano, "output_only", train=rows)
     first = both("backbone.h.0.ln_1", "backbone.h.0.ln_2")
@@ -273,14 +273,14 @@ def test_a_row_that_the_model_cannot_follow(options: Any, message: str, nano: Cr
     assert str(caught.value).endswith(ROLES_OF_NANO)
 
 
-def test_roles_of_full_that_the_model_has_not(nano: CrossModalModel) -> None:
+def test_roles_of_full_that_the_model_does_not_have(nano: CrossModalModel) -> None:
     with pytest.raises(FreezingError, match="freeze 'recurrent' touches no trained parameter of this model"):
         changed(nano, "full", freeze=["recurrent"])
     with pytest.raises(FreezingError, match="learning_rate_multipliers 'embedding' touches no trained parameter"):
         changed(nano, "full", learning_rate_multipliers={"embedding": 2})
 
 
-def test_what_a_policy_lets_be_missing_may_be_named() -> None:
+def test_roles_that_may_be_missing_may_be_named() -> None:
     """One recipe for backbones with and without a position table."""
     model = with_backbone(NormedLstm())
     changed(model, "fpt", freeze=["position"])

@@ -1,4 +1,4 @@
-"""Policies that change the backbone before their rows are read: what is promised to them, and what they must keep."""
+"""Policies that change the backbone before their rows are applied: what they may rely on, and what they must do."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ShiftOptions(FreezingOptions):
 
 
 class Shifted(Backbone):
-    """A backbone with a drawn vector added to its output."""
+    """A backbone with a random vector added to its output."""
 
     def __init__(self, base: Backbone, size: float) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ def test_options_of_its_own_reach_it() -> None:
     torch.testing.assert_close(second.get_parameter("backbone.shift"), 3 * first.get_parameter("backbone.shift"))
 
 
-def test_its_draws_follow_the_seed_and_leave_no_trace() -> None:
+def test_its_random_numbers_follow_the_seed_and_restore_the_generator() -> None:
     models = [cross_modal() for _ in range(3)]
     torch.manual_seed(4)
     expected = torch.rand(3)
@@ -101,7 +101,7 @@ def test_its_draws_follow_the_seed_and_leave_no_trace() -> None:
     assert not torch.equal(first, other)
 
 
-def test_what_is_below_is_proved_frozen_and_only_the_rest_is_saved() -> None:
+def test_the_original_backbone_is_proved_frozen_and_only_the_rest_is_saved() -> None:
     model = cross_modal()
     apply_policy(model, SHIFTED)
     proof = FreezeProof(model)
@@ -142,7 +142,7 @@ def no_blocks(options: Any, *, backbone: Backbone, seed: int) -> Backbone:
 
 
 def nothing(options: Any, *, backbone: Backbone, seed: int) -> None:
-    """Forgets to give the backbone back."""
+    """Forgets to return the backbone."""
 
 
 class WithoutRole(Shifted):
@@ -161,9 +161,9 @@ def wrong_inside(options: Any, *, backbone: Backbone, seed: int) -> Backbone:
 @pytest.mark.parametrize(
     ("prepare", "error", "message"),
     [
-        (another_width, PluginError, "freezing policy 'shifted': prepare gave a backbone whose width is 9, not 8"),
-        (no_blocks, PluginError, "prepare gave a backbone whose blocks is 0, not 2"),
-        (nothing, PluginError, "prepare gave a NoneType, expected a fptkit.Backbone"),
+        (another_width, PluginError, "freezing policy 'shifted': prepare returned a backbone with width 9, expected 8"),
+        (no_blocks, PluginError, "prepare returned a backbone with blocks 0, expected 2"),
+        (nothing, PluginError, "prepare returned a NoneType, expected a fptkit.Backbone"),
         (lambda options: None, PluginError, r"prepare is called with \(options, \*, backbone, seed\)"),
         (without_a_role, FreezingError, "without a role: backbone.shift"),
         (wrong_inside, TypeError, r"has no len\(\)"),
@@ -171,7 +171,7 @@ def wrong_inside(options: Any, *, backbone: Backbone, seed: int) -> Backbone:
         ("fptkit.freezing.policy:no_such_name", PluginError, "has no 'no_such_name'"),
     ],
 )
-def test_promises_broken_by_it(prepare: Any, error: type[Exception], message: str) -> None:
+def test_broken_contracts(prepare: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         apply_policy(cross_modal(), policy(prepare=prepare))
 
@@ -207,8 +207,14 @@ def fptkit_freezing_policies():
 """
 
 
+<<<<<<< HEAD:tests/unit/freezing/test_prepare.py
 def test_a_recipe_takes_its_options_and_builds_it_the_same_way_twice(tmp_path: Path) -> None:
     (tmp_path / "plugin.py").write_text(PLUGIN.format(module=__name__))
+=======
+def test_a_recipe_accepts_its_options_and_builds_it_the_same_way_twice(tmp_path: Path) -> None:
+    here = Path(__file__)
+    (tmp_path / "plugin.py").write_text(PLUGIN.format(folder=str(here.parent), module=here.stem))
+>>>>>>> house-w3:tests/unit/freezing/test_freezing_prepare.py
     text = (
         "task: {name: bit_xor, bits: 3}\nprecision: float32\n"
         "backbone: {name: random, size: nano, blocks: 2, width: 8, heads: 2}\nfreezing: {name: shifted, size: SIZE}\n"

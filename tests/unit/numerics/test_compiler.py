@@ -1,4 +1,4 @@
-"""Compiling at run time: which compiler is taken, what is kept in the cache, and what of it is trusted."""
+"""Compiling at run time: which compiler is used, what is cached, and which cached files are trusted."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def reason_for(source: Source) -> str:
 # Compiling
 
 
-def test_it_is_compiled_once_and_kept(source: Source, cache: Path, compiled: list[str]) -> None:
+def test_it_is_compiled_once_and_cached(source: Source, cache: Path, compiled: list[str]) -> None:
     assert load(source).answer() == 42
     (name,) = compiled
     assert name.startswith("answer-")
@@ -88,7 +88,7 @@ def test_it_is_compiled_once_and_kept(source: Source, cache: Path, compiled: lis
     assert compiled == [name]
 
 
-def test_files_and_folder_are_the_users_alone(source: Source, cache: Path) -> None:
+def test_only_the_user_can_access_files_and_folder(source: Source, cache: Path) -> None:
     cache.parent.mkdir(parents=True)
     before = os.umask(0)
     try:
@@ -119,7 +119,7 @@ def test_all_that_decides_the_library_is_in_its_name(
     assert len(compiled) == len(set(compiled)) == 7
 
 
-def test_another_version_of_a_compiler_compiles_anew(
+def test_another_version_of_a_compiler_compiles_again(
     source: Source, cache: Path, compiled: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for version in ("1.0", "1.1"):
@@ -269,7 +269,7 @@ def library(source: Source, cache: Path) -> Path:
 
 
 @pytest.mark.parametrize("size", [0, 64, 1000, 8000])
-def test_a_truncated_library_is_compiled_anew(size: int, source: Source, library: Path) -> None:
+def test_a_truncated_library_is_compiled_again(size: int, source: Source, library: Path) -> None:
     """Loading one would end the process by SIGBUS."""
     whole = library.stat().st_size
     os.truncate(library, size)
@@ -285,7 +285,7 @@ def test_a_flipped_byte_is_seen(source: Source, library: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\xff\xfe", b"0" * 64])
-def test_a_library_without_its_digest_is_compiled_anew(content: bytes | None, source: Source, library: Path) -> None:
+def test_a_library_without_its_digest_is_compiled_again(content: bytes | None, source: Source, library: Path) -> None:
     record = library.with_name(f"{library.name}.sha256")
     expected = record.read_bytes()
     record.unlink()
@@ -356,14 +356,14 @@ def test_what_belongs_to_another_user_is_not_loaded(what: str, source: Source, l
 
 
 def test_the_users_own_group_may_write_above(source: Source, library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where every user has a group of their own and the umask is 002; a group with members is another matter."""
+    """As if every user has their own group and the umask is 002; a group with other members is not safe."""
     library.parent.parent.chmod(0o775)
     for is_own in (True, False):
         monkeypatch.setattr(library_cache, "_is_own_group", lambda number, is_own=is_own: is_own)
         assert (library_cache.find(library.name) is not None) == is_own
 
 
-def test_groups_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_groups_are_distinguished(monkeypatch: pytest.MonkeyPatch) -> None:
     import grp
     import pwd
 
@@ -379,7 +379,7 @@ def test_groups_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not library_cache._is_own_group(9)  # unknown
 
 
-def test_where_nothing_can_be_kept_each_process_compiles(
+def test_without_a_cache_each_process_compiles(
     source: Source, cache: Path, tmp_path: Path, compiled: list[str]
 ) -> None:
     (tmp_path / "cache").write_text("a file where a folder should be")

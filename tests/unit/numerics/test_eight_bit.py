@@ -1,4 +1,4 @@
-"""Frozen linear maps in 8 bits: against NumPy, with gradients, without copies kept for the backward pass, in models."""
+"""Frozen linear maps in 8 bits: against NumPy, with gradients, without stored copies, in models."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def kept_bytes(module: nn.Module, hidden: Tensor) -> int:
 
 
 @pytest.mark.parametrize("autocast", [False, True])
-def test_no_copy_of_the_weight_is_kept(autocast: bool) -> None:
+def test_no_copy_of_the_weight_is_stored(autocast: bool) -> None:
     _, small = maps()
     small.bias = None
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
@@ -115,7 +115,7 @@ LIKES = ["vit", "bert", "t5_encoder", "longformer"]
 
 
 @pytest.mark.parametrize("like", LIKES)
-def test_a_model_keeps_its_parameters_and_gives_nearly_the_same(recipe: Path, like: str) -> None:
+def test_a_model_keeps_its_parameters_and_returns_nearly_the_same(recipe: Path, like: str) -> None:
     (plain, expected), (small, found) = (
         hidden_of(recipe, f"backbone.like={like}", f"precision={precision}") for precision in ("float32", "int8")
     )
@@ -139,7 +139,7 @@ def test_a_run_in_eight_bits(recipe: Path, tmp_path: Path) -> None:
 )
 def test_a_backbone_without_such_maps_is_named(recipe: Path, tmp_path: Path, backbone: str) -> None:
     overrides = [f"backbone={backbone[:1]}name: random, blocks: 1, {backbone[1:]}", "precision=int8"]
-    with pytest.raises(UsageError, match=r"precision: int8 keeps frozen nn\.Linear maps"):
+    with pytest.raises(UsageError, match=r"precision: int8 stores frozen nn\.Linear maps"):
         run(RunRequest(load_recipe(str(recipe), overrides=overrides), tmp_path / "run"))
 
 
@@ -148,7 +148,7 @@ def test_without_a_frozen_map_it_is_refused(recipe: Path, tmp_path: Path) -> Non
         run(RunRequest(load_recipe(str(recipe), overrides=["precision=int8", "freezing.name=full"]), tmp_path / "run"))
 
 
-def test_a_scale_that_changed_is_no_frozen_weight() -> None:
+def test_a_changed_scale_is_detected() -> None:
     model = nn.Sequential(maps()[1], nn.Linear(20, 2))
     proof = FreezeProof(model)
     proof.check_unchanged()

@@ -20,12 +20,12 @@ from fptkit.numerics import compiler, kernels, loops
 
 OPERATORS = torch.ops.fptkit
 HALF = 1 / 256
-"""What rounding to bfloat16 can do to a number, as a share of it."""
+"""The largest relative error of rounding to bfloat16."""
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _available() -> None:
-    """This machine has a compiler; where one is missing, the tests must not pass for that reason."""
+    """This machine has a compiler; the tests must not pass just because there is none."""
     assert kernels.why_not() is None
 
 
@@ -62,7 +62,7 @@ def test_gelu(shape: tuple[int, ...]) -> None:
 
 
 def test_every_number_of_bfloat16_goes_through_gelu_and_back() -> None:
-    """All 65,536 of them: large ones stay or become 0, what is no number stays none."""
+    """All 65,536 of them: large ones are unchanged or become 0, NaN stays NaN."""
     inputs = torch.arange(-(2**15), 2**15).to(torch.int16).view(torch.bfloat16)
     found, slopes = OPERATORS.gelu(inputs), OPERATORS.gelu_backward(torch.ones_like(inputs), inputs)
     near, large, small = inputs.abs() < 100, inputs >= 100, (inputs <= -100) & inputs.isfinite()
@@ -78,7 +78,7 @@ def test_every_number_of_bfloat16_goes_through_gelu_and_back() -> None:
     assert bool(slopes[inputs.isnan()].isnan().all())
 
 
-def test_gradients_of_gelu_are_scaled_by_what_comes_back() -> None:
+def test_gradients_of_gelu_are_scaled_by_the_incoming_gradient() -> None:
     torch.manual_seed(0)
     inputs, grads = halves(33, 129), halves(33, 129)
     slopes = OPERATORS.gelu_backward(torch.ones_like(inputs), inputs)
@@ -127,7 +127,7 @@ def test_layer_norm_and_its_gradients(shape: tuple[int, ...]) -> None:
         (700, (0xFFFFFFFF, 0xFFFFFFFF), None),
     ],
 )
-def test_draws_are_philox(counter: int, key: tuple[int, int], expected: str | None) -> None:
+def test_random_numbers_are_philox(counter: int, key: tuple[int, int], expected: str | None) -> None:
     """The first is among the published known answers; the others follow from the same generator written in Python."""
     seed = torch.from_numpy(np.array(key, np.uint32).view(np.int32))
     words = torch.empty(3, 1024, dtype=torch.int32)
@@ -160,7 +160,7 @@ def test_the_python_generator_gives_the_other_published_answers() -> None:
 
 @pytest.mark.parametrize("count", [1, 2047, 2048, 5000])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-def test_numbers_are_kept_where_their_draw_says(count: int, dtype: torch.dtype) -> None:
+def test_numbers_are_kept_by_their_random_value(count: int, dtype: torch.dtype) -> None:
     """In all four loops, so that forward and backward agree."""
     torch.manual_seed(0)
     seed, kept = torch.tensor([-123456789012345678]), 40_000
@@ -213,8 +213,8 @@ def test_softmax_of_rows_far_apart() -> None:
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_row_that_is_no_number_shows(bad: float) -> None:
-    """A loss that is not finite ends a run, so nothing may hide it. Infinity less infinity is none."""
+def test_nan_and_infinity_are_not_hidden(bad: float) -> None:
+    """A loss that is not finite ends a run, so nothing may hide it. Infinity minus infinity is NaN."""
     scores = torch.zeros(1, 70, 70).bfloat16()
     scores[0, 40, 7] = bad
     OPERATORS.softmax_(scores, 0.5, True)
@@ -251,7 +251,7 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
         assert torch.equal(found, expected)
 
 
-def test_tensors_without_numbers_get_their_shapes() -> None:
+def test_tensors_without_values_get_their_shapes() -> None:
     with FakeTensorMode():
         inputs, stream, weight = torch.empty(4, 5, dtype=torch.bfloat16), torch.empty(4, 5), torch.empty(5)
         seed = torch.empty(1, dtype=torch.int64)
@@ -304,12 +304,12 @@ def test_a_switch_of_unknown_value_is_an_error(untried: None, monkeypatch: pytes
 @pytest.mark.slow
 def test_a_library_that_runs_in_other_threads_is_refused(untried: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
-    assert "where torch has 99" in str(kernels.why_not())
+    assert "but torch in 99" in str(kernels.why_not())
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
-def test_they_bring_no_threads_of_their_own() -> None:
+def test_they_start_no_threads_of_their_own() -> None:
     """Counted in a process of its own, where torch's threads exist before the loops are loaded."""
     script = """if True:
         import os, torch

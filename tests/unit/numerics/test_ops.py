@@ -1,4 +1,4 @@
-"""GELU, dropout, layer norm and packed attention with gradients: against torch's own, with our loops and without."""
+"""GELU, dropout, layer norm and packed attention with gradients: against torch's own, with and without the kernels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fptkit.numerics.ops import add_dropped, dropout, gelu, norm_branch
 
 FORMATS = [torch.bfloat16, torch.float16, torch.float32, torch.float64]
 HALF = 1 / 256
-"""What rounding to bfloat16 can do to a number, as a share of it."""
+"""The largest relative error of rounding to bfloat16."""
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def autocast() -> Iterator[None]:
 
 
 def saved_bytes(work: Callable[[], object]) -> int:
-    """What autograd keeps of it for the backward pass, each storage once."""
+    """What autograd stores for the backward pass, each storage once."""
     seen: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ def test_dropout_keeps_scaled_or_zeroes_and_the_gradient_does_the_same(
 
 @pytest.mark.parametrize("probability", [0.1, 0.5, 0.9, 2e-5])
 def test_numbers_are_dropped_with_the_probability_and_independently(probability: float) -> None:
-    """Shares, of each place within a chunk, and of neighbours at several distances, to five standard errors."""
+    """Fractions, at each place within a chunk and for neighbours at several distances, to five standard errors."""
     torch.manual_seed(1)
     count = 1 << 21
     kept = (dropout(torch.ones(count), probability, True) != 0).double()
@@ -116,7 +116,7 @@ def test_the_mean_stays() -> None:
 
 @pytest.mark.usefixtures("either")
 def test_dropout_follows_torchs_generator() -> None:
-    """A step that is taken again after a resume draws the same, the next one something else."""
+    """A step repeated after a resume gets the same random numbers, the next one others."""
     hidden = torch.randn(64, 64)
     torch.manual_seed(3)
     first, second = dropout(hidden, 0.1, True), dropout(hidden, 0.1, True)
@@ -149,7 +149,7 @@ def test_no_probability(probability: float) -> None:
         add_dropped(torch.ones(3), torch.ones(3), probability, True)
 
 
-def test_dropped_infinities_do_not_come_back() -> None:
+def test_dropped_infinities_stay_zero() -> None:
     torch.manual_seed(4)
     infinite = torch.full((1000,), float("inf"))
     assert set(add_dropped(torch.zeros(1000), infinite, 0.5, True).tolist()) == {0.0, float("inf")}
@@ -157,7 +157,7 @@ def test_dropped_infinities_do_not_come_back() -> None:
 
 
 @pytest.mark.usefixtures("either")
-def test_numbers_that_lie_across_memory() -> None:
+def test_tensors_that_are_not_contiguous() -> None:
     hidden = torch.randn(6, 10).t().requires_grad_()
     dropped = dropout(hidden, 0.25, True)
     torch.testing.assert_close(dropped, torch.where(dropped != 0, hidden * (4 / 3), 0))
@@ -166,7 +166,7 @@ def test_numbers_that_lie_across_memory() -> None:
 @pytest.mark.usefixtures("either")
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_what_is_added_is_dropped_and_gradients_reach_both(dtype: torch.dtype) -> None:
-    """The stream is added as it is, and its gradient is what comes back."""
+    """The stream is added unchanged, and its gradient is the incoming one."""
     torch.manual_seed(5)
     stream = torch.randn(10, 6).t().requires_grad_()
     branch = torch.randn(10, 6).to(dtype).t().requires_grad_()
@@ -214,7 +214,7 @@ def norms() -> tuple[nn.LayerNorm, nn.LayerNorm]:
 
 
 def outstanding() -> Tensor:
-    """As GPT-2's stream, which has numbers that stand out. Shape (4, 40, 64)."""
+    """Like GPT-2's stream, which has outliers. Shape (4, 40, 64)."""
     torch.manual_seed(1)
     hidden = torch.randn(4, 40, 64)
     hidden[..., 5] *= 50
@@ -224,7 +224,7 @@ def outstanding() -> Tensor:
 
 @pytest.mark.usefixtures("either", "autocast")
 def test_a_branch_and_its_stream_are_those_of_torchs_norm(norms: tuple[nn.LayerNorm, nn.LayerNorm]) -> None:
-    """Outputs, and gradients of the stream through both, of scale and of shift, to what rounding can make of them."""
+    """Outputs, and gradients of the stream through both, of scale and of shift, up to rounding errors."""
     ours, theirs = norms
     branch_weights, stream_weights = torch.randn(4, 40, 64), torch.randn(4, 40, 64)
 
@@ -247,7 +247,7 @@ def test_a_branch_and_its_stream_are_those_of_torchs_norm(norms: tuple[nn.LayerN
 
 
 @pytest.mark.usefixtures("autocast")
-def test_the_branch_starts_in_bfloat16_and_keeps_as_little(norms: tuple[nn.LayerNorm, nn.LayerNorm]) -> None:
+def test_the_branch_is_bfloat16_and_stores_little(norms: tuple[nn.LayerNorm, nn.LayerNorm]) -> None:
     hidden = outstanding().requires_grad_()
     normed, passed = norm_branch(norms[0], hidden)
     assert (normed.dtype, passed.dtype) == (torch.bfloat16, torch.float32)
@@ -318,7 +318,7 @@ class Wrapped(nn.Module):
 
 @pytest.mark.usefixtures("autocast")
 @pytest.mark.parametrize("norm", [Doubled(64), Wrapped()])
-def test_what_took_a_norms_place_is_called(norm: nn.Module) -> None:
+def test_a_module_that_replaces_a_norm_is_called(norm: nn.Module) -> None:
     stream = outstanding()
     normed, passed = norm_branch(norm, stream)
     assert passed is stream
@@ -342,7 +342,7 @@ def test_hooks_of_a_norm_are_called(norms: tuple[nn.LayerNorm, nn.LayerNorm]) ->
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("tokens", [1, 17, 120])
 def test_packed_attention_and_its_gradient(tokens: int, causal: bool, dropped: float) -> None:
-    """Against torch's in float64; with dropout only that it is torch's, which draws by itself."""
+    """Against torch's in float64; with dropout only that torch's own attention is used."""
     torch.manual_seed(0)
     batch, heads, width = 2, 3, 16
     packed = torch.randn(batch, tokens, 3 * heads * width).bfloat16().requires_grad_()
@@ -363,7 +363,7 @@ def test_packed_attention_and_its_gradient(tokens: int, causal: bool, dropped: f
     assert float(error) < 2 * HALF
 
 
-def test_packed_attention_without_our_loops_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packed_attention_without_kernels_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     packed = torch.randn(2, 33, 3 * 48).bfloat16()
     ours = attend_packed(packed, 3, dropout=0.0)
@@ -372,7 +372,7 @@ def test_packed_attention_without_our_loops_is_the_same(monkeypatch: pytest.Monk
 
 
 @pytest.mark.usefixtures("no_loops")
-def test_where_the_loops_cannot_be_had_nothing_asks_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unavailable_kernels_are_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("a loop was run")
 

@@ -1,4 +1,4 @@
-"""Activation checkpointing: the same bits, fewer bytes kept, and nothing run twice that need not be."""
+"""Activation checkpointing: the same bits, fewer bytes stored, and nothing run twice unnecessarily."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def kept_bytes(prepared: Prepared) -> int:
     ],
     ids=["gpt2_nano", "gpt2 in parts", "gpt2 bfloat16 full", "vit bfloat16", "bert", "t5"],
 )
-def test_steps_are_the_same_bit_for_bit_and_less_is_kept(tmp_path: Path, overrides: tuple[str, ...]) -> None:
+def test_steps_are_the_same_bit_for_bit_and_less_is_stored(tmp_path: Path, overrides: tuple[str, ...]) -> None:
     plain, again = (prepare(load(tmp_path, *overrides, *further)) for further in ((), (ON,)))
     for number in range(2):
         plain.step(number)
@@ -83,8 +83,8 @@ def test_steps_are_the_same_bit_for_bit_and_less_is_kept(tmp_path: Path, overrid
     assert kept_bytes(again) < kept_bytes(plain) / 3
 
 
-def test_other_draws_would_be_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The comparison above is one of runs in which dropout has its say."""
+def test_other_random_numbers_would_be_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison above is of runs that dropout influences."""
     import fptkit.numerics.recompute as recompute
 
     kept = recompute.checkpoint
@@ -112,7 +112,7 @@ class Counter:
         self.calls[index] += 1
 
 
-def test_only_blocks_that_a_gradient_passes_run_twice(tmp_path: Path) -> None:
+def test_only_blocks_that_need_a_gradient_run_twice(tmp_path: Path) -> None:
     rules = "freezing={name: custom, train: [{role: output}, {role: norm, blocks: '2:3'}]}"
     prepared = prepare(load(tmp_path, GPT2, ON, rules))
     counter = Counter(prepared.built.model.backbone.h)
@@ -135,7 +135,7 @@ def test_a_backbone_without_blocks_says_so(tmp_path: Path, backbone: str) -> Non
 
 
 @pytest.mark.parametrize("backbone", [GPT2, VIT, BERT])
-def test_an_estimate_counts_what_is_kept(tmp_path: Path, backbone: str) -> None:
+def test_an_estimate_counts_what_is_stored(tmp_path: Path, backbone: str) -> None:
     plain, again = (estimate(load(tmp_path, backbone, *further)) for further in ((), (ON,)))
     assert again.activation_bytes == pytest.approx(kept_bytes(prepare(load(tmp_path, backbone, ON))), rel=0.1)
     assert again.activation_bytes < plain.activation_bytes / 3

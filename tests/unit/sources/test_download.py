@@ -1,4 +1,4 @@
-"""Downloads against a real HTTP server on this machine that can break off, forget ranges and change its mind."""
+"""Downloads from a real HTTP server on this machine that can break connections, ignore ranges and change files."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def leftovers(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def test_a_file_comes_whole_with_progress(server: Server, tmp_path: Path) -> None:
+def test_a_file_is_downloaded_with_progress(server: Server, tmp_path: Path) -> None:
     seen: list[tuple[int, int | None]] = []
     got = download(server.url, tmp_path / "new" / "data.bin", progress=lambda done, total: seen.append((done, total)))
     assert got.path.read_bytes() == CONTENT
@@ -102,7 +102,7 @@ def test_a_file_comes_whole_with_progress(server: Server, tmp_path: Path) -> Non
     assert server.asked == [(None, None)]
 
 
-def test_a_cut_connection_goes_on_where_it_stopped(server: Server, tmp_path: Path) -> None:
+def test_a_broken_connection_resumes_where_it_stopped(server: Server, tmp_path: Path) -> None:
     server.cuts = [300_000, 200_000]
     got = download(server.url, tmp_path / "data.bin", retries=Retries(wait_s=0))
     assert got.path.read_bytes() == CONTENT
@@ -110,7 +110,7 @@ def test_a_cut_connection_goes_on_where_it_stopped(server: Server, tmp_path: Pat
     assert server.asked == [(None, None), ("bytes=300000-", '"one"'), ("bytes=500000-", '"one"')]
 
 
-def test_a_later_call_goes_on_where_an_earlier_one_gave_up(server: Server, tmp_path: Path) -> None:
+def test_a_later_call_resumes_where_an_earlier_one_stopped(server: Server, tmp_path: Path) -> None:
     server.cuts = [300_000]
     with pytest.raises(SourceError, match="300,000 bytes are kept; the same command continues from there") as caught:
         download(server.url, tmp_path / "data.bin", retries=Retries(attempts=1))
@@ -159,7 +159,7 @@ def test_without_entity_tag_the_date_is_compared(server: Server, tmp_path: Path)
     assert server.asked[1] == ("bytes=300000-", server.modified)
 
 
-def test_with_nothing_to_compare_only_a_digest_allows_to_go_on(server: Server, tmp_path: Path) -> None:
+def test_with_nothing_to_compare_only_a_digest_allows_resuming(server: Server, tmp_path: Path) -> None:
     server.etag, server.cuts = None, [300_000]
     download(server.url, tmp_path / "plain.bin", retries=Retries(wait_s=0))
     assert server.asked[1] == (None, None)
@@ -174,7 +174,7 @@ def test_a_weak_entity_tag_is_not_relied_on(server: Server, tmp_path: Path) -> N
     assert server.asked[1] == (None, None)
 
 
-def test_a_part_that_is_already_whole_is_fetched_again(server: Server, tmp_path: Path) -> None:
+def test_a_part_that_is_already_complete_is_fetched_again(server: Server, tmp_path: Path) -> None:
     server.cuts = [300_000]
     with pytest.raises(SourceError):
         download(server.url, tmp_path / "data.bin", retries=Retries(attempts=1))
@@ -183,7 +183,7 @@ def test_a_part_that_is_already_whole_is_fetched_again(server: Server, tmp_path:
     assert got.path.read_bytes() == CONTENT
 
 
-def test_a_spoilt_memo_starts_again(server: Server, tmp_path: Path) -> None:
+def test_a_damaged_memo_starts_again(server: Server, tmp_path: Path) -> None:
     (tmp_path / "data.bin.part").write_bytes(b"junk")
     (tmp_path / "data.bin.part.json").write_text('{"url": ')
     assert download(server.url, tmp_path / "data.bin").path.read_bytes() == CONTENT
@@ -203,7 +203,7 @@ def test_a_right_digest_in_capitals_is_accepted_and_saves_a_second_download(serv
     assert len(server.asked) == 1
 
 
-def test_a_file_that_is_there_without_a_digest_is_fetched_anew(server: Server, tmp_path: Path) -> None:
+def test_an_existing_file_without_a_digest_is_fetched_again(server: Server, tmp_path: Path) -> None:
     (tmp_path / "data.bin").write_bytes(b"old")
     assert download(server.url, tmp_path / "data.bin").path.read_bytes() == CONTENT
 
@@ -214,7 +214,7 @@ def test_a_wrong_size_is_refused_before_anything_is_read(server: Server, tmp_pat
     assert leftovers(tmp_path) == set()
 
 
-def test_a_wrong_size_is_found_where_the_server_does_not_say(server: Server, tmp_path: Path) -> None:
+def test_a_wrong_size_is_found_if_the_server_does_not_report_it(server: Server, tmp_path: Path) -> None:
     server.says_length = False
     seen: list[int | None] = []
     download(server.url, tmp_path / "data.bin", progress=lambda done, total: seen.append(total))
@@ -283,9 +283,9 @@ def test_a_digest_of_another_kind_is_refused(tmp_path: Path) -> None:
         download("http://127.0.0.1:1/x", tmp_path / "data.bin", sha256="d41d8cd98f00b204e9800998ecf8427e")
 
 
-def test_a_destination_that_cannot_be_made_is_named(server: Server, tmp_path: Path) -> None:
+def test_a_destination_that_cannot_be_created_is_named(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UsageError, match="cannot make the folder"):
+    with pytest.raises(UsageError, match="cannot create the folder"):
         download(server.url, tmp_path / "file" / "data.bin")
     (tmp_path / "data.bin.part").mkdir()
     with pytest.raises(UsageError, match=r"cannot write .*data\.bin\.part"):

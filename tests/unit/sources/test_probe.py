@@ -54,7 +54,7 @@ def server() -> Iterator[tuple[str, list[str]]]:
         yield address, handler.asked
 
 
-def test_the_first_that_answers_is_taken(server: tuple[str, list[str]], silent: str) -> None:
+def test_the_first_server_that_answers_is_used(server: tuple[str, list[str]], silent: str) -> None:
     address, asked = server
     assert first_answering([address]) == address
     assert asked == ["HEAD /"]
@@ -63,7 +63,7 @@ def test_the_first_that_answers_is_taken(server: tuple[str, list[str]], silent: 
     assert time.monotonic() - started < probe.DEADLINE_S  # the silent one is not waited for
 
 
-def test_a_server_that_has_nothing_there(server: tuple[str, list[str]]) -> None:
+def test_a_server_without_the_file(server: tuple[str, list[str]]) -> None:
     address, _ = server
     with pytest.raises(NoAnswer, match=r"^the server answers 404 Not Found$"):
         first_answering([f"{address}/404"])
@@ -97,8 +97,8 @@ def test_silence_ends_at_the_deadline(silent: str, monkeypatch: pytest.MonkeyPat
         first_answering([silent, silent])
 
 
-def test_a_name_that_is_looked_up_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The system's resolver obeys no timeout."""
+def test_an_endless_host_name_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Timeouts do not apply to the system's resolver."""
     done = threading.Event()
     monkeypatch.setattr("socket.getaddrinfo", lambda *arguments, **options: done.wait(20) and [])
     monkeypatch.setattr(probe, "DEADLINE_S", 0.2)
@@ -163,7 +163,7 @@ def test_the_hub_clients_own_address_is_asked(server: tuple[str, list[str]], mon
         ({}, True, "huggingface_hub is set to offline, which forbids asking the hub"),
     ],
 )
-def test_what_forbids_asking(
+def test_settings_that_turn_off_the_hub(
     environment: dict[str, str], constant: bool, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", constant)
@@ -177,7 +177,7 @@ def test_what_forbids_asking(
     "environment", [{"HF_HUB_OFFLINE": "1"}, {"TRANSFORMERS_OFFLINE": "1"}, {"HF_HUB_OFFLINE": "0"}, {}]
 )
 def test_the_hub_client_decides_as_we_do(environment: dict[str, str]) -> None:
-    """In a process of its own, where it reads the environment anew."""
+    """In a new process, which reads the environment again."""
     code = (
         "from huggingface_hub import constants; from fptkit.sources.probe import offline_reason\n"
         "print(bool(offline_reason()), constants.HF_HUB_OFFLINE)"

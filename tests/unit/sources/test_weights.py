@@ -1,4 +1,4 @@
-"""Sources of weights: each reason why one is not available, and how long an unreachable hub may take."""
+"""Sources of weights: each reason why one is unavailable, and how long an unreachable hub may take."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_refusing_hub_is_given_up_at_once(online: None, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("name", OFFLINE_VARIABLES)
-def test_offline_asks_nothing(name: str, online: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_uses_no_network(name: str, online: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "1")
     monkeypatch.setattr("socket.socket.connect", lambda *args: pytest.fail("a connection was tried"))
     with pytest.raises(Unavailable, match=f"not in the local cache, and {name} forbids asking the hub"):
@@ -170,13 +170,13 @@ def test_a_split_checkpoint_comes_from_the_hub_and_is_found_again(
     ("text", "said"),
     [
         ("{", "is not readable as JSON"),
-        ("{}", "no index of safetensors files"),
-        ('{"weight_map": 3}', "no index of safetensors files"),
-        ('{"weight_map": {"a": "../b.safetensors"}}', "which is no file beside it"),
-        ('{"weight_map": {"a": 3}}', "which is no file beside it"),
+        ("{}", "not an index of safetensors files"),
+        ('{"weight_map": 3}', "not an index of safetensors files"),
+        ('{"weight_map": {"a": "../b.safetensors"}}', "which is not a file in the same folder"),
+        ('{"weight_map": {"a": 3}}', "which is not a file in the same folder"),
     ],
 )
-def test_an_index_that_is_none(tmp_path: Path, text: str, said: str) -> None:
+def test_an_invalid_index(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors.index.json").write_text(text)
     with pytest.raises(DataError, match=said):
@@ -184,8 +184,8 @@ def test_an_index_that_is_none(tmp_path: Path, text: str, said: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a--b/c", "-a/b", "a/b..c", "a/" + "b" * 200])
-def test_a_name_the_hub_forbids_is_not_available(name: str) -> None:
-    """Offline, as tests are: the name is held against the hub's rules before the cache is looked at."""
+def test_an_invalid_name_is_unavailable(name: str) -> None:
+    """Offline, like all tests: the name is checked by the hub's rules before the cache is searched."""
     with pytest.raises(Unavailable, match="cannot be looked up") as caught:
         open_weights(f"hub:{name}")
     assert "\n" not in str(caught.value)
@@ -215,7 +215,7 @@ def test_a_download_that_fails_says_why(hub: type[Hub], monkeypatch: pytest.Monk
     assert str(caught.value) == f"downloading someone/tiny failed: {reason}"
 
 
-def test_errors_of_our_own_are_not_taken_for_the_hubs(hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_fptkit_are_not_mistaken_for_the_hubs(hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *args, **options: {}["no such key"])
     with pytest.raises(KeyError):
         open_weights("hub:someone/tiny")
@@ -266,7 +266,7 @@ def test_a_broken_config_is_no_reason_to_fall_back(tmp_path: Path, text: str, sa
         open_weights(f"path:{tmp_path}")
 
 
-def test_unknown_packaged_weights_name_those_there_are() -> None:
+def test_unknown_packaged_weights_list_the_existing_ones() -> None:
     with pytest.raises(Unavailable, match="no weights 'gpt3'"):
         open_weights("builtin:gpt3")
 

@@ -1,4 +1,4 @@
-"""Where the compiled recurrence comes from, and what happens where there is none."""
+"""How the compiled recurrence is built and loaded, and what happens if it is unavailable."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def untried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def elsewhere(untried: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine whose only programs are those put into the folder."""
+    """A machine with no programs but those in the folder."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     return tmp_path
@@ -41,7 +41,7 @@ def program(path: Path, text: str) -> None:
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
 
-def test_without_a_compiler_the_torch_loop_is_taken(elsewhere: Path) -> None:
+def test_without_a_compiler_the_torch_loop_is_used(elsewhere: Path) -> None:
     backbone = build_lstm(LstmOptions(layers=1, width=8), positions=1, seed=0)
     assert backbone.notes == (
         "recurrence: a Python loop over time steps, about twice as slow as the compiled one, since no C++ compiler "
@@ -62,11 +62,11 @@ def test_a_compiler_that_fails_is_quoted_once(elsewhere: Path) -> None:
 def test_a_compiler_that_writes_nonsense_is_no_compiler(elsewhere: Path) -> None:
     script = '[ "$1" = --version ] && exit; while [ "$1" != -o ]; do shift; done; echo nonsense > "$2"'
     program(elsewhere / "g++", script)
-    with pytest.raises(native.NoKernel, match=r"what .*/g\+\+ makes of recurrence\.cpp cannot be written or loaded"):
+    with pytest.raises(native.NoKernel, match=r"recurrence\.cpp compiled by .*/g\+\+ cannot be written or loaded"):
         native.load_kernel()
 
 
-def test_asked_for_and_not_there(elsewhere: Path) -> None:
+def test_compiled_is_requested_but_unavailable(elsewhere: Path) -> None:
     with pytest.raises(UsageError, match=r"backbone.loop 'compiled' is not available: no C\+\+ compiler"):
         build_lstm(LstmOptions(layers=1, width=8, loop="compiled"), positions=1, seed=0)
 
@@ -79,7 +79,7 @@ def test_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
         build_lstm(LstmOptions(layers=1, width=8, loop="compiled"), positions=1, seed=0)
 
 
-def test_the_compiled_loop_refuses_other_formats() -> None:
+def test_the_compiled_loop_refuses_other_dtypes() -> None:
     if not compiler.commands("C++"):
         pytest.skip("no C++ compiler here")
     backbone = build_lstm(LstmOptions(layers=1, width=8, loop="compiled"), positions=1, seed=0).double()
@@ -106,7 +106,7 @@ def test_panels_hold_every_weight_once(dtype: torch.dtype, inner: int, columns: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_source_without_this_processors_own_instructions(
+def test_the_source_without_the_instructions_of_this_cpu(
     dtype: torch.dtype, untried: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not compiler.commands("C++"):

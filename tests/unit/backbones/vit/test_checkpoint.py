@@ -1,4 +1,4 @@
-"""Where a vision transformer's weights come from: files timm wrote, our own files, draws, and every refusal."""
+"""Sources of a vision transformer's weights: files of timm, files of fptkit, random weights, and every refusal."""
 
 from __future__ import annotations
 
@@ -112,9 +112,7 @@ def test_pretrained_positions_are_the_grid_without_the_class_token(checkpoint: t
         ("vit_base_patch16_siglip_224", {}, 0),
     ],
 )
-def test_rows_of_prefix_tokens_are_dropped_where_there_are_any(
-    name: str, arguments: dict[str, Any], prefix: int, tmp_path: Path
-) -> None:
+def test_rows_of_prefix_tokens_are_dropped(name: str, arguments: dict[str, Any], prefix: int, tmp_path: Path) -> None:
     model = timm_model(name, **{"img_size": 56, "patch_size": 14, **arguments})
     save_for_hf(model, tmp_path, safe_serialization=True)
     ours = load(tmp_path, positions=16, position_init="pretrained")
@@ -185,29 +183,29 @@ def test_tensors_that_do_not_fit_are_named(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"architecture": None, "model_type": "gpt2"}, "names no architecture of timm .* says model_type 'gpt2'"),
-        ({"architecture": 7}, "names no architecture of timm"),
+        ({"architecture": None, "model_type": "gpt2"}, "has no timm architecture .* says model_type 'gpt2'"),
+        ({"architecture": 7}, "has no timm architecture"),
         ({"architecture": "vit_bse_patch16_224", "model_args": {}}, "does not know; it knows .*vit_base_patch16_224"),
         (
             {"architecture": "mine", "model_args": {"embed_dim": 32, "depth": 3}},
             "'mine', which timm .* must give embed_dim, depth, num_heads in model_args, and num_heads is missing",
         ),
-        ({"architecture": "resnet18", "model_args": {}}, "resnet18 is a ResNet of timm, no VisionTransformer"),
-        ({"architecture": "vit_base_patch16_xp_224"}, "neither attention nor feed-forward nor norm"),
+        ({"architecture": "resnet18", "model_args": {}}, "resnet18 is a ResNet of timm, not a VisionTransformer"),
+        ({"architecture": "vit_base_patch16_xp_224"}, "not attention, feed-forward or norm"),
         ({"model_args": [1]}, r"model_args \[1\], expected keys and values"),
         ({"model_args": {**TINY, "depth": "three"}}, "depth 'three' in model_args, expected an integer >= 1"),
         ({"model_args": {**TINY, "depth": True}}, "depth True in model_args, expected an integer >= 1"),
         ({"model_args": {**TINY, "depth": 10**9}}, "depth 1000000000, but it holds tensors of 3 blocks"),
-        ({"model_args": {**TINY, "embed_dim": 10**12}}, "timm cannot make the architecture"),
-        ({"model_args": {**TINY, "num_heads": 5}}, "timm cannot make the architecture .*divisible"),
-        ({"model_args": {**TINY, "act_layer": "nonsense"}}, "timm cannot make the architecture"),
+        ({"model_args": {**TINY, "embed_dim": 10**12}}, "timm cannot build the architecture"),
+        ({"model_args": {**TINY, "num_heads": 5}}, "timm cannot build the architecture .*divisible"),
+        ({"model_args": {**TINY, "act_layer": "nonsense"}}, "timm cannot build the architecture"),
         ({"model_args": {**TINY, "qkv_bias": "yes"}}, "qkv_bias 'yes' in model_args, expected true or false"),
         ({"model_args": {**TINY, "pretrained": True}}, "pretrained in model_args, which is not supported"),
         ({"model_args": {**TINY, "checkpoint_path": "x.pt"}}, "checkpoint_path in model_args, which is not supported"),
         ({"model_args": {**TINY, "qk_norm": True}}, "blocks.0.attn.k_norm.bias: expected shape .* found none"),
     ],
 )
-def test_a_config_that_cannot_hold_is_refused(
+def test_an_invalid_config_is_refused(
     checkpoint: tuple[Path, VisionTransformer], tmp_path: Path, change: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(DataError, match=said):
@@ -248,7 +246,7 @@ def nano() -> VitBackbone:
     return backbone
 
 
-def test_a_saved_backbone_comes_back_with_its_positions(tmp_path: Path) -> None:
+def test_a_saved_backbone_loads_with_its_positions(tmp_path: Path) -> None:
     backbone = nano()
     save_vit(backbone, tmp_path / "made", dtype=torch.float32, about={"licence": "MIT"})
     again = load(tmp_path / "made", position_init="pretrained")
@@ -262,7 +260,7 @@ def test_a_saved_backbone_comes_back_with_its_positions(tmp_path: Path) -> None:
 
 
 def test_timm_itself_can_use_a_saved_backbone(tmp_path: Path) -> None:
-    """With a patch embedding in the file, it is a whole model of timm's, and the same tokens give the same output."""
+    """With a patch embedding in the file, it is a complete timm model with the same output for the same tokens."""
     backbone = nano()
     patches = {"patch_embed.proj.weight": torch.randn(16, 3, 4, 4), "patch_embed.proj.bias": torch.randn(16)}
     save_vit(backbone, tmp_path, dtype=torch.float32, further=patches)
@@ -285,7 +283,7 @@ def test_a_model_trained_with_timm_under_a_name_of_its_own_loads(tmp_path: Path)
     torch.testing.assert_close(ours(tokens), expected, atol=1e-5, rtol=0)
 
 
-def test_weights_kept_by_their_names_in_an_architecture_that_pools(
+def test_weights_with_a_class_token_in_an_architecture_that_pools(
     checkpoint: tuple[Path, VisionTransformer], tmp_path: Path
 ) -> None:
     """Trained with a class token, used with pooling: then the final norm is called fc_norm by the architecture only."""
@@ -296,7 +294,7 @@ def test_weights_kept_by_their_names_in_an_architecture_that_pools(
     torch.testing.assert_close(load(folder)(tokens), load(checkpoint[0])(tokens))
 
 
-def test_a_draw_follows_its_seed_and_leaves_torchs_generator_alone() -> None:
+def test_random_weights_follow_the_seed_and_restore_torchs_generator() -> None:
     torch.manual_seed(5)
     expected = torch.randn(3)
     torch.manual_seed(5)
@@ -309,7 +307,7 @@ def test_a_draw_follows_its_seed_and_leaves_torchs_generator_alone() -> None:
 
 
 @pytest.mark.parametrize("weights", ["random", "path"])
-def test_a_random_draw_is_timms(weights: str, checkpoint: tuple[Path, VisionTransformer]) -> None:
+def test_random_weights_have_timms_initialisation(weights: str, checkpoint: tuple[Path, VisionTransformer]) -> None:
     """Matrices normal with standard deviation 0.02, biases 0, scales of norms 1 (timm, ``init_weights_vit_timm``)."""
     options = {"weights": "random", "size": "nano"} if weights == "random" else {"weights": f"path:{checkpoint[0]}"}
     drawn = build_vit(VitOptions(**options, init="random"), positions=9, seed=3).requires_grad_(False)
@@ -324,14 +322,14 @@ def test_a_random_draw_is_timms(weights: str, checkpoint: tuple[Path, VisionTran
 
 
 @pytest.mark.parametrize("weights", ["random", "path"])
-def test_drawn_positions(weights: str, checkpoint: tuple[Path, VisionTransformer]) -> None:
+def test_random_positions(weights: str, checkpoint: tuple[Path, VisionTransformer]) -> None:
     options = {"weights": "random", "size": "nano"} if weights == "random" else {"weights": f"path:{checkpoint[0]}"}
     drawn = build_vit(VitOptions(**options, init="random", position_init="pretrained"), positions=16, seed=3)
     assert abs(float(drawn.positions.weight.detach().std()) - 0.02) < 0.003
     assert drawn.max_positions == 16
 
 
-def test_flat_draw_keeps_scales_behind_attention(tmp_path: Path) -> None:
+def test_flat_keeps_scales_after_attention(tmp_path: Path) -> None:
     save_for_hf(timm_model("vit_base_patch14_dinov2", patch_size=16), tmp_path, safe_serialization=True)
     flat = load(tmp_path, init="flat_0.02")
     gammas = [parameter for name, parameter in flat.named_parameters() if name.endswith("gamma")]

@@ -58,7 +58,7 @@ def saved_by_timm(model: VisionTransformer, folder: Path) -> str:
 
 
 def timm_forward(model: VisionTransformer, tokens: Tensor) -> Tensor:
-    """As the official code drives timm's model: its blocks and norm, nothing before and behind them."""
+    """As the official code runs timm's model: its blocks and norm, nothing before or after them."""
     hidden = model.norm_pre(tokens)
     return model.fc_norm(model.norm(model.blocks(hidden)))
 
@@ -93,7 +93,7 @@ def test_same_output_and_gradients_as_timm(both: Pair) -> None:
     _same_gradients(ours, model)
 
 
-def test_same_output_and_gradients_as_timm_for_each_example_alone_where_some_are_padded(
+def test_same_output_and_gradients_as_timm_for_each_example_of_a_padded_batch(
     both: Pair,
 ) -> None:
     ours, model = both
@@ -143,7 +143,7 @@ def test_the_contract_holds_for_every_kind(both: Pair) -> None:
     check_backbone(lambda positions: both[0])
 
 
-def test_common_blocks_are_run_by_our_code_and_others_by_timms(tmp_path: Path) -> None:
+def test_standard_blocks_are_run_here_and_others_by_timm(tmp_path: Path) -> None:
     ours = {name: loaded(saved_by_timm(timm_model(name), tmp_path / name)) for name in list(KINDS)[-4:]}
     kinds = {name: {isinstance(block, VitBlock) for block in backbone.layers} for name, backbone in ours.items()}
     assert kinds == {
@@ -206,7 +206,7 @@ def test_roles_of_the_papers_architecture(tmp_path: Path) -> None:
     assert roles["layers.0.mlp.fc2.weight"].role == "feed_forward"
 
 
-def test_norms_inside_attention_are_norms_and_scales_are_neither(tmp_path: Path) -> None:
+def test_norms_inside_attention_are_norms_and_scales_are_other(tmp_path: Path) -> None:
     model = timm_model("vit_base_patch14_dinov2", qk_norm=True)
     roles = loaded(saved_by_timm(model, tmp_path)).parameter_roles()
     found = {name.removeprefix("layers.1."): role.role for name, role in roles.items() if name.startswith("layers.1.")}
@@ -215,7 +215,7 @@ def test_norms_inside_attention_are_norms_and_scales_are_neither(tmp_path: Path)
     assert found["attn.proj.weight"] == "attention"
 
 
-def test_two_attentions_side_by_side_belong_to_their_block(tmp_path: Path) -> None:
+def test_parallel_attentions_belong_to_their_block(tmp_path: Path) -> None:
     roles = loaded(saved_by_timm(timm_model("vit_base_patch16_18x2_224"), tmp_path)).parameter_roles()
     of_last = {role.role for name, role in roles.items() if name.startswith("layers.2.") and role.block == 2}
     assert of_last == {"norm", "attention", "feed_forward", "other"}

@@ -118,7 +118,7 @@ def test_what_is_there_is_not_fetched_again(folder: Path, serve: Archive, few: d
     again = fetch("remote_homology", url=dead)
     assert again.manifest == first.manifest
     assert fetch("remote_homology", url=dead, sha256=str(first.manifest["sha256"]).upper()).state == "fetched"
-    with pytest.raises(DataError, match="--force fetches it again"):
+    with pytest.raises(DataError, match="use --force to fetch it again"):
         fetch("remote_homology", url=dead, sha256="0" * 64)
     other = {**contents(few), "readme": b"another archive"}
     assert fetch("remote_homology", url=serve(other), force=True).manifest["sha256"] != first.manifest["sha256"]
@@ -240,7 +240,7 @@ def test_a_spoilt_manifest_counts_as_none(folder: Path, serve: Archive, few: dic
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("FPTKIT_DATA", str(tmp_path / "file"))
-    with pytest.raises(UsageError, match=r"cannot make the folder .*\$FPTKIT_DATA"):
+    with pytest.raises(UsageError, match=r"cannot create the folder .*\$FPTKIT_DATA"):
         fetch("remote_homology", url="http://127.0.0.1:1/x")
 
 

@@ -201,7 +201,7 @@ def test_a_hostile_record_is_refused_by_name_and_does_not_run(tmp_path: Path) ->
     assert not trace.exists()
     message = str(caught.value)
     assert str(path) in message
-    assert "key 1: refused to read the pickle: it asks for 'posix.mkdir'" in message.replace("nt.mkdir", "posix.mkdir")
+    assert "key 1: refused to read the pickle: it refers to 'posix.mkdir'" in message.replace("nt.mkdir", "posix.mkdir")
     assert "fptkit data fetch remote_homology" in message
 
 
