@@ -192,9 +192,9 @@ def leads_outside(files: dict[str, bytes]) -> None:
     ("spoil", "message"),
     [
         (bad_count, r"remote_homology_valid\.json: 1 records, TAPE's has 2"),
-        (missing, r"the archive holds no remote_homology_valid\.json, \.json\.gz or \.lmdb"),
+        (missing, r"the archive has no remote_homology_valid\.json, \.json\.gz or \.lmdb"),
         (damaged, "damaged JSON"),
-        (archive_within, "not JSON text but binary data"),
+        (archive_within, "binary data instead of JSON text"),
         (leads_outside, "refused to unpack"),
     ],
 )

@@ -359,7 +359,7 @@ def test_relatives_are_the_more_alike_the_nearer() -> None:
 
 
 def test_too_few_of_something_is_an_error_that_says_what() -> None:
-    with pytest.raises(UsageError, match="nothing is left for test_fold_holdout; raise folds, superfamilies_per_fold"):
+    with pytest.raises(UsageError, match="test_fold_holdout would be empty; raise folds, superfamilies_per_fold"):
         simulate(SMALL.model_copy(update={"superfamilies_per_fold": (1, 1)}))
     with pytest.raises(UsageError, match="test_superfamily_holdout"):
         simulate(SMALL.model_copy(update={"families_per_superfamily": (1, 1)}))

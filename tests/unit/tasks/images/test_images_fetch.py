@@ -168,7 +168,7 @@ def test_a_damaged_file_without_a_server(server: Server) -> None:
     fetch.fetched_mnist(GREY)
     (fetch.torchvision_folder() / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz").write_bytes(b"spoilt")
     server.files.clear()
-    with pytest.raises(Unavailable, match=r"t10k-labels-idx1-ubyte\.gz is damaged \(another checksum\).* answers 404"):
+    with pytest.raises(Unavailable, match=r"t10k-labels-idx1-ubyte\.gz is damaged \(wrong checksum\).* answers 404"):
         fetch.fetched_mnist(GREY)
 
 
@@ -176,7 +176,7 @@ def test_a_page_in_place_of_the_file(server: Server) -> None:
     """What networks that ask for a login send."""
     server.files = dict.fromkeys(server.files, b"<html>please log in</html>")
     for fetched, form in ((fetch.fetched_mnist, GREY), (fetch.fetched_cifar10, COLOUR)):
-        with pytest.raises(Unavailable, match="sent has another checksum than torchvision knows"):
+        with pytest.raises(Unavailable, match="checksum of the downloaded file differs from torchvision's"):
             fetched(form)
     kept = [path.name for path in fetch.torchvision_folder().rglob("*") if path.is_file() and path.name != ".lock"]
     assert kept == []
@@ -216,7 +216,7 @@ def test_a_server_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_data_folder_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("FPTKIT_DATA", str(tmp_path / "file"))
-    with pytest.raises(Unavailable, match=r"MNIST.raw, which cannot be written \("):
+    with pytest.raises(Unavailable, match=r"MNIST.raw, which is not writable \("):
         fetch.fetched_mnist(GREY)
 
 

@@ -109,7 +109,7 @@ def test_stand_ins_say_so(name: str, stand_in: str) -> None:
     task = task_of(name)
     assert (task.source, task.stand_in) == (stand_in, True)
     assert task.notes[0] == "torchvision: no network in tests"
-    assert "comparable with nothing published" in " ".join(task.notes)
+    assert "not comparable with published results" in " ".join(task.notes)
     alone = task_of(name, source=stand_in)
     assert alone.stand_in, "not the named images, even where it is the first of the list"
 
@@ -156,7 +156,7 @@ def test_digits_are_scikit_learns_enlarged() -> None:
     ("changes", "said"),
     [
         ({"y_train": np.arange(200) % 9 + (np.arange(200) % 9 > 3)}, "no image has 4; number them from 0"),
-        ({"y_train": np.zeros(200, int)}, "all training images have one class"),
+        ({"y_train": np.zeros(200, int)}, "all training images have the same class"),
         ({"y_test": np.full(40, 10)}, "test has label 10, train goes up to 9"),
     ],
 )

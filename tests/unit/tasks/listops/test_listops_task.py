@@ -77,7 +77,7 @@ def test_the_defaults_are_those_of_long_range_arena() -> None:
         ({"length": [60, 70], "max_depth": 3, "max_arguments": 3}, "has at most 17"),
         ({"train_size": 0}, "greater than or equal to 1"),
         ({"max_arguments": 1}, "greater than or equal to 2"),
-        ({"protocol": "fpt2021", "max_length": 100}, "cuts at 512 symbols itself"),
+        ({"protocol": "fpt2021", "max_length": 100}, "always cuts at 512 symbols"),
         ({"files": {"valid": "x"}}, "valid"),
         ({"depth": 3}, "depth"),
     ],
