@@ -76,6 +76,4 @@ class RemoteHomologyOptions(Options):
         description="longer sequences are cropped to this many residues; under fpt2021 nothing is cropped, but a batch "
         "with a longer sequence is skipped",
     )
-    simulated: SimulatedOptions = Field(
-        default=SimulatedOptions(), description="options of the source 'simulated'"
-    )
+    simulated: SimulatedOptions = Field(default=SimulatedOptions(), description="options of the source 'simulated'")

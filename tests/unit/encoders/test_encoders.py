@@ -107,7 +107,7 @@ def test_a_patch_that_does_not_divide_the_grid_is_told(patch: Any) -> None:
         lambda: Patches2d(options, input=GRID, width=16),
         lambda: Patches2d.token_count(options, GRID, GRID.max_tokens),
     ):
-        with pytest.raises(ShapeError, match=r"do not divide the grid of 8 x 12; choose encoder.patch as \[rows, col"):
+        with pytest.raises(ShapeError, match=r"do not divide the grid of 8 x 12; set encoder.patch to \[rows, col"):
             call()
 
 

@@ -385,7 +385,7 @@ def test_the_constant_is_fixed_stored_and_the_same_in_every_build(plugin: Path) 
         (
             "{name: silent, match_norm: true}",
             "random",
-            "the encoder's tokens have the mean norm 0, which cannot be scaled",
+            "the encoder's tokens have mean norm 0, which cannot be scaled",
         ),
     ],
 )

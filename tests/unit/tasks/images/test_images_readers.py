@@ -320,8 +320,8 @@ class Command:
         ({"data": np.zeros((20, 3072), np.int64)}, "images are int64, expected uint8"),
         ({"data": [1, 2]}, "expected an array 'data'"),
         ({"labels": [0] * 19}, "20 images but 19 labels"),
-        ({"labels": ["cat"] * 20}, "a list of whole numbers as 'labels'"),
-        ({"labels": [[0]] * 19 + [[0, 1]]}, "a list of whole numbers as 'labels'"),
+        ({"labels": ["cat"] * 20}, "a list of whole numbers 'labels'"),
+        ({"labels": [[0]] * 19 + [[0, 1]]}, "a list of whole numbers 'labels'"),
         ({"labels": Command()}, "asks for '(posix|nt).system'"),
     ],
 )

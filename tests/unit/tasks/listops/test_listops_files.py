@@ -99,7 +99,9 @@ def test_a_wrong_line_is_named(tmp_path: Path, line: str, message: str) -> None:
 
 def test_several_wrong_labels_are_counted(tmp_path: Path) -> None:
     path = arena(tmp_path / "x.tsv", [*ROWS, ("5", 4), ("4", 4), ("9", 0)])
-    with pytest.raises(DataError, match=r":6: the label is 4, but the value of the expression is 5; 1 more lines are wrong"):
+    with pytest.raises(
+        DataError, match=r":6: the label is 4, but the value of the expression is 5 \(2 wrong lines in total\)"
+    ):
         read_expressions(path)
 
 

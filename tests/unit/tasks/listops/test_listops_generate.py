@@ -160,7 +160,9 @@ def test_the_data_never_change() -> None:
 
 
 def test_more_than_there_are_is_an_error() -> None:
-    with pytest.raises(UsageError, match=r"split train: 500 distinct expressions requested, but there are hardly more than 400"):
+    with pytest.raises(
+        UsageError, match=r"split train: 500 distinct expressions requested, but there are hardly more than 400"
+    ):
         drawn(TreeOptions(4, 4, 2, 2), 500)  # four operators, two digits: 400
     assert len(drawn(TreeOptions(4, 4, 2, 2), 400)) == 400
 
