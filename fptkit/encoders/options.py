@@ -25,8 +25,8 @@ class EncoderOptions(Options):
 
     match_norm: bool = Field(
         default=False,
-        description="norm matching: multiply the encoder's output by a constant, so that its tokens start with the mean "
-        "norm of the backbone's word embeddings",
+        description="norm matching: multiply the encoder's output by a constant, so that its tokens start with the "
+        "mean norm of the backbone's word embeddings",
     )
 
 
@@ -51,7 +51,7 @@ class SymbolOptions(EncoderOptions):
 
 
 class MlpOptions(EncoderOptions):
-    """Options of the encoder ``mlp``; by default one hidden layer with GELU, as in a transformer's feed-forward layer.
+    """Options of the encoder ``mlp``; the default is one hidden layer with GELU, as in transformers.
 
     Source of activation and norm: Vaswani et al. 2017 and Hendrycks & Gimpel 2016, as used in GPT-2 and ViT.
     """
@@ -130,7 +130,8 @@ class ConvStemOptions(EncoderOptions):
     def _reads_everything(self) -> ConvStemOptions:
         if self.stride > self.kernel:
             raise ValueError(
-                f"stride {self.stride} is above kernel {self.kernel}: inputs between kernels would never be read; lower it"
+                f"stride {self.stride} is above kernel {self.kernel}: inputs between kernels would never be read; "
+                "lower it"
             )
         return self
 
@@ -185,6 +186,6 @@ class MixedOptions(EncoderOptions):
 
     parts: dict[str, Annotated[PartOptions, AfterValidator(_check_builtin)]] = Field(
         default_factory=dict,
-        description="encoder of each part of the task's input as {name: ..., options}; default by kind: linear, symbols "
-        "or patches2d",
+        description="encoder of each part of the task's input as {name: ..., options}; default by kind: linear, "
+        "symbols or patches2d",
     )

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 Inputs: TypeAlias = Any
-"""Inputs of an encoder: one tensor, or for `Mixed` a mapping from part names to tensors. ``Any``, since the task's input
-kind decides which, not the type."""
+"""Inputs of an encoder: one tensor, or for `Mixed` a mapping from part names to tensors. ``Any``, since the task's
+input kind decides which, not the type."""
 
 
 @dataclass(frozen=True)

@@ -270,8 +270,8 @@ class Metrics:
         except TypeError:
             pass
         raise PluginError(
-            f"task {self._task}: metric '{name}' gives {_kind(value)} instead of one number; average it (in torchmetrics "
-            "average='macro'), or add a metric for each of its values"
+            f"task {self._task}: metric '{name}' gives {_kind(value)} instead of one number; average it (in "
+            "torchmetrics average='macro'), or add a metric for each of its values"
         )
 
     def _modules(self) -> Iterator[Any]:

@@ -174,7 +174,7 @@ def fptkit_tasks() -> list[TaskSpec]:
                 ),
                 TaskProtocol(
                     name="fpt2021",
-                    summary="as in the paper's code: results on the validation data, long batches skipped, padding read",
+                    summary="as in the paper's code: results on validation data, long batches skipped, padding read",
                     splits=(
                         ("train", "12,312 sequences of TAPE, less those in skipped batches"),
                         ("validation", "736, less those in skipped batches"),

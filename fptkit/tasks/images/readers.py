@@ -90,7 +90,7 @@ def read_images(path: Path, form: Form) -> dict[str, LabelledImages]:
             raise DataError(f"{path}: unknown file type; expected {LAYOUTS}")
         return _read_npz(path, form)
     if not path.is_dir():
-        raise Unavailable(f"{shown_folder(path)}: there is no such file or folder")
+        raise Unavailable(f"there is no file or folder {shown_folder(path)}")
     if any(_idx_file(path, name) for names in IDX_FILES.values() for name in names):
         return read_idx_folder(path, form)
     batches = path / CIFAR_FOLDER if (path / CIFAR_FOLDER).is_dir() else path

@@ -116,7 +116,7 @@ def test_a_package_with_another_file_is_neither_loaded_nor_imported(
     (package / "__init__.py").write_text("raise RuntimeError('imported')")
     monkeypatch.setattr(weights, "MODULE", "gt_false_package")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(DataError, match=r"holds no model.safetensors"):
+    with pytest.raises(DataError, match=r"has no model.safetensors"):
         weights.find_file("package")
     (package / "model" / "model.safetensors").write_bytes(b"not the weights")
     with pytest.raises(DataError, match="not the published"):

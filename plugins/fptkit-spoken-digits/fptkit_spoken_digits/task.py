@@ -98,7 +98,7 @@ def open_source(entry: str, options: SpokenDigitsOptions) -> Clips:
         return _open_fsdd(data_folder(), options)
     path = Path(entry.removeprefix("path:")).expanduser()
     if not path.exists():
-        raise Unavailable(f"{path}: there is no such file or folder")
+        raise Unavailable(f"there is no file or folder {path}")
     if path.is_dir():
         return _read_clone(path, options)
     if path.suffix != ".npz":

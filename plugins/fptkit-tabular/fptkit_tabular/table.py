@@ -51,7 +51,7 @@ def open_table(entry: str, options: TabularOptions) -> Table:
         return _built_in(place)
     path = Path(place).expanduser()
     if not path.is_file():
-        raise Unavailable(f"{shown_folder(path)}: there is no such file")
+        raise Unavailable(f"there is no file {shown_folder(path)}")
     return read_table(path, options.delimiter)
 
 
@@ -120,7 +120,7 @@ def check_columns(table: Table, options: TabularOptions) -> None:
         for name in names:
             if name not in table.columns:
                 raise UsageError(
-                    f"tabular: {option}: {table.name} has no column '{name}'; its columns are {', '.join(table.columns)}"
+                    f"tabular: {option}: {table.name} has no column '{name}'; it has {', '.join(table.columns)}"
                 )
 
 

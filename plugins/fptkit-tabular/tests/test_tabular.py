@@ -115,7 +115,7 @@ def test_rare_and_unknown_categories_share_a_place(tmp_path: Path) -> None:
     inputs, _ = whole(task)
     assert inputs.shape == (60, 1, 2 + 2)
     assert inputs[:, 0].sum(0).tolist() == [0, 0, 40, 20]
-    assert any("share one place: c" in note for note in task.notes)
+    assert any("are merged into one: c" in note for note in task.notes)
 
 
 def test_column_identity_by_positions_only(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_kind_of_problem_and_columns(tmp_path: Path) -> None:
     assert isinstance(few.output, Values)
     with pytest.raises(UsageError, match="identifier"):
         task_of(source=source, target="size", problem="classification")
-    with pytest.raises(DataError, match=":2: column 'kind' holds numbers, but here 'b'"):
+    with pytest.raises(DataError, match=":2: column 'kind' has numbers, but here 'b'"):
         task_of(source=source, target="kind", problem="regression")
 
 
@@ -169,7 +169,7 @@ def test_the_comparison_is_that_of_scikit_learn(tmp_path: Path) -> None:
     [
         ("a,b\n1,2\n3\n", ":3: 1 cells"),
         ("a,b\n1,2\n\n3,4,5\n", ":4: 3 cells"),
-        ("a,a\n1,2\n", ":1: column 'a' is there twice"),
+        ("a,a\n1,2\n", ":1: duplicate column 'a'"),
         ("a,\n1,2\n", ":1: a column has no name"),
         ("a,b\n", "no row"),
         ("", "no row"),
@@ -197,7 +197,7 @@ def test_odd_files_are_read(tmp_path: Path) -> None:
 
 
 def test_faults_of_cells_have_a_line(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"table.csv:14: column 'weight' holds numbers, but here 'heavy'"):
+    with pytest.raises(DataError, match=r"table.csv:14: column 'weight' has numbers, but here 'heavy'"):
         task_of(source=table(tmp_path, **{",30.0": ",heavy"}), target="kind")
     with pytest.raises(DataError, match=r"table.csv:9: the target 'weight' is missing"):
         task_of(source=table(tmp_path), target="weight")
@@ -208,9 +208,9 @@ def test_faults_of_use(tmp_path: Path) -> None:
     source = table(tmp_path)
     with pytest.raises(SourceError, match="there is no file"):
         task_of(source=f"path:{tmp_path / 'none.csv'}", target="kind")
-    with pytest.raises(UsageError, match="names the column 'colur', but"):
+    with pytest.raises(UsageError, match="has no column 'colur'; it has"):
         task_of(source=source, target="kind", categorical=["colur"])
-    with pytest.raises(UsageError, match="target names the column 'target'"):
+    with pytest.raises(UsageError, match="target: .* has no column 'target'"):
         task_of(source=source)
     with pytest.raises(UsageError, match="no column beside"):
         task_of(source=source, target="kind", ignore=["size", "weight", "colour"])

@@ -352,7 +352,7 @@ def test_a_batch_that_is_cut_off(tmp_path: Path) -> None:
 
 
 def test_places_that_hold_nothing(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match="there is no such file or folder"):
+    with pytest.raises(Unavailable, match="there is no file or folder"):
         read_images(tmp_path / "nowhere", MNIST)
     with pytest.raises(Unavailable, match=r"holds no images in a known layout; expected a file \.npz with x_train"):
         read_images(tmp_path, MNIST)
