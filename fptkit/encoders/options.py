@@ -46,7 +46,7 @@ class SymbolOptions(EncoderOptions):
     """Options of the encoder ``symbols``."""
 
     hidden: Widths = Field(
-        default=(), description="widths of the embedding and of hidden layers after it; empty: one embedding of width D"
+        default=(), description="widths of the embedding and of hidden layers after it; empty: an embedding of width D"
     )
 
 

@@ -169,7 +169,7 @@ def test_positions_fit_the_task() -> None:
     table = build_minilm(drawn_out, positions=1023, seed=0).position
     assert torch.allclose(table[::2], whole.position, atol=1e-6)
     assert torch.allclose(table[1], (whole.position[0] + whole.position[1]) / 2, atol=1e-6)
-    with pytest.raises(ShapeError, match="8 tokens do not fit"):
+    with pytest.raises(ShapeError, match="8 tokens exceed the position table"):
         build_minilm(RANDOM, positions=7, seed=0)(torch.zeros(1, 8, 384))
 
 

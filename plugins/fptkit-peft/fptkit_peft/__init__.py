@@ -39,7 +39,7 @@ def fptkit_freezing_policies() -> list[FreezingPolicySpec]:
         ),
         FreezingPolicySpec(
             name="ia3",
-            summary="(IA)³: fpt plus trained factors on outputs of attention matrices and hidden feed-forward activations",
+            summary="(IA)³: fpt plus trained factors on attention outputs and hidden feed-forward activations",
             rules=(*_AROUND, _NORM),
             prepare="fptkit_peft.prepare:add_ia3",
             options="fptkit_peft.options:Ia3Options",

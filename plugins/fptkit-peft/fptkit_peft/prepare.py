@@ -67,8 +67,8 @@ def add_ia3(options: Ia3Options, *, backbone: Backbone, seed: int) -> AdaptedBac
     """Add (IA)³: trained factors, initially 1, on attention outputs and hidden feed-forward activations.
 
     In feed-forward layers, the inputs of the matrices that map back to the backbone's width are scaled, which are the
-    hidden activations. Liu et al. scale keys and values; roles do not distinguish these from queries and the attention's
-    output, so the outputs of all attention matrices are scaled.
+    hidden activations. Liu et al. scale keys and values; roles do not distinguish these from queries and the output
+    matrix of attention, so the outputs of all attention matrices are scaled.
 
     Args:
         options: recipe options.

@@ -52,7 +52,7 @@ Span = Annotated[tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]]
 
 
 class SimulatedClassesOptions(Options):
-    """Options of simulated labelled series: each class is a sum of sines with rising or falling frequencies (chirps)."""
+    """Options of simulated labelled series: a class is a sum of sines with rising or falling frequencies (chirps)."""
 
     seed: int = Field(default=0, ge=0, description="seed of the series; the run's own seed does not change the data")
     classes: int = Field(default=4, ge=2, le=100, description="number of classes")
@@ -157,8 +157,8 @@ class ForecastingOptions(Options):
     season: int | None = Field(
         default=None,
         ge=1,
-        description="season in steps, at most context, for the seasonal naive forecast; null: that of simulated series, "
-        "otherwise no seasonal forecast",
+        description="season in steps, at most context, for the seasonal naive forecast; null: that of simulated "
+        "series, otherwise no seasonal forecast",
     )
     validation_share: float = Field(
         default=0.15, gt=0, lt=1, description="fraction of each series' steps for validation, after the training steps"

@@ -110,11 +110,11 @@ def test_longer_series_are_cropped() -> None:
 
 
 def test_faults(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="there is nothing at"):
+    with pytest.raises(SourceError, match="there is no file or folder"):
         task_of(source=f"path:{tmp_path / 'none.npz'}")
     task = task_of(source=[f"path:{tmp_path / 'none.npz'}", "simulated"])
     assert task.stand_in
-    assert "nothing at" in task.notes[0]
+    assert "no file or folder" in task.notes[0]
     with pytest.raises(UnknownNameError, match="dev"):
         task.split("dev")
     with pytest.raises(UsageError, match="validation_share"):

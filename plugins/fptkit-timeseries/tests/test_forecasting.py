@@ -173,7 +173,7 @@ def test_faults(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no window"):
         task_of(source=steps(tmp_path, length=12))
     np.savez(tmp_path / "a.npz", other=np.zeros(3))
-    with pytest.raises(DataError, match="lacks 'series'"):
+    with pytest.raises(DataError, match="no array 'series'"):
         task_of(source=f"path:{tmp_path / 'a.npz'}")
     with pytest.raises(UsageError, match="columns is for CSV"):
         task_of(source=f"path:{tmp_path / 'a.npz'}", columns=["a"])
