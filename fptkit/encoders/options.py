@@ -79,7 +79,8 @@ class Patches1dOptions(LinearOptions):
     def _reads_every_token(self) -> Patches1dOptions:
         if self.step > self.patch:
             raise ValueError(
-                f"stride {self.stride} is above patch {self.patch}: tokens between patches would never be read; lower it"
+                f"stride {self.stride} is above patch {self.patch}: tokens between patches would never be read; "
+                "lower it"
             )
         return self
 

@@ -1,4 +1,4 @@
-"""Every registered entry keeps its kind's promises. A new component adds a row here by being registered."""
+"""Contract checks of every registered entry; new components are included automatically."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "custom": {"train": [{"role": "norm"}, {"role": "output"}]},
     "random": {"size": "nano", "blocks": 2, "width": 32, "heads": 2},
 }
-"""Options that make an entry quick; an entry without a line here is checked with its defaults."""
+"""Options that make entries fast; other entries are checked with their defaults."""
 
 
 OF_EACH_CODE = ("gpt2", "vit", "lstm", "huggingface", "attention_layer")
@@ -215,7 +215,7 @@ def test_every_recipe_loads_in_every_profile(recipe: Any) -> None:
 
 
 class Leaky(Backbone):
-    """Says causal and is not."""
+    """Declares causal and is not."""
 
     width, blocks, causal = 4, 1, True
 

@@ -202,7 +202,7 @@ def plugin(tmp_path: Path) -> Path:
     ("override", "error", "said"),
     [
         ("encoder.name=narrow", PluginError, r"encoder 'narrow': it gave \(1, 6, 15\), expected \(1, 6, 16\)"),
-        ("encoder.name=nothing", PluginError, "encoder 'nothing': expected a torch module, got a NoneType"),
+        ("encoder.name=nothing", PluginError, "encoder 'nothing': it gave a NoneType"),
         ("backbone.name=empty", PluginError, r"backbone 'empty': NoneType is not a subclass"),
         ("task.name=no_size", ShapeError, "split validation: split is endless; it cannot be evaluated in full"),
     ],

@@ -1,4 +1,4 @@
-"""fptkit's promises of a backbone, and what is special to this one: the file, its digest, and the mathematics."""
+"""fptkit's promises of a backbone, and specifics of this one: the file, its digest, and the mathematics."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_it_computes_what_bert_of_transformers_computes_with_the_same_file() -> 
 
 @needs_package
 def test_the_real_weights_have_learnt_language() -> None:
-    """Mean-pooled, sentences of one meaning lie nearer than others: what the model is published for."""
+    """With mean pooling, sentences of equal meaning are nearer than others, the model's published purpose."""
     from transformers import AutoTokenizer, BertModel
 
     folder = weights.find_file("package").parent

@@ -44,7 +44,7 @@ class OneMap(Backbone):
 
 
 class Own(nn.Module):
-    """A linear map of a class of its own.
+    """A linear map of a custom class.
 
     Args:
         inputs_first: how its weight is stored.
@@ -110,7 +110,7 @@ def options(policy: str, **given: Any) -> Any:
 
 
 def test_a_weight_used_behind_its_module_is_refused() -> None:
-    """An adapter in the module would be passed by in silence."""
+    """An adapter in the module would silently have no effect."""
     with pytest.raises(FreezingError, match=r"OneMap uses module.weight without calling its module"):
         apply_policy(
             model_of(OneMap(nn.Linear(8, 8), by_hand=True)), POLICIES["lora"], options("lora", roles=["attention"])

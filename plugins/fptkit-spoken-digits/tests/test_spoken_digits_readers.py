@@ -45,7 +45,7 @@ def test_channels_become_their_mean(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rate", [16000, 11025, 4000])
 def test_another_rate_is_resampled(tmp_path: Path, rate: int) -> None:
-    """A tone keeps pitch and strength: held against the tone itself at the new rate."""
+    """A tone keeps pitch and strength: compared with the tone itself at the new rate."""
     tone = np.sin(2 * np.pi * 440 * np.arange(rate) / rate)
     write_wav(tmp_path / "a.wav", [round(20000 * value) for value in tone], rate=rate)
     found = read_wav(tmp_path / "a.wav", sample_rate=8000)

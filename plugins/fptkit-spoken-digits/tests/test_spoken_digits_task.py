@@ -117,7 +117,7 @@ def test_speakers_are_held_out(tmp_path: Path) -> None:
         divide(clips, options.model_copy(update={"test_speakers": 3}))
 
 
-def test_splits_that_cannot_be(tmp_path: Path) -> None:
+def test_invalid_splits(tmp_path: Path) -> None:
     write_archive(tmp_path / "a.npz", speakers=2)
     source = f"path:{tmp_path / 'a.npz'}"
     with pytest.raises(UsageError, match=r"no clips for train, validation.*takes 0 to 3"):

@@ -1,4 +1,4 @@
-"""The task tabular: fptkit's promises, reading, encoding learnt from training rows, splits, figures, a training."""
+"""The task tabular: fptkit's promises, reading, encoding fitted to training rows, splits, results, a training."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_kind_of_problem_and_columns(tmp_path: Path) -> None:
 
 
 def test_the_comparison_is_that_of_scikit_learn(tmp_path: Path) -> None:
-    """A class that follows from one number: logistic regression finds it, and the note says so."""
+    """A class that depends on one number: logistic regression finds it, and the note reports it."""
     path = tmp_path / "line.csv"
     chance = np.random.default_rng(0).normal(size=200)
     path.write_text("x,y\n" + "".join(f"{value},{'up' if value > 0 else 'down'}\n" for value in chance))
@@ -244,7 +244,7 @@ def test_options_are_refused(options: dict[str, object]) -> None:
 
 
 def test_a_recipe_runs_and_learns(tmp_path: Path) -> None:
-    """A random backbone of one block on the wine table: far above the commonest class, by the command line."""
+    """A random backbone of one block on the wine table: far above the majority accuracy, by the command line."""
     recipe = tmp_path / "small.yaml"
     recipe.write_text(
         "task: {name: tabular, source: sklearn:wine}\n"

@@ -142,7 +142,7 @@ def test_options_are_refused(options: dict[str, object]) -> None:
 
 
 def test_the_recipe_runs_and_learns(tmp_path: Path) -> None:
-    """Two waves of different speed, by a random backbone of one block: better than always the commonest class."""
+    """Two waves of different speed, by a random backbone of one block: better than the majority accuracy."""
     recipe = tmp_path / "waves.yaml"
     recipe.write_text(
         "task: {name: time_series_classification, simulated: {classes: 2, train: 120, test: 60, noise: 0.1,"

@@ -1,4 +1,4 @@
-"""Inputs of several named parts: declared, batched, encoded one after another, and refused where they do not fit."""
+"""Inputs of several named parts: declared, batched, encoded one after another, and refused if they do not fit."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ GIVEN = inputs()
         (GIVEN, torch.tensor([1, 1]), r"lengths are \(2,\), expected \(3,\)"),
     ],
 )
-def test_a_batch_that_is_not_as_declared_is_told(given: Any, lengths: Tensor | None, said: str) -> None:
+def test_a_batch_that_is_not_as_declared_is_an_error(given: Any, lengths: Tensor | None, said: str) -> None:
     with pytest.raises(ShapeError, match=f"here: {said}"):
         check_batch(Pairs(), Batch(given, torch.zeros(3, dtype=torch.int64), lengths), 3, where="here")
 
@@ -166,7 +166,7 @@ def test_read_out_tokens_may_come_from_every_part() -> None:
 # Encoding
 
 
-def test_parts_are_encoded_by_their_own_encoders_and_told_apart() -> None:
+def test_parts_have_their_own_encoders_and_learned_vectors() -> None:
     encoder = MixedEncoder(SMALL, input=KIND, width=16)
     given, lengths = inputs(), torch.tensor([7, 2, 4])
     image, who, words = encoder.parts
@@ -232,7 +232,7 @@ def test_a_mixed_encoder_that_reads_padding_is_found() -> None:
         (options(who={"name": "nowhere"}), UnknownNameError, "unknown encoder 'nowhere'"),
     ],
 )
-def test_parts_that_do_not_fit_are_told(given: MixedOptions, error: type[Exception], said: str) -> None:
+def test_parts_that_do_not_fit_are_an_error(given: MixedOptions, error: type[Exception], said: str) -> None:
     for call in (
         lambda: MixedEncoder(given, input=KIND, width=16),
         lambda: MixedEncoder.token_count(given, KIND, KIND.max_tokens),
@@ -331,7 +331,7 @@ def test_a_target_without_token_count_keeps_the_number(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("said", [0, 2.5, None])
-def test_a_token_count_that_is_none_is_told(said: Any) -> None:
+def test_an_invalid_token_count_is_an_error(said: Any) -> None:
     from dataclasses import replace
 
     class Odd(nn.Module):
@@ -361,7 +361,7 @@ def test_encoder_sections_of_the_page_are_sound(section: dict[str, Any]) -> None
     find_encoder(section["name"], None).options_model().model_validate(given)
 
 
-def test_the_page_tells_of_every_encoder_and_kind() -> None:
+def test_the_page_describes_every_encoder_and_kind() -> None:
     text = PAGE.read_text(encoding="utf-8")
     for spec in fptkit_encoders():
         assert f"`{spec.name}`" in text

@@ -39,7 +39,7 @@ class Fixed:
 
 
 class Question(Task):
-    """A task of nothing but its metrics."""
+    """A task that only has metrics."""
 
     def __init__(self, output: Classes | Values, given: Any = None, **attributes: Any) -> None:
         self.output, self.given = output, given

@@ -282,7 +282,7 @@ def test_a_pinned_source_is_the_only_one_tried() -> None:
 
 
 def tape_like(monkeypatch: pytest.MonkeyPatch, **counts: int) -> None:
-    """Let TAPE have these numbers of records, so that a test need not make 16,292."""
+    """Pretend that TAPE has these numbers of records, so that tests need not create 16,292."""
     data_set = DATA_SETS["remote_homology"]
     records = {file_stem(name): counts.get(name, 0) for name in SPLITS}
     monkeypatch.setattr(

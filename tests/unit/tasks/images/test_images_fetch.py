@@ -59,7 +59,7 @@ def md5(content: bytes) -> str:
 
 
 class Server:
-    """Gives files by name and writes down what was asked for."""
+    """Serves files by name and records requests."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
@@ -69,7 +69,7 @@ class Server:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A server with small data sets of the same layout, and torchvision told of their checksums."""
+    """A server with small data sets in the same layout; torchvision is patched with their checksums."""
     monkeypatch.setenv("no_proxy", "*")
     state = Server()
 
@@ -173,7 +173,7 @@ def test_a_damaged_file_without_a_server(server: Server) -> None:
 
 
 def test_a_page_in_place_of_the_file(server: Server) -> None:
-    """What networks that ask for a login send."""
+    """The page that a network with a login form sends."""
     server.files = dict.fromkeys(server.files, b"<html>please log in</html>")
     for fetched, form in ((fetch.fetched_mnist, GREY), (fetch.fetched_cifar10, COLOUR)):
         with pytest.raises(Unavailable, match="checksum of the downloaded file differs from torchvision's"):

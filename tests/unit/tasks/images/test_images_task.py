@@ -96,7 +96,7 @@ def test_tokens_are_as_the_paper_says(name: str, options: dict[str, int], tokens
         ("cifar10", {"protocol": "fair"}, "'clean' or 'fpt2021'"),
     ],
 )
-def test_options_that_cannot_be(name: str, options: dict[str, Any], said: str) -> None:
+def test_invalid_options(name: str, options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         TASKS[name][1](**options)
 

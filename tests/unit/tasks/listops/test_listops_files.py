@@ -143,7 +143,7 @@ def test_damaged_gzip_files(tmp_path: Path) -> None:
 
 
 def test_fast_and_careful_reading_agree(shared_data: Path, tmp_path: Path) -> None:
-    """The same expressions with two spaces between symbols take the other way through the reader."""
+    """The same expressions with two spaces between symbols take the slow path of the reader."""
     usual = read_expressions(shared_data / "listops_nangia_sample.tsv.gz")
     with gzip.open(shared_data / "listops_nangia_sample.tsv.gz", "rt") as lines:
         wide = "".join(line.replace(" ", "  ") for line in list(lines)[:300])

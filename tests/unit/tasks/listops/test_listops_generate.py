@@ -1,4 +1,4 @@
-"""Drawn expressions: the distribution against Long Range Arena's recursion and against exact shares; splits."""
+"""Drawn expressions: the distribution against Long Range Arena's recursion and against exact fractions; splits."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_shares_against_the_recursion() -> None:
 
 
 def test_drawn_lengths_have_the_exact_shares() -> None:
-    """Chi-square of 6,000 long expressions; none is left out as a repetition at these lengths."""
+    """Chi-square of 6,000 long expressions; at these lengths there are no duplicates."""
     from scipy.stats import chisquare
 
     options = TreeOptions(60, 259, 6, 6)

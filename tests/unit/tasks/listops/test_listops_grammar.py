@@ -1,4 +1,4 @@
-"""The language of ListOps: values against published labels and against NumPy, and what is no expression."""
+"""The language of ListOps: values against published labels and against NumPy, and malformed expressions."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def square(tree: object) -> str:
 
 
 def binary(tree: object) -> str:
-    """With the round brackets of Nangia & Bowman, made from left to right as their generator makes them."""
+    """With the round brackets of Nangia & Bowman, added from left to right as by their generator."""
     if not isinstance(tree, tuple):
         return str(tree)
     text = tree[0]
@@ -49,7 +49,7 @@ def binary(tree: object) -> str:
 
 
 def joined(ids: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Expressions end to end, as `evaluate_all` takes them."""
+    """Concatenated expressions, the input of `evaluate_all`."""
     return np.concatenate([np.array(some, np.uint8) for some in ids]), np.cumsum([0, *map(len, ids)])
 
 
@@ -173,7 +173,7 @@ def test_the_vocabulary_is_written_down() -> None:
 
 
 def test_two_processes_give_identical_ids() -> None:
-    """Where a vocabulary comes from a set, Python's random hashing of text changes it (fault D4)."""
+    """If a vocabulary comes from a set, Python's random hashing of text changes it (fault D4)."""
     code = """
 from fptkit.tasks.listops.generate import TreeOptions, draw
 from fptkit.tasks.listops.grammar import VOCABULARY, encode

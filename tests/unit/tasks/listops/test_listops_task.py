@@ -28,7 +28,7 @@ def task_of(**options: object) -> ListOps:
 
 
 def rows(split: Split) -> list[list[int]]:
-    """The symbols of every example, padding included where the batch does not tell it."""
+    """The symbols of every example, including padding if the batch has no lengths."""
     assert split.size is not None
     batch = split.batch(range(split.size), torch.Generator())
     lengths = [batch.inputs.shape[1]] * split.size if batch.lengths is None else batch.lengths.tolist()
@@ -129,7 +129,7 @@ def test_splits_are_disjoint_and_independent_of_the_run() -> None:
     assert rows(task_of(seed=1).split("test")) != rows(task.split("test"))
 
 
-def test_majority_and_sizes_are_told() -> None:
+def test_majority_and_sizes_are_reported() -> None:
     task = task_of()
     train = targets(task.split("train"))
     commonest = max(range(10), key=train.count)
