@@ -22,7 +22,7 @@ SHAPES = ((32, 4, 24, 64), (16, 12, 64, 64), (8, 12, 120, 64), (16, 4, 170, 64),
 
 
 def median_ms(step: Callable[[], object]) -> float:
-    """Median of 9 runs after 3."""
+    """Return the median of 9 runs after 3 warm-up runs."""
     times = []
     for run in range(12):
         started = time.perf_counter()

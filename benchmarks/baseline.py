@@ -18,7 +18,7 @@ from fptkit.interfaces import Batch, Split, Symbols, Task, Vectors
 from fptkit.seeds import generator_for
 
 EXAMPLES = 4096
-"""Examples that the data set of an endless split holds."""
+"""Examples in the data set of an endless split."""
 
 
 class Examples(Dataset[Batch]):
@@ -35,7 +35,7 @@ class Examples(Dataset[Batch]):
 
 
 def gather(examples: list[Batch]) -> Batch:
-    """One batch of several, padded with zeros to the longest."""
+    """Combine examples into one batch, padded with zeros to the longest."""
     inputs = [example.inputs[0] for example in examples]
     return Batch(
         inputs=nn.utils.rnn.pad_sequence(inputs, batch_first=True),
@@ -50,7 +50,7 @@ class PlainTransformer(nn.Module):
     def __init__(self, task: Task) -> None:
         super().__init__()
         if not isinstance(task.input, (Vectors, Symbols)):
-            raise SystemExit(f"the plain baseline takes vectors and symbols, not {type(task.input).__name__}")
+            raise SystemExit(f"the plain baseline supports vectors and symbols, not {type(task.input).__name__}")
         config = GPT2Config(attn_implementation="eager", use_cache=False)
         width = config.n_embd
         kind = task.input
@@ -62,7 +62,7 @@ class PlainTransformer(nn.Module):
             parameter.requires_grad = "ln_" in name or "wpe" in name
 
     def forward(self, batch: Batch) -> Tensor:
-        """Logits of a batch, in the shape that the task's loss takes."""
+        """Return the logits of a batch, in the shape that the task's loss expects."""
         mask = torch.arange(batch.inputs.shape[1]) < batch.lengths[:, None]
         hidden = self.body(inputs_embeds=self.encoder(batch.inputs), attention_mask=mask.long()).last_hidden_state
         read = batch.lengths[:, None] + torch.arange(-self.output.tokens, 0)
@@ -71,7 +71,7 @@ class PlainTransformer(nn.Module):
 
 
 def plain_step(task: Task, batch_size: int) -> Callable[[int], None]:
-    """A function that takes one training step; its argument, the step's number, changes nothing."""
+    """Return a function that does one training step; it ignores its argument, the step's number."""
     model = PlainTransformer(task).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     batches = _endless(

@@ -1,4 +1,4 @@
-"""Epochs of a linear probe with the feature cache: the first, which computes the features, and later ones.
+"""Time per epoch of a linear probe with the feature cache: the first, which computes the features, and later ones.
 
     python benchmarks/feature_cache.py
     python benchmarks/feature_cache.py --examples 1024 --length 512 1999 --epochs 21 --threads 2
@@ -39,10 +39,10 @@ threads: {threads}
 
 
 class Clock:
-    """Notes when training features are there, and when epochs end.
+    """Records when training features are computed and when epochs end.
 
     Args:
-        examples: of the training split.
+        examples: number of training examples.
     """
 
     def __init__(self, examples: int) -> None:
@@ -69,7 +69,7 @@ class Clock:
 
 
 def main() -> None:
-    """Run it and print the two times and their ratio."""
+    """Run the benchmark and print the two times and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--examples", type=int, default=64)
     parser.add_argument("--length", type=int, nargs=2, default=(512, 600), metavar=("FEWEST", "MOST"))
@@ -97,7 +97,7 @@ def main() -> None:
     first, later = clock.computing + clock.epochs[0], sum(clock.epochs[1:]) / len(clock.epochs[1:])
     print(f"{summary['device']}, {summary['threads']} threads, {summary['precision']}; {given.examples} examples")
     print(f"first epoch        {first:10.3f} s, of which computing features {clock.computing:.3f} s")
-    print(f"later epochs, mean {later:10.5f} s, {1e3 * later / per_epoch:.3f} ms a step")
+    print(f"later epochs, mean {later:10.5f} s, {1e3 * later / per_epoch:.3f} ms per step")
     print(f"ratio              {first / later:10.0f}")
 
 

@@ -1,11 +1,11 @@
-"""An epoch of remote homology with GPT-2 base: batches under a token budget against random ones padded to the longest.
+"""An epoch of remote homology with GPT-2 base: token-budget batches compared with random ones padded to the longest.
 
     python benchmarks/homology_epoch.py path:DIR --official CHECKOUT      # of kzl/universal-computation
     python benchmarks/homology_epoch.py path:DIR                          # without it: padding only
     python benchmarks/homology_epoch.py path:DIR --official CHECKOUT --steps 12 --rounds 7 --threads 2
 
-DIR holds data in TAPE's layout. Both use batches of 16 examples (ours on average), with random weights and dropout
-0.1, as in ``steps.py``:
+DIR has data in TAPE's layout. Both use batches of 16 examples (ours on average), with random weights and dropout 0.1,
+as in ``steps.py``:
 
 - ours: the recipe of the task, profile ``paper``, with ``train.batch_tokens`` at 16 times the mean length.
 - official: the official model and trainer on batches of 16 padded to the longest, as two micro-batches, without which
@@ -39,16 +39,16 @@ BATCH_SIZE = 16
 POOL = 100 * BATCH_SIZE
 """Examples that TAPE's loader sorts by length. Source: ``tape/utils/_sampler.py`` of songlab-cal/tape."""
 PARTS = 2
-"""Of a batch of the official code."""
+"""Micro-batches per batch of the official code."""
 
 
 class Epoch:
-    """The batches of an epoch and the time of some of them.
+    """The batches of an epoch, of which some are timed.
 
     Args:
-        batch: gives the batch of a step.
-        steps: of the epoch.
-        step: takes a step.
+        batch: returns the batch of a step.
+        steps: number of steps in the epoch.
+        step: does a step.
     """
 
     def __init__(self, batch: Callable[[int], Batch], steps: int, step: Step) -> None:
@@ -60,24 +60,24 @@ class Epoch:
         self._by_tokens = np.argsort(self.tokens, kind="stable")
 
     def chosen(self, count: int, chance: np.random.Generator) -> list[int]:
-        """Steps spread evenly over short and long ones, in random order."""
+        """Choose steps evenly from short to long ones, in random order."""
         every = len(self.tokens) / count
         picked = self._by_tokens[((np.arange(count) + chance.uniform()) * every).astype(int)]
         return chance.permutation(picked).tolist()  # type: ignore[no-any-return]
 
     def seconds(self, chosen: list[int], clock: dict[int, float]) -> float:
-        """The whole epoch's, from those of the chosen steps."""
+        """Estimate the seconds of the complete epoch from those of the chosen steps."""
         return sum(clock[number] for number in chosen) / int(self.tokens[chosen].sum()) * int(self.tokens.sum())
 
     def timed(self, number: int) -> float:
-        """Seconds of a step."""
+        """Do a step and return its seconds."""
         started = time.perf_counter()
         self._step(number)
         return time.perf_counter() - started
 
 
 def our_epoch(source: str) -> tuple[Prepared, int]:
-    """The recipe up to its first step, and the steps of its epoch."""
+    """Prepare the recipe up to its first step, and count the steps of its epoch."""
     overrides = [f"task.source={source}", *RANDOM_BASE, "train.batch_size=512"]
     lengths = prepare(load_recipe("homology_gpt2", profile="paper", overrides=[*overrides, "backbone.size=nano"]))
     counts = lengths.built.task.split("train").token_counts
@@ -100,11 +100,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", help="path:DIR of data in TAPE's layout, or simulated")
     parser.add_argument("--official", type=Path, metavar="DIR", help="checkout of kzl/universal-computation")
-    parser.add_argument("--order", choices=("random", "pools"), default="random", help="of the official code's batches")
-    parser.add_argument("--attention", choices=("eager", "sdpa"), default="eager", help="of the official code")
-    parser.add_argument("--steps", type=int, default=8, help="of each, in a round; default: 8")
+    parser.add_argument(
+        "--order", choices=("random", "pools"), default="random", help="order of the official code's batches"
+    )
+    parser.add_argument(
+        "--attention", choices=("eager", "sdpa"), default="eager", help="attention of the official code"
+    )
+    parser.add_argument("--steps", type=int, default=8, help="timed steps of each per round; default: 8")
     parser.add_argument("--rounds", type=int, default=5, help="default: 5")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: as many as torch takes")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: torch's own number")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     prepared, steps = our_epoch(given.source)
@@ -137,7 +141,7 @@ def main() -> None:
             take(number)
 
     ours = Epoch(prepared.batches.batch, steps, prepared.step)
-    # A last batch with fewer examples than the official trainer has parts is left out.
+    # An incomplete last batch is dropped, since it may have fewer examples than the official trainer's micro-batches.
     theirs = Epoch(random_batch, split.size // BATCH_SIZE, official)
     for name, epoch in (("ours", ours), ("official", theirs)):
         print(

@@ -1,10 +1,10 @@
-"""The C kernels of ``fptkit/numerics`` against torch's own operations, forward and backward, in bfloat16 on this CPU.
+"""The C kernels of ``fptkit/numerics`` compared with torch's operations, forward and backward, in bfloat16 on this CPU.
 
     python benchmarks/loops.py
     python benchmarks/loops.py --threads 1 --rounds 51
 
-Shapes are those of a step of GPT-2 base on Bit Memory (8 x 120 tokens). The two take turns. It prints medians in
-milliseconds of ours and of torch's, and the median, minimum and maximum of the rounds' ratios.
+Shapes are those of a step of GPT-2 base on Bit Memory (8 x 120 tokens). The two alternate. It prints medians of both in
+milliseconds, and the median, minimum and maximum of the ratios per round.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Work = Callable[[], Tensor]
 
 
 def works() -> dict[str, Work]:
-    """A forward of each kind, from what needs a gradient to what has one."""
+    """Return a forward function for each operation; its inputs require gradients."""
     torch.manual_seed(0)
     stream = torch.randn(BATCH, TOKENS, WIDTH, requires_grad=True)
     branch = torch.randn(BATCH, TOKENS, WIDTH, dtype=torch.bfloat16, requires_grad=True)
@@ -41,7 +41,7 @@ def works() -> dict[str, Work]:
     def normed() -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
             started, passed = norm_branch(norm, stream)
-        return torch.cat((started.bfloat16(), passed.bfloat16()))  # the cast is that of the product that follows
+        return torch.cat((started.bfloat16(), passed.bfloat16()))  # the cast that the next matrix product would do
 
     return {
         "gelu": lambda: gelu(wide),
@@ -53,7 +53,7 @@ def works() -> dict[str, Work]:
 
 
 def milliseconds(work: Work, grad: Tensor) -> tuple[float, float]:
-    """One forward and one backward."""
+    """Return the milliseconds of one forward and of one backward pass."""
     started = time.perf_counter()
     output = work()
     between = time.perf_counter()
@@ -65,11 +65,11 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=21, help="default: 21")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: as many as torch takes")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: torch's own number")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     if why := kernels.why_not():
-        raise SystemExit(f"the loops cannot be had here: {why}")
+        raise SystemExit(f"the C kernels are unavailable: {why}")
     print(f"{given.threads} threads, medians of {given.rounds}, ms            ours    torch    times as fast")
     for name, work in works().items():
         grad = torch.randn_like(work())

@@ -1,15 +1,14 @@
-"""The layer-norm LSTM against a plain loop and against the paper's code, forward and backward on this CPU.
+"""The layer-norm LSTM compared with a plain loop and with the paper's code, forward and backward on this CPU.
 
     python benchmarks/lstm.py
     python benchmarks/lstm.py --official DIR     # a checkout of kzl/universal-computation
 
-Prints the median seconds of a training step (forward and backward to every parameter and to the tokens) and how many
-times as fast each line is as the first. The models take turns, so that a busy machine slows all alike; on a busy
-machine, the CPU time with ``--threads 1`` is the figure to trust, since threads that wait for each other count as busy.
-Lines:
+Prints the median seconds of a training step (forward and backward to every parameter and to the tokens) and the speedup
+of each line over the first. The models alternate, so that a busy machine slows all equally; on a busy machine, use the
+CPU time with ``--threads 1``, since waiting threads count as busy. Lines:
 
-- official: the paper's module, only with ``--official``. It is no part of this project.
-- plain loop: the same formulas as ours, one time step after the other, with torch's automatic gradients.
+- official: the paper's module, only with ``--official``. It is not part of this project.
+- plain loop: the same formulas as ours, one time step after the other, with torch's autograd.
 - ours, torch loop: explicit gradients, everything possible moved out of the loop; used on machines without a C++
   compiler.
 - ours, compiled: the loop in C++.
@@ -39,7 +38,7 @@ Forward = Callable[[Tensor], Tensor]
 
 
 def plain_loop(backbone: LstmBackbone, tokens: Tensor) -> Tensor:
-    """The same network, one layer and one time step after the other, by torch's own operators.
+    """Run the same network one layer and one time step after the other, with torch's own operators.
 
     Shapes: tokens (B, T, D) -> (B, T, D).
     """
@@ -60,7 +59,7 @@ def plain_loop(backbone: LstmBackbone, tokens: Tensor) -> Tensor:
 
 
 def official(folder: Path, sizes: LstmSizes) -> tuple[nn.Module, Forward]:
-    """The paper's LSTM from a checkout, as its ``fpt.py`` makes it, without dropout."""
+    """Build the paper's LSTM from a checkout, as in its ``fpt.py``, without dropout."""
     path = folder / "universal_computation" / "models" / "lstm.py"
     spec = importlib.util.spec_from_file_location("official_lstm", path)
     if spec is None or spec.loader is None or not path.is_file():
@@ -74,13 +73,13 @@ def official(folder: Path, sizes: LstmSizes) -> tuple[nn.Module, Forward]:
 
 
 def ours(sizes: LstmSizes, loop: Loop, *, frozen: bool = False, mixed: bool = False) -> tuple[nn.Module, Forward]:
-    """This project's LSTM.
+    """Build this project's LSTM.
 
     Args:
-        sizes: its sizes.
-        loop: how it walks through time.
-        frozen: maps do not train, norms do.
-        mixed: under autocast in bfloat16; frozen maps are stored in it.
+        sizes: sizes of the network.
+        loop: implementation of the loop over time.
+        frozen: freeze the linear maps and train the norms.
+        mixed: run under autocast in bfloat16, and store frozen maps in bfloat16.
     """
     backbone = draw_lstm(sizes, 0)
     backbone.loop, backbone.dropout = loop, 0.0
@@ -98,7 +97,7 @@ def ours(sizes: LstmSizes, loop: Loop, *, frozen: bool = False, mixed: bool = Fa
 
 
 def train_step(model: nn.Module, forward: Forward, tokens: Tensor, gradient: Tensor) -> tuple[float, float]:
-    """Seconds of one forward and backward, and seconds of processor time in them."""
+    """Return the seconds of one forward and backward pass, and their CPU seconds."""
     model.zero_grad(set_to_none=True)
     tokens = tokens.detach().requires_grad_()
     started, busy = time.perf_counter(), time.process_time()

@@ -3,8 +3,8 @@
     python benchmarks/pretraining_lift.py bit_memory_gpt2 --output runs/lift
 
 Both arms get the same budget and the same learning rates; each is shown at the learning rate that was best on
-validation. One seed: this is a first look, not a verdict. Finished runs are not repeated. Writes ``RECIPE.json`` and
-``RECIPE.svg`` into ``--results`` and prints a table.
+validation. With one seed, this is a first impression, not a verdict. Finished runs are not repeated. Writes
+``RECIPE.json`` and ``RECIPE.svg`` into ``--results`` and prints a table.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ARMS = {
 @click.option("--rates", default="1e-3,3e-3,1e-2", show_default=True, help="Learning rates, separated by commas.")
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="Folder of the runs.")
 @click.option("--results", type=click.Path(path_type=Path), default="docs/results", show_default=True)
-@click.option("--workers", default=1, show_default=True, help="Runs at a time; each gets one thread when above 1.")
+@click.option("--workers", default=1, show_default=True, help="Concurrent runs; above 1, each has one thread.")
 @click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Override for both arms.")
 def main(recipe: str, rates: str, output: Path, results: Path, workers: int, overrides: tuple[str, ...]) -> None:
     """Compare RECIPE with pretrained and random weights over learning rates."""
@@ -75,7 +75,7 @@ def main(recipe: str, rates: str, output: Path, results: Path, workers: int, ove
 
 
 def draw(best: dict[str, dict[str, Any]], recipe: str, path: Path) -> None:
-    """Validation accuracy against steps, an arm a line."""
+    """Plot validation accuracy against steps, one line per arm."""
     import matplotlib
 
     matplotlib.use("svg")

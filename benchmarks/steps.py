@@ -5,15 +5,14 @@
     python benchmarks/steps.py --tasks bit_memory bit_xor --rounds 9 --threads 2
 
 All have random weights, the paper's settings, and dropout 0.1; ours has no dropout of attention weights, as in the
-recipes. They take turns, one step each, followed by our step's matrix products alone, so that a busy machine slows all
-alike. It prints medians over the rounds, how many times as fast as the others ours is and how close it comes to the
-throughput of its products (the median, minimum and maximum of the rounds' ratios), and the peak memory of each in a
-separate process. On a busy machine, the CPU time with ``--threads 1`` is the figure to trust, since threads that wait
-for each other count as busy.
+recipes. They alternate, one step each, followed by our step's matrix products alone, so that a busy machine slows all
+equally. It prints medians over the rounds, our speedup over the others, our fraction of the throughput of the products
+alone (median, minimum and maximum of the ratios per round), and the peak memory of each in a separate process. On a
+busy machine, use the CPU time with ``--threads 1``, since waiting threads count as busy.
 
 - ours: the recipe of the task, profile ``paper``, built and stepped by the engine's own code as in ``fptkit bench``.
 - baseline: ``baseline.py``, on the same task.
-- official: the official model and trainer, made by its own ``experiment()``. It generates bits itself; the batches of
+- official: the official model and trainer, built by its own ``experiment()``. It generates bits itself; the batches of
   other tasks are ours. Attention is eager, as in the transformers version of its time; ``--attention sdpa`` uses
   today's.
 """
@@ -53,8 +52,8 @@ class Work:
     """One row of the table.
 
     Args:
-        recipe: ours.
-        settings: what replaces values of its profile ``paper``.
+        recipe: name of our recipe.
+        settings: overrides of its profile ``paper``.
         official: arguments of the official ``experiment()``.
     """
 
@@ -94,20 +93,20 @@ RANDOM_BASE = ("backbone.weights=random", "backbone.size=base")
 
 
 def ours(work: Work, settings: Sequence[str] = ()) -> Prepared:
-    """The recipe of a row up to its first step."""
+    """Prepare the recipe of a row up to its first step."""
     overrides = (*work.settings, *RANDOM_BASE, *settings)
     return prepare(load_recipe(work.recipe, profile="paper", overrides=overrides))
 
 
 def official_step(folder: Path, official: dict[str, Any], batch: Callable[[int], Batch], attention: str) -> Step:
-    """The official code's step.
+    """Return a function that does a step of the official code.
 
-    Replaced in it are only what needs a network or a file (weights, data but the bits), and what is printed.
+    Only what needs a network or files (weights, all data except bits) and its output are replaced.
 
     Args:
         folder: the checkout.
-        official: arguments of its ``experiment()``; ``gpu_batch_size``, if it is among them, cuts a step into parts.
-        batch: gives the batches of tasks that are not drawn, part by part.
+        official: arguments of its ``experiment()``; ``gpu_batch_size``, if given, is the size of micro-batches.
+        batch: returns the next micro-batch, for tasks with stored data.
         attention: ``eager`` or ``sdpa``.
     """
     if not (folder / "universal_computation" / "experiment.py").is_file():
@@ -146,7 +145,7 @@ def official_step(folder: Path, official: dict[str, Any], batch: Callable[[int],
                 "save_models": False,
             },
             model_name="gpt2",
-            pretrained=True,  # takes the model from_pretrained gives
+            pretrained=True,  # uses the model that from_pretrained returns
             learning_rate=1e-3,
             dropout=0.1,
             orth_gain=1.41,
@@ -162,7 +161,7 @@ def official_step(folder: Path, official: dict[str, Any], batch: Callable[[int],
 
 
 def _data_modules(task: str, batch: Callable[[int], Batch]) -> dict[str, ModuleType]:
-    """Stand-ins for the official modules that read files: their data sets give our batches."""
+    """Return replacements of the official modules that read files; their data sets return our batches."""
     names = {
         "cifar10": ("cifar10", "CIFAR10Dataset"),
         "listops": ("listops", "ListopsDataset"),
@@ -177,12 +176,12 @@ def _data_modules(task: str, batch: Callable[[int], Batch]) -> dict[str, ModuleT
             self.number = 0
 
         def start_epoch(self) -> None:
-            pass  # the official ones go on as well
+            pass  # the official data sets do not restart either
 
         def get_batch(self, batch_size: int, train: bool) -> tuple[torch.Tensor, torch.Tensor]:
             given = batch(self.number)
             self.number += 1
-            # The official ListOps has the same symbols without one for padding, which batches of one length do not use.
+            # The official ListOps has the same symbols except padding, which batches of one length do not need.
             return given.inputs - 1 if task == "listops" else given.inputs, given.targets
 
     module = ModuleType(f"universal_computation.datasets.{module_name}")
@@ -191,21 +190,21 @@ def _data_modules(task: str, batch: Callable[[int], Batch]) -> dict[str, ModuleT
 
 
 def contender(name: str, work: Work, given: argparse.Namespace) -> Step:
-    """The step of one contender, built in this process."""
+    """Build one contender in this process and return its step function."""
     prepared = ours(work, given.set)
     if name == "ours":
         return prepared.step
     if name == "baseline":
-        from baseline import plain_step  # transformers takes memory: not in the process that measures ours
+        from baseline import plain_step  # imported here, since transformers would add to the memory of ours
 
         return plain_step(prepared.built.task, prepared.trainer.options.batch_size)
     return official_step(given.official, work.official, prepared.batches.batch, given.attention)
 
 
 def peak_of(name: str, task: str, given: argparse.Namespace) -> float:
-    """Most memory of a contender that builds and takes some steps in a process of its own, in MiB.
+    """Return the peak memory in MiB of a contender that is built and does some steps in a separate process.
 
-    For the others a model of ours is built as well, for its data, but a small one.
+    For the other contenders a small model of ours is built too, for its data.
     """
     command = [sys.executable, __file__, "--peak", name, "--tasks", task, "--threads", str(given.threads)]
     command += ["--attention", given.attention, *(f"--set={setting}" for setting in given.set)]
@@ -216,7 +215,7 @@ def peak_of(name: str, task: str, given: argparse.Namespace) -> float:
 
 
 def print_peak(name: str, work: Work, given: argparse.Namespace) -> None:
-    """What `peak_of` runs."""
+    """Print the peak memory of a contender; `peak_of` runs this in a separate process."""
     if name != "ours":
         given.set = [*given.set, "backbone.size=nano"]
     step = contender(name, work, given)
@@ -226,7 +225,7 @@ def print_peak(name: str, work: Work, given: argparse.Namespace) -> None:
 
 
 def measure(task: str, given: argparse.Namespace) -> dict[str, Any]:
-    """All figures of one row."""
+    """Measure one row of the table."""
     work = WORKS[task]
     from baseline import plain_step
 
@@ -277,12 +276,12 @@ def _flops(prepared: Prepared, number: int) -> int:
 
 
 def print_row(row: dict[str, Any]) -> None:
-    """One task of the table."""
+    """Print one row of the table."""
     own, peak = row["seconds"]["ours"], row["peak_mib"]
     rates = ", ".join(f"{statistics.median(rate) / 1e9:.0f} {name}" for name, rate in row["matrix_rates"].items())
     shares = row["shares"]
     print(
-        f"{row['task']}, {row['batch']} tokens, {row['precision']}: {row['flops'] / 1e9:.0f} GFLOP a step at "
+        f"{row['task']}, {row['batch']} tokens, {row['precision']}: {row['flops'] / 1e9:.0f} GFLOP per step at "
         f"{statistics.median(shares):.0%} ({min(shares):.0%} to {max(shares):.0%}) of the products' own rate "
         f"(GFLOP/s: {rates})"
     )
@@ -294,14 +293,14 @@ def print_row(row: dict[str, Any]) -> None:
         if name != "ours":
             ratios = _ratios(taken, own)
             line += f"  ours is {statistics.median(ratios):.2f} x as fast ({min(ratios):.2f} to {max(ratios):.2f}), "
-            line += f"by processor time {statistics.median(_ratios(busy[name], busy['ours'])):.2f} x"
+            line += f"by CPU time {statistics.median(_ratios(busy[name], busy['ours'])):.2f} x"
             if name in peak:
                 line += f", with {peak['ours'] / peak[name]:.0%} of the memory"
         print(line, flush=True)
 
 
 def _ratios(theirs: list[float], own: list[float]) -> list[float]:
-    """How many times as long the other took, round by round."""
+    """Return the ratios of the other's time to ours, by round."""
     return [other / mine for other, mine in zip(theirs, own, strict=True)]
 
 
@@ -309,13 +308,15 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--official", type=Path, metavar="DIR", help="checkout of kzl/universal-computation")
-    parser.add_argument("--attention", choices=("eager", "sdpa"), default="eager", help="of the official code")
+    parser.add_argument(
+        "--attention", choices=("eager", "sdpa"), default="eager", help="attention of the official code"
+    )
     parser.add_argument("--tasks", nargs="+", choices=list(WORKS), default=list(WORKS), help="default: all")
-    parser.add_argument("--rounds", type=int, default=7, help="steps that are measured; default: 7")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: as many as torch takes")
-    parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="of our recipes")
-    parser.add_argument("--no-memory", action="store_true", help="leave out the processes that measure memory")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every single measurement as well")
+    parser.add_argument("--rounds", type=int, default=7, help="number of measured steps; default: 7")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: torch's own number")
+    parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="override of our recipes")
+    parser.add_argument("--no-memory", action="store_true", help="skip the processes that measure memory")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all single measurements to this file")
     parser.add_argument("--peak", choices=("ours", "baseline", "official"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
@@ -323,7 +324,7 @@ def main() -> None:
     if given.peak:
         print_peak(given.peak, WORKS[given.tasks[0]], given)
         return
-    print(f"GPT-2 base, {given.threads} threads, medians of {given.rounds} steps in turn")
+    print(f"GPT-2 base, {given.threads} threads, medians of {given.rounds} alternating steps")
     rows = []
     for task in given.tasks:
         rows.append(measure(task, given))

@@ -1,11 +1,11 @@
-"""How often the printed verdicts are wrong if there is no effect, and how often they find an effect.
+"""Error rate and power of verdicts: how often they are wrong without an effect, and how often they find an effect.
 
     python benchmarks/verdicts.py --studies 20000
 
-Simulated studies are judged by the code that reports use. Each run has an ability: that of its learning rate plus the
-effect of its seed; validation and test count right answers among finitely many examples; the learning rate is chosen
-by the mean of validation over seeds, separately in each arm. Without an effect the arms have the same distribution, so
-every ``better`` or ``worse`` is wrong; a study counts as wrong if it prints one such verdict. Prints the tables of
+Simulated studies are judged by the code of reports. Each run has a true accuracy: that of its learning rate plus the
+effect of its seed. Validation and test count correct answers on finitely many examples. The learning rate is chosen by
+mean validation over seeds, separately in each arm. Without an effect the arms have the same distribution, so every
+``better`` or ``worse`` is wrong; a study counts as wrong if it has one such verdict. Prints the tables of
 ``docs/statistics.md``.
 """
 
@@ -52,18 +52,18 @@ def _collapse(generator: np.random.Generator, shape: tuple[int, ...]) -> Array:
 
 @dataclass(frozen=True)
 class Design:
-    """How studies are drawn.
+    """Distribution of simulated studies.
 
     Args:
-        name: for the table.
-        abilities: accuracy at each learning rate, without noise.
-        noise: what a seed brings, in units of ``deviation``.
-        deviation: of the accuracy from seed to seed.
+        name: name in the table.
+        abilities: true accuracy at each learning rate, without noise.
+        noise: distribution of the effect of a seed, in units of ``deviation``.
+        deviation: standard deviation of the accuracy over seeds.
         test, validation: examples of the two splits.
-        arms: the first is the reference of the others.
-        tasks: tasks of the study; all its comparisons are corrected together.
-        seeds: seeds of every cell.
-        effect: what is added to the reference's accuracy, in deviations of a run's test accuracy.
+        arms: number of arms; the first is the reference of the others.
+        tasks: number of tasks; all comparisons of a study are corrected together.
+        seeds: seeds per cell.
+        effect: added to the reference's accuracy, in standard deviations of a run's test accuracy.
     """
 
     name: str
@@ -100,7 +100,7 @@ DESIGNS = (
     Design("three rates, near 1", abilities=(0.95, 0.99, 0.998), test=500, validation=500, deviation=0.005),
     Design("two rates, one run in five collapses", abilities=(0.75, 0.8), noise=_collapse, deviation=0.03, test=10_000),
 )
-"""Designs the promise is tested on, each with two arms, and with five arms on two tasks; with three and five seeds."""
+"""Designs on which the error rate is tested, with two arms, and with five arms on two tasks; three and five seeds."""
 
 LIMITS = (
     Design("one rate, one run in five collapses", noise=_collapse, deviation=0.03, test=10_000),
@@ -112,7 +112,7 @@ LIMITS = (
         validation=100,
     ),
 )
-"""Designs that three seeds cannot tell from an effect."""
+"""Designs whose noise three seeds cannot distinguish from an effect."""
 
 SIZES = ((2, 1), (5, 2))
 SEEDS = (3, 5)
@@ -120,14 +120,14 @@ SEEDS = (3, 5)
 
 @dataclass(frozen=True)
 class Drawn:
-    """Studies before they are judged: test and validation, (studies, tasks, arms, rates, seeds)."""
+    """Accuracies of simulated studies: test and validation, (studies, tasks, arms, rates, seeds)."""
 
     test: Array
     validation: Array
 
 
 def draw(design: Design, studies: int, seed: int) -> Drawn:
-    """Draw studies."""
+    """Simulate studies of a design."""
     generator = np.random.default_rng(seed)
     shape = (studies, design.tasks, design.arms, len(design.abilities), design.seeds)
     ability = np.array(design.abilities)[:, None] + design.deviation * design.noise(generator, shape)
@@ -141,12 +141,12 @@ def draw(design: Design, studies: int, seed: int) -> Drawn:
 
 
 def share_with_verdict(drawn: Drawn, *, allowances: bool = True, level: float = LEVEL) -> float:
-    """Share of the studies with at least one verdict.
+    """Return the fraction of studies with at least one verdict.
 
     Args:
         drawn: the studies.
         allowances: False for the plain t-test with Holm's correction.
-        level: corrected p that a verdict needs to stay below.
+        level: significance level of the corrected p-values.
     """
     chosen = drawn.validation.mean(axis=-1).argmax(axis=-1)[..., None, None]
     test = np.take_along_axis(drawn.test, chosen, axis=3)[..., 0, :]
@@ -162,8 +162,8 @@ def share_with_verdict(drawn: Drawn, *, allowances: bool = True, level: float = 
 
 
 @click.command()
-@click.option("--studies", default=20_000, show_default=True, help="Simulated studies of each design.")
-@click.option("--seed", default=0, show_default=True, help="Of the simulation.")
+@click.option("--studies", default=20_000, show_default=True, help="Simulated studies per design.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the simulation.")
 def main(studies: int, seed: int) -> None:
     """Print the tables of docs/statistics.md."""
     columns = [(arms, tasks, seeds) for arms, tasks in SIZES for seeds in SEEDS]

@@ -1,14 +1,14 @@
-"""Writes the generated parts of the documentation, from the live registry, models, hooks and commands.
+"""Write the generated parts of the documentation, from the live registry, models, hooks and commands.
 
-``python docs/generate.py`` rewrites them in place; ``--check`` writes nothing, names the files that are out of date and
-exits with 1. A generated part stands between two comments::
+``python docs/generate.py`` rewrites them in place; ``--check`` writes nothing, lists the files that are out of date and
+exits with 1. A generated part is between two comments::
 
     <!-- generated: NAME ARGUMENT -->
     ...
     <!-- end generated -->
 
-Nothing here depends on the terminal, on installed plugins, or on torch: records, options and hooks are imported, and
-the classes of `fptkit.interfaces`, which need torch, are read as text.
+The result does not depend on the terminal or on installed plugins, and torch is not imported: the classes of
+`fptkit.interfaces`, which need torch, are parsed as text.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pydantic import BaseModel
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
-if str(ROOT) not in sys.path:  # started as a script, the checkout beside it is the one to describe
+if str(ROOT) not in sys.path:  # as a script, describe the checkout that it belongs to
     sys.path.insert(0, str(ROOT))
 if str(DOCS) not in sys.path:
     sys.path.append(str(DOCS))
@@ -48,16 +48,16 @@ from fptkit.recipe.schema import OptionRow, describe_options  # noqa: E402
 from fptkit.registry import load_plugins  # noqa: E402
 
 WIDTH = 100
-"""Columns of the help texts, whatever terminal this runs on."""
+"""Width of the help texts in columns, independent of the terminal."""
 
 REGISTRY = load_plugins(selection="")
-"""Built-in components only: what a developer has installed besides does not belong here."""
+"""Built-in components only, without plugins that a developer has installed."""
 
 _BLOCK = re.compile(r"(<!-- generated: (?P<name>[^\n]*?) -->\n).*?(<!-- end generated -->)", re.DOTALL)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; bars inside a cell are escaped, line breaks become spaces."""
+    """Return a Markdown table; bars inside a cell are escaped, line breaks become spaces."""
 
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
@@ -66,23 +66,23 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def options_table(rows: Iterable[OptionRow]) -> str:
-    """Options as ``fptkit show`` prints them."""
+    """Return a table of options, as ``fptkit show`` prints them."""
     cells = [(f"`{row.name}`", row.type, code(row.default), tidy(row.description)) for row in rows]
     return table(("option", "takes", "default", "meaning"), cells) if cells else "It takes no options."
 
 
 def code(text: str) -> str:
-    """Text as code; nothing for nothing."""
+    """Format text as code; empty text stays empty."""
     return f"`{text}`" if text else ""
 
 
 def tidy(text: str) -> str:
-    """A docstring's text as Markdown: double backticks become single ones."""
+    """Convert a docstring's text to Markdown: double backticks become single ones."""
     return text.replace("``", "`")
 
 
 def lead(documented: object) -> str:
-    """A docstring up to its first section (``Args:``, ``Raises:`` ...), as Markdown."""
+    """Return a docstring up to its first section (``Args:``, ``Raises:`` ...), as Markdown."""
     text = inspect.getdoc(documented) or "" if not isinstance(documented, str) else inspect.cleandoc(documented)
     paragraphs: list[str] = []
     for paragraph in text.split("\n\n"):
@@ -93,7 +93,7 @@ def lead(documented: object) -> str:
 
 
 def described(docstring: str, section: str) -> dict[str, str]:
-    """The entries of a docstring's section, ``name: text``, with their continuation lines joined."""
+    """Return the entries of a docstring's section, ``name: text``, with their continuation lines joined."""
     found: dict[str, str] = {}
     lines = inspect.cleandoc(docstring).splitlines()
     if f"{section}:" not in lines:
@@ -111,7 +111,7 @@ def described(docstring: str, section: str) -> dict[str, str]:
 
 
 def fields_table(record: type) -> str:
-    """The fields of a dataclass, described by its docstring and those of its bases."""
+    """Return a table of a dataclass's fields, described by its docstring and those of its bases."""
     meaning: dict[str, str] = {}
     for base in reversed(record.__mro__):
         meaning |= described(base.__dict__.get("__doc__") or "", "Args")
@@ -124,7 +124,7 @@ def fields_table(record: type) -> str:
 
 
 def attributes_table(name: str) -> str:
-    """Attributes of a class of `fptkit.interfaces`, read from its docstring without importing torch."""
+    """Return a table of a class of `fptkit.interfaces`, read from its docstrings without importing torch."""
     files = sorted((ROOT / "fptkit" / "interfaces").glob("*.py"))
     nodes = [node for file in files for node in ast.parse(file.read_text(encoding="utf-8")).body]
     (found,) = [node for node in nodes if isinstance(node, ast.ClassDef) and node.name == name]
@@ -138,7 +138,7 @@ def attributes_table(name: str) -> str:
 
 
 def components(kind: type[specs.Spec]) -> str:
-    """Every built-in component of a kind with its options or rules."""
+    """Return sections for all built-in components of a kind, with their options or rules."""
     parts = []
     for entry in REGISTRY.entries(kind):
         spec = entry.spec
@@ -163,7 +163,7 @@ def _facts(spec: specs.Spec) -> Iterator[tuple[str, str]]:
 
 def _rules(spec: specs.FreezingPolicySpec) -> str:
     if spec.free_form:
-        return "Its rows are those the recipe gives under `train`."
+        return "Its rules are those that the recipe sets under `train`."
     rows = [
         (
             f"`{rule.role}`",
@@ -177,7 +177,7 @@ def _rules(spec: specs.FreezingPolicySpec) -> str:
 
 
 def hook(name: str) -> str:
-    """One hook: its signature, its record's fields, how the target is called."""
+    """Return the description of a hook: its signature and its record's fields."""
     function = getattr(hookspecs, name)
     record = specs.HOOKS[name]
     signature = f"@fptkit.hookimpl\ndef {name}{inspect.signature(function)}: ..."
@@ -193,13 +193,13 @@ def hook(name: str) -> str:
 
 
 def example(name: str) -> str:
-    """The example in a hook's docstring: a whole plugin."""
+    """Return the example in a hook's docstring, a complete plugin."""
     code = (inspect.getdoc(getattr(hookspecs, name)) or "").partition("Example::\n")[2]
     return f"```python\n{textwrap.dedent(code).strip()}\n```"
 
 
 def error_table() -> str:
-    """Every public error with the exit status it ends the command with."""
+    """Return a table of all public errors with their exit status."""
     rows = []
     for name, value in vars(errors).items():
         if isinstance(value, type) and issubclass(value, errors.FptkitError):
@@ -209,7 +209,7 @@ def error_table() -> str:
 
 
 def event_tables() -> str:
-    """Every event with its fields."""
+    """Return tables of all events with their fields."""
     parts = []
     for value in vars(events).values():
         if isinstance(value, type) and dataclasses.is_dataclass(value) and value.__module__ == events.__name__:
@@ -224,7 +224,7 @@ def _event_fields(event: type) -> str:
 
 
 def command_pages() -> str:
-    """The help text of the command and of each subcommand."""
+    """Return the help texts of the command and of each subcommand."""
     parts = []
     for path, text in help_texts():
         parts += [f"## {path}", f"```text\n{text}\n```"]
@@ -232,7 +232,7 @@ def command_pages() -> str:
 
 
 def help_texts() -> Iterator[tuple[str, str]]:
-    """Pairs of command and help text, groups before what is in them."""
+    """Yield pairs of command and help text, groups before their subcommands."""
     names = cli.context_settings["help_option_names"]
     context = click.Context(
         cli, info_name="fptkit", terminal_width=WIDTH, max_content_width=WIDTH, help_option_names=names
@@ -255,18 +255,18 @@ def _help_of(command: click.Command | None, name: str, parent: click.Context) ->
 
 
 def command_list() -> str:
-    """One line for each command."""
+    """Return a table with one line per command."""
     return table(("command", "what it does"), [(f"`fptkit {name}`", text) for name, (_, text) in COMMANDS.items()])
 
 
 def file_block(path: str) -> str:
-    """A file of ``docs/`` as a code block."""
+    """Return a file of ``docs/`` as a code block."""
     language = {".py": "python", ".yaml": "yaml"}[Path(path).suffix]
     return f"```{language}\n{(DOCS / path).read_text(encoding='utf-8').rstrip()}\n```"
 
 
 def published_tables(name: str) -> str:
-    """The tables of one paper, with what their readers must know."""
+    """Return the tables of one paper, with notes."""
     published = load_published(name)
     parts = []
     for name_of_table in published.tables:
@@ -287,11 +287,11 @@ MODELS: dict[str, type[BaseModel]] = {
     "FreezingOptions": FreezingOptions,
 }
 SECTION_MODELS = ("head", "train", "pinned")
-"""Sections of a recipe that have a table of their own."""
+"""Sections of a recipe with separate tables."""
 
 
 def fields_of(name: str) -> str:
-    """The options of a model; for `Recipe`, its own keys only."""
+    """Return a table of a model's options; for `Recipe`, of its own keys only."""
     rows = describe_options(MODELS[name])
     if name == "Recipe":
         order = ["description", "plugins", *SECTIONS, *SECTION_MODELS]
@@ -302,7 +302,7 @@ def fields_of(name: str) -> str:
 
 
 def _as_section(row: OptionRow) -> OptionRow:
-    """The row of a key that names a component: its own words say more than those of its model."""
+    """Rewrite the row of a key that names a component, whose type says little to readers."""
     kind = next((kind for kind in specs.KINDS if kind.section == row.name), None)
     if kind is None:
         return row
@@ -318,14 +318,14 @@ def _as_section(row: OptionRow) -> OptionRow:
 
 
 def reading_path_table() -> str:
-    """The reading path, with links to the lines."""
+    """Return a table of the reading path, with links to the lines."""
     path = list(reading_path.stops())
     rows = [
         (f"[`{stop.name}`](../{stop.file}#L{stop.first}-L{stop.last})", f"`{stop.file}`", stop.what, str(stop.lines))
         for stop in path
     ]
     total = sum(stop.lines for stop in path)
-    return table(("read", "file", "what it says", "lines"), [*rows, ("together", "", "", str(total))])
+    return table(("read", "file", "content", "lines"), [*rows, ("total", "", "", str(total))])
 
 
 BLOCKS: dict[str, Callable[..., str]] = {
@@ -347,27 +347,27 @@ BLOCKS: dict[str, Callable[..., str]] = {
 
 
 def pages() -> list[Path]:
-    """All pages that may hold generated parts."""
+    """Return all pages that may have generated parts."""
     return sorted(DOCS.rglob("*.md"))
 
 
 def block(name: str) -> str:
-    """The content of the part called ``name``, with its argument."""
+    """Return the content of the generated part ``name``, which may include arguments."""
     kind, *arguments = name.split()
     if kind not in BLOCKS:
-        raise SystemExit(f"unknown generated part '{name}'; there are: {', '.join(BLOCKS)}")
+        raise SystemExit(f"unknown generated part '{name}'; known: {', '.join(BLOCKS)}")
     return BLOCKS[kind](*arguments)
 
 
 def render(text: str) -> str:
-    """A page with its generated parts as they should be now."""
+    """Return a page with up-to-date generated parts."""
     return _BLOCK.sub(lambda found: f"{found[1]}{block(found['name'])}\n{found[3]}", text)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write or check; returns the exit status."""
+    """Write or check the generated parts; return the exit status."""
     parser = argparse.ArgumentParser(description="Write the generated parts of the documentation.")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where a page is out of date")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a page is out of date")
     check = parser.parse_args(arguments).check
     os.environ["COLUMNS"] = str(WIDTH)
     stale = [(path, fresh) for path in pages() if (fresh := render(text := path.read_text("utf-8"))) != text]

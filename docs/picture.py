@@ -1,4 +1,4 @@
-"""Draw the terminal of a finished run as SVG, for README.
+"""Draw the terminal output of a finished run as SVG, for README.
 
 fptkit run homology_gpt2 --output runs/picture
 python docs/picture.py runs/picture docs/terminal.svg
@@ -21,7 +21,7 @@ from fptkit.engine.events import RunStarted
 def main(folder: Path, picture: Path) -> None:
     """Write the header and the final table of a run, as the terminal shows them, to ``picture``."""
     summary = json.loads((folder / "summary.json").read_text())
-    shown = Path("runs", summary["recipe"])  # not where it happens to lie on this machine
+    shown = Path("runs", summary["recipe"])  # not the actual folder on this machine
     console = Console(record=True, width=100, file=io.StringIO(), force_terminal=True, highlight=False, markup=False)
     console.print(f"$ fptkit run {summary['recipe']}")
     print_header(
@@ -33,7 +33,7 @@ def main(folder: Path, picture: Path) -> None:
     console.print()
     print_summary(summary, shown, console)
     svg = console.export_svg(title="fptkit")
-    # No font from the network: a page that shows the picture need not load one.
+    # No web font, so that pages with the picture do not load one.
     svg = re.sub(r"@font-face\s*\{.*?\}", "", svg, flags=re.DOTALL).replace("Fira Code", "DejaVu Sans Mono, Menlo")
     picture.write_text(svg, encoding="utf-8")
 

@@ -1,6 +1,6 @@
-"""The reading path of ``docs/architecture.md``: the pieces of code that tell the story of a run, in reading order.
+"""The reading path of ``docs/architecture.md``: the code of a run, in reading order.
 
-Each row names a file and a definition in it; the lines it spans are looked up, so that the links stay true.
+Each row names a file and a definition in it; its line numbers are looked up, so that links stay correct.
 """
 
 from __future__ import annotations
@@ -13,41 +13,41 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 LIMIT = 1_000
-"""Lines of the whole path, at most."""
+"""Maximum number of lines of the complete path."""
 
 PATH: tuple[tuple[str, str, str], ...] = (
     ("recipe/load.py", "load_recipe", "a YAML file, a profile and overrides become a checked recipe"),
-    ("engine/run.py", "run", "the whole run on one screen"),
+    ("engine/run.py", "run", "a complete run"),
     ("engine/run.py", "_train_and_test", "train, restore the best step, prove, test"),
     ("engine/setup.py", "prepare", "everything before the first step"),
-    ("build.py", "_build", "the parts that a recipe names, put together"),
+    ("build.py", "_build", "builds the components of a recipe"),
     ("build.py", "_build_model", "encoder and head around the backbone"),
-    ("interfaces/task.py", "Task", "what a task promises: splits, loss, metrics"),
-    ("tasks/generated.py", "GeneratedTask", "a task whose examples are drawn"),
-    ("tasks/bits.py", "BitXor", "the smallest of them"),
+    ("interfaces/task.py", "Task", "interface of tasks: splits, loss, metrics"),
+    ("tasks/generated.py", "GeneratedTask", "a task with generated examples"),
+    ("tasks/bits.py", "BitXor", "the smallest task"),
     ("encoders/linear.py", "LinearEncoder", "raw tokens to token vectors"),
     ("backbones/gpt2.py", "Gpt2Backbone", "the frozen sequence model"),
     ("model.py", "Head", "read-out (pooling) and output layer"),
     ("model.py", "CrossModalModel", "encoder, backbone and head as one model; the role of each parameter"),
     ("freezing/policy.py", "apply_policy", "roles decide which parameters train"),
-    ("freezing/proof.py", "FreezeProof", "the proof that the others did not change"),
+    ("freezing/proof.py", "FreezeProof", "the proof that frozen parameters did not change"),
     ("engine/loop.py", "Trainer.fit", "steps, validation, early stopping, checkpoints"),
     ("engine/step.py", "TrainingStep.take", "one training step"),
     ("engine/step.py", "TrainingStep._gradients", "its forward and backward passes, by micro-batch"),
     ("engine/evaluate.py", "evaluate", "loss and metrics over a split"),
 )
-"""File below ``fptkit/``, definition, what it says."""
+"""File below ``fptkit/``, definition, summary."""
 
 
 @dataclass(frozen=True)
 class Stop:
-    """One piece of code on the path.
+    """One definition on the path.
 
     Args:
-        file: below the root of the project.
-        name: of the definition.
-        what: what it says.
-        first: its first line, decorators included.
+        file: path below the root of the project.
+        name: name of the definition.
+        what: summary of the definition.
+        first: its first line, including decorators.
         last: its last line.
     """
 
@@ -59,15 +59,15 @@ class Stop:
 
     @property
     def lines(self) -> int:
-        """How many lines there are to read."""
+        """Number of lines."""
         return self.last - self.first + 1
 
 
 def stops() -> Iterator[Stop]:
-    """The path with the lines of each definition.
+    """Yield the definitions of the path, with their lines.
 
     Raises:
-        LookupError: a file has no such definition.
+        LookupError: a file has no definition of the given name.
     """
     for file, name, what in PATH:
         place = f"fptkit/{file}"
@@ -83,4 +83,4 @@ def _inside(node: ast.AST, name: str, wanted: str) -> ast.AST:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, (ast.FunctionDef, ast.ClassDef)) and child.name == name:
             return child
-    raise LookupError(f"{wanted} does not exist; change the path in docs/reading_path.py")
+    raise LookupError(f"{wanted} does not exist; update docs/reading_path.py")

@@ -1,4 +1,4 @@
-"""Which encoder reads an input, and how many tokens it makes of it."""
+"""Choice of the encoder of an input, and its number of encoded tokens."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from fptkit.registry import Registry
 from fptkit.specs import EncoderSpec
 
 _DEFAULTS = {"vectors": "linear", "symbols": "symbols", "grid": "patches2d", "mixed": "mixed"}
-"""For each kind of input, the encoder that is taken where none is named."""
+"""Default encoder of each input kind."""
 
 
 def default_encoder(input: InputKind) -> str:
-    """Name of the encoder that is taken where none is named."""
+    """Return the name of the default encoder of an input kind."""
     return _DEFAULTS[input.name]
 
 
 def find_encoder(name: str, registry: Registry | None) -> EncoderSpec:
-    """The record of an encoder.
+    """Return the record of an encoder.
 
     Args:
-        name: its name.
-        registry: where it is looked up; None for the built-in ones.
+        name: name of the encoder.
+        registry: the registry to search; None for the built-in encoders.
 
     Raises:
-        UnknownNameError: there is none of this name.
+        UnknownNameError: there is no encoder of this name.
     """
     if registry is not None:
         return registry.get(EncoderSpec, name)
@@ -39,15 +39,15 @@ def find_encoder(name: str, registry: Registry | None) -> EncoderSpec:
 
 
 def check_accepts(spec: EncoderSpec, input: InputKind, what: str = "the task's tokens are") -> None:
-    """Hold an encoder against the kind of its input.
+    """Check that an encoder accepts an input kind.
 
     Args:
         spec: the encoder's record.
         input: the input kind.
-        what: beginning of the second half of the message.
+        what: subject and verb for the message, before the kind's name.
 
     Raises:
-        ShapeError: it does not take this kind.
+        ShapeError: the encoder does not accept this kind.
     """
     if input.name not in spec.accepts:
         raise ShapeError(f"encoder '{spec.name}' takes {' or '.join(spec.accepts)}, but {what} {input.name}")
@@ -56,18 +56,18 @@ def check_accepts(spec: EncoderSpec, input: InputKind, what: str = "the task's t
 def encoded_tokens(
     spec: EncoderSpec, options: Options, input: InputKind, max_tokens: int, *, registry: Registry | None = None
 ) -> int:
-    """Encoded tokens of the longest example, as the encoder says before it is built.
+    """Return the number of encoded tokens of the longest example; the encoder need not be built yet.
 
     Args:
-        spec: the encoder's record; a target without ``token_count`` keeps the number.
-        options: its options.
+        spec: the encoder's record; without ``token_count``, the target does not change the number of tokens.
+        options: options of the encoder.
         input: the input kind.
         max_tokens: raw tokens of the longest example.
-        registry: where the encoders of a mixed input's parts are looked up; None for the built-in ones.
+        registry: the registry to search for the encoders of a mixed input's parts; None for the built-in ones.
 
     Raises:
-        ShapeError: options and input do not fit.
-        PluginError: what the encoder says is no number of tokens.
+        ShapeError: the options do not fit the input.
+        PluginError: ``token_count`` does not return an integer >= 1.
     """
     count = getattr(spec.resolve(), "token_count", None)
     if count is None:

@@ -1,4 +1,4 @@
-"""A few strided convolutions before the backbone, over tokens or over a grid."""
+"""Encoder with a few strided convolutions, over tokens or over a grid."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from fptkit.layers import linear_stack
 class ConvStem(Encoder):
     """Convolutions with GELU, then a linear map to the backbone's width.
 
-    Each convolution makes ceil(N / stride) of N tokens, or of N rows and columns: output j stands for inputs j * stride
-    to (j + 1) * stride - 1, and its kernel holds all of them. Before each one the padding is zero, just as what lies
-    beyond the ends of an example alone.
+    Each convolution turns N tokens, rows or columns into ceil(N / stride). Output j represents inputs j * stride to
+    (j + 1) * stride - 1, all of which its kernel covers. Before each convolution padding is set to zero, so it acts
+    like the zeros beyond the ends of an example.
 
     Args:
         options: recipe options.
@@ -28,14 +28,14 @@ class ConvStem(Encoder):
     Raises:
         ShapeError: ``causal`` over a grid.
 
-    Source: Xiao et al. 2021; for tokens as the stem of Radford et al. 2022 (Whisper), every convolution strided.
+    Source: Xiao et al. 2021; for tokens the stem of Radford et al. 2022 (Whisper), but with all convolutions strided.
     """
 
     def __init__(self, options: ConvStemOptions, *, input: Vectors | Grid, width: int) -> None:
         super().__init__()
         _check_causal(options, input)
         self.kernel, self.stride = options.kernel, options.stride
-        # What the kernel reads beyond its stride lies before it, or on both sides with the odd one before.
+        # The kernel overlaps earlier inputs only, or both sides equally with an odd one before.
         overlap = options.kernel - options.stride
         self.before = overlap if options.causal else (overlap + 1) // 2
         first = input.channels if isinstance(input, Grid) else input.width
@@ -57,13 +57,13 @@ class ConvStem(Encoder):
         return -(-max_tokens // shrunk)
 
     def encoded_lengths(self, lengths: Tensor) -> Tensor:
-        """Shapes: lengths (B,) -> (B,) encoded tokens whose stretch holds a real token."""
+        """Return how many encoded tokens represent at least one real token. Shapes: lengths (B,) -> (B,)."""
         for _ in self.convolutions:
             lengths = self._shortened(lengths)
         return lengths
 
     def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Shapes: inputs (B, T, F), lengths (B,) -> (B, T', D); or inputs (B, H, W, C) -> (B, H' * W', D)."""
+        """Encode. Shapes: inputs (B, T, F), lengths (B,) -> (B, T', D); or inputs (B, H, W, C) -> (B, H' * W', D)."""
         hidden = inputs
         for convolution in self.convolutions:
             hidden = self._padded(zero_padding(hidden, lengths).movedim(-1, 1))  # (B, C, T) or (B, C, H, W)
@@ -73,7 +73,7 @@ class ConvStem(Encoder):
         return encoded
 
     def _padded(self, hidden: Tensor) -> Tensor:
-        """Zeros around every axis after the channels, as many as its ceil(N / stride) outputs read."""
+        """Pad every axis after the channels with the zeros that its ceil(N / stride) outputs read."""
         sides: list[int] = []
         for count in reversed(hidden.shape[2:]):  # torch names the last axis first
             read = (-(-count // self.stride) - 1) * self.stride + self.kernel

@@ -1,4 +1,4 @@
-"""Token vectors of any width to the backbone's width."""
+"""Encoder that maps token vectors linearly to the backbone's width."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fptkit.layers import linear_stack
 
 
 class LinearEncoder(Encoder):
-    """The same linear map for every token.
+    """The same linear map for every token, optionally with hidden layers.
 
     Args:
         options: recipe options.
@@ -25,6 +25,6 @@ class LinearEncoder(Encoder):
         self.map = linear_stack((input.width, *options.hidden, width), orthogonal_gain=options.orthogonal_gain)
 
     def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Shapes: inputs (B, T, F) float -> (B, T, D)."""
+        """Encode. Shapes: inputs (B, T, F) float -> (B, T, D)."""
         encoded: Tensor = self.map(inputs)
         return encoded

@@ -1,4 +1,4 @@
-"""Several named inputs as one sequence: each part through an encoder of its own."""
+"""Encoder of mixed inputs: each part has its own encoder, and the results are concatenated."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ from fptkit.specs import EncoderSpec
 
 
 class MixedEncoder(Encoder):
-    """The encoded tokens of every part, each with the part's learned vector added, one part after another.
+    """Encodes every part with its own encoder, adds the part's learned vector to its tokens, and concatenates them.
 
     Args:
         options: recipe options.
         input: the task's input kind; gives the parts and their order.
         width: D.
-        registry: where the encoders of the parts are looked up; None for the built-in ones.
+        registry: the registry to search for the encoders of the parts; None for the built-in ones.
 
     Raises:
-        ShapeError: the options name a part that is not there, or an encoder does not take its part's kind.
-        UsageError: an encoder does not take the options given.
-        UnknownNameError: there is no such encoder.
+        ShapeError: the options name an unknown part, or an encoder does not accept its part's kind.
+        UsageError: an encoder does not accept the given options.
+        UnknownNameError: there is no encoder of a given name.
+        PluginError: an encoder is not a torch module.
 
-    Source: the learned vectors are the segment embeddings of Devlin et al. 2019 (BERT), normal with deviation 0.02.
+    Source: the learned vectors are the segment embeddings of Devlin et al. 2019 (BERT), normal with standard deviation
+    0.02.
     """
 
     def __init__(self, options: MixedOptions, *, input: Mixed, width: int, registry: Registry | None = None) -> None:
@@ -41,11 +43,11 @@ class MixedEncoder(Encoder):
         for name, (spec, own) in _chosen(options, input, registry).items():
             part = spec.resolve()(own, input=input.parts[name], width=width)
             if not isinstance(part, nn.Module):
-                raise PluginError(f"encoder '{spec.name}': it gave a {type(part).__name__}, not a torch module")
+                raise PluginError(f"encoder '{spec.name}': expected a torch module, got a {type(part).__name__}")
             built[name] = part
             if name != input.last:
                 self._fixed_tokens += encoded_tokens(spec, own, input.parts[name], input.tokens_of(name))
-        # A list: a part's name may hold a dot, or be that of a method, which names of modules may not.
+        # A list, since names of parts may contain dots or equal those of methods, unlike names of modules.
         self.parts = nn.ModuleList(built.values())
         self.part_vectors = nn.Parameter(torch.empty(len(built), width).normal_(0, 0.02))
 
@@ -60,12 +62,12 @@ class MixedEncoder(Encoder):
         )
 
     def encoded_lengths(self, lengths: Tensor) -> Tensor:
-        """Shapes: lengths (B,) of the last part -> (B,) of all parts."""
+        """Return the encoded tokens of all parts. Shapes: lengths (B,) of the last part -> (B,)."""
         last = self.parts[-1]
         return self._fixed_tokens + (last.encoded_lengths(lengths) if isinstance(last, Encoder) else lengths)
 
     def forward(self, inputs: Mapping[str, Tensor], lengths: Tensor | None = None) -> Tensor:
-        """Shapes: inputs per part as its kind says, lengths (B,) of the last part -> (B, T', D)."""
+        """Encode. Shapes: inputs of each part as its kind says, lengths (B,) of the last part -> (B, T', D)."""
         encoded = []
         for name, part, vector in zip(self.input.parts, self.parts, self.part_vectors, strict=True):
             tokens, _ = encode(part, inputs[name], lengths if name == self.input.last else None)
@@ -74,7 +76,7 @@ class MixedEncoder(Encoder):
 
 
 def _chosen(options: MixedOptions, input: Mixed, registry: Registry | None) -> dict[str, tuple[EncoderSpec, Options]]:
-    """Encoder and checked options of every part, in order."""
+    """Return encoder and validated options of every part, in order."""
     if unknown := [name for name in options.parts if name not in input.parts]:
         raise ShapeError(f"encoder.parts names '{unknown[0]}', but the task's parts are {', '.join(input.parts)}")
     chosen = {}

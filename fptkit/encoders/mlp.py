@@ -1,4 +1,4 @@
-"""A small network for every token, where one linear map is not enough."""
+"""Encoder with a multi-layer perceptron for every token."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU, "si
 
 
 class MlpEncoder(Encoder):
-    """The same multi-layer perceptron for every token, with torch's own draw of the weights.
+    """The same multi-layer perceptron for every token, with torch's default initialisation.
 
-    `LinearEncoder` with ``hidden`` is the stack of the paper's code: ReLU, orthogonal weights, no norm and no dropout.
+    The paper's code uses `LinearEncoder` with ``hidden`` instead: ReLU, orthogonal weights, no norm and no dropout.
 
     Args:
         options: recipe options.
@@ -34,6 +34,6 @@ class MlpEncoder(Encoder):
         self.map = nn.Sequential(*layers, nn.Linear(options.hidden[-1], width))
 
     def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Shapes: inputs (B, T, F) float -> (B, T, D)."""
+        """Encode. Shapes: inputs (B, T, F) float -> (B, T, D)."""
         encoded: Tensor = self.map(inputs)
         return encoded

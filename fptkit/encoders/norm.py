@@ -1,4 +1,4 @@
-"""Norm matching: encoded tokens as long as the word embeddings the backbone was trained on."""
+"""Norm matching: scales encoded tokens to the norm of the backbone's word embeddings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fptkit.errors import ShapeError
 from fptkit.interfaces import Batch, Encoder, Inputs, encode
 
 SAMPLE = 64
-"""Training examples the constant is measured on."""
+"""Number of training examples on which the norm is measured."""
 
 
 class ScaledEncoder(Encoder):
@@ -20,7 +20,7 @@ class ScaledEncoder(Encoder):
 
     Args:
         encoder: the encoder.
-        factor: the constant. A buffer, so that checkpoints hold it and nothing trains it.
+        factor: the constant; stored in a buffer, so that it is in checkpoints but does not train.
     """
 
     factor: Tensor
@@ -41,18 +41,18 @@ class ScaledEncoder(Encoder):
 
 
 def match_norm(encoder: nn.Module, batch: Batch, norm: float) -> nn.Module:
-    """Scale an encoder's output, once and for all, so that the real tokens of a batch have a mean norm.
+    """Scale an encoder's output by a constant so that the real tokens of a batch have a given mean norm.
 
     Args:
-        encoder: as it was drawn; of `MixedEncoder` each part is scaled by a constant of its own.
+        encoder: freshly initialised encoder; each part of a `MixedEncoder` gets its own constant.
         batch: a sample of the training data.
-        norm: the mean Euclidean norm that encoded tokens of the sample shall have.
+        norm: mean Euclidean norm that the encoded tokens of the sample should have.
 
     Returns:
-        The encoder to use in its place.
+        The scaled encoder.
 
     Raises:
-        ShapeError: the encoder gives zeros, or numbers that are not finite.
+        ShapeError: the mean norm of the encoder's output is zero or not finite.
     """
     if not isinstance(encoder, MixedEncoder):
         return ScaledEncoder(encoder, norm / _mean_norm(encoder, batch.inputs, batch.lengths))
@@ -65,7 +65,7 @@ def match_norm(encoder: nn.Module, batch: Batch, norm: float) -> nn.Module:
 
 @torch.no_grad()
 def _mean_norm(encoder: nn.Module, inputs: Inputs, lengths: Tensor | None) -> float:
-    """Mean norm of the real encoded tokens, without dropout."""
+    """Return the mean norm of the real encoded tokens, without dropout."""
     was_training = encoder.training
     encoder.eval()
     tokens, lengths = encode(encoder, inputs, lengths)
@@ -76,6 +76,6 @@ def _mean_norm(encoder: nn.Module, inputs: Inputs, lengths: Tensor | None) -> fl
     mean = float(norms.mean())
     if not (math.isfinite(mean) and mean > 0):
         raise ShapeError(
-            f"encoder.match_norm: the encoder's tokens have the mean norm {mean:g}, which cannot be scaled"
+            f"encoder.match_norm: the encoder's tokens have mean norm {mean:g}, which cannot be scaled; set it to false"
         )
     return mean

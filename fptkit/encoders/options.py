@@ -1,4 +1,4 @@
-"""Options of the built-in encoders; light, so that listings and recipe checks load no torch."""
+"""Options of the built-in encoders; in a module of their own so that listings and recipe checks do not import torch."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ Count = Annotated[int, Field(ge=1)]
 Widths = tuple[Count, ...]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 
-_HIDDEN = "widths of hidden layers between the token's numbers and the backbone"
+_HIDDEN = "widths of hidden layers before the backbone"
 
 
 class EncoderOptions(Options):
-    """What every encoder can be asked for; derive the options of your own from it.
+    """Options common to all encoders; base class for the options of your own encoders.
 
-    Source of ``match_norm``: ours. An encoder's draw knows nothing of the backbone, whose blocks were trained on word
-    embeddings of another scale.
+    Source of ``match_norm``: ours. Encoders are initialised independently of the backbone, whose blocks were trained
+    on word embeddings of another scale.
     """
 
     match_norm: bool = Field(
         default=False,
-        description="multiply the encoder's output by one fixed number, so that its tokens start with the mean norm of "
-        "the backbone's word embeddings",
+        description="norm matching: multiply the encoder's output by a constant, so that its tokens start with the "
+        "mean norm of the backbone's word embeddings",
     )
 
 
@@ -38,7 +38,7 @@ class LinearOptions(EncoderOptions):
 
     hidden: Widths = Field(default=(), description=_HIDDEN)
     orthogonal_gain: float = Field(
-        default=1.41, gt=0, allow_inf_nan=False, description="scale of the orthogonal draw of the weights"
+        default=1.41, gt=0, allow_inf_nan=False, description="gain of the orthogonal initialisation of the weights"
     )
 
 
@@ -51,17 +51,17 @@ class SymbolOptions(EncoderOptions):
 
 
 class MlpOptions(EncoderOptions):
-    """Options of the encoder ``mlp``. Its defaults are one hidden layer as in a transformer's feed-forward part.
+    """Options of the encoder ``mlp``; the default is one hidden layer with GELU, as in transformers.
 
-    Source of activation and norm: Vaswani et al. 2017 and Hendrycks & Gimpel 2016, as GPT-2 and ViT use them.
+    Source of activation and norm: Vaswani et al. 2017 and Hendrycks & Gimpel 2016, as used in GPT-2 and ViT.
     """
 
     hidden: Widths = Field(default=(256,), min_length=1, description="widths of the hidden layers")
     activation: Literal["gelu", "relu", "silu", "tanh"] = Field(
-        default="gelu", description="function after each hidden layer"
+        default="gelu", description="activation function after each hidden layer"
     )
     norm: bool = Field(default=False, description="layer norm of each hidden layer, before its activation")
-    dropout: Probability = Field(default=0.0, description="probability of dropping a hidden number")
+    dropout: Probability = Field(default=0.0, description="dropout probability after each hidden layer")
 
 
 class Patches1dOptions(LinearOptions):
@@ -70,16 +70,17 @@ class Patches1dOptions(LinearOptions):
     Source of the default: Nie et al. 2023 (PatchTST), patches of 16.
     """
 
-    patch: Count = Field(default=16, description="raw tokens in a patch; one patch is one token")
+    patch: Count = Field(default=16, description="raw tokens per patch; one patch becomes one token")
     stride: Count | None = Field(
-        default=None, description="raw tokens from one patch to the next, at most patch; null for patch: no overlap"
+        default=None, description="raw tokens from one patch to the next, at most patch; null: patch, so no overlap"
     )
 
     @model_validator(mode="after")
     def _reads_every_token(self) -> Patches1dOptions:
         if self.step > self.patch:
             raise ValueError(
-                f"stride {self.stride} is above patch {self.patch}: the tokens between patches would never be read"
+                f"stride {self.stride} is above patch {self.patch}: tokens between patches would never be read; "
+                "lower it"
             )
         return self
 
@@ -96,7 +97,7 @@ class Patches2dOptions(LinearOptions):
     """
 
     patch: Count | tuple[Count, Count] = Field(
-        default=4, description="side of a patch in cells, or [rows, columns]; divides the grid; one patch is one token"
+        default=4, description="side of a patch in cells, or [rows, columns]; must divide the grid; one token per patch"
     )
 
     @property
@@ -109,33 +110,35 @@ class ConvStemOptions(EncoderOptions):
     """Options of the encoder ``conv_stem``.
 
     Source: Xiao et al. 2021, "Early convolutions help transformers see better", kernels of 3 with stride 2; without
-    their batch norm, by which an example would depend on its batch.
+    their batch norm, which would make examples depend on their batch.
     """
 
-    channels: Widths = Field(default=(64, 128), min_length=1, description="channels of each convolution")
-    kernel: Count = Field(default=3, description="side of a kernel in cells, or its length in tokens")
-    stride: Count = Field(
-        default=2, description="cells or tokens from one kernel to the next, in each convolution; at most kernel"
-    )
+    channels: Widths = Field(default=(64, 128), min_length=1, description="output channels of each convolution")
+    kernel: Count = Field(default=3, description="side of the kernels in cells, or their length in tokens")
+    stride: Count = Field(default=2, description="stride of each convolution in cells or tokens, at most kernel")
     causal: bool = Field(
-        default=False, description="an encoded token sees no raw token after those it stands for; for vectors only"
+        default=False,
+        description="causal convolutions: an encoded token does not depend on later raw tokens; for vectors only",
     )
     orthogonal_gain: float = Field(
         default=1.41,
         gt=0,
         allow_inf_nan=False,
-        description="scale of the orthogonal draw of the linear map after the convolutions",
+        description="gain of the orthogonal initialisation of the linear map after the convolutions",
     )
 
     @model_validator(mode="after")
     def _reads_everything(self) -> ConvStemOptions:
         if self.stride > self.kernel:
-            raise ValueError(f"stride {self.stride} is above kernel {self.kernel}: what lies between is never read")
+            raise ValueError(
+                f"stride {self.stride} is above kernel {self.kernel}: inputs between kernels would never be read; "
+                "lower it"
+            )
         return self
 
 
 class PartOptions(Options):
-    """The encoder of one part of a mixed input, written as a recipe's own encoder section is."""
+    """The encoder of one part of a mixed input, written like a recipe's ``encoder`` section."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -143,12 +146,12 @@ class PartOptions(Options):
 
     @property
     def given(self) -> dict[str, Any]:
-        """The options of the part's encoder, unchecked."""
+        """Options of the part's encoder, before validation."""
         return dict(self.model_extra or {})
 
 
 def _check_builtin(part: PartOptions) -> PartOptions:
-    """Check the options of a built-in encoder with the recipe; those of a plugin are checked when it is built."""
+    """Validate the options of a built-in encoder with the recipe; a plugin's are validated when it is built."""
     from fptkit.encoders.records import fptkit_encoders
 
     spec = next((spec for spec in fptkit_encoders() if spec.name == part.name), None)
@@ -158,10 +161,10 @@ def _check_builtin(part: PartOptions) -> PartOptions:
 
 
 def part_options(spec: EncoderSpec, part: PartOptions) -> Options:
-    """The checked options of a part's encoder.
+    """Validate the options of a part's encoder.
 
     Raises:
-        ValueError: they are not of the encoder's options model, or ask for ``match_norm``.
+        ValueError: the encoder's options model rejects them, ``match_norm`` is set, or the encoder is ``mixed``.
     """
     try:
         options = spec.options_model().model_validate(part.given)
@@ -169,21 +172,21 @@ def part_options(spec: EncoderSpec, part: PartOptions) -> Options:
         said = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'options'}: {e['msg']}" for e in err.errors())
         raise ValueError(f"encoder '{spec.name}': {said}") from err
     if getattr(options, "match_norm", False):
-        raise ValueError(f"encoder '{spec.name}': match_norm goes with the encoder mixed, which matches every part")
+        raise ValueError(f"encoder '{spec.name}': set match_norm of the encoder mixed instead; it applies to all parts")
     if isinstance(options, MixedOptions):
-        raise ValueError("a part cannot itself be mixed; name its parts beside the others")
+        raise ValueError("a part cannot itself be mixed; list its parts with the others")
     return options
 
 
 class MixedOptions(EncoderOptions):
     """Options of the encoder ``mixed``.
 
-    Source of the learned vector of each part: the segment embeddings of Devlin et al. 2019 (BERT), drawn with standard
-    deviation 0.02 as there.
+    Source of the learned vector of each part: the segment embeddings of Devlin et al. 2019 (BERT), also initialised
+    with standard deviation 0.02.
     """
 
     parts: dict[str, Annotated[PartOptions, AfterValidator(_check_builtin)]] = Field(
         default_factory=dict,
-        description="for a part of the task's input, its encoder as {name: ..., options}; a part that is left out "
-        "takes linear, symbols or patches2d, by its kind",
+        description="encoder of each part of the task's input as {name: ..., options}; default by kind: linear, "
+        "symbols or patches2d",
     )

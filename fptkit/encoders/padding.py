@@ -1,4 +1,4 @@
-"""Padding that cannot reach real tokens."""
+"""Padding set to zero, so that it cannot affect real tokens."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from torch import Tensor
 
 
 def zero_padding(tokens: Tensor, lengths: Tensor | None) -> Tensor:
-    """Set what stands in the padding to zero.
+    """Set padding to zero.
 
     Shapes: tokens (B, T, F), lengths (B,) or None -> (B, T, F).
     """
     if lengths is None:
         return tokens
     real = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
-    # Not a product: the padding may hold numbers that are not finite.
+    # Not a product: padding may have values that are not finite.
     return tokens.masked_fill(~real[:, :, None], 0)

@@ -1,4 +1,4 @@
-"""Neighbouring raw tokens, or cells of a grid, as one token of the backbone."""
+"""Encoders that combine neighbouring raw tokens, or cells of a grid, into one token."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from fptkit.layers import linear_stack
 class Patches1d(Encoder):
     """A linear map of each patch of raw tokens; patches may overlap.
 
-    An example of L raw tokens becomes the fewest patches that hold them all, ceil(max(L - patch, 0) / stride) + 1; what
-    the last one lacks is filled with zeros.
+    An example of L raw tokens has the fewest patches that cover it, ceil(max(L - patch, 0) / stride) + 1; the last
+    patch is padded with zeros.
 
     Args:
         options: recipe options.
         input: the task's input kind; gives F.
         width: D.
 
-    Source: Nie et al. 2023 (PatchTST), section 3.1; they fill the end with copies of the last value, and add one patch
-    of these, which brings nothing new here.
+    Source: Nie et al. 2023 (PatchTST), section 3.1. Difference: they pad the end with copies of the last value and add
+    a patch of these, which would add no information here.
     """
 
     def __init__(self, options: Patches1dOptions, *, input: Vectors, width: int) -> None:
@@ -39,11 +39,11 @@ class Patches1d(Encoder):
         return -(-max(max_tokens - options.patch, 0) // options.step) + 1
 
     def encoded_lengths(self, lengths: Tensor) -> Tensor:
-        """Shapes: lengths (B,) -> (B,) patches that hold a real token."""
+        """Return how many patches have at least one real token. Shapes: lengths (B,) -> (B,)."""
         return -(-(lengths - self.patch).clamp(min=0) // self.stride) + 1
 
     def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Shapes: inputs (B, T, F) float, lengths (B,) -> (B, T', D), with T' the patches of T raw tokens."""
+        """Encode. Shapes: inputs (B, T, F) float, lengths (B,) -> (B, T', D), with T' patches."""
         tokens = inputs.shape[1]
         count = -(-max(tokens - self.patch, 0) // self.stride) + 1
         filled = (count - 1) * self.stride + self.patch
@@ -54,7 +54,7 @@ class Patches1d(Encoder):
 
 
 class Patches2d(Encoder):
-    """A linear map of each patch of a grid; patches follow one another row by row.
+    """A linear map of each patch of a grid; patches are ordered row by row.
 
     Args:
         options: recipe options.
@@ -81,18 +81,18 @@ class Patches2d(Encoder):
         return rows * columns
 
     def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Shapes: inputs (B, H, W, C) float -> (B, H * W / patch size, D)."""
+        """Encode. Shapes: inputs (B, H, W, C) float -> (B, H * W / (rows * columns), D)."""
         cut = rearrange(inputs, "b (h p1) (w p2) c -> b (h w) (p1 p2 c)", p1=self.rows, p2=self.columns)
         encoded: Tensor = self.map(cut)
         return encoded
 
 
 def _divide(options: Patches2dOptions, input: Grid) -> tuple[int, int]:
-    """Patches along each axis."""
+    """Return the number of patches along each axis."""
     (height, width), (rows, columns) = input.size, options.sides
     if height % rows or width % columns:
         raise ShapeError(
             f"encoder patches2d: patches of {rows} x {columns} do not divide the grid of {height} x {width}; "
-            f"choose encoder.patch as [rows, columns], divisors of {height} and {width}"
+            f"set encoder.patch to [rows, columns], divisors of {height} and {width}"
         )
     return height // rows, width // columns

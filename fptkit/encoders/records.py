@@ -1,4 +1,4 @@
-"""What fptkit's own encoders are called and where they are built."""
+"""Names and targets of fptkit's own encoders."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def fptkit_encoders() -> list[EncoderSpec]:
         ),
         EncoderSpec(
             name="mixed",
-            summary="several named inputs one after another, each through an encoder of its own",
+            summary="several named inputs as one sequence, each with its own encoder",
             target="fptkit.encoders.mixed:MixedEncoder",
             options="fptkit.encoders.options:MixedOptions",
             accepts=("mixed",),

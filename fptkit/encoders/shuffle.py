@@ -1,8 +1,8 @@
-"""The tokens of an example in an order of their own: the control for "the order of the tokens matters".
+"""Shuffled tokens, with a fixed random order per example: the control for "the order of the tokens matters".
 
-The order follows from the example alone, so it needs no memory: it is the same in every batch, beside any padding, in
-every process and after every interruption. All arithmetic is of whole numbers modulo 2**64, which is exact in any
-order of summation and on any device.
+The order is a function of the example alone, so nothing needs to be stored: it is the same in every batch, with any
+padding, in every process and after a resume. All arithmetic uses integers modulo 2**64, which are exact on all devices
+and in any order of summation.
 
 Source: the mixing function is that of SplitMix64 (Steele, Lea and Flood 2014), with the constants of its public-domain
 code.
@@ -26,17 +26,17 @@ _LARGEST = 2**63 - 1
 def shuffle_tokens(
     tokens: Tensor, encoded_lengths: Tensor | None, inputs: Inputs, lengths: Tensor | None, *, salt: int
 ) -> Tensor:
-    """Put the real tokens of each example into an order drawn by what the example holds; padding stays where it is.
+    """Shuffle the real tokens of each example in an order that depends on its content; padding stays in place.
 
     Shapes: tokens (B, T', D), encoded_lengths (B,) or None, inputs as in `fptkit.Batch`, lengths (B,) or None ->
     (B, T', D).
 
     Args:
         tokens: encoded tokens.
-        encoded_lengths: real ones of each example.
-        inputs: what they were made from.
-        lengths: real raw tokens of each example, of a mixed input those of the last part.
-        salt: another one gives other orders, in 0 ... 2**63 - 1.
+        encoded_lengths: number of real encoded tokens of each example; None if all are real.
+        inputs: the raw tokens.
+        lengths: number of real raw tokens of each example, for a mixed input those of the last part; None if all are.
+        salt: seed of the orders, in 0 ... 2**63 - 1.
     """
     examples = example_numbers(inputs, lengths) ^ _mix(torch.tensor(salt))
     positions = torch.arange(tokens.shape[1], device=tokens.device)
@@ -48,9 +48,13 @@ def shuffle_tokens(
 
 
 def example_numbers(inputs: Inputs, lengths: Tensor | None) -> Tensor:
-    """A number of each example that follows from its real raw tokens, all of their bits, and nothing else.
+    """Hash the real raw tokens of each example.
 
     Shapes: inputs as in `fptkit.Batch`, lengths (B,) or None -> (B,) int64.
+
+    Args:
+        inputs: the raw tokens.
+        lengths: number of real raw tokens of each example, for a mixed input those of the last part; None if all are.
     """
     if not isinstance(inputs, Mapping):
         return _number(inputs, lengths)
@@ -61,7 +65,7 @@ def example_numbers(inputs: Inputs, lengths: Tensor | None) -> Tensor:
 
 
 def _number(inputs: Tensor, lengths: Tensor | None) -> Tensor:
-    """One part: (B, T, ...) -> (B,). Each bit pattern is mixed with its place, then they are summed."""
+    """Hash one part, (B, T, ...) -> (B,): the sum of all bit patterns, each mixed with its position."""
     bits = inputs.float().view(torch.int32) if inputs.is_floating_point() else inputs
     bits = bits.long().flatten(2) if bits.ndim > 2 else bits.long()[:, :, None]  # (B, T, F)
     places = torch.arange(bits.shape[1] * bits.shape[2], device=bits.device).view(bits.shape[1:])
@@ -73,12 +77,12 @@ def _number(inputs: Tensor, lengths: Tensor | None) -> Tensor:
 
 
 def _mix(numbers: Tensor) -> Tensor:
-    """Each number becomes one that looks random; as unsigned ones of 64 bits, which torch has as signed only."""
+    """Mix the bits of each number as in unsigned 64-bit arithmetic; torch only has signed numbers here."""
     numbers = (numbers ^ _shifted(numbers, 30)) * _FIRST
     numbers = (numbers ^ _shifted(numbers, 27)) * _SECOND
     return numbers ^ _shifted(numbers, 31)
 
 
 def _shifted(numbers: Tensor, by: int) -> Tensor:
-    """To the right, with zeros coming in, where torch's own shift repeats the sign."""
+    """Shift right and fill with zeros; torch's own shift copies the sign bit."""
     return numbers >> by & (1 << 64 - by) - 1

@@ -1,8 +1,8 @@
-"""What the parts of a cross-modal model promise each other.
+"""Interfaces between tasks, encoders, backbones and heads.
 
 Shapes use one alphabet: B batch, T tokens, F features of a raw token, D width of the backbone, R tokens read out,
-K classes. A batch is padded on the right only, so its lengths say everything about its padding; ``Batch.mask`` is made
-from them where something wants a mask.
+K classes. Batches are padded on the right only, so lengths fully describe the padding; ``Batch.mask`` is computed from
+them if needed.
 """
 
 from fptkit.interfaces.batch import Batch, Inputs

@@ -1,4 +1,4 @@
-"""Examples of a task, padded on the right to one length."""
+"""Batches: examples of a task, padded on the right to one length."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 Inputs: TypeAlias = Any
-"""What an encoder reads: one tensor, or for `Mixed` a mapping from the name of a part to its tensor. Which of them, the
-task's input kind says and not the type, hence ``Any``."""
+"""Inputs of an encoder: one tensor, or for `Mixed` a mapping from part names to tensors. ``Any``, since the task's
+input kind decides which, not the type."""
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,11 @@ class Batch:
 
     Args:
         inputs: (B, T, F) float32 for `Vectors`, (B, T) int64 for `Symbols`, (B, H, W, C) float32 for `Grid`; for
-            `Mixed` a mapping from the name of a part to such a tensor, in the order of the parts.
-        targets: what the loss compares with; for class outputs int64 of (B,), (B, R) or (B, R, per_token).
-        lengths: (B,) int64 number of real tokens of each example, or None when all T are real. A grid has none; for
-            `Mixed` they are those of the last part.
+            `Mixed` a mapping from part names to such tensors, in the order of the parts.
+        targets: targets of the loss; for `Classes` int64 of shape (B,), (B, R) or (B, R, per_token), for `Values`
+            float32 of shape (B, width) or (B, R, width).
+        lengths: (B,) int64 number of real tokens of each example, for `Mixed` those of the last part; None if all T are
+            real, and always for `Grid`.
     """
 
     inputs: Inputs
@@ -35,22 +36,22 @@ class Batch:
 
     @property
     def mask(self) -> Tensor | None:
-        """(B, T) bool, true at real tokens, for `Mixed` those of the last part; None when every token is real."""
+        """(B, T) bool, true at real tokens, for `Mixed` those of the last part; None if all tokens are real."""
         if self.lengths is None:
             return None
         padded = list(self.tensors().values())[-1]
         return torch.arange(padded.shape[1], device=padded.device) < self.lengths[:, None]
 
     def tensors(self) -> dict[str, Tensor]:
-        """The tensors of the inputs by part; of inputs that are one tensor, under ``inputs``."""
+        """Return the input tensors by part name; a single tensor has the name ``inputs``."""
         return dict(self.inputs) if isinstance(self.inputs, Mapping) else {"inputs": self.inputs}
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch on ``device``; nothing waits for the copy of a pinned one."""
+        """Return the batch on ``device``; a pinned batch is copied asynchronously."""
         return self._with_each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pinned(self) -> Batch:
-        """The same batch in memory from which a GPU fetches it by itself."""
+        """Return the batch in pinned memory, for asynchronous copies to a GPU."""
         return self._with_each(lambda tensor: tensor.pin_memory())
 
     def _with_each(self, change: Callable[[Tensor], Tensor]) -> Batch:

@@ -1,4 +1,4 @@
-"""Whether a task and its batches are as declared."""
+"""Checks that a task and its batches match what the task declares."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from fptkit.interfaces.task import Task
 
 
 def check_task_declarations(task: Task) -> None:
-    """Check what a task says of itself, before any batch is drawn.
+    """Check a task's declared attributes, before any batch is drawn.
 
     Raises:
-        PluginError: an attribute is missing or of another type.
+        PluginError: an attribute is missing or has the wrong type.
     """
     name = type(task).__name__
     for attribute, kinds in (("input", get_args(InputKind)), ("output", (Classes, Values)), ("max_tokens", (int,))):
@@ -37,12 +37,12 @@ def check_task_declarations(task: Task) -> None:
 
 
 def check_best_metric(task: Task) -> None:
-    """Check a task's metrics: that one of them, or the loss, chooses the best step, and its direction is known.
+    """Check that a task's best metric exists and that its direction is known.
 
-    Apart from `check_task_declarations`, since a task may import a large library for its metrics.
+    Not part of `check_task_declarations`, since a task may import a large library for its metrics.
 
     Raises:
-        PluginError: it is not so.
+        PluginError: the best metric is unknown or its direction is, or an accuracy factor is set without an accuracy.
     """
     metrics = Metrics.of(task)
     best, _ = task.selection()
@@ -56,42 +56,42 @@ def check_best_metric(task: Task) -> None:
 
 
 def check_selected(task: Task, metrics: Mapping[str, float], where: str) -> None:
-    """Check that validation gave what the best step is chosen by.
+    """Check that validation metrics include a usable value of the task's best metric.
 
     Args:
-        task: names the metric.
-        metrics: what validation gave.
+        task: the task, which names its best metric.
+        metrics: results of validation.
         where: the step, for the message.
 
     Raises:
-        PluginError: the metric gives values under other names.
-        DivergedError: it is NaN, which no other value could be compared with.
+        PluginError: the best metric is missing, since it gives values under other names.
+        DivergedError: its value is NaN, which cannot be compared.
     """
     best, _ = task.selection()
     if best not in metrics:
         raise PluginError(
-            f"task {type(task).__name__}: best_metric '{best}' gives no number of its own, but {', '.join(metrics)}; "
-            "choose by a metric that gives one number"
+            f"task {type(task).__name__}: best_metric '{best}' is not among the values {', '.join(metrics)}; set it to "
+            "a metric that gives one number"
         )
     if math.isnan(metrics[best]):
         raise DivergedError(
-            f"the validation metric '{best}' {where} is NaN, so that no best step can be chosen by it. If the model "
-            "answers the same to every example, lower train.learning_rate; else let the metric give a number, or set "
-            f"best_metric of {type(task).__name__} to another, such as loss"
+            f"the validation metric '{best}' {where} is NaN, so it cannot choose the best step. If the model gives the "
+            "same answer for every example, lower train.learning_rate; otherwise fix the metric, or set best_metric of "
+            f"{type(task).__name__} to another one, such as loss"
         )
 
 
 def check_batch(task: Task, batch: Batch, size: int, *, where: str) -> None:
-    """Hold a batch against what its task declares.
+    """Check a batch against what its task declares.
 
     Args:
-        task: gives ``input``, ``output`` and ``max_tokens``.
-        batch: on the CPU.
-        size: examples that were asked for.
+        task: the task; its ``input``, ``output`` and ``max_tokens`` are used.
+        batch: the batch, on the CPU.
+        size: expected number of examples.
         where: task and split, for the message.
 
     Raises:
-        ShapeError: a count, shape, dtype or range is not as declared.
+        ShapeError: a count, shape, dtype or range differs from the declaration.
     """
     for wrong, message in _batch_faults(task, batch, size):
         if wrong:
@@ -99,16 +99,16 @@ def check_batch(task: Task, batch: Batch, size: int, *, where: str) -> None:
 
 
 def _batch_faults(task: Task, batch: Batch, size: int) -> Faults:
-    yield not isinstance(batch, Batch), f"it gave a {type(batch).__name__}, expected a fptkit.Batch"
+    yield not isinstance(batch, Batch), f"expected a fptkit.Batch, got a {type(batch).__name__}"
     inputs, targets = batch.inputs, batch.targets
     yield from task.input.faults(inputs, size, task.max_tokens)
     yield targets.ndim < 1, "targets have no dimension"
-    yield len(targets) != size, f"{size} examples asked for, {len(targets)} targets given"
+    yield len(targets) != size, f"expected {size} targets, got {len(targets)}"
     shortest = task.input.tokens_in(inputs)
     if batch.lengths is not None:
         yield from _length_faults(task, batch, size)
         shortest += int(batch.lengths.min()) - task.input.padded(inputs).shape[1]
-    yield shortest < task.output.tokens, f"an example of {shortest} tokens, but {task.output.tokens} are read out"
+    yield shortest < task.output.tokens, f"an example has {shortest} tokens, but {task.output.tokens} are read out"
     expected = task.output.target_shape(size)
     yield tuple(targets.shape) != expected, f"targets are {tuple(targets.shape)}, expected {expected}"
     yield from task.output.target_faults(targets)
@@ -117,8 +117,8 @@ def _batch_faults(task: Task, batch: Batch, size: int) -> Faults:
 def _length_faults(task: Task, batch: Batch, size: int) -> Faults:
     lengths = batch.lengths
     assert lengths is not None
-    yield not task.input.varies, "lengths are given, but every example of a grid has all its cells"
+    yield not task.input.varies, "lengths must be None for a grid, which has no padding"
     yield lengths.shape != (size,), f"lengths are {tuple(lengths.shape)}, expected {(size,)}"
-    yield int(lengths.min()) < 1, "an example has no token"
+    yield int(lengths.min()) < 1, "an example has no tokens"
     longest = task.input.padded(batch.inputs).shape[1]
     yield int(lengths.max()) > longest, "a length exceeds the batch's tokens"

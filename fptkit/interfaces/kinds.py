@@ -1,7 +1,7 @@
-"""What a task's inputs and answers are: kinds of input tokens, kinds of answer.
+"""Kinds of inputs and answers of a task.
 
-A kind answers questions about itself: what its tensors look like, how many tokens they hold, which loss and metrics it
-is scored by. It knows nothing of encoders or the engine.
+A kind defines the shapes and checks of its tensors, their number of tokens, and its default loss and metrics. It does
+not depend on encoders or the engine.
 """
 
 from __future__ import annotations
@@ -17,40 +17,40 @@ from fptkit.errors import ShapeError
 from fptkit.interfaces.metrics import Accuracy, MeanSquaredError, Metric
 
 Faults: TypeAlias = Iterator[tuple[bool, str]]
-"""Pairs of condition and message; each may rely on those before it being false."""
+"""Pairs of condition and message; a condition may assume that all earlier ones are false."""
 
 
 class _OneTensor:
-    """What the kinds whose inputs are one tensor have in common."""
+    """Base class of the kinds with a single input tensor."""
 
     name: ClassVar[str]
     dimensions: ClassVar[int]
     varies: ClassVar[bool] = True
     """Whether examples may have different numbers of tokens."""
     fixed_tokens: int | None = None
-    """Raw tokens of the longest example; None where the task says how many."""
+    """Raw tokens of the longest example; None if the task's ``max_tokens`` decides."""
     tokens_before: ClassVar[int] = 0
     """Raw tokens of the parts before the last one."""
 
     def tokens_in(self, inputs: Tensor) -> int:
-        """Raw tokens of each example of a batch, padding included."""
+        """Return the raw tokens per example of a batch, including padding."""
         return inputs.shape[1]
 
     def padded(self, inputs: Tensor) -> Tensor:
-        """The tensor whose tokens may be padded."""
+        """Return the tensor whose tokens may be padded."""
         return inputs
 
     def example(self, inputs: Tensor, row: int, length: int | None = None) -> Tensor:
-        """One example of a batch as a batch, cut to ``length`` tokens."""
+        """Return one example of a batch as a batch of size 1, cut to ``length`` tokens."""
         return inputs[row : row + 1, :length]
 
     def faults(self, inputs: Any, size: int, max_tokens: int) -> Faults:
-        """What is wrong with the inputs of ``size`` examples of at most ``max_tokens`` tokens."""
+        """Yield the possible faults of inputs that should have ``size`` examples of at most ``max_tokens`` tokens."""
         yield not isinstance(inputs, Tensor), f"inputs are a {type(inputs).__name__}, expected a tensor"
         shape = tuple(inputs.shape)
         yield len(shape) != self.dimensions, f"inputs have shape {shape}, expected {self.dimensions} dimensions"
-        yield len(inputs) != size, f"{size} examples asked for, {len(inputs)} given"
-        yield inputs.shape[1] < 1, "the examples have no token"
+        yield len(inputs) != size, f"expected {size} examples, got {len(inputs)}"
+        yield inputs.shape[1] < 1, "the examples have no tokens"
         yield from self._shape_faults(inputs)
         tokens = self.tokens_in(inputs)
         yield tokens > max_tokens, f"{tokens} tokens exceed max_tokens {max_tokens}"
@@ -65,12 +65,14 @@ class _OneTensor:
 
 def _number_faults(inputs: Tensor, what: str) -> Faults:
     yield inputs.dtype != torch.float32, f"{what} are {inputs.dtype}, expected torch.float32"
-    yield not bool(torch.isfinite(inputs).all()), "inputs hold NaN or infinity"
+    yield not bool(torch.isfinite(inputs).all()), "inputs have NaN or infinity"
 
 
 @dataclass(frozen=True)
 class Vectors(_OneTensor):
-    """Input tokens are real-valued vectors.
+    """Input kind: tokens are real-valued vectors.
+
+    Shapes: inputs (B, T, F) float32.
 
     Args:
         width: F, numbers per token.
@@ -83,17 +85,19 @@ class Vectors(_OneTensor):
 
     def _value_faults(self, inputs: Tensor) -> Faults:
         shape = tuple(inputs.shape[2:])
-        yield shape != (self.width,), f"tokens hold {shape} numbers, the task declares {self.width}"
+        yield shape != (self.width,), f"tokens have {shape} numbers, but the task declares {self.width}"
         yield from _number_faults(inputs, "vectors")
 
 
 @dataclass(frozen=True)
 class Symbols(_OneTensor):
-    """Input tokens are symbols of a finite alphabet.
+    """Input kind: tokens are symbols of a finite alphabet.
+
+    Shapes: inputs (B, T) int64.
 
     Args:
-        count: size of the alphabet, the padding symbol included.
-        pad: id of the symbol that fills the right of short examples.
+        count: size of the alphabet, including the padding symbol.
+        pad: id of the padding symbol.
     """
 
     name: ClassVar[str] = "symbols"
@@ -110,16 +114,18 @@ class Symbols(_OneTensor):
 
 @dataclass(frozen=True)
 class Grid(_OneTensor):
-    """Inputs are arrays with two axes and channels, all of one size: images, spectrograms of fixed length, boards.
+    """Input kind: grids of one size with channels, such as images, spectrograms of fixed length, boards.
 
-    A raw token is one cell, so a task over a grid has ``max_tokens`` of the grid's own; an encoder makes fewer of them.
+    Each cell is a raw token, so the task's ``max_tokens`` must be that of the grid; encoders reduce this number.
+
+    Shapes: inputs (B, H, W, C) float32.
 
     Args:
         size: (H, W), rows and columns.
         channels: C, numbers per cell.
 
     Raises:
-        ShapeError: a row, column or channel is missing.
+        ShapeError: ``size`` is not two integers >= 1, or ``channels`` is below 1.
     """
 
     name: ClassVar[str] = "grid"
@@ -150,7 +156,7 @@ class Grid(_OneTensor):
 
     def _shape_faults(self, inputs: Tensor) -> Faults:
         shape, declared = tuple(inputs.shape[1:]), (*self.size, self.channels)
-        yield shape != declared, f"the grids are {shape}, the task declares (H, W, C) = {declared}"
+        yield shape != declared, f"the grids are {shape}, but the task declares (H, W, C) = {declared}"
 
     def _value_faults(self, inputs: Tensor) -> Faults:
         yield from _number_faults(inputs, "grids")
@@ -158,17 +164,17 @@ class Grid(_OneTensor):
 
 @dataclass(frozen=True)
 class Mixed:
-    """Inputs have several named parts of different kinds, whose tokens follow one another.
+    """Input kind: several named parts of different kinds, whose tokens are concatenated.
 
-    Padding stands on the right only, also after encoding. So the last part alone may vary in length; of every other
-    one, each example has the same number of tokens.
+    Padding is on the right only, also after encoding. So only the last part may vary in length; every other part has
+    the same number of tokens in all examples.
 
     Args:
         parts: the kind of each part, in the order of their tokens.
-        tokens: for each part that is no grid, how many tokens it has; for the last part, at most.
+        tokens: number of tokens of each part except grids; for the last part, the maximum.
 
     Raises:
-        ShapeError: there is no part, one is of another kind, or ``tokens`` does not name just the parts it must.
+        ShapeError: there are no parts, a kind is invalid, or ``tokens`` lacks a part or names a wrong one.
     """
 
     name: ClassVar[str] = "mixed"
@@ -187,8 +193,8 @@ class Mixed:
         wanted = [name for name, kind in self.parts.items() if kind.fixed_tokens is None]
         if sorted(wanted) != sorted(self.tokens):
             raise ShapeError(
-                f"Mixed: tokens names {', '.join(map(str, self.tokens)) or 'no part'}; expected, since a grid has its "
-                f"own: {', '.join(wanted) or 'none'}"
+                f"Mixed: tokens has {', '.join(map(str, self.tokens)) or 'no parts'}; expected all parts except grids: "
+                f"{', '.join(wanted) or 'none'}"
             )
         for name, count in self.tokens.items():
             if not isinstance(count, int) or count < 1:
@@ -200,23 +206,23 @@ class Mixed:
         return list(self.parts)[-1]
 
     def tokens_of(self, name: str) -> int:
-        """Raw tokens of a part; of the last one, at most."""
+        """Return the raw tokens of a part; for the last part, the maximum."""
         own = self.parts[name].fixed_tokens
         return self.tokens[name] if own is None else own
 
     @property
     def max_tokens(self) -> int:
-        """Raw tokens of the longest example, of all parts together."""
+        """Raw tokens of the longest example, over all parts."""
         return sum(self.tokens_of(name) for name in self.parts)
 
     @property
     def fixed_tokens(self) -> int:
-        """As ``max_tokens``."""
+        """Same as ``max_tokens``."""
         return self.max_tokens
 
     @property
     def varies(self) -> bool:
-        """Whether examples may have different numbers of tokens, in the last part."""
+        """Whether the last part may vary in length."""
         return self.parts[self.last].varies
 
     @property
@@ -225,19 +231,19 @@ class Mixed:
         return self.max_tokens - self.tokens_of(self.last)
 
     def tokens_in(self, inputs: Mapping[str, Tensor]) -> int:
-        """Raw tokens of each example of a batch, of all parts together, padding included."""
+        """Return the raw tokens per example of a batch, over all parts, including padding."""
         return sum(kind.tokens_in(inputs[name]) for name, kind in self.parts.items())
 
     def padded(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """The tensor whose tokens may be padded: that of the last part."""
+        """Return the tensor whose tokens may be padded: that of the last part."""
         return inputs[self.last]
 
     def example(self, inputs: Mapping[str, Tensor], row: int, length: int | None = None) -> dict[str, Tensor]:
-        """One example of a batch as a batch, its last part cut to ``length`` tokens."""
+        """Return one example of a batch as a batch of size 1, its last part cut to ``length`` tokens."""
         return {name: part[row : row + 1, : length if name == self.last else None] for name, part in inputs.items()}
 
     def faults(self, inputs: Any, size: int, max_tokens: int) -> Faults:
-        """What is wrong with the inputs of ``size`` examples."""
+        """Yield the possible faults of inputs that should have ``size`` examples."""
         given = ", ".join(map(str, inputs)) if isinstance(inputs, Mapping) else f"a {type(inputs).__name__}"
         named = isinstance(inputs, Mapping) and tuple(inputs) == tuple(self.parts)
         yield not named, f"inputs are {given}, expected a mapping with the parts {', '.join(self.parts)} in this order"
@@ -248,7 +254,7 @@ class Mixed:
             tokens = part.tokens_in(inputs[name])
             yield (
                 name != self.last and tokens != declared,
-                f"part '{name}' has {tokens} tokens, declared are {declared}, which may vary in the last part only",
+                f"part '{name}' has {tokens} tokens, but {declared} are declared; only the last part may vary",
             )
 
 
@@ -261,19 +267,19 @@ KIND_NAMES: Mapping[type, str] = {kind: kind.name for kind in (Vectors, Symbols,
 
 @dataclass(frozen=True)
 class Classes:
-    """The answer is one class, at one token or at several, once or several times per token.
+    """Answer kind: classes (classification), at one or more tokens, with one or more answers per token.
 
     Args:
         count: K, number of classes.
-        tokens: R, tokens read out. 1: targets are (B,). More: the last R real tokens, targets (B, R).
-        per_token: answers given at each read-out token; above 1, targets are (B, R, per_token).
+        tokens: R, tokens read out: the last R real tokens. Targets are (B,) for R = 1, else (B, R).
+        per_token: answers per read-out token; above 1, targets are (B, R, per_token).
 
     Raises:
-        ShapeError: fewer than two classes, or no token or answer.
+        ShapeError: ``count`` is below 2, or ``tokens`` or ``per_token`` below 1.
     """
 
     best_metric: ClassVar[str] = "accuracy"
-    """Metric that chooses the best step where the task names none."""
+    """Metric that chooses the best step by default."""
 
     count: int
     tokens: int = 1
@@ -285,39 +291,39 @@ class Classes:
 
     @property
     def width(self) -> int:
-        """Numbers the output layer gives at each read-out token."""
+        """Numbers that the output layer gives at each read-out token."""
         return self.count * self.per_token
 
     def target_shape(self, size: int) -> tuple[int, ...]:
-        """Shape of the targets of ``size`` examples."""
+        """Return the shape of the targets of ``size`` examples."""
         if self.per_token > 1:
             return (size, self.tokens, self.per_token)
         return (size, self.tokens) if self.tokens > 1 else (size,)
 
     def prediction_shape(self, size: int) -> tuple[int, ...]:
-        """Shape of the logits of ``size`` examples: the targets' shape plus (K,)."""
+        """Return the shape of the logits of ``size`` examples: the targets' shape plus (K,)."""
         return (*self.target_shape(size), self.count)
 
     def arrange(self, raw: Tensor) -> Tensor:
-        """Raw head output (B, R, width) -> logits whose last axis is the class: the targets' shape plus (K,)."""
+        """Reshape head output to logits. Shapes: (B, R, width) -> the targets' shape plus (K,)."""
         if self.per_token > 1:
             return raw.unflatten(-1, (self.per_token, self.count))
         return raw.squeeze(1) if self.tokens == 1 else raw
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy over answers, a scalar."""
+        """Return the mean cross-entropy over answers, a scalar."""
         return nn.functional.cross_entropy(logits.flatten(0, -2), targets.flatten())
 
     def metrics(self) -> dict[str, Metric]:
-        """Fresh metrics of a task that has none of its own."""
+        """Return new default metrics, by name."""
         return {"accuracy": Accuracy()}
 
     def for_metrics(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """What metrics take in: one row per answer. Shapes: -> (N, K), (N,)."""
+        """Flatten logits and targets to one row per answer, for metrics. Shapes: -> (N, K), (N,)."""
         return logits.flatten(0, -2), targets.flatten()
 
     def target_faults(self, targets: Tensor) -> Faults:
-        """What is wrong with targets of the right shape."""
+        """Yield the possible faults of targets of the right shape."""
         yield targets.dtype != torch.int64, f"targets are {targets.dtype}, expected torch.int64"
         yield int(targets.min()) < 0, "a target is negative"
         yield int(targets.max()) >= self.count, f"a target is not below {self.count}"
@@ -325,44 +331,44 @@ class Classes:
 
 @dataclass(frozen=True)
 class Values:
-    """The answer is real numbers (regression).
+    """Answer kind: real numbers (regression).
 
     Args:
-        width: numbers per read-out token; targets are (B, width), or (B, R, width) when ``tokens`` > 1.
-        tokens: R, tokens read out.
+        width: numbers per read-out token; targets are (B, width), or (B, R, width) for R > 1.
+        tokens: R, tokens read out: the last R real tokens.
     """
 
     best_metric: ClassVar[str] = "mean_squared_error"
-    """Metric that chooses the best step where the task names none."""
+    """Metric that chooses the best step by default."""
 
     width: int
     tokens: int = 1
 
     def target_shape(self, size: int) -> tuple[int, ...]:
-        """Shape of the targets of ``size`` examples."""
+        """Return the shape of the targets of ``size`` examples."""
         return (size, self.tokens, self.width) if self.tokens > 1 else (size, self.width)
 
     def prediction_shape(self, size: int) -> tuple[int, ...]:
-        """Shape of the predictions of ``size`` examples: the targets' shape."""
+        """Return the shape of the predictions of ``size`` examples: the targets' shape."""
         return self.target_shape(size)
 
     def arrange(self, raw: Tensor) -> Tensor:
-        """Raw head output (B, R, width) -> predictions of the targets' shape."""
+        """Reshape head output to predictions. Shapes: (B, R, width) -> the targets' shape."""
         return raw.squeeze(1) if self.tokens == 1 else raw
 
     def loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        """Mean squared error over numbers, a scalar."""
+        """Return the mean squared error over all numbers, a scalar."""
         return nn.functional.mse_loss(predictions, targets)
 
     def metrics(self) -> dict[str, Metric]:
-        """Fresh metrics of a task that has none of its own."""
+        """Return new default metrics, by name."""
         return {"mean_squared_error": MeanSquaredError()}
 
     def for_metrics(self, predictions: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """What metrics take in: both as they are."""
+        """Return predictions and targets unchanged, for metrics."""
         return predictions, targets
 
     def target_faults(self, targets: Tensor) -> Faults:
-        """What is wrong with targets of the right shape."""
+        """Yield the possible faults of targets of the right shape."""
         yield targets.dtype != torch.float32, f"targets are {targets.dtype}, expected torch.float32"
-        yield not bool(torch.isfinite(targets).all()), "targets hold NaN or infinity"
+        yield not bool(torch.isfinite(targets).all()), "targets have NaN or infinity"

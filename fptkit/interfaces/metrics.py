@@ -1,4 +1,4 @@
-"""Metrics: figures over a whole split that know their direction."""
+"""Metrics: numbers computed over a split, with their direction."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ if TYPE_CHECKING:
     import torchmetrics
 
 LOSS = "loss"
-"""Name of the mean loss over examples, which every evaluation gives besides the task's metrics. Lower is better."""
+"""Name of the mean loss over examples, which every evaluation reports with the task's metrics. Lower is better."""
 
 
 class Metric(Protocol):
-    """A figure over a whole split. Metrics of torchmetrics have this form.
+    """Protocol of metrics: one number, accumulated over a split. Metrics of torchmetrics satisfy it.
 
-    An attribute ``fraction = True`` says that its value is between 0 and 1 and is shown in percent.
+    Metrics with the attribute ``fraction = True`` have values between 0 and 1, which are shown in percent.
 
     Attributes:
-        higher_is_better: its direction; None where the metric does not know it.
+        higher_is_better: direction of the metric; None if it is not declared.
     """
 
     @property
     def higher_is_better(self) -> bool | None: ...
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
-        """Take in a batch.
+        """Accumulate a batch.
 
         Shapes: for `Classes` (N, K) and (N,), one row per answer; for `Values` both of the targets' shape.
         """
 
     def compute(self) -> float | Tensor:
-        """One number: the figure over all that was taken in."""
+        """Return the value over all accumulated batches, one number."""
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Discard all accumulated batches."""
 
     def to(self, device: torch.device) -> Any:
-        """Go on with batches on ``device``. Returns the metric itself."""
+        """Move the metric's state to ``device`` and return the metric."""
 
 
 class Accuracy:
-    """The fraction of answers that are right. Derive from it for accuracies with another rule of what is right."""
+    """The fraction of correct answers. Subclasses override `right` to define correctness differently."""
 
     higher_is_better = True
     fraction = True
@@ -56,27 +56,27 @@ class Accuracy:
         self._answers = 0
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
-        """Count right answers. Shapes: predictions (N, K), targets (N,) int64.
+        """Accumulate a batch. Shapes: predictions (N, K), targets (N,) int64.
 
         Raises:
             ShapeError: the shapes do not fit.
         """
         if predictions.shape[:-1] != targets.shape:
             raise ShapeError(
-                f"Accuracy: predictions {tuple(predictions.shape)} do not fit {tuple(targets.shape)} targets"
+                f"Accuracy: predictions {tuple(predictions.shape)} do not fit targets {tuple(targets.shape)}"
             )
         self._right += self.right(predictions, targets).sum()
         self._answers += targets.numel()
 
     def right(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        """Which answers are right. Shapes: (N, K), (N,) -> (N,) bool."""
+        """Return which answers are correct. Shapes: (N, K), (N,) -> (N,) bool."""
         return predictions.argmax(-1) == targets
 
     def compute(self) -> float:
-        """Right answers over all answers; NaN before the first."""
+        """Return the fraction of correct answers; NaN without any answers."""
         if not self._answers:
             return float("nan")
-        # Rounded as older runs wrote it: a resumed one must not take equal accuracies for different ones.
+        # Rounded as in older runs, so that a resumed run does not see equal accuracies as different.
         return float(torch.tensor(int(self._right) / self._answers, dtype=torch.float32))
 
     def reset(self) -> None:
@@ -91,7 +91,7 @@ class Accuracy:
 
 
 class MeanSquaredError:
-    """The mean of squared differences over all numbers of all answers, summed in float64."""
+    """The mean squared error over all numbers of all answers, accumulated in float64."""
 
     higher_is_better = False
 
@@ -100,10 +100,10 @@ class MeanSquaredError:
         self._numbers = 0
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
-        """Add up squared differences. Shapes: predictions and targets alike.
+        """Accumulate a batch. Shapes: predictions and targets have the same shape.
 
         Raises:
-            ShapeError: they differ.
+            ShapeError: the shapes differ.
         """
         if predictions.shape != targets.shape:
             raise ShapeError(
@@ -113,7 +113,7 @@ class MeanSquaredError:
         self._numbers += targets.numel()
 
     def compute(self) -> float:
-        """The mean; NaN before the first batch."""
+        """Return the mean squared error; NaN without any batches."""
         return float(self._sum) / self._numbers if self._numbers else float("nan")
 
     def reset(self) -> None:
@@ -128,7 +128,7 @@ class MeanSquaredError:
 
 
 GivenMetrics: TypeAlias = "Mapping[str, Metric] | torchmetrics.MetricCollection"
-"""What `Task.metrics` returns."""
+"""Return type of `Task.metrics`."""
 
 
 class _HasMetrics(Protocol):
@@ -136,24 +136,23 @@ class _HasMetrics(Protocol):
 
 
 class Metrics:
-    """A task's metrics, whichever way the task gives them.
+    """A task's metrics with one interface for both forms in which tasks return them.
 
     Args:
-        given: a mapping from name to metric, whose metrics may be of torchmetrics or not; or a
-            ``torchmetrics.MetricCollection``.
+        given: a mapping from names to metrics, of torchmetrics or not; or a ``torchmetrics.MetricCollection``.
         task: name of the task, for messages.
 
     Raises:
-        PluginError: it is something else, or one of them is no metric.
+        PluginError: ``given`` is something else, or has a value that is not a metric.
     """
 
     def __init__(self, given: GivenMetrics, task: str) -> None:
         self._task = task
-        # A collection takes results apart and shares states between its metrics: it is used as a whole.
+        # A collection splits results and shares state between its metrics, so it is used as one object.
         self._collection: Any = None if isinstance(given, Mapping) else given
         if self._collection is not None and not _has(given, "items", "update", "compute", "reset", "to"):
             raise PluginError(
-                f"task {task}: metrics() gives {_kind(given)}; give a mapping from name to metric, or a "
+                f"task {task}: metrics() returns {_kind(given)}; return a mapping from names to metrics, or a "
                 "torchmetrics.MetricCollection"
             )
         self._each: dict[str, Any] = dict(given.items())
@@ -165,19 +164,19 @@ class Metrics:
                 or not _has(metric, "update", "compute", "reset", "to")
             ):
                 raise PluginError(
-                    f"task {task}: metric {name!r} is {_kind(metric)}; give an object with update(), compute(), "
+                    f"task {task}: metric {name!r} is {_kind(metric)}; use an object with update(), compute(), "
                     "reset() and to()"
                 )
         for module in self._modules():
-            # The engine brings all batches to one process: torchmetrics has nothing to synchronise.
+            # The engine gathers all batches in one process, so torchmetrics must not synchronise.
             module.distributed_available_fn = _never
 
     @classmethod
     def of(cls, task: _HasMetrics) -> Metrics:
-        """The metrics of a task.
+        """Return the metrics of a task.
 
         Raises:
-            PluginError: it gives none that can be used.
+            PluginError: the task's ``metrics()`` fails or returns something else than metrics.
         """
         name = type(task).__name__
         try:
@@ -186,71 +185,75 @@ class Metrics:
             raise PluginError(f"task {name}: metrics() failed: {err}; pip install 'fptkit[metrics]'") from err
         except (AttributeError, TypeError, ValueError) as err:
             raise PluginError(
-                f"task {name}: metrics() failed: {err}. Note that metrics of fptkit do not go into a "
-                "torchmetrics.MetricCollection; return a plain mapping, which takes both"
+                f"task {name}: metrics() failed: {err}. Note that a torchmetrics.MetricCollection does not accept "
+                "metrics of fptkit; return a plain mapping, which may have both"
             ) from err
         return cls(given, name)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the metrics. The loss is not among them."""
+        """Names of the metrics, without the loss."""
         return tuple(self._each)
 
     def check_has(self, name: str) -> None:
-        """Raise `PluginError` where there is no such metric; the loss is always there."""
-        names = {*self.names, LOSS}
-        if name not in names:
-            raise PluginError(f"task {self._task}: best_metric '{name}' is none of {', '.join(sorted(names))}")
-
-    def direction(self, name: str, said: bool | None = None) -> bool:
-        """Whether more of a metric, or of the loss, is better.
-
-        Args:
-            name: which.
-            said: what the task says; None where it says nothing.
+        """Check that a metric exists; the loss always does.
 
         Raises:
-            PluginError: there is no such metric, nobody knows its direction, or metric and task contradict.
+            PluginError: there is no such metric.
+        """
+        names = {*self.names, LOSS}
+        if name not in names:
+            raise PluginError(f"task {self._task}: unknown best_metric '{name}'; set one of {', '.join(sorted(names))}")
+
+    def direction(self, name: str, said: bool | None = None) -> bool:
+        """Return whether higher is better, for a metric or the loss.
+
+        Args:
+            name: name of the metric, or ``"loss"``.
+            said: direction according to the task; None if it declares none.
+
+        Raises:
+            PluginError: there is no such metric, its direction is unknown, or metric and task contradict each other.
         """
         self.check_has(name)
         known = False if name not in self._each else getattr(self._each[name], "higher_is_better", None)
         if known is None and said is None:
             raise PluginError(
-                f"task {self._task}: best_metric '{name}' does not say whether more of it is better; set "
-                "higher_is_better of the task to True or False"
+                f"task {self._task}: best_metric '{name}' does not declare its direction; set higher_is_better of the "
+                "task to True or False"
             )
         if None not in (known, said) and known != said:
             raise PluginError(
-                f"task {self._task}: higher_is_better is {said}, but of its best_metric '{name}' "
-                f"{'more' if known else 'less'} is better; leave higher_is_better of the task out"
+                f"task {self._task}: higher_is_better is {said}, but for its best_metric '{name}' "
+                f"{'higher' if known else 'lower'} is better; remove higher_is_better from the task"
             )
         return bool(said if known is None else known)
 
     def is_accuracy(self, name: str) -> bool:
-        """Whether a metric is a fraction of right answers, `Accuracy` or one of torchmetrics."""
+        """Return whether a metric is an accuracy, of fptkit (`Accuracy`) or of torchmetrics."""
         return name in self._each and _is_accuracy(self._each[name])
 
     def is_fraction(self, name: str) -> bool:
-        """Whether a metric's value is between 0 and 1 and shown in percent."""
+        """Return whether a metric's value is a fraction, between 0 and 1, which is shown in percent."""
         return name in self._each and bool(getattr(self._each[name], "fraction", _is_accuracy(self._each[name])))
 
     def fresh(self, device: torch.device) -> Metrics:
-        """The same metrics on a device, with nothing taken in."""
+        """Reset the metrics, move them to a device, and return them."""
         for metric in self._parts:
             metric.to(device)
             metric.reset()
         return self
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
-        """Take in a batch; see `Metric.update`."""
+        """Accumulate a batch; see `Metric.update`."""
         for metric in self._parts:
             metric.update(predictions, targets)
 
     def compute(self) -> dict[str, float]:
-        """The figures over all that was taken in.
+        """Return the values over all accumulated batches, by name.
 
         Raises:
-            PluginError: one is not a single number.
+            PluginError: a value is not a single number.
         """
         if self._collection is not None:
             found = self._collection.compute()
@@ -267,8 +270,8 @@ class Metrics:
         except TypeError:
             pass
         raise PluginError(
-            f"task {self._task}: metric '{name}' gives {_kind(value)}, not one number; average it (in torchmetrics "
-            "average='macro'), or make a metric of each of its values"
+            f"task {self._task}: metric '{name}' gives {_kind(value)} instead of one number; average it (in "
+            "torchmetrics average='macro'), or add a metric for each of its values"
         )
 
     def _modules(self) -> Iterator[Any]:
@@ -286,7 +289,7 @@ def _has(value: object, *methods: str) -> bool:
 
 
 def _kind(value: object) -> str:
-    """What a wrong value is, for a message."""
+    """Describe a wrong value, for a message."""
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)}"
     if isinstance(value, Mapping):
@@ -295,6 +298,6 @@ def _kind(value: object) -> str:
 
 
 def _is_accuracy(metric: object) -> bool:
-    # By module, so that torchmetrics is not imported just to ask.
+    # Compared by module name, to avoid importing torchmetrics.
     modules = {kind.__module__ for kind in type(metric).__mro__}
     return isinstance(metric, Accuracy) or "torchmetrics.classification.accuracy" in modules

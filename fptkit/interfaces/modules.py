@@ -1,4 +1,4 @@
-"""Encoders and backbones, and the role of each of their parameters."""
+"""Base classes of encoders and backbones, and the roles of parameters."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ Role = Literal[
 
 @dataclass(frozen=True)
 class ParameterRole:
-    """What one parameter is for.
+    """The purpose of one parameter.
 
     Args:
-        role: the word freezing policies ask for.
-        block: index of the block it belongs to, None outside the blocks.
+        role: role by which freezing policies select parameters.
+        block: index of the parameter's block; None outside the blocks.
     """
 
     role: Role
@@ -38,15 +38,15 @@ class ParameterRole:
 
 
 class Encoder(nn.Module):
-    """Raw tokens to token vectors of the backbone's width.
+    """Base class of encoders, which map raw tokens to token vectors of the backbone's width.
 
-    Derive from it where the tokens of an example are mixed, or become more or fewer. Any other torch module that maps
-    each token by itself is an encoder as it is, and is called with ``inputs`` alone.
+    Only encoders that combine tokens, or change their number, need to derive from it. Any torch module that maps each
+    token independently can be an encoder too; it is called with ``inputs`` only.
     """
 
     @classmethod
     def token_count(cls, options: Any, input: Any, max_tokens: int) -> int:
-        """How many tokens it makes of ``max_tokens`` raw ones. Asked before it is built, to size the backbone.
+        """Return the number of encoded tokens for ``max_tokens`` raw tokens; called first, to size the backbone.
 
         Args:
             options: recipe options.
@@ -59,32 +59,38 @@ class Encoder(nn.Module):
         return max_tokens
 
     def encoded_lengths(self, lengths: Tensor) -> Tensor:
-        """Real encoded tokens of examples with so many real raw tokens, at least one each.
+        """Return the number of real encoded tokens of each example, at least one.
 
-        Shapes: lengths (B,) int64 -> (B,) int64.
+        Shapes: lengths (B,) int64, real raw tokens -> (B,) int64.
         """
         return lengths
 
     def forward(self, inputs: Inputs, lengths: Tensor | None = None) -> Tensor:
-        """Encode.
+        """Encode a batch.
 
-        Shapes: inputs as in `Batch`, lengths (B,) -> (B, T', D); T' is what ``encoded_lengths`` makes of T.
+        The content of padding must not change the real encoded tokens. Encoded padding is never read.
+
+        Shapes: inputs as in `Batch`, lengths (B,) -> (B, T', D); T' is ``encoded_lengths`` of T.
 
         Args:
             inputs: raw tokens, padded on the right.
-            lengths: real tokens of each example; None when all are real. What stands in the padding must not change the
-                real encoded tokens; what the encoder puts after these is never read.
+            lengths: number of real tokens of each example; None if all are real.
+
+        Raises:
+            NotImplementedError: the subclass does not implement it.
         """
         raise NotImplementedError(f"{type(self).__name__} does not implement forward")
 
 
 def encode(encoder: nn.Module, inputs: Inputs, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Encoded tokens (B, T', D), and how many of each example are real (B,) or None.
+    """Encode a batch and return the number of real encoded tokens.
+
+    Shapes: -> encoded tokens (B, T', D), lengths (B,) or None.
 
     Args:
-        encoder: an `Encoder`, or a module that maps each token by itself.
+        encoder: an `Encoder`, or a module that maps each token independently.
         inputs: as in `Batch`.
-        lengths: real raw tokens of each example, or None.
+        lengths: number of real raw tokens of each example; None if all are real.
     """
     if not isinstance(encoder, Encoder):
         tokens: Tensor = encoder(inputs)
@@ -94,18 +100,18 @@ def encode(encoder: nn.Module, inputs: Inputs, lengths: Tensor | None) -> tuple[
 
 
 class Backbone(nn.Module):
-    """A sequence model between encoder and head: token vectors in, token vectors out.
+    """Base class of backbones: sequence models that map token vectors to token vectors.
 
     Attributes:
         width: D.
-        max_positions: longest sequence its positions reach, None when there is no limit.
-        causal: true when a token sees only itself and those before it; then right padding needs no mask.
-        embedding_norm: mean Euclidean norm of the word embeddings its blocks were trained on; None where there are
+        max_positions: longest sequence that its position embeddings allow; None if there is no limit.
+        causal: true if a token depends only on itself and earlier tokens; then right padding needs no mask.
+        embedding_norm: mean Euclidean norm of the word embeddings that its blocks were trained on; None if there are
             none.
         blocks: number of blocks.
-        weights: where the weights came from, e.g. ``"builtin:gpt2_nano"`` or ``"random"``.
-        stand_in: true when ``weights`` is not the first source the recipe lists.
-        notes: lines the run header shows.
+        weights: source of the weights, e.g. ``"builtin:gpt2_nano"`` or ``"random"``.
+        stand_in: true if ``weights`` is a fallback, not the first source in the recipe.
+        notes: lines for the run header.
     """
 
     width: int
@@ -118,43 +124,50 @@ class Backbone(nn.Module):
     notes: tuple[str, ...] = ()
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None, keep: Tensor | None = None) -> Tensor:
-        """Run the sequence model.
+        """Run the sequence model. Padding must not change the result at real tokens.
 
-        Shapes: tokens (B, T, D), lengths (B,), keep (B, R) -> (B, T, D), or (B, R, D) where ``keep`` is given.
+        Shapes: tokens (B, T, D), lengths (B,), keep (B, R) -> (B, T, D), or (B, R, D) with ``keep``.
 
         Args:
             tokens: encoded tokens, padded on the right.
-            lengths: real tokens of each example; None when all are real. Padding must not change the result at real
-                tokens.
-            keep: positions the head reads. A backbone may skip work for the others; `keep_tokens` is the plain way.
+            lengths: number of real tokens of each example; None if all are real.
+            keep: positions that the head reads. A backbone may skip computation for the others; the simplest
+                implementation is `keep_tokens`.
+
+        Raises:
+            NotImplementedError: the subclass does not implement it.
         """
         raise NotImplementedError(f"{type(self).__name__} does not implement forward")
 
     def parameter_roles(self) -> Mapping[str, ParameterRole]:
-        """The role of every parameter, by its name in ``named_parameters()``."""
+        """Return the role of every parameter, by its name in ``named_parameters()``.
+
+        Raises:
+            NotImplementedError: the subclass does not implement it.
+        """
         raise NotImplementedError(f"{type(self).__name__} does not implement parameter_roles")
 
     def block_modules(self) -> Sequence[nn.Module]:
-        """The modules of its blocks, if each can be run again on what it was given; empty where there are none such.
+        """Return the modules of its blocks, if activation checkpointing can recompute them; otherwise nothing.
 
-        ``train.activation_checkpointing`` runs them once more in the backward pass. A block must then give the same: it
-        changes nothing but what it returns, and torch's generators are its only source of chance.
+        ``train.activation_checkpointing`` runs each block again in the backward pass, which must give the same result:
+        blocks must not have side effects, and torch's generators must be their only source of randomness.
         """
         return ()
 
     def uncounted_flops(self, tokens: Tensor) -> int:
-        """Floating-point operations of forward and backward that torch does not see, such as those of compiled code.
+        """Return the FLOPs of forward and backward that torch does not count, such as those of compiled code.
 
         Args:
-            tokens: as `forward` was given them; ``requires_grad`` tells whether gradients go below the backbone.
+            tokens: the input of `forward`; with ``requires_grad``, gradients flow to the encoder.
         """
         return 0
 
 
 def keep_tokens(hidden: Tensor, keep: Tensor | None) -> Tensor:
-    """Pick the tokens a head reads.
+    """Select the tokens that the head reads.
 
-    Shapes: hidden (B, T, D), keep (B, R) or None -> (B, R, D), or hidden itself for None.
+    Shapes: hidden (B, T, D), keep (B, R) or None -> (B, R, D), or ``hidden`` unchanged for None.
     """
     if keep is None:
         return hidden

@@ -1,4 +1,4 @@
-"""A question with data: splits, loss, metrics."""
+"""Tasks: data, splits, loss and metrics."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 class Split(Protocol):
     """One split of a task: examples that can be batched.
 
-    A split that changes its examples at random may have a method ``plain()`` besides: the same examples as they are
-    stored, which is what the model is evaluated on.
+    A split with random augmentation may also have a method ``plain()``, which returns the same split without it, for
+    evaluation.
 
     Attributes:
-        size: number of examples, or None for an endless one, whose examples are drawn anew for each batch.
-        token_counts: (size,) int tokens of each example where they differ, else None; batches are grouped by it.
+        size: number of examples, or None for an endless split, which generates new examples for each batch.
+        token_counts: (size,) int tokens of each example, by which batches are grouped; None if all are equal.
     """
 
     size: int | None
@@ -37,23 +37,24 @@ class Split(Protocol):
         """Make a batch, on the CPU.
 
         Args:
-            indices: which examples; for an endless split only their number counts.
-            generator: the only source of chance (drawn examples, augmentation). The same state gives the same batch.
+            indices: indices of the examples; an endless split only uses their number.
+            generator: the only source of randomness (generated examples, augmentation). The same state must give the
+                same batch.
         """
         ...
 
 
 @dataclass(frozen=True)
 class SampledEvaluation:
-    """Evaluation on some batches instead of the whole split, as the protocol ``fpt2021`` has it.
+    """Evaluation on some batches instead of the complete split, as in the protocol ``fpt2021``.
 
-    Whole batches are drawn without repetition as long as the split lasts, anew for each evaluation; an incomplete last
-    batch is never used. From an endless split, examples are drawn.
+    Each evaluation draws new batches, without repetition until the split is exhausted; an incomplete last batch is
+    never used. An endless split generates new examples.
 
     Args:
-        batches: batches of one evaluation.
-        size_factor: examples of a batch, as a multiple of ``train.batch_size``.
-        accuracy_factor: factor on the accuracies that are reported, `fptkit.Accuracy` or those of torchmetrics.
+        batches: number of batches per evaluation.
+        size_factor: examples per batch, as a multiple of ``train.batch_size``.
+        accuracy_factor: factor on reported accuracies, both `fptkit.Accuracy` and those of torchmetrics.
     """
 
     batches: int = 25
@@ -62,29 +63,30 @@ class SampledEvaluation:
 
 
 class Task:
-    """A question with data: what goes in, what comes out, the splits, the loss and the metrics.
+    """Base class of tasks: inputs, answers, splits, loss and metrics.
 
-    Subclasses set the attributes in ``__init__`` and implement `split`. The defaults of `loss` and `metrics` follow
-    from ``output``: cross-entropy and accuracy for `Classes`, mean squared error for `Values`; a task with another
-    answer overrides both and sets ``best_metric``.
+    Subclasses set the attributes in ``__init__`` and implement `split`. By default `loss` and `metrics` follow from
+    ``output``: cross-entropy and accuracy for `Classes`, mean squared error for `Values`. A task with other answers
+    overrides both and sets ``best_metric``.
 
     Attributes:
-        input: kind of the input tokens.
-        output: kind of the answer.
-        max_tokens: T, the longest example in raw tokens; with what the encoder makes of it, it sizes position tables.
-            For `Grid` and `Mixed` that of ``input``.
-        source: the source that was taken, e.g. ``"tape"`` or ``"generated"``.
-        stand_in: true when ``source`` is not the first the recipe lists: its figures are not the named data's.
-        protocol: name of the way data are prepared and scored.
-        sampled_evaluation: set where the protocol evaluates on some batches only; None evaluates splits whole.
-        test_splits: names of the splits opened once, at the end.
-        best_metric: validation metric that chooses the best step; None takes the one that follows from ``output``:
-            accuracy for `Classes`, mean squared error for `Values`.
-        higher_is_better: direction of ``best_metric``, for a metric that does not know its own. Metrics of fptkit and
-            most of torchmetrics do, and of ``loss`` less is better: leave it None. Contradicting them is an error.
-        majority_accuracy: for each split, the accuracy of always answering with the commonest class of ``train``. Shown
-            beside accuracies; may be left empty.
-        notes: lines the run header shows, such as how the stand-in was made.
+        input: kind of the inputs.
+        output: kind of the answers.
+        max_tokens: T, raw tokens of the longest example, from which position tables get their size. For `Grid` and
+            `Mixed` set it to ``input.max_tokens``.
+        source: the source in use, e.g. ``"tape"`` or ``"generated"``.
+        stand_in: true if ``source`` is a fallback, not the first source in the recipe: results are not those of the
+            named data.
+        protocol: name of the protocol by which data are prepared and scored.
+        sampled_evaluation: set if the protocol evaluates on some batches only; None: splits are evaluated in full.
+        test_splits: names of the test splits, evaluated once, at the end.
+        best_metric: validation metric that chooses the best step; None: accuracy for `Classes`, mean squared error for
+            `Values`.
+        higher_is_better: direction of ``best_metric``, for metrics that do not declare theirs. Leave it None for the
+            loss and for metrics of fptkit and most of torchmetrics; to contradict them is an error.
+        majority_accuracy: for each split, the accuracy of always answering with the most frequent class of ``train``,
+            shown with accuracies; may be empty.
+        notes: lines for the run header, such as a description of simulated data.
     """
 
     input: InputKind
@@ -101,42 +103,47 @@ class Task:
     notes: tuple[str, ...] = ()
 
     def selection(self) -> tuple[str, bool]:
-        """The validation metric that chooses the best step, and whether more of it is better.
+        """Return the validation metric that chooses the best step, and whether higher is better.
 
         Raises:
-            PluginError: there is no such metric, or its direction is not known, or metric and task contradict.
+            PluginError: there is no such metric, its direction is unknown, or metric and task contradict each other.
         """
         name, metrics = self.best_metric or self.output.best_metric, Metrics.of(self)
         return name, metrics.direction(name, self.higher_is_better)
 
     def split(self, name: str) -> Split:
-        """The split called ``train``, ``validation`` or one of ``test_splits``."""
+        """Return the split ``train``, ``validation`` or one of ``test_splits``. Subclasses implement it.
+
+        Raises:
+            NotImplementedError: the subclass does not implement it.
+        """
         raise NotImplementedError(f"{type(self).__name__} does not implement split({name!r})")
 
     def skips(self, split: Split, indices: Sequence[int]) -> bool:
-        """Whether the protocol passes over the batch of these examples, in training and in sampled evaluation."""
+        """Return whether the protocol skips the batch of these examples, in training and in sampled evaluation."""
         return False
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Mean loss of a batch, a scalar.
+        """Return the mean loss of a batch, a scalar.
 
-        Shapes: logits = targets' shape + (K,) for `Classes`; targets' shape for `Values`.
+        Shapes: logits have the targets' shape + (K,) for `Classes`, the targets' shape for `Values`.
         """
         return self.output.loss(logits, batch.targets)
 
     def metrics(self) -> GivenMetrics:
-        """Fresh metrics by name, updated with (logits, targets) of `loss`; those of `Classes` are flattened over
-        answers. Either a mapping, whose metrics may be of torchmetrics, or a ``torchmetrics.MetricCollection``.
+        """Return new metrics by name: a mapping, also of torchmetrics' metrics, or a ``torchmetrics.MetricCollection``.
 
-        A task that overrides this and has imported torchmetrics gets a ``MetricCollection`` from ``super().metrics()``,
-        so that it can be extended by metrics of torchmetrics in either form.
+        They are updated with the logits and targets of `loss`, for `Classes` flattened to one row per answer.
+
+        If a task overrides this and has imported torchmetrics, ``super().metrics()`` is a ``MetricCollection``, which
+        can be extended by metrics of torchmetrics.
         """
         extended = type(self).metrics is not Task.metrics and "torchmetrics" in sys.modules
         return _collection_of(self.output) if extended else self.output.metrics()
 
 
 def _collection_of(output: Classes | Values) -> GivenMetrics:
-    """The metrics of ``output`` as torchmetrics has them."""
+    """Return the default metrics of ``output`` as metrics of torchmetrics."""
     from torchmetrics import MeanSquaredError, MetricCollection
     from torchmetrics.classification import MulticlassAccuracy
 

@@ -1,4 +1,4 @@
-"""Stored examples that are sequences of symbols with one label each."""
+"""Stored sequences of symbols with one label each."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from fptkit.interfaces import Batch
 
 
 class SymbolExamples:
-    """A `fptkit.interfaces.Split` of symbol sequences that lie end to end in one array; batches are cut without a loop.
+    """A `fptkit.interfaces.Split` of symbol sequences, concatenated in one array so that batches need no Python loop.
 
     Args:
-        symbols: (S,) whole-number ids of all sequences.
-        offsets: (N + 1,) where each sequence begins in ``symbols``, and the end of the last.
-        targets: (N,) class of each.
-        pad: id that fills the right of shorter sequences.
-        max_length: tokens kept of a longer sequence, its first ones; None keeps all.
+        symbols: (S,) integer ids of all sequences, one after the other.
+        offsets: (N + 1,) start of each sequence in ``symbols``, then the end of the last.
+        targets: (N,) class of each sequence.
+        pad: id of the padding symbol.
+        max_length: tokens after which longer sequences are cut; None: no limit.
 
     Raises:
-        ValueError: the arrays do not fit together, or a sequence has no symbol.
+        ValueError: the arrays do not fit together, or a sequence is empty.
     """
 
     size: int | None
@@ -43,7 +43,7 @@ class SymbolExamples:
             )
         counts = np.diff(offsets)
         if (counts < 1).any():
-            raise ValueError(f"sequence {int(np.argmin(counts))} has no symbol")
+            raise ValueError(f"sequence {int(np.argmin(counts))} is empty")
         if max_length is not None:
             counts = np.minimum(counts, max_length)
         self.size = len(targets)
@@ -55,13 +55,13 @@ class SymbolExamples:
         self._pad = pad
 
     def batch(self, indices: Sequence[int], generator: torch.Generator) -> Batch:
-        """The examples of these indices, padded on the right to the longest of them.
+        """Return the examples with these indices, padded on the right to the longest of them.
 
-        Shapes: inputs (B, T) int64, targets (B,) int64, lengths (B,) int64, or None where all are T long.
+        Shapes: inputs (B, T) int64, targets (B,) int64, lengths (B,) int64, or None if all have T tokens.
 
         Args:
-            indices: which examples, at least one.
-            generator: not used; stored examples leave nothing to chance.
+            indices: indices of the examples, at least one.
+            generator: not used; stored examples involve no randomness.
         """
         chosen = np.asarray(indices, np.int64)
         counts = self._counts[chosen]

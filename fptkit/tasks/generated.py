@@ -1,6 +1,6 @@
-"""Tasks whose examples are drawn: training data never end, validation and test are drawn once from own seeds.
+"""Tasks with generated examples: endless training data, fixed validation and test splits from seeds of their own.
 
-Under the protocol ``fpt2021`` validation and test never end either: each evaluation draws its batches anew.
+Under the protocol ``fpt2021`` validation and test are endless too: each evaluation generates new batches.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class ArraySplit:
     """A split held in memory.
 
     Args:
-        inputs: (N, T, F) or (N, T); small integer dtypes of vectors become float32 and of symbols int64 in a batch.
+        inputs: (N, T, F) vectors or (N, T) symbols of any dtype; a batch converts them to float32 or int64.
         targets: (N, ...) targets.
-        vectors: true when tokens are vectors.
+        vectors: true if tokens are vectors, false if they are symbols.
     """
 
     token_counts: np.ndarray | None = None
@@ -41,7 +41,7 @@ class ArraySplit:
 
 
 class EndlessSplit:
-    """A split whose examples are drawn anew for each batch."""
+    """An endless split: every batch has new examples. ``size`` is None."""
 
     size: int | None = None
     token_counts: np.ndarray | None = None
@@ -56,16 +56,16 @@ class EndlessSplit:
 
 
 class GeneratedTask(Task):
-    """A task defined by how an example is drawn. Subclasses set ``input``, ``output``, ``max_tokens`` and `draw`.
+    """Base class of tasks that generate examples. Subclasses set ``input``, ``output``, ``max_tokens`` and `draw`.
 
     Args:
-        options: recipe options, for subclasses that have some.
-        seed: the run's seed; validation and test do not depend on it, so that runs with other seeds are comparable.
-        pinned: not used, a generated task has one source.
+        options: recipe options of the subclass; not used here.
+        seed: the run's seed; not used, so that runs with different seeds share validation and test.
+        pinned: not used, since a generated task has one source.
         validation_size: examples of the validation split.
         test_size: examples of the test split.
-        protocol: ``clean``, or ``fpt2021``, under which validation and test are drawn anew for each evaluation, 25
-            batches of it, and the two sizes do not count (fault D6; kzl/universal-computation, trainer.py).
+        protocol: ``clean``, or ``fpt2021``: every evaluation generates 25 new batches, and the two sizes are ignored
+            (fault D6; kzl/universal-computation, trainer.py).
     """
 
     def __init__(
@@ -85,9 +85,16 @@ class GeneratedTask(Task):
             self.notes = ("fpt2021: every evaluation draws 25 new batches (D6); there is no fixed test split",)
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw ``count`` examples.
+        """Generate ``count`` examples.
 
         Shapes: -> inputs (count, T, F) float or (count, T) int64, targets as ``output`` says.
+
+        Args:
+            count: number of examples.
+            generator: source of all randomness.
+
+        Raises:
+            NotImplementedError: the subclass does not implement it.
         """
         raise NotImplementedError(f"{type(self).__name__} does not implement draw")
 
@@ -95,7 +102,7 @@ class GeneratedTask(Task):
         """See `fptkit.Task.split`.
 
         Raises:
-            UnknownNameError: there is none of this name.
+            UnknownNameError: the task has no split of this name.
         """
         if name not in ("train", *self._sizes):
             raise UnknownNameError(f"split of task {type(self).__name__}", name, ("train", *self._sizes))
@@ -103,6 +110,6 @@ class GeneratedTask(Task):
             return EndlessSplit(self)
         inputs, targets = self.draw(self._sizes[name], generator_for(0, type(self).__name__, name))
         vectors = inputs.is_floating_point()
-        # Drawn symbols and bits are small whole numbers: an eighth of the memory.
+        # Symbols and bits fit into int8, which takes an eighth of the memory of int64.
         small = inputs.to(torch.int8)
         return ArraySplit(small if torch.equal(small.to(inputs.dtype), inputs) else inputs, targets, vectors=vectors)

@@ -1,4 +1,4 @@
-"""What fptkit's own tasks are called, where they are built, and the protocols of each."""
+"""Names, targets and protocols of fptkit's own tasks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fptkit.specs import (
     TaskSpec,
 )
 
-_SAMPLED = "an evaluation averages 25 batches of {} the training batch size, no incomplete one, never the whole split"
+_SAMPLED = "each evaluation averages 25 full batches of {}, never the complete split"
 
 
 def _drawn_anew(validation: str, test: str) -> tuple[TaskProtocol, ...]:
@@ -17,22 +17,22 @@ def _drawn_anew(validation: str, test: str) -> tuple[TaskProtocol, ...]:
     return (
         TaskProtocol(
             name="clean",
-            summary="validation and test drawn once, whatever the run's seed, and evaluated whole; test opened once",
+            summary="fixed validation and test splits, the same for all seeds, evaluated in full; test evaluated once",
             splits=(
-                ("train", "endless, drawn anew for each batch"),
+                ("train", "endless: new examples for each batch"),
                 ("validation", f"{validation} examples (validation_size)"),
                 ("test", f"{test} examples (test_size)"),
             ),
         ),
         TaskProtocol(
             name="fpt2021",
-            summary="as the paper's code: evaluated on 25 batches that are drawn anew each time",
+            summary="as in the paper's code: each evaluation uses 25 new batches",
             splits=(
-                ("train", "endless, drawn anew for each batch"),
-                ("validation", "endless: 25 batches drawn anew for each evaluation"),
-                ("test", "endless: 25 batches drawn anew"),
+                ("train", "endless: new examples for each batch"),
+                ("validation", "endless: 25 new batches for each evaluation"),
+                ("test", "endless: 25 new batches"),
             ),
-            faults=(("D6", "an evaluation averages 25 new batches, so that no two figures rest on the same examples"),),
+            faults=(("D6", "each evaluation averages 25 new batches, so no two results use the same examples"),),
         ),
     )
 
@@ -42,7 +42,7 @@ def _image_protocols(train: str, validation: str, whole: str) -> tuple[TaskProto
     return (
         TaskProtocol(
             name="clean",
-            summary="a tenth of the training data, drawn once class by class, chooses the step; test opened once",
+            summary="validation on a fixed tenth of the training data, stratified by class; test evaluated once",
             splits=(
                 ("train", f"{train} images"),
                 ("validation", f"{validation} of the training images, the same in every run"),
@@ -51,15 +51,15 @@ def _image_protocols(train: str, validation: str, whole: str) -> tuple[TaskProto
         ),
         TaskProtocol(
             name="fpt2021",
-            summary="as the paper's code: no validation split, 25 test batches an evaluation",
+            summary="as in the paper's code: no validation split, 25 test batches per evaluation",
             splits=(
                 ("train", f"{whole} images"),
                 ("validation", "the test images"),
-                ("test", "10,000 images, 25 batches an evaluation"),
+                ("test", "10,000 images, 25 batches per evaluation"),
             ),
             faults=(
                 ("D5", "no validation split: the step is chosen on the test images"),
-                ("D6", "an evaluation averages 25 batches of the test images, no incomplete one, never all of them"),
+                ("D6", "each evaluation averages 25 full batches of the test images, never all of them"),
             ),
         ),
     )
@@ -70,7 +70,7 @@ def fptkit_tasks() -> list[TaskSpec]:
     return [
         TaskSpec(
             name="bit_memory",
-            summary="recall which of several bit strings comes back masked",
+            summary="recall the one of several bit strings that is shown again with bits masked",
             target="fptkit.tasks.bits:BitMemory",
             options="fptkit.tasks.options:BitMemoryOptions",
             reference=FPT_PAPER + "; Miconi et al. 2018",
@@ -86,7 +86,7 @@ def fptkit_tasks() -> list[TaskSpec]:
         ),
         TaskSpec(
             name="cifar10",
-            summary="what a colour photograph of 32 x 32 pixels shows, in patches of 4 x 4",
+            summary="classify colour photographs of 32 x 32 pixels, in patches of 4 x 4",
             target="fptkit.tasks.images.task:Cifar10",
             options="fptkit.tasks.images.options:Cifar10Options",
             reference="Krizhevsky 2009; " + FPT_PAPER,
@@ -95,7 +95,7 @@ def fptkit_tasks() -> list[TaskSpec]:
         ),
         TaskSpec(
             name="cifar10_lra",
-            summary="CIFAR-10 in grey, one pixel a token: 1,024 tokens",
+            summary="CIFAR-10 in grey, one token per pixel: 1,024 tokens",
             target="fptkit.tasks.images.task:Cifar10Lra",
             options="fptkit.tasks.images.options:Cifar10LraOptions",
             reference="Long Range Arena, Tay et al. 2020; Krizhevsky 2009",
@@ -112,42 +112,42 @@ def fptkit_tasks() -> list[TaskSpec]:
             protocols=(
                 TaskProtocol(
                     name="clean",
-                    summary="brackets kept, nothing cut unless asked for; own validation split; evaluated whole",
+                    summary="brackets kept, no truncation by default; separate validation split; evaluated in full",
                     splits=(
                         ("train", "96,000 expressions of 501 to 1,999 symbols (train_size, length)"),
-                        ("validation", "2,000 (validation_size), none of them in another split"),
-                        ("test", "2,000 (test_size), none of them in another split"),
+                        ("validation", "2,000 (validation_size), disjoint from the other splits"),
+                        ("test", "2,000 (test_size), disjoint from the other splits"),
                     ),
                 ),
                 TaskProtocol(
                     name="fpt2021",
-                    summary="as the paper's code: brackets dropped, 512 symbols, figures of the validation data",
+                    summary="as in the paper's code: brackets dropped, 512 symbols, results on the validation data",
                     splits=(
-                        ("train", "that of clean, without brackets, each expression 512 symbols"),
-                        ("validation", "that of clean, prepared in the same way"),
-                        ("test", "the validation data once more"),
+                        ("train", "as in clean, without brackets, each expression 512 symbols"),
+                        ("validation", "as in clean, prepared in the same way"),
+                        ("test", "the validation data again"),
                     ),
                     faults=(
-                        ("D1", "every bracket is dropped: the nesting is lost, and with it, in general, the value"),
+                        ("D1", "all brackets are dropped: the nesting is lost, and usually the value with it"),
                         (
                             "D2",
-                            "cut at 512 symbols, which most expressions exceed; shorter ones are filled up to 512, and "
-                            "the read-out is at the last filling symbol",
+                            "expressions are cut at 512 symbols, and most are longer; shorter ones are padded to 512 "
+                            "and read out at the last padding symbol",
                         ),
                         (
                             "D4",
-                            "ids came from a set and differed from process to process; random ids cannot be repeated, "
-                            "so fixed ones are used here, which changes no figure but by chance",
+                            "symbol ids came from a set and differed between processes; fptkit uses fixed ids, since "
+                            "random ones are not reproducible; this changes results only by chance",
                         ),
-                        ("D6", _SAMPLED.format("once")),
-                        ("D7", "the reported figure is one of the validation data, on which the step was chosen"),
+                        ("D6", _SAMPLED.format("the training batch size")),
+                        ("D7", "results are reported on the validation data, which also chose the step"),
                     ),
                 ),
             ),
         ),
         TaskSpec(
             name="mnist",
-            summary="which digit an image of 28 x 28 pixels shows, in patches of 4 x 4",
+            summary="classify handwritten digits in images of 28 x 28 pixels, in patches of 4 x 4",
             target="fptkit.tasks.images.task:Mnist",
             options="fptkit.tasks.images.options:MnistOptions",
             reference="LeCun et al. 1998; " + FPT_PAPER,
@@ -156,14 +156,14 @@ def fptkit_tasks() -> list[TaskSpec]:
         ),
         TaskSpec(
             name="remote_homology",
-            summary="the fold of a protein from its amino acids, at three distances from the training families",
+            summary="predict a protein's fold from its amino acids, at three distances from the training families",
             target="fptkit.tasks.homology.task:RemoteHomology",
             options="fptkit.tasks.homology.options:RemoteHomologyOptions",
             reference="TAPE, Rao et al. 2019; SCOP 1.75, Hou et al. 2018",
             protocols=(
                 TaskProtocol(
                     name="clean",
-                    summary="padding masked, long sequences cropped, three hold-outs evaluated whole and opened once",
+                    summary="padding masked, long sequences cropped, three hold-outs evaluated once and in full",
                     splits=(
                         ("train", "12,312 sequences of TAPE"),
                         ("validation", "736"),
@@ -174,23 +174,23 @@ def fptkit_tasks() -> list[TaskSpec]:
                 ),
                 TaskProtocol(
                     name="fpt2021",
-                    summary="as the paper's code: figures of the validation data, long batches skipped, padding read",
+                    summary="as in the paper's code: results on validation data, long batches skipped, padding read",
                     splits=(
                         ("train", "12,312 sequences of TAPE, less those in skipped batches"),
                         ("validation", "736, less those in skipped batches"),
-                        ("test", "the validation data once more; the hold-outs are not used"),
+                        ("test", "the validation data again; the hold-outs are not used"),
                     ),
                     faults=(
-                        ("D6", _SAMPLED.format("4 times")),
-                        ("D7", "the reported figure is one of the validation data, on which the step was chosen"),
+                        ("D6", _SAMPLED.format("4 times the training batch size")),
+                        ("D7", "results are reported on the validation data, which also chose the step"),
                         (
                             "D8",
-                            "a batch that holds one sequence above 1,024 residues is skipped whole; the accuracy is "
+                            "a batch with any sequence above 1,024 residues is skipped entirely; the accuracy is "
                             "then multiplied by 0.9739",
                         ),
                         (
                             "D9",
-                            "padding is read as tokens, and the read-out is at the last position even where that is "
+                            "padding is read as tokens, and the read-out is at the last position even if that is "
                             "padding; 1,200 outputs for 1,195 folds",
                         ),
                     ),

@@ -1,4 +1,4 @@
-"""Padding that is read as if it were data: fault D9 of the protocol ``fpt2021``."""
+"""Padding read as if it were data: fault D9 of the protocol ``fpt2021``."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from fptkit.tasks.examples import SymbolExamples
 
 
 class UnmaskedExamples:
-    """A `fptkit.interfaces.Split` whose batches do not say which tokens are real.
+    """A `fptkit.interfaces.Split` without lengths: its batches do not mark padding.
 
-    The padding symbol is a token like any other, and the read-out is at the last position, even where that is padding.
-    An example's answer thus depends on the longest of its batch.
+    The padding symbol is a token like any other, and the read-out is at the last position, even if that is padding.
+    The answer for an example therefore depends on the longest example of its batch.
 
     Args:
         examples: the sequences.
-        tokens: T to which every batch is padded, no shorter than any sequence; None takes each batch's longest.
-        pad: id that is put there.
+        tokens: T to which every batch is padded, at least the longest sequence; None: the longest of each batch.
+        pad: id of the padding symbol.
     """
 
     size: int | None
@@ -28,7 +28,7 @@ class UnmaskedExamples:
 
     def __init__(self, examples: SymbolExamples, *, tokens: int | None = None, pad: int = 0) -> None:
         self.size = examples.size
-        # With one length for all there is nothing to group by.
+        # If all lengths are equal, grouping by length is useless.
         self.token_counts = examples.token_counts if tokens is None else None
         self._examples, self._tokens, self._pad = examples, tokens, pad
 

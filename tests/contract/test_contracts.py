@@ -1,4 +1,4 @@
-"""Every registered entry keeps its kind's promises. A new component adds a row here by being registered."""
+"""Contract checks of every registered entry; new components are included automatically."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "custom": {"train": [{"role": "norm"}, {"role": "output"}]},
     "random": {"size": "nano", "blocks": 2, "width": 32, "heads": 2},
 }
-"""Options that make an entry quick; an entry without a line here is checked with its defaults."""
+"""Options that make entries fast; other entries are checked with their defaults."""
 
 
 OF_EACH_CODE = ("gpt2", "vit", "lstm", "huggingface", "attention_layer")
@@ -215,7 +215,7 @@ def test_every_recipe_loads_in_every_profile(recipe: Any) -> None:
 
 
 class Leaky(Backbone):
-    """Says causal and is not."""
+    """Declares causal and is not."""
 
     width, blocks, causal = 4, 1, True
 
@@ -299,30 +299,30 @@ def test_a_sound_task_passes() -> None:
     ("change", "said"),
     [
         ({"max_tokens": 0}, "1 tokens exceed max_tokens 0"),
-        ({"input": Vectors(2)}, r"tokens hold \(1,\) numbers, the task declares 2"),
+        ({"input": Vectors(2)}, r"tokens have \(1,\) numbers, but the task declares 2"),
         (
             {"batch": lambda i, g: replace(Coin().batch(i, g), targets=torch.full((8,), 5))},
             "a target is not below 2",
         ),
-        ({"output": Classes(2, tokens=3)}, "an example of 1 tokens, but 3 are read out"),
+        ({"output": Classes(2, tokens=3)}, "an example has 1 tokens, but 3 are read out"),
         ({"output": Classes(2, per_token=3)}, r"targets are \(8,\), expected \(8, 1, 3\)"),
         ({"test_splits": "test"}, "test_splits is 'test', expected a tuple of names"),
         ({"input": None}, "'input' is None, expected Vectors or Symbols"),
-        ({"batch": lambda indices, generator: (1, 2)}, "it gave a tuple, expected a fptkit.Batch"),
+        ({"batch": lambda indices, generator: (1, 2)}, "expected a fptkit.Batch, got a tuple"),
         (
             {"batch": lambda indices, generator: replace(Coin().batch(indices, generator), inputs=torch.ones(8))},
             r"inputs have shape \(8,\), expected 3 dimensions",
         ),
         (
             {"batch": lambda i, g: replace(Coin().batch(i, g), inputs=torch.full((8, 1, 1), float("nan")))},
-            "inputs hold NaN or infinity",
+            "inputs have NaN or infinity",
         ),
         ({"size": None}, "must have a size"),
-        ({"best_metric": "f1"}, "best_metric 'f1' is none of accuracy, loss"),
+        ({"best_metric": "f1"}, "unknown best_metric 'f1'; set one of accuracy, loss"),
         ({"higher_is_better": "yes"}, "higher_is_better is 'yes', expected True, False or None"),
-        ({"higher_is_better": False}, "of its best_metric 'accuracy' more is better"),
-        (with_metric(Blunt()), "'odd' does not say whether more of it is better"),
-        (with_metric(PerClass()), r"'odd' gives a tensor of shape \(3,\), not one number"),
+        ({"higher_is_better": False}, "for its best_metric 'accuracy' higher is better"),
+        (with_metric(Blunt()), "'odd' does not declare its direction"),
+        (with_metric(PerClass()), r"'odd' gives a tensor of shape \(3,\) instead of one number"),
         (with_metric(Percent()), "'odd' says it is a fraction, but gives 100"),
         (with_metric(NeverFresh()), r"'odd' gives 1.0, and after reset\(\) 0.5"),
         (

@@ -101,7 +101,7 @@ class Silent(torch.nn.Module):
 
 
 class Understated(Encoder):
-    """Says fewer tokens than it makes."""
+    """Declares fewer tokens than it makes."""
 
     def __init__(self, options, *, input, width):
         super().__init__()
@@ -226,7 +226,7 @@ def test_encoders_stay_on_the_device_of_their_inputs(plugin: Path, task: str, en
     assert lengths is None or lengths.device.type == "meta"
 
 
-def test_an_example_with_fewer_encoded_tokens_than_answers_is_told(plugin: Path) -> None:
+def test_an_example_with_fewer_encoded_tokens_than_answers_is_an_error(plugin: Path) -> None:
     parts = built(plugin, "many_answers", "{name: patches1d, patch: 3}")
     split = parts.task.split("train")
     sound = split.batch([0, 8], generator_for(0, "x"))
@@ -238,8 +238,13 @@ def test_an_example_with_fewer_encoded_tokens_than_answers_is_told(plugin: Path)
         parts.model(sound.inputs[:, :4], None)
 
 
+<<<<<<< HEAD:tests/integration/test_encoders.py
 def test_an_encoder_that_makes_more_tokens_than_it_said_is_told(plugin: Path, tmp_path: Path) -> None:
     with pytest.raises(PluginError, match=r"encoder 'understated': it returned .* tokens, but declared at most 3"):
+=======
+def test_an_encoder_that_makes_more_tokens_than_declared_is_an_error(plugin: Path, tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match=r"encoder 'understated': it gave .* tokens, but said 3 at most"):
+>>>>>>> house-w4:tests/unit/encoders/test_encoders_run.py
         run(RunRequest(recipe(plugin, "waves", "{name: understated}"), tmp_path / "run"))
 
 
@@ -252,7 +257,7 @@ def test_an_encoder_that_makes_more_tokens_than_it_said_is_told(plugin: Path, tm
         ("sentences", "{name: symbols}", ShapeError, "takes symbols, but the task's tokens are mixed"),
     ],
 )
-def test_an_encoder_that_does_not_fit_is_told_as_a_fault_of_the_recipe(
+def test_an_encoder_that_does_not_fit_is_an_error_of_the_recipe(
     plugin: Path, task: str, encoder: str, error: type[FptkitError], said: str
 ) -> None:
     with pytest.raises(error, match=said) as caught:
@@ -291,7 +296,7 @@ def test_frozen_language_weights_read_images_in_patches(plugin: Path, tmp_path: 
 
 
 def mean_row_norm(path: Path) -> float:
-    """Of the word embeddings in a checkpoint, by NumPy."""
+    """Mean norm of the word embeddings in a checkpoint, by NumPy."""
     with safe_open(path, "pt") as file:
         table = file.get_tensor("wte.weight").float().numpy().astype(np.float64)
     return float(np.sqrt((table**2).sum(1)).mean())
@@ -324,7 +329,7 @@ def test_a_loaded_gpt2_knows_the_norm_of_its_words(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("init", ["random", "flat_0.02"])
-def test_a_redrawn_gpt2_has_the_norm_of_words_drawn_anew(init: Any) -> None:
+def test_a_redrawn_gpt2_has_the_norm_of_redrawn_words(init: Any) -> None:
     table = torch.empty(4096, 256).normal_(0, 0.02, generator=torch.Generator().manual_seed(0))
     assert drawn_embedding_norm(256) == pytest.approx(float(table.norm(dim=1).mean()), rel=2e-3)
     assert drawn_embedding_norm(1) == pytest.approx(0.02 * np.sqrt(2 / np.pi))
@@ -385,11 +390,11 @@ def test_the_constant_is_fixed_stored_and_the_same_in_every_build(plugin: Path) 
         (
             "{name: silent, match_norm: true}",
             "random",
-            "the encoder's tokens have the mean norm 0, which cannot be scaled",
+            "the encoder's tokens have mean norm 0, which cannot be scaled",
         ),
     ],
 )
-def test_a_norm_that_cannot_be_matched_is_told(plugin: Path, encoder: str, weights: str, said: str) -> None:
+def test_a_norm_that_cannot_be_matched_is_an_error(plugin: Path, encoder: str, weights: str, said: str) -> None:
     with pytest.raises(ShapeError, match=said) as caught:
         built(plugin, "waves", encoder, weights=weights)
     assert caught.value.exit_code == 2

@@ -95,7 +95,7 @@ def test_the_lowest_is_kept_where_less_is_better(start: Any, task: str, metric: 
 
 
 def test_a_metric_without_direction_ends_the_run_before_it_starts(start: Any, tmp_path: Path) -> None:
-    with pytest.raises(PluginError, match="best_metric 'wrong' does not say whether more of it is better"):
+    with pytest.raises(PluginError, match="best_metric 'wrong' does not declare its direction"):
         start("blunt")
     assert not (tmp_path / "blunt" / "metrics.jsonl").exists()
 

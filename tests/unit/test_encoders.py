@@ -101,13 +101,13 @@ def test_patches2d_are_the_tokens_of_the_image_tasks() -> None:
 
 
 @pytest.mark.parametrize("patch", [5, (4, 5), (3, 4)])
-def test_a_patch_that_does_not_divide_the_grid_is_told(patch: Any) -> None:
+def test_a_patch_that_does_not_divide_the_grid_is_an_error(patch: Any) -> None:
     options = Patches2dOptions(patch=patch)
     for call in (
         lambda: Patches2d(options, input=GRID, width=16),
         lambda: Patches2d.token_count(options, GRID, GRID.max_tokens),
     ):
-        with pytest.raises(ShapeError, match=r"do not divide the grid of 8 x 12; choose encoder.patch as \[rows, col"):
+        with pytest.raises(ShapeError, match=r"do not divide the grid of 8 x 12; set encoder.patch to \[rows, col"):
             call()
 
 
@@ -251,7 +251,7 @@ def test_mlp_drops_in_training_only() -> None:
         (MlpOptions, {"activation": "step"}, "'gelu', 'relu', 'silu' or 'tanh'"),
     ],
 )
-def test_options_that_cannot_be_are_refused(model: Any, given: dict[str, Any], said: str) -> None:
+def test_invalid_options_are_refused(model: Any, given: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         model(**given)
 

@@ -8,7 +8,7 @@ from fptkit import Classes, GeneratedTask, Options, Symbols, TaskSpec, hookimpl
 
 class ParityOptions(Options):
     bits: int = Field(default=6, ge=1, description="bits of a string, one per token")
-    test_size: int = Field(default=256, ge=1, description="examples of validation, and of test")
+    test_size: int = Field(default=256, ge=1, description="examples of the validation split and of the test split")
 
 
 class Parity(GeneratedTask):

@@ -1,1 +1,1 @@
-"""The task ``remote_homology``: which fold a protein has, from its amino acids (TAPE; Rao et al. 2019)."""
+"""The task ``remote_homology``: predict a protein's fold from its amino acids (TAPE; Rao et al. 2019)."""

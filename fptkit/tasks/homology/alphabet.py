@@ -8,12 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWYXBZJUO"
-"""One-letter codes by id, from 1 on: the 20 amino acids, X any, B Asp or Asn, Z Glu or Gln, J Leu or Ile, U
+"""One-letter codes by id, from 1: the 20 amino acids, X any, B Asp or Asn, Z Glu or Gln, J Leu or Ile, U
 selenocysteine, O pyrrolysine.
 
-Source: IUPAC-IUB one-letter codes, as TAPE's vocabulary ``iupac`` has them (songlab-cal/tape, tape/tokenizers.py), and
-J. Left out are TAPE's <cls>, <sep>, <mask> and <unk>: a frozen language model has no use for them. Ids differ from
-TAPE's.
+Source: IUPAC-IUB one-letter codes, as in TAPE's vocabulary ``iupac`` (songlab-cal/tape, tape/tokenizers.py), and J.
+TAPE's <cls>, <sep>, <mask> and <unk> are omitted: a frozen language model has no use for them. Ids differ from TAPE's.
 """
 
 PAD = 0
@@ -26,11 +25,11 @@ for _id, _letter in enumerate(LETTERS, start=1):
 
 
 def encode(text: str) -> tuple[NDArray[np.uint8], Counter[str]]:
-    """Letters to symbol ids; lower case counts as upper case, any other character as X.
+    """Convert one-letter codes to symbol ids; case is ignored, and unknown characters become X.
 
     Returns:
         ids: (len(text),) symbol ids.
-        unknown: characters that were read as X, with their number; those outside ASCII are counted as ``?``.
+        unknown: count of each unknown character; those outside ASCII are counted as ``?``.
     """
     codes = np.frombuffer(text.encode("ascii", "replace"), np.uint8)
     ids = _IDS[codes]

@@ -1,8 +1,8 @@
-"""How simulated protein sequences evolve: along branches by substitutions, insertions and deletions, and down trees.
+"""Evolution of simulated protein sequences down trees, by substitutions, insertions and deletions on each branch.
 
-All chance comes from the raw 64-bit output of PCG64, which NumPy keeps fixed, turned into numbers here: a seed gives
-the same sequences on every machine. Numbers that pass through ``exp`` or ``log`` (branch lengths, event counts) may
-differ in the last bit between maths libraries; a draw would have to fall into a gap of 1e-16 for a residue to change.
+All randomness comes from the raw 64-bit output of PCG64, which NumPy guarantees, so a seed gives the same sequences on
+every machine. Numbers that pass through ``exp`` or ``log`` (branch lengths, event counts) may differ in the last bit
+between maths libraries; a residue changes only if a draw falls into a gap of 1e-16.
 """
 
 from __future__ import annotations
@@ -20,36 +20,36 @@ Bytes = NDArray[np.uint8]
 
 
 class Chance:
-    """Uniform numbers from the raw output of PCG64.
+    """Uniform random numbers from the raw output of PCG64.
 
-    `numpy.random.Generator` may change its methods between versions of NumPy; its bit generators may not (NEP 19).
+    The methods of `numpy.random.Generator` may change between versions of NumPy; its bit generators may not (NEP 19).
     """
 
     def __init__(self, seed: int) -> None:
         self._bits = np.random.PCG64(seed)
 
     def floats(self, count: int) -> Floats:
-        """(count,) numbers in [0, 1), 53 bits each."""
+        """Return (count,) numbers in [0, 1), 53 bits each."""
         numbers: Floats = (self._bits.random_raw(count) >> np.uint64(11)) * 2.0**-53
         return numbers
 
     def integer(self, low: int, high: int) -> int:
-        """A whole number from ``low`` to ``high``, both included."""
+        """Return an integer from ``low`` to ``high``, both included."""
         return low + int(self.floats(1)[0] * (high - low + 1))
 
     def order(self, count: int) -> Integers:
-        """A random order of ``count`` things."""
+        """Return a random permutation of ``count`` indices."""
         return np.argsort(self.floats(count), kind="stable")
 
 
 @dataclass(frozen=True)
 class Sequences:
-    """N sequences laid end to end; S residues altogether.
+    """N concatenated sequences with S residues in total.
 
     Args:
         residues: (S,) indices into `LG_AMINO_ACIDS`.
         categories: (S,) rate category of each site.
-        offsets: (N + 1,) where each begins, and the end of the last.
+        offsets: (N + 1,) start of each sequence, then the end of the last.
     """
 
     residues: Bytes
@@ -64,7 +64,7 @@ class Sequences:
         return np.diff(self.offsets)
 
     def take(self, which: Integers) -> Sequences:
-        """The sequences of these indices, in this order; an index may come more than once."""
+        """Return the sequences with these indices, in this order; an index may occur repeatedly."""
         lengths = self.lengths[which]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         sites = np.arange(offsets[-1]) + np.repeat(self.offsets[which] - offsets[:-1], lengths)
@@ -72,7 +72,7 @@ class Sequences:
 
     @staticmethod
     def join(parts: Sequence[Sequences]) -> Sequences:
-        """All sequences of the parts, in order."""
+        """Concatenate sequences, in order."""
         return Sequences(
             np.concatenate([part.residues for part in parts]),
             np.concatenate([part.categories for part in parts]),
@@ -82,13 +82,13 @@ class Sequences:
 
 @dataclass(frozen=True)
 class Evolution:
-    """The process along a branch.
+    """The evolutionary process along a branch.
 
     Args:
         rates: (categories,) relative rate of each site category.
         indels_per_substitution: insertions plus deletions per expected substitution.
-        mean_indel_length: mean of the geometric distribution of their length.
-        shortest: residues below which no sequence is cut down.
+        mean_indel_length: mean of their geometric length distribution, in residues.
+        shortest: deletions never make a sequence shorter than this many residues.
     """
 
     rates: Floats
@@ -97,7 +97,7 @@ class Evolution:
     shortest: int
 
     def ancestors(self, lengths: Sequence[int], chance: Chance) -> Sequences:
-        """Sequences drawn at equilibrium, each site with a random rate category."""
+        """Draw sequences of these lengths at equilibrium; each site gets a random rate category."""
         offsets = np.concatenate([[0], np.cumsum(np.asarray(lengths, np.int64))])
         return Sequences(*self._fresh(int(offsets[-1]), chance), offsets)
 
@@ -107,25 +107,27 @@ class Evolution:
         return residues.astype(np.uint8), categories.astype(np.uint8)
 
     def along(self, ancestors: Sequences, distances: Floats, chance: Chance) -> Sequences:
-        """Let each sequence evolve over its branch: substitutions, then insertions and deletions.
+        """Evolve each sequence along its branch: substitutions, then insertions and deletions.
 
         Args:
             ancestors: N sequences.
             distances: (N,) branch lengths, in expected substitutions per site of average rate.
+            chance: source of all randomness.
         """
         expected = np.repeat(distances, ancestors.lengths) * self.rates[ancestors.categories]
         residues = self.substitute(ancestors.residues, expected, chance)
         return self.insert_and_delete(Sequences(residues, ancestors.categories, ancestors.offsets), expected, chance)
 
     def substitute(self, residues: Bytes, expected: Floats, chance: Chance) -> Bytes:
-        """Replace amino acids by the LG process.
+        """Substitute amino acids by the LG process.
 
         Args:
             residues: (S,) indices into `LG_AMINO_ACIDS`.
             expected: (S,) branch length times rate of each site.
+            chance: source of all randomness.
         """
         chain = lg_jump_chain()
-        mean = np.minimum(expected * chain.event_rate, 100)  # after so many the start is forgotten
+        mean = np.minimum(expected * chain.event_rate, 100)  # after 100 events the start has no influence
         events = poisson(mean, chance.floats(len(residues)))
         residues = residues.copy()
         for number in range(int(events.max(initial=0))):
@@ -134,15 +136,16 @@ class Evolution:
         return residues
 
     def insert_and_delete(self, sequences: Sequences, expected: Floats, chance: Chance) -> Sequences:
-        """Delete and insert stretches of geometric length.
+        """Delete and insert segments of geometric length.
 
-        At each site at most one deletion starts and one insertion follows it per branch; fast sites, the loops of a
-        protein, see more of both. A deletion ends with its sequence. A sequence that would become shorter than
-        ``shortest`` keeps all its residues on this branch.
+        On a branch, at most one deletion starts and at most one insertion follows at each site; fast sites, such as
+        the loops of a protein, have more of both. A deletion ends at the latest with its sequence. A sequence that
+        would become shorter than ``shortest`` keeps all its residues on this branch.
 
         Args:
-            sequences: N sequences of S residues.
+            sequences: N sequences with S residues in total.
             expected: (S,) branch length times rate of each site.
+            chance: source of all randomness.
         """
         if self.indels_per_substitution == 0 or not len(expected):
             return sequences
@@ -173,18 +176,18 @@ class Evolution:
 
 
 def poisson(mean: Floats, uniforms: Floats) -> Integers:
-    """Poisson numbers (N,) by inversion of one uniform number in [0, 1) each.
+    """Draw (N,) Poisson numbers by inversion.
 
     Args:
-        mean: (N,) means, at most 700: beyond it ``exp(-mean)`` is 0.
-        uniforms: (N,).
+        mean: (N,) means, at most 700, since ``exp(-mean)`` is 0 beyond that.
+        uniforms: (N,) uniform numbers in [0, 1).
     """
     counts = np.zeros(len(mean), np.int64)
     term = np.exp(-mean)
     reached = term.copy()
     open_ = np.flatnonzero(uniforms >= reached)
     number = 0
-    while len(open_) and number < 2000:  # ends even where rounding keeps the sum under a number close to 1
+    while len(open_) and number < 2000:  # the limit ends the loop if rounding keeps the sum below a number close to 1
         number += 1
         term[open_] *= mean[open_] / number
         reached[open_] += term[open_]
@@ -194,7 +197,12 @@ def poisson(mean: Floats, uniforms: Floats) -> Integers:
 
 
 def geometric(mean: float, uniforms: Floats) -> Integers:
-    """Geometric numbers (N,) from 1 on with this mean, by inversion; none is above 50 times the mean."""
+    """Draw (N,) geometric numbers >= 1 with this mean, by inversion.
+
+    Args:
+        mean: of the distribution, >= 1; numbers are limited to 50 times the mean.
+        uniforms: (N,) uniform numbers in [0, 1).
+    """
     longest = math.ceil(50 * mean)
     return 1 + np.searchsorted(1 - (1 - 1 / mean) ** np.arange(1, longest), uniforms, side="right")
 
@@ -215,10 +223,10 @@ class Tree:
 
 
 def yule_tree(tips: int, height: float, chance: Chance) -> Tree:
-    """A pure-birth tree whose root splits at once and whose tips all lie ``height`` from the root.
+    """Draw a pure-birth tree; the root splits immediately, and all tips are at distance ``height`` from it.
 
-    Every lineage splits at the same rate; the last waiting time runs to the split that would come next. One tip: a
-    single branch.
+    Every lineage splits at the same rate; the last waiting time ends with what would be the next split. With one tip
+    the tree is a single branch.
 
     Source: Yule 1925, Phil. Trans. R. Soc. B 213:21-87, conditioned on the number of tips.
     """
@@ -250,14 +258,16 @@ def yule_tree(tips: int, height: float, chance: Chance) -> Tree:
 def descend(
     ancestors: Sequences, tips: Sequence[int], height: float, evolution: Evolution, chance: Chance
 ) -> Sequences:
-    """Grow a tree under each sequence and return the sequences at its tips, tree by tree.
+    """Evolve each sequence down a random tree and return the sequences at the tips, tree by tree.
 
-    All trees grow side by side, one generation of nodes at a time, so that NumPy sees long arrays.
+    All trees grow in parallel, one generation of nodes at a time, so that NumPy operates on long arrays.
 
     Args:
-        ancestors: one sequence per tree, at its root.
+        ancestors: the sequence at the root of each tree.
         tips: number of tips of each tree.
         height: root-to-tip distance, in expected substitutions per site.
+        evolution: the process along each branch.
+        chance: source of all randomness.
     """
     parents: list[int] = []
     lengths: list[float] = []

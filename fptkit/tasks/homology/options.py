@@ -1,4 +1,4 @@
-"""Options of the task ``remote_homology``; light, so that listings and recipe checks load no numbers."""
+"""Options of ``remote_homology``; in a module of their own so that listings and recipe checks do not import NumPy."""
 
 from __future__ import annotations
 
@@ -23,38 +23,38 @@ Span = Annotated[tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
 
 
 class SimulatedOptions(Options):
-    """How simulated protein families are made; see `fptkit.tasks.homology.simulate`.
+    """Options of simulated protein families; see `fptkit.tasks.homology.simulate`.
 
-    Distances are expected substitutions per site from an ancestor to each of its descendants one level down; two
-    members of a family are thus up to twice ``family_distance`` apart.
+    Distances are expected substitutions per site from an ancestor to each of its descendants one level down. Two
+    members of a family therefore differ by up to twice ``family_distance``.
     """
 
-    seed: int = Field(default=0, ge=0, description="draws the families; the run's own seed does not change the data")
+    seed: int = Field(default=0, ge=0, description="seed of the families; the run's own seed does not change the data")
     folds: int = Field(default=48, ge=2, description="number of folds, the classes")
     superfamilies_per_fold: Span = Field(default=(2, 5), description="smallest and largest number in a fold")
     families_per_superfamily: Span = Field(default=(2, 5), description="smallest and largest number in a superfamily")
-    members_per_family: Span = Field(default=(6, 24), description="smallest and largest number of a family's sequences")
+    members_per_family: Span = Field(default=(6, 24), description="smallest and largest number of sequences per family")
     held_out_members: Span = Field(
-        default=(2, 5), description="the same for families that are held out whole, or in a held-out superfamily"
+        default=(2, 5), description="the same for families that are held out entirely or with their superfamily"
     )
     length: Span = Field(default=(60, 120), description="shortest and longest ancestor of a fold, in residues")
     fold_distance: float = Field(default=3.0, ge=0, description="substitutions per site, fold to superfamily")
     superfamily_distance: float = Field(default=1.5, ge=0, description="substitutions per site, superfamily to family")
     family_distance: float = Field(default=1.5, ge=0, description="substitutions per site, family to member")
     gamma_shape: float = Field(
-        default=1.4, gt=0, le=100, description="alpha of the gamma-distributed rates among sites; small is uneven"
+        default=1.4, gt=0, le=100, description="alpha of the gamma-distributed rates among sites; smaller: more uneven"
     )
-    gamma_categories: int = Field(default=16, ge=1, le=200, description="rate categories the gamma is cut into")
+    gamma_categories: int = Field(default=16, ge=1, le=200, description="rate categories of the discrete gamma")
     indels_per_substitution: float = Field(
         default=0.03, ge=0, le=0.5, description="insertions and deletions, half each, per expected substitution"
     )
     mean_indel_length: float = Field(
-        default=2.0, ge=1, le=20, description="mean of their geometric length, in residues"
+        default=2.0, ge=1, le=20, description="mean of the geometric length of insertions and deletions, in residues"
     )
     family_hold_out: float = Field(
-        default=0.1, gt=0, lt=0.5, description="share of the remaining members in the family hold-out"
+        default=0.1, gt=0, lt=0.5, description="fraction of the remaining members in the family hold-out"
     )
-    validation: float = Field(default=0.08, gt=0, lt=0.4, description="share of the remaining members in validation")
+    validation: float = Field(default=0.08, gt=0, lt=0.4, description="fraction of the remaining members in validation")
 
 
 class RemoteHomologyOptions(Options):
@@ -62,20 +62,18 @@ class RemoteHomologyOptions(Options):
 
     protocol: Literal["clean", "fpt2021"] = Field(
         default="clean",
-        description="clean: separate validation, all three hold-outs whole, padding masked, long sequences cropped; "
-        "fpt2021: as the paper's code, faults D6 to D9 included",
+        description="clean: separate validation, all three hold-outs in full, padding masked, long sequences cropped; "
+        "fpt2021: as in the paper's code, including faults D6 to D9",
     )
     source: Sources = Field(
         default=("tape",),
         min_length=1,
-        description=f"where the data come from, the first available is taken; any of {SOURCES}",
+        description=f"sources of the data, of which the first available one is used; any of {SOURCES}",
     )
     max_length: int = Field(
         default=1024,
         ge=1,
-        description="residues kept of a longer sequence: its first ones; none is skipped. Under fpt2021 nothing is "
-        "cropped, but a batch with a longer sequence is skipped whole",
+        description="longer sequences are cropped to this many residues; under fpt2021 nothing is cropped, but a batch "
+        "with a longer sequence is skipped",
     )
-    simulated: SimulatedOptions = Field(
-        default=SimulatedOptions(), description="how the source 'simulated' makes its families"
-    )
+    simulated: SimulatedOptions = Field(default=SimulatedOptions(), description="options of the source 'simulated'")

@@ -1,7 +1,7 @@
-"""Reading labelled protein sequences in TAPE's file forms: JSON, gzipped JSON, LMDB.
+"""Readers of labelled protein sequences in TAPE's file formats: JSON, gzipped JSON, LMDB.
 
-JSON is read as a stream, record by record, and only the fields below are kept: TAPE's files also hold a profile for
-each residue, which makes them far larger than what the task uses.
+JSON is streamed record by record, and only the fields below are stored: TAPE's files also hold a profile for each
+residue, which makes them much larger than the data that the task uses.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import IO, Any, NamedTuple
 from fptkit.errors import DataError
 from fptkit.sources import Unavailable
 
-MOST_FOLDS = 100_000  # SCOPe 2.08 has about 1,500 folds; a label above this is no fold number
+MOST_FOLDS = 100_000  # SCOPe 2.08 has about 1,500 folds; a larger label is not a fold number
 
 
 class Record(NamedTuple):
@@ -27,8 +27,8 @@ class Record(NamedTuple):
     Args:
         primary: its amino acids as one-letter codes.
         fold: label of its fold, from 0; the class to predict.
-        superfamily: label of its superfamily, -1 where unknown.
-        family: label of its family, -1 where unknown.
+        superfamily: label of its superfamily, -1 if unknown.
+        family: label of its family, -1 if unknown.
         identifier: its name in SCOP, or its number in the file.
     """
 
@@ -40,14 +40,14 @@ class Record(NamedTuple):
 
 
 def read_records(path: Path | str) -> list[Record]:
-    """Read one file of TAPE's layout.
+    """Read one file in TAPE's layout.
 
     Args:
         path: ``*.json``, ``*.json.gz`` (a list of objects with ``primary`` and ``fold_label``) or ``*.lmdb`` (a folder
             or a file; key ``num_examples`` and keys ``0``, ``1``, ... that hold pickles).
 
     Raises:
-        DataError: the file is missing, damaged, of another layout, or a pickle in it asks for more than plain values.
+        DataError: the file is missing, damaged or in another layout, or a pickle in it has more than plain values.
         Unavailable: the file is an LMDB and the package lmdb is not installed.
 
     Source: songlab-cal/tape, tape/datasets.py, classes JSONDataset, LMDBDataset and RemoteHomologyDataset.
@@ -63,7 +63,7 @@ def read_records(path: Path | str) -> list[Record]:
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:
-    """Write records as gzipped JSON in TAPE's form; the same records give the same bytes."""
+    """Write records as gzipped JSON in TAPE's layout; the same records give the same bytes."""
     objects = [
         {
             "primary": record.primary,
@@ -80,10 +80,10 @@ def write_records(path: Path, records: Iterable[Record]) -> None:
 
 
 def _records(path: Path, objects: Generator[Any]) -> list[Record]:
-    with closing(objects):  # an LMDB must be shut even when a record is refused
+    with closing(objects):  # closes an LMDB even if a record is refused
         records = [_record(path, number, fields) for number, fields in enumerate(objects)]
     if not records:
-        raise DataError(f"{path}: it holds no record")
+        raise DataError(f"{path}: no records")
     return records
 
 
@@ -95,7 +95,7 @@ def _record(path: Path, number: int, fields: Any) -> Record:
     if isinstance(primary, bytes):
         primary = primary.decode("latin-1")
     if not isinstance(primary, str) or not primary:
-        raise DataError(f"{where}: 'primary' must be the amino acids as letters, got {primary!r:.60}")
+        raise DataError(f"{where}: 'primary' must be amino acids as letters, got {primary!r:.60}")
     fold = _label(where, fields, "fold_label")
     if fold is None:
         raise DataError(f"{where}: 'fold_label' is missing")
@@ -116,7 +116,7 @@ def _label(where: str, fields: Mapping[str, Any], name: str) -> int | None:
     except TypeError:
         label = None
     if label is None or isinstance(fields[name], bool) or (label < 0 and name == "fold_label"):
-        raise DataError(f"{where}: '{name}' must be a whole number from 0 on, got {fields[name]!r:.60}")
+        raise DataError(f"{where}: '{name}' must be a whole number >= 0, got {fields[name]!r:.60}")
     if name == "fold_label" and label >= MOST_FOLDS:
         raise DataError(f"{where}: '{name}' is {label}; labels are numbered from 0 without gaps, below {MOST_FOLDS:,}")
     return label
@@ -129,18 +129,18 @@ def _json_objects(path: Path) -> Generator[Any]:
     except (gzip.BadGzipFile, zlib.error, EOFError) as err:
         raise DataError(f"{path}: damaged gzip file ({err}); fetch or copy it again") from err
     except UnicodeDecodeError as err:
-        raise DataError(f"{path}: not JSON text but binary data ({err.reason} at byte {err.start})") from err
+        raise DataError(f"{path}: binary data instead of JSON text ({err.reason} at byte {err.start})") from err
     except OSError as err:
         raise DataError(f"{path}: cannot be read ({err})") from err
 
 
 def _json_list(path: Path, text: IO[str], chunk: int = 1 << 16) -> Generator[Any]:
-    """The objects of a JSON list, one at a time, so that a file of a gigabyte needs the memory of one record."""
+    """Yield the objects of a JSON list one at a time, so that large files do not need much memory."""
     decoder = json.JSONDecoder()
     buffer, place, ended = text.read(chunk), 0, False
 
     def skip(what: str) -> None:
-        """Go past white space and one of these characters, which must come next; empty at the end of the text."""
+        """Skip white space; the next character must be one of ``what``, or the text must end if ``what`` is empty."""
         nonlocal buffer, place, ended
         while True:
             while place < len(buffer) and buffer[place] in " \t\r\n":
@@ -151,8 +151,8 @@ def _json_list(path: Path, text: IO[str], chunk: int = 1 << 16) -> Generator[Any
             ended = not buffer
         found = buffer[place : place + 1]
         if found not in what or (not found and what):
-            expected = " or ".join(what) or "the end"
-            raise DataError(f"{path}: damaged JSON: expected {expected}, got {found or 'the end'}")
+            expected = " or ".join(what) or "the end of the file"
+            raise DataError(f"{path}: damaged JSON: expected {expected}, got {found or 'the end of the file'}")
 
     skip("[")
     place += 1
@@ -163,7 +163,7 @@ def _json_list(path: Path, text: IO[str], chunk: int = 1 << 16) -> Generator[Any
         except ValueError as err:
             more = text.read(max(chunk, len(buffer)))  # doubling keeps the work linear for long records
             if not more:
-                raise DataError(f"{path}: damaged JSON, or the file is cut off ({err})") from err
+                raise DataError(f"{path}: damaged JSON, or the file is truncated ({err})") from err
             buffer, place = buffer[place:] + more, 0
             continue
         yield found
@@ -190,8 +190,8 @@ def _lmdb_objects(path: Path) -> Generator[Any]:
             pages = environment.info()["last_pgno"] + 1
             whole = pages * environment.stat()["psize"]
             data_file = path / "data.mdb" if path.is_dir() else path
-            if data_file.stat().st_size < whole:  # reading on would end the process with SIGBUS
-                raise DataError(f"{data_file}: cut off: {data_file.stat().st_size:,} of {whole:,} bytes are there")
+            if data_file.stat().st_size < whole:  # reading it would crash the process with SIGBUS
+                raise DataError(f"{data_file}: truncated: {data_file.stat().st_size:,} of {whole:,} bytes")
             with environment.begin() as transaction:
                 count = _unpickled(path, transaction, "num_examples")
                 if not isinstance(count, int) or count < 0:
@@ -209,13 +209,13 @@ def _unpickled(path: Path, transaction: Any, key: str) -> Any:
 
     data = transaction.get(key.encode())
     if data is None:
-        raise DataError(f"{path}: key {key} is missing; the file is cut off or of another layout than TAPE's")
+        raise DataError(f"{path}: key {key} is missing; the file is truncated or not in TAPE's layout")
     try:
         return plain_pickle.loads(data)
     except plain_pickle.RefusedError as err:
         raise DataError(
             f"{path}: key {key}: refused to read the pickle: {err}.\n"
-            "A pickle can run any program. Use TAPE's JSON files instead: fptkit data fetch remote_homology"
+            "A pickle can run any code. Use TAPE's JSON files instead: fptkit data fetch remote_homology"
         ) from err
     except pickle.UnpicklingError as err:
         raise DataError(f"{path}: key {key}: {err}") from err

@@ -1,11 +1,11 @@
-"""Simulated protein families: the stand-in where no protein data can be had.
+"""Simulated protein families: a fallback (stand-in) if no protein data are available.
 
 A fold has an ancestral sequence; superfamilies, families and members descend from it along random trees, level by
-level. Amino acids are replaced by the LG process (`fptkit.tasks.homology.substitution`); each site keeps the rate it
-was born with, so that a conserved core remains even between superfamilies; stretches are inserted and deleted
-(`fptkit.tasks.homology.evolution`). What is known about real proteins and left out: structure, selection for function,
-composition that differs between folds, domain shuffling. Figures on these families are comparable with nothing
-published.
+level. Amino acids are replaced by the LG process (`fptkit.tasks.homology.substitution`). Each site has a fixed rate, so
+that a conserved core remains even between superfamilies. Segments are inserted and deleted
+(`fptkit.tasks.homology.evolution`). Unlike real proteins, simulated ones have no structure, no selection for function,
+no differences in composition between folds and no domain shuffling. Results on them are not comparable with published
+ones.
 
 The same options give the same data on every machine.
 """
@@ -29,14 +29,14 @@ _TRAIN, _VALIDATION, _FOLD, _SUPERFAMILY, _FAMILY = range(len(SPLITS))
 
 @dataclass(frozen=True)
 class SimulatedFamilies:
-    """Labelled sequences with their splits; N altogether.
+    """N labelled sequences with their splits.
 
     Args:
-        letters: (S,) ASCII codes of the amino acids, end to end.
-        offsets: (N + 1,) where each sequence begins.
-        folds: (N,) labels; superfamilies and families are numbered through all folds.
-        superfamilies: (N,).
-        families: (N,).
+        letters: (S,) ASCII codes of the amino acids of all sequences, concatenated.
+        offsets: (N + 1,) start of each sequence, then the end of the last.
+        folds: (N,) fold labels.
+        superfamilies: (N,) superfamily labels, unique across folds.
+        families: (N,) family labels, unique across superfamilies.
         splits: (N,) index into `SPLITS`.
     """
 
@@ -48,7 +48,7 @@ class SimulatedFamilies:
     splits: Integers
 
     def records(self, split: str) -> list[Record]:
-        """The sequences of one split, in random order."""
+        """Return the sequences of one split, in random order."""
         text = self.letters.tobytes().decode("ascii")
         return [
             Record(
@@ -63,11 +63,11 @@ class SimulatedFamilies:
 
 
 def simulate(options: SimulatedOptions) -> SimulatedFamilies:
-    """Make the families and split them as TAPE does.
+    """Simulate the families and split them as TAPE does.
 
-    ``test_fold_holdout`` holds one whole superfamily of each fold that has two or more, ``test_superfamily_holdout``
-    one whole family of each other superfamily that has two or more, ``test_family_holdout`` and ``validation`` random
-    members of the remaining families, each of which keeps at least one in ``train``.
+    ``test_fold_holdout`` holds one complete superfamily of each fold that has several. ``test_superfamily_holdout``
+    holds one complete family of each other superfamily that has several. ``test_family_holdout`` and ``validation``
+    hold random members of the remaining families; each of these has at least one member in ``train``.
 
     Raises:
         UsageError: a split would be empty.
@@ -107,7 +107,7 @@ def simulate(options: SimulatedOptions) -> SimulatedFamilies:
 
 
 def _hold_out_whole(superfamily_counts: Sequence[int], family_counts: Sequence[int], chance: Chance) -> Integers:
-    """The split of each family as far as whole families and superfamilies go."""
+    """The split of each family, after entire families and superfamilies are held out."""
     first_family = np.concatenate([[0], np.cumsum(family_counts)])
     split = np.full(first_family[-1], _TRAIN)
     first = 0
@@ -124,12 +124,12 @@ def _hold_out_whole(superfamily_counts: Sequence[int], family_counts: Sequence[i
 
 
 def _hold_out_members(splits: Integers, families: Integers, options: SimulatedOptions, chance: Chance) -> Integers:
-    """The split of each member, once random members of training families are held out.
+    """The split of each member, after random members of training families are held out.
 
-    Each family gives its share, rounded up or down by chance, so that the sizes of folds keep their proportions.
+    Each family gives the same fraction, rounded up or down at random, so that the proportions of folds do not change.
 
     Args:
-        splits: (N,) before.
+        splits: (N,) splits so far.
         families: (N,) ascending.
     """
     first = np.searchsorted(families, families)
@@ -145,7 +145,7 @@ def _hold_out_members(splits: Integers, families: Integers, options: SimulatedOp
     if not counts.all():
         empty = ", ".join(name for name, count in zip(SPLITS, counts, strict=True) if count == 0)
         raise UsageError(
-            f"simulated families: nothing is left for {empty}; raise folds, superfamilies_per_fold, "
+            f"simulated families: {empty} would be empty; raise folds, superfamilies_per_fold, "
             "families_per_superfamily or members_per_family"
         )
     return splits

@@ -1,9 +1,9 @@
-"""How one amino acid turns into another: the LG model, and rates that differ among sites.
+"""Amino acid substitution: the LG model, and rates that differ among sites.
 
-The substitution process is simulated by uniformisation: events fall on a site as a Poisson process with the rate of the
-fastest amino acid, and each event either keeps the amino acid or replaces it by the jump chain. That is exact for every
-branch length and every site rate, and needs neither matrix exponentials nor an eigen-decomposition, whose last digits
-depend on the linear-algebra library.
+The process is simulated by uniformisation: events hit a site as a Poisson process with the rate of the fastest amino
+acid, and at each event the jump chain keeps or replaces the amino acid. This is exact for all branch lengths and site
+rates. It avoids matrix exponentials and eigen-decompositions, which differ in the last digits between linear-algebra
+libraries.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _LG_EXCHANGEABILITIES = """
 2.547870 0.170887 0.083688 0.037967 1.959291 0.210332 0.245034 0.076701 0.119013 10.649107 1.702745 0.185202 1.898718
 0.654683 0.296501 0.098369 2.188158 0.189510 0.249313
 """
-# The lower triangle without its diagonal, row by row (long rows go on in the next line): s_ij of amino acids i and j.
+# The lower triangle without its diagonal, row by row (long rows take two lines): s_ij of amino acids i and j.
 # Source: Le & Gascuel 2008, Mol. Biol. Evol. 25:1307-1320 (LG), read in abacus-gene/paml, dat/lg.dat at 4c7902fe; all
 # 190 numbers, and the 20 below, agree with stephaneguindon/phyml, src/init.c at 42bb4b52.
 
@@ -56,12 +56,12 @@ _LG_FREQUENCIES = """
 0.079066 0.055941 0.041977 0.053052 0.012937 0.040767 0.071586 0.057337 0.022355 0.062157
 0.099081 0.064600 0.022951 0.042302 0.044040 0.061197 0.053287 0.012066 0.034155 0.069147
 """
-# Source: the same file. They add up to 1.000001 and are divided by their sum here.
+# Source: the same file. Their sum is 1.000001, so they are divided by it here.
 
 
 @lru_cache(maxsize=1)
 def lg_frequencies() -> Floats:
-    """Equilibrium frequencies of LG, (20,), in the order of `LG_AMINO_ACIDS`; they add up to 1."""
+    """Return the equilibrium frequencies of LG, (20,), in the order of `LG_AMINO_ACIDS`; their sum is 1."""
     frequencies: Floats = np.array(_LG_FREQUENCIES.split(), np.float64)
     frequencies /= sum(frequencies.tolist())
     frequencies.setflags(write=False)
@@ -70,7 +70,7 @@ def lg_frequencies() -> Floats:
 
 @lru_cache(maxsize=1)
 def lg_rate_matrix() -> Floats:
-    """The LG rate matrix Q, (20, 20): Q_ij = s_ij * f_j off the diagonal, rows add up to 0.
+    """Return the LG rate matrix Q, (20, 20): Q_ij = s_ij * f_j off the diagonal; the sum of each row is 0.
 
     It is scaled to one expected substitution per site and unit of branch length at equilibrium.
     """
@@ -87,19 +87,19 @@ def lg_rate_matrix() -> Floats:
 
 @lru_cache(maxsize=16)
 def gamma_rates(shape: float, categories: int) -> Floats:
-    """Discrete gamma distribution of rates among sites: the mean rate of each equally likely category, (categories,).
+    """Return the mean rate of each equally likely category of a discrete gamma distribution, (categories,).
 
     Args:
         shape: alpha of the gamma distribution with mean 1, > 0. Below 1 many sites hardly change and a few change fast.
-        categories: how many; the more, the nearer the variance comes to the continuous one, 1 / alpha.
+        categories: number of categories; with more, the variance approaches that of the continuous one, 1 / alpha.
 
     Source: Yang 1994, J. Mol. Evol. 39:306-314, equation 10 (means of categories). Rates are rounded to 1e-9, so that
-    the last digits of the special functions do not enter the simulation.
+    the last digits of the special functions do not affect the simulation.
     """
     from scipy.special import gammainc, gammaincinv
 
     cuts = gammaincinv(shape, np.arange(categories + 1) / categories)  # in units of 1 / alpha
-    below = gammainc(shape + 1, cuts)  # share of the total rate below each cut
+    below = gammainc(shape + 1, cuts)  # fraction of the total rate below each cut
     rates: Floats = np.round(np.diff(below) * categories, 9)
     rates.setflags(write=False)
     return rates
@@ -110,9 +110,9 @@ class JumpChain:
     """The uniformised substitution process.
 
     Args:
-        event_rate: events per site and unit of branch length, at rate 1: the rate of the fastest amino acid.
-        ladder: (400,) ascending; ``i + P(new <= j | old = i)`` at index ``20 * i + j``, so that one sorted search draws
-            the new amino acids of many sites.
+        event_rate: events per site and unit of branch length at rate 1: the rate of the fastest amino acid.
+        ladder: (400,) ascending; ``i + P(new <= j | old = i)`` at index ``20 * i + j``, so that one call of
+            ``searchsorted`` draws the new amino acids of many sites.
         start: (20,) cumulative equilibrium frequencies, for ancestral and inserted residues.
     """
 
@@ -121,22 +121,22 @@ class JumpChain:
     start: Floats
 
     def ancestral(self, uniforms: Floats) -> Integers:
-        """Residues (N,) at equilibrium, from one uniform number in [0, 1) each."""
+        """Draw residues (N,) at equilibrium from uniform numbers (N,) in [0, 1)."""
         return np.minimum(np.searchsorted(self.start, uniforms, side="right"), 19)
 
     def jump(self, residues: NDArray[Any], uniforms: Floats) -> Integers:
-        """The residues (N,) after one event each, from one uniform number in [0, 1) each."""
+        """Return the residues (N,) after one event each, drawn with uniform numbers (N,) in [0, 1)."""
         old = residues.astype(np.int64)  # 20 * 19 does not fit into the bytes that sequences are stored in
         drawn: Integers = np.searchsorted(self.ladder, old + uniforms, side="right") - 20 * old
-        return np.minimum(drawn, 19)  # rounding may leave the last step of a row a digit under 1
+        return np.minimum(drawn, 19)  # rounding may leave the last step of a row just below 1
 
 
 @lru_cache(maxsize=1)
 def lg_jump_chain() -> JumpChain:
-    """The uniformised LG process."""
+    """Return the uniformised LG process."""
     rates = lg_rate_matrix()
     event_rate = float(-rates.diagonal().min())
     steps = np.eye(20) + rates / event_rate
     ladder = np.cumsum(steps, axis=1) + np.arange(20)[:, None]
-    ladder[:, -1] = np.arange(1, 21)  # exactly, so that rows do not overlap by a rounding error
+    ladder[:, -1] = np.arange(1, 21)  # exact values, so that rows do not overlap by rounding errors
     return JumpChain(event_rate, ladder.ravel(), np.cumsum(lg_frequencies()))

@@ -1,4 +1,4 @@
-"""The task: protein sequences in, fold out, tested at three distances from the training families."""
+"""The task ``remote_homology``: predict the fold of a protein, at three distances from the training families."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fptkit.tasks.unmasked import UnmaskedExamples
 TEST_SPLITS = ("test_fold_holdout", "test_superfamily_holdout", "test_family_holdout")
 SPLITS = ("train", "validation", *TEST_SPLITS)
 
-_FILE = {"validation": "remote_homology_valid"}  # TAPE's name where it differs from ours
+_FILE = {"validation": "remote_homology_valid"}  # TAPE's names that differ from ours
 _TITLES = {
     "train": "train",
     "validation": "validation",
@@ -31,40 +31,40 @@ _TITLES = {
     "test_family_holdout": "family hold-out",
 }
 
-# What the paper's code does to homology. Source: kzl/universal-computation, datasets/remote_homology.py and
-# experiment.py: classes of the output layer (TAPE has 1,195 folds), factor on the accuracy (the share of sequences that
-# its authors say remains), evaluation batch in training batches.
+# Settings of the paper's code. Source: kzl/universal-computation, datasets/remote_homology.py and experiment.py:
+# classes of the output layer (TAPE has 1,195 folds), factor on the accuracy (the fraction of sequences that remains
+# according to its authors), evaluation batch size in training batches.
 _FPT2021_CLASSES = 1200
 _FPT2021_EVALUATION = SampledEvaluation(batches=25, size_factor=4, accuracy_factor=0.9739)
 
 
 def file_stem(split: str) -> str:
-    """Name of a split's file in TAPE's layout, without its extension."""
+    """Return the name of a split's file in TAPE's layout, without its extension."""
     return _FILE.get(split, f"remote_homology_{split}")
 
 
 class RemoteHomology(Task):
-    """Which fold a protein domain has, from its amino acids.
+    """Predict the fold of a protein domain from its amino acids.
 
-    The hold-outs test at three distances: superfamilies never seen in training (``test_fold_holdout``, the one papers
+    The hold-outs test at three distances: superfamilies never seen in training (``test_fold_holdout``, which papers
     report), families never seen, members never seen.
 
     Args:
         options: see `RemoteHomologyOptions`.
-        seed: of the run; the data do not depend on it.
-        pinned: source an earlier run of this recipe took; only it is tried.
+        seed: the run's seed; the data do not depend on it.
+        pinned: source that an earlier run of this recipe used; only it is tried.
 
     Attributes:
-        majority_accuracy: for each split, what always answering with the commonest fold of ``train`` scores.
+        majority_accuracy: for each split, the accuracy of always answering with the most frequent fold of ``train``.
 
     Raises:
         SourceError: no listed source is available.
-        DataError: a source is there but its files are damaged or do not belong together.
+        DataError: the files of a source are damaged or do not belong together.
         UsageError: protocol ``fpt2021``, and the data have a fold above its 1,200 outputs, or no sequence is short
             enough.
 
-    Under ``fpt2021`` nothing is cropped: a batch that holds a sequence above ``max_length`` is skipped whole (D8),
-    padding is read as tokens (D9), and ``test`` is the validation data (D7).
+    Under ``fpt2021`` nothing is cropped: a batch with a sequence above ``max_length`` is skipped (D8), padding is read
+    as tokens (D9), and ``test`` is the validation data (D7).
 
     Source: Rao et al. 2019 (TAPE), section 4, with the splits of Hou et al. 2018 (DeepSF). Differences: no <cls> and
     <sep> symbols around the sequence; sequences above ``max_length`` are cropped to their first residues. ``fpt2021``
@@ -85,7 +85,7 @@ class RemoteHomology(Task):
         records = choice.found
         self.protocol = options.protocol
         self.source = choice.entry
-        self.stand_in = choice.stand_in or choice.entry == "simulated"  # never proteins, whatever the list says
+        self.stand_in = choice.stand_in or choice.entry == "simulated"  # a stand-in even if it is listed first
         as_the_paper = options.protocol == "fpt2021"
         self.test_splits = tuple(name for name in TEST_SPLITS if name in records)
         folds = {name: np.array([record.fold for record in some], np.int64) for name, some in records.items()}
@@ -117,7 +117,7 @@ class RemoteHomology(Task):
             self._follow_the_paper(examples)
 
     def _follow_the_paper(self, examples: Mapping[str, SymbolExamples]) -> None:
-        """Put the faults of ``fpt2021`` in place: D6, D7, D8 and D9."""
+        """Apply the faults of ``fpt2021``: D6, D7, D8 and D9."""
         if self.output.count > _FPT2021_CLASSES:
             raise UsageError(
                 f"remote_homology: the protocol fpt2021 has {_FPT2021_CLASSES:,} outputs, but the data have a fold "
@@ -128,7 +128,7 @@ class RemoteHomology(Task):
             if counts is not None and counts.min() > self._longest:
                 raise UsageError(
                     f"remote_homology: every sequence of {name} is above max_length {self._longest:,}, and the "
-                    "protocol fpt2021 skips batches that hold one; raise max_length or use protocol clean"
+                    "protocol fpt2021 skips batches with one; raise max_length or use protocol clean"
                 )
         self.output = Classes(_FPT2021_CLASSES)
         unmasked = {name: UnmaskedExamples(examples[name], pad=alphabet.PAD) for name in ("train", "validation")}
@@ -143,21 +143,21 @@ class RemoteHomology(Task):
         self.sampled_evaluation = _FPT2021_EVALUATION
         self.notes = (
             *self.notes,
-            "fpt2021: test is the validation data (D7); 25 batches an evaluation (D6), accuracy times 0.9739 (D8); "
+            "fpt2021: test is the validation data (D7); 25 batches per evaluation (D6), accuracy times 0.9739 (D8); "
             "padding is read as tokens (D9)",
         )
 
     def skips(self, split: Split, indices: Sequence[int]) -> bool:
-        """Whether one of these sequences is too long for ``fpt2021``, which then passes over their batch (D8)."""
+        """Return whether the batch is skipped: under ``fpt2021``, if one of its sequences is too long (D8)."""
         if self.protocol != "fpt2021" or split.token_counts is None:
             return False
         return int(split.token_counts[np.asarray(indices, np.int64)].max()) > self._longest
 
     def split(self, name: str) -> Split:
-        """The split ``train``, ``validation`` or one of ``test_splits``.
+        """Return the split ``train``, ``validation`` or one of ``test_splits``.
 
         Raises:
-            UnknownNameError: there is none of this name.
+            UnknownNameError: the task has no split of this name.
         """
         if name not in self._splits:
             raise UnknownNameError("split of task remote_homology", name, self._splits)
@@ -176,11 +176,11 @@ def _open(entry: str, options: RemoteHomologyOptions) -> dict[str, list[Record]]
 
 
 def _read_folder(folder: Path, advice: str) -> dict[str, list[Record]]:
-    """The splits a folder holds in TAPE's layout.
+    """Read the splits of a folder in TAPE's layout.
 
     Raises:
         Unavailable: the folder, train, validation or all three hold-outs are missing.
-        DataError: a file is there but cannot be used.
+        DataError: a file is damaged or in another layout.
     """
     if not folder.is_dir():
         raise Unavailable(f"there is no folder {shown_folder(folder)}; {advice}")
@@ -195,18 +195,18 @@ def _read_folder(folder: Path, advice: str) -> dict[str, list[Record]]:
 
 
 def check_tape(records: Mapping[str, list[Record]]) -> None:
-    """Make sure that these are TAPE's own records, since figures on them are put beside published ones.
+    """Check that these are TAPE's own records, since results on them are compared with published ones.
 
     Raises:
-        DataError: a split has another number of records than TAPE's.
+        DataError: the number of records of a split differs from TAPE's.
     """
     expected = DATA_SETS["remote_homology"].records
     for name, some in records.items():
         if len(some) != expected[file_stem(name)]:
             raise DataError(
-                f"these are not TAPE's data: {name} holds {len(some):,} records, not {expected[file_stem(name)]:,}.\n"
-                "Use other data by naming their folder (source: path:DIR); get TAPE's with "
-                "'fptkit data fetch remote_homology --force'."
+                f"these are not TAPE's data: {name} has {len(some):,} records instead of "
+                f"{expected[file_stem(name)]:,}.\nFor other data give their folder (source: path:DIR); download TAPE's "
+                "with 'fptkit data fetch remote_homology --force'."
             )
 
 
@@ -214,12 +214,12 @@ def _source_notes(entry: str, options: RemoteHomologyOptions) -> tuple[str, ...]
     if entry == "simulated":
         return (
             f"simulated protein families (seed {options.simulated.seed}), evolved on random trees under the LG model "
-            "with insertions and deletions: no real proteins, comparable with nothing published",
+            "with insertions and deletions: no real proteins, not comparable with published results",
         )
     if entry == "tape":
         return ()
     folder = entry.removeprefix("path:")
-    return (f"data of {folder}: comparable with published figures only where these are TAPE's files",)
+    return (f"data of {folder}: comparable with published results only if these are TAPE's files",)
 
 
 def _data_notes(
@@ -235,14 +235,14 @@ def _data_notes(
     notes = [f"sequences: {sizes}; {len(seen):,} folds in train; median {median} residues, at most {kept:,}"]
     if long := sum(length > options.max_length for length in lengths):
         notes.append(
-            f"{long:,} sequences are above {options.max_length:,} residues; batches that hold one are skipped"
+            f"{long:,} sequences are above {options.max_length:,} residues; batches with one are skipped"
             if options.protocol == "fpt2021"
             else f"{long:,} sequences are cropped to their first {options.max_length:,} residues"
         )
     for name, labels in folds.items():
         if name != "train" and (unseen := int((~np.isin(labels, seen)).sum())):
-            notes.append(f"{unseen:,} of {len(labels):,} sequences of {_TITLES[name]} have a fold that train lacks")
+            notes.append(f"{unseen:,} of {len(labels):,} sequences of {_TITLES[name]} have a fold not seen in train")
     if unknown:
         letters = ", ".join(f"{letter!r} {count:,}" for letter, count in unknown.most_common(5))
-        notes.append(f"characters that are no amino-acid code, read as X: {letters}")
+        notes.append(f"characters that are not amino-acid codes, read as X: {letters}")
     return notes

@@ -1,7 +1,7 @@
-"""Stored images as batches of tokens, prepared and moved about for the whole batch at once.
+"""Stored images as batches of tokens; preparation and augmentation are vectorised over the batch.
 
-The images stay in memory as bytes. A batch is one gather of pixels: crop, flip and rotation only say from where in the
-stored image each pixel comes, so they are composed before a single byte is read.
+The images stay in memory as bytes. A batch is one gather of pixels: crop, flip and rotation are composed into one map
+from output pixels to stored pixels before any pixel is read.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from torch import Tensor
 from fptkit.interfaces import Batch
 
 PADDING = 4
-"""Pixels an image may be moved by, in each direction."""
+"""Largest shift of the random crop in pixels, in each direction."""
 
 DEGREES = 20.0
-"""Largest rotation, to either side."""
+"""Largest random rotation in degrees, in either direction."""
 
 BRIGHTNESS = (0.2989, 0.587, 0.114)
-"""Weights of red, green and blue in grey (ITU-R BT.601, rounded as torchvision's Grayscale has them)."""
+"""Weights of red, green and blue in grey (ITU-R BT.601, rounded as in torchvision's Grayscale)."""
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """From stored images to tokens.
+    """Settings that turn stored images into tokens.
 
     Args:
         patch_size: side of a patch in pixels.
-        mean: of each channel, subtracted from pixels in 0 ... 1; empty for no normalisation.
-        std: of each channel, the divisor afterwards.
-        grey: whether colours become their brightness first.
+        mean: mean of each channel, subtracted from pixels in 0 ... 1; empty for no normalisation.
+        std: standard deviation of each channel, by which the result is divided.
+        grey: whether colour images are converted to grey first.
         border: black pixels added on every side.
     """
 
@@ -48,7 +48,7 @@ class Preparation:
     border: int = 0
 
     def tokens(self, images: Tensor) -> Tensor:
-        """Prepare a batch.
+        """Convert a batch of stored images to tokens.
 
         Shapes: images (B, H, W, C) uint8 -> (B, T, F) float32 with T = (H / patch) * (W / patch), row by row, and
         F = patch * patch * channels, the channels of a pixel side by side.
@@ -64,19 +64,19 @@ class Preparation:
         size = self.patch_size
         tokens: Tensor = rearrange(pixels, "b (h p1) (w p2) c -> b (h w) (p1 p2 c)", p1=size, p2=size)
         mean, std = torch.tensor(self.mean or (0.0,)), torch.tensor(self.std or (1.0,))
-        each = tokens.shape[-1] // len(std)  # the constants of a pixel, once for every pixel of a token
+        each = tokens.shape[-1] // len(std)  # repeats each channel's constants for every pixel of a token
         return torch.addcmul((-mean / std).repeat(each), tokens, (1 / (255 * std)).repeat(each))
 
 
 @dataclass(frozen=True)
 class Moves:
-    """How each image of a batch is moved: first cropped, then flipped, then turned.
+    """Augmentation of each image of a batch: crop, then flip, then rotation.
 
     Args:
         left: (B,) int64 first column of the crop, in the image padded by `PADDING`; 0 ... 2 * `PADDING`.
-        top: (B,) int64 its first row.
+        top: (B,) int64 first row of the crop, in the same range.
         flipped: (B,) bool, mirrored left to right.
-        degrees: (B,) float32 turn about the centre, counter-clockwise.
+        degrees: (B,) float32 rotation about the centre, counter-clockwise.
     """
 
     left: Tensor
@@ -86,21 +86,28 @@ class Moves:
 
     @classmethod
     def draw(cls, count: int, generator: torch.Generator) -> Moves:
-        """Draw them apart for each image, with the odds of torchvision's RandomCrop(padding=4), RandomHorizontalFlip
-        and RandomRotation(20)."""
+        """Draw a crop, flip and rotation for each image independently.
+
+        The distributions are those of torchvision's RandomCrop(padding=4), RandomHorizontalFlip and
+        RandomRotation(20).
+        """
         left, top = torch.randint(0, 2 * PADDING + 1, (2, count), generator=generator)
         flipped = torch.rand(count, generator=generator) < 0.5
         return cls(left, top, flipped, (2 * torch.rand(count, generator=generator) - 1) * DEGREES)
 
     def places(self, height: int, width: int) -> tuple[Tensor, Tensor]:
-        """Where each pixel of the moved images comes from.
+        """Return the stored pixel that each pixel of the augmented images comes from.
 
-        Done without torchvision's random transforms, which draw one crop, flip and angle for a whole batch, and from
-        torch's global generator. Taken from torchvision are their order, odds and conventions (rotation about the
-        centre, counter-clockwise, nearest pixel, black outside): the result is that of its ``functional`` pad, crop,
-        hflip and rotate on each image, up to the rounding of coordinates halfway between two pixels.
+        torchvision's random transforms are not used: they draw one crop, flip and angle for the entire batch, from
+        torch's global generator. Order, probabilities and conventions are torchvision's (rotation about the centre,
+        counter-clockwise, nearest pixel, black outside): the result equals its ``functional`` pad, crop, hflip and
+        rotate on each image, up to the rounding of coordinates halfway between two pixels.
 
-        Shapes: (B, H, W) int64, row * width + column in the stored image; (B, H, W) bool, true where it is outside.
+        Shapes: (B, H, W) int64, row * width + column in the stored image; (B, H, W) bool, true for pixels outside it.
+
+        Args:
+            height: of the stored images, in pixels.
+            width: of the stored images, in pixels.
         """
         radians = (self.degrees * (math.pi / 180))[:, None, None]
         cosine, sine = radians.cos(), radians.sin()
@@ -108,10 +115,10 @@ class Moves:
         x = torch.arange(width) - (width - 1) / 2  # from the centre
         y = (torch.arange(height) - (height - 1) / 2)[:, None]
         right, down = (((shift - PADDING).float())[:, None, None] for shift in (self.left, self.top))
-        # Backwards, from the finished picture to the stored one: turn, mirror, shift.
+        # Backwards, from the augmented image to the stored one: rotate, mirror, shift.
         column = (x * (mirror * cosine) + (right + (width - 1) / 2 - y * (mirror * sine))).round_()
         row = (x * sine + (down + (height - 1) / 2 + y * cosine)).round_()
-        # What the crop left out stays out, even if the rotation would bring it back.
+        # Pixels outside the crop stay black, even if the rotation would move them back in.
         nearest_column = torch.clamp(column, right.clamp(min=0), width - 1 + right.clamp(max=0))
         nearest_row = torch.clamp(row, down.clamp(min=0), height - 1 + down.clamp(max=0))
         outside = (nearest_column != column).logical_or_(nearest_row != row)
@@ -119,7 +126,7 @@ class Moves:
 
 
 class ImageStore:
-    """Images in memory, each pixel one number, so that pixels can be gathered.
+    """Images in memory, one number per pixel, so that a batch is a single gather.
 
     Shapes: images (M, H, W, C) uint8 with 1 or 3 channels.
     """
@@ -130,10 +137,10 @@ class ImageStore:
         flat = torch.zeros((count * self.height * self.width + 1, bytes_each), dtype=torch.uint8)
         flat[:-1, : self.channels] = torch.from_numpy(images).reshape(-1, self.channels)
         self._pixels = flat.view(torch.uint8 if bytes_each == 1 else torch.int32)[:, 0]
-        self._black = len(flat) - 1  # a black pixel after the last image stands for all that is outside
+        self._black = len(flat) - 1  # index of the black pixel that is used for everything outside an image
 
     def take(self, rows: Tensor, moves: Moves | None = None) -> Tensor:
-        """Some of the images, moved.
+        """Return the images of these rows, augmented by ``moves`` if given.
 
         Shapes: rows (B,) int64 -> (B, H, W, C) uint8.
         """
@@ -152,11 +159,11 @@ class ImageExamples:
     """A `fptkit.interfaces.Split` of images with one class each.
 
     Args:
-        store: images; several splits may share it.
-        labels: (M,) int64 class of each.
-        which: (N,) int64 rows that make up this split.
-        preparation: from images to tokens.
-        augment: whether every batch moves its images (see `Moves`).
+        store: M images; several splits may share it.
+        labels: (M,) int64 class of each image.
+        which: (N,) int64 rows of the images in this split.
+        preparation: turns images into tokens.
+        augment: whether batches augment their images (see `Moves`).
 
     Attributes:
         targets: (N,) int64 classes of this split's images.
@@ -183,19 +190,19 @@ class ImageExamples:
         self._augment = augment
 
     def plain(self) -> ImageExamples:
-        """The same images, never moved."""
+        """Return the same split without augmentation."""
         same = copy.copy(self)
         same._augment = False
         return same
 
     def batch(self, indices: Sequence[int], generator: torch.Generator) -> Batch:
-        """The images of these indices as tokens.
+        """Return the images with these indices as tokens.
 
         Shapes: inputs (B, T, F) float32, targets (B,) int64; every image has T tokens.
 
         Args:
-            indices: which examples.
-            generator: draws how each image is moved, where the split is augmented.
+            indices: indices of the examples.
+            generator: draws the augmentation of each image, if the split is augmented.
         """
         chosen = torch.as_tensor(indices, dtype=torch.int64)
         moves = Moves.draw(len(chosen), generator) if self._augment else None

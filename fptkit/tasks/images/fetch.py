@@ -1,8 +1,7 @@
-"""MNIST and CIFAR-10 as torchvision knows them: its addresses, checksums and folder layout.
+"""MNIST and CIFAR-10 with torchvision's addresses, checksums and folder layout.
 
-The bytes come through `fptkit.sources.download`, since torchvision's own download waits without limit for a silent
-server. A folder that torchvision filled is taken as it is. CIFAR-10's pickles are read by the restricted reader,
-never run.
+`fptkit.sources.download` fetches the files, since torchvision's own download has no timeout. A folder that torchvision
+filled is used as it is. CIFAR-10's pickles are read by the restricted reader and never executed.
 """
 
 from __future__ import annotations
@@ -23,15 +22,15 @@ from fptkit.tasks.images.readers import Form, LabelledImages, read_cifar_folder,
 
 
 def torchvision_folder() -> Path:
-    """The folder to give torchvision as ``root``."""
+    """Return the folder that is torchvision's ``root``."""
     return data_folder() / "torchvision"
 
 
 def fetched_mnist(form: Form) -> dict[str, LabelledImages]:
-    """MNIST, fetched unless its files are here and their checksums hold.
+    """Return MNIST; download it unless it is cached and its checksums match.
 
     Raises:
-        Unavailable: it is not here and cannot be fetched.
+        Unavailable: it is not cached and cannot be downloaded.
     """
     folder = torchvision_folder() / "MNIST" / "raw"
     wanted = dict(MNIST.resources)
@@ -41,16 +40,16 @@ def fetched_mnist(form: Form) -> dict[str, LabelledImages]:
                 server = _answering([mirror + bad[0] for mirror in MNIST.mirrors], _state(folder, bad))
                 for name in bad:
                     _fetch(server.removesuffix(bad[0]) + name, folder / name, wanted[name])
-    # torchvision unpacks beside the archives, without checksums; only the archives themselves are known to be right.
+    # torchvision also stores unpacked files, which have no checksums; only the archives are verified.
     return read_idx_folder(folder, form, packed=True)
 
 
 def fetched_cifar10(form: Form) -> dict[str, LabelledImages]:
-    """CIFAR-10, fetched unless its files are here and their checksums hold.
+    """Return CIFAR-10; download it unless it is cached and its checksums match.
 
     Raises:
-        Unavailable: it is not here and cannot be fetched.
-        DataError: the archive is the right one, but what it unpacks to is not.
+        Unavailable: it is not cached and cannot be downloaded.
+        DataError: the archive's checksum matches, but that of an unpacked file does not.
     """
     root = torchvision_folder()
     folder = root / CIFAR10.base_folder
@@ -64,19 +63,19 @@ def fetched_cifar10(form: Form) -> dict[str, LabelledImages]:
                 unpack(archive, root)
                 archive.unlink()
                 if bad := _bad_files(folder, wanted):
-                    raise DataError(f"{shown_folder(folder)}: the archive's {', '.join(bad)} has another checksum")
+                    raise DataError(f"{shown_folder(folder)}: wrong checksum of {', '.join(bad)} from the archive")
     return read_cifar_folder(folder, form)
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Only one process fetches into a folder; a second one waits and then finds the files."""
+    """Let one process at a time download into a folder; the next one waits and then finds the files."""
     lock = FileLock(folder / ".lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except OSError as err:
-        raise Unavailable(f"not in {shown_folder(folder)}, which cannot be written ({err.strerror})") from err
+        raise Unavailable(f"not in {shown_folder(folder)}, which is not writable ({err.strerror})") from err
     try:
         yield
     finally:
@@ -84,14 +83,14 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _bad_files(folder: Path, wanted: Mapping[str, str]) -> list[str]:
-    """Names that are missing or whose MD5 is another."""
+    """Names of files that are missing or have the wrong MD5."""
     return [name for name, md5 in wanted.items() if not check_integrity(folder / name, md5)]
 
 
 def _state(folder: Path, bad: Sequence[str]) -> str:
     damaged = [name for name in bad if (folder / name).is_file()]
     if damaged:
-        return f"{shown_folder(folder / damaged[0])} is damaged (another checksum)"
+        return f"{shown_folder(folder / damaged[0])} is damaged (wrong checksum)"
     return f"not in {shown_folder(folder)}"
 
 
@@ -114,4 +113,4 @@ def _fetch(address: str, destination: Path, md5: str) -> None:
         raise Unavailable("; ".join(f"{entry}: {reason}" for entry, reason in err.tried)) from err
     if not check_md5(destination, md5):
         destination.unlink()
-        raise Unavailable(f"what {address} sent has another checksum than torchvision knows; it was removed")
+        raise Unavailable(f"{address}: the checksum of the downloaded file differs from torchvision's; file removed")

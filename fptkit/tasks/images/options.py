@@ -1,4 +1,4 @@
-"""Options of the image tasks; light, so that listings and recipe checks load no numbers.
+"""Options of the image tasks; in a module of their own so that listings and recipe checks do not import NumPy.
 
 Source of the defaults: Lu et al. 2021, section 3.1, and kzl/universal-computation, ``datasets/mnist.py``,
 ``cifar10.py`` and ``cifar10_gray.py``. The validation split of the protocol ``clean`` is ours.
@@ -16,16 +16,16 @@ MNIST_SOURCES = "torchvision, path:DIR_OR_FILE, digits"
 CIFAR_SOURCES = "torchvision, path:DIR_OR_FILE, simulated"
 
 _PROTOCOL = (
-    "clean: a tenth of the training data is the validation split, splits are evaluated whole; "
-    "fpt2021: the paper's way, faults D5 and D6"
+    "clean: a tenth of the training data is the validation split, splits are evaluated in full; "
+    "fpt2021: as in the paper's code, including faults D5 and D6"
 )
-_SOURCE = "where the images come from, the first available is taken; any of "
+_SOURCE = "sources of the images, of which the first available one is used; any of "
 _PATCH = "side of a square patch in pixels, a divisor of the image's side; one patch is one token"
 _AUGMENT = (
     "random crop (padding 4), horizontal flip and rotation up to 20 degrees of training images; "
-    "auto: as the paper's code, which augments CIFAR-10 and leaves MNIST as it is"
+    "auto: as in the paper's code, on for CIFAR-10 and off for MNIST"
 )
-_TRAIN_SIZE = "training images used, every class in proportion; null for all"
+_TRAIN_SIZE = "number of training images used, stratified by class; null for all"
 
 
 def _some(entries: tuple[str, ...]) -> tuple[str, ...]:
@@ -41,12 +41,12 @@ _CifarSources = Annotated[tuple[_CifarSource, ...], ONE_OR_MORE, AfterValidator(
 
 
 class SimulatedImageOptions(Options):
-    """How simulated images are rendered; see `fptkit.tasks.images.simulate`.
+    """Options of simulated images; see `fptkit.tasks.images.simulate`.
 
     The ten classes are five shapes, each filled with stripes or with checks.
     """
 
-    seed: int = Field(default=0, ge=0, description="draws the images; the run's own seed does not change the data")
+    seed: int = Field(default=0, ge=0, description="seed of the images; the run's own seed does not change the data")
     train: int = Field(default=12_000, ge=10, description="images of the training split")
     validation: int = Field(default=1_500, ge=10, description="images of the validation split")
     test: int = Field(default=3_000, ge=10, description="images of the test split")
@@ -56,7 +56,7 @@ class SimulatedImageOptions(Options):
 
 
 class ImageOptions(Options):
-    """What the options of all image tasks have in common."""
+    """Options common to all image tasks."""
 
     protocol: Literal["clean", "fpt2021"] = Field(default="clean", description=_PROTOCOL)
     source: tuple[str, ...]
@@ -66,7 +66,7 @@ class ImageOptions(Options):
 
     @property
     def side(self) -> int:
-        """Height and width of an image as the model sees it, in pixels. Each task's options say it."""
+        """Height and width in pixels of the images that the model sees. Subclasses implement it."""
         raise NotImplementedError(f"{type(self).__name__} does not implement side")
 
     @model_validator(mode="after")
@@ -77,11 +77,11 @@ class ImageOptions(Options):
 
 
 class MnistOptions(ImageOptions):
-    """Options of the task ``mnist``: which digit an image of 28 x 28 shows."""
+    """Options of the task ``mnist``: classify handwritten digits in images of 28 x 28 pixels."""
 
     source: _MnistSources = Field(default=("torchvision", "digits"), description=_SOURCE + MNIST_SOURCES)
     image_size: Literal[28, 32] = Field(
-        default=28, description="side in pixels; 32, as the paper's text has it, adds two black pixels on every side"
+        default=28, description="side in pixels; 32, as in the paper's text, adds two black pixels on every side"
     )
     patch_size: int = Field(default=4, ge=1, description=_PATCH)
 
@@ -94,7 +94,7 @@ class MnistOptions(ImageOptions):
 class _CifarOptions(ImageOptions):
     source: _CifarSources = Field(default=("torchvision", "simulated"), description=_SOURCE + CIFAR_SOURCES)
     simulated: SimulatedImageOptions = Field(
-        default=SimulatedImageOptions(), description="how the source 'simulated' renders its images"
+        default=SimulatedImageOptions(), description="options of the source 'simulated'"
     )
 
     @property
@@ -105,17 +105,17 @@ class _CifarOptions(ImageOptions):
     @model_validator(mode="after")
     def _simulated_images_are_like_photographs(self) -> _CifarOptions:
         if self.simulated.image_size != 32 or self.simulated.channels != 3:
-            raise ValueError("simulated images of this task must be of CIFAR-10's form: image_size 32, channels 3")
+            raise ValueError("simulated images must have CIFAR-10's shape; set image_size: 32 and channels: 3")
         return self
 
 
 class Cifar10Options(_CifarOptions):
-    """Options of the task ``cifar10``: what a colour photograph of 32 x 32 shows."""
+    """Options of the task ``cifar10``: classify colour photographs of 32 x 32 pixels."""
 
     patch_size: int = Field(default=4, ge=1, description=_PATCH)
 
 
 class Cifar10LraOptions(_CifarOptions):
-    """Options of the task ``cifar10_lra``: the same in grey, one pixel a token, as in the Long Range Arena."""
+    """Options of the task ``cifar10_lra``: CIFAR-10 in grey, one token per pixel, as in the Long Range Arena."""
 
     patch_size: int = Field(default=1, ge=1, description=_PATCH)

@@ -1,4 +1,4 @@
-"""Reading labelled images: npz archives, MNIST's IDX files, CIFAR-10's batches, folders of pictures."""
+"""Readers of labelled images: npz archives, MNIST's IDX files, CIFAR-10's batches, folders of pictures."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ LAYOUTS = (
 
 @dataclass(frozen=True)
 class Form:
-    """What a task's images must be.
+    """The image shapes that a task accepts.
 
     Args:
         side: height and width in pixels.
-        channels: numbers of channels it takes, the one pictures are read in first.
+        channels: accepted numbers of channels; pictures are read with the first of them.
     """
 
     side: int
@@ -75,19 +75,19 @@ class LabelledImages:
 
 
 def read_images(path: Path, form: Form) -> dict[str, LabelledImages]:
-    """The splits ``train`` and ``test`` of a file or folder in any of the `LAYOUTS`.
+    """Read the splits ``train`` and ``test`` from a file or folder in any of the `LAYOUTS`.
 
     Args:
         path: file or folder.
-        form: what the images must be.
+        form: required shape of the images.
 
     Raises:
-        Unavailable: there is nothing of this name, or no known layout in it, or a file of the layout is missing.
-        DataError: a file is there but damaged, or holds something else than such images.
+        Unavailable: the path does not exist, has no known layout, or lacks a file of its layout.
+        DataError: a file is damaged or holds anything but images of this shape.
     """
     if path.is_file():
         if path.suffix != ".npz":
-            raise DataError(f"{path}: unknown kind of file; expected {LAYOUTS}")
+            raise DataError(f"{path}: unknown file type; expected {LAYOUTS}")
         return _read_npz(path, form)
     if not path.is_dir():
         raise Unavailable(f"there is no file or folder {shown_folder(path)}")
@@ -102,12 +102,18 @@ def read_images(path: Path, form: Form) -> dict[str, LabelledImages]:
 
 
 def checked(images: NDArray[np.generic], labels: NDArray[np.generic], form: Form, where: str) -> LabelledImages:
-    """Images and labels, held against what the task takes.
+    """Check images and labels against what the task accepts.
 
     Shapes: images (N, H, W) or (N, H, W, C), labels (N,) or (N, 1).
 
+    Args:
+        images: uint8 pixels.
+        labels: integers >= 0, one per image.
+        form: required shape of the images.
+        where: the file, for messages.
+
     Raises:
-        DataError: shape, dtype, number or range is not as it must be.
+        DataError: shape, dtype, number or range is wrong.
     """
     if images.dtype != np.uint8:
         raise DataError(f"{where}: images are {images.dtype}, expected uint8 (0 to 255)")
@@ -123,7 +129,7 @@ def checked(images: NDArray[np.generic], labels: NDArray[np.generic], form: Form
     if len(images) != len(labels):
         raise DataError(f"{where}: {len(images):,} images but {len(labels):,} labels")
     if not len(labels):
-        raise DataError(f"{where}: it holds no image")
+        raise DataError(f"{where}: no images")
     if labels.min() < 0:
         raise DataError(f"{where}: label {labels.min()} is negative")
     return LabelledImages(np.ascontiguousarray(images, np.uint8), labels.astype(np.int64))
@@ -146,7 +152,7 @@ _ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
 def _read_npz(path: Path, form: Form) -> dict[str, LabelledImages]:
     try:
-        # Opened here, since NumPy leaves a damaged file open.
+        # Opened here, since NumPy does not close damaged files.
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             members = {name.removesuffix(".npy") for name in archive.namelist()}
             file.seek(0)
@@ -156,7 +162,7 @@ def _read_npz(path: Path, form: Form) -> dict[str, LabelledImages]:
         reason = err if str(err) else type(err).__name__
         raise DataError(f"{path}: not readable as an npz archive of plain arrays: {reason}") from err
     if missing := [name for name in _ARRAYS if name not in arrays]:
-        raise DataError(f"{path}: it lacks the arrays {', '.join(missing)}")
+        raise DataError(f"{path}: the arrays {', '.join(missing)} are missing")
     return {
         split: checked(arrays[f"x_{split}"], arrays[f"y_{split}"], form, f"{path}, x_{split} and y_{split}")
         for split in ("train", "test")
@@ -178,16 +184,16 @@ def _idx_file(folder: Path, name: str) -> Path | None:
 
 
 def read_idx_folder(folder: Path, form: Form, *, packed: bool = False) -> dict[str, LabelledImages]:
-    """Both splits of a folder with MNIST's four files.
+    """Read both splits from a folder with MNIST's four files.
 
     Args:
         folder: the folder.
-        form: what the images must be.
-        packed: read the gzipped files even where unpacked ones lie beside them.
+        form: required shape of the images.
+        packed: read the gzipped files even if there are unpacked ones too.
 
     Raises:
-        Unavailable: one of them is missing.
-        DataError: one is damaged, or they do not belong together.
+        Unavailable: a file is missing.
+        DataError: a file is damaged, or the files do not belong together.
     """
     names = [name for some in IDX_FILES.values() for name in some]
     found = {name: path for name in names if (path := _idx_file(folder, name + ".gz" if packed else name))}
@@ -201,10 +207,10 @@ def read_idx_folder(folder: Path, form: Form, *, packed: bool = False) -> dict[s
 
 
 def read_idx(path: Path) -> Bytes:
-    """An array of bytes in IDX form, gzipped or not.
+    """Read an array of bytes from an IDX file, gzipped or not.
 
     Raises:
-        DataError: the file is damaged, cut off, or holds another type of numbers.
+        DataError: the file is damaged, truncated, or holds numbers of another type.
     """
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
@@ -227,15 +233,15 @@ def read_idx(path: Path) -> Bytes:
     return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
 
 
-# CIFAR-10's pickles: dicts of ``data`` (N, 3072), a row of red, then green, then blue, and ``labels``.
+# CIFAR-10's pickles: dicts with ``data`` (N, 3072), each row red, then green, then blue, and ``labels``.
 
 
 def read_cifar_folder(folder: Path, form: Form) -> dict[str, LabelledImages]:
-    """Both splits of CIFAR-10's archive for Python. Its pickles are read without running what is in them.
+    """Read both splits of CIFAR-10's archive for Python, without executing code in its pickles.
 
     Raises:
-        Unavailable: one of the files is missing.
-        DataError: one is damaged, asks for code to be run, or holds something else.
+        Unavailable: a file is missing.
+        DataError: a file is damaged, would execute code, or holds something else.
     """
     names = [name for some in CIFAR_FILES.values() for name in some]
     if missing := [name for name in names if not (folder / name).is_file()]:
@@ -257,7 +263,7 @@ def _read_cifar_batch(path: Path, form: Form) -> LabelledImages:
     data, labels = (content.get(key) for key in ("data", "labels")) if isinstance(content, dict) else (None, None)
     whole = isinstance(labels, list) and all(isinstance(label, int) for label in labels)
     if not isinstance(data, np.ndarray) or not whole:
-        raise DataError(f"{path}: it holds no 'data' array with a list of whole numbers as 'labels'")
+        raise DataError(f"{path}: expected an array 'data' and a list of whole numbers 'labels'")
     if data.ndim != 2 or data.shape[1] != 3 * 32 * 32:
         raise DataError(f"{path}: 'data' has shape {data.shape}, expected N x 3072")
     return checked(data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), np.array(labels), form, str(path))
@@ -267,7 +273,7 @@ def _read_cifar_batch(path: Path, form: Form) -> LabelledImages:
 
 
 def _read_pictures(folder: Path, form: Form) -> dict[str, LabelledImages]:
-    """``train/CLASS/*`` and ``test/CLASS/*``; classes are numbered in the alphabetical order of their names."""
+    """Read ``train/CLASS/*`` and ``test/CLASS/*``; classes are numbered in alphabetical order."""
     if missing := [f"{name}/" for name in ("train", "test") if not (folder / name).is_dir()]:
         raise Unavailable(f"{shown_folder(folder)} lacks {', '.join(missing)}")
     names = _class_names(folder / "train")
@@ -285,7 +291,7 @@ def _read_pictures(folder: Path, form: Form) -> dict[str, LabelledImages]:
         ]
         if not files:
             raise DataError(f"{folder / split}: no picture ({', '.join(PICTURES)}) in its class folders")
-        with ThreadPoolExecutor() as pool:  # decoding leaves the interpreter free
+        with ThreadPoolExecutor() as pool:  # decoding releases the interpreter lock
             images = np.stack(list(pool.map(lambda file: _read_picture(file[0], form), files)))
         splits[split] = checked(images, np.array([label for _, label in files]), form, str(folder / split))
     return splits
@@ -305,6 +311,6 @@ def _read_picture(path: Path, form: Form) -> Bytes:
                 return np.asarray(picture.convert("L" if form.channels[0] == 1 else "RGB"))
     except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as err:
         raise DataError(f"{path}: not readable as a picture: {err}") from err
-    if mode[0] in "IF":  # PIL would cut its values off at 255
-        raise DataError(f"{path}: a picture of more than 8 bits a pixel (mode {mode}), expected 8 bits a colour")
+    if mode[0] in "IF":  # PIL would clip its values at 255
+        raise DataError(f"{path}: a picture with more than 8 bits per pixel (mode {mode}), expected 8 bits per channel")
     raise DataError(f"{path}: a picture of {size[0]} x {size[1]} pixels, expected {form.side} x {form.side}")

@@ -1,14 +1,14 @@
-"""Rendered textured shapes of ten classes: the stand-in where no photographs can be had.
+"""Simulated images of ten classes, textured shapes: a fallback (stand-in) if no photographs are available.
 
 A class is a pair: one of five shapes (disc, triangle, square, star, cross) filled with one of two textures (stripes,
-checks). Shapes of one size cover the same area; place, size and turn of the shape, period, phase and direction of the
-texture, and all colours are drawn for each image, independently of the class. The background has a fainter texture of
-the same kinds, and noise lies over everything. So neither the mean colour nor any single pixel tells the class: a
-linear classifier on pixels stays near chance, while both halves of the class are local patterns that a small vision
-model learns. Left out, and known of photographs: perspective, occlusion, natural statistics, more than one object.
-Figures on these images are comparable with nothing published.
+checks). Shapes of one size cover the same area. Position, size and rotation of the shape, period, phase and direction
+of the texture, and all colours are random and independent of the class. The background has a fainter texture of the
+same kinds, and all pixels have noise. So the class cannot be read from the mean colour or from single pixels: a linear
+classifier on pixels is near chance, while both shape and texture are local patterns that a small vision model learns.
+Unlike photographs, the images have no perspective, no occlusion, no natural statistics and only one object. Results on
+them are not comparable with published ones.
 
-The same options give the same images: all chance comes from the raw 64-bit output of PCG64, which NumPy keeps fixed.
+The same options give the same images: all randomness comes from the raw 64-bit output of PCG64, which NumPy guarantees.
 Sines and angles are float32 and may differ in the last bit between maths libraries, so a pixel may differ by one grey
 level between machines.
 """
@@ -36,17 +36,19 @@ SPLITS = ("train", "validation", "test")
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 """Weights of red, green and blue in the brightness of a colour (ITU-R BT.601)."""
 
-_BLOCK = 250  # images rendered at once: small enough for the processor's cache, and prefixes of a split stay the same
+_BLOCK = 250  # images rendered at once: fits into the CPU cache, and makes smaller splits prefixes of larger ones
 
-_STAR_INNER = 0.45  # inner radius of the star, as a share of the outer one
-_CROSS_ARM = 0.36  # half the width of an arm of the cross, as a share of its half length
+_STAR_INNER = 0.45  # inner radius of the star, as a fraction of the outer one
+_CROSS_ARM = 0.36  # half the width of an arm of the cross, as a fraction of its half length
 
 
 def simulate(options: SimulatedImageOptions) -> dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]]:
     """Render all splits.
 
-    Shapes: images (N, H, W, C) in 0 ... 255, labels (N,) in 0 ... 9; every label equally often, to within one in each
-    block of images. More images of the same seed begin with the same ones.
+    Labels are balanced to within one in each block of images. A smaller split is a prefix of a larger one of the same
+    seed.
+
+    Shapes: images (N, H, W, C) in 0 ... 255, labels (N,) in 0 ... 9.
 
     Args:
         options: seed, sizes and noise.
@@ -76,29 +78,29 @@ def _render_split(name: str, size: int, options: SimulatedImageOptions) -> tuple
 
 
 class _Chance:
-    """Numbers from the raw output of PCG64.
+    """Random numbers from the raw output of PCG64.
 
-    `numpy.random.Generator` may change its methods between versions of NumPy; its bit generators may not (NEP 19).
+    The methods of `numpy.random.Generator` may change between versions of NumPy; its bit generators may not (NEP 19).
     """
 
     def __init__(self, seed: int) -> None:
         self._bits = np.random.PCG64(seed)
 
     def uniform(self, low: float, high: float, count: int) -> Floats:
-        """(count,) numbers from ``low`` to ``high``."""
+        """Return (count,) uniform numbers from ``low`` to ``high``."""
         return (low + (high - low) * (self._bits.random_raw(count) >> np.uint64(11)) * 2.0**-53).astype(np.float32)
 
     def order(self, count: int) -> NDArray[np.int64]:
-        """A random order of ``count`` things."""
+        """Return a random permutation of ``count`` indices."""
         return np.argsort(self._bits.random_raw(count), kind="stable")
 
     def bell(self, shape: tuple[int, ...]) -> Floats:
-        """Numbers of mean 0 and standard deviation 1: sums of four bytes, nearly normal and far quicker."""
+        """Return numbers with mean 0 and standard deviation 1: sums of four bytes, nearly normal and much faster."""
         count = math.prod(shape)
         words = self._bits.random_raw(-(-count // 2)).astype("<u8", copy=False).view("<u4")[:count]
         pairs = (words & 0xFF00FF) + (words >> 8 & 0xFF00FF)  # two sums of two bytes in each word
         sums = (pairs & 0xFFFF) + (pairs >> 16)
-        return ((sums.astype(np.float32) - 510.0) / 147.8).reshape(shape)  # 73.9 is the deviation of a byte
+        return ((sums.astype(np.float32) - 510.0) / 147.8).reshape(shape)  # a byte's standard deviation is 73.9
 
 
 def _render(labels: NDArray[np.int64], chance: _Chance, options: SimulatedImageOptions) -> NDArray[np.uint8]:
@@ -120,7 +122,7 @@ def _render(labels: NDArray[np.int64], chance: _Chance, options: SimulatedImageO
         along, across = _turned(x[some], y[some], turn[some])
         scale = radius[some, None, None]
         outside[some] = distance(along / scale, across / scale) * scale
-    cover = np.clip(0.5 - outside, 0, 1)[..., None]  # (N, H, W, 1): the share of each pixel inside the shape
+    cover = np.clip(0.5 - outside, 0, 1)[..., None]  # (N, H, W, 1): the fraction of each pixel inside the shape
 
     filling = _texture(x, y, texture_of, chance.uniform(3.5, 6.0, count) * unit, chance)
     ground = _texture(x, y, (chance.uniform(0, 2, count)).astype(np.int64), chance.uniform(5, 14, count) * unit, chance)
@@ -138,7 +140,7 @@ def _turned(x: Floats, y: Floats, angle: Floats) -> tuple[Floats, Floats]:
     return x * cosine + y * sine, y * cosine - x * sine
 
 
-# Distances to the edge, negative inside. Each shape has the area of a disc of radius 1, so that size tells nothing.
+# Distances to the edge, negative inside. Each shape has the area of a disc of radius 1, so that size is no clue.
 
 
 def _disc(x: Floats, y: Floats) -> Floats:
@@ -183,7 +185,7 @@ def _cross(x: Floats, y: Floats) -> Floats:
 
 
 def _texture(x: Floats, y: Floats, kind: NDArray[np.int64], period: Floats, chance: _Chance) -> Floats:
-    """Stripes (kind 0) or checks (kind 1) with soft edges, of mean 0.5.
+    """Stripes (kind 0) or checks (kind 1) with soft edges and mean 0.5.
 
     Shapes: x, y (N, H, W), kind (N,), period (N,) in pixels -> (N, H, W, 1) in 0 ... 1.
     """
@@ -197,9 +199,9 @@ def _texture(x: Floats, y: Floats, kind: NDArray[np.int64], period: Floats, chan
 
 
 def _colours(chance: _Chance, count: int, least: float, most: float, channels: int) -> tuple[Floats, Floats]:
-    """Two colours for each image whose brightness differs by ``least`` to ``most``, in random order.
+    """Two colours per image that differ in brightness by ``least`` to ``most``, in random order.
 
-    Hue is drawn apart from brightness, so that the picture in grey shows the same.
+    Hue is independent of brightness, so that a grey version of the image shows the same.
 
     Shapes: (N, 1, 1, C) each.
     """

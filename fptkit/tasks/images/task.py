@@ -1,4 +1,4 @@
-"""The tasks: an image cut into square patches, a class out.
+"""The image classification tasks. Images are cut into square patches, one token each.
 
 Source: Lu et al. 2021, section 3.1; kzl/universal-computation, ``datasets/mnist.py``, ``cifar10.py``,
 ``cifar10_gray.py``. Normalisation constants are those of the code.
@@ -27,42 +27,42 @@ from fptkit.tasks.images.options import (
 from fptkit.tasks.images.readers import Form, Integers, LabelledImages, read_images
 
 Splits = dict[str, LabelledImages]
-"""``train`` and ``test``, and ``validation`` where the source has its own."""
+"""``train`` and ``test``, and ``validation`` if the source has one."""
 
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR_STD = (0.2023, 0.1994, 0.2010)
 
 VALIDATION_SHARE = 0.1
-"""Of the training data, where the source has no validation split of its own."""
+"""Fraction of the training data used for validation if the source has no validation split."""
 
 STAND_INS = ("digits", "simulated")
 
 _ADVICE = (
-    "Run once where there is a network: 'torchvision' keeps its files under $FPTKIT_DATA. Or name files of your own\n"
-    "(source: path:DIR_OR_FILE). Or list '{stand_in}' as a further source, for a stand-in made on the spot."
+    "Run once with network access: 'torchvision' caches its files under $FPTKIT_DATA. Or use your own files\n"
+    "(source: path:DIR_OR_FILE). Or list '{stand_in}' as a further source, a fallback (stand-in) that needs no network."
 )
 
 
-_FPT2021_NOTE = "fpt2021: the step is chosen on the test images (D5); 25 batches an evaluation (D6)"
+_FPT2021_NOTE = "fpt2021: the step is chosen on the test images (D5); 25 batches per evaluation (D6)"
 
 
 class ImageTask(Task):
-    """A class for each image. Subclasses say what an image is and where images come from.
+    """Base class of image classification tasks. Subclasses define the shape of images and their sources.
 
     Args:
-        options: of the task.
-        form: what stored images must be.
-        preparation: from stored images to tokens.
-        augments: what ``augment: auto`` means.
-        pinned: source an earlier run of this recipe took; only it is tried.
+        options: options of the task.
+        form: required shape of stored images.
+        preparation: turns stored images into tokens.
+        augments: meaning of ``augment: auto``.
+        pinned: source that an earlier run of this recipe used; only it is tried.
 
     Attributes:
-        majority_accuracy: for each split, what always answering with the commonest class of ``train`` scores.
+        majority_accuracy: for each split, the accuracy of always answering with the most frequent class of ``train``.
 
     Raises:
         SourceError: no listed source is available.
-        DataError: a source is there but its files are damaged or hold something else.
-        UsageError: more training images are asked for than there are.
+        DataError: the files of a source are damaged or hold something else.
+        UsageError: ``train_size`` exceeds the number of training images.
     """
 
     input: Vectors
@@ -90,7 +90,7 @@ class ImageTask(Task):
         data = choice.found
         self.protocol = options.protocol
         self.source = choice.entry
-        self.stand_in = choice.stand_in or choice.entry in STAND_INS  # never the named images, whatever the list says
+        self.stand_in = choice.stand_in or choice.entry in STAND_INS  # a stand-in even if it is listed first
         self.input = Vectors(options.patch_size**2 * (1 if preparation.grey else form.channels[0]))
         self.max_tokens = (options.side // options.patch_size) ** 2
         self.output = Classes(_class_count(data, choice.entry))
@@ -107,15 +107,15 @@ class ImageTask(Task):
             *(f"{entry}: {reason}" for entry, reason in choice.skipped),
             *self._source_notes(choice.entry),
             f"images: {sizes}; {self.output.count} classes",
-            *(("training images are cropped, flipped and turned at random",) if augment else ()),
+            *(("training images are randomly cropped, flipped and rotated",) if augment else ()),
             *((_FPT2021_NOTE,) if options.protocol == "fpt2021" else ()),
         )
 
     def split(self, name: str) -> ImageExamples:
-        """The split ``train``, ``validation`` or ``test``.
+        """Return the split ``train``, ``validation`` or ``test``.
 
         Raises:
-            UnknownNameError: there is none of this name.
+            UnknownNameError: the task has no split of this name.
         """
         if name not in self._splits:
             raise UnknownNameError(f"split of task {self.name}", name, self._splits)
@@ -127,24 +127,24 @@ class ImageTask(Task):
         return self._open_named(entry, form)
 
     def _open_named(self, entry: str, form: Form) -> Splits:
-        """The images of a source other than ``path:``. Each task has its own.
+        """Return the images of a source other than ``path:``. Subclasses implement it.
 
         Raises:
-            Unavailable: the source cannot be had here.
+            Unavailable: the source is not available.
         """
         raise NotImplementedError(f"{type(self).__name__} does not implement _open_named({entry!r})")
 
     def _source_notes(self, entry: str) -> tuple[str, ...]:
         if entry.startswith("path:"):
             return (
-                f"images of {entry.removeprefix('path:')}: comparable with published figures only where these are all "
-                "of the data set's",
+                f"images of {entry.removeprefix('path:')}: comparable with published results only if they are the "
+                "complete data set",
             )
         return ()
 
 
 class Mnist(ImageTask):
-    """Which digit an image shows.
+    """MNIST: classify handwritten digits.
 
     Shapes: inputs (B, 49, 16) for 28 x 28 pixels in patches of 4 x 4, in 0 ... 1; targets (B,).
     """
@@ -171,14 +171,14 @@ class Mnist(ImageTask):
     def _source_notes(self, entry: str) -> tuple[str, ...]:
         if entry == "digits":
             return (
-                "scikit-learn's handwritten digits (8 x 8 pixels), enlarged: not MNIST, comparable with nothing "
+                "scikit-learn's handwritten digits (8 x 8 pixels), enlarged: not MNIST, not comparable with results "
                 "published on it",
             )
         return super()._source_notes(entry)
 
 
 class _Photographs(ImageTask):
-    """CIFAR-10, or images simulated in its place."""
+    """CIFAR-10, or simulated images as a fallback."""
 
     stand_in_source = "simulated"
     _simulated: SimulatedImageOptions
@@ -191,7 +191,7 @@ class _Photographs(ImageTask):
 
 
 class Cifar10(_Photographs):
-    """What a colour photograph shows.
+    """CIFAR-10: classify colour photographs.
 
     Shapes: inputs (B, 64, 48) for 32 x 32 pixels in patches of 4 x 4, normalised per channel; targets (B,).
     """
@@ -210,12 +210,12 @@ class Cifar10(_Photographs):
 
 
 class Cifar10Lra(_Photographs):
-    """What a photograph shows, in grey and one pixel a token: the task Image of the Long Range Arena.
+    """CIFAR-10 in grey, one token per pixel: the task Image of the Long Range Arena.
 
     Shapes: inputs (B, 1024, 1) for 32 x 32 pixels, in -1 ... 1; targets (B,).
 
-    Source: Tay et al. 2020, section 2.2.4. Differences, as in kzl/universal-computation: pixels are numbers and not 256
-    symbols, and training images are augmented.
+    Source: Tay et al. 2020, section 2.2.4. Differences, as in kzl/universal-computation: pixels are numbers instead of
+    256 symbols, and training images are augmented.
     """
 
     name = "cifar10_lra"
@@ -243,13 +243,13 @@ def _cifar_or_simulated(entry: str, form: Form, options: SimulatedImageOptions) 
 
 def _simulated_notes(options: SimulatedImageOptions) -> tuple[str, ...]:
     return (
-        f"simulated images (seed {options.seed}), striped and checked shapes: no photographs, comparable with nothing "
-        "published",
+        f"simulated images (seed {options.seed}), striped and checked shapes: no photographs, not comparable with "
+        "published results",
     )
 
 
 def _digits() -> Splits:
-    """scikit-learn's digits in MNIST's form: enlarged to 20 x 20 in the middle of 28 x 28, a fifth of them for testing.
+    """scikit-learn's digits in MNIST's shape: enlarged to 20 x 20, centred in 28 x 28; a fifth of them is ``test``.
 
     Source: ``sklearn.datasets.load_digits``, the test part of UCI's "Optical Recognition of Handwritten Digits"
     (Alpaydin and Kaynak 1998); 1,797 images of 8 x 8 in 17 levels.
@@ -269,9 +269,11 @@ def _class_count(data: Splits, entry: str) -> int:
     seen = np.unique(data["train"].labels)
     if len(seen) != seen[-1] + 1:
         missing = int(np.setdiff1d(np.arange(seen[-1]), seen)[0])
-        raise DataError(f"{entry}: labels of train go up to {seen[-1]}, but no image has {missing}; number them from 0")
+        raise DataError(
+            f"{entry}: labels of train go up to {seen[-1]}, but no image has {missing}; number them from 0 without gaps"
+        )
     if len(seen) < 2:
-        raise DataError(f"{entry}: all training images have one class")
+        raise DataError(f"{entry}: all training images have the same class")
     for name, some in data.items():
         if some.labels.max() > seen[-1]:
             raise DataError(f"{entry}: {name} has label {some.labels.max()}, train goes up to {seen[-1]}")
@@ -283,7 +285,7 @@ def _make_splits(
 ) -> dict[str, ImageExamples]:
     stored = {name: (ImageStore(some.images), some.labels) for name, some in data.items()}
     rows = {name: np.arange(len(some)) for name, some in data.items()}
-    if options.protocol == "fpt2021":  # D5: steps are chosen on the test images, all others train
+    if options.protocol == "fpt2021":  # D5: the step is chosen on the test images
         stored["validation"], rows["validation"] = stored["test"], rows["test"]
     elif "validation" not in stored:
         count = max(1, round(VALIDATION_SHARE * len(rows["train"])))
@@ -302,11 +304,11 @@ def _make_splits(
 def _drawn(
     labels: Integers, rows: NDArray[np.int64], count: int, purpose: str
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Draw ``count`` of these rows, each class in proportion to within one; the same rows on every machine.
+    """Draw ``count`` of these rows, stratified by class; the same rows on every machine.
 
     Returns:
         drawn: (count,) rows, in ascending order.
-        left: the others, in ascending order.
+        left: the other rows, in ascending order.
     """
     chance = np.random.PCG64(derive_seed(0, purpose))
     shuffled = rows[np.argsort(chance.random_raw(len(rows)), kind="stable")]
@@ -314,7 +316,7 @@ def _drawn(
     sizes = np.bincount(labels[rows])
     starts = np.cumsum(sizes) - sizes
     of = labels[by_class]
-    # How far each row is through its class: taking the smallest takes the same share of every class.
+    # Relative position of each row in its class: taking the smallest takes the same fraction of every class.
     progress = (np.arange(len(rows)) - starts[of] + 0.5) / sizes[of]
     order = by_class[np.argsort(progress, kind="stable")]
     return np.sort(order[:count]), np.sort(order[count:])

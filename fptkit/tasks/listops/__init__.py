@@ -1,1 +1,1 @@
-"""The task ``listops``: the value of a nested expression over lists of digits (Nangia & Bowman 2018; LRA)."""
+"""The task ``listops``: evaluate nested expressions over lists of digits (Nangia & Bowman 2018; LRA)."""

@@ -1,4 +1,4 @@
-"""Many expressions at once as arrays of symbol ids: their values, level by level, and what is wrong with them."""
+"""Batches of expressions as arrays of symbol ids: vectorised evaluation and validation."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _MIN, _MAX, _MED, _SM = range(len(OPERATORS))
 
 @dataclass(frozen=True)
 class Expressions:
-    """N expressions that lie end to end; S symbols altogether.
+    """N concatenated expressions with S symbols in total.
 
     Args:
         symbols: (S,) ids in the order of `VOCABULARY`.
-        offsets: (N + 1,) where each begins, and the end of the last.
-        values: (N,) what each is worth.
+        offsets: (N + 1,) start of each expression, then the end of the last.
+        values: (N,) value of each expression.
     """
 
     symbols: Ids
@@ -36,11 +36,11 @@ class Expressions:
 
     @property
     def lengths(self) -> Integers:
-        """(N,) symbols of each."""
+        """Number of symbols of each expression, (N,)."""
         return np.diff(self.offsets)
 
     def take(self, which: NDArray[Any]) -> Expressions:
-        """The expressions of these indices, in this order."""
+        """Return the expressions with these indices, in this order."""
         lengths = self.lengths[which]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         places = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][which] - offsets[:-1], lengths)
@@ -48,7 +48,7 @@ class Expressions:
 
 
 def join(parts: list[Expressions]) -> Expressions:
-    """All expressions of the parts, in order; at least one part."""
+    """Concatenate one or more batches of expressions, in order."""
     return Expressions(
         np.concatenate([part.symbols for part in parts]),
         np.concatenate([[0], np.cumsum(np.concatenate([part.lengths for part in parts]))]),
@@ -57,12 +57,12 @@ def join(parts: list[Expressions]) -> Expressions:
 
 
 def apply_operators(operators: NDArray[Any], counts: NDArray[Any], values: NDArray[np.int8]) -> NDArray[np.int8]:
-    """The values of M operators.
+    """Compute the values (M,) of M operators.
 
     Args:
         operators: (M,) index into `OPERATORS`.
-        counts: (M,) arguments of each, at least one.
-        values: (sum of counts,) the arguments' digits, list after list.
+        counts: (M,) number of arguments of each, at least one.
+        values: (sum of counts,) the arguments' digits, operator by operator.
     """
     result = np.empty(len(operators), np.int8)
     for operator in range(len(OPERATORS)):
@@ -79,22 +79,22 @@ def apply_operators(operators: NDArray[Any], counts: NDArray[Any], values: NDArr
         elif operator == _SM:
             result[mine] = np.add.reduceat(digits, starts, dtype=np.int64) % 10
         else:
-            # Sorting by list first keeps the lists where they are and orders the digits within each.
+            # The list number times ten in the sort key keeps the lists in place and sorts the digits within each.
             ordered = np.sort(np.repeat(np.arange(len(sizes)), sizes) * 10 + digits) % 10
             result[mine] = (ordered[starts + (sizes - 1) // 2] + ordered[starts + sizes // 2]) // 2
     return result
 
 
 def evaluate_all(symbols: Ids, offsets: Integers) -> tuple[Integers, NDArray[np.bool_]]:
-    """The values of N expressions.
+    """Evaluate N expressions.
 
     Args:
         symbols: (S,) ids; digits, operators and closing brackets only.
-        offsets: (N + 1,) where each begins, and the end of the last.
+        offsets: (N + 1,) start of each expression, then the end of the last.
 
     Returns:
-        values: (N,) what each is worth; 0 where it is malformed.
-        malformed: (N,) bool: brackets do not pair, a list is empty, or there is more or less than one expression.
+        values: (N,) value of each expression; 0 for malformed ones.
+        malformed: (N,) bool: unbalanced brackets, an empty list, or not exactly one expression.
     """
     operator = (symbols >= FIRST_OPERATOR) & (symbols < CLOSE_ID)
     close = symbols == CLOSE_ID
@@ -107,20 +107,20 @@ def evaluate_all(symbols: Ids, offsets: Integers) -> tuple[Integers, NDArray[np.
     values = np.zeros(len(lengths), np.int64)
     if len(symbols):
         level = np.cumsum(operator.astype(np.int64) - close) - operator  # lists around each symbol
-        holders = np.flatnonzero(~close)  # symbols that stand for a value: digits and operators
+        holders = np.flatnonzero(~close)  # symbols that have a value: digits and operators
         values[owner[holders[level[holders] == 0]]] = _values_of_roots(symbols, level, holders)
     return values, malformed
 
 
 def _malformed(operator: NDArray[np.bool_], close: NDArray[np.bool_], owner: Integers, count: int) -> NDArray[np.bool_]:
     wrong = np.bincount(owner, operator.astype(np.int64) - close, minlength=count) != 0
-    # An expression that does not end at its own level would shift all after it: count from its own start.
+    # Depth is counted from each expression's own start, so that an unbalanced one does not shift those after it.
     depth = np.cumsum(operator.astype(np.int64) - close)
     first = np.searchsorted(owner, np.arange(count))
     base = np.concatenate([[0], depth])[first]
     depth = depth - base[owner]
     wrong[owner[depth < 0]] = True
-    # Exactly one value at the outermost level: a digit, or an operator.
+    # The outermost level must have exactly one value: a digit or an operator.
     roots = ~close & (depth - operator == 0)
     wrong |= np.bincount(owner, roots, minlength=count) != 1
     empty = np.flatnonzero(operator[:-1] & close[1:])
@@ -129,7 +129,7 @@ def _malformed(operator: NDArray[np.bool_], close: NDArray[np.bool_], owner: Int
 
 
 def _values_of_roots(symbols: Ids, level: Integers, holders: Integers) -> NDArray[np.int8]:
-    """The values of the outermost lists and digits, in order; from the innermost level outwards."""
+    """Return the values of the outermost lists and digits, in order; computed from the innermost level outwards."""
     order = holders[np.argsort(level[holders], kind="stable")]
     bounds = np.searchsorted(level[order], np.arange(int(level[order[-1]]) + 2))
     inner = np.zeros(0, np.int8)
@@ -138,7 +138,7 @@ def _values_of_roots(symbols: Ids, level: Integers, holders: Integers) -> NDArra
         digits = symbols[here].astype(np.int8) - FIRST_DIGIT
         lists = digits >= len("0123456789")
         if lists.any():
-            # The arguments of a list are the value holders one level in, between it and the next list of its level.
+            # The arguments of a list are the values one level deeper, up to the next list of its level.
             below = order[bounds[depth + 1] : bounds[depth + 2]]
             edges = np.concatenate([np.searchsorted(below, here[lists]), [len(below)]])
             digits[lists] = apply_operators(digits[lists] - len("0123456789"), np.diff(edges), inner)

@@ -1,10 +1,10 @@
-"""Reading files of ListOps: Long Range Arena's and Nangia & Bowman's tables.
+"""Readers of ListOps files: Long Range Arena's and Nangia & Bowman's tables.
 
-Every label is checked: an expression has one value, so a label that differs means a damaged file or another language.
+Every label is checked against the value of its expression; a difference means a damaged file or another language.
 
-Lines in the usual form, one space between symbols, are read with a few operations on bytes: 96,000 expressions of Long
-Range Arena's length are some 300 million symbols with round brackets. Of those brackets only the number is checked
-there. Any other line, and any fault, is read by `fptkit.tasks.listops.grammar`.
+Lines with one space between symbols, the usual form, take a fast path of a few operations on bytes: 96,000 expressions
+of Long Range Arena's length have about 300 million symbols including round brackets. The fast path only counts round
+brackets. All other lines, and lines with errors, are read by `fptkit.tasks.listops.grammar`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fptkit.tasks.listops.arrays import Expressions, evaluate_all
 from fptkit.tasks.listops.grammar import CLOSE, CLOSE_ID, DIGITS, IDS, OPERATORS, encode, evaluate
 
 _UNKNOWN = 255
-# One byte for each operator, outside ASCII: lines that hold other bytes outside ASCII are not read this way.
+# Operators become single bytes outside ASCII, so lines that are not ASCII do not take the fast path.
 _OPERATOR_BYTES = {operator.encode(): bytes([0x80 + number]) for number, operator in enumerate(OPERATORS)}
 _TABLE = bytearray([_UNKNOWN] * 256)
 for _digit in DIGITS:
@@ -36,13 +36,13 @@ def read_expressions(path: Path | str) -> Expressions:
     """Read one file.
 
     Args:
-        path: plain or ``.gz``. Either a table with a header that names the columns ``Source`` (the expression) and
-            ``Target`` (its value), as Long Range Arena writes it, or lines of label, tab, expression, as Nangia &
-            Bowman do. Empty lines are passed over.
+        path: plain or ``.gz``. Either a table whose header names the columns ``Source`` (the expression) and
+            ``Target`` (its value), as in Long Range Arena, or lines of label, tab, expression, as in Nangia & Bowman.
+            Empty lines are skipped.
 
     Raises:
-        DataError: the file is missing, damaged or of another layout; an expression is malformed; a label is no digit,
-            or not what the expression is worth. The message names file and line.
+        DataError: the file is missing, damaged or in another layout; an expression is malformed; a label is not a digit
+            or not the value of its expression. The message names file and line.
 
     Source: google-research/long-range-arena, lra_benchmarks/data/listops.py, ``write_to_file``; Nangia & Bowman 2018.
     """
@@ -64,7 +64,7 @@ def read_expressions(path: Path | str) -> Expressions:
         labels.append(label)
         numbers.append(number)
     if not lengths:
-        raise DataError(f"{path}: it holds no expression")
+        raise DataError(f"{path}: no expressions")
     offsets = np.concatenate([[0], np.cumsum(np.array(lengths, np.int64))])
     ids_of_all = np.frombuffer(bytes(symbols), np.uint8)
     values, malformed = evaluate_all(ids_of_all, offsets)
@@ -76,7 +76,7 @@ def read_expressions(path: Path | str) -> Expressions:
 
 
 def _fast_ids(expression: bytes) -> bytes | None:
-    """The symbol ids of an expression with single spaces between its symbols, or None for any other."""
+    """Return the symbol ids of an expression with single spaces between its symbols, or None for any other."""
     if not expression.isascii() or expression.count(b"(") != expression.count(b")"):
         return None
     for operator, byte in _OPERATOR_BYTES.items():
@@ -89,7 +89,7 @@ def _fast_ids(expression: bytes) -> bytes | None:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, int, bytes]]:
-    """Line number, label and expression of each line that holds one."""
+    """Yield line number, label and expression of each line that is not empty."""
     columns: tuple[int, int] | None = None
     for number, line in _lines(path):
         cells = [cell.strip() for cell in line.split(b"\t")]
@@ -101,16 +101,16 @@ def _rows(path: Path) -> Iterator[tuple[int, int, bytes]]:
                 continue
         expression_column, label_column = columns
         if len(cells) <= max(columns):
-            raise DataError(f"{path}:{number}: expected {1 + max(columns)} columns with tabs between, got {len(cells)}")
+            raise DataError(f"{path}:{number}: expected {1 + max(columns)} tab-separated columns, got {len(cells)}")
         label = cells[label_column]
         if len(label) != 1 or not label.isdigit():
             shown = label.decode("utf-8", "replace")
-            raise DataError(f"{path}:{number}: a label is one digit, 0 to 9, got '{shown:.20}'")
+            raise DataError(f"{path}:{number}: the label must be one digit, 0 to 9, got '{shown:.20}'")
         yield number, int(label), cells[expression_column]
 
 
 def _columns(path: Path, number: int, cells: list[bytes]) -> tuple[tuple[int, int], bool]:
-    """The columns of expression and label, from the first line; and whether that line is a header."""
+    """Return the columns of expression and label according to the first line, and whether that line is a header."""
     if b"Source" in cells and b"Target" in cells:
         return (cells.index(b"Source"), cells.index(b"Target")), True
     if len(cells) == 2 and cells[0].isdigit():
@@ -134,7 +134,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _explain(path: Path, wrong: int, malformed: bool, count: int) -> None:
-    """Read the first wrong line again, to say what is wrong with it.
+    """Read the first wrong line again and report what is wrong with it.
 
     Raises:
         DataError: always.
@@ -145,5 +145,5 @@ def _explain(path: Path, wrong: int, malformed: bool, count: int) -> None:
     except DataError as err:
         raise DataError(f"{path}:{wrong}: {err}") from err
     assert not malformed, f"{path}:{wrong}: the two readers disagree"
-    more = f"; so with {count - 1:,} more" if count > 1 else ""
-    raise DataError(f"{path}:{wrong}: the label is {label}, but the expression is worth {value}{more}")
+    more = f" ({count:,} wrong lines in total)" if count > 1 else ""
+    raise DataError(f"{path}:{wrong}: the label is {label}, but the value of the expression is {value}{more}")

@@ -1,12 +1,12 @@
-"""Drawing expressions as Long Range Arena draws them, many trees at a time.
+"""Generation of random expressions with Long Range Arena's distribution, many trees at a time.
 
-LRA grows one tree after another by recursion and throws away those of the wrong length, which is nearly all. Here a
-whole wood of trees grows level by level as arrays, a tree is dropped as soon as it is too long, and only those of the
-right length are written out. The distribution is the same; tests hold it against the exact one.
+LRA grows one tree after another by recursion and discards those of the wrong length, which are nearly all. Here a batch
+of trees (a wood) grows level by level as arrays, a tree is dropped once it is too long, and only trees of the right
+length are written out. The distribution is the same; tests compare it with the exact one.
 
 Source: google-research/long-range-arena, lra_benchmarks/data/listops.py (``generate_tree``, ``VALUE_P``, ``main``).
-The numbers come from the raw 64-bit output of PCG64, which NumPy keeps fixed (NEP 19), so that the same options give
-the same data on every machine and with every version.
+All randomness comes from the raw 64-bit output of PCG64, which NumPy guarantees (NEP 19), so the same options give the
+same data on every machine and with every version.
 """
 
 from __future__ import annotations
@@ -25,24 +25,25 @@ from fptkit.tasks.listops.arrays import FIRST_DIGIT, Expressions, Ids, Integers,
 from fptkit.tasks.listops.grammar import CLOSE_ID, FIRST_OPERATOR, OPERATORS
 
 OPERATOR_PROBABILITY = 0.25
-"""Of an operator in place of a digit, at any depth but the last. Source: ``VALUE_P`` of LRA, which is used so."""
+"""Probability of an operator instead of a digit, at any depth but the last. Source: the use of ``VALUE_P`` in LRA."""
 
 SYMBOLS_OF_A_WOOD = 1 << 22
-"""Most symbols that trees growing together may have, so that memory stays below about 300 MB."""
+"""Maximum number of symbols in a batch of trees, which limits memory to about 300 MB."""
 
 RAREST = 1e-5
-"""Smallest share of trees that may have the asked length; below it, drawing would take hours."""
+"""Smallest allowed fraction of trees with the requested length; below it, generation would take hours."""
 
 
 @dataclass(frozen=True)
 class TreeOptions:
-    """What trees are drawn.
+    """Distribution of random trees.
 
     Args:
-        shortest: fewest symbols, at least 4: round brackets are not counted, an operator with its bracket is one.
-        longest: most symbols.
-        depth: levels of a tree; the last one holds digits only, so that lists nest one less deep.
-        arguments: most arguments of an operator; the fewest are 2.
+        shortest: minimum number of symbols, at least 4; round brackets do not count, an operator with its bracket is
+            one symbol.
+        longest: maximum number of symbols.
+        depth: levels of a tree; the last has digits only, so lists nest ``depth - 1`` deep.
+        arguments: maximum number of arguments of an operator; the minimum is 2.
     """
 
     shortest: int
@@ -52,12 +53,12 @@ class TreeOptions:
 
     @property
     def wood(self) -> int:
-        """Trees that grow together; it depends on these options alone, since it decides what is drawn."""
+        """Number of trees in a batch; a function of these options only, since it affects which trees are drawn."""
         return max(16, min(1 << 12, SYMBOLS_OF_A_WOOD // self.longest))
 
 
 class _Chance:
-    """Uniform numbers in [0, 1), 53 bits each."""
+    """Uniform random numbers in [0, 1), 53 bits each."""
 
     def __init__(self, seed: int) -> None:
         self._bits = np.random.PCG64(seed)
@@ -69,12 +70,12 @@ class _Chance:
 
 @dataclass
 class _Level:
-    """The nodes of one level of a wood, tree by tree and in the order of the text.
+    """The nodes of one level of a batch of trees, tree by tree and in text order.
 
     Args:
-        tree: which tree each belongs to.
-        kind: 0 ... 9 a digit, from 10 on an operator.
-        arguments: its arguments, 0 for a digit.
+        tree: index of the tree of each node.
+        kind: 0 ... 9 for a digit, 10 and above for an operator.
+        arguments: number of arguments of each node, 0 for a digit.
     """
 
     tree: NDArray[np.int32]
@@ -82,30 +83,30 @@ class _Level:
     arguments: NDArray[np.int64]
 
     def keep(self, trees: NDArray[np.bool_], numbers: NDArray[np.int32]) -> _Level:
-        """Only the nodes of some trees, which get new numbers."""
+        """Return the nodes of some of the trees, which are renumbered."""
         kept = trees[self.tree]
         return _Level(numbers[self.tree[kept]], self.kind[kept], self.arguments[kept])
 
 
 def draw(options: TreeOptions, count: int, *, seed: int, name: str, taken: set[bytes]) -> Expressions:
-    """Draw different expressions.
+    """Draw random expressions without duplicates.
 
     Args:
-        options: what trees.
-        count: how many; a larger number begins with the expressions of a smaller one.
-        seed: of the data.
-        name: of the split; each draws from its own stream.
-        taken: digests of expressions that must not come; those drawn are added.
+        options: distribution of the trees.
+        count: number of expressions; fewer are a prefix of more.
+        seed: seed of the data.
+        name: name of the split; each split has its own random stream.
+        taken: digests of excluded expressions; those of the drawn ones are added.
 
     Raises:
-        UsageError: hardly any tree has the asked length, or there are too few different ones.
+        UsageError: hardly any tree has the requested length, or there are too few distinct expressions.
     """
     share = length_shares(options)[options.shortest :].sum()
     if share < RAREST:
         raise UsageError(
-            f"listops: of all trees with at most {options.depth} levels and {options.arguments} arguments, a share of "
-            f"{share:.1g} has {options.shortest:,} to {options.longest:,} symbols, too few to draw from; change "
-            "length, max_depth or max_arguments"
+            f"listops: of all trees with at most {options.depth} levels and {options.arguments} arguments, only a "
+            f"fraction of {share:.1g} has {options.shortest:,} to {options.longest:,} symbols; change length, "
+            "max_depth or max_arguments"
         )
     parts: list[Expressions] = []
     found = 0
@@ -116,24 +117,24 @@ def draw(options: TreeOptions, count: int, *, seed: int, name: str, taken: set[b
         found += len(fresh)
         if found == count:
             return join(parts)
-        # A wood holds few of a rare length, so only repetition tells that the language is exhausted.
+        # A batch has few trees of a rare length, so only duplicates show that no new expressions are left.
         barren = barren + len(grown) if len(fresh) * 50 < len(grown) else 0
         if barren > 20_000:
             raise UsageError(
-                f"listops: split {name}: {count:,} different expressions asked for, but hardly more than "
-                f"{len(taken):,} are there with {options.shortest:,} to {options.longest:,} symbols; allow longer "
-                "ones or make the splits smaller"
+                f"listops: split {name}: {count:,} distinct expressions requested, but there are hardly more than "
+                f"{len(taken):,} with {options.shortest:,} to {options.longest:,} symbols; allow longer ones or make "
+                "the splits smaller"
             )
-    raise AssertionError("woods never end")
+    raise AssertionError("the batches of trees are endless")
 
 
 def length_shares(options: TreeOptions) -> NDArray[np.float64]:
-    """The exact share of trees of each length among those whose root is an operator: (longest + 1,), by length.
+    """Return the exact distribution of the lengths of trees whose root is an operator: (longest + 1,) fractions.
 
-    Lengths above ``longest`` are left out, so that the shares add up to less than 1.
+    Lengths above ``longest`` are omitted, so the sum is below 1.
     """
     size = options.longest + 1
-    argument = np.zeros(size)  # shares of the lengths of what stands at a level, from the last one upwards
+    argument = np.zeros(size)  # distribution of the lengths of a node's text, from the last level upwards
     argument[1] = 1
     shares = np.zeros(size)
     for level in range(options.depth - 1, 0, -1):
@@ -149,15 +150,15 @@ def length_shares(options: TreeOptions) -> NDArray[np.float64]:
 
 
 def _convolve(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Shares of the sums of two lengths, to about 1e-16."""
+    """Return the distribution of the sum of two lengths, to about 1e-16."""
     size = 2 * len(left)
     product = np.fft.irfft(np.fft.rfft(left, size) * np.fft.rfft(right, size), size)
-    convolved: NDArray[np.float64] = np.maximum(product[: len(left)], 0)  # rounding goes below zero
+    convolved: NDArray[np.float64] = np.maximum(product[: len(left)], 0)  # rounding errors may be negative
     return convolved
 
 
 def digests(expressions: Expressions) -> Iterator[bytes]:
-    """16 bytes for each expression, equal only for equal ones."""
+    """Yield a 16-byte digest of each expression."""
     data = expressions.symbols.tobytes()
     bounds = expressions.offsets.tolist()
     for start, end in pairwise(bounds):
@@ -165,7 +166,7 @@ def digests(expressions: Expressions) -> Iterator[bytes]:
 
 
 def _new_ones(grown: Expressions, taken: set[bytes], most: int) -> Expressions:
-    """The first ``most`` expressions that were not taken yet; they are taken now."""
+    """Return the first ``most`` expressions whose digests are not in ``taken``, and add their digests to it."""
     chosen: list[int] = []
     for number, digest in enumerate(digests(grown)):
         if len(chosen) == most:
@@ -177,14 +178,14 @@ def _new_ones(grown: Expressions, taken: set[bytes], most: int) -> Expressions:
 
 
 def _woods(options: TreeOptions, chance: _Chance) -> Iterator[Expressions]:
-    """The expressions of the asked length of one wood after another, without end."""
+    """Yield the expressions of the requested length of one batch after another, endlessly."""
     while True:
         levels, count = _grow(options, chance)
         yield _write(levels, count)
 
 
 def _grow(options: TreeOptions, chance: _Chance) -> tuple[list[_Level], int]:
-    """Grow a wood whose roots are operators; what is left are trees of the right length, and their number."""
+    """Grow a batch of trees with operators as roots; return the levels and the number of trees of the right length."""
     count = options.wood
     levels = [_nodes(np.arange(count, dtype=np.int32), chance, options, operators_only=True)]
     lengths = np.full(count, 2)
@@ -213,7 +214,7 @@ def _nodes(
     operators_only: bool = False,
     digits_only: bool = False,
 ) -> _Level:
-    """Draw the nodes that stand at these places; one number decides all about a node."""
+    """Draw the nodes of these trees; one random number decides kind and arguments of a node."""
     numbers = chance.floats(len(tree))
     arguments = np.zeros(len(tree), np.int64)
     if digits_only:
@@ -231,7 +232,7 @@ def _nodes(
 
 
 def _write(levels: list[_Level], count: int) -> Expressions:
-    """The trees as text, with their values."""
+    """Return the trees as text, with their values."""
     sizes, values = _sizes_and_values(levels)
     lengths = sizes[0]
     offsets = np.concatenate([[0], np.cumsum(lengths)])
@@ -242,7 +243,7 @@ def _write(levels: list[_Level], count: int) -> Expressions:
         symbols[starts] = np.where(operator, level.kind - 10 + FIRST_OPERATOR, level.kind + FIRST_DIGIT)
         symbols[(starts + sizes[depth] - 1)[operator]] = CLOSE_ID
         if depth + 1 < len(levels):
-            # An argument begins after its operator and the arguments before it.
+            # An argument starts after its operator and the arguments before it.
             inner = sizes[depth + 1]
             before = np.cumsum(inner) - inner
             counts = level.arguments[operator]
@@ -252,7 +253,7 @@ def _write(levels: list[_Level], count: int) -> Expressions:
 
 
 def _sizes_and_values(levels: list[_Level]) -> tuple[list[Integers], NDArray[np.int8]]:
-    """Symbols of every node, by level, and the values of the roots; from the last level upwards."""
+    """Return the text length of every node, by level, and the values of the roots; computed from the last level up."""
     sizes: list[Integers] = []
     values = np.zeros(0, np.int8)
     for level in reversed(levels):

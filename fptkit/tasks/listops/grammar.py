@@ -1,8 +1,8 @@
-"""The language of ListOps: its symbols, and what an expression is worth.
+"""The language of ListOps: its symbols, and the evaluation of expressions.
 
 An expression is a digit, or an operator with a list of expressions: ``[MAX 4 [MIN 7 2 ] 0 ]``. Nangia & Bowman and
-Long Range Arena write the same with the round brackets of a binary tree: ``( ( ( [MAX 4 ) 3 ) ] )``. Those say nothing
-that the square ones do not, so they are checked and dropped.
+Long Range Arena add the round brackets of a binary tree: ``( ( ( [MAX 4 ) 3 ) ] )``. These carry no information beyond
+the square brackets, so they are checked and dropped.
 
 Source: Nangia & Bowman 2018, arXiv 1804.06028; google-research/long-range-arena, lra_benchmarks/data/listops.py.
 """
@@ -20,8 +20,8 @@ OPERATORS = ("[MIN", "[MAX", "[MED", "[SM")
 CLOSE = "]"
 
 VOCABULARY = ("<pad>", *DIGITS, *OPERATORS, CLOSE)
-"""Symbols by id. The order is part of the task and never changes: a set in its place, as in the code of LRA and of the
-paper, gives other ids in each process (fault D4)."""
+"""Symbols by id. The order is part of the task and never changes; with a set, as in the code of LRA and of the paper,
+ids would differ between processes (fault D4)."""
 
 PAD = 0
 IDS = {symbol: number for number, symbol in enumerate(VOCABULARY)}
@@ -33,14 +33,14 @@ _WIDEST_QUOTE = 20
 
 
 def apply_operator(operator: str, values: Sequence[int]) -> int:
-    """The value of one operator over digits.
+    """Apply an operator to digits.
+
+    ``[MED`` is the median; for an even number of values, the mean of the middle two rounded down, as in LRA's
+    ``int(numpy.median(values))``. ``[SM`` is the sum modulo 10.
 
     Args:
         operator: one of `OPERATORS`.
         values: at least one digit.
-
-    ``[MED`` is the median, of an even number of values the mean of the middle two rounded down, as LRA's
-    ``int(numpy.median(values))``; ``[SM`` is the sum modulo 10.
     """
     if operator == "[MIN":
         return min(values)
@@ -53,23 +53,26 @@ def apply_operator(operator: str, values: Sequence[int]) -> int:
 
 
 def evaluate(expression: str) -> int:
-    """The value of an expression, 0 ... 9.
+    """Evaluate an expression; the value is 0 ... 9.
 
     Args:
         expression: with square brackets only (``[MAX 4 3 ]``), or with the round brackets of Nangia & Bowman and LRA
-            (``( ( ( [MAX 4 ) 3 ) ] )``); spaces may be left out around brackets. It may be nested to any depth.
+            (``( ( ( [MAX 4 ) 3 ) ] )``); spaces around brackets are optional. Any nesting depth is allowed.
 
     Raises:
-        DataError: it is no expression of the language; the message names the symbol and its place.
+        DataError: the expression is malformed; the message names the symbol and its position.
     """
     return _Reader().read(expression)
 
 
 def encode(expression: str) -> list[int]:
-    """The symbol ids of an expression in the order of `VOCABULARY`, without round brackets.
+    """Convert an expression to symbol ids in the order of `VOCABULARY`, without round brackets.
+
+    Args:
+        expression: see `evaluate`.
 
     Raises:
-        DataError: it is no expression of the language.
+        DataError: the expression is malformed.
     """
     reader = _Reader()
     reader.read(expression)
@@ -77,7 +80,7 @@ def encode(expression: str) -> list[int]:
 
 
 def decode(ids: Iterable[int]) -> str:
-    """The expression with these symbol ids, square brackets only; padding is left out."""
+    """Convert symbol ids to an expression with square brackets; padding is skipped."""
     return " ".join(VOCABULARY[number] for number in ids if number != PAD)
 
 
@@ -88,9 +91,9 @@ class _List:
     Args:
         operator: as written.
         place: number of its symbol, from 1.
-        round_brackets: round brackets before it: one for each argument and one for the end; 0 where it is written
-            without.
-        values: of the arguments so far.
+        round_brackets: number of round brackets before it: one for each argument and one for the end; 0 if it is
+            written without.
+        values: values of the arguments so far.
     """
 
     operator: str
@@ -100,13 +103,14 @@ class _List:
 
 
 class _Reader:
-    """Reads one expression, symbol by symbol, on a stack: expressions nest deeper than Python's own calls may."""
+    """Reads one expression symbol by symbol; uses a stack, since expressions may nest deeper than Python's recursion
+    limit."""
 
     def __init__(self) -> None:
         self.ids: list[int] = []
         self._open: list[_List] = []
-        self._opened = 0  # round brackets just read, which belong to the operator that must follow
-        self._due = 0  # round brackets that must close next
+        self._opened = 0  # '(' just read; they belong to the operator that must follow
+        self._due = 0  # ')' that must follow
         self._result: int | None = None
         self._place = 0
 
@@ -122,25 +126,25 @@ class _Reader:
                 where = f"symbol {self._place:,} (character {match.start() + 1:,}) '{quoted}'"
                 raise DataError(f"ListOps expression, {where}: {fault}") from None
         if self._result is None or self._due:
-            raise DataError(f"ListOps expression: it ends too early, {self._missing()}")
+            raise DataError(f"ListOps expression ends too early: {self._missing()}")
         return self._result
 
     def _take(self, symbol: str) -> None:
         if symbol not in IDS and symbol not in ("(", ")"):
             raise ValueError(
-                "a number is one digit, 0 to 9"
+                "numbers must be one digit, 0 to 9"
                 if symbol.isdecimal()
-                else f"unknown symbol; there are {', '.join(OPERATORS)}, 0 to 9 and brackets"
+                else f"unknown symbol; known: {', '.join(OPERATORS)}, 0 to 9 and brackets"
             )
         if symbol == ")":
             if not self._due:
-                raise ValueError("no argument or list ends here")
+                raise ValueError("no argument or list to close")
             self._due -= 1
             return
         if self._due:
-            raise ValueError("a ')' must come here")
+            raise ValueError("expected ')'")
         if self._result is not None:
-            raise ValueError("the expression has ended before it")
+            raise ValueError("extra symbol after the end of the expression")
         if symbol == "(":
             self._opened += 1
             return
@@ -150,7 +154,7 @@ class _Reader:
             self._opened = 0
             return
         if self._opened:
-            raise ValueError("after '(' comes a further '(' or an operator")
+            raise ValueError("expected another '(' or an operator after '('")
         self.ids.append(IDS[symbol])
         if symbol == CLOSE:
             self._close()
@@ -161,20 +165,20 @@ class _Reader:
         if not self._open:
             raise ValueError("no list is open")
         ended = self._open.pop()
-        what = f"it ends the list of {ended.operator}, symbol {ended.place:,},"
+        what = f"the list of {ended.operator}, symbol {ended.place:,},"
         if not ended.values:
-            raise ValueError(f"{what} which has no argument")
+            raise ValueError(f"{what} has no argument")
         if ended.round_brackets:
             if ended.round_brackets != len(ended.values) + 1:
                 raise ValueError(
-                    f"{what} which has {ended.round_brackets} '(' before it and needs {len(ended.values) + 1}, one for "
-                    "each argument and one for the end"
+                    f"{what} has {ended.round_brackets} '(' before it and needs {len(ended.values) + 1}, one for each "
+                    "argument and one for the end"
                 )
             self._due += 1
         self._give(apply_operator(ended.operator, ended.values))
 
     def _give(self, value: int) -> None:
-        """Hand a value to the list it stands in."""
+        """Append a value to the innermost open list."""
         if not self._open:
             self._result = value
             return
@@ -188,4 +192,4 @@ class _Reader:
         if self._open:
             ended = self._open[-1]
             return f"the list of {ended.operator}, symbol {ended.place:,}, has no ']'"
-        return "after '(' comes an operator" if self._opened else "it holds no symbol"
+        return "expected an operator after '('" if self._opened else "it has no symbols"

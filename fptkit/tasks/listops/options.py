@@ -1,4 +1,4 @@
-"""Options of the task ``listops``; light, so that listings and recipe checks load no numbers.
+"""Options of the task ``listops``; in a module of their own so that listings and recipe checks do not import NumPy.
 
 Source of the defaults: google-research/long-range-arena, lra_benchmarks/data/listops.py: 96,000, 2,000 and 2,000
 expressions of more than 500 and fewer than 2,000 symbols, ``max_depth`` 10, ``max_args`` 10.
@@ -15,7 +15,8 @@ from fptkit.options import ONE_OR_MORE, ONE_OR_MORE_SCHEMA, Options, source_chec
 SOURCES = "generated, path:DIR"
 
 CUT_OF_FPT2021 = 512
-"""Symbols that the paper's code keeps. Source: kzl/universal-computation, datasets/helpers/listops.py, max_length."""
+"""Symbols after which the paper's code cuts. Source: kzl/universal-computation, datasets/helpers/listops.py,
+max_length."""
 
 
 def _ascending(span: tuple[int, int]) -> tuple[int, int]:
@@ -31,13 +32,11 @@ FileName = Annotated[str, Field(min_length=1)]
 
 
 class ListOpsFiles(Options):
-    """Names of the files in the folder of a ``path:`` source, where they are none of the usual ones."""
+    """File names in the folder of a ``path:`` source, if they differ from the usual ones."""
 
-    train: FileName | None = Field(default=None, description="file of the training split; null looks for usual names")
-    validation: FileName | None = Field(
-        default=None, description="file of the validation split; null looks for usual names"
-    )
-    test: FileName | None = Field(default=None, description="file of the test split; null looks for usual names")
+    train: FileName | None = Field(default=None, description="file of the training split; null: a usual name")
+    validation: FileName | None = Field(default=None, description="file of the validation split; null: a usual name")
+    test: FileName | None = Field(default=None, description="file of the test split; null: a usual name")
 
 
 class ListOpsOptions(Options):
@@ -45,39 +44,41 @@ class ListOpsOptions(Options):
 
     protocol: Literal["clean", "fpt2021"] = Field(
         default="clean",
-        description="clean: brackets kept, own validation and test, evaluated whole; fpt2021: as the paper's code, "
-        "faults D1, D2, D4, D6 and D7 included",
+        description="clean: brackets kept, separate validation and test, evaluated in full; fpt2021: as in the paper's "
+        "code, including faults D1, D2, D4, D6 and D7",
     )
     source: Sources = Field(
         default=("generated",),
         min_length=1,
-        description=f"where the expressions come from, the first available is taken; any of {SOURCES}",
+        description=f"sources of the expressions, of which the first available one is used; any of {SOURCES}",
     )
     train_size: int = Field(default=96_000, ge=1, description="expressions of the training split (source generated)")
     validation_size: int = Field(
         default=2_000,
         ge=1,
-        description="expressions of the validation split (source generated, or cut from train where a folder has none)",
+        description="expressions of the validation split (source generated, or split off train if a folder has none)",
     )
     test_size: int = Field(default=2_000, ge=1, description="expressions of the test split (source generated)")
     length: Span = Field(
         default=(501, 1999),
-        description="fewest and most symbols of an expression (source generated); an operator with its bracket is one "
-        "symbol, the closing bracket another",
+        description="minimum and maximum number of symbols of an expression (source generated); an operator with its "
+        "bracket is one symbol, the closing bracket another",
     )
     max_depth: int = Field(
-        default=10, ge=2, le=100, description="levels of an expression, the innermost digits included (generated)"
+        default=10, ge=2, le=100, description="maximum number of levels, including the innermost digits (generated)"
     )
     max_arguments: int = Field(
-        default=10, ge=2, le=100, description="most arguments of an operator; the fewest are 2 (generated)"
+        default=10, ge=2, le=100, description="maximum number of arguments of an operator; the minimum is 2 (generated)"
     )
-    seed: int = Field(default=0, ge=0, description="draws the expressions; the run's own seed does not change the data")
+    seed: int = Field(
+        default=0, ge=0, description="seed of the expressions; the run's own seed does not change the data"
+    )
     max_length: int | None = Field(
         default=None,
         ge=1,
-        description="symbols kept of a longer expression: its first ones, which loses what follows; null keeps all",
+        description="longer expressions are cut to this many symbols, which loses information; null: no limit",
     )
-    files: ListOpsFiles = Field(default=ListOpsFiles(), description="file names of a folder with other than usual ones")
+    files: ListOpsFiles = Field(default=ListOpsFiles(), description="file names of a folder that lacks the usual ones")
 
     @model_validator(mode="after")
     def _lengths_can_be_had(self) -> ListOpsOptions:
@@ -87,7 +88,7 @@ class ListOpsOptions(Options):
             argument = most
         if self.length[0] > most:
             raise ValueError(
-                f"length asks for at least {self.length[0]:,} symbols, but with max_depth {self.max_depth} and "
+                f"length requires at least {self.length[0]:,} symbols, but with max_depth {self.max_depth} and "
                 f"max_arguments {self.max_arguments} an expression has at most {most:,}"
             )
         return self
@@ -96,6 +97,6 @@ class ListOpsOptions(Options):
     def _one_cut(self) -> ListOpsOptions:
         if self.protocol == "fpt2021" and self.max_length is not None:
             raise ValueError(
-                f"max_length: the protocol fpt2021 cuts at {CUT_OF_FPT2021} symbols itself (fault D2); leave it out"
+                f"max_length: the protocol fpt2021 always cuts at {CUT_OF_FPT2021} symbols (fault D2); leave it out"
             )
         return self

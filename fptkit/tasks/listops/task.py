@@ -1,4 +1,4 @@
-"""The task: expressions in, their value out."""
+"""The task ``listops``: evaluate nested expressions."""
 
 from __future__ import annotations
 
@@ -25,38 +25,38 @@ LAYOUTS: tuple[Mapping[str, str], ...] = (
     {"train": "train_d20s.tsv", "test": "test_d20s.tsv"},  # Nangia & Bowman
     {"train": "train.tsv", "validation": "validation.tsv", "test": "test.tsv"},
 )
-"""File names looked for in a folder, each also with ``.gz``; the first layout whose files are there is read."""
+"""Known file names of a folder, each also with ``.gz``; the first layout with a train and a test file is read."""
 
 _ADVICE = (
-    "A folder holds basic_train.tsv, basic_val.tsv and basic_test.tsv (Long Range Arena), or train_d20s.tsv and\n"
-    "test_d20s.tsv (Nangia & Bowman), or train.tsv, validation.tsv and test.tsv, each also as .gz; other names go\n"
-    "into task.files. Or list 'generated' as a further source."
+    "A folder has basic_train.tsv, basic_val.tsv and basic_test.tsv (Long Range Arena), or train_d20s.tsv and\n"
+    "test_d20s.tsv (Nangia & Bowman), or train.tsv, validation.tsv and test.tsv, each also as .gz; set other names\n"
+    "in task.files. Or list 'generated' as a further source."
 )
 
 
 class ListOps(Task):
-    """The value, 0 to 9, of a nested expression of minimum, maximum, median and sum modulo 10 over digits.
+    """Predict the value, 0 to 9, of nested expressions of minimum, maximum, median and sum modulo 10 over digits.
 
-    Under ``clean`` the symbols are digits, operators with their opening bracket, and the closing bracket: with them the
-    nesting is whole. Under ``fpt2021`` the closing brackets are dropped, what is left is cut at 512 symbols, shorter
-    expressions are filled up to there and the filling is read as tokens; validation and test are the validation data.
+    Under ``clean`` the symbols are digits, operators with their opening bracket, and the closing bracket, which fully
+    describe the nesting. Under ``fpt2021`` closing brackets are dropped, expressions are cut or padded to 512 symbols,
+    and padding is read as tokens; validation and test are the validation data.
 
     Args:
         options: see `ListOpsOptions`.
-        seed: of the run; the data do not depend on it.
-        pinned: source an earlier run of this recipe took; only it is tried.
+        seed: the run's seed; the data do not depend on it.
+        pinned: source that an earlier run of this recipe used; only it is tried.
 
     Attributes:
-        majority_accuracy: for each split, what always answering with the commonest value of ``train`` scores.
+        majority_accuracy: for each split, the accuracy of always answering with the most frequent value of ``train``.
 
     Raises:
         SourceError: no listed source is available.
-        DataError: a source is there but a file of it is damaged.
-        UsageError: the asked expressions cannot be drawn.
+        DataError: a file of a source is damaged.
+        UsageError: expressions with these options cannot be generated.
 
     Source: Tay et al. 2020, arXiv 2011.04006, section 2.2.1; kzl/universal-computation, datasets/listops.py, for
-    ``fpt2021``. Differences there: symbol ids are fixed, since random ones (fault D4) cannot be repeated; evaluation
-    takes its batches in random order instead of the file's.
+    ``fpt2021``. Differences from the latter: symbol ids are fixed, since random ones (fault D4) are not reproducible;
+    evaluation takes its batches in random order instead of the file's.
     """
 
     input: Symbols
@@ -88,10 +88,10 @@ class ListOps(Task):
             self._prepare(splits, options, drawn=choice.entry == "generated")
 
     def split(self, name: str) -> Split:
-        """The split ``train``, ``validation`` or ``test``.
+        """Return the split ``train``, ``validation`` or ``test``.
 
         Raises:
-            UnknownNameError: there is none of this name.
+            UnknownNameError: the task has no split of this name.
         """
         if name not in self._splits:
             raise UnknownNameError("split of task listops", name, self._splits)
@@ -101,7 +101,7 @@ class ListOps(Task):
         self.input = Symbols(len(VOCABULARY), PAD)
         longest = max(int(some.lengths.max()) for some in splits.values())
         if drawn:
-            longest = options.length[1]  # not of those that happen to be drawn: positions do not depend on sizes
+            longest = options.length[1]  # not the longest drawn one, so that positions do not depend on split sizes
         self.max_tokens = min(longest, options.max_length or longest)
         for name, some in splits.items():
             self._splits[name] = _examples(some, options.max_length)
@@ -109,7 +109,7 @@ class ListOps(Task):
             self.notes = (*self.notes, note)
 
     def _prepare_as_the_paper(self, splits: Mapping[str, Expressions]) -> None:
-        self.input = Symbols(CLOSE_ID, PAD)  # the closing bracket has the last id: 15 symbols are left
+        self.input = Symbols(CLOSE_ID, PAD)  # the closing bracket has the last id, so 15 symbols remain
         flat = {name: _without_brackets(some) for name, some in splits.items()}
         self.max_tokens = min(CUT_OF_FPT2021, max(int(some.lengths.max()) for some in flat.values()))
         for name, some in flat.items():
@@ -120,7 +120,7 @@ class ListOps(Task):
         self.sampled_evaluation = SampledEvaluation(batches=25)
         self.notes = (
             *self.notes,
-            "fpt2021: brackets dropped (D1); test is the validation data (D7); 25 batches an evaluation (D6)",
+            "fpt2021: brackets dropped (D1); test is the validation data (D7); 25 batches per evaluation (D6)",
             *([note] if (note := _cut_note(flat, CUT_OF_FPT2021)) else []),
         )
 
@@ -130,28 +130,28 @@ def _examples(some: Expressions, max_length: int | None) -> SymbolExamples:
 
 
 def _without_brackets(some: Expressions) -> Expressions:
-    """Digits and operators only; the values stay those of the whole expressions."""
+    """Return digits and operators only, with the values of the original expressions."""
     kept = some.symbols != CLOSE_ID
     offsets = np.concatenate([[0], np.cumsum(kept)])[some.offsets]
     return Expressions(some.symbols[kept], offsets, some.values)
 
 
 def _open(entry: str, options: ListOpsOptions) -> tuple[dict[str, Expressions], tuple[str, ...]]:
-    """The splits of a source, and notes on them."""
+    """Return the splits of a source, and notes on them."""
     if entry == "generated":
-        return _drawn(options), (f"expressions drawn by the rules of Long Range Arena, seed {options.seed}",)
+        return _drawn(options), (f"expressions generated by the rules of Long Range Arena, seed {options.seed}",)
     folder = Path(entry.removeprefix("path:")).expanduser()
     paths = _find_files(folder, options.files)
     splits = {name: read_expressions(path) for name, path in paths.items()}
     notes = [f"data of {shown_folder(folder)}: " + ", ".join(path.name for path in paths.values())]
     if "validation" not in splits:
         splits = _with_validation(splits, options.validation_size, paths["train"])
-        notes.append(f"there is no validation file: the last {options.validation_size:,} of train are validation")
+        notes.append(f"no validation file: the last {options.validation_size:,} of train are used for validation")
     return splits, (*notes, *_overlap_notes(splits))
 
 
 def _drawn(options: ListOpsOptions) -> dict[str, Expressions]:
-    """Test first and train last: the sizes of train and validation leave the test split as it is."""
+    """Generate test first and train last, so that the test split is independent of the sizes of the others."""
     trees = TreeOptions(*options.length, depth=options.max_depth, arguments=options.max_arguments)
     taken: set[bytes] = set()
     drawn = {
@@ -166,17 +166,17 @@ def _drawn(options: ListOpsOptions) -> dict[str, Expressions]:
 
 
 def _find_files(folder: Path, files: ListOpsFiles) -> dict[str, Path]:
-    """The file of each split; the validation split may have none.
+    """Return the file of each split; the validation split may have none.
 
     Raises:
-        Unavailable: the folder, or a file that is needed, is not there.
+        Unavailable: the folder or a required file is missing.
     """
     if not folder.is_dir():
         raise Unavailable(f"there is no folder {shown_folder(folder)}")
     named = {name: folder / file for name in SPLITS if (file := getattr(files, name))}
     for path in named.values():
         if not path.is_file():
-            raise Unavailable(f"{shown_folder(folder)} lacks {path.name}, which task.files names")
+            raise Unavailable(f"{shown_folder(folder)} lacks {path.name}, which is set in task.files")
     for layout in LAYOUTS:
         found = {**_present(folder, layout), **named}
         if "train" in found and "test" in found:
@@ -191,15 +191,15 @@ def _present(folder: Path, layout: Mapping[str, str]) -> dict[str, Path]:
 
 
 def _with_validation(splits: dict[str, Expressions], size: int, path: Path) -> dict[str, Expressions]:
-    """Hold the last expressions of train out.
+    """Split the last expressions of train off for validation.
 
     Raises:
-        Unavailable: train is too small for that.
+        Unavailable: train is too small.
     """
     train = splits["train"]
     if size >= len(train):
         raise Unavailable(
-            f"{path.name} holds {len(train):,} expressions, too few to hold {size:,} out for validation; set "
+            f"{path.name} has only {len(train):,} expressions, too few to split off {size:,} for validation; lower "
             "validation_size"
         )
     order = np.arange(len(train))
@@ -211,7 +211,7 @@ def _overlap_notes(splits: Mapping[str, Expressions]) -> list[str]:
     notes = []
     for name in ("validation", "test"):
         if shared := sum(digest in seen for digest in digests(splits[name])):
-            notes.append(f"{shared:,} of {len(splits[name]):,} expressions of {name} are in train as well")
+            notes.append(f"{shared:,} of {len(splits[name]):,} expressions of {name} are also in train")
     return notes
 
 

@@ -1,4 +1,4 @@
-"""The hooks of fptkit-minilm. Every command imports this module: records only, nothing heavy."""
+"""The hooks of fptkit-minilm. Every command imports this module, so it only has records and light imports."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""BERT's encoder at MiniLM's size, driven by token vectors instead of words.
+"""BERT's encoder at MiniLM's size, with token vectors instead of words as input.
 
-Why not ``transformers.BertModel``: of the tokens, only those that are read out pass the last block. A test holds this
-forward against ``BertModel`` with the same weights.
+Unlike ``transformers.BertModel``, it computes the last block only for the tokens that are read out. A test compares the
+forward pass with ``BertModel`` with the same weights.
 
 Source: Devlin et al. 2019, arXiv 1810.04805; huggingface/transformers, ``models/bert/modeling_bert.py``.
 """
@@ -23,10 +23,10 @@ NORM_EPSILON = 1e-12
 
 
 class Block(nn.Module):
-    """Attention and feed-forward, each added to the stream and then normed.
+    """Attention and feed-forward layer, each with a residual connection followed by a layer norm (post-norm).
 
     Args:
-        dropout: probability of dropping a number of either output, in training.
+        dropout: dropout probability of both layers' outputs, in 0 ... 1.
     """
 
     def __init__(self, dropout: float) -> None:
@@ -42,7 +42,7 @@ class Block(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(WIDTH, eps=NORM_EPSILON)
 
     def forward(self, hidden: Tensor, mask: Tensor | None, keep: Tensor | None = None) -> Tensor:
-        """Shapes: hidden (B, T, D), mask (B, 1, 1, T), keep (B, R) or None -> (B, T, D) or (B, R, D)."""
+        """Run the block. Shapes: hidden (B, T, D), mask (B, 1, 1, T), keep (B, R) or None -> (B, T, D) or (B, R, D)."""
         looking = keep_tokens(hidden, keep)
         mixed = functional.scaled_dot_product_attention(
             _split_heads(self.query(looking)),
@@ -58,7 +58,7 @@ class Block(nn.Module):
 
 
 def _split_heads(hidden: Tensor) -> Tensor:
-    """(B, T, D) -> (B, heads, T, D / heads)."""
+    """Split the width into heads. Shapes: (B, T, D) -> (B, heads, T, D / heads)."""
     return hidden.unflatten(-1, (HEADS, -1)).transpose(1, 2)
 
 
@@ -70,10 +70,10 @@ _ROLES: Mapping[str, ParameterRole] = {
 
 
 class MiniLm(Backbone):
-    """The blocks, norms and position table, without word embeddings and pooler. Every token sees all.
+    """MiniLM's blocks, norms and position table, without word embeddings and pooler. Attention is bidirectional.
 
     Args:
-        dropout: probability of dropping a number of the embedding and of each block's two outputs, in training.
+        dropout: dropout probability of the embedding and of each block's two outputs, in 0 ... 1.
     """
 
     causal = False
@@ -83,7 +83,7 @@ class MiniLm(Backbone):
         self.width, self.blocks, self.max_positions = WIDTH, BLOCKS, POSITIONS
         self.dropout = dropout
         self.position = nn.Parameter(torch.empty(POSITIONS, WIDTH))
-        # BERT adds the embedding of a token's segment; there is one segment here.
+        # BERT adds an embedding of each token's segment; here there is a single segment.
         self.token_type = nn.Parameter(torch.empty(1, WIDTH))
         self.embedding_norm_layer = nn.LayerNorm(WIDTH, eps=NORM_EPSILON)
         self.block_list = nn.ModuleList(Block(dropout) for _ in range(BLOCKS))
@@ -92,11 +92,11 @@ class MiniLm(Backbone):
         """See `fptkit.Backbone.forward`.
 
         Raises:
-            ShapeError: more tokens than positions.
+            ShapeError: there are more tokens than positions.
         """
         count = tokens.shape[1]
         if count > len(self.position):
-            raise ShapeError(f"{count} tokens do not fit a position table of {len(self.position)}")
+            raise ShapeError(f"{count} tokens exceed the position table of {len(self.position)}")
         hidden = self.embedding_norm_layer(tokens + self.position[:count] + self.token_type)
         hidden = functional.dropout(hidden, self.dropout, self.training)
         mask = None
@@ -104,7 +104,7 @@ class MiniLm(Backbone):
             mask = (torch.arange(count, device=tokens.device) < lengths[:, None])[:, None, None]
         for block in self.block_list[:-1]:
             hidden = block(hidden, mask)
-        # Reading few tokens, only they pass the last block; its keys and values still come from all.
+        # If few tokens are read out, the last block computes only these; its keys and values still come from all.
         few = keep is not None and 2 * keep.shape[1] <= count
         hidden = self.block_list[-1](hidden, mask, keep if few else None)
         return hidden if few else keep_tokens(hidden, keep)
@@ -114,7 +114,7 @@ class MiniLm(Backbone):
         return list(self.block_list)
 
     def parameter_roles(self) -> dict[str, ParameterRole]:
-        """See `fptkit.Backbone.parameter_roles`; the token type is an embedding, which the policy fpt keeps frozen."""
+        """See `fptkit.Backbone.parameter_roles`; the token type is an embedding, which the policy fpt freezes."""
         return {name: self._role(name) for name, _ in self.named_parameters()}
 
     def _role(self, name: str) -> ParameterRole:

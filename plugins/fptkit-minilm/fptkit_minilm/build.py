@@ -1,4 +1,4 @@
-"""Making the backbone: loaded or drawn, cut to the blocks asked for, its positions fitted to the task."""
+"""Construction of the backbone: load or initialise the weights, select blocks, fit the position table to the task."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from fptkit_minilm.options import BlockOptions, MiniLmOptions, PositionOptions
 from fptkit_minilm.weights import ADVICE, find_file, read_tensors
 
 DEVIATION = 0.02
-"""Of BERT's weights before training: ``initializer_range`` of its config.json."""
+"""Standard deviation of BERT's initial weights: ``initializer_range`` of its config.json."""
 
 
 def build_minilm(options: MiniLmOptions, *, positions: int, seed: int, pinned: str | None = None) -> MiniLm:
-    """Build it.
+    """Build the backbone ``minilm``.
 
     Args:
         options: recipe options.
         positions: T, the task's longest example in tokens; the position table is fitted to it.
-        seed: draws the weights where they are not as loaded.
-        pinned: not used, there is one source only.
+        seed: seed of random weights.
+        pinned: not used, since there is only one source.
 
     Raises:
-        SourceError: the weights are not here.
-        DataError: the file is there but is not the published one.
-        ShapeError: the task is longer than the position table and nothing says how to extend it, or the blocks to keep
-            are not there.
+        SourceError: the weights are not available.
+        DataError: the file differs from the published one.
+        ShapeError: the task is longer than the position table and ``positions.extend`` is not set, or the selected
+            blocks do not exist.
     """
     backbone = MiniLm(dropout=options.dropout)
     if options.init == "random":
@@ -49,7 +49,7 @@ def build_minilm(options: MiniLmOptions, *, positions: int, seed: int, pinned: s
 
 @torch.no_grad()
 def _draw(backbone: MiniLm, seed: int) -> None:
-    """Weights as BERT's before training: normal with deviation 0.02, biases 0, scales of norms 1.
+    """Initialise like BERT: normal weights with standard deviation 0.02, biases 0, scales of norms 1.
 
     Source: huggingface/transformers, ``models/bert/modeling_bert.py``, ``_init_weights``.
     """
@@ -59,14 +59,14 @@ def _draw(backbone: MiniLm, seed: int) -> None:
             parameter.normal_(0.0, DEVIATION, generator=generator)
         else:
             parameter.fill_(0.0 if name.endswith("bias") else 1.0)
-    # The mean norm of word embeddings of the same draw, so that an encoder scaled to it is scaled alike in the control.
+    # The mean norm that word embeddings of this initialisation would have, so that norm matching works in the control.
     ratio = math.exp(math.lgamma((WIDTH + 1) / 2) - math.lgamma(WIDTH / 2))
     backbone.embedding_norm = DEVIATION * math.sqrt(2) * ratio
 
 
 @torch.no_grad()
 def _redraw_by_statistics(backbone: MiniLm, seed: int) -> None:
-    """Each tensor normal with its own mean and standard deviation. Source: Lu et al. 2021, Table 9."""
+    """Redraw each tensor from a normal with its own mean and standard deviation. Source: Lu et al. 2021, Table 9."""
     generator = torch.Generator().manual_seed(seed)
     for parameter in backbone.parameters():
         mean, deviation = float(parameter.double().mean()), float(parameter.double().std(correction=0))
@@ -74,31 +74,31 @@ def _redraw_by_statistics(backbone: MiniLm, seed: int) -> None:
 
 
 def _keep_blocks(backbone: MiniLm, options: BlockOptions) -> None:
-    """Drop the blocks that are not kept.
+    """Drop the blocks that are not selected.
 
     Raises:
-        ShapeError: none is left, or more are asked for than there are.
+        ShapeError: no block is selected, or more than exist.
     """
     keep = options.keep
     if keep is None:
         return
     if isinstance(keep, int):
         if keep > BLOCKS:
-            raise ShapeError(f"backbone.blocks.keep asks for {keep} blocks, but minilm has {BLOCKS}")
+            raise ShapeError(f"backbone.blocks.keep is {keep}, but minilm has only {BLOCKS} blocks")
         chosen = range(keep)
     else:
         chosen = range(BLOCKS)[slice(*(int(part) if part else None for part in keep.split(":")))]
     if not chosen:
-        raise ShapeError(f"backbone.blocks.keep '{keep}' leaves none of minilm's {BLOCKS} blocks")
+        raise ShapeError(f"backbone.blocks.keep '{keep}' selects none of minilm's {BLOCKS} blocks")
     backbone.block_list = nn.ModuleList(backbone.block_list[index] for index in chosen)
     backbone.blocks = len(chosen)
 
 
 def _fit_positions(backbone: MiniLm, tokens: int, options: PositionOptions) -> None:
-    """Cut the position table to the task, so that every row that trains is reached; or extend it.
+    """Cut the position table to the task's length, so that all its rows are used and train; or extend it.
 
     Raises:
-        ShapeError: the task is longer and nothing says how to extend the table.
+        ShapeError: the task is longer and ``extend`` is not set.
     """
     table = backbone.position.detach()
     backbone.position = nn.Parameter(_fitted(table, tokens, options))
@@ -106,7 +106,7 @@ def _fit_positions(backbone: MiniLm, tokens: int, options: PositionOptions) -> N
 
 
 def _fitted(table: Tensor, tokens: int, options: PositionOptions) -> Tensor:
-    """Shapes: table (N, D) -> (tokens, D)."""
+    """Return the fitted table. Shapes: table (N, D) -> (tokens, D)."""
     if tokens <= len(table):
         return table[:tokens].clone()
     if options.extend == "tile":
@@ -115,6 +115,6 @@ def _fitted(table: Tensor, tokens: int, options: PositionOptions) -> Tensor:
         drawn_out = nn.functional.interpolate(table.T[None], size=tokens, mode="linear", align_corners=True)
         return drawn_out[0].T.contiguous()
     raise ShapeError(
-        f"the task has up to {tokens} tokens, but minilm's position table ends at {POSITIONS}; shorten the task, or "
-        "extend the table: backbone.positions.extend: tile, or interpolate"
+        f"the task has up to {tokens} tokens, but minilm's position table has {POSITIONS}; shorten the task, or set "
+        "backbone.positions.extend to tile or interpolate"
     )

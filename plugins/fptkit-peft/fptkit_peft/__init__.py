@@ -1,4 +1,4 @@
-"""The hooks of fptkit-peft. Every command imports this module: records only, nothing heavy."""
+"""The hooks of fptkit-peft. Every command imports this module, so it only has records and light imports."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fptkit import FreezingPolicySpec, FreezingRule, RecipeFolderSpec, hookimpl
 
-# What trains around the adapters: the rows of the policy fpt, with those of the norms apart.
+# What trains in addition to the adapters: the rules of the policy fpt; the rule for norms is separate.
 _AROUND = (
     FreezingRule(role="input"),
     FreezingRule(role="output"),
@@ -21,7 +21,7 @@ def fptkit_freezing_policies() -> list[FreezingPolicySpec]:
     return [
         FreezingPolicySpec(
             name="lora",
-            summary="fpt, and a low-rank update of every frozen attention and feed-forward matrix",
+            summary="LoRA: fpt plus a low-rank update of every frozen attention and feed-forward matrix",
             rules=(*_AROUND, _NORM),
             prepare="fptkit_peft.prepare:add_lora",
             options="fptkit_peft.options:LoraOptions",
@@ -30,7 +30,7 @@ def fptkit_freezing_policies() -> list[FreezingPolicySpec]:
         ),
         FreezingPolicySpec(
             name="dora",
-            summary="lora with the length of every column of a matrix trained apart from its direction",
+            summary="DoRA: lora with the magnitude of every matrix column trained separately from its direction",
             rules=(*_AROUND, _NORM),
             prepare="fptkit_peft.prepare:add_dora",
             options="fptkit_peft.options:LoraOptions",
@@ -39,7 +39,7 @@ def fptkit_freezing_policies() -> list[FreezingPolicySpec]:
         ),
         FreezingPolicySpec(
             name="ia3",
-            summary="fpt, and a factor on every number that attention matrices give and that feed-forward hides",
+            summary="(IA)³: fpt plus trained factors on attention outputs and hidden feed-forward activations",
             rules=(*_AROUND, _NORM),
             prepare="fptkit_peft.prepare:add_ia3",
             options="fptkit_peft.options:Ia3Options",
@@ -48,7 +48,7 @@ def fptkit_freezing_policies() -> list[FreezingPolicySpec]:
         ),
         FreezingPolicySpec(
             name="ln_tuning",
-            summary="fpt with a trained copy of every norm, the pretrained norms kept beside it",
+            summary="LN tuning: fpt with a trained copy of every norm; the pretrained norms remain in the model",
             rules=_AROUND,
             prepare="fptkit_peft.prepare:add_ln_tuning",
             source="Zhao et al. 2023, arXiv 2312.11420; huggingface/peft",

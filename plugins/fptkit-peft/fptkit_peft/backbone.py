@@ -1,4 +1,4 @@
-"""A backbone with adapters in it: the same network, with roles for the parameters that were added."""
+"""A backbone with adapters: the same network, with roles for the added parameters."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from fptkit import Backbone, ParameterRole, keep_tokens
 
 
 class AdaptedBackbone(Backbone):
-    """Runs a backbone whose modules peft has replaced.
+    """A backbone in which peft has replaced modules by adapted ones.
 
-    Tokens that are not read out pass the last block too: a backbone that skips work for them takes slices of weights,
-    which know nothing of adapters.
+    The last block is computed for all tokens, also those not read out: backbones that skip them use slices of weights,
+    which would bypass the adapters.
 
     Args:
-        base: with the adapters in it.
-        roles: the role of every parameter of it, by name.
+        base: the backbone with adapters.
+        roles: the role of every parameter of ``base``, by name.
     """
 
     def __init__(self, base: Backbone, roles: Mapping[str, ParameterRole]) -> None:

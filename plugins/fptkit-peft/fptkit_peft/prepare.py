@@ -1,4 +1,4 @@
-"""Adapters of Hugging Face peft in a backbone of fptkit, put in by roles."""
+"""Insertion of Hugging Face peft adapters into a backbone of fptkit, by roles."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from fptkit_peft.targets import Target, as_known_class, find_matrices, find_norm
 
 
 def add_lora(options: LoraOptions, *, backbone: Backbone, seed: int) -> AdaptedBackbone:
-    """Give every matrix W of the roles an update: ``x W + alpha / rank * (dropout(x) A) B``, with B = 0 at the start.
+    """Add a LoRA update to every matrix W of the roles: ``x W + alpha / rank * (dropout(x) A) B``, initially B = 0.
 
     Args:
         options: recipe options.
-        backbone: changed in place.
-        seed: unused; A is drawn by peft from torch's global generator, which the caller has seeded.
+        backbone: the backbone, changed in place.
+        seed: not used; peft draws A from torch's global generator, which the caller has seeded.
 
     Raises:
-        FreezingError: see `find_matrices`; or the backbone has adapters already.
+        FreezingError: see `find_matrices`; or the backbone already has adapters.
 
     Source: Hu et al. 2022, section 4.1; huggingface/peft, ``tuners/lora``.
     """
@@ -35,7 +35,15 @@ def add_lora(options: LoraOptions, *, backbone: Backbone, seed: int) -> AdaptedB
 
 
 def add_dora(options: LoraOptions, *, backbone: Backbone, seed: int) -> AdaptedBackbone:
-    """As `add_lora`, with the norm of every output's weights as a trained number of its own.
+    """Add DoRA updates: like `add_lora`, with the norm of every output's weights as a separate trained parameter.
+
+    Args:
+        options: recipe options.
+        backbone: the backbone, changed in place.
+        seed: not used, see `add_lora`.
+
+    Raises:
+        FreezingError: see `find_matrices`; or the backbone already has adapters.
 
     Source: Liu et al. 2024, arXiv 2402.09353; huggingface/peft, ``tuners/lora/dora.py``.
     """
@@ -56,20 +64,20 @@ def _add_low_rank(options: LoraOptions, backbone: Backbone, *, by_columns: bool)
 
 
 def add_ia3(options: Ia3Options, *, backbone: Backbone, seed: int) -> AdaptedBackbone:
-    """Multiply what attention matrices give, and what the last feed-forward matrix takes, by trained factors of 1.
+    """Add (IA)³: trained factors, initially 1, on attention outputs and hidden feed-forward activations.
 
-    In feed-forward, the matrices that lead back to the backbone's width are adapted, and their inputs are scaled: those
-    are the inner activations. Liu et al. scale keys and values; roles tell those not from queries and the attention's
-    output, so the outputs of all its matrices are scaled.
+    In feed-forward layers, the inputs of the matrices that map back to the backbone's width are scaled, which are the
+    hidden activations. Liu et al. scale keys and values; roles do not distinguish these from queries and the output
+    matrix of attention, so the outputs of all attention matrices are scaled.
 
     Args:
         options: recipe options.
-        backbone: changed in place.
-        seed: unused; nothing is drawn.
+        backbone: the backbone, changed in place.
+        seed: not used; there is no randomness.
 
     Raises:
-        FreezingError: see `find_matrices`; no feed-forward matrix leads from another width to the backbone's; or the
-            backbone has adapters already.
+        FreezingError: see `find_matrices`; no feed-forward matrix maps from another width to the backbone's; or the
+            backbone already has adapters.
 
     Source: Liu et al. 2022, section 3.3; huggingface/peft, ``tuners/ia3``.
     """
@@ -82,23 +90,23 @@ def add_ia3(options: Ia3Options, *, backbone: Backbone, seed: int) -> AdaptedBac
     }
     if "feed_forward" in options.roles and not inner:
         raise FreezingError(
-            "ia3: no feed-forward matrix of this backbone leads from another width to its own, "
-            f"{backbone.width}, so its inner activations cannot be told; use roles: [attention]"
+            "ia3: no feed-forward matrix of this backbone maps from another width to its own, "
+            f"{backbone.width}, so its hidden activations cannot be identified; use roles: [attention]"
         )
     targets = {name: target for name, target in found.items() if target.role == "attention"} | inner
     return _inject(backbone, targets, IA3Config(target_modules=_exactly(targets), feedforward_modules=_exactly(inner)))
 
 
 def add_ln_tuning(options: FreezingOptions, *, backbone: Backbone, seed: int) -> AdaptedBackbone:
-    """Put a copy of every norm in its place, to be trained.
+    """Replace every norm by a copy that trains.
 
     Args:
-        options: recipe options; none are its own.
-        backbone: changed in place.
-        seed: unused; nothing is drawn.
+        options: recipe options; none are specific to this policy.
+        backbone: the backbone, changed in place.
+        seed: not used; there is no randomness.
 
     Raises:
-        FreezingError: see `find_norms`; or the backbone has adapters already.
+        FreezingError: see `find_norms`; or the backbone already has adapters.
 
     Source: Zhao et al. 2023, arXiv 2312.11420; huggingface/peft, ``tuners/ln_tuning``.
     """
@@ -108,12 +116,12 @@ def add_ln_tuning(options: FreezingOptions, *, backbone: Backbone, seed: int) ->
 
 
 def _inject(backbone: Backbone, targets: Mapping[str, Target], config: PeftConfig) -> AdaptedBackbone:
-    """Let peft replace the targets, and tell the role of every parameter there is then."""
+    """Let peft replace the targets, and return the adapted backbone with the role of every parameter."""
     before = {id(backbone.get_parameter(name)): role for name, role in backbone.parameter_roles().items()}
     blocks = {name: target.block for name, target in targets.items()}
     _make_known(backbone, targets)
     with warnings.catch_warnings():
-        # peft says that it takes a Conv1D for what it is, and that it does not know the widths of a norm.
+        # peft warns that it detected a Conv1D, and that it does not know the widths of a norm; both are expected.
         warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")
         warnings.filterwarnings("ignore", message="Unsupported layer type")
         inject_adapter_in_model(config, backbone)
@@ -131,19 +139,19 @@ def _inject(backbone: Backbone, targets: Mapping[str, Target], config: PeftConfi
 
 
 def _make_known(backbone: Backbone, targets: Mapping[str, Target]) -> None:
-    """Replace linear maps of a backbone's own class by those of a class that peft knows."""
+    """Replace linear maps of custom classes by those of a class that peft knows."""
     for name, target in targets.items():
         if target.role != "norm" and not isinstance(target.module, (nn.Linear, Conv1D)):
             known = as_known_class(target.module)
-            assert known is not None  # or it were no target
+            assert known is not None  # otherwise it would not be a target
             backbone.set_submodule(name, known)
 
 
 def _exactly(names: Iterable[str]) -> str:
-    """The pattern of exactly these modules; peft would take a list of names as endings."""
+    """Return a regular expression for exactly these modules; peft would match a list of names as suffixes."""
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
 def _check_bare(backbone: Backbone) -> None:
     if hasattr(backbone, "peft_config") or isinstance(backbone, AdaptedBackbone):
-        raise FreezingError("the backbone has adapters already")
+        raise FreezingError("the backbone already has adapters")

@@ -1,8 +1,8 @@
-"""Which modules of a backbone are adapted: found by the roles of their parameters, never by names.
+"""Selection of the modules to adapt, by the roles of their parameters instead of by name.
 
-A role says what a parameter is for, not how its module computes. So modules are tried out: a matrix of an unknown
-class is accepted where the module multiplies by it, and a matrix that the backbone uses without calling its module is
-refused, since an adapter put there would be passed by in silence.
+A role does not define how a module computes, so modules are tested: a matrix of an unknown class is accepted if its
+module multiplies by it. A matrix that the backbone uses without calling its module is refused, since an adapter there
+would silently have no effect.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class Target:
     """A module that gets an adapter.
 
     Args:
-        module: as it is now.
-        inputs: numbers it takes of a token.
-        outputs: numbers it gives.
+        module: the module before adaptation.
+        inputs: input width.
+        outputs: output width.
         role: role of its parameters.
-        block: block it lies in, None outside the blocks.
+        block: index of its block; None outside the blocks.
     """
 
     module: nn.Module
@@ -41,17 +41,16 @@ class Target:
 
 
 def find_matrices(backbone: Backbone, roles: Collection[str]) -> dict[str, Target]:
-    """The linear maps with parameters of these roles, by the names of their modules.
+    """Find the linear maps with parameters of these roles, by module name.
 
-    Left out are those that the backbone does not use, such as the second set of maps by which a Longformer looks
-    globally.
+    Maps that the backbone does not use are skipped, such as the maps of a Longformer's global attention.
 
     Args:
-        backbone: put as it was found, but for gradients, which are removed.
-        roles: of which every one must hold such maps.
+        backbone: the backbone; its gradients are removed, everything else stays unchanged.
+        roles: roles, each of which must have linear maps.
 
     Raises:
-        FreezingError: a role is not there or holds no matrix; a matrix is not that of a linear map, or is used without
+        FreezingError: a role is missing or has no matrix; a matrix does not belong to a linear map, or is used without
             calling its module.
     """
     there = backbone.parameter_roles()
@@ -65,7 +64,7 @@ def find_matrices(backbone: Backbone, roles: Collection[str]) -> dict[str, Targe
         if shape is None:
             raise FreezingError(
                 f"role '{role.role}': {name} of shape {tuple(backbone.get_parameter(name).shape)} is not the weight of "
-                f"a linear map but a tensor of {type(module).__name__}, which cannot be adapted; leave the role out of "
+                f"a linear map but a tensor of {type(module).__name__}, which cannot be adapted; remove the role from "
                 "freezing.roles"
             )
         found[module_name] = Target(module, *shape, role.role, role.block)
@@ -77,10 +76,10 @@ def find_matrices(backbone: Backbone, roles: Collection[str]) -> dict[str, Targe
 
 
 def find_norms(backbone: Backbone) -> dict[str, Target]:
-    """The modules that hold parameters of norms and nothing else, by name.
+    """Find the modules that consist of norm parameters only, by name.
 
     Raises:
-        FreezingError: there is no norm, or one is not a module of its own.
+        FreezingError: there is no norm, or a norm is not a separate module.
     """
     there = backbone.parameter_roles()
     found: dict[str, Target] = {}
@@ -93,7 +92,7 @@ def find_norms(backbone: Backbone) -> dict[str, Target]:
             any(there[inner].role != "norm" for inner in there if inner.startswith(f"{module_name}."))
             or not module_name
         ):
-            raise FreezingError(f"role 'norm': {name} lies in {type(module).__name__}, which holds more than a norm")
+            raise FreezingError(f"role 'norm': {name} is in {type(module).__name__}, which has more than a norm")
         found[module_name] = Target(module, backbone.width, backbone.width, "norm", role.block)
     if not found:
         raise FreezingError(f"no norm to adapt in this backbone. {_there(there)}")
@@ -101,7 +100,7 @@ def find_norms(backbone: Backbone) -> dict[str, Target]:
 
 
 def linear_shape(module: nn.Module) -> tuple[int, int] | None:
-    """Inputs and outputs of a linear map; None of anything else."""
+    """Return input and output width of a linear map; None for any other module."""
     if isinstance(module, nn.Linear):
         return module.in_features, module.out_features
     if isinstance(module, Conv1D):
@@ -112,9 +111,9 @@ def linear_shape(module: nn.Module) -> tuple[int, int] | None:
 
 
 def as_known_class(module: nn.Module) -> nn.Linear | Conv1D | None:
-    """A linear map of a backbone's own class as one that peft knows, around the same tensors; None of anything else.
+    """Convert a linear map of a custom class to a class that peft knows, with the same tensors; None for other modules.
 
-    How the class computes is tried out on a few numbers: ``x @ weight + bias`` or ``x @ weight.T + bias``.
+    The computation is identified on random inputs: ``x @ weight + bias`` or ``x @ weight.T + bias``.
     """
     own = dict(module.named_parameters())
     weight, bias = own.get("weight"), own.get("bias")
@@ -127,7 +126,7 @@ def as_known_class(module: nn.Module) -> nn.Linear | Conv1D | None:
         if bias is not None:
             known.bias = bias
         elif isinstance(known, Conv1D):
-            known.register_buffer("bias", weight.new_zeros(weight.shape[1]), persistent=False)  # it adds one always
+            known.register_buffer("bias", weight.new_zeros(weight.shape[1]), persistent=False)  # Conv1D needs one
         else:
             known.register_parameter("bias", None)
         tokens = torch.randn(PROBE_TOKENS, inputs).to(weight)
@@ -135,7 +134,7 @@ def as_known_class(module: nn.Module) -> nn.Linear | Conv1D | None:
             with torch.no_grad():
                 given, expected = module(tokens), known(tokens)
         except (RuntimeError, TypeError, ValueError, IndexError):
-            continue  # it takes something else than (N, inputs)
+            continue  # the module expects another input than (N, inputs)
         if isinstance(given, Tensor) and given.shape == expected.shape:
             error, size = (given - expected).abs().max(), expected.abs().max()
             if error <= 1e-3 * size:
@@ -144,7 +143,7 @@ def as_known_class(module: nn.Module) -> nn.Linear | Conv1D | None:
 
 
 def _used(backbone: Backbone, found: Mapping[str, Target]) -> list[str]:
-    """Those whose module is called when the backbone runs.
+    """Return the names of the modules that the backbone calls.
 
     Raises:
         FreezingError: a weight is used, but its module is not called.
@@ -171,8 +170,8 @@ def _used(backbone: Backbone, found: Mapping[str, Target]) -> list[str]:
         backbone.train(was_training)
     if passed_by:
         raise FreezingError(
-            f"{type(backbone).__name__} multiplies by {passed_by[0]}.weight without calling its module, so an adapter "
-            "there would do nothing"
+            f"{type(backbone).__name__} uses {passed_by[0]}.weight without calling its module, so an adapter there "
+            "would have no effect; use another backbone or freezing.roles"
         )
     return [name for name in found if name in called]
 

@@ -120,7 +120,7 @@ def test_at_the_start_the_output_is_that_of_the_bare_backbone(like: str, policy:
 @pytest.mark.parametrize("like", LIKES)
 @pytest.mark.parametrize("policy", ["lora", "dora", "ia3", "ln_tuning"])
 def test_every_adapter_counts_and_gets_a_gradient(like: str, policy: str) -> None:
-    """Moved away from the start, B is not 0 and A is reached as well. One token is read, as short cuts need."""
+    """With B not 0, A has gradients too. One token is read out, which triggers shortcuts of backbones."""
     model, _ = adapted(like, policy)
     before = model(torch.ones(2, TOKENS, 4))
     disturb(adapters(model).values())

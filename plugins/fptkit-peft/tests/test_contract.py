@@ -1,4 +1,4 @@
-"""The records are whole, their options are documented, and fptkit's own checks hold for what they prepare."""
+"""The records are complete, their options are documented, and fptkit's own checks hold for what they prepare."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_every_option_is_described(policy: FreezingPolicySpec) -> None:
 @pytest.mark.parametrize("like", ["gpt2", "vit", "bert", "t5_encoder", "longformer"])
 @pytest.mark.parametrize("policy", POLICIES)
 def test_an_adapted_backbone_keeps_the_contract(policy: str, like: str) -> None:
-    """Shapes, padding, batch independence, causality, and ``keep``, which some backbones take a short cut for."""
+    """Shapes, padding, batch independence, causality, and ``keep``, for which some backbones skip computation."""
     backbone = adapted(like, policy)[0].backbone
     roles = backbone.parameter_roles()
     disturb(value for name, value in backbone.named_parameters() if roles[name].role == "adapter")

@@ -1,4 +1,4 @@
-"""Whole runs in this process: adapters in checkpoints and in the model's file, and a run that was stopped goes on."""
+"""Whole runs in this process: adapters in checkpoints and in the model's file, and a stopped run resumes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hooks of fptkit-spoken-digits. Every command imports this module: records only, nothing heavy."""
+"""The hooks of fptkit-spoken-digits. Every command imports this module, so it only has records and light imports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def fptkit_tasks() -> list[TaskSpec]:
     return [
         TaskSpec(
             name="spoken_digits",
-            summary="which digit was said? audio as log-mel frames; held-out takes, or held-out speakers",
+            summary="classify spoken digits: audio as log-mel frames; held-out takes or held-out speakers",
             target="fptkit_spoken_digits.task:SpokenDigits",
             options="fptkit_spoken_digits.options:SpokenDigitsOptions",
             source="Free Spoken Digit Dataset, Jakobovski/free-spoken-digit-dataset",

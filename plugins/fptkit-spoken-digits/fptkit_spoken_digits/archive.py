@@ -1,7 +1,7 @@
-"""Clips end to end in one NumPy archive, a form that loads in a moment.
+"""Reader of clips that are concatenated in one NumPy archive, which loads fast.
 
-Clip i is ``audio[offsets[i]:offsets[i + 1]]``; ``labels``, ``speaker`` and ``take`` have one number for each clip,
-``speakers`` the names that ``speaker`` counts in, ``sample_rate`` is one number.
+Clip i is ``audio[offsets[i]:offsets[i + 1]]``; ``labels``, ``speaker`` and ``take`` have one number per clip,
+``speakers`` has the names that ``speaker`` indexes, ``sample_rate`` is one number.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def read_archive(file: Path, *, sample_rate: int) -> Clips:
     """Read all clips of an archive.
 
     Args:
-        file: an ``.npz`` with the arrays named above.
-        sample_rate: of the result.
+        file: an ``.npz`` file with the arrays named above.
+        sample_rate: samples per second of the result.
 
     Raises:
         DataError: the file is damaged, lacks an array, or its arrays do not fit together.
@@ -49,21 +49,19 @@ def read_archive(file: Path, *, sample_rate: int) -> Clips:
 
 def _load(file: Path) -> dict[str, NDArray[Any]]:
     try:
-        with file.open(
-            "rb"
-        ) as stream:  # opened here: where the archive is damaged, numpy leaves a file of its own open
+        with file.open("rb") as stream:  # opened here, since numpy does not close damaged archives
             archive = np.load(stream, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DataError(f"{file} holds one array, not an .npz archive of {', '.join(KEYS)}")
+                raise DataError(f"{file} is a single array; expected an .npz archive of {', '.join(KEYS)}")
             if missing := [key for key in KEYS if key not in archive]:
-                raise DataError(f"{file} lacks {', '.join(missing)}; it has {', '.join(archive) or 'no array'}")
+                raise DataError(f"{file} lacks {', '.join(missing)}; it has {', '.join(archive) or 'no arrays'}")
             return {key: archive[key] for key in KEYS}
     except (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, KeyError) as err:
-        raise DataError(f"{file} cannot be read as an .npz archive: {err}") from err
+        raise DataError(f"{file} is not readable as an .npz archive: {err}") from err
 
 
 def _faults(arrays: Mapping[str, NDArray[Any]]) -> Iterator[tuple[bool, str]]:
-    """Pairs of condition and message; each may rely on those before it having held."""
+    """Yield pairs of condition and message; a condition may assume that all earlier ones are false."""
     audio, offsets = arrays["audio"], arrays["offsets"]
     yield audio.ndim != 1 or audio.dtype != np.int16, f"audio is {audio.dtype} {audio.shape}, expected int16 (samples,)"
     for key in ("offsets", "labels", "speaker", "take"):
@@ -79,7 +77,7 @@ def _faults(arrays: Mapping[str, NDArray[Any]]) -> Iterator[tuple[bool, str]]:
     )
     yield names.ndim != 1 or names.dtype.kind != "U", f"speakers is {names.dtype} {names.shape}, expected names"
     count = len(offsets) - 1
-    yield count < 1, "it holds no clip"
+    yield count < 1, "no clips"
     for key in ("labels", "speaker", "take"):
         yield len(arrays[key]) != count, f"{key} has {len(arrays[key])} numbers for {count} clips"
     lengths = np.diff(offsets.astype(np.int64))
@@ -87,7 +85,7 @@ def _faults(arrays: Mapping[str, NDArray[Any]]) -> Iterator[tuple[bool, str]]:
         bool(offsets[0] != 0 or offsets[-1] != len(audio)),
         (f"offsets run from {offsets[0]} to {offsets[-1]}, expected 0 to {len(audio)}"),
     )
-    yield bool((lengths < 1).any()), f"clip {int(np.argmin(lengths))} holds no sample"
+    yield bool((lengths < 1).any()), f"clip {int(np.argmin(lengths))} has no samples"
     labels, speaker = arrays["labels"], arrays["speaker"]
     yield bool((labels < 0).any() or (labels > 9).any()), "a label is not in 0 ... 9"
     yield bool((speaker < 0).any() or (speaker >= len(names)).any()), f"a speaker is not in 0 ... {len(names) - 1}"

@@ -1,4 +1,4 @@
-"""Clips with what is known of each: the common form that every reader gives."""
+"""Clips with their metadata: the common result of all readers."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 
 @dataclass(frozen=True)
 class Clips:
-    """Recordings of single digits, in no order that counts.
+    """Recordings of single digits, in arbitrary order.
 
     Args:
         audio: samples of each clip (samples,) float32, full scale is 1.
         digits: (N,) int64, 0 to 9.
-        speakers: who said it; empty text where that is not known.
-        takes: (N,) int64, which of the speaker's recordings of this digit it is, from 0.
-        notes: lines worth showing, such as what was passed over.
+        speakers: speaker of each clip; empty text if unknown.
+        takes: (N,) int64, number of the recording among those of its speaker and digit, from 0.
+        notes: lines for the run header, such as what was skipped.
     """
 
     audio: tuple[NDArray[np.float32], ...]
@@ -34,19 +34,19 @@ class Clips:
 
 
 def resampled(samples: NDArray[np.float32], rate: int, wanted: int, *, where: str) -> NDArray[np.float32]:
-    """Samples at the rate that is wanted, by a polyphase filter that keeps higher tones from folding down.
+    """Resample by a polyphase filter, without aliasing.
 
     Args:
         samples: (samples,) at ``rate`` per second.
-        rate: of the recording.
-        wanted: of the result.
-        where: the clip, for the error.
+        rate: samples per second of the recording.
+        wanted: samples per second of the result.
+        where: the clip, for messages.
 
     Raises:
-        DataError: the recording's rate is none for speech.
+        DataError: ``rate`` is not a plausible rate for speech, 1,000 to 384,000.
     """
     if not 1000 <= rate <= 384_000:
-        raise DataError(f"{where}: {rate} samples per second is no rate of speech, expected 1,000 to 384,000")
+        raise DataError(f"{where}: expected 1,000 to 384,000 samples per second, got {rate}")
     if rate == wanted:
         return samples
     common = math.gcd(rate, wanted)
@@ -55,7 +55,7 @@ def resampled(samples: NDArray[np.float32], rate: int, wanted: int, *, where: st
 
 
 def ranked_takes(digits: NDArray[np.int64], speakers: tuple[str, ...]) -> NDArray[np.int64]:
-    """Take numbers where none are given: the place among clips of the same digit and speaker, in the order given."""
+    """Number the clips of each digit and speaker in the given order, from 0; for clips without take numbers."""
     counts: dict[tuple[int, str], int] = {}
     takes = np.zeros(len(digits), np.int64)
     for index, key in enumerate(zip(digits.tolist(), speakers, strict=True)):

@@ -1,4 +1,4 @@
-"""From samples to tokens: the logarithm of the energy in mel bands, frame by frame."""
+"""Audio features: the log energy in mel bands, frame by frame, as tokens."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from torch import Tensor
 from fptkit.errors import UsageError
 
 LOWEST_HZ = 60.0
-"""Below lie hum and rumble, no speech."""
+"""Lower edge of the bands; lower frequencies are hum and rumble, not speech."""
 FLOOR = 1e-8
-"""Added to every energy: silence has none, and the logarithm needs some."""
+"""Added to every energy, so that the logarithm of silence is finite."""
 CLIPS_AT_ONCE = 128
-"""Clips that are transformed together."""
+"""Number of clips that are transformed together."""
 
 
 def mel_of(hertz: Tensor) -> Tensor:
-    """Frequency in mel. Source: O'Shaughnessy 1987; the form of HTK."""
+    """Convert frequencies from hertz to mel. Source: O'Shaughnessy 1987; the formula of HTK."""
     return 2595 * torch.log10(1 + hertz / 700)
 
 
 def mel_filters(*, bands: int, window: int, sample_rate: int) -> Tensor:
-    """Triangles of equal width in mel, each rising from its neighbour's peak to its own and falling to the next one's.
+    """Return triangular mel filters of equal width in mel; each falls to 0 at the peaks of its neighbours.
 
     Shapes: -> (window // 2 + 1, bands), frequencies of the transform by bands; peaks are 1.
 
     Args:
-        bands: number of triangles, from 60 Hz to half the sample rate.
-        window: samples of a frame.
+        bands: number of filters, from 60 Hz to half the sample rate.
+        window: samples per frame.
         sample_rate: samples per second.
 
     Raises:
-        UsageError: a band is so narrow that no frequency of the transform lies in it.
+        UsageError: a band is so narrow that it has no frequency of the transform.
     """
     frequencies = torch.arange(window // 2 + 1, dtype=torch.float64) * sample_rate / window
     ends = mel_of(torch.tensor([LOWEST_HZ, sample_rate / 2], dtype=torch.float64))
@@ -46,22 +46,22 @@ def mel_filters(*, bands: int, window: int, sample_rate: int) -> Tensor:
     if bool((empty := ~filters.any(0)).any()):
         band = int(empty.nonzero()[0])
         raise UsageError(
-            f"task.bands: {bands} bands are too many for a window of {window} samples: no frequency lies in band "
-            f"{band}; take fewer bands or a longer window_ms"
+            f"task.bands: {bands} bands are too many for a window of {window} samples, since band {band} has no "
+            "frequency; lower bands or raise window_ms"
         )
     return filters.float()
 
 
 @dataclass(frozen=True)
 class LogMel:
-    """How clips become tokens.
+    """Log-mel features of clips, as tokens.
 
     Args:
-        window: samples of a frame.
+        window: samples per frame.
         hop: samples from one frame to the next.
-        bands: mel bands.
-        frames_per_token: frames side by side in one token.
-        max_frames: frames used of a longer clip, its first ones.
+        bands: number of mel bands.
+        frames_per_token: consecutive frames per token.
+        max_frames: frames after which longer clips are cut.
         sample_rate: samples per second.
     """
 
@@ -74,12 +74,12 @@ class LogMel:
 
     @property
     def width(self) -> int:
-        """F, numbers in a token."""
+        """F, numbers per token."""
         return self.bands * self.frames_per_token
 
     @property
     def max_tokens(self) -> int:
-        """T of the longest clip."""
+        """T, tokens of the longest clip."""
         return -(-self.max_frames // self.frames_per_token)
 
     @cached_property
@@ -87,13 +87,14 @@ class LogMel:
         return mel_filters(bands=self.bands, window=self.window, sample_rate=self.sample_rate)
 
     def log_energies(self, clips: Sequence[Tensor]) -> list[Tensor]:
-        """Logarithm of the energy in each band of each frame.
+        """Return the logarithm of the energy in each band of each frame.
 
-        Shapes: clips (S,) each -> (frames, bands) each. A clip shorter than a frame is filled up with silence; what is
-        left of the end after the last whole frame is not used.
+        A clip shorter than a frame is padded with silence; an incomplete last frame is dropped.
+
+        Shapes: clips (S,) each -> (frames, bands) each.
         """
         found: list[Tensor] = []
-        # Many at once: a transform of one clip is so short that starting threads for it takes longer.
+        # In batches: the transform of a single clip is shorter than the time to start threads.
         for start in range(0, len(clips), CLIPS_AT_ONCE):
             cut = [
                 clip[: self.window + (self.max_frames - 1) * self.hop] for clip in clips[start : start + CLIPS_AT_ONCE]
@@ -115,18 +116,18 @@ class LogMel:
         return found
 
     def tokens(self, clips: Sequence[Tensor]) -> list[Tensor]:
-        """Tokens of clips: log energies with mean 0 and standard deviation 1 over the clip, frames side by side.
+        """Return the tokens of clips: log energies, standardised over each clip, with frames concatenated.
 
-        So a clip's loudness does not count, but which bands are strong in it does. The last token is filled up with
-        zeros where frames do not suffice.
+        Standardisation removes a clip's loudness but not the relative strength of its bands. The last token is padded
+        with zeros if frames are missing.
 
         Shapes: clips (S,) each -> (T, F) each.
         """
         return [self._arranged(frames) for frames in self.log_energies(clips)]
 
     def _arranged(self, frames: Tensor) -> Tensor:
-        """One clip's log energies (frames, bands) as tokens (T, F)."""
-        # Silence all through has no deviation: it becomes zeros.
+        """Convert one clip's log energies (frames, bands) to tokens (T, F)."""
+        # A completely silent clip has deviation 0 and becomes zeros.
         frames = (frames - frames.mean()) / frames.std(correction=0).clamp(min=1e-3)
         missing = -len(frames) % self.frames_per_token
         return torch.nn.functional.pad(frames, (0, 0, 0, missing)).reshape(-1, self.width)

@@ -1,4 +1,4 @@
-"""What a recipe may say under ``task``. Light: recipes are checked without loading torch."""
+"""Options of a recipe's section ``task``. Does not import torch, so that recipe checks are fast."""
 
 from __future__ import annotations
 
@@ -44,41 +44,43 @@ class SpokenDigitsOptions(Options):
 
     source: Sources = Field(
         default=("fsdd", "tones"),
-        description="where clips come from, the first available is taken. fsdd: fsdd.npz, or a clone of the data set "
-        "in the folder fsdd, under $FPTKIT_DATA; path: an .npz file or a folder of WAV files; tones: chords made on "
-        "the spot, a stand-in",
+        description="sources of the clips, of which the first available one is used. fsdd: fsdd.npz, or a clone of the "
+        "data set in the folder fsdd, under $FPTKIT_DATA; path: an .npz file or a folder of WAV files; tones: "
+        "synthesised chords, a fallback (stand-in)",
     )
     split: Literal["takes", "speakers"] = Field(
         default="takes",
-        description="what is held out. takes: each speaker's first takes of each digit are the test, the next ones "
-        "validation; speakers: whole speakers, who are in no other split",
+        description="what is held out. takes: each speaker's first takes of each digit are test, the next ones "
+        "validation; speakers: all clips of some speakers",
     )
     test_takes: int = Field(
-        default=5, ge=1, description="takes 0 to this, exclusive, are the test split (split: takes)"
+        default=5, ge=1, description="number of takes of the test split, from take 0 (split: takes)"
     )
     validation_takes: int = Field(
-        default=5, ge=1, description="so many takes after those of the test are validation (split: takes)"
+        default=5, ge=1, description="number of takes of the validation split, after those of test (split: takes)"
     )
     test_speakers: Count | Names = Field(
         default=1,
-        description="speakers of the test split: their names, or how many, from the end of the alphabet (split: "
+        description="speakers of the test split: their names, or their number, from the end of the alphabet (split: "
         "speakers)",
     )
     validation_speakers: Count | Names = Field(
         default=1,
-        description="speakers of the validation split: their names, or how many of the rest, from the end of the "
-        "alphabet (split: speakers)",
+        description="speakers of the validation split: their names, or their number among the others, from the end of "
+        "the alphabet (split: speakers)",
     )
     sample_rate: int = Field(
-        default=8000, ge=1000, le=48000, description="samples per second; clips of another rate are resampled to it"
+        default=8000, ge=1000, le=48000, description="samples per second; clips with another rate are resampled"
     )
     window_ms: float = Field(default=32.0, gt=0, le=200, description="length of a frame in milliseconds")
-    hop_ms: float = Field(default=10.0, gt=0, le=200, description="from one frame to the next, in milliseconds")
-    bands: int = Field(default=40, ge=1, description="mel bands of a frame")
+    hop_ms: float = Field(
+        default=10.0, gt=0, le=200, description="time from one frame to the next (hop length), in milliseconds"
+    )
+    bands: int = Field(default=40, ge=1, description="mel bands per frame")
     frames_per_token: int = Field(
-        default=2, ge=1, description="frames side by side in one token; a token holds as many times the bands"
+        default=2, ge=1, description="consecutive frames per token; a token has frames_per_token * bands numbers"
     )
     max_seconds: float = Field(
-        default=1.2, gt=0, le=60, description="of a longer clip the first so many seconds are used; sets the tokens"
+        default=1.2, gt=0, le=60, description="longer clips are cut to this many seconds; sets the maximum of tokens"
     )
-    tone_takes: int = Field(default=20, ge=3, description="takes of each digit and speaker that tones makes")
+    tone_takes: int = Field(default=20, ge=3, description="takes of each digit and speaker (source tones)")

@@ -1,4 +1,4 @@
-"""Which clips are in which split, and how a split gives batches."""
+"""Division of clips into splits, and batches of clips."""
 
 from __future__ import annotations
 
@@ -15,20 +15,24 @@ from fptkit_spoken_digits.clips import Clips
 from fptkit_spoken_digits.options import SpokenDigitsOptions
 
 Rows = dict[str, NDArray[np.int64]]
-"""Rows of the clips in ``train``, ``validation`` and ``test``; no clip is in two."""
+"""Rows of the clips in ``train``, ``validation`` and ``test``, which are disjoint."""
 
 
 def divide(clips: Clips, options: SpokenDigitsOptions) -> tuple[Rows, str]:
-    """Divide clips into splits. Also returns a line that says how.
+    """Divide clips into splits; also returns a description of the division.
+
+    Args:
+        clips: all clips.
+        options: how to divide them.
 
     Raises:
-        UsageError: a split is left without a clip, speakers are not known, or one that is named is not there.
+        UsageError: a split would be empty, speakers are unknown, or a speaker in the options does not exist.
     """
     groups, how = _by_takes(clips, options) if options.split == "takes" else _by_speakers(clips, options)
     rows = {name: np.flatnonzero(groups == number) for number, name in enumerate(("train", "validation", "test"))}
     if empty := [name for name, chosen in rows.items() if not len(chosen)]:
         raise UsageError(
-            f"task.split {options.split}: {how}; this leaves no clip for {', '.join(empty)}. There are "
+            f"task.split {options.split}: {how}; this leaves no clips for {', '.join(empty)}. There are "
             f"{len(clips.takes):,} clips, takes {clips.takes.min()} to {clips.takes.max()}, speakers "
             f"{', '.join(_speakers(clips)) or 'unknown'}"
         )
@@ -36,7 +40,7 @@ def divide(clips: Clips, options: SpokenDigitsOptions) -> tuple[Rows, str]:
 
 
 def _by_takes(clips: Clips, options: SpokenDigitsOptions) -> tuple[NDArray[np.int64], str]:
-    """0, 1 or 2 for each clip: train, validation, test."""
+    """Return 0, 1 or 2 for each clip: train, validation, test."""
     last_test, last = options.test_takes, options.test_takes + options.validation_takes
     groups = np.where(clips.takes < last_test, 2, np.where(clips.takes < last, 1, 0))
     return groups, f"test is takes below {last_test}, validation those below {last}, train the others"
@@ -46,7 +50,7 @@ def _by_speakers(clips: Clips, options: SpokenDigitsOptions) -> tuple[NDArray[np
     known = _speakers(clips)
     if len(known) < 3 or "" in clips.speakers:
         raise UsageError(
-            f"task.split speakers: three speakers are needed, but the names of these clips tell of "
+            f"task.split speakers: at least three speakers are required, but these clips have "
             f"{', '.join(known) or 'none'}; use split: takes"
         )
     test = _chosen(options.test_speakers, known, "test_speakers")
@@ -65,16 +69,16 @@ def _chosen(wanted: int | tuple[str, ...], known: list[str], option: str) -> lis
         return known[-wanted:]
     for name in wanted:
         if name not in known:
-            raise UsageError(f"task.{option}: no speaker '{name}' is left; there are {', '.join(known)}")
+            raise UsageError(f"task.{option}: speaker '{name}' is not available; available: {', '.join(known)}")
     return list(wanted)
 
 
 class ClipSplit:
-    """A `fptkit.Split` of clips as tokens, made once; a batch only copies.
+    """A `fptkit.Split` of clips; their tokens are computed once, and batches only copy them.
 
     Args:
-        tokens: (T, F) float32 of each clip.
-        digits: (N,) int64.
+        tokens: (T, F) float32 tokens of each clip.
+        digits: (N,) int64 digit of each clip.
     """
 
     size: int | None
@@ -83,19 +87,19 @@ class ClipSplit:
     def __init__(self, tokens: Sequence[Tensor], digits: NDArray[np.int64]) -> None:
         counts = np.array([len(clip) for clip in tokens], np.int64)
         self.size, self.token_counts, self.digits = len(digits), counts, digits
-        # One row of zeros at the end is what padding points at.
+        # Padding points to the row of zeros at the end.
         self._rows = torch.cat((*tokens, torch.zeros(1, tokens[0].shape[1])))
         self._counts = counts
         self._starts = np.concatenate(([0], np.cumsum(counts)[:-1]))
 
     def batch(self, indices: Sequence[int], generator: torch.Generator) -> Batch:
-        """The clips of these indices, padded on the right with zeros to the longest of them.
+        """Return the clips with these indices, padded on the right with zeros to the longest of them.
 
-        Shapes: inputs (B, T, F) float32, targets (B,) int64, lengths (B,) int64, or None where all are T long.
+        Shapes: inputs (B, T, F) float32, targets (B,) int64, lengths (B,) int64, or None if all have T tokens.
 
         Args:
-            indices: which clips, at least one.
-            generator: not used; recorded clips leave nothing to chance.
+            indices: indices of the clips, at least one.
+            generator: not used; recorded clips involve no randomness.
         """
         chosen = np.asarray(indices, np.int64)
         counts = self._counts[chosen]

@@ -1,4 +1,4 @@
-"""The task: which of ten digits a clip says."""
+"""The task ``spoken_digits``: classify spoken digits."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from fptkit_spoken_digits.tones import make_tones
 from fptkit_spoken_digits.wav import read_folder
 
 ADVICE = (
-    "Get the recordings, 'git clone https://github.com/Jakobovski/free-spoken-digit-dataset', and name the folder:\n"
-    "task.source: path:free-spoken-digit-dataset. Or list 'tones' as a further source, for chords made on\n"
-    "the spot."
+    "Get the recordings, 'git clone https://github.com/Jakobovski/free-spoken-digit-dataset', and set the folder:\n"
+    "task.source: path:free-spoken-digit-dataset. Or list 'tones' as a further source, a fallback (stand-in) of\n"
+    "synthesised chords."
 )
 
 
 class SpokenDigits(Task):
-    """Which digit was said.
+    """Classify spoken digits.
 
     Shapes: inputs (B, T, F) log-mel frames, by default T up to 59 and F = 80; targets (B,), logits (B, 10).
 
     Args:
         options: recipe options.
-        seed: not used: nothing here is drawn by the run's seed, so that runs with other seeds are comparable.
-        pinned: source an earlier run of this recipe took; only it is tried.
+        seed: not used, so that runs with different seeds have the same data.
+        pinned: source that an earlier run of this recipe used; only it is tried.
 
     Raises:
         SourceError: no listed source is available.
-        DataError: a source is there but damaged or of another form.
-        UsageError: a split is left without a clip, or the options do not fit one another.
+        DataError: the files of a source are damaged or in another format.
+        UsageError: a split would be empty, or the options do not fit together.
     """
 
     def __init__(self, options: SpokenDigitsOptions, *, seed: int, pinned: str | None = None) -> None:
@@ -68,17 +68,17 @@ class SpokenDigits(Task):
         longer = sum(len(clip) > options.max_seconds * options.sample_rate for clip in clips.audio)
         self.notes = (
             *(f"{entry}: {reason}" for entry, reason in choice.skipped),
-            *(("tones: chords of two tones by made-up speakers; no speech",) if choice.entry == "tones" else ()),
+            *(("tones: chords of two tones by simulated speakers; not speech",) if choice.entry == "tones" else ()),
             *clips.notes,
             f"clips: {sizes}; {how}",
             *((f"{longer:,} clips are cut to {options.max_seconds:g} seconds",) if longer else ()),
         )
 
     def split(self, name: str) -> ClipSplit:
-        """The split ``train``, ``validation`` or ``test``.
+        """Return the split ``train``, ``validation`` or ``test``.
 
         Raises:
-            UnknownNameError: there is none of this name.
+            UnknownNameError: the task has no split of this name.
         """
         if name not in self._splits:
             raise UnknownNameError("split of task spoken_digits", name, self._splits)
@@ -86,11 +86,11 @@ class SpokenDigits(Task):
 
 
 def open_source(entry: str, options: SpokenDigitsOptions) -> Clips:
-    """The clips of one entry of ``task.source``.
+    """Read the clips of one entry of ``task.source``.
 
     Raises:
-        fptkit.sources.Unavailable: it is not here.
-        DataError: it is here but damaged or of another form.
+        fptkit.sources.Unavailable: the source is not available.
+        DataError: its files are damaged or in another format.
     """
     if entry == "tones":
         return make_tones(takes=options.tone_takes, sample_rate=options.sample_rate)
@@ -98,41 +98,42 @@ def open_source(entry: str, options: SpokenDigitsOptions) -> Clips:
         return _open_fsdd(data_folder(), options)
     path = Path(entry.removeprefix("path:")).expanduser()
     if not path.exists():
-        raise Unavailable(f"there is no {path}")
+        raise Unavailable(f"there is no file or folder {path}")
     if path.is_dir():
         return _read_clone(path, options)
     if path.suffix != ".npz":
-        raise DataError(f"{path} is neither a folder nor an .npz archive")
+        raise DataError(f"{path}: expected a folder or an .npz archive")
     return read_archive(path, sample_rate=options.sample_rate)
 
 
 def _open_fsdd(folder: Path, options: SpokenDigitsOptions) -> Clips:
-    """Where the data set lies under the data folder: as an archive, as a clone, or as its recordings alone."""
+    """Read the data set from the data folder: an archive, a clone, or the recordings only."""
     if (archive := folder / "fsdd.npz").is_file():
         return read_archive(archive, sample_rate=options.sample_rate)
     if (clone := folder / "fsdd").is_dir():
         return _read_clone(clone, options)
-    raise Unavailable(f"neither fsdd.npz nor a folder fsdd in {folder}")
+    raise Unavailable(f"there is no file fsdd.npz and no folder fsdd in {folder}")
 
 
 def _read_clone(folder: Path, options: SpokenDigitsOptions) -> Clips:
-    """A folder of WAV files, or a clone of the data set, which has them in its folder ``recordings``."""
+    """Read a folder of WAV files, or a clone of the data set, which has them in its folder ``recordings``."""
     recordings = folder / "recordings"
     return read_folder(recordings if recordings.is_dir() else folder, sample_rate=options.sample_rate)
 
 
 def _features(options: SpokenDigitsOptions) -> LogMel:
-    """Milliseconds to samples.
+    """Convert milliseconds to samples.
 
     Raises:
-        UsageError: a frame or a hop is no sample long, or a whole clip is shorter than a frame.
+        UsageError: a frame or a hop is too short, or ``max_seconds`` is shorter than a frame.
     """
     window, hop = (round(value * options.sample_rate / 1000) for value in (options.window_ms, options.hop_ms))
     longest = int(options.max_seconds * options.sample_rate)
     if hop < 1 or window < 2 or longest < window:
         raise UsageError(
             f"task: a window of {options.window_ms:g} ms, a hop of {options.hop_ms:g} ms and {options.max_seconds:g} "
-            f"seconds do not go together at {options.sample_rate:,} samples per second"
+            f"seconds do not fit together at {options.sample_rate:,} samples per second; a hop needs 1 sample or more, "
+            "a window 2, and max_seconds at least a window"
         )
     return LogMel(
         window=window,

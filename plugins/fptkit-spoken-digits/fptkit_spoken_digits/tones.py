@@ -1,7 +1,7 @@
-"""The stand-in: chords of two tones, one for each digit, with the irregularities of speakers.
+"""Fallback (stand-in) data: chords of two tones, one per digit, by simulated speakers.
 
-The pairs are those of a telephone's keys. Six made-up speakers differ in pitch and vibrato; every clip has its own
-length, loudness, attack, decay and noise. It is a real, small audio task, but says nothing about speech.
+The pairs of tones are those of telephone keys. Six simulated speakers differ in pitch and vibrato; clips differ in
+length, loudness, attack, decay and noise. It is a small but real audio task; results say nothing about speech.
 
 Source of the frequencies: ITU-T Recommendation Q.23.
 """
@@ -20,20 +20,20 @@ ROWS_HZ = (697.0, 770.0, 852.0, 941.0)
 COLUMNS_HZ = (1209.0, 1336.0, 1477.0)
 SPEAKERS = ("alto", "baritone", "bass", "soprano", "tenor", "treble")
 _CHANCE = 20_230_823
-"""Of the clips: they do not depend on a run's seed, so that runs are comparable."""
+"""Seed of the clips, which do not depend on a run's seed, so that runs are comparable."""
 
 
 def frequencies(digit: int) -> tuple[float, float]:
-    """The two tones of a digit's key in Hz; zero lies below eight."""
+    """Return the two tones of a digit's key in Hz; the key of zero is below that of eight."""
     place = 10 if digit == 0 else digit - 1
     return ROWS_HZ[place // 3], COLUMNS_HZ[place % 3]
 
 
 def make_tones(*, takes: int, sample_rate: int) -> Clips:
-    """Clips of every digit by every speaker.
+    """Synthesise clips of every digit by every speaker.
 
     Args:
-        takes: clips of each digit and speaker.
+        takes: number of clips of each digit and speaker.
         sample_rate: samples per second; must be above twice the highest tone.
     """
     generator = torch.Generator().manual_seed(_CHANCE)
@@ -54,21 +54,21 @@ def make_tones(*, takes: int, sample_rate: int) -> Clips:
 def _chord(
     digit: int, pitch: float, vibrato_hz: float, depth: float, sample_rate: int, generator: torch.Generator
 ) -> Tensor:
-    """One clip, (samples,) float32.
+    """Synthesise one clip, (samples,) float32.
 
     Args:
-        digit: says the tones.
+        digit: 0 to 9; decides the tones.
         pitch: factor on both tones.
-        vibrato_hz: how often the pitch swings in a second.
-        depth: how far it swings, as a part of the pitch.
+        vibrato_hz: frequency of the vibrato.
+        depth: amplitude of the vibrato, as a fraction of the pitch.
         sample_rate: samples per second.
-        generator: the only source of chance.
+        generator: the only source of randomness.
     """
     seconds = _between(0.25, 0.7, generator)
     time = torch.arange(int(seconds * sample_rate), dtype=torch.float64) / sample_rate
     swing = depth * torch.sin(2 * math.pi * vibrato_hz * time + _between(0, 2 * math.pi, generator))
     pitch *= _between(0.99, 1.01, generator)
-    # The phase is the running sum of the frequency, which swings.
+    # The phase is the running sum of the frequency, which varies with the vibrato.
     phase = 2 * math.pi * torch.cumsum(pitch * (1 + swing), 0) / sample_rate
     low, high = frequencies(digit)
     tones = torch.sin(low * phase) + _between(0.5, 1.0, generator) * torch.sin(high * phase)

@@ -1,8 +1,8 @@
-"""Folders of WAV files: the file names of the Free Spoken Digit Dataset, or one folder for each digit.
+"""Reader of folders of WAV files, named as in the Free Spoken Digit Dataset or in one folder per digit.
 
-``7_jackson_32.wav`` says digit, speaker and take. In ``seven/0a7c2a8d_nohash_0.wav``, as Speech Commands has it, the
-folder says the digit, and the name the speaker and the take; other names in such folders say nothing, and takes are
-then numbered in the order of the names.
+``7_jackson_32.wav`` gives digit, speaker and take. In ``seven/0a7c2a8d_nohash_0.wav``, as in Speech Commands, the
+folder gives the digit, and the file name gives speaker and take. With other file names in such folders the speaker is
+unknown, and takes are numbered in the order of the names.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ def read_folder(folder: Path, *, sample_rate: int) -> Clips:
     """Read all clips of a folder.
 
     Args:
-        folder: with WAV files, or with folders ``0`` to ``9`` or ``zero`` to ``nine`` that hold them.
-        sample_rate: of the result.
+        folder: folder with WAV files, or with folders ``0`` to ``9`` or ``zero`` to ``nine`` of WAV files.
+        sample_rate: samples per second of the result.
 
     Raises:
-        fptkit.sources.Unavailable: it holds no WAV file.
-        DataError: a file is damaged, of a form that is not read, or its name says no digit.
+        fptkit.sources.Unavailable: there are no WAV files.
+        DataError: a file is damaged, in an unsupported format, or its name has no digit.
     """
     flat = _wav_files(folder)
     if flat:
@@ -39,13 +39,13 @@ def read_folder(folder: Path, *, sample_rate: int) -> Clips:
     by_digit = {child: _digit_of(child.name) for child in sorted(folder.iterdir()) if child.is_dir()}
     files = [(file, digit) for child, digit in by_digit.items() if digit is not None for file in _wav_files(child)]
     if not files:
-        raise Unavailable(f"{folder} holds no .wav files, neither itself nor in folders 0 to 9 or zero to nine")
+        raise Unavailable(f"{folder} has no .wav files, also not in folders 0 to 9 or zero to nine")
     passed_over = [child.name for child, digit in by_digit.items() if digit is None]
     return _read_by_digit(files, passed_over, sample_rate)
 
 
 def _wav_files(folder: Path) -> list[Path]:
-    # Names with a dot in front are leftovers of other systems (._x.wav), not clips.
+    # Names that start with a dot are metadata of other systems (._x.wav), not clips.
     return sorted(path for path in folder.iterdir() if path.suffix.lower() == ".wav" and not path.name.startswith("."))
 
 
@@ -61,7 +61,7 @@ def _read_flat(files: list[Path], sample_rate: int) -> Clips:
         named = _FLAT_NAME.fullmatch(file.stem)
         if named is None:
             raise DataError(
-                f"{file}: the name says no digit; expected DIGIT_SPEAKER_TAKE.wav, such as 7_jackson_32.wav, or "
+                f"{file}: the name has no digit; expected DIGIT_SPEAKER_TAKE.wav, such as 7_jackson_32.wav, or "
                 "folders 0 to 9 or zero to nine"
             )
         audio.append(read_wav(file, sample_rate=sample_rate))
@@ -80,7 +80,7 @@ def _read_by_digit(files: list[tuple[Path, int]], passed_over: list[str], sample
     for index, name in enumerate(named):
         if name:
             takes[index] = int(name[2])
-    notes = (f"folders that name no digit are passed over: {_shortened(passed_over)}",) if passed_over else ()
+    notes = (f"folders that are not named after a digit are skipped: {_shortened(passed_over)}",) if passed_over else ()
     return Clips(audio, digits, speakers, takes, notes)
 
 
@@ -89,32 +89,32 @@ def _shortened(names: list[str]) -> str:
 
 
 def read_wav(file: Path, *, sample_rate: int) -> NDArray[np.float32]:
-    """Read one clip; of several channels the mean is taken.
+    """Read one clip; several channels are averaged.
 
     Shapes: -> (samples,), full scale is 1.
 
     Args:
-        file: PCM of 8 or 16 bits.
-        sample_rate: of the result.
+        file: WAV file with 8-bit or 16-bit PCM.
+        sample_rate: samples per second of the result.
 
     Raises:
-        DataError: the file is damaged, empty, or of another form.
+        DataError: the file is damaged, empty, or in another format.
     """
     try:
         with wave.open(str(file), "rb") as clip:
             channels, width, rate, count = clip.getparams()[:4]
             content = clip.readframes(count)
     except (wave.Error, EOFError, OSError, RuntimeError) as err:
-        raise DataError(f"{file} cannot be read as WAV: {err or 'it ends too early'}") from err
+        raise DataError(f"{file} is not readable as WAV: {err or 'it ends too early'}") from err
     if width not in (1, 2):
-        raise DataError(f"{file} has {8 * width} bits a sample; PCM of 8 or 16 bits is read")
+        raise DataError(f"{file} has {8 * width} bits per sample; convert it to PCM with 8 or 16 bits")
     if len(content) != count * channels * width:
         raise DataError(
-            f"{file} is cut off: its header says {count} samples, {len(content) // channels // width} follow"
+            f"{file} is truncated: its header declares {count} samples, but it has {len(content) // channels // width}"
         )
     if not count:
-        raise DataError(f"{file} holds no sample")
-    # PCM of 8 bits is unsigned, that of 16 signed.
+        raise DataError(f"{file} has no samples")
+    # 8-bit PCM is unsigned, 16-bit PCM is signed.
     samples = np.frombuffer(content, "<i2") if width == 2 else np.frombuffer(content, np.uint8).astype(np.int16) - 128
     scaled = samples.astype(np.float32) / (32768 if width == 2 else 128)
     mono: NDArray[np.float32] = scaled.reshape(-1, channels).mean(1, dtype=np.float32)

@@ -40,7 +40,7 @@ def test_filters_are_those_of_transformers(bands: int, window: int, sample_rate:
     np.testing.assert_allclose(mel_filters(bands=bands, window=window, sample_rate=sample_rate), expected, atol=1e-6)
 
 
-def test_too_many_bands_are_told() -> None:
+def test_too_many_bands_are_an_error() -> None:
     with pytest.raises(UsageError, match="200 bands are too many for a window of 256 samples"):
         mel_filters(bands=200, window=256, sample_rate=8000)
 

@@ -109,20 +109,20 @@ def test_speakers_are_held_out(tmp_path: Path) -> None:
     assert speakers_of(options) == {"train": {"s0", "s1"}, "validation": {"s2"}, "test": {"s3"}}
     named = options.model_copy(update={"test_speakers": ("s1",), "validation_speakers": ("s0", "s3")})
     assert speakers_of(named) == {"train": {"s2"}, "validation": {"s0", "s3"}, "test": {"s1"}}
-    with pytest.raises(UsageError, match=r"no speaker 'eve' is left; there are s0, s1, s2, s3"):
+    with pytest.raises(UsageError, match=r"speaker 'eve' is not available; available: s0, s1, s2, s3"):
         divide(clips, options.model_copy(update={"test_speakers": ("eve",)}))
-    with pytest.raises(UsageError, match="no speaker 's3' is left"):
+    with pytest.raises(UsageError, match="speaker 's3' is not available"):
         divide(clips, options.model_copy(update={"validation_speakers": ("s3",)}))
-    with pytest.raises(UsageError, match="no clip for train"):
+    with pytest.raises(UsageError, match="no clips for train"):
         divide(clips, options.model_copy(update={"test_speakers": 3}))
 
 
-def test_splits_that_cannot_be(tmp_path: Path) -> None:
+def test_invalid_splits(tmp_path: Path) -> None:
     write_archive(tmp_path / "a.npz", speakers=2)
     source = f"path:{tmp_path / 'a.npz'}"
-    with pytest.raises(UsageError, match=r"no clip for train, validation.*takes 0 to 3"):
+    with pytest.raises(UsageError, match=r"no clips for train, validation.*takes 0 to 3"):
         SpokenDigits(SpokenDigitsOptions(source=source), seed=0)
-    with pytest.raises(UsageError, match=r"three speakers are needed.*s0, s1"):
+    with pytest.raises(UsageError, match=r"three speakers are required.*s0, s1"):
         SpokenDigits(SpokenDigitsOptions(source=source, split="speakers"), seed=0)
 
 
@@ -131,7 +131,7 @@ def test_sources_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     small = SMALL.model_dump() | {"source": ("fsdd", f"path:{tmp_path / 'absent'}", "tones")}
     task = SpokenDigits(SpokenDigitsOptions(**small), seed=0)
     assert (task.source, task.stand_in) == ("tones", True)
-    assert task.notes[1] == f"path:{tmp_path / 'absent'}: there is no {tmp_path / 'absent'}"
+    assert task.notes[1] == f"path:{tmp_path / 'absent'}: there is no file or folder {tmp_path / 'absent'}"
     with pytest.raises(SourceError, match="git clone") as told:
         SpokenDigits(SpokenDigitsOptions(source="fsdd"), seed=0)
     assert told.value.exit_code == 3

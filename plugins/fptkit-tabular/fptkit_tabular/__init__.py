@@ -1,4 +1,4 @@
-"""The hooks of fptkit-tabular. Every command imports this module: records only, nothing heavy."""
+"""The hooks of fptkit-tabular. Every command imports this module, so it only has records and light imports."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ def fptkit_tasks() -> list[TaskSpec]:
     return [
         TaskSpec(
             name="tabular",
-            summary="a column of a table from the others: a row is a sequence, a column a token",
+            summary="predict one column of a table from the others: a row is a sequence, a column a token",
             target="fptkit_tabular.task:Tabular",
             options="fptkit_tabular.options:TabularOptions",
-            source="one token a column as in Gorishniy et al. 2021 (FT-Transformer)",
+            source="one token per column as in Gorishniy et al. 2021 (FT-Transformer)",
         )
     ]
 

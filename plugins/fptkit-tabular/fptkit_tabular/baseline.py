@@ -1,4 +1,4 @@
-"""What a linear model of scikit-learn reaches on the same rows, encoded the same way."""
+"""Baseline: a linear model of scikit-learn on the same rows with the same encoding."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 PENALTIES = tuple(10.0**power for power in range(-3, 4))
-"""Strengths of the penalty that are tried; the best on validation is told, as the network's best step is."""
+"""Regularisation strengths that are tried; the best on validation is reported, like the network's best step."""
 
 
 def baseline_note(
@@ -18,17 +18,17 @@ def baseline_note(
     *,
     classes: bool,
 ) -> str:
-    """Fit logistic or ridge regression to the training rows and tell its figures.
+    """Fit logistic or ridge regression to the training rows and return a note with its results.
 
     Args:
-        encoded: for each column the numbers of all rows.
+        encoded: for each column the numbers of all rows, (N, width).
         targets: (N,) classes or (N, 1) scaled numbers.
         rows: rows of each split.
         classes: whether the targets are classes.
     """
     inputs = np.concatenate(encoded, axis=1).astype(np.float64)
     wanted = targets if classes else targets[:, 0]
-    # By the loss, also for classes: of few rows, many penalties get the same number right.
+    # Chosen by the loss, also for classes: with few rows, many penalties have the same accuracy.
     _, figures = min(_fit(inputs, wanted, rows, classes, penalty) for penalty in PENALTIES)
     if classes:
         told = ", ".join(f"{name} accuracy {value:.1%}" for name, value in figures)
@@ -44,7 +44,7 @@ def _fit(
     classes: bool,
     penalty: float,
 ) -> tuple[float, list[tuple[str, float]]]:
-    """Loss on validation, and accuracy or mean squared error on validation and test."""
+    """Return the loss on validation, and accuracy or mean squared error on validation and test."""
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.metrics import log_loss
 
@@ -58,5 +58,5 @@ def _fit(
     if not classes:
         return figures[0][1], figures
     seen = rows["validation"]
-    # Every class has a training row, see `split_rows`, so the model knows them all.
+    # Every class has a training row, see `split_rows`, so the model knows all classes.
     return float(log_loss(targets[seen], model.predict_proba(inputs[seen]), labels=model.classes_)), figures

@@ -1,4 +1,4 @@
-"""What a recipe may say under ``task``. Light: recipes are checked without loading torch."""
+"""Options of a recipe's section ``task``. Does not import torch, so that recipe checks are fast."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 from fptkit import Options
 
 TABLES = ("breast_cancer", "diabetes", "iris", "wine")
-"""Tables that lie inside scikit-learn."""
+"""Tables that are included in scikit-learn."""
 
 SOURCES = f"path:FILE.csv, {', '.join(f'sklearn:{name}' for name in TABLES)}"
 
@@ -29,7 +29,7 @@ def _one_character(text: str) -> str:
     if text == "tab":
         return "\t"
     if len(text) != 1 or text in '"\r\n':
-        raise ValueError(f"expected one character, or the word tab, got {text!r}")
+        raise ValueError(f"expected one character or 'tab', got {text!r}")
     return text
 
 
@@ -46,53 +46,53 @@ class TabularOptions(Options):
     source: Sources = Field(
         default=("sklearn:breast_cancer",),
         min_length=1,
-        description=f"the table, the first available is taken; any of {SOURCES}",
+        description=f"sources of the table, of which the first available one is used; any of {SOURCES}",
     )
     target: str = Field(
         default="target",
         min_length=1,
-        description="column to foretell; scikit-learn's tables call it target",
+        description="column to predict; in scikit-learn's tables its name is target",
     )
     problem: Literal["auto", "classification", "regression"] = Field(
         default="auto",
-        description="auto: regression where the target holds numbers that are not whole, or more than 20 different "
-        "ones, else classification",
+        description="auto: regression if the target has fractional numbers or more than 20 different numbers, "
+        "otherwise classification",
     )
     numeric: tuple[str, ...] = Field(
-        default=(), description="columns that hold numbers, where cells alone would not say so"
+        default=(), description="columns to read as numbers, if they would not be detected as such"
     )
     categorical: tuple[str, ...] = Field(
-        default=(), description="columns whose cells are names of categories, even where they look like numbers"
+        default=(), description="columns to read as categories, even if their cells look like numbers"
     )
-    ignore: tuple[str, ...] = Field(default=(), description="columns left out, such as identifiers")
+    ignore: tuple[str, ...] = Field(default=(), description="columns that are not used, such as identifiers")
     missing: tuple[str, ...] = Field(
-        default=("", "?", "NA", "NaN", "nan"), description="cells that stand for a missing value"
+        default=("", "?", "NA", "NaN", "nan"), description="cells that mean a missing value"
     )
     delimiter: Annotated[str, AfterValidator(_one_character)] = Field(
-        default=",", description="character between the cells of a CSV file, or the word tab"
+        default=",", description="character that separates the cells of a CSV file, or the word tab"
     )
     max_categories: int = Field(
         default=32,
         ge=1,
-        description="categories of a column that are told apart, the commonest of train; all others are one",
+        description="categories per column, the most frequent ones in train; all others become one further category",
     )
     column_identity: Literal["one_hot", "positions"] = Field(
         default="one_hot",
-        description="how a token says which column it is. one_hot: by numbers of its own; positions: by its place "
-        "alone, which the backbone's position table must tell",
+        description="how tokens identify their column. one_hot: by a one-hot vector; positions: only by the backbone's "
+        "position embeddings",
     )
     validation_share: float = Field(
-        default=0.15, gt=0, lt=1, description="share of the rows, of every class in proportion, for validation"
+        default=0.15, gt=0, lt=1, description="fraction of the rows for validation, stratified by class"
     )
     test_share: float = Field(
-        default=0.25, gt=0, lt=1, description="share of the rows, of every class in proportion, for test"
+        default=0.25, gt=0, lt=1, description="fraction of the rows for test, stratified by class"
     )
-    split_seed: int = Field(default=0, ge=0, description="draws the splits; the run's own seed does not change them")
+    split_seed: int = Field(default=0, ge=0, description="seed of the splits; the run's own seed does not change them")
 
     @model_validator(mode="after")
     def _parts_fit(self) -> TabularOptions:
         if self.validation_share + self.test_share >= 1:
-            raise ValueError("validation_share and test_share leave nothing to train on: their sum must be below 1")
+            raise ValueError("validation_share plus test_share must be below 1, so that rows are left for training")
         said: dict[str, str] = {}
         for option, names in (
             ("target", (self.target,)),
@@ -101,7 +101,7 @@ class TabularOptions(Options):
             ("ignore", self.ignore),
         ):
             for name in names:
-                # A target may be declared numeric or categorical: that says what the problem is.
+                # A target may be declared numeric or categorical, which decides the problem.
                 if said.get(name, option) != option and not (said[name] == "target" and option != "ignore"):
                     raise ValueError(f"column '{name}' is both in {said[name]} and in {option}")
                 said[name] = option

@@ -1,4 +1,4 @@
-"""A table in memory, read from CSV or from scikit-learn, and what its columns hold."""
+"""Tables in memory, read from CSV or from scikit-learn, and the types of their columns."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from fptkit_tabular.options import TabularOptions
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as written.
+    """A table with its cells as text.
 
     Args:
-        name: of the file or table, for messages.
+        name: name of the file or table, for messages.
         columns: names of the columns.
-        rows: cells of each row, as many as columns, without white space around them.
-        lines: line of each row in the file; empty where it is none.
+        rows: cells of each row, one per column, without surrounding white space.
+        lines: line number of each row in the file; empty if the table is not from a file.
     """
 
     name: str
@@ -30,21 +30,21 @@ class Table:
     lines: tuple[int, ...] = ()
 
     def where(self, row: int) -> str:
-        """A row as messages name it."""
+        """Return the location of a row, for messages."""
         return f"{self.name}:{self.lines[row]}" if self.lines else f"{self.name}, row {row}"
 
     def cells(self, column: str) -> list[str]:
-        """The cells of one column."""
+        """Return the cells of one column."""
         place = self.columns.index(column)
         return [row[place] for row in self.rows]
 
 
 def open_table(entry: str, options: TabularOptions) -> Table:
-    """The table of an entry ``path:FILE.csv`` or ``sklearn:NAME``.
+    """Read the table of a source ``path:FILE.csv`` or ``sklearn:NAME``.
 
     Raises:
         Unavailable: there is no such file.
-        DataError: the file is no table.
+        DataError: the file is not a table.
     """
     kind, _, place = entry.partition(":")
     if kind == "sklearn":
@@ -56,10 +56,15 @@ def open_table(entry: str, options: TabularOptions) -> Table:
 
 
 def read_table(path: Path, delimiter: str = ",") -> Table:
-    """Read a CSV file whose first line names the columns.
+    """Read a CSV file with column names in its first line.
+
+    Args:
+        path: the file, in UTF-8.
+        delimiter: character that separates cells.
 
     Raises:
-        DataError: it has no rows, a row has too many or too few cells, a name is empty or there twice; with the line.
+        DataError: there are no rows, a row has too many or too few cells, or a column name is empty or a duplicate;
+            with line number.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -72,14 +77,14 @@ def read_table(path: Path, delimiter: str = ",") -> Table:
         raise DataError(f"{path}: not UTF-8 text: {err}") from err
     for name in columns:
         if not name or columns.count(name) > 1:
-            raise DataError(f"{path}:1: " + (f"column {name!r} is there twice" if name else "a column has no name"))
+            raise DataError(f"{path}:1: " + (f"duplicate column {name!r}" if name else "a column has no name"))
     if not rows:
-        raise DataError(f"{path}: a line of column names and rows are needed, found {len(columns)} columns and no row")
+        raise DataError(f"{path}: expected a line of column names, then rows; got {len(columns)} columns and no rows")
     for line, row in rows:
         if len(row) != len(columns):
             raise DataError(
-                f"{path}:{line}: {len(row)} cells, but the first line names {len(columns)} columns; "
-                "is the option delimiter right?"
+                f"{path}:{line}: {len(row)} cells, but the first line has {len(columns)} columns; check the option "
+                "delimiter"
             )
     return Table(str(path), columns, tuple(row for _, row in rows), tuple(line for line, _ in rows))
 
@@ -89,7 +94,7 @@ def _built_in(name: str) -> Table:
 
     bunch = getattr(datasets, f"load_{name}")()
     columns = (*(str(column).replace(" ", "_") for column in bunch.feature_names), "target")
-    # A class is shown by its name, a number as it is.
+    # Classes are written by name, numbers as they are.
     classes = getattr(bunch, "target_names", None)
     targets = bunch.target if classes is None else [classes[label] for label in bunch.target]
     rows = tuple(
@@ -100,10 +105,10 @@ def _built_in(name: str) -> Table:
 
 
 def check_columns(table: Table, options: TabularOptions) -> None:
-    """Make sure that every column the options name is there.
+    """Check that the table has every column that the options name.
 
     Raises:
-        UsageError: one is not.
+        UsageError: a column is missing.
     """
     wanted = {
         "target": (options.target,),
@@ -115,30 +120,35 @@ def check_columns(table: Table, options: TabularOptions) -> None:
         for name in names:
             if name not in table.columns:
                 raise UsageError(
-                    f"tabular: {option} names the column '{name}', but {table.name} has {', '.join(table.columns)}"
+                    f"tabular: {option}: {table.name} has no column '{name}'; it has {', '.join(table.columns)}"
                 )
 
 
 def parse_numbers(table: Table, column: str, missing: Sequence[str]) -> list[float]:
-    """The numbers of a column, NaN for missing ones.
+    """Return the numbers of a column, NaN for missing ones.
+
+    Args:
+        table: the table.
+        column: name of the column.
+        missing: cells that mean a missing value.
 
     Raises:
-        DataError: a cell is neither, or not finite; with its line.
+        DataError: a cell is neither missing nor a finite number; with line number.
     """
     numbers = []
     for row, cell in enumerate(table.cells(column)):
         number = math.nan if cell in missing else as_number(cell)
         if number is None:
             raise DataError(
-                f"{table.where(row)}: column '{column}' holds numbers, but here {cell!r}; correct the cell, add it to "
-                "the option missing, or name the column in the option categorical"
+                f"{table.where(row)}: column '{column}' has numbers, but here {cell!r}; correct the cell, add it to "
+                "the option missing, or add the column to the option categorical"
             )
         numbers.append(number)
     return numbers
 
 
 def as_number(cell: str) -> float | None:
-    """A finite number, or None where the cell is none."""
+    """Return the cell as a finite number, or None if it is not one."""
     try:
         number = float(cell)
     except ValueError:
@@ -147,9 +157,9 @@ def as_number(cell: str) -> float | None:
 
 
 def is_numeric(table: Table, column: str, options: TabularOptions) -> bool:
-    """Whether a column holds numbers: as declared, else when the first cell that is not missing is one.
+    """Return whether a column is numeric: as declared, otherwise if its first cell that is not missing is a number.
 
-    A later cell that is none is then an error and does not quietly make categories of all the numbers.
+    A later cell that is not a number is then an error, instead of silently turning all numbers into categories.
     """
     if column in options.numeric or column in options.categorical:
         return column in options.numeric

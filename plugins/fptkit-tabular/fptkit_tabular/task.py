@@ -1,4 +1,4 @@
-"""The task: a row of a table in, one of its columns out."""
+"""The task ``tabular``: predict one column of a table from the others."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from fptkit_tabular.table import Table, as_number, check_columns, is_numeric, op
 from fptkit_tabular.tokens import CategoricalColumn, Column, NumericColumn, make_tokens, token_width
 
 _ADVICE = (
-    "Name a CSV file of your own with column names in its first line (source: path:FILE.csv, target: COLUMN),\n"
-    "or a table of scikit-learn: sklearn:breast_cancer, sklearn:wine, sklearn:iris, sklearn:diabetes."
+    "Use your own CSV file with column names in its first line (source: path:FILE.csv, target: COLUMN), or\n"
+    "a table of scikit-learn: sklearn:breast_cancer, sklearn:wine, sklearn:iris, sklearn:diabetes."
 )
 _MOST_CLASSES = 20
-"""Different whole numbers in the target above which ``problem: auto`` means regression."""
+"""Number of different whole numbers in the target above which ``problem: auto`` means regression."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is to be foretold.
+    """The column to predict.
 
     Args:
         values: (N,) int64 classes, or (N,) float64 numbers.
@@ -39,27 +39,28 @@ class Target:
 
 
 class Tabular(Task):
-    """One column of a table from the others. A row is a sequence; every other column is one of its tokens.
+    """Predict one column of a table from the others. A row is a sequence; each other column is a token.
 
-    A token holds, one after another: the number, centred and scaled (0 for categories); whether the cell is missing;
-    the category as a one-hot vector, with a place for all rare and unknown ones; and which column it is, as a one-hot
-    vector (option ``column_identity``). Means, deviations and categories are those of training rows alone.
+    A token consists of the number, centred and scaled (0 for categories); a missing-value flag; the category as a
+    one-hot vector, with one entry for all rare and unknown categories; and the column as a one-hot vector (option
+    ``column_identity``). Means, standard deviations and categories come from training rows only.
 
     Args:
         options: see `TabularOptions`.
-        seed: of the run; data and splits do not depend on it.
-        pinned: source an earlier run of this recipe took; only it is tried.
+        seed: the run's seed; data and splits do not depend on it.
+        pinned: source that an earlier run of this recipe used; only it is tried.
 
     Shapes: inputs (B, T, F); targets (B,) and logits (B, K) for classes, (B, 1) for numbers, scaled by the mean and
-    deviation of the training rows, so that always answering the mean scores a squared error of about 1.
+    standard deviation of the training rows, so that always answering the mean has a squared error of about 1.
 
     Raises:
         SourceError: no listed source is available.
-        DataError: the file is no table, or a cell is not what its column holds.
-        UsageError: a column that the options name is not there, or the target does not fit the problem.
+        DataError: the file is not a table, or a cell does not fit its column.
+        UsageError: a column in the options is missing, or the target does not fit the problem.
 
-    Source: Gorishniy et al. 2021 (FT-Transformer), section 3.3, for one token a column. Differences: one linear map for
-    all tokens, told apart by their one-hot vector, which comes to the same; no class token; scaled, not quantiles.
+    Source: Gorishniy et al. 2021 (FT-Transformer), section 3.3, for one token per column. Differences: one linear map
+    for all tokens, which is equivalent given the one-hot vector of the column; no class token; numbers are
+    standardised instead of quantile-transformed.
     """
 
     input: Vectors
@@ -103,17 +104,17 @@ class Tabular(Task):
         )
 
     def split(self, name: str) -> Split:
-        """The split ``train``, ``validation`` or ``test``.
+        """Return the split ``train``, ``validation`` or ``test``.
 
         Raises:
-            UnknownNameError: there is none of this name.
+            UnknownNameError: the task has no split of this name.
         """
         if name not in self._splits:
             raise UnknownNameError("split of task tabular", name, self._splits)
         return self._splits[name]
 
     def metrics(self) -> torchmetrics.MetricCollection:
-        """Accuracy for classes; mean squared error, by which the best step is chosen, and absolute for numbers."""
+        """Return accuracy for classes; for numbers mean squared error, which chooses the best step, and absolute."""
         if isinstance(self.output, Classes):
             return super().metrics()
         return torchmetrics.MetricCollection(
@@ -125,11 +126,11 @@ class Tabular(Task):
 
 
 def _read_target(table: Table, options: TabularOptions) -> Target:
-    """The column to foretell, as classes or as numbers."""
+    """Read the column to predict, as classes or as numbers."""
     cells = table.cells(options.target)
     for row, cell in enumerate(cells):
         if cell in options.missing:
-            raise DataError(f"{table.where(row)}: the target '{options.target}' is missing; leave the row out")
+            raise DataError(f"{table.where(row)}: the target '{options.target}' is missing; remove the row")
     if options.problem == "regression" or (options.problem == "auto" and _looks_real(table, cells, options)):
         return Target(np.array(parse_numbers(table, options.target, ()), np.float64), ())
     numbers = [as_number(cell) for cell in cells]
@@ -139,8 +140,8 @@ def _read_target(table: Table, options: TabularOptions) -> Target:
         raise UsageError(f"tabular: the target '{options.target}' of {table.name} is {cells[0]!r} in every row")
     if len(classes) == len(cells):
         raise UsageError(
-            f"tabular: every row of {table.name} has its own target '{options.target}'; is it an identifier? For "
-            "numbers, set problem: regression"
+            f"tabular: every row of {table.name} has another target '{options.target}', like an identifier; choose "
+            "another column, or set problem: regression for numbers"
         )
     place = {name: number for number, name in enumerate(classes)}
     return Target(np.array([place[cell] for cell in cells], np.int64), classes)
@@ -154,7 +155,11 @@ def _looks_real(table: Table, cells: list[str], options: TabularOptions) -> bool
 
 
 def split_rows(target: Target, options: TabularOptions) -> dict[str, NDArray[np.int64]]:
-    """The rows of each split, drawn once; every class in proportion, one row of each at least stays in train.
+    """Draw the rows of each split, stratified by class; at least one row of each class is in train.
+
+    Args:
+        target: the column to predict.
+        options: fractions and seed of the splits.
 
     Raises:
         UsageError: a split would be empty.
@@ -173,14 +178,16 @@ def split_rows(target: Target, options: TabularOptions) -> dict[str, NDArray[np.
             parts[name].append(some)
     rows = {name: np.sort(np.concatenate(some)) for name, some in parts.items()}
     if empty := [name for name, some in rows.items() if not len(some)]:
-        raise UsageError(f"tabular: {len(groups)} rows leave none for {', '.join(empty)}; raise the shares")
+        raise UsageError(
+            f"tabular: {len(groups)} rows leave none for {', '.join(empty)}; raise validation_share or test_share"
+        )
     return rows
 
 
 def _encode(
     table: Table, options: TabularOptions, train: NDArray[np.int64]
 ) -> tuple[list[Column], list[NDArray[np.float32]]]:
-    """The columns that are read, learnt from training rows, and the numbers of all rows."""
+    """Return the encodings of the columns, fitted to training rows, and the encoded numbers of all rows."""
     columns: list[Column] = []
     encoded: list[NDArray[np.float32]] = []
     for name in table.columns:
@@ -197,7 +204,7 @@ def _encode(
             columns.append(names)
             encoded.append(names.encode(cells, options.missing))
     if not columns:
-        raise UsageError(f"tabular: {table.name} has no column beside the target and those that are ignored")
+        raise UsageError(f"tabular: {table.name} has no columns other than the target and ignored ones")
     return columns, encoded
 
 
@@ -216,10 +223,10 @@ def _notes(
         for c, numbers in zip(columns, encoded, strict=True)
     ]
     if missing := int(sum(flag.sum() for flag in flags)):
-        notes.append(f"{missing:,} missing cells, each told to the model by a flag")
+        notes.append(f"{missing:,} missing cells, marked by a flag in their tokens")
     others = [
         c.name for c, n in zip(columns, encoded, strict=True) if isinstance(c, CategoricalColumn) and n[:, -1].any()
     ]
     if others:
-        notes.append(f"categories that are rare or that train lacks share one place: {', '.join(others)}")
+        notes.append(f"categories that are rare or not seen in train are merged into one: {', '.join(others)}")
     return notes

@@ -1,4 +1,4 @@
-"""From cells to tokens: what is learnt of the columns, from training rows alone."""
+"""Encoding of cells as tokens; the encoding of a column is fitted to training rows only."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Rows: TypeAlias = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class NumericColumn:
-    """A column of numbers, centred and scaled.
+    """A numeric column, centred and scaled.
 
     Args:
-        name: of the column.
-        mean: over training rows.
-        deviation: standard deviation over training rows; 1 where they are all the same.
+        name: name of the column.
+        mean: mean over training rows.
+        deviation: standard deviation over training rows; 1 if all values are equal.
     """
 
     name: str
@@ -29,14 +29,14 @@ class NumericColumn:
 
     @classmethod
     def fit(cls, name: str, values: Sequence[float], train: Rows) -> NumericColumn:
-        """Learn mean and deviation from the training rows; a column without any value there becomes 0."""
+        """Fit mean and standard deviation to the training rows; a column without any value there becomes 0."""
         known = np.asarray(values, np.float64)[train]
         known = known[~np.isnan(known)]
         deviation = float(known.std()) if len(known) else 0.0
         return cls(name, float(known.mean()) if len(known) else 0.0, deviation if deviation > 1e-12 else 1.0)
 
     def encode(self, values: Sequence[float]) -> NDArray[np.float32]:
-        """Shapes: (N,) -> (N, 2), the scaled value, 0 where it is missing, and whether it is."""
+        """Encode each cell as its scaled value (0 if missing) and a missing-value flag. Shapes: (N,) -> (N, 2)."""
         numbers = np.asarray(values, np.float64)
         missing = np.isnan(numbers)
         scaled = np.where(missing, 0, (numbers - self.mean) / self.deviation)
@@ -45,11 +45,11 @@ class NumericColumn:
 
 @dataclass(frozen=True)
 class CategoricalColumn:
-    """A column of names.
+    """A categorical column.
 
     Args:
-        name: of the column.
-        categories: those told apart, commonest first; every other one shares the place after them.
+        name: name of the column.
+        categories: the distinguished categories, most frequent first; all others share one further entry.
     """
 
     name: str
@@ -57,17 +57,17 @@ class CategoricalColumn:
 
     @classmethod
     def fit(cls, name: str, cells: Sequence[str], train: Rows, missing: Sequence[str], limit: int) -> CategoricalColumn:
-        """Learn the ``limit`` commonest categories of the training rows; equally common ones by their names."""
+        """Fit the ``limit`` most frequent categories of the training rows; ties are broken by name."""
         counts = Counter(cells[row] for row in train if cells[row] not in missing)
         return cls(name, tuple(sorted(counts, key=lambda cell: (-counts[cell], cell))[:limit]))
 
     @property
     def width(self) -> int:
-        """Numbers of one cell: whether it is missing, the categories, and all others."""
+        """Numbers per cell: missing-value flag, the categories, and one for all others."""
         return 2 + len(self.categories)
 
     def encode(self, cells: Sequence[str], missing: Sequence[str]) -> NDArray[np.float32]:
-        """Shapes: (N,) -> (N, width)."""
+        """Encode each cell as a one-hot vector. Shapes: (N,) -> (N, width)."""
         place = {category: 1 + number for number, category in enumerate(self.categories)}
         other = 1 + len(self.categories)
         columns = [0 if cell in missing else place.get(cell, other) for cell in cells]
@@ -78,7 +78,7 @@ Column: TypeAlias = NumericColumn | CategoricalColumn
 
 
 def token_width(columns: Sequence[Column], identity: bool) -> int:
-    """F: value, missing flag, the categories of the widest column, and where wanted a place for each column."""
+    """Return F: value, missing-value flag, categories of the widest column, and with ``identity`` one per column."""
     categories = max((column.width - 1 for column in columns if isinstance(column, CategoricalColumn)), default=0)
     return 2 + categories + (len(columns) if identity else 0)
 
@@ -89,9 +89,14 @@ def make_tokens(
     *,
     identity: bool,
 ) -> NDArray[np.float32]:
-    """Put the cells of each row side by side as tokens.
+    """Combine the encoded columns into tokens, one per cell.
 
     Shapes: encoded, for each of T columns (N, 2) or (N, width) -> (N, T, F).
+
+    Args:
+        columns: the T columns.
+        encoded: their encoded cells.
+        identity: whether tokens have a one-hot vector of their column.
     """
     width = token_width(columns, identity)
     tokens = np.zeros((len(encoded[0]), len(columns), width), np.float32)

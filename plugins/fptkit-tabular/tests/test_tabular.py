@@ -1,4 +1,4 @@
-"""The task tabular: fptkit's promises, reading, encoding learnt from training rows, splits, figures, a training."""
+"""The task tabular: fptkit's promises, reading, encoding fitted to training rows, splits, results, a training."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_rare_and_unknown_categories_share_a_place(tmp_path: Path) -> None:
     inputs, _ = whole(task)
     assert inputs.shape == (60, 1, 2 + 2)
     assert inputs[:, 0].sum(0).tolist() == [0, 0, 40, 20]
-    assert any("share one place: c" in note for note in task.notes)
+    assert any("are merged into one: c" in note for note in task.notes)
 
 
 def test_column_identity_by_positions_only(tmp_path: Path) -> None:
@@ -146,12 +146,12 @@ def test_kind_of_problem_and_columns(tmp_path: Path) -> None:
     assert isinstance(few.output, Values)
     with pytest.raises(UsageError, match="identifier"):
         task_of(source=source, target="size", problem="classification")
-    with pytest.raises(DataError, match=":2: column 'kind' holds numbers, but here 'b'"):
+    with pytest.raises(DataError, match=":2: column 'kind' has numbers, but here 'b'"):
         task_of(source=source, target="kind", problem="regression")
 
 
 def test_the_comparison_is_that_of_scikit_learn(tmp_path: Path) -> None:
-    """A class that follows from one number: logistic regression finds it, and the note says so."""
+    """A class that depends on one number: logistic regression finds it, and the note reports it."""
     path = tmp_path / "line.csv"
     chance = np.random.default_rng(0).normal(size=200)
     path.write_text("x,y\n" + "".join(f"{value},{'up' if value > 0 else 'down'}\n" for value in chance))
@@ -169,7 +169,7 @@ def test_the_comparison_is_that_of_scikit_learn(tmp_path: Path) -> None:
     [
         ("a,b\n1,2\n3\n", ":3: 1 cells"),
         ("a,b\n1,2\n\n3,4,5\n", ":4: 3 cells"),
-        ("a,a\n1,2\n", ":1: column 'a' is there twice"),
+        ("a,a\n1,2\n", ":1: duplicate column 'a'"),
         ("a,\n1,2\n", ":1: a column has no name"),
         ("a,b\n", "no row"),
         ("", "no row"),
@@ -197,7 +197,7 @@ def test_odd_files_are_read(tmp_path: Path) -> None:
 
 
 def test_faults_of_cells_have_a_line(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"table.csv:14: column 'weight' holds numbers, but here 'heavy'"):
+    with pytest.raises(DataError, match=r"table.csv:14: column 'weight' has numbers, but here 'heavy'"):
         task_of(source=table(tmp_path, **{",30.0": ",heavy"}), target="kind")
     with pytest.raises(DataError, match=r"table.csv:9: the target 'weight' is missing"):
         task_of(source=table(tmp_path), target="weight")
@@ -208,11 +208,11 @@ def test_faults_of_use(tmp_path: Path) -> None:
     source = table(tmp_path)
     with pytest.raises(SourceError, match="there is no file"):
         task_of(source=f"path:{tmp_path / 'none.csv'}", target="kind")
-    with pytest.raises(UsageError, match="names the column 'colur', but"):
+    with pytest.raises(UsageError, match="has no column 'colur'; it has"):
         task_of(source=source, target="kind", categorical=["colur"])
-    with pytest.raises(UsageError, match="target names the column 'target'"):
+    with pytest.raises(UsageError, match=r"target: .* has no column 'target'"):
         task_of(source=source)
-    with pytest.raises(UsageError, match="no column beside"):
+    with pytest.raises(UsageError, match="no columns other than the target"):
         task_of(source=source, target="kind", ignore=["size", "weight", "colour"])
     with pytest.raises(UsageError, match="in every row"):
         task_of(source=table(tmp_path, **{",b": ",a"}), target="kind")
@@ -244,7 +244,7 @@ def test_options_are_refused(options: dict[str, object]) -> None:
 
 
 def test_a_recipe_runs_and_learns(tmp_path: Path) -> None:
-    """A random backbone of one block on the wine table: far above the commonest class, by the command line."""
+    """A random backbone of one block on the wine table: far above the majority accuracy, by the command line."""
     recipe = tmp_path / "small.yaml"
     recipe.write_text(
         "task: {name: tabular, source: sklearn:wine}\n"

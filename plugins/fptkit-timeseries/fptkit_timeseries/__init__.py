@@ -1,4 +1,4 @@
-"""The hooks of fptkit-timeseries. Every command imports this module: records only, nothing heavy."""
+"""The hooks of fptkit-timeseries. Every command imports this module, so it only has records and light imports."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ def fptkit_tasks() -> list[TaskSpec]:
     return [
         TaskSpec(
             name="time_series_classification",
-            summary="which class a series belongs to: UCR/UEA files, any channels, any lengths",
+            summary="classify time series: UCR/UEA files, any number of channels, any lengths",
             target="fptkit_timeseries.classification:TimeSeriesClassification",
             options="fptkit_timeseries.options:ClassificationOptions",
             source="UCR archive (Dau et al. 2019), UEA archive (Bagnall et al. 2018)",
         ),
         TaskSpec(
             name="time_series_forecasting",
-            summary="the next values of a series: regression, beside naive forecasts",
+            summary="forecast the next values of a series (regression), compared with naive forecasts",
             target="fptkit_timeseries.forecasting:TimeSeriesForecasting",
             options="fptkit_timeseries.options:ForecastingOptions",
             source="windows and splits by time as in Nie et al. 2023 (PatchTST)",

@@ -1,4 +1,4 @@
-"""From a place on the disk to the training and test series of a classification problem."""
+"""Reader of the training and test series of a classification problem."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from fptkit_timeseries.ts_file import read_ts
 
 _READERS = {".ts": read_ts, ".tsv": read_tsv}
 ADVICE = (
-    "Name files of your own (source: path:FILE_OR_DIR): NAME_TRAIN.ts beside NAME_TEST.ts, or .tsv, or an .npz.\n"
+    "Use your own files (source: path:FILE_OR_DIR): NAME_TRAIN.ts with NAME_TEST.ts, or .tsv, or an .npz.\n"
     "The archives are at https://www.timeseriesclassification.com; unpack a data set to\n"
     "$FPTKIT_DATA/time_series/NAME for source: archive:NAME. Or list 'simulated' as a further source."
 )
 
 
 def open_source(entry: str) -> tuple[dict[str, LabelledSeries], int]:
-    """The splits ``train`` and ``test`` of an entry ``archive:NAME`` or ``path:PLACE``, and the number of classes.
+    """Read the splits ``train`` and ``test`` of a source ``archive:NAME`` or ``path:PLACE``, and the number of classes.
 
     Raises:
-        Unavailable: there is nothing at that place.
-        DataError: it cannot be used.
+        Unavailable: a file or folder is missing.
+        DataError: a file is damaged or in another format, or train and test do not fit together.
     """
     kind, _, place = entry.partition(":")
     path = Path(place).expanduser() if kind == "path" else data_folder() / "time_series" / place
     if not path.exists():
-        raise Unavailable(f"there is nothing at {shown_folder(path)}")
+        raise Unavailable(f"there is no file or folder {shown_folder(path)}")
     splits, classes = _read(path)
     channels = channel_counts([*splits["train"].series, *splits["test"].series])
     if len(channels) > 1:
@@ -50,20 +50,24 @@ def _read(path: Path) -> tuple[dict[str, LabelledSeries], int]:
     for ending in ("_TRAIN", "_TEST"):
         if stem.endswith(ending):
             return _read_pair(path.parent, stem.removesuffix(ending), path.suffix)
-    raise DataError(f"{path}: its name must end in _TRAIN{path.suffix}, with the test series beside it in _TEST")
+    raise DataError(f"{path}: the name must end in _TRAIN{path.suffix}, with the test series in a file _TEST")
 
 
 def _read_folder(folder: Path) -> tuple[dict[str, LabelledSeries], int]:
-    """The one data set of a folder; where it is there in several forms, ``.ts`` before ``.tsv`` before ``.npz``."""
+    """Read the single data set of a folder; of several formats, ``.ts`` is preferred to ``.tsv``, then ``.npz``."""
     for suffix in _READERS:
         found = sorted(path.stem.removesuffix("_TRAIN") for path in folder.glob(f"*_TRAIN{suffix}"))
         if len(found) > 1:
-            raise DataError(f"{folder}: it holds several data sets ({', '.join(found)}); name one file of them")
+            raise DataError(
+                f"{folder}: several data sets ({', '.join(found)}); set the source to a file of one of them"
+            )
         if found:
             return _read_pair(folder, found[0], suffix)
     arrays = sorted(folder.glob("*.npz"))
     if len(arrays) != 1:
-        raise Unavailable(f"{shown_folder(folder)} holds no NAME_TRAIN.ts, no NAME_TRAIN.tsv, and {len(arrays)} .npz")
+        raise Unavailable(
+            f"{shown_folder(folder)} has no NAME_TRAIN.ts, no NAME_TRAIN.tsv, and {len(arrays)} .npz instead of one"
+        )
     return read_labelled(arrays[0])
 
 
@@ -76,19 +80,19 @@ def _read_pair(folder: Path, name: str, suffix: str) -> tuple[dict[str, Labelled
     classes = _classes(files["train"], paths["train"])
     if (declared := files["test"].classes) and set(declared) != set(classes):
         raise DataError(
-            f"{paths['test']}: its header declares the classes {', '.join(declared)}, that of {paths['train'].name} "
+            f"{paths['test']}: the header declares classes {', '.join(declared)}, but that of {paths['train'].name} "
             f"{', '.join(classes)}"
         )
     return {split: _numbered(file, classes, paths[split]) for split, file in files.items()}, len(classes)
 
 
 def _classes(train: SeriesFile, path: Path) -> tuple[str, ...]:
-    """The classes in their order: as declared, else by number, else by letter."""
+    """Return the classes in order: as declared, otherwise sorted as numbers or as text."""
     if train.classes:
         return train.classes
     found = set(train.labels)
     if len(found) < 2:
-        raise DataError(f"{path}: {len(found) or 'no'} classes, at least two are needed")
+        raise DataError(f"{path}: {len(found) or 'no'} classes, expected at least two")
     try:
         return tuple(sorted(found, key=float))
     except ValueError:
@@ -98,7 +102,7 @@ def _classes(train: SeriesFile, path: Path) -> tuple[str, ...]:
 def _numbered(file: SeriesFile, classes: tuple[str, ...], path: Path) -> LabelledSeries:
     number = {label: place for place, label in enumerate(classes)}
     if not file.labels:
-        raise DataError(f"{path}: its series have no class")
+        raise DataError(f"{path}: the series have no classes")
     for label, line in zip(file.labels, file.lines, strict=True):
         if label not in number:
             raise DataError(f"{path}:{line}: unknown class {label!r}; the training series have {', '.join(classes)}")

@@ -1,4 +1,4 @@
-"""Reader of ``.npz`` files with series in arrays."""
+"""Reader of series in ``.npz`` files."""
 
 from __future__ import annotations
 
@@ -17,37 +17,38 @@ from fptkit_timeseries.series import LabelledSeries, Series, without_missing_end
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Every array of an ``.npz`` file; pickled objects are refused.
+    """Read all arrays of an ``.npz`` file; pickled objects are refused.
 
     Raises:
-        DataError: the file is damaged, or an array is no plain one.
+        DataError: the file is damaged, or an array has pickled objects.
     """
     try:
-        # Opened here: numpy leaves a file it opened itself open where it is no zip archive.
+        # Opened here, since numpy does not close a file that is not a zip archive.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as opened:
             return {name: opened[name] for name in opened.files}
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as err:
-        raise DataError(f"{path}: no usable .npz file: {err}") from err
+        raise DataError(f"{path}: not readable as an .npz file: {err}") from err
 
 
 def read_labelled(path: Path) -> tuple[dict[str, LabelledSeries], int]:
-    """The splits ``train`` and ``test``, and the number of classes.
+    """Read the splits ``train`` and ``test``, and the number of classes.
 
-    Read are ``x_<split>`` of (N, T, C) or (N, T), with ``y_<split>`` of (N,). For lengths that differ, ``x_<split>`` of
-    (S, C) holds all steps end to end, and series i is ``x[offsets_<split>[i] : offsets_<split>[i + 1]]``. Where there
-    is ``classes``, labels are places in it; else any whole numbers. NaN is a missing value.
+    The arrays are ``x_<split>`` of shape (N, T, C) or (N, T), and ``y_<split>`` of shape (N,). If lengths differ,
+    ``x_<split>`` of shape (S, C) has all steps concatenated, and series i is
+    ``x[offsets_<split>[i] : offsets_<split>[i + 1]]``. Labels are indices into ``classes`` if this array exists,
+    otherwise any integers. NaN is a missing value.
 
     Raises:
-        DataError: an array is not there, of another form, or holds something else.
+        DataError: an array is missing, has another shape or dtype, or has invalid values.
     """
     arrays = read_arrays(path)
     for name in ("x_train", "y_train", "x_test", "y_test"):
         if name not in arrays:
-            raise DataError(f"{path}: it lacks '{name}'; it has {', '.join(sorted(arrays)) or 'nothing'}")
+            raise DataError(f"{path}: no array '{name}'; it has {', '.join(sorted(arrays)) or 'nothing'}")
     train = _labels(path, arrays, "y_train")
     known = np.arange(len(arrays["classes"])) if "classes" in arrays else np.unique(train)
     if len(known) < 2:
-        raise DataError(f"{path}: {len(known)} classes, at least two are needed")
+        raise DataError(f"{path}: {len(known)} classes, expected at least two")
     splits = {}
     for split in ("train", "test"):
         labels = _labels(path, arrays, f"y_{split}")
@@ -57,7 +58,7 @@ def read_labelled(path: Path) -> tuple[dict[str, LabelledSeries], int]:
         if len(strange := np.flatnonzero(~np.isin(labels, known))):
             allowed = f"0 ... {len(known) - 1} of 'classes'" if "classes" in arrays else "those of y_train"
             raise DataError(
-                f"{path}: y_{split}[{strange[0]}] is {labels[strange[0]]}, which is none of the classes {allowed}"
+                f"{path}: y_{split}[{strange[0]}] is {labels[strange[0]]}, which is not among the classes {allowed}"
             )
         splits[split] = LabelledSeries(series, np.searchsorted(known, labels).astype(np.int64))
     return splits, len(known)
@@ -66,15 +67,20 @@ def read_labelled(path: Path) -> tuple[dict[str, LabelledSeries], int]:
 def _labels(path: Path, arrays: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:
     labels = arrays[name]
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or not len(labels):
-        raise DataError(f"{path}: '{name}' is {labels.dtype} of {labels.shape}, expected whole numbers of (N,)")
+        raise DataError(f"{path}: '{name}' is {labels.dtype} {labels.shape}, expected integers (N,)")
     return labels
 
 
 def split_series(path: Path, arrays: Mapping[str, NDArray[Any]], split: str) -> tuple[Series, ...]:
-    """The series of one split, see `read_labelled`.
+    """Return the series of one split, see `read_labelled`.
+
+    Args:
+        path: the file, for messages.
+        arrays: its arrays.
+        split: ``train`` or ``test``.
 
     Raises:
-        DataError: the arrays do not fit together.
+        DataError: the arrays do not fit together or have invalid values.
     """
     name = f"x_{split}"
     values = arrays[name]
@@ -82,7 +88,7 @@ def split_series(path: Path, arrays: Mapping[str, NDArray[Any]], split: str) -> 
         raise DataError(f"{path}: '{name}' is {values.dtype}, expected numbers")
     values = values.astype(np.float64)
     if np.isinf(values).any():
-        raise DataError(f"{path}: '{name}' holds infinite values")
+        raise DataError(f"{path}: '{name}' has infinite values")
     offsets = arrays.get(f"offsets_{split}")
     if offsets is None:
         if values.ndim not in (2, 3) or not values.size:
@@ -91,7 +97,7 @@ def split_series(path: Path, arrays: Mapping[str, NDArray[Any]], split: str) -> 
     else:
         values = values[:, None] if values.ndim == 1 else values
         if values.ndim != 2 or offsets.ndim != 1 or offsets.dtype.kind not in "iu":
-            raise DataError(f"{path}: with offsets_{split}, '{name}' must be (S, C) and the offsets whole numbers")
+            raise DataError(f"{path}: with offsets_{split}, '{name}' must be (S, C) and the offsets integers")
         if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != len(values) or (np.diff(offsets) < 1).any():
             raise DataError(f"{path}: offsets_{split} must rise from 0 to the {len(values)} steps of '{name}'")
         pieces = [values[start:end] for start, end in itertools.pairwise(offsets)]

@@ -1,4 +1,4 @@
-"""Forecasts without a network, for comparison, on the windows and in the scale of the task."""
+"""Baselines: forecasts without a network, on the windows and in the scale of the task."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from fptkit_timeseries.series import Series
 from fptkit_timeseries.windows import WindowExamples
 
 SAMPLE = 20_000
-"""Windows that are looked at, at most, evenly spread over a split."""
+"""Maximum number of windows that are used, evenly spaced over a split."""
 
 _LARGEST_MAP = 1024
-"""Numbers of a context above which the least-squares map is left out: it would take longer than the training."""
+"""Numbers per context above which the least-squares map is skipped, since it would take longer than training."""
 
 _RIDGE = 1e-3
-"""Penalty of the least-squares map, per window: contexts of smooth series are nearly collinear."""
+"""Ridge penalty of the least-squares map per window, since contexts of smooth series are nearly collinear."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Errors:
     """Errors of one forecast over a split.
 
     Args:
-        name: of the forecast.
+        name: name of the forecast.
         squared: mean squared error.
         absolute: mean absolute error.
     """
@@ -39,18 +39,18 @@ class Errors:
 
 
 def last_value(context: Series, horizon: int) -> Series:
-    """The last value, again and again. Shapes: context (B, T, C) -> (B, horizon, C)."""
+    """Forecast by repeating the last value. Shapes: context (B, T, C) -> (B, horizon, C)."""
     return np.repeat(context[:, -1:], horizon, axis=1)
 
 
 def last_season(context: Series, horizon: int, season: int) -> Series:
-    """The last ``season`` steps, again and again. Shapes: context (B, T, C) -> (B, horizon, C)."""
+    """Forecast by repeating the last ``season`` steps. Shapes: context (B, T, C) -> (B, horizon, C)."""
     repeated: Series = context[:, context.shape[1] - season + np.arange(horizon) % season]
     return repeated
 
 
 def fit_linear(train: WindowExamples) -> Callable[[Series], Series]:
-    """The linear map from context to horizon with the least squared error on training windows.
+    """Fit a linear map from context to horizon by least squares on training windows, and return it.
 
     Source: Zeng et al. 2023, "Are transformers effective for time series forecasting?", whose one-layer models beat
     transformers; fitted in closed form here.
@@ -64,12 +64,12 @@ def fit_linear(train: WindowExamples) -> Callable[[Series], Series]:
 
 
 def measure(train: WindowExamples, split: WindowExamples, season: int | None) -> list[Errors]:
-    """Errors of every forecast on a split.
+    """Measure the errors of every forecast on a split.
 
     Args:
-        train: windows the linear map is fitted to.
-        split: windows that are foretold.
-        season: steps of the season; None leaves its forecast out.
+        train: windows to which the linear map is fitted.
+        split: windows that are forecast.
+        season: length of the season in steps; None: no seasonal forecast.
     """
     context, future = split.windows(_spread(split))
     horizon = future.shape[1]
@@ -90,6 +90,6 @@ def _spread(split: WindowExamples) -> np.ndarray:
 
 
 def _with_one(context: Series) -> Series:
-    """(B, T, C) -> (B, T * C + 1)."""
+    """Flatten contexts and append a constant. Shapes: (B, T, C) -> (B, T * C + 1)."""
     flat = context.reshape(len(context), -1)
     return np.concatenate([flat, np.ones((len(flat), 1))], axis=1)

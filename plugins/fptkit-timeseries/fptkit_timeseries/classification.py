@@ -1,4 +1,4 @@
-"""The task: a series in, a class out."""
+"""The task ``time_series_classification``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SeriesExamples:
 
     Args:
         series: arrays (T, C) without missing values.
-        labels: (N,) class of each.
+        labels: (N,) class of each series.
     """
 
     size: int | None
@@ -37,11 +37,13 @@ class SeriesExamples:
         self._series = [torch.from_numpy(each.astype(np.float32)) for each in series]
 
     def batch(self, indices: Sequence[int], generator: torch.Generator) -> Batch:
-        """Shapes: inputs (B, T, C) float32, targets (B,) int64, lengths (B,) int64, or None where all are T long.
+        """Return the series with these indices, padded on the right to the longest of them.
+
+        Shapes: inputs (B, T, C) float32, targets (B,) int64, lengths (B,) int64, or None if all have T tokens.
 
         Args:
-            indices: which examples, at least one.
-            generator: not used; stored examples leave nothing to chance.
+            indices: indices of the examples, at least one.
+            generator: not used; stored examples involve no randomness.
         """
         inputs = torch.nn.utils.rnn.pad_sequence([self._series[index] for index in indices], batch_first=True)
         lengths = torch.from_numpy(self._counts[np.asarray(indices, np.int64)])
@@ -50,19 +52,19 @@ class SeriesExamples:
 
 
 class TimeSeriesClassification(Task):
-    """Which class a series belongs to. One step of the series is one raw token; the encoder may make patches of them.
+    """Classify time series. Each step of a series is a raw token; the encoder may combine steps into patches.
 
     Args:
         options: see `ClassificationOptions`.
-        seed: of the run; data and splits do not depend on it.
-        pinned: source an earlier run of this recipe took; only it is tried.
+        seed: the run's seed; data and splits do not depend on it.
+        pinned: source that an earlier run of this recipe used; only it is tried.
 
     Shapes: inputs (B, T, C), targets (B,), logits (B, K).
 
     Raises:
         SourceError: no listed source is available.
-        DataError: a source is there but cannot be used.
-        UsageError: no class has two training series, so that none can be set aside for validation.
+        DataError: the files of a source are damaged or in another format.
+        UsageError: there are too few training series to split off a validation split.
     """
 
     input: Vectors
@@ -79,7 +81,7 @@ class TimeSeriesClassification(Task):
         )
         stored, classes = choice.found
         self.source = choice.entry
-        self.stand_in = choice.stand_in or choice.entry == "simulated"  # no named data, whatever the list says
+        self.stand_in = choice.stand_in or choice.entry == "simulated"  # a stand-in even if it is listed first
         data = _set_aside(stored, options)
         prepared = _prepare(data, options)
         self._splits = {name: SeriesExamples(prepared[name], some.labels) for name, some in data.items()}
@@ -95,10 +97,10 @@ class TimeSeriesClassification(Task):
         )
 
     def split(self, name: str) -> Split:
-        """The split ``train``, ``validation`` or ``test``.
+        """Return the split ``train``, ``validation`` or ``test``.
 
         Raises:
-            UnknownNameError: there is none of this name.
+            UnknownNameError: the task has no split of this name.
         """
         if name not in self._splits:
             raise UnknownNameError("split of task time_series_classification", name, self._splits)
@@ -106,7 +108,7 @@ class TimeSeriesClassification(Task):
 
 
 def _set_aside(stored: dict[str, LabelledSeries], options: ClassificationOptions) -> dict[str, LabelledSeries]:
-    """The three splits: of every class, a share of the training series becomes validation, one at least stays."""
+    """Split a stratified fraction of the training series off for validation; train keeps one per class or more."""
     labels = stored["train"].labels
     chance = np.random.Generator(np.random.PCG64(options.split_seed))
     aside = []
@@ -128,12 +130,14 @@ def _set_aside(stored: dict[str, LabelledSeries], options: ClassificationOptions
 
 
 def _prepare(data: dict[str, LabelledSeries], options: ClassificationOptions) -> dict[str, list[Series]]:
-    """Crop, normalise by known values alone, and fill what is missing."""
+    """Crop the series, normalise them by their known values, and fill missing values."""
     cropped = {name: [each[: options.max_length] for each in some.series] for name, some in data.items()}
     if options.missing == "refuse":
         for name, some in cropped.items():
             if holes := [place for place, each in enumerate(some) if np.isnan(each).any()]:
-                raise DataError(f"series {holes[0]} of {name} has missing values, and the option missing says refuse")
+                raise DataError(
+                    f"series {holes[0]} of {name} has missing values; set the option missing to interpolate or zero"
+                )
     mean, deviation = moments(np.concatenate(cropped["train"]))  # (1, C) of the training split
     prepared: dict[str, list[Series]] = {}
     for name, some in cropped.items():
@@ -149,9 +153,11 @@ def _prepare(data: dict[str, LabelledSeries], options: ClassificationOptions) ->
 
 def _source_notes(entry: str, options: ClassificationOptions) -> tuple[str, ...]:
     if entry == "simulated":
-        return (f"simulated chirps (seed {options.simulated.seed}): no real data, comparable with nothing published",)
+        return (
+            f"simulated chirps (seed {options.simulated.seed}): no real data, not comparable with published results",
+        )
     if entry.startswith("path:"):
-        return (f"series of {entry.removeprefix('path:')}: not comparable with figures on other copies",)
+        return (f"series of {entry.removeprefix('path:')}: not comparable with results on other copies",)
     return ()
 
 

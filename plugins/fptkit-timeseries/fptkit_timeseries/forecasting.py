@@ -1,4 +1,4 @@
-"""The task: steps of a series in, the next ones out."""
+"""The task ``time_series_forecasting``."""
 
 from __future__ import annotations
 
@@ -22,36 +22,36 @@ from fptkit_timeseries.ts_file import read_ts
 from fptkit_timeseries.windows import SPLITS, WindowExamples, make_timeline
 
 _ADVICE = (
-    "Name a file of your own (source: path:FILE): .csv with a series in each column, .npz with 'series', .ts or .tsv.\n"
+    "Use your own file (source: path:FILE): .csv with one series per column, .npz with 'series', .ts or .tsv.\n"
     "Or list 'simulated' as a further source."
 )
 
 
 @dataclass(frozen=True)
 class Found:
-    """Series to forecast, and what is to be said of them."""
+    """Series to forecast, and notes on them."""
 
     series: tuple[Series, ...]
     notes: tuple[str, ...] = ()
 
 
 class TimeSeriesForecasting(Task):
-    """The next values of a series, from those before. One step is one raw token; the encoder may make patches of them.
+    """Forecast the next values of time series. Each step is a raw token; the encoder may combine steps into patches.
 
-    Splits lie one after another in time: no target of validation or test is ever seen in training, and each split's
-    targets come after all of the one before.
+    Splits are consecutive in time: training never sees targets of validation or test, and each split's targets come
+    after all targets of the split before.
 
     Args:
         options: see `ForecastingOptions`.
-        seed: of the run; data and splits do not depend on it.
-        pinned: source an earlier run of this recipe took; only it is tried.
+        seed: the run's seed; data and splits do not depend on it.
+        pinned: source that an earlier run of this recipe used; only it is tried.
 
     Shapes: inputs (B, context, C), targets and predictions (B, horizon * C); C is 1 for independent channels.
 
     Raises:
         SourceError: no listed source is available.
-        DataError: a source is there but cannot be used.
-        UsageError: the series are too short for context and horizon, or a CSV option goes with another file.
+        DataError: the file of a source is damaged or in another format.
+        UsageError: the series are too short for context and horizon, or ``columns`` is set for a file other than CSV.
     """
 
     input: Vectors
@@ -66,7 +66,7 @@ class TimeSeriesForecasting(Task):
             advice=_ADVICE,
         )
         self.source = choice.entry
-        self.stand_in = choice.stand_in or choice.entry == "simulated"  # no named data, whatever the list says
+        self.stand_in = choice.stand_in or choice.entry == "simulated"  # a stand-in even if it is listed first
         series = _arrange(choice.found.series, options)
         timeline = make_timeline(
             series,
@@ -98,17 +98,17 @@ class TimeSeriesForecasting(Task):
         )
 
     def split(self, name: str) -> Split:
-        """The split ``train``, ``validation`` or ``test``.
+        """Return the split ``train``, ``validation`` or ``test``.
 
         Raises:
-            UnknownNameError: there is none of this name.
+            UnknownNameError: the task has no split of this name.
         """
         if name not in self._splits:
             raise UnknownNameError("split of task time_series_forecasting", name, self._splits)
         return self._splits[name]
 
     def metrics(self) -> torchmetrics.MetricCollection:
-        """Mean squared error, which chooses the best step, and mean absolute error, in the scale of the targets."""
+        """Return mean squared error, which chooses the best step, and mean absolute error, in the targets' scale."""
         return torchmetrics.MetricCollection(
             {
                 "mean_squared_error": torchmetrics.MeanSquaredError(),
@@ -122,7 +122,7 @@ def _open(entry: str, options: ForecastingOptions) -> Found:
         made = simulate_trends(options.simulated)
         return Found(
             (made,),
-            (f"simulated trends (seed {options.simulated.seed}): no real data, comparable with nothing published",),
+            (f"simulated trends (seed {options.simulated.seed}): no real data, not comparable with published results",),
         )
     path = Path(entry.removeprefix("path:")).expanduser()
     if not path.is_file():
@@ -131,7 +131,7 @@ def _open(entry: str, options: ForecastingOptions) -> Found:
         raise UsageError(f"time_series_forecasting: the option columns is for CSV files, but the source is {path}")
     if path.suffix == ".csv":
         values, names, left_out = read_csv(path, options.columns)
-        notes = (f"columns left out: {', '.join(left_out)}",) if left_out and options.columns is None else ()
+        notes = (f"columns not used: {', '.join(left_out)}",) if left_out and options.columns is None else ()
         return Found((values,), (f"series: {', '.join(names)}", *notes))
     if path.suffix in (".ts", ".tsv"):
         return Found((read_ts if path.suffix == ".ts" else read_tsv)(path).series)
@@ -141,22 +141,22 @@ def _open(entry: str, options: ForecastingOptions) -> Found:
 
 
 def _read_npz(path: Path) -> tuple[Series, ...]:
-    """One time axis, ``series`` of (T, C) or (T,); or several, ``train`` as `read_labelled` has them."""
+    """Read one time axis, ``series`` of shape (T, C) or (T,); or several, ``x_train`` as in `read_labelled`."""
     arrays = read_arrays(path)
     if "series" in arrays:
         values = arrays["series"]
         if values.ndim not in (1, 2) or values.dtype.kind not in "fiu" or not values.size:
-            raise DataError(f"{path}: 'series' is {values.dtype} of {values.shape}, expected numbers of (T, C) or (T,)")
+            raise DataError(f"{path}: 'series' is {values.dtype} {values.shape}, expected numbers (T, C) or (T,)")
         if np.isinf(values).any():
-            raise DataError(f"{path}: 'series' holds infinite values")
+            raise DataError(f"{path}: 'series' has infinite values")
         return (values.reshape(len(values), -1).astype(np.float64),)
     if "x_train" in arrays:
         return split_series(path, arrays, "train")
-    raise DataError(f"{path}: it lacks 'series' and 'x_train'; it has {', '.join(sorted(arrays)) or 'nothing'}")
+    raise DataError(f"{path}: no array 'series' or 'x_train'; it has {', '.join(sorted(arrays)) or 'nothing'}")
 
 
 def _arrange(series: Sequence[Series], options: ForecastingOptions) -> list[Series]:
-    """Arrays (T, C), each with a known value in every channel; for independent channels (T, 1)."""
+    """Return arrays (T, C), each with a known value in every channel; for independent channels (T, 1)."""
     if len(channel_counts(series)) > 1:
         raise DataError("the series differ in their number of channels")
     arranged = list(series)
@@ -164,7 +164,7 @@ def _arrange(series: Sequence[Series], options: ForecastingOptions) -> list[Seri
         arranged = [each[:, [channel]] for each in series for channel in range(each.shape[1])]
     for number, each in enumerate(arranged):
         if np.isnan(each).all(0).any():
-            raise DataError(f"series {number} has a channel without any value; leave it out (option columns)")
+            raise DataError(f"series {number} has a channel without any values; exclude it (option columns)")
     return arranged
 
 
@@ -173,7 +173,7 @@ def _check_windows(splits: dict[str, WindowExamples], series: Sequence[Series], 
         raise UsageError(
             f"time_series_forecasting: the longest series has {max(map(len, series)):,} steps, which leaves no "
             f"window of context {options.context} and horizon {options.horizon} in {', '.join(empty)}; "
-            "choose smaller ones, or other shares"
+            "lower context or horizon, or change validation_share and test_share"
         )
 
 
@@ -191,11 +191,11 @@ def _sizes_note(splits: dict[str, WindowExamples], series: Sequence[Series], opt
     text += {"window": "of each window's context", "train": "of the training steps", "none": "of the data"}[
         options.normalisation
     ]
-    return text + (f"; {missing:,} missing values, carried forward in contexts" if missing else "")
+    return text + (f"; {missing:,} missing values, filled forward in contexts" if missing else "")
 
 
 def _baseline_notes(splits: dict[str, WindowExamples], season: int | None) -> list[str]:
-    """Without a network, what is reached on the splits that are compared."""
+    """Return the errors of the baselines on validation and test."""
     notes = []
     for name in ("validation", "test"):
         errors = measure(splits["train"], splits[name], season)

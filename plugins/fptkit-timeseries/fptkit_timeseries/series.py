@@ -1,4 +1,4 @@
-"""Series in memory, before they become examples."""
+"""Series in memory, and operations on them before they become examples."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 Series: TypeAlias = NDArray[np.float64]
-"""(T, C) values of T steps and C channels; NaN where one is missing."""
+"""(T, C) values of T steps and C channels; NaN for missing ones."""
 
 
 @dataclass(frozen=True)
 class SeriesFile:
-    """What a file of series holds.
+    """Content of a file of series.
 
     Args:
-        series: one array (T, C) each; C is the same for all.
-        labels: the class of each as written; empty where the file has none.
-        lines: line of each in the file, for messages; empty where it has no lines.
-        classes: the classes the file declares, in its order; empty where it declares none.
+        series: one array (T, C) per series; C is the same for all.
+        labels: class of each series, as written; empty if the file has none.
+        lines: line number of each series, for messages; empty if the file has no lines.
+        classes: classes that the file declares, in its order; empty if it declares none.
     """
 
     series: tuple[Series, ...]
@@ -32,30 +32,32 @@ class SeriesFile:
 
 @dataclass(frozen=True)
 class LabelledSeries:
-    """Series with the number of their class.
+    """Series with class numbers.
 
     Args:
-        series: one array (T, C) each.
-        labels: (N,) class of each.
+        series: one array (T, C) per series.
+        labels: (N,) class of each series.
     """
 
     series: tuple[Series, ...]
     labels: NDArray[np.int64]
 
     def choose(self, rows: NDArray[np.int64]) -> LabelledSeries:
-        """Some of them, in the order given."""
+        """Return the series of these rows, in this order."""
         return LabelledSeries(tuple(self.series[row] for row in rows), self.labels[rows])
 
 
 def without_missing_end(series: Series) -> Series:
-    """The steps up to the last one at which any channel is known; archives fill short series up with missing values."""
+    """Cut trailing steps in which all channels are missing; archives pad short series with missing values."""
     known = np.flatnonzero(~np.isnan(series).all(1))
     return series[: known[-1] + 1] if len(known) else series[:0]
 
 
 def interpolate(series: Series) -> Series:
-    """Missing values on the line between their known neighbours, beyond these as the nearest; a channel that is not
-    known anywhere becomes 0."""
+    """Fill missing values linearly between known neighbours, and at the ends with the nearest known value.
+
+    A channel without known values becomes 0.
+    """
     if not np.isnan(series).any():
         return series
     filled = series.copy()
@@ -67,7 +69,7 @@ def interpolate(series: Series) -> Series:
 
 
 def carry_forward(series: Series) -> Series:
-    """Missing values as the last known one: a forecast must not see what came later. Before the first known one: 0."""
+    """Fill missing values with the last known one, since a forecast must not see later ones; 0 before the first."""
     known = ~np.isnan(series)
     last = np.maximum.accumulate(np.where(known, np.arange(len(series))[:, None], -1), axis=0)
     carried = np.take_along_axis(series, np.maximum(last, 0), axis=0)
@@ -76,14 +78,14 @@ def carry_forward(series: Series) -> Series:
 
 
 def scale(deviation: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What to divide by: the standard deviation, and 1 where values are all the same or none is known."""
+    """Return divisors for scaling: the standard deviation, or 1 if all values are equal or missing."""
     usable = np.isfinite(deviation) & (deviation > 1e-8)
     chosen: NDArray[np.float64] = np.where(usable, deviation, 1.0)
     return chosen
 
 
 def moments(values: Series, axis: int | None = 0) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation of the known values, 0 and 0 where none is known."""
+    """Return mean and standard deviation of the known values; 0 and 0 if none is known."""
     known = ~np.isnan(values)
     count = np.maximum(known.sum(axis=axis, keepdims=True), 1)
     mean = np.where(known, values, 0).sum(axis=axis, keepdims=True) / count
@@ -92,5 +94,5 @@ def moments(values: Series, axis: int | None = 0) -> tuple[NDArray[np.float64], 
 
 
 def channel_counts(series: Sequence[Series]) -> set[int]:
-    """The numbers of channels that occur."""
+    """Return the different numbers of channels of the series."""
     return {each.shape[1] for each in series}

@@ -1,4 +1,4 @@
-"""Series drawn on the spot, for where there are no data: labelled chirps, and trends with seasons and noise."""
+"""Simulated series, a fallback (stand-in) if no data are available: chirps, and trends with seasons and noise."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from fptkit_timeseries.series import LabelledSeries, Series
 
 
 def simulate_classes(options: SimulatedClassesOptions) -> dict[str, LabelledSeries]:
-    """Series of balanced classes, as the splits ``train`` (validation included) and ``test``.
+    """Simulate series of balanced classes, as the splits ``train`` (including validation) and ``test``.
 
-    In every channel a class has its own frequencies (2 to 12 turns in a hundred steps) and chirp rates (a frequency
-    grows or falls by up to a third over a hundred steps). Each series draws its own phases, amplitudes (0.6 to 1.4),
+    In every channel a class has its own frequencies (2 to 12 cycles per hundred steps) and chirp rates (a frequency
+    rises or falls by up to a third over a hundred steps). Each series has random phases, amplitudes (0.6 to 1.4),
     length and white noise.
     """
     chance = np.random.Generator(np.random.PCG64([options.seed, 0]))
     shape = (options.classes, options.channels, options.waves)
-    frequencies = chance.uniform(0.02, 0.12, shape)  # turns a step
-    rates = frequencies * chance.uniform(-0.33, 0.33, shape) / 100  # turns a step, a step
+    frequencies = chance.uniform(0.02, 0.12, shape)  # cycles per step
+    rates = frequencies * chance.uniform(-0.33, 0.33, shape) / 100  # change per step, in cycles per step
     splits = {}
     for number, (name, count) in enumerate((("train", options.train), ("test", options.test)), start=1):
         chance = np.random.Generator(np.random.PCG64([options.seed, number]))
@@ -31,7 +31,7 @@ def simulate_classes(options: SimulatedClassesOptions) -> dict[str, LabelledSeri
 def _chirps(
     frequencies: np.ndarray, rates: np.ndarray, options: SimulatedClassesOptions, chance: np.random.Generator
 ) -> Series:
-    """One series (T, C) of the class with these (C, W) frequencies and rates."""
+    """Simulate one series (T, C) of the class with these (C, W) frequencies and rates."""
     length = int(chance.integers(options.length[0], options.length[1] + 1))
     steps = np.arange(length)[:, None, None]  # (T, 1, 1)
     phases = chance.uniform(0, 1, frequencies.shape)
@@ -43,10 +43,10 @@ def _chirps(
 
 
 def simulate_trends(options: SimulatedTrendOptions) -> Series:
-    """Series (T, C) to forecast, each with its own trend, phases, levels and noise.
+    """Simulate series (T, C) to forecast, each with its own trend, phases, levels and noise.
 
-    A series is a level, a line, a wave of one period with amplitude 1 and its second harmonic (0.3), a wave of seven
-    periods (0.5), and noise e(t) = a e(t - 1) + n(t), n white, of the standard deviation asked for.
+    A series is the sum of a level, a linear trend, a wave of one period with amplitude 1 and its second harmonic (0.3),
+    a wave of seven periods (0.5), and noise e(t) = a e(t - 1) + n(t) with white n and standard deviation ``noise``.
     """
     chance = np.random.Generator(np.random.PCG64([options.seed, 3]))
     steps, count = np.arange(options.length)[:, None], options.series
@@ -59,7 +59,7 @@ def simulate_trends(options: SimulatedTrendOptions) -> Series:
     )
     noise = chance.standard_normal((options.length, count)) * options.noise
     for step in range(1, options.length):
-        fresh = np.sqrt(1 - options.autoregression**2)  # keeps the deviation of the sum
+        fresh = np.sqrt(1 - options.autoregression**2)  # keeps the standard deviation constant
         noise[step] = options.autoregression * noise[step - 1] + fresh * noise[step]
     series: Series = level + slope * steps + waves + noise
     return series

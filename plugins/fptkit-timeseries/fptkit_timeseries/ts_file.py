@@ -1,10 +1,10 @@
 """Reader of ``.ts`` files, the text format of the UCR and UEA archives.
 
-A header of lines ``@key value`` up to ``@data``, then one series a line: channels between colons, values between
-commas, ``?`` for a missing value, the class last. Lines that begin with ``#`` are comments.
+A header of lines ``@key value`` up to ``@data``, then one series per line: channels separated by colons, values by
+commas, ``?`` for a missing value, the class last. Lines that start with ``#`` are comments.
 
 Source: the format's description at timeseriesclassification.com, "File formats"; Middlehurst et al. 2024 (aeon). Not
-read: time stamps, channels of different lengths within one series, and real numbers as targets (``@targetLabel``).
+supported: time stamps, channels of different lengths within one series, and numeric targets (``@targetLabel``).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _KEYS = ("problemname", *_FLAGS, *_COUNTS, "classlabel", "targetlabel", "data")
 
 @dataclass
 class Header:
-    """What the lines before ``@data`` say; keys in small letters."""
+    """Content of the lines before ``@data``; keys in lower case."""
 
     flags: dict[str, bool] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class Header:
 
     @property
     def channels(self) -> int | None:
-        """Channels of every series, None where the header does not say."""
+        """Channels of every series; None if the header does not declare them."""
         stated = self.counts.get("dimensions", self.counts.get("dimension"))
         return 1 if stated is None and self.flags.get("univariate") else stated
 
@@ -42,14 +42,14 @@ def read_ts(path: Path) -> SeriesFile:
     """Read a ``.ts`` file.
 
     Raises:
-        DataError: the file is not of this format, contradicts its own header, or holds what is not read; with its line.
+        DataError: the file is malformed, contradicts its own header, or has unsupported content; with line number.
     """
     header = Header()
     series: list[Series] = []
     labels: list[str] = []
     lines: list[int] = []
     in_data = False
-    # Comments of the archives hold authors' names in several encodings; the data are plain ASCII.
+    # Comments of the archives have authors' names in several encodings; the data are plain ASCII.
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         line, where = line.strip(), f"{path}:{number}"
         if not line or line.startswith("#"):
@@ -62,12 +62,12 @@ def read_ts(path: Path) -> SeriesFile:
             _compare(header, series[0], values, lines[0], where)
         elif header.flags.get("equallength") and len(values) != header.counts.get("serieslength", len(values)):
             stated = header.counts["serieslength"]
-            raise DataError(f"{where}: {len(values)} steps, the header says '@seriesLength {stated}'")
+            raise DataError(f"{where}: {len(values)} steps, but the header declares '@seriesLength {stated}'")
         series.append(values)
         labels.append(label)
         lines.append(number)
     if not in_data:
-        raise DataError(f"{path}: it has no line '@data'; is it a .ts file?")
+        raise DataError(f"{path}: no line '@data'; check that it is a .ts file")
     if not series:
         raise DataError(f"{path}: no series follows '@data'")
     kept = tuple(map(without_missing_end, series))
@@ -78,9 +78,9 @@ def read_ts(path: Path) -> SeriesFile:
 
 
 def _read_header_line(header: Header, line: str, where: str) -> bool:
-    """Take in a line of the header; true when it is the last one."""
+    """Parse a line of the header; return true for the last one."""
     if not line.startswith("@"):
-        raise DataError(f"{where}: expected a header line '@key value' before '@data', found {_short(line)}")
+        raise DataError(f"{where}: expected a header line '@key value' before '@data', got {_short(line)}")
     key, *words = line[1:].split()
     name = key.lower()
     if name not in _KEYS:
@@ -91,35 +91,33 @@ def _read_header_line(header: Header, line: str, where: str) -> bool:
     if name in _FLAGS:
         header.flags[name] = _flag(key, words, where)
         if name == "timestamps" and header.flags[name]:
-            raise DataError(f"{where}: series with time stamps are not read; resample them to equal steps")
+            raise DataError(f"{where}: time stamps are not supported; resample the series to equal steps")
     elif name in _COUNTS:
         header.counts[name] = _count(key, words, where)
     elif name == "classlabel":
         if _flag(key, words, where):
             header.classes = tuple(words[1:])
             if len(set(header.classes)) != len(header.classes) or len(header.classes) < 2:
-                raise DataError(f"{where}: '@{key} true' must be followed by two different classes or more")
+                raise DataError(f"{where}: '@{key} true' must be followed by two or more different classes")
     elif name == "targetlabel" and _flag(key, words, where):
-        raise DataError(f"{where}: the targets are real numbers, not classes; that is not read")
+        raise DataError(f"{where}: numeric targets are not supported; use a file with classes")
     return False
 
 
 def _flag(key: str, words: list[str], where: str) -> bool:
     if not words or words[0].lower() not in ("true", "false"):
-        raise DataError(f"{where}: '@{key}' must be followed by true or false, found {_short(' '.join(words))}")
+        raise DataError(f"{where}: '@{key}' must be followed by true or false, got {_short(' '.join(words))}")
     return words[0].lower() == "true"
 
 
 def _count(key: str, words: list[str], where: str) -> int:
     if len(words) != 1 or not words[0].isdecimal() or int(words[0]) < 1:
-        raise DataError(
-            f"{where}: '@{key}' must be followed by a number of at least 1, found {_short(' '.join(words))}"
-        )
+        raise DataError(f"{where}: '@{key}' must be followed by a whole number >= 1, got {_short(' '.join(words))}")
     return int(words[0])
 
 
 def _read_series(header: Header, line: str, where: str) -> tuple[Series, str]:
-    """The values (T, C) and the class of one line."""
+    """Return the values (T, C) and the class of one line."""
     channels = line.split(":")
     label = ""
     if header.classes:
@@ -130,11 +128,11 @@ def _read_series(header: Header, line: str, where: str) -> tuple[Series, str]:
     if not channels:
         raise DataError(f"{where}: a class without a series")
     if header.channels is not None and len(channels) != header.channels:
-        raise DataError(f"{where}: {len(channels)} channels, the header declares {header.channels}")
+        raise DataError(f"{where}: {len(channels)} channels, but the header declares {header.channels}")
     values = [_read_channel(text, f"{where}, channel {position + 1}") for position, text in enumerate(channels)]
     counts = {len(channel) for channel in values}
     if len(counts) > 1:
-        raise DataError(f"{where}: its channels have {min(counts)} to {max(counts)} values; that is not read")
+        raise DataError(f"{where}: channels of different lengths, {min(counts)} to {max(counts)}, are not supported")
     return np.array(values, np.float64).T, label
 
 
@@ -143,10 +141,14 @@ def _read_channel(text: str, where: str) -> list[float]:
 
 
 def read_number(word: str, where: str) -> float:
-    """A number, NaN for a missing one (``?``, ``NaN``).
+    """Parse a number; NaN for a missing value (``?``, ``NaN``).
+
+    Args:
+        word: the text.
+        where: its place in the file, for messages.
 
     Raises:
-        DataError: it is neither, or infinite.
+        DataError: the text is not a number, or the number is infinite.
     """
     word = word.strip()
     if word == "?":
@@ -154,23 +156,23 @@ def read_number(word: str, where: str) -> float:
     try:
         number = float(word)
     except ValueError as err:
-        raise DataError(f"{where}: {_short(word)} is no number; a missing value is written '?'") from err
+        raise DataError(f"{where}: {_short(word)} is not a number; write '?' for a missing value") from err
     if number in (float("inf"), float("-inf")):
         raise DataError(f"{where}: the value is infinite")
     return number
 
 
 def _compare(header: Header, first: Series, values: Series, first_line: int, where: str) -> None:
-    """Hold a series against the first one and the header."""
+    """Check a series against the first one and the header."""
     if values.shape[1] != first.shape[1]:
         raise DataError(f"{where}: {values.shape[1]} channels, but line {first_line} has {first.shape[1]}")
     if header.flags.get("equallength") and len(values) != len(first):
         raise DataError(
-            f"{where}: {len(values)} steps, but line {first_line} has {len(first)} and the header says "
+            f"{where}: {len(values)} steps, but line {first_line} has {len(first)} and the header declares "
             "'@equalLength true'"
         )
 
 
 def _short(text: str) -> str:
-    """Text as a message shows it."""
+    """Shorten and quote text for a message."""
     return repr(text if len(text) <= 40 else text[:37] + "...") if text else "nothing"

@@ -1,4 +1,4 @@
-"""Windows of series: what the model sees, and what it foretells."""
+"""Windows of series: a context that the model sees, and a horizon to predict."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from fptkit_timeseries.series import Series, carry_forward, moments, scale
 SPLITS = ("train", "validation", "test")
 
 _FLOOR = 0.01
-"""Smallest deviation a window is divided by, as a share of that of the series' training steps: where a sensor stood
-still in the context, the next real change must not become an error of thousands."""
+"""Smallest standard deviation by which a window is divided, as a fraction of that of the series' training steps: if the
+values in the context are constant, the next real change must not become an error of thousands."""
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """Series end to end, with the borders of their splits.
+    """Concatenated series with the borders of their splits.
 
     Args:
-        values: (S, C) values; missing ones are the last known one before.
-        known: (S,) whether every channel was known at the step.
-        starts: where each series begins in ``values``.
-        firsts: step of each series at which all its channels are known for the first time.
-        borders: for each series the steps at which train, validation and test end; the last one is its length.
-        deviation: (N, C) standard deviation of each series' training steps, 1 where there is none.
+        values: (S, C) values; missing ones are filled with the last known one.
+        known: (S,) whether all channels are known at the step.
+        starts: (N,) start of each series in ``values``.
+        firsts: (N,) first step of each series by which every channel has had a known value.
+        borders: (N, 3) steps at which train, validation and test end in each series; the last is its length.
+        deviation: (N, C) standard deviation of each series' training steps; 1 if it is zero or unknown.
     """
 
     values: Series
@@ -43,13 +43,13 @@ class Timeline:
 def make_timeline(
     series: Sequence[Series], *, validation_share: float, test_share: float, standardise: bool
 ) -> Timeline:
-    """Cut every series into train, validation and test by time, and lay them end to end.
+    """Divide every series into train, validation and test by time, and concatenate the series.
 
     Args:
-        series: arrays (T, C), NaN where a value is missing; in every channel one at least is known.
-        validation_share: share of the steps of each.
-        test_share: share of the steps of each, the last ones.
-        standardise: scale each channel to mean 0 and deviation 1 over its training steps.
+        series: arrays (T, C), NaN for missing values; every channel must have a known value.
+        validation_share: fraction of the steps of each series for validation.
+        test_share: fraction of the steps of each series for test, the last ones.
+        standardise: scale each channel to mean 0 and standard deviation 1 over its training steps.
     """
     ends = [
         (int(len(each) * (1 - validation_share - test_share)), int(len(each) * (1 - test_share)), len(each))
@@ -73,18 +73,18 @@ def make_timeline(
 
 
 class WindowExamples:
-    """A `fptkit.Split` of windows whose targets lie within one split of the time; no target is in two splits.
+    """A `fptkit.Split` of windows with all targets in one split; no target is in two splits.
 
-    The context of a validation or test window may reach back before its split: at that time, those values are known.
-    Windows with a missing target, or that begin before all channels are known, are left out.
+    The context of a validation or test window may start before its split, since those values are known by then. Windows
+    with a missing target, or that start before all channels are known, are skipped.
 
     Args:
         timeline: the series.
-        split: ``train``, whose windows lie within the training steps, ``validation`` or ``test``.
-        context: steps seen.
-        horizon: steps foretold.
+        split: ``train`` (windows within the training steps), ``validation`` or ``test``.
+        context: steps that the model sees.
+        horizon: steps to predict.
         stride: steps from one window to the next.
-        by_window: scale each window by mean and deviation of its context, by channel.
+        by_window: scale each window by the mean and standard deviation of its context, per channel.
     """
 
     size: int | None
@@ -98,7 +98,7 @@ class WindowExamples:
         number = SPLITS.index(split)
         places, owners = [], []
         for owner, ends in enumerate(timeline.borders):
-            begin = 0 if number == 0 else int(ends[number - 1])  # of the split's own steps, for targets
+            begin = 0 if number == 0 else int(ends[number - 1])  # first step of the split, for targets
             first = max(int(timeline.firsts[owner]), 0 if number == 0 else begin - context)
             steps = np.arange(first, int(ends[number]) - context - horizon + 1, stride) + timeline.starts[owner]
             targets = steps[:, None] + context + np.arange(horizon)
@@ -110,7 +110,7 @@ class WindowExamples:
         self.size = len(self._places)
 
     def windows(self, indices: NDArray[np.int64]) -> tuple[Series, Series]:
-        """Contexts (B, context, C) and what follows (B, horizon, C), in the scale of the task."""
+        """Return contexts (B, context, C) and the following steps (B, horizon, C), in the scale of the task."""
         steps = self._places[indices, None] + np.arange(self.context + self.horizon)
         values = self._timeline.values[steps]
         context, future = values[:, : self.context], values[:, self.context :]
@@ -122,11 +122,13 @@ class WindowExamples:
         return (context - mean) / deviation, (future - mean) / deviation
 
     def batch(self, indices: Sequence[int], generator: torch.Generator) -> Batch:
-        """Shapes: inputs (B, context, C) float32, targets (B, horizon * C) float32: step after step, channels within.
+        """Return the windows with these indices.
+
+        Shapes: inputs (B, context, C) float32, targets (B, horizon * C) float32, ordered by step, then channel.
 
         Args:
-            indices: which windows, at least one.
-            generator: not used; stored windows leave nothing to chance.
+            indices: indices of the windows, at least one.
+            generator: not used; stored windows involve no randomness.
         """
         context, future = self.windows(np.asarray(indices, np.int64))
         targets = future.reshape(len(future), -1).astype(np.float32)

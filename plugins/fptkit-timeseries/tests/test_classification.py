@@ -110,11 +110,11 @@ def test_longer_series_are_cropped() -> None:
 
 
 def test_faults(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="there is nothing at"):
+    with pytest.raises(SourceError, match="there is no file or folder"):
         task_of(source=f"path:{tmp_path / 'none.npz'}")
     task = task_of(source=[f"path:{tmp_path / 'none.npz'}", "simulated"])
     assert task.stand_in
-    assert "nothing at" in task.notes[0]
+    assert "no file or folder" in task.notes[0]
     with pytest.raises(UnknownNameError, match="dev"):
         task.split("dev")
     with pytest.raises(UsageError, match="validation_share"):
@@ -142,7 +142,7 @@ def test_options_are_refused(options: dict[str, object]) -> None:
 
 
 def test_the_recipe_runs_and_learns(tmp_path: Path) -> None:
-    """Two waves of different speed, by a random backbone of one block: better than always the commonest class."""
+    """Two waves of different speed, by a random backbone of one block: better than the majority accuracy."""
     recipe = tmp_path / "waves.yaml"
     recipe.write_text(
         "task: {name: time_series_classification, simulated: {classes: 2, train: 120, test: 60, noise: 0.1,"

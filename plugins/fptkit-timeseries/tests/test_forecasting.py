@@ -90,7 +90,7 @@ def test_a_jump_after_a_standstill_stays_bounded(tmp_path: Path) -> None:
     assert 10 < np.abs(targets).max() < 200
 
 
-def test_missing_values_are_never_foreseen_nor_foretold(tmp_path: Path) -> None:
+def test_missing_values_are_filled_forward_and_never_targets(tmp_path: Path) -> None:
     series = np.arange(100.0)
     series[[0, 30, 31]] = np.nan
     np.savez(tmp_path / "a.npz", series=series)
@@ -123,7 +123,7 @@ def test_baselines_against_hand_made_ones() -> None:
 
 
 def test_the_linear_map_finds_a_linear_rule() -> None:
-    """Noise apart, sines obey a linear recurrence: the map must come much nearer than the last value."""
+    """Without noise, sines obey a linear recurrence: the map must be much better than the last value."""
     task = task_of(simulated={"length": 300, "noise": 0.0, "trend": 0.0, "period": 6}, context=20)
     train, test = task.split("train"), task.split("test")
     context, future = test.windows(np.arange(test.size))  # type: ignore[attr-defined]
@@ -173,7 +173,7 @@ def test_faults(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no window"):
         task_of(source=steps(tmp_path, length=12))
     np.savez(tmp_path / "a.npz", other=np.zeros(3))
-    with pytest.raises(DataError, match="lacks 'series'"):
+    with pytest.raises(DataError, match="no array 'series'"):
         task_of(source=f"path:{tmp_path / 'a.npz'}")
     with pytest.raises(UsageError, match="columns is for CSV"):
         task_of(source=f"path:{tmp_path / 'a.npz'}", columns=["a"])
@@ -184,5 +184,5 @@ def test_faults(tmp_path: Path) -> None:
         task_of().split("dev")
     with pytest.raises(ValidationError, match="above context"):
         task_of(season=9)
-    with pytest.raises(ValidationError, match="nothing to train"):
+    with pytest.raises(ValidationError, match="must be below 1"):
         task_of(validation_share=0.5, test_share=0.5)

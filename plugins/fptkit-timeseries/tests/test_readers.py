@@ -51,20 +51,20 @@ def test_ts_without_classes_and_with_other_spellings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
-        (HEADER + "1,2:3,4:up\n1,2,3:4,5:up\n", 11, "2 to 3 values"),
+        (HEADER + "1,2:3,4:up\n1,2,3:4,5:up\n", 11, "different lengths, 2 to 3,"),
         (HEADER + "1,2:3,4:sideways\n", 10, "unknown class 'sideways'"),
         (HEADER + "1,2:3,4:5,6:up\n", 10, "3 channels"),
-        (HEADER + "1,two:3,4:up\n", 10, "'two' is no number"),
+        (HEADER + "1,two:3,4:up\n", 10, "'two' is not a number"),
         (HEADER + "1,inf:3,4:up\n", 10, "infinite"),
         (HEADER + "?,?:?,?:up\n", 10, "every value"),
         (HEADER.replace("@equalLength false", "@equalLength true") + "1,2:3,4:up\n1:2:up\n", 11, "'@equalLength true'"),
         ("@equalLength true\n@seriesLength 3\n@data\n1,2\n", 4, "'@seriesLength 3'"),
         ("@clasLabel true a b\n@data\n1\n", 1, "Did you mean '@classlabel'"),
         ("@timeStamps true\n@data\n", 1, "time stamps"),
-        ("@targetLabel true\n@data\n", 1, "real numbers"),
-        ("@classLabel true only\n@data\n", 1, "two different classes"),
+        ("@targetLabel true\n@data\n", 1, "numeric targets"),
+        ("@classLabel true only\n@data\n", 1, "two or more different classes"),
         ("@univariate maybe\n@data\n", 1, "true or false"),
-        ("@dimensions none\n@data\n", 1, "number of at least 1"),
+        ("@dimensions none\n@data\n", 1, "a whole number >= 1"),
         ("1,2,3\n", 1, "before '@data'"),
         ("@data\n1,2\n3:4\n", 3, "2 channels, but line 2 has 1"),
     ],
@@ -92,7 +92,11 @@ def test_tsv_cuts_the_filling_and_keeps_holes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "line", "words"),
-    [("1\t2\t3\n1\t2\n", 2, "1 values, but line 1 has 2"), ("1 2 3\n", 1, "tabs"), ("1\tx\n", 1, "no number")],
+    [
+        ("1\t2\t3\n1\t2\n", 2, "1 values, but line 1 has 2"),
+        ("1 2 3\n", 1, "tab-separated"),
+        ("1\tx\n", 1, "not a number"),
+    ],
 )
 def test_tsv_faults_have_a_line(tmp_path: Path, text: str, line: int, words: str) -> None:
     path = write(tmp_path / "a.tsv", text)
@@ -114,10 +118,10 @@ def test_csv_takes_the_columns_of_numbers(tmp_path: Path) -> None:
     ("text", "columns", "words"),
     [
         ("a,b\n1,2\n3\n", None, ":3: 1 cells"),
-        ("a,b\n1,2\nx,4\n", None, ":3, column 'a': 'x' is no number"),
-        ("a,a\n1,2\n", None, ":1: column 'a' is there twice"),
+        ("a,b\n1,2\nx,4\n", None, ":3, column 'a': 'x' is not a number"),
+        ("a,a\n1,2\n", None, ":1: duplicate column 'a'"),
         ("a,b\n1,2\n", ["c"], "no column 'c'"),
-        ("a,b\nx,y\n", None, "no column holds numbers"),
+        ("a,b\nx,y\n", None, "no numeric columns"),
         ("a,b\n", None, "lines of values"),
         ("", None, "lines of values"),
     ],
@@ -152,16 +156,16 @@ def test_npz_numbers_labels_and_cuts_at_offsets(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"y_test": None}, "lacks 'y_test'"),
+        ({"y_test": None}, "no array 'y_test'"),
         ({"y_test": [5]}, r"y_test\[0\] is 5"),
         ({"y_train": [3, 3, 7]}, "4 series in x_train, 3 labels"),
-        ({"y_train": [0.0, 1, 0, 1]}, "whole numbers"),
+        ({"y_train": [0.0, 1, 0, 1]}, "expected integers"),
         ({"y_train": [7, 7, 7, 7]}, "at least two"),
         ({"x_train": np.full((4, 3, 2), np.inf)}, "infinite"),
         ({"x_train": np.full((4, 3, 2), np.nan)}, "missing"),
         ({"x_train": np.zeros((6, 2)), "offsets_train": [0, 2, 2, 4, 6]}, "must rise"),
         ({"x_train": np.zeros((6, 2)), "offsets_train": [0, 1, 2, 4, 9]}, "must rise"),
-        ({"classes": ["a", "b"]}, "none of the classes 0 ... 1"),
+        ({"classes": ["a", "b"]}, "not among the classes 0 ... 1"),
     ],
 )
 def test_npz_faults(tmp_path: Path, changes: dict[str, object], words: str) -> None:
@@ -172,10 +176,10 @@ def test_npz_faults(tmp_path: Path, changes: dict[str, object], words: str) -> N
 
 def test_npz_that_is_none_or_holds_objects(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes(b"PK\x03\x04 cut off")
-    with pytest.raises(DataError, match="usable"):
+    with pytest.raises(DataError, match="not readable"):
         read_labelled(tmp_path / "a.npz")
     np.savez(tmp_path / "b.npz", x_train=np.array([{}], dtype=object))
-    with pytest.raises(DataError, match="usable"):
+    with pytest.raises(DataError, match="not readable"):
         read_labelled(tmp_path / "b.npz")
 
 
@@ -188,7 +192,7 @@ def test_a_pair_is_found_by_folder_file_and_archive(tmp_path: Path, monkeypatch:
     for entry in (f"path:{folder}", f"path:{folder}/Toy_TRAIN.tsv", "archive:Toy"):
         splits, classes = open_source(entry)
         assert (classes, splits["test"].labels.tolist()) == (2, [1])  # 9 before 10: by number, not by letter
-    with pytest.raises(Unavailable, match="nothing at"):
+    with pytest.raises(Unavailable, match="no file or folder"):
         open_source("archive:Other")
     write(folder / "Toy_TEST.tsv", "11\t5\t6\n")
     with pytest.raises(DataError, match=r"Toy_TEST.tsv:1: unknown class '11'"):
@@ -223,7 +227,7 @@ def test_real_files(name: str, train: int, test: int, classes: int, channels: in
 def test_train_and_test_must_agree(tmp_path: Path) -> None:
     write(tmp_path / "A_TRAIN.ts", "@classLabel true a b\n@data\n1,2:a\n3,4:b\n")
     write(tmp_path / "A_TEST.ts", "@classLabel true a c\n@data\n1,2:a\n")
-    with pytest.raises(DataError, match="declares the classes a, c"):
+    with pytest.raises(DataError, match="declares classes a, c"):
         open_source(f"path:{tmp_path}")
     write(tmp_path / "A_TEST.ts", "@classLabel true a b\n@data\n1,2:3,4:a\n")
     with pytest.raises(DataError, match="differ in channels"):

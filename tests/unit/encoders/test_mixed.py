@@ -1,4 +1,4 @@
-"""Inputs of several named parts: declared, batched, encoded one after another, and refused where they do not fit."""
+"""Inputs of several named parts: declared, batched, encoded one after another, and refused if they do not fit."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def test_tokens_of_the_parts_and_of_all() -> None:
         ({"a": Classes(2)}, {}, "part 'a' is Classes"),
         ({1: Vectors(2)}, {1: 2}, "part 1 is Vectors"),
         ({"a": KIND}, {}, "part 'a' is Mixed"),
-        ({"a": Vectors(2)}, {}, "tokens names no part; expected, since a grid has its own: a"),
-        ({"a": Vectors(2), "g": Grid((2, 2))}, {"a": 1, "g": 4}, "tokens names a, g; expected.*: a$"),
+        ({"a": Vectors(2)}, {}, "tokens has no parts; expected all parts except grids: a"),
+        ({"a": Vectors(2), "g": Grid((2, 2))}, {"a": 1, "g": 4}, "tokens has a, g; expected.*: a$"),
         ({"a": Vectors(2)}, {"a": 0}, "tokens of part 'a' are 0"),
     ],
 )
@@ -123,18 +123,18 @@ GIVEN = inputs()
         ({"who": GIVEN["who"], "image": GIVEN["image"], "words": GIVEN["words"]}, None, "inputs are who, image, words"),
         ({"image": GIVEN["image"]}, None, "inputs are image, expected"),
         (replaced("who", torch.zeros(3, 2, 3)), None, "part 'who': 2 tokens exceed max_tokens 1"),
-        (replaced("who", torch.zeros(2, 1, 3)), None, "part 'who': 3 examples asked for, 2 given"),
+        (replaced("who", torch.zeros(2, 1, 3)), None, "part 'who': expected 3 examples, got 2"),
         (replaced("image", torch.zeros(3, 6, 4, 2)), None, r"part 'image': the grids are \(6, 4, 2\)"),
-        (replaced("image", torch.full((3, 4, 6, 2), torch.nan)), None, "part 'image': inputs hold NaN"),
+        (replaced("image", torch.full((3, 4, 6, 2), torch.nan)), None, "part 'image': inputs have NaN"),
         (replaced("image", torch.zeros(3, 4, 6, 2).double()), None, "part 'image': grids are torch.float64"),
         (replaced("words", torch.full((3, 7), 9)), None, "part 'words': a symbol is not below 9"),
         (replaced("words", torch.zeros(3, 0, dtype=torch.int64)), None, "part 'words': the examples have no token"),
-        (GIVEN, torch.tensor([7, 0, 1]), "an example has no token"),
+        (GIVEN, torch.tensor([7, 0, 1]), "an example has no tokens"),
         (GIVEN, torch.tensor([8, 1, 1]), "a length exceeds"),
         (GIVEN, torch.tensor([1, 1]), r"lengths are \(2,\), expected \(3,\)"),
     ],
 )
-def test_a_batch_that_is_not_as_declared_is_told(given: Any, lengths: Tensor | None, said: str) -> None:
+def test_a_batch_that_is_not_as_declared_is_an_error(given: Any, lengths: Tensor | None, said: str) -> None:
     with pytest.raises(ShapeError, match=f"here: {said}"):
         check_batch(Pairs(), Batch(given, torch.zeros(3, dtype=torch.int64), lengths), 3, where="here")
 
@@ -142,7 +142,7 @@ def test_a_batch_that_is_not_as_declared_is_told(given: Any, lengths: Tensor | N
 def test_a_part_that_is_not_the_last_has_one_length() -> None:
     kind = Mixed({"sound": Vectors(2), "words": Symbols(9)}, tokens={"sound": 5, "words": 7})
     given = {"sound": torch.zeros(3, 4, 2), "words": inputs()["words"]}
-    with pytest.raises(ShapeError, match="part 'sound' has 4 tokens, declared are 5, which may vary in the last part"):
+    with pytest.raises(ShapeError, match="part 'sound' has 4 tokens, but 5 are declared; only the last part may vary"):
         check_batch(Pairs(kind), Batch(given, torch.zeros(3, dtype=torch.int64)), 3, where="here")
 
 
@@ -152,21 +152,21 @@ def test_a_part_that_is_not_the_last_has_one_length() -> None:
 def test_a_grid_has_no_lengths(kind: Any) -> None:
     given = inputs()
     held = {"words": given["words"], "image": given["image"]} if isinstance(kind, Mixed) else given["image"]
-    with pytest.raises(ShapeError, match="lengths are given, but every example of a grid has all its cells"):
+    with pytest.raises(ShapeError, match="lengths must be None for a grid"):
         check_batch(Pairs(kind), Batch(held, torch.zeros(3, dtype=torch.int64), torch.ones(3).long()), 3, where="here")
 
 
 def test_read_out_tokens_may_come_from_every_part() -> None:
     targets = torch.zeros(3, 26, 1)
     check_batch(Pairs(output=Values(1, tokens=26)), Batch(inputs(), targets, torch.tensor([7, 2, 1])), 3, where="here")
-    with pytest.raises(ShapeError, match="an example of 26 tokens, but 27 are read out"):
+    with pytest.raises(ShapeError, match="an example has 26 tokens, but 27 are read out"):
         check_batch(Pairs(output=Values(1, tokens=27)), Batch(inputs(), targets, torch.tensor([7, 2, 1])), 3, where="h")
 
 
 # Encoding
 
 
-def test_parts_are_encoded_by_their_own_encoders_and_told_apart() -> None:
+def test_parts_have_their_own_encoders_and_learned_vectors() -> None:
     encoder = MixedEncoder(SMALL, input=KIND, width=16)
     given, lengths = inputs(), torch.tensor([7, 2, 4])
     image, who, words = encoder.parts
@@ -232,7 +232,7 @@ def test_a_mixed_encoder_that_reads_padding_is_found() -> None:
         (options(who={"name": "nowhere"}), UnknownNameError, "unknown encoder 'nowhere'"),
     ],
 )
-def test_parts_that_do_not_fit_are_told(given: MixedOptions, error: type[Exception], said: str) -> None:
+def test_parts_that_do_not_fit_are_an_error(given: MixedOptions, error: type[Exception], said: str) -> None:
     for call in (
         lambda: MixedEncoder(given, input=KIND, width=16),
         lambda: MixedEncoder.token_count(given, KIND, KIND.max_tokens),
@@ -252,7 +252,7 @@ encoder: {name: mixed, parts: {image: PART}}
     [
         ("{name: patches2d, patsch: 4}", "encoder 'patches2d': patsch: Extra inputs"),
         ("{name: conv_stem, kernel: 1}", "stride 2 is above kernel 1"),
-        ("{name: linear, match_norm: true}", "match_norm goes with the encoder mixed"),
+        ("{name: linear, match_norm: true}", "set match_norm of the encoder mixed instead"),
         ("{name: mixed}", "a part cannot itself be mixed"),
         ("{patch: 4}", "name"),
         ("7", "expected a mapping"),
@@ -302,7 +302,7 @@ def test_a_part_may_take_the_encoder_of_a_plugin(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"encoder\.parts\.who: encoder 'doubling': time: Extra inputs"):
         MixedEncoder(wrong, input=KIND, width=16, registry=registry)
     nothing = options(image={"name": "patches2d", "patch": 2}, who={"name": "nothing"})
-    with pytest.raises(PluginError, match="encoder 'nothing': it gave a NoneType, not a torch module"):
+    with pytest.raises(PluginError, match="encoder 'nothing': expected a torch module, got a NoneType"):
         MixedEncoder(nothing, input=KIND, width=16, registry=registry)
 
 
@@ -331,7 +331,7 @@ def test_a_target_without_token_count_keeps_the_number(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("said", [0, 2.5, None])
-def test_a_token_count_that_is_none_is_told(said: Any) -> None:
+def test_an_invalid_token_count_is_an_error(said: Any) -> None:
     from dataclasses import replace
 
     class Odd(nn.Module):
@@ -361,7 +361,7 @@ def test_encoder_sections_of_the_page_are_sound(section: dict[str, Any]) -> None
     find_encoder(section["name"], None).options_model().model_validate(given)
 
 
-def test_the_page_tells_of_every_encoder_and_kind() -> None:
+def test_the_page_describes_every_encoder_and_kind() -> None:
     text = PAGE.read_text(encoding="utf-8")
     for spec in fptkit_encoders():
         assert f"`{spec.name}`" in text

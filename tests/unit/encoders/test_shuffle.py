@@ -46,7 +46,7 @@ def order_by_hand(bits: Sequence[int], count: int, salt: int) -> list[int]:
 
 
 def order_of(inputs: Inputs, lengths: Tensor | None = None, *, count: int, salt: int = 7) -> Tensor:
-    """Where each token of the shuffled sequence stood before: (B, count)."""
+    """The original position of each token of the shuffled sequence: (B, count)."""
     size = (
         len(lengths)
         if lengths is not None
@@ -190,7 +190,7 @@ def test_orders_are_drawn_evenly() -> None:
 
 
 class Sees(nn.Module):
-    """A backbone that gives its tokens back, and remembers them."""
+    """A backbone that returns its tokens and records them."""
 
     width = 1
 
@@ -205,7 +205,7 @@ def model_of(shuffle_seed: int | None) -> CrossModalModel:
 
 
 @torch.no_grad()
-def test_training_draws_orders_anew_and_evaluation_keeps_them() -> None:
+def test_training_draws_new_orders_and_evaluation_keeps_them() -> None:
     model, inputs = model_of(5), torch.randn(8, 20, 1, generator=torch.Generator().manual_seed(0))
 
     def seen(seed: int) -> Tensor:

@@ -39,7 +39,7 @@ class Fixed:
 
 
 class Question(Task):
-    """A task of nothing but its metrics."""
+    """A task that only has metrics."""
 
     def __init__(self, output: Classes | Values, given: Any = None, **attributes: Any) -> None:
         self.output, self.given = output, given
@@ -170,21 +170,21 @@ MEAN = {"mean": torchmetrics.MeanMetric()}
     [
         (
             Question(Classes(3), OWN, best_metric="score"),
-            "task Question: best_metric 'score' does not say whether more of it is better; set higher_is_better of the "
+            "task Question: best_metric 'score' does not declare its direction; set higher_is_better of the "
             "task to True or False",
         ),
-        (Question(Values(1), MEAN, best_metric="mean"), "'mean' does not say whether more of it is better"),
+        (Question(Values(1), MEAN, best_metric="mean"), "'mean' does not declare its direction"),
         (
             Question(Values(1), COSINE, best_metric="cosine_similarity", higher_is_better=False),
-            "higher_is_better is False, but of its best_metric 'cosine_similarity' more is better; leave",
+            "higher_is_better is False, but for its best_metric 'cosine_similarity' higher is better; remove",
         ),
-        (Question(Classes(3), best_metric="loss", higher_is_better=True), "of its best_metric 'loss' less is better"),
-        (Question(Classes(3), best_metric="f1"), "best_metric 'f1' is none of accuracy, loss"),
-        (Question(Classes(3), OWN), "best_metric 'accuracy' is none of loss, score"),
-        (Question(Classes(3), [Accuracy()]), r"metrics\(\) gives a list; give a mapping"),
-        (Question(Classes(3), Accuracy()), r"metrics\(\) gives a Accuracy; give a mapping"),
-        (Question(Classes(3), {"accuracy": Accuracy}), "metric 'accuracy' is the class Accuracy; give an object with"),
-        (Question(Classes(3), {"accuracy": max}), "metric 'accuracy' is a builtin_function_or_method; give an object"),
+        (Question(Classes(3), best_metric="loss", higher_is_better=True), "for its best_metric 'loss' lower is better"),
+        (Question(Classes(3), best_metric="f1"), "unknown best_metric 'f1'; set one of accuracy, loss"),
+        (Question(Classes(3), OWN), "unknown best_metric 'accuracy'; set one of loss, score"),
+        (Question(Classes(3), [Accuracy()]), r"metrics\(\) returns a list; return a mapping"),
+        (Question(Classes(3), Accuracy()), r"metrics\(\) returns a Accuracy; return a mapping"),
+        (Question(Classes(3), {"accuracy": Accuracy}), "metric 'accuracy' is the class Accuracy; use an object with"),
+        (Question(Classes(3), {"accuracy": max}), "metric 'accuracy' is a builtin_function_or_method; use an object"),
         (Question(Classes(3), {1: Accuracy()}), "metric 1 is a Accuracy"),
         (
             Question(Classes(3), OWN, best_metric="loss", sampled_evaluation=SampledEvaluation(accuracy_factor=0.9)),
@@ -269,13 +269,15 @@ def test_a_collection_takes_results_apart_itself() -> None:
     ],
 )
 def test_a_metric_that_is_not_one_number(value: Any, what: str) -> None:
-    with pytest.raises(PluginError, match=f"task Question: metric 'odd' gives {what}, not one number; average it"):
+    with pytest.raises(
+        PluginError, match=f"task Question: metric 'odd' gives {what} instead of one number; average it"
+    ):
         computed({"odd": Fixed(value)})
 
 
 def test_a_metric_per_class_of_torchmetrics_is_an_error() -> None:
     recall = torchmetrics.classification.MulticlassRecall(3, average=None)
-    with pytest.raises(PluginError, match=r"'recall' gives a tensor of shape \(3,\), not one number"):
+    with pytest.raises(PluginError, match=r"'recall' gives a tensor of shape \(3,\) instead of one number"):
         computed({"recall": recall})
 
 
@@ -329,5 +331,5 @@ def test_a_metric_that_is_nan_chooses_nothing() -> None:
 
 def test_a_metric_of_several_values_chooses_nothing() -> None:
     task = Question(Classes(3), {"recall": Fixed(0, higher_is_better=True)}, best_metric="recall")
-    with pytest.raises(PluginError, match="best_metric 'recall' gives no number of its own, but loss, recall_a"):
+    with pytest.raises(PluginError, match="best_metric 'recall' is not among the values loss, recall_a"):
         check_selected(task, {"loss": 1.0, "recall_a": 0.5}, "at step 3")

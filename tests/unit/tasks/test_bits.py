@@ -65,7 +65,7 @@ def test_validation_and_test_differ() -> None:
 
 
 def test_masked_bits_survive_compact_storage() -> None:
-    """Fixed splits are held as small integers: -1, 0 and 1 must come back as they were drawn."""
+    """Fixed splits are stored as int8: -1, 0 and 1 must not change."""
     task = BitMemory(BitMemoryOptions(bits=100, validation_size=5), seed=0)
     drawn, targets = task.draw(5, generator_for(0, "BitMemory", "validation"))
     batch = task.split("validation").batch(range(5), torch.Generator())
@@ -102,7 +102,7 @@ def test_generated_regression_keeps_its_targets() -> None:
         (BitMemory, BitMemoryOptions(protocol="fpt2021", bits=40, strings=2, bits_per_token=10)),
     ],
 )
-def test_the_papers_protocol_draws_its_evaluation_anew(build: type, options: object) -> None:
+def test_the_papers_protocol_draws_new_batches_for_each_evaluation(build: type, options: object) -> None:
     task = build(options, seed=0)
     assert task.protocol == "fpt2021"
     assert task.sampled_evaluation == SampledEvaluation(batches=25, size_factor=1, accuracy_factor=1.0)

@@ -31,7 +31,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def contents(counts: dict[str, int]) -> dict[str, bytes]:
-    """Files like TAPE's, with the profile that is not kept."""
+    """Files like TAPE's, with the profile that is not stored."""
     record = {"primary": "MKVW", "fold_label": 1194, "superfamily_label": 5, "family_label": 6, "id": "d1abc__",
               "evolutionary": [[0.25, 0.5]] * 4}  # fmt: skip
     text = json.dumps(record)
@@ -66,7 +66,7 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Archive]:
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """Let TAPE have a handful of records."""
+    """Pretend that TAPE has a handful of records."""
     counts = {stem: number + 1 for number, stem in enumerate(COUNTS)}
     data_set = DATA_SETS["remote_homology"]
     table = {"remote_homology": type(data_set)(**{**vars(data_set), "records": counts})}
@@ -76,7 +76,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
 
 def test_the_address_is_tapes_json_archive() -> None:
-    """As TAPE's README has it; the LMDB form is data_pytorch/, whose records are pickles."""
+    """As in TAPE's README; the LMDB format is data_pytorch/ with pickled records."""
     url = "http://s3.amazonaws.com/songlabdata/proteindata/data_raw_pytorch/remote_homology.tar.gz"
     assert DATA_SETS["remote_homology"].url == url
     assert list(COUNTS.values()) == [12_312, 736, 718, 1_254, 1_272]
@@ -186,9 +186,9 @@ def leads_outside(files: dict[str, bytes]) -> None:
     ("spoil", "message"),
     [
         (bad_count, r"remote_homology_valid\.json: 1 records, TAPE's has 2"),
-        (missing, r"the archive holds no remote_homology_valid\.json, \.json\.gz or \.lmdb"),
+        (missing, r"the archive has no remote_homology_valid\.json, \.json\.gz or \.lmdb"),
         (damaged, "damaged JSON"),
-        (archive_within, "not JSON text but binary data"),
+        (archive_within, "binary data instead of JSON text"),
         (leads_outside, "refused to unpack"),
     ],
 )

@@ -30,7 +30,7 @@ def evolution(
 
 
 def equal_sequences(count: int, length: int) -> Sequences:
-    """Sequence k consists of residue k, so that every residue tells its owner."""
+    """Sequence k consists of residue k, so that residues identify their sequence."""
     residues = np.repeat(np.arange(count, dtype=np.uint8), length)
     return Sequences(residues, np.zeros_like(residues), np.arange(count + 1) * length)
 
@@ -82,7 +82,7 @@ def test_substitutions_follow_the_matrix_exponential(distance: float) -> None:
 
 
 def test_a_branch_has_its_length_in_substitutions() -> None:
-    """On a short branch the share of changed sites is the branch length, times each site's rate."""
+    """On a short branch the fraction of changed sites is the branch length, times each site's rate."""
     sites = 400_000
     chance = Chance(2)
     for rate in (0.5, 2.0):
@@ -359,7 +359,7 @@ def test_relatives_are_the_more_alike_the_nearer() -> None:
 
 
 def test_too_few_of_something_is_an_error_that_says_what() -> None:
-    with pytest.raises(UsageError, match="nothing is left for test_fold_holdout; raise folds, superfamilies_per_fold"):
+    with pytest.raises(UsageError, match="test_fold_holdout would be empty; raise folds, superfamilies_per_fold"):
         simulate(SMALL.model_copy(update={"superfamilies_per_fold": (1, 1)}))
     with pytest.raises(UsageError, match="test_superfamily_holdout"):
         simulate(SMALL.model_copy(update={"families_per_superfamily": (1, 1)}))

@@ -170,7 +170,7 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
         SymbolExamples(symbols, np.array([0, 3]), np.array([1]))
     with pytest.raises(ValueError, match="2 targets"):
         SymbolExamples(symbols, np.array([0, 4]), np.array([1, 2]))
-    with pytest.raises(ValueError, match="sequence 1 has no symbol"):
+    with pytest.raises(ValueError, match="sequence 1 is empty"):
         SymbolExamples(symbols, np.array([0, 2, 2, 4]), np.array([1, 2, 3]))
     with pytest.raises(IndexError):
         examples().batch([3], torch.Generator())
@@ -219,7 +219,7 @@ def test_labels_of_all_splits_count_and_unseen_ones_are_noted(tmp_path: Path) ->
     folder = small_folder(tmp_path / "mine", test_fold_holdout=[Record("A", 7), Record("A", 0)])
     task = task_of(f"path:{folder}")
     assert task.output.count == 8
-    assert note_with(task, "train lacks") == "1 of 2 sequences of fold hold-out have a fold that train lacks"
+    assert note_with(task, "not seen in train") == "1 of 2 sequences of fold hold-out have a fold not seen in train"
 
 
 def test_odd_letters_are_noted(tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ def test_without_tape_the_error_says_what_to_do(data_folder: Path) -> None:
 def test_a_stand_in_says_that_it_is_one() -> None:
     task = task_of("tape", "simulated")
     assert (task.source, task.stand_in) == ("simulated", True)
-    assert "comparable with nothing published" in note_with(task, "simulated protein families (seed 0)")
+    assert "not comparable with published results" in note_with(task, "simulated protein families (seed 0)")
     assert task.test_splits == SPLITS[2:]
     assert any("there is no folder" in note for note in task.notes)  # why tape was not taken
     assert task_of("simulated").stand_in is True  # even where nothing else was asked for: these are no proteins
@@ -282,7 +282,7 @@ def test_a_pinned_source_is_the_only_one_tried() -> None:
 
 
 def tape_like(monkeypatch: pytest.MonkeyPatch, **counts: int) -> None:
-    """Let TAPE have these numbers of records, so that a test need not make 16,292."""
+    """Pretend that TAPE has these numbers of records, so that tests need not create 16,292."""
     data_set = DATA_SETS["remote_homology"]
     records = {file_stem(name): counts.get(name, 0) for name in SPLITS}
     monkeypatch.setattr(
@@ -301,7 +301,7 @@ def test_tapes_files_are_found(data_folder: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_other_data_do_not_pass_for_tapes(data_folder: Path) -> None:
     small_folder(data_folder)
-    with pytest.raises(DataError, match="these are not TAPE's data: train holds 3 records, not 12,312") as caught:
+    with pytest.raises(DataError, match="these are not TAPE's data: train has 3 records instead of 12,312") as caught:
         task_of("tape", "simulated")
     assert "path:DIR" in str(caught.value)
 
@@ -329,7 +329,7 @@ def test_the_real_data_load(shared_data: Path) -> None:
     assert sizes == [8530, 353, 199, 405, 430]
     shares = [round(100 * task.majority_accuracy[name], 1) for name in ("train", "validation", *task.test_splits)]
     assert shares == [5.2, 6.2, 0.5, 3.7, 6.3]  # as the data's own description has them
-    assert not [note for note in task.notes if "train lacks" in note or "read as X" in note]
+    assert not [note for note in task.notes if "not seen in train" in note or "read as X" in note]
     first = read_records(folder / "remote_homology_train.json.gz")[0]
     batch = task.split("train").batch([0, 1], torch.Generator())
     assert "".join(alphabet.LETTERS[token - 1] for token in batch.inputs[0] if token) == first.primary
@@ -384,7 +384,7 @@ def test_the_papers_protocol_skips_batches_and_crops_nothing(tmp_path: Path) -> 
     ]
     assert train.batch([1], torch.Generator()).inputs.tolist() == [[1, 2, 3, 4, 5]]
     assert not task.skips(task.split("test"), [0, 1])
-    assert note_with(task, "are above") == "1 sequences are above 4 residues; batches that hold one are skipped"
+    assert note_with(task, "are above") == "1 sequences are above 4 residues; batches with one are skipped"
     clean = task_of(f"path:{folder}", max_length=4)
     assert not clean.skips(clean.split("train"), [0, 1, 2])
 

@@ -1,4 +1,4 @@
-"""Batches of images: the same numbers as torchvision's transforms give image by image, and chance of their own."""
+"""Batches of images: equal to torchvision's transforms image by image, with independent randomness."""
 
 from __future__ import annotations
 

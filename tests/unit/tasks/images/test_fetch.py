@@ -59,7 +59,7 @@ def md5(content: bytes) -> str:
 
 
 class Server:
-    """Gives files by name and writes down what was asked for."""
+    """Serves files by name and records requests."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
@@ -69,7 +69,7 @@ class Server:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A server with small data sets of the same layout, and torchvision told of their checksums."""
+    """A server with small data sets in the same layout; torchvision is patched with their checksums."""
     monkeypatch.setenv("no_proxy", "*")
     state = Server()
 
@@ -162,15 +162,15 @@ def test_a_damaged_file_without_a_server(server: Server) -> None:
     fetch.fetched_mnist(GREY)
     (fetch.torchvision_folder() / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz").write_bytes(b"spoilt")
     server.files.clear()
-    with pytest.raises(Unavailable, match=r"t10k-labels-idx1-ubyte\.gz is damaged \(another checksum\).* answers 404"):
+    with pytest.raises(Unavailable, match=r"t10k-labels-idx1-ubyte\.gz is damaged \(wrong checksum\).* answers 404"):
         fetch.fetched_mnist(GREY)
 
 
 def test_a_page_in_place_of_the_file(server: Server) -> None:
-    """What networks that ask for a login send."""
+    """The page that a network with a login form sends."""
     server.files = dict.fromkeys(server.files, b"<html>please log in</html>")
     for fetched, form in ((fetch.fetched_mnist, GREY), (fetch.fetched_cifar10, COLOUR)):
-        with pytest.raises(Unavailable, match="sent has another checksum than torchvision knows"):
+        with pytest.raises(Unavailable, match="checksum of the downloaded file differs from torchvision's"):
             fetched(form)
     kept = [path.name for path in fetch.torchvision_folder().rglob("*") if path.is_file() and path.name != ".lock"]
     assert kept == []
@@ -210,7 +210,7 @@ def test_a_server_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_data_folder_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("FPTKIT_DATA", str(tmp_path / "file"))
-    with pytest.raises(Unavailable, match=r"MNIST.raw, which cannot be written \("):
+    with pytest.raises(Unavailable, match=r"MNIST.raw, which is not writable \("):
         fetch.fetched_mnist(GREY)
 
 

@@ -61,7 +61,7 @@ def test_npz_takes_labels_as_a_column_and_of_any_whole_type(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"x_test": None}, "lacks the arrays x_test"),
+        ({"x_test": None}, "the arrays x_test are missing"),
         ({"x_train": grey(6).astype(np.float32)}, "images are float32, expected uint8"),
         ({"x_train": grey(6)[:, :27]}, r"images have shape \(6, 27, 28\), expected N x 28 x 28"),
         ({"x_train": grey(6)[0]}, r"images have shape \(28, 28\), expected"),
@@ -69,7 +69,7 @@ def test_npz_takes_labels_as_a_column_and_of_any_whole_type(tmp_path: Path) -> N
         ({"y_train": np.arange(5)}, "6 images but 5 labels"),
         ({"y_train": np.zeros(6)}, "labels are float64 of shape"),
         ({"y_train": np.array([0, 1, 2, 0, 1, -1])}, "label -1 is negative"),
-        ({"x_test": grey(0), "y_test": np.zeros(0, int)}, "it holds no image"),
+        ({"x_test": grey(0), "y_test": np.zeros(0, int)}, "no images"),
         ({"y_train": np.array([{"a": 1}] * 6)}, "not readable as an npz archive of plain arrays"),
     ],
 )
@@ -260,7 +260,7 @@ def test_a_picture_of_another_size(tmp_path: Path) -> None:
 def test_a_picture_of_sixteen_bits_is_not_cut_to_eight(tmp_path: Path) -> None:
     folder = write_pictures(tmp_path / "pictures")
     Image.fromarray(np.full((32, 32), 3000, np.uint16)).save(folder / "test" / "cat" / "1.png")
-    with pytest.raises(DataError, match=r"cat.1\.png: a picture of more than 8 bits a pixel \(mode I"):
+    with pytest.raises(DataError, match=r"cat.1\.png: a picture with more than 8 bits per pixel \(mode I"):
         read_images(folder, CIFAR)
 
 
@@ -318,10 +318,10 @@ class Command:
     [
         ({"data": np.zeros((20, 3071), np.uint8)}, r"'data' has shape \(20, 3071\), expected N x 3072"),
         ({"data": np.zeros((20, 3072), np.int64)}, "images are int64, expected uint8"),
-        ({"data": [1, 2]}, "it holds no 'data' array"),
+        ({"data": [1, 2]}, "expected an array 'data'"),
         ({"labels": [0] * 19}, "20 images but 19 labels"),
-        ({"labels": ["cat"] * 20}, "a list of whole numbers as 'labels'"),
-        ({"labels": [[0]] * 19 + [[0, 1]]}, "a list of whole numbers as 'labels'"),
+        ({"labels": ["cat"] * 20}, "a list of whole numbers 'labels'"),
+        ({"labels": [[0]] * 19 + [[0, 1]]}, "a list of whole numbers 'labels'"),
         ({"labels": Command()}, "asks for '(posix|nt).system'"),
     ],
 )
@@ -357,7 +357,7 @@ def test_places_that_hold_nothing(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match=r"holds no images in a known layout; expected a file \.npz with x_train"):
         read_images(tmp_path, MNIST)
     (tmp_path / "images.csv").write_text("1,2")
-    with pytest.raises(DataError, match=r"images\.csv: unknown kind of file"):
+    with pytest.raises(DataError, match=r"images\.csv: unknown file type"):
         read_images(tmp_path / "images.csv", MNIST)
 
 

@@ -1,4 +1,4 @@
-"""Simulated images: form, repeatability, geometry, and that simple statistics do not tell the class."""
+"""Simulated images: form, repeatability, geometry, and that simple statistics do not reveal the class."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_the_same_options_give_the_same_images_and_a_longer_split_begins_with_th
 
 
 def test_labels_are_those_of_every_machine() -> None:
-    """They come from whole numbers only; written down once (PCG64, seed 0)."""
+    """They come from integers only; recorded once (PCG64, seed 0)."""
     assert simulate(SMALL)["train"][1][:12].tolist() == LABELS
 
 
@@ -149,7 +149,7 @@ def test_a_linear_classifier_on_pixels_stays_far_below_sixty_per_cent() -> None:
     assert logistic_accuracy(train, test) < 0.6
 
 
-def test_the_filling_tells_stripes_from_checks() -> None:
+def test_the_filling_distinguishes_stripes_from_checks() -> None:
     """Half of the class, found by hand: along the best of many directions, stripes do not change and checks do."""
     options = SimulatedImageOptions(train=250, validation=10, test=10, noise=0, channels=1)
     images, labels = simulate(options)["train"]

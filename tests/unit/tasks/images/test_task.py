@@ -92,11 +92,11 @@ def test_tokens_are_as_the_paper_says(name: str, options: dict[str, int], tokens
         ("mnist", {"image_size": 30}, "Input should be 28 or 32"),
         ("cifar10", {"augment": "sometimes"}, "augment"),
         ("cifar10", {"train_size": 0}, "greater than or equal to 1"),
-        ("cifar10_lra", {"simulated": {"image_size": 64}}, "image_size 32, channels 3"),
+        ("cifar10_lra", {"simulated": {"image_size": 64}}, "image_size: 32 and channels: 3"),
         ("cifar10", {"protocol": "fair"}, "'clean' or 'fpt2021'"),
     ],
 )
-def test_options_that_cannot_be(name: str, options: dict[str, Any], said: str) -> None:
+def test_invalid_options(name: str, options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         TASKS[name][1](**options)
 
@@ -109,9 +109,9 @@ def test_stand_ins_say_so(name: str, stand_in: str) -> None:
     task = task_of(name)
     assert (task.source, task.stand_in) == (stand_in, True)
     assert task.notes[0] == "torchvision: no network in tests"
-    assert "comparable with nothing published" in " ".join(task.notes)
+    assert "not comparable with" in " ".join(task.notes)
     alone = task_of(name, source=stand_in)
-    assert alone.stand_in, "not the named images, even where it is the first of the list"
+    assert alone.stand_in, "not the named images, even if it is the first of the list"
 
 
 def test_no_source_is_an_error_with_advice() -> None:
@@ -156,7 +156,7 @@ def test_digits_are_scikit_learns_enlarged() -> None:
     ("changes", "said"),
     [
         ({"y_train": np.arange(200) % 9 + (np.arange(200) % 9 > 3)}, "no image has 4; number them from 0"),
-        ({"y_train": np.zeros(200, int)}, "all training images have one class"),
+        ({"y_train": np.zeros(200, int)}, "all training images have the same class"),
         ({"y_test": np.full(40, 10)}, "test has label 10, train goes up to 9"),
     ],
 )

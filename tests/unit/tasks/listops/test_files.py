@@ -68,23 +68,23 @@ def test_other_spacing_is_read_as_well(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("4", "expected 2 columns with tabs between, got 1"),
-        ("[MAX 4 3 ] 4", "expected 2 columns with tabs between, got 1"),
-        ("\t4", "symbol|holds no symbol"),
-        ("[MAX 4 3 ]\t10", "a label is one digit, 0 to 9, got '10'"),
-        ("[MAX 4 3 ]\t-1", "a label is one digit, 0 to 9, got '-1'"),
-        ("[MAX 4 3 ]\t", "a label is one digit, 0 to 9, got ''"),
-        ("[MAX 4 3 ]\t4.0", "a label is one digit, 0 to 9, got '4.0'"),
-        ("[MAX 4 3 ]\tx", "a label is one digit, 0 to 9, got 'x'"),
-        ("[MAX 4 3 ]\t3", "the label is 3, but the expression is worth 4"),
+        ("4", "expected 2 tab-separated columns, got 1"),
+        ("[MAX 4 3 ] 4", "expected 2 tab-separated columns, got 1"),
+        ("\t4", "no symbols"),
+        ("[MAX 4 3 ]\t10", "the label must be one digit, 0 to 9, got '10'"),
+        ("[MAX 4 3 ]\t-1", "the label must be one digit, 0 to 9, got '-1'"),
+        ("[MAX 4 3 ]\t", "the label must be one digit, 0 to 9, got ''"),
+        ("[MAX 4 3 ]\t4.0", "the label must be one digit, 0 to 9, got '4.0'"),
+        ("[MAX 4 3 ]\tx", "the label must be one digit, 0 to 9, got 'x'"),
+        ("[MAX 4 3 ]\t3", "the label is 3, but the value of the expression is 4"),
         ("[FIRST 4 3 ]\t4", r"symbol 1 \(character 1\) '\[FIRST': unknown symbol"),
-        ("[MAX 4 12 ]\t4", "'12': a number is one digit"),
-        ("[MAX 12  4 ]\t4", "'12': a number is one digit"),
+        ("[MAX 4 12 ]\t4", "'12': numbers must be one digit"),
+        ("[MAX 12  4 ]\t4", "'12': numbers must be one digit"),
         ("[MAX4 3 ]\t4", r"'\[MAX4': unknown symbol"),
-        ("[MAX 4 3\t4", r"ends too early, the list of \[MAX, symbol 1, has no '\]'"),
-        ("[MAX 4 3 ] ]\t4", "the expression has ended before it"),
-        ("[MAX ]\t4", "which has no argument"),
-        ("( ( ( [MAX 4 ) 3 ) ]\t4", r"ends too early, 1 '\)' missing"),
+        ("[MAX 4 3\t4", r"ends too early: the list of \[MAX, symbol 1, has no '\]'"),
+        ("[MAX 4 3 ] ]\t4", "extra symbol after the end of the expression"),
+        ("[MAX ]\t4", "has no argument"),
+        ("( ( ( [MAX 4 ) 3 ) ]\t4", r"ends too early: 1 '\)' missing"),
         ("[MAX 4 \x81 ]\t4", "unknown symbol"),
         ("[MAX 4 é ]\t4", "'é': unknown symbol"),
     ],
@@ -99,15 +99,17 @@ def test_a_wrong_line_is_named(tmp_path: Path, line: str, message: str) -> None:
 
 def test_several_wrong_labels_are_counted(tmp_path: Path) -> None:
     path = arena(tmp_path / "x.tsv", [*ROWS, ("5", 4), ("4", 4), ("9", 0)])
-    with pytest.raises(DataError, match=r":6: the label is 4, but the expression is worth 5; so with 1 more"):
+    with pytest.raises(
+        DataError, match=r":6: the label is 4, but the value of the expression is 5 \(2 wrong lines in total\)"
+    ):
         read_expressions(path)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "it holds no expression"),
-        (b"Source\tTarget\r\n", "it holds no expression"),
+        (b"", "no expressions"),
+        (b"Source\tTarget\r\n", "no expressions"),
         (b"source,target\n1,2\n", r"x\.tsv:1: expected a header with the columns Source and Target"),
         (b"{}", "expected a header"),
         (b"\x00\x01\x02\xff", "expected a header"),
@@ -141,7 +143,7 @@ def test_damaged_gzip_files(tmp_path: Path) -> None:
 
 
 def test_fast_and_careful_reading_agree(shared_data: Path, tmp_path: Path) -> None:
-    """The same expressions with two spaces between symbols take the other way through the reader."""
+    """The same expressions with two spaces between symbols take the slow path of the reader."""
     usual = read_expressions(shared_data / "listops_nangia_sample.tsv.gz")
     with gzip.open(shared_data / "listops_nangia_sample.tsv.gz", "rt") as lines:
         wide = "".join(line.replace(" ", "  ") for line in list(lines)[:300])

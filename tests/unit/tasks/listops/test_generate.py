@@ -1,4 +1,4 @@
-"""Drawn expressions: the distribution against Long Range Arena's recursion and against exact shares; splits."""
+"""Drawn expressions: the distribution against Long Range Arena's recursion and against exact fractions; splits."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_shares_against_the_recursion() -> None:
 
 
 def test_drawn_lengths_have_the_exact_shares() -> None:
-    """Chi-square of 6,000 long expressions; none is left out as a repetition at these lengths."""
+    """Chi-square of 6,000 long expressions; at these lengths there are no duplicates."""
     from scipy.stats import chisquare
 
     options = TreeOptions(60, 259, 6, 6)
@@ -160,11 +160,13 @@ def test_the_data_never_change() -> None:
 
 
 def test_more_than_there_are_is_an_error() -> None:
-    with pytest.raises(UsageError, match=r"split train: 500 different expressions asked for, but hardly more than 400"):
+    with pytest.raises(
+        UsageError, match=r"split train: 500 distinct expressions requested, but there are hardly more than 400"
+    ):
         drawn(TreeOptions(4, 4, 2, 2), 500)  # four operators, two digits: 400
     assert len(drawn(TreeOptions(4, 4, 2, 2), 400)) == 400
 
 
 def test_a_length_hardly_any_tree_has_is_an_error() -> None:
-    with pytest.raises(UsageError, match=r"a share of \S+ has 1,105 to 1,110 symbols, too few to draw from"):
+    with pytest.raises(UsageError, match=r"a fraction of \S+ has 1,105 to 1,110 symbols; change"):
         drawn(TreeOptions(1105, 1110, 4, 10), 1)

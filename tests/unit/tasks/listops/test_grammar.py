@@ -1,4 +1,4 @@
-"""The language of ListOps: values against published labels and against NumPy, and what is no expression."""
+"""The language of ListOps: values against published labels and against NumPy, and malformed expressions."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def square(tree: object) -> str:
 
 
 def binary(tree: object) -> str:
-    """With the round brackets of Nangia & Bowman, made from left to right as their generator makes them."""
+    """With the round brackets of Nangia & Bowman, added from left to right as by their generator."""
     if not isinstance(tree, tuple):
         return str(tree)
     text = tree[0]
@@ -49,7 +49,7 @@ def binary(tree: object) -> str:
 
 
 def joined(ids: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Expressions end to end, as `evaluate_all` takes them."""
+    """Concatenated expressions, the input of `evaluate_all`."""
     return np.concatenate([np.array(some, np.uint8) for some in ids]), np.cumsum([0, *map(len, ids)])
 
 
@@ -129,25 +129,25 @@ def test_nesting_deeper_than_python_calls() -> None:
 @pytest.mark.parametrize(
     ("expression", "message"),
     [
-        ("", "it ends too early, it holds no symbol"),
-        ("12", r"symbol 1 \(character 1\) '12': a number is one digit, 0 to 9"),
-        ("[MAX 1 -2 ]", r"symbol 3 \(character 8\) '-': unknown symbol; there are \[MIN, \[MAX, \[MED, \[SM"),
+        ("", "ends too early: it has no symbols"),
+        ("12", r"symbol 1 \(character 1\) '12': numbers must be one digit, 0 to 9"),
+        ("[MAX 1 -2 ]", r"symbol 3 \(character 8\) '-': unknown symbol; known: \[MIN, \[MAX, \[MED, \[SM"),
         ("[FIRST 1 2 ]", r"symbol 1 \(character 1\) '\[FIRST': unknown symbol"),
         ("[max 1 2 ]", r"'\[max': unknown symbol"),
         ("[ MAX 1 2 ]", r"'\[': unknown symbol"),
         ("[MAX4 2 ]", r"'\[MAX4': unknown symbol"),
-        ("[MAX ]", r"symbol 2 \(character 6\) '\]': it ends the list of \[MAX, symbol 1, which has no argument"),
-        ("[MAX 1 [MIN 2 3 ]", r"ends too early, the list of \[MAX, symbol 1, has no '\]'"),
-        ("[MAX 1 2 ] ]", r"symbol 5 \(character 12\) '\]': the expression has ended before it"),
-        ("1 2", r"symbol 2 \(character 3\) '2': the expression has ended before it"),
+        ("[MAX ]", r"symbol 2 \(character 6\) '\]': the list of \[MAX, symbol 1, has no argument"),
+        ("[MAX 1 [MIN 2 3 ]", r"ends too early: the list of \[MAX, symbol 1, has no '\]'"),
+        ("[MAX 1 2 ] ]", r"symbol 5 \(character 12\) '\]': extra symbol after the end of the expression"),
+        ("1 2", r"symbol 2 \(character 3\) '2': extra symbol after the end of the expression"),
         ("]", r"symbol 1 \(character 1\) '\]': no list is open"),
-        ("( 5 )", r"symbol 2 \(character 3\) '5': after '\(' comes a further '\(' or an operator"),
+        ("( 5 )", r"symbol 2 \(character 3\) '5': expected another '\(' or an operator after '\('"),
         ("( [MAX 1 ) ]", r"symbol 5 \(character 12\) '\]': .* has 1 '\(' before it and needs 2"),
-        ("( ( [MAX 1 ) ]", r"ends too early, 1 '\)' missing"),
-        ("( ( [MAX 1 ] )", r"symbol 5 \(character 12\) '\]': a '\)' must come here"),
-        ("( ( [MAX 1 ) ] ) )", r"symbol 8 \(character 18\) '\)': no argument or list ends here"),
-        ("[MAX 1 ) ]", r"symbol 3 \(character 8\) '\)': no argument or list ends here"),
-        ("( (", r"ends too early, after '\(' comes an operator"),
+        ("( ( [MAX 1 ) ]", r"ends too early: 1 '\)' missing"),
+        ("( ( [MAX 1 ] )", r"symbol 5 \(character 12\) '\]': expected '\)'"),
+        ("( ( [MAX 1 ) ] ) )", r"symbol 8 \(character 18\) '\)': no argument or list to close"),
+        ("[MAX 1 ) ]", r"symbol 3 \(character 8\) '\)': no argument or list to close"),
+        ("( (", r"ends too early: expected an operator after '\('"),
         ("x" * 100, "'x{20}...': unknown symbol"),
     ],
 )
@@ -173,7 +173,7 @@ def test_the_vocabulary_is_written_down() -> None:
 
 
 def test_two_processes_give_identical_ids() -> None:
-    """Where a vocabulary comes from a set, Python's random hashing of text changes it (fault D4)."""
+    """If a vocabulary comes from a set, Python's random hashing of text changes it (fault D4)."""
     code = """
 from fptkit.tasks.listops.generate import TreeOptions, draw
 from fptkit.tasks.listops.grammar import VOCABULARY, encode

@@ -28,7 +28,7 @@ def task_of(**options: object) -> ListOps:
 
 
 def rows(split: Split) -> list[list[int]]:
-    """The symbols of every example, padding included where the batch does not tell it."""
+    """The symbols of every example, including padding if the batch has no lengths."""
     assert split.size is not None
     batch = split.batch(range(split.size), torch.Generator())
     lengths = [batch.inputs.shape[1]] * split.size if batch.lengths is None else batch.lengths.tolist()
@@ -77,7 +77,7 @@ def test_the_defaults_are_those_of_long_range_arena() -> None:
         ({"length": [60, 70], "max_depth": 3, "max_arguments": 3}, "has at most 17"),
         ({"train_size": 0}, "greater than or equal to 1"),
         ({"max_arguments": 1}, "greater than or equal to 2"),
-        ({"protocol": "fpt2021", "max_length": 100}, "cuts at 512 symbols itself"),
+        ({"protocol": "fpt2021", "max_length": 100}, "always cuts at 512 symbols"),
         ({"files": {"valid": "x"}}, "valid"),
         ({"depth": 3}, "depth"),
     ],
@@ -129,7 +129,7 @@ def test_splits_are_disjoint_and_independent_of_the_run() -> None:
     assert rows(task_of(seed=1).split("test")) != rows(task.split("test"))
 
 
-def test_majority_and_sizes_are_told() -> None:
+def test_majority_and_sizes_are_reported() -> None:
     task = task_of()
     train = targets(task.split("train"))
     commonest = max(range(10), key=train.count)
@@ -236,7 +236,7 @@ def test_own_names_and_what_train_shares(tmp_path: Path) -> None:
     files = {"train": "a.tsv", "validation": "b.tsv", "test": "c.tsv"}
     task = task_of(source=f"path:{folder}", files=files)
     assert targets(task.split("test")) == [7, 8, 2]
-    assert note_with(task, "in train as well") == "2 of 3 expressions of test are in train as well"
+    assert note_with(task, "also in train") == "2 of 3 expressions of test are also in train"
 
 
 def test_usual_names_of_ones_own(tmp_path: Path) -> None:
@@ -252,9 +252,9 @@ def test_usual_names_of_ones_own(tmp_path: Path) -> None:
         (
             {"train": ["1"], "test": ["1"]},
             {"files": {"test": "other.tsv"}},
-            r"lacks other\.tsv, which task\.files names",
+            r"lacks other\.tsv, which is set in task\.files",
         ),
-        ({"train": ["1"], "test": ["1"]}, {}, "holds 1 expressions, too few to hold 20 out"),
+        ({"train": ["1"], "test": ["1"]}, {}, "has only 1 expressions, too few to split off 20"),
     ],
 )
 def test_an_incomplete_folder_is_not_available(
@@ -280,7 +280,7 @@ def test_no_folder_and_a_stand_in(tmp_path: Path) -> None:
 def test_a_damaged_file_is_an_error_and_not_a_reason_for_a_stand_in(tmp_path: Path) -> None:
     folder = folder_with(tmp_path / "mine", train=["1", "2"], validation=["3"], test=["4"])
     (folder / "validation.tsv").write_text("3\t4\n")
-    with pytest.raises(DataError, match=r"validation\.tsv:1: the label is 3, but the expression is worth 4"):
+    with pytest.raises(DataError, match=r"validation\.tsv:1: the label is 3, but the value of the expression is 4"):
         task_of(source=[f"path:{folder}", "generated"])
 
 
