@@ -238,13 +238,8 @@ def test_an_example_with_fewer_encoded_tokens_than_answers_is_an_error(plugin: P
         parts.model(sound.inputs[:, :4], None)
 
 
-<<<<<<< HEAD:tests/integration/test_encoders.py
 def test_an_encoder_that_makes_more_tokens_than_it_said_is_told(plugin: Path, tmp_path: Path) -> None:
     with pytest.raises(PluginError, match=r"encoder 'understated': it returned .* tokens, but declared at most 3"):
-=======
-def test_an_encoder_that_makes_more_tokens_than_declared_is_an_error(plugin: Path, tmp_path: Path) -> None:
-    with pytest.raises(PluginError, match=r"encoder 'understated': it gave .* tokens, but said 3 at most"):
->>>>>>> house-w4:tests/unit/encoders/test_encoders_run.py
         run(RunRequest(recipe(plugin, "waves", "{name: understated}"), tmp_path / "run"))
 
 

@@ -1,7 +1,6 @@
 """The field's words are used: phrases to avoid do not occur in what users read, and the terms to use do.
 
-`AVOID` is the table of phrases, each with a better one. `PLACES` says where they are looked for, and `NOT_YET` which
-parts of the package are left out.
+`AVOID` is the table of phrases, each with a better one. `PLACES` says where they are looked for.
 """
 
 from __future__ import annotations
@@ -145,28 +144,9 @@ def _help(command: click.Command, name: str, parent: click.Context) -> Iterator[
             yield from _help(found, f"{name} {inner}", context)
 
 
-NOT_YET: tuple[str, ...] = (
-    "backbones",
-    "build.py",
-    "encoders",
-    "freezing",
-    "interfaces",
-    "lab",
-    "layers.py",
-    "model.py",
-    "numerics",
-    "sources",
-    "tasks",
-)
-"""Folders and modules of the package that are not yet reworded; empty once all of them are."""
-
-
 def source_texts() -> Iterator[tuple[str, str]]:
-    """Every string in the package's code, without `NOT_YET`: docstrings, messages, descriptions."""
-    package = ROOT / "fptkit"
-    for file in sorted(package.rglob("*.py")):
-        if file.relative_to(package).parts[0] in NOT_YET:
-            continue
+    """Every string in the package's code: docstrings, messages, descriptions."""
+    for file in sorted((ROOT / "fptkit").rglob("*.py")):
         tree = ast.parse(file.read_text(encoding="utf-8"))
         strings = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
         yield file.relative_to(ROOT).as_posix(), "\n\n".join(str(node.value) for node in strings)

@@ -152,11 +152,7 @@ def lstm_flops(loop: Loop, *, frozen: bool = False, encoder: bool = True, mixed:
 @pytest.mark.parametrize("encoder", [False, True])
 @pytest.mark.parametrize("mixed", [False, True])
 def test_the_compiled_recurrence_is_counted(frozen: bool, encoder: bool, mixed: bool) -> None:
-<<<<<<< HEAD:tests/unit/freezing/test_counts.py
-    """Torch counts the products of its own loop; what it does not see of the compiled one is added by a formula."""
-=======
     """Torch counts the products of its own loop; those of the compiled loop are added by a formula."""
->>>>>>> house-w3:tests/unit/freezing/test_flops.py
     if not compiler.commands("C++"):
         pytest.skip("no C++ compiler here")
     compiled, written_out = (lstm_flops(loop, frozen=frozen, encoder=encoder, mixed=mixed) for loop in LOOPS)

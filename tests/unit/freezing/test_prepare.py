@@ -207,14 +207,8 @@ def fptkit_freezing_policies():
 """
 
 
-<<<<<<< HEAD:tests/unit/freezing/test_prepare.py
 def test_a_recipe_takes_its_options_and_builds_it_the_same_way_twice(tmp_path: Path) -> None:
     (tmp_path / "plugin.py").write_text(PLUGIN.format(module=__name__))
-=======
-def test_a_recipe_accepts_its_options_and_builds_it_the_same_way_twice(tmp_path: Path) -> None:
-    here = Path(__file__)
-    (tmp_path / "plugin.py").write_text(PLUGIN.format(folder=str(here.parent), module=here.stem))
->>>>>>> house-w3:tests/unit/freezing/test_freezing_prepare.py
     text = (
         "task: {name: bit_xor, bits: 3}\nprecision: float32\n"
         "backbone: {name: random, size: nano, blocks: 2, width: 8, heads: 2}\nfreezing: {name: shifted, size: SIZE}\n"
