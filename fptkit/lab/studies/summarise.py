@@ -15,6 +15,7 @@ from typing import Any
 from fptkit.files import write_text
 from fptkit.lab.studies.address import address_of
 from fptkit.lab.studies.cells import recipe_for_trial
+from fptkit.lab.studies.in_words import budget_words, search_words
 from fptkit.lab.studies.outcome import Outcome
 from fptkit.lab.studies.plan import Cell, Study, Trial
 from fptkit.lab.studies.results import (
@@ -102,8 +103,8 @@ def summarise(study: Study, outcomes: Mapping[str, Outcome], ledger_folder: Path
         reference=study.reference,
         seeds=settings.seeds,
         learning_rates=tuple(sorted(settings.learning_rates)),
-        search=_search_words(study),
-        budget=_budget_words(study),
+        search=search_words(study),
+        budget=budget_words(study),
         confidence=CONFIDENCE,
         level=LEVEL,
         cells=cells,
@@ -363,35 +364,6 @@ def _versions(runs: Sequence[CellRuns]) -> dict[str, tuple[str, ...]]:
             for name, version in outcome.summary.get("versions", {}).items():
                 found.setdefault(name, set()).add(version)
     return {name: tuple(sorted(found[name])) for name in sorted(found)}
-
-
-def _search_words(study: Study) -> str:
-    settings = study.settings
-    if not settings.learning_rates:
-        return "each recipe's own learning rate"
-    search, count = settings.search, len(settings.learning_rates)
-    ends = f"{min(settings.learning_rates):g} to {max(settings.learning_rates):g}"
-    words = {
-        "grid": f"grid of {count} rate{'s' if count != 1 else ''}, {ends}, chosen on validation"
-        if count > 1
-        else f"the rate {settings.learning_rates[0]:g}",
-        "halving": f"successive halving of {count} rates, {ends}, one in {search.keep} continues after each of "
-        f"{search.rungs} rungs, chosen on validation",
-        "optuna": f"optuna (TPE), {search.trials} rates between {ends}, chosen on validation",
-    }[search.name]
-    few = search.seeds is not None and search.seeds < len(settings.seeds)
-    return words + (f" with {search.seeds} of {len(settings.seeds)} seeds" if few else "")
-
-
-def _budget_words(study: Study) -> str:
-    budget = study.settings.budget
-    if budget.steps is not None:
-        return f"{budget.steps:,} steps each"
-    if budget.seconds is not None:
-        return f"{budget.seconds:g} seconds of training each"
-    if budget.flops is not None:
-        return f"{budget.flops:.3g} floating-point operations of training each"
-    return "each recipe's own length"
 
 
 def _cost(outcome: Outcome | None) -> RunCost | None:

@@ -55,7 +55,7 @@ def test_a_config_alone_gives_the_sizes_of_an_lstm(tmp_path: Path) -> None:
 
 def test_a_config_that_is_nowhere_is_told(tmp_path: Path) -> None:
     loaded = load(tmp_path, BIT_MEMORY + f"backbone: {{name: gpt2, weights: 'path:{tmp_path}/none'}}\n" + SETTINGS)
-    with pytest.raises(SourceError, match=r"no config.json in .*none.*\n.*neither parameters nor memory"):
+    with pytest.raises(SourceError, match=r"no config.json in .*none.*\n.*Parameters and memory cannot be estimated"):
         estimate(loaded)
 
 
@@ -67,7 +67,11 @@ def test_a_hub_model_that_is_not_here_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "fault"),
-    [("not json", "not readable as JSON"), ("[]", "no JSON object"), ('{"model_type": "bert"}', "not 'gpt2'")],
+    [
+        ("not json", "not readable as JSON"),
+        ("[]", "does not hold a JSON object"),
+        ('{"model_type": "bert"}', "not 'gpt2'"),
+    ],
 )
 def test_a_broken_config_is_told(tmp_path: Path, content: str, fault: str) -> None:
     (tmp_path / "config.json").write_text(content)

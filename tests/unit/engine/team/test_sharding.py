@@ -182,7 +182,7 @@ def test_an_error_of_another_kind_stays_what_it_is(alone_in_a_group: None) -> No
 def test_what_cannot_be_sharded_says_so(alone_in_a_group: None, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="backbone 'trial' cannot be sharded: it has no blocks"):
         shard(model_of(NoBackbone(16, 6), "output_norm"))
-    with pytest.raises(UsageError, match="backbone 'trial' cannot be sharded: its blocks are no modules"):
+    with pytest.raises(UsageError, match="backbone 'trial' cannot be sharded: its blocks are not modules"):
         shard(model_of(AttentionLayer(16, 6, heads=2)))
     with pytest.raises(UsageError, match="no block of this model has a frozen matrix"):
         shard(model_of(policy="full"))

@@ -322,7 +322,7 @@ class Command:
         ({"labels": [0] * 19}, "20 images but 19 labels"),
         ({"labels": ["cat"] * 20}, "a list of whole numbers 'labels'"),
         ({"labels": [[0]] * 19 + [[0, 1]]}, "a list of whole numbers 'labels'"),
-        ({"labels": Command()}, "asks for '(posix|nt).system'"),
+        ({"labels": Command()}, "refers to '(posix|nt).system'"),
     ],
 )
 def test_batches_of_another_content(
