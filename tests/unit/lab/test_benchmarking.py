@@ -69,7 +69,7 @@ def test_a_hub_model_that_is_not_here_is_told(tmp_path: Path) -> None:
     ("content", "fault"),
     [
         ("not json", "not readable as JSON"),
-        ("[]", "does not hold a JSON object"),
+        ("[]", "does not hold a JSON"),
         ('{"model_type": "bert"}', "not 'gpt2'"),
     ],
 )
