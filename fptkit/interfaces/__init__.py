@@ -9,8 +9,9 @@ from fptkit.interfaces.batch import Batch, Inputs
 from fptkit.interfaces.checks import check_batch, check_best_metric, check_selected, check_task_declarations
 from fptkit.interfaces.kinds import KIND_NAMES, Classes, Grid, InputKind, Mixed, Symbols, Values, Vectors
 from fptkit.interfaces.metrics import Accuracy, GivenMetrics, MeanSquaredError, Metric, Metrics
-from fptkit.interfaces.modules import Backbone, Encoder, ParameterRole, Role, encode, keep_tokens
+from fptkit.interfaces.modules import Backbone, Encoder, ParameterRole, encode, keep_tokens
 from fptkit.interfaces.task import SampledEvaluation, Split, Task
+from fptkit.specs.freezing import Role
 
 __all__ = [
     "Accuracy",

@@ -4,24 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor, nn
 
 from fptkit.interfaces.batch import Inputs
-
-Role = Literal[
-    "input",
-    "output",
-    "position",
-    "attention",
-    "feed_forward",
-    "norm",
-    "recurrent",
-    "embedding",
-    "adapter",
-    "other",
-]
+from fptkit.specs.freezing import Role
 
 
 @dataclass(frozen=True)

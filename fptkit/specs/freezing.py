@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from fptkit.errors import PluginError
 from fptkit.specs.base import Spec, all_are, resolve_target
@@ -14,7 +14,7 @@ from fptkit.specs.base import Spec, all_are, resolve_target
 if TYPE_CHECKING:
     from fptkit.options import Options
 
-ROLES = (
+Role = Literal[
     "input",
     "output",
     "position",
@@ -25,8 +25,10 @@ ROLES = (
     "embedding",
     "adapter",
     "other",
-)
-"""The values of `fptkit.interfaces.Role`, for code that must not load torch; a test compares the two."""
+]
+"""What a parameter is for."""
+
+ROLES: tuple[Role, ...] = get_args(Role)
 
 OUTSIDE_BLOCKS = ("input", "output")
 """Roles outside the blocks: those of encoder and head."""

@@ -6,17 +6,15 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
 from fptkit.errors import PluginError, UnknownNameError
-from fptkit.interfaces import Role
 from fptkit.options import Options
 from fptkit.registry import Plugin, Registry
 from fptkit.specs import (
     CLEAN,
-    ROLES,
     BackboneSpec,
     EncoderSpec,
     FreezingPolicySpec,
@@ -209,10 +207,6 @@ def test_lists_become_tuples_and_text_becomes_a_path() -> None:
     assert rule_on([0, -1]).blocks == (0, -1)
     assert recipe_folder("some/recipes").folder == Path("some/recipes")
     assert recipe_folder(Path("recipes")).folder == Path("recipes")
-
-
-def test_roles_are_one_list() -> None:
-    assert get_args(Role) == ROLES
 
 
 def test_records_without_options_take_none() -> None:
