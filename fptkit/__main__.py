@@ -1,5 +1,5 @@
 """``python -m fptkit``."""
 
-from fptkit.cli.main import main
+from fptkit.cli.main import command
 
-main()
+command()

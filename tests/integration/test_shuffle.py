@@ -34,7 +34,7 @@ def test_a_run_resumes_exactly(recipe: Path, tmp_path: Path, further: tuple[str,
 @pytest.mark.slow
 def test_a_run_says_so(recipe: Path, tmp_path: Path) -> None:
     summary = start(recipe, tmp_path / "run")
-    note = "control: tokens shuffled; the backbone gets each example's tokens in an order of their own"
+    note = "control: tokens shuffled; the backbone gets the tokens of each example in random order"
     assert note in summary["notes"]
     assert note in json.loads((tmp_path / "run" / "summary.json").read_text())["notes"]
     plain = start(recipe, tmp_path / "plain", "shuffle_tokens=false")
