@@ -106,3 +106,40 @@ def test_a_metric_that_is_nan_ends_the_run(start: Any, tmp_path: Path) -> None:
     summary = json.loads((tmp_path / "nan" / "summary.json").read_text())
     assert summary["status"] == "diverged"
     assert "best_metric of NaN" in summary["reason"]
+
+
+COSINE = """
+import torch
+import torchmetrics
+
+import fptkit
+from fptkit import GeneratedTask, TaskSpec, Values, Vectors
+
+
+class Bearing(GeneratedTask):
+    input, output, max_tokens, best_metric = Vectors(2), Values(2), 3, "cosine_similarity"
+
+    def draw(self, count, generator):
+        steps = torch.randn(count, 3, 2, generator=generator)
+        return steps, steps.sum(1)
+
+    def metrics(self):
+        return torchmetrics.MetricCollection({"cosine_similarity": torchmetrics.CosineSimilarity(reduction="mean")})
+
+
+@fptkit.hookimpl
+def fptkit_tasks():
+    return [TaskSpec(name="bearing", summary="where a walk ends", target=Bearing)]
+"""
+
+
+@pytest.mark.slow
+def test_the_highest_cosine_similarity_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "plugin.py").write_text(COSINE)
+    text = RECIPE.format(task="bearing").replace("bits: 3, validation_size: 40, test_size: 50", "")
+    (tmp_path / "recipe.yaml").write_text(text.replace("bearing, }", "bearing}"))
+    summary = run(RunRequest(load_recipe(str(tmp_path / "recipe.yaml")), tmp_path / "run"))
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    values = {line["step"]: line["cosine_similarity"] for line in lines if line["split"] == "validation"}
+    assert summary["selection"] == {"metric": "cosine_similarity", "higher_is_better": True}
+    assert values[summary["best_step"]] == max(values.values()) > min(values.values())
