@@ -127,7 +127,7 @@ def _shuffle_note(recipe: Recipe) -> list[str]:
 
 def _kernels_note() -> list[str]:
     why = kernels.missed()
-    return [] if why is None else [f"steps take longer than they could: {why} (docs/speed.md)"]
+    return [] if why is None else [f"CPU kernels are not used, so steps are slower: {why} (docs/speed.md)"]
 
 
 def versions() -> dict[str, str]:
