@@ -135,6 +135,7 @@ class Family(ABC, Generic[Architecture, AnyBackbone]):
             ShapeError: the architecture has no such size, or does not accept one of the given numbers.
             NotImplementedError: the backbone ``random`` does not offer it.
         """
+        # Not abstract: families that are controls themselves are not offered, and `RandomOptions.like` leaves them out.
         raise NotImplementedError(f"{cls.__name__} is not offered by the backbone random")
 
     @abstractmethod

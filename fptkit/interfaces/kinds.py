@@ -6,6 +6,7 @@ not depend on encoders or the engine.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
@@ -20,7 +21,7 @@ Faults: TypeAlias = Iterator[tuple[bool, str]]
 """Pairs of condition and message; a condition may assume that all earlier ones are false."""
 
 
-class _OneTensor:
+class _OneTensor(ABC):
     """Base class of the kinds with a single input tensor."""
 
     name: ClassVar[str]
@@ -59,8 +60,9 @@ class _OneTensor:
     def _shape_faults(self, inputs: Tensor) -> Faults:
         yield from ()
 
+    @abstractmethod
     def _value_faults(self, inputs: Tensor) -> Faults:
-        raise NotImplementedError
+        """Yield the possible faults of dtype, range and width."""
 
 
 def _number_faults(inputs: Tensor, what: str) -> Faults:

@@ -108,8 +108,8 @@ class _PlainFamily(Family[int, AnyBackbone], Generic[AnyOptions, AnyBackbone]):
         return backbone
 
     def load(self, folder: WeightFolder, architecture: int) -> AnyBackbone:
-        """Not supported: a checkpoint gives only the width."""
-        raise NotImplementedError(f"{type(self).__name__} has no weights to load")
+        """Never called: a checkpoint gives only the width, and the only ``init`` of these backbones is ``random``."""
+        raise AssertionError(f"{type(self).__name__} loads no weights")
 
 
 class NoBackboneFamily(_PlainFamily[NoBackboneOptions, NoBackbone]):

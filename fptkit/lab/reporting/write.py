@@ -155,7 +155,7 @@ def links(folder: Path, ledger_folder: Path) -> Callable[[str], str]:
 
 
 def write(path: Path, text: str) -> Path:
-    """Write a file atomically, so that nobody reads half a report.
+    """Write a file atomically, so that a reader never sees an incomplete report.
 
     Raises:
         UsageError: the file cannot be written.
