@@ -176,9 +176,11 @@ def locked_folder(folder: Path, what: str) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except filelock.Timeout:  # an OSError too, so it comes first
-        raise UsageError(f"{folder} is in use by another {what}") from None
+        raise UsageError(
+            f"{folder} is in use by another {what}; wait until it ends, or choose another --output"
+        ) from None
     except (OSError, NotImplementedError) as err:  # the latter: a file system without locks
-        raise UsageError(f"{folder}: the {what} folder cannot be used: {err}") from err
+        raise UsageError(f"{folder}: the {what} folder cannot be used: {err}; choose another --output") from err
     try:
         yield
     finally:

@@ -69,7 +69,7 @@ class Ledger:
         try:
             (folder / SESSIONS).mkdir(parents=True, exist_ok=True)
         except OSError as err:
-            raise UsageError(f"the ledger folder {folder} cannot be used: {err}") from err
+            raise UsageError(f"{folder}: the ledger folder cannot be used: {err}; choose another --ledger") from err
         with self._told():
             self._database = sqlite3.connect(self._path, timeout=PATIENCE_S, isolation_level=None)
         try:
