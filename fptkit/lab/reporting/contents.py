@@ -8,7 +8,8 @@ from fptkit.lab.reporting import wording
 from fptkit.lab.reporting.document import Entry, Section, Table, row
 from fptkit.lab.reporting.tables import comparison_table
 from fptkit.lab.reporting.wording import NOTHING
-from fptkit.lab.studies.results import Comparison, Costs, Measure, StudyResults
+from fptkit.lab.studies.results import Costs, Measure, StudyResults
+from fptkit.lab.studies.verdicts import Comparison
 
 SENTENCES = 12
 """Up to this many comparisons get a sentence each; more are summarised by pair of arms."""

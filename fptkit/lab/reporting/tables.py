@@ -8,7 +8,8 @@ from fptkit.lab.reporting import wording
 from fptkit.lab.reporting.document import Entry, Table, row
 from fptkit.lab.reporting.spending import training_flops, training_seconds
 from fptkit.lab.reporting.wording import NOTHING
-from fptkit.lab.studies.results import CellResult, Comparison, Costs, StudyResults
+from fptkit.lab.studies.results import CellResult, Costs, StudyResults
+from fptkit.lab.studies.verdicts import Comparison
 
 
 def main_tables(results: StudyResults) -> tuple[Table, ...]:

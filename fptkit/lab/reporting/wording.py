@@ -6,7 +6,8 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from fptkit.lab.studies.results import Comparison, Estimate, Measure, StudyResults
+from fptkit.lab.studies.results import Estimate, Measure, StudyResults
+from fptkit.lab.studies.verdicts import Comparison
 
 NOTHING = "–"
 """Shown if there is no figure."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fptkit.lab.studies.plan import CellName, Study
-from fptkit.lab.studies.results import Comparison, Verdict
+from fptkit.lab.studies.verdicts import Comparison, Verdict
 
 if TYPE_CHECKING:
     from fptkit.lab.studies.statistics import Tests

@@ -73,11 +73,30 @@ class SearchOptions(Options):
     seeds: int | None = Field(
         default=None,
         ge=1,
-        description="number of seeds used to search; the others train at the chosen rate only; null: all",
+        description="with choose: common, number of seeds used to search; the others train at the chosen rate only; "
+        "null: all",
     )
     keep: int = Field(default=2, ge=2, description="halving: one in this many rates continues after each rung")
     rungs: int = Field(default=3, ge=2, description="halving: number of rungs; the last is the full training")
     trials: int = Field(default=8, ge=1, description="optuna: number of rates to try in each cell")
+
+
+class UntilDecided(Options):
+    """Seeds are added until every comparison is decided; stopping at any time gives no more false verdicts.
+
+    Source: e-process of a mixture over effect sizes: Perez-Ortiz, Lardy, de Heide and Gruenwald 2024, Annals of
+    Statistics 52.
+    """
+
+    until: Literal["decided"] = Field(description="decided: add seeds where a comparison is undecided")
+    at_least: int = Field(default=3, ge=3, description="seeds of every cell before the first look")
+    at_most: int = Field(default=20, ge=3, description="seeds after which the study ends undecided")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> UntilDecided:
+        if self.at_most < self.at_least:
+            raise ValueError(f"at_most ({self.at_most}) must not be below at_least ({self.at_least})")
+        return self
 
 
 class StudySettings(Options):
@@ -96,8 +115,27 @@ class StudySettings(Options):
         default=(), description="learning rate grid, the same for every arm; empty: each recipe's own rate, no search"
     )
     seeds: Annotated[
-        tuple[Seed, ...], Field(min_length=1), BeforeValidator(_count_as_seeds, json_schema_input_type=int | list[int])
-    ] = Field(default=(0, 1, 2), description="seeds of every cell; a number n means 0 to n - 1")
+        Annotated[tuple[Seed, ...], Field(min_length=1)] | UntilDecided,
+        BeforeValidator(_count_as_seeds, json_schema_input_type=int | list[int] | UntilDecided),
+    ] = Field(
+        default=(0, 1, 2, 3, 4),
+        description="seeds of every cell; a number n means 0 to n - 1; {until: decided, at_least: 3, at_most: 20}: add "
+        "seeds until every comparison is decided",
+    )
+    choose: Literal["per_seed", "common"] = Field(
+        default="per_seed",
+        description="per_seed: each seed chooses its learning rate on its own validation, so that seeds are "
+        "independent repetitions of the whole procedure; common: one rate for all seeds, chosen on mean validation",
+    )
+    margin: float | dict[str, float] | None = Field(
+        default=None,
+        description="differences up to this count as the same: in points for metrics between 0 and 1, else in the "
+        "metric's unit; a number, or one for each task; null: 1 point, and none for other metrics",
+    )
+    vary: tuple[Literal["init", "order", "data"], ...] = Field(
+        default=(),
+        description="report the noise of these sources apart: each is varied alone, the others keep the first seed",
+    )
     data_fractions: Annotated[tuple[Fraction, ...], Field(min_length=1)] = Field(
         default=(1.0,), description="fractions of the training split; each makes separate cells"
     )

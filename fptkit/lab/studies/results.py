@@ -12,11 +12,10 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from fptkit.errors import DataError, UsageError
 from fptkit.files import was_fraction
+from fptkit.lab.studies.verdicts import Answer, Comparison, NoiseSource, Rank
 
 RESULTS = "results.json"
 COSTS = "costs.json"
-
-Verdict = Literal["better", "worse", "no difference found", "not enough evidence"]
 
 
 class Record(BaseModel):
@@ -72,6 +71,20 @@ class RateResult(Record):
     steps: int = 0
 
 
+class CommonRate(Record):
+    """Results of one learning rate for all seeds, beside those of a choice for each seed.
+
+    Args:
+        learning_rate: the rate with the best mean validation over seeds; None if none could be chosen.
+        validation: selection metric on validation at this rate.
+        test: the same on each test split.
+    """
+
+    learning_rate: float | None
+    validation: Estimate | None = None
+    test: dict[str, Estimate] = {}
+
+
 class CurvePoint(Record):
     """One point of the validation curve at the chosen rate: mean and standard error over seeds at a step."""
 
@@ -108,10 +121,12 @@ class CellResult(Record):
         higher_is_better: its direction. All values in the record have the sign the runs give.
         fraction: whether the metric is between 0 and 1 and shown in percent.
         rates: every rate that was tried, ascending.
-        chosen_rate: the rate chosen on validation; None if none could be chosen.
+        chosen_rates: the rate of each seed, chosen on validation; a seed without one is left out.
+        chosen_rate: the rate if all seeds have the same, else None.
+        common: results of one rate for all seeds, if the rate is chosen for each seed; else None.
         reason: why no rate could be chosen, or which rates were excluded from the choice and why.
-        at_edge: the end of the grid at which the chosen rate is: ``low``, ``high``, or empty.
-        validation: selection metric on validation at the chosen rate.
+        at_edge: the end of the grid at which chosen rates are: ``low``, ``high``, ``both``, or empty.
+        validation: selection metric on validation, each seed at its own rate, as all following figures.
         test_split: the task's first test split, shown in the main table.
         test: for each test split, the selection metric over seeds.
         train: the selection metric on a sample of the training split, if the recipe asks for it.
@@ -138,9 +153,11 @@ class CellResult(Record):
     higher_is_better: bool = True
     fraction: bool = False
     rates: tuple[RateResult, ...] = ()
+    chosen_rates: dict[int, float] = {}
     chosen_rate: float | None = None
+    common: CommonRate | None = None
     reason: str = ""
-    at_edge: Literal["", "low", "high"] = ""
+    at_edge: Literal["", "low", "high", "both"] = ""
     validation: Estimate | None = None
     test_split: str = ""
     test: dict[str, Estimate] = {}
@@ -188,46 +205,6 @@ class CellResult(Record):
     def main(self) -> Estimate | None:
         """The result in the main table: the selection metric on the first test split."""
         return self.test.get(self.test_split)
-
-
-class Comparison(Record):
-    """Two arms on one task and fraction of the data, paired by seed, on the first test split.
-
-    Args:
-        task, data_fraction: the task and the fraction of the data.
-        a, b: the arms; differences are ``a`` minus ``b``, signed so that above 0 means ``a`` is better.
-        differences: one for each seed that both have.
-        mean: their mean.
-        interval: confidence interval of the mean from Student's t; None for fewer than two pairs or if all differences
-            are equal.
-        t, degrees: of the paired test; None for fewer than three pairs or if all differences are equal.
-        p: two-sided p-value; None if there is no test.
-        p_holm: the same after Holm's correction over all comparisons and lifts of the study, each pair of arms once.
-        allowance: what the losing arm may have missed by its choice of the learning rate: the largest gain on
-            validation of another rate with any seed; 0 if there was no choice.
-        p_verdict: like ``p_holm``, for the test with this allowance, see ``docs/statistics.md``; never below
-            ``p_holm``. It decides the verdict.
-        effect_size: Hedges' g of the paired differences; None if it cannot be computed.
-        verdict: ``a`` against ``b``: ``better`` or ``worse`` if ``p_verdict`` is below the study's ``level``.
-        note: why there is no test, which other test was made, or what else may explain the difference.
-    """
-
-    task: str
-    data_fraction: float = 1.0
-    a: str
-    b: str
-    differences: tuple[float, ...]
-    mean: float | None
-    interval: tuple[float, float] | None
-    t: float | None = None
-    degrees: int | None = None
-    p: float | None = None
-    p_holm: float | None = None
-    allowance: float = 0.0
-    p_verdict: float | None = None
-    effect_size: float | None = None
-    verdict: Verdict
-    note: str = ""
 
 
 class Failure(Record):
@@ -278,25 +255,34 @@ class StudyResults(Record):
     """The results of a study.
 
     Args:
-        format: format version of this file.
+        format: format version of this file: 2; 1 is that of earlier versions, which chose a common rate.
         name, description, question, profile: the study's own.
         code_version: version of the code in its runs' addresses.
         versions: versions of fptkit, Python and the libraries that made the runs; several if they differ.
         tasks, arms, arm_summaries, reference: as in the study.
-        seeds, learning_rates: as in the study; rates ascending.
+        seeds, learning_rates: as in the study; rates ascending. With ``until``, all seeds that any cell used.
+        choose: whether each seed chose its own learning rate, or all a common one.
+        until: how seeds are added until decided, described for readers; empty for a fixed number.
+        smoke: whether the profile only shows that the study runs: its figures mean nothing.
+        deviations: what differs from the locked plan, in order; empty without one.
+        plan: digest of the locked plan; empty if the study was not locked.
         search, budget: described for readers.
         confidence: confidence level of the intervals.
-        level: a verdict needs a ``p_verdict`` below this.
+        level: a verdict needs a corrected p below this.
         cells: results of the cells, by task, fraction and arm.
-        comparisons: the comparisons the study asks for, corrected together with the lifts.
+        comparisons: the comparisons the study asks for. Two arms on all tasks are one question, and p-values are
+            corrected within it.
         lifts: pretraining lifts: the reference against each control that keeps its architecture, if there are any.
+        answers: the combined test over tasks of each question.
+        ranks: ranks of the arms on each task.
+        noise: variance by source, if the study varies sources one at a time.
         skipped: impossible cells, with the reason.
         failures: missing runs.
         runs: every run.
         warnings: caveats for the reader, most important first.
     """
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 2
     name: str
     description: str = ""
     question: str = ""
@@ -309,13 +295,21 @@ class StudyResults(Record):
     reference: str
     seeds: tuple[int, ...]
     learning_rates: tuple[float, ...]
+    choose: Literal["per_seed", "common"] = "common"
+    until: str = ""
+    smoke: bool = False
+    deviations: tuple[str, ...] = ()
+    plan: str = ""
     search: str
     budget: str
     confidence: float
-    level: float = 0.04
+    level: float = 0.05
     cells: tuple[CellResult, ...]
     comparisons: tuple[Comparison, ...]
     lifts: tuple[Comparison, ...] = ()
+    answers: tuple[Answer, ...] = ()
+    ranks: tuple[Rank, ...] = ()
+    noise: tuple[NoiseSource, ...] = ()
     skipped: dict[str, str] = {}
     failures: tuple[Failure, ...] = ()
     runs: tuple[RunRow, ...] = ()
