@@ -94,6 +94,7 @@ def run_facts(
         "precision": built.precision,
         "seed": recipe.train.seed,
         "majority_accuracy": dict(task.majority_accuracy),
+        "chance_accuracy": task.chance(),
         "notes": [
             *backbone.notes,
             *_init_note(recipe, built),

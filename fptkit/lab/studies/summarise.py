@@ -203,6 +203,7 @@ def _cell_result(study: Study, runs: CellRuns, ledger_folder: Path) -> CellResul
         steps=tuple(outcome.summary["steps"] for outcome in chosen.values() if "steps" in outcome.summary),
         best_steps=tuple(outcome.summary["best_step"] for outcome in chosen.values() if "best_step" in outcome.summary),
         majority=example.majority if example else None,
+        chance=example.chance if example else None,
         **_shared_facts(told),
     )
 
