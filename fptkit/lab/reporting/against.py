@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fptkit.lab.published import Published, against_rows, compare, load_published
-from fptkit.lab.reporting.document import Entry, Section, Table
+from fptkit.lab.reporting.document import Entry, Point, Section, Table
 from fptkit.lab.studies.results import StudyResults
 
 _CAPTIONS = (
@@ -29,8 +29,8 @@ def section(results: StudyResults, name: str) -> Section:
     published = load_published(name)
     rows = against_rows(compare(results, published))
     tables = [_table(caption, getattr(rows, kind)) for kind, caption in _CAPTIONS if getattr(rows, kind)]
-    points = [] if rows.comparable else ["No figure of this study is comparable with one of the paper."]
-    return Section(f"against-{name}", f"Against {name}", _about(published), tuple(points), tuple(tables))
+    points = [] if rows.comparable else [Point("No figure of this study is comparable with one of the paper.")]
+    return Section(f"against-{name}", f"Against {name}", _about(published), tuple(points), tables=tuple(tables))
 
 
 def _about(published: Published) -> tuple[str, ...]:

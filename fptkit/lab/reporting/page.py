@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fptkit.lab.reporting.document import Report
 from fptkit.lab.reporting.drawing import RULES, swatch, variables
+from fptkit.lab.reporting.wording import together
 
 
 def to_html(report: Report) -> str:
@@ -18,6 +19,7 @@ def to_html(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["together"] = together
     template = environment.get_template("report.html.j2")
     return (
         template.render(

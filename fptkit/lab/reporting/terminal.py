@@ -10,7 +10,11 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from fptkit.lab.reporting import contents, tables
+from fptkit.lab.reporting.answers import answer
+from fptkit.lab.reporting.arms import arms
+from fptkit.lab.reporting.compose import SMOKE
 from fptkit.lab.reporting.document import Entry, Section, Table
+from fptkit.lab.reporting.wording import together
 from fptkit.lab.studies.results import StudyResults
 
 _NO_WRAP = 10_000
@@ -18,6 +22,9 @@ _NO_WRAP = 10_000
 
 _GAP = 2
 """Spaces between two columns of a table."""
+
+_BOUND = "\ue000"
+"""Instead of a space where a line must not break, of the same width; rich breaks at no-break spaces too."""
 
 
 def print_results(
@@ -43,12 +50,15 @@ def print_results(
     for text in results.warnings:
         err.print(Text.assemble(("warning: ", "yellow"), text), soft_wrap=not err.is_terminal)
     _heading(out, f"{results.name}{f', profile {results.profile}' if results.profile else ''}")
+    if results.smoke:
+        out.print(Text(SMOKE, style="bold yellow"), soft_wrap=not out.is_terminal)
     if results.question:
         _line(out, results.question)
     _line(out, contents.status_of(results))
-    for table in tables.main_tables(results):
-        print_table(table, out)
-    _section(contents.answer(results), out)
+    _deviations(results.deviations, out)
+    _section(arms(results), out)
+    _section(answer(results), out)
+    _section(Section("results", "Results", tables=tables.main_tables(results)), out)
     _section(contents.missing(results), out)
     for name in against:
         from fptkit.lab.reporting.against import section
@@ -60,17 +70,26 @@ def _heading(console: Console, text: str) -> None:
     console.print(Text(text, style="bold"), soft_wrap=not console.is_terminal)
 
 
+def _deviations(deviations: Sequence[str], console: Console) -> None:
+    if deviations:
+        console.print()
+        _heading(console, "Deviations from the locked plan")
+        for number, text in enumerate(deviations, 1):
+            _point(console, text, f"{number}. ")
+
+
 def _line(console: Console, text: str) -> None:
     console.print(Text(text), soft_wrap=not console.is_terminal)
 
 
-def _point(console: Console, text: str) -> None:
-    """Print an item of a list with a hanging indent."""
+def _point(console: Console, text: str, bullet: str = "- ") -> None:
+    """Print an item of a list with a hanging indent; a line never breaks within a number and its unit."""
     if not console.is_terminal:
-        console.print(Text(f"- {text}"), soft_wrap=True)
+        console.print(Text(f"{bullet}{text}"), soft_wrap=True)
         return
-    for number, line in enumerate(Text(text).wrap(console, console.width - 2)):
-        console.print(Text("  " if number else "- ") + line)
+    room = console.width - len(bullet)
+    for number, line in enumerate(Text(together(text, _BOUND)).wrap(console, room)):
+        console.print(Text(" " * len(bullet) if number else bullet) + Text(line.plain.replace(_BOUND, " ")))
 
 
 def _section(section: Section, console: Console) -> None:
@@ -81,8 +100,12 @@ def _section(section: Section, console: Console) -> None:
     if section.key != "answer":  # the explanation of its figures is only in the written report
         for text in section.paragraphs:
             _line(console, text)
-    for text in section.points:
-        _point(console, text)
+    for point in section.points:
+        _point(console, point.text)
+        for text in point.below:
+            _point(console, text, "  - ")
+    for text in section.notes:
+        _line(console, text)
     for table in section.tables:
         print_table(table, console)
 
@@ -112,21 +135,25 @@ def _drawn(table: Table, columns: Sequence[int], *, beneath: bool) -> RichTable:
     drawn = RichTable(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold", show_edge=False)
     for column in columns:
         drawn.add_column(_text(table.header[column], beneath), overflow="fold", no_wrap=_width(table, column) <= 24)
-    for entries in table.rows:
-        drawn.add_row(*(_text(entries[column], beneath) for column in columns))
+    for number, entries in enumerate(table.rows):
+        last = bool(table.foot) and number == len(table.rows) - 1
+        drawn.add_row(*(_text(entries[column], beneath) for column in columns), end_section=last)
+    for entries in table.foot:
+        drawn.add_row(*(_text(entries[column], beneath) for column in columns), style="dim")
     return drawn
 
 
 def _text(entry: Entry, beneath: bool) -> Text:
     if not entry.detail:
         return Text(entry.text)
-    return Text.assemble(entry.text, (f"\n{entry.detail}" if beneath else f" ({entry.detail})", "dim"))
+    after = f"\n{entry.detail}" if beneath else f" ({'; '.join(entry.details)})"
+    return Text.assemble(entry.text, (after, "dim"))
 
 
 def _width(table: Table, column: int) -> int:
     """Width of a column on a terminal, with details below their figures."""
-    texts = (text for entries in (table.header, *table.rows) for text in (entries[column].text, entries[column].detail))
-    return max(map(cell_len, texts))
+    entries = (entries[column] for entries in (table.header, *table.rows, *table.foot))
+    return max(cell_len(line) for entry in entries for line in (entry.text, *entry.details))
 
 
 def _pages(table: Table, width: int) -> Iterator[list[int]]:
