@@ -18,6 +18,7 @@ def warnings_of(results: StudyResults) -> tuple[str, ...]:
     found += _stand_ins(results)
     found += _edges(results)
     found += _seeds(results)
+    found += _common_choice(results)
     found += _lengths(results)
     found += _versions(results)
     found += _at_majority(results)
@@ -107,6 +108,15 @@ def _seeds(results: StudyResults) -> list[str]:
     return [f"{count} seeds: too few for a verdict, which needs 3"] if count < 3 else []
 
 
+def _common_choice(results: StudyResults) -> list[str]:
+    if results.choose == "per_seed" or len(results.learning_rates) < 2:
+        return []
+    return [
+        "one learning rate was chosen for all seeds together: a wrong choice looks like an effect, and p-values do not "
+        "account for it; with choose: per_seed they do"
+    ]
+
+
 def _lengths(results: StudyResults) -> list[str]:
     """Arms of one task that trained for different numbers of steps without a common budget.
 
@@ -156,7 +166,8 @@ def _diverged(results: StudyResults) -> list[str]:
         for cell in results.cells
         if cell.complete and len(cell.chosen_rates) < len(_seeds_of(results, cell))
     ]
-    out = "for the seeds at which they did" if results.choose == "per_seed" else "so their rates were excluded"
+    per_seed = results.choose == "per_seed"
+    out = "so their seeds did not choose these rates" if per_seed else "so their rates were excluded"
     return [
         *([f"no learning rate could be chosen: {'; '.join(lost)}"] if lost else []),
         *([f"runs diverged, {out}: {'; '.join(counts)}"] if counts else []),
