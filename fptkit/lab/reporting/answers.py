@@ -77,13 +77,13 @@ def _shared_metric(results: StudyResults, compared: Sequence[Comparison]) -> Mea
 
 
 def _explanation(results: StudyResults) -> Iterable[str]:
-    yield _what_is_compared(results)
+    yield from _what_is_compared(results)
     confidence = f"{100 * results.confidence:g} %"
     differences = f"Differences are paired by seed and shown with their {confidence} interval; p is two-sided"
     if results.format == 1:
         yield (
-            f"{differences} and corrected by Holm's method over the comparisons of the study. A verdict needs p "
-            f"below {results.level:g}, with an allowance for the choice of the learning rate. Fewer than three seeds give none."
+            f"{differences} and corrected by Holm's method over the comparisons of the study. A verdict needs p below "
+            f"{results.level:g}, with an allowance for the choice of the learning rate."
         )
         return
     yield (
@@ -98,20 +98,18 @@ def _explanation(results: StudyResults) -> Iterable[str]:
         )
 
 
-def _what_is_compared(results: StudyResults) -> str:
+def _what_is_compared(results: StudyResults) -> Iterable[str]:
     if results.format == 1:
-        return "An earlier version of fptkit made these results: it chose one learning rate for all seeds of a cell."
+        return  # a warning says so
     if len(results.learning_rates) < 2:
-        return "Compared is one training per seed: there was no search."
-    if results.choose == "common":
-        return (
-            "All seeds of a cell share one learning rate, chosen on their mean validation. The tests do not know of "
-            "this choice, so differences as small as those between learning rates may be due to it."
+        yield "Compared is one training per seed: there was no search."
+    elif results.choose == "common":
+        yield "Compared is training at one learning rate for all seeds of a cell, chosen on their mean validation."
+    else:
+        yield (
+            "Compared is the procedure, search included: each seed chooses its learning rate on its own validation, so "
+            "that seeds are independent repetitions."
         )
-    return (
-        "Compared is the procedure, search included: each seed chooses its learning rate on its own validation, so "
-        "that seeds are independent repetitions."
-    )
 
 
 def comparisons(results: StudyResults) -> Section:

@@ -97,9 +97,6 @@ def runs(results: StudyResults, link: Callable[[str], str]) -> Section:
     return Section("runs", "Runs", tables=(Table(caption, header, tuple(rows), notes),) if rows else ())
 
 
-_CHOSEN = {"per_seed": "by each seed, on its own validation", "common": "one rate for all seeds, on mean validation"}
-
-
 def making(results: StudyResults, costs: Costs, command: str = "") -> Section:
     """Command, settings, versions and time: what it takes to repeat the study.
 
@@ -114,7 +111,6 @@ def making(results: StudyResults, costs: Costs, command: str = "") -> Section:
     facts = [
         ("learning rates", grid),
         ("search", results.search),
-        *([("chosen", _CHOSEN[results.choose])] if len(results.learning_rates) > 1 else []),
         ("budget", results.budget),
         ("seeds", ", ".join(map(str, results.seeds)) + (f"; {results.until}" if results.until else "")),
         ("confidence", f"{100 * results.confidence:g} %"),

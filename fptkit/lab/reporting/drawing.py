@@ -31,8 +31,8 @@ SERIES = (
     ("#00808c", "#58d7e2"),
     ("#d11d6a", "#ff8fb8"),
 )
-"""Colours of text, lines, the edge of a table that scrolls, and arms, as pairs (light page, dark page). Arms also differ
-in marker and dashes."""
+"""Colours of text, lines, the edge of a table that scrolls, and arms, as pairs (light page, dark page). Arms also
+differ in marker and dashes."""
 
 _MARKERS = (
     "M{r},0A{r},{r} 0 1 1 -{r},0A{r},{r} 0 1 1 {r},0Z",  # disc
@@ -62,7 +62,8 @@ RULES = (
     "svg .hollow{fill:var(--surface);stroke:var(--c);stroke-width:1.5}"
     "svg .ring{fill:none;stroke:var(--c);stroke-width:1.6}svg .cross{stroke:var(--c);stroke-width:2;fill:none}"
     "svg .dot{fill:var(--surface);stroke:var(--ink);stroke-width:1}"
-    "svg .level{stroke:var(--ink);stroke-dasharray:3 3;fill:none}svg .level-name{fill:var(--ink)}svg .count{fill:var(--c);font-weight:600}"
+    "svg .level{stroke:var(--ink);stroke-dasharray:3 3;fill:none}svg .level-name{fill:var(--ink)}"
+    "svg .count{fill:var(--c);font-weight:600}"
     "svg .over{paint-order:stroke;stroke:var(--surface);stroke-width:3px;stroke-linejoin:round}"
     "svg .margin{fill:var(--band)}svg .range{stroke:var(--ink);stroke-width:1.6;fill:none}"
     "svg .found{fill:var(--ink);stroke:var(--surface);stroke-width:.8}"
