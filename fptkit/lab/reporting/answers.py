@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from fptkit.lab.reporting import wording
 from fptkit.lab.reporting.document import Entry, Point, Section, Table, row
 from fptkit.lab.reporting.footnotes import Footnotes
-from fptkit.lab.reporting.levels import RESOLUTION, resolution_of
+from fptkit.lab.reporting.levels import resolution_of
 from fptkit.lab.reporting.questions import Question, questions_of
 from fptkit.lab.reporting.sentences import MORE_SEEDS, counts, difference_of, finding, over, sentence
 from fptkit.lab.reporting.wording import NOTHING
@@ -154,7 +154,7 @@ def _answers_table(results: StudyResults, questions: Sequence[Question]) -> Tabl
         "seeds",
     ]
     caption = "Questions: two arms over all tasks, each task with the same weight; one test each, uncorrected."
-    return Table(caption, row(*header), tuple(rows), (*noted.notes, f"Resolution: {RESOLUTION}."))
+    return Table(caption, row(*header), tuple(rows), noted.notes)
 
 
 def _variation(given: Answer) -> str:
@@ -180,9 +180,8 @@ def _comparison_table(results: StudyResults, questions: Sequence[Question]) -> T
         for one in question.comparisons
     )
     over_what = "all comparisons of the study" if results.format == 1 else "the tasks of each question"
-    notes = [*noted.notes, *([f"Resolution: {RESOLUTION}."] if "resolution" in columns else [])]
     caption = f"Comparisons on each task, paired by seed; p corrected by Holm's method over {over_what}."
-    return Table(caption, row("arms", "task", "verdict", *columns), rows, tuple(notes), names=2)
+    return Table(caption, row("arms", "task", "verdict", *columns), rows, noted.notes, names=2)
 
 
 def _more(one: Comparison) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from fptkit.lab.reporting.drawing import Picture
 
@@ -60,7 +61,7 @@ class Table:
     names: int = 1
     foot: tuple[tuple[Entry, ...], ...] = ()
 
-    @property
+    @cached_property  # a template asks for each cell
     def prose(self) -> bool:
         """Whether it holds sentences, which narrow screens show below each other instead of in columns."""
         return any(entry.prose for entries in self.rows for entry in entries)

@@ -108,11 +108,12 @@ def _ends(one: Comparison | Answer, metric: Measure) -> list[float]:
 
 def _draw_row(picture: Picture, x: Scale, top: float, row: _Row, metric: Measure) -> None:
     one, middle = row.one, top + 22
-    room = int((x.end - x.start) / LETTER) - len(one.verdict) - 2
+    figures = f"{difference_of(one, metric).replace(' points', '')} {one.verdict}"
+    room = int((x.end - x.start) / LETTER) - len(figures) - 2
     said = f"{row.name}: {difference_of(one, metric)}, {one.verdict}"
     picture.add(
         f'<text class="name over" x="{x.start:g}" y="{top + 11:g}">{escape(shortened(row.name, room))}</text>',
-        f'<text class="name over" x="{x.end:g}" y="{top + 11:g}" text-anchor="end">{escape(one.verdict)}</text>',
+        f'<text class="name over" x="{x.end:g}" y="{top + 11:g}" text-anchor="end">{escape(figures)}</text>',
     )
     bounds = interval_of(one)
     if bounds is not None:

@@ -13,7 +13,8 @@ from fptkit.lab.studies.verdicts import Comparison
 CHANCE = "chance"
 MAJORITY = "most frequent class"
 
-RESOLUTION = "the difference that is found in 80 % of studies with this noise and number of seeds, before correction"
+RESOLUTION = "resolution: the difference that is found in 80 % of studies with this noise and number of seeds, before correction"
+"""Said once, below the main table; other tables only give the figures."""
 
 
 class Level(NamedTuple):
@@ -49,7 +50,7 @@ def level_note(cells: Sequence[CellResult]) -> list[str]:
     for cell in cells:
         by_task.setdefault(cell.task, []).append(cell)
     parts = []
-    for name, words in ((CHANCE, "Guessing gives (chance)"), (MAJORITY, "always the most frequent class")):
+    for name, words in ((CHANCE, "Chance"), (MAJORITY, "most frequent class")):
         known = {task: text for task, mine in by_task.items() if (text := level_texts(mine, name))}
         if known:
             parts.append(f"{words}: {', '.join(f'{task} {text} %' for task, text in known.items())}")
@@ -79,7 +80,7 @@ def resolution_note(results: StudyResults, cells: Iterable[CellResult]) -> list[
     known = resolutions(results)
     places = dict.fromkeys((cell.task, cell.data_fraction) for cell in cells)
     listed = [f"{wording.place(*place)} {known[place]}" for place in places if place in known]
-    return [f"Resolution, {RESOLUTION}: {', '.join(listed)}."] if listed else []
+    return [f"Resolution: {', '.join(listed)}."] if listed else []
 
 
 def figures_notes(results: StudyResults, cells: Sequence[CellResult]) -> tuple[str, ...]:

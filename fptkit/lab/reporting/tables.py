@@ -94,7 +94,7 @@ def _notes(results: StudyResults, cells: Sequence[CellResult]) -> list[str]:
             "arms that share a rank were not distinguished."
         )
     if any((cell.task, cell.data_fraction) in resolutions(results) for cell in cells):
-        notes.append(f"resolution: {RESOLUTION}.")
+        notes.append(f"{RESOLUTION}.")
     return notes
 
 
