@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from fptkit.lab.reporting import wording
-from fptkit.lab.reporting.document import Entry, Point, Section, Table, row
+from fptkit.lab.reporting.document import Point, Section
 from fptkit.lab.reporting.footnotes import Footnotes
-from fptkit.lab.reporting.levels import resolution_of
 from fptkit.lab.reporting.questions import Question, questions_of
-from fptkit.lab.reporting.sentences import MORE_SEEDS, counts, difference_of, finding, over, sentence
-from fptkit.lab.reporting.wording import NOTHING
-from fptkit.lab.studies.results import Measure, StudyResults
+from fptkit.lab.reporting.sentences import MORE_SEEDS, counts, finding, over, sentence
+from fptkit.lab.studies.results import StudyResults
 from fptkit.lab.studies.verdicts import Answer, Comparison
 
 SENTENCES = 12
@@ -62,18 +60,13 @@ def _point(results: StudyResults, question: Question, noted: Footnotes, *, brief
     if question.answer is None:
         return Point(f"{prefix}{question.a} against {question.b}", below)
     where = over(question.answer.places, len(compared))
-    said = sentence(question.answer, where, _shared_metric(results, compared))
+    said = sentence(question.answer, where, question.metric(results))
     return Point(prefix + _noted(said, question.answer.note, noted), below)
 
 
 def _noted(text: str, note: str, noted: Footnotes) -> str:
     beside = noted.beside(note)
     return f"{text}; {beside}" if beside else text + noted.mark(note)
-
-
-def _shared_metric(results: StudyResults, compared: Sequence[Comparison]) -> Measure | None:
-    metrics = {wording.metric_of(results, one) for one in compared}
-    return metrics.pop() if len(metrics) == 1 else None
 
 
 def _explanation(results: StudyResults) -> Iterable[str]:
@@ -110,120 +103,3 @@ def _what_is_compared(results: StudyResults) -> Iterable[str]:
             "Compared is the procedure, search included: each seed chooses its learning rate on its own validation, so "
             "that seeds are independent repetitions."
         )
-
-
-def comparisons(results: StudyResults) -> Section:
-    """The tables behind the answer: questions over tasks, then every comparison."""
-    questions = questions_of(results)
-    tables = []
-    if combined := [one for one in questions if one.answer is not None and not one.single]:
-        tables.append(_answers_table(results, combined))
-    if questions:
-        tables.append(_comparison_table(results, questions))
-    return Section("comparisons", "Comparisons", tables=tuple(tables))
-
-
-def _answers_table(results: StudyResults, questions: Sequence[Question]) -> Table:
-    found = [(one, one.answer) for one in questions if one.answer is not None]
-    noted = Footnotes(given.note for _, given in found)
-    rows = []
-    for one, given in found:
-        metric = _shared_metric(results, one.comparisons)
-        rows.append(
-            (
-                Entry(f"{given.a} − {given.b}", "pretraining lift" if one.lift else ""),
-                Entry(given.verdict + noted.mark(given.note)),
-                Entry(difference_of(given, metric) if metric else NOTHING),
-                Entry(wording.p_value(given.p)),
-                Entry(wording.p_value(given.p_same), _margin(given, metric)),
-                Entry(wording.p_value(given.p_heterogeneity), _variation(given)),
-                Entry(wording.difference(given.resolution, metric) if given.resolution and metric else NOTHING),
-                Entry(str(len(given.places))),
-                Entry(str(len(given.seeds))),
-            )
-        )
-    header = [
-        "arms",
-        "verdict",
-        "mean difference",
-        "p",
-        "p, the same",
-        "p, tasks differ",
-        "resolution",
-        "tasks",
-        "seeds",
-    ]
-    caption = "Questions: two arms over all tasks, each task with the same weight; one test each, uncorrected."
-    return Table(caption, row(*header), tuple(rows), noted.notes)
-
-
-def _variation(given: Answer) -> str:
-    return "" if given.i2 is None else f"I² {wording.share(given.i2)}"
-
-
-def _margin(one: Comparison | Answer, metric: Measure | None) -> str:
-    return "" if one.margin is None or metric is None else f"within {wording.margin(one.margin, metric)}"
-
-
-def _comparison_table(results: StudyResults, questions: Sequence[Question]) -> Table:
-    compared = [one for question in questions for one in question.comparisons]
-    noted = Footnotes(one.note for one in compared)
-    columns = [column for column in _COLUMNS if any(_COLUMNS[column](results, one).text != NOTHING for one in compared)]
-    rows = tuple(
-        (
-            Entry(f"{one.a} − {one.b}", "pretraining lift" if question.lift else ""),
-            Entry(wording.place(one.task, one.data_fraction)),
-            Entry(one.verdict + noted.mark(one.note), _more(one)),
-            *(_COLUMNS[column](results, one) for column in columns),
-        )
-        for question in questions
-        for one in question.comparisons
-    )
-    over_what = "all comparisons of the study" if results.format == 1 else "the tasks of each question"
-    caption = f"Comparisons on each task, paired by seed; p corrected by Holm's method over {over_what}."
-    return Table(caption, row("arms", "task", "verdict", *columns), rows, noted.notes, names=2)
-
-
-def _more(one: Comparison) -> str:
-    """What a verdict is about to become, or when it was reached."""
-    if one.anytime is not None and one.anytime.decided_at is not None:
-        return f"after {one.anytime.decided_at} seeds"
-    return wording.counted(one.further_seeds, "more seed") if one.further_seeds and one.verdict == "undecided" else ""
-
-
-def _difference(results: StudyResults, one: Comparison) -> Entry:
-    metric = wording.metric_of(results, one)
-    bootstrap = wording.interval(one.interval_bca, metric)
-    return Entry(difference_of(one, metric), f"bootstrap {bootstrap}" if bootstrap else "")
-
-
-def _p(results: StudyResults, one: Comparison) -> Entry:
-    if one.anytime is not None:
-        return Entry(wording.p_value(one.anytime.p), f"e = {one.anytime.e:.3g}")
-    return Entry(wording.p_value(one.p), "" if one.p_exact is None else f"exact {wording.p_value(one.p_exact)}")
-
-
-def _p_holm(results: StudyResults, one: Comparison) -> Entry:
-    return Entry(wording.p_value(one.anytime.p_holm if one.anytime is not None else one.p_holm))
-
-
-def _p_same(results: StudyResults, one: Comparison) -> Entry:
-    p = one.anytime.p_same_holm if one.anytime is not None else one.p_same_holm
-    return Entry(wording.p_value(p), "" if p is None else _margin(one, wording.metric_of(results, one)))
-
-
-def _resolution(results: StudyResults, one: Comparison) -> Entry:
-    return Entry(resolution_of([one], wording.metric_of(results, one)) or NOTHING)
-
-
-_COLUMNS = {
-    "difference": _difference,
-    "p": _p,
-    "p, Holm": _p_holm,
-    "p, the same, Holm": _p_same,
-    "p, verdict": lambda results, one: Entry(wording.p_value(one.p_verdict)),
-    "Hedges' g": lambda results, one: Entry(wording.effect_size(one.effect_size)),
-    "resolution": _resolution,
-    "pairs": lambda results, one: Entry(str(len(one.differences))),
-}
-"""Columns of the table of comparisons; those without any figure are left out."""

@@ -20,9 +20,11 @@ def arms(results: StudyResults) -> Section:
     rows = tuple(_arm(results, arm, others) for arm in results.arms)
     header = ["arm", "backbone", "weights", "what trains", "parameters", "trained"] + (["also"] if others else [])
     stand_ins = any(cell.weights_stand_in for cell in results.cells)
-    notes = ("‡ fallback (stand-in): not the weights the backbone is named after.",) if stand_ins else ()
-    caption = "Arms: what is compared."
-    return Section("what", "Arms", tables=(Table(caption, row(*header), rows, notes, opened=True),))
+    notes = [
+        *_policies(results),
+        *(["‡ fallback (stand-in): not the weights the backbone is named after."] * stand_ins),
+    ]
+    return Section("what", "Arms", tables=(Table("What is compared.", row(*header), rows, tuple(notes), opened=True),))
 
 
 def _arm(results: StudyResults, arm: str, others: Sequence[Fact]) -> tuple[Entry, ...]:
@@ -34,8 +36,8 @@ def _arm(results: StudyResults, arm: str, others: Sequence[Fact]) -> tuple[Entry
     entries = [
         Entry(arm, "\n".join(about)),
         Entry(_each(map(_model, known)), _each(map(_size, known), unknown="")),
-        Entry(_each(map(_weights, known)), _each((_init(cell) for cell in known), unknown="")),
-        Entry(_each(cell.freezing for cell in known), _each((_policy(cell) for cell in known), unknown="")),
+        Entry(_each(map(_weights, known)), _each(map(_init, known), unknown="")),
+        Entry(_each(cell.freezing for cell in known), _each(map(_changes, known), unknown="")),
         Entry(_range(cell.parameters.get("total") for cell in known)),
         Entry(_range(cell.parameters.get("trained") for cell in known)),
     ]
@@ -73,8 +75,8 @@ def _weights(cell: CellResult) -> str:
 _INITS = {
     "": "",
     "pretrained": "as loaded",
-    "random": "random: only their sizes are used",
-    "statistics": "random, with the mean and deviation of each loaded tensor",
+    "random": "random values, same sizes",
+    "statistics": "random values, same mean and deviation",
 }
 
 
@@ -86,11 +88,15 @@ def _init(cell: CellResult) -> str:
 _POLICIES = {policy.name: policy.summary for policy in fptkit_freezing_policies()}
 
 
-def _policy(cell: CellResult) -> str:
-    """The summary of a built-in freezing policy, and the rows by which the recipe changes it."""
-    summary = _POLICIES.get(cell.freezing, "")
-    changes = [f"{key} {', '.join(map(_row, _listed(value)))}" for key, value in cell.freezing_options.items()]
-    return "; ".join([*([summary] if summary else []), *changes])
+def _policies(results: StudyResults) -> list[str]:
+    """What the built-in freezing policies of the study train."""
+    used = dict.fromkeys(cell.freezing for cell in results.cells if cell.freezing in _POLICIES)
+    return [f"{name}: {_POLICIES[name]}." for name in used]
+
+
+def _changes(cell: CellResult) -> str:
+    """The rows by which a recipe changes its freezing policy."""
+    return "; ".join(f"{key} {', '.join(map(_row, _listed(value)))}" for key, value in cell.freezing_options.items())
 
 
 def _listed(value: object) -> Sequence[object]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from fptkit.lab.reporting import answers, contents, curves, outcomes, tables
+from fptkit.lab.reporting import contents, curves, outcomes, tables
+from fptkit.lab.reporting.answers import answer
 from fptkit.lab.reporting.arms import arms
+from fptkit.lab.reporting.comparisons import comparisons
 from fptkit.lab.reporting.document import Report, Section, Table
 from fptkit.lab.reporting.drawing import Picture
 from fptkit.lab.reporting.forest import forest
@@ -51,10 +53,10 @@ def compose(
     """
     sections = (
         arms(results),
-        answers.answer(results),
+        answer(results),
         _charts("differences", "Differences", DIFFERENCES, forest(results)),
         Section("results", "Results", tables=(*tables.main_tables(results), *_one(tables.splits(results)))),
-        answers.comparisons(results),
+        comparisons(results),
         *published,
         _charts("arms", "Arms side by side", BARS, outcomes.bars(results)),
         _charts("rates", "Learning rates", RINGED, curves.learning_rates(results), *rates_tables(results)),

@@ -64,7 +64,7 @@ RULES = (
     "svg .dot{fill:var(--surface);stroke:var(--ink);stroke-width:1}"
     "svg .level{stroke:var(--ink);stroke-dasharray:3 3;fill:none}svg .level-name{fill:var(--ink)}"
     "svg .count{fill:var(--c);font-weight:600}"
-    "svg .over{paint-order:stroke;stroke:var(--surface);stroke-width:3px;stroke-linejoin:round}"
+    "svg .over{paint-order:stroke;stroke:var(--surface);stroke-width:2.5px;stroke-linejoin:round}"
     "svg .margin{fill:var(--band)}svg .range{stroke:var(--ink);stroke-width:1.6;fill:none}"
     "svg .found{fill:var(--ink);stroke:var(--surface);stroke-width:.8}"
     "svg .open{fill:var(--surface);stroke:var(--ink);stroke-width:1.5}"

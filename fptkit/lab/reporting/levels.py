@@ -8,12 +8,14 @@ from typing import NamedTuple
 
 from fptkit.lab.reporting import wording
 from fptkit.lab.studies.results import CellResult, Measure, StudyResults
-from fptkit.lab.studies.verdicts import Comparison
+from fptkit.lab.studies.verdicts import Answer, Comparison
 
 CHANCE = "chance"
 MAJORITY = "most frequent class"
 
-RESOLUTION = "resolution: the difference that is found in 80 % of studies with this noise and number of seeds, before correction"
+RESOLUTION = (
+    "resolution: the difference that is found in 80 % of studies with this noise and number of seeds, before correction"
+)
 """Said once, below the main table; other tables only give the figures."""
 
 
@@ -57,7 +59,7 @@ def level_note(cells: Sequence[CellResult]) -> list[str]:
     return [f"{'; '.join(parts)}."] if parts else []
 
 
-def resolution_of(compared: Iterable[Comparison], metric: Measure) -> str:
+def resolution_of(compared: Iterable[Comparison | Answer], metric: Measure) -> str:
     """Range of the resolutions of some comparisons, with its unit; empty if none is known."""
     found = [one.resolution for one in compared if one.resolution is not None]
     if not found:

@@ -42,6 +42,8 @@ def _draw_bars(picture: Picture, metric: Measure, cells: Numbered) -> None:
     for row, (index, cell) in enumerate(cells):
         _draw_bar(picture, x, TOP + ROW * row, index, cell)
     picture.levels(x, shown_levels(cells), upright=True)
+    for row, (_, cell) in enumerate(cells):
+        _name_bar(picture, x, TOP + ROW * row, cell)
     picture.add(f'<path class="axis" d="M{x.start:g},{bottom:g}H{WIDTH - RIGHT}"/>')
     picture.ticks_below(x)
     split = next((cell.test_split for _, cell in cells), "test")
@@ -57,10 +59,7 @@ def _draw_bar(picture: Picture, x: Scale, top: float, index: int, cell: CellResu
         return
     zero, end, middle = x(max(0.0, x.low)), x(scaled(estimate.mean, metric)), top + 20
     value = mean_and_sem(estimate, metric)
-    room = int((x.end - x.start) / LETTER) - len(value) - 2
     picture.add(
-        f'<text class="name" x="{x.start:g}" y="{top + 9:g}">{escape(shortened(cell.arm, room))}</text>',
-        f'<text class="name" x="{x.end:g}" y="{top + 9:g}" text-anchor="end">{escape(value)}</text>',
         f'<rect class="bar {style(index)}" x="{min(zero, end):.1f}" y="{top + 14:g}" height="12" '
         f'width="{abs(end - zero):.1f}"><title>{escape(cell.arm)}: {escape(value)}</title></rect>',
     )
@@ -72,6 +71,16 @@ def _draw_bar(picture: Picture, x: Scale, top: float, index: int, cell: CellResu
             f'<circle class="dot" cx="{x(scaled(one, metric)):.1f}" cy="{middle:g}" r="2.2"/>'
             for one in (estimate.values if len(estimate.values) > 1 else ())
         )
+    )
+
+
+def _name_bar(picture: Picture, x: Scale, top: float, cell: CellResult) -> None:
+    """Name and figure above a bar, on top of the lines that cross it."""
+    value = mean_and_sem(cell.main, cell.measure)
+    room = int((x.end - x.start) / LETTER) - len(value) - 2
+    picture.add(
+        f'<text class="name over" x="{x.start:g}" y="{top + 9:g}">{escape(shortened(cell.arm, room))}</text>',
+        f'<text class="name over" x="{x.end:g}" y="{top + 9:g}" text-anchor="end">{escape(value)}</text>',
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fptkit.lab.studies.results import StudyResults
+from fptkit.lab.reporting.wording import metric_of
+from fptkit.lab.studies.results import Measure, StudyResults
 from fptkit.lab.studies.verdicts import Answer, Comparison
 
 
@@ -30,6 +31,11 @@ class Question:
     def single(self) -> bool:
         """Whether it is about one task, so that its comparison is its answer."""
         return len(self.comparisons) == 1
+
+    def metric(self, results: StudyResults) -> Measure | None:
+        """The metric of all its tasks; None if they have several."""
+        metrics = {metric_of(results, one) for one in self.comparisons}
+        return metrics.pop() if len(metrics) == 1 else None
 
 
 def questions_of(results: StudyResults) -> tuple[Question, ...]:

@@ -99,7 +99,7 @@ def _facts(one: Comparison | Answer) -> str:
     p = p_of(one)
     text = "" if p is None else f", p {_equals(p_value(p))}"
     if one.verdict == "same" and p is not None:
-        text += " for a difference beyond it"
+        text += " (equivalence)"
     if isinstance(one, Answer):
         return text + _heterogeneity(one)
     if one.p_verdict is not None and p_value(one.p_verdict) != p_value(p):
@@ -151,5 +151,5 @@ def counts(found: Sequence[Comparison]) -> tuple[str, ...]:
     for verdict, count in sorted(Counter(one.verdict for one in found).items()):
         names = [place(one.task, one.data_fraction) for one in found if one.verdict == verdict]
         where = f"all {len(found)} tasks" if count == len(found) > 1 else wording.listed(names)
-        words.append(f"{verdict} on {where}")
+        words.append(f"{'the same' if verdict == 'same' else verdict} on {where}")
     return tuple(words)
