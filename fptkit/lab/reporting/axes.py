@@ -94,19 +94,19 @@ def around(
 
 
 def labels(values: Sequence[float]) -> list[str]:
-    """Labels of ticks, as short as they can be without two being equal."""
+    """Labels of ticks, as short as they can be while each says its value: one at 15 is not labelled 20."""
+    apart = min((right - left for left, right in zip(values, values[1:], strict=False)), default=abs(values[0]))
     for digits in range(1, 18):
         found = [plain(value, digits) for value in values]
-        if len(set(found)) == len(found) and all(map(_is_close, found, values)):
+        if all(abs(_value_of(text) - value) <= 0.01 * apart for text, value in zip(found, values, strict=True)):
             break
     return found
 
 
-def _is_close(label: str, value: float) -> bool:
-    """Whether a label says its value, so that a tick at 15 is not labelled 20."""
+def _value_of(label: str) -> float:
     text = label.replace(",", "").replace("\N{MINUS SIGN}", "-")
     factor = next((size for size, prefix in _PREFIXES if text.endswith(prefix)), 1.0)
-    return math.isclose(float(text.rstrip("TGMk")) * factor, value, rel_tol=1e-6, abs_tol=1e-12)
+    return float(text.rstrip("TGMk")) * factor
 
 
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))

@@ -51,6 +51,7 @@ class Table:
         opened: never collapse it, however long it is.
         names: number of leading columns that name a row.
         foot: rows that the others are compared with, such as chance.
+        stacked: narrow screens show the cells of a row below each other, whatever their length.
     """
 
     caption: str
@@ -60,11 +61,12 @@ class Table:
     opened: bool = False
     names: int = 1
     foot: tuple[tuple[Entry, ...], ...] = ()
+    stacked: bool = False
 
     @cached_property  # a template asks for each cell
     def prose(self) -> bool:
         """Whether it holds sentences, which narrow screens show below each other instead of in columns."""
-        return any(entry.prose for entries in self.rows for entry in entries)
+        return self.stacked or any(entry.prose for entries in self.rows for entry in entries)
 
     @property
     def folded(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -97,9 +98,9 @@ def _section(section: Section, console: Console) -> None:
         return
     console.print()
     _heading(console, section.title)
-    if section.key != "answer":  # the explanation of its figures is only in the written report
-        for text in section.paragraphs:
-            _line(console, text)
+    # What is compared; how its figures are made is only in the written report.
+    for text in section.paragraphs[:1] if section.key == "answer" else section.paragraphs:
+        _line(console, text)
     for point in section.points:
         _point(console, point.text)
         for text in point.below:
@@ -117,7 +118,7 @@ def print_table(table: Table, console: Console) -> None:
     for number, columns in enumerate(_pages(table, console.width if console.is_terminal else _NO_WRAP)):
         if number:
             console.print()
-        shown = _drawn(table, columns, beneath=console.is_terminal)
+        shown = _drawn(_names_alone(table) if number else table, columns, beneath=console.is_terminal)
         if console.is_terminal:
             console.print(shown)
             continue
@@ -130,14 +131,20 @@ def print_table(table: Table, console: Console) -> None:
         _line(console, note)
 
 
+def _names_alone(table: Table) -> Table:
+    """The table without the details of its names, which were printed once."""
+    names = table.names
+    rows = ((*(Entry(name.text) for name in entries[:names]), *entries[names:]) for entries in table.rows)
+    return replace(table, rows=tuple(rows))
+
+
 def _drawn(table: Table, columns: Sequence[int], *, beneath: bool) -> RichTable:
     """The table; details are below their figure, or after it in brackets."""
     drawn = RichTable(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold", show_edge=False)
     for column in columns:
         drawn.add_column(_text(table.header[column], beneath), overflow="fold", no_wrap=_width(table, column) <= 24)
-    for number, entries in enumerate(table.rows):
-        last = bool(table.foot) and number == len(table.rows) - 1
-        drawn.add_row(*(_text(entries[column], beneath) for column in columns), end_section=last)
+    for entries in table.rows:
+        drawn.add_row(*(_text(entries[column], beneath) for column in columns))
     for entries in table.foot:
         drawn.add_row(*(_text(entries[column], beneath) for column in columns), style="dim")
     return drawn

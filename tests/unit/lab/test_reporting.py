@@ -20,7 +20,8 @@ from rich.console import Console
 from fptkit.errors import DataError, UnknownNameError, UsageError
 from fptkit.lab.reporting import curves, outcomes, tables, wording, write_reports
 from fptkit.lab.reporting.compose import compose
-from fptkit.lab.reporting.drawing import INK, LINES, SERIES, Picture, Scale, around
+from fptkit.lab.reporting.axes import Scale, around
+from fptkit.lab.reporting.drawing import INK, LINES, SERIES, Picture
 from fptkit.lab.reporting.markdown import escaped, to_markdown
 from fptkit.lab.reporting.page import to_html
 from fptkit.lab.reporting.spreadsheet import COLUMNS, to_csv
