@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 _MOST = 6
 """Largest number of ticks on a logarithmic scale."""
@@ -95,7 +96,7 @@ def around(
 
 def labels(values: Sequence[float]) -> list[str]:
     """Labels of ticks, as short as they can be while each says its value: one at 15 is not labelled 20."""
-    apart = min((right - left for left, right in zip(values, values[1:], strict=False)), default=abs(values[0]))
+    apart = min((right - left for left, right in pairwise(values)), default=abs(values[0]))
     for digits in range(1, 18):
         found = [plain(value, digits) for value in values]
         if all(abs(_value_of(text) - value) <= 0.01 * apart for text, value in zip(found, values, strict=True)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from textwrap import wrap
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -23,6 +24,9 @@ _NO_WRAP = 10_000
 
 _GAP = 2
 """Spaces between two columns of a table."""
+
+_DETAIL, _NAME_DETAIL = 16, 28
+"""Width of the details of a table, below its figures and below the names of its rows."""
 
 _BOUND = "\ue000"
 """Instead of a space where a line must not break, of the same width; rich breaks at no-break spaces too."""
@@ -142,25 +146,34 @@ def _drawn(table: Table, columns: Sequence[int], *, beneath: bool) -> RichTable:
     """The table; details are below their figure, or after it in brackets."""
     drawn = RichTable(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold", show_edge=False)
     for column in columns:
-        drawn.add_column(_text(table.header[column], beneath), overflow="fold", no_wrap=_width(table, column) <= 24)
+        header = _text(table, table.header, column, beneath)
+        drawn.add_column(header, overflow="fold", no_wrap=_width(table, column) <= 24)
     for entries in table.rows:
-        drawn.add_row(*(_text(entries[column], beneath) for column in columns))
+        drawn.add_row(*(_text(table, entries, column, beneath) for column in columns))
     for entries in table.foot:
-        drawn.add_row(*(_text(entries[column], beneath) for column in columns), style="dim")
+        drawn.add_row(*(_text(table, entries, column, beneath) for column in columns), style="dim")
     return drawn
 
 
-def _text(entry: Entry, beneath: bool) -> Text:
+def _text(table: Table, entries: Sequence[Entry], column: int, beneath: bool) -> Text:
+    entry = entries[column]
     if not entry.detail:
         return Text(entry.text)
-    after = f"\n{entry.detail}" if beneath else f" ({'; '.join(entry.details)})"
-    return Text.assemble(entry.text, (after, "dim"))
+    below = "".join(f"\n{line}" for line in _detail_lines(table, entry, column))
+    return Text.assemble(entry.text, (below if beneath else f" ({'; '.join(entry.details)})", "dim"))
+
+
+def _detail_lines(table: Table, entry: Entry, column: int) -> list[str]:
+    """Details wrapped, so that they do not decide the width of their column."""
+    width = _NAME_DETAIL if column < table.names else _DETAIL
+    lines = [part for line in entry.details for part in wrap(together(line, _BOUND), width, break_on_hyphens=False)]
+    return [line.replace(_BOUND, " ") for line in lines]
 
 
 def _width(table: Table, column: int) -> int:
     """Width of a column on a terminal, with details below their figures."""
-    entries = (entries[column] for entries in (table.header, *table.rows, *table.foot))
-    return max(cell_len(line) for entry in entries for line in (entry.text, *entry.details))
+    entries = [entries[column] for entries in (table.header, *table.rows, *table.foot)]
+    return max(cell_len(line) for entry in entries for line in (entry.text, *_detail_lines(table, entry, column)))
 
 
 def _pages(table: Table, width: int) -> Iterator[list[int]]:

@@ -166,9 +166,11 @@ def counted_rates(rates: Iterable[float]) -> str:
 
 
 _NUMBER = r"[+−<]?\d[\d.,]*"
+_RATE = r"\d[\d.]*e-?\d+"
+_UNIT = r"(?:%|points?|(?:more )?seeds?|(?:[kMGTPE]?FLOP|[kMGTPE])\b)"
 _TOGETHER = re.compile(
-    rf"p [=<] {_NUMBER}|\[{_NUMBER}, {_NUMBER}\]|{_NUMBER} ± {_NUMBER}"
-    rf"|I² {_NUMBER} %|{_NUMBER} (?:%|points?|(?:more )?seeds?|(?:[kMGTPE]?FLOP|[kMGTPE])\b)"
+    rf"p [=<] {_NUMBER}|\[{_NUMBER}, {_NUMBER}\]|{_NUMBER} ± {_NUMBER}|I² {_NUMBER} %"
+    rf"|{_RATE} \(\d+\)|{_RATE} to {_RATE}|{_NUMBER} {_UNIT}"
 )
 
 

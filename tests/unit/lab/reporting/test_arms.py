@@ -12,9 +12,7 @@ from fptkit.lab.studies.results import CellResult, StudyResults
 
 
 def changed(results: StudyResults, arm: str, task: str = "", **more: Any) -> StudyResults:
-    cells = (
-        one.model_copy(update=more) if one.arm == arm and task in ("", one.task) else one for one in results.cells
-    )
+    cells = (one.model_copy(update=more) if one.arm == arm and task in ("", one.task) else one for one in results.cells)
     return results.model_copy(update={"cells": tuple(cells)})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import re
+from itertools import pairwise
 
 import pytest
 
@@ -75,7 +76,7 @@ def test_labels_below_the_axis_never_touch() -> None:
         picture.ticks_below(x, [(value, f"{value:.2e}") for value in values])
         placed = re.findall(r'<text class="tick" x="([\d.]+)"[^>]*>([^<]*)', "".join(picture.body))
         ends = [(float(at) - LETTER / 2 * len(text), float(at) + LETTER / 2 * len(text)) for at, text in placed]
-        assert all(right[0] > left[1] for left, right in zip(ends, ends[1:], strict=False))
+        assert all(right[0] > left[1] for left, right in pairwise(ends))
         assert 1 <= len(placed) <= len(values)
         assert x.end == WIDTH - RIGHT
 

@@ -72,7 +72,9 @@ def test_unknown_levels_are_not_shown() -> None:
     bare = tuple(cell.model_copy(update={"chance": None, "majority": None}) for cell in results.cells)
     assert levels_of(bare) == []
     assert level_note(bare) == []
-    assert 'class="level' not in outcomes.bars(results.model_copy(update={"cells": bare}))[0].svg().split("</style>")[-1]
+    assert (
+        'class="level' not in outcomes.bars(results.model_copy(update={"cells": bare}))[0].svg().split("</style>")[-1]
+    )
 
 
 def test_levels_that_differ_are_all_given() -> None:

@@ -50,7 +50,11 @@ def test_the_table_has_the_rate_of_each_seed_and_the_common_one_beside() -> None
     assert found == {
         "task": "t",
         "arm": "a",
-        **{"seed 0": "1e-3", "seed 1": "1e-3", "seed 2": "1e-2", "seed 3": "1e-3", "seed 4": "–"},
+        "seed 0": "1e-3",
+        "seed 1": "1e-3",
+        "seed 2": "1e-2",
+        "seed 3": "1e-3",
+        "seed 4": "–",
         "test": "80.0 ± 0.0",
         "common rate": "1e-2",
         "test at it": "60.0 ± 5.8",

@@ -49,7 +49,8 @@ def compared(mean: float, **more: Any) -> Any:
         ),
         (
             compared(0.013, further_seeds=None),
-            "undecided between a and b on bit_xor: +1.3 points [−1.1, 3.7], p = 0.82, more than 1,000 more seeds needed",
+            "undecided between a and b on bit_xor: +1.3 points [−1.1, 3.7], p = 0.82, more than 1,000 more seeds "
+            "needed",
             "undecided: +1.3 points [−1.1, 3.7], p = 0.82, more than 1,000 more seeds needed",
         ),
         (
