@@ -69,9 +69,10 @@ class StoredRuns:
         loaded = recipe_for_trial(cell, request.trial)
         address = address_of(loaded.recipe, self.study.code_version, registry=loaded.registry)
         folder = run_folder(self.ledger, address)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / RECIPE).write_text(dump_recipe(loaded.recipe), encoding="utf-8")
-        (folder / ADDRESS).write_text(address + "\n", encoding="utf-8")
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            (folder / RECIPE).write_text(dump_recipe(loaded.recipe), encoding="utf-8")
+            (folder / ADDRESS).write_text(address + "\n", encoding="utf-8")
         told = self._summary(name, request, cell.train.max_steps)
         (folder / SUMMARY).write_text(json.dumps(told), encoding="utf-8")
         validation = told["metrics"]["validation"]["accuracy"]

@@ -33,7 +33,7 @@ arms:
 learning_rates: [1e-3, 3e-3, 1e-2]
 budget: {steps: 80}
 seeds: 4
-controls: [frozen_random, unfrozen_random]
+controls: [frozen_random]
 targets: {xor: 0.5}
 margin: {xor: 2}
 """
