@@ -203,8 +203,15 @@ def _cell_result(study: Study, runs: CellRuns, ledger_folder: Path) -> CellResul
         steps=tuple(outcome.summary["steps"] for outcome in chosen.values() if "steps" in outcome.summary),
         best_steps=tuple(outcome.summary["best_step"] for outcome in chosen.values() if "best_step" in outcome.summary),
         majority=example.majority if example else None,
+        precision=_precision(runs),
         **_shared_facts(told),
     )
+
+
+def _precision(runs: CellRuns) -> str:
+    """How the cell's runs stored and multiplied frozen weights; several if machines chose differently."""
+    found = {outcome.summary.get("precision") for outcome in runs.outcomes.values()}
+    return ", ".join(sorted(filter(None, found)))
 
 
 def _shared_facts(told: Mapping[str, Any]) -> dict[str, Any]:
