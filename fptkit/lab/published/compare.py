@@ -112,6 +112,8 @@ def _ours(cell: CellResult, published: Published) -> tuple[Ours | None, str]:
     """Our result on the main test split in percent; or None and the reason why there is none."""
     found = cell.main
     if cell.common is not None and published.learning_rates == "swept":
+        if cell.common.learning_rate is None:
+            return None, "no common learning rate could be chosen for all seeds"
         found = cell.common.test.get(cell.test_split)
     if found is None or found.mean is None:
         return None, "its test split was not evaluated" if cell.complete else "not all of its runs are finished"
