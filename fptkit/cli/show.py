@@ -58,7 +58,7 @@ def show(kind: str, name: str, as_json: bool, plugin_files: Sequence[Path]) -> N
 
 def _show_published(name: str, as_json: bool) -> None:
     """The tables of one paper; as JSON, each figure with everything known about it."""
-    from fptkit.lab.published import CHECKED, load_published, table_heading, table_notes, table_rows
+    from fptkit.lab.published import load_published, read_in, table_heading, table_notes, table_rows
 
     published = load_published(name)
     if as_json:
@@ -68,7 +68,7 @@ def _show_published(name: str, as_json: bool) -> None:
         "name": published.name,
         "paper": f"{published.authors} {published.year}: {published.title}",
         "source": published.source,
-        "checked": f"against {CHECKED[published.checked_against]}",
+        "read in": read_in(published.figures),
         "protocol": f"{published.protocol}: {published.protocol_words}",
         "rates": published.learning_rate_words,
         "seeds": str(published.seeds or "not recorded"),

@@ -3,11 +3,10 @@
 from fptkit.lab.published.compare import Against, Ours, Pair, against_rows, compare
 from fptkit.lab.published.kinds import ArmKind, arm_kind
 from fptkit.lab.published.load import load_published, published_names
-from fptkit.lab.published.records import CHECKED, AbsentTable, Figure, Published, PublishedTable, PublishedTask
-from fptkit.lab.published.tables import content_rows, table_heading, table_notes, table_rows
+from fptkit.lab.published.records import AbsentTable, Figure, Published, PublishedTable, PublishedTask
+from fptkit.lab.published.tables import content_rows, read_in, table_heading, table_notes, table_rows
 
 __all__ = [
-    "CHECKED",
     "AbsentTable",
     "Against",
     "ArmKind",
@@ -23,6 +22,7 @@ __all__ = [
     "content_rows",
     "load_published",
     "published_names",
+    "read_in",
     "table_heading",
     "table_notes",
     "table_rows",

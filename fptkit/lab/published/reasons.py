@@ -165,6 +165,8 @@ def _notes(cell: CellResult, figure: Figure, published: Published) -> Iterator[s
     yield from published.notes
     if figure.variant:
         yield f"theirs: {figure.variant}"
+    if figure.checked_against == "one transcription":
+        yield "their figure was read in one transcription only"
     if figure.seeds is None:
         yield "their seeds and spread are not recorded"
     if cell.common is not None and figure.learning_rates == "swept":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fptkit.lab.published.records import CHECKED, Figure, Published, PublishedTable
 
 UNITS = {"accuracy": "accuracy, %", "steps": "training steps", "times as fast": "times as fast"}
@@ -26,7 +28,7 @@ def content_rows(published: Published) -> list[dict[str, str]]:
             "table": table.place,
             "shows": table.title,
             "figures": str(len(published.of(name))),
-            "read in": _read_in(published.of(name)),
+            "read in": read_in(published.of(name)),
         }
         for name, table in published.tables.items()
     ]
@@ -37,8 +39,12 @@ def content_rows(published: Published) -> list[dict[str, str]]:
     return [*here, *absent]
 
 
-def _read_in(figures: tuple[Figure, ...]) -> str:
-    """Where a table was read; if its figures differ in this, with the number of figures."""
+def read_in(figures: Sequence[Figure]) -> str:
+    """Where figures were read; if they differ in this, with the number of figures.
+
+    Args:
+        figures: of a table or a paper.
+    """
     counts: dict[str, int] = {}
     for figure in figures:
         text = CHECKED[figure.checked_against]

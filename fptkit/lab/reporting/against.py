@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from fptkit.lab.published import CHECKED, Published, against_rows, compare, load_published
+from fptkit.lab.published import Published, against_rows, compare, load_published, read_in
 from fptkit.lab.reporting.document import Entry, Section, Table
 from fptkit.lab.studies.results import StudyResults
 
@@ -36,8 +36,8 @@ def section(results: StudyResults, name: str) -> Section:
 def _about(published: Published) -> tuple[str, ...]:
     """Where the figures are from, and the protocol behind them."""
     return (
-        f"{published.authors} {published.year}: {published.title}. {published.source}; figures checked against "
-        f"{CHECKED[published.checked_against]}.",
+        f"{published.authors} {published.year}: {published.title}. {published.source}; figures read in "
+        f"{read_in(published.figures)}.",
         f"Their protocol: {published.protocol_words}; learning rates: {published.learning_rate_words}.",
     )
 

@@ -610,6 +610,8 @@ def test_accuracy_on_training_data_has_a_pair_of_its_own() -> None:
         (pair.theirs.value, pair.ours.split, pair.ours.seeds) for pair in (test, train) if pair.ours and pair.theirs
     ]
     assert facts == [(38.6, "test", 3), (38.5, "train", 2)]
+    single = "their figure was read in one transcription only"
+    assert [single in pair.notes for pair in (test, train)] == [False, True]
     assert test.comparable
     assert train.gap == pytest.approx(41 - 38.5)
     (reason,) = train.reasons
