@@ -46,7 +46,7 @@ def as_if_run(task: str, arm: str, recipe: Recipe) -> CellResult:
     )
 
 
-def pairs_of(name: str, *overrides: str) -> list[Pair]:
+def pairs_of(name: str, *overrides: str, paper: str = "fpt2021") -> list[Pair]:
     study = load_study(name, overrides=overrides, profile="paper")
     cells = tuple(
         as_if_run(cell.name.task, cell.name.arm, cell.loaded.recipe)
@@ -67,7 +67,7 @@ def pairs_of(name: str, *overrides: str) -> list[Pair]:
         cells=cells,
         comparisons=(),
     )
-    return [pair for pair in compare(results, load_published("fpt2021")) if pair.arm]
+    return [pair for pair in compare(results, load_published(paper)) if pair.arm]
 
 
 @pytest.mark.parametrize(
@@ -153,3 +153,16 @@ def test_arms_without_a_counterpart_say_so() -> None:
     (norms,) = [pair for pair in pairs_of("frozen_norm") if pair.arm == "norms_frozen"]
     assert norms.theirs is None
     assert norms.reasons == ("the paper does not have this arm on this task",)
+
+
+def test_the_study_of_rothermel_finds_every_figure_of_theirs() -> None:
+    pairs = pairs_of("rothermel", paper="rothermel2021")
+    assert len({(pair.theirs.row, pair.theirs.task) for pair in pairs if pair.theirs}) == 16
+    listops = [pair for pair in pairs if pair.task == "listops"]
+    assert len(listops) == 4
+    for pair in listops:
+        assert any("D1 and D2 are fixed" in note for note in pair.notes)
+        # The study is run with a search; the cells above have a single rate.
+        assert pair.reasons == (
+            "learning rate: ours a fixed one, without a search, theirs the best of several on validation",
+        )
