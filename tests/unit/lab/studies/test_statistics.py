@@ -1,4 +1,4 @@
-"""Statistics of studies: against scipy, statsmodels and formulas by hand. For error rates see `test_verdict_rates`."""
+"""Statistics of studies: against scipy, statsmodels and formulas by hand. For error rates see the integration tests."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[4] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
 import verdicts
 
 STUDIES = 2000
@@ -89,6 +89,6 @@ def test_looking_at_a_t_test_after_each_seed_is_wrong_and_at_e_values_is_not() -
 
 
 def test_the_page_has_every_design() -> None:
-    page = (Path(__file__).parents[4] / "docs" / "statistics.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "statistics.md").read_text(encoding="utf-8")
     for design in (*verdicts.DESIGNS, *verdicts.LIMITS, *verdicts.POWER, *verdicts.SAME, *verdicts.SEVERAL_TASKS):
         assert f"| {design.name} |" in page, design.name
