@@ -6,13 +6,22 @@ of its own, or without ``train.seeds.data``, a split is the same in all runs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from fptkit.options import Options
-from fptkit.recipe.models import Recipe
+from fptkit.recipe.models import TrainOptions
 
 
-def draws_data(recipe: Recipe) -> bool:
-    """Whether ``train.seeds.data`` decides which examples the run is trained on."""
-    return recipe.train.data_fraction < 1 or _open_split(recipe.task.options) is not None
+def draws_data(train: TrainOptions, task: Mapping[str, Any]) -> bool:
+    """Whether ``train.seeds.data`` decides which examples a run is trained on.
+
+    Args:
+        train: the recipe's.
+        task: the recipe's section ``task`` as in its file.
+    """
+    split = task.get("split")
+    return train.data_fraction < 1 or (isinstance(split, Mapping) and split.get("seed", 0) is None)
 
 
 def with_split_seed(options: Options, seed: int | None) -> Options:
@@ -25,15 +34,7 @@ def with_split_seed(options: Options, seed: int | None) -> Options:
     Returns:
         The options with ``split.seed`` set; unchanged if the split has its own seed, or the run has none.
     """
-    split = _open_split(options)
-    if split is None or seed is None:
+    split = getattr(options, "split", None)
+    if seed is None or not isinstance(split, Options) or getattr(split, "seed", 0) is not None:
         return options
     return options.model_copy(update={"split": split.model_copy(update={"seed": seed})})
-
-
-def _open_split(options: Options) -> Options | None:
-    """The task's random split, if its seed is null."""
-    split = getattr(options, "split", None)
-    if isinstance(split, Options) and "seed" in type(split).model_fields and getattr(split, "seed") is None:  # noqa: B009
-        return split
-    return None

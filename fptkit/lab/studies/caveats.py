@@ -18,6 +18,7 @@ def warnings_of(results: StudyResults) -> tuple[str, ...]:
     found += _stand_ins(results)
     found += _edges(results)
     found += _seeds(results)
+    found += _held(results)
     found += _lengths(results)
     found += _versions(results)
     found += _at_majority(results)
@@ -85,6 +86,17 @@ def _seeds(results: StudyResults) -> list[str]:
     if count == 1:
         return ["one seed: there is no evidence for any difference"]
     return [f"{count} seeds: too few for a verdict, which needs 3"] if count < 3 else []
+
+
+def _held(results: StudyResults) -> list[str]:
+    cells = [cell for cell in results.cells if cell.held]
+    if not cells:
+        return []
+    names = _names(name for cell in cells for name in cell.held)
+    return [
+        f"recipes fix the seed of some sources of randomness ({names}), so verdicts and intervals leave their noise out: "
+        f"{_cells(cells)}"
+    ]
 
 
 def _lengths(results: StudyResults) -> list[str]:

@@ -217,7 +217,7 @@ class Needs:
 
 def run_name(cell: CellName, trial: Trial) -> str:
     """Name of a run in the ledger and in messages."""
-    return f"{cell}, rate {trial.learning_rate:g}, seed {trial.seed}"
+    return f"{cell}, rate {trial.learning_rate:g}, {trial.words}"
 
 
 def _best_rate(needs: CellNeeds) -> tuple[float | None, float | None]:
@@ -225,7 +225,7 @@ def _best_rate(needs: CellNeeds) -> tuple[float | None, float | None]:
     by_rate: dict[float, list[float]] = {}
     higher = True
     for trial, outcome in needs.outcomes.items():
-        if outcome.validation is not None and outcome.status != "diverged":
+        if outcome.validation is not None and outcome.status != "diverged" and not trial.varied:
             by_rate.setdefault(trial.learning_rate, []).append(outcome.validation)
             higher = outcome.higher_is_better
     means = {rate: sum(values) / len(values) for rate, values in by_rate.items()}

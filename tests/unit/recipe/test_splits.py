@@ -9,6 +9,7 @@ from pydantic import Field
 
 from fptkit.build import build_task
 from fptkit.options import Options
+from fptkit.recipe.dump import component_mapping
 from fptkit.recipe.load import load_recipe
 from fptkit.recipe.splits import draws_data, with_split_seed
 
@@ -94,4 +95,4 @@ def test_what_a_task_is_built_with(
     loaded = load_recipe(str(tmp_path / "mine.yaml"), overrides=overrides)
     task = build_task(loaded.recipe, loaded.registry)
     assert (task.seed, task.split_seed) == (seed, split)  # type: ignore[attr-defined]
-    assert draws_data(loaded.recipe) is draws
+    assert draws_data(loaded.recipe.train, component_mapping(loaded.recipe.task)) is draws
