@@ -18,6 +18,7 @@ from fptkit.lab.studies.cells import recipe_for_trial
 from fptkit.lab.studies.in_words import budget_words, search_words, until_words
 from fptkit.lab.studies.noise import noise_of
 from fptkit.lab.studies.outcome import Outcome
+from fptkit.lab.studies.pairs import Scores
 from fptkit.lab.studies.plan import CellName, Study, StudyFacts, Trial
 from fptkit.lab.studies.results import COSTS, RESULTS, CellResult, Costs, RunCost, StudyResults
 from fptkit.lab.studies.seeds import seeds_of_cells
@@ -50,7 +51,9 @@ def results_of(study: StudyFacts, lookup: Lookup, ledger_folder: Path) -> StudyR
     seeds = seeds_of_cells(study, lookup)
     runs = [runs_of(settings, cell, seeds[cell.name], partial(lookup, cell.name)) for cell in study.cells]
     cells = tuple(cell_result(settings, one, ledger_folder) for one in runs)
-    concluded = conclusions_of(study, {one.cell.name: (one, cell) for one, cell in zip(runs, cells, strict=True)})
+    concluded = conclusions_of(
+        study, {one.cell.name: _scores(one, cell) for one, cell in zip(runs, cells, strict=True)}
+    )
     results = StudyResults(
         name=study.name,
         description=settings.description,
@@ -121,6 +124,10 @@ def lookup_by_address(study: Study, outcomes: Mapping[str, Outcome]) -> Lookup:
         return outcomes.get(address) or Outcome(address)
 
     return lookup
+
+
+def _scores(runs: CellRuns, cell: CellResult) -> Scores:
+    return Scores(runs.tested, runs.seeds, cell.measure, cell.higher_is_better, cell.complete)
 
 
 def _versions(runs: Sequence[CellRuns]) -> dict[str, tuple[str, ...]]:

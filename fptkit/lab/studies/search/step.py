@@ -154,10 +154,10 @@ def _common_rate(cell: SearchedCell, choices: Choices, outcomes: Outcomes) -> fl
         there = [seed for group, choice in choices.items() if rate in choice.compared for seed in group]
         found = standing(rate, there, cell, outcomes)
         standings.append(replace(found, failed=found.failed + len(choices) - len(there)))
-    rate = best_of(standings)
-    if rate is None or 2 * len(_trained_at(rate, cell, choices, outcomes)) <= len(choices):
+    best = best_of(standings)
+    if best is None or 2 * len(_trained_at(best, cell, choices, outcomes)) <= len(choices):
         return None
-    return rate
+    return best
 
 
 def _trained_at(rate: float, cell: SearchedCell, choices: Choices, outcomes: Outcomes) -> list[int]:
