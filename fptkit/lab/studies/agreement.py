@@ -75,7 +75,9 @@ def _check_vary(draft: Draft, settings: StudySettings) -> None:
     for tree in draft.recipes.values():
         for name in settings.vary:
             if (node := _own_seed(tree, name)) and node.value is not None:
-                fault = Fault(node.place, f"train.seeds.{name}", "the study's vary replaces this; leave one of them out")
+                fault = Fault(
+                    node.place, f"train.seeds.{name}", "the study's vary replaces this; leave one of them out"
+                )
                 if fault not in draft.faults:
                     draft.faults.append(fault)
 
@@ -108,5 +110,7 @@ def _check_choice(draft: Draft, settings: StudySettings) -> None:
     elif search.seeds is not None and search.seeds > len(settings.first_seeds):
         draft.fault(["search", "seeds"], f"more than the study's {len(settings.first_seeds)} seeds; lower it")
     if settings.until is not None and common:
-        message = "seeds that are added until decided need choose: per_seed; give choose: per_seed, or a number of seeds"
+        message = (
+            "seeds that are added until decided need choose: per_seed; give choose: per_seed, or a number of seeds"
+        )
         draft.fault(["choose"], message)

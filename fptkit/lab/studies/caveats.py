@@ -94,8 +94,8 @@ def _held(results: StudyResults) -> list[str]:
         return []
     names = _names(name for cell in cells for name in cell.held)
     return [
-        f"recipes fix the seed of some sources of randomness ({names}), so verdicts and intervals leave their noise out: "
-        f"{_cells(cells)}"
+        f"recipes fix the seed of some sources of randomness ({names}), so verdicts and intervals leave out their "
+        f"noise: {_cells(cells)}"
     ]
 
 

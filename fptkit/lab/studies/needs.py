@@ -95,14 +95,15 @@ class Needs:
         """Address, name and request of all open requests, in the order to start them.
 
         Tests come first: they are short and complete a cell. Then cell by cell, so that the first results come early;
-        within a cell seed by seed, so that its curve over rates comes early, too.
+        within a cell seed by seed, so that its curve over rates comes early, too. Runs that vary one source of
+        randomness come last: no comparison waits for them.
         """
         everything = [
-            (not request.open_test, place, request.trial.seed, number, needs, request)
+            (not request.open_test, bool(request.trial.varied), place, request.trial.seed, number, needs, request)
             for place, needs in enumerate(self._cells)
             for number, request in enumerate(needs.step.requests)
         ]
-        for *_, needs, request in sorted(everything, key=lambda entry: entry[:4]):
+        for *_, needs, request in sorted(everything, key=lambda entry: entry[:5]):
             yield self._address(needs, request.trial), run_name(needs.cell.name, request.trial), request
 
     def recipe(self, address: str) -> LoadedRecipe:

@@ -109,8 +109,8 @@ class Trial:
     Args:
         learning_rate: learning rate, > 0.
         seed: seed, >= 0.
-        varied: the source of randomness that alone has this seed, the others keep the study's first: ``init``, ``order``
-            or ``data``; empty: all have it.
+        varied: the source of randomness that alone has this seed, while the others keep the study's first: ``init``,
+            ``order`` or ``data``; empty: all have it.
     """
 
     learning_rate: float
