@@ -337,8 +337,8 @@ def resolution(deviation: float, pairs: int, level: float = LEVEL, power: float 
     critical = float(stdtrit(degrees, 1 - level / 2))
 
     def lacking(noncentrality: float) -> float:
-        found = nct.sf(critical, degrees, noncentrality) + nct.cdf(-critical, degrees, noncentrality)
-        return float(found) - power
+        other_side = np.nan_to_num(nct.cdf(-critical, degrees, noncentrality))  # NaN where it is below 1e-20
+        return float(nct.sf(critical, degrees, noncentrality) + other_side) - power
 
     return float(brentq(lacking, 0.0, 4 * critical + 10)) * deviation / float(np.sqrt(pairs))
 
