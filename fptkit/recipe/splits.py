@@ -13,6 +13,10 @@ from fptkit.options import Options
 from fptkit.recipe.models import TrainOptions
 
 
+_NOT_RANDOM = ("time", "column")
+"""Options of a split that decide it without a draw."""
+
+
 def draws_data(train: TrainOptions, task: Mapping[str, Any]) -> bool:
     """Whether ``train.seeds.data`` decides which examples a run is trained on.
 
@@ -21,7 +25,8 @@ def draws_data(train: TrainOptions, task: Mapping[str, Any]) -> bool:
         task: the recipe's section ``task`` as in its file.
     """
     split = task.get("split")
-    return train.data_fraction < 1 or (isinstance(split, Mapping) and split.get("seed", 0) is None)
+    follows = isinstance(split, Mapping) and split.get("seed", 0) is None
+    return train.data_fraction < 1 or (follows and not any(split.get(way) for way in _NOT_RANDOM))
 
 
 def with_split_seed(options: Options, seed: int | None) -> Options:
