@@ -12,7 +12,6 @@ from typing import Any
 from fptkit.options import Options
 from fptkit.recipe.models import TrainOptions
 
-
 _NOT_RANDOM = ("time", "column")
 """Options of a split that decide it without a draw."""
 
@@ -25,8 +24,11 @@ def draws_data(train: TrainOptions, task: Mapping[str, Any]) -> bool:
         task: the recipe's section ``task`` as in its file.
     """
     split = task.get("split")
-    follows = isinstance(split, Mapping) and split.get("seed", 0) is None
-    return train.data_fraction < 1 or (follows and not any(split.get(way) for way in _NOT_RANDOM))
+    if train.data_fraction < 1:
+        return True
+    return (
+        isinstance(split, Mapping) and split.get("seed", 0) is None and not any(split.get(way) for way in _NOT_RANDOM)
+    )
 
 
 def with_split_seed(options: Options, seed: int | None) -> Options:

@@ -90,7 +90,7 @@ def _seeds_at(results: StudyResults, cell: CellResult, edge: float) -> int:
 
 def _as_good_elsewhere(results: StudyResults, cell: CellResult, seed: int, chosen: float) -> bool:
     name = (cell.task, cell.arm, cell.data_fraction, seed)
-    runs = [run for run in results.runs if (run.task, run.arm, run.data_fraction, run.seed) == name]
+    runs = [run for run in results.runs if (run.task, run.arm, run.data_fraction, run.seed) == name and not run.varied]
     best = next((run.validation for run in runs if run.learning_rate == chosen), None)
     others = [run for run in runs if run.learning_rate != chosen and run.status != "diverged"]
     return best is not None and any(run.validation == best for run in others)

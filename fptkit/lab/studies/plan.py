@@ -123,6 +123,11 @@ class Trial:
         return f"{self.varied} seed {self.seed}".lstrip()
 
 
+def run_name(cell: CellName, trial: Trial) -> str:
+    """Name of a run in the ledger and in messages."""
+    return f"{cell}, rate {trial.learning_rate:g}, {trial.words}"
+
+
 @dataclass(frozen=True)
 class Request:
     """How far to run a trial.

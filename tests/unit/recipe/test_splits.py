@@ -21,6 +21,7 @@ from fptkit.tasks.bits import BitXor
 
 class SplitOptions(Options):
     seed: int | None = None
+    time: str | None = None
 
 
 class MineOptions(Options):
@@ -84,6 +85,7 @@ def test_other_options_are_left_alone(options: Options) -> None:
         (("train.seeds.data=2",), 2, 2, True),
         (("train.seeds.data=2", "task.split.seed=9"), 2, 9, False),
         (("train.seeds.init=2", "task.split.seed=9"), 0, 9, False),
+        (("task.split.time=day",), 0, None, False),
         (("train.data_fraction=0.5", "task.split.seed=9"), 0, 9, True),
     ],
 )

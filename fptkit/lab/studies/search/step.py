@@ -88,14 +88,18 @@ def varied_trials(settings: StudySettings, cell: SearchedCell, chosen: Mapping[i
 
     Args:
         settings: ``vary``, and the seeds: each but the first is given to every source once.
-        cell: the cell; its data are varied only if its runs draw some.
+        cell: the cell.
         chosen: the chosen learning rate of each seed; without that of the first there are no trials.
     """
     first, *others = settings.first_seeds
     if first not in chosen:
         return []
-    names = [name for name in settings.vary if name != "data" or cell.draws_data]
-    return [Trial(chosen[first], seed, name) for name in names for seed in others]
+    return [Trial(chosen[first], seed, name) for name in varied_sources(settings, cell) for seed in others]
+
+
+def varied_sources(settings: StudySettings, cell: SearchedCell) -> list[str]:
+    """The sources of randomness that are varied alone in a cell: data only if its runs draw some."""
+    return [name for name in settings.vary if name != "data" or cell.draws_data]
 
 
 def _run_and_test(cell: SearchedCell, trials: Sequence[Trial], outcomes: Outcomes) -> list[Request]:

@@ -14,10 +14,9 @@ from fptkit.errors import RecipeError
 from fptkit.lab.studies.address import address_of
 from fptkit.lab.studies.cells import recipe_for_trial
 from fptkit.lab.studies.load import load_study
-from fptkit.lab.studies.needs import run_name
 from fptkit.lab.studies.noise import deviation_interval
 from fptkit.lab.studies.outcome import Outcome
-from fptkit.lab.studies.plan import Cell, CellFacts, Request, Study, Trial
+from fptkit.lab.studies.plan import Cell, CellFacts, Request, Study, Trial, run_name
 from fptkit.lab.studies.results import StudyResults
 from fptkit.lab.studies.search import Step, next_step
 from fptkit.lab.studies.summarise import results_of
@@ -47,10 +46,13 @@ def study(tmp_path: Path) -> Study:
 
 
 def value(trial: Trial) -> float:
-    """Validation of a trial: seed 7 does best at 1e-2, the others at 1e-3. Test results are 0.1 lower."""
+    """Validation of a trial: seed 7 does best at 1e-2, the others at 1e-3. Test results are 0.1 lower.
+
+    When the order alone is varied, the others do as well at 1e-2 as they do at 1e-3.
+    """
     liked = 1e-2 if trial.seed == 7 else 1e-3
-    own = {"": 0.7, "init": 0.2, "data": 0.4, "order": 0.3}[trial.varied]
-    return own + trial.seed / 100 + (0.05 if trial.learning_rate == liked else 0.0)
+    own = {"": 0.7, "init": 0.2, "data": 0.4, "order": 0.75}[trial.varied]
+    return round(own + trial.seed / 100 + (0.05 if trial.learning_rate == liked else 0.0), 6)
 
 
 def ended(trial: Trial, status: str, *, tested: bool) -> Outcome:
@@ -123,9 +125,11 @@ def test_comparisons_do_not_wait_for_them(study: Study) -> None:
     )
 
 
-def test_nothing_follows_from_them_but_noise(tmp_path: Path) -> None:
-    with_it, without = (summarised(load(tmp_path, STUDY, f"vary=[{sources}]")) for sources in ("data, init", ""))
+@pytest.mark.parametrize("varied", ["data, init", "data, order"])
+def test_nothing_follows_from_them_but_noise(tmp_path: Path, varied: str) -> None:
+    with_it, without = (summarised(load(tmp_path, STUDY, f"vary=[{sources}]")) for sources in (varied, ""))
     assert without.noise == ()
+    assert any("edge of the grid" in warning for warning in without.warnings)
     assert len(with_it.runs) == len(without.runs) + 2 * 4
     assert [row for row in with_it.runs if not row.varied] == list(without.runs)
     only = {"noise": (), "runs": ()}
