@@ -90,7 +90,8 @@ class ScheduleOptions(Options):
 class SeedOptions(Options):
     """Seeds of single sources of randomness, to vary one and keep the others.
 
-    Source: the distinction: Bouthillier et al. 2021, section 2.1.
+    Source: the distinction of sources: Bouthillier et al. 2021, "Accounting for Variance in Machine Learning
+    Benchmarks".
     """
 
     init: Seed | None = Field(

@@ -1,6 +1,6 @@
 """Where the noise of a result comes from: the deviation of test results when one source of randomness varies alone.
 
-Source: Bouthillier et al. 2021, "Accounting for Variance in Machine Learning Benchmarks", section 2 and figure 1.
+Source: Bouthillier et al. 2021, "Accounting for Variance in Machine Learning Benchmarks".
 """
 
 from __future__ import annotations
