@@ -70,8 +70,14 @@ def _untested(results: StudyResults, untested: Sequence[Failure]) -> list[str]:
     own = [one for one in untested if _is_chosen(results, one)]
     if not own:
         return []
-    count = "1 seed is" if len(own) == 1 else f"{len(own)} seeds are"
-    return [f"{count} missing from the comparisons, since no test is stored at the rate they choose: {_listed(own)}"]
+    if len(own) == 1:
+        return [
+            f"1 seed is missing from the comparisons, since no test is stored at the rate it chooses: {_listed(own)}"
+        ]
+    return [
+        f"{len(own)} seeds are missing from the comparisons, since no test is stored at the rates they choose: "
+        f"{_listed(own)}"
+    ]
 
 
 def _is_chosen(results: StudyResults, run: Failure) -> bool:

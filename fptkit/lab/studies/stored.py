@@ -45,7 +45,7 @@ _TOLD: tuple[Status, ...] = ("paused", "validated", "finished", "diverged")
 """States that a run's summary records; of the others, only the ledger knows."""
 
 _NEEDED = ("max_steps", "validate_every", "learning_rate", "data_fraction", "seeds")
-"""Training options that a search and its results need. Others may differ between versions of fptkit."""
+"""Training options that a search and its results need."""
 
 
 @dataclass(frozen=True)
@@ -105,15 +105,13 @@ class StoredStudy:
         name = _name(cell)
         rows = [row for (of_cell, trial), row in self._rows.items() if of_cell == name and not trial.varied]
         recipe = _first_recipe(run_folder(self.ledger_folder, row.address) for row in rows)
-        given = recipe.get("train", {})
-        train = {key: given[key] for key in _NEEDED if key in given}
-        if not train:  # no run of this cell has started
-            train = {"learning_rate": rows[0].learning_rate} if rows else {}
+        # If no run of the cell has started, its rows still have the rate.
+        train = recipe.get("train") or ({"learning_rate": rows[0].learning_rate} if rows else {})
+        freezing = recipe.get("freezing") or self._freezing_of_unstarted(name)
         try:
-            options = TrainOptions.model_validate(train)
+            options = _train_options(train)
         except ValidationError as err:
             raise DataError(f"the recipes of the runs of {name} are damaged: {err}; put intact copies back") from err
-        freezing = recipe.get("freezing") or self._freezing_of_unstarted(name)
         return CellFacts(name, options, freezing, draws_data(options, recipe.get("task", {})))
 
     def _freezing_of_unstarted(self, name: CellName) -> Mapping[str, Any]:
@@ -197,6 +195,19 @@ def _first_recipe(folders: Iterable[Path]) -> dict[str, Any]:
             except (OSError, UnicodeDecodeError) as err:
                 raise DataError(f"{folder / name} cannot be read: {err}; put an intact copy back") from err
     return {}
+
+
+def _train_options(given: Mapping[str, Any]) -> TrainOptions:
+    """The training options in a recipe, which another version of fptkit may have written.
+
+    Raises:
+        ValidationError: those that a search needs are damaged.
+    """
+    known = {key: value for key, value in given.items() if key in TrainOptions.model_fields}
+    try:
+        return TrainOptions.model_validate(known)
+    except ValidationError:
+        return TrainOptions.model_validate({key: known[key] for key in _NEEDED if key in known})
 
 
 def _outcome(row: RunRow, failure: Failure | None, folder: Path) -> Outcome:
