@@ -144,6 +144,8 @@ class CellResult(Record):
         backbone, weights, init, weights_stand_in, blocks, width: facts of the backbone.
         freezing, freezing_options, readout, encoder, schedule, shuffle_tokens, head_options: settings of the runs.
         held: sources of randomness whose seed the recipe fixes, so that the seeds of the study do not vary them.
+        precision: how frozen weights were stored and multiplied, such as ``bfloat16``; several if the runs differ;
+            empty if unknown.
     """
 
     task: str
@@ -190,6 +192,7 @@ class CellResult(Record):
     held: dict[str, int] = {}
     task_options: dict[str, object] | None = None
     backbone_options: dict[str, object] | None = None
+    precision: str = ""
 
     @model_validator(mode="before")
     @classmethod
