@@ -134,11 +134,12 @@ def _tests(differences: Array, rounding: Array | float) -> Tests:
 def _mean_and_error_of(differences: Array, rounding: Array | float) -> tuple[Array, Array, Array]:
     """Mean, its standard error, and whether all differences are equal up to ``rounding``."""
     rounding = np.maximum(rounding, EQUAL * np.abs(differences).max(axis=-1))
-    equal = np.ptp(differences, axis=-1) <= rounding
-    mean = differences.mean(axis=-1)
-    mean = np.where(equal & (np.abs(mean) <= rounding), 0.0, mean)
-    error = differences.std(axis=-1, ddof=1) / np.sqrt(differences.shape[-1])
-    return mean, np.where(equal, 0.0, error), equal
+    with np.errstate(invalid="ignore"):  # NaN if a difference is not finite
+        span = np.ptp(differences, axis=-1)
+        equal = np.isfinite(span) & (span <= rounding)
+        mean = differences.mean(axis=-1)
+        error = differences.std(axis=-1, ddof=1) / np.sqrt(differences.shape[-1])
+    return np.where(equal & (np.abs(mean) <= rounding), 0.0, mean), np.where(equal, 0.0, error), equal
 
 
 def holm(p: Array) -> Array:

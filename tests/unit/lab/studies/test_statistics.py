@@ -82,6 +82,15 @@ def test_equal_differences_are_judged_by_flipping_signs(pairs: int) -> None:
     assert float(ours.standard_error) == 0
 
 
+@pytest.mark.parametrize("missing", [math.nan, math.inf, -math.inf])
+def test_a_missing_score_gives_no_p(missing: float) -> None:
+    a = np.array([missing, 0.2, 0.3, 0.2])
+    tests = paired_tests(a, np.full(4, 0.1))
+    assert math.isnan(float(tests.p))
+    assert math.isnan(float(equivalence(tests.mean, tests.standard_error, 4, 0.01)))
+    assert math.isnan(float(combined(np.array([a, a])).p))
+
+
 def test_no_difference_at_all_is_p_1() -> None:
     ours = paired_tests(np.ones(3), np.ones(3))
     assert (float(ours.p), float(ours.mean)) == (1, 0)
