@@ -257,4 +257,4 @@ def finish(
     family.keep_blocks(backbone, request.blocks)
     family.examine(backbone, architecture)
     family.redraw(backbone, request.init, request.seed)
-    backbone.notes = tuple(family.fit(backbone, request.tokens, request.positions))
+    backbone.notes = (*backbone.notes, *family.fit(backbone, request.tokens, request.positions))
