@@ -19,6 +19,7 @@ from fptkit.backbones.options import BlockOptions, Init, PositionOptions, Random
 from fptkit.errors import ShapeError
 from fptkit.interfaces import Backbone
 from fptkit.sources import choose
+from fptkit.sources.formats import notes_on_adapter
 from fptkit.sources.weights import WeightFolder, open_weights
 
 Architecture = TypeVar("Architecture")
@@ -242,7 +243,8 @@ def assemble(family: Family[Architecture, AnyBackbone], request: Request) -> Any
         backbone = family.load(folder, architecture)
     finish(family, backbone, architecture, request)
     backbone.weights, backbone.stand_in = choice.entry, choice.stand_in
-    backbone.notes = (*(f"{entry}: {reason}" for entry, reason in choice.skipped), *backbone.notes)
+    beside = () if folder is None else notes_on_adapter(folder.file, folder.entry)
+    backbone.notes = (*(f"{entry}: {reason}" for entry, reason in choice.skipped), *beside, *backbone.notes)
     return backbone
 
 

@@ -150,7 +150,7 @@ def load_gpt2(folder: WeightFolder, *, dropout: float = 0.1, attention_dropout: 
     selected = select_tensors(tensors, expected, parts=_PARTS, replaced=(_WORDS,), entry=folder.entry)
     backbone.load_state_dict(selected.used)
     backbone.notes = notes_on_heads(selected.heads, folder.entry)
-    if (words := _words_of(selected.replaced, tensors, folder.config)) is not None:
+    if (words := _words_of(tensors, folder.config)) is not None:
         backbone.embedding_norm = float(to_float32(_WORDS, words, folder.entry).norm(dim=1).mean())
     return backbone
 
@@ -178,11 +178,9 @@ def _tensors_of(folder: WeightFolder, sizes: Gpt2Sizes) -> dict[str, Tensor]:
     return named_as_in_model(stored, {*names, _WORDS}, folder.entry)
 
 
-def _words_of(
-    replaced: Mapping[str, Tensor], tensors: Mapping[str, Tensor], config: Mapping[str, Any]
-) -> Tensor | None:
+def _words_of(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Tensor | None:
     """The word embedding of a file: (V, D). A file of tied weights may hold only the language head, which equals it."""
-    words = replaced.get(_WORDS)
+    words = tensors.get(_WORDS)
     if words is None and config.get("tie_word_embeddings", True):
         words = tensors.get(_WORD_HEAD)
     return words if words is not None and words.ndim == 2 and words.shape[1] == config["n_embd"] else None

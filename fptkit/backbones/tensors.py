@@ -3,7 +3,8 @@
 - Names: a common prefix of wrappers (``module.``, ``transformer.``) is removed, and ``gamma`` and ``beta`` of old files
   become ``weight`` and ``bias``.
 - Numbers: every floating-point dtype becomes float32; NaN and infinity are errors, and so are quantised weights.
-- A tensor outside the model's own parts belongs to the head of another task or to a decoder: it is ignored, with a note.
+- A tensor outside the model's own parts belongs to the head of another task or to a decoder: it is not used, and a
+  note says so.
 - Any other tensor must fit: one that is missing, of another shape, or unknown inside the model's parts is an error.
 """
 
@@ -32,12 +33,10 @@ class Selected:
 
     Args:
         used: tensors of the model, in float32.
-        replaced: tensors of the parts that a backbone does without, such as the word embedding, as stored.
         heads: names of the tensors outside the model: heads of other tasks, a decoder.
     """
 
     used: dict[str, Tensor]
-    replaced: dict[str, Tensor]
     heads: tuple[str, ...]
 
 
@@ -46,7 +45,7 @@ def select_tensors(
     expected: Mapping[str, tuple[int, ...]],
     *,
     parts: Collection[str],
-    replaced: tuple[str, ...] = (),
+    replaced: tuple[str, ...],
     entry: str,
 ) -> Selected:
     """Sort the tensors of a file by use, and check those that the model needs.
@@ -64,11 +63,11 @@ def select_tensors(
     """
     check_not_quantised(stored, entry)
     rest = {name: tensor for name, tensor in stored.items() if name in expected or not is_buffer(name, tensor)}
-    spare = {name: tensor for name, tensor in rest.items() if name not in expected and name.startswith(replaced)}
+    spare = {name for name in rest if name not in expected and name.startswith(replaced)}
     heads = tuple(name for name in rest if name not in expected and name not in spare and not is_inside(name, parts))
     own = {name: tensor for name, tensor in rest.items() if name not in spare and name not in heads}
     _check_shapes(expected, own, entry)
-    return Selected({name: to_float32(name, tensor, entry) for name, tensor in own.items()}, spare, heads)
+    return Selected({name: to_float32(name, tensor, entry) for name, tensor in own.items()}, heads)
 
 
 def named_as_in_model(

@@ -26,7 +26,7 @@ class Stored:
     """The tensors of a checkpoint.
 
     Args:
-        tensors: floating-point tensors in float32, under names that the library understands.
+        tensors: floating-point tensors under names that the library understands; those of the model are in float32.
         heads: names of those outside the model's parts: heads of other tasks, a decoder.
     """
 
@@ -49,7 +49,8 @@ def read_stored(folder: WeightFolder, whole: PreTrainedModel) -> Stored:
     parameters = {name for name, _ in whole.named_parameters(remove_duplicate=False)}
     stored = named_as_in_model(folder.tensors(), own_names, folder.entry, prefix=prefix)
     check_not_quantised(stored, folder.entry)
-    tensors, heads = {}, []
+    tensors: dict[str, Tensor] = {}
+    heads: dict[str, Tensor] = {}
     for name, tensor in stored.items():
         own = name.removeprefix(prefix)
         if own not in parameters and not tensor.is_floating_point():
@@ -57,23 +58,24 @@ def read_stored(folder: WeightFolder, whole: PreTrainedModel) -> Stored:
         if is_inside(own, parts):
             tensors[name] = to_float32(name, tensor, folder.entry)
         else:
-            heads.append(name)
-            tensors[name] = tensor.float() if tensor.element_size() > 1 else tensor
-    _add_tied_words(tensors, heads, whole)
-    return Stored(tensors, tuple(heads))
+            heads[name] = tensor
+    if tied := _tied_words(tensors, heads, whole):
+        words, head = tied
+        tensors[words] = to_float32(head, heads[head], folder.entry)
+    # Heads come last: the library computes in the dtype of the first tensor.
+    return Stored({**tensors, **heads}, tuple(heads))
 
 
-def _add_tied_words(tensors: dict[str, Tensor], heads: Collection[str], whole: Any) -> None:
-    """Add a missing word embedding to a file of tied weights that holds only the language head, which equals it."""
+def _tied_words(tensors: Collection[str], heads: Mapping[str, Tensor], whole: Any) -> tuple[str, str] | None:
+    """Names of a missing word embedding and of the language head that equals it, in a file of tied weights; or None."""
+    if not getattr(whole.config, "tie_word_embeddings", True):
+        return None
     words = whole.get_input_embeddings().weight
     names = {name for name, parameter in whole.named_parameters(remove_duplicate=False) if parameter is words}
-    if not getattr(whole.config, "tie_word_embeddings", True):
-        return
     if any(name.removeprefix(f"{whole.base_model_prefix}.") in names for name in tensors):
-        return
-    same = [name for name in heads if name.endswith(".weight") and tensors[name].shape == words.shape]
-    if names and len(same) == 1:
-        tensors[min(names)] = tensors[same[0]]
+        return None
+    same = [name for name, head in heads.items() if name.endswith(".weight") and head.shape == words.shape]
+    return (min(names), same[0]) if names and len(same) == 1 else None
 
 
 def check_extent(sequence_model: PreTrainedModel, tensors: Mapping[str, Tensor], entry: str) -> None:

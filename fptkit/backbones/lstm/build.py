@@ -179,7 +179,7 @@ def load_lstm(folder: WeightFolder) -> LstmBackbone:
     backbone = LstmBackbone(sizes)
     expected = {name: tuple(parameter.shape) for name, parameter in backbone.named_parameters()}
     parts = {name.partition(".")[0] for name in tensors}  # fptkit's own format has no heads of other tasks
-    backbone.load_state_dict(select_tensors(tensors, expected, parts=parts, entry=folder.entry).used)
+    backbone.load_state_dict(select_tensors(tensors, expected, parts=parts, replaced=(), entry=folder.entry).used)
     return backbone
 
 

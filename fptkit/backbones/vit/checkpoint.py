@@ -239,8 +239,9 @@ def _fill(backbone: VitBackbone, tensors: Mapping[str, Tensor], parts: Collectio
     names = {name: timm_name for name, _ in backbone.named_parameters() if (timm_name := backbone.timm_name(name))}
     expected = {timm_name: tuple(backbone.get_parameter(name).shape) for name, timm_name in names.items()}
     selected = select_tensors(given, expected, parts=parts, replaced=_REPLACED, entry=entry)
-    # Copies: they become the parameters, and a tensor of the file may share its memory.
-    filled = {name: selected.used[timm_name].clone() for name, timm_name in names.items()}
+    # The tensors become the parameters: float32 of the file is copied, since it may share memory there.
+    used = {name: tensor.clone() if tensor is given[name] else tensor for name, tensor in selected.used.items()}
+    filled = {name: used[timm_name] for name, timm_name in names.items()}
     backbone.load_state_dict({"positions.weight": backbone.positions.weight.data, **filled}, assign=True)
     backbone.notes = notes_on_heads(selected.heads, entry)
 
