@@ -221,10 +221,14 @@ def _sizes_of(config: Mapping[str, Any], entry: str) -> Gpt2Sizes:
         raise DataError(f"{entry}: its config.json says n_embd {sizes.width}, not a multiple of n_head {sizes.heads}")
     for key, supported in FIXED_CONFIG.items():
         if (value := config.get(key, supported)) != supported:
-            raise DataError(f"{entry}: its config.json says {key} {value!r}; only {supported!r} is supported")
+            raise DataError(
+                f"{entry}: its config.json says {key} {value!r}; only {supported!r} is supported. Use backbone.name "
+                "huggingface, which accepts any GPT-2"
+            )
     if (inner := config.get("n_inner")) not in (None, 4 * sizes.width):
         raise DataError(
-            f"{entry}: its config.json says n_inner {inner!r}; only null or 4 * n_embd = {4 * sizes.width} is supported"
+            f"{entry}: its config.json says n_inner {inner!r}; only null or 4 * n_embd = {4 * sizes.width} is "
+            "supported. Use backbone.name huggingface, which accepts any GPT-2"
         )
     return sizes
 

@@ -71,8 +71,8 @@ def missing_files(path: Path, missing: list[str]) -> str:
         missing: names of the files that are not there.
     """
     if path.is_file():
-        inside = found_instead(replace(Place.of_folder(path.parent), names=[path.name]))
-        return f"{path} is a file, not a folder with config.json and model.safetensors" + (inside and f"; {inside}")
+        inside = found_instead(replace(Place.of_folder(path.parent), names=[path.name])) or f"use path:{path.parent}"
+        return f"{path} is a file, not a folder with config.json and model.safetensors; {inside}"
     text = f"no {' and no '.join(missing)} in {path}"
     if not path.is_dir():
         return f"{text}: there is no such folder"

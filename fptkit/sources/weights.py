@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -237,7 +237,10 @@ def _from_hub(place: str) -> tuple[Path, Path]:
     if found:
         return found
     if problem := hub_problem():
-        raise Unavailable(f"not in the local cache, and {problem}")
+        instead = _found_in_cache(repository, revision)
+        raise Unavailable(
+            (f"in the local cache {instead}" if instead else "not in the local cache") + f", and {problem}"
+        )
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import (
         EntryNotFoundError,
@@ -275,6 +278,16 @@ def _from_hub(place: str) -> tuple[Path, Path]:
     except _hub_errors() as err:
         raise Unavailable(f"downloading {repository} failed: {_one_line(err)}") from err
     return config, file
+
+
+def _found_in_cache(repository: str, revision: str) -> str:
+    """Say which other format of a repository is in the local cache; empty if none is."""
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(repository, "config.json", revision=revision or None)
+    if not isinstance(config, str):
+        return ""
+    return found_instead(replace(Place.of_folder(Path(config).parent), source=repository, local=False))
 
 
 def _found_on_hub(repository: str, revision: str) -> str:

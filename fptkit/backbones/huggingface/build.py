@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 from transformers import PretrainedConfig, PreTrainedModel
 
 from fptkit.backbones.assemble import Family, RandomDraw, build
-from fptkit.backbones.config_file import notes_on_code
 from fptkit.backbones.huggingface.fit import fit_tables, keep_blocks, measure, redraw_weights
 from fptkit.backbones.huggingface.load import draw_model, load_model, make_config, narrow_windows, set_dropout
 from fptkit.backbones.huggingface.model import HuggingFaceBackbone
@@ -153,7 +152,7 @@ class TransformersFamily(Family[Described, HuggingFaceBackbone]):
         """See `Family.load`."""
         model, notes = load_model(folder, architecture.config)
         backbone = _backbone(model)
-        backbone.notes = (*notes_on_code(folder.config, folder.entry), *notes)
+        backbone.notes = notes
         return backbone
 
     def keep_blocks(self, backbone: HuggingFaceBackbone, options: BlockOptions) -> None:

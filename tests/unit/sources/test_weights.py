@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
 from huggingface_hub.errors import (
@@ -133,6 +134,20 @@ def test_a_hub_without_the_repository_says_so(hub: type[Hub]) -> None:
 def test_a_repository_without_safetensors_says_so(hub: type[Hub]) -> None:
     del hub.files["model.safetensors"]
     with pytest.raises(Unavailable, match=r"no config\.json with model\.safetensors"):
+        open_weights("hub:someone/tiny")
+
+
+def test_a_repository_in_another_format_says_which(hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.files = {"config.json": b'{"model_type": "gpt2"}', "pytorch_model.bin": b"x"}
+    monkeypatch.setattr(
+        "huggingface_hub.HfApi.list_repo_files", lambda *args, **options: [*hub.files, "onnx/model.onnx"]
+    )
+    said = r'it holds pytorch_model\.bin, a pickle file.*from_pretrained\("someone/tiny"\)\.save_pretrained'
+    with pytest.raises(Unavailable, match=f"has no config.json with model.safetensors; {said}"):
+        open_weights("hub:someone/tiny")
+    huggingface_hub.hf_hub_download("someone/tiny", "pytorch_model.bin")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(Unavailable, match=f"^in the local cache {said}.*, and HF_HUB_OFFLINE forbids asking the hub"):
         open_weights("hub:someone/tiny")
 
 
