@@ -20,8 +20,8 @@ Source: huggingface/transformers 5.24, ``configuration_utils.py``, ``modeling_ut
 ``integrations/hub_kernels.py`` and ``models/auto/auto_factory.py``.
 """
 
-_HARMLESS = (None, False, True, "eager", "sdpa", "torch")
-"""Values of such keys that need no note: the library's own code, and switches."""
+_OWN_CODE = ("eager", "sdpa", "torch")
+"""Values of such keys that choose the library's own code."""
 
 _STORAGE = frozenset(("dtype", "torch_dtype"))
 """The dtype is ignored: everything is float32 here until the engine chooses the precision."""
@@ -81,7 +81,7 @@ def keys_of_code(config: Mapping[str, Any], *, every: bool = False) -> tuple[str
 def _keys_of_code(config: Mapping[str, Any], every: bool) -> Iterator[str]:
     for key, value in config.items():
         if _chooses_code(key, value):
-            if every or isinstance(value, (dict, list)) or value not in _HARMLESS:
+            if every or not _is_own_code(value):
                 yield key
         elif isinstance(value, dict) and key not in _LABELS:
             yield from _keys_of_code(value, every)
@@ -91,6 +91,13 @@ def notes_on_code(config: Mapping[str, Any], entry: str) -> tuple[str, ...]:
     """Return a note on the keys that choose other code than the library's own; none if there are none."""
     keys = keys_of_code(config)
     return (f"{entry}: its config.json chooses code ({', '.join(keys)}), which is ignored",) if keys else ()
+
+
+def _is_own_code(value: Any) -> bool:
+    """True for the library's own code and for switches: they need no note."""
+    if isinstance(value, str):
+        return value in _OWN_CODE or "native" in value  # "native" as in the kernels of xLSTM
+    return value is None or isinstance(value, bool)
 
 
 def _chooses_code(key: str, value: Any) -> bool:

@@ -15,7 +15,7 @@ from transformers.utils import logging
 
 from fptkit.backbones.config_file import architecture_only, keys_of_code, refuse_quantised
 from fptkit.backbones.huggingface.model import accepted_by, is_skeleton
-from fptkit.backbones.huggingface.stored import check_extent, check_report, read_stored
+from fptkit.backbones.huggingface.stored import check_extent, check_outside, check_report, read_stored, tied_words
 from fptkit.backbones.tensors import notes_on_heads
 from fptkit.errors import DataError, FptkitError, UsageError, nearest
 from fptkit.seeds import derive_seed
@@ -113,6 +113,9 @@ def load_model(folder: WeightFolder, config: PretrainedConfig) -> tuple[PreTrain
     with torch.device("meta"):
         skeleton = _instantiate(config, folder.entry, DataError)
     kind: Any = type(skeleton)
+    _part_for_vectors(
+        skeleton, folder.entry, DataError
+    )  # an error about the model is better than one about its tensors
     stored = read_stored(folder, skeleton)
     check_extent(_sequence_model(skeleton, folder.entry, DataError), stored.tensors, folder.entry)
     try:
@@ -123,12 +126,21 @@ def load_model(folder: WeightFolder, config: PretrainedConfig) -> tuple[PreTrain
             )
     except Exception as err:  # the library's conversions of old checkpoints raise errors of many kinds
         raise DataError(f"{folder.entry}: its tensors do not fit its config.json: {_one_line(err)}") from err
-    missing = set(report["missing_keys"])
     words = whole.get_input_embeddings().weight
-    has_words = not missing & _names_of(whole, {id(words)})
-    model = _sequence_model(whole.eval(), folder.entry, DataError, has_words=has_words)
+    words_are_missing = bool(_names_of(whole, {id(words)}) & set(report["missing_keys"]))
+    model = _sequence_model(whole.eval(), folder.entry, DataError)
     check_report(whole, _names_of(whole, {id(used) for used in model.parameters()}), report, folder.entry)
-    return model, notes_on_heads(stored.heads, folder.entry)
+    heads = check_outside(whole, stored, report, folder.entry)
+    if words_are_missing:
+        tied = tied_words(stored, config, words.shape)
+        _set_word_norm(model, None if tied is None else float(tied.norm(dim=1).mean()))
+    return model, notes_on_heads(heads, folder.entry)
+
+
+def _set_word_norm(model: nn.Module, norm: float | None) -> None:
+    for module in model.modules():
+        if isinstance(module, NoWords):
+            module.mean_norm = norm
 
 
 def _names_of(whole: nn.Module, used: set[int]) -> set[str]:
@@ -148,8 +160,21 @@ def _instantiate(config: PretrainedConfig, where: str, fault: type[FptkitError])
     return model
 
 
-def _sequence_model(whole: Any, where: str, fault: type[FptkitError], *, has_words: bool = True) -> PreTrainedModel:
+def _sequence_model(whole: Any, where: str, fault: type[FptkitError]) -> PreTrainedModel:
     """The part of a model from token vectors to the last hidden state: no decoder, word embedding or pooler."""
+    model = _part_for_vectors(whole, where, fault)
+    _drop_words(model)
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None
+    return model
+
+
+def _part_for_vectors(whole: Any, where: str, fault: type[FptkitError]) -> Any:
+    """The model without its decoder.
+
+    Raises:
+        FptkitError: of class ``fault``: it does not accept token vectors.
+    """
     model: Any = whole
     if getattr(whole.config, "is_encoder_decoder", False) and "decoder_input_ids" in accepted_by(whole):
         model = whole.get_encoder()
@@ -158,24 +183,14 @@ def _sequence_model(whole: Any, where: str, fault: type[FptkitError], *, has_wor
             f"{where}: a model of type {whole.config.model_type} does not accept token vectors: the forward of "
             f"{type(model).__name__} takes no inputs_embeds; use another model"
         )
-    _drop_words(model, has_words)
-    if getattr(model, "pooler", None) is not None:
-        model.pooler = None
-    sequence_model: PreTrainedModel = model
-    return sequence_model
+    return model
 
 
-def _drop_words(model: PreTrainedModel, has_words: bool) -> None:
-    """Replace the word embedding of every submodel: in T5 they share their weights but are two modules.
-
-    Args:
-        model: changed in place.
-        has_words: whether the values of the word embedding are those of the checkpoint or of an initialisation.
-    """
+def _drop_words(model: PreTrainedModel) -> None:
+    """Replace the word embedding of every submodel: in T5 they share their weights but are two modules."""
     words: list[Any] = [part.get_input_embeddings() for part in model.modules() if isinstance(part, PreTrainedModel)]
     rows = words[0].weight.detach()
-    # A skeleton has no values.
-    norm = float(rows.float().norm(dim=1).mean()) if has_words and not is_skeleton(rows) else None
+    norm = None if is_skeleton(rows) else float(rows.float().norm(dim=1).mean())  # a skeleton has no values
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if any(child is embedding for embedding in words):

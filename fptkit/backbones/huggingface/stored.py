@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,12 +26,13 @@ class Stored:
     """The tensors of a checkpoint.
 
     Args:
-        tensors: floating-point tensors under names that the library understands; those of the model are in float32.
-        heads: names of those outside the model's parts: heads of other tasks, a decoder.
+        tensors: floating-point tensors under names that the library understands; those inside the model's parts are in
+            float32.
+        outside: names of the others: heads of other tasks, a decoder, or tensors that the library renames.
     """
 
     tensors: dict[str, Tensor]
-    heads: tuple[str, ...]
+    outside: frozenset[str]
 
 
 def read_stored(folder: WeightFolder, whole: PreTrainedModel) -> Stored:
@@ -47,35 +48,59 @@ def read_stored(folder: WeightFolder, whole: PreTrainedModel) -> Stored:
     prefix, own_names = f"{whole.base_model_prefix}.", frozenset(whole.state_dict())
     parts = {name.partition(".")[0] for name in own_names}
     parameters = {name for name, _ in whole.named_parameters(remove_duplicate=False)}
+    buffers = own_names - parameters
     stored = named_as_in_model(folder.tensors(), own_names, folder.entry, prefix=prefix)
     check_not_quantised(stored, folder.entry)
-    tensors: dict[str, Tensor] = {}
-    heads: dict[str, Tensor] = {}
+    inside: dict[str, Tensor] = {}
+    outside: dict[str, Tensor] = {}
     for name, tensor in stored.items():
         own = name.removeprefix(prefix)
         if own not in parameters and not tensor.is_floating_point():
             continue  # position ids and masks of old files
-        if is_inside(own, parts):
-            tensors[name] = to_float32(name, tensor, folder.entry)
+        if own in buffers:
+            inside[name] = tensor.float()  # it may be a mask with infinity
+        elif is_inside(own, parts):
+            inside[name] = to_float32(name, tensor, folder.entry)
         else:
-            heads[name] = tensor
-    if tied := _tied_words(tensors, heads, whole):
-        words, head = tied
-        tensors[words] = to_float32(head, heads[head], folder.entry)
-    # Heads come last: the library computes in the dtype of the first tensor.
-    return Stored({**tensors, **heads}, tuple(heads))
+            outside[name] = tensor
+    # The library computes in the dtype of the first tensor.
+    return Stored({**inside, **outside}, frozenset(outside))
 
 
-def _tied_words(tensors: Collection[str], heads: Mapping[str, Tensor], whole: Any) -> tuple[str, str] | None:
-    """Names of a missing word embedding and of the language head that equals it, in a file of tied weights; or None."""
-    if not getattr(whole.config, "tie_word_embeddings", True):
+def check_outside(whole: Any, stored: Stored, report: Mapping[str, Any], entry: str) -> list[str]:
+    """Return the names of the tensors of heads and decoders; check those that were of the model after all.
+
+    Args:
+        whole: the library's model.
+        stored: tensors that it was loaded from.
+        report: the library's loading report.
+        entry: the checkpoint, for messages.
+
+    Raises:
+        DataError: a tensor that the library renamed and used contains NaN or infinity.
+    """
+    prefix, unexpected = f"{whole.base_model_prefix}.", frozenset(report["unexpected_keys"])
+    for name in stored.outside:
+        if not unexpected & {name, name.removeprefix(prefix)}:
+            to_float32(name, stored.tensors[name], entry)
+    parts = {name for name, _ in whole.named_children()}
+    return [
+        name for name in unexpected if not is_inside(name.removeprefix(prefix), parts) and not name.endswith(BUFFERS)
+    ]
+
+
+def tied_words(stored: Stored, config: Any, shape: tuple[int, ...]) -> Tensor | None:
+    """The language head of a file of tied weights without a word embedding, which equals it; None if there is none.
+
+    Args:
+        stored: tensors of the file.
+        config: the library's config.
+        shape: shape of the word embedding.
+    """
+    if not getattr(config, "tie_word_embeddings", True):
         return None
-    words = whole.get_input_embeddings().weight
-    names = {name for name, parameter in whole.named_parameters(remove_duplicate=False) if parameter is words}
-    if any(name.removeprefix(f"{whole.base_model_prefix}.") in names for name in tensors):
-        return None
-    same = [name for name, head in heads.items() if name.endswith(".weight") and head.shape == words.shape]
-    return (min(names), same[0]) if names and len(same) == 1 else None
+    same = [name for name in stored.outside if name.endswith(".weight") and stored.tensors[name].shape == shape]
+    return stored.tensors[same[0]].float() if len(same) == 1 else None
 
 
 def check_extent(sequence_model: PreTrainedModel, tensors: Mapping[str, Tensor], entry: str) -> None:
