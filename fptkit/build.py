@@ -35,6 +35,7 @@ from fptkit.options import Options
 from fptkit.recipe.models import Recipe
 from fptkit.registry import Registry
 from fptkit.seeds import derive_seed, generator_for
+from fptkit.sources.places import TaskData
 from fptkit.specs import BackboneSpec, ComponentSpec, EncoderSpec, FreezingPolicySpec, TaskSpec
 
 
@@ -206,21 +207,21 @@ def _freeze(recipe: Recipe, registry: Registry, model: CrossModalModel) -> list[
 
 
 def build_task(recipe: Recipe, registry: Registry) -> Task:
-    """Build only the task of a recipe.
+    """Build only the task of a recipe, and identify its data by content.
 
     Raises:
         SourceError: none of its sources is available.
+        DataError: a file changed while the task read it.
         PluginError: it is not a `Task`, or lacks a declaration that every task needs.
     """
-    task = build_component(
-        registry.get(TaskSpec, recipe.task.name),
-        recipe.task.options,
-        seed=recipe.train.seed,
-        pinned=recipe.pinned.source,
-    )
+    spec, options, pinned = registry.get(TaskSpec, recipe.task.name), recipe.task.options, recipe.pinned.source
+    data = TaskData(spec, options, pinned)
+    task = build_component(spec, options, seed=recipe.train.seed, pinned=pinned)
     if not isinstance(task, Task):
         raise PluginError(f"task '{recipe.task.name}': {type(task).__name__} is not a subclass of fptkit.Task")
     check_task_declarations(task)
+    task.source = data.stated_source(task.source)
+    task.data = data.identity(task.source, task.content)
     return task
 
 

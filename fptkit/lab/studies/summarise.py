@@ -151,7 +151,7 @@ def runs_of(study: Study, cell: Cell, outcomes: Mapping[str, Outcome]) -> CellRu
             break
         for trial in unknown:
             loaded = recipe_for_trial(cell, trial)
-            address = address_of(loaded.recipe, study.code_version, registry=loaded.registry)
+            address = address_of(loaded.recipe, study.code_version, registry=loaded.registry, data=study.data)
             known[trial] = outcomes.get(address) or Outcome(address)
     seeds = {seed: place for place, seed in enumerate(study.settings.seeds)}
     in_order = sorted(known, key=lambda trial: (trial.learning_rate, seeds.get(trial.seed, len(seeds)), trial.seed))

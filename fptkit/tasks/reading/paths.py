@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fptkit.errors import DataError, SourceError
 from fptkit.sources import shown_folder
+from fptkit.sources.identity import is_metadata, walk
 from fptkit.tasks.reading.text import PACKED, file_type, unpacked_name
 
 SPLIT_WORDS = {
@@ -141,7 +142,7 @@ class _Finder:
 
     def _own_folder(self, folder: Path) -> dict[str, Path]:
         """The own splits of a folder: its folders, else its files."""
-        children = [child for child in sorted(folder.iterdir()) if not hidden(child)]
+        children = [child for child in sorted(folder.iterdir()) if not is_metadata(child)]
         for parts in (
             {child.name: child for child in children if child.is_dir()},
             {_stem(child): child for child in children if child.is_file() and self._reads(child)},
@@ -164,7 +165,7 @@ class _Finder:
             _stem(other): other
             for other in sorted(file.parent.iterdir())
             if other.is_file() and other.name.startswith(begin) and other.name.endswith(ending)
-            if split_of(_stem(other)[len(begin) :]) and not hidden(other)
+            if split_of(_stem(other)[len(begin) :]) and not is_metadata(other)
         }
         splits = own_splits(beside, shown_folder(file.parent))
         return {split: beside[name] for name, split in splits.items()}
@@ -175,14 +176,11 @@ class _Finder:
             self.base[place] = place
             return (place,)
         found = []
-        for child in sorted(place.rglob("*") if self.deep else place.iterdir()):
-            if child.is_file() and not any(part.startswith(".") for part in child.relative_to(place).parts):
-                if hidden(child):
-                    continue
-                if self._reads(child):
-                    found.append(child)
-                else:
-                    self.passed_over.append(child)
+        for child in walk(place):
+            if self._reads(child) and (self.deep or child.parent == place):
+                found.append(child)
+            else:
+                self.passed_over.append(child)
         if not found:
             seen = f"; it has {_counted(self.passed_over)}" if self.passed_over else ""
             raise SourceError(
@@ -195,8 +193,7 @@ class _Finder:
         return file_type(path) in self.endings or path.suffix.lower() in self.endings
 
     def _pass_over(self, place: Path) -> None:
-        inside = [place] if place.is_file() else [path for path in sorted(place.rglob("*")) if path.is_file()]
-        self.passed_over += [path for path in inside if not hidden(path)]
+        self.passed_over += [place] if place.is_file() else walk(place)
 
 
 def places(entry: str) -> list[Path]:
@@ -210,15 +207,12 @@ def places(entry: str) -> list[Path]:
     if path.exists():
         return [path]
     if any(sign in text for sign in "*?"):
-        if found := [Path(name) for name in sorted(glob.glob(str(path), recursive=True)) if not hidden(Path(name))]:
+        if found := [
+            Path(name) for name in sorted(glob.glob(str(path), recursive=True)) if not is_metadata(Path(name))
+        ]:
             return found
         raise SourceError("task.source", [(entry, "no file or folder has a name of this pattern")], "Check the path.")
     raise SourceError("task.source", [(entry, f"there is no file or folder {shown_folder(path)}")], "Check the path.")
-
-
-def hidden(path: Path) -> bool:
-    """Whether a file or folder is metadata of a system and not data: ``.DS_Store``, ``._x.wav``, ``Thumbs.db``."""
-    return path.name.startswith(".") or path.name.lower() in ("thumbs.db", "desktop.ini", "__macosx")
 
 
 def passed_over_notes(files: Sequence[Path]) -> tuple[str, ...]:
