@@ -37,6 +37,7 @@ from fptkit.registry import Registry
 from fptkit.seeds import derive_seed, generator_for
 from fptkit.sources.places import TaskData
 from fptkit.specs import BackboneSpec, ComponentSpec, EncoderSpec, FreezingPolicySpec, TaskSpec
+from fptkit.tasks.reading.options import SplitOptions
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,8 @@ def build_task(recipe: Recipe, registry: Registry) -> Task:
         DataError: a file changed while the task read it.
         PluginError: it is not a `Task`, or lacks a declaration that every task needs.
     """
-    spec, options, pinned = registry.get(TaskSpec, recipe.task.name), recipe.task.options, recipe.pinned.source
+    spec, pinned = registry.get(TaskSpec, recipe.task.name), recipe.pinned.source
+    options = _with_data_seed(recipe)
     data = TaskData(spec, options, pinned)
     task = build_component(spec, options, seed=recipe.train.seed, pinned=pinned)
     if not isinstance(task, Task):
@@ -223,6 +225,16 @@ def build_task(recipe: Recipe, registry: Registry) -> Task:
     task.source = data.stated_source(task.source)
     task.data = data.identity(task.source, task.content)
     return task
+
+
+def _with_data_seed(recipe: Recipe) -> Options:
+    """The task's options; a random split without a seed of its own gets that of the recipe's data, if there is one."""
+    options = recipe.task.options
+    seed = getattr(getattr(recipe.train, "seeds", None), "data", None)
+    split = getattr(options, "split", None)
+    if seed is None or not isinstance(split, SplitOptions):
+        return options
+    return options.model_copy(update={"split": split.seeded(seed)})
 
 
 def build_component(spec: ComponentSpec, options: Options, **arguments: Any) -> Any:

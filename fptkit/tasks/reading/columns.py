@@ -11,7 +11,8 @@ from typing import Literal
 from fptkit.errors import DataError
 from fptkit.tasks.reading.dates import looks_like_date, parse_dates
 from fptkit.tasks.reading.labels import shown
-from fptkit.tasks.reading.numbers import advice, in_another_style, is_code, missing_words, parse_numbers, short
+from fptkit.tasks.reading.numbers import advice as advice_for
+from fptkit.tasks.reading.numbers import in_another_style, is_code, missing_words, parse_numbers, short
 
 Kind = Literal["number", "category", "date", "empty"]
 
@@ -121,7 +122,7 @@ def _check_marks(
     if 2 * len(found) > sum(map(bool, cells)):
         row = found[0]
         raise DataError(
-            f"{where(row)}: column '{name}': {short(cells[row])} is not a number{advice(cells[row], decimal)}; if "
+            f"{where(row)}: column '{name}': {short(cells[row])} is not a number{advice_for(cells[row], decimal)}; if "
             "these are categories, add the column to the option categorical"
         )
 
@@ -133,7 +134,7 @@ def _stranger(
     row = strangers[0]
     others = Counter(cells[row] for row in strangers)
     more = f" ({len(strangers):,} such cells: {shown([short(cell) for cell in sorted(others)])})"
-    tip = advice(cells[row], decimal) if what == "numbers" else "; correct it"
+    tip = advice_for(cells[row], decimal) if what == "numbers" else "; correct it"
     return DataError(
         f"{where(row)}: column '{name}' has {what}, but here {short(cells[row])}{more if len(strangers) > 1 else ''}"
         f"{tip}; if the column has categories, add it to the option categorical"
@@ -147,13 +148,13 @@ def _missing_notes(name: str, words: dict[str, int]) -> tuple[str, ...]:
     return (f"column '{name}': these cells count as missing (option missing): {found}",)
 
 
-def check_categories(column: Column, where: str, *, option: str = "ignore") -> None:
+def check_categories(column: Column, where: str, *, advice: str = "add it to the option ignore") -> None:
     """Refuse a column with about as many categories as rows: an identifier or free text, from which nothing is learnt.
 
     Args:
         column: a column of categories.
         where: the table, for messages.
-        option: the option that leaves the column out, for the message.
+        advice: what to do about it, for the message.
 
     Raises:
         DataError: it is one.
@@ -162,5 +163,5 @@ def check_categories(column: Column, where: str, *, option: str = "ignore") -> N
     if filled >= _FEW_ROWS and column.distinct >= IDENTIFIER_SHARE * filled:
         raise DataError(
             f"{where}: column '{column.name}' has {column.distinct:,} different values in {filled:,} rows, like an "
-            f"identifier or free text; add it to the option {option}"
+            f"identifier or free text; {advice}"
         )

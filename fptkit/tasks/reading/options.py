@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
 
@@ -152,7 +152,23 @@ class OwnDataOptions(Options):
     split: SplitOptions = Field(default=SplitOptions(), description="training, validation and test examples")
 
 
-class CellOptions(OwnDataOptions):
+class TargetOptions(OwnDataOptions):
+    """Options of what is predicted, for formats whose labels may be classes, several labels, or numbers."""
+
+    problem: Literal["auto", "classification", "labels", "regression"] = Field(
+        default="auto",
+        description="classification: one class per example; labels: any of several labels; regression: numbers. auto: "
+        "labels if separator is set or several targets have 0 and 1 only; regression if the target has fractional "
+        "numbers, more than 20 different numbers, or several columns; otherwise classification",
+    )
+    separator: str | None = Field(
+        default=None,
+        min_length=1,
+        description="what separates the labels of an example in one cell, for example ';'; null: no such cells",
+    )
+
+
+class CellOptions(TargetOptions):
     """Options of tasks that read cells of text, such as tables."""
 
     missing: tuple[str, ...] = Field(default=MISSING, description="cells that mean a missing value")

@@ -50,10 +50,12 @@ class Division:
     Args:
         rows: indices of the examples of each split; no example is in two.
         note: how they were divided, for the run header.
+        drawn: the splits that were drawn, and not given by the source.
     """
 
     rows: Mapping[str, Rows]
     note: str
+    drawn: tuple[str, ...] = ()
 
 
 def divide(examples: Examples, options: SplitOptions, *, present: Sequence[str] = ()) -> Division:
@@ -74,10 +76,8 @@ def divide(examples: Examples, options: SplitOptions, *, present: Sequence[str] 
         UsageError: a split would be empty, or the method needs something that the data do not have.
     """
     if options.column is not None:
-        return _named(examples, options)
-    wanted = [name for name in ("test", "validation") if name not in present]
-    if "test" in wanted and any(name.startswith("test_") for name in present):
-        wanted.remove("test")
+        return _completed(examples, options, _named(examples, options))
+    wanted = _missing(present)
     shares = {name: float(getattr(options, name)) for name in wanted}
     if options.time is not None:
         units, how = _by_time(examples, options.time), f"by time ({options.time})"
@@ -92,8 +92,28 @@ def divide(examples: Examples, options: SplitOptions, *, present: Sequence[str] 
     _check_train(examples, rows["train"])
     ordered = {name: rows[name] for name in SPLIT_NAMES if name in rows}
     unused = examples.count - sum(map(len, ordered.values()))
-    note = f"{', '.join(reversed(wanted)) or 'nothing'} drawn {how}" if wanted else "all splits are the source's own"
-    return Division(ordered, note + (f"; {unused:,} examples are not used (split.train)" if unused else ""))
+    note = f"{' and '.join(reversed(wanted))} drawn {how}" if wanted else "all splits are the source's own"
+    note += f"; {unused:,} examples are not used (split.train)" if unused else ""
+    return Division(ordered, note, tuple(reversed(wanted)))
+
+
+def _missing(present: Sequence[str]) -> list[str]:
+    """The splits to draw, the first to be drawn first."""
+    tested = any(name == "test" or name.startswith("test_") for name in present)
+    return [*([] if tested else ["test"]), *([] if "validation" in present else ["validation"])]
+
+
+def _completed(examples: Examples, options: SplitOptions, named: Division) -> Division:
+    """The splits that a column names, with those that it lacks drawn from train."""
+    if not _missing(list(named.rows)):
+        return named
+    train = named.rows["train"]
+    left = Examples(len(train), None if examples.classes is None else examples.classes[train], what=examples.what)
+    present = [name for name in named.rows if name != "train"]
+    further = divide(left, options.model_copy(update={"column": None}), present=present)
+    rows = {**named.rows, **{name: train[some] for name, some in further.rows.items()}}
+    order = [*(name for name in SPLIT_NAMES if name in rows), *sorted(rows.keys() - set(SPLIT_NAMES))]
+    return Division({name: rows[name] for name in order}, f"{named.note}; {further.note}", further.drawn)
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def test_known_rows() -> None:
     assert {name: rows.tolist() for name, rows in found.rows.items() if name != "train"} == {
         name: rows for name, rows in naive([0] * 20, 0.15, 0.15, 0).items() if name != "train"
     }
-    assert found.note == "validation, test drawn at random, seed 0"
+    assert found.note == "validation and test drawn at random, seed 0"
 
 
 def test_every_example_is_in_one_split_and_classes_in_proportion() -> None:
@@ -159,6 +159,13 @@ def test_a_column_names_the_splits() -> None:
         divide(Examples(2, named=["train", "holdout"]), options(column="fold"))
     with pytest.raises(UsageError, match="no row of column 'fold' is train"):
         divide(Examples(1, named=["test"]), options(column="fold"))
+
+
+def test_splits_that_a_column_lacks_are_drawn_from_train() -> None:
+    part = divide(Examples(40, named=["train"] * 30 + ["test"] * 10), options(column="fold", validation=0.2))
+    assert counts(part) == {"train": 24, "validation": 6, "test": 10}
+    assert part.drawn == ("validation",)
+    assert part.rows["test"].tolist() == list(range(30, 40))
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
