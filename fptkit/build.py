@@ -135,8 +135,8 @@ class _ChosenEncoder:
 
 
 def _choose_encoder(recipe: Recipe, registry: Registry, task: Task) -> _ChosenEncoder:
-    """The recipe's encoder, or the default for the task's input kind."""
-    name = recipe.encoder.name if recipe.encoder else default_encoder(task.input)
+    """The recipe's encoder, or the default of the task or of its input kind."""
+    name = recipe.encoder.name if recipe.encoder else task.default_encoder or default_encoder(task.input)
     spec = registry.get(EncoderSpec, name)
     check_accepts(spec, task.input)
     options = recipe.encoder.options if recipe.encoder else spec.options_model()()

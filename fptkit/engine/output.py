@@ -131,6 +131,6 @@ class RunOutput:
         ]
         resolved = self._recipe.model_copy(update={"pinned": pinned})
         write_text(self._request.folder / RECIPE, dump_recipe(resolved, header))
-        write_preparation(self._request.folder, self._recipe.task.name, built.task)
+        write_preparation(self._request.folder, self._recipe.task.name, built)
         found = environment(loaded.registry, earlier_code=earlier_code(self._request.folder))
         write_json(self._request.folder / ENVIRONMENT, found)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from fptkit.build import Built
 from fptkit.errors import DataError, PluginError
 from fptkit.files import PREPARATION, read_json, write_json
-from fptkit.interfaces import Classes, InputKind, Preparation, Task, Values
+from fptkit.interfaces import Classes, InputKind, Preparation, Values
 from fptkit.interfaces.descriptions import describe, described_input, described_output
 from fptkit.registry import Registry
 from fptkit.specs import TaskSpec
@@ -27,6 +28,7 @@ class SavedPreparation:
         input: kind of its inputs.
         output: kind of its answers, with the names of classes or numbers.
         max_tokens: raw tokens of the longest example.
+        encoder: name of the encoder of the model; the recipe need not name one.
         preparation: reads and prepares new inputs; None if the task has none.
     """
 
@@ -34,23 +36,26 @@ class SavedPreparation:
     input: InputKind
     output: Classes | Values
     max_tokens: int
+    encoder: str
     preparation: Preparation | None
 
 
-def write_preparation(folder: Path, name: str, task: Task) -> None:
+def write_preparation(folder: Path, name: str, built: Built) -> None:
     """Write ``preparation.json`` into a run folder.
 
     Args:
         folder: the run folder.
         name: registered name of the task.
-        task: the task.
+        built: the task, and the encoder of the model.
     """
+    task = built.task
     content = {
         "format": FORMAT,
         "task": name,
         "input": describe(task.input),
         "output": describe(task.output),
         "max_tokens": task.max_tokens,
+        "encoder": built.encoder_name,
         "preparation": None if task.preparation is None else task.preparation.model_dump(mode="json"),
     }
     write_json(folder / PREPARATION, content)
@@ -72,7 +77,7 @@ def read_preparation(folder: Path, registry: Registry) -> SavedPreparation:
     content = read_json(path)
     if content.get("format") != FORMAT:
         raise DataError(f"{path} has format {content.get('format')!r}; this version reads format {FORMAT}")
-    missing = [key for key in ("task", "input", "output", "max_tokens", "preparation") if key not in content]
+    missing = [key for key in ("task", "input", "output", "max_tokens", "encoder", "preparation") if key not in content]
     if missing:
         raise DataError(f"{path} lacks '{missing[0]}'; replace it by an intact copy")
     preparation = content["preparation"]
@@ -81,6 +86,7 @@ def read_preparation(folder: Path, registry: Registry) -> SavedPreparation:
         described_input(content["input"], str(path)),
         described_output(content["output"], str(path)),
         content["max_tokens"],
+        content["encoder"],
         None if preparation is None else _restored(preparation, registry.get(TaskSpec, content["task"]), path),
     )
 

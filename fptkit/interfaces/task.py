@@ -90,6 +90,7 @@ class Task:
             shown with accuracies; may be empty.
         notes: lines for the run header, such as a description of simulated data.
         warnings: what is probably wrong with the data; shown as warnings, and kept in the summary.
+        default_encoder: name of the encoder for recipes that name none; empty: the default of the input kind.
         preparation: what the task learned from the training data and needs to prepare new inputs; None if it cannot.
         content: digests of data that are not files, by name, such as the fingerprint of a data set that a library
             loads. Files are digested by fptkit, see ``TaskSpec.files``.
@@ -109,6 +110,7 @@ class Task:
     majority_accuracy: Mapping[str, float] = {}
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    default_encoder: str = ""
     preparation: Preparation | None = None
     content: Mapping[str, str] = {}
     data: DataIdentity | None = None

@@ -65,6 +65,20 @@ def _image_protocols(train: str, validation: str, whole: str) -> tuple[TaskProto
     )
 
 
+OWN_DATA = (
+    TaskProtocol(
+        name="clean",
+        summary="the data's own splits, or drawn ones (option split); evaluated in full; test evaluated once",
+        splits=(
+            ("train", "all that is left; 70 % by default"),
+            ("validation", "the data's own, or drawn: 15 % by default"),
+            ("test", "the data's own, also several named test_NAME, or drawn: 15 % by default"),
+        ),
+    ),
+)
+"""The protocol of tasks with users' files."""
+
+
 @hookimpl
 def fptkit_tasks() -> list[TaskSpec]:
     return [
@@ -196,5 +210,16 @@ def fptkit_tasks() -> list[TaskSpec]:
                     ),
                 ),
             ),
+        ),
+        TaskSpec(
+            name="table",
+            summary="your own table (CSV, TSV, Parquet): predict one column, or several, from the others",
+            target="fptkit.tasks.table.task:Table",
+            options="fptkit.tasks.table.options:TableOptions",
+            reference="one token per column as in Gorishniy et al. 2021 (FT-Transformer)",
+            licence="that of your data",
+            protocols=OWN_DATA,
+            files="fptkit.tasks.table.reader:files",
+            preparation="fptkit.tasks.table.preparation:TablePreparation",
         ),
     ]

@@ -32,7 +32,7 @@ class OwnDataTask(Task):
     2. `read_split`: the files of a split as `Examples`, with labels as they are written.
     3. `fptkit.tasks.reading.splits.divide`: splits that the source does not have.
     4. `fptkit.tasks.own_data.target.fit_target`: what is predicted.
-    5. `fit`: the preparation, from training examples alone.
+    5. `fit`: the preparation, measured on the training examples.
     6. `PreparedSplit`: the prepared examples of each split.
 
     Args:
@@ -71,7 +71,7 @@ class OwnDataTask(Task):
             missing=getattr(options, "missing", ("",)),
             decimal=getattr(options, "decimal", "."),
         )
-        preparation = self.fit(examples.take(rows["train"]), self.target, options)
+        preparation = self.fit(examples, rows["train"], self.target, options)
         self.preparation = preparation
         self.input, self.output, self.max_tokens = preparation.input, preparation.output, preparation.max_tokens
         parts = {name: examples.take(some) for name, some in rows.items()}
@@ -108,11 +108,15 @@ class OwnDataTask(Task):
         """
 
     @abstractmethod
-    def fit(self, train: Examples, target: Target, options: TargetOptions) -> Preparation:
-        """Make the preparation from the training examples alone. Subclasses implement it.
+    def fit(self, examples: Examples, train: NDArray[np.int64], target: Target, options: TargetOptions) -> Preparation:
+        """Make the preparation. Subclasses implement it.
+
+        Everything that is measured (means, vocabularies, frequencies) comes from training examples alone. Only what
+        must hold for all, such as the kind of a column or the longest example, may come from all.
 
         Args:
-            train: the training examples.
+            examples: the examples of all splits.
+            train: indices of the training examples.
             target: what is predicted; a part of the preparation.
             options: options of the format.
         """

@@ -32,7 +32,6 @@ class TextTable:
         columns: the cells of each column, by name; every column has as many.
         lines: line of the file in which each row begins; empty if the file has no lines.
         kinds: kinds of the columns whose file declares a type, ``number``, ``category`` or ``date``.
-        values: numbers of such columns, NaN for missing ones; for dates, seconds since 1970.
         notes: what was left out.
     """
 
@@ -40,7 +39,6 @@ class TextTable:
     columns: Mapping[str, Sequence[str]]
     lines: Sequence[int] = ()
     kinds: Mapping[str, str] = field(default_factory=dict)
-    values: Mapping[str, Sequence[float]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
