@@ -25,8 +25,12 @@ _MARKS = (
 
 _MAGIC = {".gz": b"\x1f\x8b", ".xz": b"\xfd7zXZ\0", ".bz2": b"BZh"}
 
+_KINDS = {".gz": "gzip", ".xz": "xz", ".bz2": "bzip2"}
+
 PACKED = tuple(_MAGIC)
 """Endings of packed files, which are unpacked while they are read."""
+
+_SAMPLE = 1 << 16
 
 _DAMAGE = (gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError)
 
@@ -52,7 +56,7 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
         with _opened(path) as file:
             yield file
     except _DAMAGE as err:
-        raise DataError(f"{path}: damaged {path.suffix} file ({err}); fetch or copy it again") from err
+        raise DataError(f"{path}: damaged {_KINDS[path.suffix.lower()]} file ({err}); fetch or copy it again") from err
     except FileNotFoundError as err:
         raise DataError(f"{path}: there is no such file; check the path") from err
     except OSError as err:
@@ -67,7 +71,8 @@ def _opened(path: Path) -> IO[bytes]:
         begins = file.read(len(_MAGIC[ending]))
     if begins != _MAGIC[ending]:
         raise DataError(
-            f"{path}: not a {ending} file: it begins with {begins.hex(' ') or 'nothing'}; rename it, or fetch it again"
+            f"{path}: not a {_KINDS[ending]} file: it begins with {begins.hex(' ') or 'nothing'}; rename it, or fetch it "
+            "again"
         )
     if ending == ".gz":
         return cast(IO[bytes], gzip.GzipFile(path, "rb"))
@@ -75,10 +80,14 @@ def _opened(path: Path) -> IO[bytes]:
 
 
 @contextlib.contextmanager
-def open_text(path: Path) -> Iterator[IO[str]]:
+def open_text(path: Path, errors: str = "strict") -> Iterator[IO[str]]:
     """Open a text file for reading, decoded and unpacked; line ends are not changed.
 
     The encoding is UTF-8, or what a byte-order mark says (UTF-8, UTF-16, UTF-32); the mark is skipped.
+
+    Args:
+        path: the file.
+        errors: ``replace`` for formats whose comments may have any encoding, while their data are plain ASCII.
 
     Raises:
         DataError: as `open_bytes`; or the bytes are not text in this encoding, with their place and line.
@@ -87,7 +96,7 @@ def open_text(path: Path) -> Iterator[IO[str]]:
         begin = raw.read(4)
         raw.seek(0)
         encoding = _encoding(begin)
-        text = io.TextIOWrapper(raw, encoding=encoding, newline="")
+        text = io.TextIOWrapper(raw, encoding=encoding, errors=errors, newline="")
         try:
             yield text
         except UnicodeDecodeError as err:
@@ -97,13 +106,13 @@ def open_text(path: Path) -> Iterator[IO[str]]:
                 text.detach()
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, errors: str = "strict") -> str:
     """Read a text file completely, see `open_text`; line ends become ``\\n``.
 
     Raises:
         DataError: as `open_text`; or the text has zero bytes.
     """
-    with open_text(path) as file:
+    with open_text(path, errors) as file:
         text = file.read()
     check_text(text, str(path))
     return text.replace("\r\n", "\n").replace("\r", "\n")
@@ -140,7 +149,7 @@ def check_text(text: str, where: str) -> None:
         raise DataError(f"{where}:{line}: a zero byte, so this is not text in UTF-8; if it is UTF-16, save it as UTF-8")
 
 
-def lines_of(path: Path) -> Iterator[tuple[int, str]]:
+def lines_of(path: Path, errors: str = "strict") -> Iterator[tuple[int, str]]:
     """Yield number, from 1, and text of each line that is not blank, without its line end.
 
     Lines end with ``\\n``, ``\\r\\n`` or ``\\r``, and with nothing else: other separators of Unicode are text.
@@ -148,13 +157,31 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
     Raises:
         DataError: as `open_text`.
     """
-    with open_text(path) as file:
+    with open_text(path, errors) as file:
         for number, piece in enumerate(file, start=1):  # newline="" also ends pieces at a lone \r
             line = piece.rstrip("\r\n")
             if "\0" in line:
                 check_text(line, f"{path}:{number}")
             if line.strip():
                 yield number, line
+
+
+def byte_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield number, from 1, and bytes in UTF-8 of each line with its end, without a byte-order mark.
+
+    For large files whose lines are parsed as bytes: text in UTF-8 is not decoded, nor checked.
+
+    Raises:
+        DataError: as `open_bytes`; or text in another encoding cannot be decoded.
+    """
+    with open_bytes(path) as raw:
+        first = raw.readline()
+        if _encoding(first[:4]) in ("utf-8", "utf-8-sig"):
+            yield 1, first.removeprefix(codecs.BOM_UTF8)
+            yield from enumerate(raw, start=2)
+            return
+    with open_text(path) as text:
+        yield from ((number, line.encode()) for number, line in enumerate(text, start=1))
 
 
 def _encoding(begin: bytes) -> str:
@@ -175,6 +202,8 @@ def _undecodable_message(where: str, encoding: str, data: bytes) -> str:
         # err.object lacks the mark of UTF-8, so its places are counted from there.
         start = err.start + (len(codecs.BOM_UTF8) if encoding == "utf-8-sig" else 0)
         line = data.count(b"\n", 0, start) + 1
+        if b"\0" in data[:_SAMPLE] and name == "UTF-8":
+            return f"{where}: binary data instead of text (byte {start} is 0x{data[start]:02x}); check what file it is"
         return (
             f"{where}:{line}: byte {start} (0x{data[start]:02x}) is not {name} text; save the file as UTF-8, "
             "for example: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW_FILE"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fptkit.errors import DataError
-from fptkit.tasks.reading.text import decode, file_type, lines_of, open_text, read_text, unpacked_name
+from fptkit.tasks.reading.text import byte_lines, decode, file_type, lines_of, open_text, read_text, unpacked_name
 
 TEXT = "näme,värde\n1,å\u2028ß\x85x\n"
 
@@ -45,7 +45,7 @@ def test_packed_files_are_unpacked(tmp_path: Path, ending: str, pack: object) ->
     with pytest.raises(DataError, match="damaged"):
         read_text(path)
     path.write_bytes(b"plain text")
-    with pytest.raises(DataError, match=f"not a {ending} file"):
+    with pytest.raises(DataError, match=r"not a (gzip|xz|bzip2) file"):
         read_text(path)
 
 
@@ -74,6 +74,27 @@ def test_utf16_without_a_mark_and_binary_data_are_refused(tmp_path: Path) -> Non
         read_text(path)
     with pytest.raises(DataError, match=r"a.csv:1"):
         list(lines_of(path))
+
+
+def test_binary_data_are_called_so(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"PK\x03\x04\0\0\xff\xfe")
+    with pytest.raises(DataError, match="binary data instead of text"):
+        read_text(path)
+
+
+def test_other_encodings_in_comments_may_be_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a.ts"
+    path.write_bytes(codecs.BOM_UTF8 + "# Müller\n1\n".encode("latin-1"))
+    assert read_text(path, errors="replace") == "# M\ufffdller\n1\n"
+    assert [line for _, line in lines_of(path, errors="replace")] == ["# M\ufffdller", "1"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_lines_as_bytes(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes("ä\n\nb".encode(encoding))
+    assert list(byte_lines(path)) == [(1, "ä\n".encode()), (2, b"\n"), (3, b"b")]
 
 
 def test_odd_numbers_of_bytes_in_utf16_are_refused(tmp_path: Path) -> None:
