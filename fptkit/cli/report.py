@@ -93,8 +93,9 @@ def report(
         raise UsageError("--format terminal prints on stdout: give another --format for --output")
     folder = find_study(study, ledger)
     found = read_study(folder, folder.parent)  # a study's folder is in the ledger folder
+    remedies: Sequence[str] = ()
     if anew:
-        found = _derived_anew(found)
+        found, remedies = _derived_anew(found)
     if as_json:
         print_json({"results": found.results.model_dump(mode="json"), "against": _pairs(found.results, against)})
     elif output is not None:
@@ -106,6 +107,8 @@ def report(
         print_results(found.results, against=against)
     else:
         click.echo(text_of(cast("Form", form), found, found.report(against=against)), nl=False)
+    for remedy in remedies:
+        click.echo(remedy, err=True)
 
 
 def find_study(study: str, ledger: Path) -> Path:
@@ -128,14 +131,12 @@ def find_study(study: str, ledger: Path) -> Path:
     raise UnknownNameError("study", study, known, f"studies are looked up in {ledger}/ (--ledger)")
 
 
-def _derived_anew(found: StudyFiles) -> StudyFiles:
-    """The study with results derived again; says on stderr what to do about those that are missing."""
+def _derived_anew(found: StudyFiles) -> tuple[StudyFiles, Sequence[str]]:
+    """The study with results derived again, and what to do about what they lack."""
     from fptkit.lab.studies.anew import derive_anew
 
     anew = derive_anew(found.folder, found.ledger_folder)
-    for remedy in anew.remedies:
-        click.echo(remedy, err=True)
-    return replace(found, results=anew.results)
+    return replace(found, results=anew.results), anew.remedies
 
 
 def _check_papers(names: Sequence[str]) -> None:

@@ -13,6 +13,8 @@ from torch import Tensor
 from fptkit.interfaces.batch import Batch
 from fptkit.interfaces.kinds import Classes, InputKind, Values
 from fptkit.interfaces.metrics import GivenMetrics, Metrics
+from fptkit.interfaces.preparation import Preparation
+from fptkit.sources.identity import DataIdentity
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,6 +91,12 @@ class Task:
         chance_accuracy: accuracy of guessing without having learned anything, in [0, 1], shown with accuracies. Set it
             if the inputs show a part of the answers; None: one over the number of classes for `Classes`.
         notes: lines for the run header, such as a description of simulated data.
+        warnings: what is probably wrong with the data; shown as warnings, and kept in the summary.
+        default_encoder: name of the encoder for recipes that name none; empty: the default of the input kind.
+        preparation: what the task learned from the training data and needs to prepare new inputs; None if it cannot.
+        content: digests of data that are not files, by name, such as the fingerprint of a data set that a library
+            loads. Files are digested by fptkit, see ``TaskSpec.files``.
+        data: identity of the data by content; set by fptkit when the task is built.
     """
 
     input: InputKind
@@ -104,6 +112,11 @@ class Task:
     majority_accuracy: Mapping[str, float] = {}
     chance_accuracy: float | None = None
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    default_encoder: str = ""
+    preparation: Preparation | None = None
+    content: Mapping[str, str] = {}
+    data: DataIdentity | None = None
 
     def selection(self) -> tuple[str, bool]:
         """Return the validation metric that chooses the best step, and whether higher is better.

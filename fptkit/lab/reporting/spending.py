@@ -23,7 +23,7 @@ def training_seconds(results: StudyResults, costs: Costs) -> dict[tuple[str, str
     for run in results.runs:
         place = (run.task, run.arm, run.data_fraction)
         cell = chosen.get(place)
-        if cell is None or run.address not in costs.runs:
+        if cell is None or run.varied or run.address not in costs.runs:
             continue
         if run.learning_rate == cell.chosen_rates.get(run.seed, cell.chosen_rate):
             seconds.setdefault(place, []).append(costs.runs[run.address].seconds)

@@ -25,8 +25,8 @@ FILES: dict[Form, str] = {"markdown": "report.md", "csv": "results.csv", "html":
 """File name of the report in each format, in the folder of a study."""
 
 EARLIER = (
-    "made by an earlier version, with one learning rate for all seeds and its own statistics; fptkit report --anew derives "
-    "the results again from the stored runs"
+    "made by an earlier version, with one learning rate for all seeds and its own statistics; fptkit report --anew "
+    "derives the results again from the stored runs"
 )
 """Warning about results of format 1."""
 
