@@ -635,6 +635,15 @@ def test_csv_holds_every_figure_unrounded(results: StudyResults) -> None:
         assert row["complete"] == str(cell.complete)
 
 
+def test_csv_has_chance_ranks_and_no_error_of_two_seeds() -> None:
+    rows = list(csv.DictReader(io.StringIO(to_csv(made.study(), NO_COSTS))))
+    assert [row["rank"] for row in rows[:3]] == ["1", "2", "2"]
+    assert {(row["chance"], row["majority"]) for row in rows} == {("0.1", "0.112")}
+    assert all(float(row["sem"]) > 0 and float(row["validation_sem"]) > 0 for row in rows)
+    two = list(csv.DictReader(io.StringIO(to_csv(made.study(seeds=(0, 1)), NO_COSTS))))
+    assert {row[name] for row in two for name in ("sem", "validation_sem", "common_sem", "rank")} == {""}
+
+
 def test_every_column_is_described() -> None:
     text = (Path(__file__).parents[3] / "docs" / "reports.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `(\w+)`", text.split("## The table")[1], re.MULTILINE) == list(COLUMNS)
