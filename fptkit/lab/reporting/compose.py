@@ -26,11 +26,6 @@ BARS = (
     "need no learning: chance, and always answering with the most frequent class."
 )
 
-DIFFERENCES = (
-    "Differences with their intervals; above 0 the first arm is better. Within the blue band a difference counts as "
-    "none. Markers are filled if there is a verdict, square if it is 'the same'; a diamond is the mean over all tasks."
-)
-
 SMOKE = "Smoke profile: it only shows that the study runs. Its figures mean nothing."
 
 
@@ -54,7 +49,7 @@ def compose(
     sections = (
         arms(results),
         answer(results),
-        _charts("differences", "Differences", DIFFERENCES, forest(results)),
+        _charts("differences", "Differences", _differences(results), forest(results)),
         Section("results", "Results", tables=(*tables.main_tables(results), *_one(tables.splits(results)))),
         comparisons(results),
         *published,
@@ -93,9 +88,24 @@ def compose(
         status=contents.status_of(results),
         warnings=results.warnings,
         sections=tuple(section for section in sections if not section.empty),
-        banner=SMOKE if results.smoke else "",
+        banner=banner_of(results),
         deviations=results.deviations,
     )
+
+
+def banner_of(results: StudyResults) -> str:
+    """What makes all figures of a study meaningless; empty if nothing does."""
+    return SMOKE if results.smoke or (results.format == 1 and results.profile == "smoke") else ""
+
+
+def _differences(results: StudyResults) -> str:
+    """What the marks of a forest plot mean, as far as they occur."""
+    compared = (*results.comparisons, *results.lifts)
+    text = "Differences with their intervals; above 0 the first arm is better. Markers are filled if there is a verdict"
+    text += ", square if it is 'the same'." if any(one.verdict == "same" for one in compared) else "."
+    if any(one.margin is not None for one in compared):
+        text += " Within the blue band a difference counts as none."
+    return f"{text} A diamond is the mean over all tasks." if results.answers and len(results.tasks) > 1 else text
 
 
 def _charts(key: str, title: str, text: str, pictures: Sequence[Picture], *tables: Table) -> Section:

@@ -15,8 +15,8 @@ from fptkit.lab.reporting.wording import scaled
 from fptkit.lab.studies.results import Measure, StudyResults
 from fptkit.lab.studies.verdicts import Answer, Comparison
 
-ROW = 32
-"""Height of a row: its name and verdict above, the interval below, in units of the picture."""
+ROW, TALL = 32, 46
+"""Height of a row: its name and figures above, the interval below; and if both do not fit into one line."""
 
 LEFT = 12
 """Margin left of the plot, in units; names are above their rows, so that a phone has room for the intervals."""
@@ -76,22 +76,24 @@ def _pictures(results: StudyResults, key: str, title: str, rows: Sequence[_Row])
 
 
 def _draw(picture: Picture, metric: Measure, rows: Sequence[_Row]) -> None:
-    picture.height = 8 + ROW * len(rows) + BOTTOM
     x = Scale(*around([0.0, *(end for row in rows for end in _ends(row.one, metric))]), LEFT, WIDTH - RIGHT)
+    tall = any(len(row.name) > _room(x, row.one, metric) for row in rows)
+    height = TALL if tall else ROW
+    picture.height = 8 + height * len(rows) + BOTTOM
     bottom = picture.height - BOTTOM
     for number, row in enumerate(rows):
         margin = row.one.margin
         if margin is not None:
             low, high = (min(max(x(sign * scaled(margin, metric)), x.start), x.end) for sign in (-1, 1))
             picture.add(
-                f'<rect class="margin" x="{low:.1f}" y="{8 + ROW * number}" width="{high - low:.1f}" height="{ROW}">'
-                f"<title>within {escape(wording.margin(margin, metric))}: the same</title></rect>"
+                f'<rect class="margin" x="{low:.1f}" y="{8 + height * number}" height="{height}" '
+                f'width="{high - low:.1f}"><title>within {escape(wording.margin(margin, metric))}: the same</title></rect>'
             )
     for value in x.ticks():
         picture.add(f'<path class="grid" d="M{x(value):.1f},8V{bottom:g}"/>')
     picture.add(f'<path class="axis" d="M{x(0):.1f},4V{bottom:g}M{x.start:g},{bottom:g}H{x.end:g}"/>')
     for number, row in enumerate(rows):
-        _draw_row(picture, x, 8 + ROW * number, row, metric)
+        _draw_row(picture, x, (8 + height * number, 8 + height * (number + 1)), row, metric)
     picture.ticks_below(x)
     unit = "difference, points" if metric.fraction else f"difference of {metric.name.replace('_', ' ')}"
     picture.add(
@@ -106,18 +108,29 @@ def _ends(one: Comparison | Answer, metric: Measure) -> list[float]:
     return [scaled(value, metric) for value in (*bounds, one.mean or 0.0, *margins)]
 
 
-def _draw_row(picture: Picture, x: Scale, top: float, row: _Row, metric: Measure) -> None:
-    one, middle = row.one, top + 22
-    figures = f"{difference_of(one, metric).replace(' points', '')} {one.verdict}"
-    room = int((x.end - x.start) / LETTER) - len(figures) - 2
+def _figures(one: Comparison | Answer, metric: Measure) -> str:
+    return f"{difference_of(one, metric).replace(' points', '')} {one.verdict}"
+
+
+def _room(x: Scale, one: Comparison | Answer, metric: Measure) -> int:
+    """Number of letters that fit beside the figures of a row."""
+    return int((x.end - x.start) / LETTER) - len(_figures(one, metric)) - 2
+
+
+def _draw_row(picture: Picture, x: Scale, span: tuple[float, float], row: _Row, metric: Measure) -> None:
+    """Draw a row between two heights: name and figures side by side, or below each other in a tall row."""
+    one, (top, end) = row.one, span
+    tall, middle = end - top > ROW, end - 10
+    room = int((x.end - x.start) / LETTER) if tall else _room(x, one, metric)
     said = f"{row.name}: {difference_of(one, metric)}, {one.verdict}"
     picture.add(
         f'<text class="name over" x="{x.start:g}" y="{top + 11:g}">{escape(shortened(row.name, room))}</text>',
-        f'<text class="name over" x="{x.end:g}" y="{top + 11:g}" text-anchor="end">{escape(figures)}</text>',
+        f'<text class="name over" x="{x.end:g}" y="{top + (25 if tall else 11):g}" text-anchor="end">'
+        f"{escape(_figures(one, metric))}</text>",
     )
     bounds = interval_of(one)
     if bounds is not None:
-        low, high = (x(scaled(end, metric)) for end in bounds)
+        low, high = (x(scaled(bound, metric)) for bound in bounds)
         picture.add(
             f'<path class="range" d="M{low:.1f},{middle:g}H{high:.1f}M{low:.1f},{middle - 4:g}v8M{high:.1f},'
             f'{middle - 4:g}v8"/>'

@@ -14,7 +14,7 @@ from rich.text import Text
 from fptkit.lab.reporting import contents, tables
 from fptkit.lab.reporting.answers import answer
 from fptkit.lab.reporting.arms import arms
-from fptkit.lab.reporting.compose import SMOKE
+from fptkit.lab.reporting.compose import banner_of
 from fptkit.lab.reporting.document import Entry, Section, Table
 from fptkit.lab.reporting.wording import together
 from fptkit.lab.studies.results import StudyResults
@@ -55,8 +55,8 @@ def print_results(
     for text in results.warnings:
         err.print(Text.assemble(("warning: ", "yellow"), text), soft_wrap=not err.is_terminal)
     _heading(out, f"{results.name}{f', profile {results.profile}' if results.profile else ''}")
-    if results.smoke:
-        out.print(Text(SMOKE, style="bold yellow"), soft_wrap=not out.is_terminal)
+    if text := banner_of(results):
+        out.print(Text(text, style="bold yellow"), soft_wrap=not out.is_terminal)
     if results.question:
         _line(out, results.question)
     _line(out, contents.status_of(results))

@@ -89,3 +89,17 @@ def test_nothing_is_drawn_without_a_difference() -> None:
     none = made.comparison("t", "a", "b", 0.0, seeds=0).model_copy(update={"mean": None, "differences": ()})
     assert forest(made.study(("t",), ("a", "b"), comparisons=(none,), lifts=(), answers=())) == []
     assert forest(made.study(("t",), ("a",))) == []
+
+
+def test_names_that_do_not_fit_beside_their_figures_are_above_them() -> None:
+    long = "a_long_name_of_an_arm"
+    (short,) = forest(made.study(("t",), ("a", "b")))
+    (tall,) = forest(made.study(("t",), (long, f"{long}_too")))
+    assert len(of_class(short, "name over")) == len(of_class(tall, "name over")) == 2
+
+    def heights(picture: Picture) -> list[float]:
+        return [float(one.get("y", 0)) for one in of_class(picture, "name over")]
+
+    assert len(set(heights(short))) == 1
+    assert len(set(heights(tall))) == 2
+    assert next(one.text for one in of_class(tall, "name over")) == f"{long} − {long}_too"
