@@ -87,7 +87,7 @@ def _draw(picture: Picture, metric: Measure, rows: Sequence[_Row]) -> None:
             low, high = (min(max(x(sign * scaled(margin, metric)), x.start), x.end) for sign in (-1, 1))
             picture.add(
                 f'<rect class="margin" x="{low:.1f}" y="{8 + height * number}" height="{height}" '
-                f'width="{high - low:.1f}"><title>within {escape(wording.margin(margin, metric))}: the same</title></rect>'
+                f'width="{high - low:.1f}"><title>the same within {escape(wording.margin(margin, metric))}</title></rect>'
             )
     for value in x.ticks():
         picture.add(f'<path class="grid" d="M{x(value):.1f},8V{bottom:g}"/>')
