@@ -82,13 +82,7 @@ def _draw(picture: Picture, metric: Measure, rows: Sequence[_Row]) -> None:
     picture.height = 8 + height * len(rows) + BOTTOM
     bottom = picture.height - BOTTOM
     for number, row in enumerate(rows):
-        margin = row.one.margin
-        if margin is not None:
-            low, high = (min(max(x(sign * scaled(margin, metric)), x.start), x.end) for sign in (-1, 1))
-            picture.add(
-                f'<rect class="margin" x="{low:.1f}" y="{8 + height * number}" height="{height}" '
-                f'width="{high - low:.1f}"><title>the same within {escape(wording.margin(margin, metric))}</title></rect>'
-            )
+        _draw_margin(picture, x, (8 + height * number, height), row.one.margin, metric)
     for value in x.ticks():
         picture.add(f'<path class="grid" d="M{x(value):.1f},8V{bottom:g}"/>')
     picture.add(f'<path class="axis" d="M{x(0):.1f},4V{bottom:g}M{x.start:g},{bottom:g}H{x.end:g}"/>')
@@ -99,6 +93,18 @@ def _draw(picture: Picture, metric: Measure, rows: Sequence[_Row]) -> None:
     picture.add(
         f'<text x="{WIDTH / 2:g}" y="{picture.height - 6:g}" text-anchor="middle">{escape(unit)}; right: the first is '
         "better</text>"
+    )
+
+
+def _draw_margin(picture: Picture, x: Scale, place: tuple[float, float], margin: float | None, metric: Measure) -> None:
+    """Draw the band within which a difference counts as none, at the top and with the height of its row."""
+    if margin is None:
+        return
+    low, high = (min(max(x(sign * scaled(margin, metric)), x.start), x.end) for sign in (-1, 1))
+    said = escape(f"the same within {wording.margin(margin, metric)}")
+    picture.add(
+        f'<rect class="margin" x="{low:.1f}" y="{place[0]:g}" width="{high - low:.1f}" height="{place[1]:g}">'
+        f"<title>{said}</title></rect>"
     )
 
 
