@@ -34,6 +34,11 @@ class Entry:
         return self.detail.splitlines()
 
     @property
+    def inline(self) -> str:
+        """The smaller lines as one."""
+        return "; ".join(self.details).replace(",; ", ", ")
+
+    @property
     def prose(self) -> bool:
         """Whether one of its lines is a sentence, which wraps."""
         return max(len(line) for line in (self.text, *self.details)) > SENTENCE

@@ -97,14 +97,14 @@ def _draw(picture: Picture, metric: Measure, found: list[NoiseSource]) -> None:
     bottom = picture.height - BOTTOM
     for value in x.ticks():
         picture.add(f'<path class="grid" d="M{x(value):.1f},4V{bottom:g}"/>')
+    picture.add(f'<path class="axis" d="M{x.start:g},4V{bottom:g}H{WIDTH - RIGHT}"/>')
     top = 8.0
     for arm in arms:
-        picture.add(f'<text class="name" x="{LEFT}" y="{top + 11:g}">{escape(shortened(arm, 54))}</text>')
+        picture.add(f'<text class="name over" x="{LEFT}" y="{top + 11:g}">{escape(shortened(arm, 54))}</text>')
         top += ROW
         for one in (one for one in found if one.arm == arm):
             _draw_bar(picture, x, top, metric, one)
             top += ROW
-    picture.add(f'<path class="axis" d="M{x.start:g},4V{bottom:g}H{WIDTH - RIGHT}"/>')
     picture.ticks_below(x)
     label = f"standard deviation, {'points' if metric.fraction else metric.name.replace('_', ' ')}"
     picture.add(f'<text x="{WIDTH / 2:g}" y="{picture.height - 6:g}" text-anchor="middle">{escape(label)}</text>')

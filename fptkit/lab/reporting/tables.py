@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fptkit.lab.reporting import wording
 from fptkit.lab.reporting.document import Entry, Table, row
@@ -33,7 +34,16 @@ def main_tables(results: StudyResults) -> tuple[Table, ...]:
         for protocol in protocols or [""]:
             kept = [cell for cell in cells if cell.protocol in (protocol, "")]
             tables.append(_main_table(results, kept, fraction, protocol))
-    return tuple(tables)
+    return _noted_once(tables)
+
+
+def _noted_once(tables: Sequence[Table]) -> tuple[Table, ...]:
+    """The tables, each note only below the last one that has it."""
+    later = [set().union(*(after.notes for after in tables[place + 1 :])) for place in range(len(tables))]
+    return tuple(
+        replace(table, notes=tuple(note for note in table.notes if note not in repeated))
+        for table, repeated in zip(tables, later, strict=True)
+    )
 
 
 def _main_table(results: StudyResults, cells: Sequence[CellResult], fraction: float, protocol: str) -> Table:
@@ -121,7 +131,8 @@ def _figure(results: StudyResults, cell: CellResult | None, task: str, arm: str)
         caveats.append("1 seed")
     if not cell.complete:
         caveats.append("incomplete")
-    details = [rank_of(results, cell), rates_of(cell), ", ".join(caveats)]
+    # A line for each rate, so that the rates do not decide the width of the table.
+    details = [rank_of(results, cell), rates_of(cell).replace(", ", ",\n"), ", ".join(caveats)]
     return Entry(wording.mean_and_sem(cell.main, cell.measure), "\n".join(filter(None, details)))
 
 

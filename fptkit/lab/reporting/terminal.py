@@ -160,7 +160,7 @@ def _text(table: Table, entries: Sequence[Entry], column: int, beneath: bool) ->
     if not entry.detail:
         return Text(entry.text)
     below = "".join(f"\n{line}" for line in _detail_lines(table, entry, column))
-    return Text.assemble(entry.text, (below if beneath else f" ({'; '.join(entry.details)})", "dim"))
+    return Text.assemble(entry.text, (below if beneath else f" ({entry.inline})", "dim"))
 
 
 def _detail_lines(table: Table, entry: Entry, column: int) -> list[str]:
