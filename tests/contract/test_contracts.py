@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from fptkit import testing
 from fptkit.backbones.gpt2_build import random_gpt2
@@ -24,9 +25,11 @@ from fptkit.interfaces import (
     Grid,
     InputKind,
     Mixed,
+    ParameterRole,
     Symbols,
     Task,
     Vectors,
+    keep_tokens,
 )
 from fptkit.recipe.find import list_recipes
 from fptkit.recipe.load import load_recipe
@@ -245,6 +248,41 @@ class Leaky(Backbone):
 def test_a_leaky_backbone_is_found() -> None:
     with pytest.raises(AssertionError, match="differs from the same in a padded batch"):
         testing.check_backbone(lambda positions: Leaky())
+
+
+class NoEpsilon(Backbone):
+    """Divides by the length of a token, without a smallest length."""
+
+    width, blocks, causal = 4, 0, True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(4))
+
+    def forward(self, tokens: Tensor, lengths: Tensor | None = None, keep: Tensor | None = None) -> Tensor:
+        return keep_tokens(tokens / tokens.norm(dim=-1, keepdim=True) * self.scale, keep)
+
+    def parameter_roles(self) -> dict[str, ParameterRole]:
+        return {"scale": ParameterRole("norm", None)}
+
+
+class SteepAtZero(NoEpsilon):
+    """Its output is finite for a zero token, but its gradient is not."""
+
+    def forward(self, tokens: Tensor, lengths: Tensor | None = None, keep: Tensor | None = None) -> Tensor:
+        return keep_tokens(tokens.abs().sqrt() * self.scale, keep)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (NoEpsilon, "NoEpsilon: tokens of up to 0e.00 in float32 give an output that is not finite"),
+        (SteepAtZero, "SteepAtZero: tokens of up to 0e.00 in float32 give a gradient of the tokens that is not finite"),
+    ],
+)
+def test_numbers_that_are_not_finite_are_found(kind: type[Backbone], said: str) -> None:
+    with pytest.raises(AssertionError, match=said):
+        testing.check_backbone(lambda positions: kind())
 
 
 def test_missing_roles_are_found() -> None:
