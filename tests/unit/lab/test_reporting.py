@@ -21,6 +21,7 @@ from rich.console import Console
 from fptkit.errors import DataError, UnknownNameError, UsageError
 from fptkit.lab.reporting import curves, outcomes, tables, wording, write_reports
 from fptkit.lab.reporting.compose import compose
+from fptkit.lab.reporting.contents import status_of
 from fptkit.lab.reporting.drawing import INK, LINES, SERIES, Picture
 from fptkit.lab.reporting.markdown import escaped, to_markdown
 from fptkit.lab.reporting.page import to_html
@@ -485,6 +486,12 @@ def test_what_every_figure_depends_on_comes_before_the_answer(form: Callable[[St
     plain = form(made.study())
     assert "Smoke" not in plain
     assert "Deviations" not in plain
+
+
+def test_a_study_without_deviations_says_that_it_follows_its_plan() -> None:
+    assert status_of(made.study(plan="3f9a" * 16)).endswith("It follows its locked plan.")
+    assert "plan" not in status_of(made.study(plan="3f9a" * 16, deviations=("seeds: 5 (plan: 10)",)))
+    assert "plan" not in status_of(made.study())
 
 
 def test_numbers_never_break_on_the_page() -> None:
