@@ -65,7 +65,7 @@ def results_of(study: StudyFacts, lookup: Lookup, ledger_folder: Path) -> StudyR
         arms=study.arms,
         arm_summaries=dict(study.arm_summaries),
         reference=study.reference,
-        seeds=tuple(dict.fromkeys(seed for one in runs for seed in one.seeds)),
+        seeds=tuple(dict.fromkeys([*settings.first_seeds, *(seed for one in runs for seed in one.seeds)])),
         learning_rates=tuple(sorted(settings.learning_rates)),
         choose=settings.choose,
         until=until_words(settings),
@@ -120,7 +120,7 @@ def lookup_by_address(study: Study, outcomes: Mapping[str, Outcome]) -> Lookup:
 
     def lookup(name: CellName, trial: Trial) -> Outcome:
         loaded = recipe_for_trial(cells[name], trial)
-        address = address_of(loaded.recipe, study.code_version, registry=loaded.registry)
+        address = address_of(loaded.recipe, study.code_version, registry=loaded.registry, data=study.data)
         return outcomes.get(address) or Outcome(address)
 
     return lookup
