@@ -16,7 +16,7 @@ from fptkit.lab.studies.outcome import Outcome
 from fptkit.lab.studies.plan import Cell, CellName, Request, Study, Trial, run_name
 from fptkit.lab.studies.progress import CellProgress, CellState, StudyProgress, first_line
 from fptkit.lab.studies.results import run_folder
-from fptkit.lab.studies.search import Step, next_step, varied_sources
+from fptkit.lab.studies.search import Step, next_step, varied_seeds
 from fptkit.lab.studies.seeds import seeds_of_cells
 from fptkit.recipe.load import LoadedRecipe
 
@@ -206,8 +206,7 @@ class Needs:
         """Number of runs that vary one source of randomness and are not requested yet."""
         if needs.step.done:
             return 0
-        settings = self._study.settings
-        number = len(varied_sources(settings, needs.cell)) * (len(settings.first_seeds) - 1)
+        number = len(varied_seeds(self._study.settings, needs.cell))
         return number - sum(bool(trial.varied) for trial in needs.outcomes)
 
     def _advance(self, needs: CellNeeds) -> None:
