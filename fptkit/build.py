@@ -33,6 +33,7 @@ from fptkit.numerics.precision import choose_precision
 from fptkit.numerics.recompute import recompute_blocks
 from fptkit.options import Options
 from fptkit.recipe.models import Recipe
+from fptkit.recipe.splits import with_split_seed
 from fptkit.registry import Registry
 from fptkit.seeds import derive_seed, generator_for
 from fptkit.specs import BackboneSpec, ComponentSpec, EncoderSpec, FreezingPolicySpec, TaskSpec
@@ -152,7 +153,7 @@ def _build_backbone(
         recipe.backbone.options,
         pinned=recipe.pinned.weights,
     )
-    backbone = make_backbone(positions=tokens, seed=derive_seed(recipe.train.seed, "backbone"))
+    backbone = make_backbone(positions=tokens, seed=derive_seed(recipe.train.seed_of("init"), "backbone"))
     _check_backbone(backbone, recipe.backbone.name)
     return backbone
 
@@ -166,7 +167,7 @@ def _build_model(
     recipe: Recipe, registry: Registry, task: Task, chosen: _ChosenEncoder, backbone: Backbone, readout: Readout
 ) -> CrossModalModel:
     """Build encoder and head around the backbone."""
-    seed, options = recipe.train.seed, recipe.head
+    seed, options = recipe.train.seed_of("init"), recipe.head
     encoder = _build_encoder(registry, chosen, task, backbone.width, derive_seed(seed, "encoder"))
     with _torch_seeded(derive_seed(seed, "head")):
         head = Head(task.output, backbone.width, readout=readout, hidden=options.hidden, dropout=options.dropout)
@@ -199,7 +200,7 @@ def _freeze(recipe: Recipe, registry: Registry, model: CrossModalModel) -> list[
     options = recipe.freezing.options
     assert isinstance(options, FreezingOptions)  # the options model of every policy
     policy = registry.get(FreezingPolicySpec, recipe.freezing.name)
-    groups = apply_policy(model, policy, options, seed=derive_seed(recipe.train.seed, "freezing"))
+    groups = apply_policy(model, policy, options, seed=derive_seed(recipe.train.seed_of("init"), "freezing"))
     if recipe.train.activation_checkpointing:
         recompute_blocks(model.backbone, recipe.backbone.name)
     return groups
@@ -214,8 +215,8 @@ def build_task(recipe: Recipe, registry: Registry) -> Task:
     """
     task = build_component(
         registry.get(TaskSpec, recipe.task.name),
-        recipe.task.options,
-        seed=recipe.train.seed,
+        with_split_seed(recipe.task.options, recipe.train.seeds.data),
+        seed=recipe.train.seed_of("data"),
         pinned=recipe.pinned.source,
     )
     if not isinstance(task, Task):

@@ -10,7 +10,7 @@ import resource
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -20,7 +20,7 @@ from fptkit.engine.code_version import code_version
 from fptkit.freezing import ParameterCounts
 from fptkit.interfaces import Metrics
 from fptkit.numerics import kernels
-from fptkit.recipe.models import Recipe
+from fptkit.recipe.models import Recipe, SeedName
 from fptkit.registry import Registry
 
 _VERSIONED = ("torch", "transformers", "numpy", "pydantic", "pluggy", "safetensors")
@@ -93,6 +93,7 @@ def run_facts(
         "threads": torch.get_num_threads(),
         "precision": built.precision,
         "seed": recipe.train.seed,
+        "seeds": {name: recipe.train.seed_of(name) for name in get_args(SeedName)},
         "majority_accuracy": dict(task.majority_accuracy),
         "notes": [
             *backbone.notes,

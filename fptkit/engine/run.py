@@ -121,7 +121,7 @@ def _evaluate_training_sample(prepared: Prepared, trainer: Trainer) -> dict[str,
     options, task, processes = prepared.options, prepared.built.task, prepared.team.processes
     if options.training_sample is None:
         return {}
-    sample = training_sample(task, prepared.training, options.training_sample, options.seed)
+    sample = training_sample(task, prepared.training, options.training_sample, options.seed_of("data"))
     batches: Iterable[Batch | None] = whole_split(
         task, "train", sample, options.evaluation_batch_size, rank=processes.rank, count=processes.count
     )

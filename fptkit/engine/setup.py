@@ -124,8 +124,9 @@ def training_batches(recipe: Recipe, task: Task, whole: Split) -> tuple[Training
         FptkitError: the split is empty, or does not fit the recipe's ``train`` section.
     """
     train = recipe.train
-    training = training_fraction(task, whole, train.data_fraction, train.seed, recipe.task.options)
-    return TrainingBatches(task, training, train.batch_size, train.seed, batch_tokens=train.batch_tokens), training
+    training = training_fraction(task, whole, train.data_fraction, train.seed_of("data"), recipe.task.options)
+    batches = TrainingBatches(task, training, train.batch_size, train.seed_of("order"), batch_tokens=train.batch_tokens)
+    return batches, training
 
 
 def check_trained_same(built: Built, processes: Processes) -> None:
@@ -240,7 +241,7 @@ def _frozen_identity(recipe: Recipe, start: _Start) -> dict[str, Any]:
     return {
         "backbone": recipe.backbone.name,
         "weights": start.built.model.backbone.weights,
-        "seed": recipe.train.seed,
+        "seed": recipe.train.seed_of("init"),
         "digest": start.proof.digest,
     }
 

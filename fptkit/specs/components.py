@@ -82,7 +82,10 @@ Protocol = TaskProtocol
 class TaskSpec(ComponentSpec):
     """A task: data, splits, loss and metrics. Target: ``(options, *, seed, pinned) -> fptkit.Task``.
 
-    ``pinned`` is the data source that an earlier run of this recipe used, or None.
+    ``seed`` is the run's seed of data, ``train.seeds.data`` or else ``train.seed``; runs are comparable if their data
+    do not depend on it. An option ``seed`` in a section ``split`` of the options, if it is null, is set to
+    ``train.seeds.data``, if that is given. ``pinned`` is the data source that an earlier run of this recipe used, or
+    None.
 
     Args:
         protocols: the ways to prepare and score it, the default first.

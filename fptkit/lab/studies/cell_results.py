@@ -38,7 +38,7 @@ def cell_result(settings: StudySettings, runs: CellRuns, ledger_folder: Path) ->
         task=name.task,
         arm=name.arm,
         data_fraction=name.data_fraction,
-        complete=not runs.missing and bool(runs.outcomes),
+        complete=not any(trial in runs.missing for trial in runs.outcomes) and bool(runs.outcomes),
         metric=metric,
         higher_is_better=higher,
         fraction=bool(example and example.fraction),
@@ -60,6 +60,7 @@ def cell_result(settings: StudySettings, runs: CellRuns, ledger_folder: Path) ->
         steps=tuple(outcome.summary["steps"] for outcome in chosen if "steps" in outcome.summary),
         best_steps=tuple(outcome.summary["best_step"] for outcome in chosen if "best_step" in outcome.summary),
         majority=example.majority if example else None,
+        held=runs.cell.train.seeds.model_dump(exclude_none=True),
         **_shared_facts(told),
     )
 
@@ -73,7 +74,7 @@ def failures_of(runs: CellRuns) -> list[Failure]:
             status=outcome.status if outcome.status in ("failed", "lost", "interrupted") else "waiting",
             reason=outcome.reason or _why_missing(outcome),
         )
-        for trial, outcome in runs.outcomes.items()
+        for trial, outcome in {**runs.outcomes, **runs.varied}.items()
         if trial in runs.missing
     ]
 
@@ -89,7 +90,7 @@ def rows_of(runs: CellRuns) -> list[RunRow]:
             validation=outcome.validation if is_number(outcome.validation) else None,
             test=value if is_number(value := test_value(outcome)) else None,
         )
-        for trial, outcome in runs.outcomes.items()
+        for trial, outcome in {**runs.outcomes, **runs.varied}.items()
     ]
 
 
@@ -206,4 +207,5 @@ def _place(runs: CellRuns, trial: Trial) -> dict[str, Any]:
         "data_fraction": name.data_fraction,
         "learning_rate": trial.learning_rate,
         "seed": trial.seed,
+        "varied": trial.varied,
     }

@@ -33,6 +33,8 @@ CONTROLS = (
 
 def _count_as_seeds(value: Any) -> Any:
     """Expand a number n to the seeds 0 to n - 1."""
+    if isinstance(value, list):
+        return tuple(value)  # strictly, a list is no tuple after this
     return tuple(range(value)) if isinstance(value, int) and not isinstance(value, bool) and value > 0 else value
 
 
@@ -173,7 +175,7 @@ class StudySettings(Options):
         description="target validation value for each task; the report shows the steps and FLOPs to reach it",
     )
 
-    @field_validator("learning_rates", "seeds", "data_fractions", "comparisons", "use_tasks")
+    @field_validator("learning_rates", "seeds", "data_fractions", "comparisons", "use_tasks", "vary")
     @classmethod
     def _each_once(cls, values: Any) -> Any:
         if isinstance(values, UntilDecided):

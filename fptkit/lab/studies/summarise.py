@@ -16,6 +16,7 @@ from fptkit.lab.studies.cell_results import cell_result, failures_of, rows_of
 from fptkit.lab.studies.cell_runs import CellRuns, Lookup, runs_of
 from fptkit.lab.studies.cells import recipe_for_trial
 from fptkit.lab.studies.in_words import budget_words, search_words, until_words
+from fptkit.lab.studies.noise import noise_of
 from fptkit.lab.studies.outcome import Outcome
 from fptkit.lab.studies.pairs import Scores
 from fptkit.lab.studies.plan import CellName, Study, StudyFacts, Trial
@@ -78,6 +79,7 @@ def results_of(study: StudyFacts, lookup: Lookup, ledger_folder: Path) -> StudyR
         lifts=concluded.lifts,
         answers=concluded.answers,
         ranks=concluded.ranks,
+        noise=tuple(noise for one in runs for noise in noise_of(one)),
         skipped=dict(study.skipped),
         failures=tuple(failure for one in runs for failure in failures_of(one)),
         runs=tuple(row for one in runs for row in rows_of(one)),
@@ -131,7 +133,7 @@ def _scores(runs: CellRuns, cell: CellResult) -> Scores:
 def _versions(runs: Sequence[CellRuns]) -> dict[str, tuple[str, ...]]:
     found: dict[str, set[str]] = {}
     for one in runs:
-        for outcome in one.outcomes.values():
+        for outcome in (*one.outcomes.values(), *one.varied.values()):
             for name, version in outcome.summary.get("versions", {}).items():
                 found.setdefault(name, set()).add(version)
     return {name: tuple(sorted(found[name])) for name in sorted(found)}
