@@ -179,8 +179,8 @@ def test_every_recipe_runs_in_its_smoke_profile(recipe: Any, tmp_path: Path) -> 
         (BackboneSpec, "attention_layer bert gpt2 huggingface longformer lstm none random t5_encoder vit"),
         (
             FreezingPolicySpec,
-            "custom fpt fpt_attention fpt_feed_forward fpt_last_attention frozen_norm full output_norm "
-            "output_norm_input output_only",
+            "custom fpt fpt_attention fpt_feed_forward fpt_last_attention frozen_norm full input_output "
+            "output_norm output_norm_input output_only",
         ),
     ],
 )

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import scipy.stats
 from statsmodels.stats.weightstats import DescrStatsW
+from study_facts import facts, scores
 
 from fptkit.lab.studies.conclusions import conclusions_of
 from fptkit.lab.studies.results import Measure
 from fptkit.lab.studies.verdicts import Answer
-from tests.helpers.study_facts import facts, scores
 
 TASKS = ("xor", "memory", "mnist")
 

@@ -11,13 +11,13 @@ import pytest
 import scipy.stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import DescrStatsW
+from study_facts import Table, facts, scores
 
 from fptkit.lab.studies.comparisons import asked_pairs, comparisons_of, lift_pairs
 from fptkit.lab.studies.conclusions import Conclusions, conclusions_of
 from fptkit.lab.studies.plan import CellName, StudyFacts
 from fptkit.lab.studies.results import Measure
 from fptkit.lab.studies.verdicts import Comparison
-from tests.helpers.study_facts import Table, facts, scores
 
 A = (0.90, 0.92, 0.91, 0.89, 0.93)
 B = (0.86, 0.89, 0.86, 0.86, 0.88)

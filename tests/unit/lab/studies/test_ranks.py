@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import scipy.stats
 from statsmodels.stats.multitest import multipletests
+from study_facts import facts, scores
 
 from fptkit.lab.studies.plan import CellName
 from fptkit.lab.studies.ranks import ranks_of
-from tests.helpers.study_facts import facts, scores
 
 ARMS = ("a", "b", "c", "d")
 

@@ -380,6 +380,27 @@ def test_runs_of_a_stopped_rate_are_listed_and_not_missing(load: Any, tmp_path: 
     assert results.search.startswith("successive halving of 3 rates, 0.001 to 0.01")
 
 
+@pytest.mark.parametrize(
+    ("precisions", "told"),
+    [
+        (("bfloat16",), "bfloat16"),
+        (("int8", "bfloat16"), "bfloat16, int8"),
+        ((None,), ""),
+        ((None, "float32"), "float32"),
+    ],
+)
+def test_the_precision_of_the_runs_is_recorded(
+    precisions: tuple[str | None, ...], told: str, load: Any, tmp_path: Path
+) -> None:
+    """Runs of earlier versions do not say it; machines may differ."""
+    study = load()
+    outcomes = made_up(study, tmp_path)
+    for number, one in enumerate(outcomes.values()):
+        if (precision := precisions[number % len(precisions)]) is not None:
+            one.summary["precision"] = precision
+    assert {cell.precision for cell in summarise(study, outcomes, tmp_path).cells} == {told}
+
+
 def test_what_a_reader_must_know_comes_first(load: Any, tmp_path: Path) -> None:
     study = load(STUDY, "learning_rates=[3e-3, 1e-2]", "seeds=1")
     outcomes = made_up(study, tmp_path)
