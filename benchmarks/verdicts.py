@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import click
 import numpy as np
@@ -30,7 +30,7 @@ from fptkit.lab.studies.statistics import (
     stouffer,
 )
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 Noise = Callable[[np.random.Generator, tuple[int, ...]], Array]
 Choose = Literal["per_seed", "common"]
 
