@@ -60,6 +60,7 @@ def cell_result(settings: StudySettings, runs: CellRuns, ledger_folder: Path) ->
         steps=tuple(outcome.summary["steps"] for outcome in chosen if "steps" in outcome.summary),
         best_steps=tuple(outcome.summary["best_step"] for outcome in chosen if "best_step" in outcome.summary),
         majority=example.majority if example else None,
+        precision=_precision(runs),
         held=runs.cell.train.seeds.model_dump(exclude_none=True),
         **_shared_facts(told),
     )
@@ -92,6 +93,12 @@ def rows_of(runs: CellRuns) -> list[RunRow]:
         )
         for trial, outcome in {**runs.outcomes, **runs.varied}.items()
     ]
+
+
+def _precision(runs: CellRuns) -> str:
+    """How the cell's runs stored and multiplied frozen weights; several if machines chose differently."""
+    found = {outcome.summary.get("precision") for outcome in runs.outcomes.values()}
+    return ", ".join(sorted(filter(None, found)))
 
 
 def _shared_facts(told: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,8 +33,6 @@ CONTROLS = (
 
 def _count_as_seeds(value: Any) -> Any:
     """Expand a number n to the seeds 0 to n - 1."""
-    if isinstance(value, list):
-        return tuple(value)  # strictly, a list is no tuple after this
     return tuple(range(value)) if isinstance(value, int) and not isinstance(value, bool) and value > 0 else value
 
 

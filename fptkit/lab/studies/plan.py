@@ -70,7 +70,7 @@ class CellFacts:
     name: CellName
     train: TrainOptions
     freezing: Mapping[str, Any]
-    draws_data: bool
+    draws_data: bool = False
 
 
 @dataclass(frozen=True)

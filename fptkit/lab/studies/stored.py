@@ -45,7 +45,7 @@ _TOLD: tuple[Status, ...] = ("paused", "validated", "finished", "diverged")
 """States that a run's summary records; of the others, only the ledger knows."""
 
 _NEEDED = ("max_steps", "validate_every", "learning_rate", "data_fraction", "seeds")
-"""Training options that a search and its results need. Others may differ between versions of fptkit."""
+"""Training options that a search and its results need."""
 
 
 @dataclass(frozen=True)
@@ -110,9 +110,9 @@ class StoredStudy:
         freezing = recipe.get("freezing") or self._freezing_of_unstarted(name)
         try:
             options = _train_options(train)
-            return CellFacts(name, options, freezing, draws_data(options, recipe.get("task", {})))
         except ValidationError as err:
             raise DataError(f"the recipes of the runs of {name} are damaged: {err}; put intact copies back") from err
+        return CellFacts(name, options, freezing, draws_data(options, recipe.get("task", {})))
 
     def _freezing_of_unstarted(self, name: CellName) -> Mapping[str, Any]:
         """A stand-in for the freezing of a cell without runs: equal to the reference's if their lift was listed."""
