@@ -15,6 +15,7 @@ comparison counts in the correction from the first look on (as p = 1 without a t
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,6 +61,11 @@ class Evidence:
     def direction(self, first: int | None = None) -> float:
         """1 if the greatest evidence was for a higher mean, -1 for a lower one; 0 without a difference."""
         return _at(self.sign, self.pairs(first), empty=0.0)
+
+    @property
+    def e(self) -> float:
+        """The e-value after all seeds."""
+        return math.exp(min(float(self.log_e[-1]), 700.0)) if self.seeds else 0.0  # larger ones are no float
 
     @property
     def interval(self) -> tuple[float, float] | None:

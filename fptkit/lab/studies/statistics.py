@@ -7,7 +7,7 @@ power are described in ``docs/statistics.md``; ``benchmarks/verdicts.py`` measur
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -316,26 +316,43 @@ def bca_interval(
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
-def resolution(deviation: float, pairs: int, level: float = LEVEL, power: float = POWER) -> float | None:
-    """Smallest difference that the paired t-test finds with this power.
+Critical = Callable[[int, float], tuple[float, float]]
+"""For a number of pairs and a level: the smallest |t| that shows a difference, and the smallest distance of the mean
+inside the margin that shows equivalence, in standard errors. Infinite if so few pairs never do."""
+
+
+def critical_t(pairs: int, level: float) -> tuple[float, float]:
+    """`Critical` of the paired t-test and of two one-sided t-tests."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(pairs - 1, 1 - level / 2)), float(stdtrit(pairs - 1, 1 - level))
+
+
+def resolution(
+    deviation: float, pairs: int, level: float = LEVEL, power: float = POWER, critical: Critical = critical_t
+) -> float | None:
+    """Smallest difference that the test finds with this power.
 
     Args:
         deviation: standard deviation of the differences.
         pairs: number of pairs.
         level: significance level of the test.
         power: fraction of studies that find it, between ``level`` and 1.
+        critical: the test.
 
     Returns:
-        The difference; None for fewer than three pairs or without deviation.
+        The difference; None if there are fewer than three pairs or no deviation, or if so few pairs never find any.
     """
     from scipy.optimize import brentq
 
     if pairs < MINIMUM_PAIRS or not 0 < deviation < np.inf:
         return None
-    high = 1.0
-    while _decided(high, pairs, 0.0, level) < power:
+    bounds, high = critical(pairs, level), 1.0
+    if np.isinf(bounds[0]):
+        return None
+    while _decided(high, pairs, 0.0, bounds) < power:
         high *= 2
-    return deviation * float(brentq(lambda effect: _decided(effect, pairs, 0.0, level) - power, 0.0, high))
+    return deviation * float(brentq(lambda effect: _decided(effect, pairs, 0.0, bounds) - power, 0.0, high))
 
 
 def further_seeds(
@@ -346,6 +363,7 @@ def further_seeds(
     level: float = LEVEL,
     power: float = POWER,
     limit: int = 1000,
+    critical: Critical = critical_t,
 ) -> int | None:
     """Number of further seeds with which the comparison is decided with this power, if it is as observed.
 
@@ -358,6 +376,7 @@ def further_seeds(
         level: significance level of either test.
         power: fraction of studies that are decided.
         limit: largest answer.
+        critical: the tests.
 
     Returns:
         The number; None if it is above the limit or without deviation.
@@ -366,21 +385,25 @@ def further_seeds(
         return None
     effect, bound = abs(mean) / deviation, (margin or 0.0) / deviation
     more = range(max(1, MINIMUM_PAIRS - pairs), limit + 1)
-    found = bisect_left(more, power, key=lambda further: _decided(effect, pairs + further, bound, level))
+
+    def decided(further: int) -> float:
+        return _decided(effect, pairs + further, bound, critical(pairs + further, level))
+
+    found = bisect_left(more, power, key=decided)
     return more[found] if found < len(more) else None
 
 
-def _decided(effect: float, pairs: int, margin: float, level: float) -> float:
+def _decided(effect: float, pairs: int, margin: float, bounds: tuple[float, float]) -> float:
     """Probability that a difference or else equivalence is found; effect and margin in standard deviations.
 
-    The mean is normal and independent of the sample's deviation, over whose quantiles the probability is averaged.
+    ``bounds`` are those of a `Critical`. The mean is normal and independent of the sample's deviation, over whose quantiles the probability is averaged.
     """
-    from scipy.special import chdtri, ndtr, stdtrit
+    from scipy.special import chdtri, ndtr
 
     nodes, weights = _nodes()
     error = np.sqrt(chdtri(pairs - 1, nodes) / (pairs - 1) / pairs)
-    different = stdtrit(pairs - 1, 1 - level / 2) * error
-    same = np.clip(margin - stdtrit(pairs - 1, 1 - level) * error, 0, different)
+    different = bounds[0] * error
+    same = np.clip(margin - bounds[1] * error, 0, different)
 
     def within(bound: Array) -> Array:
         return ndtr((bound - effect) * np.sqrt(pairs)) - ndtr((-bound - effect) * np.sqrt(pairs))
