@@ -111,11 +111,8 @@ def _at_any_time(
     rounding = max(one.early_rounding for one in counted)
     evidence = evidence_of(differences.mean(axis=0), seeds, margin, rounding)
     test = statistics.combined(differences, rounding=rounding)
-    deviation, p, p_same = (
-        float(test.standard_error) * math.sqrt(len(seeds)),
-        evidence.p_after(),
-        evidence.p_same_after(),
-    )
+    deviation = float(test.standard_error) * math.sqrt(len(seeds))
+    p, p_same = evidence.p_after(), evidence.p_same_after()
     return {
         "mean": float(test.mean),
         "interval": evidence.interval,

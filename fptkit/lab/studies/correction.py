@@ -50,11 +50,13 @@ def p_after(members: Sequence[Tested], seeds: Sequence[int]) -> list[tuple[float
     """
     each = list(zip(members, seeds, strict=True))
     p = [one.evidence.p_after(first) if one.like else None for one, first in each]
-    # As long as there is no metric, there may be a margin.
-    p_same = [
-        (one.evidence.p_same_after(first) if one.metric.name else 1.0) if one.like else None for one, first in each
-    ]
+    p_same = [_p_same_after(one, first) if one.like else None for one, first in each]
     return list(zip(holm_of(p), holm_of(p_same), strict=True))
+
+
+def _p_same_after(tested: Tested, first: int) -> float | None:
+    """p of equivalence; 1 as long as there is no metric, since there may be a margin."""
+    return tested.evidence.p_same_after(first) if tested.metric.name else 1.0
 
 
 def _with_looks(members: Sequence[Tested], until: UntilDecided) -> list[Corrected]:

@@ -1,16 +1,17 @@
 """Evidence of a comparison after each of its seeds, for studies that add seeds until their comparisons are decided.
 
-Why Holm's correction may be applied at times that the data choose: if two arms do not differ, the probability that their
-anytime p-value is ever below some α, over all looks together, is at most α (Ville's inequality). The smallest value that
-it ever takes is therefore a valid p-value, and Holm's method on the smallest values of all comparisons of a question is
-valid, however these depend on each other. Holm's method rejects more if any p falls. So whatever it rejects at any look
-is among what it rejects on the smallest values: a question has a false verdict with a probability of 5 % at most, over
-all its looks together.
+Why Holm's correction may be applied at times that the data choose: if two arms do not differ, the probability that
+their anytime p-value is ever below some α, over all looks together, is at most α (Ville's inequality). The smallest
+value that it ever takes is therefore a valid p-value, and Holm's method on the smallest values of all comparisons of a
+question is valid, however these depend on each other. Holm's method rejects more if any p falls. So whatever it rejects
+at any look is among what it rejects on the smallest values: a question has a false verdict with a probability of 5 % at
+most, over all its looks together.
 
 This needs no rule for stopping, and no equal numbers of seeds: a comparison may stop early, or get seeds that another
 question needed. It uses the probability that the e-process ever reaches a bound, and not its mean at the stop, which is
 at most 1 only for rules that do not see the unit of the data. Two things must hold, and do: p-values never rise, and a
-comparison counts in the correction from the first look on (as p = 1 without a test), so the number of tests never grows.
+comparison counts in the correction from the first look on (as p = 1 without a test), so that the number of tests never
+grows.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class Evidence:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The confidence sequence after all seeds; None as long as it excludes nothing, or if it excludes everything."""
+        """The confidence sequence after all seeds; None if it excludes nothing yet, or everything."""
         if not self.seeds or not self.low[-1] <= self.high[-1] or not np.isfinite([self.low[-1], self.high[-1]]).all():
             return None
         return float(self.low[-1]), float(self.high[-1])

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 
 from fptkit.lab.studies.address import address_of
-from fptkit.lab.studies.cells import recipe_for_trial
+from fptkit.lab.studies.cells import rates_of, recipe_for_trial
 from fptkit.lab.studies.job import LOG
 from fptkit.lab.studies.ledger import Ledger
 from fptkit.lab.studies.outcome import Outcome
@@ -17,7 +17,7 @@ from fptkit.lab.studies.plan import Cell, CellName, Request, Study, Trial, run_n
 from fptkit.lab.studies.progress import CellProgress, CellState, StudyProgress, first_line
 from fptkit.lab.studies.results import run_folder
 from fptkit.lab.studies.search import Step, next_step, varied_sources
-from fptkit.lab.studies.seeds import seeds_of_cells
+from fptkit.lab.studies.seeds import SeedResults, seeds_of_cells
 from fptkit.recipe.load import LoadedRecipe
 
 
@@ -83,13 +83,12 @@ class Needs:
         self._users: dict[str, list[tuple[CellNeeds, Trial]]] = {}
         self._addresses: dict[tuple[int, Trial], str] = {}
         self._recipes: dict[str, LoadedRecipe] = {}
-        self._seeds: Mapping[CellName, tuple[int, ...]] = {}
+        self._results = SeedResults(self._facts, self._known_outcome)
+        self._seeds = seeds_of_cells(self._facts, self._results)
 
     def look(self) -> None:
         """Update every cell's seeds and requests."""
-        self._seeds = seeds_of_cells(self._facts, self._known_outcome)
-        for needs in self._cells:
-            self._advance(needs)
+        self._update(self._cells)
 
     def requests(self) -> Iterator[tuple[str, str, Request]]:
         """Address, name and request of all open requests, in the order to start them.
@@ -120,11 +119,7 @@ class Needs:
         users = self._users.get(outcome.address, [])
         for needs, trial in users:
             needs.outcomes[trial] = outcome
-        before, self._seeds = self._seeds, seeds_of_cells(self._facts, self._known_outcome)
-        changed = [needs for needs, _ in users]
-        for needs in self._cells:
-            if needs in changed or self._seeds[needs.cell.name] != before[needs.cell.name]:
-                self._advance(needs)
+        self._update([needs for needs, _ in users])
 
     def refresh(self, address: str) -> str | None:
         """Update the outcome of a run from the ledger; return its name if it ended in another process."""
@@ -164,11 +159,15 @@ class Needs:
         to_come = sum(map(self._to_come, self._cells))
         count = len(missing) + to_come
         left = None if seconds_each is None else seconds_each * count / min(slots, count or 1)
+        runs = len(self.known) + to_come
         return StudyProgress(
             title=self._study.name + (f" ({self._study.profile})" if self._study.profile else ""),
             cells=[self._cell_progress(needs, under_way) for needs in self._cells],
             done=len(self.known) - len(missing) - failed,
-            runs=len(self.known) + to_come,
+            runs=runs,
+            most=runs + self._further_runs() if self._seeds.growing else None,
+            comparisons=self._seeds.comparisons,
+            undecided=self._seeds.undecided,
             running=len(under_way),
             elsewhere=len(self.elsewhere),
             failed=failed,
@@ -181,16 +180,19 @@ class Needs:
         running = sum(self._address(needs, trial) in at_work for trial in wanted)
         failed = sum(outcome.status == "failed" for outcome in needs.outcomes.values())
         status: CellState = "waiting"
-        if not wanted:
+        further = self._further_seeds(needs)
+        if not wanted and not further:
             status = "failed" if failed else "done"
         elif running:
             status = "running"
         rate, validation = _best_rate(needs)
+        runs = len(needs.outcomes) + self._to_come(needs)
         return CellProgress(
             name=needs.cell.name,
             state=status,
             done=len(needs.outcomes) - len(wanted) - failed,
-            runs=len(needs.outcomes) + self._to_come(needs),
+            runs=runs,
+            most=runs + further * self._runs_per_seed(needs) if further else None,
             running=running,
             rate=rate,
             validation=validation,
@@ -199,17 +201,54 @@ class Needs:
 
     def _to_come(self, needs: CellNeeds) -> int:
         """Number of runs that vary one source of randomness and are not requested yet."""
-        if needs.step.done:
+        if needs.step.done and not self._seeds.of(needs.cell.name)[1]:
             return 0
         settings = self._study.settings
         number = len(varied_sources(settings, needs.cell)) * (len(settings.first_seeds) - 1)
         return number - sum(bool(trial.varied) for trial in needs.outcomes)
 
+    def _further_seeds(self, needs: CellNeeds) -> int:
+        """Largest number of seeds that may still be added to a cell."""
+        seeds, growing = self._seeds.of(needs.cell.name)
+        until = self._study.settings.until
+        return until.at_most - len(seeds) if until is not None and growing else 0
+
+    def _runs_per_seed(self, needs: CellNeeds) -> int:
+        """Largest number of runs that the search makes for one seed."""
+        settings = self._study.settings
+        by_one = settings.search.name == "optuna" and settings.learning_rates
+        return settings.search.trials if by_one else len(rates_of(settings, needs.cell))
+
+    def _further_runs(self) -> int:
+        """Largest number of runs that further seeds may need; those that several cells share count once."""
+        first = self._study.settings.first_seeds[0]
+        shared: dict[str, int] = {}
+        alone = 0
+        for needs in self._cells:
+            further = self._further_seeds(needs)
+            known = [trial for trial in needs.outcomes if trial.seed == first and not trial.varied]
+            alone += further * (self._runs_per_seed(needs) - len(known))
+            for trial in known:
+                address = self._address(needs, trial)
+                shared[address] = max(further, shared.get(address, 0))
+        return alone + sum(shared.values())
+
+    def _update(self, changed: Sequence[CellNeeds]) -> None:
+        """Update the requests of these cells, and of all that need other seeds now.
+
+        A new seed's outcomes may be known from an earlier call or another study, and lead to further seeds.
+        """
+        while changed:
+            for needs in changed:
+                self._advance(needs)
+            before, self._seeds = self._seeds, seeds_of_cells(self._facts, self._results)
+            changed = [needs for needs in self._cells if self._seeds.of(needs.cell.name) != before.of(needs.cell.name)]
+
     def _advance(self, needs: CellNeeds) -> None:
         """Ask the search what a cell needs next, until all requested runs have a known outcome."""
         while True:
-            seeds = self._seeds[needs.cell.name]
-            needs.step = next_step(self._study.settings, needs.cell, seeds, needs.outcomes)
+            seeds, growing = self._seeds.of(needs.cell.name)
+            needs.step = next_step(self._study.settings, needs.cell, seeds, needs.outcomes, growing=growing)
             unknown = [request.trial for request in needs.step.requests if request.trial not in needs.outcomes]
             if not unknown:
                 return

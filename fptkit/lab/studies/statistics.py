@@ -396,7 +396,8 @@ def further_seeds(
 def _decided(effect: float, pairs: int, margin: float, bounds: tuple[float, float]) -> float:
     """Probability that a difference or else equivalence is found; effect and margin in standard deviations.
 
-    ``bounds`` are those of a `Critical`. The mean is normal and independent of the sample's deviation, over whose quantiles the probability is averaged.
+    The mean is normal and independent of the sample's deviation, over whose quantiles the probability is averaged.
+    ``bounds`` are those of a `Critical`.
     """
     from scipy.special import chdtri, ndtr
 
