@@ -16,6 +16,7 @@ from fptkit.files import write_text
 from fptkit.lab.studies.address import address_of
 from fptkit.lab.studies.cells import recipe_for_trial
 from fptkit.lab.studies.in_words import budget_words, search_words
+from fptkit.lab.studies.locking.lock import NEVER_LOCKED, Compared
 from fptkit.lab.studies.outcome import Outcome
 from fptkit.lab.studies.plan import Cell, Study, Trial
 from fptkit.lab.studies.results import (
@@ -117,17 +118,25 @@ def summarise(study: Study, outcomes: Mapping[str, Outcome], ledger_folder: Path
     return results.model_copy(update={"warnings": warnings_of(results)})
 
 
-def write_results(study: Study, outcomes: Mapping[str, Outcome], ledger_folder: Path, folder: Path) -> StudyResults:
+def write_results(
+    study: Study,
+    outcomes: Mapping[str, Outcome],
+    ledger_folder: Path,
+    folder: Path,
+    compared: Compared = NEVER_LOCKED,
+) -> StudyResults:
     """Summarise a study and write its results and costs.
 
     Args:
         study, outcomes, ledger_folder: as in `summarise`.
         folder: folder of the study's own files; created if missing.
+        compared: the study compared with its locked plan.
 
     Returns:
         The results as written.
     """
     results = summarise(study, outcomes, ledger_folder)
+    results = results.model_copy(update={"plan": compared.plan, "deviations": compared.deviations})
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / RESULTS, results.model_dump_json(indent=2) + "\n")
     costs = Costs(runs={row.address: cost for row in results.runs if (cost := _cost(outcomes.get(row.address)))})
