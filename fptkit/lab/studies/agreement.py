@@ -28,9 +28,10 @@ def check_agreement(draft: Draft) -> None:
         if pair[0] == pair[1]:
             draft.fault(["comparisons", i], f"compares '{pair[0]}' with itself")
     tasks = [*draft.tasks, *draft.unused_tasks]
-    for task in settings.targets:
-        if task not in tasks:
-            draft.fault(["targets", task], unknown("task", task, tasks))
+    for key, named in (("targets", settings.targets), ("margin", settings.margin)):
+        for task in named if isinstance(named, dict) else ():
+            if task not in tasks:
+                draft.fault([key, task], unknown("task", task, tasks))
     _check_search(draft, settings)
 
 
@@ -49,5 +50,16 @@ def _check_search(draft: Draft, settings: StudySettings) -> None:
         draft.fault(["search", "name"], f"{search.name} needs at least two learning_rates: {meaning}")
     if search.name == "halving" and (settings.budget.seconds or settings.budget.flops):
         draft.fault(["search", "name"], "halving divides training by steps; give the budget in steps")
-    if search.seeds is not None and search.seeds > len(settings.seeds):
-        draft.fault(["search", "seeds"], f"more than the study's {len(settings.seeds)} seeds; lower it")
+    _check_choice(draft, settings)
+
+
+def _check_choice(draft: Draft, settings: StudySettings) -> None:
+    """Who chooses a rate, and with which seeds."""
+    search, common = settings.search, settings.choose == "common"
+    if search.seeds is not None and not common:
+        draft.fault(["search", "seeds"], "needs choose: common; with choose: per_seed every seed searches for itself")
+    elif search.seeds is not None and search.seeds > len(settings.first_seeds):
+        draft.fault(["search", "seeds"], f"more than the study's {len(settings.first_seeds)} seeds; lower it")
+    if settings.until is not None and common:
+        message = "seeds that are added until decided need choose: per_seed; give choose: per_seed, or a number of seeds"
+        draft.fault(["choose"], message)

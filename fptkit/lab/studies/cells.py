@@ -8,7 +8,7 @@ from functools import reduce
 from typing import Any
 
 from fptkit.lab.studies.options import BudgetOptions, StudySettings
-from fptkit.lab.studies.plan import Cell, Trial
+from fptkit.lab.studies.plan import Cell, SearchedCell, Trial
 from fptkit.recipe.extends import chosen_profile, merge, named_sections, profiles_of, without_key
 from fptkit.recipe.load import LoadedRecipe
 from fptkit.recipe.models import DEFAULT_NAMES, Recipe, TrainOptions
@@ -143,9 +143,9 @@ def with_fraction(recipe: Recipe, fraction: float) -> Recipe:
     return recipe.model_copy(update={"train": recipe.train.model_copy(update={"data_fraction": fraction})})
 
 
-def rates_of(settings: StudySettings, cell: Cell) -> tuple[float, ...]:
+def rates_of(settings: StudySettings, cell: SearchedCell) -> tuple[float, ...]:
     """Learning rates to search for a cell, ascending: the study's grid, or the recipe's own rate if there is none."""
-    return tuple(sorted(settings.learning_rates)) or (cell.loaded.recipe.train.learning_rate,)
+    return tuple(sorted(settings.learning_rates)) or (cell.train.learning_rate,)
 
 
 def recipe_for_trial(cell: Cell, trial: Trial) -> LoadedRecipe:

@@ -1,233 +1,152 @@
-"""Compares arms of a study; the arithmetic is in `fptkit.lab.studies.statistics`."""
+"""The comparisons of a study, corrected within each question; the arithmetic is in `fptkit.lab.studies.statistics`."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from fptkit.lab.studies.plan import CellName, Study
+from fptkit.lab.studies.pairs import Pair, Question, Scores, Tested, number, verdict_of
+from fptkit.lab.studies.plan import CellName, StudyFacts
 from fptkit.lab.studies.verdicts import Comparison, Verdict
-
-if TYPE_CHECKING:
-    from fptkit.lab.studies.statistics import Tests
 
 SAME_ARCHITECTURE = ("frozen_random", "unfrozen_random", "statistics_only", "synthetic_pretrained")
 """Controls that differ from the reference only in their weights, if they have the same freezing. The reference minus
 such a control is a pretraining lift."""
 
 
-@dataclass(frozen=True)
-class Scores:
-    """The selection metric of a cell by seed, as a comparison needs it.
-
-    Args:
-        test: on the first test split, at the chosen rate.
-        validation: on validation, at the chosen rate.
-        other_rates: on validation, at each other rate.
-        higher_is_better: direction of the metric.
-    """
-
-    test: Mapping[int, float]
-    validation: Mapping[int, float]
-    other_rates: Sequence[Mapping[int, float]]
-    higher_is_better: bool = True
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """Two arms to compare on one task and fraction of the data."""
-
-    task: str
-    data_fraction: float
-    a: str
-    b: str
-
-    @property
-    def unordered(self) -> tuple[str, float, frozenset[str]]:
-        """A key that is the same for a against b and b against a."""
-        return self.task, self.data_fraction, frozenset((self.a, self.b))
-
-
-def comparisons_and_lifts(
-    study: Study, scores: Mapping[CellName, Scores]
-) -> tuple[tuple[Comparison, ...], tuple[Comparison, ...]]:
-    """Make all comparisons of a study, corrected together for multiple testing.
-
-    Args:
-        study: the study, which names the arms to compare.
-        scores: scores of every cell.
-
-    Returns:
-        The comparisons the study asks for, and the pretraining lifts.
-    """
+def asked_pairs(study: StudyFacts) -> list[Pair]:
+    """The pairs that a study asks for: those it lists, else every arm with the reference; on every task it has."""
     asked = study.settings.comparisons or tuple((arm, study.reference) for arm in study.arms if arm != study.reference)
-    places = list(dict.fromkeys((cell.name.task, cell.name.data_fraction) for cell in study.cells))
-    pairs = [_Pair(*place, a, b) for place in places for a, b in asked]
-    lifts = [_Pair(*place, study.reference, arm) for place in places for arm in _lift_controls(study, *place)]
-    # One comparison per pair of arms, whatever its direction: the correction must not count a question twice.
-    found = {
-        pair.unordered: _Found(pair, scores, study)
-        for pair in [*lifts, *pairs]
-        if all(CellName(pair.task, arm, pair.data_fraction) in scores for arm in (pair.a, pair.b))
-    }
-    p_holm = _corrected({key: one.p for key, one in found.items()})
-    p_verdict = _corrected({key: one.p_allowed for key, one in found.items()})
+    return _possible(study, (Pair(*place, a, b) for place in places_of(study) for a, b in asked))
 
-    def told(wanted: Iterable[_Pair]) -> tuple[Comparison, ...]:
-        return tuple(
-            found[pair.unordered].told(pair, p_holm[pair.unordered], p_verdict[pair.unordered])
-            for pair in wanted
-            if pair.unordered in found
+
+def lift_pairs(study: StudyFacts) -> list[Pair]:
+    """The pretraining lifts: the reference against each control that has its architecture and freezing."""
+    freezing = {cell.name: cell.freezing for cell in study.cells}
+    pairs = [Pair(*place, study.reference, arm) for place in places_of(study) for arm in SAME_ARCHITECTURE]
+    wanted = [pair for pair in pairs if pair.b in study.settings.controls]
+    return [pair for pair in _possible(study, wanted) if freezing[pair.cells[0]] == freezing[pair.cells[1]]]
+
+
+def places_of(study: StudyFacts) -> list[tuple[str, float]]:
+    """Every task with every fraction of its data."""
+    return list(dict.fromkeys((cell.name.task, cell.name.data_fraction) for cell in study.cells))
+
+
+def _possible(study: StudyFacts, pairs: Iterable[Pair]) -> list[Pair]:
+    """Pairs of cells that exist."""
+    names = {cell.name for cell in study.cells}
+    return [pair for pair in pairs if names.issuperset(pair.cells)]
+
+
+def comparisons_of(
+    pairs: Sequence[Pair], others: Sequence[Pair], scores: Mapping[CellName, Scores], study: StudyFacts
+) -> tuple[Comparison, ...]:
+    """Make comparisons, corrected by Holm's method within the question that two arms pose on all tasks.
+
+    Args:
+        pairs: the comparisons to make.
+        others: further pairs of the study, which count in the correction if they pose the same questions. A pair counts
+            once, whatever its direction.
+        scores: scores of every cell.
+        study: the study.
+    """
+    tested = {pair: Tested(pair, scores, study.settings) for pair in [*pairs, *others]}
+    once = {pair.unordered: pair for pair in tested}
+    of_question: dict[Question, list[Pair]] = {}
+    for pair in once.values():
+        of_question.setdefault(pair.question, []).append(pair)
+    p_holm: dict[object, float | None] = {}
+    p_same_holm: dict[object, float | None] = {}
+    for members in of_question.values():
+        keys = [pair.unordered for pair in members]
+        p_holm.update(zip(keys, holm_of([tested[pair].p for pair in members]), strict=True))
+        p_same_holm.update(zip(keys, holm_of([tested[pair].p_same for pair in members]), strict=True))
+    return tuple(
+        _comparison(
+            tested[pair],
+            p_holm[pair.unordered],
+            p_same_holm[pair.unordered],
+            sum(tested[one].p is not None for one in of_question[pair.question]),
         )
-
-    return told(pairs), told(lifts)
-
-
-def _lift_controls(study: Study, task: str, data_fraction: float) -> list[str]:
-    """Controls on one task and fraction of the data that have the reference's architecture and freezing."""
-    freezing = {
-        cell.name.arm: cell.loaded.recipe.freezing
-        for cell in study.cells
-        if (cell.name.task, cell.name.data_fraction) == (task, data_fraction)
-    }
-    return [
-        name
-        for name in SAME_ARCHITECTURE
-        if name in study.settings.controls
-        and name in freezing
-        and study.reference in freezing
-        and freezing[name] == freezing[study.reference]
-    ]
+        for pair in pairs
+    )
 
 
-def _corrected(p: Mapping[tuple[str, float, frozenset[str]], float | None]) -> dict[object, float | None]:
-    """Apply Holm's correction to all comparisons with a test."""
+def holm_of(p: Sequence[float | None]) -> list[float | None]:
+    """Holm's correction of the p-values that there are."""
     import numpy as np
 
     from fptkit.lab.studies.statistics import holm
 
-    given = np.array([math.nan if value is None else value for value in p.values()])
-    return dict(zip(p, map(_number, holm(given)), strict=True))
+    given = np.array([math.nan if value is None else value for value in p])
+    return list(map(number, holm(given)))
 
 
-class _Found:
-    """The tests of one pair of arms, before correction."""
+def _comparison(tested: Tested, p_holm: float | None, p_same_holm: float | None, tests: int) -> Comparison:
+    """The record of a comparison; ``tests`` is the number of tests in its question."""
+    from fptkit.lab.studies import statistics
 
-    def __init__(self, pair: _Pair, scores: Mapping[CellName, Scores], study: Study) -> None:
-        from fptkit.lab.studies.statistics import MINIMUM_PAIRS
+    pair, pairs, mean, error = tested.pair, len(tested.seeds), tested.mean, tested.error
+    deviation = error * math.sqrt(pairs)
+    exact = pairs >= statistics.MINIMUM_EXACT
+    verdict = verdict_of(mean, p_holm, p_same_holm, statistics.LEVEL)
+    t = number(float(tested.tests.t)) if tested.tests is not None and tested.enough else None
+    further = None
+    if verdict == "undecided" and mean is not None:
+        # The correction multiplies p by the number of tests at most.
+        further = statistics.further_seeds(mean, deviation, pairs, tested.margin, statistics.LEVEL / tests)
+    return Comparison(
+        task=pair.task,
+        data_fraction=pair.data_fraction,
+        a=pair.a,
+        b=pair.b,
+        seeds=tested.seeds,
+        differences=tuple(map(float, tested.differences)),
+        mean=mean,
+        interval=statistics.interval(mean, error, pairs) if mean is not None and error and tested.enough else None,
+        interval_bca=statistics.bca_interval(tested.differences) if exact and error else None,
+        t=t,
+        degrees=pairs - 1 if t is not None else None,
+        p=tested.p,
+        p_holm=p_holm,
+        p_exact=statistics.sign_flip_p(tested.differences, rounding=tested.rounding) if exact else None,
+        margin=tested.margin,
+        p_same=tested.p_same,
+        p_same_holm=p_same_holm,
+        resolution=statistics.resolution(deviation, pairs),
+        further_seeds=further,
+        effect_size=statistics.hedges_g(mean, error, pairs) if mean is not None else None,
+        verdict=verdict,
+        note=_note(tested, verdict),
+    )
 
-        self._pair = pair
-        self._a, self._b = (scores[CellName(pair.task, arm, pair.data_fraction)] for arm in (pair.a, pair.b))
-        self._seeds = [seed for seed in study.settings.seeds if seed in self._a.test and seed in self._b.test]
-        self._sign = 1.0 if self._a.higher_is_better else -1.0
-        self.allowance = 0.0
-        self._tests: Tests | None = None
-        if len(self._seeds) >= 2:
-            self._test(min(study.settings.search.seeds or len(self._seeds), len(self._seeds)))
-        self._enough = len(self._seeds) >= MINIMUM_PAIRS
 
-    def _test(self, search_seeds: int) -> None:
-        """Make the paired test, with allowances for rates chosen with ``search_seeds`` seeds."""
-        import numpy as np
-
-        from fptkit.lab.studies.statistics import paired_tests, standard_error_of_differences
-
-        a, b = (self._sign * np.array([cell.test[seed] for seed in self._seeds]) for cell in (self._a, self._b))
-        validation_error = 0.0
-        if self._a.other_rates or self._b.other_rates:
-            loser = self._b if a.mean() > b.mean() else self._a
-            self.allowance = _largest_gain(loser, self._seeds, self._sign)
-            both = [seed for seed in self._seeds if seed in self._a.validation and seed in self._b.validation]
-            if len(both) >= 2:
-                chosen = [np.array([cell.validation[seed] for seed in both]) for cell in (self._a, self._b)]
-                spread = float(standard_error_of_differences(*chosen))
-                validation_error = spread * math.sqrt(len(both) / min(search_seeds, len(both)))
-        self._tests = paired_tests(a, b, allowance=self.allowance, validation_error=validation_error)
-
-    @property
-    def p(self) -> float | None:
-        """p of the paired test; None if there is no test."""
-        return float(self._tests.p) if self._tests is not None and self._enough else None
-
-    @property
-    def p_allowed(self) -> float | None:
-        """p after the allowances; None if there is no test."""
-        return float(self._tests.p_allowed) if self._tests is not None and self._enough else None
-
-    def told(self, pair: _Pair, p_holm: float | None, p_verdict: float | None) -> Comparison:
-        """The comparison as a record, in the direction of ``pair``."""
-        from fptkit.lab.studies.statistics import LEVEL, hedges_g, interval, mean_and_error
-
-        direction = 1.0 if pair.a == self._pair.a else -1.0
-        first, second = (self._a, self._b) if direction > 0 else (self._b, self._a)
-        differences = tuple(self._sign * (first.test[seed] - second.test[seed]) for seed in self._seeds)
-        mean = mean_and_error(differences)[0]
-        bounds = effect = t = None
-        pairs = len(differences)
-        if self._tests is not None:
-            mean = direction * float(self._tests.mean)
-            error = float(self._tests.standard_error)
-            bounds = interval(mean, error, pairs) if error else None
-            effect = hedges_g(mean, error, pairs)
-            t = _number(direction * float(self._tests.t)) if self._enough else None
-        return Comparison(
-            task=pair.task,
-            data_fraction=pair.data_fraction,
-            a=pair.a,
-            b=pair.b,
-            differences=differences,
-            mean=mean,
-            interval=bounds,
-            t=t,
-            degrees=pairs - 1 if t is not None else None,
-            p=self.p,
-            p_holm=p_holm,
-            allowance=self.allowance,
-            p_verdict=p_verdict,
-            effect_size=effect,
-            verdict=_verdict(mean, p_verdict, LEVEL),
-            note=self._note(p_holm, p_verdict, LEVEL),
+def _note(tested: Tested, verdict: Verdict) -> str:
+    """Why there is no test, which other test was made, or what limits the verdict."""
+    if not tested.like:
+        return f"the arms have different metrics: {tested.a.metric.name} and {tested.b.metric.name}"
+    for arm, cell in ((tested.pair.a, tested.a), (tested.pair.b, tested.b)):
+        if not cell.test:
+            return f"{arm} has no test result"
+    pairs = len(tested.seeds)
+    if not tested.enough:
+        return f"{pairs} seed{'s' if pairs != 1 else ''} in common, a test needs 3"
+    notes = []
+    if tested.error == 0 and tested.mean:
+        notes.append(
+            "all differences are equal: sign-flip test instead of Student's t, its smallest p is "
+            f"{2.0 ** (1 - pairs):g}"
         )
-
-    def _note(self, p_holm: float | None, p_verdict: float | None, level: float) -> str:
-        for arm, cell in ((self._pair.a, self._a), (self._pair.b, self._b)):
-            if not cell.test:
-                return f"{arm} has no test result"
-        if self._tests is None or p_holm is None or p_verdict is None:
-            return f"{len(self._seeds)} seed{'s' if len(self._seeds) != 1 else ''} in common, a test needs 3"
-        notes = []
-        if self._tests.standard_error == 0 and self._tests.mean != 0:
-            smallest = 2.0 ** (1 - len(self._seeds))
-            notes.append(
-                f"all differences are equal: sign-flip test instead of Student's t, its smallest p is {smallest:g}"
-            )
-        if p_holm < level <= p_verdict:
-            notes.append("the choice of the learning rate may account for it")
-        return "; ".join(notes)
+    if verdict in ("better", "worse") and tested.margin is not None and abs(tested.mean or 0) < tested.margin:
+        notes.append("the difference is below the margin")
+    return "; ".join([*notes, *_without(tested)])
 
 
-def _largest_gain(cell: Scores, seeds: Sequence[int], sign: float) -> float:
-    import numpy as np
-
-    from fptkit.lab.studies.statistics import largest_gain
-
-    there = [seed for seed in seeds if seed in cell.validation]
-    if not cell.other_rates or not there:
-        return 0.0
-    chosen = sign * np.array([cell.validation[seed] for seed in there])
-    others = sign * np.array([[rate.get(seed, math.nan) for seed in there] for rate in cell.other_rates])
-    return float(largest_gain(chosen, others))
-
-
-def _verdict(mean: float | None, p: float | None, level: float) -> Verdict:
-    if mean is None or p is None:
-        return "not enough evidence"
-    if p >= level:
-        return "no difference found"
-    return "better" if mean > 0 else "worse"
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
+def _without(tested: Tested) -> list[str]:
+    """Seeds that an arm has no result for, such as those at which every rate diverged."""
+    return [
+        f"without {'seed' if len(gone) == 1 else 'seeds'} {', '.join(map(str, gone))}: no test result of {arm}"
+        for arm, cell in ((tested.pair.a, tested.a), (tested.pair.b, tested.b))
+        if (gone := [seed for seed in cell.seeds if seed not in cell.test])
+    ]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from fptkit.lab.studies.plan import Study
+from fptkit.lab.studies.options import StudySettings
 
 
-def search_words(study: Study) -> str:
-    """How the learning rate is chosen."""
-    settings = study.settings
+def search_words(settings: StudySettings) -> str:
+    """How the learning rate is chosen, and by whom."""
     if not settings.learning_rates:
         return "each recipe's own learning rate"
     search, count = settings.search, len(settings.learning_rates)
@@ -20,13 +19,25 @@ def search_words(study: Study) -> str:
         f"{search.rungs} rungs, chosen on validation",
         "optuna": f"optuna (TPE), {search.trials} rates between {ends}, chosen on validation",
     }[search.name]
-    few = search.seeds is not None and search.seeds < len(settings.seeds)
-    return words + (f" with {search.seeds} of {len(settings.seeds)} seeds" if few else "")
+    if count == 1:
+        return words
+    if settings.choose == "per_seed":
+        return f"{words} by each seed for itself"
+    few = search.seeds is not None and search.seeds < len(settings.first_seeds)
+    return f"{words} for all seeds together" + (f", with {search.seeds} of {len(settings.first_seeds)}" if few else "")
 
 
-def budget_words(study: Study) -> str:
+def until_words(settings: StudySettings) -> str:
+    """How seeds are added until decided; empty for a fixed number."""
+    until = settings.until
+    if until is None:
+        return ""
+    return f"{until.at_least} seeds, then more where a comparison is undecided, at most {until.at_most}"
+
+
+def budget_words(settings: StudySettings) -> str:
     """How long each run trains."""
-    budget = study.settings.budget
+    budget = settings.budget
     if budget.steps is not None:
         return f"{budget.steps:,} steps each"
     if budget.seconds is not None:

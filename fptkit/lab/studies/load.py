@@ -126,7 +126,7 @@ def _checked(draft: Draft, registry: Registry, plugins: tuple[str, ...], *, unkn
         return found
     from fptkit.lab.studies.controls import CONTROL_SUMMARIES, control_fragment
 
-    reference = (draft.settings and draft.settings.reference) or next(iter(draft.arms))
+    reference = draft.settings.reference_among(tuple(draft.arms)) if draft.settings else next(iter(draft.arms))
     of_reference = [(task, recipe) for (task, arm), recipe in found.items() if arm == reference]
     for control in controls:
         draft.arms[control] = CONTROL_SUMMARIES[control]

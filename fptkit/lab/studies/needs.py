@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import fmean
 
 from fptkit.lab.studies.address import address_of
 from fptkit.lab.studies.cells import recipe_for_trial
@@ -15,6 +17,7 @@ from fptkit.lab.studies.plan import Cell, CellName, Request, Study, Trial
 from fptkit.lab.studies.progress import CellProgress, CellState, StudyProgress, first_line
 from fptkit.lab.studies.results import run_folder
 from fptkit.lab.studies.search import Step, next_step
+from fptkit.lab.studies.seeds import seeds_of_cells
 from fptkit.recipe.load import LoadedRecipe
 
 
@@ -74,13 +77,17 @@ class Needs:
         self._study = study
         self._ledger = ledger
         self._retry_failed = retry_failed
+        self._facts = study.facts
         self._cells = [CellNeeds(cell) for cell in study.cells]
+        self._by_name = {needs.cell.name: needs for needs in self._cells}
         self._users: dict[str, list[tuple[CellNeeds, Trial]]] = {}
         self._addresses: dict[tuple[int, Trial], str] = {}
         self._recipes: dict[str, LoadedRecipe] = {}
+        self._seeds: Mapping[CellName, tuple[int, ...]] = {}
 
     def look(self) -> None:
-        """Update every cell's requests from the search."""
+        """Update every cell's seeds and requests."""
+        self._seeds = seeds_of_cells(self._facts, self._known_outcome)
         for needs in self._cells:
             self._advance(needs)
 
@@ -109,9 +116,14 @@ class Needs:
     def learn(self, outcome: Outcome) -> None:
         """Record the outcome of a run, and update the cells it belongs to."""
         self.known[outcome.address] = outcome
-        for needs, trial in self._users.get(outcome.address, ()):
+        users = self._users.get(outcome.address, [])
+        for needs, trial in users:
             needs.outcomes[trial] = outcome
-            self._advance(needs)
+        before, self._seeds = self._seeds, seeds_of_cells(self._facts, self._known_outcome)
+        changed = [needs for needs, _ in users]
+        for needs in self._cells:
+            if needs in changed or self._seeds[needs.cell.name] != before[needs.cell.name]:
+                self._advance(needs)
 
     def refresh(self, address: str) -> str | None:
         """Update the outcome of a run from the ledger; return its name if it ended in another process."""
@@ -179,18 +191,22 @@ class Needs:
             running=running,
             rate=rate,
             validation=validation,
-            chosen=needs.step.chosen_rate is not None,
+            chosen=bool(needs.step.chosen_rates),
         )
 
     def _advance(self, needs: CellNeeds) -> None:
         """Ask the search what a cell needs next, until all requested runs have a known outcome."""
         while True:
-            needs.step = next_step(self._study.settings, needs.cell, needs.outcomes)
+            seeds = self._seeds[needs.cell.name]
+            needs.step = next_step(self._study.settings, needs.cell, seeds, needs.outcomes)
             unknown = [request.trial for request in needs.step.requests if request.trial not in needs.outcomes]
             if not unknown:
                 return
             for trial in dict.fromkeys(unknown):
                 needs.outcomes[trial] = self._look_up(needs, trial)
+
+    def _known_outcome(self, name: CellName, trial: Trial) -> Outcome:
+        return self._by_name[name].outcomes.get(trial, Outcome(""))
 
     def _look_up(self, needs: CellNeeds, trial: Trial) -> Outcome:
         address = self._address(needs, trial)
@@ -221,17 +237,28 @@ def run_name(cell: CellName, trial: Trial) -> str:
 
 
 def _best_rate(needs: CellNeeds) -> tuple[float | None, float | None]:
-    """The chosen rate, or the best on validation so far, with its mean over seeds."""
-    by_rate: dict[float, list[float]] = {}
-    higher = True
-    for trial, outcome in needs.outcomes.items():
-        if outcome.validation is not None and outcome.status != "diverged":
-            by_rate.setdefault(trial.learning_rate, []).append(outcome.validation)
-            higher = outcome.higher_is_better
-    means = {rate: sum(values) / len(values) for rate, values in by_rate.items()}
-    if needs.step.chosen_rate is not None:
-        return needs.step.chosen_rate, means.get(needs.step.chosen_rate)
+    """The rate that most seeds chose and the mean validation of each seed at its own; before the first choice, the best
+    on validation so far."""
+    sound = {
+        trial: outcome
+        for trial, outcome in needs.outcomes.items()
+        if outcome.validation is not None and outcome.status != "diverged"
+    }
+    if chosen := needs.step.chosen_rates:
+        votes = Counter(chosen.values())
+        values = [sound[trial].validation for seed, rate in chosen.items() if (trial := Trial(rate, seed)) in sound]
+        return min(votes, key=lambda rate: (-votes[rate], rate)), _mean(values)
+    by_rate: dict[float, list[float | None]] = {}
+    for trial, outcome in sound.items():
+        by_rate.setdefault(trial.learning_rate, []).append(outcome.validation)
+    means = {rate: mean for rate in sorted(by_rate) if (mean := _mean(by_rate[rate])) is not None}
     if not means:
         return None, None
-    rate = (max if higher else min)(sorted(means), key=means.__getitem__)
+    higher = all(outcome.higher_is_better for outcome in sound.values())
+    rate = (max if higher else min)(means, key=means.__getitem__)
     return rate, means[rate]
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    given = [value for value in values if value is not None]
+    return fmean(given) if given else None

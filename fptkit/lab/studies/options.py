@@ -12,6 +12,10 @@ from fptkit.options import Options
 Rate = Annotated[float, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
+Margin = Annotated[float, Field(gt=0)]
+
+MARGIN = 0.01
+"""Default margin for metrics between 0 and 1: 1 point."""
 
 CONTROLS = (
     "frozen_random",
@@ -127,7 +131,7 @@ class StudySettings(Options):
         description="per_seed: each seed chooses its learning rate on its own validation, so that seeds are "
         "independent repetitions of the whole procedure; common: one rate for all seeds, chosen on mean validation",
     )
-    margin: float | dict[str, float] | None = Field(
+    margin: Margin | dict[str, Margin] | None = Field(
         default=None,
         description="differences up to this count as the same: in points for metrics between 0 and 1, else in the "
         "metric's unit; a number, or one for each task; null: 1 point, and none for other metrics",
@@ -156,8 +160,36 @@ class StudySettings(Options):
 
     @field_validator("learning_rates", "seeds", "data_fractions", "comparisons", "use_tasks")
     @classmethod
-    def _each_once(cls, values: Sequence[Any]) -> Sequence[Any]:
+    def _each_once(cls, values: Any) -> Any:
+        if isinstance(values, UntilDecided):
+            return values
         twice = sorted({value for value in values if values.count(value) > 1})
         if twice:
             raise ValueError(f"{', '.join(map(str, twice))} is listed twice; remove one")
         return values
+
+    @property
+    def until(self) -> UntilDecided | None:
+        """How seeds are added until decided; None for a fixed number."""
+        return self.seeds if isinstance(self.seeds, UntilDecided) else None
+
+    @property
+    def first_seeds(self) -> tuple[int, ...]:
+        """Seeds that every cell starts with: all of a fixed number, else ``at_least``."""
+        return tuple(range(self.seeds.at_least)) if isinstance(self.seeds, UntilDecided) else self.seeds
+
+    def reference_among(self, arms: Sequence[str]) -> str:
+        """The arm that others are compared with: the first by default."""
+        return self.reference or arms[0]
+
+    def margin_on(self, task: str, *, fraction: bool) -> float | None:
+        """Differences up to this count as the same, in the unit of the metric's values; None if there is no margin.
+
+        Args:
+            task: name of the task.
+            fraction: whether the metric is between 0 and 1, so that the setting is in points.
+        """
+        given = self.margin.get(task) if isinstance(self.margin, dict) else self.margin
+        if given is None:
+            return MARGIN if fraction else None
+        return given / 100 if fraction else given

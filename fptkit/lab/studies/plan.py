@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 from fptkit.lab.studies.options import StudySettings
+from fptkit.recipe.dump import component_mapping
 from fptkit.recipe.find import ReadFile
 from fptkit.recipe.load import LoadedRecipe
+from fptkit.recipe.models import TrainOptions
+
+SMOKE = "smoke"
+"""Profile of studies and recipes that only shows that they run."""
 
 
 @dataclass(frozen=True, order=True)
@@ -30,6 +36,35 @@ class CellName:
         return f"{self.arm} on {self.task}{share}"
 
 
+class SearchedCell(Protocol):
+    """What a search needs of a cell."""
+
+    @property
+    def name(self) -> CellName:
+        """Name of the cell."""
+        ...
+
+    @property
+    def train(self) -> TrainOptions:
+        """Training options of its recipe: the length, the validations, and the rate if there is no grid."""
+        ...
+
+
+@dataclass(frozen=True)
+class CellFacts:
+    """What results need of a cell beside its runs.
+
+    Args:
+        name: name of the cell.
+        train: training options of its recipe.
+        freezing: name and options of its freezing policy.
+    """
+
+    name: CellName
+    train: TrainOptions
+    freezing: Mapping[str, Any]
+
+
 @dataclass(frozen=True)
 class Cell:
     """One cell: an arm on a task, with the recipe of its runs.
@@ -42,6 +77,16 @@ class Cell:
 
     name: CellName
     loaded: LoadedRecipe
+
+    @property
+    def train(self) -> TrainOptions:
+        """Training options of its recipe."""
+        return self.loaded.recipe.train
+
+    @property
+    def facts(self) -> CellFacts:
+        """What results need of it."""
+        return CellFacts(self.name, self.train, component_mapping(self.loaded.recipe.freezing))
 
 
 @dataclass(frozen=True, order=True)
@@ -70,6 +115,34 @@ class Request:
     trial: Trial
     until_step: int | None = None
     open_test: bool = False
+
+
+@dataclass(frozen=True)
+class StudyFacts:
+    """What results need of a study beside its runs: of a checked study, or of one that is read from its folder.
+
+    Args:
+        name, profile, settings, tasks, arms, arm_summaries, code_version: as in `Study`.
+        cells: every possible cell, by task, then fraction, then arm.
+        skipped: the reason for each impossible cell, by name of the cell.
+        smoke: whether the profile only shows that the study runs.
+    """
+
+    name: str
+    profile: str | None
+    settings: StudySettings
+    tasks: tuple[str, ...]
+    arms: tuple[str, ...]
+    arm_summaries: Mapping[str, str]
+    cells: tuple[CellFacts, ...]
+    skipped: Mapping[str, str]
+    code_version: str
+    smoke: bool = False
+
+    @property
+    def reference(self) -> str:
+        """The arm that others are compared with; the first by default."""
+        return self.settings.reference_among(self.arms)
 
 
 @dataclass(frozen=True)
@@ -108,4 +181,20 @@ class Study:
     @property
     def reference(self) -> str:
         """The arm that others are compared with; the first by default."""
-        return self.settings.reference or self.arms[0]
+        return self.settings.reference_among(self.arms)
+
+    @property
+    def facts(self) -> StudyFacts:
+        """What results need of it."""
+        return StudyFacts(
+            name=self.name,
+            profile=self.profile,
+            settings=self.settings,
+            tasks=self.tasks,
+            arms=self.arms,
+            arm_summaries=self.arm_summaries,
+            cells=tuple(cell.facts for cell in self.cells),
+            skipped={str(name): reason for name, reason in self.skipped.items()},
+            code_version=self.code_version,
+            smoke=SMOKE in (self.profile, self.settings.recipe_profile),
+        )

@@ -40,9 +40,9 @@ class CellProgress:
         done: number of completed runs.
         runs: number of runs known so far; a search may ask for more.
         running: number of runs in progress, here or in another study.
-        rate: the chosen learning rate, or the best so far; None before the first validation.
-        validation: validation at that rate, mean over seeds.
-        chosen: whether the rate is chosen.
+        rate: the learning rate that most seeds chose, or the best so far; None before the first validation.
+        validation: validation of each seed at its own rate, or of all at the best so far; mean over seeds.
+        chosen: whether a rate is chosen.
     """
 
     name: CellName

@@ -1,7 +1,7 @@
 """The statistics behind a verdict: pure functions on arrays, so that simulations test the same code that reports use.
 
-All functions accept leading axes, such as one for thousands of simulated studies. The rule, its sources and its power
-are described in ``docs/statistics.md``; ``benchmarks/verdicts.py`` measures it.
+Functions of arrays accept leading axes, such as one for thousands of simulated studies. The rule, its sources and its
+power are described in ``docs/statistics.md``; ``benchmarks/verdicts.py`` measures it.
 """
 
 from __future__ import annotations
@@ -17,15 +17,19 @@ Array = NDArray[np.float64]
 CONFIDENCE = 0.95
 """Confidence level of the intervals."""
 
-LEVEL = 0.04
-"""A verdict needs a corrected p below this. A t-test at 0.05 is wrong in exactly 5 of 100 studies without an effect, so
-every second simulation would find more; 0.04 keeps errors below 5 in 100 even if the test's assumptions do not hold
-exactly."""
+LEVEL = 0.05
+"""A verdict needs a corrected p below this."""
+
+POWER = 0.8
+"""Fraction of studies in which an effect of the size of the resolution is found."""
 
 MINIMUM_PAIRS = 3
 """Fewer pairs give no verdict: with two, the interval extends about thirteen standard errors to either side."""
 
-_EQUAL = 1e-6
+MINIMUM_EXACT = 6
+"""Fewer pairs give no exact test and no bootstrap: with five, the smallest two-sided p of sign flips is 0.0625."""
+
+EQUAL = 1e-6
 """Relative difference below which two values count as equal: metrics are computed in single precision."""
 
 
@@ -46,6 +50,42 @@ class Tests:
     t: Array
     p: Array
     p_allowed: Array
+
+
+@dataclass(frozen=True)
+class Combined:
+    """One test over tasks.
+
+    Args:
+        mean: mean over tasks and seeds of the differences.
+        standard_error: standard error of the mean, from the seeds' means over tasks; 0 if these are all equal.
+        t: mean divided by its standard error; NaN if the standard error is 0.
+        degrees: degrees of freedom.
+        p: two-sided p-value.
+    """
+
+    mean: Array
+    standard_error: Array
+    t: Array
+    degrees: int
+    p: Array
+
+
+@dataclass(frozen=True)
+class Heterogeneity:
+    """Whether a difference varies between tasks by more than noise; all but ``degrees`` are NaN if there is no noise.
+
+    Args:
+        q: Cochran's Q.
+        degrees: number of tasks - 1.
+        p: p-value of Q.
+        i2: fraction of the variation between tasks that is not noise (I²), in [0, 1].
+    """
+
+    q: Array
+    degrees: int
+    p: Array
+    i2: Array
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float | None, float | None]:
@@ -80,26 +120,45 @@ def paired_tests(a: Array, b: Array, *, allowance: Array | float = 0.0, validati
     from scipy.special import stdtr
 
     differences = a - b
+    mean, error, t, p = _tests(differences, rounding_of(a, b))
+    exact = np.where(mean == 0, 1.0, 2.0 ** (1 - differences.shape[-1]))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        left = np.maximum(np.abs(mean) - allowance, 0)
+        widened = np.hypot(error, np.asarray(validation_error) / 2)
+        allowed = np.where(
+            widened == 0, np.where(left == 0, 1.0, exact), 2 * stdtr(differences.shape[-1] - 1, -left / widened)
+        )
+    return Tests(mean, error, t, p, np.fmax(p, allowed))
+
+
+def rounding_of(a: Array, b: Array) -> Array:
+    """Distance of two differences ``a - b`` that is within rounding of single precision.
+
+    Shapes: a, b (..., n) -> (...).
+    """
+    return EQUAL * np.maximum(np.abs(a), np.abs(b)).max(axis=-1)
+
+
+def _tests(differences: Array, rounding: Array | float) -> tuple[Array, Array, Array, Array]:
+    """Mean, standard error, t and two-sided p; shapes as in `paired_tests`."""
+    from scipy.special import stdtr
+
     pairs = differences.shape[-1]
-    mean, error, flat = _mean_and_error_of(differences, np.maximum(np.abs(a), np.abs(b)).max(axis=-1))
+    mean, error, flat = _mean_and_error_of(differences, rounding)
     exact = np.where(mean == 0, 1.0, 2.0 ** (1 - pairs))
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where(flat, np.nan, mean / error)
-        p = np.where(flat, exact, 2 * stdtr(pairs - 1, -np.abs(t)))
-        left = np.maximum(np.abs(mean) - allowance, 0)
-        widened = np.hypot(error, np.asarray(validation_error) / 2)
-        allowed = np.where(widened == 0, np.where(left == 0, 1.0, exact), 2 * stdtr(pairs - 1, -left / widened))
-    return Tests(mean, error, t, p, np.fmax(p, allowed))
+        return mean, error, t, np.where(flat, exact, 2 * stdtr(pairs - 1, -np.abs(t)))
 
 
 def standard_error_of_differences(a: Array, b: Array) -> Array:
     """Standard error of the mean of ``a - b``. Shapes: a, b (..., n) -> (...)."""
-    return _mean_and_error_of(a - b, np.maximum(np.abs(a), np.abs(b)).max(axis=-1))[1]
+    return _mean_and_error_of(a - b, rounding_of(a, b))[1]
 
 
-def _mean_and_error_of(differences: Array, size: Array) -> tuple[Array, Array, Array]:
-    """Mean, its standard error, and whether all differences are equal up to rounding of values of ``size``."""
-    rounding = _EQUAL * size
+def _mean_and_error_of(differences: Array, rounding: Array | float) -> tuple[Array, Array, Array]:
+    """Mean, its standard error, and whether all differences are equal up to ``rounding``."""
+    rounding = np.maximum(rounding, EQUAL * np.abs(differences).max(axis=-1))
     flat = np.ptp(differences, axis=-1) <= rounding
     mean = differences.mean(axis=-1)
     mean = np.where(flat & (np.abs(mean) <= rounding), 0.0, mean)
@@ -173,3 +232,204 @@ def largest_gain(chosen: Array, others: Array) -> Array:
     """
     gains = np.where(np.isnan(others), -np.inf, others - chosen[..., None, :])
     return np.maximum(gains.max(axis=(-1, -2), initial=0.0), 0.0)
+
+
+def equivalence(mean: Array | float, error: Array | float, pairs: int, margin: Array | float) -> Array:
+    """p-value against a mean of at least ``margin`` in size: two one-sided t-tests, the larger p of both.
+
+    If all differences are equal, p is that of the exact sign-flip test on one side, 2^(-n), if they are within the
+    margin, else 1.
+
+    Args:
+        mean: mean of the differences.
+        error: its standard error; 0 if all differences are equal.
+        pairs: number of differences, at least 2.
+        margin: differences below this count as the same, >= 0.
+
+    Shapes: all (...) but ``pairs``.
+
+    Source: Schuirmann 1987.
+    """
+    from scipy.special import stdtr
+
+    outside = np.abs(mean) - margin
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p = stdtr(pairs - 1, outside / error)
+    exact = np.where(outside < -EQUAL * np.asarray(margin), 2.0**-pairs, 1.0)
+    return np.where(np.asarray(error) == 0, exact, p)
+
+
+def sign_flip_p(differences: Array, *, rounding: float = 0.0) -> float:
+    """Two-sided p-value of the exact sign-flip test; more than 16 pairs: 65,536 random flips.
+
+    Args:
+        differences: paired differences, shape (n,).
+        rounding: sums this close, per difference, are equal, see `rounding_of`.
+
+    Source: Fisher 1935, The Design of Experiments, section 21.
+    """
+    pairs = len(differences)
+    exact = pairs <= 16
+    if exact:
+        bits = np.arange(2**pairs)[:, None] >> np.arange(pairs) & 1
+    else:
+        bits = np.random.default_rng(0).integers(0, 2, size=(65_536, pairs))
+    sums = np.abs((1 - 2 * bits) @ differences)
+    tie = pairs * max(rounding, EQUAL * float(np.abs(differences).max()))
+    extreme = int((sums >= abs(differences.sum()) - tie).sum())
+    return extreme / len(sums) if exact else (extreme + 1) / (len(sums) + 1)
+
+
+def bca_interval(differences: Array, confidence: float = CONFIDENCE) -> tuple[float, float] | None:
+    """Bootstrap confidence interval of the mean, bias-corrected and accelerated (BCa); always from the same resamples.
+
+    Args:
+        differences: paired differences, shape (n,).
+        confidence: confidence level, in (0, 1).
+
+    Returns:
+        The interval; None for fewer than six pairs or if all differences are equal.
+
+    Source: Efron 1987, as in ``scipy.stats.bootstrap``.
+    """
+    from scipy.stats import bootstrap
+
+    if len(differences) < MINIMUM_EXACT or bool(_mean_and_error_of(differences, 0.0)[2]):
+        return None
+    found = bootstrap(
+        (differences,), np.mean, confidence_level=confidence, method="BCa", random_state=np.random.default_rng(0)
+    ).confidence_interval
+    return float(found.low), float(found.high)
+
+
+def resolution(deviation: float, pairs: int, level: float = LEVEL, power: float = POWER) -> float | None:
+    """Smallest difference that the paired t-test finds with this power.
+
+    Args:
+        deviation: standard deviation of the differences.
+        pairs: number of pairs.
+        level: significance level of the test.
+        power: fraction of studies that find it, between ``level`` and 1.
+
+    Returns:
+        The difference; None for fewer than three pairs or without deviation.
+    """
+    from scipy.optimize import brentq
+    from scipy.special import stdtrit
+    from scipy.stats import nct
+
+    if pairs < MINIMUM_PAIRS or not deviation > 0:
+        return None
+    degrees = pairs - 1
+    critical = float(stdtrit(degrees, 1 - level / 2))
+
+    def lacking(noncentrality: float) -> float:
+        found = nct.sf(critical, degrees, noncentrality) + nct.cdf(-critical, degrees, noncentrality)
+        return float(found) - power
+
+    return float(brentq(lacking, 0.0, 4 * critical + 10)) * deviation / float(np.sqrt(pairs))
+
+
+def further_seeds(
+    mean: float,
+    deviation: float,
+    pairs: int,
+    margin: float | None,
+    level: float = LEVEL,
+    power: float = POWER,
+    limit: int = 1000,
+) -> int | None:
+    """Number of further seeds with which the comparison is decided with this power, if it is as observed.
+
+    Decided means that a difference is found, or else that it is within the margin.
+
+    Args:
+        mean, deviation: mean and standard deviation of the differences, taken as true.
+        pairs: number of pairs so far.
+        margin: differences below this count as the same; None if there is none.
+        level: significance level of either test.
+        power: fraction of studies that are decided.
+        limit: largest answer.
+
+    Returns:
+        The number; None if it is above the limit or without deviation.
+    """
+    if not deviation > 0:
+        return None
+    total: NDArray[np.int64] = np.arange(max(pairs + 1, MINIMUM_PAIRS), pairs + limit + 1)
+    enough = _decided(abs(mean) / deviation, total, (margin or 0.0) / deviation, level) >= power
+    return int(total[enough.argmax()]) - pairs if enough.any() else None
+
+
+def _decided(effect: float, pairs: NDArray[np.int64], margin: float, level: float) -> Array:
+    """Probability that a difference or else equivalence is found; effect and margin in standard deviations.
+
+    The mean is normal given the sample's deviation; the average over the latter is taken at its quantiles.
+    """
+    from scipy.special import chdtri, ndtr, stdtrit
+
+    count = pairs[:, None].astype(float)
+    quantiles = (np.arange(400) + 0.5) / 400
+    error = np.sqrt(chdtri(count - 1, quantiles) / (count - 1) / count)
+    different = stdtrit(count - 1, 1 - level / 2) * error
+    same = np.clip(margin - stdtrit(count - 1, 1 - level) * error, 0, different)
+    root = np.sqrt(count)
+
+    def within(bound: Array) -> Array:
+        return ndtr((bound - effect) * root) - ndtr((-bound - effect) * root)
+
+    return (1 - within(different) + within(same)).mean(axis=-1)
+
+
+def combined(differences: Array, *, rounding: Array | float = 0.0) -> Combined:
+    """Test whether the arms differ over all tasks: the paired t-test of each seed's mean over tasks.
+
+    Args:
+        differences: paired differences; all tasks have the same seeds.
+        rounding: differences this close are equal, see `rounding_of`.
+
+    Shapes: differences (..., tasks, seeds) with at least 2 seeds; rounding (...).
+    """
+    mean, error, t, p = _tests(differences.mean(axis=-2), rounding)
+    return Combined(mean, error, t, differences.shape[-1] - 1, p)
+
+
+def stouffer(p_two_sided: Array, signs: Array) -> Array:
+    """Combine the tasks' two-sided p-values of tests with a direction into one two-sided p-value.
+
+    Args:
+        p_two_sided: p-values of the tasks; NaN marks a task without a test and does not count.
+        signs: sign of the difference on each task.
+
+    Shapes: (..., tasks) -> (...).
+
+    Source: Stouffer et al. 1949, without weights.
+    """
+    from scipy.special import ndtr, ndtri
+
+    tests = np.sum(~np.isnan(p_two_sided), axis=-1)
+    scores = -ndtri(np.maximum(p_two_sided, np.finfo(float).tiny) / 2) * np.sign(signs)
+    return 2 * ndtr(-np.abs(np.nansum(scores, axis=-1)) / np.sqrt(tests))
+
+
+def heterogeneity(means: Array, errors: Array, pairs: int) -> Heterogeneity:
+    """Test whether the difference varies between tasks: Cochran's Q.
+
+    Args:
+        means: mean difference on each task.
+        errors: standard errors of the means.
+        pairs: number of pairs behind each mean.
+
+    Shapes: means, errors (..., tasks) -> (...).
+
+    Source: Cochran 1954; I²: Higgins and Thompson 2002.
+    """
+    from scipy.special import fdtrc
+
+    degrees = means.shape[-1] - 1
+    noise = np.square(errors).mean(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        q = np.where(noise > 0, np.square(means - means.mean(axis=-1, keepdims=True)).sum(axis=-1) / noise, np.nan)
+        i2 = np.where(q > 0, np.maximum(1 - degrees / q, 0), q)
+    p = fdtrc(degrees, means.shape[-1] * (pairs - 1), q / max(degrees, 1))
+    return Heterogeneity(q, degrees, p, i2)

@@ -12,15 +12,14 @@ from dataclasses import replace
 from fptkit.lab.studies.cells import rates_of
 from fptkit.lab.studies.options import SearchOptions, StudySettings
 from fptkit.lab.studies.outcome import Outcome
-from fptkit.lab.studies.plan import Cell, Request, Trial
+from fptkit.lab.studies.plan import Request, SearchedCell, Trial
 from fptkit.lab.studies.search.choice import (
+    Choice,
     Outcomes,
-    Step,
-    choose_and_finish,
+    choose,
     is_settled,
     is_trained,
     score_of,
-    search_seeds,
     searching,
     train_all,
 )
@@ -44,50 +43,52 @@ def rung_steps(search: SearchOptions, train: TrainOptions) -> tuple[int, ...]:
     return tuple(sorted(step for step in steps if step < train.max_steps))
 
 
-def halving_step(settings: StudySettings, cell: Cell, outcomes: Outcomes) -> Step:
+def halving(settings: StudySettings, cell: SearchedCell, group: Sequence[int], outcomes: Outcomes) -> Choice:
     """Request rung after rung, then choose among the remaining rates.
 
-    A rung is decided when all its runs have reached it. A run that continued counts with its best validation so far,
-    which can only be higher, so a repeated call finds the same rates ahead. (This includes runs that another study
-    continued.)
+    A rung is decided when all runs of the group have reached it. A run that continued counts with its best validation
+    so far, which can only be higher, so a repeated call finds the same rates ahead. (This includes runs that another
+    study continued.)
     """
-    seeds, rates = search_seeds(settings), rates_of(settings, cell)
-    for step in rung_steps(settings.search, cell.loaded.recipe.train):
-        trials = [Trial(rate, seed) for rate in rates for seed in seeds]
+    rates = rates_of(settings, cell)
+    for step in rung_steps(settings.search, cell.train):
+        trials = [Trial(rate, seed) for rate in rates for seed in group]
         if requests := [Request(t, until_step=step) for t in trials if not _reached(cell, outcomes.get(t), step)]:
             return searching(requests, len(trials), f"to step {step}")
         kept = math.ceil(len(rates) / settings.search.keep)
-        scores = {rate: _score_at(rate, seeds, step, cell, outcomes) for rate in rates}
+        scores = {rate: _score_at(rate, group, step, cell, outcomes) for rate in rates}
         alive = [rate for rate in rates if scores[rate] > -math.inf]
         if not alive:
-            return _finish(settings, cell, outcomes, rates)
+            return _choose(settings, cell, group, outcomes, rates)
         rates = tuple(sorted(sorted(alive, key=lambda rate: (-scores[rate], rate))[:kept]))
-    trials = [Trial(rate, seed) for rate in rates for seed in seeds]
+    trials = [Trial(rate, seed) for rate in rates for seed in group]
     if requests := list(train_all(cell, trials, outcomes)):
         return searching(requests, len(trials))
-    return _finish(settings, cell, outcomes, rates)
+    return _choose(settings, cell, group, outcomes, rates)
 
 
-def _finish(settings: StudySettings, cell: Cell, outcomes: Outcomes, rates: Sequence[float]) -> Step:
+def _choose(
+    settings: StudySettings, cell: SearchedCell, group: Sequence[int], outcomes: Outcomes, rates: Sequence[float]
+) -> Choice:
     """Choose among the remaining rates; if none can be chosen, the reason is limited to these."""
-    step = choose_and_finish(settings, cell, outcomes, rates)
-    if step.chosen_rate is None and len(rates) < len(rates_of(settings, cell)):
-        return replace(step, reason=f"{step.reason} (of the rates left at the last rung)")
-    return step
+    choice = choose(cell, group, outcomes, rates)
+    if choice.rate is None and len(rates) < len(rates_of(settings, cell)):
+        return replace(choice, reason=f"{choice.reason} (of the rates left at the last rung)")
+    return choice
 
 
-def _reached(cell: Cell, outcome: Outcome | None, step: int) -> bool:
+def _reached(cell: SearchedCell, outcome: Outcome | None, step: int) -> bool:
     """Whether a run has reached a step, or never will."""
     return outcome is not None and (is_settled(cell, outcome) or outcome.validated_step >= step)
 
 
-def _score_at(rate: float, seeds: tuple[int, ...], step: int, cell: Cell, outcomes: Outcomes) -> float:
-    """Mean validation over the seeds; -inf if a run diverged or failed before this step."""
+def _score_at(rate: float, group: Sequence[int], step: int, cell: SearchedCell, outcomes: Outcomes) -> float:
+    """Mean validation over the group; -inf if a run diverged or failed before this step."""
     total = 0.0
-    for seed in seeds:
+    for seed in group:
         outcome = outcomes[Trial(rate, seed)]
         score = score_of(outcome)
         if score is None or not (is_trained(cell, outcome) or outcome.validated_step >= step):
             return -math.inf
         total += score
-    return total / len(seeds)
+    return total / len(group)

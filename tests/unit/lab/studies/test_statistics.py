@@ -12,7 +12,6 @@ import pytest
 import scipy.stats
 
 from fptkit.lab.studies.statistics import (
-    LEVEL,
     hedges_g,
     holm,
     interval,
@@ -177,7 +176,3 @@ def test_the_plain_test_would_be_wrong_where_the_rate_is_chosen_on_little_valida
 def test_effects_are_found(seeds: int, effect: float, least: float) -> None:
     design = verdicts.Design("power", (0.6,), deviation=0.01, test=2000, seeds=seeds, effect=effect)
     assert verdicts.share_with_verdict(verdicts.draw(design, 2000, seed=0)) > least
-
-
-def test_the_level_is_below_the_promise() -> None:
-    assert LEVEL < 0.05

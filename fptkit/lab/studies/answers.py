@@ -1,0 +1,124 @@
+"""The answer to each question of a study: two arms over all tasks, in one test."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fptkit.lab.studies.pairs import Pair, Question, Scores, Tested, number, verdict_of
+from fptkit.lab.studies.plan import CellName, StudyFacts
+from fptkit.lab.studies.verdicts import Answer
+
+
+def answers_of(pairs: Sequence[Pair], scores: Mapping[CellName, Scores], study: StudyFacts) -> tuple[Answer, ...]:
+    """Answer every question, in the direction of its first pair.
+
+    Args:
+        pairs: the pairs of the study; all with the same two arms are one question.
+        scores: scores of every cell.
+        study: the study.
+    """
+    asked: dict[Question, tuple[str, str]] = {}
+    places: dict[Question, dict[tuple[str, float], None]] = {}
+    for pair in pairs:
+        asked.setdefault(pair.question, (pair.a, pair.b))
+        places.setdefault(pair.question, {})[pair.task, pair.data_fraction] = None
+    return tuple(
+        _answer([Tested(Pair(*place, *arms), scores, study.settings) for place in places[question]])
+        for question, arms in asked.items()
+    )
+
+
+def _answer(tested: Sequence[Tested]) -> Answer:
+    """Answer one question from the tests of its tasks, all in the same direction."""
+    counted = [one for one in tested if one.enough]
+    seeds = tuple(seed for seed in counted[0].seeds if all(seed in one.seeds for one in counted)) if counted else ()
+    out = [_place(one.pair) for one in tested if not one.enough]
+    notes = [f"without {', '.join(out)}: fewer than 3 seeds in common"] if out and counted else []
+    if not counted:
+        found: dict[str, Any] = {"verdict": "not enough evidence"}
+        notes = ["no task has 3 seeds in common"]
+    elif len({one.metric for one in counted}) > 1:
+        found = _of_different_metrics(counted)
+        notes.append("the tasks have different metrics, so their tests are combined, not their differences (Stouffer)")
+    elif len(seeds) < 3:
+        found = {"verdict": "not enough evidence"}
+        notes.append(f"{len(seeds)} seed{'' if len(seeds) == 1 else 's'} in common on all tasks, a test needs 3")
+    else:
+        found = _of_one_metric(counted, seeds)
+    return Answer(
+        a=tested[0].pair.a,
+        b=tested[0].pair.b,
+        places=tuple((one.pair.task, one.pair.data_fraction) for one in counted),
+        seeds=seeds,
+        note="; ".join(notes),
+        **found,
+    )
+
+
+def _of_one_metric(counted: Sequence[Tested], seeds: Sequence[int]) -> dict[str, Any]:
+    """The paired t-test over seeds, each with its mean difference over tasks."""
+    import numpy as np
+
+    from fptkit.lab.studies import statistics
+
+    rows = [[one.differences[one.seeds.index(seed)] for seed in seeds] for one in counted]
+    differences = np.array(rows)
+    test = statistics.combined(differences, rounding=max(one.rounding for one in counted))
+    mean, error, pairs = float(test.mean), float(test.standard_error), len(seeds)
+    margins = [one.margin for one in counted if one.margin is not None]
+    margin = math.fsum(margins) / len(margins) if len(margins) == len(counted) else None
+    p_same = None if margin is None else float(statistics.equivalence(mean, error, pairs, margin))
+    p, t = float(test.p), number(float(test.t))
+    return {
+        "mean": mean,
+        "interval": statistics.interval(mean, error, pairs) if error else None,
+        "t": t,
+        "degrees": test.degrees if t is not None else None,
+        "p": p,
+        "margin": margin,
+        "p_same": p_same,
+        **_heterogeneity(differences),
+        "resolution": statistics.resolution(error * math.sqrt(pairs), pairs),
+        "verdict": verdict_of(mean, p, p_same, statistics.LEVEL),
+    }
+
+
+def _heterogeneity(differences: Any) -> dict[str, Any]:
+    """Cochran's Q over tasks; empty for one task or without noise."""
+    import numpy as np
+
+    from fptkit.lab.studies.statistics import heterogeneity
+
+    tasks, pairs = differences.shape
+    if tasks < 2:
+        return {}
+    errors = differences.std(axis=1, ddof=1) / np.sqrt(pairs)
+    found = heterogeneity(differences.mean(axis=1), errors, pairs)
+    if math.isnan(float(found.q)):
+        return {}
+    return {
+        "q": float(found.q),
+        "q_degrees": found.degrees,
+        "p_heterogeneity": float(found.p),
+        "i2": float(found.i2),
+    }
+
+
+def _of_different_metrics(counted: Sequence[Tested]) -> dict[str, Any]:
+    """The tasks' tests combined; there is no common unit for a mean."""
+    import numpy as np
+    from scipy.special import ndtri
+
+    from fptkit.lab.studies.statistics import LEVEL, stouffer
+
+    p = np.array([one.p for one in counted], dtype=float)
+    signs = np.sign([one.mean or 0.0 for one in counted])
+    combined = float(stouffer(p, signs))
+    direction = float(np.sum(-ndtri(np.maximum(p, np.finfo(float).tiny) / 2) * signs))
+    return {"p": combined, "verdict": verdict_of(direction, combined, None, LEVEL)}
+
+
+def _place(pair: Pair) -> str:
+    return pair.task if pair.data_fraction == 1 else f"{pair.task} ({pair.data_fraction:g} of the data)"
