@@ -41,9 +41,10 @@ class CommandWithSubcommands(click.Command):
         try:
             return super().parse_args(context, args)
         except click.UsageError as err:
-            if late is not None:
-                err.message += f". '{late}' must come first: {context.command_path} {late} ..."
-            raise
+            if late is None:
+                raise
+            hint = f"'{late}' must come first: {context.command_path} {late} ..."
+            raise click.UsageError(f"{err.message}. {hint}", context) from err
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, then the subcommands."""

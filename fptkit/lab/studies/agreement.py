@@ -61,5 +61,7 @@ def _check_choice(draft: Draft, settings: StudySettings) -> None:
     elif search.seeds is not None and search.seeds > len(settings.first_seeds):
         draft.fault(["search", "seeds"], f"more than the study's {len(settings.first_seeds)} seeds; lower it")
     if settings.until is not None and common:
-        message = "seeds that are added until decided need choose: per_seed; give choose: per_seed, or a number of seeds"
+        message = (
+            "seeds that are added until decided need choose: per_seed; give choose: per_seed, or a number of seeds"
+        )
         draft.fault(["choose"], message)

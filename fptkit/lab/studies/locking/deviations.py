@@ -17,9 +17,6 @@ SHOWN_DIGITS = 12
 
 _ABSENT = object()
 
-_APART = ("recipes", "skipped", "code", "plugins", "weights")
-"""Parts of a plan that have sentences of their own."""
-
 
 def deviations(planned: Plan, present: Plan) -> tuple[str, ...]:
     """Every difference between two plans of a study: what is now, and in brackets what was planned.
@@ -29,50 +26,60 @@ def deviations(planned: Plan, present: Plan) -> tuple[str, ...]:
         present: the plan of the study as it runs now.
     """
     before, now = planned.model_dump(mode="json"), present.model_dump(mode="json")
-    return (*_of_settings(before, now), *_of_recipes(before, now), *_of_digests(before, now))
+    return (*_of_settings(before, now), *_of_recipes(planned, present), *_of_digests(planned, present))
 
 
 def _of_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    for key in Plan.model_fields:
-        if key == "arms" and list(now[key]) != list(before[key]):
-            yield f"arms: {_shown(list(now[key]))} (plan: {_shown(list(before[key]))})"
-        elif key not in _APART:
-            for path, value, was in _differences(now[key], before[key], key):
-                yield f"{path}: {_shown(value)} (plan: {_shown(was)})"
+    found = list(_differences(now["settings"], before["settings"], ""))
+    for key in ("study", "profile", "tasks"):
+        found += _differences(now[key], before[key], key)
+    found += _differences(list(now["arms"]), list(before["arms"]), "arms")
+    if not found:  # else these would repeat what is said already
+        for key in ("arms", "reference", "tests", "exclusions"):
+            found += _differences(now[key], before[key], key)
+    found += _differences(now["fptkit"], before["fptkit"], "fptkit")
+    for path, value, was in found:
+        yield f"{path}: {_shown(value)} (plan: {_shown(was)})"
 
 
 def _differences(now: Any, before: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
     """Path, present and planned value of every difference; lists count as one value."""
     if isinstance(now, dict) and isinstance(before, dict):
         for key in dict.fromkeys((*now, *before)):
-            yield from _differences(now.get(key, _ABSENT), before.get(key, _ABSENT), f"{path}.{key}")
+            below = f"{path}.{key}" if path else key
+            yield from _differences(now.get(key, _ABSENT), before.get(key, _ABSENT), below)
     elif now != before:
         yield path, now, before
 
 
-def _of_recipes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Differences in the recipes of cells that both plans have; equal ones of several cells are one deviation."""
+def _of_recipes(planned: Plan, present: Plan) -> Iterator[str]:
+    """Differences in the recipes that both plans have; equal ones of several cells are one deviation."""
+    before = {one.name: one.recipe for one in planned.recipes}
+    now = {one.name: one.recipe for one in present.recipes}
     cells: dict[tuple[str, str, str], list[str]] = {}
-    for name in now["recipes"]:
-        if name in before["recipes"]:
-            for path, value, was in _differences(now["recipes"][name], before["recipes"][name], ""):
-                cells.setdefault((path.lstrip("."), _shown(value), _shown(was)), []).append(name)
+    for name in (name for name in now if name in before):
+        for path, value, was in _differences(now[name], before[name], ""):
+            cells.setdefault((path, _shown(value), _shown(was)), []).append(name)
     for (path, value, was), names in cells.items():
         yield f"{path} of {_listed(names)}: {value} (plan: {was})"
-    for name, reason in now["skipped"].items():
-        if name in before["recipes"]:
+    for name, reason in present.skipped.items():
+        if name in before:
             yield f"{name}: skipped, {reason} (plan: made)"
-    for name, reason in before["skipped"].items():
-        if name in now["recipes"]:
+    for name, reason in planned.skipped.items():
+        if name in now:
             yield f"{name}: made (plan: skipped, {reason})"
 
 
-def _of_digests(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    if now["code"] != before["code"]:
-        yield f"code of fptkit: {_digits(now['code'])} (plan: {_digits(before['code'])})"
-    for key, what in (("plugins", "code of plugin component"), ("weights", "weights")):
-        for name in now[key]:
-            value, was = now[key][name], before[key].get(name, UNKNOWN)
+def _of_digests(planned: Plan, present: Plan) -> Iterator[str]:
+    if present.code != planned.code:
+        yield f"code of fptkit: {_digits(present.code)} (plan: {_digits(planned.code)})"
+    for what, before, now in (
+        ("code of plugin component", planned.plugins, present.plugins),
+        ("weights", planned.weights, present.weights),
+        ("data of", planned.data, present.data),
+    ):
+        for name, value in now.items():
+            was = before.get(name, UNKNOWN)
             if UNKNOWN not in (value, was) and value != was:
                 yield f"{what} {name}: {_digits(value)} (plan: {_digits(was)})"
 

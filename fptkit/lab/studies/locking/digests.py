@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from fptkit.engine.code_version import digest_parts, read_source
 from fptkit.lab.studies.address import plugin_digests, words_in
-from fptkit.lab.studies.outcome import Outcome
 from fptkit.lab.studies.plan import Study
 from fptkit.options import deciding
 from fptkit.sources.download import file_sha256
@@ -37,18 +35,12 @@ def of_weights(study: Study) -> dict[str, str]:
     return {entry: _of_weights(entry) for entry in sorted(entries)}
 
 
-def of_data(outcomes: Mapping[str, Outcome]) -> dict[str, str]:
-    """Digest of the data of each task, by the task's name, as the runs recorded it; several are joined by commas.
+def of_data(study: Study) -> dict[str, str]:
+    """Digest of the data of each task, by the task's name in the study; `UNKNOWN` if they are not on this machine.
 
-    Args:
-        outcomes: outcomes of a study's runs, by address.
+    Filled when tasks can say what their data are; until then, no digest is known before a run.
     """
-    found: dict[str, set[str]] = {}
-    for outcome in outcomes.values():
-        task: Mapping[str, Any] = outcome.summary.get("task", {})
-        if digest := task.get("digest"):
-            found.setdefault(task["name"], set()).add(digest)
-    return {name: ", ".join(sorted(found[name])) for name in sorted(found)}
+    return dict.fromkeys(study.tasks, UNKNOWN)
 
 
 def _of_weights(entry: str) -> str:
