@@ -24,10 +24,6 @@ if TYPE_CHECKING:
     from fptkit.lab.studies.progress import StudyProgress
     from fptkit.lab.studies.runner import StudyEnd
 
-STATE = ".state"
-"""File in a study's folder with the digest of what its results were made from; unchanged results are not written
-again."""
-
 
 @click.command(
     cls=CommandWithSubcommands,
@@ -204,23 +200,31 @@ def _write(
     overrides: Sequence[str],
     compared: Compared,
 ) -> None:
-    """Write results and reports, unless they exist and were made from the same outcomes."""
-    from fptkit.lab.studies.record import FILE, study_folder, study_text
+    """Write results, reports and manifest, unless they exist and were made from the same outcomes."""
+    from fptkit.lab.studies.record import FILE, STATE, study_folder, study_text
 
     folder = study_folder(ledger_folder, loaded)
     state = _state(loaded, outcomes, compared)
-    made = [folder / name for name in (FILE, "results.json", "report.md", "report.html")]
+    made = [folder / name for name in (FILE, "results.json", "report.md", "report.html", "manifest.json")]
     if _read(folder / STATE) == state and all(path.exists() for path in made):
         return
     from fptkit.lab.reporting import write_reports
+    from fptkit.lab.studies.locking.content import plan_of
+    from fptkit.lab.studies.locking.lock import compared_with, record
     from fptkit.lab.studies.summarise import write_results
+    from fptkit.lab.verification.manifest import MANIFEST, make_manifest, write_manifest
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / STATE).unlink(missing_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
     write_text(folder / FILE, study_text(loaded, overrides, ["fptkit", *sys.argv[1:]]))
-    write_results(loaded, outcomes, ledger_folder, folder, compared)
+    plan = plan_of(loaded)
+    compared = compared_with(folder, plan)
+    record(folder, compared)
+    results = write_results(loaded, outcomes, ledger_folder, folder, compared)
     write_reports(folder, ledger_folder)
     write_text(folder / STATE, state)
+    write_manifest(folder, make_manifest(folder, ledger_folder, plan, results, outcomes))
 
 
 def _state(loaded: Study, outcomes: Mapping[str, Outcome], compared: Compared) -> str:

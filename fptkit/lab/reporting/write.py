@@ -44,13 +44,16 @@ class StudyFiles:
     costs: Costs
     command: str
 
-    def report(self, *, into: Path | None = None, against: Sequence[str] = ()) -> Report:
+    def report(
+        self, *, into: Path | None = None, against: Sequence[str] = (), link: Callable[[str], str] | None = None
+    ) -> Report:
         """Compose the report of the study.
 
         Args:
             into: folder the report is written to. Runs are linked only if it is the study's own folder, since the runs
                 are not copied elsewhere.
             against: names of papers to compare with.
+            link: maps the address of a run to the relative path of its folder, or to ""; None to look at the folders.
 
         Raises:
             UnknownNameError: there is no such paper.
@@ -61,7 +64,8 @@ class StudyFiles:
 
             published = [section(self.results, name) for name in against]
         at_home = into is not None and into.resolve() == self.folder.resolve()
-        link = links(self.folder, self.ledger_folder) if at_home else lambda address: ""
+        if link is None:
+            link = links(self.folder, self.ledger_folder) if at_home else lambda address: ""
         return compose(self.results, self.costs, published=published, link=link, command=self.command)
 
 
@@ -78,7 +82,7 @@ def read_study(folder: Path, ledger_folder: Path) -> StudyFiles:
     """
     results = read_results(folder)
     costs = read_costs(folder) if (folder / COSTS).exists() else Costs(runs={})
-    return StudyFiles(folder, ledger_folder, results, costs, _command(folder))
+    return StudyFiles(folder, ledger_folder, results, costs, command_in(folder))
 
 
 def write_reports(folder: Path, ledger_folder: Path, *, against: Sequence[str] = ()) -> list[Path]:
@@ -129,7 +133,7 @@ def write_pictures(report: Report, folder: Path) -> list[Path]:
     return [write(folder / f"{picture.key}.svg", picture.file()) for picture in pictures]
 
 
-def _command(folder: Path) -> str:
+def command_in(folder: Path) -> str:
     """The command line that made a study, from its `study.yaml`; empty if unknown."""
     try:
         text = (folder / STUDY).read_text(encoding="utf-8")

@@ -20,6 +20,10 @@ from fptkit.recipe.tree import Node, Place, plain
 
 FILE = "study.yaml"
 
+STATE = ".state"
+"""File in a study's folder with the digest of what its results were made from; unchanged results are not written
+again."""
+
 RESERVED = ("runs", "sessions", "slurm")
 """Folders of the ledger; a study cannot have one of these names."""
 

@@ -99,15 +99,24 @@ def compare(study: Study, folder: Path) -> Compared:
     Raises:
         DataError: the locked plan is damaged.
     """
-    found = plan_file.read(folder)
-    if found is None:
-        return _without_plan(folder)
-    return Compared(found.digest, compared_plans(found, plan_of(study)))
+    locked = plan_file.read(folder)
+    return _without_plan(folder) if locked is None else _compared(locked, plan_of(study))
 
 
-def compared_plans(file: PlanFile, present: Plan) -> tuple[str, ...]:
-    """Deviations of a present plan from a plan file, those of the file itself first."""
-    return (*_late(file), *file.faults, *deviations(file.plan, present))
+def compared_with(folder: Path, present: Plan) -> Compared:
+    """Like `compare`, but with a given present plan.
+
+    Args:
+        folder: folder of the study's own files.
+        present: the plan of the study as it runs now.
+    """
+    locked = plan_file.read(folder)
+    return _without_plan(folder) if locked is None else _compared(locked, present)
+
+
+def _compared(locked: PlanFile, present: Plan) -> Compared:
+    """Deviations of a present plan from a locked one, those of the file itself first."""
+    return Compared(locked.digest, (*_late(locked), *locked.faults, *deviations(locked.plan, present)))
 
 
 def _late(file: PlanFile) -> tuple[str, ...]:
@@ -120,12 +129,9 @@ def _without_plan(folder: Path) -> Compared:
         before = read_results(folder).plan
     except FptkitError:
         before = ""
-    return Compared(before, (missing_plan(before),) if before else ())
-
-
-def missing_plan(digest: str) -> str:
-    """The deviation of a study whose plan file is gone."""
-    return f"{plan_file.FILE} is missing: the study was locked, with a plan of digest {digest[:12]}"
+    if not before:
+        return NEVER_LOCKED
+    return Compared(before, (f"{plan_file.FILE} is missing: the study was locked, digest {before[:12]}",))
 
 
 def record(folder: Path, found: Compared) -> None:

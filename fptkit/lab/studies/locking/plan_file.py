@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from fptkit.engine.code_version import digest_parts
 from fptkit.errors import DataError
-from fptkit.files import read_json, write_json
+from fptkit.files import read_json, write_text
 from fptkit.lab.studies.locking.content import Plan
 
 FILE = "plan.json"
@@ -154,7 +154,12 @@ def read(folder: Path) -> PlanFile | None:
 def write(folder: Path, file: PlanFile) -> None:
     """Write the plan file of a study's folder, which is created if missing."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / FILE, file.content)
+    write_text(folder / FILE, text_of(file))
+
+
+def text_of(file: PlanFile) -> str:
+    """The text of a plan file."""
+    return json.dumps(file.content, indent=2) + "\n"
 
 
 def _checked(content: Mapping[str, Any]) -> PlanFile:

@@ -1,0 +1,58 @@
+"""``fptkit verify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fptkit.cli.shared import json_option, print_json
+
+if TYPE_CHECKING:
+    from fptkit.lab.verification.differences import Findings
+
+SHOWN = 40
+"""Largest number of differences that are printed; --json prints all."""
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  fptkit verify studies/rothermel-nano
+  fptkit verify rothermel.zip
+  fptkit verify studies/runs/63dff38aaa53f1af
+"""
+)
+@click.argument("folder", type=click.Path(path_type=Path, exists=True))
+@click.option("--quick", is_flag=True, help="Do not read checkpoints and other tensor files, which may be large.")
+@json_option
+def verify(folder: Path, quick: bool, as_json: bool) -> None:
+    """Check that every figure of a study follows from its runs, and that no file was changed by hand.
+
+    FOLDER is a study's folder, a bundle (.zip), or the folder of a single run. Exit status 0 if everything agrees, 1 if
+    not, with a list of what differs.
+    """
+    from fptkit.lab.verification.verify import verify_run, verify_study, what_is
+
+    made = what_is(folder)
+    findings = (verify_study if made == "study" else verify_run)(folder, tensors=not quick)
+    if as_json:
+        print_json(findings.as_json())
+    else:
+        _print(findings, folder)
+    if findings.differences:
+        click.get_current_context().exit(1)
+
+
+def _print(findings: Findings, folder: Path) -> None:
+    """Print notes on stderr, differences and the result on stdout."""
+    for note in findings.notes:
+        click.echo(f"note: {note}", err=True)
+    for difference in findings.differences[:SHOWN]:
+        click.echo(f"  {difference}")
+    if len(findings.differences) > SHOWN:
+        click.echo(f"  and {len(findings.differences) - SHOWN} more (--json prints all)")
+    count = len(findings.differences)
+    result = "all agree" if not count else f"{count} difference{'' if count == 1 else 's'}"
+    click.echo(f"{folder}: {findings.runs} runs, {findings.files} digests: {result}")
