@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -50,6 +51,11 @@ def _studies(context: click.Context, parameter: click.Parameter, incomplete: str
 )
 @click.option("--figures", is_flag=True, help="Write the pictures of a Markdown report next to it, as SVG.")
 @click.option(
+    "--anew",
+    is_flag=True,
+    help="Derive the results again from the stored runs, with the statistics of this version; run nothing.",
+)
+@click.option(
     "--ledger",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("studies"),
@@ -63,6 +69,7 @@ def report(
     form: str | None,
     output: Path | None,
     figures: bool,
+    anew: bool,
     ledger: Path,
     as_json: bool,
 ) -> None:
@@ -72,6 +79,7 @@ def report(
     fptkit report rq2_pretraining_modality-nano
     fptkit report rothermel-nano --against rothermel2021
     fptkit report rothermel-nano --format markdown --output docs/results/rothermel.md --figures
+    fptkit report rothermel-nano --anew
     """
     from fptkit.errors import UsageError
     from fptkit.lab.reporting.write import read_study, text_of
@@ -85,6 +93,9 @@ def report(
         raise UsageError("--format terminal prints on stdout: give another --format for --output")
     folder = find_study(study, ledger)
     found = read_study(folder, folder.parent)  # a study's folder is in the ledger folder
+    remedies: Sequence[str] = ()
+    if anew:
+        found, remedies = _derived_anew(found)
     if as_json:
         print_json({"results": found.results.model_dump(mode="json"), "against": _pairs(found.results, against)})
     elif output is not None:
@@ -96,6 +107,8 @@ def report(
         print_results(found.results, against=against)
     else:
         click.echo(text_of(cast("Form", form), found, found.report(against=against)), nl=False)
+    for remedy in remedies:
+        click.echo(remedy, err=True)
 
 
 def find_study(study: str, ledger: Path) -> Path:
@@ -116,6 +129,14 @@ def find_study(study: str, ledger: Path) -> Path:
             raise UsageError(f"{folder} holds no results of a study ({RESULTS}); fptkit study writes them")
     known = [path.parent.name for path in ledger.glob(f"*/{RESULTS}")]
     raise UnknownNameError("study", study, known, f"studies are looked up in {ledger}/ (--ledger)")
+
+
+def _derived_anew(found: StudyFiles) -> tuple[StudyFiles, Sequence[str]]:
+    """The study with results derived again, and what to do about what they lack."""
+    from fptkit.lab.studies.anew import derive_anew
+
+    anew = derive_anew(found.folder, found.ledger_folder)
+    return replace(found, results=anew.results), anew.remedies
 
 
 def _check_papers(names: Sequence[str]) -> None:

@@ -160,7 +160,8 @@ def _notes(cell: CellResult, figure: Figure, published: Published) -> Iterator[s
     if figure.seeds is None:
         yield "their seeds and spread are not recorded"
     if cell.at_edge:
-        yield f"our rate is at the {cell.at_edge} end of the grid"
+        ends = "both ends" if cell.at_edge == "both" else f"the {cell.at_edge} end"
+        yield f"our rate is at {ends} of the grid"
     dropout = (cell.backbone_options or {}).get("dropout")
     if None not in (dropout, published.dropout) and dropout != published.dropout:
         yield f"dropout: ours {_shown(dropout)}, theirs {_shown(published.dropout)}"

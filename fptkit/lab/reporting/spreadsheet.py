@@ -20,6 +20,10 @@ COLUMNS = (
     "seeds",
     "values",
     "learning_rate",
+    "learning_rates",
+    "common_learning_rate",
+    "common_mean",
+    "common_sem",
     "at_edge",
     "complete",
     "validation_mean",
@@ -68,6 +72,8 @@ def _rows(results: StudyResults, costs: Costs) -> Iterator[dict[str, object]]:
 
 def _row(cell: CellResult, split: str, estimate: Estimate | None, seconds: float | None) -> dict[str, object]:
     """One row; columns that are fields of the cell are copied from it."""
+    common = cell.common
+    beside = common.test.get(split) if common else None
     copied = {name: getattr(cell, name) for name in COLUMNS if name in type(cell).model_fields}
     return {
         **copied,
@@ -77,6 +83,10 @@ def _row(cell: CellResult, split: str, estimate: Estimate | None, seconds: float
         "seeds": len(estimate.values) if estimate else 0,
         "values": _joined(estimate.values) if estimate else "",
         "learning_rate": cell.chosen_rate,
+        "learning_rates": " ".join(f"{seed}:{rate:g}" for seed, rate in cell.chosen_rates.items()),
+        "common_learning_rate": common.learning_rate if common else None,
+        "common_mean": beside.mean if beside else None,
+        "common_sem": beside.sem if beside else None,
         "validation_mean": cell.validation.mean if cell.validation else None,
         "validation_sem": cell.validation.sem if cell.validation else None,
         "train_mean": cell.train.mean if cell.train else None,

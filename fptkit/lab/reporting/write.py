@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +16,19 @@ from fptkit.lab.reporting.document import Report
 from fptkit.lab.reporting.markdown import to_markdown
 from fptkit.lab.reporting.page import to_html
 from fptkit.lab.reporting.spreadsheet import to_csv
-from fptkit.lab.studies.record import FILE as STUDY
+from fptkit.lab.studies.record import command_of
 from fptkit.lab.studies.results import COSTS, Costs, StudyResults, read_costs, read_results, run_folder
 
 Form = Literal["markdown", "csv", "html"]
 
 FILES: dict[Form, str] = {"markdown": "report.md", "csv": "results.csv", "html": "report.html"}
 """File name of the report in each format, in the folder of a study."""
+
+EARLIER = (
+    "made by an earlier version, with one learning rate for all seeds and its own statistics; fptkit report --anew "
+    "derives the results again from the stored runs"
+)
+"""Warning about results of format 1."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +86,10 @@ def read_study(folder: Path, ledger_folder: Path) -> StudyFiles:
         DataError: the results are damaged.
     """
     results = read_results(folder)
+    if results.format == 1:
+        results = results.model_copy(update={"warnings": (EARLIER, *results.warnings)})
     costs = read_costs(folder) if (folder / COSTS).exists() else Costs(runs={})
-    return StudyFiles(folder, ledger_folder, results, costs, command_in(folder))
+    return StudyFiles(folder, ledger_folder, results, costs, command_of(folder))
 
 
 def write_reports(folder: Path, ledger_folder: Path, *, against: Sequence[str] = ()) -> list[Path]:
@@ -131,16 +138,6 @@ def write_pictures(report: Report, folder: Path) -> list[Path]:
     """
     pictures = [picture for section in report.sections for picture in section.pictures]
     return [write(folder / f"{picture.key}.svg", picture.file()) for picture in pictures]
-
-
-def command_in(folder: Path) -> str:
-    """The command line that made a study, from its `study.yaml`; empty if unknown."""
-    try:
-        text = (folder / STUDY).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return ""
-    found = re.search(r"^# Made by: (.+)$", text, re.MULTILINE)
-    return found[1] if found else ""
 
 
 def links(folder: Path, ledger_folder: Path) -> Callable[[str], str]:

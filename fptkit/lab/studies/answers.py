@@ -80,7 +80,7 @@ def _of_one_metric(counted: Sequence[Tested], seeds: Sequence[int]) -> dict[str,
         "margin": margin,
         "p_same": p_same,
         **_heterogeneity(differences),
-        "resolution": statistics.resolution(error * math.sqrt(pairs), pairs),
+        "resolution": statistics.resolution(error * math.sqrt(pairs), pairs) if error else None,
         "verdict": verdict_of(mean, p, p_same, statistics.LEVEL),
     }
 

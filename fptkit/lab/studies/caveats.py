@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from fptkit.lab.studies.results import CellResult, StudyResults
+from fptkit.lab.studies.results import CellResult, RateResult, StudyResults
 
 SHOWN = 6
 """Largest number of cells that a warning lists."""
@@ -18,6 +18,7 @@ def warnings_of(results: StudyResults) -> tuple[str, ...]:
     found += _stand_ins(results)
     found += _edges(results)
     found += _seeds(results)
+    found += _common_choice(results)
     found += _lengths(results)
     found += _versions(results)
     found += _at_majority(results)
@@ -62,22 +63,42 @@ def _stand_ins(results: StudyResults) -> list[str]:
 
 
 def _edges(results: StudyResults) -> list[str]:
-    """No warning if another rate did equally well: then nothing suggests a better one beyond the edge."""
-    edge = [cell for cell in results.cells if cell.at_edge and not _as_good_elsewhere(cell)]
-    if not edge:
+    """Cells whose seeds chose a rate at the edge of the grid.
+
+    A seed does not count if another rate did equally well: then nothing suggests a better one beyond the edge.
+    """
+    grid = results.learning_rates
+    if len(grid) < 2:
         return []
-    sides = "; ".join(
-        f"{word} end: {_cells(of_side)}"
-        for side, word in (("low", "lowest"), ("high", "highest"))
-        if (of_side := [cell for cell in edge if cell.at_edge == side])
+    sides = []
+    for rate, word in ((grid[0], "lowest"), (grid[-1], "highest")):
+        at = [(cell, count) for cell in results.cells if (count := _seeds_at(results, cell, rate))]
+        if at:
+            sides.append(f"{word} end: {_listed([_with_seeds(cell, count) for cell, count in at])}")
+    if not sides:
+        return []
+    return [f"the best learning rate is at the edge of the grid, a better one may be outside it ({'; '.join(sides)})"]
+
+
+def _seeds_at(results: StudyResults, cell: CellResult, edge: float) -> int:
+    """Number of seeds that chose this rate, and did worse at every other."""
+    return sum(
+        rate == edge and not _as_good_elsewhere(results, cell, seed, rate) for seed, rate in cell.chosen_rates.items()
     )
-    return [f"the best learning rate is at the edge of the grid, a better one may be outside it ({sides})"]
 
 
-def _as_good_elsewhere(cell: CellResult) -> bool:
-    best = cell.validation.mean if cell.validation else None
-    others = [rate for rate in cell.rates if rate.learning_rate != cell.chosen_rate]
-    return best is not None and any(rate.validation.mean == best and not rate.diverged for rate in others)
+def _as_good_elsewhere(results: StudyResults, cell: CellResult, seed: int, chosen: float) -> bool:
+    name = (cell.task, cell.arm, cell.data_fraction, seed)
+    runs = [run for run in results.runs if (run.task, run.arm, run.data_fraction, run.seed) == name]
+    best = next((run.validation for run in runs if run.learning_rate == chosen), None)
+    others = [run for run in runs if run.learning_rate != chosen and run.status != "diverged"]
+    return best is not None and any(run.validation == best for run in others)
+
+
+def _with_seeds(cell: CellResult, count: int) -> str:
+    """The cell, with the number of seeds unless it is all of them."""
+    seeds = len(cell.chosen_rates)
+    return _cell(cell) if count == seeds else f"{_cell(cell)}, {count} of {seeds} seeds"
 
 
 def _seeds(results: StudyResults) -> list[str]:
@@ -85,6 +106,15 @@ def _seeds(results: StudyResults) -> list[str]:
     if count == 1:
         return ["one seed: there is no evidence for any difference"]
     return [f"{count} seeds: too few for a verdict, which needs 3"] if count < 3 else []
+
+
+def _common_choice(results: StudyResults) -> list[str]:
+    if results.choose == "per_seed" or len(results.learning_rates) < 2:
+        return []
+    return [
+        "one learning rate was chosen for all seeds together: a wrong choice looks like an effect, and p-values do not "
+        "account for it; with choose: per_seed they do"
+    ]
 
 
 def _lengths(results: StudyResults) -> list[str]:
@@ -127,15 +157,31 @@ def _stands_at_majority(cell: CellResult) -> bool:
 
 def _diverged(results: StudyResults) -> list[str]:
     counts = [
-        f"{_cell(cell)} at {', '.join(f'{rate.learning_rate:g}' for rate in cell.rates if rate.diverged)}"
+        f"{_cell(cell)} at {', '.join(f'{rate.learning_rate:g}{_of_runs(rate)}' for rate in gone)}"
         for cell in results.cells
-        if any(rate.diverged for rate in cell.rates)
+        if (gone := [rate for rate in cell.rates if rate.diverged])
     ]
-    lost = [f"{_cell(cell)} ({cell.reason})" for cell in results.cells if cell.complete and cell.chosen_rate is None]
+    lost = [
+        f"{_cell(cell)} ({cell.reason})"
+        for cell in results.cells
+        if cell.complete and len(cell.chosen_rates) < len(_seeds_of(results, cell))
+    ]
+    per_seed = results.choose == "per_seed"
+    out = "so their seeds did not choose these rates" if per_seed else "so their rates were excluded"
     return [
         *([f"no learning rate could be chosen: {'; '.join(lost)}"] if lost else []),
-        *([f"runs diverged, so their rates were excluded: {'; '.join(counts)}"] if counts else []),
+        *([f"runs diverged, {out}: {'; '.join(counts)}"] if counts else []),
     ]
+
+
+def _of_runs(rate: RateResult) -> str:
+    """How many of a rate's runs diverged, unless all did."""
+    return "" if rate.diverged == len(rate.runs) else f" ({rate.diverged} of {len(rate.runs)} seeds)"
+
+
+def _seeds_of(results: StudyResults, cell: CellResult) -> set[int]:
+    name = (cell.task, cell.arm, cell.data_fraction)
+    return {run.seed for run in results.runs if (run.task, run.arm, run.data_fraction) == name}
 
 
 def _skipped(results: StudyResults) -> list[str]:
@@ -152,8 +198,12 @@ def _cell(cell: CellResult) -> str:
 
 def _cells(cells: Sequence[CellResult]) -> str:
     """Names of the cells, limited to the first few: the tables mark all."""
-    shown = list(map(_cell, cells[:SHOWN]))
-    return "; ".join([*shown, f"and {len(cells) - SHOWN} more"] if len(cells) > SHOWN else shown)
+    return _listed([_cell(cell) for cell in cells])
+
+
+def _listed(texts: Sequence[str]) -> str:
+    shown = [*texts[:SHOWN], *([f"and {len(texts) - SHOWN} more"] if len(texts) > SHOWN else [])]
+    return "; ".join(shown)
 
 
 def _names(names: Iterable[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from fptkit.options import Options
 
@@ -34,6 +34,15 @@ CONTROLS = (
 def _count_as_seeds(value: Any) -> Any:
     """Expand a number n to the seeds 0 to n - 1."""
     return tuple(range(value)) if isinstance(value, int) and not isinstance(value, bool) and value > 0 else value
+
+
+def _kind_of_seeds(value: Any) -> str:
+    """Which form seeds have, so that a fault is reported for this form only."""
+    return "added" if isinstance(value, (dict, UntilDecided)) else "listed"
+
+
+def _kind_of_margin(value: Any) -> str:
+    return "each" if isinstance(value, dict) else "one"
 
 
 def _all_controls(value: Any) -> Any:
@@ -119,7 +128,8 @@ class StudySettings(Options):
         default=(), description="learning rate grid, the same for every arm; empty: each recipe's own rate, no search"
     )
     seeds: Annotated[
-        Annotated[tuple[Seed, ...], Field(min_length=1)] | UntilDecided,
+        Annotated[tuple[Seed, ...], Field(min_length=1), Tag("listed")] | Annotated[UntilDecided, Tag("added")],
+        Discriminator(_kind_of_seeds),
         BeforeValidator(_count_as_seeds, json_schema_input_type=int | list[int] | UntilDecided),
     ] = Field(
         default=(0, 1, 2, 3, 4),
@@ -131,7 +141,12 @@ class StudySettings(Options):
         description="per_seed: each seed chooses its learning rate on its own validation, so that seeds are "
         "independent repetitions of the whole procedure; common: one rate for all seeds, chosen on mean validation",
     )
-    margin: Margin | dict[str, Margin] | None = Field(
+    margin: (
+        Annotated[
+            Annotated[Margin, Tag("one")] | Annotated[dict[str, Margin], Tag("each")], Discriminator(_kind_of_margin)
+        ]
+        | None
+    ) = Field(
         default=None,
         description="differences up to this count as the same: in points for metrics between 0 and 1, else in the "
         "metric's unit; a number, or one for each task; null: 1 point, and none for other metrics",

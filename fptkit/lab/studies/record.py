@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -70,6 +71,16 @@ def study_text(study: Study, overrides: Sequence[str], command: Sequence[str]) -
     plugins = list(dict.fromkeys(file for cell in study.cells for file in cell.loaded.recipe.plugins))
     content = {**settings, **({"plugins": plugins} if plugins else {}), **_fragments(study, overrides)}
     return dump_mapping(content, header)
+
+
+def command_of(folder: Path) -> str:
+    """The command line that made a study, from the ``study.yaml`` in its folder; empty if unknown."""
+    try:
+        text = (folder / FILE).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+    found = re.search(r"^# Made by: (.+)$", text, re.MULTILINE)
+    return found[1] if found else ""
 
 
 def _fragments(study: Study, overrides: Sequence[str]) -> dict[str, Any]:

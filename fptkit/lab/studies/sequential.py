@@ -1,11 +1,11 @@
 """Tests of paired differences that are valid however often they are looked at, so seeds can be added until decided.
 
 A t-test that is repeated after every seed, until one of them is below 0.05, finds an effect in a quarter of studies
-without one. An e-process does not: it is a bet against the null hypothesis, worth 1 at first, that a true null makes
-20-fold with probability 1/20 at most, over all looks together (Ville's inequality). See ``docs/statistics.md``.
+without one. An e-process does not. It is a bet against the null hypothesis with a stake of 1: if the null is true, the
+bet is worth 20 at any time with probability 1/20 at most, over all looks together (Ville's inequality).
 
-Differences are along the last axis, in the order of the seeds. Values after each seed use the seeds up to it; a NaN
-makes them NaN from there on.
+Differences are along the last axis, in the order of the seeds. A value after a seed uses the seeds up to it. A
+difference that is not finite makes it NaN, and all later ones.
 """
 
 from __future__ import annotations
@@ -22,54 +22,72 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class _Running:
-    """What the differences up to each seed amount to; all (..., n).
+    """Statistics of the differences up to each seed; (..., n), but ``pairs`` (n,).
 
     Args:
-        pairs: number of differences, (n,).
+        pairs: number of differences.
         mean: their mean.
         squares: sum of their squared deviations from the mean.
-        flat: whether all are equal up to rounding.
-        rounding: distance from the mean that is nothing but rounding.
+        equal: whether all are equal up to rounding.
+        rounding: the distance that counts as rounding.
     """
 
     pairs: Array
     mean: Array
     squares: Array
-    flat: NDArray[np.bool_]
+    equal: NDArray[np.bool_]
     rounding: Array
+
+    def above(self, null: Array | float) -> Array:
+        """Distance of the mean above ``null``; 0 if it is only rounding."""
+        distance = self.mean - np.asarray(null)[..., None]
+        return np.where(self.equal & (np.abs(distance) <= self.rounding), 0.0, distance)
 
 
 def log_e(differences: Array, null: Array | float = 0.0, scale: float = 1.0, *, rounding: Array | float = 0.0) -> Array:
     """Logarithm of the e-value against a mean of ``null``, after each seed; -inf before the third.
 
     The e-value is the likelihood ratio of the t-statistic, averaged over standardized effects (mean - null) / deviation
-    with a normal prior around 0. It needs no knowledge of the deviation.
+    with a normal prior around 0. It does not depend on the unknown deviation.
 
-    Equal differences have no deviation. Then the e-value is 1 over the p of the exact sign-flip test, 2^(n - 1), or the
-    likelihood ratio, whichever is less.
+    Equal differences have no deviation. The e-value is then at most that of the exact sign-flip test, 2^(n - 1).
 
     Args:
         differences: paired differences.
         null: the mean under the null hypothesis.
         scale: standard deviation of the prior.
-        rounding: differences this close are equal, see `rounding_of`.
+        rounding: differences this close are equal, see `fptkit.lab.studies.statistics.rounding_of`.
 
     Shapes: differences (..., n); null and rounding (...) -> (..., n).
 
     Source: Perez-Ortiz, Lardy, de Heide and Gruenwald 2024, E-statistics, group invariance and anytime-valid testing,
-    Annals of Statistics 52; the average over a normal prior: Wang and Ramdas 2024, theorem 4.9.
+    Annals of Statistics 52; with this prior: Wang and Ramdas 2024, Anytime-valid t-tests and confidence sequences for
+    Gaussian means with unknown variance, theorem 4.9.
     """
-    return _log_e(_running(differences, rounding), null, scale)
+    running = _running(differences, rounding)
+    result = _log_mixture(running, running.above(null), scale)
+    return _limited(result, running, (running.pairs - 1) * np.log(2))
 
 
-def _log_e(running: _Running, null: Array | float, scale: float) -> Array:
-    pairs, growth = running.pairs, 1 + running.pairs * scale**2
-    away = np.abs(running.mean - np.asarray(null)[..., None])
-    away = np.where(running.flat & (away <= running.rounding), 0.0, away)
-    explained = _fraction(pairs * away**2, running.squares)
-    result = -0.5 * np.log(growth) - pairs / 2 * np.log1p(-explained * (1 - 1 / growth))
-    result = np.where(running.flat, np.minimum(result, (pairs - 1) * np.log(2)), result)
-    return np.where(pairs < MINIMUM_PAIRS, -np.inf, result)
+def log_e_below(differences: Array, null: Array | float, scale: float = 1.0, *, rounding: Array | float = 0.0) -> Array:
+    """Logarithm of the e-value against a mean of ``null`` or more, after each seed; -inf before the third.
+
+    As `log_e`, but averaged over negative effects only: twice the average over all effects, times the posterior
+    probability that the effect is negative. This probability is one of Student's t with n degrees of freedom.
+
+    Equal differences below ``null`` give at most 2^n.
+
+    Args and shapes as in `log_e`.
+    """
+    from scipy.special import stdtr
+
+    running = _running(differences, rounding)
+    pairs, above = running.pairs, running.above(null)
+    size = np.sqrt((1 + pairs * scale**2) * running.squares + pairs * above**2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.where(above == 0, 0.0, -scale * pairs**1.5 * above / size)
+        result = _log_mixture(running, above, scale) + np.log(2 * stdtr(pairs, t))
+    return _limited(result, running, pairs * np.log(2))
 
 
 def anytime_p(differences: Array, null: Array | float = 0.0, *, rounding: Array | float = 0.0) -> Array:
@@ -80,13 +98,33 @@ def anytime_p(differences: Array, null: Array | float = 0.0, *, rounding: Array 
     return _p(log_e(differences, null, rounding=rounding))
 
 
+def anytime_same(differences: Array, margin: Array | float, *, rounding: Array | float = 0.0) -> Array:
+    """Anytime-valid p-value against a mean of at least ``margin`` in size: small if the arms are the same.
+
+    Each side is tested at its boundary, as in two one-sided t-tests. Why the boundary covers every mean m beyond it:
+    the likelihood ratio of the t-statistic is monotone, so the e-value of `log_e_below` falls as its null falls, and
+    the one against the margin is never above the one against m. If m is true, the latter reaches 1/p with probability
+    p at most (Ville), hence so does the former. A mean is beyond one side only, so the larger p of both is valid.
+
+    Args:
+        differences: paired differences.
+        margin: differences below this count as the same, > 0.
+        rounding: as in `log_e`.
+
+    Shapes: differences (..., n); margin and rounding (...) -> (..., n).
+    """
+    below = _p(log_e_below(differences, margin, rounding=rounding))
+    above = _p(log_e_below(-differences, margin, rounding=rounding))
+    return np.maximum(below, above)
+
+
 def confidence_sequence(
     differences: Array, confidence: float = CONFIDENCE, *, rounding: Array | float = 0.0
 ) -> tuple[Array, Array]:
-    """Confidence interval of the mean after each seed; all of them together hold with this confidence.
+    """Confidence interval of the mean after each seed; with this confidence, all of them contain it.
 
-    It holds the means that `anytime_p` does not reject; -inf to inf where it rejects none, as with four seeds or if all
-    differences are equal.
+    It contains the means that `anytime_p` does not reject. It is -inf to inf as long as none can be rejected: with few
+    seeds (four at 95 %), or if all differences are equal. Lower above upper means that no mean is left.
 
     Args:
         differences: paired differences.
@@ -97,53 +135,40 @@ def confidence_sequence(
     """
     running = _running(differences, rounding)
     pairs, growth = running.pairs, 1 + running.pairs
+    # log_e in terms of the explained fraction of the squares, solved for the latter: at 1 / (1 - confidence).
     most = (1 - np.exp(2 / pairs * (np.log(1 - confidence) - 0.5 * np.log(growth)))) * growth / pairs
-    reached = (most < 1) & ~running.flat & (pairs >= MINIMUM_PAIRS)
+    bounded = (most < 1) & (pairs >= MINIMUM_PAIRS) & ~running.equal
     with np.errstate(divide="ignore", invalid="ignore"):
-        half = np.where(reached, np.sqrt(running.squares * most / (pairs * (1 - most))), np.inf)
-    low, high = np.maximum.accumulate(running.mean - half, axis=-1), np.minimum.accumulate(running.mean + half, axis=-1)
-    return low, high
-
-
-def anytime_same(differences: Array, margin: Array | float, *, rounding: Array | float = 0.0) -> Array:
-    """Anytime-valid p-value against a mean of at least ``margin`` in size: small if the arms are the same.
-
-    Each side is tested at its boundary, and only while the mean is inside. Why this covers all means m >= margin beyond
-    it: as long as the mean of the differences is below the margin, it is further from m than from the margin, so the
-    e-value against m is the larger one. If the e-value against the margin reaches 1/p then, so does that against m,
-    which happens with probability p at most if m is true (Ville). A mean has one side only, hence the larger p of both.
-
-    Args:
-        differences: paired differences.
-        margin: differences below this count as the same, > 0.
-        rounding: as in `log_e`.
-
-    Shapes: differences (..., n); margin and rounding (...) -> (..., n).
-    """
-    running = _running(differences, rounding)
-    margin = np.asarray(margin, dtype=float)
-    sides = [
-        _p(np.where(inside, _log_e(running, null, 1.0), -np.inf))
-        for null, inside in ((margin, running.mean < margin[..., None]), (-margin, running.mean > -margin[..., None]))
-    ]
-    return np.maximum(*sides)
+        half = np.where(bounded, np.sqrt(running.squares * most / (pairs * (1 - most))), np.inf)
+        low, high = running.mean - half, running.mean + half
+    return np.maximum.accumulate(low, axis=-1), np.minimum.accumulate(high, axis=-1)
 
 
 def _running(differences: Array, rounding: Array | float) -> _Running:
     pairs = np.arange(1, differences.shape[-1] + 1, dtype=float)
-    mean = np.cumsum(differences, axis=-1) / pairs
-    before = np.concatenate([np.zeros_like(mean[..., :1]), mean[..., :-1]], axis=-1)
-    squares = np.cumsum((differences - before) * (differences - mean), axis=-1)  # Welford
-    span = np.maximum.accumulate(differences, axis=-1) - np.minimum.accumulate(differences, axis=-1)
-    largest = np.maximum.accumulate(np.abs(differences), axis=-1)
-    equal = np.maximum(np.asarray(rounding)[..., None], EQUAL * largest)
-    return _Running(pairs, mean, squares, span <= equal, equal)
+    differences = np.where(np.isfinite(differences), differences, np.nan)
+    with np.errstate(invalid="ignore", over="ignore"):
+        mean = np.cumsum(differences, axis=-1) / pairs
+        before = np.concatenate([differences[..., :1], mean[..., :-1]], axis=-1)
+        squares = np.cumsum((pairs - 1) / pairs * (differences - before) ** 2, axis=-1)
+        span = np.maximum.accumulate(differences, axis=-1) - np.minimum.accumulate(differences, axis=-1)
+        relative = EQUAL * np.maximum.accumulate(np.abs(differences), axis=-1)
+        close = np.maximum(np.asarray(rounding)[..., None], relative)
+        return _Running(pairs, mean, squares, span <= close, close)
 
 
-def _fraction(part: Array, rest: Array) -> Array:
-    """``part / (part + rest)``, and 0 for 0 / 0."""
-    with np.errstate(invalid="ignore"):
-        return np.where((part == 0) & (rest == 0), 0.0, part / (part + rest))
+def _log_mixture(running: _Running, above: Array, scale: float) -> Array:
+    growth = 1 + running.pairs * scale**2
+    explained = running.pairs * above**2
+    with np.errstate(invalid="ignore", over="ignore"):
+        fraction = np.where(above == 0, 0.0, explained / (explained + running.squares))
+    return -0.5 * np.log(growth) - running.pairs / 2 * np.log1p(-fraction * (1 - 1 / growth))
+
+
+def _limited(log_values: Array, running: _Running, limit: Array) -> Array:
+    """Limit the values of equal differences; no evidence before the third seed."""
+    limited = np.where(running.equal, np.minimum(log_values, limit), log_values)
+    return np.where(running.pairs < MINIMUM_PAIRS, -np.inf, limited)
 
 
 def _p(log_values: Array) -> Array:

@@ -10,11 +10,12 @@ from pathlib import Path
 from fptkit.engine.code_version import code_version
 from fptkit.errors import FptkitError
 from fptkit.files import METRICS, read_json
-from fptkit.lab.reporting.write import FILES, StudyFiles, command_in, text_of
+from fptkit.lab.reporting.write import FILES, StudyFiles, text_of
 from fptkit.lab.studies.locking.content import facts_of
 from fptkit.lab.studies.locking.lock import compared_with
 from fptkit.lab.studies.outcome import Outcome
 from fptkit.lab.studies.plan import CellName, Trial
+from fptkit.lab.studies.record import command_of
 from fptkit.lab.studies.results import COSTS, RESULTS, Costs, StudyResults, run_folder
 from fptkit.lab.studies.summarise import costs_of, results_of
 from fptkit.lab.verification.differences import ROUNDING, Difference, Findings, json_differences, line_differences
@@ -118,7 +119,7 @@ class _Check:
 
     def reports(self, results: StudyResults, costs: Costs, ledger_folder: Path) -> None:
         """Compare the reports."""
-        command = command_in(self._folder)
+        command = command_of(self._folder)
         study = StudyFiles(self._folder, ledger_folder, results, costs, command)
         link = _recorded_links(self._manifest)
         report = study.report(into=self._folder, against=self._manifest.against, link=link)

@@ -22,7 +22,7 @@ class Choice:
         rate: the chosen learning rate; None before the choice or if no rate can be chosen.
         reason: why no rate can be chosen, or what an unfinished search is doing.
         compared: the rates that were compared at the end of training.
-        out: those of them that are excluded, since runs diverged or failed.
+        out: those of them that are excluded, since runs diverged or failed; empty if ``reason`` says it of all.
         runs: number of runs in this stage of an unfinished search.
     """
 
@@ -134,15 +134,16 @@ def choose(cell: SearchedCell, group: Sequence[int], outcomes: Outcomes, rates: 
         rates: the learning rates to choose from.
     """
     standings = [standing(rate, group, cell, outcomes) for rate in rates]
-    out = tuple(s for s in standings if not s.sound)
     rate = best_of(standings)
-    if rate is not None:
-        return Choice((), rate, compared=tuple(rates), out=out)
-    if all(s.diverged for s in standings):
-        return Choice((), reason="diverged at every rate")
-    if not any(s.diverged for s in standings):
-        return Choice((), reason="every run failed")
-    return Choice((), reason="every rate diverged or failed", out=out)
+    out = tuple(s for s in standings if not s.sound)
+    reason = ""
+    if rate is None and all(s.diverged for s in standings):
+        reason, out = "diverged at every rate", ()
+    elif rate is None and not any(s.diverged for s in standings):
+        reason, out = "every run failed", ()
+    elif rate is None:
+        reason = "every rate diverged or failed"
+    return Choice((), rate, reason, tuple(rates), out)
 
 
 def train_all(cell: SearchedCell, trials: Sequence[Trial], outcomes: Outcomes) -> tuple[Request, ...]:

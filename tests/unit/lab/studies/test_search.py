@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -16,7 +16,8 @@ from fptkit.errors import UsageError
 from fptkit.lab.studies.options import SearchOptions, StudySettings
 from fptkit.lab.studies.outcome import Outcome
 from fptkit.lab.studies.plan import Cell, CellName, Request, Trial
-from fptkit.lab.studies.search import Step, next_step
+from fptkit.lab.studies.search import Step
+from fptkit.lab.studies.search import next_step as step_of
 from fptkit.lab.studies.search.halving import rung_steps
 from fptkit.recipe.load import load_recipe
 from fptkit.registry import load_plugins
@@ -35,8 +36,30 @@ def cell(tmp_path_factory: pytest.TempPathFactory) -> Cell:
     return Cell(CellName("xor", "arm"), loaded)
 
 
-def settings(rates: tuple[float, ...] = RATES, seeds: int = 3, **search: Any) -> StudySettings:
-    return StudySettings(learning_rates=rates, seeds=tuple(range(seeds)), search=SearchOptions(**search))
+def settings(
+    rates: tuple[float, ...] = RATES,
+    seeds: int = 3,
+    *,
+    seeds_of_search: int | None = None,
+    choose: Literal["per_seed", "common"] = "common",
+    **search: Any,
+) -> StudySettings:
+    options = SearchOptions(seeds=seeds_of_search, **search)
+    return StudySettings(learning_rates=rates, seeds=tuple(range(seeds)), search=options, choose=choose)
+
+
+def per_seed(rates: tuple[float, ...] = RATES, seeds: int = 3, **search: Any) -> StudySettings:
+    return settings(rates, seeds, choose="per_seed", **search)
+
+
+def next_step(chosen: StudySettings, cell: Cell, outcomes: Mapping[Trial, Outcome]) -> Step:
+    return step_of(chosen, cell, chosen.first_seeds, outcomes)
+
+
+def rate_of(step: Step) -> float | None:
+    """The rate that all seeds have."""
+    (rate,) = set(step.chosen_rates.values()) or {None}
+    return rate
 
 
 Quality = Callable[[Trial], float]
@@ -133,7 +156,7 @@ def play(
             outcomes[request.trial] = replace(before, status="running")
         ended = under_way.pop(order.randrange(len(under_way)))
         if ended.open_test:
-            assert step.chosen_rate == ended.trial.learning_rate
+            assert ended.trial.learning_rate in (step.chosen_rates.get(ended.trial.seed), step.common_rate)
         before_steps = steps_of(outcomes[ended.trial])
         outcomes[ended.trial] = world.carry_out(ended, outcomes[ended.trial])
         trained += steps_of(outcomes[ended.trial]) - before_steps
@@ -151,7 +174,7 @@ def opened_tests(carried_out: list[Request]) -> list[Request]:
 
 def test_the_grid_trains_every_rate_chooses_on_validation_and_opens_one_test_a_seed(cell: Cell) -> None:
     done = play(cell, settings(), World(peak_at(3e-3)))
-    assert (done.step.chosen_rate, done.step.reason) == (3e-3, "")
+    assert (rate_of(done.step), done.step.reason) == (3e-3, "")
     trainings, opened = done.carried_out[:12], done.carried_out[12:]
     assert sorted(request.trial for request in trainings) == [Trial(rate, seed) for rate in RATES for seed in range(3)]
     assert opened == opened_tests(done.carried_out)
@@ -161,7 +184,7 @@ def test_the_grid_trains_every_rate_chooses_on_validation_and_opens_one_test_a_s
 
 def test_a_loss_is_better_when_it_is_smaller(cell: Cell) -> None:
     for best in RATES:
-        assert play(cell, settings(), World(peak_at(best), higher=False)).step.chosen_rate == best
+        assert rate_of(play(cell, settings(), World(peak_at(best), higher=False)).step) == best
 
 
 def test_seeds_beyond_those_of_the_search_train_at_the_chosen_rate_only(cell: Cell) -> None:
@@ -173,30 +196,30 @@ def test_seeds_beyond_those_of_the_search_train_at_the_chosen_rate_only(cell: Ce
 
 
 def _two_of_five() -> StudySettings:
-    return StudySettings(learning_rates=RATES, seeds=(0, 1, 2, 3, 4), search=SearchOptions(seeds=2))
+    return StudySettings(learning_rates=RATES, seeds=(0, 1, 2, 3, 4), search=SearchOptions(seeds=2), choose="common")
 
 
 def test_without_a_grid_the_recipes_own_rate_is_taken_under_every_search(cell: Cell) -> None:
     for name in ("grid", "halving", "optuna"):
         done = play(cell, settings((), name=name), World(peak_at(1e-3)))
-        assert done.step.chosen_rate == 5e-4
+        assert rate_of(done.step) == 5e-4
         assert len(done.carried_out) == 6
 
 
 def test_of_equal_rates_the_smallest_is_chosen_whatever_their_order(cell: Cell) -> None:
     for rates in (RATES, RATES[::-1]):
-        assert play(cell, settings(rates), World(lambda trial: 0.5)).step.chosen_rate == 1e-3
+        assert rate_of(play(cell, settings(rates), World(lambda trial: 0.5)).step) == 1e-3
 
 
 def test_a_rate_that_diverged_at_one_seed_is_out(cell: Cell) -> None:
     done = play(cell, settings(), World(peak_at(3e-2), {Trial(3e-2, 1): ("diverged", 5)}))
-    assert (done.step.chosen_rate, done.step.reason) == (1e-2, "rate 0.03: 1 run diverged")
+    assert (rate_of(done.step), done.step.reason) == (1e-2, "rate 0.03: 1 run diverged")
     assert {request.trial.learning_rate for request in opened_tests(done.carried_out)} == {1e-2}
 
 
 def test_where_every_rate_diverged_nothing_is_chosen_and_no_test_opened(cell: Cell) -> None:
     done = play(cell, settings(), World(peak_at(3e-2), {Trial(rate, 2): ("diverged", 5) for rate in RATES}))
-    assert done.step == Step((), None, True, "diverged at every rate")
+    assert done.step == Step((), {}, True, "diverged at every rate")
     assert opened_tests(done.carried_out) == []
     assert len(done.carried_out) == 12
 
@@ -204,31 +227,31 @@ def test_where_every_rate_diverged_nothing_is_chosen_and_no_test_opened(cell: Ce
 def test_a_rate_with_a_failed_run_is_out_while_another_is_whole(cell: Cell) -> None:
     failed = {Trial(3e-3, 0): ("failed", 30), Trial(1e-3, 0): ("failed", 30), Trial(1e-3, 1): ("failed", 30)}
     done = play(cell, settings(), World(peak_at(3e-3), failed))
-    assert (done.step.chosen_rate, done.step.reason) == (1e-2, "rate 0.001: 2 runs failed; rate 0.003: 1 run failed")
+    assert (rate_of(done.step), done.step.reason) == (1e-2, "rate 0.001: 2 runs failed; rate 0.003: 1 run failed")
     # None is whole: those with the fewest failures are held against each other.
     failed |= {Trial(1e-2, 0): ("failed", 30), Trial(3e-2, 0): ("diverged", 30)}
     done = play(cell, settings(), World(peak_at(1e-3), failed))
-    assert done.step.chosen_rate == 3e-3
+    assert rate_of(done.step) == 3e-3
     assert done.step.reason.endswith("seed 0 failed")
     assert {request.trial.seed for request in opened_tests(done.carried_out)} == {1, 2}
 
 
 def test_a_broken_arm_ends_without_a_choice(cell: Cell) -> None:
     failed = {Trial(rate, seed): ("failed", 0) for rate in RATES for seed in range(3)}
-    assert play(cell, settings(), World(peak_at(3e-3), failed)).step == Step((), None, True, "every run failed")
+    assert play(cell, settings(), World(peak_at(3e-3), failed)).step == Step((), {}, True, "every run failed")
 
 
 def test_a_seed_that_fails_after_the_choice_leaves_the_cell_incomplete(cell: Cell) -> None:
     faults = {Trial(1e-2, 3): ("failed", 10), Trial(1e-2, 4): ("diverged", 10)}
     done = play(cell, _two_of_five(), World(peak_at(1e-2), faults))
-    assert done.step == Step((), 1e-2, True, "seed 3 failed, seed 4 diverged")
+    assert done.step == Step((), dict.fromkeys(range(5), 1e-2), True, "seed 3 failed, seed 4 diverged")
     assert {request.trial.seed for request in opened_tests(done.carried_out)} == {0, 1, 2}
 
 
 def test_a_test_that_fails_does_not_change_the_choice(cell: Cell) -> None:
     """The run finished training: if another rate were chosen now, its test would be a second try."""
     done = play(cell, settings(), World(peak_at(3e-3), test_fails=frozenset({Trial(3e-3, 1)})))
-    assert done.step == Step((), 3e-3, True, "seed 1 failed")
+    assert done.step == Step((), dict.fromkeys(range(3), 3e-3), True, "seed 1 failed")
     assert {request.trial.learning_rate for request in opened_tests(done.carried_out)} == {3e-3}
 
 
@@ -237,14 +260,120 @@ def test_runs_that_were_stopped_are_asked_for_again(cell: Cell) -> None:
         outcomes = {Trial(1e-3, 0): Outcome("a" * 64, status)}  # type: ignore[arg-type]
         step = next_step(settings(), cell, outcomes)
         assert Request(Trial(1e-3, 0)) in step.requests
-        assert (len(step.requests), step.chosen_rate, step.done) == (12, None, False)
+        assert (len(step.requests), rate_of(step), step.done) == (12, None, False)
     assert step.reason == "search: 0 of 12 runs ended"
 
 
 def test_a_validation_that_is_no_number_counts_as_a_failure(cell: Cell) -> None:
     done = play(cell, settings(), World(lambda t: math.nan if t.learning_rate == 3e-3 else peak_at(3e-3)(t)))
-    assert done.step.chosen_rate in (1e-3, 1e-2)
+    assert rate_of(done.step) in (1e-3, 1e-2)
     assert "rate 0.003: 3 runs failed" in done.step.reason
+
+
+# ---- a choice for each seed
+
+
+def seeds_differ(trial: Trial) -> float:
+    """Seed 0 is best at 1e-3, seed 1 at 3e-3, seed 2 at 1e-2; over all, 3e-3 is best."""
+    return 1 - abs(math.log10(trial.learning_rate / RATES[trial.seed]))
+
+
+def test_each_seed_chooses_its_own_rate_and_the_common_one_is_tested_beside(cell: Cell) -> None:
+    done = play(cell, per_seed(), World(seeds_differ))
+    assert done.step == Step((), {0: 1e-3, 1: 3e-3, 2: 1e-2}, True, "", 3e-3)
+    opened = opened_tests(done.carried_out)
+    assert {request.trial for request in opened} == {
+        Trial(1e-3, 0), Trial(3e-3, 1), Trial(1e-2, 2), Trial(3e-3, 0), Trial(3e-3, 2)
+    }  # fmt: skip
+    assert len(done.carried_out) == 12 + len(opened)
+    assert done.steps_trained == 12 * STEPS
+
+
+def test_other_seeds_have_no_say_in_a_seeds_choice(cell: Cell) -> None:
+    """Seeds are independent repetitions: with any others beside it, in any order, a seed chooses the same."""
+    chance = random.Random(15)
+    for _ in range(40):
+        world = random_world(chance)
+        for name in ("grid", "halving"):
+            together = play(cell, per_seed(seeds=4, name=name), world, workers=3).step.chosen_rates
+            for seed in range(4):
+                chosen = per_seed(name=name).model_copy(update={"seeds": (seed,)})
+                alone = play(cell, chosen, world)
+                assert alone.step.chosen_rates.get(seed) == together.get(seed)
+
+
+def test_the_choice_of_each_seed_is_its_best_by_plain_arithmetic(cell: Cell) -> None:
+    chance = random.Random(16)
+    for _ in range(100):
+        world = replace(random_world(chance), faults={}, test_fails=frozenset())
+        step = play(cell, per_seed(seeds=4), world).step
+        for seed in range(4):
+            best = max(world.quality(Trial(rate, seed)) for rate in RATES)
+            assert world.quality(Trial(step.chosen_rates[seed], seed)) == best
+        means = {rate: sum(world.quality(Trial(rate, s)) for s in range(4)) / 4 for rate in RATES}
+        assert step.common_rate == max(means, key=lambda rate: means[rate])
+
+
+def test_a_rate_that_diverged_is_out_for_that_seed_only(cell: Cell) -> None:
+    done = play(cell, per_seed(), World(peak_at(3e-3), {Trial(3e-3, 1): ("diverged", 5)}))
+    assert done.step.chosen_rates == {0: 3e-3, 1: 1e-3, 2: 3e-3}
+    assert done.step.reason == "rate 0.003: 1 run diverged"
+    assert done.step.common_rate == 1e-3, "no common rate may have diverged"
+    failed = {Trial(3e-3, 1): ("failed", 5), Trial(1e-3, 1): ("diverged", 5)}
+    done = play(cell, per_seed(), World(peak_at(3e-3), failed))
+    assert done.step.chosen_rates == {0: 3e-3, 1: 1e-2, 2: 3e-3}
+    assert done.step.reason == "rate 0.001: 1 run diverged; rate 0.003: 1 run failed"
+
+
+def test_a_seed_at_which_every_rate_diverged_has_no_result(cell: Cell) -> None:
+    faults = {Trial(rate, 2): ("diverged", 5) for rate in RATES}
+    done = play(cell, per_seed(), World(peak_at(3e-3), faults))
+    assert done.step == Step((), {0: 3e-3, 1: 3e-3}, True, "seed 2: diverged at every rate", None)
+    assert {request.trial for request in opened_tests(done.carried_out)} == {Trial(3e-3, 0), Trial(3e-3, 1)}
+    broken = {Trial(rate, 0): ("failed", 5) for rate in RATES}
+    mixed = {Trial(rate, 1): (("failed", "diverged")[place % 2], 5) for place, rate in enumerate(RATES)}
+    done = play(cell, per_seed(), World(peak_at(3e-3), faults | broken | mixed))
+    assert done.step.chosen_rates == {}
+    assert done.step.reason == (
+        "rate 0.001: 1 run failed; rate 0.003: 1 run diverged; rate 0.01: 1 run failed; rate 0.03: 1 run diverged; "
+        "seed 0: every run failed; seed 1: every rate diverged or failed; seed 2: diverged at every rate"
+    )
+    everywhere = {Trial(rate, seed): ("diverged", 5) for rate in RATES for seed in range(3)}
+    assert play(cell, per_seed(), World(peak_at(3e-3), everywhere)).step == Step((), {}, True, "diverged at every rate")
+
+
+def test_a_test_that_fails_changes_no_seeds_choice(cell: Cell) -> None:
+    done = play(cell, per_seed(), World(seeds_differ, test_fails=frozenset({Trial(3e-3, 0), Trial(1e-2, 2)})))
+    assert done.step.chosen_rates == {0: 1e-3, 1: 3e-3, 2: 1e-2}
+    assert (done.step.reason, done.step.common_rate) == ("seed 2 failed", 3e-3)
+
+
+def test_a_seed_is_halved_on_its_own(cell: Cell) -> None:
+    done = play(cell, per_seed(name="halving", rungs=3), World(seeds_differ))
+    assert done.steps_trained == 3 * (4 * 20 + 2 * 20 + 1 * 40)
+    assert (done.step.chosen_rates, done.step.common_rate) == ({0: 1e-3, 1: 3e-3, 2: 1e-2}, None)
+    last = {trial for trial, outcome in done.outcomes.items() if steps_of(outcome) == STEPS}
+    assert last == {Trial(1e-3, 0), Trial(3e-3, 1), Trial(1e-2, 2)}
+    alike = play(cell, per_seed(name="halving", rungs=3), World(peak_at(1e-2)))
+    assert (alike.step.chosen_rates, alike.step.common_rate) == (dict.fromkeys(range(3), 1e-2), 1e-2)
+    most = play(cell, per_seed(name="halving"), World(lambda t: peak_at(3e-3 if t.seed else 1e-2)(t)))
+    assert (most.step.chosen_rates, most.step.common_rate) == ({0: 1e-2, 1: 3e-3, 2: 3e-3}, 3e-3)
+
+
+def test_a_rate_that_another_study_trained_further_is_no_common_rate(cell: Cell) -> None:
+    """A halving gave it up, so that results are the same whether the other study has run or not."""
+    chosen, world = per_seed(name="halving", rungs=3), World(seeds_differ)
+    done = play(cell, chosen, world)
+    given_up = Trial(3e-3, 0)
+    assert steps_of(done.outcomes[given_up]) < STEPS
+    other = world.carry_out(Request(given_up), None)
+    assert next_step(chosen, cell, {**done.outcomes, given_up: other}) == done.step
+
+
+def test_without_a_grid_every_seed_has_the_recipes_own_rate(cell: Cell) -> None:
+    for name in ("grid", "halving", "optuna"):
+        done = play(cell, per_seed((), name=name), World(peak_at(1e-3)))
+        assert (rate_of(done.step), done.step.common_rate, len(done.carried_out)) == (5e-4, 5e-4, 6)
 
 
 # ---- successive halving
@@ -277,7 +406,7 @@ def test_halving_trains_as_many_steps_as_computed_by_hand(cell: Cell) -> None:
     # 4 rates to step 20, 2 of them on to 40, 1 on to 80, each with 3 seeds.
     assert done.steps_trained == 3 * (4 * 20 + 2 * 20 + 1 * 40)
     assert len(done.carried_out) == 3 * (4 + 2 + 1 + 1)
-    assert done.step.chosen_rate == 3e-3
+    assert rate_of(done.step) == 3e-3
     given_up = {trial.learning_rate for trial, outcome in done.outcomes.items() if steps_of(outcome) == 20}
     assert given_up == {1e-2, 3e-2}, "the two that lie farthest from the best rate"
 
@@ -309,7 +438,7 @@ def test_a_run_stopped_in_its_last_validation_is_asked_for_again(cell: Cell, sea
 
 def test_halving_with_few_search_seeds_trains_the_rest_in_full(cell: Cell) -> None:
     search = SearchOptions(name="halving", rungs=3, seeds=1)
-    chosen = StudySettings(learning_rates=RATES, seeds=(0, 1, 2), search=search)
+    chosen = StudySettings(learning_rates=RATES, seeds=(0, 1, 2), search=search, choose="common")
     done = play(cell, chosen, World(peak_at(3e-3)))
     assert done.steps_trained == (4 * 20 + 2 * 20 + 1 * 40) + 2 * STEPS
 
@@ -322,16 +451,16 @@ def test_halving_keeps_the_larger_half_of_an_odd_number(cell: Cell) -> None:
 
 def test_a_rate_that_breaks_below_a_rung_is_given_up_there_and_one_above_it_later(cell: Cell) -> None:
     early = play(cell, halving(rungs=3), World(peak_at(3e-3), {Trial(3e-3, 1): ("diverged", 15)}))
-    assert early.step.chosen_rate == 1e-3
+    assert rate_of(early.step) == 1e-3
     late = play(cell, halving(rungs=3), World(peak_at(3e-3), {Trial(3e-3, 1): ("diverged", 35)}))
     # 0.003 and 0.001 went on from step 20; the better one broke before 40, and the other is left.
-    assert late.step.chosen_rate == 1e-3
+    assert rate_of(late.step) == 1e-3
     assert steps_of(late.outcomes[Trial(1e-2, 0)]) == 20
     last = play(cell, halving(rungs=3), World(peak_at(3e-3), {Trial(3e-3, 1): ("diverged", 75)}))
-    assert last.step.chosen_rate is None
+    assert rate_of(last.step) is None
     assert last.step.reason == "diverged at every rate (of the rates left at the last rung)"
     none = play(cell, halving(rungs=3), World(peak_at(3e-3), {Trial(rate, 0): ("diverged", 5) for rate in RATES}))
-    assert none.step == Step((), None, True, "diverged at every rate")
+    assert none.step == Step((), {}, True, "diverged at every rate")
 
 
 # ---- what holds for every search
@@ -359,8 +488,9 @@ def random_world(chance: random.Random) -> World:
 
 def searches(chance: random.Random) -> Iterator[StudySettings]:
     for name in ("grid", "halving"):
-        search = {"name": name, "seeds": chance.choice((None, 1, 2)), "rungs": chance.choice((2, 3, 4))}
-        yield StudySettings(learning_rates=RATES, seeds=(0, 1, 2, 3), search=SearchOptions.model_validate(search))
+        search = {"name": name, "rungs": chance.choice((2, 3, 4))}
+        yield per_seed(seeds=4, **search)
+        yield settings(seeds=4, **search, seeds_of_search=chance.choice((None, 1, 2)))
 
 
 @pytest.mark.slow
@@ -405,10 +535,9 @@ def test_no_test_is_asked_for_before_the_search_is_over_and_only_at_the_chosen_r
             done = play(cell, chosen, world, order=random.Random(chance.random()), workers=3)
             opened = [request.open_test for request in done.carried_out]
             assert opened == sorted(opened), "no training follows a test"
-            assert {request.trial.learning_rate for request in opened_tests(done.carried_out)} <= {
-                done.step.chosen_rate
-            }
-            assert len(opened_tests(done.carried_out)) <= 4
+            at_own = {Trial(rate, seed) for seed, rate in done.step.chosen_rates.items()}
+            beside = {Trial(done.step.common_rate, seed) for seed in range(4) if done.step.common_rate is not None}
+            assert {request.trial for request in opened_tests(done.carried_out)} <= at_own | beside
 
 
 def test_the_choice_of_the_grid_is_the_best_mean_by_plain_arithmetic(cell: Cell) -> None:
@@ -417,7 +546,7 @@ def test_the_choice_of_the_grid_is_the_best_mean_by_plain_arithmetic(cell: Cell)
         world = replace(random_world(chance), faults={}, test_fails=frozenset())
         done = play(cell, settings(seeds=4), world)
         means = {rate: sum(world.quality(Trial(rate, s)) for s in range(4)) / 4 for rate in RATES}
-        assert done.step.chosen_rate == max(means, key=lambda rate: means[rate])
+        assert rate_of(done.step) == max(means, key=lambda rate: means[rate])
         assert len(done.carried_out) == 4 * 4 + 4
 
 
@@ -425,9 +554,7 @@ def test_the_choice_of_the_grid_is_the_best_mean_by_plain_arithmetic(cell: Cell)
 
 
 def settings_with_search_seeds(count: int) -> StudySettings:
-    return StudySettings(
-        learning_rates=(1e-5, 1e-1), seeds=(0, 1, 2), search=SearchOptions(name="optuna", trials=12, seeds=count)
-    )
+    return settings((1e-5, 1e-1), name="optuna", trials=12, seeds_of_search=count)
 
 
 def test_optuna_proposes_rates_between_the_ends_one_after_the_other(cell: Cell) -> None:
@@ -438,11 +565,28 @@ def test_optuna_proposes_rates_between_the_ends_one_after_the_other(cell: Cell) 
     assert len(rates) == 12
     assert all(1e-5 <= rate <= 1e-1 and float(f"{rate:.3g}") == rate for rate in rates)
     best = min(rates, key=lambda rate: abs(math.log10(rate / 1e-3)))
-    assert done.step.chosen_rate == best
+    assert rate_of(done.step) == best
     assert abs(math.log10(best / 1e-3)) < 0.5
     assert len(done.carried_out) == 12 + 2 + 3
     first = next_step(chosen, cell, {})
     assert (len(first.requests), first.reason) == (1, "search: 0 of 1 runs ended, rate 1 of 12")
+
+
+@pytest.mark.slow
+def test_each_seed_gets_proposals_of_its_own(cell: Cell) -> None:
+    pytest.importorskip("optuna", reason="fptkit[optuna] is not installed")
+    chosen = per_seed((1e-5, 1e-1), seeds=3, name="optuna", trials=6)
+    done = play(cell, chosen, World(lambda t: peak_at(10.0 ** -(t.seed + 2))(t)), workers=3)
+    tried = {seed: {t.learning_rate for t in done.outcomes if t.seed == seed} for seed in range(3)}
+    assert [len(rates) for rates in tried.values()] == [6, 6, 6]
+    assert not tried[0] & tried[1]
+    for seed, rates in tried.items():
+        best = min(rates, key=lambda rate: abs(math.log10(rate * 10.0 ** (seed + 2))))
+        assert done.step.chosen_rates[seed] == best
+    assert done.step.common_rate is None
+    assert len(done.carried_out) == 3 * 6 + 3
+    alone = play(cell, chosen.model_copy(update={"seeds": (1,)}), World(lambda t: peak_at(1e-3)(t)))
+    assert {t.learning_rate for t in alone.outcomes} == tried[1]
 
 
 @pytest.mark.slow
