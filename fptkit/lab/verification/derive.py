@@ -138,7 +138,7 @@ class _Check:
             return
         if self._unchanged(file) and not self._same_code:
             self._findings.notes.append(
-                f"{self.name(file)} is as fptkit {self._manifest.plan.fptkit} wrote it; this version writes it differently"
+                f"{self.name(file)} is as fptkit {self._manifest.plan.fptkit} wrote it; this version words it otherwise"
             )
             return
         self._findings.differences += line_differences(self.name(file), stored, derived)
