@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _FORMATS = ("terminal", "markdown", "csv", "html")
 
 
-def _studies(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def studies(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Studies under the ledger folder by name, then folders."""
     from fptkit.lab.studies.results import RESULTS
 
@@ -30,7 +30,7 @@ def _studies(context: click.Context, parameter: click.Parameter, incomplete: str
 
 
 @click.command()
-@click.argument("study", shell_complete=_studies)
+@click.argument("study", shell_complete=studies)
 @click.option(
     "--against",
     multiple=True,

@@ -33,10 +33,9 @@ def verify(folder: Path, quick: bool, as_json: bool) -> None:
     FOLDER is a study's folder, a bundle (.zip), or the folder of a single run. Exit status 0 if everything agrees, 1 if
     not, with a list of what differs.
     """
-    from fptkit.lab.verification.verify import verify_run, verify_study, what_is
+    from fptkit.lab.verification.kinds import verify_path
 
-    made = what_is(folder)
-    findings = (verify_study if made == "study" else verify_run)(folder, tensors=not quick)
+    findings = verify_path(folder, tensors=not quick)
     if as_json:
         print_json(findings.as_json())
     else:

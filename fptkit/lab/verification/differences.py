@@ -47,12 +47,14 @@ class Findings:
         notes: what a reader should know, but is no fault.
         runs: number of runs checked.
         files: number of files whose digest was compared.
+        continued: number of runs that another study or call has continued since the results were written.
     """
 
     differences: list[Difference] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     runs: int = 0
     files: int = 0
+    continued: int = 0
 
     def wrong(self, file: str, what: str, place: str = "") -> None:
         """Add a difference that is not between two values."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,15 @@ from fptkit.sources.download import file_sha256
 
 TENSORS = ".safetensors"
 
+MayLack = Callable[[str], bool]
+"""Whether a file may be missing, by its path in its folder."""
+
 _OPEN = ("waiting", "running", "paused", "validated", "failed", "interrupted", "lost")
 """States from which another study may take a run further."""
 
 
 def check_runs(
-    manifest: Manifest, ledger_folder: Path, findings: Findings, *, tensors: bool, left_out: Collection[str] = ()
+    manifest: Manifest, ledger_folder: Path, findings: Findings, *, tensors: bool, may_lack: MayLack | None = None
 ) -> frozenset[str]:
     """Compare the folders of all runs with a manifest.
 
@@ -32,18 +35,18 @@ def check_runs(
         ledger_folder: folder of the ledger.
         findings: receives what does not agree.
         tensors: whether to read tensor files.
-        left_out: names of files that a bundle leaves out of run folders; a name that ends with ``*`` is the beginning
-            of names. They may be missing.
+        may_lack: whether a bundle may lack a file of a run folder; None if it is no bundle. Runs of a bundle are never
+            continued.
 
     Returns:
         Addresses of the runs that were continued since the manifest was written.
     """
     continued = set()
     for address, record in manifest.runs.items():
-        if _check_run(address, record, ledger_folder, findings, tensors=tensors, left_out=left_out):
+        if _check_run(address, record, ledger_folder, findings, tensors=tensors, may_lack=may_lack):
             continued.add(address)
     if continued:
-        count = len(continued)
+        findings.continued = count = len(continued)
         findings.notes.append(
             f"{count} run{' was' if count == 1 else 's were'} continued since the results were written, by another "
             "study or call: figures are derived from the record in the manifest. Run the study again to update them"
@@ -58,7 +61,7 @@ def check_listed_run(folder: Path, manifest: Manifest, findings: Findings, *, te
             if _continued(folder, record):
                 _check_prefixes(folder, folder.name, record, findings)
             else:
-                _check_files(folder, folder.name, record, findings, tensors=tensors, left_out=())
+                _check_files(folder, folder.name, record, findings, tensors=tensors, may_lack=None)
             return True
     return False
 
@@ -70,7 +73,7 @@ def _check_run(
     findings: Findings,
     *,
     tensors: bool,
-    left_out: Collection[str],
+    may_lack: MayLack | None,
 ) -> bool:
     """Compare one folder; whether the run was continued."""
     if not record.files:
@@ -81,11 +84,11 @@ def _check_run(
     if not folder.is_dir():
         findings.wrong(name, "the run folder is missing")
         return False
-    continued = not left_out and _continued(folder, record)
+    continued = may_lack is None and _continued(folder, record)
     if continued:
         _check_prefixes(folder, name, record, findings)
     else:
-        _check_files(folder, name, record, findings, tensors=tensors, left_out=left_out)
+        _check_files(folder, name, record, findings, tensors=tensors, may_lack=may_lack)
     if continued and (folder / ADDRESS).read_text(encoding="utf-8").strip() != address:
         findings.wrong(f"{name}/{ADDRESS}", f"is not {address}, the address of the run in {MANIFEST}")
     check_run(folder, name, findings, tensors=tensors)
@@ -93,14 +96,14 @@ def _check_run(
 
 
 def _check_files(
-    folder: Path, name: str, record: RunRecord, findings: Findings, *, tensors: bool, left_out: Collection[str]
+    folder: Path, name: str, record: RunRecord, findings: Findings, *, tensors: bool, may_lack: MayLack | None
 ) -> None:
     there = set(files_in(folder))
     for file, digest in record.files.items():
         if file.endswith(TENSORS) and not tensors:
             continue
         if file not in there:
-            if not _is_left_out(file, left_out):
+            if may_lack is None or not may_lack(file):
                 findings.wrong(f"{name}/{file}", "is missing")
             continue
         findings.files += 1
@@ -144,10 +147,6 @@ def _starts_with(path: Path, size: int, digest: str) -> bool:
     """Whether the first ``size`` bytes of a file have this SHA-256."""
     with path.open("rb") as file:
         return hashlib.sha256(file.read(size)).hexdigest() == digest if path.stat().st_size >= size else False
-
-
-def _is_left_out(file: str, left_out: Collection[str]) -> bool:
-    return any(file.startswith(one[:-1]) if one.endswith("*") else file == one for one in left_out)
 
 
 def _number(summary: Mapping[str, Any], key: str) -> int:

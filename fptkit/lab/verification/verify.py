@@ -1,12 +1,10 @@
-"""Verifies a study's folder, a bundle of one, or a single run's folder."""
+"""Verifies a study's folder or a single run's folder."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 
-from fptkit.errors import FptkitError, UsageError
-from fptkit.files import SUMMARY
+from fptkit.errors import FptkitError
 from fptkit.lab.studies.locking import plan_file
 from fptkit.lab.studies.results import COSTS, RESULTS
 from fptkit.lab.verification.consistency import check_run
@@ -14,20 +12,21 @@ from fptkit.lab.verification.derive import check_figures
 from fptkit.lab.verification.differences import Findings
 from fptkit.lab.verification.manifest import MANIFEST, OWN, PICTURES, Manifest, read_manifest
 from fptkit.lab.verification.plans import check_plan_file, check_recipes, check_study_file, unlisted
-from fptkit.lab.verification.runs import check_listed_run, check_runs
+from fptkit.lab.verification.runs import MayLack, check_listed_run, check_runs
 from fptkit.sources.download import file_sha256
 
 DERIVED = (RESULTS, COSTS, "report.md", "results.csv", "report.html")
 """Files of a study's folder that are derived again."""
 
 
-def verify_study(folder: Path, *, tensors: bool = True, left_out: Collection[str] = ()) -> Findings:
+def verify_study(folder: Path, *, tensors: bool = True, may_lack: MayLack | None = None) -> Findings:
     """Verify a study's folder, with the runs beside it.
 
     Args:
         folder: the study's folder.
         tensors: whether to read tensor files, which may be large.
-        left_out: names of files that a bundle leaves out, see `fptkit.lab.verification.runs.check_runs`.
+        may_lack: whether a bundle may lack a file, by its path in the study's or a run's folder; None if it is no
+            bundle.
 
     Raises:
         UsageError: the folder has no manifest.
@@ -38,9 +37,9 @@ def verify_study(folder: Path, *, tensors: bool = True, left_out: Collection[str
     ledger_folder = folder.parent
     _check_manifest(folder, manifest, findings)
     check_plan_file(folder, manifest, findings)
-    _check_digests(folder, manifest, findings, left_out)
+    _check_digests(folder, manifest, findings, may_lack)
     check_study_file(folder, manifest, findings)
-    continued = check_runs(manifest, ledger_folder, findings, tensors=tensors, left_out=left_out)
+    continued = check_runs(manifest, ledger_folder, findings, tensors=tensors, may_lack=may_lack)
     check_recipes(ledger_folder, manifest, findings)
     check_figures(folder, ledger_folder, manifest, continued, findings)
     if others := unlisted(folder, {*OWN, PICTURES, MANIFEST, plan_file.FILE}):
@@ -75,16 +74,6 @@ def verify_run(folder: Path, *, tensors: bool = True) -> Findings:
     return findings
 
 
-def is_run(folder: Path) -> bool:
-    """Whether a folder is that of a run."""
-    return (folder / SUMMARY).is_file()
-
-
-def is_study(folder: Path) -> bool:
-    """Whether a folder is that of a study with results."""
-    return (folder / MANIFEST).is_file() or (folder / RESULTS).is_file()
-
-
 def _check_manifest(folder: Path, manifest: Manifest, findings: Findings) -> None:
     name = f"{folder.name}/{MANIFEST}"
     if manifest.digest != manifest.right_digest:
@@ -93,32 +82,16 @@ def _check_manifest(folder: Path, manifest: Manifest, findings: Findings) -> Non
         findings.wrong(name, "was changed after it was written, though not in its values")
 
 
-def _check_digests(folder: Path, manifest: Manifest, findings: Findings, left_out: Collection[str]) -> None:
+def _check_digests(folder: Path, manifest: Manifest, findings: Findings, may_lack: MayLack | None) -> None:
     """Compare the files of a study's folder that are not derived again."""
     for file, digest in manifest.files.items():
         path = folder / file
         if file in DERIVED:
             findings.files += 1
         elif not path.is_file():
-            if file not in left_out:
+            if may_lack is None or not may_lack(file):
                 findings.wrong(f"{folder.name}/{file}", "is missing")
         elif file_sha256(path) != digest:
             findings.wrong(f"{folder.name}/{file}", "was changed since it was written: its digest differs")
         else:
             findings.files += 1
-
-
-def what_is(folder: Path) -> str:
-    """``study`` or ``run``, by what a folder holds.
-
-    Raises:
-        UsageError: it is neither.
-    """
-    if is_study(folder):
-        return "study"
-    if is_run(folder):
-        return "run"
-    raise UsageError(
-        f"{folder} is neither a study's folder ({RESULTS}) nor a run's ({SUMMARY}); give one of them, or a bundle "
-        "(.zip)"
-    )
