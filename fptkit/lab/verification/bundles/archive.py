@@ -37,7 +37,7 @@ def write_zip(path: Path, content: Mapping[str, Path | bytes]) -> None:
 
     Args:
         path: the zip file; replaced if it exists.
-        content: file or bytes of every member, by its name with ``/``.
+        content: file or bytes of every member, by its name with ``/``; names of folders end with it.
 
     Raises:
         UsageError: it cannot be written.
@@ -78,8 +78,9 @@ def unpacked(path: Path) -> Iterator[Path]:
 def _add(archive: zipfile.ZipFile, name: str, content: Path | bytes) -> None:
     info = zipfile.ZipInfo(name, _EPOCH)
     info.create_system = 3  # Unix, on every system
-    info.external_attr = (stat.S_IFREG | 0o644) << 16
-    info.compress_type = zipfile.ZIP_STORED if name.endswith(_STORED) else zipfile.ZIP_DEFLATED
+    is_folder = name.endswith("/")
+    info.external_attr = (stat.S_IFDIR | 0o755 if is_folder else stat.S_IFREG | 0o644) << 16
+    info.compress_type = zipfile.ZIP_STORED if is_folder or name.endswith(_STORED) else zipfile.ZIP_DEFLATED
     size = len(content) if isinstance(content, bytes) else content.stat().st_size
     with archive.open(info, "w", force_zip64=size >= 2**31) as target:
         if isinstance(content, bytes):

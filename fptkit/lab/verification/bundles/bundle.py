@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fptkit.errors import DataError, UsageError
 from fptkit.lab.verification.bundles.archive import write_zip
-from fptkit.lab.verification.bundles.crate import Member, crate
+from fptkit.lab.verification.bundles.crate import Member, crate, folders_of
 from fptkit.lab.verification.bundles.layout import CRATE, README, SUMS, files_of, is_bundled, is_tensors
 from fptkit.lab.verification.bundles.readme import readme
 from fptkit.lab.verification.differences import Findings
@@ -43,7 +43,7 @@ def write_bundle(folder: Path, output: Path, *, checkpoints: bool = False, licen
     content[CRATE] = (json.dumps(described, indent=2, ensure_ascii=False) + "\n").encode()
     members[CRATE] = _member(content[CRATE])
     content[SUMS] = "".join(f"{members[path].digest}  {path}\n" for path in sorted(members)).encode()
-    write_zip(output, content)
+    write_zip(output, {**content, **dict.fromkeys(folders_of(content), b"")})
     return sorted(content)
 
 

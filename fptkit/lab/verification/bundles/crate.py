@@ -80,7 +80,8 @@ def crate(manifest: Manifest, folder_name: str, members: Mapping[str, Member], l
                 "@type": "SoftwareApplication",
                 "name": "fptkit",
                 "description": "frozen pretrained transformers for any modality, compared fairly",
-                "softwareVersion": plan.fptkit,
+                "url": "https://pypi.org/project/fptkit/",
+                "version": plan.fptkit,
                 "identifier": plan.code,
             },
             {
@@ -103,10 +104,14 @@ def _parts(folder: str, members: Iterable[str]) -> list[dict[str, str]]:
     return [{"@id": quote(name)} for name in sorted(names)]
 
 
+def folders_of(paths: Iterable[str]) -> list[str]:
+    """The folders that paths lie in, each with a slash at its end."""
+    return sorted({f"{parent}/" for path in paths for parent in map(str, PurePosixPath(path).parents) if parent != "."})
+
+
 def _folders(members: Iterable[str]) -> list[dict[str, Any]]:
     """Entities of all folders."""
     paths = list(members)
-    folders = {f"{parent}/" for path in paths for parent in map(str, PurePosixPath(path).parents) if parent != "."}
     return [
         {
             "@id": quote(folder),
@@ -115,7 +120,7 @@ def _folders(members: Iterable[str]) -> list[dict[str, Any]]:
             "description": _folder_description(folder),
             "hasPart": _parts(folder, paths),
         }
-        for folder in sorted(folders)
+        for folder in folders_of(paths)
     ]
 
 
