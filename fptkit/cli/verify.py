@@ -20,22 +20,33 @@ SHOWN = 40
     epilog="""\b
 Examples:
   fptkit verify studies/rothermel-nano
-  fptkit verify rothermel.zip
+  fptkit verify rothermel.zip --rerun 3
   fptkit verify studies/runs/63dff38aaa53f1af
 """
 )
 @click.argument("folder", type=click.Path(path_type=Path, exists=True))
 @click.option("--quick", is_flag=True, help="Do not read checkpoints and other tensor files, which may be large.")
+@click.option("--rerun", "reruns", type=click.IntRange(min=1), metavar="N", help="Repeat N random runs, and compare.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), help="Seed that draws the runs to repeat (default: from the results)."
+)
 @json_option
-def verify(folder: Path, quick: bool, as_json: bool) -> None:
+def verify(folder: Path, quick: bool, reruns: int | None, seed: int | None, as_json: bool) -> None:
     """Check that every figure of a study follows from its runs, and that no file was changed by hand.
 
     FOLDER is a study's folder, a bundle (.zip), or the folder of a single run. Exit status 0 if everything agrees, 1 if
     not, with a list of what differs.
-    """
-    from fptkit.lab.verification.kinds import verify_path
 
-    findings = verify_path(folder, tensors=not quick)
+    --rerun trains N runs again from their resolved recipes. On the same kind of processor, with the same versions, the
+    trained tensors must have the same bits; elsewhere metrics must agree within a tolerance.
+    """
+    from fptkit.errors import UsageError
+    from fptkit.lab.verification.kinds import Options, verify_path
+
+    if seed is not None and not reruns:
+        raise UsageError("--seed draws the runs to repeat: use it with --rerun N")
+    options = Options(tensors=not quick, reruns=reruns or 0, seed=seed, say=lambda text: click.echo(text, err=True))
+    findings = verify_path(folder, options)
     if as_json:
         print_json(findings.as_json())
     else:

@@ -54,14 +54,16 @@ def check_runs(
     return frozenset(continued)
 
 
-def check_listed_run(folder: Path, manifest: Manifest, findings: Findings, *, tensors: bool) -> bool:
+def check_listed_run(
+    folder: Path, manifest: Manifest, findings: Findings, *, tensors: bool, may_lack: MayLack | None = None
+) -> bool:
     """Compare a single run folder with a manifest; returns whether it lists the run."""
     for address, record in manifest.runs.items():
         if record.files and run_folder(Path(), address).name == folder.name:
-            if _continued(folder, record):
+            if may_lack is None and _continued(folder, record):
                 _check_prefixes(folder, folder.name, record, findings)
             else:
-                _check_files(folder, folder.name, record, findings, tensors=tensors, may_lack=None)
+                _check_files(folder, folder.name, record, findings, tensors=tensors, may_lack=may_lack)
             return True
     return False
 

@@ -47,12 +47,13 @@ def verify_study(folder: Path, *, tensors: bool = True, may_lack: MayLack | None
     return findings
 
 
-def verify_run(folder: Path, *, tensors: bool = True) -> Findings:
+def verify_run(folder: Path, *, tensors: bool = True, may_lack: MayLack | None = None) -> Findings:
     """Verify the folder of a single run: its files agree with each other, and with the manifests of studies beside it.
 
     Args:
         folder: the run folder.
         tensors: whether to read tensor files, which may be large.
+        may_lack: as in `verify_study`.
     """
     findings = Findings(runs=1)
     check_run(folder, folder.name, findings, tensors=tensors)
@@ -63,7 +64,7 @@ def verify_run(folder: Path, *, tensors: bool = True) -> Findings:
         except FptkitError as err:
             findings.notes.append(str(err))
             continue
-        if check_listed_run(folder.resolve(), manifest, findings, tensors=tensors):
+        if check_listed_run(folder.resolve(), manifest, findings, tensors=tensors, may_lack=may_lack):
             findings.notes.append(f"compared with the manifest of {path.parent.name}")
             listed = True
     if not listed:

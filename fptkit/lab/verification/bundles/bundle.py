@@ -13,7 +13,7 @@ from fptkit.lab.verification.bundles.layout import CRATE, README, SUMS, files_of
 from fptkit.lab.verification.bundles.readme import readme
 from fptkit.lab.verification.differences import Findings
 from fptkit.lab.verification.manifest import files_in, read_manifest
-from fptkit.lab.verification.verify import verify_study
+from fptkit.lab.verification.verify import verify_run, verify_study
 from fptkit.sources.download import file_sha256
 
 
@@ -88,6 +88,17 @@ def verify_bundle(bundle: Path, *, tensors: bool = True) -> Findings:
         elif (tensors or not name.endswith(".safetensors")) and file_sha256(bundle / name) != listed[name]:
             findings.wrong(name, f"its SHA-256 is not the one in {SUMS}")
     return findings
+
+
+def verify_bundled_run(folder: Path, *, tensors: bool = True) -> Findings:
+    """Verify a run in an unpacked bundle.
+
+    Args:
+        folder: the run folder.
+        tensors: whether to read tensor files, which may be large.
+    """
+    checkpoints = (folder / "model.json").with_suffix(".safetensors").is_file()
+    return verify_run(folder, tensors=tensors, may_lack=lambda name: not is_bundled(name, checkpoints=checkpoints))
 
 
 def _check_first(folder: Path, findings: Findings) -> None:
