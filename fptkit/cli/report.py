@@ -83,6 +83,7 @@ def report(
     """
     from fptkit.errors import UsageError
     from fptkit.lab.reporting.write import read_study, text_of
+    from fptkit.lab.verification.manifest import record_reports
 
     _check_papers(against)
     if figures and (form != "markdown" or output is None):
@@ -99,7 +100,10 @@ def report(
     if as_json:
         print_json({"results": found.results.model_dump(mode="json"), "against": _pairs(found.results, against)})
     elif output is not None:
-        for path in _write(found, form, output, against, figures):
+        written = list(_write(found, form, output, against, figures))
+        if not anew:  # reports derived again are not those of the stored results
+            record_reports(folder, written, against)
+        for path in written:
             click.echo(path)
     elif form in (None, "terminal"):
         from fptkit.lab.reporting.terminal import print_results

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +12,9 @@ import click
 from fptkit.cli.shared import json_option, one_process_only, plugin_option, print_json, print_rows
 from fptkit.cli.study_options import load, study_options
 from fptkit.cli.subcommands import CommandWithSubcommands
-from fptkit.files import write_text
 
 if TYPE_CHECKING:
     from fptkit.lab.studies.locking.lock import Compared
-    from fptkit.lab.studies.outcome import Outcome
     from fptkit.lab.studies.plan import Study
     from fptkit.lab.studies.progress import StudyProgress
     from fptkit.lab.studies.runner import StudyEnd
@@ -93,6 +88,7 @@ def study(
     from fptkit.lab.studies.progress import make_view
     from fptkit.lab.studies.record import study_folder
     from fptkit.lab.studies.runner import StudyRunner
+    from fptkit.lab.verification.outputs import write_outputs
 
     folder = study_folder(ledger_folder, loaded)
     compared = compare(loaded, folder)
@@ -114,7 +110,7 @@ def study(
             end = runner.carry_out()
         finally:
             view.close()
-    _write(loaded, end.outcomes, ledger_folder, overrides, compared)
+    write_outputs(loaded, end.outcomes, ledger_folder, overrides=overrides, command=["fptkit", *sys.argv[1:]])
     if not quiet:
         known = len(end.outcomes)
         click.echo(f"{_runs(end.started)} carried out, {known} in total; report: {folder / 'report.md'}", err=True)
@@ -193,61 +189,6 @@ def _plan_content(loaded: Study, plan: StudyProgress) -> dict[str, object]:
     }
 
 
-def _write(
-    loaded: Study,
-    outcomes: Mapping[str, Outcome],
-    ledger_folder: Path,
-    overrides: Sequence[str],
-    compared: Compared,
-) -> None:
-    """Write results, reports and manifest, unless they exist and were made from the same outcomes."""
-    from fptkit.lab.studies.record import FILE, STATE, study_folder, study_text
-
-    folder = study_folder(ledger_folder, loaded)
-    state = _state(loaded, outcomes, compared)
-    made = [folder / name for name in (FILE, "results.json", "report.md", "report.html", "manifest.json")]
-    if _read(folder / STATE) == state and all(path.exists() for path in made):
-        return
-    from fptkit.lab.reporting import write_reports
-    from fptkit.lab.studies.locking.content import plan_of
-    from fptkit.lab.studies.locking.lock import compared_with, record
-    from fptkit.lab.studies.summarise import write_results
-    from fptkit.lab.verification.manifest import MANIFEST, make_manifest, write_manifest
-
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / STATE).unlink(missing_ok=True)
-    (folder / MANIFEST).unlink(missing_ok=True)
-    write_text(folder / FILE, study_text(loaded, overrides, ["fptkit", *sys.argv[1:]]))
-    plan = plan_of(loaded)
-    compared = compared_with(folder, plan)
-    record(folder, compared)
-    results = write_results(loaded, outcomes, ledger_folder, folder, compared)
-    write_reports(folder, ledger_folder)
-    write_text(folder / STATE, state)
-    write_manifest(folder, make_manifest(folder, ledger_folder, plan, results, outcomes))
-
-
-def _state(loaded: Study, outcomes: Mapping[str, Outcome], compared: Compared) -> str:
-    from fptkit import __version__
-
-    content = [
-        __version__,
-        loaded.name,
-        loaded.profile,
-        loaded.code_version,
-        loaded.settings.model_dump(mode="json"),
-        [[str(cell.name), cell.loaded.recipe.model_dump(mode="json")] for cell in loaded.cells],
-        {str(place): reason for place, reason in loaded.skipped.items()},
-        dict(loaded.arm_summaries),
-        [compared.plan, compared.deviations],
-        {
-            address: [outcome.status, outcome.reason, outcome.step, outcome.summary]
-            for address, outcome in outcomes.items()
-        },
-    ]
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
-
-
 def _print(folder: Path, *, as_json: bool) -> None:
     from fptkit.lab.studies.results import read_results
 
@@ -278,10 +219,3 @@ def _exit(end: StudyEnd) -> None:
 
 def _runs(number: int) -> str:
     return f"{number} run{'' if number == 1 else 's'}"
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError:
-        return ""

@@ -59,6 +59,9 @@ def _print(findings: Findings, folder: Path) -> None:
     """Print notes on stderr, differences and the result on stdout."""
     for note in findings.notes:
         click.echo(f"note: {note}", err=True)
+    if findings.added:
+        more = f" and {len(findings.added) - 1} more files were" if len(findings.added) > 1 else " was"
+        click.echo(f"note: {findings.added[0]}{more} added since the results were written; not covered", err=True)
     for difference in findings.differences[:SHOWN]:
         click.echo(f"  {difference}")
     if len(findings.differences) > SHOWN:

@@ -12,14 +12,14 @@ from fptkit.errors import FptkitError
 from fptkit.files import METRICS, read_json
 from fptkit.lab.reporting.write import FILES, StudyFiles, text_of
 from fptkit.lab.studies.locking.content import facts_of
-from fptkit.lab.studies.locking.lock import compared_with
+from fptkit.lab.studies.locking.lock import NEVER_LOCKED, compared_with
 from fptkit.lab.studies.outcome import Outcome
 from fptkit.lab.studies.plan import CellName, Trial
 from fptkit.lab.studies.record import command_of
 from fptkit.lab.studies.results import COSTS, RESULTS, Costs, StudyResults, run_folder
 from fptkit.lab.studies.summarise import costs_of, results_of
 from fptkit.lab.verification.differences import ROUNDING, Difference, Findings, json_differences, line_differences
-from fptkit.lab.verification.manifest import PICTURES, Manifest
+from fptkit.lab.verification.manifest import Manifest, ReportRecord
 from fptkit.sources.download import file_sha256
 
 
@@ -68,7 +68,8 @@ def derived_results(
     with tempfile.TemporaryDirectory() as place:
         runs = _as_they_were(ledger_folder, manifest, Path(place)) if continued else ledger_folder
         results = results_of(facts_of(manifest.plan), lookup, runs)
-    compared = compared_with(folder, manifest.plan)
+    # A plan that was locked after the results were written does not belong to them.
+    compared = compared_with(folder, manifest.plan) if manifest.locked else NEVER_LOCKED
     return results.model_copy(update={"plan": compared.plan, "deviations": compared.deviations})
 
 
@@ -122,11 +123,10 @@ class _Check:
         command = command_of(self._folder)
         study = StudyFiles(self._folder, ledger_folder, results, costs, command)
         link = _recorded_links(self._manifest)
-        report = study.report(into=self._folder, against=self._manifest.against, link=link)
         for form, file in FILES.items():
-            if file in self._manifest.files or (self._folder / file).exists():
-                pictures = PICTURES if self._manifest.pictures else ""
-                self._text(file, text_of(form, study, report, pictures=pictures))
+            made = self._manifest.reports.get(file, ReportRecord())
+            report = study.report(into=self._folder, against=made.against, link=link)
+            self._text(file, text_of(form, study, report, pictures=made.pictures))
 
     def _text(self, file: str, derived: str) -> None:
         path = self._folder / file

@@ -48,6 +48,7 @@ class Findings:
         runs: number of runs checked.
         files: number of files whose digest was compared.
         continued: number of runs that another study or call has continued since the results were written.
+        added: files that were added to run folders since then; nothing rests on them.
     """
 
     differences: list[Difference] = field(default_factory=list)
@@ -55,6 +56,7 @@ class Findings:
     runs: int = 0
     files: int = 0
     continued: int = 0
+    added: list[str] = field(default_factory=list)
 
     def wrong(self, file: str, what: str, place: str = "") -> None:
         """Add a difference that is not between two values."""

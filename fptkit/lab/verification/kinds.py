@@ -13,6 +13,7 @@ from fptkit.lab.verification.bundles.archive import unpacked
 from fptkit.lab.verification.bundles.bundle import is_bundle, study_in, verify_bundle, verify_bundled_run
 from fptkit.lab.verification.differences import Findings
 from fptkit.lab.verification.manifest import MANIFEST, read_manifest
+from fptkit.lab.verification.unsealed import verify_unsealed
 from fptkit.lab.verification.verify import verify_run, verify_study
 
 
@@ -51,8 +52,12 @@ def verify_path(path: Path, options: Options) -> Findings:
     for place in (folder, folder.parent):
         if is_bundle(place):
             return _bundle(place, options)
-    if (folder / MANIFEST).is_file() or (folder / RESULTS).is_file():
+    if (folder / MANIFEST).is_file():
         return _with_reruns(folder, verify_study(folder, tensors=options.tensors), options)
+    if (folder / RESULTS).is_file():
+        if options.reruns:
+            raise UsageError(f"--rerun needs {MANIFEST}, which fptkit study writes into {path}: run the study again")
+        return verify_unsealed(folder, tensors=options.tensors)
     if (folder / SUMMARY).is_file():
         if options.reruns:
             raise UsageError(f"--rerun draws runs of a study; repeat this one with: fptkit run {path / 'recipe.yaml'}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,6 +83,18 @@ class RunRecord(BaseModel, frozen=True, extra="forbid"):
         return Outcome(address, self.status, self.reason, self.step, self.summary)
 
 
+class ReportRecord(BaseModel, frozen=True, extra="forbid"):
+    """How a report was made.
+
+    Args:
+        against: papers that it compares with.
+        pictures: folder of its pictures, relative to it; empty if it links to none.
+    """
+
+    against: tuple[str, ...] = ()
+    pictures: str = ""
+
+
 class Manifest(BaseModel, frozen=True, extra="forbid"):
     """What the results of a study rest on.
 
@@ -90,8 +102,8 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
         format: format version of this file.
         digest: digest of everything else in it.
         made: when it was written, in UTC.
-        against: papers that the reports compare with.
-        pictures: whether ``report.md`` links to pictures beside it.
+        reports: how each report was made, by file name; those not listed compare with no paper and have no pictures.
+        locked: digest of the locked plan; empty if there was none.
         plan: the plan of the study as it was run.
         files: SHA-256 of each file in the study's folder, by relative path; without this one and ``plan.json``, which
             has a digest of its own.
@@ -103,8 +115,8 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
     format: Literal[1] = 1
     digest: str
     made: str
-    against: tuple[str, ...] = ()
-    pictures: bool = False
+    reports: dict[str, ReportRecord] = {}
+    locked: str = ""
     plan: Plan
     files: dict[str, str]
     log: int = 0
@@ -154,6 +166,7 @@ def make_manifest(
     return Manifest(
         digest="",
         made=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        locked=results.plan,
         plan=plan,
         files=study_digests(folder),
         log=len(locked.log) if locked else 0,
@@ -165,6 +178,33 @@ def make_manifest(
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest of a study's folder."""
     write_text(folder / MANIFEST, manifest.text)
+
+
+def record_reports(folder: Path, paths: Iterable[Path], against: Sequence[str]) -> None:
+    """Record reports that were written again into a study's folder, for example with published figures.
+
+    Nothing is recorded if the folder has no manifest, or if the reports are in another folder.
+
+    Args:
+        folder: the study's folder.
+        paths: files written: reports and their pictures.
+        against: papers that the reports compare with.
+    """
+    if not (folder / MANIFEST).is_file():
+        return
+    manifest = read_manifest(folder)
+    inside = [path.resolve() for path in paths if path.resolve().is_relative_to(folder.resolve())]
+    names = [path.relative_to(folder.resolve()).as_posix() for path in inside]
+    known = [name for name in names if name in OWN or name.startswith(f"{PICTURES}/")]
+    pictures = PICTURES if len(known) > 1 and any(name.startswith(f"{PICTURES}/") for name in known) else ""
+    made = {
+        name: ReportRecord(against=tuple(against), pictures=pictures if name == "report.md" else "")
+        for name in known
+        if name in OWN
+    }
+    files = {**manifest.files, **{name: file_sha256(folder / name) for name in known}}
+    changed = manifest.model_copy(update={"reports": {**manifest.reports, **made}, "files": files})
+    write_manifest(folder, changed.sealed())
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -34,7 +34,8 @@ def check_plan_file(folder: Path, manifest: Manifest, findings: Findings) -> Non
     if len(locked.log) < manifest.log:
         findings.wrong(name, f"{len(locked.log)} entries, but {manifest.log} in {MANIFEST}", "log")
     late = f", {locked.late}" if locked.late else ""
-    findings.notes.append(f"the plan was locked {locked.locked}{late}; digest {locked.digest}")
+    after = "" if manifest.locked else ", after these results were written: run the study again to compare them"
+    findings.notes.append(f"the plan was locked {locked.locked}{late}; digest {locked.digest}{after}")
     findings.notes += [f"deviation first seen {entry.time}: {entry.deviation}" for entry in locked.log]
 
 

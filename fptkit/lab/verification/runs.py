@@ -117,8 +117,7 @@ def _check_files(
             findings.differences += json_differences(f"{name}/{file}", found, record.summary)
         else:
             findings.wrong(f"{name}/{file}", "was changed since the results were written: its digest differs")
-    for file in sorted(there - record.files.keys()):
-        findings.notes.append(f"{name}/{file} was added since the results were written; nothing rests on it")
+    findings.added += [f"{name}/{file}" for file in sorted(there - record.files.keys())]
 
 
 def _continued(folder: Path, record: RunRecord) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fptkit.errors import FptkitError
+from fptkit.errors import DataError, FptkitError
 from fptkit.lab.studies.locking import plan_file
 from fptkit.lab.studies.results import COSTS, RESULTS
 from fptkit.lab.verification.consistency import check_run
@@ -30,10 +30,13 @@ def verify_study(folder: Path, *, tensors: bool = True, may_lack: MayLack | None
 
     Raises:
         UsageError: the folder has no manifest.
-        DataError: the manifest is damaged.
     """
-    manifest = read_manifest(folder)
     findings = Findings()
+    try:
+        manifest = read_manifest(folder)
+    except DataError as err:
+        findings.wrong(f"{folder.name}/{MANIFEST}", str(err))
+        return findings
     ledger_folder = folder.parent
     _check_manifest(folder, manifest, findings)
     check_plan_file(folder, manifest, findings)

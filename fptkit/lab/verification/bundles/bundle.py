@@ -30,8 +30,8 @@ def write_bundle(folder: Path, output: Path, *, checkpoints: bool = False, licen
         Paths of the files in the bundle.
 
     Raises:
-        UsageError: the study does not agree with its runs, or a run was continued since; or the file cannot be written.
-        DataError: the manifest is damaged.
+        UsageError: the study has no manifest or does not agree with its runs, a run was continued since, or the file
+            cannot be written.
     """
     folder = folder.resolve()
     _check_first(folder, verify_study(folder, tensors=checkpoints))
@@ -72,7 +72,7 @@ def verify_bundle(bundle: Path, *, tensors: bool = True) -> Findings:
         tensors: whether to read tensor files, which may be large.
 
     Raises:
-        DataError: it holds no study, or its manifest is damaged.
+        DataError: it holds no study.
     """
     names = [name for name in files_in(bundle) if name != SUMS]
     checkpoints = any(is_tensors(name.partition("/")[2].partition("/")[2]) for name in names)
