@@ -59,8 +59,9 @@ def derive_anew(folder: Path, ledger_folder: Path) -> Anew:
         *_untested(results, untested),
         *_unmade(unmade),
     ]
+    kept = {"plan": stored.results.plan, "deviations": stored.results.deviations}
     return Anew(
-        results.model_copy(update={"warnings": (*notes, *results.warnings), "runs": made}),
+        results.model_copy(update={"warnings": (*notes, *results.warnings), "runs": made, **kept}),
         tuple(_remedies(stored, untested, unmade)),
     )
 

@@ -16,6 +16,7 @@ from fptkit.lab.studies.cell_results import cell_result, failures_of, rows_of
 from fptkit.lab.studies.cell_runs import CellRuns, Lookup, runs_of
 from fptkit.lab.studies.cells import recipe_for_trial
 from fptkit.lab.studies.in_words import budget_words, search_words, until_words
+from fptkit.lab.studies.locking.lock import NEVER_LOCKED, Compared
 from fptkit.lab.studies.noise import noise_of
 from fptkit.lab.studies.options import StudySettings
 from fptkit.lab.studies.outcome import Outcome
@@ -88,17 +89,25 @@ def results_of(study: StudyFacts, lookup: Lookup, ledger_folder: Path) -> StudyR
     return results.model_copy(update={"warnings": warnings_of(results)})
 
 
-def write_results(study: Study, outcomes: Mapping[str, Outcome], ledger_folder: Path, folder: Path) -> StudyResults:
+def write_results(
+    study: Study,
+    outcomes: Mapping[str, Outcome],
+    ledger_folder: Path,
+    folder: Path,
+    compared: Compared = NEVER_LOCKED,
+) -> StudyResults:
     """Summarise a study and write its results and costs.
 
     Args:
         study, outcomes, ledger_folder: as in `summarise`.
         folder: folder of the study's own files; created if missing.
+        compared: the study compared with its locked plan.
 
     Returns:
         The results as written.
     """
     results = summarise(study, outcomes, ledger_folder)
+    results = results.model_copy(update={"plan": compared.plan, "deviations": compared.deviations})
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / RESULTS, results.model_dump_json(indent=2) + "\n")
     write_text(folder / COSTS, costs_of(results, outcomes).model_dump_json(indent=2) + "\n")
