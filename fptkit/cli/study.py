@@ -16,7 +16,7 @@ from fptkit.cli.subcommands import CommandWithSubcommands
 if TYPE_CHECKING:
     from fptkit.lab.studies.locking.lock import Compared
     from fptkit.lab.studies.plan import Study
-    from fptkit.lab.studies.progress import StudyProgress
+    from fptkit.lab.studies.progress import CellProgress, StudyProgress
     from fptkit.lab.studies.runner import StudyEnd
 
 
@@ -158,15 +158,24 @@ def _show_plan(loaded: Study, ledger_folder: Path, *, as_json: bool) -> None:
                 "task": cell.name.task,
                 "arm": cell.name.arm,
                 "data": f"{cell.name.data_fraction:g}",
-                "runs": str(cell.runs),
-                "to do": str(cell.runs - cell.done),
+                "runs": _from_to(cell),
+                "to do": _from_to(cell, cell.done),
             }
             for cell in plan.cells
         ]
     )
     for place_of, reason in loaded.skipped.items():
         click.echo(f"skipped: {place_of}: {reason}")
-    click.echo(f"{len(plan.cells)} cells, {_runs(plan.runs)}, {plan.runs - plan.done} to do; nothing was run")
+    runs = _runs(plan.runs) if plan.most is None else f"{_from_to(plan)} runs"
+    click.echo(f"{len(plan.cells)} cells, {runs}, {_from_to(plan, plan.done)} to do; nothing was run")
+    if plan.undecided:
+        click.echo(f"seeds are added where a comparison is undecided: {plan.undecided} of {plan.comparisons} now")
+
+
+def _from_to(progress: CellProgress | StudyProgress, without: int = 0) -> str:
+    """Number of runs, ``18 to 120`` if seeds may be added, without those that are done."""
+    least = f"{progress.runs - without}"
+    return least if progress.most is None else f"{least} to {progress.most - without}"
 
 
 def _plan_content(loaded: Study, plan: StudyProgress) -> dict[str, object]:
@@ -179,12 +188,14 @@ def _plan_content(loaded: Study, plan: StudyProgress) -> dict[str, object]:
                 "arm": cell.name.arm,
                 "data_fraction": cell.name.data_fraction,
                 "runs": cell.runs,
+                "most_runs": cell.most or cell.runs,
                 "missing": cell.runs - cell.done,
             }
             for cell in plan.cells
         ],
         "skipped": {str(place): reason for place, reason in loaded.skipped.items()},
         "runs": plan.runs,
+        "most_runs": plan.most or plan.runs,
         "missing": plan.runs - plan.done,
     }
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 ALL = "all"
 
+DECIDED = "decided"
+
 
 def study_options(command: Command) -> Command:
     """The argument STUDY, and the options that decide what the study is."""
@@ -30,7 +32,11 @@ def study_options(command: Command) -> Command:
                 metavar="[NAMES]",
                 help="Add control arms: all, or the named ones, e.g. --controls=frozen_random,output_only.",
             ),
-            click.option("--seeds", metavar="N", help="Seeds per cell: a number, or a list such as 0,7,8."),
+            click.option(
+                "--seeds",
+                metavar="N",
+                help="Seeds per cell: a number, a list such as 0,7,8, or 'decided' to add seeds until decided.",
+            ),
             click.option(
                 "--learning-rates",
                 metavar="A,B,...",
@@ -78,7 +84,9 @@ def _short_options(options: dict[str, Any]) -> list[str]:
     """The short options as overrides, so that they are checked, and reported when wrong, like any other."""
     found = []
     if (seeds := options["seeds"]) is not None:
-        found.append(f"seeds=[{seeds}]" if "," in seeds else f"seeds={seeds}")
+        # Limits that the study or --set gives are kept.
+        listed = f"seeds=[{seeds}]" if "," in seeds else f"seeds={seeds}"
+        found.append("seeds.until=decided" if seeds == DECIDED else listed)
     if (rates := options["learning_rates"]) is not None:
         found.append(f"learning_rates=[{rates}]")
     if (search := options["search"]) is not None:

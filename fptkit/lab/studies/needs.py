@@ -9,14 +9,14 @@ from pathlib import Path
 from statistics import fmean
 
 from fptkit.lab.studies.address import address_of
-from fptkit.lab.studies.cells import rates_of, recipe_for_trial
+from fptkit.lab.studies.cells import recipe_for_trial
 from fptkit.lab.studies.job import LOG
 from fptkit.lab.studies.ledger import Ledger
 from fptkit.lab.studies.outcome import Outcome
 from fptkit.lab.studies.plan import Cell, CellName, Request, Study, Trial, run_name
 from fptkit.lab.studies.progress import CellProgress, CellState, StudyProgress, first_line
 from fptkit.lab.studies.results import run_folder
-from fptkit.lab.studies.search import Step, next_step, varied_sources
+from fptkit.lab.studies.search import Step, next_step, runs_per_seed, varied_sources
 from fptkit.lab.studies.seeds import SeedResults, seeds_of_cells
 from fptkit.recipe.load import LoadedRecipe
 
@@ -159,13 +159,12 @@ class Needs:
         to_come = sum(map(self._to_come, self._cells))
         count = len(missing) + to_come
         left = None if seconds_each is None else seconds_each * count / min(slots, count or 1)
-        runs = len(self.known) + to_come
         return StudyProgress(
             title=self._study.name + (f" ({self._study.profile})" if self._study.profile else ""),
             cells=[self._cell_progress(needs, under_way) for needs in self._cells],
             done=len(self.known) - len(missing) - failed,
-            runs=runs,
-            most=runs + self._further_runs() if self._seeds.growing else None,
+            runs=len(self.known) + to_come,
+            most=self._most_of_all(),
             comparisons=self._seeds.comparisons,
             undecided=self._seeds.undecided,
             running=len(under_way),
@@ -180,32 +179,38 @@ class Needs:
         running = sum(self._address(needs, trial) in at_work for trial in wanted)
         failed = sum(outcome.status == "failed" for outcome in needs.outcomes.values())
         status: CellState = "waiting"
-        further = self._further_seeds(needs)
-        if not wanted and not further:
+        most = self._most(needs)
+        if not wanted and most is None:
             status = "failed" if failed else "done"
         elif running:
             status = "running"
         rate, validation = _best_rate(needs)
-        runs = len(needs.outcomes) + self._to_come(needs)
         return CellProgress(
             name=needs.cell.name,
             state=status,
             done=len(needs.outcomes) - len(wanted) - failed,
-            runs=runs,
-            most=runs + further * self._runs_per_seed(needs) if further else None,
+            runs=self._runs(needs),
+            most=most,
             running=running,
             rate=rate,
             validation=validation,
             chosen=bool(needs.step.chosen_rates),
         )
 
+    def _runs(self, needs: CellNeeds) -> int:
+        """Number of runs of a cell that are known so far."""
+        return len(needs.outcomes) + self._to_come(needs)
+
     def _to_come(self, needs: CellNeeds) -> int:
         """Number of runs that vary one source of randomness and are not requested yet."""
         if needs.step.done and not self._seeds.of(needs.cell.name)[1]:
             return 0
+        return self._varied(needs) - sum(bool(trial.varied) for trial in needs.outcomes)
+
+    def _varied(self, needs: CellNeeds) -> int:
+        """Number of runs that vary one source of randomness."""
         settings = self._study.settings
-        number = len(varied_sources(settings, needs.cell)) * (len(settings.first_seeds) - 1)
-        return number - sum(bool(trial.varied) for trial in needs.outcomes)
+        return len(varied_sources(settings, needs.cell)) * (len(settings.first_seeds) - 1)
 
     def _further_seeds(self, needs: CellNeeds) -> int:
         """Largest number of seeds that may still be added to a cell."""
@@ -213,25 +218,26 @@ class Needs:
         until = self._study.settings.until
         return until.at_most - len(seeds) if until is not None and growing else 0
 
-    def _runs_per_seed(self, needs: CellNeeds) -> int:
-        """Largest number of runs that the search makes for one seed."""
-        settings = self._study.settings
-        by_one = settings.search.name == "optuna" and settings.learning_rates
-        return settings.search.trials if by_one else len(rates_of(settings, needs.cell))
+    def _most(self, needs: CellNeeds) -> int | None:
+        """Largest number of runs that a cell may need; None if no seeds may be added."""
+        further = self._further_seeds(needs)
+        if not further:
+            return None
+        seeds = len(self._seeds.of(needs.cell.name)[0]) + further
+        return seeds * runs_per_seed(self._study.settings, needs.cell) + self._varied(needs)
 
-    def _further_runs(self) -> int:
-        """Largest number of runs that further seeds may need; those that several cells share count once."""
+    def _most_of_all(self) -> int | None:
+        """The same of all cells; a run that several cells share counts once."""
+        if not self._seeds.growing:
+            return None
+        if self._study.settings.search.name == "optuna":  # its rates are known one by one
+            return sum(self._most(needs) or self._runs(needs) for needs in self._cells)
         first = self._study.settings.first_seeds[0]
-        shared: dict[str, int] = {}
-        alone = 0
-        for needs in self._cells:
-            further = self._further_seeds(needs)
-            known = [trial for trial in needs.outcomes if trial.seed == first and not trial.varied]
-            alone += further * (self._runs_per_seed(needs) - len(known))
-            for trial in known:
-                address = self._address(needs, trial)
-                shared[address] = max(further, shared.get(address, 0))
-        return alone + sum(shared.values())
+        further: dict[str, int] = {}
+        for address, users in self._users.items():
+            if any(trial.seed == first and not trial.varied for _, trial in users):
+                further[address] = max(self._further_seeds(needs) for needs, _ in users)
+        return len(self.known) + sum(map(self._to_come, self._cells)) + sum(further.values())
 
     def _update(self, changed: Sequence[CellNeeds]) -> None:
         """Update the requests of these cells, and of all that need other seeds now.

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from fptkit.lab.studies.cells import rates_of
 from fptkit.lab.studies.options import StudySettings
 from fptkit.lab.studies.plan import Request, SearchedCell, Trial
 from fptkit.lab.studies.search.choice import Choice, Outcomes, best_of, is_trained, standing, train_all
@@ -115,6 +116,12 @@ def _run_and_test(cell: SearchedCell, trials: Sequence[Trial], outcomes: Outcome
         elif outcomes[trial].status not in ("finished", "failed", "diverged"):
             requests.append(Request(trial, open_test=True))
     return requests
+
+
+def runs_per_seed(settings: StudySettings, cell: SearchedCell) -> int:
+    """Largest number of runs that the search makes with one seed."""
+    by_one = settings.learning_rates and settings.search.name == "optuna"
+    return settings.search.trials if by_one else len(rates_of(settings, cell))
 
 
 def groups_of(settings: StudySettings, seeds: Sequence[int]) -> list[tuple[int, ...]]:
