@@ -11,6 +11,7 @@ difference that is not finite makes it NaN, and all later ones.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np  # noqa: TID253 (imported when there is something to compute)
 from numpy.typing import NDArray  # noqa: TID253
@@ -156,6 +157,7 @@ def anytime_p_over_tasks(differences: Array, *, rounding: Array | float = 0.0) -
     return np.minimum(2 * np.minimum(p_above, p_below), 1.0), np.where(p_above <= p_below, 1.0, -1.0)
 
 
+@lru_cache(maxsize=4096)
 def anytime_critical_t(pairs: int, level: float) -> tuple[float, float]:
     """`fptkit.lab.studies.statistics.Critical` of `anytime_p` and `anytime_same` at one look, after ``pairs`` seeds.
 
