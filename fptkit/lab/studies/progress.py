@@ -39,22 +39,22 @@ class CellProgress:
         state: done, running, failed (a run failed for good) or waiting.
         done: number of completed runs.
         runs: number of runs known so far; a search may ask for more.
-        most: largest number of runs that it may need, if seeds may still be added; else None.
         running: number of runs in progress, here or in another study.
         rate: the learning rate that most seeds chose, or the best so far; None before the first validation.
         validation: validation of each seed at its own rate, or of all at the best so far; mean over seeds.
         chosen: whether a rate is chosen.
+        most: largest number of runs that it may need, if seeds may still be added; else None.
     """
 
     name: CellName
     state: CellState
     done: int
     runs: int
-    most: int | None = None
     running: int = 0
     rate: float | None = None
     validation: float | None = None
     chosen: bool = False
+    most: int | None = None
 
 
 @dataclass(frozen=True)
@@ -65,26 +65,26 @@ class StudyProgress:
         title: title of the study.
         cells: progress of its cells, in the order of the study.
         done, runs: number of completed and of all runs known so far; a run shared by several cells counts once.
-        most: largest number of runs that it may need, if seeds may still be added; else None.
-        comparisons, undecided: number of comparisons that decide how many seeds are added, and of those that may still
-            ask for more.
         running: number of runs in progress in this process.
         elsewhere: number of runs in progress in other processes.
         failed: number of runs that failed for good.
         seconds_left: estimated time left for the runs known so far; None before the first run has ended.
+        most: largest number of runs that it may need, if seeds may still be added; else None.
+        comparisons, undecided: number of comparisons that decide how many seeds are added, and of those that may still
+            ask for more.
     """
 
     title: str
     cells: Sequence[CellProgress]
     done: int
     runs: int
-    most: int | None = None
-    comparisons: int = 0
-    undecided: int = 0
     running: int = 0
     elsewhere: int = 0
     failed: int = 0
     seconds_left: float | None = None
+    most: int | None = None
+    comparisons: int = 0
+    undecided: int = 0
 
 
 class ProgressView(Protocol):
