@@ -61,10 +61,7 @@ def made_up(job: Job, number: int) -> JobResult:
         job,
         status=status,
         steps=job.until_step or STEPS,
-        metrics={
-            "validation": {"accuracy": validation},
-            **({"test": {"test": {"accuracy": test}}} if job.open_test else {}),
-        },
+        metrics={"validation": {"accuracy": validation}, **tests},
         selection={"metric": "accuracy", "higher_is_better": True},
         fractions=["accuracy"],
     )
@@ -92,7 +89,9 @@ SEARCHES = {
 }
 
 
-@pytest.mark.parametrize("search", SEARCHES)
+@pytest.mark.parametrize(
+    "search", ["grid", pytest.param("halving", marks=pytest.mark.slow), pytest.param("optuna", marks=pytest.mark.slow)]
+)
 def test_kills_and_the_order_of_runs_change_nothing(search: str, tmp_path: Path) -> None:
     if search == "optuna":
         pytest.importorskip("optuna")
