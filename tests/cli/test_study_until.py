@@ -94,7 +94,7 @@ def test_limits_of_the_file_and_of_the_command_line(arguments: list[str], runs: 
             "at_most (3) must not be below at_least (4)",
         ),
         (["--seeds", "decided", "--set", "choose=common"], "seeds that are added until decided need choose: per_seed"),
-        (["--seeds", "decided", "--set", "seeds.atmost=9"], "seeds.atmost: unknown key"),
+        (["--seeds", "decided", "--set", "seeds.atmost=9"], "unknown key 'atmost'. Did you mean 'at_most'?"),
     ],
 )
 def test_faults(arguments: list[str], message: str) -> None:
