@@ -12,7 +12,7 @@ from fptkit.lab.studies.plan import CellName, StudyFacts
 from fptkit.lab.studies.verdicts import Anytime, Comparison, Verdict
 
 if TYPE_CHECKING:
-    from fptkit.lab.studies.statistics import Critical
+    from fptkit.lab.studies.power import Critical
 
 SAME_ARCHITECTURE = ("frozen_random", "unfrozen_random", "statistics_only", "synthetic_pretrained")
 """Controls that differ from the reference only in their weights, if they have the same freezing. The reference minus
@@ -105,18 +105,21 @@ def _comparison(tested: Tested, found: Corrected) -> Comparison:
 def _at_fixed_number(tested: Tested, found: Corrected, verdict: Verdict) -> dict[str, Any]:
     """Figures that are valid for a number of seeds that was fixed in advance."""
     from fptkit.lab.studies import statistics
+    from fptkit.lab.studies.power import critical_t
 
     pairs, mean, error = len(tested.seeds), tested.mean or 0.0, tested.error
     deviation = error * math.sqrt(pairs)
     exact = pairs >= statistics.MINIMUM_EXACT
     return {
         "interval": statistics.interval(mean, error, pairs) if error else None,
-        "interval_bca": statistics.bca_interval(tested.differences) if exact and error else None,
+        "interval_bca": statistics.bca_interval(tested.differences, rounding=tested.rounding)
+        if exact and error
+        else None,
         "t": number(float(tested.tests.t)) if tested.tests is not None else None,
         "degrees": pairs - 1 if error else None,
         "p_exact": statistics.sign_flip_p(tested.differences, rounding=tested.rounding) if exact else None,
         "resolution": statistics.resolution(deviation, pairs) if error else None,
-        "further_seeds": _further(tested, found, statistics.critical_t) if verdict == "undecided" else None,
+        "further_seeds": _further(tested, found, critical_t) if verdict == "undecided" else None,
     }
 
 

@@ -159,7 +159,7 @@ def anytime_p_over_tasks(differences: Array, *, rounding: Array | float = 0.0) -
 
 @lru_cache(maxsize=4096)
 def anytime_critical_t(pairs: int, level: float) -> tuple[float, float]:
-    """`fptkit.lab.studies.statistics.Critical` of `anytime_p` and `anytime_same` at one look, after ``pairs`` seeds.
+    """`fptkit.lab.studies.power.Critical` of `anytime_p` and `anytime_same` at one look, after ``pairs`` seeds.
 
     Earlier looks may have decided before, so figures that follow from it err on the safe side.
     """

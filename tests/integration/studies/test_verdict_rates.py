@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[4] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
 import verdicts
 
 STUDIES = 2000
@@ -47,9 +47,10 @@ def test_no_effect_on_any_task_gives_an_answer_in_5_of_100_questions(design: ver
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("points", "expected"), [(5, (0.66, 0.99, 1.0)), (2, (0.19, 0.42, 0.82))], ids=["5 points", "2 points"]
+    ("points", "expected"), [(5, (0.645, 0.987, 1.0)), (2, (0.185, 0.42, 0.82))], ids=["5 points", "2 points"]
 )
 def test_effects_are_found(points: int, expected: tuple[float, ...]) -> None:
+    """Expected: from 50,000 studies of another implementation."""
     design = replace(verdicts.POWER[1], effect=points / 100)
     found = verdicts.verdict_shares(design, STUDIES, seed=1, count=verdicts.right)["per_seed"]
     for share, rate in zip(found, expected, strict=True):
@@ -85,3 +86,9 @@ def test_looking_at_a_t_test_after_each_seed_is_wrong_and_at_e_values_is_not() -
     given = verdicts.normal_scores(0.0, STUDIES, seed=1)
     assert verdicts.wrong(verdicts.repeated_test(given).verdict).mean() == pytest.approx(0.23, abs=0.03)
     assert verdicts.wrong(verdicts.until_decided(given).verdict).mean() <= 0.05
+
+
+def test_the_page_has_every_design() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "statistics.md").read_text(encoding="utf-8")
+    for design in (*verdicts.DESIGNS, *verdicts.LIMITS, *verdicts.POWER, *verdicts.SAME, *verdicts.SEVERAL_TASKS):
+        assert f"| {design.name} |" in page, design.name
