@@ -67,7 +67,7 @@ def results_of(study: StudyFacts, lookup: Lookup, ledger_folder: Path) -> StudyR
         arms=study.arms,
         arm_summaries=dict(study.arm_summaries),
         reference=study.reference,
-        seeds=tuple(dict.fromkeys(seed for one in runs for seed in one.seeds)),
+        seeds=tuple(dict.fromkeys([*settings.first_seeds, *(seed for one in runs for seed in one.seeds)])),
         learning_rates=tuple(sorted(settings.learning_rates)),
         choose=settings.choose,
         until=until_words(settings),
