@@ -36,6 +36,7 @@ from fptkit.interfaces import (
     Inputs,
     Metrics,
     Mixed,
+    Preparation,
     Split,
     Symbols,
     Task,
@@ -51,6 +52,9 @@ from fptkit.seeds import generator_for
 from fptkit.specs import ROLES, ComponentSpec, FreezingPolicySpec
 
 TOLERANCE = 1e-4
+
+EXTREMES = (0.0, 1e-30, 1e4)
+"""Sizes of token vectors: a norm must neither divide by zero nor let gradients overflow for any."""
 
 
 def check_options(spec: ComponentSpec) -> None:
@@ -69,7 +73,8 @@ def check_backbone(build: Callable[[int], Backbone], *, tokens: int = 9) -> None
 
     Checked: shape and dtype; two evaluations give the same output; examples of a batch are independent; padding, and in
     a causal backbone any later token, changes nothing; ``keep`` selects tokens; every parameter has a role; a gradient
-    reaches the input.
+    reaches the input; outputs and gradients are finite for tokens of zeros, tiny and huge numbers, in float32 and
+    bfloat16.
     """
     backbone = build(tokens).eval()
     name = type(backbone).__name__
@@ -118,6 +123,31 @@ def check_backbone(build: Callable[[int], Backbone], *, tokens: int = 9) -> None
         recompute_blocks(training, name)
         again = _gradient_of_tokens(training, inputs, lengths, weights)
         _close(again, kept, f"{name}: recomputing the blocks of block_modules() changes the gradient")
+    for precision in (torch.float32, torch.bfloat16):
+        for size in EXTREMES:
+            _check_finite(backbone, size * inputs.detach(), weights, precision)
+
+
+def _check_finite(backbone: Backbone, inputs: Tensor, weights: Tensor, precision: torch.dtype) -> None:
+    """Outputs and gradients are finite numbers.
+
+    Args:
+        backbone: the backbone, in evaluation mode.
+        inputs: (B, T, D), the tokens.
+        weights: (D,), weights of the sum that is differentiated.
+        precision: dtype of matrix products, as a run chooses it.
+    """
+    what = f"tokens of up to {float(inputs.abs().max()):.0e} in {str(precision).removeprefix('torch.')}"
+    name = type(backbone).__name__
+    inputs.requires_grad_()
+    with torch.autocast(inputs.device.type, precision, enabled=precision != torch.float32):
+        hidden = backbone(inputs)
+    assert bool(torch.isfinite(hidden).all()), f"{name}: {what} give an output that is not finite"
+    sources = {"the tokens": inputs, **{n: p for n, p in backbone.named_parameters() if p.requires_grad}}
+    gradients = torch.autograd.grad((hidden.float() * weights).sum(), list(sources.values()), allow_unused=True)
+    for source, gradient in zip(sources, gradients, strict=True):
+        finite = gradient is None or bool(torch.isfinite(gradient).all())
+        assert finite, f"{name}: {what} give a gradient of {source} that is not finite"
 
 
 def _gradient_of_tokens(backbone: Backbone, inputs: Tensor, lengths: Tensor, weights: Tensor) -> Tensor:
@@ -214,7 +244,7 @@ def check_task(task: Task, *, batch_size: int = 8) -> None:
     Checked: every split keeps to ``input``, ``output`` and ``max_tokens``; the same generator state gives the same
     batch; an example does not depend on its batch; validation and test are finite; the loss is a scalar with a
     gradient; each metric gives one number, and the same after ``reset()``; ``best_metric`` is one of them, and whether
-    higher is better is known.
+    higher is better is known; a preparation is the same after it was saved as JSON, and declares what the task does.
     """
     name = type(task).__name__
     try:
@@ -245,6 +275,17 @@ def check_task(task: Task, *, batch_size: int = 8) -> None:
     loss.backward()
     assert logits.grad is not None, f"{name}: the loss gives no gradient"
     _check_metrics(task, *task.output.for_metrics(logits.detach(), batch.targets))
+    if task.preparation is not None:
+        _check_preparation(task, task.preparation)
+
+
+def _check_preparation(task: Task, preparation: Preparation) -> None:
+    name = type(preparation).__name__
+    read_back = type(preparation).model_validate_json(preparation.model_dump_json())
+    assert read_back == preparation, f"{name}: it is not the same after it was saved as JSON and read back"
+    for attribute in ("input", "output", "max_tokens"):
+        ours, tasks = getattr(preparation, attribute), getattr(task, attribute)
+        assert ours == tasks, f"{name}: {attribute} is {ours}, but that of the task is {tasks}"
 
 
 def _check_metrics(task: Task, predictions: Tensor, targets: Tensor) -> None:

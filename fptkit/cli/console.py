@@ -160,6 +160,8 @@ def print_header(console: Console, event: RunStarted) -> None:
         table.add_row(name, value)
     for note in event.notes:
         table.add_row("note", note)
+    for warning in facts.get("warnings", ()):
+        table.add_row(Text("warning", style="bold yellow"), warning)
     if task["stand_in"] or backbone["stand_in"]:
         table.add_row(Text("stand-in", style="bold yellow"), Text(stand_in_warning(facts), style="bold yellow"))
     _print_trimmed(console, table)

@@ -57,6 +57,7 @@ def run_facts(
             "stand_in": task.stand_in,
             "options": recipe.task.options.model_dump(mode="json"),
         },
+        "data": task.data.facts() if task.data is not None else None,
         "selection": {"metric": metric, "higher_is_better": higher_is_better},
         "fractions": list(filter(metrics.is_fraction, metrics.names)),
         "accuracies": list(filter(metrics.is_accuracy, metrics.names)),
@@ -103,6 +104,7 @@ def run_facts(
             *notes,
             *_kernels_note(),
         ],
+        "warnings": list(task.warnings),
     }
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from fptkit.errors import PluginError
 from fptkit.specs.base import ComponentSpec, Spec
@@ -89,17 +90,27 @@ class TaskSpec(ComponentSpec):
 
     Args:
         protocols: the ways to prepare and score it, the default first.
+        files: function, or its location as text, that gives the files and folders an entry of ``source`` stands for:
+            ``(options, entry) -> iterable of pathlib.Path``; nothing for an entry without files. It must not open them
+            or import torch. Their content identifies the data of a run. None: for ``path:PLACE`` the place itself.
+        preparation: class of the task's `fptkit.Preparation`, or its location as text, by which a run folder alone
+            prepares new inputs; None if the task has none.
 
     Raises:
-        PluginError: ``protocols`` is empty, or not a tuple or list of `TaskProtocol`.
+        PluginError: ``protocols`` is empty, or not a tuple or list of `TaskProtocol`; ``files`` or ``preparation`` are
+            text not of the form ``package.module:attribute``.
     """
 
     kind: ClassVar[str] = "task"
 
     protocols: tuple[TaskProtocol, ...] = (CLEAN,)
+    files: str | Callable[..., Any] | None = None
+    preparation: str | type | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_place("files")
+        self._check_place("preparation")
         self._make_tuple("protocols", TaskProtocol, "fptkit.TaskProtocol")
         if not self.protocols:
             raise PluginError(f"{self}: it has no protocol")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from fptkit import testing
 from fptkit.backbones.gpt2_build import random_gpt2
@@ -24,9 +25,11 @@ from fptkit.interfaces import (
     Grid,
     InputKind,
     Mixed,
+    ParameterRole,
     Symbols,
     Task,
     Vectors,
+    keep_tokens,
 )
 from fptkit.recipe.find import list_recipes
 from fptkit.recipe.load import load_recipe
@@ -72,8 +75,19 @@ OF_EACH_CODE = ("gpt2", "vit", "lstm", "huggingface", "attention_layer")
 """One backbone of each implementation: the others differ from these in their weights only."""
 
 
-def options(spec: ComponentSpec) -> Any:
-    return spec.options_model().model_validate(SMALL.get(spec.name, {}))
+def small_table(folder: Path) -> dict[str, Any]:
+    rows = [f"{n % 7},{'abc'[n % 3]},2020-01-{n % 28 + 1:02d},{'xy'[n % 2]}" for n in range(60)]
+    (folder / "t.csv").write_text("\n".join(["a,b,day,label", *rows]))
+    return {"source": f"path:{folder / 't.csv'}", "target": "label"}
+
+
+OWN_DATA = {"table": small_table}
+"""Tasks that read users' files: each writes a small one and gives the options that read it."""
+
+
+def options(spec: ComponentSpec, folder: Path | None = None) -> Any:
+    own = OWN_DATA[spec.name](folder) if spec.name in OWN_DATA and folder is not None else {}
+    return spec.options_model().model_validate(SMALL.get(spec.name, own))
 
 
 def specs(kind: type) -> list[Any]:
@@ -96,8 +110,8 @@ def test_backbones(spec: BackboneSpec) -> None:
 
 
 @pytest.mark.parametrize("spec", specs(TaskSpec), ids=by_name)
-def test_tasks(spec: TaskSpec) -> None:
-    testing.check_task(spec.resolve()(options(spec), seed=0, pinned=None))
+def test_tasks(spec: TaskSpec, tmp_path: Path) -> None:
+    testing.check_task(spec.resolve()(options(spec, tmp_path), seed=0, pinned=None))
 
 
 @pytest.mark.parametrize(
@@ -234,6 +248,41 @@ class Leaky(Backbone):
 def test_a_leaky_backbone_is_found() -> None:
     with pytest.raises(AssertionError, match="differs from the same in a padded batch"):
         testing.check_backbone(lambda positions: Leaky())
+
+
+class NoEpsilon(Backbone):
+    """Divides by the length of a token, without a smallest length."""
+
+    width, blocks, causal = 4, 0, True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(4))
+
+    def forward(self, tokens: Tensor, lengths: Tensor | None = None, keep: Tensor | None = None) -> Tensor:
+        return keep_tokens(tokens / tokens.norm(dim=-1, keepdim=True) * self.scale, keep)
+
+    def parameter_roles(self) -> dict[str, ParameterRole]:
+        return {"scale": ParameterRole("norm", None)}
+
+
+class SteepAtZero(NoEpsilon):
+    """Its output is finite for a zero token, but its gradient is not."""
+
+    def forward(self, tokens: Tensor, lengths: Tensor | None = None, keep: Tensor | None = None) -> Tensor:
+        return keep_tokens(tokens.abs().sqrt() * self.scale, keep)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (NoEpsilon, "NoEpsilon: tokens of up to 0e.00 in float32 give an output that is not finite"),
+        (SteepAtZero, "SteepAtZero: tokens of up to 0e.00 in float32 give a gradient of the tokens that is not finite"),
+    ],
+)
+def test_numbers_that_are_not_finite_are_found(kind: type[Backbone], said: str) -> None:
+    with pytest.raises(AssertionError, match=said):
+        testing.check_backbone(lambda positions: kind())
 
 
 def test_missing_roles_are_found() -> None:

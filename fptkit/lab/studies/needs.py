@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 
-from fptkit.lab.studies.address import address_of
+from fptkit.lab.studies.address import address_of, data_of
 from fptkit.lab.studies.cells import recipe_for_trial
 from fptkit.lab.studies.job import LOG
 from fptkit.lab.studies.ledger import Ledger
@@ -108,6 +108,11 @@ class Needs:
     def recipe(self, address: str) -> LoadedRecipe:
         """Recipe of a run that `requests` returned."""
         return self._recipes[address]
+
+    def data(self, address: str) -> str:
+        """Digest of the data of a run that `requests` returned; empty if it has no files."""
+        loaded = self._recipes[address]
+        return data_of(loaded.recipe, loaded.registry, self._study.data)
 
     def still_asks(self, address: str, request: Request) -> bool:
         """Whether any cell still has this request for a run."""
@@ -281,7 +286,9 @@ class Needs:
         key = (id(needs), trial)
         if key not in self._addresses:
             loaded = recipe_for_trial(needs.cell, trial)
-            address = address_of(loaded.recipe, self._study.code_version, registry=loaded.registry)
+            address = address_of(
+                loaded.recipe, self._study.code_version, registry=loaded.registry, data=self._study.data
+            )
             self._addresses[key] = address
             self._recipes.setdefault(address, loaded)
         return self._addresses[key]

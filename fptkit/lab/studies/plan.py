@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -186,6 +186,8 @@ class Study:
         cells: every possible cell, by task, then fraction, then arm.
         skipped: the reason for each impossible cell, such as a control the backbone does not support.
         code_version: digest of the code that decides results, see `fptkit.lab.studies.address`.
+        data: digests of the data that recipes name, by task and options, as they were when first asked for: all runs of
+            a study are addressed by the same data, even if files change meanwhile.
     """
 
     name: str
@@ -198,6 +200,7 @@ class Study:
     cells: tuple[Cell, ...]
     skipped: Mapping[CellName, str]
     code_version: str
+    data: dict[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def path(self) -> Path:

@@ -143,9 +143,9 @@ class CellResult(Record):
             them.
         backbone, weights, init, weights_stand_in, blocks, width: facts of the backbone.
         freezing, freezing_options, readout, encoder, schedule, shuffle_tokens, head_options: settings of the runs.
+        held: sources of randomness whose seed the recipe fixes, so that the seeds of the study do not vary them.
         precision: how frozen weights were stored and multiplied, such as ``bfloat16``; several if the runs differ;
             empty if unknown.
-        held: sources of randomness whose seed the recipe fixes, so that the seeds of the study do not vary them.
     """
 
     task: str
@@ -190,9 +190,9 @@ class CellResult(Record):
     shuffle_tokens: bool = False
     head_options: dict[str, object] = {}
     held: dict[str, int] = {}
-    precision: str = ""
     task_options: dict[str, object] | None = None
     backbone_options: dict[str, object] | None = None
+    precision: str = ""
 
     @model_validator(mode="before")
     @classmethod

@@ -131,7 +131,7 @@ def lookup_by_address(study: Study, outcomes: Mapping[str, Outcome]) -> Lookup:
     @cache
     def lookup(name: CellName, trial: Trial) -> Outcome:
         loaded = recipe_for_trial(cells[name], trial)
-        address = address_of(loaded.recipe, study.code_version, registry=loaded.registry)
+        address = address_of(loaded.recipe, study.code_version, registry=loaded.registry, data=study.data)
         return outcomes.get(address) or Outcome(address)
 
     return lookup
