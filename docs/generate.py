@@ -42,7 +42,7 @@ from fptkit.cli.subcommands import CommandWithSubcommands  # noqa: E402
 from fptkit.engine import events  # noqa: E402
 from fptkit.freezing.options import FreezingOptions  # noqa: E402
 from fptkit.lab.pretraining.options import PretrainRecipe  # noqa: E402
-from fptkit.lab.published import load_published, table_heading, table_notes, table_rows  # noqa: E402
+from fptkit.lab.published import content_rows, load_published, table_heading, table_notes, table_rows  # noqa: E402
 from fptkit.lab.studies.options import StudySettings  # noqa: E402
 from fptkit.recipe.models import SECTIONS, HeadOptions, Pinned, Recipe, TrainOptions  # noqa: E402
 from fptkit.recipe.schema import OptionRow, describe_options  # noqa: E402
@@ -281,6 +281,12 @@ def published_tables(name: str) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
+def published_content(name: str) -> str:
+    """Return which tables of one paper are here, which are not, and why."""
+    rows = content_rows(load_published(name))
+    return table(tuple(rows[0]), [tuple(row.values()) for row in rows])
+
+
 MODELS: dict[str, type[BaseModel]] = {
     "Recipe": Recipe,
     "HeadOptions": HeadOptions,
@@ -347,6 +353,7 @@ BLOCKS: dict[str, Callable[..., str]] = {
     "help": command_pages,
     "file": file_block,
     "published": published_tables,
+    "published_content": published_content,
 }
 
 

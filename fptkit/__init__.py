@@ -20,11 +20,13 @@ if TYPE_CHECKING:  # the same names as in the table below, for type checkers and
     from fptkit.interfaces import Batch as Batch
     from fptkit.interfaces import Classes as Classes
     from fptkit.interfaces import Encoder as Encoder
+    from fptkit.interfaces import Examples as Examples
     from fptkit.interfaces import Grid as Grid
     from fptkit.interfaces import MeanSquaredError as MeanSquaredError
     from fptkit.interfaces import Metric as Metric
     from fptkit.interfaces import Mixed as Mixed
     from fptkit.interfaces import ParameterRole as ParameterRole
+    from fptkit.interfaces import Preparation as Preparation
     from fptkit.interfaces import SampledEvaluation as SampledEvaluation
     from fptkit.interfaces import Split as Split
     from fptkit.interfaces import Symbols as Symbols
@@ -68,11 +70,13 @@ _HOMES = {
         "Batch",
         "Classes",
         "Encoder",
+        "Examples",
         "Grid",
         "MeanSquaredError",
         "Metric",
         "Mixed",
         "ParameterRole",
+        "Preparation",
         "SampledEvaluation",
         "Split",
         "Symbols",

@@ -33,8 +33,10 @@ from fptkit.numerics.precision import choose_precision
 from fptkit.numerics.recompute import recompute_blocks
 from fptkit.options import Options
 from fptkit.recipe.models import Recipe
+from fptkit.recipe.splits import with_split_seed
 from fptkit.registry import Registry
 from fptkit.seeds import derive_seed, generator_for
+from fptkit.sources.places import TaskData
 from fptkit.specs import BackboneSpec, ComponentSpec, EncoderSpec, FreezingPolicySpec, TaskSpec
 
 
@@ -133,8 +135,8 @@ class _ChosenEncoder:
 
 
 def _choose_encoder(recipe: Recipe, registry: Registry, task: Task) -> _ChosenEncoder:
-    """The recipe's encoder, or the default for the task's input kind."""
-    name = recipe.encoder.name if recipe.encoder else default_encoder(task.input)
+    """The recipe's encoder, or the default of the task or of its input kind."""
+    name = recipe.encoder.name if recipe.encoder else task.default_encoder or default_encoder(task.input)
     spec = registry.get(EncoderSpec, name)
     check_accepts(spec, task.input)
     options = recipe.encoder.options if recipe.encoder else spec.options_model()()
@@ -152,7 +154,7 @@ def _build_backbone(
         recipe.backbone.options,
         pinned=recipe.pinned.weights,
     )
-    backbone = make_backbone(positions=tokens, seed=derive_seed(recipe.train.seed, "backbone"))
+    backbone = make_backbone(positions=tokens, seed=derive_seed(recipe.train.seed_of("init"), "backbone"))
     _check_backbone(backbone, recipe.backbone.name)
     return backbone
 
@@ -166,7 +168,7 @@ def _build_model(
     recipe: Recipe, registry: Registry, task: Task, chosen: _ChosenEncoder, backbone: Backbone, readout: Readout
 ) -> CrossModalModel:
     """Build encoder and head around the backbone."""
-    seed, options = recipe.train.seed, recipe.head
+    seed, options = recipe.train.seed_of("init"), recipe.head
     encoder = _build_encoder(registry, chosen, task, backbone.width, derive_seed(seed, "encoder"))
     with _torch_seeded(derive_seed(seed, "head")):
         head = Head(task.output, backbone.width, readout=readout, hidden=options.hidden, dropout=options.dropout)
@@ -199,28 +201,29 @@ def _freeze(recipe: Recipe, registry: Registry, model: CrossModalModel) -> list[
     options = recipe.freezing.options
     assert isinstance(options, FreezingOptions)  # the options model of every policy
     policy = registry.get(FreezingPolicySpec, recipe.freezing.name)
-    groups = apply_policy(model, policy, options, seed=derive_seed(recipe.train.seed, "freezing"))
+    groups = apply_policy(model, policy, options, seed=derive_seed(recipe.train.seed_of("init"), "freezing"))
     if recipe.train.activation_checkpointing:
         recompute_blocks(model.backbone, recipe.backbone.name)
     return groups
 
 
 def build_task(recipe: Recipe, registry: Registry) -> Task:
-    """Build only the task of a recipe.
+    """Build only the task of a recipe, and identify its data by content.
 
     Raises:
         SourceError: none of its sources is available.
+        DataError: a file changed while the task read it.
         PluginError: it is not a `Task`, or lacks a declaration that every task needs.
     """
-    task = build_component(
-        registry.get(TaskSpec, recipe.task.name),
-        recipe.task.options,
-        seed=recipe.train.seed,
-        pinned=recipe.pinned.source,
-    )
+    spec, pinned = registry.get(TaskSpec, recipe.task.name), recipe.pinned.source
+    options = with_split_seed(recipe.task.options, recipe.train.seeds.data)
+    data = TaskData(spec, options, pinned)
+    task = build_component(spec, options, seed=recipe.train.seed_of("data"), pinned=pinned)
     if not isinstance(task, Task):
         raise PluginError(f"task '{recipe.task.name}': {type(task).__name__} is not a subclass of fptkit.Task")
     check_task_declarations(task)
+    task.source = data.stated_source(task.source)
+    task.data = data.identity(task.source, task.content)
     return task
 
 

@@ -24,6 +24,9 @@ ENVIRONMENT = "environment.json"
 METRICS = "metrics.jsonl"
 """One line for each report of training, validation and test."""
 
+PREPARATION = "preparation.json"
+"""How a run's inputs were prepared, and what its model takes and gives: enough to predict without the data."""
+
 CHECKPOINTS = "checkpoints"
 """Folder of a run's checkpoints."""
 

@@ -36,6 +36,7 @@ from fptkit.interfaces import (
     Inputs,
     Metrics,
     Mixed,
+    Preparation,
     Split,
     Symbols,
     Task,
@@ -214,7 +215,7 @@ def check_task(task: Task, *, batch_size: int = 8) -> None:
     Checked: every split keeps to ``input``, ``output`` and ``max_tokens``; the same generator state gives the same
     batch; an example does not depend on its batch; validation and test are finite; the loss is a scalar with a
     gradient; each metric gives one number, and the same after ``reset()``; ``best_metric`` is one of them, and whether
-    higher is better is known.
+    higher is better is known; a preparation is the same after it was saved as JSON, and declares what the task does.
     """
     name = type(task).__name__
     try:
@@ -245,6 +246,17 @@ def check_task(task: Task, *, batch_size: int = 8) -> None:
     loss.backward()
     assert logits.grad is not None, f"{name}: the loss gives no gradient"
     _check_metrics(task, *task.output.for_metrics(logits.detach(), batch.targets))
+    if task.preparation is not None:
+        _check_preparation(task, task.preparation)
+
+
+def _check_preparation(task: Task, preparation: Preparation) -> None:
+    name = type(preparation).__name__
+    read_back = type(preparation).model_validate_json(preparation.model_dump_json())
+    assert read_back == preparation, f"{name}: it is not the same after it was saved as JSON and read back"
+    for attribute in ("input", "output", "max_tokens"):
+        ours, tasks = getattr(preparation, attribute), getattr(task, attribute)
+        assert ours == tasks, f"{name}: {attribute} is {ours}, but that of the task is {tasks}"
 
 
 def _check_metrics(task: Task, predictions: Tensor, targets: Tensor) -> None:

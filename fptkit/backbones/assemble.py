@@ -15,10 +15,12 @@ from typing import Any, Generic, TypeVar
 from torch import nn
 
 from fptkit.backbones.adapt import chosen_blocks, redraw
+from fptkit.backbones.config_file import notes_on_code
 from fptkit.backbones.options import BlockOptions, Init, PositionOptions, RandomInit
 from fptkit.errors import ShapeError
 from fptkit.interfaces import Backbone
 from fptkit.sources import choose
+from fptkit.sources.formats import notes_on_adapter
 from fptkit.sources.weights import WeightFolder, open_weights
 
 Architecture = TypeVar("Architecture")
@@ -242,8 +244,15 @@ def assemble(family: Family[Architecture, AnyBackbone], request: Request) -> Any
         backbone = family.load(folder, architecture)
     finish(family, backbone, architecture, request)
     backbone.weights, backbone.stand_in = choice.entry, choice.stand_in
-    backbone.notes = (*(f"{entry}: {reason}" for entry, reason in choice.skipped), *backbone.notes)
+    backbone.notes = (*(f"{entry}: {reason}" for entry, reason in choice.skipped), *_ignored(folder), *backbone.notes)
     return backbone
+
+
+def _ignored(folder: WeightFolder | None) -> Sequence[str]:
+    """Notes on what a checkpoint's folder and config.json hold and no backbone uses."""
+    if folder is None:
+        return ()
+    return (*notes_on_adapter(folder.file, folder.entry), *notes_on_code(folder.config, folder.entry))
 
 
 def finish(
@@ -257,4 +266,4 @@ def finish(
     family.keep_blocks(backbone, request.blocks)
     family.examine(backbone, architecture)
     family.redraw(backbone, request.init, request.seed)
-    backbone.notes = tuple(family.fit(backbone, request.tokens, request.positions))
+    backbone.notes = (*backbone.notes, *family.fit(backbone, request.tokens, request.positions))

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from fptkit.backbones.adapt import fit_positions
 from fptkit.backbones.assemble import Family, RandomDraw, Request, assemble, build
+from fptkit.backbones.config_file import refuse_quantised
 from fptkit.backbones.gpt2 import Gpt2Backbone
 from fptkit.backbones.options import SIZES, BlockOptions, Gpt2Options, Gpt2Sizes, PositionOptions, RandomInit, Size
-from fptkit.backbones.tensors import check_numbers, check_shapes
+from fptkit.backbones.tensors import count_blocks, named_as_in_model, notes_on_heads, select_tensors, to_float32
 from fptkit.errors import DataError
 from fptkit.seeds import generator_for
 from fptkit.sources.weights import WeightFolder
@@ -111,7 +112,7 @@ class Gpt2Family(Family[Gpt2Sizes, Gpt2Backbone]):
             DataError: the sizes of the checkpoint differ from its config.json.
         """
         if folder is not None:
-            _check_extent(_tensors_of(folder), architecture, folder.entry)
+            _check_positions(_tensors_of(folder, architecture), architecture, folder.entry)
         return draw_gpt2(architecture, seed, self.dropout, self.attention_dropout)
 
     def load(self, folder: WeightFolder, architecture: Gpt2Sizes) -> Gpt2Backbone:
@@ -141,32 +142,48 @@ def load_gpt2(folder: WeightFolder, *, dropout: float = 0.1, attention_dropout: 
         DataError: the checkpoint is of another architecture, or tensors are missing, unexpected, or contain NaN or
             infinity.
     """
-    sizes, tensors = _sizes_of(folder.config, folder.entry), _tensors_of(folder)
-    words = tensors.pop("wte.weight", None)
-    _check_extent(tensors, sizes, folder.entry)
+    sizes = _sizes_of(folder.config, folder.entry)
+    tensors = _tensors_of(folder, sizes)
+    _check_positions(tensors, sizes, folder.entry)
     backbone = Gpt2Backbone(sizes, dropout=dropout, attention_dropout=attention_dropout)
     expected = {name: tuple(parameter.shape) for name, parameter in backbone.named_parameters()}
-    check_shapes(expected, tensors, "a GPT-2", folder.entry)
-    for name, tensor in tensors.items():
-        check_numbers(name, tensor, folder.entry)
-        tensors[name] = tensor.float()
-    backbone.load_state_dict(tensors)
-    if words is not None and words.ndim == 2 and words.shape[1] == sizes.width and bool(torch.isfinite(words).all()):
-        backbone.embedding_norm = float(words.float().norm(dim=1).mean())
+    selected = select_tensors(tensors, expected, parts=_PARTS, replaced=(_WORDS,), entry=folder.entry)
+    backbone.load_state_dict(selected.used)
+    backbone.notes = notes_on_heads(selected.heads, folder.entry)
+    if (words := _words_of(tensors, folder.config)) is not None:
+        backbone.embedding_norm = float(to_float32(_WORDS, words, folder.entry).norm(dim=1).mean())
     return backbone
 
 
-def _tensors_of(folder: WeightFolder) -> dict[str, Tensor]:
-    """A checkpoint's tensors under the backbone's names, including its word embedding.
+_PARTS = ("wte", "wpe", "drop", "h", "ln_f")
+"""Parts of transformers' GPT-2."""
 
-    Left out: the language model head, which a backbone does not have, and the triangular masks of old checkpoints.
+_WORDS, _WORD_HEAD = "wte.weight", "lm_head.weight"
+
+
+def _tensors_of(folder: WeightFolder, sizes: Gpt2Sizes) -> dict[str, Tensor]:
+    """A checkpoint's tensors under the backbone's names.
+
+    Raises:
+        DataError: it has fewer blocks than its config.json says. This is checked before a model is allocated: a wrong
+            number could exhaust the memory.
     """
-    tensors = {name.removeprefix("transformer."): tensor for name, tensor in folder.tensors().items()}
-    return {
-        name: tensor
-        for name, tensor in tensors.items()
-        if name != "lm_head.weight" and not name.endswith((".attn.bias", ".attn.masked_bias"))
-    }
+    stored = folder.tensors()
+    if (blocks := count_blocks(stored, "h")) < sizes.blocks:
+        raise DataError(
+            f"{folder.entry}: its config.json says n_layer {sizes.blocks}, but it holds tensors of {blocks} blocks"
+        )
+    with torch.device("meta"):  # names only
+        names = Gpt2Backbone(Gpt2Sizes(sizes.blocks, width=1, heads=1, positions=1)).state_dict()
+    return named_as_in_model(stored, {*names, _WORDS}, folder.entry)
+
+
+def _words_of(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Tensor | None:
+    """The word embedding of a file: (V, D). A file of tied weights may hold only the language head, which equals it."""
+    words = tensors.get(_WORDS)
+    if words is None and config.get("tie_word_embeddings", True):
+        words = tensors.get(_WORD_HEAD)
+    return words if words is not None and words.ndim == 2 and words.shape[1] == config["n_embd"] else None
 
 
 FIXED_CONFIG: dict[str, Any] = {
@@ -198,30 +215,30 @@ def _sizes_of(config: Mapping[str, Any], entry: str) -> Gpt2Sizes:
         if not isinstance(config[key], int) or isinstance(config[key], bool) or config[key] < 1:
             raise DataError(f"{entry}: its config.json says {key} {config[key]!r}, expected an integer >= 1")
         counts.append(config[key])
+    refuse_quantised(config, entry)
     sizes = Gpt2Sizes(*counts)
     if sizes.width % sizes.heads:
         raise DataError(f"{entry}: its config.json says n_embd {sizes.width}, not a multiple of n_head {sizes.heads}")
     for key, supported in FIXED_CONFIG.items():
         if (value := config.get(key, supported)) != supported:
-            raise DataError(f"{entry}: its config.json says {key} {value!r}; only {supported!r} is supported")
+            raise DataError(
+                f"{entry}: its config.json says {key} {value!r}; only {supported!r} is supported. Use backbone.name "
+                "huggingface, which accepts any GPT-2"
+            )
     if (inner := config.get("n_inner")) not in (None, 4 * sizes.width):
         raise DataError(
-            f"{entry}: its config.json says n_inner {inner!r}; only null or 4 * n_embd = {4 * sizes.width} is supported"
+            f"{entry}: its config.json says n_inner {inner!r}; only null or 4 * n_embd = {4 * sizes.width} is "
+            "supported. Use backbone.name huggingface, which accepts any GPT-2"
         )
     return sizes
 
 
-def _check_extent(tensors: Mapping[str, Tensor], sizes: Gpt2Sizes, entry: str) -> None:
+def _check_positions(tensors: Mapping[str, Tensor], sizes: Gpt2Sizes, entry: str) -> None:
     """Compare the sizes with the file before a model is allocated: a wrong size could exhaust the memory.
 
     Raises:
-        DataError: the number of blocks, the width or the number of positions differs.
+        DataError: the width or the number of positions differs.
     """
-    blocks = len({name.split(".")[1] for name in tensors if name.startswith("h.")})
-    if blocks < sizes.blocks:
-        raise DataError(
-            f"{entry}: its config.json says n_layer {sizes.blocks}, but it holds tensors of {blocks} blocks"
-        )
     found, expected = tensors.get("wpe.weight"), (sizes.positions, sizes.width)
     if found is None or tuple(found.shape) != expected:
         shape = "none" if found is None else tuple(found.shape)

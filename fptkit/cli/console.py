@@ -150,7 +150,7 @@ def print_header(console: Console, event: RunStarted) -> None:
         (
             "training",
             f"{event.max_steps:,} steps of {event.batch_size}, learning rate {facts['learning_rate']:g}, "
-            f"seed {facts['seed']}",
+            f"seed {_seeds(facts)}",
         ),
         ("folder", str(event.folder)),
     ]
@@ -160,6 +160,8 @@ def print_header(console: Console, event: RunStarted) -> None:
         table.add_row(name, value)
     for note in event.notes:
         table.add_row("note", note)
+    for warning in facts.get("warnings", ()):
+        table.add_row(Text("warning", style="bold yellow"), warning)
     if task["stand_in"] or backbone["stand_in"]:
         table.add_row(Text("stand-in", style="bold yellow"), Text(stand_in_warning(facts), style="bold yellow"))
     _print_trimmed(console, table)
@@ -169,6 +171,13 @@ def _processes(facts: Mapping[str, Any]) -> str:
     """The device, and the number of processes if several train together."""
     count = facts.get("processes", 1)
     return f"{facts['device']}, " + (f"{count} processes, " if count > 1 else "")
+
+
+def _seeds(facts: Mapping[str, Any]) -> str:
+    """The seed, and those of single sources of randomness that differ from it."""
+    seed = facts["seed"]
+    apart = [f"{name} {own}" for name, own in facts.get("seeds", {}).items() if own != seed]
+    return f"{seed} ({', '.join(apart)})" if apart else str(seed)
 
 
 def _print_trimmed(console: Console, table: Table) -> None:

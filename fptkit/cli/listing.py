@@ -118,7 +118,7 @@ def _studies(registry: Registry) -> list[dict[str, Any]]:
 
 
 def _published() -> list[dict[str, Any]]:
-    from fptkit.lab.published import load_published, published_names
+    from fptkit.lab.published import load_published, published_names, read_in
 
     return [
         {
@@ -128,7 +128,7 @@ def _published() -> list[dict[str, Any]]:
             "protocol": paper.protocol,
             "tasks": list(paper.tasks),
             "figures": len(paper.figures),
-            "status": f"checked against {'the paper' if paper.checked_against == 'paper' else 'a transcription'}",
+            "status": f"read in {read_in(paper.figures)}",
         }
         for paper in map(load_published, published_names())
     ]

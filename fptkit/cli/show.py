@@ -58,7 +58,7 @@ def show(kind: str, name: str, as_json: bool, plugin_files: Sequence[Path]) -> N
 
 def _show_published(name: str, as_json: bool) -> None:
     """The tables of one paper; as JSON, each figure with everything known about it."""
-    from fptkit.lab.published import load_published, table_heading, table_notes, table_rows
+    from fptkit.lab.published import load_published, read_in, table_heading, table_notes, table_rows
 
     published = load_published(name)
     if as_json:
@@ -68,7 +68,7 @@ def _show_published(name: str, as_json: bool) -> None:
         "name": published.name,
         "paper": f"{published.authors} {published.year}: {published.title}",
         "source": published.source,
-        "checked": f"against {'the paper' if published.checked_against == 'paper' else 'a transcription'}",
+        "read in": read_in(published.figures),
         "protocol": f"{published.protocol}: {published.protocol_words}",
         "rates": published.learning_rate_words,
         "seeds": str(published.seeds or "not recorded"),
@@ -80,6 +80,9 @@ def _show_published(name: str, as_json: bool) -> None:
         print_rows(table_rows(published, table))
         for note in table_notes(published, table):
             click.echo(f"  {note}")
+    click.echo("\nTables of the paper that are not here:")
+    for absent in published.absent:
+        click.echo(f"  {absent.place} ({absent.title}): {absent.why}")
 
 
 def _card(spec: Spec, owner: str) -> dict[str, Any]:

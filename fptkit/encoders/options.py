@@ -42,6 +42,17 @@ class LinearOptions(EncoderOptions):
     )
 
 
+class FeatureOptions(EncoderOptions):
+    """Options of the encoder ``features``.
+
+    Source of the gain: that of ``linear``.
+    """
+
+    orthogonal_gain: float = Field(
+        default=1.41, gt=0, allow_inf_nan=False, description="gain of the orthogonal initialisation of each cell's map"
+    )
+
+
 class SymbolOptions(EncoderOptions):
     """Options of the encoder ``symbols``."""
 

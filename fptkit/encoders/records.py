@@ -21,6 +21,14 @@ def fptkit_encoders() -> list[EncoderSpec]:
             reference="Xiao et al. 2021; Radford et al. 2022",
         ),
         EncoderSpec(
+            name="features",
+            summary="a linear map of its own for each cell of a grid, such as the columns of a table",
+            target="fptkit.encoders.features:FeatureTokens",
+            options="fptkit.encoders.options:FeatureOptions",
+            accepts=("grid",),
+            reference="Gorishniy et al. 2021 (FT-Transformer), section 3.3",
+        ),
+        EncoderSpec(
             name="linear",
             summary="one linear map for every token vector, optionally with hidden layers",
             target="fptkit.encoders.linear:LinearEncoder",

@@ -31,7 +31,7 @@ class TrainingBatches:
         split: its training split.
         batch_size: examples of a batch; the last one of an epoch may be smaller. With ``batch_tokens``, the largest
             number.
-        seed: the run's seed.
+        seed: decides order and examples of the batches.
         batch_tokens: largest number of tokens of a batch, padding included, or None for no limit. With a limit,
             epochs differ in their number of batches.
 
@@ -196,7 +196,7 @@ def _sample_of(
     assert sample is not None
     where = f"{type(task).__name__}, split {name}"
     size = sample.size_factor * options.batch_size
-    seed = derive_seed(options.seed, "sampled evaluation", name, step)
+    seed = derive_seed(options.seed_of("order"), "sampled evaluation", name, step)
     chosen = itertools.islice(_whole_batches(task, split, size, seed, where), sample.batches)
     for turn in _turns(chosen, rank, count):
         if turn is None:

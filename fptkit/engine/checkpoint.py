@@ -35,6 +35,7 @@ class Checkpoint:
         optimizer: optimizer tensors, see `pack_optimizer`.
         state: state of the training loop.
         frozen: identity of the frozen part: backbone, weights, digest.
+        data: identity of the data: source and digest; empty if the run did not record it.
     """
 
     folder: Path
@@ -43,6 +44,7 @@ class Checkpoint:
     optimizer: dict[str, Tensor]
     state: dict[str, Any]
     frozen: dict[str, Any]
+    data: dict[str, Any]
 
 
 def save_checkpoint(
@@ -52,10 +54,20 @@ def save_checkpoint(
     trained: Mapping[str, Tensor],
     optimizer: Mapping[str, Tensor],
     state: Mapping[str, Any],
-    frozen: Mapping[str, Any],
+    identity: Mapping[str, Mapping[str, Any]],
     keep_steps: set[int],
 ) -> Path:
-    """Write ``root/step-N`` atomically, then delete all other checkpoints except those of ``keep_steps``."""
+    """Write ``root/step-N`` atomically, then delete all other checkpoints except those of ``keep_steps``.
+
+    Args:
+        root: folder of the checkpoints.
+        step: training steps done.
+        trained: trained tensors by parameter name.
+        optimizer: optimizer tensors, see `pack_optimizer`.
+        state: state of the training loop.
+        identity: ``frozen``: identity of the frozen part; ``data``: that of the data.
+        keep_steps: further steps whose checkpoints are kept.
+    """
     final = checkpoint_of(root, step)
     partial = root / f".{final.name}.part"
     shutil.rmtree(partial, ignore_errors=True)
@@ -64,7 +76,7 @@ def save_checkpoint(
         partial,
         {"trained": trained, "optimizer": optimizer},
         "state.json",
-        {"step": step, "state": dict(state), "frozen": dict(frozen)},
+        {"step": step, "state": dict(state), **{name: dict(part) for name, part in identity.items()}},
     )
     replaced = root / f".{final.name}.old"
     if final.exists():
@@ -114,6 +126,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             tensors["optimizer"],
             manifest["state"],
             manifest["frozen"],
+            manifest.get("data") or {},
         )
     except KeyError as err:
         raise CheckpointError(f"{folder / 'state.json'} lacks {err}") from err

@@ -10,7 +10,7 @@ import resource
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -20,7 +20,7 @@ from fptkit.engine.code_version import code_version
 from fptkit.freezing import ParameterCounts
 from fptkit.interfaces import Metrics
 from fptkit.numerics import kernels
-from fptkit.recipe.models import Recipe
+from fptkit.recipe.models import Recipe, SeedName
 from fptkit.registry import Registry
 
 _VERSIONED = ("torch", "transformers", "numpy", "pydantic", "pluggy", "safetensors")
@@ -57,6 +57,7 @@ def run_facts(
             "stand_in": task.stand_in,
             "options": recipe.task.options.model_dump(mode="json"),
         },
+        "data": task.data.facts() if task.data is not None else None,
         "selection": {"metric": metric, "higher_is_better": higher_is_better},
         "fractions": list(filter(metrics.is_fraction, metrics.names)),
         "accuracies": list(filter(metrics.is_accuracy, metrics.names)),
@@ -93,6 +94,7 @@ def run_facts(
         "threads": torch.get_num_threads(),
         "precision": built.precision,
         "seed": recipe.train.seed,
+        "seeds": {name: recipe.train.seed_of(name) for name in get_args(SeedName)},
         "majority_accuracy": dict(task.majority_accuracy),
         "notes": [
             *backbone.notes,
@@ -102,6 +104,7 @@ def run_facts(
             *notes,
             *_kernels_note(),
         ],
+        "warnings": list(task.warnings),
     }
 
 

@@ -27,6 +27,7 @@ from fptkit.engine.checkpoint import (
     trained_tensors,
     unpack_optimizer,
 )
+from fptkit.engine.data import check_same_data
 from fptkit.engine.evaluate import EvaluationStopped, evaluate
 from fptkit.engine.events import Event, Noted, Saving, StepsDone, Validated
 from fptkit.engine.memory import MemoryRanOut, cannot_go_on, finer
@@ -81,6 +82,7 @@ class Trainer:
 
         Raises:
             CheckpointError: it is broken, or belongs to another frozen part.
+            DataError: it was trained on other data.
         """
         saved = self._processes.from_main(self._latest)
         if saved is None:
@@ -92,6 +94,7 @@ class Trainer:
                 f"{saved.frozen['digest'][:12]}, but this model's is {ours['weights']} with {ours['digest'][:12]}; "
                 "resume with the same weights, or choose another --output"
             )
+        check_same_data(saved.data, self._prepared.data, saved.folder)
         restore_trained(self.model, saved.trained, origin=saved.folder)
         unpack_optimizer(self.training_step.optimizer, saved.optimizer, self._names)
         try:
@@ -312,6 +315,6 @@ class Trainer:
             trained=trained_tensors(self.model),
             optimizer=pack_optimizer(self.training_step.optimizer, self._names),
             state=asdict(self.progress),
-            frozen=self._prepared.frozen,
+            identity={"frozen": self._prepared.frozen, "data": self._prepared.data},
             keep_steps={self.progress.best_step},
         )

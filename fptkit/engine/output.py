@@ -11,6 +11,7 @@ from fptkit.engine.facts import environment, peak_memory_mib, versions
 from fptkit.engine.folder import earlier_code
 from fptkit.engine.listeners import recipe_listeners
 from fptkit.engine.loop import Trainer
+from fptkit.engine.preparation import write_preparation
 from fptkit.engine.progress import ended_by
 from fptkit.engine.records import MetricsFile
 from fptkit.engine.request import RunRequest
@@ -111,7 +112,8 @@ class RunOutput:
         return summary
 
     def _write_recipe(self) -> None:
-        """Save the recipe with the sources and precision used, so that running it repeats the run."""
+        """Save the recipe with the sources and precision used, so that running it repeats the run; and how inputs were
+        prepared, so that the folder alone can predict."""
         built, loaded, pinned = self._prepared.built, self._request.loaded, self._recipe.pinned
         pinned = pinned.model_copy(
             update={
@@ -129,5 +131,6 @@ class RunOutput:
         ]
         resolved = self._recipe.model_copy(update={"pinned": pinned})
         write_text(self._request.folder / RECIPE, dump_recipe(resolved, header))
+        write_preparation(self._request.folder, self._recipe.task.name, built)
         found = environment(loaded.registry, earlier_code=earlier_code(self._request.folder))
         write_json(self._request.folder / ENVIRONMENT, found)

@@ -12,6 +12,7 @@ from typing import Any
 from fptkit import __version__
 from fptkit.engine.batches import evaluation_batches, whole_split
 from fptkit.engine.checkpoint import trained_tensors, write_model_files
+from fptkit.engine.data import refuse_other_data
 from fptkit.engine.evaluate import EvaluationStopped
 from fptkit.engine.events import FeaturesComputed, RunStarted, SplitTested
 from fptkit.engine.folder import code_notes, is_complete, recipe_for, resume_command
@@ -41,6 +42,7 @@ def run(request: RunRequest) -> dict[str, Any]:
         Interrupted: the process received SIGINT or SIGTERM; the state is saved.
         DivergedError: the loss or the gradient is no longer a finite number.
         UsageError: the folder holds a run already, another process uses it, or another recipe made it.
+        DataError: the folder's run was trained on other data.
         FptkitError: building or training failed.
     """
     processes = join_processes()
@@ -71,7 +73,9 @@ def run(request: RunRequest) -> dict[str, Any]:
 def _so_far(request: RunRequest) -> tuple[Pinned, dict[str, Any]]:
     """The choices of an earlier part of the run, and its summary."""
     recipe = recipe_for(request.folder, request.loaded, resume=request.resume)
-    return recipe.pinned, read_summary(request.folder)
+    before = read_summary(request.folder)
+    refuse_other_data(request.folder, before, recipe, request.loaded.registry)
+    return recipe.pinned, before
 
 
 def _train_and_test(
@@ -110,7 +114,12 @@ def _prove_and_save(folder: Path, prepared: Prepared, best_step: int) -> None:
     processes, built = prepared.team.processes, prepared.built
     processes.together(prepared.proof.check_unchanged)
     check_trained_same(built, processes)
-    content = {"step": best_step, "frozen": dict(prepared.frozen), "fptkit": __version__}
+    content = {
+        "step": best_step,
+        "frozen": dict(prepared.frozen),
+        "data": dict(prepared.data),
+        "fptkit": __version__,
+    }
     processes.from_main(
         lambda: write_model_files(folder, {"model": trained_tensors(built.model)}, "model.json", content)
     )
@@ -121,7 +130,7 @@ def _evaluate_training_sample(prepared: Prepared, trainer: Trainer) -> dict[str,
     options, task, processes = prepared.options, prepared.built.task, prepared.team.processes
     if options.training_sample is None:
         return {}
-    sample = training_sample(task, prepared.training, options.training_sample, options.seed)
+    sample = training_sample(task, prepared.training, options.training_sample, options.seed_of("data"))
     batches: Iterable[Batch | None] = whole_split(
         task, "train", sample, options.evaluation_batch_size, rank=processes.rank, count=processes.count
     )

@@ -14,6 +14,7 @@ from fptkit.build import Built, build, check_encoder_width
 from fptkit.engine.batches import TrainingBatches, evaluation_batches, micro_batches
 from fptkit.engine.cache.features import FeatureCache, feature_cache
 from fptkit.engine.checkpoint import trained_tensors
+from fptkit.engine.data import data_reference
 from fptkit.engine.facts import run_facts
 from fptkit.engine.fraction import fraction_notes, training_fraction
 from fptkit.engine.memory import Pieces, smaller
@@ -45,6 +46,7 @@ class Prepared:
         proof: digest of the frozen tensors; checks that the optimizer holds the trained ones only.
         frozen: identity of the frozen part, for checkpoints; holds ``digest``.
         facts: what ``summary.json`` says before training.
+        data: source and digest of the data, for checkpoints; empty if the task was built without.
         team: the processes that train together.
     """
 
@@ -55,6 +57,7 @@ class Prepared:
     proof: FreezeProof
     frozen: Mapping[str, Any]
     facts: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
     team: Team = field(default_factory=Team)
 
 
@@ -113,6 +116,7 @@ def prepare(
         proof=start.proof,
         frozen=_frozen_identity(recipe, start),
         facts={**facts, "processes": processes.count},
+        data=data_reference(facts["data"]),
         team=team,
     )
 
@@ -124,8 +128,9 @@ def training_batches(recipe: Recipe, task: Task, whole: Split) -> tuple[Training
         FptkitError: the split is empty, or does not fit the recipe's ``train`` section.
     """
     train = recipe.train
-    training = training_fraction(task, whole, train.data_fraction, train.seed, recipe.task.options)
-    return TrainingBatches(task, training, train.batch_size, train.seed, batch_tokens=train.batch_tokens), training
+    training = training_fraction(task, whole, train.data_fraction, train.seed_of("data"), recipe.task.options)
+    batches = TrainingBatches(task, training, train.batch_size, train.seed_of("order"), batch_tokens=train.batch_tokens)
+    return batches, training
 
 
 def check_trained_same(built: Built, processes: Processes) -> None:
@@ -222,6 +227,7 @@ def _check_same(recipe: Recipe, start: _Start, processes: Processes) -> None:
         {
             "recipe": hashlib.sha256(recipe.model_dump_json(exclude={"plugins"}).encode()).hexdigest(),
             "task.source": built.task.source,
+            "content of the data": "" if built.task.data is None else built.task.data.digest,
             "backbone.weights": built.model.backbone.weights,
             "precision": built.precision,
             "number of training examples": start.training.size,
@@ -240,7 +246,7 @@ def _frozen_identity(recipe: Recipe, start: _Start) -> dict[str, Any]:
     return {
         "backbone": recipe.backbone.name,
         "weights": start.built.model.backbone.weights,
-        "seed": recipe.train.seed,
+        "seed": recipe.train.seed_of("init"),
         "digest": start.proof.digest,
     }
 

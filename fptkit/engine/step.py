@@ -58,7 +58,11 @@ class TrainingStep:
         self._base_rates = [group["lr"] for group in self.optimizer.param_groups]
         self._trained = [parameter for group in parts.groups for parameter in group.parameters.values()]
         batches = TrainingBatches(
-            parts.task, prepared.features.training, options.batch_size, options.seed, batch_tokens=options.batch_tokens
+            parts.task,
+            prepared.features.training,
+            options.batch_size,
+            options.seed_of("order"),
+            batch_tokens=options.batch_tokens,
         )
         self._batches = BatchesAhead(
             batches,
@@ -137,7 +141,8 @@ class TrainingStep:
         """Dropout draws from the global generator: seeded by the step, its state needs no saving. Each process draws
         for its own part of the batch."""
         rank = self._team.processes.rank
-        torch.manual_seed(derive_seed(self._options.seed, "step", step, *(("process", rank) if rank else ())))
+        process = ("process", rank) if rank else ()
+        torch.manual_seed(derive_seed(self._options.seed_of("order"), "step", step, *process))
 
     def _idle_passes(self, count: int) -> None:
         """Passes without a result, while other processes have more micro-batches than this one."""

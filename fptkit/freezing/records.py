@@ -60,13 +60,19 @@ def fptkit_freezing_policies() -> list[FreezingPolicySpec]:
             name="frozen_norm",
             summary="input, output and positions train; norms stay frozen too",
             rules=(encoder, output, position),
-            reference=FPT_PAPER + ", frozen layer norm",
+            reference="kzl/universal-computation, fpt.py, freeze_ln; not Table 16 of the paper, see input_output",
+        ),
+        FreezingPolicySpec(
+            name="input_output",
+            summary="input and output train; norms and positions stay frozen: the entire backbone does",
+            rules=(encoder, output),
+            reference=FPT_PAPER + ", Table 16, frozen layer norm",
         ),
         FreezingPolicySpec(
             name="output_only",
             summary="only the output layer trains: a linear probe on the frozen features",
             rules=(output,),
-            reference=FPT_PAPER + ", section 3.8",
+            reference=FPT_PAPER + ", section 3.9",
         ),
         FreezingPolicySpec(
             name="output_norm",

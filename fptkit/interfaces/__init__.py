@@ -10,6 +10,7 @@ from fptkit.interfaces.checks import check_batch, check_best_metric, check_selec
 from fptkit.interfaces.kinds import KIND_NAMES, Classes, Grid, InputKind, Mixed, Symbols, Values, Vectors
 from fptkit.interfaces.metrics import Accuracy, GivenMetrics, MeanSquaredError, Metric, Metrics
 from fptkit.interfaces.modules import Backbone, Encoder, ParameterRole, encode, keep_tokens
+from fptkit.interfaces.preparation import Examples, Preparation
 from fptkit.interfaces.task import SampledEvaluation, Split, Task
 from fptkit.specs.freezing import Role
 
@@ -19,6 +20,7 @@ __all__ = [
     "Batch",
     "Classes",
     "Encoder",
+    "Examples",
     "GivenMetrics",
     "Grid",
     "InputKind",
@@ -29,6 +31,7 @@ __all__ = [
     "Metrics",
     "Mixed",
     "ParameterRole",
+    "Preparation",
     "Role",
     "SampledEvaluation",
     "Split",

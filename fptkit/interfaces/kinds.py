@@ -267,6 +267,11 @@ KIND_NAMES: Mapping[type, str] = {kind: kind.name for kind in (Vectors, Symbols,
 """The name of each input kind in ``EncoderSpec.accepts``."""
 
 
+def _check_names(what: str, names: tuple[str, ...], count: int) -> None:
+    if names and len(names) != count:
+        raise ShapeError(f"{what}: {len(names)} names for {count}; give one for each, or none")
+
+
 @dataclass(frozen=True)
 class Classes:
     """Answer kind: classes (classification), at one or more tokens, with one or more answers per token.
@@ -275,9 +280,12 @@ class Classes:
         count: K, number of classes.
         tokens: R, tokens read out: the last R real tokens. Targets are (B,) for R = 1, else (B, R).
         per_token: answers per read-out token; above 1, targets are (B, R, per_token).
+        names: names of the K classes, in the order of their numbers; empty if they have none.
+        answers: names of the ``per_token`` answers, such as labels of which an example may have several; empty if they
+            have none.
 
     Raises:
-        ShapeError: ``count`` is below 2, or ``tokens`` or ``per_token`` below 1.
+        ShapeError: ``count`` is below 2, ``tokens`` or ``per_token`` below 1, or names are given, but not one for each.
     """
 
     best_metric: ClassVar[str] = "accuracy"
@@ -286,10 +294,14 @@ class Classes:
     count: int
     tokens: int = 1
     per_token: int = 1
+    names: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.count < 2 or self.tokens < 1 or self.per_token < 1:
             raise ShapeError(f"{self}: count must be at least 2, tokens and per_token at least 1")
+        _check_names("names", self.names, self.count)
+        _check_names("answers", self.answers, self.per_token)
 
     @property
     def width(self) -> int:
@@ -338,6 +350,10 @@ class Values:
     Args:
         width: numbers per read-out token; targets are (B, width), or (B, R, width) for R > 1.
         tokens: R, tokens read out: the last R real tokens.
+        names: names of the numbers; empty if they have none.
+
+    Raises:
+        ShapeError: names are given, but not one for each number.
     """
 
     best_metric: ClassVar[str] = "mean_squared_error"
@@ -345,6 +361,10 @@ class Values:
 
     width: int
     tokens: int = 1
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_names("names", self.names, self.width)
 
     def target_shape(self, size: int) -> tuple[int, ...]:
         """Return the shape of the targets of ``size`` examples."""

@@ -13,6 +13,8 @@ from torch import Tensor
 from fptkit.interfaces.batch import Batch
 from fptkit.interfaces.kinds import Classes, InputKind, Values
 from fptkit.interfaces.metrics import GivenMetrics, Metrics
+from fptkit.interfaces.preparation import Preparation
+from fptkit.sources.identity import DataIdentity
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,6 +89,12 @@ class Task:
         majority_accuracy: for each split, the accuracy of always answering with the most frequent class of ``train``,
             shown with accuracies; may be empty.
         notes: lines for the run header, such as a description of simulated data.
+        warnings: what is probably wrong with the data; shown as warnings, and kept in the summary.
+        default_encoder: name of the encoder for recipes that name none; empty: the default of the input kind.
+        preparation: what the task learned from the training data and needs to prepare new inputs; None if it cannot.
+        content: digests of data that are not files, by name, such as the fingerprint of a data set that a library
+            loads. Files are digested by fptkit, see ``TaskSpec.files``.
+        data: identity of the data by content; set by fptkit when the task is built.
     """
 
     input: InputKind
@@ -101,6 +109,11 @@ class Task:
     higher_is_better: bool | None = None
     majority_accuracy: Mapping[str, float] = {}
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    default_encoder: str = ""
+    preparation: Preparation | None = None
+    content: Mapping[str, str] = {}
+    data: DataIdentity | None = None
 
     def selection(self) -> tuple[str, bool]:
         """Return the validation metric that chooses the best step, and whether higher is better.

@@ -11,6 +11,10 @@ from fptkit.specs import KINDS, Spec
 
 Width = Annotated[int, Field(ge=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+SeedName = Literal["init", "order", "data"]
+"""What a seed of its own can be given to, see `SeedOptions`."""
 
 SECTIONS: dict[str, type[Spec]] = {kind.section: kind.record for kind in KINDS if kind.section and not kind.many}
 """Keys of a recipe that name one component."""
@@ -81,6 +85,30 @@ class ScheduleOptions(Options):
         if name is not None and name != owner and value != cls.model_fields[field].default:
             raise ValueError(f"is a setting of the {owner} schedule, but the schedule is {name}; leave it out")
         return value
+
+
+class SeedOptions(Options):
+    """Seeds of single sources of randomness, to vary one and keep the others.
+
+    Source: the distinction of sources: Bouthillier et al. 2021, "Accounting for Variance in Machine Learning
+    Benchmarks".
+    """
+
+    init: Seed | None = Field(
+        default=None,
+        description="seed of what is drawn when the model is built: encoder, head, random weights of the backbone, "
+        "parameters added by the freezing policy, order of shuffled tokens in evaluation; null: train.seed",
+    )
+    order: Seed | None = Field(
+        default=None,
+        description="seed of what is drawn during training: order of the examples, dropout, augmentation, examples of "
+        "an endless training split, batches of a sampled evaluation; null: train.seed",
+    )
+    data: Seed | None = Field(
+        default=None,
+        description="seed of which training examples are used: those of data_fraction, and a task's random split if "
+        "its own seed is null; null: train.seed for data_fraction, and the same split in all runs",
+    )
 
 
 class TrainOptions(Options):
@@ -167,7 +195,10 @@ class TrainOptions(Options):
     log_every: Annotated[int, Decides.NOTHING] = Field(
         default=20, ge=1, description="steps between two reports of training loss and throughput"
     )
-    seed: int = Field(default=0, ge=0, lt=2**63, description="random seed: decides everything random in a run")
+    seed: Seed = Field(default=0, description="random seed: decides everything random in a run")
+    seeds: SeedOptions = Field(
+        default=SeedOptions(), description="seeds of single sources of randomness; those that are null follow seed"
+    )
     # Decides the result: protocols skip complete batches, and unmasked padding depends on the longest example of a
     # batch.
     evaluation_batch_size: int = Field(default=64, ge=1, description="examples per batch in validation and test")
@@ -193,6 +224,11 @@ class TrainOptions(Options):
     schedule: ScheduleOptions = Field(
         default=ScheduleOptions(), description="learning rate schedule; constant by default, as in the paper"
     )
+
+    def seed_of(self, name: SeedName) -> int:
+        """The seed of one source of randomness: its own, else ``seed``."""
+        own: int | None = getattr(self.seeds, name)
+        return self.seed if own is None else own
 
     @field_validator("accumulate")
     @classmethod

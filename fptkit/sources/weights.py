@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fptkit.errors import DataError
-from fptkit.files import read_json
+from fptkit.files import find_json, read_json
 from fptkit.sources import Unavailable
+from fptkit.sources.formats import INDEX, SINGLE, Place, found_instead, missing_files
 from fptkit.sources.probe import hub_problem
 
 if TYPE_CHECKING:
@@ -41,22 +42,41 @@ class WeightFolder:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
+        whole = self.file.name == SINGLE
+        weight_map = {} if whole else read_index(self.file, self.entry)
         found: dict[str, Tensor] = {}
-        names = [self.file.name] if self.file.name == SINGLE else shards_of(self.file, self.entry)
-        for file in (self.file.with_name(name) for name in names):
+        for name in [SINGLE] if whole else sorted(set(weight_map.values())):
+            file = self.file.with_name(name)
             try:
-                found.update(load_file(file))
-            except (SafetensorError, OSError) as err:
+                held = load_file(file)
+                found.update(held)
+                found.update({tied: found[stored] for tied, stored in _tied_names(file).items() if stored in found})
+            except FileNotFoundError as err:
+                raise DataError(f"{self.entry}: {file} is missing, but {INDEX} names it; put it back") from err
+            except (SafetensorError, OSError, AttributeError) as err:  # AttributeError: a dtype that this torch lacks
                 raise DataError(f"{self.entry}: {file} is not a readable safetensors file: {err}") from err
+            if absent := sorted(tensor for tensor, place in weight_map.items() if place == name and tensor not in held):
+                raise DataError(
+                    f"{self.entry}: {file} lacks {len(absent)} tensors that {INDEX} places there, the first is "
+                    f"{absent[0]}; replace both by intact copies"
+                )
         return found
 
 
-SINGLE = "model.safetensors"
-INDEX = "model.safetensors.index.json"
+def _tied_names(file: Path) -> dict[str, str]:
+    """Names of tied tensors that a file stores under another name, with that name.
+
+    Source: safetensors, ``safetensors.torch.save_model``, which stores them as metadata.
+    """
+    from safetensors import safe_open
+
+    with safe_open(file, framework="pt") as opened:
+        names = set(opened.keys())
+        return {tied: kept for tied, kept in (opened.metadata() or {}).items() if kept in names and tied not in names}
 
 
-def shards_of(index: Path, entry: str) -> list[str]:
-    """Return the names of the files in an index; they are in the same folder.
+def read_index(index: Path, entry: str) -> dict[str, str]:
+    """Read the index of a split checkpoint: the file of every tensor, all in the folder of the index.
 
     Args:
         index: path of the index.
@@ -66,12 +86,17 @@ def shards_of(index: Path, entry: str) -> list[str]:
         DataError: the index is not readable, or names a file outside its folder.
     """
     files = read_json(index, where=entry).get("weight_map")
-    if not isinstance(files, dict):
+    if not isinstance(files, dict) or not files:
         raise DataError(f"{entry}: {index} is not an index of safetensors files: it has no mapping 'weight_map'")
     for name in files.values():
-        if not isinstance(name, str) or Path(name).name != name:
+        if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
             raise DataError(f"{entry}: {index} names {name!r}, which is not a file in the same folder")
-    return sorted(set(files.values()))
+    return files
+
+
+def shards_of(index: Path, entry: str) -> list[str]:
+    """Return the names of the files in an index. Arguments and errors as for `read_index`."""
+    return sorted(set(read_index(index, entry).values()))
 
 
 def open_weights(entry: str) -> WeightFolder:
@@ -93,7 +118,7 @@ def open_weights(entry: str) -> WeightFolder:
             raise Unavailable(
                 f"the package has no weights '{place}'; it has {', '.join(packaged_weights()) or 'none'}"
                 if scheme == "builtin"
-                else f"no {' and no '.join(missing)} in {folder}"
+                else missing_files(folder, missing)
             )
     return WeightFolder(entry, read_json(config, where=entry), file)
 
@@ -111,7 +136,7 @@ def open_config(entry: str) -> dict[str, Any]:
     else:
         file = (PACKAGED / place if scheme == "builtin" else Path(place).expanduser()) / "config.json"
         if not file.is_file():
-            raise Unavailable(f"no config.json in {file.parent}")
+            raise Unavailable(missing_files(file.parent, ["config.json"]))
     return read_json(file, where=entry)
 
 
@@ -212,7 +237,10 @@ def _from_hub(place: str) -> tuple[Path, Path]:
     if found:
         return found
     if problem := hub_problem():
-        raise Unavailable(f"not in the local cache, and {problem}")
+        instead = _found_in_cache(repository, revision)
+        raise Unavailable(
+            (f"in the local cache {instead}" if instead else "not in the local cache") + f", and {problem}"
+        )
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import (
         EntryNotFoundError,
@@ -243,10 +271,39 @@ def _from_hub(place: str) -> tuple[Path, Path]:
         # Also an EntryNotFoundError, but it only means that the hub did not answer and the cache is empty.
         raise Unavailable(f"downloading {repository} failed: {_one_line(err)}") from err
     except EntryNotFoundError as err:
-        raise Unavailable(f"{repository} has no config.json with model.safetensors") from err
+        instead = _found_on_hub(repository, revision)
+        raise Unavailable(
+            f"{repository} has no config.json with model.safetensors" + (f"; {instead}" if instead else "")
+        ) from err
     except _hub_errors() as err:
         raise Unavailable(f"downloading {repository} failed: {_one_line(err)}") from err
     return config, file
+
+
+def _found_in_cache(repository: str, revision: str) -> str:
+    """Say which other format of a repository is in the local cache; empty if none is."""
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(repository, "config.json", revision=revision or None)
+    if not isinstance(config, str):
+        return ""
+    return found_instead(replace(Place.of_folder(Path(config).parent), source=repository, local=False))
+
+
+def _found_on_hub(repository: str, revision: str) -> str:
+    """Say which other format a repository holds; empty if it holds none, or the hub does not list its files."""
+    from huggingface_hub import HfApi, hf_hub_download
+
+    def content(name: str) -> dict[str, Any]:
+        return find_json(Path(hf_hub_download(repository, name, revision=revision or None))) if name in names else {}
+
+    try:
+        listed = HfApi().list_repo_files(repository, revision=revision or None)
+        names = sorted(name for name in listed if "/" not in name)
+        config, adapter = content("config.json"), content("adapter_config.json")
+    except _hub_errors():
+        return ""
+    return found_instead(Place(repository, names, config, adapter, local=False))
 
 
 def _hub_errors() -> tuple[type[Exception], ...]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from fptkit.errors import PluginError
 from fptkit.specs.base import ComponentSpec, Spec
@@ -82,21 +83,34 @@ Protocol = TaskProtocol
 class TaskSpec(ComponentSpec):
     """A task: data, splits, loss and metrics. Target: ``(options, *, seed, pinned) -> fptkit.Task``.
 
-    ``pinned`` is the data source that an earlier run of this recipe used, or None.
+    ``seed`` is the run's seed of data, ``train.seeds.data`` or else ``train.seed``; runs are comparable if their data
+    do not depend on it. An option ``seed`` in a section ``split`` of the options, if it is null, is set to
+    ``train.seeds.data``, if that is given. ``pinned`` is the data source that an earlier run of this recipe used, or
+    None.
 
     Args:
         protocols: the ways to prepare and score it, the default first.
+        files: function, or its location as text, that gives the files and folders an entry of ``source`` stands for:
+            ``(options, entry) -> iterable of pathlib.Path``; nothing for an entry without files. It must not open them
+            or import torch. Their content identifies the data of a run. None: for ``path:PLACE`` the place itself.
+        preparation: class of the task's `fptkit.Preparation`, or its location as text, by which a run folder alone
+            prepares new inputs; None if the task has none.
 
     Raises:
-        PluginError: ``protocols`` is empty, or not a tuple or list of `TaskProtocol`.
+        PluginError: ``protocols`` is empty, or not a tuple or list of `TaskProtocol`; ``files`` or ``preparation`` are
+            text not of the form ``package.module:attribute``.
     """
 
     kind: ClassVar[str] = "task"
 
     protocols: tuple[TaskProtocol, ...] = (CLEAN,)
+    files: str | Callable[..., Any] | None = None
+    preparation: str | type | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_place("files")
+        self._check_place("preparation")
         self._make_tuple("protocols", TaskProtocol, "fptkit.TaskProtocol")
         if not self.protocols:
             raise PluginError(f"{self}: it has no protocol")

@@ -23,10 +23,10 @@ def test_the_papers_are_listed(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "LOADED\n")
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("rothermel2021")]
     assert "16 figures" in line
-    assert "checked against a transcription" in line
+    assert "read in transcriptions that agree" in line
     rows = json.loads(fptkit("list", "published", "--json", cwd=tmp_path).stdout)
     assert {row["name"]: row["figures"] for row in rows} == {
-        "fpt2021": 148,
+        "fpt2021": 187,
         "lra2020": 4,
         "rothermel2021": 16,
         "tape2019": 4,
@@ -38,7 +38,9 @@ def test_the_tables_of_a_paper_are_shown(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "LOADED\n")
     lines = [line.split() for line in done.stdout.splitlines()]
     assert ["random", "75.8", "100.0", "34.3", "91.7", "61.7", "36.1", "9.3"] in lines
-    assert ["checked", "against", "a", "transcription"] in lines
+    assert "read in    transcriptions that agree (165), one transcription (22)" in done.stdout.splitlines()
+    assert ["6", "blocks", "33", "–"] in lines
+    assert "\nTables of the paper that are not here:\n  Table 3 (random LSTM against random transformer" in done.stdout
     assert "quoted from Tay et al. 2020" in done.stdout
 
 

@@ -13,9 +13,13 @@ from pathlib import Path
 import pytest
 import study_results as made
 from click.testing import CliRunner, Result
+from stored_studies import carried_out
+from written_files import TWO_ARMS
 
 from fptkit.cli.main import cli
 from fptkit.errors import DataError, FptkitError, UnknownNameError, UsageError
+from fptkit.lab.studies.load import load_study
+from fptkit.lab.studies.results import run_folder
 
 RESULTS = made.study(("mnist", "bit_xor"), ("pretrained", "random"), warnings=("the grid is narrow",))
 
@@ -117,6 +121,57 @@ def test_the_format_follows_from_the_name_of_the_output(output: str, written: li
         assert start.startswith(
             {".html": "<!doctype html>", ".md": "# modality", ".csv": "task,arm"}[Path(path).suffix]
         )
+
+
+def test_results_of_an_earlier_version_keep_their_verdicts_and_say_so_once(studies: Path) -> None:
+    earlier = Path(__file__).parents[1] / "unit" / "lab" / "studies" / "results_format_1.json"
+    (studies / "old").mkdir()
+    (studies / "old" / "results.json").write_bytes(earlier.read_bytes())
+    done = report("old")
+    assert done.exit_code == 0
+    assert done.stderr.count("made by an earlier version, with one learning rate for all seeds") == 1
+    assert "not enough evidence" in done.stdout
+    found = json.loads(report("old", "--json").stdout)["results"]
+    assert (found["format"], found["choose"], found["level"]) == (1, "common", 0.04)
+    assert [(cell["chosen_rate"], cell["chosen_rates"]) for cell in found["cells"]] == [(0.01, {}), (0.01, {})]
+    for form in ("markdown", "html", "csv"):
+        text = report("old", "--format", form).stdout
+        assert text.count("made by an earlier version") == (0 if form == "csv" else 1)
+    with pytest.raises(UsageError, match=r"study\.yaml is missing"):
+        report("old", "--anew")
+
+
+def test_results_are_derived_anew_from_stored_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text(TWO_ARMS, encoding="utf-8")
+    study = load_study("mine.yaml", overrides=["seeds=5"])
+    _, runs = carried_out(study, Path("studies"), lambda name, trial: 0.6 + trial.seed / 100 + trial.learning_rate)
+    path = Path("studies/mine/results.json")
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace('"verdict": "same"', '"verdict": "better"'), encoding="utf-8")
+    assert '"verdict": "better"' in path.read_text(encoding="utf-8")
+    assert json.loads(report("mine", "--json").stdout)["results"]["comparisons"][0]["verdict"] == "better"
+    anew = report("mine", "--anew", "--json")
+    assert json.loads(anew.stdout)["results"]["comparisons"][0]["verdict"] == "same"
+    assert anew.stderr == ""
+    shown = report("mine", "--anew")
+    assert "derived again with the statistics of this version from the 20 stored runs" in shown.stderr
+    own = next(address for address, outcome in runs.made.items() if outcome.status == "finished")
+    close_test(run_folder(Path("studies"), own))
+    lacking = report("mine", "--anew")
+    assert "1 seed is missing from the comparisons" in lacking.stderr
+    assert lacking.stderr.endswith(
+        f"to evaluate the missing tests and make the missing runs: fptkit study {study.path} --ledger studies\n"
+    )
+    written = report("mine", "--anew", "--output", "there")
+    assert written.exit_code == 0
+    assert "derived again" in Path("there/report.md").read_text(encoding="utf-8")
+
+
+def close_test(run: Path) -> None:
+    told = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    told.update(status="validated", metrics={**told["metrics"], "test": {}})
+    (run / "summary.json").write_text(json.dumps(told), encoding="utf-8")
 
 
 def test_json_holds_everything(studies: Path) -> None:

@@ -169,13 +169,19 @@ def test_a_killed_study_makes_only_the_missing_runs(folder: Path) -> None:
     logs = {name: (folder / "studies" / "runs" / name / "log.txt").read_text() for name in made}
     second = fptkit("mine.yaml", "--workers", "2", "--threads", "1")
     assert second.returncode == 0, second.stderr
-    assert sorted(statuses(folder / "studies").values()) == ["finished"] * 4 + ["validated"] * 4
+    ended = list(statuses(folder / "studies").values())
+    assert set(ended) == {"finished", "validated"}
+    assert len(ended) == 8
+    assert ended.count("finished") >= 4, "each seed of each arm at the rate it chose, and at the common one"
     for name in made:  # at most their test was opened: they were not trained again
         lines = (folder / "studies" / "runs" / name / "metrics.jsonl").read_text().splitlines()
         steps = [record["step"] for record in map(json.loads, lines) if record["split"] == "train"]
         assert steps == sorted(set(steps))
         assert (folder / "studies" / "runs" / name / "log.txt").read_text().startswith(logs[name])
     results = (folder / "studies" / "mine" / "results.json").read_bytes()
+    whole = fptkit("mine.yaml", "--workers", "2", "--threads", "1", "--ledger", "whole")
+    assert whole.returncode == 0, whole.stderr
+    assert (folder / "whole" / "mine" / "results.json").read_bytes() == results
 
     began = time.monotonic()
     third = subprocess.run(

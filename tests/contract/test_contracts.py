@@ -72,8 +72,19 @@ OF_EACH_CODE = ("gpt2", "vit", "lstm", "huggingface", "attention_layer")
 """One backbone of each implementation: the others differ from these in their weights only."""
 
 
-def options(spec: ComponentSpec) -> Any:
-    return spec.options_model().model_validate(SMALL.get(spec.name, {}))
+def small_table(folder: Path) -> dict[str, Any]:
+    rows = [f"{n % 7},{'abc'[n % 3]},2020-01-{n % 28 + 1:02d},{'xy'[n % 2]}" for n in range(60)]
+    (folder / "t.csv").write_text("\n".join(["a,b,day,label", *rows]))
+    return {"source": f"path:{folder / 't.csv'}", "target": "label"}
+
+
+OWN_DATA = {"table": small_table}
+"""Tasks that read users' files: each writes a small one and gives the options that read it."""
+
+
+def options(spec: ComponentSpec, folder: Path | None = None) -> Any:
+    own = OWN_DATA[spec.name](folder) if spec.name in OWN_DATA and folder is not None else {}
+    return spec.options_model().model_validate(SMALL.get(spec.name, own))
 
 
 def specs(kind: type) -> list[Any]:
@@ -96,8 +107,8 @@ def test_backbones(spec: BackboneSpec) -> None:
 
 
 @pytest.mark.parametrize("spec", specs(TaskSpec), ids=by_name)
-def test_tasks(spec: TaskSpec) -> None:
-    testing.check_task(spec.resolve()(options(spec), seed=0, pinned=None))
+def test_tasks(spec: TaskSpec, tmp_path: Path) -> None:
+    testing.check_task(spec.resolve()(options(spec, tmp_path), seed=0, pinned=None))
 
 
 @pytest.mark.parametrize(
@@ -179,8 +190,8 @@ def test_every_recipe_runs_in_its_smoke_profile(recipe: Any, tmp_path: Path) -> 
         (BackboneSpec, "attention_layer bert gpt2 huggingface longformer lstm none random t5_encoder vit"),
         (
             FreezingPolicySpec,
-            "custom fpt fpt_attention fpt_feed_forward fpt_last_attention frozen_norm full output_norm "
-            "output_norm_input output_only",
+            "custom fpt fpt_attention fpt_feed_forward fpt_last_attention frozen_norm full input_output "
+            "output_norm output_norm_input output_only",
         ),
     ],
 )

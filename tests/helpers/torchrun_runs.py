@@ -47,6 +47,8 @@ RECIPES = {
     "dropout": "task: {name: bit_xor, bits: 3, validation_size: 40, test_size: 50}\n"
     f"train: {{batch_size: 8, checkpoint_every: 5, {TRAIN}}}\n{COMMON.replace('dropout: 0', 'dropout: 0.1')}",
 }
+SEEDS = "data_fraction: 0.9, seeds: {init: 1, order: 2, data: 3}"
+RECIPES["apart"] = RECIPES["digits"].replace("train: {", f"train: {{{SEEDS}, ")
 PLUGINS = {
     "ordered.py": '''
 import torch

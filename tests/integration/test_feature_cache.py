@@ -175,6 +175,16 @@ def test_other_frozen_weights_or_data_get_files_of_their_own(recipe: Path, tmp_p
     assert len(files()) == 6
 
 
+def test_seeds_of_single_sources_share_what_they_do_not_decide(recipe: Path, tmp_path: Path) -> None:
+    start(recipe, tmp_path / "one")
+    start(recipe, tmp_path / "order", "train.seeds.order=1")
+    assert len(files()) == 2, "another order of the same examples"
+    start(recipe, tmp_path / "data", "train.seeds.data=1", "train.data_fraction=0.5")
+    assert len(files()) == 3, "other training examples, the same validation"
+    start(recipe, tmp_path / "init", "train.seeds.init=1")
+    assert len(files()) == 5
+
+
 def test_options_that_do_not_decide_share_a_file(recipe: Path, tmp_path: Path) -> None:
     recipe.write_text(
         RECIPE.replace(

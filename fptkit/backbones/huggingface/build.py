@@ -150,7 +150,10 @@ class TransformersFamily(Family[Described, HuggingFaceBackbone]):
 
     def load(self, folder: WeightFolder, architecture: Described) -> HuggingFaceBackbone:
         """See `Family.load`."""
-        return _backbone(load_model(folder, architecture.config))
+        model, notes = load_model(folder, architecture.config)
+        backbone = _backbone(model)
+        backbone.notes = notes
+        return backbone
 
     def keep_blocks(self, backbone: HuggingFaceBackbone, options: BlockOptions) -> None:
         """See `Family.keep_blocks`."""

@@ -8,19 +8,18 @@ from typing import Any
 
 import torch
 import transformers
-from torch import Tensor, nn
+from torch import nn
 from transformers import CONFIG_MAPPING, AutoModel, AutoModelForTextEncoding, PretrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING
 from transformers.utils import logging
 
+from fptkit.backbones.config_file import architecture_only, keys_of_code, refuse_quantised
 from fptkit.backbones.huggingface.model import accepted_by, is_skeleton
-from fptkit.backbones.tensors import check_numbers
-from fptkit.errors import DataError, FptkitError, nearest
+from fptkit.backbones.huggingface.stored import check_extent, check_outside, check_report, read_stored, tied_words
+from fptkit.backbones.tensors import notes_on_heads
+from fptkit.errors import DataError, FptkitError, UsageError, nearest
 from fptkit.seeds import derive_seed
 from fptkit.sources.weights import WeightFolder
-
-_LEGACY_BUFFERS = ("position_ids", "token_type_ids", "inv_freq", "masked_bias", "attn.bias", "attention.bias")
-"""Suffixes of tensor names in old checkpoints that are not parameters: current models compute these tensors."""
 
 
 class NoWords(nn.Module):
@@ -28,7 +27,7 @@ class NoWords(nn.Module):
 
     Args:
         width: D, numbers per token.
-        norm: mean Euclidean norm of the dropped embeddings; None for a skeleton.
+        norm: mean Euclidean norm of the dropped embeddings; None for a skeleton and for a file without them.
     """
 
     def __init__(self, width: int, norm: float | None) -> None:
@@ -57,10 +56,10 @@ def make_config(content: Mapping[str, Any], where: str, fault: type[FptkitError]
             + (f". Did you mean '{near}'?" if near else "")
             + "\nCode from model repositories is never run."
         )
-    if content.get("quantization_config"):
-        raise fault(f"{where}: the weights are quantised; use weights that are not")
-    # The dtype is ignored: everything is float32 here until the engine chooses the precision.
-    values = {key: value for key, value in content.items() if key not in ("dtype", "torch_dtype")}
+    refuse_quantised(content, where, fault)
+    if fault is UsageError and (keys := keys_of_code(content, every=True)):
+        raise fault(f"{where}: {keys[0]} chooses code, not an architecture; fptkit sets it, leave it out")
+    values = architecture_only(content)
     try:
         with _quiet():
             config: PretrainedConfig = CONFIG_MAPPING[kind].from_dict(values)
@@ -98,34 +97,55 @@ def draw_model(
     return _sequence_model(whole.eval(), where, fault)
 
 
-def load_model(folder: WeightFolder, config: PretrainedConfig) -> PreTrainedModel:
+def load_model(folder: WeightFolder, config: PretrainedConfig) -> tuple[PreTrainedModel, tuple[str, ...]]:
     """Build a model with the weights of a checkpoint, in float32.
 
     Args:
         folder: the opened checkpoint.
         config: the library's config.
 
+    Returns:
+        The model, and notes on what it does not use.
+
     Raises:
-        DataError: tensors are missing, unexpected, of another shape, or contain NaN or infinity.
+        DataError: tensors are missing, unexpected, of another shape, quantised, or contain NaN or infinity.
     """
-    tensors = _checked_tensors(folder)
     with torch.device("meta"):
         skeleton = _instantiate(config, folder.entry, DataError)
     kind: Any = type(skeleton)
-    _check_extent(_sequence_model(skeleton, folder.entry, DataError), tensors, folder.entry)
+    _part_for_vectors(
+        skeleton, folder.entry, DataError
+    )  # an error about the model is better than one about its tensors
+    stored = read_stored(folder, skeleton)
+    check_extent(_sequence_model(skeleton, folder.entry, DataError), stored.tensors, folder.entry)
     try:
         # The library initialises missing tensors before it reports them, from torch's global generator: restore that.
         with _quiet(), torch.random.fork_rng(devices=[]):
             whole, report = kind.from_pretrained(
-                None, config=config, state_dict=tensors, output_loading_info=True, ignore_mismatched_sizes=True
+                None, config=config, state_dict=stored.tensors, output_loading_info=True, ignore_mismatched_sizes=True
             )
     except Exception as err:  # the library's conversions of old checkpoints raise errors of many kinds
         raise DataError(f"{folder.entry}: its tensors do not fit its config.json: {_one_line(err)}") from err
+    words = whole.get_input_embeddings().weight
+    words_are_missing = bool(_names_of(whole, {id(words)}) & set(report["missing_keys"]))
     model = _sequence_model(whole.eval(), folder.entry, DataError)
-    used = {id(parameter) for parameter in model.parameters()}
-    names = {name for name, parameter in whole.named_parameters(remove_duplicate=False) if id(parameter) in used}
-    _check_report(whole, names, report, folder.entry)
-    return model
+    check_report(whole, _names_of(whole, {id(used) for used in model.parameters()}), report, folder.entry)
+    heads = check_outside(whole, stored, report, folder.entry)
+    if words_are_missing:
+        tied = tied_words(stored, config, words.shape)
+        _set_word_norm(model, None if tied is None else float(tied.norm(dim=1).mean()))
+    return model, notes_on_heads(heads, folder.entry)
+
+
+def _set_word_norm(model: nn.Module, norm: float | None) -> None:
+    for module in model.modules():
+        if isinstance(module, NoWords):
+            module.mean_norm = norm
+
+
+def _names_of(whole: nn.Module, used: set[int]) -> set[str]:
+    """All names of the parameters with these ids; tied parameters have several."""
+    return {name for name, parameter in whole.named_parameters(remove_duplicate=False) if id(parameter) in used}
 
 
 def _instantiate(config: PretrainedConfig, where: str, fault: type[FptkitError]) -> PreTrainedModel:
@@ -142,6 +162,19 @@ def _instantiate(config: PretrainedConfig, where: str, fault: type[FptkitError])
 
 def _sequence_model(whole: Any, where: str, fault: type[FptkitError]) -> PreTrainedModel:
     """The part of a model from token vectors to the last hidden state: no decoder, word embedding or pooler."""
+    model = _part_for_vectors(whole, where, fault)
+    _drop_words(model)
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None
+    return model
+
+
+def _part_for_vectors(whole: Any, where: str, fault: type[FptkitError]) -> Any:
+    """The model without its decoder.
+
+    Raises:
+        FptkitError: of class ``fault``: it does not accept token vectors.
+    """
     model: Any = whole
     if getattr(whole.config, "is_encoder_decoder", False) and "decoder_input_ids" in accepted_by(whole):
         model = whole.get_encoder()
@@ -150,11 +183,7 @@ def _sequence_model(whole: Any, where: str, fault: type[FptkitError]) -> PreTrai
             f"{where}: a model of type {whole.config.model_type} does not accept token vectors: the forward of "
             f"{type(model).__name__} takes no inputs_embeds; use another model"
         )
-    _drop_words(model)
-    if getattr(model, "pooler", None) is not None:
-        model.pooler = None
-    sequence_model: PreTrainedModel = model
-    return sequence_model
+    return model
 
 
 def _drop_words(model: PreTrainedModel) -> None:
@@ -166,59 +195,6 @@ def _drop_words(model: PreTrainedModel) -> None:
         for name, child in list(module.named_children()):
             if any(child is embedding for embedding in words):
                 setattr(module, name, NoWords(words[0].embedding_dim, norm))
-
-
-def _checked_tensors(folder: WeightFolder) -> dict[str, Tensor]:
-    tensors = folder.tensors()
-    for name in list(tensors):
-        if not tensors[name].is_floating_point():
-            del tensors[
-                name
-            ]  # position ids and masks of old checkpoints; a parameter would be reported as missing later
-            continue
-        check_numbers(name, tensors[name], folder.entry)
-        tensors[name] = tensors[name].float()
-    return tensors
-
-
-def _check_extent(skeleton: PreTrainedModel, tensors: Mapping[str, Tensor], entry: str) -> None:
-    """Compare the model's size with the file before allocating it: a wrong config.json could exhaust the memory."""
-    needed = sum(parameter.numel() for parameter in skeleton.parameters())
-    held = sum(tensor.numel() for tensor in tensors.values())
-    if needed > held:
-        raise DataError(
-            f"{entry}: its config.json describes a model of {needed:,} parameters, but the file contains {held:,}"
-        )
-
-
-def _check_report(whole: Any, names: set[str], report: Mapping[str, Any], entry: str) -> None:
-    """Check that no tensor is missing, unexpected, or of another shape.
-
-    Args:
-        whole: the library's model.
-        names: names of its parameters that the backbone uses.
-        report: the library's loading report.
-        entry: the checkpoint, for messages.
-    """
-    if missing := sorted(names & set(report["missing_keys"])):
-        raise DataError(f"{entry}: {len(missing)} tensors are missing, the first is {missing[0]}")
-    wrong = sorted((name, tuple(found), tuple(expected)) for name, found, expected in report["mismatched_keys"])
-    if wrong := [row for row in wrong if row[0] in names]:
-        name, found, expected = wrong[0]
-        raise DataError(
-            f"{entry}: {len(wrong)} tensors do not fit its config.json, the first is {name}: "
-            f"expected shape {expected}, found {found}"
-        )
-    # Tensors outside the model's own modules belong to a decoder or to the head of another task.
-    parts = {name for name, _ in whole.named_children()}
-    prefix = f"{whole.base_model_prefix}."
-    unexpected = sorted(name.removeprefix(prefix) for name in report["unexpected_keys"])
-    left_over = [name for name in unexpected if name.split(".")[0] in parts and not name.endswith(_LEGACY_BUFFERS)]
-    if left_over:
-        raise DataError(
-            f"{entry}: {len(left_over)} tensors do not belong to the model of its config.json, the first is "
-            f"{left_over[0]}"
-        )
 
 
 def set_dropout(config: PretrainedConfig, dropout: float | None, attention_dropout: float | None) -> list[str]:

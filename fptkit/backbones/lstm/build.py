@@ -17,7 +17,7 @@ from fptkit.backbones.lstm.network import LstmBackbone
 from fptkit.backbones.lstm.options import LSTM_SIZES, LstmOptions, LstmSizes
 from fptkit.backbones.lstm.recurrence import Loop
 from fptkit.backbones.options import BlockOptions, PositionOptions
-from fptkit.backbones.tensors import check_numbers, check_shapes
+from fptkit.backbones.tensors import select_tensors
 from fptkit.errors import DataError, ShapeError, UsageError
 from fptkit.files import replacing, write_json
 from fptkit.seeds import generator_for
@@ -178,10 +178,8 @@ def load_lstm(folder: WeightFolder) -> LstmBackbone:
     _check_extent(tensors, sizes, folder.entry)
     backbone = LstmBackbone(sizes)
     expected = {name: tuple(parameter.shape) for name, parameter in backbone.named_parameters()}
-    check_shapes(expected, tensors, "an LSTM", folder.entry)
-    for name, tensor in tensors.items():
-        check_numbers(name, tensor, folder.entry)
-    backbone.load_state_dict(tensors)
+    parts = {name.partition(".")[0] for name in tensors}  # fptkit's own format has no heads of other tasks
+    backbone.load_state_dict(select_tensors(tensors, expected, parts=parts, replaced=(), entry=folder.entry).used)
     return backbone
 
 

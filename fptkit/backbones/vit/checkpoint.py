@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from fptkit.backbones.tensors import check_numbers, check_shapes
+from fptkit.backbones.config_file import refuse_quantised
+from fptkit.backbones.tensors import count_blocks, named_as_in_model, notes_on_heads, select_tensors, to_float32
 from fptkit.backbones.vit.model import VitArchitecture, VitBackbone
 from fptkit.errors import DataError
 from fptkit.files import replacing, write_text
@@ -71,8 +72,11 @@ _UNUSED_ARGUMENTS = frozenset(
 """Arguments of the parts that are left out, and of training; they are ignored. All others are refused: they may change
 the computation, and some of timm's arguments make it download or unpickle files."""
 
-_UNUSED_TENSORS = ("patch_embed.", "cls_token", "reg_token", "dist_token", "head.", "head_dist.", "attn_pool.")
-"""Tensors that the backbone does not use: it gets token vectors, and fptkit's own head reads its output."""
+_REPLACED = ("patch_embed.", "cls_token", "reg_token", "dist_token")
+"""Tensors that the backbone does without: it gets token vectors."""
+
+_HEADS = ("head", "head_dist", "head_drop", "attn_pool")
+"""Parts of timm's models after the final norm: fptkit's own head reads its output."""
 
 
 def load_vit(
@@ -90,8 +94,8 @@ def load_vit(
         DataError: the checkpoint is of another architecture, or tensors are missing, unexpected, or contain NaN or
             infinity.
     """
-    tensors = folder.tensors()
-    blocks = len({name.split(".")[1] for name in tensors if name.startswith("blocks.")})
+    stored = folder.tensors()
+    blocks = count_blocks(stored, "blocks")
     depth = architecture.arguments.get("depth", blocks)
     if depth > blocks:  # checked before that many blocks are allocated
         raise DataError(f"{folder.entry}: its config.json says depth {depth}, but it holds tensors of {blocks} blocks")
@@ -100,12 +104,14 @@ def load_vit(
             model = make_timm_model(architecture, dropout=dropout, attention_dropout=attention_dropout)
     except DataError as err:
         raise DataError(f"{folder.entry}: {err}") from err
+    tensors = named_as_in_model(stored, model.state_dict(), folder.entry)
     grid = _grid_rows(tensors.pop("pos_embed", None), model, folder.entry)
+    parts = {name for name, _ in model.named_children()} - {*_HEADS} | {"pos_embed"}
     try:
         backbone = VitBackbone(model, architecture, grid, dropout=dropout)
     except DataError as err:
         raise DataError(f"{folder.entry}: {err}") from err
-    _fill(backbone, tensors, folder.entry)
+    _fill(backbone, tensors, parts, folder.entry)
     return backbone
 
 
@@ -123,6 +129,7 @@ def read_architecture(config: Mapping[str, Any], entry: str) -> VitArchitecture:
     import timm
     from timm.models import list_models
 
+    refuse_quantised(config, entry)
     name, arguments = config.get("architecture"), config.get("model_args") or {}
     if not isinstance(name, str) or not name:
         found = f"; it says model_type {config['model_type']!r}" if "model_type" in config else ""
@@ -216,40 +223,27 @@ def _grid_rows(table: Tensor | None, model: VisionTransformer, entry: str) -> Te
             f"{entry}: pos_embed does not fit its config.json: expected shape (1, more than {prefix}, "
             f"{model.embed_dim}), found {tuple(table.shape)}"
         )
-    return _checked("pos_embed", table, entry)[0, prefix:].clone()
+    return to_float32("pos_embed", table, entry)[0, prefix:].clone()
 
 
-def _checked(name: str, tensor: Tensor, entry: str) -> Tensor:
-    """A copy in float32.
-
-    Raises:
-        DataError: see `check_numbers`.
-    """
-    check_numbers(name, tensor, entry)
-    return tensor.to(torch.float32, copy=True)
-
-
-def _fill(backbone: VitBackbone, tensors: Mapping[str, Tensor], entry: str) -> None:
+def _fill(backbone: VitBackbone, tensors: Mapping[str, Tensor], parts: Collection[str], entry: str) -> None:
     """Load a checkpoint's tensors into a backbone on the meta device.
 
     Raises:
         DataError: a tensor is missing, unexpected, of another shape, or contains NaN or infinity.
     """
-    given = {name: tensor for name, tensor in tensors.items() if not name.startswith(_UNUSED_TENSORS)}
+    given = dict(tensors)
     if backbone.final_norm == "fc_norm" and "fc_norm.weight" not in given:
         # Weights trained with a class token, in an architecture that pools: the same norm under another name.
         given = {f"fc_{name}" if name.startswith("norm.") else name: tensor for name, tensor in given.items()}
-    names = {name: backbone.timm_name(name) for name, _ in backbone.named_parameters()}
-    expected = {
-        timm_name: tuple(parameter.shape)
-        for name, parameter in backbone.named_parameters()
-        if (timm_name := names[name]) is not None
-    }
-    check_shapes(expected, given, f"the architecture {backbone.architecture.name}", entry)
-    filled = {
-        name: _checked(timm_name, given[timm_name], entry) for name, timm_name in names.items() if timm_name is not None
-    }
+    names = {name: timm_name for name, _ in backbone.named_parameters() if (timm_name := backbone.timm_name(name))}
+    expected = {timm_name: tuple(backbone.get_parameter(name).shape) for name, timm_name in names.items()}
+    selected = select_tensors(given, expected, parts=parts, replaced=_REPLACED, entry=entry)
+    # The tensors become the parameters: float32 of the file is copied, since it may share memory there.
+    used = {name: tensor.clone() if tensor is given[name] else tensor for name, tensor in selected.used.items()}
+    filled = {name: used[timm_name] for name, timm_name in names.items()}
     backbone.load_state_dict({"positions.weight": backbone.positions.weight.data, **filled}, assign=True)
+    backbone.notes = notes_on_heads(selected.heads, entry)
 
 
 def save_vit(

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from fptkit.lab.published.kinds import ArmKind, arm_kind
 from fptkit.lab.published.reasons import notes_of, reasons_of
-from fptkit.lab.published.records import SCORE, Figure, Published, Record
-from fptkit.lab.studies.results import CellResult, StudyResults
+from fptkit.lab.published.records import SCORE, TRAINING, Figure, Published, Record
+from fptkit.lab.studies.results import CellResult, Estimate, StudyResults
 
 
 class Ours(Record):
@@ -71,11 +71,12 @@ def compare(results: StudyResults, published: Published) -> tuple[Pair, ...]:
     """Match a study's cells with the figures of a paper.
 
     Each cell is matched with the figures of the same task and kind of arm; if these have several sizes, with the
-    nearest. Figures that repeat another table's are skipped. Remaining accuracies of the paper on the study's tasks
-    come last.
+    nearest. Figures that repeat another table's are skipped. Figures of training data are matched with cells that were
+    scored on it. Remaining accuracies of the paper on the study's tasks come last.
 
     Args:
-        results: the study's results; a cell's is the mean over seeds on its main test split, at the chosen rate.
+        results: the study's results; a cell's is the mean over seeds on its main test split, at the chosen rates, or
+            at the best common rate if the paper chose a rate for all seeds.
         published: the paper's figures.
 
     Returns:
@@ -86,46 +87,68 @@ def compare(results: StudyResults, published: Published) -> tuple[Pair, ...]:
     taken: set[int] = set()
     for cell in results.cells:
         kind, why = arm_kind(cell)
-        ours, lacking = _ours(cell)
-        same = [] if kind is None else _nearest(cell, [figure for figure in figures if _is_of(figure, cell, kind)])
+        ours, lacking = _ours(cell, published)
+        same = [] if kind is None else _counterparts(cell, kind, figures)
         if ours is None or kind is None or not same:
-            reason = lacking or why or _no_counterpart(cell, published)
+            reason = lacking or why or _no_counterpart(cell, kind, published)
             pairs.append(_pair(cell, kind, ours, reasons=(reason,)))
             continue
         for figure in same:
             taken.add(id(figure))
+            here = ours if figure.split != TRAINING else _scored(cell, cell.train, TRAINING)
             reasons = reasons_of(cell, figure, published)
-            pairs.append(_pair(cell, kind, ours, figure, reasons, notes_of(cell, figure, published)))
+            pairs.append(_pair(cell, kind, here, figure, reasons, notes_of(cell, figure, published)))
     tasks = {cell.task_name for cell in results.cells}
     for figure in figures:
         if figure.task in tasks and id(figure) not in taken:
             kind = ArmKind(figure.body, figure.freezing)
-            reason = "the study has no result for this arm"
+            on = " on training data (train.training_sample)" if figure.split == TRAINING else ""
+            reason = f"the study has no result for this arm{on}"
             pairs.append(Pair(task=figure.task, kind=str(kind), theirs=figure, reasons=(reason,)))
     return tuple(pairs)
 
 
-def _ours(cell: CellResult) -> tuple[Ours | None, str]:
-    """Our result in percent; or None and the reason why there is none."""
+def _ours(cell: CellResult, published: Published) -> tuple[Ours | None, str]:
+    """Our result on the main test split in percent; or None and the reason why there is none."""
     found = cell.main
+    if cell.common is not None and published.learning_rates == "swept":
+        if cell.common.learning_rate is None:
+            return None, "no common learning rate could be chosen for all seeds"
+        found = cell.common.test.get(cell.test_split)
     if found is None or found.mean is None:
         return None, "its test split was not evaluated" if cell.complete else "not all of its runs are finished"
     if cell.metric != SCORE:
         return None, f"its metric is {cell.metric or 'unknown'}, the paper's {SCORE}"
+    return _scored(cell, found, cell.test_split), ""
+
+
+def _scored(cell: CellResult, found: Estimate | None, split: str) -> Ours | None:
+    """A cell's result on a split in percent; None if there is none."""
+    if found is None or found.mean is None:
+        return None
     return Ours(
         mean=100 * found.mean,
         sem=None if found.sem is None else 100 * found.sem,
         seeds=len(found.values),
-        split=cell.test_split,
+        split=split,
         protocol=cell.protocol,
         blocks=cell.blocks,
         width=cell.width,
         weights=cell.weights,
-    ), ""
+    )
 
 
-def _is_of(figure: Figure, cell: CellResult, kind: ArmKind) -> bool:
-    return (figure.task, figure.body, figure.freezing) == (cell.task_name, kind.body, kind.freezing)
+def _counterparts(cell: CellResult, kind: ArmKind, figures: Sequence[Figure]) -> list[Figure]:
+    """The figures of a cell's task and kind: of the test, and of training data if the cell was scored on it."""
+    same = [
+        figure
+        for figure in figures
+        if (figure.task, figure.body, figure.freezing) == (cell.task_name, kind.body, kind.freezing)
+    ]
+    test = _nearest(cell, [figure for figure in same if figure.split != TRAINING])
+    if cell.train is None or cell.train.mean is None:
+        return test
+    return [*test, *_nearest(cell, [figure for figure in same if figure.split == TRAINING])]
 
 
 def _nearest(cell: CellResult, figures: Sequence[Figure]) -> list[Figure]:
@@ -140,9 +163,12 @@ def _nearest(cell: CellResult, figures: Sequence[Figure]) -> list[Figure]:
     return [figure for figure in figures if distance(figure) == least]
 
 
-def _no_counterpart(cell: CellResult, published: Published) -> str:
+def _no_counterpart(cell: CellResult, kind: ArmKind | None, published: Published) -> str:
     if cell.task_name not in published.tasks:
         return f"the paper has no task {cell.task_name}"
+    for table in published.absent:
+        if kind is not None and (table.body, table.freezing) == kind:
+            return f"{table.place} of the paper has this arm, but its figures are not in fptkit: {table.why}"
     return "the paper does not have this arm on this task"
 
 
@@ -201,7 +227,8 @@ def against_rows(pairs: Sequence[Pair]) -> Against:
 def _row(pair: Pair, *last: str) -> dict[str, str]:
     share = "" if pair.data_fraction == 1 else f" ({100 * pair.data_fraction:g} % of the data)"
     arm = pair.arm or (_words(pair.theirs, pair.kind) if pair.theirs else "")
-    row = {"task": pair.task, "arm": arm + share}
+    on = " (on training data)" if pair.theirs and pair.theirs.split == TRAINING else ""
+    row = {"task": pair.task, "arm": arm + share + on}
     if pair.arm:
         row["ours"] = shown(pair.ours.mean, pair.ours.sem) if pair.ours else "–"
     if pair.theirs:

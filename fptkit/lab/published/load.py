@@ -88,7 +88,8 @@ def _figures(file: PublishedFile) -> Iterator[Figure]:
             raise ValueError(f"table '{name}': label '{min(unused)}' is neither a row nor a column")
         for row, cells in table.rows.items():
             for column, cell in zip(table.columns, cells, strict=True):
-                yield _figure(file, name, row, column, cell)
+                if cell is not None:
+                    yield _figure(file, name, row, column, cell)
 
 
 def _check_names(file: PublishedFile) -> None:
@@ -145,6 +146,7 @@ def _meaning(file: PublishedFile, table: str, word: str) -> Facts:
 def _finished(file: PublishedFile, table: PublishedTable, facts: Facts, place: dict[str, Any]) -> Figure:
     told = {
         **dict(facts),
+        "checked_against": facts.checked_against or file.checked_against,
         "repeats": bool(facts.repeats),
         "split": facts.split or "test",
         "words": facts.words or "",
@@ -161,7 +163,6 @@ def _finished(file: PublishedFile, table: PublishedTable, facts: Facts, place: d
         seeds=file.seeds,
         protocol=file.protocol,
         learning_rates=file.learning_rates,
-        checked_against=file.checked_against,
     )
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from fptkit.lab.published.records import Figure, Published
+from fptkit.lab.published.records import TRAINING, Figure, Published
 from fptkit.lab.studies.results import CellResult
 
 _LAST = ("last", "last_k")
@@ -30,6 +30,7 @@ def reasons_of(cell: CellResult, figure: Figure, published: Published) -> tuple[
         _data(cell, figure, published),
         _model(cell, figure),
         _read_out(cell, published),
+        _precision(cell, published),
         _rates(cell, figure, published),
         _length(cell, figure, published),
         _seeds(cell, figure),
@@ -49,7 +50,7 @@ def _protocol(cell: CellResult, figure: Figure, published: Published) -> Iterato
         carried = f", which carries the faults {', '.join(faults)} on this task" if faults else ""
         yield f"protocol: ours {cell.protocol or 'not known'}, theirs {figure.protocol}{carried}"
     # Under fpt2021, test is the split that the paper's code scores, even if it is the validation split.
-    if cell.protocol == figure.protocol == "fpt2021":
+    if cell.protocol == figure.protocol == "fpt2021" or figure.split == TRAINING:
         return
     if figure.split == "validation":
         yield f"split: ours {cell.test_split}, theirs the validation split, which also chose the step"
@@ -112,6 +113,15 @@ def _read_out(cell: CellResult, published: Published) -> Iterator[str]:
         yield f"read-out: ours {cell.readout}, theirs {published.readout}"
 
 
+def _precision(cell: CellResult, published: Published) -> Iterator[str]:
+    """Differences in how numbers are stored and multiplied."""
+    if published.precision is not None and cell.precision != published.precision:
+        yield (
+            f"precision: ours {cell.precision or 'not known'} (frozen weights and matrix products), theirs "
+            f"{published.precision}"
+        )
+
+
 def _rates(cell: CellResult, figure: Figure, published: Published) -> Iterator[str]:
     """Differences in learning rate, schedule and search."""
     tried = len(cell.rates)
@@ -137,11 +147,9 @@ def _length(cell: CellResult, figure: Figure, published: Published) -> Iterator[
             yield f"training: ours {steps:,} steps, theirs converged after {other.value:,.0f}"
             return
     improving = any(best >= end for best, end in zip(cell.best_steps, cell.steps, strict=False))
-    if published.most_steps is not None and steps < published.most_steps and improving:
-        yield (
-            f"training: ours was best at its last step, {steps:,}, theirs trained up to {published.most_steps:,} "
-            "steps or more"
-        )
+    most = published.tasks[figure.task].most_steps
+    if most is not None and steps < most and improving:
+        yield f"training: ours was best at its last step, {steps:,}, theirs trained up to {most:,} steps"
 
 
 def _seeds(cell: CellResult, figure: Figure) -> Iterator[str]:
@@ -157,8 +165,12 @@ def _notes(cell: CellResult, figure: Figure, published: Published) -> Iterator[s
     yield from published.notes
     if figure.variant:
         yield f"theirs: {figure.variant}"
+    if figure.checked_against == "one transcription":
+        yield "their figure was read in one transcription only"
     if figure.seeds is None:
         yield "their seeds and spread are not recorded"
+    if cell.common is not None and figure.learning_rates == "swept":
+        yield "ours at one learning rate for all seeds, as theirs"
     if cell.at_edge:
         ends = "both ends" if cell.at_edge == "both" else f"the {cell.at_edge} end"
         yield f"our rate is at {ends} of the grid"

@@ -16,11 +16,21 @@ Metric = Literal["accuracy", "steps", "times as fast"]
 SCORE: Metric = "accuracy"
 """The metric of a model's answers; a study's cells are compared only with figures of this metric."""
 
+TRAINING = "train"
+"""The split of figures that are an accuracy on training data."""
+
 LearningRates = Literal["one", "swept", "not recorded"]
 """one: fixed in advance, the same for every arm; swept: the best of several, chosen for each arm."""
 
-CheckedAgainst = Literal["transcription", "paper"]
-"""Where the figures were read: from a transcription of the paper's tables, or from the paper itself."""
+CheckedAgainst = Literal["one transcription", "transcription", "paper"]
+"""Where a figure was read: in a single transcription of the paper, in several that agree, or in the paper itself."""
+
+CHECKED: dict[CheckedAgainst, str] = {
+    "one transcription": "one transcription",
+    "transcription": "transcriptions that agree",
+    "paper": "the paper",
+}
+"""Description of each for readers."""
 
 
 class Record(BaseModel):
@@ -42,8 +52,9 @@ class Facts(Record):
         weights: source entries of its weights.
         init: initialisation of random weights, if it matters.
         variant: distinguishes it from another figure of the same task and arm.
-        split: the split that was scored.
+        split: the split that was scored; ``train`` for accuracy on training data.
         learning_rate: the learning rate, if there is a single one.
+        checked_against: where the figures were read, if it differs from the file's.
         repeats: true if another table has the same figure; tables show it, comparisons skip it.
         not_comparable: why it is not comparable with anything, whatever the settings.
         notes: other facts for the reader.
@@ -61,6 +72,7 @@ class Facts(Record):
     variant: str | None = None
     split: str | None = None
     learning_rate: float | None = None
+    checked_against: CheckedAgainst | None = None
     repeats: bool | None = None
     not_comparable: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -119,7 +131,7 @@ class PublishedTable(Record):
         all: facts of every figure.
         columns: labels of the columns: each is a task, an arm, or in ``labels``.
         labels: facts of labels that are not tasks or arms.
-        rows: for each label, one figure per column.
+        rows: for each label, one figure per column; null where the paper's table is empty.
         exceptions: additional facts for some entries.
     """
 
@@ -131,7 +143,7 @@ class PublishedTable(Record):
     all: Facts = Facts()
     columns: tuple[str, ...] = Field(min_length=1)
     labels: dict[str, Facts] = {}
-    rows: dict[str, tuple[Annotated[TableCell, BeforeValidator(_read_cell)], ...]] = Field(min_length=1)
+    rows: dict[str, tuple[Annotated[TableCell | None, BeforeValidator(_read_cell)], ...]] = Field(min_length=1)
     exceptions: tuple[TableException, ...] = ()
 
     @model_validator(mode="after")
@@ -141,12 +153,31 @@ class PublishedTable(Record):
         for label, cells in self.rows.items():
             if len(cells) != len(self.columns):
                 raise ValueError(f"row '{label}' has {len(cells)} figures for {len(self.columns)} columns")
+            if not any(cells):
+                raise ValueError(f"row '{label}' has no figure")
         for exception in self.exceptions:
             if exception.row not in self.rows:
                 raise ValueError(f"an exception names the row '{exception.row}', which does not exist")
             if strange := set(exception.columns) - set(self.columns):
                 raise ValueError(f"an exception names the column '{min(strange)}', which does not exist")
         return self
+
+
+class AbsentTable(Record):
+    """A table of the paper that the file does not contain.
+
+    Args:
+        place: its place in the paper.
+        title: what it shows.
+        why: why it is not here.
+        body, freezing: kind of arm it has figures of, so that a comparison can name it; None if this does not matter.
+    """
+
+    place: str
+    title: str
+    why: str
+    body: str | None = None
+    freezing: str | None = None
 
 
 class PublishedTask(Record):
@@ -157,12 +188,14 @@ class PublishedTask(Record):
         source: source of its data, as in the task's option ``source``.
         options: options of the task that matter for a comparison.
         faults: numbers of the faults in data and evaluation that affect its figures, see docs/protocols.md.
+        most_steps: longest training, in steps; None if not recorded.
     """
 
     facts: Facts = Facts()
     source: str
     options: dict[str, Any]
     faults: tuple[str, ...] = ()
+    most_steps: int | None = Field(default=None, ge=1)
 
 
 class Figure(Record):
@@ -180,7 +213,7 @@ class Figure(Record):
         value: the figure.
         sem: its standard error; None if not given.
         seeds: number of seeds it is the mean of; None if not recorded.
-        split: the split that was scored.
+        split: the split that was scored; ``train`` for accuracy on training data.
         protocol: protocol of data and evaluation.
         learning_rates: how the learning rate was chosen.
         learning_rate: the learning rate, if there is a single one.
@@ -235,7 +268,7 @@ class PublishedFile(Record):
     learning_rates: LearningRates
     learning_rate_words: str
     seeds: int | None = Field(ge=1)
-    most_steps: int | None = Field(default=None, ge=1)
+    precision: str | None = None
     readout: Literal["last", "mean"] | None = None
     schedule: str | None = None
     dropout: float | None = Field(default=None, ge=0, lt=1)
@@ -244,6 +277,7 @@ class PublishedFile(Record):
     arms: dict[str, Facts]
     labels: dict[str, Facts] = {}
     tables: dict[str, PublishedTable] = Field(min_length=1)
+    absent: tuple[AbsentTable, ...] = ()
 
 
 class Published(PublishedFile):
@@ -252,18 +286,19 @@ class Published(PublishedFile):
     Args:
         name: name for `load_published` and ``--against``.
         title, authors, year, source: of the paper.
-        checked_against: where the figures were read.
+        checked_against: where most of the figures were read; a figure's own fact takes precedence.
         protocol: the protocol of fptkit that is nearest to its data and evaluation.
         protocol_words: description of its protocol.
         learning_rates: how learning rates were chosen.
         learning_rate_words: description of this.
         seeds: number of seeds per figure; None if not recorded.
-        most_steps: lower bound of its longest training, in steps; None if not recorded.
+        precision: how numbers were stored and multiplied, such as ``float32``; None if not recorded.
         readout: tokens the head reads; None if not recorded.
         schedule: learning rate schedule; None if not recorded.
         dropout: dropout of the sequence model, in [0, 1); None if not recorded.
         notes: notes on every figure.
         tasks, arms, labels, tables: as in the file.
+        absent: tables of the paper that are not here.
         figures: every figure, in the order of the tables.
     """
 

@@ -2,14 +2,62 @@
 
 from __future__ import annotations
 
-from fptkit.lab.published.records import Figure, Published, PublishedTable
+from collections.abc import Sequence
+
+from fptkit.lab.published.records import CHECKED, Figure, Published, PublishedTable
 
 UNITS = {"accuracy": "accuracy, %", "steps": "training steps", "times as fast": "times as fast"}
 """Unit of each metric, for headings."""
 
+EMPTY = "–"
+"""Shown where the paper's table has no figure."""
+
+
+def content_rows(published: Published) -> list[dict[str, str]]:
+    """List the tables of a paper that are here, and those that are not.
+
+    Args:
+        published: the paper.
+
+    Returns:
+        Rows with the columns table, shows, figures (their number, empty if the table is not here) and read in (where
+        they were read, or why the table is not here).
+    """
+    here = [
+        {
+            "table": table.place,
+            "shows": table.title,
+            "figures": str(len(published.of(name))),
+            "read in": read_in(published.of(name)),
+        }
+        for name, table in published.tables.items()
+    ]
+    absent = [
+        {"table": table.place, "shows": table.title, "figures": "", "read in": f"not here: {table.why}"}
+        for table in published.absent
+    ]
+    return [*here, *absent]
+
+
+def read_in(figures: Sequence[Figure]) -> str:
+    """Where figures were read; if they differ in this, with the number of figures.
+
+    Args:
+        figures: of a table or a paper.
+    """
+    counts: dict[str, int] = {}
+    for figure in figures:
+        text = CHECKED[figure.checked_against]
+        counts[text] = counts.get(text, 0) + 1
+    if len(counts) == 1:
+        return next(iter(counts))
+    return ", ".join(f"{text} ({count})" for text, count in counts.items())
+
 
 def table_rows(published: Published, table: str) -> list[dict[str, str]]:
     """Format a table as rows that map columns to text. The first column has no name and contains the row's label.
+
+    A place that is empty in the paper contains `EMPTY`.
 
     Args:
         published: the paper.
@@ -17,7 +65,8 @@ def table_rows(published: Published, table: str) -> list[dict[str, str]]:
     """
     figures = published.of(table)
     decimals = max(_decimals(figure) for figure in figures)
-    rows = {row: {"": row} for row in published.tables[table].rows}
+    columns = published.tables[table].columns
+    rows = {row: {"": row} | dict.fromkeys(columns, EMPTY) for row in published.tables[table].rows}
     for figure in figures:
         sem = "" if figure.sem is None else f" ± {figure.sem:.{decimals}f}"
         rows[figure.row][figure.column] = f"{figure.value:,.{decimals}f}{sem}"

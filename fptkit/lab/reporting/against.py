@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from fptkit.lab.published import Published, against_rows, compare, load_published
+from fptkit.lab.published import Published, against_rows, compare, load_published, read_in
 from fptkit.lab.reporting.document import Entry, Section, Table
 from fptkit.lab.studies.results import StudyResults
 
@@ -35,10 +35,9 @@ def section(results: StudyResults, name: str) -> Section:
 
 def _about(published: Published) -> tuple[str, ...]:
     """Where the figures are from, and the protocol behind them."""
-    checked = {"transcription": "copied from a transcription of the paper's tables", "paper": "checked with the paper"}
     return (
-        f"{published.authors} {published.year}: {published.title}. {published.source}; figures "
-        f"{checked[published.checked_against]}.",
+        f"{published.authors} {published.year}: {published.title}. {published.source}; figures read in "
+        f"{read_in(published.figures)}.",
         f"Their protocol: {published.protocol_words}; learning rates: {published.learning_rate_words}.",
     )
 

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from fptkit.lab.studies.results import Estimate, Measure, StudyResults
+from fptkit.lab.studies.results import Estimate, Failure, Measure, RunRow, StudyResults
 from fptkit.lab.studies.verdicts import Comparison
 
 NOTHING = "–"
@@ -18,6 +18,11 @@ _PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3
 def scaled(value: float, metric: Measure) -> float:
     """A value in the unit it is shown in: percent for fractions."""
     return 100 * value if metric.fraction else value
+
+
+def seed(run: RunRow | Failure) -> str:
+    """``3``; ``init 3`` for a run in which only this source of randomness has the seed."""
+    return f"{run.varied} {run.seed}".lstrip()
 
 
 def number(value: float | None, metric: Measure) -> str:

@@ -17,34 +17,63 @@ from fptkit.options import deciding
 from fptkit.recipe.load import load_installed
 from fptkit.recipe.models import Recipe
 from fptkit.registry import Entry, Registry
+from fptkit.sources.places import data_digest
 from fptkit.sources.weights import PACKAGED
-from fptkit.specs import HOOKS
+from fptkit.specs import HOOKS, TaskSpec
 
 
-def address_of(recipe: Recipe, code_version: str, *, registry: Registry | None = None) -> str:
+def address_of(
+    recipe: Recipe, code_version: str, *, registry: Registry | None = None, data: dict[str, str] | None = None
+) -> str:
     """Compute the address of a run.
 
-    Options that do not decide the result are ignored, see `fptkit.options.Decides`. Data in a folder (``path:DIR``)
-    count only by path, and weights from a hub only by name.
+    Options that do not decide the result are ignored, see `fptkit.options.Decides`. Data count by the content of their
+    files, too, so other files under the same path give another address. Weights from a hub count only by name.
 
     Args:
         recipe: the recipe with the trial's learning rate and seed.
         code_version: result of `fptkit.engine.code_version.code_version`.
         registry: the registry that the recipe was checked with; None for installed plugins and those it names.
+        data: digests of data that are known already, see `data_of`; None for none.
 
     Returns:
         64 hexadecimal digits.
+
+    Raises:
+        DataError: a file of the data cannot be read, or changes meanwhile.
     """
     content = deciding(recipe)
     words = frozenset(words_in(content))
-    used = _used(registry or load_installed([Path(file) for file in recipe.plugins]), words)
+    registry = registry or load_installed([Path(file) for file in recipe.plugins])
+    used = _used(registry, words)
     parts = {
         "recipe": content,
         "code": code_version,
         "weights": [_weights(word) for word in sorted(words) if word.startswith("builtin:")],
         "plugins": sorted({_plugin(entry) for entry in used}),
     }
+    if digest := data_of(recipe, registry, data):
+        parts["data"] = digest
     return digest_parts([json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()])
+
+
+def data_of(recipe: Recipe, registry: Registry, known: dict[str, str] | None = None) -> str:
+    """The digest of the files that a recipe's task may open; empty if there are none.
+
+    Args:
+        recipe: the recipe.
+        registry: what the name of its task means.
+        known: digests by task and options; one that is missing is added. None: the files are looked at.
+
+    Raises:
+        DataError: one cannot be read, or changes meanwhile.
+    """
+    task, pinned = recipe.task, recipe.pinned.source
+    key = json.dumps([task.name, deciding(task.options), pinned], sort_keys=True)
+    known = {} if known is None else known
+    if key not in known:
+        known[key] = data_digest(registry.get(TaskSpec, task.name), task.options, pinned)
+    return known[key]
 
 
 def written(recipe: Recipe) -> dict[str, Any]:

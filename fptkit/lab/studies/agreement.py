@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from fptkit.lab.studies.options import StudySettings
 from fptkit.lab.studies.read import Draft, unknown
+from fptkit.recipe.dump import component_mapping
+from fptkit.recipe.models import Recipe
+from fptkit.recipe.splits import draws_data
+from fptkit.recipe.tree import Fault, Node
 
 
 def check_agreement(draft: Draft) -> None:
@@ -33,6 +39,26 @@ def check_agreement(draft: Draft) -> None:
             if task not in tasks:
                 draft.fault([key, task], unknown("task", task, tasks))
     _check_search(draft, settings)
+    _check_vary(draft, settings)
+
+
+def check_data_vary(draft: Draft, recipes: Iterable[Recipe | str]) -> None:
+    """Append a fault if the study varies data and no cell draws any.
+
+    Args:
+        draft: the study; skipped if it has faults.
+        recipes: the checked recipes of its cells, or why there is none.
+    """
+    settings = draft.settings
+    if settings is None or draft.faults or "data" not in settings.vary or min(settings.data_fractions) < 1:
+        return
+    made = [recipe for recipe in recipes if isinstance(recipe, Recipe)]
+    if not any(draws_data(recipe.train, component_mapping(recipe.task)) for recipe in made):
+        draft.fault(
+            ["vary", settings.vary.index("data")],
+            "nothing would vary: every run uses its whole training split, and no task splits its data at random with "
+            "split.seed: null; give data_fractions below 1, or leave data out",
+        )
 
 
 def _check_controls(draft: Draft, settings: StudySettings) -> None:
@@ -41,6 +67,29 @@ def _check_controls(draft: Draft, settings: StudySettings) -> None:
             draft.fault(["controls"], f"control '{name}' has the name of an arm; rename the arm or drop the control")
         if settings.controls.count(name) > 1:
             draft.fault(["controls"], f"'{name}' is listed twice; remove one")
+
+
+def _check_vary(draft: Draft, settings: StudySettings) -> None:
+    if settings.vary and len(settings.first_seeds) < 2:
+        draft.fault(["vary"], "needs at least two seeds: each source is varied by the seeds after the first")
+    for tree in draft.recipes.values():
+        for name in settings.vary:
+            if (node := _own_seed(tree, name)) and node.value is not None:
+                fault = Fault(
+                    node.place, f"train.seeds.{name}", "the study's vary replaces this; leave one of them out"
+                )
+                if fault not in draft.faults:
+                    draft.faults.append(fault)
+
+
+def _own_seed(tree: Node, name: str) -> Node | None:
+    """The seed that a recipe gives to one source of randomness."""
+    for key in ("train", "seeds", name):
+        found = tree.mapping.get(key)
+        if found is None:
+            return None
+        tree = found
+    return tree
 
 
 def _check_search(draft: Draft, settings: StudySettings) -> None:
@@ -61,7 +110,5 @@ def _check_choice(draft: Draft, settings: StudySettings) -> None:
     elif search.seeds is not None and search.seeds > len(settings.first_seeds):
         draft.fault(["search", "seeds"], f"more than the study's {len(settings.first_seeds)} seeds; lower it")
     if settings.until is not None and common:
-        message = (
-            "seeds that are added until decided need choose: per_seed; give choose: per_seed, or a number of seeds"
-        )
+        message = "seeds that are added until decided need choose: per_seed; or give a number of seeds"
         draft.fault(["choose"], message)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fptkit.engine.code_version import code_version
 from fptkit.files import RECIPE
-from fptkit.lab.studies.plan import CellName
+from fptkit.lab.studies.plan import CellName, Trial, run_name
 from fptkit.lab.studies.record import command_of
 from fptkit.lab.studies.results import Failure, StudyResults, run_folder
 from fptkit.lab.studies.stored import NOT_STORED, StoredStudy, read_stored
@@ -83,7 +83,7 @@ def _untested(results: StudyResults, untested: Sequence[Failure]) -> list[str]:
 
 def _is_chosen(results: StudyResults, run: Failure) -> bool:
     cell = results.cell(run.task, run.arm, run.data_fraction)
-    return cell is not None and cell.chosen_rates.get(run.seed) == run.learning_rate
+    return cell is not None and not run.varied and cell.chosen_rates.get(run.seed) == run.learning_rate
 
 
 def _unmade(unmade: Sequence[Failure]) -> list[str]:
@@ -98,7 +98,7 @@ def _unmade(unmade: Sequence[Failure]) -> list[str]:
 
 def _listed(runs: Sequence[Failure]) -> str:
     shown = [
-        f"{CellName(one.task, one.arm, one.data_fraction)}, rate {one.learning_rate:g}, seed {one.seed}"
+        run_name(CellName(one.task, one.arm, one.data_fraction), Trial(one.learning_rate, one.seed, one.varied))
         for one in runs[:SHOWN]
     ]
     return "; ".join([*shown, *([f"and {len(runs) - SHOWN} more"] if len(runs) > SHOWN else [])])

@@ -19,6 +19,7 @@ def warnings_of(results: StudyResults) -> tuple[str, ...]:
     found += _edges(results)
     found += _seeds(results)
     found += _common_choice(results)
+    found += _held(results)
     found += _lengths(results)
     found += _versions(results)
     found += _at_majority(results)
@@ -89,7 +90,7 @@ def _seeds_at(results: StudyResults, cell: CellResult, edge: float) -> int:
 
 def _as_good_elsewhere(results: StudyResults, cell: CellResult, seed: int, chosen: float) -> bool:
     name = (cell.task, cell.arm, cell.data_fraction, seed)
-    runs = [run for run in results.runs if (run.task, run.arm, run.data_fraction, run.seed) == name]
+    runs = [run for run in results.runs if (run.task, run.arm, run.data_fraction, run.seed) == name and not run.varied]
     best = next((run.validation for run in runs if run.learning_rate == chosen), None)
     others = [run for run in runs if run.learning_rate != chosen and run.status != "diverged"]
     return best is not None and any(run.validation == best for run in others)
@@ -114,6 +115,17 @@ def _common_choice(results: StudyResults) -> list[str]:
     return [
         "one learning rate was chosen for all seeds together: a wrong choice looks like an effect, and p-values do not "
         "account for it; with choose: per_seed they do"
+    ]
+
+
+def _held(results: StudyResults) -> list[str]:
+    cells = [cell for cell in results.cells if cell.held]
+    if not cells:
+        return []
+    names = _names(name for cell in cells for name in cell.held)
+    return [
+        f"recipes fix the seed of some sources of randomness ({names}), so verdicts and intervals leave out their "
+        f"noise: {_cells(cells)}"
     ]
 
 

@@ -38,7 +38,7 @@ def cell_result(settings: StudySettings, runs: CellRuns, ledger_folder: Path) ->
         task=name.task,
         arm=name.arm,
         data_fraction=name.data_fraction,
-        complete=not runs.missing and bool(runs.outcomes),
+        complete=not any(trial in runs.missing for trial in runs.outcomes) and bool(runs.outcomes),
         metric=metric,
         higher_is_better=higher,
         fraction=bool(example and example.fraction),
@@ -60,6 +60,8 @@ def cell_result(settings: StudySettings, runs: CellRuns, ledger_folder: Path) ->
         steps=tuple(outcome.summary["steps"] for outcome in chosen if "steps" in outcome.summary),
         best_steps=tuple(outcome.summary["best_step"] for outcome in chosen if "best_step" in outcome.summary),
         majority=example.majority if example else None,
+        held=runs.cell.train.seeds.model_dump(exclude_none=True),
+        precision=_precision(runs),
         **_shared_facts(told),
     )
 
@@ -73,7 +75,7 @@ def failures_of(runs: CellRuns) -> list[Failure]:
             status=outcome.status if outcome.status in ("failed", "lost", "interrupted") else "waiting",
             reason=outcome.reason or _why_missing(outcome),
         )
-        for trial, outcome in runs.outcomes.items()
+        for trial, outcome in {**runs.outcomes, **runs.varied}.items()
         if trial in runs.missing
     ]
 
@@ -89,8 +91,14 @@ def rows_of(runs: CellRuns) -> list[RunRow]:
             validation=outcome.validation if is_number(outcome.validation) else None,
             test=value if is_number(value := test_value(outcome)) else None,
         )
-        for trial, outcome in runs.outcomes.items()
+        for trial, outcome in {**runs.outcomes, **runs.varied}.items()
     ]
+
+
+def _precision(runs: CellRuns) -> str:
+    """How the cell's runs stored and multiplied frozen weights; several if machines chose differently."""
+    found = {outcome.summary.get("precision") for outcome in runs.outcomes.values()}
+    return ", ".join(sorted(filter(None, found)))
 
 
 def _shared_facts(told: Mapping[str, Any]) -> dict[str, Any]:
@@ -206,4 +214,5 @@ def _place(runs: CellRuns, trial: Trial) -> dict[str, Any]:
         "data_fraction": name.data_fraction,
         "learning_rate": trial.learning_rate,
         "seed": trial.seed,
+        "varied": trial.varied,
     }

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
 from fptkit.lab.studies.options import StudySettings
 from fptkit.lab.studies.outcome import Outcome
 from fptkit.lab.studies.plan import CellFacts, CellName, Trial
-from fptkit.lab.studies.search import next_step
+from fptkit.lab.studies.search import next_step, varied_trials
 from fptkit.lab.studies.search.choice import is_trained
 
 Lookup = Callable[[CellName, Trial], Outcome]
@@ -29,6 +29,8 @@ class CellRuns:
         common_rate: with a choice for each seed, the one rate that is reported beside it; else None.
         missing: trials that the cell still needs, and failed ones.
         reason: which seeds have no rate and why, or which rates were excluded.
+        varied: outcome of every trial that varies one source of randomness, by source and then seed. They count for
+            nothing but the noise of that source.
     """
 
     cell: CellFacts
@@ -38,6 +40,7 @@ class CellRuns:
     common_rate: float | None
     missing: frozenset[Trial]
     reason: str = ""
+    varied: Mapping[Trial, Outcome] = field(default_factory=dict)
 
     @property
     def rates(self) -> list[float]:
@@ -97,15 +100,17 @@ def runs_of(
         known.update((trial, lookup(trial)) for trial in unknown)
     places = {seed: place for place, seed in enumerate(seeds)}
     in_order = sorted(known, key=lambda trial: (trial.learning_rate, places[trial.seed]))
+    varied = varied_trials(settings, cell, step.chosen_rates)
     failed = {trial for trial, outcome in known.items() if outcome.status == "failed"}
     return CellRuns(
         cell=cell,
         seeds=tuple(seeds),
-        outcomes={trial: known[trial] for trial in in_order},
+        outcomes={trial: known[trial] for trial in in_order if not trial.varied},
         chosen_rates={seed: step.chosen_rates[seed] for seed in seeds if seed in step.chosen_rates},
         common_rate=step.common_rate,
         missing=frozenset(failed | {request.trial for request in step.requests}),
         reason=step.reason if step.done else "",
+        varied={trial: known[trial] for trial in varied if trial in known},
     )
 
 

@@ -136,11 +136,18 @@ def node_of(value: Any, place: Place) -> Node:
     return Node(value, place)
 
 
-def with_fraction(recipe: Recipe, fraction: float) -> Recipe:
-    """Set the fraction of the training split that a recipe uses, in (0, 1]; 1 returns the recipe unchanged."""
-    if fraction == 1:
-        return recipe
-    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"data_fraction": fraction})})
+def as_cell(recipe: Recipe, fraction: float, settings: StudySettings) -> Recipe:
+    """The recipe of a cell: with the study's first seed and a fraction of the training split.
+
+    Args:
+        recipe: the composed recipe.
+        fraction: in (0, 1]; 1 keeps the recipe's own.
+        settings: settings of the study.
+    """
+    changed: dict[str, Any] = {"seed": settings.first_seeds[0]}
+    if fraction != 1:
+        changed["data_fraction"] = fraction
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update=changed)})
 
 
 def rates_of(settings: StudySettings, cell: SearchedCell) -> tuple[float, ...]:
@@ -151,5 +158,8 @@ def rates_of(settings: StudySettings, cell: SearchedCell) -> tuple[float, ...]:
 def recipe_for_trial(cell: Cell, trial: Trial) -> LoadedRecipe:
     """Make the recipe of a trial: the cell's recipe with the trial's learning rate and seed."""
     recipe = cell.loaded.recipe
-    train = recipe.train.model_copy(update={"learning_rate": trial.learning_rate, "seed": trial.seed})
+    chance: dict[str, Any] = {"seed": trial.seed}
+    if trial.varied:
+        chance = {"seeds": recipe.train.seeds.model_copy(update={trial.varied: trial.seed})}
+    train = recipe.train.model_copy(update={"learning_rate": trial.learning_rate, **chance})
     return replace(cell.loaded, recipe=recipe.model_copy(update={"train": train}))

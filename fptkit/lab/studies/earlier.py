@@ -123,7 +123,15 @@ def _key(written: Mapping[str, Any]) -> tuple[str, ...]:
     """A few settings that rarely coincide; only recipes with equal keys are compared in full."""
     places = (("task", "name"), ("backbone", "name"), ("train", "learning_rate"), ("train", "seed"))
     sections = [(written.get(section), key) for section, key in places]
-    return tuple(str(section.get(key)) if isinstance(section, dict) else "" for section, key in sections)
+    found = [str(section.get(key)) if isinstance(section, dict) else "" for section, key in sections]
+    return (*found, *_seeds_apart(written))
+
+
+def _seeds_apart(written: Mapping[str, Any]) -> list[str]:
+    """The single seeds that a recipe sets; a version without this option follows ``train.seed`` in all of them."""
+    train = written.get("train")
+    seeds = train.get("seeds") if isinstance(train, dict) else None
+    return [f"{name} {seed}" for name, seed in seeds.items() if seed is not None] if isinstance(seeds, dict) else []
 
 
 def _agree(ours: Any, theirs: Any) -> bool:

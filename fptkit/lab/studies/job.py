@@ -48,6 +48,8 @@ class Job:
         until_step: step to pause at, None for the end of training.
         open_test: whether to evaluate the test splits after training.
         environment: environment variables to set for the run.
+        data: digest of the data files that the address was made with; empty if there are none. The run fails if they
+            changed since.
     """
 
     address: str
@@ -59,6 +61,7 @@ class Job:
     until_step: int | None = None
     open_test: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
+    data: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,7 @@ def _carry_out(job: Job) -> tuple[Status, str]:
 
         _limit_threads(job.threads)
         loaded = _load(job)
+        _check_data(job, loaded)
         _wait_for_lock(job.folder)
         try:
             summary = run(RunRequest(loaded, job.folder, resume=True, open_test=job.open_test, pause_at=job.until_step))
@@ -131,6 +135,22 @@ def _load(job: Job) -> LoadedRecipe:
     path = job.folder / REQUEST
     write_text(path, job.recipe)
     return load_recipe(str(path))
+
+
+def _check_data(job: Job, loaded: LoadedRecipe) -> None:
+    """Check that the data are still those that the run is addressed by.
+
+    Raises:
+        DataError: they are not.
+    """
+    from fptkit.errors import DataError
+    from fptkit.lab.studies.address import data_of
+
+    if job.data and (found := data_of(loaded.recipe, loaded.registry)) != job.data:
+        raise DataError(
+            f"{loaded.name}: the data changed since the study began: their digest was {job.data} and is now "
+            f"{found or 'that of no file'}; start the study again, which makes new runs"
+        )
 
 
 def _limit_threads(threads: int) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from fptkit.engine.code_version import code_version
 from fptkit.errors import UsageError
-from fptkit.lab.studies.agreement import check_agreement
-from fptkit.lab.studies.cells import node_of, plugins_of, with_fraction
+from fptkit.lab.studies.agreement import check_agreement, check_data_vary
+from fptkit.lab.studies.cells import as_cell, node_of, plugins_of
 from fptkit.lab.studies.options import StudySettings
 from fptkit.lab.studies.plan import Cell, CellName, Study
 from fptkit.lab.studies.read import Draft, read_recipe, read_study
@@ -97,6 +97,7 @@ def load_read_study(
     registry = with_own_plugins(registry, own, named, unusable)
     check_agreement(draft)
     recipes = _checked(draft, registry, all_plugins(given, own), unknown_names=not unusable)
+    check_data_vary(draft, recipes.values())
     draft.faults += unusable
     if draft.faults or draft.settings is None:
         raise recipe_error(draft.faults)
@@ -155,7 +156,8 @@ def _study(
                 if isinstance(recipe, str):
                     skipped[name] = recipe
                     continue
-                loaded = LoadedRecipe(with_fraction(recipe, fraction), draft.path, settings.recipe_profile, registry)
+                made = as_cell(recipe, fraction, settings)
+                loaded = LoadedRecipe(made, draft.path, settings.recipe_profile, registry)
                 cells.append(Cell(name, loaded))
     return Study(
         name=draft.name,

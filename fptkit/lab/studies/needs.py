@@ -8,15 +8,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 
-from fptkit.lab.studies.address import address_of
+from fptkit.lab.studies.address import address_of, data_of
 from fptkit.lab.studies.cells import recipe_for_trial
 from fptkit.lab.studies.job import LOG
 from fptkit.lab.studies.ledger import Ledger
 from fptkit.lab.studies.outcome import Outcome
-from fptkit.lab.studies.plan import Cell, CellName, Request, Study, Trial
+from fptkit.lab.studies.plan import Cell, CellName, Request, Study, Trial, run_name
 from fptkit.lab.studies.progress import CellProgress, CellState, StudyProgress, first_line
 from fptkit.lab.studies.results import run_folder
-from fptkit.lab.studies.search import Step, next_step
+from fptkit.lab.studies.search import Step, next_step, varied_sources
 from fptkit.lab.studies.seeds import seeds_of_cells
 from fptkit.recipe.load import LoadedRecipe
 
@@ -95,19 +95,25 @@ class Needs:
         """Address, name and request of all open requests, in the order to start them.
 
         Tests come first: they are short and complete a cell. Then cell by cell, so that the first results come early;
-        within a cell seed by seed, so that its curve over rates comes early, too.
+        within a cell seed by seed, so that its curve over rates comes early, too. Runs that vary one source of
+        randomness come last: no comparison waits for them.
         """
         everything = [
-            (not request.open_test, place, request.trial.seed, number, needs, request)
+            (not request.open_test, bool(request.trial.varied), place, request.trial.seed, number, needs, request)
             for place, needs in enumerate(self._cells)
             for number, request in enumerate(needs.step.requests)
         ]
-        for *_, needs, request in sorted(everything, key=lambda entry: entry[:4]):
+        for *_, needs, request in sorted(everything, key=lambda entry: entry[:5]):
             yield self._address(needs, request.trial), run_name(needs.cell.name, request.trial), request
 
     def recipe(self, address: str) -> LoadedRecipe:
         """Recipe of a run that `requests` returned."""
         return self._recipes[address]
+
+    def data(self, address: str) -> str:
+        """Digest of the data of a run that `requests` returned; empty if it has no files."""
+        loaded = self._recipes[address]
+        return data_of(loaded.recipe, loaded.registry, self._study.data)
 
     def still_asks(self, address: str, request: Request) -> bool:
         """Whether any cell still has this request for a run."""
@@ -160,12 +166,14 @@ class Needs:
         # A run with only its test left is trained; the test takes very little time.
         missing = {address for address, _, request in self.requests() if not request.open_test}
         failed = sum(outcome.status == "failed" for outcome in self.known.values())
-        left = None if seconds_each is None else seconds_each * len(missing) / min(slots, len(missing) or 1)
+        to_come = sum(map(self._to_come, self._cells))
+        count = len(missing) + to_come
+        left = None if seconds_each is None else seconds_each * count / min(slots, count or 1)
         return StudyProgress(
             title=self._study.name + (f" ({self._study.profile})" if self._study.profile else ""),
             cells=[self._cell_progress(needs, under_way) for needs in self._cells],
             done=len(self.known) - len(missing) - failed,
-            runs=len(self.known),
+            runs=len(self.known) + to_come,
             running=len(under_way),
             elsewhere=len(self.elsewhere),
             failed=failed,
@@ -187,12 +195,20 @@ class Needs:
             name=needs.cell.name,
             state=status,
             done=len(needs.outcomes) - len(wanted) - failed,
-            runs=len(needs.outcomes),
+            runs=len(needs.outcomes) + self._to_come(needs),
             running=running,
             rate=rate,
             validation=validation,
             chosen=bool(needs.step.chosen_rates),
         )
+
+    def _to_come(self, needs: CellNeeds) -> int:
+        """Number of runs that vary one source of randomness and are not requested yet."""
+        if needs.step.done:
+            return 0
+        settings = self._study.settings
+        number = len(varied_sources(settings, needs.cell)) * (len(settings.first_seeds) - 1)
+        return number - sum(bool(trial.varied) for trial in needs.outcomes)
 
     def _advance(self, needs: CellNeeds) -> None:
         """Ask the search what a cell needs next, until all requested runs have a known outcome."""
@@ -225,15 +241,12 @@ class Needs:
         key = (id(needs), trial)
         if key not in self._addresses:
             loaded = recipe_for_trial(needs.cell, trial)
-            address = address_of(loaded.recipe, self._study.code_version, registry=loaded.registry)
+            address = address_of(
+                loaded.recipe, self._study.code_version, registry=loaded.registry, data=self._study.data
+            )
             self._addresses[key] = address
             self._recipes.setdefault(address, loaded)
         return self._addresses[key]
-
-
-def run_name(cell: CellName, trial: Trial) -> str:
-    """Name of a run in the ledger and in messages."""
-    return f"{cell}, rate {trial.learning_rate:g}, seed {trial.seed}"
 
 
 def _best_rate(needs: CellNeeds) -> tuple[float | None, float | None]:

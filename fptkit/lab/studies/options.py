@@ -173,7 +173,7 @@ class StudySettings(Options):
         description="target validation value for each task; the report shows the steps and FLOPs to reach it",
     )
 
-    @field_validator("learning_rates", "seeds", "data_fractions", "comparisons", "use_tasks")
+    @field_validator("learning_rates", "seeds", "data_fractions", "comparisons", "use_tasks", "vary")
     @classmethod
     def _each_once(cls, values: Any) -> Any:
         if isinstance(values, UntilDecided):

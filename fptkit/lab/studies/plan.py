@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from fptkit.recipe.dump import component_mapping
 from fptkit.recipe.find import ReadFile
 from fptkit.recipe.load import LoadedRecipe
 from fptkit.recipe.models import TrainOptions
+from fptkit.recipe.splits import draws_data
 
 SMOKE = "smoke"
 """Profile of studies and recipes that only shows that they run."""
@@ -49,6 +50,11 @@ class SearchedCell(Protocol):
         """Training options of its recipe: the length, the validations, and the rate if there is no grid."""
         ...
 
+    @property
+    def draws_data(self) -> bool:
+        """Whether the seed of data decides which examples its runs are trained on."""
+        ...
+
 
 @dataclass(frozen=True)
 class CellFacts:
@@ -58,11 +64,13 @@ class CellFacts:
         name: name of the cell.
         train: training options of its recipe.
         freezing: name and options of its freezing policy.
+        draws_data: whether the seed of data decides which examples its runs are trained on.
     """
 
     name: CellName
     train: TrainOptions
     freezing: Mapping[str, Any]
+    draws_data: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,8 +79,8 @@ class Cell:
 
     Args:
         name: name of the cell.
-        loaded: the checked recipe with the budget and the fraction of the data applied; each trial replaces its
-            learning rate and seed.
+        loaded: the checked recipe with the budget, the fraction of the data and the study's first seed applied; each
+            trial replaces its learning rate, and its seed or that of one source of randomness.
     """
 
     name: CellName
@@ -86,7 +94,12 @@ class Cell:
     @property
     def facts(self) -> CellFacts:
         """What results need of it."""
-        return CellFacts(self.name, self.train, component_mapping(self.loaded.recipe.freezing))
+        return CellFacts(self.name, self.train, component_mapping(self.loaded.recipe.freezing), self.draws_data)
+
+    @property
+    def draws_data(self) -> bool:
+        """Whether the seed of data decides which examples its runs are trained on."""
+        return draws_data(self.train, component_mapping(self.loaded.recipe.task))
 
 
 @dataclass(frozen=True, order=True)
@@ -96,10 +109,23 @@ class Trial:
     Args:
         learning_rate: learning rate, > 0.
         seed: seed, >= 0.
+        varied: the source of randomness that alone has this seed, while the others keep the study's first: ``init``,
+            ``order`` or ``data``; empty: all have it.
     """
 
     learning_rate: float
     seed: int
+    varied: str = ""
+
+    @property
+    def words(self) -> str:
+        """Its seed for readers: ``seed 3``, ``init seed 3``."""
+        return f"{self.varied} seed {self.seed}".lstrip()
+
+
+def run_name(cell: CellName, trial: Trial) -> str:
+    """Name of a run in the ledger and in messages."""
+    return f"{cell}, rate {trial.learning_rate:g}, {trial.words}"
 
 
 @dataclass(frozen=True)
@@ -160,6 +186,8 @@ class Study:
         cells: every possible cell, by task, then fraction, then arm.
         skipped: the reason for each impossible cell, such as a control the backbone does not support.
         code_version: digest of the code that decides results, see `fptkit.lab.studies.address`.
+        data: digests of the data that recipes name, by task and options, as they were when first asked for: all runs of
+            a study are addressed by the same data, even if files change meanwhile.
     """
 
     name: str
@@ -172,6 +200,7 @@ class Study:
     cells: tuple[Cell, ...]
     skipped: Mapping[CellName, str]
     code_version: str
+    data: dict[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def path(self) -> Path:

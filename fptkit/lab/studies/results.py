@@ -143,6 +143,9 @@ class CellResult(Record):
             them.
         backbone, weights, init, weights_stand_in, blocks, width: facts of the backbone.
         freezing, freezing_options, readout, encoder, schedule, shuffle_tokens, head_options: settings of the runs.
+        held: sources of randomness whose seed the recipe fixes, so that the seeds of the study do not vary them.
+        precision: how frozen weights were stored and multiplied, such as ``bfloat16``; several if the runs differ;
+            empty if unknown.
     """
 
     task: str
@@ -186,8 +189,10 @@ class CellResult(Record):
     schedule: str = ""
     shuffle_tokens: bool = False
     head_options: dict[str, object] = {}
+    held: dict[str, int] = {}
     task_options: dict[str, object] | None = None
     backbone_options: dict[str, object] | None = None
+    precision: str = ""
 
     @model_validator(mode="before")
     @classmethod
@@ -211,7 +216,7 @@ class Failure(Record):
     """A missing run.
 
     Args:
-        task, arm, data_fraction, learning_rate, seed: its cell and trial.
+        task, arm, data_fraction, learning_rate, seed, varied: its cell and trial.
         address: its address.
         status: ``failed``, ``lost``, ``interrupted`` or ``waiting``.
         reason: the error message, or why the run is not finished.
@@ -222,6 +227,7 @@ class Failure(Record):
     data_fraction: float = 1.0
     learning_rate: float
     seed: int
+    varied: str = ""
     address: str
     status: str
     reason: str
@@ -231,7 +237,7 @@ class RunRow(Record):
     """One run in the list of runs.
 
     Args:
-        task, arm, data_fraction, learning_rate, seed: its cell and trial.
+        task, arm, data_fraction, learning_rate, seed, varied: its cell and trial.
         address: its address, which names its folder, see `run_folder`.
         status: its status, see `fptkit.lab.studies.outcome.Status`.
         steps: number of training steps done.
@@ -244,6 +250,7 @@ class RunRow(Record):
     data_fraction: float = 1.0
     learning_rate: float
     seed: int
+    varied: str = ""
     address: str
     status: str
     steps: int

@@ -181,6 +181,7 @@ class StudyRunner:
                 until_step=request.until_step,
                 open_test=request.open_test,
                 environment=carried_environment(),
+                data=self._needs.data(address),
             )
         )
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np  # noqa: TID253 (imported by `summarise` when there is something to compute)
 from numpy.typing import NDArray  # noqa: TID253
 
+from fptkit.lab.studies.power import probability_decided
+
 Array = NDArray[np.float64]
 
 CONFIDENCE = 0.95
@@ -46,33 +48,23 @@ class Tests:
         standard_error: standard error of the mean; 0 if all differences are equal.
         t: mean divided by its standard error; NaN if the standard error is 0.
         p: two-sided p-value.
-        p_allowed: p-value after the allowances, never below ``p``.
     """
 
     mean: Array
     standard_error: Array
     t: Array
     p: Array
-    p_allowed: Array
 
 
 @dataclass(frozen=True)
-class Combined:
-    """One test over tasks.
+class Combined(Tests):
+    """One test over tasks, of each seed's mean difference over tasks.
 
     Args:
-        mean: mean over tasks and seeds of the differences.
-        standard_error: standard error of the mean, from the seeds' means over tasks; 0 if these are all equal.
-        t: mean divided by its standard error; NaN if the standard error is 0.
         degrees: degrees of freedom.
-        p: two-sided p-value.
     """
 
-    mean: Array
-    standard_error: Array
-    t: Array
     degrees: int
-    p: Array
 
 
 @dataclass(frozen=True)
@@ -103,36 +95,20 @@ def mean_and_error(values: Sequence[float]) -> tuple[float | None, float | None]
     return mean, float(np.sqrt(((given - mean) ** 2).sum() / (len(given) - 1) / len(given)))
 
 
-def paired_tests(a: Array, b: Array, *, allowance: Array | float = 0.0, validation_error: Array | float = 0.0) -> Tests:
+def paired_tests(a: Array, b: Array) -> Tests:
     """Test whether ``a`` and ``b`` differ, pair by pair: Student's paired t-test, or the exact sign-flip test.
 
     If all differences are equal, the t-test would divide by zero. Then p = 1 if they are zero, else p is that of the
     exact sign-flip test, whose smallest p is 2^(1 - n).
 
-    The allowances account for a wrong choice of the learning rate on validation: the mean moves towards zero by
-    ``allowance``, and half of ``validation_error`` is added to the standard error in quadrature.
-
     Args:
         a, b: scores of the two arms; pairs are along the last axis.
-        allowance: what a wrong choice of the learning rate may have cost the losing arm, >= 0.
-        validation_error: standard error of the arms' difference on validation, >= 0.
 
-    Shapes: a, b (..., n) with n >= 2; allowance and validation_error (...).
+    Shapes: a, b (..., n) with n >= 2 -> (...).
 
-    Source: Student 1908; sign flips: Fisher 1935, section 21. The allowances are ours, see ``docs/statistics.md``.
+    Source: Student 1908; sign flips: Fisher 1935, section 21.
     """
-    from scipy.special import stdtr
-
-    differences = a - b
-    mean, error, t, p = _tests(differences, rounding_of(a, b))
-    exact = np.where(mean == 0, 1.0, 2.0 ** (1 - differences.shape[-1]))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        left = np.maximum(np.abs(mean) - allowance, 0)
-        widened = np.hypot(error, np.asarray(validation_error) / 2)
-        allowed = np.where(
-            widened == 0, np.where(left == 0, 1.0, exact), 2 * stdtr(differences.shape[-1] - 1, -left / widened)
-        )
-    return Tests(mean, error, t, p, np.fmax(p, allowed))
+    return _tests(a - b, rounding_of(a, b))
 
 
 def rounding_of(a: Array, b: Array) -> Array:
@@ -143,31 +119,27 @@ def rounding_of(a: Array, b: Array) -> Array:
     return EQUAL * np.maximum(np.abs(a), np.abs(b)).max(axis=-1)
 
 
-def _tests(differences: Array, rounding: Array | float) -> tuple[Array, Array, Array, Array]:
-    """Mean, standard error, t and two-sided p; shapes as in `paired_tests`."""
+def _tests(differences: Array, rounding: Array | float) -> Tests:
     from scipy.special import stdtr
 
     pairs = differences.shape[-1]
-    mean, error, flat = _mean_and_error_of(differences, rounding)
+    mean, error, equal = _mean_and_error_of(differences, rounding)
     exact = np.where(mean == 0, 1.0, 2.0 ** (1 - pairs))
     with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.where(flat, np.nan, mean / error)
-        return mean, error, t, np.where(flat, exact, 2 * stdtr(pairs - 1, -np.abs(t)))
-
-
-def standard_error_of_differences(a: Array, b: Array) -> Array:
-    """Standard error of the mean of ``a - b``. Shapes: a, b (..., n) -> (...)."""
-    return _mean_and_error_of(a - b, rounding_of(a, b))[1]
+        t = np.where(equal, np.nan, mean / error)
+        p = np.where(equal, exact, 2 * stdtr(pairs - 1, -np.abs(t)))
+    return Tests(mean, error, t, p)
 
 
 def _mean_and_error_of(differences: Array, rounding: Array | float) -> tuple[Array, Array, Array]:
     """Mean, its standard error, and whether all differences are equal up to ``rounding``."""
     rounding = np.maximum(rounding, EQUAL * np.abs(differences).max(axis=-1))
-    flat = np.ptp(differences, axis=-1) <= rounding
-    mean = differences.mean(axis=-1)
-    mean = np.where(flat & (np.abs(mean) <= rounding), 0.0, mean)
-    error = differences.std(axis=-1, ddof=1) / np.sqrt(differences.shape[-1])
-    return mean, np.where(flat, 0.0, error), flat
+    with np.errstate(invalid="ignore"):  # NaN if a difference is not finite
+        span = np.ptp(differences, axis=-1)
+        equal = np.isfinite(span) & (span <= rounding)
+        mean = differences.mean(axis=-1)
+        error = differences.std(axis=-1, ddof=1) / np.sqrt(differences.shape[-1])
+    return np.where(equal & (np.abs(mean) <= rounding), 0.0, mean), np.where(equal, 0.0, error), equal
 
 
 def holm(p: Array) -> Array:
@@ -223,19 +195,6 @@ def hedges_g(mean: float, error: float, pairs: int) -> float | None:
     half = (pairs - 1) / 2
     correction = float(np.exp(gammaln(half) - gammaln(half - 0.5)) / np.sqrt(half))
     return correction * mean / (error * float(np.sqrt(pairs)))
-
-
-def largest_gain(chosen: Array, others: Array) -> Array:
-    """Largest gain on validation of another learning rate over the chosen one, with the same seed; at least 0.
-
-    Args:
-        chosen: validation at the chosen rate, signed so that higher is better.
-        others: the same for each other rate.
-
-    Shapes: chosen (..., n); others (..., rates, n), NaN if a rate has no run with a seed -> (...).
-    """
-    gains = np.where(np.isnan(others), -np.inf, others - chosen[..., None, :])
-    return np.maximum(gains.max(axis=(-1, -2), initial=0.0), 0.0)
 
 
 def equivalence(mean: Array | float, error: Array | float, pairs: int, margin: Array | float) -> Array:
@@ -328,19 +287,13 @@ def resolution(deviation: float, pairs: int, level: float = LEVEL, power: float 
         The difference; None for fewer than three pairs or without deviation.
     """
     from scipy.optimize import brentq
-    from scipy.special import stdtrit
-    from scipy.stats import nct
 
     if pairs < MINIMUM_PAIRS or not 0 < deviation < np.inf:
         return None
-    degrees = pairs - 1
-    critical = float(stdtrit(degrees, 1 - level / 2))
-
-    def lacking(noncentrality: float) -> float:
-        other_side = np.nan_to_num(nct.cdf(-critical, degrees, noncentrality))  # NaN where it is below 1e-20
-        return float(nct.sf(critical, degrees, noncentrality) + other_side) - power
-
-    return float(brentq(lacking, 0.0, 4 * critical + 10)) * deviation / float(np.sqrt(pairs))
+    high = 1.0
+    while probability_decided(high, pairs, 0.0, level) < power:
+        high *= 2
+    return deviation * float(brentq(lambda effect: probability_decided(effect, pairs, 0.0, level) - power, 0.0, high))
 
 
 def further_seeds(
@@ -371,26 +324,8 @@ def further_seeds(
         return None
     effect, bound = abs(mean) / deviation, (margin or 0.0) / deviation
     more = range(max(1, MINIMUM_PAIRS - pairs), limit + 1)
-    found = bisect_left(more, power, key=lambda further: _decided(effect, pairs + further, bound, level))
+    found = bisect_left(more, power, key=lambda further: probability_decided(effect, pairs + further, bound, level))
     return more[found] if found < len(more) else None
-
-
-def _decided(effect: float, pairs: int, margin: float, level: float) -> float:
-    """Probability that a difference or else equivalence is found; effect and margin in standard deviations.
-
-    The mean is normal and independent of the sample's deviation; the average over the latter is taken at 400 quantiles.
-    """
-    from scipy.special import chdtri, ndtr, stdtrit
-
-    quantiles = (np.arange(400) + 0.5) / 400
-    error = np.sqrt(chdtri(pairs - 1, quantiles) / (pairs - 1) / pairs)
-    different = stdtrit(pairs - 1, 1 - level / 2) * error
-    same = np.clip(margin - stdtrit(pairs - 1, 1 - level) * error, 0, different)
-
-    def within(bound: Array) -> Array:
-        return ndtr((bound - effect) * np.sqrt(pairs)) - ndtr((-bound - effect) * np.sqrt(pairs))
-
-    return float((1 - within(different) + within(same)).mean())
 
 
 def combined(differences: Array, *, rounding: Array | float = 0.0) -> Combined:
@@ -402,8 +337,8 @@ def combined(differences: Array, *, rounding: Array | float = 0.0) -> Combined:
 
     Shapes: differences (..., tasks, seeds) with at least 2 seeds; rounding (...).
     """
-    mean, error, t, p = _tests(differences.mean(axis=-2), rounding)
-    return Combined(mean, error, t, differences.shape[-1] - 1, p)
+    tests = _tests(differences.mean(axis=-2), rounding)
+    return Combined(tests.mean, tests.standard_error, tests.t, tests.p, differences.shape[-1] - 1)
 
 
 def stouffer(p_two_sided: Array, signs: Array) -> Array:

@@ -35,6 +35,7 @@ from fptkit.lab.studies.plan import SMOKE, CellFacts, CellName, StudyFacts, Tria
 from fptkit.lab.studies.record import FILE
 from fptkit.lab.studies.results import CellResult, Failure, RunRow, StudyResults, read_results, run_folder
 from fptkit.recipe.models import TrainOptions
+from fptkit.recipe.splits import draws_data
 from fptkit.recipe.tree import Fault, plain, read_tree, recipe_error
 
 NOT_STORED = "not among the stored runs"
@@ -43,8 +44,8 @@ NOT_STORED = "not among the stored runs"
 _TOLD: tuple[Status, ...] = ("paused", "validated", "finished", "diverged")
 """States that a run's summary records; of the others, only the ledger knows."""
 
-_SEARCHED = ("max_steps", "validate_every", "learning_rate")
-"""Training options that a search needs."""
+_NEEDED = ("max_steps", "validate_every", "learning_rate", "data_fraction", "seeds")
+"""Training options that a search and its results need."""
 
 
 @dataclass(frozen=True)
@@ -97,20 +98,21 @@ class StoredStudy:
 
     @cached_property
     def _rows(self) -> Mapping[tuple[CellName, Trial], RunRow]:
-        return {(_name(row), Trial(row.learning_rate, row.seed)): row for row in self.results.runs}
+        return {(_name(row), Trial(row.learning_rate, row.seed, row.varied)): row for row in self.results.runs}
 
     def _cell(self, cell: CellResult) -> CellFacts:
         """The facts of a cell, from the recipe of one of its runs."""
         name = _name(cell)
-        rows = [row for (of_cell, _), row in self._rows.items() if of_cell == name]
+        rows = [row for (of_cell, trial), row in self._rows.items() if of_cell == name and not trial.varied]
         recipe = _first_recipe(run_folder(self.ledger_folder, row.address) for row in rows)
         # If no run of the cell has started, its rows still have the rate.
         train = recipe.get("train") or ({"learning_rate": rows[0].learning_rate} if rows else {})
         freezing = recipe.get("freezing") or self._freezing_of_unstarted(name)
         try:
-            return CellFacts(name, _train_options(train), freezing)
+            options = _train_options(train)
         except ValidationError as err:
             raise DataError(f"the recipes of the runs of {name} are damaged: {err}; put intact copies back") from err
+        return CellFacts(name, options, freezing, draws_data(options, recipe.get("task", {})))
 
     def _freezing_of_unstarted(self, name: CellName) -> Mapping[str, Any]:
         """A stand-in for the freezing of a cell without runs: equal to the reference's if their lift was listed."""
@@ -205,7 +207,7 @@ def _train_options(given: Mapping[str, Any]) -> TrainOptions:
     try:
         return TrainOptions.model_validate(known)
     except ValidationError:
-        return TrainOptions.model_validate({key: known[key] for key in _SEARCHED if key in known})
+        return TrainOptions.model_validate({key: known[key] for key in _NEEDED if key in known})
 
 
 def _outcome(row: RunRow, failure: Failure | None, folder: Path) -> Outcome:

@@ -17,6 +17,7 @@ from fptkit.lab.studies.cell_runs import CellRuns, Lookup, runs_of
 from fptkit.lab.studies.cells import recipe_for_trial
 from fptkit.lab.studies.in_words import budget_words, search_words, until_words
 from fptkit.lab.studies.locking.lock import NEVER_LOCKED, Compared
+from fptkit.lab.studies.noise import noise_of
 from fptkit.lab.studies.outcome import Outcome
 from fptkit.lab.studies.pairs import Scores
 from fptkit.lab.studies.plan import CellName, Study, StudyFacts, Trial
@@ -65,7 +66,7 @@ def results_of(study: StudyFacts, lookup: Lookup, ledger_folder: Path) -> StudyR
         arms=study.arms,
         arm_summaries=dict(study.arm_summaries),
         reference=study.reference,
-        seeds=tuple(dict.fromkeys(seed for one in runs for seed in one.seeds)),
+        seeds=tuple(dict.fromkeys([*settings.first_seeds, *(seed for one in runs for seed in one.seeds)])),
         learning_rates=tuple(sorted(settings.learning_rates)),
         choose=settings.choose,
         until=until_words(settings),
@@ -79,6 +80,7 @@ def results_of(study: StudyFacts, lookup: Lookup, ledger_folder: Path) -> StudyR
         lifts=concluded.lifts,
         answers=concluded.answers,
         ranks=concluded.ranks,
+        noise=tuple(noise for one in runs for noise in noise_of(one)),
         skipped=dict(study.skipped),
         failures=tuple(failure for one in runs for failure in failures_of(one)),
         runs=tuple(row for one in runs for row in rows_of(one)),
@@ -127,7 +129,7 @@ def lookup_by_address(study: Study, outcomes: Mapping[str, Outcome]) -> Lookup:
 
     def lookup(name: CellName, trial: Trial) -> Outcome:
         loaded = recipe_for_trial(cells[name], trial)
-        address = address_of(loaded.recipe, study.code_version, registry=loaded.registry)
+        address = address_of(loaded.recipe, study.code_version, registry=loaded.registry, data=study.data)
         return outcomes.get(address) or Outcome(address)
 
     return lookup
@@ -140,7 +142,7 @@ def _scores(runs: CellRuns, cell: CellResult) -> Scores:
 def _versions(runs: Sequence[CellRuns]) -> dict[str, tuple[str, ...]]:
     found: dict[str, set[str]] = {}
     for one in runs:
-        for outcome in one.outcomes.values():
+        for outcome in (*one.outcomes.values(), *one.varied.values()):
             for name, version in outcome.summary.get("versions", {}).items():
                 found.setdefault(name, set()).add(version)
     return {name: tuple(sorted(found[name])) for name in sorted(found)}

@@ -146,9 +146,12 @@ class NoiseSource(BaseModel, frozen=True, extra="forbid"):
     Args:
         task, arm, data_fraction: the cell.
         source: ``init``, ``order`` or ``data``.
-        values: test results when only this source varies.
+        values: test results when only this source varies, on the first test split: of the first seed, then of the other
+            runs that have one.
         deviation: their standard deviation; None for fewer than two.
-        interval: 95 % interval of the standard deviation (chi-squared); None for fewer than three values.
+        interval: 95 % interval of the standard deviation (chi-squared); None for fewer than three values or if all are
+            equal.
+        diverged: number of runs that diverged and so have no value.
     """
 
     task: str
@@ -158,3 +161,4 @@ class NoiseSource(BaseModel, frozen=True, extra="forbid"):
     values: tuple[float, ...]
     deviation: float | None
     interval: tuple[float, float] | None = None
+    diverged: int = 0

@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import json
 import operator
-import zlib
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import IO, Any, NamedTuple
 
 from fptkit.errors import DataError
 from fptkit.sources import Unavailable
+from fptkit.tasks.reading.text import open_text
 
 MOST_FOLDS = 100_000  # SCOPe 2.08 has about 1,500 folds; a larger label is not a fold number
 
@@ -123,15 +123,8 @@ def _label(where: str, fields: Mapping[str, Any], name: str) -> int | None:
 
 
 def _json_objects(path: Path) -> Generator[Any]:
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as text:
-            yield from _json_list(path, text)
-    except (gzip.BadGzipFile, zlib.error, EOFError) as err:
-        raise DataError(f"{path}: damaged gzip file ({err}); fetch or copy it again") from err
-    except UnicodeDecodeError as err:
-        raise DataError(f"{path}: binary data instead of JSON text ({err.reason} at byte {err.start})") from err
-    except OSError as err:
-        raise DataError(f"{path}: cannot be read ({err})") from err
+    with open_text(path) as text:
+        yield from _json_list(path, text)
 
 
 def _json_list(path: Path, text: IO[str], chunk: int = 1 << 16) -> Generator[Any]:

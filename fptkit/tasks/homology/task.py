@@ -7,22 +7,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fptkit.errors import DataError, UnknownNameError, UsageError
 from fptkit.interfaces import Classes, SampledEvaluation, Split, Symbols, Task
-from fptkit.sources import Unavailable, choose, data_folder, shown_folder
-from fptkit.sources.data_sets import DATA_SETS, files_of
+from fptkit.sources import Unavailable, choose, shown_folder
+from fptkit.sources.data_sets import DATA_SETS
 from fptkit.tasks.examples import SymbolExamples
 from fptkit.tasks.homology import alphabet
+from fptkit.tasks.homology.find import SPLITS, TEST_SPLITS, file_stem, folder_of, split_files
 from fptkit.tasks.homology.options import RemoteHomologyOptions
 from fptkit.tasks.homology.records import Record, read_records
 from fptkit.tasks.homology.simulate import simulate
+from fptkit.tasks.reading.labels import Labels, find_classes
 from fptkit.tasks.unmasked import UnmaskedExamples
 
-TEST_SPLITS = ("test_fold_holdout", "test_superfamily_holdout", "test_family_holdout")
-SPLITS = ("train", "validation", *TEST_SPLITS)
-
-_FILE = {"validation": "remote_homology_valid"}  # TAPE's names that differ from ours
 _TITLES = {
     "train": "train",
     "validation": "validation",
@@ -36,11 +35,6 @@ _TITLES = {
 # according to its authors), evaluation batch size in training batches.
 _FPT2021_CLASSES = 1200
 _FPT2021_EVALUATION = SampledEvaluation(batches=25, size_factor=4, accuracy_factor=0.9739)
-
-
-def file_stem(split: str) -> str:
-    """Return the name of a split's file in TAPE's layout, without its extension."""
-    return _FILE.get(split, f"remote_homology_{split}")
 
 
 class RemoteHomology(Task):
@@ -88,8 +82,8 @@ class RemoteHomology(Task):
         self.stand_in = choice.stand_in or choice.entry == "simulated"  # a stand-in even if it is listed first
         as_the_paper = options.protocol == "fpt2021"
         self.test_splits = tuple(name for name in TEST_SPLITS if name in records)
-        folds = {name: np.array([record.fold for record in some], np.int64) for name, some in records.items()}
-        self.output = Classes(1 + max(int(labels.max()) for labels in folds.values()))
+        folds, classes = _folds(records, choice.entry, as_the_paper=as_the_paper)
+        self.output = Classes(len(classes.names), names=classes.names)
         self.input = Symbols(alphabet.SYMBOL_COUNT, alphabet.PAD)
         self._longest = options.max_length
 
@@ -112,6 +106,7 @@ class RemoteHomology(Task):
             *(f"{entry}: {reason}" for entry, reason in choice.skipped),
             *_source_notes(choice.entry, options),
             *_data_notes(folds, lengths, self.max_tokens, options, unknown),
+            *classes.notes,
         )
         if as_the_paper:
             self._follow_the_paper(examples)
@@ -164,15 +159,30 @@ class RemoteHomology(Task):
         return self._splits[name]
 
 
+def _folds(
+    records: Mapping[str, list[Record]], entry: str, *, as_the_paper: bool
+) -> tuple[dict[str, NDArray[np.int64]], Labels]:
+    """The class of each record by split, and the classes: the folds that occur, numbered without gaps.
+
+    TAPE's own folds keep their numbers, and under ``fpt2021`` all do.
+    """
+    labels = {name: np.array([record.fold for record in some], np.int64) for name, some in records.items()}
+    found = np.unique(np.concatenate(list(labels.values())))
+    if as_the_paper or entry == "tape":
+        return labels, Labels(tuple(map(str, range(max(int(found[-1]) + 1, 2)))))
+    classes = find_classes(found.tolist(), "fold_label")
+    return {name: np.searchsorted(found, some) for name, some in labels.items()}, classes
+
+
 def _open(entry: str, options: RemoteHomologyOptions) -> dict[str, list[Record]]:
     if entry == "simulated":
         families = simulate(options.simulated)
         return {name: families.records(name) for name in SPLITS}
     if entry == "tape":
-        records = _read_folder(data_folder() / "remote_homology", "fetch it: fptkit data fetch remote_homology")
+        records = _read_folder(folder_of(entry), "fetch it: fptkit data fetch remote_homology")
         check_tape(records)
         return records
-    return _read_folder(Path(entry.removeprefix("path:")).expanduser(), "see the layout: fptkit data status")
+    return _read_folder(folder_of(entry), "see the layout: fptkit data status")
 
 
 def _read_folder(folder: Path, advice: str) -> dict[str, list[Record]]:
@@ -184,7 +194,7 @@ def _read_folder(folder: Path, advice: str) -> dict[str, list[Record]]:
     """
     if not folder.is_dir():
         raise Unavailable(f"there is no folder {shown_folder(folder)}; {advice}")
-    files = {name: path for name in SPLITS if (path := files_of("remote_homology", folder).get(file_stem(name)))}
+    files = split_files(folder)
     missing = [name for name in ("train", "validation") if name not in files]
     if len(files) + len(missing) == 2:
         missing += TEST_SPLITS

@@ -9,17 +9,15 @@ brackets. All other lines, and lines with errors, are read by `fptkit.tasks.list
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, cast
 
 import numpy as np
 
 from fptkit.errors import DataError
 from fptkit.tasks.listops.arrays import Expressions, evaluate_all
 from fptkit.tasks.listops.grammar import CLOSE, CLOSE_ID, DIGITS, IDS, OPERATORS, encode, evaluate
+from fptkit.tasks.reading.text import byte_lines
 
 _UNKNOWN = 255
 # Operators become single bytes outside ASCII, so lines that are not ASCII do not take the fast path.
@@ -91,7 +89,7 @@ def _fast_ids(expression: bytes) -> bytes | None:
 def _rows(path: Path) -> Iterator[tuple[int, int, bytes]]:
     """Yield line number, label and expression of each line that is not empty."""
     columns: tuple[int, int] | None = None
-    for number, line in _lines(path):
+    for number, line in byte_lines(path):
         cells = [cell.strip() for cell in line.split(b"\t")]
         if cells == [b""]:
             continue
@@ -119,18 +117,6 @@ def _columns(path: Path, number: int, cells: list[bytes]) -> tuple[tuple[int, in
         f"{path}:{number}: expected a header with the columns Source and Target (Long Range Arena), or label, tab, "
         "expression (Nangia & Bowman)"
     )
-
-
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    if not path.exists():
-        raise DataError(f"{path}: there is no such file")
-    try:
-        with cast(IO[bytes], gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")) as file:
-            yield from enumerate(file, start=1)
-    except (gzip.BadGzipFile, zlib.error, EOFError) as err:
-        raise DataError(f"{path}: damaged gzip file ({err}); fetch or copy it again") from err
-    except OSError as err:
-        raise DataError(f"{path}: cannot be read ({err})") from err
 
 
 def _explain(path: Path, wrong: int, malformed: bool, count: int) -> None:

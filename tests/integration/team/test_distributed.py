@@ -17,7 +17,7 @@ from whole_runs import start as alone
 
 @pytest.mark.slow
 def test_two_processes_are_as_good_as_one(write: Any, start: Any, tmp_path: Path) -> None:
-    names = ("xor", "homology", "digits", "custom")
+    names = ("xor", "homology", "digits", "custom", "apart")
     ended = start(*({"recipe": write(name), "folder": tmp_path / f"{name}-two"} for name in names))
     assert ended.code == 0, ended.output
     for name in names:

@@ -113,7 +113,10 @@ def test_a_checkpoint_is_loaded_unless_init_replaces_all_weights(folder: Path, i
 def test_a_fallback_is_marked_and_the_reason_comes_first(folder: Path) -> None:
     backbone = assemble(Recorder(), Request(7, 11, ("path:/nowhere", f"path:{folder}")))
     assert (backbone.weights, backbone.stand_in) == (f"path:{folder}", True)
-    assert backbone.notes == ("path:/nowhere: no config.json and no model.safetensors in /nowhere", "fitted")
+    assert backbone.notes == (
+        "path:/nowhere: no config.json and no model.safetensors in /nowhere: there is no such folder",
+        "fitted",
+    )
 
 
 def test_the_source_of_an_earlier_run_is_used_again(folder: Path) -> None:

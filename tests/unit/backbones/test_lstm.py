@@ -465,9 +465,9 @@ def _tensors(change: Callable[[dict[str, Tensor]], object]) -> Callable[[Path], 
         (_config(width=10**9), r"cell_norm.weight does not fit its config.json: expected shape \(1000000000,\)"),
         (
             _tensors(lambda tensors: tensors.pop("layers.1.hidden_map.bias")),
-            r"the first is layers.1.hidden_map.bias: expected shape \(48,\), found none",
+            "1 tensors are missing, the first is layers.1.hidden_map.bias",
         ),
-        (_tensors(lambda tensors: tensors.update(extra=torch.ones(2))), "the first is extra: expected shape none"),
+        (_tensors(lambda tensors: tensors.update(extra=torch.ones(2))), "do not belong .* the first is extra"),
         (_tensors(lambda tensors: tensors["layers.0.input_norm.weight"].fill_(math.inf)), "holds NaN or infinity"),
         (
             _tensors(lambda tensors: tensors.update({"layers.0.cell_norm.bias": torch.ones(12, dtype=torch.int64)})),

@@ -105,3 +105,18 @@ def test_quiet_says_nothing() -> None:
     for event in events():
         listener.handle(event)
     assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"seed": 0}, "seed 0"),
+        ({"seed": 4, "seeds": {"init": 4, "order": 4, "data": 4}}, "seed 4"),
+        ({"seed": 4, "seeds": {"init": 4, "order": 0, "data": 7}}, "seed 4 (order 0, data 7)"),
+    ],
+)
+def test_seeds_that_differ_are_shown(facts: dict[str, Any], said: str) -> None:
+    stream = io.StringIO()
+    listener = ConsoleListener(Console(file=stream, width=140, highlight=False, markup=False))
+    listener.handle(RunStarted("homology_gpt2", Path("runs/x"), {**FACTS, **facts}, (), 0, 40, 16))
+    assert f"learning rate 0.003, {said}\n" in stream.getvalue()

@@ -51,7 +51,7 @@ def save(
         trained=trained_tensors(model),
         optimizer=pack_optimizer(optimizer, names(model)),
         state={"step": step},
-        frozen={"digest": "d"},
+        identity={"frozen": {"digest": "d"}, "data": {"source": "s", "digest": "e"}},
         keep_steps=keep,
     )
 

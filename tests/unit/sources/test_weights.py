@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
 from huggingface_hub.errors import (
@@ -136,6 +137,20 @@ def test_a_repository_without_safetensors_says_so(hub: type[Hub]) -> None:
         open_weights("hub:someone/tiny")
 
 
+def test_a_repository_in_another_format_says_which(hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.files = {"config.json": b'{"model_type": "gpt2"}', "pytorch_model.bin": b"x"}
+    monkeypatch.setattr(
+        "huggingface_hub.HfApi.list_repo_files", lambda *args, **options: [*hub.files, "onnx/model.onnx"]
+    )
+    said = r'it holds pytorch_model\.bin, a pickle file.*from_pretrained\("someone/tiny"\)\.save_pretrained'
+    with pytest.raises(Unavailable, match=f"has no config.json with model.safetensors; {said}"):
+        open_weights("hub:someone/tiny")
+    huggingface_hub.hf_hub_download("someone/tiny", "pytorch_model.bin")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(Unavailable, match=f"^in the local cache {said}.*, and HF_HUB_OFFLINE forbids asking the hub"):
+        open_weights("hub:someone/tiny")
+
+
 def in_two_files() -> dict[str, bytes]:
     """A checkpoint split into two files with an index, as transformers saves large ones."""
     parts = {"part-1.safetensors": {"a": torch.ones(2)}, "part-2.safetensors": {"b": torch.zeros(3)}}
@@ -153,7 +168,7 @@ def test_a_split_checkpoint_is_put_together(tmp_path: Path) -> None:
     tensors = open_weights(f"path:{tmp_path}").tensors()
     assert {name: tensor.tolist() for name, tensor in tensors.items()} == {"a": [1, 1], "b": [0, 0, 0]}
     (tmp_path / "part-2.safetensors").unlink()
-    with pytest.raises(DataError, match=r"part-2\.safetensors is not a readable safetensors file"):
+    with pytest.raises(DataError, match=r"part-2\.safetensors is missing, but .*index\.json names it"):
         open_weights(f"path:{tmp_path}").tensors()
 
 

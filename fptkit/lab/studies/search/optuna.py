@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from fptkit.errors import UsageError
 from fptkit.lab.studies.options import StudySettings
@@ -34,22 +35,57 @@ def propose(settings: StudySettings, cell: SearchedCell, group: Sequence[int], o
         UsageError: Optuna is not installed.
     """
     search = settings.search
-    lowest, highest = min(settings.learning_rates), max(settings.learning_rates)
-    names = [str(cell.name), *(map(str, group) if settings.choose == "per_seed" else ())]
-    proposals = _new_study(names, start=max(3, search.trials // 3))
+    names = (str(cell.name), *(map(str, group) if settings.choose == "per_seed" else ()))
+    space = _Space(names, min(settings.learning_rates), max(settings.learning_rates), start=max(3, search.trials // 3))
     rates: list[float] = []
+    results: list[_Result] = []
     for number in range(search.trials):
-        proposal = proposals.ask()
-        exact = proposal.suggest_float("learning_rate", lowest, highest, log=True)
-        rate = min(max(float(f"{exact:.{DIGITS}g}"), lowest), highest)
+        rate = _proposal(space, tuple(results))
         if requests := list(train_all(cell, [Trial(rate, seed) for seed in group], outcomes)):
             return searching(requests, len(group), f"rate {number + 1} of {search.trials}")
-        _tell(proposals, proposal, standing(rate, group, cell, outcomes))
+        results.append(_result(standing(rate, group, cell, outcomes)))
         rates.append(rate)
     return choose(cell, group, outcomes, sorted(set(rates)))
 
 
-def _new_study(names: Sequence[str], start: int) -> optuna.Study:
+class _Space(NamedTuple):
+    """What the proposals of a search depend on beside results: names for its seed, the range, the random start."""
+
+    names: tuple[str, ...]
+    lowest: float
+    highest: float
+    start: int
+
+
+_Result = float | Literal["diverged", "failed"]
+
+
+def _result(found: Standing) -> _Result:
+    if found.diverged:
+        return "diverged"
+    return "failed" if found.failed or found.score is None else found.score
+
+
+@lru_cache(maxsize=4096)
+def _proposal(space: _Space, results: tuple[_Result, ...]) -> float:
+    """The rate proposed after these results of the previous proposals.
+
+    Cached, since a search is asked again after every run, of every seed.
+    """
+    study = _new_study(space)
+    for result in results:
+        proposal, _ = _ask(study, space)
+        _tell(study, proposal, result)
+    return _ask(study, space)[1]
+
+
+def _ask(study: optuna.Study, space: _Space) -> tuple[optuna.Trial, float]:
+    proposal = study.ask()
+    exact = proposal.suggest_float("learning_rate", space.lowest, space.highest, log=True)
+    return proposal, min(max(float(f"{exact:.{DIGITS}g}"), space.lowest), space.highest)
+
+
+def _new_study(space: _Space) -> optuna.Study:
     try:
         import optuna
     except ImportError as err:
@@ -57,19 +93,20 @@ def _new_study(names: Sequence[str], start: int) -> optuna.Study:
             "the search 'optuna' needs Optuna: pip install 'fptkit[optuna]', or search with 'grid' or 'halving'"
         ) from err
     optuna.logging.disable_default_handler()
+    seed = derive_seed(0, "optuna", *space.names) % 2**32
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        sampler = optuna.samplers.TPESampler(seed=derive_seed(0, "optuna", *names) % 2**32, n_startup_trials=start)
+        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=space.start)
         return optuna.create_study(direction="maximize", sampler=sampler)
 
 
-def _tell(proposals: optuna.Study, proposal: Any, result: Standing) -> None:
+def _tell(study: optuna.Study, proposal: optuna.Trial, result: _Result) -> None:
     """Report a rate to Optuna: as pruned if it diverged, without a value if it failed."""
     from optuna.trial import TrialState
 
-    if result.diverged:
-        proposals.tell(proposal, state=TrialState.PRUNED)
-    elif result.failed or result.score is None:
-        proposals.tell(proposal, state=TrialState.FAIL)
+    if result == "diverged":
+        study.tell(proposal, state=TrialState.PRUNED)
+    elif result == "failed":
+        study.tell(proposal, state=TrialState.FAIL)
     else:
-        proposals.tell(proposal, result.score)
+        study.tell(proposal, result)

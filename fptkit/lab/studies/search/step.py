@@ -44,6 +44,7 @@ def next_step(settings: StudySettings, cell: SearchedCell, seeds: Seeds, outcome
     the runs at the chosen rates that the search did not make; then their tests. Test results never affect a choice.
 
     With a choice for each seed, the tests at the best common rate are evaluated as well, for reports that show both.
+    If the study varies single sources of randomness, the runs for it are made and tested last, see `varied_trials`.
 
     Args:
         settings: settings of the study.
@@ -75,10 +76,41 @@ def next_step(settings: StudySettings, cell: SearchedCell, seeds: Seeds, outcome
         for trial in dict.fromkeys([*trials, *beside])
         if outcomes[trial].status not in ("finished", "failed", "diverged")
     )
-    if tests:
-        return Step(tests, chosen, reason=notes, common_rate=common)
-    missing = [f"seed {t.seed} {outcomes[t].status}" for t in trials if outcomes[t].status != "finished"]
+    varied = varied_trials(settings, cell, chosen)
+    if requests := (*tests, *_run_and_test(cell, varied, outcomes)):
+        return Step(requests, chosen, reason=notes, common_rate=common)
+    missing = [f"{t.words} {outcomes[t].status}" for t in [*trials, *varied] if outcomes[t].status != "finished"]
     return Step((), chosen, True, "; ".join(filter(None, [notes, ", ".join(missing)])), common)
+
+
+def varied_trials(settings: StudySettings, cell: SearchedCell, chosen: Mapping[int, float]) -> list[Trial]:
+    """The trials that vary one source of randomness, at the rate of the first seed, whose seed the others keep.
+
+    Args:
+        settings: ``vary``, and the seeds: each but the first is given to every source once.
+        cell: the cell.
+        chosen: the chosen learning rate of each seed; without that of the first there are no trials.
+    """
+    first, *others = settings.first_seeds
+    if first not in chosen:
+        return []
+    return [Trial(chosen[first], seed, name) for name in varied_sources(settings, cell) for seed in others]
+
+
+def varied_sources(settings: StudySettings, cell: SearchedCell) -> list[str]:
+    """The sources of randomness that are varied alone in a cell: data only if its runs draw some."""
+    return [name for name in settings.vary if name != "data" or cell.draws_data]
+
+
+def _run_and_test(cell: SearchedCell, trials: Sequence[Trial], outcomes: Outcomes) -> list[Request]:
+    """Requests to train the trials, and to test each that is trained."""
+    requests: list[Request] = []
+    for trial in trials:
+        if train := train_all(cell, [trial], outcomes):
+            requests += train
+        elif outcomes[trial].status not in ("finished", "failed", "diverged"):
+            requests.append(Request(trial, open_test=True))
+    return requests
 
 
 def groups_of(settings: StudySettings, seeds: Sequence[int]) -> list[tuple[int, ...]]:

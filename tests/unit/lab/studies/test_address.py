@@ -88,6 +88,9 @@ def test_what_does_not_decide_the_result_leaves_the_address(override: str) -> No
     "override",
     [
         "train.seed=1",
+        "train.seeds.init=1",
+        "train.seeds.order=1",
+        "train.seeds.data=1",
         "train.learning_rate=1e-4",
         "train.max_steps=3",
         "train.patience=3",

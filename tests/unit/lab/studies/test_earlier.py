@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from fptkit.lab.studies.progress import LineView
 from fptkit.lab.studies.results import read_results
 from fptkit.lab.studies.runner import StudyRunner
 from fptkit.recipe.dump import dump_recipe
+from fptkit.recipe.models import SeedOptions
 
 OLD, NEW = "0" * 64, "1" * 64
 
@@ -83,6 +85,21 @@ def test_options_that_came_later_or_do_not_decide_make_no_other_run(tmp_path: Pa
         assert text != dump_recipe(recipe)
         ledger.claim(Outcome(address), name="any", recipe=text)
         assert count(replace(study, code_version=NEW), ledger) == 1
+
+
+def test_seeds_of_single_sources_make_another_run(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "s") as ledger:
+        study = load(tmp_path)
+        address, recipe = next(iter(runner_of(study, ledger).unmade().items()))
+        train = recipe.train.model_copy(update={"seeds": SeedOptions(init=1)})
+        varied = recipe.model_copy(update={"train": train})
+        of_a_version_without = re.sub(r"  seeds:\n(    .*\n)+", "", dump_recipe(recipe))
+        ledger.claim(Outcome(address), name="any", recipe=of_a_version_without)
+        assert earlier_runs({"0" * 64: recipe}, ledger) == 1
+        assert earlier_runs({"0" * 64: varied}, ledger) == 0
+        ledger.claim(Outcome("1" * 64), name="any", recipe=dump_recipe(varied))
+        assert earlier_runs({"0" * 64: recipe}, ledger) == 1
+        assert earlier_runs({"0" * 64: varied}, ledger) == 1
 
 
 def test_rows_that_cannot_be_read_are_passed_over(tmp_path: Path) -> None:

@@ -304,7 +304,27 @@ refrence: frozen
         ("comparisons: [[full, full]]", "comparisons[0]", "compares 'full' with itself"),
         ("targets: {xr: 0.9}", "targets.xr", "unknown task 'xr'. Did you mean 'xor'?"),
         ("budget: {steps: 5, flops: 1e9}", "budget", "give one of steps, seconds and flops, not steps and flops"),
-        ("search: {seeds: 3}", "search.seeds", "more than the study's 2 seeds; lower it"),
+        ("choose: common\nsearch: {seeds: 3}", "search.seeds", "more than the study's 2 seeds; lower it"),
+        (
+            "search: {seeds: 1}",
+            "search.seeds",
+            "needs choose: common; with choose: per_seed every seed searches for itself",
+        ),
+        (
+            "seeds: {until: decided}\nchoose: common",
+            "choose",
+            "seeds that are added until decided need choose: per_seed; or give a number of seeds",
+        ),
+        ("seeds: {until: decided, at_least: 2}", "seeds.at_least", "expected an integer >= 3, got 2"),
+        (
+            "seeds: {until: decided, at_least: 5, at_most: 4}",
+            "seeds",
+            "at_most (4) must not be below at_least (5)",
+        ),
+        ("seeds: [1, x]", "seeds[1]", "expected an integer, got 'x'"),
+        ("choose: each", "choose", "expected one of per_seed, common, got 'each'"),
+        ("margin: 0", "margin", "expected a number > 0 or a mapping or null, got 0"),
+        ("margin: {xr: 2}", "margin.xr", "unknown task 'xr'. Did you mean 'xor'?"),
         (
             "search: {name: halving}\nbudget: {flops: 1e9}",
             "search.name",
@@ -319,6 +339,40 @@ def test_settings_that_name_something_unknown_are_faults(line: str, path: str, m
     found = problems(base + line)
     assert [(p, m) for _, p, m in found] == [(path, message)]
     assert all(where.startswith("s.yaml:1") for where, _, _ in found)
+
+
+@pytest.mark.parametrize(
+    ("lines", "first", "until"),
+    [
+        ("seeds: 4", (0, 1, 2, 3), None),
+        ("seeds: [7, 2]", (7, 2), None),
+        ("", (0, 1, 2, 3, 4), None),
+        ("seeds: {until: decided}", (0, 1, 2), (3, 20)),
+        ("seeds: {until: decided, at_least: 4, at_most: 9}", (0, 1, 2, 3), (4, 9)),
+    ],
+)
+def test_seeds_are_listed_counted_or_added(lines: str, first: tuple[int, ...], until: tuple[int, int] | None) -> None:
+    settings = load(STUDY.replace("seeds: 2\n", "") + lines).settings
+    assert settings.first_seeds == first
+    assert (settings.until and (settings.until.at_least, settings.until.at_most)) == until
+    assert settings.choose == "per_seed"
+
+
+def test_a_margin_is_in_points_for_fractions_and_else_in_the_metrics_unit() -> None:
+    def margins(line: str) -> list[float | None]:
+        settings = load(STUDY + line).settings
+        return [settings.margin_on(task, fraction=fraction) for task in ("xor", "memory") for fraction in (True, False)]
+
+    assert margins("") == [0.01, None, 0.01, None]
+    assert margins("margin: 2") == [0.02, 2, 0.02, 2]
+    assert margins("margin: {memory: 0.5}") == [0.01, None, 0.005, 0.5]
+
+
+@pytest.mark.parametrize(("profile", "smoke"), [(None, False), ("smoke", True), ("small", False), ("tiny", True)])
+def test_a_smoke_profile_of_study_or_recipes_is_one(profile: str | None, smoke: bool) -> None:
+    write(ARM.replace("profiles:", "profiles:\n  smoke: {}"), "base/arm.yaml")
+    profiles = "profiles: {smoke: {seeds: 3}, small: {seeds: 1}, tiny: {recipe_profile: smoke}}\n"
+    assert load(STUDY + profiles, profile=profile).facts.smoke == smoke
 
 
 def test_a_reference_that_is_a_control_is_refused_with_the_reason() -> None:

@@ -615,8 +615,9 @@ def test_without_optuna_the_search_says_what_to_install(cell: Cell, monkeypatch:
         return import_module(name, *rest, **options)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
+    unasked = replace(cell, name=CellName("xor", "never asked for before"))
     with pytest.raises(UsageError, match=r"pip install 'fptkit\[optuna\]'"):
-        next_step(settings_with_search_seeds(1), cell, {})
+        next_step(settings_with_search_seeds(1), unasked, {})
 
 
 def test_the_search_writes_nothing(cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

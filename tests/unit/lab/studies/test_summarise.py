@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -90,7 +89,7 @@ def summary(cell: Cell, trial: Trial, validation: float, test: float | None) -> 
 
 
 def trials_of(study: Study, cell: Cell) -> list[Trial]:
-    return [Trial(rate, seed) for rate in rates_of(study.settings, cell) for seed in study.settings.seeds]
+    return [Trial(rate, seed) for rate in rates_of(study.settings, cell) for seed in study.settings.first_seeds]
 
 
 def made_up(study: Study, folder: Path, changes: Changes | None = None) -> dict[str, Outcome]:
@@ -140,6 +139,9 @@ def test_the_figures_of_a_cell(load: Any, tmp_path: Path) -> None:
     assert results.warnings == ()
     assert results.failures == ()
     assert len(results.runs) == 18
+    assert cell.chosen_rates == {0: 3e-3, 1: 3e-3, 2: 3e-3}
+    assert cell.common is not None
+    assert (cell.common.learning_rate, cell.common.test) == (3e-3, cell.test)
 
 
 def test_effort_is_the_first_step_at_the_target(load: Any, tmp_path: Path) -> None:
@@ -163,9 +165,7 @@ def test_the_comparison_agrees_with_scipy(load: Any, tmp_path: Path) -> None:
     assert found.degrees == 2
     bounds = theirs.confidence_interval(0.95)
     assert found.interval == pytest.approx((bounds.low, bounds.high))
-    assert found.p_verdict is not None
-    assert found.p is not None
-    assert found.p_verdict > found.p, "validation was not the same at each seed, and the rates were chosen by it"
+    assert (found.allowance, found.p_verdict) == (0, None)
 
 
 def test_controls_give_lifts_which_count_once(load: Any, tmp_path: Path) -> None:
@@ -180,8 +180,7 @@ def test_controls_give_lifts_which_count_once(load: Any, tmp_path: Path) -> None
     assert lift.interval is not None
     assert same.interval == pytest.approx((-lift.interval[1], -lift.interval[0]))
     assert lift.p_holm == same.p_holm
-    assert lift.p is not None
-    assert lift.p_holm == pytest.approx(3 * lift.p), "three different pairs, though four comparisons are told"
+    assert lift.p_holm == lift.p, "the lift is the same question as the comparison, and the only test of it"
 
 
 def test_a_trained_reference_is_compared_with_the_trained_control(load: Any, tmp_path: Path) -> None:
@@ -218,20 +217,83 @@ def test_lower_is_better_turns_the_difference(load: Any, tmp_path: Path) -> None
     assert cell.chosen_rate == 3e-3
 
 
-def test_another_rate_that_did_as_well_takes_the_verdict_away(load: Any, tmp_path: Path) -> None:
-    """random at 1e-2 once validated like language: with that rate it might have been as good."""
+def test_each_seed_is_reported_at_its_own_rate_and_the_common_one_beside(load: Any, tmp_path: Path) -> None:
+    """Seed 1 of random validates best at 1e-2, where its test is not that of the common rate."""
     study = load()
-    cell = study.cells[1]
-    lucky = summary(cell, Trial(1e-2, 0), 0.91, None)
-    unlucky = summary(cell, Trial(1e-2, 1), 0.10, None)
-    changes = {("random", 1e-2, 0): {"summary": lucky}, ("random", 1e-2, 1): {"summary": unlucky}}
-    (found,) = results_of(study, tmp_path, changes).comparisons
-    assert found.allowance == pytest.approx(0.91 - 0.60)
-    assert found.p_holm is not None
-    assert found.p_holm < 0.04
-    assert found.p_verdict == 1
-    assert found.verdict == "no difference found"
-    assert "choice of the learning rate" in found.note
+    better = summary(study.cells[1], Trial(1e-2, 1), 0.66, 0.70)
+    results = results_of(study, tmp_path, {("random", 1e-2, 1): {"status": "finished", "summary": better}})
+    cell = results.cell("bit_xor", "random")
+    assert cell is not None
+    assert (cell.chosen_rates, cell.chosen_rate) == ({0: 3e-3, 1: 1e-2, 2: 3e-3}, None)
+    assert cell.main is not None
+    assert cell.main.values == (0.61, 0.70, 0.59)
+    assert cell.validation is not None
+    assert cell.validation.values == (0.60, 0.66, 0.58)
+    assert (cell.at_edge, cell.complete) == ("high", True)
+    assert cell.common is not None
+    assert (cell.common.learning_rate, cell.common.test["test"].values) == (3e-3, TEST["random"])
+    assert cell.common.validation is not None
+    assert cell.common.validation.values == VALIDATION["random"][3e-3]
+    (found,) = results.comparisons
+    assert found.differences == pytest.approx((0.61 - 0.90, 0.70 - 0.92, 0.59 - 0.91))
+    assert results.warnings == (
+        "the best learning rate is at the edge of the grid, a better one may be outside it (highest end: random on "
+        "bit_xor, 1 of 3 seeds)",
+    )
+
+
+def test_seeds_at_both_ends_of_the_grid(load: Any, tmp_path: Path) -> None:
+    study = load()
+    changes = {
+        ("random", rate, seed): {"status": "finished", "summary": summary(study.cells[1], Trial(rate, seed), 0.9, 0.9)}
+        for rate, seed in ((1e-3, 0), (1e-2, 1))
+    }
+    results = results_of(study, tmp_path, changes)
+    cell = results.cell("bit_xor", "random")
+    assert cell is not None
+    assert cell.at_edge == "both"
+    assert results.warnings[1].endswith(
+        "(lowest end: random on bit_xor, 1 of 3 seeds; highest end: random on bit_xor, 1 of 3 seeds)"
+    )
+
+
+def test_a_seed_without_its_own_test_is_missing_from_the_comparison(load: Any, tmp_path: Path) -> None:
+    study = load()
+    untested = summary(study.cells[1], Trial(1e-2, 1), 0.66, None)
+    results = results_of(study, tmp_path, {("random", 1e-2, 1): {"status": "validated", "summary": untested}})
+    (found,) = results.comparisons
+    assert (found.seeds, found.verdict) == ((0, 2), "not enough evidence")
+    assert [(f.arm, f.learning_rate, f.seed, f.reason) for f in results.failures] == [
+        ("random", 1e-2, 1, "trained, not tested yet")
+    ]
+
+
+def test_a_common_choice_has_no_figures_beside_and_a_caveat(load: Any, tmp_path: Path) -> None:
+    results = results_of(load(STUDY, "choose=common"), tmp_path)
+    cell = results.cell("bit_xor", "random")
+    assert cell is not None
+    assert (cell.chosen_rates, cell.chosen_rate, cell.common) == (dict.fromkeys(range(3), 3e-3), 3e-3, None)
+    assert (results.choose, results.format) == ("common", 2)
+    assert results.search == "grid of 3 rates, 0.001 to 0.01, chosen on validation for all seeds together"
+    (warning,) = results.warnings
+    assert warning.startswith(
+        "one learning rate was chosen for all seeds together: a wrong choice looks like an effect"
+    )
+
+
+def test_a_study_without_a_search_has_no_figures_beside(load: Any, tmp_path: Path) -> None:
+    results = results_of(load(STUDY, "learning_rates=[3e-3]"), tmp_path)
+    assert all(cell.common is None and cell.chosen_rate == 3e-3 for cell in results.cells)
+    assert (results.choose, results.search, results.warnings) == ("per_seed", "the rate 0.003", ())
+
+
+def test_what_the_results_say_of_the_study(load: Any, tmp_path: Path) -> None:
+    results = results_of(load(STUDY, "seeds={until: decided}"), tmp_path)
+    assert results.until == "3 seeds, then more where a comparison is undecided, at most 20"
+    assert (results.seeds, results.choose, results.smoke) == ((0, 1, 2), "per_seed", False)
+    assert results.search == "grid of 3 rates, 0.001 to 0.01, chosen on validation by each seed for itself"
+    assert [(answer.a, answer.b, answer.verdict) for answer in results.answers] == [("random", "language", "worse")]
+    assert {rank.arm: rank.rank for rank in results.ranks} == {"language": 1, "random": 2}
 
 
 def test_a_failed_run_leaves_a_partial_study(load: Any, tmp_path: Path) -> None:
@@ -258,8 +320,7 @@ def test_a_missing_test_leaves_two_pairs_and_no_verdict(load: Any, tmp_path: Pat
     (found,) = results.comparisons
     assert found.verdict == "not enough evidence"
     assert found.differences == pytest.approx((-0.29, -0.32))
-    assert (found.p, found.p_holm, found.p_verdict, found.effect_size) == (None,) * 4
-    assert found.interval is not None
+    assert (found.p, found.p_holm, found.effect_size, found.interval) == (None,) * 4
     assert found.note == "2 seeds in common, a test needs 3"
     assert [(f.seed, f.status, f.reason) for f in results.failures] == [(1, "waiting", "trained, not tested yet")]
 
@@ -292,15 +353,22 @@ def test_an_arm_that_diverges_at_every_rate_has_no_figure(load: Any, tmp_path: P
     assert results.warnings[0] == "no learning rate could be chosen: random on bit_xor (diverged at every rate)"
 
 
-def test_a_rate_looked_for_with_one_seed_is_less_certain(load: Any, tmp_path: Path) -> None:
-    """Half the deviation of one validation difference is added, not half its standard error over three."""
-    (found,) = results_of(load(STUDY, "search.seeds=1"), tmp_path).comparisons
-    differences = [a - b for a, b in zip(TEST["random"], TEST["language"], strict=True)]
-    validation = [a - b for a, b in zip(VALIDATION["random"][3e-3], VALIDATION["language"][3e-3], strict=True)]
-    error = math.hypot(scipy.stats.sem(differences), scipy.stats.tstd(validation) / 2)
-    expected = 2 * scipy.stats.t.sf(abs(sum(differences) / 3) / error, 2)
-    assert found.p_verdict == pytest.approx(expected, rel=1e-9)
-    assert found.allowance == 0
+def test_a_seed_that_diverges_at_every_rate_is_named(load: Any, tmp_path: Path) -> None:
+    gone = {"status": "diverged", "reason": "the loss is nan"}
+    study = load(STUDY, "seeds=[0, 1, 2]")
+    results = results_of(study, tmp_path, {("random", rate, 2): gone for rate in RATES})
+    cell = results.cell("bit_xor", "random")
+    assert cell is not None
+    assert (cell.complete, cell.chosen_rates) == (True, {0: 3e-3, 1: 3e-3})
+    assert cell.reason == "seed 2: diverged at every rate"
+    assert results.failures == ()
+    assert results.warnings == (
+        "no learning rate could be chosen: random on bit_xor (seed 2: diverged at every rate)",
+        "runs diverged, so their seeds did not choose these rates: random on bit_xor at 0.001 (1 of 3 seeds), 0.003 (1 "
+        "of 3 seeds), 0.01 (1 of 3 seeds)",
+    )
+    (found,) = results.comparisons
+    assert (found.seeds, found.verdict) == ((0, 1), "not enough evidence")
 
 
 def test_runs_of_a_stopped_rate_are_listed_and_not_missing(load: Any, tmp_path: Path) -> None:
@@ -310,6 +378,27 @@ def test_runs_of_a_stopped_rate_are_listed_and_not_missing(load: Any, tmp_path: 
     assert results.failures == ()
     assert all(cell.complete and cell.chosen_rate == 3e-3 for cell in results.cells)
     assert results.search.startswith("successive halving of 3 rates, 0.001 to 0.01")
+
+
+@pytest.mark.parametrize(
+    ("precisions", "told"),
+    [
+        (("bfloat16",), "bfloat16"),
+        (("int8", "bfloat16"), "bfloat16, int8"),
+        ((None,), ""),
+        ((None, "float32"), "float32"),
+    ],
+)
+def test_the_precision_of_the_runs_is_recorded(
+    precisions: tuple[str | None, ...], told: str, load: Any, tmp_path: Path
+) -> None:
+    """Runs of earlier versions do not say it; machines may differ."""
+    study = load()
+    outcomes = made_up(study, tmp_path)
+    for number, one in enumerate(outcomes.values()):
+        if (precision := precisions[number % len(precisions)]) is not None:
+            one.summary["precision"] = precision
+    assert {cell.precision for cell in summarise(study, outcomes, tmp_path).cells} == {told}
 
 
 def test_what_a_reader_must_know_comes_first(load: Any, tmp_path: Path) -> None:

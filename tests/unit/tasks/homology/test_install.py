@@ -188,7 +188,7 @@ def leads_outside(files: dict[str, bytes]) -> None:
         (bad_count, r"remote_homology_valid\.json: 1 records, TAPE's has 2"),
         (missing, r"the archive has no remote_homology_valid\.json, \.json\.gz or \.lmdb"),
         (damaged, "damaged JSON"),
-        (archive_within, "binary data instead of JSON text"),
+        (archive_within, "binary data instead of text"),
         (leads_outside, "refused to unpack"),
     ],
 )

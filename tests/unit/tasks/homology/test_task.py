@@ -17,9 +17,10 @@ from fptkit.interfaces import Classes, SampledEvaluation, Split, Symbols
 from fptkit.sources.data_sets import DATA_SETS
 from fptkit.tasks.examples import SymbolExamples
 from fptkit.tasks.homology import alphabet
+from fptkit.tasks.homology.find import SPLITS, file_stem
 from fptkit.tasks.homology.options import RemoteHomologyOptions, SimulatedOptions
 from fptkit.tasks.homology.records import Record, read_records, write_records
-from fptkit.tasks.homology.task import SPLITS, RemoteHomology, file_stem
+from fptkit.tasks.homology.task import RemoteHomology
 
 SMALL = SimulatedOptions(folds=6, members_per_family=(4, 8), length=(40, 60))
 
@@ -185,7 +186,7 @@ def test_a_folder_becomes_a_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     task = task_of("path:mine")
     assert (task.source, task.stand_in, task.protocol) == ("path:mine", False, "clean")
     assert task.input == Symbols(27, 0)
-    assert task.output == Classes(2)
+    assert task.output == Classes(2, names=("0", "1"))
     assert task.max_tokens == 5
     assert task.test_splits == ("test_fold_holdout", "test_family_holdout")
     assert task.split("train").batch([0, 1], torch.Generator()).inputs.tolist() == [[11, 9, 18, 0, 0], [1, 2, 3, 4, 5]]
@@ -218,7 +219,8 @@ def test_the_best_form_of_a_file_is_taken(tmp_path: Path) -> None:
 def test_labels_of_all_splits_count_and_unseen_ones_are_noted(tmp_path: Path) -> None:
     folder = small_folder(tmp_path / "mine", test_fold_holdout=[Record("A", 7), Record("A", 0)])
     task = task_of(f"path:{folder}")
-    assert task.output.count == 8
+    assert task.output.names == ("0", "1", "7")
+    assert note_with(task, "gaps").startswith("labels are numbers from 0 to 7 with gaps; the 3 classes")
     assert note_with(task, "not seen in train") == "1 of 2 sequences of fold hold-out have a fold not seen in train"
 
 
@@ -400,7 +402,7 @@ def test_the_papers_protocol_refuses_what_it_cannot_do(tmp_path: Path) -> None:
     many = small_folder(tmp_path / "many", train=[Record("A", 0), Record("A", 1200)])
     with pytest.raises(UsageError, match="1,200 outputs, but the data have a fold numbered 1,200"):
         task_of(f"path:{many}", protocol="fpt2021")
-    assert task_of(f"path:{many}").output.count == 1201
+    assert task_of(f"path:{many}").output.names == ("0", "1", "1200")
     long = small_folder(tmp_path / "long")
     with pytest.raises(UsageError, match="every sequence of train is above max_length 1,"):
         task_of(f"path:{long}", protocol="fpt2021", max_length=1)

@@ -1,0 +1,166 @@
+"""Preparation: what a run keeps of its training data, so that new inputs can be prepared without them.
+
+Training and prediction use the same code: a task reads `Examples`, fits its `Preparation` to those of ``train``, and
+makes the batches of all splits by `Preparation.prepare`. The run writes the preparation into its folder as
+``preparation.json``. Later, that file alone reads and prepares new, unlabelled files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from fptkit.interfaces.batch import Batch
+from fptkit.interfaces.kinds import Classes, InputKind, Values
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Examples as they were read, before preparation.
+
+    Args:
+        content: one entry per example, in the form that the format's `Preparation` takes: texts, arrays, paths, rows.
+        names: what each example is called in messages and predictions: ``FILE:LINE`` or a path.
+        labels: for each target its cells, one per example, as written; empty for unlabelled examples. A class folder is
+            one target; a table may have several target columns.
+        columns: further cells of the examples by column, for splits by group, time or column.
+        notes: what the run header should say about them.
+    """
+
+    content: Sequence[Any] | NDArray[Any]
+    names: Sequence[str]
+    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def take(self, rows: Sequence[int] | NDArray[np.int64]) -> Examples:
+        """The examples with these indices, in this order."""
+        rows = [int(row) for row in rows]
+        taken = self.content[rows] if isinstance(self.content, np.ndarray) else [self.content[row] for row in rows]
+        return replace(
+            self,
+            content=taken,
+            names=[self.names[row] for row in rows],
+            labels={name: [cells[row] for row in rows] for name, cells in self.labels.items()},
+            columns={name: [cells[row] for row in rows] for name, cells in self.columns.items()},
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Examples]) -> Examples:
+        """Several examples one after the other; what only some of them have is left out."""
+        first = parts[0]
+        if len(parts) == 1:
+            return first
+        content: Any = [entry for part in parts for entry in part.content]
+        if all(isinstance(part.content, np.ndarray) for part in parts):
+            content = np.concatenate([part.content for part in parts])
+        return cls(
+            content,
+            [name for part in parts for name in part.names],
+            _joined_columns([part.labels for part in parts]),
+            _joined_columns([part.columns for part in parts]),
+            tuple(dict.fromkeys(note for part in parts for note in part.notes)),
+        )
+
+
+def _joined_columns(parts: Sequence[Mapping[str, Sequence[str]]]) -> dict[str, list[str]]:
+    common = [name for name in parts[0] if all(name in part for part in parts)]
+    return {name: [cell for part in parts for cell in part[name]] for name in common}
+
+
+class Preparation(BaseModel):
+    """Base of preparations: class names, scaling, alphabet, columns, sizes, as plain fields, saved as JSON.
+
+    A subclass declares fields with everything that `read` and `prepare` need, and no path of the training data. It is
+    named in ``TaskSpec.preparation``. Fields are plain data (numbers, text, tuples, mappings, nested models), so that
+    what is read back equals what was saved.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @property
+    def input(self) -> InputKind:
+        """Kind of the prepared inputs, as ``Task.input``. Subclasses implement it.
+
+        Raises:
+            NotImplementedError: the subclass does not implement it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not implement input")
+
+    @property
+    def output(self) -> Classes | Values:
+        """Kind of the answers, with names, as ``Task.output``. Subclasses implement it.
+
+        Raises:
+            NotImplementedError: the subclass does not implement it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not implement output")
+
+    @property
+    def max_tokens(self) -> int:
+        """T, raw tokens of the longest example that is not cut, as ``Task.max_tokens``. Subclasses implement it.
+
+        Raises:
+            NotImplementedError: the subclass does not implement it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not implement max_tokens")
+
+    def read(self, source: Sequence[str]) -> Examples:
+        """Read new examples, labelled or not, from files in the format of the training data. Subclasses implement it.
+
+        Args:
+            source: entries ``path:FILE_OR_FOLDER``, all of which are read.
+
+        Raises:
+            FptkitError: they cannot be read, or do not fit the training data, such as a table without a column.
+            NotImplementedError: the subclass does not implement it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not implement read({source!r})")
+
+    def prepare(self, examples: Examples) -> Batch:
+        """Prepare examples as in training, without randomness. Subclasses implement it.
+
+        What an example becomes must not depend on the others of the batch, except for padding. Targets are those of
+        ``examples.labels``; without labels they are zeros in the shape that ``output`` declares.
+
+        Args:
+            examples: at least one.
+
+        Raises:
+            FptkitError: an example cannot be prepared, such as one with an unknown symbol; the message begins with its
+                name.
+            NotImplementedError: the subclass does not implement it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not implement prepare({len(examples)} examples)")
+
+    def answers(self, predictions: Any) -> list[dict[str, Any]]:
+        """Predictions in the words and units of the data, one mapping per example.
+
+        By default, for classes ``{"class": name or number, "probability": p}``, and for numbers ``{name: value}`` in
+        the model's scale. Subclasses with scaled targets or several labels override it.
+
+        Args:
+            predictions: logits or numbers of N examples, as the head gives them, a tensor.
+        """
+        output = self.output
+        if isinstance(output, Values):
+            names = output.names or tuple(f"value_{number}" for number in range(output.width))
+            rows = predictions.flatten(1).tolist()
+            return [dict(zip(names, row, strict=False)) for row in rows]
+        chances = predictions.softmax(-1).flatten(1, -2) if predictions.ndim > 2 else predictions.softmax(-1)[:, None]
+        best = chances.max(-1)
+        names = output.names or tuple(map(str, range(output.count)))
+        return [
+            {"class": names[place[0]], "probability": chance[0]}
+            if len(place) == 1
+            else {"class": [names[each] for each in place], "probability": chance}
+            for place, chance in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        ]

@@ -1,0 +1,92 @@
+"""Metrics of several labels at once, and of numbers in the unit of the data."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fptkit.errors import ShapeError
+
+
+class LabelsF1:
+    """Micro-averaged F1 of several labels at once: the harmonic mean of precision and recall over all labels.
+
+    Accuracy counts the labels that are rightly absent, too, and is high even if no label is ever found.
+    """
+
+    higher_is_better = True
+    fraction = True
+
+    def __init__(self) -> None:
+        self._counts = torch.zeros(3, dtype=torch.int64)  # found, predicted, present
+
+    def update(self, predictions: Tensor, targets: Tensor) -> None:
+        """Accumulate a batch. Shapes: predictions (N, 2), targets (N,) with 1 for a label that is present.
+
+        Raises:
+            ShapeError: the shapes do not fit.
+        """
+        if predictions.shape != (*targets.shape, 2):
+            raise ShapeError(
+                f"LabelsF1: predictions {tuple(predictions.shape)} do not fit targets {tuple(targets.shape)}"
+            )
+        said, present = predictions.argmax(-1) == 1, targets == 1
+        self._counts += torch.stack([(said & present).sum(), said.sum(), present.sum()])
+
+    def compute(self) -> float:
+        """Return F1; NaN if no label is present and none was predicted."""
+        found, predicted, present = self._counts.tolist()
+        return 2 * found / (predicted + present) if predicted + present else float("nan")
+
+    def reset(self) -> None:
+        """See `fptkit.Metric.reset`."""
+        self._counts.zero_()
+
+    def to(self, device: torch.device) -> LabelsF1:
+        """See `fptkit.Metric.to`."""
+        self._counts = self._counts.to(device)
+        return self
+
+
+class AbsoluteError:
+    """The mean absolute error of one of the numbers, in the unit of the data.
+
+    Args:
+        place: index of the number.
+        deviation: what one unit of the model's scale is in the unit of the data.
+    """
+
+    higher_is_better = False
+
+    def __init__(self, place: int, deviation: float) -> None:
+        self._place, self._deviation = place, deviation
+        self._sum = torch.zeros((), dtype=torch.float64)
+        self._count = 0
+
+    def update(self, predictions: Tensor, targets: Tensor) -> None:
+        """Accumulate a batch. Shapes: predictions and targets (B, width).
+
+        Raises:
+            ShapeError: the shapes differ.
+        """
+        if predictions.shape != targets.shape:
+            raise ShapeError(
+                f"AbsoluteError: predictions are {tuple(predictions.shape)}, targets {tuple(targets.shape)}"
+            )
+        errors = (predictions[:, self._place].double() - targets[:, self._place].double()).abs()
+        self._sum += errors.sum().to(self._sum.device)
+        self._count += len(errors)
+
+    def compute(self) -> float:
+        """Return the mean absolute error; NaN without any batches."""
+        return float(self._sum) * self._deviation / self._count if self._count else float("nan")
+
+    def reset(self) -> None:
+        """See `fptkit.Metric.reset`."""
+        self._sum.zero_()
+        self._count = 0
+
+    def to(self, device: torch.device) -> AbsoluteError:
+        """See `fptkit.Metric.to`."""
+        self._sum = self._sum.to(device)
+        return self

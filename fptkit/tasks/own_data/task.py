@@ -1,0 +1,233 @@
+"""The base of tasks with users' files: from files to prepared splits, the same story for every format."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fptkit.errors import UnknownNameError, UsageError
+from fptkit.interfaces import Examples, GivenMetrics, Preparation, Split, Task
+from fptkit.tasks.own_data.prepared import PreparedSplit
+from fptkit.tasks.own_data.target import Target, fit_target
+from fptkit.tasks.reading.cautions import class_warnings, size_warnings
+from fptkit.tasks.reading.columns import read_column
+from fptkit.tasks.reading.numbers import MISSING
+from fptkit.tasks.reading.options import SplitOptions, TargetOptions
+from fptkit.tasks.reading.paths import SourceFiles, find_files, shown_source
+from fptkit.tasks.reading.splits import Examples as SplitExamples
+from fptkit.tasks.reading.splits import divide
+
+
+class OwnDataTask(Task):
+    """Base of tasks that read a user's files.
+
+    A format sets `name` and `endings`, and implements `read_split` and `fit`. Its `Preparation` does the rest, in
+    training and later in prediction. The order is:
+
+    1. `find_files`: the files of each split, and what is passed over.
+    2. `read_split`: the files of a split as `Examples`, with labels as they are written.
+    3. `fptkit.tasks.reading.splits.divide`: splits that the source does not have.
+    4. `fptkit.tasks.own_data.target.fit_target`: what is predicted.
+    5. `fit`: the preparation, measured on the training examples.
+    6. `PreparedSplit`: the prepared examples of each split.
+
+    Args:
+        options: options of the format.
+        seed: the run's seed; data and splits do not depend on it.
+        pinned: not used, since all paths are read.
+
+    Raises:
+        SourceError: a file or folder does not exist, or has no file of this format.
+        DataError: a file is damaged or does not follow the rules for reading.
+        UsageError: the options do not fit the data.
+    """
+
+    name: ClassVar[str]
+    """Registered name of the task."""
+
+    endings: ClassVar[tuple[str, ...]]
+    """Endings of the files that are read, in lower case."""
+
+    deep: ClassVar[bool] = True
+    """Whether files in folders below are read, too."""
+
+    target: Target
+
+    def __init__(self, options: TargetOptions, *, seed: int, pinned: str | None = None) -> None:
+        own = options.split.own and options.split.column is None
+        files = find_files(options.source, self.endings, own=own, deep=self.deep)
+        read = {split: self.read_split(files, split, options) for split in files.splits}
+        examples, rows, note = _divided(read, options.split, self._classes_of(read, options), what=self.name)
+        self.source = shown_source(options.source)
+        self.target, target_notes, target_warnings = fit_target(
+            examples,
+            rows["train"],
+            options,
+            declared=self.declared_classes(files, options),
+            missing=getattr(options, "missing", ("",)),
+            decimal=getattr(options, "decimal", "."),
+        )
+        preparation = self.fit(examples, rows["train"], self.target, options)
+        self.preparation = preparation
+        self.input, self.output, self.max_tokens = preparation.input, preparation.output, preparation.max_tokens
+        parts = {name: examples.take(some) for name, some in rows.items()}
+        self._splits = {name: self.make_split(preparation, some, name, options) for name, some in parts.items()}
+        self.test_splits = tuple(name for name in rows if name == "test" or name.startswith("test_"))
+        targets = {name: self.target.encode(some) for name, some in parts.items()}
+        self.majority_accuracy = self.target.majority(targets)
+        sizes = {name: len(some) for name, some in rows.items()}
+        self.notes = (
+            f"examples: {', '.join(f'{name} {size:,}' for name, size in sizes.items())}; {note}",
+            *target_notes,
+            *files.notes,
+            *dict.fromkeys(note for some in read.values() for note in some.notes),
+            *_overlap_notes(parts),
+            *self.further_notes(preparation, parts),
+        )
+        numbers = {name: values.numpy() for name, values in targets.items()}
+        absent = class_warnings(numbers, self.target.names) if self.target.kind == "classes" else ()
+        self.warnings = (*target_warnings, *size_warnings(sizes), *absent)
+
+    @abstractmethod
+    def read_split(self, files: SourceFiles, split: str, options: TargetOptions) -> Examples:
+        """Read the files of one split, ``files.splits[split]``, with labels. Subclasses implement it.
+
+        Columns that ``options.split`` names must be in the examples' ``columns``.
+
+        Args:
+            files: all files of the source.
+            split: name of the split, or ``all``.
+            options: options of the format.
+
+        Raises:
+            FptkitError: a file cannot be read.
+        """
+
+    @abstractmethod
+    def fit(self, examples: Examples, train: NDArray[np.int64], target: Target, options: TargetOptions) -> Preparation:
+        """Make the preparation. Subclasses implement it.
+
+        Everything that is measured (means, vocabularies, frequencies) comes from training examples alone. Only what
+        must hold for all, such as the kind of a column or the longest example, may come from all.
+
+        Args:
+            examples: the examples of all splits.
+            train: indices of the training examples.
+            target: what is predicted; a part of the preparation.
+            options: options of the format.
+        """
+
+    def make_split(self, preparation: Preparation, examples: Examples, name: str, options: TargetOptions) -> Split:
+        """Make a split of examples; by default prepared once and kept in memory. Overridden for augmentation.
+
+        Args:
+            preparation: what `fit` returned.
+            examples: the examples of the split.
+            name: name of the split.
+            options: options of the format.
+        """
+        return PreparedSplit(preparation, examples)
+
+    def declared_classes(self, files: SourceFiles, options: TargetOptions) -> Sequence[str]:
+        """Classes that the data declare, in their order; by default none."""
+        return ()
+
+    def further_notes(self, preparation: Preparation, examples: Mapping[str, Examples]) -> Sequence[str]:
+        """Further lines for the run header; by default none."""
+        return ()
+
+    def split(self, name: str) -> Split:
+        """Return the split ``train``, ``validation`` or one of ``test_splits``.
+
+        Raises:
+            UnknownNameError: the task has no split of this name.
+        """
+        if name not in self._splits:
+            raise UnknownNameError(f"split of task {self.name}", name, self._splits)
+        return self._splits[name]
+
+    def metrics(self) -> GivenMetrics:
+        """Return new metrics of the target."""
+        return self.target.metrics()
+
+    def _classes_of(self, read: Mapping[str, Examples], options: TargetOptions) -> NDArray[np.int64] | None:
+        """Class of each example that may be divided, for stratification; None if the target is not one class."""
+        pool = read.get("all", read.get("train"))
+        assert pool is not None, "sources without train are refused by their options"
+        target, _, _ = fit_target(
+            pool,
+            range(len(pool)),
+            options,
+            missing=getattr(options, "missing", ("",)),
+            decimal=getattr(options, "decimal", "."),
+        )
+        return target.encode(pool).numpy() if target.kind == "classes" else None
+
+
+def _divided(
+    read: Mapping[str, Examples], options: SplitOptions, classes: NDArray[np.int64] | None, *, what: str
+) -> tuple[Examples, dict[str, NDArray[np.int64]], str]:
+    """All examples, the rows of each split, and how they were divided."""
+    pool = read.get("all", read.get("train"))
+    assert pool is not None
+    own = [name for name in read if name not in ("all", "train")]
+    examples = Examples.joined([pool, *(read[name] for name in own)])
+    known = SplitExamples(
+        count=len(pool),
+        classes=classes,
+        groups=_column(pool, options.group, "split.group"),
+        times=_times(pool, options.time),
+        named=_column(pool, options.column, "split.column"),
+        what=f"task {what}",
+    )
+    division = divide(known, options, present=own)
+    rows = dict(division.rows)
+    start = len(pool)
+    for name in own:
+        rows[name] = np.arange(start, start + len(read[name]))
+        start += len(read[name])
+    order = ["train", "validation", *(name for name in rows if name not in ("train", "validation"))]
+    note = f"{division.note}; {', '.join(own)} as in the source" if own and division.drawn else division.note
+    return examples, {name: rows[name] for name in order}, note
+
+
+def _column(examples: Examples, name: str | None, option: str) -> Sequence[str] | None:
+    if name is None:
+        return None
+    if name not in examples.columns:
+        has = ", ".join(examples.columns) or "none"
+        raise UsageError(f"{option}: the data have no column '{name}'; their columns are {has}")
+    return examples.columns[name]
+
+
+def _times(examples: Examples, name: str | None) -> NDArray[np.float64] | None:
+    cells = _column(examples, name, "split.time")
+    if cells is None or name is None:
+        return None
+    column = read_column(name, cells, examples.names.__getitem__, missing=MISSING)
+    if column.kind not in ("number", "date"):
+        raise UsageError(f"split.time: column '{name}' has neither numbers nor dates, such as {column.cells[0]!r}")
+    return np.array(column.numbers, np.float64)
+
+
+def _overlap_notes(parts: Mapping[str, Examples]) -> list[str]:
+    """Notes about examples that are in train and in another split, too: the model may know them by heart."""
+    seen = set(map(_key, parts["train"].content))
+    notes = []
+    for name, some in parts.items():
+        if name != "train" and (shared := sum(_key(entry) in seen for entry in some.content)):
+            notes.append(f"{shared:,} of {len(some):,} examples of {name} have the same content as one of train")
+    return notes
+
+
+def _key(content: object) -> int:
+    if isinstance(content, np.ndarray):
+        return hash((content.shape, tuple(content) if content.dtype == object else content.tobytes()))
+    try:
+        return hash(content)
+    except TypeError:  # lists and mappings
+        return hash(repr(content))

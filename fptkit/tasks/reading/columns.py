@@ -1,0 +1,167 @@
+"""The kind of a column, from all its cells."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from fptkit.errors import DataError
+from fptkit.tasks.reading.dates import looks_like_date, parse_dates
+from fptkit.tasks.reading.labels import shown
+from fptkit.tasks.reading.numbers import advice as advice_for
+from fptkit.tasks.reading.numbers import in_another_style, is_code, missing_words, parse_numbers, short
+
+Kind = Literal["number", "category", "date", "empty"]
+
+IDENTIFIER_SHARE = 0.8
+"""Fraction of rows with a category of their own from which a column is an identifier and not a category."""
+
+_FEW_ROWS = 20
+"""Below this many rows, a column of categories that are all different may be chance."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that was read.
+
+    Args:
+        name: its name.
+        kind: ``number``, ``category``, ``date``, or ``empty`` if every cell is missing.
+        cells: its cells, without surrounding white space; a missing one is empty text.
+        numbers: of ``number`` the numbers, of ``date`` seconds since 1970; NaN for missing ones. Else empty.
+        notes: what the run header should say.
+    """
+
+    name: str
+    kind: Kind
+    cells: Sequence[str]
+    numbers: Sequence[float] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def distinct(self) -> int:
+        """Number of different values, without missing ones."""
+        if self.kind in ("number", "date"):
+            return len({number for number in self.numbers if not math.isnan(number)})
+        return len({cell for cell in self.cells if cell})
+
+
+def read_column(
+    name: str,
+    cells: Sequence[str],
+    where: Callable[[int], str],
+    *,
+    missing: Collection[str],
+    decimal: str = ".",
+    declared: Kind | None = None,
+) -> Column:
+    """Read a column, and find its kind from all its cells.
+
+    Numbers if all cells are; dates if all are, in one form; otherwise categories. If most cells are numbers, or most
+    are dates, and some are not, that is an error with the line of the first one, and not a reason to make categories
+    of the numbers. Digits that begin with a zero (``01234``) are codes, which are categories.
+
+    Args:
+        name: name of the column.
+        cells: its cells, without surrounding white space.
+        where: place of a row, for messages.
+        missing: words that mean a missing value.
+        decimal: the decimal mark.
+        declared: its kind, if a user or the file declares it.
+
+    Raises:
+        DataError: a cell does not fit the kind.
+    """
+    words = missing_words(cells, missing)
+    blanked = ["" if cell in missing else cell for cell in cells]
+    notes = _missing_notes(name, words)
+    if not any(blanked):
+        return Column(name, "empty", blanked, notes=notes)
+    if declared == "category":
+        return Column(name, "category", blanked, notes=notes)
+    if declared in (None, "number"):
+        numbers = parse_numbers(blanked, ("",), decimal)
+        strangers = [row for row, number in enumerate(numbers) if number is None]
+        if not strangers and declared is None and any(map(is_code, blanked)):
+            note = f"column '{name}' has codes such as {next(filter(is_code, blanked))}, and is read as categories"
+            return Column(name, "category", blanked, notes=(*notes, note))
+        if not strangers:
+            return Column(name, "number", blanked, [math.nan if n is None else n for n in numbers], notes)
+        filled = sum(map(bool, blanked))
+        if declared == "number" or 2 * len(strangers) < filled:
+            raise _stranger(name, blanked, where, strangers, "numbers", decimal)
+        _check_marks(name, blanked, where, strangers, decimal)
+    return _dates_or_categories(name, blanked, where, notes, declared)
+
+
+def _dates_or_categories(
+    name: str, cells: Sequence[str], where: Callable[[int], str], notes: tuple[str, ...], declared: Kind | None
+) -> Column:
+    seconds = parse_dates(cells, ("",), f"{where(0)}, column '{name}'")
+    if seconds is not None:
+        return Column(name, "date", cells, [math.nan if s is None else s for s in seconds], notes)
+    strangers = [row for row, cell in enumerate(cells) if cell and not looks_like_date(cell)]
+    filled = sum(map(bool, cells))
+    if declared == "date" or (strangers and 2 * len(strangers) < filled):
+        raise _stranger(name, cells, where, strangers, "dates", ".")
+    return Column(name, "category", cells, notes=notes)
+
+
+def _check_marks(
+    name: str, cells: Sequence[str], where: Callable[[int], str], strangers: Sequence[int], decimal: str
+) -> None:
+    """Refuse a column of numbers that are written in another way: with a decimal comma or thousands separators.
+
+    Raises:
+        DataError: most cells are such numbers.
+    """
+    found = [row for row in strangers if in_another_style(cells[row], decimal)]
+    if 2 * len(found) > sum(map(bool, cells)):
+        row = found[0]
+        raise DataError(
+            f"{where(row)}: column '{name}': {short(cells[row])} is not a number{advice_for(cells[row], decimal)}; if "
+            "these are categories, add the column to the option categorical"
+        )
+
+
+def _stranger(
+    name: str, cells: Sequence[str], where: Callable[[int], str], strangers: Sequence[int], what: str, decimal: str
+) -> DataError:
+    """The error about cells that do not fit their column."""
+    row = strangers[0]
+    others = Counter(cells[row] for row in strangers)
+    more = f" ({len(strangers):,} such cells: {shown([short(cell) for cell in sorted(others)])})"
+    tip = advice_for(cells[row], decimal) if what == "numbers" else "; correct it"
+    return DataError(
+        f"{where(row)}: column '{name}' has {what}, but here {short(cells[row])}{more if len(strangers) > 1 else ''}"
+        f"{tip}; if the column has categories, add it to the option categorical"
+    )
+
+
+def _missing_notes(name: str, words: dict[str, int]) -> tuple[str, ...]:
+    if not words:
+        return ()
+    found = ", ".join(f"'{word}' {count:,}" for word, count in words.items())
+    return (f"column '{name}': these cells count as missing (option missing): {found}",)
+
+
+def check_categories(column: Column, where: str, *, advice: str = "add it to the option ignore") -> None:
+    """Refuse a column with about as many categories as rows: an identifier or free text, from which nothing is learnt.
+
+    Args:
+        column: a column of categories.
+        where: the table, for messages.
+        advice: what to do about it, for the message.
+
+    Raises:
+        DataError: it is one.
+    """
+    filled = sum(map(bool, column.cells))
+    if filled >= _FEW_ROWS and column.distinct >= IDENTIFIER_SHARE * filled:
+        raise DataError(
+            f"{where}: column '{column.name}' has {column.distinct:,} different values in {filled:,} rows, like an "
+            f"identifier or free text; {advice}"
+        )

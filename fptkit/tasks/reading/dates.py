@@ -1,0 +1,71 @@
+"""Dates and times in text: one form for a whole column, never guessed cell by cell."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta, timezone
+
+from fptkit.errors import DataError
+
+_TIME = r"(?:[T ]+(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<fraction>\d{1,9}))?)?"
+_TIME += r"\s?(?P<zone>Z|[+-]\d{2}:?\d{2})?)?"
+_FORMS = {
+    "year first": re.compile(r"(?P<year>\d{4})([-/.])(?P<month>\d{1,2})\2(?P<day>\d{1,2})" + _TIME, re.ASCII),
+    "day first": re.compile(r"(?P<day>\d{1,2})([-/.])(?P<month>\d{1,2})\2(?P<year>\d{4})" + _TIME, re.ASCII),
+    "month first": re.compile(r"(?P<month>\d{1,2})([-/.])(?P<day>\d{1,2})\2(?P<year>\d{4})" + _TIME, re.ASCII),
+}
+
+
+def looks_like_date(text: str) -> bool:
+    """Whether a cell has the form of a date, in any order of its parts."""
+    return any(form.fullmatch(text) for form in _FORMS.values())
+
+
+def parse_dates(cells: Sequence[str], missing: Collection[str], where: str) -> list[float | None] | None:
+    """Seconds since 1970 for each cell, None for a missing one; None altogether if the cells are not dates.
+
+    Dates without a time zone count as UTC.
+
+    Args:
+        cells: text without surrounding white space.
+        missing: words that mean a missing value.
+        where: the column, for messages.
+
+    Raises:
+        DataError: all cells are dates, but whether day or month comes first cannot be known.
+    """
+    distinct = {cell for cell in cells if cell not in missing}
+    if not distinct or not all(map(looks_like_date, distinct)):
+        return None
+    fitting = {}
+    for name, form in _FORMS.items():
+        seconds = {cell: _seconds(form, cell) for cell in distinct}
+        if None not in seconds.values():
+            fitting[name] = seconds
+    if not fitting:
+        return None
+    if len(fitting) > 1 and len({tuple(sorted(found.items())) for found in fitting.values()}) > 1:
+        raise DataError(
+            f"{where}: it is not clear whether {next(iter(sorted(distinct)))!r} has the day or the month first; write "
+            "dates as YYYY-MM-DD"
+        )
+    found = next(iter(fitting.values()))
+    return [found.get(cell) for cell in cells]
+
+
+def _seconds(form: re.Pattern[str], text: str) -> float | None:
+    match = form.fullmatch(text)
+    if match is None:
+        return None
+    parts = {name: int(value or 0) for name, value in match.groupdict().items() if name not in ("fraction", "zone")}
+    fraction, zone = match["fraction"] or "", match["zone"]
+    try:
+        moment = datetime(**parts, tzinfo=timezone.utc)
+    except ValueError:  # no such day or hour
+        return None
+    if zone and zone != "Z":
+        offset = timedelta(hours=int(zone[1:3]), minutes=int(zone[-2:]))
+        moment -= offset if zone[0] == "+" else -offset
+    whole = (moment - datetime(1970, 1, 1, tzinfo=timezone.utc)) // timedelta(seconds=1)
+    return whole + (int(fraction) / 10 ** len(fraction) if fraction else 0.0)

@@ -1,0 +1,112 @@
+"""Tables from text and Parquet files. Does not import torch or NumPy before a Parquet file is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from fptkit.errors import DataError, UsageError
+from fptkit.tasks.reading.delimited import TextTable, read_delimited
+from fptkit.tasks.reading.labels import shown
+from fptkit.tasks.reading.paths import find_files
+from fptkit.tasks.reading.text import file_type
+from fptkit.tasks.table.options import ENDINGS, TableOptions
+
+
+def files(options: TableOptions, entry: str) -> Iterable[Path]:
+    """The files of an entry of ``source``, for the identity of the data; see ``TaskSpec.files``."""
+    own = options.split.own and options.split.column is None
+    return find_files({"all": (entry,)}, ENDINGS, own=own).files
+
+
+def read_table(path: Path, delimiter: str | None = None, *, header: bool = True) -> TextTable:
+    """Read a table; the ending says whether it is text or Parquet.
+
+    Args:
+        path: the file.
+        delimiter: character between the cells of a text file; None to find it.
+        header: whether the first line of a text file has the column names.
+
+    Raises:
+        DataError: it is not a table.
+        UsageError: it is Parquet and pyarrow is not installed.
+    """
+    if file_type(path) == ".parquet":
+        return _read_parquet(path)
+    return read_delimited(path, delimiter, header=header)
+
+
+def same_columns(tables: Sequence[TextTable], wanted: Sequence[str]) -> None:
+    """Check that tables have the columns they need; further columns are allowed.
+
+    Args:
+        tables: tables of one source.
+        wanted: names of the columns.
+
+    Raises:
+        DataError: one lacks a column.
+    """
+    for table in tables:
+        if lacking := [name for name in wanted if name not in table.columns]:
+            raise DataError(
+                f"{table.name}: no column '{lacking[0]}', which the training data have; its columns are "
+                f"{shown(list(table.columns))}. Add it, or rename the column that it is"
+            )
+
+
+def _read_parquet(path: Path) -> TextTable:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as err:
+        raise UsageError(f"{path}: Parquet files need pyarrow: pip install 'fptkit[parquet]'") from err
+    try:
+        # One file: a folder name such as year=2020 must not add a column.
+        table = pq.ParquetFile(path).read()
+    except (pa.ArrowException, OSError) as err:
+        raise DataError(f"{path}: not readable as Parquet: {err}; write it again") from err
+    names = table.column_names
+    # pandas writes its row numbers as a column of this name.
+    index = [name for name in names if name.startswith("__index_level_")]
+    notes = (f"{path.name}: the row numbers of pandas ({', '.join(index)}) are not used",) if index else ()
+    if not table.num_rows:
+        raise DataError(f"{path}: no rows")
+    columns, kinds = {}, {}
+    for name in names:
+        if name in index:
+            continue
+        if not name.strip() or names.count(name) > 1:
+            raise DataError(f"{path}: a column has no name, or the name of another: '{name}'; rename it")
+        kind = table.schema.field(name).type
+        columns[name] = [_text(value, path, name) for value in table.column(name).to_pylist()]
+        if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+            kinds[name] = "number"
+        elif pa.types.is_temporal(kind) and not pa.types.is_time(kind) and not pa.types.is_duration(kind):
+            kinds[name] = "date"
+    return TextTable(str(path), columns, kinds=kinds, notes=notes)
+
+
+def _text(value: Any, path: Path, column: str) -> str:
+    """A value of a Parquet file as the text of a cell."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case float():
+            return "" if value != value else repr(value)
+        case datetime():
+            return value.isoformat(sep=" ")
+        case date():
+            return value.isoformat()
+        case str():
+            return value.strip()
+        case list() | dict() | bytes():
+            raise DataError(
+                f"{path}: column '{column}' has values of type {type(value).__name__}, not text or numbers; "
+                "leave it out of the file"
+            )
+        case _:
+            return str(value)

@@ -1,0 +1,56 @@
+"""Dates against pandas and the standard library."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+import pytest
+
+from fptkit.errors import DataError
+from fptkit.tasks.reading.dates import looks_like_date, parse_dates
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2020-02-29",
+        "1969-12-31",
+        "2020-01-02 03:04",
+        "2020-01-02T03:04:05",
+        "2020-01-02T03:04:05.123456",
+        "2020-01-02T03:04:05+05:30",
+        "2020-01-02T03:04:05-01:00",
+    ],
+)
+def test_iso_dates_as_the_standard_library_reads_them(text: str) -> None:
+    moment = datetime.fromisoformat(text)
+    wanted = (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+    found = parse_dates([text], (), "here")
+    assert found is not None
+    assert found[0] == pytest.approx(wanted, abs=1e-6)
+
+
+def test_day_or_month_first_comes_from_the_whole_column() -> None:
+    day_first = parse_dates(["13/01/2020", "02/01/2020"], (), "here")
+    month_first = parse_dates(["01/13/2020", "01/02/2020"], (), "here")
+    assert day_first == month_first
+    assert (
+        parse_dates(["31.12.2020"], (), "h")
+        == parse_dates(["2020/12/31"], (), "h")
+        == parse_dates(["2020-12-31"], (), "h")
+    )
+    with pytest.raises(DataError, match=r"here: .*day or the month"):
+        parse_dates(["01/02/2020", "03/04/2020"], (), "here")
+    assert parse_dates(["05/05/2020"], (), "here") is not None
+
+
+@pytest.mark.parametrize(
+    "cells", [["2020-02-30"], ["2020-13-01"], ["hello"], ["20200101"], ["1-2-3"], [""], ["2020-01-01", "x"]]
+)
+def test_what_is_no_date(cells: list[str]) -> None:
+    assert parse_dates(cells, ("",), "here") is None
+
+
+def test_missing_dates_stay_missing() -> None:
+    assert parse_dates(["1970-01-02", "?"], ("?",), "here") == [86400.0, None]
+    assert looks_like_date("2020-01-01 10:00:00Z")
