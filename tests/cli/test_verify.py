@@ -20,7 +20,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_study_that_agrees_exits_with_0() -> None:
     done = fptkit("verify", "studies/mine")
     assert done.returncode == 0, done.stdout
-    assert done.stdout == "studies/mine: 4 runs, 55 digests: all agree\n"
+    assert done.stdout == "studies/mine: 4 runs, 59 digests: all agree\n"
 
 
 def test_differences_exit_with_1_and_are_listed(folder: Path) -> None:
@@ -32,7 +32,7 @@ def test_differences_exit_with_1_and_are_listed(folder: Path) -> None:
     assert first == "  mine/study.yaml: was changed since it was written: its digest differs"
     assert second.startswith("  mine/costs.json: runs.")
     assert second.endswith(" stored, 1 derived")
-    assert last == "studies/mine: 4 runs, 54 digests: 2 differences"
+    assert last == "studies/mine: 4 runs, 58 digests: 2 differences"
 
 
 def test_differences_as_json(folder: Path) -> None:
@@ -80,10 +80,10 @@ def test_what_cannot_be_verified_is_an_error(tmp_path: Path) -> None:
 def test_a_bundle_is_written_by_name_and_verified(folder: Path) -> None:
     done = fptkit("bundle", "mine")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "mine.zip: 34 files, 0.0 MiB\n"
-    assert fptkit("verify", "mine.zip").stdout.endswith("4 runs, 30 digests: all agree\n")
+    assert done.stdout == "mine.zip: 38 files, 0.0 MiB\n"
+    assert fptkit("verify", "mine.zip").stdout.endswith("4 runs, 34 digests: all agree\n")
     done = fptkit("bundle", "studies/mine", "--output", "out/other.zip", "--checkpoints")
-    assert done.stdout.startswith("out/other.zip: 50 files")
+    assert done.stdout.startswith("out/other.zip: 54 files")
     data = bytearray(Path("mine.zip").read_bytes())
     data[len(data) // 2] ^= 1
     Path("mine.zip").write_bytes(data)
