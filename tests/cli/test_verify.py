@@ -23,6 +23,11 @@ def test_a_study_that_agrees_exits_with_0() -> None:
     assert done.stdout == "studies/mine: 4 runs, 59 digests: all agree\n"
 
 
+def test_a_study_is_found_by_its_name_in_the_ledger() -> None:
+    assert fptkit("verify", "mine").stdout == "studies/mine: 4 runs, 59 digests: all agree\n"
+    assert fptkit("verify", "mine", "--ledger", "elsewhere").returncode == 2
+
+
 def test_differences_exit_with_1_and_are_listed(folder: Path) -> None:
     change_digit(folder / "costs.json", -1)
     change_digit(folder / "study.yaml", 0)
@@ -70,7 +75,9 @@ def test_a_seed_needs_a_rerun() -> None:
 
 
 def test_what_cannot_be_verified_is_an_error(tmp_path: Path) -> None:
-    assert fptkit("verify", "nowhere").returncode == 2
+    done = fptkit("verify", "mein")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: unknown file, folder or study 'mein'. Did you mean 'mine'?")
     (tmp_path / "empty").mkdir()
     done = fptkit("verify", "empty")
     assert done.returncode == 2
