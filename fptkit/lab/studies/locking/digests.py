@@ -14,8 +14,8 @@ from fptkit.lab.studies.address import data_of, plugin_digests, words_in
 from fptkit.lab.studies.outcome import Outcome
 from fptkit.lab.studies.plan import Study
 from fptkit.options import deciding
-from fptkit.sources.download import file_sha256
 from fptkit.sources.formats import INDEX, SINGLE
+from fptkit.sources.identity import Place, Snapshot
 from fptkit.sources.weights import PACKAGED, cached_from_hub, shards_of
 
 UNKNOWN = ""
@@ -115,21 +115,25 @@ def _of_complete(entry: str) -> str:
     if scheme == "hub":
         repository, _, revision = place.partition("@")
         found = cached_from_hub(repository, revision or None)
-        return _of_files([found[0], *_shards(found[1], entry)]) if found else UNKNOWN
+        return _of_large([found[0], *_shards(found[1], entry)], entry) if found else UNKNOWN
     folder = PACKAGED / place if scheme == "builtin" else Path(place).expanduser()
     file = folder / SINGLE if (folder / SINGLE).is_file() else folder / INDEX
     if not file.is_file() or not (folder / "config.json").is_file():
         return UNKNOWN
-    return _of_files([folder / "config.json", *_shards(file, entry)])
+    files = [folder / "config.json", *_shards(file, entry)]
+    return _of_packaged(files) if scheme == "builtin" else _of_large(files, entry)
 
 
 def _shards(file: Path, entry: str) -> list[Path]:
     return [file] if file.name == SINGLE else [file.with_name(name) for name in shards_of(file, entry)]
 
 
-def _of_files(files: Iterable[Path]) -> str:
-    """Digest of files in this order; text files count with normalised line endings."""
-    parts = [
-        file_sha256(file) if file.suffix == ".safetensors" else digest_parts([read_source(file)]) for file in files
-    ]
-    return digest_parts(part.encode() for part in parts)
+def _of_packaged(files: Iterable[Path]) -> str:
+    """Digest of small files in this order; line endings of texts are normalised, since checkouts differ in them."""
+    return digest_parts(read_source(file) for file in files)
+
+
+def _of_large(files: Iterable[Path], entry: str) -> str:
+    """Digest of files by content, which is read once and then remembered."""
+    place = Place.around(files)
+    return UNKNOWN if place is None else Snapshot.take([place]).identity(entry).digest
