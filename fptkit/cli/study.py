@@ -92,12 +92,12 @@ def study(
 
     folder = study_folder(ledger_folder, loaded)
     compared = compare(loaded, folder)
+    record(folder, compared)
+    for line in _deviation_lines(compared):
+        click.echo(line, err=True)
     with Ledger(ledger_folder) as ledger:
         view = make_view(quiet=quiet)
         try:
-            record(folder, compared)
-            for line in _deviation_lines(compared):
-                view.say(line)
             runner = StudyRunner(
                 loaded,
                 ledger,

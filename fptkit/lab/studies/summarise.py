@@ -6,7 +6,7 @@ runs are in a separate file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 
@@ -16,7 +16,6 @@ from fptkit.lab.studies.cell_results import cell_result, failures_of, rows_of
 from fptkit.lab.studies.cell_runs import CellRuns, Lookup, runs_of
 from fptkit.lab.studies.cells import recipe_for_trial
 from fptkit.lab.studies.in_words import budget_words, search_words, until_words
-from fptkit.lab.studies.locking.lock import NEVER_LOCKED, Compared
 from fptkit.lab.studies.noise import noise_of
 from fptkit.lab.studies.options import StudySettings
 from fptkit.lab.studies.outcome import Outcome
@@ -94,20 +93,20 @@ def write_results(
     outcomes: Mapping[str, Outcome],
     ledger_folder: Path,
     folder: Path,
-    compared: Compared = NEVER_LOCKED,
+    *,
+    mark: Callable[[StudyResults], StudyResults] = lambda results: results,
 ) -> StudyResults:
     """Summarise a study and write its results and costs.
 
     Args:
         study, outcomes, ledger_folder: as in `summarise`.
         folder: folder of the study's own files; created if missing.
-        compared: the study compared with its locked plan.
+        mark: completes the results before they are written.
 
     Returns:
         The results as written.
     """
-    results = summarise(study, outcomes, ledger_folder)
-    results = results.model_copy(update={"plan": compared.plan, "deviations": compared.deviations})
+    results = mark(summarise(study, outcomes, ledger_folder))
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / RESULTS, results.model_dump_json(indent=2) + "\n")
     write_text(folder / COSTS, costs_of(results, outcomes).model_dump_json(indent=2) + "\n")

@@ -12,7 +12,8 @@ from fptkit.errors import FptkitError
 from fptkit.files import METRICS, read_json
 from fptkit.lab.reporting.write import FILES, StudyFiles, text_of
 from fptkit.lab.studies.locking.content import facts_of
-from fptkit.lab.studies.locking.lock import NEVER_LOCKED, compared_with
+from fptkit.lab.studies.locking.digests import opened_by
+from fptkit.lab.studies.locking.lock import compare_results
 from fptkit.lab.studies.outcome import Outcome
 from fptkit.lab.studies.plan import CellName, Trial
 from fptkit.lab.studies.record import command_of
@@ -68,9 +69,10 @@ def derived_results(
     with tempfile.TemporaryDirectory() as place:
         runs = _as_they_were(ledger_folder, manifest, Path(place)) if continued else ledger_folder
         results = results_of(facts_of(manifest.plan), lookup, runs)
+    outcomes = {address: record.outcome(address) for address, record in manifest.runs.items()}
+    opened = opened_by(manifest.trials, outcomes)
     # A plan that was locked after the results were written does not belong to them.
-    compared = compared_with(folder, manifest.plan) if manifest.locked else NEVER_LOCKED
-    return results.model_copy(update={"plan": compared.plan, "deviations": compared.deviations})
+    return compare_results(folder, manifest.plan, opened, locked=bool(manifest.locked)).marked(results)
 
 
 def _as_they_were(ledger_folder: Path, manifest: Manifest, place: Path) -> Path:

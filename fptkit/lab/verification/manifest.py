@@ -42,7 +42,7 @@ class TrialRecord(BaseModel, frozen=True, extra="forbid"):
     """A run of a cell.
 
     Args:
-        task, arm, data_fraction, learning_rate, seed: its cell and trial.
+        task, arm, data_fraction, learning_rate, seed, varied: its cell and trial.
         address: address of the run; cells may share runs.
     """
 
@@ -51,12 +51,13 @@ class TrialRecord(BaseModel, frozen=True, extra="forbid"):
     data_fraction: float
     learning_rate: float
     seed: int
+    varied: str
     address: str
 
     @property
     def key(self) -> tuple[CellName, Trial]:
         """Cell and trial."""
-        return CellName(self.task, self.arm, self.data_fraction), Trial(self.learning_rate, self.seed)
+        return CellName(self.task, self.arm, self.data_fraction), Trial(self.learning_rate, self.seed, self.varied)
 
 
 class RunRecord(BaseModel, frozen=True, extra="forbid"):

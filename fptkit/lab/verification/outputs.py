@@ -9,11 +9,12 @@ from pathlib import Path
 
 import fptkit
 from fptkit.files import write_text
-from fptkit.lab.studies.locking.lock import Compared, compare, compared_with, record
+from fptkit.lab.studies.locking.digests import opened_by
+from fptkit.lab.studies.locking.lock import Compared, compare, compare_results, record
 from fptkit.lab.studies.outcome import Outcome
 from fptkit.lab.studies.plan import Study
 from fptkit.lab.studies.record import FILE, STATE, study_folder, study_text
-from fptkit.lab.studies.results import RESULTS
+from fptkit.lab.studies.results import RESULTS, StudyResults
 from fptkit.lab.verification.manifest import MANIFEST
 
 
@@ -49,9 +50,13 @@ def write_outputs(
         (folder / name).unlink(missing_ok=True)
     write_text(folder / FILE, study_text(study, overrides, command))
     plan = plan_of(study)
-    compared = compared_with(folder, plan)
-    record(folder, compared)
-    results = write_results(study, outcomes, ledger_folder, folder, compared)
+
+    def mark(results: StudyResults) -> StudyResults:
+        compared = compare_results(folder, plan, opened_by(results.runs, outcomes))
+        record(folder, compared)
+        return compared.marked(results)
+
+    results = write_results(study, outcomes, ledger_folder, folder, mark=mark)
     write_reports(folder, ledger_folder)
     write_text(folder / STATE, state)
     write_manifest(folder, make_manifest(folder, ledger_folder, plan, results, outcomes))

@@ -14,7 +14,7 @@ from fptkit.lab.studies.record import FILE as STUDY
 from fptkit.lab.studies.results import run_folder
 from fptkit.lab.verification.consistency import read_yaml
 from fptkit.lab.verification.differences import Findings, json_differences, shown
-from fptkit.lab.verification.manifest import MANIFEST, Manifest
+from fptkit.lab.verification.manifest import MANIFEST, Manifest, TrialRecord
 
 
 def check_plan_file(folder: Path, manifest: Manifest, findings: Findings) -> None:
@@ -56,17 +56,21 @@ def check_recipes(ledger_folder: Path, manifest: Manifest, findings: Findings) -
         if not path.is_file() or (trial.task, trial.arm) not in planned:
             continue
         found = recipes.get(trial.address) or recipes.setdefault(trial.address, read_yaml(path))
-        train = {
-            **planned[trial.task, trial.arm]["train"],
-            "learning_rate": trial.learning_rate,
-            "seed": trial.seed,
-            "data_fraction": trial.data_fraction,
-        }
-        wanted = {**planned[trial.task, trial.arm], "train": train}
+        wanted = _recipe_of(trial, planned[trial.task, trial.arm])
         name = path.relative_to(ledger_folder).as_posix()
         for place, value, planned_value in _disagreements(found, wanted):
             what = f"{shown(value)}, but {shown(planned_value)} for {trial.key[0]} in the plan of {MANIFEST}"
             findings.wrong(name, what, place)
+
+
+def _recipe_of(trial: TrialRecord, planned: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe of a trial: as planned, with its rate, its seed, and its fraction of the data."""
+    train = {**planned["train"], "learning_rate": trial.learning_rate, "data_fraction": trial.data_fraction}
+    if trial.varied:
+        train["seeds"] = {**train["seeds"], trial.varied: trial.seed}
+    else:
+        train["seed"] = trial.seed
+    return {**planned, "train": train}
 
 
 def _disagreements(recipe: Any, wanted: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:

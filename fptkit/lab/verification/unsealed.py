@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from fptkit.files import read_json
+from fptkit.lab.studies.locking.lock import compare_stored
 from fptkit.lab.studies.results import RESULTS, run_folder
 from fptkit.lab.studies.stored import read_stored
 from fptkit.lab.studies.summarise import results_of
@@ -43,8 +44,8 @@ def verify_unsealed(folder: Path, *, tensors: bool = True) -> Findings:
             "fptkit report --anew derives today's figures from the same runs"
         )
         return findings
-    kept = {"plan": stored.results.plan, "deviations": stored.results.deviations}
-    results = results_of(stored.facts, stored.lookup, folder.parent).model_copy(update=kept)
+    compared = compare_stored(stored.results, stored.outcomes)
+    results = compared.marked(results_of(stored.facts, stored.lookup, folder.parent))
     derived = json.loads(results.model_dump_json())
     name = f"{folder.name}/{RESULTS}"
     findings.differences += json_differences(name, read_json(folder / RESULTS), derived, rounding=ROUNDING)

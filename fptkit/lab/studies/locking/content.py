@@ -14,6 +14,7 @@ from fptkit.lab.studies.locking.digests import of_data, of_plugins, of_weights
 from fptkit.lab.studies.options import StudySettings
 from fptkit.lab.studies.plan import SMOKE, CellFacts, CellName, Study, StudyFacts
 from fptkit.recipe.models import TrainOptions
+from fptkit.recipe.splits import draws_data
 
 CORRECTION = "Holm, within each question: a pair of arms over all tasks and fractions of the data"
 
@@ -137,11 +138,7 @@ def facts_of(plan: Plan) -> StudyFacts:
         arms=tuple(plan.arms),
         arm_summaries=plan.arms,
         cells=tuple(
-            CellFacts(
-                CellName(task, planned.arm, fraction),
-                TrainOptions.model_validate(planned.recipe["train"]),
-                planned.recipe["freezing"],
-            )
+            _cell(planned, fraction)
             for task in plan.tasks
             for fraction in settings.data_fractions
             for planned in plan.recipes
@@ -151,6 +148,13 @@ def facts_of(plan: Plan) -> StudyFacts:
         code_version=plan.code,
         smoke=SMOKE in (plan.profile, settings.recipe_profile),
     )
+
+
+def _cell(planned: PlannedRecipe, fraction: float) -> CellFacts:
+    recipe = planned.recipe
+    train = TrainOptions.model_validate({**recipe["train"], "data_fraction": fraction})
+    name = CellName(planned.task, planned.arm, fraction)
+    return CellFacts(name, train, recipe["freezing"], draws_data(train, recipe["task"]))
 
 
 def exclusion_rules(settings: StudySettings) -> tuple[str, ...]:

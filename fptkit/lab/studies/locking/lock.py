@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from fptkit.errors import FptkitError, UsageError
 from fptkit.lab.studies.earlier import earlier_addresses
@@ -12,10 +13,11 @@ from fptkit.lab.studies.ledger import Ledger
 from fptkit.lab.studies.locking import plan_file
 from fptkit.lab.studies.locking.content import Plan, plan_of
 from fptkit.lab.studies.locking.deviations import deviations
+from fptkit.lab.studies.locking.digests import differing_data, opened_by
 from fptkit.lab.studies.locking.plan_file import PlanFile
 from fptkit.lab.studies.outcome import Outcome
 from fptkit.lab.studies.plan import Study
-from fptkit.lab.studies.results import read_results
+from fptkit.lab.studies.results import StudyResults, read_results
 from fptkit.recipe.models import Recipe
 
 
@@ -26,10 +28,17 @@ class Compared:
     Args:
         plan: digest of the plan; empty if the study was never locked.
         deviations: what differs from the plan, in words and in order.
+        warnings: what would be a deviation, if the study was never locked.
     """
 
     plan: str = ""
     deviations: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def marked(self, results: StudyResults) -> StudyResults:
+        """The results with plan, deviations and warnings."""
+        warnings = (*self.warnings, *results.warnings)
+        return results.model_copy(update={"plan": self.plan, "deviations": self.deviations, "warnings": warnings})
 
 
 NEVER_LOCKED = Compared()
@@ -103,15 +112,26 @@ def compare(study: Study, folder: Path) -> Compared:
     return _without_plan(folder) if locked is None else _compared(locked, plan_of(study))
 
 
-def compared_with(folder: Path, present: Plan) -> Compared:
-    """Like `compare`, but with a given present plan.
+def compare_results(
+    folder: Path, present: Plan, runs: Iterable[tuple[str, Mapping[str, Any]]], *, locked: bool = True
+) -> Compared:
+    """Compare a study with its locked plan after its runs: also the data that these opened.
 
     Args:
         folder: folder of the study's own files.
-        present: the plan of the study as it runs now.
+        present: the plan of the study as it was run.
+        runs: name of the task and summary of each run; without those that vary the data on purpose.
+        locked: whether a plan in the folder counts; not if it was locked after the results were written.
+
+    Raises:
+        DataError: the locked plan is damaged.
     """
-    locked = plan_file.read(folder)
-    return _without_plan(folder) if locked is None else _compared(locked, present)
+    found = plan_file.read(folder) if locked else None
+    compared = _compared(found, present) if found else _without_plan(folder) if locked else NEVER_LOCKED
+    data = differing_data(runs)
+    if not compared.plan:
+        return replace(compared, warnings=data)
+    return replace(compared, deviations=(*compared.deviations, *data))
 
 
 def _compared(locked: PlanFile, present: Plan) -> Compared:
@@ -132,6 +152,17 @@ def _without_plan(folder: Path) -> Compared:
     if not before:
         return NEVER_LOCKED
     return Compared(before, (f"{plan_file.FILE} is missing: the study was locked, digest {before[:12]}",))
+
+
+def compare_stored(results: StudyResults, outcomes: Mapping[str, Outcome]) -> Compared:
+    """The comparison that stored results hold, for results that are derived again.
+
+    Args:
+        results: the stored results.
+        outcomes: outcomes of their runs, by address.
+    """
+    warnings = () if results.plan else differing_data(opened_by(results.runs, outcomes))
+    return Compared(results.plan, results.deviations, warnings)
 
 
 def record(folder: Path, found: Compared) -> None:

@@ -62,7 +62,7 @@ def test_equal_differences_of_several_cells_are_one_deviation(tmp_path: Path) ->
     changed = TWO_ARMS.replace("freezing: {name: fpt}}", "freezing: {name: fpt}, train: {batch_size: 7}}")
     assert found(tmp_path, changed) == ["train.batch_size of language on bit_xor; random on bit_xor: 7 (plan: 16)"]
     one = TWO_ARMS.replace("size: nano}", "size: nano, dropout: 0.25}")
-    assert found(tmp_path, one) == ["backbone.dropout of random on bit_xor: 0.25 (plan: 0)"]
+    assert found(tmp_path, one) == ["backbone.dropout of random on bit_xor: 0.25 (plan: 0.1)"]
 
 
 def test_many_cells_are_counted(tmp_path: Path) -> None:

@@ -1,15 +1,18 @@
-"""Digests of weights and plugins that a study uses."""
+"""Digests of weights, plugins and data that a study uses."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
-from finished_studies import load
+from finished_studies import TWO_ARMS, finished, load
 
 from fptkit.lab.studies.locking import digests
-from fptkit.lab.studies.locking.digests import UNKNOWN, of_plugins, of_weights
+from fptkit.lab.studies.locking.digests import UNKNOWN, differing_data, of_data, of_plugins, of_weights, opened_by
+from fptkit.lab.studies.outcome import Outcome
+from fptkit.lab.studies.results import read_results
 
 ONE = """
 arms:
@@ -93,3 +96,51 @@ def test_a_plugin_that_a_cell_uses_counts_by_its_source(tmp_path: Path) -> None:
     assert found[0].keys() == found[1].keys() == {"only_head"}
     assert found[0] != found[1]
     assert of_plugins(load(tmp_path, ONE)) == {}, "only what a cell uses"
+
+
+def opened(digest: str | None, *, source: str = "path:here", options: object = None, task: str = "one") -> Any:
+    return task, {"data": digest and {"source": source, "digest": digest}, "task": {"options": options}}
+
+
+def test_runs_that_opened_the_same_data_do_not_differ() -> None:
+    assert differing_data([opened("a"), opened("a"), opened(None), ("one", {})]) == ()
+
+
+def test_other_tasks_options_and_sources_are_other_data() -> None:
+    others = [opened("b", task="two"), opened("c", options={"size": 2}), opened("d", source="path:there")]
+    assert differing_data([opened("a"), *others]) == ()
+
+
+def test_runs_that_opened_different_data_are_counted() -> None:
+    runs = [opened("a" * 32), opened("b" * 32), opened("a" * 32)]
+    assert differing_data(runs) == ("data of one differ between runs: aaaaaaaaaaaa (2 runs), bbbbbbbbbbbb (1 run)",)
+
+
+def test_runs_that_vary_the_data_on_purpose_are_left_out(tmp_path: Path) -> None:
+    folder = finished(tmp_path, TWO_ARMS, "seeds=1")
+    first, *others = read_results(folder).runs
+    outcomes = {row.address: Outcome(row.address, summary={"seed": row.seed}) for row in (first, *others)}
+    assert len(list(opened_by([first, *others], outcomes))) == 4
+    assert len(list(opened_by([first.model_copy(update={"varied": "data"}), *others], outcomes))) == 3
+    assert len(list(opened_by([first, first], outcomes))) == 1, "cells may share a run"
+
+
+FILES = """
+tasks:
+  bit_xor: {task: {name: bit_xor}}
+  table: {task: {name: table, source: "path:TABLE", target: answer}}
+arms:
+  one: {backbone: {name: gpt2, weights: random, size: nano}, freezing: {name: fpt}}
+"""
+
+
+def test_data_in_files_count_by_content(tmp_path: Path) -> None:
+    text = FILES.replace("TABLE", str(tmp_path / "t.csv"))
+    found = []
+    for last in ("3", "4", "3"):
+        (tmp_path / "t.csv").write_text("x,answer\n" + "1,a\n2,b\n" * 20 + f"{last},a\n", encoding="utf-8")
+        found.append(of_data(load(tmp_path, text)))
+    assert found[0]["bit_xor"] == UNKNOWN, "generated"
+    assert len(found[0]["table"]) >= 32
+    assert found[0] == found[2]
+    assert found[0] != found[1]

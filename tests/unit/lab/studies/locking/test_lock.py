@@ -16,6 +16,7 @@ from fptkit.lab.studies.locking.content import plan_of
 from fptkit.lab.studies.locking.lock import NEVER_LOCKED, compare, lock, record, runs_so_far
 from fptkit.lab.studies.outcome import Outcome
 from fptkit.lab.studies.results import read_results
+from fptkit.lab.verification.verify import verify_study
 
 
 def test_locking_twice_makes_one_plan(tmp_path: Path) -> None:
@@ -138,3 +139,31 @@ def test_runs_of_another_version_of_the_code_count(tmp_path: Path) -> None:
         assert runs_so_far({}, {"e" * 64: loaded.recipe}, open_ledger, ledger / "mine") == {"f" * 64}
         other = replace(loaded, recipe=loaded.recipe.model_copy(update={"shuffle_tokens": True}))
         assert runs_so_far({}, {"e" * 64: other.recipe}, open_ledger, ledger / "mine") == frozenset()
+
+
+def with_data(outcomes: dict[str, Outcome], *digests: str) -> dict[str, Outcome]:
+    """The runs with the data that they opened, in turn."""
+    return {
+        address: replace(
+            one, summary={**one.summary, "data": {"source": "path:x", "digest": digests[n % len(digests)]}}
+        )
+        for n, (address, one) in enumerate(outcomes.items())
+    }
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_runs_that_opened_different_data_are_a_deviation_or_a_warning(tmp_path: Path, locked: bool) -> None:
+    study, ledger = load(tmp_path, TWO_ARMS, "seeds=1"), tmp_path / "studies"
+    if locked:
+        lock(plan_of(study), ledger / "mine", runs=0, late=False)
+    outcomes = make_runs(study, ledger)
+    write(study, with_data(outcomes, "a" * 32), ledger)
+    assert read_results(ledger / "mine").deviations == ()
+    write(study, with_data(outcomes, "a" * 32, "b" * 32), ledger)
+    results = read_results(ledger / "mine")
+    said = "data of bit_xor differ between runs: aaaaaaaaaaaa (2 runs), bbbbbbbbbbbb (2 runs)"
+    assert results.deviations == ((said,) if locked else ())
+    assert (results.warnings[0] == said) is not locked
+    logged = plan_file.read(ledger / "mine")
+    assert [entry.deviation for entry in logged.log] == [said] if logged else not locked
+    assert verify_study(ledger / "mine").differences == []
