@@ -96,6 +96,7 @@ def run_facts(
         "seed": recipe.train.seed,
         "seeds": {name: recipe.train.seed_of(name) for name in get_args(SeedName)},
         "majority_accuracy": dict(task.majority_accuracy),
+        "chance_accuracy": task.chance(),
         "notes": [
             *backbone.notes,
             *_init_note(recipe, built),

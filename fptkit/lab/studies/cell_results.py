@@ -60,6 +60,7 @@ def cell_result(settings: StudySettings, runs: CellRuns, ledger_folder: Path) ->
         steps=tuple(outcome.summary["steps"] for outcome in chosen if "steps" in outcome.summary),
         best_steps=tuple(outcome.summary["best_step"] for outcome in chosen if "best_step" in outcome.summary),
         majority=example.majority if example else None,
+        chance=example.chance if example else None,
         held=runs.cell.train.seeds.model_dump(exclude_none=True),
         precision=_precision(runs),
         **_shared_facts(told),
