@@ -88,6 +88,8 @@ class Task:
             loss and for metrics of fptkit and most of torchmetrics; to contradict them is an error.
         majority_accuracy: for each split, the accuracy of always answering with the most frequent class of ``train``,
             shown with accuracies; may be empty.
+        chance_accuracy: accuracy of guessing without having learned anything, in [0, 1], shown with accuracies. Set it
+            if the inputs show a part of the answers; None: one over the number of classes for `Classes`.
         notes: lines for the run header, such as a description of simulated data.
         warnings: what is probably wrong with the data; shown as warnings, and kept in the summary.
         default_encoder: name of the encoder for recipes that name none; empty: the default of the input kind.
@@ -108,6 +110,7 @@ class Task:
     best_metric: str | None = None
     higher_is_better: bool | None = None
     majority_accuracy: Mapping[str, float] = {}
+    chance_accuracy: float | None = None
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     default_encoder: str = ""
@@ -123,6 +126,12 @@ class Task:
         """
         name, metrics = self.best_metric or self.output.best_metric, Metrics.of(self)
         return name, metrics.direction(name, self.higher_is_better)
+
+    def chance(self) -> float | None:
+        """Return ``chance_accuracy``, or its default; None if there is none: the answers are not classes."""
+        if self.chance_accuracy is None and isinstance(self.output, Classes):
+            return 1 / self.output.count
+        return self.chance_accuracy
 
     def split(self, name: str) -> Split:
         """Return the split ``train``, ``validation`` or one of ``test_splits``. Subclasses implement it.
