@@ -156,6 +156,8 @@ def environment(registry: Registry, *, earlier_code: Sequence[str] = ()) -> dict
         "code": list(dict.fromkeys([*earlier_code, code_version()])),
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),
+        "processor_model": _processor_model(),
+        "vector_instructions": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "command": sys.argv,
         "plugins": [
@@ -168,6 +170,14 @@ def environment(registry: Registry, *, earlier_code: Sequence[str] = ()) -> dict
             for plugin in registry.plugins
         ],
     }
+
+
+def _processor_model() -> str:
+    """Name of the CPU; empty if the system does not say. Other CPUs may round differently."""
+    facts = Path("/proc/cpuinfo")
+    text = facts.read_text(encoding="utf-8", errors="replace") if facts.is_file() else ""
+    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return found[1].strip() if found else platform.processor()
 
 
 def peak_memory_mib() -> float:

@@ -38,7 +38,7 @@ def cell_result(settings: StudySettings, runs: CellRuns, ledger_folder: Path) ->
         task=name.task,
         arm=name.arm,
         data_fraction=name.data_fraction,
-        complete=not any(trial in runs.missing for trial in runs.outcomes) and bool(runs.outcomes),
+        complete=not any(trial in runs.missing for trial in runs.outcomes) and bool(runs.outcomes) and not runs.growing,
         metric=metric,
         higher_is_better=higher,
         fraction=bool(example and example.fraction),

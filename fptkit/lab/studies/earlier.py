@@ -14,10 +14,10 @@ from typing import Any
 import yaml
 
 from fptkit.errors import FptkitError
+from fptkit.lab.studies.address import written
 from fptkit.lab.studies.ledger import Ledger
 from fptkit.lab.studies.plan import Study
 from fptkit.lab.studies.results import StudyResults, read_results
-from fptkit.options import deciding
 from fptkit.recipe.models import Recipe
 
 SHOWN_DIGITS = 8
@@ -25,20 +25,30 @@ SHOWN_DIGITS = 8
 
 
 def earlier_runs(unmade: Mapping[str, Recipe], ledger: Ledger) -> int:
-    """Count the runs in the ledger that match a missing run of the study but were made by another version of the code.
+    """Count the runs of `earlier_addresses`."""
+    return len(earlier_addresses(unmade, ledger))
+
+
+def earlier_addresses(unmade: Mapping[str, Recipe], ledger: Ledger) -> frozenset[str]:
+    """Addresses of the runs in the ledger that match a missing run of the study but were made by another version of the
+    code.
 
     Args:
         unmade: recipes of the study's missing runs, by address.
         ledger: ledger of the study's folder.
     """
     if not unmade:
-        return 0
+        return frozenset()
     asked: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for recipe in unmade.values():
-        ours = _written(recipe)
+        ours = written(recipe)
         asked.setdefault(_key(ours), []).append(ours)
-    others = [_read(text) for address, text in ledger.started() if address not in unmade]
-    return sum(any(_agree(ours, theirs) for ours in asked.get(_key(theirs), ())) for theirs in others)
+    others = {address: _read(text) for address, text in ledger.started() if address not in unmade}
+    return frozenset(
+        address
+        for address, theirs in others.items()
+        if any(_agree(ours, theirs) for ours in asked.get(_key(theirs), ()))
+    )
 
 
 def earlier_notes(study: Study, folder: Path, runs: int, *, keep: bool) -> list[str]:
@@ -98,14 +108,6 @@ def _kept_before(folder: Path, study: Study) -> tuple[Path, StudyResults] | tupl
         if found := _results_of_another(kept, study):
             return kept, found
     return None, None
-
-
-def _written(recipe: Recipe) -> dict[str, Any]:
-    """The settings that decide a recipe's result, laid out as in a recipe file: options next to a component's name."""
-    return {
-        key: {"name": value["name"], **value["options"]} if isinstance(value, dict) and "options" in value else value
-        for key, value in deciding(recipe).items()
-    }
 
 
 def _read(text: str) -> dict[str, Any]:
