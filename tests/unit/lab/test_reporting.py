@@ -193,6 +193,14 @@ def test_missing_and_incomplete_cells_are_marked() -> None:
     assert (table.rows[-1][-1].text, table.rows[-1][-1].detail) == ("–", "not made")
 
 
+def test_with_seeds_until_decided_every_cell_says_how_many_it_has() -> None:
+    results = made.study(until="3 seeds, then more where a comparison is undecided, at most 20")
+    fewer = results.cells[0].model_copy(update={"test": {"test": made.estimate([0.9, 0.91, 0.92])}})
+    (table,) = tables.main_tables(results.model_copy(update={"cells": (fewer, *results.cells[1:])}))
+    assert table.rows[0][1].details[-1].endswith("3 seeds")
+    assert table.rows[0][2].details[-1].endswith("5 seeds")
+
+
 def test_protocols_never_share_a_table() -> None:
     results = made.study()
     cells = [one.model_copy(update={"protocol": "fpt2021"}) if one.task == "bit_xor" else one for one in results.cells]
