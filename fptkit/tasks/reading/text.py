@@ -71,8 +71,8 @@ def _opened(path: Path) -> IO[bytes]:
         begins = file.read(len(_MAGIC[ending]))
     if begins != _MAGIC[ending]:
         raise DataError(
-            f"{path}: not a {_KINDS[ending]} file: it begins with {begins.hex(' ') or 'nothing'}; rename it, or fetch it "
-            "again"
+            f"{path}: not a {_KINDS[ending]} file: it begins with {begins.hex(' ') or 'nothing'}; rename it, or fetch "
+            "it again"
         )
     if ending == ".gz":
         return cast(IO[bytes], gzip.GzipFile(path, "rb"))
