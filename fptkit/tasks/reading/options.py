@@ -120,7 +120,7 @@ def as_written(source: Mapping[str, tuple[str, ...]]) -> Any:
     return short["all"] if set(short) == {"all"} else short
 
 
-_ENTRY_SCHEMA = {"type": "string", "pattern": "^path:."}
+_ENTRY_SCHEMA = {"type": "string"}
 _ENTRIES_SCHEMA = {"anyOf": [_ENTRY_SCHEMA, {"type": "array", "items": _ENTRY_SCHEMA, "minItems": 1}]}
 
 PathSource = Annotated[
