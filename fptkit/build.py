@@ -23,6 +23,7 @@ from fptkit.interfaces import (
     Inputs,
     Role,
     Task,
+    TokenClasses,
     check_batch,
     check_task_declarations,
     encode,
@@ -141,7 +142,20 @@ def _choose_encoder(recipe: Recipe, registry: Registry, task: Task) -> _ChosenEn
     check_accepts(spec, task.input)
     options = recipe.encoder.options if recipe.encoder else spec.options_model()()
     tokens = encoded_tokens(spec, options, task.input, task.max_tokens, registry=registry)
+    if isinstance(task.output, TokenClasses):
+        _check_each_token(recipe, name, tokens, task.max_tokens)
     return _ChosenEncoder(name, spec, options, tokens)
+
+
+def _check_each_token(recipe: Recipe, encoder: str, encoded: int, raw: int) -> None:
+    """Raise if a task with a class at every token would lose the place of its tokens."""
+    if encoded != raw:
+        raise ShapeError(
+            f"encoder '{encoder}' makes {encoded} tokens of {raw}, but the task has a class at every token; choose one "
+            "that keeps them, such as symbols or linear"
+        )
+    if recipe.shuffle_tokens:
+        raise ShapeError("shuffle_tokens: the task has a class at every token, which shuffling separates from it")
 
 
 def _build_backbone(

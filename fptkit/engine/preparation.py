@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from fptkit.build import Built
 from fptkit.errors import DataError, PluginError
 from fptkit.files import PREPARATION, read_json, write_json
-from fptkit.interfaces import Classes, InputKind, Preparation, Values
+from fptkit.interfaces import InputKind, OutputKind, Preparation
 from fptkit.interfaces.descriptions import describe, described_input, described_output
 from fptkit.registry import Registry
 from fptkit.specs import TaskSpec
@@ -34,7 +34,7 @@ class SavedPreparation:
 
     task: str
     input: InputKind
-    output: Classes | Values
+    output: OutputKind
     max_tokens: int
     encoder: str
     preparation: Preparation | None

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from fptkit.interfaces.batch import Batch
-from fptkit.interfaces.kinds import Classes, InputKind, Values
+from fptkit.interfaces.kinds import InputKind, Values
+from fptkit.interfaces.token_classes import OutputKind
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Preparation(BaseModel):
         raise NotImplementedError(f"{type(self).__name__} does not implement input")
 
     @property
-    def output(self) -> Classes | Values:
+    def output(self) -> OutputKind:
         """Kind of the answers, with names, as ``Task.output``. Subclasses implement it.
 
         Raises:
