@@ -214,6 +214,16 @@ def fptkit_tasks() -> list[TaskSpec]:
             ),
         ),
         TaskSpec(
+            name="sequences",
+            summary="your own sequences of symbols (FASTA, CSV, JSON lines): predict classes, numbers, or a label for each",
+            target="fptkit.tasks.sequences.task:Sequences",
+            options="fptkit.tasks.sequences.options:SequenceOptions",
+            licence="that of your data",
+            protocols=OWN_DATA,
+            files="fptkit.tasks.sequences.reader:files",
+            preparation="fptkit.tasks.sequences.preparation:SequencePreparation",
+        ),
+        TaskSpec(
             name="table",
             summary="your own table (CSV, TSV, Parquet): predict one column, or several, from the others",
             target="fptkit.tasks.table.task:Table",
