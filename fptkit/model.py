@@ -17,8 +17,8 @@ Readout = Literal["last", "last_k", "mean", "all"]
 
 
 def default_readout(output: OutputKind, *, causal: bool) -> Readout:
-    """Choose the read-out: ``all`` for a class at every token, ``last_k`` if the task reads several tokens, else ``last``
-    if causal, else ``mean``.
+    """Choose the read-out: ``all`` for a class at every token, ``last_k`` if the task reads several tokens, else
+    ``last`` if causal, else ``mean``.
 
     Args:
         output: kind of the task's answer.

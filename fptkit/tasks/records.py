@@ -215,7 +215,7 @@ def fptkit_tasks() -> list[TaskSpec]:
         ),
         TaskSpec(
             name="sequences",
-            summary="your own sequences of symbols (FASTA, CSV, JSON lines): predict classes, numbers, or a label for each",
+            summary="your own sequences (FASTA, CSV, JSON lines): classes, numbers, or a label for each symbol",
             target="fptkit.tasks.sequences.task:Sequences",
             options="fptkit.tasks.sequences.options:SequenceOptions",
             licence="that of your data",

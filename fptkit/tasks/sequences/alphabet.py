@@ -133,8 +133,8 @@ class Alphabet(BaseModel):
         if self.kind == "smiles":
             known = "the training data"
         return DataError(
-            f"{where}: unknown symbol {symbol!r} at position {place + 1:,}; {known} have {shown(self.symbols)}. Correct "
-            "it, or set the option unknown: token, which reads all unknown symbols as one"
+            f"{where}: unknown symbol {symbol!r} at position {place + 1:,}; {known} have {shown(self.symbols)}. "
+            "Correct it, or set the option unknown: token, which reads all unknown symbols as one"
         )
 
 

@@ -72,14 +72,14 @@ class SequenceOptions(CellOptions):
     )
     labels: Annotated[str, AfterValidator(_check_file)] | None = Field(
         default=None,
-        description="path:FILE of a table, JSON records or FASTA that has the labels by identifier; null: they are with "
-        "the sequences",
+        description="path:FILE of a table, JSON records or FASTA that has the labels by identifier; null: they are "
+        "with the sequences",
     )
     id: str = Field(default="id", description="column of the identifiers; in FASTA the first word of the header")
     alphabet: Literal["read", "dna", "rna", "protein", "smiles", "bytes"] = Field(
         default="read",
-        description="the symbols. read: the characters of the training sequences; dna, rna, protein: IUPAC letters with "
-        "ambiguity codes, gaps and stop, in any case; smiles: atoms, bonds and rings; bytes: of UTF-8",
+        description="the symbols. read: the characters of the training sequences; dna, rna, protein: IUPAC letters "
+        "with ambiguity codes, gaps and stop, in any case; smiles: atoms, bonds and rings; bytes: of UTF-8",
     )
     symbol_separator: str | None = Field(
         default=None,
@@ -88,8 +88,8 @@ class SequenceOptions(CellOptions):
     )
     unknown: Literal["error", "token"] = Field(
         default="error",
-        description="symbols that the alphabet does not have. error: an error; token: all are one further symbol, which "
-        "is not trained unless it occurs",
+        description="symbols that the alphabet does not have. error: an error; token: all are one further symbol, "
+        "which is not trained unless it occurs",
     )
     unlabelled: Columns = Field(
         default=("?",), description="tagging: labels of symbols without a label; they do not count"

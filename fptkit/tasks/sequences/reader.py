@@ -42,10 +42,8 @@ def find_sequences(source: Mapping[str, Sequence[str]], *, own: bool = True, lab
     if labels is None:
         return found
     aside = {place.resolve() for place in places(labels)}
-    splits = {
-        name: tuple(file for file in files if file.resolve() not in aside) for name, files in found.splits.items()
-    }
-    return replace(found, splits={name: files for name, files in splits.items() if files})
+    splits = {name: tuple(file for file in some if file.resolve() not in aside) for name, some in found.splits.items()}
+    return replace(found, splits={name: some for name, some in splits.items() if some})
 
 
 def files(options: SequenceOptions, entry: str) -> Iterable[Path]:
@@ -128,13 +126,8 @@ def _matched(path: Path, pattern: str, headers: Sequence[str], lines: Sequence[i
         if match is None:
             raise DataError(f"{path}:{line}: header {short(header)} does not match the option header, '{pattern}'")
     matches = [match for match in found if match is not None]
-    names = list(re.compile(pattern).groupindex) or [LAST]
-    groups = [
-        names.index(name) + 1 if names == [LAST] and LAST not in matches[0].re.groupindex else name for name in names
-    ]
-    return {
-        name: [(match[group] or "").strip() for match in matches] for name, group in zip(names, groups, strict=True)
-    }
+    groups: Mapping[str, int] = matches[0].re.groupindex or {LAST: 1}
+    return {name: [(match[group] or "").strip() for match in matches] for name, group in groups.items()}
 
 
 def _fields(headers: Sequence[str]) -> dict[str, list[str]]:

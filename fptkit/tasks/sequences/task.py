@@ -158,8 +158,8 @@ class Sequences(OwnDataTask):
         rest = [name for name in table.columns if name not in (column, options.id, *split)]
         if not rest:
             raise UsageError(
-                f"task.target: {table.name} has no labels; name a table of them by task.labels, or in FASTA the part of "
-                "the header by task.header"
+                f"task.target: {table.name} has no labels; name a table of them by task.labels, or in FASTA the part "
+                "of the header by task.header"
             )
         return usual_column(rest, TARGETS, "task.target", table.name, "labels")
 
