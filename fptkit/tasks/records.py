@@ -234,4 +234,14 @@ def fptkit_tasks() -> list[TaskSpec]:
             files="fptkit.tasks.table.reader:files",
             preparation="fptkit.tasks.table.preparation:TablePreparation",
         ),
+        TaskSpec(
+            name="text",
+            summary="your own texts (CSV, JSON lines, class folders) as tokens of the backbone's tokenizer, or bytes",
+            target="fptkit.tasks.text.task:Text",
+            options="fptkit.tasks.text.options:TextOptions",
+            licence="that of your data",
+            protocols=OWN_DATA,
+            files="fptkit.tasks.text.reader:files",
+            preparation="fptkit.tasks.text.preparation:TextPreparation",
+        ),
     ]
