@@ -39,7 +39,8 @@ def find_tokenizer(entry: str) -> Path:
 def _from_hub(place: str) -> Path:
     from huggingface_hub import errors, hf_hub_download, try_to_load_from_cache
 
-    known = tuple(kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception))
+    classes = (each for each in vars(errors).values() if isinstance(each, type))
+    known: tuple[type[Exception], ...] = tuple(each for each in classes if issubclass(each, Exception))
     repository, _, revision = place.partition("@")
     try:
         found = try_to_load_from_cache(repository, TOKENIZER, revision=revision or None)

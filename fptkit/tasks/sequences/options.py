@@ -50,7 +50,7 @@ def _check_file(entry: str) -> str:
 class SequenceOptions(CellOptions):
     """Options of the task ``sequences``."""
 
-    problem: Literal["auto", "classification", "labels", "regression", "tagging"] = Field(
+    problem: Literal["auto", "classification", "labels", "regression", "tagging"] = Field(  # type: ignore[assignment]
         default="auto",
         description="classification: one class per sequence; labels: any of several labels; regression: numbers; "
         "tagging: a label for each symbol. auto: tagging if every label is as long as its sequence of 8 symbols or "

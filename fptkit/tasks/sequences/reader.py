@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from fptkit.errors import DataError
+from fptkit.errors import DataError, SourceError, UsageError
 from fptkit.tasks.reading.delimited import TextTable
 from fptkit.tasks.reading.json_lines import read_json_records
 from fptkit.tasks.reading.labels import shown
@@ -82,7 +82,8 @@ def fasta_records(path: Path) -> Iterator[tuple[int, str, str]]:
     Raises:
         DataError: there is text before the first header, or a record has no sequence.
     """
-    begin, header, parts = 0, "", []
+    begin, header = 0, ""
+    parts: list[str] = []
     for number, line in lines_of(path):
         if line.startswith(">"):
             if begin:
@@ -177,8 +178,20 @@ def with_labels(table: TextTable, labels: TextTable | None, column: str, used: s
 
 
 def label_table(entry: str, delimiter: str | None) -> TextTable:
-    """The table of the option ``labels``; of a FASTA file, its sequences are the column ``label``."""
-    found = [read_sequences(path, delimiter=delimiter) for path in places(entry)]
+    """The table of the option ``labels``; of a FASTA file, its sequences are the column ``label``.
+
+    Args:
+        entry: ``path:FILE``.
+        delimiter: character between the cells of a table; None to find it.
+
+    Raises:
+        UsageError: there is no such file.
+        DataError: it cannot be read.
+    """
+    try:
+        found = [read_sequences(path, delimiter=delimiter) for path in places(entry)]
+    except SourceError as err:
+        raise UsageError(f"task.labels: there is no file {entry.removeprefix('path:')}; check the path") from err
     if len(found) != 1:
         raise DataError(f"task.labels: {entry} names {len(found)} files; name one")
     table = found[0]

@@ -156,6 +156,8 @@ class Sequences(OwnDataTask):
 
     def _target_column(self, table: TextTable, column: str, options: SequenceOptions, split: Sequence[str]) -> str:
         rest = [name for name in table.columns if name not in (column, options.id, *split)]
+        if options.header is not None and file_type(Path(table.name)) in FASTA and set(table.columns) <= {"id", column}:
+            raise UsageError(f"task.header: no header of {table.name} matches '{options.header}'; correct the pattern")
         if not rest:
             raise UsageError(
                 f"task.target: {table.name} has no labels; name a table of them by task.labels, or in FASTA the part "

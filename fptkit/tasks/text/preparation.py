@@ -116,7 +116,7 @@ class TextPreparation(Preparation):
             alphabet = Alphabet(kind="bytes")
             named = zip(examples.content, examples.names, strict=True)
             return [alphabet.encode(text, name).tolist() for text, name in named]
-        return self.vocabulary.encode(examples.content, examples.names)
+        return self.vocabulary.encode(list(examples.content), examples.names)
 
     @property
     def around(self) -> tuple[list[int], list[int]]:
