@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fptkit.sources.choice import Unavailable
 from fptkit.sources.probe import hub_problem
-from fptkit.sources.weights import PACKAGED
+from fptkit.sources.weights import PACKAGED, hub_errors
 
 TOKENIZER = "tokenizer.json"
 """The file that the library ``tokenizers`` reads and transformers writes."""
@@ -37,10 +37,8 @@ def find_tokenizer(entry: str) -> Path:
 
 
 def _from_hub(place: str) -> Path:
-    from huggingface_hub import errors, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
-    classes = (each for each in vars(errors).values() if isinstance(each, type))
-    known: tuple[type[Exception], ...] = tuple(each for each in classes if issubclass(each, Exception))
     repository, _, revision = place.partition("@")
     try:
         found = try_to_load_from_cache(repository, TOKENIZER, revision=revision or None)
@@ -49,6 +47,6 @@ def _from_hub(place: str) -> Path:
         if problem := hub_problem():
             raise Unavailable(f"its {TOKENIZER} is not in the local cache, and {problem}")
         return Path(hf_hub_download(repository, TOKENIZER, revision=revision or None))
-    except (*known, OSError, RuntimeError) as err:
+    except hub_errors() as err:
         said = " ".join(str(err).split()) or type(err).__name__
         raise Unavailable(f"the {TOKENIZER} of {repository} is not available: {said}") from err

@@ -12,6 +12,7 @@ import pytest
 from safetensors import safe_open
 from whole_runs import start
 
+from fptkit.build import build_task
 from fptkit.engine.preparation import read_preparation
 from fptkit.errors import DataError, PluginError
 from fptkit.lab.studies.address import address_of, data_of
@@ -204,3 +205,88 @@ def test_a_damaged_preparation(tmp_path: Path, recipe: Path, change: dict[str, A
     file.write_text(json.dumps(content))
     with pytest.raises(PluginError, match="its record does not name the class"):
         read_preparation(tmp_path / "run", load_plugins(selection=""))
+
+
+def _npz(folder: Path, version: int) -> dict[str, Any]:
+    images = np.full((20, 28, 28), version, np.uint8)
+    np.savez(folder / "m.npz", x_train=images, y_train=np.arange(20) % 2, x_test=images, y_test=np.arange(20) % 2)
+    return {"source": f"path:{folder / 'm.npz'}"}
+
+
+def _class_folders(folder: Path, version: int) -> dict[str, Any]:
+    from PIL import Image
+
+    for place in ("train/a", "train/b", "test/a", "test/b"):
+        (folder / place).mkdir(parents=True, exist_ok=True)
+        Image.new("L", (28, 28), version).save(folder / place / "1.png")
+    return {"source": f"path:{folder}"}
+
+
+def _records(folder: Path, version: int) -> dict[str, Any]:
+    for split in ("train", "valid", "test_family_holdout"):
+        records = [{"primary": "M" * (version + 1), "fold_label": n % 2} for n in range(4)]
+        (folder / f"remote_homology_{split}.json").write_text(json.dumps(records))
+    return {"source": f"path:{folder}"}
+
+
+def _lmdb(folder: Path, version: int) -> dict[str, Any]:
+    import pickle
+
+    import lmdb
+
+    for split in ("train", "valid", "test_family_holdout"):
+        path = str(folder / f"remote_homology_{split}.lmdb")
+        with lmdb.open(path, map_size=1 << 20) as opened, opened.begin(write=True) as write:
+            for n in range(4):
+                record = {"primary": "M" * (version + 1), "fold_label": n % 2}
+                write.put(str(n).encode(), pickle.dumps(record))
+            write.put(b"num_examples", pickle.dumps(4))
+    return {"source": f"path:{folder}"}
+
+
+def _expressions(folder: Path, version: int) -> dict[str, Any]:
+    for split in ("train", "validation", "test"):
+        lines = [f"{n + version}\t[MAX {n + version} 0 ]" for n in range(5)]
+        (folder / f"{split}.tsv").write_text("\n".join(lines))
+    return {"source": f"path:{folder}"}
+
+
+SOURCES = {
+    "an npz of pictures": ("mnist", _npz),
+    "class folders": ("mnist", _class_folders),
+    "protein records": ("remote_homology", _records),
+    "an LMDB of records": ("remote_homology", _lmdb),
+    "expressions": ("listops", _expressions),
+}
+
+
+@pytest.mark.parametrize("case", SOURCES)
+def test_files_of_every_task_identify_its_data(tmp_path: Path, case: str) -> None:
+    name, write = SOURCES[case]
+    folder = tmp_path / "data"
+    folder.mkdir()
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(RECIPE.split("\n", 2)[2].replace("{{", "{").replace("}}", "}") + f"task: {{name: {name}}}\n")
+    digests = []
+    for version in (0, 1, 0):
+        if case == "an LMDB of records" and version == 0 and digests:
+            continue  # an LMDB written twice is not the same bytes
+        source = write(folder, version)["source"]
+        made = load_recipe(str(recipe), overrides=[f"task.source={source}"])
+        task = build_task(made.recipe, made.registry)
+        assert task.source == source
+        assert task.data is not None
+        assert task.data.digest == data_of(made.recipe, made.registry)
+        digests.append(task.data.digest)
+    assert digests[0] != digests[1]
+    assert digests[2:] in ([], [digests[0]])
+
+
+@pytest.mark.parametrize("extra", ["notes.txt", ".DS_Store"])
+def test_files_that_a_task_does_not_read_do_not_count(tmp_path: Path, extra: str) -> None:
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(RECIPE.split("\n", 2)[2].replace("{{", "{").replace("}}", "}") + "task: {name: listops}\n")
+    made = load_recipe(str(recipe), overrides=[f"task.source={_expressions(tmp_path, 0)['source']}"])
+    before = data_of(made.recipe, made.registry)
+    (tmp_path / extra).write_text("x")
+    assert data_of(made.recipe, made.registry) == before

@@ -19,8 +19,7 @@ from fptkit.tasks.reading.json_lines import LIST
 from fptkit.tasks.reading.numbers import MISSING
 from fptkit.tasks.reading.options import SplitOptions, TargetOptions
 from fptkit.tasks.reading.paths import SourceFiles, find_files, shown_source
-from fptkit.tasks.reading.splits import Examples as SplitExamples
-from fptkit.tasks.reading.splits import divide
+from fptkit.tasks.reading.splits import Pool, divide
 
 FoundTarget: TypeAlias = tuple[Any, tuple[str, ...], tuple[str, ...]]
 """What is predicted, a `Target` or a format's own of the same form; notes and warnings about it."""
@@ -204,7 +203,7 @@ def _divided(
     assert pool is not None
     own = [name for name in read if name not in ("all", "train")]
     examples = Examples.joined([pool, *(read[name] for name in own)])
-    known = SplitExamples(
+    known = Pool(
         count=len(pool),
         classes=classes,
         groups=_column(pool, options.group, "split.group"),
