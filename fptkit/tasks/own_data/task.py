@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -58,8 +58,7 @@ class OwnDataTask(Task):
     target: Target
 
     def __init__(self, options: TargetOptions, *, seed: int, pinned: str | None = None) -> None:
-        own = options.split.own and options.split.column is None
-        files = find_files(options.source, self.endings, own=own, deep=self.deep)
+        files = self.find(options)
         read = {split: self.read_split(files, split, options) for split in files.splits}
         examples, rows, note = _divided(read, options.split, self._classes_of(read, options), what=self.name)
         self.source = shown_source(options.source)
@@ -85,12 +84,17 @@ class OwnDataTask(Task):
             *target_notes,
             *files.notes,
             *dict.fromkeys(note for some in read.values() for note in some.notes),
-            *_overlap_notes(parts),
+            *_overlap_notes(parts, self.key_of),
             *self.further_notes(preparation, parts),
         )
         numbers = {name: values.numpy() for name, values in targets.items()}
         absent = class_warnings(numbers, self.target.names) if self.target.kind == "classes" else ()
         self.warnings = (*target_warnings, *size_warnings(sizes), *absent)
+
+    def find(self, options: TargetOptions) -> SourceFiles:
+        """The files of each split; by default all with one of `endings`. Overridden for sources of another kind."""
+        own = options.split.own and options.split.column is None
+        return find_files(options.source, self.endings, own=own, deep=self.deep)
 
     @abstractmethod
     def read_split(self, files: SourceFiles, split: str, options: TargetOptions) -> Examples:
@@ -139,6 +143,14 @@ class OwnDataTask(Task):
     def further_notes(self, preparation: Preparation, examples: Mapping[str, Examples]) -> Sequence[str]:
         """Further lines for the run header; by default none."""
         return ()
+
+    def key_of(self, content: object) -> int:
+        """A number that is the same for examples of the same content, by which examples in two splits are found.
+
+        Args:
+            content: an entry of ``Examples.content``.
+        """
+        return _key(content)
 
     def split(self, name: str) -> Split:
         """Return the split ``train``, ``validation`` or one of ``test_splits``.
@@ -214,12 +226,12 @@ def _times(examples: Examples, name: str | None) -> NDArray[np.float64] | None:
     return np.array(column.numbers, np.float64)
 
 
-def _overlap_notes(parts: Mapping[str, Examples]) -> list[str]:
+def _overlap_notes(parts: Mapping[str, Examples], key_of: Callable[[object], int]) -> list[str]:
     """Notes about examples that are in train and in another split, too: the model may know them by heart."""
-    seen = set(map(_key, parts["train"].content))
+    seen = set(map(key_of, parts["train"].content))
     notes = []
     for name, some in parts.items():
-        if name != "train" and (shared := sum(_key(entry) in seen for entry in some.content)):
+        if name != "train" and (shared := sum(key_of(entry) in seen for entry in some.content)):
             notes.append(f"{shared:,} of {len(some):,} examples of {name} have the same content as one of train")
     return notes
 

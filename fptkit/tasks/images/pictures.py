@@ -1,0 +1,180 @@
+"""One picture file as pixels: formats by content, transparency, orientation, what is refused.
+
+Only formats of a fixed list are decoded, so that no file can start another program (Ghostscript for EPS) or be taken
+for something else by its name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fptkit.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "TIFF", "WEBP")
+"""Pillow's names of the formats that are decoded, if this Pillow can."""
+
+MOST_PIXELS = 89_478_485
+"""Pixels above which a picture is refused, since a small file may claim any size. Source: Pillow's own limit."""
+
+WHITE = (255, 255, 255)
+
+_FAULTS = (
+    *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError),
+    *(struct.error, zlib.error, MemoryError, RuntimeError, AssertionError),
+)
+"""What Pillow's decoders raise for damaged files."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that was read.
+
+    Args:
+        image: the picture, as it is seen: in mode ``L`` or ``RGB``, turned, and over the background.
+        transparent: whether some of its pixels are not opaque.
+        vanished: whether nothing but one colour is left of it over the background.
+        animated: whether the file has further frames, which are not read.
+    """
+
+    image: Image
+    transparent: bool = False
+    vanished: bool = False
+    animated: bool = False
+
+
+@contextlib.contextmanager
+def decoding() -> Iterator[None]:
+    """Around the decoding of pictures: warnings about oddities that do not change the pixels are not shown.
+
+    Filters of warnings are global, so threads that decode are started inside.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
+
+def read_picture(
+    source: Path | bytes, where: str = "", *, colour: str = "RGB", background: tuple[int, int, int] = WHITE
+) -> Picture:
+    """Read a picture; of an animation, the first frame. Call it inside `decoding`.
+
+    Args:
+        source: the file, or its content.
+        where: what to call it in messages; empty for the path.
+        colour: ``RGB``, or ``L`` for grey.
+        background: red, green and blue of the colour behind transparent pixels.
+
+    Raises:
+        DataError: it cannot be decoded completely, is too large, or has more than 8 bits per channel.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    where = where or str(source)
+    if isinstance(source, Path) and not source.is_file():
+        raise DataError(f"{where}: there is no such file; check the path")
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_formats()) as opened:
+            _check_form(opened, where)
+            opened.load()
+            animated = opened.format != "MPO" and bool(getattr(opened, "is_animated", False))
+            return _as_seen(_turned(opened), colour, background, animated)
+    except UnidentifiedImageError as err:
+        raise DataError(f"{where}: not readable as a picture: {_begin(source)}") from err
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as err:
+        raise _too_large(where, str(err)) from err
+    except _FAULTS as err:
+        reason = str(err) or type(err).__name__
+        raise DataError(f"{where}: not readable as a picture: {reason}; replace or remove the file") from err
+
+
+def _formats() -> list[str]:
+    """The formats of the list that this Pillow has."""
+    from PIL import Image
+
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+def _check_form(picture: Image, where: str) -> None:
+    mode, (width, height) = picture.mode, picture.size
+    if width * height > MOST_PIXELS:
+        raise _too_large(where, f"{width} x {height}")
+    if mode[0] in "IF":  # Pillow would cut its values at 255
+        raise DataError(
+            f"{where}: a picture with more than 8 bits per pixel (mode {mode}), expected 8 bits per channel; scale its "
+            "values and save it again, or use the task arrays"
+        )
+    if mode in ("LAB", "HSV"):
+        raise DataError(f"{where}: a picture in the colours {mode}; save it in RGB")
+
+
+def _too_large(where: str, size: str) -> DataError:
+    return DataError(f"{where}: too large ({size} pixels; at most {MOST_PIXELS:,} are read); make it smaller")
+
+
+def _begin(source: Path | bytes) -> str:
+    """Why content is not a picture, from how it begins."""
+    content = source if isinstance(source, bytes) else _first_bytes(source)
+    if not content:
+        return "the file is empty; replace or remove it"
+    text = content.decode("latin-1")
+    shown = repr(text[:12]) if text[:12].isprintable() else content[:8].hex(" ")
+    return f"it begins with {shown}, which is none of {', '.join(map(str.lower, FORMATS))}; convert or remove it"
+
+
+def _first_bytes(path: Path, count: int = 32) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(count)
+    except OSError:
+        return b""
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file begins like a picture of one of the `FORMATS`, whatever its name is."""
+    begin = _first_bytes(path)
+    return (
+        begin.startswith((b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"qoif", b"\0\0\0\x0cjP  "))
+        or (begin[:4] == b"RIFF" and begin[8:12] == b"WEBP")
+        or (begin[4:8] == b"ftyp" and begin[8:12] in (b"avif", b"avis"))
+        or (begin[:1] == b"P" and begin[1:2] in b"123456" and begin[2:3].isspace())
+    )
+
+
+def _turned(picture: Image) -> Image:
+    """The picture as its EXIF orientation says; a damaged EXIF block says nothing."""
+    from PIL import ImageOps
+
+    try:
+        return ImageOps.exif_transpose(picture)
+    except _FAULTS:
+        return picture
+
+
+def _as_seen(picture: Image, colour: str, background: tuple[int, int, int], animated: bool) -> Picture:
+    from PIL import Image
+
+    if not _has_alpha(picture):
+        return Picture(picture.convert(colour), animated=animated)
+    layered = picture.convert("RGBA")
+    if layered.getchannel("A").getextrema() == (255, 255):
+        return Picture(layered.convert(colour), animated=animated)
+    seen = Image.alpha_composite(Image.new("RGBA", layered.size, (*background, 255)), layered).convert("RGB")
+    extrema: Any = seen.getextrema()
+    return Picture(seen.convert(colour), True, all(low == high for low, high in extrema), animated)
+
+
+def _has_alpha(picture: Image) -> bool:
+    return picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info
+
