@@ -117,6 +117,17 @@ def fptkit_tasks() -> list[TaskSpec]:
             protocols=_image_protocols("45,000", "5,000", "50,000"),
         ),
         TaskSpec(
+            name="images",
+            summary="your own pictures of any size, in class folders or listed in a table: classes, labels or numbers",
+            target="fptkit.tasks.own_images.task:Images",
+            options="fptkit.tasks.own_images.options:ImagesOptions",
+            reference="patches as in " + FPT_PAPER,
+            licence="that of your data",
+            protocols=OWN_DATA,
+            files="fptkit.tasks.own_images.reader:files",
+            preparation="fptkit.tasks.own_images.preparation:ImagesPreparation",
+        ),
+        TaskSpec(
             name="listops",
             summary="the value of a nested expression of minimum, maximum, median and sum over digits",
             target="fptkit.tasks.listops.task:ListOps",

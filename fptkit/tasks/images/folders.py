@@ -49,7 +49,9 @@ def find_pictures(source: Mapping[str, Sequence[str]], *, own: bool = True) -> S
     Raises:
         SourceError: there is no such place, or it has no pictures.
     """
-    inner = {split: [f"path:{_inner(place)}" for entry in some for place in places(entry)] for split, some in source.items()}
+    inner = {
+        split: [f"path:{_inner(place)}" for entry in some for place in places(entry)] for split, some in source.items()
+    }
     found = find_files(inner, ("", *ENDINGS), own=own)
     strange = {file for file in found.files if not _reads(file)}
     splits = {split: tuple(file for file in files if file not in strange) for split, files in found.splits.items()}
@@ -80,21 +82,35 @@ def class_folders(
     loose = [file for file, folders in parts.items() if not folders]
     if len(loose) == len(parts):
         raise DataError(_no_classes(found))
-    splits = {name: tuple(file for file in files if parts[file]) for name, files in found.splits.items()}
+    splits, unlabelled = _with_classes(found, parts)
     if own and set(splits) == {"all"}:
         splits = _splits_below(splits["all"], parts) or splits
     used = {file: parts[file] for files in splits.values() for file in files}
     deep = [file for file, folders in used.items() if len(folders) > 1]
     cut = len if class_folder == "deepest" else lambda folders: 1
     classes = {file: "/".join(folders[: cut(folders)]) for file, folders in used.items()}
-    notes = []
-    if loose:
+    notes = [*unlabelled]
+    if loose and not unlabelled:
         notes.append(f"{len(loose):,} pictures beside the class folders are not used, such as {loose[0].name}")
     if deep and class_folder == "first":
         notes.append(f"{len(deep):,} pictures are in folders inside their class folder (option class_folder)")
     files = replace(found, splits=splits, notes=(*found.notes, *notes))
     inner = {file: "/".join(folders[1:]) for file, folders in used.items()}
     return ClassFolders(files, classes, inner, _empty_folders(found, used))
+
+
+def _with_classes(
+    found: SourceFiles, parts: Mapping[Path, tuple[str, ...]]
+) -> tuple[dict[str, tuple[Path, ...]], list[str]]:
+    """The pictures of each split that are in a class folder, and notes about splits that have none."""
+    splits = {name: tuple(file for file in files if parts[file]) for name, files in found.splits.items()}
+    lacking = [name for name, files in splits.items() if not files]
+    if "train" in lacking:
+        raise DataError(_no_classes(found))
+    notes = [
+        f"{len(found.splits[name]):,} pictures of {name} are not used: they are in no class folder" for name in lacking
+    ]
+    return {name: files for name, files in splits.items() if files}, notes
 
 
 def _inner(place: Path) -> Path:

@@ -6,15 +6,16 @@ for something else by its name.
 
 from __future__ import annotations
 
-import contextlib
 import io
+import os
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fptkit.errors import DataError
 
@@ -28,6 +29,12 @@ MOST_PIXELS = 89_478_485
 """Pixels above which a picture is refused, since a small file may claim any size. Source: Pillow's own limit."""
 
 WHITE = (255, 255, 255)
+
+_SHOWN = 3
+"""Faults that one message has."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 _FAULTS = (
     *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError),
@@ -53,21 +60,25 @@ class Picture:
     animated: bool = False
 
 
-@contextlib.contextmanager
-def decoding() -> Iterator[None]:
-    """Around the decoding of pictures: warnings about oddities that do not change the pixels are not shown.
+def picture_notes(pictures: Sequence[Picture]) -> tuple[str, ...]:
+    """Notes about pictures whose files have more than is seen."""
+    return fact_notes(sum(p.transparent for p in pictures), sum(p.animated for p in pictures), "white")
 
-    Filters of warnings are global, so threads that decode are started inside.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        yield
+
+def fact_notes(transparent: int, animated: int, background: str) -> tuple[str, ...]:
+    """Notes about numbers of pictures with transparent pixels, and with further frames."""
+    notes = []
+    if transparent:
+        notes.append(f"{transparent:,} pictures have transparent pixels, which show the background, {background}")
+    if animated:
+        notes.append(f"{animated:,} pictures are animated or have several pages; only the first one is read")
+    return tuple(notes)
 
 
 def read_picture(
     source: Path | bytes, where: str = "", *, colour: str = "RGB", background: tuple[int, int, int] = WHITE
 ) -> Picture:
-    """Read a picture; of an animation, the first frame. Call it inside `decoding`.
+    """Read a picture; of an animation, the first frame. Call it by `in_threads`.
 
     Args:
         source: the file, or its content.
@@ -96,6 +107,32 @@ def read_picture(
     except _FAULTS as err:
         reason = str(err) or type(err).__name__
         raise DataError(f"{where}: not readable as a picture: {reason}; replace or remove the file") from err
+
+
+def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """Call a function that decodes for each item, in several threads; decoding releases the interpreter lock.
+
+    Pillow's warnings, about oddities that do not change the pixels, are not shown.
+
+    Raises:
+        DataError: it was raised for some items; the message has the first of them.
+    """
+
+    def attempt(item: Item) -> Result | DataError:
+        try:
+            return function(item)
+        except DataError as err:
+            return err
+
+    # Filters of warnings are global, so they are set before the threads start.
+    with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        found = list(pool.map(attempt, items))
+    faults = [entry for entry in found if isinstance(entry, DataError)]
+    if faults:
+        others = f"\n... and {len(faults) - _SHOWN:,} more" if len(faults) > _SHOWN else ""
+        raise DataError("\n".join(map(str, faults[:_SHOWN])) + others) from faults[0]
+    return [entry for entry in found if not isinstance(entry, DataError)]
 
 
 def _formats() -> list[str]:
@@ -178,3 +215,13 @@ def _as_seen(picture: Image, colour: str, background: tuple[int, int, int], anim
 def _has_alpha(picture: Image) -> bool:
     return picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info
 
+
+def header(path: Path) -> tuple[tuple[int, int], str] | None:
+    """Size as (height, width) and mode of a picture, without decoding it; None if it cannot be opened."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=_formats()) as picture:
+            return (picture.height, picture.width), picture.mode
+    except (Image.DecompressionBombError, *_FAULTS):
+        return None

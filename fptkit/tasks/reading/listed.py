@@ -11,7 +11,18 @@ from fptkit.tasks.reading.delimited import TextTable
 from fptkit.tasks.reading.labels import shown
 from fptkit.tasks.reading.numbers import short
 
-PATH_COLUMNS = ("path", "file", "file_name", "filename", "filepath", "file_path", "fname", "image", "image_path", "audio")
+PATH_COLUMNS = (
+    "path",
+    "file",
+    "file_name",
+    "filename",
+    "filepath",
+    "file_path",
+    "fname",
+    "image",
+    "image_path",
+    "audio",
+)
 """Names that a column of paths usually has, in lower case; `Path` and `file name` count as well."""
 
 
@@ -32,7 +43,9 @@ def path_column(table: TextTable, named: str | None, option: str = "task.path") 
         return named
     usual = [name for name in table.columns if name.lower().replace(" ", "_").replace("-", "_") in PATH_COLUMNS]
     if len(usual) != 1:
-        which = f"several columns may have the paths ({', '.join(usual)})" if usual else "no column is known to have paths"
+        which = (
+            f"several columns may have the paths ({', '.join(usual)})" if usual else "no column is known to have paths"
+        )
         raise UsageError(f"{option}: {table.name}: {which}; name it. The columns are {shown(list(table.columns))}")
     return usual[0]
 
