@@ -93,7 +93,7 @@ def class_folders(
     if loose and not unlabelled:
         notes.append(f"{len(loose):,} pictures beside the class folders are not used, such as {loose[0].name}")
     if deep and class_folder == "first":
-        notes.append(f"{len(deep):,} pictures are in folders inside their class folder (option class_folder)")
+        notes.append(f"{len(deep):,} pictures are in folders inside their class folder, and have its class")
     files = replace(found, splits=splits, notes=(*found.notes, *notes))
     inner = {file: "/".join(folders[1:]) for file, folders in used.items()}
     return ClassFolders(files, classes, inner, _empty_folders(found, used))

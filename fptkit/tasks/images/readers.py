@@ -21,7 +21,7 @@ from fptkit.sources.plain_pickle import loads
 from fptkit.tasks.images.folders import class_folders
 from fptkit.tasks.images.pictures import Picture, in_threads, picture_notes, read_picture
 from fptkit.tasks.reading.options import SPLIT_NAMES
-from fptkit.tasks.reading.paths import own_splits
+from fptkit.tasks.reading.paths import own_splits, split_of
 
 Bytes = NDArray[np.uint8]
 Integers = NDArray[np.int64]
@@ -278,9 +278,10 @@ def _read_cifar_batch(path: Path, form: Form) -> LabelledImages:
 def _read_pictures(folder: Path, form: Form) -> dict[str, LabelledImages]:
     """Read ``train/CLASS/*`` and ``test/CLASS/*``; classes are numbered in alphabetical order.
 
-    ``validation/CLASS/*`` is a split of its own, if it exists. Other names of the same splits are known, see `split_of`.
+    ``validation/CLASS/*`` is a split of its own, if it exists. The splits may have other names, see `split_of`.
     """
-    names = own_splits([path.name for path in folder.iterdir() if path.is_dir()], str(folder))
+    inside = [path.name for path in folder.iterdir() if path.is_dir()]
+    names = own_splits(inside, str(folder)) or {name: split for name in inside if (split := split_of(name))}
     found = {split: folder / name for name, split in names.items() if split in SPLIT_NAMES}
     if missing := [f"{name}/" for name in ("train", "test") if name not in found]:
         raise Unavailable(f"{shown_folder(folder)} lacks {', '.join(missing)}")

@@ -41,6 +41,8 @@ def _both_sides(value: Any) -> Any:
     return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+_SIDE_SCHEMA = {"type": "integer", "minimum": 1, "maximum": 4096}
+
 Size = Annotated[
     tuple[Side, Side],
     BeforeValidator(_both_sides),
@@ -89,8 +91,8 @@ class ImagesOptions(CellOptions):
     )
     size: Size | None = Field(
         default=None,
-        description="height and width that all pictures get, in pixels: one number or [height, width]; null: their own, "
-        "if they all have the same one, up to 64 and a multiple of 4, otherwise 64",
+        description="height and width that all pictures get, in pixels: one number or [height, width]; null: their "
+        "own, if they all have the same one, up to 64 and a multiple of 4, otherwise 64",
     )
     resize: Resize = Field(
         default="crop",

@@ -94,7 +94,7 @@ class ImagesPreparation(Preparation):
         Raises:
             DataError: a picture cannot be decoded.
         """
-        decoded = decode(examples.content, examples.content, self.form)
+        decoded = decode(list(examples.content), list(map(str, examples.content)), self.form)
         return Batch(self.tokens(torch.from_numpy(decoded.pixels)), self.target.encode(examples))
 
     def tokens(self, pixels: Tensor) -> Tensor:

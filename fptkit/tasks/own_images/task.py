@@ -21,7 +21,6 @@ from fptkit.tasks.own_images.decode import Pixels, decode, headers, level_moment
 from fptkit.tasks.own_images.options import TABLES, ImagesOptions, colour_of
 from fptkit.tasks.own_images.preparation import ImagesPreparation
 from fptkit.tasks.own_images.reader import SUBFOLDER, lists_pictures, pictures_of, target_columns, uses_own_splits
-from fptkit.tasks.reading.listed import repeated_notes
 from fptkit.tasks.reading.options import TargetOptions
 from fptkit.tasks.reading.paths import SourceFiles, find_files
 from fptkit.tasks.table.reader import read_table
@@ -185,9 +184,6 @@ class Images(OwnDataTask):
 
     def _rows(self, paths: Sequence[str] | NDArray[np.object_]) -> NDArray[np.int64]:
         return np.array([self._row[path] for path in paths], np.int64)
-
-    def _repeated(self, examples: Mapping[str, Examples]) -> tuple[str, ...]:
-        return repeated_notes([Path(path) for some in examples.values() for path in some.content])
 
     def _picture_warnings(self) -> tuple[str, ...]:
         found = self._folders.warnings if self._folders else ()
