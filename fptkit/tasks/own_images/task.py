@@ -21,6 +21,7 @@ from fptkit.tasks.own_images.decode import Pixels, decode, headers, level_moment
 from fptkit.tasks.own_images.options import TABLES, ImagesOptions, colour_of
 from fptkit.tasks.own_images.preparation import ImagesPreparation
 from fptkit.tasks.own_images.reader import SUBFOLDER, lists_pictures, pictures_of, target_columns, uses_own_splits
+from fptkit.tasks.reading.listed import repeated_notes
 from fptkit.tasks.reading.options import TargetOptions
 from fptkit.tasks.reading.paths import SourceFiles, find_files
 from fptkit.tasks.table.reader import read_table
@@ -179,7 +180,7 @@ class Images(OwnDataTask):
         return (
             how,
             *fact_notes(self._decoded.transparent, self._decoded.animated, self._background),
-            *self._repeated(examples),
+            *repeated_notes([Path(path) for some in examples.values() for path in some.content]),
         )
 
     def _rows(self, paths: Sequence[str] | NDArray[np.object_]) -> NDArray[np.int64]:

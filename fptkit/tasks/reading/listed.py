@@ -12,16 +12,8 @@ from fptkit.tasks.reading.labels import shown
 from fptkit.tasks.reading.numbers import short
 
 PATH_COLUMNS = (
-    "path",
-    "file",
-    "file_name",
-    "filename",
-    "filepath",
-    "file_path",
-    "fname",
-    "image",
-    "image_path",
-    "audio",
+    *("path", "file", "file_name", "filename", "filepath", "file_path", "fname"),
+    *("image", "image_path", "image_id", "audio", "audio_path"),
 )
 """Names that a column of paths usually has, in lower case; `Path` and `file name` count as well."""
 

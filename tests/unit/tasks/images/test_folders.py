@@ -90,9 +90,7 @@ def test_folders_in_circles_end(tmp_path: Path) -> None:
 
 def test_places_without_classes(tmp_path: Path) -> None:
     put(tmp_path / "flat", "1.png", "2.png")
-    with pytest.raises(
-        DataError, match="2 pictures, but none in a class folder; put them into a folder for each class"
-    ):
+    with pytest.raises(DataError, match="2 pictures, but none in a class folder; put them into a folder for"):
         class_folders(source(tmp_path / "flat"))
     (tmp_path / "flat" / "labels.csv").write_text("path,label\n")
     with pytest.raises(DataError, match=r"name the table that has their labels: path:.*labels\.csv"):

@@ -190,6 +190,7 @@ def test_notes_and_warnings_about_pictures(tmp_path: Path) -> None:
 
 def test_the_same_picture_in_train_and_test_is_said(tmp_path: Path) -> None:
     write_folders(tmp_path / "train")
+    write_folders(tmp_path / "val", count=1)
     write_folders(tmp_path / "test", count=3)
     for path in (tmp_path / "test").rglob("*.png"):  # another file of the same pixels
         Image.open(path).save(path.with_suffix(".bmp"))

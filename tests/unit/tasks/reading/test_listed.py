@@ -57,7 +57,7 @@ def test_missing_files_are_counted(folder: Path) -> None:
 def test_the_column_of_paths(folder: Path) -> None:
     assert path_column(table([], "File Name"), None) == "File Name"
     assert path_column(table([], "scan"), "scan") == "scan"
-    with pytest.raises(UsageError, match="no column has a usual name for paths; name it. The columns are scan, label"):
+    with pytest.raises(UsageError, match=r"no column is known to have paths; name it\. The columns are scan, label"):
         path_column(table([], "scan"), None)
     with pytest.raises(UsageError, match="several columns"):
         path_column(TextTable("t", {"path": [], "image": []}), None)
