@@ -83,6 +83,17 @@ OWN_DATA = (
 def fptkit_tasks() -> list[TaskSpec]:
     return [
         TaskSpec(
+            name="arrays",
+            summary="your own arrays (npz, npy, safetensors, Hugging Face datasets): sequences, symbols, images, features",
+            target="fptkit.tasks.arrays.task:Arrays",
+            options="fptkit.tasks.arrays.options:ArraysOptions",
+            reference=FPT_PAPER,
+            licence="that of your data",
+            protocols=OWN_DATA,
+            files="fptkit.tasks.arrays.reader:files",
+            preparation="fptkit.tasks.arrays.preparation:ArraysPreparation",
+        ),
+        TaskSpec(
             name="bit_memory",
             summary="recall the one of several bit strings that is shown again with bits masked",
             target="fptkit.tasks.bits:BitMemory",
