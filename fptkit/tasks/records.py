@@ -225,6 +225,17 @@ def fptkit_tasks() -> list[TaskSpec]:
             ),
         ),
         TaskSpec(
+            name="series",
+            summary="your own time series (.ts, .tsv, .npz, CSV, Parquet): predict a class or numbers, or forecast",
+            target="fptkit.tasks.series.task:make_series",
+            options="fptkit.tasks.series.options:SeriesOptions",
+            reference="patches of steps and windows as in Nie et al. 2023 (PatchTST)",
+            licence="that of your data",
+            protocols=OWN_DATA,
+            files="fptkit.tasks.series.reader:files",
+            preparation="fptkit.tasks.series.preparation:SeriesPreparation",
+        ),
+        TaskSpec(
             name="table",
             summary="your own table (CSV, TSV, Parquet): predict one column, or several, from the others",
             target="fptkit.tasks.table.task:Table",

@@ -11,9 +11,10 @@ from fptkit.sources import Unavailable, shown_folder
 from fptkit.tasks.reading.labels import find_classes, same_label
 from fptkit_timeseries.arrays import read_labelled
 from fptkit_timeseries.find import ENDINGS, place_of
-from fptkit_timeseries.series import LabelledSeries, SeriesFile, channel_counts
-from fptkit_timeseries.tables import read_tsv
-from fptkit_timeseries.ts_file import read_ts
+from fptkit.tasks.series.values import SeriesFile
+from fptkit_timeseries.series import LabelledSeries, channel_counts
+from fptkit.tasks.series.tsv import read_tsv
+from fptkit.tasks.series.ts_file import read_ts
 
 _READERS = {".ts": read_ts, ".tsv": read_tsv}
 ADVICE = (

@@ -13,7 +13,8 @@ from fptkit.errors import DataError, UnknownNameError, UsageError
 from fptkit.sources import choose
 from fptkit_timeseries.archive import ADVICE, open_source
 from fptkit_timeseries.options import ClassificationOptions
-from fptkit_timeseries.series import LabelledSeries, Series, interpolate, moments, scale
+from fptkit.tasks.series.values import Series, interpolate
+from fptkit_timeseries.series import LabelledSeries, moments, scale
 from fptkit_timeseries.simulate import simulate_classes
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fptkit_timeseries.baselines import fit_linear, last_season, last_value
+from fptkit.tasks.series.baselines import fit_linear, last_season, last_value
 from fptkit_timeseries.forecasting import TimeSeriesForecasting
 from fptkit_timeseries.options import ForecastingOptions, SimulatedTrendOptions
 from fptkit_timeseries.simulate import simulate_trends

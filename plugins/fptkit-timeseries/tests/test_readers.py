@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from fptkit_timeseries.archive import open_source
 from fptkit_timeseries.arrays import read_labelled
-from fptkit_timeseries.tables import read_csv, read_tsv
-from fptkit_timeseries.ts_file import read_ts
+from fptkit.tasks.series.ts_file import read_ts
+from fptkit.tasks.series.tsv import read_tsv
+from fptkit_timeseries.tables import read_csv
 
 from fptkit.errors import DataError
 from fptkit.sources import Unavailable
