@@ -85,9 +85,7 @@ class LogMel:
 
     @cached_property
     def _filters(self) -> Tensor:
-        return mel_filters(
-            bands=self.bands, window=self.window, sample_rate=self.sample_rate, lowest_hz=self.lowest_hz
-        )
+        return mel_filters(bands=self.bands, window=self.window, sample_rate=self.sample_rate, lowest_hz=self.lowest_hz)
 
     def log_energies(self, clips: Sequence[Tensor]) -> list[Tensor]:
         """Return the logarithm of the energy in each band of each frame.

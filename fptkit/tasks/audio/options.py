@@ -12,7 +12,22 @@ from fptkit.tasks.reading.options import CellOptions
 WAV = (".wav", ".wave")
 """Endings of the files that fptkit reads itself."""
 
-SOUND = (*WAV, ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".snd", ".caf", ".w64", ".rf64")
+SOUND = (
+    *WAV,
+    ".flac",
+    ".ogg",
+    ".oga",
+    ".opus",
+    ".mp3",
+    ".aiff",
+    ".aif",
+    ".aifc",
+    ".au",
+    ".snd",
+    ".caf",
+    ".w64",
+    ".rf64",
+)
 """Endings of recordings; all but WAV need soundfile."""
 
 TABLES = (".csv", ".tsv", ".tab", ".parquet")
@@ -51,7 +66,8 @@ class AudioOptions(CellOptions):
         description="longer recordings are cut to this many seconds; shorter ones keep their length",
     )
     crop: Literal["start", "centre"] = Field(
-        default="start", description="which part of a longer recording is kept: its first seconds, or those in its middle"
+        default="start",
+        description="which part of a longer recording is kept: its first seconds, or those in its middle",
     )
     features: Literal["log_mel", "raw"] = Field(
         default="log_mel",

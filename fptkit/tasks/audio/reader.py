@@ -141,8 +141,8 @@ def _path_column(table: TextTable, column: str | None) -> str:
         if len(found) == 1:
             return found[0]
     raise UsageError(
-        f"task.path: which column of {table.name} has the paths of the recordings? It has {shown(list(table.columns))}; "
-        "name it with the option path"
+        f"task.path: which column of {table.name} has the paths of the recordings? It has "
+        f"{shown(list(table.columns))}; name it with the option path"
     )
 
 

@@ -101,8 +101,8 @@ class Audio(OwnDataTask):
         longer = sum(seconds > longest for seconds in self._seconds)
         shorter = sum(seconds < frame for seconds in self._seconds) if preparation.features == "log_mel" else 0
         return (
-            f"recordings: {min(self._seconds):.3g} to {max(self._seconds):.3g} seconds, as {preparation.rate:,} samples "
-            f"per second and {preparation.input.width} numbers per token",
+            f"recordings: {min(self._seconds):.3g} to {max(self._seconds):.3g} seconds, as {preparation.rate:,} "
+            f"samples per second and {preparation.input.width} numbers per token",
             *((f"{longer:,} recordings are cut to {longest:g} seconds (max_seconds)",) if longer else ()),
             *((f"{shorter:,} recordings are shorter than a frame, and padded to one",) if shorter else ()),
         )

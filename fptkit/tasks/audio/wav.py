@@ -21,8 +21,8 @@ Samples = NDArray[np.float32]
 
 _PCM, _FLOAT, _A_LAW, _MU_LAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
 _GUID_END = bytes.fromhex("000000001000800000aa00389b71")
-_STREAMED = (0, 0xFFFFFFFF)
-"""Declared sizes by which a program says that it did not know the size when it wrote the header."""
+_UNKNOWN_FROM = 0x7FFFF000
+"""Declared sizes from which a program says that it did not know the size when it wrote the header."""
 
 
 class UnreadWav(DataError):
@@ -87,15 +87,16 @@ def _chunks(path: Path, data: bytes) -> tuple[_Format, bytes]:
         if name == b"data":
             if form is None:
                 raise DataError(f"{path}: the samples come before their format (chunk 'fmt '); write the file again")
-            return form, data[begin : begin + _data_size(path, size, left, form)]
+            return form, data[begin : begin + _data_size(path, data, size, left, form)]
         place = begin + size + size % 2
     lacking = "fmt " if form is None else "data"
     raise DataError(f"{path}: the file ends before its chunk '{lacking}'; it is truncated, copy or fetch it again")
 
 
-def _data_size(path: Path, size: int, left: int, form: _Format) -> int:
+def _data_size(path: Path, data: bytes, size: int, left: int, form: _Format) -> int:
     """Bytes of the samples; a size that was not known when the header was written means up to the end of the file."""
-    if size in _STREAMED or size >= 0x7FFFF000:
+    whole = struct.unpack_from("<I", data, 4)[0]
+    if size >= _UNKNOWN_FROM or (size == 0 and (whole == 0 or whole >= _UNKNOWN_FROM)):
         return left
     if size > left:
         frame = form.channels * form.width
@@ -146,9 +147,11 @@ def _decoder(path: Path, form: _Format) -> Callable[[bytes], Samples]:
 
 
 def _scaled(samples: NDArray[np.signedinteger], bits: int) -> Samples:
-    return (samples / np.float64(2 ** (bits - 1))).astype(np.float32) if bits > 16 else samples.astype(
-        np.float32
-    ) / np.float32(2 ** (bits - 1))
+    return (
+        (samples / np.float64(2 ** (bits - 1))).astype(np.float32)
+        if bits > 16
+        else samples.astype(np.float32) / np.float32(2 ** (bits - 1))
+    )
 
 
 def _pcm24(data: bytes) -> Samples:

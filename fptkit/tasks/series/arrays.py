@@ -77,9 +77,7 @@ def read_timeline(path: Path) -> Read:
     if values.ndim not in (1, 2) or not values.size:
         raise DataError(f"{path}: 'series' has shape {values.shape}, expected (T, C) or (T,)")
     values = values.reshape(len(values), -1)
-    return Read(
-        [values], [f"{path}, series"], tuple(f"channel {number + 1}" for number in range(values.shape[1]))
-    )
+    return Read([values], [f"{path}, series"], tuple(f"channel {number + 1}" for number in range(values.shape[1])))
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -141,9 +139,7 @@ def _numbers(path: Path, arrays: Arrays, name: str) -> Series:
     return values
 
 
-def _labels(
-    path: Path, arrays: Arrays, suffix: str, count: int
-) -> tuple[dict[str, list[str]], tuple[str, ...]]:
+def _labels(path: Path, arrays: Arrays, suffix: str, count: int) -> tuple[dict[str, list[str]], tuple[str, ...]]:
     """Cells of each target, and the classes that the file declares."""
     found = [name for name in arrays if _base(name) in _LABELS and _suffix(name) == suffix]
     if not found:

@@ -92,8 +92,9 @@ class Forecasting(Task):
         They are in the unit of the data for each channel that is forecast, or with ``normalisation: window`` one in the
         scale of each history.
         """
-        found = dict(self.output.metrics())  # type: ignore[call-overload]
-        assert self.preparation is not None and self.preparation.forecast is not None
+        found = dict(self.output.metrics())
+        assert self.preparation is not None
+        assert self.preparation.forecast is not None
         names, places = self._names(), self.preparation.forecast.targets
         for place, (name, channel) in enumerate(zip(names, places, strict=True)):
             unit = self.preparation.deviation[channel] or 1.0
@@ -116,15 +117,17 @@ class Forecasting(Task):
             )
         pool = _pool(read)
         borders = _borders(pool, [name for name in read if name not in ("all", "train")], options.split)
-        train = [each[begin:end] for each, begin, end in zip(pool.series, borders.begins, borders.ends[:, 0], strict=True)]
+        train = [
+            each[begin:end] for each, begin, end in zip(pool.series, borders.begins, borders.ends[:, 0], strict=True)
+        ]
         if not sum(map(len, train)):
             raise UsageError(f"task series: {pool.names[0]} is too short for a training part; add data")
         mean, deviation = scale_of(train)
         targets = tuple(whole.channels.index(name) for name in options.target or whole.channels)
         if constant := [whole.channels[place] for place in targets if not deviation[place]]:
             raise DataError(
-                f"task series: channel '{constant[0]}' has the same value at every training step, so there is nothing to "
-                "forecast; leave it out (options target and ignore)"
+                f"task series: channel '{constant[0]}' has the same value at every training step, so there is "
+                "nothing to forecast; leave it out (options target and ignore)"
             )
         return SeriesPreparation(
             layout=options.reading(),
@@ -138,7 +141,8 @@ class Forecasting(Task):
         )
 
     def _names(self) -> list[str]:
-        assert self.preparation is not None and self.preparation.forecast is not None
+        assert self.preparation is not None
+        assert self.preparation.forecast is not None
         return [self.preparation.channels[place] for place in self.preparation.forecast.targets]
 
     def _baselines(self, season: int | None) -> list[str]:

@@ -52,7 +52,8 @@ def sort_steps(table: TextTable, owners: Sequence[Codes], time: Column | None) -
         return Sorted(order, times)
     if len(lacking := np.flatnonzero(np.isnan(times))):
         raise DataError(
-            f"{table.where(int(lacking[0]))}: the time in column '{time.name}' is missing; fill it in, or remove the row"
+            f"{table.where(int(lacking[0]))}: the time in column '{time.name}' is missing; fill it in, or remove "
+            "the row"
         )
     same = np.ones(max(count - 1, 0), bool)
     for codes in owners:
@@ -61,9 +62,9 @@ def sort_steps(table: TextTable, owners: Sequence[Codes], time: Column | None) -
     if len(twice := np.flatnonzero(same & (np.diff(times[order]) == 0))):
         first, second = sorted(map(int, order[twice[0] : twice[0] + 2]))
         raise DataError(
-            f"{table.where(second)}: the same time in column '{time.name}' as in {table.where(first)}; a series has one "
-            "row for each time. If the file holds several series, name the column that tells them apart (option id), or "
-            "the one that names the channel (option channel)"
+            f"{table.where(second)}: the same time in column '{time.name}' as in {table.where(first)}; a series has "
+            "one row for each time. If the file holds several series, name the column that tells them apart (option "
+            "id), or the one that names the channel (option channel)"
         )
     late = int((np.diff(order)[same] < 0).sum())
     notes = [f"rows are sorted by column '{time.name}': {late:,} came before an earlier one"] if late else []
@@ -77,9 +78,7 @@ def sort_steps(table: TextTable, owners: Sequence[Codes], time: Column | None) -
     return Sorted(order, times, tuple(notes), step if time.kind == "date" and step > 0 else None)
 
 
-def place(
-    values: Series, owners: Codes, kinds: Codes | None, steps: Sorted, count: int, channels: int
-) -> list[Series]:
+def place(values: Series, owners: Codes, kinds: Codes | None, steps: Sorted, count: int, channels: int) -> list[Series]:
     """Cut rows into series.
 
     Shapes: values (rows, C), or (rows, 1) if every row has one channel; -> (T, channels) each.

@@ -63,14 +63,14 @@ class SeriesOptions(CellOptions):
     id: str | None = Field(
         default=None,
         min_length=1,
-        description="column that tells series apart (long); null: a column id, series, series_id, unique_id, case_id or "
-        "sample_id whose cells repeat",
+        description="column that tells series apart (long); null: a column id, series, series_id, unique_id, case_id "
+        "or sample_id whose cells repeat",
     )
     time: str | None = Field(
         default=None,
         min_length=1,
-        description="column with the time of a step, by which rows are sorted (long, columns); null: a column of dates, "
-        "or one named time, timestamp, date, step and the like",
+        description="column with the time of a step, by which rows are sorted (long, columns); null: a column of "
+        "dates, or one named time, timestamp, date, step and the like",
     )
     channel: str | None = Field(
         default=None,
@@ -114,8 +114,8 @@ class SeriesOptions(CellOptions):
     season: int | None = Field(
         default=None,
         ge=1,
-        description="season in steps, for the seasonal naive forecast; null: from the dates (24 hours, 7 days, 12 months "
-        "or 4 quarters), if there are any",
+        description="season in steps, for the seasonal naive forecast; null: from the dates (24 hours, 7 days, 12 "
+        "months or 4 quarters), if there are any",
     )
 
     @property

@@ -129,7 +129,8 @@ class SeriesPreparation(Preparation):
         if self.fill == "refuse" and missing.any():
             step = int(np.flatnonzero(missing.any(1))[0])
             raise DataError(
-                f"{name}: step {step + 1} has a missing value; fill it in, or set the option fill to interpolate or mask"
+                f"{name}: step {step + 1} has a missing value; fill it in, or set the option fill to interpolate or "
+                "mask"
             )
         values = standardise(series, self._moments(series)) if self.normalisation != "none" else series
         return np.concatenate([values, missing], axis=1) if self.fill == "mask" else values
@@ -181,7 +182,8 @@ class SeriesPreparation(Preparation):
         assert self.forecast is not None
         if len(series) < self.forecast.history:
             raise DataError(
-                f"{name}: {len(series)} steps, but a forecast needs a history of {self.forecast.history}; add earlier ones"
+                f"{name}: {len(series)} steps, but a forecast needs a history of {self.forecast.history}; add "
+                "earlier ones"
             )
         return carry_forward(self.scaled(series, name))[-self.forecast.history :]
 
@@ -196,7 +198,8 @@ class SeriesPreparation(Preparation):
             return read
         if lacking := [name for name in self.channels if name not in read.channels]:
             raise DataError(
-                f"{read.names[0]}: no channel '{lacking[0]}', which the training data have; it has {shown(read.channels)}"
+                f"{read.names[0]}: no channel '{lacking[0]}', which the training data have; it has "
+                f"{shown(read.channels)}"
             )
         places = [read.channels.index(name) for name in self.channels]
         series = [each[:, places] for each in read.series]

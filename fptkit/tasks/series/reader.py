@@ -60,7 +60,9 @@ def read_series(path: Path, split: str, layout: Layout, columns: Sequence[str] =
 
     kind = file_type(path)
     if kind == ".npz":
-        return read_timeline(path) if layout.forecasting else read_npz(path, split, channels_first=layout.channels_first)
+        return (
+            read_timeline(path) if layout.forecasting else read_npz(path, split, channels_first=layout.channels_first)
+        )
     if kind == ".ts":
         return _of_file(path, read_ts(path))
     if kind in (".tsv", ".txt") and layout.header and looks_like_ucr(path):
@@ -89,7 +91,9 @@ def joined(parts: Sequence[Read]) -> Read:
                 f"{shown(first.channels)}; write them in the same order"
             )
         if part.labels.keys() != first.labels.keys():
-            raise DataError(f"{part.names[0]}: other targets than {first.names[0]}; all files of a source need the same")
+            raise DataError(
+                f"{part.names[0]}: other targets than {first.names[0]}; all files of a source need the same"
+            )
     return Read(
         [each for part in parts for each in part.series],
         [name for part in parts for name in part.names],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -83,8 +82,9 @@ def _read_columns(table: TextTable, layout: Layout) -> Read:
     steps = sort_steps(table, [np.zeros(len(table), np.int64)], time)
     chosen, notes = _channels(table, columns, layout, {time.name} if time else set())
     values = np.array([columns[name].numbers for name in chosen], np.float64).T[steps.order]
+    clock = f"the time is column '{time.name}'" if time else "rows are steps in the order of the file"
     return Read(
-        [values], [table.name], tuple(chosen), notes=(*table.notes, *notes, *steps.notes), step_s=steps.step_s
+        [values], [table.name], tuple(chosen), notes=(*table.notes, clock, *notes, *steps.notes), step_s=steps.step_s
     )
 
 
@@ -114,6 +114,7 @@ def _read_long(table: TextTable, layout: Layout, split: Sequence[str], id: str) 
     values = np.array([columns[name].numbers for name in chosen], np.float64).T
     series = place(values, numbers, kinds, steps, len(owners), len(channels))
     _check_known(table, series, owners)
+    clock = f"the time is column '{time.name}'" if time else "the rows of each are steps in the order of the file"
     constant = {name: _constant(table, name, id, numbers, len(owners)) for name in (*targets, *split) if name != id}
     return Read(
         series,
@@ -121,7 +122,7 @@ def _read_long(table: TextTable, layout: Layout, split: Sequence[str], id: str) 
         tuple(channels),
         {name: constant[name] for name in targets},
         {**{name: constant[name] for name in split if name in constant}, id: owners},
-        notes=(*table.notes, *notes, *steps.notes, f"series are told apart by column '{id}'"),
+        notes=(*table.notes, f"column '{id}' says which series a row belongs to; {clock}", *notes, *steps.notes),
         step_s=steps.step_s,
     )
 
@@ -192,7 +193,12 @@ def _unused(columns: Mapping[str, Column], used: set[str]) -> list[str]:
 def _column(table: TextTable, name: str, layout: Layout) -> Column:
     kind = "number" if name in layout.values else table.kinds.get(name)
     return read_column(
-        name, table.columns[name], table.where, missing=layout.missing, decimal=layout.decimal, declared=kind  # type: ignore[arg-type]
+        name,
+        table.columns[name],
+        table.where,
+        missing=layout.missing,
+        decimal=layout.decimal,
+        declared=kind,  # type: ignore[arg-type]
     )
 
 
@@ -230,8 +236,8 @@ def _constant(table: TextTable, name: str, id: str, numbers: NDArray[np.int64], 
             found[owner] = cell
         elif before != cell and same_label(before) != same_label(cell):
             raise DataError(
-                f"{table.where(row)}: column '{name}' has {cell!r}, but {before!r} in an earlier row of the same series "
-                f"('{id}' is {table.columns[id][row]!r}); it must be the same in all rows of a series"
+                f"{table.where(row)}: column '{name}' has {cell!r}, but {before!r} in an earlier row of the same "
+                f"series ('{id}' is {table.columns[id][row]!r}); it must be the same in all rows of a series"
             )
     return [cell or "" for cell in found]
 

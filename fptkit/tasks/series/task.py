@@ -62,7 +62,7 @@ class LabelledSeries(OwnDataTask):
         if own and set(found.splits) == {"all"} and len(found.files) == 1 and found.files[0].suffix.lower() == ".npz":
             path = found.files[0]
             if splits := splits_inside(path):
-                return SourceFiles({split: (path,) for split in splits.values()}, notes=found.notes, base=found.base)
+                return SourceFiles(dict.fromkeys(splits.values(), (path,)), notes=found.notes, base=found.base)
         return found
 
     def read_split(self, files: SourceFiles, split: str, options: TargetOptions) -> Examples:

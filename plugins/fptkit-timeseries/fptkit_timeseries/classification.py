@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from fptkit import Batch, Classes, Split, Task, Vectors
 from fptkit.errors import DataError, UnknownNameError, UsageError
 from fptkit.sources import choose
+from fptkit.tasks.series.values import Series, interpolate
 from fptkit_timeseries.archive import ADVICE, open_source
 from fptkit_timeseries.options import ClassificationOptions
-from fptkit.tasks.series.values import Series, interpolate
 from fptkit_timeseries.series import LabelledSeries, moments, scale
 from fptkit_timeseries.simulate import simulate_classes
 

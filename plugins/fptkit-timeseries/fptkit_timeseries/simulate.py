@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fptkit_timeseries.options import SimulatedClassesOptions, SimulatedTrendOptions
 from fptkit.tasks.series.values import Series
+from fptkit_timeseries.options import SimulatedClassesOptions, SimulatedTrendOptions
 from fptkit_timeseries.series import LabelledSeries
 
 
