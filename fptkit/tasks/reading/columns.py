@@ -91,7 +91,7 @@ def read_column(
         if not strangers:
             return Column(name, "number", blanked, [math.nan if n is None else n for n in numbers], notes)
         filled = sum(map(bool, blanked))
-        if declared == "number" or 2 * len(strangers) < filled:
+        if declared == "number" or 2 * len(strangers) <= filled:
             raise _stranger(name, blanked, where, strangers, "numbers", decimal)
         _check_marks(name, blanked, where, strangers, decimal)
     return _dates_or_categories(name, blanked, where, notes, declared)
@@ -105,7 +105,7 @@ def _dates_or_categories(
         return Column(name, "date", cells, [math.nan if s is None else s for s in seconds], notes)
     strangers = [row for row, cell in enumerate(cells) if cell and not looks_like_date(cell)]
     filled = sum(map(bool, cells))
-    if declared == "date" or (strangers and 2 * len(strangers) < filled):
+    if declared == "date" or (strangers and 2 * len(strangers) <= filled):
         raise _stranger(name, cells, where, strangers, "dates", ".")
     return Column(name, "category", cells, notes=notes)
 

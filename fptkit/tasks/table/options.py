@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
-from fptkit.options import ONE_OR_MORE, ONE_OR_MORE_SCHEMA
+from fptkit.options import ONE_OR_MORE
 from fptkit.tasks.reading.options import CellOptions
 
 ENDINGS = (".csv", ".tsv", ".tab", ".txt", ".parquet")
@@ -21,7 +21,11 @@ def _one_character(text: str) -> str:
     return text
 
 
-Columns = Annotated[tuple[str, ...], ONE_OR_MORE, ONE_OR_MORE_SCHEMA]
+Columns = Annotated[
+    tuple[str, ...],
+    ONE_OR_MORE,
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
 
 
 class TableOptions(CellOptions):

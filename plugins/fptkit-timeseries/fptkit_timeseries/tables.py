@@ -59,7 +59,8 @@ def read_csv(path: Path, columns: Sequence[str] | None) -> CsvSeries:
     dates = [column for column in read.values() if column.kind == "date"]
     order, notes = time_order(dates[0].numbers, table.where, dates[0].name) if dates else (range(len(table)), ())
     numeric = [name for name, column in read.items() if column.kind == "number"]
-    clocks = [name for name in numeric if is_time(name, read[name].numbers)] if columns is None else []
+    ordered = {name: [read[name].numbers[row] for row in order] for name in numeric}
+    clocks = [name for name, values in ordered.items() if is_time(name, values)] if columns is None else []
     chosen = [name for name in numeric if name not in clocks] if columns is None else list(columns)
     if not chosen:
         raise DataError(f"{path}: no column of numbers that is not the time; it has {', '.join(table.columns)}")
