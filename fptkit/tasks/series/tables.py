@@ -81,7 +81,7 @@ def _read_columns(table: TextTable, layout: Layout) -> Read:
     time = _time(columns, layout)
     steps = sort_steps(table, [np.zeros(len(table), np.int64)], time)
     chosen, notes = _channels(table, columns, layout, {time.name} if time else set())
-    values = np.array([columns[name].numbers for name in chosen], np.float64).T[steps.order]
+    values = np.array([_numbers_of(columns[name]) for name in chosen]).T[steps.order]
     clock = f"the time is column '{time.name}'" if time else "rows are steps in the order of the file"
     return Read(
         [values], [table.name], tuple(chosen), notes=(*table.notes, clock, *notes, *steps.notes), step_s=steps.step_s
@@ -111,7 +111,7 @@ def _read_long(table: TextTable, layout: Layout, split: Sequence[str], id: str) 
     else:
         kinds, channels = None, chosen
         steps = sort_steps(table, [numbers], time)
-    values = np.array([columns[name].numbers for name in chosen], np.float64).T
+    values = np.array([_numbers_of(columns[name]) for name in chosen]).T
     series = place(values, numbers, kinds, steps, len(owners), len(channels))
     _check_known(table, series, owners)
     clock = f"the time is column '{time.name}'" if time else "the rows of each are steps in the order of the file"
@@ -200,6 +200,10 @@ def _column(table: TextTable, name: str, layout: Layout) -> Column:
         decimal=layout.decimal,
         declared=kind,  # type: ignore[arg-type]
     )
+
+
+def _numbers_of(column: Column) -> NDArray[np.float64]:
+    return np.full(len(column.cells), np.nan) if column.kind == "empty" else np.array(column.numbers, np.float64)
 
 
 def _number(table: TextTable, name: str, layout: Layout, what: str) -> Sequence[float]:
