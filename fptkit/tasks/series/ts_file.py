@@ -1,7 +1,8 @@
 """Reader of ``.ts`` files, the text format of the UCR and UEA archives.
 
 A header of lines ``@key value`` up to ``@data``, then one series per line: channels separated by colons, values by
-commas, ``?`` for a missing value, the class or number last. Lines that start with ``#`` are comments.
+commas, ``?`` for a missing value, the class or number last. Lines that start with ``#`` or ``%`` are
+comments.
 
 Source: the format's description at timeseriesclassification.com, "File formats"; Middlehurst et al. 2024 (aeon). Not
 supported: time stamps, and channels of different lengths within one series.
@@ -55,7 +56,7 @@ def read_ts(path: Path) -> SeriesFile:
     # Comments of the archives have authors' names in several encodings; the data are plain ASCII.
     for number, line in lines_of(path, errors="replace"):
         line, where = line.strip(), f"{path}:{number}"
-        if not line or line.startswith("#"):
+        if not line or line.startswith(("#", "%")):
             continue
         if not in_data:
             in_data = _read_header_line(header, line, where)

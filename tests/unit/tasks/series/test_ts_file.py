@@ -37,21 +37,31 @@ def test_numbers_as_targets(tmp_path: Path) -> None:
 @pytest.mark.parametrize("equal", [True, False])
 @pytest.mark.parametrize("regression", [True, False])
 def test_as_aeon_writes_and_reads(tmp_path: Path, equal: bool, regression: bool) -> None:
-    datasets = pytest.importorskip("aeon.datasets")
+    datasets = pytest.importorskip("aeon.datasets", exc_type=ImportError)
     chance = np.random.default_rng(0)
     series = [chance.normal(size=(3, 20 if equal else 10 + number)) for number in range(8)]
     labels = chance.normal(size=8) if regression else np.array(["a", "b"] * 4)
     stored = np.stack(series) if equal else series
-    if regression:
-        datasets.write_to_ts_file(stored, str(tmp_path), y=labels, problem_name="x", regression=True)
-    else:
-        datasets.write_to_ts_file(stored, str(tmp_path), y=labels, problem_name="x")
+    datasets.save_to_ts_file(
+        stored, labels, label_type="regression" if regression else "classification", path=str(tmp_path)
+    )
     path = next(tmp_path.glob("*.ts"))
     expected, names = datasets.load_from_ts_file(str(path))
     read = read_ts(path)
     for ours, theirs in zip(read.series, expected, strict=True):
         np.testing.assert_array_equal(ours, np.asarray(theirs).T)
     assert [type(names[0])(label) for label in read.labels] == list(names)
+
+
+@pytest.mark.parametrize("name", ["GunPoint", "JapaneseVowels", "BasicMotions", "UnitTest", "ItalyPowerDemand"])
+def test_the_files_that_aeon_ships(name: str) -> None:
+    datasets = pytest.importorskip("aeon.datasets", exc_type=ImportError)
+    path = Path(datasets.__file__).parent / "data" / name / f"{name}_TRAIN.ts"
+    expected, labels = datasets.load_from_ts_file(str(path))
+    read = read_ts(path)
+    assert [label.lower() for label in read.labels] == list(labels)  # aeon lowers all text
+    for ours, theirs in zip(read.series, expected, strict=True):
+        np.testing.assert_array_equal(ours, np.asarray(theirs).T)
 
 
 @pytest.mark.parametrize(
