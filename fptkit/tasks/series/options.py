@@ -51,8 +51,8 @@ class SeriesOptions(CellOptions):
     )
     target: Columns = Field(
         default=(),
-        description="column of a table to predict, or of forecasting the columns or channels to forecast. Empty: a "
-        "column label, class, target or y; of forecasting all channels",
+        description="column of a table to predict, or of forecasting the columns or channels to forecast. Empty: the "
+        "column label, class or target, of rows also y; of forecasting all channels",
     )
     layout: Literal["auto", "rows", "columns", "long"] = Field(
         default="auto",

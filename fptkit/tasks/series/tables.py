@@ -19,7 +19,7 @@ from fptkit.tasks.series.values import Read, without_missing_end
 
 _IDS = ("id", "series", "series_id", "unique_id", "case_id", "sample_id", "instance", "case", "item_id")
 _CHANNELS = ("channel", "dim", "dimension", "variable", "sensor")
-_LABELS = ("label", "class", "target", "y", "class_label")
+_LABELS = ("label", "class", "target", "class_label")
 _STEPS = (*TIME_NAMES, "step", "timepoint", "t")
 
 
@@ -51,7 +51,7 @@ def read_steps(table: TextTable, layout: Layout, split: Sequence[str]) -> Read:
 
 def _read_rows(table: TextTable, layout: Layout, split: Sequence[str]) -> Read:
     """A row is a series of one channel."""
-    targets = _targets(table, layout)
+    targets = _targets(table, layout, long=False)
     aside = {*targets, *split, *layout.ignore}
     names = list(layout.values) or [name for name in table.columns if name not in aside]
     notes: list[str] = []
@@ -90,7 +90,7 @@ def _read_columns(table: TextTable, layout: Layout) -> Read:
 
 def _read_long(table: TextTable, layout: Layout, split: Sequence[str], id: str) -> Read:
     """A row is a step of a series, or of one of its channels."""
-    targets = () if layout.forecasting else _targets(table, layout)
+    targets = () if layout.forecasting else _targets(table, layout, long=True)
     aside = {id, *targets, *(name for name in split if name != id)}
     rest = [name for name in table.columns if name not in aside and name not in layout.ignore]
     channel = layout.channel or next((name for name in rest if name.lower() in _CHANNELS), None)
@@ -140,11 +140,13 @@ def _repeating_id(table: TextTable) -> str | None:
     return found[0] if len(found) == 1 and timed else None
 
 
-def _targets(table: TextTable, layout: Layout) -> tuple[str, ...]:
+def _targets(table: TextTable, layout: Layout, *, long: bool) -> tuple[str, ...]:
     """The columns to predict; none if a table for prediction lacks them."""
     if layout.target:
         return tuple(name for name in layout.target if name in table.columns)
     found = [name for name in table.columns if name.lower() in _LABELS]
+    if not found and not long:  # in long form y may be a channel beside x
+        found = [name for name in table.columns if name.lower() == "y"]
     return tuple(found) if len(found) == 1 else ()
 
 
