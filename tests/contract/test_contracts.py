@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import wave
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,23 @@ def small_table(folder: Path) -> dict[str, Any]:
     return {"source": f"path:{folder / 't.csv'}", "target": "label"}
 
 
-OWN_DATA = {"table": small_table}
+def small_audio(folder: Path) -> dict[str, Any]:
+    for number in range(30):
+        (folder / "ab"[number % 2]).mkdir(exist_ok=True)
+        with wave.open(str(folder / "ab"[number % 2] / f"{number}.wav"), "wb") as clip:
+            clip.setparams((1, 2, 8000, 0, "NONE", ""))
+            clip.writeframes(bytes((number * step) % 251 for step in range(1000 + 200 * number)))
+    return {"source": f"path:{folder}", "rate": 8000}
+
+
+def small_series(folder: Path) -> dict[str, Any]:
+    steps = [(n, t) for n in range(40) for t in range(5 + n % 4)]
+    rows = [f"{n},{t},{(n * t) % 7},{'' if t == 3 else n % 5},{'xy'[n % 2]}" for n, t in steps]
+    (folder / "s.csv").write_text("\n".join(["id,time,a,b,label", *rows]))
+    return {"source": f"path:{folder / 's.csv'}"}
+
+
+OWN_DATA = {"audio": small_audio, "series": small_series, "table": small_table}
 """Tasks that read users' files: each writes a small one and gives the options that read it."""
 
 
@@ -136,8 +153,10 @@ def test_encoders(spec: EncoderSpec, kind: InputKind) -> None:
 def run_pair(task: str, backbone: str, policy: str, folder: Path) -> dict[str, Any]:
     """Two steps, offline, on one thread."""
     path = folder / "pair.yaml"
+    (folder / "data").mkdir()
+    own = OWN_DATA[task](folder / "data") if task in OWN_DATA else SMALL.get(task, {})
     path.write_text(
-        f"task: {{name: {task}, {_flow(SMALL.get(task, {}))}}}\n"
+        f"task: {{name: {task}, {_flow(own)}}}\n"
         f"backbone: {{name: {backbone}, {_flow(SMALL.get(backbone, {}))}}}\n"
         f"freezing: {{name: {policy}, {_flow(SMALL.get(policy, {}))}}}\n"
         "train: {max_steps: 2, validate_every: 2, batch_size: 4}\nthreads: 1\n"

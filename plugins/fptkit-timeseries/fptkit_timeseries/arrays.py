@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fptkit.errors import DataError
-from fptkit_timeseries.series import LabelledSeries, Series, without_missing_end
+from fptkit.tasks.series.values import Series, without_missing_end
+from fptkit_timeseries.series import LabelledSeries
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
