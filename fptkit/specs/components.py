@@ -95,10 +95,13 @@ class TaskSpec(ComponentSpec):
             or import torch. Their content identifies the data of a run. None: for ``path:PLACE`` the place itself.
         preparation: class of the task's `fptkit.Preparation`, or its location as text, by which a run folder alone
             prepares new inputs; None if the task has none.
+        look: function, or its location as text, by which ``fptkit new recipe --data`` sees whether a file or folder is
+            for this task: ``(place, labels) -> fptkit.tasks.reading.look.Look or None``, with the columns to predict
+            if the user names them; None if the task reads no users' files.
 
     Raises:
-        PluginError: ``protocols`` is empty, or not a tuple or list of `TaskProtocol`; ``files`` or ``preparation`` are
-            text not of the form ``package.module:attribute``.
+        PluginError: ``protocols`` is empty, or not a tuple or list of `TaskProtocol`; ``files``, ``preparation`` or
+            ``look`` are text not of the form ``package.module:attribute``.
     """
 
     kind: ClassVar[str] = "task"
@@ -106,11 +109,13 @@ class TaskSpec(ComponentSpec):
     protocols: tuple[TaskProtocol, ...] = (CLEAN,)
     files: str | Callable[..., Any] | None = None
     preparation: str | type | None = None
+    look: str | Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_place("files")
         self._check_place("preparation")
+        self._check_place("look")
         self._make_tuple("protocols", TaskProtocol, "fptkit.TaskProtocol")
         if not self.protocols:
             raise PluginError(f"{self}: it has no protocol")

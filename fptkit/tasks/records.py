@@ -92,6 +92,7 @@ def fptkit_tasks() -> list[TaskSpec]:
             protocols=OWN_DATA,
             files="fptkit.tasks.arrays.reader:files",
             preparation="fptkit.tasks.arrays.preparation:ArraysPreparation",
+            look="fptkit.tasks.arrays.look:look",
         ),
         TaskSpec(
             name="audio",
@@ -103,6 +104,7 @@ def fptkit_tasks() -> list[TaskSpec]:
             protocols=OWN_DATA,
             files="fptkit.tasks.audio.reader:files",
             preparation="fptkit.tasks.audio.preparation:AudioPreparation",
+            look="fptkit.tasks.audio.look:look",
         ),
         TaskSpec(
             name="bit_memory",
@@ -148,6 +150,7 @@ def fptkit_tasks() -> list[TaskSpec]:
             protocols=OWN_DATA,
             files="fptkit.tasks.own_images.reader:files",
             preparation="fptkit.tasks.own_images.preparation:ImagesPreparation",
+            look="fptkit.tasks.own_images.look:look",
         ),
         TaskSpec(
             name="listops",
@@ -255,6 +258,7 @@ def fptkit_tasks() -> list[TaskSpec]:
             protocols=OWN_DATA,
             files="fptkit.tasks.sequences.reader:files",
             preparation="fptkit.tasks.sequences.preparation:SequencePreparation",
+            look="fptkit.tasks.sequences.look:look",
         ),
         TaskSpec(
             name="series",
@@ -266,6 +270,7 @@ def fptkit_tasks() -> list[TaskSpec]:
             protocols=OWN_DATA,
             files="fptkit.tasks.series.reader:files",
             preparation="fptkit.tasks.series.preparation:SeriesPreparation",
+            look="fptkit.tasks.series.look:look",
         ),
         TaskSpec(
             name="table",
@@ -277,6 +282,7 @@ def fptkit_tasks() -> list[TaskSpec]:
             protocols=OWN_DATA,
             files="fptkit.tasks.table.reader:files",
             preparation="fptkit.tasks.table.preparation:TablePreparation",
+            look="fptkit.tasks.table.look:look",
         ),
         TaskSpec(
             name="text",
@@ -287,5 +293,6 @@ def fptkit_tasks() -> list[TaskSpec]:
             protocols=OWN_DATA,
             files="fptkit.tasks.text.reader:files",
             preparation="fptkit.tasks.text.preparation:TextPreparation",
+            look="fptkit.tasks.text.look:look",
         ),
     ]

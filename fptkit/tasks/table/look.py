@@ -1,0 +1,59 @@
+"""A first look at tables: the options of the task ``table``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fptkit.tasks.reading.look import FALLBACK, Choice, Look, files_at, files_seen
+from fptkit.tasks.reading.look_tables import Seen, columns_seen, guess_target, see_table
+from fptkit.tasks.reading.labels import shown
+from fptkit.tasks.table.options import ENDINGS
+
+
+def look(place: Path, labels: Sequence[str] = ()) -> Look | None:
+    """Look at a table, or at a folder of tables.
+
+    Args:
+        place: a file or folder.
+        labels: columns to predict, if the user names them.
+
+    Raises:
+        DataError: the first table cannot be read.
+    """
+    found = files_at(place, ENDINGS)
+    if found is None:
+        return None
+    seen = see_table(found.files[0])
+    guess = guess_target(seen, labels)
+    options: dict[str, Choice] = {"target": guess.choice} if guess.choice else {}
+    if unused := [name for name in seen.columns if seen.is_identifier(name) and name not in guess.names]:
+        options["ignore"] = Choice(unused, "as many values as rows, like an identifier")
+    if odd := [name for name in seen.odd if name not in (*guess.names, *unused)]:
+        options["categorical"] = Choice(odd, f"not all cells are numbers: {_first(seen, odd)}", doubtful=True)
+    return Look(
+        "table",
+        FALLBACK + 0.2 * (len(seen.columns) > 1),
+        "rows with columns",
+        (*files_seen(found), *columns_seen(seen), *guess.seen, *_advice(seen, guess.names)),
+        options,
+        guess.lacking,
+        sections={"head": {"readout": "mean"}},
+    )
+
+
+def _first(seen: Seen, odd: Sequence[str]) -> str:
+    return seen.odd[odd[0]].split(": ", 1)[-1][:80]
+
+
+def _advice(seen: Seen, targets: Sequence[str]) -> tuple[str, ...]:
+    """A line about columns by which a split may be better than at random."""
+    repeated = [
+        name
+        for name in seen.of_kind("category", "number")
+        if name not in targets and name.lower().split("_")[0] in ("patient", "subject", "speaker", "user", "group", "site")
+        and 1 < seen.columns[name].distinct < seen.rows
+    ]
+    if not repeated:
+        return ()
+    return (f"rows of one {shown(repeated)} may resemble each other: consider split: {{group: {repeated[0]}}}",)
