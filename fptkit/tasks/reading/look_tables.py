@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from fptkit.errors import DataError
+from fptkit.sources.identity import is_metadata
 from fptkit.tasks.reading.columns import IDENTIFIER_SHARE, Column, read_column
 from fptkit.tasks.reading.delimited import TextTable
 from fptkit.tasks.reading.json_lines import ENDINGS as RECORDS
@@ -27,7 +28,7 @@ TABLES = (".csv", ".tsv", ".tab", ".txt", ".parquet")
 MOST_CLASSES = 20
 """Different values above which a column without a usual name is not taken for a class."""
 
-_FEW_ROWS = 20
+_FEW_ROWS, _MOST_TABLES = 20, 5
 _IDS = re.compile(r"(.*[_ ])?(id|index|idx|uuid|guid|key|no|nr|number|row)|.*Id|unnamed.*", re.IGNORECASE)
 
 
@@ -162,15 +163,21 @@ def _may_be_class(seen: Seen, name: str) -> bool:
     counts = Counter(map(same_label, filter(None, column.cells)))
     whole = all(re.fullmatch("-?[0-9]+", each) for each in counts) if column.kind == "number" else True
     full = sum(counts.values()) == seen.rows
-    return column.kind in ("category", "number") and whole and full and 2 <= len(counts) <= MOST_CLASSES and (
-        min(counts.values()) >= 2
+    return (
+        column.kind in ("category", "number")
+        and whole
+        and full
+        and 2 <= len(counts) <= MOST_CLASSES
+        and (min(counts.values()) >= 2)
     )
 
 
 def _unclear(seen: Seen, rest: Sequence[str]) -> str:
     if not rest:
         return f"{seen.table.name} has no column that could be predicted"
-    columns = ", ".join(f"{name} ({seen.columns[name].kind}, {seen.columns[name].distinct:,} values)" for name in rest[:20])
+    columns = ", ".join(
+        f"{name} ({seen.columns[name].kind}, {seen.columns[name].distinct:,} values)" for name in rest[:20]
+    )
     more = f" and {len(rest) - 20:,} more" if len(rest) > 20 else ""
     return f"which column of {seen.table.name} is to be predicted? Name it: --labels COLUMN, of {columns}{more}"
 
@@ -180,3 +187,49 @@ def _target_seen(seen: Seen, name: str) -> str:
     if column.kind == "number" and not _may_be_class(seen, name):
         return f"target {name}: {column.distinct:,} different numbers"
     return f"target {name}: {classes_seen(seen.filled(name))}"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A table that lists files.
+
+    Args:
+        path: the table.
+        seen: its columns.
+        column: the column of paths.
+        root: the folder that the paths start from; None if it is not found.
+    """
+
+    path: Path
+    seen: Seen
+    column: str
+    root: Path | None
+
+
+def find_listing(place: Path, endings: Collection[str]) -> Listing | None:
+    """The table at a place that lists files with one of some endings; None if there is none.
+
+    Args:
+        place: a table, or a folder that has one.
+        endings: endings of the files, in lower case.
+
+    Raises:
+        DataError: a table cannot be read.
+    """
+    tables = (".csv", ".tsv", ".tab", ".parquet")
+    inside = [place] if place.is_file() else sorted(child for child in place.iterdir() if not is_metadata(child))
+    for path in [child for child in inside if child.is_file() and file_type(child) in tables][:_MOST_TABLES]:
+        seen = see_table(path)
+        for name, column in seen.columns.items():
+            some = [cell for cell in column.cells if cell][:_FEW_ROWS]
+            if some and all(Path(cell.replace("\\", "/")).suffix.lower() in endings for cell in some):
+                return Listing(path, seen, name, _root(path.parent, some[0]))
+    return None
+
+
+def _root(folder: Path, cell: str) -> Path | None:
+    """The folder that a path of a table starts from: that of the table, or one in it."""
+    for base in (folder, *sorted(child for child in folder.iterdir() if child.is_dir())):
+        if any((base / text).is_file() for text in (cell, cell.replace("\\", "/"))):
+            return base
+    return None

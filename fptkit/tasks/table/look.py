@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from fptkit.tasks.reading.labels import shown
 from fptkit.tasks.reading.look import FALLBACK, Choice, Look, files_at, files_seen
 from fptkit.tasks.reading.look_tables import Seen, columns_seen, guess_target, see_table
-from fptkit.tasks.reading.labels import shown
 from fptkit.tasks.table.options import ENDINGS
 
 
@@ -51,7 +51,8 @@ def _advice(seen: Seen, targets: Sequence[str]) -> tuple[str, ...]:
     repeated = [
         name
         for name in seen.of_kind("category", "number")
-        if name not in targets and name.lower().split("_")[0] in ("patient", "subject", "speaker", "user", "group", "site")
+        if name not in targets
+        and name.lower().split("_")[0] in ("patient", "subject", "speaker", "user", "group", "site")
         and 1 < seen.columns[name].distinct < seen.rows
     ]
     if not repeated:
