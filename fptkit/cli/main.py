@@ -28,7 +28,7 @@ COMMANDS = {
     "bundle": ("fptkit.cli.bundle:bundle", "Write a study with its runs as one zip file to publish."),
     "bench": ("fptkit.cli.bench:bench", "Measure the training throughput of a recipe."),
     "copy": ("fptkit.cli.copy:copy", "Copy a shipped recipe to edit it."),
-    "new": ("fptkit.cli.new:new", "Create a plugin package to start from."),
+    "new": ("fptkit.cli.new:new", "Create a recipe for your own data, or a plugin package."),
     "plugins": ("fptkit.cli.plugins:plugins", "List the plugins, and why one failed to load."),
     "pretrain": ("fptkit.cli.pretrain:pretrain", "Pretrain a small sequence model."),
     "data": ("fptkit.cli.data:data", "Show and download data sets."),

@@ -1,4 +1,4 @@
-"""``fptkit new plugin``: a package to start from, with hooks, options, implementation, recipe and tests."""
+"""``fptkit new``: a package to start from, with hooks, options, implementation, recipe and tests; a recipe."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from string import Template
 
 import click
 
+from fptkit.cli.new_recipe import recipe
 from fptkit.files import write_text
 from fptkit.specs import NOUNS
 
@@ -20,7 +21,10 @@ KINDS = [noun for noun in NOUNS if (TEMPLATES / noun).is_dir()]
 
 @click.group()
 def new() -> None:
-    """Create a package to start from."""
+    """Create something to start from: a recipe for your own data, or a package."""
+
+
+new.add_command(recipe)
 
 
 @new.command(

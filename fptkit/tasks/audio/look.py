@@ -33,10 +33,13 @@ def look(place: Path, labels: Sequence[str] = ()) -> Look | None:
             "audio", CERTAIN, "a recording", lacking=f"{place} is one recording; name the folder of all of them"
         )
     found = files_at(place, SOUND) if place.is_dir() else None
-    if found and any(class_folder(found, path) for path in found.files):
-        return _in_folders(place, found)
+    folders = _in_folders(place, found) if found and any(class_folder(found, path) for path in found.files) else None
+    if folders and not folders.lacking:
+        return folders
     if listing := find_listing(place, SOUND):
         return _listed(listing, labels)
+    if folders:
+        return folders
     return Look("audio", CERTAIN, "recordings", lacking=_no_labels(place, found)) if found else None
 
 

@@ -28,10 +28,13 @@ def look(place: Path, labels: Sequence[str] = ()) -> Look | None:
     if place.is_file() and place.suffix.lower() in ENDINGS:
         return Look("images", CERTAIN, "a picture", lacking=f"{place} is one picture; name the folder of all of them")
     loose = place.is_dir() and files_at(place, ENDINGS) is not None
-    if loose and (found := _in_folders(place)):
-        return found
+    folders = _in_folders(place) if loose else None
+    if folders and not folders.lacking:
+        return folders
     if listing := find_listing(place, ENDINGS):
         return _listed(listing, labels)
+    if folders:
+        return folders
     return Look("images", CERTAIN, "pictures", lacking=_no_labels(place)) if loose else None
 
 

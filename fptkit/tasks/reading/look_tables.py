@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from fptkit.errors import DataError
@@ -40,11 +40,13 @@ class Seen:
         table: the table.
         columns: the columns by name; one that does not follow the rules is one of categories.
         odd: what is wrong with each column that does not follow the rules, by name.
+        decimal: decimal mark of the numbers.
     """
 
     table: TextTable
     columns: Mapping[str, Column]
     odd: Mapping[str, str]
+    decimal: str = "."
 
     @property
     def rows(self) -> int:
@@ -76,16 +78,30 @@ def see_table(path: Path) -> Seen:
         UsageError: its format needs a package that is not installed.
     """
     table = read_json_records(path) if file_type(path) in RECORDS else read_table(path)
+    seen = _kinds(table, ".")
+    if seen.odd:
+        other = _kinds(table, ",")
+        if len(other.odd) < len(seen.odd) and len(other.of_kind("number")) > len(seen.of_kind("number")):
+            return other
+    return seen
+
+
+def _kinds(table: TextTable, decimal: str) -> Seen:
     columns: dict[str, Column] = {}
     odd: dict[str, str] = {}
     for name, cells in table.columns.items():
-        kind = table.kinds.get(name)
+        read = partial(read_column, name, cells, table.where, missing=MISSING, decimal=decimal)
         try:
-            columns[name] = read_column(name, cells, table.where, missing=MISSING, declared=kind)  # type: ignore[arg-type]
+            columns[name] = read(declared=table.kinds.get(name))  # type: ignore[arg-type]
         except DataError as err:
             odd[name] = str(err)
-            columns[name] = read_column(name, cells, table.where, missing=MISSING, declared="category")
-    return Seen(table, columns, odd)
+            columns[name] = read(declared="category")
+    return Seen(table, columns, odd, decimal)
+
+
+def decimal_of(seen: Seen) -> dict[str, Choice]:
+    """The option ``decimal``, if the numbers have decimal commas."""
+    return {} if seen.decimal == "." else {"decimal": Choice(seen.decimal)}
 
 
 def columns_seen(seen: Seen) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from fptkit.tasks.sequences.alphabet import LETTERS
 from fptkit.tasks.sequences.options import FASTA, RECORDS, TABLES
 from fptkit.tasks.sequences.reader import LAST, SEQUENCE_NAMES, read_sequences
 
-_MOST_SYMBOLS, _LEAST_LENGTH = 64, 4
+_MOST_SYMBOLS, _LEAST_LENGTH, _LEAST_TAGGED, _SAMPLE = 64, 4, 8, 200
 _SMILES = re.compile(r"[A-Za-z0-9@+\-\[\]\(\)=#$:/\\.%*~]+")
 
 
@@ -43,7 +43,10 @@ def look(place: Path, labels: Sequence[str] = ()) -> Look | None:
         return None
     table = _labels_beside(path, seen) if fasta and len(seen.columns) == 2 else None
     known = see_table(table) if table else seen
-    guess = guess_target(known, labels, ("sequence", "id") if fasta else (column,))
+    tags = (
+        [] if table or labels else [name for name in seen.columns if name != column and _are_tags(seen, column, name)]
+    )
+    guess = guess_target(known, labels or tags[:1], ("sequence", "id") if fasta else (column,))
     cells = seen.filled(column)
     alphabet = alphabet_of(cells)
     symbols = len({symbol for cell in cells for symbol in cell})
@@ -59,9 +62,8 @@ def look(place: Path, labels: Sequence[str] = ()) -> Look | None:
         *files_seen(found),
         *(() if fasta else columns_seen(seen)),
         f"sequences: {len(cells):,}, {range_seen(lengths, 'symbols')}, {symbols} different characters: {alphabet}",
-        *guess.seen,
+        *([f"a label for each symbol: '{tags[0]}'"] if tags else guess.seen),
     )
-    tags = not table and _are_tags(seen, column, guess)
     why = "FASTA" if fasta else f"sequences in column '{column}'"
     return Look(
         "sequences",
@@ -139,18 +141,15 @@ def _fits(cells: Sequence[str]) -> bool:
     )
 
 
-def _are_tags(seen: Seen, column: str, guess: Guess) -> bool:
+def _are_tags(seen: Seen, column: str, name: str) -> bool:
     """Whether each label is as long as its sequence, as in tagging."""
-    if len(guess.names) != 1:
-        return False
-    pairs = list(zip(seen.columns[column].cells, seen.columns[guess.names[0]].cells, strict=True))[:200]
-    lists = any(LIST in label for _, label in pairs)
-    if lists:
-        return all(
-            label.count(LIST) == text.count(LIST) if LIST in text else label.count(LIST) + 1 == len(text)
-            for text, label in pairs
-        )
-    return all(len(label) == len(text) >= 8 for text, label in pairs)
+    texts, labels = seen.columns[column].cells[:_SAMPLE], seen.columns[name].cells[:_SAMPLE]
+    if any(LIST in label for label in labels):
+        counts = [text.count(LIST) + 1 if LIST in text else len(text) for text in texts]
+        return counts == [label.count(LIST) + 1 for label in labels]
+    # Copies, such as a column in lower case, are as long, but have as many symbols.
+    same = all(len(label) == len(text) >= _LEAST_TAGGED for text, label in zip(texts, labels, strict=True))
+    return same and any(text.lower() != label.lower() for text, label in zip(texts, labels, strict=True))
 
 
 def _lacking(path: Path, guess: Guess, fasta: bool) -> str:

@@ -12,7 +12,7 @@ from fptkit.tasks.reading.delimited import TextTable
 from fptkit.tasks.reading.json_lines import read_json_records
 from fptkit.tasks.reading.labels import shown
 from fptkit.tasks.reading.numbers import short
-from fptkit.tasks.reading.paths import SourceFiles, places
+from fptkit.tasks.reading.paths import SourceFiles, passed_over_notes, places
 from fptkit.tasks.reading.text import file_type, lines_of
 from fptkit.tasks.reading.usual import find_first
 from fptkit.tasks.sequences.options import ENDINGS, FASTA, RECORDS, TABLES, SequenceOptions
@@ -43,7 +43,13 @@ def find_sequences(source: Mapping[str, Sequence[str]], *, own: bool = True, lab
         return found
     aside = {place.resolve() for place in places(labels)}
     splits = {name: tuple(file for file in some if file.resolve() not in aside) for name, some in found.splits.items()}
-    return replace(found, splits={name: some for name, some in splits.items() if some})
+    passed_over = tuple(file for file in found.passed_over if file.resolve() not in aside)
+    return replace(
+        found,
+        splits={name: some for name, some in splits.items() if some},
+        passed_over=passed_over,
+        notes=passed_over_notes(passed_over),
+    )
 
 
 def files(options: SequenceOptions, entry: str) -> Iterable[Path]:

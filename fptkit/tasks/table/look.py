@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fptkit.tasks.reading.labels import shown
 from fptkit.tasks.reading.look import FALLBACK, Choice, Look, files_at, files_seen
-from fptkit.tasks.reading.look_tables import Seen, columns_seen, guess_target, see_table
+from fptkit.tasks.reading.look_tables import Seen, columns_seen, decimal_of, guess_target, see_table
 from fptkit.tasks.table.options import ENDINGS
 
 
@@ -26,7 +26,7 @@ def look(place: Path, labels: Sequence[str] = ()) -> Look | None:
         return None
     seen = see_table(found.files[0])
     guess = guess_target(seen, labels)
-    options: dict[str, Choice] = {"target": guess.choice} if guess.choice else {}
+    options: dict[str, Choice] = {**({"target": guess.choice} if guess.choice else {}), **decimal_of(seen)}
     if unused := [name for name in seen.columns if seen.is_identifier(name) and name not in guess.names]:
         options["ignore"] = Choice(unused, "as many values as rows, like an identifier")
     if odd := [name for name in seen.odd if name not in (*guess.names, *unused)]:

@@ -17,12 +17,12 @@ from fptkit.tasks.reading.look import (
     files_seen,
     range_seen,
 )
-from fptkit.tasks.reading.look_tables import Seen, columns_seen, guess_target, see_table
+from fptkit.tasks.reading.look_tables import Seen, columns_seen, decimal_of, guess_target, see_table
 from fptkit.tasks.text.options import DOCUMENTS, RECORDS, TABLES
 from fptkit.tasks.text.reader import TEXT_NAMES, class_of
 
-LEAST_WORDS = 3.0
-"""Mean number of words from which a column of categories holds texts."""
+LEAST_WORDS, PROSE = 3.0, 6.0
+"""Mean number of words from which a column of categories holds texts, and from which these are certainly not names."""
 
 _SECTIONS: Mapping[str, Mapping[str, Any]] = {"head": {"readout": "mean"}}
 
@@ -43,7 +43,7 @@ def look(place: Path, labels: Sequence[str] = ()) -> Look | None:
         if column is None:
             return None
         guess = guess_target(seen, labels, (column,))
-        options = {"text": Choice(column), **({"target": guess.choice} if guess.choice else {})}
+        options = {"text": Choice(column), **({"target": guess.choice} if guess.choice else {}), **decimal_of(seen)}
         words = [len(cell.split()) for cell in seen.filled(column)]
         lines = (
             *files_seen(found),
@@ -51,16 +51,9 @@ def look(place: Path, labels: Sequence[str] = ()) -> Look | None:
             f"texts in '{column}': {range_seen(words, 'words')}",
             *guess.seen,
         )
-        return Look(
-            "text",
-            LIKELY,
-            f"texts in column '{column}'",
-            lines,
-            options,
-            guess.lacking,
-            sections=_SECTIONS,
-            cut=("max_length", 1),
-        )
+        likely = _mean_words(seen, column) >= PROSE or len(seen.columns) <= 3
+        why, score = f"texts in column '{column}'", LIKELY if likely else FALLBACK + 0.1
+        return Look("text", score, why, lines, options, guess.lacking, sections=_SECTIONS, cut=("max_length", 1))
     return _documents(place)
 
 
