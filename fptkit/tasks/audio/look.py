@@ -15,6 +15,7 @@ from fptkit.tasks.reading.numbers import short
 from fptkit.tasks.reading.paths import SourceFiles
 
 _SAMPLE = 60
+_HEAD = {"head": {"readout": "mean"}}
 _RATE, _SECONDS = 16_000, 4.0
 
 
@@ -53,7 +54,7 @@ def _in_folders(place: Path, found: SourceFiles) -> Look:
         lacking = f"{lost} and {classes.count(None) - 1:,} others are in no class folder; move or remove them"
     elif len(set(classes)) < 2:
         lacking = f"{place}: all recordings are in one class folder, {classes[0]}; classification needs two or more"
-    return Look("audio", CERTAIN, "recordings in class folders", seen, options, lacking)
+    return Look("audio", CERTAIN, "recordings in class folders", seen, options, lacking, sections=_HEAD)
 
 
 def _listed(listing: Listing, labels: Sequence[str]) -> Look:
@@ -71,7 +72,7 @@ def _listed(listing: Listing, labels: Sequence[str]) -> Look:
         some, further = _sounds([listing.path.parent / cell for cell in cells])
         lines, options = [*lines, *some], {**options, **further}
     why = "a table that lists recordings"
-    return Look("audio", CERTAIN, why, tuple(lines), options, lacking, source=listing.path)
+    return Look("audio", CERTAIN, why, tuple(lines), options, lacking, source=listing.path, sections=_HEAD)
 
 
 def _sounds(files: Sequence[Path]) -> tuple[list[str], dict[str, Choice]]:

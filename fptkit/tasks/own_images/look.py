@@ -13,6 +13,7 @@ from fptkit.tasks.reading.look_tables import Listing, find_listing, guess_target
 from fptkit.tasks.reading.numbers import short
 
 _SAMPLE = 200
+_HEAD = {"head": {"readout": "mean"}}
 
 
 def look(place: Path, labels: Sequence[str] = ()) -> Look | None:
@@ -53,7 +54,7 @@ def _in_folders(place: Path) -> Look | None:
         return Look("images", CERTAIN, "pictures", seen, lacking=_one_class(place, classes[0]))
     if inner:
         options["class_folder"] = Choice("first", f"deepest: folders inside, such as {inner[0]}, are classes", True)
-    return Look("images", CERTAIN, "pictures in class folders", seen, options)
+    return Look("images", CERTAIN, "pictures in class folders", seen, options, sections=_HEAD)
 
 
 def _listed(listing: Listing, labels: Sequence[str]) -> Look:
@@ -69,7 +70,7 @@ def _listed(listing: Listing, labels: Sequence[str]) -> Look:
         options["root"] = Choice(str(listing.root))
     lines += _sizes([listing.root / cell.replace("\\", "/") for cell in cells])
     why = "a table that lists pictures"
-    return Look("images", CERTAIN, why, tuple(lines), options, guess.lacking, source=listing.path)
+    return Look("images", CERTAIN, why, tuple(lines), options, guess.lacking, source=listing.path, sections=_HEAD)
 
 
 def _sizes(files: Sequence[Path]) -> list[str]:

@@ -62,7 +62,9 @@ class Seen:
         return [cell for cell in self.columns[name].cells if cell]
 
     def is_identifier(self, name: str) -> bool:
-        """Whether a column has about as many categories as rows, or is named as an identifier and has no value twice."""
+        """Whether a column has about as many categories as rows, or has the name of one and no value twice."""
+        if name in self.odd:
+            return False
         column, filled = self.columns[name], len(self.filled(name))
         if column.kind == "category":
             return filled >= _FEW_ROWS and column.distinct >= IDENTIFIER_SHARE * filled

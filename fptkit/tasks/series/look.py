@@ -30,6 +30,9 @@ from fptkit.tasks.series.options import ENDINGS, SeriesOptions
 from fptkit.tasks.series.reader import find_series, read_series
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from fptkit.tasks.series.values import Read
 
 IDS = ("id", "series", "series_id", "unique_id", "case_id", "sample_id", "instance", "case", "item_id")
@@ -119,14 +122,15 @@ def _arrays(path: Path, found: SourceFiles) -> Look | None:
         return None
 
 
-def _likeness(values) -> float:  # type: ignore[no-untyped-def]
-    """Mean correlation of neighbouring steps within a series: near 1 for smooth series, near 0 for features."""
-    import numpy as np
+def _likeness(values: NDArray[np.float64]) -> float:
+    """Mean correlation of neighbouring steps within a series: near 1 for smooth series, near 0 for features.
 
+    Shapes: values (N, T).
+    """
     # Features differ in level, which must not count as likeness of neighbours: each column is centred over series too.
     some = values[:500] - values[:500].mean(0)
     some = some - some.mean(1, keepdims=True)
-    return float((some[:, 1:] * some[:, :-1]).sum() / max(float((some**2).sum()), np.finfo(float).tiny))
+    return float((some[:, 1:] * some[:, :-1]).sum() / max(float((some**2).sum()), 1e-300))
 
 
 def _long(found: SourceFiles, seen: Seen, labels: Sequence[str]) -> Look | None:

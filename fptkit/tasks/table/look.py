@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from fptkit.tasks.reading.json_lines import ENDINGS as RECORDS
 from fptkit.tasks.reading.labels import shown
 from fptkit.tasks.reading.look import FALLBACK, Choice, Look, files_at, files_seen
-from fptkit.tasks.reading.look_tables import Seen, columns_seen, decimal_of, guess_target, see_table
+from fptkit.tasks.reading.look_tables import MOST_CLASSES, Seen, columns_seen, decimal_of, guess_target, see_table
 from fptkit.tasks.table.options import ENDINGS
 
 
@@ -23,13 +24,15 @@ def look(place: Path, labels: Sequence[str] = ()) -> Look | None:
     """
     found = files_at(place, ENDINGS)
     if found is None:
-        return None
+        return _records(place)
     seen = see_table(found.files[0])
     guess = guess_target(seen, labels)
     options: dict[str, Choice] = {**({"target": guess.choice} if guess.choice else {}), **decimal_of(seen)}
     if unused := [name for name in seen.columns if seen.is_identifier(name) and name not in guess.names]:
         options["ignore"] = Choice(unused, "as many values as rows, like an identifier")
-    if odd := [name for name in seen.odd if name not in (*guess.names, *unused)]:
+    # Others, such as prices with one strange cell, are errors in the data: the check of the recipe names the line.
+    few = [name for name in seen.odd if seen.columns[name].distinct <= MOST_CLASSES]
+    if odd := [name for name in few if name not in guess.names]:
         options["categorical"] = Choice(odd, f"not all cells are numbers: {_first(seen, odd)}", doubtful=True)
     return Look(
         "table",
@@ -58,3 +61,12 @@ def _advice(seen: Seen, targets: Sequence[str]) -> tuple[str, ...]:
     if not repeated:
         return ()
     return (f"rows of one {shown(repeated)} may resemble each other: consider split: {{group: {repeated[0]}}}",)
+
+
+def _records(place: Path) -> Look | None:
+    """JSON records, which this task does not read, if no other one has a use for them."""
+    found = files_at(place, RECORDS)
+    if found is None:
+        return None
+    lacking = f"{place}: JSON records without texts or sequences; write them as CSV (pandas: read_json, to_csv)"
+    return Look("table", 0.0, "JSON records", files_seen(found), lacking=lacking)
