@@ -52,7 +52,7 @@ def test_any_name(name: str, tmp_path: Path) -> None:
 
 
 def test_a_comment_cannot_become_part_of_the_recipe() -> None:
-    Path("x.csv").write_text('"evil\nseed: 7","a\u2028b"\n' + "\n".join(f"{n},{n % 2}" for n in range(60)) + "\n")
+    Path("x.csv").write_text('"evil\nseed: 7","a\u2028b"\n' + "\n".join(f"{n * 7 % 13},{n % 2}" for n in range(60)) + "\n")
     done = new_recipe("r", "--data", "x.csv", "--labels", "a\u2028b")
     assert done.returncode == 0, done.stderr
     assert load_recipe("r.yaml").recipe.task.options.model_dump()["target"] == ("a\u2028b",)

@@ -146,7 +146,7 @@ def test_the_example_of_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     done = CliRunner().invoke(new, command[1].split(), catch_exceptions=False)
     assert done.exit_code == 0, done.output
     written = yaml.safe_load((tmp_path / "birds.yaml").read_text(encoding="utf-8"))
-    shown = yaml.safe_load(first_block("index.md", "yaml").replace("/home/me", str(tmp_path)))
+    shown = yaml.safe_load(first_block("index.md", "yaml").replace("/my/data", str(tmp_path)))
     assert written == shown, "the page shows another recipe than the command writes"
     few = ["threads=1", "train.max_steps=90", "train.validate_every=30"]
     summary = run(RunRequest(load_recipe("birds.yaml", overrides=few), tmp_path / "run"))
