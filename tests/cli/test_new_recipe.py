@@ -52,7 +52,9 @@ def test_any_name(name: str, tmp_path: Path) -> None:
 
 
 def test_a_comment_cannot_become_part_of_the_recipe() -> None:
-    Path("x.csv").write_text('"evil\nseed: 7","a\u2028b"\n' + "\n".join(f"{n * 7 % 13},{n % 2}" for n in range(60)) + "\n")
+    Path("x.csv").write_text(
+        '"evil\nseed: 7","a\u2028b"\n' + "\n".join(f"{n * 7 % 13},{n % 2}" for n in range(60)) + "\n"
+    )
     done = new_recipe("r", "--data", "x.csv", "--labels", "a\u2028b")
     assert done.returncode == 0, done.stderr
     assert load_recipe("r.yaml").recipe.task.options.model_dump()["target"] == ("a\u2028b",)
@@ -159,3 +161,21 @@ def test_a_strange_cell_is_an_error_and_not_a_column_left_out() -> None:
     done = new_recipe("--data", "x.csv")
     assert done.returncode == 3, done.stderr
     assert "x.csv:22: column 'price' has numbers, but here 'unknwn'" in done.stderr
+
+
+def test_splits_that_a_column_names() -> None:
+    parts = ["train"] * 60 + ["valid"] * 30 + ["test"] * 30
+    rows = [f"some text number {n} of many,{n % 2},{part}" for n, part in enumerate(parts)]
+    Path("x.csv").write_text("text,label,split\n" + "\n".join(rows) + "\n")
+    done = new_recipe("--data", "x.csv")
+    assert done.returncode == 0, done.stderr
+    assert "examples: train 60, validation 30, test 30; splits of column 'split'" in done.stdout
+
+
+def test_folders_that_name_splits() -> None:
+    for part, count in (("train", 60), ("val", 30), ("test", 30)):
+        write_table(f"birds/{part}.csv", count)
+    done = new_recipe("--data", "birds/")
+    assert done.returncode == 0, done.stderr
+    assert "examples: train 60, validation 30, test 30; all splits are the source's own" in done.stdout
+    assert Path("birds.yaml").is_file()

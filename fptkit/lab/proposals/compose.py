@@ -14,6 +14,8 @@ from fptkit.tasks.reading.look import Choice
 WIDTH = 118
 """Columns of a comment, at most."""
 
+SPLIT = "split: {validation: 0.15, test: 0.15, group: COLUMN}   # what the data do not divide themselves"
+
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 _WORDS = ("true", "false", "null", "yes", "no", "on", "off", "y", "n", "none")
 
@@ -40,8 +42,7 @@ def compose(
         _option("name", Choice(look.task, f"{look.why}{others}")),
         _option("source", Choice(f"path:{look.source or place}")),
         *(_option(name, choice) for name, choice in options.items()),
-        "  "
-        + _comment("split: {validation: 0.15, test: 0.15, group: COLUMN}   # what the data do not divide themselves"),
+        *(() if "split" in options else (f"  {_comment(SPLIT)}",)),
         _comment("Small weights that come with fptkit, for a first look in minutes. Larger: weights: [hf:gpt2]"),
         "backbone: {name: gpt2, weights: [builtin:gpt2_nano], dropout: 0.0}",
         *(f"{section}: {_yaml(dict(values))}" for section, values in look.sections.items()),

@@ -10,7 +10,7 @@ from fptkit.errors import FptkitError
 from fptkit.tasks.audio.options import SOUND
 from fptkit.tasks.audio.reader import class_folder
 from fptkit.tasks.reading.look import CERTAIN, Choice, Look, classes_seen, files_at, files_seen, range_seen
-from fptkit.tasks.reading.look_tables import Listing, find_listing, guess_target
+from fptkit.tasks.reading.look_tables import Listing, find_listing, guess_target, reading_options
 from fptkit.tasks.reading.numbers import short
 from fptkit.tasks.reading.paths import SourceFiles
 
@@ -62,7 +62,7 @@ def _listed(listing: Listing, labels: Sequence[str]) -> Look:
     guess = guess_target(seen, labels, (column,))
     lines = [f"table {listing.path.name}: {seen.rows:,} rows, paths in column '{column}'", *guess.seen]
     cells, lacking = seen.filled(column), guess.lacking
-    options = {"path": Choice(column), **({"target": guess.choice} if guess.choice else {})}
+    options = {"path": Choice(column), **({"target": guess.choice} if guess.choice else {}), **reading_options(seen)}
     if listing.root != listing.path.parent:
         lacking = (
             f"{listing.path}: there is no file {short(cells[0])} beside the table; paths in column '{column}' are "

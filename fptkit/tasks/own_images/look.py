@@ -9,7 +9,7 @@ from fptkit.errors import DataError, SourceError
 from fptkit.tasks.images.folders import ENDINGS, class_folders, find_pictures
 from fptkit.tasks.reading.labels import shown
 from fptkit.tasks.reading.look import CERTAIN, Choice, Look, classes_seen, entry_of, files_at, files_seen
-from fptkit.tasks.reading.look_tables import Listing, find_listing, guess_target
+from fptkit.tasks.reading.look_tables import Listing, find_listing, guess_target, reading_options
 from fptkit.tasks.reading.numbers import short
 
 _SAMPLE = 200
@@ -60,7 +60,7 @@ def _in_folders(place: Path) -> Look | None:
 def _listed(listing: Listing, labels: Sequence[str]) -> Look:
     seen, column = listing.seen, listing.column
     guess = guess_target(seen, labels, (column,))
-    options = {"path": Choice(column), **({"target": guess.choice} if guess.choice else {})}
+    options = {"path": Choice(column), **({"target": guess.choice} if guess.choice else {}), **reading_options(seen)}
     lines = [f"table {listing.path.name}: {seen.rows:,} rows, paths in column '{column}'", *guess.seen]
     cells = seen.filled(column)
     if listing.root is None:

@@ -18,6 +18,7 @@ from fptkit.tasks.reading.json_lines import read_json_records
 from fptkit.tasks.reading.labels import same_label, shown
 from fptkit.tasks.reading.look import Choice, classes_seen
 from fptkit.tasks.reading.numbers import MISSING
+from fptkit.tasks.reading.paths import split_of
 from fptkit.tasks.reading.text import file_type
 from fptkit.tasks.reading.usual import TARGETS
 from fptkit.tasks.table.reader import read_table
@@ -29,7 +30,7 @@ MOST_CLASSES = 20
 """Different values above which a column without a usual name is not taken for a class."""
 
 _FEW_ROWS, _MOST_TABLES = 20, 5
-_IDS = re.compile(r"(.*[_ ])?(id|index|idx|uuid|guid|key|no|nr|number|row)|.*Id|unnamed.*", re.IGNORECASE)
+_IDS = re.compile(r"(?i:(.*[_ ])?(id|index|idx|uuid|guid|key|no|nr|number|row)|unnamed.*)|.*[a-z]I[dD]")
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ class Seen:
         column, filled = self.columns[name], len(self.filled(name))
         if column.kind == "category":
             return filled >= _FEW_ROWS and column.distinct >= IDENTIFIER_SHARE * filled
-        return column.kind == "number" and column.distinct == filled > 1 and bool(_IDS.fullmatch(name.strip()))
+        whole = column.kind == "number" and all(number == int(number) for number in column.numbers if number == number)
+        return whole and column.distinct == filled > 1 and bool(_IDS.fullmatch(name.strip()))
 
 
 @lru_cache(maxsize=2)
@@ -101,9 +103,20 @@ def _kinds(table: TextTable, decimal: str) -> Seen:
     return Seen(table, columns, odd, decimal)
 
 
-def decimal_of(seen: Seen) -> dict[str, Choice]:
-    """The option ``decimal``, if the numbers have decimal commas."""
-    return {} if seen.decimal == "." else {"decimal": Choice(seen.decimal)}
+def split_column(seen: Seen) -> str | None:
+    """The column whose cells name splits, train and others; None if there is none."""
+    for name in seen.of_kind("category"):
+        cells = set(seen.columns[name].cells)
+        if len(cells) > 1 and all(map(split_of, cells)) and "train" in map(split_of, cells):
+            return name
+    return None
+
+
+def reading_options(seen: Seen) -> dict[str, Choice]:
+    """The options ``split`` and ``decimal``, if a column names splits, or numbers have decimal commas."""
+    column = split_column(seen)
+    options = {} if seen.decimal == "." else {"decimal": Choice(seen.decimal)}
+    return {**options, "split": Choice({"column": column}, "its cells name the splits")} if column else options
 
 
 def columns_seen(seen: Seen) -> tuple[str, ...]:
@@ -148,6 +161,7 @@ def guess_target(seen: Seen, labels: Sequence[str], aside: Collection[str] = ())
     """
     for name in labels:
         seen.table.need(name, "--labels")
+    aside = {*aside, split_column(seen)}
     rest = [name for name in seen.columns if name not in aside and seen.columns[name].kind != "empty"]
     names, comment = (tuple(labels), "") if labels else _likely(seen, rest)
     if not names:

@@ -12,7 +12,7 @@ from fptkit.errors import FptkitError
 from fptkit.tasks.reading.columns import Column
 from fptkit.tasks.reading.json_lines import LIST
 from fptkit.tasks.reading.look import CERTAIN, LIKELY, Choice, Look, entry_of, files_at, files_seen, range_seen
-from fptkit.tasks.reading.look_tables import Guess, Seen, columns_seen, guess_target, see_table
+from fptkit.tasks.reading.look_tables import Guess, Seen, columns_seen, guess_target, reading_options, see_table
 from fptkit.tasks.reading.text import file_type
 from fptkit.tasks.sequences.alphabet import LETTERS
 from fptkit.tasks.sequences.options import FASTA, RECORDS, TABLES
@@ -50,7 +50,7 @@ def look(place: Path, labels: Sequence[str] = ()) -> Look | None:
     cells = seen.filled(column)
     alphabet = alphabet_of(cells)
     symbols = len({symbol for cell in cells for symbol in cell})
-    options = {} if fasta else {"sequence": Choice(column)}
+    options = {} if fasta else {"sequence": Choice(column), **reading_options(seen)}
     if guess.choice and guess.names != (LAST,):
         options["target"] = guess.choice
     if table:

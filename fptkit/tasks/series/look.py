@@ -21,7 +21,7 @@ from fptkit.tasks.reading.look import (
     files_seen,
     range_seen,
 )
-from fptkit.tasks.reading.look_tables import Seen, columns_seen, decimal_of, guess_target, see_table
+from fptkit.tasks.reading.look_tables import Seen, columns_seen, guess_target, reading_options, see_table
 from fptkit.tasks.reading.paths import SourceFiles
 from fptkit.tasks.reading.text import file_type
 from fptkit.tasks.reading.timing import TIME_NAMES, is_time
@@ -146,7 +146,7 @@ def _long(found: SourceFiles, seen: Seen, labels: Sequence[str]) -> Look | None:
     options = {
         "layout": Choice("long", "a row is a step of the series that id names"),
         "id": Choice(id),
-        **decimal_of(seen),
+        **reading_options(seen),
     }
     if guess.choice:
         options["target"] = guess.choice
@@ -179,7 +179,7 @@ def _rows(found: SourceFiles, seen: Seen, labels: Sequence[str]) -> Look | None:
     if not counts or len(rest) > 4 or _likeness_of(seen, steps) < 0.3:
         return None
     guess = guess_target(seen, labels, steps)
-    options = {"layout": Choice("rows", "a row is a series, its columns are the steps"), **decimal_of(seen)}
+    options = {"layout": Choice("rows", "a row is a series, its columns are the steps"), **reading_options(seen)}
     if guess.choice:
         options["target"] = guess.choice
     unused = [name for name in rest if name not in guess.names]
@@ -214,7 +214,7 @@ def _columns(found: SourceFiles, seen: Seen, labels: Sequence[str]) -> Look | No
     options = {
         "horizon": Choice(horizon, "steps to forecast", True),
         "history": Choice(history, "steps that a forecast sees"),
-        **decimal_of(seen),
+        **reading_options(seen),
     }
     if labels:
         options["target"] = Choice(labels[0] if len(labels) == 1 else list(labels))

@@ -8,7 +8,7 @@ from pathlib import Path
 from fptkit.tasks.reading.json_lines import ENDINGS as RECORDS
 from fptkit.tasks.reading.labels import shown
 from fptkit.tasks.reading.look import FALLBACK, Choice, Look, files_at, files_seen
-from fptkit.tasks.reading.look_tables import MOST_CLASSES, Seen, columns_seen, decimal_of, guess_target, see_table
+from fptkit.tasks.reading.look_tables import MOST_CLASSES, Seen, columns_seen, guess_target, reading_options, see_table
 from fptkit.tasks.table.options import ENDINGS
 
 
@@ -27,9 +27,9 @@ def look(place: Path, labels: Sequence[str] = ()) -> Look | None:
         return _records(place)
     seen = see_table(found.files[0])
     guess = guess_target(seen, labels)
-    options: dict[str, Choice] = {**({"target": guess.choice} if guess.choice else {}), **decimal_of(seen)}
+    options: dict[str, Choice] = {**({"target": guess.choice} if guess.choice else {}), **reading_options(seen)}
     if unused := [name for name in seen.columns if seen.is_identifier(name) and name not in guess.names]:
-        options["ignore"] = Choice(unused, "as many values as rows, like an identifier")
+        options["ignore"] = Choice(unused, "as many values as rows, like an identifier", doubtful=True)
     # Others, such as prices with one strange cell, are errors in the data: the check of the recipe names the line.
     few = [name for name in seen.odd if seen.columns[name].distinct <= MOST_CLASSES]
     if odd := [name for name in few if name not in guess.names]:

@@ -17,7 +17,7 @@ from fptkit.tasks.reading.look import (
     files_seen,
     range_seen,
 )
-from fptkit.tasks.reading.look_tables import Seen, columns_seen, decimal_of, guess_target, see_table
+from fptkit.tasks.reading.look_tables import Seen, columns_seen, guess_target, reading_options, see_table
 from fptkit.tasks.text.options import DOCUMENTS, RECORDS, TABLES
 from fptkit.tasks.text.reader import TEXT_NAMES, class_of
 
@@ -43,7 +43,11 @@ def look(place: Path, labels: Sequence[str] = ()) -> Look | None:
         if column is None:
             return None
         guess = guess_target(seen, labels, (column,))
-        options = {"text": Choice(column), **({"target": guess.choice} if guess.choice else {}), **decimal_of(seen)}
+        options = {
+            "text": Choice(column),
+            **({"target": guess.choice} if guess.choice else {}),
+            **reading_options(seen),
+        }
         words = [len(cell.split()) for cell in seen.filled(column)]
         lines = (
             *files_seen(found),
