@@ -16,6 +16,9 @@ WIDTH = 118
 
 SPLIT = "split: {validation: 0.15, test: 0.15, group: COLUMN}   # what the data do not divide themselves"
 
+CONTROL = {"backbone": {"init": "random"}}
+"""The profile of the control: random weights in the frozen part."""
+
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 _WORDS = ("true", "false", "null", "yes", "no", "on", "off", "y", "n", "none")
 
@@ -50,14 +53,9 @@ def compose(
         "profiles:",
         "  "
         + _comment("The same model and budget without pretraining: what it cannot do is what pretraining is worth."),
-        f"  control: {_yaml(control(look.task))}",
+        f"  control: {_yaml(CONTROL)}",
     ]
     return "\n".join(lines) + "\n"
-
-
-def control(task: str) -> Mapping[str, Any]:
-    """The profile of the control: random weights in the frozen part."""
-    return {"backbone": {"init": "random"}}
 
 
 def _option(name: str, choice: Choice) -> str:

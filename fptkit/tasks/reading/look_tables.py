@@ -161,8 +161,8 @@ def guess_target(seen: Seen, labels: Sequence[str], aside: Collection[str] = ())
     """
     for name in labels:
         seen.table.need(name, "--labels")
-    aside = {*aside, split_column(seen)}
-    rest = [name for name in seen.columns if name not in aside and seen.columns[name].kind != "empty"]
+    taken = (*aside, split_column(seen))
+    rest = [name for name in seen.columns if name not in taken and seen.columns[name].kind != "empty"]
     names, comment = (tuple(labels), "") if labels else _likely(seen, rest)
     if not names:
         return Guess(lacking=_unclear(seen, rest))
