@@ -125,8 +125,10 @@ def _figure(results: StudyResults, cell: CellResult | None, task: str, arm: str)
         return Entry(NOTHING, "not made" if any(_names(key, task, arm) for key in results.skipped) else "")
     caveats = ["edge"] if cell.at_edge else []
     seeds = len(cell.main.values) if cell.main else 0
-    if seeds != len(results.seeds):
-        caveats.append(f"{seeds} of {wording.counted(len(results.seeds), 'seed')}")
+    if seeds != (asked := len(results.seeds_of(cell))):
+        caveats.append(f"{seeds} of {wording.counted(asked, 'seed')}")
+    elif results.until:
+        caveats.append(wording.counted(seeds, "seed"))
     elif seeds == 1:
         caveats.append("1 seed")
     if not cell.complete:

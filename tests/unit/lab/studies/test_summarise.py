@@ -288,8 +288,8 @@ def test_a_study_without_a_search_has_no_figures_beside(load: Any, tmp_path: Pat
 
 
 def test_what_the_results_say_of_the_study(load: Any, tmp_path: Path) -> None:
-    results = results_of(load(STUDY, "seeds={until: decided}"), tmp_path)
-    assert results.until == "3 seeds, then more where a comparison is undecided, at most 20"
+    results = results_of(load(STUDY), tmp_path)
+    assert results.until == ""
     assert (results.seeds, results.choose, results.smoke) == ((0, 1, 2), "per_seed", False)
     assert results.search == "grid of 3 rates, 0.001 to 0.01, chosen on validation by each seed for itself"
     assert [(answer.a, answer.b, answer.verdict) for answer in results.answers] == [("random", "language", "worse")]
