@@ -1,4 +1,4 @@
-"""Evidence after every seed, and what follows from it: the smallest difference that is found, and seeds still needed."""
+"""Evidence after every seed, and what follows: the smallest difference that is found, and seeds still needed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fptkit.lab.studies.looks import Evidence, evidence_of
+from fptkit.lab.studies.power import further_seeds, resolution
 from fptkit.lab.studies.sequential import (
     anytime_critical_t,
     anytime_p,
@@ -18,7 +19,6 @@ from fptkit.lab.studies.sequential import (
     log_e,
     log_e_below,
 )
-from fptkit.lab.studies.statistics import further_seeds, resolution
 
 
 def evidence(differences: Any, margin: float | None = 0.01, rounding: float = 0.0) -> Evidence:
