@@ -148,7 +148,7 @@ def test_reports_say_how_many_seeds_each_cell_has(tmp_path: Path) -> None:
     text = to_markdown(compose(found, Costs(runs={})))
     assert "1 task × 3 arms, 6 to 8 seeds, 2 learning rates" in text
     assert "6 to 8 seeds: 3 seeds, then more where a comparison is undecided, at most 8" in text
-    assert re.search(r"\| language<br>.*6 seeds \|", text)
+    assert re.search(r"\| language \|.*6 seeds \|", text)
     assert "language is better than random on bit_xor by" in text
     assert "decided after 6 seeds" in text
     assert "They are added up to at_most; raise it for more." in text
