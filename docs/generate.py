@@ -47,6 +47,8 @@ from fptkit.lab.studies.options import StudySettings  # noqa: E402
 from fptkit.recipe.models import SECTIONS, HeadOptions, Pinned, Recipe, TrainOptions  # noqa: E402
 from fptkit.recipe.schema import OptionRow, describe_options  # noqa: E402
 from fptkit.registry import load_plugins  # noqa: E402
+from fptkit.tasks.reading.options import SplitOptions  # noqa: E402
+from fptkit.tasks.table.options import TableOptions  # noqa: E402
 
 WIDTH = 100
 """Width of the help texts in columns, independent of the terminal."""
@@ -295,6 +297,8 @@ MODELS: dict[str, type[BaseModel]] = {
     "PretrainRecipe": PretrainRecipe,
     "StudySettings": StudySettings,
     "FreezingOptions": FreezingOptions,
+    "SplitOptions": SplitOptions,
+    "TableOptions": TableOptions,
 }
 SECTION_MODELS = ("head", "train", "pinned")
 """Sections of a recipe with separate tables."""

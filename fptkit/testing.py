@@ -40,11 +40,13 @@ from fptkit.interfaces import (
     Split,
     Symbols,
     Task,
+    TokenClasses,
     Vectors,
     check_batch,
     check_best_metric,
     check_task_declarations,
     encode,
+    prediction_shape,
 )
 from fptkit.model import CrossModalModel, Head
 from fptkit.numerics.recompute import recompute_blocks
@@ -268,8 +270,9 @@ def check_task(task: Task, *, batch_size: int = 8) -> None:
         assert same, f"{where}: the same generator state gave another batch"
         # Another protocol may read padding as data (D9): an example then depends on its batch.
         if split.size is not None and task.protocol == "clean":
-            _check_counts(split, batch, indices, where)
-    logits = torch.zeros(task.output.prediction_shape(len(batch)), requires_grad=True)
+            _check_counts(task, split, batch, indices, where)
+    shape = prediction_shape(task.output, len(batch), task.input.tokens_in(batch.inputs))
+    logits = torch.zeros(shape, requires_grad=True)
     loss = task.loss(logits, batch)
     assert loss.ndim == 0, f"{name}: the loss has shape {tuple(loss.shape)}, expected a scalar"
     loss.backward()
@@ -353,7 +356,7 @@ def trained_roles(policy: FreezingPolicySpec) -> dict[str, float]:
     return {roles[name].role: group.learning_rate_multiplier for group in groups for name in group.parameters}
 
 
-def _check_counts(split: Split, batch: Batch, indices: list[int], where: str) -> None:
+def _check_counts(task: Task, split: Split, batch: Batch, indices: list[int], where: str) -> None:
     """``token_counts`` are the lengths, and one example alone is the same as in a batch."""
     padded = list(batch.tensors().values())[-1]
     if split.token_counts is not None:
@@ -363,7 +366,9 @@ def _check_counts(split: Split, batch: Batch, indices: list[int], where: str) ->
     last = len(indices) - 1
     alone = split.batch([indices[last]], generator_for(0, "check_task"))
     real = int(batch.lengths[last]) if batch.lengths is not None else padded.shape[1]
-    assert torch.equal(alone.targets[0], batch.targets[last]), f"{where}: an example's target depends on its batch"
+    mine = alone.targets[0]
+    among = batch.targets[last, :real] if isinstance(task.output, TokenClasses) else batch.targets[last]
+    assert torch.equal(mine, among), f"{where}: an example's target depends on its batch"
     for mine, among_others in zip(alone.tensors().values(), batch.tensors().values(), strict=True):
         same_shape = mine[0, :real].shape == among_others[last, :real].shape
         assert same_shape, f"{where}: an example's tokens depend on its batch"

@@ -81,7 +81,7 @@ def study(
     if dry_run:
         _show_plan(loaded, ledger_folder, as_json=as_json)
         return
-    from fptkit.lab.studies.earlier import earlier_notes, earlier_runs
+    from fptkit.lab.studies.earlier import earlier_notes, earlier_runs, other_data_notes
     from fptkit.lab.studies.launchers.choose import make_launcher
     from fptkit.lab.studies.ledger import Ledger
     from fptkit.lab.studies.locking.lock import compare, record
@@ -105,7 +105,9 @@ def study(
                 view,
                 retry_failed=retry_failed,
             )
-            for line in earlier_notes(loaded, folder, earlier_runs(runner.unmade(), ledger), keep=True):
+            unmade = runner.unmade()
+            earlier = earlier_notes(loaded, folder, earlier_runs(unmade, ledger), keep=True)
+            for line in (*earlier, *other_data_notes(unmade, ledger)):
                 view.say(line)
             end = runner.carry_out()
         finally:
@@ -129,7 +131,7 @@ def _deviation_lines(compared: Compared) -> list[str]:
 
 def _show_plan(loaded: Study, ledger_folder: Path, *, as_json: bool) -> None:
     """``--dry-run``: cells, missing runs, and cells that are skipped. Leaves nothing on disk."""
-    from fptkit.lab.studies.earlier import earlier_notes, earlier_runs
+    from fptkit.lab.studies.earlier import earlier_notes, earlier_runs, other_data_notes
     from fptkit.lab.studies.launchers.base import LauncherOptions
     from fptkit.lab.studies.launchers.choose import make_launcher
     from fptkit.lab.studies.ledger import FILE, Ledger
@@ -147,6 +149,7 @@ def _show_plan(loaded: Study, ledger_folder: Path, *, as_json: bool) -> None:
             plan = runner.plan()
             earlier = earlier_runs(runner.unmade(), ledger)
             notes = earlier_notes(loaded, folder, earlier, keep=False)
+            notes += other_data_notes(runner.unmade(), ledger)
     for line in [*_deviation_lines(compare(loaded, folder)), *notes]:
         click.echo(line, err=True)
     if as_json:

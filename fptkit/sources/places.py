@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from fptkit.errors import PluginError
+from fptkit.errors import PluginError, SourceError
 from fptkit.options import Options, deciding
 from fptkit.sources.identity import DataIdentity, Place, Snapshot, defined
 from fptkit.specs import TaskSpec
@@ -99,6 +99,8 @@ def _place_of(spec: TaskSpec, options: Options, entry: str) -> Place | None:
         files_of: FilesOf = resolve_target(spec.files, wanted_by=str(spec))
         try:
             found = [Path(path) for path in files_of(options, entry)]
+        except SourceError:  # nothing there, which the task reports
+            return None
         except TypeError as err:
             raise PluginError(f"{spec}: files must take (options, entry) and return paths: {err}") from err
         if not found:

@@ -182,7 +182,7 @@ def _config_from_hub(place: str) -> Path:
         if problem := hub_problem():
             raise Unavailable(f"its config.json is not in the local cache, and {problem}")
         return Path(hf_hub_download(repository, "config.json", revision=revision or None))
-    except _hub_errors() as err:
+    except hub_errors() as err:
         raise Unavailable(f"the config.json of {repository} is not available: {_one_line(err)}") from err
 
 
@@ -258,7 +258,7 @@ def _from_hub(place: str) -> tuple[Path, Path]:
     repository, _, revision = place.partition("@")
     try:
         found = cached_from_hub(repository, revision or None)
-    except _hub_errors() as err:  # an invalid name, or a cache that cannot be read
+    except hub_errors() as err:  # an invalid name, or a cache that cannot be read
         raise Unavailable(f"{repository} cannot be looked up: {_one_line(err)}") from err
     if found:
         return found
@@ -301,7 +301,7 @@ def _from_hub(place: str) -> tuple[Path, Path]:
         raise Unavailable(
             f"{repository} has no config.json with model.safetensors" + (f"; {instead}" if instead else "")
         ) from err
-    except _hub_errors() as err:
+    except hub_errors() as err:
         raise Unavailable(f"downloading {repository} failed: {_one_line(err)}") from err
     return config, file
 
@@ -327,12 +327,12 @@ def _found_on_hub(repository: str, revision: str) -> str:
         listed = HfApi().list_repo_files(repository, revision=revision or None)
         names = sorted(name for name in listed if "/" not in name)
         config, adapter = content("config.json"), content("adapter_config.json")
-    except _hub_errors():
+    except hub_errors():
         return ""
     return found_instead(Place(repository, names, config, adapter, local=False))
 
 
-def _hub_errors() -> tuple[type[Exception], ...]:
+def hub_errors() -> tuple[type[Exception], ...]:
     """Exceptions that the hub client may raise.
 
     They have no common base class. The client's module of errors also has the HTTPError of httpx or requests, whichever

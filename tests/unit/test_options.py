@@ -122,7 +122,10 @@ def loaded() -> LoadedRecipe:
 
 def options_of_components() -> Iterator[tuple[str, Options]]:
     """The default options of every built-in component."""
-    given: dict[str, Any] = {"huggingface": {"weights": ["hub:someone/model"]}}
+    given: dict[str, Any] = {
+        "huggingface": {"weights": ["hub:someone/model"]},
+        "table": {"source": "path:some.csv", "target": "label"},
+    }
     registry = load_plugins(selection="")
     for kind in HOOKS.values():
         for entry in registry.entries(kind):

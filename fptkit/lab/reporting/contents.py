@@ -19,7 +19,8 @@ def status_of(results: StudyResults) -> str:
     if results.learning_rates:
         text += f", {wording.counted(len(results.learning_rates), 'learning rate')}"
     missing = "" if done == len(results.cells) else f"; {done} of {len(results.cells)} cells complete"
-    return f"{text}{missing}."
+    followed = " It follows its locked plan." if results.plan and not results.deviations else ""
+    return f"{text}{missing}.{followed}"
 
 
 def _seeds(results: StudyResults) -> str:

@@ -124,18 +124,21 @@ def _figure(results: StudyResults, cell: CellResult | None, task: str, arm: str)
     if cell is None:
         return Entry(NOTHING, "not made" if any(_names(key, task, arm) for key in results.skipped) else "")
     caveats = ["edge"] if cell.at_edge else []
-    seeds = len(cell.main.values) if cell.main else 0
-    if seeds != (asked := len(results.seeds_of(cell))):
-        caveats.append(f"{seeds} of {wording.counted(asked, 'seed')}")
-    elif results.until:
-        caveats.append(wording.counted(seeds, "seed"))
-    elif seeds == 1:
-        caveats.append("1 seed")
+    caveats += _seeds_of(results, cell)
     if not cell.complete:
         caveats.append("incomplete")
     # A line for each rate, so that the rates do not decide the width of the table.
     details = [rank_of(results, cell), rates_of(cell).replace(", ", ",\n"), ", ".join(caveats)]
     return Entry(wording.mean_and_sem(cell.main, cell.measure), "\n".join(filter(None, details)))
+
+
+def _seeds_of(results: StudyResults, cell: CellResult) -> list[str]:
+    """The number of seeds, if it is not the same in all cells or only one."""
+    seeds, asked = len(cell.main.values) if cell.main else 0, len(results.seeds_of(cell))
+    if seeds != asked:
+        return [f"{seeds} of {wording.counted(asked, 'seed')}"]
+    # If they are added until decided, each cell has as many as its comparisons needed.
+    return [wording.counted(seeds, "seed")] if results.until or seeds == 1 else []
 
 
 def rates_of(cell: CellResult) -> str:

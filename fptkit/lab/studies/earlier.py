@@ -13,11 +13,13 @@ from typing import Any
 
 import yaml
 
+from fptkit.engine.code_version import code_version
 from fptkit.errors import FptkitError
+from fptkit.files import ENVIRONMENT, find_json, read_summary
 from fptkit.lab.studies.address import written
 from fptkit.lab.studies.ledger import Ledger
 from fptkit.lab.studies.plan import Study
-from fptkit.lab.studies.results import StudyResults, read_results
+from fptkit.lab.studies.results import StudyResults, read_results, run_folder
 from fptkit.recipe.models import Recipe
 
 SHOWN_DIGITS = 8
@@ -37,18 +39,48 @@ def earlier_addresses(unmade: Mapping[str, Recipe], ledger: Ledger) -> frozenset
         unmade: recipes of the study's missing runs, by address.
         ledger: ledger of the study's folder.
     """
+    return frozenset(address for address in _matching(unmade, ledger) if _other_data(ledger.folder, address) is None)
+
+
+def other_data_notes(unmade: Mapping[str, Recipe], ledger: Ledger) -> list[str]:
+    """A line to print before a study starts if files were replaced since some of its runs were made; else none.
+
+    Args:
+        unmade: recipes of the study's missing runs, by address.
+        ledger: ledger of the study's folder.
+    """
+    found = [data for address in _matching(unmade, ledger) if (data := _other_data(ledger.folder, address))]
+    if not found:
+        return []
+    number = "1 run of this study was" if len(found) == 1 else f"{len(found)} runs of this study were"
+    digests = ", ".join(sorted({data["digest"] for data in found}))
+    return [
+        f"{number} made on other data under the same path ({found[0]['source']}; digest {digests}); the runs are made "
+        "again with the present data. The earlier ones are kept and not mixed in."
+    ]
+
+
+def _matching(unmade: Mapping[str, Recipe], ledger: Ledger) -> list[str]:
+    """Addresses of started runs that are not among the missing ones, but have the recipe of one."""
     if not unmade:
-        return frozenset()
+        return []
     asked: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for recipe in unmade.values():
         ours = written(recipe)
         asked.setdefault(_key(ours), []).append(ours)
-    others = {address: _read(text) for address, text in ledger.started() if address not in unmade}
-    return frozenset(
-        address
-        for address, theirs in others.items()
-        if any(_agree(ours, theirs) for ours in asked.get(_key(theirs), ()))
-    )
+    others = [(address, _read(text)) for address, text in ledger.started() if address not in unmade]
+    return [address for address, theirs in others if any(_agree(ours, theirs) for ours in asked.get(_key(theirs), ()))]
+
+
+def _other_data(ledger_folder: Path, address: str) -> dict[str, Any] | None:
+    """Identity of a run's data, if it has files and this version of the code made the run: so they decided its address.
+
+    None for a run that another version of the code made.
+    """
+    folder = run_folder(ledger_folder, address)
+    data = read_summary(folder).get("data") or {}
+    by_this_code = find_json(folder / ENVIRONMENT).get("code") == [code_version()]
+    return data if by_this_code and data.get("files") else None
 
 
 def earlier_notes(study: Study, folder: Path, runs: int, *, keep: bool) -> list[str]:

@@ -16,7 +16,7 @@ from fptkit.lab.studies.outcome import Outcome
 from fptkit.lab.studies.plan import Cell, CellName, Request, Study, Trial, run_name
 from fptkit.lab.studies.progress import CellProgress, CellState, StudyProgress, first_line
 from fptkit.lab.studies.results import run_folder
-from fptkit.lab.studies.search import Step, next_step, runs_per_seed, varied_sources
+from fptkit.lab.studies.search import Step, next_step, runs_per_seed, varied_seeds
 from fptkit.lab.studies.seeds import SeedResults, seeds_of_cells
 from fptkit.recipe.load import LoadedRecipe
 
@@ -215,7 +215,7 @@ class Needs:
     def _varied(self, needs: CellNeeds) -> int:
         """Number of runs that vary one source of randomness."""
         settings = self._study.settings
-        return len(varied_sources(settings, needs.cell)) * (len(settings.first_seeds) - 1)
+        return len(varied_seeds(settings, needs.cell))
 
     def _further_seeds(self, needs: CellNeeds) -> int:
         """Largest number of seeds that may still be added to a cell."""

@@ -37,6 +37,11 @@ def check_figures(
         findings: receives what does not agree.
     """
     check = _Check(folder, manifest, findings)
+    if manifest.plan.code != code_version():
+        findings.notes.append(
+            f"made by another version of the code ({manifest.plan.code[:12]}, fptkit {manifest.plan.fptkit}); figures "
+            f"are derived with this one ({code_version()[:12]}), which may compute differently"
+        )
     try:
         results = derived_results(folder, ledger_folder, manifest, continued)
     except FptkitError as err:  # such as a search by optuna, which is not installed

@@ -10,9 +10,9 @@ import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from fptkit.engine.code_version import digest_parts
 from fptkit.errors import DataError, UsageError
@@ -38,6 +38,19 @@ TENSOR_DIGESTS = ("model.json", f"{CHECKPOINTS}/*/state.json")
 """Files of a run folder that hold the digests of the tensor files beside them."""
 
 
+Address = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def _inside(name: str) -> str:
+    if any(part in ("", "..") or set(part) & set("\\:\0") for part in name.split("/")):
+        raise ValueError("is no path of a file inside the folder")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_inside)]
+"""Path of a file inside a folder: a manifest may come from somebody else."""
+
+
 class TrialRecord(BaseModel, frozen=True, extra="forbid"):
     """A run of a cell.
 
@@ -52,7 +65,7 @@ class TrialRecord(BaseModel, frozen=True, extra="forbid"):
     learning_rate: float
     seed: int
     varied: str
-    address: str
+    address: Address
 
     @property
     def key(self) -> tuple[CellName, Trial]:
@@ -74,7 +87,7 @@ class RunRecord(BaseModel, frozen=True, extra="forbid"):
     reason: str
     step: int
     summary: dict[str, Any]
-    files: dict[str, str]
+    files: dict[FileName, str]
     folder: bool
     metrics_bytes: int = 0
     log_bytes: int = 0
@@ -119,10 +132,10 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
     reports: dict[str, ReportRecord] = {}
     locked: str = ""
     plan: Plan
-    files: dict[str, str]
+    files: dict[FileName, str]
     log: int = 0
     trials: tuple[TrialRecord, ...]
-    runs: dict[str, RunRecord]
+    runs: dict[Address, RunRecord]
 
     @property
     def text(self) -> str:

@@ -75,8 +75,9 @@ def read_column(
     Raises:
         DataError: a cell does not fit the kind.
     """
-    words = missing_words(cells, missing)
-    blanked = ["" if cell in missing else cell for cell in cells]
+    words = missing_words(cells, frozenset(missing))
+    blanks = frozenset(missing)
+    blanked = ["" if cell in blanks else cell for cell in cells]
     notes = _missing_notes(name, words)
     if not any(blanked):
         return Column(name, "empty", blanked, notes=notes)
@@ -91,7 +92,7 @@ def read_column(
         if not strangers:
             return Column(name, "number", blanked, [math.nan if n is None else n for n in numbers], notes)
         filled = sum(map(bool, blanked))
-        if declared == "number" or 2 * len(strangers) < filled:
+        if declared == "number" or 2 * len(strangers) <= filled:
             raise _stranger(name, blanked, where, strangers, "numbers", decimal)
         _check_marks(name, blanked, where, strangers, decimal)
     return _dates_or_categories(name, blanked, where, notes, declared)
@@ -105,7 +106,7 @@ def _dates_or_categories(
         return Column(name, "date", cells, [math.nan if s is None else s for s in seconds], notes)
     strangers = [row for row, cell in enumerate(cells) if cell and not looks_like_date(cell)]
     filled = sum(map(bool, cells))
-    if declared == "date" or (strangers and 2 * len(strangers) < filled):
+    if declared == "date" or (strangers and 2 * len(strangers) <= filled):
         raise _stranger(name, cells, where, strangers, "dates", ".")
     return Column(name, "category", cells, notes=notes)
 

@@ -30,7 +30,8 @@ class SplitOptions(Options):
         default=None,
         ge=0,
         lt=2**63,
-        description="seed of a random split; null: 0, so that the run's own seed does not change the splits",
+        description="seed of a random split; null: train.seeds.data, else 0, so that the run's own seed does not "
+        "change the splits",
     )
     stratified: bool | None = Field(
         default=None,
@@ -119,7 +120,7 @@ def as_written(source: Mapping[str, tuple[str, ...]]) -> Any:
     return short["all"] if set(short) == {"all"} else short
 
 
-_ENTRY_SCHEMA = {"type": "string", "pattern": "^path:."}
+_ENTRY_SCHEMA = {"type": "string"}
 _ENTRIES_SCHEMA = {"anyOf": [_ENTRY_SCHEMA, {"type": "array", "items": _ENTRY_SCHEMA, "minItems": 1}]}
 
 PathSource = Annotated[

@@ -12,6 +12,7 @@ from pathlib import Path
 from fptkit.errors import DataError, SourceError
 from fptkit.sources import shown_folder
 from fptkit.sources.identity import is_metadata, walk
+from fptkit.tasks.reading.options import OwnDataOptions
 from fptkit.tasks.reading.text import PACKED, file_type, unpacked_name
 
 SPLIT_WORDS = {
@@ -116,6 +117,25 @@ def find_files(
     else:
         found = {split: finder.files(entries) for split, entries in source.items()}
     return SourceFiles(found, tuple(finder.passed_over), passed_over_notes(finder.passed_over), finder.base)
+
+
+def files_of_entry(
+    options: OwnDataOptions, entry: str, endings: Sequence[str], *, deep: bool = True
+) -> tuple[Path, ...]:
+    """The files that an entry of ``source`` stands for, for ``TaskSpec.files``.
+
+    Args:
+        options: options of the task.
+        entry: one entry of its source.
+        endings: as in `find_files`.
+        deep: as in `find_files`.
+
+    Raises:
+        SourceError: there are none.
+        DataError: a folder's own splits are ambiguous.
+    """
+    own = set(options.source) == {"all"} and options.split.own and options.split.column is None
+    return find_files({"all": (entry,)}, endings, own=own, deep=deep).files
 
 
 class _Finder:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
-from fptkit.options import ONE_OR_MORE, ONE_OR_MORE_SCHEMA
+from fptkit.options import ONE_OR_MORE
 from fptkit.tasks.reading.options import CellOptions
 
 ENDINGS = (".csv", ".tsv", ".tab", ".txt", ".parquet")
 """Endings of the files that are read."""
 
 
-def _one_character(text: str) -> str:
+def one_character(text: str) -> str:
+    """A check of the option ``delimiter``: one character, or the word ``tab``.
+
+    Raises:
+        ValueError: it is neither.
+    """
     if text == "tab":
         return "\t"
     if len(text) != 1 or text in '"\r\n':
@@ -21,7 +26,11 @@ def _one_character(text: str) -> str:
     return text
 
 
-Columns = Annotated[tuple[str, ...], ONE_OR_MORE, ONE_OR_MORE_SCHEMA]
+Columns = Annotated[
+    tuple[str, ...],
+    ONE_OR_MORE,
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
 
 
 class TableOptions(CellOptions):
@@ -35,7 +44,7 @@ class TableOptions(CellOptions):
     categorical: Columns = Field(
         default=(), description="columns to read as categories, even if their cells look like numbers"
     )
-    delimiter: Annotated[str, AfterValidator(_one_character)] | None = Field(
+    delimiter: Annotated[str, AfterValidator(one_character)] | None = Field(
         default=None, description="character between the cells of a text file, or the word tab; null: it is found"
     )
     header: bool = Field(

@@ -10,15 +10,14 @@ from typing import Any
 from fptkit.errors import DataError, UsageError
 from fptkit.tasks.reading.delimited import TextTable, read_delimited
 from fptkit.tasks.reading.labels import shown
-from fptkit.tasks.reading.paths import find_files
+from fptkit.tasks.reading.paths import files_of_entry
 from fptkit.tasks.reading.text import file_type
 from fptkit.tasks.table.options import ENDINGS, TableOptions
 
 
 def files(options: TableOptions, entry: str) -> Iterable[Path]:
     """The files of an entry of ``source``, for the identity of the data; see ``TaskSpec.files``."""
-    own = options.split.own and options.split.column is None
-    return find_files({"all": (entry,)}, ENDINGS, own=own).files
+    return files_of_entry(options, entry, ENDINGS)
 
 
 def read_table(path: Path, delimiter: str | None = None, *, header: bool = True) -> TextTable:

@@ -15,6 +15,7 @@ def fptkit_tasks() -> list[TaskSpec]:
             summary="classify spoken digits: audio as log-mel frames; held-out takes or held-out speakers",
             target="fptkit_spoken_digits.task:SpokenDigits",
             options="fptkit_spoken_digits.options:SpokenDigitsOptions",
+            files="fptkit_spoken_digits.find:files",
             source="Free Spoken Digit Dataset, Jakobovski/free-spoken-digit-dataset",
             licence="CC BY-SA 4.0 (recordings)",
         )

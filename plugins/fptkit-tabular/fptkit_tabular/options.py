@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from fptkit import Options
+from fptkit.tasks.reading.numbers import MISSING
 
 TABLES = ("breast_cancer", "diabetes", "iris", "wine")
 """Tables that are included in scikit-learn."""
@@ -65,9 +66,7 @@ class TabularOptions(Options):
         default=(), description="columns to read as categories, even if their cells look like numbers"
     )
     ignore: tuple[str, ...] = Field(default=(), description="columns that are not used, such as identifiers")
-    missing: tuple[str, ...] = Field(
-        default=("", "?", "NA", "NaN", "nan"), description="cells that mean a missing value"
-    )
+    missing: tuple[str, ...] = Field(default=MISSING, description="cells that mean a missing value")
     delimiter: Annotated[str, AfterValidator(_one_character)] = Field(
         default=",", description="character that separates the cells of a CSV file, or the word tab"
     )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fptkit.errors import DataError, UsageError
+from fptkit.errors import UsageError
 from fptkit.sources import Unavailable, shown_folder
+from fptkit.tasks.reading.columns import read_column
+from fptkit.tasks.reading.delimited import read_delimited
 from fptkit_tabular.options import TabularOptions
 
 
@@ -56,37 +57,18 @@ def open_table(entry: str, options: TabularOptions) -> Table:
 
 
 def read_table(path: Path, delimiter: str = ",") -> Table:
-    """Read a CSV file with column names in its first line.
+    """Read a CSV file with column names in its first line, by the rules of fptkit.
 
     Args:
-        path: the file, in UTF-8.
+        path: the file.
         delimiter: character that separates cells.
 
     Raises:
         DataError: there are no rows, a row has too many or too few cells, or a column name is empty or a duplicate;
             with line number.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
-            columns = tuple(cell.strip() for cell in next(reader, []))
-            rows = [(reader.line_num, tuple(cell.strip() for cell in row)) for row in reader if row]
-    except csv.Error as err:
-        raise DataError(f"{path}:{reader.line_num}: {err}") from err
-    except UnicodeDecodeError as err:
-        raise DataError(f"{path}: not UTF-8 text: {err}") from err
-    for name in columns:
-        if not name or columns.count(name) > 1:
-            raise DataError(f"{path}:1: " + (f"duplicate column {name!r}" if name else "a column has no name"))
-    if not rows:
-        raise DataError(f"{path}: expected a line of column names, then rows; got {len(columns)} columns and no rows")
-    for line, row in rows:
-        if len(row) != len(columns):
-            raise DataError(
-                f"{path}:{line}: {len(row)} cells, but the first line has {len(columns)} columns; check the option "
-                "delimiter"
-            )
-    return Table(str(path), columns, tuple(row for _, row in rows), tuple(line for line, _ in rows))
+    read = read_delimited(path, delimiter)
+    return Table(str(path), tuple(read.columns), tuple(zip(*read.columns.values(), strict=True)), tuple(read.lines))
 
 
 def _built_in(name: str) -> Table:
@@ -135,33 +117,16 @@ def parse_numbers(table: Table, column: str, missing: Sequence[str]) -> list[flo
     Raises:
         DataError: a cell is neither missing nor a finite number; with line number.
     """
-    numbers = []
-    for row, cell in enumerate(table.cells(column)):
-        number = math.nan if cell in missing else as_number(cell)
-        if number is None:
-            raise DataError(
-                f"{table.where(row)}: column '{column}' has numbers, but here {cell!r}; correct the cell, add it to "
-                "the option missing, or add the column to the option categorical"
-            )
-        numbers.append(number)
-    return numbers
-
-
-def as_number(cell: str) -> float | None:
-    """Return the cell as a finite number, or None if it is not one."""
-    try:
-        number = float(cell)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
+    read = read_column(column, table.cells(column), table.where, missing=missing, declared="number")
+    return list(read.numbers) or [math.nan] * len(table.rows)
 
 
 def is_numeric(table: Table, column: str, options: TabularOptions) -> bool:
-    """Return whether a column is numeric: as declared, otherwise if its first cell that is not missing is a number.
+    """Return whether a column is numeric: as declared, otherwise if all cells that are not missing are numbers.
 
-    A later cell that is not a number is then an error, instead of silently turning all numbers into categories.
+    Raises:
+        DataError: most of them are numbers, and some are not; with line number.
     """
     if column in options.numeric or column in options.categorical:
         return column in options.numeric
-    filled = next((cell for cell in table.cells(column) if cell not in options.missing), None)
-    return filled is not None and as_number(filled) is not None
+    return read_column(column, table.cells(column), table.where, missing=options.missing).kind == "number"

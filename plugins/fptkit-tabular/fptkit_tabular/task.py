@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from fptkit import ArraySplit, Classes, Split, Task, Values, Vectors
 from fptkit.errors import DataError, UnknownNameError, UsageError
 from fptkit.sources import choose
+from fptkit.tasks.reading.cautions import class_warnings, size_warnings
+from fptkit.tasks.reading.labels import find_classes, same_label
 from fptkit_tabular.baseline import baseline_note
 from fptkit_tabular.options import TabularOptions
-from fptkit_tabular.table import Table, as_number, check_columns, is_numeric, open_table, parse_numbers
+from fptkit_tabular.table import Table, check_columns, is_numeric, open_table, parse_numbers
 from fptkit_tabular.tokens import CategoricalColumn, Column, NumericColumn, make_tokens, token_width
 
 _ADVICE = (
@@ -84,7 +86,7 @@ class Tabular(Task):
         self.input = Vectors(token_width(columns, identity))
         self.max_tokens = len(columns)
         if target.classes:
-            self.output = Classes(len(target.classes))
+            self.output = Classes(len(target.classes), names=target.classes)
             targets = torch.from_numpy(target.values)
             commonest = int(np.bincount(target.values[rows["train"]]).argmax())
             self.majority_accuracy = {
@@ -97,6 +99,10 @@ class Tabular(Task):
             targets = torch.from_numpy(scaled[:, None].astype(np.float32))
         tokens = torch.from_numpy(make_tokens(columns, encoded, identity=identity))
         self._splits = {name: ArraySplit(tokens[some], targets[some], vectors=True) for name, some in rows.items()}
+        if target.classes:
+            split_targets = {name: target.values[some].astype(np.int64) for name, some in rows.items()}
+            self.warnings = class_warnings(split_targets, target.classes)
+        self.warnings = (*self.warnings, *size_warnings({name: len(some) for name, some in rows.items()}))
         self.notes = (
             *(f"{entry}: {reason}" for entry, reason in choice.skipped),
             *_notes(columns, encoded, target, rows),
@@ -133,18 +139,15 @@ def _read_target(table: Table, options: TabularOptions) -> Target:
             raise DataError(f"{table.where(row)}: the target '{options.target}' is missing; remove the row")
     if options.problem == "regression" or (options.problem == "auto" and _looks_real(table, cells, options)):
         return Target(np.array(parse_numbers(table, options.target, ()), np.float64), ())
-    numbers = [as_number(cell) for cell in cells]
-    key = float if all(number is not None for number in numbers) else str
-    classes = tuple(sorted(set(cells), key=lambda cell: (key(cell), cell)))
-    if len(classes) < 2:
+    if len(set(map(same_label, cells))) < 2:
         raise UsageError(f"tabular: the target '{options.target}' of {table.name} is {cells[0]!r} in every row")
-    if len(classes) == len(cells):
+    found = find_classes(cells, table.name)
+    if len(found.names) == len(cells):
         raise UsageError(
             f"tabular: every row of {table.name} has another target '{options.target}', like an identifier; choose "
             "another column, or set problem: regression for numbers"
         )
-    place = {name: number for number, name in enumerate(classes)}
-    return Target(np.array([place[cell] for cell in cells], np.int64), classes)
+    return Target(np.array(found.numbers(cells), np.int64), found.names)
 
 
 def _looks_real(table: Table, cells: list[str], options: TabularOptions) -> bool:

@@ -10,6 +10,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from fptkit.tasks.reading.scaling import moments
+
 Rows: TypeAlias = NDArray[np.int64]
 
 
@@ -32,8 +34,8 @@ class NumericColumn:
         """Fit mean and standard deviation to the training rows; a column without any value there becomes 0."""
         known = np.asarray(values, np.float64)[train]
         known = known[~np.isnan(known)]
-        deviation = float(known.std()) if len(known) else 0.0
-        return cls(name, float(known.mean()) if len(known) else 0.0, deviation if deviation > 1e-12 else 1.0)
+        constant = bool(moments(known).constant)
+        return cls(name, float(known.mean()) if len(known) else 0.0, 1.0 if constant else float(known.std()))
 
     def encode(self, values: Sequence[float]) -> NDArray[np.float32]:
         """Encode each cell as its scaled value (0 if missing) and a missing-value flag. Shapes: (N,) -> (N, 2)."""

@@ -15,6 +15,7 @@ def fptkit_tasks() -> list[TaskSpec]:
             summary="classify time series: UCR/UEA files, any number of channels, any lengths",
             target="fptkit_timeseries.classification:TimeSeriesClassification",
             options="fptkit_timeseries.options:ClassificationOptions",
+            files="fptkit_timeseries.find:files",
             source="UCR archive (Dau et al. 2019), UEA archive (Bagnall et al. 2018)",
         ),
         TaskSpec(
@@ -22,6 +23,7 @@ def fptkit_tasks() -> list[TaskSpec]:
             summary="forecast the next values of a series (regression), compared with naive forecasts",
             target="fptkit_timeseries.forecasting:TimeSeriesForecasting",
             options="fptkit_timeseries.options:ForecastingOptions",
+            files="fptkit_timeseries.find:files",
             source="windows and splits by time as in Nie et al. 2023 (PatchTST)",
         ),
     ]

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from fptkit.errors import DataError
-from fptkit.sources import Unavailable, data_folder, shown_folder
+from fptkit.sources import Unavailable, shown_folder
+from fptkit.tasks.reading.labels import find_classes, same_label
 from fptkit_timeseries.arrays import read_labelled
+from fptkit_timeseries.find import ENDINGS, place_of
 from fptkit_timeseries.series import LabelledSeries, SeriesFile, channel_counts
 from fptkit_timeseries.tables import read_tsv
 from fptkit_timeseries.ts_file import read_ts
@@ -28,8 +30,7 @@ def open_source(entry: str) -> tuple[dict[str, LabelledSeries], int]:
         Unavailable: a file or folder is missing.
         DataError: a file is damaged or in another format, or train and test do not fit together.
     """
-    kind, _, place = entry.partition(":")
-    path = Path(place).expanduser() if kind == "path" else data_folder() / "time_series" / place
+    path = place_of(entry)
     if not path.exists():
         raise Unavailable(f"there is no file or folder {shown_folder(path)}")
     splits, classes = _read(path)
@@ -47,7 +48,7 @@ def _read(path: Path) -> tuple[dict[str, LabelledSeries], int]:
     if path.suffix not in _READERS:
         raise DataError(f"{path}: expected a folder, an .npz file, or NAME_TRAIN.ts or .tsv")
     stem = path.stem
-    for ending in ("_TRAIN", "_TEST"):
+    for ending in ENDINGS:
         if stem.endswith(ending):
             return _read_pair(path.parent, stem.removesuffix(ending), path.suffix)
     raise DataError(f"{path}: the name must end in _TRAIN{path.suffix}, with the test series in a file _TEST")
@@ -90,20 +91,14 @@ def _classes(train: SeriesFile, path: Path) -> tuple[str, ...]:
     """Return the classes in order: as declared, otherwise sorted as numbers or as text."""
     if train.classes:
         return train.classes
-    found = set(train.labels)
-    if len(found) < 2:
-        raise DataError(f"{path}: {len(found) or 'no'} classes, expected at least two")
-    try:
-        return tuple(sorted(found, key=float))
-    except ValueError:
-        return tuple(sorted(found))
+    return find_classes(train.labels, str(path)).names
 
 
 def _numbered(file: SeriesFile, classes: tuple[str, ...], path: Path) -> LabelledSeries:
-    number = {label: place for place, label in enumerate(classes)}
+    number = {same_label(label): place for place, label in enumerate(classes)}
     if not file.labels:
         raise DataError(f"{path}: the series have no classes")
     for label, line in zip(file.labels, file.lines, strict=True):
-        if label not in number:
+        if same_label(label) not in number:
             raise DataError(f"{path}:{line}: unknown class {label!r}; the training series have {', '.join(classes)}")
-    return LabelledSeries(file.series, np.array([number[label] for label in file.labels], np.int64))
+    return LabelledSeries(file.series, np.array([number[same_label(label)] for label in file.labels], np.int64))

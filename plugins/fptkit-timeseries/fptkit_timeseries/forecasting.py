@@ -130,9 +130,9 @@ def _open(entry: str, options: ForecastingOptions) -> Found:
     if options.columns is not None and path.suffix != ".csv":
         raise UsageError(f"time_series_forecasting: the option columns is for CSV files, but the source is {path}")
     if path.suffix == ".csv":
-        values, names, left_out = read_csv(path, options.columns)
-        notes = (f"columns not used: {', '.join(left_out)}",) if left_out and options.columns is None else ()
-        return Found((values,), (f"series: {', '.join(names)}", *notes))
+        read = read_csv(path, options.columns)
+        unused = (f"columns not used: {', '.join(read.left_out)}",) if read.left_out and options.columns is None else ()
+        return Found((read.values,), (f"series: {', '.join(read.names)}", *unused, *read.notes))
     if path.suffix in (".ts", ".tsv"):
         return Found((read_ts if path.suffix == ".ts" else read_tsv)(path).series)
     if path.suffix == ".npz":

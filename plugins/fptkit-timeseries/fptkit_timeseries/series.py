@@ -9,6 +9,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from fptkit.tasks.reading import scaling
+
 Series: TypeAlias = NDArray[np.float64]
 """(T, C) values of T steps and C channels; NaN for missing ones."""
 
@@ -78,19 +80,22 @@ def carry_forward(series: Series) -> Series:
 
 
 def scale(deviation: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return divisors for scaling: the standard deviation, or 1 if all values are equal or missing."""
-    usable = np.isfinite(deviation) & (deviation > 1e-8)
-    chosen: NDArray[np.float64] = np.where(usable, deviation, 1.0)
+    """Return divisors for scaling: the standard deviation, or 1 where it is 0."""
+    chosen: NDArray[np.float64] = np.where(deviation > 0, deviation, 1.0)
     return chosen
 
 
 def moments(values: Series, axis: int | None = 0) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return mean and standard deviation of the known values; 0 and 0 if none is known."""
+    """Return mean and standard deviation of the known values; 0 and 0 if none is known.
+
+    The deviation is exactly 0 if the values are equal up to rounding, whatever their unit.
+    """
     known = ~np.isnan(values)
     count = np.maximum(known.sum(axis=axis, keepdims=True), 1)
     mean = np.where(known, values, 0).sum(axis=axis, keepdims=True) / count
     variance = np.where(known, (values - mean) ** 2, 0).sum(axis=axis, keepdims=True) / count
-    return mean, np.sqrt(variance)
+    constant = scaling.moments(values, axis).constant
+    return mean, np.where(constant, 0.0, np.sqrt(variance))
 
 
 def channel_counts(series: Sequence[Series]) -> set[int]:

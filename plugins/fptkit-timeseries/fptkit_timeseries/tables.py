@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from fptkit.errors import DataError
+from fptkit.tasks.reading.columns import read_column
+from fptkit.tasks.reading.delimited import read_delimited
+from fptkit.tasks.reading.labels import same_label
+from fptkit.tasks.reading.numbers import MISSING
+from fptkit.tasks.reading.text import lines_of
+from fptkit.tasks.reading.timing import is_time, time_order
 from fptkit_timeseries.series import Series, SeriesFile, without_missing_end
 from fptkit_timeseries.ts_file import read_number
 
@@ -27,9 +33,7 @@ def read_tsv(path: Path) -> SeriesFile:
     labels: list[str] = []
     lines: list[int] = []
     expected = 0
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
-        if not line.strip():
-            continue
+    for number, line in lines_of(path):
         where = f"{path}:{number}"
         label, *words = line.rstrip().split("\t")
         if not label.strip() or not words:
@@ -41,62 +45,62 @@ def read_tsv(path: Path) -> SeriesFile:
         if not len(values):
             raise DataError(f"{where}: every value of the series is missing")
         series.append(values)
-        labels.append(label.strip())
+        labels.append(same_label(label))
         lines.append(number)
     if not series:
         raise DataError(f"{path}: the file is empty")
     return SeriesFile(tuple(series), tuple(labels), tuple(lines))
 
 
-def read_csv(path: Path, columns: Sequence[str] | None) -> tuple[Series, tuple[str, ...], tuple[str, ...]]:
-    """Read series from the columns of a CSV file with a header line; empty cells and ``?`` are missing values.
+@dataclass(frozen=True)
+class CsvSeries:
+    """Series from the columns of a CSV file.
+
+    Args:
+        values: (T, C) values.
+        names: names of their columns.
+        left_out: names of the columns that were not read.
+        notes: about columns that are the time, and rows that were sorted by it.
+    """
+
+    values: Series
+    names: tuple[str, ...]
+    left_out: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def read_csv(path: Path, columns: Sequence[str] | None) -> CsvSeries:
+    """Read series from the columns of a CSV file with a header line.
+
+    Rows are sorted by the first column of dates, if there is one. A column of numbers that is the time itself, such as
+    a row number or seconds since 1970, is not a series unless it is named.
 
     Args:
         path: the file.
-        columns: names of the columns to read; None: all columns in which the first filled cell is a number.
-
-    Returns:
-        Values (T, C), the names of their columns, and the names of the columns that were not read.
+        columns: names of the columns to read; None: all columns of numbers that are not the time.
 
     Raises:
-        DataError: a line has too many or too few cells, a cell is not a number, or a column is missing; with line
-            number.
+        DataError: the file is not a table, a cell is not a number, a time occurs twice, or a column is missing; with
+            line number.
     """
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        reader = csv.reader(file)
-        try:
-            header = [name.strip() for name in next(reader, [])]
-            rows = [(reader.line_num, row) for row in reader if row]
-        except csv.Error as err:
-            raise DataError(f"{path}:{reader.line_num}: {err}") from err
-    if not rows:
-        raise DataError(f"{path}: expected a line of column names, then lines of values; got {len(header)} columns")
-    if len(set(header)) != len(header):
-        twice = sorted({name for name in header if header.count(name) > 1})
-        raise DataError(f"{path}:1: duplicate column {twice[0]!r}")
-    for line, row in rows:
-        if len(row) != len(header):
-            raise DataError(f"{path}:{line}: {len(row)} cells, but the first line has {len(header)} columns")
-    if columns is None:
-        chosen = [name for place, name in enumerate(header) if _begins_with_a_number([row[place] for _, row in rows])]
-        if not chosen:
-            raise DataError(f"{path}: no numeric columns; it has {', '.join(header)}")
-    else:
-        if absent := [name for name in columns if name not in header]:
-            raise DataError(f"{path}:1: no column {absent[0]!r}; it has {', '.join(header)}")
-        chosen = list(columns)
-    places = [header.index(name) for name in chosen]
-    values = [
-        [read_number(row[place].strip() or "?", f"{path}:{line}, column {header[place]!r}") for place in places]
-        for line, row in rows
-    ]
-    return np.array(values, np.float64), tuple(chosen), tuple(name for name in header if name not in chosen)
-
-
-def _begins_with_a_number(cells: Sequence[str]) -> bool:
-    filled = next((cell.strip() for cell in cells if cell.strip() not in ("", "?")), "")
-    try:
-        float(filled)
-    except ValueError:
-        return False
-    return True
+    table = read_delimited(path)
+    if absent := [name for name in columns or () if name not in table.columns]:
+        raise DataError(f"{path}:1: no column {absent[0]!r}; it has {', '.join(table.columns)}")
+    read = {
+        name: read_column(
+            name, cells, table.where, missing=MISSING, declared="number" if columns and name in columns else None
+        )
+        for name, cells in table.columns.items()
+    }
+    dates = [column for column in read.values() if column.kind == "date"]
+    order, notes = time_order(dates[0].numbers, table.where, dates[0].name) if dates else (range(len(table)), ())
+    numeric = [name for name, column in read.items() if column.kind == "number"]
+    ordered = {name: [read[name].numbers[row] for row in order] for name in numeric}
+    clocks = [name for name, values in ordered.items() if is_time(name, values)] if columns is None else []
+    chosen = [name for name in numeric if name not in clocks] if columns is None else list(columns)
+    if not chosen:
+        raise DataError(f"{path}: no column of numbers that is not the time; it has {', '.join(table.columns)}")
+    values = np.array([read[name].numbers for name in chosen], np.float64).T[list(order)]
+    if clocks:
+        notes = (*notes, f"columns that rise evenly, or are the time, are not series: {', '.join(clocks)}")
+    return CsvSeries(values, tuple(chosen), tuple(name for name in table.columns if name not in chosen), notes)

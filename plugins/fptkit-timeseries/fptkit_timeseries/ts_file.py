@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from fptkit.errors import DataError
+from fptkit.tasks.reading import numbers
+from fptkit.tasks.reading.text import lines_of
 from fptkit_timeseries.series import Series, SeriesFile, without_missing_end
 
 _FLAGS = ("timestamps", "missing", "univariate", "equallength")
@@ -50,7 +52,7 @@ def read_ts(path: Path) -> SeriesFile:
     lines: list[int] = []
     in_data = False
     # Comments of the archives have authors' names in several encodings; the data are plain ASCII.
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    for number, line in lines_of(path, errors="replace"):
         line, where = line.strip(), f"{path}:{number}"
         if not line or line.startswith("#"):
             continue
@@ -141,7 +143,7 @@ def _read_channel(text: str, where: str) -> list[float]:
 
 
 def read_number(word: str, where: str) -> float:
-    """Parse a number; NaN for a missing value (``?``, ``NaN``).
+    """Parse a number; NaN for a missing value (``?``, ``NaN`` and other words, see `fptkit.tasks.reading.numbers`).
 
     Args:
         word: the text.
@@ -150,16 +152,7 @@ def read_number(word: str, where: str) -> float:
     Raises:
         DataError: the text is not a number, or the number is infinite.
     """
-    word = word.strip()
-    if word == "?":
-        return float("nan")
-    try:
-        number = float(word)
-    except ValueError as err:
-        raise DataError(f"{where}: {_short(word)} is not a number; write '?' for a missing value") from err
-    if number in (float("inf"), float("-inf")):
-        raise DataError(f"{where}: the value is infinite")
-    return number
+    return numbers.read_number(word, where)
 
 
 def _compare(header: Header, first: Series, values: Series, first_line: int, where: str) -> None:

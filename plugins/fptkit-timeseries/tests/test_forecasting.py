@@ -33,9 +33,8 @@ def all_of(task: TimeSeriesForecasting, split: str) -> tuple[np.ndarray, np.ndar
 
 def steps(tmp_path: Path, length: int = 100, columns: int = 1) -> str:
     """A file whose value at step t is t, in column c plus 1,000 c."""
-    rows = [",".join(str(step + 1000 * column) for column in range(columns)) for step in range(length)]
-    path = tmp_path / "steps.csv"
-    path.write_text("\n".join([",".join(f"c{column}" for column in range(columns)), *rows]) + "\n")
+    path = tmp_path / "steps.npz"
+    np.savez(path, series=np.arange(length)[:, None] + 1000 * np.arange(columns))
     return f"path:{path}"
 
 
@@ -66,7 +65,8 @@ def test_stride_and_channels(tmp_path: Path) -> None:
     inputs, targets = all_of(together, "train")
     assert inputs.shape[2] == 2
     assert targets[0].tolist() == [8, 1008, 9, 1009, 10, 1010]  # step after step, channels within
-    chosen = task_of(source=source, columns=["c1"], normalisation="none")
+    (tmp_path / "steps.csv").write_text("c0,c1\n" + "".join(f"{step},{step + 1000}\n" for step in range(100)))
+    chosen = task_of(source=f"path:{tmp_path / 'steps.csv'}", columns=["c1"], normalisation="none")
     assert all_of(chosen, "train")[0].min() == 1000
 
 

@@ -108,22 +108,36 @@ def test_tsv_faults_have_a_line(tmp_path: Path, text: str, line: int, words: str
 
 def test_csv_takes_the_columns_of_numbers(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "date,load,wind\n2020-01-01,1,\n2020-01-02,2,5\n")
-    values, names, left_out = read_csv(path, None)
-    assert (names, left_out) == (("load", "wind"), ("date",))
-    np.testing.assert_array_equal(values, [[1, np.nan], [2, 5]])
-    assert read_csv(path, ["wind"])[1] == ("wind",)
+    read = read_csv(path, None)
+    assert (read.names, read.left_out, read.notes) == (("load", "wind"), ("date",), ())
+    np.testing.assert_array_equal(read.values, [[1, np.nan], [2, 5]])
+    assert read_csv(path, ["wind"]).names == ("wind",)
+
+
+def test_rows_out_of_order_are_sorted_and_clocks_are_no_series(tmp_path: Path) -> None:
+    days = [3, 1, 2, 5, 4, 6, 7, 8, 9, 10]
+    rows = [f"2020-01-{day:02d},{1577836800 + 86400 * day},{day * day}" for day in days]
+    read = read_csv(write(tmp_path / "a.csv", "\n".join(["date,epoch,load", *rows])), None)
+    assert read.values[:, -1].tolist() == [day * day for day in sorted(days)]
+    assert read.names == ("load",)
+    assert "sorted by column 'date'" in read.notes[0]
+    in_order = [f"{1577836800 + 86400 * day},{day * day}" for day in sorted(days)]
+    clock = read_csv(write(tmp_path / "b.csv", "\n".join(["epoch,load", *in_order])), None)
+    assert clock.names == ("load",)
+    assert "epoch" in clock.notes[0]
+    assert read_csv(tmp_path / "b.csv", ["epoch"]).names == ("epoch",)
 
 
 @pytest.mark.parametrize(
     ("text", "columns", "words"),
     [
         ("a,b\n1,2\n3\n", None, ":3: 1 cells"),
-        ("a,b\n1,2\nx,4\n", None, ":3, column 'a': 'x' is not a number"),
-        ("a,a\n1,2\n", None, ":1: duplicate column 'a'"),
+        ("a,b\n1,2\nx,4\n", None, ":3: column 'a' has numbers, but here 'x'"),
+        ("a,a\n1,2\n", None, ":1: two columns have the name 'a'"),
         ("a,b\n1,2\n", ["c"], "no column 'c'"),
-        ("a,b\nx,y\n", None, "no numeric columns"),
-        ("a,b\n", None, "lines of values"),
-        ("", None, "lines of values"),
+        ("a,b\nx,y\n", None, "no column of numbers"),
+        ("a,b\n", None, "no rows"),
+        ("", None, "no rows"),
     ],
 )
 def test_csv_faults(tmp_path: Path, text: str, columns: list[str] | None, words: str) -> None:

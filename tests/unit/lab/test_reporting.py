@@ -21,6 +21,7 @@ from rich.console import Console
 from fptkit.errors import DataError, UnknownNameError, UsageError
 from fptkit.lab.reporting import curves, outcomes, tables, wording, write_reports
 from fptkit.lab.reporting.compose import compose
+from fptkit.lab.reporting.contents import status_of
 from fptkit.lab.reporting.drawing import INK, LINES, SERIES, Picture
 from fptkit.lab.reporting.markdown import escaped, to_markdown
 from fptkit.lab.reporting.page import to_html
@@ -190,6 +191,14 @@ def test_missing_and_incomplete_cells_are_marked() -> None:
     )
     (table,) = tables.main_tables(left_out)
     assert (table.rows[-1][-1].text, table.rows[-1][-1].detail) == ("–", "not made")
+
+
+def test_with_seeds_until_decided_every_cell_says_how_many_it_has() -> None:
+    results = made.study(until="3 seeds, then more where a comparison is undecided, at most 20")
+    fewer = results.cells[0].model_copy(update={"test": {"test": made.estimate([0.9, 0.91, 0.92])}})
+    (table,) = tables.main_tables(results.model_copy(update={"cells": (fewer, *results.cells[1:])}))
+    assert table.rows[0][1].details[-1].endswith("3 seeds")
+    assert table.rows[0][2].details[-1].endswith("5 seeds")
 
 
 def test_protocols_never_share_a_table() -> None:
@@ -485,6 +494,12 @@ def test_what_every_figure_depends_on_comes_before_the_answer(form: Callable[[St
     plain = form(made.study())
     assert "Smoke" not in plain
     assert "Deviations" not in plain
+
+
+def test_a_study_without_deviations_says_that_it_follows_its_plan() -> None:
+    assert status_of(made.study(plan="3f9a" * 16)).endswith("It follows its locked plan.")
+    assert "plan" not in status_of(made.study(plan="3f9a" * 16, deviations=("seeds: 5 (plan: 10)",)))
+    assert "plan" not in status_of(made.study())
 
 
 def test_numbers_never_break_on_the_page() -> None:

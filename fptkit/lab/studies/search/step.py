@@ -96,15 +96,19 @@ def varied_trials(settings: StudySettings, cell: SearchedCell, chosen: Mapping[i
         cell: the cell.
         chosen: the chosen learning rate of each seed; without that of the first there are no trials.
     """
-    first, *others = settings.first_seeds
-    if first not in chosen:
-        return []
-    return [Trial(chosen[first], seed, name) for name in varied_sources(settings, cell) for seed in others]
+    rate = chosen.get(settings.first_seeds[0])
+    return [] if rate is None else [Trial(rate, seed, name) for name, seed in varied_seeds(settings, cell)]
 
 
-def varied_sources(settings: StudySettings, cell: SearchedCell) -> list[str]:
-    """The sources of randomness that are varied alone in a cell: data only if its runs draw some."""
-    return [name for name in settings.vary if name != "data" or cell.draws_data]
+def varied_seeds(settings: StudySettings, cell: SearchedCell) -> list[tuple[str, int]]:
+    """The sources of randomness that are varied alone in a cell, each with its seeds.
+
+    Data are varied only if the cell's runs draw some. Without a fraction of the training split these are random splits,
+    which have seed 0 in the runs of the study's seeds.
+    """
+    pairs = [(name, seed) for name in settings.vary for seed in settings.first_seeds[1:]]
+    known = ("data", 0) if cell.train.data_fraction == 1 else None
+    return [pair for pair in pairs if pair != known and (pair[0] != "data" or cell.draws_data)]
 
 
 def _run_and_test(cell: SearchedCell, trials: Sequence[Trial], outcomes: Outcomes) -> list[Request]:

@@ -13,8 +13,9 @@ from rich.console import Console
 from written_files import TWO_ARMS
 
 from fptkit.cli.main import cli
+from fptkit.engine.code_version import code_version
 from fptkit.lab.studies import load as module
-from fptkit.lab.studies.earlier import earlier_notes, earlier_runs
+from fptkit.lab.studies.earlier import earlier_notes, earlier_runs, other_data_notes
 from fptkit.lab.studies.job import JobResult
 from fptkit.lab.studies.ledger import Ledger
 from fptkit.lab.studies.load import load_study
@@ -107,6 +108,25 @@ def test_rows_that_cannot_be_read_are_passed_over(tmp_path: Path) -> None:
         for number, text in enumerate(("[", "x", "task: 3\ntrain: [1]\nbackbone:\n")):
             ledger.claim(Outcome(f"{number}" * 64), name="any", recipe=text)
         assert count(load(tmp_path), ledger) == 0
+
+
+def test_runs_on_other_data_are_distinguished_from_those_of_another_code(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "s") as ledger:
+        study = load(tmp_path)
+        make_runs(study, ledger, 3)
+        folders = sorted((tmp_path / "s/runs").iterdir())
+        for folder, files in zip(folders, (1, 1, 0), strict=True):
+            (folder / "environment.json").write_text(json.dumps({"code": [code_version()]}))
+            summary = json.loads((folder / "summary.json").read_text())
+            summary["data"] = {"source": "path:t.csv", "digest": "d1", "files": files}
+            (folder / "summary.json").write_text(json.dumps(summary))
+        unmade = runner_of(replace(study, code_version=NEW), ledger).unmade()
+        assert earlier_runs(unmade, ledger) == 1
+        (note,) = other_data_notes(unmade, ledger)
+        assert note.startswith(
+            "2 runs of this study were made on other data under the same path (path:t.csv; digest d1)"
+        )
+        assert other_data_notes({}, ledger) == []
 
 
 def write_results(folder: Path, study: Study) -> None:

@@ -109,3 +109,17 @@ def test_yaml_that_is_no_mapping_counts_as_empty(tmp_path: Path, text: str) -> N
     (tmp_path / "a.yaml").write_text(text, encoding="utf-8")
     assert read_yaml(tmp_path / "a.yaml") == {}
     assert read_yaml(tmp_path / "missing.yaml") == {}
+
+
+def test_nothing_outside_the_folder_is_read(run: Path) -> None:
+    """Its files may come from somebody else."""
+    secret = run.parent / "secret.safetensors"
+    secret.write_bytes(b"x")
+    edit(run / "model.json", lambda content: content.update(files={"../secret.safetensors": "0", "/etc/passwd": "0"}))
+    assert found(run) == []
+
+
+def test_deeply_nested_lines_are_no_json(run: Path) -> None:
+    with (run / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        file.write("[" * 100_000 + "\n")
+    assert found(run) == ["run/metrics.jsonl: line 6: is not a JSON object"]

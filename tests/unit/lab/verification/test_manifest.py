@@ -150,3 +150,36 @@ def test_errors_say_what_to_do(tmp_path: Path) -> None:
     (tmp_path / MANIFEST).write_text("{}", encoding="utf-8")
     with pytest.raises(DataError, match="digest: Field required; replace it by an intact copy"):
         read_manifest(tmp_path)
+
+
+def damaged(folder: Path, *keys: str, name: str) -> None:
+    """Rename the first key of a mapping in the manifest."""
+    content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    inner = content
+    for key in keys:
+        inner = inner[min(inner) if key == "*" else key]
+    inner[name] = inner.pop(min(inner))
+    (folder / MANIFEST).write_text(json.dumps(content), encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../x", "a/../../x", "a/..", "..", "C:x", "a\\..\\x", "a\0b", ""])
+def test_names_that_lead_out_of_a_folder_are_refused(folder: Path, name: str) -> None:
+    """A manifest may come from somebody else."""
+    intact = (folder / MANIFEST).read_bytes()
+    for keys in (["files"], ["runs", "*", "files"]):
+        damaged(folder, *keys, name=name)
+        with pytest.raises(DataError, match="is damaged"):
+            read_manifest(folder)
+        (folder / MANIFEST).write_bytes(intact)
+
+
+@pytest.mark.parametrize("name", ["../../../../etc", "", "F" * 64, "f" * 63, "f" * 65])
+def test_addresses_are_digests(folder: Path, name: str) -> None:
+    damaged(folder, "runs", name=name)
+    with pytest.raises(DataError, match="is damaged"):
+        read_manifest(folder)
+
+
+def test_usual_names_are_accepted(folder: Path) -> None:
+    damaged(folder, "files", name="report_figures/a..b-0.svg")
+    assert "report_figures/a..b-0.svg" in read_manifest(folder).files

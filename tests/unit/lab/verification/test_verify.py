@@ -318,6 +318,7 @@ def test_another_version_may_word_its_reports_differently(folder: Path, monkeypa
     findings = verify_study(folder)
     assert findings.differences == []
     assert sum("this version words it otherwise" in note for note in findings.notes) == 3
+    assert any(note.startswith("made by another version of the code") for note in findings.notes)
     change_digit(folder / "report.md")
     assert any(line.startswith("mine/report.md: line ") for line in found(folder))
 
