@@ -56,7 +56,7 @@ def lock(ledger_folder: Path, late: bool, as_json: bool, **plan: Any) -> None:
 
 
 def _runs(loaded: Study, ledger_folder: Path, folder: Path) -> tuple[StudyProgress, int]:
-    """How many runs the study needs, as far as its search and its seeds are known, and number of its runs that exist."""
+    """How many runs the study needs, as far as search and seeds are known, and number of its runs that exist."""
     from fptkit.lab.studies.launchers.base import LauncherOptions
     from fptkit.lab.studies.launchers.choose import make_launcher
     from fptkit.lab.studies.ledger import FILE, Ledger

@@ -199,7 +199,7 @@ def test_with_seeds_until_decided_every_cell_says_how_many_it_has() -> None:
     name = (fewer.task, fewer.arm, fewer.data_fraction)
     runs = tuple(run for run in results.runs if (run.task, run.arm, run.data_fraction) != name or run.seed < 3)
 
-    def shown(**changes: Any) -> list[str]:
+    def shown(**changes: object) -> list[str]:
         (table,) = tables.main_tables(results.model_copy(update={"cells": (fewer, *results.cells[1:]), **changes}))
         return [entry.details[-1] for entry in table.rows[0][1:3]]
 
