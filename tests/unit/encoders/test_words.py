@@ -88,7 +88,7 @@ def test_another_tokenizer(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry", "fault"), [("builtin:vit_nano", "no language model"), ("builtin:synthetic_nano", "no word embeddings")]
+    ("entry", "fault"), [("builtin:vit_nano", "no language model"), ("builtin:bit_memory_nano", "no word embeddings")]
 )
 def test_weights_without_words(entry: str, fault: str) -> None:
     with pytest.raises(DataError, match=fault):

@@ -171,7 +171,7 @@ def test_settings_of_the_tokenizer_file_cut_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "options", "kind", "fault"),
     [
-        ("text,label\nab,x\n,y\n", {}, DataError, r"a\.csv:3: the text is empty"),
+        ("text,label\n" + "ab,x\ncd,y\n" * 9 + ",y\n", {}, DataError, r"a\.csv:20: the text is empty"),
         ("foo,bar,baz\n1,2,3\n", {}, UsageError, "task.text: .* its columns are bar, baz, foo"),
         ("text,foo,bar\n1,2,3\n", {}, UsageError, "task.target: .* its columns are bar, foo"),
         ("text,label\na,x\nb,y\n", {"begin": "[CLS]"}, UsageError, r"no token '\[CLS\]'; its special tokens are <"),
