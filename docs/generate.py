@@ -47,7 +47,9 @@ from fptkit.recipe.models import SECTIONS, HeadOptions, Pinned, Recipe, TrainOpt
 from fptkit.recipe.schema import OptionRow, describe_options  # noqa: E402
 from fptkit.registry import load_plugins  # noqa: E402
 from fptkit.tasks.reading.options import SplitOptions  # noqa: E402
+from fptkit.tasks.sequences.options import SequenceOptions  # noqa: E402
 from fptkit.tasks.table.options import TableOptions  # noqa: E402
+from fptkit.tasks.text.options import TextOptions  # noqa: E402
 
 WIDTH = 100
 """Width of the help texts in columns, independent of the terminal."""

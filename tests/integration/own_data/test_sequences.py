@@ -56,7 +56,7 @@ def test_tagging_by_a_run_and_in_micro_batches(tmp_path: Path, monkeypatch: pyte
     assert summary["readout"] == "all"
     saved = read_preparation(tmp_path / "run", load_plugins(selection=""))
     assert saved.output == TokenClasses(2, ("other", "vowel"))
-    parts = run(RunRequest(load_recipe("r.yaml", overrides=["train.accumulate=3"]), tmp_path / "parts"))
+    parts = run(RunRequest(load_recipe("r.yaml", overrides=["train.accumulate=4"]), tmp_path / "parts"))
     assert parts["metrics"]["validation"]["loss"] == pytest.approx(summary["metrics"]["validation"]["loss"], rel=1e-2)
 
 

@@ -64,7 +64,8 @@ def test_a_body_of_transformers_with_its_own_tokenizer(tmp_path: Path, monkeypat
     BertModel(BertConfig(vocab_size=4096, **sizes)).save_pretrained(tmp_path / "bert")
     shutil.copy(PACKAGED / "gpt2_nano/tokenizer.json", tmp_path / "bert")
     (tmp_path / "r.yaml").write_text(
-        "task: {name: text, source: path:reviews.csv, begin: <|endoftext|>}\nbackbone: {name: bert, weights: path:bert}\n"
+        "task: {name: text, source: path:reviews.csv, begin: <|endoftext|>}\n"
+        "backbone: {name: bert, weights: path:bert}\n"
         "train: {batch_size: 8}\nthreads: 1\n"
     )
     summary = run(RunRequest(load_recipe("r.yaml", overrides=list(FEW)), tmp_path / "bert_run"))

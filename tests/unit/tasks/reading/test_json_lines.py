@@ -75,6 +75,6 @@ def test_places_are_lines(tmp_path: Path) -> None:
     ],
 )
 def test_faults_name_the_place(tmp_path: Path, text: str | bytes, fault: str) -> None:
-    with pytest.raises(DataError, match="a.jsonl") as raised:
+    with pytest.raises(DataError, match=r"a\.jsonl") as raised:
         read(tmp_path, text)
     assert fault in str(raised.value)

@@ -107,7 +107,7 @@ def test_symbols_of_several_characters(separator: str) -> None:
 
 
 def test_an_empty_sequence() -> None:
-    with pytest.raises(DataError, match="^f:3: the sequence is empty"):
+    with pytest.raises(DataError, match=r"^f:3: the sequence is empty"):
         make_alphabet("dna", []).encode("", "f:3")
 
 

@@ -120,7 +120,7 @@ def test_labels_that_do_not_fit(tmp_path: Path, labels: str, fault: str) -> None
 
 
 def test_labels_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="task.labels: there is no file"):
+    with pytest.raises(UsageError, match=r"task\.labels: there is no file"):
         label_table(f"path:{tmp_path}/none.csv", None)
 
 
