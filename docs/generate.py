@@ -48,7 +48,9 @@ from fptkit.recipe.models import SECTIONS, HeadOptions, Pinned, Recipe, TrainOpt
 from fptkit.recipe.schema import OptionRow, describe_options  # noqa: E402
 from fptkit.registry import load_plugins  # noqa: E402
 from fptkit.tasks.reading.options import SplitOptions  # noqa: E402
+from fptkit.tasks.sequences.options import SequenceOptions  # noqa: E402
 from fptkit.tasks.table.options import TableOptions  # noqa: E402
+from fptkit.tasks.text.options import TextOptions  # noqa: E402
 
 WIDTH = 100
 """Width of the help texts in columns, independent of the terminal."""
@@ -298,7 +300,9 @@ MODELS: dict[str, type[BaseModel]] = {
     "StudySettings": StudySettings,
     "FreezingOptions": FreezingOptions,
     "SplitOptions": SplitOptions,
+    "SequenceOptions": SequenceOptions,
     "TableOptions": TableOptions,
+    "TextOptions": TextOptions,
 }
 SECTION_MODELS = ("head", "train", "pinned")
 """Sections of a recipe with separate tables."""

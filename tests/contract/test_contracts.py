@@ -34,6 +34,8 @@ from fptkit.interfaces import (
 from fptkit.recipe.find import list_recipes
 from fptkit.recipe.load import load_recipe
 from fptkit.registry import load_plugins
+from fptkit.sources.identity import file_digest
+from fptkit.sources.tokenizers import find_tokenizer
 from fptkit.specs import BackboneSpec, ComponentSpec, EncoderSpec, FreezingPolicySpec, TaskSpec
 
 REGISTRY = load_plugins(selection="")
@@ -81,7 +83,19 @@ def small_table(folder: Path) -> dict[str, Any]:
     return {"source": f"path:{folder / 't.csv'}", "target": "label"}
 
 
-OWN_DATA = {"table": small_table}
+def small_sequences(folder: Path) -> dict[str, Any]:
+    rows = [f">s{n} {'xy'[n % 2]}\n{'ACGT' * (n % 3 + 1)}{'ACGT'[n % 4]}" for n in range(60)]
+    (folder / "s.fasta").write_text("\n".join(rows))
+    return {"source": f"path:{folder / 's.fasta'}", "alphabet": "dna"}
+
+
+def small_texts(folder: Path) -> dict[str, Any]:
+    rows = [f"some {'abc'[n % 3] * (n % 5)} text {n},{'xy'[n % 2]}" for n in range(60)]
+    (folder / "t.csv").write_text("\n".join(["text,label", *rows]))
+    return {"source": f"path:{folder / 't.csv'}", "tokenizer": "builtin:gpt2_nano"}
+
+
+OWN_DATA = {"sequences": small_sequences, "table": small_table, "text": small_texts}
 """Tasks that read users' files: each writes a small one and gives the options that read it."""
 
 
@@ -123,12 +137,15 @@ def test_tasks(spec: TaskSpec, tmp_path: Path) -> None:
 def test_encoders(spec: EncoderSpec, kind: InputKind) -> None:
     if KIND_NAMES[type(kind)] not in spec.accepts:
         return
-    further = {"registry": REGISTRY} if isinstance(kind, Mixed) else {}
+    width, further = 16, {"registry": REGISTRY} if isinstance(kind, Mixed) else {}
+    if spec.name == "word_embeddings":  # for the tokens of its weights, in the width of these
+        kind = Symbols(4096, vocabulary=file_digest(find_tokenizer("builtin:gpt2_nano")))
+        width, further = 256, {"weights": "builtin:gpt2_nano"}
     tokens = encoded_tokens(spec, options(spec), kind, getattr(kind, "max_tokens", 50), registry=REGISTRY)
     testing.check_encoder(
-        lambda: spec.resolve()(options(spec), input=kind, width=16, **further),
+        lambda: spec.resolve()(options(spec), input=kind, width=width, **further),
         input=kind,
-        width=16,
+        width=width,
         token_count=tokens,
     )
 
@@ -136,8 +153,10 @@ def test_encoders(spec: EncoderSpec, kind: InputKind) -> None:
 def run_pair(task: str, backbone: str, policy: str, folder: Path) -> dict[str, Any]:
     """Two steps, offline, on one thread."""
     path = folder / "pair.yaml"
+    small = OWN_DATA[task](folder) if task in OWN_DATA else SMALL.get(task, {})
+    encoder = "encoder: {name: symbols}\n" if task == "text" else ""  # random backbones have no words
     path.write_text(
-        f"task: {{name: {task}, {_flow(SMALL.get(task, {}))}}}\n"
+        f"task: {{name: {task}, {_flow(small)}}}\n{encoder}"
         f"backbone: {{name: {backbone}, {_flow(SMALL.get(backbone, {}))}}}\n"
         f"freezing: {{name: {policy}, {_flow(SMALL.get(policy, {}))}}}\n"
         "train: {max_steps: 2, validate_every: 2, batch_size: 4}\nthreads: 1\n"
