@@ -38,6 +38,7 @@ import reading_path  # noqa: E402
 
 from fptkit import errors, hookspecs, specs  # noqa: E402
 from fptkit.cli.main import COMMANDS, cli  # noqa: E402
+from fptkit.cli.subcommands import CommandWithSubcommands  # noqa: E402
 from fptkit.engine import events  # noqa: E402
 from fptkit.freezing.options import FreezingOptions  # noqa: E402
 from fptkit.lab.pretraining.options import PretrainRecipe  # noqa: E402
@@ -256,6 +257,9 @@ def _help_of(command: click.Command | None, name: str, parent: click.Context) ->
     if isinstance(command, click.Group):
         for inner in command.list_commands(context):
             yield from _help_of(command.get_command(context, inner), inner, context)
+    if isinstance(command, CommandWithSubcommands):
+        for inner in command.subcommands:
+            yield from _help_of(command.subcommand(inner), f"{name} {inner}", parent)
 
 
 def command_list() -> str:

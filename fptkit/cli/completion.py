@@ -21,13 +21,11 @@ def recipe_names(context: click.Context, parameter: click.Parameter, incomplete:
     """Recipes of fptkit and its plugins by name, studies too if the command takes them, then files."""
     from fptkit.recipe.find import list_recipes, list_studies
 
-    wanted = {"pretrain": ("pretrain",), "run": ("run",), "study": ("run",)}.get(
-        context.info_name or "", ("run", "pretrain")
-    )
+    wanted = {"pretrain": ("pretrain",), "run": ("run",), "study": ("run",)}.get(_command(context), ("run", "pretrain"))
     with _silent():
         registry = _registry()
         found = [recipe for recipe in list_recipes(registry) if recipe.kind in wanted]
-        if context.info_name in ("study", "validate", "copy"):
+        if _command(context) in ("study", "validate", "copy"):
             found = [*list_studies(registry), *found]
         items = [_item(recipe.name, recipe.description) for recipe in found if recipe.name.startswith(incomplete)]
         return [*items, CompletionItem(incomplete, type="file")]
@@ -66,10 +64,15 @@ def profile_names(context: click.Context, parameter: click.Parameter, incomplete
     given = next((name for name in before if name), "")
     with _silent():
         folders = recipe_folders(_registry())
-        path = (find_study if context.info_name in ("study", "validate") else find_recipe)(given, folders)
+        path = (find_study if _command(context) in ("study", "validate") else find_recipe)(given, folders)
         names = read_recipe_file(path, folders).profiles
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
     return []
+
+
+def _command(context: click.Context) -> str:
+    """Name of the command, without that of a subcommand."""
+    return (context.info_name or "").partition(" ")[0]
 
 
 def _registry() -> Registry:

@@ -201,24 +201,7 @@ def stand_in_warning(facts: Mapping[str, Any]) -> str:
 def print_summary(summary: Mapping[str, Any], folder: Path, console: Console | None = None) -> None:
     """Print the final table on stdout."""
     console = console or Console(highlight=False, markup=False)
-    metrics = summary["metrics"]
-    majority = summary["majority_accuracy"]
-    trained_on = {"train": metrics["train"]} if "train" in metrics else {}
-    splits = {**trained_on, "validation": metrics["validation"], **metrics["test"]}
-    fractions = summary["fractions"]
-    names = list(dict.fromkeys(name for values in splits.values() for name in values))
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("split", no_wrap=True)
-    for name in names:
-        table.add_column(name.replace("_", " "), justify="right")
-    if majority:
-        table.add_column("majority class", justify="right")
-    for split, values in splits.items():
-        row = [split, *(_number(values[name], name in fractions) if name in values else "" for name in names)]
-        if majority:
-            row.append(_number(majority[split], True) if split in majority else "")
-        table.add_row(*row)
-    _print_trimmed(console, table)
+    _print_trimmed(console, _splits_table(summary))
     _say(
         console,
         f"best step {summary['best_step']:,} of {summary['steps']:,}; {summary['seconds']:.1f} s of training, "
@@ -227,6 +210,28 @@ def print_summary(summary: Mapping[str, Any], folder: Path, console: Console | N
     if summary["task"]["stand_in"] or summary["backbone"]["stand_in"]:
         _say(console, Text(f"{STAND_IN}: {stand_in_warning(summary)}", style="bold yellow"))
     _say(console, f"all files are in {folder}")
+
+
+def _splits_table(summary: Mapping[str, Any]) -> Table:
+    """The metrics of every split, beside what an accuracy is without learning."""
+    metrics, fractions = summary["metrics"], summary["fractions"]
+    majority, chance = summary["majority_accuracy"], summary.get("chance_accuracy")
+    trained_on = {"train": metrics["train"]} if "train" in metrics else {}
+    splits = {**trained_on, "validation": metrics["validation"], **metrics["test"]}
+    names = list(dict.fromkeys(name for values in splits.values() for name in values))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("split", no_wrap=True)
+    levels = [*(["chance"] if chance is not None else ()), *(["majority class"] if majority else ())]
+    for name in (*names, *levels):
+        table.add_column(name.replace("_", " "), justify="right")
+    for split, values in splits.items():
+        row = [split, *(_number(values[name], name in fractions) if name in values else "" for name in names)]
+        if chance is not None:
+            row.append(_number(chance, True))
+        if majority:
+            row.append(_number(majority[split], True) if split in majority else "")
+        table.add_row(*row)
+    return table
 
 
 def _say(console: Console, text: str | Text) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _FORMATS = ("terminal", "markdown", "csv", "html")
 
 
-def _studies(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def studies(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Studies under the ledger folder by name, then folders."""
     from fptkit.lab.studies.results import RESULTS
 
@@ -30,7 +30,7 @@ def _studies(context: click.Context, parameter: click.Parameter, incomplete: str
 
 
 @click.command()
-@click.argument("study", shell_complete=_studies)
+@click.argument("study", shell_complete=studies)
 @click.option(
     "--against",
     multiple=True,
@@ -83,6 +83,7 @@ def report(
     """
     from fptkit.errors import UsageError
     from fptkit.lab.reporting.write import read_study, text_of
+    from fptkit.lab.verification.manifest import record_reports
 
     _check_papers(against)
     if figures and (form != "markdown" or output is None):
@@ -99,7 +100,10 @@ def report(
     if as_json:
         print_json({"results": found.results.model_dump(mode="json"), "against": _pairs(found.results, against)})
     elif output is not None:
-        for path in _write(found, form, output, against, figures):
+        written = list(_write(found, form, output, against, figures))
+        if not anew:  # reports derived again are not those of the stored results
+            record_reports(folder, written, against)
+        for path in written:
             click.echo(path)
     elif form in (None, "terminal"):
         from fptkit.lab.reporting.terminal import print_results

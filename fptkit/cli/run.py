@@ -93,6 +93,19 @@ def run(
         print_summary(summary, folder)
         if summary["status"] == "validated":
             click.echo(f"the test splits were not evaluated; evaluate them with:\n  {resume_command(folder)}")
+        elif summary["status"] == "finished":
+            _suggest_control(loaded, recipe, profile, overrides, plugin_files)
+
+
+def _suggest_control(
+    loaded: LoadedRecipe, recipe: str, profile: str | None, overrides: Sequence[str], plugin_files: Sequence[Path]
+) -> None:
+    """Print the command that compares the run with random weights; nothing if its own are random."""
+    from fptkit.lab.studies.suggest import control_study
+
+    found = control_study(loaded, recipe, profile=profile, overrides=overrides, plugin_files=plugin_files)
+    if found is not None:
+        click.echo(f"to see what the pretraining is worth ({found.runs} runs like this one):\n  {found.command}")
 
 
 def _alone(load: Callable[[], LoadedRecipe], output: Path | None) -> tuple[LoadedRecipe, Path]:

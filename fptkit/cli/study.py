@@ -2,72 +2,37 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from fptkit.cli.completion import recipe_names
-from fptkit.cli.shared import (
-    json_option,
-    load_registry,
-    one_process_only,
-    plugin_option,
-    print_json,
-    print_rows,
-    recipe_options,
-)
-from fptkit.files import write_text
+from fptkit.cli.shared import json_option, one_process_only, plugin_option, print_json, print_rows
+from fptkit.cli.study_options import load, study_options
+from fptkit.cli.subcommands import CommandWithSubcommands
 
 if TYPE_CHECKING:
-    from fptkit.lab.studies.outcome import Outcome
+    from fptkit.lab.studies.locking.lock import Compared
     from fptkit.lab.studies.plan import Study
-    from fptkit.lab.studies.progress import StudyProgress
+    from fptkit.lab.studies.progress import CellProgress, StudyProgress
     from fptkit.lab.studies.runner import StudyEnd
-
-STATE = ".state"
-"""File in a study's folder with the digest of what its results were made from; unchanged results are not written
-again."""
-
-ALL = "all"
 
 
 @click.command(
+    cls=CommandWithSubcommands,
+    subcommands={"lock": ("fptkit.cli.study_lock:lock", "Lock the plan of a study before its first run.")},
     epilog="""\b
 Examples:
   fptkit study rq2_pretraining_modality --profile smoke
   fptkit study mine.yaml --workers 4 --dry-run
+  fptkit study lock mine.yaml
   fptkit study bit_xor_gpt2 --controls --seeds 3 --learning-rates 1e-3,3e-3
   fptkit study mine.yaml --launcher slurm --slurm partition=gpu,timeout_min=60
-"""
+""",
 )
-@click.argument("study", shell_complete=recipe_names)
-@recipe_options
-@click.option(
-    "--controls",
-    is_flag=False,
-    flag_value=ALL,
-    metavar="[NAMES]",
-    help="Add control arms: all, or the named ones, e.g. --controls=frozen_random,output_only.",
-)
-@click.option("--seeds", metavar="N", help="Seeds per cell: a number, or a list such as 0,7,8.")
-@click.option(
-    "--learning-rates", metavar="A,B,...", help="Learning rates to search; the best one is chosen on validation."
-)
-@click.option("--search", type=click.Choice(["grid", "halving", "optuna"]), help="Learning rate search.")
-@click.option(
-    "--ledger",
-    "ledger_folder",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("studies"),
-    show_default=True,
-    help="Folder of runs and results; studies in the same folder share common runs.",
-)
+@study_options
 @click.option(
     "--launcher", type=click.Choice(["local", "ray", "slurm"]), default="local", help="Backend that starts runs."
 )
@@ -86,13 +51,6 @@ Examples:
 @json_option
 @plugin_option
 def study(
-    study: str,
-    profile: str | None,
-    overrides: Sequence[str],
-    controls: str | None,
-    seeds: str | None,
-    learning_rates: str | None,
-    search: str | None,
     ledger_folder: Path,
     launcher: str,
     slurm: str,
@@ -102,7 +60,7 @@ def study(
     dry_run: bool,
     quiet: bool,
     as_json: bool,
-    plugin_files: Sequence[Path],
+    **plan: Any,
 ) -> None:
     """Run STUDY: a file, the name of a shipped study, or a recipe to study over seeds and learning rates.
 
@@ -112,34 +70,31 @@ def study(
     from fptkit.errors import UsageError
     from fptkit.lab.studies.launchers.base import LAUNCHERS, LauncherOptions
     from fptkit.lab.studies.launchers.slurm import parse_parameters
-    from fptkit.lab.studies.load import load_study
 
     one_process_only("a study")
-    all_overrides = [*overrides, *_convenience(seeds, learning_rates, search)]
     options = LauncherOptions(
         next(name for name in LAUNCHERS if name == launcher), workers, threads, parse_parameters(slurm)
     )
     if slurm and launcher != "slurm":
         raise UsageError("--slurm sets parameters of Slurm jobs: use it with --launcher slurm")
-    loaded = load_study(
-        study,
-        profile=profile,
-        overrides=all_overrides,
-        plugin_files=plugin_files,
-        registry_loader=load_registry,
-        controls=_control_names(controls),
-    )
+    loaded, overrides = load(plan)
     if dry_run:
         _show_plan(loaded, ledger_folder, as_json=as_json)
         return
     from fptkit.lab.studies.earlier import earlier_notes, earlier_runs, other_data_notes
     from fptkit.lab.studies.launchers.choose import make_launcher
     from fptkit.lab.studies.ledger import Ledger
+    from fptkit.lab.studies.locking.lock import compare, record
     from fptkit.lab.studies.progress import make_view
     from fptkit.lab.studies.record import study_folder
     from fptkit.lab.studies.runner import StudyRunner
+    from fptkit.lab.verification.outputs import write_outputs
 
     folder = study_folder(ledger_folder, loaded)
+    compared = compare(loaded, folder)
+    record(folder, compared)
+    for line in _deviation_lines(compared):
+        click.echo(line, err=True)
     with Ledger(ledger_folder) as ledger:
         view = make_view(quiet=quiet)
         try:
@@ -157,7 +112,7 @@ def study(
             end = runner.carry_out()
         finally:
             view.close()
-    _write(loaded, end.outcomes, ledger_folder, folder, all_overrides)
+    write_outputs(loaded, end.outcomes, ledger_folder, overrides=overrides, command=["fptkit", *sys.argv[1:]])
     if not quiet:
         known = len(end.outcomes)
         click.echo(f"{_runs(end.started)} carried out, {known} in total; report: {folder / 'report.md'}", err=True)
@@ -166,31 +121,12 @@ def study(
     _exit(end)
 
 
-def _convenience(seeds: str | None, learning_rates: str | None, search: str | None) -> list[str]:
-    """The short options as overrides, so that they are checked, and reported when wrong, like any other."""
-    found = []
-    if seeds is not None:
-        found.append(f"seeds=[{seeds}]" if "," in seeds else f"seeds={seeds}")
-    if learning_rates is not None:
-        found.append(f"learning_rates=[{learning_rates}]")
-    if search is not None:
-        found.append(f"search.name={search}")
-    return found
+def _deviation_lines(compared: Compared) -> list[str]:
+    if not compared.deviations:
+        return []
+    from fptkit.lab.studies.locking.lock import numbered
 
-
-def _control_names(given: str | None) -> Sequence[str] | None:
-    from fptkit.errors import UnknownNameError
-    from fptkit.lab.studies.options import CONTROLS
-
-    if given is None:
-        return None
-    if given == ALL:
-        return CONTROLS
-    names = [name.strip() for name in given.split(",") if name.strip()]
-    for name in names:
-        if name not in CONTROLS:
-            raise UnknownNameError("control", name, CONTROLS, "(write --controls=NAMES, or --controls last for all)")
-    return names
+    return ["this call deviates from the locked plan:", *numbered(compared.deviations).splitlines()]
 
 
 def _show_plan(loaded: Study, ledger_folder: Path, *, as_json: bool) -> None:
@@ -199,10 +135,12 @@ def _show_plan(loaded: Study, ledger_folder: Path, *, as_json: bool) -> None:
     from fptkit.lab.studies.launchers.base import LauncherOptions
     from fptkit.lab.studies.launchers.choose import make_launcher
     from fptkit.lab.studies.ledger import FILE, Ledger
+    from fptkit.lab.studies.locking.lock import compare
     from fptkit.lab.studies.progress import make_view
     from fptkit.lab.studies.record import study_folder
     from fptkit.lab.studies.runner import StudyRunner
 
+    folder = study_folder(ledger_folder, loaded)
     with tempfile.TemporaryDirectory() as empty:
         place = ledger_folder if (ledger_folder / FILE).exists() else Path(empty)
         with Ledger(place) as ledger:
@@ -210,9 +148,9 @@ def _show_plan(loaded: Study, ledger_folder: Path, *, as_json: bool) -> None:
             runner = StudyRunner(loaded, ledger, lambda _: make_launcher(LauncherOptions(), place), view)
             plan = runner.plan()
             earlier = earlier_runs(runner.unmade(), ledger)
-            notes = earlier_notes(loaded, study_folder(ledger_folder, loaded), earlier, keep=False)
+            notes = earlier_notes(loaded, folder, earlier, keep=False)
             notes += other_data_notes(runner.unmade(), ledger)
-    for line in notes:
+    for line in [*_deviation_lines(compare(loaded, folder)), *notes]:
         click.echo(line, err=True)
     if as_json:
         print_json(_plan_content(loaded, plan))
@@ -223,15 +161,24 @@ def _show_plan(loaded: Study, ledger_folder: Path, *, as_json: bool) -> None:
                 "task": cell.name.task,
                 "arm": cell.name.arm,
                 "data": f"{cell.name.data_fraction:g}",
-                "runs": str(cell.runs),
-                "to do": str(cell.runs - cell.done),
+                "runs": _from_to(cell),
+                "to do": _from_to(cell, cell.done),
             }
             for cell in plan.cells
         ]
     )
     for place_of, reason in loaded.skipped.items():
         click.echo(f"skipped: {place_of}: {reason}")
-    click.echo(f"{len(plan.cells)} cells, {_runs(plan.runs)}, {plan.runs - plan.done} to do; nothing was run")
+    runs = _runs(plan.runs) if plan.most is None else f"{_from_to(plan)} runs"
+    click.echo(f"{len(plan.cells)} cells, {runs}, {_from_to(plan, plan.done)} to do; nothing was run")
+    if plan.undecided:
+        click.echo(f"seeds are added where a comparison is undecided: {plan.undecided} of {plan.comparisons} now")
+
+
+def _from_to(progress: CellProgress | StudyProgress, without: int = 0) -> str:
+    """Number of runs, ``18 to 120`` if seeds may be added, without those that are done."""
+    least = f"{progress.runs - without}"
+    return least if progress.most is None else f"{least} to {progress.most - without}"
 
 
 def _plan_content(loaded: Study, plan: StudyProgress) -> dict[str, object]:
@@ -244,55 +191,16 @@ def _plan_content(loaded: Study, plan: StudyProgress) -> dict[str, object]:
                 "arm": cell.name.arm,
                 "data_fraction": cell.name.data_fraction,
                 "runs": cell.runs,
+                "most_runs": cell.most or cell.runs,
                 "missing": cell.runs - cell.done,
             }
             for cell in plan.cells
         ],
         "skipped": {str(place): reason for place, reason in loaded.skipped.items()},
         "runs": plan.runs,
+        "most_runs": plan.most or plan.runs,
         "missing": plan.runs - plan.done,
     }
-
-
-def _write(
-    loaded: Study, outcomes: Mapping[str, Outcome], ledger_folder: Path, folder: Path, overrides: Sequence[str]
-) -> None:
-    """Write results and reports, unless they exist and were made from the same outcomes."""
-    from fptkit.lab.studies.record import FILE, study_text
-
-    state = _state(loaded, outcomes)
-    made = [folder / name for name in (FILE, "results.json", "report.md", "report.html")]
-    if _read(folder / STATE) == state and all(path.exists() for path in made):
-        return
-    from fptkit.lab.reporting import write_reports
-    from fptkit.lab.studies.summarise import write_results
-
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / STATE).unlink(missing_ok=True)
-    write_text(folder / FILE, study_text(loaded, overrides, ["fptkit", *sys.argv[1:]]))
-    write_results(loaded, outcomes, ledger_folder, folder)
-    write_reports(folder, ledger_folder)
-    write_text(folder / STATE, state)
-
-
-def _state(loaded: Study, outcomes: Mapping[str, Outcome]) -> str:
-    from fptkit import __version__
-
-    content = [
-        __version__,
-        loaded.name,
-        loaded.profile,
-        loaded.code_version,
-        loaded.settings.model_dump(mode="json"),
-        [[str(cell.name), cell.loaded.recipe.model_dump(mode="json")] for cell in loaded.cells],
-        {str(place): reason for place, reason in loaded.skipped.items()},
-        dict(loaded.arm_summaries),
-        {
-            address: [outcome.status, outcome.reason, outcome.step, outcome.summary]
-            for address, outcome in outcomes.items()
-        },
-    ]
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _print(folder: Path, *, as_json: bool) -> None:
@@ -325,10 +233,3 @@ def _exit(end: StudyEnd) -> None:
 
 def _runs(number: int) -> str:
     return f"{number} run{'' if number == 1 else 's'}"
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError:
-        return ""

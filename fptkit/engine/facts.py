@@ -96,6 +96,7 @@ def run_facts(
         "seed": recipe.train.seed,
         "seeds": {name: recipe.train.seed_of(name) for name in get_args(SeedName)},
         "majority_accuracy": dict(task.majority_accuracy),
+        "chance_accuracy": task.chance(),
         "notes": [
             *backbone.notes,
             *_init_note(recipe, built),
@@ -155,6 +156,8 @@ def environment(registry: Registry, *, earlier_code: Sequence[str] = ()) -> dict
         "code": list(dict.fromkeys([*earlier_code, code_version()])),
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),
+        "processor_model": _processor_model(),
+        "vector_instructions": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "command": sys.argv,
         "plugins": [
@@ -167,6 +170,14 @@ def environment(registry: Registry, *, earlier_code: Sequence[str] = ()) -> dict
             for plugin in registry.plugins
         ],
     }
+
+
+def _processor_model() -> str:
+    """Name of the CPU; empty if the system does not say. Other CPUs may round differently."""
+    facts = Path("/proc/cpuinfo")
+    text = facts.read_text(encoding="utf-8", errors="replace") if facts.is_file() else ""
+    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return found[1].strip() if found else platform.processor()
 
 
 def peak_memory_mib() -> float:

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from fptkit.interfaces.batch import Batch
-from fptkit.interfaces.kinds import Classes, InputKind, Values
+from fptkit.interfaces.kinds import Classes, InputKind
 from fptkit.interfaces.metrics import GivenMetrics, Metrics
 from fptkit.interfaces.preparation import Preparation
+from fptkit.interfaces.token_classes import OutputKind, TokenClasses
 from fptkit.sources.identity import DataIdentity
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Task:
 
     Subclasses set the attributes in ``__init__`` and implement `split`. By default `loss` and `metrics` follow from
     ``output``: cross-entropy and accuracy for `Classes`, mean squared error for `Values`. A task with other answers
-    overrides both and sets ``best_metric``.
+    overrides both and sets ``best_metric``. For `TokenClasses`, both leave out tokens without a label.
 
     Attributes:
         input: kind of the inputs.
@@ -82,12 +83,14 @@ class Task:
         protocol: name of the protocol by which data are prepared and scored.
         sampled_evaluation: set if the protocol evaluates on some batches only; None: splits are evaluated in full.
         test_splits: names of the test splits, evaluated once, at the end.
-        best_metric: validation metric that chooses the best step; None: accuracy for `Classes`, mean squared error for
-            `Values`.
+        best_metric: validation metric that chooses the best step; None: accuracy for `Classes` and `TokenClasses`, mean
+            squared error for `Values`.
         higher_is_better: direction of ``best_metric``, for metrics that do not declare theirs. Leave it None for the
             loss and for metrics of fptkit and most of torchmetrics; to contradict them is an error.
         majority_accuracy: for each split, the accuracy of always answering with the most frequent class of ``train``,
             shown with accuracies; may be empty.
+        chance_accuracy: accuracy of guessing without having learned anything, in [0, 1], shown with accuracies. Set it
+            if the inputs show a part of the answers; None: one over the number of classes for `Classes`.
         notes: lines for the run header, such as a description of simulated data.
         warnings: what is probably wrong with the data; shown as warnings, and kept in the summary.
         default_encoder: name of the encoder for recipes that name none; empty: the default of the input kind.
@@ -98,7 +101,7 @@ class Task:
     """
 
     input: InputKind
-    output: Classes | Values
+    output: OutputKind
     max_tokens: int
     source: str = "generated"
     stand_in: bool = False
@@ -108,6 +111,7 @@ class Task:
     best_metric: str | None = None
     higher_is_better: bool | None = None
     majority_accuracy: Mapping[str, float] = {}
+    chance_accuracy: float | None = None
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     default_encoder: str = ""
@@ -123,6 +127,12 @@ class Task:
         """
         name, metrics = self.best_metric or self.output.best_metric, Metrics.of(self)
         return name, metrics.direction(name, self.higher_is_better)
+
+    def chance(self) -> float | None:
+        """Return ``chance_accuracy``, or its default; None if there is none: the answers are not classes."""
+        if self.chance_accuracy is None and isinstance(self.output, Classes):
+            return 1 / self.output.count
+        return self.chance_accuracy
 
     def split(self, name: str) -> Split:
         """Return the split ``train``, ``validation`` or one of ``test_splits``. Subclasses implement it.
@@ -155,11 +165,11 @@ class Task:
         return _collection_of(self.output) if extended else self.output.metrics()
 
 
-def _collection_of(output: Classes | Values) -> GivenMetrics:
+def _collection_of(output: OutputKind) -> GivenMetrics:
     """Return the default metrics of ``output`` as metrics of torchmetrics."""
     from torchmetrics import MeanSquaredError, MetricCollection
     from torchmetrics.classification import MulticlassAccuracy
 
-    if isinstance(output, Classes):
+    if isinstance(output, (Classes, TokenClasses)):
         return MetricCollection({"accuracy": MulticlassAccuracy(output.count, average="micro")})
     return MetricCollection({"mean_squared_error": MeanSquaredError()})

@@ -58,6 +58,8 @@ class BitMemory(GeneratedTask):
         self.input = Vectors(options.bits_per_token)
         self.output = Classes(2, tokens=tokens, per_token=options.bits_per_token)
         self.max_tokens = (options.strings + 1) * tokens
+        # Bits that are shown again need no memory; half of the masked ones are right by guessing.
+        self.chance_accuracy = 1 - options.mask_probability / 2
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """See `GeneratedTask.draw`."""

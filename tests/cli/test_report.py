@@ -46,8 +46,9 @@ def test_a_study_is_found_by_name_and_by_folder(study: str, studies: Path) -> No
     done = report(study)
     assert done.exit_code == 0
     assert done.stderr == "warning: the grid is narrow\n"
-    assert re.search(r"^pretrained \(reference\) +\d\d\.\d ± \d\.\d \(at ", done.stdout, re.MULTILINE)
-    assert "pretraining lift: no difference found between pretrained and random on mnist" in done.stdout
+    assert re.search(r"^pretrained \(reference\) +\d\d\.\d ± \d\.\d \(rank 1; rate", done.stdout, re.MULTILINE)
+    assert "pretraining lift: pretrained is better than random over 2 tasks by 5.1 points [2.7, 7.5]" in done.stdout
+    assert "  - mnist: better by 5.1 points [2.7, 7.5], p = 0.004" in done.stdout
 
 
 def test_another_ledger(studies: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from fptkit import testing
 from fptkit.backbones.gpt2_build import random_gpt2
@@ -25,9 +26,11 @@ from fptkit.interfaces import (
     Grid,
     InputKind,
     Mixed,
+    ParameterRole,
     Symbols,
     Task,
     Vectors,
+    keep_tokens,
 )
 from fptkit.recipe.find import list_recipes
 from fptkit.recipe.load import load_recipe
@@ -266,6 +269,41 @@ def test_a_leaky_backbone_is_found() -> None:
         testing.check_backbone(lambda positions: Leaky())
 
 
+class NoEpsilon(Backbone):
+    """Divides by the length of a token, without a smallest length."""
+
+    width, blocks, causal = 4, 0, True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(4))
+
+    def forward(self, tokens: Tensor, lengths: Tensor | None = None, keep: Tensor | None = None) -> Tensor:
+        return keep_tokens(tokens / tokens.norm(dim=-1, keepdim=True) * self.scale, keep)
+
+    def parameter_roles(self) -> dict[str, ParameterRole]:
+        return {"scale": ParameterRole("norm", None)}
+
+
+class SteepAtZero(NoEpsilon):
+    """Its output is finite for a zero token, but its gradient is not."""
+
+    def forward(self, tokens: Tensor, lengths: Tensor | None = None, keep: Tensor | None = None) -> Tensor:
+        return keep_tokens(tokens.abs().sqrt() * self.scale, keep)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (NoEpsilon, "NoEpsilon: tokens of up to 0e.00 in float32 give an output that is not finite"),
+        (SteepAtZero, "SteepAtZero: tokens of up to 0e.00 in float32 give a gradient of the tokens that is not finite"),
+    ],
+)
+def test_numbers_that_are_not_finite_are_found(kind: type[Backbone], said: str) -> None:
+    with pytest.raises(AssertionError, match=said):
+        testing.check_backbone(lambda positions: kind())
+
+
 def test_missing_roles_are_found() -> None:
     def build(positions: int) -> Backbone:
         backbone = random_gpt2(Gpt2Sizes(1, 8, 2, 16), positions=positions, seed=0)
@@ -350,6 +388,9 @@ def test_a_sound_task_passes() -> None:
         ({"size": None}, "must have a size"),
         ({"best_metric": "f1"}, "unknown best_metric 'f1'; set one of accuracy, loss"),
         ({"higher_is_better": "yes"}, "higher_is_better is 'yes', expected True, False or None"),
+        ({"chance_accuracy": 50}, "chance_accuracy is 50, expected a number from 0 to 1, or None"),
+        ({"chance_accuracy": float("nan")}, "chance_accuracy is nan, expected a number from 0 to 1"),
+        ({"chance_accuracy": "0.5"}, "chance_accuracy is '0.5', expected a number from 0 to 1"),
         ({"higher_is_better": False}, "for its best_metric 'accuracy' higher is better"),
         (with_metric(Blunt()), "'odd' does not declare its direction"),
         (with_metric(PerClass()), r"'odd' gives a tensor of shape \(3,\) instead of one number"),

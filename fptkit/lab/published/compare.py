@@ -21,7 +21,7 @@ class Ours(Record):
 
     Args:
         mean: mean over seeds, in percent.
-        sem: standard error over seeds, in percentage points; None for fewer than two seeds.
+        sem: standard error over seeds, in percentage points; None for fewer than three seeds.
         seeds: number of seeds.
         split: the split that was scored.
         protocol: protocol of the task.
@@ -128,7 +128,7 @@ def _scored(cell: CellResult, found: Estimate | None, split: str) -> Ours | None
         return None
     return Ours(
         mean=100 * found.mean,
-        sem=None if found.sem is None else 100 * found.sem,
+        sem=None if found.sem is None or len(found.values) < 3 else 100 * found.sem,
         seeds=len(found.values),
         split=split,
         protocol=cell.protocol,

@@ -5,19 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from fptkit.lab.reporting import contents, curves, outcomes, tables
+from fptkit.lab.reporting.answers import answer
+from fptkit.lab.reporting.arms import arms
+from fptkit.lab.reporting.comparisons import comparisons
 from fptkit.lab.reporting.document import Report, Section, Table
 from fptkit.lab.reporting.drawing import Picture
+from fptkit.lab.reporting.forest import forest
+from fptkit.lab.reporting.noise import noise
+from fptkit.lab.reporting.rates import rates_tables
 from fptkit.lab.studies.results import Costs, StudyResults
 
 RINGED = (
-    "A ring marks the chosen learning rate; an arrow beside it marks the edge of the grid: a better one may be outside "
-    "it. Crosses mark runs that diverged, hollow markers learning rates that the search stopped early."
+    "A ring marks a chosen learning rate, the number beside it how many seeds chose it; an arrow marks the edge of the "
+    "grid: a better one may be outside it. Crosses mark runs that diverged, hollow markers learning rates that the "
+    "search stopped early."
 )
 
 BARS = (
-    "Test of each arm with its standard error, dots are single seeds; a dashed line is the accuracy of always "
-    "answering with the most frequent class."
+    "Test of each arm with its standard error, dots are single seeds. Here and below, dashed lines are accuracies that "
+    "need no learning: chance, and always answering with the most frequent class."
 )
+
+SMOKE = "Smoke profile: it only shows that the study runs. Its figures mean nothing."
 
 
 def compose(
@@ -38,16 +47,18 @@ def compose(
         command: command line that made the study; if empty, it is derived from the study's name.
     """
     sections = (
-        contents.answer(results),
+        arms(results),
+        answer(results),
+        _charts("differences", "Differences", _differences(results), forest(results)),
         Section("results", "Results", tables=(*tables.main_tables(results), *_one(tables.splits(results)))),
-        contents.comparisons(results),
+        comparisons(results),
         *published,
         _charts("arms", "Arms side by side", BARS, outcomes.bars(results)),
-        _charts("rates", "Learning rates", RINGED, curves.learning_rates(results), *_one(tables.rates_table(results))),
+        _charts("rates", "Learning rates", RINGED, curves.learning_rates(results), *rates_tables(results)),
         _charts(
             "convergence",
             "Convergence",
-            "Validation at the chosen learning rate, mean over seeds; the band is the standard error.",
+            "Validation at the chosen learning rates, mean over seeds; the band is the standard error.",
             curves.convergence(results),
         ),
         _charts(
@@ -58,6 +69,7 @@ def compose(
             *_one(tables.costs_table(results, costs)),
         ),
         contents.effort(results),
+        noise(results),
         _charts(
             "shares",
             "Fraction of the data",
@@ -76,11 +88,28 @@ def compose(
         status=contents.status_of(results),
         warnings=results.warnings,
         sections=tuple(section for section in sections if not section.empty),
+        banner=banner_of(results),
+        deviations=results.deviations,
     )
 
 
+def banner_of(results: StudyResults) -> str:
+    """What makes all figures of a study meaningless; empty if nothing does."""
+    return SMOKE if results.smoke or (results.format == 1 and results.profile == "smoke") else ""
+
+
+def _differences(results: StudyResults) -> str:
+    """What the marks of a forest plot mean, as far as they occur."""
+    compared = (*results.comparisons, *results.lifts)
+    text = "Differences with their intervals; above 0 the first arm is better. Markers are filled if there is a verdict"
+    text += ", square if it is 'the same'." if any(one.verdict == "same" for one in compared) else "."
+    if any(one.margin is not None for one in compared):
+        text += " Within the blue band a difference counts as none."
+    return f"{text} A diamond is the mean over all tasks." if results.answers and len(results.tasks) > 1 else text
+
+
 def _charts(key: str, title: str, text: str, pictures: Sequence[Picture], *tables: Table) -> Section:
-    return Section(key, title, (text,) if pictures else (), (), tables, tuple(pictures))
+    return Section(key, title, (text,) if pictures else (), tables=tables, pictures=tuple(pictures))
 
 
 def _one(table: Table | None) -> tuple[Table, ...]:

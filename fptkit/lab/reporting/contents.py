@@ -1,18 +1,14 @@
-"""The content of a report, section by section, independent of the output format."""
+"""Sections of a report other than its verdicts, independent of the output format."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from fptkit.lab.reporting import wording
 from fptkit.lab.reporting.document import Entry, Section, Table, row
-from fptkit.lab.reporting.tables import comparison_table
+from fptkit.lab.reporting.levels import level_note
 from fptkit.lab.reporting.wording import NOTHING
 from fptkit.lab.studies.results import Costs, Measure, StudyResults
-from fptkit.lab.studies.verdicts import Comparison
-
-SENTENCES = 12
-"""Up to this many comparisons get a sentence each; more are summarised by pair of arms."""
 
 
 def status_of(results: StudyResults) -> str:
@@ -23,48 +19,8 @@ def status_of(results: StudyResults) -> str:
     if results.learning_rates:
         text += f", {wording.counted(len(results.learning_rates), 'learning rate')}"
     missing = "" if done == len(results.cells) else f"; {done} of {len(results.cells)} cells complete"
-    return f"{text}{missing}."
-
-
-def answer(results: StudyResults) -> Section:
-    """The verdicts in words, the pretraining lift first; a pair of arms reported as a lift is not repeated."""
-
-    def pair(one: Comparison) -> tuple[object, ...]:
-        return one.task, one.data_fraction, frozenset((one.a, one.b))
-
-    reported = {pair(one) for one in results.lifts}
-    others = [one for one in results.comparisons if pair(one) not in reported]
-    points = [f"pretraining lift: {text}" for text in _sentences(results, results.lifts)] + _sentences(results, others)
-    return Section(
-        "answer",
-        "Answer",
-        paragraphs=(
-            f"Differences are paired by seed and shown with their {100 * results.confidence:g} % interval. p is "
-            "two-sided and corrected by Holm's method over the comparisons of the study. A verdict needs p below "
-            f"{results.level:g}, with an allowance for the choice of the learning rate on validation; with too few "
-            "seeds there is none.",
-        ),
-        points=tuple(points) or ("The study compares no arms.",),
-    )
-
-
-def _sentences(results: StudyResults, compared: Sequence[Comparison]) -> list[str]:
-    if len(compared) > SENTENCES:
-        return wording.verdict_counts(compared)
-    return [wording.verdict_sentence(results, one) for one in compared]
-
-
-def comparisons(results: StudyResults) -> Section:
-    """All comparisons, and the pretraining lift, as tables."""
-    tables = []
-    if results.lifts:
-        caption = f"Pretraining lift: {results.reference} minus each control of the same architecture."
-        tables.append(comparison_table(results, results.lifts, caption))
-    if results.comparisons:
-        tables.append(
-            comparison_table(results, results.comparisons, "All comparisons of the study, corrected together.")
-        )
-    return Section("comparisons", "Comparisons", tables=tuple(tables))
+    followed = " It follows its locked plan." if results.plan and not results.deviations else ""
+    return f"{text}{missing}.{followed}"
 
 
 def effort(results: StudyResults) -> Section:
@@ -83,9 +39,9 @@ def effort(results: StudyResults) -> Section:
     caption = (
         "Until validation first reached the target, at the chosen learning rate; mean over the seeds that reached it."
     )
-    return Section(
-        "effort", "Effort to a target", tables=(Table(caption, header, tuple(rows), names=2),) if rows else ()
-    )
+    notes = tuple(level_note([cell for cell in results.cells if cell.effort is not None]))
+    tables = (Table(caption, header, tuple(rows), notes, names=2),) if rows else ()
+    return Section("effort", "Effort to a target", tables=tables)
 
 
 def missing(results: StudyResults) -> Section:
@@ -137,10 +93,9 @@ def runs(results: StudyResults, link: Callable[[str], str]) -> Section:
             )
         )
     header = row("run", "task", "arm", "learning rate", "seed", "status", "steps", "validation", "test")
-    caption = (
-        f"{wording.counted(len(rows), 'run')}; accuracies in %. Test is evaluated for the chosen learning rate only."
-    )
-    return Section("runs", "Runs", tables=(Table(caption, header, tuple(rows)),) if rows else ())
+    caption = f"{wording.counted(len(rows), 'run')}; accuracies in %. Test is evaluated at chosen learning rates only."
+    notes = tuple(level_note(results.cells))
+    return Section("runs", "Runs", tables=(Table(caption, header, tuple(rows), notes),) if rows else ())
 
 
 def making(results: StudyResults, costs: Costs, command: str = "") -> Section:
@@ -158,8 +113,9 @@ def making(results: StudyResults, costs: Costs, command: str = "") -> Section:
         ("learning rates", grid),
         ("search", results.search),
         ("budget", results.budget),
-        ("seeds", ", ".join(map(str, results.seeds))),
+        ("seeds", ", ".join(map(str, results.seeds)) + (f"; {results.until}" if results.until else "")),
         ("confidence", f"{100 * results.confidence:g} %"),
+        *([("locked plan", results.plan)] if results.plan else []),
         ("code version", results.code_version),
         *((name, ", ".join(found)) for name, found in results.versions.items()),
     ]
@@ -168,6 +124,5 @@ def making(results: StudyResults, costs: Costs, command: str = "") -> Section:
         facts.append(
             ("time", f"{wording.duration(sum(one.seconds for one in spent))} in {len(spent)} runs ({devices})")
         )
-    facts += [(f"arm {arm}", text) for arm, text in results.arm_summaries.items() if text]
     table = Table("Settings and versions.", row("what", "value"), tuple(row(*fact) for fact in facts))
     return Section("making", "How it was made", tables=(table,), code=command)

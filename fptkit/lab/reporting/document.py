@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from fptkit.lab.reporting.drawing import Picture
 
 ROWS = 16
 """Tables with more rows than this are collapsed, except the main one."""
+
+SENTENCE = 36
+"""Texts longer than this are sentences: they wrap."""
 
 
 @dataclass(frozen=True)
@@ -16,13 +20,28 @@ class Entry:
 
     Args:
         text: its text.
-        detail: a second, smaller line.
+        detail: smaller lines below it, separated by line breaks.
         link: target of a link on the text, relative to the report; empty for no link.
     """
 
     text: str
     detail: str = ""
     link: str = ""
+
+    @property
+    def details(self) -> list[str]:
+        """The smaller lines."""
+        return self.detail.splitlines()
+
+    @property
+    def inline(self) -> str:
+        """The smaller lines as one."""
+        return "; ".join(self.details).replace(",; ", ", ")
+
+    @property
+    def prose(self) -> bool:
+        """Whether one of its lines is a sentence, which wraps."""
+        return max(len(line) for line in (self.text, *self.details)) > SENTENCE
 
 
 @dataclass(frozen=True)
@@ -33,9 +52,11 @@ class Table:
         caption: what it shows.
         header: names of the columns.
         rows: each as long as the header.
-        notes: the meaning of its marks.
+        notes: below the table: its footnotes, and what its figures are to be compared with.
         opened: never collapse it, however long it is.
         names: number of leading columns that name a row.
+        foot: rows that the others are compared with, such as chance.
+        stacked: narrow screens show the cells of a row below each other, whatever their length.
     """
 
     caption: str
@@ -44,11 +65,31 @@ class Table:
     notes: tuple[str, ...] = ()
     opened: bool = False
     names: int = 1
+    foot: tuple[tuple[Entry, ...], ...] = ()
+    stacked: bool = False
+
+    @cached_property  # a template asks for each cell
+    def prose(self) -> bool:
+        """Whether it holds sentences, which narrow screens show below each other instead of in columns."""
+        return self.stacked or any(entry.prose for entries in self.rows for entry in entries)
 
     @property
     def folded(self) -> bool:
         """Whether it is collapsed at first, because of its length."""
         return not self.opened and len(self.rows) > ROWS
+
+
+@dataclass(frozen=True)
+class Point:
+    """An item of a list.
+
+    Args:
+        text: its text.
+        below: items of a list within it.
+    """
+
+    text: str
+    below: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,6 +101,7 @@ class Section:
         title: heading.
         paragraphs: text before everything else.
         points: items of a list.
+        notes: below the list: its footnotes.
         tables: in order.
         pictures: charts, one for each task, with one legend for all.
         code: preformatted text, such as a command.
@@ -68,7 +110,8 @@ class Section:
     key: str
     title: str
     paragraphs: tuple[str, ...] = ()
-    points: tuple[str, ...] = ()
+    points: tuple[Point, ...] = ()
+    notes: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
     pictures: tuple[Picture, ...] = ()
     code: str = ""
@@ -93,8 +136,10 @@ class Report:
         question: the question of the study; may be empty.
         description: what the study is; may be empty.
         status: size of the study and how much of it is complete.
-        warnings: shown before everything else.
+        warnings: shown before everything else but the banner.
         sections: in order.
+        banner: what makes all figures meaningless; shown first, empty for none.
+        deviations: what differs from the locked plan, numbered in this order, before the answer.
     """
 
     title: str
@@ -103,6 +148,8 @@ class Report:
     status: str
     warnings: tuple[str, ...]
     sections: tuple[Section, ...] = ()
+    banner: str = ""
+    deviations: tuple[str, ...] = ()
 
 
 def row(*texts: str) -> tuple[Entry, ...]:

@@ -1,12 +1,13 @@
-"""Small charts as SVG: scales, axes, lines, bars. No library, no script. Colours are CSS variables, so the same picture
+"""Small charts as SVG: axes, lines, markers. No library, no script. Colours are CSS variables, so the same picture
 works on light and dark pages."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
+
+from fptkit.lab.reporting.axes import Scale, labels
 
 WIDTH = 380
 """Width of a chart in units; on a phone one unit is about one pixel."""
@@ -14,8 +15,12 @@ WIDTH = 380
 LEFT, RIGHT, TOP, BOTTOM = 46, 18, 12, 40
 """Margins around the plot, in units."""
 
+LETTER = 6.4
+"""Width of a letter of text in a chart, in units; a little more than the average."""
+
 INK = {"surface": ("#ffffff", "#16191f"), "ink": ("#1b1f24", "#e8eaed"), "quiet": ("#59626d", "#a4adb8")}
-LINES = {"grid": ("#e3e6ea", "#2b313a"), "axis": ("#8b949e", "#6b7683")}
+LINES = {"grid": ("#e3e6ea", "#2b313a"), "axis": ("#8b949e", "#6b7683"), "band": ("#cfe3f2", "#1f3d54")}
+SHADE = ("rgba(27,31,36,.45)", "rgba(232,234,237,.45)")
 SERIES = (
     ("#0068a8", "#5bb5ee"),
     ("#c2410c", "#f59352"),
@@ -26,7 +31,8 @@ SERIES = (
     ("#00808c", "#58d7e2"),
     ("#d11d6a", "#ff8fb8"),
 )
-"""Colours of text, lines and arms, as pairs (light page, dark page). Arms also differ in marker and dashes."""
+"""Colours of text, lines, the edge of a table that scrolls, and arms, as pairs (light page, dark page). Arms also
+differ in marker and dashes."""
 
 _MARKERS = (
     "M{r},0A{r},{r} 0 1 1 -{r},0A{r},{r} 0 1 1 {r},0Z",  # disc
@@ -42,7 +48,7 @@ _DASHES = ("", "7 3", "2 3", "8 3 2 3", "12 3")
 
 def variables() -> str:
     """The colours as CSS: light by default, dark if the reader's system prefers it."""
-    named = {**INK, **LINES, **{f"s{index}": pair for index, pair in enumerate(SERIES)}}
+    named = {**INK, **LINES, "shade": SHADE, **{f"s{index}": pair for index, pair in enumerate(SERIES)}}
     light, dark = ("".join(f"--{name}:{pair[side]};" for name, pair in named.items()) for side in (0, 1))
     return f":root{{{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}"
 
@@ -55,78 +61,16 @@ RULES = (
     "svg .mark{fill:var(--c);stroke:var(--surface);stroke-width:.8}"
     "svg .hollow{fill:var(--surface);stroke:var(--c);stroke-width:1.5}"
     "svg .ring{fill:none;stroke:var(--c);stroke-width:1.6}svg .cross{stroke:var(--c);stroke-width:2;fill:none}"
-    "svg .dot{fill:var(--surface);stroke:var(--ink);stroke-width:1}svg .level{stroke:var(--quiet);stroke-dasharray:3 3}"
+    "svg .dot{fill:var(--surface);stroke:var(--ink);stroke-width:1}"
+    "svg .level{stroke:var(--ink);stroke-dasharray:3 3;fill:none}svg .level-name{fill:var(--ink)}"
+    "svg .count{fill:var(--c);font-weight:600}"
+    "svg .over{paint-order:stroke;stroke:var(--surface);stroke-width:2.5px;stroke-linejoin:round}"
+    "svg .margin{fill:var(--band)}svg .range{stroke:var(--ink);stroke-width:1.6;fill:none}"
+    "svg .found{fill:var(--ink);stroke:var(--surface);stroke-width:.8}"
+    "svg .open{fill:var(--surface);stroke:var(--ink);stroke-width:1.5}"
     + "".join(f".c{index}{{--c:var(--s{index})}}" for index in range(len(SERIES)))
 )
 """CSS rules for the classes used in pictures."""
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Maps values to positions in the picture.
-
-    Args:
-        low: smallest value.
-        high: largest value.
-        start: position of ``low``, in units.
-        end: position of ``high``, in units.
-        logarithmic: use a logarithmic scale; ``low`` must be above 0.
-    """
-
-    low: float
-    high: float
-    start: float
-    end: float
-    logarithmic: bool = False
-
-    def __call__(self, value: float) -> float:
-        turned: Callable[[float], float] = math.log10 if self.logarithmic else float
-        low, high = turned(self.low), turned(self.high)
-        return self.start + (self.end - self.start) * (turned(value) - low) / (high - low)
-
-    def ticks(self) -> list[float]:
-        """About five round values within the scale."""
-        if self.logarithmic:
-            first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
-            if last - first >= 1:
-                apart = max(1, math.ceil((last - first) / 5))
-                return [10.0**power for power in range(first, last + 1, apart)]
-            decade = 10.0 ** math.floor(math.log10(self.low))
-            candidates = [factor * decade for factor in (1, 1.5, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100)]
-            return [value for value in candidates if self.low * 0.999 <= value <= self.high * 1.001]
-        step = _round_step((self.high - self.low) / 5)
-        first = math.ceil(self.low / step - 1e-9)
-        return [index * step for index in range(first, math.floor(self.high / step + 1e-9) + 1)]
-
-
-def _round_step(rough: float) -> float:
-    size = 10.0 ** math.floor(math.log10(rough))
-    return next(factor * size for factor in (1, 2, 5, 10) if factor * size >= rough * 0.999)
-
-
-def around(
-    values: Iterable[float],
-    *,
-    logarithmic: bool = False,
-    within: tuple[float, float] | None = None,
-) -> tuple[float, float]:
-    """Ends of a scale that shows all values with a margin.
-
-    Args:
-        values: finite, at least one; above 0 if ``logarithmic``.
-        logarithmic: whether the scale is logarithmic.
-        within: limits that the scale exceeds only if a value does, such as (0, 100) for percent.
-    """
-    shown = list(values)
-    low, high = min(shown), max(shown)
-    if logarithmic:
-        factor = (high / low) ** 0.08 if high > low else 2.0
-        return low / factor, high * factor
-    air = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
-    low, high = low - air, high + air
-    if within is not None:
-        low, high = max(low, min(within[0], *shown)), min(high, max(within[1], *shown))
-    return (low, high) if high > low else (low - 1, high + 1)
 
 
 def style(index: int) -> str:
@@ -164,6 +108,7 @@ class Picture:
         height: in units.
         body: SVG elements so far.
         series: pairs (index, name) of its arms, for a legend.
+        left: margin left of the plot, in units; `vertical` makes room for its labels.
     """
 
     key: str
@@ -172,18 +117,21 @@ class Picture:
     height: float = 230
     body: list[str] = field(default_factory=list)
     series: tuple[tuple[int, str], ...] = ()
+    left: float = LEFT
 
     def add(self, *elements: str) -> None:
         """Append SVG elements; they are drawn on top of the earlier ones."""
         self.body.extend(elements)
 
     def horizontal(self, *, low: float, high: float, logarithmic: bool = False) -> Scale:
-        """A scale for the x axis."""
-        return Scale(low, high, LEFT, WIDTH - RIGHT, logarithmic)
+        """A scale for the x axis; ask for the y axis first, whose labels are beside it."""
+        return Scale(low, high, self.left, WIDTH - RIGHT, logarithmic)
 
     def vertical(self, *, low: float, high: float) -> Scale:
         """A scale for the y axis, upwards."""
-        return Scale(low, high, self.height - BOTTOM, TOP)
+        y = Scale(low, high, self.height - BOTTOM, TOP)
+        self.left = max(LEFT, 22 + LETTER * max(map(len, labels(y.ticks()))))
+        return y
 
     def axes(
         self, x: Scale, y: Scale, *, x_label: str, y_label: str, x_ticks: Sequence[tuple[float, str]] = ()
@@ -195,34 +143,59 @@ class Picture:
             y: scale of the y axis.
             x_label: below the x axis.
             y_label: left of the y axis.
-            x_ticks: pairs of value and text; round values of the scale if empty. A text that would touch the previous
-                one is left out, but its tick is drawn.
+            x_ticks: as for `ticks_below`.
         """
         bottom = self.height - BOTTOM
-        for value in y.ticks():
+        for value, text in zip(y.ticks(), labels(y.ticks()), strict=True):
             at = f"{y(value):.1f}"
             self.add(
-                f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at}" y2="{at}"/>',
-                f'<text x="{LEFT - 6}" y="{at}" dy="4" text-anchor="end">{escape(plain(value))}</text>',
+                f'<line class="grid" x1="{self.left:g}" x2="{WIDTH - RIGHT}" y1="{at}" y2="{at}"/>',
+                f'<text class="tick" x="{self.left - 6:g}" y="{at}" dy="4" text-anchor="end">{escape(text)}</text>',
             )
-        self.add(f'<path class="axis" d="M{LEFT},{TOP}V{bottom}H{WIDTH - RIGHT}"/>')
-        self.ticks_below(x, x_ticks or [(value, plain(value)) for value in x.ticks()])
+        self.add(f'<path class="axis" d="M{self.left:g},{TOP}V{bottom:g}H{WIDTH - RIGHT}"/>')
+        self.ticks_below(x, x_ticks)
         self.add(
-            f'<text x="{(LEFT + WIDTH - RIGHT) / 2:g}" y="{self.height - 6:g}" text-anchor="middle">'
+            f'<text x="{(self.left + WIDTH - RIGHT) / 2:g}" y="{self.height - 6:g}" text-anchor="middle">'
             f"{escape(x_label)}</text>",
             f'<text transform="translate(11,{(TOP + bottom) / 2:g}) rotate(-90)" text-anchor="middle">'
             f"{escape(y_label)}</text>",
         )
 
-    def ticks_below(self, x: Scale, ticks: Sequence[tuple[float, str]]) -> None:
-        """Draw the ticks of the x axis."""
-        bottom, free_from = self.height - BOTTOM, -math.inf
-        for value, text in ticks:
-            at, half = x(value), 3.3 * len(text)
-            self.add(f'<path class="axis" d="M{at:.1f},{bottom}v4"/>')
-            if at - half >= free_from:
-                self.add(f'<text x="{at:.1f}" y="{bottom + 16}" text-anchor="middle">{escape(text)}</text>')
-                free_from = at + half + 4
+    def ticks_below(self, x: Scale, ticks: Sequence[tuple[float, str]] = ()) -> None:
+        """Draw the ticks of the x axis.
+
+        Args:
+            x: its scale.
+            ticks: pairs of value and text, ascending; round values of the scale if empty. A text that would touch
+                another one is left out, but its tick is drawn; the first and the last are kept if they fit both.
+        """
+        bottom = self.height - BOTTOM
+        ticks = ticks or list(zip(x.ticks(), labels(x.ticks()), strict=True))
+        places = [(x(value), text) for value, text in ticks]
+        for at, _ in places:
+            self.add(f'<path class="axis" d="M{at:.1f},{bottom:g}v4"/>')
+        for at, text in _apart(places):
+            self.add(f'<text class="tick" x="{at:.1f}" y="{bottom + 16:g}" text-anchor="middle">{escape(text)}</text>')
+
+    def levels(self, scale: Scale, levels: Sequence[tuple[str, float]], *, upright: bool = False) -> None:
+        """Draw named levels as dashed lines across the plot, and name them above it; an arrow means: outside the scale.
+
+        Args:
+            scale: of the axis that shows the values.
+            levels: names and values, in the unit of the scale.
+            upright: whether it is the x axis.
+        """
+        names = []
+        for name, value in levels:
+            within = scale.low <= value <= scale.high
+            names.append(f"{name} {value:.1f}{'' if within else ' ↓' if value < scale.low else ' ↑'}")
+            if within:
+                at, bottom = scale(value), self.height - BOTTOM
+                path = f"M{at:.1f},{TOP}V{bottom:g}" if upright else f"M{self.left:g},{at:.1f}H{WIDTH - RIGHT}"
+                self.add(f'<path class="level" d="{path}"><title>{escape(names[-1])}</title></path>')
+        if names:
+            text = escape(", ".join(names))
+            self.add(f'<text class="level-name" x="{WIDTH - RIGHT}" y="9" text-anchor="end">{text}</text>')
 
     def line(self, index: int, points: Sequence[tuple[float, float]]) -> None:
         """Draw the line of arm ``index``; a single point draws nothing."""
@@ -256,6 +229,21 @@ class Picture:
         )
 
 
+def _apart(places: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
+    """Labels that do not touch: the first, the last if there is room, and those that fit in between."""
+
+    def free(left: tuple[float, str], right: tuple[float, str]) -> bool:
+        return right[0] - left[0] >= LETTER / 2 * (len(left[1]) + len(right[1])) + 4
+
+    kept = list(places[:1])
+    if len(places) > 1 and not free(kept[0], places[-1]):
+        return kept
+    for place in places[1:-1]:
+        if free(kept[-1], place) and free(place, places[-1]):
+            kept.append(place)
+    return [*kept, *places[1:][-1:]]
+
+
 _FILE = f' xmlns="http://www.w3.org/2000/svg" width="{WIDTH}"'
 
 
@@ -281,17 +269,3 @@ def swatch(index: int) -> str:
 def shortened(text: str, most: int) -> str:
     """Text truncated to ``most`` characters, with an ellipsis if it was longer."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-def plain(value: float) -> str:
-    """Format the value of a tick: ``0.25``, ``1,000``, ``2M``, ``1e-4``."""
-    if value == 0:
-        return "0"
-    size = abs(value)
-    if size >= 1e15 or size < 1e-3:
-        return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
-    for limit, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if size >= limit:
-            unit = 1e3 if prefix == "k" else limit
-            return f"{value / unit:.3g}{prefix}"
-    return f"{value:,.6g}"

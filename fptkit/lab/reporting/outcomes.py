@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from html import escape
 
-from fptkit.lab.reporting.drawing import BOTTOM, RIGHT, WIDTH, Picture, Scale, around, marker, shortened, style
-from fptkit.lab.reporting.small_multiples import Numbered, limits, per_task, span_of
+from fptkit.lab.reporting.axes import Scale, around
+from fptkit.lab.reporting.drawing import BOTTOM, LETTER, RIGHT, TOP, WIDTH, Picture, marker, shortened, style
+from fptkit.lab.reporting.small_multiples import Numbered, limits, per_task, shown_levels, span_of
 from fptkit.lab.reporting.spending import training_flops, training_seconds
-from fptkit.lab.reporting.wording import amount, duration, mean_and_sem, number, scaled, unit
+from fptkit.lab.reporting.wording import amount, duration, error_of, mean_and_sem, scaled, unit
 from fptkit.lab.studies.results import CellResult, Costs, Measure, StudyResults
 
 
@@ -28,7 +29,7 @@ ROW = 32
 
 
 def _draw_bars(picture: Picture, metric: Measure, cells: Numbered) -> None:
-    picture.height = 8 + ROW * len(cells) + BOTTOM
+    picture.height = TOP + ROW * len(cells) + BOTTOM
     picture.series = ()  # every bar is named
     estimates = [cell.main for _, cell in cells if cell.main is not None]
     ends = [scaled(value, metric) for one in estimates for value in one.values]
@@ -37,18 +38,14 @@ def _draw_bars(picture: Picture, metric: Measure, cells: Numbered) -> None:
     x = Scale(min(low, *ends), max(high, *ends), 10, WIDTH - RIGHT)
     bottom = picture.height - BOTTOM
     for value in x.ticks():
-        picture.add(f'<path class="grid" d="M{x(value):.1f},4V{bottom:g}"/>')
-    levels = {cell.majority for _, cell in cells if cell.majority is not None}
-    for level in levels:
-        at = x(scaled(level, metric))
-        picture.add(
-            f'<path class="level" d="M{at:.1f},4V{bottom:g}">'
-            f"<title>always the most frequent class: {number(level, metric)}</title></path>"
-        )
+        picture.add(f'<path class="grid" d="M{x(value):.1f},{TOP}V{bottom:g}"/>')
     for row, (index, cell) in enumerate(cells):
-        _draw_bar(picture, x, 8 + ROW * row, index, cell)
+        _draw_bar(picture, x, TOP + ROW * row, index, cell)
+    picture.levels(x, shown_levels(cells), upright=True)
+    for row, (_, cell) in enumerate(cells):
+        _name_bar(picture, x, TOP + ROW * row, cell)
     picture.add(f'<path class="axis" d="M{x.start:g},{bottom:g}H{WIDTH - RIGHT}"/>')
-    picture.ticks_below(x, [(value, f"{value:g}") for value in x.ticks()])
+    picture.ticks_below(x)
     split = next((cell.test_split for _, cell in cells), "test")
     picture.add(
         f'<text x="{WIDTH / 2:g}" y="{picture.height - 6:g}" text-anchor="middle">'
@@ -62,14 +59,11 @@ def _draw_bar(picture: Picture, x: Scale, top: float, index: int, cell: CellResu
         return
     zero, end, middle = x(max(0.0, x.low)), x(scaled(estimate.mean, metric)), top + 20
     value = mean_and_sem(estimate, metric)
-    room = int((x.end - x.start) / 6.6) - len(value) - 2
     picture.add(
-        f'<text class="name" x="{x.start:g}" y="{top + 9:g}">{escape(shortened(cell.arm, room))}</text>',
-        f'<text class="name" x="{x.end:g}" y="{top + 9:g}" text-anchor="end">{escape(value)}</text>',
         f'<rect class="bar {style(index)}" x="{min(zero, end):.1f}" y="{top + 14:g}" height="12" '
         f'width="{abs(end - zero):.1f}"><title>{escape(cell.arm)}: {escape(value)}</title></rect>',
     )
-    if estimate.sem is not None:
+    if error_of(estimate) is not None:
         low, high = (x(one) for one in span_of(estimate, metric))
         picture.add(f'<path class="axis" d="M{low:.1f},{middle:g}H{high:.1f}m0,-3v6M{low:.1f},{middle - 3:g}v6"/>')
     picture.add(
@@ -77,6 +71,16 @@ def _draw_bar(picture: Picture, x: Scale, top: float, index: int, cell: CellResu
             f'<circle class="dot" cx="{x(scaled(one, metric)):.1f}" cy="{middle:g}" r="2.2"/>'
             for one in (estimate.values if len(estimate.values) > 1 else ())
         )
+    )
+
+
+def _name_bar(picture: Picture, x: Scale, top: float, cell: CellResult) -> None:
+    """Name and figure above a bar, on top of the lines that cross it."""
+    value = mean_and_sem(cell.main, cell.measure)
+    room = int((x.end - x.start) / LETTER) - len(value) - 2
+    picture.add(
+        f'<text class="name over" x="{x.start:g}" y="{top + 9:g}">{escape(shortened(cell.arm, room))}</text>',
+        f'<text class="name over" x="{x.end:g}" y="{top + 9:g}" text-anchor="end">{escape(value)}</text>',
     )
 
 
@@ -112,8 +116,8 @@ def _cost(
         spans = [span_of(cell.main, metric) for _, cell in cells if cell.main]
         low, high = around([end for span in spans for end in span], within=limits(metric))
         ends = around([cost(cell) or 1.0 for _, cell in cells], logarithmic=True)
-        x = picture.horizontal(low=ends[0], high=ends[1], logarithmic=True)
         y = picture.vertical(low=low, high=high)
+        x = picture.horizontal(low=ends[0], high=ends[1], logarithmic=True)
         picture.axes(x, y, x_label=label, y_label=f"test {unit(metric)}")
         for index, cell in cells:
             spent = cost(cell)
@@ -122,6 +126,7 @@ def _cost(
             said = f"{cell.arm}: {mean_and_sem(cell.main, metric)} for {written(spent)}"
             picture.whisker(index, x(spent), *(y(end) for end in span_of(cell.main, metric)))
             picture.add(marker(index, x(spent), y(scaled(cell.main.mean, metric)), radius=5, title=said))
+        picture.levels(y, shown_levels(cells))
 
     def wanted(cell: CellResult) -> bool:
         return cell.main is not None and cell.main.mean is not None and bool(cost(cell))

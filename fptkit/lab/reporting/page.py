@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from fptkit.lab.reporting.document import Report
 from fptkit.lab.reporting.drawing import RULES, swatch, variables
+from fptkit.lab.reporting.wording import together
 
 
 def to_html(report: Report) -> str:
@@ -18,6 +21,7 @@ def to_html(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["together"] = _unbroken
     template = environment.get_template("report.html.j2")
     return (
         template.render(
@@ -29,3 +33,8 @@ def to_html(report: Report) -> str:
         )
         + "\n"
     )
+
+
+def _unbroken(text: str) -> str:
+    """Text in which no line breaks within a number; browsers would also break after the hyphen of ``1e-3``."""
+    return re.sub(r"(?<=\de)-(?=\d)", "-\N{WORD JOINER}", together(text))

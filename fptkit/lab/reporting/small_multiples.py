@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from itertools import groupby
 
 from fptkit.lab.reporting.drawing import Picture
-from fptkit.lab.reporting.wording import place, scaled
+from fptkit.lab.reporting.levels import levels_of
+from fptkit.lab.reporting.wording import error_of, place, scaled
 from fptkit.lab.studies.results import CellResult, Estimate, Measure, StudyResults
 
 Numbered = list[tuple[int, CellResult]]
@@ -72,7 +73,12 @@ def limits(metric: Measure) -> tuple[float, float] | None:
     return FULL_SCALE if metric.fraction else None
 
 
+def shown_levels(cells: Numbered) -> list[tuple[str, float]]:
+    """What accuracies need no learning, in percent, for `fptkit.lab.reporting.drawing.Picture.levels`."""
+    return [(level.name, 100 * level.value) for level in levels_of(cell for _, cell in cells)]
+
+
 def span_of(estimate: Estimate, metric: Measure) -> tuple[float, float]:
-    """Mean minus and plus the standard error, in the unit that is shown."""
-    mean, error = estimate.mean or 0.0, estimate.sem or 0.0
+    """Mean minus and plus the standard error, in the unit that is shown; only the mean for fewer than three seeds."""
+    mean, error = estimate.mean or 0.0, error_of(estimate) or 0.0
     return scaled(mean - error, metric), scaled(mean + error, metric)

@@ -13,15 +13,18 @@ def training_flops(cell: CellResult) -> float | None:
 
 
 def training_seconds(results: StudyResults, costs: Costs) -> dict[tuple[str, str, float], float]:
-    """Seconds of one training at the chosen learning rate, mean over the runs with known costs.
+    """Seconds of one training, each seed at its chosen learning rate; mean over the runs with known costs.
 
     Returns:
         Seconds by (task, arm, fraction of the data); cells without known costs are left out.
     """
-    seconds: dict[tuple[str, str, float], float] = {}
-    for cell in results.cells:
-        chosen = next((one for one in cell.rates if one.learning_rate == cell.chosen_rate), None)
-        known = [costs.runs[address].seconds for address in (chosen.runs if chosen else ()) if address in costs.runs]
-        if known:
-            seconds[cell.task, cell.arm, cell.data_fraction] = fmean(known)
-    return seconds
+    seconds: dict[tuple[str, str, float], list[float]] = {}
+    chosen = {(cell.task, cell.arm, cell.data_fraction): cell for cell in results.cells}
+    for run in results.runs:
+        place = (run.task, run.arm, run.data_fraction)
+        cell = chosen.get(place)
+        if cell is None or run.varied or run.address not in costs.runs:
+            continue
+        if run.learning_rate == cell.chosen_rates.get(run.seed, cell.chosen_rate):
+            seconds.setdefault(place, []).append(costs.runs[run.address].seconds)
+    return {place: fmean(known) for place, known in seconds.items()}

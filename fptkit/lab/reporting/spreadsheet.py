@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator
 
 from fptkit.lab.reporting.spending import training_flops, training_seconds
+from fptkit.lab.reporting.wording import error_of
 from fptkit.lab.studies.results import CellResult, Costs, Estimate, StudyResults
 
 COLUMNS = (
@@ -30,7 +31,9 @@ COLUMNS = (
     "validation_sem",
     "train_mean",
     "train_sem",
+    "chance",
     "majority",
+    "rank",
     "steps",
     "best_steps",
     "flops",
@@ -64,10 +67,12 @@ def to_csv(results: StudyResults, costs: Costs) -> str:
 
 def _rows(results: StudyResults, costs: Costs) -> Iterator[dict[str, object]]:
     seconds = training_seconds(results, costs)
+    ranks = {(one.task, one.arm, one.data_fraction): one.rank for one in results.ranks}
     for cell in results.cells:
         spent = seconds.get((cell.task, cell.arm, cell.data_fraction))
         for split, estimate in cell.test.items() or [("", None)]:
-            yield _row(cell, split, estimate, spent)
+            rank = ranks.get((cell.task, cell.arm, cell.data_fraction)) if split == cell.test_split else None
+            yield {**_row(cell, split, estimate, spent), "rank": rank}
 
 
 def _row(cell: CellResult, split: str, estimate: Estimate | None, seconds: float | None) -> dict[str, object]:
@@ -79,18 +84,18 @@ def _row(cell: CellResult, split: str, estimate: Estimate | None, seconds: float
         **copied,
         "split": split,
         "mean": estimate.mean if estimate else None,
-        "sem": estimate.sem if estimate else None,
+        "sem": error_of(estimate) if estimate else None,
         "seeds": len(estimate.values) if estimate else 0,
         "values": _joined(estimate.values) if estimate else "",
         "learning_rate": cell.chosen_rate,
         "learning_rates": " ".join(f"{seed}:{rate:g}" for seed, rate in cell.chosen_rates.items()),
         "common_learning_rate": common.learning_rate if common else None,
         "common_mean": beside.mean if beside else None,
-        "common_sem": beside.sem if beside else None,
+        "common_sem": error_of(beside) if beside else None,
         "validation_mean": cell.validation.mean if cell.validation else None,
-        "validation_sem": cell.validation.sem if cell.validation else None,
+        "validation_sem": error_of(cell.validation) if cell.validation else None,
         "train_mean": cell.train.mean if cell.train else None,
-        "train_sem": cell.train.sem if cell.train else None,
+        "train_sem": error_of(cell.train) if cell.train else None,
         "steps": _joined(cell.steps),
         "best_steps": _joined(cell.best_steps),
         "flops": training_flops(cell),

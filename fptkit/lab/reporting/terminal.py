@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from textwrap import wrap
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -10,7 +12,11 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from fptkit.lab.reporting import contents, tables
+from fptkit.lab.reporting.answers import answer
+from fptkit.lab.reporting.arms import arms
+from fptkit.lab.reporting.compose import banner_of
 from fptkit.lab.reporting.document import Entry, Section, Table
+from fptkit.lab.reporting.wording import together
 from fptkit.lab.studies.results import StudyResults
 
 _NO_WRAP = 10_000
@@ -18,6 +24,12 @@ _NO_WRAP = 10_000
 
 _GAP = 2
 """Spaces between two columns of a table."""
+
+_DETAIL, _NAME_DETAIL = 16, 28
+"""Width of the details of a table, below its figures and below the names of its rows."""
+
+_BOUND = "\ue000"
+"""Instead of a space where a line must not break, of the same width; rich breaks at no-break spaces too."""
 
 
 def print_results(
@@ -43,12 +55,15 @@ def print_results(
     for text in results.warnings:
         err.print(Text.assemble(("warning: ", "yellow"), text), soft_wrap=not err.is_terminal)
     _heading(out, f"{results.name}{f', profile {results.profile}' if results.profile else ''}")
+    if text := banner_of(results):
+        out.print(Text(text, style="bold yellow"), soft_wrap=not out.is_terminal)
     if results.question:
         _line(out, results.question)
     _line(out, contents.status_of(results))
-    for table in tables.main_tables(results):
-        print_table(table, out)
-    _section(contents.answer(results), out)
+    _deviations(results.deviations, out)
+    _section(arms(results), out)
+    _section(answer(results), out)
+    _section(Section("results", "Results", tables=tables.main_tables(results)), out)
     _section(contents.missing(results), out)
     for name in against:
         from fptkit.lab.reporting.against import section
@@ -60,17 +75,26 @@ def _heading(console: Console, text: str) -> None:
     console.print(Text(text, style="bold"), soft_wrap=not console.is_terminal)
 
 
+def _deviations(deviations: Sequence[str], console: Console) -> None:
+    if deviations:
+        console.print()
+        _heading(console, "Deviations from the locked plan")
+        for number, text in enumerate(deviations, 1):
+            _point(console, text, f"{number}. ")
+
+
 def _line(console: Console, text: str) -> None:
     console.print(Text(text), soft_wrap=not console.is_terminal)
 
 
-def _point(console: Console, text: str) -> None:
-    """Print an item of a list with a hanging indent."""
+def _point(console: Console, text: str, bullet: str = "- ") -> None:
+    """Print an item of a list with a hanging indent; a line never breaks within a number and its unit."""
     if not console.is_terminal:
-        console.print(Text(f"- {text}"), soft_wrap=True)
+        console.print(Text(f"{bullet}{text}"), soft_wrap=True)
         return
-    for number, line in enumerate(Text(text).wrap(console, console.width - 2)):
-        console.print(Text("  " if number else "- ") + line)
+    room = console.width - len(bullet)
+    for number, line in enumerate(Text(together(text, _BOUND)).wrap(console, room)):
+        console.print(Text(" " * len(bullet) if number else bullet) + Text(line.plain.replace(_BOUND, " ")))
 
 
 def _section(section: Section, console: Console) -> None:
@@ -78,11 +102,15 @@ def _section(section: Section, console: Console) -> None:
         return
     console.print()
     _heading(console, section.title)
-    if section.key != "answer":  # the explanation of its figures is only in the written report
-        for text in section.paragraphs:
-            _line(console, text)
-    for text in section.points:
-        _point(console, text)
+    # What is compared; how its figures are made is only in the written report.
+    for text in section.paragraphs[:1] if section.key == "answer" else section.paragraphs:
+        _line(console, text)
+    for point in section.points:
+        _point(console, point.text)
+        for text in point.below:
+            _point(console, text, "  - ")
+    for text in section.notes:
+        _line(console, text)
     for table in section.tables:
         print_table(table, console)
 
@@ -94,7 +122,7 @@ def print_table(table: Table, console: Console) -> None:
     for number, columns in enumerate(_pages(table, console.width if console.is_terminal else _NO_WRAP)):
         if number:
             console.print()
-        shown = _drawn(table, columns, beneath=console.is_terminal)
+        shown = _drawn(_names_alone(table) if number else table, columns, beneath=console.is_terminal)
         if console.is_terminal:
             console.print(shown)
             continue
@@ -107,26 +135,45 @@ def print_table(table: Table, console: Console) -> None:
         _line(console, note)
 
 
+def _names_alone(table: Table) -> Table:
+    """The table without the details of its names, which were printed once."""
+    names = table.names
+    rows = ((*(Entry(name.text) for name in entries[:names]), *entries[names:]) for entries in table.rows)
+    return replace(table, rows=tuple(rows))
+
+
 def _drawn(table: Table, columns: Sequence[int], *, beneath: bool) -> RichTable:
     """The table; details are below their figure, or after it in brackets."""
     drawn = RichTable(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold", show_edge=False)
     for column in columns:
-        drawn.add_column(_text(table.header[column], beneath), overflow="fold", no_wrap=_width(table, column) <= 24)
+        header = _text(table, table.header, column, beneath)
+        drawn.add_column(header, overflow="fold", no_wrap=_width(table, column) <= 24)
     for entries in table.rows:
-        drawn.add_row(*(_text(entries[column], beneath) for column in columns))
+        drawn.add_row(*(_text(table, entries, column, beneath) for column in columns))
+    for entries in table.foot:
+        drawn.add_row(*(_text(table, entries, column, beneath) for column in columns), style="dim")
     return drawn
 
 
-def _text(entry: Entry, beneath: bool) -> Text:
+def _text(table: Table, entries: Sequence[Entry], column: int, beneath: bool) -> Text:
+    entry = entries[column]
     if not entry.detail:
         return Text(entry.text)
-    return Text.assemble(entry.text, (f"\n{entry.detail}" if beneath else f" ({entry.detail})", "dim"))
+    below = "".join(f"\n{line}" for line in _detail_lines(table, entry, column))
+    return Text.assemble(entry.text, (below if beneath else f" ({entry.inline})", "dim"))
+
+
+def _detail_lines(table: Table, entry: Entry, column: int) -> list[str]:
+    """Details wrapped, so that they do not decide the width of their column."""
+    width = _NAME_DETAIL if column < table.names else _DETAIL
+    lines = [part for line in entry.details for part in wrap(together(line, _BOUND), width, break_on_hyphens=False)]
+    return [line.replace(_BOUND, " ") for line in lines]
 
 
 def _width(table: Table, column: int) -> int:
     """Width of a column on a terminal, with details below their figures."""
-    texts = (text for entries in (table.header, *table.rows) for text in (entries[column].text, entries[column].detail))
-    return max(map(cell_len, texts))
+    entries = [entries[column] for entries in (table.header, *table.rows, *table.foot)]
+    return max(cell_len(line) for entry in entries for line in (entry.text, *_detail_lines(table, entry, column)))
 
 
 def _pages(table: Table, width: int) -> Iterator[list[int]]:

@@ -1,8 +1,9 @@
-"""Formats numbers and words comparisons for reports; the only place where figures are rounded."""
+"""Formats numbers, units and places for reports; the only place where figures are rounded."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -11,6 +12,9 @@ from fptkit.lab.studies.verdicts import Comparison
 
 NOTHING = "–"
 """Shown if there is no figure."""
+
+LEAST_SEEDS = 3
+"""Fewer seeds give neither a standard error nor an interval: with two, each would be off by a large factor."""
 
 _PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -43,11 +47,16 @@ def effect_size(value: float | None) -> str:
 
 
 def mean_and_sem(estimate: Estimate | None, metric: Measure) -> str:
-    """``98.5 ± 0.1``; only the mean if there is one seed and so no error."""
+    """``98.5 ± 0.1``; only the mean if there are too few seeds for an error."""
     if estimate is None or estimate.mean is None:
         return NOTHING
-    mean = number(estimate.mean, metric)
-    return mean if estimate.sem is None else f"{mean} ± {number(estimate.sem, metric)}"
+    mean, error = number(estimate.mean, metric), error_of(estimate)
+    return mean if error is None else f"{mean} ± {number(error, metric)}"
+
+
+def error_of(estimate: Estimate) -> float | None:
+    """The standard error; None for fewer than three seeds."""
+    return estimate.sem if len(estimate.values) >= LEAST_SEEDS else None
 
 
 def unit(metric: Measure) -> str:
@@ -67,6 +76,13 @@ def interval(bounds: tuple[float, float] | None, metric: Measure) -> str:
     return "" if bounds is None else f"[{number(bounds[0], metric)}, {number(bounds[1], metric)}]"
 
 
+def margin(value: float, metric: Measure) -> str:
+    """A difference that counts as none: ``1 point``, ``0.5 points``; without a unit for other metrics."""
+    if not metric.fraction:
+        return f"{value:g}"
+    return f"{100 * value:.4g} point{'' if math.isclose(value, 0.01) else 's'}"
+
+
 def _signed(value: float, metric: Measure) -> str:
     text = number(value, metric)
     return text if text.startswith("−") or text == NOTHING else f"+{text}"
@@ -76,7 +92,10 @@ def p_value(value: float | None) -> str:
     """``0.004``, or ``< 0.001``."""
     if value is None:
         return NOTHING
-    return "< 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
+    if value < 0.001:
+        return "< 0.001"
+    text = f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
+    return "< 0.05" if value < 0.05 <= float(text) else text  # rounding must not contradict the verdict
 
 
 def rate(value: float | None) -> str:
@@ -138,58 +157,33 @@ def metric_of(results: StudyResults, comparison: Comparison) -> Measure:
     )
 
 
-def verdict_sentence(results: StudyResults, comparison: Comparison) -> str:
-    """The verdict of a comparison as a sentence with its figures."""
-    metric = metric_of(results, comparison)
-    where = place(comparison.task, comparison.data_fraction)
-    facts = _facts(comparison)
-    if comparison.verdict == "not enough evidence" or comparison.mean is None:
-        reason = comparison.note or "too few seeds"
-        found = "" if comparison.mean is None else f" (difference so far {difference_of(comparison, metric)})"
-        return f"{comparison.a} against {comparison.b} on {where}: not enough evidence: {reason}{found}"
-    if comparison.verdict == "no difference found":
-        measured = difference_of(comparison, metric)
-        return f"no difference found between {comparison.a} and {comparison.b} on {where}: {measured}{facts}"
-    size = difference(abs(comparison.mean), metric)
-    bounds = comparison.interval
-    if bounds is not None and comparison.mean < 0:
-        bounds = (-bounds[1], -bounds[0])
-    shown = f" {interval(bounds, metric)}" if bounds else ""
-    return f"{comparison.a} is {comparison.verdict} than {comparison.b} on {where} by {size}{shown}{facts}"
+def counted_rates(rates: Iterable[float]) -> str:
+    """The rates that seeds chose, with the number of seeds: ``rate 1e-3``, ``rates 1e-3 (3), 3e-3 (2)``.
+
+    More than three rates are summarised: ``4 rates, 1e-4 to 3e-3``.
+    """
+    counts = sorted(Counter(rates).items())
+    if len(counts) == 1:
+        return f"rate {rate(counts[0][0])}"
+    if len(counts) > 3:
+        return f"{len(counts)} rates, {rate(counts[0][0])} to {rate(counts[-1][0])}"
+    return f"rates {', '.join(f'{rate(value)} ({count})' for value, count in counts)}" if counts else ""
 
 
-def difference_of(comparison: Comparison, metric: Measure) -> str:
-    """The signed mean difference with its interval: ``+0.3 points [−1.2, 1.8]``."""
-    if comparison.mean is None:
-        return NOTHING
-    return f"{difference(comparison.mean, metric, signed=True)} {interval(comparison.interval, metric)}".strip()
+_NUMBER = r"[+−<]?\d[\d.,]*"
+_RATE = r"\d[\d.]*e-?\d+"
+_UNIT = r"(?:%|points?|(?:more )?seeds?|(?:[kMGTPE]?FLOP|[kMGTPE])\b)"
+_TOGETHER = re.compile(
+    rf"p [=<] {_NUMBER}|\[{_NUMBER}, {_NUMBER}\]|{_NUMBER} ± {_NUMBER}|I² {_NUMBER} %"
+    rf"|{_RATE} \(\d+\)|{_RATE} to {_RATE}|{_NUMBER} {_UNIT}"
+)
 
 
-def _facts(comparison: Comparison) -> str:
-    """p and the note of the comparison, each after a comma."""
-    p, after = (comparison.p_holm, " after Holm") if comparison.p_holm is not None else (comparison.p, "")
-    text = "" if p is None else f", p {_equals(p_value(p))}{after}"
-    if comparison.p_verdict is not None and p_value(comparison.p_verdict) != p_value(p):
-        text += f" ({p_value(comparison.p_verdict)} with allowance)"
-    return f"{text}, {comparison.note}" if comparison.note else text
+def together(text: str, space: str = "\N{NO-BREAK SPACE}") -> str:
+    """Text in which no line breaks between a number and what belongs to it: ``p = 0.82``, ``98.5 ± 0.1``, ``3 seeds``.
 
-
-def _equals(text: str) -> str:
-    return text if text.startswith("<") else f"= {text}"
-
-
-def verdict_counts(comparisons: Iterable[Comparison]) -> list[str]:
-    """For each pair of arms, the tasks of each verdict; for studies with many comparisons."""
-    pairs: dict[tuple[str, str], list[Comparison]] = {}
-    for one in comparisons:
-        pairs.setdefault((one.a, one.b), []).append(one)
-    return [f"{a} against {b}: {_counts(found)}" for (a, b), found in pairs.items()]
-
-
-def _counts(found: Sequence[Comparison]) -> str:
-    words = []
-    for verdict, count in sorted(Counter(one.verdict for one in found).items()):
-        names = [place(one.task, one.data_fraction) for one in found if one.verdict == verdict]
-        where = f"all {len(found)} tasks" if count == len(found) > 1 else listed(names)
-        words.append(f"{verdict} on {where}")
-    return "; ".join(words)
+    Args:
+        text: any text.
+        space: replaces the spaces there.
+    """
+    return _TOGETHER.sub(lambda found: found[0].replace(" ", space), text)

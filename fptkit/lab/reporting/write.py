@@ -49,13 +49,16 @@ class StudyFiles:
     costs: Costs
     command: str
 
-    def report(self, *, into: Path | None = None, against: Sequence[str] = ()) -> Report:
+    def report(
+        self, *, into: Path | None = None, against: Sequence[str] = (), link: Callable[[str], str] | None = None
+    ) -> Report:
         """Compose the report of the study.
 
         Args:
             into: folder the report is written to. Runs are linked only if it is the study's own folder, since the runs
                 are not copied elsewhere.
             against: names of papers to compare with.
+            link: maps the address of a run to the relative path of its folder, or to ""; None to look at the folders.
 
         Raises:
             UnknownNameError: there is no such paper.
@@ -66,7 +69,8 @@ class StudyFiles:
 
             published = [section(self.results, name) for name in against]
         at_home = into is not None and into.resolve() == self.folder.resolve()
-        link = links(self.folder, self.ledger_folder) if at_home else lambda address: ""
+        if link is None:
+            link = links(self.folder, self.ledger_folder) if at_home else lambda address: ""
         return compose(self.results, self.costs, published=published, link=link, command=self.command)
 
 

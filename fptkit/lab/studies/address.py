@@ -43,7 +43,7 @@ def address_of(
         DataError: a file of the data cannot be read, or changes meanwhile.
     """
     content = deciding(recipe)
-    words = frozenset(_words(content))
+    words = frozenset(words_in(content))
     registry = registry or load_installed([Path(file) for file in recipe.plugins])
     used = _used(registry, words)
     parts = {
@@ -76,14 +76,28 @@ def data_of(recipe: Recipe, registry: Registry, known: dict[str, str] | None = N
     return known[key]
 
 
-def _words(value: Any) -> Iterator[str]:
-    """All strings among the values of a recipe."""
+def written(recipe: Recipe) -> dict[str, Any]:
+    """The settings that decide a recipe's result, laid out as in a recipe file: options next to a component's name."""
+    return {
+        key: {"name": value["name"], **value["options"]} if isinstance(value, dict) and "options" in value else value
+        for key, value in deciding(recipe).items()
+    }
+
+
+def plugin_digests(recipe: Recipe, registry: Registry) -> dict[str, str]:
+    """Digest of every plugin component that a recipe uses, by the component's name."""
+    words = frozenset(words_in(deciding(recipe)))
+    return {entry.spec.name: _plugin(entry) for entry in _used(registry, words)}
+
+
+def words_in(value: Any) -> Iterator[str]:
+    """All strings among the values of a recipe or of a part of it, at any depth."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
-        yield from (word for child in value.values() for word in _words(child))
+        yield from (word for child in value.values() for word in words_in(child))
     elif isinstance(value, list):
-        yield from (word for child in value for word in _words(child))
+        yield from (word for child in value for word in words_in(child))
 
 
 def _used(registry: Registry, words: frozenset[str]) -> list[Entry]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from fptkit.engine.code_version import code_version
 from fptkit.files import RECIPE
+from fptkit.lab.studies.locking.lock import compare_stored
 from fptkit.lab.studies.plan import CellName, Trial, run_name
 from fptkit.lab.studies.record import command_of
 from fptkit.lab.studies.results import Failure, StudyResults, run_folder
@@ -49,7 +50,8 @@ def derive_anew(folder: Path, ledger_folder: Path) -> Anew:
         RecipeError: ``study.yaml`` is damaged.
     """
     stored = read_stored(folder, ledger_folder)
-    results = results_of(stored.facts, stored.lookup, ledger_folder)
+    compared = compare_stored(stored.results, stored.outcomes)
+    results = compared.marked(results_of(stored.facts, stored.lookup, ledger_folder))
     made = tuple(row for row in results.runs if row.address)
     untested = [one for one in results.failures if one.address and stored.outcomes[one.address].status == "validated"]
     unmade = [one for one in results.failures if one.reason == NOT_STORED]

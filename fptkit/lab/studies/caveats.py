@@ -22,7 +22,7 @@ def warnings_of(results: StudyResults) -> tuple[str, ...]:
     found += _held(results)
     found += _lengths(results)
     found += _versions(results)
-    found += _at_majority(results)
+    found += _at_guessing(results)
     found += _diverged(results)
     found += _skipped(results)
     return tuple(found)
@@ -153,18 +153,24 @@ def _versions(results: StudyResults) -> list[str]:
     return ["runs were made with different versions: " + _pairs({k: " and ".join(v) for k, v in differing.items()})]
 
 
-def _at_majority(results: StudyResults) -> list[str]:
-    at = [cell for cell in results.cells if _stands_at_majority(cell)]
+def _at_guessing(results: StudyResults) -> list[str]:
+    at = [cell for cell in results.cells if _is_at_guessing(cell)]
     if not at:
         return []
-    return [f"no better than always answering with the most frequent class, within two standard errors: {_cells(at)}"]
+    levels = dict.fromkeys(
+        f"{100 * cell.uninformed:.1f} % on {cell.task}" for cell in at if cell.uninformed is not None
+    )
+    return [
+        "no better than guessing or always answering with the most frequent class, within two standard errors: "
+        f"{_cells(at)}; this gives {', '.join(levels)}"
+    ]
 
 
-def _stands_at_majority(cell: CellResult) -> bool:
-    main = cell.main
-    if main is None or main.mean is None or cell.majority is None:
+def _is_at_guessing(cell: CellResult) -> bool:
+    main, level = cell.main, cell.uninformed
+    if main is None or main.mean is None or level is None:
         return False
-    return main.mean <= cell.majority + 2 * (main.sem or 0.0)
+    return main.mean <= level + 2 * (main.sem or 0.0)
 
 
 def _diverged(results: StudyResults) -> list[str]:

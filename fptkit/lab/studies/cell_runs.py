@@ -31,6 +31,7 @@ class CellRuns:
         reason: which seeds have no rate and why, or which rates were excluded.
         varied: outcome of every trial that varies one source of randomness, by source and then seed. They count for
             nothing but the noise of that source.
+        growing: whether seeds may still be added.
     """
 
     cell: CellFacts
@@ -41,6 +42,7 @@ class CellRuns:
     missing: frozenset[Trial]
     reason: str = ""
     varied: Mapping[Trial, Outcome] = field(default_factory=dict)
+    growing: bool = False
 
     @property
     def rates(self) -> list[float]:
@@ -69,6 +71,12 @@ class CellRuns:
         """Result on the first test split by seed, each at its own rate."""
         return {seed: value for seed, outcome in self.chosen.items() if is_number(value := test_value(outcome))}
 
+    @property
+    def over(self) -> bool:
+        """Whether every run has ended, with a result or without."""
+        outcomes = {**self.outcomes, **self.varied}
+        return all(outcomes[trial].status == "failed" for trial in self.missing)
+
     def validated(self, outcomes: Mapping[int, Outcome]) -> dict[int, float]:
         """Validation by seed, for runs of this cell that reached the step the search requested."""
         return {
@@ -81,7 +89,12 @@ class CellRuns:
 
 
 def runs_of(
-    settings: StudySettings, cell: CellFacts, seeds: Sequence[int], lookup: Callable[[Trial], Outcome]
+    settings: StudySettings,
+    cell: CellFacts,
+    seeds: Sequence[int],
+    lookup: Callable[[Trial], Outcome],
+    *,
+    growing: bool = False,
 ) -> CellRuns:
     """Replay a cell's search on the known outcomes, so that the same code chooses the rates as in the study.
 
@@ -90,10 +103,11 @@ def runs_of(
         cell: the cell.
         seeds: its seeds, see `fptkit.lab.studies.seeds`.
         lookup: the outcome of a trial of this cell.
+        growing: whether seeds may still be added.
     """
     known: dict[Trial, Outcome] = {}
     while True:
-        step = next_step(settings, cell, seeds, known)
+        step = next_step(settings, cell, seeds, known, growing=growing)
         unknown = [request.trial for request in step.requests if request.trial not in known]
         if not unknown:
             break
@@ -111,6 +125,7 @@ def runs_of(
         missing=frozenset(failed | {request.trial for request in step.requests}),
         reason=step.reason if step.done else "",
         varied={trial: known[trial] for trial in varied if trial in known},
+        growing=growing,
     )
 
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from fptkit.lab.studies.correction import Corrected, corrected
 from fptkit.lab.studies.pairs import Pair, Question, Scores, Tested, number, verdict_of
 from fptkit.lab.studies.plan import CellName, StudyFacts
-from fptkit.lab.studies.verdicts import Comparison, Verdict
+from fptkit.lab.studies.verdicts import Anytime, Comparison, Verdict
+
+if TYPE_CHECKING:
+    from fptkit.lab.studies.power import Critical
 
 SAME_ARCHITECTURE = ("frozen_random", "unfrozen_random", "statistics_only", "synthetic_pretrained")
 """Controls that differ from the reference only in their weights, if they have the same freezing. The reference minus
@@ -52,50 +57,31 @@ def comparisons_of(
         study: the study.
     """
     tested = {pair: Tested(pair, scores, study.settings) for pair in [*pairs, *others]}
-    once = {pair.unordered: pair for pair in tested}
-    of_question: dict[Question, list[Pair]] = {}
+    found: dict[object, Corrected] = {}
+    for members in by_question(tested):
+        results = corrected([tested[pair] for pair in members])
+        found.update(zip((pair.unordered for pair in members), results, strict=True))
+    return tuple(_comparison(tested[pair], found[pair.unordered]) for pair in pairs)
+
+
+def by_question(pairs: Iterable[Pair]) -> list[list[Pair]]:
+    """The pairs of each question, each pair of cells once, whatever its direction."""
+    once = {pair.unordered: pair for pair in pairs}
+    found: dict[Question, list[Pair]] = {}
     for pair in once.values():
-        of_question.setdefault(pair.question, []).append(pair)
-    p_holm: dict[object, float | None] = {}
-    p_same_holm: dict[object, float | None] = {}
-    for members in of_question.values():
-        keys = [pair.unordered for pair in members]
-        p_holm.update(zip(keys, holm_of([tested[pair].p for pair in members]), strict=True))
-        p_same_holm.update(zip(keys, holm_of([tested[pair].p_same for pair in members]), strict=True))
-    return tuple(
-        _comparison(
-            tested[pair],
-            p_holm[pair.unordered],
-            p_same_holm[pair.unordered],
-            sum(tested[one].p is not None for one in of_question[pair.question]),
-        )
-        for pair in pairs
-    )
+        found.setdefault(pair.question, []).append(pair)
+    return list(found.values())
 
 
-def holm_of(p: Sequence[float | None]) -> list[float | None]:
-    """Holm's correction of the p-values that there are."""
-    import numpy as np
-
-    from fptkit.lab.studies.statistics import holm
-
-    given = np.array([math.nan if value is None else value for value in p])
-    return list(map(number, holm(given)))
-
-
-def _comparison(tested: Tested, p_holm: float | None, p_same_holm: float | None, tests: int) -> Comparison:
-    """The record of a comparison; ``tests`` is the number of tests in its question."""
-    from fptkit.lab.studies import statistics
+def _comparison(tested: Tested, found: Corrected) -> Comparison:
+    """The record of a comparison."""
+    from fptkit.lab.studies.statistics import LEVEL, MINIMUM_PAIRS, hedges_g
 
     pair, pairs, mean, error = tested.pair, len(tested.seeds), tested.mean, tested.error
-    deviation = error * math.sqrt(pairs)
-    exact = pairs >= statistics.MINIMUM_EXACT
-    verdict = verdict_of(mean, p_holm, p_same_holm, statistics.LEVEL)
-    t = number(float(tested.tests.t)) if tested.tests is not None and tested.enough else None
-    further = None
-    if verdict == "undecided" and mean is not None:
-        # The correction multiplies p by the number of tests at most.
-        further = statistics.further_seeds(mean, deviation, pairs, tested.margin, statistics.LEVEL / tests)
+    verdict = verdict_of(tested.direction, found.p, found.p_same, LEVEL)
+    figures: dict[str, Any] = {}
+    if mean is not None and pairs >= MINIMUM_PAIRS:
+        figures = (_at_fixed_number if tested.until is None else _at_any_time)(tested, found, verdict)
     return Comparison(
         task=pair.task,
         data_fraction=pair.data_fraction,
@@ -104,22 +90,68 @@ def _comparison(tested: Tested, p_holm: float | None, p_same_holm: float | None,
         seeds=tested.seeds,
         differences=tuple(map(float, tested.differences)),
         mean=mean,
-        interval=statistics.interval(mean, error, pairs) if mean is not None and error and tested.enough else None,
-        interval_bca=statistics.bca_interval(tested.differences, rounding=tested.rounding) if exact and error else None,
-        t=t,
-        degrees=pairs - 1 if t is not None else None,
         p=tested.p,
-        p_holm=p_holm,
-        p_exact=statistics.sign_flip_p(tested.differences, rounding=tested.rounding) if exact else None,
+        p_holm=found.p,
         margin=tested.margin,
         p_same=tested.p_same,
-        p_same_holm=p_same_holm,
-        resolution=statistics.resolution(deviation, pairs) if error and tested.enough else None,
-        further_seeds=further,
-        effect_size=statistics.hedges_g(mean, error, pairs) if mean is not None else None,
+        p_same_holm=found.p_same,
+        effect_size=hedges_g(mean, error, pairs) if mean is not None else None,
         verdict=verdict,
         note=_note(tested, verdict),
+        **{"interval": None, **figures},
     )
+
+
+def _at_fixed_number(tested: Tested, found: Corrected, verdict: Verdict) -> dict[str, Any]:
+    """Figures that are valid for a number of seeds that was fixed in advance."""
+    from fptkit.lab.studies import statistics
+    from fptkit.lab.studies.power import critical_t
+
+    pairs, mean, error = len(tested.seeds), tested.mean or 0.0, tested.error
+    deviation = error * math.sqrt(pairs)
+    exact = pairs >= statistics.MINIMUM_EXACT
+    return {
+        "interval": statistics.interval(mean, error, pairs) if error else None,
+        "interval_bca": statistics.bca_interval(tested.differences, rounding=tested.rounding)
+        if exact and error
+        else None,
+        "t": number(float(tested.tests.t)) if tested.tests is not None else None,
+        "degrees": pairs - 1 if error else None,
+        "p_exact": statistics.sign_flip_p(tested.differences, rounding=tested.rounding) if exact else None,
+        "resolution": statistics.resolution(deviation, pairs) if error else None,
+        "further_seeds": _further(tested, found, critical_t) if verdict == "undecided" else None,
+    }
+
+
+def _at_any_time(tested: Tested, found: Corrected, verdict: Verdict) -> dict[str, Any]:
+    """Figures that are valid however often they were looked at. The others would not be, and are left out."""
+    from fptkit.lab.studies.sequential import anytime_critical_t
+    from fptkit.lab.studies.statistics import resolution
+
+    evidence, pairs = tested.evidence, len(tested.seeds)
+    deviation = tested.error * math.sqrt(pairs)
+    return {
+        "interval": evidence.interval,
+        "resolution": resolution(deviation, pairs, critical=anytime_critical_t) if deviation else None,
+        "further_seeds": _further(tested, found, anytime_critical_t) if verdict == "undecided" else None,
+        "anytime": Anytime(
+            e=evidence.e,
+            p=tested.p,
+            p_holm=found.p,
+            p_same=tested.p_same,
+            p_same_holm=found.p_same,
+            decided_at=found.same_at if verdict == "same" else found.found_at,
+        ),
+    }
+
+
+def _further(tested: Tested, found: Corrected, critical: Critical) -> int | None:
+    """Further seeds that would decide. The correction multiplies p by the number of tests at most."""
+    from fptkit.lab.studies.statistics import LEVEL, further_seeds
+
+    pairs, mean = len(tested.seeds), tested.mean or 0.0
+    deviation = tested.error * math.sqrt(pairs)
+    return further_seeds(mean, deviation, pairs, tested.margin, LEVEL / found.tests, critical=critical)
 
 
 def _note(tested: Tested, verdict: Verdict) -> str:
@@ -133,11 +165,17 @@ def _note(tested: Tested, verdict: Verdict) -> str:
     if not tested.enough:
         return f"{pairs} seed{'s' if pairs != 1 else ''} in common, a test needs 3"
     notes = []
-    if tested.error == 0 and tested.mean:
+    if tested.error == 0 and tested.mean and tested.until:
+        notes.append(
+            f"all differences are equal: the evidence is at most that of the sign-flip test, e = {2 ** (pairs - 1)}"
+        )
+    elif tested.error == 0 and tested.mean:
         notes.append(
             "all differences are equal: sign-flip test instead of Student's t, its smallest p is "
             f"{2.0 ** (1 - pairs):g}"
         )
+    if tested.until and (tested.direction or 0) * (tested.mean or 0) < 0 and verdict in ("better", "worse"):
+        notes.append("the mean has changed its sign since the evidence was greatest")
     if verdict in ("better", "worse") and tested.margin is not None and abs(tested.mean or 0) < tested.margin:
         notes.append("the difference is below the margin")
     return "; ".join([*notes, *_without(tested)])

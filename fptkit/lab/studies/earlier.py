@@ -16,10 +16,10 @@ import yaml
 from fptkit.engine.code_version import code_version
 from fptkit.errors import FptkitError
 from fptkit.files import ENVIRONMENT, find_json, read_summary
+from fptkit.lab.studies.address import written
 from fptkit.lab.studies.ledger import Ledger
 from fptkit.lab.studies.plan import Study
 from fptkit.lab.studies.results import StudyResults, read_results, run_folder
-from fptkit.options import deciding
 from fptkit.recipe.models import Recipe
 
 SHOWN_DIGITS = 8
@@ -27,13 +27,19 @@ SHOWN_DIGITS = 8
 
 
 def earlier_runs(unmade: Mapping[str, Recipe], ledger: Ledger) -> int:
-    """Count the runs in the ledger that match a missing run of the study but were made by another version of the code.
+    """Count the runs of `earlier_addresses`."""
+    return len(earlier_addresses(unmade, ledger))
+
+
+def earlier_addresses(unmade: Mapping[str, Recipe], ledger: Ledger) -> frozenset[str]:
+    """Addresses of the runs in the ledger that match a missing run of the study but were made by another version of the
+    code.
 
     Args:
         unmade: recipes of the study's missing runs, by address.
         ledger: ledger of the study's folder.
     """
-    return sum(_other_data(ledger.folder, address) is None for address in _matching(unmade, ledger))
+    return frozenset(address for address in _matching(unmade, ledger) if _other_data(ledger.folder, address) is None)
 
 
 def other_data_notes(unmade: Mapping[str, Recipe], ledger: Ledger) -> list[str]:
@@ -60,7 +66,7 @@ def _matching(unmade: Mapping[str, Recipe], ledger: Ledger) -> list[str]:
         return []
     asked: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for recipe in unmade.values():
-        ours = _written(recipe)
+        ours = written(recipe)
         asked.setdefault(_key(ours), []).append(ours)
     others = [(address, _read(text)) for address, text in ledger.started() if address not in unmade]
     return [address for address, theirs in others if any(_agree(ours, theirs) for ours in asked.get(_key(theirs), ()))]
@@ -134,14 +140,6 @@ def _kept_before(folder: Path, study: Study) -> tuple[Path, StudyResults] | tupl
         if found := _results_of_another(kept, study):
             return kept, found
     return None, None
-
-
-def _written(recipe: Recipe) -> dict[str, Any]:
-    """The settings that decide a recipe's result, laid out as in a recipe file: options next to a component's name."""
-    return {
-        key: {"name": value["name"], **value["options"]} if isinstance(value, dict) and "options" in value else value
-        for key, value in deciding(recipe).items()
-    }
 
 
 def _read(text: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
@@ -16,8 +16,8 @@ from fptkit.lab.studies.outcome import Outcome
 from fptkit.lab.studies.plan import Cell, CellName, Request, Study, Trial, run_name
 from fptkit.lab.studies.progress import CellProgress, CellState, StudyProgress, first_line
 from fptkit.lab.studies.results import run_folder
-from fptkit.lab.studies.search import Step, next_step, varied_sources
-from fptkit.lab.studies.seeds import seeds_of_cells
+from fptkit.lab.studies.search import Step, next_step, runs_per_seed, varied_seeds
+from fptkit.lab.studies.seeds import SeedResults, seeds_of_cells
 from fptkit.recipe.load import LoadedRecipe
 
 
@@ -83,13 +83,12 @@ class Needs:
         self._users: dict[str, list[tuple[CellNeeds, Trial]]] = {}
         self._addresses: dict[tuple[int, Trial], str] = {}
         self._recipes: dict[str, LoadedRecipe] = {}
-        self._seeds: Mapping[CellName, tuple[int, ...]] = {}
+        self._results = SeedResults(self._facts, self._known_outcome)
+        self._seeds = seeds_of_cells(self._facts, self._results)
 
     def look(self) -> None:
         """Update every cell's seeds and requests."""
-        self._seeds = seeds_of_cells(self._facts, self._known_outcome)
-        for needs in self._cells:
-            self._advance(needs)
+        self._update(self._cells)
 
     def requests(self) -> Iterator[tuple[str, str, Request]]:
         """Address, name and request of all open requests, in the order to start them.
@@ -125,11 +124,7 @@ class Needs:
         users = self._users.get(outcome.address, [])
         for needs, trial in users:
             needs.outcomes[trial] = outcome
-        before, self._seeds = self._seeds, seeds_of_cells(self._facts, self._known_outcome)
-        changed = [needs for needs, _ in users]
-        for needs in self._cells:
-            if needs in changed or self._seeds[needs.cell.name] != before[needs.cell.name]:
-                self._advance(needs)
+        self._update([needs for needs, _ in users])
 
     def refresh(self, address: str) -> str | None:
         """Update the outcome of a run from the ledger; return its name if it ended in another process."""
@@ -174,6 +169,9 @@ class Needs:
             cells=[self._cell_progress(needs, under_way) for needs in self._cells],
             done=len(self.known) - len(missing) - failed,
             runs=len(self.known) + to_come,
+            most=self._most_of_all(),
+            comparisons=self._seeds.comparisons,
+            undecided=self._seeds.undecided,
             running=len(under_way),
             elsewhere=len(self.elsewhere),
             failed=failed,
@@ -186,7 +184,8 @@ class Needs:
         running = sum(self._address(needs, trial) in at_work for trial in wanted)
         failed = sum(outcome.status == "failed" for outcome in needs.outcomes.values())
         status: CellState = "waiting"
-        if not wanted:
+        most = self._most(needs)
+        if not wanted and most is None:
             status = "failed" if failed else "done"
         elif running:
             status = "running"
@@ -195,26 +194,72 @@ class Needs:
             name=needs.cell.name,
             state=status,
             done=len(needs.outcomes) - len(wanted) - failed,
-            runs=len(needs.outcomes) + self._to_come(needs),
+            runs=self._runs(needs),
+            most=most,
             running=running,
             rate=rate,
             validation=validation,
             chosen=bool(needs.step.chosen_rates),
         )
 
+    def _runs(self, needs: CellNeeds) -> int:
+        """Number of runs of a cell that are known so far."""
+        return len(needs.outcomes) + self._to_come(needs)
+
     def _to_come(self, needs: CellNeeds) -> int:
         """Number of runs that vary one source of randomness and are not requested yet."""
-        if needs.step.done:
+        if needs.step.done and not self._seeds.of(needs.cell.name)[1]:
             return 0
+        return self._varied(needs) - sum(bool(trial.varied) for trial in needs.outcomes)
+
+    def _varied(self, needs: CellNeeds) -> int:
+        """Number of runs that vary one source of randomness."""
         settings = self._study.settings
-        number = len(varied_sources(settings, needs.cell)) * (len(settings.first_seeds) - 1)
-        return number - sum(bool(trial.varied) for trial in needs.outcomes)
+        return len(varied_seeds(settings, needs.cell))
+
+    def _further_seeds(self, needs: CellNeeds) -> int:
+        """Largest number of seeds that may still be added to a cell."""
+        seeds, growing = self._seeds.of(needs.cell.name)
+        until = self._study.settings.until
+        return until.at_most - len(seeds) if until is not None and growing else 0
+
+    def _most(self, needs: CellNeeds) -> int | None:
+        """Largest number of runs that a cell may need; None if no seeds may be added."""
+        further = self._further_seeds(needs)
+        if not further:
+            return None
+        seeds = len(self._seeds.of(needs.cell.name)[0]) + further
+        return seeds * runs_per_seed(self._study.settings, needs.cell) + self._varied(needs)
+
+    def _most_of_all(self) -> int | None:
+        """The same of all cells; a run that several cells share counts once."""
+        if not self._seeds.growing:
+            return None
+        if self._study.settings.search.name == "optuna":  # its rates are known one by one
+            return sum(self._most(needs) or self._runs(needs) for needs in self._cells)
+        first = self._study.settings.first_seeds[0]
+        further: dict[str, int] = {}
+        for address, users in self._users.items():
+            if any(trial.seed == first and not trial.varied for _, trial in users):
+                further[address] = max(self._further_seeds(needs) for needs, _ in users)
+        return len(self.known) + sum(map(self._to_come, self._cells)) + sum(further.values())
+
+    def _update(self, changed: Sequence[CellNeeds]) -> None:
+        """Update the requests of these cells, and of all that need other seeds now.
+
+        A new seed's outcomes may be known from an earlier call or another study, and lead to further seeds.
+        """
+        while changed:
+            for needs in changed:
+                self._advance(needs)
+            before, self._seeds = self._seeds, seeds_of_cells(self._facts, self._results)
+            changed = [needs for needs in self._cells if self._seeds.of(needs.cell.name) != before.of(needs.cell.name)]
 
     def _advance(self, needs: CellNeeds) -> None:
         """Ask the search what a cell needs next, until all requested runs have a known outcome."""
         while True:
-            seeds = self._seeds[needs.cell.name]
-            needs.step = next_step(self._study.settings, needs.cell, seeds, needs.outcomes)
+            seeds, growing = self._seeds.of(needs.cell.name)
+            needs.step = next_step(self._study.settings, needs.cell, seeds, needs.outcomes, growing=growing)
             unknown = [request.trial for request in needs.step.requests if request.trial not in needs.outcomes]
             if not unknown:
                 return

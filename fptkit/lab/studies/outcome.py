@@ -70,6 +70,11 @@ class Outcome:
         split = next(iter(self.summary.get("metrics", {}).get("test", {})), None)
         return self.summary.get("majority_accuracy", {}).get(split) if self._is_among("accuracies") else None
 
+    @property
+    def chance(self) -> float | None:
+        """Accuracy of guessing; None if unknown or if the selection metric is not an accuracy."""
+        return self.summary.get("chance_accuracy") if self._is_among("accuracies") else None
+
     def _is_among(self, key: str) -> bool:
         metric = self.summary.get("selection", {}).get("metric", "")
         return metric in self.summary[key] if key in self.summary else was_fraction(metric)

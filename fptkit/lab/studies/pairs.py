@@ -14,6 +14,7 @@ from fptkit.lab.studies.results import Measure
 from fptkit.lab.studies.verdicts import Verdict
 
 if TYPE_CHECKING:
+    from fptkit.lab.studies.looks import Evidence
     from fptkit.lab.studies.statistics import Array, Tests
 
 Question = frozenset[str]
@@ -75,6 +76,7 @@ class Tested:
         seeds: seeds that both arms have a result for.
         metric: the metric of both.
         margin: differences below this count as the same; None if there is none.
+        until: how seeds are added until decided; p-values are then valid at any time. None for a fixed number.
     """
 
     def __init__(self, pair: Pair, scores: Mapping[CellName, Scores], settings: StudySettings) -> None:
@@ -83,6 +85,7 @@ class Tested:
         self.metric = self.a.metric if self.a.metric.name else self.b.metric
         self.seeds = tuple(seed for seed in self.a.test if seed in self.b.test) if self.like else ()
         self.margin = settings.margin_on(pair.task, fraction=self.metric.fraction) if self.metric.name else None
+        self.until = settings.until
 
     @property
     def like(self) -> bool:
@@ -136,10 +139,27 @@ class Tested:
         """Standard error of the mean; 0 if all differences are equal or there are fewer than two."""
         return float(self.tests.standard_error) if self.tests is not None else 0.0
 
+    @cached_property
+    def early_rounding(self) -> float:
+        """`rounding` without seeds after the third, before which there is no evidence: it never changes with more."""
+        from fptkit.lab.studies.statistics import MINIMUM_PAIRS, rounding_of
+
+        first, second = (values[:MINIMUM_PAIRS] for values in self._signed)
+        return float(rounding_of(first, second)) if self.seeds else 0.0
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """What the differences show after each seed."""
+        from fptkit.lab.studies.looks import evidence_of
+
+        return evidence_of(self.differences, self.seeds, self.margin, self.early_rounding)
+
     @property
     def p(self) -> float | None:
         """Two-sided p-value; None without enough seeds."""
-        return float(self.tests.p) if self.tests is not None and self.enough else None
+        if self.tests is None or not self.enough:
+            return None
+        return float(self.tests.p) if self.until is None else self.evidence.p_after()
 
     @property
     def p_same(self) -> float | None:
@@ -148,7 +168,14 @@ class Tested:
 
         if self.margin is None or self.mean is None or not self.enough:
             return None
+        if self.until is not None:
+            return self.evidence.p_same_after()
         return float(equivalence(self.mean, self.error, len(self.seeds), self.margin))
+
+    @property
+    def direction(self) -> float | None:
+        """A number with the sign of the difference that ``p`` tests; None without a pair."""
+        return self.mean if self.until is None or not self.seeds else self.evidence.direction()
 
 
 def verdict_of(mean: float | None, p: float | None, p_same: float | None, level: float) -> Verdict:

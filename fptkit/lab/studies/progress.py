@@ -43,6 +43,7 @@ class CellProgress:
         rate: the learning rate that most seeds chose, or the best so far; None before the first validation.
         validation: validation of each seed at its own rate, or of all at the best so far; mean over seeds.
         chosen: whether a rate is chosen.
+        most: largest number of runs that it may need, if seeds may still be added; else None.
     """
 
     name: CellName
@@ -53,6 +54,7 @@ class CellProgress:
     rate: float | None = None
     validation: float | None = None
     chosen: bool = False
+    most: int | None = None
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,14 @@ class StudyProgress:
     Args:
         title: title of the study.
         cells: progress of its cells, in the order of the study.
-        done, runs: number of completed and of all runs; a run shared by several cells counts once.
+        done, runs: number of completed and of all runs known so far; a run shared by several cells counts once.
         running: number of runs in progress in this process.
         elsewhere: number of runs in progress in other processes.
         failed: number of runs that failed for good.
-        seconds_left: estimated time left; None before the first run has ended.
+        seconds_left: estimated time left for the runs known so far; None before the first run has ended.
+        most: largest number of runs that it may need, if seeds may still be added; else None.
+        comparisons, undecided: number of comparisons that decide how many seeds are added, and of those that may still
+            ask for more.
     """
 
     title: str
@@ -77,6 +82,9 @@ class StudyProgress:
     elsewhere: int = 0
     failed: int = 0
     seconds_left: float | None = None
+    most: int | None = None
+    comparisons: int = 0
+    undecided: int = 0
 
 
 class ProgressView(Protocol):
@@ -144,7 +152,7 @@ class LineView(QuietView):
 
     def run_ended(self, what: str, outcome: Outcome, seconds: float | None, progress: StudyProgress) -> None:
         """See `ProgressView`."""
-        self.say(f"[{progress.done + progress.failed}/{progress.runs}] {_ended_line(what, outcome, seconds)}")
+        self.say(f"[{progress.done + progress.failed}/{_at_least(progress)}] {_ended_line(what, outcome, seconds)}")
 
 
 class LiveView(QuietView):
@@ -204,7 +212,7 @@ def draw(progress: StudyProgress, *, seconds: float, width: int, height: int) ->
             cell.name.task,
             cell.name.arm,
             *share,
-            f"{cell.done}/{cell.runs}",
+            f"{cell.done}/{_at_least(cell)}",
             "" if cell.rate is None else f"{cell.rate:g}",
             "" if cell.validation is None else f"{cell.validation:.4f}",
             Text(_state_words(cell), style=_STYLES[cell.state]),
@@ -230,15 +238,23 @@ def first_line(reason: str) -> str:
     return next(iter(reason.strip().splitlines()), "")
 
 
+def _at_least(progress: CellProgress | StudyProgress) -> str:
+    """Number of runs; ``30+`` if seeds may be added."""
+    return f"{progress.runs}{'' if progress.most is None else '+'}"
+
+
 def _header(progress: StudyProgress, seconds: float, width: int) -> Text:
-    parts = [f"{progress.done} of {progress.runs} runs done", f"{progress.running} running"]
+    parts = [f"{progress.done} of {_at_least(progress)} runs done", f"{progress.running} running"]
     if progress.elsewhere:
         parts.append(f"{progress.elsewhere} elsewhere")
     if progress.failed:
         parts.append(f"{progress.failed} failed")
+    if progress.undecided:
+        parts.append(f"{progress.undecided} of {progress.comparisons} undecided")
     parts.append(describe_seconds(seconds))
     if progress.seconds_left is not None and progress.done < progress.runs:
-        parts.append(f"{describe_seconds(progress.seconds_left)} left")
+        left = f"{describe_seconds(progress.seconds_left)} left"
+        parts.append(left if progress.most is None else f"at least {left}")
     rest = " · ".join(parts)
     header = Text(no_wrap=True, overflow="ellipsis")
     if width - len(rest) > 12:  # without room for both, the title is dropped

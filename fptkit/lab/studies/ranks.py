@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
-from fptkit.lab.studies.comparisons import holm_of, places_of
+from fptkit.lab.studies.comparisons import places_of
+from fptkit.lab.studies.correction import holm_of
 from fptkit.lab.studies.pairs import Pair, Scores, Tested, verdict_of
 from fptkit.lab.studies.plan import CellName, StudyFacts
 from fptkit.lab.studies.verdicts import Rank
@@ -46,7 +47,7 @@ def _ranks(
         return []
     above = dict.fromkeys(arms, 0)
     for one, p in zip(tested, holm_of([one.p for one in tested]), strict=True):
-        verdict = verdict_of(one.mean, p, None, LEVEL)
+        verdict = verdict_of(one.direction, p, None, LEVEL)
         if verdict in ("better", "worse"):
             above[one.pair.b if verdict == "better" else one.pair.a] += 1
     return [Rank(task=task, data_fraction=fraction, arm=arm, rank=1 + above[arm]) for arm in arms]

@@ -21,8 +21,15 @@ from fptkit.recipe.tree import Node, Place, plain
 
 FILE = "study.yaml"
 
+STATE = ".state"
+"""File in a study's folder with the digest of what its results were made from; unchanged results are not written
+again."""
+
 RESERVED = ("runs", "sessions", "slurm")
 """Folders of the ledger; a study cannot have one of these names."""
+
+COMMANDS = ("lock",)
+"""Subcommands of ``fptkit study``; a study cannot have one of these names either."""
 
 
 def study_folder(ledger_folder: Path, study: Study) -> Path:
@@ -33,8 +40,12 @@ def study_folder(ledger_folder: Path, study: Study) -> Path:
         study: the study; its name and profile name the folder.
 
     Raises:
-        UsageError: the study has the name of one of the ledger's own folders.
+        UsageError: the study has the name of a subcommand, or of one of the ledger's own folders.
     """
+    if study.name in COMMANDS:
+        raise UsageError(
+            f"a study cannot be called '{study.name}': fptkit study {study.name} is a command; rename the file"
+        )
     name = f"{study.name}-{study.profile}" if study.profile else study.name
     if name in RESERVED:
         raise UsageError(f"a study cannot be called '{name}': the ledger has a folder of that name; rename the file")

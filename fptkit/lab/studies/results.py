@@ -138,6 +138,7 @@ class CellResult(Record):
         best_steps: the step with the best validation of each of these runs.
         majority: test accuracy of always answering with the most frequent class; None if unknown or if the selection
             metric is not an accuracy.
+        chance: accuracy of guessing without having learned anything; None as for ``majority``, or in older runs.
         task_name, protocol, source, data_stand_in: facts of the task.
         task_options, backbone_options: all their options as resolved by the recipe; None if the runs do not record
             them.
@@ -172,6 +173,7 @@ class CellResult(Record):
     steps: tuple[int, ...] = ()
     best_steps: tuple[int, ...] = ()
     majority: float | None = None
+    chance: float | None = None
     task_name: str = ""
     protocol: str = ""
     source: str = ""
@@ -205,6 +207,11 @@ class CellResult(Record):
     def measure(self) -> Measure:
         """The selection metric, and how reports show its values."""
         return Measure(self.metric, self.fraction)
+
+    @property
+    def uninformed(self) -> float | None:
+        """The better of ``chance`` and ``majority``: an accuracy that needs no learning; None if both are unknown."""
+        return max((level for level in (self.chance, self.majority) if level is not None), default=None)
 
     @property
     def main(self) -> Estimate | None:

@@ -124,6 +124,11 @@ class StudyRunner:
             if self._needs.known[address].status == "waiting"
         }
 
+    def known(self) -> dict[str, Outcome]:
+        """Outcomes of the runs that the study needs, as far as its search is known, by address."""
+        self._needs.look()
+        return dict(self._needs.known)
+
     def progress(self) -> StudyProgress:
         """The current progress of the study."""
         slots = 1 if self._launcher is None else self._launcher.slots

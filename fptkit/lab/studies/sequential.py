@@ -11,6 +11,7 @@ difference that is not finite makes it NaN, and all later ones.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np  # noqa: TID253 (imported when there is something to compute)
 from numpy.typing import NDArray  # noqa: TID253
@@ -79,15 +80,9 @@ def log_e_below(differences: Array, null: Array | float, scale: float = 1.0, *, 
 
     Args and shapes as in `log_e`.
     """
-    from scipy.special import stdtr
-
     running = _running(differences, rounding)
-    pairs, above = running.pairs, running.above(null)
-    size = np.sqrt((1 + pairs * scale**2) * running.squares + pairs * above**2)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.where(above == 0, 0.0, -scale * pairs**1.5 * above / size)
-        result = _log_mixture(running, above, scale) + np.log(2 * stdtr(pairs, t))
-    return _limited(result, running, pairs * np.log(2))
+    result = _log_mixture_below(running, running.above(null), scale)
+    return _limited(result, running, running.pairs * np.log(2))
 
 
 def anytime_p(differences: Array, null: Array | float = 0.0, *, rounding: Array | float = 0.0) -> Array:
@@ -134,14 +129,58 @@ def confidence_sequence(
     Shapes: differences (..., n) -> lower and upper bounds (..., n).
     """
     running = _running(differences, rounding)
-    pairs, growth = running.pairs, 1 + running.pairs
-    # log_e in terms of the explained fraction of the squares, solved for the latter: at 1 / (1 - confidence).
-    most = (1 - np.exp(2 / pairs * (np.log(1 - confidence) - 0.5 * np.log(growth)))) * growth / pairs
+    pairs, most = running.pairs, _critical_fraction(running.pairs, 1 - confidence)
     bounded = (most < 1) & (pairs >= MINIMUM_PAIRS) & ~running.equal
     with np.errstate(divide="ignore", invalid="ignore"):
         half = np.where(bounded, np.sqrt(running.squares * most / (pairs * (1 - most))), np.inf)
         low, high = running.mean - half, running.mean + half
     return np.maximum.accumulate(low, axis=-1), np.minimum.accumulate(high, axis=-1)
+
+
+def anytime_p_over_tasks(differences: Array, *, rounding: Array | float = 0.0) -> tuple[Array, Array]:
+    """Anytime-valid p-value against no difference on any task, for tasks whose differences have no common unit.
+
+    For each direction, the one-sided e-values of the tasks are multiplied: tasks that agree add up, others cancel. The
+    better of both directions counts twice. As in Stouffer's method, the noise of different tasks must be independent;
+    the product is then an e-process, too.
+
+    Args:
+        differences: paired differences; all tasks have the same seeds.
+        rounding: as in `log_e`, for each task.
+
+    Shapes: differences (..., tasks, n), rounding (..., tasks) -> p (..., n); direction (..., n): 1 if the evidence is
+    for differences above 0, else -1.
+    """
+    above = log_e_below(-differences, 0.0, rounding=rounding).sum(axis=-2)
+    below = log_e_below(differences, 0.0, rounding=rounding).sum(axis=-2)
+    p_above, p_below = _p(above), _p(below)
+    return np.minimum(2 * np.minimum(p_above, p_below), 1.0), np.where(p_above <= p_below, 1.0, -1.0)
+
+
+@lru_cache(maxsize=4096)
+def anytime_critical_t(pairs: int, level: float) -> tuple[float, float]:
+    """`fptkit.lab.studies.power.Critical` of `anytime_p` and `anytime_same` at one look, after ``pairs`` seeds.
+
+    Earlier looks may have decided before, so figures that follow from it err on the safe side.
+    """
+    fraction = float(_critical_fraction(np.array(pairs, dtype=float), level))
+    different = np.sqrt((pairs - 1) * fraction / (1 - fraction)) if fraction < 1 else np.inf
+    return float(different), _critical_one_sided_t(pairs, level)
+
+
+def _critical_one_sided_t(pairs: int, level: float) -> float:
+    """The t at which the e-value of `log_e_below` reaches 1 / level; infinite if none does."""
+    from scipy.optimize import brentq
+
+    # Values whose mean is t standard errors from the boundary: a mean of t / sqrt(n), squared deviations of n - 1.
+    count = np.array([pairs], dtype=float)
+
+    def lacking(t: float) -> float:
+        running = _Running(count, -t / np.sqrt(count), count - 1, np.array([False]), np.zeros(1))
+        return float(_log_mixture_below(running, running.mean, 1.0)[0] + np.log(level))
+
+    most = 1e6
+    return float(brentq(lacking, 0.0, most)) if lacking(most) > 0 else np.inf
 
 
 def _running(differences: Array, rounding: Array | float) -> _Running:
@@ -163,6 +202,22 @@ def _log_mixture(running: _Running, above: Array, scale: float) -> Array:
     with np.errstate(invalid="ignore", over="ignore"):
         fraction = np.where(above == 0, 0.0, explained / (explained + running.squares))
     return -0.5 * np.log(growth) - running.pairs / 2 * np.log1p(-fraction * (1 - 1 / growth))
+
+
+def _log_mixture_below(running: _Running, above: Array, scale: float) -> Array:
+    from scipy.special import stdtr
+
+    pairs = running.pairs
+    size = np.sqrt((1 + pairs * scale**2) * running.squares + pairs * above**2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.where(above == 0, 0.0, -scale * pairs**1.5 * above / size)
+        return _log_mixture(running, above, scale) + np.log(2 * stdtr(pairs, t))
+
+
+def _critical_fraction(pairs: Array, level: float) -> Array:
+    """The explained fraction of the squares at which the e-value of `log_e` reaches 1 / level; above 1 if none does."""
+    growth = 1 + pairs
+    return (1 - np.exp(2 / pairs * (np.log(level) - 0.5 * np.log(growth)))) * growth / pairs
 
 
 def _limited(log_values: Array, running: _Running, limit: Array) -> Array:

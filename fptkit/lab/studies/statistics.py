@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np  # noqa: TID253 (imported by `summarise` when there is something to compute)
 from numpy.typing import NDArray  # noqa: TID253
 
-from fptkit.lab.studies.power import probability_decided
+from fptkit.lab.studies.power import Critical, critical_t, probability_decided
 
 Array = NDArray[np.float64]
 
@@ -274,26 +274,35 @@ def bca_interval(
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
-def resolution(deviation: float, pairs: int, level: float = LEVEL, power: float = POWER) -> float | None:
-    """Smallest difference that the paired t-test finds with this power.
+def resolution(
+    deviation: float, pairs: int, level: float = LEVEL, power: float = POWER, critical: Critical = critical_t
+) -> float | None:
+    """Smallest difference that the test finds with this power.
 
     Args:
         deviation: standard deviation of the differences.
         pairs: number of pairs.
         level: significance level of the test.
         power: fraction of studies that find it, between ``level`` and 1.
+        critical: the test.
 
     Returns:
-        The difference; None for fewer than three pairs or without deviation.
+        The difference; None if there are fewer than three pairs or no deviation, or if so few pairs never find any.
     """
     from scipy.optimize import brentq
 
     if pairs < MINIMUM_PAIRS or not 0 < deviation < np.inf:
         return None
+    if np.isinf(critical(pairs, level)[0]):
+        return None
+
+    def lacking(effect: float) -> float:
+        return probability_decided(effect, pairs, 0.0, level, critical) - power
+
     high = 1.0
-    while probability_decided(high, pairs, 0.0, level) < power:
+    while lacking(high) < 0:
         high *= 2
-    return deviation * float(brentq(lambda effect: probability_decided(effect, pairs, 0.0, level) - power, 0.0, high))
+    return deviation * float(brentq(lacking, 0.0, high))
 
 
 def further_seeds(
@@ -304,6 +313,7 @@ def further_seeds(
     level: float = LEVEL,
     power: float = POWER,
     limit: int = 1000,
+    critical: Critical = critical_t,
 ) -> int | None:
     """Number of further seeds with which the comparison is decided with this power, if it is as observed.
 
@@ -316,6 +326,7 @@ def further_seeds(
         level: significance level of either test.
         power: fraction of studies that are decided.
         limit: largest answer.
+        critical: the tests.
 
     Returns:
         The number; None if it is above the limit or without deviation.
@@ -324,7 +335,11 @@ def further_seeds(
         return None
     effect, bound = abs(mean) / deviation, (margin or 0.0) / deviation
     more = range(max(1, MINIMUM_PAIRS - pairs), limit + 1)
-    found = bisect_left(more, power, key=lambda further: probability_decided(effect, pairs + further, bound, level))
+
+    def decided(further: int) -> float:
+        return probability_decided(effect, pairs + further, bound, level, critical)
+
+    found = bisect_left(more, power, key=decided)
     return more[found] if found < len(more) else None
 
 

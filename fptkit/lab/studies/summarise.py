@@ -6,8 +6,8 @@ runs are in a separate file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 
 from fptkit.files import write_text
@@ -17,11 +17,12 @@ from fptkit.lab.studies.cell_runs import CellRuns, Lookup, runs_of
 from fptkit.lab.studies.cells import recipe_for_trial
 from fptkit.lab.studies.in_words import budget_words, search_words, until_words
 from fptkit.lab.studies.noise import noise_of
+from fptkit.lab.studies.options import StudySettings
 from fptkit.lab.studies.outcome import Outcome
 from fptkit.lab.studies.pairs import Scores
-from fptkit.lab.studies.plan import CellName, Study, StudyFacts, Trial
+from fptkit.lab.studies.plan import CellFacts, CellName, Study, StudyFacts, Trial
 from fptkit.lab.studies.results import COSTS, RESULTS, CellResult, Costs, RunCost, StudyResults
-from fptkit.lab.studies.seeds import seeds_of_cells
+from fptkit.lab.studies.seeds import SeedResults, seeds_of_cells
 
 
 def summarise(study: Study, outcomes: Mapping[str, Outcome], ledger_folder: Path) -> StudyResults:
@@ -48,8 +49,8 @@ def results_of(study: StudyFacts, lookup: Lookup, ledger_folder: Path) -> StudyR
     from fptkit.lab.studies.statistics import CONFIDENCE, LEVEL
 
     settings = study.settings
-    seeds = seeds_of_cells(study, lookup)
-    runs = [runs_of(settings, cell, seeds[cell.name], partial(lookup, cell.name)) for cell in study.cells]
+    needed = seeds_of_cells(study, SeedResults(study, lookup))
+    runs = [_runs(settings, cell, *needed.of(cell.name), lookup) for cell in study.cells]
     cells = tuple(cell_result(settings, one, ledger_folder) for one in runs)
     concluded = conclusions_of(
         study, {one.cell.name: _scores(one, cell) for one, cell in zip(runs, cells, strict=True)}
@@ -87,17 +88,25 @@ def results_of(study: StudyFacts, lookup: Lookup, ledger_folder: Path) -> StudyR
     return results.model_copy(update={"warnings": warnings_of(results)})
 
 
-def write_results(study: Study, outcomes: Mapping[str, Outcome], ledger_folder: Path, folder: Path) -> StudyResults:
+def write_results(
+    study: Study,
+    outcomes: Mapping[str, Outcome],
+    ledger_folder: Path,
+    folder: Path,
+    *,
+    mark: Callable[[StudyResults], StudyResults] = lambda results: results,
+) -> StudyResults:
     """Summarise a study and write its results and costs.
 
     Args:
         study, outcomes, ledger_folder: as in `summarise`.
         folder: folder of the study's own files; created if missing.
+        mark: completes the results before they are written.
 
     Returns:
         The results as written.
     """
-    results = summarise(study, outcomes, ledger_folder)
+    results = mark(summarise(study, outcomes, ledger_folder))
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / RESULTS, results.model_dump_json(indent=2) + "\n")
     write_text(folder / COSTS, costs_of(results, outcomes).model_dump_json(indent=2) + "\n")
@@ -118,12 +127,17 @@ def lookup_by_address(study: Study, outcomes: Mapping[str, Outcome]) -> Lookup:
     """
     cells = {cell.name: cell for cell in study.cells}
 
+    @cache
     def lookup(name: CellName, trial: Trial) -> Outcome:
         loaded = recipe_for_trial(cells[name], trial)
         address = address_of(loaded.recipe, study.code_version, registry=loaded.registry, data=study.data)
         return outcomes.get(address) or Outcome(address)
 
     return lookup
+
+
+def _runs(settings: StudySettings, cell: CellFacts, seeds: Sequence[int], growing: bool, lookup: Lookup) -> CellRuns:
+    return runs_of(settings, cell, seeds, partial(lookup, cell.name), growing=growing)
 
 
 def _scores(runs: CellRuns, cell: CellResult) -> Scores:

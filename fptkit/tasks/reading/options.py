@@ -30,8 +30,8 @@ class SplitOptions(Options):
         default=None,
         ge=0,
         lt=2**63,
-        description="seed of a random split; null: that of the recipe's data if it sets one, else 0. The run's own "
-        "seed never changes the splits",
+        description="seed of a random split; null: train.seeds.data, else 0, so that the run's own seed does not "
+        "change the splits",
     )
     stratified: bool | None = Field(
         default=None,

@@ -13,7 +13,12 @@ ENDINGS = (".csv", ".tsv", ".tab", ".txt", ".parquet")
 """Endings of the files that are read."""
 
 
-def _one_character(text: str) -> str:
+def one_character(text: str) -> str:
+    """A check of the option ``delimiter``: one character, or the word ``tab``.
+
+    Raises:
+        ValueError: it is neither.
+    """
     if text == "tab":
         return "\t"
     if len(text) != 1 or text in '"\r\n':
@@ -39,7 +44,7 @@ class TableOptions(CellOptions):
     categorical: Columns = Field(
         default=(), description="columns to read as categories, even if their cells look like numbers"
     )
-    delimiter: Annotated[str, AfterValidator(_one_character)] | None = Field(
+    delimiter: Annotated[str, AfterValidator(one_character)] | None = Field(
         default=None, description="character between the cells of a text file, or the word tab; null: it is found"
     )
     header: bool = Field(

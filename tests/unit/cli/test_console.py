@@ -34,6 +34,7 @@ SUMMARY: dict[str, Any] = {
         "test": {"test_fold_holdout": {"loss": 2.5, "accuracy": 0.125}},
     },
     "majority_accuracy": {"validation": 0.0625, "test_fold_holdout": 0.25},
+    "chance_accuracy": 0.125,
     "best_step": 20,
     "steps": 40,
     "seconds": 12.34,
@@ -87,8 +88,17 @@ def test_figures_are_shown_as_they_are() -> None:
     assert "step 40/40  loss 1.5000 · validation accuracy 50.0% · 101 examples/s" in text
     assert "test      test_fold_holdout: accuracy 12.5%, loss 2.5000" in text
     rows = [line.split() for line in text.splitlines()]
-    assert ["split", "loss", "accuracy", "majority", "class"] in rows
-    assert ["test_fold_holdout", "2.5000", "12.5%", "25.0%"] in rows
+    assert ["split", "loss", "accuracy", "chance", "majority", "class"] in rows
+    assert ["test_fold_holdout", "2.5000", "12.5%", "12.5%", "25.0%"] in rows
+
+
+def test_chance_is_left_out_where_it_is_unknown(capsys: pytest.CaptureFixture[str]) -> None:
+    for chance in ({}, {"chance_accuracy": None}):
+        print_summary({**SUMMARY, "majority_accuracy": {}, "chance_accuracy": None} | chance, Path("runs/x"))
+        assert "chance" not in capsys.readouterr().out
+    without = {key: value for key, value in SUMMARY.items() if key != "chance_accuracy"}
+    print_summary(without, Path("runs/x"))
+    assert "chance" not in capsys.readouterr().out
 
 
 def test_a_terminal_gets_a_bar_of_one_line() -> None:

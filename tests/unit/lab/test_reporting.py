@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from rich.console import Console
 from fptkit.errors import DataError, UnknownNameError, UsageError
 from fptkit.lab.reporting import curves, outcomes, tables, wording, write_reports
 from fptkit.lab.reporting.compose import compose
-from fptkit.lab.reporting.drawing import INK, LINES, SERIES, Picture, Scale, around
+from fptkit.lab.reporting.contents import status_of
+from fptkit.lab.reporting.drawing import INK, LINES, SERIES, Picture
 from fptkit.lab.reporting.markdown import escaped, to_markdown
 from fptkit.lab.reporting.page import to_html
 from fptkit.lab.reporting.spreadsheet import COLUMNS, to_csv
@@ -66,7 +68,14 @@ def squared_error() -> StudyResults:
 
 
 STUDIES = {
-    "full": made.study(),
+    "full": made.study(
+        noise=(*made.noise("bit_memory", "pretrained"), *made.noise("bit_xor", "random")),
+        deviations=("seeds: 5 (plan: 10)",),
+        smoke=True,
+        until="3 seeds, then more where a comparison is undecided, at most 20",
+    ),
+    "format 1": made.study(format=1, choose="common", answers=(), ranks=()),
+    "two seeds": made.study(seeds=(0, 1)),
     "failures": made.with_failures(made.study(), f"RuntimeError: {HOSTILE_TASK}\nand a second line | with a bar"),
     "one seed": made.study(seeds=(0,)),
     "one place": made.study(("t",), ("a",), rates=(1e-3,)),
@@ -86,9 +95,10 @@ each_study = pytest.mark.parametrize("results", STUDIES.values(), ids=STUDIES)
 @pytest.mark.parametrize(
     ("estimate", "metric", "text"),
     [
-        (Estimate(values=(0.98, 0.99), mean=0.985, sem=0.005), ACCURACY, "98.5 ± 0.5"),
+        (Estimate(values=(0.98, 0.985, 0.99), mean=0.985, sem=0.005), ACCURACY, "98.5 ± 0.5"),
+        (Estimate(values=(0.98, 0.99), mean=0.985, sem=0.005), ACCURACY, "98.5"),
         (Estimate(values=(0.985,), mean=0.985, sem=None), ACCURACY, "98.5"),
-        (Estimate(values=(1.0, 1.0), mean=1.0, sem=0.0), ACCURACY, "100.0 ± 0.0"),
+        (Estimate(values=(1.0, 1.0, 1.0), mean=1.0, sem=0.0), ACCURACY, "100.0 ± 0.0"),
         (Estimate(values=(), mean=None, sem=None), ACCURACY, "–"),
         (Estimate(values=(0.1,), mean=0.123456, sem=None), ERROR, "0.1235"),
         (Estimate(values=(-2.0,), mean=-2.0, sem=None), ERROR, "−2"),
@@ -110,6 +120,11 @@ def test_a_mean_with_its_error(estimate: Estimate | None, metric: Measure, text:
         (wording.p_value(0.0004), "< 0.001"),
         (wording.p_value(0.004), "0.004"),
         (wording.p_value(0.61), "0.61"),
+        (wording.p_value(0.0499), "< 0.05"),
+        (wording.p_value(0.05), "0.050"),
+        (wording.margin(0.01, ACCURACY), "1 point"),
+        (wording.margin(0.005, ACCURACY), "0.5 points"),
+        (wording.margin(0.05, ERROR), "0.05"),
         (wording.p_value(None), "–"),
         (wording.amount(1.24e12, "FLOP"), "1.24 TFLOP"),
         (wording.amount(999_999), "1 M"),
@@ -130,74 +145,6 @@ def test_a_mean_with_its_error(estimate: Estimate | None, metric: Measure, text:
 )
 def test_numbers_are_written_in_one_way(written: str, text: str) -> None:
     assert written == text
-
-
-@pytest.mark.parametrize(
-    ("mean", "more", "sentence"),
-    [
-        (
-            0.225,
-            {"interval": (0.201, 0.249), "p_holm": 0.004},
-            "pretrained is better than random on bit_memory by 22.5 points [20.1, 24.9], p = 0.004 after Holm",
-        ),
-        (
-            -0.05,
-            {"interval": (-0.07, -0.03), "p_holm": 0.0001},
-            "pretrained is worse than random on bit_memory by 5.0 points [3.0, 7.0], p < 0.001 after Holm",
-        ),
-        (
-            0.003,
-            {"interval": (-0.012, 0.018), "p_holm": 0.61},
-            "no difference found between pretrained and random on bit_memory: +0.3 points [−1.2, 1.8], "
-            "p = 0.61 after Holm",
-        ),
-        (
-            0.05,
-            {"p_holm": 0.02, "p_verdict": 0.11, "verdict": "no difference found"},
-            "no difference found between pretrained and random on bit_memory: +5.0 points [2.6, 7.4], "
-            "p = 0.020 after Holm (0.11 with allowance)",
-        ),
-        (
-            0.1,
-            {"seeds": 1},
-            "pretrained against random on bit_memory: not enough evidence: one seed (difference so far +10.0 points)",
-        ),
-        (
-            0.1,
-            {"seeds": 1, "note": ""},
-            "pretrained against random on bit_memory: not enough evidence: too few seeds "
-            "(difference so far +10.0 points)",
-        ),
-    ],
-)
-def test_a_verdict_is_a_sentence(mean: float, more: dict[str, object], sentence: str) -> None:
-    found = made.comparison("bit_memory", "pretrained", "random", mean, **more)  # type: ignore[arg-type]
-    assert wording.verdict_sentence(made.study(), found) == sentence
-
-
-def test_a_verdict_on_a_fraction_of_the_data_says_so() -> None:
-    found = made.comparison("bit_memory", "pretrained", "random", 0.1, data_fraction=0.05)
-    assert "on bit_memory with 5 % of the data by 10.0 points" in wording.verdict_sentence(made.study(), found)
-
-
-def test_a_lift_is_not_repeated_as_a_comparison() -> None:
-    lift = made.comparison("bit_xor", "pretrained", "random", 0.1)
-    same = made.comparison("bit_xor", "random", "pretrained", -0.1)
-    other = made.comparison("bit_xor", "statistics_only", "pretrained", -0.2)
-    report = compose(made.study(lifts=(lift,), comparisons=(same, other)), NO_COSTS)
-    points = next(section for section in report.sections if section.key == "answer").points
-    assert [point.split(" by ")[0] for point in points] == [
-        "pretraining lift: pretrained is better than random on bit_xor",
-        "statistics_only is worse than pretrained on bit_xor",
-    ]
-
-
-def test_many_verdicts_are_summarised_by_pair() -> None:
-    report = compose(STUDIES["large"], NO_COSTS)
-    points = next(section for section in report.sections if section.key == "answer").points
-    assert "language against arm_7: better on all 7 tasks" in points
-    mixed = [made.comparison(task, "a", "b", mean) for task, mean in (("x", 0.5), ("y", -0.5), ("z", 0.4))]
-    assert wording.verdict_counts(mixed) == ["a against b: better on x and z; worse on y"]
 
 
 # Tables
@@ -221,14 +168,22 @@ def test_the_main_table_has_every_figure_and_rate() -> None:
             assert cell.main.mean is not None
             assert cell.main.sem is not None
             assert entry.text == f"{cell.main.mean * 100:.1f} ± {cell.main.sem * 100:.1f}"
-            assert entry.detail.startswith(f"at {cell.chosen_rate:.0e}".replace("e-0", "e-"))
-            assert entry.detail.endswith("edge") == bool(cell.at_edge)
+            rank, *rates = entry.details
+            edge = [rates.pop()] if rates[-1] == "edge" else []
+            assert rank == {"pretrained": "rank 1", "random": "shared rank 2", "statistics_only": "shared rank 2"}[arm]
+            assert " ".join(rates) == wording.counted_rates(cell.chosen_rates.values())
+            assert edge == (["edge"] if cell.at_edge else [])
     assert table.rows[0][0].detail == "reference"
+    assert [[entry.text for entry in entries] for entries in table.foot] == [
+        ["chance", "10.0", "10.0"],
+        ["most frequent class", "11.2", "11.2"],
+        ["resolution", "3.1 points", "3.1 points"],
+    ]
 
 
 def test_missing_and_incomplete_cells_are_marked() -> None:
     (table,) = tables.main_tables(STUDIES["failures"])
-    assert (table.rows[-1][-1].text, table.rows[-1][-1].detail) == ("–", "0 of 3 seeds, incomplete")
+    assert (table.rows[-1][-1].text, table.rows[-1][-1].details[-1]) == ("–", "0 of 5 seeds, incomplete")
     (alone,) = tables.main_tables(STUDIES["one seed"])
     assert "1 seed" in alone.rows[0][1].detail
     left_out = made.study().model_copy(
@@ -236,6 +191,14 @@ def test_missing_and_incomplete_cells_are_marked() -> None:
     )
     (table,) = tables.main_tables(left_out)
     assert (table.rows[-1][-1].text, table.rows[-1][-1].detail) == ("–", "not made")
+
+
+def test_with_seeds_until_decided_every_cell_says_how_many_it_has() -> None:
+    results = made.study(until="3 seeds, then more where a comparison is undecided, at most 20")
+    fewer = results.cells[0].model_copy(update={"test": {"test": made.estimate([0.9, 0.91, 0.92])}})
+    (table,) = tables.main_tables(results.model_copy(update={"cells": (fewer, *results.cells[1:])}))
+    assert table.rows[0][1].details[-1].endswith("3 seeds")
+    assert table.rows[0][2].details[-1].endswith("5 seeds")
 
 
 def test_protocols_never_share_a_table() -> None:
@@ -270,12 +233,14 @@ def test_each_fraction_of_the_data_has_its_own_table() -> None:
     assert len(captions) == 3
     assert "of the training data" not in captions[0]
     assert captions[1].endswith("10 % of the training data.")
+    notes = [note for table in tables.main_tables(STUDIES["fractions"]) for note in table.notes]
+    assert len(notes) == len(set(notes)) >= 3, "a note of several tables is said once"
 
 
 def test_effort_counts_the_seeds_that_reached_the_target() -> None:
     report = compose(made.study(), NO_COSTS)
     (table,) = next(section for section in report.sections if section.key == "effort").tables
-    assert [entry.text for entry in table.rows[0]] == ["bit_memory", "pretrained", "80.0 %", "400", "4 TFLOP", "3 of 3"]
+    assert [entry.text for entry in table.rows[0]] == ["bit_memory", "pretrained", "80.0 %", "400", "4 TFLOP", "5 of 5"]
 
 
 # Pictures
@@ -300,8 +265,8 @@ def rates_of(*figures: tuple[float, float | None, int, int]) -> tuple[RateResult
     return tuple(
         RateResult(
             learning_rate=rate,
-            validation=made.estimate([] if level is None else [level - 0.01, level + 0.01]),
-            runs=("a", "b"),
+            validation=made.estimate([] if level is None else [level - 0.01, level, level + 0.01]),
+            runs=("a", "b", "c"),
             diverged=diverged,
             steps=steps,
         )
@@ -335,7 +300,7 @@ def test_diverged_and_stopped_rates_are_marked() -> None:
     (picture,) = curves.learning_rates(one_cell(rates=rates, chosen_rate=1e-3, at_edge=""))
     titles = [element.text for element in drawn(picture).iter("title")]
     assert len(of_class(picture, "hollow")) == 1
-    assert "a at 1e-4: 50.0 ± 1.0 after 25 steps" in titles
+    assert "a at 1e-4: 50.0 ± 0.6 after 25 steps" in titles
     assert len(of_class(picture, "cross")) == 1
     assert "a: 2 diverged at 1e-2" in titles
 
@@ -352,8 +317,8 @@ def test_bars_are_as_long_as_their_figures() -> None:
     widths = [float(bar.get("width", 0)) for bar in of_class(picture, "bar")]
     means = [cell.main.mean for cell in results.cells if cell.main and cell.main.mean]
     assert widths[0] / widths[1] == pytest.approx(means[0] / means[1], abs=0.002)
-    assert len(of_class(picture, "dot")) == 2 * 3, "a dot for each seed"
-    assert len(of_class(picture, "level")) == 1, "the majority class"
+    assert len(of_class(picture, "dot")) == 2 * 5, "a dot for each seed"
+    assert len(of_class(picture, "level")) == 2, "chance and the most frequent class"
 
 
 def test_bars_of_negative_values_start_at_zero() -> None:
@@ -369,6 +334,8 @@ def test_a_band_needs_an_error() -> None:
     (picture,) = curves.convergence(one_cell(curve=points))
     assert not of_class(picture, "band")
     assert len(of_class(picture, "line")) == 1
+    two_seeds = curves.convergence(made.study(seeds=(0, 1)))
+    assert not of_class(two_seeds[0], "band")
 
 
 def test_metrics_in_different_units_have_separate_charts() -> None:
@@ -405,29 +372,12 @@ def test_every_picture_is_sound_and_says_what_it_shows(results: StudyResults) ->
         assert {element.tag.rpartition("}")[2] for element in root.iter()} <= {
             *("svg", "g", "title", "desc", "text", "line", "path", "polyline", "polygon", "rect", "circle", "style")
         }
+        below = [one for one in root.iter() if one.get("class") == "tick" and one.get("text-anchor") == "middle"]
+        beside = [one for one in root.iter() if one.get("class") == "tick" and one.get("text-anchor") == "end"]
+        assert len(below) >= 2, "an axis without labelled ticks cannot be read"
+        assert len(beside) != 1
     assert len({picture.key for picture in pictures}) == len(pictures)
     assert bool(pictures) == bool(results.runs)
-
-
-@pytest.mark.parametrize(
-    ("scale", "ticks"),
-    [
-        (Scale(0, 100, 0, 1), [0, 20, 40, 60, 80, 100]),
-        (Scale(96.2, 99.1, 0, 1), [97, 98, 99]),
-        (Scale(1e-4, 1e-1, 0, 1, True), [1e-4, 1e-3, 1e-2, 1e-1]),
-        (Scale(12, 45, 0, 1, True), [15, 20, 30]),
-        (Scale(-3, 2, 0, 1), [-3, -2, -1, 0, 1, 2]),
-    ],
-)
-def test_ticks_are_round(scale: Scale, ticks: list[float]) -> None:
-    assert scale.ticks() == pytest.approx(ticks)
-
-
-@pytest.mark.parametrize("values", [[0.0], [5.0, 5.0], [1.0, 2.0], [100.0, 100.0], [0.0, 100.0]])
-def test_a_scale_has_room_for_its_values(values: list[float]) -> None:
-    low, high = around(values, within=(0.0, 100.0))
-    assert low < high
-    assert low <= min(values) <= max(values) <= high
 
 
 def luminance(colour: str) -> float:
@@ -533,6 +483,48 @@ def test_warnings_come_first() -> None:
         assert text.index("watch out") < text.index(results.question)
 
 
+@pytest.mark.parametrize("form", [page_of, lambda results: to_markdown(compose(results, NO_COSTS))])
+def test_what_every_figure_depends_on_comes_before_the_answer(form: Callable[[StudyResults], str]) -> None:
+    text = form(made.study(smoke=True, deviations=("seeds: 5 (plan: 10)", "arms: 3 (plan: 2)"), plan="3f9a" * 16))
+    text = text[text.find("<body>") :] if "<body>" in text else text
+    order = ("seeds: 5 (plan: 10)", "arms: 3 (plan: 2)", "What is compared", "Compared is the procedure", "94.4")
+    places = [text.index(one) for one in ("Its figures mean nothing", *order)]
+    assert places == sorted(places)
+    assert "3f9a" * 16 in text.split("How it was made")[-1]
+    plain = form(made.study())
+    assert "Smoke" not in plain
+    assert "Deviations" not in plain
+
+
+def test_a_study_without_deviations_says_that_it_follows_its_plan() -> None:
+    assert status_of(made.study(plan="3f9a" * 16)).endswith("It follows its locked plan.")
+    assert "plan" not in status_of(made.study(plan="3f9a" * 16, deviations=("seeds: 5 (plan: 10)",)))
+    assert "plan" not in status_of(made.study())
+
+
+def test_numbers_never_break_on_the_page() -> None:
+    text = page_of(STUDIES["full"])
+    visible = " ".join(Page(re.sub("<svg.*?</svg>", "", text, flags=re.DOTALL)).texts)  # a picture has no lines
+    for pattern in (r"p [=<] ?\d", r"p\u00a0[=<] \d", r"\d ± \d", r"\[[−\d.]+, [−\d.]+\]", r"\d points", r"I² \d"):
+        assert not re.search(pattern, visible), pattern
+    assert "p\u00a0=\u00a00.002" in visible
+    assert not re.search(r"\de-\d", visible), "a browser breaks after a hyphen"
+    assert "1e-\u20603" in visible
+
+
+def test_a_narrow_screen_stacks_sentences_and_scrolls_figures() -> None:
+    results = STUDIES["failures"]
+    page = Page(page_of(results))
+    tables = [found for tag, found in page.tags if tag == "table"]
+    stacked = [found for found in tables if found.get("class") == "stack"]
+    assert 0 < len(stacked) < len(tables)
+    assert all(found.get("role") == "table" for found in stacked), "or it would be no table to a screen reader"
+    regions = [found for _, found in page.tags if found.get("class") == "scroll"]
+    assert all(found["tabindex"] == "0" and found["role"] == "region" and found["aria-label"] for found in regions)
+    labels = [found["data-label"] for tag, found in page.tags if tag == "td" and "data-label" in found]
+    assert {"reason", "status"} <= set(labels)
+
+
 def test_failures_are_listed_with_their_reasons() -> None:
     results = STUDIES["failures"]
     text = page_of(results)
@@ -607,6 +599,7 @@ MARKDOWN_MAKES = {
     "br",
     "blockquote",
     "strong",
+    "ol",
 } | {
     "pre",
     "code",
@@ -623,7 +616,7 @@ def test_markdown_renders_as_tables_and_lets_no_markup_through(results: StudyRes
     found = re.findall(r"<(\w+)", html)
     wanted = [table for section in report.sections for table in section.tables]
     assert found.count("table") == len(wanted)
-    assert found.count("td") == sum(len(entries) for table in wanted for entries in table.rows)
+    assert found.count("td") == sum(len(entries) for table in wanted for entries in (*table.rows, *table.foot))
     assert set(found) <= MARKDOWN_MAKES
 
 
@@ -660,6 +653,15 @@ def test_csv_holds_every_figure_unrounded(results: StudyResults) -> None:
         assert tuple(map(float, row["values"].split())) == (cell.main.values if cell.main else ())
         assert (float(row["mean"]) if row["mean"] else None) == (cell.main.mean if cell.main else None)
         assert row["complete"] == str(cell.complete)
+
+
+def test_csv_has_chance_ranks_and_no_error_of_two_seeds() -> None:
+    rows = list(csv.DictReader(io.StringIO(to_csv(made.study(), NO_COSTS))))
+    assert [row["rank"] for row in rows[:3]] == ["1", "2", "2"]
+    assert {(row["chance"], row["majority"]) for row in rows} == {("0.1", "0.112")}
+    assert all(float(row["sem"]) > 0 and float(row["validation_sem"]) > 0 for row in rows)
+    two = list(csv.DictReader(io.StringIO(to_csv(made.study(seeds=(0, 1)), NO_COSTS))))
+    assert {row[name] for row in two for name in ("sem", "validation_sem", "common_sem", "rank")} == {""}
 
 
 def test_every_column_is_described() -> None:
@@ -807,7 +809,7 @@ def test_in_a_pipe_a_row_is_a_line(results: StudyResults) -> None:
     assert "\x1b" not in out
     lines = out.splitlines()
     for table in tables.main_tables(results):
-        for entries in table.rows:
+        for entries in (*table.rows, *table.foot):
             figures = [entry.text for entry in entries]
             assert any(all(figure in line for figure in figures) for line in lines), figures
     assert all(line == line.rstrip() for line in lines)
@@ -821,5 +823,22 @@ def test_warnings_go_to_the_other_stream() -> None:
 
 def test_a_wide_table_repeats_the_names_of_its_rows() -> None:
     out, _ = printed(STUDIES["large"], 80, terminal=True)
-    assert len(re.findall(r"^language +\d", out, re.MULTILINE)) == 2
-    assert [len(re.findall(rf"\b{task}\b", out.split("Answer")[0])) for task in SEVEN] == [1] * 7
+    (part,) = re.findall(r"^Results$.*?^edge: ", out, re.MULTILINE | re.DOTALL)
+    assert len(re.findall(r"^language +\d", part, re.MULTILINE)) == 3
+    assert [len(re.findall(rf"\b{task}\b", part)) for task in SEVEN] == [1] * 7
+
+
+def test_the_terminal_breaks_no_line_within_a_number() -> None:
+    for width in range(60, 120):
+        out, _ = printed(STUDIES["full"], width, terminal=True)
+        assert not re.search(r"p [=<]$|±$|\[[−+]?[\d.]+,$|\d$\n +points", out, re.MULTILINE), width
+        assert "\ue000" not in out
+
+
+def test_the_terminal_begins_with_what_every_figure_depends_on() -> None:
+    out, _ = printed(STUDIES["full"], 100, terminal=True)
+    places = [
+        out.index(text) for text in ("Its figures mean nothing", "1. seeds: 5 (plan: 10)", "\nArms\n", "\nAnswer\n")
+    ]
+    assert places == sorted(places)
+    assert out.index("Compared is the procedure, search included") < out.index("pretraining lift")

@@ -42,6 +42,20 @@ def test_bit_memory_gives_one_string_back_with_bits_masked() -> None:
     assert asked.mean(0) == pytest.approx([1 / 3] * 3, abs=0.1)
 
 
+@pytest.mark.parametrize("masked", [0.0, 0.3, 0.5, 1.0])
+def test_chance_of_bit_memory_is_that_of_copying_the_shown_bits(masked: float) -> None:
+    task = BitMemory(BitMemoryOptions(strings=2, bits=40, bits_per_token=8, mask_probability=masked), seed=0)
+    batch = task.split("train").batch(range(2000), generator_for(0, "x"))
+    shown = batch.inputs.numpy().reshape(2000, 3, 40)[:, 2]
+    guesses = np.where(shown == 0, np.random.default_rng(0).integers(0, 2, shown.shape), shown > 0)
+    right = (guesses == batch.targets.numpy().reshape(2000, 40)).mean()
+    assert task.chance() == pytest.approx(right, abs=0.01)
+
+
+def test_chance_of_bit_xor_is_one_half() -> None:
+    assert BitXor(BitXorOptions(), seed=0).chance() == 0.5
+
+
 def test_the_paper_sizes() -> None:
     memory = BitMemory(BitMemoryOptions(), seed=0)
     assert (memory.max_tokens, memory.input.width, memory.output.width, memory.output.tokens) == (120, 50, 100, 20)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from fptkit.lab.studies.cells import rates_of
 from fptkit.lab.studies.options import StudySettings
 from fptkit.lab.studies.plan import Request, SearchedCell, Trial
 from fptkit.lab.studies.search.choice import Choice, Outcomes, best_of, is_trained, standing, train_all
@@ -37,7 +38,9 @@ class Step:
     common_rate: float | None = None
 
 
-def next_step(settings: StudySettings, cell: SearchedCell, seeds: Seeds, outcomes: Outcomes) -> Step:
+def next_step(
+    settings: StudySettings, cell: SearchedCell, seeds: Seeds, outcomes: Outcomes, *, growing: bool = False
+) -> Step:
     """Decide what a cell needs next.
 
     First all runs of the search; then each seed, or all seeds together, choose the rate with the best validation; then
@@ -51,6 +54,8 @@ def next_step(settings: StudySettings, cell: SearchedCell, seeds: Seeds, outcome
         cell: the cell.
         seeds: its seeds, see `fptkit.lab.studies.seeds`.
         outcomes: outcomes of its runs; a trial without one has not started.
+        growing: whether seeds may still be added. Runs that depend on all seeds, for the common rate, or that no
+            comparison needs, wait until none can be.
 
     Returns:
         The open requests, including those in progress, and the rates chosen so far.
@@ -69,14 +74,14 @@ def next_step(settings: StudySettings, cell: SearchedCell, seeds: Seeds, outcome
     trials = [Trial(rate, seed) for seed, rate in chosen.items()]
     if training := train_all(cell, trials, outcomes):
         return Step(training, chosen, reason=notes)
-    common = _common_rate(cell, choices, outcomes) if settings.choose == "per_seed" else None
+    common = _common_rate(cell, choices, outcomes) if settings.choose == "per_seed" and not growing else None
     beside = [] if common is None else [Trial(common, seed) for seed in _trained_at(common, cell, choices, outcomes)]
     tests = tuple(
         Request(trial, open_test=True)
         for trial in dict.fromkeys([*trials, *beside])
         if outcomes[trial].status not in ("finished", "failed", "diverged")
     )
-    varied = varied_trials(settings, cell, chosen)
+    varied = [] if growing else varied_trials(settings, cell, chosen)
     if requests := (*tests, *_run_and_test(cell, varied, outcomes)):
         return Step(requests, chosen, reason=notes, common_rate=common)
     missing = [f"{t.words} {outcomes[t].status}" for t in [*trials, *varied] if outcomes[t].status != "finished"]
@@ -91,15 +96,19 @@ def varied_trials(settings: StudySettings, cell: SearchedCell, chosen: Mapping[i
         cell: the cell.
         chosen: the chosen learning rate of each seed; without that of the first there are no trials.
     """
-    first, *others = settings.first_seeds
-    if first not in chosen:
-        return []
-    return [Trial(chosen[first], seed, name) for name in varied_sources(settings, cell) for seed in others]
+    rate = chosen.get(settings.first_seeds[0])
+    return [] if rate is None else [Trial(rate, seed, name) for name, seed in varied_seeds(settings, cell)]
 
 
-def varied_sources(settings: StudySettings, cell: SearchedCell) -> list[str]:
-    """The sources of randomness that are varied alone in a cell: data only if its runs draw some."""
-    return [name for name in settings.vary if name != "data" or cell.draws_data]
+def varied_seeds(settings: StudySettings, cell: SearchedCell) -> list[tuple[str, int]]:
+    """The sources of randomness that are varied alone in a cell, each with its seeds.
+
+    Data are varied only if the cell's runs draw some. Without a fraction of the training split these are random splits,
+    which have seed 0 in the runs of the study's seeds.
+    """
+    pairs = [(name, seed) for name in settings.vary for seed in settings.first_seeds[1:]]
+    known = ("data", 0) if cell.train.data_fraction == 1 else None
+    return [pair for pair in pairs if pair != known and (pair[0] != "data" or cell.draws_data)]
 
 
 def _run_and_test(cell: SearchedCell, trials: Sequence[Trial], outcomes: Outcomes) -> list[Request]:
@@ -111,6 +120,12 @@ def _run_and_test(cell: SearchedCell, trials: Sequence[Trial], outcomes: Outcome
         elif outcomes[trial].status not in ("finished", "failed", "diverged"):
             requests.append(Request(trial, open_test=True))
     return requests
+
+
+def runs_per_seed(settings: StudySettings, cell: SearchedCell) -> int:
+    """Largest number of runs that the search makes with one seed."""
+    by_one = settings.learning_rates and settings.search.name == "optuna"
+    return settings.search.trials if by_one else len(rates_of(settings, cell))
 
 
 def groups_of(settings: StudySettings, seeds: Sequence[int]) -> list[tuple[int, ...]]:

@@ -192,6 +192,22 @@ def test_data_are_varied_where_runs_draw_some(tmp_path: Path) -> None:
     assert shares == {(0.1, "data"), (0.1, "init"), (1.0, "init")}
 
 
+def test_no_split_is_drawn_twice(tmp_path: Path) -> None:
+    """The runs of the study's seeds all have the split of seed 0, so that seed does not vary it."""
+    (tmp_path / "own.csv").write_text("a,b,label\n" + "1.5,2,yes\n3,4.5,no\n" * 50)
+    own = "{task: {name: table, source: 'path:own.csv', target: label}"
+    text = STUDY.replace("{task: {name: mnist, source: [digits]}, train: {data_fraction: 0.5}}", own + "}")
+    text = text.replace("[7, 3, 5]", "[7, 0, 5]")
+
+    def varied(text: str) -> list[tuple[str, int]]:
+        study = load(tmp_path, text)
+        return [(trial.varied, trial.seed) for trial in play(study, study.cells[0])[1] if trial.varied]
+
+    assert varied(text) == [("data", 5), ("init", 0), ("init", 5)]
+    share = text.replace(own, own + ", train: {data_fraction: 0.5}")
+    assert varied(share) == [("data", 0), ("data", 5), ("init", 0), ("init", 5)]
+
+
 def test_until_decided_they_are_those_of_the_first_seeds(tmp_path: Path) -> None:
     text = STUDY.replace("[7, 3, 5]", "{until: decided, at_least: 4}")
     study = load(tmp_path, text)

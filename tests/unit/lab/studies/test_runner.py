@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
+from scripted_launcher import ScriptedLauncher, carry_out, trained, write
 from written_files import TWO_ARMS
 
 from fptkit.lab.studies.job import Job, JobResult
-from fptkit.lab.studies.launchers.base import Ended
 from fptkit.lab.studies.ledger import Ledger
 from fptkit.lab.studies.load import load_study
 from fptkit.lab.studies.outcome import Outcome
@@ -23,71 +21,11 @@ from fptkit.lab.studies.plan import CellName, Study
 from fptkit.lab.studies.progress import CellProgress, LineView, StudyProgress, draw
 from fptkit.lab.studies.runner import StudyEnd, StudyRunner
 
-Script = Callable[[Job, int], JobResult | str]
-"""Result of a job at its n-th try, or how its worker dies."""
-
-
-class ScriptedLauncher:
-    """A launcher with jobs that follow a script and end at the next `wait`."""
-
-    def __init__(self, script: Script | None = None, *, slots: int = 2) -> None:
-        self.slots, self.threads, self.description = slots, 1, "scripted"
-        self.started: list[Job] = []
-        self.most_at_once = 0
-        self.stopped = self.closed = False
-        self._script = script or (lambda job, number: trained(job))
-        self._under_way: list[Job] = []
-
-    def start(self, job: Job) -> None:
-        assert len(self._under_way) < self.slots
-        self.started.append(job)
-        self._under_way.append(job)
-        self.most_at_once = max(self.most_at_once, len(self._under_way))
-
-    def wait(self, timeout_s: float) -> Sequence[Ended]:
-        job = self._under_way.pop(0)
-        number = sum(other.address == job.address and other.open_test == job.open_test for other in self.started)
-        came_to = self._script(job, number)
-        return [Ended(job, None, came_to) if isinstance(came_to, str) else Ended(job, came_to)]
-
-    def stop(self) -> None:
-        self.stopped = True
-
-    def close(self) -> None:
-        self.closed = True
-
-
-def trained(job: Job) -> JobResult:
-    """Write the summary of a run that fulfilled its request; the rate 1e-2 validates better."""
-    status = "finished" if job.open_test else "validated"
-    metrics: dict[str, Any] = {"validation": {"accuracy": 0.9 if "rate 0.01" in job.name else 0.6}}
-    if job.open_test:
-        metrics["test"] = {"test": {"accuracy": 0.5}}
-    write(job, status=status, steps=20, metrics=metrics, selection={"metric": "accuracy", "higher_is_better": True})
-    return JobResult(status, seconds=1.0)  # type: ignore[arg-type]
-
-
-def write(job: Job, **summary: Any) -> None:
-    (job.folder / "summary.json").write_text(json.dumps(summary))
-
 
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
     (tmp_path / "mine.yaml").write_text(TWO_ARMS)
     return load_study(str(tmp_path / "mine.yaml"))
-
-
-def carry_out(
-    study: Study,
-    folder: Path,
-    launcher: ScriptedLauncher,
-    *,
-    retry_failed: bool = False,
-    console: Console | None = None,
-) -> StudyEnd:
-    with Ledger(folder) as ledger:
-        view = LineView(console or Console(quiet=True))
-        return StudyRunner(study, ledger, lambda _: launcher, view, retry_failed=retry_failed).carry_out()
 
 
 def test_every_rate_is_trained_and_the_test_opened_at_the_best(study: Study, tmp_path: Path) -> None:

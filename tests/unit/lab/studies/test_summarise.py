@@ -419,7 +419,7 @@ def test_what_a_reader_must_know_comes_first(load: Any, tmp_path: Path) -> None:
         "one seed",
         "no budget was set, and arms trained for different numbers of steps on bit_xor: language 300, random 200",
         "runs were made with different versions: torch (2.0 and 2.1)",
-        "no better than always answering with the most frequent class, within two standard errors: random on bit_xor",
+        "no better than guessing or always answering with the most frequent class, within two standard errors: random ",
     ]
     warnings = summarise(study, outcomes, tmp_path).warnings
     assert len(warnings) == len(beginnings)
@@ -534,7 +534,20 @@ def test_summaries_say_what_is_a_fraction_and_what_an_accuracy() -> None:
         "fractions": ["accuracy", "f1"],
         "accuracies": ["accuracy"],
         "majority_accuracy": {"test": 0.5},
+        "chance_accuracy": 0.25,
         "metrics": {"test": {"test": {"f1": 0.4}}},
     }
     found = Outcome("address", summary=summary)
-    assert (found.fraction, found.majority) == (True, None)
+    assert (found.fraction, found.majority, found.chance) == (True, None, None)
+    accuracy = Outcome("address", summary={**summary, "selection": {"metric": "accuracy"}})
+    assert (accuracy.majority, accuracy.chance) == (0.5, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("chance", "majority", "level"), [(None, None, None), (0.75, None, 0.75), (None, 0.2, 0.2), (0.1, 0.2, 0.2)]
+)
+def test_what_needs_no_learning_is_the_better_of_guessing_and_majority(
+    chance: float | None, majority: float | None, level: float | None
+) -> None:
+    told = {"task": "t", "arm": "a", "complete": True, "chance": chance, "majority": majority}
+    assert CellResult.model_validate(told).uninformed == level

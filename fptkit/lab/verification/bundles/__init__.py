@@ -1,0 +1,1 @@
+"""Bundles: a study with its runs in one zip file, readable without fptkit."""

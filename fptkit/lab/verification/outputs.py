@@ -1,0 +1,89 @@
+"""Writes everything in a study's folder: the resolved study, results, reports, and the manifest that seals them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import fptkit
+from fptkit.files import write_text
+from fptkit.lab.studies.locking.digests import opened_by
+from fptkit.lab.studies.locking.lock import Compared, compare, compare_results, record
+from fptkit.lab.studies.outcome import Outcome
+from fptkit.lab.studies.plan import Study
+from fptkit.lab.studies.record import FILE, STATE, study_folder, study_text
+from fptkit.lab.studies.results import RESULTS, StudyResults
+from fptkit.lab.verification.manifest import MANIFEST
+
+
+def write_outputs(
+    study: Study,
+    outcomes: Mapping[str, Outcome],
+    ledger_folder: Path,
+    *,
+    overrides: Sequence[str],
+    command: Sequence[str],
+) -> None:
+    """Write the files of a study, unless they exist and were made from the same outcomes.
+
+    Args:
+        study: the checked study.
+        outcomes: outcomes of its runs, by address.
+        ledger_folder: folder of the ledger.
+        overrides: the overrides it was loaded with.
+        command: the command line.
+    """
+    folder = study_folder(ledger_folder, study)
+    state = _state(study, outcomes, compare(study, folder))
+    made = [folder / name for name in (FILE, RESULTS, "report.md", "report.html", MANIFEST)]
+    if _read(folder / STATE) == state and all(path.exists() for path in made):
+        return
+    from fptkit.lab.reporting import write_reports
+    from fptkit.lab.studies.locking.content import plan_of
+    from fptkit.lab.studies.summarise import write_results
+    from fptkit.lab.verification.manifest import make_manifest, write_manifest
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (STATE, MANIFEST):  # if this is interrupted, the next call writes everything
+        (folder / name).unlink(missing_ok=True)
+    write_text(folder / FILE, study_text(study, overrides, command))
+    plan = plan_of(study)
+
+    def mark(results: StudyResults) -> StudyResults:
+        compared = compare_results(folder, plan, opened_by(results.runs, outcomes))
+        record(folder, compared)
+        return compared.marked(results)
+
+    results = write_results(study, outcomes, ledger_folder, folder, mark=mark)
+    write_reports(folder, ledger_folder)
+    write_text(folder / STATE, state)
+    write_manifest(folder, make_manifest(folder, ledger_folder, plan, results, outcomes))
+
+
+def _state(study: Study, outcomes: Mapping[str, Outcome], compared: Compared) -> str:
+    """Digest of everything that the files are made from."""
+    content = [
+        fptkit.__version__,
+        study.name,
+        study.profile,
+        study.code_version,
+        study.settings.model_dump(mode="json"),
+        [[str(cell.name), cell.loaded.recipe.model_dump(mode="json")] for cell in study.cells],
+        {str(place): reason for place, reason in study.skipped.items()},
+        dict(study.arm_summaries),
+        [compared.plan, compared.deviations],
+        {
+            address: [outcome.status, outcome.reason, outcome.step, outcome.summary]
+            for address, outcome in outcomes.items()
+        },
+    ]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""
