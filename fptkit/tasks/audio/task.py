@@ -112,7 +112,7 @@ class _Noted:
     """A preparation that notes what it hears."""
 
     def __init__(self, preparation: AudioPreparation, seconds: list[float], silent: list[str]) -> None:
-        self.input = preparation.input
+        self.input, self.output = preparation.input, preparation.output
         self._preparation, self._seconds, self._silent = preparation, seconds, silent
 
     def prepare(self, examples: Examples) -> Batch:
