@@ -83,6 +83,17 @@ OWN_DATA = (
 def fptkit_tasks() -> list[TaskSpec]:
     return [
         TaskSpec(
+            name="audio",
+            summary="your own recordings (WAV, FLAC, ...): predict a class, labels or numbers, from log-mel frames",
+            target="fptkit.tasks.audio.task:Audio",
+            options="fptkit.tasks.audio.options:AudioOptions",
+            reference="log-mel frames as in Davis & Mermelstein 1980",
+            licence="that of your data",
+            protocols=OWN_DATA,
+            files="fptkit.tasks.audio.reader:files",
+            preparation="fptkit.tasks.audio.preparation:AudioPreparation",
+        ),
+        TaskSpec(
             name="bit_memory",
             summary="recall the one of several bit strings that is shown again with bits masked",
             target="fptkit.tasks.bits:BitMemory",
@@ -222,6 +233,17 @@ def fptkit_tasks() -> list[TaskSpec]:
             protocols=OWN_DATA,
             files="fptkit.tasks.sequences.reader:files",
             preparation="fptkit.tasks.sequences.preparation:SequencePreparation",
+        ),
+        TaskSpec(
+            name="series",
+            summary="your own time series (.ts, .tsv, .npz, CSV, Parquet): predict a class or numbers, or forecast",
+            target="fptkit.tasks.series.task:make_series",
+            options="fptkit.tasks.series.options:SeriesOptions",
+            reference="patches of steps and windows as in Nie et al. 2023 (PatchTST)",
+            licence="that of your data",
+            protocols=OWN_DATA,
+            files="fptkit.tasks.series.reader:files",
+            preparation="fptkit.tasks.series.preparation:SeriesPreparation",
         ),
         TaskSpec(
             name="table",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import wave
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,29 @@ def small_texts(folder: Path) -> dict[str, Any]:
     return {"source": f"path:{folder / 't.csv'}", "tokenizer": "builtin:gpt2_nano"}
 
 
-OWN_DATA = {"sequences": small_sequences, "table": small_table, "text": small_texts}
+def small_audio(folder: Path) -> dict[str, Any]:
+    for number in range(30):
+        (folder / "ab"[number % 2]).mkdir(exist_ok=True)
+        with wave.open(str(folder / "ab"[number % 2] / f"{number}.wav"), "wb") as clip:
+            clip.setparams((1, 2, 8000, 0, "NONE", ""))
+            clip.writeframes(bytes((number * step) % 251 for step in range(1000 + 200 * number)))
+    return {"source": f"path:{folder}", "rate": 8000}
+
+
+def small_series(folder: Path) -> dict[str, Any]:
+    steps = [(n, t) for n in range(40) for t in range(5 + n % 4)]
+    rows = [f"{n},{t},{(n * t) % 7},{'' if t == 3 else n % 5},{'xy'[n % 2]}" for n, t in steps]
+    (folder / "s.csv").write_text("\n".join(["id,time,a,b,label", *rows]))
+    return {"source": f"path:{folder / 's.csv'}"}
+
+
+OWN_DATA = {
+    "audio": small_audio,
+    "sequences": small_sequences,
+    "series": small_series,
+    "table": small_table,
+    "text": small_texts,
+}
 """Tasks that read users' files: each writes a small one and gives the options that read it."""
 
 
@@ -153,7 +176,8 @@ def test_encoders(spec: EncoderSpec, kind: InputKind) -> None:
 def run_pair(task: str, backbone: str, policy: str, folder: Path) -> dict[str, Any]:
     """Two steps, offline, on one thread."""
     path = folder / "pair.yaml"
-    small = OWN_DATA[task](folder) if task in OWN_DATA else SMALL.get(task, {})
+    (folder / "data").mkdir()
+    small = OWN_DATA[task](folder / "data") if task in OWN_DATA else SMALL.get(task, {})
     encoder = "encoder: {name: symbols}\n" if task == "text" else ""  # random backbones have no words
     path.write_text(
         f"task: {{name: {task}, {_flow(small)}}}\n{encoder}"
