@@ -83,8 +83,8 @@ def _read_safetensors(path: Path) -> dict[str, Array]:
 def _reason(err: BaseException, ending: str) -> str:
     if "allow_pickle" in str(err) or "pickle" in str(err).lower():
         return (
-            "it has Python objects (dtype object), which are pickles and may run code; save plain numbers, and examples "
-            "of unequal length concatenated, with an array of offsets"
+            "it has Python objects (dtype object), which are pickles and may run code; save plain numbers, and "
+            "examples of unequal length concatenated, with an array of offsets"
         )
     return f"not readable as {ending}: {str(err) or type(err).__name__}; write it again"
 

@@ -40,11 +40,13 @@ class Wanted:
         x: of the inputs; None for the usual ones.
         y: of the targets; empty for the usual ones.
         lengths: of lengths or offsets; None for the usual ones.
+        unlabelled: whether the targets may be absent.
     """
 
     x: str | None = None
     y: tuple[str, ...] = ()
     lengths: str | None = None
+    unlabelled: bool = False
 
 
 def parted(name: str) -> tuple[str, str | None]:
@@ -99,7 +101,7 @@ def _roles_of(names: Sequence[str], x: str, split: str | None, wanted: Wanted, w
     targets = []
     for name in wanted.y:
         fitting = [name] if name in names else _named(names, (name.lower(),), split)
-        if len(fitting) != 1:
+        if len(fitting) != 1 and not wanted.unlabelled:
             raise UsageError(f"task.y: {where} has no array '{name}'{_of(split)}; it has {shown(names)}")
         targets += fitting
     if not wanted.y:

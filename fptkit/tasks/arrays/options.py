@@ -16,8 +16,8 @@ ReadAs = Literal["sequences", "symbols", "images", "features"]
 
 _SOURCE = (
     "your data: path:FILE_OR_FOLDER, or hf:NAME for a data set of the library datasets (of the hub, in its cache, or a "
-    "folder); a list of them, which are all read; or a mapping of splits, {train: path:..., validation: path:..., test: "
-    "path:...}, where validation and test may be left out"
+    "folder); a list of them, which are all read; or a mapping of splits, {train: path:..., validation: path:..., "
+    "test: path:...}, where validation and test may be left out"
 )
 
 
@@ -33,8 +33,8 @@ class ArraysOptions(TargetOptions):
     )
     y: Annotated[tuple[str, ...], ONE_OR_MORE, ONE_OR_MORE_SCHEMA] = Field(
         default=(),
-        description="array or column of the targets, or several; empty: the one with a usual name, such as y, labels or "
-        "target",
+        description="array or column of the targets, or several; empty: the one with a usual name, such as y, labels "
+        "or target",
     )
     lengths: str | None = Field(
         default=None,

@@ -47,6 +47,7 @@ class ArraysPreparation(Preparation):
         deviation: standard deviation of each; 0 for a constant one.
         target: what is predicted.
         x: name of the array of inputs; None for the usual ones.
+        y: names of the arrays of targets; empty for the usual ones.
         lengths: name of the array of lengths; None for the usual ones.
     """
 
@@ -59,6 +60,7 @@ class ArraysPreparation(Preparation):
     deviation: tuple[float, ...]
     target: Target
     x: str | None = None
+    y: tuple[str, ...] = ()
     lengths: str | None = None
 
     @property
@@ -98,12 +100,12 @@ class ArraysPreparation(Preparation):
         return kind.max_tokens if isinstance(kind, Grid) else self.max_length
 
     def read(self, source: Sequence[str]) -> Examples:
-        """Read new examples, of all splits of a source together; without targets.
+        """Read new examples, of all splits of a source together, with targets if they are there.
 
         Raises:
             FptkitError: see `fptkit.tasks.arrays.reader.read_source`.
         """
-        wanted = Wanted(self.x, (), self.lengths)
+        wanted = Wanted(self.x, self.y, self.lengths, unlabelled=True)
         found = read_unlabelled(source, wanted, config=None, revision=None)
         known = all(column in found.labels for column in self.target.columns)
         return found if known else Examples(found.content, found.names, notes=found.notes)
@@ -259,6 +261,6 @@ def alphabet(content: Sequence[Array] | NDArray[np.object_], names: Sequence[str
     highest = max(int(array.max()) for array in content)
     if highest >= MOST_SYMBOLS:
         raise DataError(
-            f"{names[0].split('[')[0]}: whole numbers up to {highest:,} are no symbols; set read_as: features or sequences"
+            f"{names[0]}: whole numbers up to {highest:,} are no symbols; set read_as: features or sequences"
         )
     return max(2, highest + 1)

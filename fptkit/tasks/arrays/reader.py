@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from fptkit.tasks.arrays.hub import read_hub
 from fptkit.tasks.arrays.names import Roles, Wanted, classes_in, parted, roles
 from fptkit.tasks.arrays.options import ENDINGS, ArraysOptions
 from fptkit.tasks.reading.labels import shown
+from fptkit.tasks.reading.options import SplitOptions
 from fptkit.tasks.reading.paths import find_files, own_splits, passed_over_notes, places
 
 
@@ -53,8 +55,12 @@ class Bundle:
     classes: tuple[str, ...] = ()
 
 
-def read_source(options: ArraysOptions) -> Read:
+def read_source(options: ArraysOptions, wanted: Wanted | None = None) -> Read:
     """Read all entries of ``source``.
+
+    Args:
+        options: options of the task.
+        wanted: names of the arrays, if they are not those of the options.
 
     Raises:
         SourceError: there is nothing at a place.
@@ -62,7 +68,7 @@ def read_source(options: ArraysOptions) -> Read:
         UsageError: an array that the options name does not exist.
     """
     own = options.split.own and options.split.column is None
-    wanted = Wanted(options.x, options.y, options.lengths)
+    wanted = wanted or Wanted(options.x, options.y, options.lengths)
     bundles: list[Bundle] = []
     notes: list[str] = []
     digests: dict[str, str] = {}
@@ -104,14 +110,9 @@ def read_unlabelled(source: Sequence[str], wanted: Wanted, *, config: str | None
         FptkitError: see `read_source`.
     """
     options = ArraysOptions(
-        source={"all": tuple(source)},
-        x=wanted.x,
-        lengths=wanted.lengths,
-        config=config,
-        revision=revision,
-        split={"own": False},  # type: ignore[arg-type]
+        source={"all": tuple(source)}, config=config, revision=revision, split=SplitOptions(own=False)
     )
-    return read_source(options).splits["all"]
+    return read_source(options, wanted).splits["all"]
 
 
 def files(options: ArraysOptions, entry: str) -> Iterable[Path]:
@@ -225,7 +226,7 @@ def _cut(bundle: Bundle, chosen: Roles, where: str) -> list[Array]:
     if parted(chosen.lengths)[0] == "offsets" or (ends[0] == 0 and ends[-1] == len(values)):
         if len(ends) < 2 or ends[0] != 0 or ends[-1] != len(values) or (np.diff(ends) < 1).any():
             raise DataError(f"{at}: offsets must rise from 0 to the {len(values):,} rows of {chosen.x}")
-        return [values[start:end] for start, end in zip(ends[:-1], ends[1:], strict=True)]
+        return [values[start:end] for start, end in itertools.pairwise(ends)]
     if (ends < 1).any():
         raise DataError(f"{at}: the length at [{int(np.argmax(ends < 1))}] is {ends.min()}; it must be at least 1")
     if len(ends) == len(values) and values.ndim >= 2:

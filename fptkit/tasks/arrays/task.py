@@ -111,6 +111,7 @@ class Arrays(OwnDataTask):
             "symbols": alphabet(content, examples.names) if kind == "symbols" else 0,
             "target": target,
             "x": options.x,
+            "y": options.y,
             "lengths": options.lengths,
         }
         unscaled = ArraysPreparation(**settings, mean=(), deviation=())
