@@ -45,9 +45,9 @@ from fptkit.lab.published import content_rows, load_published, table_heading, ta
 from fptkit.lab.studies.options import StudySettings  # noqa: E402
 from fptkit.recipe.models import SECTIONS, HeadOptions, Pinned, Recipe, TrainOptions  # noqa: E402
 from fptkit.recipe.schema import OptionRow, describe_options  # noqa: E402
+from fptkit.registry import load_plugins  # noqa: E402
 from fptkit.tasks.reading.options import SplitOptions  # noqa: E402
 from fptkit.tasks.table.options import TableOptions  # noqa: E402
-from fptkit.registry import load_plugins  # noqa: E402
 
 WIDTH = 100
 """Width of the help texts in columns, independent of the terminal."""
