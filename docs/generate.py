@@ -46,6 +46,8 @@ from fptkit.lab.studies.options import StudySettings  # noqa: E402
 from fptkit.recipe.models import SECTIONS, HeadOptions, Pinned, Recipe, TrainOptions  # noqa: E402
 from fptkit.recipe.schema import OptionRow, describe_options  # noqa: E402
 from fptkit.registry import load_plugins  # noqa: E402
+from fptkit.tasks.arrays.options import ArraysOptions  # noqa: E402
+from fptkit.tasks.own_images.options import ImagesOptions  # noqa: E402
 from fptkit.tasks.reading.options import SplitOptions  # noqa: E402
 from fptkit.tasks.table.options import TableOptions  # noqa: E402
 
@@ -294,6 +296,8 @@ MODELS: dict[str, type[BaseModel]] = {
     "StudySettings": StudySettings,
     "FreezingOptions": FreezingOptions,
     "SplitOptions": SplitOptions,
+    "ArraysOptions": ArraysOptions,
+    "ImagesOptions": ImagesOptions,
     "TableOptions": TableOptions,
 }
 SECTION_MODELS = ("head", "train", "pinned")

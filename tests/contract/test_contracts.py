@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from fptkit import testing
 from fptkit.backbones.gpt2_build import random_gpt2
@@ -78,7 +80,21 @@ def small_table(folder: Path) -> dict[str, Any]:
     return {"source": f"path:{folder / 't.csv'}", "target": "label"}
 
 
-OWN_DATA = {"table": small_table}
+def small_images(folder: Path) -> dict[str, Any]:
+    for number in range(40):
+        path = folder / "pictures" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (6 * number, 3, number)).save(path)
+    return {"source": f"path:{folder / 'pictures'}"}
+
+
+def small_arrays(folder: Path) -> dict[str, Any]:
+    steps = np.arange(40.0)[:, None, None] + np.arange(12)[:, None]
+    np.savez(folder / "a.npz", x=steps, y=np.arange(40) % 2, lengths=np.arange(40) % 11 + 1)
+    return {"source": f"path:{folder / 'a.npz'}"}
+
+
+OWN_DATA = {"table": small_table, "images": small_images, "arrays": small_arrays}
 """Tasks that read users' files: each writes a small one and gives the options that read it."""
 
 

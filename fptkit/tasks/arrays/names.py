@@ -88,7 +88,7 @@ def roles(names: Iterable[str], wanted: Wanted, where: str) -> tuple[dict[str, R
 
 def _x_of(names: Sequence[str], split: str | None, wanted: Wanted, where: str) -> str | None:
     fitting = _named(names, (wanted.x.lower(),) if wanted.x else X, split)
-    if wanted.x in names:
+    if wanted.x is not None and wanted.x in names:
         fitting = [wanted.x] if parted(wanted.x)[1] == split else []
     if not fitting and not wanted.x and split is None and len(names) == 1 and parted(names[0])[0] not in (*Y, *LENGTHS):
         return names[0]
