@@ -150,7 +150,7 @@ def run_pair(task: str, backbone: str, policy: str, folder: Path) -> dict[str, A
     """Two steps, offline, on one thread."""
     path = folder / "pair.yaml"
     path.write_text(
-        f"task: {{name: {task}, {_flow(SMALL.get(task, {}))}}}\n"
+        f"task: {{name: {task}, {_flow(OWN_DATA[task](folder) if task in OWN_DATA else SMALL.get(task, {}))}}}\n"
         f"backbone: {{name: {backbone}, {_flow(SMALL.get(backbone, {}))}}}\n"
         f"freezing: {{name: {policy}, {_flow(SMALL.get(policy, {}))}}}\n"
         "train: {max_steps: 2, validate_every: 2, batch_size: 4}\nthreads: 1\n"

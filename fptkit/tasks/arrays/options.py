@@ -25,13 +25,13 @@ class ArraysOptions(TargetOptions):
     """Options of the task ``arrays``."""
 
     source: HubOrPathSource = Field(description=_SOURCE)
-    x: str | None = Field(
+    inputs: str | None = Field(
         default=None,
         min_length=1,
         description="array or column of the inputs, without the name of a split; null: the one with a usual name, such "
         "as x, inputs, data or images",
     )
-    y: Annotated[tuple[str, ...], ONE_OR_MORE, ONE_OR_MORE_SCHEMA] = Field(
+    target: Annotated[tuple[str, ...], ONE_OR_MORE, ONE_OR_MORE_SCHEMA] = Field(
         default=(),
         description="array or column of the targets, or several; empty: the one with a usual name, such as y, labels "
         "or target",

@@ -68,7 +68,7 @@ def read_source(options: ArraysOptions, wanted: Wanted | None = None) -> Read:
         UsageError: an array that the options name does not exist.
     """
     own = options.split.own and options.split.column is None
-    wanted = wanted or Wanted(options.x, options.y, options.lengths)
+    wanted = wanted or Wanted(options.inputs, options.target, options.lengths)
     bundles: list[Bundle] = []
     notes: list[str] = []
     digests: dict[str, str] = {}

@@ -110,8 +110,8 @@ class Arrays(OwnDataTask):
             "channels_first": kind == "images" and _channels_first(shape),
             "symbols": alphabet(content, examples.names) if kind == "symbols" else 0,
             "target": target,
-            "x": options.x,
-            "y": options.y,
+            "x": options.inputs,
+            "y": options.target,
             "lengths": options.lengths,
         }
         unscaled = ArraysPreparation(**settings, mean=(), deviation=())

@@ -48,7 +48,7 @@ def test_splits_and_class_names(datasets: Any, tmp_path: Path) -> None:
         "extra": made(datasets, 4),
     }
     datasets.DatasetDict(parts).save_to_disk(str(tmp_path / "d"))
-    task = Arrays(ArraysOptions(source=f"hf:{tmp_path / 'd'}", x="vector"), seed=0)
+    task = Arrays(ArraysOptions(source=f"hf:{tmp_path / 'd'}", inputs="vector"), seed=0)
     assert task.output.names == ("ant", "bee")
     assert {name: task.split(name).size for name in ("train", "validation", "test")} == {
         "train": N,
@@ -107,6 +107,6 @@ def test_the_cache_is_used_offline(datasets: Any, tmp_path: Path, monkeypatch: p
     folder.parent.mkdir(parents=True)
     arrow.parent.rename(folder)
     (folder / arrow.name).rename(folder / "name-train.arrow")
-    task = Arrays(ArraysOptions(source="hf:owner/name", x="vector"), seed=0)
+    task = Arrays(ArraysOptions(source="hf:owner/name", inputs="vector"), seed=0)
     assert task.output.names == ("ant", "bee")
     assert hub_files("hf:owner/name") == [folder / "name-train.arrow"]

@@ -204,7 +204,7 @@ def test_the_preparation_is_enough_after_the_data_are_gone(tmp_path: Path, x: np
 
 def test_training_and_prediction_prepare_the_same(tmp_path: Path) -> None:
     path = save(tmp_path / "d.npz", signal=CHANCE.normal(size=(N, 6, 2)), state=LABELS)
-    task = task_of(path, x="signal", y="state")
+    task = task_of(path, inputs="signal", target="state")
     assert task.preparation is not None
     examples = task.preparation.read([f"path:{path}"])
     everything = task.preparation.prepare(examples)
