@@ -83,6 +83,17 @@ OWN_DATA = (
 def fptkit_tasks() -> list[TaskSpec]:
     return [
         TaskSpec(
+            name="arrays",
+            summary="your own arrays (npz, npy, safetensors, datasets): sequences, symbols, images, features",
+            target="fptkit.tasks.arrays.task:Arrays",
+            options="fptkit.tasks.arrays.options:ArraysOptions",
+            reference=FPT_PAPER,
+            licence="that of your data",
+            protocols=OWN_DATA,
+            files="fptkit.tasks.arrays.reader:files",
+            preparation="fptkit.tasks.arrays.preparation:ArraysPreparation",
+        ),
+        TaskSpec(
             name="audio",
             summary="your own recordings (WAV, FLAC, ...): predict a class, labels or numbers, from log-mel frames",
             target="fptkit.tasks.audio.task:Audio",
@@ -126,6 +137,17 @@ def fptkit_tasks() -> list[TaskSpec]:
             reference="Long Range Arena, Tay et al. 2020; Krizhevsky 2009",
             licence="none stated",
             protocols=_image_protocols("45,000", "5,000", "50,000"),
+        ),
+        TaskSpec(
+            name="images",
+            summary="your own pictures of any size, in class folders or listed in a table: classes, labels or numbers",
+            target="fptkit.tasks.own_images.task:Images",
+            options="fptkit.tasks.own_images.options:ImagesOptions",
+            reference="patches as in " + FPT_PAPER,
+            licence="that of your data",
+            protocols=OWN_DATA,
+            files="fptkit.tasks.own_images.reader:files",
+            preparation="fptkit.tasks.own_images.preparation:ImagesPreparation",
         ),
         TaskSpec(
             name="listops",

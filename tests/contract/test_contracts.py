@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from fptkit import testing
@@ -112,8 +114,24 @@ def small_series(folder: Path) -> dict[str, Any]:
     return {"source": f"path:{folder / 's.csv'}"}
 
 
+def small_images(folder: Path) -> dict[str, Any]:
+    for number in range(40):
+        path = folder / "pictures" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (6 * number, 3, number)).save(path)
+    return {"source": f"path:{folder / 'pictures'}"}
+
+
+def small_arrays(folder: Path) -> dict[str, Any]:
+    steps = np.arange(40.0)[:, None, None] + np.arange(12)[:, None]
+    np.savez(folder / "a.npz", x=steps, y=np.arange(40) % 2, lengths=np.arange(40) % 11 + 1)
+    return {"source": f"path:{folder / 'a.npz'}"}
+
+
 OWN_DATA = {
+    "arrays": small_arrays,
     "audio": small_audio,
+    "images": small_images,
     "sequences": small_sequences,
     "series": small_series,
     "table": small_table,

@@ -64,6 +64,8 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _opened(path: Path) -> IO[bytes]:
+    if path.exists() and not path.is_file():  # a pipe would wait for a writer, a device may never end
+        raise DataError(f"{path}: not a file, but a folder, pipe or device; name a file")
     ending = path.suffix.lower()
     if ending not in _MAGIC:
         return path.open("rb")
