@@ -9,16 +9,19 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fptkit.errors import DataError
+from fptkit.errors import DataError, SourceError
 from fptkit.sources import Unavailable, shown_folder
 from fptkit.sources.plain_pickle import loads
+from fptkit.tasks.images.folders import class_folders
+from fptkit.tasks.images.pictures import Picture, in_threads, picture_notes, read_picture
+from fptkit.tasks.reading.options import SPLIT_NAMES
+from fptkit.tasks.reading.paths import own_splits, split_of
 
 Bytes = NDArray[np.uint8]
 Integers = NDArray[np.int64]
@@ -32,8 +35,6 @@ IDX_FILES = {
 CIFAR_FOLDER = "cifar-10-batches-py"
 CIFAR_FILES = {"train": tuple(f"data_batch_{number}" for number in range(1, 6)), "test": ("test_batch",)}
 """Names in CIFAR-10's archive for Python."""
-
-PICTURES = (".png", ".jpg", ".jpeg")
 
 LAYOUTS = (
     "a file .npz with x_train, y_train, x_test, y_test; or a folder with MNIST's IDX files, with CIFAR-10's "
@@ -65,10 +66,12 @@ class LabelledImages:
     Args:
         images: (N, H, W, C) uint8.
         labels: (N,) int64 classes, from 0.
+        notes: what was left out, or is unusual.
     """
 
     images: Bytes
     labels: Integers
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -273,44 +276,46 @@ def _read_cifar_batch(path: Path, form: Form) -> LabelledImages:
 
 
 def _read_pictures(folder: Path, form: Form) -> dict[str, LabelledImages]:
-    """Read ``train/CLASS/*`` and ``test/CLASS/*``; classes are numbered in alphabetical order."""
-    if missing := [f"{name}/" for name in ("train", "test") if not (folder / name).is_dir()]:
+    """Read ``train/CLASS/*`` and ``test/CLASS/*``; classes are numbered in alphabetical order.
+
+    ``validation/CLASS/*`` is a split of its own, if it exists. The splits may have other names, see `split_of`.
+    """
+    inside = [path.name for path in folder.iterdir() if path.is_dir()]
+    names = own_splits(inside, str(folder)) or {name: split for name in inside if (split := split_of(name))}
+    found = {split: folder / name for name, split in names.items() if split in SPLIT_NAMES}
+    if missing := [f"{name}/" for name in ("train", "test") if name not in found]:
         raise Unavailable(f"{shown_folder(folder)} lacks {', '.join(missing)}")
-    names = _class_names(folder / "train")
-    if len(names) < 2:
-        raise DataError(f"{folder / 'train'}: expected a folder for each class, found {len(names)}")
-    if unseen := [name for name in _class_names(folder / "test") if name not in names]:
-        raise DataError(f"{folder / 'test' / unseen[0]}: train/ has no class of this name")
-    splits = {}
-    for split in ("train", "test"):
-        files = [
-            (path, label)
-            for label, name in enumerate(names)
-            for path in sorted((folder / split / name).glob("*"))
-            if path.suffix.lower() in PICTURES
-        ]
-        if not files:
-            raise DataError(f"{folder / split}: no picture ({', '.join(PICTURES)}) in its class folders")
-        with ThreadPoolExecutor() as pool:  # decoding releases the interpreter lock
-            images = np.stack(list(pool.map(lambda file: _read_picture(file[0], form), files)))
-        splits[split] = checked(images, np.array([label for _, label in files]), form, str(folder / split))
-    return splits
-
-
-def _class_names(folder: Path) -> Sequence[str]:
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _read_picture(path: Path, form: Form) -> Bytes:
-    from PIL import Image
-
     try:
-        with Image.open(path) as picture:
-            size, mode = picture.size, picture.mode
-            if size == (form.side, form.side) and mode[0] not in "IF":
-                return np.asarray(picture.convert("L" if form.channels[0] == 1 else "RGB"))
-    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as err:
-        raise DataError(f"{path}: not readable as a picture: {err}") from err
-    if mode[0] in "IF":  # PIL would clip its values at 255
-        raise DataError(f"{path}: a picture with more than 8 bits per pixel (mode {mode}), expected 8 bits per channel")
-    raise DataError(f"{path}: a picture of {size[0]} x {size[1]} pixels, expected {form.side} x {form.side}")
+        folders = class_folders({split: (f"path:{place}",) for split, place in found.items()})
+    except SourceError as err:
+        raise DataError(f"{folder}: {'; '.join(reason for _, reason in err.tried)}") from err
+    files, classes = folders.files.splits, folders.classes
+    known = sorted({classes[file] for file in files["train"]})
+    if len(known) < 2:
+        raise DataError(f"{found['train']}: expected a folder for each class, with pictures, found {len(known)}")
+    for split, some in files.items():
+        if unseen := [classes[file] for file in some if classes[file] not in known]:
+            raise DataError(f"{found[split] / unseen[0]}: train/ has no class of this name")
+    labels = {split: np.array([known.index(classes[file]) for file in some]) for split, some in files.items()}
+    pictures = {split: _decoded(some, form) for split, some in files.items()}
+    notes = (*folders.files.notes, *folders.warnings, *picture_notes([p for some in pictures.values() for p in some]))
+    splits = {
+        split: checked(
+            np.stack([np.asarray(picture.image) for picture in some]), labels[split], form, str(found[split])
+        )
+        for split, some in pictures.items()
+    }
+    return {**splits, "train": replace(splits["train"], notes=notes)}
+
+
+def _decoded(files: Sequence[Path], form: Form) -> list[Picture]:
+    """The pictures of a split, of the size that the task accepts."""
+
+    def read(path: Path) -> Picture:
+        picture = read_picture(path, colour="L" if form.channels[0] == 1 else "RGB")
+        width, height = picture.image.size
+        if (width, height) != (form.side, form.side):
+            raise DataError(f"{path}: a picture of {width} x {height} pixels, expected {form.side} x {form.side}")
+        return picture
+
+    return in_threads(read, files)

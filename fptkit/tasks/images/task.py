@@ -112,6 +112,7 @@ class ImageTask(Task):
             *(f"{entry}: {reason}" for entry, reason in choice.skipped),
             *self._source_notes(choice.entry),
             f"images: {sizes}; {self.output.count} classes",
+            *(note for some in data.values() for note in some.notes),
             *(("training images are randomly cropped, flipped and rotated",) if augment else ()),
             *((_FPT2021_NOTE,) if options.protocol == "fpt2021" else ()),
         )

@@ -31,7 +31,7 @@ class OwnDataTask(Task):
     A format sets `name` and `endings`, and implements `read_split` and `fit`. Its `Preparation` does the rest, in
     training and later in prediction. The order is:
 
-    1. `find_files`: the files of each split, and what is passed over.
+    1. `find`: the files of each split, and what is passed over.
     2. `read_split`: the files of a split as `Examples`, with labels as they are written.
     3. `fptkit.tasks.reading.splits.divide`: splits that the source does not have.
     4. `fptkit.tasks.own_data.target.fit_target`: what is predicted.
@@ -91,7 +91,15 @@ class OwnDataTask(Task):
         self.warnings = (*target_warnings, *size_warnings(sizes), *absent)
 
     def find(self, options: TargetOptions) -> SourceFiles:
-        """The files of each split; by default all with one of `endings`. Overridden for sources of another kind."""
+        """The files of each split; by default all with one of `endings`. Overridden for sources of another kind.
+
+        Args:
+            options: options of the format.
+
+        Raises:
+            SourceError: there is nothing at a place, or no file of this format.
+            DataError: own splits are ambiguous.
+        """
         own = options.split.own and options.split.column is None
         return find_files(options.source, self.endings, own=own, deep=self.deep)
 

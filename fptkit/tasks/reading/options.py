@@ -92,6 +92,14 @@ def _check_path(entry: str) -> str:
     return entry
 
 
+def _check_hub_or_path(entry: str) -> str:
+    if not entry.startswith("hf:"):
+        return _check_path(entry)
+    if not entry.removeprefix("hf:").strip():
+        raise ValueError("'hf:' names nothing; write hf:OWNER/NAME, or hf:FOLDER for a data set on this machine")
+    return entry
+
+
 def _as_splits(value: Any) -> Any:
     """One text or a list as the only entry of a mapping; inside a mapping, one text as a list."""
     if isinstance(value, (str, list, tuple)):
@@ -134,6 +142,15 @@ PathSource = Annotated[
 
 Written as one ``path:``, as a list of them, which are all read, or as ``{train: path:..., test: path:...}``.
 """
+
+HubOrPathSource = Annotated[
+    dict[str, tuple[Annotated[str, AfterValidator(_check_hub_or_path)], ...]],
+    BeforeValidator(_as_splits),
+    AfterValidator(_known_splits),
+    PlainSerializer(lambda value: as_written(value)),
+    WithJsonSchema({"anyOf": [*_ENTRIES_SCHEMA["anyOf"], {"type": "object", "additionalProperties": _ENTRIES_SCHEMA}]}),
+]
+"""As `PathSource`; entries may also be ``hf:NAME``, a data set of the library ``datasets``."""
 
 SOURCE = (
     "your data: path:FILE_OR_FOLDER; a list of them, which are all read; or a mapping of splits, {train: path:..., "

@@ -204,7 +204,8 @@ class _Finder:
         if not found:
             seen = f"; it has {_counted(self.passed_over)}" if self.passed_over else ""
             raise SourceError(
-                "task.source", [(entry, f"no file {', '.join(self.endings)} in {shown_folder(place)}{seen}")]
+                "task.source",
+                [(entry, f"no file {', '.join(filter(None, self.endings))} in {shown_folder(place)}{seen}")],
             )
         self.base.update(dict.fromkeys(found, place))
         return tuple(found)

@@ -6,7 +6,9 @@ but rounding.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +67,30 @@ def moments(values: NDArray[np.floating], axis: int | None = 0) -> Moments:
     lowest = np.where(known, values, np.inf).min(axis=axis, keepdims=True, initial=np.inf)
     constant = (highest <= lowest) | (deviation <= epsilon * np.sqrt(count))
     return Moments(mean * unit, np.where(constant, 0.0, deviation * unit))
+
+
+def moments_in_parts(parts: Callable[[], Iterable[NDArray[Any]]]) -> Moments:
+    """As `moments` of the concatenated parts along the first axis, which need not be in memory together.
+
+    Shapes: parts (n, F) of one type, without NaN -> moments (1, F).
+
+    Args:
+        parts: gives the parts, at least one value in all; it is called three times.
+    """
+    lowest, highest, count, epsilon = np.inf, -np.inf, 0, 0.0
+    for part in parts():
+        if len(part):
+            lowest = np.minimum(lowest, part.min(0).astype(np.float64))
+            highest = np.maximum(highest, part.max(0).astype(np.float64))
+            count += len(part)
+            epsilon = float(np.finfo(part.dtype if part.dtype.kind == "f" else np.float64).eps)
+    largest = np.maximum(np.abs(lowest), np.abs(highest))
+    unit = np.where(largest > 0, largest, 1.0)
+    mean = sum((part.astype(np.float64) / unit).sum(0) for part in parts()) / count
+    variance = sum(((part.astype(np.float64) / unit - mean) ** 2).sum(0) for part in parts()) / count
+    deviation = np.sqrt(variance)
+    constant = (highest <= lowest) | (deviation <= epsilon * np.sqrt(count))
+    return Moments((mean * unit)[None], np.where(constant, 0.0, deviation * unit)[None])
 
 
 def standardise(values: Numbers, using: Moments) -> Numbers:

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fptkit.errors import DataError
-from fptkit_spoken_digits.clips import Clips, resampled
+from fptkit.tasks.audio.sound import resample
+from fptkit_spoken_digits.clips import Clips
 
 KEYS = ("audio", "offsets", "labels", "speaker", "take", "speakers", "sample_rate")
 
@@ -39,7 +40,7 @@ def read_archive(file: Path, *, sample_rate: int) -> Clips:
     offsets, rate = arrays["offsets"], int(arrays["sample_rate"])
     scaled: NDArray[np.float32] = arrays["audio"].astype(np.float32) / np.float32(32768)
     audio = tuple(
-        resampled(scaled[start:stop], rate, sample_rate, where=f"{file}, clip {index}")
+        resample(scaled[start:stop], rate, sample_rate, where=f"{file}, clip {index}")
         for index, (start, stop) in enumerate(itertools.pairwise(offsets))
     )
     names = [str(name) for name in arrays["speakers"]]

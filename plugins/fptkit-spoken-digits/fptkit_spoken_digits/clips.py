@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import resample_poly
-
-from fptkit.errors import DataError
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -31,27 +27,6 @@ class Clips:
     speakers: tuple[str, ...]
     takes: NDArray[np.int64]
     notes: tuple[str, ...] = ()
-
-
-def resampled(samples: NDArray[np.float32], rate: int, wanted: int, *, where: str) -> NDArray[np.float32]:
-    """Resample by a polyphase filter, without aliasing.
-
-    Args:
-        samples: (samples,) at ``rate`` per second.
-        rate: samples per second of the recording.
-        wanted: samples per second of the result.
-        where: the clip, for messages.
-
-    Raises:
-        DataError: ``rate`` is not a plausible rate for speech, 1,000 to 384,000.
-    """
-    if not 1000 <= rate <= 384_000:
-        raise DataError(f"{where}: expected 1,000 to 384,000 samples per second, got {rate}")
-    if rate == wanted:
-        return samples
-    common = math.gcd(rate, wanted)
-    changed: NDArray[np.float32] = resample_poly(samples, wanted // common, rate // common).astype(np.float32)
-    return changed
 
 
 def ranked_takes(digits: NDArray[np.int64], speakers: tuple[str, ...]) -> NDArray[np.int64]:

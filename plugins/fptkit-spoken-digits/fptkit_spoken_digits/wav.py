@@ -8,7 +8,6 @@ unknown, and takes are numbered in the order of the names.
 from __future__ import annotations
 
 import re
-import wave
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,8 @@ from numpy.typing import NDArray
 
 from fptkit.errors import DataError
 from fptkit.sources import Unavailable
-from fptkit_spoken_digits.clips import DIGITS, Clips, ranked_takes, resampled
+from fptkit.tasks.audio.sound import read_mono
+from fptkit_spoken_digits.clips import DIGITS, Clips, ranked_takes
 
 _FLAT_NAME = re.compile(r"([0-9])_([^_]+)_([0-9]{1,9})")
 _SPEAKER_NAME = re.compile(r"([^_]+)_nohash_([0-9]{1,9})")
@@ -94,28 +94,10 @@ def read_wav(file: Path, *, sample_rate: int) -> NDArray[np.float32]:
     Shapes: -> (samples,), full scale is 1.
 
     Args:
-        file: WAV file with 8-bit or 16-bit PCM.
+        file: WAV file.
         sample_rate: samples per second of the result.
 
     Raises:
         DataError: the file is damaged, empty, or in another format.
     """
-    try:
-        with wave.open(str(file), "rb") as clip:
-            channels, width, rate, count = clip.getparams()[:4]
-            content = clip.readframes(count)
-    except (wave.Error, EOFError, OSError, RuntimeError) as err:
-        raise DataError(f"{file} is not readable as WAV: {err or 'it ends too early'}") from err
-    if width not in (1, 2):
-        raise DataError(f"{file} has {8 * width} bits per sample; convert it to PCM with 8 or 16 bits")
-    if len(content) != count * channels * width:
-        raise DataError(
-            f"{file} is truncated: its header declares {count} samples, but it has {len(content) // channels // width}"
-        )
-    if not count:
-        raise DataError(f"{file} has no samples")
-    # 8-bit PCM is unsigned, 16-bit PCM is signed.
-    samples = np.frombuffer(content, "<i2") if width == 2 else np.frombuffer(content, np.uint8).astype(np.int16) - 128
-    scaled = samples.astype(np.float32) / (32768 if width == 2 else 128)
-    mono: NDArray[np.float32] = scaled.reshape(-1, channels).mean(1, dtype=np.float32)
-    return resampled(mono, rate, sample_rate, where=str(file))
+    return read_mono(file, sample_rate)

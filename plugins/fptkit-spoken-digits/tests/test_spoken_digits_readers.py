@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 from fptkit_spoken_digits.archive import KEYS, read_archive
-from fptkit_spoken_digits.clips import resampled
 from fptkit_spoken_digits.wav import read_folder, read_wav
 
 from fptkit.errors import DataError
 from fptkit.sources import Unavailable
+from fptkit.tasks.audio.sound import resample
 
 
 def write_wav(file: Path, values: list[int], *, width: int = 2, channels: int = 1, rate: int = 8000) -> None:
@@ -56,7 +56,7 @@ def test_another_rate_is_resampled(tmp_path: Path, rate: int) -> None:
 
 def test_tones_above_half_the_new_rate_do_not_fold_down() -> None:
     tone = np.sin(2 * np.pi * 6000 * np.arange(16000) / 16000).astype(np.float32)
-    assert np.abs(resampled(tone, 16000, 8000, where="a")[200:-200]).max() < 0.02
+    assert np.abs(resample(tone, 16000, 8000, where="a")[200:-200]).max() < 0.02
 
 
 def test_the_names_of_the_data_set(tmp_path: Path) -> None:
@@ -108,11 +108,10 @@ def whole(tmp_path: Path) -> bytes:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda content: b"", "not readable as WAV"),
-        (lambda content: b"no wave at all, only text", "not readable as WAV"),
-        (lambda content: content[:30], "not readable as WAV"),
+        (lambda content: b"", "the file is empty"),
+        (lambda content: b"no wave at all, only text", "not a WAV file"),
+        (lambda content: content[:30], "the file is damaged"),
         (lambda content: content[:-50], "truncated: its header declares 100 samples, but it has 75"),
-        (lambda content: content[:20] + b"\x03\x00" + content[22:], "not readable as WAV"),  # floating point
     ],
 )
 def test_damaged_files(tmp_path: Path, make: Any, message: str) -> None:
@@ -128,14 +127,13 @@ def test_other_forms(tmp_path: Path) -> None:
         clip.setnchannels(1)
         clip.setsampwidth(3)
         clip.setframerate(8000)
-        clip.writeframes(b"abc" * 10)
-    with pytest.raises(DataError, match="24 bits per sample"):
-        read_wav(tmp_path / "a.wav", sample_rate=8000)
+        clip.writeframes(b"\0\0\x40" * 10)
+    assert read_wav(tmp_path / "a.wav", sample_rate=8000).tolist() == [0.5] * 10
     write_wav(tmp_path / "empty.wav", [])
     with pytest.raises(DataError, match="has no samples"):
         read_wav(tmp_path / "empty.wav", sample_rate=8000)
     write_wav(tmp_path / "slow.wav", [1] * 10, rate=10)
-    with pytest.raises(DataError, match="samples per second, got 10"):
+    with pytest.raises(DataError, match="10 samples per second"):
         read_wav(tmp_path / "slow.wav", sample_rate=8000)
 
 
@@ -174,7 +172,7 @@ def test_an_archive(tmp_path: Path) -> None:
         ({"take": np.array([0, -1])}, "a take is negative"),
         ({"speakers": np.array([1, 2])}, "speakers is int64"),
         ({"sample_rate": np.array([8000, 8000])}, "sample_rate"),
-        ({"sample_rate": np.array(3)}, "samples per second, got 3"),
+        ({"sample_rate": np.array(3)}, "3 samples per second"),
     ],
 )
 def test_archives_whose_arrays_do_not_fit(tmp_path: Path, changed: dict[str, Any], message: str) -> None:

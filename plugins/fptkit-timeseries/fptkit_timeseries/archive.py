@@ -9,11 +9,12 @@ import numpy as np
 from fptkit.errors import DataError
 from fptkit.sources import Unavailable, shown_folder
 from fptkit.tasks.reading.labels import find_classes, same_label
+from fptkit.tasks.series.ts_file import read_ts
+from fptkit.tasks.series.tsv import read_tsv
+from fptkit.tasks.series.values import SeriesFile
 from fptkit_timeseries.arrays import read_labelled
 from fptkit_timeseries.find import ENDINGS, place_of
-from fptkit_timeseries.series import LabelledSeries, SeriesFile, channel_counts
-from fptkit_timeseries.tables import read_tsv
-from fptkit_timeseries.ts_file import read_ts
+from fptkit_timeseries.series import LabelledSeries, channel_counts
 
 _READERS = {".ts": read_ts, ".tsv": read_tsv}
 ADVICE = (
@@ -91,6 +92,8 @@ def _classes(train: SeriesFile, path: Path) -> tuple[str, ...]:
     """Return the classes in order: as declared, otherwise sorted as numbers or as text."""
     if train.classes:
         return train.classes
+    if train.labels and path.suffix == ".ts":
+        raise DataError(f"{path}: numeric targets instead of classes; use fptkit's own task series")
     return find_classes(train.labels, str(path)).names
 
 

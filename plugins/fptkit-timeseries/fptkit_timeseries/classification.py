@@ -12,9 +12,10 @@ from fptkit import Batch, Classes, Split, Task, Vectors
 from fptkit.errors import DataError, UnknownNameError, UsageError
 from fptkit.sources import choose
 from fptkit.tasks.reading.cautions import class_warnings, size_warnings
+from fptkit.tasks.series.values import Series, interpolate
 from fptkit_timeseries.archive import ADVICE, open_source
 from fptkit_timeseries.options import ClassificationOptions
-from fptkit_timeseries.series import LabelledSeries, Series, interpolate, moments, scale
+from fptkit_timeseries.series import LabelledSeries, moments, scale
 from fptkit_timeseries.simulate import simulate_classes
 
 

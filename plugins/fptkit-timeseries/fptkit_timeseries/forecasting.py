@@ -12,14 +12,16 @@ import torchmetrics
 from fptkit import Split, Task, Values, Vectors
 from fptkit.errors import DataError, UnknownNameError, UsageError
 from fptkit.sources import Unavailable, choose, shown_folder
-from fptkit_timeseries.arrays import read_arrays, split_series
-from fptkit_timeseries.baselines import SAMPLE, measure
+from fptkit.tasks.series.arrays import read_arrays, split_series
+from fptkit.tasks.series.baselines import SAMPLE, measure
+from fptkit.tasks.series.ts_file import read_ts
+from fptkit.tasks.series.tsv import read_tsv
+from fptkit.tasks.series.values import Series
+from fptkit.tasks.series.windows import SPLITS, Timeline, WindowExamples, borders_by_share, make_timeline
 from fptkit_timeseries.options import ForecastingOptions
-from fptkit_timeseries.series import Series, channel_counts
+from fptkit_timeseries.series import channel_counts, moments, scale
 from fptkit_timeseries.simulate import simulate_trends
-from fptkit_timeseries.tables import read_csv, read_tsv
-from fptkit_timeseries.ts_file import read_ts
-from fptkit_timeseries.windows import SPLITS, WindowExamples, make_timeline
+from fptkit_timeseries.tables import read_csv
 
 _ADVICE = (
     "Use your own file (source: path:FILE): .csv with one series per column, .npz with 'series', .ts or .tsv.\n"
@@ -68,12 +70,7 @@ class TimeSeriesForecasting(Task):
         self.source = choice.entry
         self.stand_in = choice.stand_in or choice.entry == "simulated"  # a stand-in even if it is listed first
         series = _arrange(choice.found.series, options)
-        timeline = make_timeline(
-            series,
-            validation_share=options.validation_share,
-            test_share=options.test_share,
-            standardise=options.normalisation == "train",
-        )
+        timeline = _timeline(series, options)
         self._splits = {
             name: WindowExamples(
                 timeline,
@@ -166,6 +163,16 @@ def _arrange(series: Sequence[Series], options: ForecastingOptions) -> list[Seri
         if np.isnan(each).all(0).any():
             raise DataError(f"series {number} has a channel without any values; exclude it (option columns)")
     return arranged
+
+
+def _timeline(series: Sequence[Series], options: ForecastingOptions) -> Timeline:
+    """The series with their borders, scaled by their own training steps if ``normalisation`` is ``train``."""
+    borders = borders_by_share(series, validation=options.validation_share, test=options.test_share)
+    found = [moments(each[: ends[0]]) for each, ends in zip(series, borders.ends, strict=True)]
+    if options.normalisation == "train":
+        series = [(each - mean) / scale(deviation) for each, (mean, deviation) in zip(series, found, strict=True)]
+        return make_timeline(series, borders)
+    return make_timeline(series, borders, deviation=np.stack([scale(deviation)[0] for _, deviation in found]))
 
 
 def _check_windows(splits: dict[str, WindowExamples], series: Sequence[Series], options: ForecastingOptions) -> None:

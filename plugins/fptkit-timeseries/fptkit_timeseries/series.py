@@ -1,35 +1,15 @@
-"""Series in memory, and operations on them before they become examples."""
+"""Labelled series in memory, and their scaling."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fptkit.tasks.reading import scaling
-
-Series: TypeAlias = NDArray[np.float64]
-"""(T, C) values of T steps and C channels; NaN for missing ones."""
-
-
-@dataclass(frozen=True)
-class SeriesFile:
-    """Content of a file of series.
-
-    Args:
-        series: one array (T, C) per series; C is the same for all.
-        labels: class of each series, as written; empty if the file has none.
-        lines: line number of each series, for messages; empty if the file has no lines.
-        classes: classes that the file declares, in its order; empty if it declares none.
-    """
-
-    series: tuple[Series, ...]
-    labels: tuple[str, ...] = ()
-    lines: tuple[int, ...] = ()
-    classes: tuple[str, ...] = ()
+from fptkit.tasks.reading.scaling import moments as relative_moments
+from fptkit.tasks.series.values import Series
 
 
 @dataclass(frozen=True)
@@ -49,36 +29,6 @@ class LabelledSeries:
         return LabelledSeries(tuple(self.series[row] for row in rows), self.labels[rows])
 
 
-def without_missing_end(series: Series) -> Series:
-    """Cut trailing steps in which all channels are missing; archives pad short series with missing values."""
-    known = np.flatnonzero(~np.isnan(series).all(1))
-    return series[: known[-1] + 1] if len(known) else series[:0]
-
-
-def interpolate(series: Series) -> Series:
-    """Fill missing values linearly between known neighbours, and at the ends with the nearest known value.
-
-    A channel without known values becomes 0.
-    """
-    if not np.isnan(series).any():
-        return series
-    filled = series.copy()
-    steps = np.arange(len(series))
-    for channel in filled.T:  # a view, written in place
-        known = ~np.isnan(channel)
-        channel[~known] = np.interp(steps[~known], steps[known], channel[known]) if known.any() else 0
-    return filled
-
-
-def carry_forward(series: Series) -> Series:
-    """Fill missing values with the last known one, since a forecast must not see later ones; 0 before the first."""
-    known = ~np.isnan(series)
-    last = np.maximum.accumulate(np.where(known, np.arange(len(series))[:, None], -1), axis=0)
-    carried = np.take_along_axis(series, np.maximum(last, 0), axis=0)
-    filled: Series = np.where(last < 0, 0.0, carried)
-    return filled
-
-
 def scale(deviation: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return divisors for scaling: the standard deviation, or 1 where it is 0."""
     chosen: NDArray[np.float64] = np.where(deviation > 0, deviation, 1.0)
@@ -94,7 +44,7 @@ def moments(values: Series, axis: int | None = 0) -> tuple[NDArray[np.float64], 
     count = np.maximum(known.sum(axis=axis, keepdims=True), 1)
     mean = np.where(known, values, 0).sum(axis=axis, keepdims=True) / count
     variance = np.where(known, (values - mean) ** 2, 0).sum(axis=axis, keepdims=True) / count
-    constant = scaling.moments(values, axis).constant
+    constant = relative_moments(values, axis).constant
     return mean, np.where(constant, 0.0, np.sqrt(variance))
 
 

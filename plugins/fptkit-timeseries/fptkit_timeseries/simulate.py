@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from fptkit.tasks.series.values import Series
 from fptkit_timeseries.options import SimulatedClassesOptions, SimulatedTrendOptions
-from fptkit_timeseries.series import LabelledSeries, Series
+from fptkit_timeseries.series import LabelledSeries
 
 
 def simulate_classes(options: SimulatedClassesOptions) -> dict[str, LabelledSeries]:

@@ -1,4 +1,4 @@
-"""Readers of plain tables: ``.tsv`` of the UCR archive (one series per line) and CSV (one series per column)."""
+"""Reader of CSV tables with one series per column."""
 
 from __future__ import annotations
 
@@ -11,45 +11,9 @@ import numpy as np
 from fptkit.errors import DataError
 from fptkit.tasks.reading.columns import read_column
 from fptkit.tasks.reading.delimited import read_delimited
-from fptkit.tasks.reading.labels import same_label
 from fptkit.tasks.reading.numbers import MISSING
-from fptkit.tasks.reading.text import lines_of
 from fptkit.tasks.reading.timing import is_time, time_order
-from fptkit_timeseries.series import Series, SeriesFile, without_missing_end
-from fptkit_timeseries.ts_file import read_number
-
-
-def read_tsv(path: Path) -> SeriesFile:
-    """Read a ``.tsv`` file of the UCR archive: each line has the class, then the values of one channel.
-
-    The ``NaN`` values with which the archive pads shorter series are removed.
-
-    Raises:
-        DataError: a line is malformed; with line number.
-
-    Source: Dau et al. 2019, UCR archive 2018, "briefing document": class first, tab-separated, NaN for missing.
-    """
-    series: list[Series] = []
-    labels: list[str] = []
-    lines: list[int] = []
-    expected = 0
-    for number, line in lines_of(path):
-        where = f"{path}:{number}"
-        label, *words = line.rstrip().split("\t")
-        if not label.strip() or not words:
-            raise DataError(f"{where}: expected a class and values, tab-separated, got {line[:40]!r}")
-        expected = expected or len(words)
-        if len(words) != expected:
-            raise DataError(f"{where}: {len(words)} values, but line {lines[0]} has {expected}; pad with NaN")
-        values = without_missing_end(np.array([[read_number(word, where)] for word in words], np.float64))
-        if not len(values):
-            raise DataError(f"{where}: every value of the series is missing")
-        series.append(values)
-        labels.append(same_label(label))
-        lines.append(number)
-    if not series:
-        raise DataError(f"{path}: the file is empty")
-    return SeriesFile(tuple(series), tuple(labels), tuple(lines))
+from fptkit.tasks.series.values import Series
 
 
 @dataclass(frozen=True)

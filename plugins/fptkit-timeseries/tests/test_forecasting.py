@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fptkit_timeseries.baselines import fit_linear, last_season, last_value
 from fptkit_timeseries.forecasting import TimeSeriesForecasting
 from fptkit_timeseries.options import ForecastingOptions, SimulatedTrendOptions
 from fptkit_timeseries.simulate import simulate_trends
@@ -16,6 +15,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from fptkit.errors import DataError, SourceError, UnknownNameError, UsageError
+from fptkit.tasks.series.baselines import fit_linear, last_season, last_value
 from fptkit.testing import check_task
 
 SMALL = {"context": 8, "horizon": 3, "simulated": {"length": 120, "series": 2, "period": 6}}

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from fptkit_timeseries.archive import open_source
 from fptkit_timeseries.arrays import read_labelled
-from fptkit_timeseries.tables import read_csv, read_tsv
-from fptkit_timeseries.ts_file import read_ts
+from fptkit_timeseries.tables import read_csv
 
 from fptkit.errors import DataError
 from fptkit.sources import Unavailable
+from fptkit.tasks.series.ts_file import read_ts
+from fptkit.tasks.series.tsv import read_tsv
 
 HEADER = """# a comment, with a strange character: \xe9
 @problemName Toy
@@ -61,7 +62,6 @@ def test_ts_without_classes_and_with_other_spellings(tmp_path: Path) -> None:
         ("@equalLength true\n@seriesLength 3\n@data\n1,2\n", 4, "'@seriesLength 3'"),
         ("@clasLabel true a b\n@data\n1\n", 1, "Did you mean '@classlabel'"),
         ("@timeStamps true\n@data\n", 1, "time stamps"),
-        ("@targetLabel true\n@data\n", 1, "numeric targets"),
         ("@classLabel true only\n@data\n", 1, "two or more different classes"),
         ("@univariate maybe\n@data\n", 1, "true or false"),
         ("@dimensions none\n@data\n", 1, "a whole number >= 1"),

@@ -267,18 +267,20 @@ def test_a_picture_of_sixteen_bits_is_not_cut_to_eight(tmp_path: Path) -> None:
 def test_folders_of_pictures_that_do_not_fit(tmp_path: Path) -> None:
     folder = write_pictures(tmp_path / "pictures")
     (folder / "test" / "dog").mkdir()
+    Image.new("RGB", (32, 32)).save(folder / "test" / "dog" / "0.png")
     with pytest.raises(DataError, match=r"test.dog: train/ has no class of this name"):
         read_images(folder, CIFAR)
     (folder / "test").rename(folder / "other")
     with pytest.raises(Unavailable, match="lacks test/"):
         read_images(folder, CIFAR)
     for split in ("train", "test"):
-        (tmp_path / "empty" / split / "ant").mkdir(parents=True)
-    with pytest.raises(DataError, match="expected a folder for each class, found 1"):
-        read_images(tmp_path / "empty", CIFAR)
-    (tmp_path / "empty" / "train" / "bee").mkdir()
-    with pytest.raises(DataError, match="no picture"):
-        read_images(tmp_path / "empty", CIFAR)
+        (tmp_path / "few" / split / "ant").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"no file \.png.* in .*few"):
+        read_images(tmp_path / "few", CIFAR)
+    for split in ("train", "test"):
+        Image.new("RGB", (32, 32)).save(tmp_path / "few" / split / "ant" / "0.png")
+    with pytest.raises(DataError, match="expected a folder for each class, with pictures, found 1"):
+        read_images(tmp_path / "few", CIFAR)
 
 
 # CIFAR-10's batches

@@ -1,10 +1,11 @@
 """Reader of ``.ts`` files, the text format of the UCR and UEA archives.
 
 A header of lines ``@key value`` up to ``@data``, then one series per line: channels separated by colons, values by
-commas, ``?`` for a missing value, the class last. Lines that start with ``#`` are comments.
+commas, ``?`` for a missing value, the class or number last. Lines that start with ``#`` or ``%`` are
+comments.
 
 Source: the format's description at timeseriesclassification.com, "File formats"; Middlehurst et al. 2024 (aeon). Not
-supported: time stamps, channels of different lengths within one series, and numeric targets (``@targetLabel``).
+supported: time stamps, and channels of different lengths within one series.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 from fptkit.errors import DataError
 from fptkit.tasks.reading import numbers
 from fptkit.tasks.reading.text import lines_of
-from fptkit_timeseries.series import Series, SeriesFile, without_missing_end
+from fptkit.tasks.series.values import Series, SeriesFile, without_missing_end
 
 _FLAGS = ("timestamps", "missing", "univariate", "equallength")
 _COUNTS = ("dimension", "dimensions", "serieslength")
@@ -32,6 +33,7 @@ class Header:
     flags: dict[str, bool] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
+    target: bool = False
 
     @property
     def channels(self) -> int | None:
@@ -54,7 +56,7 @@ def read_ts(path: Path) -> SeriesFile:
     # Comments of the archives have authors' names in several encodings; the data are plain ASCII.
     for number, line in lines_of(path, errors="replace"):
         line, where = line.strip(), f"{path}:{number}"
-        if not line or line.startswith("#"):
+        if not line or line.startswith(("#", "%")):
             continue
         if not in_data:
             in_data = _read_header_line(header, line, where)
@@ -76,7 +78,8 @@ def read_ts(path: Path) -> SeriesFile:
     for values, number in zip(kept, lines, strict=True):
         if not len(values):
             raise DataError(f"{path}:{number}: every value of the series is missing")
-    return SeriesFile(kept, tuple(labels) if header.classes else (), tuple(lines), header.classes)
+    labelled = bool(header.classes) or header.target
+    return SeriesFile(kept, tuple(labels) if labelled else (), tuple(lines), header.classes)
 
 
 def _read_header_line(header: Header, line: str, where: str) -> bool:
@@ -101,8 +104,8 @@ def _read_header_line(header: Header, line: str, where: str) -> bool:
             header.classes = tuple(words[1:])
             if len(set(header.classes)) != len(header.classes) or len(header.classes) < 2:
                 raise DataError(f"{where}: '@{key} true' must be followed by two or more different classes")
-    elif name == "targetlabel" and _flag(key, words, where):
-        raise DataError(f"{where}: numeric targets are not supported; use a file with classes")
+    elif name == "targetlabel":
+        header.target = _flag(key, words, where)
     return False
 
 
@@ -122,10 +125,12 @@ def _read_series(header: Header, line: str, where: str) -> tuple[Series, str]:
     """Return the values (T, C) and the class of one line."""
     channels = line.split(":")
     label = ""
-    if header.classes:
+    if header.classes or header.target:
         *channels, label = channels
         label = label.strip()
-        if label not in header.classes:
+        if header.target:
+            numbers.read_number(label, f"{where}, target", allow_missing=False)
+        elif label not in header.classes:
             raise DataError(f"{where}: unknown class {_short(label)}; the header declares {', '.join(header.classes)}")
     if not channels:
         raise DataError(f"{where}: a class without a series")
@@ -139,20 +144,23 @@ def _read_series(header: Header, line: str, where: str) -> tuple[Series, str]:
 
 
 def _read_channel(text: str, where: str) -> list[float]:
-    return [read_number(word, where) for word in text.split(",")]
+    return read_numbers(text.split(","), where)
 
 
-def read_number(word: str, where: str) -> float:
-    """Parse a number; NaN for a missing value (``?``, ``NaN`` and other words, see `fptkit.tasks.reading.numbers`).
+def read_numbers(words: list[str], where: str) -> list[float]:
+    """Parse numbers; NaN for a missing value (``?``, ``NaN`` and other words, see `fptkit.tasks.reading.numbers`).
 
     Args:
-        word: the text.
-        where: its place in the file, for messages.
+        words: the texts.
+        where: their place in the file, for messages.
 
     Raises:
-        DataError: the text is not a number, or the number is infinite.
+        DataError: a text is not a number, or the number is infinite.
     """
-    return numbers.read_number(word, where)
+    found = numbers.parse_numbers([word.strip() for word in words], numbers.MISSING)
+    if None in found:
+        numbers.read_number(words[found.index(None)], where)
+    return found  # type: ignore[return-value]
 
 
 def _compare(header: Header, first: Series, values: Series, first_line: int, where: str) -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fptkit_timeseries.series import Series
-from fptkit_timeseries.windows import WindowExamples
+from fptkit.tasks.series.values import Series
+from fptkit.tasks.series.windows import WindowExamples
 
 SAMPLE = 20_000
 """Maximum number of windows that are used, evenly spaced over a split."""
@@ -73,9 +73,10 @@ def measure(train: WindowExamples, split: WindowExamples, season: int | None) ->
     """
     context, future = split.windows(_spread(split))
     horizon = future.shape[1]
-    forecasts = {"last value": last_value(context, horizon)}
+    own = context.take(split.targets, axis=2)
+    forecasts = {"last value": last_value(own, horizon)}
     if season is not None:
-        forecasts[f"last season of {season}"] = last_season(context, horizon, season)
+        forecasts[f"last season of {season}"] = last_season(own, horizon, season)
     if context[0].size <= _LARGEST_MAP:
         forecasts["linear map by least squares"] = fit_linear(train)(context)
     return [

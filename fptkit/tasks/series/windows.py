@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fptkit import Batch
-from fptkit_timeseries.series import Series, carry_forward, moments, scale
+from fptkit.interfaces import Batch
+from fptkit.tasks.series.values import Series, carry_forward
 
 SPLITS = ("train", "validation", "test")
 
@@ -25,11 +25,12 @@ class Timeline:
 
     Args:
         values: (S, C) values; missing ones are filled with the last known one.
-        known: (S,) whether all channels are known at the step.
+        known: (S,) whether all channels that are predicted are known at the step.
         starts: (N,) start of each series in ``values``.
         firsts: (N,) first step of each series by which every channel has had a known value.
         borders: (N, 3) steps at which train, validation and test end in each series; the last is its length.
         deviation: (N, C) standard deviation of each series' training steps; 1 if it is zero or unknown.
+        targets: channels that are predicted.
     """
 
     values: Series
@@ -38,38 +39,75 @@ class Timeline:
     firsts: NDArray[np.int64]
     borders: NDArray[np.int64]
     deviation: NDArray[np.float64]
+    targets: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Borders:
+    """Where the parts of each series are.
+
+    Args:
+        begins: (N,) first step that is used.
+        ends: (N, 3) steps at which train, validation and test end; the last is the end of the series.
+    """
+
+    begins: NDArray[np.int64]
+    ends: NDArray[np.int64]
+
+
+def borders_by_share(
+    series: Sequence[Series], *, validation: float, test: float, train: float | None = None
+) -> Borders:
+    """Where the parts of each series are, by their shares.
+
+    Args:
+        series: arrays (T, C).
+        validation: fraction of the steps of each series for validation.
+        test: fraction of the steps of each series for test, the last ones.
+        train: fraction of the steps for training, those before validation; None: all of them.
+    """
+    ends = [(int(len(each) * (1 - validation - test)), int(len(each) * (1 - test)), len(each)) for each in series]
+    begins = [0 if train is None else max(end - round(train * all), 0) for end, _, all in ends]
+    return Borders(np.array(begins, np.int64), np.array(ends, np.int64))
 
 
 def make_timeline(
-    series: Sequence[Series], *, validation_share: float, test_share: float, standardise: bool
+    series: Sequence[Series],
+    borders: Borders,
+    *,
+    deviation: NDArray[np.float64] | None = None,
+    targets: Sequence[int] | None = None,
 ) -> Timeline:
-    """Divide every series into train, validation and test by time, and concatenate the series.
+    """Concatenate series, with missing values filled by the last known one.
 
     Args:
         series: arrays (T, C), NaN for missing values; every channel must have a known value.
-        validation_share: fraction of the steps of each series for validation.
-        test_share: fraction of the steps of each series for test, the last ones.
-        standardise: scale each channel to mean 0 and standard deviation 1 over its training steps.
+        borders: where the parts of each series are.
+        deviation: (N, C) standard deviation of each series' training steps; None: 1.
+        targets: channels that are predicted; None: all.
     """
-    ends = [
-        (int(len(each) * (1 - validation_share - test_share)), int(len(each) * (1 - test_share)), len(each))
-        for each in series
-    ]
-    stored, deviations = [], []
-    for each, (train_end, _, _) in zip(series, ends, strict=True):
-        mean, deviation = moments(each[:train_end])
-        divisor = scale(deviation)
-        stored.append((each - mean) / divisor if standardise else each)
-        deviations.append(np.ones_like(divisor[0]) if standardise else divisor[0])
     lengths = np.array([len(each) for each in series], np.int64)
+    channels = series[0].shape[1]
+    wanted = list(range(channels)) if targets is None else list(targets)
     return Timeline(
-        values=np.concatenate([carry_forward(each) for each in stored]),
-        known=np.concatenate([~np.isnan(each).any(1) for each in series]),
+        values=np.concatenate([carry_forward(each) for each in series]),
+        known=np.concatenate([~np.isnan(each[:, wanted]).any(1) for each in series]),
         starts=np.cumsum(lengths) - lengths,
-        firsts=np.array([np.argmax(~np.isnan(each), axis=0).max() for each in series], np.int64),
-        borders=np.array(ends, np.int64),
-        deviation=np.stack(deviations),
+        firsts=np.maximum([np.argmax(~np.isnan(each), axis=0).max() for each in series], borders.begins),
+        borders=borders.ends,
+        deviation=np.ones((len(series), channels)) if deviation is None else deviation,
+        targets=np.array(wanted, np.int64),
     )
+
+
+def window_scale(context: Series, deviation: NDArray[np.float64]) -> tuple[Series, Series]:
+    """Mean of contexts and the deviation by which they are divided, per channel. Shapes: (B, T, C) -> (B, 1, C) each.
+
+    Args:
+        context: contexts.
+        deviation: standard deviation of the training steps, which bounds the divisor from below; broadcast.
+    """
+    return context.mean(1, keepdims=True), np.maximum(context.std(1, keepdims=True), _FLOOR * deviation)
 
 
 class WindowExamples:
@@ -93,7 +131,7 @@ class WindowExamples:
     def __init__(
         self, timeline: Timeline, split: str, *, context: int, horizon: int, stride: int, by_window: bool
     ) -> None:
-        self.context, self.horizon = context, horizon
+        self.context, self.horizon, self.targets = context, horizon, timeline.targets
         self._timeline, self._by_window = timeline, by_window
         number = SPLITS.index(split)
         places, owners = [], []
@@ -110,21 +148,23 @@ class WindowExamples:
         self.size = len(self._places)
 
     def windows(self, indices: NDArray[np.int64]) -> tuple[Series, Series]:
-        """Return contexts (B, context, C) and the following steps (B, horizon, C), in the scale of the task."""
+        """Return contexts (B, context, C) and the following steps (B, horizon, P) of the channels that are predicted.
+
+        Both are in the scale of the task.
+        """
         steps = self._places[indices, None] + np.arange(self.context + self.horizon)
         values = self._timeline.values[steps]
-        context, future = values[:, : self.context], values[:, self.context :]
+        places = self._timeline.targets
+        context, future = values[:, : self.context], values[:, self.context :].take(places, axis=2)
         if not self._by_window:
             return context, future
-        mean = context.mean(1, keepdims=True)
-        floor = _FLOOR * self._timeline.deviation[self._owners[indices], None]
-        deviation = np.maximum(context.std(1, keepdims=True), floor)
-        return (context - mean) / deviation, (future - mean) / deviation
+        mean, deviation = window_scale(context, self._timeline.deviation[self._owners[indices], None])
+        return (context - mean) / deviation, (future - mean.take(places, axis=2)) / deviation.take(places, axis=2)
 
     def batch(self, indices: Sequence[int], generator: torch.Generator) -> Batch:
         """Return the windows with these indices.
 
-        Shapes: inputs (B, context, C) float32, targets (B, horizon * C) float32, ordered by step, then channel.
+        Shapes: inputs (B, context, C) float32, targets (B, horizon * P) float32, ordered by step, then channel.
 
         Args:
             indices: indices of the windows, at least one.

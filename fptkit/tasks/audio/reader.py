@@ -1,0 +1,159 @@
+"""Recordings of class folders, or of a table that lists them, as examples. Light: nothing is decoded here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fptkit.errors import DataError, UsageError
+from fptkit.tasks.audio.options import SOUND, TABLES, AudioOptions
+from fptkit.tasks.reading.delimited import TextTable
+from fptkit.tasks.reading.labels import shown
+from fptkit.tasks.reading.paths import SourceFiles, find_files
+from fptkit.tasks.reading.text import file_type
+from fptkit.tasks.table.reader import read_table
+
+FOLDER = "class"
+"""Name of the target that class folders give."""
+
+_PATHS = ("path", "file", "filename", "file_name", "audio", "wav")
+_LABELS = ("label", "class", "target", "category")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Recordings, with the cells of the table that lists them.
+
+    Args:
+        paths: the recordings.
+        names: what each is called in messages: its path, or ``TABLE:LINE``.
+        cells: cells of the table by column, or the class folder; empty without either.
+        notes: what the run header should say.
+    """
+
+    paths: Sequence[Path]
+    names: Sequence[str]
+    cells: Mapping[str, Sequence[str]]
+    notes: tuple[str, ...] = ()
+
+
+def files(options: AudioOptions, entry: str) -> Iterable[Path]:
+    """The files of an entry of ``source``: recordings, or a table and those it lists; see ``TaskSpec.files``."""
+    own = options.split.own and options.split.column is None
+    found = find_files({"all": (entry,)}, SOUND, own=own).files
+    tables = [path for path in found if is_table(path)]
+    listed = [path for table in tables for path in read_listing(table, options.path).paths]
+    return dict.fromkeys([*found, *listed])
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file is a table by its name."""
+    return file_type(path) in TABLES
+
+
+def read_listing(path: Path, column: str | None) -> Listed:
+    """Read a table that lists recordings.
+
+    Args:
+        path: the table.
+        column: the column with their paths, relative to the table; None to find it.
+
+    Raises:
+        DataError: it is not a table, or a recording that it lists does not exist.
+        UsageError: it is not clear which column has the paths.
+    """
+    table = read_table(path)
+    column = _path_column(table, column)
+    paths = []
+    for row, cell in enumerate(table.columns[column]):
+        place = path.parent / Path(cell).expanduser()
+        if not cell or not place.is_file():
+            what = f"there is no file {place}" if cell else "the path is missing"
+            raise DataError(f"{table.where(row)}: column '{column}': {what}; correct the path, or remove the row")
+        paths.append(place)
+    names = [table.where(row) for row in range(len(table))]
+    return Listed(paths, names, table.columns, (*table.notes, *_unlisted(path, paths)))
+
+
+def in_class_folders(found: SourceFiles, paths: Sequence[Path]) -> Listed:
+    """Recordings with the name of the folder that they are in, the first one below the source.
+
+    Args:
+        found: all files of the source.
+        paths: recordings.
+
+    Raises:
+        DataError: a recording is in no class folder.
+    """
+    labels = [class_folder(found, path) for path in paths]
+    if None in labels:
+        lost, base = paths[labels.index(None)], found.base[paths[labels.index(None)]]
+        tables = sorted(path.name for path in found.passed_over if is_table(path))
+        tip = f" Or name its table as the source: path:{base / tables[0]}" if tables and base.is_dir() else ""
+        raise DataError(
+            f"{lost}: the recording is in no class folder; put the recordings of each class in a folder of its own, or "
+            f"list them in a table with the columns path and label.{tip}"
+        )
+    return Listed(paths, [str(path) for path in paths], {FOLDER: [label or "" for label in labels]})
+
+
+def class_folder(found: SourceFiles, path: Path) -> str | None:
+    """Name of the first folder below the source in which a recording is; None if it is directly in it."""
+    base = found.base[path]
+    if base == path:
+        return None
+    parts = path.relative_to(base).parts
+    return parts[0] if len(parts) > 1 else None
+
+
+def target_columns(cells: Mapping[str, Sequence[str]], wanted: Sequence[str], where: str) -> tuple[str, ...]:
+    """The columns to predict.
+
+    Args:
+        cells: cells by column.
+        wanted: columns that the option ``target`` names; may be empty.
+        where: the table, for messages.
+
+    Raises:
+        UsageError: a column does not exist, or none is named and it is not clear which one is meant.
+    """
+    if set(cells) == {FOLDER} and not wanted:
+        return (FOLDER,)
+    if lacking := [name for name in wanted if name not in cells]:
+        raise UsageError(f"task.target: {where} has no column '{lacking[0]}'; it has {shown(list(cells))}")
+    found = tuple(wanted) or tuple(name for name in cells if name.lower() in _LABELS)
+    if not found or (len(found) > 1 and not wanted):
+        raise UsageError(
+            f"task.target: which column of {where} is to be predicted? It has {shown(list(cells))}; name it with the "
+            "option target"
+        )
+    return found
+
+
+def _path_column(table: TextTable, column: str | None) -> str:
+    if column is not None:
+        table.need(column, "task.path")
+        return column
+    named = [name for name in table.columns if name.lower() in _PATHS]
+    looks = [name for name, cells in table.columns.items() if all(Path(cell).suffix.lower() in SOUND for cell in cells)]
+    for found in ([name for name in looks if name in named], looks, named):
+        if len(found) == 1:
+            return found[0]
+    raise UsageError(
+        f"task.path: which column of {table.name} has the paths of the recordings? It has "
+        f"{shown(list(table.columns))}; name it with the option path"
+    )
+
+
+def _unlisted(table: Path, paths: Sequence[Path]) -> tuple[str, ...]:
+    """A note about recordings beside those of a table that it does not list."""
+    listed = {path.resolve() for path in paths}
+    beside = {
+        child
+        for folder in {path.parent for path in listed}
+        for child in folder.iterdir()
+        if child.suffix.lower() in SOUND and not child.name.startswith(".")
+    }
+    count = len(beside - listed)
+    return (f"{count:,} recordings beside those of {table.name} are not listed in it",) if count else ()

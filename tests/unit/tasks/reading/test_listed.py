@@ -1,0 +1,70 @@
+"""Tables that list files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fptkit.errors import DataError, UsageError
+from fptkit.tasks.reading.delimited import TextTable
+from fptkit.tasks.reading.listed import listed_files, path_column, repeated_notes
+
+
+def table(cells: list[str], name: str = "path") -> TextTable:
+    return TextTable("t.csv", {name: cells, "label": ["x"] * len(cells)}, range(2, 2 + len(cells)))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "in/b.jpg", "c.png", "c.jpg"):
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def test_ways_to_write_a_path(folder: Path) -> None:
+    cells = ["a.png", "in/b.jpg", "in\\b.jpg", "a", str(folder / "a.png"), "./in/../a.png"]
+    found = listed_files(table(cells), "path", folder, (".png", ".jpg"))
+    assert [path.resolve() for path in found] == [
+        *(folder / name for name in ("a.png", "in/b.jpg", "in/b.jpg", "a.png", "a.png", "a.png"))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("absent.png", r"t\.csv:3: there is no file .*absent\.png; correct column 'path'"),
+        ("c", "there is no file"),  # two files could be meant
+        ("in", "there is no file"),
+        ("", r"t\.csv:3: column 'path' has no path"),
+        ("https://x/y.png", "is an address, not a path"),
+        ("x\0y", "there is no file"),
+        ("~nobody_of_this_name/x", "there is no file"),
+        ("n" * 5000, "there is no file"),
+    ],
+)
+def test_cells_that_are_no_file(folder: Path, cell: str, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        listed_files(table(["a.png", cell]), "path", folder, (".png", ".jpg"))
+
+
+def test_missing_files_are_counted(folder: Path) -> None:
+    with pytest.raises(DataError, match=r"x\.png, and 2 others are missing"):
+        listed_files(table(["x.png", "a.png", "y.png", "z.png"]), "path", folder, ())
+
+
+def test_the_column_of_paths(folder: Path) -> None:
+    assert path_column(table([], "File Name"), None) == "File Name"
+    assert path_column(table([], "scan"), "scan") == "scan"
+    with pytest.raises(UsageError, match=r"no column is known to have paths; name it\. The columns are scan, label"):
+        path_column(table([], "scan"), None)
+    with pytest.raises(UsageError, match="several columns"):
+        path_column(TextTable("t", {"path": [], "image": []}), None)
+    with pytest.raises(DataError, match=r"task\.path: t\.csv has no column 'other'"):
+        path_column(table([]), "other")
+
+
+def test_repeated_files() -> None:
+    assert repeated_notes([Path("a"), Path("b"), Path("a")]) == ("1 files are listed more than once, such as a",)
+    assert repeated_notes([Path("a"), Path("b")]) == ()
