@@ -154,6 +154,15 @@ def test_another_tokenizer_in_the_run_folder(tmp_path: Path, damage: str) -> Non
         preparation.attached(tmp_path)
 
 
+def test_the_tokenizer_is_that_of_the_first_available_weights(tmp_path: Path) -> None:
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / TOKENIZER).write_bytes((NANO / TOKENIZER).read_bytes() + b" ")
+    first = f"path:{tmp_path}/t"  # a tokenizer without weights: the backbone falls back, too
+    both = task(csv(tmp_path), tokenizer=[first, "builtin:gpt2_nano"])
+    assert both.input.vocabulary == task(csv(tmp_path)).input.vocabulary
+    assert task(csv(tmp_path), tokenizer=first).input.vocabulary != both.input.vocabulary
+
+
 def test_settings_of_the_tokenizer_file_cut_nothing(tmp_path: Path) -> None:
     from tokenizers import Tokenizer
 
