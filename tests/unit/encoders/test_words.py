@@ -10,11 +10,13 @@ import torch
 
 from fptkit.backbones.gpt2_build import build_gpt2
 from fptkit.backbones.options import Gpt2Options
-from fptkit.encoders.options import WordOptions
+from fptkit.encoders.mixed import MixedEncoder
+from fptkit.encoders.norm import match_norm
+from fptkit.encoders.options import MixedOptions, WordOptions
 from fptkit.encoders.words import WordEmbeddings
 from fptkit.errors import DataError, ShapeError, SourceError, UsageError
 from fptkit.freezing import apply_policy
-from fptkit.interfaces import Classes, Symbols
+from fptkit.interfaces import Batch, Classes, Encoder, Grid, Mixed, Symbols
 from fptkit.model import CrossModalModel, Head
 from fptkit.registry import load_plugins
 from fptkit.sources.identity import file_digest
@@ -61,7 +63,7 @@ def test_no_policy_trains_the_table(policy: str) -> None:
 
 
 def test_without_weights_of_its_own() -> None:
-    with pytest.raises(UsageError, match=r"random, so it has no word embeddings; name weights by encoder\.weights"):
+    with pytest.raises(UsageError, match=r"no weights to read them from: .* name some by its option weights"):
         encoder(weights="random")
     assert encoder(WordOptions(weights=WEIGHTS), weights="random").table.weight.shape == (4096, 256)
 
@@ -98,3 +100,19 @@ def test_weights_without_words(entry: str, fault: str) -> None:
 def test_weights_that_are_not_there() -> None:
     with pytest.raises(SourceError, match="weights of the encoder word_embeddings"):
         encoder(WordOptions(weights="path:/none"))
+
+
+@pytest.mark.parametrize("match", [False, True])
+def test_the_table_never_trains_inside_a_mixed_encoder(match: bool) -> None:
+    kind = Mixed({"picture": Grid((2, 2)), "words": tokens()}, {"words": 5})
+    part = {"name": "word_embeddings", "weights": WEIGHTS}
+    options = MixedOptions.model_validate({"parts": {"words": part, "picture": {"name": "patches2d", "patch": 1}}})
+    mixed: Encoder = MixedEncoder(options, input=kind, width=256)
+    if match:
+        inputs = {"picture": torch.randn(2, 2, 2, 1), "words": torch.ones(2, 5, dtype=torch.int64)}
+        mixed = match_norm(mixed, Batch(inputs, torch.zeros(2, dtype=torch.int64)), 1.0)  # type: ignore[assignment]
+    backbone = build_gpt2(Gpt2Options(weights=(WEIGHTS,)), positions=16, seed=0)
+    built = CrossModalModel(mixed, backbone, Head(Classes(2), 256, readout="last"))
+    apply_policy(built, load_plugins(selection="").get(FreezingPolicySpec, "fpt"))
+    frozen = [name for name, parameter in built.encoder.named_parameters() if not parameter.requires_grad]
+    assert frozen == ["parts.1.encoder.table.weight" if match else "parts.1.table.weight"]

@@ -102,6 +102,21 @@ def test_class_folders_of_documents(tmp_path: Path) -> None:
     assert new.content[0] in {f"text {number}" for number in range(30, 40)}
 
 
+def test_a_folder_with_one_folder_stands_for_it(tmp_path: Path) -> None:
+    for number in range(40):
+        folder = tmp_path / "d" / "train" / ("pos", "neg")[number % 2] / str(number % 4)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}.txt").write_text(f"text {number}")
+    assert task(tmp_path / "d").output == Classes(2, names=("neg", "pos"))
+
+
+def test_documents_in_no_class_folder(tmp_path: Path) -> None:
+    for number in range(4):
+        (tmp_path / f"{number}.txt").write_text("x")
+    with pytest.raises(DataError, match=r"0\.txt: a text file in no class folder has no label"):
+        task(tmp_path)
+
+
 def test_a_table_without_column_names(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("\n".join(f'{n % 3},"title {n}, or so"' for n in range(60)))
     assert task(tmp_path / "a.csv", header=False, text="2", target="1").output == Classes(3, names=("0", "1", "2"))
@@ -154,6 +169,15 @@ def test_another_tokenizer_in_the_run_folder(tmp_path: Path, damage: str) -> Non
         preparation.attached(tmp_path)
 
 
+def test_the_tokenizer_is_that_of_the_first_available_weights(tmp_path: Path) -> None:
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / TOKENIZER).write_bytes((NANO / TOKENIZER).read_bytes() + b" ")
+    first = f"path:{tmp_path}/t"  # a tokenizer without weights: the backbone falls back, too
+    both = task(csv(tmp_path), tokenizer=[first, "builtin:gpt2_nano"])
+    assert both.input.vocabulary == task(csv(tmp_path)).input.vocabulary
+    assert task(csv(tmp_path), tokenizer=first).input.vocabulary != both.input.vocabulary
+
+
 def test_settings_of_the_tokenizer_file_cut_nothing(tmp_path: Path) -> None:
     from tokenizers import Tokenizer
 
@@ -172,6 +196,7 @@ def test_settings_of_the_tokenizer_file_cut_nothing(tmp_path: Path) -> None:
     ("text", "options", "kind", "fault"),
     [
         ("text,label\n" + "ab,x\ncd,y\n" * 9 + ",y\n", {}, DataError, r"a\.csv:20: the text is empty"),
+        (json.dumps([{"text": ["a", "b"], "label": "x"}]), {}, DataError, "'text' is a list, not a text"),
         ("foo,bar,baz\n1,2,3\n", {}, UsageError, "task.text: .* its columns are bar, baz, foo"),
         ("text,foo,bar\n1,2,3\n", {}, UsageError, "task.target: .* its columns are bar, foo"),
         ("text,label\na,x\nb,y\n", {"begin": "[CLS]"}, UsageError, r"no token '\[CLS\]'; its special tokens are <"),
@@ -183,9 +208,10 @@ def test_settings_of_the_tokenizer_file_cut_nothing(tmp_path: Path) -> None:
 def test_what_is_refused(
     tmp_path: Path, text: str, options: dict[str, Any], kind: type[FptkitError], fault: str
 ) -> None:
-    (tmp_path / "a.csv").write_text(text)
+    path = tmp_path / ("a.json" if text.startswith("[") else "a.csv")
+    path.write_text(text)
     with pytest.raises(kind, match=fault):
-        task(tmp_path / "a.csv", **options)
+        task(path, **options)
 
 
 def test_a_file_that_is_no_tokenizer(tmp_path: Path) -> None:
