@@ -19,6 +19,7 @@ from fptkit.tasks.homology.find import SPLITS, TEST_SPLITS, file_stem, folder_of
 from fptkit.tasks.homology.options import RemoteHomologyOptions
 from fptkit.tasks.homology.records import Record, read_records
 from fptkit.tasks.homology.simulate import simulate
+from fptkit.tasks.reading.cautions import size_warnings
 from fptkit.tasks.reading.labels import Labels, find_classes
 from fptkit.tasks.unmasked import UnmaskedExamples
 
@@ -108,6 +109,7 @@ class RemoteHomology(Task):
             *_data_notes(folds, lengths, self.max_tokens, options, unknown),
             *classes.notes,
         )
+        self.warnings = size_warnings({name: len(labels) for name, labels in folds.items()})
         if as_the_paper:
             self._follow_the_paper(examples)
 

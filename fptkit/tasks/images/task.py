@@ -25,6 +25,7 @@ from fptkit.tasks.images.options import (
     SimulatedImageOptions,
 )
 from fptkit.tasks.images.readers import Form, Integers, LabelledImages, read_images
+from fptkit.tasks.reading.cautions import class_warnings, size_warnings
 
 Splits = dict[str, LabelledImages]
 """``train`` and ``test``, and ``validation`` if the source has one."""
@@ -102,7 +103,11 @@ class ImageTask(Task):
         self.majority_accuracy = {
             name: float((split.targets == commonest).mean()) for name, split in self._splits.items()
         }
-        sizes = ", ".join(f"{name} {split.size:,}" for name, split in self._splits.items())
+        counts = {name: len(split.targets) for name, split in self._splits.items()}
+        sizes = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+        names = [str(number) for number in range(self.output.count)]
+        targets = {name: split.targets for name, split in self._splits.items()}
+        self.warnings = (*size_warnings(counts), *class_warnings(targets, names))
         self.notes = (
             *(f"{entry}: {reason}" for entry, reason in choice.skipped),
             *self._source_notes(choice.entry),

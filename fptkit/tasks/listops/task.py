@@ -17,6 +17,7 @@ from fptkit.tasks.listops.find import SPLITS, find_files
 from fptkit.tasks.listops.generate import TreeOptions, digests, draw
 from fptkit.tasks.listops.grammar import CLOSE_ID, PAD, VOCABULARY
 from fptkit.tasks.listops.options import CUT_OF_FPT2021, ListOpsOptions
+from fptkit.tasks.reading.cautions import size_warnings
 from fptkit.tasks.unmasked import UnmaskedExamples
 
 _ADVICE = (
@@ -73,6 +74,7 @@ class ListOps(Task):
             *source_notes,
             _size_note(splits),
         )
+        self.warnings = size_warnings({name: len(some) for name, some in splits.items()})
         self._splits: dict[str, Split] = {}
         if options.protocol == "fpt2021":
             self._prepare_as_the_paper(splits)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from fptkit.errors import DataError, UsageError
-from fptkit.interfaces import Classes, Examples, Metric, Values
+from fptkit.interfaces import Classes, Examples, Metric, Preparation, Values
 from fptkit.tasks.own_data.metrics import AbsoluteError, LabelsF1
 from fptkit.tasks.reading.columns import Column, check_categories, read_column
 from fptkit.tasks.reading.labels import find_classes, same_label, shown
@@ -162,6 +162,25 @@ class Target(BaseModel):
                 if number is None:
                     raise DataError(f"{names[row]}: target '{column}': {short(some[row])} is not a number")
         return np.array([parse_numbers(some, (), self.decimal) for some in cells], np.float64).T
+
+
+class TargetPreparation(Preparation):
+    """Base of preparations with a `Target`: the kind of the answers, and answers in the words and units of the data.
+
+    Args:
+        target: what is predicted.
+    """
+
+    target: Target
+
+    @property
+    def output(self) -> Classes | Values:
+        """That of the target."""
+        return self.target.output
+
+    def answers(self, predictions: Tensor) -> list[dict[str, Any]]:
+        """See `Target.answers`."""
+        return self.target.answers(predictions)
 
 
 def fit_target(

@@ -18,8 +18,7 @@ from fptkit.tasks.reading.columns import read_column
 from fptkit.tasks.reading.numbers import MISSING
 from fptkit.tasks.reading.options import SplitOptions, TargetOptions
 from fptkit.tasks.reading.paths import SourceFiles, find_files, shown_source
-from fptkit.tasks.reading.splits import Examples as SplitExamples
-from fptkit.tasks.reading.splits import divide
+from fptkit.tasks.reading.splits import Pool, divide
 
 
 class OwnDataTask(Task):
@@ -188,7 +187,7 @@ def _divided(
     assert pool is not None
     own = [name for name in read if name not in ("all", "train")]
     examples = Examples.joined([pool, *(read[name] for name in own)])
-    known = SplitExamples(
+    known = Pool(
         count=len(pool),
         classes=classes,
         groups=_column(pool, options.group, "split.group"),

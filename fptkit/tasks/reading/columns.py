@@ -75,8 +75,9 @@ def read_column(
     Raises:
         DataError: a cell does not fit the kind.
     """
-    words = missing_words(cells, missing)
-    blanked = ["" if cell in missing else cell for cell in cells]
+    words = missing_words(cells, frozenset(missing))
+    blanks = frozenset(missing)
+    blanked = ["" if cell in blanks else cell for cell in cells]
     notes = _missing_notes(name, words)
     if not any(blanked):
         return Column(name, "empty", blanked, notes=notes)

@@ -116,7 +116,7 @@ def in_another_style(text: str, decimal: str = ".") -> bool:
 
 def is_code(text: str) -> bool:
     """Whether digits are a code, such as a postcode, and not a number: they begin with a zero that has no value."""
-    return bool(re.fullmatch("0[0-9]+", text))
+    return text.startswith("0") and len(text) > 1 and text.isascii() and text.isdigit()
 
 
 def missing_words(cells: Iterable[str], missing: Collection[str]) -> dict[str, int]:

@@ -23,7 +23,7 @@ Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Examples:
+class Pool:
     """What a split may depend on.
 
     Args:
@@ -58,7 +58,7 @@ class Division:
     drawn: tuple[str, ...] = ()
 
 
-def divide(examples: Examples, options: SplitOptions, *, present: Sequence[str] = ()) -> Division:
+def divide(examples: Pool, options: SplitOptions, *, present: Sequence[str] = ()) -> Division:
     """Divide examples into the splits that are not present already.
 
     Random: examples are drawn by seed, every class in proportion if stratified, so that the numbers of each class in a
@@ -103,12 +103,12 @@ def _missing(present: Sequence[str]) -> list[str]:
     return [*([] if tested else ["test"]), *([] if "validation" in present else ["validation"])]
 
 
-def _completed(examples: Examples, options: SplitOptions, named: Division) -> Division:
+def _completed(examples: Pool, options: SplitOptions, named: Division) -> Division:
     """The splits that a column names, with those that it lacks drawn from train."""
     if not _missing(list(named.rows)):
         return named
     train = named.rows["train"]
-    left = Examples(len(train), None if examples.classes is None else examples.classes[train], what=examples.what)
+    left = Pool(len(train), None if examples.classes is None else examples.classes[train], what=examples.what)
     present = [name for name in named.rows if name != "train"]
     further = divide(left, options.model_copy(update={"column": None}), present=present)
     rows = {**named.rows, **{name: train[some] for name, some in further.rows.items()}}
@@ -151,7 +151,7 @@ def _assign(units: _Units, shares: Mapping[str, float], train: float | None) -> 
     return {name: np.sort(np.concatenate(units.rows[start:stop])) for name, (start, stop) in borders.items()}
 
 
-def _drawn(examples: Examples, options: SplitOptions) -> tuple[_Units, str]:
+def _drawn(examples: Pool, options: SplitOptions) -> tuple[_Units, str]:
     """Examples or groups in random order, strata interleaved in proportion."""
     stratified = options.stratified is not False and examples.classes is not None
     if options.stratified and examples.classes is None:
@@ -194,7 +194,7 @@ def _grouped(groups: Sequence[object]) -> list[Rows]:
     return [np.array(rows, np.int64) for rows in found.values()]
 
 
-def _by_time(examples: Examples, column: str) -> _Units:
+def _by_time(examples: Pool, column: str) -> _Units:
     """Examples of the same time together, the latest first."""
     assert examples.times is not None, "the task reads the times"
     if np.isnan(examples.times).any():
@@ -205,7 +205,7 @@ def _by_time(examples: Examples, column: str) -> _Units:
     return _Units(np.split(order.astype(np.int64), ends[:-1]), f"different times ({column})", by_time=True)
 
 
-def _named(examples: Examples, options: SplitOptions) -> Division:
+def _named(examples: Pool, options: SplitOptions) -> Division:
     """The splits that a column names."""
     assert examples.named is not None, "the task reads the column"
     found: dict[str, list[int]] = {}
@@ -224,7 +224,7 @@ def _named(examples: Examples, options: SplitOptions) -> Division:
     return Division({name: rows[name] for name in order}, f"splits of column '{options.column}'")
 
 
-def _check_train(examples: Examples, train: Rows) -> None:
+def _check_train(examples: Pool, train: Rows) -> None:
     if examples.classes is None or len(train) == 0:
         return
     lost = np.setdiff1d(examples.classes, examples.classes[train])

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from fptkit.interfaces import Batch, Classes, Examples, Grid, Preparation, Values
-from fptkit.tasks.own_data.target import Target
+from fptkit.interfaces import Batch, Examples, Grid
+from fptkit.tasks.own_data.target import TargetPreparation
 from fptkit.tasks.reading.columns import Column, read_column
 from fptkit.tasks.reading.labels import same_label
 from fptkit.tasks.reading.paths import find_files
@@ -132,12 +132,11 @@ def fit_column(column: Column, train: NDArray[np.int64], most: int) -> NumberCol
     return DateColumn(**scale) if column.kind == "date" else NumberColumn(**scale)
 
 
-class TablePreparation(Preparation):
+class TablePreparation(TargetPreparation):
     """How a row becomes tokens: one for each column.
 
     Args:
         columns: the columns that are used, in the order of their tokens.
-        target: what is predicted.
         missing: cells that mean a missing value.
         decimal: decimal mark.
         delimiter: character between the cells of a text file; None to find it.
@@ -145,7 +144,6 @@ class TablePreparation(Preparation):
     """
 
     columns: tuple[AnyColumn, ...]
-    target: Target
     missing: tuple[str, ...]
     decimal: str
     delimiter: str | None
@@ -155,11 +153,6 @@ class TablePreparation(Preparation):
     def input(self) -> Grid:
         """A cell for each column."""
         return Grid((len(self.columns), 1), max(column.channels for column in self.columns))
-
-    @property
-    def output(self) -> Classes | Values:
-        """That of the target."""
-        return self.target.output
 
     @property
     def max_tokens(self) -> int:

@@ -18,7 +18,7 @@ from fptkit.tasks.reading.labels import same_label, shown
 from fptkit.tasks.reading.numbers import parse_numbers
 from fptkit.tasks.reading.options import TargetOptions
 from fptkit.tasks.reading.paths import SourceFiles
-from fptkit.tasks.reading.timing import has_equal_steps
+from fptkit.tasks.reading.timing import FEWEST, has_equal_steps
 from fptkit.tasks.table.options import ENDINGS, TableOptions
 from fptkit.tasks.table.preparation import CategoryColumn, Encoded, TablePreparation, cells_of, fit_column
 from fptkit.tasks.table.reader import read_table, same_columns
@@ -168,9 +168,7 @@ class Table(OwnDataTask):
 
     def _examples(self, table: TextTable, options: TableOptions) -> Examples:
         for name in self._names:
-            numbers = parse_numbers(table.columns[name], options.missing, options.decimal)
-            counts = None not in numbers and has_equal_steps([n for n in numbers if n is not None])
-            self._counting.setdefault(name, []).append(counts)
+            self._counting.setdefault(name, []).append(_counts(table.columns[name], options))
         split = [name for name in (options.split.group, options.split.time, options.split.column) if name]
         for name in (*options.target, *split):
             table.need(name, "task.target" if name in options.target else "task.split")
@@ -209,3 +207,12 @@ class Table(OwnDataTask):
             if not np.isnan(known).any() and len(np.unique(known)) == 1:
                 return f"it is {known[0]:g} in every training row"
         return ""
+
+
+def _counts(cells: Sequence[str], options: TableOptions) -> bool:
+    """Whether a column rises by the same step in every row; the first rows decide for most columns."""
+    for some in (cells[:FEWEST], cells):
+        numbers = parse_numbers(some, options.missing, options.decimal)
+        if None in numbers or not has_equal_steps([n for n in numbers if n is not None]):
+            return False
+    return True

@@ -10,6 +10,7 @@ import torch
 from fptkit import Classes, Task, Vectors
 from fptkit.errors import DataError, UnknownNameError, UsageError
 from fptkit.sources import Unavailable, choose, data_folder
+from fptkit.tasks.reading.cautions import class_warnings, size_warnings
 from fptkit_spoken_digits.archive import read_archive
 from fptkit_spoken_digits.clips import DIGITS, Clips
 from fptkit_spoken_digits.features import LogMel
@@ -64,6 +65,10 @@ class SpokenDigits(Task):
         self.majority_accuracy = {
             name: float((split.digits == commonest).mean()) for name, split in self._splits.items()
         }
+        self.warnings = (
+            *size_warnings({name: split.size or 0 for name, split in self._splits.items()}),
+            *class_warnings({name: split.digits for name, split in self._splits.items()}, DIGITS),
+        )
         sizes = ", ".join(f"{name} {split.size:,}" for name, split in self._splits.items())
         longer = sum(len(clip) > options.max_seconds * options.sample_rate for clip in clips.audio)
         self.notes = (

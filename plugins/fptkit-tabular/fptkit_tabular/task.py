@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fptkit import ArraySplit, Classes, Split, Task, Values, Vectors
 from fptkit.errors import DataError, UnknownNameError, UsageError
 from fptkit.sources import choose
+from fptkit.tasks.reading.cautions import class_warnings, size_warnings
 from fptkit.tasks.reading.labels import find_classes, same_label
 from fptkit_tabular.baseline import baseline_note
 from fptkit_tabular.options import TabularOptions
@@ -98,6 +99,10 @@ class Tabular(Task):
             targets = torch.from_numpy(scaled[:, None].astype(np.float32))
         tokens = torch.from_numpy(make_tokens(columns, encoded, identity=identity))
         self._splits = {name: ArraySplit(tokens[some], targets[some], vectors=True) for name, some in rows.items()}
+        if target.classes:
+            split_targets = {name: target.values[some].astype(np.int64) for name, some in rows.items()}
+            self.warnings = class_warnings(split_targets, target.classes)
+        self.warnings = (*self.warnings, *size_warnings({name: len(some) for name, some in rows.items()}))
         self.notes = (
             *(f"{entry}: {reason}" for entry, reason in choice.skipped),
             *_notes(columns, encoded, target, rows),

@@ -58,7 +58,7 @@ def test_splits_are_stratified_disjoint_and_fixed(tmp_path: Path) -> None:
     assert np.bincount(validation.targets, minlength=3).tolist() == [4, 2, 0]
     firsts = [batch.inputs[:, 0, 0].tolist() for batch in (train, validation)]
     assert sorted(firsts[0] + firsts[1]) == series[:, 0].tolist()
-    assert any("too rare" in note for note in task.notes)
+    assert any("1 of 3 classes do not occur in validation" in warning for warning in task.warnings)
     assert task.majority_accuracy["train"] == pytest.approx(16 / 25)
     other = task_of(source=f"path:{tmp_path / 'a.npz'}", normalisation="none", split_seed=1)
     assert all_of(other, "validation").inputs[:, 0, 0].tolist() != firsts[1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from fptkit.errors import SourceError, UnknownNameError, UsageError
-from fptkit.interfaces import Batch, Examples, Preparation, Vectors
-from fptkit.tasks.own_data.target import Target
+from fptkit.interfaces import Batch, Examples, Vectors
+from fptkit.tasks.own_data.target import Target, TargetPreparation
 from fptkit.tasks.own_data.task import OwnDataTask
 from fptkit.tasks.reading.options import TargetOptions
 from fptkit.tasks.reading.paths import SourceFiles
@@ -20,19 +19,14 @@ from fptkit.tasks.reading.text import lines_of
 from fptkit.testing import check_task
 
 
-class Mean(Preparation):
+class Mean(TargetPreparation):
     """A word becomes its length, centred by the training words."""
 
     mean: float
-    target: Target
 
     @property
     def input(self) -> Vectors:
         return Vectors(1)
-
-    @property
-    def output(self) -> Any:
-        return self.target.output
 
     @property
     def max_tokens(self) -> int:
