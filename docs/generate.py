@@ -49,7 +49,9 @@ from fptkit.registry import load_plugins  # noqa: E402
 from fptkit.tasks.arrays.options import ArraysOptions  # noqa: E402
 from fptkit.tasks.own_images.options import ImagesOptions  # noqa: E402
 from fptkit.tasks.reading.options import SplitOptions  # noqa: E402
+from fptkit.tasks.sequences.options import SequenceOptions  # noqa: E402
 from fptkit.tasks.table.options import TableOptions  # noqa: E402
+from fptkit.tasks.text.options import TextOptions  # noqa: E402
 
 WIDTH = 100
 """Width of the help texts in columns, independent of the terminal."""
@@ -298,7 +300,9 @@ MODELS: dict[str, type[BaseModel]] = {
     "SplitOptions": SplitOptions,
     "ArraysOptions": ArraysOptions,
     "ImagesOptions": ImagesOptions,
+    "SequenceOptions": SequenceOptions,
     "TableOptions": TableOptions,
+    "TextOptions": TextOptions,
 }
 SECTION_MODELS = ("head", "train", "pinned")
 """Sections of a recipe with separate tables."""

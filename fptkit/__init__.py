@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # the same names as in the table below, for type checkers and
     from fptkit.encoders.options import EncoderOptions as EncoderOptions
     from fptkit.freezing.options import FreezingOptions as FreezingOptions
     from fptkit.hookspecs import hookimpl as hookimpl
+    from fptkit.interfaces import IGNORED as IGNORED
     from fptkit.interfaces import Accuracy as Accuracy
     from fptkit.interfaces import Backbone as Backbone
     from fptkit.interfaces import Batch as Batch
@@ -31,6 +32,7 @@ if TYPE_CHECKING:  # the same names as in the table below, for type checkers and
     from fptkit.interfaces import Split as Split
     from fptkit.interfaces import Symbols as Symbols
     from fptkit.interfaces import Task as Task
+    from fptkit.interfaces import TokenClasses as TokenClasses
     from fptkit.interfaces import Values as Values
     from fptkit.interfaces import Vectors as Vectors
     from fptkit.interfaces import keep_tokens as keep_tokens
@@ -72,6 +74,7 @@ _HOMES = {
         "Encoder",
         "Examples",
         "Grid",
+        "IGNORED",
         "MeanSquaredError",
         "Metric",
         "Mixed",
@@ -81,6 +84,7 @@ _HOMES = {
         "Split",
         "Symbols",
         "Task",
+        "TokenClasses",
         "Values",
         "Vectors",
         "keep_tokens",

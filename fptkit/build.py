@@ -12,7 +12,7 @@ import torch
 
 from fptkit.encoders.choice import check_accepts, default_encoder, encoded_tokens
 from fptkit.encoders.norm import SAMPLE, match_norm
-from fptkit.encoders.options import MixedOptions
+from fptkit.encoders.options import MixedOptions, WordOptions
 from fptkit.errors import FptkitError, FreezingError, PluginError, ShapeError, UsageError
 from fptkit.freezing import TrainedGroup, apply_policy
 from fptkit.freezing.options import FreezingOptions
@@ -23,6 +23,7 @@ from fptkit.interfaces import (
     Inputs,
     Role,
     Task,
+    TokenClasses,
     check_batch,
     check_task_declarations,
     encode,
@@ -34,6 +35,7 @@ from fptkit.numerics.recompute import recompute_blocks
 from fptkit.options import Options
 from fptkit.recipe.models import Recipe
 from fptkit.recipe.splits import with_split_seed
+from fptkit.recipe.tokenizers import with_tokenizer
 from fptkit.registry import Registry
 from fptkit.seeds import derive_seed, generator_for
 from fptkit.sources.places import TaskData
@@ -141,7 +143,20 @@ def _choose_encoder(recipe: Recipe, registry: Registry, task: Task) -> _ChosenEn
     check_accepts(spec, task.input)
     options = recipe.encoder.options if recipe.encoder else spec.options_model()()
     tokens = encoded_tokens(spec, options, task.input, task.max_tokens, registry=registry)
+    if isinstance(task.output, TokenClasses):
+        _check_each_token(recipe, name, tokens, task.max_tokens)
     return _ChosenEncoder(name, spec, options, tokens)
+
+
+def _check_each_token(recipe: Recipe, encoder: str, encoded: int, raw: int) -> None:
+    """Raise if a task with a class at every token would lose the place of its tokens."""
+    if encoded != raw:
+        raise ShapeError(
+            f"encoder '{encoder}' makes {encoded} tokens of {raw}, but the task has a class at every token; choose one "
+            "that keeps them, such as symbols or linear"
+        )
+    if recipe.shuffle_tokens:
+        raise ShapeError("shuffle_tokens: the task has a class at every token, which shuffling separates from it")
 
 
 def _build_backbone(
@@ -169,7 +184,7 @@ def _build_model(
 ) -> CrossModalModel:
     """Build encoder and head around the backbone."""
     seed, options = recipe.train.seed_of("init"), recipe.head
-    encoder = _build_encoder(registry, chosen, task, backbone.width, derive_seed(seed, "encoder"))
+    encoder = _build_encoder(registry, chosen, task, backbone, derive_seed(seed, "encoder"))
     with _torch_seeded(derive_seed(seed, "head")):
         head = Head(task.output, backbone.width, readout=readout, hidden=options.hidden, dropout=options.dropout)
     if getattr(chosen.options, "match_norm", False):
@@ -178,11 +193,16 @@ def _build_model(
     return CrossModalModel(encoder, backbone, head, shuffle_seed=shuffle_seed)
 
 
-def _build_encoder(registry: Registry, chosen: _ChosenEncoder, task: Task, width: int, seed: int) -> torch.nn.Module:
-    # Only the encoder of a Mixed input builds other components.
-    further = {"registry": registry} if isinstance(chosen.options, MixedOptions) else {}
+def _build_encoder(
+    registry: Registry, chosen: _ChosenEncoder, task: Task, backbone: Backbone, seed: int
+) -> torch.nn.Module:
+    further: dict[str, Any] = {}
+    if isinstance(chosen.options, MixedOptions):  # builds other components
+        further = {"registry": registry}
+    elif isinstance(chosen.options, WordOptions):
+        further = {"weights": backbone.weights}
     with _torch_seeded(seed):
-        encoder = build_component(chosen.spec, chosen.options, input=task.input, width=width, **further)
+        encoder = build_component(chosen.spec, chosen.options, input=task.input, width=backbone.width, **further)
     if not isinstance(encoder, torch.nn.Module):
         raise PluginError(f"encoder '{chosen.name}': it returned a {type(encoder).__name__}, not a torch module")
     return encoder
@@ -216,7 +236,7 @@ def build_task(recipe: Recipe, registry: Registry) -> Task:
         PluginError: it is not a `Task`, or lacks a declaration that every task needs.
     """
     spec, pinned = registry.get(TaskSpec, recipe.task.name), recipe.pinned.source
-    options = with_split_seed(recipe.task.options, recipe.train.seeds.data)
+    options = with_tokenizer(with_split_seed(recipe.task.options, recipe.train.seeds.data), recipe)
     data = TaskData(spec, options, pinned)
     task = build_component(spec, options, seed=recipe.train.seed_of("data"), pinned=pinned)
     if not isinstance(task, Task):

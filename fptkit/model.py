@@ -10,19 +10,22 @@ from torch import Tensor, nn
 
 from fptkit.encoders.shuffle import shuffle_tokens
 from fptkit.errors import FreezingError, ShapeError
-from fptkit.interfaces import Backbone, Classes, Inputs, ParameterRole, Values, encode
+from fptkit.interfaces import Backbone, Encoder, Inputs, OutputKind, ParameterRole, TokenClasses, encode
 from fptkit.layers import linear_stack
 
-Readout = Literal["last", "last_k", "mean"]
+Readout = Literal["last", "last_k", "mean", "all"]
 
 
-def default_readout(output: Classes | Values, *, causal: bool) -> Readout:
-    """Choose the read-out: ``last_k`` if the task reads several tokens, else ``last`` if causal, else ``mean``.
+def default_readout(output: OutputKind, *, causal: bool) -> Readout:
+    """Choose the read-out: ``all`` for a class at every token, ``last_k`` if the task reads several tokens, else
+    ``last`` if causal, else ``mean``.
 
     Args:
         output: kind of the task's answer.
         causal: whether the backbone is causal.
     """
+    if isinstance(output, TokenClasses):
+        return "all"
     if output.tokens > 1:
         return "last_k"
     return "last" if causal else "mean"
@@ -34,17 +37,18 @@ class Head(nn.Module):
     Args:
         output: kind of the task's answer.
         width: D.
-        readout: ``last``: the last real token; ``last_k``: the last R real tokens; ``mean``: the mean of real tokens.
+        readout: ``last``: the last real token; ``last_k``: the last R real tokens; ``mean``: the mean of real tokens;
+            ``all``: every token, for `TokenClasses`.
         hidden: widths of layers before the output layer.
         dropout: dropout probability in the hidden layers.
 
     Raises:
-        ShapeError: the read-out returns one token, but the task reads several.
+        ShapeError: the read-out returns one token, but the task reads several, or all.
     """
 
     def __init__(
         self,
-        output: Classes | Values,
+        output: OutputKind,
         width: int,
         *,
         readout: Readout,
@@ -56,6 +60,8 @@ class Head(nn.Module):
             raise ShapeError(
                 f"head.readout '{readout}' returns one token, but the task reads {output.tokens}; use last_k or auto"
             )
+        if isinstance(output, TokenClasses) and readout != "all":
+            raise ShapeError(f"head.readout '{readout}' does not read every token, but the task labels each; use auto")
         self.output = output
         self.readout = readout
         self.map = linear_stack((width, *hidden, output.width), dropout=dropout)
@@ -65,7 +71,7 @@ class Head(nn.Module):
 
         Shapes: inputs (B, T, ...), lengths (B,) or None -> (B, R), or None if all tokens are needed.
         """
-        if self.readout == "mean":
+        if self.readout in ("mean", "all"):
             return None
         if lengths is None:
             lengths = torch.full((len(inputs),), inputs.shape[1], device=inputs.device)
@@ -75,7 +81,7 @@ class Head(nn.Module):
     def forward(self, hidden: Tensor, lengths: Tensor | None) -> Tensor:
         """Compute logits.
 
-        Shapes: hidden (B, R, D), or (B, T, D) for ``mean`` -> logits, arranged by the output's ``arrange``.
+        Shapes: hidden (B, R, D), or (B, T, D) for ``mean`` and ``all`` -> logits, arranged by the output's ``arrange``.
         """
         return self.answer(self.read(hidden, lengths))
 
@@ -148,7 +154,7 @@ class CrossModalModel(nn.Module):
     def hidden(self, inputs: Inputs, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Compute the input of the head: float32 token vectors, and the number of real tokens per example, or None.
 
-        Shapes: as in `forward` -> (B, R, D), or (B, T', D) if the head averages over all tokens; (B,) or None.
+        Shapes: as in `forward` -> (B, R, D), or (B, T', D) if the head reads all tokens; (B,) or None.
 
         Raises:
             ShapeError: an example has fewer encoded tokens than are read out.
@@ -195,6 +201,8 @@ class CrossModalModel(nn.Module):
                 roles[name] = ParameterRole("input")
             elif name.startswith("head."):
                 roles[name] = ParameterRole("output")
+        if isinstance(self.encoder, Encoder):
+            roles |= {f"encoder.{name}": role for name, role in self.encoder.parameter_roles().items()}
         names = {name for name, _ in self.named_parameters()}
         if names != roles.keys():
             without, unknown = sorted(names - roles.keys()), sorted(roles.keys() - names)

@@ -40,11 +40,13 @@ from fptkit.interfaces import (
     Split,
     Symbols,
     Task,
+    TokenClasses,
     Vectors,
     check_batch,
     check_best_metric,
     check_task_declarations,
     encode,
+    prediction_shape,
 )
 from fptkit.model import CrossModalModel, Head
 from fptkit.numerics.recompute import recompute_blocks
@@ -52,6 +54,9 @@ from fptkit.seeds import generator_for
 from fptkit.specs import ROLES, ComponentSpec, FreezingPolicySpec
 
 TOLERANCE = 1e-4
+
+EXTREMES = (0.0, 1e-30, 1e4)
+"""Sizes of token vectors: a norm must neither divide by zero nor let gradients overflow for any."""
 
 
 def check_options(spec: ComponentSpec) -> None:
@@ -70,7 +75,8 @@ def check_backbone(build: Callable[[int], Backbone], *, tokens: int = 9) -> None
 
     Checked: shape and dtype; two evaluations give the same output; examples of a batch are independent; padding, and in
     a causal backbone any later token, changes nothing; ``keep`` selects tokens; every parameter has a role; a gradient
-    reaches the input.
+    reaches the input; outputs and gradients are finite for tokens of zeros, tiny and huge numbers, in float32 and
+    bfloat16.
     """
     backbone = build(tokens).eval()
     name = type(backbone).__name__
@@ -119,6 +125,31 @@ def check_backbone(build: Callable[[int], Backbone], *, tokens: int = 9) -> None
         recompute_blocks(training, name)
         again = _gradient_of_tokens(training, inputs, lengths, weights)
         _close(again, kept, f"{name}: recomputing the blocks of block_modules() changes the gradient")
+    for precision in (torch.float32, torch.bfloat16):
+        for size in EXTREMES:
+            _check_finite(backbone, size * inputs.detach(), weights, precision)
+
+
+def _check_finite(backbone: Backbone, inputs: Tensor, weights: Tensor, precision: torch.dtype) -> None:
+    """Outputs and gradients are finite numbers.
+
+    Args:
+        backbone: the backbone, in evaluation mode.
+        inputs: (B, T, D), the tokens.
+        weights: (D,), weights of the sum that is differentiated.
+        precision: dtype of matrix products, as a run chooses it.
+    """
+    what = f"tokens of up to {float(inputs.abs().max()):.0e} in {str(precision).removeprefix('torch.')}"
+    name = type(backbone).__name__
+    inputs.requires_grad_()
+    with torch.autocast(inputs.device.type, precision, enabled=precision != torch.float32):
+        hidden = backbone(inputs)
+    assert bool(torch.isfinite(hidden).all()), f"{name}: {what} give an output that is not finite"
+    sources = {"the tokens": inputs, **{n: p for n, p in backbone.named_parameters() if p.requires_grad}}
+    gradients = torch.autograd.grad((hidden.float() * weights).sum(), list(sources.values()), allow_unused=True)
+    for source, gradient in zip(sources, gradients, strict=True):
+        finite = gradient is None or bool(torch.isfinite(gradient).all())
+        assert finite, f"{name}: {what} give a gradient of {source} that is not finite"
 
 
 def _gradient_of_tokens(backbone: Backbone, inputs: Tensor, lengths: Tensor, weights: Tensor) -> Tensor:
@@ -239,8 +270,9 @@ def check_task(task: Task, *, batch_size: int = 8) -> None:
         assert same, f"{where}: the same generator state gave another batch"
         # Another protocol may read padding as data (D9): an example then depends on its batch.
         if split.size is not None and task.protocol == "clean":
-            _check_counts(split, batch, indices, where)
-    logits = torch.zeros(task.output.prediction_shape(len(batch)), requires_grad=True)
+            _check_counts(task, split, batch, indices, where)
+    shape = prediction_shape(task.output, len(batch), task.input.tokens_in(batch.inputs))
+    logits = torch.zeros(shape, requires_grad=True)
     loss = task.loss(logits, batch)
     assert loss.ndim == 0, f"{name}: the loss has shape {tuple(loss.shape)}, expected a scalar"
     loss.backward()
@@ -324,7 +356,7 @@ def trained_roles(policy: FreezingPolicySpec) -> dict[str, float]:
     return {roles[name].role: group.learning_rate_multiplier for group in groups for name in group.parameters}
 
 
-def _check_counts(split: Split, batch: Batch, indices: list[int], where: str) -> None:
+def _check_counts(task: Task, split: Split, batch: Batch, indices: list[int], where: str) -> None:
     """``token_counts`` are the lengths, and one example alone is the same as in a batch."""
     padded = list(batch.tensors().values())[-1]
     if split.token_counts is not None:
@@ -334,7 +366,9 @@ def _check_counts(split: Split, batch: Batch, indices: list[int], where: str) ->
     last = len(indices) - 1
     alone = split.batch([indices[last]], generator_for(0, "check_task"))
     real = int(batch.lengths[last]) if batch.lengths is not None else padded.shape[1]
-    assert torch.equal(alone.targets[0], batch.targets[last]), f"{where}: an example's target depends on its batch"
+    mine = alone.targets[0]
+    among = batch.targets[last, :real] if isinstance(task.output, TokenClasses) else batch.targets[last]
+    assert torch.equal(mine, among), f"{where}: an example's target depends on its batch"
     for mine, among_others in zip(alone.tensors().values(), batch.tensors().values(), strict=True):
         same_shape = mine[0, :real].shape == among_others[last, :real].shape
         assert same_shape, f"{where}: an example's tokens depend on its batch"

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
 
+from fptkit.backbones.options import WeightEntries
 from fptkit.options import Options
 from fptkit.specs import EncoderSpec
 
@@ -58,6 +59,15 @@ class SymbolOptions(EncoderOptions):
 
     hidden: Widths = Field(
         default=(), description="widths of the embedding and of hidden layers after it; empty: an embedding of width D"
+    )
+
+
+class WordOptions(Options):
+    """Options of the encoder ``word_embeddings``."""
+
+    weights: WeightEntries | None = Field(
+        default=None,
+        description="checkpoints with the table; the first available one is used; null: that of the backbone's weights",
     )
 
 

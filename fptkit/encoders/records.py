@@ -74,4 +74,12 @@ def fptkit_encoders() -> list[EncoderSpec]:
             accepts=("symbols",),
             reference=FPT_PAPER,
         ),
+        EncoderSpec(
+            name="word_embeddings",
+            summary="the word embeddings that the backbone was pretrained with, frozen, for text",
+            target="fptkit.encoders.words:WordEmbeddings",
+            options="fptkit.encoders.options:WordOptions",
+            accepts=("symbols",),
+            reference="Radford et al. 2019",
+        ),
     ]

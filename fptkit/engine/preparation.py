@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from fptkit.build import Built
 from fptkit.errors import DataError, PluginError
-from fptkit.files import PREPARATION, read_json, write_json
-from fptkit.interfaces import Classes, InputKind, Preparation, Values
+from fptkit.files import PREPARATION, read_json, write_bytes, write_json
+from fptkit.interfaces import InputKind, OutputKind, Preparation
 from fptkit.interfaces.descriptions import describe, described_input, described_output
 from fptkit.registry import Registry
 from fptkit.specs import TaskSpec
@@ -34,14 +34,14 @@ class SavedPreparation:
 
     task: str
     input: InputKind
-    output: Classes | Values
+    output: OutputKind
     max_tokens: int
     encoder: str
     preparation: Preparation | None
 
 
 def write_preparation(folder: Path, name: str, built: Built) -> None:
-    """Write ``preparation.json`` into a run folder.
+    """Write ``preparation.json`` into a run folder, with the files that belong to it.
 
     Args:
         folder: the run folder.
@@ -49,6 +49,9 @@ def write_preparation(folder: Path, name: str, built: Built) -> None:
         built: the task, and the encoder of the model.
     """
     task = built.task
+    if task.preparation is not None:
+        for file, data in task.preparation.attachments().items():
+            write_bytes(folder / file, data)
     content = {
         "format": FORMAT,
         "task": name,
@@ -98,10 +101,12 @@ def _restored(content: object, spec: TaskSpec, path: Path) -> Preparation:
     if not (isinstance(kind, type) and issubclass(kind, Preparation)):
         raise PluginError(f"{spec}: preparation {spec.preparation!r} is not a subclass of fptkit.Preparation")
     try:
-        return kind.model_validate(content)
+        preparation = kind.model_validate(content)
     except ValidationError as err:
         fault = err.errors()[0]
         place = ".".join(map(str, fault["loc"]))
         raise DataError(
             f"{path}: preparation.{place}: {fault['msg']}; the file is damaged or of another version of the task"
         ) from err
+    preparation.attached(path.parent)
+    return preparation

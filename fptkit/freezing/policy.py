@@ -112,7 +112,7 @@ def _multipliers(
         touched = [
             name
             for name, role in roles.items()
-            if rule.role in ("all", role.role) and (chosen is None or role.block in chosen)
+            if rule.role in ("all", role.role) and not role.fixed and (chosen is None or role.block in chosen)
         ]
         if not touched and rule.required:
             raise FreezingError(

@@ -12,7 +12,9 @@ from fptkit.specs import (
 
 @hookimpl
 def fptkit_freezing_policies() -> list[FreezingPolicySpec]:
-    output, norm, encoder = FreezingRule(role="output"), FreezingRule(role="norm"), FreezingRule(role="input")
+    output, norm = FreezingRule(role="output"), FreezingRule(role="norm")
+    # An encoder of frozen word embeddings has nothing that trains.
+    encoder = FreezingRule(role="input", required=False)
     # Recurrent and rotary backbones have no position table, but use the same policies.
     position = FreezingRule(role="position", required=False)
     attention, feed_forward = FreezingRule(role="attention"), FreezingRule(role="feed_forward")

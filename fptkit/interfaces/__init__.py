@@ -12,6 +12,7 @@ from fptkit.interfaces.metrics import Accuracy, GivenMetrics, MeanSquaredError, 
 from fptkit.interfaces.modules import Backbone, Encoder, ParameterRole, encode, keep_tokens
 from fptkit.interfaces.preparation import Examples, Preparation
 from fptkit.interfaces.task import SampledEvaluation, Split, Task
+from fptkit.interfaces.token_classes import IGNORED, OutputKind, TokenClasses, prediction_shape, target_shape
 from fptkit.specs.freezing import Role
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Examples",
     "GivenMetrics",
     "Grid",
+    "IGNORED",
     "InputKind",
     "Inputs",
     "KIND_NAMES",
@@ -30,6 +32,7 @@ __all__ = [
     "Metric",
     "Metrics",
     "Mixed",
+    "OutputKind",
     "ParameterRole",
     "Preparation",
     "Role",
@@ -37,6 +40,7 @@ __all__ = [
     "Split",
     "Symbols",
     "Task",
+    "TokenClasses",
     "Values",
     "Vectors",
     "check_batch",
@@ -45,4 +49,6 @@ __all__ = [
     "check_task_declarations",
     "encode",
     "keep_tokens",
+    "prediction_shape",
+    "target_shape",
 ]

@@ -22,7 +22,7 @@ class Batch:
         inputs: (B, T, F) float32 for `Vectors`, (B, T) int64 for `Symbols`, (B, H, W, C) float32 for `Grid`; for
             `Mixed` a mapping from part names to such tensors, in the order of the parts.
         targets: targets of the loss; for `Classes` int64 of shape (B,), (B, R) or (B, R, per_token), for `Values`
-            float32 of shape (B, width) or (B, R, width).
+            float32 of shape (B, width) or (B, R, width), for `TokenClasses` int64 of shape (B, T).
         lengths: (B,) int64 number of real tokens of each example, for `Mixed` those of the last part; None if all T are
             real, and always for `Grid`.
     """

@@ -8,9 +8,10 @@ from typing import get_args
 
 from fptkit.errors import DivergedError, PluginError, ShapeError
 from fptkit.interfaces.batch import Batch
-from fptkit.interfaces.kinds import Classes, Faults, InputKind, Values
+from fptkit.interfaces.kinds import Faults, InputKind, Symbols, Vectors
 from fptkit.interfaces.metrics import Metrics
 from fptkit.interfaces.task import Task
+from fptkit.interfaces.token_classes import OutputKind, TokenClasses, target_shape
 
 
 def check_task_declarations(task: Task) -> None:
@@ -20,7 +21,7 @@ def check_task_declarations(task: Task) -> None:
         PluginError: an attribute is missing or has the wrong type.
     """
     name = type(task).__name__
-    for attribute, kinds in (("input", get_args(InputKind)), ("output", (Classes, Values)), ("max_tokens", (int,))):
+    for attribute, kinds in (("input", get_args(InputKind)), ("output", get_args(OutputKind)), ("max_tokens", (int,))):
         value = getattr(task, attribute, None)
         if not isinstance(value, kinds):
             expected = " or ".join(kind.__name__ for kind in kinds)
@@ -29,6 +30,10 @@ def check_task_declarations(task: Task) -> None:
         raise PluginError(
             f"task {name}: 'max_tokens' is {task.max_tokens}, but its input has {task.input.fixed_tokens} raw tokens; "
             "set it to input.max_tokens"
+        )
+    if isinstance(task.output, TokenClasses) and not isinstance(task.input, (Vectors, Symbols)):
+        raise PluginError(
+            f"task {name}: its output is TokenClasses, but its input is {task.input.name}; use Vectors or Symbols"
         )
     if isinstance(task.test_splits, str) or not all(isinstance(split, str) for split in task.test_splits):
         raise PluginError(f"task {name}: test_splits is {task.test_splits!r}, expected a tuple of names")
@@ -109,9 +114,11 @@ def _batch_faults(task: Task, batch: Batch, size: int) -> Faults:
         yield from _length_faults(task, batch, size)
         shortest += int(batch.lengths.min()) - task.input.padded(inputs).shape[1]
     yield shortest < task.output.tokens, f"an example has {shortest} tokens, but {task.output.tokens} are read out"
-    expected = task.output.target_shape(size)
+    expected = target_shape(task.output, size, task.input.tokens_in(inputs))
     yield tuple(targets.shape) != expected, f"targets are {tuple(targets.shape)}, expected {expected}"
     yield from task.output.target_faults(targets)
+    if isinstance(task.output, TokenClasses):
+        yield from task.output.padding_faults(targets, batch.lengths)
 
 
 def _length_faults(task: Task, batch: Batch, size: int) -> Faults:

@@ -8,12 +8,13 @@ from typing import Any
 
 from fptkit.errors import DataError
 from fptkit.interfaces.kinds import Classes, Grid, InputKind, Mixed, Symbols, Values, Vectors
+from fptkit.interfaces.token_classes import OutputKind, TokenClasses
 
 _INPUTS: Mapping[str, type] = {kind.name: kind for kind in (Vectors, Symbols, Grid)}
-_OUTPUTS: Mapping[str, type] = {"classes": Classes, "values": Values}
+_OUTPUTS: Mapping[str, type] = {"classes": Classes, "values": Values, "token_classes": TokenClasses}
 
 
-def describe(kind: InputKind | Classes | Values) -> dict[str, Any]:
+def describe(kind: InputKind | OutputKind) -> dict[str, Any]:
     """A kind as JSON data: its name under ``kind``, and its fields."""
     if isinstance(kind, Mixed):
         parts = {name: describe(part) for name, part in kind.parts.items()}
@@ -39,13 +40,13 @@ def described_input(content: Any, where: str) -> InputKind:
     return kind
 
 
-def described_output(content: Any, where: str) -> Classes | Values:
+def described_output(content: Any, where: str) -> OutputKind:
     """The answer kind that `describe` wrote, see `described_input`.
 
     Raises:
         DataError: it is something else.
     """
-    kind: Classes | Values = _made(_OUTPUTS, content, where)
+    kind: OutputKind = _made(_OUTPUTS, content, where)
     return kind
 
 

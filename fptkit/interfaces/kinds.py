@@ -100,6 +100,7 @@ class Symbols(_OneTensor):
     Args:
         count: size of the alphabet, including the padding symbol.
         pad: id of the padding symbol.
+        vocabulary: digest of the tokenizer whose tokens the symbols are; empty for symbols of another kind.
     """
 
     name: ClassVar[str] = "symbols"
@@ -107,6 +108,7 @@ class Symbols(_OneTensor):
 
     count: int
     pad: int = 0
+    vocabulary: str = ""
 
     def _value_faults(self, inputs: Tensor) -> Faults:
         yield inputs.dtype != torch.int64, f"symbols are {inputs.dtype}, expected torch.int64"
@@ -267,7 +269,8 @@ KIND_NAMES: Mapping[type, str] = {kind: kind.name for kind in (Vectors, Symbols,
 """The name of each input kind in ``EncoderSpec.accepts``."""
 
 
-def _check_names(what: str, names: tuple[str, ...], count: int) -> None:
+def check_names(what: str, names: tuple[str, ...], count: int) -> None:
+    """Raise if names are given, but not one for each of ``count``."""
     if names and len(names) != count:
         raise ShapeError(f"{what}: {len(names)} names for {count}; give one for each, or none")
 
@@ -300,8 +303,8 @@ class Classes:
     def __post_init__(self) -> None:
         if self.count < 2 or self.tokens < 1 or self.per_token < 1:
             raise ShapeError(f"{self}: count must be at least 2, tokens and per_token at least 1")
-        _check_names("names", self.names, self.count)
-        _check_names("answers", self.answers, self.per_token)
+        check_names("names", self.names, self.count)
+        check_names("answers", self.answers, self.per_token)
 
     @property
     def width(self) -> int:
@@ -364,7 +367,7 @@ class Values:
     names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_names("names", self.names, self.width)
+        check_names("names", self.names, self.width)
 
     def target_shape(self, size: int) -> tuple[int, ...]:
         """Return the shape of the targets of ``size`` examples."""

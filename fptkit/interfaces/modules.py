@@ -19,10 +19,12 @@ class ParameterRole:
     Args:
         role: role by which freezing policies select parameters.
         block: index of the parameter's block; None outside the blocks.
+        fixed: true if it never trains, whatever the freezing policy.
     """
 
     role: Role
     block: int | None = None
+    fixed: bool = False
 
 
 class Encoder(nn.Module):
@@ -68,6 +70,10 @@ class Encoder(nn.Module):
             NotImplementedError: the subclass does not implement it.
         """
         raise NotImplementedError(f"{type(self).__name__} does not implement forward")
+
+    def parameter_roles(self) -> Mapping[str, ParameterRole]:
+        """Return the roles of parameters that differ from ``input``, by their names in ``named_parameters()``."""
+        return {}
 
 
 def encode(encoder: nn.Module, inputs: Inputs, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from fptkit.interfaces.batch import Batch
-from fptkit.interfaces.kinds import Classes, InputKind, Values
+from fptkit.interfaces.kinds import InputKind, Values
+from fptkit.interfaces.token_classes import OutputKind
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class Preparation(BaseModel):
         raise NotImplementedError(f"{type(self).__name__} does not implement input")
 
     @property
-    def output(self) -> Classes | Values:
+    def output(self) -> OutputKind:
         """Kind of the answers, with names, as ``Task.output``. Subclasses implement it.
 
         Raises:
@@ -140,6 +142,20 @@ class Preparation(BaseModel):
             NotImplementedError: the subclass does not implement it.
         """
         raise NotImplementedError(f"{type(self).__name__} does not implement prepare({len(examples)} examples)")
+
+    def attachments(self) -> Mapping[str, bytes]:
+        """The content of files that belong to it, by name, such as a tokenizer; by default none.
+
+        A run folder has them beside ``preparation.json``. Fields must have their digests.
+        """
+        return {}
+
+    def attached(self, folder: Path) -> None:
+        """Take the files of `attachments` from a run folder; called when it was read from there.
+
+        Raises:
+            DataError: one is missing, or is another one than when it was saved.
+        """
 
     def answers(self, predictions: Any) -> list[dict[str, Any]]:
         """Predictions in the words and units of the data, one mapping per example.

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from fptkit.interfaces.batch import Batch
-from fptkit.interfaces.kinds import Classes, InputKind, Values
+from fptkit.interfaces.kinds import Classes, InputKind
 from fptkit.interfaces.metrics import GivenMetrics, Metrics
 from fptkit.interfaces.preparation import Preparation
+from fptkit.interfaces.token_classes import OutputKind, TokenClasses
 from fptkit.sources.identity import DataIdentity
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Task:
 
     Subclasses set the attributes in ``__init__`` and implement `split`. By default `loss` and `metrics` follow from
     ``output``: cross-entropy and accuracy for `Classes`, mean squared error for `Values`. A task with other answers
-    overrides both and sets ``best_metric``.
+    overrides both and sets ``best_metric``. For `TokenClasses`, both leave out tokens without a label.
 
     Attributes:
         input: kind of the inputs.
@@ -82,8 +83,8 @@ class Task:
         protocol: name of the protocol by which data are prepared and scored.
         sampled_evaluation: set if the protocol evaluates on some batches only; None: splits are evaluated in full.
         test_splits: names of the test splits, evaluated once, at the end.
-        best_metric: validation metric that chooses the best step; None: accuracy for `Classes`, mean squared error for
-            `Values`.
+        best_metric: validation metric that chooses the best step; None: accuracy for `Classes` and `TokenClasses`, mean
+            squared error for `Values`.
         higher_is_better: direction of ``best_metric``, for metrics that do not declare theirs. Leave it None for the
             loss and for metrics of fptkit and most of torchmetrics; to contradict them is an error.
         majority_accuracy: for each split, the accuracy of always answering with the most frequent class of ``train``,
@@ -98,7 +99,7 @@ class Task:
     """
 
     input: InputKind
-    output: Classes | Values
+    output: OutputKind
     max_tokens: int
     source: str = "generated"
     stand_in: bool = False
@@ -155,11 +156,11 @@ class Task:
         return _collection_of(self.output) if extended else self.output.metrics()
 
 
-def _collection_of(output: Classes | Values) -> GivenMetrics:
+def _collection_of(output: OutputKind) -> GivenMetrics:
     """Return the default metrics of ``output`` as metrics of torchmetrics."""
     from torchmetrics import MeanSquaredError, MetricCollection
     from torchmetrics.classification import MulticlassAccuracy
 
-    if isinstance(output, Classes):
+    if isinstance(output, (Classes, TokenClasses)):
         return MetricCollection({"accuracy": MulticlassAccuracy(output.count, average="micro")})
     return MetricCollection({"mean_squared_error": MeanSquaredError()})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,16 +111,8 @@ def open_weights(entry: str) -> WeightFolder:
     if scheme == "hub":
         config, file = _from_hub(place)
     else:
-        folder = PACKAGED / place if scheme == "builtin" else Path(place).expanduser()
-        config, file = folder / "config.json", folder / SINGLE
-        if not file.is_file() and (folder / INDEX).is_file():
-            file = folder / INDEX
-        if missing := [path.name for path in (config, file) if not path.is_file()]:
-            raise Unavailable(
-                f"the package has no weights '{place}'; it has {', '.join(packaged_weights()) or 'none'}"
-                if scheme == "builtin"
-                else missing_files(folder, missing)
-            )
+        with _readable(place):
+            config, file = _from_folder(scheme, place)
     return WeightFolder(entry, read_json(config, where=entry), file)
 
 
@@ -134,10 +127,43 @@ def open_config(entry: str) -> dict[str, Any]:
     if scheme == "hub":
         file = _config_from_hub(place)
     else:
-        file = (PACKAGED / place if scheme == "builtin" else Path(place).expanduser()) / "config.json"
-        if not file.is_file():
-            raise Unavailable(missing_files(file.parent, ["config.json"]))
+        with _readable(place):
+            file = _folder(scheme, place) / "config.json"
+            if not file.is_file():
+                raise Unavailable(missing_files(file.parent, ["config.json"]))
     return read_json(file, where=entry)
+
+
+def _folder(scheme: str, place: str) -> Path:
+    return PACKAGED / place if scheme == "builtin" else Path(place).expanduser()
+
+
+def _from_folder(scheme: str, place: str) -> tuple[Path, Path]:
+    """The config and the weights, or their index, in a folder or in the package.
+
+    Raises:
+        Unavailable: one of them is missing.
+    """
+    folder = _folder(scheme, place)
+    config, file = folder / "config.json", folder / SINGLE
+    if not file.is_file() and (folder / INDEX).is_file():
+        file = folder / INDEX
+    if missing := [path.name for path in (config, file) if not path.is_file()]:
+        raise Unavailable(
+            f"the package has no weights '{place}'; it has {', '.join(packaged_weights()) or 'none'}"
+            if scheme == "builtin"
+            else missing_files(folder, missing)
+        )
+    return config, file
+
+
+@contextlib.contextmanager
+def _readable(place: str) -> Iterator[None]:
+    """Report a folder that the system refuses to read, or a name that is too long, as unavailable."""
+    try:
+        yield
+    except (OSError, RuntimeError) as err:  # RuntimeError: "~name" of a user who does not exist
+        raise Unavailable(f"{place[:200]} cannot be read: {getattr(err, 'strerror', None) or err}") from err
 
 
 def _config_from_hub(place: str) -> Path:
@@ -156,7 +182,7 @@ def _config_from_hub(place: str) -> Path:
         if problem := hub_problem():
             raise Unavailable(f"its config.json is not in the local cache, and {problem}")
         return Path(hf_hub_download(repository, "config.json", revision=revision or None))
-    except _hub_errors() as err:
+    except hub_errors() as err:
         raise Unavailable(f"the config.json of {repository} is not available: {_one_line(err)}") from err
 
 
@@ -232,7 +258,7 @@ def _from_hub(place: str) -> tuple[Path, Path]:
     repository, _, revision = place.partition("@")
     try:
         found = cached_from_hub(repository, revision or None)
-    except _hub_errors() as err:  # an invalid name, or a cache that cannot be read
+    except hub_errors() as err:  # an invalid name, or a cache that cannot be read
         raise Unavailable(f"{repository} cannot be looked up: {_one_line(err)}") from err
     if found:
         return found
@@ -275,7 +301,7 @@ def _from_hub(place: str) -> tuple[Path, Path]:
         raise Unavailable(
             f"{repository} has no config.json with model.safetensors" + (f"; {instead}" if instead else "")
         ) from err
-    except _hub_errors() as err:
+    except hub_errors() as err:
         raise Unavailable(f"downloading {repository} failed: {_one_line(err)}") from err
     return config, file
 
@@ -301,12 +327,12 @@ def _found_on_hub(repository: str, revision: str) -> str:
         listed = HfApi().list_repo_files(repository, revision=revision or None)
         names = sorted(name for name in listed if "/" not in name)
         config, adapter = content("config.json"), content("adapter_config.json")
-    except _hub_errors():
+    except hub_errors():
         return ""
     return found_instead(Place(repository, names, config, adapter, local=False))
 
 
-def _hub_errors() -> tuple[type[Exception], ...]:
+def hub_errors() -> tuple[type[Exception], ...]:
     """Exceptions that the hub client may raise.
 
     They have no common base class. The client's module of errors also has the HTTPError of httpx or requests, whichever

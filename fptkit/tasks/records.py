@@ -236,6 +236,16 @@ def fptkit_tasks() -> list[TaskSpec]:
             ),
         ),
         TaskSpec(
+            name="sequences",
+            summary="your own sequences (FASTA, CSV, JSON lines): classes, numbers, or a label for each symbol",
+            target="fptkit.tasks.sequences.task:Sequences",
+            options="fptkit.tasks.sequences.options:SequenceOptions",
+            licence="that of your data",
+            protocols=OWN_DATA,
+            files="fptkit.tasks.sequences.reader:files",
+            preparation="fptkit.tasks.sequences.preparation:SequencePreparation",
+        ),
+        TaskSpec(
             name="table",
             summary="your own table (CSV, TSV, Parquet): predict one column, or several, from the others",
             target="fptkit.tasks.table.task:Table",
@@ -245,5 +255,15 @@ def fptkit_tasks() -> list[TaskSpec]:
             protocols=OWN_DATA,
             files="fptkit.tasks.table.reader:files",
             preparation="fptkit.tasks.table.preparation:TablePreparation",
+        ),
+        TaskSpec(
+            name="text",
+            summary="your own texts (CSV, JSON lines, class folders) as tokens of the backbone's tokenizer, or bytes",
+            target="fptkit.tasks.text.task:Text",
+            options="fptkit.tasks.text.options:TextOptions",
+            licence="that of your data",
+            protocols=OWN_DATA,
+            files="fptkit.tasks.text.reader:files",
+            preparation="fptkit.tasks.text.preparation:TextPreparation",
         ),
     ]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor, nn
 
 from fptkit import testing
 from fptkit.backbones.gpt2_build import random_gpt2
@@ -26,13 +27,17 @@ from fptkit.interfaces import (
     Grid,
     InputKind,
     Mixed,
+    ParameterRole,
     Symbols,
     Task,
     Vectors,
+    keep_tokens,
 )
 from fptkit.recipe.find import list_recipes
 from fptkit.recipe.load import load_recipe
 from fptkit.registry import load_plugins
+from fptkit.sources.identity import file_digest
+from fptkit.sources.tokenizers import find_tokenizer
 from fptkit.specs import BackboneSpec, ComponentSpec, EncoderSpec, FreezingPolicySpec, TaskSpec
 
 REGISTRY = load_plugins(selection="")
@@ -94,7 +99,25 @@ def small_arrays(folder: Path) -> dict[str, Any]:
     return {"source": f"path:{folder / 'a.npz'}"}
 
 
-OWN_DATA = {"table": small_table, "images": small_images, "arrays": small_arrays}
+def small_sequences(folder: Path) -> dict[str, Any]:
+    rows = [f">s{n} {'xy'[n % 2]}\n{'ACGT' * (n % 3 + 1)}{'ACGT'[n % 4]}" for n in range(60)]
+    (folder / "s.fasta").write_text("\n".join(rows))
+    return {"source": f"path:{folder / 's.fasta'}", "alphabet": "dna"}
+
+
+def small_texts(folder: Path) -> dict[str, Any]:
+    rows = [f"some {'abc'[n % 3] * (n % 5)} text {n},{'xy'[n % 2]}" for n in range(60)]
+    (folder / "t.csv").write_text("\n".join(["text,label", *rows]))
+    return {"source": f"path:{folder / 't.csv'}", "tokenizer": "builtin:gpt2_nano"}
+
+
+OWN_DATA = {
+    "arrays": small_arrays,
+    "images": small_images,
+    "sequences": small_sequences,
+    "table": small_table,
+    "text": small_texts,
+}
 """Tasks that read users' files: each writes a small one and gives the options that read it."""
 
 
@@ -136,12 +159,15 @@ def test_tasks(spec: TaskSpec, tmp_path: Path) -> None:
 def test_encoders(spec: EncoderSpec, kind: InputKind) -> None:
     if KIND_NAMES[type(kind)] not in spec.accepts:
         return
-    further = {"registry": REGISTRY} if isinstance(kind, Mixed) else {}
+    width, further = 16, {"registry": REGISTRY} if isinstance(kind, Mixed) else {}
+    if spec.name == "word_embeddings":  # for the tokens of its weights, in the width of these
+        kind = Symbols(4096, vocabulary=file_digest(find_tokenizer("builtin:gpt2_nano")))
+        width, further = 256, {"weights": "builtin:gpt2_nano"}
     tokens = encoded_tokens(spec, options(spec), kind, getattr(kind, "max_tokens", 50), registry=REGISTRY)
     testing.check_encoder(
-        lambda: spec.resolve()(options(spec), input=kind, width=16, **further),
+        lambda: spec.resolve()(options(spec), input=kind, width=width, **further),
         input=kind,
-        width=16,
+        width=width,
         token_count=tokens,
     )
 
@@ -149,8 +175,10 @@ def test_encoders(spec: EncoderSpec, kind: InputKind) -> None:
 def run_pair(task: str, backbone: str, policy: str, folder: Path) -> dict[str, Any]:
     """Two steps, offline, on one thread."""
     path = folder / "pair.yaml"
+    small = OWN_DATA[task](folder) if task in OWN_DATA else SMALL.get(task, {})
+    encoder = "encoder: {name: symbols}\n" if task == "text" else ""  # random backbones have no words
     path.write_text(
-        f"task: {{name: {task}, {_flow(OWN_DATA[task](folder) if task in OWN_DATA else SMALL.get(task, {}))}}}\n"
+        f"task: {{name: {task}, {_flow(small)}}}\n{encoder}"
         f"backbone: {{name: {backbone}, {_flow(SMALL.get(backbone, {}))}}}\n"
         f"freezing: {{name: {policy}, {_flow(SMALL.get(policy, {}))}}}\n"
         "train: {max_steps: 2, validate_every: 2, batch_size: 4}\nthreads: 1\n"
@@ -261,6 +289,41 @@ class Leaky(Backbone):
 def test_a_leaky_backbone_is_found() -> None:
     with pytest.raises(AssertionError, match="differs from the same in a padded batch"):
         testing.check_backbone(lambda positions: Leaky())
+
+
+class NoEpsilon(Backbone):
+    """Divides by the length of a token, without a smallest length."""
+
+    width, blocks, causal = 4, 0, True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(4))
+
+    def forward(self, tokens: Tensor, lengths: Tensor | None = None, keep: Tensor | None = None) -> Tensor:
+        return keep_tokens(tokens / tokens.norm(dim=-1, keepdim=True) * self.scale, keep)
+
+    def parameter_roles(self) -> dict[str, ParameterRole]:
+        return {"scale": ParameterRole("norm", None)}
+
+
+class SteepAtZero(NoEpsilon):
+    """Its output is finite for a zero token, but its gradient is not."""
+
+    def forward(self, tokens: Tensor, lengths: Tensor | None = None, keep: Tensor | None = None) -> Tensor:
+        return keep_tokens(tokens.abs().sqrt() * self.scale, keep)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (NoEpsilon, "NoEpsilon: tokens of up to 0e.00 in float32 give an output that is not finite"),
+        (SteepAtZero, "SteepAtZero: tokens of up to 0e.00 in float32 give a gradient of the tokens that is not finite"),
+    ],
+)
+def test_numbers_that_are_not_finite_are_found(kind: type[Backbone], said: str) -> None:
+    with pytest.raises(AssertionError, match=said):
+        testing.check_backbone(lambda positions: kind())
 
 
 def test_missing_roles_are_found() -> None:

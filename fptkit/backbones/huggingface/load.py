@@ -137,6 +137,25 @@ def load_model(folder: WeightFolder, config: PretrainedConfig) -> tuple[PreTrain
     return model, notes_on_heads(heads, folder.entry)
 
 
+def describe_words(config: PretrainedConfig, where: str) -> tuple[tuple[str, ...], float]:
+    """The names of a model's word embedding, and the factor that it applies to its rows.
+
+    Args:
+        config: the library's config.
+        where: the checkpoint, for messages.
+
+    Raises:
+        DataError: the library cannot build the model, it does not accept token vectors, or the factor is unknown.
+    """
+    with torch.device("meta"):
+        whole = _instantiate(config, where, DataError)
+    words: Any = _part_for_vectors(whole, where, DataError).get_input_embeddings()
+    scale = getattr(words, "scalar_embed_scale", getattr(words, "embed_scale", 1.0))
+    if isinstance(scale, torch.Tensor):
+        raise DataError(f"{where}: a model of type {config.model_type} scales its word embeddings by a stored number")
+    return tuple(sorted(_names_of(whole, {id(words.weight)}))), float(scale)
+
+
 def _set_word_norm(model: nn.Module, norm: float | None) -> None:
     for module in model.modules():
         if isinstance(module, NoWords):

@@ -32,7 +32,7 @@ from fptkit.engine.cache.views import (
 from fptkit.engine.memory import Pieces
 from fptkit.errors import ShapeError
 from fptkit.freezing.proof import digest_tensors
-from fptkit.interfaces import Batch, Split, Task, check_batch
+from fptkit.interfaces import Batch, Split, Task, TokenClasses, check_batch
 from fptkit.model import CrossModalModel
 from fptkit.recipe.models import Recipe, TrainOptions
 from fptkit.seeds import generator_for
@@ -146,6 +146,8 @@ def _check_settings(built: Built, options: TrainOptions, splits: Mapping[str, Sp
         raise _Off(f"it works with a single process, and {processes} train together")
     if options.max_seconds is not None:
         raise _Off("it would change how many steps fit into train.max_seconds")
+    if isinstance(built.task.output, TokenClasses):
+        raise _Off("the head reads every token, and examples differ in their number")
     if type(built.task).loss is not Task.loss:
         raise _Off(f"{type(built.task).__name__} defines its own loss, which may use the inputs")
     for name, split in splits.items():

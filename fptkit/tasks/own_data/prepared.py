@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fptkit.errors import DataError
-from fptkit.interfaces import Batch, Examples, Preparation, Symbols
+from fptkit.interfaces import IGNORED, Batch, Examples, Preparation, Symbols, TokenClasses
 
 _CHUNK = 256
 """Examples that are prepared at once: bounds the memory that their padding takes."""
@@ -26,7 +26,7 @@ class PreparedSplit:
         examples: the examples, labelled.
 
     Attributes:
-        targets: (N, ...) their targets.
+        targets: (N, ...) their targets; for `TokenClasses` those of all tokens of all examples, (M,).
 
     Raises:
         DataError: there are no examples.
@@ -47,7 +47,8 @@ class PreparedSplit:
             for start in range(0, len(examples), _CHUNK)
         ]
         self.size = len(examples)
-        self.targets = torch.cat([chunk.targets for chunk in chunks])
+        self._each_token = isinstance(preparation.output, TokenClasses)
+        self.targets = torch.cat([_targets(chunk) if self._each_token else chunk.targets for chunk in chunks])
         lengths = torch.cat([_lengths(chunk) for chunk in chunks])
         equal = bool((lengths == lengths[0]).all())
         self.token_counts = None if equal else lengths.numpy()
@@ -74,13 +75,23 @@ class PreparedSplit:
         places = torch.where(real, self._starts[chosen, None] + steps, len(self._rows) - 1)
         inputs = self._rows[places]
         inputs = inputs.long() if self._symbols else inputs
-        return Batch(inputs, self.targets[chosen], None if bool(real.all()) else lengths)
+        if self._each_token:
+            # Padding points after the last target; any target does, since it is replaced.
+            targets = self.targets[places.clamp(max=len(self.targets) - 1)].masked_fill(~real, IGNORED)
+        else:
+            targets = self.targets[chosen]
+        return Batch(inputs, targets, None if bool(real.all()) else lengths)
 
 
 def _lengths(batch: Batch) -> Tensor:
     if batch.lengths is not None:
         return batch.lengths
     return torch.full((len(batch),), batch.inputs.shape[1], dtype=torch.int64)
+
+
+def _targets(batch: Batch) -> Tensor:
+    """(M,) targets of all real tokens."""
+    return batch.targets.flatten()[_real(batch).flatten()]
 
 
 def _real(batch: Batch) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,14 @@ from fptkit.tasks.own_data.prepared import PreparedSplit
 from fptkit.tasks.own_data.target import Target, fit_target
 from fptkit.tasks.reading.cautions import class_warnings, size_warnings
 from fptkit.tasks.reading.columns import read_column
+from fptkit.tasks.reading.json_lines import LIST
 from fptkit.tasks.reading.numbers import MISSING
 from fptkit.tasks.reading.options import SplitOptions, TargetOptions
 from fptkit.tasks.reading.paths import SourceFiles, find_files, shown_source
 from fptkit.tasks.reading.splits import Pool, divide
+
+FoundTarget: TypeAlias = tuple[Any, tuple[str, ...], tuple[str, ...]]
+"""What is predicted, a `Target` or a format's own of the same form; notes and warnings about it."""
 
 
 class OwnDataTask(Task):
@@ -54,21 +58,17 @@ class OwnDataTask(Task):
     deep: ClassVar[bool] = True
     """Whether files in folders below are read, too."""
 
-    target: Target
+    target: Any
+    """What is predicted: a `Target`, or a format's own of the same form."""
 
     def __init__(self, options: TargetOptions, *, seed: int, pinned: str | None = None) -> None:
         files = self.find(options)
+        self._declared: tuple[str, ...] = ()
         read = {split: self.read_split(files, split, options) for split in files.splits}
         examples, rows, note = _divided(read, options.split, self._classes_of(read, options), what=self.name)
         self.source = shown_source(options.source)
-        self.target, target_notes, target_warnings = fit_target(
-            examples,
-            rows["train"],
-            options,
-            declared=self.declared_classes(files, options),
-            missing=getattr(options, "missing", ("",)),
-            decimal=getattr(options, "decimal", "."),
-        )
+        self._declared = tuple(self.declared_classes(files, options))
+        self.target, target_notes, target_warnings = self.find_target(examples, rows["train"], options)
         preparation = self.fit(examples, rows["train"], self.target, options)
         self.preparation = preparation
         self.input, self.output, self.max_tokens = preparation.input, preparation.output, preparation.max_tokens
@@ -87,7 +87,7 @@ class OwnDataTask(Task):
             *self.further_notes(preparation, parts),
         )
         numbers = {name: values.numpy() for name, values in targets.items()}
-        absent = class_warnings(numbers, self.target.names) if self.target.kind == "classes" else ()
+        absent = class_warnings(numbers, self.target.names) if self.target.kind in ("classes", "tags") else ()
         self.warnings = (*target_warnings, *size_warnings(sizes), *absent)
 
     def find(self, options: TargetOptions) -> SourceFiles:
@@ -109,6 +109,28 @@ class OwnDataTask(Task):
         Raises:
             FptkitError: a file cannot be read.
         """
+
+    def find_target(
+        self, everything: Examples, train: Sequence[int] | NDArray[np.int64], options: TargetOptions
+    ) -> FoundTarget:
+        """Find what is predicted; by default by `fptkit.tasks.own_data.target.fit_target`. Overridden for others.
+
+        Args:
+            everything: labelled examples of all splits.
+            train: indices of the training examples.
+            options: options of the format.
+        """
+        lists = any(LIST in cell for cells in everything.labels.values() for cell in cells)
+        if lists and options.separator is None:
+            options = options.model_copy(update={"separator": LIST})
+        return fit_target(
+            everything,
+            train,
+            options,
+            declared=self._declared,
+            missing=getattr(options, "missing", ("",)),
+            decimal=getattr(options, "decimal", "."),
+        )
 
     @abstractmethod
     def fit(self, examples: Examples, train: NDArray[np.int64], target: Target, options: TargetOptions) -> Preparation:
@@ -169,13 +191,7 @@ class OwnDataTask(Task):
         """Class of each example that may be divided, for stratification; None if the target is not one class."""
         pool = read.get("all", read.get("train"))
         assert pool is not None, "sources without train are refused by their options"
-        target, _, _ = fit_target(
-            pool,
-            range(len(pool)),
-            options,
-            missing=getattr(options, "missing", ("",)),
-            decimal=getattr(options, "decimal", "."),
-        )
+        target, _, _ = self.find_target(pool, range(len(pool)), options)
         return target.encode(pool).numpy() if target.kind == "classes" else None
 
 

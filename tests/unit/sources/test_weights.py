@@ -263,6 +263,14 @@ def test_a_folder_that_lacks_a_file_says_which(tmp_path: Path, present: list[str
         assert name in str(caught.value)
 
 
+@pytest.mark.parametrize("place", ["a" * 5000, "~no-such-user/x"])
+def test_a_place_that_cannot_be_read_is_unavailable(place: str) -> None:
+    for opened in (open_weights, open_config):
+        with pytest.raises(Unavailable, match="cannot be read: ") as raised:
+            opened(f"path:{place}")
+        assert len(str(raised.value)) < 300
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
