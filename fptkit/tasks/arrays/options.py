@@ -25,6 +25,14 @@ class ArraysOptions(TargetOptions):
     """Options of the task ``arrays``."""
 
     source: HubOrPathSource = Field(description=_SOURCE)
+    problem: Literal["auto", "classification", "labels", "regression", "tagging"] = Field(  # type: ignore[assignment]
+        default="auto",
+        description="classification: one class per example; labels: any of several labels; regression: numbers; "
+        "tagging: a class for each step. auto: tagging if there is a whole number or text for each step of a sequence; "
+        "labels if several targets have 0 and 1 only; regression if the target has fractional numbers, more than 20 "
+        "different numbers, or several columns; otherwise classification",
+    )
+    unlabelled: tuple[str, ...] = Field(default=("-100",), description="for tagging, targets that mean no label")
     inputs: str | None = Field(
         default=None,
         min_length=1,

@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_tensors
 
 from fptkit.errors import DataError, FptkitError, SourceError, UsageError
-from fptkit.interfaces import Grid, Symbols, Vectors
+from fptkit.interfaces import IGNORED, Grid, Symbols, TokenClasses, Vectors
 from fptkit.tasks.arrays.options import ArraysOptions
 from fptkit.tasks.arrays.preparation import ArraysPreparation
 from fptkit.tasks.arrays.reader import files
@@ -25,6 +25,7 @@ from fptkit.tasks.arrays.task import Arrays
 CHANCE = np.random.Generator(np.random.PCG64(3))
 N = 40
 LABELS = np.arange(N) % 2
+LENGTHS = CHANCE.integers(1, 9, N)
 
 
 def save(path: Path, **arrays: Any) -> Path:
@@ -88,9 +89,6 @@ def test_read_as_decides(tmp_path: Path) -> None:
         task_of(path, read_as="images")
 
 
-LENGTHS = CHANCE.integers(1, 9, N)
-
-
 @pytest.mark.parametrize("way", ["padded", "lengths", "offsets"])
 @pytest.mark.parametrize("whole", [True, False])
 def test_examples_of_unequal_length(tmp_path: Path, way: str, whole: bool) -> None:
@@ -132,6 +130,45 @@ def test_targets(tmp_path: Path, y: np.ndarray, shape: tuple[int, ...], names: t
     task = task_of(save(tmp_path / "d.npz", x=CHANCE.normal(size=(N, 4)), y=y))
     assert all_of(task).targets.shape == shape
     assert task.output.names == names
+
+
+@pytest.mark.parametrize("way", ["padded", "concatenated", "equal", "named"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_class_for_each_step(tmp_path: Path, way: str, whole: bool) -> None:
+    lengths = np.full(N, 8) if way == "equal" else LENGTHS
+    values = CHANCE.integers(0, 5, (N, 8)) if whole else CHANCE.normal(size=(N, 8, 2))
+    y = CHANCE.integers(0, 3, (N, 8))
+    y[:, 0] = np.arange(N) % 3
+    arrays: dict[str, Any] = {"x": values, "y": y, "lengths": lengths}
+    if way == "concatenated":
+        real = np.arange(8) < lengths[:, None]
+        arrays = {"x": values[real], "y": y[real], "lengths": lengths}
+    if way == "named":
+        arrays["classes"] = np.array(["low", "middle", "high"])
+    task = task_of(save(tmp_path / "d.npz", **arrays))
+    assert isinstance(task.output, TokenClasses)
+    assert isinstance(task.preparation, ArraysPreparation)
+    read = task.preparation.read([f"path:{tmp_path / 'd.npz'}"])
+    batch = task.preparation.prepare(read)
+    order = sorted(["low", "middle", "high"]) if way == "named" else ["0", "1", "2"]
+    number = [order.index(name) for name in (["low", "middle", "high"] if way == "named" else order)]
+    for row, length in enumerate(lengths):
+        assert batch.targets[row, :length].tolist() == [number[label] for label in y[row, :length]]
+        assert (batch.targets[row, length:] == IGNORED).all()
+    some = task.split("test").batch([0, 1], torch.Generator())
+    assert some.targets.shape == some.inputs.shape[:2]
+
+
+def test_steps_without_a_label_and_other_problems(tmp_path: Path) -> None:
+    y = CHANCE.integers(0, 2, (N, 4))
+    y[:, 1] = -100
+    task = task_of(save(tmp_path / "d.npz", x=CHANCE.integers(0, 9, (N, 4)), y=y))
+    assert isinstance(task.output, TokenClasses)
+    assert (all_of(task).targets[:, 1] == IGNORED).all()
+    labels = task_of(save(tmp_path / "e.npz", x=CHANCE.normal(size=(N, 4)), y=y * (y > 0)), problem="labels")
+    assert labels.output.names == ("no", "yes")
+    with pytest.raises(DataError, match="tagging needs a whole number or text for each step"):
+        task_of(save(tmp_path / "f.npz", x=CHANCE.normal(size=(N, 4)), y=LABELS), problem="tagging")
 
 
 def test_declared_classes(tmp_path: Path) -> None:
