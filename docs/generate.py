@@ -47,10 +47,14 @@ from fptkit.lab.studies.options import StudySettings  # noqa: E402
 from fptkit.recipe.models import SECTIONS, HeadOptions, Pinned, Recipe, TrainOptions  # noqa: E402
 from fptkit.recipe.schema import OptionRow, describe_options  # noqa: E402
 from fptkit.registry import load_plugins  # noqa: E402
+from fptkit.tasks.arrays.options import ArraysOptions  # noqa: E402
 from fptkit.tasks.audio.options import AudioOptions  # noqa: E402
+from fptkit.tasks.own_images.options import ImagesOptions  # noqa: E402
 from fptkit.tasks.reading.options import SplitOptions  # noqa: E402
+from fptkit.tasks.sequences.options import SequenceOptions  # noqa: E402
 from fptkit.tasks.series.options import SeriesOptions  # noqa: E402
 from fptkit.tasks.table.options import TableOptions  # noqa: E402
+from fptkit.tasks.text.options import TextOptions  # noqa: E402
 
 WIDTH = 100
 """Width of the help texts in columns, independent of the terminal."""
@@ -302,7 +306,11 @@ MODELS: dict[str, type[BaseModel]] = {
     "AudioOptions": AudioOptions,
     "SeriesOptions": SeriesOptions,
     "SplitOptions": SplitOptions,
+    "SequenceOptions": SequenceOptions,
+    "ArraysOptions": ArraysOptions,
+    "ImagesOptions": ImagesOptions,
     "TableOptions": TableOptions,
+    "TextOptions": TextOptions,
 }
 SECTION_MODELS = ("head", "train", "pinned")
 """Sections of a recipe with separate tables."""

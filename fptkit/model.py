@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fptkit.encoders.shuffle import shuffle_tokens
 from fptkit.errors import FreezingError, ShapeError
-from fptkit.interfaces import Backbone, Encoder, Inputs, OutputKind, ParameterRole, TokenClasses, encode
+from fptkit.interfaces import Backbone, Inputs, OutputKind, ParameterRole, TokenClasses, encode, roles_inside
 from fptkit.layers import linear_stack
 
 Readout = Literal["last", "last_k", "mean", "all"]
@@ -201,8 +201,7 @@ class CrossModalModel(nn.Module):
                 roles[name] = ParameterRole("input")
             elif name.startswith("head."):
                 roles[name] = ParameterRole("output")
-        if isinstance(self.encoder, Encoder):
-            roles |= {f"encoder.{name}": role for name, role in self.encoder.parameter_roles().items()}
+        roles |= roles_inside(self.encoder, "encoder")
         names = {name for name, _ in self.named_parameters()}
         if names != roles.keys():
             without, unknown = sorted(names - roles.keys()), sorted(roles.keys() - names)

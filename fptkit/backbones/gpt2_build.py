@@ -173,7 +173,8 @@ def _tensors_of(folder: WeightFolder, sizes: Gpt2Sizes) -> dict[str, Tensor]:
         raise DataError(
             f"{folder.entry}: its config.json says n_layer {sizes.blocks}, but it holds tensors of {blocks} blocks"
         )
-    with torch.device("meta"):  # names only
+    # Names only. Not on the device "meta", whose random initialisation imports torch's compiler: a second.
+    with torch.random.fork_rng(devices=[]):
         names = Gpt2Backbone(Gpt2Sizes(sizes.blocks, width=1, heads=1, positions=1)).state_dict()
     return named_as_in_model(stored, {*names, _WORDS}, folder.entry)
 

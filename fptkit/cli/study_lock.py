@@ -13,6 +13,7 @@ from fptkit.cli.study_options import load, study_options
 
 if TYPE_CHECKING:
     from fptkit.lab.studies.plan import Study
+    from fptkit.lab.studies.progress import StudyProgress
 
 
 @click.command(
@@ -40,21 +41,22 @@ def lock(ledger_folder: Path, late: bool, as_json: bool, **plan: Any) -> None:
     one_process_only("a study")
     loaded, _ = load(plan)
     folder = study_folder(ledger_folder, loaded)
-    planned, started = _runs(loaded, ledger_folder, folder)
+    progress, started = _runs(loaded, ledger_folder, folder)
     file, new = locking.lock(plan_of(loaded), folder, runs=started, late=late)
     if as_json:
         print_json(file.content)
         return
     when = f"{'locked' if new else 'is locked already, since'} {file.locked}"
     click.echo(f"{folder / FILE}: {when}{f', {file.late}' if file.late else ''}")
-    click.echo(f"{len(loaded.cells)} cells, {planned} runs planned")
+    most = "" if progress.most is None else f" to {progress.most}"
+    click.echo(f"{len(loaded.cells)} cells, {progress.runs}{most} runs planned")
     click.echo(f"digest {file.digest}")
     if new:
         click.echo("publish the digest, or keep it with someone else: then anyone can check when this plan was made")
 
 
-def _runs(loaded: Study, ledger_folder: Path, folder: Path) -> tuple[int, int]:
-    """Number of runs that the study needs, as far as its search is known, and number of its runs that exist."""
+def _runs(loaded: Study, ledger_folder: Path, folder: Path) -> tuple[StudyProgress, int]:
+    """How many runs the study needs, as far as search and seeds are known, and number of its runs that exist."""
     from fptkit.lab.studies.launchers.base import LauncherOptions
     from fptkit.lab.studies.launchers.choose import make_launcher
     from fptkit.lab.studies.ledger import FILE, Ledger
@@ -68,6 +70,6 @@ def _runs(loaded: Study, ledger_folder: Path, folder: Path) -> tuple[int, int]:
             runner = StudyRunner(
                 loaded, ledger, lambda _: make_launcher(LauncherOptions(), place), make_view(quiet=True)
             )
-            planned = runner.plan().runs
+            planned = runner.plan()
             started = runs_so_far(runner.known(), runner.unmade(), ledger, folder)
     return planned, len(started)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fptkit.encoders.choice import check_accepts, default_encoder, encoded_tokens, find_encoder
 from fptkit.encoders.options import MixedOptions, PartOptions, part_options
 from fptkit.errors import PluginError, ShapeError, UsageError
-from fptkit.interfaces import Encoder, Mixed, encode
+from fptkit.interfaces import Encoder, Mixed, ParameterRole, encode, roles_inside
 from fptkit.options import Options
 from fptkit.registry import Registry
 from fptkit.specs import EncoderSpec
@@ -73,6 +73,11 @@ class MixedEncoder(Encoder):
             tokens, _ = encode(part, inputs[name], lengths if name == self.input.last else None)
             encoded.append(tokens + vector)
         return torch.cat(encoded, dim=1)
+
+    def parameter_roles(self) -> Mapping[str, ParameterRole]:
+        """See `Encoder.parameter_roles`."""
+        found = [roles_inside(part, f"parts.{index}") for index, part in enumerate(self.parts)]
+        return {name: role for roles in found for name, role in roles.items()}
 
 
 def _chosen(options: MixedOptions, input: Mixed, registry: Registry | None) -> dict[str, tuple[EncoderSpec, Options]]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from fptkit.encoders.mixed import MixedEncoder
 from fptkit.errors import ShapeError
-from fptkit.interfaces import Batch, Encoder, Inputs, encode
+from fptkit.interfaces import Batch, Encoder, Inputs, ParameterRole, encode, roles_inside
 
 SAMPLE = 64
 """Number of training examples on which the norm is measured."""
@@ -38,6 +39,10 @@ class ScaledEncoder(Encoder):
         """See `Encoder.forward`."""
         tokens, _ = encode(self.encoder, inputs, lengths)
         return tokens * self.factor
+
+    def parameter_roles(self) -> Mapping[str, ParameterRole]:
+        """See `Encoder.parameter_roles`."""
+        return roles_inside(self.encoder, "encoder")
 
 
 def match_norm(encoder: nn.Module, batch: Batch, norm: float) -> nn.Module:

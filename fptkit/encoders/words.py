@@ -59,8 +59,8 @@ def _opened(options: WordOptions, weights: str) -> Words:
     entries = [entry for entry in options.weights or (weights,) if entry not in ("", "random")]
     if not entries:
         raise UsageError(
-            "encoder 'word_embeddings': the backbone's weights are random, so it has no word embeddings; name weights "
-            "by encoder.weights, such as builtin:gpt2_nano, or use the encoder symbols"
+            "encoder 'word_embeddings': no weights to read them from: the backbone's are random, or it is a part of a "
+            "mixed encoder; name some by its option weights, such as builtin:gpt2_nano, or use the encoder symbols"
         )
     return choose(
         entries,

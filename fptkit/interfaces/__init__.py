@@ -9,7 +9,7 @@ from fptkit.interfaces.batch import Batch, Inputs
 from fptkit.interfaces.checks import check_batch, check_best_metric, check_selected, check_task_declarations
 from fptkit.interfaces.kinds import KIND_NAMES, Classes, Grid, InputKind, Mixed, Symbols, Values, Vectors
 from fptkit.interfaces.metrics import Accuracy, GivenMetrics, MeanSquaredError, Metric, Metrics
-from fptkit.interfaces.modules import Backbone, Encoder, ParameterRole, encode, keep_tokens
+from fptkit.interfaces.modules import Backbone, Encoder, ParameterRole, encode, keep_tokens, roles_inside
 from fptkit.interfaces.preparation import Examples, Preparation
 from fptkit.interfaces.task import SampledEvaluation, Split, Task
 from fptkit.interfaces.token_classes import IGNORED, OutputKind, TokenClasses, prediction_shape, target_shape
@@ -50,5 +50,6 @@ __all__ = [
     "encode",
     "keep_tokens",
     "prediction_shape",
+    "roles_inside",
     "target_shape",
 ]

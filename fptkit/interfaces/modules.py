@@ -93,6 +93,17 @@ def encode(encoder: nn.Module, inputs: Inputs, lengths: Tensor | None) -> tuple[
     return tokens, None if lengths is None else encoder.encoded_lengths(lengths)
 
 
+def roles_inside(encoder: nn.Module, prefix: str) -> dict[str, ParameterRole]:
+    """The roles that an encoder inside another module declares, see `Encoder.parameter_roles`.
+
+    Args:
+        encoder: the encoder.
+        prefix: its name in the other module, put before the names of its parameters.
+    """
+    own = encoder.parameter_roles() if isinstance(encoder, Encoder) else {}
+    return {f"{prefix}.{name}": role for name, role in own.items()}
+
+
 class Backbone(nn.Module):
     """Base class of backbones: sequence models that map token vectors to token vectors.
 

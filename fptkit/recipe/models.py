@@ -42,7 +42,8 @@ class HeadOptions(Options):
     readout: Literal["auto", "last", "last_k", "mean"] = Field(
         default="auto",
         description="pooling: the head reads the last token, the last k tokens, or the mean of all, without padding; "
-        "auto: last_k if the task asks for several answers, else last for a causal backbone and mean for others",
+        "auto: all tokens if each has a label, last_k if the task asks for several answers, else last for a causal "
+        "backbone and mean for others",
     )
     hidden: tuple[Width, ...] = Field(default=(), description="widths of hidden layers before the output layer")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout probability of the hidden layers")

@@ -23,8 +23,8 @@ def find_tokenizer(entry: str) -> Path:
     scheme, _, place = entry.partition(":")
     if scheme == "hub":
         return _from_hub(place)
-    folder = PACKAGED / place if scheme == "builtin" else Path(place).expanduser()
     try:
+        folder = PACKAGED / place if scheme == "builtin" else Path(place).expanduser()
         file = folder if folder.is_file() and scheme == "path" else folder / TOKENIZER
         if file.is_file():
             return file

@@ -84,7 +84,7 @@ def fptkit_tasks() -> list[TaskSpec]:
     return [
         TaskSpec(
             name="arrays",
-            summary="your own arrays (npz, npy, safetensors, Hugging Face datasets): sequences, symbols, images, features",
+            summary="your own arrays (npz, npy, safetensors, datasets): sequences, symbols, images, features",
             target="fptkit.tasks.arrays.task:Arrays",
             options="fptkit.tasks.arrays.options:ArraysOptions",
             reference=FPT_PAPER,

@@ -139,6 +139,7 @@ def test_ten_kills_change_nothing() -> None:
         assert done.returncode == 0, done.stderr
     parts, whole = (Path(ledger, "mine", "results.json").read_text() for ledger in ("parts", "whole"))
     assert parts == whole
+    assert process("verify", "parts/mine", timeout_s=120).returncode == 0
     (one,) = StudyResults.model_validate_json(whole).comparisons
     assert one.verdict in ("better", "worse", "same")
     assert one.anytime is not None

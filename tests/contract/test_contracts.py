@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from fptkit import testing
@@ -35,6 +37,8 @@ from fptkit.interfaces import (
 from fptkit.recipe.find import list_recipes
 from fptkit.recipe.load import load_recipe
 from fptkit.registry import load_plugins
+from fptkit.sources.identity import file_digest
+from fptkit.sources.tokenizers import find_tokenizer
 from fptkit.specs import BackboneSpec, ComponentSpec, EncoderSpec, FreezingPolicySpec, TaskSpec
 
 REGISTRY = load_plugins(selection="")
@@ -82,6 +86,18 @@ def small_table(folder: Path) -> dict[str, Any]:
     return {"source": f"path:{folder / 't.csv'}", "target": "label"}
 
 
+def small_sequences(folder: Path) -> dict[str, Any]:
+    rows = [f">s{n} {'xy'[n % 2]}\n{'ACGT' * (n % 3 + 1)}{'ACGT'[n % 4]}" for n in range(60)]
+    (folder / "s.fasta").write_text("\n".join(rows))
+    return {"source": f"path:{folder / 's.fasta'}", "alphabet": "dna"}
+
+
+def small_texts(folder: Path) -> dict[str, Any]:
+    rows = [f"some {'abc'[n % 3] * (n % 5)} text {n},{'xy'[n % 2]}" for n in range(60)]
+    (folder / "t.csv").write_text("\n".join(["text,label", *rows]))
+    return {"source": f"path:{folder / 't.csv'}", "tokenizer": "builtin:gpt2_nano"}
+
+
 def small_audio(folder: Path) -> dict[str, Any]:
     for number in range(30):
         (folder / "ab"[number % 2]).mkdir(exist_ok=True)
@@ -98,7 +114,29 @@ def small_series(folder: Path) -> dict[str, Any]:
     return {"source": f"path:{folder / 's.csv'}"}
 
 
-OWN_DATA = {"audio": small_audio, "series": small_series, "table": small_table}
+def small_images(folder: Path) -> dict[str, Any]:
+    for number in range(40):
+        path = folder / "pictures" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (6 * number, 3, number)).save(path)
+    return {"source": f"path:{folder / 'pictures'}"}
+
+
+def small_arrays(folder: Path) -> dict[str, Any]:
+    steps = np.arange(40.0)[:, None, None] + np.arange(12)[:, None]
+    np.savez(folder / "a.npz", x=steps, y=np.arange(40) % 2, lengths=np.arange(40) % 11 + 1)
+    return {"source": f"path:{folder / 'a.npz'}"}
+
+
+OWN_DATA = {
+    "arrays": small_arrays,
+    "audio": small_audio,
+    "images": small_images,
+    "sequences": small_sequences,
+    "series": small_series,
+    "table": small_table,
+    "text": small_texts,
+}
 """Tasks that read users' files: each writes a small one and gives the options that read it."""
 
 
@@ -140,12 +178,15 @@ def test_tasks(spec: TaskSpec, tmp_path: Path) -> None:
 def test_encoders(spec: EncoderSpec, kind: InputKind) -> None:
     if KIND_NAMES[type(kind)] not in spec.accepts:
         return
-    further = {"registry": REGISTRY} if isinstance(kind, Mixed) else {}
+    width, further = 16, {"registry": REGISTRY} if isinstance(kind, Mixed) else {}
+    if spec.name == "word_embeddings":  # for the tokens of its weights, in the width of these
+        kind = Symbols(4096, vocabulary=file_digest(find_tokenizer("builtin:gpt2_nano")))
+        width, further = 256, {"weights": "builtin:gpt2_nano"}
     tokens = encoded_tokens(spec, options(spec), kind, getattr(kind, "max_tokens", 50), registry=REGISTRY)
     testing.check_encoder(
-        lambda: spec.resolve()(options(spec), input=kind, width=16, **further),
+        lambda: spec.resolve()(options(spec), input=kind, width=width, **further),
         input=kind,
-        width=16,
+        width=width,
         token_count=tokens,
     )
 
@@ -154,9 +195,10 @@ def run_pair(task: str, backbone: str, policy: str, folder: Path) -> dict[str, A
     """Two steps, offline, on one thread."""
     path = folder / "pair.yaml"
     (folder / "data").mkdir()
-    own = OWN_DATA[task](folder / "data") if task in OWN_DATA else SMALL.get(task, {})
+    small = OWN_DATA[task](folder / "data") if task in OWN_DATA else SMALL.get(task, {})
+    encoder = "encoder: {name: symbols}\n" if task == "text" else ""  # random backbones have no words
     path.write_text(
-        f"task: {{name: {task}, {_flow(own)}}}\n"
+        f"task: {{name: {task}, {_flow(small)}}}\n{encoder}"
         f"backbone: {{name: {backbone}, {_flow(SMALL.get(backbone, {}))}}}\n"
         f"freezing: {{name: {policy}, {_flow(SMALL.get(policy, {}))}}}\n"
         "train: {max_steps: 2, validate_every: 2, batch_size: 4}\nthreads: 1\n"

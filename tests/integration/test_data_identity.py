@@ -186,7 +186,7 @@ def test_the_preparation_of_a_run_needs_no_data(tmp_path: Path, recipe: Path, da
     ("change", "message"),
     [
         ({"format": 9}, "has format 9"),
-        ({"preparation": {"columns": 3}}, r"preparation.columns.* damaged or of another version"),
+        ({"preparation": {"columns": 3}}, r"preparation\.\w+.* damaged or of another version"),
         ({"output": {"kind": "none"}}, "is not a kind of"),
     ],
 )

@@ -125,6 +125,10 @@ def options_of_components() -> Iterator[tuple[str, Options]]:
     given: dict[str, Any] = {
         "huggingface": {"weights": ["hub:someone/model"]},
         "table": {"source": "path:some.csv", "target": "label"},
+        "images": {"source": "path:folder"},
+        "sequences": {"source": "path:some.fasta"},
+        "text": {"source": "path:some.csv"},
+        "arrays": {"source": "path:some.npz"},
     }
     registry = load_plugins(selection="")
     for kind in HOOKS.values():

@@ -118,6 +118,7 @@ def _assembled(family: Family[Any, Any], request: Request, config: Config) -> Ba
     else:
         backbone = family.draw(architecture, request.seed, None)
     finish(family, backbone, architecture, request)
+    backbone.weights = config.entry  # word embeddings are those of the same weights
     return backbone
 
 

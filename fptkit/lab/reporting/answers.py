@@ -8,7 +8,7 @@ from fptkit.lab.reporting import wording
 from fptkit.lab.reporting.document import Point, Section
 from fptkit.lab.reporting.footnotes import Footnotes
 from fptkit.lab.reporting.questions import Question, questions_of
-from fptkit.lab.reporting.sentences import MORE_SEEDS, counts, finding, over, sentence
+from fptkit.lab.reporting.sentences import ADD_SEEDS, MORE_SEEDS, RAISE_AT_MOST, counts, finding, over, sentence
 from fptkit.lab.studies.results import StudyResults
 from fptkit.lab.studies.verdicts import Answer, Comparison
 
@@ -23,7 +23,7 @@ def answer(results: StudyResults) -> Section:
     noted = Footnotes((one.note for one in _said(questions, brief=brief)), least=2)
     points = tuple(_point(results, one, noted, brief=brief) for one in questions)
     texts = [text for point in points for text in (point.text, *point.below)]
-    more = [MORE_SEEDS] if any(" more seed" in text for text in texts) else []
+    more = _more_seeds(results) if any(" more seed" in text for text in texts) else ()
     return Section(
         "answer",
         "Answer",
@@ -31,6 +31,13 @@ def answer(results: StudyResults) -> Section:
         points=points or (Point("The study compares no arms."),),
         notes=(*noted.notes, *more),
     )
+
+
+def _more_seeds(results: StudyResults) -> tuple[str, ...]:
+    """What the number of further seeds means, and how to add them."""
+    if results.choose == "common":
+        return (MORE_SEEDS,)
+    return (f"{MORE_SEEDS} {RAISE_AT_MOST if results.until else ADD_SEEDS}",)
 
 
 def _said(questions: Iterable[Question], *, brief: bool) -> Iterable[Comparison | Answer]:
@@ -87,7 +94,8 @@ def _explanation(results: StudyResults) -> Iterable[str]:
     if results.until:
         yield (
             f"Seeds were added until decided ({results.until}); intervals and p are valid at any time, so that looking "
-            "after every seed gives no more false verdicts."
+            "after every seed gives no more false verdicts. A mean at which seeds stopped tends to be too large; the "
+            "interval allows for that."
         )
 
 

@@ -15,12 +15,19 @@ def status_of(results: StudyResults) -> str:
     """Size of the study and how much of it is complete, in one sentence."""
     done = sum(cell.complete for cell in results.cells)
     text = f"{wording.counted(len(results.tasks), 'task')} × {wording.counted(len(results.arms), 'arm')}"
-    text += f", {wording.counted(len(results.seeds), 'seed')}"
+    text += f", {_seeds(results)}"
     if results.learning_rates:
         text += f", {wording.counted(len(results.learning_rates), 'learning rate')}"
     missing = "" if done == len(results.cells) else f"; {done} of {len(results.cells)} cells complete"
     followed = " It follows its locked plan." if results.plan and not results.deviations else ""
     return f"{text}{missing}.{followed}"
+
+
+def _seeds(results: StudyResults) -> str:
+    """``5 seeds``; ``3 to 12 seeds`` if they were added where a comparison was undecided."""
+    numbers = {len(results.seeds_of(cell)) for cell in results.cells} or {0}
+    most = wording.counted(max(numbers), "seed")
+    return most if len(numbers) == 1 else f"{min(numbers)} to {most}"
 
 
 def effort(results: StudyResults) -> Section:
@@ -113,7 +120,7 @@ def making(results: StudyResults, costs: Costs, command: str = "") -> Section:
         ("learning rates", grid),
         ("search", results.search),
         ("budget", results.budget),
-        ("seeds", ", ".join(map(str, results.seeds)) + (f"; {results.until}" if results.until else "")),
+        ("seeds", f"{_seeds(results)}: {results.until}" if results.until else ", ".join(map(str, results.seeds))),
         ("confidence", f"{100 * results.confidence:g} %"),
         *([("locked plan", results.plan)] if results.plan else []),
         ("code version", results.code_version),

@@ -18,6 +18,10 @@ MORE_SEEDS = (
     "observed."
 )
 
+ADD_SEEDS = "Add them with --seeds decided: a larger fixed number, after a look, would give more false verdicts."
+
+RAISE_AT_MOST = "They are added up to at_most; raise it for more."
+
 
 def sentence(one: Comparison | Answer, where: str, metric: Measure | None) -> str:
     """A verdict as a sentence with its figures, without its note.

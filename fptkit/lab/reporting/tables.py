@@ -134,12 +134,11 @@ def _figure(results: StudyResults, cell: CellResult | None, task: str, arm: str)
 
 def _seeds_of(results: StudyResults, cell: CellResult) -> list[str]:
     """The number of seeds, if it is not the same in all cells or only one."""
-    seeds = len(cell.main.values) if cell.main else 0
-    if results.until:  # each cell has as many as its comparisons needed
-        return [wording.counted(seeds, "seed")]
-    if seeds != len(results.seeds):
-        return [f"{seeds} of {wording.counted(len(results.seeds), 'seed')}"]
-    return ["1 seed"] if seeds == 1 else []
+    seeds, asked = len(cell.main.values) if cell.main else 0, len(results.seeds_of(cell))
+    if seeds != asked:
+        return [f"{seeds} of {wording.counted(asked, 'seed')}"]
+    # If they are added until decided, each cell has as many as its comparisons needed.
+    return [wording.counted(seeds, "seed")] if results.until or seeds == 1 else []
 
 
 def rates_of(cell: CellResult) -> str:

@@ -83,6 +83,7 @@ def _at_fixed_number(
 ) -> dict[str, Any]:
     """The paired t-test."""
     from fptkit.lab.studies import statistics
+    from fptkit.lab.studies.power import resolution
 
     test = statistics.combined(differences, rounding=max(one.rounding for one in counted))
     mean, error, pairs = float(test.mean), float(test.standard_error), len(seeds)
@@ -95,7 +96,7 @@ def _at_fixed_number(
         "degrees": test.degrees if t is not None else None,
         "p": p,
         "p_same": p_same,
-        "resolution": statistics.resolution(error * math.sqrt(pairs), pairs) if error else None,
+        "resolution": resolution(error * math.sqrt(pairs), pairs) if error else None,
         "verdict": verdict_of(mean, p, p_same, statistics.LEVEL),
     }
 
@@ -106,6 +107,7 @@ def _at_any_time(
     """The same e-process as for one task. It is valid whenever it stops, so also when comparisons are decided."""
     from fptkit.lab.studies import statistics
     from fptkit.lab.studies.looks import evidence_of
+    from fptkit.lab.studies.power import resolution
     from fptkit.lab.studies.sequential import anytime_critical_t
 
     rounding = max(one.early_rounding for one in counted)
@@ -118,7 +120,7 @@ def _at_any_time(
         "interval": evidence.interval,
         "p": p,
         "p_same": p_same,
-        "resolution": statistics.resolution(deviation, len(seeds), critical=anytime_critical_t) if deviation else None,
+        "resolution": resolution(deviation, len(seeds), critical=anytime_critical_t) if deviation else None,
         "verdict": verdict_of(evidence.direction(), p, p_same, statistics.LEVEL),
     }
 

@@ -182,7 +182,7 @@ def _diverged(results: StudyResults) -> list[str]:
     lost = [
         f"{_cell(cell)} ({cell.reason})"
         for cell in results.cells
-        if cell.complete and len(cell.chosen_rates) < len(_seeds_of(results, cell))
+        if cell.complete and len(cell.chosen_rates) < len(results.seeds_of(cell))
     ]
     per_seed = results.choose == "per_seed"
     out = "so their seeds did not choose these rates" if per_seed else "so their rates were excluded"
@@ -195,11 +195,6 @@ def _diverged(results: StudyResults) -> list[str]:
 def _of_runs(rate: RateResult) -> str:
     """How many of a rate's runs diverged, unless all did."""
     return "" if rate.diverged == len(rate.runs) else f" ({rate.diverged} of {len(rate.runs)} seeds)"
-
-
-def _seeds_of(results: StudyResults, cell: CellResult) -> set[int]:
-    name = (cell.task, cell.arm, cell.data_fraction)
-    return {run.seed for run in results.runs if (run.task, run.arm, run.data_fraction) == name}
 
 
 def _skipped(results: StudyResults) -> list[str]:

@@ -143,7 +143,7 @@ def _tests(outcomes: Iterable[Outcome], told: Mapping[str, Any], metric: str) ->
 
 def _common(settings: StudySettings, runs: CellRuns, told: Mapping[str, Any], metric: str) -> CommonRate | None:
     """Figures at one rate for all seeds, beside those of a choice for each seed among several rates."""
-    if settings.choose != "per_seed" or len(runs.rates) < 2 or not runs.chosen_rates:
+    if settings.choose != "per_seed" or len(runs.rates) < 2 or not runs.chosen_rates or runs.growing:
         return None
     if runs.common_rate is None:
         return CommonRate(learning_rate=None)

@@ -105,7 +105,7 @@ def _comparison(tested: Tested, found: Corrected) -> Comparison:
 def _at_fixed_number(tested: Tested, found: Corrected, verdict: Verdict) -> dict[str, Any]:
     """Figures that are valid for a number of seeds that was fixed in advance."""
     from fptkit.lab.studies import statistics
-    from fptkit.lab.studies.power import critical_t
+    from fptkit.lab.studies.power import critical_t, resolution
 
     pairs, mean, error = len(tested.seeds), tested.mean or 0.0, tested.error
     deviation = error * math.sqrt(pairs)
@@ -118,15 +118,15 @@ def _at_fixed_number(tested: Tested, found: Corrected, verdict: Verdict) -> dict
         "t": number(float(tested.tests.t)) if tested.tests is not None else None,
         "degrees": pairs - 1 if error else None,
         "p_exact": statistics.sign_flip_p(tested.differences, rounding=tested.rounding) if exact else None,
-        "resolution": statistics.resolution(deviation, pairs) if error else None,
+        "resolution": resolution(deviation, pairs) if error else None,
         "further_seeds": _further(tested, found, critical_t) if verdict == "undecided" else None,
     }
 
 
 def _at_any_time(tested: Tested, found: Corrected, verdict: Verdict) -> dict[str, Any]:
     """Figures that are valid however often they were looked at. The others would not be, and are left out."""
+    from fptkit.lab.studies.power import resolution
     from fptkit.lab.studies.sequential import anytime_critical_t
-    from fptkit.lab.studies.statistics import resolution
 
     evidence, pairs = tested.evidence, len(tested.seeds)
     deviation = tested.error * math.sqrt(pairs)
@@ -147,7 +147,8 @@ def _at_any_time(tested: Tested, found: Corrected, verdict: Verdict) -> dict[str
 
 def _further(tested: Tested, found: Corrected, critical: Critical) -> int | None:
     """Further seeds that would decide. The correction multiplies p by the number of tests at most."""
-    from fptkit.lab.studies.statistics import LEVEL, further_seeds
+    from fptkit.lab.studies.power import further_seeds
+    from fptkit.lab.studies.statistics import LEVEL
 
     pairs, mean = len(tested.seeds), tested.mean or 0.0
     deviation = tested.error * math.sqrt(pairs)

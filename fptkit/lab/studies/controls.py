@@ -20,6 +20,7 @@ from fptkit.errors import UnknownNameError
 from fptkit.lab.studies.options import CONTROLS
 from fptkit.options import Options
 from fptkit.recipe.models import Recipe
+from fptkit.recipe.tokenizers import with_tokenizer
 
 Fragment = Mapping[str, Any]
 
@@ -73,7 +74,21 @@ def control_fragment(name: str, recipe: Recipe) -> Fragment | str:
     """
     if name not in _MAKERS:
         raise UnknownNameError("control", name, CONTROLS)
-    return _MAKERS[name](recipe)
+    fragment = _MAKERS[name](recipe)
+    return fragment if isinstance(fragment, str) else {**_same_tokens(recipe, fragment), **fragment}
+
+
+def _same_tokens(recipe: Recipe, fragment: Fragment) -> Fragment:
+    """Tokenizer and word embeddings of the reference, for a control with another backbone: only that should differ."""
+    if not {"name", "weights"} & fragment.get("backbone", {}).keys():
+        return {}
+    weights = getattr(with_tokenizer(recipe.task.options, recipe), "tokenizer", None)
+    if weights is None or getattr(recipe.task.options, "bytes", False):
+        return {}
+    own = recipe.encoder is None or recipe.encoder.name == "word_embeddings"
+    named = getattr(recipe.encoder.options, "weights", None) if recipe.encoder else None
+    words = {"encoder": {"name": "word_embeddings", "weights": list(named or weights)}} if own else {}
+    return {"task": {"tokenizer": list(weights)}, **words}
 
 
 def _frozen_random(recipe: Recipe) -> Fragment | str:

@@ -333,6 +333,14 @@ class StudyResults(Record):
         """The results of a cell; None if there is no such cell."""
         return next((c for c in self.cells if (c.task, c.arm, c.data_fraction) == (task, arm, data_fraction)), None)
 
+    def seeds_of(self, cell: CellResult) -> tuple[int, ...]:
+        """The seeds of one cell: those of the study, or fewer if seeds are added where a comparison is undecided."""
+        if not self.until:
+            return self.seeds
+        name = (cell.task, cell.arm, cell.data_fraction)
+        runs = [run for run in self.runs if (run.task, run.arm, run.data_fraction) == name and not run.varied]
+        return tuple(sorted({run.seed for run in runs}))
+
 
 class RunCost(Record):
     """Time and memory of a run, and the machine it used.

@@ -41,10 +41,12 @@ class Comparison(BaseModel, frozen=True, extra="forbid"):
         differences: one for each of these seeds.
         mean: their mean.
         interval: 95 % confidence interval of the mean: Student's t, or a confidence sequence if seeds are added until
-            decided; None for fewer than three pairs or if all differences are equal.
+            decided; None for fewer than three pairs or if all differences are equal. A confidence sequence excludes
+            nothing, so is None, for fewer than five pairs.
         interval_bca: the same by the bootstrap (BCa); None for fewer than six pairs or if all differences are equal.
         t, degrees: of the paired test; None for fewer than three pairs or if all differences are equal.
-        p: two-sided p-value; None if there is no test.
+        p: two-sided p-value; None if there is no test. With ``anytime``, this and the following are valid at any time;
+            figures that would be valid for a fixed number of seeds only are None: ``t``, ``p_exact``, ``interval_bca``.
         p_holm: the same after Holm's correction over the comparisons of its question.
         p_exact: two-sided p-value of the exact sign-flip test; None for fewer than six pairs.
         margin: differences below this count as the same, in the unit of the metric; None if there is none.
@@ -57,7 +59,7 @@ class Comparison(BaseModel, frozen=True, extra="forbid"):
         anytime: evidence after every seed, if the study adds seeds until decided.
         effect_size: Hedges' g of the paired differences; None if it cannot be computed.
         verdict: ``a`` against ``b``: ``better`` or ``worse`` if ``p_holm`` is below the study's ``level``, ``same`` if
-            ``p_same_holm`` is, else ``undecided``. With ``anytime``, its values count.
+            ``p_same_holm`` is, else ``undecided``.
         note: why there is no test, which other test was made, or what else may explain the difference.
         allowance, p_verdict: of earlier versions, which chose a common rate and allowed for a wrong choice.
     """
@@ -98,10 +100,12 @@ class Answer(BaseModel, frozen=True, extra="forbid"):
         seeds: seeds that every place has a difference for.
         mean: mean over tasks and seeds of the differences; None if the tasks' metrics differ.
         interval, t, degrees, p: of the paired t-test over seeds, each seed with its mean difference over tasks; with
-            differing metrics ``p`` combines the tasks' tests (Stouffer) and the others are None.
+            differing metrics ``p`` combines the tasks' tests (Stouffer) and the others are None. If seeds are added
+            until decided, all are valid at any time, as in `Comparison`.
         margin, p_same: as in `Comparison`.
         q, q_degrees, p_heterogeneity: Cochran's Q: whether the difference varies between tasks beyond noise; None for
-            one task or without noise.
+            one task or without noise. ``p_heterogeneity`` is None if seeds are added until decided, since it is valid
+            for a fixed number only.
         i2: fraction of the variation between tasks that is not noise (I²), in [0, 1]; None like ``q``.
         resolution: as in `Comparison`.
         verdict: as in `Comparison`, uncorrected, since it is one test.

@@ -1,1 +1,1 @@
-"""The task ``arrays``: arrays of inputs and targets in npz, npy and safetensors files, or in data sets of `datasets`."""
+"""The task ``arrays``: inputs and targets in npz, npy and safetensors files, or in data sets of `datasets`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
@@ -21,6 +22,7 @@ _FAULTS = (
     *(OSError, ValueError, EOFError, TypeError, AttributeError, LookupError, SyntaxError),
     *(zipfile.BadZipFile, zlib.error, struct.error),
     *(MemoryError, OverflowError),  # a header that claims an impossible size
+    tokenize.TokenError,  # a header that is no Python literal
     RuntimeError,  # an encrypted archive; its subclass NotImplementedError: an unknown compression
 )
 
@@ -60,11 +62,7 @@ def _read_npz(path: Path) -> dict[str, Array]:
 
 
 def _read_npy(path: Path) -> dict[str, Array]:
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
-    if not isinstance(array, np.ndarray):
-        array.close()
-        raise DataError(f"{path}: an .npz file with the ending .npy; rename it")
-    return {path.stem: array}
+    return {path.stem: np.lib.format.open_memmap(path, mode="r")}  # np.load does not close damaged files
 
 
 def _read_safetensors(path: Path) -> dict[str, Array]:
@@ -81,10 +79,10 @@ def _read_safetensors(path: Path) -> dict[str, Array]:
 
 
 def _reason(err: BaseException, ending: str) -> str:
-    if "allow_pickle" in str(err) or "pickle" in str(err).lower():
+    if "pickle" in str(err).lower() or "Python objects" in str(err):
         return (
-            "it has Python objects (dtype object), which are pickles and may run code; save plain numbers, and examples "
-            "of unequal length concatenated, with an array of offsets"
+            "it has Python objects (dtype object), which are pickles and may run code; save plain numbers, and "
+            "examples of unequal length concatenated, with an array of offsets"
         )
     return f"not readable as {ending}: {str(err) or type(err).__name__}; write it again"
 

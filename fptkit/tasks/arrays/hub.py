@@ -166,6 +166,6 @@ def _pictures(data: Any, column: str, where: str) -> Any:
     sizes = {array.shape for array in found}
     if len(sizes) > 1:
         raise DataError(
-            f"{where}: pictures of {len(sizes)} sizes; the task arrays needs one. Save them as files for the task images"
+            f"{where}: pictures of {len(sizes)} sizes, but arrays have one; save them as files for the task images"
         )
     return np.stack(found)

@@ -97,10 +97,10 @@ def _parts(path: Path) -> list[Path]:
 
 
 def _named(arrays: Mapping[str, Array], labels: Sequence[str]) -> dict[str, Choice]:
-    """The options ``x`` and ``y``, where names are not the usual ones."""
+    """The options ``inputs`` and ``target``, where names are not the usual ones."""
     from fptkit.tasks.arrays.names import LENGTHS, X, Y, classes_in, parted
 
-    options: dict[str, Choice] = {"y": Choice(labels[0] if len(labels) == 1 else list(labels))} if labels else {}
+    options: dict[str, Choice] = {"target": Choice(labels[0] if len(labels) == 1 else list(labels))} if labels else {}
     bases = {name: parted(name)[0] for name in arrays}
     aside = {classes_in(arrays), *labels, *(name for name, base in bases.items() if base in LENGTHS)}
     if not any(base in X for base in bases.values()):
@@ -109,8 +109,8 @@ def _named(arrays: Mapping[str, Array], labels: Sequence[str]) -> dict[str, Choi
             chosen = max(wide, key=lambda name: arrays[name].size)
             others = sorted({bases[name] for name in wide} - {bases[chosen]})
             why = "the largest array" + (f"; it may be another: {shown(others)}" if others else "")
-            options["x"] = Choice(bases[chosen], why, bool(others))
-    inputs = options["x"].value if "x" in options else None
+            options["inputs"] = Choice(bases[chosen], why, bool(others))
+    inputs = options["inputs"].value if "inputs" in options else None
     if not labels and not any(base in Y for base in bases.values()):
         flat = sorted(
             {
@@ -120,5 +120,5 @@ def _named(arrays: Mapping[str, Array], labels: Sequence[str]) -> dict[str, Choi
             }
         )
         if len(flat) == 1:
-            options["y"] = Choice(flat[0], "the only array with a value for each example", True)
+            options["target"] = Choice(flat[0], "the only array with a value for each example", True)
     return options

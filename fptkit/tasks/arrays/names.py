@@ -40,11 +40,13 @@ class Wanted:
         x: of the inputs; None for the usual ones.
         y: of the targets; empty for the usual ones.
         lengths: of lengths or offsets; None for the usual ones.
+        unlabelled: whether the targets may be absent.
     """
 
     x: str | None = None
     y: tuple[str, ...] = ()
     lengths: str | None = None
+    unlabelled: bool = False
 
 
 def parted(name: str) -> tuple[str, str | None]:
@@ -73,10 +75,10 @@ def roles(names: Iterable[str], wanted: Wanted, where: str) -> tuple[dict[str, R
     if not found:
         has = shown(names) or "none"
         if wanted.x:
-            raise UsageError(f"task.x: {where} has no array '{wanted.x}'; it has {has}")
-        raise DataError(f"{where}: no array is known to have the inputs; name it in the option x. Its arrays are {has}")
+            raise UsageError(f"task.inputs: {where} has no array '{wanted.x}'; it has {has}")
+        raise DataError(f"{where}: no array is known to have the inputs; name it in inputs. Its arrays are {has}")
     if None in found and "train" in found:
-        raise DataError(f"{where}: both {found[None]} and {found['train']} may be the inputs; name one in the option x")
+        raise DataError(f"{where}: both {found[None]} and {found['train']} may be the inputs; name one in inputs")
     chosen = {None: found[None]} if "train" not in found and None in found else {k: v for k, v in found.items() if k}
     result = {split or "all": _roles_of(names, x, split, wanted, where) for split, x in chosen.items()}
     used = {name for some in result.values() for name in (some.x, *some.y, some.lengths)}
@@ -86,12 +88,12 @@ def roles(names: Iterable[str], wanted: Wanted, where: str) -> tuple[dict[str, R
 
 def _x_of(names: Sequence[str], split: str | None, wanted: Wanted, where: str) -> str | None:
     fitting = _named(names, (wanted.x.lower(),) if wanted.x else X, split)
-    if wanted.x in names:
+    if wanted.x is not None and wanted.x in names:
         fitting = [wanted.x] if parted(wanted.x)[1] == split else []
     if not fitting and not wanted.x and split is None and len(names) == 1 and parted(names[0])[0] not in (*Y, *LENGTHS):
         return names[0]
     if len(fitting) > 1:
-        raise DataError(f"{where}: several arrays may be the inputs ({shown(fitting)}); name one in the option x")
+        raise DataError(f"{where}: several arrays may be the inputs ({shown(fitting)}); name one in inputs")
     return fitting[0] if fitting else None
 
 
@@ -99,13 +101,13 @@ def _roles_of(names: Sequence[str], x: str, split: str | None, wanted: Wanted, w
     targets = []
     for name in wanted.y:
         fitting = [name] if name in names else _named(names, (name.lower(),), split)
-        if len(fitting) != 1:
-            raise UsageError(f"task.y: {where} has no array '{name}'{_of(split)}; it has {shown(names)}")
+        if len(fitting) != 1 and not wanted.unlabelled:
+            raise UsageError(f"task.target: {where} has no array '{name}'{_of(split)}; it has {shown(names)}")
         targets += fitting
     if not wanted.y:
         targets = [name for name in _named(names, Y, split) if name != x]
         if len(targets) > 1:
-            raise DataError(f"{where}: several arrays may be the targets ({shown(targets)}); name one in the option y")
+            raise DataError(f"{where}: several arrays may be the targets ({shown(targets)}); name one in target")
     lengths = _named(names, (wanted.lengths.lower(),) if wanted.lengths else LENGTHS, split)
     if wanted.lengths and not lengths:
         raise UsageError(f"task.lengths: {where} has no array '{wanted.lengths}'{_of(split)}; it has {shown(names)}")

@@ -16,8 +16,8 @@ ReadAs = Literal["sequences", "symbols", "images", "features"]
 
 _SOURCE = (
     "your data: path:FILE_OR_FOLDER, or hf:NAME for a data set of the library datasets (of the hub, in its cache, or a "
-    "folder); a list of them, which are all read; or a mapping of splits, {train: path:..., validation: path:..., test: "
-    "path:...}, where validation and test may be left out"
+    "folder); a list of them, which are all read; or a mapping of splits, {train: path:..., validation: path:..., "
+    "test: path:...}, where validation and test may be left out"
 )
 
 
@@ -25,16 +25,24 @@ class ArraysOptions(TargetOptions):
     """Options of the task ``arrays``."""
 
     source: HubOrPathSource = Field(description=_SOURCE)
-    x: str | None = Field(
+    problem: Literal["auto", "classification", "labels", "regression", "tagging"] = Field(  # type: ignore[assignment]
+        default="auto",
+        description="classification: one class per example; labels: any of several labels; regression: numbers; "
+        "tagging: a class for each step. auto: tagging if there is a whole number or text for each step of a sequence; "
+        "labels if several targets have 0 and 1 only; regression if the target has fractional numbers, more than 20 "
+        "different numbers, or several columns; otherwise classification",
+    )
+    unlabelled: tuple[str, ...] = Field(default=("-100",), description="for tagging, targets that mean no label")
+    inputs: str | None = Field(
         default=None,
         min_length=1,
         description="array or column of the inputs, without the name of a split; null: the one with a usual name, such "
         "as x, inputs, data or images",
     )
-    y: Annotated[tuple[str, ...], ONE_OR_MORE, ONE_OR_MORE_SCHEMA] = Field(
+    target: Annotated[tuple[str, ...], ONE_OR_MORE, ONE_OR_MORE_SCHEMA] = Field(
         default=(),
-        description="array or column of the targets, or several; empty: the one with a usual name, such as y, labels or "
-        "target",
+        description="array or column of the targets, or several; empty: the one with a usual name, such as y, labels "
+        "or target",
     )
     lengths: str | None = Field(
         default=None,

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 
 from fptkit.errors import DataError
-from fptkit.interfaces import Batch, Classes, Examples, Grid, Preparation, Symbols, Values, Vectors
+from fptkit.interfaces import Batch, Examples, Grid, OutputKind, Preparation, Symbols, Vectors
 from fptkit.tasks.arrays.files import Array, check_finite
 from fptkit.tasks.arrays.names import Wanted
 from fptkit.tasks.arrays.options import ReadAs
-from fptkit.tasks.arrays.reader import read_unlabelled
+from fptkit.tasks.arrays.reader import has_tags, read_unlabelled
 from fptkit.tasks.own_data.target import Target
 from fptkit.tasks.reading.scaling import moments_in_parts
+from fptkit.tasks.sequences.tags import Tags
 
 FEW_FEATURES = 512
 """Numbers of an example above which ``auto`` reads them as a sequence, and not as features with a token each."""
@@ -47,6 +50,7 @@ class ArraysPreparation(Preparation):
         deviation: standard deviation of each; 0 for a constant one.
         target: what is predicted.
         x: name of the array of inputs; None for the usual ones.
+        y: names of the arrays of targets; empty for the usual ones.
         lengths: name of the array of lengths; None for the usual ones.
     """
 
@@ -57,8 +61,9 @@ class ArraysPreparation(Preparation):
     symbols: int
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
-    target: Target
+    target: Annotated[Target | Tags, Field(discriminator="kind")]
     x: str | None = None
+    y: tuple[str, ...] = ()
     lengths: str | None = None
 
     @property
@@ -87,9 +92,13 @@ class ArraysPreparation(Preparation):
         return self.shape[0] if self.shape else 1
 
     @property
-    def output(self) -> Classes | Values:
+    def output(self) -> OutputKind:
         """That of the target."""
         return self.target.output
+
+    def answers(self, predictions: Tensor) -> list[dict[str, Any]]:
+        """Predictions in the words and units of the data; see `fptkit.Preparation.answers`."""
+        return self.target.answers(predictions)
 
     @property
     def max_tokens(self) -> int:
@@ -98,15 +107,16 @@ class ArraysPreparation(Preparation):
         return kind.max_tokens if isinstance(kind, Grid) else self.max_length
 
     def read(self, source: Sequence[str]) -> Examples:
-        """Read new examples, of all splits of a source together; without targets.
+        """Read new examples, of all splits of a source together, with targets if they are there.
 
         Raises:
             FptkitError: see `fptkit.tasks.arrays.reader.read_source`.
         """
-        wanted = Wanted(self.x, (), self.lengths)
+        wanted = Wanted(self.x, self.y, self.lengths, unlabelled=True)
         found = read_unlabelled(source, wanted, config=None, revision=None)
         known = all(column in found.labels for column in self.target.columns)
-        return found if known else Examples(found.content, found.names, notes=found.notes)
+        fits = known and isinstance(self.target, Tags) == has_tags(found)
+        return found if fits else Examples(found.content, found.names, notes=found.notes)
 
     def prepare(self, examples: Examples) -> Batch:
         """See `fptkit.Preparation.prepare`.
@@ -115,7 +125,21 @@ class ArraysPreparation(Preparation):
             DataError: an example has another shape, an unknown symbol, or a value that is not finite.
         """
         inputs, lengths = self.inputs(examples.content, examples.names)
-        return Batch(inputs, self.target.encode(examples), lengths)
+        return Batch(inputs, self.targets(examples, inputs.shape[1]), lengths)
+
+    def targets(self, examples: Examples, tokens: int) -> Tensor:
+        """Targets of labelled examples, zeros for unlabelled ones.
+
+        Args:
+            examples: with or without labels.
+            tokens: steps of the longest of them, for a target at every step.
+
+        Raises:
+            DataError: a label does not fit.
+        """
+        if isinstance(self.target, Tags):
+            return self.target.padded(examples, list(map(len, examples.content)), tokens)
+        return self.target.encode(examples)
 
     def inputs(
         self, content: Sequence[Array] | NDArray[np.object_], names: Sequence[str]
@@ -259,6 +283,6 @@ def alphabet(content: Sequence[Array] | NDArray[np.object_], names: Sequence[str
     highest = max(int(array.max()) for array in content)
     if highest >= MOST_SYMBOLS:
         raise DataError(
-            f"{names[0].split('[')[0]}: whole numbers up to {highest:,} are no symbols; set read_as: features or sequences"
+            f"{names[0]}: whole numbers up to {highest:,} are no symbols; set read_as: features or sequences"
         )
     return max(2, highest + 1)

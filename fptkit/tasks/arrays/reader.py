@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,9 @@ from fptkit.tasks.arrays.files import Array, cells, check_finite, read_arrays, t
 from fptkit.tasks.arrays.hub import read_hub
 from fptkit.tasks.arrays.names import Roles, Wanted, classes_in, parted, roles
 from fptkit.tasks.arrays.options import ENDINGS, ArraysOptions
+from fptkit.tasks.reading.json_lines import LIST
 from fptkit.tasks.reading.labels import shown
+from fptkit.tasks.reading.options import SplitOptions
 from fptkit.tasks.reading.paths import find_files, own_splits, passed_over_notes, places
 
 
@@ -53,8 +56,12 @@ class Bundle:
     classes: tuple[str, ...] = ()
 
 
-def read_source(options: ArraysOptions) -> Read:
+def read_source(options: ArraysOptions, wanted: Wanted | None = None) -> Read:
     """Read all entries of ``source``.
+
+    Args:
+        options: options of the task.
+        wanted: names of the arrays, if they are not those of the options.
 
     Raises:
         SourceError: there is nothing at a place.
@@ -62,7 +69,7 @@ def read_source(options: ArraysOptions) -> Read:
         UsageError: an array that the options name does not exist.
     """
     own = options.split.own and options.split.column is None
-    wanted = Wanted(options.x, options.y, options.lengths)
+    wanted = wanted or Wanted(options.inputs, options.target, options.lengths)
     bundles: list[Bundle] = []
     notes: list[str] = []
     digests: dict[str, str] = {}
@@ -81,7 +88,7 @@ def read_source(options: ArraysOptions) -> Read:
     parts: dict[str, list[Examples]] = {}
     classes: list[tuple[str, ...]] = []
     for bundle in bundles:
-        names, splits, unused = _examples(bundle, wanted)
+        names, splits, unused = _examples(bundle, wanted, options.problem)
         classes.append(names)
         notes += unused
         for name, examples in splits.items():
@@ -104,14 +111,9 @@ def read_unlabelled(source: Sequence[str], wanted: Wanted, *, config: str | None
         FptkitError: see `read_source`.
     """
     options = ArraysOptions(
-        source={"all": tuple(source)},
-        x=wanted.x,
-        lengths=wanted.lengths,
-        config=config,
-        revision=revision,
-        split={"own": False},  # type: ignore[arg-type]
+        source={"all": tuple(source)}, config=config, revision=revision, split=SplitOptions(own=False)
     )
-    return read_source(options).splits["all"]
+    return read_source(options, wanted).splits["all"]
 
 
 def files(options: ArraysOptions, entry: str) -> Iterable[Path]:
@@ -179,7 +181,7 @@ def _single(paths: Sequence[Path], split: str | None) -> Bundle:
     return Bundle(str(paths[0].parent if len(paths) > 1 else paths[0]), arrays, split)
 
 
-def _examples(bundle: Bundle, wanted: Wanted) -> tuple[tuple[str, ...], dict[str, Examples], list[str]]:
+def _examples(bundle: Bundle, wanted: Wanted, problem: str) -> tuple[tuple[str, ...], dict[str, Examples], list[str]]:
     """Classes, examples by split, and notes of a bundle."""
     name = classes_in(bundle.arrays)
     classes = tuple(text_of(bundle.arrays, name)) if name else bundle.classes
@@ -190,20 +192,60 @@ def _examples(bundle: Bundle, wanted: Wanted) -> tuple[tuple[str, ...], dict[str
         if bundle.split and split not in ("all", bundle.split):
             notes.append(f"{some.x} of {Path(bundle.name).name} is not used: the file is for {bundle.split}")
             continue
-        splits[bundle.split or split] = _labelled(bundle, some, classes)
+        splits[bundle.split or split] = _labelled(bundle, some, classes, problem)
     if not splits:
         raise DataError(f"{bundle.name}: it has no arrays of {bundle.split}, only of {shown(list(chosen))}")
     return classes, splits, notes
 
 
-def _labelled(bundle: Bundle, chosen: Roles, classes: Sequence[str]) -> Examples:
+def _labelled(bundle: Bundle, chosen: Roles, classes: Sequence[str], problem: str) -> Examples:
     """The examples of one split of a bundle."""
     where = f"{bundle.name}, {chosen.x}"
     content = _cut(bundle, chosen, where)
     labels: dict[str, list[str]] = {}
     for name in chosen.y:
+        if problem in ("auto", "tagging") and len(chosen.y) == 1:
+            if tags := _tags(bundle, chosen, content, classes):
+                labels[parted(name)[0]] = tags
+                continue
+            if problem == "tagging":
+                raise DataError(
+                    f"{bundle.name}, {name}: tagging needs a whole number or text for each step of {chosen.x}"
+                )
         labels |= _targets(bundle.arrays[name], f"{bundle.name}, {name}", parted(name)[0], len(content), classes)
     return Examples(content, [f"{where}[{row}]" for row in range(len(content))], labels)
+
+
+def _tags(bundle: Bundle, chosen: Roles, content: Sequence[Array], classes: Sequence[str]) -> list[str]:
+    """For each example the labels of its steps in one cell; empty if the target has none for each step."""
+    x, y = bundle.arrays[chosen.x], bundle.arrays[chosen.y[0]]
+    if isinstance(x, list) or isinstance(y, list):
+        rows: list[Array] = list(y)
+        if not all(np.ndim(row) == 1 and len(row) == len(array) for row, array in zip(rows, content, strict=True)):
+            return []
+    elif y.ndim == 2 and x.ndim >= 2 and y.shape == x.shape[:2] and y.shape[1] > 1 and len(x) == len(content):
+        rows = [row[: len(array)] for row, array in zip(y, content, strict=True)]
+    elif y.ndim == 1 and len(y) == len(x) != len(content):
+        rows = np.split(y, np.cumsum(list(map(len, content)))[:-1])
+    else:
+        return []
+    if any(row.dtype.kind not in "biuUS" for row in rows):
+        return []
+    where = f"{bundle.name}, {chosen.y[0]}"
+    return [LIST.join(_step_labels(row, classes, where)) for row in rows]
+
+
+def _step_labels(row: Array, classes: Sequence[str], where: str) -> list[str]:
+    """The labels of an example's steps; if classes are declared, numbers below 0 are no label."""
+    if not classes or row.dtype.kind not in "iu":
+        return cells(row, where)
+    named = _named(cells(row, where), np.maximum(row, 0), classes, where)
+    return ["" if number < 0 else name for name, number in zip(named, row, strict=True)]
+
+
+def has_tags(examples: Examples) -> bool:
+    """Whether examples have a label for each step."""
+    return any(LIST in cell for some in examples.labels.values() for cell in some)
 
 
 def _cut(bundle: Bundle, chosen: Roles, where: str) -> list[Array]:
@@ -225,7 +267,7 @@ def _cut(bundle: Bundle, chosen: Roles, where: str) -> list[Array]:
     if parted(chosen.lengths)[0] == "offsets" or (ends[0] == 0 and ends[-1] == len(values)):
         if len(ends) < 2 or ends[0] != 0 or ends[-1] != len(values) or (np.diff(ends) < 1).any():
             raise DataError(f"{at}: offsets must rise from 0 to the {len(values):,} rows of {chosen.x}")
-        return [values[start:end] for start, end in zip(ends[:-1], ends[1:], strict=True)]
+        return [values[start:end] for start, end in itertools.pairwise(ends)]
     if (ends < 1).any():
         raise DataError(f"{at}: the length at [{int(np.argmax(ends < 1))}] is {ends.min()}; it must be at least 1")
     if len(ends) == len(values) and values.ndim >= 2:

@@ -8,14 +8,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fptkit.errors import UsageError
 from fptkit.interfaces import Batch, Examples, Grid, Preparation, Split
 from fptkit.tasks.arrays.options import ENDINGS, ArraysOptions
 from fptkit.tasks.arrays.preparation import EACH, ArraysPreparation, alphabet, measured, what_they_are
-from fptkit.tasks.arrays.reader import read_source
+from fptkit.tasks.arrays.reader import has_tags, read_source
 from fptkit.tasks.own_data.target import Target
-from fptkit.tasks.own_data.task import OwnDataTask
+from fptkit.tasks.own_data.task import FoundTarget, OwnDataTask
+from fptkit.tasks.reading.json_lines import LIST
 from fptkit.tasks.reading.options import TargetOptions
 from fptkit.tasks.reading.paths import SourceFiles
+from fptkit.tasks.sequences.tags import Tags, fit_tags
 
 
 class ArraySplit:
@@ -31,8 +34,13 @@ class ArraySplit:
 
     def __init__(self, preparation: ArraysPreparation, examples: Examples) -> None:
         self.size = len(examples)
-        self.targets = preparation.target.encode(examples)
         self._preparation, self._examples = preparation, examples
+        # A class at every step is padded with its batch.
+        tagging = isinstance(preparation.target, Tags)
+        self._targets = None if tagging else preparation.targets(examples, 1)
+        if tagging:
+            for row in range(len(examples)):
+                preparation.targets(examples.take([row]), len(examples.content[row]))  # refuses labels that do not fit
         counts = np.array([len(array) for array in examples.content], np.int64)
         varies = not isinstance(preparation.input, Grid) and bool((counts != counts[0]).any())
         self.token_counts = counts if varies else None
@@ -44,9 +52,11 @@ class ArraySplit:
             indices: indices of the examples, at least one.
             generator: not used; arrays involve no randomness.
         """
-        content = [self._examples.content[int(row)] for row in indices]
-        inputs, lengths = self._preparation.inputs(content, [self._examples.names[int(row)] for row in indices])
-        return Batch(inputs, self.targets[torch.as_tensor(indices, dtype=torch.int64)], lengths)
+        some = self._examples.take(indices)
+        inputs, lengths = self._preparation.inputs(some.content, some.names)
+        if self._targets is None:
+            return Batch(inputs, self._preparation.targets(some, inputs.shape[1]), lengths)
+        return Batch(inputs, self._targets[torch.as_tensor(indices, dtype=torch.int64)], lengths)
 
 
 class Arrays(OwnDataTask):
@@ -90,8 +100,17 @@ class Arrays(OwnDataTask):
         """See `OwnDataTask.declared_classes`."""
         return self._read.classes
 
+    def find_target(
+        self, everything: Examples, train: Sequence[int] | NDArray[np.int64], options: TargetOptions
+    ) -> FoundTarget:
+        """See `OwnDataTask.find_target`; also tagging."""
+        assert isinstance(options, ArraysOptions)
+        if has_tags(everything):
+            return fit_tags(everything, LIST, options.unlabelled)
+        return super().find_target(everything, train, options)
+
     def fit(
-        self, examples: Examples, train: NDArray[np.int64], target: Target, options: TargetOptions
+        self, examples: Examples, train: NDArray[np.int64], target: Target | Tags, options: TargetOptions
     ) -> ArraysPreparation:
         """See `OwnDataTask.fit`.
 
@@ -100,7 +119,11 @@ class Arrays(OwnDataTask):
         """
         assert isinstance(options, ArraysOptions)
         content = examples.content
-        kind = what_they_are(content, options.read_as, examples.names[0])
+        steps = isinstance(target, Tags) and content[0].ndim == (1 if content[0].dtype.kind == "f" else 2)
+        wanted = "sequences" if steps and options.read_as == "auto" else options.read_as
+        kind = what_they_are(content, wanted, examples.names[0])
+        if isinstance(target, Tags) and kind not in ("sequences", "symbols"):
+            raise UsageError(f"task.read_as: a label for each step needs sequences or symbols, not {kind}")
         first = content[0]
         shape = tuple(map(int, first.shape[1:] if kind in ("sequences", "symbols") else first.shape))
         settings = {
@@ -110,7 +133,8 @@ class Arrays(OwnDataTask):
             "channels_first": kind == "images" and _channels_first(shape),
             "symbols": alphabet(content, examples.names) if kind == "symbols" else 0,
             "target": target,
-            "x": options.x,
+            "x": options.inputs,
+            "y": options.target,
             "lengths": options.lengths,
         }
         unscaled = ArraysPreparation(**settings, mean=(), deviation=())

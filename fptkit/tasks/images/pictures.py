@@ -33,6 +33,9 @@ WHITE = (255, 255, 255)
 _SHOWN = 3
 """Faults that one message has."""
 
+_CHUNK = 16
+"""Pictures that a thread decodes at a time."""
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -124,10 +127,16 @@ def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> lis
         except DataError as err:
             return err
 
+    def attempt_all(some: Sequence[Item]) -> list[Result | DataError]:
+        return [attempt(item) for item in some]
+
+    # Several at a time: a small picture is decoded faster than a thread is given work.
+    chunks = [items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK)]
+
     # Filters of warnings are global, so they are set before the threads start.
     with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         warnings.filterwarnings("ignore", module=r"PIL\.")
-        found = list(pool.map(attempt, items))
+        found = [entry for some in pool.map(attempt_all, chunks) for entry in some]
     faults = [entry for entry in found if isinstance(entry, DataError)]
     if faults:
         others = f"\n... and {len(faults) - _SHOWN:,} more" if len(faults) > _SHOWN else ""

@@ -91,7 +91,7 @@ class OwnDataTask(Task):
         self.warnings = (*target_warnings, *size_warnings(sizes), *absent)
 
     def find(self, options: TargetOptions) -> SourceFiles:
-        """The files of each split. Overridden by formats whose files hold several splits.
+        """The files of each split; by default all with one of `endings`. Overridden for sources of another kind.
 
         Args:
             options: options of the format.

@@ -9,9 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from fptkit.interfaces import Batch, Classes, Examples, Grid, Preparation, Values
+from fptkit.interfaces import Batch, Examples, Grid
 from fptkit.tasks.images.folders import ENDINGS, find_pictures
-from fptkit.tasks.own_data.target import Target
+from fptkit.tasks.own_data.target import TargetPreparation
 from fptkit.tasks.own_images.decode import Form, decode
 from fptkit.tasks.own_images.options import TABLES, Resize
 from fptkit.tasks.own_images.reader import lists_pictures
@@ -21,7 +21,7 @@ from fptkit.tasks.reading.paths import find_files
 from fptkit.tasks.table.reader import read_table
 
 
-class ImagesPreparation(Preparation):
+class ImagesPreparation(TargetPreparation):
     """How a picture becomes a grid of numbers.
 
     Args:
@@ -42,7 +42,6 @@ class ImagesPreparation(Preparation):
     background: tuple[int, int, int]
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
-    target: Target
     path: str | None = None
     delimiter: str | None = None
 
@@ -55,11 +54,6 @@ class ImagesPreparation(Preparation):
     def input(self) -> Grid:
         """A cell for each pixel."""
         return Grid(self.size, self.form.channels)
-
-    @property
-    def output(self) -> Classes | Values:
-        """That of the target."""
-        return self.target.output
 
     @property
     def max_tokens(self) -> int:

@@ -57,6 +57,7 @@ def read_column(
     missing: Collection[str],
     decimal: str = ".",
     declared: Kind | None = None,
+    option: str = "categorical",
 ) -> Column:
     """Read a column, and find its kind from all its cells.
 
@@ -71,10 +72,12 @@ def read_column(
         missing: words that mean a missing value.
         decimal: the decimal mark.
         declared: its kind, if a user or the file declares it.
+        option: option of the task for columns that have no numbers, for messages.
 
     Raises:
         DataError: a cell does not fit the kind.
     """
+    advice = f"add it to the option {option}"
     words = missing_words(cells, frozenset(missing))
     blanks = frozenset(missing)
     blanked = ["" if cell in blanks else cell for cell in cells]
@@ -93,13 +96,20 @@ def read_column(
             return Column(name, "number", blanked, [math.nan if n is None else n for n in numbers], notes)
         filled = sum(map(bool, blanked))
         if declared == "number" or 2 * len(strangers) <= filled:
-            raise _stranger(name, blanked, where, strangers, "numbers", decimal)
-        _check_marks(name, blanked, where, strangers, decimal)
-    return _dates_or_categories(name, blanked, where, notes, declared)
+            raise _stranger(
+                name, blanked, where, strangers, ("numbers", advice_for(blanked[strangers[0]], decimal)), advice
+            )
+        _check_marks(name, blanked, where, strangers, decimal, advice)
+    return _dates_or_categories(name, blanked, where, notes, declared, advice)
 
 
 def _dates_or_categories(
-    name: str, cells: Sequence[str], where: Callable[[int], str], notes: tuple[str, ...], declared: Kind | None
+    name: str,
+    cells: Sequence[str],
+    where: Callable[[int], str],
+    notes: tuple[str, ...],
+    declared: Kind | None,
+    advice: str,
 ) -> Column:
     seconds = parse_dates(cells, ("",), f"{where(0)}, column '{name}'")
     if seconds is not None:
@@ -107,12 +117,12 @@ def _dates_or_categories(
     strangers = [row for row, cell in enumerate(cells) if cell and not looks_like_date(cell)]
     filled = sum(map(bool, cells))
     if declared == "date" or (strangers and 2 * len(strangers) <= filled):
-        raise _stranger(name, cells, where, strangers, "dates", ".")
+        raise _stranger(name, cells, where, strangers, ("dates", "; correct it"), advice)
     return Column(name, "category", cells, notes=notes)
 
 
 def _check_marks(
-    name: str, cells: Sequence[str], where: Callable[[int], str], strangers: Sequence[int], decimal: str
+    name: str, cells: Sequence[str], where: Callable[[int], str], strangers: Sequence[int], decimal: str, advice: str
 ) -> None:
     """Refuse a column of numbers that are written in another way: with a decimal comma or thousands separators.
 
@@ -124,21 +134,26 @@ def _check_marks(
         row = found[0]
         raise DataError(
             f"{where(row)}: column '{name}': {short(cells[row])} is not a number{advice_for(cells[row], decimal)}; if "
-            "these are categories, add the column to the option categorical"
+            f"the column has no numbers, {advice}"
         )
 
 
 def _stranger(
-    name: str, cells: Sequence[str], where: Callable[[int], str], strangers: Sequence[int], what: str, decimal: str
+    name: str,
+    cells: Sequence[str],
+    where: Callable[[int], str],
+    strangers: Sequence[int],
+    what: tuple[str, str],
+    advice: str,
 ) -> DataError:
     """The error about cells that do not fit their column."""
     row = strangers[0]
     others = Counter(cells[row] for row in strangers)
     more = f" ({len(strangers):,} such cells: {shown([short(cell) for cell in sorted(others)])})"
-    tip = advice_for(cells[row], decimal) if what == "numbers" else "; correct it"
+    kind, tip = what
     return DataError(
-        f"{where(row)}: column '{name}' has {what}, but here {short(cells[row])}{more if len(strangers) > 1 else ''}"
-        f"{tip}; if the column has categories, add it to the option categorical"
+        f"{where(row)}: column '{name}' has {kind}, but here {short(cells[row])}{more if len(strangers) > 1 else ''}"
+        f"{tip}; if the column has categories, {advice}"
     )
 
 

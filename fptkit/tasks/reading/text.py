@@ -64,6 +64,8 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _opened(path: Path) -> IO[bytes]:
+    if path.exists() and not path.is_file():  # a pipe would wait for a writer, a device may never end
+        raise DataError(f"{path}: not a file, but a folder, pipe or device; name a file")
     ending = path.suffix.lower()
     if ending not in _MAGIC:
         return path.open("rb")
@@ -137,15 +139,20 @@ def decode(data: bytes, where: str) -> str:
     return text
 
 
-def check_text(text: str, where: str) -> None:
+def check_text(text: str, where: str, first: int = 1) -> None:
     """Refuse text with zero bytes: binary data, or UTF-16 without a byte-order mark.
+
+    Args:
+        text: the text.
+        where: what it is, for messages.
+        first: number of its first line.
 
     Raises:
         DataError: there is a zero byte.
     """
     place = text.find("\0")
     if place >= 0:
-        line = text.count("\n", 0, place) + 1
+        line = text.count("\n", 0, place) + first
         raise DataError(f"{where}:{line}: a zero byte, so this is not text in UTF-8; if it is UTF-16, save it as UTF-8")
 
 
@@ -161,7 +168,7 @@ def lines_of(path: Path, errors: str = "strict") -> Iterator[tuple[int, str]]:
         for number, piece in enumerate(file, start=1):  # newline="" also ends pieces at a lone \r
             line = piece.rstrip("\r\n")
             if "\0" in line:
-                check_text(line, f"{path}:{number}")
+                check_text(line, str(path), number)
             if line.strip():
                 yield number, line
 

@@ -119,6 +119,17 @@ class SequencePreparation(Preparation):
             )
         return ids
 
-    def answers(self, predictions: Any) -> list[dict[str, Any]]:
-        """See `fptkit.Preparation.answers`."""
-        return self.target.answers(predictions)
+    def answers(self, predictions: Any, lengths: Sequence[int] | None = None) -> list[dict[str, Any]]:
+        """See `fptkit.Preparation.answers`.
+
+        Args:
+            predictions: logits or scaled numbers of N examples, as the head gives them.
+            lengths: tokens of each example, for tagging: the classes of padding are left out. None: all are given.
+        """
+        found = self.target.answers(predictions)
+        if isinstance(self.target, Tags) and lengths is not None:
+            return [
+                {key: values[:length] for key, values in one.items()}
+                for one, length in zip(found, lengths, strict=True)
+            ]
+        return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fptkit.errors import DataError
 from fptkit.tasks.reading.labels import shown
@@ -11,7 +12,6 @@ from fptkit.tasks.reading.paths import SourceFiles, find_files, places
 from fptkit.tasks.reading.text import file_type
 from fptkit.tasks.series.options import ENDINGS, Layout, SeriesOptions
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from fptkit.tasks.series.values import Read, SeriesFile
 

@@ -200,6 +200,7 @@ def _column(table: TextTable, name: str, layout: Layout) -> Column:
         table.where,
         missing=layout.missing,
         decimal=layout.decimal,
+        option="ignore",
         declared=kind,  # type: ignore[arg-type]
     )
 
@@ -209,7 +210,9 @@ def _numbers_of(column: Column) -> NDArray[np.float64]:
 
 
 def _number(table: TextTable, name: str, layout: Layout, what: str) -> Sequence[float]:
-    column = read_column(name, table.columns[name], table.where, missing=layout.missing, decimal=layout.decimal)
+    column = read_column(
+        name, table.columns[name], table.where, missing=layout.missing, decimal=layout.decimal, option="ignore"
+    )
     if column.kind == "empty":
         return [math.nan] * len(table)
     if column.kind != "number":

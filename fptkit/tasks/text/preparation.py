@@ -13,7 +13,7 @@ from fptkit.errors import DataError
 from fptkit.interfaces import Batch, Classes, Examples, Preparation, Symbols, Values
 from fptkit.tasks.own_data.target import Target
 from fptkit.tasks.sequences.alphabet import PAD, Alphabet
-from fptkit.tasks.text.reader import find_texts, is_document, read_document, read_texts
+from fptkit.tasks.text.reader import find_texts, is_document, no_lists, read_document, read_texts
 from fptkit.tasks.text.vocabulary import Vocabulary
 
 
@@ -83,6 +83,7 @@ class TextPreparation(Preparation):
     def _read(self, path: Path) -> Examples:
         table = read_texts(path, self.delimiter, header=self.header)
         table.need(self.text, "the trained model")
+        no_lists(table, self.text)
         labels = {name: table.columns[name] for name in self.target.columns if name in table.columns}
         if len(labels) < len(self.target.columns) or all(c in self.missing for some in labels.values() for c in some):
             labels = {}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fptkit.errors import DataError
 from fptkit.tasks.reading.delimited import TextTable
-from fptkit.tasks.reading.json_lines import read_json_records
+from fptkit.tasks.reading.json_lines import LIST, read_json_records
 from fptkit.tasks.reading.paths import SourceFiles
 from fptkit.tasks.reading.text import file_type, read_text
 from fptkit.tasks.reading.usual import find_first
@@ -76,7 +76,33 @@ def read_document(path: Path) -> str:
     return text
 
 
-def class_of(path: Path, base: Path) -> str | None:
-    """The class of a text file: the folder below the source's; None if it is in none."""
-    parts = path.relative_to(base).parts if path != base else ()
-    return parts[0] if len(parts) > 1 else None
+def classes_of(paths: Sequence[Path], base: Mapping[Path, Path]) -> list[str | None]:
+    """The class of each text file: the folder below the source's; None if it is in none.
+
+    A folder that has nothing but one other folder stands for that folder.
+
+    Args:
+        paths: the files.
+        base: the folder that the source names, for each file.
+    """
+    folders = [path.parent.relative_to(base[path]).parts if path != base[path] else () for path in paths]
+    while all(len(parts) > 1 and parts[0] == folders[0][0] for parts in folders):
+        folders = [parts[1:] for parts in folders]
+    return [parts[0] if parts else None for parts in folders]
+
+
+def no_lists(table: TextTable, column: str) -> None:
+    """Refuse a JSON list as a text.
+
+    Args:
+        table: the table.
+        column: its column of texts.
+
+    Raises:
+        DataError: a text is a list.
+    """
+    for row, text in enumerate(table.columns[column]):
+        if LIST in text:
+            raise DataError(
+                f"{table.where(row)}: '{column}' is a list, not a text; join its parts, or use the task sequences"
+            )

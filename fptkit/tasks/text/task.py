@@ -18,7 +18,16 @@ from fptkit.tasks.reading.paths import SourceFiles
 from fptkit.tasks.reading.usual import TARGETS, usual_column
 from fptkit.tasks.text.options import ENDINGS, TextOptions
 from fptkit.tasks.text.preparation import TextPreparation
-from fptkit.tasks.text.reader import CLASS, TEXT_NAMES, class_of, find_texts, is_document, read_document, read_texts
+from fptkit.tasks.text.reader import (
+    CLASS,
+    TEXT_NAMES,
+    classes_of,
+    find_texts,
+    is_document,
+    no_lists,
+    read_document,
+    read_texts,
+)
 from fptkit.tasks.text.vocabulary import Vocabulary
 
 _CHUNK = 4096
@@ -119,6 +128,7 @@ class Text(OwnDataTask):
         if not self._text:
             self._text = options.text or self._text_column(table, options)
         table.need(self._text, "task.text")
+        no_lists(table, self._text)
         split = [name for name in (options.split.group, options.split.time, options.split.column) if name]
         rest = [name for name in table.columns if name not in (self._text, *split)]
         targets = options.target or (usual_column(rest, TARGETS, "task.target", table.name, "labels"),)
@@ -138,7 +148,7 @@ class Text(OwnDataTask):
 
     def _documents(self, paths: Sequence[Path], base: Mapping[Path, Path], options: TextOptions) -> Examples:
         """Texts of class folders; files in no class folder, such as a README, are passed over."""
-        classes = {path: class_of(path, base[path]) for path in paths}
+        classes = dict(zip(paths, classes_of(paths, base), strict=True))
         chosen = [path for path in paths if classes[path] is not None]
         if not chosen:
             raise DataError(

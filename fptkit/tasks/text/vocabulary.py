@@ -13,6 +13,7 @@ from fptkit.errors import DataError, UsageError
 from fptkit.sources import choose
 from fptkit.sources.identity import DIGEST_BYTES
 from fptkit.sources.tokenizers import TOKENIZER, find_tokenizer
+from fptkit.sources.weights import open_weights
 from fptkit.tasks.reading.labels import shown
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Vocabulary(BaseModel):
         """
         choice = choose(
             entries,
-            find_tokenizer,
+            _beside_weights if len(entries) > 1 else find_tokenizer,
             what="the tokenizer of task text",
             advice="Name weights that have one by task.tokenizer, such as builtin:gpt2_nano, or set bytes: true.",
         )
@@ -122,6 +123,13 @@ class Vocabulary(BaseModel):
         if _digest(content) != self.digest:
             raise DataError(f"{file}: not the tokenizer that the run was trained with; put that one back")
         self._kept.content, self._kept.tokenizer = content, None
+
+
+def _beside_weights(entry: str) -> Path:
+    """The tokenizer of one of several entries: a backbone uses the first whose weights are available, so this must."""
+    if not entry.endswith(".json"):
+        open_weights(entry)
+    return find_tokenizer(entry)
 
 
 def _digest(content: bytes) -> str:

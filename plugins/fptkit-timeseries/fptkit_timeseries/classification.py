@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fptkit import Batch, Classes, Split, Task, Vectors
 from fptkit.errors import DataError, UnknownNameError, UsageError
 from fptkit.sources import choose
+from fptkit.tasks.reading.cautions import class_warnings, size_warnings
 from fptkit.tasks.series.values import Series, interpolate
 from fptkit_timeseries.archive import ADVICE, open_source
 from fptkit_timeseries.options import ClassificationOptions
@@ -91,6 +92,11 @@ class TimeSeriesClassification(Task):
         self.max_tokens = max(len(series) for some in prepared.values() for series in some)
         commonest = int(np.bincount(data["train"].labels).argmax())
         self.majority_accuracy = {name: float((some.labels == commonest).mean()) for name, some in data.items()}
+        names = [str(number) for number in range(classes)]
+        self.warnings = (
+            *size_warnings({name: len(some.labels) for name, some in data.items()}),
+            *class_warnings({name: some.labels for name, some in data.items()}, names),
+        )
         self.notes = (
             *(f"{entry}: {reason}" for entry, reason in choice.skipped),
             *_source_notes(choice.entry, options),
@@ -170,9 +176,6 @@ def _data_notes(
     channels = data["train"].series[0].shape[1]
     sizes = ", ".join(f"{name} {len(some.labels):,}" for name, some in data.items())
     notes = [f"series: {sizes}; {classes} classes; {channels} channel{'s'[: channels > 1]} of {steps} steps"]
-    counts = np.bincount(data["validation"].labels, minlength=classes)
-    if empty := [label for label in range(classes) if not counts[label]]:
-        notes.append(f"too rare for the validation split: class {', '.join(map(str, empty))}")
     if options.max_length is not None and (long := sum(length > options.max_length for length in lengths)):
         notes.append(f"{long:,} series are cropped to their first {options.max_length:,} steps")
     missing = sum(int(np.isnan(series).sum()) for some in stored.values() for series in some.series)

@@ -12,12 +12,12 @@ import torchmetrics
 from fptkit import Split, Task, Values, Vectors
 from fptkit.errors import DataError, UnknownNameError, UsageError
 from fptkit.sources import Unavailable, choose, shown_folder
+from fptkit.tasks.series.arrays import read_arrays, split_series
 from fptkit.tasks.series.baselines import SAMPLE, measure
 from fptkit.tasks.series.ts_file import read_ts
 from fptkit.tasks.series.tsv import read_tsv
 from fptkit.tasks.series.values import Series
 from fptkit.tasks.series.windows import SPLITS, Timeline, WindowExamples, borders_by_share, make_timeline
-from fptkit_timeseries.arrays import read_arrays, split_series
 from fptkit_timeseries.options import ForecastingOptions
 from fptkit_timeseries.series import channel_counts, moments, scale
 from fptkit_timeseries.simulate import simulate_trends

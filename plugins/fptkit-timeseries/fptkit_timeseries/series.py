@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fptkit.tasks.reading import scaling
+from fptkit.tasks.reading.scaling import moments as relative_moments
 from fptkit.tasks.series.values import Series
 
 
@@ -44,7 +44,7 @@ def moments(values: Series, axis: int | None = 0) -> tuple[NDArray[np.float64], 
     count = np.maximum(known.sum(axis=axis, keepdims=True), 1)
     mean = np.where(known, values, 0).sum(axis=axis, keepdims=True) / count
     variance = np.where(known, (values - mean) ** 2, 0).sum(axis=axis, keepdims=True) / count
-    constant = scaling.moments(values, axis).constant
+    constant = relative_moments(values, axis).constant
     return mean, np.where(constant, 0.0, np.sqrt(variance))
 
 

@@ -196,9 +196,15 @@ def test_missing_and_incomplete_cells_are_marked() -> None:
 def test_with_seeds_until_decided_every_cell_says_how_many_it_has() -> None:
     results = made.study(until="3 seeds, then more where a comparison is undecided, at most 20")
     fewer = results.cells[0].model_copy(update={"test": {"test": made.estimate([0.9, 0.91, 0.92])}})
-    (table,) = tables.main_tables(results.model_copy(update={"cells": (fewer, *results.cells[1:])}))
-    assert table.rows[0][1].details[-1].endswith("3 seeds")
-    assert table.rows[0][2].details[-1].endswith("5 seeds")
+    name = (fewer.task, fewer.arm, fewer.data_fraction)
+    runs = tuple(run for run in results.runs if (run.task, run.arm, run.data_fraction) != name or run.seed < 3)
+
+    def shown(**changes: object) -> list[str]:
+        (table,) = tables.main_tables(results.model_copy(update={"cells": (fewer, *results.cells[1:]), **changes}))
+        return [entry.details[-1] for entry in table.rows[0][1:3]]
+
+    assert [text.rpartition(", ")[2] for text in shown(runs=runs)] == ["3 seeds", "5 seeds"]
+    assert shown()[0].endswith("3 of 5 seeds"), "two of its seeds have no result"
 
 
 def test_protocols_never_share_a_table() -> None:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 import fptkit
 from fptkit.lab.studies.address import written
 from fptkit.lab.studies.comparisons import asked_pairs, lift_pairs
+from fptkit.lab.studies.in_words import until_words
 from fptkit.lab.studies.locking.digests import of_data, of_plugins, of_weights
 from fptkit.lab.studies.options import StudySettings
 from fptkit.lab.studies.plan import SMOKE, CellFacts, CellName, Study, StudyFacts
@@ -17,6 +18,8 @@ from fptkit.recipe.models import TrainOptions
 from fptkit.recipe.splits import draws_data
 
 CORRECTION = "Holm, within each question: a pair of arms over all tasks and fractions of the data"
+
+ANY_TIME = "p-values and intervals are those of e-processes, valid at any time"
 
 DEFAULT_MARGIN = "1 point for metrics between 0 and 1, none for others"
 
@@ -28,6 +31,7 @@ class TestPlan(BaseModel, frozen=True, extra="forbid"):
         level: a verdict needs a corrected p below this.
         margin: differences up to this count as the same: for all tasks, for each task, or in words.
         correction: how p-values are corrected.
+        stopping: when no further seeds are added, and which tests allow for that; empty for a fixed number.
         compared: pairs of arms to compare.
         lifts: pairs whose difference is a pretraining lift.
     """
@@ -37,6 +41,7 @@ class TestPlan(BaseModel, frozen=True, extra="forbid"):
     level: float
     margin: float | dict[str, float] | str
     correction: str
+    stopping: str = ""
     compared: tuple[tuple[str, str], ...]
     lifts: tuple[tuple[str, str], ...]
 
@@ -113,6 +118,7 @@ def plan_of(study: Study) -> Plan:
             level=LEVEL,
             margin=DEFAULT_MARGIN if settings.margin is None else settings.margin,
             correction=CORRECTION,
+            stopping=f"{until_words(settings)}; {ANY_TIME}" if settings.until else "",
             compared=tuple(dict.fromkeys((pair.a, pair.b) for pair in asked_pairs(facts))),
             lifts=tuple(dict.fromkeys((pair.a, pair.b) for pair in lift_pairs(facts))),
         ),
@@ -164,10 +170,15 @@ def exclusion_rules(settings: StudySettings) -> tuple[str, ...]:
         if settings.choose == "per_seed"
         else "its learning rate is excluded for all seeds; if every rate is excluded, the cell has no result."
     )
+    replaced = (
+        "not replaced by another seed"
+        if settings.until is None
+        else "its seed counts as used; further seeds are added as long as a comparison is undecided"
+    )
     return (
         f"A run whose loss or gradient is not a finite number has diverged: {diverged}",
-        "A run that failed is listed as missing and not replaced by another seed; of several rates, only those with "
-        "the fewest failed runs are compared. --retry-failed repeats it with the same seed.",
+        f"A run that failed is listed as missing and {replaced}; of several rates, only those with the fewest failed "
+        "runs are compared. --retry-failed repeats it with the same seed.",
         "A comparison uses the seeds that both arms have a result for; with fewer than 3 there is no verdict.",
         "No result is excluded for its value.",
     )

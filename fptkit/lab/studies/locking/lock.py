@@ -71,8 +71,9 @@ def lock(plan: Plan, folder: Path, *, runs: int, late: bool) -> tuple[PlanFile, 
         return found, False
     if runs and not late:
         raise UsageError(
-            f"{path} would be locked after {runs} run{'' if runs == 1 else 's'} of this study: a plan is locked before "
-            "the first run. --late locks it all the same, and the plan and every report say so"
+            f"{path} would be locked after {runs} run{'' if runs == 1 else 's'} of this study (another study in the "
+            "ledger may have made them): a plan is locked before the first run. --late locks it all the same, and the "
+            "plan and every report say so"
         )
     made = plan_file.locked_now(plan, runs=runs)
     plan_file.write(folder, made)

@@ -8,7 +8,7 @@ import study_results as made
 
 from fptkit.lab.reporting.answers import answer
 from fptkit.lab.reporting.document import Section
-from fptkit.lab.reporting.sentences import MORE_SEEDS
+from fptkit.lab.reporting.sentences import ADD_SEEDS, MORE_SEEDS, RAISE_AT_MOST
 from fptkit.lab.studies.results import StudyResults
 
 SEVEN = ("bit_memory", "bit_xor", "listops", "mnist", "cifar10", "cifar10_lra", "homology")
@@ -76,7 +76,9 @@ def test_a_note_of_one_verdict_is_beside_it_and_one_of_several_is_said_once() ->
 
 def test_what_more_seeds_means_is_said_where_it_is_needed() -> None:
     undecided = made.study(("t",), ("a", "b", "c", "d"))
-    assert answer(undecided).notes == (MORE_SEEDS,)
+    assert answer(undecided).notes == (f"{MORE_SEEDS} {ADD_SEEDS}",)
+    assert answer(undecided.model_copy(update={"choose": "common"})).notes == (MORE_SEEDS,)
+    assert answer(undecided.model_copy(update={"until": "3 seeds"})).notes == (f"{MORE_SEEDS} {RAISE_AT_MOST}",)
     assert answer(made.study()).notes == ()
 
 

@@ -333,3 +333,26 @@ def test_every_control_trains(name: str, control: str, tmp_path: Path) -> None:
     assert (summary["status"], summary["steps"]) == ("finished", 2)
     trained = summary["parameters"]["trained"] / summary["parameters"]["total"]
     assert (trained == 1) == (loaded.recipe.freezing.name == "full")
+
+
+TEXT = """
+task: {name: text, source: path:a.csv}
+backbone: {name: gpt2, weights: builtin:gpt2_nano}
+"""
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_controls_of_text_have_the_tokens_and_words_of_the_reference(
+    control: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FPTKIT_DATA", str(tmp_path / "cache"))
+    Path("a.csv").write_text("text,label\n" + "\n".join(f"some text {n},{'xy'[n % 2]}" for n in range(40)))
+    Path("r.yaml").write_text(TEXT)
+    fragment = control_fragment(control, reference("r.yaml"))
+    assert not isinstance(fragment, str)
+    loaded = laid_over(reference("r.yaml"), fragment)
+    built = build(loaded.recipe, loaded.registry, torch.device("cpu"))
+    assert built.encoder_name == "word_embeddings"
+    assert built.task.notes[2].endswith("tokens of builtin:gpt2_nano (vocabulary of 4,096)")
+    assert built.model.encoder.table.weight.shape == (4096, 256)  # type: ignore[union-attr, operator]

@@ -12,14 +12,12 @@ from fptkit.lab.studies.statistics import (
     bca_interval,
     combined,
     equivalence,
-    further_seeds,
     hedges_g,
     heterogeneity,
     holm,
     interval,
     mean_and_error,
     paired_tests,
-    resolution,
     rounding_of,
     sign_flip_p,
     stouffer,
@@ -232,62 +230,6 @@ def test_the_bootstrap_of_one_odd_value_is_an_interval() -> None:
     bounds = bca_interval(np.array([0.0, 0, 0, 0, 0, 0.01]))
     assert bounds is not None
     assert 0 <= bounds[0] <= bounds[1] <= 0.01
-
-
-@pytest.mark.parametrize("pairs", [3, 5, 10, 40])
-@pytest.mark.parametrize("level", [0.05, 0.05 / 3])
-def test_the_resolution_agrees_with_statsmodels(pairs: int, level: float) -> None:
-    power = pytest.importorskip("statsmodels.stats.power")
-    ours = resolution(0.02, pairs, level=level, power=0.8)
-    assert ours is not None
-    assert power.TTestPower().power(ours / 0.02, pairs, level) == pytest.approx(0.8, abs=1e-5)
-
-
-def test_the_resolution_at_strict_levels_by_simulation() -> None:
-    """Where scipy's noncentral t is not a number."""
-    found = resolution(1.0, 5, level=0.001, power=0.8)
-    assert found is not None
-    samples = found + np.random.default_rng(0).standard_normal((40_000, 5))
-    assert (paired_tests(samples, np.zeros_like(samples)).p < 0.001).mean() == pytest.approx(0.8, abs=0.008)
-
-
-@pytest.mark.parametrize(("deviation", "pairs"), [(0.0, 5), (0.1, 2), (math.nan, 5), (math.inf, 5)])
-def test_no_resolution_without_test_or_noise(deviation: float, pairs: int) -> None:
-    assert resolution(deviation, pairs) is None
-
-
-@pytest.mark.parametrize("effect", [0.3, 0.5, 1.0, 2.0])
-@pytest.mark.parametrize("level", [0.05, 0.01])
-def test_further_seeds_agree_with_statsmodels(effect: float, level: float) -> None:
-    power = pytest.importorskip("statsmodels.stats.power")
-    needed = math.ceil(power.TTestPower().solve_power(effect, alpha=level, power=0.8))
-    assert further_seeds(-0.01 * effect, 0.01, 3, None, level=level) == max(needed - 3, 1)
-
-
-@pytest.mark.parametrize(("mean", "margin"), [(0.0, 1.0), (0.3, 1.0), (0.6, 0.8), (0.2, 1.2)])
-def test_further_seeds_decide_in_80_of_100_simulated_studies(mean: float, margin: float) -> None:
-    """With as many, better or same is found in 80 of 100; with one fewer, in less."""
-    further = further_seeds(mean, 1.0, 4, margin)
-    assert further is not None
-    shares = []
-    for pairs in (4 + further, 3 + further):
-        samples = mean + np.random.default_rng(pairs).standard_normal((40_000, pairs))
-        tests = paired_tests(samples, np.zeros_like(samples))
-        same = equivalence(tests.mean, tests.standard_error, pairs, margin)
-        shares.append(float(((tests.p < 0.05) | (same < 0.05)).mean()))
-    assert shares[0] > 0.8 - 0.008
-    assert shares[1] < 0.8 + 0.008
-
-
-def test_further_seeds_have_a_limit_and_need_noise() -> None:
-    assert further_seeds(0.0, 0.01, 5, None) is None
-    assert further_seeds(0.0001, 0.01, 5, None) is None
-    assert further_seeds(0.003, 0.01, 5, None, limit=84) is None
-    assert further_seeds(0.003, 0.01, 5, None, limit=85) == 85
-    assert further_seeds(0.1, 0.0, 5, 0.01) is None
-    assert further_seeds(math.nan, 0.1, 5, 0.01) is None
-    assert further_seeds(1.0, 0.001, 1, None) == 2  # a test needs three
-    assert further_seeds(1.0, 0.001, 5, None) == 1
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -288,12 +289,30 @@ def test_a_study_without_a_search_has_no_figures_beside(load: Any, tmp_path: Pat
 
 
 def test_what_the_results_say_of_the_study(load: Any, tmp_path: Path) -> None:
-    results = results_of(load(STUDY, "seeds={until: decided}"), tmp_path)
-    assert results.until == "3 seeds, then more where a comparison is undecided, at most 20"
+    results = results_of(load(STUDY), tmp_path)
+    assert results.until == ""
     assert (results.seeds, results.choose, results.smoke) == ((0, 1, 2), "per_seed", False)
     assert results.search == "grid of 3 rates, 0.001 to 0.01, chosen on validation by each seed for itself"
     assert [(answer.a, answer.b, answer.verdict) for answer in results.answers] == [("random", "language", "worse")]
     assert {rank.arm: rank.rank for rank in results.ranks} == {"language": 1, "random": 2}
+
+
+def test_seeds_that_are_added_until_decided(load: Any, tmp_path: Path) -> None:
+    study = load(STUDY, "seeds={until: decided, at_most: 9}")
+    results = results_of(study, tmp_path)
+    (one,) = results.comparisons
+    assert one.verdict == "undecided"
+    assert one.anytime is not None
+    assert one.p == one.p_holm == one.anytime.p == one.anytime.p_holm > 0.05
+    assert (one.interval, one.t, one.p_exact, one.resolution) == (None, None, None, None), "three seeds exclude nothing"
+    assert results.until == "3 seeds, then more where a comparison is undecided, at most 9"
+    assert results.seeds == (0, 1, 2, 3)
+    assert {(run.arm, run.learning_rate) for run in results.failures} == set(product(("language", "random"), RATES))
+    assert {(run.seed, run.status) for run in results.failures} == {(3, "waiting")}
+    assert not any(cell.complete or cell.common for cell in results.cells)
+    assert results.ranks == ()
+    read = StudyResults.model_validate_json(results.model_dump_json())
+    assert read == results
 
 
 def test_a_failed_run_leaves_a_partial_study(load: Any, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def tone(number: int, rate: int = 8000) -> np.ndarray:
 
 def folders(folder: Path, count: int = 30) -> Path:
     for number in range(count):
-        place = folder / "low mid high".split()[number % 3]
+        place = folder / ("low", "mid", "high")[number % 3]
         place.mkdir(parents=True, exist_ok=True)
         wavfile.write(place / f"{number}.wav", 8000, tone(number).astype(np.float32))
     return folder
@@ -70,7 +70,7 @@ def test_own_splits_of_folders(tmp_path: Path) -> None:
 
 def table(tmp_path: Path, ending: str = "csv") -> Path:
     folders(tmp_path / "clips")
-    rows = [f"clips/{'low mid high'.split()[n % 3]}/{n}.wav,{n / 7:.3f},s{n % 5}" for n in range(30)]
+    rows = [f"clips/{('low', 'mid', 'high')[n % 3]}/{n}.wav,{n / 7:.3f},s{n % 5}" for n in range(30)]
     text = "\n".join(["file,pitch,speaker", *rows])
     (tmp_path / f"list.{ending}").write_text(text.replace(",", "\t") if ending == "tsv" else text)
     return tmp_path / f"list.{ending}"

@@ -17,7 +17,9 @@ from fptkit.tasks.audio.wav import UnreadWav, read_wav
 _GUID_END = bytes.fromhex("000000001000800000aa00389b71")
 
 
-def build(number: int, bits: int, data: bytes, *, channels: int = 1, rate: int = 8000, extensible: bool = False) -> bytes:
+def build(
+    number: int, bits: int, data: bytes, *, channels: int = 1, rate: int = 8000, extensible: bool = False
+) -> bytes:
     """A WAV file, written here by the format's description."""
     frame = channels * bits // 8
     form = struct.pack("<HHIIHH", 0xFFFE if extensible else number, channels, rate, rate * frame, frame, bits)
@@ -69,7 +71,9 @@ def test_as_scipy_reads_and_writes(tmp_path: Path, dtype: type) -> None:
 
 def test_other_chunks_are_skipped_also_those_of_odd_length(tmp_path: Path) -> None:
     plain = build(1, 16, struct.pack("<2h", 100, 200))
-    body = plain[12:36] + b"LIST" + struct.pack("<I", 3) + b"abc\0" + plain[36:] + b"id3 " + struct.pack("<I", 2) + b"xy"
+    body = (
+        plain[12:36] + b"LIST" + struct.pack("<I", 3) + b"abc\0" + plain[36:] + b"id3 " + struct.pack("<I", 2) + b"xy"
+    )
     samples, _ = read(tmp_path, b"RIFF" + struct.pack("<I", len(body) + 4) + b"WAVE" + body)
     np.testing.assert_array_equal(samples[:, 0] * 32768, [100, 200])
 

@@ -69,7 +69,10 @@ def test_timeline(tmp_path: Path) -> None:
         ({"x": X * np.nan, "y": [0, 1, 0, 1]}, "every value of series 0"),
         ({"x": X.astype(str), "y": [0, 1, 0, 1]}, "expected numbers"),
         ({"x": X[0, 0], "y": [0, 1]}, "has shape"),
-        ({"x": X, "y": [0, 1, 2, 5], "classes": ["a", "b", "c"]}, r"y\[3\] is 5, which is not among the classes 0 ... 2"),
+        (
+            {"x": X, "y": [0, 1, 2, 5], "classes": ["a", "b", "c"]},
+            r"y\[3\] is 5, which is not among the classes 0 ... 2",
+        ),
         ({"x": X[0], "offsets": [0, 2, 2, 3], "y": [0, 1, 1]}, "must rise from 0"),
         ({"x": np.array([{}], object)}, "not readable as an .npz file"),
     ],

@@ -26,7 +26,9 @@ def read(tmp_path: Path, text: Any, *split: str, **options: Any) -> Read:
 
 def long_frame(lengths: tuple[int, ...] = (5, 3, 4)) -> Any:
     chance = np.random.default_rng(0)
-    rows = [(f"s{n}", t, "xyz"[n], *chance.normal(size=2).round(3)) for n, size in enumerate(lengths) for t in range(size)]
+    rows = [
+        (f"s{n}", t, "xyz"[n], *chance.normal(size=2).round(3)) for n, size in enumerate(lengths) for t in range(size)
+    ]
     return pd.DataFrame(rows, columns=["id", "time", "label", "a", "b"])
 
 
@@ -69,12 +71,14 @@ def test_dates_give_the_step(tmp_path: Path) -> None:
 def test_unequal_steps_are_noted(tmp_path: Path) -> None:
     text = "time,v\n" + "".join(f"{t},{t % 3}\n" for t in [0, 1, 2, 3, 9, 10, 11, 12, 13, 14])
     notes = read(tmp_path, text, horizon=1, history=2).notes
-    assert any(note.startswith("1 of 9 steps are longer or shorter than the usual one in column 'time'") for note in notes)
+    assert any(
+        note.startswith("1 of 9 steps are longer or shorter than the usual one in column 'time'") for note in notes
+    )
 
 
 def test_rows(tmp_path: Path) -> None:
     found = read(tmp_path, "label,t0,t1,t2,who\nup,1,2,3,ann\ndown,4,NA,\u0036,bob\nup,7,8,,ann\n", "who")
-    assert [series[:, 0].tolist() for series in found.series][0] == [1, 2, 3]
+    assert found.series[0][:, 0].tolist() == [1, 2, 3]
     assert np.isnan(found.series[1][1, 0])
     assert len(found.series[2]) == 2  # padded by a missing value
     assert found.labels == {"label": ["up", "down", "up"]}
@@ -103,7 +107,11 @@ def test_a_first_value_that_is_missing_leaves_the_channel(tmp_path: Path) -> Non
         ("id,time,v,label\n1,0,1,a\n1,,2,a\n", {}, r"t.csv:3: the time in column 'time' is missing"),
         ("id,time,v,label\n1,0,1,a\n,1,2,a\n", {"id": "id"}, r"t.csv:3: column 'id' is empty"),
         ("id,time,v,label\n1,0,NA,a\n1,1,NA,a\n", {"values": "v"}, "every value of series 1 is missing"),
-        ("label,t0,t1\na,1,2\nb,3,x\n", {}, r"t.csv:3: column 't1' has 'x', not numbers|t.csv:3: column 't1' has numbers"),
+        (
+            "label,t0,t1\na,1,2\nb,3,x\n",
+            {},
+            r"t.csv:3: column 't1' has 'x', not numbers|t.csv:3: column 't1' has numbers",
+        ),
         ("label,t0,note\na,1,good\nb,3,bad\n", {}, r"t.csv:2: column 'note' has 'good', not numbers.*option ignore"),
         ("label,t0\na,1\nb,NA\n", {}, r"t.csv:3: every value of the series is missing"),
         ("date,v\n2024-01-01,1\n2024-01-01,2\n", {"horizon": 1}, r"t.csv:3: the same time in column 'date'"),
@@ -116,7 +124,7 @@ def test_faults(tmp_path: Path, text: str, options: dict[str, Any], message: str
 
 
 def test_what_is_not_clear_is_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="task.id: name the column"):
+    with pytest.raises(UsageError, match=r"task.id: name the column"):
         read(tmp_path, "a,b\n1,2\n3,4\n", layout="long")
     with pytest.raises(UsageError, match=r"task.values: .* one column has the values, but there are 2: a, b"):
         read(tmp_path, "id,time,channel,a,b,label\n1,0,u,1,2,x\n1,1,u,3,4,x\n")

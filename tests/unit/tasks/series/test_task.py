@@ -23,7 +23,9 @@ def waves(count: int = 60, steps: int = 20) -> tuple[np.ndarray, np.ndarray]:
     chance = np.random.default_rng(0)
     labels = np.arange(count) % 3
     speed = np.array([0.2, 0.6, 1.2])[labels]
-    x = np.sin(speed[:, None] * np.arange(steps) + chance.uniform(0, 6, (count, 1))) + chance.normal(size=(count, steps))
+    x = np.sin(speed[:, None] * np.arange(steps) + chance.uniform(0, 6, (count, 1))) + chance.normal(
+        size=(count, steps)
+    )
     return np.stack([x, 5 + 2 * x], axis=2), labels
 
 
@@ -191,7 +193,9 @@ def test_options_that_do_not_fit(options: dict[str, Any], message: str) -> None:
 
 def test_faults_of_the_data(tmp_path: Path) -> None:
     x, y = waves()
-    with pytest.raises(UsageError, match=r"task.target: .*x\[0\] has no label; name the column to predict, or set horizon"):
+    with pytest.raises(
+        UsageError, match=r"task.target: .*x\[0\] has no label; name the column to predict, or set horizon"
+    ):
         task_of(source=npz(tmp_path, x=x))
     with pytest.raises(DataError, match="every channel has the same value"):
         task_of(source=npz(tmp_path, x=np.ones((30, 5)), y=np.arange(30) % 2))
@@ -202,7 +206,7 @@ def test_faults_of_the_data(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no channel 'OT'; it has channel 1"):
         task_of(source=npz(tmp_path, series=np.arange(500.0)), horizon=4, target="OT")
     task = task_of(source=npz(tmp_path, x=x, y=y))
-    with pytest.raises(DataError, match="1 channels, but the training data have 2|no channel 'channel 2'"):
+    with pytest.raises(DataError, match=r"1 channels, but the training data have 2|no channel 'channel 2'"):
         task.preparation.read([npz(tmp_path, "one.npz", x=x[..., :1])])
     with pytest.raises(DataError, match=r"cannot be scaled"):
         task.preparation.prepare(task.preparation.read([npz(tmp_path, "far.npz", x=x * 1e300)]))

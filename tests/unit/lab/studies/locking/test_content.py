@@ -10,6 +10,7 @@ from finished_studies import TWO_ARMS, load
 
 import fptkit
 from fptkit.lab.studies.locking.content import Plan, exclusion_rules, facts_of, plan_of
+from fptkit.lab.studies.locking.deviations import deviations
 from fptkit.lab.studies.options import StudySettings
 
 WITH_ALL = TWO_ARMS + "controls: [frozen_random]\ndata_fractions: [0.5, 1.0]\nmargin: 2\n"
@@ -69,3 +70,19 @@ def test_exclusions_follow_the_choice_of_rates() -> None:
     assert "excluded for its seed" in own[0]
     assert "excluded for all seeds" in common[0]
     assert own[1:] == common[1:]
+
+
+def test_a_plan_holds_the_rule_by_which_seeds_are_added(tmp_path: Path) -> None:
+    fixed = plan_of(load(tmp_path))
+    assert fixed.tests.stopping == ""
+    added = plan_of(load(tmp_path, TWO_ARMS, "seeds={until: decided, at_most: 12}"))
+    assert added.settings["seeds"] == {"until": "decided", "at_least": 3, "at_most": 12}
+    assert added.tests.stopping == (
+        "3 seeds, then more where a comparison is undecided, at most 12; p-values and intervals are those of "
+        "e-processes, valid at any time"
+    )
+    assert "its seed counts as used" in added.exclusions[1]
+    assert "not replaced by another seed" in fixed.exclusions[1]
+    more = plan_of(load(tmp_path, TWO_ARMS, "seeds={until: decided, at_most: 30}"))
+    assert deviations(added, more) == ("seeds.at_most: 30 (plan: 12)",)
+    assert deviations(fixed, added)[0].startswith("seeds: until: decided")

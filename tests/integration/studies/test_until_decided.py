@@ -13,13 +13,15 @@ from rich.console import Console
 from scripted_launcher import ScriptedLauncher, carry_out, write
 from written_files import TWO_ARMS
 
+from fptkit.lab.reporting.compose import compose
+from fptkit.lab.reporting.markdown import to_markdown
 from fptkit.lab.studies.job import Job, JobResult
 from fptkit.lab.studies.launchers.base import Ended
 from fptkit.lab.studies.ledger import Ledger
 from fptkit.lab.studies.load import load_study
 from fptkit.lab.studies.plan import Study
 from fptkit.lab.studies.progress import LineView, StudyProgress, draw
-from fptkit.lab.studies.results import StudyResults
+from fptkit.lab.studies.results import Costs, StudyResults
 from fptkit.lab.studies.runner import StudyRunner
 from fptkit.lab.studies.summarise import summarise
 
@@ -137,6 +139,25 @@ def test_only_undecided_comparisons_get_further_seeds(tmp_path: Path) -> None:
     assert {one.a: one.verdict for one in found.comparisons} == {"language": "better", "third": "undecided"}
     assert (seeds_of(found, "language"), seeds_of(found, "third")) == ([*range(6)], [*range(8)])
     assert seeds_of(found, "random") == [*range(8)]
+
+
+def test_reports_say_how_many_seeds_each_cell_has(tmp_path: Path) -> None:
+    arms = "  third: {extends: [base/bit_xor, base/random], train: {clip_norm: 0.5}}\nrecipe_profile"
+    study = loaded(tmp_path, STUDY.replace("recipe_profile", arms, 1), "reference=random", "margin=0.01")
+    found = results(study, tmp_path / "s")
+    text = to_markdown(compose(found, Costs(runs={})))
+    assert "1 task × 3 arms, 6 to 8 seeds, 2 learning rates" in text
+    assert "6 to 8 seeds: 3 seeds, then more where a comparison is undecided, at most 8" in text
+    assert re.search(r"\| language \|.*6 seeds \|", text)
+    assert "language is better than random on bit_xor by" in text
+    assert "decided after 6 seeds" in text
+    assert "They are added up to at_most; raise it for more." in text
+    assert not [warning for warning in found.warnings if "seed" in warning and "edge" not in warning]
+    # Nothing that is valid for a fixed number only.
+    for one in found.comparisons:
+        assert (one.t, one.degrees, one.p_exact, one.interval_bca) == (None, None, None, None)
+    for answer in found.answers:
+        assert (answer.t, answer.degrees, answer.p_heterogeneity) == (None, None, None)
 
 
 def test_a_larger_at_most_makes_only_the_new_runs(tmp_path: Path) -> None:
