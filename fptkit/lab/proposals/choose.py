@@ -69,8 +69,9 @@ def _looks(specs: Sequence[TaskSpec], place: Path, labels: Sequence[str]) -> tup
     errors: list[FptkitError] = []
     for spec in specs:
         assert spec.look is not None
+        look = resolve_target(spec.look, wanted_by=str(spec))
         try:
-            found = resolve_target(spec.look, wanted_by=str(spec))(place, tuple(labels))
+            found = look(place, tuple(labels))
         except FptkitError as err:
             errors.append(err)
             continue

@@ -19,7 +19,7 @@ from fptkit.tasks.reading.look import (
 )
 from fptkit.tasks.reading.look_tables import Seen, columns_seen, guess_target, reading_options, see_table
 from fptkit.tasks.text.options import DOCUMENTS, RECORDS, TABLES
-from fptkit.tasks.text.reader import TEXT_NAMES, class_of
+from fptkit.tasks.text.reader import TEXT_NAMES, classes_of
 
 LEAST_WORDS, PROSE = 3.0, 6.0
 """Mean number of words from which a column of categories holds texts, and from which these are certainly not names."""
@@ -82,7 +82,7 @@ def _documents(place: Path) -> Look | None:
     found = files_at(place, DOCUMENTS) if place.is_dir() else None
     if found is None:
         return None
-    classes = [class_of(path, found.base[path]) for path in found.files]
+    classes = classes_of(found.files, found.base)
     known = [name for name in classes if name]
     if not known:
         return None
