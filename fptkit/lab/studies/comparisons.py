@@ -109,15 +109,13 @@ def _at_fixed_number(tested: Tested, found: Corrected, verdict: Verdict) -> dict
 
     pairs, mean, error = len(tested.seeds), tested.mean or 0.0, tested.error
     deviation = error * math.sqrt(pairs)
-    exact = pairs >= statistics.MINIMUM_EXACT
+    exact, rounding = pairs >= statistics.MINIMUM_EXACT, tested.rounding
     return {
         "interval": statistics.interval(mean, error, pairs) if error else None,
-        "interval_bca": statistics.bca_interval(tested.differences, rounding=tested.rounding)
-        if exact and error
-        else None,
+        "interval_bca": statistics.bca_interval(tested.differences, rounding=rounding) if exact and error else None,
         "t": number(float(tested.tests.t)) if tested.tests is not None else None,
         "degrees": pairs - 1 if error else None,
-        "p_exact": statistics.sign_flip_p(tested.differences, rounding=tested.rounding) if exact else None,
+        "p_exact": statistics.sign_flip_p(tested.differences, rounding=rounding) if exact else None,
         "resolution": resolution(deviation, pairs) if error else None,
         "further_seeds": _further(tested, found, critical_t) if verdict == "undecided" else None,
     }

@@ -99,7 +99,8 @@ def seeds_of_cells(study: StudyFacts, result_of: ResultOf) -> CellSeeds:
     round, each undecided comparison is looked at after as many seeds as all others; if it stays undecided, it asks for
     the next one. A round begins when all runs of the one before are over, and sees no further seeds, even if a cell has
     them for another question. So neither the order in which runs end, nor the other questions, nor a kill change what a
-    question asks for. A cell has the most seeds that any of its comparisons asks for.
+    question asks for. A cell has the most seeds that any of its comparisons asks for. A comparison asks for no more if
+    one of its arms has no result at all: most likely that arm cannot work.
 
     Args:
         study: the study.
@@ -146,7 +147,12 @@ def _rounds(members: Sequence[Tested], until: UntilDecided) -> tuple[Mapping[Pai
         decided = {
             one.pair for one, both in zip(members, found, strict=True) if any(p is not None and p < LEVEL for p in both)
         }
-        still_open = [one for one in still_open if one.pair not in decided]
+        still_open = [one for one in still_open if one.pair not in decided and _can_be_decided(one, number)]
         if not still_open:
             break
     return asked, ()
+
+
+def _can_be_decided(tested: Tested, number: int) -> bool:
+    """Whether further seeds can lead to a test: not if an arm failed or diverged at every seed so far."""
+    return tested.like and all(any(seed < number for seed in cell.test) for cell in (tested.a, tested.b))

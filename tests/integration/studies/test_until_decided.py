@@ -205,6 +205,20 @@ def test_a_failed_seed_is_replaced_by_the_next_and_can_be_tried_again(tmp_path: 
     assert again == results(study, tmp_path / "new")
 
 
+def test_a_broken_arm_is_not_tried_again_and_again(tmp_path: Path) -> None:
+    def broken(job: Job, number: int) -> JobResult:
+        return JobResult("failed", "broken") if job.name.startswith("random") else made_up(job, number)
+
+    launcher = Shuffling(0, script=broken)
+    found = results(loaded(tmp_path), tmp_path / "s", launcher)
+    assert found.seeds == (0, 1, 2)
+    assert sum(job.name.startswith("random") for job in launcher.started) == 6
+    assert (found.comparisons[0].verdict, found.comparisons[0].note) == (
+        "not enough evidence",
+        "random has no test result",
+    )
+
+
 def test_single_sources_are_varied_once_the_seeds_are_decided(tmp_path: Path) -> None:
     launcher = Shuffling(0)
     found = results(loaded(tmp_path, STUDY, "vary=[init,order]"), tmp_path / "s", launcher)

@@ -214,13 +214,31 @@ def test_failed_seeds_count_as_used_and_give_no_pair() -> None:
     assert "without seed 3: no test result of b" in one.note
 
 
-def test_an_arm_that_always_fails_ends_at_most_without_evidence() -> None:
-    mine = study(THREE_TASKS, until={"at_most": 6})
+def test_an_arm_that_never_has_a_result_gets_no_further_seeds() -> None:
+    mine = study(THREE_TASKS, until={"at_least": 4})
     given = {**table(mine, 1, {"b": 0.9}), CellName("xor", "b"): [None] * AT_MOST}
     found = asked(mine, given)
-    assert found.seeds[CellName("xor", "a")] == tuple(range(6))
+    assert len(found.seeds[CellName("xor", "a")]) == len(found.seeds[CellName("xor", "b")]) == 4
+    assert len(found.seeds[CellName("memory", "b")]) > 4, "the others go on"
     assert found.undecided == 0
-    assert verdicts(concluded(mine, given, found))[0] == "not enough evidence"
+    assert verdicts(concluded(mine, given, found)) == ["not enough evidence", "better", "better"]
+
+
+def test_an_arm_with_one_result_goes_on() -> None:
+    mine = study(until={"at_most": 7})
+    given = {**table(mine, 1), CellName("xor", "b"): [None, 0.8, *[None] * AT_MOST]}
+    assert numbers(asked(mine, given)) == {"a on xor": 7, "b on xor": 7}
+
+
+def test_arms_that_cannot_be_compared_get_no_further_seeds() -> None:
+    mine = study()
+    given = table(mine, 1)
+
+    def result(name: CellName, seed: int) -> SeedResult:
+        metric = ACCURACY if name.arm == "a" else Measure("mean_squared_error")
+        return SeedResult(True, given[name][seed], metric)
+
+    assert numbers(seeds_of_cells(mine, result)) == {"a on xor": 3, "b on xor": 3}
 
 
 def test_comparisons_of_one_question_are_corrected_together_from_the_first_look() -> None:
