@@ -47,7 +47,8 @@ def lock(ledger_folder: Path, late: bool, as_json: bool, **plan: Any) -> None:
         return
     when = f"{'locked' if new else 'is locked already, since'} {file.locked}"
     click.echo(f"{folder / FILE}: {when}{f', {file.late}' if file.late else ''}")
-    click.echo(f"{len(loaded.cells)} cells, {planned} runs planned")
+    cells = "1 cell" if len(loaded.cells) == 1 else f"{len(loaded.cells)} cells"
+    click.echo(f"{cells}, {planned} run{'' if planned == 1 else 's'} planned")
     click.echo(f"digest {file.digest}")
     if new:
         click.echo("publish the digest, or keep it with someone else: then anyone can check when this plan was made")

@@ -115,11 +115,11 @@ def _facts(one: Comparison | Answer) -> str:
 
 def _further(one: Comparison) -> str:
     """Number of further seeds that would decide; nothing if it is decided or no number can be given."""
-    if one.verdict != "undecided" or one.resolution is None:
+    if one.verdict != "undecided":
         return ""
-    if one.further_seeds is None:
-        return f", more than {FURTHER_SEEDS:,} more seeds needed"
-    return f", {wording.counted(one.further_seeds, 'more seed')} needed"
+    if one.further_seeds is not None:
+        return f", {wording.counted(one.further_seeds, 'more seed')} needed"
+    return "" if one.resolution is None else f", more than {FURTHER_SEEDS:,} more seeds needed"
 
 
 def _heterogeneity(one: Answer) -> str:

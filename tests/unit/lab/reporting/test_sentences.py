@@ -54,6 +54,11 @@ def compared(mean: float, **more: Any) -> Any:
             "undecided: +1.3 points [−1.1, 3.7], p = 0.82, more than 1,000 more seeds needed",
         ),
         (
+            compared(0.013, further_seeds=2, resolution=None),
+            "undecided between a and b on bit_xor: +1.3 points [−1.1, 3.7], p = 0.82, 2 more seeds needed",
+            "undecided: +1.3 points [−1.1, 3.7], p = 0.82, 2 more seeds needed",
+        ),
+        (
             compared(0.013, further_seeds=None, resolution=None),
             "undecided between a and b on bit_xor: +1.3 points [−1.1, 3.7], p = 0.82",
             "undecided: +1.3 points [−1.1, 3.7], p = 0.82",
