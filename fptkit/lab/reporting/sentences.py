@@ -154,6 +154,7 @@ def counts(found: Sequence[Comparison]) -> tuple[str, ...]:
     words = []
     for verdict, count in sorted(Counter(one.verdict for one in found).items()):
         names = [place(one.task, one.data_fraction) for one in found if one.verdict == verdict]
-        where = f"all {len(found)} tasks" if count == len(found) > 1 else wording.listed(names)
+        every = "both tasks" if len(found) == 2 else f"all {len(found)} tasks"
+        where = every if count == len(found) > 1 else wording.listed(names)
         words.append(f"{'the same' if verdict == 'same' else verdict} on {where}")
     return tuple(words)

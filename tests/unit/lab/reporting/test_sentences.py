@@ -160,3 +160,4 @@ def test_verdicts_are_counted_by_task() -> None:
     assert counts(mixed) == ("better on x and z", "worse on y")
     alike = [made.comparison(task, "a", "b", 0.001) for task in ("x", "y", "z")]
     assert counts(alike) == ("the same on all 3 tasks",)
+    assert counts(alike[:2]) == ("the same on both tasks",)

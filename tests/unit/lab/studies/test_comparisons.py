@@ -140,6 +140,7 @@ def two(a: Any, b: Any) -> dict[tuple[str, str], Any]:
         (A[:1], B, "not enough evidence", "1 seed in common, a test needs 3"),
         ((), B, "not enough evidence", "a has no test result"),
         (A, (), "not enough evidence", "b has no test result"),
+        ((), (), "not enough evidence", "a and b have no test result"),
         (
             (0.9,) * 5,
             (0.8,) * 5,
