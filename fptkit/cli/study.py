@@ -169,8 +169,9 @@ def _show_plan(loaded: Study, ledger_folder: Path, *, as_json: bool) -> None:
     )
     for place_of, reason in loaded.skipped.items():
         click.echo(f"skipped: {place_of}: {reason}")
-    runs = _runs(plan.runs) if plan.most is None else f"{_from_to(plan)} runs"
-    click.echo(f"{len(plan.cells)} cells, {runs}, {_from_to(plan, plan.done)} to do; nothing was run")
+    cells = "1 cell" if len(plan.cells) == 1 else f"{len(plan.cells)} cells"
+    runs = _runs(plan.runs) if plan.most in (None, plan.runs) else f"{_from_to(plan)} runs"
+    click.echo(f"{cells}, {runs}, {_from_to(plan, plan.done)} to do; nothing was run")
     if plan.undecided:
         click.echo(f"seeds are added where a comparison is undecided: {plan.undecided} of {plan.comparisons} now")
 
@@ -178,7 +179,7 @@ def _show_plan(loaded: Study, ledger_folder: Path, *, as_json: bool) -> None:
 def _from_to(progress: CellProgress | StudyProgress, without: int = 0) -> str:
     """Number of runs, ``18 to 120`` if seeds may be added, without those that are done."""
     least = f"{progress.runs - without}"
-    return least if progress.most is None else f"{least} to {progress.most - without}"
+    return least if progress.most in (None, progress.runs) else f"{least} to {progress.most - without}"
 
 
 def _plan_content(loaded: Study, plan: StudyProgress) -> dict[str, object]:

@@ -48,8 +48,9 @@ def lock(ledger_folder: Path, late: bool, as_json: bool, **plan: Any) -> None:
         return
     when = f"{'locked' if new else 'is locked already, since'} {file.locked}"
     click.echo(f"{folder / FILE}: {when}{f', {file.late}' if file.late else ''}")
+    cells = "1 cell" if len(loaded.cells) == 1 else f"{len(loaded.cells)} cells"
     most = "" if progress.most is None else f" to {progress.most}"
-    click.echo(f"{len(loaded.cells)} cells, {progress.runs}{most} runs planned")
+    click.echo(f"{cells}, {progress.runs}{most} run{'' if progress.runs == 1 and not most else 's'} planned")
     click.echo(f"digest {file.digest}")
     if new:
         click.echo("publish the digest, or keep it with someone else: then anyone can check when this plan was made")

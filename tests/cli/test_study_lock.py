@@ -68,7 +68,7 @@ def test_shipped_studies_and_their_profiles_are_locked_apart() -> None:
 def test_a_recipe_can_be_locked_as_a_study() -> None:
     done = fptkit("study", "lock", "bit_xor_gpt2", "--profile", "smoke", "--seeds", "2", "--learning-rates", "1e-3")
     assert done.returncode == 0
-    assert "1 cells, 2 runs planned" in done.stdout
+    assert "1 cell, 2 runs planned" in done.stdout
 
 
 def test_runs_before_the_lock_need_late() -> None:

@@ -115,11 +115,11 @@ def _facts(one: Comparison | Answer) -> str:
 
 def _further(one: Comparison) -> str:
     """Number of further seeds that would decide; nothing if it is decided or no number can be given."""
-    if one.verdict != "undecided" or one.resolution is None:
+    if one.verdict != "undecided":
         return ""
-    if one.further_seeds is None:
-        return f", more than {FURTHER_SEEDS:,} more seeds needed"
-    return f", {wording.counted(one.further_seeds, 'more seed')} needed"
+    if one.further_seeds is not None:
+        return f", {wording.counted(one.further_seeds, 'more seed')} needed"
+    return "" if one.resolution is None else f", more than {FURTHER_SEEDS:,} more seeds needed"
 
 
 def _heterogeneity(one: Answer) -> str:
@@ -154,6 +154,7 @@ def counts(found: Sequence[Comparison]) -> tuple[str, ...]:
     words = []
     for verdict, count in sorted(Counter(one.verdict for one in found).items()):
         names = [place(one.task, one.data_fraction) for one in found if one.verdict == verdict]
-        where = f"all {len(found)} tasks" if count == len(found) > 1 else wording.listed(names)
+        every = "both tasks" if len(found) == 2 else f"all {len(found)} tasks"
+        where = every if count == len(found) > 1 else wording.listed(names)
         words.append(f"{'the same' if verdict == 'same' else verdict} on {where}")
     return tuple(words)

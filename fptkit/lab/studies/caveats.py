@@ -21,6 +21,7 @@ def warnings_of(results: StudyResults) -> tuple[str, ...]:
     found += _common_choice(results)
     found += _held(results)
     found += _lengths(results)
+    found += _same_runs(results)
     found += _versions(results)
     found += _at_guessing(results)
     found += _diverged(results)
@@ -144,6 +145,22 @@ def _lengths(results: StudyResults) -> list[str]:
             steps = ", ".join(f"{arm} {count:,}" for arm, count in longest.items())
             found.append(f"no budget was set, and arms trained for different numbers of steps on {task}: {steps}")
     return list(dict.fromkeys(found))
+
+
+def _same_runs(results: StudyResults) -> list[str]:
+    """Arms that share runs on a task: their recipes differ in nothing, and so do their results."""
+    users: dict[tuple[str, str], dict[str, None]] = {}
+    for run in results.runs:
+        if run.address and not run.varied:
+            users.setdefault((run.task, run.address), {})[run.arm] = None
+    shared: dict[tuple[str, ...], dict[str, None]] = {}
+    for (task, _), arms in users.items():
+        if len(arms) > 1:
+            shared.setdefault(tuple(arms), {})[task] = None
+    if not shared:
+        return []
+    said = "; ".join(f"{', '.join(arms)} on {', '.join(tasks)}" for arms, tasks in shared.items())
+    return [f"arms whose recipes differ in nothing, so that they have the same runs: {said}"]
 
 
 def _versions(results: StudyResults) -> list[str]:

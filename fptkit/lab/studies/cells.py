@@ -117,8 +117,9 @@ def replaced_by_study(own: Node, settings: StudySettings, faults: list[Fault]) -
         replaced["data_fraction"] = "data_fractions"
     for key, by in replaced.items():
         if node := _train(own).get(key):
+            replace = "replaces" if by == "budget" else "replace"
             faults.append(
-                Fault(node.place, join("train", key), f"the study's {by} replace this; leave one of them out")
+                Fault(node.place, join("train", key), f"the study's {by} {replace} this; leave one of them out")
             )
 
 

@@ -157,9 +157,9 @@ def _note(tested: Tested, verdict: Verdict) -> str:
     """Why there is no test, which other test was made, or what limits the verdict."""
     if not tested.like:
         return f"the arms have different metrics: {tested.a.metric.name} and {tested.b.metric.name}"
-    for arm, cell in ((tested.pair.a, tested.a), (tested.pair.b, tested.b)):
-        if not cell.test:
-            return f"{arm} has no test result"
+    without = [arm for arm, cell in ((tested.pair.a, tested.a), (tested.pair.b, tested.b)) if not cell.test]
+    if without:
+        return f"{' and '.join(without)} {'has' if len(without) == 1 else 'have'} no test result"
     pairs = len(tested.seeds)
     if not tested.enough:
         return f"{pairs} seed{'s' if pairs != 1 else ''} in common, a test needs 3"

@@ -74,7 +74,8 @@ def further_seeds(
 ) -> int | None:
     """Number of further seeds with which the comparison is decided in 80 % of studies, if it is as observed.
 
-    Decided means that a difference is found, or else that it is within the margin.
+    Decided means that a difference is found, or else that it is within the margin. If all differences are equal, it is
+    the number after which the exact tests of equal differences decide.
 
     Args:
         mean, deviation: mean and standard deviation of the differences, taken as true.
@@ -85,18 +86,28 @@ def further_seeds(
         critical: the tests.
 
     Returns:
-        The number; None if it is above the limit or without deviation.
+        The number; None if it is above the limit, or if no number of seeds decides.
     """
-    if not 0 < deviation < np.inf or not np.isfinite(mean):
+    if not 0 <= deviation < np.inf or not np.isfinite(mean):
         return None
-    effect, bound = abs(mean) / deviation, (margin or 0.0) / deviation
     more = range(max(1, MINIMUM_PAIRS - pairs), limit + 1)
+    if deviation == 0:
+        return next((further for further in more if _equal_decided(mean, pairs + further, margin, level)), None)
+    effect, bound = abs(mean) / deviation, (margin or 0.0) / deviation
 
     def decided(further: int) -> float:
         return probability_decided(effect, pairs + further, bound, level, critical)
 
     found = bisect_left(more, POWER, key=decided)
     return more[found] if found < len(more) else None
+
+
+def _equal_decided(mean: float, pairs: int, margin: float | None, level: float) -> bool:
+    """Whether so many equal differences are decided, by the exact tests that are used for them."""
+    from fptkit.lab.studies.statistics import equivalence
+
+    different = mean != 0 and 2.0 ** (1 - pairs) < level
+    return different or (margin is not None and float(equivalence(mean, 0.0, pairs, margin)) < level)
 
 
 def probability_decided(

@@ -152,7 +152,9 @@ class LineView(QuietView):
 
     def run_ended(self, what: str, outcome: Outcome, seconds: float | None, progress: StudyProgress) -> None:
         """See `ProgressView`."""
-        self.say(f"[{progress.done + progress.failed}/{_at_least(progress)}] {_ended_line(what, outcome, seconds)}")
+        left = _left(progress)
+        ended = f"[{progress.done + progress.failed}/{_at_least(progress)}] {_ended_line(what, outcome, seconds)}"
+        self.say(f"{ended}; {left}" if left else ended)
 
 
 class LiveView(QuietView):
@@ -243,6 +245,14 @@ def _at_least(progress: CellProgress | StudyProgress) -> str:
     return f"{progress.runs}{'' if progress.most is None else '+'}"
 
 
+def _left(progress: StudyProgress) -> str:
+    """The time left, ``at least 3 min left`` if seeds may be added; empty if unknown or if all runs are done."""
+    if progress.seconds_left is None or progress.done + progress.failed >= progress.runs:
+        return ""
+    left = f"{describe_seconds(progress.seconds_left)} left"
+    return left if progress.most in (None, progress.runs) else f"at least {left}"
+
+
 def _header(progress: StudyProgress, seconds: float, width: int) -> Text:
     parts = [f"{progress.done} of {_at_least(progress)} runs done", f"{progress.running} running"]
     if progress.elsewhere:
@@ -252,9 +262,8 @@ def _header(progress: StudyProgress, seconds: float, width: int) -> Text:
     if progress.undecided:
         parts.append(f"{progress.undecided} of {progress.comparisons} undecided")
     parts.append(describe_seconds(seconds))
-    if progress.seconds_left is not None and progress.done < progress.runs:
-        left = f"{describe_seconds(progress.seconds_left)} left"
-        parts.append(left if progress.most is None else f"at least {left}")
+    if left := _left(progress):
+        parts.append(left)
     rest = " · ".join(parts)
     header = Text(no_wrap=True, overflow="ellipsis")
     if width - len(rest) > 12:  # without room for both, the title is dropped
@@ -275,7 +284,9 @@ def _chosen(cells: Sequence[CellProgress], rows: int) -> tuple[Sequence[CellProg
     ranked = sorted(range(len(cells)), key=lambda i: (urgency[cells[i].state], i))
     kept = set(ranked[:rows])
     rest = Counter(cells[i].state for i in ranked[rows:])
-    return [cells[i] for i in sorted(kept)], ", ".join(f"{number} cells {state}" for state, number in rest.items())
+    return [cells[i] for i in sorted(kept)], ", ".join(
+        f"{number} cell{'' if number == 1 else 's'} {state}" for state, number in rest.items()
+    )
 
 
 def _state_words(cell: CellProgress) -> str:

@@ -55,7 +55,7 @@ class Comparison(BaseModel, frozen=True, extra="forbid"):
         resolution: the difference that this number of seeds finds in 80 % of studies with this noise, uncorrected; None
             if there is no test or no noise.
         further_seeds: number of further seeds that would decide in 80 % of studies if difference and noise are as
-            observed; None if decided, without noise, or more than 1,000.
+            observed; None if decided, more than 1,000, or if no number would decide.
         anytime: evidence after every seed, if the study adds seeds until decided.
         effect_size: Hedges' g of the paired differences; None if it cannot be computed.
         verdict: ``a`` against ``b``: ``better`` or ``worse`` if ``p_holm`` is below the study's ``level``, ``same`` if

@@ -119,8 +119,9 @@ class _Check:
         except FptkitError as err:
             self._findings.wrong(self.name(file), str(err))
             return
-        rounding = ROUNDING if self._unchanged(file) else 0.0
-        found = list(json_differences(self.name(file), stored, json.loads(derived), rounding=rounding))
+        as_written = self._unchanged(file)
+        rounding, newer = ROUNDING if as_written else 0.0, as_written and not self._same_code
+        found = list(json_differences(self.name(file), stored, json.loads(derived), rounding=rounding, newer=newer))
         self._findings.differences += found
         if not found and not self._unchanged(file):
             self._changed(file)

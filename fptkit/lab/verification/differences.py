@@ -67,7 +67,9 @@ class Findings:
         return asdict(self)
 
 
-def json_differences(file: str, stored: Any, derived: Any, *, rounding: float = 0.0) -> Iterator[Difference]:
+def json_differences(
+    file: str, stored: Any, derived: Any, *, rounding: float = 0.0, newer: bool = False
+) -> Iterator[Difference]:
     """Key path and both values of every difference between two JSON values.
 
     Args:
@@ -75,8 +77,11 @@ def json_differences(file: str, stored: Any, derived: Any, *, rounding: float = 
         stored: what the file holds.
         derived: what it should hold.
         rounding: relative difference up to which numbers count as equal.
+        newer: whether another version of fptkit made the file, which may not have known every key.
     """
     for place, was, now in _differences(stored, derived, "", rounding):
+        if newer and was is _NOTHING and not place.endswith("]"):
+            continue
         yield Difference(file, place, shown(was), shown(now))
 
 

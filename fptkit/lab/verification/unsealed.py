@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from fptkit.engine.code_version import code_version
 from fptkit.files import read_json
 from fptkit.lab.studies.locking.lock import compare_stored
 from fptkit.lab.studies.results import RESULTS, run_folder
@@ -48,5 +49,6 @@ def verify_unsealed(folder: Path, *, tensors: bool = True) -> Findings:
     results = compared.marked(results_of(stored.facts, stored.lookup, folder.parent))
     derived = json.loads(results.model_dump_json())
     name = f"{folder.name}/{RESULTS}"
-    findings.differences += json_differences(name, read_json(folder / RESULTS), derived, rounding=ROUNDING)
+    newer = stored.results.code_version != code_version()
+    findings.differences += json_differences(name, read_json(folder / RESULTS), derived, rounding=ROUNDING, newer=newer)
     return findings

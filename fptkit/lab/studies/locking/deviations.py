@@ -34,8 +34,10 @@ def _of_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[
     for key in ("study", "profile", "tasks"):
         found += _differences(now[key], before[key], key)
     found += _differences(list(now["arms"]), list(before["arms"]), "arms")
+    for arm in (arm for arm in now["arms"] if arm in before["arms"]):
+        found += _differences(now["arms"][arm], before["arms"][arm], f"arms.{arm}.summary")
     if not found:  # else these would repeat what is said already
-        for key in ("arms", "reference", "tests", "exclusions"):
+        for key in ("reference", "tests", "exclusions"):
             found += _differences(now[key], before[key], key)
     found += _differences(now["fptkit"], before["fptkit"], "fptkit")
     for path, value, was in found:

@@ -54,6 +54,11 @@ def compared(mean: float, **more: Any) -> Any:
             "undecided: +1.3 points [−1.1, 3.7], p = 0.82, more than 1,000 more seeds needed",
         ),
         (
+            compared(0.013, further_seeds=2, resolution=None),
+            "undecided between a and b on bit_xor: +1.3 points [−1.1, 3.7], p = 0.82, 2 more seeds needed",
+            "undecided: +1.3 points [−1.1, 3.7], p = 0.82, 2 more seeds needed",
+        ),
+        (
             compared(0.013, further_seeds=None, resolution=None),
             "undecided between a and b on bit_xor: +1.3 points [−1.1, 3.7], p = 0.82",
             "undecided: +1.3 points [−1.1, 3.7], p = 0.82",
@@ -155,3 +160,4 @@ def test_verdicts_are_counted_by_task() -> None:
     assert counts(mixed) == ("better on x and z", "worse on y")
     alike = [made.comparison(task, "a", "b", 0.001) for task in ("x", "y", "z")]
     assert counts(alike) == ("the same on all 3 tasks",)
+    assert counts(alike[:2]) == ("the same on both tasks",)

@@ -89,6 +89,15 @@ def test_an_undecided_comparison_says_how_many_further_seeds_would_decide() -> N
     assert (with_more_tests.comparisons[0].further_seeds or 1001) > found.further_seeds, "they are corrected together"
 
 
+@pytest.mark.parametrize(("shift", "more"), [(0.0, 2), (0.05, 3)])
+def test_equal_differences_say_how_many_further_seeds_would_decide(shift: float, more: int) -> None:
+    values = (0.5, 0.6, 0.7, 0.55, 0.65, 0.52)
+    found = one([value + shift for value in values[:3]], values[:3])
+    assert (found.verdict, found.resolution, found.further_seeds) == ("undecided", None, more)
+    assert one([value + shift for value in values[: 2 + more]], values[: 2 + more]).verdict == "undecided"
+    assert one([value + shift for value in values[: 3 + more]], values[: 3 + more]).verdict in ("same", "better")
+
+
 def three_tasks(a: Any, b: Any) -> dict[tuple[str, str], Any]:
     return {(task, arm): values for task in ("xor", "memory", "mnist") for arm, values in (("a", a), ("b", b))}
 
@@ -131,6 +140,7 @@ def two(a: Any, b: Any) -> dict[tuple[str, str], Any]:
         (A[:1], B, "not enough evidence", "1 seed in common, a test needs 3"),
         ((), B, "not enough evidence", "a has no test result"),
         (A, (), "not enough evidence", "b has no test result"),
+        ((), (), "not enough evidence", "a and b have no test result"),
         (
             (0.9,) * 5,
             (0.8,) * 5,

@@ -87,12 +87,28 @@ def test_further_seeds_decide_in_80_of_100_simulated_studies(mean: float, margin
     assert shares[1] < 0.8 + 0.008
 
 
-def test_further_seeds_have_a_limit_and_need_noise() -> None:
+def test_further_seeds_have_a_limit() -> None:
     assert further_seeds(0.0, 0.01, 5, None) is None
     assert further_seeds(0.0001, 0.01, 5, None) is None
     assert further_seeds(0.003, 0.01, 5, None, limit=84) is None
     assert further_seeds(0.003, 0.01, 5, None, limit=85) == 85
-    assert further_seeds(0.1, 0.0, 5, 0.01) is None
     assert further_seeds(math.nan, 0.1, 5, 0.01) is None
     assert further_seeds(1.0, 0.001, 1, None) == 2  # a test needs three
     assert further_seeds(1.0, 0.001, 5, None) == 1
+
+
+@pytest.mark.parametrize("margin", [None, 0.01, 0.2])
+@pytest.mark.parametrize("mean", [0.0, 0.05])
+@pytest.mark.parametrize("level", [0.05, 0.05 / 3])
+def test_equal_differences_need_as_many_seeds_as_their_exact_tests(
+    mean: float, margin: float | None, level: float
+) -> None:
+    def decided(pairs: int) -> bool:
+        a = np.full(pairs, 0.5)
+        tests = paired_tests(a + mean, a)
+        same = margin is not None and equivalence(tests.mean, tests.standard_error, pairs, margin) < level
+        return bool(tests.p < level or same)
+
+    expected = next((more for more in range(1, 30) if decided(3 + more)), None)
+    assert further_seeds(mean, 0.0, 3, margin, level) == expected
+    assert (expected is None) == (mean == 0 and margin is None)

@@ -287,3 +287,15 @@ def test_a_pipe_gets_a_line_a_run_and_no_control_characters() -> None:
         "[4/8] language on bit_xor, rate 0.001, seed 0: validated at step 20, validation 0.7500 (3 s)",
         "[4/8] x: failed: first",
     ]
+
+
+@pytest.mark.parametrize(
+    ("done", "failed", "most", "said"),
+    [(3, 1, None, "; 7 min left"), (3, 1, 20, "; at least 7 min left"), (7, 1, None, ""), (3, 1, 8, "; 7 min left")],
+)
+def test_a_line_says_the_time_left(done: int, failed: int, most: int | None, said: str) -> None:
+    console = Console(record=True, width=80, file=open(os.devnull, "w"))  # noqa: SIM115
+    progress = StudyProgress("s", CELLS, done, 8, failed=failed, seconds_left=400.0, most=most)
+    LineView(console).run_ended("x", Outcome("a", "validated", "", 20), 3.2, progress)
+    console.file.close()
+    assert console.export_text().rstrip().endswith(f"x: validated at step 20 (3 s){said}")

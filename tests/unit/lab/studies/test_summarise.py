@@ -446,6 +446,14 @@ def test_what_a_reader_must_know_comes_first(load: Any, tmp_path: Path) -> None:
         assert warning.startswith(beginning)
 
 
+def test_arms_with_the_same_recipe_are_named(load: Any, tmp_path: Path) -> None:
+    arm = "  twin: {backbone: {name: gpt2, weights: random, size: nano}, freezing: {name: fpt}}"
+    twin = STUDY.replace("learning_rates:", f"{arm}\nlearning_rates:")
+    warnings = results_of(load(twin), tmp_path).warnings
+    assert "arms whose recipes differ in nothing, so that they have the same runs: random, twin on bit_xor" in warnings
+    assert not any("differ in nothing" in warning for warning in results_of(load(), tmp_path / "two").warnings)
+
+
 def test_an_edge_that_others_equal_is_no_warning(load: Any, tmp_path: Path) -> None:
     study = load()
     changes = {

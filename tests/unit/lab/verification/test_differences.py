@@ -40,6 +40,13 @@ def test_rounding_is_relative_and_for_numbers_with_a_point_only() -> None:
     assert found(1000000000, 1000000001, 1e-3) == [("", "1000000000", "1000000001")]
 
 
+def test_keys_that_an_older_version_did_not_know_are_no_difference() -> None:
+    stored, derived = {"a": [{"b": 1}], "c": [1], "d": 2}, {"a": [{"b": 3, "new": 0.5}], "c": [1, 2], "e": None}
+    found = [one.place for one in json_differences("f", stored, derived, newer=True)]
+    assert found == ["a[0].b", "c[1]", "d"], "other values, further items, and keys that are gone"
+    assert len(list(json_differences("f", stored, derived))) == 5
+
+
 def test_long_values_are_shortened() -> None:
     (one,) = json_differences("f", "x" * 1000, "y")
     assert len(one.stored) < 300

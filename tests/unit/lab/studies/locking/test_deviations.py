@@ -76,6 +76,12 @@ def test_many_cells_are_counted(tmp_path: Path) -> None:
     assert said == "train.batch_size of a0 on bit_xor; a1 on bit_xor; a2 on bit_xor; and 3 more: 7 (plan: 16)"
 
 
+def test_another_summary_of_an_arm_is_a_deviation_beside_others(tmp_path: Path) -> None:
+    said = "arms.random.summary: pretrained (plan: empty)"
+    assert found(tmp_path, TWO_ARMS, "arms.random.summary=pretrained") == [said]
+    assert found(tmp_path, TWO_ARMS, "arms.random.summary=pretrained", "margin=2") == ["margin: 2 (plan: null)", said]
+
+
 def test_another_arm_is_said_once(tmp_path: Path) -> None:
     assert found(tmp_path, TWO_ARMS, "controls=[one_block]") == [
         "controls: one_block (plan: none)",
