@@ -10,10 +10,11 @@ change was so recent that a second one could leave the same time. Damaged caches
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -185,17 +186,25 @@ def file_digest(path: Path) -> str:
     return Snapshot.take([Place(path)]).identity(str(path)).digest
 
 
-def walk(folder: Path) -> Iterator[Path]:
+def walk(folder: Path, unreadable: list[Path] | None = None) -> Iterator[Path]:
     """Yield the files in a folder and those below, in the order of their names; links are followed, but not in circles.
 
     Hidden files and metadata of systems are left out, see `is_metadata`.
+
+    Args:
+        folder: the folder.
+        unreadable: receives what is neither file nor folder: pipes, devices, links to nothing, and circles of links.
+
+    Raises:
+        DataError: a folder cannot be read.
     """
-    yield from _walk(folder, frozenset())
+    yield from _walk(folder, frozenset(), [] if unreadable is None else unreadable)
 
 
-def _walk(folder: Path, above: frozenset[str]) -> Iterator[Path]:
+def _walk(folder: Path, above: frozenset[str], unreadable: list[Path]) -> Iterator[Path]:
     real = os.path.realpath(folder)
     if real in above:
+        unreadable.append(folder)
         return
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -205,10 +214,22 @@ def _walk(folder: Path, above: frozenset[str]) -> Iterator[Path]:
         path = folder / entry.name
         if is_metadata(path):
             continue
-        if entry.is_dir():
-            yield from _walk(path, above | {real})
-        elif entry.is_file():
+        if _is(entry.is_dir, path):
+            yield from _walk(path, above | {real}, unreadable)
+        elif _is(entry.is_file, path):
             yield path
+        else:
+            unreadable.append(path)
+
+
+def _is(test: Callable[[], bool], path: Path) -> bool:
+    """The answer of a test of a folder's entry; no, for links in a circle."""
+    try:
+        return test()
+    except OSError as err:
+        if err.errno == errno.ELOOP:
+            return False
+        raise DataError(f"{path}: cannot be read ({err.strerror or err}); check its permissions") from err
 
 
 def is_metadata(path: Path) -> bool:

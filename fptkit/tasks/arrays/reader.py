@@ -19,7 +19,7 @@ from fptkit.tasks.arrays.options import ENDINGS, ArraysOptions
 from fptkit.tasks.reading.json_lines import LIST
 from fptkit.tasks.reading.labels import shown
 from fptkit.tasks.reading.options import SplitOptions
-from fptkit.tasks.reading.paths import find_files, own_splits, passed_over_notes, places
+from fptkit.tasks.reading.paths import children_of, find_files, own_splits, passed_over_notes, places
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,8 @@ def _bundles(entries: Sequence[str], split: str | None, own: bool) -> tuple[list
                 passed_over += others
                 if not found:
                     endings = ", ".join(ENDINGS)
-                    raise SourceError("task.source", [(entry, f"no file {endings} in {place}")])
+                    seen = f"; {', '.join(passed_over_notes(others))}" if others else ""
+                    raise SourceError("task.source", [(entry, f"no file {endings} in {place}{seen}")])
             elif place.suffix.lower() not in ENDINGS:
                 raise DataError(f"{place}: unknown ending; expected one of {', '.join(ENDINGS)}")
             elif place.suffix.lower() == ".npy":
@@ -152,13 +153,13 @@ def _bundles(entries: Sequence[str], split: str | None, own: bool) -> tuple[list
 
 def _in_folder(folder: Path, split: str | None, own: bool) -> tuple[list[Bundle], list[Path]]:
     """The bundles in a folder and those below, and the files that are not read."""
-    children = [child for child in sorted(folder.iterdir()) if not is_metadata(child)]
+    children = [child for child in children_of(folder) if not is_metadata(child)]
     kept = [child for child in children if child.is_dir() or child.suffix.lower() in ENDINGS]
     single = [child for child in kept if child.is_file() and child.suffix.lower() == ".npy"]
     packed = [child for child in kept if child.is_file() and child not in single]
     if single and packed:
         raise DataError(f"{folder}: both .npy files and {packed[0].name}; name those that belong together in source")
-    others = [child for child in children if child not in kept and child.is_file()]
+    others = [child for child in children if child not in kept or not (child.is_dir() or child.is_file())]
     splits = own_splits([child.stem for child in kept if child not in single], str(folder)) if own else {}
     bundles = [_single(single, split)] if single else []
     bundles += [Bundle(str(file), read_arrays(file), split or splits.get(file.stem)) for file in packed]

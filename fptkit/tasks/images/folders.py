@@ -11,7 +11,15 @@ from fptkit.sources import shown_folder
 from fptkit.sources.identity import is_metadata
 from fptkit.tasks.images.pictures import is_picture
 from fptkit.tasks.reading.labels import shown
-from fptkit.tasks.reading.paths import SourceFiles, find_files, own_splits, passed_over_notes, places, split_of
+from fptkit.tasks.reading.paths import (
+    SourceFiles,
+    children_of,
+    find_files,
+    own_splits,
+    passed_over_notes,
+    places,
+    split_of,
+)
 
 ENDINGS = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff"),
@@ -116,20 +124,13 @@ def _with_classes(
 def _inner(place: Path) -> Path:
     """The folder that a place stands for: the only thing in it, if that is a folder that names no split."""
     while place.is_dir():
-        inside = [child for child in _children(place) if not is_metadata(child)]
+        inside = [child for child in children_of(place) if not is_metadata(child)]
         if len(inside) != 1 or not inside[0].is_dir() or split_of(inside[0].name):
             return place
-        if not any(child.is_dir() for child in _children(inside[0])):  # one class folder, not a folder of them
+        if not any(child.is_dir() for child in children_of(inside[0])):  # one class folder, not a folder of them
             return place
         place = inside[0]
     return place
-
-
-def _children(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except OSError as err:
-        raise DataError(f"{folder}: cannot be read ({err.strerror or err}); check its permissions") from err
 
 
 def _reads(file: Path) -> bool:
@@ -171,7 +172,7 @@ def _empty_folders(found: SourceFiles, used: Mapping[Path, tuple[str, ...]]) -> 
     empty = [
         str(child.relative_to(base.parent))
         for base in sorted(bases)
-        for child in _children(base)
+        for child in children_of(base)
         if child.is_dir() and not is_metadata(child) and child not in filled
     ]
     return (f"folders without pictures, which are no classes: {shown(empty)}",) if empty else ()

@@ -107,6 +107,8 @@ def read_picture(
         raise DataError(f"{where}: not readable as a picture: {_begin(source)}") from err
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as err:
         raise _too_large(where, str(err)) from err
+    except PermissionError as err:
+        raise DataError(f"{where}: cannot be read ({err.strerror or err}); check its permissions") from err
     except _FAULTS as err:
         reason = str(err) or type(err).__name__
         raise DataError(f"{where}: not readable as a picture: {reason}; replace or remove the file") from err
@@ -208,6 +210,16 @@ def _turned(picture: Image) -> Image:
         return picture
 
 
+def _on_its_side(picture: Image) -> bool:
+    """Whether the EXIF orientation exchanges height and width."""
+    from PIL import ExifTags
+
+    try:
+        return picture.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+    except _FAULTS:
+        return False
+
+
 def _as_seen(picture: Image, colour: str, background: tuple[int, int, int], animated: bool) -> Picture:
     from PIL import Image
 
@@ -226,11 +238,12 @@ def _has_alpha(picture: Image) -> bool:
 
 
 def header(path: Path) -> tuple[tuple[int, int], str] | None:
-    """Size as (height, width) and mode of a picture, without decoding it; None if it cannot be opened."""
+    """Size as (height, width), as it is seen, and mode of a picture; None if it cannot be opened. Decodes no pixels."""
     from PIL import Image
 
     try:
         with Image.open(path, formats=_formats()) as picture:
-            return (picture.height, picture.width), picture.mode
+            size = (picture.height, picture.width)
+            return (size[::-1] if _on_its_side(picture) else size), picture.mode
     except (Image.DecompressionBombError, *_FAULTS):
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -162,7 +163,7 @@ class _Finder:
 
     def _own_folder(self, folder: Path) -> dict[str, Path]:
         """The own splits of a folder: its folders, else its files."""
-        children = [child for child in sorted(folder.iterdir()) if not is_metadata(child)]
+        children = [child for child in children_of(folder) if not is_metadata(child)]
         for parts in (
             {child.name: child for child in children if child.is_dir()},
             {_stem(child): child for child in children if child.is_file() and self._reads(child)},
@@ -183,7 +184,7 @@ class _Finder:
         begin, ending = _stem(file)[: -len(word)], file.name[len(_stem(file)) :]
         beside = {
             _stem(other): other
-            for other in sorted(file.parent.iterdir())
+            for other in children_of(file.parent)
             if other.is_file() and other.name.startswith(begin) and other.name.endswith(ending)
             if split_of(_stem(other)[len(begin) :]) and not is_metadata(other)
         }
@@ -196,7 +197,7 @@ class _Finder:
             self.base[place] = place
             return (place,)
         found = []
-        for child in walk(place):
+        for child in walk(place, self.passed_over):
             if self._reads(child) and (self.deep or child.parent == place):
                 found.append(child)
             else:
@@ -214,26 +215,50 @@ class _Finder:
         return file_type(path) in self.endings or path.suffix.lower() in self.endings
 
     def _pass_over(self, place: Path) -> None:
-        self.passed_over += [place] if place.is_file() else walk(place)
+        self.passed_over += walk(place, self.passed_over) if place.is_dir() else [place]
 
 
 def places(entry: str) -> list[Path]:
     """The files or folders that an entry ``path:PLACE`` names; a file of exactly this name comes before a pattern.
 
     Raises:
-        SourceError: there are none.
+        SourceError: there are none, or they cannot be looked at.
+        DataError: it is a pipe or device.
     """
     text = entry.removeprefix("path:").strip()
-    path = Path(text).expanduser()
-    if path.exists():
-        return [path]
+    try:
+        path = Path(text).expanduser()
+        if path.is_file() or path.is_dir():
+            return [path]
+        other = path.exists()
+    except (OSError, RuntimeError) as err:  # a folder above it is locked, the name is too long; no such user's home
+        raise SourceError(
+            "task.source", [(entry, str(getattr(err, "strerror", "") or err))], "Check the path."
+        ) from err
+    if other:
+        raise DataError(f"{path}: neither a file nor a folder, but a pipe or device; copy its content to a file")
     if any(sign in text for sign in "*?"):
-        if found := [
-            Path(name) for name in sorted(glob.glob(str(path), recursive=True)) if not is_metadata(Path(name))
-        ]:
+        matching = sorted(glob.glob(str(path), recursive=True))
+        found = [Path(name) for name in matching if os.path.isfile(name) or os.path.isdir(name)]
+        if found := [place for place in found if not is_metadata(place)]:
             return found
         raise SourceError("task.source", [(entry, "no file or folder has a name of this pattern")], "Check the path.")
     raise SourceError("task.source", [(entry, f"there is no file or folder {shown_folder(path)}")], "Check the path.")
+
+
+def children_of(folder: Path) -> list[Path]:
+    """What is in a folder, in the order of names.
+
+    Raises:
+        DataError: the folder cannot be read.
+    """
+    try:
+        found = sorted(folder.iterdir())
+        for first in found[:1]:
+            first.lstat()  # fails if only the names may be read
+        return found
+    except OSError as err:
+        raise DataError(f"{folder}: cannot be read ({err.strerror or err}); check its permissions") from err
 
 
 def passed_over_notes(files: Sequence[Path]) -> tuple[str, ...]:
@@ -242,10 +267,17 @@ def passed_over_notes(files: Sequence[Path]) -> tuple[str, ...]:
 
 
 def _counted(files: Sequence[Path]) -> str:
-    counts = Counter(path.suffix.lower() or "without an ending" for path in files)
+    counts = Counter(_kind(path) for path in files)
     return ", ".join(
         f"{ending} {count:,}" for ending, count in sorted(counts.items(), key=lambda item: (-item[1], item))
     )
+
+
+def _kind(path: Path) -> str:
+    """What a file that is passed over is, for counting."""
+    if path.is_file():
+        return path.suffix.lower() or "without an ending"
+    return "links to nothing or in circles" if path.is_symlink() else "pipes or devices"
 
 
 def _stem(path: Path) -> str:

@@ -243,3 +243,15 @@ def test_tables_that_cannot_be_used(tmp_path: Path) -> None:
 def test_invalid_options(options: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         ImagesOptions(source="path:x", **options)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_of_one_size_are_read_as_they_are_seen(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    for label in ("ant", "bee"):
+        (tmp_path / label).mkdir()
+        for number in range(4):
+            pixels = chance(number).integers(0, 256, (8, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / label / f"{number}.jpg", exif=exif)
+    assert task_of(tmp_path).input.size == ((16, 8) if orientation >= 5 else (8, 16))

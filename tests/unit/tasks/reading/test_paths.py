@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -115,6 +116,48 @@ def test_nothing_there(tmp_path: Path) -> None:
         found(tmp_path / "absent")
     with pytest.raises(SourceError, match=r"no file .csv, .txt in .*a; it has .jpg 1"):
         found(tmp_path / "a")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_pipes_and_dead_links_are_said_and_never_opened(tmp_path: Path) -> None:
+    made(tmp_path, "a.csv", "sub/b.csv")
+    os.mkfifo(tmp_path / "pipe.csv")
+    os.mkfifo(tmp_path / "sub" / "pipe.txt")
+    (tmp_path / "dead.csv").symlink_to(tmp_path / "absent")
+    (tmp_path / "self").symlink_to(tmp_path / "self")
+    (tmp_path / "sub" / "up").symlink_to(tmp_path)
+    files = find_files({"all": [f"path:{tmp_path}"]}, (".csv",))
+    assert [path.name for path in files.files] == ["a.csv", "b.csv"]
+    assert files.notes == ("5 files passed over: links to nothing or in circles 3, pipes or devices 2",)
+    with pytest.raises(DataError, match="pipe.csv: neither a file nor a folder, but a pipe or device; copy"):
+        found(tmp_path / "pipe.csv")
+    assert found(f"{tmp_path}/*.csv") == {"all": ["a.csv"]}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_pipes_beside_own_splits(tmp_path: Path) -> None:
+    made(tmp_path, "train/a.csv", "test/b.csv")
+    os.mkfifo(tmp_path / "pipe")
+    assert find_files({"all": [f"path:{tmp_path}"]}, (".csv",)).notes == ("1 files passed over: pipes or devices 1",)
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "~nobody-has-this-name/x"])
+def test_names_that_no_file_can_have(name: str) -> None:
+    with pytest.raises(SourceError, match=r"Check the path\."):
+        found(name)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="the administrator may read everything")
+@pytest.mark.parametrize("mode", [0o000, 0o444])
+def test_locked_folders(tmp_path: Path, mode: int) -> None:
+    made(tmp_path, "locked/sub/a.csv", "b.csv")
+    (tmp_path / "locked").chmod(mode)
+    try:
+        for place in (tmp_path, tmp_path / "locked", tmp_path / "locked" / "sub"):
+            with pytest.raises((DataError, SourceError), match="Permission denied"):
+                found(place)
+    finally:
+        (tmp_path / "locked").chmod(0o755)
 
 
 def test_a_source_as_text() -> None:
