@@ -16,14 +16,14 @@ from fptkit.interfaces import Classes, Examples, Metric, Preparation, Values
 from fptkit.tasks.own_data.metrics import AbsoluteError, LabelsF1
 from fptkit.tasks.reading.columns import Column, check_categories, read_column
 from fptkit.tasks.reading.labels import find_classes, same_label, shown
-from fptkit.tasks.reading.numbers import parse_numbers, short
+from fptkit.tasks.reading.numbers import advice, in_another_style, parse_number, parse_numbers, short
 from fptkit.tasks.reading.options import TargetOptions
 from fptkit.tasks.reading.scaling import moments
 
 MOST_CLASSES = 20
 """Number of different whole numbers in a target above which ``problem: auto`` means regression."""
 
-_YES = {"1": 1, "true": 1, "yes": 1, "0": 0, "false": 0, "no": 0}
+_YES = {"1": 1, "true": 1, "yes": 1, "t": 1, "y": 1, "0": 0, "false": 0, "no": 0, "f": 0, "n": 0}
 
 
 class Target(BaseModel):
@@ -234,9 +234,26 @@ def _problem(examples: Examples, options: TargetOptions, missing: Sequence[str],
         return "labels" if filled <= _YES.keys() else "regression"
     numbers = parse_numbers([cell.strip() for cell in cells[0] if cell not in missing], (), decimal)
     if not numbers or None in numbers:
+        _check_style(examples, cells[0], decimal)
         return "classification"
     fractional = any(number is not None and number != int(number) for number in numbers)
     return "regression" if fractional or len(set(numbers)) > MOST_CLASSES else "classification"
+
+
+def _check_style(examples: Examples, cells: Sequence[str], decimal: str) -> None:
+    """Refuse a target of numbers that are written in another way: classes of them would be nonsense.
+
+    Raises:
+        DataError: all filled cells are such numbers, or numbers.
+    """
+    filled = [(row, cell.strip()) for row, cell in enumerate(cells) if cell.strip()]
+    strange = [(row, cell) for row, cell in filled if parse_number(cell, decimal) is None]
+    if strange and all(in_another_style(cell, decimal) for _, cell in strange):
+        row, cell = strange[0]
+        raise DataError(
+            f"{examples.names[row]}: target '{next(iter(examples.labels))}': {short(cell)} is not a number"
+            f"{advice(cell, decimal)}; if the cells are classes, set problem: classification"
+        )
 
 
 def _check_present(examples: Examples, missing: Sequence[str]) -> None:

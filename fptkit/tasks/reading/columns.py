@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fptkit.errors import DataError
-from fptkit.tasks.reading.dates import looks_like_date, parse_dates
+from fptkit.tasks.reading.dates import looks_like_date, parse_dates, unfit_dates
 from fptkit.tasks.reading.labels import shown
 from fptkit.tasks.reading.numbers import advice as advice_for
 from fptkit.tasks.reading.numbers import in_another_style, is_code, missing_words, parse_numbers, short
@@ -18,6 +18,9 @@ Kind = Literal["number", "category", "date", "empty"]
 
 IDENTIFIER_SHARE = 0.8
 """Fraction of rows with a category of their own from which a column is an identifier and not a category."""
+
+FEW_WORDS = 5
+"""Different numbers per different word from which a column has numbers, and the words are strangers in it."""
 
 _FEW_ROWS = 20
 """Below this many rows, a column of categories that are all different may be chance."""
@@ -94,8 +97,7 @@ def read_column(
             return Column(name, "category", blanked, notes=(*notes, note))
         if not strangers:
             return Column(name, "number", blanked, [math.nan if n is None else n for n in numbers], notes)
-        filled = sum(map(bool, blanked))
-        if declared == "number" or 2 * len(strangers) <= filled:
+        if declared == "number" or _are_few(blanked, strangers):
             raise _stranger(
                 name, blanked, where, strangers, ("numbers", advice_for(blanked[strangers[0]], decimal)), advice
             )
@@ -114,11 +116,17 @@ def _dates_or_categories(
     seconds = parse_dates(cells, ("",), f"{where(0)}, column '{name}'")
     if seconds is not None:
         return Column(name, "date", cells, [math.nan if s is None else s for s in seconds], notes)
-    strangers = [row for row, cell in enumerate(cells) if cell and not looks_like_date(cell)]
-    filled = sum(map(bool, cells))
-    if declared == "date" or (strangers and 2 * len(strangers) <= filled):
+    strangers = [row for row, cell in enumerate(cells) if cell and not looks_like_date(cell)] or unfit_dates(cells)
+    if strangers and (declared == "date" or _are_few(cells, strangers)):
         raise _stranger(name, cells, where, strangers, ("dates", "; correct it"), advice)
     return Column(name, "category", cells, notes=notes)
+
+
+def _are_few(cells: Sequence[str], strangers: Sequence[int]) -> bool:
+    """Whether most cells fit a kind, or the others are few different words, such as one for a missing value."""
+    words = {cells[row] for row in strangers}
+    fitting = set(cells) - words - {""}
+    return 2 * len(strangers) <= sum(map(bool, cells)) or FEW_WORDS * len(words) <= len(fitting)
 
 
 def _check_marks(

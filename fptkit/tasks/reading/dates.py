@@ -9,17 +9,30 @@ from datetime import datetime, timedelta, timezone
 from fptkit.errors import DataError
 
 _TIME = r"(?:[T ]+(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<fraction>\d{1,9}))?)?"
-_TIME += r"\s?(?P<zone>Z|[+-]\d{2}:?\d{2})?)?"
+_TIME += r"\s?(?P<half>[AaPp][Mm])?\s?(?P<zone>Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)?)?"
+_NAME = r"(?P<name>jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}"
 _FORMS = {
     "year first": re.compile(r"(?P<year>\d{4})([-/.])(?P<month>\d{1,2})\2(?P<day>\d{1,2})" + _TIME, re.ASCII),
     "day first": re.compile(r"(?P<day>\d{1,2})([-/.])(?P<month>\d{1,2})\2(?P<year>\d{4})" + _TIME, re.ASCII),
     "month first": re.compile(r"(?P<month>\d{1,2})([-/.])(?P<day>\d{1,2})\2(?P<year>\d{4})" + _TIME, re.ASCII),
+    "day, name of month": re.compile(
+        r"(?P<day>\d{1,2})[-/ ]?" + _NAME + r"[-/ ,]*(?P<year>\d{4})" + _TIME, re.I | re.A
+    ),
+    "name of month, day": re.compile(_NAME + r"[-/ ]?(?P<day>\d{1,2})[-/ ,]+(?P<year>\d{4})" + _TIME, re.I | re.A),
 }
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 
 
 def looks_like_date(text: str) -> bool:
     """Whether a cell has the form of a date, in any order of its parts."""
     return any(form.fullmatch(text) for form in _FORMS.values())
+
+
+def unfit_dates(cells: Sequence[str]) -> list[int]:
+    """The rows of cells that look like dates, but not in the form that fits most of them, such as ``0000-00-00``."""
+    fits = {cell: {name for name, form in _FORMS.items() if _seconds(form, cell) is not None} for cell in set(cells)}
+    best = max(_FORMS, key=lambda name: sum(name in fits[cell] for cell in cells))
+    return [row for row, cell in enumerate(cells) if cell and best not in fits[cell]]
 
 
 def parse_dates(cells: Sequence[str], missing: Collection[str], where: str) -> list[float | None] | None:
@@ -58,14 +71,21 @@ def _seconds(form: re.Pattern[str], text: str) -> float | None:
     match = form.fullmatch(text)
     if match is None:
         return None
-    parts = {name: int(value or 0) for name, value in match.groupdict().items() if name not in ("fraction", "zone")}
+    found = match.groupdict()
+    parts = {name: int(found.get(name) or 0) for name in ("year", "month", "day", "hour", "minute", "second")}
     fraction, zone = match["fraction"] or "", match["zone"]
+    if name := found.get("name"):
+        parts["month"] = 1 + _MONTHS.index(name.lower())
+    if half := match["half"]:
+        if not 1 <= parts["hour"] <= 12:
+            return None
+        parts["hour"] = parts["hour"] % 12 + 12 * (half.lower() == "pm")
     try:
         moment = datetime(**parts, tzinfo=timezone.utc)
     except ValueError:  # no such day or hour
         return None
-    if zone and zone != "Z":
-        offset = timedelta(hours=int(zone[1:3]), minutes=int(zone[-2:]))
+    if zone and zone[0] in "+-":
+        offset = timedelta(hours=int(zone[1:3]), minutes=int(zone[3:].lstrip(":") or 0))
         moment -= offset if zone[0] == "+" else -offset
     whole = (moment - datetime(1970, 1, 1, tzinfo=timezone.utc)) // timedelta(seconds=1)
     return whole + (int(fraction) / 10 ** len(fraction) if fraction else 0.0)

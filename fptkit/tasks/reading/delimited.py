@@ -15,6 +15,7 @@ from fptkit.errors import DataError
 from fptkit.tasks.reading.labels import shown
 from fptkit.tasks.reading.numbers import parse_number
 from fptkit.tasks.reading.text import check_text, file_type, open_text
+from fptkit.tasks.reading.timing import FEWEST
 
 DELIMITERS = (",", ";", "\t", "|")
 """Characters that are tried, best first."""
@@ -61,7 +62,7 @@ class TextTable:
         if column not in self.columns:
             raise DataError(
                 f"{option}: {self.name} has no column '{column}'; it has {shown(list(self.columns))}. "
-                "Check the name, and the option delimiter"
+                "Check the name, and the option delimiter; if the first line is data, set header: false"
             )
 
 
@@ -78,7 +79,7 @@ def read_delimited(path: Path, delimiter: str | None = None, *, header: bool = T
 
     Raises:
         DataError: it is not text or has no rows; a row has more or fewer cells than the first line; quotes are not
-            closed; a column name is empty or occurs twice, or all of them are numbers.
+            closed, or have whole rows between them; a column name is empty or occurs twice, or all of them are numbers.
     """
     with open_text(path) as file, _long_cells():
         head = list(itertools.islice(file, _SAMPLE))
@@ -133,33 +134,73 @@ def _table(path: Path, rows: Iterator[tuple[int, list[str]]], delimiter: str, *,
         rows = itertools.chain([(first_line, first)], rows)
     lines, records = [], []
     for line, cells in rows:
-        if len(cells) != len(names):
-            shown_mark = "tab" if delimiter == "\t" else repr(delimiter)
-            raise DataError(
-                f"{path}:{line}: {len(cells)} cells, line {first_line} has {len(names)}, separated by {shown_mark}; "
-                "correct the row, quote cells that contain the delimiter, or set the option delimiter"
-            )
         lines.append(line)
         records.append(cells)
     if not records:
         raise DataError(f"{path}: no rows; expected a line of column names, then rows")
+    if header and all(len(cells) == len(names) + 1 for cells in records):
+        names = _with_one_more(names, records)
+    for line, cells in zip(lines, records, strict=True):
+        _check_row(path, line, cells, (first_line, names), delimiter)
     columns = list(map(list, zip(*records, strict=True)))
     names, columns, notes = _named(path, first_line, names, columns)
     return TextTable(str(path), dict(zip(names, columns, strict=True)), lines, notes=notes)
 
 
+def _with_one_more(names: list[str], records: Sequence[Sequence[str]]) -> list[str]:
+    """The column names if every row has a cell more: a delimiter at its end, or the names of rows in R's
+    ``write.table``, which have no column name."""
+    if not any(cells[-1] for cells in records):
+        return [*names, ""]
+    return ["", *names] if _name_rows([cells[0] for cells in records]) else names
+
+
+def _name_rows(cells: Sequence[str]) -> bool:
+    """Whether cells without a column name name the rows: all different, and text, or row numbers in any order."""
+    if len(cells) < 2 or len(set(cells)) < len(cells) or not all(cells):
+        return False
+    if not any(parse_number(cell) is not None for cell in cells):
+        return True
+    counted = [str(number) for number in range(len(cells) + 1)]
+    return all(map(str.isdecimal, cells)) and (len(cells) >= FEWEST or list(cells) in (counted[1:], counted[:-1]))
+
+
+def _check_row(path: Path, line: int, cells: list[str], first: tuple[int, list[str]], delimiter: str) -> None:
+    """Check the number of cells, and that no quote swallowed lines of a file whose quotes are text.
+
+    Raises:
+        DataError: the row has more or fewer cells than the first, or a cell has whole rows.
+    """
+    first_line, names = first
+    if len(cells) != len(names):
+        shown_mark = "tab" if delimiter == "\t" else repr(delimiter)
+        raise DataError(
+            f"{path}:{line}: {len(cells)} cells, line {first_line} has {len(names)}, separated by {shown_mark}; "
+            "correct the row, quote cells that contain the delimiter, or set the option delimiter"
+        )
+    if len(names) > 1 and delimiter == "\t" and any("\n" in cell and "\t" in cell for cell in cells):
+        raise DataError(
+            f"{path}:{line}: a cell that begins with a quote holds whole lines with tabs up to the next quote; if quotes "
+            'are text in this file, write each as "" in a cell in quotes (pandas: read_csv with quoting=3, then to_csv)'
+        )
+
+
 def _named(
     path: Path, line: int, names: list[str], columns: list[list[str]]
 ) -> tuple[list[str], list[list[str]], tuple[str, ...]]:
-    """Check the column names; an empty column without a name, from a delimiter at the end of lines, is left out."""
+    """Check the column names; left out are the names of rows, and empty columns without a name, from a delimiter at the
+    end of lines."""
     unused = [place for place, name in enumerate(names) if not name and not any(columns[place])]
     notes = (f"{len(unused)} columns without name and content are not used",) if unused else ()
+    if len(names) > 1 and names[0] in ("", "Unnamed: 0") and 0 not in unused and _name_rows(columns[0]):
+        unused.append(0)
+        notes += (f"{path.name}: the first column, {names[0] or 'without a name'}, has row names and is not used",)
     columns = [column for place, column in enumerate(columns) if place not in unused]
     names = [name for place, name in enumerate(names) if place not in unused]
     if "" in names:
         raise DataError(
-            f"{path}:{line}: column {names.index('') + 1} has no name. If it is a row number, write the file without "
-            "it (pandas: index=False); otherwise name it"
+            f"{path}:{line}: column {names.index('') + 1} has no name. If it has row names, write the file "
+            "without them (pandas: index=False, R: row.names=FALSE); otherwise name it"
         )
     if doubled := [name for name in names if names.count(name) > 1]:
         raise DataError(f"{path}:{line}: two columns have the name '{doubled[0]}'; rename one")

@@ -2,7 +2,8 @@
 
 Two labels are the same if they are equal after these steps, in train and test alike:
 
-1. Surrounding white space is removed, and white space inside becomes one space.
+1. Surrounding white space is removed, and white space inside becomes one space. Invisible characters (byte-order
+   marks inside joined files, spaces of no width, marks of direction) are removed.
 2. Unicode is composed (NFC): the same letter may be written in two ways.
 3. Whole numbers are written as such: ``1``, ``1.0`` and ``1e0`` are one label. Other numbers are text: ``1.10`` may be
    a version, and ``01`` a code.
@@ -24,6 +25,7 @@ from fptkit.errors import DataError
 from fptkit.tasks.reading.numbers import parse_number, short
 
 _WHOLE = re.compile(r"[+-]?(?:0|[1-9][0-9]*)(?:\.0*)?(?:[eE][+-]?[0-9]{1,2})?")
+_INVISIBLE = dict.fromkeys(map(ord, "\ufeff\u200b\u2060\u200e\u200f"))
 _SHOWN = 5
 
 
@@ -35,7 +37,7 @@ def same_label(label: object) -> str:
     """
     if isinstance(label, bytes):
         label = label.decode("utf-8", "replace")
-    text = unicodedata.normalize("NFC", " ".join(str(label).split()))
+    text = unicodedata.normalize("NFC", " ".join(str(label).translate(_INVISIBLE).split()))
     if not _WHOLE.fullmatch(text):
         return text
     try:

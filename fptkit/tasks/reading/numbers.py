@@ -14,13 +14,16 @@ from fptkit.errors import DataError
 
 MISSING = (
     *("", "?", "-", "--", ".", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "NAN", "-nan", "-NaN"),
-    *("null", "Null", "NULL", "nil", "none", "None", "NONE", "missing"),
+    *("null", "Null", "NULL", "nil", "none", "None", "NONE", "missing", "\\N", "NaT", "#DIV/0!", "#VALUE!", "#REF!"),
+    *("#NUM!", "#NULL!", "#NAME?", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
 )
-"""Words that mean a missing value, by default. Source: pandas' ``na_values``, and what R, SAS, SQL and Python write."""
+"""Words that mean a missing value, by default. Source: pandas' ``na_values``, and what R, SAS, SQL, Excel, C and Python
+write."""
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _COMMA_NUMBER = re.compile(r"[+-]?(?:[0-9]+,?[0-9]*|,[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _GROUPED = re.compile(r"[+-]?[0-9]{1,3}(?:([,.' \u00a0\u2009\u202f_])[0-9]{3})(?:\1[0-9]{3})*(?:[.,][0-9]+)?")
+_CURRENCY = re.compile(r"[+-]?\s?[$€£¥₹]\s?|\s?[$€£¥₹]")
 _PLAIN = frozenset("0123456789+-.eE")
 """Text of these characters alone is a number for ``float`` if and only if it is one here."""
 
@@ -105,13 +108,27 @@ def advice(text: str, decimal: str = ".") -> str:
         return f"; if '{other}' is the decimal mark, set decimal: '{other}'"
     if text.endswith("%"):
         return "; write percentages without the sign"
+    if "\u2212" in text:
+        return "; write minus as -, not as the sign of typesetting (U+2212)"
+    if text != (bare := _bare(text)) and in_another_style(bare, decimal) | (parse_number(bare, decimal) is not None):
+        return "; write numbers without signs of currency, with E for the exponent and without thousands separators"
     return "; correct it, or if it means a missing value, add it to the option missing"
 
 
 def in_another_style(text: str, decimal: str = ".") -> bool:
-    """Whether text is a number with the other decimal mark or with thousands separators."""
+    """Whether text is a number with the other decimal mark, thousands separators, a sign of currency or per cent, a
+    typographic minus, or Fortran's exponent ``1.0D+02``."""
     other = "," if decimal == "." else "."
-    return bool(_GROUPED.fullmatch(text)) or (parse_number(text, other) is not None and not is_code(text))
+    bare = _bare(text)
+    if bare != text and parse_number(bare, decimal) is not None:
+        return True
+    return bool(_GROUPED.fullmatch(bare)) or (parse_number(bare, other) is not None and not is_code(bare))
+
+
+def _bare(text: str) -> str:
+    """Text without a sign of currency or per cent, with a plain minus and ``E`` before an exponent."""
+    bare = _CURRENCY.sub("", text.removesuffix("%").strip().replace("\u2212", "-"), count=1)
+    return re.sub(r"(?<=\.)([0-9]*)[dD](?=[+-][0-9]{2})", r"\1E", bare)
 
 
 def is_code(text: str) -> bool:

@@ -30,6 +30,27 @@ _KINDS = {".gz": "gzip", ".xz": "xz", ".bz2": "bzip2"}
 PACKED = tuple(_MAGIC)
 """Endings of packed files, which are unpacked while they are read."""
 
+_FORMATS = {
+    b"PK\x03\x04": "a zip archive or a workbook of Excel; unpack it, or save the sheet as CSV",
+    b"\xd0\xcf\x11\xe0": "an old workbook of Excel; save the sheet as CSV",
+    b"\x1f\x8b": "packed by gzip; rename it to end in .gz",
+    b"BZh": "packed by bzip2; rename it to end in .bz2",
+    b"\xfd7zXZ\0": "packed by xz; rename it to end in .xz",
+    b"\x28\xb5\x2f\xfd": "packed by zstd; unpack it",
+    b"7z\xbc\xaf": "a 7z archive; unpack it",
+    b"Rar!": "a rar archive; unpack it",
+    b"PAR1": "a Parquet file; rename it to end in .parquet",
+    b"ARROW1": "an Arrow file; write it as Parquet or CSV",
+    b"\x89HDF": "an HDF5 file, such as .mat or .h5; write it as CSV",
+    b"MATLAB 5": "a .mat file of Matlab; write it as CSV",
+    b"SQLite f": "a database of SQLite; write its table as CSV",
+    b"%PDF": "a PDF; save the table as CSV",
+    b"\x80\x04": "a pickle of Python; write it as CSV",
+}
+"""What files are that begin with these bytes, and what to do."""
+
+_UNKNOWN = "check what file it is"
+
 _SAMPLE = 1 << 16
 
 _DAMAGE = (gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError)
@@ -152,6 +173,8 @@ def check_text(text: str, where: str, first: int = 1) -> None:
     """
     place = text.find("\0")
     if place >= 0:
+        if (kind := _what_it_is(text[:16].encode())) != _UNKNOWN and first == 1:
+            raise DataError(f"{where}: binary data instead of text; {kind}")
         line = text.count("\n", 0, place) + first
         raise DataError(f"{where}:{line}: a zero byte, so this is not text in UTF-8; if it is UTF-16, save it as UTF-8")
 
@@ -195,6 +218,10 @@ def _encoding(begin: bytes) -> str:
     return next((name for mark, name in _MARKS if begin.startswith(mark)), "utf-8")
 
 
+def _what_it_is(data: bytes) -> str:
+    return next((f"it is {kind}" for begin, kind in _FORMATS.items() if data.startswith(begin)), _UNKNOWN)
+
+
 def _undecodable(path: Path, encoding: str) -> DataError:
     """The error for a file that is not text; it is read again, since the first error knows no absolute place."""
     with open_bytes(path) as file:
@@ -210,7 +237,7 @@ def _undecodable_message(where: str, encoding: str, data: bytes) -> str:
         start = err.start + (len(codecs.BOM_UTF8) if encoding == "utf-8-sig" else 0)
         line = data.count(b"\n", 0, start) + 1
         if b"\0" in data[:_SAMPLE] and name == "UTF-8":
-            return f"{where}: binary data instead of text (byte {start} is 0x{data[start]:02x}); check what file it is"
+            return f"{where}: binary data instead of text (byte {start} is 0x{data[start]:02x}); {_what_it_is(data)}"
         return (
             f"{where}:{line}: byte {start} (0x{data[start]:02x}) is not {name} text; save the file as UTF-8, "
             "for example: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW_FILE"

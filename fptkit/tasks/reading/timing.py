@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Callable, Sequence
 
 from fptkit.errors import DataError
@@ -15,6 +16,9 @@ TIME_NAMES = frozenset(
     ("time", "timestamp", "date", "datetime", "date_time", "ds", "epoch", "unix", "unixtime", "unix_time", "index")
 )
 """Names, in lower case, of columns that hold the time if their numbers never fall."""
+
+
+_IDENTIFIER = re.compile(r"(?:^|[\W_])(?i:id|idx|index|rowid|uid|key|row|nr|no)$|^(?i:row[ _]?number)$|[a-z]I[dD]$")
 
 
 def has_equal_steps(values: Sequence[float]) -> bool:
@@ -46,6 +50,19 @@ def is_time(name: str, values: Sequence[float]) -> bool:
     if name.strip().lower() not in TIME_NAMES or len(values) < 2:
         return False
     return all(earlier <= later for earlier, later in itertools.pairwise(values))
+
+
+def is_identifier(name: str, cells: Sequence[str]) -> bool:
+    """Whether a column numbers the examples: by its name (``id``, ``PassengerId``, ``row_number``), and since every row
+    has another whole number. Their order may be that of a shuffled table.
+
+    Args:
+        name: its name.
+        cells: its cells.
+    """
+    if len(cells) < FEWEST or not _IDENTIFIER.search(name.strip()):
+        return False
+    return len(set(cells)) == len(cells) and all(cell.isdecimal() for cell in cells)
 
 
 def time_order(

@@ -18,7 +18,7 @@ from fptkit.tasks.reading.labels import same_label, shown
 from fptkit.tasks.reading.numbers import parse_numbers
 from fptkit.tasks.reading.options import TargetOptions
 from fptkit.tasks.reading.paths import SourceFiles
-from fptkit.tasks.reading.timing import FEWEST, has_equal_steps
+from fptkit.tasks.reading.timing import FEWEST, has_equal_steps, is_identifier
 from fptkit.tasks.table.options import ENDINGS, TableOptions
 from fptkit.tasks.table.preparation import CategoryColumn, Encoded, TablePreparation, cells_of, fit_column
 from fptkit.tasks.table.reader import read_table, same_columns
@@ -199,6 +199,8 @@ class Table(OwnDataTask):
             return "all its cells are missing"
         if column.kind == "number" and column.name not in options.numeric and all(self._counting[column.name]):
             return "it rises by the same step in every row, like a row number"
+        if column.kind == "number" and column.name not in options.numeric and is_identifier(column.name, column.cells):
+            return "it has another whole number in every row, like an identifier (option numeric would use it)"
         seen = {column.cells[row] for row in train}
         if column.kind == "category" and len(seen) == 1:
             return f"it is {next(iter(seen))!r} in every training row"

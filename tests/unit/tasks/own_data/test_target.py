@@ -168,3 +168,15 @@ def test_a_label_that_training_never_saw() -> None:
     target = fitted(examples(y=["a", "b"]))
     with pytest.raises(DataError, match=r"t.csv:2: unknown label 'c'; the model knows a, b"):
         target.encode(examples(y=["c"]))
+
+
+@pytest.mark.parametrize("form", ["{},5", "${}.50", "{}%"])
+def test_numbers_in_another_style_are_no_classes(form: str) -> None:
+    cells = [form.format(number % 7 + 1) for number in range(40)]
+    with pytest.raises(DataError, match="is not a number.*if the cells are classes, set problem: classification"):
+        fitted(examples(y=cells))
+    assert fitted(examples(y=cells), problem="classification").kind == "classes"
+
+
+def test_labels_in_columns_as_databases_write_them() -> None:
+    assert fitted(examples(a=["t", "f", "f"], b=["Y", "N", "Y"])).kind == "labels"

@@ -89,3 +89,38 @@ def test_identifiers_are_refused() -> None:
         check_categories(read([f"id{n}" for n in range(40)]), "t.csv")
     check_categories(read([f"id{n % 20}" for n in range(40)]), "t.csv")
     check_categories(read([f"id{n}" for n in range(5)]), "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("cell", "advice"),
+    [
+        ("{}.5%", "percentages without the sign"),
+        ("${},200.00", "signs of currency"),
+        ("{} €", "signs of currency"),
+        ("\u2212{}.5", "U\\+2212"),
+        ("{}.5D+02", "E for the exponent"),
+    ],
+)
+def test_numbers_with_signs_are_refused_and_not_categories(cell: str, advice: str) -> None:
+    cells = [cell.format(number % 7 + 1) for number in range(40)]
+    with pytest.raises(DataError, match=advice):
+        read_column("x", cells, str, missing=MISSING)
+
+
+def test_one_word_among_many_different_numbers_is_a_stranger_however_frequent() -> None:
+    cells = [str(row % 11) if row % 3 == 0 else "not measured" for row in range(60)]
+    with pytest.raises(DataError, match=r"^1: column 'x' has numbers, but here 'not measured' \(40 such cells"):
+        read_column("x", cells, str, missing=MISSING)
+    assert read_column("x", ["1", "2", "3+", "3+", "3+"], str, missing=MISSING).kind == "category"
+    assert read_column("seat", ["1D-05", "2D-17"], str, missing=MISSING).kind == "category"
+
+
+def test_dates_that_no_calendar_has_are_refused() -> None:
+    cells = ["2020-01-13", "0000-00-00", "2020-02-01", "2020-02-30"]
+    with pytest.raises(DataError, match=r"^1: column 'day' has dates, but here '0000-00-00' \(2 such cells"):
+        read_column("day", cells, str, missing=MISSING)
+
+
+def test_missing_words_of_databases_and_spreadsheets() -> None:
+    cells = ["1.5", "\\N", "#DIV/0!", "NaT", "1.#QNAN", "2"]
+    assert read_column("x", cells, str, missing=MISSING).kind == "number"

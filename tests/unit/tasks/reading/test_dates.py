@@ -54,3 +54,29 @@ def test_what_is_no_date(cells: list[str]) -> None:
 def test_missing_dates_stay_missing() -> None:
     assert parse_dates(["1970-01-02", "?"], ("?",), "here") == [86400.0, None]
     assert looks_like_date("2020-01-01 10:00:00Z")
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "2024-01-05 15:04:00+00",
+        "2024-01-05 15:04:00 UTC",
+        "2024-01-05 17:04+02",
+        "1/5/2024 3:04 PM",
+        "1/5/2024 3:04:00 pm",
+        "05-Jan-2024 15:04",
+        "05JAN2024 15:04:00",
+        "5 January 2024 15:04",
+        "Jan 5, 2024 3:04 PM",
+    ],
+)
+def test_forms_of_databases_and_spreadsheets(cell: str) -> None:
+    late = cell.replace("05", "25", 1) if "05" in cell else cell.replace("5", "25", 1)
+    found = parse_dates([cell, late], (), "x")
+    assert found is not None
+    assert found[0] == datetime(2024, 1, 5, 15, 4, tzinfo=timezone.utc).timestamp()
+
+
+@pytest.mark.parametrize("cell", ["13/25/2024 13:04 PM", "5 Foo 2024", "0 AM", "2024-01-05 0:04 PM"])
+def test_what_only_looks_like_such_a_form_is_no_date(cell: str) -> None:
+    assert parse_dates([cell], (), "x") is None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import gzip
-import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fptkit.errors import DataError
@@ -88,7 +88,7 @@ def test_cells_longer_than_the_limit_of_the_csv_module(tmp_path: Path) -> None:
         ("a,b\n1,2\n3\n", r"t.csv:3: 1 cells, line 1 has 2"),
         ("a,b\n1,2,3\n", r"t.csv:2: 3 cells"),
         ("a,a\n1,2\n", r"t.csv:1: two columns have the name 'a'"),
-        (",a\n0,2\n1,3\n", r"t.csv:1: column 1 has no name.*index=False"),
+        (",a\n0,2\n0,3\n", r"t.csv:1: column 1 has no name.*index=False"),
         ("1.5,2\n3,4\n", r"t.csv:1: the first line has numbers"),
         ('a,b\n1,"x\n2,y\n', r"t.csv:2: a quoted cell is never closed"),
         ('a,b\n1,"x"y\n', r"t.csv:2: .*check the quotes"),
@@ -106,8 +106,39 @@ def test_an_unknown_column_is_refused(tmp_path: Path) -> None:
         read_delimited(written(tmp_path, "a,b\n1,2\n")).need("z", "target")
 
 
-def test_the_index_of_pandas_is_refused(tmp_path: Path) -> None:
-    buffer = io.StringIO()
-    pd.DataFrame({"x": [1.0, 2.0]}).to_csv(buffer)
-    with pytest.raises(DataError, match="column 1 has no name"):
-        read_delimited(written(tmp_path, buffer.getvalue()))
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4, 5, 6, 7, 8], [5, 2, 8, 1, 0, 3, 4, 7, 6]])
+def test_the_index_of_pandas_is_not_used(tmp_path: Path, order: list[int]) -> None:
+    frame = pd.DataFrame({"x": np.arange(9.0)}).iloc[order]
+    frame.to_csv(tmp_path / "t.csv")
+    found = read_delimited(tmp_path / "t.csv")
+    assert list(found.columns) == ["x"]
+    assert "first column, without a name, has row names" in found.notes[0]
+    pd.read_csv(tmp_path / "t.csv").to_csv(tmp_path / "again.csv", index=False)
+    assert read_delimited(tmp_path / "again.csv").columns == found.columns
+
+
+@pytest.mark.parametrize("header", ["x\ty", "\tx\ty"])
+@pytest.mark.parametrize("names", ["12", ("Mazda RX4", "Fiat 128")])
+def test_row_names_of_r_are_not_used(tmp_path: Path, header: str, names: str) -> None:
+    (tmp_path / "t.tsv").write_text(f'{header}\n"{names[0]}"\t5\ta\n"{names[1]}"\t6\tb\n')
+    found = read_delimited(tmp_path / "t.tsv")
+    assert found.columns == {"x": ["5", "6"], "y": ["a", "b"]}
+    assert len(found.notes) == 1
+
+
+def test_delimiters_at_the_end_of_all_rows_but_the_first_line(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("x,y\n1,a,\n2,b,\n")
+    assert read_delimited(tmp_path / "t.csv").columns == {"x": ["1", "2"], "y": ["a", "b"]}
+
+
+@pytest.mark.parametrize("rows", ["1,2,3\n4,5\n", "0.5,2,3\n0.7,5,6\n", "1,2,3\n1,5,6\n", "7,2,3\n9,5,6\n"])
+def test_rows_with_a_cell_too_many_are_refused(tmp_path: Path, rows: str) -> None:
+    (tmp_path / "t.csv").write_text(f"x,y\n{rows}")
+    with pytest.raises(DataError, match=r"t.csv:2: 3 cells, line 1 has 2"):
+        read_delimited(tmp_path / "t.csv")
+
+
+def test_a_quote_that_swallows_rows_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.tsv").write_text('text\ty\n"one\ta\ntwo\tb\nthree"\ta\n')
+    with pytest.raises(DataError, match=r"t.tsv:2: a cell that begins with a quote holds whole lines"):
+        read_delimited(tmp_path / "t.tsv")

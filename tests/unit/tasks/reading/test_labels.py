@@ -82,3 +82,8 @@ def test_labels_that_look_like_one_are_warned_about(pair: tuple[str, str]) -> No
 @pytest.mark.parametrize("pair", [("a", "b"), ("1", "-1"), ("1", "2"), ("c", "c++")])
 def test_labels_that_do_not(pair: tuple[str, str]) -> None:
     assert near_duplicates(pair) == []
+
+
+def test_invisible_characters_do_not_make_a_class() -> None:
+    assert same_label("\ufeffyes") == same_label("yes\u200b") == "yes"
+    assert same_label("می‌خواهم") == "می‌خواهم"  # a joiner is a letter's form

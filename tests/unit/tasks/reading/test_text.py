@@ -107,5 +107,21 @@ def test_odd_numbers_of_bytes_in_utf16_are_refused(tmp_path: Path) -> None:
 def test_a_missing_file_and_a_folder_are_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"), open_text(tmp_path / "absent.csv"):
         pass
-    with pytest.raises(DataError, match="cannot be read"), open_text(tmp_path):
+    with pytest.raises(DataError, match="not a file, but a folder"), open_text(tmp_path):
         pass
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"PK\x03\x04\x14\0\0\0\x9c\xff", "zip archive or a workbook of Excel"),
+        (gzip.compress(b"x,y\n1,2\n" * 9), "packed by gzip; rename it"),
+        (b"SQLite format 3\0", "database of SQLite"),
+        (b"PAR1\x15\x04\xff\0", "Parquet file"),
+    ],
+)
+def test_binary_files_are_named(tmp_path: Path, data: bytes, what: str) -> None:
+    (tmp_path / "a.csv").write_bytes(data)
+    for read in (read_text, lambda path: list(lines_of(path))):
+        with pytest.raises(DataError, match=f"binary data instead of text.*it is .*{what}"):
+            read(tmp_path / "a.csv")

@@ -68,3 +68,15 @@ def test_equal_and_missing_times_are_refused() -> None:
     for missing in (None, math.nan):
         with pytest.raises(DataError, match=r"t.csv:3: the time"):
             time_order([1.0, missing], lambda row: f"t.csv:{row + 2}", "day")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("id", True), ("PassengerId", True), ("row_number", True), ("ID", True), ("patient_id", True), ("idx", True)]
+    + [("paid", False), ("grid", False), ("price", False), ("throw", False), ("Covid", False), ("turkey", False)],
+)
+def test_identifiers_have_a_name_and_differ(name: str, expected: bool) -> None:
+    cells = [str(row * 37 % 60) for row in range(60)]
+    assert is_identifier(name, cells) == expected
+    assert not is_identifier(name, [*cells, "1"])
+    assert not is_identifier(name, [cell + ".5" for cell in cells])

@@ -135,3 +135,10 @@ def test_an_ending_that_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("x")
     with pytest.raises(DataError, match=r"a\.png: a file with this ending is not read; expected \.fasta"):
         read_sequences(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("before", [" ", "\ufeff", "\t"])
+def test_a_header_after_white_space_is_no_sequence(tmp_path: Path, before: str) -> None:
+    (tmp_path / "a.fa").write_text(f">a\nAC\n{before}>b\nGT\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"a.fa:3: white space or a byte-order mark before '>'"):
+        read_sequences(tmp_path / "a.fa")
