@@ -129,6 +129,8 @@ def options_of_components() -> Iterator[tuple[str, Options]]:
         "sequences": {"source": "path:some.fasta"},
         "text": {"source": "path:some.csv"},
         "arrays": {"source": "path:some.npz"},
+        "audio": {"source": "path:folder"},
+        "series": {"source": "path:some.npz"},
     }
     registry = load_plugins(selection="")
     for kind in HOOKS.values():

@@ -87,8 +87,8 @@ def _as_they_were(ledger_folder: Path, manifest: Manifest, place: Path) -> Path:
         if record.metrics_bytes and there.is_file():
             copy = run_folder(place, address) / METRICS
             copy.parent.mkdir(parents=True)
-            with there.open("rb") as file:
-                copy.write_bytes(file.read(record.metrics_bytes))
+            with there.open("rb") as file, copy.open("wb") as part:
+                part.write(file.read(record.metrics_bytes))
     return place
 
 

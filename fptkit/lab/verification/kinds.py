@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fptkit.errors import UsageError
-from fptkit.files import SUMMARY
+from fptkit.files import RECIPE, SUMMARY
 from fptkit.lab.studies.results import RESULTS
 from fptkit.lab.verification.bundles.archive import unpacked
 from fptkit.lab.verification.bundles.bundle import is_bundle, study_in, verify_bundle, verify_bundled_run
@@ -60,7 +60,7 @@ def verify_path(path: Path, options: Options) -> Findings:
         return verify_unsealed(folder, tensors=options.tensors)
     if (folder / SUMMARY).is_file():
         if options.reruns:
-            raise UsageError(f"--rerun draws runs of a study; repeat this one with: fptkit run {path / 'recipe.yaml'}")
+            raise UsageError(f"--rerun draws runs of a study; repeat this one with: fptkit run {path / RECIPE}")
         verify = verify_bundled_run if is_bundle(folder.parent.parent) else verify_run
         return verify(folder, tensors=options.tensors)
     raise UsageError(

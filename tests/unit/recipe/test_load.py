@@ -155,9 +155,9 @@ def test_the_layout_of_the_complete_message() -> None:
 @pytest.mark.parametrize(
     ("text", "line", "path", "message"),
     [
-        ("backbone: {name: gpt2}", 1, "task", "required: a section {name: ...}\nknown: bit_memory, bit_xor"),
-        ("task:\n  bits: 3", 1, "task.name", "required: the name of a task\nknown: bit_memory"),
-        ("task: {name: 3}", 1, "task.name", "required: the name of a task\nknown: bit_memory"),
+        ("backbone: {name: gpt2}", 1, "task", "required: a section {name: ...}\nknown: arrays, audio"),
+        ("task:\n  bits: 3", 1, "task.name", "required: the name of a task\nknown: arrays, audio"),
+        ("task: {name: 3}", 1, "task.name", "required: the name of a task\nknown: arrays, audio"),
         ("task: bit_xor", 1, "task", "expected a section that names a task: {name: bit_xor}"),
         ("task: null", 1, "task", "expected a section that names a task: {name: ...}"),
         (XOR + "freezing: fpt", 2, "freezing", "expected a section that names a freezing policy: {name: fpt}"),

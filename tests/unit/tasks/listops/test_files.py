@@ -125,7 +125,7 @@ def test_another_kind_of_file(tmp_path: Path, content: bytes, message: str) -> N
 def test_a_file_that_is_not_there_or_a_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no such file"):
         read_expressions(tmp_path / "x.tsv")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="not a file, but a folder"):
         read_expressions(tmp_path)
 
 
