@@ -100,11 +100,12 @@ def _check_models(text: str, registry: Registry, task: Task) -> None:
 
 
 def _loaded(text: str, registry: Registry, profile: str | None) -> LoadedRecipe:
+    from fptkit.files import RECIPE, write_text
     from fptkit.recipe.find import read_recipe_file, recipe_folders
     from fptkit.recipe.load import load_read_recipe
 
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "recipe.yaml")
-        path.write_text(text, encoding="utf-8")
+        path = Path(folder, RECIPE)
+        write_text(path, text)
         file = read_recipe_file(path, recipe_folders(registry))
         return load_read_recipe(file, registry, profile=profile, overrides=(), given=())

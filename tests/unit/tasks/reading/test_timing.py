@@ -8,7 +8,7 @@ import random
 import pytest
 
 from fptkit.errors import DataError
-from fptkit.tasks.reading.timing import FEWEST, has_equal_steps, is_time, time_order
+from fptkit.tasks.reading.timing import FEWEST, has_equal_steps, is_identifier, is_time, time_order
 
 
 @pytest.mark.parametrize(
