@@ -230,7 +230,7 @@ def _problem(examples: Examples, options: TargetOptions, missing: Sequence[str],
         return "labels"
     cells = list(examples.labels.values())
     if len(cells) > 1:
-        filled = {cell.strip().lower() for some in cells for cell in some}
+        filled = {same_label(cell).lower() for some in cells for cell in set(some)}
         return "labels" if filled <= _YES.keys() else "regression"
     numbers = parse_numbers([cell.strip() for cell in cells[0] if cell not in missing], (), decimal)
     if not numbers or None in numbers:

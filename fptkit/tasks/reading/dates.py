@@ -15,10 +15,9 @@ _FORMS = {
     "year first": re.compile(r"(?P<year>\d{4})([-/.])(?P<month>\d{1,2})\2(?P<day>\d{1,2})" + _TIME, re.ASCII),
     "day first": re.compile(r"(?P<day>\d{1,2})([-/.])(?P<month>\d{1,2})\2(?P<year>\d{4})" + _TIME, re.ASCII),
     "month first": re.compile(r"(?P<month>\d{1,2})([-/.])(?P<day>\d{1,2})\2(?P<year>\d{4})" + _TIME, re.ASCII),
-    "day, name of month": re.compile(
-        r"(?P<day>\d{1,2})[-/ ]?" + _NAME + r"[-/ ,]*(?P<year>\d{4})" + _TIME, re.I | re.A
-    ),
-    "name of month, day": re.compile(_NAME + r"[-/ ]?(?P<day>\d{1,2})[-/ ,]+(?P<year>\d{4})" + _TIME, re.I | re.A),
+    "day, name": re.compile(r"(?P<day>\d{1,2})[-/ ]?" + _NAME + r"[-/ ,]*(?P<year>\d{4})" + _TIME, re.I | re.A),
+    "name, day": re.compile(_NAME + r"[-/ ]?(?P<day>\d{1,2})[-/ ,]+(?P<year>\d{4})" + _TIME, re.I | re.A),
+    "month alone": re.compile(r"(?P<year>1[5-9]\d\d|2[01]\d\d)[-/](?P<month>0[1-9]|1[0-2])", re.A),
 }
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 
@@ -73,10 +72,11 @@ def _seconds(form: re.Pattern[str], text: str) -> float | None:
         return None
     found = match.groupdict()
     parts = {name: int(found.get(name) or 0) for name in ("year", "month", "day", "hour", "minute", "second")}
-    fraction, zone = match["fraction"] or "", match["zone"]
+    parts["day"] = parts["day"] if "day" in found else 1
+    fraction, zone, half = (found.get(name) or "" for name in ("fraction", "zone", "half"))
     if name := found.get("name"):
         parts["month"] = 1 + _MONTHS.index(name.lower())
-    if half := match["half"]:
+    if half:
         if not 1 <= parts["hour"] <= 12:
             return None
         parts["hour"] = parts["hour"] % 12 + 12 * (half.lower() == "pm")

@@ -20,6 +20,11 @@ from fptkit.tasks.reading.timing import FEWEST
 DELIMITERS = (",", ";", "\t", "|")
 """Characters that are tried, best first."""
 
+_QUOTES = (
+    'if quotes are plain text in this file, write each as "" in a cell in quotes (pandas: read_csv(FILE, quoting=3, '
+    "sep=...), then to_csv)"
+)
+
 _SAMPLE = 50
 """Lines from which the delimiter is found."""
 
@@ -122,7 +127,7 @@ def _rows(path: Path, lines: Iterator[str], delimiter: str, skipped: int) -> Ite
             begin = skipped + reader.line_num + 1
     except csv.Error as err:
         text = "a quoted cell is never closed" if "unexpected end" in str(err) else str(err)
-        raise DataError(f"{path}:{begin}: {text}; check the quotes, and the option delimiter") from err
+        raise DataError(f"{path}:{begin}: {text}; check the quotes, and the option delimiter; {_QUOTES}") from err
 
 
 def _table(path: Path, rows: Iterator[tuple[int, list[str]]], delimiter: str, *, header: bool) -> TextTable:
@@ -138,13 +143,24 @@ def _table(path: Path, rows: Iterator[tuple[int, list[str]]], delimiter: str, *,
         records.append(cells)
     if not records:
         raise DataError(f"{path}: no rows; expected a line of column names, then rows")
+    notes = _without_blank_end(path, lines, records)
     if header and all(len(cells) == len(names) + 1 for cells in records):
         names = _with_one_more(names, records)
     for line, cells in zip(lines, records, strict=True):
         _check_row(path, line, cells, (first_line, names), delimiter)
     columns = list(map(list, zip(*records, strict=True)))
-    names, columns, notes = _named(path, first_line, names, columns)
-    return TextTable(str(path), dict(zip(names, columns, strict=True)), lines, notes=notes)
+    names, columns, named = _named(path, first_line, names, columns)
+    return TextTable(str(path), dict(zip(names, columns, strict=True)), lines, notes=(*notes, *named))
+
+
+def _without_blank_end(path: Path, lines: list[int], records: list[list[str]]) -> tuple[str, ...]:
+    """Remove rows of empty cells at the end, as spreadsheets write them; return a note. Elsewhere they are steps."""
+    count = len(records)
+    while len(records) > 1 and not any(records[-1]):
+        records.pop()
+        lines.pop()
+    blank = count - len(records)
+    return (f"{path.name}: {blank:,} rows of empty cells at the end are not used",) if blank else ()
 
 
 def _with_one_more(names: list[str], records: Sequence[Sequence[str]]) -> list[str]:
@@ -180,8 +196,8 @@ def _check_row(path: Path, line: int, cells: list[str], first: tuple[int, list[s
         )
     if len(names) > 1 and delimiter == "\t" and any("\n" in cell and "\t" in cell for cell in cells):
         raise DataError(
-            f"{path}:{line}: a cell that begins with a quote holds whole lines with tabs up to the next quote; if quotes "
-            'are text in this file, write each as "" in a cell in quotes (pandas: read_csv with quoting=3, then to_csv)'
+            f"{path}:{line}: a cell that begins with a quote holds whole lines with tabs up to the next quote; "
+            f"{_QUOTES}"
         )
 
 

@@ -86,7 +86,7 @@ def fasta_records(path: Path) -> Iterator[tuple[int, str, str]]:
     """Yield line, header and sequence of each record of a FASTA file. White space in sequences is left out.
 
     Raises:
-        DataError: there is text before the first header, or a record has no sequence.
+        DataError: there is text before the first header or before a '>', or a record has no sequence.
     """
     begin, header = 0, ""
     parts: list[str] = []
@@ -95,6 +95,10 @@ def fasta_records(path: Path) -> Iterator[tuple[int, str, str]]:
             if begin:
                 yield begin, header, _joined(path, begin, header, parts)
             begin, header, parts = number, line[1:].strip(), []
+        elif ">" in line and line.lstrip("\ufeff \t").startswith(">"):
+            raise DataError(
+                f"{path}:{number}: white space or a byte-order mark before '>'; remove it, or join the files without it"
+            )
         elif not begin:
             raise DataError(f"{path}:{number}: expected a header that begins with '>', got {short(line)}; is it FASTA?")
         else:

@@ -115,6 +115,11 @@ def _series(path: Path, arrays: Arrays, name: str, suffix: str, channels_first: 
         if values.ndim not in (2, 3) or not values.size:
             raise DataError(f"{path}: '{name}' has shape {values.shape}, expected (N, T, C), (N, T) or offsets{suffix}")
         whole = values[:, :, None] if values.ndim == 2 else values
+        if values.ndim == 3 and not channels_first and values.shape[1] == 1 < values.shape[2]:
+            raise DataError(
+                f"{path}: '{name}' has shape {values.shape}, which is series of one step; if the shape is (series, "
+                "channels, steps), set channels_first: true; else write the channels as a table"
+            )
         pieces = list(whole.transpose(0, 2, 1) if channels_first and values.ndim == 3 else whole)
     else:
         values = values[:, None] if values.ndim == 1 else values

@@ -12,12 +12,13 @@ from fptkit.errors import DataError, UsageError
 from fptkit.tasks.reading.columns import Column, read_column
 from fptkit.tasks.reading.delimited import TextTable
 from fptkit.tasks.reading.labels import same_label, shown
-from fptkit.tasks.reading.timing import TIME_NAMES, is_time
+from fptkit.tasks.reading.timing import TIME_NAMES, is_identifier, is_time
 from fptkit.tasks.series.long import place, sort_steps
 from fptkit.tasks.series.options import Layout
 from fptkit.tasks.series.values import Read, without_missing_end
 
 _IDS = ("id", "series", "series_id", "unique_id", "case_id", "sample_id", "instance", "case", "item_id")
+_SUBJECTS = ("index", "sample", "subject", "patient", "participant", "trial", "recording")
 _CHANNELS = ("channel", "dim", "dimension", "variable", "sensor")
 _LABELS = ("label", "class", "target", "class_label")
 _STEPS = (*TIME_NAMES, "step", "timepoint", "t")
@@ -58,7 +59,7 @@ def _read_rows(table: TextTable, layout: Layout, split: Sequence[str]) -> Read:
     values = []
     for name in names:
         column = _number(table, name, layout, "a step of the series; add it to the option ignore if it is not")
-        if not layout.values and name.strip().lower() in (*_IDS, "index") and is_time(name, column):
+        if not layout.values and _names_rows(name, column, table.columns[name]):
             notes.append(f"column '{name}' counts the rows, and is not a step")
         else:
             values.append(column)
@@ -73,6 +74,13 @@ def _read_rows(table: TextTable, layout: Layout, split: Sequence[str]) -> Read:
     if unused := [name for name in table.columns if name not in names and name not in aside]:
         notes.append(f"columns that are not used: {shown(unused)}")
     return Read(series, rows, ("value",), labels, columns, notes=(*table.notes, *notes))
+
+
+def _names_rows(name: str, numbers: Sequence[float], cells: Sequence[str]) -> bool:
+    """Whether a column numbers the series, in any order, and is not a step."""
+    if name.strip().lower() not in (*_IDS, *_SUBJECTS):
+        return is_identifier(name, cells)
+    return is_time(name, numbers) or is_identifier("id", cells)
 
 
 def _read_columns(table: TextTable, layout: Layout) -> Read:

@@ -18,6 +18,7 @@ import numpy as np
 
 from fptkit.errors import DataError
 from fptkit.tasks.reading import numbers
+from fptkit.tasks.reading.labels import same_label
 from fptkit.tasks.reading.text import lines_of
 from fptkit.tasks.series.values import Series, SeriesFile, without_missing_end
 
@@ -101,7 +102,7 @@ def _read_header_line(header: Header, line: str, where: str) -> bool:
         header.counts[name] = _count(key, words, where)
     elif name == "classlabel":
         if _flag(key, words, where):
-            header.classes = tuple(words[1:])
+            header.classes = tuple(map(same_label, words[1:]))
             if len(set(header.classes)) != len(header.classes) or len(header.classes) < 2:
                 raise DataError(f"{where}: '@{key} true' must be followed by two or more different classes")
     elif name == "targetlabel":
@@ -127,7 +128,7 @@ def _read_series(header: Header, line: str, where: str) -> tuple[Series, str]:
     label = ""
     if header.classes or header.target:
         *channels, label = channels
-        label = label.strip()
+        label = same_label(label)
         if header.target:
             numbers.read_number(label, f"{where}, target", allow_missing=False)
         elif label not in header.classes:

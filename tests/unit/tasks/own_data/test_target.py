@@ -173,10 +173,15 @@ def test_a_label_that_training_never_saw() -> None:
 @pytest.mark.parametrize("form", ["{},5", "${}.50", "{}%"])
 def test_numbers_in_another_style_are_no_classes(form: str) -> None:
     cells = [form.format(number % 7 + 1) for number in range(40)]
-    with pytest.raises(DataError, match="is not a number.*if the cells are classes, set problem: classification"):
+    with pytest.raises(DataError, match=r"is not a number.*if the cells are classes, set problem: classification"):
         fitted(examples(y=cells))
     assert fitted(examples(y=cells), problem="classification").kind == "classes"
 
 
 def test_labels_in_columns_as_databases_write_them() -> None:
     assert fitted(examples(a=["t", "f", "f"], b=["Y", "N", "Y"])).kind == "labels"
+
+
+def test_zeros_and_ones_of_arrays_are_labels() -> None:
+    assert fitted(examples(a=["1.0", "0.0"], b=["0.0", "1.0"])).kind == "labels"
+    assert fitted(examples(a=["1.0", "0.5"], b=["0.0", "1.0"])).kind == "numbers"

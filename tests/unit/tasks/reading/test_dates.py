@@ -80,3 +80,9 @@ def test_forms_of_databases_and_spreadsheets(cell: str) -> None:
 @pytest.mark.parametrize("cell", ["13/25/2024 13:04 PM", "5 Foo 2024", "0 AM", "2024-01-05 0:04 PM"])
 def test_what_only_looks_like_such_a_form_is_no_date(cell: str) -> None:
     assert parse_dates([cell], (), "x") is None
+
+
+def test_months_alone_are_their_first_days() -> None:
+    assert parse_dates(["1949-01", "1949-12"], (), "x") == parse_dates(["1949-01-01", "1949-12-01"], (), "x")
+    assert parse_dates(["1949-13"], (), "x") is None
+    assert parse_dates(["7301-01"], (), "x") is None  # a code

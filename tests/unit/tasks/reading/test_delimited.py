@@ -142,3 +142,10 @@ def test_a_quote_that_swallows_rows_is_refused(tmp_path: Path) -> None:
     (tmp_path / "t.tsv").write_text('text\ty\n"one\ta\ntwo\tb\nthree"\ta\n')
     with pytest.raises(DataError, match=r"t.tsv:2: a cell that begins with a quote holds whole lines"):
         read_delimited(tmp_path / "t.tsv")
+
+
+def test_empty_rows_at_the_end_are_not_used(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("x,y\n1,a\n,\n2,b\n,\n,\n")
+    found = read_delimited(tmp_path / "t.csv")
+    assert found.columns == {"x": ["1", "", "2"], "y": ["a", "", "b"]}
+    assert found.notes == ("t.csv: 2 rows of empty cells at the end are not used",)

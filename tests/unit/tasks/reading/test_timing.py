@@ -72,8 +72,10 @@ def test_equal_and_missing_times_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("id", True), ("PassengerId", True), ("row_number", True), ("ID", True), ("patient_id", True), ("idx", True)]
-    + [("paid", False), ("grid", False), ("price", False), ("throw", False), ("Covid", False), ("turkey", False)],
+    [
+        *((name, True) for name in ("id", "PassengerId", "row_number", "ID", "patient_id", "idx")),
+        *((name, False) for name in ("paid", "grid", "price", "throw", "Covid", "turkey")),
+    ],
 )
 def test_identifiers_have_a_name_and_differ(name: str, expected: bool) -> None:
     cells = [str(row * 37 % 60) for row in range(60)]

@@ -88,3 +88,10 @@ def test_damaged_files(tmp_path: Path, content: bytes) -> None:
     for read in (lambda path: read_npz(path, "all", channels_first=False), splits_inside):
         with pytest.raises(DataError, match=r"x.npz: not readable as an .npz file: \w"):
             read(tmp_path / "x.npz")
+
+
+def test_series_of_one_step_are_probably_channels_first(tmp_path: Path) -> None:
+    path = stored(tmp_path, x=np.zeros((4, 1, 12)), y=np.arange(4))
+    with pytest.raises(DataError, match=r"\(4, 1, 12\), which is series of one step.*channels_first: true"):
+        read_npz(path, "all", channels_first=False)
+    assert read_npz(path, "all", channels_first=True).series[0].shape == (12, 1)

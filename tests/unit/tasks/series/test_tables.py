@@ -130,3 +130,12 @@ def test_what_is_not_clear_is_asked_for(tmp_path: Path) -> None:
         read(tmp_path, "id,time,channel,a,b,label\n1,0,u,1,2,x\n1,1,u,3,4,x\n")
     with pytest.raises(DataError, match=r"task.channel: .* has no column 'sensor'"):
         read(tmp_path, "id,time,v,label\n1,0,1,a\n1,1,2,a\n", channel="sensor")
+
+
+@pytest.mark.parametrize("name", ["id", "sample", "recording_id", "Subject"])
+def test_identifiers_in_any_order_are_no_step(tmp_path: Path, name: str) -> None:
+    rows = "".join(f"{row * 7 % 9},{row}.5,{row % 4}.25,a\n" for row in range(9))
+    found = read(tmp_path, f"{name},t0,t1,label\n{rows}")
+    assert {each.shape for each in found.series} == {(2, 1)}
+    assert found.notes == (f"column '{name}' counts the rows, and is not a step",)
+    assert read(tmp_path, f"{name},t0,t1,label\n{rows}", values=[name, "t0", "t1"]).series[0].shape == (3, 1)

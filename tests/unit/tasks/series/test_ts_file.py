@@ -107,3 +107,10 @@ def test_plain_files_of_the_archive(tmp_path: Path) -> None:
 )
 def test_a_line_of_values_and_a_line_of_names(tmp_path: Path, line: str, expected: bool) -> None:
     assert looks_like_ucr(write(tmp_path, line + "\n", "x.tsv")) == expected
+
+
+def test_one_rule_for_the_same_label(tmp_path: Path) -> None:
+    header = "@univariate true\n@classLabel true 1 2.0\n@data\n"
+    found = read_ts(write(tmp_path, header + "1,2,3:1.0\n3,2,1: 2\n"))
+    assert found.labels == ("1", "2")
+    assert found.classes == ("1", "2")
