@@ -17,6 +17,7 @@ from fptkit.lab.studies.locking.lock import lock
 from fptkit.lab.verification import derive
 from fptkit.lab.verification.manifest import MANIFEST, read_manifest, write_manifest
 from fptkit.lab.verification.verify import verify_run, verify_study
+from fptkit.sources.download import file_sha256
 
 SMALL = TWO_ARMS.replace("[1e-3, 1e-2]", "[1e-3]").replace("seeds: 3", "seeds: 2")
 """A study of four runs."""
@@ -321,6 +322,21 @@ def test_another_version_may_word_its_reports_differently(folder: Path, monkeypa
     assert any(note.startswith("made by another version of the code") for note in findings.notes)
     change_digit(folder / "report.md")
     assert any(line.startswith("mine/report.md: line ") for line in found(folder))
+
+
+def test_a_figure_that_another_version_did_not_know_is_no_difference(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = folder / "results.json"
+    edit(results, lambda content: content["cells"][0].pop("chance"))
+    manifest = read_manifest(folder)
+    files = {**manifest.files, "results.json": file_sha256(results)}
+    write_manifest(folder, manifest.model_copy(update={"files": files}).sealed())
+    assert any("cells[0].chance: absent stored" in line for line in found(folder)), "this version knows it"
+    monkeypatch.setattr(derive, "code_version", lambda: "0" * 64)
+    assert found(folder) == []
+    edit(results, lambda content: content["cells"][1].pop("chance"))
+    assert any("cells[1].chance: absent stored" in line for line in found(folder)), "changed by hand since"
 
 
 def test_the_same_version_must_give_the_same_reports(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
