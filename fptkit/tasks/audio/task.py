@@ -11,7 +11,16 @@ from fptkit.errors import UsageError
 from fptkit.interfaces import Batch, Examples, Preparation, Split, Vectors
 from fptkit.tasks.audio.options import SOUND, AudioOptions
 from fptkit.tasks.audio.preparation import AudioPreparation
-from fptkit.tasks.audio.reader import FOLDER, Listed, in_class_folders, is_table, read_listing, target_columns
+from fptkit.tasks.audio.reader import (
+    FOLDER,
+    Listed,
+    find_recordings,
+    in_class_folders,
+    is_table,
+    lists_recordings,
+    read_listing,
+    target_columns,
+)
 from fptkit.tasks.own_data.prepared import PreparedSplit
 from fptkit.tasks.own_data.target import Target
 from fptkit.tasks.own_data.task import OwnDataTask
@@ -46,6 +55,10 @@ class Audio(OwnDataTask):
     def __init__(self, options: AudioOptions, *, seed: int, pinned: str | None = None) -> None:
         self._seconds: list[float] = []
         self._silent: list[str] = []
+        if not lists_recordings(options.source):
+            # Folders named 1 to 100 are classes, not numbers, and one may have the name none.
+            named = {"problem": "classification", "missing": ("",)} if options.problem == "auto" else {"missing": ("",)}
+            options = options.model_copy(update=named)
         super().__init__(options, seed=seed, pinned=pinned)
         if self._silent:
             self.warnings = (
@@ -53,12 +66,16 @@ class Audio(OwnDataTask):
                 f"{len(self._silent):,} of {len(self._seconds):,} recordings are silent, such as {self._silent[0]}",
             )
 
+    def find(self, options: TargetOptions) -> SourceFiles:
+        """See `OwnDataTask.find`: recordings in class folders, or tables."""
+        return find_recordings(options.source, own=options.split.own and options.split.column is None)
+
     def read_split(self, files: SourceFiles, split: str, options: TargetOptions) -> Examples:
         """See `OwnDataTask.read_split`. Content: paths of recordings."""
         assert isinstance(options, AudioOptions)
         paths = files.splits[split]
         tables = [path for path in paths if is_table(path)]
-        parts = [_examples(read_listing(path, options.path), str(path), options) for path in tables]
+        parts = [_examples(read_listing(path, options.path, options.root), str(path), options) for path in tables]
         if recordings := [path for path in paths if not is_table(path)]:
             parts.append(_examples(in_class_folders(files, recordings), "the source of class folders", options))
         if len({tuple(part.labels) for part in parts}) > 1:

@@ -261,6 +261,38 @@ def children_of(folder: Path) -> list[Path]:
         raise DataError(f"{folder}: cannot be read ({err.strerror or err}); check its permissions") from err
 
 
+def inner_folder(place: Path) -> Path:
+    """The folder that a place stands for: the only thing in it, if that is a folder that names no split."""
+    while place.is_dir():
+        inside = [child for child in children_of(place) if not is_metadata(child)]
+        if len(inside) != 1 or not inside[0].is_dir() or split_of(inside[0].name):
+            return place
+        if not any(child.is_dir() for child in children_of(inside[0])):  # one class folder, not a folder of them
+            return place
+        place = inside[0]
+    return place
+
+
+def splits_below(files: Sequence[Path], parts: Mapping[Path, tuple[str, ...]]) -> dict[str, tuple[Path, ...]]:
+    """The splits of files in ``CLASS/train/``, ``CLASS/test/``; empty if not all are in such folders.
+
+    Args:
+        files: files in class folders.
+        parts: for each, the folders from the source to it, the class folder first.
+
+    Raises:
+        DataError: two folders say the same split.
+    """
+    if any(len(parts[file]) < 2 for file in files):
+        return {}
+    names = {parts[file][1] for file in files}
+    splits = own_splits(names, "folders inside the class folders") if all(map(split_of, names)) else {}
+    found: dict[str, list[Path]] = {}
+    for file in files if splits else ():
+        found.setdefault(splits[parts[file][1]], []).append(file)
+    return {split: tuple(some) for split, some in found.items()}
+
+
 def passed_over_notes(files: Sequence[Path]) -> tuple[str, ...]:
     """A note about files that are not read, with their number by ending; none if there are none."""
     return (f"{len(files):,} files passed over: {_counted(files)}",) if files else ()

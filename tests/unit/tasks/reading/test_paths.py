@@ -129,7 +129,7 @@ def test_pipes_and_dead_links_are_said_and_never_opened(tmp_path: Path) -> None:
     files = find_files({"all": [f"path:{tmp_path}"]}, (".csv",))
     assert [path.name for path in files.files] == ["a.csv", "b.csv"]
     assert files.notes == ("5 files passed over: links to nothing or in circles 3, pipes or devices 2",)
-    with pytest.raises(DataError, match="pipe.csv: neither a file nor a folder, but a pipe or device; copy"):
+    with pytest.raises(DataError, match=r"pipe\.csv: neither a file nor a folder, but a pipe or device; copy"):
         found(tmp_path / "pipe.csv")
     assert found(f"{tmp_path}/*.csv") == {"all": ["a.csv"]}
 
