@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,7 +47,7 @@ def listed_files(table: TextTable, column: str, folder: Path, endings: Sequence[
     """The file of each row.
 
     A path is relative to a folder, or absolute. ``\\`` separates folders if no file has it in its name, and an ending
-    may be left out if only one file has this name.
+    may be left out if only one file has this name. Accents may be composed or not.
 
     Args:
         table: the table.
@@ -86,7 +87,10 @@ def repeated_notes(files: Sequence[Path]) -> tuple[str, ...]:
 
 
 def _file(folder: Path, cell: str, endings: Sequence[str]) -> Path | None:
-    for text in dict.fromkeys((cell, cell.replace("\\", "/"))):
+    slashed = cell.replace("\\", "/")
+    # macOS writes an accent as a character of its own into the names of files, other programs do not.
+    composed = (unicodedata.normalize(form, slashed) for form in ("NFC", "NFD"))
+    for text in dict.fromkeys((cell, slashed, *composed)):
         try:
             path = folder / Path(text).expanduser()
             if path.is_file():
