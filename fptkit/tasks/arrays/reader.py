@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +87,8 @@ def read_source(options: ArraysOptions, wanted: Wanted | None = None) -> Read:
                 bundles += [Bundle(entry, arrays, named or name, hub.classes) for name, arrays in hub.splits.items()]
                 notes += hub.notes
                 digests |= hub.digests
+    if repeated := [name for name, count in Counter(bundle.name for bundle in bundles).items() if count > 1]:
+        notes.append(f"{repeated[0]} is named more than once by the source")
     parts: dict[str, list[Examples]] = {}
     classes: list[tuple[str, ...]] = []
     for bundle in bundles:

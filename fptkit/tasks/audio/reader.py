@@ -10,7 +10,7 @@ from fptkit.errors import DataError, SourceError, UsageError
 from fptkit.tasks.audio.options import SOUND, TABLES, AudioOptions
 from fptkit.tasks.reading.delimited import TextTable
 from fptkit.tasks.reading.labels import shown
-from fptkit.tasks.reading.listed import listed_files, repeated_notes
+from fptkit.tasks.reading.listed import listed_files
 from fptkit.tasks.reading.paths import SourceFiles, find_files, inner_folder, places, splits_below
 from fptkit.tasks.reading.text import file_type
 from fptkit.tasks.table.reader import read_table
@@ -109,7 +109,7 @@ def read_listing(path: Path, column: str | None, root: str | None = None) -> Lis
     folder = path.parent if root is None else Path(root.removeprefix("path:")).expanduser()
     paths = listed_files(table, _path_column(table, column), folder, SOUND)
     names = [table.where(row) for row in range(len(table))]
-    return Listed(paths, names, table.columns, (*table.notes, *repeated_notes(paths), *_unlisted(path, paths)))
+    return Listed(paths, names, table.columns, (*table.notes, *_unlisted(path, paths)))
 
 
 def in_class_folders(found: SourceFiles, paths: Sequence[Path]) -> Listed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +25,9 @@ from fptkit.tasks.audio.reader import (
 from fptkit.tasks.own_data.prepared import PreparedSplit
 from fptkit.tasks.own_data.target import Target
 from fptkit.tasks.own_data.task import OwnDataTask
+from fptkit.tasks.reading.listed import need_table, repeated_notes
 from fptkit.tasks.reading.options import TargetOptions
-from fptkit.tasks.reading.paths import SourceFiles
+from fptkit.tasks.reading.paths import SourceFiles, empty_folders
 
 
 class Audio(OwnDataTask):
@@ -56,10 +58,12 @@ class Audio(OwnDataTask):
         self._seconds: list[float] = []
         self._silent: list[str] = []
         if not lists_recordings(options.source):
+            need_table(options, ("path", "root"))
             # Folders named 1 to 100 are classes, not numbers, and one may have the name none.
             named = {"problem": "classification", "missing": ("",)} if options.problem == "auto" else {"missing": ("",)}
             options = options.model_copy(update=named)
         super().__init__(options, seed=seed, pinned=pinned)
+        self.warnings = (*self.warnings, *self._empty)
         if self._silent:
             self.warnings = (
                 *self.warnings,
@@ -68,7 +72,12 @@ class Audio(OwnDataTask):
 
     def find(self, options: TargetOptions) -> SourceFiles:
         """See `OwnDataTask.find`: recordings in class folders, or tables."""
-        return find_recordings(options.source, own=options.split.own and options.split.column is None)
+        found = find_recordings(options.source, own=options.split.own and options.split.column is None)
+        in_folders = {path: path.relative_to(found.base[path]).parts[:-1] for path in found.files if not is_table(path)}
+        self._empty = empty_folders(
+            found, {path: folders for path, folders in in_folders.items() if folders}, "recordings"
+        )
+        return found
 
     def read_split(self, files: SourceFiles, split: str, options: TargetOptions) -> Examples:
         """See `OwnDataTask.read_split`. Content: paths of recordings."""
@@ -122,6 +131,7 @@ class Audio(OwnDataTask):
             f"samples per second and {preparation.input.width} numbers per token",
             *((f"{longer:,} recordings are cut to {longest:g} seconds (max_seconds)",) if longer else ()),
             *((f"{shorter:,} recordings are shorter than a frame, and padded to one",) if shorter else ()),
+            *repeated_notes([Path(path) for some in examples.values() for path in some.content]),
         )
 
 

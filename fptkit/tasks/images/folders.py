@@ -8,12 +8,10 @@ from pathlib import Path
 
 from fptkit.errors import DataError, SourceError
 from fptkit.sources import shown_folder
-from fptkit.sources.identity import is_metadata
 from fptkit.tasks.images.pictures import is_picture
-from fptkit.tasks.reading.labels import shown
 from fptkit.tasks.reading.paths import (
     SourceFiles,
-    children_of,
+    empty_folders,
     find_files,
     inner_folder,
     passed_over_notes,
@@ -105,7 +103,7 @@ def class_folders(
         notes.append(f"{len(deep):,} pictures are in folders inside their class folder, and have its class")
     files = replace(found, splits=splits, notes=(*found.notes, *notes))
     inner = {file: "/".join(folders[1:]) for file, folders in used.items()}
-    return ClassFolders(files, classes, inner, _empty_folders(found, used))
+    return ClassFolders(files, classes, inner, empty_folders(found, used, "pictures"))
 
 
 def _with_classes(
@@ -140,16 +138,3 @@ def _no_classes(found: SourceFiles) -> str:
         f"{shown_folder(base)}: {len(found.files):,} pictures, but none in a class folder; put them into a folder for "
         f"each class, {tip}"
     )
-
-
-def _empty_folders(found: SourceFiles, used: Mapping[Path, tuple[str, ...]]) -> tuple[str, ...]:
-    """A warning about folders where a class is expected, but no picture is."""
-    filled = {found.base[file] / folders[0] for file, folders in used.items()}
-    bases = {found.base[file] for file in used}
-    empty = [
-        str(child.relative_to(base.parent))
-        for base in sorted(bases)
-        for child in children_of(base)
-        if child.is_dir() and not is_metadata(child) and child not in filled
-    ]
-    return (f"folders without pictures, which are no classes: {shown(empty)}",) if empty else ()

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from fptkit.errors import DataError, UsageError
 from fptkit.tasks.reading.delimited import TextTable
 from fptkit.tasks.reading.labels import shown
@@ -84,6 +86,24 @@ def repeated_notes(files: Sequence[Path]) -> tuple[str, ...]:
     """A note about files that are listed more than once."""
     repeated = [file for file, count in Counter(files).items() if count > 1]
     return (f"{len(repeated):,} files are listed more than once, such as {repeated[0].name}",) if repeated else ()
+
+
+def need_table(options: BaseModel, names: Sequence[str]) -> None:
+    """Refuse options that speak of a table, for a source without one.
+
+    Args:
+        options: options of the task.
+        names: the options that need a table.
+
+    Raises:
+        UsageError: one is set.
+    """
+    for name in names:
+        if getattr(options, name):
+            raise UsageError(
+                f"task.{name}: it is for tables, but the source has none; name the table as the source, or leave "
+                f"{name} out"
+            )
 
 
 def _file(folder: Path, cell: str, endings: Sequence[str]) -> Path | None:

@@ -437,3 +437,9 @@ def test_damaged_archives(tmp_path: Path) -> None:
         archive.writestr("y.npy", content.getvalue())
     with pytest.raises(DataError, match="it has the array 'y' more than once"):
         task_of(whole)
+
+
+def test_a_file_that_is_named_twice_is_said(tmp_path: Path) -> None:
+    place = save(tmp_path / "a.npz", x=CHANCE.normal(size=(N, 4)), y=LABELS)
+    task = Arrays(ArraysOptions(source=[f"path:{place}", f"path:{place}"]), seed=0)
+    assert f"{place} is named more than once by the source" in task.notes

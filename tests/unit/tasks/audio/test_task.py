@@ -265,3 +265,17 @@ def test_the_content_decides_the_format_of_a_file_named_wav(tmp_path: Path, writ
     (tmp_path / f"x.{written}").rename(tmp_path / "low" / "x.wav")
     task = task_of(f"path:{tmp_path}")
     assert sum(task.split(name).size or 0 for name in ("train", "validation", "test")) == 10
+
+
+def test_repeated_recordings_and_empty_class_folders_are_said(tmp_path: Path) -> None:
+    place = folders(tmp_path / "a", 15)
+    (place / "none").mkdir()
+    task = task_of([f"path:{place}", f"path:{place}"])
+    assert "15 files are listed more than once" in " ".join(task.notes)
+    assert any(warning.startswith("folders without recordings") for warning in task.warnings)
+
+
+@pytest.mark.parametrize("option", ["path", "root"])
+def test_options_of_tables_are_refused_for_folders(tmp_path: Path, option: str) -> None:
+    with pytest.raises(UsageError, match=rf"task\.{option}: it is for tables"):
+        task_of(f"path:{folders(tmp_path)}", **{option: "x"})
