@@ -73,10 +73,9 @@ class Audio(OwnDataTask):
     def find(self, options: TargetOptions) -> SourceFiles:
         """See `OwnDataTask.find`: recordings in class folders, or tables."""
         found = find_recordings(options.source, own=options.split.own and options.split.column is None)
-        in_folders = {path: path.relative_to(found.base[path]).parts[:-1] for path in found.files if not is_table(path)}
-        self._empty = empty_folders(
-            found, {path: folders for path, folders in in_folders.items() if folders}, "recordings"
-        )
+        folders = {path: path.relative_to(found.base[path]).parts[:-1] for path in found.files if not is_table(path)}
+        used = {path: parts for path, parts in folders.items() if parts}
+        self._empty = empty_folders(found, used, "recordings")
         return found
 
     def read_split(self, files: SourceFiles, split: str, options: TargetOptions) -> Examples:
