@@ -186,7 +186,7 @@ def file_digest(path: Path) -> str:
     return Snapshot.take([Place(path)]).identity(str(path)).digest
 
 
-def walk(folder: Path, unreadable: list[Path] | None = None) -> Iterator[Path]:
+def walk(folder: Path, unreadable: list[Path] | None = None, *, within: Path | None = None) -> Iterator[Path]:
     """Yield the files in a folder and those below, in the order of their names; links are followed, but not in circles.
 
     Hidden files and metadata of systems are left out, see `is_metadata`.
@@ -194,11 +194,13 @@ def walk(folder: Path, unreadable: list[Path] | None = None) -> Iterator[Path]:
     Args:
         folder: the folder.
         unreadable: receives what is neither file nor folder: pipes, devices, links to nothing, and circles of links.
+        within: a folder above; a link to it is a circle, too.
 
     Raises:
         DataError: a folder cannot be read.
     """
-    yield from _walk(folder, frozenset(), [] if unreadable is None else unreadable)
+    above = frozenset() if within is None else frozenset({os.path.realpath(within)})
+    yield from _walk(folder, above, [] if unreadable is None else unreadable)
 
 
 def _walk(folder: Path, above: frozenset[str], unreadable: list[Path]) -> Iterator[Path]:

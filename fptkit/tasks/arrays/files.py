@@ -6,6 +6,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,13 @@ def _read_npz(path: Path) -> dict[str, Array]:
     # Opened here, since NumPy does not close damaged files.
     with path.open("rb") as file:
         if not zipfile.is_zipfile(file):
-            raise DataError(f"{path}: not an .npz file; rename it, or write it again with numpy.savez")
+            file.seek(0)
+            what = "truncated" if file.read(2) == b"PK" else "not an .npz file"
+            raise DataError(f"{path}: {what}; copy it again, or write it again with numpy.savez")
         file.seek(0)
         with np.load(file, allow_pickle=False) as opened:
+            if doubled := [name for name, count in Counter(opened.files).items() if count > 1]:
+                raise DataError(f"{path}: it has the array '{doubled[0]}' more than once; write it again")
             arrays = {name: opened[name] for name in opened.files}
     if strange := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
         raise DataError(f"{path}: '{strange[0]}' is not an array; write the file again with numpy.savez")
@@ -120,15 +125,23 @@ def cells(array: Array, where: str) -> list[str]:
     Shapes: array (N,).
 
     Raises:
-        DataError: a label is not finite.
+        DataError: a label is not finite, or has bytes that are not text in UTF-8.
     """
     if array.dtype.kind == "f":
         check_finite([array], [where])
     if array.dtype.kind == "S":
-        return [value.decode("utf-8", "replace") for value in array.tolist()]
+        return [_decoded(value, f"{where}[{row}]") for row, value in enumerate(array.tolist())]
     if array.dtype.kind == "f" and array.dtype.itemsize < 8:
         return [str(value) for value in array]  # the shortest text of this precision
     return [str(value) for value in array.tolist()]
+
+
+def _decoded(value: bytes, where: str) -> str:
+    # Replacing what cannot be decoded could make one class of several.
+    try:
+        return value.decode()
+    except UnicodeDecodeError as err:
+        raise DataError(f"{where} is {value!r}, which is not UTF-8 text; save it as text, not as bytes") from err
 
 
 def text_of(arrays: Mapping[str, Array], name: str) -> list[str]:

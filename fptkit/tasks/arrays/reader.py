@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +87,8 @@ def read_source(options: ArraysOptions, wanted: Wanted | None = None) -> Read:
                 bundles += [Bundle(entry, arrays, named or name, hub.classes) for name, arrays in hub.splits.items()]
                 notes += hub.notes
                 digests |= hub.digests
+    if repeated := [name for name, count in Counter(bundle.name for bundle in bundles).items() if count > 1]:
+        notes.append(f"{repeated[0]} is named more than once by the source")
     parts: dict[str, list[Examples]] = {}
     classes: list[tuple[str, ...]] = []
     for bundle in bundles:
@@ -99,9 +103,18 @@ def read_source(options: ArraysOptions, wanted: Wanted | None = None) -> Read:
         raise DataError("task.source: some arrays name a split and others do not; name the split of each in source")
     if "all" not in parts and "train" not in parts:
         raise DataError(f"task.source: no array is of train; they are of {shown(list(parts))}")
+    for name in [] if wanted.unlabelled else _without_targets(parts):
+        count = sum(map(len, parts.pop(name)))
+        notes.append(f"{count:,} examples of {name} are not used: they have no targets")
     order = [name for name in ("all", "train", "validation") if name in parts]
     splits = {name: Examples.joined(parts[name]) for name in (*order, *sorted(parts.keys() - set(order)))}
     return Read(splits, classes[0], tuple(dict.fromkeys(notes)), digests)
+
+
+def _without_targets(parts: Mapping[str, Sequence[Examples]]) -> list[str]:
+    """The splits besides ``train`` that have no targets at all, if ``train`` has some."""
+    known = {name: any(some.labels for some in examples) for name, examples in parts.items()}
+    return [name for name, labelled in known.items() if known.get("train") and not labelled]
 
 
 def read_unlabelled(source: Sequence[str], wanted: Wanted, *, config: str | None, revision: str | None) -> Examples:
@@ -151,8 +164,13 @@ def _bundles(entries: Sequence[str], split: str | None, own: bool) -> tuple[list
     return bundles, passed_over_notes(passed_over)
 
 
-def _in_folder(folder: Path, split: str | None, own: bool) -> tuple[list[Bundle], list[Path]]:
-    """The bundles in a folder and those below, and the files that are not read."""
+def _in_folder(
+    folder: Path, split: str | None, own: bool, above: frozenset[str] = frozenset()
+) -> tuple[list[Bundle], list[Path]]:
+    """The bundles in a folder and those below, and the files that are not read; ``above`` are the folders it is in."""
+    real = os.path.realpath(folder)
+    if real in above:
+        return [], [folder]
     children = [child for child in children_of(folder) if not is_metadata(child)]
     kept = [child for child in children if child.is_dir() or child.suffix.lower() in ENDINGS]
     single = [child for child in kept if child.is_file() and child.suffix.lower() == ".npy"]
@@ -165,7 +183,7 @@ def _in_folder(folder: Path, split: str | None, own: bool) -> tuple[list[Bundle]
     bundles += [Bundle(str(file), read_arrays(file), split or splits.get(file.stem)) for file in packed]
     for child in kept:
         if child.is_dir():
-            found, further = _in_folder(child, split or splits.get(child.name), own)
+            found, further = _in_folder(child, split or splits.get(child.name), own, above | {real})
             bundles += found
             others += further
     return bundles, others

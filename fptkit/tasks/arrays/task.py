@@ -175,5 +175,11 @@ class Arrays(OwnDataTask):
 
 
 def _channels_first(shape: tuple[int, ...]) -> bool:
-    """Whether an image is (C, H, W): its first dimension is a usual number of channels, and its last one is not."""
-    return len(shape) == 3 and shape[0] in (1, 3, 4) and shape[-1] not in (1, 3, 4)
+    """Whether an image is (C, H, W) and not (H, W, C).
+
+    It is if the first dimension is a usual number of channels, and the last one is not; and if the last two are equal
+    and the first one is smaller, as in (13, 64, 64), a square of many bands.
+    """
+    if len(shape) != 3 or shape[-1] in (1, 3, 4):
+        return False
+    return shape[0] in (1, 3, 4) or shape[0] < shape[1] == shape[2]

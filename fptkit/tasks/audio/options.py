@@ -53,6 +53,11 @@ class AudioOptions(CellOptions):
         description="column of a table with the recordings' paths, relative to the table; null: the column path, file, "
         "filename, file_name, audio or wav",
     )
+    root: str | None = Field(
+        default=None,
+        min_length=1,
+        description="for a table, the folder that its paths start from; null: the folder of the table",
+    )
     rate: int = Field(
         default=16_000,
         ge=1000,

@@ -15,12 +15,11 @@ from torch import Tensor
 
 from fptkit.interfaces import Batch, Classes, Examples, Preparation, Values, Vectors
 from fptkit.tasks.audio.features import LogMel, RawPatches
-from fptkit.tasks.audio.options import SOUND
-from fptkit.tasks.audio.reader import FOLDER, Listed, class_folder, is_table, read_listing
+from fptkit.tasks.audio.reader import FOLDER, Listed, class_folder, find_recordings, is_table, read_listing
 from fptkit.tasks.audio.sound import read_mono
 from fptkit.tasks.own_data.target import Target
 from fptkit.tasks.reading.labels import same_label
-from fptkit.tasks.reading.paths import SourceFiles, find_files
+from fptkit.tasks.reading.paths import SourceFiles
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ class AudioPreparation(Preparation):
             DataError: a table lists a recording that does not exist.
             SourceError: there is no such file, or no recording in a folder.
         """
-        found = find_files({"all": tuple(source)}, SOUND, own=False)
+        found = find_recordings({"all": tuple(source)}, own=False)
         listed = [read_listing(path, self.path) for path in found.files if is_table(path)]
         if recordings := [path for path in found.files if not is_table(path)]:
             listed.append(self._labelled(found, recordings))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fptkit.errors import DataError, UsageError
+from fptkit.errors import DataError, SourceError, UsageError
 from fptkit.tasks.audio.options import SOUND, TABLES, AudioOptions
 from fptkit.tasks.reading.delimited import TextTable
 from fptkit.tasks.reading.labels import shown
-from fptkit.tasks.reading.paths import SourceFiles, find_files
+from fptkit.tasks.reading.listed import listed_files
+from fptkit.tasks.reading.paths import SourceFiles, find_files, inner_folder, places, splits_below
 from fptkit.tasks.reading.text import file_type
 from fptkit.tasks.table.reader import read_table
 
@@ -41,10 +42,50 @@ class Listed:
 def files(options: AudioOptions, entry: str) -> Iterable[Path]:
     """The files of an entry of ``source``: recordings, or a table and those it lists; see ``TaskSpec.files``."""
     own = options.split.own and options.split.column is None
-    found = find_files({"all": (entry,)}, SOUND, own=own).files
+    found = find_recordings({"all": (entry,)}, own=own).files
     tables = [path for path in found if is_table(path)]
-    listed = [path for table in tables for path in read_listing(table, options.path).paths]
+    listed = [path for table in tables for path in read_listing(table, options.path, options.root).paths]
     return dict.fromkeys([*found, *listed])
+
+
+def find_recordings(source: Mapping[str, Sequence[str]], *, own: bool = True) -> SourceFiles:
+    """Find recordings in folders, and tables that are named.
+
+    A folder that has nothing but one other folder stands for that folder, as after unpacking an archive. Splits may
+    also be folders inside the class folders.
+
+    Args:
+        source: entries of each split, or of all under ``all``.
+        own: whether to look for folders that name splits.
+
+    Raises:
+        SourceError: there is no such place, or no recording or table.
+        DataError: own splits are ambiguous.
+    """
+    inner = {
+        split: [f"path:{inner_folder(place)}" for entry in some for place in places(entry)]
+        for split, some in source.items()
+    }
+    found = find_files(inner, SOUND, own=own)
+    for path in found.files:
+        if path.suffix.lower() not in SOUND and not is_table(path):
+            known = ", ".join((*SOUND, *TABLES))
+            reason = f"{path.name} is neither a recording nor a table by its ending; known are {known}"
+            raise SourceError("task.source", [(f"path:{path}", reason)], "Convert it, or name another file.")
+    if not own or set(found.splits) != {"all"}:
+        return found
+    base = found.base
+    parts = {path: path.relative_to(base[path]).parts[:-1] if base[path] != path else () for path in found.files}
+    return replace(found, splits=splits_below(found.splits["all"], parts) or found.splits)
+
+
+def lists_recordings(source: Mapping[str, Sequence[str]]) -> bool:
+    """Whether a source has a table.
+
+    Raises:
+        SourceError: there is nothing at a place.
+    """
+    return any(is_table(place) for some in source.values() for entry in some for place in places(entry))
 
 
 def is_table(path: Path) -> bool:
@@ -52,26 +93,21 @@ def is_table(path: Path) -> bool:
     return file_type(path) in TABLES
 
 
-def read_listing(path: Path, column: str | None) -> Listed:
+def read_listing(path: Path, column: str | None, root: str | None = None) -> Listed:
     """Read a table that lists recordings.
 
     Args:
         path: the table.
-        column: the column with their paths, relative to the table; None to find it.
+        column: the column with their paths; None to find it.
+        root: the folder that they are relative to; None for the table's.
 
     Raises:
         DataError: it is not a table, or a recording that it lists does not exist.
         UsageError: it is not clear which column has the paths.
     """
     table = read_table(path)
-    column = _path_column(table, column)
-    paths = []
-    for row, cell in enumerate(table.columns[column]):
-        place = path.parent / Path(cell).expanduser()
-        if not cell or not place.is_file():
-            what = f"there is no file {place}" if cell else "the path is missing"
-            raise DataError(f"{table.where(row)}: column '{column}': {what}; correct the path, or remove the row")
-        paths.append(place)
+    folder = path.parent if root is None else Path(root.removeprefix("path:")).expanduser()
+    paths = listed_files(table, _path_column(table, column), folder, SOUND)
     names = [table.where(row) for row in range(len(table))]
     return Listed(paths, names, table.columns, (*table.notes, *_unlisted(path, paths)))
 

@@ -95,8 +95,12 @@ def _read_by_library(path: Path, what: str) -> tuple[Samples, int]:
         raise DataError(f"{path}: the file is empty (0 bytes); copy or fetch it again")
     try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except PermissionError as err:
+        raise DataError(f"{path}: cannot be read ({err.strerror or err}); check its permissions") from err
     except (soundfile.SoundFileError, RuntimeError, OSError) as err:
         reason = str(getattr(err, "error_string", "") or err or "unknown format").rstrip(".")
+        if "does not exist" in reason:  # what the library says of an MP3 without a whole frame
+            reason = "damaged or truncated"
         raise DataError(f"{path}: not readable as a recording: {reason}; convert it to WAV, or replace it") from err
     if not len(samples):
         raise DataError(f"{path}: the recording has no samples; remove or replace it")

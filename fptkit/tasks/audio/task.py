@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +12,22 @@ from fptkit.errors import UsageError
 from fptkit.interfaces import Batch, Examples, Preparation, Split, Vectors
 from fptkit.tasks.audio.options import SOUND, AudioOptions
 from fptkit.tasks.audio.preparation import AudioPreparation
-from fptkit.tasks.audio.reader import FOLDER, Listed, in_class_folders, is_table, read_listing, target_columns
+from fptkit.tasks.audio.reader import (
+    FOLDER,
+    Listed,
+    find_recordings,
+    in_class_folders,
+    is_table,
+    lists_recordings,
+    read_listing,
+    target_columns,
+)
 from fptkit.tasks.own_data.prepared import PreparedSplit
 from fptkit.tasks.own_data.target import Target
 from fptkit.tasks.own_data.task import OwnDataTask
+from fptkit.tasks.reading.listed import need_table, repeated_notes
 from fptkit.tasks.reading.options import TargetOptions
-from fptkit.tasks.reading.paths import SourceFiles
+from fptkit.tasks.reading.paths import SourceFiles, empty_folders
 
 
 class Audio(OwnDataTask):
@@ -46,19 +57,33 @@ class Audio(OwnDataTask):
     def __init__(self, options: AudioOptions, *, seed: int, pinned: str | None = None) -> None:
         self._seconds: list[float] = []
         self._silent: list[str] = []
+        if not lists_recordings(options.source):
+            need_table(options, ("path", "root"))
+            # Folders named 1 to 100 are classes, not numbers, and one may have the name none.
+            named = {"problem": "classification", "missing": ("",)} if options.problem == "auto" else {"missing": ("",)}
+            options = options.model_copy(update=named)
         super().__init__(options, seed=seed, pinned=pinned)
+        self.warnings = (*self.warnings, *self._empty)
         if self._silent:
             self.warnings = (
                 *self.warnings,
                 f"{len(self._silent):,} of {len(self._seconds):,} recordings are silent, such as {self._silent[0]}",
             )
 
+    def find(self, options: TargetOptions) -> SourceFiles:
+        """See `OwnDataTask.find`: recordings in class folders, or tables."""
+        found = find_recordings(options.source, own=options.split.own and options.split.column is None)
+        folders = {path: path.relative_to(found.base[path]).parts[:-1] for path in found.files if not is_table(path)}
+        used = {path: parts for path, parts in folders.items() if parts}
+        self._empty = empty_folders(found, used, "recordings")
+        return found
+
     def read_split(self, files: SourceFiles, split: str, options: TargetOptions) -> Examples:
         """See `OwnDataTask.read_split`. Content: paths of recordings."""
         assert isinstance(options, AudioOptions)
         paths = files.splits[split]
         tables = [path for path in paths if is_table(path)]
-        parts = [_examples(read_listing(path, options.path), str(path), options) for path in tables]
+        parts = [_examples(read_listing(path, options.path, options.root), str(path), options) for path in tables]
         if recordings := [path for path in paths if not is_table(path)]:
             parts.append(_examples(in_class_folders(files, recordings), "the source of class folders", options))
         if len({tuple(part.labels) for part in parts}) > 1:
@@ -105,6 +130,7 @@ class Audio(OwnDataTask):
             f"samples per second and {preparation.input.width} numbers per token",
             *((f"{longer:,} recordings are cut to {longest:g} seconds (max_seconds)",) if longer else ()),
             *((f"{shorter:,} recordings are shorter than a frame, and padded to one",) if shorter else ()),
+            *repeated_notes([Path(path) for some in examples.values() for path in some.content]),
         )
 
 

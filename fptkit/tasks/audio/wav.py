@@ -21,6 +21,9 @@ Samples = NDArray[np.float32]
 
 _PCM, _FLOAT, _A_LAW, _MU_LAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
 _GUID_END = bytes.fromhex("000000001000800000aa00389b71")
+_OTHERS = (b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff", b"NIST_1A", b"riff")
+"""How files of other formats begin that a library may decode."""
+
 _UNKNOWN_FROM = 0x7FFFF000
 """Declared sizes from which a program says that it did not know the size when it wrote the header."""
 
@@ -63,6 +66,8 @@ def read_wav(path: Path) -> tuple[Samples, int]:
         raise DataError(f"{path}: the file is empty (0 bytes); copy or fetch it again")
     if data[:4] in (b"RIFX", b"RF64", b"BW64"):
         raise UnreadWav(f"{path}: a WAV file of the kind {data[:4].decode()}")
+    if data.startswith(_OTHERS) or (data[0] == 0xFF and data[1:2] >= b"\xe0"):  # the latter: a frame of MP3
+        raise UnreadWav(f"{path}: the ending says WAV, but the content is another format, which")
     if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
         raise DataError(f"{path}: not a WAV file: it begins with {data[:4]!r}; rename it, or convert it to WAV")
     form, content = _chunks(path, data)

@@ -8,17 +8,15 @@ from pathlib import Path
 
 from fptkit.errors import DataError, SourceError
 from fptkit.sources import shown_folder
-from fptkit.sources.identity import is_metadata
 from fptkit.tasks.images.pictures import is_picture
-from fptkit.tasks.reading.labels import shown
 from fptkit.tasks.reading.paths import (
     SourceFiles,
-    children_of,
+    empty_folders,
     find_files,
-    own_splits,
+    inner_folder,
     passed_over_notes,
     places,
-    split_of,
+    splits_below,
 )
 
 ENDINGS = (
@@ -58,7 +56,8 @@ def find_pictures(source: Mapping[str, Sequence[str]], *, own: bool = True) -> S
         SourceError: there is no such place, or it has no pictures.
     """
     inner = {
-        split: [f"path:{_inner(place)}" for entry in some for place in places(entry)] for split, some in source.items()
+        split: [f"path:{inner_folder(place)}" for entry in some for place in places(entry)]
+        for split, some in source.items()
     }
     found = find_files(inner, ("", *ENDINGS), own=own)
     strange = {file for file in found.files if not _reads(file)}
@@ -92,7 +91,7 @@ def class_folders(
         raise DataError(_no_classes(found))
     splits, unlabelled = _with_classes(found, parts)
     if own and set(splits) == {"all"}:
-        splits = _splits_below(splits["all"], parts) or splits
+        splits = splits_below(splits["all"], parts) or splits
     used = {file: parts[file] for files in splits.values() for file in files}
     deep = [file for file, folders in used.items() if len(folders) > 1]
     cut = len if class_folder == "deepest" else lambda folders: 1
@@ -104,7 +103,7 @@ def class_folders(
         notes.append(f"{len(deep):,} pictures are in folders inside their class folder, and have its class")
     files = replace(found, splits=splits, notes=(*found.notes, *notes))
     inner = {file: "/".join(folders[1:]) for file, folders in used.items()}
-    return ClassFolders(files, classes, inner, _empty_folders(found, used))
+    return ClassFolders(files, classes, inner, empty_folders(found, used, "pictures"))
 
 
 def _with_classes(
@@ -121,32 +120,8 @@ def _with_classes(
     return {name: files for name, files in splits.items() if files}, notes
 
 
-def _inner(place: Path) -> Path:
-    """The folder that a place stands for: the only thing in it, if that is a folder that names no split."""
-    while place.is_dir():
-        inside = [child for child in children_of(place) if not is_metadata(child)]
-        if len(inside) != 1 or not inside[0].is_dir() or split_of(inside[0].name):
-            return place
-        if not any(child.is_dir() for child in children_of(inside[0])):  # one class folder, not a folder of them
-            return place
-        place = inside[0]
-    return place
-
-
 def _reads(file: Path) -> bool:
     return is_picture(file) if not file.suffix else file.suffix.lower() in ENDINGS
-
-
-def _splits_below(files: Sequence[Path], parts: Mapping[Path, tuple[str, ...]]) -> dict[str, tuple[Path, ...]]:
-    """The splits of pictures in ``CLASS/train/``, ``CLASS/test/``; empty if not all are in such folders."""
-    if any(len(parts[file]) < 2 for file in files):
-        return {}
-    names = {parts[file][1] for file in files}
-    splits = own_splits(names, "folders inside the class folders") if all(map(split_of, names)) else {}
-    found: dict[str, list[Path]] = {}
-    for file in files if splits else ():
-        found.setdefault(splits[parts[file][1]], []).append(file)
-    return {split: tuple(some) for split, some in found.items()}
 
 
 def _no_pictures(split: str, passed_over: Sequence[Path]) -> str:
@@ -163,16 +138,3 @@ def _no_classes(found: SourceFiles) -> str:
         f"{shown_folder(base)}: {len(found.files):,} pictures, but none in a class folder; put them into a folder for "
         f"each class, {tip}"
     )
-
-
-def _empty_folders(found: SourceFiles, used: Mapping[Path, tuple[str, ...]]) -> tuple[str, ...]:
-    """A warning about folders where a class is expected, but no picture is."""
-    filled = {found.base[file] / folders[0] for file, folders in used.items()}
-    bases = {found.base[file] for file in used}
-    empty = [
-        str(child.relative_to(base.parent))
-        for base in sorted(bases)
-        for child in children_of(base)
-        if child.is_dir() and not is_metadata(child) and child not in filled
-    ]
-    return (f"folders without pictures, which are no classes: {shown(empty)}",) if empty else ()

@@ -21,7 +21,7 @@ from fptkit.tasks.own_images.decode import Pixels, decode, headers, level_moment
 from fptkit.tasks.own_images.options import TABLES, ImagesOptions, colour_of
 from fptkit.tasks.own_images.preparation import ImagesPreparation
 from fptkit.tasks.own_images.reader import SUBFOLDER, lists_pictures, pictures_of, target_columns, uses_own_splits
-from fptkit.tasks.reading.listed import repeated_notes
+from fptkit.tasks.reading.listed import need_table, repeated_notes
 from fptkit.tasks.reading.options import TargetOptions
 from fptkit.tasks.reading.paths import SourceFiles, find_files
 from fptkit.tasks.table.reader import read_table
@@ -103,6 +103,7 @@ class Images(OwnDataTask):
     def __init__(self, options: ImagesOptions, *, seed: int, pinned: str | None = None) -> None:
         self._folders: ClassFolders | None = None
         if not lists_pictures(options.source):
+            need_table(options, ("target", "path", "root", "delimiter"))
             # Folders named 1 to 100 are classes, not numbers, and one may have the name none.
             named = {"problem": "classification", "missing": ("",)} if options.problem == "auto" else {"missing": ("",)}
             options = options.model_copy(update=named)

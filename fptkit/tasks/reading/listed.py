@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+
+from pydantic import BaseModel
 
 from fptkit.errors import DataError, UsageError
 from fptkit.tasks.reading.delimited import TextTable
@@ -46,7 +49,7 @@ def listed_files(table: TextTable, column: str, folder: Path, endings: Sequence[
     """The file of each row.
 
     A path is relative to a folder, or absolute. ``\\`` separates folders if no file has it in its name, and an ending
-    may be left out if only one file has this name.
+    may be left out if only one file has this name. Accents may be composed or not.
 
     Args:
         table: the table.
@@ -85,8 +88,29 @@ def repeated_notes(files: Sequence[Path]) -> tuple[str, ...]:
     return (f"{len(repeated):,} files are listed more than once, such as {repeated[0].name}",) if repeated else ()
 
 
+def need_table(options: BaseModel, names: Sequence[str]) -> None:
+    """Refuse options that speak of a table, for a source without one.
+
+    Args:
+        options: options of the task.
+        names: the options that need a table.
+
+    Raises:
+        UsageError: one is set.
+    """
+    for name in names:
+        if getattr(options, name):
+            raise UsageError(
+                f"task.{name}: it is for tables, but the source has none; name the table as the source, or leave "
+                f"{name} out"
+            )
+
+
 def _file(folder: Path, cell: str, endings: Sequence[str]) -> Path | None:
-    for text in dict.fromkeys((cell, cell.replace("\\", "/"))):
+    slashed = cell.replace("\\", "/")
+    # macOS writes an accent as a character of its own into the names of files, other programs do not.
+    composed = (unicodedata.normalize(form, slashed) for form in ("NFC", "NFD"))
+    for text in dict.fromkeys((cell, slashed, *composed)):
         try:
             path = folder / Path(text).expanduser()
             if path.is_file():

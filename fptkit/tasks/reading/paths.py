@@ -13,6 +13,7 @@ from pathlib import Path
 from fptkit.errors import DataError, SourceError
 from fptkit.sources import shown_folder
 from fptkit.sources.identity import is_metadata, walk
+from fptkit.tasks.reading.labels import shown
 from fptkit.tasks.reading.options import OwnDataOptions
 from fptkit.tasks.reading.text import PACKED, file_type, unpacked_name
 
@@ -158,7 +159,7 @@ class _Finder:
             place = found[0]
             parts = self._own_folder(place) if place.is_dir() else self._own_pair(place)
             if parts:
-                return {split: self._at(part, entries[0]) for split, part in parts.items()}
+                return {split: self._at(part, entries[0], within=place) for split, part in parts.items()}
         return {"all": self.files(entries)}
 
     def _own_folder(self, folder: Path) -> dict[str, Path]:
@@ -172,7 +173,7 @@ class _Finder:
                 used = {parts[name] for name in splits}
                 for child in children:
                     if child not in used:
-                        self._pass_over(child)
+                        self._pass_over(child, folder)
                 return {split: parts[name] for name, split in splits.items()}
         return {}
 
@@ -191,13 +192,13 @@ class _Finder:
         splits = own_splits(beside, shown_folder(file.parent))
         return {split: beside[name] for name, split in splits.items()}
 
-    def _at(self, place: Path, entry: str) -> tuple[Path, ...]:
+    def _at(self, place: Path, entry: str, within: Path | None = None) -> tuple[Path, ...]:
         """The files at a place: itself, or those in it."""
         if place.is_file():
             self.base[place] = place
             return (place,)
         found = []
-        for child in walk(place, self.passed_over):
+        for child in walk(place, self.passed_over, within=within):
             if self._reads(child) and (self.deep or child.parent == place):
                 found.append(child)
             else:
@@ -214,8 +215,8 @@ class _Finder:
     def _reads(self, path: Path) -> bool:
         return file_type(path) in self.endings or path.suffix.lower() in self.endings
 
-    def _pass_over(self, place: Path) -> None:
-        self.passed_over += walk(place, self.passed_over) if place.is_dir() else [place]
+    def _pass_over(self, place: Path, within: Path) -> None:
+        self.passed_over += list(walk(place, self.passed_over, within=within)) if place.is_dir() else [place]
 
 
 def places(entry: str) -> list[Path]:
@@ -261,6 +262,59 @@ def children_of(folder: Path) -> list[Path]:
         raise DataError(f"{folder}: cannot be read ({err.strerror or err}); check its permissions") from err
 
 
+def inner_folder(place: Path) -> Path:
+    """The folder that a place stands for: the only thing in it, if that is a folder that names no split."""
+    seen: set[str] = set()
+    while place.is_dir() and (real := os.path.realpath(place)) not in seen:
+        seen.add(real)
+        inside = [child for child in children_of(place) if not is_metadata(child)]
+        if len(inside) != 1 or not inside[0].is_dir() or split_of(inside[0].name):
+            return place
+        if not any(child.is_dir() for child in children_of(inside[0])):  # one class folder, not a folder of them
+            return place
+        place = inside[0]
+    return place
+
+
+def splits_below(files: Sequence[Path], parts: Mapping[Path, tuple[str, ...]]) -> dict[str, tuple[Path, ...]]:
+    """The splits of files in ``CLASS/train/``, ``CLASS/test/``; empty if not all are in such folders.
+
+    Args:
+        files: files in class folders.
+        parts: for each, the folders from the source to it, the class folder first.
+
+    Raises:
+        DataError: two folders say the same split.
+    """
+    if any(len(parts[file]) < 2 for file in files):
+        return {}
+    names = {parts[file][1] for file in files}
+    splits = own_splits(names, "folders inside the class folders") if all(map(split_of, names)) else {}
+    found: dict[str, list[Path]] = {}
+    for file in files if splits else ():
+        found.setdefault(splits[parts[file][1]], []).append(file)
+    return {split: tuple(some) for split, some in found.items()}
+
+
+def empty_folders(found: SourceFiles, used: Mapping[Path, tuple[str, ...]], what: str) -> tuple[str, ...]:
+    """A warning about folders where a class is expected, but no file that is read.
+
+    Args:
+        found: all files of the source.
+        used: for each file that is used, the folders from the source to it.
+        what: what the files are, in the plural.
+    """
+    filled = {found.base[file] / folders[0] for file, folders in used.items()}
+    bases = {found.base[file] for file in used}
+    empty = [
+        str(child.relative_to(base.parent))
+        for base in sorted(bases)
+        for child in children_of(base)
+        if child.is_dir() and not is_metadata(child) and child not in filled
+    ]
+    return (f"folders without {what}, which are no classes: {shown(empty)}",) if empty else ()
+
+
 def passed_over_notes(files: Sequence[Path]) -> tuple[str, ...]:
     """A note about files that are not read, with their number by ending; none if there are none."""
     return (f"{len(files):,} files passed over: {_counted(files)}",) if files else ()
@@ -277,7 +331,7 @@ def _kind(path: Path) -> str:
     """What a file that is passed over is, for counting."""
     if path.is_file():
         return path.suffix.lower() or "without an ending"
-    return "links to nothing or in circles" if path.is_symlink() else "pipes or devices"
+    return "links to nothing or in circles" if path.is_symlink() or path.is_dir() else "pipes or devices"
 
 
 def _stem(path: Path) -> str:

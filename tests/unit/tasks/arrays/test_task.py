@@ -386,3 +386,60 @@ def test_constant_channels_become_zero(tmp_path: Path) -> None:
     assert not inputs[:, 1].any()
     assert torch.allclose(inputs[:, [0, 2]].std(0, unbiased=False), torch.ones(2), atol=1e-4)
     assert "1 of 3 channels are constant in train, and become 0" in task.notes
+
+
+def test_a_circle_of_links_is_read_once(tmp_path: Path) -> None:
+    save(tmp_path / "a.npz", x=CHANCE.normal(size=(N, 4)), y=LABELS)
+    (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / "dead.npz").symlink_to(tmp_path / "absent")
+    task = task_of(tmp_path)
+    assert sum(task.split(name).size or 0 for name in ("train", "validation", "test")) == N
+    assert len(list(files(ArraysOptions(source=f"path:{tmp_path}"), f"path:{tmp_path}"))) == 1
+    assert any(note.startswith("2 files passed over") for note in task.notes)
+
+
+def test_splits_without_targets_are_left_out_and_said(tmp_path: Path) -> None:
+    x = CHANCE.normal(size=(N, 4))
+    task = task_of(save(tmp_path / "a.npz", x_train=x, y_train=LABELS, x_test=x[:7] + 1))
+    assert "7 examples of test are not used: they have no targets" in task.notes
+    assert sum(task.split(name).size or 0 for name in ("train", "validation", "test")) == N
+    with pytest.raises(UsageError, match="no labels"):
+        task_of(save(tmp_path / "b.npz", x_train=x, x_test=x, y_test=LABELS))
+
+
+@pytest.mark.parametrize(
+    ("shape", "first"),
+    [((13, 16, 16), True), ((3, 8, 12), True), ((16, 16, 13), False), ((8, 12, 3), False), ((12, 12, 12), False)],
+)
+def test_which_dimension_has_the_channels(tmp_path: Path, shape: tuple[int, ...], first: bool) -> None:
+    task = task_of(save(tmp_path / "a.npz", x=CHANCE.normal(size=(N, *shape)), y=LABELS))
+    assert isinstance(task.preparation, ArraysPreparation)
+    assert task.preparation.channels_first == first
+
+
+def test_labels_of_bytes_that_are_no_text_do_not_become_one_class(tmp_path: Path) -> None:
+    x = CHANCE.normal(size=(N, 4))
+    with pytest.raises(DataError, match=r"y\[0\] is b'\\xe8', which is not UTF-8 text"):
+        task_of(save(tmp_path / "a.npz", x=x, y=np.array([b"\xe8", b"\xe9"] * (N // 2))))
+    task = task_of(save(tmp_path / "b.npz", x=x, y=np.array(["é".encode(), b"e"] * (N // 2))))
+    assert task.output.names == ("e", "é")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_damaged_archives(tmp_path: Path) -> None:
+    whole = save(tmp_path / "a.npz", x=CHANCE.normal(size=(N, 4)), y=LABELS)
+    (tmp_path / "cut.npz").write_bytes(whole.read_bytes()[:900])
+    with pytest.raises(DataError, match=r"cut\.npz: truncated; copy it again"):
+        task_of(tmp_path / "cut.npz")
+    content = io.BytesIO()
+    np.save(content, LABELS)
+    with zipfile.ZipFile(whole, "a") as archive:
+        archive.writestr("y.npy", content.getvalue())
+    with pytest.raises(DataError, match="it has the array 'y' more than once"):
+        task_of(whole)
+
+
+def test_a_file_that_is_named_twice_is_said(tmp_path: Path) -> None:
+    place = save(tmp_path / "a.npz", x=CHANCE.normal(size=(N, 4)), y=LABELS)
+    task = Arrays(ArraysOptions(source=[f"path:{place}", f"path:{place}"]), seed=0)
+    assert f"{place} is named more than once by the source" in task.notes

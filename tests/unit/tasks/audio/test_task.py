@@ -164,8 +164,8 @@ def test_flat_recordings_say_what_to_do(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "options", "error", "message"),
     [
-        ("file,label\nno.wav,a\n", {}, DataError, r"t.csv:2: column 'file': there is no file .*no.wav"),
-        ("file,label\n,a\n", {}, DataError, r"t.csv:2: column 'file': the path is missing"),
+        ("file,label\nno.wav,a\n", {}, DataError, r"t.csv:2: there is no file .*no.wav; correct column 'file'"),
+        ("file,label\n,a\n", {}, DataError, r"t.csv:2: column 'file' has no path; fill it in"),
         ("a,b\n1,2\n", {}, UsageError, r"task.path: which column of .*t.csv has the paths"),
         ("file,kind\nx.wav,a\n", {}, UsageError, r"task.target: which column of .*t.csv is to be predicted"),
         ("file,label\nx.wav,a\n", {"target": "kind"}, UsageError, r"no column 'kind'; it has file, label"),
@@ -204,3 +204,78 @@ def test_a_damaged_recording_is_named(tmp_path: Path) -> None:
     broken.write_bytes((tmp_path / "mid" / "1.wav").read_bytes()[:-100])
     with pytest.raises(FptkitError, match=r"31.wav: truncated: its header declares [\d,]+ samples"):
         task_of(f"path:{tmp_path}")
+
+
+def test_class_folders_of_an_unpacked_archive_with_splits_below(tmp_path: Path) -> None:
+    for split, count in (("train", 12), ("test", 6)):
+        for number in range(count):
+            place = tmp_path / "archive" / ("low", "high")[number % 2] / split
+            place.mkdir(parents=True, exist_ok=True)
+            wavfile.write(place / f"{number}.wav", 8000, tone(number).astype(np.float32))
+    task = task_of(f"path:{tmp_path}")
+    assert task.output.names == ("high", "low")
+    assert task.split("test").size == 6
+    assert len(list(files(AudioOptions(source=f"path:{tmp_path}"), f"path:{tmp_path}"))) == 18
+    pooled = task_of(f"path:{tmp_path}", split={"own": False})
+    assert sum(pooled.split(name).size or 0 for name in ("train", "validation", "test")) == 18
+
+
+@pytest.mark.parametrize("names", [("none", "NA", "null"), tuple(map(str, range(25)))])
+def test_names_of_class_folders_are_neither_numbers_nor_missing(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        (tmp_path / name).mkdir()
+        for number in range(3):
+            wavfile.write(tmp_path / name / f"{number}.wav", 8000, tone(number).astype(np.float32))
+    assert sorted(task_of(f"path:{tmp_path}").output.names) == sorted(names)
+
+
+@pytest.mark.parametrize("cell", ["a\\{}.wav", "./a/{}", "a/{}.wav"])
+def test_ways_to_write_a_path_in_a_table(tmp_path: Path, cell: str) -> None:
+    (tmp_path / "clips" / "a").mkdir(parents=True)
+    rows = []
+    for number in range(10):
+        wavfile.write(tmp_path / "clips" / "a" / f"{number}.wav", 8000, tone(number).astype(np.float32))
+        rows.append(f"{cell.format(number)},{'yn'[number % 2]}\n")
+    (tmp_path / "list.csv").write_text("id,label\n" + "".join(rows))
+    entry = f"path:{tmp_path / 'list.csv'}"
+    options: dict[str, Any] = {"path": "id", "root": str(tmp_path / "clips")}
+    assert task_of(entry, **options).output.names == ("n", "y")
+    assert len(list(files(AudioOptions(source=entry, **options), entry))) == 11
+
+
+@pytest.mark.parametrize("cell", ["x" * 5000, "https://example.org/a.wav", "~nobody-has-this-name/a.wav"])
+def test_cells_that_are_no_path(tmp_path: Path, cell: str) -> None:
+    wavfile.write(tmp_path / "x.wav", 8000, tone(0).astype(np.float32))
+    (tmp_path / "t.csv").write_text(f"path,label\nx.wav,a\n{cell},b\n")
+    with pytest.raises(DataError, match=r"t\.csv:3: "):
+        task_of(f"path:{tmp_path / 't.csv'}")
+
+
+def test_a_source_that_is_neither_recording_nor_table(tmp_path: Path) -> None:
+    (tmp_path / "list.xlsx").write_bytes(b"PK")
+    with pytest.raises(SourceError, match="neither a recording nor a table"):
+        task_of(f"path:{tmp_path / 'list.xlsx'}")
+
+
+@pytest.mark.parametrize("written", ["flac", "mp3", "ogg", "aiff"])
+def test_the_content_decides_the_format_of_a_file_named_wav(tmp_path: Path, written: str) -> None:
+    soundfile = pytest.importorskip("soundfile")
+    folders(tmp_path, 9)
+    soundfile.write(tmp_path / f"x.{written}", tone(6), 8000)
+    (tmp_path / f"x.{written}").rename(tmp_path / "low" / "x.wav")
+    task = task_of(f"path:{tmp_path}")
+    assert sum(task.split(name).size or 0 for name in ("train", "validation", "test")) == 10
+
+
+def test_repeated_recordings_and_empty_class_folders_are_said(tmp_path: Path) -> None:
+    place = folders(tmp_path / "a", 15)
+    (place / "none").mkdir()
+    task = task_of([f"path:{place}", f"path:{place}"])
+    assert "15 files are listed more than once" in " ".join(task.notes)
+    assert any(warning.startswith("folders without recordings") for warning in task.warnings)
+
+
+@pytest.mark.parametrize("option", ["path", "root"])
+def test_options_of_tables_are_refused_for_folders(tmp_path: Path, option: str) -> None:
+    with pytest.raises(UsageError, match=rf"task\.{option}: it is for tables"):
+        task_of(f"path:{folders(tmp_path)}", **{option: "x"})

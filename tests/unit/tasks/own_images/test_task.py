@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -255,3 +256,16 @@ def test_pictures_of_one_size_are_read_as_they_are_seen(tmp_path: Path, orientat
             pixels = chance(number).integers(0, 256, (8, 16, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / label / f"{number}.jpg", exif=exif)
     assert task_of(tmp_path).input.size == ((16, 8) if orientation >= 5 else (8, 16))
+
+
+@pytest.mark.parametrize("option", ["target", "path", "root", "delimiter"])
+def test_options_of_tables_are_refused_for_folders(tmp_path: Path, option: str) -> None:
+    with pytest.raises(UsageError, match=rf"task\.{option}: it is for tables"):
+        task_of(write_folders(tmp_path), **{option: ";"})
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="the administrator may read everything")
+def test_a_picture_that_may_not_be_read(tmp_path: Path) -> None:
+    (write_folders(tmp_path) / "ant" / "0.png").chmod(0)
+    with pytest.raises(DataError, match=r"0\.png: cannot be read \(Permission denied\); check its permissions"):
+        task_of(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,14 @@ def test_ways_to_write_a_path(folder: Path) -> None:
     assert [path.resolve() for path in found] == [
         *(folder / name for name in ("a.png", "in/b.jpg", "in/b.jpg", "a.png", "a.png", "a.png"))
     ]
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_of_the_macintosh(tmp_path: Path, forms: tuple[str, str]) -> None:
+    in_table, on_disk = (unicodedata.normalize(form, "é/ü.png") for form in forms)
+    (tmp_path / on_disk).parent.mkdir()
+    (tmp_path / on_disk).touch()
+    assert listed_files(table([in_table]), "path", tmp_path, ()) == [tmp_path / on_disk]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fptkit.errors import DataError, SourceError
-from fptkit.tasks.reading.paths import find_files, own_splits, shown_source, split_of
+from fptkit.tasks.reading.paths import find_files, inner_folder, own_splits, shown_source, split_of
 
 
 def made(folder: Path, *names: str) -> Path:
@@ -139,6 +139,23 @@ def test_pipes_beside_own_splits(tmp_path: Path) -> None:
     made(tmp_path, "train/a.csv", "test/b.csv")
     os.mkfifo(tmp_path / "pipe")
     assert find_files({"all": [f"path:{tmp_path}"]}, (".csv",)).notes == ("1 files passed over: pipes or devices 1",)
+
+
+def test_a_link_from_a_split_to_the_whole_is_a_circle(tmp_path: Path) -> None:
+    made(tmp_path, "train/a/1.csv", "test/a/2.csv")
+    for place in ("train/a/all", "all"):
+        (tmp_path / place).symlink_to(tmp_path)
+    files = find_files({"all": [f"path:{tmp_path}"]}, (".csv",))
+    assert {split: [path.name for path in some] for split, some in files.splits.items()} == {
+        "train": ["1.csv"],
+        "test": ["2.csv"],
+    }
+    assert files.notes == ("2 files passed over: links to nothing or in circles 2",)
+
+
+def test_a_folder_with_nothing_but_a_link_to_itself(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path)
+    assert inner_folder(tmp_path) == tmp_path / "loop"
 
 
 @pytest.mark.parametrize("name", ["x" * 5000, "~nobody-has-this-name/x"])
