@@ -20,6 +20,9 @@ from fptkit.tasks.reading.timing import FEWEST
 DELIMITERS = (",", ";", "\t", "|")
 """Characters that are tried, best first."""
 
+UNLABELLED = "if this file has no labels, name the training file alone as the source and set split: {own: false}"
+"""Advice about a split without labels, such as the test file of a competition."""
+
 _QUOTES = (
     'if quotes are plain text in this file, write each as "" in a cell in quotes (pandas: read_csv(FILE, quoting=3, '
     "sep=...), then to_csv)"
@@ -68,6 +71,7 @@ class TextTable:
             raise DataError(
                 f"{option}: {self.name} has no column '{column}'; it has {shown(list(self.columns))}. "
                 "Check the name, and the option delimiter; if the first line is data, set header: false"
+                + (f"; {UNLABELLED}" if option == "task.target" else "")
             )
 
 
