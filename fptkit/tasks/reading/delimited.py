@@ -211,7 +211,9 @@ def _named(
     """Check the column names; left out are the names of rows, and empty columns without a name, from a delimiter at the
     end of lines."""
     unused = [place for place, name in enumerate(names) if not name and not any(columns[place])]
-    notes = (f"{len(unused)} columns without name and content are not used",) if unused else ()
+    notes: tuple[str, ...] = ()
+    if unused:
+        notes = (f"{len(unused)} columns without name and content are not used",)
     if len(names) > 1 and names[0] in ("", "Unnamed: 0") and 0 not in unused and _name_rows(columns[0]):
         unused.append(0)
         notes += (f"{path.name}: the first column, {names[0] or 'without a name'}, has row names and is not used",)
