@@ -88,7 +88,8 @@ def read_delimited(path: Path, delimiter: str | None = None, *, header: bool = T
 
     Raises:
         DataError: it is not text or has no rows; a row has more or fewer cells than the first line; quotes are not
-            closed, or have whole rows between them; the line of column names is repeated; a column name is empty or occurs twice, or all of them are numbers.
+            closed, or have whole rows between them; the line of column names is repeated; a column
+            name is empty or occurs twice, or all of them are numbers.
     """
     with open_text(path) as file, _long_cells():
         head = list(itertools.islice(file, _SAMPLE))
@@ -198,10 +199,8 @@ def _check_row(path: Path, line: int, cells: list[str], first: tuple[int, list[s
             f"{path}:{line}: {len(cells)} cells, line {first_line} has {len(names)}, separated by {shown_mark}; "
             "correct the row, quote cells that contain the delimiter, or set the option delimiter"
         )
-    if len(names) > 1 and cells == names:
-        raise DataError(
-            f"{path}:{line}: the column names of line {first_line} again, from joined files; remove the line"
-        )
+    if len(names) > 1 and cells == names and not all(map(str.isdecimal, names)):  # without a header they count
+        raise DataError(f"{path}:{line}: the column names of line {first_line} again (joined files?); remove the line")
     if len(names) > 1 and delimiter == "\t" and any("\n" in cell and "\t" in cell for cell in cells):
         raise DataError(
             f"{path}:{line}: a cell that begins with a quote holds whole lines with tabs up to the next quote; "
