@@ -15,6 +15,7 @@ from fptkit.tasks.own_data.prepared import PreparedSplit
 from fptkit.tasks.own_data.target import Target, fit_target
 from fptkit.tasks.reading.cautions import class_warnings, size_warnings
 from fptkit.tasks.reading.columns import read_column
+from fptkit.tasks.reading.delimited import UNLABELLED
 from fptkit.tasks.reading.json_lines import LIST
 from fptkit.tasks.reading.numbers import MISSING
 from fptkit.tasks.reading.options import SplitOptions, TargetOptions
@@ -65,6 +66,7 @@ class OwnDataTask(Task):
         files = self.find(options)
         self._declared: tuple[str, ...] = ()
         read = {split: self.read_split(files, split, options) for split in files.splits}
+        _check_labelled(read)
         examples, rows, note = _divided(read, options.split, self._classes_of(read, options), what=self.name)
         self.source = shown_source(options.source)
         self._declared = tuple(self.declared_classes(files, options))
@@ -228,6 +230,19 @@ def _divided(
     order = ["train", "validation", *(name for name in rows if name not in ("train", "validation"))]
     note = f"{division.note}; {', '.join(own)} as in the source" if own and division.drawn else division.note
     return examples, {name: rows[name] for name in order}, note
+
+
+def _check_labelled(read: Mapping[str, Examples]) -> None:
+    """Check that the splits of a source have the labels that its training examples have.
+
+    Raises:
+        UsageError: one lacks them.
+    """
+    wanted = read.get("all", read.get("train"))
+    for split, examples in read.items():
+        if wanted is not None and (lacking := [name for name in wanted.labels if name not in examples.labels]):
+            file = examples.names[0].rpartition(":")[0] if len(examples) else split
+            raise UsageError(f"{file}: split {split} has no labels '{lacking[0]}', which train has; {UNLABELLED}")
 
 
 def _column(examples: Examples, name: str | None, option: str) -> Sequence[str] | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fptkit.errors import DataError
-from fptkit.tasks.reading.dates import looks_like_date, parse_dates, unfit_dates
+from fptkit.tasks.reading.dates import has_short_year, looks_like_date, parse_dates, unfit_dates
 from fptkit.tasks.reading.labels import shown
 from fptkit.tasks.reading.numbers import advice as advice_for
 from fptkit.tasks.reading.numbers import in_another_style, is_code, missing_words, parse_numbers, short
@@ -113,6 +113,12 @@ def _dates_or_categories(
     declared: Kind | None,
     advice: str,
 ) -> Column:
+    short_years = [row for row, cell in enumerate(cells) if has_short_year(cell)]
+    if short_years and _are_few(cells, [row for row in range(len(cells)) if row not in set(short_years)]):
+        raise DataError(
+            f"{where(short_years[0])}: column '{name}' has dates with years of two digits, such as "
+            f"{short(cells[short_years[0]])}; write dates as YYYY-MM-DD; if the column has categories, {advice}"
+        )
     seconds = parse_dates(cells, ("",), f"{where(0)}, column '{name}'")
     if seconds is not None:
         return Column(name, "date", cells, [math.nan if s is None else s for s in seconds], notes)

@@ -19,12 +19,18 @@ _FORMS = {
     "name, day": re.compile(_NAME + r"[-/ ]?(?P<day>\d{1,2})[-/ ,]+(?P<year>\d{4})" + _TIME, re.I | re.A),
     "month alone": re.compile(r"(?P<year>1[5-9]\d\d|2[01]\d\d)[-/](?P<month>0[1-9]|1[0-2])", re.A),
 }
+_SHORT_YEAR = re.compile(r"\d{1,2}/\d{1,2}/\d{2}" + _TIME, re.ASCII)
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 
 
 def looks_like_date(text: str) -> bool:
     """Whether a cell has the form of a date, in any order of its parts."""
     return any(form.fullmatch(text) for form in _FORMS.values())
+
+
+def has_short_year(text: str) -> bool:
+    """Whether a cell is a date whose year has two digits, ``1/31/20``: neither century nor order is known."""
+    return bool(_SHORT_YEAR.fullmatch(text))
 
 
 def unfit_dates(cells: Sequence[str]) -> list[int]:

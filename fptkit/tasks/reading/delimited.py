@@ -20,6 +20,9 @@ from fptkit.tasks.reading.timing import FEWEST
 DELIMITERS = (",", ";", "\t", "|")
 """Characters that are tried, best first."""
 
+UNLABELLED = "if this file has no labels, name the training file alone as the source and set split: {own: false}"
+"""Advice about a split without labels, such as the test file of a competition."""
+
 _QUOTES = (
     'if quotes are plain text in this file, write each as "" in a cell in quotes (pandas: read_csv(FILE, quoting=3, '
     "sep=...), then to_csv)"
@@ -68,6 +71,7 @@ class TextTable:
             raise DataError(
                 f"{option}: {self.name} has no column '{column}'; it has {shown(list(self.columns))}. "
                 "Check the name, and the option delimiter; if the first line is data, set header: false"
+                + (f"; {UNLABELLED}" if option == "task.target" else "")
             )
 
 
@@ -84,7 +88,8 @@ def read_delimited(path: Path, delimiter: str | None = None, *, header: bool = T
 
     Raises:
         DataError: it is not text or has no rows; a row has more or fewer cells than the first line; quotes are not
-            closed, or have whole rows between them; a column name is empty or occurs twice, or all of them are numbers.
+            closed, or have whole rows between them; the line of column names is repeated; a column
+            name is empty or occurs twice, or all of them are numbers.
     """
     with open_text(path) as file, _long_cells():
         head = list(itertools.islice(file, _SAMPLE))
@@ -194,6 +199,8 @@ def _check_row(path: Path, line: int, cells: list[str], first: tuple[int, list[s
             f"{path}:{line}: {len(cells)} cells, line {first_line} has {len(names)}, separated by {shown_mark}; "
             "correct the row, quote cells that contain the delimiter, or set the option delimiter"
         )
+    if len(names) > 1 and cells == names and not all(map(str.isdecimal, names)):  # without a header they count
+        raise DataError(f"{path}:{line}: the column names of line {first_line} again (joined files?); remove the line")
     if len(names) > 1 and delimiter == "\t" and any("\n" in cell and "\t" in cell for cell in cells):
         raise DataError(
             f"{path}:{line}: a cell that begins with a quote holds whole lines with tabs up to the next quote; "
@@ -207,7 +214,9 @@ def _named(
     """Check the column names; left out are the names of rows, and empty columns without a name, from a delimiter at the
     end of lines."""
     unused = [place for place, name in enumerate(names) if not name and not any(columns[place])]
-    notes: tuple[str, ...] = (f"{len(unused)} columns without name and content are not used",) if unused else ()
+    notes: tuple[str, ...] = ()
+    if unused:
+        notes = (f"{len(unused)} columns without name and content are not used",)
     if len(names) > 1 and names[0] in ("", "Unnamed: 0") and 0 not in unused and _name_rows(columns[0]):
         unused.append(0)
         notes += (f"{path.name}: the first column, {names[0] or 'without a name'}, has row names and is not used",)

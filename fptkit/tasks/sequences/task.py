@@ -12,7 +12,7 @@ from fptkit.errors import UsageError
 from fptkit.interfaces import Examples, Preparation
 from fptkit.tasks.own_data.target import Target
 from fptkit.tasks.own_data.task import FoundTarget, OwnDataTask
-from fptkit.tasks.reading.delimited import TextTable
+from fptkit.tasks.reading.delimited import UNLABELLED, TextTable
 from fptkit.tasks.reading.json_lines import LIST
 from fptkit.tasks.reading.options import TargetOptions
 from fptkit.tasks.reading.paths import SourceFiles
@@ -161,7 +161,8 @@ class Sequences(OwnDataTask):
         if not rest:
             raise UsageError(
                 f"task.target: {table.name} has no labels; name a table of them by task.labels, or in FASTA the part "
-                "of the header by task.header"
+                "of the header by task.header; "
+                f"{UNLABELLED}"
             )
         return usual_column(rest, TARGETS, "task.target", table.name, "labels")
 

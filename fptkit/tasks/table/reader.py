@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import date, datetime
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +80,16 @@ def _read_parquet(path: Path) -> TextTable:
             raise DataError(f"{path}: a column has no name, or the name of another: '{name}'; rename it")
         kind = table.schema.field(name).type
         columns[name] = [_text(value, path, name) for value in table.column(name).to_pylist()]
-        if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        if any(is_kind(kind) for is_kind in _numeric(pa.types)):
             kinds[name] = "number"
         elif pa.types.is_temporal(kind) and not pa.types.is_time(kind) and not pa.types.is_duration(kind):
             kinds[name] = "date"
     return TextTable(str(path), columns, kinds=kinds, notes=notes)
+
+
+def _numeric(types: Any) -> tuple[Callable[[Any], bool], ...]:
+    """Tests for types of numbers; times of the day and durations are seconds."""
+    return types.is_integer, types.is_floating, types.is_decimal, types.is_time, types.is_duration
 
 
 def _text(value: Any, path: Path, column: str) -> str:
@@ -100,6 +105,10 @@ def _text(value: Any, path: Path, column: str) -> str:
             return value.isoformat(sep=" ")
         case date():
             return value.isoformat()
+        case time():
+            return repr((value.hour * 60 + value.minute) * 60 + value.second + value.microsecond / 1e6)
+        case timedelta():
+            return repr(value.total_seconds())
         case str():
             return value.strip()
         case list() | dict() | bytes():

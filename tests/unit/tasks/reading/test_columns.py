@@ -124,3 +124,9 @@ def test_dates_that_no_calendar_has_are_refused() -> None:
 def test_missing_words_of_databases_and_spreadsheets() -> None:
     cells = ["1.5", "\\N", "#DIV/0!", "NaT", "1.#QNAN", "2"]
     assert read_column("x", cells, str, missing=MISSING).kind == "number"
+
+
+def test_years_of_two_digits_are_refused() -> None:
+    with pytest.raises(DataError, match=r"^0: column 'x' has dates with years of two digits, such as '1/31/20'"):
+        read_column("x", ["1/31/20", "", "2/1/20 10:00"], str, missing=MISSING)
+    assert read_column("x", ["a/b", "1/2/20", "c/d"], str, missing=MISSING).kind == "category"

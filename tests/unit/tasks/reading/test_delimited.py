@@ -149,3 +149,11 @@ def test_empty_rows_at_the_end_are_not_used(tmp_path: Path) -> None:
     found = read_delimited(tmp_path / "t.csv")
     assert found.columns == {"x": ["1", "", "2"], "y": ["a", "", "b"]}
     assert found.notes == ("t.csv: 2 rows of empty cells at the end are not used",)
+
+
+def test_column_names_in_the_middle_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("text,y\na,b\ntext,y\nc,d\n")
+    with pytest.raises(DataError, match=r"t.csv:3: the column names of line 1 again"):
+        read_delimited(tmp_path / "t.csv")
+    (tmp_path / "n.csv").write_text("1,2\n3,4\n")
+    assert len(read_delimited(tmp_path / "n.csv", header=False)) == 2

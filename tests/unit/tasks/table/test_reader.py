@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import time, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -103,3 +104,12 @@ def test_tables_of_one_source_need_the_same_columns(tmp_path: Path) -> None:
     same_columns(tables, ["y"])
     with pytest.raises(DataError, match=r"b.csv: no column 'x', which the training data have; its columns are y, z"):
         same_columns(tables, ["x"])
+
+
+def test_times_and_durations_of_parquet(tmp_path: Path) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    columns = {"t": [time(1, 2, 3), None], "d": [timedelta(hours=5), timedelta(0)]}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    found = read_table(tmp_path / "t.parquet")
+    assert found.columns == {"t": ["3723.0", ""], "d": ["18000.0", "0.0"]}
+    assert found.kinds == {"t": "number", "d": "number"}

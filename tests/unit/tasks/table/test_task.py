@@ -206,3 +206,21 @@ def test_identifiers_are_refused(tmp_path: Path) -> None:
 def test_options_that_contradict_each_other(options: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="validation error"):
         TableOptions.model_validate({"source": "path:x", **options})
+
+
+@pytest.mark.parametrize("place", ["", "/train.csv"])
+def test_a_test_file_without_labels_is_explained(tmp_path: Path, place: str) -> None:
+    written(tmp_path, name="train.csv")
+    written(tmp_path, frame().drop(columns="label"), name="test.csv")  # type: ignore[attr-defined]
+    with pytest.raises(DataError, match=r"test.csv has no column 'label'.*set split: \{own: false\}"):
+        task_of(f"path:{tmp_path}{place}")
+    assert task_of(f"path:{tmp_path}/train.csv", split={"own": False}).split("test").size == 30
+
+
+def test_shuffled_identifiers_are_left_out(tmp_path: Path) -> None:
+    found = frame().sample(frac=1, random_state=0)  # type: ignore[attr-defined]
+    task = task_of(written(tmp_path, found))
+    assert "id" not in [column.name for column in preparation_of(task).columns]
+    assert any("'id' is not used: it has another whole number in every row" in note for note in task.notes)
+    task = task_of(written(tmp_path, found), numeric=["id"])
+    assert "id" in [column.name for column in preparation_of(task).columns]

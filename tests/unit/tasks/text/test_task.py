@@ -238,3 +238,10 @@ def test_targets_do_not_depend_on_the_batch(tmp_path: Path) -> None:
     assert batch.targets.tolist() == [number % 2 for number in range(40)]
     alone = preparation.prepare(examples.take([5]))
     assert torch.equal(alone.inputs[0], batch.inputs[5, : alone.inputs.shape[1]])
+
+
+def test_a_split_without_labels_is_explained(tmp_path: Path) -> None:
+    csv(tmp_path, name="train.csv")
+    (tmp_path / "test.csv").write_text("number,review\n1,x\n")
+    with pytest.raises(FptkitError, match=r"split: \{own: false\}"):
+        task(tmp_path)
