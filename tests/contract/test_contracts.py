@@ -208,7 +208,7 @@ def run_pair(task: str, backbone: str, policy: str, folder: Path) -> dict[str, A
 
 
 def pairs() -> Iterator[Any]:
-    """Every task with every backbone; users' files, which give inputs of the same kinds, with one backbone of each code."""
+    """Every task with every backbone; users' files, which give the same kinds of input, with one of each code."""
     for task in specs(TaskSpec):
         for backbone in specs(BackboneSpec):
             if task.name not in OWN_DATA or backbone.name in OF_EACH_CODE:
