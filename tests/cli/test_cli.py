@@ -143,7 +143,7 @@ def test_a_run_in_a_pipe_is_plain_text(tiny: Path, tmp_path: Path) -> None:
         assert "\r" not in stream
         assert not re.search("[━╸╺█▏▎▍]", stream)
     assert re.search(r"^split +loss +accuracy +chance$", done.stdout, re.MULTILINE)
-    assert re.search(r"^test +\d\.\d{4} +\d+\.\d%$", done.stdout, re.MULTILINE)
+    assert re.search(r"^test +\d\.\d{4} +\d+\.\d% +50\.0%$", done.stdout, re.MULTILINE)
     assert "validation: accuracy" in done.stderr
 
 

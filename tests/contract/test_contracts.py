@@ -216,7 +216,7 @@ def pairs() -> Iterator[Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("task", "backbone"), pairs())
+@pytest.mark.parametrize(("task", "backbone"), list(pairs()))
 def test_every_task_trains_on_every_backbone(task: TaskSpec, backbone: BackboneSpec, tmp_path: Path) -> None:
     summary = run_pair(task.name, backbone.name, "fpt", tmp_path)
     assert summary["status"] == "finished"

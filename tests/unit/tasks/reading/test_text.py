@@ -115,7 +115,7 @@ def test_a_missing_file_and_a_folder_are_reported(tmp_path: Path) -> None:
     ("data", "what"),
     [
         (b"PK\x03\x04\x14\0\0\0\x9c\xff", "zip archive or a workbook of Excel"),
-        (gzip.compress(b"x,y\n1,2\n" * 9), "packed by gzip; rename it"),
+        (gzip.compress(b"x,y\n1,2\n" * 9, mtime=0), "packed by gzip; rename it"),
         (b"SQLite format 3\0", "database of SQLite"),
         (b"PAR1\x15\x04\xff\0", "Parquet file"),
     ],
