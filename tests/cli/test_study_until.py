@@ -108,8 +108,8 @@ def started(ledger: Path) -> int:
     return len(list(ledger.glob("runs/*"))) + len(list(ledger.glob("runs/*/summary.json")))
 
 
-def kill_once(chance: random.Random, *, workers_too: bool) -> None:
-    """Start the study, and kill it a random time after it has begun something new."""
+def kill_once(chance: random.Random, *, workers_too: bool) -> bool:
+    """Start the study, and kill it a random time after it has begun something new; false if it ended before that."""
     command = [sys.executable, "-m", "fptkit", "study", "mine.yaml", "--seeds", "decided", "--ledger", "parts"]
     before, deadline = started(Path("parts")), time.monotonic() + 120
     with Path("log.txt").open("a") as log:
@@ -117,20 +117,22 @@ def kill_once(chance: random.Random, *, workers_too: bool) -> None:
             [*command, "--workers", "2", "--threads", "1"], stdout=log, stderr=log, start_new_session=True
         )
         while started(Path("parts")) == before:
-            assert study.poll() is None, Path("log.txt").read_text()
+            if study.poll() is not None:
+                assert study.returncode == 0, Path("log.txt").read_text()
+                return False
             assert time.monotonic() < deadline, Path("log.txt").read_text()
             time.sleep(0.05)
-        time.sleep(chance.uniform(0, 2))
+        time.sleep(chance.uniform(0, 0.3))  # short enough that the study does not end before ten kills
         (os.killpg if workers_too else os.kill)(study.pid, signal.SIGKILL)
-        assert study.wait() == -signal.SIGKILL
+        return study.wait() == -signal.SIGKILL
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 def test_ten_kills_change_nothing() -> None:
     chance = random.Random(1)
-    for number in range(KILLS):
-        kill_once(chance, workers_too=bool(number % 2))
+    kills = sum(kill_once(chance, workers_too=bool(number % 2)) for number in range(KILLS))
+    assert kills >= KILLS - 3
     for ledger in ("parts", "whole"):
         done = process(
             "study", "mine.yaml", "--seeds", "decided", "--ledger", ledger, "--workers", "2", "--threads", "1",
