@@ -45,13 +45,13 @@ class AudioOptions(CellOptions):
     target: Columns = Field(
         default=(),
         description="column of a table to predict; several for regression of several numbers, or for labels. Empty: "
-        "the folders' names, or a column label, class, target or category",
+        "the folders' names, or a column label, class, target and the like, else the only one left",
     )
     path: str | None = Field(
         default=None,
         min_length=1,
-        description="column of a table with the recordings' paths, relative to the table; null: the column path, file, "
-        "filename, file_name, audio or wav",
+        description="column of a table with the recordings' paths, relative to the table; null: the one with a usual "
+        "name, such as path or file_name, or whose cells all end like recordings",
     )
     root: str | None = Field(
         default=None,

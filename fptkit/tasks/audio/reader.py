@@ -6,20 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fptkit.errors import DataError, SourceError, UsageError
+from fptkit.errors import DataError, SourceError
 from fptkit.tasks.audio.options import SOUND, TABLES, AudioOptions
 from fptkit.tasks.reading.delimited import TextTable
-from fptkit.tasks.reading.labels import shown
-from fptkit.tasks.reading.listed import listed_files
+from fptkit.tasks.reading.listed import listed_files, path_column
 from fptkit.tasks.reading.paths import SourceFiles, find_files, inner_folder, places, splits_below
 from fptkit.tasks.reading.text import file_type
 from fptkit.tasks.table.reader import read_table
 
 FOLDER = "class"
 """Name of the target that class folders give."""
-
-_PATHS = ("path", "file", "filename", "file_name", "audio", "wav")
-_LABELS = ("label", "class", "target", "category")
 
 
 @dataclass(frozen=True)
@@ -31,12 +27,16 @@ class Listed:
         names: what each is called in messages: its path, or ``TABLE:LINE``.
         cells: cells of the table by column, or the class folder; empty without either.
         notes: what the run header should say.
+        table: the table that lists them; None for class folders.
+        path: its column of paths.
     """
 
     paths: Sequence[Path]
     names: Sequence[str]
     cells: Mapping[str, Sequence[str]]
     notes: tuple[str, ...] = ()
+    table: TextTable | None = None
+    path: str = ""
 
 
 def files(options: AudioOptions, entry: str) -> Iterable[Path]:
@@ -107,9 +107,10 @@ def read_listing(path: Path, column: str | None, root: str | None = None) -> Lis
     """
     table = read_table(path)
     folder = path.parent if root is None else Path(root.removeprefix("path:")).expanduser()
-    paths = listed_files(table, _path_column(table, column), folder, SOUND)
+    column = path_column(table, column, SOUND)
+    paths = listed_files(table, column, folder, SOUND)
     names = [table.where(row) for row in range(len(table))]
-    return Listed(paths, names, table.columns, (*table.notes, *_unlisted(path, paths)))
+    return Listed(paths, names, table.columns, (*table.notes, *_unlisted(path, paths)), table, column)
 
 
 def in_class_folders(found: SourceFiles, paths: Sequence[Path]) -> Listed:
@@ -141,45 +142,6 @@ def class_folder(found: SourceFiles, path: Path) -> str | None:
         return None
     parts = path.relative_to(base).parts
     return parts[0] if len(parts) > 1 else None
-
-
-def target_columns(cells: Mapping[str, Sequence[str]], wanted: Sequence[str], where: str) -> tuple[str, ...]:
-    """The columns to predict.
-
-    Args:
-        cells: cells by column.
-        wanted: columns that the option ``target`` names; may be empty.
-        where: the table, for messages.
-
-    Raises:
-        UsageError: a column does not exist, or none is named and it is not clear which one is meant.
-    """
-    if set(cells) == {FOLDER} and not wanted:
-        return (FOLDER,)
-    if lacking := [name for name in wanted if name not in cells]:
-        raise UsageError(f"task.target: {where} has no column '{lacking[0]}'; it has {shown(list(cells))}")
-    found = tuple(wanted) or tuple(name for name in cells if name.lower() in _LABELS)
-    if not found or (len(found) > 1 and not wanted):
-        raise UsageError(
-            f"task.target: which column of {where} is to be predicted? It has {shown(list(cells))}; name it with the "
-            "option target"
-        )
-    return found
-
-
-def _path_column(table: TextTable, column: str | None) -> str:
-    if column is not None:
-        table.need(column, "task.path")
-        return column
-    named = [name for name in table.columns if name.lower() in _PATHS]
-    looks = [name for name, cells in table.columns.items() if all(Path(cell).suffix.lower() in SOUND for cell in cells)]
-    for found in ([name for name in looks if name in named], looks, named):
-        if len(found) == 1:
-            return found[0]
-    raise UsageError(
-        f"task.path: which column of {table.name} has the paths of the recordings? It has "
-        f"{shown(list(table.columns))}; name it with the option path"
-    )
 
 
 def _unlisted(table: Path, paths: Sequence[Path]) -> tuple[str, ...]:

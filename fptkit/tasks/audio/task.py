@@ -13,21 +13,20 @@ from fptkit.interfaces import Batch, Examples, Preparation, Split, Vectors
 from fptkit.tasks.audio.options import SOUND, AudioOptions
 from fptkit.tasks.audio.preparation import AudioPreparation
 from fptkit.tasks.audio.reader import (
-    FOLDER,
     Listed,
     find_recordings,
     in_class_folders,
     is_table,
     lists_recordings,
     read_listing,
-    target_columns,
 )
 from fptkit.tasks.own_data.prepared import PreparedSplit
 from fptkit.tasks.own_data.target import Target
 from fptkit.tasks.own_data.task import OwnDataTask
-from fptkit.tasks.reading.listed import need_table, repeated_notes
+from fptkit.tasks.reading.listed import need_table, repeated_notes, unused_note
 from fptkit.tasks.reading.options import TargetOptions
 from fptkit.tasks.reading.paths import SourceFiles, empty_folders
+from fptkit.tasks.reading.usual import target_columns
 
 
 class Audio(OwnDataTask):
@@ -150,14 +149,13 @@ class _Noted:
 
 
 def _examples(listed: Listed, where: str, options: AudioOptions) -> Examples:
-    targets = target_columns(listed.cells, options.target, where)
     split = [name for name in (options.split.group, options.split.time, options.split.column) if name]
-    if set(listed.cells) == {FOLDER} and split:
+    if listed.table is None and split:
         raise UsageError(f"task.split: class folders have no column '{split[0]}'; list the recordings in a table")
     if lacking := [name for name in split if name not in listed.cells]:
         raise UsageError(f"task.split: {where} has no column '{lacking[0]}'; it has {', '.join(listed.cells)}")
-    unused = [name for name in listed.cells if name not in (*targets, *split, FOLDER)]
-    note = (f"columns not used, except for the path: {', '.join(unused)}",) if len(unused) > 1 else ()
+    targets = target_columns(listed.cells, options.target, (listed.path, *split), where)
+    note = unused_note(listed.table, (listed.path, *targets, *split)) if listed.table is not None else ()
     return Examples(
         list(map(str, listed.paths)),
         listed.names,

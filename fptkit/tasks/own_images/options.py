@@ -68,13 +68,14 @@ class ImagesOptions(CellOptions):
 
     target: Annotated[tuple[str, ...], ONE_OR_MORE, ONE_OR_MORE_SCHEMA] = Field(
         default=(),
-        description="for a table, the column to predict, or several; empty: the only one besides the paths. For class "
-        "folders the class is predicted",
+        description="for a table, the column to predict, or several; empty: a column label, class, target and the "
+        "like, else the only one left. For class folders the class is predicted",
     )
     path: str | None = Field(
         default=None,
         min_length=1,
-        description="for a table, the column of paths; null: the one with a usual name, such as path or file_name",
+        description="for a table, the column of paths; null: the one with a usual name, such as path or file_name, "
+        "or whose cells all end like pictures",
     )
     root: str | None = Field(
         default=None,

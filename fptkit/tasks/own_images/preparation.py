@@ -106,7 +106,7 @@ class ImagesPreparation(TargetPreparation):
 
     def _listed(self, path: Path) -> Examples:
         table = read_table(path, self.delimiter)
-        files = listed_files(table, path_column(table, self.path), path.parent, ENDINGS)
+        files = listed_files(table, path_column(table, self.path, ENDINGS), path.parent, ENDINGS)
         labelled = all(name in table.columns for name in self.target.columns)
         return Examples(
             list(map(str, files)),

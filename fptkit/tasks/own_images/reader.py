@@ -9,7 +9,6 @@ from fptkit.errors import UsageError
 from fptkit.tasks.images.folders import ENDINGS, class_folders
 from fptkit.tasks.own_images.options import TABLES, ImagesOptions
 from fptkit.tasks.reading.delimited import TextTable
-from fptkit.tasks.reading.labels import shown
 from fptkit.tasks.reading.listed import listed_files, path_column
 from fptkit.tasks.reading.paths import find_files, places
 from fptkit.tasks.reading.text import file_type
@@ -65,24 +64,4 @@ def pictures_of(table: TextTable, file: Path, options: ImagesOptions) -> list[Pa
         UsageError: the column of paths is not known.
     """
     root = file.parent if options.root is None else Path(options.root.removeprefix("path:")).expanduser()
-    return listed_files(table, path_column(table, options.path), root, ENDINGS)
-
-
-def target_columns(table: TextTable, options: ImagesOptions) -> tuple[str, ...]:
-    """The columns to predict.
-
-    Raises:
-        DataError: one does not exist.
-        UsageError: none is named, and more than one could be meant.
-    """
-    for name in options.target:
-        table.need(name, "task.target")
-    if options.target:
-        return options.target
-    taken = {path_column(table, options.path), options.split.group, options.split.time, options.split.column}
-    left = [name for name in table.columns if name not in taken]
-    if len(left) != 1:
-        raise UsageError(
-            f"task.target: name the column of {table.name} to predict; it has {shown(left) or 'only paths'}"
-        )
-    return (left[0],)
+    return listed_files(table, path_column(table, options.path, ENDINGS), root, ENDINGS)

@@ -20,10 +20,11 @@ from fptkit.tasks.own_data.task import OwnDataTask
 from fptkit.tasks.own_images.decode import Pixels, decode, headers, level_moments
 from fptkit.tasks.own_images.options import TABLES, ImagesOptions, colour_of
 from fptkit.tasks.own_images.preparation import ImagesPreparation
-from fptkit.tasks.own_images.reader import SUBFOLDER, lists_pictures, pictures_of, target_columns, uses_own_splits
-from fptkit.tasks.reading.listed import need_table, repeated_notes
+from fptkit.tasks.own_images.reader import SUBFOLDER, lists_pictures, pictures_of, uses_own_splits
+from fptkit.tasks.reading.listed import need_table, path_column, repeated_notes, unused_note
 from fptkit.tasks.reading.options import TargetOptions
 from fptkit.tasks.reading.paths import SourceFiles, find_files
+from fptkit.tasks.reading.usual import target_columns
 from fptkit.tasks.table.reader import read_table
 
 DEFAULT_SIDE = 64
@@ -204,16 +205,17 @@ class Images(OwnDataTask):
 def _listed(path: Path, options: ImagesOptions) -> Examples:
     """The pictures that a table lists, with labels."""
     table = read_table(path, options.delimiter)
-    targets = target_columns(table, options)
+    paths = path_column(table, options.path, ENDINGS)
     split = [name for name in (options.split.group, options.split.time, options.split.column) if name]
     for name in split:
         table.need(name, "task.split")
+    targets = target_columns(table.columns, options.target, (paths, *split), table.name)
     return Examples(
         list(map(str, pictures_of(table, path, options))),
         [table.where(row) for row in range(len(table))],
         {name: table.columns[name] for name in targets},
         {name: table.columns[name] for name in split},
-        table.notes,
+        (*table.notes, *unused_note(table, (paths, *targets, *split))),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -16,33 +16,41 @@ from fptkit.tasks.reading.numbers import short
 
 PATH_COLUMNS = (
     *("path", "file", "file_name", "filename", "filepath", "file_path", "fname"),
-    *("image", "image_path", "image_id", "audio", "audio_path"),
+    *("image", "image_path", "image_id", "audio", "audio_path", "wav"),
 )
 """Names that a column of paths usually has, in lower case; `Path` and `file name` count as well."""
 
 
-def path_column(table: TextTable, named: str | None, option: str = "task.path") -> str:
-    """The column of a table that has the paths.
+def path_column(table: TextTable, named: str | None, endings: Sequence[str], option: str = "task.path") -> str:
+    """The column of a table that has the paths: by its name, or since all of its cells end like such files.
 
     Args:
         table: the table.
         named: its name, if the user gives it.
-        option: the option that does, for messages.
+        endings: endings of the files, in lower case.
+        option: the option that names the column, for messages.
 
     Raises:
         DataError: there is no column of this name.
-        UsageError: none is named, and none or several have a usual name.
+        UsageError: none is named, and none or several may have the paths.
     """
     if named is not None:
         table.need(named, option)
         return named
     usual = [name for name in table.columns if name.lower().replace(" ", "_").replace("-", "_") in PATH_COLUMNS]
-    if len(usual) != 1:
-        which = (
-            f"several columns may have the paths ({', '.join(usual)})" if usual else "no column is known to have paths"
-        )
-        raise UsageError(f"{option}: {table.name}: {which}; name it. The columns are {shown(list(table.columns))}")
-    return usual[0]
+    alike = [name for name, cells in table.columns.items() if cells and all(map(_ends_in(endings), cells))]
+    for found in ([name for name in alike if name in usual], alike, usual):
+        if len(found) == 1:
+            return found[0]
+    several = alike or usual
+    which = (
+        f"several columns may have the paths ({', '.join(several)})" if several else "no column is known to have paths"
+    )
+    raise UsageError(f"{option}: {table.name}: {which}; name it. The columns are {shown(list(table.columns))}")
+
+
+def _ends_in(endings: Sequence[str]) -> Callable[[str], bool]:
+    return lambda cell: cell.lower().endswith(tuple(endings))
 
 
 def listed_files(table: TextTable, column: str, folder: Path, endings: Sequence[str]) -> list[Path]:
@@ -86,6 +94,17 @@ def repeated_notes(files: Sequence[Path]) -> tuple[str, ...]:
     """A note about files that are listed more than once."""
     repeated = [file for file, count in Counter(files).items() if count > 1]
     return (f"{len(repeated):,} files are listed more than once, such as {repeated[0].name}",) if repeated else ()
+
+
+def unused_note(table: TextTable, used: Sequence[str]) -> tuple[str, ...]:
+    """A note about the columns of a table that are not used, if there are any.
+
+    Args:
+        table: the table.
+        used: columns that are used.
+    """
+    unused = [name for name in table.columns if name not in used]
+    return (f"{table.name}: columns that are not used: {shown(unused)}",) if unused else ()
 
 
 def need_table(options: BaseModel, names: Sequence[str]) -> None:

@@ -38,6 +38,28 @@ def usual_column(columns: Collection[str], names: Sequence[str], option: str, wh
     raise UsageError(f"{option}: {where} has no column that is known to be {what}; {there}. Name one by {option}")
 
 
+def target_columns(
+    columns: Collection[str], wanted: Sequence[str], others: Collection[str | None], where: str
+) -> tuple[str, ...]:
+    """The columns to predict: those that ``task.target`` names, else the one with a usual name, else the only one left.
+
+    Args:
+        columns: all columns of the table.
+        wanted: the columns that ``task.target`` names; may be empty.
+        others: columns that are something else, such as paths or groups.
+        where: the table, for messages.
+
+    Raises:
+        UsageError: a named column does not exist, or none is named and it is not clear which one is meant.
+    """
+    if lacking := [name for name in wanted if name not in columns]:
+        raise UsageError(f"task.target: {where} has no column '{lacking[0]}'; it has {shown(list(columns))}")
+    if wanted:
+        return tuple(wanted)
+    left = [name for name in columns if name not in others]
+    return (usual_column(left, TARGETS, "task.target", where, "labels"),)
+
+
 def find_first(source: Mapping[str, Sequence[str]], kinds: Sequence[Sequence[str]], *, own: bool = True) -> SourceFiles:
     """The files of a source, of the first kind that it has; files of the other kinds are passed over.
 

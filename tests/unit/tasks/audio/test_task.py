@@ -166,8 +166,13 @@ def test_flat_recordings_say_what_to_do(tmp_path: Path) -> None:
     [
         ("file,label\nno.wav,a\n", {}, DataError, r"t.csv:2: there is no file .*no.wav; correct column 'file'"),
         ("file,label\n,a\n", {}, DataError, r"t.csv:2: column 'file' has no path; fill it in"),
-        ("a,b\n1,2\n", {}, UsageError, r"task.path: which column of .*t.csv has the paths"),
-        ("file,kind\nx.wav,a\n", {}, UsageError, r"task.target: which column of .*t.csv is to be predicted"),
+        ("a,b\n1,2\n", {}, UsageError, r"task.path: .*t.csv: no column is known to have paths; name it"),
+        (
+            "file,kind,room\nx.wav,a,b\n",
+            {},
+            UsageError,
+            r"task.target: .*t.csv has no column that is known to be labels",
+        ),
         ("file,label\nx.wav,a\n", {"target": "kind"}, UsageError, r"no column 'kind'; it has file, label"),
         ("file,label\nx.wav,a\n", {"path": "sound"}, DataError, r"no column 'sound'"),
         ("file,label\nx.wav,a\n", {"split": {"group": "who"}}, UsageError, r"no column 'who'"),

@@ -226,10 +226,10 @@ def test_folders_that_cannot_be_used(tmp_path: Path, change: Any, error: type[Ex
 
 
 def test_tables_that_cannot_be_used(tmp_path: Path) -> None:
-    two = write_table(tmp_path / "a", label=["ab"[row % 2] for row in range(40)], weight=[1] * 40)
-    with pytest.raises(UsageError, match=r"task\.target: name the column .* to predict; it has label, weight"):
+    two = write_table(tmp_path / "a", kind=["ab"[row % 2] for row in range(40)], weight=[1] * 40)
+    with pytest.raises(UsageError, match=r"task\.target: .* has no column that is known to be labels; .*kind, weight"):
         task_of(two)
-    with pytest.raises(DataError, match=r"task\.target: .* has no column 'breed'"):
+    with pytest.raises(UsageError, match=r"task\.target: .* has no column 'breed'"):
         task_of(two, target="breed")
     with pytest.raises(UsageError, match="folders of pictures and tables cannot be mixed"):
         Images(ImagesOptions(source=[f"path:{two}", f"path:{tmp_path / 'a' / 'pictures'}"]), seed=0)

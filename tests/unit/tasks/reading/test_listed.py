@@ -9,7 +9,7 @@ import pytest
 
 from fptkit.errors import DataError, UsageError
 from fptkit.tasks.reading.delimited import TextTable
-from fptkit.tasks.reading.listed import listed_files, path_column, repeated_notes
+from fptkit.tasks.reading.listed import listed_files, path_column, repeated_notes, unused_note
 
 
 def table(cells: list[str], name: str = "path") -> TextTable:
@@ -63,15 +63,29 @@ def test_missing_files_are_counted(folder: Path) -> None:
         listed_files(table(["x.png", "a.png", "y.png", "z.png"]), "path", folder, ())
 
 
+def test_the_column_of_paths_by_its_cells() -> None:
+    cells = {"scan": ["a.PNG", "b.png"], "label": ["x", "y"], "image": ["1", "2"]}
+    assert path_column(TextTable("t", cells), None, [".png"]) == "scan"
+    assert path_column(TextTable("t", cells), None, [".wav"]) == "image"
+    with pytest.raises(UsageError, match=r"several columns may have the paths \(a, b\); name it"):
+        path_column(TextTable("t", {"a": ["1.png"], "b": ["2.png"]}), None, [".png"])
+
+
+def test_unused_columns_are_said() -> None:
+    found = TextTable("t.csv", {"path": ["a.png"], "label": ["x"], "weight": ["1"]})
+    assert unused_note(found, ["path", "label"]) == ("t.csv: columns that are not used: weight",)
+    assert unused_note(found, list(found.columns)) == ()
+
+
 def test_the_column_of_paths(folder: Path) -> None:
-    assert path_column(table([], "File Name"), None) == "File Name"
-    assert path_column(table([], "scan"), "scan") == "scan"
+    assert path_column(table([], "File Name"), None, [".png"]) == "File Name"
+    assert path_column(table([], "scan"), "scan", [".png"]) == "scan"
     with pytest.raises(UsageError, match=r"no column is known to have paths; name it\. The columns are scan, label"):
-        path_column(table([], "scan"), None)
+        path_column(table([], "scan"), None, [".png"])
     with pytest.raises(UsageError, match="several columns"):
-        path_column(TextTable("t", {"path": [], "image": []}), None)
+        path_column(TextTable("t", {"path": [], "image": []}), None, [".png"])
     with pytest.raises(DataError, match=r"task\.path: t\.csv has no column 'other'"):
-        path_column(table([]), "other")
+        path_column(table([]), "other", [".png"])
 
 
 def test_repeated_files() -> None:

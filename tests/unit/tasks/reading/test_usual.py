@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fptkit.errors import SourceError, UsageError
-from fptkit.tasks.reading.usual import TARGETS, find_first, usual_column
+from fptkit.tasks.reading.usual import TARGETS, find_first, target_columns, usual_column
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,23 @@ def test_no_kind_is_there(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("x")
     with pytest.raises(SourceError, match=r"no file \.csv, \.txt in .*\.png 1"):
         find_first({"all": (f"path:{tmp_path}",)}, ((".csv",), (".txt",)))
+
+
+@pytest.mark.parametrize(
+    ("columns", "wanted", "others", "found"),
+    [
+        (["path", "label", "weight"], [], ["path"], ("label",)),
+        (["path", "kind"], [], ["path"], ("kind",)),
+        (["label", "weight"], [], ["label", None], ("weight",)),  # a column of groups may have any name
+        (["path", "a", "b"], ["b", "a"], ["path"], ("b", "a")),
+    ],
+)
+def test_columns_to_predict(columns: list[str], wanted: list[str], others: list[str], found: tuple[str, ...]) -> None:
+    assert target_columns(columns, wanted, others, "t.csv") == found
+
+
+def test_columns_to_predict_that_are_not_clear() -> None:
+    with pytest.raises(UsageError, match=r"task\.target: t\.csv has no column 'c'; it has a, b"):
+        target_columns(["a", "b"], ["c"], [], "t.csv")
+    with pytest.raises(UsageError, match=r"task\.target: t\.csv has no column that is known to be labels"):
+        target_columns(["path", "kind", "room"], [], ["path"], "t.csv")
