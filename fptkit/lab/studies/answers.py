@@ -68,7 +68,7 @@ def _of_one_metric(counted: Sequence[Tested], seeds: Sequence[int]) -> dict[str,
     differences = _differences(counted, seeds)
     fixed = counted[0].until is None
     figures = (_at_fixed_number if fixed else _at_any_time)(counted, seeds, differences, margin)
-    return {"margin": margin, **_heterogeneity(differences, fixed=fixed), **figures}
+    return {"margin": margin, **_heterogeneity(counted, differences, fixed=fixed), **figures}
 
 
 def _differences(counted: Sequence[Tested], seeds: Sequence[int]) -> Array:
@@ -125,17 +125,18 @@ def _at_any_time(
     }
 
 
-def _heterogeneity(differences: Array, *, fixed: bool) -> dict[str, Any]:
+def _heterogeneity(counted: Sequence[Tested], differences: Array, *, fixed: bool) -> dict[str, Any]:
     """Cochran's Q over tasks; empty for one task or without noise. Its p is valid for a fixed number of seeds only."""
     import numpy as np
 
-    from fptkit.lab.studies.statistics import heterogeneity
+    from fptkit.lab.studies.statistics import combined, heterogeneity
 
     tasks, pairs = differences.shape
     if tasks < 2:
         return {}
-    errors = differences.std(axis=1, ddof=1) / np.sqrt(pairs)
-    found = heterogeneity(differences.mean(axis=1), errors, pairs)
+    # Each task by itself, so that differences which are equal up to rounding have no noise.
+    each = combined(differences[:, None], rounding=np.array([one.rounding for one in counted]))
+    found = heterogeneity(each.mean, each.standard_error, pairs)
     if math.isnan(float(found.q)):
         return {}
     return {

@@ -120,3 +120,14 @@ def test_equal_differences_have_no_t() -> None:
     found = answer([((0.9,) * 5, (0.8,) * 5)] * 3)
     assert (found.mean, found.t, found.interval, found.q, found.p) == (pytest.approx(0.1), None, None, None, 0.0625)
     assert found.verdict == "undecided"
+
+
+def test_differences_that_are_equal_up_to_rounding_are_no_heterogeneity() -> None:
+    """Accuracies are single precision: without this, noise of 1e-9 would make two tasks infinitely different."""
+    noise = np.random.default_rng(0).normal(scale=1e-9, size=(3, 5))
+    flat = [
+        (tuple(np.full(5, 0.8) + effect + row), tuple(np.full(5, 0.8)))
+        for effect, row in zip((0.1, 0.05, 0.0), noise, strict=True)
+    ]
+    found = answer(flat)
+    assert (found.q, found.i2, found.p_heterogeneity) == (None, None, None)
