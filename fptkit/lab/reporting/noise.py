@@ -25,7 +25,7 @@ ROW, LEFT = 15, 12
 def noise(results: StudyResults) -> Section:
     """Standard deviation of the test result by source, as a table and bars."""
     if not results.noise:
-        return Section("noise", "Where the noise is from")
+        return Section("noise", "Where the noise comes from")
     rows = tuple(
         (
             Entry(wording.place(one.task, one.data_fraction)),
@@ -41,10 +41,10 @@ def noise(results: StudyResults) -> Section:
     caption = f"Test, standard deviation with its {100 * results.confidence:g} % interval."
     return Section(
         "noise",
-        "Where the noise is from",
+        "Where the noise comes from",
         notes=(
-            "Each source is varied alone, the others keep the first seed. A verdict is about the sources that the "
-            "seeds of the study vary, which are all of them.",
+            "Each source is varied alone, the others keep the first seed. The seeds behind the verdicts vary all "
+            "sources together, except seeds that a recipe fixes and random splits, which are the same in all runs.",
         ),
         tables=(Table(caption, header, rows, names=2),),
         pictures=tuple(_bars(results)),
