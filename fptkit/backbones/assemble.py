@@ -249,10 +249,10 @@ def assemble(family: Family[Architecture, AnyBackbone], request: Request) -> Any
 
 
 def _ignored(folder: WeightFolder | None) -> Sequence[str]:
-    """Notes on what a checkpoint's folder and config.json hold and no backbone uses."""
+    """Notes on how a checkpoint was opened, and on what its folder and config.json hold and no backbone uses."""
     if folder is None:
         return ()
-    return (*notes_on_adapter(folder.file, folder.entry), *notes_on_code(folder.config, folder.entry))
+    return (*folder.notes, *notes_on_adapter(folder.file, folder.entry), *notes_on_code(folder.config, folder.entry))
 
 
 def finish(

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from fptkit.options import Options
+from fptkit.sources.packages import PACKAGES
 from fptkit.specs import BLOCK_SLICE
 
 
@@ -41,7 +42,7 @@ SIZES = {
 BUILTIN_WEIGHTS = ("bit_memory_nano", "gpt2_nano", "synthetic_nano", "vit_nano")
 """Names of the weights that ship with the package."""
 
-WEIGHT_FORMS = "hub:ORG/NAME, hub:ORG/NAME@REVISION, path:DIR, builtin:NAME, random"
+WEIGHT_FORMS = "hub:ORG/NAME, hub:ORG/NAME@REVISION, path:DIR, path:FILE.gguf, package:NAME, builtin:NAME, random"
 _HUB_NAME = re.compile(r"(?![^@]*(--|\.\.))[\w.-]+/[\w.-]+(@[\w./-]+)?")
 """The hub forbids ``--`` and ``..`` in names (huggingface_hub, ``utils/_validators.py``)."""
 
@@ -60,7 +61,9 @@ def _check_weights(entry: str) -> str:
         raise ValueError("'path:' names no folder; write path:DIR")
     if kind == "builtin" and colon and rest not in BUILTIN_WEIGHTS:
         raise ValueError(f"unknown built-in weights '{rest}'\nknown: {', '.join(BUILTIN_WEIGHTS)}")
-    if entry != "random" and not (colon and kind in ("hub", "path", "builtin")):
+    if kind == "package" and colon and rest not in PACKAGES:
+        raise ValueError(f"unknown package with weights '{rest}'\nknown: {', '.join(PACKAGES)}")
+    if entry != "random" and not (colon and kind in ("hub", "path", "package", "builtin")):
         raise ValueError(f"unknown source of weights '{entry}'\nallowed: {WEIGHT_FORMS}")
     return entry
 

