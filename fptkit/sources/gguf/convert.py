@@ -123,6 +123,7 @@ def _make(path: Path, folder: Path, digest: str, entry: str) -> Converted:
         partial.mkdir()
         write_json(partial / CONFIG, config)
         _write_tensors(file, partial / SINGLE, entry)
+        (partial / SINGLE).chmod((partial / CONFIG).stat().st_mode)  # the library gives it to its owner alone
         problem = _write_tokenizer(file, partial / TOKENIZER)
         names = [name for name in (CONFIG, SINGLE, TOKENIZER) if (partial / name).is_file()]
         digests = {name: file_sha256(partial / name) for name in names}
