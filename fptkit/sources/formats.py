@@ -159,8 +159,9 @@ def _old_framework(framework: str, option: str) -> Callable[[Place, str], str]:
 
 
 def _gguf(place: Place, name: str) -> str:
-    further = f", gguf_file={_text(name)}"
-    return f"{name}, a GGUF file; {_by_library(place, further, ' gguf (pip install gguf)')}"
+    if place.local:
+        return f"{name}, a GGUF file; name the file itself: path:{place.source}/{name}"
+    return f"{name}, a GGUF file; download it, and use path:{name}"
 
 
 def _graph(place: Place, name: str) -> str:

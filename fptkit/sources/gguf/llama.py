@@ -85,7 +85,8 @@ def config_of(file: GgufFile, *, entry: str) -> dict[str, Any]:
     """
     _check_family(file, entry)
     heads, width = _size(file, "attention.head_count", entry), _size(file, "embedding_length", entry)
-    rows = file.shape("token_embd.weight")[0] if "token_embd.weight" in file.stored else 0
+    if "token_embd.weight" not in file.stored:
+        raise DataError(f"{entry}: its tensor token_embd.weight is missing; use a whole model")
     biases = [name for name in file.stored if name.endswith(".bias")]
     config = {
         "model_type": file.architecture,
@@ -96,7 +97,7 @@ def config_of(file: GgufFile, *, entry: str) -> dict[str, Any]:
         "head_dim": _head_size(file, width, heads, entry),
         "intermediate_size": _size(file, "feed_forward_length", entry),
         "max_position_embeddings": _size(file, "context_length", entry),
-        "vocab_size": rows,
+        "vocab_size": file.shape("token_embd.weight")[0],
         "hidden_act": "silu",
         "rms_norm_eps": float(file.value("attention.layer_norm_rms_epsilon", 1e-5)),
         "rope_theta": float(file.value("rope.freq_base", 10000.0)),

@@ -50,7 +50,7 @@ def run_command(text: str) -> None:
         (["tf_model.h5"], GPT2, "tf_model.h5, weights of tensorflow; .*transformers 4 and tensorflow .*from_tf=True"),
         (["model.ckpt.index"], GPT2, "model.ckpt.index, weights of tensorflow"),
         (["flax_model.msgpack"], GPT2, "flax_model.msgpack, weights of flax; .*from_flax=True"),
-        (["tiny.Q4_0.gguf"], {}, 'tiny.Q4_0.gguf, a GGUF file; .*pip install gguf.*gguf_file="tiny.Q4_0.gguf"'),
+        (["tiny.Q4_0.gguf"], {}, "tiny.Q4_0.gguf, a GGUF file; .*path:.*/tiny.Q4_0.gguf"),
         (["model.onnx"], GPT2, "model.onnx, a graph .*cannot be converted back; use the checkpoint"),
         (["openvino_model.bin", "openvino_model.xml"], GPT2, "openvino_model.bin, a graph"),
         (["ViT-B_16.npz"], {}, "ViT-B_16.npz, arrays"),
@@ -133,7 +133,7 @@ def test_an_adapter_beside_whole_weights_is_noted(tmp_path: Path) -> None:
 
 def test_a_file_instead_of_its_folder(tmp_path: Path) -> None:
     for name, said in (
-        ("model.gguf", "it holds model.gguf, a GGUF file"),
+        ("model.onnx", "it holds model.onnx, a graph"),
         ("model.safetensors", f"use path:{tmp_path}"),
     ):
         (tmp_path / name).write_bytes(b"x")

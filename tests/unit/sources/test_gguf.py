@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -221,16 +222,15 @@ def test_another_architecture(architecture: str, tmp_path: Path) -> None:
         ({"llama.rope.dimension_count": 8}, "heads of 16 numbers, but llama.rope.dimension_count is 8"),
         ({"llama.attention.head_count": [4, 4, 2]}, "llama.attention.head_count is .*expected a whole number"),
         ({"llama.block_count": None}, "llama.block_count is missing"),
-        ({"llama.block_count": 4}, "tensors are missing"),
-        ({"llama.embedding_length": 32}, "do not fit"),
+        ({"llama.block_count": 4}, "describes a model of 123,456 parameters, but the file contains 100,288"),
+        ({"llama.block_count": 2}, "do not belong to the model"),
+        ({"llama.feed_forward_length": 48}, "do not fit"),
         ({"llama.rope.scaling.type": "su"}, "stretched by 'su'"),
         ({"split.count": 3, "split.no": 1}, "part 2 of 3 files; merge them"),
     ],
 )
 def test_metadata_that_is_not_understood(metadata: dict[str, Any], said: str, tmp_path: Path) -> None:
     path = gguf_files.write(tmp_path / "tiny.gguf", gguf_files.draw("llama"), "llama", metadata=metadata)
-    import re
-
     assert re.search(said, refused(path))
 
 
@@ -308,7 +308,7 @@ def test_a_damaged_copy_is_made_again_with_a_note(damage: str, llama: Path) -> N
     assert any("was damaged and has been made again" in note for note in backbone.notes)
     assert file.read_bytes() == content
     convert._converted.cache_clear()
-    assert backbone_of(llama).notes == ()
+    assert not any("made again" in note for note in backbone_of(llama).notes)
     assert [path.name for path in file.parent.parent.iterdir() if path.suffix == ".part"] == []
 
 
