@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from fptkit.backbones.front import FrontOptions, make_front
 from fptkit.encoders.choice import check_accepts, default_encoder, encoded_tokens
 from fptkit.encoders.norm import SAMPLE, match_norm
 from fptkit.encoders.options import MixedOptions, WordOptions
@@ -169,7 +170,13 @@ def _build_backbone(
         recipe.backbone.options,
         pinned=recipe.pinned.weights,
     )
-    backbone = make_backbone(positions=tokens, seed=derive_seed(recipe.train.seed_of("init"), "backbone"))
+    added = FrontOptions.of(recipe.backbone.options).prefix.count
+    try:
+        backbone = make_backbone(positions=tokens + added, seed=derive_seed(recipe.train.seed_of("init"), "backbone"))
+    except ShapeError as err:
+        if added:
+            raise ShapeError(f"{err} (backbone.prefix adds {added} to the task's {tokens} tokens)") from err
+        raise
     _check_backbone(backbone, recipe.backbone.name)
     return backbone
 
@@ -182,7 +189,7 @@ def _choose_readout(recipe: Recipe, task: Task, backbone: Backbone) -> Readout:
 def _build_model(
     recipe: Recipe, registry: Registry, task: Task, chosen: _ChosenEncoder, backbone: Backbone, readout: Readout
 ) -> CrossModalModel:
-    """Build encoder and head around the backbone."""
+    """Build encoder, front and head around the backbone."""
     seed, options = recipe.train.seed_of("init"), recipe.head
     encoder = _build_encoder(registry, chosen, task, backbone, derive_seed(seed, "encoder"))
     with _torch_seeded(derive_seed(seed, "head")):
@@ -190,7 +197,9 @@ def _build_model(
     if getattr(chosen.options, "match_norm", False):
         encoder = _match_norm(encoder, task, backbone, seed)
     shuffle_seed = derive_seed(seed, "shuffle_tokens") if recipe.shuffle_tokens else None
-    return CrossModalModel(encoder, backbone, head, shuffle_seed=shuffle_seed)
+    given = FrontOptions.of(recipe.backbone.options)
+    front = make_front(given, backbone, tokens=chosen.tokens, seed=derive_seed(seed, "front"))
+    return CrossModalModel(encoder, backbone, head, shuffle_seed=shuffle_seed, front=front)
 
 
 def _build_encoder(

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from fptkit.backbones.front import Front
 from fptkit.encoders.shuffle import shuffle_tokens
 from fptkit.errors import FreezingError, ShapeError
 from fptkit.interfaces import Backbone, Inputs, OutputKind, ParameterRole, TokenClasses, encode, roles_inside
@@ -109,7 +110,7 @@ def _mean_of_real(hidden: Tensor, lengths: Tensor | None) -> Tensor:
 
 
 class CrossModalModel(nn.Module):
-    """Raw tokens of any modality -> encoder -> backbone -> head -> logits.
+    """Raw tokens of any modality -> encoder -> front -> backbone -> head -> logits.
 
     Args:
         encoder: maps raw tokens to (B, T', D), see `fptkit.Encoder`; T' encoded tokens, often as many as raw tokens.
@@ -117,6 +118,7 @@ class CrossModalModel(nn.Module):
         head: maps (B, R, D) to logits.
         mixed: run the backbone's matrix products in bfloat16; encoder, norm parameters and head stay float32.
         shuffle_seed: shuffle the tokens of each example before the backbone, with this seed; None: do not shuffle.
+        front: adds positions to the encoded tokens, and a prefix in front of them; None: neither.
     """
 
     def __init__(
@@ -127,9 +129,11 @@ class CrossModalModel(nn.Module):
         *,
         mixed: bool = False,
         shuffle_seed: int | None = None,
+        front: Front | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
+        self.front = front
         self.backbone = backbone
         self.head = head
         self.mixed = mixed
@@ -165,8 +169,15 @@ class CrossModalModel(nn.Module):
             tokens = shuffle_tokens(tokens, encoded_lengths, inputs, lengths, salt=self._salt(self.shuffle_seed))
         keep = self.head.positions(tokens, encoded_lengths)
         with torch.autocast(tokens.device.type, torch.bfloat16, enabled=self.mixed):
-            hidden: Tensor = self.backbone(tokens, encoded_lengths, keep)
+            hidden = self._run_backbone(tokens, encoded_lengths, keep)
         return hidden.float(), encoded_lengths
+
+    def _run_backbone(self, tokens: Tensor, lengths: Tensor | None, keep: Tensor | None) -> Tensor:
+        """See `fptkit.Backbone.forward`."""
+        if self.front is not None:
+            return self.front.run(self.backbone, tokens, lengths, keep)
+        hidden: Tensor = self.backbone(tokens, lengths, keep)
+        return hidden
 
     def _salt(self, seed: int) -> int:
         """Seed of the token orders: constant in evaluation, different at every training step.
@@ -202,6 +213,8 @@ class CrossModalModel(nn.Module):
             elif name.startswith("head."):
                 roles[name] = ParameterRole("output")
         roles |= roles_inside(self.encoder, "encoder")
+        if self.front is not None:
+            roles |= self._roles_of_front(self.front)
         names = {name for name, _ in self.named_parameters()}
         if names != roles.keys():
             without, unknown = sorted(names - roles.keys()), sorted(roles.keys() - names)
@@ -210,3 +223,9 @@ class CrossModalModel(nn.Module):
                 f"without a role: {', '.join(without) or 'none'}; not a parameter: {', '.join(unknown) or 'none'}"
             )
         return roles
+
+    def _roles_of_front(self, front: Front) -> dict[str, ParameterRole]:
+        """The roles of its parameters, and of the position tables that it replaces: those never train."""
+        replaced = [name for name, parameter in self.named_parameters() if front.replaces(parameter)]
+        own = {f"front.{name}": role for name, role in front.parameter_roles().items()}
+        return own | dict.fromkeys(replaced, ParameterRole("position", fixed=True))

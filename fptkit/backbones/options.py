@@ -98,16 +98,66 @@ ATTENTION_DROPOUT = (
 )
 
 
-class PositionOptions(Options):
-    """How the position table is fitted to the task. Without ``extend``, a task longer than the table is an error."""
+PositionKind = Literal["auto", "table", "learned", "none"]
 
+POSITION_KIND = (
+    "where the tokens' positions come from. table: the body's own position table; learned: trained vectors, one for "
+    "each position, added to the tokens at the input (normal, standard deviation 0.02; role position); none: neither. "
+    "A table that is not used is set to zero and frozen. auto: the table; learned where a transformer has none, as "
+    "with rotary, ALiBi and relative positions"
+)
+
+
+class PositionOptions(Options):
+    """The positions of the tokens. Without ``extend``, a task longer than the body's position table is an error.
+
+    Source: learned positions are drawn like GPT-2's (its configuration, ``initializer_range``).
+    """
+
+    kind: PositionKind = Field(default="auto", description=POSITION_KIND)
     length: Count | None = Field(
         default=None, description="rows of the table; null: as many as the task's longest example has tokens"
     )
     extend: Literal["tile", "interpolate"] | None = Field(
         default=None,
-        description="if the table is too short: tile repeats its rows; interpolate stretches it linearly; null: error",
+        description="if the body's table is too short: tile repeats its rows; interpolate stretches it linearly; "
+        "null: error",
     )
+
+    @model_validator(mode="after")
+    def _for_a_table(self) -> PositionOptions:
+        if self.kind in ("learned", "none") and self.extend is not None:
+            raise ValueError(f"extend is for the body's own table, which kind: {self.kind} does not use; leave it out")
+        if self.kind == "none" and self.length is not None:
+            raise ValueError("length is for a table of positions, and kind: none has none; leave it out")
+        return self
+
+
+class PrefixOptions(Options):
+    """Vectors in front of the encoded tokens, which the head never reads.
+
+    Source: bos: language models attend to the first token of a text when nothing else matters (Xiao et al. 2023,
+    arXiv 2309.17453); learned: prompt tuning (Lester et al. 2021).
+    """
+
+    kind: Literal["none", "bos", "learned"] = Field(
+        default="none",
+        description="bos: the embedding of the token that begins a text in the checkpoint, frozen (with a random "
+        "initialisation: a random vector of the same norm); learned: trained vectors (normal, standard deviation 0.02; "
+        "role input)",
+    )
+    tokens: Count = Field(default=1, description="number of vectors, for learned")
+
+    @model_validator(mode="after")
+    def _one_begin(self) -> PrefixOptions:
+        if self.kind != "learned" and self.tokens != 1:
+            raise ValueError(f"tokens is for kind: learned; with kind: {self.kind} leave it out")
+        return self
+
+    @property
+    def count(self) -> int:
+        """Number of vectors in front."""
+        return 0 if self.kind == "none" else self.tokens
 
 
 def _check_keep(keep: int | str) -> int | str:
@@ -128,7 +178,8 @@ class BlockOptions(Options):
     )
 
 
-POSITIONS = "how the position table is fitted to the task's length"
+POSITIONS = "the positions of the tokens, and how the position table is fitted to the task's length"
+PREFIX = "vectors in front of the encoded tokens; the head never reads them"
 BLOCKS = "which blocks to keep; the others are dropped"
 
 
@@ -146,6 +197,7 @@ class Gpt2Options(Options):
     init: Init = Field(default="pretrained", description=INIT)
     blocks: BlockOptions = Field(default=BlockOptions(), description=BLOCKS)
     positions: PositionOptions = Field(default=PositionOptions(), description=POSITIONS)
+    prefix: PrefixOptions = Field(default=PrefixOptions(), description=PREFIX)
     dropout: Probability = Field(default=0.1, description=DROPOUT)
     attention_dropout: Probability = Field(default=0.0, description=ATTENTION_DROPOUT)
 
@@ -167,6 +219,8 @@ class RandomOptions(Options):
         description="rows of the position table before it is fitted to the task; null: as in the size, or the task's "
         "tokens if those are more",
     )
+    position_kind: PositionKind = Field(default="auto", description=POSITION_KIND)
+    prefix: PrefixOptions = Field(default=PrefixOptions(), description=PREFIX)
     dropout: Probability = Field(default=0.1, description=DROPOUT)
     attention_dropout: Probability = Field(default=0.0, description=ATTENTION_DROPOUT)
     init: RandomInit = Field(default="random", description=RANDOM_INIT)

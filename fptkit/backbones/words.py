@@ -39,10 +39,21 @@ class Words:
         Raises:
             DataError: they contain NaN or infinity.
         """
+        return self._rows(slice(None))
+
+    def row(self, token: int) -> Tensor:
+        """Read one of them. Shapes: -> (D,) float32.
+
+        Raises:
+            DataError: it contains NaN or infinity.
+        """
+        return self._rows(slice(token, token + 1))[0]
+
+    def _rows(self, chosen: slice) -> Tensor:
         from safetensors import safe_open
 
         with safe_open(self.file, framework="pt") as opened:
-            table = to_float32(self.name, opened.get_tensor(self.name), self.entry)
+            table = to_float32(self.name, opened.get_slice(self.name)[chosen], self.entry)
         return table if self.scale == 1 else table * self.scale
 
 

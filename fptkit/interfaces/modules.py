@@ -113,6 +113,8 @@ class Backbone(nn.Module):
         causal: true if a token depends only on itself and earlier tokens; then right padding needs no mask.
         embedding_norm: mean Euclidean norm of the word embeddings that its blocks were trained on; None if there are
             none.
+        begin_of_text: (D,), embedding of the token that begins a text; None: it is read from the checkpoint that
+            ``weights`` names.
         blocks: number of blocks.
         weights: source of the weights, e.g. ``"builtin:gpt2_nano"`` or ``"random"``.
         stand_in: true if ``weights`` is a fallback, not the first source in the recipe.
@@ -123,6 +125,7 @@ class Backbone(nn.Module):
     max_positions: int | None = None
     causal: bool = False
     embedding_norm: float | None = None
+    begin_of_text: Tensor | None = None
     blocks: int = 0
     weights: str = "random"
     stand_in: bool = False
@@ -151,6 +154,17 @@ class Backbone(nn.Module):
             NotImplementedError: the subclass does not implement it.
         """
         raise NotImplementedError(f"{type(self).__name__} does not implement parameter_roles")
+
+    def position_tables(self) -> Sequence[str]:
+        """Return the names of the parameters whose rows it adds to the tokens by their position.
+
+        By default those with the role ``position`` outside the blocks.
+        """
+        return [name for name, role in self.parameter_roles().items() if role.role == "position" and role.block is None]
+
+    def adds_positions(self) -> bool:
+        """Return whether it adds positions to the tokens itself, by a table or by a computation."""
+        return bool(self.position_tables())
 
     def block_modules(self) -> Sequence[nn.Module]:
         """Return the modules of its blocks, if activation checkpointing can recompute them; otherwise nothing.

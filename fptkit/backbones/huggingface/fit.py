@@ -5,6 +5,7 @@ The properties of a model are measured by running three tokens through it, not g
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -65,10 +66,10 @@ def _carry_relative_positions(first: nn.Module, new_first: nn.Module) -> None:
 
 @torch.enable_grad()  # even if a caller has disabled gradients
 def measure(backbone: HuggingFaceBackbone, where: str, fault: type[FptkitError]) -> None:
-    """Run three tokens to find out whether the model is causal and which embeddings hold positions.
+    """Run three tokens to find out whether the model is causal and where its positions come from.
 
     Args:
-        backbone: its ``causal`` and ``first_rows`` are set.
+        backbone: its ``causal``, ``first_rows``, ``added_tables`` and ``places_tokens`` are set.
         where: name of the model in error messages.
         fault: class of errors.
 
@@ -103,14 +104,57 @@ def measure(backbone: HuggingFaceBackbone, where: str, fault: type[FptkitError])
     if tables:
         wanted = [table.weight for table in tables.values()]
         gradients = torch.autograd.grad((hidden * weights).sum(), wanted, allow_unused=True)
+    _measure_input(backbone, {name: table.weight for name, table in tables.items()})
     for name, parameter in backbone.named_parameters():
         parameter.requires_grad_(required[name])
     backbone.first_rows = {}
     for name, gradient in zip(tables, gradients, strict=True):
-        rows = [] if gradient is None else gradient.abs().sum(1).nonzero().flatten().tolist()
+        rows = _rows_of(gradient)
         if len(rows) > 1:  # a single row is shared by all tokens, such as a token type
             one_by_one = rows == list(range(rows[0], rows[0] + PROBE_TOKENS))
             backbone.first_rows[name] = rows[0] if one_by_one else None
+
+
+def _rows_of(gradient: Tensor | None) -> list[int]:
+    """The rows of a table that get a gradient."""
+    return [] if gradient is None else gradient.abs().sum(1).nonzero().flatten().tolist()
+
+
+class _Reached(Exception):
+    """The first block is reached: nothing behind it is needed."""
+
+
+def _measure_input(backbone: HuggingFaceBackbone, tables: Mapping[str, Tensor]) -> None:
+    """Find out what is added to the tokens before the first block, by the block's input for tokens of zeros.
+
+    Args:
+        backbone: its ``added_tables`` and ``places_tokens`` are set.
+        tables: the weights of the embeddings outside the blocks; they take part in gradients.
+    """
+    seen: list[Tensor] = []
+
+    def stop(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        seen.extend(one for one in (*given, *named.values()) if isinstance(one, Tensor) and one.ndim == 3)
+        raise _Reached
+
+    first = next(iter(backbone.model.get_submodule(backbone.block_list).children()))
+    hook = first.register_forward_pre_hook(stop, with_kwargs=True)
+    try:
+        backbone(torch.zeros(1, PROBE_TOKENS, backbone.width))
+    except _Reached:
+        pass
+    finally:
+        hook.remove()
+    if not seen:
+        return
+    rows = seen[0].flatten(0, 1)  # a few models have the tokens before the batch
+    weights = torch.randn(rows.shape, generator=generator_for(0, "probe weights"))
+    gradients: tuple[Tensor | None, ...] = ()
+    if tables and rows.requires_grad:
+        gradients = torch.autograd.grad((rows * weights).sum(), list(tables.values()), allow_unused=True)
+    added = [name for name, gradient in zip(tables, gradients, strict=False) if len(_rows_of(gradient)) > 1]
+    backbone.added_tables = tuple(added)
+    backbone.places_tokens = bool(added) or bool((rows != rows[0]).any())
 
 
 def _guess(backbone: HuggingFaceBackbone, tables: dict[str, nn.Embedding]) -> None:
@@ -121,6 +165,7 @@ def _guess(backbone: HuggingFaceBackbone, tables: dict[str, nn.Embedding]) -> No
         if "pos" in name or name.endswith("wpe"):
             before = 0 if table.padding_idx is None else table.padding_idx + 1
             backbone.first_rows[name] = getattr(table, "offset", before)
+    backbone.added_tables, backbone.places_tokens = tuple(backbone.first_rows), bool(backbone.first_rows)
 
 
 def redraw_weights(backbone: HuggingFaceBackbone, init: Init, seed: int) -> None:
@@ -152,8 +197,8 @@ def fit_tables(backbone: HuggingFaceBackbone, tokens: int, options: PositionOpti
     trained_with = getattr(backbone.model.config, "max_position_embeddings", None)
     backbone.max_positions = trained_with if isinstance(trained_with, int) and trained_with > 0 else None
     notes = []
-    if options != PositionOptions():
-        notes.append("the model has no position table: backbone.positions has no effect")
+    if options.extend is not None:
+        notes.append("the model has no position table: backbone.positions.extend has no effect")
     if backbone.max_positions is not None and tokens > backbone.max_positions:
         if not any(is_skeleton(parameter) for parameter in backbone.parameters()):
             _check_runs(backbone, tokens)

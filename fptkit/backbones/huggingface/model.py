@@ -30,6 +30,8 @@ class HuggingFaceBackbone(Backbone):
     Attributes:
         first_rows: for each embedding outside the blocks that holds positions, the row of the first token by the
             embedding's name; None if its rows are distances between tokens instead of positions.
+        added_tables: names of those embeddings that are added to the tokens before the blocks.
+        places_tokens: positions are added to the tokens before the blocks, by a table or by a computation.
         numbers_positions: pass position ids, starting at 0, to the model; otherwise it counts positions itself.
         ends: ``max_positions`` is a hard limit of the position table; otherwise it is the length used in pretraining.
     """
@@ -44,6 +46,8 @@ class HuggingFaceBackbone(Backbone):
         self.block_list = find_blocks(model)
         self.blocks = len(self.model.get_submodule(self.block_list)._modules)
         self.first_rows: dict[str, int | None] = {}
+        self.added_tables: tuple[str, ...] = ()
+        self.places_tokens = False
         self.numbers_positions = False
         self.ends = False
         self._further: dict[str, Any] = {"use_cache": False} if "use_cache" in accepted_by(model) else {}
@@ -75,6 +79,14 @@ class HuggingFaceBackbone(Backbone):
         if lengths is None:
             lengths = torch.full((len(tokens),), tokens.shape[1], device=tokens.device)
         return (torch.arange(total, device=tokens.device) < lengths[:, None]).long()
+
+    def position_tables(self) -> Sequence[str]:
+        """See `Backbone.position_tables`; tables of distances, and of rotations, are not added to the tokens."""
+        return [f"model.{name}.weight" for name in self.added_tables]
+
+    def adds_positions(self) -> bool:
+        """See `Backbone.adds_positions`; it was measured, see `fptkit.backbones.huggingface.fit.measure`."""
+        return self.places_tokens
 
     def block_modules(self) -> Sequence[nn.Module]:
         """See `Backbone.block_modules`; the blocks cache no keys and values."""

@@ -11,10 +11,12 @@ from fptkit.backbones.options import (
     BLOCKS,
     INIT,
     POSITIONS,
+    PREFIX,
     WEIGHT_FORMS,
     BlockOptions,
     Init,
     PositionOptions,
+    PrefixOptions,
     Probability,
     WeightEntries,
 )
@@ -65,6 +67,7 @@ class _TransformerOptions(Options):
     init: Init = Field(default="pretrained", description=INIT)
     blocks: BlockOptions = Field(default=BlockOptions(), description=BLOCKS)
     positions: PositionOptions = Field(default=PositionOptions(), description=POSITIONS)
+    prefix: PrefixOptions = Field(default=PrefixOptions(), description=PREFIX)
     dropout: Probability | None = Field(
         default=None,
         description="dropout probability, in training, everywhere that the model has dropout outside its attention "

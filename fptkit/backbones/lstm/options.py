@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from fptkit.backbones.options import BLOCKS, INIT, BlockOptions, Count, Init, Probability
+from fptkit.backbones.options import BLOCKS, INIT, PREFIX, BlockOptions, Count, Init, PrefixOptions, Probability
 from fptkit.options import Decides, Options
 
 
@@ -69,6 +69,7 @@ class LstmOptions(Options):
     )
     init: Init = Field(default="pretrained", description=INIT)
     blocks: BlockOptions = Field(default=BlockOptions(), description=BLOCKS + "; a block is a layer")
+    prefix: PrefixOptions = Field(default=PrefixOptions(), description=PREFIX)
     dropout: Probability = Field(default=0.1, description="dropout probability between two layers, in training")
     # Both loops compute the same but for rounding, and auto depends on the machine.
     loop: Annotated[Literal["auto", "compiled", "torch"], Decides.NOTHING] = Field(

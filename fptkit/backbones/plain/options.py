@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from fptkit.backbones.options import DROPOUT, WEIGHT_FORMS, Count, Probability, WeightEntries
+from fptkit.backbones.options import DROPOUT, PREFIX, WEIGHT_FORMS, Count, PrefixOptions, Probability, WeightEntries
 from fptkit.options import Options
 
 HEAD_WIDTH = 64
@@ -59,3 +59,4 @@ class AttentionLayerOptions(PlainOptions):
     attention_dropout: Probability = Field(
         default=0.0, description="dropout probability of attention weights, in training"
     )
+    prefix: PrefixOptions = Field(default=PrefixOptions(), description=PREFIX)

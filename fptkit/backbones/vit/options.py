@@ -13,10 +13,12 @@ from fptkit.backbones.options import (
     DROPOUT,
     INIT,
     POSITIONS,
+    PREFIX,
     WEIGHT_FORMS,
     BlockOptions,
     Init,
     PositionOptions,
+    PrefixOptions,
     Probability,
     WeightEntries,
 )
@@ -70,6 +72,7 @@ class VitOptions(Options):
     init: Init = Field(default="pretrained", description=INIT)
     blocks: BlockOptions = Field(default=BlockOptions(), description=BLOCKS)
     positions: PositionOptions = Field(default=PositionOptions(), description=POSITIONS)
+    prefix: PrefixOptions = Field(default=PrefixOptions(), description=PREFIX)
     position_init: Literal["zeros", "pretrained"] = Field(
         default="zeros",
         description="initial values of the position table. zeros: as in the official code; pretrained: the rows of the "

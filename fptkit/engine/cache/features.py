@@ -9,7 +9,6 @@ other learning rates. Test splits and the sample of the training split are evalu
 from __future__ import annotations
 
 import hashlib
-import itertools
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -136,8 +135,7 @@ def feature_cache(
 
 
 def _trains_before_head(model: CrossModalModel) -> bool:
-    before = itertools.chain(model.encoder.parameters(), model.backbone.parameters())
-    return any(parameter.requires_grad for parameter in before)
+    return any(parameter.requires_grad for name, parameter in model.named_parameters() if not name.startswith("head."))
 
 
 def _check_settings(built: Built, options: TrainOptions, splits: Mapping[str, Split], processes: int) -> None:

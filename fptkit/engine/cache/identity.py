@@ -24,7 +24,8 @@ def identity_of(built: Built, recipe: Recipe, options: TrainOptions, frozen_dige
     """Everything that decides features, except the examples, as text by name."""
     model = built.model
     device = next(model.parameters()).device
-    modules = itertools.chain(model.encoder.modules(), model.backbone.modules())
+    before = [model.encoder, model.backbone, *([] if model.front is None else [model.front])]
+    modules = itertools.chain.from_iterable(part.modules() for part in before)
     return {
         "frozen": frozen_digest,
         "buffers": digest_tensors(

@@ -35,7 +35,14 @@ class ModelOnFeatures(CrossModalModel):
     """
 
     def __init__(self, whole: CrossModalModel) -> None:
-        super().__init__(whole.encoder, whole.backbone, whole.head, mixed=whole.mixed, shuffle_seed=whole.shuffle_seed)
+        super().__init__(
+            whole.encoder,
+            whole.backbone,
+            whole.head,
+            mixed=whole.mixed,
+            shuffle_seed=whole.shuffle_seed,
+            front=whole.front,
+        )
 
     def forward(self, inputs: Inputs, lengths: Tensor | None = None) -> Tensor:
         """Shapes: inputs (B, R, D) -> logits."""
