@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from fptkit.backbones.options import WEIGHT_SCHEMES
 from fptkit.backbones.words import find_words
 from fptkit.errors import DataError, ShapeError
 from fptkit.sources import Unavailable, choose
@@ -26,7 +27,7 @@ def begin_of_text(entry: str) -> Tensor:
         SourceError: the weights are not available.
         DataError: the embedding contains NaN or infinity, or a file is not readable.
     """
-    if entry.partition(":")[0] not in ("hub", "path", "builtin"):
+    if entry.partition(":")[0] not in WEIGHT_SCHEMES:
         raise ShapeError(
             f"backbone.prefix.kind 'bos': the backbone does not say which embedding begins a text, and its weights "
             f"'{entry}' are no checkpoint to read it from; {ADVICE}"

@@ -43,6 +43,9 @@ BUILTIN_WEIGHTS = ("bit_memory_nano", "gpt2_nano", "synthetic_nano", "vit_nano")
 """Names of the weights that ship with the package."""
 
 WEIGHT_FORMS = "hub:ORG/NAME, hub:ORG/NAME@REVISION, path:DIR, path:FILE.gguf, package:NAME, builtin:NAME, random"
+WEIGHT_SCHEMES = ("hub", "path", "package", "builtin")
+"""What an entry of weights may begin with, before a colon."""
+
 _HUB_NAME = re.compile(r"(?![^@]*(--|\.\.))[\w.-]+/[\w.-]+(@[\w./-]+)?")
 """The hub forbids ``--`` and ``..`` in names (huggingface_hub, ``utils/_validators.py``)."""
 
@@ -63,7 +66,7 @@ def _check_weights(entry: str) -> str:
         raise ValueError(f"unknown built-in weights '{rest}'\nknown: {', '.join(BUILTIN_WEIGHTS)}")
     if kind == "package" and colon and rest not in PACKAGES:
         raise ValueError(f"unknown package with weights '{rest}'\nknown: {', '.join(PACKAGES)}")
-    if entry != "random" and not (colon and kind in ("hub", "path", "package", "builtin")):
+    if entry != "random" and not (colon and kind in WEIGHT_SCHEMES):
         raise ValueError(f"unknown source of weights '{entry}'\nallowed: {WEIGHT_FORMS}")
     return entry
 

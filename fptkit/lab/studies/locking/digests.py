@@ -14,9 +14,10 @@ from fptkit.lab.studies.address import data_of, plugin_digests, words_in
 from fptkit.lab.studies.outcome import Outcome
 from fptkit.lab.studies.plan import Study
 from fptkit.options import deciding
+from fptkit.sources import Unavailable
 from fptkit.sources.formats import INDEX, SINGLE
 from fptkit.sources.identity import Place, Snapshot
-from fptkit.sources.weights import PACKAGED, cached_from_hub, shards_of
+from fptkit.sources.weights import PACKAGED, cached_from_hub, find_gguf, shards_of
 
 UNKNOWN = ""
 """Digest of what is not on this machine yet; it equals every other digest."""
@@ -36,7 +37,7 @@ def of_weights(study: Study) -> dict[str, str]:
         word
         for cell in study.cells
         for word in words_in(deciding(cell.loaded.recipe)["backbone"])
-        if word.startswith(("builtin:", "path:", "hub:"))
+        if word.startswith(("builtin:", "path:", "package:", "hub:"))
     }
     return {entry: _of_weights(entry) for entry in sorted(entries)}
 
@@ -116,6 +117,12 @@ def _of_complete(entry: str) -> str:
         repository, _, revision = place.partition("@")
         found = cached_from_hub(repository, revision or None)
         return _of_large([found[0], *_shards(found[1], entry)], entry) if found else UNKNOWN
+    try:
+        gguf = find_gguf(entry)
+    except Unavailable:
+        return UNKNOWN
+    if gguf is not None:
+        return _of_large([gguf], entry)
     folder = PACKAGED / place if scheme == "builtin" else Path(place).expanduser()
     file = folder / SINGLE if (folder / SINGLE).is_file() else folder / INDEX
     if not file.is_file() or not (folder / "config.json").is_file():
