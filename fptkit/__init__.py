@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # the same names as in the table below, for type checkers and editors; a test compares the two
+    from fptkit.backbones.options import PositionOptions as PositionOptions
+    from fptkit.backbones.options import PrefixOptions as PrefixOptions
     from fptkit.encoders.options import EncoderOptions as EncoderOptions
     from fptkit.freezing.options import FreezingOptions as FreezingOptions
     from fptkit.hookspecs import hookimpl as hookimpl
@@ -64,6 +66,7 @@ _HOMES = {
         "TaskSpec",
     ),
     "fptkit.options": ("Decides", "Options"),
+    "fptkit.backbones.options": ("PositionOptions", "PrefixOptions"),
     "fptkit.encoders.options": ("EncoderOptions",),
     "fptkit.freezing.options": ("FreezingOptions",),
     "fptkit.interfaces": (

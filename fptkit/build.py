@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from fptkit.backbones.front import FrontOptions, make_front
+from fptkit.backbones.front import make_front
+from fptkit.backbones.options import FrontOptions
 from fptkit.encoders.choice import check_accepts, default_encoder, encoded_tokens
 from fptkit.encoders.norm import SAMPLE, match_norm
 from fptkit.encoders.options import MixedOptions, WordOptions

@@ -9,49 +9,19 @@ move every token away from zero.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from fptkit.backbones.begin_of_text import begin_of_text
-from fptkit.backbones.options import PositionOptions, PrefixOptions
+from fptkit.backbones.options import FrontOptions, PositionOptions
 from fptkit.errors import ShapeError
 from fptkit.interfaces import Backbone, ParameterRole
-from fptkit.options import Options
 from fptkit.seeds import generator_for
 
 DEVIATION = 0.02
 """Standard deviation of trained positions and prefixes. Source: GPT-2's configuration, ``initializer_range``."""
-
-
-@dataclass(frozen=True)
-class FrontOptions:
-    """The options of a backbone that say what is put to its tokens.
-
-    Args:
-        positions: None: positions are the backbone's business alone.
-        prefix: vectors in front.
-        drawn: the backbone's weights are random, whatever checkpoint gives its sizes.
-    """
-
-    positions: PositionOptions | None = None
-    prefix: PrefixOptions = field(default_factory=PrefixOptions)
-    drawn: bool = False
-
-    @classmethod
-    def of(cls, options: Options) -> FrontOptions:
-        """Find them among a backbone's options: ``positions``, or ``position_kind``, and ``prefix``."""
-        positions, prefix = getattr(options, "positions", None), getattr(options, "prefix", None)
-        if not isinstance(positions, PositionOptions):
-            kind = getattr(options, "position_kind", None)
-            positions = None if kind is None else PositionOptions(kind=kind)
-        return cls(
-            positions,
-            prefix if isinstance(prefix, PrefixOptions) else PrefixOptions(),
-            drawn=getattr(options, "init", "pretrained") != "pretrained",
-        )
 
 
 class Front(nn.Module):

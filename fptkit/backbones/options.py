@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -161,6 +161,34 @@ class PrefixOptions(Options):
     def count(self) -> int:
         """Number of vectors in front."""
         return 0 if self.kind == "none" else self.tokens
+
+
+@dataclass(frozen=True)
+class FrontOptions:
+    """The options of a backbone that say what is put to its tokens.
+
+    Args:
+        positions: None: positions are the backbone's business alone.
+        prefix: vectors in front.
+        drawn: the backbone's weights are random, whatever checkpoint gives its sizes.
+    """
+
+    positions: PositionOptions | None = None
+    prefix: PrefixOptions = field(default_factory=PrefixOptions)
+    drawn: bool = False
+
+    @classmethod
+    def of(cls, options: object) -> FrontOptions:
+        """Find them among a backbone's options: ``positions``, or ``position_kind``, and ``prefix``."""
+        positions, prefix = getattr(options, "positions", None), getattr(options, "prefix", None)
+        if not isinstance(positions, PositionOptions):
+            kind = getattr(options, "position_kind", None)
+            positions = None if kind is None else PositionOptions(kind=kind)
+        return cls(
+            positions,
+            prefix if isinstance(prefix, PrefixOptions) else PrefixOptions(),
+            drawn=getattr(options, "init", "pretrained") != "pretrained",
+        )
 
 
 def _check_keep(keep: int | str) -> int | str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from fptkit.backbones.assemble import Family, RandomDraw, build
 from fptkit.backbones.options import Init, PositionOptions
 from fptkit.backbones.vit.checkpoint import load_vit, make_timm_model, read_architecture
 from fptkit.backbones.vit.model import PositionTable, VitArchitecture, VitBackbone
-from fptkit.backbones.vit.options import SIZES, VitOptions, VitSizes
+from fptkit.backbones.vit.options import SIZES, PositionInit, VitOptions, VitSizes
 from fptkit.errors import ShapeError
 from fptkit.seeds import derive_seed, generator_for
 from fptkit.sources.weights import WeightFolder
@@ -46,14 +46,14 @@ class VitFamily(Family[VitArchitecture, VitBackbone]):
         attention_dropout: dropout probability of attention weights, in training.
         rows: rows of the position table of such a model.
         position_init: ``zeros``: the position table starts at zero, as in the official code; ``pretrained``: with the
-            loaded or randomly initialised rows.
+            loaded or randomly initialised rows; ``auto``: with zeros for loaded weights, else with random rows.
     """
 
     sizes: VitSizes
     dropout: float
     attention_dropout: float
     rows: int = 0
-    position_init: Literal["zeros", "pretrained"] = "zeros"
+    position_init: PositionInit = "auto"
 
     name = "vit"
     advice = (
@@ -104,6 +104,7 @@ class VitFamily(Family[VitArchitecture, VitBackbone]):
         rows = self.rows if folder is None else len(self.load(folder, architecture).positions.weight)
         backbone = draw_vit(architecture, seed, dropout=self.dropout, attention_dropout=self.attention_dropout)
         backbone.positions = PositionTable(_drawn_rows(rows, backbone.width, seed))
+        backbone.drawn_with = seed
         return backbone
 
     def load(self, folder: WeightFolder, architecture: VitArchitecture) -> VitBackbone:
@@ -135,8 +136,11 @@ class VitFamily(Family[VitArchitecture, VitBackbone]):
     def fit(self, backbone: VitBackbone, tokens: int, options: PositionOptions) -> Sequence[str]:
         """See `Family.fit`."""
         table = backbone.positions.weight.data
-        if self.position_init == "zeros":
-            table = torch.zeros(max(tokens, options.length or 0), backbone.width)
+        rows = max(tokens, options.length or 0)
+        if self.position_init == "auto" and backbone.drawn_with is not None:
+            table = _drawn_rows(rows, backbone.width, backbone.drawn_with)
+        elif self.position_init != "pretrained":
+            table = torch.zeros(rows, backbone.width)
         backbone.positions = PositionTable(fit_positions(table, tokens, options))
         backbone.max_positions = len(backbone.positions.weight)
         return ()

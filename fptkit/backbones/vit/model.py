@@ -137,11 +137,15 @@ class VitBackbone(Backbone):
         rows: (N, D), initial values of the position table.
         dropout: dropout probability of the embedding, in training; the blocks have their own.
 
+    Attributes:
+        drawn_with: seed of its random initialisation; None for loaded weights.
+
     Raises:
         DataError: the role of a parameter of the blocks is unknown.
     """
 
     causal = False
+    drawn_with: int | None = None
 
     def __init__(
         self, model: VisionTransformer, architecture: VitArchitecture, rows: Tensor, *, dropout: float

@@ -54,6 +54,7 @@ Source: base and large: Dosovitskiy et al. 2021, Table 1; tiny and small: Touvro
 """
 
 VitSize = Literal["nano", "tiny", "small", "base", "large"]
+PositionInit = Literal["auto", "zeros", "pretrained"]
 
 
 class VitOptions(Options):
@@ -61,7 +62,8 @@ class VitOptions(Options):
 
     Source: the first entry of ``weights`` is what the official code loads: timm 0.4.5, of the paper's month, loads
     ``jx_vit_base_p16_224-80ecf9dd`` for ``vit_base_patch16_224``, which is on the hub under this name. Zero positions
-    and dropout 0.1: kzl/universal-computation, ``fpt.py``.
+    and dropout 0.1: kzl/universal-computation, ``fpt.py``. Random weights differ from it: a random model has no biases,
+    so that an example of zeros stays zero in every block, and the gradient of twelve blocks is not finite.
     """
 
     weights: WeightEntries = Field(
@@ -73,11 +75,12 @@ class VitOptions(Options):
     blocks: BlockOptions = Field(default=BlockOptions(), description=BLOCKS)
     positions: PositionOptions = Field(default=PositionOptions(), description=POSITIONS)
     prefix: PrefixOptions = Field(default=PrefixOptions(), description=PREFIX)
-    position_init: Literal["zeros", "pretrained"] = Field(
-        default="zeros",
+    position_init: PositionInit = Field(
+        default="auto",
         description="initial values of the position table. zeros: as in the official code; pretrained: the rows of the "
         "checkpoint's grid of patches, without the class token; 'positions' says how to extend a table that is too "
-        "short. With weights 'random', pretrained means timm's random initialisation",
+        "short. With weights 'random', pretrained means timm's random initialisation. auto: zeros for loaded weights, "
+        "timm's random initialisation for random ones, in which zero tokens would stay zero in every block",
     )
     dropout: Probability = Field(default=0.1, description=DROPOUT)
     attention_dropout: Probability = Field(default=0.0, description=ATTENTION_DROPOUT)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from fptkit.backbones.options import FrontOptions
 from fptkit.errors import UsageError
 from fptkit.lab.pretraining.options import PretrainRecipe, SyntheticRecipe, TaskPretraining
 from fptkit.recipe.check import check_components, check_model, without
@@ -198,3 +199,7 @@ def _check_architecture(tree: Node, backbone: object, faults: list[Fault]) -> No
         at = node.mapping.get("like" if name == "random" else "name", node)
         message = f"weights of '{architecture}' cannot be exported\nallowed: {', '.join(ARCHITECTURES)}"
         faults.append(Fault(at.place, "backbone.like" if name == "random" else "backbone.name", message))
+    front = FrontOptions.of(getattr(backbone, "options", None))
+    if front.prefix.count or (front.positions and front.positions.kind in ("learned", "none")):
+        message = "the exported weights hold the body's own positions only; leave prefix and the kind of positions out"
+        faults.append(Fault(tree.mapping["backbone"].place, "backbone", message))

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from fptkit.backbones.huggingface.options import ENCODER_SIZES
 from fptkit.backbones.lstm.options import LSTM_SIZES
 from fptkit.backbones.options import SIZES as GPT2_SIZES
+from fptkit.backbones.options import FrontOptions
 from fptkit.backbones.plain.options import PlainOptions
 from fptkit.backbones.vit.options import SIZES as VIT_SIZES
 from fptkit.errors import UnknownNameError
@@ -129,6 +130,7 @@ def _one_attention_layer(recipe: Recipe) -> Fragment | str:
         "backbone": {
             "name": "attention_layer",
             **_stand_in_options(recipe),
+            **_same_prefix(recipe),
             "causal": _architecture(recipe) not in _BIDIRECTIONAL,
         },
         **_policy("full", recipe),
@@ -247,6 +249,12 @@ def _stand_in_options(recipe: Recipe) -> dict[str, Any]:
     if "random" in weights and (width := _drawn_width(recipe)):
         found["width"] = width
     return found
+
+
+def _same_prefix(recipe: Recipe) -> dict[str, Any]:
+    """The prefix of the reference, if it has one."""
+    prefix = FrontOptions.of(recipe.backbone.options).prefix
+    return {"prefix": prefix.model_dump()} if prefix.count else {}
 
 
 def _drawn_width(recipe: Recipe) -> int | None:
