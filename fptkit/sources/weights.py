@@ -118,7 +118,9 @@ def open_weights(entry: str) -> WeightFolder:
     scheme, _, place = entry.partition(":")
     if gguf := find_gguf(entry):
         made = convert_gguf(gguf, entry)
-        return WeightFolder(entry, read_json(made.folder / "config.json", where=entry), made.folder / SINGLE, made.notes)
+        return WeightFolder(
+            entry, read_json(made.folder / "config.json", where=entry), made.folder / SINGLE, made.notes
+        )
     if scheme == "hub":
         config, file = _from_hub(place)
     else:
@@ -269,7 +271,9 @@ def known_weights() -> list[dict[str, str]]:
         status = "installed" if is_installed(name) else f"not installed: {package.install}"
         rows.append({"name": f"package:{name}", "summary": package.summary, "status": status})
     rows.append({"name": "path:FOLDER", "summary": "your own config.json and model.safetensors", "status": ""})
-    rows.append({"name": "path:FILE.gguf", "summary": "a quantised model of the Llama family in one file", "status": ""})
+    rows.append(
+        {"name": "path:FILE.gguf", "summary": "a quantised model of the Llama family in one file", "status": ""}
+    )
     rows.append({"name": "random", "summary": "random weights from the recipe's seed", "status": "always"})
     return rows
 

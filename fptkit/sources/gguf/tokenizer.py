@@ -1,10 +1,10 @@
 """The tokenizer in a GGUF file's metadata as a ``tokenizer.json`` of the library tokenizers.
 
-Only byte-level BPE is converted, with the rules for cutting a text into words that are known here. Others depend on code of
-llama.cpp; such a file still gives weights, and a task with text names another tokenizer.
+Only byte-level BPE is converted, with the rules for cutting a text into words that are known here. Others depend on
+code of llama.cpp; such a file still gives weights, and a task with text names another tokenizer.
 
-Source: ggml-org/llama.cpp, ``src/llama-vocab.cpp``: the names of the rules, their expressions, and which of them skip the
-merges of whole tokens.
+Source: ggml-org/llama.cpp, ``src/llama-vocab.cpp``: the names of the rules, their expressions, and which of them skip
+the merges of whole tokens.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ _CONTROL, _USER_DEFINED = 3, 4
 """Values of ``tokenizer.ggml.token_type``. Source: ggml-org/ggml, ``docs/gguf.md``."""
 
 _LLAMA_3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _QWEN_2 = _LLAMA_3.replace(r"\p{N}{1,3}", r"\p{N}")
 
@@ -92,9 +93,7 @@ def _smollm(tokenizer: Any) -> None:
     from tokenizers import pre_tokenizers
 
     single_digits = pre_tokenizers.Digits(individual_digits=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [single_digits, pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([single_digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
 
 
 def _by_expression(expression: str, *, compose: bool = False) -> Callable[[Any], None]:

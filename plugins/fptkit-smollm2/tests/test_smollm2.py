@@ -140,7 +140,7 @@ def test_it_has_learnt_language() -> None:
     from fptkit.sources.weights import open_weights
 
     tokenizer = Tokenizer.from_file(str(find_tokenizer(PACKAGE)))
-    text = "The sun rises in the east and sets in the west. Every morning, people get up, wash, eat breakfast and go to work."
+    text = "The sun rises in the east and sets in the west. Every morning, people get up, eat breakfast and go to work."
     ids = torch.tensor(tokenizer.encode(text).ids)
     words = open_weights(PACKAGE).tensors()["model.embed_tokens.weight"].float()
     backbone = build_smollm2(SmolLm2Options(), positions=len(ids), seed=0).eval()
@@ -287,7 +287,11 @@ def test_a_text_becomes_its_own_tokens(tmp_path: Path) -> None:
     (tmp_path / "texts.csv").write_text("\n".join(rows))
     (tmp_path / "text.yaml").write_text(
         "description: texts\n"
-        f"task: {{name: text, source: 'path:{tmp_path / 'texts.csv'}', target: label, split: {{validation: 0.2, test: 0.2}}}}\n"
+        "task:\n"
+        "  name: text\n"
+        f"  source: 'path:{tmp_path / 'texts.csv'}'\n"
+        "  target: label\n"
+        "  split: {validation: 0.2, test: 0.2}\n"
         "encoder: {name: word_embeddings}\n"
         "backbone: {name: smollm2, blocks: {keep: 1}}\n"
         "freezing: {name: fpt}\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import threading
@@ -194,10 +195,8 @@ def test_damage_anywhere_in_the_head_is_an_error_or_harmless(llama: Path) -> Non
     content = llama.read_bytes()
     for place in range(4, 2000, 37):
         llama.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
-        try:
+        with contextlib.suppress(DataError):
             open_gguf(llama)
-        except (DataError, Unavailable) as err:
-            assert "\n" not in str(err)
 
 
 @pytest.mark.parametrize("architecture", ["bert", "gemma2", "phi3"])
