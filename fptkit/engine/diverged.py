@@ -1,0 +1,230 @@
+"""A loss or gradient that is not finite: which tensor was the first, and what can help.
+
+Nothing is watched in a normal step. After the fact, the failed steps are taken again from the last checkpoint, which
+gives the same numbers, with an observer at every module.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+from torch.utils.weak import WeakIdKeyDictionary
+
+from fptkit.interfaces import Batch
+from fptkit.model import CrossModalModel
+from fptkit.recipe.models import TrainOptions
+
+Kind = Literal["inputs", "targets", "parameter", "forward", "loss", "gradient"]
+
+LARGE_INPUT = 1e4
+"""Size of an input from which on it is named as a possible cause. Standardised data stay below 100."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """The first tensor of a step that is not finite.
+
+    Args:
+        kind: what it is.
+        place: its name, for messages.
+        updates: optimizer steps taken before.
+        zero_tokens: tokens of zeros reached the backbone, without positions.
+        largest_input: largest number among the raw tokens.
+    """
+
+    kind: Kind
+    place: str
+    updates: int
+    zero_tokens: bool = False
+    largest_input: float = 0.0
+
+
+class Observer:
+    """Looks at the input, output and gradient of every module of a model while it is entered.
+
+    Args:
+        model: the model, uncompiled.
+
+    Attributes:
+        found: kind and place of the first tensor that is not finite; None: there was none.
+    """
+
+    def __init__(self, model: CrossModalModel) -> None:
+        self._model = model
+        self._handles: list[RemovableHandle] = []
+        self._labels: Any = WeakIdKeyDictionary()  # the innermost module that got a tensor
+        self._steepest = (0.0, "")
+        self._zero_tokens = False
+        self._largest_input = 0.0
+        self.found: tuple[Kind, str] | None = None
+
+    def __enter__(self) -> Observer:
+        model = self._model
+        self._add(model.register_forward_pre_hook(self._see_inputs, with_kwargs=True))
+        self._add(model.backbone.register_forward_pre_hook(self._see_tokens))
+        for name, module in model.named_modules():
+            self._add(module.register_forward_pre_hook(self._before(name), with_kwargs=True))
+            self._add(module.register_forward_hook(self._after(name), with_kwargs=True))
+        for name, parameter in model.named_parameters():
+            if not bool(torch.isfinite(parameter).all()):
+                self._note("parameter", f"the parameter {name}")
+            if parameter.requires_grad:
+                self._add(parameter.register_hook(self._of_parameter(name)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def fault(self, updates: int, batch: Batch | None, loss: float, norm: float) -> Fault | None:
+        """The fault of the step that was observed; None if there was none.
+
+        Args:
+            updates: optimizer steps taken before it.
+            batch: its batch.
+            loss: its loss.
+            norm: norm of its gradient.
+        """
+        targets = None if batch is None else batch.targets
+        if self.found is None and math.isnan(loss + norm) | math.isinf(loss + norm):
+            if targets is not None and not bool(torch.isfinite(targets.float()).all()):
+                self._note("targets", "the targets of the batch")
+            elif not math.isfinite(loss):
+                self._note("loss", "the loss itself, of finite predictions")
+            else:
+                size, name = self._steepest
+                self._note("gradient", f"the norm of all gradients; the largest has the norm {size:.1e}: {name}")
+        if self.found is None:
+            return None
+        kind, place = self.found
+        if kind == "gradient" and targets is not None and not bool(torch.isfinite(targets.float()).all()):
+            kind, place = "targets", "the targets of the batch"
+        return Fault(kind, place, updates, self._zero_tokens, self._largest_input)
+
+    def _add(self, handle: RemovableHandle) -> None:
+        self._handles.append(handle)
+
+    def _note(self, kind: Kind, place: str) -> None:
+        self.found = self.found or (kind, place)
+
+    def _see_inputs(self, _: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        for tensor in _tensors((given, named)):
+            self._largest_input = max(self._largest_input, float(tensor.detach().abs().max()))
+            if not bool(torch.isfinite(tensor).all()):
+                self._note("inputs", "the inputs of the batch")
+
+    def _see_tokens(self, _: nn.Module, given: tuple[Any, ...]) -> None:
+        tokens, lengths = given[0].detach(), given[1] if len(given) > 1 else None
+        empty = tokens.abs().amax(-1) == 0
+        if lengths is not None:
+            empty = empty & (torch.arange(empty.shape[1], device=empty.device) < lengths[:, None])
+        self._zero_tokens = self._zero_tokens or bool(empty.any())
+
+    def _before(self, name: str) -> Callable[..., None]:
+        def see(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+            for tensor in _tensors((given, named)):
+                if not bool(torch.isfinite(tensor).all()):
+                    self._note("forward", f"the input of {name or 'the model'}, in the forward pass")
+                self._follow(tensor, f"the gradient of the input of {name or 'the model'}")
+
+        return see
+
+    def _after(self, name: str) -> Callable[..., None]:
+        def see(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any], result: Any) -> None:
+            for tensor in _tensors(result):
+                if not bool(torch.isfinite(tensor).all()):
+                    what = f"the output of {name}" if name else "the predictions"
+                    self._note("forward", f"{what}, in the forward pass")
+                if not name:
+                    self._follow(tensor, "the gradient of the predictions")
+
+        return see
+
+    def _follow(self, tensor: Tensor, label: str) -> None:
+        """Look at the gradient of a tensor in the backward pass."""
+        if not tensor.requires_grad or tensor.is_leaf:
+            return
+        if tensor not in self._labels:
+            holder = self._labels[tensor] = [label]
+
+            def see(gradient: Tensor) -> None:
+                self._see_gradient(gradient, holder[0])
+
+            self._add(tensor.register_hook(see))
+        self._labels[tensor][0] = label
+
+    def _of_parameter(self, name: str) -> Callable[[Tensor], None]:
+        def see(gradient: Tensor) -> None:
+            label = f"the gradient of the parameter {name}"
+            size = self._see_gradient(gradient, label)
+            if size > self._steepest[0]:
+                self._steepest = (size, label)
+
+        return see
+
+    def _see_gradient(self, gradient: Tensor, label: str) -> float:
+        """Note a gradient that is not finite, or so large that its norm is not; return the norm."""
+        size = float(torch.linalg.vector_norm(gradient.detach().float()))
+        if not math.isfinite(size):
+            large = bool(torch.isfinite(gradient).all())
+            self._note("gradient", label + (" (its norm is too large for float32)" if large else ""))
+        return size
+
+
+def advice(fault: Fault | None, *, options: TrainOptions, model: CrossModalModel) -> str:
+    """What can help: only remedies that fit the fault.
+
+    Args:
+        fault: the fault; None if it was not found again.
+        options: the recipe's ``train`` section.
+        model: the model.
+    """
+    slower = f"Lower train.learning_rate (now {options.learning_rate:g})"
+    if fault is None:
+        return f"{slower}, or set precision: float32"
+    if fault.kind in ("inputs", "targets"):
+        return "Remove or replace what is missing or infinite in the data; no setting of the training helps"
+    if fault.kind == "gradient" and fault.zero_tokens:
+        positioned = model.front is not None and model.front.positions is not None
+        if not positioned:
+            return (
+                "Tokens of zeros reach the backbone and stay zero in its norms, whose gradient is then huge: set "
+                "backbone.positions.kind: learned (backbone random: position_kind: learned), which moves them away "
+                "from zero, or use fewer blocks (backbone.blocks)"
+            )
+    remedies = [slower] if fault.updates else []
+    if fault.updates and options.clip_norm is None:
+        remedies.append("set train.clip_norm: 1.0")
+    if fault.largest_input > LARGE_INPUT:
+        remedies.append(f"standardise the data: their largest number is {fault.largest_input:.2g}")
+    if model.mixed and "backbone" in fault.place:
+        remedies.append("try precision: float32")
+    if fault.kind == "loss":
+        remedies.append("check the task's loss, and the range of its targets")
+    if not remedies:
+        remedies.append(
+            "No optimizer step was taken before, so no learning rate helps: use other weights or another "
+            "backbone.init, or fewer blocks (backbone.blocks)"
+        )
+    text = "; or ".join(remedies)
+    return text[0].upper() + text[1:]
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """The floating-point tensors in what a module takes or returns."""
+    if isinstance(value, Tensor):
+        if value.is_floating_point() and value.numel():
+            yield value
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from _tensors(part)
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _tensors(part)
