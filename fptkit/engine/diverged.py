@@ -1,6 +1,6 @@
 """A loss or gradient that is not finite: which tensor was the first, and what can help.
 
-Nothing is watched in a normal step. After the fact, the failed steps are taken again from the last checkpoint, which
+Data that are not finite never get here: every batch is checked. Nothing is watched in a normal step. After the fact, the failed steps are taken again from the last checkpoint, which
 gives the same numbers, with an observer at every module.
 """
 
@@ -16,11 +16,10 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import WeakIdKeyDictionary
 
-from fptkit.interfaces import Batch
 from fptkit.model import CrossModalModel
 from fptkit.recipe.models import TrainOptions
 
-Kind = Literal["inputs", "targets", "parameter", "forward", "loss", "gradient"]
+Kind = Literal["parameter", "forward", "loss", "gradient"]
 
 LARGE_INPUT = 1e4
 """Size of an input from which on it is named as a possible cause. Standardised data stay below 100."""
@@ -73,7 +72,7 @@ class Observer:
             self._add(module.register_forward_hook(self._after(name), with_kwargs=True))
         for name, parameter in model.named_parameters():
             if not bool(torch.isfinite(parameter).all()):
-                self._note("parameter", f"the parameter {name}")
+                self._note("parameter", f"the parameter {name}, before the step")
             if parameter.requires_grad:
                 self._add(parameter.register_hook(self._of_parameter(name)))
         return self
@@ -83,30 +82,22 @@ class Observer:
             handle.remove()
         self._handles.clear()
 
-    def fault(self, updates: int, batch: Batch | None, loss: float, norm: float) -> Fault | None:
+    def fault(self, updates: int, loss: float, norm: float) -> Fault | None:
         """The fault of the step that was observed; None if there was none.
 
         Args:
             updates: optimizer steps taken before it.
-            batch: its batch.
             loss: its loss.
             norm: norm of its gradient.
         """
-        targets = None if batch is None else batch.targets
-        if self.found is None and math.isnan(loss + norm) | math.isinf(loss + norm):
-            if targets is not None and not bool(torch.isfinite(targets.float()).all()):
-                self._note("targets", "the targets of the batch")
-            elif not math.isfinite(loss):
-                self._note("loss", "the loss itself, of finite predictions")
-            else:
-                size, name = self._steepest
-                self._note("gradient", f"the norm of all gradients; the largest has the norm {size:.1e}: {name}")
+        if not math.isfinite(loss):
+            self._note("loss", "the loss itself, of finite predictions")
+        elif not math.isfinite(norm):
+            size, name = self._steepest
+            self._note("gradient", f"the norm of all gradients; the largest has the norm {size:.1e}: {name}")
         if self.found is None:
             return None
-        kind, place = self.found
-        if kind == "gradient" and targets is not None and not bool(torch.isfinite(targets.float()).all()):
-            kind, place = "targets", "the targets of the batch"
-        return Fault(kind, place, updates, self._zero_tokens, self._largest_input)
+        return Fault(*self.found, updates, self._zero_tokens, self._largest_input)
 
     def _add(self, handle: RemovableHandle) -> None:
         self._handles.append(handle)
@@ -117,8 +108,6 @@ class Observer:
     def _see_inputs(self, _: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
         for tensor in _tensors((given, named)):
             self._largest_input = max(self._largest_input, float(tensor.detach().abs().max()))
-            if not bool(torch.isfinite(tensor).all()):
-                self._note("inputs", "the inputs of the batch")
 
     def _see_tokens(self, _: nn.Module, given: tuple[Any, ...]) -> None:
         tokens, lengths = given[0].detach(), given[1] if len(given) > 1 else None
@@ -189,8 +178,6 @@ def advice(fault: Fault | None, *, options: TrainOptions, model: CrossModalModel
     slower = f"Lower train.learning_rate (now {options.learning_rate:g})"
     if fault is None:
         return f"{slower}, or set precision: float32"
-    if fault.kind in ("inputs", "targets"):
-        return "Remove or replace what is missing or infinite in the data; no setting of the training helps"
     if fault.kind == "gradient" and fault.zero_tokens:
         positioned = model.front is not None and model.front.positions is not None
         if not positioned:
@@ -207,13 +194,13 @@ def advice(fault: Fault | None, *, options: TrainOptions, model: CrossModalModel
     if model.mixed and "backbone" in fault.place:
         remedies.append("try precision: float32")
     if fault.kind == "loss":
-        remedies.append("check the task's loss, and the range of its targets")
+        remedies.append("check the task's loss, and the size of its targets")
     if not remedies:
         remedies.append(
             "No optimizer step was taken before, so no learning rate helps: use other weights or another "
             "backbone.init, or fewer blocks (backbone.blocks)"
         )
-    text = "; or ".join(remedies)
+    text = ", or ".join(remedies)
     return text[0].upper() + text[1:]
 
 

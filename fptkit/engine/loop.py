@@ -338,7 +338,7 @@ class Trainer:
         """Validate again, and find the first tensor that is not finite."""
         with Observer(self.model) as observer:
             self.evaluate(self._parts, self._validation_batches())
-        return self._first_of_all(observer.fault(self.progress.step, None, math.nan, 0.0))
+        return self._first_of_all(observer.fault(self.progress.step, math.nan, 0.0))
 
     def _first_of_all(self, own: Fault | None) -> Fault | None:
         """The fault of the first process that has one."""

@@ -112,10 +112,9 @@ class TrainingStep:
     def observed(self, step: int, factor: float, count: int) -> tuple[Taken, Fault | None]:
         """Take a step, and find the first tensor in it that is not finite. Arguments and errors as for `take`."""
         self._forward, self.compiled = self._model, False  # compiled code has no modules to look at
-        own, _ = self._batches.take(step)
         with Observer(self._model) as observer:
             taken = self.take(step, factor, count)
-        return taken, observer.fault(step, own, float(taken.loss), float(taken.norm))
+        return taken, observer.fault(step, float(taken.loss), float(taken.norm))
 
     def prepare(self, step: int) -> None:
         """Make the batch of a coming step while a GPU computes the present one."""
