@@ -1,7 +1,7 @@
 """A loss or gradient that is not finite: which tensor was the first, and what can help.
 
-Data that are not finite never get here: every batch is checked. Nothing is watched in a normal step. After the fact, the failed steps are taken again from the last checkpoint, which
-gives the same numbers, with an observer at every module.
+Data that are not finite never get here: every batch is checked. Nothing is watched in a normal step. After the fact, the
+failed steps are taken again from the last checkpoint, which gives the same numbers, with an observer at every module.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from fptkit.recipe.models import TrainOptions
 
 Kind = Literal["parameter", "forward", "loss", "gradient"]
 
-LARGE_INPUT = 1e4
-"""Size of an input from which on it is named as a possible cause. Standardised data stay below 100."""
+LARGE = 1e4
+"""Inputs and predictions of more than this size may be the cause. Standardised data stay below 100."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Fault:
         updates: optimizer steps taken before.
         zero_tokens: tokens of zeros reached the backbone, without positions.
         largest_input: largest number among the raw tokens.
+        largest_prediction: largest number among the predictions; 0 if there are none.
     """
 
     kind: Kind
@@ -42,6 +43,10 @@ class Fault:
     updates: int
     zero_tokens: bool = False
     largest_input: float = 0.0
+    largest_prediction: float = 0.0
+
+
+OF_PREDICTIONS = "the gradient of the predictions"
 
 
 class Observer:
@@ -60,7 +65,7 @@ class Observer:
         self._labels: Any = WeakIdKeyDictionary()  # the innermost module that got a tensor
         self._steepest = (0.0, "")
         self._zero_tokens = False
-        self._largest_input = 0.0
+        self._largest_input = self._largest_prediction = 0.0
         self.found: tuple[Kind, str] | None = None
 
     def __enter__(self) -> Observer:
@@ -97,7 +102,7 @@ class Observer:
             self._note("gradient", f"the norm of all gradients; the largest has the norm {size:.1e}: {name}")
         if self.found is None:
             return None
-        return Fault(*self.found, updates, self._zero_tokens, self._largest_input)
+        return Fault(*self.found, updates, self._zero_tokens, self._largest_input, self._largest_prediction)
 
     def _add(self, handle: RemovableHandle) -> None:
         self._handles.append(handle)
@@ -107,7 +112,7 @@ class Observer:
 
     def _see_inputs(self, _: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
         for tensor in _tensors((given, named)):
-            self._largest_input = max(self._largest_input, float(tensor.detach().abs().max()))
+            self._largest_input = max(self._largest_input, _largest(tensor))
 
     def _see_tokens(self, _: nn.Module, given: tuple[Any, ...]) -> None:
         tokens, lengths = given[0].detach(), given[1] if len(given) > 1 else None
@@ -132,7 +137,8 @@ class Observer:
                     what = f"the output of {name}" if name else "the predictions"
                     self._note("forward", f"{what}, in the forward pass")
                 if not name:
-                    self._follow(tensor, "the gradient of the predictions")
+                    self._largest_prediction = max(self._largest_prediction, _largest(tensor))
+                    self._follow(tensor, OF_PREDICTIONS)
 
         return see
 
@@ -163,7 +169,8 @@ class Observer:
         size = float(torch.linalg.vector_norm(gradient.detach().float()))
         if not math.isfinite(size):
             large = bool(torch.isfinite(gradient).all())
-            self._note("gradient", label + (" (its norm is too large for float32)" if large else ""))
+            kind: Kind = "loss" if label == OF_PREDICTIONS else "gradient"
+            self._note(kind, label + (" (its norm is too large for float32)" if large else ""))
         return size
 
 
@@ -175,9 +182,9 @@ def advice(fault: Fault | None, *, options: TrainOptions, model: CrossModalModel
         options: the recipe's ``train`` section.
         model: the model.
     """
-    slower = f"Lower train.learning_rate (now {options.learning_rate:g})"
+    slower = f"lower train.learning_rate (now {options.learning_rate:g})"
     if fault is None:
-        return f"{slower}, or set precision: float32"
+        return f"L{slower[1:]}, or set precision: float32"
     if fault.kind == "gradient" and fault.zero_tokens:
         positioned = model.front is not None and model.front.positions is not None
         if not positioned:
@@ -186,15 +193,18 @@ def advice(fault: Fault | None, *, options: TrainOptions, model: CrossModalModel
                 "backbone.positions.kind: learned (backbone random: position_kind: learned), which moves them away "
                 "from zero, or use fewer blocks (backbone.blocks)"
             )
-    remedies = [slower] if fault.updates else []
-    if fault.updates and options.clip_norm is None:
-        remedies.append("set train.clip_norm: 1.0")
-    if fault.largest_input > LARGE_INPUT:
+    remedies = []
+    if fault.kind == "loss":
+        remedies.append("check the task's loss, and the size of its targets")
+    # Moderate predictions with a loss that is not finite are not the work of a learning rate.
+    if fault.updates and not (fault.kind == "loss" and fault.largest_prediction < LARGE):
+        remedies.append(slower)
+        if options.clip_norm is None:
+            remedies.append("set train.clip_norm: 1.0")
+    if fault.largest_input > LARGE:
         remedies.append(f"standardise the data: their largest number is {fault.largest_input:.2g}")
     if model.mixed and "backbone" in fault.place:
         remedies.append("try precision: float32")
-    if fault.kind == "loss":
-        remedies.append("check the task's loss, and the size of its targets")
     if not remedies:
         remedies.append(
             "No optimizer step was taken before, so no learning rate helps: use other weights or another "
@@ -202,6 +212,10 @@ def advice(fault: Fault | None, *, options: TrainOptions, model: CrossModalModel
         )
     text = ", or ".join(remedies)
     return text[0].upper() + text[1:]
+
+
+def _largest(tensor: Tensor) -> float:
+    return float(tensor.detach().abs().max())
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
