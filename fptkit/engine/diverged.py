@@ -1,7 +1,7 @@
 """A loss or gradient that is not finite: which tensor was the first, and what can help.
 
-Data that are not finite never get here: every batch is checked. Nothing is watched in a normal step. After the fact, the
-failed steps are taken again from the last checkpoint, which gives the same numbers, with an observer at every module.
+Data that are not finite never get here: every batch is checked. Nothing is watched in a normal step. After the fact,
+the steps since the last checkpoint are taken again, with the same numbers, and an observer at every module.
 """
 
 from __future__ import annotations
@@ -183,35 +183,46 @@ def advice(fault: Fault | None, *, options: TrainOptions, model: CrossModalModel
         model: the model.
     """
     slower = f"lower train.learning_rate (now {options.learning_rate:g})"
-    if fault is None:
-        return f"L{slower[1:]}, or set precision: float32"
-    if fault.kind == "gradient" and fault.zero_tokens:
-        positioned = model.front is not None and model.front.positions is not None
-        if not positioned:
-            return (
-                "Tokens of zeros reach the backbone and stay zero in its norms, whose gradient is then huge: set "
-                "backbone.positions.kind: learned (backbone random: position_kind: learned), which moves them away "
-                "from zero, or use fewer blocks (backbone.blocks)"
-            )
-    remedies = []
+    remedies = list(_remedies(fault, options, model, slower)) if fault else [slower, "set precision: float32"]
+    text = ", or ".join(remedies or [_AT_THE_START])
+    return text[0].upper() + text[1:]
+
+
+_AT_THE_START = (
+    "no optimizer step was taken before, so no learning rate helps: use other weights or another backbone.init, or "
+    "fewer blocks (backbone.blocks)"
+)
+_ZERO_TOKENS = (
+    "tokens of zeros reach the backbone and stay zero in its norms, whose gradient is then huge: set "
+    "backbone.positions.kind: learned (backbone random: position_kind: learned), which moves them away from zero"
+)
+
+
+def _remedies(fault: Fault, options: TrainOptions, model: CrossModalModel, slower: str) -> Iterator[str]:
+    if fault.kind == "gradient" and fault.zero_tokens and _stay_zero(model):
+        yield _ZERO_TOKENS
     if fault.kind == "loss":
-        remedies.append("check the task's loss, and the size of its targets")
+        yield "check the task's loss, and the size of its targets"
     # Moderate predictions with a loss that is not finite are not the work of a learning rate.
     if fault.updates and not (fault.kind == "loss" and fault.largest_prediction < LARGE):
-        remedies.append(slower)
+        yield slower
         if options.clip_norm is None:
-            remedies.append("set train.clip_norm: 1.0")
+            yield "set train.clip_norm: 1.0"
     if fault.largest_input > LARGE:
-        remedies.append(f"standardise the data: their largest number is {fault.largest_input:.2g}")
-    if model.mixed and "backbone" in fault.place:
-        remedies.append("try precision: float32")
-    if not remedies:
-        remedies.append(
-            "No optimizer step was taken before, so no learning rate helps: use other weights or another "
-            "backbone.init, or fewer blocks (backbone.blocks)"
-        )
-    text = ", or ".join(remedies)
-    return text[0].upper() + text[1:]
+        yield f"standardise the data: their largest number is {fault.largest_input:.2g}"
+    elif model.mixed and fault.updates and "backbone" in fault.place:
+        yield "try precision: float32"
+
+
+def _stay_zero(model: CrossModalModel) -> bool:
+    """Whether nothing is added to a token of zeros before the first norm."""
+    if model.front is not None and model.front.positions is not None:
+        return False
+    own = dict(model.backbone.named_parameters())
+    tables = model.backbone.position_tables()
+    if tables:
+        return not any(bool(own[name].any()) for name in tables)
+    return not model.backbone.adds_positions()
 
 
 def _largest(tensor: Tensor) -> float:

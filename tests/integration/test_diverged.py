@@ -58,6 +58,8 @@ class Numbers:
                     inputs[row] = 1e30
                 if self.what == "targets":
                     targets[row] = 1e30
+        if self.what == self.name:
+            inputs = inputs + 1e38
         return Batch(inputs, targets)
 
 
@@ -114,7 +116,7 @@ def test_a_learning_rate_that_is_too_high_is_named_with_the_step(
     ("what", "remedy"),
     [
         ("inputs", "standardise the data: their largest number is 1e+30"),
-        ("targets", "check the task's loss, and the size of its targets"),
+        ("targets", "Check the task's loss, and the size of its targets. The best"),
     ],
 )
 def test_numbers_of_another_scale_are_named_with_the_step(
@@ -124,7 +126,7 @@ def test_numbers_of_another_scale_are_named_with_the_step(
     said = diverged(recipe, tmp_path / "run", f"train.accumulate={accumulate}", plugins=[plugin])
     assert _bad_steps(recipe, plugin)[0] == _step(said)
     assert remedy in said
-    place = "the loss itself, of finite predictions" if what == "targets" else "in the forward pass"
+    place = "the gradient of the predictions" if what == "targets" else "in the forward pass"
     assert place in said
 
 
@@ -151,3 +153,18 @@ def _bad_task(folder: Path, what: str) -> tuple[Path, Path]:
         "train: {batch_size: 4, max_steps: 12, validate_every: 6, log_every: 3, patience: null}\nthreads: 1\n"
     )
     return recipe, plugin
+
+
+def test_zero_tokens_are_not_blamed_if_the_body_moves_them(recipe: Path, tmp_path: Path) -> None:
+    """GPT-2 adds its table to the zeros of Bit XOR."""
+    said = diverged(recipe, tmp_path / "run", "train.learning_rate=1e15", "train.clip_norm=null")
+    assert "zeros" not in said
+    assert "Lower train.learning_rate" in said
+
+
+def test_a_validation_that_is_not_finite_names_the_tensor(tmp_path: Path) -> None:
+    recipe, plugin = _bad_task(tmp_path, "validation")
+    said = diverged(recipe, tmp_path / "run", plugins=[plugin])
+    assert said.startswith("the validation loss at step 6 is nan: the first tensor that is not finite is the ")
+    assert "in the forward pass. " in said
+    assert "standardise the data: their largest number is 1e+38" in said
