@@ -71,7 +71,7 @@ def check_backbone(build: Callable[[int], Backbone], *, tokens: int = 9, options
     Args:
         build: makes the backbone for a number of positions, with the same weights each time.
         tokens: T of the check, and the number of positions; at least 6.
-        options: those of a recipe, which may put trained positions and a prefix to the tokens: then numbers must be
+        options: those of a recipe, which may add trained positions and a prefix to the tokens: then numbers must be
             finite with them, as in a run. None: the backbone gets the tokens as they are.
 
     Checked: shape and dtype; two evaluations give the same output; examples of a batch are independent; padding, and in

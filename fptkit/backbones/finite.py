@@ -45,7 +45,7 @@ def _check_finite(backbone: Backbone, front: Front, inputs: Tensor, weights: Ten
 
     Args:
         backbone: the backbone, in evaluation mode.
-        front: what is put to the tokens.
+        front: what is added to the tokens.
         inputs: (B, T, D), the tokens.
         weights: (D,), weights of the sum that is differentiated.
         precision: dtype of matrix products, as a run chooses it.

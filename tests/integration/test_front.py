@@ -62,7 +62,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     ("positions", "prefix", "trained"),
     [("auto", "none", 6 * 16), ("auto", "bos", 6 * 16), ("auto", "learned", 8 * 16), ("none", "learned", 2 * 16)],
 )
-def test_counts_and_estimates_include_what_is_put_to_the_tokens(
+def test_counts_and_estimates_include_what_is_added_to_the_tokens(
     tmp_path: Path, positions: str, prefix: str, trained: int
 ) -> None:
     overrides = [f"backbone.positions.kind={positions}", f"backbone.prefix.kind={prefix}"]

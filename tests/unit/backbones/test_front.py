@@ -310,14 +310,14 @@ def test_a_plugins_checkpoint_that_fptkit_cannot_read_is_an_error() -> None:
 
 @pytest.mark.parametrize("kind", ["learned", "none"])
 def test_positions_that_a_body_computes_cannot_be_left_out(kind: Any) -> None:
-    with pytest.raises(ShapeError, match=f"kind '{kind}': this body computes its positions and cannot be run without"):
+    with pytest.raises(ShapeError, match=f"kind '{kind}': this backbone computes its positions and cannot be run without"):
         make_front(FrontOptions(PositionOptions(kind=kind)), Plugin(places=True), tokens=3, seed=0)
     assert make_front(FrontOptions(PositionOptions()), Plugin(places=True), tokens=3, seed=0) is None
 
 
 def test_a_table_that_does_not_exist_is_an_error() -> None:
     options = HuggingFaceOptions(weights="random", config=LLAMA, positions={"kind": "table"})
-    with pytest.raises(ShapeError, match=r"kind 'table': this body has no position table .* use learned"):
+    with pytest.raises(ShapeError, match=r"kind 'table': this backbone has no position table .* use learned"):
         model_of(options)
 
 
@@ -363,7 +363,7 @@ def test_length_makes_more_positions_but_never_fewer_than_the_task_has() -> None
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"positions": {"kind": "learned", "extend": "tile"}}, "extend is for the body's own table"),
+        ({"positions": {"kind": "learned", "extend": "tile"}}, "extend is for the backbone's own table"),
         ({"positions": {"kind": "none", "length": 4}}, "kind: none has none; leave it out"),
         ({"prefix": {"kind": "bos", "tokens": 2}}, "tokens is for kind: learned"),
         ({"prefix": {"tokens": 2}}, "tokens is for kind: learned"),
