@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fptkit.backbones.front import Front, make_front
+from fptkit.backbones.finite import check_finite as check_finite
 from fptkit.backbones.gpt2_build import random_gpt2
-from fptkit.backbones.options import FrontOptions, Gpt2Sizes
+from fptkit.backbones.options import Gpt2Sizes
 from fptkit.encoders.linear import LinearEncoder
 from fptkit.encoders.options import LinearOptions
 from fptkit.engine.events import Event, Listener, RunEnded, RunStarted, Saving, SplitTested, StepsDone, Validated
@@ -57,9 +57,6 @@ from fptkit.specs import ROLES, ComponentSpec, FreezingPolicySpec
 
 TOLERANCE = 1e-4
 
-EXTREMES = (0.0, 1e-30, 1e4)
-"""Sizes of token vectors: a norm must neither divide by zero nor let gradients overflow for any."""
-
 
 def check_options(spec: ComponentSpec) -> None:
     """Check that the target can be imported, and that every option has a description."""
@@ -74,7 +71,7 @@ def check_backbone(build: Callable[[int], Backbone], *, tokens: int = 9, options
     Args:
         build: makes the backbone for a number of positions, with the same weights each time.
         tokens: T of the check, and the number of positions; at least 6.
-        options: those of a recipe, which may put trained positions and a prefix to the tokens: then numbers must be
+        options: those of a recipe, which may add trained positions and a prefix to the tokens: then numbers must be
             finite with them, as in a run. None: the backbone gets the tokens as they are.
 
     Checked: shape and dtype; two evaluations give the same output; examples of a batch are independent; padding, and in
@@ -129,53 +126,6 @@ def check_backbone(build: Callable[[int], Backbone], *, tokens: int = 9, options
         again = _gradient_of_tokens(training, inputs, lengths, weights)
         _close(again, kept, f"{name}: recomputing the blocks of block_modules() changes the gradient")
     check_finite(build, tokens=tokens, options=options)
-
-
-def check_finite(build: Callable[[int], Backbone], *, tokens: int = 9, options: Options | None = None) -> None:
-    """Check that numbers are finite for tokens of zeros, tiny and huge numbers; a part of `check_backbone`.
-
-    Quick enough for the full depth of a model, and only there a gradient that grows in every block is seen.
-
-    Args:
-        build: see `check_backbone`.
-        tokens: T of the check.
-        options: see `check_backbone`.
-
-    Checked: outputs, and the norms of all gradients, as a run clips them; in float32 and bfloat16.
-    """
-    asked = FrontOptions() if options is None else FrontOptions.of(options)
-    backbone = build(tokens + asked.prefix.count).eval()
-    front = make_front(asked, backbone, tokens=tokens, seed=0) or Front()
-    generator = generator_for(0, "check_finite")
-    inputs = torch.randn((3, tokens, backbone.width), generator=generator)
-    weights = torch.randn(backbone.width, generator=generator)
-    for precision in (torch.float32, torch.bfloat16):
-        for size in EXTREMES:
-            _check_finite(backbone, front, size * inputs, weights, precision)
-
-
-def _check_finite(backbone: Backbone, front: Front, inputs: Tensor, weights: Tensor, precision: torch.dtype) -> None:
-    """Outputs and the norms of gradients are finite numbers.
-
-    Args:
-        backbone: the backbone, in evaluation mode.
-        front: what is put to the tokens.
-        inputs: (B, T, D), the tokens.
-        weights: (D,), weights of the sum that is differentiated.
-        precision: dtype of matrix products, as a run chooses it.
-    """
-    what = f"tokens of up to {float(inputs.abs().max()):.0e} in {str(precision).removeprefix('torch.')}"
-    name = type(backbone).__name__
-    inputs.requires_grad_()
-    with torch.autocast(inputs.device.type, precision, enabled=precision != torch.float32):
-        hidden = front.run(backbone, inputs, None, None)
-    assert bool(torch.isfinite(hidden).all()), f"{name}: {what} give an output that is not finite"
-    parameters = (*front.named_parameters(), *backbone.named_parameters())
-    sources = {"the tokens": inputs, **{n: p for n, p in parameters if p.requires_grad}}
-    gradients = torch.autograd.grad((hidden.float() * weights).sum(), list(sources.values()), allow_unused=True)
-    for source, gradient in zip(sources, gradients, strict=True):
-        finite = gradient is None or bool(torch.isfinite(torch.linalg.vector_norm(gradient)))
-        assert finite, f"{name}: {what} give a gradient of {source} that is not finite, or whose norm is not"
 
 
 def _gradient_of_tokens(backbone: Backbone, inputs: Tensor, lengths: Tensor, weights: Tensor) -> Tensor:

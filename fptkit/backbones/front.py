@@ -1,6 +1,6 @@
-"""What is put to the encoded tokens before any backbone: trained positions, and a prefix in front of them.
+"""What is added to the encoded tokens before any backbone: trained positions, and a prefix in front of them.
 
-It belongs to the model, not to the backbone, so that no backbone implements it. A body without a position table gets an
+It belongs to the model, not to the backbone, so that no backbone implements it. A backbone without a position table gets an
 exact zero vector for a zero token (a bit 0, a black corner, silence). Through its norms it stays zero, and each of them
 multiplies its gradient by up to 1/sqrt(epsilon): after some blocks it is no longer a finite number. Trained positions
 move every token away from zero.
@@ -95,7 +95,7 @@ class Front(nn.Module):
 
 
 def make_front(options: FrontOptions, backbone: Backbone, *, tokens: int, seed: int) -> Front | None:
-    """Make what a recipe puts to the tokens of a backbone; None if that is nothing.
+    """Make what a recipe adds to the tokens of a backbone; None if that is nothing.
 
     Args:
         options: from the backbone's options.
@@ -112,7 +112,7 @@ def make_front(options: FrontOptions, backbone: Backbone, *, tokens: int, seed: 
     if kind == "table" and not options.prefix.count:
         return None
     replaced = [] if kind == "table" else _without_tables(backbone)
-    notes = [f"positions: the body's own table is not used ({kind})"] if replaced else []
+    notes = [f"positions: the backbone's own table is not used ({kind})"] if replaced else []
     positions = None
     if kind == "learned":
         assert options.positions is not None
@@ -130,7 +130,7 @@ def _kind_of(options: PositionOptions, backbone: Backbone) -> str:
     """``table``, ``learned`` or ``none``.
 
     Raises:
-        ShapeError: ``table`` for a body that adds no positions, or another kind for one whose positions are no table.
+        ShapeError: ``table`` for a backbone that adds no positions, or another kind for one whose positions are no table.
     """
     own, kind = backbone.adds_positions(), options.kind
     if kind == "auto":
@@ -138,12 +138,12 @@ def _kind_of(options: PositionOptions, backbone: Backbone) -> str:
         return "table" if own else "none" if recurrent else "learned"
     if kind == "table" and not own:
         raise ShapeError(
-            "backbone.positions.kind 'table': this body has no position table (its positions are rotary, relative, or "
+            "backbone.positions.kind 'table': this backbone has no position table (its positions are rotary, relative, or "
             "in the order of its computation); use learned, or leave it out"
         )
     if kind != "table" and own and not backbone.position_tables():
         raise ShapeError(
-            f"backbone.positions.kind '{kind}': this body computes its positions and cannot be run without them; use "
+            f"backbone.positions.kind '{kind}': this backbone computes its positions and cannot be run without them; use "
             "table, or leave it out"
         )
     return kind
@@ -186,7 +186,7 @@ def _prefix(options: FrontOptions, backbone: Backbone, seed: int) -> tuple[Tenso
     norm = 1.0 if _is_skeleton(backbone) else backbone.embedding_norm
     if norm is None:
         raise ShapeError(
-            "backbone.prefix.kind 'bos': this body has no word embeddings, so no token begins its texts; use kind: "
+            "backbone.prefix.kind 'bos': this backbone has no word embeddings, so no token begins its texts; use kind: "
             "learned"
         )
     drawn = _drawn((1, backbone.width), norm * backbone.width**-0.5, seed, "prefix")

@@ -104,7 +104,7 @@ ATTENTION_DROPOUT = (
 PositionKind = Literal["auto", "table", "learned", "none"]
 
 POSITION_KIND = (
-    "where the tokens' positions come from. table: the body's own position table; learned: trained vectors, one for "
+    "where the tokens' positions come from. table: the backbone's own position table; learned: trained vectors, one for "
     "each position, added to the tokens at the input (normal, standard deviation 0.02; role position); none: neither. "
     "A table that is not used is set to zero and frozen. auto: the table; learned where a transformer has none, as "
     "with rotary, ALiBi and relative positions"
@@ -112,7 +112,7 @@ POSITION_KIND = (
 
 
 class PositionOptions(Options):
-    """The positions of the tokens. Without ``extend``, a task longer than the body's position table is an error.
+    """The positions of the tokens. Without ``extend``, a task longer than the backbone's position table is an error.
 
     Source: learned positions are drawn like GPT-2's (its configuration, ``initializer_range``).
     """
@@ -123,14 +123,14 @@ class PositionOptions(Options):
     )
     extend: Literal["tile", "interpolate"] | None = Field(
         default=None,
-        description="if the body's table is too short: tile repeats its rows; interpolate stretches it linearly; "
+        description="if the backbone's table is too short: tile repeats its rows; interpolate stretches it linearly; "
         "null: error",
     )
 
     @model_validator(mode="after")
     def _for_a_table(self) -> PositionOptions:
         if self.kind in ("learned", "none") and self.extend is not None:
-            raise ValueError(f"extend is for the body's own table, which kind: {self.kind} does not use; leave it out")
+            raise ValueError(f"extend is for the backbone's own table, which kind: {self.kind} does not use; leave it out")
         if self.kind == "none" and self.length is not None:
             raise ValueError("length is for a table of positions, and kind: none has none; leave it out")
         return self
@@ -165,10 +165,10 @@ class PrefixOptions(Options):
 
 @dataclass(frozen=True)
 class FrontOptions:
-    """The options of a backbone that say what is put to its tokens.
+    """The options of a backbone that say what is added to its tokens.
 
     Args:
-        positions: None: positions are the backbone's business alone.
+        positions: of the tokens; None: those of the backbone, if it has any.
         prefix: vectors in front.
         drawn: the backbone's weights are random, whatever checkpoint gives its sizes.
     """

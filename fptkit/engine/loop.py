@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
@@ -28,6 +28,7 @@ from fptkit.engine.checkpoint import (
     unpack_optimizer,
 )
 from fptkit.engine.data import check_same_data
+from fptkit.engine.diverged import Fault, Observer, advice
 from fptkit.engine.evaluate import EvaluationStopped, evaluate
 from fptkit.engine.events import Event, Noted, Saving, StepsDone, Validated
 from fptkit.engine.memory import MemoryRanOut, cannot_go_on, finer
@@ -193,6 +194,7 @@ class Trainer:
         device = next(self.model.parameters()).device
         loss_sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device=device)
         norm_sum = torch.zeros((), dtype=torch.float64, device=device)
+        taken: list[tuple[torch.Tensor, torch.Tensor | float]] = []
         self.model.train()
         factor, ending = 1.0, False
         too_large: MemoryRanOut | None = None
@@ -206,6 +208,7 @@ class Trainer:
             factor = coming
             loss_sum += loss
             norm_sum += norm
+            taken.append((loss, norm))
             progress.step += 1
             progress.loss_count += 1
             if progress.step < pause:
@@ -217,8 +220,8 @@ class Trainer:
         seconds = self._processes.from_main(lambda: own_seconds)
         share_other_buffers(self._processes, self.model)
         progress.seconds += seconds
-        self._check_finite(progress.loss_sum, f"training loss of the {progress.loss_count} steps before")
-        self._check_finite(norms, "norm of the gradient in the steps before")
+        if not math.isfinite(progress.loss_sum + norms):
+            raise self._diverged(progress.step - len(taken) + _first_not_finite(taken))
         self._report_steps((progress.examples - examples_before) / seconds if seconds else 0.0, factor)
         if too_large is not None:
             self._use_smaller_micro_batches(too_large)
@@ -260,17 +263,8 @@ class Trainer:
 
     def _validate(self) -> None:
         parts, options, progress = self._parts, self._options, self.progress
-        batches = evaluation_batches(
-            parts.task,
-            "validation",
-            self._prepared.features.validation,
-            options,
-            progress.step,
-            rank=self._processes.rank,
-            count=self._processes.count,
-        )
-        metrics = self.evaluate(parts, batches)
-        self._check_finite(metrics["loss"], "validation loss at")
+        metrics = self.evaluate(parts, self._validation_batches())
+        self._check_finite(metrics["loss"], "the validation loss at")
         progress.validated_step = progress.step
         name, higher_is_better = parts.task.selection()
         check_selected(parts.task, metrics, f"at step {progress.step}")
@@ -283,14 +277,78 @@ class Trainer:
         note_validation(progress, options.schedule, improved=best)
         self._report(Validated(progress.step, metrics, best))
 
+    def _validation_batches(self) -> Iterator[Batch | None]:
+        return evaluation_batches(
+            self._parts.task,
+            "validation",
+            self._prepared.features.validation,
+            self._options,
+            self.progress.step,
+            rank=self._processes.rank,
+            count=self._processes.count,
+        )
+
     def _check_finite(self, value: float, which: str) -> None:
         if not math.isfinite(value):
-            options = self._options
-            raise DivergedError(
-                f"the {which} step {self.progress.step} is {value}. Lower train.learning_rate (now "
-                f"{options.learning_rate:g}) or train.clip_norm (now {options.clip_norm}); with bfloat16, try "
-                f"precision: float32. The best step so far is {self.progress.best_step}; its checkpoint is kept."
-            )
+            fault = self._fault_of_validation()
+            raise DivergedError(self._explained(f"{which} step {self.progress.step} is {value}", fault))
+
+    def _diverged(self, step: int) -> DivergedError:
+        """The error of a training step whose loss or gradient is not finite, with its place and what can help.
+
+        Args:
+            step: number of the step, from 0.
+        """
+        own = self.progress
+        self._note(f"step {step + 1} is not finite; the steps since the last checkpoint are taken again to find why")
+        # Without clipping, a gradient is seen only by the next step's loss.
+        fault = self._fault_of_training(step if self._options.clip_norm is not None else step - 1)
+        self.progress = own
+        failed = step + 1 if fault is None else fault.updates + 1
+        return DivergedError(self._explained(f"the loss or gradient of step {failed} is not finite", fault))
+
+    def _fault_of_training(self, start: int) -> Fault | None:
+        """Take the steps since the last checkpoint again, and find the first tensor that is not finite.
+
+        Args:
+            start: the first step to look at, from 0.
+        """
+        end = self.progress.step
+        if not self.restore():
+            return None
+        self.model.train()
+        while self.progress.step < end:
+            progress = self.progress
+            factor = learning_rate_factor(self._options, progress)
+            try:
+                if progress.step < start:
+                    self.training_step.take(progress.step, factor, progress.parts)
+                    own = None
+                else:
+                    _, own = self.training_step.observed(progress.step, factor, progress.parts)
+            except MemoryRanOut:  # in all processes
+                return None
+            found = self._first_of_all(own)
+            if found is not None:
+                return found
+            progress.step += 1
+        return None
+
+    def _fault_of_validation(self) -> Fault | None:
+        """Validate again, and find the first tensor that is not finite."""
+        with Observer(self.model) as observer:
+            self.evaluate(self._parts, self._validation_batches())
+        return self._first_of_all(observer.fault(self.progress.step, math.nan, 0.0))
+
+    def _first_of_all(self, own: Fault | None) -> Fault | None:
+        """The fault of the first process that has one."""
+        faults = self._processes.gather_on_main(own)
+        return self._processes.from_main(lambda: next((fault for fault in faults if fault is not None), None))
+
+    def _explained(self, what: str, fault: Fault | None) -> str:
+        place = "" if fault is None else f": the first tensor that is not finite is {fault.place}"
+        help_ = advice(fault, options=self._options, model=self.model)
+        return f"{what}{place}. {help_}. The best step so far is {self.progress.best_step}; its checkpoint is kept."
 
     def _note(self, text: str) -> None:
         """Emit a line for the user. It changes no result, so it does not count among the events of a resumed run."""
@@ -318,3 +376,8 @@ class Trainer:
             identity={"frozen": self._prepared.frozen, "data": self._prepared.data},
             keep_steps={self.progress.best_step},
         )
+
+
+def _first_not_finite(taken: Sequence[tuple[torch.Tensor, torch.Tensor | float]]) -> int:
+    """Index of the first step whose loss or norm is not finite; that of the last one if only their sum is not."""
+    return next((index for index, pair in enumerate(taken) if not all(map(math.isfinite, pair))), len(taken) - 1)

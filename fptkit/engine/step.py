@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fptkit.engine.batches import BatchesAhead, TrainingBatches, micro_batches, most_micro_batches
+from fptkit.engine.diverged import Fault, Observer
 from fptkit.engine.memory import KeptBuffers, MemoryRanOut, finer, first_line, is_out_of_memory, release, settle
 from fptkit.engine.optimizer import make_optimizer
 from fptkit.engine.setup import Prepared
@@ -107,6 +108,13 @@ class TrainingStep:
             settle()
             self._settled = True
         return Taken(total, norm, size)
+
+    def observed(self, step: int, factor: float, count: int) -> tuple[Taken, Fault | None]:
+        """Take a step, and find the first tensor in it that is not finite. Arguments and errors as for `take`."""
+        self._forward, self.compiled = self._model, False  # compiled code has no modules to look at
+        with Observer(self._model) as observer:
+            taken = self.take(step, factor, count)
+        return taken, observer.fault(step, float(taken.loss), float(taken.norm))
 
     def prepare(self, step: int) -> None:
         """Make the batch of a coming step while a GPU computes the present one."""

@@ -182,6 +182,7 @@ DEEP: dict[str, dict[str, Any]] = {
 """Models without a position table, with what each needs beside the common sizes."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefix", ["none", "bos", "learned"])
 @pytest.mark.parametrize("kind", DEEP)
 def test_deep_models_without_a_table_have_finite_gradients_at_zero_tokens(kind: str, prefix: str) -> None:
@@ -190,6 +191,7 @@ def test_deep_models_without_a_table_have_finite_gradients_at_zero_tokens(kind: 
     testing.check_finite(lambda count: build_huggingface(deep, positions=count, seed=0), tokens=3, options=deep)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("init", ["random", "flat_0.02"])
 @pytest.mark.parametrize("like", ["gpt2", "vit", "bert", "t5_encoder", "longformer", "lstm"])
 def test_deep_random_models_have_finite_gradients_at_zero_tokens(like: str, init: str) -> None:
@@ -199,8 +201,10 @@ def test_deep_random_models_have_finite_gradients_at_zero_tokens(like: str, init
     testing.check_finite(lambda count: build_random(deep, positions=count, seed=0), tokens=3, options=deep)
 
 
-def test_without_positions_a_deep_model_does_not_pass() -> None:
+def test_a_deep_llama_has_finite_gradients_at_zero_tokens_only_with_positions() -> None:
     config = {"model_type": "llama", "vocab_size": 9, **DEEP_SIZES}
+    usual = HuggingFaceOptions(weights="random", config=config)
+    testing.check_finite(lambda count: build_huggingface(usual, positions=count, seed=0), tokens=3, options=usual)
     deep = HuggingFaceOptions(weights="random", config=config, positions={"kind": "none"})
     with pytest.raises(AssertionError, match=r"tokens of up to 0e\+00 in float32 give a gradient of .* not finite"):
         testing.check_finite(lambda count: build_huggingface(deep, positions=count, seed=0), tokens=3, options=deep)

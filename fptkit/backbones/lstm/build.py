@@ -16,7 +16,7 @@ from fptkit.backbones.lstm.native import NoKernel, load_kernel
 from fptkit.backbones.lstm.network import LstmBackbone
 from fptkit.backbones.lstm.options import LSTM_SIZES, LstmOptions, LstmSizes
 from fptkit.backbones.lstm.recurrence import Loop
-from fptkit.backbones.options import BlockOptions, PositionOptions
+from fptkit.backbones.options import BlockOptions, Init, PositionOptions
 from fptkit.backbones.tensors import select_tensors
 from fptkit.errors import DataError, ShapeError, UsageError
 from fptkit.files import replacing, write_json
@@ -121,6 +121,21 @@ class LstmFamily(Family[LstmSizes, LstmBackbone]):
         """See `Family.keep_blocks`."""
         super().keep_blocks(backbone, options)
         backbone.sizes = replace(backbone.sizes, layers=backbone.blocks)
+
+    @torch.no_grad()
+    def redraw(self, backbone: LstmBackbone, init: Init, seed: int) -> None:
+        """See `Family.redraw`; ``flat_0.02`` draws the biases of the maps, too.
+
+        With biases of zero, the first zero tokens of an example would stay zero through the norms of every layer, and
+        their gradient would not be a finite number.
+        """
+        super().redraw(backbone, init, seed)
+        if init == "flat_0.02":
+            generator = generator_for(seed, "redraw biases")
+            roles = backbone.parameter_roles()
+            for name, parameter in backbone.named_parameters():
+                if roles[name].role == "recurrent" and parameter.ndim == 1:
+                    parameter.normal_(0.0, 0.02, generator=generator)
 
     def fit(self, backbone: LstmBackbone, tokens: int, options: PositionOptions) -> Sequence[str]:
         """See `Family.fit`; there are no positions, but the recurrence is compiled here.

@@ -138,7 +138,7 @@ def estimate(loaded: LoadedRecipe) -> Estimate:
         trained=sum(parameter.numel() for parameter in trained),
         examples=len(batch),
         tokens=passes[0].tokens,
-        max_tokens=task.max_tokens if built.encoded_tokens is None else built.encoded_tokens,
+        max_tokens=_longest(built),
         steps=recipe.train.max_steps,
         frozen_bytes=_bytes(parameters) - trained_bytes + _bytes(list(built.model.buffers())),
         trained_bytes=trained_bytes,
@@ -191,6 +191,12 @@ def _watch(built: Built, batch: Batch) -> _Pass:
     finally:
         hook.remove()
     return _Pass(tokens, activations, counter.total + uncounted)
+
+
+def _longest(built: Built) -> int:
+    """Tokens of the task's longest example as the backbone sees it, with the prefix."""
+    encoded = built.task.max_tokens if built.encoded_tokens is None else built.encoded_tokens
+    return encoded + (0 if built.model.front is None else built.model.front.prefix_tokens)
 
 
 def _storage(tensor: Tensor) -> int:

@@ -201,5 +201,5 @@ def _check_architecture(tree: Node, backbone: object, faults: list[Fault]) -> No
         faults.append(Fault(at.place, "backbone.like" if name == "random" else "backbone.name", message))
     front = FrontOptions.of(getattr(backbone, "options", None))
     if front.prefix.count or (front.positions and front.positions.kind in ("learned", "none")):
-        message = "the exported weights hold the body's own positions only; leave prefix and the kind of positions out"
+        message = "exported weights have the backbone's own positions only; leave prefix and the kind of positions out"
         faults.append(Fault(tree.mapping["backbone"].place, "backbone", message))

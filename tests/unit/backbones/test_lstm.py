@@ -349,7 +349,8 @@ def test_flat() -> None:
     backbone = build_lstm(LstmOptions(size="nano", init="flat_0.02"), positions=1, seed=0)
     layer = backbone.layers[0]
     assert float(layer.input_map.weight.detach().std()) == pytest.approx(0.02, rel=0.02)
-    assert not bool(layer.input_map.bias.any())
+    # Biases too: through norms without them, the first zero tokens would stay zero.
+    assert float(layer.input_map.bias.detach().std()) == pytest.approx(0.02, rel=0.1)
     assert bool((layer.input_norm.weight == 1).all())
     assert not bool(layer.input_norm.bias.any())
 

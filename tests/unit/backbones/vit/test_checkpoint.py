@@ -313,7 +313,7 @@ def test_random_weights_have_timms_initialisation(weights: str, checkpoint: tupl
     options = {"weights": "random", "size": "nano"} if weights == "random" else {"weights": f"path:{checkpoint[0]}"}
     drawn = build_vit(VitOptions(**options, init="random"), positions=9, seed=3).requires_grad_(False)
     for name, parameter in drawn.named_parameters():
-        if name.endswith("bias") or name.startswith("positions"):
+        if name.endswith("bias"):
             assert not parameter.any(), name
         elif parameter.ndim == 1:
             assert torch.all(parameter == 1), name
@@ -322,12 +322,24 @@ def test_random_weights_have_timms_initialisation(weights: str, checkpoint: tupl
             assert abs(float(parameter.mean())) < 0.002, name
 
 
+@pytest.mark.parametrize("position_init", ["auto", "pretrained"])
 @pytest.mark.parametrize("weights", ["random", "path"])
-def test_random_positions(weights: str, checkpoint: tuple[Path, VisionTransformer]) -> None:
+def test_random_positions(weights: str, position_init: str, checkpoint: tuple[Path, VisionTransformer]) -> None:
     options = {"weights": "random", "size": "nano"} if weights == "random" else {"weights": f"path:{checkpoint[0]}"}
-    drawn = build_vit(VitOptions(**options, init="random", position_init="pretrained"), positions=16, seed=3)
+    drawn = build_vit(VitOptions(**options, init="random", position_init=position_init), positions=16, seed=3)
     assert abs(float(drawn.positions.weight.detach().std()) - 0.02) < 0.003
     assert drawn.max_positions == 16
+
+
+@pytest.mark.parametrize("init", ["random", "flat_0.02"])
+def test_random_positions_do_not_change_the_other_weights(init: str) -> None:
+    """The task may be longer than the checkpoint's grid."""
+    makers = [VitOptions(weights="random", size="nano", init=init, position_init=each) for each in ("auto", "zeros")]
+    drawn, zeros = (build_vit(options, positions=300, seed=3) for options in makers)
+    assert not zeros.positions.weight.any()
+    for name, parameter in zeros.named_parameters():
+        if not name.startswith("positions"):
+            assert torch.equal(parameter, drawn.get_parameter(name)), name
 
 
 def test_flat_keeps_scales_after_attention(tmp_path: Path) -> None:
@@ -337,7 +349,7 @@ def test_flat_keeps_scales_after_attention(tmp_path: Path) -> None:
     assert len(gammas) == 6
     assert all(torch.all(gamma == 1e-5) for gamma in gammas)  # as the architecture starts them
     assert abs(float(flat.layers[0].mlp.fc1.weight.detach().std()) - 0.02) < 0.002
-    assert not flat.positions.weight.any()
+    assert not load(tmp_path, init="flat_0.02", position_init="zeros").positions.weight.any()
 
 
 def test_statistics_keep_each_tensors_mean_and_deviation(checkpoint: tuple[Path, VisionTransformer]) -> None:
