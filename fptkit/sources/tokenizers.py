@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from fptkit.sources.choice import Unavailable
+from fptkit.sources.gguf.entries import convert_gguf, find_gguf
 from fptkit.sources.probe import hub_problem
-from fptkit.sources.weights import PACKAGED, convert_gguf, find_gguf, hub_errors
+from fptkit.sources.weights import PACKAGED, hub_errors
 
 TOKENIZER = "tokenizer.json"
 """The file that the library ``tokenizers`` reads and transformers writes."""

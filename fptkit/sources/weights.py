@@ -15,13 +15,13 @@ from fptkit.errors import DataError
 from fptkit.files import find_json, read_json
 from fptkit.sources import Unavailable
 from fptkit.sources.formats import INDEX, SINGLE, Place, found_instead, missing_files
-from fptkit.sources.packages import PACKAGES, find_packaged, is_installed
+from fptkit.sources.gguf.convert import gguf_config
+from fptkit.sources.gguf.entries import convert_gguf, find_gguf
+from fptkit.sources.packages import PACKAGES, is_installed
 from fptkit.sources.probe import hub_problem
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from fptkit.sources.gguf.convert import Converted
 
 PACKAGED = Path(__file__).parent.parent / "weights"
 
@@ -138,8 +138,6 @@ def open_config(entry: str) -> dict[str, Any]:
     """
     scheme, _, place = entry.partition(":")
     if gguf := find_gguf(entry):
-        from fptkit.sources.gguf.convert import gguf_config
-
         return gguf_config(gguf, entry=entry)
     if scheme == "hub":
         file = _config_from_hub(place)
@@ -149,38 +147,6 @@ def open_config(entry: str) -> dict[str, Any]:
             if not file.is_file():
                 raise Unavailable(missing_files(file.parent, ["config.json"]))
     return read_json(file, where=entry)
-
-
-def find_gguf(entry: str) -> Path | None:
-    """The GGUF file that ``path:FILE.gguf`` or ``package:NAME`` stands for; None for other entries.
-
-    Raises:
-        Unavailable: the file or the package is not there.
-        DataError: the package is installed without its file.
-    """
-    scheme, _, place = entry.partition(":")
-    if scheme == "package":
-        return find_packaged(place)
-    with _readable(place):
-        file = Path(place).expanduser()
-        return file if scheme == "path" and file.suffix.lower() == ".gguf" and file.is_file() else None
-
-
-def convert_gguf(file: Path, entry: str) -> Converted:
-    """The folder that a GGUF file becomes; that of a package must have the known digest.
-
-    Args:
-        file: result of `find_gguf`.
-        entry: the entry it was found from.
-
-    Raises:
-        Unavailable: the package ``gguf`` is not installed.
-        DataError: the file is damaged, or of a model that is not read.
-    """
-    from fptkit.sources.gguf.convert import converted
-
-    scheme, _, place = entry.partition(":")
-    return converted(file, entry=entry, sha256=PACKAGES[place].sha256 if scheme == "package" else None)
 
 
 def _folder(scheme: str, place: str) -> Path:

@@ -8,6 +8,7 @@ Read in this order:
 | `llama` | the Llama family: metadata to a config.json, names and order of tensors as in transformers |
 | `tokenizer` | the tokenizer in the metadata, as a ``tokenizer.json`` |
 | `convert` | a file becomes a folder in the Hugging Face format, once; the folder is verified at every start |
+| `entries` | which entries of weights stand for such a file |
 
 Source: ggml-org/ggml, ``docs/gguf.md``.
 """

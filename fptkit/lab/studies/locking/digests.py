@@ -16,8 +16,9 @@ from fptkit.lab.studies.plan import Study
 from fptkit.options import deciding
 from fptkit.sources import Unavailable
 from fptkit.sources.formats import INDEX, SINGLE
+from fptkit.sources.gguf.entries import find_gguf
 from fptkit.sources.identity import Place, Snapshot
-from fptkit.sources.weights import PACKAGED, cached_from_hub, find_gguf, shards_of
+from fptkit.sources.weights import PACKAGED, cached_from_hub, shards_of
 
 UNKNOWN = ""
 """Digest of what is not on this machine yet; it equals every other digest."""
