@@ -124,7 +124,9 @@ class PositionOptions(Options):
     @model_validator(mode="after")
     def _for_a_table(self) -> PositionOptions:
         if self.kind in ("learned", "none") and self.extend is not None:
-            raise ValueError(f"extend is for the backbone's own table, which kind: {self.kind} does not use; leave it out")
+            raise ValueError(
+                f"extend is for the backbone's own table, which kind: {self.kind} does not use; leave it out"
+            )
         if self.kind == "none" and self.length is not None:
             raise ValueError("length is for a table of positions, and kind: none has none; leave it out")
         return self
