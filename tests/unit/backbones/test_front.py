@@ -337,6 +337,7 @@ def test_auto_trains_positions_in_transformers_without_a_table(like: Any, learne
     [
         ("mpnet", {}, False),  # a table of positions, and one of distances
         ("roformer", {"embedding_size": WIDTH}, True),  # a table that only rotates
+        ("xglm", {"d_model": WIDTH, "ffn_dim": 64, "num_layers": 1, "attention_heads": 4}, False),  # computes waves
         ("gpt_neox", {}, True),
         ("bloom", {"n_layer": 1, "n_head": 4}, True),
     ],
@@ -346,6 +347,7 @@ def test_where_positions_come_from_is_measured(kind: str, further: dict[str, Any
     built = model_of(HuggingFaceOptions(weights="random", config=config))
     assert (built.front is not None) == learned
     assert built.backbone.adds_positions() != learned
+    assert bool(built.backbone.position_tables()) == (kind == "mpnet")
 
 
 def test_length_makes_more_positions_but_never_fewer_than_the_task_has() -> None:
