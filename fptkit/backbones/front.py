@@ -1,9 +1,9 @@
 """What is added to the encoded tokens before any backbone: trained positions, and a prefix in front of them.
 
-It belongs to the model, not to the backbone, so that no backbone implements it. A backbone without a position table gets an
-exact zero vector for a zero token (a bit 0, a black corner, silence). Through its norms it stays zero, and each of them
-multiplies its gradient by up to 1/sqrt(epsilon): after some blocks it is no longer a finite number. Trained positions
-move every token away from zero.
+It belongs to the model, not to the backbone, so that no backbone implements it. A backbone without a position table gets
+an exact zero vector for a zero token (a bit 0, a black corner, silence). Through its norms it stays zero, and each of
+them multiplies its gradient by up to 1/sqrt(epsilon): after some blocks it is no longer a finite number. Trained
+positions move every token away from zero.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def _kind_of(options: PositionOptions, backbone: Backbone) -> str:
     """``table``, ``learned`` or ``none``.
 
     Raises:
-        ShapeError: ``table`` for a backbone that adds no positions, or another kind for one whose positions are no table.
+        ShapeError: ``table`` for a backbone that adds no positions, or another kind for one that computes them.
     """
     own, kind = backbone.adds_positions(), options.kind
     if kind == "auto":
@@ -138,13 +138,13 @@ def _kind_of(options: PositionOptions, backbone: Backbone) -> str:
         return "table" if own else "none" if recurrent else "learned"
     if kind == "table" and not own:
         raise ShapeError(
-            "backbone.positions.kind 'table': this backbone has no position table (its positions are rotary, relative, or "
-            "in the order of its computation); use learned, or leave it out"
+            "backbone.positions.kind 'table': this backbone has no position table (its positions are rotary, relative, "
+            "or in the order of its computation); use learned, or leave it out"
         )
     if kind != "table" and own and not backbone.position_tables():
         raise ShapeError(
-            f"backbone.positions.kind '{kind}': this backbone computes its positions and cannot be run without them; use "
-            "table, or leave it out"
+            f"backbone.positions.kind '{kind}': this backbone computes its positions and cannot be run without them; "
+            "use table, or leave it out"
         )
     return kind
 

@@ -104,8 +104,8 @@ ATTENTION_DROPOUT = (
 PositionKind = Literal["auto", "table", "learned", "none"]
 
 POSITION_KIND = (
-    "where the tokens' positions come from. table: the backbone's own position table; learned: trained vectors, one for "
-    "each position, added to the tokens at the input (normal, standard deviation 0.02; role position); none: neither. "
+    "where the tokens' positions come from. table: the backbone's own position table; learned: trained vectors, one "
+    "for each position, added to the tokens at the input (normal, standard deviation 0.02; role position); none: neither. "
     "A table that is not used is set to zero and frozen. auto: the table; learned where a transformer has none, as "
     "with rotary, ALiBi and relative positions"
 )
@@ -130,9 +130,7 @@ class PositionOptions(Options):
     @model_validator(mode="after")
     def _for_a_table(self) -> PositionOptions:
         if self.kind in ("learned", "none") and self.extend is not None:
-            raise ValueError(
-                f"extend is for the backbone's own table, which kind: {self.kind} does not use; leave it out"
-            )
+            raise ValueError(f"extend is for the backbone's own table, unused with kind: {self.kind}; leave it out")
         if self.kind == "none" and self.length is not None:
             raise ValueError("length is for a table of positions, and kind: none has none; leave it out")
         return self

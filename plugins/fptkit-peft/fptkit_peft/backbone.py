@@ -26,6 +26,7 @@ class AdaptedBackbone(Backbone):
         self.max_positions = base.max_positions
         self.causal = base.causal
         self.embedding_norm = base.embedding_norm
+        self.begin_of_text = base.begin_of_text
         self.blocks = base.blocks
         self.weights = base.weights
         self.stand_in = base.stand_in
@@ -41,6 +42,14 @@ class AdaptedBackbone(Backbone):
     def block_modules(self) -> Sequence[nn.Module]:
         """See `fptkit.Backbone.block_modules`."""
         return self.base.block_modules()
+
+    def position_tables(self) -> Sequence[str]:
+        """See `fptkit.Backbone.position_tables`."""
+        return [f"base.{name}" for name in self.base.position_tables()]
+
+    def adds_positions(self) -> bool:
+        """See `fptkit.Backbone.adds_positions`."""
+        return self.base.adds_positions()
 
     def parameter_roles(self) -> dict[str, ParameterRole]:
         """See `fptkit.Backbone.parameter_roles`."""

@@ -10,7 +10,8 @@ import fptkit_peft
 import pytest
 from parts import POLICIES, TOKENS, adapted, disturb, small
 
-from fptkit import FreezingPolicySpec
+from fptkit import BackboneSpec, FreezingPolicySpec
+from fptkit.registry import load_plugins
 from fptkit.testing import check_backbone
 
 
@@ -27,12 +28,23 @@ def test_an_adapted_backbone_keeps_the_contract(policy: str, like: str) -> None:
     backbone = adapted(like, policy)[0].backbone
     roles = backbone.parameter_roles()
     disturb(value for name, value in backbone.named_parameters() if roles[name].role == "adapter")
-    check_backbone(lambda tokens: backbone, tokens=TOKENS)
+    options = load_plugins(selection="").get(BackboneSpec, "random").options_model().model_validate({"like": like})
+    check_backbone(lambda tokens: backbone, tokens=TOKENS, options=options)
 
 
 def test_what_the_backbone_says_of_itself_stays() -> None:
     base, (model, _) = small("gpt2"), adapted("gpt2", "lora")
-    for fact in ("width", "max_positions", "causal", "embedding_norm", "blocks", "weights", "stand_in", "notes"):
+    for fact in (
+        "width",
+        "max_positions",
+        "causal",
+        "embedding_norm",
+        "begin_of_text",
+        "blocks",
+        "weights",
+        "stand_in",
+        "notes",
+    ):
         assert getattr(model.backbone, fact) == getattr(base, fact), fact
 
 

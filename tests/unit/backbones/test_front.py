@@ -310,7 +310,9 @@ def test_a_plugins_checkpoint_that_fptkit_cannot_read_is_an_error() -> None:
 
 @pytest.mark.parametrize("kind", ["learned", "none"])
 def test_positions_that_a_body_computes_cannot_be_left_out(kind: Any) -> None:
-    with pytest.raises(ShapeError, match=f"kind '{kind}': this backbone computes its positions and cannot be run without"):
+    with pytest.raises(
+        ShapeError, match=f"kind '{kind}': this backbone computes its positions and cannot be run without"
+    ):
         make_front(FrontOptions(PositionOptions(kind=kind)), Plugin(places=True), tokens=3, seed=0)
     assert make_front(FrontOptions(PositionOptions()), Plugin(places=True), tokens=3, seed=0) is None
 
