@@ -9,14 +9,18 @@ devices and inside torch.compile, our operations are torch's.
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import unset_fake_temporarily
+from torch.nn.utils import skip_init
 from transformers import PreTrainedModel
 
+from fptkit.backbones.huggingface.model import is_skeleton
 from fptkit.numerics.attention import attend, attend_grouped
 from fptkit.numerics.ops import dropout, gelu, gelu_exact, rms_norm, silu_product
 from fptkit.seeds import generator_for
@@ -27,29 +31,38 @@ ATTENTION = "fptkit"
 _TOLERANCE = 1e-5
 """Largest difference from the library's own numbers, as a fraction of the largest of them."""
 
+_SMALL = 8
+"""Width of the parts that are compared."""
+
+_EPSILONS = ("variance_epsilon", "eps", "epsilon")
+_GATED = ("gate_proj", "up_proj", "down_proj")
+
 _OTHER_FORMS = ("softcap", "s_aux", "position_bias", "cu_seq_lens_q", "cu_seqlens_q")
 """Arguments of attention that our implementation does not know: with one of them the library's is used."""
 
 
+@torch.no_grad()
 def fuse(model: PreTrainedModel, blocks: Sequence[nn.Module]) -> None:
     """Replace what can be replaced. A part whose library code gives other numbers than ours stays as it is.
 
     Args:
-        model: a model with values, in float32; changed in place.
+        model: a model in float32; changed in place. The attention of a skeleton, which is only estimated, is replaced
+            if the library lets it be chosen.
         blocks: its blocks. Norms outside of them keep full precision, since nothing follows that rounds.
     """
+    skeleton = any(map(is_skeleton, model.parameters()))
     with _evaluating(model):
-        _fuse_attention(model)
-    for block in blocks:
-        for module in block.modules():
-            forward = _norm(module) or _gate(module)
-            if forward is not None:
-                module.forward = forward
-    for module in model.modules():
-        if type(module) is nn.Dropout:
-            module.forward = partial(_drop, module)
-        elif not list(module.parameters()) and (activation := _activation(module)) is not None:
-            module.forward = activation
+        _fuse_attention(model, skeleton)
+    with unset_fake_temporarily(), torch.device("cpu"):
+        for block in blocks:
+            for module in block.modules():
+                if (forward := _norm(module) or _gate(module)) is not None:
+                    module.forward = forward
+        for module in model.modules():
+            if type(module) is nn.Dropout:
+                module.forward = partial(_drop, module)  # type: ignore[method-assign]
+            elif not list(module.parameters()) and (activation := _activation(module)) is not None:
+                module.forward = activation
 
 
 @contextlib.contextmanager
@@ -72,30 +85,25 @@ def _activation(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
     if "gelu" not in type(module).__name__.lower():
         return None
     numbers = torch.linspace(-6, 6, 257)
-    for ours in (gelu_exact, gelu):
-        if _same(module, numbers, ours(numbers)):
-            return ours
-    return None
+    return next((ours for ours in (gelu_exact, gelu) if _same(module, numbers, ours(numbers))), None)
 
 
 def _norm(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
     """Our RMS norm, if the module computes it; Gemma's weights count from 1."""
     parameters = dict(module.named_parameters())
     weight = parameters.get("weight")
-    if len(parameters) != 1 or weight is None or weight.ndim != 1 or isinstance(module, nn.LayerNorm):
-        return None
     epsilon = next((value for name in _EPSILONS if isinstance(value := getattr(module, name, None), float)), None)
-    if epsilon is None:
+    if len(parameters) != 1 or weight is None or weight.ndim != 1 or epsilon is None:
         return None
-    numbers = torch.randn((3, len(weight)), generator=generator_for(0, "norm probe"))
+    small: Any = copy.copy(module)
+    small._parameters = {"weight": nn.Parameter(_numbers(_SMALL))}
+    if getattr(module, "normalized_shape", None) == tuple(weight.shape):
+        small.normalized_shape = (_SMALL,)
+    numbers = _numbers(3, _SMALL)
     for offset in (0.0, 1.0):
-        ours = partial(_rms, module, epsilon, offset)
-        if _same(module, numbers, ours(numbers)):
+        if _same(small, numbers, _rms(small, epsilon, offset, numbers)):
             return partial(_rms_or_library, module, module.forward, epsilon, offset)
     return None
-
-
-_EPSILONS = ("variance_epsilon", "eps", "epsilon")
 
 
 def _rms(module: Any, epsilon: float, offset: float, stream: Tensor) -> Tensor:
@@ -110,15 +118,15 @@ def _rms_or_library(
 
 
 def _gate(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
-    """Our gated feed-forward, if the module computes it."""
-    maps = [getattr(module, name, None) for name in ("gate_proj", "up_proj", "down_proj")]
-    if not all(isinstance(each, nn.Linear) for each in maps) or len(list(module.parameters(recurse=True))) > 6:
+    """Our gated feed-forward, if the module computes it. Tried with small maps, since a model's may have gigabytes."""
+    if not all(isinstance(module._modules.get(name), nn.Linear) for name in _GATED):
         return None
-    width = maps[0].in_features  # type: ignore[union-attr]
-    numbers = torch.randn((1, 2, width), generator=generator_for(0, "feed-forward probe"))
-    ours = partial(_gated, module)
-    with torch.no_grad():
-        return ours if _same(module, numbers, ours(numbers)) else None
+    small = copy.copy(module)
+    small._modules = {**module._modules, **{name: skip_init(nn.Linear, _SMALL, _SMALL) for name in _GATED}}
+    numbers = _numbers(1, 2, _SMALL)
+    for name in _GATED:
+        small.get_submodule(name).load_state_dict({"weight": _numbers(_SMALL, _SMALL), "bias": _numbers(_SMALL)})
+    return partial(_gated, module) if _same(small, numbers, _gated(small, numbers)) else None
 
 
 def _gated(module: Any, hidden: Tensor) -> Tensor:
@@ -126,11 +134,14 @@ def _gated(module: Any, hidden: Tensor) -> Tensor:
     return result
 
 
+def _numbers(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=generator_for(0, f"probe {shape}"))
+
+
 def _same(module: nn.Module, numbers: Tensor, ours: Tensor) -> bool:
     """Whether a module gives these numbers."""
     try:
-        with torch.no_grad():
-            library = module(numbers)
+        library = module(numbers)
     except Exception:  # it takes other arguments: it is another kind of module
         return False
     return isinstance(library, Tensor) and library.shape == ours.shape and _near(library, ours)
@@ -141,33 +152,31 @@ def _near(library: Tensor, ours: Tensor) -> bool:
     return bool(torch.isfinite(library).all()) and float((library - ours).abs().max()) <= _TOLERANCE * max(largest, 1.0)
 
 
-def _fuse_attention(model: PreTrainedModel) -> None:
+def _fuse_attention(model: PreTrainedModel, skeleton: bool) -> None:
     """Choose our attention where the library lets attention be chosen, and the model's results stay the same."""
     chosen = getattr(model.config, "_attn_implementation", None)
     if chosen != "sdpa" or not _registered():
         return
-    with torch.no_grad(), contextlib.suppress(Exception):
-        before = _results(model)
-        _choose(model, ATTENTION)
-        if _results_near(before, _results(model)):
+    before = [] if skeleton else _results(model)
+    try:
+        model.set_attn_implementation(ATTENTION)
+        if skeleton or _results_near(before, _results(model)):
             return
-    _choose(model, chosen)
+    except Exception:  # a model that does not know our attention fails somewhere inside
+        pass
+    model.set_attn_implementation(chosen)
 
 
 def _results(model: PreTrainedModel) -> list[Tensor]:
     """Last hidden states of a few tokens, with and without padding."""
     words: Any = model.get_input_embeddings()
-    tokens = torch.randn((2, 5, words.embedding_dim), generator=generator_for(0, "attention probe"))
+    tokens = _numbers(2, 5, words.embedding_dim)
     masks = [None, torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])]
     return [model(inputs_embeds=tokens, attention_mask=mask).last_hidden_state for mask in masks]
 
 
 def _results_near(library: Sequence[Tensor], ours: Sequence[Tensor]) -> bool:
     return all(_near(one, other) for one, other in zip(library, ours, strict=True))
-
-
-def _choose(model: PreTrainedModel, name: str) -> None:
-    model.set_attn_implementation(name)
 
 
 def _registered() -> bool:
