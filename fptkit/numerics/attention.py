@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from fptkit.numerics import kernels
+from fptkit.numerics.ops import draw_seed, kept_levels
 
 EXPLICIT_TOKENS = 640
 """Number of tokens up to which explicit products are faster than torch's fused attention on CPUs in bfloat16.
@@ -22,7 +23,14 @@ For attention without a causal mask, the two are equal at about the same length.
 
 
 def attend(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, dropout: float, causal: bool = True
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    *,
+    dropout: float,
+    causal: bool = True,
+    scale: float | None = None,
 ) -> Tensor:
     """Compute attention of R tokens to T tokens.
 
@@ -33,20 +41,21 @@ def attend(
         query: queries of the R tokens.
         key: keys of the T tokens.
         value: values of the T tokens.
-        mask: true where a token may attend, at least once in each row; None: ``causal`` decides.
+        mask: true where a token may attend; None: ``causal`` decides. Where a row has no true, the result is finite.
         dropout: dropout probability of attention weights.
         causal: without a mask, a token sees itself and earlier tokens (requires R = T); false: it sees all tokens.
+        scale: factor on the products of queries and keys; None: 1 / sqrt(d).
     """
     causal = causal and mask is None
     if not _explicit(query, key.shape[2]) or dropout:
         return functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, dropout_p=dropout, is_causal=causal
+            query, key, value, attn_mask=mask, dropout_p=dropout, is_causal=causal, scale=scale
         )
     scores = torch.baddbmm(
         _forbidden(query, key.shape[2], mask, causal),
         query.flatten(0, 1),
         key.flatten(0, 1).transpose(1, 2),
-        alpha=query.shape[-1] ** -0.5,
+        alpha=query.shape[-1] ** -0.5 if scale is None else scale,
     )
     return torch.bmm(scores.softmax(-1), value.flatten(0, 1)).unflatten(0, query.shape[:2])
 
@@ -97,16 +106,97 @@ class _Attention(Function):
         return grads.unflatten(1, (-1, ctx.heads)).permute(1, 3, 0, 2, 4).flatten(2), None, None
 
 
+def attend_grouped(
+    query: Tensor, key: Tensor, value: Tensor, *, scale: float, causal: bool, dropout: float
+) -> Tensor | None:
+    """Compute self-attention of all tokens to all or to earlier ones, with the C kernels.
+
+    Shapes: query (B, heads, T, d), key (B, groups, T, d), value (B, groups, T, d') -> (B, heads, T, d'); heads is a
+    multiple of groups, and each group of heads shares its keys and values.
+
+    Args:
+        query: queries.
+        key: keys.
+        value: values.
+        scale: factor on the products of queries and keys.
+        causal: a token sees itself and earlier tokens; false: it sees all tokens.
+        dropout: dropout probability of attention weights.
+
+    Returns:
+        The mixed values; None if another implementation is faster or the kernels do not apply.
+    """
+    halves = key.dtype == torch.bfloat16 and value.dtype == torch.bfloat16
+    tokens = key.shape[2]
+    if not halves or query.shape[2] != tokens or not _explicit(query, tokens) or not kernels.run_on(query):
+        return None
+    if query.shape[1] % key.shape[1] or key.shape[1] != value.shape[1]:
+        return None
+    kept = kept_levels(dropout, training=True)
+    if kept is None and dropout:
+        return None
+    mixed: Tensor = _Grouped.apply(query, key, value, scale, causal, None if kept is None else draw_seed(), kept)
+    return mixed
+
+
+class _Grouped(Function):
+    """`_Attention` for separate queries, keys and values, heads in groups, and dropout of the weights."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        scale: float,
+        causal: bool,
+        seed: Tensor | None,
+        kept: int | None,
+    ) -> Tensor:
+        batch, heads, tokens, _ = query.shape
+        grouped = query.reshape(batch * key.shape[1], -1, query.shape[-1])
+        keys, values = key.flatten(0, 1).contiguous(), value.flatten(0, 1).contiguous()
+        weights = torch.bmm(grouped, keys.transpose(1, 2))
+        torch.ops.fptkit.softmax_(weights.view(batch * heads, tokens, tokens), scale, causal)
+        ctx.save_for_backward(grouped, keys, values, weights, *([] if seed is None else [seed]))
+        ctx.scale, ctx.causal, ctx.kept, ctx.groups = scale, causal, kept, key.shape[1]
+        used = weights if seed is None else torch.ops.fptkit.dropped(weights, seed, kept, weights.dtype)
+        return torch.bmm(used, values).view(batch, heads, tokens, -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        grouped, keys, values, weights, *seeds = ctx.saved_tensors
+        batch, heads, tokens, _ = grad.shape
+
+        def drop(numbers: Tensor) -> Tensor:
+            return torch.ops.fptkit.dropped(numbers, seeds[0], ctx.kept, numbers.dtype) if seeds else numbers
+
+        given = grad.reshape(batch * ctx.groups, -1, grad.shape[-1])
+        of_values = torch.bmm(drop(weights).transpose(1, 2), given)
+        scores = drop(torch.bmm(given, values.transpose(1, 2)))
+        each_head = (batch * heads, tokens, tokens)
+        torch.ops.fptkit.softmax_backward_(scores.view(each_head), weights.view(each_head), ctx.scale, ctx.causal)
+        of_queries, of_keys = torch.bmm(scores, keys), torch.bmm(scores.transpose(1, 2), grouped)
+        return (
+            of_queries.view(batch, heads, tokens, -1),
+            of_keys.unflatten(0, (batch, ctx.groups)),
+            of_values.unflatten(0, (batch, ctx.groups)),
+            *[None] * 4,
+        )
+
+
 def _explicit(query: Tensor, tokens: int) -> bool:
     """True if attention to this many tokens is computed by explicit products."""
     return query.device.type == "cpu" and query.dtype == torch.bfloat16 and tokens <= EXPLICIT_TOKENS
 
 
 def _forbidden(query: Tensor, tokens: int, mask: Tensor | None, causal: bool) -> Tensor:
-    """Minus infinity where a token may not attend, else 0; broadcasts to (B * heads, R, T)."""
+    """A number below all scores where a token may not attend, else 0; broadcasts to (B * heads, R, T)."""
     rows = query.shape[2]
     if mask is not None:
-        forbidden = torch.zeros(mask.shape, dtype=query.dtype).masked_fill(~mask, float("-inf"))
+        # Not infinity: the row of a padded token may have no token to attend to, and NaN would spread from it.
+        lowest = torch.finfo(query.dtype).min
+        forbidden = torch.zeros(mask.shape, dtype=query.dtype).masked_fill(~mask, lowest)
         return forbidden.expand(-1, query.shape[1], -1, -1).flatten(0, 1)
     if causal:
         forbidden = torch.full((rows, tokens), float("-inf"), dtype=query.dtype).triu(1)[None]

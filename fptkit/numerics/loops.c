@@ -111,6 +111,71 @@ void gelu_backward(const half *restrict grads, const half *restrict inputs, half
         }
 }
 
+/* ---- Exact GELU: x times the normal distribution function, whose tail is that of Abramowitz and Stegun 7.1.26 ---- */
+
+ALWAYS float normal_density(float x) { return 0.39894228f * exp2_of(-0.5f * LOG2_E * x * x); }
+ALWAYS float normal_share(float x, float density) {
+    float t = 1.0f / (1.0f + 0.3275911f * 0.70710678f * fabsf(x)), series = 1.061405429f;
+    series = series * t - 1.453152027f;
+    series = series * t + 1.421413741f;
+    series = series * t - 0.284496736f;
+    series = series * t + 0.254829592f;
+    float tail = 1.2533141f * density * series * t; /* sqrt(pi / 2): the density without its factor, and a half */
+    return x < 0.0f ? tail : 1.0f - tail;
+}
+
+/* inputs, outputs (count). */
+void gelu_exact(const half *restrict inputs, half *restrict outputs, int64_t count) {
+#pragma omp parallel for schedule(static)
+    for (int64_t start = 0; start < count; start += PIECE)
+        for (int64_t i = start; i < smaller(count, start + PIECE); i++) {
+            float x = widen(inputs[i]), near = x < -9.0f ? -9.0f : x > 9.0f ? 9.0f : x;
+            float share = normal_share(near, normal_density(near));
+            outputs[i] = narrow(x * (x > -9.0f ? share : 0.0f)); /* less than 1e-18 for smaller x */
+        }
+}
+
+/* As for gelu_backward. */
+void gelu_exact_backward(const half *restrict grads, const half *restrict inputs, half *restrict given,
+                         int64_t count) {
+#pragma omp parallel for schedule(static)
+    for (int64_t start = 0; start < count; start += PIECE)
+        for (int64_t i = start; i < smaller(count, start + PIECE); i++) {
+            float x = widen(inputs[i]), near = x < -9.0f ? -9.0f : x > 9.0f ? 9.0f : x;
+            float density = normal_density(near);
+            given[i] = narrow(widen(grads[i]) * (normal_share(near, density) + near * density));
+        }
+}
+
+/* ---- Gated feed-forward: gate times its logistic function, times the other map (SwiGLU) ---- */
+
+ALWAYS float logistic(float x) {
+    float share = 1.0f / (1.0f + exp2_of(-LOG2_E * x));
+    return x > -44.0f ? share : 0.0f; /* less than 1e-19 for smaller x, where exp2_of is clamped */
+}
+
+/* gates, others, outputs (count). */
+void silu_product(const half *restrict gates, const half *restrict others, half *restrict outputs, int64_t count) {
+#pragma omp parallel for schedule(static)
+    for (int64_t start = 0; start < count; start += PIECE)
+        for (int64_t i = start; i < smaller(count, start + PIECE); i++) {
+            float gate = widen(gates[i]);
+            outputs[i] = narrow(gate * logistic(gate) * widen(others[i]));
+        }
+}
+
+/* grads: gradients of the outputs; outputs: gradients of gates and of others (count). */
+void silu_product_backward(const half *restrict grads, const half *restrict gates, const half *restrict others,
+                           half *restrict gates_given, half *restrict others_given, int64_t count) {
+#pragma omp parallel for schedule(static)
+    for (int64_t start = 0; start < count; start += PIECE)
+        for (int64_t i = start; i < smaller(count, start + PIECE); i++) {
+            float grad = widen(grads[i]), gate = widen(gates[i]), share = logistic(gate);
+            gates_given[i] = narrow(grad * widen(others[i]) * share * (1.0f + gate * (1.0f - share)));
+            others_given[i] = narrow(grad * gate * share);
+        }
+}
+
 /* ---- Layer norm ---- */
 
 /* inputs (rows, width); weight, bias (width); outputs: normed, standard (rows, width); scale (rows), which is
@@ -164,6 +229,51 @@ void layer_norm_backward(const half *restrict grads, const float *restrict strea
             along /= width;
             for (int64_t i = 0; i < width; i++)
                 out[i] = s[i] + by * (widen(g[i]) * weight[i] - mean - widen(z[i]) * along);
+        }
+    }
+}
+
+/* ---- RMS norm ---- */
+
+/* As layer_norm, without mean and bias; scale is 1 / root of the mean square. */
+void rms_norm(const float *restrict inputs, const float *restrict weight, half *restrict normed,
+              half *restrict standard, float *restrict scale, int64_t rows, int64_t width, float epsilon) {
+#pragma omp parallel for schedule(static)
+    for (int64_t row = 0; row < rows; row++) {
+        const float *x = inputs + row * width;
+        half *y = normed + row * width, *z = standard + row * width;
+        float squares = 0;
+        for (int64_t i = 0; i < width; i++) squares += x[i] * x[i];
+        float by = 1.0f / sqrtf(squares / width + epsilon);
+        for (int64_t i = 0; i < width; i++) {
+            float standardised = x[i] * by;
+            z[i] = narrow(standardised);
+            y[i] = narrow(standardised * weight[i]);
+        }
+        scale[row] = by;
+    }
+}
+
+/* As layer_norm_backward, without other gradients of the inputs; sums: of the weight (blocks, width). */
+void rms_norm_backward(const half *restrict grads, const half *restrict standard, const float *restrict scale,
+                       const float *restrict weight, float *restrict given, float *restrict sums, int64_t rows,
+                       int64_t width) {
+    int64_t blocks = rounded_up(rows, BLOCK_ROWS) / BLOCK_ROWS;
+#pragma omp parallel for schedule(static)
+    for (int64_t block = 0; block < blocks; block++) {
+        float *weight_sum = sums + block * width;
+        memset(weight_sum, 0, width * sizeof(float));
+        for (int64_t row = block * BLOCK_ROWS; row < smaller(rows, (block + 1) * BLOCK_ROWS); row++) {
+            const half *g = grads + row * width, *z = standard + row * width;
+            float *out = given + row * width;
+            float along = 0, by = scale[row];
+            for (int64_t i = 0; i < width; i++) {
+                float grad = widen(g[i]), standardised = widen(z[i]);
+                weight_sum[i] += grad * standardised;
+                along += grad * weight[i] * standardised;
+            }
+            along /= width;
+            for (int64_t i = 0; i < width; i++) out[i] = by * (widen(g[i]) * weight[i] - widen(z[i]) * along);
         }
     }
 }
@@ -226,6 +336,9 @@ void drop_floats(const uint32_t *seed, const float *inputs, float *outputs, int6
 }
 void drop_to_halves(const uint32_t *seed, const float *inputs, half *outputs, int64_t count, int32_t kept) {
     drop(seed, NULL, inputs, outputs, count, kept, false, true);
+}
+void drop_halves(const uint32_t *seed, const half *inputs, half *outputs, int64_t count, int32_t kept) {
+    drop(seed, NULL, inputs, outputs, count, kept, true, true);
 }
 void add_dropped_floats(const uint32_t *seed, const float *stream, const float *inputs, float *outputs, int64_t count,
                         int32_t kept) {

@@ -17,6 +17,9 @@ _LIBRARY = Library("fptkit", "DEF")
 _BLOCK_ROWS = 32
 """As in ``loops.c``."""
 
+_DROPPING = {torch.float32: "drop_floats", torch.bfloat16: "drop_to_halves"}
+"""The loop that drops float32 numbers, by the dtype of its result."""
+
 
 def _define(schema: str) -> Any:
     """Register the function as an operator for CPU tensors."""
@@ -42,6 +45,66 @@ def _gelu_backward(grad: Tensor, inputs: Tensor) -> Tensor:
     outputs = torch.empty_like(inputs)
     call("gelu_backward", grad, inputs, outputs, inputs.numel())
     return outputs
+
+
+@_define("gelu_exact(Tensor inputs) -> Tensor")
+def _gelu_exact(inputs: Tensor) -> Tensor:
+    outputs = torch.empty_like(inputs)
+    call("gelu_exact", inputs, outputs, inputs.numel())
+    return outputs
+
+
+@_define("gelu_exact_backward(Tensor grad, Tensor inputs) -> Tensor")
+def _gelu_exact_backward(grad: Tensor, inputs: Tensor) -> Tensor:
+    outputs = torch.empty_like(inputs)
+    call("gelu_exact_backward", grad, inputs, outputs, inputs.numel())
+    return outputs
+
+
+@_define("silu_product(Tensor gate, Tensor other) -> Tensor")
+def _silu_product(gate: Tensor, other: Tensor) -> Tensor:
+    outputs = torch.empty_like(gate)
+    call("silu_product", gate, other, outputs, gate.numel())
+    return outputs
+
+
+@_define("silu_product_backward(Tensor grad, Tensor gate, Tensor other) -> (Tensor, Tensor)")
+def _silu_product_backward(grad: Tensor, gate: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    of_gate, of_other = _silu_gradients(grad, gate, other)
+    call("silu_product_backward", grad, gate, other, of_gate, of_other, gate.numel())
+    return of_gate, of_other
+
+
+@register_fake("fptkit::silu_product_backward", lib=_LIBRARY)
+def _silu_gradients(grad: Tensor, gate: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(gate), torch.empty_like(other)
+
+
+@_define("rms_norm(Tensor inputs, Tensor weight, float epsilon) -> (Tensor, Tensor, Tensor)")
+def _rms_norm(inputs: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
+    normed, standard, scale = _rms_outputs(inputs, weight, epsilon)
+    call("rms_norm", inputs, weight, normed, standard, scale, scale.numel(), len(weight), epsilon)
+    return normed, standard, scale
+
+
+@register_fake("fptkit::rms_norm", lib=_LIBRARY)
+def _rms_outputs(inputs: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
+    normed = torch.empty_like(inputs, dtype=torch.bfloat16)
+    return normed, torch.empty_like(normed), inputs.new_empty(inputs.shape[:-1])
+
+
+@_define("rms_norm_backward(Tensor grad, Tensor standard, Tensor scale, Tensor weight) -> (Tensor, Tensor)")
+def _rms_norm_backward(grad: Tensor, standard: Tensor, scale: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    rows, width = scale.numel(), len(weight)
+    out = torch.empty_like(standard, dtype=torch.float32)
+    sums = scale.new_empty(-(-rows // _BLOCK_ROWS), width)
+    call("rms_norm_backward", grad, standard, scale, weight, out, sums, rows, width)
+    return out, sums.sum(0)
+
+
+@register_fake("fptkit::rms_norm_backward", lib=_LIBRARY)
+def _rms_gradients(grad: Tensor, standard: Tensor, scale: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(standard, dtype=torch.float32), torch.empty_like(weight)
 
 
 @_define("layer_norm(Tensor inputs, Tensor weight, Tensor bias, float epsilon) -> (Tensor, Tensor, Tensor)")
@@ -82,7 +145,7 @@ def _norm_gradients(
 @_define("dropped(Tensor inputs, Tensor seed, int kept, ScalarType dtype) -> Tensor")
 def _dropped(inputs: Tensor, seed: Tensor, kept: int, dtype: torch.dtype) -> Tensor:
     outputs = torch.empty_like(inputs, dtype=dtype)
-    name = "drop_to_halves" if dtype == torch.bfloat16 else "drop_floats"
+    name = "drop_halves" if inputs.dtype == torch.bfloat16 else _DROPPING[dtype]
     call(name, seed, inputs, outputs, inputs.numel(), kept)
     return outputs
 
@@ -111,7 +174,7 @@ def _softmax_backward(grad: Tensor, weights: Tensor, scale: float, causal: bool)
     call("softmax_backward", grad, weights, *weights.shape, scale, causal)
 
 
-for _like_the_first in ("gelu", "gelu_backward", "add_dropped"):
+for _like_the_first in ("gelu", "gelu_backward", "gelu_exact", "gelu_exact_backward", "silu_product", "add_dropped"):
     register_fake(f"fptkit::{_like_the_first}", lambda tensor, *_: torch.empty_like(tensor), lib=_LIBRARY)
 for _in_place in ("softmax_", "softmax_backward_"):
     register_fake(f"fptkit::{_in_place}", lambda *_: None, lib=_LIBRARY)

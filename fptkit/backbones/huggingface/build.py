@@ -11,6 +11,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from fptkit.backbones.assemble import Family, RandomDraw, build
 from fptkit.backbones.huggingface.fit import fit_tables, keep_blocks, measure, redraw_weights
+from fptkit.backbones.huggingface.fused import fuse
 from fptkit.backbones.huggingface.load import draw_model, load_model, make_config, narrow_windows, set_dropout
 from fptkit.backbones.huggingface.model import HuggingFaceBackbone
 from fptkit.backbones.huggingface.options import (
@@ -168,6 +169,7 @@ class TransformersFamily(Family[Described, HuggingFaceBackbone]):
         """
         measure(backbone, architecture.where, architecture.fault)
         backbone.parameter_roles()  # an error here is better than one in the middle of a run
+        fuse(backbone.model, backbone.block_modules())
 
     def redraw(self, backbone: HuggingFaceBackbone, init: Init, seed: int) -> None:
         """See `Family.redraw`."""

@@ -1,4 +1,4 @@
-"""GELU, dropout, layer norm and packed attention with gradients: against torch's own, with and without the kernels."""
+"""Activations, dropout, norms and attention with gradients: against torch's own, with and without the kernels."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fptkit.numerics import kernels
-from fptkit.numerics.attention import attend_packed
-from fptkit.numerics.ops import add_dropped, dropout, gelu, norm_branch
+from fptkit.numerics.attention import attend_grouped, attend_packed
+from fptkit.numerics.ops import add_dropped, dropout, gelu, gelu_exact, norm_branch, rms_norm, silu_product
 
 FORMATS = [torch.bfloat16, torch.float16, torch.float32, torch.float64]
 HALF = 1 / 256
@@ -55,17 +55,56 @@ def saved_bytes(work: Callable[[], object]) -> int:
 
 @pytest.mark.usefixtures("either")
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-def test_gelu_and_its_gradient(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(("ours", "approximate"), [(gelu, "tanh"), (gelu_exact, "none")])
+def test_gelu_and_its_gradient(dtype: torch.dtype, ours: Callable[[Tensor], Tensor], approximate: str) -> None:
     torch.manual_seed(0)
     given = (2 * torch.randn(3, 7, 65)).to(dtype).transpose(0, 1).requires_grad_()
     grad = torch.randn(7, 3, 65).to(dtype)
-    gelu(given).backward(grad)
+    ours(given).backward(grad)
     exact = given.detach().double().requires_grad_()
-    expected = functional.gelu(exact, approximate="tanh")
+    expected = functional.gelu(exact, approximate=approximate)
     expected.backward(grad.double())
     tolerance = {"rtol": 2 * HALF if dtype == torch.bfloat16 else 1e-5, "atol": 1e-5}
-    torch.testing.assert_close(gelu(given).double(), expected, **tolerance)
+    torch.testing.assert_close(ours(given).double(), expected, **tolerance)
     torch.testing.assert_close(given.grad.double(), exact.grad, **tolerance)
+
+
+@pytest.mark.parametrize("ours", [gelu, gelu_exact])
+def test_gelu_far_from_zero(ours: Callable[[Tensor], Tensor]) -> None:
+    given = torch.tensor([-3e38, -1e4, -30.0, -10.0, 0.0, 10.0, 1e4, 3e38]).bfloat16().requires_grad_()
+    activated = ours(given)
+    activated.float().sum().backward()
+    far = torch.tensor([0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0])
+    torch.testing.assert_close(activated.float(), far * given.float(), rtol=0, atol=0)
+    torch.testing.assert_close(given.grad.float(), torch.where(given == 0, 0.5, far), rtol=0, atol=1e-5)
+
+
+# Gated feed-forward
+
+
+@pytest.mark.usefixtures("either")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_a_gated_product_and_its_gradients(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    gate, other, grad = ((3 * torch.randn(4, 5, 67)).to(dtype).transpose(0, 1) for _ in range(3))
+    gate.requires_grad_(), other.requires_grad_()
+    product = silu_product(gate, other)
+    product.backward(grad)
+    exact = [each.detach().double().requires_grad_() for each in (gate, other)]
+    expected = exact[0] / (1 + torch.exp(-exact[0])) * exact[1]
+    expected.backward(grad.double())
+    tolerance = {"rtol": 3 * HALF if dtype == torch.bfloat16 else 1e-5, "atol": 1e-4}
+    torch.testing.assert_close(product.double(), expected, **tolerance)
+    for found, wanted in zip((gate, other), exact, strict=True):
+        torch.testing.assert_close(found.grad.double(), wanted.grad, **tolerance)
+
+
+def test_a_gate_far_from_zero_stays_finite() -> None:
+    gate = torch.tensor([-3e38, -1e3, 1e3, 3e38]).bfloat16().requires_grad_()
+    product = silu_product(gate, torch.ones(4).bfloat16())
+    product.float().sum().backward()
+    assert product.float().tolist() == [0.0, 0.0, 1000.0, float(gate.detach()[-1])]
+    assert gate.grad.tolist() == [0.0, 0.0, 1.0, 1.0]
 
 
 # Dropout
@@ -197,6 +236,41 @@ def test_dropout_keeps_a_seed_for_the_backward_pass() -> None:
     hidden, branch = torch.randn(64, 64, requires_grad=True), torch.randn(64, 64, requires_grad=True)
     assert saved_bytes(lambda: dropout(hidden, 0.1, True)) == 8
     assert saved_bytes(lambda: add_dropped(hidden, branch, 0.1, True)) == 8
+
+
+# RMS norm
+
+
+@pytest.mark.usefixtures("either", "autocast")
+@pytest.mark.parametrize("width", [64, 37])
+def test_an_rms_norm_and_its_gradients(width: int) -> None:
+    torch.manual_seed(0)
+    stream, weight = outstanding()[..., :width].requires_grad_(), (1 + 0.3 * torch.randn(width)).requires_grad_()
+    grad = torch.randn(4, 40, width)
+    normed = rms_norm(stream, weight, 1e-5)
+    found = torch.autograd.grad((normed.float() * grad).sum(), [stream, weight])
+    exact, scale = stream.detach().double().requires_grad_(), weight.detach().double().requires_grad_()
+    expected = exact / (exact.square().mean(-1, keepdim=True) + 1e-5).sqrt() * scale
+    wanted = torch.autograd.grad((expected * grad.double()).sum(), [exact, scale])
+    torch.testing.assert_close(normed.double(), expected, rtol=HALF, atol=1e-2)
+    for one, other in zip(found, wanted, strict=True):
+        assert one.dtype == torch.float32
+        assert float((one - other).norm() / other.norm()) < HALF
+
+
+@pytest.mark.usefixtures("autocast")
+def test_an_rms_norm_is_bfloat16_for_the_branch_and_a_frozen_one_gets_no_gradient() -> None:
+    stream, weight = outstanding().requires_grad_(), torch.ones(64)
+    normed = rms_norm(stream, weight, 1e-6)
+    assert normed.dtype == torch.bfloat16
+    normed.float().square().sum().backward()
+    assert weight.grad is None
+    assert bool(torch.isfinite(stream.grad).all())
+
+
+@pytest.mark.usefixtures("either", "autocast")
+def test_an_rms_norm_of_zeros_is_zero() -> None:
+    assert not rms_norm(torch.zeros(2, 64), torch.ones(64), 1e-6).any()
 
 
 # Layer norm
@@ -385,3 +459,54 @@ def test_unavailable_kernels_are_not_called(monkeypatch: pytest.MonkeyPatch) -> 
     attend_packed(hidden, 4, dropout=0.0)
     with torch.autocast("cpu", torch.bfloat16):
         norm_branch(nn.LayerNorm(192), hidden.float())
+
+
+# Attention of heads in groups
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize(("heads", "groups", "tokens", "width"), [(9, 3, 65, 16), (4, 4, 7, 8), (6, 1, 1, 8)])
+def test_grouped_attention_and_its_gradients(causal: bool, heads: int, groups: int, tokens: int, width: int) -> None:
+    torch.manual_seed(0)
+    shapes = [(2, tokens, heads, width), (2, tokens, groups, width), (2, tokens, groups, width)]
+    given = [torch.randn(shape).bfloat16().requires_grad_() for shape in shapes]
+    grad = torch.randn(2, heads, tokens, width).bfloat16()
+    mixed = attend_grouped(*(each.transpose(1, 2) for each in given), scale=0.3, causal=causal, dropout=0.0)
+    assert mixed is not None
+    found = torch.autograd.grad(mixed, given, grad)
+    exact = [each.detach().double().requires_grad_() for each in given]
+    query, key, value = (each.transpose(1, 2) for each in exact)
+    key, value = (each.repeat_interleave(heads // groups, 1) for each in (key, value))
+    scores = query @ key.transpose(2, 3) * 0.3
+    if causal:
+        scores = scores.masked_fill(torch.ones(tokens, tokens).triu(1).bool(), float("-inf"))
+    expected = scores.softmax(-1) @ value
+    torch.testing.assert_close(mixed.double(), expected, rtol=0.02, atol=0.03)
+    for one, other in zip(found, torch.autograd.grad(expected, exact, grad.double()), strict=True):
+        assert float((one.double() - other).norm()) <= 0.02 * float(other.norm()) + 0.01
+
+
+def test_dropout_of_attention_weights() -> None:
+    """With values of one, each token's result is the sum of its kept weights: 1 on average; gradients use the same."""
+    torch.manual_seed(0)
+    query, key = torch.randn(8, 4, 64, 16).bfloat16(), torch.randn(8, 4, 64, 16).bfloat16()
+    value = torch.ones(8, 4, 64, 16).bfloat16().requires_grad_()
+    mixed = attend_grouped(query, key, value, scale=0.1, causal=False, dropout=0.25)
+    assert mixed is not None
+    assert float(mixed.detach().float().mean()) == pytest.approx(1, abs=0.02)
+    assert float(mixed.detach().float().std()) > 0.03
+    mixed.float().sum().backward()
+    totals = mixed.detach().float()[..., 0].sum((-1, -2))
+    torch.testing.assert_close(value.grad.float()[..., 0].sum((-1, -2)), totals, rtol=0.01, atol=0)
+
+
+@pytest.mark.parametrize("case", ["float32", "other tokens", "no kernels"])
+def test_grouped_attention_says_when_it_does_not_apply(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    dtype = torch.float32 if case == "float32" else torch.bfloat16
+    query, key = (
+        torch.randn(1, 2, 3, 8, dtype=dtype),
+        torch.randn(1, 2, 4 if case == "other tokens" else 3, 8).to(dtype),
+    )
+    if case == "no kernels":
+        monkeypatch.setattr(kernels, "run_on", lambda tensor: False)
+    assert attend_grouped(query, key, key, scale=1.0, causal=True, dropout=0.0) is None

@@ -1,0 +1,233 @@
+"""The parts of a model of transformers that fptkit computes by its own operations, which are faster on CPUs.
+
+Attention, RMS norms, gated feed-forward maps, GELU and dropout get another ``forward``; parameters, names and modules
+stay. Which parts can is found by computing: a part is replaced if ours gives the numbers of the library's, so new
+architectures need no entry, and one that only looks alike keeps the library's code. Without the C kernels, on other
+devices and inside torch.compile, our operations are torch's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import unset_fake_temporarily
+from torch.nn.utils import skip_init
+from transformers import PreTrainedModel
+
+from fptkit.backbones.huggingface.model import is_skeleton
+from fptkit.numerics.attention import attend, attend_grouped
+from fptkit.numerics.ops import dropout, gelu, gelu_exact, rms_norm, silu_product
+from fptkit.seeds import generator_for
+
+ATTENTION = "fptkit"
+"""Name of our attention among those of transformers."""
+
+_TOLERANCE = 1e-5
+"""Largest difference from the library's own numbers, as a fraction of the largest of them."""
+
+_SMALL = 8
+"""Width of the parts that are compared."""
+
+_EPSILONS = ("variance_epsilon", "eps", "epsilon")
+_GATED = ("gate_proj", "up_proj", "down_proj")
+
+_OTHER_FORMS = ("softcap", "s_aux", "position_bias", "cu_seq_lens_q", "cu_seqlens_q")
+"""Arguments of attention that our implementation does not know: with one of them the library's is used."""
+
+
+@torch.no_grad()
+def fuse(model: PreTrainedModel, blocks: Sequence[nn.Module]) -> None:
+    """Replace what can be replaced. A part whose library code gives other numbers than ours stays as it is.
+
+    Args:
+        model: a model in float32; changed in place. The attention of a skeleton, which is only estimated, is replaced
+            if the library lets it be chosen.
+        blocks: its blocks. Norms outside of them keep full precision, since nothing follows that rounds.
+    """
+    skeleton = any(map(is_skeleton, model.parameters()))
+    with _evaluating(model):
+        _fuse_attention(model, skeleton)
+    with unset_fake_temporarily(), torch.device("cpu"):
+        for block in blocks:
+            for module in block.modules():
+                if (forward := _norm(module) or _gate(module)) is not None:
+                    module.forward = forward
+        for module in model.modules():
+            if type(module) is nn.Dropout:
+                module.forward = partial(_drop, module)  # type: ignore[method-assign]
+            elif not list(module.parameters()) and (activation := _activation(module)) is not None:
+                module.forward = activation
+
+
+@contextlib.contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Without dropout, so that results can be compared."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+def _drop(module: nn.Dropout, hidden: Tensor) -> Tensor:
+    return dropout(hidden, module.p, module.training)
+
+
+def _activation(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
+    """Our GELU, if the module computes it."""
+    if "gelu" not in type(module).__name__.lower():
+        return None
+    numbers = torch.linspace(-6, 6, 257)
+    return next((ours for ours in (gelu_exact, gelu) if _same(module, numbers, ours(numbers))), None)
+
+
+def _norm(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
+    """Our RMS norm, if the module computes it; Gemma's weights count from 1."""
+    parameters = dict(module.named_parameters())
+    weight = parameters.get("weight")
+    epsilon = next((value for name in _EPSILONS if isinstance(value := getattr(module, name, None), float)), None)
+    if len(parameters) != 1 or weight is None or weight.ndim != 1 or epsilon is None:
+        return None
+    small: Any = copy.copy(module)
+    small._parameters = {"weight": nn.Parameter(_numbers(_SMALL))}
+    if getattr(module, "normalized_shape", None) == tuple(weight.shape):
+        small.normalized_shape = (_SMALL,)
+    numbers = _numbers(3, _SMALL)
+    for offset in (0.0, 1.0):
+        if _same(small, numbers, _rms(small, epsilon, offset, numbers)):
+            return partial(_rms_or_library, module, module.forward, epsilon, offset)
+    return None
+
+
+def _rms(module: Any, epsilon: float, offset: float, stream: Tensor) -> Tensor:
+    return rms_norm(stream, module.weight + offset if offset else module.weight, epsilon)
+
+
+def _rms_or_library(
+    module: Any, library: Callable[[Tensor], Tensor], epsilon: float, offset: float, stream: Tensor
+) -> Tensor:
+    """Ours for the float32 residual stream; queries and keys that are normed have been rounded already."""
+    return _rms(module, epsilon, offset, stream) if stream.dtype == torch.float32 else library(stream)
+
+
+def _gate(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
+    """Our gated feed-forward, if the module computes it. Tried with small maps, since a model's may have gigabytes."""
+    if not all(isinstance(module._modules.get(name), nn.Linear) for name in _GATED):
+        return None
+    small = copy.copy(module)
+    small._modules = {**module._modules, **{name: skip_init(nn.Linear, _SMALL, _SMALL) for name in _GATED}}
+    numbers = _numbers(1, 2, _SMALL)
+    for name in _GATED:
+        small.get_submodule(name).load_state_dict({"weight": _numbers(_SMALL, _SMALL), "bias": _numbers(_SMALL)})
+    return partial(_gated, module) if _same(small, numbers, _gated(small, numbers)) else None
+
+
+def _gated(module: Any, hidden: Tensor) -> Tensor:
+    result: Tensor = module.down_proj(silu_product(module.gate_proj(hidden), module.up_proj(hidden)))
+    return result
+
+
+def _numbers(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=generator_for(0, f"probe {shape}"))
+
+
+def _same(module: nn.Module, numbers: Tensor, ours: Tensor) -> bool:
+    """Whether a module gives these numbers."""
+    try:
+        library = module(numbers)
+    except Exception:  # it takes other arguments: it is another kind of module
+        return False
+    return isinstance(library, Tensor) and library.shape == ours.shape and _near(library, ours)
+
+
+def _near(library: Tensor, ours: Tensor) -> bool:
+    largest = float(library.abs().max())
+    return bool(torch.isfinite(library).all()) and float((library - ours).abs().max()) <= _TOLERANCE * max(largest, 1.0)
+
+
+def _fuse_attention(model: PreTrainedModel, skeleton: bool) -> None:
+    """Choose our attention where the library lets attention be chosen, and the model's results stay the same."""
+    chosen = getattr(model.config, "_attn_implementation", None)
+    if chosen != "sdpa" or not _registered():
+        return
+    before = [] if skeleton else _results(model)
+    try:
+        model.set_attn_implementation(ATTENTION)
+        if skeleton or _results_near(before, _results(model)):
+            return
+    except Exception:  # a model that does not know our attention fails somewhere inside
+        pass
+    model.set_attn_implementation(chosen)
+
+
+def _results(model: PreTrainedModel) -> list[Tensor]:
+    """Last hidden states of a few tokens, with and without padding."""
+    words: Any = model.get_input_embeddings()
+    tokens = _numbers(2, 5, words.embedding_dim)
+    masks = [None, torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])]
+    return [model(inputs_embeds=tokens, attention_mask=mask).last_hidden_state for mask in masks]
+
+
+def _results_near(library: Sequence[Tensor], ours: Sequence[Tensor]) -> bool:
+    return all(_near(one, other) for one, other in zip(library, ours, strict=True))
+
+
+def _registered() -> bool:
+    """Register our attention; false if this version of transformers has no such registry."""
+    try:
+        from transformers import AttentionInterface, AttentionMaskInterface
+        from transformers.masking_utils import sdpa_mask
+    except ImportError:
+        return False
+    AttentionInterface.register(ATTENTION, _attention)
+    AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+    return True
+
+
+def _attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    is_causal: bool | None = None,
+    **others: Any,
+) -> tuple[Tensor, None]:
+    """Attention as transformers calls it. Shapes: query (B, heads, T, d) -> (B, T, heads, d)."""
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    if not any(others.get(name) is not None for name in _OTHER_FORMS):
+        if torch.is_autocast_enabled(query.device.type):  # rotary positions make queries and keys float32
+            dtype = torch.get_autocast_dtype(query.device.type)
+            query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
+        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
+        mixed = _mixed(query, key, value, attention_mask, scale, causal, dropout)
+        if mixed is not None:
+            return mixed.transpose(1, 2).contiguous(), None
+    found: tuple[Tensor, None] = sdpa_attention_forward(
+        module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, is_causal=is_causal, **others
+    )
+    return found
+
+
+def _mixed(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float, causal: bool, dropout: float
+) -> Tensor | None:
+    """Attention by our operations; None if the library's is faster."""
+    if mask is None:
+        return attend_grouped(query, key, value, scale=scale, causal=causal, dropout=dropout)
+    if dropout or mask.dtype != torch.bool or mask.shape[1] != 1 or query.device.type != "cpu":
+        return None
+    groups = query.shape[1] // key.shape[1]
+    key, value = (each.repeat_interleave(groups, 1) if groups > 1 else each for each in (key, value))
+    return attend(query, key, value, mask, dropout=0.0, causal=False, scale=scale)

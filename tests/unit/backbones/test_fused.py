@@ -1,0 +1,160 @@
+"""Parts of transformers' models that our operations compute: the same numbers, and nothing else is replaced."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PreTrainedModel
+
+from fptkit.backbones.huggingface.fused import ATTENTION, fuse
+from fptkit.numerics import kernels
+
+COMMON: Mapping[str, Any] = {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "vocab_size": 8,
+    "pad_token_id": 0,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+}
+GROUPED = {**COMMON, "num_key_value_heads": 2, "head_dim": 16}
+CONFIGS: Mapping[str, Mapping[str, Any]] = {
+    "llama": GROUPED,
+    "mistral": {**GROUPED, "sliding_window": 4},
+    "qwen2": GROUPED,
+    "qwen3": GROUPED,
+    "gemma": GROUPED,
+    "gemma2": {**GROUPED, "sliding_window": 4},
+    "olmo2": GROUPED,
+    "gpt_oss": {**GROUPED, "num_local_experts": 2, "num_experts_per_tok": 1, "sliding_window": 4},
+    "bert": COMMON,
+    "roberta": {**COMMON, "pad_token_id": 1},
+    "modernbert": COMMON,
+}
+
+
+def tiny(model_type: str) -> PreTrainedModel:
+    """A random model with norms that are not one."""
+    torch.manual_seed(0)
+    model: PreTrainedModel = AutoModel.from_config(AutoConfig.for_model(model_type, **CONFIGS[model_type]))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter.add_(0.2 * torch.randn(parameter.shape))
+    return model
+
+
+def blocks_of(model: PreTrainedModel) -> list[nn.Module]:
+    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module) == 2]
+    return list(lists[0])
+
+
+def hidden_of(model: PreTrainedModel, tokens: Tensor, mask: Tensor | None, *, halves: bool) -> Tensor:
+    with torch.autocast("cpu", torch.bfloat16, enabled=halves):
+        hidden: Tensor = model(inputs_embeds=tokens, attention_mask=mask).last_hidden_state
+    return hidden.float()
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("model_type", CONFIGS)
+def test_a_fused_model_gives_the_librarys_numbers_and_gradients(model_type: str, padded: bool) -> None:
+    library = tiny(model_type).eval()
+    fused = copy.deepcopy(library)
+    fuse(fused, blocks_of(fused))
+    assert [name for name, _ in fused.named_parameters()] == [name for name, _ in library.named_parameters()]
+    tokens = torch.randn(3, 9, 64)
+    mask = (torch.arange(9) < torch.tensor([9, 4, 7])[:, None]).long() if padded else None
+    weights = torch.randn(3, 9, 64) * (1 if mask is None else mask[..., None])
+    exact = hidden_of(library, tokens, mask, halves=False).detach()
+    torch.testing.assert_close(
+        hidden_of(fused, tokens, mask, halves=False) * weights, exact * weights, rtol=1e-5, atol=1e-5
+    )
+    scale, errors, gradients = float((exact * weights).norm()), [], []
+    for model in (library, fused):
+        given = tokens.clone().requires_grad_()
+        hidden = hidden_of(model, given, mask, halves=True)
+        errors.append(float(((hidden.detach() - exact) * weights).norm()) / scale)
+        gradients.append(torch.autograd.grad((hidden * weights).sum(), given)[0])
+    assert errors[1] < max(1.5 * errors[0], 0.01)
+    assert float((gradients[1] - gradients[0]).norm() / gradients[0].norm()) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("model_type", "operations"),
+    [
+        ("llama", {"rms_norm", "silu_product", "softmax_"}),
+        ("qwen2", {"rms_norm", "silu_product", "softmax_"}),
+        ("gemma", {"rms_norm", "softmax_"}),
+        ("bert", {"gelu_exact", "softmax_", "dropped"}),
+    ],
+)
+def test_the_kernels_run(model_type: str, operations: set[str]) -> None:
+    assert kernels.why_not() is None
+    model = tiny(model_type).train()
+    fuse(model, blocks_of(model))
+    called = set()
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            called.add(function.name().removeprefix("fptkit::"))
+            return function(*args, **(kwargs or {}))
+
+    with Watch():
+        hidden_of(model, torch.randn(2, 6, 64), None, halves=True)
+    assert operations <= called
+
+
+def test_our_attention_is_used_unless_the_library_cannot_be_asked_for_another() -> None:
+    """Capped scores and sinks are in the library's eager code alone."""
+    chosen = {}
+    for model_type in CONFIGS:
+        model = tiny(model_type)
+        fuse(model, blocks_of(model))
+        chosen[model_type] = model.config._attn_implementation
+    assert [name for name, implementation in chosen.items() if implementation != ATTENTION] == ["gemma2", "gpt_oss"]
+
+
+class Shifted(nn.Module):
+    """Looks like an RMS norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(64))
+        self.eps = 1e-5
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return hidden * torch.rsqrt(hidden.square().mean(-1, keepdim=True) + self.eps) * self.weight + 0.01
+
+
+def test_a_norm_that_only_looks_alike_keeps_its_code() -> None:
+    model = tiny("llama")
+    block: Any = blocks_of(model)[0]
+    block.input_layernorm = Shifted()
+    fuse(model, blocks_of(model))
+    assert "forward" not in vars(block.input_layernorm)
+    assert "forward" in vars(block.post_attention_layernorm)
+
+
+def test_a_feed_forward_with_another_activation_keeps_its_code() -> None:
+    model = tiny("gemma")  # gated by GELU
+    fuse(model, blocks_of(model))
+    assert all("forward" not in vars(block.mlp) for block in blocks_of(model))
+
+
+def test_a_fused_model_can_be_copied() -> None:
+    model = tiny("llama").eval()
+    fuse(model, blocks_of(model))
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.zero_()
+    tokens = torch.randn(1, 3, 64)
+    assert bool(hidden_of(model, tokens, None, halves=False).any())
+    assert not hidden_of(other, tokens, None, halves=False).any()
