@@ -30,7 +30,6 @@ class Body:
         after: modules after the blocks, which give the last hidden state.
         positions: table of positions that is added to the tokens: a parameter, an embedding or a plain tensor.
         class_rows: rows of the table before those of the patches, for class tokens: a number, or a key of the config.
-        rows_after: key of the config with the number of rows after them.
         convolution: a convolution over neighbouring tokens, whose output is added to the tokens.
         dropout: key of the config with the dropout probability of the tokens before the blocks.
         part: path of the model that the other paths start at.
@@ -43,6 +42,7 @@ class Body:
         causal: a token sees only itself and earlier tokens.
         moved_if: key of the config; if it is set there, the modules of ``before`` run after the blocks.
         channels: the blocks work on (B, C, T, D), with C = 1.
+        unless: key of the config; if it is set there, the model computes its positions from an image, and is refused.
     """
 
     blocks: str
@@ -50,7 +50,6 @@ class Body:
     after: tuple[str, ...] = ()
     positions: str = ""
     class_rows: int | str = 0
-    rows_after: str = ""
     convolution: str = ""
     dropout: str = ""
     part: str = ""
@@ -61,6 +60,7 @@ class Body:
     causal: bool = False
     moved_if: str = ""
     channels: bool = False
+    unless: str = ""
 
 
 _TABLE = "embeddings.position_embeddings"
@@ -116,7 +116,7 @@ def _inside(part: str, body: Body) -> Body:
 
 BODIES: Mapping[str, Body] = {
     # images
-    "aimv2_vision_model": Body("encoder.layers", after=("rms_norm",), positions=_ROW),
+    "aimv2_vision_model": _tower(("rms_norm",), unless="is_native"),
     "beit": _vit(masking="added", given="distances"),
     "chinese_clip_vision_model": _CLIP_VISION,
     "clip_vision_model": _CLIP_VISION,
@@ -147,18 +147,17 @@ BODIES: Mapping[str, Body] = {
     "vit": _vit(),
     "vit_mae": _vit(dropout=""),
     "vit_msn": _vit(),
-    "yolos": _vit("encoder.layer", rows_after="num_detection_tokens", masking="apart"),
     # video
     "videomae": _vit("encoder.layer", class_rows=0, dropout="", masking="apart"),
     "vivit": _vit(),
     "vjepa2": Body("encoder.layer", after=("encoder.layernorm",), masking="apart"),
     # audio
     "audio-spectrogram-transformer": _vit(class_rows=2),
-    "data2vec-audio": _speech(""),
+    "data2vec-audio": _speech("", masking="apart"),
     "hubert": _speech(),
     "moonshine": Body("layers", part="encoder", after=("layer_norm",), given="rotary", provider="rotary_emb"),
     "qwen2_audio_encoder": _spectrogram(),
-    "speech_to_text": _spectrogram(part="encoder", positions=""),
+    "speech_to_text": _spectrogram(part="encoder", positions="embed_positions.weights", class_rows=2),
     "speecht5": Body(
         "layers",
         part="encoder.wrapped_encoder",
@@ -182,7 +181,7 @@ BODIES: Mapping[str, Body] = {
     "wavlm": _speech(masking="rows"),
     "whisper": _spectrogram(part="encoder"),
     # time series
-    "patchtst": Body("encoder.layers", positions="encoder.positional_encoder.position_enc", masking="apart", channels=True),
+    "patchtst": Body("encoder.layers", positions="encoder.positional_encoder.position_enc", class_rows="use_cls_token", masking="apart", channels=True),
     "time_series_transformer": _spectrogram(
         part="encoder", before=("layernorm_embedding",), after=()
     ),
@@ -195,15 +194,12 @@ BODIES: Mapping[str, Body] = {
 """Models of one sequence, by model type."""
 
 PARTS: Mapping[str, Mapping[str, Body]] = {
-    "blip": {"vision": _inside("vision_model", _tower(("post_layernorm",), class_rows=1))},
+    "blip": {"vision": _inside("vision_model", _tower(("post_layernorm",), class_rows=1, masking="apart"))},
     "chinese_clip": _parts(None, _CLIP_VISION),
     "clip": _parts(_CLIP_TEXT, _CLIP_VISION),
-    "clipseg": {
-        "text": _inside("clip.text_model", _CLIP_TEXT),
-        "vision": _inside("clip.vision_model", _CLIP_VISION),
-    },
+    "clipseg": _parts(_CLIP_TEXT, _CLIP_VISION),
     "metaclip_2": _parts(_CLIP_TEXT, _CLIP_VISION),
-    "owlvit": _parts(_CLIP_TEXT, _CLIP_VISION),
+    "owlvit": _parts(_CLIP_TEXT, _tower(before=("pre_layernorm",), class_rows=1)),
     "siglip": _parts(_SIGLIP_TEXT, _SIGLIP_VISION),
     "siglip2": _parts(_SIGLIP_TEXT, _SIGLIP_VISION),
 }
@@ -234,6 +230,7 @@ REFUSED: Mapping[str, tuple[str, str]] = {
         ("its blocks take a grid of rows and columns, cut into windows", _VIT_INSTEAD),
     ),
     "timesformer": ("its blocks take frames of equal size and attend over space and time in turn", "use vivit or videomae"),
+    "yolos": ("it adds a table of positions again between its blocks, one row for each patch of an image", _VIT_INSTEAD),
     "sew": ("its blocks work on half as many tokens, between a pooling and an upsampling", _SPEECH_INSTEAD),
     "sew-d": ("its blocks work on half as many tokens, between a pooling and an upsampling", _SPEECH_INSTEAD),
     "informer": ("its attention chooses keys at random and its convolutions halve the sequence", _SERIES_INSTEAD),
@@ -267,4 +264,9 @@ def find_body(config: Any, part: str | None, where: str, fault: type[FptkitError
         return PARTS[kind][part]
     if part is not None:
         raise fault(f"{where}: a model of type {kind} has no parts to choose from; leave backbone.part out")
-    return BODIES.get(kind)
+    body = BODIES.get(kind)
+    if body is not None and body.unless and getattr(config, body.unless):
+        raise fault(
+            f"{where}: a model of type {kind} with {body.unless} computes its positions from an image; {_VIT_INSTEAD}"
+        )
+    return body

@@ -50,7 +50,10 @@ class TokenBody(nn.Module):
 
     Attributes:
         side: side of the square grid that tokens are put into; None: as large as each batch needs.
+        block_list: name of the list of blocks.
     """
+
+    block_list = "blocks"
 
     def __init__(self, whole: Any, kind: Body, words: nn.Module) -> None:
         super().__init__()
@@ -61,9 +64,9 @@ class TokenBody(nn.Module):
         before, after = ((), kind.before) if moved else (kind.before, kind.after)
         self.positions = _table(part, kind)
         self.convolution = _submodule(part, kind.convolution)
-        self.before = nn.Sequential(*(part.get_submodule(path) for path in before))
+        self.before = _sequence(part, before)
         self.blocks: nn.ModuleList = part.get_submodule(kind.blocks)
-        self.after = nn.Sequential(*(part.get_submodule(path) for path in after))
+        self.after = _sequence(part, after)
         self.provider = _submodule(part, kind.provider)
         self.words = words
         if kind.given == "distances":
@@ -271,7 +274,7 @@ def _replace_biases(block: nn.Module) -> None:
 
 
 def _table(part: Any, kind: Body) -> Rows | None:
-    """The position table, without the rows after those of the patches; None if the model has none."""
+    """The position table; None if the model has none."""
     owner_path, _, name = kind.positions.rpartition(".")
     found = getattr(part.get_submodule(owner_path), name, None) if kind.positions else None
     if found is None:
@@ -279,12 +282,16 @@ def _table(part: Any, kind: Body) -> Rows | None:
     rows = found.weight if isinstance(found, nn.Embedding) else found
     if not isinstance(rows, nn.Parameter):
         rows = nn.Parameter(rows)
-    after = getattr(part.config, kind.rows_after) if kind.rows_after else 0
     # The parameter stays the same object, so that its name in the library's model can be found.
-    flat = rows.data.flatten(0, -2)
-    rows.data = flat[: len(flat) - after]
+    rows.data = rows.data.flatten(0, -2)
     offset = getattr(part.config, kind.class_rows) if isinstance(kind.class_rows, str) else kind.class_rows
     return Rows(rows, offset)
+
+
+def _sequence(part: nn.Module, paths: tuple[str, ...]) -> nn.Sequential:
+    """The modules at these paths; a model that pools before its last norm has none there."""
+    found = (_submodule(part, path) for path in paths)
+    return nn.Sequential(*(module for module in found if module is not None))
 
 
 def _submodule(part: nn.Module, path: str) -> Any:

@@ -20,6 +20,9 @@ from fptkit.interfaces import ParameterRole, Role
 _FEED_FORWARD = re.compile(r"mlp|feed_?forward|ffn|expert|moe", re.IGNORECASE)
 """Class names of feed-forward modules that hold raw tensors, as mixtures of experts do."""
 
+_MIXER = re.compile(r"ConvolutionModule")
+"""Class names of modules that, like attention, combine tokens: the convolutions of a Conformer."""
+
 _SCALE = re.compile(r"lambda_?\d|gamma_?\d?")
 """Names of the scales that some blocks apply to the output of attention and feed-forward."""
 
@@ -110,7 +113,7 @@ def _role_in_block(owner: Owner) -> Role | None:
         return "norm"
     if isinstance(modules[-1], nn.Embedding):
         return "position"  # an embedding in a block is of distances between tokens
-    if any(_is_attention(module) for module in modules):
+    if any(_is_attention(module) or _MIXER.search(type(module).__name__) for module in modules):
         return "attention"  # including the output projection, which some models nest deeper
     if isinstance(modules[-1], _LINEAR) or any(_FEED_FORWARD.search(type(module).__name__) for module in modules):
         return "feed_forward"
