@@ -1,9 +1,9 @@
 """Places of tokens in a square grid, for models whose positions are rows and columns of an image.
 
-fptkit's backbones get a sequence of tokens, not an image. Token i is put into row ``i // side`` and column ``i % side`` of
-the smallest square grid that holds the task's longest example. For the patches of a square image this is the image's own
-grid. A line would put all tokens into one row, and half of what such a model knows about positions would not be used.
-The side does not depend on a batch, so padding and shorter examples change no place.
+fptkit's backbones get a sequence of tokens, not an image. Token i is put into row ``i // side`` and column ``i % side``
+of the smallest square grid that holds the task's longest example. For the patches of a square image this is the image's
+own grid. A line would put all tokens into one row, and half of what such a model knows about positions would not be
+used. The side does not depend on a batch, so padding and shorter examples change no place.
 """
 
 from __future__ import annotations
@@ -78,7 +78,9 @@ class GridBias(nn.Module):
             kept = kept[height - side : height + side - 1, width - side : width + side - 1]
         elif options.extend == "interpolate":
             size = (2 * side - 1, 2 * side - 1)
-            kept = nn.functional.interpolate(kept.permute(2, 0, 1)[None], size=size, mode="bilinear")[0].permute(1, 2, 0)
+            kept = nn.functional.interpolate(kept.permute(2, 0, 1)[None], size=size, mode="bilinear")[0].permute(
+                1, 2, 0
+            )
         else:
             raise ShapeError(
                 f"the task has up to {tokens} tokens, a grid of {side} x {side}, but the backbone's table of distances "

@@ -1,4 +1,4 @@
-"""Tiny models of transformers without ``inputs_embeds``, one for each line of the table of bodies, and their references.
+"""Tiny models of transformers without ``inputs_embeds``, one for each line of the table, and their references.
 
 A reference is the library's own forward pass with the outputs of its embedding replaced by given vectors.
 """
@@ -59,8 +59,13 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "vivit": {**_without(_IMAGE, "patch_size"), "tubelet_size": [2, 8, 8], "num_frames": 2},
     "vjepa2": {
         **_without(_SIZES, "intermediate_size"),
-        **{"crop_size": 32, "patch_size": 8, "frames_per_clip": 2, "mlp_ratio": 2.0},
-        **{"pred_hidden_size": WIDTH, "pred_num_hidden_layers": 1, "pred_num_attention_heads": HEADS},
+        "crop_size": 32,
+        "patch_size": 8,
+        "frames_per_clip": 2,
+        "mlp_ratio": 2.0,
+        "pred_hidden_size": WIDTH,
+        "pred_num_hidden_layers": 1,
+        "pred_num_attention_heads": HEADS,
     },
     "audio-spectrogram-transformer": {**_SIZES, "max_length": 46, "num_mel_bins": 46},
     **dict.fromkeys(
@@ -69,28 +74,51 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "wav2vec2-bert": {**_SIZES, "feature_projection_input_dim": 16},
     "moonshine": {
         **_without(_SIZES, "num_hidden_layers", "num_attention_heads"),
-        **{"encoder_num_hidden_layers": BLOCKS, "encoder_num_attention_heads": HEADS, "vocab_size": 99},
-        **{"decoder_num_hidden_layers": 1, "decoder_num_attention_heads": HEADS},
+        "encoder_num_hidden_layers": BLOCKS,
+        "encoder_num_attention_heads": HEADS,
+        "vocab_size": 99,
+        "decoder_num_hidden_layers": 1,
+        "decoder_num_attention_heads": HEADS,
     },
     "qwen2_audio_encoder": {**_ENCODER, "d_model": WIDTH, "max_source_positions": TOKENS, "num_mel_bins": 16},
     "voxtral_encoder": {**_SIZES, "max_source_positions": TOKENS, "num_mel_bins": 16},
     "whisper": {
-        **{**_ENCODER, **_DECODER, **_SPECIAL},
-        **{"d_model": WIDTH, "max_source_positions": TOKENS, "max_target_positions": 20, "num_mel_bins": 16},
+        **_ENCODER,
+        **_DECODER,
+        **_SPECIAL,
+        "d_model": WIDTH,
+        "max_source_positions": TOKENS,
+        "max_target_positions": 20,
+        "num_mel_bins": 16,
     },
     "speech_to_text": {
-        **{**_ENCODER, **_DECODER, **_SPECIAL},
-        **{"d_model": WIDTH, "max_source_positions": 20, "max_target_positions": 20},
-        **{"input_feat_per_channel": 16, "conv_channels": 32},
+        **_ENCODER,
+        **_DECODER,
+        **_SPECIAL,
+        "d_model": WIDTH,
+        "max_source_positions": 20,
+        "max_target_positions": 20,
+        "input_feat_per_channel": 16,
+        "conv_channels": 32,
     },
     "speecht5": {**_ENCODER, **_DECODER, **_SAMPLES, **_NEAR, "hidden_size": WIDTH, "vocab_size": 99},
     "patchtst": {
-        **{"d_model": WIDTH, "num_hidden_layers": BLOCKS, "num_attention_heads": HEADS, "ffn_dim": 96},
-        **{"context_length": 2 * TOKENS, "patch_length": 2, "patch_stride": 2, "num_input_channels": 2},
+        "d_model": WIDTH,
+        "num_hidden_layers": BLOCKS,
+        "num_attention_heads": HEADS,
+        "ffn_dim": 96,
+        "context_length": 2 * TOKENS,
+        "patch_length": 2,
+        "patch_stride": 2,
+        "num_input_channels": 2,
     },
     "time_series_transformer": {
-        **{**_ENCODER, **_DECODER},
-        **{"d_model": WIDTH, "prediction_length": 4, "context_length": TOKENS, "lags_sequence": [1]},
+        **_ENCODER,
+        **_DECODER,
+        "d_model": WIDTH,
+        "prediction_length": 4,
+        "context_length": TOKENS,
+        "lags_sequence": [1],
     },
     "timesfm": {**_SIZES, "head_dim": 16},
     "timesfm2_5": {**_SIZES, "head_dim": 16, "num_key_value_heads": HEADS},
@@ -168,7 +196,9 @@ def image_reference(kind: str, model: Any, tokens: Tensor) -> Tensor:
 
 def _embedded(kind: str, embeddings: Any, given: dict[str, Any]) -> Any:
     if kind == "vit_mae":
-        return embeddings(given["pixel_values"], noise=torch.arange(float(TOKENS))[None].repeat(len(given["pixel_values"]), 1))
+        return embeddings(
+            given["pixel_values"], noise=torch.arange(float(TOKENS))[None].repeat(len(given["pixel_values"]), 1)
+        )
     if kind.startswith("siglip2"):
         return embeddings(given["pixel_values"], given["spatial_shapes"])
     if kind in ("idefics3_vision", "smolvlm_vision"):

@@ -13,8 +13,10 @@ from typing import Any, Literal
 
 from fptkit.errors import DataError, FptkitError
 
-Masking = Literal["attention", "added", "rows", "apart"]
-Given = Literal["", "rotary", "grid_angles", "grid_places", "relative", "relative_once", "distances", "paddings"]
+Masking = Literal["attention", "added", "apart"]
+Given = Literal[
+    "", "rotary", "grid_angles", "grid_places", "relative", "relative_once", "distances", "first_bias", "paddings"
+]
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Body:
         part: path of the model that the other paths start at.
         words: word embedding, whose mean norm is reported.
         masking: how padding is kept out. attention: by the mask of attention; added: by a mask that is added to biases;
-            rows: the blocks get a mask of shape (B, T); apart: the blocks accept no mask, so examples of different
+            apart: the blocks accept no mask, so examples of different
             lengths run one after the other.
         given: what the blocks get besides tokens; see `fptkit.backbones.huggingface.body`.
         provider: path of the module that computes it.
@@ -129,9 +131,7 @@ BODIES: Mapping[str, Body] = {
     "idefics3_vision": _tower(("post_layernorm",)),
     "ijepa": _vit(class_rows=0),
     "internvl_vision": _vit("encoder.layer", masking="apart"),
-    "mlcd": Body(
-        "encoder.layers", before=("pre_layrnorm",), given="grid_places", provider="vision_rotary_embedding"
-    ),
+    "mlcd": Body("encoder.layers", before=("pre_layrnorm",), given="grid_places", provider="vision_rotary_embedding"),
     "mlcd_vision_model": Body(
         "encoder.layers", before=("pre_layrnorm",), given="grid_places", provider="vision_rotary_embedding"
     ),
@@ -178,13 +178,17 @@ BODIES: Mapping[str, Body] = {
         provider="encoder.embed_positions",
     ),
     "wav2vec2-conformer": _CONFORMER,
-    "wavlm": _speech(masking="rows"),
+    "wavlm": _speech(masking="apart", given="first_bias"),
     "whisper": _spectrogram(part="encoder"),
     # time series
-    "patchtst": Body("encoder.layers", positions="encoder.positional_encoder.position_enc", class_rows="use_cls_token", masking="apart", channels=True),
-    "time_series_transformer": _spectrogram(
-        part="encoder", before=("layernorm_embedding",), after=()
+    "patchtst": Body(
+        "encoder.layers",
+        positions="encoder.positional_encoder.position_enc",
+        class_rows="use_cls_token",
+        masking="apart",
+        channels=True,
     ),
+    "time_series_transformer": _spectrogram(part="encoder", before=("layernorm_embedding",), after=()),
     "timesfm": Body("layers", masking="added", causal=True, given="paddings"),
     "timesfm2_5": Body("layers", causal=True, given="rotary", provider="rotary_emb"),
     # text without inputs_embeds
@@ -216,21 +220,29 @@ REFUSED: Mapping[str, tuple[str, str]] = {
         (
             *("swin", "swinv2", "swin2sr", "donut-swin", "maskformer-swin", "hiera", "cvt", "segformer", "glpn", "pvt"),
             *("pvt_v2", "levit", "dinat", "focalnet", "poolformer", "mobilevit", "mobilevitv2", "swiftformer"),
-            *("efficientformer", "sam2_hiera_det_model", "sam2_vision_model", "clap", "clap_audio_model"),
+            *("sam2_hiera_det_model", "sam2_vision_model", "clap_audio_model"),
         ),
         (_GRID, _VIT_INSTEAD),
     ),
     **dict.fromkeys(
-        ("convnext", "convnextv2", "dinov3_convnext", "resnet", "regnet", "bit", "efficientnet", "mobilenet_v1")
-        + ("mobilenet_v2", "textnet", "hgnet_v2"),
+        (
+            *("convnext", "convnextv2", "dinov3_convnext", "resnet", "regnet", "bit", "efficientnet", "mobilenet_v1"),
+            *("mobilenet_v2", "textnet", "hgnet_v2"),
+        ),
         (_CONVOLUTIONS, _VIT_INSTEAD),
     ),
     **dict.fromkeys(
         ("sam_vision_model", "sam_hq_vision_model", "sam3_vit_model", "vitdet"),
         ("its blocks take a grid of rows and columns, cut into windows", _VIT_INSTEAD),
     ),
-    "timesformer": ("its blocks take frames of equal size and attend over space and time in turn", "use vivit or videomae"),
-    "yolos": ("it adds a table of positions again between its blocks, one row for each patch of an image", _VIT_INSTEAD),
+    "timesformer": (
+        "its blocks take frames of equal size and attend over space and time in turn",
+        "use vivit or videomae",
+    ),
+    "yolos": (
+        "it adds a table of positions again between its blocks, one row for each patch of an image",
+        _VIT_INSTEAD,
+    ),
     "sew": ("its blocks work on half as many tokens, between a pooling and an upsampling", _SPEECH_INSTEAD),
     "sew-d": ("its blocks work on half as many tokens, between a pooling and an upsampling", _SPEECH_INSTEAD),
     "informer": ("its attention chooses keys at random and its convolutions halve the sequence", _SERIES_INSTEAD),
@@ -258,9 +270,11 @@ def find_body(config: Any, part: str | None, where: str, fault: type[FptkitError
         reason, instead = REFUSED[kind]
         raise fault(f"{where}: a model of type {kind} does not accept token vectors: {reason}; {instead}")
     if kind in PARTS:
-        if part not in PARTS[kind]:
+        if part is None or part not in PARTS[kind]:
             known = " or ".join(PARTS[kind])
-            raise fault(f"{where}: a model of type {kind} combines several models; choose one by backbone.part: {known}")
+            raise fault(
+                f"{where}: a model of type {kind} combines several models; choose one by backbone.part: {known}"
+            )
         return PARTS[kind][part]
     if part is not None:
         raise fault(f"{where}: a model of type {kind} has no parts to choose from; leave backbone.part out")

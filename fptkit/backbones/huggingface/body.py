@@ -31,7 +31,7 @@ class Rows(nn.Embedding):
     """
 
     def __init__(self, rows: nn.Parameter, offset: int) -> None:
-        super().__init__(*rows.shape, device="meta")
+        super().__init__(rows.shape[0], rows.shape[1], device="meta")
         self.weight = rows
         self.offset = offset
 
@@ -74,9 +74,9 @@ class TokenBody(nn.Module):
             for block in self.blocks:
                 _replace_biases(block)
         self.config.num_hidden_layers = len(self.blocks)
-        for module in self.modules():
-            if "DropPath" in type(module).__name__:
-                module.drop_prob = 0.0
+        paths: list[Any] = [module for module in self.modules() if "DropPath" in type(module).__name__]
+        for path in paths:
+            path.drop_prob = 0.0
 
     def get_input_embeddings(self) -> nn.Module:
         """As in the library's models: the placeholder of the word embedding."""
@@ -106,7 +106,9 @@ class TokenBody(nn.Module):
         for length in lengths.unique().tolist():
             rows = (lengths == length).nonzero().flatten()
             run = self._run(tokens[rows, :length], None)
-            hidden = hidden.index_copy(0, rows, functional.pad(run, (0, 0, 0, tokens.shape[1] - length)).to(hidden.dtype))
+            hidden = hidden.index_copy(
+                0, rows, functional.pad(run, (0, 0, 0, tokens.shape[1] - length)).to(hidden.dtype)
+            )
         return hidden
 
     def _run(self, tokens: Tensor, real: Tensor | None) -> Tensor:
@@ -114,7 +116,8 @@ class TokenBody(nn.Module):
         if self.convolution is not None:
             if real is not None:
                 hidden = hidden.masked_fill(~real[:, :, None], 0.0)  # the convolution must not see padding
-            hidden = hidden + self.convolution(hidden)
+            with torch.autocast(hidden.device.type, enabled=False):  # positions are exact, as those of a table
+                hidden = hidden + self.convolution(hidden)
         hidden = self.before(hidden)
         if self.kind.dropout:
             hidden = functional.dropout(hidden, getattr(self.config, self.kind.dropout), self.training)
@@ -125,7 +128,7 @@ class TokenBody(nn.Module):
         if self.kind.channels:
             hidden = hidden[:, None]
         for index, block in enumerate(self.blocks):
-            if self.kind.masking == "rows":  # WavLM: the first block computes what all add to their scores
+            if self.kind.given == "first_bias":  # the first block computes the biases of all
                 hidden, given["position_bias"] = block(hidden, index=index, **given)
                 continue
             result = block(hidden, **given)
@@ -136,8 +139,6 @@ class TokenBody(nn.Module):
         """What the blocks get of the mask."""
         if self.kind.masking == "apart":
             return {}
-        if self.kind.masking == "rows":
-            return {"attention_mask": real, "position_bias": None}
         seen = _seen(hidden, real, self.kind.causal)
         added = self.kind.masking == "added" or self.config._attn_implementation != "sdpa"
         return {"attention_mask": _added(seen, hidden) if added else seen}
@@ -247,6 +248,7 @@ _GIVEN: dict[str, Callable[[TokenBody, Tensor, Tensor | None], dict[str, Any]]] 
     "relative": _relative,
     "relative_once": _relative_once,
     "distances": _distances,
+    "first_bias": lambda body, hidden, real: {"position_bias": None},
     "paddings": _paddings,
 }
 
@@ -254,7 +256,7 @@ _GIVEN: dict[str, Callable[[TokenBody, Tensor, Tensor | None], dict[str, Any]]] 
 class BlockBias(GridBias):
     """`GridBias` with the arguments that the library's blocks pass."""
 
-    def forward(self, window: Any, interpolate_pos_encoding: bool = False, dim_size: int = 0) -> Tensor:  # type: ignore[override]
+    def forward(self, window: Any, interpolate_pos_encoding: bool = False, dim_size: int = 0) -> Tensor:
         """Shapes: -> (1, H, dim_size, dim_size)."""
         return super().forward(dim_size)
 

@@ -155,9 +155,7 @@ class TransformersFamily(Family[Described, HuggingFaceBackbone]):
     def draw(self, architecture: Described, seed: int, folder: WeightFolder | None) -> HuggingFaceBackbone:
         """See `Family.draw`."""
         return _backbone(
-            draw_model(
-                architecture.config, seed, architecture.where, architecture.fault, part=architecture.part
-            )
+            draw_model(architecture.config, seed, architecture.where, architecture.fault, part=architecture.part)
         )
 
     def load(self, folder: WeightFolder, architecture: Described) -> HuggingFaceBackbone:
@@ -191,7 +189,8 @@ class TransformersFamily(Family[Described, HuggingFaceBackbone]):
         model: Any = backbone.model
         if isinstance(model, TokenBody) and model.has_grid:
             notes = [*(notes if backbone.ends else ()), model.fit_grid(max(tokens, options.length or 0), options)]
-            backbone.max_positions = min(model.side**2, backbone.max_positions if backbone.ends else model.side**2)
+            limit = model.side**2
+            backbone.max_positions = min(limit, backbone.max_positions or limit) if backbone.ends else limit
             backbone.ends = True
         if backbone.window != 1:
             notes.append("no token has global attention: each sees only its window")
