@@ -16,9 +16,6 @@ from torch import Tensor, nn
 from fptkit.backbones.options import PositionOptions
 from fptkit.errors import ShapeError
 
-CLASS_ROWS = 3
-"""Last rows of a table of distances: from the class token, to it, and from it to itself. Source: BEiT."""
-
 
 def square_side(tokens: int) -> int:
     """Return the side of the smallest square grid of at least ``tokens`` tokens."""
@@ -34,14 +31,30 @@ def places(tokens: int, side: int, device: torch.device) -> Tensor:
     return torch.stack((index // side, index % side), dim=1)
 
 
+def distance_rows(tokens: int, side: int, window: tuple[int, int], device: torch.device) -> Tensor:
+    """Return the row of each pair of tokens in a table of distances.
+
+    Args:
+        tokens: T, number of tokens.
+        side: side of the grid that they are put into.
+        window: h and w; row ``(dy + h - 1) * (2 * w - 1) + dx + w - 1`` of the table is for the distance (dy, dx).
+        device: device of the result.
+
+    Shapes: -> (T, T), integers.
+    """
+    height, width = window
+    place = places(tokens, side, device)
+    distance = place[:, None] - place[None]  # (T, T, 2)
+    return (distance[..., 0] + height - 1) * (2 * width - 1) + distance[..., 1] + width - 1
+
+
 class GridBias(nn.Module):
     """A table of biases that attention adds to its scores, by the distance of two tokens in rows and columns.
 
     The rows of the class token are dropped with it.
 
     Args:
-        table: (R, H), biases of H heads. Row ``(dy + h - 1) * (2 * w - 1) + dx + w - 1`` is for the distance (dy, dx);
-            up to three rows of the class token follow.
+        table: (R, H), biases of H heads, see `distance_rows`; up to three rows of the class token follow.
         window: h and w, rows and columns of the grid that the table was trained for.
 
     Source: Bao et al. 2022 (BEiT); huggingface/transformers, ``modeling_beit.py``; timm, ``layers/pos_embed_rel.py``.
@@ -55,11 +68,8 @@ class GridBias(nn.Module):
 
     def forward(self, tokens: int) -> Tensor:
         """Shapes: -> (1, H, tokens, tokens)."""
-        height, width = self.window
-        place = places(tokens, self.side or square_side(tokens), self.table.device)
-        distance = place[:, None] - place[None]  # (T, T, 2)
-        row = (distance[..., 0] + height - 1) * (2 * width - 1) + distance[..., 1] + width - 1
-        return self.table[row].permute(2, 0, 1)[None]
+        rows = distance_rows(tokens, self.side or square_side(tokens), self.window, self.table.device)
+        return self.table[rows].permute(2, 0, 1)[None]
 
     def fit(self, tokens: int, options: PositionOptions) -> None:
         """Cut the table to the distances that occur in the task's grid, or stretch it.

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.modeling_outputs import BaseModelOutput
 
+from fptkit.backbones.apart import run_apart
 from fptkit.backbones.grid import GridBias, places, square_side
 from fptkit.backbones.huggingface.bodies import Body
 from fptkit.backbones.options import PositionOptions
@@ -98,18 +99,9 @@ class TokenBody(nn.Module):
         real = None if attention_mask is None else attention_mask.bool()
         if real is None or self.kind.masking != "apart" or real.is_meta:
             return BaseModelOutput(last_hidden_state=self._run(inputs_embeds, real))
-        return BaseModelOutput(last_hidden_state=self._run_apart(inputs_embeds, real.sum(1)))
-
-    def _run_apart(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """Run the examples of each length without padding; zeros at padded places."""
-        hidden = torch.zeros_like(tokens)
-        for length in lengths.unique().tolist():
-            rows = (lengths == length).nonzero().flatten()
-            run = self._run(tokens[rows, :length], None)
-            hidden = hidden.index_copy(
-                0, rows, functional.pad(run, (0, 0, 0, tokens.shape[1] - length)).to(hidden.dtype)
-            )
-        return hidden
+        return BaseModelOutput(
+            last_hidden_state=run_apart(lambda tokens: self._run(tokens, None), inputs_embeds, real.sum(1))
+        )
 
     def _run(self, tokens: Tensor, real: Tensor | None) -> Tensor:
         hidden = tokens if self.positions is None else tokens + self.positions(tokens)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from transformers import PretrainedConfig, PreTrainedModel
 
 from fptkit.backbones.assemble import Family, RandomDraw, build
+from fptkit.backbones.grid import square_side
 from fptkit.backbones.huggingface.bodies import find_body
 from fptkit.backbones.huggingface.body import TokenBody
 from fptkit.backbones.huggingface.fit import fit_tables, keep_blocks, measure, redraw_weights
@@ -188,8 +189,9 @@ class TransformersFamily(Family[Described, HuggingFaceBackbone]):
         notes = fit_tables(backbone, tokens, options)
         model: Any = backbone.model
         if isinstance(model, TokenBody) and model.has_grid:
-            notes = [*(notes if backbone.ends else ()), model.fit_grid(max(tokens, options.length or 0), options)]
-            limit = model.side**2
+            longest = max(tokens, options.length or 0)
+            notes = [*(notes if backbone.ends else ()), model.fit_grid(longest, options)]
+            limit = square_side(longest) ** 2
             backbone.max_positions = min(limit, backbone.max_positions or limit) if backbone.ends else limit
             backbone.ends = True
         if backbone.window != 1:

@@ -139,7 +139,7 @@ class VitFamily(Family[VitArchitecture, VitBackbone]):
             table = torch.zeros(max(tokens, options.length or 0), backbone.width)
         backbone.positions = PositionTable(fit_positions(table, tokens, options))
         backbone.max_positions = len(backbone.positions.weight)
-        return ()
+        return (backbone.fit_grid(backbone.max_positions, options),) if backbone.has_grid else ()
 
 
 def architecture_of(sizes: VitSizes) -> VitArchitecture:
