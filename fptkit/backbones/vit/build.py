@@ -9,9 +9,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from fptkit.backbones.adapt import fit_positions, redraw
+from fptkit.backbones.adapt import chosen_blocks, fit_positions, redraw
 from fptkit.backbones.assemble import Family, RandomDraw, build
-from fptkit.backbones.options import Init, PositionOptions
+from fptkit.backbones.options import BlockOptions, Init, PositionOptions
 from fptkit.backbones.vit.checkpoint import load_vit, make_timm_model, read_architecture
 from fptkit.backbones.vit.model import PositionTable, VitArchitecture, VitBackbone
 from fptkit.backbones.vit.options import SIZES, VitOptions, VitSizes
@@ -118,6 +118,11 @@ class VitFamily(Family[VitArchitecture, VitBackbone]):
                 f"backbone.position_init 'pretrained': {folder.entry} has no position table; use zeros, the default"
             )
         return backbone
+
+    def keep_blocks(self, backbone: VitBackbone, options: BlockOptions) -> None:
+        """See `Family.keep_blocks`; a kept block keeps its own rotary angles."""
+        backbone.kept = chosen_blocks(backbone.blocks, options)
+        super().keep_blocks(backbone, options)
 
     def redraw(self, backbone: VitBackbone, init: Init, seed: int) -> None:
         """See `Family.redraw`; the scales after attention and feed-forward (``LayerScale``) keep timm's initial value.

@@ -181,6 +181,7 @@ class VitBackbone(Backbone):
 
     Attributes:
         side: side of the square grid that tokens are put into, if the model's positions are rows and columns.
+        kept: indices of its blocks in timm's model.
 
     Raises:
         DataError: the role of a parameter of the blocks is unknown.
@@ -203,6 +204,7 @@ class VitBackbone(Backbone):
         self.layers = nn.ModuleList(_our_block(block, self.kind) for block in model.blocks)
         self.between, self.norm, self.final_norm = _final_norms(model)
         self.blocks = len(self.layers)
+        self.kept: Sequence[int] = range(self.blocks)
         self.max_positions = len(rows)
         for module in self.modules():
             if isinstance(module, _timm_kinds("RmsNorm", "SimpleNorm")):
@@ -244,8 +246,7 @@ class VitBackbone(Backbone):
         """For each block what all blocks share: rotary angles or biases."""
         if self.rope is not None:
             angles = rotary_angles(self.rope, tokens, self.side or square_side(tokens))
-            each = angles if angles.ndim == 4 else [angles] * self.blocks
-            return [{"positions": one} for one in each]
+            return [{"positions": angles[index] if angles.ndim == 4 else angles} for index in self.kept]
         if self.shared_bias is not None:
             return [{"positions": self.shared_bias(tokens)}] * self.blocks
         return [{}] * self.blocks
