@@ -72,6 +72,20 @@ CONFIGS: dict[str, dict[str, Any]] = {
         ("data2vec-audio", "hubert", "unispeech", "unispeech-sat", "wav2vec2", "wav2vec2-conformer", "wavlm"), _SPEECH
     ),
     "wav2vec2-bert": {**_SIZES, "feature_projection_input_dim": 16},
+    "lasr_encoder": {
+        **_SIZES,
+        "num_key_value_heads": HEADS,
+        "num_mel_bins": 16,
+        "subsampling_conv_channels": 16,
+        "conv_kernel_size": 9,
+    },
+    "parakeet_encoder": {
+        **_SIZES,
+        "num_key_value_heads": HEADS,
+        "num_mel_bins": 16,
+        "subsampling_conv_channels": 16,
+        "conv_kernel_size": 9,
+    },
     "moonshine": {
         **_without(_SIZES, "num_hidden_layers", "num_attention_heads"),
         "encoder_num_hidden_layers": BLOCKS,
@@ -124,7 +138,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "timesfm2_5": {**_SIZES, "head_dim": 16, "num_key_value_heads": HEADS},
     "clip_text_model": _TEXT,
     "esmc": _without(_TEXT, "max_position_embeddings"),
-    **dict.fromkeys(("blip", "chinese_clip", "clip", "clipseg", "metaclip_2", "owlvit", "siglip"), _two()),
+    **dict.fromkeys(("altclip", "blip", "chinese_clip", "clip", "clipseg", "metaclip_2", "owlvit", "siglip"), _two()),
     "siglip2": _two(vision=_PATCHES),
 }
 """One tiny config for each model type; images of 32 x 32 pixels have 16 patches."""
@@ -257,6 +271,12 @@ def _stem_of_two(kind: str, model: Any, tokens: Tensor) -> Tensor:
     return encoder(torch.zeros(len(tokens), 16, length)).last_hidden_state
 
 
+def _subsampled(kind: str, model: Any, tokens: Tensor) -> Tensor:
+    scale = getattr(model, "input_scale", 1.0)
+    run(model, "subsampling" if kind == "parakeet_encoder" else "subsampler", tokens / scale)
+    return model(torch.zeros(len(tokens), 64, 16)).last_hidden_state
+
+
 def _moonshine(kind: str, model: Any, tokens: Tensor) -> Tensor:
     encoder = model.encoder
     for name in ("conv1", "groupnorm", "conv2"):
@@ -335,6 +355,7 @@ REFERENCES: dict[str, Reference] = {
     ),
     "wavlm": _encoder,
     **dict.fromkeys(("qwen2_audio_encoder", "voxtral_encoder", "whisper"), _stem_of_two),
+    **dict.fromkeys(("lasr_encoder", "parakeet_encoder"), _subsampled),
     "moonshine": _moonshine,
     "speech_to_text": _speech_to_text,
     "speecht5": _speecht5,

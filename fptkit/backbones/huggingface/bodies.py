@@ -15,7 +15,16 @@ from fptkit.errors import DataError, FptkitError
 
 Masking = Literal["attention", "added", "apart"]
 Given = Literal[
-    "", "rotary", "grid_angles", "grid_places", "relative", "relative_once", "distances", "first_bias", "paddings"
+    "",
+    "rotary",
+    "grid_angles",
+    "grid_places",
+    "relative",
+    "relative_once",
+    "distances",
+    "first_bias",
+    "encoded",
+    "paddings",
 ]
 
 
@@ -44,7 +53,7 @@ class Body:
         causal: a token sees only itself and earlier tokens.
         moved_if: key of the config; if it is set there, the modules of ``before`` run after the blocks.
         channels: the blocks work on (B, C, T, D), with C = 1.
-        unless: key of the config; if it is set there, the model computes its positions from an image, and is refused.
+        unless: key of the config; if it is set there, the model adds positions that it computes, and is refused.
     """
 
     blocks: str
@@ -155,7 +164,13 @@ BODIES: Mapping[str, Body] = {
     "audio-spectrogram-transformer": _vit(class_rows=2),
     "data2vec-audio": _speech("", masking="apart"),
     "hubert": _speech(),
+    "lasr_encoder": Body(
+        "layers", after=("out_norm",), dropout="dropout", masking="apart", given="rotary", provider="rotary_emb"
+    ),
     "moonshine": Body("layers", part="encoder", after=("layer_norm",), given="rotary", provider="rotary_emb"),
+    "parakeet_encoder": Body(
+        "layers", dropout="dropout", masking="apart", given="encoded", provider="encode_positions"
+    ),
     "qwen2_audio_encoder": _spectrogram(),
     "speech_to_text": _spectrogram(part="encoder", positions="embed_positions.weights", class_rows=2),
     "speecht5": Body(
@@ -189,7 +204,7 @@ BODIES: Mapping[str, Body] = {
         channels=True,
     ),
     "time_series_transformer": _spectrogram(part="encoder", before=("layernorm_embedding",), after=()),
-    "timesfm": Body("layers", masking="added", causal=True, given="paddings"),
+    "timesfm": Body("layers", masking="added", causal=True, given="paddings", unless="use_positional_embedding"),
     "timesfm2_5": Body("layers", causal=True, given="rotary", provider="rotary_emb"),
     # text without inputs_embeds
     "clip_text_model": _CLIP_TEXT,
@@ -198,6 +213,7 @@ BODIES: Mapping[str, Body] = {
 """Models of one sequence, by model type."""
 
 PARTS: Mapping[str, Mapping[str, Body]] = {
+    "altclip": _parts(None, _CLIP_VISION),
     "blip": {"vision": _inside("vision_model", _tower(("post_layernorm",), class_rows=1, masking="apart"))},
     "chinese_clip": _parts(None, _CLIP_VISION),
     "clip": _parts(_CLIP_TEXT, _CLIP_VISION),
@@ -209,7 +225,7 @@ PARTS: Mapping[str, Mapping[str, Body]] = {
 }
 """Models that combine several, by model type and the name of the part; the recipe chooses one."""
 
-_GRID = "its blocks work on windows of a grid and halve it between stages, so they cannot run on a sequence of tokens"
+_GRID = "its blocks work on a grid of rows and columns, in stages of different size"
 _CONVOLUTIONS = "it is a convolutional network and has no sequence of tokens"
 _VIT_INSTEAD = "use a model whose blocks see all tokens, such as vit, dinov2 or siglip_vision_model"
 _SPEECH_INSTEAD = "use wav2vec2, hubert or whisper"
@@ -281,6 +297,7 @@ def find_body(config: Any, part: str | None, where: str, fault: type[FptkitError
     body = BODIES.get(kind)
     if body is not None and body.unless and getattr(config, body.unless):
         raise fault(
-            f"{where}: a model of type {kind} with {body.unless} computes its positions from an image; {_VIT_INSTEAD}"
+            f"{where}: a model of type {kind} with {body.unless} adds positions that fptkit does not compute; use a "
+            f"{kind} without it, or another model"
         )
     return body

@@ -212,6 +212,11 @@ def _relative(body: TokenBody, hidden: Tensor, real: Tensor | None) -> dict[str,
     return {"relative_position_embeddings": None if body.provider is None else body.provider(hidden)}
 
 
+def _encoded(body: TokenBody, hidden: Tensor, real: Tensor | None) -> dict[str, Any]:
+    assert body.provider is not None
+    return {"position_embeddings": body.provider(hidden)}
+
+
 def _relative_once(body: TokenBody, hidden: Tensor, real: Tensor | None) -> dict[str, Any]:
     assert body.provider is not None
     return {"position_bias": body.provider(hidden)}
@@ -240,6 +245,7 @@ _GIVEN: dict[str, Callable[[TokenBody, Tensor, Tensor | None], dict[str, Any]]] 
     "relative": _relative,
     "relative_once": _relative_once,
     "distances": _distances,
+    "encoded": _encoded,
     "first_bias": lambda body, hidden, real: {"position_bias": None},
     "paddings": _paddings,
 }

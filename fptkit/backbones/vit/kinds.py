@@ -23,6 +23,7 @@ class Kind:
         argument: for biases, the argument of a block that takes them.
         own: for biases, path of a block's own ones.
         shared: for biases, path of those that all blocks share.
+        example: name of a model.
         part: attribute of timm's model that holds the blocks, in some of the kind's models.
     """
 
@@ -34,34 +35,40 @@ class Kind:
     argument: str = ""
     own: str = ""
     shared: str = ""
+    example: str = ""
     part: str = ""
 
 
-VIT = Kind()
+_ENCODER: dict[str, Any] = {"arguments": {"num_classes": None, "global_pool": ""}, "apart": True, "part": "encoder"}
 
 KINDS: Mapping[str, Kind] = {
     "beit": Kind(
-        given="bias", argument="shared_rel_pos_bias", own="attn.relative_position_bias_table", shared="rel_pos_bias"
+        given="bias",
+        argument="shared_rel_pos_bias",
+        own="attn.relative_position_bias_table",
+        shared="rel_pos_bias",
+        example="beitv2_base_patch16_224",
     ),
-    "cait": Kind(class_rows=False, apart=True),
-    "deepseek_vit": Kind(
-        "", given="rope", apart=True, arguments={"num_classes": None, "global_pool": ""}, part="encoder"
-    ),
-    "deit": VIT,
-    "eva": Kind(given="rope", arguments={"dynamic_img_size": True}),
-    "naflexvit": Kind("embeds.pos_embed", class_rows=False, given="rope"),
-    "qwen3_vit": Kind(
-        class_rows=False, given="rope", apart=True, arguments={"num_classes": None, "global_pool": ""}, part="encoder"
-    ),
-    "vision_transformer": VIT,
-    "vision_transformer_hybrid": VIT,
+    "cait": Kind(class_rows=False, apart=True, example="cait_s24_224"),
+    "deepseek_vit": Kind("", given="rope", example="deepseek_vit_412m", **_ENCODER),
+    "deit": Kind(example="deit3_base_patch16_224"),
+    "eva": Kind(given="rope", arguments={"dynamic_img_size": True}, example="vit_base_patch16_dinov3"),
+    "naflexvit": Kind("embeds.pos_embed", class_rows=False, given="rope", example="naflexvit_base_patch16_siglip"),
+    "qwen3_vit": Kind(class_rows=False, given="rope", example="qwen3_vit_88m", **_ENCODER),
+    "vision_transformer": Kind(example="vit_base_patch16_224"),
+    "vision_transformer_hybrid": Kind(example="vit_base_r50_s16_224"),
     "vision_transformer_relpos": Kind(
-        "", given="bias", argument="shared_rel_pos", own="attn.rel_pos", shared="shared_rel_pos"
+        "",
+        given="bias",
+        argument="shared_rel_pos",
+        own="attn.rel_pos",
+        shared="shared_rel_pos",
+        example="vit_relpos_base_patch16_224",
     ),
 }
 """Kinds that run, by timm's module."""
 
-_STAGES = "its blocks work on a grid of rows and columns, which shrinks from stage to stage"
+_STAGES = "its blocks work on a grid of rows and columns, in stages of different size"
 _CONVOLUTIONS = "it is a convolutional network and has no sequence of tokens"
 _FIXED = "its blocks are linear maps over a fixed number of tokens"
 
@@ -123,7 +130,7 @@ def kind_of(name: str, entry: str = "") -> Kind:
     from timm.models import is_model, is_model_in_modules
 
     if not is_model(name):
-        return VIT
+        return KINDS["vision_transformer"]
     for module, kind in KINDS.items():
         if is_model_in_modules(name, {module}):
             return kind

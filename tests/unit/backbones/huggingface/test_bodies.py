@@ -117,18 +117,17 @@ def test_padding_is_not_seen(made: Callable[[str], Made], name: str) -> None:
 
 
 ROLES = (
-    (r"conv_module\.|(^|\.)(self_)?att(entio)?n(\.|_)|^self_attention", "attention"),
+    (r"conv_module\.|(^|\.)conv\.|(^|\.)(self_)?att(entio)?n(\.|_)|^self_attention", "attention"),
     (r"lambda_?\d|layer_scale", "other"),
     (r"relative_position_bias|distance_embedding|rel_attn_embed", "position"),
-    (r"norm|(^|\.)ln_?\d", "norm"),
 )
-"""Roles of a block's parameters by their names: the last pattern that matches counts; otherwise it is feed-forward."""
+"""Roles of the parameters of a block by their names, if they are no norms; the last pattern that matches counts."""
 
 
 def expected_role(name: str) -> str:
-    if re.search(r"layer_?norm|(^|\.)norm\d?\.|_norm\.|norm_sublayer|batch_norm|rms_norm|ffn_norm", name):
+    if re.search(r"layer_?norm|(^|\.)norm(\d|_\w+)?\.|_norm\.|norm_sublayer|batch_norm|rms_norm|ffn_norm", name):
         return "norm"
-    matching = [role for pattern, role in ROLES[:3] if re.search(pattern, name)]
+    matching = [role for pattern, role in ROLES if re.search(pattern, name)]
     return matching[-1] if matching else "feed_forward"
 
 
@@ -191,11 +190,14 @@ def test_models_that_cannot_run_on_tokens_are_refused_by_name(kind: str) -> None
         ("clip", None, "combines several models; choose one by backbone.part: text or vision"),
         ("clip", "audio", "choose one by backbone.part: text or vision"),
         ("vit", "vision", "has no parts to choose from; leave backbone.part out"),
-        ("aimv2_vision_model", None, "with is_native computes its positions from an image"),
+        ("aimv2_vision_model", None, "with is_native adds positions that fptkit does not compute"),
+        ("timesfm", None, "with use_positional_embedding adds positions that fptkit does not compute"),
     ],
 )
 def test_parts_that_do_not_fit(kind: str, part: str | None, said: str) -> None:
-    content = {**CONFIGS[kind], "model_type": kind, **({"is_native": True} if kind.startswith("aimv2") else {})}
+    body = BODIES.get(kind)
+    computed = {body.unless: True} if body is not None and body.unless else {}
+    content = {**CONFIGS[kind], "model_type": kind, **computed}
     with pytest.raises(UsageError, match=re.escape(said)):
         build_huggingface(HuggingFaceOptions(weights="random", config=content, part=part), positions=9, seed=0)
 

@@ -266,7 +266,8 @@ def test_models_that_cannot_run_on_tokens_are_refused_by_name(name: str, said: s
 def test_the_names_tried_are_those_of_every_kind() -> None:
     tried = {module for module in KINDS for name, _ in CASES.values() if is_model_in_modules(name, {module})}
     assert tried == KINDS.keys()
-    assert all(kind_of(name) for module in KINDS for name in list_models(module=module))
+    assert all(kind_of(name) is kind for module, kind in KINDS.items() for name in list_models(module=module))
+    assert all(is_model_in_modules(kind.example, {module}) for module, kind in KINDS.items())
 
 
 # Positions
