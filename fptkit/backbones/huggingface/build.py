@@ -116,6 +116,7 @@ class TransformersFamily(Family[Described, HuggingFaceBackbone]):
     part: str | None = None
 
     kinds: ClassVar[tuple[str, ...]] = ()
+    reads_numbers = True
     advice = (
         "Put config.json and model.safetensors into a folder and use path:FOLDER, or use the weights 'random'. "
         "`fptkit list weights` shows the available weights."

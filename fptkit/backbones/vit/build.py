@@ -61,6 +61,7 @@ class VitFamily(Family[VitArchitecture, VitBackbone]):
         "path:FOLDER. `fptkit list weights` shows the available weights."
     )
     block_list = "layers"
+    reads_numbers = True
 
     @classmethod
     def of(cls, options: VitOptions, tokens: int) -> VitFamily:
