@@ -300,6 +300,19 @@ def _submodule(part: nn.Module, path: str) -> Any:
     return getattr(part.get_submodule(owner), name, None) if path else None
 
 
+def used_parts(whole: nn.Module, kind: Body) -> set[str]:
+    """Return the paths of the parts of a model that a `TokenBody` uses, in the whole model.
+
+    Args:
+        whole: the library's model.
+        kind: where its parts are.
+    """
+    part = whole.get_submodule(kind.part)
+    paths = {kind.blocks, kind.positions, kind.convolution, kind.provider, *kind.before, *kind.after} - {""}
+    used = {path for path in paths if not isinstance(_submodule(part, path), nn.Identity | None)}
+    return {f"{kind.part}.{path}" if kind.part else path for path in used}
+
+
 def width_and_words(whole: nn.Module, kind: Body) -> tuple[int, Tensor | None]:
     """The numbers per token of a model, and the rows of its word embedding, if it has one.
 

@@ -15,7 +15,7 @@ from transformers.utils import logging
 
 from fptkit.backbones.config_file import architecture_only, keys_of_code, refuse_quantised
 from fptkit.backbones.huggingface.bodies import PARTS, find_body
-from fptkit.backbones.huggingface.body import TokenBody, width_and_words
+from fptkit.backbones.huggingface.body import TokenBody, used_parts, width_and_words
 from fptkit.backbones.huggingface.model import accepted_by, is_skeleton
 from fptkit.backbones.huggingface.stored import check_extent, check_outside, check_report, read_stored, tied_words
 from fptkit.backbones.tensors import notes_on_heads
@@ -141,8 +141,9 @@ def load_model(
     words = None if body is not None else whole.get_input_embeddings().weight
     words_are_missing = words is not None and bool(_names_of(whole, {id(words)}) & set(report["missing_keys"]))
     model = _sequence_model(whole.eval(), folder.entry, DataError, part)
-    check_report(whole, _names_of(whole, {id(used) for used in model.parameters()}), report, folder.entry)
-    heads = check_outside(whole, stored, report, folder.entry)
+    parts = {name for name, _ in whole.named_children()} if body is None else used_parts(whole, body)
+    check_report(whole, _names_of(whole, {id(used) for used in model.parameters()}), report, parts, folder.entry)
+    heads = check_outside(whole, stored, report, parts, folder.entry)
     if words is not None and words_are_missing:
         tied = tied_words(stored, config, words.shape)
         _set_word_norm(model, None if tied is None else float(tied.norm(dim=1).mean()))

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
+from safetensors.torch import load_file, save_file
 from tiny_bodies import CONFIGS, TOKENS, VARIANTS, WIDTH, no_biases, reference
 from torch import Tensor, nn
-from transformers import CONFIG_MAPPING, AutoModel, AutoModelForImageClassification
+from transformers import CONFIG_MAPPING, AutoModel
 
 from fptkit.backbones.grid import square_side
 from fptkit.backbones.huggingface.bodies import BODIES, PARTS, REFUSED
@@ -314,8 +316,6 @@ def test_the_convolution_for_positions_stays_frozen(made: Callable[[str], Made])
 
 
 def test_a_missing_position_table_is_an_error(made: Callable[[str], Made], tmp_path: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
     case = made("vit")
     tensors = load_file(case.folder / "model.safetensors")
     (lost,) = (name for name in tensors if name.endswith("position_embeddings"))
@@ -326,12 +326,48 @@ def test_a_missing_position_table_is_an_error(made: Callable[[str], Made], tmp_p
         build_huggingface(HuggingFaceOptions(weights=f"path:{tmp_path}"), positions=9, seed=0)
 
 
-def test_a_classifier_of_the_hub_is_loaded_without_its_head(tmp_path: Path) -> None:
-    model = AutoModelForImageClassification.from_config(CONFIG_MAPPING["vit"](**CONFIGS["vit"], num_labels=3))
+@pytest.mark.parametrize(
+    ("kind", "whole", "norm", "unused"),
+    [
+        ("vit", "ViTForImageClassification", "vit.layernorm.weight", "classifier"),
+        ("vit", "ViTForMaskedImageModeling", "vit.layernorm.weight", "decoder.0, embeddings.mask_token"),
+        ("beit", "BeitForMaskedImageModeling", None, "layernorm, lm_head"),  # this layernorm is of the head
+        ("whisper", "WhisperForConditionalGeneration", "model.encoder.layer_norm.weight", None),
+        ("speecht5", "SpeechT5ForSpeechToText", None, "decoder.*, encoder.*"),
+        ("wav2vec2", "Wav2Vec2ForCTC", None, "lm_head"),
+        ("wavlm", "WavLMForXVector", None, "classifier, feature_extractor, objective, projector, tdnn.*"),
+        (
+            "videomae",
+            "VideoMAEForPreTraining",
+            "videomae.layernorm.weight",
+            "decoder.*, encoder_to_decoder, mask_token",
+        ),
+    ],
+)
+def test_models_for_other_tasks_are_loaded_without_their_heads(
+    kind: str, whole: str, norm: str | None, unused: str | None, tmp_path: Path
+) -> None:
+    model = getattr(transformers, whole)(CONFIG_MAPPING[kind](**{**CONFIGS[kind], "vocab_size": 99}))
     model.save_pretrained(tmp_path)
     backbone = build_huggingface(HuggingFaceOptions(weights=f"path:{tmp_path}"), positions=9, seed=0)
-    assert "not used, since they are no part of the backbone: classifier" in " ".join(backbone.notes)
-    torch.testing.assert_close(backbone.get_parameter("model.after.0.weight"), model.vit.layernorm.weight)
+    notes = " ".join(backbone.notes)
+    assert f"not used, since they are no part of the backbone: {unused}" in notes if unused else "not used" not in notes
+    if norm:
+        torch.testing.assert_close(backbone.get_parameter("model.after.0.weight"), model.get_parameter(norm))
+
+
+@pytest.mark.parametrize("kind", ["vit", "wav2vec2", "clip"])
+def test_a_tensor_too_many_in_a_block_is_an_error(made: Callable[[str], Made], kind: str, tmp_path: Path) -> None:
+    case = made("clip, vision" if kind == "clip" else kind)
+    tensors = load_file(case.folder / "model.safetensors")
+    blocks = (name for name in tensors if re.search(r"\.0\..*norm\w*\.weight", name))
+    norm = next(name for name in blocks if "text" not in name and "feature" not in name)
+    tensors[norm.replace("weight", "scale")] = tensors[norm].clone()
+    save_file(tensors, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text((case.folder / "config.json").read_text())
+    options = HuggingFaceOptions(weights=f"path:{tmp_path}", part=case.part)
+    with pytest.raises(DataError, match=r"1 tensors do not belong to the model of .*, the first is .*scale"):
+        build_huggingface(options, positions=9, seed=0)
 
 
 @pytest.mark.parametrize("kind", ["vit", "whisper", "beit"])
