@@ -38,6 +38,11 @@ class Kind:
     example: str = ""
     part: str = ""
 
+    @property
+    def is_plain(self) -> bool:
+        """True for timm's ``VisionTransformer``, which fptkit can also write."""
+        return self.given == "mask" and not self.apart
+
 
 _ENCODER: dict[str, Any] = {"arguments": {"num_classes": None, "global_pool": ""}, "apart": True, "part": "encoder"}
 
