@@ -333,7 +333,7 @@ def test_a_missing_position_table_is_an_error(made: Callable[[str], Made], tmp_p
         ("vit", "ViTForMaskedImageModeling", "vit.layernorm.weight", "decoder.0, embeddings.mask_token"),
         ("beit", "BeitForMaskedImageModeling", None, "layernorm, lm_head"),  # this layernorm is of the head
         ("whisper", "WhisperForConditionalGeneration", "model.encoder.layer_norm.weight", None),
-        ("speecht5", "SpeechT5ForSpeechToText", None, "decoder.*, encoder.*"),
+        ("speecht5", "SpeechT5ForSpeechToText", None, "decoder.prenet.embed_tokens, encoder.*"),
         ("wav2vec2", "Wav2Vec2ForCTC", None, "lm_head"),
         ("wavlm", "WavLMForXVector", None, "classifier, feature_extractor, objective, projector, tdnn.*"),
         (
