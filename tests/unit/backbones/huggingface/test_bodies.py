@@ -11,7 +11,7 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from tiny_bodies import CONFIGS, TOKENS, VARIANTS, WIDTH, no_biases, reference
+from tiny_bodies import CONFIGS, TOKENS, VARIANTS, WIDTH, no_biases, reference, run
 from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, AutoModel
 
@@ -268,6 +268,27 @@ def test_a_table_of_distances_can_be_stretched_only(made: Callable[[str], Made])
     for extend in (None, "tile"):
         with pytest.raises(ShapeError, match="a grid of 5 x 5, but the backbone's table of distances is for 4 x 4"):
             case.loaded(17, positions=PositionOptions(extend=extend))
+
+
+def test_stretched_distances_are_those_of_the_library_for_a_larger_image(made: Callable[[str], Made]) -> None:
+    case = made("beit")
+    backbone = case.loaded(36, positions=PositionOptions(extend="interpolate"))
+    for ours, theirs in zip(backbone.model.blocks, case.whole.layers, strict=True):
+        expected = theirs.relative_position_bias((6, 6))[..., 1:, 1:]
+        torch.testing.assert_close(ours.relative_position_bias(None, False, 36), expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["dinov3_vit", "pixtral", "sapiens2"])
+def test_a_longer_sequence_has_the_angles_of_a_larger_image(made: Callable[[str], Made], name: str) -> None:
+    case = made(name)
+    backbone, own, tokens = case.loaded(36), case.own, vectors(1, 36)
+    with torch.no_grad():
+        if name == "pixtral":
+            run(own, "patch_conv", tokens[0].T.unflatten(1, (6, 6))[None])
+        else:
+            run(own, "embeddings", tokens)
+        expected = own(pixel_values=torch.zeros(1, 3, 48, 48)).last_hidden_state
+        torch.testing.assert_close(backbone(tokens), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("tokens", "side"), [(1, 1), (2, 2), (4, 2), (5, 3), (9, 3), (10, 4), (196, 14), (197, 15)])
