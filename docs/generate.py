@@ -35,6 +35,7 @@ if str(DOCS) not in sys.path:
     sys.path.append(str(DOCS))
 
 import reading_path  # noqa: E402
+import token_models  # noqa: E402
 
 from fptkit import errors, hookspecs, specs  # noqa: E402
 from fptkit.cli.main import COMMANDS, cli  # noqa: E402
@@ -370,6 +371,10 @@ BLOCKS: dict[str, Callable[..., str]] = {
     "file": file_block,
     "published": published_tables,
     "published_content": published_content,
+    "bodies": lambda: table(("model type", "part", "positions", "padding"), token_models.bodies()),
+    "refused_bodies": lambda: table(("model type", "why", "instead"), token_models.refused_bodies()),
+    "timm": lambda: table(("module", "for example", "positions", "padding"), token_models.timm()),
+    "refused_timm": lambda: table(("module", "why"), token_models.refused_timm()),
 }
 
 

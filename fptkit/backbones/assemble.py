@@ -112,12 +112,14 @@ class Family(ABC, Generic[Architecture, AnyBackbone]):
         advice: what a user can do if none of the weights is available.
         what: what the sources are searched for, for messages; empty: the weights of the backbone.
         block_list: attribute of the backbone that lists its blocks.
+        reads_numbers: its library reads numbers of tensors while it builds a model.
     """
 
     name: str
     advice: str
     what: str = ""
     block_list: str = ""
+    reads_numbers: bool = False
 
     @classmethod
     @abstractmethod

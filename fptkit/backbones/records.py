@@ -37,7 +37,7 @@ def fptkit_backbones() -> list[BackboneSpec]:
         ),
         BackboneSpec(
             name="huggingface",
-            summary="any model of the library transformers that accepts token vectors (inputs_embeds), such as Llama",
+            summary="any model of the library transformers whose blocks run on token vectors, such as Llama or DINOv2",
             target="fptkit.backbones.huggingface.build:build_huggingface",
             options="fptkit.backbones.huggingface.options:HuggingFaceOptions",
             reference="huggingface/transformers, AutoModel",

@@ -122,8 +122,8 @@ def _current_name(name: str, names: Collection[str], prefix: str) -> str:
 
 
 def is_inside(name: str, parts: Collection[str]) -> bool:
-    """True if a tensor belongs to one of a model's parts; otherwise it is of a head or a decoder."""
-    return name.partition(".")[0] in parts
+    """True if a tensor belongs to one of a model's parts, given by path; otherwise it is of a head or a decoder."""
+    return any(name == part or name.startswith(f"{part}.") for part in parts)
 
 
 def is_buffer(name: str, tensor: Tensor) -> bool:

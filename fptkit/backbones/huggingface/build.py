@@ -10,6 +10,9 @@ from typing import Any, ClassVar
 from transformers import PretrainedConfig, PreTrainedModel
 
 from fptkit.backbones.assemble import Family, RandomDraw, build
+from fptkit.backbones.grid import square_side
+from fptkit.backbones.huggingface.bodies import find_body
+from fptkit.backbones.huggingface.body import TokenBody
 from fptkit.backbones.huggingface.fit import fit_tables, keep_blocks, measure, redraw_weights
 from fptkit.backbones.huggingface.fused import fuse
 from fptkit.backbones.huggingface.load import draw_model, load_model, make_config, narrow_windows, set_dropout
@@ -81,11 +84,13 @@ class Described:
         config: the library's config, with the recipe's dropout and windows.
         where: name of the config.json in error messages.
         fault: class of errors about it.
+        part: which of the models that are combined; None: the model is one.
     """
 
     config: PretrainedConfig
     where: str
     fault: type[FptkitError] = DataError
+    part: str | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,7 @@ class TransformersFamily(Family[Described, HuggingFaceBackbone]):
         dropout: dropout probability outside the attention weights, in training; None: as in the config.
         attention_dropout: dropout probability of attention weights, in training; None: as in the config.
         attention_window: attention window of every block, in tokens; None: as in the config.
+        part: which of the models that are combined; None: the model is one.
 
     Attributes:
         kinds: accepted model types; empty: any.
@@ -108,8 +114,10 @@ class TransformersFamily(Family[Described, HuggingFaceBackbone]):
     dropout: float | None
     attention_dropout: float | None
     attention_window: int | None = None
+    part: str | None = None
 
     kinds: ClassVar[tuple[str, ...]] = ()
+    reads_numbers = True
     advice = (
         "Put config.json and model.safetensors into a folder and use path:FOLDER, or use the weights 'random'. "
         "`fptkit list weights` shows the available weights."
@@ -136,22 +144,26 @@ class TransformersFamily(Family[Described, HuggingFaceBackbone]):
 
     def _described(self, content: Mapping[str, Any], where: str, fault: type[FptkitError] = DataError) -> Described:
         config = make_config(content, where, fault)
-        if without := set_dropout(config, self.dropout, self.attention_dropout):
+        find_body(config, self.part, where, fault)
+        own = getattr(config, f"{self.part}_config") if self.part else config
+        if without := set_dropout(own, self.dropout, self.attention_dropout):
             raise ShapeError(
                 f"backbone.{without[0]}: a model of type {config.model_type} has no such dropout; leave the option out"
             )
         if self.attention_window:
             config.attention_window = [self.attention_window] * config.num_hidden_layers
         narrow_windows(config, self.longest)
-        return Described(config, where, fault)
+        return Described(config, where, fault, self.part)
 
     def draw(self, architecture: Described, seed: int, folder: WeightFolder | None) -> HuggingFaceBackbone:
         """See `Family.draw`."""
-        return _backbone(draw_model(architecture.config, seed, architecture.where, architecture.fault))
+        return _backbone(
+            draw_model(architecture.config, seed, architecture.where, architecture.fault, part=architecture.part)
+        )
 
     def load(self, folder: WeightFolder, architecture: Described) -> HuggingFaceBackbone:
         """See `Family.load`."""
-        model, notes = load_model(folder, architecture.config)
+        model, notes = load_model(folder, architecture.config, part=architecture.part)
         backbone = _backbone(model)
         backbone.notes = notes
         return backbone
@@ -178,6 +190,13 @@ class TransformersFamily(Family[Described, HuggingFaceBackbone]):
     def fit(self, backbone: HuggingFaceBackbone, tokens: int, options: PositionOptions) -> Sequence[str]:
         """See `Family.fit`."""
         notes = fit_tables(backbone, tokens, options)
+        model: Any = backbone.model
+        if isinstance(model, TokenBody) and model.has_grid:
+            longest = max(tokens, options.length or 0)
+            notes = [*(notes if backbone.ends else ()), model.fit_grid(longest, options)]
+            limit = square_side(longest) ** 2
+            backbone.max_positions = min(limit, backbone.max_positions or limit) if backbone.ends else limit
+            backbone.ends = True
         if backbone.window != 1:
             notes.append("no token has global attention: each sees only its window")
         return notes
@@ -191,7 +210,7 @@ class HuggingFaceFamily(TransformersFamily):
     @classmethod
     def of(cls, options: HuggingFaceOptions, tokens: int) -> HuggingFaceFamily:
         """See `Family.of`."""
-        return cls(options.config, **_common(options, tokens))
+        return cls(options.config, **_common(options, tokens), part=options.part)
 
     def from_options(self) -> Described:
         """See `Family.from_options`.

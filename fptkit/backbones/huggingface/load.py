@@ -14,6 +14,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPI
 from transformers.utils import logging
 
 from fptkit.backbones.config_file import architecture_only, keys_of_code, refuse_quantised
+from fptkit.backbones.huggingface.bodies import PARTS, find_body
+from fptkit.backbones.huggingface.body import TokenBody, used_parts, width_and_words
 from fptkit.backbones.huggingface.model import accepted_by, is_skeleton
 from fptkit.backbones.huggingface.stored import check_extent, check_outside, check_report, read_stored, tied_words
 from fptkit.backbones.tensors import notes_on_heads
@@ -65,7 +67,7 @@ def make_config(content: Mapping[str, Any], where: str, fault: type[FptkitError]
             config: PretrainedConfig = CONFIG_MAPPING[kind].from_dict(values)
     except Exception as err:  # the library's checks of values raise errors of many kinds
         raise fault(f"{where}: its config is not a valid config of {kind}: {_one_line(err)}") from err
-    if config.get_text_config() is not config:
+    if config.get_text_config() is not config and kind not in PARTS:
         raise fault(
             f"{where}: a model of type {kind} combines several models; use a model of a single sequence, such as its "
             "text model"
@@ -77,7 +79,12 @@ def make_config(content: Mapping[str, Any], where: str, fault: type[FptkitError]
 
 
 def draw_model(
-    config: PretrainedConfig, seed: int, where: str, fault: type[FptkitError] = DataError
+    config: PretrainedConfig,
+    seed: int,
+    where: str,
+    fault: type[FptkitError] = DataError,
+    *,
+    part: str | None = None,
 ) -> PreTrainedModel:
     """Build a model with the library's random initialisation.
 
@@ -86,23 +93,28 @@ def draw_model(
         seed: seed of the initialisation.
         where: name of the config.json in error messages.
         fault: class of errors.
+        part: which of the models that are combined; None: the model is one.
 
     Raises:
         FptkitError: of class ``fault``: the library cannot build the model, or it does not accept token vectors.
     """
+    find_body(config, part, where, fault)  # an error here is better than one about a model that is not used
     # The library draws from torch's global generator; it is seeded here and restored afterwards.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "draw"))
         whole = _instantiate(config, where, fault)
-    return _sequence_model(whole.eval(), where, fault)
+    return _sequence_model(whole.eval(), where, fault, part)
 
 
-def load_model(folder: WeightFolder, config: PretrainedConfig) -> tuple[PreTrainedModel, tuple[str, ...]]:
+def load_model(
+    folder: WeightFolder, config: PretrainedConfig, *, part: str | None = None
+) -> tuple[PreTrainedModel, tuple[str, ...]]:
     """Build a model with the weights of a checkpoint, in float32.
 
     Args:
         folder: the opened checkpoint.
         config: the library's config.
+        part: which of the models that are combined; None: the model is one.
 
     Returns:
         The model, and notes on what it does not use.
@@ -110,14 +122,14 @@ def load_model(folder: WeightFolder, config: PretrainedConfig) -> tuple[PreTrain
     Raises:
         DataError: tensors are missing, unexpected, of another shape, quantised, or contain NaN or infinity.
     """
+    body = find_body(config, part, folder.entry)  # an error about the model is better than one about its tensors
     with torch.device("meta"):
         skeleton = _instantiate(config, folder.entry, DataError)
     kind: Any = type(skeleton)
-    _part_for_vectors(
-        skeleton, folder.entry, DataError
-    )  # an error about the model is better than one about its tensors
+    if body is None:
+        _part_for_vectors(skeleton, folder.entry, DataError)
     stored = read_stored(folder, skeleton)
-    check_extent(_sequence_model(skeleton, folder.entry, DataError), stored.tensors, folder.entry)
+    check_extent(_sequence_model(skeleton, folder.entry, DataError, part), stored.tensors, folder.entry)
     try:
         # The library initialises missing tensors before it reports them, from torch's global generator: restore that.
         with _quiet(), torch.random.fork_rng(devices=[]):
@@ -126,12 +138,13 @@ def load_model(folder: WeightFolder, config: PretrainedConfig) -> tuple[PreTrain
             )
     except Exception as err:  # the library's conversions of old checkpoints raise errors of many kinds
         raise DataError(f"{folder.entry}: its tensors do not fit its config.json: {_one_line(err)}") from err
-    words = whole.get_input_embeddings().weight
-    words_are_missing = bool(_names_of(whole, {id(words)}) & set(report["missing_keys"]))
-    model = _sequence_model(whole.eval(), folder.entry, DataError)
-    check_report(whole, _names_of(whole, {id(used) for used in model.parameters()}), report, folder.entry)
-    heads = check_outside(whole, stored, report, folder.entry)
-    if words_are_missing:
+    words = None if body is not None else whole.get_input_embeddings().weight
+    words_are_missing = words is not None and bool(_names_of(whole, {id(words)}) & set(report["missing_keys"]))
+    model = _sequence_model(whole.eval(), folder.entry, DataError, part)
+    parts = {name for name, _ in whole.named_children()} if body is None else used_parts(whole, body)
+    check_report(whole, _names_of(whole, {id(used) for used in model.parameters()}), report, parts, folder.entry)
+    heads = check_outside(whole, stored, report, parts, folder.entry)
+    if words is not None and words_are_missing:
         tied = tied_words(stored, config, words.shape)
         _set_word_norm(model, None if tied is None else float(tied.norm(dim=1).mean()))
     return model, notes_on_heads(heads, folder.entry)
@@ -149,6 +162,8 @@ def describe_words(config: PretrainedConfig, where: str) -> tuple[tuple[str, ...
     """
     with torch.device("meta"):
         whole = _instantiate(config, where, DataError)
+    if find_body(config, None, where) is not None:
+        raise DataError(f"{where}: a model of type {config.model_type} has no word embedding that fptkit can use")
     words: Any = _part_for_vectors(whole, where, DataError).get_input_embeddings()
     scale = getattr(words, "scalar_embed_scale", getattr(words, "embed_scale", 1.0))
     if isinstance(scale, torch.Tensor):
@@ -179,8 +194,12 @@ def _instantiate(config: PretrainedConfig, where: str, fault: type[FptkitError])
     return model
 
 
-def _sequence_model(whole: Any, where: str, fault: type[FptkitError]) -> PreTrainedModel:
+def _sequence_model(whole: Any, where: str, fault: type[FptkitError], part: str | None) -> PreTrainedModel:
     """The part of a model from token vectors to the last hidden state: no decoder, word embedding or pooler."""
+    if (body := find_body(whole.config, part, where, fault)) is not None:
+        width, words = width_and_words(whole, body)
+        blocks: Any = TokenBody(whole, body, NoWords(width, _mean_norm(words)))
+        return blocks.eval()
     model = _part_for_vectors(whole, where, fault)
     _drop_words(model)
     if getattr(model, "pooler", None) is not None:
@@ -209,11 +228,16 @@ def _drop_words(model: PreTrainedModel) -> None:
     """Replace the word embedding of every submodel: in T5 they share their weights but are two modules."""
     words: list[Any] = [part.get_input_embeddings() for part in model.modules() if isinstance(part, PreTrainedModel)]
     rows = words[0].weight.detach()
-    norm = None if is_skeleton(rows) else float(rows.float().norm(dim=1).mean())  # a skeleton has no values
+    norm = _mean_norm(rows)
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if any(child is embedding for embedding in words):
                 setattr(module, name, NoWords(words[0].embedding_dim, norm))
+
+
+def _mean_norm(rows: torch.Tensor | None) -> float | None:
+    """The mean Euclidean norm of the rows of a word embedding; None for a skeleton, which has no values."""
+    return None if rows is None or is_skeleton(rows) else float(rows.float().norm(dim=1).mean())
 
 
 def set_dropout(config: PretrainedConfig, dropout: float | None, attention_dropout: float | None) -> list[str]:

@@ -43,7 +43,7 @@ class HuggingFaceBackbone(Backbone):
         self.width = int(words.embedding_dim)
         self.embedding_norm = words.mean_norm
         self.window = window
-        self.block_list = find_blocks(model)
+        self.block_list: str = getattr(model, "block_list", None) or find_blocks(model)
         self.blocks = len(self.model.get_submodule(self.block_list)._modules)
         self.first_rows: dict[str, int | None] = {}
         self.added_tables: tuple[str, ...] = ()

@@ -90,6 +90,12 @@ class HuggingFaceOptions(_TransformerOptions):
         "or the path of a config.json",
     )
 
+    part: str | None = Field(
+        default=None,
+        description="which model of a checkpoint that combines several, such as text or vision of CLIP; null: the "
+        "checkpoint is of one model",
+    )
+
     @model_validator(mode="after")
     def _config_where_random(self) -> HuggingFaceOptions:
         if "random" in self.weights and self.config is None:

@@ -13,11 +13,18 @@ from dataclasses import dataclass
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from fptkit.backbones.grid import GridBias
 from fptkit.errors import FreezingError
 from fptkit.interfaces import ParameterRole, Role
 
 _FEED_FORWARD = re.compile(r"mlp|feed_?forward|ffn|expert|moe", re.IGNORECASE)
 """Class names of feed-forward modules that hold raw tensors, as mixtures of experts do."""
+
+_MIXER = re.compile(r"ConvolutionModule")
+"""Class names of modules that, like attention, combine tokens: the convolutions of a Conformer."""
+
+_SCALE = re.compile(r"lambda_?\d|gamma_?\d?")
+"""Names of the scales that some blocks apply to the output of attention and feed-forward."""
 
 _LINEAR = (nn.Linear, Conv1D, nn.Conv1d, nn.Conv2d)
 
@@ -69,7 +76,7 @@ def find_roles(model: nn.Module, blocks: str, position_tables: frozenset[str]) -
     left_over: list[str] = []
     for owner in _owners(model, blocks):
         table = owner.name.rpartition(".")[0] in position_tables
-        role = _role_in_block(owner.modules) if owner.block is not None else _role_outside(owner.modules, table)
+        role = _role_in_block(owner) if owner.block is not None else _role_outside(owner.modules, table)
         if role is None:
             left_over.append(f"{owner.name} (in {type(owner.modules[-1]).__name__})")
         else:
@@ -96,12 +103,17 @@ def _owners(model: nn.Module, blocks: str) -> Iterator[Owner]:
             yield Owner(name, tuple(model.get_submodule(place) for place in path) or (model,), None)
 
 
-def _role_in_block(modules: tuple[nn.Module, ...]) -> Role | None:
+def _role_in_block(owner: Owner) -> Role | None:
+    modules = owner.modules
+    if isinstance(modules[-1], GridBias):
+        return "position"
+    if _SCALE.fullmatch(owner.name.rpartition(".")[2]) and not is_norm(modules[-1]):
+        return "other"  # it does not normalise
     if is_norm(modules[-1]):
         return "norm"
     if isinstance(modules[-1], nn.Embedding):
         return "position"  # an embedding in a block is of distances between tokens
-    if any(_is_attention(module) for module in modules):
+    if any(_is_attention(module) or _MIXER.search(type(module).__name__) for module in modules):
         return "attention"  # including the output projection, which some models nest deeper
     if isinstance(modules[-1], _LINEAR) or any(_FEED_FORWARD.search(type(module).__name__) for module in modules):
         return "feed_forward"
@@ -115,12 +127,15 @@ def _role_outside(modules: tuple[nn.Module, ...], position_table: bool) -> Role 
         return "position" if position_table else "embedding"
     if any(_is_attention(module) for module in modules):
         return None  # attention outside the list of blocks: the wrong list was found
-    return "other" if isinstance(modules[-1], _LINEAR) else None
+    if isinstance(modules[-1], GridBias):
+        return "position"
+    return "other" if any(isinstance(module, _LINEAR) for module in modules) else None  # torch wraps normed weights
 
 
 def is_norm(module: nn.Module) -> bool:
     """True if a module is a norm; Llama and T5 have their own RMS norm classes."""
-    return isinstance(module, (nn.LayerNorm, nn.RMSNorm)) or type(module).__name__.endswith("Norm")
+    kinds = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
+    return isinstance(module, kinds) or type(module).__name__.endswith("Norm")
 
 
 def _is_attention(module: nn.Module) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,13 +67,16 @@ def read_stored(folder: WeightFolder, whole: PreTrainedModel) -> Stored:
     return Stored({**inside, **outside}, frozenset(outside))
 
 
-def check_outside(whole: Any, stored: Stored, report: Mapping[str, Any], entry: str) -> list[str]:
+def check_outside(
+    whole: Any, stored: Stored, report: Mapping[str, Any], parts: Collection[str], entry: str
+) -> list[str]:
     """Return the names of the tensors of heads and decoders; check those that were of the model after all.
 
     Args:
         whole: the library's model.
         stored: tensors that it was loaded from.
         report: the library's loading report.
+        parts: paths of the modules that the backbone uses.
         entry: the checkpoint, for messages.
 
     Raises:
@@ -83,10 +86,8 @@ def check_outside(whole: Any, stored: Stored, report: Mapping[str, Any], entry: 
     for name in stored.outside:
         if not unexpected & {name, name.removeprefix(prefix)}:
             to_float32(name, stored.tensors[name], entry)
-    parts = {name for name, _ in whole.named_children()}
-    return [
-        name for name in unexpected if not is_inside(name.removeprefix(prefix), parts) and not name.endswith(BUFFERS)
-    ]
+    own_names = (name.removeprefix(prefix) for name in sorted(unexpected))
+    return [name for name in own_names if not is_inside(name, parts) and not name.endswith(BUFFERS)]
 
 
 def tied_words(stored: Stored, config: Any, shape: tuple[int, ...]) -> Tensor | None:
@@ -117,20 +118,20 @@ def check_extent(sequence_model: PreTrainedModel, tensors: Mapping[str, Tensor],
         )
 
 
-def check_report(whole: Any, names: set[str], report: Mapping[str, Any], entry: str) -> None:
+def check_report(whole: Any, names: set[str], report: Mapping[str, Any], parts: Collection[str], entry: str) -> None:
     """Check that no tensor is missing, unexpected, or of another shape.
 
     Args:
         whole: the library's model.
         names: names of its parameters that the backbone uses.
         report: the library's loading report.
+        parts: paths of the modules that the backbone uses.
         entry: the checkpoint, for messages.
 
     Raises:
         DataError: a tensor of the backbone is missing, unexpected, or of another shape.
     """
     wrong = [(name, tuple(found), tuple(expected)) for name, found, expected in report["mismatched_keys"]]
-    parts = {name for name, _ in whole.named_children()}
     unexpected = [name.removeprefix(f"{whole.base_model_prefix}.") for name in report["unexpected_keys"]]
     report_misfits(
         missing=names & set(report["missing_keys"]),

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fptkit.backbones.adapt import fit_positions, redraw
+from fptkit.backbones.adapt import chosen_blocks, fit_positions, redraw
 from fptkit.backbones.assemble import Family, RandomDraw, build
-from fptkit.backbones.options import Init, PositionOptions
+from fptkit.backbones.options import BlockOptions, Init, PositionOptions
 from fptkit.backbones.vit.checkpoint import load_vit, make_timm_model, read_architecture
 from fptkit.backbones.vit.model import PositionTable, VitArchitecture, VitBackbone
 from fptkit.backbones.vit.options import SIZES, PositionInit, VitOptions, VitSizes
@@ -61,6 +61,7 @@ class VitFamily(Family[VitArchitecture, VitBackbone]):
         "path:FOLDER. `fptkit list weights` shows the available weights."
     )
     block_list = "layers"
+    reads_numbers = True
 
     @classmethod
     def of(cls, options: VitOptions, tokens: int) -> VitFamily:
@@ -120,6 +121,11 @@ class VitFamily(Family[VitArchitecture, VitBackbone]):
             )
         return backbone
 
+    def keep_blocks(self, backbone: VitBackbone, options: BlockOptions) -> None:
+        """See `Family.keep_blocks`; a kept block keeps its own rotary angles."""
+        backbone.kept = chosen_blocks(backbone.blocks, options)
+        super().keep_blocks(backbone, options)
+
     def redraw(self, backbone: VitBackbone, init: Init, seed: int) -> None:
         """See `Family.redraw`; the scales after attention and feed-forward (``LayerScale``) keep timm's initial value.
 
@@ -143,7 +149,7 @@ class VitFamily(Family[VitArchitecture, VitBackbone]):
             table = torch.zeros(rows, backbone.width)
         backbone.positions = PositionTable(fit_positions(table, tokens, options))
         backbone.max_positions = len(backbone.positions.weight)
-        return ()
+        return (backbone.fit_grid(backbone.max_positions, options),) if backbone.has_grid else ()
 
 
 def architecture_of(sizes: VitSizes) -> VitArchitecture:

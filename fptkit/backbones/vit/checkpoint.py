@@ -11,22 +11,22 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fptkit.backbones.config_file import refuse_quantised
 from fptkit.backbones.tensors import count_blocks, named_as_in_model, notes_on_heads, select_tensors, to_float32
+from fptkit.backbones.vit.kinds import Kind, kind_of
 from fptkit.backbones.vit.model import VitArchitecture, VitBackbone
 from fptkit.errors import DataError
 from fptkit.files import replacing, write_text
 from fptkit.sources.weights import WeightFolder
-
-if TYPE_CHECKING:
-    from timm.models.vision_transformer import VisionTransformer
 
 SIZE_ARGUMENTS = ("embed_dim", "depth", "num_heads")
 
@@ -49,18 +49,39 @@ def _is_positive(value: Any) -> bool:
 
 _ARGUMENTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(SIZE_ARGUMENTS, (_is_count, "an integer >= 1")),
-    "reg_tokens": (lambda value: value == 0 or _is_count(value), "an integer >= 0"),
-    **dict.fromkeys(("mlp_ratio", "init_values"), (_is_positive, "a number above 0")),
+    **dict.fromkeys(
+        ("reg_tokens", "num_reg_tokens", "swiglu_align_to"),
+        (lambda value: value == 0 or _is_count(value), "an integer >= 0"),
+    ),
+    **dict.fromkeys(("mlp_ratio", "init_values", "rope_temperature"), (_is_positive, "a number above 0")),
     **dict.fromkeys(
         (
             *("qkv_bias", "qk_norm", "proj_bias", "scale_attn_norm", "scale_mlp_norm", "pre_norm", "final_norm"),
-            *("fc_norm", "class_token", "no_embed_class"),
+            *("fc_norm", "class_token", "no_embed_class", "qkv_fused", "swiglu_mlp", "scale_mlp", "scale_attn_inner"),
+            *("use_abs_pos_emb", "use_rot_pos_emb", "use_rel_pos_bias", "use_shared_rel_pos_bias", "use_post_norm"),
+            *("use_pre_transformer_norm", "use_post_transformer_norm", "use_fc_norm", "shared_rel_pos"),
+            *("rope_rotate_half", "pos_embed_ar_preserving"),
         ),
         (_is_flag, "true or false"),
     ),
-    **dict.fromkeys(("act_layer", "norm_layer", "attn_layer", "global_pool", "pos_embed"), (_is_word, "text")),
+    **dict.fromkeys(
+        (
+            *("act_layer", "norm_layer", "attn_layer", "attn_type", "global_pool", "pos_embed", "rope_type"),
+            *("rope_grid_indexing", "rel_pos_type"),
+        ),
+        (_is_word, "text"),
+    ),
+    **dict.fromkeys(
+        ("num_reg_tokens", "swiglu_align_to"), (lambda value: value == 0 or _is_count(value), "an integer >= 0")
+    ),
 }
 """Arguments that describe the blocks, the norms and the position table, with a check of each value."""
+
+_IMAGE_SIZES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "img_size": (lambda value: all(map(_is_count, value if isinstance(value, list) else [value])), "integers >= 1"),
+    "patch_size": (_is_count, "an integer >= 1"),
+}
+"""Arguments that give the size of a table of distances; models without such a table do not need them."""
 
 _UNUSED_ARGUMENTS = frozenset(
     (
@@ -72,10 +93,10 @@ _UNUSED_ARGUMENTS = frozenset(
 """Arguments of the parts that are left out, and of training; they are ignored. All others are refused: they may change
 the computation, and some of timm's arguments make it download or unpickle files."""
 
-_REPLACED = ("patch_embed.", "cls_token", "reg_token", "dist_token")
+_REPLACED = ("patch_embed.", "cls_token", "reg_token", "dist_token", "embeds.", "blocks_token_only.", "mask_token")
 """Tensors that the backbone does without: it gets token vectors."""
 
-_HEADS = ("head", "head_dist", "head_drop", "attn_pool")
+_HEADS = ("head", "head_dist", "head_drop", "attn_pool", "aligner", "merger")
 """Parts of timm's models after the final norm: fptkit's own head reads its output."""
 
 
@@ -105,8 +126,10 @@ def load_vit(
     except DataError as err:
         raise DataError(f"{folder.entry}: {err}") from err
     tensors = named_as_in_model(stored, model.state_dict(), folder.entry)
-    grid = _grid_rows(tensors.pop("pos_embed", None), model, folder.entry)
+    kind = kind_of(architecture.name)
+    grid = _grid_rows(_take_table(tensors, kind), model, kind, folder.entry)
     parts = {name for name, _ in model.named_children()} - {*_HEADS} | {"pos_embed"}
+    _fill_buffers(model, architecture)
     try:
         backbone = VitBackbone(model, architecture, grid, dropout=dropout)
     except DataError as err:
@@ -136,17 +159,8 @@ def read_architecture(config: Mapping[str, Any], entry: str) -> VitArchitecture:
         raise DataError(f"{entry}: its config.json has no timm architecture (key 'architecture'){found}")
     if not isinstance(arguments, dict):
         raise DataError(f"{entry}: its config.json says model_args {arguments!r}, expected keys and values")
-    used = {}
-    for key, value in arguments.items():
-        if key in _UNUSED_ARGUMENTS or value is None:
-            continue
-        if key not in _ARGUMENTS:
-            raise DataError(f"{entry}: its config.json says {key} in model_args, which is not supported")
-        is_valid, expected = _ARGUMENTS[key]
-        if not is_valid(value):
-            raise DataError(f"{entry}: its config.json says {key} {value!r} in model_args, expected {expected}")
-        used[key] = value
     name = name.partition(".")[0]  # the tag after the dot names weights, not an architecture
+    used = _used_arguments(arguments, kind_of(name, entry), entry)
     if not timm.is_model(name) and (lacking := [key for key in SIZE_ARGUMENTS if key not in used]):
         known = list_models(module="vision_transformer")
         near = difflib.get_close_matches(name.lower(), known, n=3)
@@ -158,7 +172,27 @@ def read_architecture(config: Mapping[str, Any], entry: str) -> VitArchitecture:
     return VitArchitecture(name, used)
 
 
-def make_timm_model(architecture: VitArchitecture, *, dropout: float, attention_dropout: float) -> VisionTransformer:
+def _used_arguments(arguments: Mapping[str, Any], kind: Kind, entry: str) -> dict[str, Any]:
+    """The arguments of timm's constructor that fptkit passes on.
+
+    Raises:
+        DataError: an argument is not supported, or its value is invalid.
+    """
+    known = _ARGUMENTS | _IMAGE_SIZES if kind.given == "bias" else _ARGUMENTS
+    used = {}
+    for key, value in arguments.items():
+        if value is None or (key in _UNUSED_ARGUMENTS and key not in known):
+            continue
+        if key not in known:
+            raise DataError(f"{entry}: its config.json says {key} in model_args, which is not supported")
+        is_valid, expected = known[key]
+        if not is_valid(value):
+            raise DataError(f"{entry}: its config.json says {key} {value!r} in model_args, expected {expected}")
+        used[key] = value
+    return used
+
+
+def make_timm_model(architecture: VitArchitecture, *, dropout: float, attention_dropout: float) -> Any:
     """Build timm's model; timm initialises its weights from torch's global generator.
 
     Args:
@@ -167,60 +201,74 @@ def make_timm_model(architecture: VitArchitecture, *, dropout: float, attention_
         attention_dropout: dropout probability of attention weights, in training.
 
     Raises:
-        DataError: timm cannot build it, or it is not a ``VisionTransformer``.
+        DataError: timm cannot build it, or its blocks cannot run on a sequence of tokens.
     """
     import timm
     from timm.models.vision_transformer import VisionTransformer
 
+    kind = kind_of(architecture.name)
     arguments = {
         **architecture.arguments,
         "num_classes": 0,
         "proj_drop_rate": dropout,
         "attn_drop_rate": attention_dropout,
+        **kind.arguments,
     }
-    is_known = timm.is_model(architecture.name)
+    given = {name: value for name, value in arguments.items() if value is not None}
     try:
-        if is_known:
-            model = timm.create_model(architecture.name, pretrained=False, **arguments)
-        else:
-            model = VisionTransformer(**arguments)
+        if timm.is_model(architecture.name):
+            model = timm.create_model(architecture.name, pretrained=False, **given)
+            return getattr(model, kind.part, model) if kind.part else model
+        return VisionTransformer(**given)
     except (TypeError, ValueError, AssertionError, RuntimeError, AttributeError, KeyError) as err:
-        if is_known:  # other kinds of models take other arguments: report the kind instead
-            with torch.device("meta"):
-                _check_kind(timm.create_model(architecture.name, pretrained=False), architecture)
         raise DataError(f"timm cannot build the architecture {architecture.name}: {err}") from err
-    return _check_kind(model, architecture)
 
 
-def _check_kind(model: Any, architecture: VitArchitecture) -> VisionTransformer:
-    """Refuse timm models of other classes than ``VisionTransformer``, such as those with positions tied to an image.
+def _fill_buffers(model: nn.Module, architecture: VitArchitecture) -> None:
+    """Give a model on the meta device the buffers that files do not hold.
 
-    Raises:
-        DataError: the model is of another class.
+    Rotary positions have such buffers, and so has attention without a bias of the keys. They come from a model of one
+    block, or of all if the architecture is given block by block.
     """
-    from timm.models.vision_transformer import VisionTransformer
+    missing = [name for name, buffer in model.named_buffers() if buffer.is_meta]
+    if not missing:
+        return
+    one = replace(architecture, arguments={**architecture.arguments, "depth": 1})
+    with torch.random.fork_rng(devices=[]):
+        try:
+            source = make_timm_model(one, dropout=0.0, attention_dropout=0.0)
+        except DataError:
+            source = make_timm_model(architecture, dropout=0.0, attention_dropout=0.0)
+    computed = dict(source.named_buffers())
+    for name in missing:
+        owner, _, last = name.rpartition(".")
+        model.get_submodule(owner)._buffers[last] = computed[re.sub(r"^blocks\.\d+\.", "blocks.0.", name)].clone()
 
-    if not isinstance(model, VisionTransformer):
-        raise DataError(
-            f"architecture {architecture.name} is a {type(model).__name__} of timm, not a VisionTransformer"
-        )
-    return model
+
+def _take_table(tensors: dict[str, Tensor], kind: Kind) -> Tensor | None:
+    """Take the position table out of a checkpoint; the sum of its rows and columns if it is factorised."""
+    by_row, by_column = tensors.pop(f"{kind.table}_y", None), tensors.pop(f"{kind.table}_x", None)
+    if by_row is not None and by_column is not None and by_row.ndim == by_column.ndim == 3:
+        return by_row[:, :, None] + by_column[:, None]
+    return tensors.pop(kind.table, None) if kind.table else None
 
 
-def _grid_rows(table: Tensor | None, model: VisionTransformer, entry: str) -> Tensor:
+def _grid_rows(table: Tensor | None, model: Any, kind: Kind, entry: str) -> Tensor:
     """The position table of a checkpoint without the rows of class and register tokens; zero rows if it has no table.
 
-    Shapes: table (1, N, D) -> (N - prefix, D).
+    Shapes: table (1, N, D) or (1, H, W, D) -> (N - prefix, D) or (H * W, D).
 
     Raises:
         DataError: the table has another shape.
     """
     if table is None:
         return torch.zeros(0, model.embed_dim)
-    prefix = 0 if model.no_embed_class else model.num_prefix_tokens
+    if table.ndim == 4:
+        table = table.flatten(1, 2)
+    prefix = model.num_prefix_tokens if kind.class_rows and not getattr(model, "no_embed_class", False) else 0
     if table.ndim != 3 or len(table) != 1 or table.shape[1] <= prefix or table.shape[2] != model.embed_dim:
         raise DataError(
-            f"{entry}: pos_embed does not fit its config.json: expected shape (1, more than {prefix}, "
+            f"{entry}: {kind.table} does not fit its config.json: expected shape (1, more than {prefix}, "
             f"{model.embed_dim}), found {tuple(table.shape)}"
         )
     return to_float32("pos_embed", table, entry)[0, prefix:].clone()

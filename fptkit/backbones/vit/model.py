@@ -3,8 +3,9 @@
 Patch embedding, class token, position table and head of the model are dropped. Its blocks and final norm are kept, with
 timm's parameter names, and get a position table of the task's length. Blocks of timm's standard class are run by code
 here over timm's modules: only the tokens that are read out need to pass the last block, and CPUs compute bfloat16
-attention faster by explicit products. Other blocks are called unchanged. A test compares both with timm's own forward
-pass with the same weights.
+attention faster by explicit products. Other blocks are called unchanged; `fptkit.backbones.vit.kinds` says what they
+get. Blocks are never skipped at random (``drop_path``). A test compares both with timm's own forward pass with the same
+weights.
 
 Source: Dosovitskiy et al. 2021; huggingface/pytorch-image-models, ``timm/models/vision_transformer.py``; what is left
 out: kzl/universal-computation, ``fpt.py``.
@@ -14,19 +15,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fptkit.backbones.apart import run_apart
+from fptkit.backbones.grid import GridBias, square_side
+from fptkit.backbones.options import PositionOptions
+from fptkit.backbones.vit.kinds import Kind, kind_of
+from fptkit.backbones.vit.positions import DistanceMlp, grid_biases, rotary_angles, take_biases
 from fptkit.errors import DataError, ShapeError
 from fptkit.interfaces import Backbone, ParameterRole, Role, keep_tokens
 from fptkit.numerics.attention import attend
 from fptkit.numerics.eight_bit import linear_rows
-
-if TYPE_CHECKING:
-    from timm.models.vision_transformer import VisionTransformer
 
 
 @dataclass(frozen=True)
@@ -116,29 +119,70 @@ class VitBlock(nn.Module):
 
 
 class OtherBlock(nn.Module):
-    """A block of another class, called unchanged."""
+    """A block of another class, called unchanged.
 
-    def __init__(self, block: nn.Module) -> None:
+    Args:
+        block: block of timm.
+        kind: what it gets besides tokens.
+    """
+
+    def __init__(self, block: nn.Module, kind: Kind) -> None:
         super().__init__()
+        self.kind = kind
+        self.bias = take_biases(block, kind.own) if kind.own else None
         self.block = block
+        modules: list[Any] = list(block.modules())
+        for module in modules:
+            if hasattr(module, "num_prefix_tokens"):
+                module.num_prefix_tokens = 0  # tokens before the patches, which rotary positions would leave out
+            if "DropPath" in type(module).__name__:
+                module.drop_prob = 0.0
 
-    def forward(self, hidden: Tensor, mask: Tensor | None, keep: Tensor | None = None) -> Tensor:
-        """Shapes: as for `VitBlock`."""
-        return keep_tokens(self.block(hidden, attn_mask=mask), keep)
+    def forward(
+        self, hidden: Tensor, mask: Tensor | None, keep: Tensor | None = None, positions: Tensor | None = None
+    ) -> Tensor:
+        """Run the block.
+
+        Shapes: as for `VitBlock`.
+
+        Args:
+            hidden: token vectors.
+            mask: true for real tokens.
+            keep: tokens to return.
+            positions: rotary angles, or the biases that all blocks share.
+        """
+        given: dict[str, Any] = {} if self.kind.apart else {"attn_mask": mask}
+        if self.kind.given == "rope" and positions is not None:
+            given["rope"] = positions
+        if self.kind.given == "bias":
+            own = positions if self.bias is None else self.bias(hidden.shape[1])
+            given = {self.kind.argument: _with_mask(own, mask, hidden)}
+        return keep_tokens(self.block(hidden, **given), keep)
+
+
+def _with_mask(biases: Tensor | None, mask: Tensor | None, hidden: Tensor) -> Tensor | None:
+    """Biases (1, H, T, T) with the mask (B, 1, 1, T) added to them."""
+    if mask is None:
+        return biases
+    added = torch.zeros(mask.shape, dtype=hidden.dtype, device=hidden.device)
+    added = added.masked_fill(~mask, torch.finfo(hidden.dtype).min)
+    return added.expand(-1, 1, hidden.shape[1], -1) if biases is None else biases + added
 
 
 class VitBackbone(Backbone):
     """The blocks and norms of a vision transformer, with its own position table and without class token.
 
     Args:
-        model: timm's model; its blocks and norms are used, the rest is dropped. If it pools before the final norm, that
-            norm is applied to each token.
+        model: timm's model, of one of the `KINDS`; its blocks and norms are used, the rest is dropped. If it pools
+            before the final norm, that norm is applied to each token.
         architecture: the architecture of ``model``.
         rows: (N, D), initial values of the position table.
         dropout: dropout probability of the embedding, in training; the blocks have their own.
 
     Attributes:
         drawn_with: seed of its random initialisation; None for loaded weights.
+        side: side of the square grid that tokens are put into, if the model's positions are rows and columns.
+        kept: indices of its blocks in timm's model.
 
     Raises:
         DataError: the role of a parameter of the blocks is unknown.
@@ -147,20 +191,22 @@ class VitBackbone(Backbone):
     causal = False
     drawn_with: int | None = None
 
-    def __init__(
-        self, model: VisionTransformer, architecture: VitArchitecture, rows: Tensor, *, dropout: float
-    ) -> None:
+    def __init__(self, model: Any, architecture: VitArchitecture, rows: Tensor, *, dropout: float) -> None:
         super().__init__()
         self.architecture = architecture
-        self.width = model.embed_dim
+        self.kind = kind_of(architecture.name)
+        self.width: int = model.embed_dim
         self.dropout = dropout
         self.positions = PositionTable(rows)
-        self.norm_pre: nn.Module = model.norm_pre
-        self.layers = nn.ModuleList(_our_block(block) for block in model.blocks)
-        pools_first = not isinstance(model.fc_norm, nn.Identity)
-        self.norm: nn.Module = model.fc_norm if pools_first else model.norm
-        self.final_norm = "fc_norm" if pools_first else "norm"
+        self.norm_pre: nn.Module = getattr(model, "norm_pre", nn.Identity())
+        self.rope: nn.Module | None = getattr(model, "rope", None)
+        shared = getattr(model, self.kind.shared, None) if self.kind.shared else None
+        self.shared_bias = None if shared is None else grid_biases(shared)
+        self.side: int | None = None
+        self.layers = nn.ModuleList(_our_block(block, self.kind) for block in model.blocks)
+        self.between, self.norm, self.final_norm = _final_norms(model)
         self.blocks = len(self.layers)
+        self.kept: Sequence[int] = range(self.blocks)
         self.max_positions = len(rows)
         for module in self.modules():
             if isinstance(module, _timm_kinds("RmsNorm", "SimpleNorm")):
@@ -176,18 +222,59 @@ class VitBackbone(Backbone):
         count = tokens.shape[1]
         if count > len(self.positions.weight):
             raise ShapeError(f"{count} tokens do not fit a position table of {len(self.positions.weight)}")
+        if lengths is not None and not bool((lengths < count).any()):
+            lengths = None
+        if self.kind.apart and lengths is not None:
+            return keep_tokens(run_apart(self._run, tokens, lengths), keep)
         mask = None
-        if lengths is not None and bool((lengths < count).any()):
+        if lengths is not None:
             mask = (torch.arange(count, device=tokens.device) < lengths[:, None])[:, None, None]  # (B, 1, 1, T)
+        return self._run(tokens, mask, keep)
+
+    def _run(self, tokens: Tensor, mask: Tensor | None = None, keep: Tensor | None = None) -> Tensor:
+        count = tokens.shape[1]
         hidden = functional.dropout(tokens + self.positions.weight[:count], self.dropout, self.training)
         hidden = self.norm_pre(hidden)
-        for block in self.layers[:-1]:
-            hidden = block(hidden, mask)
+        given = self._given(count)
+        for block, further in zip(self.layers[:-1], given, strict=False):
+            hidden = block(hidden, mask, **further)
         # If few tokens are read out, only they pass the last block; its keys and values still come from all tokens.
         few = keep is not None and 2 * keep.shape[1] <= count
-        hidden = self.layers[-1](hidden, mask, keep if few else None)
-        normed: Tensor = self.norm(hidden if few else keep_tokens(hidden, keep))
+        hidden = self.layers[-1](hidden, mask, keep if few else None, **given[-1])
+        normed: Tensor = self.norm(self.between(hidden if few else keep_tokens(hidden, keep)))
         return normed
+
+    def _given(self, tokens: int) -> list[dict[str, Tensor]]:
+        """For each block what all blocks share: rotary angles or biases."""
+        if self.rope is not None:
+            angles = rotary_angles(self.rope, tokens, self.side or square_side(tokens))
+            return [{"positions": angles[index] if angles.ndim == 4 else angles} for index in self.kept]
+        if self.shared_bias is not None:
+            return [{"positions": self.shared_bias(tokens)}] * self.blocks
+        return [{}] * self.blocks
+
+    @property
+    def has_grid(self) -> bool:
+        """True if the model's positions are rows and columns."""
+        return self.rope is not None or any(isinstance(module, GridBias | DistanceMlp) for module in self.modules())
+
+    def fit_grid(self, tokens: int, options: PositionOptions) -> str:
+        """Put tokens into the grid of the task's longest example; return a note that says so.
+
+        Args:
+            tokens: T, tokens of the task's longest example.
+            options: the recipe's options; see `GridBias.fit`.
+
+        Raises:
+            ShapeError: see `GridBias.fit`.
+        """
+        self.side = square_side(tokens)
+        for module in self.modules():
+            if isinstance(module, GridBias):
+                module.fit(tokens, options)
+            if isinstance(module, DistanceMlp):
+                module.side = self.side
+        return f"the model's positions are rows and columns: tokens fill a grid of {self.side} x {self.side}"
 
     def block_modules(self) -> Sequence[nn.Module]:
         """See `Backbone.block_modules`."""
@@ -196,7 +283,8 @@ class VitBackbone(Backbone):
     def parameter_roles(self) -> dict[str, ParameterRole]:
         """See `Backbone.parameter_roles`; the role follows from the class of the owning module.
 
-        The scales that some models have after attention and feed-forward (``LayerScale``) get the role ``other``: they
+        The scales that some models have after attention and feed-forward (``LayerScale``, ``gamma``) get the role
+        ``other``: they
         do not normalise, and neither the paper nor its code trains them.
 
         Raises:
@@ -222,17 +310,35 @@ class VitBackbone(Backbone):
         first, _, rest = name.partition(".")
         if first == "layers":
             index, _, inner = rest.partition(".")
+            if inner.startswith("bias."):
+                owner = self.kind.own.removesuffix(f".{BIAS_TABLE}")
+                return f"blocks.{index}.{owner}.{inner.removeprefix('bias.').replace('table', BIAS_TABLE)}"
             return f"blocks.{index}.{inner.removeprefix('block.')}"
-        return {"norm": f"{self.final_norm}.{rest}", "norm_pre": name}.get(first)
+        if first == "shared_bias":
+            return f"{self.kind.shared}.{rest.replace('table', BIAS_TABLE)}"
+        known = {"norm": f"{self.final_norm}.{rest}", "between": f"norm.{rest}", "norm_pre": name, "rope": name}
+        return known.get(first)
 
 
-def _our_block(block: nn.Module) -> nn.Module:
+BIAS_TABLE = "relative_position_bias_table"
+
+
+def _final_norms(model: Any) -> tuple[nn.Module, nn.Module, str]:
+    """The norms after the blocks, and timm's name of the last; ``fc_norm`` follows the pooling of timm's models."""
+    after = getattr(model, "fc_norm", nn.Identity())
+    norm: nn.Module = getattr(model, "norm", nn.Identity())
+    if isinstance(after, nn.Identity):
+        return nn.Identity(), norm, "norm"
+    return norm, after, "fc_norm"
+
+
+def _our_block(block: nn.Module, kind: Kind) -> nn.Module:
     from timm.layers.attention import Attention
     from timm.models.vision_transformer import Block
 
     # VitAttention has no gate on the attention's output, so blocks with a gate are run by timm.
     common = type(block) is Block and type(block.attn) is Attention and getattr(block.attn, "gate", None) is None
-    return VitBlock(block) if common else OtherBlock(block)
+    return VitBlock(block) if common else OtherBlock(block, kind)
 
 
 def _in_format_of_weight(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -242,6 +348,13 @@ def _in_format_of_weight(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple
     """
     weight = getattr(module, "weight", None)
     return inputs if weight is None else (inputs[0].to(weight.dtype), *inputs[1:])
+
+
+def _further_attention() -> tuple[type[nn.Module], ...]:
+    """Attention that timm defines beside its models."""
+    from timm.models import beit, cait, eva, vision_transformer_relpos
+
+    return beit.Attention, cait.TalkingHeadAttn, eva.EvaAttention, vision_transformer_relpos.RelPosAttention
 
 
 RoleKinds = list[tuple[tuple[type[nn.Module], ...], Role]]
@@ -258,10 +371,11 @@ def _timm_kinds(*names: str) -> tuple[type[nn.Module], ...]:
 def _role_kinds() -> RoleKinds:
     """Module classes and the role of their parameters."""
     return [
-        ((PositionTable,), "position"),
-        ((VitAttention, *_timm_kinds("Attention", "DiffAttention")), "attention"),
+        ((PositionTable, GridBias, DistanceMlp), "position"),
+        ((VitAttention, *_timm_kinds("Attention", "DiffAttention", "AttentionRope")), "attention"),
+        (_further_attention(), "attention"),
         (_timm_kinds("Mlp", "GluMlp", "SwiGLU"), "feed_forward"),
-        ((nn.LayerNorm, *_timm_kinds("RmsNorm", "SimpleNorm")), "norm"),
+        ((nn.LayerNorm, *_timm_kinds("RmsNorm", "RmsNormFp32", "SimpleNorm", "SimpleNormFp32")), "norm"),
         (_timm_kinds("LayerScale"), "other"),
     ]
 
@@ -270,10 +384,11 @@ def _roles(
     module: nn.Module, kinds: RoleKinds, prefix: str = "", role: Role | None = None, block: int | None = None
 ) -> Iterator[tuple[str, Role | None, int | None]]:
     for kind, its_role in kinds:
-        if isinstance(module, kind):
+        if isinstance(module, kind) and role != "position":  # positions may be computed by a feed-forward
             role = its_role
     for name, _ in module.named_parameters(recurse=False):
-        yield prefix + name, role, block
+        scale = role is None and name.startswith("gamma")
+        yield prefix + name, "other" if scale else role, block
     for name, child in module.named_children():
         inside = int(name) if prefix == "layers." else block
-        yield from _roles(child, kinds, f"{prefix}{name}.", role, inside)
+        yield from _roles(child, kinds, f"{prefix}{name}.", "position" if name == "rope" else role, inside)

@@ -15,7 +15,6 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 from fptkit.backbones.assemble import Family, Request, family_named, finish
 from fptkit.backbones.options import RandomOptions
 from fptkit.backbones.random import as_draw
-from fptkit.backbones.vit.build import VitFamily
 from fptkit.build import build_component
 from fptkit.errors import SourceError
 from fptkit.interfaces import Backbone
@@ -110,8 +109,8 @@ def _without_numbers(options: Options) -> Options:
 def _assembled(family: Family[Any, Any], request: Request, config: Config) -> Backbone:
     """Like `fptkit.backbones.assemble.assemble` with random weights."""
     architecture = family.from_options() if config.content is None else family.from_config(config.content, config.entry)
-    if isinstance(family, VitFamily):
-        # timm reads numbers while it builds, which fake tensors refuse but tensors on the device ``meta`` allow.
+    if family.reads_numbers:
+        # Fake tensors refuse that, but tensors on the device ``meta`` allow it.
         with unset_fake_temporarily(), torch.device("meta"):
             backbone: Backbone = family.draw(architecture, request.seed, None)
         place(backbone, torch.device("cpu"))

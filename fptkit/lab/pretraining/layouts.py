@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,14 @@ import torch
 from fptkit.backbones.gpt2 import Gpt2Backbone
 from fptkit.backbones.gpt2_build import FIXED_CONFIG
 from fptkit.backbones.vit.checkpoint import save_vit
+from fptkit.backbones.vit.kinds import kind_of
 from fptkit.backbones.vit.model import VitBackbone
 from fptkit.errors import UsageError
 from fptkit.files import write_json
 from fptkit.interfaces import Backbone
 from fptkit.lab.pretraining.next_token import DTYPES, WEIGHTS, write_weights
+from fptkit.sources import Unavailable
+from fptkit.sources.weights import open_config
 
 
 @torch.no_grad()
@@ -22,6 +26,31 @@ def round_weights(backbone: Backbone, save_dtype: str) -> None:
     """Round the weights, in place, to the values that they have when stored in ``save_dtype``."""
     for parameter in backbone.parameters():
         parameter.copy_(parameter.to(DTYPES[save_dtype]))
+
+
+def check_exportable(weights: Sequence[str]) -> None:
+    """Refuse, before training, weights of timm that cannot be written as `write_backbone` does.
+
+    Args:
+        weights: entries of the backbone ``vit``; the first available one counts.
+
+    Raises:
+        UsageError: the weights are of another kind than ``VisionTransformer``.
+        DataError: the config.json is broken, or timm's model is no backbone.
+    """
+    for entry in weights:
+        if entry == "random":
+            return
+        try:
+            name = open_config(entry).get("architecture")
+        except Unavailable:
+            continue
+        if isinstance(name, str) and not kind_of(name.partition(".")[0], entry).is_plain:
+            raise UsageError(
+                f"{entry}: weights of {name} can be used but not exported; pretrain a VisionTransformer of timm, such "
+                "as vit_base_patch16_224"
+            )
+        return
 
 
 def write_backbone(backbone: Backbone, destination: Path, save_dtype: str) -> None:
@@ -35,7 +64,7 @@ def write_backbone(backbone: Backbone, destination: Path, save_dtype: str) -> No
     Raises:
         UsageError: backbones of this architecture cannot be exported.
     """
-    if isinstance(backbone, VitBackbone):
+    if isinstance(backbone, VitBackbone) and backbone.kind.is_plain:
         save_vit(backbone, destination, dtype=DTYPES[save_dtype])
         (destination / WEIGHTS).chmod(0o644)  # safetensors creates files that only their owner can read
     elif isinstance(backbone, Gpt2Backbone):

@@ -25,7 +25,7 @@ from fptkit.engine.run import RunRequest
 from fptkit.engine.run import run as carry_out
 from fptkit.errors import DataError, Interrupted, UsageError
 from fptkit.files import RECIPE, locked_folder, read_summary, write_json, write_text
-from fptkit.lab.pretraining.layouts import describe_backbone, round_weights, write_backbone
+from fptkit.lab.pretraining.layouts import check_exportable, describe_backbone, round_weights, write_backbone
 from fptkit.lab.pretraining.loop import CHECKPOINT
 from fptkit.lab.pretraining.next_token import MEASUREMENT, WEIGHTS, write_weights
 from fptkit.lab.pretraining.recipes import LoadedTaskPretraining
@@ -81,6 +81,8 @@ def pretrain(
     command = f"fptkit pretrain {shlex.quote(str(output / RECIPE))} --output {shlex.quote(str(output))} --resume"
     with locked_folder(output, "pretraining"):
         _check_output(output, resume=resume)
+        if loaded.run.recipe.backbone.name == "vit":
+            check_exportable(getattr(loaded.run.recipe.backbone.options, "weights", ()))
         keeper = _RecipeKeeper(loaded, output / RECIPE)
         try:
             carry_out(RunRequest(loaded.run, output / RUN, resume=resume, listeners=[*listeners, keeper]))

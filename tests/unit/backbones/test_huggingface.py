@@ -791,7 +791,7 @@ def test_a_corrupt_file(altered: Callable[..., Path]) -> None:
     ("config", "said"),
     [
         (
-            {"model_type": "vit", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2},
+            {"model_type": "decision_transformer", "hidden_size": 16, "n_layer": 1, "n_head": 2},
             "takes no inputs_embeds",
         ),
         ({"model_type": "gemma3"}, "combines several models"),

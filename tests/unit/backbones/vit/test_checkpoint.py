@@ -191,7 +191,10 @@ def test_tensors_that_do_not_fit_are_named(
             {"architecture": "mine", "model_args": {"embed_dim": 32, "depth": 3}},
             "'mine', which timm .* must give embed_dim, depth, num_heads in model_args, and num_heads is missing",
         ),
-        ({"architecture": "resnet18", "model_args": {}}, "resnet18 is a ResNet of timm, not a VisionTransformer"),
+        (
+            {"architecture": "resnet18", "model_args": {}},
+            "resnet18 of timm cannot run on a sequence of tokens: it is a convolutional network",
+        ),
         ({"architecture": "vit_base_patch16_xp_224"}, "not attention, feed-forward or norm"),
         ({"model_args": [1]}, r"model_args \[1\], expected keys and values"),
         ({"model_args": {**TINY, "depth": "three"}}, "depth 'three' in model_args, expected an integer >= 1"),
