@@ -1,24 +1,18 @@
-"""Fitting a model of transformers to a recipe: blocks, weights, positions.
-
-The properties of a model are measured by running three tokens through it, not guessed from the names of its modules.
-"""
+"""Fitting a model of transformers to a recipe: blocks, weights, positions."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import PretrainedConfig
 
 from fptkit.backbones.adapt import chosen_blocks, fit_positions, redraw
 from fptkit.backbones.huggingface.model import HuggingFaceBackbone, accepted_by, is_skeleton
 from fptkit.backbones.huggingface.roles import is_norm
 from fptkit.backbones.options import BlockOptions, Init, PositionOptions
-from fptkit.errors import FptkitError, ShapeError
-from fptkit.seeds import generator_for
-
-PROBE_TOKENS = 3
+from fptkit.errors import ShapeError
 
 
 def keep_blocks(backbone: HuggingFaceBackbone, options: BlockOptions) -> None:
@@ -31,6 +25,11 @@ def keep_blocks(backbone: HuggingFaceBackbone, options: BlockOptions) -> None:
     chosen = chosen_blocks(count, options)
     if list(chosen) == list(range(count)):
         return
+    if backbone.parts_of_blocks():
+        raise ShapeError(
+            f"backbone.blocks.keep: the parts of a block of {type(backbone.model).__name__} are in several lists; they "
+            "cannot be separated, leave the option out"
+        )
     if backbone.model.config.num_hidden_layers != count:
         raise ShapeError(
             f"backbone.blocks.keep: the model has {count} lists of weights for "
@@ -61,66 +60,6 @@ def _carry_relative_positions(first: nn.Module, new_first: nn.Module) -> None:
         if not hasattr(owner, name):
             setattr(owner, name, table)
             owner.has_relative_attention_bias = True  # T5's attention checks this flag
-
-
-@torch.enable_grad()  # even if a caller has disabled gradients
-def measure(backbone: HuggingFaceBackbone, where: str, fault: type[FptkitError]) -> None:
-    """Run three tokens to find out whether the model is causal and which embeddings hold positions.
-
-    Args:
-        backbone: its ``causal`` and ``first_rows`` are set.
-        where: name of the model in error messages.
-        fault: class of errors.
-
-    Raises:
-        FptkitError: of class ``fault``: the model does not run on token vectors, or returns another width.
-    """
-    block_list = backbone.block_list + "."
-    tables = {
-        name: module
-        for name, module in backbone.model.named_modules()
-        if isinstance(module, nn.Embedding) and not name.startswith(block_list)
-    }
-    if any(is_skeleton(parameter) for parameter in backbone.parameters()):
-        _guess(backbone, tables)
-        return
-    inputs = torch.randn((1, PROBE_TOKENS, backbone.width), generator=generator_for(0, "probe")).requires_grad_()
-    weights = torch.randn((PROBE_TOKENS, backbone.width), generator=generator_for(0, "probe weights"))
-    required = {name: parameter.requires_grad for name, parameter in backbone.named_parameters()}
-    backbone.requires_grad_(False)  # gradients of billions of frozen numbers are not needed
-    for table in tables.values():
-        table.weight.requires_grad_()
-    try:
-        hidden = backbone(inputs)[0]
-    except Exception as err:  # architectures that need word ids fail in different ways
-        raise fault(f"{where}: the model does not run on token vectors: {' '.join(str(err).split())}") from err
-    if hidden.shape[-1] != backbone.width:
-        raise fault(f"{where}: the model takes vectors of {backbone.width} numbers, but returns {hidden.shape[-1]}")
-    # Weighted: a plain sum is constant after a layer norm.
-    (of_inputs,) = torch.autograd.grad((hidden[0] * weights[0]).sum(), inputs, retain_graph=True)
-    backbone.causal = not bool(torch.any(of_inputs[0, 1:]))
-    gradients: tuple[Tensor | None, ...] = ()
-    if tables:
-        wanted = [table.weight for table in tables.values()]
-        gradients = torch.autograd.grad((hidden * weights).sum(), wanted, allow_unused=True)
-    for name, parameter in backbone.named_parameters():
-        parameter.requires_grad_(required[name])
-    backbone.first_rows = {}
-    for name, gradient in zip(tables, gradients, strict=True):
-        rows = [] if gradient is None else gradient.abs().sum(1).nonzero().flatten().tolist()
-        if len(rows) > 1:  # a single row is shared by all tokens, such as a token type
-            one_by_one = rows == list(range(rows[0], rows[0] + PROBE_TOKENS))
-            backbone.first_rows[name] = rows[0] if one_by_one else None
-
-
-def _guess(backbone: HuggingFaceBackbone, tables: dict[str, nn.Embedding]) -> None:
-    """`measure` for a skeleton, which cannot be run: position tables are recognised by their names."""
-    backbone.causal = any(getattr(module, "is_causal", False) for module in backbone.model.modules())
-    backbone.first_rows = {}
-    for name, table in tables.items():
-        if "pos" in name or name.endswith("wpe"):
-            before = 0 if table.padding_idx is None else table.padding_idx + 1
-            backbone.first_rows[name] = getattr(table, "offset", before)
 
 
 def redraw_weights(backbone: HuggingFaceBackbone, init: Init, seed: int) -> None:
