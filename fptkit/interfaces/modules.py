@@ -113,6 +113,7 @@ class Backbone(nn.Module):
         causal: true if a token depends only on itself and earlier tokens; then right padding needs no mask.
         embedding_norm: mean Euclidean norm of the word embeddings that its blocks were trained on; None if there are
             none.
+        apart: true if sequences of different lengths pass the blocks apart: how often they run depends on the batch.
         blocks: number of blocks.
         weights: source of the weights, e.g. ``"builtin:gpt2_nano"`` or ``"random"``.
         stand_in: true if ``weights`` is a fallback, not the first source in the recipe.
@@ -123,6 +124,7 @@ class Backbone(nn.Module):
     max_positions: int | None = None
     causal: bool = False
     embedding_norm: float | None = None
+    apart: bool = False
     blocks: int = 0
     weights: str = "random"
     stand_in: bool = False

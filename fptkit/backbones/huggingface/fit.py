@@ -10,6 +10,7 @@ from transformers import PretrainedConfig
 
 from fptkit.backbones.adapt import chosen_blocks, fit_positions, redraw
 from fptkit.backbones.huggingface.model import HuggingFaceBackbone, accepted_by, is_skeleton
+from fptkit.backbones.huggingface.repairs import CutTable
 from fptkit.backbones.huggingface.roles import is_norm
 from fptkit.backbones.options import BlockOptions, Init, PositionOptions
 from fptkit.errors import ShapeError
@@ -122,7 +123,14 @@ def _fit_table(backbone: HuggingFaceBackbone, name: str, first: int, tokens: int
             rows = torch.cat((table.weight.detach()[: first - added], rows))
     before = table.num_embeddings
     table.weight = nn.Parameter(rows)
-    table.num_embeddings, table.padding_idx = len(rows), None
+    table.num_embeddings = len(rows)
+    if hasattr(table, "max_length"):  # ProphetNet limits its positions to it
+        table.max_length = len(rows)
+    if first == added or backbone.numbers_positions:  # otherwise positions are counted from the padding id
+        table.padding_idx = None
+    if backbone.window != 1 and not backbone.numbers_positions:
+        parent = backbone.model.get_submodule(name.rpartition(".")[0])
+        setattr(parent, name.rpartition(".")[2], CutTable.from_pretrained(table.weight, freeze=False))
     _fit_buffers(backbone.model.get_submodule(name.rpartition(".")[0]), before, len(rows))
     if hasattr(backbone.model.config, "max_position_embeddings"):
         backbone.model.config.max_position_embeddings = len(rows)

@@ -16,6 +16,7 @@ from transformers.utils import logging
 from fptkit.backbones.config_file import architecture_only, keys_of_code, refuse_quantised
 from fptkit.backbones.huggingface.families import REFUSED, Knowledge, knowledge_of
 from fptkit.backbones.huggingface.model import NoWords, accepted_by, is_skeleton
+from fptkit.backbones.huggingface.repairs import repair
 from fptkit.backbones.huggingface.stored import check_extent, check_outside, check_report, read_stored, tied_words
 from fptkit.backbones.tensors import notes_on_heads
 from fptkit.errors import DataError, FptkitError, UsageError, nearest
@@ -142,7 +143,8 @@ def describe_words(config: PretrainedConfig, where: str) -> tuple[tuple[str, ...
     words = _words_of(part)
     if not isinstance(getattr(words, "weight", None), Tensor):
         raise DataError(
-            f"{where}: a model of type {config.model_type} has no single table of word embeddings; use the encoder symbols"
+            f"{where}: a model of type {config.model_type} has no single table of word embeddings; use the encoder "
+            "symbols"
         )
     if words.weight.shape[1] != part.config.hidden_size:
         raise DataError(
@@ -184,6 +186,7 @@ def _sequence_model(whole: Any, where: str, fault: type[FptkitError]) -> PreTrai
     """The part of a model from token vectors to the last hidden state: no decoder, word embedding or pooler."""
     model = _part_for_vectors(whole, where, fault)
     _replace_words(model, knowledge_of(whole.config.model_type))
+    repair(model)
     if getattr(model, "pooler", None) is not None:
         model.pooler = Pooled()
     return model
@@ -194,7 +197,7 @@ class Pooled(nn.Identity):
 
 
 class Entered(nn.Module):
-    """Placeholder for the embeddings of a model whose words are narrower than its blocks: token vectors pass unchanged."""
+    """Placeholder for the embeddings of a model whose words are narrower than its blocks: vectors pass unchanged."""
 
     def forward(self, *_: Any, inputs_embeds: Tensor, **__: Any) -> Tensor:
         """Return the token vectors. Shapes: (B, T, D) -> same."""

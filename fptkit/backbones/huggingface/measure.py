@@ -1,4 +1,4 @@
-"""Measuring a model of transformers: its properties follow from running a few tokens, not from the names of its modules."""
+"""Measuring a model of transformers by running a few tokens; nothing is guessed from the names of its modules."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def measure(backbone: HuggingFaceBackbone, where: str, fault: type[FptkitError])
     found = _trace(backbone, inputs)
     if not bool(torch.any(found.first_token)):
         raise fault(
-            f"{where}: the blocks of this model do not mix tokens here; its attention may need kernels that fptkit does "
-            "not download. Use another model"
+            f"{where}: the blocks of this model do not mix tokens; its attention may need kernels that fptkit does not "
+            "download. Use another model"
         )
     backbone.causal = not bool(torch.any(found.later_tokens))
     for name, rows in found.rows.items():
@@ -66,13 +66,15 @@ def _run_watched(backbone: HuggingFaceBackbone, inputs: Tensor) -> tuple[Tensor,
     """Run the model; return its output (1, T, D) and the indices of blocks that do not run."""
     ran: set[nn.Module] = set()
     blocks = list(backbone.model.get_submodule(backbone.block_list).children())
-    hooks = [block.register_forward_hook(lambda block, *_: ran.add(block)) for block in blocks]
+    # SqueezeBERT calls the forward of its blocks, so that only hooks of the modules inside are called.
+    inside = {module for block in blocks for module in block.modules()}
+    hooks = [module.register_forward_hook(lambda module, *_: ran.add(module)) for module in inside]
     try:
         hidden = backbone(inputs)
     finally:
         for hook in hooks:
             hook.remove()
-    return hidden, [index for index, block in enumerate(blocks) if block not in ran]
+    return hidden, [index for index, block in enumerate(blocks) if ran.isdisjoint(block.modules())]
 
 
 @dataclass(frozen=True)
@@ -186,20 +188,28 @@ def measure_padding(backbone: HuggingFaceBackbone, tokens: int) -> list[str]:
     if count == short or any(is_skeleton(parameter) for parameter in backbone.parameters()):
         return []
     inputs = torch.randn((2, count, backbone.width), generator=generator_for(0, "padding"))
-    name = type(backbone.model).__name__
+    backbone.apart = _padding_matters(backbone, inputs, short)
     try:
-        padded = backbone(inputs, torch.tensor([count, short]))
-        alone = backbone(inputs[1:, :short])
-        again = backbone(inputs[1:, :short])
+        alone, again = backbone(inputs[1:, :short]), backbone(inputs[1:, :short])
     except Exception as err:  # each architecture fails in its own way
         raise ShapeError(
-            f"{name} does not run on sequences of {short} and {count} tokens: {' '.join(str(err).split())}; use another "
-            "model"
+            f"{type(backbone.model).__name__} does not run on a sequence of {short} tokens: "
+            f"{' '.join(str(err).split())}; use another model"
         ) from err
     if not torch.equal(alone, again):
-        raise ShapeError(f"{name} gives another output each time for the same tokens; use another model")
-    difference = float((padded[1, :short] - alone[0]).abs().max())
-    backbone.apart = not difference <= _DEVIATION * float(alone.std())  # NaN too
+        raise ShapeError(
+            f"{type(backbone.model).__name__} gives another output each time for the same tokens; use another model"
+        )
     if not backbone.apart:
         return []
     return ["padding changes the output of this model for real tokens, so sequences of each length are run apart"]
+
+
+def _padding_matters(backbone: HuggingFaceBackbone, inputs: Tensor, short: int) -> bool:
+    """Whether a sequence of ``short`` tokens has another output in a padded batch than alone, or only runs alone."""
+    try:
+        padded = backbone(inputs, torch.tensor([inputs.shape[1], short]))[1, :short]
+        alone = backbone(inputs[1:, :short])[0]
+    except Exception:  # some models cannot use a mask; if they do not run at all, the caller finds that out
+        return True
+    return not float((padded - alone).abs().max()) <= _DEVIATION * float(alone.std())  # NaN too

@@ -49,7 +49,6 @@ class HuggingFaceBackbone(Backbone):
             embedding's name; None if its rows are distances between tokens instead of positions.
         numbers_positions: pass position ids, starting at 0, to the model; otherwise it counts positions itself.
         ends: ``max_positions`` is a hard limit of the position table; otherwise it is the length used in pretraining.
-        apart: sequences of different lengths pass the model apart, since its padding would change real tokens.
         overwrites: the model changes its input in place, and gets a copy.
     """
 
@@ -68,7 +67,6 @@ class HuggingFaceBackbone(Backbone):
         self.first_rows: dict[str, int | None] = {}
         self.numbers_positions = False
         self.ends = False
-        self.apart = False
         self.overwrites = False
         self._known = knowledge_of(model.config.model_type)
         self._further: dict[str, Any] = {"use_cache": False} if "use_cache" in accepted_by(model) else {}

@@ -3,8 +3,8 @@
 Architectures name their parameters differently but have the same structure: a list of blocks, and in each block a
 module that mixes tokens, norms and linear maps. What mixes tokens has the role ``attention``, also where it is a
 state-space model, a linear recurrence or a convolution, with all its parameters: decays, time steps, gates, kernels.
-Norms have the role ``norm`` wherever they are. Weights of residual connections have the role ``other``. A parameter that fits none of
-these rules is an error; nothing is guessed.
+Norms have the role ``norm`` wherever they are. Weights of residual connections have the role ``other``. A parameter
+that fits none of these rules is an error; nothing is guessed.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ _KINDS = re.compile(
 )
 """Parts of class names that say what a module is for. The last one counts: they begin with the name of the model, as
 ``xLSTMFeedForward`` and ``Qwen2MoeAttention`` do."""
+
+_ROLES_OF_KINDS: tuple[Role, ...] = ("attention", "feed_forward", "other")
+"""The groups of `_KINDS`."""
 
 _CONTAINER = re.compile(r"(En|De)coderLayer$")
 """Class names of blocks within blocks: ``Zamba2AttentionDecoderLayer`` has attention and feed-forward."""
@@ -192,6 +195,7 @@ def _kind(module: nn.Module) -> Role | None:
     name = type(module).__name__
     if is_norm(module) or _CONTAINER.search(name):
         return None
-    found = [match.lastgroup for match in _KINDS.finditer(name)]
-    last = found[-1] if found else None
-    return last if last in ("attention", "feed_forward", "other") else None
+    found = list(_KINDS.finditer(name))
+    if not found:
+        return None
+    return next(role for role in _ROLES_OF_KINDS if found[-1][role] is not None)
