@@ -63,10 +63,11 @@ KNOWN: dict[str, Knowledge] = {
     "flaubert": _XLM,
     "layoutlm": Knowledge(note=_BOX),
     "lilt": Knowledge(note=_BOX),
+    "mistral_large4_text": Knowledge(roles={"rotary_emb.alpha": "other"}),
     "mobilebert": Knowledge(embeddings="embeddings"),
     # Its capacity counts the tokens of a whole batch, so that an example would depend on the others in training.
     "nllb-moe": Knowledge(settings={"expert_capacity": 2**30}, note="no expert leaves tokens out for lack of capacity"),
-    "opt": Knowledge(left_out=("decoder.project_in", "decoder.project_out")),
+    "opt": Knowledge(projection="decoder.project_in", left_out=("decoder.project_out",)),
     "rembert": _MAPPED,
     "roformer": _PROJECTED,
     # Against overflow in float16, it divides its weights in place for evaluation, and multiplies them for training.
@@ -92,6 +93,7 @@ REFUSED: dict[str, str] = {
     "deformable_detr": _DETECTION,
     "deimv2": _DETECTION,
     "detr": _DETECTION,
+    "dbrx": "its experts do not run in bfloat16; use mixtral",
     "deepseek_v4": "its first blocks choose their experts by the number of a word; use deepseek_v3",
     "fsmt": "for token vectors, the library counts its positions by their first number; use marian or m2m_100",
     "funnel": "its blocks shorten the sequence, so that padding changes real tokens; use bert or electra",
