@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-import json
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -192,7 +191,8 @@ def token_axis(tensor: Any) -> int | None:
 def first_with_tokens(value: Any) -> Tensor | None:
     if token_axis(value) is not None:
         return value  # type: ignore[no-any-return]
-    found = (first_with_tokens(part) for part in value) if isinstance(value, (tuple, list)) else iter(())
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (tuple, list)) else ()
+    found = (first_with_tokens(part) for part in parts)
     return next((part for part in found if part is not None), None)
 
 
@@ -238,7 +238,7 @@ def walk(
             yield f"{name}.{own}", "position" if isinstance(module, nn.Embedding) else role
     for own, child in module.named_children():
         child_role = role
-        if role == "unknown" and own not in inside and child in calls:
+        if role == "unknown" and type(child).__name__ not in inside and child in calls:
             mixing = mixes(child, calls[child])
             if mixing is not None:
                 child_role = "attention" if mixing else "feed_forward"
@@ -271,7 +271,7 @@ def test_roles_are_those_of_what_the_modules_do(family: Any, kind: str) -> None:
     for own, _ in model.named_parameters():
         if own not in expected:
             owner = model.get_submodule(own.rpartition(".")[0])
-            table = "position" if "pos" in own or "wpe" in own or "rel_emb" in own else "embedding"
+            table = "position" if any(part in own for part in ("pos", "wpe", "rel")) else "embedding"
             found = table if isinstance(owner, nn.Embedding) else "norm" if looks_like_a_norm(owner) else "other"
             expected[own] = found, None
         for pattern, role in made.entry.get("roles", {}).items():
