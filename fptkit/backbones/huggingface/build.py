@@ -12,7 +12,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from fptkit.backbones.assemble import Family, RandomDraw, build
 from fptkit.backbones.huggingface.families import knowledge_of
 from fptkit.backbones.huggingface.fit import fit_tables, keep_blocks, redraw_weights
-from fptkit.backbones.huggingface.load import draw_model, load_model, make_config, narrow_windows, set_dropout
+from fptkit.backbones.huggingface.load import draw_model, load_model, make_config, narrow_windows, quiet, set_dropout
 from fptkit.backbones.huggingface.measure import measure, measure_padding
 from fptkit.backbones.huggingface.model import HuggingFaceBackbone
 from fptkit.backbones.huggingface.options import (
@@ -177,7 +177,8 @@ class TransformersFamily(Family[Described, HuggingFaceBackbone]):
             FreezingError: the role of some parameters is unknown.
             UsageError: a pattern of the option ``roles`` matches no parameter.
         """
-        measure(backbone, architecture.where, architecture.fault)
+        with quiet():  # the library says at the first run which packages would make it faster
+            measure(backbone, architecture.where, architecture.fault)
         backbone.parameter_roles()  # an error here is better than one in the middle of a run
 
     def redraw(self, backbone: HuggingFaceBackbone, init: Init, seed: int) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import transformers
@@ -22,6 +23,10 @@ from fptkit.backbones.tensors import notes_on_heads
 from fptkit.errors import DataError, FptkitError, UsageError, nearest
 from fptkit.seeds import derive_seed
 from fptkit.sources.weights import WeightFolder
+
+hub_kernels: Any = None
+with contextlib.suppress(ImportError):  # older versions of the library download no kernels
+    hub_kernels = importlib.import_module("transformers.integrations.hub_kernels")
 
 
 def make_config(content: Mapping[str, Any], where: str, fault: type[FptkitError] = DataError) -> PretrainedConfig:
@@ -51,7 +56,7 @@ def make_config(content: Mapping[str, Any], where: str, fault: type[FptkitError]
         raise fault(f"{where}: {keys[0]} chooses code, not an architecture; fptkit sets it, leave it out")
     values = {**architecture_only(content), **knowledge_of(kind).settings}
     try:
-        with _quiet():
+        with quiet():
             config: PretrainedConfig = CONFIG_MAPPING[kind].from_dict(values)
     except Exception as err:  # the library's checks of values raise errors of many kinds
         raise fault(f"{where}: its config is not a valid config of {kind}: {_one_line(err)}") from err
@@ -110,7 +115,7 @@ def load_model(folder: WeightFolder, config: PretrainedConfig) -> tuple[PreTrain
     check_extent(_sequence_model(skeleton, folder.entry, DataError), stored.tensors, folder.entry)
     try:
         # The library initialises missing tensors before it reports them, from torch's global generator: restore that.
-        with _quiet(), torch.random.fork_rng(devices=[]):
+        with quiet(), torch.random.fork_rng(devices=[]):
             whole, report = kind.from_pretrained(
                 None, config=config, state_dict=stored.tensors, output_loading_info=True, ignore_mismatched_sizes=True
             )
@@ -175,7 +180,7 @@ def _instantiate(config: PretrainedConfig, where: str, fault: type[FptkitError])
     encoder_alone = getattr(config, "is_encoder_decoder", False) and type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING
     auto = AutoModelForTextEncoding if encoder_alone else AutoModel
     try:
-        with _quiet():
+        with quiet():
             model: PreTrainedModel = auto.from_config(config, trust_remote_code=False)
     except Exception as err:  # inconsistent sizes fail wherever they are first used
         raise fault(f"{where}: cannot build a {config.model_type} from its config: {_one_line(err)}") from err
@@ -336,17 +341,28 @@ def narrow_windows(config: PretrainedConfig, tokens: int) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Turn off the library's progress bars and reports: their content is checked here and raised as errors."""
+def quiet() -> Iterator[None]:
+    """Turn off the library's progress bars and reports, whose content is checked here and raised as errors, and its
+    downloads of kernels, which are code."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    get_kernel = getattr(hub_kernels, "get_kernel", None)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    if get_kernel is not None:
+        hub_kernels.get_kernel = _refuse_kernel
     try:
         yield
     finally:
+        if get_kernel is not None:
+            hub_kernels.get_kernel = get_kernel
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
+
+
+def _refuse_kernel(name: str, *_: Any, **__: Any) -> NoReturn:
+    """Models then use the library's own code, or say that they cannot."""
+    raise ImportError(f"fptkit does not download the kernel {name}")
 
 
 def _one_line(err: Exception) -> str:

@@ -146,6 +146,7 @@ def _drop_unreached(backbone: HuggingFaceBackbone, names: Sequence[str], inputs:
     ]
     for module, name, _ in places:
         module.register_parameter(name, None)
+    buffers = {name: buffer.clone() for name, buffer in backbone.named_buffers()}
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             backbone.train()(inputs)
@@ -156,6 +157,8 @@ def _drop_unreached(backbone: HuggingFaceBackbone, names: Sequence[str], inputs:
         return
     finally:
         backbone.eval()
+        for name, buffer in backbone.named_buffers():
+            buffer.copy_(buffers[name])
     count = sum(parameter.numel() for parameter in kept.values())
     text = f"the model does not use {count:,} parameters for token vectors, which are dropped: {', '.join(names[:3])}"
     backbone.notes = (*backbone.notes, text + (" ..." if len(names) > 3 else ""))

@@ -949,3 +949,20 @@ def test_a_pattern_without_a_parameter_is_an_error(pattern: str, near: str) -> N
 def test_a_role_that_does_not_exist() -> None:
     with pytest.raises(ValidationError, match="roles"):
         HuggingFaceOptions(weights=("path:here",), roles={"*.A_log": "mixer"})  # type: ignore[dict-item]
+
+
+def test_kernels_are_not_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """YOSO does, on a machine with CUDA and the package kernels; here both are pretended."""
+    from transformers.integrations import hub_kernels
+    from transformers.models.yoso import modeling_yoso
+
+    asked: list[str] = []
+    monkeypatch.setattr(hub_kernels, "get_kernel", lambda name, **_: asked.append(name))
+    for condition in ("is_torch_cuda_available", "is_ninja_available", "is_kernels_available"):
+        monkeypatch.setattr(modeling_yoso, condition, lambda: True)
+    config = transformers.YosoConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, vocab_size=7)
+    transformers.AutoModel.from_config(config)
+    assert asked == ["kernels-community/yoso"]  # the library itself
+    content = {**_USUAL, "model_type": "yoso", "num_hash": 2, "hash_code_len": 4}
+    build_huggingface(HuggingFaceOptions(weights=("random",), config=content), positions=TOKENS, seed=0)
+    assert asked == ["kernels-community/yoso"]
