@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import click
+import yaml
 from pydantic import BaseModel
 
 DOCS = Path(__file__).resolve().parent
@@ -38,6 +39,7 @@ import reading_path  # noqa: E402
 import token_models  # noqa: E402
 
 from fptkit import errors, hookspecs, specs  # noqa: E402
+from fptkit.backbones.huggingface.families import KNOWN, REFUSED  # noqa: E402
 from fptkit.cli.main import COMMANDS, cli  # noqa: E402
 from fptkit.cli.subcommands import CommandWithSubcommands  # noqa: E402
 from fptkit.engine import events  # noqa: E402
@@ -355,7 +357,38 @@ def reading_path_table() -> str:
     return table(("read", "file", "content", "lines"), [*rows, ("total", "", "", str(total))])
 
 
+ARCHITECTURES = ROOT / "tests" / "unit" / "backbones" / "huggingface" / "architectures.yaml"
+"""The families of transformers that a test tries."""
+
+
+def architectures(group: str) -> str:
+    """Return the model types of a group, with what is special about them."""
+    families = yaml.safe_load(ARCHITECTURES.read_text("utf-8"))[group]
+    rows = [(f"`{kind}`", "; ".join(_remarks(kind, families[kind]))) for kind in sorted(families)]
+    return table(("model type", "remarks"), rows)
+
+
+def _remarks(kind: str, family: dict[str, object]) -> Iterator[str]:
+    if "enter" in family:
+        yield "token vectors enter behind the projection of its words, if these are narrower"
+    if family.get("apart"):
+        yield "padding changes its output, so that lengths run apart"
+    if not family.get("zeros", True):
+        yield "gradients for tokens of exact zeros are not finite: use it with trained positions"
+    if family.get("draws"):
+        yield "draws random numbers in training, so that features are not cached"
+    if kind in KNOWN and KNOWN[kind].note:
+        yield KNOWN[kind].note
+
+
+def refused_architectures() -> str:
+    """Return the model types that are refused, why, and what would work."""
+    return table(("model type", "why, and what would work"), [(f"`{kind}`", REFUSED[kind]) for kind in sorted(REFUSED)])
+
+
 BLOCKS: dict[str, Callable[..., str]] = {
+    "architectures": architectures,
+    "refused_architectures": refused_architectures,
     "fields": fields_of,
     "components": lambda kind: components(specs.PLURALS[kind].record),
     "hook": hook,

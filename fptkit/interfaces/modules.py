@@ -115,6 +115,7 @@ class Backbone(nn.Module):
             none.
         begin_of_text: (D,), embedding of the token that begins a text; None: it is read from the checkpoint that
             ``weights`` names.
+        apart: true if sequences of different lengths pass the blocks apart: how often they run depends on the batch.
         blocks: number of blocks.
         weights: source of the weights, e.g. ``"builtin:gpt2_nano"`` or ``"random"``.
         stand_in: true if ``weights`` is a fallback, not the first source in the recipe.
@@ -126,6 +127,7 @@ class Backbone(nn.Module):
     causal: bool = False
     embedding_norm: float | None = None
     begin_of_text: Tensor | None = None
+    apart: bool = False
     blocks: int = 0
     weights: str = "random"
     stand_in: bool = False

@@ -13,9 +13,11 @@ from fptkit.backbones.assemble import Family, RandomDraw, build
 from fptkit.backbones.grid import square_side
 from fptkit.backbones.huggingface.bodies import find_body
 from fptkit.backbones.huggingface.body import TokenBody
-from fptkit.backbones.huggingface.fit import fit_tables, keep_blocks, measure, redraw_weights
+from fptkit.backbones.huggingface.families import knowledge_of
+from fptkit.backbones.huggingface.fit import fit_tables, keep_blocks, redraw_weights
 from fptkit.backbones.huggingface.fused import fuse
-from fptkit.backbones.huggingface.load import draw_model, load_model, make_config, narrow_windows, set_dropout
+from fptkit.backbones.huggingface.load import draw_model, load_model, make_config, narrow_windows, quiet, set_dropout
+from fptkit.backbones.huggingface.measure import measure, measure_padding
 from fptkit.backbones.huggingface.model import HuggingFaceBackbone
 from fptkit.backbones.huggingface.options import (
     ATTENTION_WINDOWS,
@@ -32,6 +34,7 @@ from fptkit.backbones.options import BlockOptions, Init, PositionOptions
 from fptkit.errors import DataError, FptkitError, ShapeError, UsageError
 from fptkit.files import read_json
 from fptkit.sources.weights import WeightFolder
+from fptkit.specs.freezing import Role
 
 AnyOptions = HuggingFaceOptions | BertOptions | T5EncoderOptions | LongformerOptions
 
@@ -104,6 +107,7 @@ class TransformersFamily(Family[Described, HuggingFaceBackbone]):
         attention_dropout: dropout probability of attention weights, in training; None: as in the config.
         attention_window: attention window of every block, in tokens; None: as in the config.
         part: which of the models that are combined; None: the model is one.
+        roles: roles of parameters, by pattern of their names.
 
     Attributes:
         kinds: accepted model types; empty: any.
@@ -115,6 +119,7 @@ class TransformersFamily(Family[Described, HuggingFaceBackbone]):
     attention_dropout: float | None
     attention_window: int | None = None
     part: str | None = None
+    roles: Mapping[str, Role] | None = None
 
     kinds: ClassVar[tuple[str, ...]] = ()
     reads_numbers = True
@@ -157,16 +162,21 @@ class TransformersFamily(Family[Described, HuggingFaceBackbone]):
 
     def draw(self, architecture: Described, seed: int, folder: WeightFolder | None) -> HuggingFaceBackbone:
         """See `Family.draw`."""
-        return _backbone(
+        return self._backbone(
             draw_model(architecture.config, seed, architecture.where, architecture.fault, part=architecture.part)
         )
 
     def load(self, folder: WeightFolder, architecture: Described) -> HuggingFaceBackbone:
         """See `Family.load`."""
         model, notes = load_model(folder, architecture.config, part=architecture.part)
-        backbone = _backbone(model)
+        backbone = self._backbone(model)
         backbone.notes = notes
         return backbone
+
+    def _backbone(self, model: PreTrainedModel) -> HuggingFaceBackbone:
+        window = getattr(model.config, "attention_window", 1)
+        widest = window if isinstance(window, int) else max(window)
+        return HuggingFaceBackbone(model, window=widest, given_roles=self.roles)
 
     def keep_blocks(self, backbone: HuggingFaceBackbone, options: BlockOptions) -> None:
         """See `Family.keep_blocks`."""
@@ -178,8 +188,10 @@ class TransformersFamily(Family[Described, HuggingFaceBackbone]):
         Raises:
             FptkitError: the model does not run on token vectors.
             FreezingError: the role of some parameters is unknown.
+            UsageError: a pattern of the option ``roles`` matches no parameter.
         """
-        measure(backbone, architecture.where, architecture.fault)
+        with quiet():  # the library says at the first run which packages would make it faster
+            measure(backbone, architecture.where, architecture.fault)
         backbone.parameter_roles()  # an error here is better than one in the middle of a run
         fuse(backbone.model, backbone.block_modules())
 
@@ -199,7 +211,9 @@ class TransformersFamily(Family[Described, HuggingFaceBackbone]):
             backbone.ends = True
         if backbone.window != 1:
             notes.append("no token has global attention: each sees only its window")
-        return notes
+        if note := knowledge_of(backbone.model.config.model_type).note:
+            notes.append(note)
+        return [*notes, *measure_padding(backbone, tokens)]
 
 
 class HuggingFaceFamily(TransformersFamily):
@@ -210,7 +224,7 @@ class HuggingFaceFamily(TransformersFamily):
     @classmethod
     def of(cls, options: HuggingFaceOptions, tokens: int) -> HuggingFaceFamily:
         """See `Family.of`."""
-        return cls(options.config, **_common(options, tokens), part=options.part)
+        return cls(options.config, **_common(options, tokens), part=options.part, roles=options.roles)
 
     def from_options(self) -> Described:
         """See `Family.from_options`.
@@ -291,11 +305,6 @@ def _common(options: AnyOptions, tokens: int) -> dict[str, Any]:
     """The fields of a family that come from options which all models have."""
     longest = max(tokens, options.positions.length or 0)
     return {"longest": longest, "dropout": options.dropout, "attention_dropout": options.attention_dropout}
-
-
-def _backbone(model: PreTrainedModel) -> HuggingFaceBackbone:
-    window = getattr(model.config, "attention_window", 1)
-    return HuggingFaceBackbone(model, window=window if isinstance(window, int) else max(window))
 
 
 # Randomly initialised models get the smallest vocabulary that the padding id allows: it is dropped anyway.

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.nn.utils import skip_init
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig
 
-from fptkit.backbones.huggingface.model import is_skeleton
+from fptkit.backbones.huggingface.model import NoWords, is_skeleton
 from fptkit.numerics.attention import attend, attend_grouped
 from fptkit.numerics.ops import dropout, gelu, gelu_exact, rms_norm, silu_product
 from fptkit.seeds import generator_for
@@ -42,7 +42,7 @@ _OTHER_FORMS = ("softcap", "s_aux", "position_bias", "cu_seq_lens_q", "cu_seqlen
 
 
 @torch.no_grad()
-def fuse(model: PreTrainedModel, blocks: Sequence[nn.Module]) -> None:
+def fuse(model: nn.Module, blocks: Sequence[nn.Module]) -> None:
     """Replace what can be replaced. A part whose library code gives other numbers than ours stays as it is.
 
     Args:
@@ -152,31 +152,47 @@ def _near(library: Tensor, ours: Tensor) -> bool:
     return bool(torch.isfinite(library).all()) and float((library - ours).abs().max()) <= _TOLERANCE * max(largest, 1.0)
 
 
-def _fuse_attention(model: PreTrainedModel, skeleton: bool) -> None:
+def _fuse_attention(model: nn.Module, skeleton: bool) -> None:
     """Choose our attention where the library lets attention be chosen, and the model's results stay the same."""
-    chosen = getattr(model.config, "_attn_implementation", None)
-    if chosen != "sdpa" or not _registered():
+    configs = [config for config in _configs(model) if getattr(config, "_attn_implementation", None) == "sdpa"]
+    if not configs or not _registered():
         return
     before = [] if skeleton else _results(model)
+    _choose(configs, ATTENTION)
+    if skeleton:
+        return
     try:
-        model.set_attn_implementation(ATTENTION)
-        if skeleton or _results_near(before, _results(model)):
-            return
+        same = _results_near(before, _results(model))
     except Exception:  # a model that does not know our attention fails somewhere inside
-        pass
-    model.set_attn_implementation(chosen)
+        same = False
+    if not same:
+        _choose(configs, "sdpa")
 
 
-def _results(model: PreTrainedModel) -> list[Tensor]:
-    """Last hidden states of a few tokens, with and without padding."""
-    words: Any = model.get_input_embeddings()
+def _configs(model: nn.Module) -> Sequence[PretrainedConfig]:
+    """The configs of a model and of its modules, each once."""
+    found = (getattr(module, "config", None) for module in model.modules())
+    return list({id(config): config for config in found if isinstance(config, PretrainedConfig)}.values())
+
+
+def _choose(configs: Sequence[PretrainedConfig], name: str) -> None:
+    for config in configs:
+        config._attn_implementation = name
+
+
+def _results(model: nn.Module) -> list[Tensor]:
+    """Last hidden states of a few tokens, with and without padding; the latter only if the model takes masks."""
+    words = next(module for module in model.modules() if isinstance(module, NoWords))
     tokens = _numbers(2, 5, words.embedding_dim)
-    masks = [None, torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])]
-    return [model(inputs_embeds=tokens, attention_mask=mask).last_hidden_state for mask in masks]
+    found = [model(inputs_embeds=tokens.clone()).last_hidden_state]
+    with contextlib.suppress(Exception):  # some models take no mask
+        mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+        found.append(model(inputs_embeds=tokens.clone(), attention_mask=mask).last_hidden_state)
+    return found
 
 
 def _results_near(library: Sequence[Tensor], ours: Sequence[Tensor]) -> bool:
-    return all(_near(one, other) for one, other in zip(library, ours, strict=True))
+    return len(library) == len(ours) and all(_near(one, other) for one, other in zip(library, ours, strict=True))
 
 
 def _registered() -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import transformers
-from torch import nn
+from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, AutoModel, AutoModelForTextEncoding, PretrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING
 from transformers.utils import logging
@@ -16,26 +17,18 @@ from transformers.utils import logging
 from fptkit.backbones.config_file import architecture_only, keys_of_code, refuse_quantised
 from fptkit.backbones.huggingface.bodies import PARTS, find_body
 from fptkit.backbones.huggingface.body import TokenBody, used_parts, width_and_words
-from fptkit.backbones.huggingface.model import accepted_by, is_skeleton
+from fptkit.backbones.huggingface.families import REFUSED, Knowledge, knowledge_of
+from fptkit.backbones.huggingface.model import NoWords, accepted_by, is_skeleton
+from fptkit.backbones.huggingface.repairs import repair
 from fptkit.backbones.huggingface.stored import check_extent, check_outside, check_report, read_stored, tied_words
 from fptkit.backbones.tensors import notes_on_heads
 from fptkit.errors import DataError, FptkitError, UsageError, nearest
 from fptkit.seeds import derive_seed
 from fptkit.sources.weights import WeightFolder
 
-
-class NoWords(nn.Module):
-    """Placeholder for the word embedding, which is dropped because the model gets token vectors.
-
-    Args:
-        width: D, numbers per token.
-        norm: mean Euclidean norm of the dropped embeddings; None for a skeleton and for a file without them.
-    """
-
-    def __init__(self, width: int, norm: float | None) -> None:
-        super().__init__()
-        self.embedding_dim = width
-        self.mean_norm = norm
+hub_kernels: Any = None
+with contextlib.suppress(ImportError):  # older versions of the library download no kernels
+    hub_kernels = importlib.import_module("transformers.integrations.hub_kernels")
 
 
 def make_config(content: Mapping[str, Any], where: str, fault: type[FptkitError] = DataError) -> PretrainedConfig:
@@ -58,12 +51,14 @@ def make_config(content: Mapping[str, Any], where: str, fault: type[FptkitError]
             + (f". Did you mean '{near}'?" if near else "")
             + "\nCode from model repositories is never run."
         )
+    if kind in REFUSED:
+        raise fault(f"{where}: a model of type {kind} cannot be a backbone: {REFUSED[kind]}")
     refuse_quantised(content, where, fault)
     if fault is UsageError and (keys := keys_of_code(content, every=True)):
         raise fault(f"{where}: {keys[0]} chooses code, not an architecture; fptkit sets it, leave it out")
-    values = architecture_only(content)
+    values = {**architecture_only(content), **knowledge_of(kind).settings}
     try:
-        with _quiet():
+        with quiet():
             config: PretrainedConfig = CONFIG_MAPPING[kind].from_dict(values)
     except Exception as err:  # the library's checks of values raise errors of many kinds
         raise fault(f"{where}: its config is not a valid config of {kind}: {_one_line(err)}") from err
@@ -132,21 +127,20 @@ def load_model(
     check_extent(_sequence_model(skeleton, folder.entry, DataError, part), stored.tensors, folder.entry)
     try:
         # The library initialises missing tensors before it reports them, from torch's global generator: restore that.
-        with _quiet(), torch.random.fork_rng(devices=[]):
+        with quiet(), torch.random.fork_rng(devices=[]):
             whole, report = kind.from_pretrained(
                 None, config=config, state_dict=stored.tensors, output_loading_info=True, ignore_mismatched_sizes=True
             )
     except Exception as err:  # the library's conversions of old checkpoints raise errors of many kinds
         raise DataError(f"{folder.entry}: its tensors do not fit its config.json: {_one_line(err)}") from err
-    words = None if body is not None else whole.get_input_embeddings().weight
+    words = None if body is not None else getattr(_words_of(whole), "weight", None)
     words_are_missing = words is not None and bool(_names_of(whole, {id(words)}) & set(report["missing_keys"]))
     model = _sequence_model(whole.eval(), folder.entry, DataError, part)
     parts = {name for name, _ in whole.named_children()} if body is None else used_parts(whole, body)
     check_report(whole, _names_of(whole, {id(used) for used in model.parameters()}), report, parts, folder.entry)
     heads = check_outside(whole, stored, report, parts, folder.entry)
     if words is not None and words_are_missing:
-        tied = tied_words(stored, config, words.shape)
-        _set_word_norm(model, None if tied is None else float(tied.norm(dim=1).mean()))
+        _set_word_norm(model, tied_words(stored, config, tuple(words.shape)))
     return model, notes_on_heads(heads, folder.entry)
 
 
@@ -164,17 +158,30 @@ def describe_words(config: PretrainedConfig, where: str) -> tuple[tuple[str, ...
         whole = _instantiate(config, where, DataError)
     if find_body(config, None, where) is not None:
         raise DataError(f"{where}: a model of type {config.model_type} has no word embedding that fptkit can use")
-    words: Any = _part_for_vectors(whole, where, DataError).get_input_embeddings()
+    part = _part_for_vectors(whole, where, DataError)
+    words = _words_of(part)
+    if not isinstance(getattr(words, "weight", None), Tensor):
+        raise DataError(
+            f"{where}: a model of type {config.model_type} has no single table of word embeddings; use the encoder "
+            "symbols"
+        )
+    if words.weight.shape[1] != part.config.hidden_size:
+        raise DataError(
+            f"{where}: its word embeddings have {words.weight.shape[1]} numbers, but its blocks "
+            f"{part.config.hidden_size}; use the encoder symbols"
+        )
     scale = getattr(words, "scalar_embed_scale", getattr(words, "embed_scale", 1.0))
     if isinstance(scale, torch.Tensor):
         raise DataError(f"{where}: a model of type {config.model_type} scales its word embeddings by a stored number")
     return tuple(sorted(_names_of(whole, {id(words.weight)}))), float(scale)
 
 
-def _set_word_norm(model: nn.Module, norm: float | None) -> None:
+def _set_word_norm(model: nn.Module, words: Tensor | None) -> None:
+    """Set the norm of the word embeddings to that of a file's language head; None: it is unknown."""
     for module in model.modules():
         if isinstance(module, NoWords):
-            module.mean_norm = norm
+            same = words is not None and words.shape[1] == module.embedding_dim
+            module.mean_norm = _mean_norm(model, words) if same else None
 
 
 def _names_of(whole: nn.Module, used: set[int]) -> set[str]:
@@ -187,7 +194,7 @@ def _instantiate(config: PretrainedConfig, where: str, fault: type[FptkitError])
     encoder_alone = getattr(config, "is_encoder_decoder", False) and type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING
     auto = AutoModelForTextEncoding if encoder_alone else AutoModel
     try:
-        with _quiet():
+        with quiet():
             model: PreTrainedModel = auto.from_config(config, trust_remote_code=False)
     except Exception as err:  # inconsistent sizes fail wherever they are first used
         raise fault(f"{where}: cannot build a {config.model_type} from its config: {_one_line(err)}") from err
@@ -198,13 +205,26 @@ def _sequence_model(whole: Any, where: str, fault: type[FptkitError], part: str 
     """The part of a model from token vectors to the last hidden state: no decoder, word embedding or pooler."""
     if (body := find_body(whole.config, part, where, fault)) is not None:
         width, words = width_and_words(whole, body)
-        blocks: Any = TokenBody(whole, body, NoWords(width, _mean_norm(words)))
+        blocks: Any = TokenBody(whole, body, NoWords(width, _mean_norm(whole, words)))
         return blocks.eval()
     model = _part_for_vectors(whole, where, fault)
-    _drop_words(model)
+    _replace_words(model, knowledge_of(whole.config.model_type))
+    repair(model)
     if getattr(model, "pooler", None) is not None:
-        model.pooler = None
+        model.pooler = Pooled()
     return model
+
+
+class Pooled(nn.Identity):
+    """Placeholder for the pooler, whose output is not used. Some models call it without asking whether there is one."""
+
+
+class Entered(nn.Module):
+    """Placeholder for the embeddings of a model whose words are narrower than its blocks: vectors pass unchanged."""
+
+    def forward(self, *_: Any, inputs_embeds: Tensor, **__: Any) -> Tensor:
+        """Return the token vectors. Shapes: (B, T, D) -> same."""
+        return inputs_embeds
 
 
 def _part_for_vectors(whole: Any, where: str, fault: type[FptkitError]) -> Any:
@@ -214,6 +234,8 @@ def _part_for_vectors(whole: Any, where: str, fault: type[FptkitError]) -> Any:
         FptkitError: of class ``fault``: it does not accept token vectors.
     """
     model: Any = whole
+    if body := knowledge_of(whole.config.model_type).body:
+        model = whole.get_submodule(body)
     if getattr(whole.config, "is_encoder_decoder", False) and "decoder_input_ids" in accepted_by(whole):
         model = whole.get_encoder()
     if "inputs_embeds" not in accepted_by(model):
@@ -224,20 +246,66 @@ def _part_for_vectors(whole: Any, where: str, fault: type[FptkitError]) -> Any:
     return model
 
 
-def _drop_words(model: PreTrainedModel) -> None:
-    """Replace the word embedding of every submodel: in T5 they share their weights but are two modules."""
-    words: list[Any] = [part.get_input_embeddings() for part in model.modules() if isinstance(part, PreTrainedModel)]
-    rows = words[0].weight.detach()
-    norm = _mean_norm(rows)
+def _replace_words(model: PreTrainedModel, known: Knowledge) -> None:
+    """Replace the word embeddings of a model and of its submodels: in T5 they share their weights but are two modules.
+
+    If the words are narrower than the blocks, token vectors enter behind their projection. ALBERT and small ELECTRA
+    normalise the sum of words and positions before that, so there is no table of positions at the width of the blocks.
+    """
+    found = (_words_of(part) for part in model.modules() if isinstance(part, PreTrainedModel))
+    words = [part for part in found if part is not None]
+    table = getattr(words[0], "weight", None) if words else None
+    table = table if isinstance(table, Tensor) and table.ndim == 2 else None  # words of several tables have none
+    width = int(model.config.hidden_size) if table is None else table.shape[1]
+    norm = _mean_norm(model, table)
+    if (known.embeddings or known.projection) and width != model.config.hidden_size:
+        width, norm = int(model.config.hidden_size), _mean_norm(model, table, known)
+        if known.embeddings:
+            _replace(model, known.embeddings, Entered())
+        if known.projection:
+            _replace(model, known.projection, nn.Identity())
+    for name in known.left_out:
+        if model.get_submodule(name.rpartition(".")[0])._modules.get(name.rpartition(".")[2]) is not None:
+            _replace(model, name, nn.Identity())
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if any(child is embedding for embedding in words):
-                setattr(module, name, NoWords(words[0].embedding_dim, norm))
+                setattr(module, name, NoWords(width, norm))
+    if not any(isinstance(module, NoWords) for module in model.modules()):
+        model.add_module("no_words", NoWords(width, norm))
 
 
-def _mean_norm(rows: torch.Tensor | None) -> float | None:
-    """The mean Euclidean norm of the rows of a word embedding; None for a skeleton, which has no values."""
-    return None if rows is None or is_skeleton(rows) else float(rows.float().norm(dim=1).mean())
+@torch.no_grad()
+def _mean_norm(model: nn.Module, table: Tensor | None, known: Knowledge | None = None) -> float | None:
+    """Mean Euclidean norm of word embeddings, where token vectors enter; None if it is unknown.
+
+    Args:
+        model: the model with all its modules.
+        table: (V, D'), the word embeddings; None if there is no single table.
+        known: what lies between the table and the place where token vectors enter; None: nothing.
+    """
+    if table is None or is_skeleton(table):  # a skeleton has no values
+        return None
+    rows = table.detach().float()
+    if known is not None:
+        if not known.projection:
+            return None
+        norm = getattr(model.get_submodule(known.embeddings), "LayerNorm", None) if known.embeddings else None
+        rows = model.get_submodule(known.projection)(rows if norm is None else norm(rows))
+    return float(rows.norm(dim=1).mean())
+
+
+def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, own = name.rpartition(".")
+    setattr(model.get_submodule(parent), own, module)
+
+
+def _words_of(part: PreTrainedModel) -> Any:
+    """The word embedding of a model; None if it has none, as models of audio."""
+    try:
+        return part.get_input_embeddings()
+    except (NotImplementedError, AttributeError):
+        return None
 
 
 def set_dropout(config: PretrainedConfig, dropout: float | None, attention_dropout: float | None) -> list[str]:
@@ -291,17 +359,28 @@ def narrow_windows(config: PretrainedConfig, tokens: int) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Turn off the library's progress bars and reports: their content is checked here and raised as errors."""
+def quiet() -> Iterator[None]:
+    """Turn off the library's progress bars and reports, whose content is checked here and raised as errors, and its
+    downloads of kernels, which are code."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    get_kernel = getattr(hub_kernels, "get_kernel", None)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    if get_kernel is not None:
+        hub_kernels.get_kernel = _refuse_kernel
     try:
         yield
     finally:
+        if get_kernel is not None:
+            hub_kernels.get_kernel = get_kernel
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
+
+
+def _refuse_kernel(name: str, *_: Any, **__: Any) -> NoReturn:
+    """Models then use the library's own code, or say that they cannot."""
+    raise ImportError(f"fptkit does not download the kernel {name}")
 
 
 def _one_line(err: Exception) -> str:

@@ -78,6 +78,10 @@ class _TransformerOptions(Options):
     )
 
 
+BodyRole = Literal["position", "attention", "feed_forward", "norm", "recurrent", "embedding", "other"]
+"""Roles of a backbone's parameters; ``input`` and ``output`` are those of encoder and head."""
+
+
 class HuggingFaceOptions(_TransformerOptions):
     """Options of the backbone ``huggingface``.
 
@@ -88,6 +92,12 @@ class HuggingFaceOptions(_TransformerOptions):
         default=None,
         description="architecture for the weights 'random': keys and values of a config.json, including model_type, "
         "or the path of a config.json",
+    )
+    roles: dict[str, BodyRole] = Field(
+        default={},
+        description="roles of parameters, by pattern of their names as errors and `fptkit show` print them: * stands "
+        "for any text, the first pattern that matches counts, and each must match; for models whose modules do not say "
+        "what they are for, and to count a part of the body as another, such as {'*.A_log': recurrent}",
     )
 
     part: str | None = Field(

@@ -31,7 +31,7 @@ from fptkit.backbones.huggingface.options import (
     LongformerOptions,
     T5EncoderOptions,
 )
-from fptkit.backbones.huggingface.roles import find_blocks, find_roles
+from fptkit.backbones.huggingface.roles import RoleRules, find_blocks, find_roles
 from fptkit.backbones.options import BlockOptions, PositionOptions, RandomOptions
 from fptkit.backbones.random import build_random, draw_random
 from fptkit.errors import DataError, FreezingError, ShapeError, SourceError, UsageError
@@ -795,10 +795,7 @@ def test_a_corrupt_file(altered: Callable[..., Path]) -> None:
             "takes no inputs_embeds",
         ),
         ({"model_type": "gemma3"}, "combines several models"),
-        (
-            {**CONFIGS["bert"], "model_type": "electra", "embedding_size": 8},
-            "takes vectors of 8 numbers, but returns 16",
-        ),
+        ({"model_type": "reformer"}, "cannot be a backbone: its blocks return twice the width.*; use longformer"),
         ({}, "does not know the model_type None"),
         ({**CONFIGS["bert"], "model_type": "bert", "num_attention_heads": 3}, "cannot build a bert from its config"),
     ],
@@ -846,7 +843,7 @@ def test_options_that_contradict_each_other() -> None:
 # Unknown roles
 
 
-class Mixer(nn.Module):
+class Gate(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.decay = nn.Parameter(torch.ones(4))
@@ -859,26 +856,26 @@ class SelfAttention(nn.Module):
 
 
 class Layer(nn.Module):
-    def __init__(self, *, mixer: bool) -> None:
+    def __init__(self, *, gate: bool) -> None:
         super().__init__()
         self.attention, self.wide = SelfAttention(), nn.Linear(4, 8)
-        if mixer:
-            self.mixer = Mixer()
+        if gate:
+            self.gate = Gate()
             self.scale = nn.Parameter(torch.ones(4))
 
 
 class Stack(nn.Module):
-    def __init__(self, *, mixer: bool) -> None:
+    def __init__(self, *, gate: bool) -> None:
         super().__init__()
         self.few = nn.ModuleList([nn.Linear(4, 4)])
-        self.layers = nn.ModuleList(Layer(mixer=mixer) for _ in range(2))
+        self.layers = nn.ModuleList(Layer(gate=gate) for _ in range(2))
         self.places, self.kinds = nn.Embedding(5, 4), nn.Embedding(5, 4)
 
 
 def test_a_custom_model_has_roles_by_the_classes_of_its_modules() -> None:
-    stack = Stack(mixer=False)
+    stack = Stack(gate=False)
     assert find_blocks(stack) == "layers"
-    roles = find_roles(stack, "layers", frozenset({"places"}))
+    roles = find_roles(stack, ("layers",), RoleRules(frozenset({"places"})))
     assert roles.keys() == {name for name, _ in stack.named_parameters()}
     assert {name: (role.role, role.block) for name, role in roles.items() if not name.endswith("bias")} == {
         "few.0.weight": ("other", None),
@@ -895,20 +892,20 @@ def test_a_custom_model_has_roles_by_the_classes_of_its_modules() -> None:
 
 
 def test_parameters_left_over_are_named_with_their_owner() -> None:
-    stack = Stack(mixer=True)
+    stack = Stack(gate=True)
     with pytest.raises(FreezingError) as raised:
-        find_roles(stack, find_blocks(stack), frozenset())
+        find_roles(stack, (find_blocks(stack),), RoleRules())
     text = str(raised.value)
     assert text.startswith("Stack: the role of 4 parameters is unknown")
-    for name in ("layers.0.scale (in Layer)", "layers.0.mixer.decay (in Mixer)", "layers.1.mixer.decay (in Mixer)"):
+    for name in ("layers.0.scale (in Layer)", "layers.0.gate.decay (in Gate)", "layers.1.gate.decay (in Gate)"):
         assert name in text
     assert "wide" not in text
 
 
 def test_attention_outside_the_blocks_is_left_over() -> None:
-    stack = Stack(mixer=False)
+    stack = Stack(gate=False)
     with pytest.raises(FreezingError, match=r"layers\.0\.attention\.query\.weight \(in Linear\)"):
-        find_roles(stack, "few", frozenset())
+        find_roles(stack, ("few",), RoleRules())
 
 
 def test_a_model_without_blocks() -> None:
@@ -916,7 +913,54 @@ def test_a_model_without_blocks() -> None:
         find_blocks(nn.Linear(2, 2))
 
 
-def test_a_state_space_model_says_what_it_lacks() -> None:
+def test_the_recipe_gives_roles_by_pattern() -> None:
+    stack = Stack(gate=True)
+    rules = RoleRules(given={"*.decay": "recurrent", "layers.0.scale": "norm", "*.scale": "other"})
+    roles = find_roles(stack, ("layers",), rules)
+    chosen = {name: (role.role, role.block) for name, role in roles.items() if name.endswith(("decay", "scale"))}
+    assert chosen == {
+        "layers.0.gate.decay": ("recurrent", 0),
+        "layers.1.gate.decay": ("recurrent", 1),
+        "layers.0.scale": ("norm", 0),
+        "layers.1.scale": ("other", 1),
+    }
+    assert roles["layers.0.wide.weight"].role == "feed_forward"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "near"),
+    [
+        ("*.A_lgo", "layers.0.mixer.A_log|A_log"),
+        ("mixer.A_log", "layers.0.mixer.A_log"),
+        ("A_log", "layers.0.mixer.A_log"),
+        ("layers.9.*", "layers.0"),
+    ],
+)
+def test_a_pattern_without_a_parameter_is_an_error(pattern: str, near: str) -> None:
     config = {"model_type": "mamba", "hidden_size": 8, "num_hidden_layers": 1, "state_size": 2, "vocab_size": 7}
-    with pytest.raises(FreezingError, match=r"layers\.0\.mixer\.A_log \(in MambaMixer\)"):
-        build_huggingface(HuggingFaceOptions(weights=("random",), config=config), positions=TOKENS, seed=0)
+    options = HuggingFaceOptions(weights=("random",), config=config, roles={pattern: "recurrent"})
+    with pytest.raises(UsageError, match=re.escape(f"no parameter has a name like '{pattern}'")) as raised:
+        build_huggingface(options, positions=TOKENS, seed=0)
+    assert re.search(near, str(raised.value).partition("Names are")[2])
+
+
+def test_a_role_that_does_not_exist() -> None:
+    with pytest.raises(ValidationError, match="roles"):
+        HuggingFaceOptions(weights=("path:here",), roles={"*.A_log": "mixer"})  # type: ignore[dict-item]
+
+
+def test_kernels_are_not_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """YOSO does, on a machine with CUDA and the package kernels; here both are pretended."""
+    from transformers.integrations import hub_kernels
+    from transformers.models.yoso import modeling_yoso
+
+    asked: list[str] = []
+    monkeypatch.setattr(hub_kernels, "get_kernel", lambda name, **_: asked.append(name))
+    for condition in ("is_torch_cuda_available", "is_ninja_available", "is_kernels_available"):
+        monkeypatch.setattr(modeling_yoso, condition, lambda: True)
+    config = transformers.YosoConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, vocab_size=7)
+    transformers.AutoModel.from_config(config)
+    assert asked == ["kernels-community/yoso"]  # the library itself
+    content = {**_USUAL, "model_type": "yoso", "num_hash": 2, "hash_code_len": 4}
+    build_huggingface(HuggingFaceOptions(weights=("random",), config=content), positions=TOKENS, seed=0)
+    assert asked == ["kernels-community/yoso"]
