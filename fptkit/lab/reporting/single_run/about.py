@@ -9,7 +9,7 @@ from typing import Any
 
 from fptkit.files import ASSESSMENT, RECIPE
 from fptkit.lab.reporting import wording
-from fptkit.lab.reporting.document import Entry, Section, Table, row
+from fptkit.lab.reporting.document import Point, Section, Table, row
 from fptkit.lab.reporting.single_run.read import RunFiles
 from fptkit.lab.studies.suggest import Suggestion
 
@@ -87,11 +87,15 @@ def _about_the_test(files: RunFiles) -> Iterator[str]:
 
 def what_was_run(files: RunFiles) -> Section:
     """Task, model, training and machine."""
-    summary = files.summary
-    table = Table("What was run.", row("what", "value"), tuple(row(*fact) for fact in _facts(files)), opened=True)
-    notes = tuple(map(str, summary.get("notes", ())))
-    said = Table("Notes of the run.", row("note"), tuple((Entry(note),) for note in notes), opened=True)
-    return Section("what", "What was run", tables=(table, said) if notes else (table,))
+    table = Table(
+        "Task, model and training.", row("what", "value"), tuple(row(*fact) for fact in _facts(files)), opened=True
+    )
+    return Section("what", "What was run", tables=(table,))
+
+
+def notes(files: RunFiles) -> Section:
+    """What data, weights and machine had to say before training."""
+    return Section("notes", "Notes", points=tuple(Point(str(note)) for note in files.summary.get("notes", ())))
 
 
 def _facts(files: RunFiles) -> Iterator[tuple[str, str]]:

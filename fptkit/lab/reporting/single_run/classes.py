@@ -14,6 +14,12 @@ from fptkit.lab.studies.results import Measure
 PAIRS = 12
 """Confused pairs that are listed."""
 
+CLEAR = 6
+"""Classes up to which the matrix says it all."""
+
+RARE = 0.1
+"""Positions with fewer answers than this part of the most are not drawn: their accuracy would be noise."""
+
 _PERCENT = Measure(fraction=True)
 
 Splits = Sequence[tuple[str, SplitAssessed]]
@@ -30,7 +36,7 @@ def answers(splits: Splits) -> Iterator[Section]:
         "Confusion",
         points=tuple(_points(found)),
         pictures=tuple(_matrices(found)),
-        tables=tuple(_pairs(name, one) for name, one in found if one.confused and len(one.classes) > 2),
+        tables=tuple(_pairs(name, one) for name, one in found if one.confused and len(one.classes) > CLEAR),
     )
     yield Section("classes", "Each class", tables=tuple(_per_class(name, one) for name, one in found))
     if any(one.places for _, one in found):
@@ -109,7 +115,7 @@ def _percent(value: float | None) -> str:
 def _places(found: Sequence[tuple[str, ClassesAssessed]]) -> Section:
     """Each label in a table; positions as a curve of their accuracy."""
     labels = [(name, one) for name, one in found if one.place == "label"]
-    positions = [(name, one) for name, one in found if one.place == "position" and len(one.places) > 1]
+    positions = [(name, one) for name, one in found if one.place == "position" and len(one.places) > 1 and one.answers]
     return Section(
         "places",
         "Each label" if labels else "Each position",
@@ -130,15 +136,15 @@ def _labels(name: str, one: ClassesAssessed) -> Table:
 
 def _positions(key: str, name: str, one: ClassesAssessed) -> Picture:
     """Accuracy by position in the example."""
-    places = [(number, place) for number, place in enumerate(one.places) if place.answers]
+    least = RARE * max(place.answers for place in one.places)
+    places = [(number, place) for number, place in enumerate(one.places) if place.answers > least]
     values = [100 * place.right / place.answers for _, place in places]
     title = f"{name}: accuracy by position"
     picture = Picture(key, title, f"{title}: from {min(values):.1f} to {max(values):.1f} %.")
-    y = picture.vertical(low=min([*values, 100 * (one.accuracy or 0)]) - 3, high=min(100.0, max(values) + 3))
-    x = picture.horizontal(low=-0.5, high=len(one.places) - 0.5)
-    ticks = [
-        (float(number), one.places[number].name) for number in range(0, len(one.places), max(1, len(one.places) // 8))
-    ]
+    y = picture.vertical(low=max(0.0, min([*values, 100 * (one.accuracy or 0)]) - 3), high=min(100.0, max(values) + 3))
+    x = picture.horizontal(low=-0.5, high=places[-1][0] + 0.5)
+    shown = range(0, places[-1][0] + 1, max(1, places[-1][0] // 8))
+    ticks = [(float(number), one.places[number].name) for number in shown]
     picture.axes(x, y, x_label="position of the answer", y_label="accuracy, %", x_ticks=ticks)
     picture.line(0, [(x(number), y(value)) for (number, _), value in zip(places, values, strict=True)])
     for (number, place), value in zip(places, values, strict=True):
@@ -156,7 +162,8 @@ def _calibration(found: Sequence[tuple[str, ClassesAssessed]]) -> Section:
         "Calibration",
         paragraphs=(
             "Confidence is the probability of the predicted class. Points on the dashed line are well calibrated: of "
-            "answers with a confidence of 80 %, 80 % are right. The area of a point is the number of its answers.",
+            "answers with a confidence of 80 %, 80 % are right. The area of a point is the number of its answers; with "
+            "few of them, its place is left to chance.",
         ),
         points=points,
         pictures=tuple(_reliability(f"calibration-{number}", name, one) for number, name, one in known),
@@ -167,7 +174,14 @@ def _calibration_words(one: ClassesAssessed) -> str:
     answers = sum(part.answers for part in one.calibration)
     confidence = sum(part.answers * part.confidence for part in one.calibration) / answers
     accuracy = sum(part.answers * part.accuracy for part in one.calibration) / answers
-    how = "over-confident" if confidence > accuracy else "under-confident"
+    apart = confidence - accuracy
+    how = (
+        "neither over- nor under-confident"
+        if abs(apart) < 0.01
+        else "over-confident"
+        if apart > 0
+        else "under-confident"
+    )
     error = wording.difference(one.calibration_error or 0.0, _PERCENT)
     return (
         f"expected calibration error {error}; on average {how}: confidence {_percent(confidence)} %, accuracy "

@@ -23,6 +23,7 @@ def compose_run(files: RunFiles, control: Suggestion | None = None) -> Report:
     splits = list(files.splits.items())
     sections = (
         about.what_was_run(files),
+        about.notes(files),
         result(files),
         trained(files),
         progress(files),

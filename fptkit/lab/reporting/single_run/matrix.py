@@ -36,7 +36,7 @@ def matrix_of(key: str, title: str, found: ClassesAssessed, counts: Sequence[Seq
     names = [shortened(name, _LABEL) for name in found.names]
     left = 20 + LETTER * max(map(len, names))
     side = (WIDTH - left - 6) / classes
-    side = min(side, 44.0)
+    side = min(side, 56.0)
     top = 20.0
     picture = Picture(key, title, f"{title}: rows are true classes, columns predicted ones; {_in_words(found)}.")
     picture.add(f'<text x="{left + classes * side / 2:.1f}" y="12" text-anchor="middle">predicted</text>')

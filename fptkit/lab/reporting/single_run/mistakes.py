@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from html import escape
+from itertools import groupby
 
 from fptkit.engine.assessment.records import ClassesAssessed, Content, Mistake, NumbersAssessed, SplitAssessed
 from fptkit.lab.reporting.document import Exhibit, Section
-from fptkit.lab.reporting.drawing import SERIES, Picture, shortened
+from fptkit.lab.reporting.drawing import Picture, dash, shortened
+from fptkit.lab.reporting.single_run.numbers import forecast_of
 from fptkit.lab.reporting.single_run.read import RunFiles
 from fptkit.lab.reporting.wording import counted, number
 from fptkit.lab.studies.results import Measure
@@ -19,6 +22,15 @@ CHUNKS = 6
 
 LISTED = 12
 """Answers of an example that are listed."""
+
+SHOWN = 6
+"""Numbers of an example that are listed."""
+
+CELLS = 14
+"""Cells of a row that are shown."""
+
+PANELS = 3
+"""Channels of a series that are drawn."""
 
 _IGNORED = -100
 
@@ -36,6 +48,8 @@ def mistakes(files: RunFiles) -> Section:
             said.append(f"{name}: the wrong answers with the largest loss, {counted(len(own), 'example')}.")
         else:
             said.append(f"{name}: the largest errors, {counted(len(own), 'example')}.")
+            if forecast_of([figures.name for figures in split.answers.outputs]):
+                said.append("After the history follow the true values (solid line) and the forecast (dashed line).")
     if any(one.content.tokens for split in files.splits.values() for one in split.worst):
         said.append("Shown is what the model received, since the examples have no other form.")
     return Section("worst", "The worst errors", paragraphs=tuple(said), exhibits=tuple(exhibits))
@@ -45,21 +59,22 @@ def _exhibit(key: str, split: SplitAssessed, one: Mistake, prefix: str) -> Exhib
     title = prefix + (one.name or (f"example {one.index}" if one.index is not None else "generated example"))
     answers, aligned = split.answers, ""
     if isinstance(answers, ClassesAssessed):
-        lines, aligned = list(_classes(answers, one)), _aligned(answers, one)
+        aligned = _aligned(answers, one)
+        lines = list(_classes(answers, one, listed=not aligned))
     else:
         lines = list(_numbers(answers, one))
     return Exhibit(
         title=title,
         lines=(*lines, *_cut(one.content)),
         image=f"data:image/png;base64,{one.content.picture}" if one.content.picture else "",
-        picture=_sparkline(key, one, split),
+        picture=_series(key, one, split),
         text="" if aligned else one.content.text or " ".join(one.content.symbols),
         aligned=aligned,
-        cells=one.content.cells,
+        cells=one.content.cells[:CELLS],
     )
 
 
-def _classes(answers: ClassesAssessed, one: Mistake) -> Iterator[str]:
+def _classes(answers: ClassesAssessed, one: Mistake, *, listed: bool) -> Iterator[str]:
     """Predicted and true class; of several answers, how many are wrong, and which."""
     if one.answers == 1:
         chance = f" ({100 * one.confidence[0]:.0f} %)" if one.confidence else ""
@@ -73,9 +88,9 @@ def _classes(answers: ClassesAssessed, one: Mistake) -> Iterator[str]:
         for place in wrong[:LISTED]:
             true, said = _name(answers, one.true[place]), _name(answers, one.predicted[place])
             yield f"{answers.places[place].name}: predicted {said}, true {true}"
-    else:
-        listed = ", ".join(str(place + 1) for place in wrong[:LISTED])
-        yield f"at {'position' if len(wrong) == 1 else 'positions'} {listed}{' …' if len(wrong) > LISTED else ''}"
+    elif listed:
+        places = ", ".join(str(place + 1) for place in wrong[:LISTED])
+        yield f"at {'position' if len(wrong) == 1 else 'positions'} {places}{' …' if len(wrong) > LISTED else ''}"
 
 
 def _name(answers: ClassesAssessed, number: float) -> str:
@@ -84,13 +99,19 @@ def _name(answers: ClassesAssessed, number: float) -> str:
 
 
 def _numbers(answers: NumbersAssessed, one: Mistake) -> Iterator[str]:
+    """Predicted and true numbers; of a forecast, the error of each channel."""
     names = [figures.name for figures in answers.outputs] or [f"value {place + 1}" for place in range(len(one.true))]
-    for name, true, predicted in list(zip(names, one.true, one.predicted, strict=False))[
-        : 3 if one.content.series else 6
-    ]:
+    if channels := forecast_of(names):
+        for channel, places in list(channels.items())[:PANELS]:
+            errors = [abs(one.predicted[place] - one.true[place]) for place in places if place < len(one.true)]
+            if errors:
+                error = number(sum(errors) / len(errors), Measure())
+                yield f"{shortened(channel, 40)}: mean absolute error {error}"
+        return
+    for name, true, predicted in list(zip(names, one.true, one.predicted, strict=False))[:SHOWN]:
         which = f"{shortened(name, 40)}: " if one.answers > 1 else ""
         yield f"{which}predicted {number(predicted, Measure())}, true {number(true, Measure())}"
-    if one.answers > 6:
+    if one.answers > SHOWN:
         yield f"{one.answers:,} numbers in all"
 
 
@@ -103,8 +124,8 @@ def _cut(content: Content) -> Iterator[str]:
             if len(content.series[0]) < content.length
             else f"the first channels of {content.length:,}"
         )
-    elif content.length and content.cells:
-        yield f"the first cells of {content.length:,}"
+    elif (whole := max(content.length, len(content.cells))) > CELLS:
+        yield f"the first {CELLS} cells of {whole:,}"
 
 
 def _aligned(answers: ClassesAssessed, one: Mistake) -> str:
@@ -128,7 +149,7 @@ def _aligned(answers: ClassesAssessed, one: Mistake) -> str:
         true = "".join("·" if tag == _IGNORED else letters[int(tag)] for tag in one.true[start:end])
         pairs = zip(one.true[start:end], one.predicted[start:end], strict=True)
         wrong = "".join(" " if tag in (_IGNORED, said) else letters[int(said)] for tag, said in pairs)
-        lines += [f"{'':5}{start + 1}", f"     {''.join(symbols[start:end])}", f"true {true}", f"said {wrong}".rstrip()]
+        lines += [f"{'':5}{start + 1}", f"     {''.join(symbols[start:end])}", f"true {true}", f"pred {wrong}".rstrip()]
     if len(one.true) > CHUNK * CHUNKS:
         lines.append(f"… of {len(one.true):,}")
     return "\n".join(lines)
@@ -141,59 +162,62 @@ def _letters(names: Sequence[str]) -> Sequence[str]:
     return [chr(ord("a") + place) if place < 26 else chr(ord("A") + place % 26) for place in range(len(names))]
 
 
-_HIGH, _ACROSS = 90.0, 240.0
+_HIGH, _ACROSS, _EDGE = 56.0, 240.0, 4.0
 
 
-def _sparkline(key: str, one: Mistake, split: SplitAssessed) -> Picture | None:
-    """The channels of a series as lines; of a forecast, its truth and prediction after it."""
-    if not one.content.series:
+def _series(key: str, one: Mistake, split: SplitAssessed) -> Picture | None:
+    """A panel for each channel, with a scale of its own; of a forecast, the truth and the prediction follow."""
+    channels = one.content.series[:PANELS]
+    if not channels:
         return None
-    names = one.content.channels or tuple(f"channel {place + 1}" for place in range(len(one.content.series)))
-    picture = Picture(f"worst-{key}", "", f"Series of {', '.join(names)}.", height=_HIGH, width=_ACROSS)
-    lines = [list(channel) for channel in one.content.series]
+    names = one.content.channels or (tuple(f"channel {place + 1}" for place in range(len(channels))))
+    names = names if len(channels) > 1 or one.content.channels else ("",)
+    picture = Picture(f"worst-{key}", "", f"Series of {', '.join(filter(None, names)) or 'one channel'}.")
+    picture.height, picture.width = len(channels) * _HIGH, _ACROSS
     future = _future(one, split)
-    values = [value for line in lines for value in line if value is not None] + [
-        value for some in future for value in some
-    ]
-    if not values:
-        return None
-    low, high = min(values), max(values)
-    span, length = (high - low) or 1.0, len(lines[0]) + max(map(len, future), default=0)
+    for place, (name, values) in enumerate(zip(names, channels, strict=False)):
+        _panel(picture, place * _HIGH, name, values, future.get(name, ((), ())))
+    return picture
+
+
+def _panel(
+    picture: Picture,
+    top: float,
+    name: str,
+    values: Sequence[float | None],
+    future: tuple[Sequence[float], Sequence[float]],
+) -> None:
+    shown = [value for value in (*values, *future[0], *future[1]) if value is not None]
+    if not shown:
+        return
+    low, high, last = min(shown), max(shown), len(values) + len(future[0]) - 1
 
     def at(step: int, value: float) -> tuple[float, float]:
-        return 4 + step * (_ACROSS - 8) / max(1, length - 1), _HIGH - 6 - (value - low) / span * (_HIGH - 12)
+        up = (value - low) / (high - low) if high > low else 0.5
+        return _EDGE + step * (_ACROSS - 2 * _EDGE) / max(1, last), top + _HIGH - _EDGE - up * (_HIGH - 18)
 
-    for index, line in enumerate(lines):
-        for run in _known(line):
-            picture.line(index % len(SERIES), [at(step, value) for step, value in run])
-    for kind, some in zip(("true", "said"), future, strict=False):
-        points = " ".join(
-            "{:.1f},{:.1f}".format(*at(len(lines[0]) - 1 + step, value)) for step, value in enumerate(some, 1)
-        )
-        picture.add(f'<polyline class="{"range" if kind == "true" else "level"}" points="{points}"/>')
-    return picture
+    for run in _known(values):
+        picture.line(0, [at(step, value) for step, value in run])
+    for kind, steps in zip(('range"', f'line c1"{dash(1)}'), future, strict=True):
+        points = " ".join("{:.1f},{:.1f}".format(*at(len(values) + step, value)) for step, value in enumerate(steps))
+        picture.add(*([f'<polyline class="{kind} points="{points}"/>'] if steps else []))
+    picture.add(f'<text class="over" x="{_EDGE:g}" y="{top + 10:g}">{escape(shortened(name, 34))}</text>')
 
 
 def _known(line: Sequence[float | None]) -> Iterator[list[tuple[int, float]]]:
     """Stretches without a missing value."""
-    run: list[tuple[int, float]] = []
-    for step, value in enumerate(line):
-        if value is None:
-            if run:
-                yield run
-            run = []
-        else:
-            run.append((step, value))
-    if run:
-        yield run
+    for known, run in groupby(enumerate(line), key=lambda pair: pair[1] is not None):
+        if known:
+            yield [(step, value) for step, value in run if value is not None]
 
 
-def _future(one: Mistake, split: SplitAssessed) -> list[list[float]]:
-    """True and predicted steps of a forecast of one channel; empty for others, or if the series was averaged."""
-    outputs = split.answers.outputs if isinstance(split.answers, NumbersAssessed) else ()
-    steps = [figures.name.rpartition(" +") for figures in outputs]
-    one_channel = len({name for name, plus, _ in steps if plus}) == 1 and all(plus for _, plus, _ in steps)
-    averaged = one.content.length > len(one.content.series[0])
-    if not one_channel or averaged or len(one.content.series) != 1:
-        return []
-    return [list(one.true), list(one.predicted)]
+def _future(one: Mistake, split: SplitAssessed) -> dict[str, tuple[list[float], list[float]]]:
+    """True and predicted steps of each channel of a forecast; empty for others, or if the series was averaged."""
+    if not isinstance(split.answers, NumbersAssessed) or one.content.length > len(one.content.series[0]):
+        return {}
+    channels = forecast_of([figures.name for figures in split.answers.outputs])
+    return {
+        channel: ([one.true[place] for place in places], [one.predicted[place] for place in places])
+        for channel, places in channels.items()
+        if max(places) < len(one.true)
+    }

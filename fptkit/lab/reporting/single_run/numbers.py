@@ -15,6 +15,9 @@ from fptkit.lab.studies.results import Measure
 PLOTTED = 4
 """Numbers that have pictures of their own."""
 
+HORIZONS = 6
+"""Channels of a forecast that have a picture of their own."""
+
 _STEP = re.compile(r"(.*) \+(\d+)")
 """Name of a number that is a step of a forecast."""
 
@@ -99,14 +102,28 @@ def _dot(x: float, y: float) -> str:
     return f'<circle class="point c0" cx="{x:.1f}" cy="{y:.1f}" r="2.4"/>'
 
 
+def forecast_of(names: Sequence[str]) -> dict[str, list[int]]:
+    """The places of the steps of each channel of a forecast; empty if the numbers are no forecast.
+
+    Args:
+        names: of the numbers; those of a forecast are ``CHANNEL +STEP``.
+    """
+    channels: dict[str, list[int]] = {}
+    for place, name in enumerate(names):
+        if (found := _STEP.fullmatch(name)) is None:
+            return {}
+        channels.setdefault(found[1], []).append(place)
+    return channels
+
+
 def _horizons(number: int, name: str, one: NumbersAssessed) -> Iterator[Picture]:
     """Errors of a forecast by its steps, a line for each channel."""
-    channels: dict[str, list[tuple[int, float]]] = {}
-    for figures in one.outputs:
-        if (found := _STEP.fullmatch(figures.name)) is None:
-            return
-        channels.setdefault(found[1], []).append((int(found[2]), figures.root))
-    lines = {channel: steps for channel, steps in list(channels.items())[:8] if len(steps) > 1}
+    channels = forecast_of([figures.name for figures in one.outputs])
+    lines = {
+        channel: [(step, one.outputs[place].root) for step, place in enumerate(places, start=1)]
+        for channel, places in list(channels.items())[:HORIZONS]
+        if len(places) > 1
+    }
     for place, (channel, steps) in enumerate(lines.items()):
         title = f"{name}: {shortened(channel, 30)}, error by step of the forecast"
         picture = Picture(

@@ -79,7 +79,8 @@ def _picture(
     last = "; ".join(f"{name} ends at {number(curve[-1][1], metric)}" for (_, name), curve in curves)
     picture = Picture(f"curve-{key}", title, f"{title} over training steps: {last}.", series=names)
     values = [scaled(value, metric) for _, curve in curves for _, value in curve]
-    low, high = around(values, within=limits(metric))
+    # A constant rate would otherwise get a scale of its last digits.
+    low, high = (0.0, 1.15 * max(values)) if key == "rate" else around(values, within=limits(metric))
     y = picture.vertical(low=low, high=high)
     x = picture.horizontal(low=0, high=max(1.0, *(step for _, curve in curves for step, _ in curve)))
     picture.axes(x, y, x_label="training steps", y_label=unit(metric))
@@ -92,16 +93,18 @@ def _picture(
                 picture.add(marker(index, *at, radius=2.4, title=f"{name}, step {step:,.0f}: {said}"))
     picture.levels(y, levels)
     if best is not None and 0 <= best <= x.high:
-        _mark_step(picture, x(best), f"step {best:,}")
+        nearest = [min(curve, key=lambda point: abs(point[0] - best))[1] for _, curve in curves]
+        high_there = sum(y(scaled(value, metric)) for value in nearest) / len(nearest) < y((low + high) / 2)
+        _mark_step(picture, x(best), f"step {best:,}", below=high_there)
     return picture
 
 
-def _mark_step(picture: Picture, at: float, name: str) -> None:
-    """The chosen step as a dashed line, with its name beside its lower end."""
+def _mark_step(picture: Picture, at: float, name: str, *, below: bool) -> None:
+    """The chosen step as a dashed line, with its name at one of its ends."""
     bottom = picture.height - BOTTOM
     left = at + LETTER * len(name) + 6 > WIDTH - RIGHT
     picture.add(
         f'<path class="level" d="M{at:.1f},{TOP}V{bottom:g}"/>',
-        f'<text class="level-name over" x="{at + (-5 if left else 5):.1f}" y="{bottom - 6:g}" '
+        f'<text class="level-name over" x="{at + (-5 if left else 5):.1f}" y="{bottom - 6 if below else TOP + 12:g}" '
         f'text-anchor="{"end" if left else "start"}">{name}</text>',
     )

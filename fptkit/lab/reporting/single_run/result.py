@@ -56,6 +56,8 @@ def _table(files: RunFiles) -> Table:
             entries.append(Entry(wording.number(majority.get(split.partition(" ")[0]), Measure(fraction=True))))
         rows.append(tuple(entries))
     notes = (INTERVALS,) if bracketed else ()
+    if files.splits and overlapping(files):
+        notes = ("There is no interval: windows of a series are not independent of each other.",)
     return Table("Metrics of the best step.", row(*header), tuple(rows), notes, opened=True)
 
 
@@ -67,12 +69,17 @@ def _ordered(files: RunFiles, names: set[str]) -> list[str]:
 def interval_of(files: RunFiles, split: str, metric: str) -> Bounds | None:
     """The interval of a test metric; None if the metric is not one whose interval is known."""
     assessed, value = files.splits.get(split), files.tested.get(split, {}).get(metric)
-    if assessed is None or value is None:
+    if assessed is None or value is None or overlapping(files):
         return None
     for known, bounds in _known(files, assessed, metric):
         if known is not None and math.isclose(known, value, rel_tol=_EQUAL, abs_tol=1e-9):
             return bounds
     return None
+
+
+def overlapping(files: RunFiles) -> bool:
+    """Whether examples are windows of the same series: then they are not independent, and have no interval."""
+    return (files.summary["task"].get("options") or {}).get("problem") == "forecasting"
 
 
 def _known(files: RunFiles, assessed: SplitAssessed, metric: str) -> Iterator[tuple[float | None, Bounds | None]]:
@@ -95,6 +102,8 @@ def _findings(files: RunFiles) -> Iterator[Point]:
         bounds = interval_of(files, split, metric.name)
         text = f"{split}: {_said(value, metric)} {wording.interval(bounds, metric)}".strip()
         yield Point(f"{text}{_beside(files, split, value, bounds)}.")
+        naive = [note for note in files.summary.get("notes", ()) if str(note).startswith((f"{split}:", f"{split} ("))]
+        yield from (Point(f"naive forecasts on {note}") for note in naive if overlapping(files))
     if not files.tested:
         value = (files.summary["metrics"].get("validation") or {}).get(metric.name)
         yield Point(f"validation, on which the step was chosen: {_said(value, metric)}.")

@@ -19,6 +19,12 @@ _NAMES = {"feed_forward": "feed-forward", "input": "encoder", "output": "head"}
 _FLOW = ("norm", "attention", "recurrent", "feed_forward", "adapter", "embedding", "position", "other")
 """Order of the roles in a picture of a block."""
 
+_AFTER = ("norm", "output")
+"""Roles outside the blocks that come after them."""
+
+_BEFORE = {"input": 0, "embedding": 1, "position": 2}
+"""Order of those that come before."""
+
 MOST = 4
 """Groups of unlike blocks that are drawn; a policy that treats more of them differently is in the table alone."""
 
@@ -57,7 +63,7 @@ def trained(files: RunFiles) -> Section:
     counts = files.summary.get("parameters") or {}
     if not counts.get("total"):
         return Section("trained", "What trained")
-    parts = parts_of(files.summary)
+    parts = _in_order(parts_of(files.summary))
     share = wording.share(counts.get("trained", 0) / counts["total"])
     points = [
         Point(
@@ -80,6 +86,18 @@ def trained(files: RunFiles) -> Section:
 def parts_of(summary: Mapping[str, Any]) -> list[Part]:
     """The counts in a summary; empty if an older version wrote it."""
     return [Part(**one) for one in summary.get("parameter_parts", ())]
+
+
+def _in_order(parts: Sequence[Part]) -> list[Part]:
+    """From input to output, as in the picture."""
+    order = {role: place for place, role in enumerate(_FLOW)}
+
+    def key(part: Part) -> tuple[int, int, int]:
+        if part.first is None:
+            return (_AFTER.index(part.role) + 2 if part.role in _AFTER else 0), 0, _BEFORE.get(part.role, 9)
+        return 1, part.first, order.get(part.role, len(order))
+
+    return sorted(parts, key=key)
 
 
 def _proof(files: RunFiles) -> Iterator[Point]:
@@ -121,8 +139,8 @@ _LEFT, _ROW, _GAP = 8, 21, 5
 def _picture(parts: Sequence[Part]) -> Picture:
     """The model from top to bottom: what is before the blocks, groups of like blocks, what is after them."""
     outside = [part for part in parts if part.first is None]
-    before = [part for part in outside if part.role not in ("output", "norm")]
-    after = [part for part in outside if part.role in ("norm", "output")]
+    before = [part for part in outside if part.role not in _AFTER]
+    after = [part for part in outside if part.role in _AFTER]
     groups = _groups(parts)
     said = ", ".join(f"{part.name} {_where(part)} {_state(part)}" for part in parts)
     picture = Picture("model", "The model, from input to output", f"Trained and frozen parts: {said}.")
@@ -133,8 +151,7 @@ def _picture(parts: Sequence[Part]) -> Picture:
         for own, mine in groups:
             name = f"block {own[0]}" if len(own) == 1 else f"blocks {own[0]}–{own[-1]}, each"
             top = _frame(picture, top, name, mine)
-    ordered = sorted(after, key=lambda part: part.role == "output")
-    picture.height = _stack(picture, ordered, top, _LEFT, WIDTH - 2 * _LEFT) + 24
+    picture.height = _stack(picture, after, top, _LEFT, WIDTH - 2 * _LEFT) + 24
     _legend(picture, picture.height - 18)
     return picture
 
@@ -149,8 +166,7 @@ def _groups(parts: Sequence[Part]) -> list[tuple[range, list[Part]]]:
     for start, end in pairwise(starts):
         mine = [part for part in inside if (part.first or 0) <= start <= (part.last or 0)]
         if mine:
-            order = {role: place for place, role in enumerate(_FLOW)}
-            found.append((range(start, end), sorted(mine, key=lambda part: order.get(part.role, len(order)))))
+            found.append((range(start, end), mine))
     return found
 
 
