@@ -87,7 +87,7 @@ def run(
         summary = carry_out(RunRequest(loaded, folder, resume=resume, listeners=[listener], open_test=not no_test))
         if not listener.started and not quiet:
             click.echo(f"{folder} holds a {summary['status']} run: nothing was trained", err=True)
-    report = _write_report(folder, summary, loaded) if not process_rank() else None
+    report = _write_report(folder, summary, loaded) if listener.started and not process_rank() else None
     if as_json:
         print_json(summary)
     elif not quiet:

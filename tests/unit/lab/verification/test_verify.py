@@ -76,6 +76,7 @@ FILES_OF_STUDY = (
 )
 FILES_OF_RUN = (
     "address",
+    "assessment.json",
     "checkpoints/step-00000100/optimizer.safetensors",
     "checkpoints/step-00000100/state.json",
     "checkpoints/step-00000100/trained.safetensors",
