@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fptkit.files import ASSESSMENT, CHECKPOINTS, ENVIRONMENT, METRICS, PREPARATION, RECIPE, SUMMARY
+from fptkit.files import CHECKPOINTS, ENVIRONMENT, METRICS, PREPARATION, RECIPE, SUMMARY
 from fptkit.lab.studies.ledger import ADDRESS
 from fptkit.lab.studies.locking.plan_file import FILE as PLAN
 from fptkit.lab.studies.record import FILE as STUDY
@@ -33,11 +33,10 @@ OF_RUN = {
     RECIPE: "the resolved recipe: every setting of the run; running it repeats the run",
     ENVIRONMENT: "versions, platform, processor, command, digest of the code",
     ADDRESS: "address of the run: digest of everything that decides its result",
-    ASSESSMENT: "the test answers: confusion, figures per class, calibration, the worst errors",
     PREPARATION: "what the model takes and gives, and how new inputs are prepared for it",
     "model.json": "SHA-256 of the trained tensors, the step they are from, and the frozen part they belong to",
 }
-"""Files of a run folder, with their descriptions."""
+"""Files of a run folder, with their descriptions. Without ``assessment.json``, which has examples of the data."""
 
 TENSORS = {
     "model.safetensors": "trained tensors of the best step, by parameter name",
