@@ -6,13 +6,16 @@ from collections.abc import Iterator, Sequence
 
 from fptkit.engine.assessment.records import ClassesAssessed, ClassFigures, SplitAssessed
 from fptkit.lab.reporting import wording
-from fptkit.lab.reporting.document import Entry, Point, Section, Table, row
+from fptkit.lab.reporting.document import ROWS, Entry, Point, Section, Table, row
 from fptkit.lab.reporting.drawing import Picture, marker
 from fptkit.lab.reporting.single_run.matrix import MOST, matrix_of
 from fptkit.lab.studies.results import Measure
 
 PAIRS = 12
 """Confused pairs that are listed."""
+
+WEAKEST = 5
+"""Classes with the lowest F1 that are named."""
 
 CLEAR = 6
 """Classes up to which the matrix says it all."""
@@ -38,7 +41,12 @@ def answers(splits: Splits) -> Iterator[Section]:
         pictures=tuple(_matrices(found)),
         tables=tuple(_pairs(name, one) for name, one in found if one.confused and len(one.classes) > CLEAR),
     )
-    yield Section("classes", "Each class", tables=tuple(_per_class(name, one) for name, one in found))
+    yield Section(
+        "classes",
+        "Each class",
+        points=tuple(_weakest(name, one) for name, one in found if len(one.classes) > ROWS),
+        tables=tuple(_per_class(name, one) for name, one in found),
+    )
     if any(one.places for _, one in found):
         yield _places(found)
     if any(one.calibration for _, one in found):
@@ -72,8 +80,15 @@ def _pairs(name: str, one: ClassesAssessed) -> Table:
         row(one.names[true], one.names[predicted], f"{count:,}", _percent(count / one.classes[true].support))
         for true, predicted, count in one.confused[:PAIRS]
     )
-    header = row("true class", "taken for", "answers", "of the class, %")
+    header = row("true class", "taken for", "answers", "of its class, %")
     return Table(f"{name}: the most frequent confusions.", header, rows, names=2)
+
+
+def _weakest(name: str, one: ClassesAssessed) -> Point:
+    """The classes with the lowest F1 of those that occur, since the table of many classes is collapsed."""
+    known = [(figures.f1 or 0.0, number) for number, figures in enumerate(one.classes) if figures.support]
+    listed = ", ".join(f"{one.names[number]} {_percent(f1)}" for f1, number in sorted(known)[:WEAKEST])
+    return Point(f"{name}: the lowest F1 in %: {listed}.")
 
 
 def _per_class(name: str, one: ClassesAssessed) -> Table:
@@ -91,7 +106,7 @@ def _per_class(name: str, one: ClassesAssessed) -> Table:
     )
     foot = (row("mean of the classes", "", "", "", _percent(one.balanced_accuracy), _percent(one.macro_f1)),)
     header = row("class", "support", "predicted", "precision, %", "recall, %", "F1, %")
-    return Table(f"{name}, in the order of the classes.", header, rows, tuple(notes), foot=foot)
+    return Table(f"{name}: every class, in their order.", header, rows, tuple(notes), foot=foot)
 
 
 def _occurs(figures: ClassFigures) -> bool:

@@ -228,6 +228,15 @@ def test_the_matrix_has_a_cell_for_each_count_and_names_that_fit(count: int, tmp
     assert len([one for one in drawn.iter() if "over" in one.get("class", "")]) == (4 if count <= 12 else 0)
 
 
+def test_of_many_classes_the_weakest_are_named(tmp_path: Path) -> None:
+    names = tuple(f"c{number}" for number in range(17))
+    report = report_on(tmp_path, split_of(classes_of(names)))
+    assert section(report, "classes").points[0].text == "test: the lowest F1 in %: c0 90.0, c1 90.0."
+    [table] = section(report, "classes").tables
+    assert [row[0].text for row in table.rows] == ["c0", "c1"]
+    assert "Left out are 15 of 17 classes" in table.notes[0]
+
+
 def test_too_many_classes_for_a_matrix_have_their_pairs(tmp_path: Path) -> None:
     names = tuple(map(str, range(101)))
     confusion = section(report_on(tmp_path, split_of(classes_of(names))), "confusion")
