@@ -14,6 +14,11 @@ from fptkit.lab.studies.results import Measure
 PAIRS = 12
 """Confused pairs that are listed."""
 
+FIGURES = (
+    "Precision: part of the predictions of a class that are right. Recall: part of its answers that were found. F1: their "
+    "harmonic mean. Support: answers of the class."
+)
+
 WEAKEST = 5
 """Classes with the lowest F1 that are named."""
 
@@ -44,6 +49,7 @@ def answers(splits: Splits) -> Iterator[Section]:
     yield Section(
         "classes",
         "Each class",
+        paragraphs=(FIGURES,),
         points=tuple(_weakest(name, one) for name, one in found if len(one.classes) > ROWS),
         tables=tuple(_per_class(name, one) for name, one in found),
     )
@@ -98,15 +104,10 @@ def _per_class(name: str, one: ClassesAssessed) -> Table:
         if _occurs(figures)
     )
     missing = len(one.classes) - len(rows)
-    notes = [f"Left out are {missing:,} of {len(one.classes):,} classes, which neither occur nor were predicted."]
-    notes = notes if missing else []
-    notes.append(
-        "Precision: part of the predictions of a class that are right. Recall: part of its answers that were found. "
-        "F1: their harmonic mean. Support: answers of the class."
-    )
+    left_out = f"Left out are {missing:,} of {len(one.classes):,} classes, which neither occur nor were predicted."
     foot = (row("mean of the classes", "", "", "", _percent(one.balanced_accuracy), _percent(one.macro_f1)),)
     header = row("class", "support", "predicted", "precision, %", "recall, %", "F1, %")
-    return Table(f"{name}: every class, in their order.", header, rows, tuple(notes), foot=foot)
+    return Table(f"{name}: every class, in their order.", header, rows, (left_out,) if missing else (), foot=foot)
 
 
 def _occurs(figures: ClassFigures) -> bool:
