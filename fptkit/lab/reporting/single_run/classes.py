@@ -15,8 +15,8 @@ PAIRS = 12
 """Confused pairs that are listed."""
 
 FIGURES = (
-    "Precision: part of the predictions of a class that are right. Recall: part of its answers that were found. F1: their "
-    "harmonic mean. Support: answers of the class."
+    "Precision: part of the predictions of a class that are right. Recall: part of its answers that were found. F1: "
+    "their harmonic mean. Support: answers of the class."
 )
 
 WEAKEST = 5
