@@ -1,4 +1,4 @@
-"""What a run loads from its command to its summary: little besides torch."""
+"""What a run loads from its command to its summary: little besides torch, and jinja2 for its report at the end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ NOT_NEEDED = (
     "PIL",
     "accelerate",
     "einops",
-    "jinja2",
     "lmdb",
     "matplotlib",
     "pandas",
