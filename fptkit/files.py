@@ -21,6 +21,9 @@ RECIPE = "recipe.yaml"
 ENVIRONMENT = "environment.json"
 """Environment of a run: versions, platform, plugins, digests of the code."""
 
+MODEL = "model.json"
+"""Names and digests of the trained tensors of a run that ended; they are in ``model.safetensors``."""
+
 METRICS = "metrics.jsonl"
 """One line for each report of training, validation and test."""
 

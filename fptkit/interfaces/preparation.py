@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from fptkit.interfaces.batch import Batch
 from fptkit.interfaces.kinds import InputKind, Values
+from fptkit.interfaces.metrics import Metric
 from fptkit.interfaces.token_classes import OutputKind
 
 
@@ -156,6 +157,21 @@ class Preparation(BaseModel):
         Raises:
             DataError: one is missing, or is another one than when it was saved.
         """
+
+    def metrics(self) -> Mapping[str, Metric]:
+        """New metrics by name, as ``Task.metrics``; by default those of the kind of answers."""
+        return self.output.metrics()
+
+    def answers_to(self, examples: Examples, predictions: Any) -> list[dict[str, Any]]:
+        """Predictions for these examples in the words and units of the data; by default, `answers`.
+
+        A preparation whose scale depends on the example, such as that of a window, overrides it.
+
+        Args:
+            examples: N examples, as they were read.
+            predictions: logits or numbers of these examples, as the head gives them, a tensor.
+        """
+        return self.answers(predictions)
 
     def answers(self, predictions: Any) -> list[dict[str, Any]]:
         """Predictions in the words and units of the data, one mapping per example.
