@@ -30,6 +30,12 @@ METRICS = "metrics.jsonl"
 PREPARATION = "preparation.json"
 """How a run's inputs were prepared, and what its model takes and gives: enough to predict without the data."""
 
+ASSESSMENT = "assessment.json"
+"""How good a run's answers to its test splits were: confusion, per class, calibration, the worst errors."""
+
+RUN_REPORT = "report.html"
+"""The report of a run, for a browser."""
+
 CHECKPOINTS = "checkpoints"
 """Folder of a run's checkpoints."""
 

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from fptkit.interfaces.batch import Batch
 from fptkit.interfaces.kinds import InputKind, Values
 from fptkit.interfaces.metrics import Metric
+from fptkit.interfaces.shown import Shown
 from fptkit.interfaces.token_classes import OutputKind
 
 
@@ -143,6 +144,19 @@ class Preparation(BaseModel):
             NotImplementedError: the subclass does not implement it.
         """
         raise NotImplementedError(f"{type(self).__name__} does not implement prepare({len(examples)} examples)")
+
+    def show(self, content: Any) -> Shown | None:
+        """Return an example in a form for people, without its name; None: its tokens are shown.
+
+        By default, a text is shown as it is. Subclasses with other content override it.
+
+        Args:
+            content: an entry of ``Examples.content``.
+
+        Raises:
+            FptkitError: it cannot be read any more.
+        """
+        return Shown(text=content) if isinstance(content, str) else None
 
     def attachments(self) -> Mapping[str, bytes]:
         """The content of files that belong to it, by name, such as a tokenizer; by default none.

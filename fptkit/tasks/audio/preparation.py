@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fptkit.interfaces import Batch, Classes, Examples, Preparation, Values, Vectors
+from fptkit.interfaces import Batch, Classes, Examples, Preparation, Shown, Values, Vectors
 from fptkit.tasks.audio.features import LogMel, RawPatches
 from fptkit.tasks.audio.reader import FOLDER, Listed, class_folder, find_recordings, is_table, read_listing
 from fptkit.tasks.audio.sound import read_mono
@@ -118,6 +118,14 @@ class AudioPreparation(Preparation):
             DataError: a recording cannot be decoded, or a label is unknown.
         """
         return self.batch([self.hear(path) for path in examples.content], examples)
+
+    def show(self, content: Any) -> Shown:
+        """The waveform, scaled to a peak of 1. Content: the path of the recording.
+
+        Raises:
+            DataError: it cannot be decoded any more.
+        """
+        return Shown(series=self.hear(str(content)).samples[:, None])
 
     def hear(self, path: str) -> Clip:
         """Decode a recording, resample and cut it.

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fptkit.errors import DataError, UnknownNameError, UsageError
-from fptkit.interfaces import Classes, SampledEvaluation, Split, Symbols, Task
+from fptkit.interfaces import Classes, SampledEvaluation, Shown, Split, Symbols, Task
 from fptkit.sources import Unavailable, choose, shown_folder
 from fptkit.sources.data_sets import DATA_SETS
 from fptkit.tasks.examples import SymbolExamples
@@ -99,7 +99,7 @@ class RemoteHomology(Task):
             offsets = np.concatenate([[0], np.cumsum(np.array(sizes, np.int64))])
             kept = None if as_the_paper else options.max_length
             examples[name] = SymbolExamples(symbols, offsets, folds[name], pad=alphabet.PAD, max_length=kept)
-        self._splits: dict[str, Split] = {**examples}
+        self._splits: dict[str, SymbolExamples | UnmaskedExamples] = {**examples}
         self.max_tokens = min(max(lengths), options.max_length)
         commonest = int(np.bincount(folds["train"]).argmax())
         self.majority_accuracy = {name: float((labels == commonest).mean()) for name, labels in folds.items()}
@@ -149,6 +149,10 @@ class RemoteHomology(Task):
         if self.protocol != "fpt2021" or split.token_counts is None:
             return False
         return int(split.token_counts[np.asarray(indices, np.int64)].max()) > self._longest
+
+    def show(self, split: str, index: int) -> Shown:
+        """See `fptkit.Task.show`: the amino acids."""
+        return Shown(text=alphabet.decode(self._splits[split].symbols(index)))
 
     def split(self, name: str) -> Split:
         """Return the split ``train``, ``validation`` or one of ``test_splits``.

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from fptkit.errors import DataError, UnknownNameError, UsageError
-from fptkit.interfaces import Classes, SampledEvaluation, Task, Vectors
+from fptkit.interfaces import Classes, SampledEvaluation, Shown, Task, Vectors
 from fptkit.seeds import derive_seed
 from fptkit.sources import choose
 from fptkit.tasks.images.examples import ImageExamples, ImageStore, Preparation
@@ -126,6 +126,10 @@ class ImageTask(Task):
         if name not in self._splits:
             raise UnknownNameError(f"split of task {self.name}", name, self._splits)
         return self._splits[name]
+
+    def show(self, split: str, index: int) -> Shown:
+        """See `fptkit.Task.show`: the stored image."""
+        return Shown(picture=self.split(split).picture(index))
 
     def _open(self, entry: str, form: Form) -> Splits:
         if entry.startswith("path:"):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fptkit.errors import DataError, ShapeError, UnknownNameError, UsageError
-from fptkit.interfaces import GivenMetrics, Split, Values, Vectors
+from fptkit.interfaces import GivenMetrics, Shown, Split, Values, Vectors
 from fptkit.interfaces.task import Task
 from fptkit.tasks.reading.cautions import size_warnings
 from fptkit.tasks.reading.labels import shown
@@ -85,6 +85,17 @@ class Forecasting(Task):
         if name not in self._splits:
             raise UnknownNameError("split of task series", name, self._splits)
         return self._splits[name]
+
+    def show(self, split: str, index: int) -> Shown:
+        """See `fptkit.Task.show`: the history, in the unit in which forecasts are reported."""
+        assert self.preparation is not None
+        history = self._splits[split].windows(np.array([index]))[0][0]
+        channels = self.preparation.channels
+        history = history[:, : len(channels)]  # without the marks of missing values
+        if self.preparation.normalisation == "train":
+            deviation = np.array([one or 1.0 for one in self.preparation.deviation])
+            history = history * deviation + np.array(self.preparation.mean)
+        return Shown(series=history, channels=channels)
 
     def metrics(self) -> GivenMetrics:
         """Return mean squared error, which chooses the best step, in the model's scale, and mean absolute errors.

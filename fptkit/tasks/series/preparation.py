@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from fptkit.errors import DataError
-from fptkit.interfaces import Batch, Classes, Examples, Preparation, Values, Vectors
+from fptkit.interfaces import Batch, Classes, Examples, Preparation, Shown, Values, Vectors
 from fptkit.tasks.own_data.target import Target
 from fptkit.tasks.reading.labels import shown
 from fptkit.tasks.reading.scaling import Moments, moments, standardise
@@ -114,6 +114,10 @@ class SeriesPreparation(Preparation):
         inputs = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(each) for each in prepared], batch_first=True)
         equal = bool((lengths == lengths[0]).all())
         return Batch(inputs, self._targets(examples), None if equal else lengths)
+
+    def show(self, content: Any) -> Shown:
+        """The series in the unit of the data. Content: an array (T, C)."""
+        return Shown(series=np.asarray(content, np.float64), channels=self.channels)
 
     def scaled(self, series: Series, name: str) -> Series:
         """A series in the scale of the model, with NaN for missing values; marks are added with ``fill: mask``.
