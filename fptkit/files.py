@@ -36,6 +36,12 @@ ASSESSMENT = "assessment.json"
 RUN_REPORT = "report.html"
 """The report of a run, for a browser."""
 
+EVALUATIONS = "evaluations.jsonl"
+"""One line for each evaluation of a trained run: of a split again, or of other files."""
+
+ADDRESS = "address"
+"""File in the folder of a study's run with its full address; the folder's name has only its beginning."""
+
 CHECKPOINTS = "checkpoints"
 """Folder of a run's checkpoints."""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fptkit.cli.trained import (
+    batch_size_of,
     entries_of,
     input_arguments,
     loaded_model,
@@ -50,7 +51,7 @@ def predict(
     inputs: Sequence[str],
     output: Path | None,
     probabilities: bool,
-    batch_size: int,
+    batch_size: int | None,
     device: str,
     plugin_files: Sequence[Path],
 ) -> None:
@@ -69,7 +70,9 @@ def predict(
     found = model.read(entries)
     print_notes(found.notes if isinstance(found, Examples) else ())
     with progress(len(found), "predicting") as advance:
-        parts = _advancing(model.tables(found, probabilities=probabilities, batch_size=batch_size), advance)
+        parts = _advancing(
+            model.tables(found, probabilities=probabilities, batch_size=batch_size_of(model, batch_size)), advance
+        )
         if output is not None:
             with writing_table(output) as table:
                 for columns in parts:

@@ -36,7 +36,9 @@ def model_options(command: Command) -> Command:
         "--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:1.", show_default=True
     )(command)
     return click.option(
-        "--batch-size", type=click.IntRange(min=1), default=64, help="Examples of a batch.", show_default=True
+        "--batch-size",
+        type=click.IntRange(min=1),
+        help="Examples of a batch. Default: that of the recipe's evaluations.",
     )(command)
 
 
@@ -56,6 +58,11 @@ def loaded_model(run: Path, device: str, plugin_files: Sequence[Path]) -> Traine
     if (threads := model.loaded.recipe.threads) is not None:
         torch.set_num_threads(threads)
     return model
+
+
+def batch_size_of(model: TrainedModel, given: int | None) -> int:
+    """Examples of a batch."""
+    return given or model.loaded.recipe.train.evaluation_batch_size
 
 
 def entries_of(inputs: Sequence[str], output: Path | None) -> list[str]:

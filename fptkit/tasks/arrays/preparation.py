@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fptkit.errors import DataError
-from fptkit.interfaces import Batch, Examples, Grid, OutputKind, Preparation, Shown, Symbols, Vectors
+from fptkit.interfaces import Batch, Examples, Grid, Metric, OutputKind, Preparation, Shown, Symbols, Vectors
 from fptkit.tasks.arrays.files import Array, check_finite
 from fptkit.tasks.arrays.names import Wanted
 from fptkit.tasks.arrays.options import ReadAs
@@ -95,6 +95,10 @@ class ArraysPreparation(Preparation):
     def output(self) -> OutputKind:
         """That of the target."""
         return self.target.output
+
+    def metrics(self) -> Mapping[str, Metric]:
+        """New metrics of the target."""
+        return self.target.metrics()
 
     def answers(self, predictions: Tensor) -> list[dict[str, Any]]:
         """Predictions in the words and units of the data; see `fptkit.Preparation.answers`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fptkit.interfaces import Batch, Classes, Examples, Preparation, Shown, Values, Vectors
+from fptkit.interfaces import Batch, Classes, Examples, Metric, Preparation, Shown, Values, Vectors
 from fptkit.tasks.audio.features import LogMel, RawPatches
 from fptkit.tasks.audio.reader import FOLDER, Listed, class_folder, find_recordings, is_table, read_listing
 from fptkit.tasks.audio.sound import read_mono
@@ -148,6 +148,10 @@ class AudioPreparation(Preparation):
         inputs = torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True)
         equal = bool((lengths == lengths[0]).all())
         return Batch(inputs, self.target.encode(examples), None if equal else lengths)
+
+    def metrics(self) -> Mapping[str, Metric]:
+        """New metrics of the target."""
+        return self.target.metrics()
 
     def answers(self, predictions: Any) -> list[dict[str, Any]]:
         """See `fptkit.Preparation.answers`."""
