@@ -63,42 +63,36 @@ def evaluate(
     if as_json:
         print_json({"run": str(run), **found.content()})
         return
-    _print(found)
+    _print(found, split)
 
 
-def _print(found: Evaluation) -> None:
+def _print(found: Evaluation, split: str | None) -> None:
     from fptkit.inference.result import opened, shown
 
-    names = list(dict.fromkeys(name for part in found.parts.values() for name in part.metrics))
+    metrics = list(dict.fromkeys(name for part in found.parts.values() for name in part.metrics))
     print_rows(
         [
             {
-                "split": split,
+                "split": name,
                 "examples": f"{part.examples:,}",
-                **{name.replace("_", " "): shown(part, name) for name in names},
+                **{metric.replace("_", " "): shown(part, metric) for metric in metrics},
             }
-            for split, part in found.parts.items()
+            for name, part in found.parts.items()
         ]
     )
-    for split, part in found.parts.items():
+    for name, part in found.parts.items():
         if len(found.parts) > 1:
-            click.echo(f"\n{split}")
+            click.echo(f"\n{name}")
         _print_classes(part)
         if part.numbers:
             title = "errors, in the unit of the data" if part.in_unit else "errors, in the scale of the model"
             click.echo()
-            print_rows(
-                [{key.replace("_", " "): _cell(value) for key, value in row.items()} for row in part.numbers],
-                title=title,
-            )
+            rows = [{key.replace("_", " "): _cell(value) for key, value in row.items()} for row in part.numbers]
+            print_rows(rows, title=title)
         if left_out := part.assessed.answers.left_out:
             click.echo(f"left out: {left_out:,} answers that are no finite numbers")
     if found.times_opened is not None:
-        click.echo(f"\n{'test ' if len(found.parts) and _is_test(found) else ''}{opened(found.times_opened)}")
-
-
-def _is_test(found: Evaluation) -> bool:
-    return all(name.startswith("test") for name in found.parts)
+        click.echo(f"\n{'test splits' if split else 'files of this content'}: {opened(found.times_opened)}")
 
 
 def _print_classes(part: Part) -> None:

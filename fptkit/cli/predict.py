@@ -70,9 +70,8 @@ def predict(
     found = model.read(entries)
     print_notes(found.notes if isinstance(found, Examples) else ())
     with progress(len(found), "predicting") as advance:
-        parts = _advancing(
-            model.tables(found, probabilities=probabilities, batch_size=batch_size_of(model, batch_size)), advance
-        )
+        size = batch_size_of(model, batch_size)
+        parts = _advancing(model.tables(found, probabilities=probabilities, batch_size=size), advance)
         if output is not None:
             with writing_table(output) as table:
                 for columns in parts:
