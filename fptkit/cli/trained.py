@@ -52,9 +52,14 @@ def loaded_model(run: Path, device: str, plugin_files: Sequence[Path]) -> Traine
     quiet_libraries()
     import torch
 
+    from fptkit.errors import CheckpointError, DataError
     from fptkit.inference.trained import load
 
-    model = load(run, device=device, plugin_files=plugin_files)
+    try:
+        model = load(run, device=device, plugin_files=plugin_files)
+    except CheckpointError as err:
+        err.exit_code = DataError.exit_code  # no run failed: files are damaged
+        raise
     if (threads := model.loaded.recipe.threads) is not None:
         torch.set_num_threads(threads)
     return model

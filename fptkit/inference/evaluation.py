@@ -196,7 +196,10 @@ class _Sized:
 def _of_examples(
     model: TrainedModel, found: Examples | Batch, name: str, batch_size: int, times: int | None
 ) -> Evaluation:
-    made = (given.batch for given in batches(model.task, found, batch_size))
+    made = None
+    if isinstance(found, Examples) and model.task.preparation is not None:
+        made = model.task.preparation.labelled_batches(found, batch_size)
+    made = made or (given.batch for given in batches(model.task, found, batch_size))
     with threads_of(model):
         return Evaluation({name: _evaluated(model, model.task, name, made, len(found))}, times)
 
@@ -247,6 +250,9 @@ def _check_labelled(model: TrainedModel, found: Examples | Batch) -> None:
     """Raise if examples have no labels."""
     if isinstance(found, Batch) or found.labels:
         return
+    assert model.task.preparation is not None
+    if model.task.preparation.labelled_batches(found, 1) is not None:
+        return  # labels are a part of the content
     target = getattr(model.task.preparation, "target", None)
     columns = ", ".join(getattr(target, "columns", ()))
     lacking = f" '{columns}'" if columns else ""

@@ -7,7 +7,7 @@ makes the batches of all splits by `Preparation.prepare`. The run writes the pre
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -171,6 +171,25 @@ class Preparation(BaseModel):
         Raises:
             DataError: one is missing, or is another one than when it was saved.
         """
+
+    def labelled_batches(self, examples: Examples, size: int) -> Iterator[Batch] | None:
+        """The batches on which labelled examples are evaluated, if an example has several answers, as a series has
+        several windows; None (the default): each example is evaluated as `prepare` makes it.
+
+        Args:
+            examples: at least one.
+            size: examples of a batch.
+
+        Raises:
+            FptkitError: an example cannot be prepared.
+        """
+        return None
+
+    @property
+    def scale_varies(self) -> bool:
+        """Whether the scale of predicted numbers depends on the example, so that `answers` alone does not know the unit
+        of the data; by default false."""
+        return False
 
     def metrics(self) -> Mapping[str, Metric]:
         """New metrics by name, as ``Task.metrics``; by default those of the kind of answers."""
