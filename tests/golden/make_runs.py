@@ -14,12 +14,13 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-HERE = Path(__file__).parent
 import new_files
 from command_line import fptkit
 
 from fptkit import __version__
 from fptkit.files import MODEL, PREPARATION, RECIPE
+
+HERE = Path(__file__).parent
 
 NANO = "{name: gpt2, weights: [builtin:gpt2_nano], dropout: 0.0, blocks: {keep: 1}}"
 
