@@ -106,7 +106,7 @@ def _print_classes(part: Part) -> None:
         click.echo()
         print_rows(
             [
-                {"true": name, **{f"said {other}": f"{count:,}" for other, count in zip(names, row, strict=True)}}
+                {"true": name, **{f"predicted {other}": f"{count:,}" for other, count in zip(names, row, strict=True)}}
                 for name, row in zip(names, matrix.tolist(), strict=True)
             ]
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,7 +94,16 @@ def run(
         if summary["status"] == "validated":
             click.echo(f"the test splits were not evaluated; evaluate them with:\n  {resume_command(folder)}")
         elif summary["status"] == "finished":
+            _suggest_predicting(folder)
             _suggest_control(loaded, recipe, profile, overrides, plugin_files)
+
+
+def _suggest_predicting(folder: Path) -> None:
+    """Print the command that predicts for new files; nothing if the task has no rule for them."""
+    from fptkit.files import PREPARATION, find_json
+
+    if find_json(folder / PREPARATION).get("preparation") is not None:
+        click.echo(f"to predict for new files:\n  fptkit predict {shlex.quote(str(folder))} FILE")
 
 
 def _suggest_control(

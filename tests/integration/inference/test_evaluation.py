@@ -131,6 +131,7 @@ def test_numbers_are_in_the_unit_of_the_data(tmp_path: Path, monkeypatch: pytest
         assert row["r2"] == pytest.approx(1 - (some**2).sum() / ((true - true.mean(0))[:, place] ** 2).sum(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_mnist_on_another_npz(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("sklearn")
     run = train(tmp_path, "{name: mnist, source: digits, train_size: 100}", BACKBONE)
@@ -201,7 +202,7 @@ def test_without_the_training_data_splits_are_refused(run: Path) -> None:
 
 def test_other_training_data_are_refused(run: Path) -> None:
     Path("test.csv").write_text(Path("test.csv").read_text().replace("wood", "garden"))
-    with pytest.raises(DataError, match="trained on .* with digest"):
+    with pytest.raises(DataError, match=r"trained on .* with digest"):
         load(run).evaluate("test")
     assert summary(run)["times_tested"] == 1
 
@@ -234,7 +235,7 @@ def test_what_the_command_prints(run: Path) -> None:
         "labelled.csv",
         "accuracy",
         "precision",
-        "said =wren, small",
+        "predicted =wren, small",
         "expected calibration error",
         "opened 1 time",
     ):
