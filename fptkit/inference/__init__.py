@@ -4,6 +4,7 @@
 |---|---|
 | `saved_task` | the task of a run as far as its folder describes it |
 | `trained` | `TrainedModel`, a run's model with everything that prepares its inputs; `load` |
+| `run_folder` | whether a run folder is complete, and its recipe |
 | `inputs` | files, contents or batches as prepared batches |
 | `columns` | predictions as columns of a table |
 | `tables`, `vectors` | writing predictions and embeddings |

@@ -14,26 +14,19 @@ from torch import Tensor
 from fptkit.build import build
 from fptkit.engine.checkpoint import read_model_files, restore_trained
 from fptkit.engine.preparation import read_preparation
-from fptkit.errors import CheckpointError, RecipeError, UsageError
-from fptkit.files import MODEL, PREPARATION, RECIPE, read_summary
+from fptkit.errors import CheckpointError, UsageError
+from fptkit.files import MODEL
 from fptkit.freezing import FreezeProof
 from fptkit.inference.columns import Columns, chances, numbers, predicted
 from fptkit.inference.evaluation import evaluate_inputs, evaluate_source, evaluate_split
 from fptkit.inference.inputs import Given, NamedBatch, batches, read
 from fptkit.inference.result import Evaluation
+from fptkit.inference.run_folder import check_ended, recipe_of
 from fptkit.inference.saved_task import SavedTask
 from fptkit.interfaces import Batch, Classes, Examples, TokenClasses, Values
 from fptkit.model import CrossModalModel
 from fptkit.numerics.precision import choose_device
-from fptkit.recipe.load import LoadedRecipe, load_recipe, load_saved_recipe
-from fptkit.registry import load_plugins
-
-_WITHOUT = {
-    RECIPE: "put the file back",
-    PREPARATION: "put the file back, or, if an older version of fptkit made the run, repeat it: "
-    "fptkit run {folder}/recipe.yaml --output ANOTHER_FOLDER",
-}
-"""What to do if a run folder lacks a file."""
+from fptkit.recipe.load import LoadedRecipe
 
 BATCH = 64
 """Examples of a batch by default."""
@@ -326,8 +319,8 @@ def load(run: str | Path, *, device: str = "auto", plugin_files: Sequence[str | 
         FptkitError: the model cannot be built, for example since its weights are not available.
     """
     folder = Path(run)
-    _check_ended(folder)
-    loaded = _recipe_of(folder, plugin_files)
+    check_ended(folder)
+    loaded = recipe_of(folder, plugin_files)
     task = SavedTask(read_preparation(folder, loaded.registry))
     origin, tensors = read_model_files(folder, MODEL)
     built = build(loaded.recipe, loaded.registry, choose_device(device), task=task, measure=False)
@@ -335,50 +328,6 @@ def load(run: str | Path, *, device: str = "auto", plugin_files: Sequence[str | 
     _check_frozen(folder, module, origin)
     restore_trained(module, tensors["model"], origin=folder)
     return TrainedModel(folder, loaded, module.eval(), task, origin)
-
-
-def _recipe_of(folder: Path, plugin_files: Sequence[str | Path]) -> LoadedRecipe:
-    """The recipe of a run. Plugin files that are given take the place of its own, if these are gone.
-
-    Raises:
-        UsageError: a plugin file of the run is gone, and none is given.
-        RecipeError: the recipe has other faults.
-    """
-    path, given = folder / RECIPE, list(map(Path, plugin_files))
-    try:
-        return load_recipe(str(path), plugin_files=given)
-    except RecipeError as err:
-        gone = [fault.message for fault in err.problems if fault.path.startswith("plugins")]
-        if not gone:
-            raise
-        if not given:
-            raise UsageError(f"{folder}: {gone[0]}; name the place where it is now with --plugin FILE.py") from err
-    registry = load_plugins(given)
-    return LoadedRecipe(load_saved_recipe(path, registry), path, None, registry)
-
-
-def _check_ended(folder: Path) -> None:
-    """Raise if a folder has no trained tensors.
-
-    Raises:
-        UsageError: it has not.
-    """
-    if (folder / MODEL).is_file():
-        for name in (RECIPE, PREPARATION):
-            if not (folder / name).is_file():
-                raise UsageError(f"{folder} has no {name}; {_WITHOUT[name].format(folder=folder)}")
-        return
-    if not folder.is_dir():
-        raise UsageError(f"{folder}: there is no such folder; give the folder of a run, such as runs/NAME")
-    status = read_summary(folder).get("status")
-    if status is None:
-        raise UsageError(f"{folder} holds no run; give the folder of a run, such as runs/NAME")
-    if status in ("finished", "validated"):
-        raise UsageError(f"{folder} has no {MODEL}, which its run wrote; put the file back")
-    raise UsageError(
-        f"{folder}: its run is {status} and has no trained model yet; complete it with: "
-        f"fptkit run {folder / RECIPE} --output {folder} --resume"
-    )
 
 
 def _check_frozen(folder: Path, module: CrossModalModel, origin: dict[str, Any]) -> None:
