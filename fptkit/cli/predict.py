@@ -76,7 +76,7 @@ def predict(
             with writing_table(output) as table:
                 for columns in parts:
                     table.write(columns)
-        elif not sys.stdout.isatty():
+        elif not _is_terminal():
             csv = CsvWriter(sys.stdout)
             for columns in parts:
                 csv.write(columns)
@@ -84,6 +84,10 @@ def predict(
             _show(parts, len(found))
     if output is not None:
         click.echo(f"{len(found):,} predictions are in {output}", err=True)
+
+
+def _is_terminal() -> bool:
+    return sys.stdout.isatty()
 
 
 def _advancing(parts: Iterator[Columns], advance: Callable[[int], None]) -> Iterator[Columns]:
