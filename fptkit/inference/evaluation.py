@@ -107,7 +107,10 @@ def evaluate_source(model: Trained, source: Given, *, batch_size: int) -> Evalua
     digest = snapshot.identity(", ".join(entries)).digest if snapshot.files else ""
     times = open_files(model.folder, entries, digest)
     name = ", ".join(entry.removeprefix(PATH) for entry in entries)
-    return _of_examples(model, found, name, batch_size, times)
+    notes = found.notes if isinstance(found, Examples) else ()
+    if digest and digest == (model.origin.get("data") or {}).get("digest"):
+        notes = (*notes, "these are the data of the run: it was trained on a part of them")
+    return replace(_of_examples(model, found, name, batch_size), times_opened=times, notes=notes)
 
 
 def evaluate_inputs(model: Trained, inputs: Given, labels: Any, *, batch_size: int) -> Evaluation:
@@ -128,7 +131,7 @@ def evaluate_inputs(model: Trained, inputs: Given, labels: Any, *, batch_size: i
     if labels is not None:
         found = _labelled(model, found, labels)
     _check_labelled(model, found)
-    return _of_examples(model, found, "examples", batch_size, None)
+    return _of_examples(model, found, "examples", batch_size)
 
 
 @contextlib.contextmanager
@@ -203,13 +206,13 @@ class _Sized:
         raise NotImplementedError
 
 
-def _of_examples(model: Trained, found: Examples | Batch, name: str, batch_size: int, times: int | None) -> Evaluation:
+def _of_examples(model: Trained, found: Examples | Batch, name: str, batch_size: int) -> Evaluation:
     made = None
     if isinstance(found, Examples) and model.task.preparation is not None:
         made = model.task.preparation.labelled_batches(found, batch_size)
     made = made or (given.batch for given in batches(model.task, found, batch_size))
     with threads_of(model):
-        return Evaluation({name: _evaluated(model, model.task, name, made, len(found))}, times)
+        return Evaluation({name: _evaluated(model, model.task, name, made, len(found))})
 
 
 def _places_of(model: Trained, entries: Sequence[str]) -> list[Place]:

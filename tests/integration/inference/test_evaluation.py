@@ -178,6 +178,19 @@ def test_openings_of_files_are_counted_by_content(run: Path, tmp_path: Path) -> 
     assert len({one["digest"] for one in openings(run)}) == 2
 
 
+def test_the_data_of_the_run_are_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    CASES["forecast scaled by train"](tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert any("trained on a part of them" in note for note in load("run").evaluate(source="path:data.csv").notes)
+    shutil.copy("data.csv", "copy.csv")
+    assert any("trained on a part of them" in note for note in load("run").evaluate(source="path:copy.csv").notes)
+    with Path("copy.csv").open("a") as file:
+        file.write("2024-01-06 00:00:00,300,-4\n")
+    found = load("run").evaluate(source="path:copy.csv")
+    assert not any("trained on a part of them" in note for note in found.notes)
+    assert found.parts["copy.csv"].examples == 121 - 8 - 2 + 1
+
+
 def test_the_folder_of_a_studys_run_does_not_change(run: Path) -> None:
     (run / ADDRESS).write_text("a" * 64 + "\n")
     before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
