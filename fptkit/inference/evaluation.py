@@ -238,8 +238,8 @@ def _labelled(model: Trained, found: Examples | Batch, labels: Any) -> Examples 
     if isinstance(found, Batch):
         return replace(found, targets=_targets(model, labels, found))
     target = getattr(model.task.preparation, "target", None)
-    columns = tuple(getattr(target, "columns", ())) or ("label",)
-    by_column = labels if isinstance(labels, Mapping) else {columns[0]: labels}
+    columns = tuple(getattr(target, "columns", ()))
+    by_column = labels if isinstance(labels, Mapping) else {(*columns, "label")[0]: labels}
     cells = {name: [str(cell) for cell in some] for name, some in by_column.items()}
     for name, some in cells.items():
         if len(some) != len(found):
