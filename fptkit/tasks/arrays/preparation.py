@@ -132,7 +132,7 @@ class ArraysPreparation(Preparation):
         Raises:
             DataError: an example has another shape, an unknown symbol, or a value that is not finite.
         """
-        inputs, lengths = self.inputs(examples.content, examples.names)
+        inputs, lengths = self.inputs(list(map(np.asarray, examples.content)), examples.names)
         return Batch(inputs, self.targets(examples, inputs.shape[1]), lengths)
 
     def show(self, content: Any) -> Shown | None:
