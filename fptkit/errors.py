@@ -163,6 +163,10 @@ class CheckpointError(FptkitError):
     """A checkpoint is truncated or altered, or belongs to another model."""
 
 
+class ExportError(FptkitError):
+    """A model cannot be exported: its operations cannot be traced, or the export does not agree with the run."""
+
+
 class TrainingError(FptkitError):
     """Training cannot continue: the loss or a gradient is not a finite number, or a run folder is not usable."""
 

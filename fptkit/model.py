@@ -12,6 +12,7 @@ from fptkit.encoders.shuffle import shuffle_tokens
 from fptkit.errors import FreezingError, ShapeError
 from fptkit.interfaces import Backbone, Inputs, OutputKind, ParameterRole, TokenClasses, encode, roles_inside
 from fptkit.layers import linear_stack
+from fptkit.numerics.tracing import traced
 
 Readout = Literal["last", "last_k", "mean", "all"]
 
@@ -180,7 +181,7 @@ class CrossModalModel(nn.Module):
         """Raise if an example has fewer encoded tokens than are read out."""
         shortest, wanted = tokens.shape[1], self.head.output.tokens
         # Reading lengths waits for the accelerator; if the encoder does not change them, the batch check covers them.
-        if wanted > 1 and encoded_lengths is not None and encoded_lengths is not lengths:
+        if wanted > 1 and encoded_lengths is not None and encoded_lengths is not lengths and not traced():
             shortest = int(encoded_lengths.min())
         if shortest < wanted:
             raise ShapeError(
