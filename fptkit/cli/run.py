@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +15,7 @@ from fptkit.cli.shared import (
     new_run_folder,
     plugin_option,
     print_json,
+    quiet_libraries,
     recipe_options,
 )
 from fptkit.engine.team.launch import process_count, process_rank
@@ -81,7 +80,7 @@ def run(
     from fptkit.engine.run import RunRequest
     from fptkit.engine.run import run as carry_out
 
-    _quiet_libraries()
+    quiet_libraries()
     as_json, quiet = as_json and not process_rank(), quiet or bool(process_rank())  # rank 0 reports
     with console_listener(quiet=quiet) as listener:
         summary = carry_out(RunRequest(loaded, folder, resume=resume, listeners=[listener], open_test=not no_test))
@@ -122,11 +121,3 @@ def _agreed(load: Callable[[], LoadedRecipe], output: Path | None) -> tuple[Load
     processes = join_processes()
     loaded = processes.together(load)
     return loaded, processes.from_main(lambda: output or new_run_folder(loaded.name))
-
-
-def _quiet_libraries() -> None:
-    """Turn off progress bars and advice of libraries."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if not sys.stderr.isatty():
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -11,14 +12,17 @@ import torch
 from torch import Tensor
 
 from fptkit.engine.batches import rows_of
-from fptkit.errors import DataError, UsageError
-from fptkit.interfaces import IGNORED, Batch, Examples, Inputs, Task, TokenClasses, Values, check_batch
+from fptkit.errors import DataError, SourceError, UsageError
+from fptkit.interfaces import IGNORED, Batch, Examples, Inputs, Preparation, Task, TokenClasses, Values, check_batch
 from fptkit.interfaces.token_classes import target_shape
 
 Given: TypeAlias = Any
 """What users give a model; see `fptkit.inference.trained.TrainedModel`."""
 
 PATH = "path:"
+
+_SCHEMES = (PATH, "hf:")
+"""How text begins that names files, or a data set of Hugging Face."""
 
 
 class NamedBatch(NamedTuple):
@@ -43,17 +47,23 @@ def files_among(given: Given) -> list[str] | None:
     entries = [given] if isinstance(given, (str, Path)) else given
     if not isinstance(entries, (list, tuple)) or not entries:
         return None
-    if not all(isinstance(entry, Path) or (isinstance(entry, str) and entry.startswith(PATH)) for entry in entries):
+    if not all(isinstance(entry, Path) or (isinstance(entry, str) and entry.startswith(_SCHEMES)) for entry in entries):
         return None
-    return [str(entry) if str(entry).startswith(PATH) else f"{PATH}{entry}" for entry in entries]
+    return list(map(entry_of, entries))
 
 
-def read(task: Task, given: Given) -> Examples | Batch:
+def entry_of(place: str | Path) -> str:
+    """A place as an entry of a source: ``path:PLACE``, unless it is one already."""
+    return str(place) if str(place).startswith(_SCHEMES) else f"{PATH}{place}"
+
+
+def read(task: Task, given: Given, *, labelled: bool = False) -> Examples | Batch:
     """Examples to prepare, or a prepared batch.
 
     Args:
         task: the task; its preparation reads files.
         given: files, `Examples`, a sequence of contents, or prepared inputs as a `Batch`, array or tensor.
+        labelled: whether labels are kept, if there are some; false leaves them out, so that wrong ones do no harm.
 
     Raises:
         UsageError: the task has no preparation, and the inputs are not prepared.
@@ -64,14 +74,14 @@ def read(task: Task, given: Given) -> Examples | Batch:
     elif task.preparation is None:
         found = _prepared(task, given)
     elif (files := files_among(given)) is not None:
-        found = task.preparation.read(files)
+        found = _of_files(task.preparation, files)
     elif isinstance(given, str):
         raise UsageError(f"predict: {given[:60]!r} is one text; give a list of contents, or a file as path:FILE")
     else:
         found = Examples(given, [f"example {number}" for number in range(1, len(given) + 1)])
     if len(found) == 0:
         raise DataError("there are no examples to predict; give at least one")
-    return found
+    return found if labelled or isinstance(found, Batch) else replace(found, labels={})
 
 
 def batches(task: Task, found: Examples | Batch, size: int) -> Iterator[NamedBatch]:
@@ -99,6 +109,21 @@ def batches(task: Task, found: Examples | Batch, size: int) -> Iterator[NamedBat
             names, batch = list(examples.names), task.preparation.prepare(examples)
         check_batch(task, batch, len(rows), where=f"{names[0]} to {names[-1]}" if len(rows) > 1 else names[0])
         yield NamedBatch(names, batch, examples)
+
+
+def _of_files(preparation: Preparation, files: Sequence[str]) -> Examples:
+    """The examples of files.
+
+    Raises:
+        DataError: there is nothing at a place, or a file cannot be read.
+    """
+    try:
+        return preparation.read(files)
+    except SourceError as err:  # made for recipes: several lines, about an option
+        reasons = "; ".join(f"{entry.removeprefix(PATH)}: {reason}" for entry, reason in err.tried)
+        raise DataError(reasons or str(err)) from err
+    except OSError as err:
+        raise DataError(f"{err.filename or files[0]}: cannot be read ({err.strerror or err})") from err
 
 
 def _prepared(task: Task, given: Given) -> Batch:

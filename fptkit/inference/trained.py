@@ -17,9 +17,10 @@ from fptkit.engine.preparation import read_preparation
 from fptkit.errors import CheckpointError, UsageError
 from fptkit.files import MODEL, RECIPE, read_summary
 from fptkit.freezing import FreezeProof
+from fptkit.inference.columns import Columns, chances, numbers, predicted
 from fptkit.inference.inputs import Given, NamedBatch, batches, read
 from fptkit.inference.saved_task import SavedTask
-from fptkit.interfaces import Classes, TokenClasses, Values
+from fptkit.interfaces import Batch, Classes, Examples, TokenClasses, Values
 from fptkit.model import CrossModalModel
 from fptkit.numerics.precision import choose_device
 from fptkit.recipe.load import LoadedRecipe, load_recipe
@@ -63,6 +64,34 @@ class TrainedModel:
     def device(self) -> torch.device:
         """Where the model is."""
         return next(self.module.parameters()).device
+
+    def read(self, inputs: Given) -> Examples | Batch:
+        """Read inputs without preparing them; other methods take the result. Labels are left out.
+
+        Args:
+            inputs: see the class.
+
+        Raises:
+            FptkitError: they cannot be read.
+        """
+        return read(self.task, inputs)
+
+    def tables(self, inputs: Given, *, probabilities: bool = False, batch_size: int = BATCH) -> Iterator[Columns]:
+        """Predictions as columns, by batch; what ``fptkit predict`` writes, see `fptkit.inference.columns`.
+
+        Args:
+            inputs: see the class.
+            probabilities: whether to add the probability of every class or label.
+            batch_size: examples of a batch.
+
+        Raises:
+            UsageError: probabilities of numbers.
+            FptkitError: the inputs cannot be read or prepared.
+        """
+        if probabilities:
+            self._check_classes()
+        for given, rows in self.outputs(inputs, batch_size=batch_size):
+            yield predicted(self.task, given, rows, probabilities=probabilities)
 
     def batches(self, inputs: Given, *, batch_size: int = BATCH) -> Iterator[NamedBatch]:
         """Read and prepare inputs in batches, in their order.
@@ -109,15 +138,18 @@ class TrainedModel:
         """
         output = self.task.output
         if isinstance(output, Values):
-            rows = [list(answer.values()) for _, answer in self.answers(inputs, batch_size=batch_size)]
-            return np.array(rows, dtype=np.float64)
+            parts = [
+                np.array(list(numbers(self.task.preparation, output, given.examples, rows).values()), np.float64).T
+                for given, rows in self.outputs(inputs, batch_size=batch_size)
+            ]
+            return np.concatenate(parts)
         found = self.logits(inputs, batch_size=batch_size)
         if isinstance(output, TokenClasses):
             return [self._named(each) for each in found]
         return found.argmax(-1).reshape(len(found), -1) if output.answers else self._named(found)
 
     def predict_proba(self, inputs: Given, *, batch_size: int = BATCH) -> Any:
-        """Probabilities of the classes; shapes as for `logits`, except (N, L) for L labels, that of ``yes``.
+        """Probabilities of the classes, float64; shapes as for `logits`, except (N, L) for L labels, that of ``yes``.
 
         Args:
             inputs: see the class.
@@ -128,13 +160,12 @@ class TrainedModel:
             FptkitError: the inputs cannot be read or prepared.
         """
         output = self.task.output
-        if isinstance(output, Values):
-            raise UsageError(f"{self.folder}: it predicts numbers, which have no probabilities; use predict")
+        self._check_classes()
         found = self.logits(inputs, batch_size=batch_size)
         if isinstance(output, TokenClasses):
-            return [_softmax(each) for each in found]
-        chances = _softmax(found)
-        return chances[..., 1].reshape(len(chances), -1) if isinstance(output, Classes) and output.answers else chances
+            return [chances(torch.from_numpy(each)).numpy() for each in found]
+        each = chances(torch.from_numpy(found)).numpy()
+        return each[..., 1].reshape(len(each), -1) if isinstance(output, Classes) and output.answers else each
 
     def answers(self, inputs: Given, *, batch_size: int = BATCH) -> Iterator[tuple[str, dict[str, Any]]]:
         """Name and answer of each example, in the words and units of the data.
@@ -161,11 +192,31 @@ class TrainedModel:
         Raises:
             FptkitError: the inputs cannot be read or prepared.
         """
-        rows = [each.numpy() for _, some in self._through(self._read_tokens, inputs, batch_size) for each in some]
+        rows = [each for _, some in self.vectors(inputs, batch_size=batch_size) for each in some]
         if isinstance(self.task.output, TokenClasses):
             return rows
         found: NDArray[np.float32] = np.stack(rows)
-        return found[:, 0] if self.task.output.tokens == 1 else found
+        return found[:, 0] if self.one_vector else found
+
+    @property
+    def one_vector(self) -> bool:
+        """Whether the head reads one vector of each example."""
+        return not isinstance(self.task.output, TokenClasses) and self.task.output.tokens == 1
+
+    def vectors(
+        self, inputs: Given, *, batch_size: int = BATCH
+    ) -> Iterator[tuple[NamedBatch, list[NDArray[np.float32]]]]:
+        """The vectors of `embed`, by batch: (R, D) for each example.
+
+        Args:
+            inputs: see the class.
+            batch_size: examples of a batch.
+
+        Raises:
+            FptkitError: the inputs cannot be read or prepared.
+        """
+        for given, rows in self._through(self._read_tokens, inputs, batch_size):
+            yield given, [row.numpy() for row in rows]
 
     def outputs(self, inputs: Given, *, batch_size: int = BATCH) -> Iterator[tuple[NamedBatch, list[Tensor]]]:
         """What the head gives, by batch: one tensor for each example, without padding, on the CPU."""
@@ -200,6 +251,15 @@ class TrainedModel:
             for place, row in enumerate(rows)
             for answer in preparation.answers_to(given.examples.take([place]), row[None])
         ]
+
+    def _check_classes(self) -> None:
+        """Raise if the answers have no probabilities.
+
+        Raises:
+            UsageError: they are numbers.
+        """
+        if isinstance(self.task.output, Values):
+            raise UsageError(f"{self.folder}: it predicts numbers, which have no probabilities; leave them out")
 
     def _named(self, logits: NDArray[np.float32]) -> NDArray[Any]:
         best = logits.argmax(-1)
@@ -264,12 +324,6 @@ def _check_frozen(folder: Path, module: CrossModalModel, origin: dict[str, Any])
             f"{before.get('weights')}, digest {before.get('digest')}; the one built here has digest {now}. Use the "
             "weights that the run used"
         )
-
-
-def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    shifted = np.exp(logits - logits.max(-1, keepdims=True))
-    chances: NDArray[np.float32] = shifted / shifted.sum(-1, keepdims=True)
-    return chances
 
 
 def _plain_answer(classes: Sequence[str], row: Tensor) -> dict[str, Any]:

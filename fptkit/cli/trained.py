@@ -1,0 +1,101 @@
+"""What the commands share that use a trained run: the run, its inputs, device, progress."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from fptkit.cli.completion import run_folders
+from fptkit.cli.shared import one_process_only, plugin_option, quiet_libraries
+
+if TYPE_CHECKING:
+    from fptkit.inference.trained import TrainedModel
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def run_argument(command: Command) -> Command:
+    """``RUN``, a run folder."""
+    return click.argument("run", type=click.Path(path_type=Path), shell_complete=run_folders, metavar="RUN")(command)
+
+
+def input_arguments(command: Command) -> Command:
+    """``INPUT...``, files or folders."""
+    return click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")(command)
+
+
+def model_options(command: Command) -> Command:
+    """``--batch-size``, ``--device`` and ``--plugin``."""
+    command = plugin_option(command)
+    command = click.option(
+        "--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:1.", show_default=True
+    )(command)
+    return click.option(
+        "--batch-size", type=click.IntRange(min=1), default=64, help="Examples of a batch.", show_default=True
+    )(command)
+
+
+def loaded_model(run: Path, device: str, plugin_files: Sequence[Path]) -> TrainedModel:
+    """The model of a run, with the number of threads of its recipe.
+
+    Raises:
+        FptkitError: it cannot be loaded.
+    """
+    one_process_only("this command")
+    quiet_libraries()
+    import torch
+
+    from fptkit.inference.trained import load
+
+    model = load(run, device=device, plugin_files=plugin_files)
+    if (threads := model.loaded.recipe.threads) is not None:
+        torch.set_num_threads(threads)
+    return model
+
+
+def entries_of(inputs: Sequence[str], output: Path | None) -> list[str]:
+    """Inputs as entries of a source.
+
+    Raises:
+        UsageError: the output would replace an input.
+    """
+    from fptkit.errors import UsageError
+    from fptkit.inference.inputs import PATH, entry_of
+
+    entries = [entry_of(place) for place in inputs]
+    for entry in entries:
+        place = Path(entry.removeprefix(PATH))
+        if output is not None and output.exists() and place.exists() and output.samefile(place):
+            raise UsageError(f"--output {output} is an input, too; choose another file")
+    return entries
+
+
+def print_notes(notes: Sequence[str]) -> None:
+    """Print on stderr what is to be known about the inputs."""
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
+
+
+@contextlib.contextmanager
+def progress(total: int, what: str) -> Iterator[Callable[[int], None]]:
+    """A progress bar on stderr, if that is a terminal; gives a function that advances it.
+
+    Args:
+        total: examples.
+        what: what happens.
+    """
+    if not sys.stderr.isatty():
+        yield lambda count: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(what), BarColumn(bar_width=None), MofNCompleteColumn(), TimeRemainingColumn(compact=True))
+    with Progress(*columns, console=Console(stderr=True), expand=True, transient=True) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda count: bar.advance(task, count)
