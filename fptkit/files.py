@@ -30,6 +30,9 @@ METRICS = "metrics.jsonl"
 PREPARATION = "preparation.json"
 """How a run's inputs were prepared, and what its model takes and gives: enough to predict without the data."""
 
+SHARED = "fptkit.json"
+"""Names and digests of the files of a run that was pushed; a folder with it came from a hub."""
+
 CHECKPOINTS = "checkpoints"
 """Folder of a run's checkpoints."""
 

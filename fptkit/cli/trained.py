@@ -40,7 +40,18 @@ def model_options(command: Command) -> Command:
     )(command)
 
 
-def loaded_model(run: Path, device: str, plugin_files: Sequence[Path]) -> TrainedModel:
+def weights_option(command: Command) -> Command:
+    """``--weights``."""
+    return click.option(
+        "--weights",
+        metavar="ENTRY",
+        help="Where the backbone's weights are, e.g. path:FOLDER, instead of where the recipe says. They must be the same.",
+    )(command)
+
+
+def loaded_model(
+    run: Path, device: str, plugin_files: Sequence[Path], weights: str | None = None
+) -> TrainedModel:
     """The model of a run, with the number of threads of its recipe.
 
     Raises:
@@ -52,7 +63,7 @@ def loaded_model(run: Path, device: str, plugin_files: Sequence[Path]) -> Traine
 
     from fptkit.inference.trained import load
 
-    model = load(run, device=device, plugin_files=plugin_files)
+    model = load(run, device=device, plugin_files=plugin_files, weights=weights)
     if (threads := model.loaded.recipe.threads) is not None:
         torch.set_num_threads(threads)
     return model

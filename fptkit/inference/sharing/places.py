@@ -1,0 +1,109 @@
+"""What is shared names no folder of the machine it comes from: paths are cut to their last part."""
+
+from __future__ import annotations
+
+import getpass
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from fptkit.recipe.dump import dump_mapping
+from fptkit.recipe.find import read_recipe_file
+from fptkit.recipe.tree import Node
+
+_ENTRY = "path:"
+
+_ABSOLUTE = re.compile(r"(?<![\w.:/\\~])(?:(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\'\"`,;:|()<>\[\]{}]+[/\\])*|~[/\\])(?=[^\s/\\])")
+"""The folders of an absolute path inside a text, up to its last part."""
+
+
+def without_folders(content: Any, known: Iterable[str] = ()) -> Any:
+    """A copy of plain data in which every path is cut to its last part.
+
+    Entries ``path:FOLDER/NAME`` become ``path:NAME``, absolute paths become names, also inside of texts.
+
+    Args:
+        content: text, numbers, lists and mappings, as JSON has them.
+        known: paths that occur in texts and may have spaces.
+    """
+    paths = sorted({path for path in known if _last(path) != path}, key=len, reverse=True)
+    return _cut(content, paths)
+
+
+def paths_in(content: Any) -> list[str]:
+    """All paths that are values of their own in plain data: entries ``path:…``, and absolute paths."""
+    if isinstance(content, str):
+        if content.startswith(_ENTRY):
+            return [content.removeprefix(_ENTRY)]
+        return [content] if _is_absolute(content) else []
+    if isinstance(content, Mapping):
+        return [path for value in content.values() for path in paths_in(value)]
+    return [path for value in content for path in paths_in(value)] if isinstance(content, (list, tuple)) else []
+
+
+def recipe_content(path: Path) -> dict[str, Any]:
+    """The content of a resolved recipe, as plain data."""
+    tree = read_recipe_file(path, ()).tree
+    return {} if tree is None else {key: _plain(node) for key, node in tree.mapping.items()}
+
+
+def recipe_text(content: Mapping[str, Any], original: Path) -> str:
+    """A recipe with other content under the comments at the top of the original.
+
+    Args:
+        content: the content.
+        original: file of the original.
+    """
+    lines = original.read_text(encoding="utf-8").splitlines()
+    return dump_mapping(content, [line.removeprefix("#").strip() for line in lines if line.startswith("#")])
+
+
+def traces_of_machine(text: str) -> list[str]:
+    """What a text says of this machine or its user: home and working folder, the user's name in a path.
+
+    Args:
+        text: of a file that is shared.
+    """
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a process without an account
+        user = ""
+    found = [place for place in {str(Path.home()), str(Path.cwd())} if len(place) > 5 and place in text]
+    if user and re.search(rf"[/\\]{re.escape(user)}[/\\]", text):
+        found.append(user)
+    return found
+
+
+def _plain(node: Node) -> Any:
+    if isinstance(node.value, dict):
+        return {key: _plain(inner) for key, inner in node.value.items()}
+    return [_plain(inner) for inner in node.value] if isinstance(node.value, list) else node.value
+
+
+def _cut(content: Any, known: list[str]) -> Any:
+    if isinstance(content, str):
+        return _cut_text(content, known)
+    if isinstance(content, Mapping):
+        return {_cut_text(key, known) if isinstance(key, str) else key: _cut(value, known) for key, value in content.items()}
+    return [_cut(value, known) for value in content] if isinstance(content, (list, tuple)) else content
+
+
+def _cut_text(text: str, known: list[str]) -> str:
+    if text.startswith(_ENTRY) and "\n" not in text:
+        return _ENTRY + _last(text.removeprefix(_ENTRY))
+    if _is_absolute(text) and "\n" not in text:
+        return _last(text)
+    for path in known:
+        text = text.replace(path, _last(path))
+    return _ABSOLUTE.sub("", text)
+
+
+def _is_absolute(text: str) -> bool:
+    return text.startswith(("/", "~/", "~\\", "\\\\")) or PureWindowsPath(text).is_absolute()
+
+
+def _last(path: str) -> str:
+    """The last part of a path of any system."""
+    kind = PureWindowsPath if "\\" in path or PureWindowsPath(path).drive else PurePosixPath
+    return kind(path).name or "."
