@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -165,9 +166,15 @@ class CrossModalModel(nn.Module):
         if self.shuffle_seed is not None:
             tokens = shuffle_tokens(tokens, encoded_lengths, inputs, lengths, salt=self._salt(self.shuffle_seed))
         keep = self.head.positions(tokens, encoded_lengths)
-        with torch.autocast(tokens.device.type, torch.bfloat16, enabled=self.mixed):
+        with self._autocast(tokens.device.type):
             hidden: Tensor = self.backbone(tokens, encoded_lengths, keep)
         return hidden.float(), encoded_lengths
+
+    def _autocast(self, device: str) -> contextlib.AbstractContextManager[Any]:
+        """The precision of the backbone; an exported program, which is float32, has no operation for it."""
+        if traced() and not self.mixed:
+            return contextlib.nullcontext()
+        return torch.autocast(device, torch.bfloat16, enabled=self.mixed)
 
     def _salt(self, seed: int) -> int:
         """Seed of the token orders: constant in evaluation, different at every training step.

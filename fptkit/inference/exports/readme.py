@@ -89,14 +89,13 @@ def _outputs(form: Form) -> str:
     output = form.output
     if isinstance(output, Values):
         names = f": {', '.join(output.names)}" if output.names else ""
-        shape = "(batch, numbers)" if output.tokens == 1 else f"(batch, {output.tokens}, numbers)"
+        shape = f"(batch, {', '.join(map(str, output.target_shape(1)[1:]))})"
         return (
-            f"## Outputs\n\nfloat32 {shape}, {output.width} numbers{names}. They are in the scale of training: where "
+            f"## Outputs\n\nNumbers, float32 {shape}{names}. They are in the scale of training: where "
             "`preparation.json` has a mean and a deviation of the targets, multiply by the deviation and add the mean."
         )
-    shape = "(batch, tokens, classes)" if isinstance(output, TokenClasses) else "(batch, ..., classes)"
-    if not isinstance(output, TokenClasses) and output.target_shape(1) == (1,):
-        shape = "(batch, classes)"
+    sizes = ("tokens", output.count) if isinstance(output, TokenClasses) else output.prediction_shape(1)[1:]
+    shape = f"(batch, {', '.join(map(str, sizes))})"
     names = ", ".join(output.names) if output.names else f"0 to {output.count - 1}"
     answers = getattr(output, "answers", ())
     labels = f" One answer for each of: {', '.join(answers)}." if answers else ""

@@ -47,7 +47,10 @@ def traced_program(program: Program, form: Form) -> tuple[ExportedProgram, Form]
             return exported, _checked(exported, program, traced)
         except Exception as err:
             fault = err
-    raise ExportError(f"torch.export cannot trace the model: {one_line(fault)}") from fault
+    reason = one_line(fault)
+    if "data-dependent" in reason:
+        reason = "what it computes depends on the values of tensors, which a traced program cannot follow"
+    raise ExportError(f"torch.export cannot trace it: {reason}. Use --to safetensors, which needs no trace") from fault
 
 
 @contextlib.contextmanager

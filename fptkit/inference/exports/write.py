@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +9,8 @@ import torch
 from torch import Tensor
 
 from fptkit.engine.checkpoint import trained_tensors
-from fptkit.errors import ExportError, UsageError
-from fptkit.files import PREPARATION, RECIPE, write_bytes, write_text
+from fptkit.errors import ExportError
+from fptkit.files import PREPARATION, RECIPE, new_folder, write_bytes, write_text
 from fptkit.inference.delta import write_delta
 from fptkit.inference.exports.check import Compute, compare
 from fptkit.inference.exports.form import Form, form_of
@@ -62,7 +58,7 @@ def export(model: TrainedModel, to: Format, folder: Path) -> Exported:
         ExportError: the model cannot be traced, or the export does not agree with the run; nothing is left.
     """
     check_packages(to)
-    with _new_folder(folder) as partial, opened(model.folder) as saved:
+    with new_folder(folder) as partial, opened(model.folder) as saved:
         _copy_preparation(model, saved, partial)
         try:
             form, agreement = _write_delta(model, saved, partial) if to == "safetensors" else _trace(model, to, partial)
@@ -144,25 +140,3 @@ def _facts(model: TrainedModel) -> list[str]:
         f"trained numbers: {trained:,}; step {model.origin.get('step')}",
         f"digest of the frozen part: `{frozen.get('digest')}`",
     ]
-
-
-@contextlib.contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
-    """A folder under another name that gets its own at the end; nothing is left if the block raises.
-
-    Raises:
-        UsageError: the folder has files already, or cannot be written.
-    """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} already exists; choose another --output")
-    partial = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.part"
-    try:
-        partial.mkdir(parents=True)
-        yield partial
-        if folder.exists():
-            folder.rmdir()
-        partial.rename(folder)
-    except OSError as err:
-        raise UsageError(f"{folder} cannot be written: {err}") from err
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

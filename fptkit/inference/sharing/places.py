@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -14,7 +14,7 @@ from fptkit.recipe.tree import Node
 
 _ENTRY = "path:"
 
-_ABSOLUTE = re.compile(r"(?<![\w.:/\\~])(?:(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\'\"`,;:|()<>\[\]{}]+[/\\])*|~[/\\])(?=[^\s/\\])")
+_ABSOLUTE = re.compile(r"(?<![\w.:/\\~])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\'\"`,;:|()<>\[\]{}]+[/\\])+(?=[^\s/\\])|(?<!\w)~[/\\](?=\w)")
 """The folders of an absolute path inside a text, up to its last part."""
 
 
@@ -27,8 +27,13 @@ def without_folders(content: Any, known: Iterable[str] = ()) -> Any:
         content: text, numbers, lists and mappings, as JSON has them.
         known: paths that occur in texts and may have spaces.
     """
-    paths = sorted({path for path in known if _last(path) != path}, key=len, reverse=True)
-    return _cut(content, paths)
+    return _cut(content, lambda text: _cut_text(_without(text, known)))
+
+
+def without_known(content: Any, known: Iterable[str]) -> Any:
+    """A copy of plain data in which only these paths are cut to their last part, such as data that may look like
+    paths."""
+    return _cut(content, lambda text: _without(text, known))
 
 
 def paths_in(content: Any) -> list[str]:
@@ -81,29 +86,38 @@ def _plain(node: Node) -> Any:
     return [_plain(inner) for inner in node.value] if isinstance(node.value, list) else node.value
 
 
-def _cut(content: Any, known: list[str]) -> Any:
+def _cut(content: Any, cut: Callable[[str], str]) -> Any:
     if isinstance(content, str):
-        return _cut_text(content, known)
+        return cut(content)
     if isinstance(content, Mapping):
-        return {_cut_text(key, known) if isinstance(key, str) else key: _cut(value, known) for key, value in content.items()}
-    return [_cut(value, known) for value in content] if isinstance(content, (list, tuple)) else content
+        return {cut(key) if isinstance(key, str) else key: _cut(value, cut) for key, value in content.items()}
+    return [_cut(value, cut) for value in content] if isinstance(content, (list, tuple)) else content
 
 
-def _cut_text(text: str, known: list[str]) -> str:
-    if text.startswith(_ENTRY) and "\n" not in text:
-        return _ENTRY + _last(text.removeprefix(_ENTRY))
-    if _is_absolute(text) and "\n" not in text:
-        return _last(text)
-    for path in known:
-        text = text.replace(path, _last(path))
+def _without(text: str, known: Iterable[str]) -> str:
+    for path in sorted(known, key=len, reverse=True):
+        if _last(path) != path:
+            text = text.replace(path, _last(path))
+    return text
+
+
+def _cut_text(text: str) -> str:
+    if "\n" not in text:
+        if text.startswith(_ENTRY):
+            return _ENTRY + _last(text.removeprefix(_ENTRY))
+        if _is_absolute(text):
+            return _last(text)
     return _ABSOLUTE.sub("", text)
 
 
 def _is_absolute(text: str) -> bool:
-    return text.startswith(("/", "~/", "~\\", "\\\\")) or PureWindowsPath(text).is_absolute()
+    """Whether a text is a path with folders; a slash alone, such as a separator, is none."""
+    if text.startswith(("~/", "~\\")) or PureWindowsPath(text).drive:
+        return len(text) > 3
+    return text.startswith("/") and len(PurePosixPath(text).parts) > 2
 
 
 def _last(path: str) -> str:
     """The last part of a path of any system."""
     kind = PureWindowsPath if "\\" in path or PureWindowsPath(path).drive else PurePosixPath
-    return kind(path).name or "."
+    return kind(path).name or path
