@@ -76,7 +76,7 @@ class Head(nn.Module):
         if self.readout in ("mean", "all"):
             return None
         if lengths is None:
-            lengths = torch.full((len(inputs),), inputs.shape[1], device=inputs.device)
+            lengths = torch.full((inputs.shape[0],), inputs.shape[1], device=inputs.device)
         offsets = torch.arange(-self.output.tokens, 0, device=inputs.device)
         return (lengths[:, None] + offsets).clamp(min=0)
 

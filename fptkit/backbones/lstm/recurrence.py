@@ -220,7 +220,7 @@ def steps_forward(
     """
     recurrent_scale, recurrent_shift, cell_scale, cell_shift = norms
     width, across = weight.shape[1], weight.t()
-    cell, hidden = state or (inputs.new_zeros(len(inputs), width),) * 2
+    cell, hidden = state or (inputs.new_zeros(inputs.shape[0], width),) * 2
     steps = []
     for given in inputs.unbind(1):
         recurrent = _multiply(hidden, across) + bias

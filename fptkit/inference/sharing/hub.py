@@ -51,6 +51,19 @@ def check_answers() -> None:
 
 
 @contextlib.contextmanager
+def large_files() -> Iterator[None]:
+    """Upload large files as every hub takes them: by Git LFS. Hugging Face alone has a storage of its own (Xet)."""
+    from huggingface_hub import constants
+
+    before = getattr(constants, "HF_HUB_DISABLE_XET", False)
+    constants.HF_HUB_DISABLE_XET = before or address() != "https://huggingface.co"
+    try:
+        yield
+    finally:
+        constants.HF_HUB_DISABLE_XET = before
+
+
+@contextlib.contextmanager
 def one_line_errors(repository: str, revision: str | None, doing: str) -> Iterator[None]:
     """Turn the hub client's errors into a `HubError` of one line.
 

@@ -11,7 +11,7 @@ from fptkit.files import SHARED
 from fptkit.inference.saved import opened
 from fptkit.inference.sharing.card import Card, write_card
 from fptkit.inference.sharing.contents import CARD, check_private, manifest, shared_files
-from fptkit.inference.sharing.hub import address, check_answers, check_name, one_line_errors, token
+from fptkit.inference.sharing.hub import address, check_answers, check_name, large_files, one_line_errors, token
 
 _HUBS_OWN = (".gitattributes", "README.md")
 """Files that a new repository may have."""
@@ -64,7 +64,7 @@ def push(
     if secret is None:
         raise HubError(f"{repository}: pushing needs a token; set HF_TOKEN, or log in with: hf auth login")
     check_answers()
-    with one_line_errors(repository, revision, "pushing"):
+    with one_line_errors(repository, revision, "pushing"), large_files():
         place = _commit(repository, revision, private, files)
     return Pushed(place, {name: len(data) for name, data in files.items()}, card)
 
