@@ -34,6 +34,18 @@ PREPARATION = "preparation.json"
 SHARED = "fptkit.json"
 """Names and digests of the files of a run that was pushed; a folder with it came from a hub."""
 
+ASSESSMENT = "assessment.json"
+"""How good a run's answers to its test splits were: confusion, per class, calibration, the worst errors."""
+
+RUN_REPORT = "report.html"
+"""The report of a run, for a browser."""
+
+EVALUATIONS = "evaluations.jsonl"
+"""One line for each evaluation of a trained run: of a split again, or of other files."""
+
+ADDRESS = "address"
+"""File in the folder of a study's run with its full address; the folder's name has only its beginning."""
+
 CHECKPOINTS = "checkpoints"
 """Folder of a run's checkpoints."""
 

@@ -21,6 +21,7 @@ COMMANDS = {
     "run": ("fptkit.cli.run:run", "Train and evaluate a recipe."),
     "study": ("fptkit.cli.study:study", "Compare arms over tasks, learning rates and seeds."),
     "predict": ("fptkit.cli.predict:predict", "Predict for new files with what a run trained."),
+    "evaluate": ("fptkit.cli.evaluate:evaluate", "Evaluate a trained run on a split, or on other labelled files."),
     "embed": ("fptkit.cli.embed:embed", "Write what a run's model makes of new files, as vectors."),
     "export": ("fptkit.cli.export:export", "Export what a run trained: torch.export, ONNX, or a delta file."),
     "push": ("fptkit.cli.push:push", "Push a run to a hub, with a model card."),

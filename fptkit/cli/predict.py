@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fptkit.cli.trained import (
+    batch_size_of,
     entries_of,
     input_arguments,
     loaded_model,
@@ -50,8 +51,9 @@ def predict(
     inputs: Sequence[str],
     output: Path | None,
     probabilities: bool,
-    batch_size: int,
+    batch_size: int | None,
     device: str,
+    weights: str | None,
     plugin_files: Sequence[Path],
 ) -> None:
     """Predict for new INPUTs with what RUN trained.
@@ -65,11 +67,12 @@ def predict(
     if output is not None:
         check_place(output, ENDINGS)
     entries = entries_of(inputs, output)
-    model = loaded_model(run, device, plugin_files)
+    model = loaded_model(run, device, plugin_files, weights)
     found = model.read(entries)
     print_notes(found.notes if isinstance(found, Examples) else ())
     with progress(len(found), "predicting") as advance:
-        parts = _advancing(model.tables(found, probabilities=probabilities, batch_size=batch_size), advance)
+        size = batch_size_of(model, batch_size)
+        parts = _advancing(model.tables(found, probabilities=probabilities, batch_size=size), advance)
         if output is not None:
             with writing_table(output) as table:
                 for columns in parts:

@@ -55,9 +55,7 @@ def push(
     if dry_run is not None:
         _write(dry_run, prepared(run, repository, licence=licence, plugin_files=plugin_files)[0])
         return
-    pushed = carry_out(
-        run, repository, revision=revision, private=private, licence=licence, plugin_files=plugin_files
-    )
+    pushed = carry_out(run, repository, revision=revision, private=private, licence=licence, plugin_files=plugin_files)
     if pushed.card.licence == "unknown":
         click.echo("note: the card states no licence, so nobody may use the model; name one by --licence", err=True)
     if as_json:

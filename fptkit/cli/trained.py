@@ -30,13 +30,15 @@ def input_arguments(command: Command) -> Command:
 
 
 def model_options(command: Command) -> Command:
-    """``--batch-size``, ``--device`` and ``--plugin``."""
-    command = plugin_option(command)
+    """``--batch-size``, ``--device``, ``--weights`` and ``--plugin``."""
+    command = weights_option(plugin_option(command))
     command = click.option(
         "--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:1.", show_default=True
     )(command)
     return click.option(
-        "--batch-size", type=click.IntRange(min=1), default=64, help="Examples of a batch.", show_default=True
+        "--batch-size",
+        type=click.IntRange(min=1),
+        help="Examples of a batch. Default: that of the recipe's evaluations.",
     )(command)
 
 
@@ -45,13 +47,11 @@ def weights_option(command: Command) -> Command:
     return click.option(
         "--weights",
         metavar="ENTRY",
-        help="Where the backbone's weights are, e.g. path:FOLDER, instead of where the recipe says. They must be the same.",
+        help="Where the backbone's weights are, e.g. path:FOLDER, if not where the recipe says; the same weights.",
     )(command)
 
 
-def loaded_model(
-    run: Path, device: str, plugin_files: Sequence[Path], weights: str | None = None
-) -> TrainedModel:
+def loaded_model(run: Path, device: str, plugin_files: Sequence[Path], weights: str | None = None) -> TrainedModel:
     """The model of a run, with the number of threads of its recipe.
 
     Raises:
@@ -61,12 +61,22 @@ def loaded_model(
     quiet_libraries()
     import torch
 
+    from fptkit.errors import CheckpointError, DataError
     from fptkit.inference.trained import load
 
-    model = load(run, device=device, plugin_files=plugin_files, weights=weights)
+    try:
+        model = load(run, device=device, plugin_files=plugin_files, weights=weights)
+    except CheckpointError as err:
+        err.exit_code = DataError.exit_code  # no run failed: files are damaged
+        raise
     if (threads := model.loaded.recipe.threads) is not None:
         torch.set_num_threads(threads)
     return model
+
+
+def batch_size_of(model: TrainedModel, given: int | None) -> int:
+    """Examples of a batch."""
+    return given or model.loaded.recipe.train.evaluation_batch_size
 
 
 def entries_of(inputs: Sequence[str], output: Path | None) -> list[str]:

@@ -147,7 +147,8 @@ def rows_of(batch: Batch, rows: slice) -> Batch:
     else:
         inputs = batch.inputs[rows]
     lengths = None if batch.lengths is None else batch.lengths[rows]
-    return replace(batch, inputs=inputs, targets=batch.targets[rows], lengths=lengths)
+    numbers = None if batch.rows is None else batch.rows[rows]
+    return replace(batch, inputs=inputs, targets=batch.targets[rows], lengths=lengths, rows=numbers)
 
 
 @overload
@@ -205,7 +206,7 @@ def _sample_of(
         number, indices = turn
         batch = split.batch(indices, generator_for(seed, "batch", number))
         check_batch(task, batch, size, where=where)
-        yield batch
+        yield batch if split.size is None else replace(batch, rows=tuple(indices))
 
 
 def _whole_batches(task: Task, split: Split, size: int, seed: int, where: str) -> Iterator[Sequence[int]]:
@@ -316,7 +317,7 @@ def whole_split(
         indices = order[start : start + batch_size].tolist()
         batch = split.batch(indices, generator_for(0, "evaluation", start))
         check_batch(task, batch, len(indices), where=where)
-        yield batch
+        yield replace(batch, rows=tuple(indices))
 
 
 class BatchesAhead:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from fptkit.engine.assessment.assessor import SplitAssessor
 from fptkit.engine.memory import Pieces
 from fptkit.engine.team.team import Team
 from fptkit.interfaces import Batch, Metrics, Task
@@ -65,6 +66,7 @@ def evaluate(
     batches: Iterable[Batch | None],
     team: Team | None = None,
     stop_requested: Callable[[], bool] = lambda: False,
+    assessor: SplitAssessor | None = None,
 ) -> dict[str, float]:
     """Evaluate batches.
 
@@ -76,6 +78,7 @@ def evaluate(
             those of a single process bit for bit, whatever metrics the task uses.
         team: the processes that share the batches; None: this process alone.
         stop_requested: asked between batches.
+        assessor: looks at the answers, too; changes nothing.
 
     Returns:
         The task's metrics and ``loss``, the mean over examples.
@@ -96,9 +99,13 @@ def evaluate(
             if on_cpu is None and team.idle is not None:
                 team.idle.forward()
             own = None if on_cpu is None else _predict(model, task, on_cpu.to(device), team.pieces)
+            if assessor is not None and on_cpu is not None and own is not None:
+                assessor.see(on_cpu, own.predictions)
             for found in team.processes.gather_on_main(_portable(own, team)):
                 if found is not None:
                     account.add(found)
+                    if assessor is not None:
+                        assessor.add(found.predictions, found.targets)
         return team.processes.from_main(account.values)
     finally:
         model.train(was_training)

@@ -9,6 +9,7 @@ import re
 import resource
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,6 +19,7 @@ from fptkit import __version__
 from fptkit.build import Built
 from fptkit.engine.code_version import code_version
 from fptkit.freezing import ParameterCounts
+from fptkit.freezing.counts import count_parts
 from fptkit.interfaces import Metrics
 from fptkit.numerics import kernels
 from fptkit.recipe.models import Recipe, SeedName
@@ -78,6 +80,7 @@ def run_facts(
         "freezing": recipe.freezing.name,
         "freezing_options": recipe.freezing.options.model_dump(mode="json", exclude_defaults=True),
         "parameters": {"total": counts.total, "trained": counts.trained, "reached": counts.reached},
+        "parameter_parts": list(map(asdict, count_parts(built.model))),
         "flops_per_step": flops_per_step,
         "max_steps": recipe.train.max_steps,
         "max_seconds": recipe.train.max_seconds,

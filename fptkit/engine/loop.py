@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 
 from fptkit.build import Built
+from fptkit.engine.assessment.assessor import SplitAssessor
 from fptkit.engine.batches import evaluation_batches
 from fptkit.engine.checkpoint import (
     Checkpoint,
@@ -155,19 +156,22 @@ class Trainer:
         self.progress.examples += taken.examples
         return taken.loss, taken.norm
 
-    def evaluate(self, parts: Built, batches: Iterable[Batch | None]) -> dict[str, float]:
+    def evaluate(
+        self, parts: Built, batches: Iterable[Batch | None], assessor: SplitAssessor | None = None
+    ) -> dict[str, float]:
         """Metrics of the model as it is; the number of micro-batches that memory allows is remembered.
 
         Args:
             parts: the model and its task: those of the run, or those for cached features.
             batches: of this process, see `fptkit.engine.evaluate.evaluate`.
+            assessor: looks at the answers, too.
 
         Raises:
             EvaluationStopped: a stop was requested.
         """
         progress, team = self.progress, self._prepared.team
         before = team.pieces.count = progress.evaluation_parts
-        metrics = evaluate(parts.model, parts.task, batches, team, self._stop.requested)
+        metrics = evaluate(parts.model, parts.task, batches, team, self._stop.requested, assessor)
         # Which process ran out of memory does not matter: all continue alike.
         (progress.evaluation_parts,) = self._processes.most(team.pieces.count)
         if progress.evaluation_parts > before:

@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from fptkit.engine.assessment.file import write_assessment
+from fptkit.engine.assessment.records import SplitAssessed
 from fptkit.engine.events import Event, Listener, RunEnded
 from fptkit.engine.facts import environment, peak_memory_mib, versions
 from fptkit.engine.folder import earlier_code
@@ -74,6 +76,11 @@ class RunOutput:
         too."""
         self._times_tested += 1
         self._processes.from_main(lambda: self.summarise("running", trainer))
+
+    def write_assessment(self, step: int, splits: Mapping[str, SplitAssessed | None]) -> None:
+        """Write how good the answers to the test splits were; each is None except in rank 0."""
+        found = {name: one for name, one in splits.items() if one is not None}
+        self._processes.from_main(lambda: write_assessment(self._request.folder, step, found))
 
     def end(self, status: str, trainer: Trainer, metrics: Mapping[str, Any]) -> dict[str, Any]:
         """Write and report the summary of a run that got as far as requested."""

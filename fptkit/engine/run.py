@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from fptkit import __version__
+from fptkit.engine.assessment.assessor import SplitAssessor
+from fptkit.engine.assessment.records import SplitAssessed
 from fptkit.engine.batches import evaluation_batches, whole_split
 from fptkit.engine.checkpoint import trained_tensors, write_model_files
 from fptkit.engine.data import refuse_other_data
@@ -139,13 +141,17 @@ def _test(prepared: Prepared, trainer: Trainer, output: RunOutput) -> dict[str, 
     """Metrics of the best step on every test split."""
     task, processes, best_step = prepared.built.task, prepared.team.processes, trainer.progress.best_step
     test: dict[str, dict[str, float]] = {}
+    assessed: dict[str, SplitAssessed | None] = {}
     for name in task.test_splits:
         split = processes.together(partial(task.split, name))
         batches = evaluation_batches(
             task, name, split, prepared.options, best_step, rank=processes.rank, count=processes.count
         )
-        test[name] = trainer.evaluate(prepared.built, batches)
+        assessor = SplitAssessor(task, name, split)
+        test[name] = trainer.evaluate(prepared.built, batches, assessor)
+        assessed[name] = assessor.result(processes)
         output.emit(SplitTested(name, best_step, test[name]))
+    output.write_assessment(best_step, assessed)
     return test
 
 

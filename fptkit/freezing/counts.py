@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ import torch
 from fptkit.interfaces import Batch, Task
 from fptkit.model import CrossModalModel
 from fptkit.numerics.flops import FlopCounter
+from fptkit.specs.freezing import ROLES, Role
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,25 @@ class ParameterCounts:
     trained: int
     reached: int
     flops: int
+
+
+@dataclass(frozen=True)
+class PartCount:
+    """The parameters of one role, in blocks that have the same numbers, or outside the blocks.
+
+    Args:
+        role: the role.
+        first: index of the first of these blocks; None outside the blocks.
+        last: index of the last of them.
+        total: number of parameters, in each of the blocks.
+        trained: how many of them train, in each of the blocks.
+    """
+
+    role: Role
+    first: int | None
+    last: int | None
+    total: int
+    trained: int
 
 
 @dataclass(frozen=True)
@@ -60,6 +80,30 @@ def count_parameters(model: CrossModalModel, task: Task, batch: Batch) -> Parame
         reached=seen.reached,
         flops=seen.flops,
     )
+
+
+def count_parts(model: CrossModalModel) -> list[PartCount]:
+    """Count the parameters of a model by role and block: those outside the blocks first, then by role.
+
+    Args:
+        model: the model, with its policy applied.
+    """
+    counts: dict[tuple[Role, int | None], tuple[int, int]] = {}
+    roles = model.parameter_roles()
+    for name, parameter in model.named_parameters():
+        key = (roles[name].role, roles[name].block)
+        total, trained = counts.get(key, (0, 0))
+        counts[key] = total + parameter.numel(), trained + parameter.requires_grad * parameter.numel()
+    order = sorted(counts, key=lambda key: (key[1] is not None, ROLES.index(key[0]), key[1] or 0))
+    parts: list[PartCount] = []
+    for role, block in order:
+        own, before = counts[role, block], parts[-1] if parts else None
+        follows = before is not None and block is not None and (before.role, before.last) == (role, block - 1)
+        if follows and before is not None and (before.total, before.trained) == own:
+            parts[-1] = replace(before, last=block)
+        else:
+            parts.append(PartCount(role, block, block, *own))
+    return parts
 
 
 def gradient_pass(model: CrossModalModel, task: Task, batch: Batch) -> GradientPass:

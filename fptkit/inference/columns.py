@@ -40,7 +40,7 @@ def predicted(task: Task, given: NamedBatch, outputs: Sequence[Tensor], *, proba
     output = task.output
     if isinstance(output, Values):
         found = numbers(task.preparation, output, given.examples, outputs)
-        return {EXAMPLE: list(given.names), **_distinct({name: column for name, column in found.items()})}
+        return {EXAMPLE: list(given.names), **_distinct(found)}
     if isinstance(output, Classes) and output.answers:
         return {EXAMPLE: list(given.names), **_distinct(_of_labels(output, outputs, probabilities=probabilities))}
     return {EXAMPLE: list(given.names), **_distinct(_of_classes(output, outputs, probabilities=probabilities))}

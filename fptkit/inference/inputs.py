@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fptkit.engine.batches import rows_of
-from fptkit.errors import DataError, SourceError, UsageError
+from fptkit.errors import DataError, ShapeError, SourceError, UsageError
 from fptkit.interfaces import IGNORED, Batch, Examples, Inputs, Preparation, Task, TokenClasses, Values, check_batch
 from fptkit.interfaces.token_classes import target_shape
 
@@ -107,7 +107,11 @@ def batches(task: Task, found: Examples | Batch, size: int) -> Iterator[NamedBat
             assert task.preparation is not None
             examples = found.take(rows)
             names, batch = list(examples.names), task.preparation.prepare(examples)
-        check_batch(task, batch, len(rows), where=f"{names[0]} to {names[-1]}" if len(rows) > 1 else names[0])
+        try:
+            check_batch(task, batch, len(rows), where=f"{names[0]} to {names[-1]}" if len(rows) > 1 else names[0])
+        except ShapeError as err:
+            err.exit_code = UsageError.exit_code  # the inputs do not fit the model
+            raise
         yield NamedBatch(names, batch, examples)
 
 
@@ -120,10 +124,15 @@ def _of_files(preparation: Preparation, files: Sequence[str]) -> Examples:
     try:
         return preparation.read(files)
     except SourceError as err:  # made for recipes: several lines, about an option
-        reasons = "; ".join(f"{entry.removeprefix(PATH)}: {reason}" for entry, reason in err.tried)
-        raise DataError(reasons or str(err)) from err
+        raise DataError("; ".join(_reason(*tried) for tried in err.tried) or str(err)) from err
     except OSError as err:
         raise DataError(f"{err.filename or files[0]}: cannot be read ({err.strerror or err})") from err
+
+
+def _reason(entry: str, reason: str) -> str:
+    """Why there is nothing at a place, with the place."""
+    place = entry.removeprefix(PATH)
+    return reason if place in reason else f"{place}: {reason}"
 
 
 def _prepared(task: Task, given: Given) -> Batch:

@@ -29,9 +29,6 @@ class TableWriter(ABC):
     def write(self, columns: Columns) -> None:
         """Add rows."""
 
-    def close(self) -> None:
-        """Write what is left."""
-
 
 class CsvWriter(TableWriter):
     """Comma-separated values as in RFC 4180, with lines that end in a line feed.
@@ -84,7 +81,8 @@ class ParquetWriter(TableWriter):
             import pyarrow.parquet as pq
         except ImportError as err:
             raise UsageError(f"{path}: Parquet files need pyarrow: pip install 'fptkit[parquet]'") from err
-        self._arrow, self._parquet, self._path, self._writer = pa, pq, path, None
+        self._arrow, self._parquet, self._path = pa, pq, path
+        self._writer: Any = None
 
     def write(self, columns: Columns) -> None:
         """See `TableWriter.write`."""
@@ -96,7 +94,7 @@ class ParquetWriter(TableWriter):
         self._writer.write_table(table)
 
     def close(self) -> None:
-        """See `TableWriter.close`."""
+        """End the file."""
         if self._writer is not None:
             self._writer.close()
 

@@ -18,7 +18,9 @@ from fptkit.errors import CheckpointError, UsageError
 from fptkit.files import MODEL
 from fptkit.freezing import FreezeProof
 from fptkit.inference.columns import Columns, chances, numbers, predicted
+from fptkit.inference.evaluation import evaluate_inputs, evaluate_source, evaluate_split
 from fptkit.inference.inputs import Given, NamedBatch, batches, read
+from fptkit.inference.result import Evaluation
 from fptkit.inference.saved import opened
 from fptkit.inference.saved_task import SavedTask
 from fptkit.interfaces import Batch, Classes, Examples, TokenClasses, Values
@@ -221,6 +223,41 @@ class TrainedModel:
         """
         for given, rows in self._through(self._read_tokens, inputs, batch_size):
             yield given, [row.numpy() for row in rows]
+
+    def evaluate(
+        self,
+        split: str | None = None,
+        *,
+        source: Given = None,
+        inputs: Given = None,
+        labels: Any = None,
+        batch_size: int | None = None,
+    ) -> Evaluation:
+        """Evaluate on labelled examples; exactly one of split, source and inputs is given.
+
+        Opening a test is counted in the run folder, before it starts.
+
+        Args:
+            split: a split of the run's data, which must still be there: ``train``, ``validation``, ``test`` for all
+                test splits, or the name of one of them.
+            source: labelled files in the format of the training data.
+            inputs: examples in memory, see the class.
+            labels: their labels as the data write them, a sequence, or a mapping of one for each target column.
+            batch_size: examples of a batch; None: that of the recipe's evaluations, which a split always has.
+
+        Raises:
+            UsageError: arguments do not go together, there are no labels, or the run folder cannot be written.
+            DataError: the data of the split are gone or changed.
+            FptkitError: the examples cannot be read or prepared.
+        """
+        if sum(given is not None for given in (split, source, inputs)) != 1:
+            raise UsageError("evaluate: give exactly one of split, source and inputs")
+        if split is not None:
+            return evaluate_split(self, split)
+        size = batch_size or self.loaded.recipe.train.evaluation_batch_size
+        if source is not None:
+            return evaluate_source(self, source, batch_size=size)
+        return evaluate_inputs(self, inputs, labels, batch_size=size)
 
     def outputs(self, inputs: Given, *, batch_size: int = BATCH) -> Iterator[tuple[NamedBatch, list[Tensor]]]:
         """What the head gives, by batch: one tensor for each example, without padding, on the CPU."""

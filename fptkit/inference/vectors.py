@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,8 +68,8 @@ def _write_arrays(path: Path, names: Sequence[str], vectors: Vectors, *, single:
     stacked = np.stack([each[0] for each in vectors] if single else list(vectors)) if equal else np.concatenate(vectors)
     with replaced(path) as partial, partial.open("wb") as file:
         if path.suffix.lower() == ".npz":
-            offsets = {} if equal else {"offsets": np.cumsum([0, *lengths])}
-            np.savez(file, embeddings=stacked, names=np.array(names), **offsets)
+            arrays: dict[str, Any] = {} if equal else {"offsets": np.cumsum([0, *lengths])}
+            np.savez(file, embeddings=stacked, names=np.array(names), **arrays)
             return
         if not equal:
             raise UsageError(f"--output {path}: the examples have {min(lengths)} to {max(lengths)} tokens; use .npz")

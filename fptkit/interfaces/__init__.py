@@ -11,6 +11,7 @@ from fptkit.interfaces.kinds import KIND_NAMES, Classes, Grid, InputKind, Mixed,
 from fptkit.interfaces.metrics import Accuracy, GivenMetrics, MeanSquaredError, Metric, Metrics
 from fptkit.interfaces.modules import Backbone, Encoder, ParameterRole, encode, keep_tokens, roles_inside
 from fptkit.interfaces.preparation import Examples, Preparation
+from fptkit.interfaces.shown import Shown
 from fptkit.interfaces.task import SampledEvaluation, Split, Task
 from fptkit.interfaces.token_classes import IGNORED, OutputKind, TokenClasses, prediction_shape, target_shape
 from fptkit.specs.freezing import Role
@@ -37,6 +38,7 @@ __all__ = [
     "Preparation",
     "Role",
     "SampledEvaluation",
+    "Shown",
     "Split",
     "Symbols",
     "Task",

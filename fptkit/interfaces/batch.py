@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -25,11 +25,13 @@ class Batch:
             float32 of shape (B, width) or (B, R, width), for `TokenClasses` int64 of shape (B, T).
         lengths: (B,) int64 number of real tokens of each example, for `Mixed` those of the last part; None if all T are
             real, and always for `Grid`.
+        rows: indices of the examples in their split; set by fptkit in evaluation, None elsewhere.
     """
 
     inputs: Inputs
     targets: Tensor
     lengths: Tensor | None = None
+    rows: Sequence[int] | None = None
 
     def __len__(self) -> int:
         return len(self.targets)

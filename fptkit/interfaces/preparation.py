@@ -7,7 +7,7 @@ makes the batches of all splits by `Preparation.prepare`. The run writes the pre
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from fptkit.interfaces.batch import Batch
 from fptkit.interfaces.kinds import InputKind, Values
 from fptkit.interfaces.metrics import Metric
+from fptkit.interfaces.shown import Shown
 from fptkit.interfaces.token_classes import OutputKind
 
 
@@ -144,6 +145,19 @@ class Preparation(BaseModel):
         """
         raise NotImplementedError(f"{type(self).__name__} does not implement prepare({len(examples)} examples)")
 
+    def show(self, content: Any) -> Shown | None:
+        """Return an example in a form for people, without its name; None: its tokens are shown.
+
+        By default, a text is shown as it is. Subclasses with other content override it.
+
+        Args:
+            content: an entry of ``Examples.content``.
+
+        Raises:
+            FptkitError: it cannot be read any more.
+        """
+        return Shown(text=content) if isinstance(content, str) else None
+
     def attachments(self) -> Mapping[str, bytes]:
         """The content of files that belong to it, by name, such as a tokenizer; by default none.
 
@@ -157,6 +171,25 @@ class Preparation(BaseModel):
         Raises:
             DataError: one is missing, or is another one than when it was saved.
         """
+
+    def labelled_batches(self, examples: Examples, size: int) -> Iterator[Batch] | None:
+        """The batches on which labelled examples are evaluated, if an example has several answers, as a series has
+        several windows; None (the default): each example is evaluated as `prepare` makes it.
+
+        Args:
+            examples: at least one.
+            size: examples of a batch.
+
+        Raises:
+            FptkitError: an example cannot be prepared.
+        """
+        return None
+
+    @property
+    def scale_varies(self) -> bool:
+        """Whether the scale of predicted numbers depends on the example, so that `answers` alone does not know the unit
+        of the data; by default false."""
+        return False
 
     def metrics(self) -> Mapping[str, Metric]:
         """New metrics by name, as ``Task.metrics``; by default those of the kind of answers."""

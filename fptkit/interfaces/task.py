@@ -14,6 +14,7 @@ from fptkit.interfaces.batch import Batch
 from fptkit.interfaces.kinds import Classes, InputKind
 from fptkit.interfaces.metrics import GivenMetrics, Metrics
 from fptkit.interfaces.preparation import Preparation
+from fptkit.interfaces.shown import Shown
 from fptkit.interfaces.token_classes import OutputKind, TokenClasses
 from fptkit.sources.identity import DataIdentity
 
@@ -145,6 +146,17 @@ class Task:
     def skips(self, split: Split, indices: Sequence[int]) -> bool:
         """Return whether the protocol skips the batch of these examples, in training and in sampled evaluation."""
         return False
+
+    def show(self, split: str, index: int) -> Shown | None:
+        """Return an example in a form for people, for the report of a run; None (the default): its tokens are shown.
+
+        It is called for a few test examples, at the end of a run.
+
+        Args:
+            split: name of the split.
+            index: index of the example in the split.
+        """
+        return None
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """Return the mean loss of a batch, a scalar.

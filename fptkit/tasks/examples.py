@@ -54,6 +54,11 @@ class SymbolExamples:
         self._counts = counts
         self._pad = pad
 
+    def symbols(self, index: int) -> NDArray[np.integer]:
+        """Return the symbols of one example. Shapes: (T,)."""
+        start = self._starts[index]
+        return self._symbols[start : start + self._counts[index]]
+
     def batch(self, indices: Sequence[int], generator: torch.Generator) -> Batch:
         """Return the examples with these indices, padded on the right to the longest of them.
 

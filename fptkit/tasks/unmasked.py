@@ -32,6 +32,10 @@ class UnmaskedExamples:
         self.token_counts = examples.token_counts if tokens is None else None
         self._examples, self._tokens, self._pad = examples, tokens, pad
 
+    def symbols(self, index: int) -> np.ndarray:
+        """Return the symbols of one example, without padding. Shapes: (T,)."""
+        return self._examples.symbols(index)
+
     def batch(self, indices: Sequence[int], generator: torch.Generator) -> Batch:
         """See `fptkit.Split.batch`. Shapes: inputs (B, T) int64, targets (B,) int64, no lengths."""
         batch = self._examples.batch(indices, generator)

@@ -16,7 +16,7 @@ CONFIDENCE = 0.95
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
 
 class ClassFigures(_Record):
@@ -219,8 +219,94 @@ class NumbersAssessed(_Record):
         return float(self.squared**0.5)
 
 
+class Content(_Record):
+    """An example in a form for people; one of the fields has it.
+
+    Args:
+        picture: PNG in base64.
+        size: (width, height) of the picture in pixels, before it was made smaller.
+        series: numbers of each channel, None for missing ones.
+        channels: names of the channels; empty if they have none.
+        text: a text.
+        symbols: symbols of several letters each.
+        cells: a row of a table, pairs (column, cell).
+        tokens: whether it is what the model saw, since the example has no other form.
+        length: characters, symbols, steps, channels or cells before it was cut; 0 if nothing was cut.
+    """
+
+    picture: str = ""
+    size: tuple[int, int] | None = None
+    series: tuple[tuple[float | None, ...], ...] = ()
+    channels: tuple[str, ...] = ()
+    text: str = ""
+    symbols: tuple[str, ...] = ()
+    cells: tuple[tuple[str, str], ...] = ()
+    tokens: bool = False
+    length: int = 0
+
+
+class Mistake(_Record):
+    """An example with a wrong answer, or a large error.
+
+    Args:
+        index: of the example in its split; None if it was generated for this evaluation.
+        name: what the example is called in its file; empty if it has no name.
+        loss: of the example.
+        true: its targets, at most the first few hundred: numbers of classes, or numbers. -100 is not labelled.
+        predicted: the predictions for the same.
+        confidence: of classes, the probability of each predicted class.
+        answers: answers of the example, more than are listed if there are many.
+        content: the example.
+    """
+
+    index: int | None
+    name: str = ""
+    loss: float
+    true: tuple[float, ...]
+    predicted: tuple[float, ...]
+    confidence: tuple[float, ...] = ()
+    answers: int
+    content: Content
+
+
 Assessed = Annotated[ClassesAssessed | NumbersAssessed, Field(discriminator="kind")]
 """How good the answers over a split were."""
+
+
+class SplitAssessed(_Record):
+    """How good the answers to one test split were.
+
+    Args:
+        size: examples of the split; None if it is endless.
+        evaluated: examples that were evaluated.
+        loss: mean loss over the examples, of the kind of answers.
+        loss_interval: its interval at `CONFIDENCE`, examples being independent; None for fewer than two examples.
+        unit: whether numbers are in the unit of the data; otherwise they are in the scale of the model.
+        answers: figures of the answers.
+        worst: the examples with the largest loss, of classes only those with a wrong answer; the worst first.
+    """
+
+    size: int | None
+    evaluated: int
+    loss: float
+    loss_interval: Bounds | None
+    unit: bool = False
+    answers: Assessed
+    worst: tuple[Mistake, ...] = ()
+
+
+class RunAssessed(_Record):
+    """The content of a run's ``assessment.json``.
+
+    Args:
+        format: version of the file.
+        step: training step whose tensors answered.
+        splits: by name, in the order of the task.
+    """
+
+    format: Literal[1] = 1
+    step: int
+    splits: dict[str, SplitAssessed]
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -59,9 +59,9 @@ def readme(to: Format, form: Form, facts: Sequence[str], agreement: Sequence[str
         f"## Load it\n\nWith {needs}, in this folder:\n\n```python{code.format(names=repr(list(form.names)))}```",
         _delta_notes() if to == "safetensors" else _inputs(form),
         _outputs(form),
-        "## Preparation\n\n`preparation.json` says how the run prepared its inputs: names of classes, scaling, vocabulary, "
-        "columns, sizes. The model takes prepared inputs. fptkit prepares files of the format of the training data: "
-        "`fptkit predict`, or `load(...).batches(...)` in Python.",
+        "## Preparation\n\n`preparation.json` says how the run prepared its inputs: names of classes, scaling, "
+        "vocabulary, columns, sizes. The model takes prepared inputs. fptkit prepares files of the format of the "
+        "training data: `fptkit predict`, or `load(...).batches(...)` in Python.",
         "## Numeric check\n\nMade when this was written, on random inputs:\n\n"
         + "\n".join(f"- {line}" for line in agreement),
     ]
@@ -76,8 +76,8 @@ def _inputs(form: Form) -> str:
         return text
     if form.fixed:
         return (
-            f"{text} Pad every example on the right to {form.most} tokens, with any values; `lengths` says how many are "
-            "real, and padding never changes an answer."
+            f"{text} Pad every example on the right to {form.most} tokens, with any values; `lengths` says how many "
+            "are real, and padding never changes an answer."
         )
     return (
         f"{text} `tokens` is any number from {form.least} to {form.most}. Pad shorter examples on the right, with any "

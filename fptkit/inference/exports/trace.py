@@ -88,7 +88,7 @@ def _traced(program: Program, form: Form) -> ExportedProgram:
 
 def _free(form: Form, example: tuple[Tensor, ...]) -> tuple[dict[int, Any], ...]:
     """The dimensions of each tensor that may have any size."""
-    batch = Dim.AUTO  # type: ignore[attr-defined]
+    batch = Dim.AUTO
     tokens = len(form.parts) - 1  # the part that may vary
     free = form.kind.varies and not form.fixed
     return tuple({0: batch, 1: batch} if free and place == tokens else {0: batch} for place in range(len(example)))

@@ -1,4 +1,4 @@
-"""The model card of a run that is pushed: sources, stand-ins and short budgets first, then what trained and how well."""
+"""The model card of a pushed run: sources, stand-ins and short budgets first, then what trained and how well."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fptkit.files import SUMMARY, find_json
+from fptkit.files import ASSESSMENT, SUMMARY, find_json
 from fptkit.recipe.load import LoadedRecipe
 from fptkit.specs import BackboneSpec, TaskSpec
-
-ASSESSMENT = "assessment.json"
 
 UNKNOWN = "unknown"
 """The hub's identifier for licences that are not known."""
@@ -71,9 +69,7 @@ class Card:
     licence: str
 
 
-def write_card(
-    folder: Path, files: Mapping[str, bytes], loaded: LoadedRecipe, repository: str, licence: str
-) -> Card:
+def write_card(folder: Path, files: Mapping[str, bytes], loaded: LoadedRecipe, repository: str, licence: str) -> Card:
     """Write the model card of a run.
 
     Args:
@@ -85,8 +81,7 @@ def write_card(
     """
     summary = json.loads(files[SUMMARY])
     licences = _Licences(loaded, summary, licence)
-    splits = find_json(folder / ASSESSMENT).get("splits")
-    tested = splits if isinstance(splits, dict) else {}
+    tested = _mapping(find_json(folder / ASSESSMENT).get("splits"))
     name, versions = repository.partition("/")[2], summary.get("versions") or {}
     frozen = json.loads(files["model.json"]).get("frozen") or {}
     text = _TEXT.format(
@@ -184,7 +179,7 @@ def _sources(summary: Mapping[str, Any], loaded: LoadedRecipe) -> Iterator[str]:
     )
     profile = loaded.recipe.pinned.profile
     if profile == "smoke":
-        yield "**Smoke budget**: trained with the profile `smoke`, to see whether everything runs; results mean nothing."
+        yield "**Smoke budget**: trained with the profile `smoke`, to see whether all of it runs; results mean little."
     elif profile:
         yield f"Profile `{profile}` of the recipe."
     if summary.get("data_fraction", 1.0) != 1.0:
@@ -215,7 +210,7 @@ def _results(summary: Mapping[str, Any], tested: Mapping[str, Any]) -> str:
     rows = ["| split | metric | value | 95 % interval | examples |", "|---|---|---|---|---|"]
     fractions = summary.get("fractions") or ()
     for split, values in _evaluated(summary).items():
-        assessed = tested.get(split) if isinstance(tested.get(split), dict) else {}
+        assessed = _mapping(tested.get(split))
         for metric, value in values.items():
             shown = f"{value:.2%}" if metric in fractions else f"{value:.4g}"
             interval = _interval(assessed, metric, value, in_percent=metric in fractions)
@@ -223,7 +218,9 @@ def _results(summary: Mapping[str, Any], tested: Mapping[str, Any]) -> str:
     text = "\n".join(rows)
     for split, accuracy in (summary.get("majority_accuracy") or {}).items():
         if split in _evaluated(summary):
-            text += f"\n\nAlways answering with the most frequent class of the training data: {accuracy:.2%} on {split}."
+            text += (
+                f"\n\nAlways answering with the most frequent class of the training data: {accuracy:.2%} on {split}."
+            )
     if (chance := summary.get("chance_accuracy")) is not None:
         text += f"\n\nGuessing: {chance:.2%}."
     return text + "\n\nOne run with one seed: the interval is that of the test examples, not of other seeds."
@@ -231,7 +228,7 @@ def _results(summary: Mapping[str, Any], tested: Mapping[str, Any]) -> str:
 
 def _interval(assessed: Mapping[str, Any], metric: str, value: float, *, in_percent: bool) -> str:
     """The interval that was recorded for a metric, or a dash."""
-    answers = assessed.get("answers") if isinstance(assessed.get("answers"), dict) else {}
+    answers = _mapping(assessed.get("answers"))
     found = {
         "loss": (assessed.get("loss"), assessed.get("loss_interval")),
         "mean_squared_error": (answers.get("squared"), answers.get("squared_interval")),
@@ -247,13 +244,18 @@ def _interval(assessed: Mapping[str, Any], metric: str, value: float, *, in_perc
     return f"{low:.2%} to {high:.2%}" if in_percent else f"{low:.4g} to {high:.4g}"
 
 
+def _mapping(content: Any) -> dict[str, Any]:
+    return content if isinstance(content, dict) else {}
+
+
 def _needs(summary: Mapping[str, Any], loaded: LoadedRecipe) -> str:
     weights = str(summary["backbone"]["weights"])
     text = ""
     if weights.startswith("path:"):
         text += f" They were a folder `{weights.removeprefix('path:')}`; name yours by `--weights path:FOLDER`."
     if names := [Path(file).name for file in loaded.recipe.plugins]:
-        text += f" It needs the plugin {', '.join(f'`{name}`' for name in names)}, which is not here: `--plugin {names[0]}`."
+        shown = ", ".join(f"`{each}`" for each in names)
+        text += f" It needs the plugin {shown}, which is not here: `--plugin {names[0]}`."
     return text
 
 

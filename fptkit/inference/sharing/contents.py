@@ -13,7 +13,7 @@ from fptkit import __version__
 from fptkit.engine.checkpoint import read_model_files
 from fptkit.engine.preparation import read_preparation
 from fptkit.errors import UsageError
-from fptkit.files import METRICS, MODEL, PREPARATION, RECIPE, SHARED, SUMMARY, read_json
+from fptkit.files import METRICS, MODEL, PREPARATION, RECIPE, SUMMARY, read_json
 from fptkit.inference.sharing.places import (
     paths_in,
     recipe_content,
@@ -68,7 +68,9 @@ def shared_files(folder: Path, registry: Registry) -> dict[str, bytes]:
         found[METRICS] = (folder / METRICS).read_bytes()
     attached = {} if preparation is None else dict(preparation.attachments())
     if strange := [name for name in attached if not is_data(name) or name in found]:
-        raise UsageError(f"{strange[0]}, a file of the preparation, cannot be shared; it needs a name such as NAME.json")
+        raise UsageError(
+            f"{strange[0]}, a file of the preparation, cannot be shared; it needs a name such as NAME.json"
+        )
     return found | attached
 
 
@@ -93,7 +95,9 @@ def check_private(files: Mapping[str, bytes], secret: str | None) -> None:
         if (secret and secret in text) or _TOKEN.search(text):
             raise UsageError(f"{name} holds an access token; nothing was pushed. Remove it from the run's recipe")
         if name != TENSORS and (found := traces_of_machine(text)):
-            raise UsageError(f"{name} names {found[0]} of this machine; nothing was pushed. Remove it from the run's files")
+            raise UsageError(
+                f"{name} names {found[0]} of this machine; nothing was pushed. Remove it from the run's files"
+            )
 
 
 def _json(content: Any) -> bytes:

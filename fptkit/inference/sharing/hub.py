@@ -83,7 +83,9 @@ def one_line_errors(repository: str, revision: str | None, doing: str) -> Iterat
     except errors.GatedRepoError as err:
         raise HubError(f"{where}: its owner must grant you access first, at {address()}/{repository}") from err
     except errors.RevisionNotFoundError as err:
-        raise HubError(f"{where}: {repository} has no revision '{revision}'; use a branch, tag or commit of it") from err
+        raise HubError(
+            f"{where}: {repository} has no revision '{revision}'; use a branch, tag or commit of it"
+        ) from err
     except errors.RepositoryNotFoundError as err:
         raise HubError(
             f"{where}: the hub has no such repository, or your token may not see it; log in with: hf auth login"
@@ -97,6 +99,8 @@ def _reason(status: int | None, err: Exception, doing: str) -> str:
     if status == 401:
         return "the hub does not accept your token; log in again with: hf auth login"
     if status == 403:
-        return f"{doing} is forbidden: your token has no right to write there; create one that has, or use your own name"
+        return (
+            f"{doing} is forbidden: your token has no right to write there; create one that has, or use your own name"
+        )
     text = getattr(err, "server_message", None) or " ".join(str(err).split()) or type(err).__name__
     return f"{doing} failed: {text[:300]}"

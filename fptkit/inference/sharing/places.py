@@ -14,7 +14,9 @@ from fptkit.recipe.tree import Node
 
 _ENTRY = "path:"
 
-_ABSOLUTE = re.compile(r"(?<![\w.:/\\~])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\'\"`,;:|()<>\[\]{}]+[/\\])+(?=[^\s/\\])|(?<!\w)~[/\\](?=\w)")
+_ABSOLUTE = re.compile(
+    r"(?<![\w.:/\\~])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\'\"`,;:|()<>\[\]{}]+[/\\])+(?=[^\s/\\])|(?<!\w)~[/\\](?=\w)"
+)
 """The folders of an absolute path inside a text, up to its last part."""
 
 

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fptkit.engine.checkpoint import read_model_files
-from fptkit.errors import CheckpointError, HubError, UsageError
+from fptkit.errors import CheckpointError, HubError
 from fptkit.files import MODEL, PREPARATION, RECIPE, SHARED, SUMMARY, new_folder, read_json, write_bytes
 from fptkit.inference.saved import SavedRun
 from fptkit.inference.sharing.contents import CARD, FORMAT, TENSORS, is_data
 from fptkit.inference.sharing.hub import address, check_answers, check_name, one_line_errors
 
 _NEEDED = (RECIPE, PREPARATION, MODEL, TENSORS, SUMMARY)
+
 
 def pull(place: str, folder: Path | None = None, *, plugin_files: Sequence[Path] = ()) -> Path:
     """Pull a run.

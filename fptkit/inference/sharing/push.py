@@ -96,7 +96,9 @@ def _commit(repository: str, revision: str | None, private: bool, files: dict[st
     api.create_repo(repository, private=private or None, exist_ok=True)
     found = api.model_info(repository)
     if private and not found.private:
-        raise UsageError(f"{repository} exists already and is public; make it private there first, or leave --private out")
+        raise UsageError(
+            f"{repository} exists already and is public; make it private there first, or leave --private out"
+        )
     names = {each.rfilename for each in found.siblings or ()}
     if SHARED not in names and (others := sorted(names - {*_HUBS_OWN})):
         raise UsageError(f"{repository} holds something else ({others[0]}); choose another name")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fptkit.errors import DataError
-from fptkit.interfaces import Batch, Examples, Grid, OutputKind, Preparation, Symbols, Vectors
+from fptkit.interfaces import Batch, Examples, Grid, Metric, OutputKind, Preparation, Shown, Symbols, Vectors
 from fptkit.tasks.arrays.files import Array, check_finite
 from fptkit.tasks.arrays.names import Wanted
 from fptkit.tasks.arrays.options import ReadAs
@@ -96,6 +96,10 @@ class ArraysPreparation(Preparation):
         """That of the target."""
         return self.target.output
 
+    def metrics(self) -> Mapping[str, Metric]:
+        """New metrics of the target."""
+        return self.target.metrics()
+
     def answers(self, predictions: Tensor) -> list[dict[str, Any]]:
         """Predictions in the words and units of the data; see `fptkit.Preparation.answers`."""
         return self.target.answers(predictions)
@@ -126,6 +130,17 @@ class ArraysPreparation(Preparation):
         """
         inputs, lengths = self.inputs(examples.content, examples.names)
         return Batch(inputs, self.targets(examples, inputs.shape[1]), lengths)
+
+    def show(self, content: Any) -> Shown | None:
+        """A picture, a series, or the features by number; None for symbols."""
+        array = np.asarray(content)
+        if self.read_as == "images":
+            return Shown(picture=_brightness(channels_last(array, self.channels_first)))
+        if self.read_as == "sequences":
+            return Shown(series=array.astype(np.float64))
+        if self.read_as == "features":
+            return Shown(cells={f"[{place}]": f"{value:.5g}" for place, value in enumerate(array.tolist())})
+        return None
 
     def targets(self, examples: Examples, tokens: int) -> Tensor:
         """Targets of labelled examples, zeros for unlabelled ones.
@@ -217,6 +232,17 @@ class ArraysPreparation(Preparation):
         for row, array in enumerate(arrays):
             filled[row, : len(array)] = array
         return torch.from_numpy(filled), lengths
+
+
+def _brightness(image: Array) -> NDArray[np.uint8]:
+    """An image as bytes; numbers of another kind are scaled from their lowest to their highest."""
+    if image.ndim == 3 and image.shape[-1] not in (1, 3):
+        image = image[..., :1]
+    if image.dtype == np.uint8:
+        return image
+    values = image.astype(np.float64)
+    low, high = values.min(), values.max()
+    return np.round(255 * (values - low) / (high - low or 1.0)).astype(np.uint8)
 
 
 def channels_last(array: Array, first: bool) -> Array:

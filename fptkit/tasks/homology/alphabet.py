@@ -37,3 +37,8 @@ def encode(text: str) -> tuple[NDArray[np.uint8], Counter[str]]:
     unknown = Counter(map(chr, codes[strange].tolist()))
     ids[strange] = _IDS[ord("X")]
     return ids, unknown
+
+
+def decode(ids: NDArray[np.integer]) -> str:
+    """Convert symbol ids to one-letter codes."""
+    return "".join(LETTERS[number - 1] for number in ids.tolist())

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fptkit.errors import DataError, UnknownNameError, UsageError
-from fptkit.interfaces import Classes, SampledEvaluation, Split, Symbols, Task
+from fptkit.interfaces import Classes, SampledEvaluation, Shown, Split, Symbols, Task
 from fptkit.sources import Unavailable, choose, shown_folder
 from fptkit.sources.data_sets import DATA_SETS
 from fptkit.tasks.examples import SymbolExamples
 from fptkit.tasks.homology import alphabet
 from fptkit.tasks.homology.find import SPLITS, TEST_SPLITS, file_stem, folder_of, split_files
 from fptkit.tasks.homology.options import RemoteHomologyOptions
+from fptkit.tasks.homology.preparation import HomologyPreparation
 from fptkit.tasks.homology.records import Record, read_records
 from fptkit.tasks.homology.simulate import simulate
 from fptkit.tasks.reading.cautions import size_warnings
@@ -99,8 +100,12 @@ class RemoteHomology(Task):
             offsets = np.concatenate([[0], np.cumsum(np.array(sizes, np.int64))])
             kept = None if as_the_paper else options.max_length
             examples[name] = SymbolExamples(symbols, offsets, folds[name], pad=alphabet.PAD, max_length=kept)
-        self._splits: dict[str, Split] = {**examples}
+        self._splits: dict[str, SymbolExamples | UnmaskedExamples] = {**examples}
         self.max_tokens = min(max(lengths), options.max_length)
+        if not as_the_paper:  # which reads padding, so that an answer depends on the others of the batch
+            self.preparation = HomologyPreparation(
+                folds=classes.names, longest=self.max_tokens, max_length=options.max_length
+            )
         commonest = int(np.bincount(folds["train"]).argmax())
         self.majority_accuracy = {name: float((labels == commonest).mean()) for name, labels in folds.items()}
         self.notes = (
@@ -149,6 +154,10 @@ class RemoteHomology(Task):
         if self.protocol != "fpt2021" or split.token_counts is None:
             return False
         return int(split.token_counts[np.asarray(indices, np.int64)].max()) > self._longest
+
+    def show(self, split: str, index: int) -> Shown:
+        """See `fptkit.Task.show`: the amino acids."""
+        return Shown(text=alphabet.decode(self._splits[split].symbols(index)))
 
     def split(self, name: str) -> Split:
         """Return the split ``train``, ``validation`` or one of ``test_splits``.

@@ -195,6 +195,11 @@ class ImageExamples:
         same._augment = False
         return same
 
+    def picture(self, index: int) -> NDArray[np.uint8]:
+        """Return a stored image without augmentation. Shapes: (H, W, C)."""
+        stored: NDArray[np.uint8] = self._store.take(self._which[index : index + 1])[0].numpy()
+        return stored
+
     def batch(self, indices: Sequence[int], generator: torch.Generator) -> Batch:
         """Return the images with these indices as tokens.
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fptkit.errors import UnknownNameError, UsageError
-from fptkit.interfaces import Examples, GivenMetrics, Preparation, Split, Task
+from fptkit.interfaces import Examples, GivenMetrics, Preparation, Shown, Split, Task
 from fptkit.tasks.own_data.prepared import PreparedSplit
 from fptkit.tasks.own_data.target import Target, fit_target
 from fptkit.tasks.reading.cautions import class_warnings, size_warnings
@@ -77,6 +78,7 @@ class OwnDataTask(Task):
         parts = {name: examples.take(some) for name, some in rows.items()}
         self._splits = {name: self.make_split(preparation, some, name, options) for name, some in parts.items()}
         self.test_splits = tuple(name for name in rows if name == "test" or name.startswith("test_"))
+        self._tested = {name: parts[name] for name in self.test_splits}
         targets = {name: self.target.encode(some) for name, some in parts.items()}
         self.majority_accuracy = self.target.majority(targets)
         sizes = {name: len(some) for name, some in rows.items()}
@@ -192,6 +194,14 @@ class OwnDataTask(Task):
         if name not in self._splits:
             raise UnknownNameError(f"split of task {self.name}", name, self._splits)
         return self._splits[name]
+
+    def show(self, split: str, index: int) -> Shown | None:
+        """See `fptkit.Task.show`; test examples are shown as they were read."""
+        examples = self._tested.get(split)
+        if examples is None or self.preparation is None:
+            return None
+        shown = self.preparation.show(examples.content[index])
+        return None if shown is None else replace(shown, name=examples.names[index])
 
     def metrics(self) -> GivenMetrics:
         """Return new metrics of the target."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from fptkit.interfaces import Batch, Examples, Grid
+from fptkit.interfaces import Batch, Examples, Grid, Shown
 from fptkit.tasks.images.folders import ENDINGS, find_pictures
 from fptkit.tasks.own_data.target import TargetPreparation
 from fptkit.tasks.own_images.decode import Form, decode
@@ -90,6 +90,14 @@ class ImagesPreparation(TargetPreparation):
         """
         decoded = decode(list(examples.content), list(map(str, examples.content)), self.form)
         return Batch(self.tokens(torch.from_numpy(decoded.pixels)), self.target.encode(examples))
+
+    def show(self, content: Any) -> Shown:
+        """The picture as the model sees it. Content: its path.
+
+        Raises:
+            DataError: it cannot be decoded any more.
+        """
+        return Shown(picture=decode([str(content)], [str(content)], self.form).pixels[0])
 
     def tokens(self, pixels: Tensor) -> Tensor:
         """Normalise pixels. Shapes: (B, H, W, C) uint8 -> float32."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from fptkit.errors import DataError
-from fptkit.interfaces import IGNORED, Batch, Examples, OutputKind, Preparation, Symbols
+from fptkit.interfaces import IGNORED, Batch, Examples, Metric, OutputKind, Preparation, Shown, Symbols
 from fptkit.tasks.own_data.target import Target
 from fptkit.tasks.reading.text import file_type
 from fptkit.tasks.sequences.alphabet import PAD, Alphabet
@@ -109,6 +109,11 @@ class SequencePreparation(Preparation):
         equal = bool((lengths == lengths[0]).all())
         return Batch(torch.from_numpy(inputs), targets, None if equal else torch.from_numpy(lengths))
 
+    def show(self, content: Any) -> Shown:
+        """The letters, or the symbols if some have several."""
+        symbols = self.alphabet.divide(content, "") if self.alphabet.kind != "bytes" else content
+        return Shown(text=content) if isinstance(symbols, str) else Shown(symbols=symbols)
+
     def _cut(self, ids: NDArray[np.int64], name: str) -> NDArray[np.int64]:
         if self.max_length is not None:
             return ids[: self.max_length]
@@ -118,6 +123,10 @@ class SequencePreparation(Preparation):
                 "shorten it, or train with the option max_length, which cuts sequences"
             )
         return ids
+
+    def metrics(self) -> Mapping[str, Metric]:
+        """New metrics of the target."""
+        return self.target.metrics()
 
     def answers(self, predictions: Any, lengths: Sequence[int] | None = None) -> list[dict[str, Any]]:
         """See `fptkit.Preparation.answers`.

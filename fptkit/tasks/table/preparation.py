@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from fptkit.interfaces import Batch, Examples, Grid
+from fptkit.interfaces import Batch, Examples, Grid, Shown
 from fptkit.tasks.own_data.target import TargetPreparation
 from fptkit.tasks.reading.columns import Column, read_column
 from fptkit.tasks.reading.labels import same_label
@@ -191,6 +191,10 @@ class TablePreparation(TargetPreparation):
             DataError: a cell does not fit its column.
         """
         return Batch(self.expand(self.encode(examples)), self.target.encode(examples))
+
+    def show(self, content: Any) -> Shown:
+        """The cells by column."""
+        return Shown(cells={column.name: str(cell) for column, cell in zip(self.columns, content, strict=True)})
 
     def encode(self, examples: Examples) -> Encoded:
         """The cells as numbers, see `Encoded`; their content is (N, T) cells of text.

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from fptkit.errors import UsageError
-from fptkit.interfaces import Batch, Examples, Grid, Preparation, Split
+from fptkit.interfaces import Batch, Examples, Grid, Preparation, Shown, Split
 from fptkit.tasks.own_data.target import Target
 from fptkit.tasks.own_data.task import OwnDataTask
 from fptkit.tasks.reading.columns import Column, Kind, check_categories, read_column
@@ -136,6 +136,13 @@ class Table(OwnDataTask):
         assert isinstance(preparation, TablePreparation)
         content = np.asarray(examples.content, object)[:, self._used]
         return TableSplit(preparation, Examples(content, examples.names, examples.labels))
+
+    def show(self, split: str, index: int) -> Shown | None:
+        """See `fptkit.Task.show`: the cells of the columns that are used."""
+        if (examples := self._tested.get(split)) is None:
+            return None
+        cells = {self._names[place]: str(examples.content[index][place]) for place in self._used}
+        return Shown(name=examples.names[index], cells=cells)
 
     def further_notes(self, preparation: Preparation, examples: Mapping[str, Examples]) -> Sequence[str]:
         """Kinds of the columns, those that are not used, and rare categories."""
