@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from fptkit.inference.saved_task import SavedTask
 from fptkit.interfaces import Encoder, InputKind, Inputs, Mixed, OutputKind, Symbols, Vectors
 
-LENGTHS = "lengths"
+LENGTHS = ("lengths", "real_tokens")
+"""Names of the lengths among the inputs; the second if a part of the inputs has the first."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,12 @@ class Form:
     @property
     def names(self) -> tuple[str, ...]:
         """The names of all tensors that the program takes, in their order."""
-        return (*self.parts, LENGTHS) if self.kind.varies else tuple(self.parts)
+        return (*self.parts, self.lengths) if self.kind.varies else tuple(self.parts)
+
+    @property
+    def lengths(self) -> str:
+        """The name of the lengths."""
+        return next(name for name in LENGTHS if name not in self.parts)
 
     @property
     def fixed(self) -> bool:
@@ -68,7 +74,7 @@ class Form:
                 rows, columns = kind.size  # type: ignore[union-attr]
                 found[name] = f"(batch, {rows}, {columns}, {kind.channels})", "float32"  # type: ignore[union-attr]
         if self.kind.varies:
-            found[LENGTHS] = "(batch,)", "int64, real tokens of each example; the tokens after them are padding"
+            found[self.lengths] = "(batch,)", "int64, real tokens of each example; the tokens after them are padding"
         return found
 
     def draw(self, examples: int, tokens: int, seed: int) -> tuple[Tensor, ...]:

@@ -66,8 +66,10 @@ def quietly() -> Iterator[None]:
         logging.disable(disabled)
 
 
-def one_line(fault: Exception | None) -> str:
-    """The kind of an exception and the first line of its message."""
+def one_line(fault: BaseException | None) -> str:
+    """The kind of an exception and the first line of its message; of the one that it came from, if there is one."""
+    while fault is not None and fault.__cause__ is not None:
+        fault = fault.__cause__
     text = next((line.strip() for line in str(fault).splitlines() if line.strip()), "no message")
     return f"{type(fault).__name__}: {text[:200]}"
 

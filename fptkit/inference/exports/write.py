@@ -26,7 +26,7 @@ from fptkit.inference.exports.plain import Program, plain_model
 from fptkit.inference.exports.readme import readme
 from fptkit.inference.exports.trace import traced_program
 from fptkit.inference.saved import SavedRun, opened
-from fptkit.inference.sharing.places import recipe_content, recipe_text, without_folders
+from fptkit.inference.sharing.places import paths_in, recipe_content, recipe_text, without_folders
 from fptkit.inference.trained import TrainedModel, load
 
 
@@ -86,10 +86,11 @@ def _write_delta(model: TrainedModel, saved: SavedRun, folder: Path) -> tuple[Fo
     content = recipe_content(saved.folder / RECIPE)
     origin = dict(model.origin)
     # The places of the data are not needed. Those of the weights are: the frozen part is not in the file.
-    content |= without_folders({key: content.get(key) for key in ("task", "plugins", "listeners") if key in content})
+    known = paths_in(content.get("task"))
+    content |= without_folders({key: content.get(key) for key in ("task", "plugins")}, known) | {"listeners": []}
     pinned = dict(content.get("pinned") or {})
-    content["pinned"] = pinned | without_folders({"source": pinned.get("source")})
-    origin["data"] = without_folders(origin.get("data"))
+    content["pinned"] = pinned | without_folders({"source": pinned.get("source")}, known)
+    origin["data"] = without_folders(origin.get("data"), known)
     preparation = model.task.preparation
     path = folder / DELTA_FILE
     write_delta(

@@ -19,6 +19,9 @@ _ABSOLUTE = re.compile(
 )
 """The folders of an absolute path inside a text, up to its last part."""
 
+_ENTRY_INSIDE = re.compile(r"(?<=\bpath:)[^\s,;'\"]*[/\\](?=[^\s,;'\"/\\])")
+"""The folders of an entry ``path:…`` inside a text."""
+
 
 def without_folders(content: Any, known: Iterable[str] = ()) -> Any:
     """A copy of plain data in which every path is cut to its last part.
@@ -109,11 +112,13 @@ def _cut_text(text: str) -> str:
             return _ENTRY + _last(text.removeprefix(_ENTRY))
         if _is_absolute(text):
             return _last(text)
-    return _ABSOLUTE.sub("", text)
+    return _ABSOLUTE.sub("", _ENTRY_INSIDE.sub("", text))
 
 
 def _is_absolute(text: str) -> bool:
-    """Whether a text is a path with folders; a slash alone, such as a separator, is none."""
+    """Whether a text is one path with folders; a slash alone, such as a separator, is none, nor is a sentence."""
+    if re.search(r"[:;,.!?]\s", text):
+        return False
     if text.startswith(("~/", "~\\")) or PureWindowsPath(text).drive:
         return len(text) > 3
     return text.startswith("/") and len(PurePosixPath(text).parts) > 2
