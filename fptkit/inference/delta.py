@@ -60,13 +60,12 @@ def write_delta(
 
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     packed = {name: base64.b64encode(zlib.compress(data, 9)).decode() for name, data in attachments.items()}
-    kept = {key: value for key, value in origin.items() if key not in ("format", "files")}
     metadata = {
         KEY: FORMAT,
         "recipe": recipe,
         "preparation": json.dumps(json.loads(preparation)),
         "attachments": json.dumps(packed),
-        "model": json.dumps(kept),
+        "model": json.dumps(_own(origin)),
         "digest": digest_tensors(sorted(stored.items())),
     }
     write_bytes(path, save(stored, metadata=metadata))
@@ -101,7 +100,7 @@ def unpack_delta(path: Path, folder: Path) -> None:
         write_text(folder / PREPARATION, metadata["preparation"])
         for name, packed in json.loads(metadata["attachments"]).items():
             write_bytes(folder / _plain_name(name), _decompressed(base64.b64decode(packed, validate=True)))
-        origin = json.loads(metadata["model"])
+        origin = _own(json.loads(metadata["model"]))
     except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, zlib.error, OSError) as err:
         raise CheckpointError(f"{path} is truncated or was altered ({err}); get an intact copy") from err
     write_model_files(folder, {"model": tensors}, MODEL, origin)
@@ -117,6 +116,11 @@ def _metadata(path: Path) -> dict[str, Any]:
         return {}
     found = header.get("__metadata__") if isinstance(header, dict) else None
     return found if isinstance(found, dict) else {}
+
+
+def _own(origin: dict[str, Any]) -> dict[str, Any]:
+    """The content of ``model.json`` without what describes the file itself."""
+    return {key: value for key, value in origin.items() if key not in ("format", "files")}
 
 
 def _plain_name(name: str) -> str:
