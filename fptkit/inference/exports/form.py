@@ -121,8 +121,11 @@ def form_of(task: SavedTask, encoder: nn.Module) -> Form:
     """
     kind = task.input
     most = kind.tokens_of(kind.last) if isinstance(kind, Mixed) else task.max_tokens
-    needed = _needed(encoder, task.output.tokens, most) if kind.varies else most
-    return Form(kind, task.output, needed, needed if kind.varies else most, most)
+    if not kind.varies:
+        return Form(kind, task.output, most, most, most)
+    read = task.output.tokens
+    # Backbones compute few read-out tokens in another way than many, and torch.export takes a size of 1 as constant.
+    return Form(kind, task.output, _needed(encoder, read, most), max(2, _needed(encoder, 2 * read, most)), most)
 
 
 def _needed(encoder: nn.Module, read: int, most: int) -> int:

@@ -76,8 +76,8 @@ def _inputs(form: Form) -> str:
         return text
     if form.fixed:
         return (
-            f"{text} Pad every example on the right to {form.most} tokens, with any values; `{form.lengths}` says how many "
-            "are real, and padding never changes an answer."
+            f"{text} Pad every example on the right to {form.most} tokens, with any values; `{form.lengths}` says "
+            "how many are real, and padding never changes an answer."
         )
     return (
         f"{text} `tokens` is any number from {form.least} to {form.most}. Pad shorter examples on the right, with any "

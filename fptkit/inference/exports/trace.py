@@ -21,9 +21,6 @@ _EXAMPLES = 3
 """Examples of the traced batch. torch.export gives dimensions of equal size in the example one name, so a batch must
 not have as many tokens as examples."""
 
-_SHORTEST = 2
-"""Tokens of the shortest batch of a program for any number of tokens: torch.export treats a size of 1 as constant."""
-
 
 def traced_program(program: Program, form: Form) -> tuple[ExportedProgram, Form]:
     """Trace a model for any batch size, and for any number of tokens if its operations allow it.
@@ -76,9 +73,8 @@ def one_line(fault: BaseException | None) -> str:
 
 def _attempts(form: Form) -> Iterator[Form]:
     """The forms to try, the most general first."""
-    least = max(form.needed, _SHORTEST)
-    if form.kind.varies and form.most > max(least, _EXAMPLES + 1):
-        yield replace(form, least=least)
+    if form.kind.varies and form.most > max(form.least, _EXAMPLES + 1):
+        yield form
     yield replace(form, least=form.most)
 
 

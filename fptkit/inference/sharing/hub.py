@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import warnings
 from collections.abc import Iterator
 
 from fptkit.errors import HubError, UsageError
@@ -79,7 +80,9 @@ def one_line_errors(repository: str, revision: str | None, doing: str) -> Iterat
 
     where = f"{repository}@{revision}" if revision else repository
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the client's, about its own libraries
+            yield
     except errors.GatedRepoError as err:
         raise HubError(f"{where}: its owner must grant you access first, at {address()}/{repository}") from err
     except errors.RevisionNotFoundError as err:

@@ -166,19 +166,17 @@ def test_the_tolerance_follows_large_outputs() -> None:
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(formats.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"onnx needs the package onnx; install it with: pip install 'fptkit\[export\]'"):
+    with pytest.raises(
+        UsageError, match=r"onnx needs the package onnx; install it with: pip install 'fptkit\[export\]'"
+    ):
         formats.check_packages("onnx")
     formats.check_packages("torch-export")
 
 
 def test_errors_are_cut_to_one_line() -> None:
-    try:
-        try:
-            raise ValueError("first\nsecond")
-        except ValueError as err:
-            raise RuntimeError("outer") from err
-    except RuntimeError as err:
-        assert one_line(err) == "ValueError: first"
+    outer = RuntimeError("outer")
+    outer.__cause__ = ValueError("first\nsecond")
+    assert one_line(outer) == "ValueError: first"
     assert one_line(KeyError()) == "KeyError: no message"
 
 
