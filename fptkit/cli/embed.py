@@ -41,6 +41,7 @@ def embed(
     output: Path,
     batch_size: int | None,
     device: str,
+    weights: str | None,
     plugin_files: Sequence[Path],
 ) -> None:
     """Write the vectors that the head of RUN reads for new INPUTs: what encoder and backbone make of them.
@@ -54,7 +55,7 @@ def embed(
 
     check_place(output, ENDINGS)
     entries = entries_of(inputs, output)
-    model = loaded_model(run, device, plugin_files)
+    model = loaded_model(run, device, plugin_files, weights)
     found = model.read(entries)
     print_notes(found.notes if isinstance(found, Examples) else ())
     single = model.one_vector

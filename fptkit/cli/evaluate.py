@@ -43,6 +43,7 @@ def evaluate(
     as_json: bool,
     batch_size: int | None,
     device: str,
+    weights: str | None,
     plugin_files: Sequence[Path],
 ) -> None:
     """Evaluate what RUN trained on a split of its data, or on other labelled files.
@@ -58,7 +59,7 @@ def evaluate(
     if split is not None and batch_size is not None:
         raise UsageError("--batch-size and --split cannot be combined: a split has the batches of training")
     entries = entries_of(source, None)
-    model = loaded_model(run, device, plugin_files)
+    model = loaded_model(run, device, plugin_files, weights)
     found = model.evaluate(split, source=entries or None, batch_size=batch_size)
     print_notes(found.notes)
     if as_json:

@@ -54,6 +54,7 @@ def predict(
     probabilities: bool,
     batch_size: int | None,
     device: str,
+    weights: str | None,
     plugin_files: Sequence[Path],
 ) -> None:
     """Predict for new INPUTs with what RUN trained.
@@ -67,7 +68,7 @@ def predict(
     if output is not None:
         check_place(output, ENDINGS)
     entries = entries_of(inputs, output)
-    model = loaded_model(run, device, plugin_files)
+    model = loaded_model(run, device, plugin_files, weights)
     found = model.read(entries)
     print_notes(found.notes if isinstance(found, Examples) else ())
     shown: list[dict[str, str]] = []

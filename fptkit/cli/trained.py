@@ -30,8 +30,8 @@ def input_arguments(command: Command) -> Command:
 
 
 def model_options(command: Command) -> Command:
-    """``--batch-size``, ``--device`` and ``--plugin``."""
-    command = plugin_option(command)
+    """``--batch-size``, ``--device``, ``--weights`` and ``--plugin``."""
+    command = weights_option(plugin_option(command))
     command = click.option(
         "--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:1.", show_default=True
     )(command)
@@ -42,7 +42,16 @@ def model_options(command: Command) -> Command:
     )(command)
 
 
-def loaded_model(run: Path, device: str, plugin_files: Sequence[Path]) -> TrainedModel:
+def weights_option(command: Command) -> Command:
+    """``--weights``."""
+    return click.option(
+        "--weights",
+        metavar="ENTRY",
+        help="Where the backbone's weights are, e.g. path:FOLDER, if not where the recipe says; the same weights.",
+    )(command)
+
+
+def loaded_model(run: Path, device: str, plugin_files: Sequence[Path], weights: str | None = None) -> TrainedModel:
     """The model of a run, with the number of threads of its recipe.
 
     Raises:
@@ -56,7 +65,7 @@ def loaded_model(run: Path, device: str, plugin_files: Sequence[Path]) -> Traine
     from fptkit.inference.trained import load
 
     try:
-        model = load(run, device=device, plugin_files=plugin_files)
+        model = load(run, device=device, plugin_files=plugin_files, weights=weights)
     except CheckpointError as err:
         err.exit_code = DataError.exit_code  # no run failed: files are damaged
         raise

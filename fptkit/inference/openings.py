@@ -2,7 +2,7 @@
 
 ``times_tested`` in ``summary.json`` counts evaluations of the test splits. ``evaluations.jsonl`` has a line for every
 evaluation of a split or of other files. The folder of a study's run must not change, since the study's results rest on
-it: its lines are in ``NAME.evaluations.jsonl`` beside the folder.
+it: its lines are in ``NAME.evaluations.jsonl`` beside the folder, as are those of a delta file.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ def evaluations_file(folder: Path) -> Path:
 
 
 def _is_of_study(folder: Path) -> bool:
-    return (folder / ADDRESS).is_file()
+    """Whether it must not change: the folder of a study's run; or a delta file, which has no folder."""
+    return folder.is_file() or (folder / ADDRESS).is_file()
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from fptkit.inference.columns import Columns, chances, numbers, predicted
 from fptkit.inference.evaluation import evaluate_inputs, evaluate_source, evaluate_split
 from fptkit.inference.inputs import Given, NamedBatch, batches, read
 from fptkit.inference.result import Evaluation
-from fptkit.inference.run_folder import check_ended, recipe_of
+from fptkit.inference.saved import opened
 from fptkit.inference.saved_task import SavedTask
 from fptkit.interfaces import Batch, Classes, Examples, TokenClasses, Values
 from fptkit.model import CrossModalModel
@@ -40,11 +40,12 @@ class TrainedModel:
     without a rule for new files, such as a generated one, prepared inputs as an array.
 
     Attributes:
-        folder: the run folder.
+        folder: the run folder, or delta file.
         loaded: the recipe of the run, with its plugins.
         module: the model, a torch module in evaluation mode; ``module(inputs, lengths)`` gives logits.
         task: kinds and preparation of the run's task, without examples.
         origin: content of ``model.json``: the step, and identity of frozen part and data.
+        weights: where the backbone's weights are, if `load` was given a place; else None.
     """
 
     def __init__(
@@ -54,8 +55,10 @@ class TrainedModel:
         module: CrossModalModel,
         task: SavedTask,
         origin: dict[str, Any],
+        weights: str | None = None,
     ) -> None:
         self.folder, self.loaded, self.module, self.task, self.origin = folder, loaded, module, task, origin
+        self.weights = weights
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -305,29 +308,38 @@ class TrainedModel:
         return np.array(output.names)[best] if output.names else best
 
 
-def load(run: str | Path, *, device: str = "auto", plugin_files: Sequence[str | Path] = ()) -> TrainedModel:
+def load(
+    run: str | Path,
+    *,
+    device: str = "auto",
+    plugin_files: Sequence[str | Path] = (),
+    weights: str | None = None,
+) -> TrainedModel:
     """Load what a run trained. The training data need not exist any more.
 
     Args:
-        run: the run folder.
+        run: the run folder, a folder from ``fptkit pull``, or a delta file from ``fptkit export``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
-        plugin_files: plugin files, in addition to those that the run used.
+        plugin_files: plugin files, in addition to those that the run used; of a pulled folder and a delta file, all
+            that it needs, since code that comes with them is never executed.
+        weights: where the backbone's weights are, such as ``path:FOLDER``, instead of where the recipe says. They must
+            be the same weights.
 
     Raises:
-        UsageError: the folder holds no run, or one that has not ended.
+        UsageError: there is no run, or one that has not ended; or a shared run needs a plugin file.
         CheckpointError: its files are damaged, or the frozen part is another one than in training.
         FptkitError: the model cannot be built, for example since its weights are not available.
     """
-    folder = Path(run)
-    check_ended(folder)
-    loaded = recipe_of(folder, plugin_files)
-    task = SavedTask(read_preparation(folder, loaded.registry))
-    origin, tensors = read_model_files(folder, MODEL)
-    built = build(loaded.recipe, loaded.registry, choose_device(device), task=task, measure=False)
-    module = built.model
-    _check_frozen(folder, module, origin)
-    restore_trained(module, tensors["model"], origin=folder)
-    return TrainedModel(folder, loaded, module.eval(), task, origin)
+    place = Path(run)
+    with opened(place) as saved:
+        loaded = saved.recipe(plugin_files, weights)
+        task = SavedTask(read_preparation(saved.folder, loaded.registry))
+        origin, tensors = read_model_files(saved.folder, MODEL)
+        built = build(loaded.recipe, loaded.registry, choose_device(device), task=task, measure=False)
+        module = built.model
+        _check_frozen(place, module, origin)
+        restore_trained(module, tensors["model"], origin=place)
+        return TrainedModel(place, loaded, module.eval(), task, origin, weights)
 
 
 def _check_frozen(folder: Path, module: CrossModalModel, origin: dict[str, Any]) -> None:

@@ -62,7 +62,7 @@ class HuggingFaceBackbone(Backbone):
         further = dict(self._further)
         if self.numbers_positions:
             positions = functional.pad(torch.arange(count, device=tokens.device), (0, added))
-            further["position_ids"] = positions.expand(len(tokens), -1)
+            further["position_ids"] = positions.expand(tokens.shape[0], -1)
         vectors = functional.pad(tokens, (0, 0, 0, added)) if added else tokens
         hidden: Tensor = self.model(inputs_embeds=vectors, attention_mask=mask, **further).last_hidden_state
         return keep_tokens(hidden[:, :count], keep)
@@ -73,7 +73,7 @@ class HuggingFaceBackbone(Backbone):
             return None
         total = tokens.shape[1] + added
         if lengths is None:
-            lengths = torch.full((len(tokens),), tokens.shape[1], device=tokens.device)
+            lengths = torch.full((tokens.shape[0],), tokens.shape[1], device=tokens.device)
         return (torch.arange(total, device=tokens.device) < lengths[:, None]).long()
 
     def block_modules(self) -> Sequence[nn.Module]:

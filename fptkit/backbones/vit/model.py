@@ -24,6 +24,7 @@ from fptkit.errors import DataError, ShapeError
 from fptkit.interfaces import Backbone, ParameterRole, Role, keep_tokens
 from fptkit.numerics.attention import attend
 from fptkit.numerics.eight_bit import linear_rows
+from fptkit.numerics.tracing import traced
 
 if TYPE_CHECKING:
     from timm.models.vision_transformer import VisionTransformer
@@ -173,7 +174,7 @@ class VitBackbone(Backbone):
         if count > len(self.positions.weight):
             raise ShapeError(f"{count} tokens do not fit a position table of {len(self.positions.weight)}")
         mask = None
-        if lengths is not None and bool((lengths < count).any()):
+        if lengths is not None and (traced() or bool((lengths < count).any())):
             mask = (torch.arange(count, device=tokens.device) < lengths[:, None])[:, None, None]  # (B, 1, 1, T)
         hidden = functional.dropout(tokens + self.positions.weight[:count], self.dropout, self.training)
         hidden = self.norm_pre(hidden)

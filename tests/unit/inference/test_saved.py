@@ -11,7 +11,6 @@ from tiny_runs import REST
 
 from fptkit.engine.run import RunRequest, run
 from fptkit.errors import CheckpointError, UsageError
-from fptkit.inference.run_folder import check_ended
 from fptkit.inference.trained import load
 from fptkit.recipe.load import load_recipe
 
@@ -54,9 +53,9 @@ def test_a_moved_run_and_a_moved_plugin(parity: Path, tmp_path: Path) -> None:
 
 def test_folders_without_a_trained_model(parity: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no such folder"):
-        check_ended(tmp_path / "nowhere")
+        load(tmp_path / "nowhere")
     with pytest.raises(UsageError, match="holds no run"):
-        check_ended(tmp_path)
+        load(tmp_path)
     for file, message in (
         ("preparation.json", "an older version of fptkit made the run"),
         ("recipe.yaml", "has no recipe.yaml; put the file back"),
