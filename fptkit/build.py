@@ -13,7 +13,7 @@ import torch
 from fptkit.backbones.front import make_front
 from fptkit.backbones.options import FrontOptions
 from fptkit.encoders.choice import check_accepts, default_encoder, encoded_tokens
-from fptkit.encoders.norm import SAMPLE, match_norm
+from fptkit.encoders.norm import SAMPLE, match_norm, scaled_later
 from fptkit.encoders.options import MixedOptions, WordOptions
 from fptkit.errors import FptkitError, FreezingError, PluginError, ShapeError, UsageError
 from fptkit.freezing import TrainedGroup, apply_policy
@@ -76,6 +76,7 @@ def build(
     task: Task | None = None,
     make_backbone: Callable[..., Backbone] | None = None,
     finish: Callable[[CrossModalModel], None] | None = None,
+    measure: bool = True,
 ) -> Built:
     """Build everything that a recipe names.
 
@@ -86,13 +87,16 @@ def build(
         task: the recipe's task if it is already built; None builds it.
         make_backbone: builds the backbone instead of the recipe's builder; called with ``positions`` and ``seed``.
         finish: called with the model when it is frozen and in its stored precision, before it moves to the device.
+        measure: whether constants are measured on training data; false if trained tensors, which include them, are
+            restored afterwards.
 
     Raises:
         FptkitError: parts cannot be built or do not fit together. Errors of shape and freezing get the exit code of a
             wrong recipe.
     """
     try:
-        return _build(recipe, registry, device, task or build_task(recipe, registry), make_backbone, finish)
+        task = task or build_task(recipe, registry)
+        return _build(recipe, registry, device, task, make_backbone, finish, measure=measure)
     except (ShapeError, FreezingError) as err:
         err.exit_code = UsageError.exit_code  # nothing was run: the parts do not fit together
         raise
@@ -105,12 +109,14 @@ def _build(
     task: Task,
     make_backbone: Callable[..., Backbone] | None,
     finish: Callable[[CrossModalModel], None] | None,
+    *,
+    measure: bool,
 ) -> Built:
     """Build the model, freeze it, convert its frozen weights, and move it to the device."""
     chosen = _choose_encoder(recipe, registry, task)
     backbone = _build_backbone(recipe, registry, make_backbone, tokens=chosen.tokens)
     readout = _choose_readout(recipe, task, backbone)
-    model = _build_model(recipe, registry, task, chosen, backbone, readout)
+    model = _build_model(recipe, registry, task, chosen, backbone, readout, measure=measure)
     groups = _freeze(recipe, registry, model)
     precision = choose_precision(_wanted_precision(recipe), device)
     _store(model, precision)
@@ -188,7 +194,14 @@ def _choose_readout(recipe: Recipe, task: Task, backbone: Backbone) -> Readout:
 
 
 def _build_model(
-    recipe: Recipe, registry: Registry, task: Task, chosen: _ChosenEncoder, backbone: Backbone, readout: Readout
+    recipe: Recipe,
+    registry: Registry,
+    task: Task,
+    chosen: _ChosenEncoder,
+    backbone: Backbone,
+    readout: Readout,
+    *,
+    measure: bool,
 ) -> CrossModalModel:
     """Build encoder, front and head around the backbone."""
     seed, options = recipe.train.seed_of("init"), recipe.head
@@ -196,7 +209,7 @@ def _build_model(
     with _torch_seeded(derive_seed(seed, "head")):
         head = Head(task.output, backbone.width, readout=readout, hidden=options.hidden, dropout=options.dropout)
     if getattr(chosen.options, "match_norm", False):
-        encoder = _match_norm(encoder, task, backbone, seed)
+        encoder = _match_norm(encoder, task, backbone, seed) if measure else scaled_later(encoder)
     shuffle_seed = derive_seed(seed, "shuffle_tokens") if recipe.shuffle_tokens else None
     given = FrontOptions.of(recipe.backbone.options)
     front = make_front(given, backbone, tokens=chosen.tokens, seed=derive_seed(seed, "front"))

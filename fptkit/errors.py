@@ -151,6 +151,12 @@ class DataError(FptkitError):
     exit_code = 3
 
 
+class HubError(FptkitError):
+    """A hub cannot be used: no token, no such repository or revision, no answer, or a repository without a run."""
+
+    exit_code = 3
+
+
 class ShapeError(FptkitError):
     """Shapes of tensors, or sizes that components declare, do not match."""
 
@@ -161,6 +167,10 @@ class FreezingError(FptkitError):
 
 class CheckpointError(FptkitError):
     """A checkpoint is truncated or altered, or belongs to another model."""
+
+
+class ExportError(FptkitError):
+    """A model cannot be exported: its operations cannot be traced, or the export does not agree with the run."""
 
 
 class TrainingError(FptkitError):

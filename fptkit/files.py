@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,17 +22,29 @@ RECIPE = "recipe.yaml"
 ENVIRONMENT = "environment.json"
 """Environment of a run: versions, platform, plugins, digests of the code."""
 
+MODEL = "model.json"
+"""Names and digests of the trained tensors of a run that ended; they are in ``model.safetensors``."""
+
 METRICS = "metrics.jsonl"
 """One line for each report of training, validation and test."""
 
 PREPARATION = "preparation.json"
 """How a run's inputs were prepared, and what its model takes and gives: enough to predict without the data."""
 
+SHARED = "fptkit.json"
+"""Names and digests of the files of a run that was pushed; a folder with it came from a hub."""
+
 ASSESSMENT = "assessment.json"
 """How good a run's answers to its test splits were: confusion, per class, calibration, the worst errors."""
 
 RUN_REPORT = "report.html"
 """The report of a run, for a browser."""
+
+EVALUATIONS = "evaluations.jsonl"
+"""One line for each evaluation of a trained run: of a split again, or of other files."""
+
+ADDRESS = "address"
+"""File in the folder of a study's run with its full address; the folder's name has only its beginning."""
 
 CHECKPOINTS = "checkpoints"
 """Folder of a run's checkpoints."""
@@ -165,6 +178,35 @@ def read_summary(folder: Path) -> dict[str, Any]:
 def was_fraction(metric: str) -> bool:
     """Whether fptkit 0.1.0 printed a metric in percent, and took it for an accuracy."""
     return "accuracy" in metric
+
+
+@contextlib.contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder that is written completely or not at all.
+
+    The block writes into the folder that it receives, which gets its name at the end, and is removed if the block
+    raises.
+
+    Args:
+        folder: does not exist yet, or is empty.
+
+    Raises:
+        UsageError: it has files already, or cannot be created.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} already exists; choose another --output")
+    partial = folder.parent / f".{folder.name[:40]}.{uuid.uuid4().hex[:12]}.part"
+    try:
+        try:
+            partial.mkdir(parents=True)
+        except OSError as err:
+            raise UsageError(f"{folder} cannot be created: {err}; choose another --output") from err
+        yield partial
+        if folder.exists():
+            folder.rmdir()
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from fptkit.encoders.shuffle import shuffle_tokens
 from fptkit.errors import FreezingError, ShapeError
 from fptkit.interfaces import Backbone, Inputs, OutputKind, ParameterRole, TokenClasses, encode, roles_inside
 from fptkit.layers import linear_stack
+from fptkit.numerics.tracing import traced
 
 Readout = Literal["last", "last_k", "mean", "all"]
 
@@ -75,7 +77,7 @@ class Head(nn.Module):
         if self.readout in ("mean", "all"):
             return None
         if lengths is None:
-            lengths = torch.full((len(inputs),), inputs.shape[1], device=inputs.device)
+            lengths = torch.full((inputs.shape[0],), inputs.shape[1], device=inputs.device)
         offsets = torch.arange(-self.output.tokens, 0, device=inputs.device)
         return (lengths[:, None] + offsets).clamp(min=0)
 
@@ -168,9 +170,15 @@ class CrossModalModel(nn.Module):
         if self.shuffle_seed is not None:
             tokens = shuffle_tokens(tokens, encoded_lengths, inputs, lengths, salt=self._salt(self.shuffle_seed))
         keep = self.head.positions(tokens, encoded_lengths)
-        with torch.autocast(tokens.device.type, torch.bfloat16, enabled=self.mixed):
+        with self._autocast(tokens.device.type):
             hidden = self._run_backbone(tokens, encoded_lengths, keep)
         return hidden.float(), encoded_lengths
+
+    def _autocast(self, device: str) -> contextlib.AbstractContextManager[Any]:
+        """The precision of the backbone; an exported program, which is float32, has no operation for it."""
+        if traced() and not self.mixed:
+            return contextlib.nullcontext()
+        return torch.autocast(device, torch.bfloat16, enabled=self.mixed)
 
     def _run_backbone(self, tokens: Tensor, lengths: Tensor | None, keep: Tensor | None) -> Tensor:
         """See `fptkit.Backbone.forward`."""
@@ -191,7 +199,7 @@ class CrossModalModel(nn.Module):
         """Raise if an example has fewer encoded tokens than are read out."""
         shortest, wanted = tokens.shape[1], self.head.output.tokens
         # Reading lengths waits for the accelerator; if the encoder does not change them, the batch check covers them.
-        if wanted > 1 and encoded_lengths is not None and encoded_lengths is not lengths:
+        if wanted > 1 and encoded_lengths is not None and encoded_lengths is not lengths and not traced():
             shortest = int(encoded_lengths.min())
         if shortest < wanted:
             raise ShapeError(

@@ -70,6 +70,23 @@ def profile_names(context: click.Context, parameter: click.Parameter, incomplete
     return []
 
 
+def run_folders(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Folders of runs that ended, in ``runs`` and where the word so far leads, then any folder."""
+    from pathlib import Path
+
+    from fptkit.files import MODEL, RECIPE
+
+    with _silent():
+        start = Path(incomplete)
+        above = start if incomplete.endswith("/") or not incomplete else start.parent
+        beside = sorted(path for path in above.iterdir() if path.is_dir()) if above.is_dir() else []
+        places = [*beside, *(inner for path in beside if path.name == "runs" for inner in sorted(path.iterdir()))]
+        found = [path for path in places if (path / MODEL).is_file() and (path / RECIPE).is_file()]
+        items = [CompletionItem(str(path)) for path in found if str(path).startswith(incomplete.removeprefix("./"))]
+        return [*items, CompletionItem(incomplete, type="dir")]
+    return []
+
+
 def _command(context: click.Context) -> str:
     """Name of the command, without that of a subcommand."""
     return (context.info_name or "").partition(" ")[0]

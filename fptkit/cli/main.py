@@ -20,6 +20,12 @@ from fptkit.errors import FptkitError, Interrupted, PeerError
 COMMANDS = {
     "run": ("fptkit.cli.run:run", "Train and evaluate a recipe."),
     "study": ("fptkit.cli.study:study", "Compare arms over tasks, learning rates and seeds."),
+    "predict": ("fptkit.cli.predict:predict", "Predict for new files with what a run trained."),
+    "evaluate": ("fptkit.cli.evaluate:evaluate", "Evaluate a trained run on a split, or on other labelled files."),
+    "embed": ("fptkit.cli.embed:embed", "Write what a run's model makes of new files, as vectors."),
+    "export": ("fptkit.cli.export:export", "Export what a run trained: torch.export, ONNX, or a delta file."),
+    "push": ("fptkit.cli.push:push", "Push a run to a hub, with a model card."),
+    "pull": ("fptkit.cli.pull:pull", "Pull a run from a hub."),
     "list": ("fptkit.cli.listing:list_", "List components, weights, recipes, studies or published results."),
     "show": ("fptkit.cli.show:show", "Show a component with its options, or a recipe."),
     "validate": ("fptkit.cli.validate:validate", "Check recipes without running them."),

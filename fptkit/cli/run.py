@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from fptkit.cli.shared import (
     new_run_folder,
     plugin_option,
     print_json,
+    quiet_libraries,
     recipe_options,
 )
 from fptkit.engine.team.launch import process_count, process_rank
@@ -81,7 +81,7 @@ def run(
     from fptkit.engine.run import RunRequest
     from fptkit.engine.run import run as carry_out
 
-    _quiet_libraries()
+    quiet_libraries()
     as_json, quiet = as_json and not process_rank(), quiet or bool(process_rank())  # rank 0 reports
     with console_listener(quiet=quiet) as listener:
         summary = carry_out(RunRequest(loaded, folder, resume=resume, listeners=[listener], open_test=not no_test))
@@ -97,7 +97,16 @@ def run(
         if summary["status"] == "validated":
             click.echo(f"the test splits were not evaluated; evaluate them with:\n  {resume_command(folder)}")
         elif summary["status"] == "finished":
+            _suggest_predicting(folder)
             _suggest_control(loaded, recipe, profile, overrides, plugin_files)
+
+
+def _suggest_predicting(folder: Path) -> None:
+    """Print the command that predicts for new files; nothing if the task has no rule for them."""
+    from fptkit.files import PREPARATION, find_json
+
+    if find_json(folder / PREPARATION).get("preparation") is not None:
+        click.echo(f"to predict for new files:\n  fptkit predict {shlex.quote(str(folder))} FILE")
 
 
 def _write_report(folder: Path, summary: Mapping[str, Any], loaded: LoadedRecipe) -> Path | None:
@@ -144,11 +153,3 @@ def _agreed(load: Callable[[], LoadedRecipe], output: Path | None) -> tuple[Load
     processes = join_processes()
     loaded = processes.together(load)
     return loaded, processes.from_main(lambda: output or new_run_folder(loaded.name))
-
-
-def _quiet_libraries() -> None:
-    """Turn off progress bars and advice of libraries."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if not sys.stderr.isatty():
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

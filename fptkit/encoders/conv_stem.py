@@ -76,12 +76,13 @@ class ConvStem(Encoder):
         """Pad every axis after the channels with the zeros that its ceil(N / stride) outputs read."""
         sides: list[int] = []
         for count in reversed(hidden.shape[2:]):  # torch names the last axis first
-            read = (-(-count // self.stride) - 1) * self.stride + self.kernel
+            read = ((count + self.stride - 1) // self.stride - 1) * self.stride + self.kernel
             sides += [self.before, read - self.before - count]
         return nn.functional.pad(hidden, sides)
 
     def _shortened(self, lengths: Tensor) -> Tensor:
-        return -(-lengths // self.stride)
+        # Not -(-lengths // stride): programs in ONNX round the quotient of a negative number towards zero.
+        return (lengths + self.stride - 1) // self.stride
 
 
 def _check_causal(options: ConvStemOptions, input: Vectors | Grid) -> None:

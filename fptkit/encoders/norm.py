@@ -68,6 +68,15 @@ def match_norm(encoder: nn.Module, batch: Batch, norm: float) -> nn.Module:
     return encoder
 
 
+def scaled_later(encoder: nn.Module) -> nn.Module:
+    """The module that `match_norm` makes, with constants of 1: those of a checkpoint replace them."""
+    if not isinstance(encoder, MixedEncoder):
+        return ScaledEncoder(encoder, 1.0)
+    for index, part in enumerate(encoder.parts):
+        encoder.parts[index] = ScaledEncoder(part, 1.0)
+    return encoder
+
+
 @torch.no_grad()
 def _mean_norm(encoder: nn.Module, inputs: Inputs, lengths: Tensor | None) -> float:
     """Return the mean norm of the real encoded tokens, without dropout."""

@@ -40,12 +40,12 @@ class Patches1d(Encoder):
 
     def encoded_lengths(self, lengths: Tensor) -> Tensor:
         """Return how many patches have at least one real token. Shapes: lengths (B,) -> (B,)."""
-        return -(-(lengths - self.patch).clamp(min=0) // self.stride) + 1
+        return ((lengths - self.patch).clamp(min=0) + self.stride - 1) // self.stride + 1
 
     def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Encode. Shapes: inputs (B, T, F) float, lengths (B,) -> (B, T', D), with T' patches."""
         tokens = inputs.shape[1]
-        count = -(-max(tokens - self.patch, 0) // self.stride) + 1
+        count = (max(tokens - self.patch, 0) + self.stride - 1) // self.stride + 1
         filled = (count - 1) * self.stride + self.patch
         inputs = nn.functional.pad(zero_padding(inputs, lengths), (0, 0, 0, filled - tokens))
         cut = rearrange(inputs.unfold(1, self.patch, self.stride), "b t f p -> b t (p f)")

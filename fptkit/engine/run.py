@@ -26,7 +26,7 @@ from fptkit.engine.setup import Prepared, check_trained_same, prepare
 from fptkit.engine.signals import StopRequest, stop_on_signals
 from fptkit.engine.team.processes import join_processes, local_device
 from fptkit.errors import Interrupted, TrainingError
-from fptkit.files import CHECKPOINTS, locked_folder, read_summary
+from fptkit.files import CHECKPOINTS, MODEL, locked_folder, read_summary
 from fptkit.interfaces import Batch
 from fptkit.numerics.precision import choose_device
 from fptkit.recipe.models import Pinned
@@ -122,9 +122,7 @@ def _prove_and_save(folder: Path, prepared: Prepared, best_step: int) -> None:
         "data": dict(prepared.data),
         "fptkit": __version__,
     }
-    processes.from_main(
-        lambda: write_model_files(folder, {"model": trained_tensors(built.model)}, "model.json", content)
-    )
+    processes.from_main(lambda: write_model_files(folder, {"model": trained_tensors(built.model)}, MODEL, content))
 
 
 def _evaluate_training_sample(prepared: Prepared, trainer: Trainer) -> dict[str, dict[str, float]]:

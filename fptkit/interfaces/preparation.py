@@ -7,7 +7,7 @@ makes the batches of all splits by `Preparation.prepare`. The run writes the pre
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from fptkit.interfaces.batch import Batch
 from fptkit.interfaces.kinds import InputKind, Values
+from fptkit.interfaces.metrics import Metric
 from fptkit.interfaces.shown import Shown
 from fptkit.interfaces.token_classes import OutputKind
 
@@ -170,6 +171,40 @@ class Preparation(BaseModel):
         Raises:
             DataError: one is missing, or is another one than when it was saved.
         """
+
+    def labelled_batches(self, examples: Examples, size: int) -> Iterator[Batch] | None:
+        """The batches on which labelled examples are evaluated, if an example has several answers, as a series has
+        several windows; None (the default): each example is evaluated as `prepare` makes it.
+
+        Args:
+            examples: at least one.
+            size: examples of a batch.
+
+        Raises:
+            FptkitError: an example cannot be prepared.
+        """
+        return None
+
+    @property
+    def scale_varies(self) -> bool:
+        """Whether the scale of predicted numbers depends on the example, so that `answers` alone does not know the unit
+        of the data; by default false."""
+        return False
+
+    def metrics(self) -> Mapping[str, Metric]:
+        """New metrics by name, as ``Task.metrics``; by default those of the kind of answers."""
+        return self.output.metrics()
+
+    def answers_to(self, examples: Examples, predictions: Any) -> list[dict[str, Any]]:
+        """Predictions for these examples in the words and units of the data; by default, `answers`.
+
+        A preparation whose scale depends on the example, such as that of a window, overrides it.
+
+        Args:
+            examples: N examples, as they were read.
+            predictions: logits or numbers of these examples, as the head gives them, a tensor.
+        """
+        return self.answers(predictions)
 
     def answers(self, predictions: Any) -> list[dict[str, Any]]:
         """Predictions in the words and units of the data, one mapping per example.

@@ -121,23 +121,31 @@ def load_read_recipe(
     return LoadedRecipe(recipe, file.path, profile, registry)
 
 
-def load_saved_recipe(path: Path, registry: Registry) -> Recipe:
+def load_saved_recipe(path: Path, registry: Registry, *, overrides: Sequence[str] = ()) -> Recipe:
     """Load the resolved recipe that a run wrote, with given plugins, since the files of its own may have moved.
 
     Args:
         path: the file.
         registry: holds the plugins it needs.
+        overrides: ``a.b=value`` texts.
 
     Raises:
         RecipeError: the file has faults; the error holds all of them.
     """
     file = read_recipe_file(path, recipe_folders(registry))
     faults = list(file.faults)
-    tree = lay_over(file.tree, profile=None, overrides=(), faults=faults, default_names=DEFAULT_NAMES)
+    tree = lay_over(file.tree, profile=None, overrides=overrides, faults=faults, default_names=DEFAULT_NAMES)
     recipe = None if tree is None else check_recipe(tree, registry, faults)
     if faults or recipe is None:
         raise recipe_error(faults)
     return recipe
+
+
+def plugins_named(path: Path) -> list[str]:
+    """The plugin files that a resolved recipe names, as they are written there; none of them is loaded."""
+    tree = read_recipe_file(path, ()).tree
+    entries = [] if tree is None else tree.mapping.get("plugins", Node([], tree.place)).items
+    return [str(entry.value) for entry in entries]
 
 
 def load_model(

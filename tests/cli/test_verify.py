@@ -20,11 +20,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_study_that_agrees_exits_with_0() -> None:
     done = fptkit("verify", "studies/mine")
     assert done.returncode == 0, done.stdout
-    assert done.stdout == "studies/mine: 4 runs, 59 digests: all agree\n"
+    assert done.stdout == "studies/mine: 4 runs, 63 digests: all agree\n"
 
 
 def test_a_study_is_found_by_its_name_in_the_ledger() -> None:
-    assert fptkit("verify", "mine").stdout == "studies/mine: 4 runs, 59 digests: all agree\n"
+    assert fptkit("verify", "mine").stdout == "studies/mine: 4 runs, 63 digests: all agree\n"
     assert fptkit("verify", "mine", "--ledger", "elsewhere").returncode == 2
 
 
@@ -37,7 +37,7 @@ def test_differences_exit_with_1_and_are_listed(folder: Path) -> None:
     assert first == "  mine/study.yaml: was changed since it was written: its digest differs"
     assert second.startswith("  mine/costs.json: runs.")
     assert second.endswith(" stored, 1 derived")
-    assert last == "studies/mine: 4 runs, 58 digests: 2 differences"
+    assert last == "studies/mine: 4 runs, 62 digests: 2 differences"
 
 
 def test_differences_as_json(folder: Path) -> None:

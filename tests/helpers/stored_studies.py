@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fptkit.files import METRICS, RECIPE, SUMMARY
+from fptkit.files import ADDRESS, METRICS, RECIPE, SUMMARY
 from fptkit.lab.studies.address import address_of
 from fptkit.lab.studies.cells import recipe_for_trial
-from fptkit.lab.studies.ledger import ADDRESS
 from fptkit.lab.studies.outcome import Outcome
 from fptkit.lab.studies.plan import CellName, Request, Study, Trial
 from fptkit.lab.studies.record import FILE, study_folder, study_text

@@ -29,6 +29,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("recipe",),
     ("build",),
     ("engine",),
+    ("inference",),
     ("lab",),
     ("testing",),
     ("cli",),

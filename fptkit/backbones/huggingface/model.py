@@ -12,6 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from fptkit.backbones.apart import run_apart
 from fptkit.backbones.huggingface.families import knowledge_of
 from fptkit.backbones.huggingface.roles import RoleRules, find_blocks, find_roles
 from fptkit.errors import ShapeError
@@ -85,7 +86,7 @@ class HuggingFaceBackbone(Backbone):
         if self.ends and self.max_positions is not None and count > self.max_positions:
             raise ShapeError(f"{count} tokens do not fit a position table of {self.max_positions}")
         if self.apart and lengths is not None and not is_skeleton(tokens):
-            return keep_tokens(self._run_apart(tokens, lengths), keep)
+            return keep_tokens(run_apart(lambda alone: self._run(alone, None), tokens, lengths), keep)
         return keep_tokens(self._run(tokens, lengths), keep)
 
     def _run(self, tokens: Tensor, lengths: Tensor | None) -> Tensor:
@@ -96,21 +97,12 @@ class HuggingFaceBackbone(Backbone):
         further = dict(self._further)
         if self.numbers_positions:
             positions = functional.pad(torch.arange(count, device=tokens.device), (0, added))
-            further["position_ids"] = positions.expand(len(tokens), -1)
+            further["position_ids"] = positions.expand(tokens.shape[0], -1)
         vectors = functional.pad(tokens, (0, 0, 0, added)) if added else tokens
         if self.overwrites:
             vectors = vectors.clone()
         hidden: Tensor = self.model(inputs_embeds=vectors, attention_mask=mask, **further).last_hidden_state
         return hidden[:, :count]
-
-    def _run_apart(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """`_run` for the sequences of each length without their padding; zeros in its place."""
-        parts, rows = [], []
-        for count in lengths.unique().tolist():
-            rows.append((lengths == count).nonzero()[:, 0])
-            hidden = self._run(tokens[rows[-1], :count], None)
-            parts.append(functional.pad(hidden, (0, 0, 0, tokens.shape[1] - count)))
-        return torch.cat(parts)[torch.cat(rows).argsort()]
 
     def _mask(self, tokens: Tensor, lengths: Tensor | None, added: int) -> Tensor | None:
         """Attention mask (B, T + added): 1 for a real token, 0 for padding; None if all are real."""
@@ -118,7 +110,7 @@ class HuggingFaceBackbone(Backbone):
             return None
         total = tokens.shape[1] + added
         if lengths is None:
-            lengths = torch.full((len(tokens),), tokens.shape[1], device=tokens.device)
+            lengths = torch.full((tokens.shape[0],), tokens.shape[1], device=tokens.device)
         return (torch.arange(total, device=tokens.device) < lengths[:, None]).long()
 
     def position_tables(self) -> Sequence[str]:

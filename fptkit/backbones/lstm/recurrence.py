@@ -33,6 +33,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional
 
 from fptkit.backbones.lstm.native import NoKernel, load_kernel
+from fptkit.numerics.tracing import traced
 
 Loop = Literal["auto", "compiled", "torch"]
 
@@ -87,6 +88,8 @@ def recur(
     Raises:
         NoKernel: ``loop`` is ``compiled`` and the compiled loop is unavailable or does not support these tensors.
     """
+    if traced():
+        return steps_traced(inputs, weight, bias, norms, epsilon)
     hidden: Tensor = _Recurrence.apply(inputs, weight, bias, *norms, epsilon, loop)
     return hidden
 
@@ -179,14 +182,45 @@ def _moments(values: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
     return mean, (variance + epsilon).rsqrt()
 
 
-def steps_forward(inputs: Tensor, weight: Tensor, bias: Tensor, norms: Sequence[Tensor], epsilon: float) -> Trace:
+def steps_traced(inputs: Tensor, weight: Tensor, bias: Tensor, norms: Norms, epsilon: float) -> Tensor:
+    """The hidden states as one loop of an exported program, for any number of time steps.
+
+    torch.export would otherwise write the operations of every time step one after the other.
+
+    Shapes and arguments: see `recur`.
+    """
+    from torch._higher_order_ops.scan import scan
+
+    def step(state: tuple[Tensor, Tensor], given: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        trace = steps_forward(given[:, None], weight, bias, norms, epsilon, state)
+        cell, hidden = trace.cell[:, 0], trace.hidden[:, 0]
+        return (cell.contiguous(), hidden.contiguous()), hidden.clone()
+
+    start = inputs.new_zeros(inputs.shape[0], weight.shape[1])
+    _, hidden = scan(step, (start, start.clone()), inputs.transpose(0, 1), dim=0)
+    found: Tensor = hidden.transpose(0, 1)
+    return found
+
+
+def steps_forward(
+    inputs: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    norms: Sequence[Tensor],
+    epsilon: float,
+    state: tuple[Tensor, Tensor] | None = None,
+) -> Trace:
     """Run the forward loop in torch operators, one time step after the other.
 
-    Shapes and arguments: see `fptkit.backbones.lstm.native.Kernel.forward`.
+    Shapes: see `fptkit.backbones.lstm.native.Kernel.forward`; state: (B, H) each.
+
+    Args:
+        inputs: see `fptkit.backbones.lstm.native.Kernel.forward`, as are weight, bias, norms and epsilon.
+        state: c and h before the first step; None: zeros.
     """
     recurrent_scale, recurrent_shift, cell_scale, cell_shift = norms
     width, across = weight.shape[1], weight.t()
-    cell = hidden = inputs.new_zeros(len(inputs), width)
+    cell, hidden = state or (inputs.new_zeros(inputs.shape[0], width),) * 2
     steps = []
     for given in inputs.unbind(1):
         recurrent = _multiply(hidden, across) + bias

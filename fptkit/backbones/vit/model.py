@@ -30,6 +30,7 @@ from fptkit.errors import DataError, ShapeError
 from fptkit.interfaces import Backbone, ParameterRole, Role, keep_tokens
 from fptkit.numerics.attention import attend
 from fptkit.numerics.eight_bit import linear_rows
+from fptkit.numerics.tracing import traced
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,9 @@ class VitBackbone(Backbone):
         count = tokens.shape[1]
         if count > len(self.positions.weight):
             raise ShapeError(f"{count} tokens do not fit a position table of {len(self.positions.weight)}")
-        if lengths is not None and not bool((lengths < count).any()):
+        # Without padding no mask is needed. Only CPUs can look for it without waiting for earlier operations.
+        on_cpu = lengths is not None and lengths.device.type == "cpu" and not traced()
+        if on_cpu and lengths is not None and not bool((lengths < count).any()):
             lengths = None
         if self.kind.apart and lengths is not None:
             return keep_tokens(run_apart(self._run, tokens, lengths), keep)

@@ -37,7 +37,7 @@ def unit_of(task: Task) -> Unit | None:
         task: may have a preparation, whose ``answers`` gives the unit.
     """
     output, preparation = task.output, task.preparation
-    if preparation is None or not isinstance(output, Values) or output.tokens != 1:
+    if preparation is None or preparation.scale_varies or not isinstance(output, Values) or output.tokens != 1:
         return None
     probes = torch.tensor([0.0, 1.0, -3.0])[:, None].repeat(1, output.width)
     rows = [list(answer.values()) for answer in preparation.answers(probes)]

@@ -19,15 +19,12 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from fptkit.errors import DataError, UsageError
-from fptkit.files import LOCK, read_summary, write_text
+from fptkit.files import ADDRESS, LOCK, read_summary, write_text
 from fptkit.lab.studies.outcome import Outcome, Status
 from fptkit.lab.studies.results import run_folder
 
 FILE = "ledger.sqlite"
 SESSIONS = "sessions"
-ADDRESS = "address"
-"""File in a run folder with the full address; the folder's name has only its beginning."""
-
 FORMAT = 1
 
 PATIENCE_S = 60.0

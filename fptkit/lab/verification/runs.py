@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fptkit.files import ENVIRONMENT, METRICS, RUN_REPORT, SUMMARY, read_summary
+from fptkit.files import ADDRESS, ENVIRONMENT, METRICS, RUN_REPORT, SUMMARY, read_summary
 from fptkit.lab.studies.job import LOG
-from fptkit.lab.studies.ledger import ADDRESS
 from fptkit.lab.studies.results import run_folder
 from fptkit.lab.verification.consistency import check_run
 from fptkit.lab.verification.differences import Findings, json_differences

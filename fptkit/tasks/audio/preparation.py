@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,10 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fptkit.interfaces import Batch, Classes, Examples, Preparation, Shown, Values, Vectors
+from fptkit.errors import DataError
+from fptkit.interfaces import Batch, Classes, Examples, Metric, Preparation, Shown, Values, Vectors
 from fptkit.tasks.audio.features import LogMel, RawPatches
 from fptkit.tasks.audio.reader import FOLDER, Listed, class_folder, find_recordings, is_table, read_listing
-from fptkit.tasks.audio.sound import read_mono
+from fptkit.tasks.audio.sound import read_sound, resample
 from fptkit.tasks.own_data.target import Target
 from fptkit.tasks.reading.labels import same_label
 from fptkit.tasks.reading.paths import SourceFiles
@@ -30,11 +31,13 @@ class Clip:
         samples: (S,) its samples, cut to the longest that is kept, the loudest of them at full scale.
         seconds: length of the whole recording.
         silent: whether all samples are equal.
+        rate: samples per second of the file.
     """
 
     samples: NDArray[np.float32]
     seconds: float
     silent: bool
+    rate: int
 
 
 class AudioPreparation(Preparation):
@@ -53,6 +56,7 @@ class AudioPreparation(Preparation):
         lowest_hz: lower edge of the bands (log_mel).
         frames_per_token: frames per token (log_mel).
         patch: samples per token (raw).
+        lowest_rate: lowest rate of a recording of the run, at most ``rate``; 0 if it is not known.
     """
 
     target: Target
@@ -67,6 +71,7 @@ class AudioPreparation(Preparation):
     lowest_hz: float
     frames_per_token: int
     patch: int
+    lowest_rate: int = 0
 
     @cached_property
     def tokens(self) -> LogMel | RawPatches:
@@ -131,15 +136,21 @@ class AudioPreparation(Preparation):
         """Decode a recording, resample and cut it.
 
         Raises:
-            DataError: it is damaged or has no samples.
+            DataError: it is damaged, has no samples, or has a lower rate than any recording of the run.
         """
-        samples = read_mono(Path(path), self.rate)
+        read, own = read_sound(Path(path))
+        samples = resample(read.mean(1, dtype=np.float32), own, self.rate, where=path)
+        if own < self.lowest_rate:
+            raise DataError(
+                f"{path}: {own:,} samples per second, but the training recordings have {self.lowest_rate:,} or more: "
+                "its high frequencies are missing, so the model would hear something else; record it at a higher rate"
+            )
         whole, silent = len(samples), bool(samples.max() == samples.min())
         start = max(whole - self.max_samples, 0) // 2 if self.crop == "centre" else 0
         cut = samples[start : start + self.max_samples]
         peak = np.abs(cut).max()
         # Features must not depend on the recording's level: the floor of energies is absolute.
-        return Clip(cut / peak if peak > 0 else cut, whole / self.rate, silent)
+        return Clip(cut / peak if peak > 0 else cut, whole / self.rate, silent, own)
 
     def batch(self, clips: Sequence[Clip], examples: Examples) -> Batch:
         """The batch of decoded recordings. Shapes: inputs (B, T, F)."""
@@ -148,6 +159,10 @@ class AudioPreparation(Preparation):
         inputs = torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True)
         equal = bool((lengths == lengths[0]).all())
         return Batch(inputs, self.target.encode(examples), None if equal else lengths)
+
+    def metrics(self) -> Mapping[str, Metric]:
+        """New metrics of the target."""
+        return self.target.metrics()
 
     def answers(self, predictions: Any) -> list[dict[str, Any]]:
         """See `fptkit.Preparation.answers`."""

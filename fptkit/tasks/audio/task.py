@@ -56,12 +56,16 @@ class Audio(OwnDataTask):
     def __init__(self, options: AudioOptions, *, seed: int, pinned: str | None = None) -> None:
         self._seconds: list[float] = []
         self._silent: list[str] = []
+        self._rates: set[int] = set()
         if not lists_recordings(options.source):
             need_table(options, ("path", "root"))
             # Folders named 1 to 100 are classes, not numbers, and one may have the name none.
             named = {"problem": "classification", "missing": ("",)} if options.problem == "auto" else {"missing": ("",)}
             options = options.model_copy(update=named)
         super().__init__(options, seed=seed, pinned=pinned)
+        lowest = min(*self._rates, options.rate)
+        assert self.preparation is not None
+        self.preparation = self.preparation.model_copy(update={"lowest_rate": lowest})
         self.warnings = (*self.warnings, *self._empty)
         if self._silent:
             self.warnings = (
@@ -116,7 +120,7 @@ class Audio(OwnDataTask):
     def make_split(self, preparation: Preparation, examples: Examples, name: str, options: TargetOptions) -> Split:
         """See `OwnDataTask.make_split`; lengths and silent recordings are noted on the way."""
         assert isinstance(preparation, AudioPreparation)
-        return PreparedSplit(_Noted(preparation, self._seconds, self._silent), examples)  # type: ignore[arg-type]
+        return PreparedSplit(_Noted(preparation, self._seconds, self._silent, self._rates), examples)  # type: ignore[arg-type]
 
     def further_notes(self, preparation: Preparation, examples: Mapping[str, Examples]) -> Sequence[str]:
         """Lengths of the recordings, and what is cut or padded."""
@@ -136,14 +140,15 @@ class Audio(OwnDataTask):
 class _Noted:
     """A preparation that notes what it hears."""
 
-    def __init__(self, preparation: AudioPreparation, seconds: list[float], silent: list[str]) -> None:
+    def __init__(self, preparation: AudioPreparation, seconds: list[float], silent: list[str], rates: set[int]) -> None:
         self.input, self.output = preparation.input, preparation.output
-        self._preparation, self._seconds, self._silent = preparation, seconds, silent
+        self._preparation, self._seconds, self._silent, self._rates = preparation, seconds, silent, rates
 
     def prepare(self, examples: Examples) -> Batch:
         """See `AudioPreparation.prepare`."""
         clips = [self._preparation.hear(path) for path in examples.content]
         self._seconds += [clip.seconds for clip in clips]
+        self._rates.update(clip.rate for clip in clips)
         self._silent += [path for path, clip in zip(examples.content, clips, strict=True) if clip.silent]
         return self._preparation.batch(clips, examples)
 

@@ -17,6 +17,7 @@ from fptkit.tasks.examples import SymbolExamples
 from fptkit.tasks.homology import alphabet
 from fptkit.tasks.homology.find import SPLITS, TEST_SPLITS, file_stem, folder_of, split_files
 from fptkit.tasks.homology.options import RemoteHomologyOptions
+from fptkit.tasks.homology.preparation import HomologyPreparation
 from fptkit.tasks.homology.records import Record, read_records
 from fptkit.tasks.homology.simulate import simulate
 from fptkit.tasks.reading.cautions import size_warnings
@@ -101,6 +102,10 @@ class RemoteHomology(Task):
             examples[name] = SymbolExamples(symbols, offsets, folds[name], pad=alphabet.PAD, max_length=kept)
         self._splits: dict[str, SymbolExamples | UnmaskedExamples] = {**examples}
         self.max_tokens = min(max(lengths), options.max_length)
+        if not as_the_paper:  # which reads padding, so that an answer depends on the others of the batch
+            self.preparation = HomologyPreparation(
+                folds=classes.names, longest=self.max_tokens, max_length=options.max_length
+            )
         commonest = int(np.bincount(folds["train"]).argmax())
         self.majority_accuracy = {name: float((labels == commonest).mean()) for name, labels in folds.items()}
         self.notes = (

@@ -67,11 +67,13 @@ class LabelledImages:
         images: (N, H, W, C) uint8.
         labels: (N,) int64 classes, from 0.
         notes: what was left out, or is unusual.
+        classes: names of the classes, if the files have names for them.
     """
 
     images: Bytes
     labels: Integers
     notes: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -94,7 +96,7 @@ def read_images(path: Path, form: Form) -> dict[str, LabelledImages]:
         return _read_npz(path, form)
     if not path.is_dir():
         raise Unavailable(f"there is no file or folder {shown_folder(path)}")
-    if any(_idx_file(path, name) for names in IDX_FILES.values() for name in names):
+    if any(idx_file(path, name) for names in IDX_FILES.values() for name in names):
         return read_idx_folder(path, form)
     batches = path / CIFAR_FOLDER if (path / CIFAR_FOLDER).is_dir() else path
     if any((batches / name).is_file() for names in CIFAR_FILES.values() for name in names):
@@ -118,13 +120,7 @@ def checked(images: NDArray[np.generic], labels: NDArray[np.generic], form: Form
     Raises:
         DataError: shape, dtype, number or range is wrong.
     """
-    if images.dtype != np.uint8:
-        raise DataError(f"{where}: images are {images.dtype}, expected uint8 (0 to 255)")
-    shape = images.shape
-    if images.ndim == 3:
-        images = images[..., None]
-    if images.ndim != 4 or images.shape[1:3] != (form.side, form.side) or images.shape[3] not in form.channels:
-        raise DataError(f"{where}: images have shape {shape}, expected N x {form}")
+    images = checked_images(images, form, where)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
@@ -135,7 +131,28 @@ def checked(images: NDArray[np.generic], labels: NDArray[np.generic], form: Form
         raise DataError(f"{where}: no images")
     if labels.min() < 0:
         raise DataError(f"{where}: label {labels.min()} is negative")
-    return LabelledImages(np.ascontiguousarray(images, np.uint8), labels.astype(np.int64))
+    return LabelledImages(images, labels.astype(np.int64))
+
+
+def checked_images(images: NDArray[np.generic], form: Form, where: str) -> Bytes:
+    """Check images against what the task accepts. Shapes: (N, H, W) or (N, H, W, C) -> (N, H, W, C).
+
+    Args:
+        images: uint8 pixels.
+        form: required shape of the images.
+        where: the file, for messages.
+
+    Raises:
+        DataError: shape or dtype is wrong.
+    """
+    if images.dtype != np.uint8:
+        raise DataError(f"{where}: images are {images.dtype}, expected uint8 (0 to 255)")
+    shape = images.shape
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or images.shape[1:3] != (form.side, form.side) or images.shape[3] not in form.channels:
+        raise DataError(f"{where}: images have shape {shape}, expected N x {form}")
+    return np.ascontiguousarray(images, np.uint8)
 
 
 # npz
@@ -178,7 +195,8 @@ def _read_npz(path: Path, form: Form) -> dict[str, LabelledImages]:
 _IDX_BYTE = 0x08
 
 
-def _idx_file(folder: Path, name: str) -> Path | None:
+def idx_file(folder: Path, name: str) -> Path | None:
+    """One of MNIST's files in a folder, packed or not, in either spelling; None if it is not there."""
     spelled = (name, name.replace("-idx", ".idx"))  # the second is how some archives unpack them
     for candidate in (spelling + ending for spelling in spelled for ending in ("", ".gz")):
         if (folder / candidate).is_file():
@@ -199,7 +217,7 @@ def read_idx_folder(folder: Path, form: Form, *, packed: bool = False) -> dict[s
         DataError: a file is damaged, or the files do not belong together.
     """
     names = [name for some in IDX_FILES.values() for name in some]
-    found = {name: path for name in names if (path := _idx_file(folder, name + ".gz" if packed else name))}
+    found = {name: path for name in names if (path := idx_file(folder, name + ".gz" if packed else name))}
     if missing := [name for name in names if name not in found]:
         raise Unavailable(f"{shown_folder(folder)} lacks {', '.join(missing)} (or the same with .gz)")
     splits = {}
@@ -251,14 +269,19 @@ def read_cifar_folder(folder: Path, form: Form) -> dict[str, LabelledImages]:
         raise Unavailable(f"{shown_folder(folder)} lacks {', '.join(missing)}")
     splits = {}
     for split, some in CIFAR_FILES.items():
-        parts = [_read_cifar_batch(folder / name, form) for name in some]
+        parts = [read_cifar_batch(folder / name, form) for name in some]
         splits[split] = LabelledImages(
             np.concatenate([part.images for part in parts]), np.concatenate([part.labels for part in parts])
         )
     return splits
 
 
-def _read_cifar_batch(path: Path, form: Form) -> LabelledImages:
+def read_cifar_batch(path: Path, form: Form) -> LabelledImages:
+    """Read one of CIFAR-10's files, without executing code in it.
+
+    Raises:
+        DataError: it is damaged, would execute code, or holds something else.
+    """
     try:
         content = loads(path.read_bytes())
     except (pickle.UnpicklingError, OSError) as err:
@@ -305,7 +328,7 @@ def _read_pictures(folder: Path, form: Form) -> dict[str, LabelledImages]:
         )
         for split, some in pictures.items()
     }
-    return {**splits, "train": replace(splits["train"], notes=notes)}
+    return {**splits, "train": replace(splits["train"], notes=notes, classes=tuple(known))}
 
 
 def _decoded(files: Sequence[Path], form: Form) -> list[Picture]:

@@ -24,6 +24,7 @@ from fptkit.tasks.images.options import (
     MnistOptions,
     SimulatedImageOptions,
 )
+from fptkit.tasks.images.preparation import ImageTaskPreparation
 from fptkit.tasks.images.readers import Form, Integers, LabelledImages, read_images
 from fptkit.tasks.reading.cautions import class_warnings, size_warnings
 
@@ -94,7 +95,18 @@ class ImageTask(Task):
         self.stand_in = choice.stand_in or choice.entry in STAND_INS  # a stand-in even if it is listed first
         self.input = Vectors(options.patch_size**2 * (1 if preparation.grey else form.channels[0]))
         self.max_tokens = (options.side // options.patch_size) ** 2
-        self.output = Classes(_class_count(data, choice.entry))
+        self.preparation = ImageTaskPreparation(
+            side=form.side,
+            channels=form.channels,
+            count=_class_count(data, choice.entry),
+            classes=data["train"].classes,
+            patch_size=options.patch_size,
+            mean=preparation.mean,
+            std=preparation.std,
+            grey=preparation.grey,
+            border=preparation.border,
+        )
+        self.output = self.preparation.output
         augment = augments if options.augment == "auto" else options.augment
         if options.protocol == "fpt2021":
             self.sampled_evaluation = SampledEvaluation(batches=25)  # D6
@@ -105,7 +117,7 @@ class ImageTask(Task):
         }
         counts = {name: len(split.targets) for name, split in self._splits.items()}
         sizes = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-        names = [str(number) for number in range(self.output.count)]
+        names = self.output.names or [str(number) for number in range(self.output.count)]
         targets = {name: split.targets for name, split in self._splits.items()}
         self.warnings = (*size_warnings(counts), *class_warnings(targets, names))
         self.notes = (

@@ -17,6 +17,7 @@ from fptkit.tasks.listops.find import SPLITS, find_files
 from fptkit.tasks.listops.generate import TreeOptions, digests, draw
 from fptkit.tasks.listops.grammar import CLOSE_ID, PAD, VOCABULARY, decode
 from fptkit.tasks.listops.options import CUT_OF_FPT2021, ListOpsOptions
+from fptkit.tasks.listops.preparation import ListOpsPreparation
 from fptkit.tasks.reading.cautions import size_warnings
 from fptkit.tasks.unmasked import UnmaskedExamples
 
@@ -101,6 +102,7 @@ class ListOps(Task):
         if drawn:
             longest = options.length[1]  # not the longest drawn one, so that positions do not depend on split sizes
         self.max_tokens = min(longest, options.max_length or longest)
+        self.preparation = ListOpsPreparation(longest=self.max_tokens, max_length=options.max_length, brackets=True)
         for name, some in splits.items():
             self._splits[name] = _examples(some, options.max_length)
         if options.max_length and (note := _cut_note(splits, options.max_length)):
@@ -110,6 +112,7 @@ class ListOps(Task):
         self.input = Symbols(CLOSE_ID, PAD)  # the closing bracket has the last id, so 15 symbols remain
         flat = {name: _without_brackets(some) for name, some in splits.items()}
         self.max_tokens = min(CUT_OF_FPT2021, max(int(some.lengths.max()) for some in flat.values()))
+        self.preparation = ListOpsPreparation(longest=self.max_tokens, max_length=CUT_OF_FPT2021, brackets=False)
         for name, some in flat.items():
             examples = _examples(some, CUT_OF_FPT2021)
             self._splits[name] = UnmaskedExamples(examples, tokens=self.max_tokens, pad=PAD)

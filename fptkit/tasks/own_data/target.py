@@ -178,6 +178,10 @@ class TargetPreparation(Preparation):
         """That of the target."""
         return self.target.output
 
+    def metrics(self) -> Mapping[str, Metric]:
+        """See `Target.metrics`."""
+        return self.target.metrics()
+
     def answers(self, predictions: Tensor) -> list[dict[str, Any]]:
         """See `Target.answers`."""
         return self.target.answers(predictions)

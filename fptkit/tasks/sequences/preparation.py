@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from fptkit.errors import DataError
-from fptkit.interfaces import IGNORED, Batch, Examples, OutputKind, Preparation, Shown, Symbols
+from fptkit.interfaces import IGNORED, Batch, Examples, Metric, OutputKind, Preparation, Shown, Symbols
 from fptkit.tasks.own_data.target import Target
 from fptkit.tasks.reading.text import file_type
 from fptkit.tasks.sequences.alphabet import PAD, Alphabet
@@ -123,6 +123,10 @@ class SequencePreparation(Preparation):
                 "shorten it, or train with the option max_length, which cuts sequences"
             )
         return ids
+
+    def metrics(self) -> Mapping[str, Metric]:
+        """New metrics of the target."""
+        return self.target.metrics()
 
     def answers(self, predictions: Any, lengths: Sequence[int] | None = None) -> list[dict[str, Any]]:
         """See `fptkit.Preparation.answers`.

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from fptkit.errors import DataError, ShapeError, UnknownNameError, UsageError
+from fptkit.errors import DataError, UnknownNameError, UsageError
 from fptkit.interfaces import GivenMetrics, Shown, Split, Values, Vectors
 from fptkit.interfaces.task import Task
 from fptkit.tasks.reading.cautions import size_warnings
@@ -21,7 +18,7 @@ from fptkit.tasks.series.options import SeriesOptions
 from fptkit.tasks.series.preparation import Forecast, SeriesPreparation, constant_note, missing_note, scale_of
 from fptkit.tasks.series.reader import find_series, joined, read_series
 from fptkit.tasks.series.values import Read
-from fptkit.tasks.series.windows import SPLITS, Borders, WindowExamples, borders_by_share, make_timeline
+from fptkit.tasks.series.windows import SPLITS, Borders, WindowExamples, all_test, borders_by_share, make_timeline
 
 _DAY = 86_400.0
 _SEASONS = ((3600.0, 24), (_DAY, 7), (28 * _DAY, 12), (90 * _DAY, 4))
@@ -103,16 +100,8 @@ class Forecasting(Task):
         They are in the unit of the data for each channel that is forecast, or with ``normalisation: window`` one in the
         scale of each history.
         """
-        found = dict(self.output.metrics())
         assert self.preparation is not None
-        assert self.preparation.forecast is not None
-        names, places = self._names(), self.preparation.forecast.targets
-        for place, (name, channel) in enumerate(zip(names, places, strict=True)):
-            unit = self.preparation.deviation[channel] or 1.0
-            by_unit = unit if self.preparation.normalisation == "train" else 1.0
-            suffix = "" if len(names) == 1 else f"_{name}"
-            found[f"mean_absolute_error{suffix}"] = ForecastError(place, len(names), by_unit)
-        return found
+        return self.preparation.metrics()
 
     preparation: SeriesPreparation | None
 
@@ -148,7 +137,9 @@ class Forecasting(Task):
             deviation=deviation,
             fill=options.fill,
             longest=max(map(len, whole.series)),
-            forecast=Forecast(history=options.history, horizon=options.horizon or 1, targets=targets),
+            forecast=Forecast(
+                history=options.history, horizon=options.horizon or 1, targets=targets, stride=options.stride
+            ),
         )
 
     def _names(self) -> list[str]:
@@ -165,52 +156,6 @@ class Forecasting(Task):
                 sampled = f" ({SAMPLE:,} windows)" if (split.size or 0) > SAMPLE else ""
                 notes.append(f"{name}{sampled}: squared (absolute) error, in the model's scale, of {errors}")
         return notes
-
-
-class ForecastError:
-    """The mean absolute error of one channel over all steps of a forecast.
-
-    Args:
-        place: place of the channel among those that are forecast.
-        count: number of channels that are forecast.
-        deviation: what one unit of the model's scale is in the unit of the data.
-    """
-
-    higher_is_better = False
-
-    def __init__(self, place: int, count: int, deviation: float) -> None:
-        self._place, self._step, self._deviation = place, count, deviation
-        self._sum = torch.zeros((), dtype=torch.float64)
-        self._count = 0
-
-    def update(self, predictions: Tensor, targets: Tensor) -> None:
-        """Accumulate a batch. Shapes: predictions and targets (B, horizon * count).
-
-        Raises:
-            ShapeError: the shapes differ.
-        """
-        if predictions.shape != targets.shape:
-            raise ShapeError(
-                f"ForecastError: predictions are {tuple(predictions.shape)}, targets {tuple(targets.shape)}"
-            )
-        chosen = slice(self._place, None, self._step)
-        errors = (predictions[:, chosen].double() - targets[:, chosen].double()).abs()
-        self._sum += errors.sum().to(self._sum.device)
-        self._count += errors.numel()
-
-    def compute(self) -> float:
-        """Return the mean absolute error; NaN without any batches."""
-        return float(self._sum) * self._deviation / self._count if self._count else math.nan
-
-    def reset(self) -> None:
-        """See `fptkit.Metric.reset`."""
-        self._sum.zero_()
-        self._count = 0
-
-    def to(self, device: torch.device) -> ForecastError:
-        """See `fptkit.Metric.to`."""
-        self._sum = self._sum.to(device)
-        return self
 
 
 def _pool(read: Mapping[str, Read]) -> Read:
@@ -254,9 +199,7 @@ def _windows(
     drawn = [name for name in SPLITS if name not in own and not (name == "test" and tested)]
     cut(_pool(read), borders, {name: name for name in drawn})
     for name in own:
-        lengths = np.array([len(each) for each in read[name].series], np.int64)
-        ends = np.stack([np.zeros_like(lengths), np.zeros_like(lengths), lengths], axis=1)
-        cut(read[name], Borders(np.zeros_like(lengths), ends), {name: "test"})
+        cut(read[name], all_test(read[name].series), {name: "test"})
     order = ["train", "validation", *(name for name in found if name not in ("train", "validation"))]
     return {name: found[name] for name in order}
 

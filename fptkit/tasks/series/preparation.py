@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -12,14 +12,15 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from fptkit.errors import DataError
-from fptkit.interfaces import Batch, Classes, Examples, Preparation, Shown, Values, Vectors
+from fptkit.interfaces import Batch, Classes, Examples, Metric, Preparation, Shown, Values, Vectors
 from fptkit.tasks.own_data.target import Target
 from fptkit.tasks.reading.labels import shown
 from fptkit.tasks.reading.scaling import Moments, moments, standardise
+from fptkit.tasks.series.metrics import ForecastError
 from fptkit.tasks.series.options import Layout
 from fptkit.tasks.series.reader import find_series, joined, read_series
 from fptkit.tasks.series.values import Read, Series, carry_forward, interpolate
-from fptkit.tasks.series.windows import window_scale
+from fptkit.tasks.series.windows import WindowExamples, all_test, make_timeline, window_scale
 
 
 class Forecast(BaseModel):
@@ -29,6 +30,7 @@ class Forecast(BaseModel):
         history: steps that a forecast sees.
         horizon: steps that are forecast.
         targets: places of the channels that are forecast.
+        stride: steps from one window to the next in evaluations.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,6 +38,7 @@ class Forecast(BaseModel):
     history: int
     horizon: int
     targets: tuple[int, ...]
+    stride: int = 1
 
 
 class SeriesPreparation(Preparation):
@@ -97,7 +100,7 @@ class SeriesPreparation(Preparation):
         return Examples(read.series, read.names, labels, notes=(*found.notes, *read.notes))
 
     def prepare(self, examples: Examples) -> Batch:
-        """See `fptkit.Preparation.prepare`. Shapes: inputs (B, T, C) float32.
+        """See `fptkit.Preparation.prepare`. Content: (T, C), or (T,) for one channel. Shapes: inputs (B, T, C) float32.
 
         Raises:
             DataError: a series has missing values that are refused, is too short for a forecast, or far out of the
@@ -105,7 +108,7 @@ class SeriesPreparation(Preparation):
         """
         prepared = [
             self._history(each, name) if self.forecast else self._tokens(each, name)
-            for each, name in zip(examples.content, examples.names, strict=True)
+            for each, name in zip(_arrays(examples), examples.names, strict=True)
         ]
         for tokens, name in zip(prepared, examples.names, strict=True):
             if not np.isfinite(tokens).all():
@@ -118,6 +121,52 @@ class SeriesPreparation(Preparation):
     def show(self, content: Any) -> Shown:
         """The series in the unit of the data. Content: an array (T, C)."""
         return Shown(series=np.asarray(content, np.float64), channels=self.channels)
+
+    def labelled_batches(self, examples: Examples, size: int) -> Iterator[Batch] | None:
+        """See `fptkit.Preparation.labelled_batches`: all windows of the series, as in training.
+
+        Raises:
+            DataError: no series is long enough.
+        """
+        if self.forecast is None:
+            return None
+        scaled = [self.scaled(each, name) for each, name in zip(_arrays(examples), examples.names, strict=True)]
+        timeline = make_timeline(scaled, all_test(scaled), targets=self.forecast.targets)
+        windows = WindowExamples(
+            timeline,
+            "test",
+            context=self.forecast.history,
+            horizon=self.forecast.horizon,
+            stride=self.forecast.stride,
+            by_window=self.normalisation == "window",
+        )
+        if not windows.size:
+            raise DataError(
+                f"{examples.names[0]}: no series has a window of history {self.forecast.history} and horizon "
+                f"{self.forecast.horizon} without a missing target; add steps"
+            )
+        places = range(0, windows.size, size)
+        count, chance = windows.size, torch.Generator()
+        return (windows.batch(range(start, min(start + size, count)), chance) for start in places)
+
+    @property
+    def scale_varies(self) -> bool:
+        """See `fptkit.Preparation.scale_varies`: windows may scale themselves."""
+        return self.normalisation == "window"
+
+    def metrics(self) -> dict[str, Metric]:
+        """New metrics of the target, or of the forecast: mean squared error in the model's scale, and mean absolute
+        errors of each channel in the unit of the data, or with ``normalisation: window`` in the scale of each history.
+        """
+        if self.target is not None:
+            return self.target.metrics()
+        assert self.forecast is not None
+        found = dict(self.output.metrics())
+        for number, place in enumerate(self.forecast.targets):
+            unit = (self.deviation[place] or 1.0) if self.normalisation == "train" else 1.0
+            suffix = "" if len(self.forecast.targets) == 1 else f"_{self.channels[place]}"
+            found[f"mean_absolute_error{suffix}"] = ForecastError(number, len(self.forecast.targets), unit)
+        return found
 
     def scaled(self, series: Series, name: str) -> Series:
         """A series in the scale of the model, with NaN for missing values; marks are added with ``fill: mask``.
@@ -139,6 +188,10 @@ class SeriesPreparation(Preparation):
         values = standardise(series, self._moments(series)) if self.normalisation != "none" else series
         return np.concatenate([values, missing], axis=1) if self.fill == "mask" else values
 
+    def answers_to(self, examples: Examples, predictions: Any) -> list[dict[str, Any]]:
+        """See `fptkit.Preparation.answers_to`: forecasts in the unit of the data, also if windows scale themselves."""
+        return self.answers(predictions, examples)
+
     def answers(self, predictions: Any, examples: Examples | None = None) -> list[dict[str, Any]]:
         """See `fptkit.Preparation.answers`; forecasts are in the unit of the data.
 
@@ -154,7 +207,7 @@ class SeriesPreparation(Preparation):
         assert isinstance(output, Values)
         values = predictions.detach().double().cpu().numpy().reshape(len(predictions), self.forecast.horizon, -1)
         if self.normalisation == "window" and examples is not None:
-            parts = [self._window(each, name) for each, name in zip(examples.content, examples.names, strict=True)]
+            parts = [self._window(each, name) for each, name in zip(_arrays(examples), examples.names, strict=True)]
             values = values * np.stack([deviation[0, :, places].T for _, _, deviation in parts])
             values = values + np.stack([mean[0, :, places].T for _, mean, _ in parts])
         if self.normalisation == "train" or (self.normalisation == "window" and examples is not None):
@@ -228,6 +281,12 @@ def constant_note(preparation: SeriesPreparation) -> tuple[str, ...]:
     pairs = zip(preparation.channels, preparation.deviation, strict=True)
     constant = [name for name, deviation in pairs if not deviation]
     return (f"constant in the training data: {', '.join(constant)}",) if constant else ()
+
+
+def _arrays(examples: Examples) -> list[Series]:
+    """The series of examples; in memory they may be lists, and one channel may have no dimension of its own."""
+    arrays = [np.asarray(each, np.float64) for each in examples.content]
+    return [each[:, None] if each.ndim == 1 else each for each in arrays]
 
 
 def _narrow(values: Series) -> NDArray[np.float32]:

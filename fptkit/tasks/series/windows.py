@@ -71,6 +71,13 @@ def borders_by_share(
     return Borders(np.array(begins, np.int64), np.array(ends, np.int64))
 
 
+def all_test(series: Sequence[Series]) -> Borders:
+    """The borders of series of which every step is for test."""
+    lengths = np.array([len(each) for each in series], np.int64)
+    none = np.zeros_like(lengths)
+    return Borders(none, np.stack([none, none, lengths], axis=1))
+
+
 def make_timeline(
     series: Sequence[Series],
     borders: Borders,

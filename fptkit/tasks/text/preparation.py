@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from fptkit.errors import DataError
-from fptkit.interfaces import Batch, Classes, Examples, Preparation, Symbols, Values
+from fptkit.interfaces import Batch, Classes, Examples, Metric, Preparation, Symbols, Values
 from fptkit.tasks.own_data.target import Target
 from fptkit.tasks.sequences.alphabet import PAD, Alphabet
 from fptkit.tasks.text.reader import find_texts, is_document, no_lists, read_document, read_texts
@@ -139,6 +139,10 @@ class TextPreparation(Preparation):
                 "shorten it, or train with the option max_length, which cuts texts"
             )
         return found
+
+    def metrics(self) -> Mapping[str, Metric]:
+        """New metrics of the target."""
+        return self.target.metrics()
 
     def answers(self, predictions: Any) -> list[dict[str, Any]]:
         """See `fptkit.Preparation.answers`."""

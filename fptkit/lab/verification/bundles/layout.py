@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fptkit.files import CHECKPOINTS, ENVIRONMENT, METRICS, PREPARATION, RECIPE, SUMMARY
-from fptkit.lab.studies.ledger import ADDRESS
+from fptkit.files import ADDRESS, CHECKPOINTS, ENVIRONMENT, METRICS, PREPARATION, RECIPE, SUMMARY
 from fptkit.lab.studies.locking.plan_file import FILE as PLAN
 from fptkit.lab.studies.record import FILE as STUDY
 from fptkit.lab.studies.results import COSTS, RESULTS, run_folder

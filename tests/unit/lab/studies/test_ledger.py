@@ -19,9 +19,9 @@ import filelock
 import pytest
 
 from fptkit.errors import DataError, UsageError
-from fptkit.files import LOCK
+from fptkit.files import ADDRESS, LOCK
 from fptkit.lab.studies import ledger as module
-from fptkit.lab.studies.ledger import ADDRESS, FILE, SESSIONS, Ledger
+from fptkit.lab.studies.ledger import FILE, SESSIONS, Ledger
 from fptkit.lab.studies.outcome import Outcome
 from fptkit.lab.studies.results import run_folder
 
