@@ -23,8 +23,14 @@ from command_line import fptkit
 from new_files import CASES, Case
 from whole_runs import start
 
+from fptkit.build import build
+from fptkit.engine.checkpoint import trained_tensors, write_model_files
+from fptkit.engine.preparation import write_preparation
 from fptkit.errors import CheckpointError
+from fptkit.freezing import FreezeProof
 from fptkit.inference.trained import load
+from fptkit.recipe.dump import dump_recipe
+from fptkit.recipe.load import load_recipe
 
 pytestmark = pytest.mark.slow
 
@@ -35,6 +41,9 @@ HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript",
 
 FORBIDDEN = "import sys\nfor name in {names}:\n    sys.modules[name] = None\n"
 """Modules that code must do without."""
+
+
+SIMULATED = ["task.source=simulated", "threads=1"]
 
 
 def run_readme(folder: Path, *without: str) -> str:
@@ -209,3 +218,30 @@ def test_what_is_no_run(make: object, code: int, message: str, tmp_path: Path) -
     done = fptkit("export", make(tmp_path), "--to", "safetensors", "--output", tmp_path / "o")  # type: ignore[operator]
     assert (done.returncode, done.stderr.count("\n")) == (code, 1)
     assert message in done.stderr
+
+
+def test_a_delta_file_of_gpt2_base_on_cifar10_is_small(tmp_path: Path) -> None:
+    """At most 1.1 MB of 85 million numbers, with the same logits in a new process. The weights are random."""
+    loaded = load_recipe("cifar10_gpt2", overrides=["backbone.weights=random", "backbone.size=base", *SIMULATED])
+    built = build(loaded.recipe, loaded.registry, torch.device("cpu"))
+    run, model = tmp_path / "run", built.model.eval()
+    run.mkdir()
+    pinned = loaded.recipe.pinned.model_copy(update={"precision": built.precision, "weights": "random"})
+    (run / "recipe.yaml").write_text(dump_recipe(loaded.recipe.model_copy(update={"pinned": pinned})))
+    write_preparation(run, "cifar10", built)
+    origin = {"step": 0, "frozen": {"digest": FreezeProof(model).digest}, "data": {}, "fptkit": "0.1.0"}
+    write_model_files(run, {"model": trained_tensors(model)}, "model.json", origin)
+    assert fptkit("export", run, "--to", "safetensors", "--output", tmp_path / "out").returncode == 0
+    assert (tmp_path / "out" / "delta.safetensors").stat().st_size <= 1_100_000
+    images = np.random.default_rng(0).normal(size=(2, *built.task.input.size, 3)).astype(np.float32)  # type: ignore[union-attr]
+    np.save(tmp_path / "images.npy", images)
+    with torch.no_grad():
+        expected = model(torch.from_numpy(images)).numpy()
+    code = (
+        "import sys, numpy as np, torch\nfrom fptkit.inference.trained import load\n"
+        "images = torch.from_numpy(np.load(sys.argv[2]))\n"
+        "with torch.no_grad():\n    np.save(sys.argv[3], load(sys.argv[1], device='cpu').module(images).numpy())\n"
+    )
+    places = [tmp_path / "out" / "delta.safetensors", tmp_path / "images.npy", tmp_path / "logits.npy"]
+    subprocess.run([sys.executable, "-c", code, *map(str, places)], check=True)
+    np.testing.assert_array_equal(np.load(tmp_path / "logits.npy"), expected)
