@@ -25,9 +25,11 @@ from whole_runs import start
 
 from fptkit.build import build
 from fptkit.engine.checkpoint import trained_tensors, write_model_files
-from fptkit.engine.preparation import write_preparation
+from fptkit.engine.preparation import read_preparation, write_preparation
 from fptkit.errors import CheckpointError
 from fptkit.freezing import FreezeProof
+from fptkit.inference.exports.form import form_of
+from fptkit.inference.saved_task import SavedTask
 from fptkit.inference.trained import load
 from fptkit.recipe.dump import dump_recipe
 from fptkit.recipe.load import load_recipe
@@ -233,10 +235,10 @@ def test_a_delta_file_of_gpt2_base_on_cifar10_is_small(tmp_path: Path) -> None:
     write_model_files(run, {"model": trained_tensors(model)}, "model.json", origin)
     assert fptkit("export", run, "--to", "safetensors", "--output", tmp_path / "out").returncode == 0
     assert (tmp_path / "out" / "delta.safetensors").stat().st_size <= 1_100_000
-    images = np.random.default_rng(0).normal(size=(2, *built.task.input.size, 3)).astype(np.float32)  # type: ignore[union-attr]
-    np.save(tmp_path / "images.npy", images)
+    (images,) = form_of(SavedTask(read_preparation(run, loaded.registry)), model.encoder).draw(2, 64, 0)[:1]
+    np.save(tmp_path / "images.npy", images.numpy())
     with torch.no_grad():
-        expected = model(torch.from_numpy(images)).numpy()
+        expected = model(images).numpy()
     code = (
         "import sys, numpy as np, torch\nfrom fptkit.inference.trained import load\n"
         "images = torch.from_numpy(np.load(sys.argv[2]))\n"
