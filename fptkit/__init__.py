@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # the same names as in the table below, for type checkers and
     from fptkit.interfaces import ParameterRole as ParameterRole
     from fptkit.interfaces import Preparation as Preparation
     from fptkit.interfaces import SampledEvaluation as SampledEvaluation
+    from fptkit.interfaces import Shown as Shown
     from fptkit.interfaces import Split as Split
     from fptkit.interfaces import Symbols as Symbols
     from fptkit.interfaces import Task as Task
@@ -81,6 +82,7 @@ _HOMES = {
         "ParameterRole",
         "Preparation",
         "SampledEvaluation",
+        "Shown",
         "Split",
         "Symbols",
         "Task",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fptkit.cli.shared import json_option, print_json, print_rows
-from fptkit.cli.trained import entries_of, loaded_model, model_options, run_argument
+from fptkit.cli.trained import entries_of, loaded_model, model_options, print_notes, run_argument
 
 if TYPE_CHECKING:
     from fptkit.inference.result import Evaluation, Part
@@ -61,6 +61,7 @@ def evaluate(
     entries = entries_of(source, None)
     model = loaded_model(run, device, plugin_files, weights)
     found = model.evaluate(split, source=entries or None, batch_size=batch_size)
+    print_notes(found.notes)
     if as_json:
         print_json({"run": str(run), **found.content()})
         return
@@ -107,7 +108,7 @@ def _print_classes(part: Part) -> None:
         click.echo()
         print_rows(
             [
-                {"true": name, **{f"said {other}": f"{count:,}" for other, count in zip(names, row, strict=True)}}
+                {"true": name, **{f"predicted {other}": f"{count:,}" for other, count in zip(names, row, strict=True)}}
                 for name, row in zip(names, matrix.tolist(), strict=True)
             ]
         )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fptkit.cli.shared import print_rows
 from fptkit.cli.trained import (
     batch_size_of,
     entries_of,
@@ -70,6 +71,7 @@ def predict(
     model = loaded_model(run, device, plugin_files, weights)
     found = model.read(entries)
     print_notes(found.notes if isinstance(found, Examples) else ())
+    shown: list[dict[str, str]] = []
     with progress(len(found), "predicting") as advance:
         size = batch_size_of(model, batch_size)
         parts = _advancing(model.tables(found, probabilities=probabilities, batch_size=size), advance)
@@ -77,14 +79,22 @@ def predict(
             with writing_table(output) as table:
                 for columns in parts:
                     table.write(columns)
-        elif not sys.stdout.isatty():
+        elif not _is_terminal():
             csv = CsvWriter(sys.stdout)
             for columns in parts:
                 csv.write(columns)
         else:
-            _show(parts, len(found))
+            shown = _first_rows(parts)
     if output is not None:
         click.echo(f"{len(found):,} predictions are in {output}", err=True)
+    elif shown:
+        print_rows(shown)
+        if len(found) > len(shown):
+            click.echo(f"the first {len(shown)} of {len(found):,}; write all of them with --output FILE")
+
+
+def _is_terminal() -> bool:
+    return sys.stdout.isatty()
 
 
 def _advancing(parts: Iterator[Columns], advance: Callable[[int], None]) -> Iterator[Columns]:
@@ -94,15 +104,10 @@ def _advancing(parts: Iterator[Columns], advance: Callable[[int], None]) -> Iter
         advance(len(next(iter(columns.values()))))
 
 
-def _show(parts: Iterator[Columns], total: int) -> None:
-    """Show the first rows as a table."""
-    from fptkit.cli.shared import print_rows
-
+def _first_rows(parts: Iterator[Columns]) -> list[dict[str, str]]:
+    """The first rows, as text."""
     rows = (dict(zip(columns, row, strict=True)) for columns in parts for row in zip(*columns.values(), strict=True))
-    shown = [{name: _short(cell) for name, cell in row.items()} for row in itertools.islice(rows, SHOWN)]
-    print_rows(shown)
-    if total > len(shown):
-        click.echo(f"the first {len(shown)} of {total:,}; write all of them with --output FILE")
+    return [{name: _short(cell) for name, cell in row.items()} for row in itertools.islice(rows, SHOWN)]
 
 
 def _short(cell: object) -> str:

@@ -1,4 +1,4 @@
-"""``fptkit report``: the results of a study, as text, tables or a page for the browser."""
+"""``fptkit report``: the results of a study, as text, tables or a page for the browser; or the report of a run."""
 
 from __future__ import annotations
 
@@ -73,9 +73,12 @@ def report(
     ledger: Path,
     as_json: bool,
 ) -> None:
-    """Report on STUDY, a folder of results or the name of a study in the ledger folder.
+    """Report on STUDY, a folder of results or the name of a study in the ledger folder; or on a run, by its folder.
+
+    The report of a run is written to report.html in its folder, unless --output or --format say otherwise.
 
     \b
+    fptkit report runs/mnist_gpt2-2026-01-31-120000
     fptkit report rq2_pretraining_modality-nano
     fptkit report rothermel-nano --against rothermel2021
     fptkit report rothermel-nano --format markdown --output docs/results/rothermel.md --figures
@@ -92,6 +95,9 @@ def report(
         raise UsageError("--json prints on stdout: give it without --format and --output")
     if form == "terminal" and output is not None:
         raise UsageError("--format terminal prints on stdout: give another --format for --output")
+    if is_run_folder(Path(study)):
+        _report_on_run(Path(study), form, output, figures=figures, as_json=as_json, others=bool(against) or anew)
+        return
     folder = find_study(study, ledger)
     found = read_study(folder, folder.parent)  # a study's folder is in the ledger folder
     remedies: Sequence[str] = ()
@@ -113,6 +119,52 @@ def report(
         click.echo(text_of(cast("Form", form), found, found.report(against=against)), nl=False)
     for remedy in remedies:
         click.echo(remedy, err=True)
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Whether a folder holds a run, and no study."""
+    from fptkit.lab.reporting.single_run.read import is_run
+    from fptkit.lab.studies.results import RESULTS
+
+    return is_run(folder) and not (folder / RESULTS).is_file()
+
+
+def _report_on_run(
+    folder: Path, form: str | None, output: Path | None, *, figures: bool, as_json: bool, others: bool
+) -> None:
+    """Write or print the report of a run.
+
+    Raises:
+        UsageError: an option does not go with a run, or the run cannot be read.
+    """
+    from fptkit.cli.shared import load_registry
+    from fptkit.errors import UsageError
+    from fptkit.files import RUN_REPORT
+    from fptkit.lab.reporting.markdown import to_markdown
+    from fptkit.lab.reporting.page import to_html
+    from fptkit.lab.reporting.single_run.read import read_run
+    from fptkit.lab.reporting.single_run.write import run_report
+    from fptkit.lab.reporting.write import write, write_pictures
+
+    if others:
+        raise UsageError(f"{folder} is a run: --against and --anew are for studies; leave them out")
+    form = form or (output is not None and not output.is_dir() and _by_suffix(output)) or "html"
+    if form not in ("html", "markdown"):
+        raise UsageError(f"{folder} is a run, which has no report as {form}; use --format html or markdown")
+    if as_json:
+        found = read_run(folder)
+        assessed = None if found.assessed is None else found.assessed.model_dump(mode="json")
+        print_json({"summary": dict(found.summary), "assessment": assessed})
+        return
+    report = run_report(folder, load_registry())
+    default = {"html": RUN_REPORT, "markdown": "report.md"}[form]
+    target = (output / default if output.is_dir() else output) if output is not None else folder / default
+    pictures = f"{target.stem}_figures" if figures else ""
+    written = [write(target, to_html(report) if form == "html" else to_markdown(report, pictures=pictures))]
+    if pictures:
+        written += write_pictures(report, target.parent / pictures)
+    for path in written:
+        click.echo(path)
 
 
 def find_study(study: str, ledger: Path) -> Path:

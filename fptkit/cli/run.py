@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -86,14 +87,45 @@ def run(
         summary = carry_out(RunRequest(loaded, folder, resume=resume, listeners=[listener], open_test=not no_test))
         if not listener.started and not quiet:
             click.echo(f"{folder} holds a {summary['status']} run: nothing was trained", err=True)
+    report = _write_report(folder, summary, loaded) if listener.started and not process_rank() else None
     if as_json:
         print_json(summary)
     elif not quiet:
         print_summary(summary, folder)
+        if report is not None:
+            click.echo(f"report: {report}")
         if summary["status"] == "validated":
             click.echo(f"the test splits were not evaluated; evaluate them with:\n  {resume_command(folder)}")
         elif summary["status"] == "finished":
+            _suggest_predicting(folder)
             _suggest_control(loaded, recipe, profile, overrides, plugin_files)
+
+
+def _suggest_predicting(folder: Path) -> None:
+    """Print the command that predicts for new files; nothing if the task has no rule for them."""
+    from fptkit.files import PREPARATION, find_json
+
+    if find_json(folder / PREPARATION).get("preparation") is not None:
+        click.echo(f"to predict for new files:\n  fptkit predict {shlex.quote(str(folder))} FILE")
+
+
+def _write_report(folder: Path, summary: Mapping[str, Any], loaded: LoadedRecipe) -> Path | None:
+    """Write the report of an ended run; None if it has not ended, or the report could not be written.
+
+    The run has its result by then, so a report that fails is a warning.
+    """
+    from fptkit.cli.shared import print_error
+    from fptkit.errors import FptkitError
+
+    if summary["status"] not in ("finished", "validated"):
+        return None
+    from fptkit.lab.reporting.single_run.write import write_run_report
+
+    try:
+        return write_run_report(folder, loaded.registry)
+    except FptkitError as err:
+        print_error(err)
+        return None
 
 
 def _suggest_control(

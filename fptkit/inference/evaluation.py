@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -29,20 +29,30 @@ from fptkit.files import read_summary
 from fptkit.inference.inputs import PATH, Given, batches, files_among, read
 from fptkit.inference.openings import open_files, open_test, record_split
 from fptkit.inference.result import Evaluation, Part
+from fptkit.inference.saved_task import SavedTask
 from fptkit.interfaces import Batch, Examples, Metrics, Split, Task, Values
+from fptkit.model import CrossModalModel
+from fptkit.recipe.load import LoadedRecipe
 from fptkit.sources.identity import Place, Snapshot
 from fptkit.specs import TaskSpec
 from fptkit.specs.base import resolve_target
 from fptkit.tasks.reading.paths import places
 
-if TYPE_CHECKING:
-    from fptkit.inference.trained import TrainedModel
-
 TEST = "test"
 """Means every test split."""
 
 
-def evaluate_split(model: TrainedModel, name: str) -> Evaluation:
+class Trained(Protocol):
+    """What an evaluation needs of a `fptkit.inference.trained.TrainedModel`."""
+
+    folder: Path
+    loaded: LoadedRecipe
+    module: CrossModalModel
+    task: SavedTask
+    origin: dict[str, Any]
+
+
+def evaluate_split(model: Trained, name: str) -> Evaluation:
     """Evaluate a split of the run's data, as training did.
 
     Args:
@@ -76,7 +86,7 @@ def evaluate_split(model: TrainedModel, name: str) -> Evaluation:
     return Evaluation(found, times)
 
 
-def evaluate_source(model: TrainedModel, source: Given, *, batch_size: int) -> Evaluation:
+def evaluate_source(model: Trained, source: Given, *, batch_size: int) -> Evaluation:
     """Evaluate labelled files; how often files of this content were opened is counted in the run folder.
 
     Args:
@@ -97,10 +107,13 @@ def evaluate_source(model: TrainedModel, source: Given, *, batch_size: int) -> E
     digest = snapshot.identity(", ".join(entries)).digest if snapshot.files else ""
     times = open_files(model.folder, entries, digest)
     name = ", ".join(entry.removeprefix(PATH) for entry in entries)
-    return _of_examples(model, found, name, batch_size, times)
+    notes = found.notes if isinstance(found, Examples) else ()
+    if digest and digest == (model.origin.get("data") or {}).get("digest"):
+        notes = (*notes, "these are the data of the run: it was trained on a part of them")
+    return replace(_of_examples(model, found, name, batch_size), times_opened=times, notes=notes)
 
 
-def evaluate_inputs(model: TrainedModel, inputs: Given, labels: Any, *, batch_size: int) -> Evaluation:
+def evaluate_inputs(model: Trained, inputs: Given, labels: Any, *, batch_size: int) -> Evaluation:
     """Evaluate examples in memory, which is not counted.
 
     Args:
@@ -118,11 +131,11 @@ def evaluate_inputs(model: TrainedModel, inputs: Given, labels: Any, *, batch_si
     if labels is not None:
         found = _labelled(model, found, labels)
     _check_labelled(model, found)
-    return _of_examples(model, found, "examples", batch_size, None)
+    return _of_examples(model, found, "examples", batch_size)
 
 
 @contextlib.contextmanager
-def threads_of(model: TrainedModel) -> Iterator[None]:
+def threads_of(model: Trained) -> Iterator[None]:
     """The number of threads that the run's recipe asks for, since results may depend on it."""
     before, wanted = torch.get_num_threads(), model.loaded.recipe.threads
     torch.set_num_threads(wanted or before)
@@ -132,7 +145,7 @@ def threads_of(model: TrainedModel) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _task_of(model: TrainedModel) -> Task:
+def _task_of(model: Trained) -> Task:
     """The run's task with its data, which must be those of the training."""
     try:
         task = build_task(model.loaded.recipe, model.loaded.registry)
@@ -168,7 +181,7 @@ def _training(task: Task, recipe: Any) -> Split:
     return training_sample(task, used, used.size, seed)
 
 
-def _evaluated(model: TrainedModel, task: Task, name: str, made: Iterable[Batch], size: int | None) -> Part:
+def _evaluated(model: Trained, task: Task, name: str, made: Iterable[Batch], size: int | None) -> Part:
     """Metrics and assessment of batches."""
     parts = read_summary(model.folder).get("evaluation_parts", 1)
     team = Team(pieces=Pieces(parts if isinstance(parts, int) else 1))
@@ -193,18 +206,16 @@ class _Sized:
         raise NotImplementedError
 
 
-def _of_examples(
-    model: TrainedModel, found: Examples | Batch, name: str, batch_size: int, times: int | None
-) -> Evaluation:
+def _of_examples(model: Trained, found: Examples | Batch, name: str, batch_size: int) -> Evaluation:
     made = None
     if isinstance(found, Examples) and model.task.preparation is not None:
         made = model.task.preparation.labelled_batches(found, batch_size)
     made = made or (given.batch for given in batches(model.task, found, batch_size))
     with threads_of(model):
-        return Evaluation({name: _evaluated(model, model.task, name, made, len(found))}, times)
+        return Evaluation({name: _evaluated(model, model.task, name, made, len(found))})
 
 
-def _places_of(model: TrainedModel, entries: Sequence[str]) -> list[Place]:
+def _places_of(model: Trained, entries: Sequence[str]) -> list[Place]:
     """Where the files are that entries stand for, with those that a table lists."""
     recipe = model.loaded.recipe
     spec = model.loaded.registry.get(TaskSpec, recipe.task.name)
@@ -222,13 +233,13 @@ def _places_of(model: TrainedModel, entries: Sequence[str]) -> list[Place]:
     return found
 
 
-def _labelled(model: TrainedModel, found: Examples | Batch, labels: Any) -> Examples | Batch:
+def _labelled(model: Trained, found: Examples | Batch, labels: Any) -> Examples | Batch:
     """Examples with these labels."""
     if isinstance(found, Batch):
         return replace(found, targets=_targets(model, labels, found))
     target = getattr(model.task.preparation, "target", None)
-    columns = tuple(getattr(target, "columns", ())) or ("label",)
-    by_column = labels if isinstance(labels, Mapping) else {columns[0]: labels}
+    columns = tuple(getattr(target, "columns", ()))
+    by_column = labels if isinstance(labels, Mapping) else {(*columns, "label")[0]: labels}
     cells = {name: [str(cell) for cell in some] for name, some in by_column.items()}
     for name, some in cells.items():
         if len(some) != len(found):
@@ -238,7 +249,7 @@ def _labelled(model: TrainedModel, found: Examples | Batch, labels: Any) -> Exam
     return replace(found, labels=cells)
 
 
-def _targets(model: TrainedModel, labels: Any, batch: Batch) -> Tensor:
+def _targets(model: Trained, labels: Any, batch: Batch) -> Tensor:
     numbers = isinstance(model.task.output, Values)
     found = torch.as_tensor(labels).to(torch.float32 if numbers else torch.int64)
     if found.shape != batch.targets.shape:
@@ -246,7 +257,7 @@ def _targets(model: TrainedModel, labels: Any, batch: Batch) -> Tensor:
     return found
 
 
-def _check_labelled(model: TrainedModel, found: Examples | Batch) -> None:
+def _check_labelled(model: Trained, found: Examples | Batch) -> None:
     """Raise if examples have no labels."""
     if isinstance(found, Batch) or found.labels:
         return

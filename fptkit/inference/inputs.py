@@ -75,6 +75,13 @@ def read(task: Task, given: Given, *, labelled: bool = False) -> Examples | Batc
         found = _prepared(task, given)
     elif (files := files_among(given)) is not None:
         found = _of_files(task.preparation, files)
+    elif hasattr(given, "iloc"):
+        raise UsageError(
+            "the inputs are a table of pandas; write it to a file (to_parquet, to_csv) and give path:FILE, or give "
+            "its rows: table.to_dict('records')"
+        )
+    elif not hasattr(given, "__len__"):
+        raise UsageError(f"predict: the inputs are {given!r:.60}; give a list of contents, or files as path:FILE")
     elif isinstance(given, str):
         raise UsageError(f"predict: {given[:60]!r} is one text; give a list of contents, or a file as path:FILE")
     else:
@@ -106,13 +113,29 @@ def batches(task: Task, found: Examples | Batch, size: int) -> Iterator[NamedBat
         else:
             assert task.preparation is not None
             examples = found.take(rows)
-            names, batch = list(examples.names), task.preparation.prepare(examples)
+            names, batch = list(examples.names), _prepare(task.preparation, examples)
         try:
             check_batch(task, batch, len(rows), where=f"{names[0]} to {names[-1]}" if len(rows) > 1 else names[0])
         except ShapeError as err:
             err.exit_code = UsageError.exit_code  # the inputs do not fit the model
             raise
         yield NamedBatch(names, batch, examples)
+
+
+def _prepare(preparation: Preparation, examples: Examples) -> Batch:
+    """Prepare examples. Contents in memory may be anything, so what a preparation stumbles over is an error of theirs.
+
+    Raises:
+        DataError: they are not of the kind that the preparation takes.
+        FptkitError: an example cannot be prepared.
+    """
+    try:
+        return preparation.prepare(examples)
+    except (AttributeError, LookupError, TypeError, ValueError) as err:
+        raise DataError(
+            f"{examples.names[0]}, or one of the next: not what the training data have ({type(err).__name__}: {err}); "
+            "give the content of an example as its file has it, or name files as path:FILE"
+        ) from err
 
 
 def _of_files(preparation: Preparation, files: Sequence[str]) -> Examples:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fptkit.errors import DataError, UsageError
-from fptkit.files import ADDRESS, EVALUATIONS, SUMMARY, locked_folder, read_summary, write_json
+from fptkit.files import ADDRESS, EVALUATIONS, SUMMARY, find_json, locked_folder, write_json
 
 
 def open_test(folder: Path, splits: Sequence[str], digest: str) -> int:
@@ -31,7 +31,7 @@ def open_test(folder: Path, splits: Sequence[str], digest: str) -> int:
     """
     line = {"splits": list(splits), "digest": digest}
     with _locked(folder):
-        summary = read_summary(folder)
+        summary = find_json(folder / SUMMARY)
         times = int(summary.get("times_tested", 0))
         _add(folder, {**line, "test": True})
         if _is_of_study(folder):

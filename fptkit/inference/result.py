@@ -138,10 +138,12 @@ class Evaluation:
         parts: by split; one, called by its sources, for other examples.
         times_opened: how often the test splits, or files of this content, were evaluated, this time included; None if
             that is not counted.
+        notes: what is to be known about the examples.
     """
 
     parts: Mapping[str, Part]
     times_opened: int | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def metrics(self) -> Mapping[str, float]:
@@ -175,10 +177,12 @@ class Evaluation:
 
     def content(self) -> dict[str, Any]:
         """Everything as plain data, for JSON."""
-        return {"times_opened": self.times_opened, "parts": {name: part.content() for name, part in self.parts.items()}}
+        parts = {name: part.content() for name, part in self.parts.items()}
+        return {"times_opened": self.times_opened, "notes": list(self.notes), "parts": parts}
 
     def __str__(self) -> str:
-        return "\n".join([*self._lines(), *([] if self.times_opened is None else [opened(self.times_opened)])])
+        counted = [] if self.times_opened is None else [opened(self.times_opened)]
+        return "\n".join([*self._lines(), *counted, *(f"note: {note}" for note in self.notes)])
 
     def _repr_html_(self) -> str:
         """For notebooks: a table of the metrics."""

@@ -63,3 +63,15 @@ def test_an_installed_plugin_completes_and_a_broken_one_is_silent(tmp_path: Path
     assert completed("fptkit show task good", tmp_path, FPTKIT_PLUGINS="good,importerror", PYTHONPATH=path) == [
         "good_task"
     ]
+
+
+def test_run_folders_complete(tmp_path: Path) -> None:
+    for name in ("runs/birds-1", "runs/birds-2", "runs/broken", "other", "mine/deep"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("runs/birds-1", "runs/birds-2", "other", "mine/deep"):
+        for file in ("model.json", "recipe.yaml"):
+            (tmp_path / name / file).write_text("")
+    assert completed("fptkit predict ", tmp_path) == ["other", "runs/birds-1", "runs/birds-2"]
+    assert completed("fptkit evaluate runs/b", tmp_path) == ["runs/birds-1", "runs/birds-2"]
+    assert completed("fptkit embed mine/", tmp_path) == ["mine/deep"]
+    assert completed("fptkit predict nothing", tmp_path) == []

@@ -99,6 +99,8 @@ def make_run(folder: Path, cell: Cell, loaded: LoadedRecipe, address: str, *, te
     (folder / "log.txt").write_text("--- 2026-01-01 00:00:00  a run, process 12\n--- finished\n", encoding="utf-8")
     (folder / "address").write_text(address + "\n", encoding="utf-8")
     _json(folder / "preparation.json", {"format": 1, "task": loaded.recipe.task.name, "max_tokens": 12})
+    if tested:
+        _json(folder / "assessment.json", {"format": 1, "step": best, "splits": {}})
     _json(folder / "environment.json", {"code": ["f" * 64], "processor": "x86_64", "cores": 2})
     _tensors(folder, "model.json", ["model"], best, rng)
     _tensors(folder / "checkpoints" / f"step-{steps:08d}", "state.json", ["trained", "optimizer"], steps, rng)

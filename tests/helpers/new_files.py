@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from tiny_runs import logits, reference, softmax, train
+from tiny_runs import BACKBONE, logits, reference, softmax, train
 
 Rows = list[dict[str, Any]]
 
@@ -99,14 +99,14 @@ def _birds(seed: int, count: int) -> pd.DataFrame:
     return frame
 
 
-def _table(folder: Path, targets: Sequence[str], further: str = "") -> tuple[Path, torch.Tensor, list[pd.DataFrame]]:
+def _table(folder: Path, targets: Sequence[str], *backbone: str) -> tuple[Path, torch.Tensor, list[pd.DataFrame]]:
     """A trained run on a table, inputs of new rows by pandas, and the frames: train, new."""
     frames = [_birds(seed, count) for seed, count in ((0, 30), (1, 9), (2, 9), (3, 80))]
     for frame, name in zip(frames, ("train", "validation", "test", "new"), strict=True):
         used = ["size", "place", *(targets if name != "new" else ())]
         frame[used].to_csv(folder / f"{name}.csv", index=False)
     source = "{train: path:train.csv, validation: path:validation.csv, test: path:test.csv}"
-    run = train(folder, f"{{name: table, source: {source}, target: [{', '.join(targets)}]{further}}}")
+    run = train(folder, f"{{name: table, source: {source}, target: [{', '.join(targets)}]}}", *backbone)
     fitted, new = frames[0], frames[3]
     scaled = ((new["size"] - fitted["size"].mean()) / fitted["size"].std(ddof=0)).to_numpy()
     inputs = np.zeros((len(new), 2, 1, 5), np.float32)
@@ -123,8 +123,8 @@ def _files(folder: Path, *names: str) -> list[Path]:
 TABLES = ("train.csv", "validation.csv", "test.csv")
 
 
-def table(folder: Path) -> Case:
-    run, inputs, _ = _table(folder, ["species"])
+def table(folder: Path, backbone: str = BACKBONE) -> Case:
+    run, inputs, _ = _table(folder, ["species"], backbone)
     expected = of_classes(sorted(SPECIES), logits(reference(run), inputs))
     return Case(run, folder / "new.csv", _files(folder, *TABLES), expected)
 

@@ -93,6 +93,29 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Exhibit:
+    """An example of the data, shown in the form that it has.
+
+    Args:
+        title: what it is called.
+        lines: what is said about it.
+        image: a picture as a data URI; empty for none.
+        picture: a chart; None for none.
+        text: a text, which wraps; empty for none.
+        aligned: lines of letters below each other, which do not wrap; empty for none.
+        cells: a row of a table, pairs (column, cell).
+    """
+
+    title: str
+    lines: tuple[str, ...]
+    image: str = ""
+    picture: Picture | None = None
+    text: str = ""
+    aligned: str = ""
+    cells: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
 class Section:
     """A section of a report.
 
@@ -105,6 +128,7 @@ class Section:
         tables: in order.
         pictures: charts, one for each task, with one legend for all.
         code: preformatted text, such as a command.
+        exhibits: examples of the data.
     """
 
     key: str
@@ -115,11 +139,12 @@ class Section:
     tables: tuple[Table, ...] = ()
     pictures: tuple[Picture, ...] = ()
     code: str = ""
+    exhibits: tuple[Exhibit, ...] = ()
 
     @property
     def empty(self) -> bool:
         """Whether it has nothing but a heading and paragraphs."""
-        return not (self.points or self.tables or self.pictures or self.code)
+        return not (self.points or self.tables or self.pictures or self.code or self.exhibits)
 
     @property
     def legend(self) -> tuple[tuple[int, str], ...]:

@@ -68,6 +68,8 @@ RULES = (
     "svg .margin{fill:var(--band)}svg .range{stroke:var(--ink);stroke-width:1.6;fill:none}"
     "svg .found{fill:var(--ink);stroke:var(--surface);stroke-width:.8}"
     "svg .open{fill:var(--surface);stroke:var(--ink);stroke-width:1.5}"
+    "svg .frame{fill:none;stroke:var(--axis)}svg .frozen{fill:var(--surface);stroke:var(--axis)}"
+    "svg .cell{fill:var(--c)}svg .outline{fill:none;stroke:var(--axis)}svg .point{fill:var(--c);fill-opacity:.45}"
     + "".join(f".c{index}{{--c:var(--s{index})}}" for index in range(len(SERIES)))
 )
 """CSS rules for the classes used in pictures."""
@@ -109,6 +111,7 @@ class Picture:
         body: SVG elements so far.
         series: pairs (index, name) of its arms, for a legend.
         left: margin left of the plot, in units; `vertical` makes room for its labels.
+        width: in units; charts with axes have that of all charts.
     """
 
     key: str
@@ -118,6 +121,7 @@ class Picture:
     body: list[str] = field(default_factory=list)
     series: tuple[tuple[int, str], ...] = ()
     left: float = LEFT
+    width: float = WIDTH
 
     def add(self, *elements: str) -> None:
         """Append SVG elements; they are drawn on top of the earlier ones."""
@@ -222,8 +226,9 @@ class Picture:
         return self._wrapped(f'{sheet}<rect class="paper" width="100%" height="100%"/>{body}', height, _FILE) + "\n"
 
     def _wrapped(self, body: str, height: float, more: str) -> str:
+        key = self.key
         return (
-            f'<svg{more} viewBox="0 0 {WIDTH} {height:g}" role="img" aria-labelledby="{self.key}-t {self.key}-d">'
+            f'<svg{more} viewBox="0 0 {self.width:g} {height:g}" role="img" aria-labelledby="{key}-t {key}-d">'
             f'<title id="{self.key}-t">{escape(self.title)}</title>'
             f'<desc id="{self.key}-d">{escape(self.alternative)}</desc>{body}</svg>'
         )

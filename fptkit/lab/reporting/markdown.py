@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from fptkit.lab.reporting.document import Entry, Point, Report, Section, Table
+from fptkit.lab.reporting.document import Entry, Exhibit, Point, Report, Section, Table
 
 _MEANINGFUL = re.compile(r"([\\`*\[\]|#~]|(?<!\w)_|_(?!\w))")
 
@@ -51,7 +51,7 @@ def _points(points: Sequence[Point]) -> Iterator[str]:
 
 def _section(section: Section, pictures: str) -> list[str]:
     shown = section.pictures if pictures else ()
-    if not (section.points or section.tables or section.code or shown):
+    if not (section.points or section.tables or section.code or section.exhibits or shown):
         return []
     parts = [f"## {escaped(section.title)}"]
     if shown or not section.pictures:  # its paragraphs explain the pictures
@@ -64,7 +64,14 @@ def _section(section: Section, pictures: str) -> list[str]:
         fence = fence if len(fence) > 2 else "```"
         parts.append(f"{fence}sh\n{section.code}\n{fence}")
     parts += [f"![{escaped(picture.alternative)}]({pictures}/{picture.key}.svg)" for picture in shown]
+    parts += map(_exhibit, section.exhibits)
     return parts + [part for table in section.tables for part in _table(table)]
+
+
+def _exhibit(one: Exhibit) -> str:
+    """An example of the data as an item of a list, without its picture."""
+    cells = ", ".join(f"{name}: {cell}" for name, cell in one.cells)
+    return "- " + "; ".join(escaped(text) for text in (one.title, *one.lines, one.text, cells) if text)
 
 
 def _table(table: Table) -> list[str]:

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from fptkit.engine.code_version import digest_parts
 from fptkit.errors import DataError, UsageError
-from fptkit.files import CHECKPOINTS, LOCK, METRICS, find_json, read_json, read_summary, write_text
+from fptkit.files import CHECKPOINTS, LOCK, METRICS, RUN_REPORT, find_json, read_json, read_summary, write_text
 from fptkit.lab.studies.job import LOG
 from fptkit.lab.studies.locking.content import Plan
 from fptkit.lab.studies.outcome import Outcome, Status
@@ -254,7 +254,8 @@ def study_digests(folder: Path) -> dict[str, str]:
 
 
 def run_digests(folder: Path) -> dict[str, str]:
-    """Digest of every file in a run folder, by relative path.
+    """Digest of every file in a run folder, by relative path, except its report, which is made from the others at any
+    time.
 
     Those of tensor files are copied from the JSON files beside them, which the run wrote: they may be large.
     """
@@ -264,7 +265,7 @@ def run_digests(folder: Path) -> dict[str, str]:
             beside = path.parent.relative_to(folder)
             files = find_json(path).get("files")
             known |= {(beside / name).as_posix(): digest for name, digest in (files or {}).items()}
-    return {name: known.get(name) or file_sha256(folder / name) for name in files_in(folder)}
+    return {name: known.get(name) or file_sha256(folder / name) for name in files_in(folder) if name != RUN_REPORT}
 
 
 def files_in(folder: Path) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fptkit.files import ADDRESS, ENVIRONMENT, METRICS, SUMMARY, read_summary
+from fptkit.files import ADDRESS, ENVIRONMENT, METRICS, RUN_REPORT, SUMMARY, read_summary
 from fptkit.lab.studies.job import LOG
 from fptkit.lab.studies.results import run_folder
 from fptkit.lab.verification.consistency import check_run
@@ -99,7 +99,7 @@ def _check_run(
 def _check_files(
     folder: Path, name: str, record: RunRecord, findings: Findings, *, tensors: bool, may_lack: MayLack | None
 ) -> None:
-    there = set(files_in(folder))
+    there = {*files_in(folder)} - {RUN_REPORT}
     for file, digest in record.files.items():
         if file.endswith(TENSORS) and not tensors:
             continue

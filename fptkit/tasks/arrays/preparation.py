@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 from fptkit.errors import DataError
 from fptkit.interfaces import Batch, Examples, Grid, Metric, OutputKind, Preparation, Shown, Symbols, Vectors
 from fptkit.tasks.arrays.files import Array, check_finite
-from fptkit.tasks.arrays.names import Wanted
+from fptkit.tasks.arrays.names import Wanted, X, parted
 from fptkit.tasks.arrays.options import ReadAs
 from fptkit.tasks.arrays.reader import has_tags, read_unlabelled
 from fptkit.tasks.own_data.target import Target
@@ -116,11 +117,14 @@ class ArraysPreparation(Preparation):
         Raises:
             FptkitError: see `fptkit.tasks.arrays.reader.read_source`.
         """
-        wanted = Wanted(self.x, self.y, self.lengths, unlabelled=True)
-        found = read_unlabelled(source, wanted, config=None, revision=None)
+        found = Examples.joined([self._read(entries) for entries in _together(source)])
         known = all(column in found.labels for column in self.target.columns)
         fits = known and isinstance(self.target, Tags) == has_tags(found)
         return found if fits else Examples(found.content, found.names, notes=found.notes)
+
+    def _read(self, entries: Sequence[str]) -> Examples:
+        wanted = Wanted(self.x, self.y, self.lengths, unlabelled=True)
+        return read_unlabelled(entries, wanted, config=None, revision=None)
 
     def prepare(self, examples: Examples) -> Batch:
         """See `fptkit.Preparation.prepare`.
@@ -128,7 +132,7 @@ class ArraysPreparation(Preparation):
         Raises:
             DataError: an example has another shape, an unknown symbol, or a value that is not finite.
         """
-        inputs, lengths = self.inputs(examples.content, examples.names)
+        inputs, lengths = self.inputs(list(map(np.asarray, examples.content)), examples.names)
         return Batch(inputs, self.targets(examples, inputs.shape[1]), lengths)
 
     def show(self, content: Any) -> Shown | None:
@@ -243,6 +247,14 @@ def _brightness(image: Array) -> NDArray[np.uint8]:
     values = image.astype(np.float64)
     low, high = values.min(), values.max()
     return np.round(255 * (values - low) / (high - low or 1.0)).astype(np.uint8)
+
+
+def _together(source: Sequence[str]) -> list[Sequence[str]]:
+    """Entries that are read together: ``.npy`` files of which one is named as inputs are the arrays of one data set."""
+    stems = [Path(entry.removeprefix("path:")).stem for entry in source if entry.lower().endswith(".npy")]
+    if len(stems) == len(source) and any(parted(stem)[0] in X for stem in stems):
+        return [source]
+    return [[entry] for entry in source]
 
 
 def channels_last(array: Array, first: bool) -> Array:

@@ -100,7 +100,7 @@ class SeriesPreparation(Preparation):
         return Examples(read.series, read.names, labels, notes=(*found.notes, *read.notes))
 
     def prepare(self, examples: Examples) -> Batch:
-        """See `fptkit.Preparation.prepare`. Shapes: inputs (B, T, C) float32.
+        """See `fptkit.Preparation.prepare`. Content: (T, C), or (T,) for one channel. Shapes: inputs (B, T, C) float32.
 
         Raises:
             DataError: a series has missing values that are refused, is too short for a forecast, or far out of the
@@ -108,7 +108,7 @@ class SeriesPreparation(Preparation):
         """
         prepared = [
             self._history(each, name) if self.forecast else self._tokens(each, name)
-            for each, name in zip(examples.content, examples.names, strict=True)
+            for each, name in zip(_arrays(examples), examples.names, strict=True)
         ]
         for tokens, name in zip(prepared, examples.names, strict=True):
             if not np.isfinite(tokens).all():
@@ -130,7 +130,7 @@ class SeriesPreparation(Preparation):
         """
         if self.forecast is None:
             return None
-        scaled = [self.scaled(each, name) for each, name in zip(examples.content, examples.names, strict=True)]
+        scaled = [self.scaled(each, name) for each, name in zip(_arrays(examples), examples.names, strict=True)]
         timeline = make_timeline(scaled, all_test(scaled), targets=self.forecast.targets)
         windows = WindowExamples(
             timeline,
@@ -207,7 +207,7 @@ class SeriesPreparation(Preparation):
         assert isinstance(output, Values)
         values = predictions.detach().double().cpu().numpy().reshape(len(predictions), self.forecast.horizon, -1)
         if self.normalisation == "window" and examples is not None:
-            parts = [self._window(each, name) for each, name in zip(examples.content, examples.names, strict=True)]
+            parts = [self._window(each, name) for each, name in zip(_arrays(examples), examples.names, strict=True)]
             values = values * np.stack([deviation[0, :, places].T for _, _, deviation in parts])
             values = values + np.stack([mean[0, :, places].T for _, mean, _ in parts])
         if self.normalisation == "train" or (self.normalisation == "window" and examples is not None):
@@ -281,6 +281,12 @@ def constant_note(preparation: SeriesPreparation) -> tuple[str, ...]:
     pairs = zip(preparation.channels, preparation.deviation, strict=True)
     constant = [name for name, deviation in pairs if not deviation]
     return (f"constant in the training data: {', '.join(constant)}",) if constant else ()
+
+
+def _arrays(examples: Examples) -> list[Series]:
+    """The series of examples; in memory they may be lists, and one channel may have no dimension of its own."""
+    arrays = [np.asarray(each, np.float64) for each in examples.content]
+    return [each[:, None] if each.ndim == 1 else each for each in arrays]
 
 
 def _narrow(values: Series) -> NDArray[np.float32]:

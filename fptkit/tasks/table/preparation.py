@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from fptkit.errors import DataError
 from fptkit.interfaces import Batch, Examples, Grid, Shown
 from fptkit.tasks.own_data.target import TargetPreparation
 from fptkit.tasks.reading.columns import Column, read_column
@@ -197,19 +198,21 @@ class TablePreparation(TargetPreparation):
         return Shown(cells={column.name: str(cell) for column, cell in zip(self.columns, content, strict=True)})
 
     def encode(self, examples: Examples) -> Encoded:
-        """The cells as numbers, see `Encoded`; their content is (N, T) cells of text.
+        """The cells as numbers, see `Encoded`; their content is (N, T) cells of text, or rows in memory: mappings from
+        columns to cells, or cells in the order of `columns`. Cells may be numbers; None is a missing value.
 
         Raises:
             DataError: a cell does not fit its column.
         """
         count = len(examples)
+        rows = examples.content if _is_text(examples.content) else self._rows(examples)
         widths = [0 if isinstance(column, CategoryColumn) else column.channels for column in self.columns]
         numbers = np.zeros((count, len(self.columns), max([*widths, 1])), np.float32)
         codes = np.zeros((count, len(self.columns)), np.int64)
         for place, own in enumerate(self.columns):
             column = read_column(
                 own.name,
-                [cell[place] for cell in examples.content],
+                [cell[place] for cell in rows],
                 examples.names.__getitem__,
                 missing=self.missing,
                 decimal=self.decimal,
@@ -223,6 +226,24 @@ class TablePreparation(TargetPreparation):
                 numbers[:, place, : own.channels] = own.numbers(column)
         return Encoded(numbers, codes)
 
+    def _rows(self, examples: Examples) -> list[list[str]]:
+        """The cells of rows in memory as text.
+
+        Raises:
+            DataError: a row lacks a column, or has another number of cells.
+        """
+        names = [column.name for column in self.columns]
+        found = []
+        for row, name in zip(examples.content, examples.names, strict=True):
+            if isinstance(row, Mapping):
+                if lacking := [column for column in names if column not in row]:
+                    raise DataError(f"{name}: no column '{lacking[0]}'; expected {', '.join(names)}")
+                row = [row[column] for column in names]
+            if isinstance(row, str) or len(row) != len(names):
+                raise DataError(f"{name}: {row!r:.60} is no row of {len(names)} cells: {', '.join(names)}")
+            found.append(["" if cell is None else str(cell) for cell in row])
+        return found
+
     def expand(self, encoded: Encoded) -> Tensor:
         """The inputs of encoded cells. Shapes: -> (B, T, 1, C) float32."""
         channels = self.input.channels
@@ -231,6 +252,13 @@ class TablePreparation(TargetPreparation):
         codes = torch.from_numpy(encoded.codes)[..., None]
         inputs.scatter_(2, codes, torch.where(codes > 0, 1.0, inputs.gather(2, codes)))
         return inputs[:, :, None]
+
+
+def _is_text(content: object) -> bool:
+    """Whether rows are cells of text, as files give them."""
+    if not isinstance(content, np.ndarray) or content.dtype != object or content.ndim != 2:
+        return False
+    return all(isinstance(cell, str) for cell in content[:1].ravel())
 
 
 def cells_of(columns: object, names: Sequence[str]) -> NDArray[np.object_]:

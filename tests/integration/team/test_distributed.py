@@ -45,6 +45,8 @@ def test_evaluation_is_that_of_one_process_bit_for_bit(write: Any, start: Any, t
     alone(recipe, trained, resume=True)
     assert metrics(trained)[-1]["split"] == "test"
     assert_same(trained, tmp_path / "two")
+    assessed = [(folder / "assessment.json").read_text() for folder in (trained, tmp_path / "two")]
+    assert assessed[0] == assessed[1]
 
 
 @pytest.mark.slow

@@ -35,7 +35,7 @@ OF_RUN = {
     PREPARATION: "what the model takes and gives, and how new inputs are prepared for it",
     "model.json": "SHA-256 of the trained tensors, the step they are from, and the frozen part they belong to",
 }
-"""Files of a run folder, with their descriptions."""
+"""Files of a run folder, with their descriptions. Without ``assessment.json``, which has examples of the data."""
 
 TENSORS = {
     "model.safetensors": "trained tensors of the best step, by parameter name",

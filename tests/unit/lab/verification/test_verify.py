@@ -58,7 +58,7 @@ def test_an_untouched_study_agrees(folder: Path) -> None:
     findings = verify_study(folder)
     assert findings.differences == []
     assert findings.runs == 4
-    assert findings.files == 4 * 13 + 7, "13 files of each run, and all of the study but plan and manifest"
+    assert findings.files == 4 * 14 + 7, "14 files of each run, and all of the study but plan and manifest"
     assert any(note.startswith("the plan was locked 2") for note in findings.notes)
     assert any("margin: 2 (plan: null)" in note for note in findings.notes)
 
@@ -76,6 +76,7 @@ FILES_OF_STUDY = (
 )
 FILES_OF_RUN = (
     "address",
+    "assessment.json",
     "checkpoints/step-00000100/optimizer.safetensors",
     "checkpoints/step-00000100/state.json",
     "checkpoints/step-00000100/trained.safetensors",

@@ -1,0 +1,1 @@
+"""The report of a single run, made from its folder alone."""
