@@ -14,8 +14,8 @@ from typing import Literal
 
 import torch
 
-from fptkit.build import Built
 from fptkit.engine.batches import evaluation_batches
+from fptkit.engine.build import Built
 from fptkit.engine.checkpoint import (
     Checkpoint,
     checkpoint_of,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fptkit.build import Built, build, check_encoder_width
 from fptkit.engine.batches import TrainingBatches, evaluation_batches, micro_batches
+from fptkit.engine.build import Built, build, check_encoder_width
 from fptkit.engine.cache.features import FeatureCache, feature_cache
 from fptkit.engine.checkpoint import trained_tensors
 from fptkit.engine.data import data_reference

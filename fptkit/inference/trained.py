@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fptkit.build import build
+from fptkit.engine.build import build
 from fptkit.engine.checkpoint import read_model_files, restore_trained
 from fptkit.engine.preparation import read_preparation
 from fptkit.errors import CheckpointError, UsageError
