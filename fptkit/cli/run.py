@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +12,6 @@ from fptkit.cli.completion import recipe_names
 from fptkit.cli.shared import (
     json_option,
     load_registry,
-    new_run_folder,
     plugin_option,
     print_json,
     recipe_options,
@@ -76,12 +73,13 @@ def run(
 
     loaded, folder = _agreed(load, output) if process_count() > 1 else _alone(load, output)
     # Heavy imports only now, so that errors of the recipe are reported at once.
+    from fptkit.api.display import quiet_libraries
     from fptkit.cli.console import console_listener, print_summary
     from fptkit.engine.folder import resume_command
     from fptkit.engine.run import RunRequest
     from fptkit.engine.run import run as carry_out
 
-    _quiet_libraries()
+    quiet_libraries()
     as_json, quiet = as_json and not process_rank(), quiet or bool(process_rank())  # rank 0 reports
     with console_listener(quiet=quiet) as listener:
         summary = carry_out(RunRequest(loaded, folder, resume=resume, listeners=[listener], open_test=not no_test))
@@ -110,6 +108,8 @@ def _suggest_control(
 
 def _alone(load: Callable[[], LoadedRecipe], output: Path | None) -> tuple[LoadedRecipe, Path]:
     """Recipe and run folder."""
+    from fptkit.files import new_run_folder
+
     loaded = load()
     return loaded, output or new_run_folder(loaded.name)
 
@@ -118,15 +118,8 @@ def _agreed(load: Callable[[], LoadedRecipe], output: Path | None) -> tuple[Load
     """Recipe and run folder if several processes run together: an error in one is reported once and ends all, and rank
     0 names the folder."""
     from fptkit.engine.team.processes import join_processes
+    from fptkit.files import new_run_folder
 
     processes = join_processes()
     loaded = processes.together(load)
     return loaded, processes.from_main(lambda: output or new_run_folder(loaded.name))
-
-
-def _quiet_libraries() -> None:
-    """Turn off progress bars and advice of libraries."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if not sys.stderr.isatty():
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
