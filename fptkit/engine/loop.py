@@ -260,16 +260,7 @@ class Trainer:
 
     def _validate(self) -> None:
         parts, options, progress = self._parts, self._options, self.progress
-        batches = evaluation_batches(
-            parts.task,
-            "validation",
-            self._prepared.features.validation,
-            options,
-            progress.step,
-            rank=self._processes.rank,
-            count=self._processes.count,
-        )
-        metrics = self.evaluate(parts, batches)
+        metrics = self.evaluate(parts, self._validation_batches())
         self._check_finite(metrics["loss"], "validation loss at")
         progress.validated_step = progress.step
         name, higher_is_better = parts.task.selection()
@@ -282,6 +273,20 @@ class Trainer:
             progress.stale_validations += 1
         note_validation(progress, options.schedule, improved=best)
         self._report(Validated(progress.step, metrics, best))
+
+    def _validation_batches(self) -> Iterable[Batch | None]:
+        """The validation batches of this process."""
+        if self._prepared.batches is not None:
+            return self._prepared.batches.validation()
+        return evaluation_batches(
+            self._parts.task,
+            "validation",
+            self._prepared.features.validation,
+            self._options,
+            self.progress.step,
+            rank=self._processes.rank,
+            count=self._processes.count,
+        )
 
     def _check_finite(self, value: float, which: str) -> None:
         if not math.isfinite(value):

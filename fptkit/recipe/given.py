@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from fptkit.errors import UsageError
+from fptkit.recipe.check import AnyModel, check_model
 from fptkit.recipe.extends import Cache, merge, read_bases, without_key
 from fptkit.recipe.find import ReadFile, base_folders
-from fptkit.recipe.tree import MAX_DEPTH, Fault, Node, Place, join
+from fptkit.recipe.tree import MAX_DEPTH, Fault, Node, Place, join, recipe_error
 
 SOURCE = "the given recipe"
 """How faults name a recipe that was given as a mapping."""
@@ -46,6 +47,24 @@ def override_texts(overrides: Mapping[str, Any]) -> list[str]:
         UsageError: a value is not a number, text, boolean, None, path, or a list or mapping of these.
     """
     return [f"{path}={_text(path, value)}" for path, value in _leaves(overrides, "")]
+
+
+def checked(content: Mapping[str, Any], model: type[AnyModel], where: str) -> AnyModel:
+    """A model from values given in Python, by the rules of recipes: text is not a number, unknown keys are faults.
+
+    Args:
+        content: values by key.
+        model: the model.
+        where: what the values were given to, for messages.
+
+    Raises:
+        RecipeError: the values have faults; the error holds all of them.
+    """
+    faults: list[Fault] = []
+    made = check_model(_mapping(content, Place(where), "", faults), model, "", faults)
+    if faults or made is None:
+        raise recipe_error(faults)
+    return made
 
 
 def _leaves(content: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
