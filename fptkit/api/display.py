@@ -1,4 +1,4 @@
-"""Results as HTML tables, and libraries that print too much."""
+"""Results as HTML tables, lines about a training, and libraries that print too much."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from fptkit.engine.events import Event, Noted, Validated
 
 
 def quiet_libraries() -> None:
@@ -44,3 +46,23 @@ def _shown(value: Any) -> str:
     if value is None:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+class Lines:
+    """Prints a line for each validation and note of a training on stderr.
+
+    Args:
+        max_steps: its last step.
+    """
+
+    def __init__(self, max_steps: int) -> None:
+        self._max_steps = max_steps
+
+    def handle(self, event: Event) -> None:
+        """See `Listener`."""
+        if isinstance(event, Validated):
+            shown = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in event.metrics.items())
+            best = "  (best so far)" if event.best else ""
+            print(f"step {event.step}/{self._max_steps}  validation: {shown}{best}", file=sys.stderr)
+        elif isinstance(event, Noted):
+            print(f"step {event.step}/{self._max_steps}  note: {event.text}", file=sys.stderr)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,12 +12,12 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from fptkit.api.display import html_table, paragraph
+from fptkit.api.display import Lines, html_table, paragraph
 from fptkit.api.module import AdaptedModule, LoaderBatches, Loss, ModuleTask, default_loss, freeze
 from fptkit.engine.build import Built
 from fptkit.engine.cache.features import FeatureCache
 from fptkit.engine.checkpoint import latest_checkpoint
-from fptkit.engine.events import Event, Listener, Noted, Validated
+from fptkit.engine.events import Event, Listener, Validated
 from fptkit.engine.loop import Trainer
 from fptkit.engine.progress import ended_by
 from fptkit.engine.records import MetricsFile
@@ -112,9 +110,9 @@ def train(
     """Train your own module on your own data loaders with fptkit's training loop.
 
     AdamW, gradient clipping and accumulation, schedules, early stopping, the best step chosen on validation,
-    checkpoints and the freeze proof are those of ``fptkit run``. Not supported: several processes, and what needs a recipe, such
-    as data fractions and the feature cache. Buffers, such as the running means of a batch norm, follow the data even
-    if every parameter is frozen.
+    checkpoints and the freeze proof are those of ``fptkit run``. Not supported: several processes, and what needs a
+    recipe, such as data fractions and the feature cache. Buffers, such as the running means of a batch norm, follow the
+    data even if every parameter is frozen.
 
     Shapes: inputs and targets have one row for each example, (B, ...); outputs are what loss and metrics take: for
     cross-entropy (B, K) with targets (B,) int64.
@@ -136,7 +134,7 @@ def train(
         roles: role by pattern of names; ``{block}`` stands for the number of a block:
             ``{"layers.{block}.attn.*": "attention", "head.*": "output"}``. The first match counts; without one it
             is ``other``.
-        output: folder of checkpoints and ``metrics.jsonl``; None: a temporary folder, which is removed.
+        output: folder of checkpoints and ``metrics.jsonl``; None: nothing is written.
         resume: whether to continue the training in ``output``; an empty folder starts one.
         quiet: whether to print nothing.
         listeners: get the events of the training, see ``docs/plugins/hooks.md``.
@@ -178,17 +176,16 @@ def train(
     prepared = _prepared(model, task, groups, chosen.model_copy(update={"batch_size": len(first)}), batches)
     with _folder(output) as folder, stop_on_signals() as stop, torch.random.fork_rng():
         _check_folder(folder, prepared, resume=resume)
-        told: list[Listener] = [*([] if quiet else [_Lines(chosen.max_steps)]), *listeners]
-        trainer = Trainer(prepared, folder / CHECKPOINTS, emit=lambda event: _tell(told, event), stop=stop)
+        rows = _Rows()
+        told: list[Listener] = [rows, *([] if quiet else [Lines(chosen.max_steps)]), *listeners]
+        trainer = Trainer(prepared, folder and folder / CHECKPOINTS, emit=lambda event: _tell(told, event), stop=stop)
         if resume:
             trainer.restore()
-        metrics_file = MetricsFile(folder / METRICS, keep_lines=trainer.progress.events)
-        with contextlib.closing(metrics_file):
-            told.append(metrics_file)
+        with _metrics_file(folder, trainer.progress.events, told):
             if trainer.unfinished() and trainer.fit() == "stopped":
                 raise _interrupted(stop.signal_number, trainer.progress.step, output)
         trainer.restore_best()
-        history = _validations(folder / METRICS)
+        history = rows.found if folder is None else _validations(folder / METRICS)
     prepared.proof.check_unchanged()
     return _result(module, trainer, prepared, history)
 
@@ -255,22 +252,34 @@ def _prepared(
 
 
 @contextlib.contextmanager
-def _folder(output: str | Path | None) -> Iterator[Path]:
-    """The folder of a training: locked, or temporary."""
+def _folder(output: str | Path | None) -> Iterator[Path | None]:
+    """The locked folder of a training, if it has one."""
     if output is None:
-        with tempfile.TemporaryDirectory(prefix="fptkit-") as folder:
-            yield Path(folder)
+        yield None
         return
     with locked_folder(Path(output), "training"):
         yield Path(output)
 
 
-def _check_folder(folder: Path, prepared: Prepared, *, resume: bool) -> None:
+@contextlib.contextmanager
+def _metrics_file(folder: Path | None, events: int, listeners: list[Listener]) -> Iterator[None]:
+    """Adds the listener that writes the metrics file, if the training has a folder; ``events`` are in it already."""
+    if folder is None:
+        yield
+        return
+    with contextlib.closing(MetricsFile(folder / METRICS, keep_lines=events)) as file:
+        listeners.append(file)
+        yield
+
+
+def _check_folder(folder: Path | None, prepared: Prepared, *, resume: bool) -> None:
     """Refuse the folder of another training, and record what decides this one.
 
     Raises:
         UsageError: the folder holds a training and ``resume`` is false, or one with other options or other parameters.
     """
+    if folder is None:
+        return
     names = [name for group in prepared.built.groups for name in group.parameters]
     now: dict[str, Any] = {"train": deciding(prepared.options, lengths=False), "trained": names}
     before = find_json(folder / OPTIONS)
@@ -292,20 +301,16 @@ def _tell(listeners: Sequence[Listener], event: Event) -> None:
         listener.handle(event)
 
 
-class _Lines:
-    """Prints a line for each validation and note on stderr."""
+class _Rows:
+    """Collects validations."""
 
-    def __init__(self, max_steps: int) -> None:
-        self._max_steps = max_steps
+    def __init__(self) -> None:
+        self.found: list[dict[str, Any]] = []
 
     def handle(self, event: Event) -> None:
         """See `Listener`."""
         if isinstance(event, Validated):
-            shown = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in event.metrics.items())
-            best = "  (best so far)" if event.best else ""
-            print(f"step {event.step}/{self._max_steps}  validation: {shown}{best}", file=sys.stderr)
-        elif isinstance(event, Noted):
-            print(f"step {event.step}/{self._max_steps}  note: {event.text}", file=sys.stderr)
+            self.found.append({"step": event.step, **event.metrics})
 
 
 def _validations(path: Path) -> list[dict[str, Any]]:
