@@ -41,6 +41,13 @@ class TrainedModel:
         module: the model, a torch module in evaluation mode; ``module(inputs, lengths)`` gives logits.
         task: kinds and preparation of the run's task, without examples.
         origin: content of ``model.json``: the step, and identity of frozen part and data.
+
+    Example:
+        >>> import fptkit, numpy
+        >>> model = fptkit.run("bit_xor_gpt2", profile="smoke", output="runs/xor", quiet=True).load()
+        >>> inputs = numpy.zeros((3, model.task.max_tokens, model.task.input.width))
+        >>> model.classes, model.predict(inputs).shape[0], type(model.module).__name__
+        (('0', '1'), 3, 'CrossModalModel')
     """
 
     def __init__(
@@ -219,6 +226,14 @@ def load(run: str | Path, *, device: str = "auto", plugin_files: Sequence[str | 
         UsageError: the folder holds no run, or one that has not ended.
         CheckpointError: its files are damaged, or the frozen part is another one than in training.
         FptkitError: the model cannot be built, for example since its weights are not available.
+
+    Example:
+        >>> import fptkit, numpy
+        >>> result = fptkit.run("bit_xor_gpt2", profile="smoke", output="runs/mine", quiet=True)
+        >>> model = fptkit.load("runs/mine")
+        >>> inputs = numpy.zeros((3, model.task.max_tokens, model.task.input.width))
+        >>> model.predict_proba(inputs).shape[0], model.embed(inputs).shape[0]
+        (3, 3)
     """
     folder = Path(run)
     _check_ended(folder)

@@ -78,6 +78,11 @@ class Vectors(_OneTensor):
 
     Args:
         width: F, numbers per token.
+
+    Example:
+        >>> import fptkit
+        >>> fptkit.Vectors(width=3).name
+        'vectors'
     """
 
     name: ClassVar[str] = "vectors"
@@ -101,6 +106,11 @@ class Symbols(_OneTensor):
         count: size of the alphabet, including the padding symbol.
         pad: id of the padding symbol.
         vocabulary: digest of the tokenizer whose tokens the symbols are; empty for symbols of another kind.
+
+    Example:
+        >>> import fptkit
+        >>> fptkit.Symbols(count=5, pad=4).name
+        'symbols'
     """
 
     name: ClassVar[str] = "symbols"
@@ -130,6 +140,11 @@ class Grid(_OneTensor):
 
     Raises:
         ShapeError: ``size`` is not two integers >= 1, or ``channels`` is below 1.
+
+    Example:
+        >>> import fptkit
+        >>> fptkit.Grid((28, 28), channels=1).max_tokens
+        784
     """
 
     name: ClassVar[str] = "grid"
@@ -179,6 +194,12 @@ class Mixed:
 
     Raises:
         ShapeError: there are no parts, a kind is invalid, or ``tokens`` lacks a part or names a wrong one.
+
+    Example:
+        >>> import fptkit
+        >>> kind = fptkit.Mixed({"image": fptkit.Grid((8, 8)), "words": fptkit.Symbols(1000)}, tokens={"words": 20})
+        >>> kind.max_tokens, kind.last
+        (84, 'words')
     """
 
     name: ClassVar[str] = "mixed"
@@ -289,6 +310,12 @@ class Classes:
 
     Raises:
         ShapeError: ``count`` is below 2, ``tokens`` or ``per_token`` below 1, or names are given, but not one for each.
+
+    Example:
+        >>> import fptkit, torch
+        >>> output = fptkit.Classes(3, names=("cat", "dog", "owl"))
+        >>> output.target_shape(8), float(output.loss(torch.zeros(8, 3), torch.zeros(8, dtype=torch.int64))) > 1
+        ((8,), True)
     """
 
     best_metric: ClassVar[str] = "accuracy"
@@ -357,6 +384,11 @@ class Values:
 
     Raises:
         ShapeError: names are given, but not one for each number.
+
+    Example:
+        >>> import fptkit
+        >>> fptkit.Values(2, names=("x", "y")).target_shape(8)
+        (8, 2)
     """
 
     best_metric: ClassVar[str] = "mean_squared_error"

@@ -28,6 +28,13 @@ class TokenClasses:
 
     Raises:
         ShapeError: ``count`` is below 2, or names are given, but not one for each class.
+
+    Example:
+        >>> import fptkit, torch
+        >>> output = fptkit.TokenClasses(2, names=("O", "GENE"))
+        >>> targets = torch.tensor([[0, 1, fptkit.IGNORED]])
+        >>> tuple(output.for_metrics(torch.zeros(1, 3, 2), targets)[0].shape)
+        (2, 2)
     """
 
     best_metric: ClassVar[str] = "accuracy"
