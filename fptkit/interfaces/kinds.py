@@ -185,6 +185,8 @@ class Grid(_OneTensor):
 class Mixed:
     """Input kind: several named parts of different kinds, whose tokens are concatenated.
 
+    Shapes: inputs are a mapping from names to the tensors of the parts, each with B rows.
+
     Padding is on the right only, also after encoding. So only the last part may vary in length; every other part has
     the same number of tokens in all examples.
 

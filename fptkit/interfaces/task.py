@@ -43,7 +43,7 @@ class Split(Protocol):
     token_counts: np.ndarray | None
 
     def batch(self, indices: Sequence[int], generator: torch.Generator) -> Batch:
-        """Make a batch, on the CPU.
+        """Make a batch, on the CPU. Shapes: those of `fptkit.Batch`, with B the number of indices.
 
         Args:
             indices: indices of the examples; an endless split only uses their number.

@@ -92,18 +92,38 @@ def test_all_names_are_documented_or_excused() -> None:
 
 
 def test_an_example_that_fails_would_be_found() -> None:
-    with pytest.raises(AssertionError, match="Expected:\n    3"):
+    with pytest.raises(AssertionError, match=r"Expected:\n\s+3\n"):
         run_example(">>> 1 + 1\n3\n", "wrong")
     with pytest.raises(AssertionError, match="no example"):
         run_example("", "nothing")
 
 
+def run_block(code: str, where: str, names: dict[str, object]) -> int:
+    """Execute a block of the page; expressions followed by ``# -> TEXT`` must give it. Returns how many there were."""
+    lines, checked = code.splitlines(), 0
+    for statement in ast.parse(code).body:
+        source = ast.get_source_segment(code, statement) or ""
+        *_, wanted = lines[(statement.end_lineno or 1) - 1].rpartition("  # -> ")
+        if isinstance(statement, ast.Expr) and "  # -> " in lines[(statement.end_lineno or 1) - 1]:
+            assert repr(eval(source, names)) == wanted, f"{where}: {source}"
+            checked += 1
+        else:
+            exec(compile(ast.Module([statement], []), where, "exec"), names)
+    assert checked == code.count("# -> "), f"{where}: a result belongs to no expression"
+    return checked
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("_somewhere")
 def test_the_code_of_the_page_runs() -> None:
-    """All blocks in their order, as in one session; lines ``# -> text`` say what the last expression is."""
+    """All blocks in their order, as in one session."""
     names: dict[str, object] = {}
-    for number, code in enumerate(
-        re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL), start=1
-    ):
-        exec(compile(code, f"docs/python.md, block {number}", "exec"), names)
+    blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert sum(run_block(code, f"docs/python.md, block {n}", names) for n, code in enumerate(blocks, start=1)) > 15
+
+
+def test_a_wrong_result_on_the_page_would_be_found() -> None:
+    with pytest.raises(AssertionError, match=r"block 1: a \+ 1"):
+        run_block("a = 1\na + 1  # -> 3\n", "block 1", {})
+    with pytest.raises(AssertionError, match="belongs to no expression"):
+        run_block("a = 1  # -> 1\n", "block 1", {})
