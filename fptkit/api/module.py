@@ -58,7 +58,7 @@ class AdaptedModule(nn.Module):
         outputs = self.module(**inputs) if isinstance(inputs, Mapping) else self.module(inputs)
         if not isinstance(outputs, Tensor):
             raise PluginError(
-                f"{type(self.module).__name__} returned a {type(outputs).__name__}; fptkit.train needs one tensor: "
+                f"{type(self.module).__name__} returned a value of type {type(outputs).__name__}; fptkit.train needs one tensor: "
                 "wrap the module in one that returns it"
             )
         return outputs
@@ -85,7 +85,7 @@ class ModuleTask(Task):
         """
         loss = self._loss(logits, batch.targets)
         if not isinstance(loss, Tensor) or loss.ndim:
-            shape = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+            shape = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a value of type {type(loss).__name__}"
             raise PluginError(f"loss: it returned {shape}; return the mean over the examples, a scalar tensor")
         return loss
 
@@ -121,7 +121,7 @@ class LoaderBatches:
         for name, loader in (("train_loader", training), ("validation_loader", validation)):
             if not hasattr(loader, "__iter__") or hasattr(loader, "__next__"):
                 raise UsageError(
-                    f"{name} is a {type(loader).__name__}, which cannot be read again in the next epoch; give a "
+                    f"{name} is of type {type(loader).__name__} and cannot be read again in the next epoch; give a "
                     "torch.utils.data.DataLoader, or a list of batches"
                 )
         self._training, self._validation, self._seed = training, validation, seed
@@ -221,7 +221,7 @@ def as_batch(given: Any, where: str) -> Batch:
     elif isinstance(given, (tuple, list)) and len(given) == 2:
         inputs, targets = given
     else:
-        raise DataError(f"{where}: it is a {type(given).__name__}; give pairs (inputs, targets)")
+        raise DataError(f"{where}: it is of type {type(given).__name__}; give pairs (inputs, targets)")
     tensors = list(inputs.values()) if isinstance(inputs, Mapping) else [inputs]
     if not tensors or not all(isinstance(tensor, Tensor) and tensor.ndim for tensor in (*tensors, targets)):
         raise DataError(f"{where}: inputs must be a tensor, or tensors by name, and targets a tensor, one row each")

@@ -125,7 +125,7 @@ def _node(value: Any, place: Place, path: str, faults: list[Fault], depth: int =
         return _node(value.tolist(), place, path, faults, depth)
     if value is None or isinstance(value, (bool, int, float, str)):
         return Node(value, place)
-    message = f"got a {type(value).__name__}; give a number, text, boolean, None, a list or a mapping"
+    message = f"got a value of type {type(value).__name__}; give a number, text, boolean, None, a list or a mapping"
     faults.append(Fault(place, path, message))
     return Node(None, place, refused=True)
 

@@ -288,11 +288,11 @@ X, Y = torch.zeros(3, 4), torch.zeros(3, dtype=torch.int64)
     [
         ([], DataError, "train_loader has no batches"),
         (iter([(X, Y)]), UsageError, "cannot be read again"),
-        ([X], DataError, "batch 1: it is a Tensor; give pairs"),
+        ([X], DataError, "batch 1: it is of type Tensor; give pairs"),
         ([(X, Y[:2])], DataError, "have 3, 2 rows"),
         ([(X, None)], DataError, "targets a tensor"),
         ([(X.numpy(), Y)], DataError, "inputs must be a tensor"),
-        (3, UsageError, "train_loader is a int"),
+        (3, UsageError, "train_loader is of type int"),
     ],
 )
 def test_wrong_loaders(batches: Any, error: type[Exception], text: str) -> None:
@@ -308,7 +308,7 @@ def test_an_empty_validation_loader_and_a_module_that_returns_a_tuple() -> None:
         def forward(self, input: torch.Tensor) -> Any:
             return super().forward(input), None
 
-    with pytest.raises(PluginError, match="returned a tuple"):
+    with pytest.raises(PluginError, match="returned a value of type tuple"):
         train(Pair(4, 2), [(X, Y)], [(X, Y)], **OPTIONS)
 
 
