@@ -85,7 +85,11 @@ class ModuleTask(Task):
         """
         loss = self._loss(logits, batch.targets)
         if not isinstance(loss, Tensor) or loss.ndim:
-            shape = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a value of type {type(loss).__name__}"
+            shape = (
+                f"a tensor of shape {tuple(loss.shape)}"
+                if isinstance(loss, Tensor)
+                else f"a value of type {type(loss).__name__}"
+            )
             raise PluginError(f"loss: it returned {shape}; return the mean over the examples, a scalar tensor")
         return loss
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from fptkit.errors import ShapeError
-from fptkit.interfaces.kinds import Classes, Faults, Values, check_names
+from fptkit.interfaces.kinds import Classes, Values, check_names
 from fptkit.interfaces.metrics import Accuracy, Metric
+from fptkit.interfaces.one_tensor import Faults
 
 IGNORED = -100
 """Target of padding and of tokens without a label: they count neither in the loss nor in metrics."""
