@@ -58,8 +58,8 @@ class AdaptedModule(nn.Module):
         outputs = self.module(**inputs) if isinstance(inputs, Mapping) else self.module(inputs)
         if not isinstance(outputs, Tensor):
             raise PluginError(
-                f"{type(self.module).__name__} returned a value of type {type(outputs).__name__}; fptkit.train needs one tensor: "
-                "wrap the module in one that returns it"
+                f"{type(self.module).__name__} returned a value of type {type(outputs).__name__}; fptkit.train needs "
+                "one tensor: wrap the module in one that returns it"
             )
         return outputs
 
@@ -85,12 +85,8 @@ class ModuleTask(Task):
         """
         loss = self._loss(logits, batch.targets)
         if not isinstance(loss, Tensor) or loss.ndim:
-            shape = (
-                f"a tensor of shape {tuple(loss.shape)}"
-                if isinstance(loss, Tensor)
-                else f"a value of type {type(loss).__name__}"
-            )
-            raise PluginError(f"loss: it returned {shape}; return the mean over the examples, a scalar tensor")
+            found = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"type {type(loss).__name__}"
+            raise PluginError(f"loss: it returned a value of {found}; return the mean over the examples, a scalar")
         return loss
 
     def metrics(self) -> Mapping[str, Metric]:

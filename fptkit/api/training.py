@@ -177,11 +177,13 @@ def train(
     with _folder(output) as folder, stop_on_signals() as stop, torch.random.fork_rng():
         _check_folder(folder, prepared, resume=resume)
         rows = _Rows()
-        told: list[Listener] = [rows, *([] if quiet else [Lines(chosen.max_steps)]), *listeners]
-        trainer = Trainer(prepared, folder and folder / CHECKPOINTS, emit=lambda event: _tell(told, event), stop=stop)
+        everyone: list[Listener] = [rows, *([] if quiet else [Lines(chosen.max_steps)]), *listeners]
+        trainer = Trainer(
+            prepared, folder and folder / CHECKPOINTS, emit=lambda event: _pass_on(everyone, event), stop=stop
+        )
         if resume:
             trainer.restore()
-        with _metrics_file(folder, trainer.progress.events, told):
+        with _metrics_file(folder, trainer.progress.events, everyone):
             if trainer.unfinished() and trainer.fit() == "stopped":
                 raise _interrupted(stop.signal_number, trainer.progress.step, output)
         trainer.restore_best()
@@ -296,7 +298,7 @@ def _check_folder(folder: Path | None, prepared: Prepared, *, resume: bool) -> N
         write_json(folder / OPTIONS, now)
 
 
-def _tell(listeners: Sequence[Listener], event: Event) -> None:
+def _pass_on(listeners: Sequence[Listener], event: Event) -> None:
     for listener in listeners:
         listener.handle(event)
 
