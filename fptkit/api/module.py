@@ -28,10 +28,16 @@ class AdaptedModule(nn.Module):
     Args:
         module: the module. It is called with a batch's inputs: one tensor, or keyword arguments if they are a mapping.
         roles: role of each parameter by pattern, see `roles_by_pattern`.
+
+    Raises:
+        UsageError: it is not a torch module.
+        FreezingError: see `roles_by_pattern`.
     """
 
     def __init__(self, module: nn.Module, roles: Mapping[str, str]) -> None:
         super().__init__()
+        if not isinstance(module, nn.Module):
+            raise UsageError(f"module is of type {type(module).__name__}; give a torch.nn.Module")
         self.module = module
         self._roles = roles_by_pattern(module, roles)
 
@@ -71,9 +77,14 @@ class ModuleTask(Task):
         loss: gives the mean loss of a batch from outputs and targets.
         metrics: makes new metrics by name.
         best_metric: name of the metric that chooses the best step, or ``loss``.
+
+    Raises:
+        UsageError: the loss cannot be called.
     """
 
     def __init__(self, loss: Loss, metrics: Callable[[], Mapping[str, Metric]], best_metric: str) -> None:
+        if not callable(loss):
+            raise UsageError(f"loss is {loss!r}; give a function of outputs and targets")
         self._loss, self._metrics, self.best_metric = loss, metrics, best_metric
         self.output = cast(Any, _AsGiven())
 
@@ -159,6 +170,10 @@ class LoaderBatches:
                 yield as_batch(given, f"validation_loader, batch {count}")
         if not count:
             raise DataError("validation_loader has no batches; give at least one")
+
+    def close(self) -> None:
+        """End the reading of the training loader, and with it the loader's workers."""
+        self._batches, self._next, self._epoch = iter(()), 0, -1
 
     def _skip_epochs(self, step: int) -> None:
         """Begin with the epoch of a step, if the loader has a length; otherwise all batches before it are read."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,9 @@ from fptkit.specs import FreezingPolicySpec
 
 OPTIONS = "train.json"
 """File in a training's folder with what decides its result."""
+
+ONE_AT_A_TIME = threading.RLock()
+"""Held while a model is trained: torch's global generator belongs to all threads, and decides the result."""
 
 UNSUPPORTED = (
     "batch_size",
@@ -168,19 +172,30 @@ def train(
     _check_arguments(policy, roles, trained, options, output, resume=resume)
     model = AdaptedModule(module, roles or {})
     chosen = checked(options, TrainOptions, "fptkit.train")
-    batches = LoaderBatches(train_loader, validation_loader, chosen.seed)
     groups = freeze(model, trained, load_installed([]).get(FreezingPolicySpec, policy) if policy else None)
-    first = batches.batch(0)
-    task = _task(loss, metrics, best_metric, first.targets)
-    check_best_metric(task)
-    prepared = _prepared(model, task, groups, chosen.model_copy(update={"batch_size": len(first)}), batches)
-    with _folder(output) as folder, stop_on_signals() as stop, torch.random.fork_rng():
+    with contextlib.closing(LoaderBatches(train_loader, validation_loader, chosen.seed)) as batches:
+        first = batches.batch(0)
+        task = _task(loss, metrics, best_metric, first.targets)
+        prepared = _prepared(model, task, groups, chosen.model_copy(update={"batch_size": len(first)}), batches)
+        everyone = [*([] if quiet else [Lines(chosen.max_steps)]), *listeners]
+        return _carry_out(module, prepared, everyone, output, resume=resume)
+
+
+def _carry_out(
+    module: nn.Module,
+    prepared: Prepared,
+    listeners: Sequence[Listener],
+    output: str | Path | None,
+    *,
+    resume: bool,
+) -> TrainResult:
+    """Train, restore the best step, prove what is frozen."""
+    rows = _Rows()
+    everyone: list[Listener] = [rows, *listeners]
+    with ONE_AT_A_TIME, _folder(output) as folder, stop_on_signals() as stop, torch.random.fork_rng():
         _check_folder(folder, prepared, resume=resume)
-        rows = _Rows()
-        everyone: list[Listener] = [rows, *([] if quiet else [Lines(chosen.max_steps)]), *listeners]
-        trainer = Trainer(
-            prepared, folder and folder / CHECKPOINTS, emit=lambda event: _pass_on(everyone, event), stop=stop
-        )
+        checkpoints = folder and folder / CHECKPOINTS
+        trainer = Trainer(prepared, checkpoints, emit=lambda event: _pass_on(everyone, event), stop=stop)
         if resume:
             trainer.restore()
         with _metrics_file(folder, trainer.progress.events, everyone):
@@ -232,7 +247,9 @@ def _task(
     if metrics is None:
         of_classes = loss is None and not targets.is_floating_point() and targets.ndim == 1
         metrics = (lambda: {"accuracy": Accuracy()}) if of_classes else dict
-    return ModuleTask(loss or default_loss(targets), metrics, best_metric or next(iter(metrics()), "loss"))
+    task = ModuleTask(loss or default_loss(targets), metrics, best_metric or next(iter(metrics()), "loss"))
+    check_best_metric(task)
+    return task
 
 
 def _prepared(

@@ -109,8 +109,9 @@ class _FrozenTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     def _fit(self, X: Any, form: Form, targets: torch.Tensor, groups: NDArray[np.int64], output: Any) -> None:
         """Train on checked examples."""
-        if not 0 <= self.validation_fraction < 1:
-            raise ValueError(f"validation_fraction is {self.validation_fraction}; it must be at least 0 and below 1")
+        fraction = self.validation_fraction
+        if not isinstance(fraction, (int, float)) or not 0 <= fraction < 1:
+            raise ValueError(f"validation_fraction is {fraction!r}; it must be a number of at least 0 and below 1")
         chance = check_random_state(self.random_state)
         seed = int(chance.randint(np.iinfo(np.int32).max))
         loaded = load_settings(self._settings(seed))
@@ -118,7 +119,7 @@ class _FrozenTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         grid = encoder is None or "grid" in loaded.registry.get(EncoderSpec, encoder.name).accepts
         plan = plan_for(form, X, grid=grid)
         examples = plan.prepare(X)
-        rows = divide(groups, self.validation_fraction, np.random.default_rng(seed))
+        rows = divide(groups, fraction, np.random.default_rng(seed))
         splits = {
             name: MemorySplit(examples, targets, some) for name, some in zip(("train", "validation"), rows, strict=True)
         }

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fptkit.api.display import Lines, quiet_libraries
 from fptkit.api.estimators.inputs import InputPlan, Prepared
+from fptkit.api.training import ONE_AT_A_TIME
 from fptkit.engine.events import Event, Validated
 from fptkit.engine.loop import Trainer
 from fptkit.engine.progress import ended_by
@@ -129,7 +130,7 @@ def fit(loaded: LoadedRecipe, task: MemoryTask, *, verbose: bool) -> Fitted:
         if lines is not None:
             lines.handle(event)
 
-    with stop_on_signals() as stop, torch.random.fork_rng():
+    with ONE_AT_A_TIME, stop_on_signals() as stop, torch.random.fork_rng():
         prepared = prepare(loaded.recipe, loaded.registry, choose_device(loaded.recipe.device), task=task)
         trainer = Trainer(prepared, None, emit=emit, stop=stop)
         if trainer.fit() == "stopped":

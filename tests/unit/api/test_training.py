@@ -271,6 +271,7 @@ def test_nothing_is_left_without_an_output(tmp_path: Path, monkeypatch: pytest.M
         ({"policy": "output_only", "roles": ROLES, "trained": ["3.*"]}, UsageError, "not both"),
         ({"resume": True}, UsageError, "resume needs output"),
         ({"loss": lambda outputs, targets: outputs.sum(-1)}, PluginError, "return the mean over the examples"),
+        ({"loss": "cross_entropy"}, UsageError, "give a function of outputs and targets"),
         ({"best_metric": "f1"}, PluginError, "unknown best_metric 'f1'"),
         ({"loss": lambda outputs, targets: outputs.sum() * torch.inf}, DivergedError, "training loss"),
     ],
@@ -298,6 +299,21 @@ X, Y = torch.zeros(3, 4), torch.zeros(3, dtype=torch.int64)
 def test_wrong_loaders(batches: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         train(network(), batches, [(X, Y)], **OPTIONS)
+
+
+def test_something_else_than_a_module() -> None:
+    with pytest.raises(UsageError, match="module is of type int"):
+        train(3, [(X, Y)], [(X, Y)], **OPTIONS)  # type: ignore[arg-type]
+
+
+def test_loaders_with_workers_resume_and_end_them(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    whole = network()
+    train(whole, *loaders(num_workers=1), **OPTIONS)
+    for steps in (4, 12):
+        again = network()
+        train(again, *loaders(num_workers=1), output=tmp_path, resume=True, **{**OPTIONS, "max_steps": steps})
+    assert all(torch.equal(a, b) for a, b in zip(state(again), state(whole), strict=True))
+    assert "Exception" not in capfd.readouterr().err
 
 
 def test_an_empty_validation_loader_and_a_module_that_returns_a_tuple() -> None:

@@ -99,6 +99,15 @@ def test_a_result_does_not_depend_on_the_other_examples() -> None:
     assert all((found.predict_proba(X[row : row + 1]) == together[row]).all() for row in (0, 31, 59))
 
 
+def test_threads_do_not_disturb_each_other() -> None:
+    X, y = table()
+    expected = few().fit(X, y).transform(X)
+    found = joblib.Parallel(3, backend="threading")(
+        joblib.delayed(lambda: few().fit(X, y).transform(X))() for _ in "abcd"
+    )
+    assert all((one == expected).all() for one in found)
+
+
 def test_a_pickle_and_joblib_keep_everything(tmp_path: Path) -> None:
     X, y = table()
     found = few().fit(X, y)
@@ -216,6 +225,7 @@ def test_few_examples_are_enough(fraction: float) -> None:
         ({"max_steps": "many"}, RecipeError, "expected an integer"),
         ({"train": {"learning_rat": 1}}, RecipeError, "Did you mean 'learning_rate'"),
         ({"validation_fraction": 1.0}, ValueError, "below 1"),
+        ({"validation_fraction": None}, ValueError, "is None; it must be a number"),
         ({"precision": "float16"}, RecipeError, "precision"),
     ],
 )
