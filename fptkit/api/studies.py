@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from fptkit.api.display import html_table, paragraph, quiet_libraries
-from fptkit.api.notebook import NotebookStudyView, in_notebook
+from fptkit.api.notebook import in_notebook
+from fptkit.api.notebook_study import NotebookStudyView
 from fptkit.engine.team.launch import process_count
 from fptkit.errors import UsageError
 from fptkit.lab.reporting.write import Form, read_study, text_of
@@ -179,6 +180,7 @@ def study(
     name: str = "study",
     ledger: str | Path = "studies",
     workers: int | None = None,
+    retry_failed: bool = False,
     quiet: bool = False,
     plugins: Sequence[str | Path] = (),
     **overrides: Any,
@@ -193,6 +195,7 @@ def study(
         name: name of the study if its content is given; it names its folder.
         ledger: folder of runs and results; studies in the same folder share common runs.
         workers: concurrent runs; None: as many as cores and memory allow.
+        retry_failed: whether to retry runs that failed in an earlier call.
         quiet: whether to print failures only.
         plugins: plugin files, in addition to those of the study.
         overrides: values of the study, or of the recipe: ``seeds=3, learning_rates=[1e-3, 3e-3], controls=True``.
@@ -218,7 +221,8 @@ def study(
     loaded = _loaded(study, name, profile, texts, plugins)
     file = str(study_folder(place, loaded) / FILE) if isinstance(study, Mapping) else str(study)
     command = _command(file, place, {} if isinstance(study, Mapping) else {"profile": profile, "overrides": texts})
-    request = StudyRequest(loaded, place, LauncherOptions(workers=workers), texts, command)
+    launcher = LauncherOptions(workers=workers)
+    request = StudyRequest(loaded, place, launcher, texts, command, retry_failed=retry_failed)
     end = carry_out(request, lambda: _view(quiet=quiet), lambda text: print(text, file=sys.stderr))
     if end.signal_number:
         raise KeyboardInterrupt("the study was stopped and the state of its runs saved; the same call continues it")
