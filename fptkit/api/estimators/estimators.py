@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from sklearn.utils.validation import (
 )
 
 from fptkit.api.estimators.fit import Fitted, MemorySplit, MemoryTask, divide, fit, load_settings, through
-from fptkit.api.estimators.inputs import Form, Scaling, form_of, plan_for
+from fptkit.api.estimators.inputs import Form, InputPlan, Scaling, form_of, plan_for
 from fptkit.interfaces import Classes, Values
 from fptkit.specs import EncoderSpec
 
@@ -37,6 +38,8 @@ VALIDATIONS = 20
 
 class _FrozenTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """What both estimators share."""
+
+    _plan: InputPlan
 
     def __init__(
         self,
@@ -98,7 +101,7 @@ class _FrozenTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                 "batch_size": self.batch_size,
                 "max_steps": self.max_steps,
                 "patience": self.patience,
-                "validate_every": max(1, self.max_steps // VALIDATIONS) if isinstance(self.max_steps, int) else 1,
+                "validate_every": max(1, self.max_steps // VALIDATIONS) if isinstance(self.max_steps, Integral) else 1,
                 "seed": seed,
                 "feature_cache": "never",
                 **(self.train or {}),
@@ -110,7 +113,7 @@ class _FrozenTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     def _fit(self, X: Any, form: Form, targets: torch.Tensor, groups: NDArray[np.int64], output: Any) -> None:
         """Train on checked examples."""
         fraction = self.validation_fraction
-        if not isinstance(fraction, (int, float)) or not 0 <= fraction < 1:
+        if not isinstance(fraction, Real) or not 0 <= fraction < 1:
             raise ValueError(f"validation_fraction is {fraction!r}; it must be a number of at least 0 and below 1")
         chance = check_random_state(self.random_state)
         seed = int(chance.randint(np.iinfo(np.int32).max))

@@ -209,6 +209,15 @@ def test_a_search_and_a_pipeline() -> None:
     assert search.fit(X, y).best_params_.keys() == {"frozentransformerclassifier__policy"}
 
 
+def test_numbers_of_numpy_are_parameters_too() -> None:
+    X, y = table()
+    settings = {"max_steps": 40, "batch_size": 8, "learning_rate": 0.01, "validation_fraction": 0.2, "patience": 3}
+    numbers = {name: np.array([value])[0] for name, value in settings.items()}
+    plain, given = few(**settings).fit(X, y), few(**numbers).fit(X, y)
+    assert given.history_ == plain.history_
+    assert (given.predict_proba(X) == plain.predict_proba(X)).all()
+
+
 @pytest.mark.parametrize("fraction", [0.0, 0.1, 0.5])
 def test_few_examples_are_enough(fraction: float) -> None:
     X, y = np.eye(4), ["a", "b", "c", "c"]
