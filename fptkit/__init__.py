@@ -1,7 +1,8 @@
 """fptkit: frozen pretrained transformers for any modality, compared fairly.
 
-The names below are the public interface for plugin authors. Each is imported on first use, since some need torch, and
-``import fptkit`` and the listings of the command line must be fast.
+The names below are the public interface: what runs, trains and loads models from Python, and what plugin authors need.
+Each is imported on first use, since some need torch, and ``import fptkit`` and the listings of the command line must be
+fast.
 """
 
 from __future__ import annotations
@@ -12,11 +13,23 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # the same names as in the table below, for type checkers and editors; a test compares the two
+    from fptkit.api.estimators.estimators import FrozenTransformerClassifier as FrozenTransformerClassifier
+    from fptkit.api.estimators.estimators import FrozenTransformerRegressor as FrozenTransformerRegressor
+    from fptkit.api.runs import RunResult as RunResult
+    from fptkit.api.runs import build as build
+    from fptkit.api.runs import run as run
+    from fptkit.api.studies import StudyResult as StudyResult
+    from fptkit.api.studies import study as study
+    from fptkit.api.training import TrainResult as TrainResult
+    from fptkit.api.training import train as train
     from fptkit.backbones.options import PositionOptions as PositionOptions
     from fptkit.backbones.options import PrefixOptions as PrefixOptions
     from fptkit.encoders.options import EncoderOptions as EncoderOptions
+    from fptkit.engine.build import Built as Built
     from fptkit.freezing.options import FreezingOptions as FreezingOptions
     from fptkit.hookspecs import hookimpl as hookimpl
+    from fptkit.inference.trained import TrainedModel as TrainedModel
+    from fptkit.inference.trained import load as load
     from fptkit.interfaces import IGNORED as IGNORED
     from fptkit.interfaces import Accuracy as Accuracy
     from fptkit.interfaces import Backbone as Backbone
@@ -54,6 +67,12 @@ if TYPE_CHECKING:  # the same names as in the table below, for type checkers and
     from fptkit.tasks.generated import GeneratedTask as GeneratedTask
 
 _HOMES = {
+    "fptkit.api.runs": ("RunResult", "build", "run"),
+    "fptkit.api.studies": ("StudyResult", "study"),
+    "fptkit.api.training": ("TrainResult", "train"),
+    "fptkit.api.estimators.estimators": ("FrozenTransformerClassifier", "FrozenTransformerRegressor"),
+    "fptkit.engine.build": ("Built",),
+    "fptkit.inference.trained": ("TrainedModel", "load"),
     "fptkit.hookspecs": ("hookimpl",),
     "fptkit.specs": (
         "BackboneSpec",

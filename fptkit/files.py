@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
+import itertools
 import json
 import os
 import shutil
@@ -243,3 +245,22 @@ def locked_folder(folder: Path, what: str) -> Iterator[None]:
         if unused:
             with contextlib.suppress(OSError):
                 folder.rmdir()
+
+
+def new_run_folder(name: str) -> Path:
+    """Create ``runs/NAME-DATE-TIME``, a folder of this process alone, even if several start in the same second.
+
+    Raises:
+        UsageError: it cannot be created.
+    """
+    stem = f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    for number in itertools.count(1):
+        folder = Path("runs") / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            folder.mkdir(parents=True, exist_ok=False)
+        except FileExistsError:
+            continue
+        except OSError as err:
+            raise UsageError(f"the run folder {folder} cannot be created: {err}") from err
+        return folder
+    raise AssertionError("unreachable: count() does not end")

@@ -21,6 +21,12 @@ class Decides(Enum):
             train longer.
         NOTHING: nothing but rounding, for example where or how fast a run computes, or how often it reports. A resumed
             run may change it, and a study does not repeat a run for it. On a section, it covers all options inside.
+
+    Example:
+        >>> from typing import Annotated
+        >>> import fptkit
+        >>> class MyOptions(fptkit.Options):
+        ...     workers: Annotated[int, fptkit.Decides.NOTHING] = 1
     """
 
     RESULT = "result"
@@ -75,6 +81,13 @@ class Options(BaseModel):
     Give each field a type, a default if there is a sensible one, and a ``Field(description=...)`` with the unit.
     ``fptkit show`` prints them, and the recipe loader checks them and reports faults with file and line. Mark an option
     that does not decide the result of a run, see `Decides`.
+
+    Example:
+        >>> import fptkit, pydantic
+        >>> class MyOptions(fptkit.Options):
+        ...     bits: int = pydantic.Field(default=5, ge=1, description="bits of an example")
+        >>> MyOptions(bits=3).bits
+        3
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -13,7 +13,6 @@ from fptkit.cli.completion import recipe_names
 from fptkit.cli.shared import (
     json_option,
     load_registry,
-    new_run_folder,
     one_process_only,
     plugin_option,
     print_json,
@@ -70,6 +69,8 @@ def pretrain(
     one_process_only("pretraining")
     if resume and output is None:
         raise UsageError("--resume needs --output, the folder of the pretraining to continue")
+    from fptkit.files import new_run_folder
+
     path, loaded = load_pretraining(
         recipe, profile=profile, overrides=overrides, plugin_files=plugin_files, registry_loader=load_registry
     )

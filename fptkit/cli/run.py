@@ -13,10 +13,8 @@ from fptkit.cli.completion import recipe_names
 from fptkit.cli.shared import (
     json_option,
     load_registry,
-    new_run_folder,
     plugin_option,
     print_json,
-    quiet_libraries,
     recipe_options,
 )
 from fptkit.engine.team.launch import process_count, process_rank
@@ -76,6 +74,7 @@ def run(
 
     loaded, folder = _agreed(load, output) if process_count() > 1 else _alone(load, output)
     # Heavy imports only now, so that errors of the recipe are reported at once.
+    from fptkit.api.display import quiet_libraries
     from fptkit.cli.console import console_listener, print_summary
     from fptkit.engine.folder import resume_command
     from fptkit.engine.run import RunRequest
@@ -141,6 +140,8 @@ def _suggest_control(
 
 def _alone(load: Callable[[], LoadedRecipe], output: Path | None) -> tuple[LoadedRecipe, Path]:
     """Recipe and run folder."""
+    from fptkit.files import new_run_folder
+
     loaded = load()
     return loaded, output or new_run_folder(loaded.name)
 
@@ -149,6 +150,7 @@ def _agreed(load: Callable[[], LoadedRecipe], output: Path | None) -> tuple[Load
     """Recipe and run folder if several processes run together: an error in one is reported once and ends all, and rank
     0 names the folder."""
     from fptkit.engine.team.processes import join_processes
+    from fptkit.files import new_run_folder
 
     processes = join_processes()
     loaded = processes.together(load)

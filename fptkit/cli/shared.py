@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import itertools
 import json
 import os
 import sys
@@ -102,27 +100,6 @@ def one_process_only(what: str) -> None:
         raise UsageError(
             f"{what} runs in one process; start it without torchrun or accelerate launch (they are for fptkit run)"
         )
-
-
-def new_run_folder(name: str) -> Path:
-    """Create ``runs/NAME-DATE-TIME``, a folder of this process alone, even if several start in the same second.
-
-    Raises:
-        UsageError: it cannot be created.
-    """
-    from fptkit.errors import UsageError
-
-    stem = f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
-    for number in itertools.count(1):
-        folder = Path("runs") / (stem if number == 1 else f"{stem}-{number}")
-        try:
-            folder.mkdir(parents=True, exist_ok=False)
-        except FileExistsError:
-            continue
-        except OSError as err:
-            raise UsageError(f"the run folder {folder} cannot be created: {err}") from err
-        return folder
-    raise AssertionError("unreachable: count() does not end")
 
 
 def print_json(content: Any) -> None:

@@ -81,38 +81,17 @@ def study(
     if dry_run:
         _show_plan(loaded, ledger_folder, as_json=as_json)
         return
-    from fptkit.lab.studies.earlier import earlier_notes, earlier_runs, other_data_notes
-    from fptkit.lab.studies.launchers.choose import make_launcher
-    from fptkit.lab.studies.ledger import Ledger
-    from fptkit.lab.studies.locking.lock import compare, record
+    from fptkit.api.studies import StudyRequest, carry_out
     from fptkit.lab.studies.progress import make_view
     from fptkit.lab.studies.record import study_folder
-    from fptkit.lab.studies.runner import StudyRunner
-    from fptkit.lab.verification.outputs import write_outputs
 
     folder = study_folder(ledger_folder, loaded)
-    compared = compare(loaded, folder)
-    record(folder, compared)
-    for line in _deviation_lines(compared):
-        click.echo(line, err=True)
-    with Ledger(ledger_folder) as ledger:
-        view = make_view(quiet=quiet)
-        try:
-            runner = StudyRunner(
-                loaded,
-                ledger,
-                lambda modules: make_launcher(options, ledger_folder, preload=modules),
-                view,
-                retry_failed=retry_failed,
-            )
-            unmade = runner.unmade()
-            earlier = earlier_notes(loaded, folder, earlier_runs(unmade, ledger), keep=True)
-            for line in (*earlier, *other_data_notes(unmade, ledger)):
-                view.say(line)
-            end = runner.carry_out()
-        finally:
-            view.close()
-    write_outputs(loaded, end.outcomes, ledger_folder, overrides=overrides, command=["fptkit", *sys.argv[1:]])
+    command = ["fptkit", *sys.argv[1:]]
+    end = carry_out(
+        StudyRequest(loaded, ledger_folder, options, overrides, command, retry_failed=retry_failed),
+        lambda: make_view(quiet=quiet),
+        lambda line: click.echo(line, err=True),
+    )
     if not quiet:
         known = len(end.outcomes)
         click.echo(f"{_runs(end.started)} carried out, {known} in total; report: {folder / 'report.md'}", err=True)

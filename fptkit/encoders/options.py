@@ -22,6 +22,13 @@ class EncoderOptions(Options):
 
     Source of ``match_norm``: ours. Encoders are initialised independently of the backbone, whose blocks were trained
     on word embeddings of another scale.
+
+    Example:
+        >>> import fptkit, pydantic
+        >>> class MyOptions(fptkit.EncoderOptions):
+        ...     hidden: int = pydantic.Field(default=64, ge=1, description="width of the hidden layer")
+        >>> MyOptions().match_norm
+        False
     """
 
     match_norm: bool = Field(

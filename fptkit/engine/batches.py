@@ -6,7 +6,7 @@ import bisect
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar, overload
+from typing import Protocol, TypeVar, overload
 
 import numpy as np
 
@@ -21,6 +21,18 @@ Thing = TypeVar("Thing")
 POOL_BATCHES = 50
 """Batches are cut from pools of this many, sorted by length: large enough to waste little padding, small enough that
 the batches of two epochs differ."""
+
+
+class BatchSource(Protocol):
+    """Makes the batches of a run in place of a task's splits."""
+
+    def batch(self, step: int) -> Batch:
+        """The training batch of a step (from 0), on the CPU; the same whenever it is asked for."""
+        ...
+
+    def validation(self) -> Iterable[Batch]:
+        """The validation batches, on the CPU; the same at every step."""
+        ...
 
 
 class TrainingBatches:
@@ -327,7 +339,7 @@ class BatchesAhead:
     function of its step alone, so making it earlier changes nothing.
 
     Args:
-        batches: the complete batches.
+        batches: makes the complete batches.
         rank: of this process.
         count: processes.
         pin: copies a batch to pinned memory, see `fptkit.Batch.pinned`; None: nothing is prepared ahead, since a CPU
@@ -335,7 +347,12 @@ class BatchesAhead:
     """
 
     def __init__(
-        self, batches: TrainingBatches, *, rank: int = 0, count: int = 1, pin: Callable[[Batch], Batch] | None = None
+        self,
+        batches: TrainingBatches | BatchSource,
+        *,
+        rank: int = 0,
+        count: int = 1,
+        pin: Callable[[Batch], Batch] | None = None,
     ) -> None:
         self._batches, self._rank, self._count, self._pin = batches, rank, count, pin
         self._ready: tuple[int, Batch | None, int] | None = None

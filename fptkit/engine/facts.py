@@ -16,7 +16,7 @@ from typing import Any, get_args
 import torch
 
 from fptkit import __version__
-from fptkit.build import Built
+from fptkit.engine.build import Built
 from fptkit.engine.code_version import code_version
 from fptkit.freezing import ParameterCounts
 from fptkit.freezing.counts import count_parts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
-from fptkit.build import build_component
+from fptkit.engine.build import build_component
 from fptkit.engine.events import Event, Listener
 from fptkit.recipe.models import Recipe
 from fptkit.registry import Registry

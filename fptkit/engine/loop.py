@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import torch
 
-from fptkit.build import Built
 from fptkit.engine.assessment.assessor import SplitAssessor
 from fptkit.engine.batches import evaluation_batches
+from fptkit.engine.build import Built
 from fptkit.engine.checkpoint import (
     Checkpoint,
     checkpoint_of,
@@ -50,7 +51,7 @@ class Trainer:
 
     Args:
         prepared: the parts of the run. All processes of its team have the same.
-        checkpoints: folder of the checkpoints.
+        checkpoints: folder of the checkpoints; None: only the tensors of the best step are kept, in memory.
         emit: takes events.
         stop: asked between steps.
 
@@ -61,7 +62,7 @@ class Trainer:
     """
 
     def __init__(
-        self, prepared: Prepared, checkpoints: Path, *, emit: Callable[[Event], None], stop: StopRequest
+        self, prepared: Prepared, checkpoints: Path | None, *, emit: Callable[[Event], None], stop: StopRequest
     ) -> None:
         self._prepared, self._checkpoints, self._emit, self._stop = prepared, checkpoints, emit, stop
         self._options, self._processes = prepared.options, prepared.team.processes
@@ -69,6 +70,7 @@ class Trainer:
         self.model = self._parts.model
         self.progress = Progress(parts=self._options.accumulate)
         self.training_step = TrainingStep(prepared, self._note)
+        self._best: dict[str, torch.Tensor] = {}
         self._names = {id(parameter): name for name, parameter in self.model.named_parameters()}
 
     @property
@@ -184,7 +186,11 @@ class Trainer:
 
     def restore_best(self) -> None:
         """Restore the tensors of the best validation step."""
-        if self.progress.best_step != self.progress.step:
+        if self.progress.best_step == self.progress.step:
+            return
+        if self._checkpoints is None:
+            restore_trained(self.model, self._best, origin=Path("the best step"))
+        else:
             folder = checkpoint_of(self._checkpoints, self.progress.best_step)
             trained = self._processes.from_main(lambda: load_checkpoint(folder).trained)
             restore_trained(self.model, trained, origin=folder)
@@ -281,7 +287,10 @@ class Trainer:
         note_validation(progress, options.schedule, improved=best)
         self._report(Validated(progress.step, metrics, best))
 
-    def _validation_batches(self) -> Iterator[Batch | None]:
+    def _validation_batches(self) -> Iterable[Batch | None]:
+        """The validation batches of this process."""
+        if self._prepared.batches is not None:
+            return self._prepared.batches.validation()
         return evaluation_batches(
             self._parts.task,
             "validation",
@@ -363,16 +372,19 @@ class Trainer:
         self._emit(event)
 
     def _latest(self) -> Checkpoint | None:
-        folder = latest_checkpoint(self._checkpoints)
+        folder = None if self._checkpoints is None else latest_checkpoint(self._checkpoints)
         return None if folder is None else load_checkpoint(folder)
 
     def _save(self) -> None:
-        self._processes.from_main(self._write_checkpoint)
+        if self._checkpoints is not None:
+            self._processes.from_main(partial(self._write_checkpoint, self._checkpoints))
+        elif self.progress.best_step == self.progress.step:
+            self._best = {name: tensor.detach().clone() for name, tensor in trained_tensors(self.model).items()}
 
-    def _write_checkpoint(self) -> None:
+    def _write_checkpoint(self, root: Path) -> None:
         self._emit(Saving(self.progress.step))
         save_checkpoint(
-            self._checkpoints,
+            root,
             step=self.progress.step,
             trained=trained_tensors(self.model),
             optimizer=pack_optimizer(self.training_step.optimizer, self._names),

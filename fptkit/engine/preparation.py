@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from fptkit.build import Built
+from fptkit.engine.build import Built
 from fptkit.errors import DataError, PluginError
 from fptkit.files import PREPARATION, read_json, write_bytes, write_json
 from fptkit.interfaces import InputKind, OutputKind, Preparation

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fptkit.build import Built, build, check_encoder_width
-from fptkit.engine.batches import TrainingBatches, evaluation_batches, micro_batches
+from fptkit.engine.batches import BatchSource, TrainingBatches, evaluation_batches, micro_batches
+from fptkit.engine.build import Built, build, check_encoder_width
 from fptkit.engine.cache.features import FeatureCache, feature_cache
 from fptkit.engine.checkpoint import trained_tensors
 from fptkit.engine.data import data_reference
@@ -48,6 +48,7 @@ class Prepared:
         facts: what ``summary.json`` says before training.
         data: source and digest of the data, for checkpoints; empty if the task was built without.
         team: the processes that train together.
+        batches: batches of training and validation that come from elsewhere; None: those of the task's splits.
     """
 
     built: Built
@@ -59,6 +60,7 @@ class Prepared:
     facts: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     team: Team = field(default_factory=Team)
+    batches: BatchSource | None = None
 
 
 def prepare(
@@ -67,6 +69,7 @@ def prepare(
     device: torch.device,
     processes: Processes = ALONE,
     *,
+    task: Task | None = None,
     notes: Sequence[str] = (),
 ) -> Prepared:
     """Build the parts of a run, check that they keep their contracts, and count the operations of a step.
@@ -76,6 +79,7 @@ def prepare(
         registry: what its names mean.
         device: of this process.
         processes: those of the run. All of them call this.
+        task: the recipe's task if it is already built; None builds it.
         notes: further lines for the run header.
 
     Raises:
@@ -85,7 +89,7 @@ def prepare(
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
     mesh = processes.together(lambda: _mesh(recipe.train, device, processes))
-    start = processes.together(lambda: _build(recipe, registry, device, mesh, processes))
+    start = processes.together(lambda: _build(recipe, registry, device, mesh, processes, task))
     _check_same(recipe, start, processes)
     # Not `together`: with sharded weights a pass needs all processes, and none may wait for one that failed in it.
     team, first, counts = _count(start, recipe.backbone.name, processes)
@@ -184,7 +188,12 @@ def _mesh(train: TrainOptions, device: torch.device, processes: Processes) -> De
 
 
 def _build(
-    recipe: Recipe, registry: Registry, device: torch.device, mesh: DeviceMesh | None, processes: Processes
+    recipe: Recipe,
+    registry: Registry,
+    device: torch.device,
+    mesh: DeviceMesh | None,
+    processes: Processes,
+    task: Task | None,
 ) -> _Start:
     """Build the parts; a task or encoder that breaks its contract fails here, not after the first validation."""
     finished: list[tuple[FreezeProof, Sharded | None]] = []
@@ -195,7 +204,7 @@ def _build(
         finished.append((proof, shard_frozen(model, recipe.backbone.name, mesh, processes) if mesh else None))
 
     train = recipe.train
-    built = build(recipe, registry, device, finish=finish)
+    built = build(recipe, registry, device, task=task, finish=finish)
     [(proof, sharded)] = finished
     whole, validation = (built.task.split(name) for name in ("train", "validation"))
     batches, training = training_batches(recipe, built.task, whole)

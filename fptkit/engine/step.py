@@ -58,7 +58,7 @@ class TrainingStep:
         prepared.proof.check_optimizer(self.optimizer)
         self._base_rates = [group["lr"] for group in self.optimizer.param_groups]
         self._trained = [parameter for group in parts.groups for parameter in group.parameters.values()]
-        batches = TrainingBatches(
+        batches = prepared.batches or TrainingBatches(
             parts.task,
             prepared.features.training,
             options.batch_size,

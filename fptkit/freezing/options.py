@@ -83,6 +83,11 @@ class FreezingOptions(Options):
     """Options of every freezing policy. The policy's own rows apply first, then ``freeze``, ``train``, the multipliers.
 
     Source: fptkit. The released code of Lu et al. 2021 selects parameters by flags and substrings of their names.
+
+    Example:
+        >>> import fptkit
+        >>> fptkit.FreezingOptions(freeze=("position",), learning_rate_multipliers={"norm": 0.1}).freeze
+        ('position',)
     """
 
     train: tuple[RuleOptions, ...] = Field(

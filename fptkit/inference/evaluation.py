@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fptkit.build import build_task
 from fptkit.engine.assessment.assessor import SplitAssessor
 from fptkit.engine.batches import evaluation_batches, whole_split
+from fptkit.engine.build import build_task
 from fptkit.engine.data import check_same_data, data_reference
 from fptkit.engine.evaluate import evaluate
 from fptkit.engine.fraction import training_fraction, training_sample

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fptkit.build import build
+from fptkit.engine.build import build
 from fptkit.engine.checkpoint import read_model_files, restore_trained
 from fptkit.engine.preparation import read_preparation
 from fptkit.errors import CheckpointError, UsageError
@@ -46,6 +46,13 @@ class TrainedModel:
         task: kinds and preparation of the run's task, without examples.
         origin: content of ``model.json``: the step, and identity of frozen part and data.
         weights: where the backbone's weights are, if `load` was given a place; else None.
+
+    Example:
+        >>> import fptkit, numpy
+        >>> model = fptkit.run("bit_xor_gpt2", profile="smoke", output="runs/xor", quiet=True).load()
+        >>> inputs = numpy.zeros((3, model.task.max_tokens, model.task.input.width))
+        >>> model.classes, model.predict(inputs).shape[0], type(model.module).__name__
+        (('0', '1'), 3, 'CrossModalModel')
     """
 
     def __init__(
@@ -329,6 +336,14 @@ def load(
         UsageError: there is no run, or one that has not ended; or a shared run needs a plugin file.
         CheckpointError: its files are damaged, or the frozen part is another one than in training.
         FptkitError: the model cannot be built, for example since its weights are not available.
+
+    Example:
+        >>> import fptkit, numpy
+        >>> result = fptkit.run("bit_xor_gpt2", profile="smoke", output="runs/mine", quiet=True)
+        >>> model = fptkit.load("runs/mine")
+        >>> inputs = numpy.zeros((3, model.task.max_tokens, model.task.input.width))
+        >>> model.predict_proba(inputs).shape[0], model.embed(inputs).shape[0]
+        (3, 3)
     """
     place = Path(run)
     with opened(place) as saved:

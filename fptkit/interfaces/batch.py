@@ -26,6 +26,12 @@ class Batch:
         lengths: (B,) int64 number of real tokens of each example, for `Mixed` those of the last part; None if all T are
             real, and always for `Grid`.
         rows: indices of the examples in their split; set by fptkit in evaluation, None elsewhere.
+
+    Example:
+        >>> import fptkit, torch
+        >>> batch = fptkit.Batch(torch.zeros(2, 3, 4), torch.tensor([0, 1]), lengths=torch.tensor([3, 1]))
+        >>> len(batch), batch.mask.tolist()
+        (2, [[True, True, True], [True, False, False]])
     """
 
     inputs: Inputs

@@ -8,8 +8,9 @@ from typing import get_args
 
 from fptkit.errors import DivergedError, PluginError, ShapeError
 from fptkit.interfaces.batch import Batch
-from fptkit.interfaces.kinds import Faults, InputKind, Symbols, Vectors
+from fptkit.interfaces.kinds import InputKind, Symbols, Vectors
 from fptkit.interfaces.metrics import Metrics
+from fptkit.interfaces.one_tensor import Faults
 from fptkit.interfaces.task import Task
 from fptkit.interfaces.token_classes import OutputKind, TokenClasses, target_shape
 

@@ -6,8 +6,7 @@ not depend on encoders or the engine.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
@@ -16,68 +15,22 @@ from torch import Tensor, nn
 
 from fptkit.errors import ShapeError
 from fptkit.interfaces.metrics import Accuracy, MeanSquaredError, Metric
-
-Faults: TypeAlias = Iterator[tuple[bool, str]]
-"""Pairs of condition and message; a condition may assume that all earlier ones are false."""
-
-
-class _OneTensor(ABC):
-    """Base class of the kinds with a single input tensor."""
-
-    name: ClassVar[str]
-    dimensions: ClassVar[int]
-    varies: ClassVar[bool] = True
-    """Whether examples may have different numbers of tokens."""
-    fixed_tokens: int | None = None
-    """Raw tokens of the longest example; None if the task's ``max_tokens`` decides."""
-    tokens_before: ClassVar[int] = 0
-    """Raw tokens of the parts before the last one."""
-
-    def tokens_in(self, inputs: Tensor) -> int:
-        """Return the raw tokens per example of a batch, including padding."""
-        return inputs.shape[1]
-
-    def padded(self, inputs: Tensor) -> Tensor:
-        """Return the tensor whose tokens may be padded."""
-        return inputs
-
-    def example(self, inputs: Tensor, row: int, length: int | None = None) -> Tensor:
-        """Return one example of a batch as a batch of size 1, cut to ``length`` tokens."""
-        return inputs[row : row + 1, :length]
-
-    def faults(self, inputs: Any, size: int, max_tokens: int) -> Faults:
-        """Yield the possible faults of inputs that should have ``size`` examples of at most ``max_tokens`` tokens."""
-        yield not isinstance(inputs, Tensor), f"inputs are a {type(inputs).__name__}, expected a tensor"
-        shape = tuple(inputs.shape)
-        yield len(shape) != self.dimensions, f"inputs have shape {shape}, expected {self.dimensions} dimensions"
-        yield len(inputs) != size, f"expected {size} examples, got {len(inputs)}"
-        yield inputs.shape[1] < 1, "the examples have no tokens"
-        yield from self._shape_faults(inputs)
-        tokens = self.tokens_in(inputs)
-        yield tokens > max_tokens, f"{tokens} tokens exceed max_tokens {max_tokens}"
-        yield from self._value_faults(inputs)
-
-    def _shape_faults(self, inputs: Tensor) -> Faults:
-        yield from ()
-
-    @abstractmethod
-    def _value_faults(self, inputs: Tensor) -> Faults:
-        """Yield the possible faults of dtype, range and width."""
-
-
-def _number_faults(inputs: Tensor, what: str) -> Faults:
-    yield inputs.dtype != torch.float32, f"{what} are {inputs.dtype}, expected torch.float32"
-    yield not bool(torch.isfinite(inputs).all()), "inputs have NaN or infinity"
+from fptkit.interfaces.one_tensor import Faults, OneTensor, number_faults
 
 
 @dataclass(frozen=True)
-class Vectors(_OneTensor):
+class Vectors(OneTensor):
     """Input kind: tokens are real-valued vectors.
 
     Shapes: inputs (B, T, F) float32.
 
     Args:
         width: F, numbers per token.
+
+    Example:
+        >>> import fptkit
+        >>> fptkit.Vectors(width=3).name
+        'vectors'
     """
 
     name: ClassVar[str] = "vectors"
@@ -88,11 +41,11 @@ class Vectors(_OneTensor):
     def _value_faults(self, inputs: Tensor) -> Faults:
         shape = tuple(inputs.shape[2:])
         yield shape != (self.width,), f"tokens have {shape} numbers, but the task declares {self.width}"
-        yield from _number_faults(inputs, "vectors")
+        yield from number_faults(inputs, "vectors")
 
 
 @dataclass(frozen=True)
-class Symbols(_OneTensor):
+class Symbols(OneTensor):
     """Input kind: tokens are symbols of a finite alphabet.
 
     Shapes: inputs (B, T) int64.
@@ -101,6 +54,11 @@ class Symbols(_OneTensor):
         count: size of the alphabet, including the padding symbol.
         pad: id of the padding symbol.
         vocabulary: digest of the tokenizer whose tokens the symbols are; empty for symbols of another kind.
+
+    Example:
+        >>> import fptkit
+        >>> fptkit.Symbols(count=5, pad=4).name
+        'symbols'
     """
 
     name: ClassVar[str] = "symbols"
@@ -117,7 +75,7 @@ class Symbols(_OneTensor):
 
 
 @dataclass(frozen=True)
-class Grid(_OneTensor):
+class Grid(OneTensor):
     """Input kind: grids of one size with channels, such as images, spectrograms of fixed length, boards.
 
     Each cell is a raw token, so the task's ``max_tokens`` must be that of the grid; encoders reduce this number.
@@ -130,6 +88,11 @@ class Grid(_OneTensor):
 
     Raises:
         ShapeError: ``size`` is not two integers >= 1, or ``channels`` is below 1.
+
+    Example:
+        >>> import fptkit
+        >>> fptkit.Grid((28, 28), channels=1).max_tokens
+        784
     """
 
     name: ClassVar[str] = "grid"
@@ -163,12 +126,14 @@ class Grid(_OneTensor):
         yield shape != declared, f"the grids are {shape}, but the task declares (H, W, C) = {declared}"
 
     def _value_faults(self, inputs: Tensor) -> Faults:
-        yield from _number_faults(inputs, "grids")
+        yield from number_faults(inputs, "grids")
 
 
 @dataclass(frozen=True)
 class Mixed:
     """Input kind: several named parts of different kinds, whose tokens are concatenated.
+
+    Shapes: inputs are a mapping from names to the tensors of the parts, each with B rows.
 
     Padding is on the right only, also after encoding. So only the last part may vary in length; every other part has
     the same number of tokens in all examples.
@@ -179,6 +144,12 @@ class Mixed:
 
     Raises:
         ShapeError: there are no parts, a kind is invalid, or ``tokens`` lacks a part or names a wrong one.
+
+    Example:
+        >>> import fptkit
+        >>> kind = fptkit.Mixed({"image": fptkit.Grid((8, 8)), "words": fptkit.Symbols(1000)}, tokens={"words": 20})
+        >>> kind.max_tokens, kind.last
+        (84, 'words')
     """
 
     name: ClassVar[str] = "mixed"
@@ -289,6 +260,12 @@ class Classes:
 
     Raises:
         ShapeError: ``count`` is below 2, ``tokens`` or ``per_token`` below 1, or names are given, but not one for each.
+
+    Example:
+        >>> import fptkit, torch
+        >>> output = fptkit.Classes(3, names=("cat", "dog", "owl"))
+        >>> output.target_shape(8), float(output.loss(torch.zeros(8, 3), torch.zeros(8, dtype=torch.int64))) > 1
+        ((8,), True)
     """
 
     best_metric: ClassVar[str] = "accuracy"
@@ -357,6 +334,11 @@ class Values:
 
     Raises:
         ShapeError: names are given, but not one for each number.
+
+    Example:
+        >>> import fptkit
+        >>> fptkit.Values(2, names=("x", "y")).target_shape(8)
+        (8, 2)
     """
 
     best_metric: ClassVar[str] = "mean_squared_error"

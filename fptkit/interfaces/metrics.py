@@ -24,6 +24,20 @@ class Metric(Protocol):
 
     Attributes:
         higher_is_better: direction of the metric; None if it is not declared.
+
+    Example:
+        >>> from fptkit import Metric
+        >>> class Largest:
+        ...     higher_is_better = True
+        ...     def reset(self):
+        ...         self.value = float("-inf")
+        ...     def update(self, predictions, targets):
+        ...         self.value = max(self.value, float(predictions.max()))
+        ...     def compute(self):
+        ...         return self.value
+        ...     def to(self, device):
+        ...         return self
+        >>> metric: Metric = Largest()
     """
 
     @property
@@ -46,7 +60,15 @@ class Metric(Protocol):
 
 
 class Accuracy:
-    """The fraction of correct answers. Subclasses override `right` to define correctness differently."""
+    """The fraction of correct answers. Subclasses override `right` to define correctness differently.
+
+    Example:
+        >>> import fptkit, torch
+        >>> metric = fptkit.Accuracy()
+        >>> metric.update(torch.tensor([[0.9, 0.1], [0.2, 0.8]]), torch.tensor([0, 0]))
+        >>> metric.compute()
+        0.5
+    """
 
     higher_is_better = True
     fraction = True
@@ -91,7 +113,15 @@ class Accuracy:
 
 
 class MeanSquaredError:
-    """The mean squared error over all numbers of all answers, accumulated in float64."""
+    """The mean squared error over all numbers of all answers, accumulated in float64.
+
+    Example:
+        >>> import fptkit, torch
+        >>> metric = fptkit.MeanSquaredError()
+        >>> metric.update(torch.tensor([[1.0], [3.0]]), torch.tensor([[1.0], [1.0]]))
+        >>> metric.compute()
+        2.0
+    """
 
     higher_is_better = False
 

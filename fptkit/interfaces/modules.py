@@ -20,6 +20,11 @@ class ParameterRole:
         role: role by which freezing policies select parameters.
         block: index of the parameter's block; None outside the blocks.
         fixed: true if it never trains, whatever the freezing policy.
+
+    Example:
+        >>> import fptkit
+        >>> fptkit.ParameterRole("attention", block=2)
+        ParameterRole(role='attention', block=2, fixed=False)
     """
 
     role: Role
@@ -32,6 +37,22 @@ class Encoder(nn.Module):
 
     Only encoders that combine tokens, or change their number, need to derive from it. Any torch module that maps each
     token independently can be an encoder too; it is called with ``inputs`` only.
+
+    Example:
+        >>> import fptkit, torch
+        >>> class Pairs(fptkit.Encoder):
+        ...     def __init__(self, width):
+        ...         super().__init__()
+        ...         self.map = torch.nn.Linear(2, width)
+        ...     @classmethod
+        ...     def token_count(cls, options, input, max_tokens):
+        ...         return max_tokens // 2
+        ...     def encoded_lengths(self, lengths):
+        ...         return lengths // 2
+        ...     def forward(self, inputs, lengths=None):
+        ...         return self.map(inputs[:, : inputs.shape[1] // 2 * 2].flatten(1).unflatten(1, (-1, 2)))
+        >>> tuple(Pairs(8)(torch.rand(3, 6, 1)).shape)
+        (3, 3, 8)
     """
 
     @classmethod
@@ -120,6 +141,20 @@ class Backbone(nn.Module):
         weights: source of the weights, e.g. ``"builtin:gpt2_nano"`` or ``"random"``.
         stand_in: true if ``weights`` is a fallback, not the first source in the recipe.
         notes: lines for the run header.
+
+    Example:
+        >>> import fptkit, torch
+        >>> class Norm(fptkit.Backbone):
+        ...     width, causal, blocks = 8, True, 1
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.norm = torch.nn.LayerNorm(self.width)
+        ...     def forward(self, tokens, lengths=None, keep=None):
+        ...         return fptkit.keep_tokens(self.norm(tokens), keep)
+        ...     def parameter_roles(self):
+        ...         return {name: fptkit.ParameterRole("norm", block=0) for name, _ in self.named_parameters()}
+        >>> tuple(Norm()(torch.rand(2, 5, 8), keep=torch.tensor([[4], [4]])).shape)
+        (2, 1, 8)
     """
 
     width: int
@@ -189,6 +224,12 @@ def keep_tokens(hidden: Tensor, keep: Tensor | None) -> Tensor:
     """Select the tokens that the head reads.
 
     Shapes: hidden (B, T, D), keep (B, R) or None -> (B, R, D), or ``hidden`` unchanged for None.
+
+    Example:
+        >>> import fptkit, torch
+        >>> hidden = torch.arange(6.0).reshape(1, 3, 2)
+        >>> fptkit.keep_tokens(hidden, torch.tensor([[2]])).tolist()
+        [[[4.0, 5.0]]]
     """
     if keep is None:
         return hidden

@@ -34,6 +34,12 @@ class Examples:
             one target; a table may have several target columns.
         columns: further cells of the examples by column, for splits by group, time or column.
         notes: what the run header should say about them.
+
+    Example:
+        >>> import fptkit
+        >>> examples = fptkit.Examples(["ACGT", "GGA"], ["a.csv:2", "a.csv:3"], labels={"class": ["yes", "no"]})
+        >>> examples.take([1]).names
+        ['a.csv:3']
     """
 
     content: Sequence[Any] | NDArray[Any]
@@ -86,6 +92,16 @@ class Preparation(BaseModel):
     A subclass declares fields with everything that `read` and `prepare` need, and no path of the training data. It is
     named in ``TaskSpec.preparation``. Fields are plain data (numbers, text, tuples, mappings, nested models), so that
     what is read back equals what was saved.
+
+    Example:
+        >>> import fptkit, torch
+        >>> class Letters(fptkit.Preparation):
+        ...     alphabet: str
+        ...     def prepare(self, examples):
+        ...         rows = [[self.alphabet.index(letter) for letter in text] for text in examples.content]
+        ...         return fptkit.Batch(torch.tensor(rows), torch.zeros(len(rows), dtype=torch.int64))
+        >>> Letters(alphabet="ACGT").prepare(fptkit.Examples(["GA"], ["first"])).inputs.tolist()
+        [[2, 0]]
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -32,13 +32,19 @@ class Split(Protocol):
     Attributes:
         size: number of examples, or None for an endless split, which generates new examples for each batch.
         token_counts: (size,) int tokens of each example, by which batches are grouped; None if all are equal.
+
+    Example:
+        >>> import fptkit, torch
+        >>> split: fptkit.Split = fptkit.ArraySplit(torch.rand(10, 4, 2), torch.arange(10) % 2, vectors=True)
+        >>> split.size, split.token_counts, isinstance(split, fptkit.Split)
+        (10, None, True)
     """
 
     size: int | None
     token_counts: np.ndarray | None
 
     def batch(self, indices: Sequence[int], generator: torch.Generator) -> Batch:
-        """Make a batch, on the CPU.
+        """Make a batch, on the CPU. Shapes: those of `fptkit.Batch`, with B the number of indices.
 
         Args:
             indices: indices of the examples; an endless split only uses their number.
@@ -59,6 +65,11 @@ class SampledEvaluation:
         batches: number of batches per evaluation.
         size_factor: examples per batch, as a multiple of ``train.batch_size``.
         accuracy_factor: factor on reported accuracies, both `fptkit.Accuracy` and those of torchmetrics.
+
+    Example:
+        >>> import fptkit
+        >>> fptkit.SampledEvaluation(batches=25, size_factor=2).accuracy_factor
+        1.0
     """
 
     batches: int = 25
@@ -99,6 +110,16 @@ class Task:
         content: digests of data that are not files, by name, such as the fingerprint of a data set that a library
             loads. Files are digested by fptkit, see ``TaskSpec.files``.
         data: identity of the data by content; set by fptkit when the task is built.
+
+    Example:
+        >>> import fptkit, torch
+        >>> class Signs(fptkit.Task):
+        ...     input, output, max_tokens = fptkit.Vectors(1), fptkit.Classes(2), 3
+        ...     def split(self, name):
+        ...         inputs = torch.randn(20, 3, 1, generator=torch.Generator().manual_seed(len(name)))
+        ...         return fptkit.ArraySplit(inputs, (inputs.sum((1, 2)) > 0).long(), vectors=True)
+        >>> Signs().chance(), Signs().selection()
+        (0.5, ('accuracy', True))
     """
 
     input: InputKind

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from fptkit.errors import ShapeError
-from fptkit.interfaces.kinds import Classes, Faults, Values, check_names
+from fptkit.interfaces.kinds import Classes, Values, check_names
 from fptkit.interfaces.metrics import Accuracy, Metric
+from fptkit.interfaces.one_tensor import Faults
 
 IGNORED = -100
 """Target of padding and of tokens without a label: they count neither in the loss nor in metrics."""
@@ -28,6 +29,13 @@ class TokenClasses:
 
     Raises:
         ShapeError: ``count`` is below 2, or names are given, but not one for each class.
+
+    Example:
+        >>> import fptkit, torch
+        >>> output = fptkit.TokenClasses(2, names=("O", "GENE"))
+        >>> targets = torch.tensor([[0, 1, fptkit.IGNORED]])
+        >>> tuple(output.for_metrics(torch.zeros(1, 3, 2), targets)[0].shape)
+        (2, 2)
     """
 
     best_metric: ClassVar[str] = "accuracy"

@@ -1,4 +1,4 @@
 """Tools built on the engine: studies, reports, published figures, pretraining, benchmarks.
 
-Only the command line imports this package; a single run does not need it.
+Only the command line and the Python interface import this package; a single run does not need it.
 """

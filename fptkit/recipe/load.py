@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -13,6 +13,7 @@ from fptkit.errors import PluginError, UsageError
 from fptkit.recipe.check import check_components, check_model, without
 from fptkit.recipe.extends import lay_over
 from fptkit.recipe.find import ReadFile, find_recipe, read_recipe_file, recipe_folders
+from fptkit.recipe.given import SOURCE, read_given
 from fptkit.recipe.models import COMPONENT_LISTS, DEFAULT_NAMES, REQUIRED, SECTIONS, Recipe, RecipeSettings
 from fptkit.recipe.tree import Fault, Node, join, recipe_error, shown_path
 from fptkit.registry import Registry, load_plugins, plugin_path, selection_from_environment
@@ -49,7 +50,7 @@ def load_installed(files: Sequence[Path]) -> Registry:
 
 
 def load_recipe(
-    path_or_name: str,
+    path_or_name: str | Mapping[str, Any],
     *,
     profile: str | None = None,
     overrides: Sequence[str] = (),
@@ -59,7 +60,8 @@ def load_recipe(
     """Load and check a recipe.
 
     Args:
-        path_or_name: path of the file, or its bare name in the working folder or a plugin's recipe folder.
+        path_or_name: path of the file, or its bare name in the working folder or a plugin's recipe folder; or its
+            content, see `read_given`.
         profile: name of one of its ``profiles``, or None.
         overrides: ``a.b=value`` texts, applied after the profile.
         plugin_files: plugin files, in addition to those the recipe names.
@@ -75,17 +77,30 @@ def load_recipe(
     given = [Path(file) for file in plugin_files]
     registry = registry_loader(given)
     folders = recipe_folders(registry)
-    file = read_recipe_file(find_recipe(path_or_name, folders), folders)
-    refuse_other_kinds(file, path_or_name)
+    if isinstance(path_or_name, Mapping):
+        file = read_given(path_or_name, folders)
+    else:
+        file = read_recipe_file(find_recipe(path_or_name, folders), folders)
+    refuse_other_kinds(file, None if isinstance(path_or_name, Mapping) else path_or_name)
     return load_read_recipe(file, registry, profile=profile, overrides=overrides, given=given)
 
 
-def refuse_other_kinds(file: ReadFile, path_or_name: str) -> None:
+def refuse_other_kinds(file: ReadFile, path_or_name: str | None) -> None:
     """Raise if a file is not a recipe for ``fptkit run``.
+
+    Args:
+        file: the file.
+        path_or_name: what the user gave; None if it was the content.
 
     Raises:
         UsageError: it is a pretraining recipe or a study; the error names the command for it.
     """
+    if path_or_name is None:
+        if file.kind == "pretrain":
+            raise UsageError(f"{SOURCE} is a pretraining recipe; write it to a file and use: fptkit pretrain FILE")
+        if file.kind == "study":
+            raise UsageError(f"{SOURCE} is a study; use fptkit.study")
+        return
     if file.kind == "pretrain":
         raise UsageError(f"{shown_path(file.path)}: this is a pretraining recipe; use: fptkit pretrain {path_or_name}")
     if file.kind == "study":

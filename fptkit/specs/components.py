@@ -21,6 +21,11 @@ class BackboneSpec(ComponentSpec):
 
     ``positions`` is the task's longest example in tokens (T), ``seed`` decides random weights, ``pinned`` is the
     weights entry that an earlier run of this recipe used, or None.
+
+    Example:
+        >>> import fptkit
+        >>> str(fptkit.BackboneSpec(name="norm_only", summary="one layer norm", target="my_package.norm:Norm"))
+        "backbone 'norm_only'"
     """
 
     kind: ClassVar[str] = "backbone"
@@ -39,6 +44,12 @@ class EncoderSpec(ComponentSpec):
 
     Raises:
         PluginError: ``accepts`` is empty, names another kind, or is not a tuple or list.
+
+    Example:
+        >>> import fptkit
+        >>> spec = fptkit.EncoderSpec(
+        ...     name="pairs", summary="two tokens as one", target="my_package.pairs:Pairs", accepts=("vectors",)
+        ... )
     """
 
     kind: ClassVar[str] = "encoder"
@@ -63,6 +74,11 @@ class TaskProtocol:
         summary: one line.
         splits: pairs of a split's name and what it holds, with its size.
         faults: pairs of a fault's number and its effect in this task; numbers as in ``docs/protocols.md``.
+
+    Example:
+        >>> import fptkit
+        >>> fptkit.TaskProtocol(name="clean", splits=(("test", "100 recordings of other speakers"),)).name
+        'clean'
     """
 
     name: str
@@ -102,6 +118,11 @@ class TaskSpec(ComponentSpec):
     Raises:
         PluginError: ``protocols`` is empty, or not a tuple or list of `TaskProtocol`; ``files``, ``preparation`` or
             ``look`` are text not of the form ``package.module:attribute``.
+
+    Example:
+        >>> import fptkit
+        >>> str(fptkit.TaskSpec(name="parity", summary="is the number of ones odd?", target="my_package.parity:Parity"))
+        "task 'parity'"
     """
 
     kind: ClassVar[str] = "task"
@@ -126,6 +147,11 @@ class ListenerSpec(ComponentSpec):
     """A listener: follows the events of a run. Target: ``(options, *, folder) -> object with handle(event)``.
 
     ``folder`` is the run folder; events are the classes of `fptkit.engine.events`.
+
+    Example:
+        >>> import fptkit
+        >>> str(fptkit.ListenerSpec(name="beep", summary="a sound at the end", target="my_package.beep:Beep"))
+        "listener 'beep'"
     """
 
     kind: ClassVar[str] = "listener"
@@ -140,6 +166,11 @@ class RecipeFolderSpec(Spec):
 
     Raises:
         PluginError: the folder is neither text nor a path.
+
+    Example:
+        >>> import fptkit
+        >>> fptkit.RecipeFolderSpec(name="mine", summary="recipes of my tasks", folder="recipes").folder.name
+        'recipes'
     """
 
     kind: ClassVar[str] = "recipe folder"

@@ -51,6 +51,11 @@ class FreezingRule:
     Raises:
         PluginError: the role is unknown, or is outside the blocks although blocks are given; the multiplier is not a
             finite number above 0; or the blocks are neither integers nor a slice.
+
+    Example:
+        >>> import fptkit
+        >>> fptkit.FreezingRule(role="attention", blocks="-2:", learning_rate_multiplier=0.1).described_blocks
+        '-2:'
     """
 
     role: str
@@ -111,6 +116,12 @@ class FreezingPolicySpec(Spec):
     Raises:
         PluginError: there is no rule, or one is not a `FreezingRule`; a free form has rules; ``prepare`` or ``options``
             are not of these types, or are text not of the form ``package.module:attribute``.
+
+    Example:
+        >>> import fptkit
+        >>> rules = (fptkit.FreezingRule(role="output"), fptkit.FreezingRule(role="norm", blocks=(0,)))
+        >>> str(fptkit.FreezingPolicySpec(name="first_norm", summary="output and the first norm train", rules=rules))
+        "freezing policy 'first_norm'"
     """
 
     kind: ClassVar[str] = "freezing policy"

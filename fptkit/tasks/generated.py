@@ -24,6 +24,13 @@ class ArraySplit:
         inputs: (N, T, F) vectors or (N, T) symbols of any dtype; a batch converts them to float32 or int64.
         targets: (N, ...) targets.
         vectors: true if tokens are vectors, false if they are symbols.
+
+    Example:
+        >>> import fptkit, torch
+        >>> split = fptkit.ArraySplit(torch.rand(10, 4, 2), torch.arange(10) % 2, vectors=True)
+        >>> batch = split.batch([0, 3], torch.Generator())
+        >>> tuple(batch.inputs.shape), batch.targets.tolist()
+        ((2, 4, 2), [0, 1])
     """
 
     token_counts: np.ndarray | None = None
@@ -66,6 +73,16 @@ class GeneratedTask(Task):
         test_size: examples of the test split.
         protocol: ``clean``, or ``fpt2021``: every evaluation generates 25 new batches, and the two sizes are ignored
             (fault D6; kzl/universal-computation, trainer.py).
+
+    Example:
+        >>> import fptkit, torch
+        >>> class Parity(fptkit.GeneratedTask):
+        ...     input, output, max_tokens = fptkit.Vectors(1), fptkit.Classes(2), 5
+        ...     def draw(self, count, generator):
+        ...         bits = torch.randint(2, (count, 5, 1), generator=generator)
+        ...         return bits.float(), bits.sum((1, 2)) % 2
+        >>> Parity(fptkit.Options(), seed=0).split("validation").size
+        1024
     """
 
     def __init__(

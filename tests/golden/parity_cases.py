@@ -23,10 +23,10 @@ from fptkit.backbones.assemble import RandomDraw
 from fptkit.backbones.gpt2 import Gpt2Backbone
 from fptkit.backbones.options import Gpt2Sizes
 from fptkit.backbones.random import draw_random
-from fptkit.build import Built
 from fptkit.encoders.linear import LinearEncoder
 from fptkit.encoders.options import LinearOptions, SymbolOptions
 from fptkit.encoders.symbols import SymbolEncoder
+from fptkit.engine.build import Built
 from fptkit.engine.cache.features import FeatureCache
 from fptkit.engine.events import Event, StepsDone, Validated
 from fptkit.engine.loop import Trainer

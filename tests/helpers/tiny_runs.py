@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fptkit.build import build
+from fptkit.engine.build import build
 from fptkit.engine.run import RunRequest, run
 from fptkit.recipe.load import load_recipe
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from whole_runs import start
 
-from fptkit.build import build
 from fptkit.engine.assessment.file import read_assessment
 from fptkit.engine.assessment.records import ClassesAssessed
+from fptkit.engine.build import build
 from fptkit.engine.checkpoint import restore_trained
 from fptkit.interfaces import Shown
 from fptkit.recipe.load import load_recipe

@@ -12,7 +12,7 @@ import pytest
 from safetensors import safe_open
 from whole_runs import start
 
-from fptkit.build import build_task
+from fptkit.engine.build import build_task
 from fptkit.engine.preparation import read_preparation
 from fptkit.errors import DataError, PluginError
 from fptkit.lab.studies.address import address_of, data_of

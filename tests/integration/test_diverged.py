@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from whole_runs import RECIPE, Recorder, start
 
-from fptkit.build import build_task
+from fptkit.engine.build import build_task
 from fptkit.engine.setup import training_batches
 from fptkit.errors import DivergedError
 from fptkit.recipe.load import load_recipe

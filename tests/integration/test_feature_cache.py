@@ -146,7 +146,7 @@ def test_a_rerun_is_the_same_bit_for_bit(recipe: Path, tmp_path: Path) -> None:
 
 def test_cached_features_are_what_the_model_gives(recipe: Path, tmp_path: Path) -> None:
     """Against a model that is built again, example by example."""
-    from fptkit.build import build
+    from fptkit.engine.build import build
     from fptkit.seeds import generator_for
 
     loaded = load_recipe(str(recipe))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from whole_runs import start
 
-from fptkit.build import build
+from fptkit.engine.build import build
 from fptkit.engine.checkpoint import read_model_files, restore_trained
 from fptkit.engine.fraction import SplitFraction, training_fraction, training_sample
 from fptkit.engine.run import RunRequest, run

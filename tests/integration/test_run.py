@@ -74,7 +74,7 @@ def test_a_run_leaves_what_it_promises(recipe: Path, tmp_path: Path) -> None:
 
 
 def test_the_saved_tensors_are_the_trained_ones_and_give_the_reported_accuracy(recipe: Path, tmp_path: Path) -> None:
-    from fptkit.build import build
+    from fptkit.engine.build import build
     from fptkit.engine.checkpoint import restore_trained
 
     folder = tmp_path / "run"
@@ -385,7 +385,7 @@ def test_the_test_split_is_opened_once_and_last(recipe: Path, tmp_path: Path, mo
 
 
 def test_bfloat16_is_stored_for_frozen_matrices_only(recipe: Path, tmp_path: Path) -> None:
-    from fptkit.build import build
+    from fptkit.engine.build import build
 
     loaded = load_recipe(str(recipe), overrides=["precision=bfloat16"])
     model = build(loaded.recipe, loaded.registry, torch.device("cpu")).model

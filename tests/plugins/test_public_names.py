@@ -129,7 +129,7 @@ def test_pages_for_authors_show_public_names_only(page: Path) -> None:
     [
         ("from fptkit.model import CrossModalModel", "fptkit.model.CrossModalModel"),
         ("from fptkit.interfaces import check_batch", "fptkit.interfaces.check_batch"),
-        ("from fptkit import build", "fptkit.build"),
+        ("from fptkit import registry", "fptkit.registry"),
         ("def late():\n    from fptkit.engine.run import run", "fptkit.engine.run.run"),
         ("import fptkit.engine.loop", "fptkit.engine.loop"),
         ("import fptkit\nfptkit.registry.Registry()", "fptkit.registry"),

@@ -16,7 +16,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from fptkit.build import Built
+from fptkit.engine.build import Built
 from fptkit.engine.cache.chance import random_features
 from fptkit.engine.cache.identity import identity_of
 from fptkit.engine.cache.store import cache_folder

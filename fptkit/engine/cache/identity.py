@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from fptkit import __version__
-from fptkit.build import Built
+from fptkit.engine.build import Built
 from fptkit.engine.code_version import code_version
 from fptkit.freezing.proof import digest_tensors
 from fptkit.options import Options, deciding

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fptkit.build import Built
 from fptkit.engine.batches import rows_of
+from fptkit.engine.build import Built
 from fptkit.engine.cache.store import FeatureStore, Rows, cache_folder
 from fptkit.engine.fraction import skips
 from fptkit.engine.memory import Pieces

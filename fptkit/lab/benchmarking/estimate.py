@@ -26,8 +26,8 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from fptkit.build import Built, build, build_task
 from fptkit.engine.batches import micro_batches
+from fptkit.engine.build import Built, build, build_task
 from fptkit.engine.setup import training_batches
 from fptkit.interfaces import Batch, Inputs, Task
 from fptkit.lab.benchmarking.skeletons import find_config, make_skeleton, place

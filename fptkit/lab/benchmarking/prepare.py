@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-from fptkit.build import Built
 from fptkit.engine import setup
 from fptkit.engine.batches import TrainingBatches, micro_batches
+from fptkit.engine.build import Built
 from fptkit.engine.loop import Trainer
 from fptkit.engine.memory import MemoryRanOut
 from fptkit.engine.signals import StopRequest

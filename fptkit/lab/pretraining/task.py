@@ -16,8 +16,8 @@ from typing import Any
 
 from torch import Tensor
 
-from fptkit.build import Built, build
 from fptkit.engine.batches import evaluation_batches
+from fptkit.engine.build import Built, build
 from fptkit.engine.checkpoint import read_model_files, restore_trained
 from fptkit.engine.evaluate import evaluate
 from fptkit.engine.events import Event, Listener, RunStarted

@@ -80,8 +80,8 @@ def propose(chosen: Chosen, place: Path, registry: Registry, *, command: str) ->
 
 def _task(text: str, registry: Registry) -> tuple[Task, int]:
     """The task of a recipe, with its data read, and the number of tokens of its longest example after the encoder."""
-    from fptkit.build import build_task
     from fptkit.encoders.choice import default_encoder, encoded_tokens
+    from fptkit.engine.build import build_task
     from fptkit.specs import EncoderSpec
 
     task = build_task(_loaded(text, registry, None).recipe, registry)
@@ -93,7 +93,7 @@ def _check_models(text: str, registry: Registry, task: Task) -> None:
     """Build the models of the recipe and of its control."""
     import torch
 
-    from fptkit.build import build
+    from fptkit.engine.build import build
 
     for profile in (None, "control"):
         build(_loaded(text, registry, profile).recipe, registry, torch.device("cpu"), task=task)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fptkit.build import build
+from fptkit.engine.build import build
 from fptkit.engine.checkpoint import restore_trained
 from fptkit.engine.events import Event, StepsDone
 from fptkit.engine.run import RunRequest, run

@@ -23,7 +23,7 @@ from command_line import fptkit
 from new_files import CASES, Case
 from whole_runs import start
 
-from fptkit.build import build
+from fptkit.engine.build import build
 from fptkit.engine.checkpoint import trained_tensors, write_model_files
 from fptkit.engine.preparation import read_preparation, write_preparation
 from fptkit.errors import CheckpointError

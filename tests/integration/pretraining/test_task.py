@@ -175,7 +175,7 @@ def test_a_vision_transformer(tmp_path: Path) -> None:
     )
     del again["kind"]
     loaded = load_recipe(str(write_recipe(tmp_path / "again.yaml", again)))
-    from fptkit.build import build
+    from fptkit.engine.build import build
 
     backbone = build(loaded.recipe, loaded.registry, torch.device("cpu")).model.backbone
     for name, parameter in backbone.named_parameters():

@@ -14,10 +14,10 @@ from fptkit.backbones.lstm.build import draw_lstm
 from fptkit.backbones.lstm.options import LstmSizes
 from fptkit.backbones.lstm.recurrence import Loop
 from fptkit.backbones.options import Gpt2Sizes
-from fptkit.build import Built, build
 from fptkit.encoders.linear import LinearEncoder
 from fptkit.encoders.options import LinearOptions
 from fptkit.engine.batches import TrainingBatches, micro_batches
+from fptkit.engine.build import Built, build
 from fptkit.freezing import count_parameters, gradient_pass
 from fptkit.interfaces import Backbone, Batch, Classes, Task, Vectors, keep_tokens
 from fptkit.model import CrossModalModel, Head

@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from fptkit.build import build
+from fptkit.engine.build import build
 from fptkit.errors import FreezingError, RecipeError
 from fptkit.freezing.options import FreezingOptions, RuleOptions
 from fptkit.freezing.records import fptkit_freezing_policies

@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fptkit.backbones.gpt2_build import random_gpt2
-from fptkit.build import build
 from fptkit.encoders.linear import LinearEncoder
 from fptkit.encoders.options import LinearOptions
+from fptkit.engine.build import build
 from fptkit.engine.run import RunRequest, run
 from fptkit.errors import FreezingError
 from fptkit.freezing import TrainedGroup, apply_policy, count_as_paper

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from fptkit.backbones.gpt2_build import random_gpt2
 from fptkit.backbones.options import Gpt2Sizes
-from fptkit.build import build
 from fptkit.encoders.linear import LinearEncoder
 from fptkit.encoders.options import LinearOptions
+from fptkit.engine.build import build
 from fptkit.engine.checkpoint import restore_trained, trained_tensors
 from fptkit.errors import FreezingError, PluginError, RecipeError
 from fptkit.freezing import FreezeProof, apply_policy

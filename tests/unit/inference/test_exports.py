@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fptkit.build import build
+from fptkit.engine.build import build
 from fptkit.errors import ExportError, UsageError
 from fptkit.inference.exports import formats
 from fptkit.inference.exports.check import TOLERANCE, Agreement, Case, compare

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fptkit.build import build
+from fptkit.engine.build import build
 from fptkit.engine.run import RunRequest, run
 from fptkit.errors import FreezingError, UsageError
 from fptkit.freezing import FreezeProof

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import Field
 
-from fptkit.build import build_task
+from fptkit.engine.build import build_task
 from fptkit.options import Options
 from fptkit.recipe.dump import component_mapping
 from fptkit.recipe.load import load_recipe

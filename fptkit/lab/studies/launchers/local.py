@@ -6,17 +6,19 @@ milliseconds. The server is multiprocessing's own, started before any training, 
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import ModuleType
 
 from fptkit.lab.studies.job import Job, JobResult, carry_out
 from fptkit.lab.studies.launchers.base import Ended, LauncherOptions, share_processors
@@ -54,7 +56,8 @@ class LocalLauncher:
         device = self._free_device()
         process = self._context.Process(target=_work, args=(job, sender, device), name=job.name)  # type: ignore[attr-defined]
         try:
-            process.start()
+            with _without_main():
+                process.start()
         except (OSError, EOFError) as err:  # no memory for a process, or the server was killed
             receiver.close()
             self._not_started.append(Ended(job, None, f"its worker could not be started: {type(err).__name__}: {err}"))
@@ -98,6 +101,21 @@ class LocalLauncher:
         """The accelerator with the fewest runs; empty if there is none."""
         taken = [device for *_, device in self._under_way.values()]
         return min(self._devices, key=taken.count, default="")
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide the main module from multiprocessing, which would execute it again in every worker.
+
+    Workers need fptkit only. A user's script that calls `fptkit.study` would otherwise need a guard
+    ``if __name__ == "__main__"``.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _work(job: Job, sender: Connection, device: str) -> None:

@@ -57,6 +57,14 @@ class Built:
         precision: how frozen weights are stored: ``float32``, ``bfloat16`` or ``int8``; int8 weights are multiplied in
             bfloat16.
         encoded_tokens: tokens of the longest example after the encoder; None: as many as before it.
+
+    Example:
+        >>> import fptkit
+        >>> built = fptkit.build("bit_xor_gpt2", profile="smoke")
+        >>> built.encoder_name, built.readout
+        ('linear', 'last_k')
+        >>> sorted({name.split(".")[0] for group in built.groups for name in group.parameters})
+        ['backbone', 'encoder', 'head']
     """
 
     task: Task
