@@ -23,6 +23,11 @@ class Shown:
         text: a text, or a sequence with one letter per symbol.
         symbols: symbols of several letters each.
         cells: a row of a table, by column.
+
+    Example:
+        >>> import fptkit
+        >>> fptkit.Shown("proteins.fa:2", text="ACGT").text
+        'ACGT'
     """
 
     name: str = ""
