@@ -282,6 +282,17 @@ def test_the_config_alone_needs_no_copy(llama: Path) -> None:
     assert config == json.loads((converted(llama, entry="tiny").folder / "config.json").read_text())
 
 
+def test_an_estimate_may_be_the_first_to_open_it(llama: Path) -> None:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():
+        folder = converted(llama, entry="tiny").folder
+    convert._converted.cache_clear()
+    assert open_weights(f"path:{llama}").notes == ()
+    words = load_file(folder / "model.safetensors")["model.embed_tokens.weight"]
+    assert float(words.std()) == pytest.approx(0.3, rel=0.1)
+
+
 def test_a_file_of_other_content_has_another_copy(llama: Path) -> None:
     before = open_weights(f"path:{llama}")
     gguf_files.write(llama, gguf_files.draw("llama", num_hidden_layers=2), "llama")
