@@ -1,9 +1,10 @@
 """What is added to the encoded tokens before any backbone: trained positions, and a prefix in front of them.
 
-It belongs to the model, not to the backbone, so that no backbone implements it. A backbone without a position table gets
-an exact zero vector for a zero token (a bit 0, a black corner, silence). Through its norms it stays zero, and each of
-them multiplies its gradient by up to 1/sqrt(epsilon): after some blocks it is no longer a finite number. Trained
-positions move every token away from zero.
+It belongs to the model, not to the backbone, so that no backbone implements it.
+
+A backbone without a position table gets an exact zero vector for a zero token (a bit 0, a black corner, silence).
+Through its norms it stays zero, and each of them multiplies its gradient by up to 1/sqrt(epsilon): after some blocks it
+is no longer a finite number. Trained positions move every token away from zero.
 """
 
 from __future__ import annotations

@@ -105,9 +105,9 @@ PositionKind = Literal["auto", "table", "learned", "none"]
 
 POSITION_KIND = (
     "where the tokens' positions come from. table: the backbone's own position table; learned: trained vectors, one "
-    "for each position, added to the tokens at the input (normal, standard deviation 0.02; role position); none: neither. "
-    "A table that is not used is set to zero and frozen. auto: the table; learned where a transformer has none, as "
-    "with rotary, ALiBi and relative positions"
+    "for each position, added to the tokens at the input (normal, standard deviation 0.02; role position); none: "
+    "neither. A table that is not used is set to zero and frozen. auto: the table; learned where a transformer has "
+    "none, as with rotary, ALiBi and relative positions"
 )
 
 

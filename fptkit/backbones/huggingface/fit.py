@@ -104,7 +104,7 @@ def measure(backbone: HuggingFaceBackbone, where: str, fault: type[FptkitError])
     if tables:
         wanted = [table.weight for table in tables.values()]
         gradients = torch.autograd.grad((hidden * weights).sum(), wanted, allow_unused=True)
-    _measure_input(backbone, {name: table.weight for name, table in tables.items()})
+    reached = _measure_input(backbone, {name: table.weight for name, table in tables.items()})
     for name, parameter in backbone.named_parameters():
         parameter.requires_grad_(required[name])
     backbone.first_rows = {}
@@ -113,6 +113,14 @@ def measure(backbone: HuggingFaceBackbone, where: str, fault: type[FptkitError])
         if len(rows) > 1:  # a single row is shared by all tokens, such as a token type
             one_by_one = rows == list(range(rows[0], rows[0] + PROBE_TOKENS))
             backbone.first_rows[name] = rows[0] if one_by_one else None
+    if not reached:
+        _take_for_added(backbone)
+
+
+def _take_for_added(backbone: HuggingFaceBackbone) -> None:
+    """Take every table of positions for one that is added to the tokens."""
+    backbone.added_tables = tuple(name for name, row in backbone.first_rows.items() if row is not None)
+    backbone.places_tokens = bool(backbone.added_tables)
 
 
 def _rows_of(gradient: Tensor | None) -> list[int]:
@@ -124,12 +132,15 @@ class _Reached(Exception):
     """The first block is reached: nothing behind it is needed."""
 
 
-def _measure_input(backbone: HuggingFaceBackbone, tables: Mapping[str, Tensor]) -> None:
+def _measure_input(backbone: HuggingFaceBackbone, tables: Mapping[str, Tensor]) -> bool:
     """Find out what is added to the tokens before the first block, by the block's input for tokens of zeros.
 
     Args:
         backbone: its ``added_tables`` and ``places_tokens`` are set.
         tables: the weights of the embeddings outside the blocks; they take part in gradients.
+
+    Returns:
+        False if the model does not call its first block as a module; nothing is set then.
     """
     seen: list[Tensor] = []
 
@@ -146,7 +157,7 @@ def _measure_input(backbone: HuggingFaceBackbone, tables: Mapping[str, Tensor]) 
     finally:
         hook.remove()
     if not seen:
-        return
+        return False
     rows = seen[0].flatten(0, 1)  # a few models have the tokens before the batch
     weights = torch.randn(rows.shape, generator=generator_for(0, "probe weights"))
     gradients: tuple[Tensor | None, ...] = ()
@@ -155,6 +166,7 @@ def _measure_input(backbone: HuggingFaceBackbone, tables: Mapping[str, Tensor]) 
     added = [name for name, gradient in zip(tables, gradients, strict=False) if len(_rows_of(gradient)) > 1]
     backbone.added_tables = tuple(added)
     backbone.places_tokens = bool(added) or bool((rows != rows[0]).any())
+    return True
 
 
 def _guess(backbone: HuggingFaceBackbone, tables: dict[str, nn.Embedding]) -> None:
@@ -165,7 +177,7 @@ def _guess(backbone: HuggingFaceBackbone, tables: dict[str, nn.Embedding]) -> No
         if "pos" in name or name.endswith("wpe"):
             before = 0 if table.padding_idx is None else table.padding_idx + 1
             backbone.first_rows[name] = getattr(table, "offset", before)
-    backbone.added_tables, backbone.places_tokens = tuple(backbone.first_rows), bool(backbone.first_rows)
+    _take_for_added(backbone)
 
 
 def redraw_weights(backbone: HuggingFaceBackbone, init: Init, seed: int) -> None:

@@ -309,10 +309,8 @@ def test_a_plugins_checkpoint_that_fptkit_cannot_read_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("kind", ["learned", "none"])
-def test_positions_that_a_body_computes_cannot_be_left_out(kind: Any) -> None:
-    with pytest.raises(
-        ShapeError, match=f"kind '{kind}': this backbone computes its positions and cannot be run without"
-    ):
+def test_positions_that_a_backbone_computes_cannot_be_left_out(kind: Any) -> None:
+    with pytest.raises(ShapeError, match=f"kind '{kind}': this backbone computes its positions and cannot be run"):
         make_front(FrontOptions(PositionOptions(kind=kind)), Plugin(places=True), tokens=3, seed=0)
     assert make_front(FrontOptions(PositionOptions()), Plugin(places=True), tokens=3, seed=0) is None
 
@@ -339,6 +337,7 @@ def test_auto_trains_positions_in_transformers_without_a_table(like: Any, learne
     [
         ("mpnet", {}, False),  # a table of positions, and one of distances
         ("roformer", {"embedding_size": WIDTH}, True),  # a table that only rotates
+        ("xglm", {"d_model": WIDTH, "ffn_dim": 64, "num_layers": 1, "attention_heads": 4}, False),  # computes waves
         ("gpt_neox", {}, True),
         ("bloom", {"n_layer": 1, "n_head": 4}, True),
     ],
@@ -348,6 +347,7 @@ def test_where_positions_come_from_is_measured(kind: str, further: dict[str, Any
     built = model_of(HuggingFaceOptions(weights="random", config=config))
     assert (built.front is not None) == learned
     assert built.backbone.adds_positions() != learned
+    assert bool(built.backbone.position_tables()) == (kind == "mpnet")
 
 
 def test_length_makes_more_positions_but_never_fewer_than_the_task_has() -> None:
