@@ -245,6 +245,13 @@ def test_a_tensor_too_many(tmp_path: Path) -> None:
     assert "blk.0.ffn_gate_inp.weight is no part" in refused(path)
 
 
+def test_a_format_that_the_library_cannot_read(tmp_path: Path) -> None:
+    name = "blk.1.ffn_up.weight"
+    extra = {name: numpy.ones((96, 64), numpy.int32)}
+    path = gguf_files.write(tmp_path / "tiny.gguf", gguf_files.draw("llama"), "llama", extra=extra, leave_out=[name])
+    assert f"{name} is in the format I32, which the package gguf cannot read" in refused(path)
+
+
 def test_numbers_that_are_none(tmp_path: Path) -> None:
     model = gguf_files.draw("llama")
     with torch.no_grad():
