@@ -143,13 +143,15 @@ def _write_tensors(file: GgufFile, target: Path, entry: str) -> None:
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import save_file
+    from torch._subclasses.fake_tensor import unset_fake_temporarily
 
     tensors = {}
-    for name, stored_as, tensor in tensors_of(file, entry=entry):
-        kind = torch.bfloat16 if file.is_quantised(stored_as) else getattr(torch, file.dtype(stored_as))
-        tensors[name] = tensor.to(kind).contiguous()
     try:
-        save_file(tensors, target, metadata={"format": "pt"})
+        with unset_fake_temporarily():  # an estimate may be the first to open a file
+            for name, stored_as, tensor in tensors_of(file, entry=entry):
+                kind = torch.bfloat16 if file.is_quantised(stored_as) else getattr(torch, file.dtype(stored_as))
+                tensors[name] = tensor.to(kind).contiguous()
+            save_file(tensors, target, metadata={"format": "pt"})
     except SafetensorError as err:  # what the system said is in its text
         raise OSError(str(err)) from err
 

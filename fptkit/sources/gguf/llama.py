@@ -174,7 +174,7 @@ def _scaling(file: GgufFile, entry: str) -> dict[str, Any]:
     kind = file.value("rope.scaling.type", "none")
     factor = float(file.value("rope.scaling.factor") or file.value("rope.scale_linear") or 1.0)
     if FREQUENCIES in file.stored:
-        divisors = file.tensor(FREQUENCIES).tolist()
+        divisors = file.numbers(FREQUENCIES).tolist()
         # transformers' longrope divides each frequency by a number of its own, as llama.cpp does.
         return {
             "rope_scaling": {

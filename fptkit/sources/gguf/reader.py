@@ -12,6 +12,8 @@ from fptkit.errors import DataError
 from fptkit.sources.choice import Unavailable
 
 if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
     from torch import Tensor
 
 ENDING = ".gguf"
@@ -44,14 +46,13 @@ class GgufFile:
         """Shape of a tensor as torch counts it, the last dimension first in the file."""
         return tuple(int(size) for size in reversed(self.stored[name].shape.tolist()))
 
-    def tensor(self, name: str) -> Tensor:
-        """Read and dequantise a tensor: float32, exactly what ``gguf.dequantize`` returns.
+    def numbers(self, name: str) -> NDArray[numpy.float32]:
+        """Read and dequantise a tensor: exactly what ``gguf.dequantize`` returns.
 
         Raises:
             DataError: it is in a format that the library cannot dequantise.
         """
         import numpy
-        import torch
         from gguf import dequantize
 
         held = self.stored[name]
@@ -63,7 +64,13 @@ class GgufFile:
                 "read; use a file in a common format, such as Q8_0, Q4_K or F16"
             ) from err
         # A copy: the numbers of an unquantised tensor are the file itself, which is not writable.
-        return torch.from_numpy(numpy.array(numbers, dtype=numpy.float32)).reshape(self.shape(name))
+        return numpy.array(numbers, dtype=numpy.float32).reshape(self.shape(name))
+
+    def tensor(self, name: str) -> Tensor:
+        """`numbers` as a tensor of torch."""
+        import torch
+
+        return torch.from_numpy(self.numbers(name))
 
     def is_quantised(self, name: str) -> bool:
         """Whether a tensor is stored in fewer bits, with scales."""

@@ -245,6 +245,13 @@ def test_a_tensor_too_many(tmp_path: Path) -> None:
     assert "blk.0.ffn_gate_inp.weight is no part" in refused(path)
 
 
+def test_a_format_that_the_library_cannot_read(tmp_path: Path) -> None:
+    name = "blk.1.ffn_up.weight"
+    extra = {name: numpy.ones((96, 64), numpy.int32)}
+    path = gguf_files.write(tmp_path / "tiny.gguf", gguf_files.draw("llama"), "llama", extra=extra, leave_out=[name])
+    assert f"{name} is in the format I32, which the package gguf cannot read" in refused(path)
+
+
 def test_numbers_that_are_none(tmp_path: Path) -> None:
     model = gguf_files.draw("llama")
     with torch.no_grad():
@@ -280,6 +287,17 @@ def test_the_config_alone_needs_no_copy(llama: Path) -> None:
     config = open_config(f"path:{llama}")
     assert not (convert.data_folder() / "gguf").exists()
     assert config == json.loads((converted(llama, entry="tiny").folder / "config.json").read_text())
+
+
+def test_an_estimate_may_be_the_first_to_open_it(llama: Path) -> None:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():
+        folder = converted(llama, entry="tiny").folder
+    convert._converted.cache_clear()
+    assert open_weights(f"path:{llama}").notes == ()
+    words = load_file(folder / "model.safetensors")["model.embed_tokens.weight"]
+    assert float(words.std()) == pytest.approx(0.3, rel=0.1)
 
 
 def test_a_file_of_other_content_has_another_copy(llama: Path) -> None:
