@@ -30,6 +30,11 @@ def pull(place: str, output: Path | None, plugin_files: Sequence[Path]) -> None:
     --plugin. The frozen part is not pulled; it comes from its own source when the run is used.
     """
     quiet_libraries()
+    from fptkit.errors import CheckpointError, DataError
     from fptkit.inference.sharing.pull import pull as carry_out
 
-    click.echo(carry_out(place, output, plugin_files=plugin_files))
+    try:
+        click.echo(carry_out(place, output, plugin_files=plugin_files))
+    except CheckpointError as err:
+        err.exit_code = DataError.exit_code  # no run failed: files are damaged
+        raise
