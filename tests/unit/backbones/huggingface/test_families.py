@@ -7,7 +7,6 @@ model, without the names that `fptkit.backbones.huggingface.roles` looks at: wha
 from __future__ import annotations
 
 import dataclasses
-import functools
 import inspect
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
@@ -39,20 +38,6 @@ FAMILIES: dict[str, dict[str, Any]] = {
 TOKENS, SHORT = 12, 7
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of the library, for its own models
-
-each_family = pytest.mark.parametrize(
-    "kind",
-    [
-        pytest.param(
-            kind,
-            marks=[
-                *([] if entry.get("fast") else [pytest.mark.slow]),
-                *([] if kind in CONFIG_MAPPING else [pytest.mark.skip("this transformers does not have it")]),
-            ],
-        )
-        for kind, entry in FAMILIES.items()
-    ],
-)
 
 
 def tiny_config(kind: str) -> Any:
@@ -107,32 +92,36 @@ class Family:
         return hidden
 
 
-@pytest.fixture(scope="module")
-def family(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Makes the checkpoint of a family and loads it, once; its numbers are not those of a fresh initialisation."""
-    folder = tmp_path_factory.mktemp("architectures")
+def in_the_table() -> Iterator[Any]:
+    """The families as parameters of a fixture."""
+    for kind, entry in FAMILIES.items():
+        marks = [] if entry.get("fast") else [pytest.mark.slow]
+        if kind not in CONFIG_MAPPING:
+            marks.append(pytest.mark.skip("this version of transformers does not have it"))
+        yield pytest.param(kind, marks=marks)
 
-    @functools.lru_cache(maxsize=2)  # all tests of a family follow each other
-    def make(kind: str) -> Family:
-        config = tiny_config(kind)
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            whole = own_class(config)._from_config(config)
-            with torch.no_grad():
-                for parameter in whole.parameters():
-                    parameter.add_(torch.randn_like(parameter), alpha=0.05)
-        place = folder / kind
-        whole.save_pretrained(place)
-        own = own_class(config).from_pretrained(place, dtype=torch.float32).eval()
-        if getattr(config, "is_encoder_decoder", False):
-            own = own.get_encoder()
-        if kind == "dpr":
-            own = own.question_encoder.bert_model
-        backbone = load(place, TOKENS)
-        inputs = torch.randn((2, TOKENS, backbone.width), generator=generator_for(0, "inputs"))
-        return Family(kind, place, backbone, own, inputs)
 
-    return make
+@pytest.fixture(scope="module", params=in_the_table())
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Family:
+    """A family's checkpoint, with numbers other than those of a fresh initialisation, loaded by both."""
+    kind: str = request.param
+    config = tiny_config(kind)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        whole = own_class(config)._from_config(config)
+        with torch.no_grad():
+            for parameter in whole.parameters():
+                parameter.add_(torch.randn_like(parameter), alpha=0.05)
+    place = tmp_path_factory.mktemp("architectures") / kind
+    whole.save_pretrained(place)
+    own = own_class(config).from_pretrained(place, dtype=torch.float32).eval()
+    if getattr(config, "is_encoder_decoder", False):
+        own = own.get_encoder()
+    if kind == "dpr":
+        own = own.question_encoder.bert_model
+    backbone = load(place, TOKENS)
+    inputs = torch.randn((2, TOKENS, backbone.width), generator=generator_for(0, "inputs"))
+    return Family(kind, place, backbone, own, inputs)
 
 
 def load(place: Path, positions: int, **options: Any) -> HuggingFaceBackbone:
@@ -140,11 +129,9 @@ def load(place: Path, positions: int, **options: Any) -> HuggingFaceBackbone:
     return build_huggingface(chosen, positions=positions, seed=0).eval()
 
 
-@each_family
 @torch.no_grad()
-def test_outputs_are_those_of_the_library(family: Any, kind: str) -> None:
+def test_outputs_are_those_of_the_library(made: Family) -> None:
     """Whole sequences, and a padded batch beside each of its sequences alone."""
-    made: Family = family(kind)
     expected = made.by_library(made.inputs)
     assert float(expected.std()) > 0.01
     torch.testing.assert_close(made.backbone(made.inputs), expected, atol=1e-5, rtol=1e-5)
@@ -154,10 +141,8 @@ def test_outputs_are_those_of_the_library(family: Any, kind: str) -> None:
     torch.testing.assert_close(padded[:1], expected[:1], atol=1e-5, rtol=1e-5)
 
 
-@each_family
 @torch.no_grad()
-def test_causality_and_padding_by_perturbation(family: Any, kind: str) -> None:
-    made: Family = family(kind)
+def test_causality_and_padding_by_perturbation(made: Family) -> None:
     causal = made.entry.get("causal", made.entry["group"] in ("decoders", "mixers"))
     assert made.backbone.causal == causal
     assert made.backbone.apart == made.entry.get("apart", False)
@@ -245,10 +230,8 @@ def walk(
         yield from walk(child, f"{name}.{own}", child_role, calls, inside)
 
 
-@each_family
 @torch.no_grad()
-def test_roles_are_those_of_what_the_modules_do(family: Any, kind: str) -> None:
-    made: Family = family(kind)
+def test_roles_are_those_of_what_the_modules_do(made: Family) -> None:
     model = made.backbone.model
     calls: dict[nn.Module, Any] = {}
 
@@ -286,10 +269,8 @@ def test_roles_are_those_of_what_the_modules_do(family: Any, kind: str) -> None:
     assert {role for role, _ in given.values()} >= {"norm"}
 
 
-@each_family
-def test_contract_and_tokens_of_zeros(family: Any, kind: str) -> None:
+def test_contract_and_tokens_of_zeros(made: Family) -> None:
     """The checks of `check_backbone`: among them zeros, recomputed blocks, finite gradients in bfloat16."""
-    made: Family = family(kind)
 
     def build(positions: int) -> HuggingFaceBackbone:
         return load(made.place, positions)
@@ -301,11 +282,9 @@ def test_contract_and_tokens_of_zeros(family: Any, kind: str) -> None:
             check_backbone(build)
 
 
-@each_family
 @torch.no_grad()
-def test_features_can_be_cached(family: Any, kind: str) -> None:
+def test_features_can_be_cached(made: Family) -> None:
     """Without dropout, training gives the output of evaluation, draws nothing and changes no buffer."""
-    made: Family = family(kind)
     backbone = made.backbone
     chances = {id(module): module for module in backbone.modules() if isinstance(module, nn.Dropout)}
     before = {name: buffer.clone() for name, buffer in backbone.named_buffers()}
@@ -335,11 +314,9 @@ def dropouts(made: Family) -> dict[str, float]:
     return {}
 
 
-@each_family
 @torch.no_grad()
-def test_bfloat16_is_close(family: Any, kind: str) -> None:
+def test_bfloat16_is_close(made: Family) -> None:
     """Matrices in bfloat16, vectors in float32, as a run stores them."""
-    made: Family = family(kind)
     expected = made.backbone(made.inputs)
     backbone = load(made.place, TOKENS)
     roles = backbone.parameter_roles()
