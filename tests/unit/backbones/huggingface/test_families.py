@@ -184,26 +184,32 @@ def first_with_tokens(value: Any) -> Tensor | None:
 def mixes(module: nn.Module, call: tuple[tuple[Any, ...], dict[str, Any]]) -> bool | None:
     """Whether a module's output for one token depends on another; None if its input or output has no tokens."""
     given, named = call
-    places: list[Any] = [*range(len(given)), *named]
-    for place in places:
-        tensor = given[place] if isinstance(place, int) else named[place]
-        axis = token_axis(tensor)
-        if axis is None:
-            continue
-        noise = torch.zeros_like(tensor).index_fill_(axis, torch.tensor([3]), 1.0)
-        other = tensor + noise * torch.randn(tensor.shape, generator=generator_for(0, "one token"))
-        if isinstance(place, int):
-            altered = (*given[:place], other, *given[place + 1 :]), named
-        else:
-            altered = given, {**named, place: other}
-        first = first_with_tokens(module(*given, **named))
-        second = first_with_tokens(module(*altered[0], **altered[1]))
-        if first is None or second is None:
-            return None
-        difference = (second - first).abs().transpose(0, token_axis(first) or 0).flatten(1).amax(1)
-        difference[3] = 0
-        return bool(difference.max() > 1e-4 * first.abs().max())
-    return None
+    named = {name: value for name, value in named.items() if name not in ("cache", "past_key_values")}
+    tensors = [value for value in (*given, *named.values()) if token_axis(value) is not None]
+    if not tensors:
+        return None
+    # Queries, keys and values may be given apart.
+    altered = {id(value): disturbed(value) for value in tensors if value.ndim == tensors[0].ndim}
+    first = first_with_tokens(module(*given, **named))
+    second = first_with_tokens(
+        module(
+            *(altered.get(id(value), value) for value in given),
+            **{name: altered.get(id(value), value) for name, value in named.items()},
+        )
+    )
+    if first is None or second is None:
+        return None
+    difference = (second - first).abs().transpose(0, token_axis(first) or 0).flatten(1).amax(1)
+    difference[3] = 0
+    return bool(difference.max() > 1e-4 * first.abs().max())
+
+
+def disturbed(tensor: Tensor) -> Tensor:
+    """The same numbers but for one token."""
+    axis = token_axis(tensor)
+    assert axis is not None
+    noise = torch.randn(tensor.shape, generator=generator_for(0, "one token"))
+    return tensor + torch.zeros_like(tensor).index_fill_(axis, torch.tensor([3]), 1.0) * noise
 
 
 def looks_like_a_norm(module: nn.Module) -> bool:
@@ -251,7 +257,9 @@ def test_roles_are_those_of_what_the_modules_do(made: Family) -> None:
             role = "unknown" if len(lists) == 1 else "attention" if mixes(block, calls[block]) else "feed_forward"
             for own, found in walk(block, place, role, calls, made.entry.get("inside", [])):
                 expected[own] = found, int(number)
-    for own, _ in model.named_parameters():
+    names = [name for name, _ in model.named_parameters()]  # blocks that share weights have one name
+    expected = {name: expected[name] for name in names if name in expected}
+    for own in names:
         if own not in expected:
             owner = model.get_submodule(own.rpartition(".")[0])
             table = "position" if any(part in own for part in ("pos", "wpe", "rel")) else "embedding"
@@ -266,7 +274,7 @@ def test_roles_are_those_of_what_the_modules_do(made: Family) -> None:
     different = {name: (given[name], expected[name]) for name in expected if given[name] != expected[name]}
     assert not different, f"given and expected: {different}"
     assert given.keys() == expected.keys()
-    assert {role for role, _ in given.values()} >= {"norm"}
+    assert ("norm" in {role for role, _ in given.values()}) == made.entry.get("norms", True)
 
 
 def test_contract_and_tokens_of_zeros(made: Family) -> None:
@@ -326,7 +334,7 @@ def test_bfloat16_is_close(made: Family) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         given = backbone(made.inputs).float()
     error = float((given - expected).norm() / expected.norm())
-    assert 0 < error < 0.02
+    assert 0 < error < made.entry.get("bfloat16", 0.02)
 
 
 # What is refused
@@ -355,8 +363,9 @@ def test_every_family_that_takes_token_vectors_is_in_the_table() -> None:
         try:
             config = config_class()
             combined = config.get_text_config() is not config
-        except Exception:  # some configs have no defaults: they combine other models
+            arguments = inspect.signature(own_class(config).forward).parameters
+        except Exception:  # some configs have no defaults: they combine other models; some models need other packages
             continue
-        if not combined and "inputs_embeds" in inspect.signature(own_class(config).forward).parameters:
+        if not combined and "inputs_embeds" in arguments:
             missing.append(kind)
     assert not missing
