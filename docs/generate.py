@@ -362,10 +362,15 @@ ARCHITECTURES = ROOT / "tests" / "unit" / "backbones" / "huggingface" / "archite
 
 
 def architectures(group: str) -> str:
-    """Return the model types of a group, with what is special about them."""
+    """Return the model types of a group, and a table of those that have something special."""
     families = yaml.safe_load(ARCHITECTURES.read_text("utf-8"))[group]
-    rows = [(f"`{kind}`", "; ".join(_remarks(kind, families[kind]))) for kind in sorted(families)]
-    return table(("model type", "remarks"), rows)
+    remarks = {kind: "; ".join(_remarks(kind, families[kind])) for kind in sorted(families)}
+    plain = ", ".join(f"`{kind}`" for kind, text in remarks.items() if not text)
+    paragraph = "\n".join(
+        textwrap.wrap(f"{len(remarks)} model types work. Without remarks: {plain}.", 120, break_on_hyphens=False)
+    )
+    rows = [(f"`{kind}`", text) for kind, text in remarks.items() if text]
+    return f"{paragraph}\n\n{table(('model type', 'remarks'), rows)}" if rows else paragraph
 
 
 def _remarks(kind: str, family: dict[str, object]) -> Iterator[str]:
@@ -375,6 +380,10 @@ def _remarks(kind: str, family: dict[str, object]) -> Iterator[str]:
         yield "padding changes its output, so that lengths run apart"
     if not family.get("zeros", True):
         yield "gradients for tokens of exact zeros are not finite: use it with trained positions"
+    if not family.get("norms", True):
+        yield "its norms have no parameters, so that `fpt` finds none to train: choose a policy without them"
+    if "bfloat16" in family:
+        yield "bfloat16 changes outputs by more than 2 %"
     if family.get("draws"):
         yield "draws random numbers in training, so that features are not cached"
     if kind in KNOWN and KNOWN[kind].note:

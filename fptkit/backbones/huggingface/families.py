@@ -68,6 +68,7 @@ KNOWN: dict[str, Knowledge] = {
     # Its capacity counts the tokens of a whole batch, so that an example would depend on the others in training.
     "nllb-moe": Knowledge(settings={"expert_capacity": 2**30}, note="no expert leaves tokens out for lack of capacity"),
     "opt": Knowledge(projection="decoder.project_in", left_out=("decoder.project_out",)),
+    "pegasus_x": Knowledge(roles={"embed_global.weight": "embedding"}),  # tokens that all others see
     "rembert": _MAPPED,
     "roformer": _PROJECTED,
     # Against overflow in float16, it divides its weights in place for evaluation, and multiplies them for training.

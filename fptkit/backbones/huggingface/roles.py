@@ -22,7 +22,7 @@ from fptkit.errors import FreezingError, UsageError, nearest
 from fptkit.interfaces import ParameterRole, Role
 
 _KINDS = re.compile(
-    r"(?P<attention>attention|attn|mamba|mixer|lstm|delta_?net|short_?conv|convolution|rg_?lru|recurrent|fourier)|"
+    r"(?P<attention>attention|attn|mla|mamba|mixer|lstm|delta_?net|short_?conv|convolution|rg_?lru|recurrent|fourier)|"
     r"(?P<feed_forward>mlp|feed_?forward|ffn|expert|moe)|"
     r"(?P<other>residual|hyper_?(?:connection|head)|alt_?up)",
     re.IGNORECASE,
