@@ -30,9 +30,9 @@ print("largest difference:", abs(logits - example["outputs"]).max())
 """
 
 _DELTA = f"""
-from fptkit.inference.trained import load
+import fptkit
 
-model = load("{DELTA_FILE}")
+model = fptkit.load("{DELTA_FILE}")
 print(model.module)
 """
 

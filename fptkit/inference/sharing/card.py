@@ -39,7 +39,7 @@ fptkit pull {repository}
 fptkit predict {folder} FILE
 ```
 
-In Python, `from fptkit.inference.trained import load`, then `load("{folder}").predict("path:FILE")`. The frozen part is
+In Python, `fptkit.load("{folder}").predict("path:FILE")`. The frozen part is
 not in this repository: it is built from its own weights, and refused if its digest is not `{digest}`.{needs}
 
 ## Repeat
