@@ -134,7 +134,7 @@ def attend_grouped(
     kept = kept_levels(dropout, training=True)
     if kept is None and dropout:
         return None
-    mixed: Tensor = _Grouped.apply(query, key, value, scale, causal, None if kept is None else draw_seed(), kept)
+    mixed: Tensor = _Grouped.apply(query, key, value, scale, causal, None if kept is None else (draw_seed(), kept))
     return mixed
 
 
@@ -149,17 +149,17 @@ class _Grouped(Function):
         value: Tensor,
         scale: float,
         causal: bool,
-        seed: Tensor | None,
-        kept: int | None,
+        dropping: tuple[Tensor, int] | None,
     ) -> Tensor:
         batch, heads, tokens, _ = query.shape
         grouped = query.reshape(batch * key.shape[1], -1, query.shape[-1])
         keys, values = key.flatten(0, 1).contiguous(), value.flatten(0, 1).contiguous()
         weights = torch.bmm(grouped, keys.transpose(1, 2))
         torch.ops.fptkit.softmax_(weights.view(batch * heads, tokens, tokens), scale, causal)
+        seed, ctx.kept = dropping or (None, None)
         ctx.save_for_backward(grouped, keys, values, weights, *([] if seed is None else [seed]))
-        ctx.scale, ctx.causal, ctx.kept, ctx.groups = scale, causal, kept, key.shape[1]
-        used = weights if seed is None else torch.ops.fptkit.dropped(weights, seed, kept, weights.dtype)
+        ctx.scale, ctx.causal, ctx.groups = scale, causal, key.shape[1]
+        used = weights if seed is None else torch.ops.fptkit.dropped(weights, seed, ctx.kept, weights.dtype)
         return torch.bmm(used, values).view(batch, heads, tokens, -1)
 
     @staticmethod
@@ -181,7 +181,7 @@ class _Grouped(Function):
             of_queries.view(batch, heads, tokens, -1),
             of_keys.unflatten(0, (batch, ctx.groups)),
             of_values.unflatten(0, (batch, ctx.groups)),
-            *[None] * 4,
+            *[None] * 3,
         )
 
 

@@ -19,6 +19,7 @@ MANY_PARAMETERS: dict[str, str] = {
     "api/runs.py: run": "public; each is an option of the command fptkit run",
     "api/studies.py: study": "public; each is an option of the command fptkit study",
     "api/training.py: train": "public; keywords with defaults, instead of an object to fill in first",
+    "backbones/huggingface/fused.py: _attention": "transformers calls it with these",
 }
 """Functions that may have more, as ``file: function``, and why. Commands are exempt: their parameters are options."""
 
