@@ -24,6 +24,7 @@ from fptkit.backbones.huggingface.build import (
     build_longformer,
     build_t5_encoder,
 )
+from fptkit.backbones.huggingface.load import describe_words, make_config
 from fptkit.backbones.huggingface.model import HuggingFaceBackbone
 from fptkit.backbones.huggingface.options import (
     BertOptions,
@@ -966,3 +967,11 @@ def test_kernels_are_not_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
     content = {**_USUAL, "model_type": "yoso", "num_hash": 2, "hash_code_len": 4}
     build_huggingface(HuggingFaceOptions(weights=("random",), config=content), positions=TOKENS, seed=0)
     assert asked == ["kernels-community/yoso"]
+
+
+def test_words_that_no_encoder_can_use() -> None:
+    narrow = make_config({**CONFIGS["bert"], "model_type": "albert", "embedding_size": 8}, "here")
+    with pytest.raises(DataError, match="its word embeddings have 8 numbers, but its blocks 16; use the encoder symbols"):
+        describe_words(narrow, "here")
+    names, scale = describe_words(make_config({**CONFIGS["bert"], "model_type": "bert"}, "here"), "here")
+    assert (names, scale) == (("embeddings.word_embeddings.weight",), 1.0)
