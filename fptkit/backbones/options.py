@@ -115,6 +115,14 @@ class PositionOptions(Options):
     """The positions of the tokens. Without ``extend``, a task longer than the backbone's position table is an error.
 
     Source: learned positions are drawn like GPT-2's (its configuration, ``initializer_range``).
+
+    Raises:
+        ValueError: ``extend`` or ``length`` are given for a kind that has no such table.
+
+    Example:
+        >>> import fptkit
+        >>> fptkit.PositionOptions(kind="learned").kind
+        'learned'
     """
 
     kind: PositionKind = Field(default="auto", description=POSITION_KIND)
@@ -141,6 +149,14 @@ class PrefixOptions(Options):
 
     Source: bos: language models attend to the first token of a text when nothing else matters (Xiao et al. 2023,
     arXiv 2309.17453); learned: prompt tuning (Lester et al. 2021).
+
+    Raises:
+        ValueError: ``tokens`` are given for a kind other than learned.
+
+    Example:
+        >>> import fptkit
+        >>> fptkit.PrefixOptions(kind="learned", tokens=3).count
+        3
     """
 
     kind: Literal["none", "bos", "learned"] = Field(

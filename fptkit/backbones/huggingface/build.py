@@ -193,7 +193,7 @@ class TransformersFamily(Family[Described, HuggingFaceBackbone]):
         with quiet():  # the library says at the first run which packages would make it faster
             measure(backbone, architecture.where, architecture.fault)
         backbone.parameter_roles()  # an error here is better than one in the middle of a run
-        fuse(backbone.model, backbone.block_modules())
+        fuse(backbone.model, backbone.block_modules(), backbone.width)
 
     def redraw(self, backbone: HuggingFaceBackbone, init: Init, seed: int) -> None:
         """See `Family.redraw`."""

@@ -20,7 +20,7 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.nn.utils import skip_init
 from transformers import PretrainedConfig
 
-from fptkit.backbones.huggingface.model import NoWords, is_skeleton
+from fptkit.backbones.huggingface.model import is_skeleton
 from fptkit.numerics.attention import attend, attend_grouped
 from fptkit.numerics.ops import dropout, gelu, gelu_exact, rms_norm, silu_product
 from fptkit.seeds import generator_for
@@ -42,17 +42,18 @@ _OTHER_FORMS = ("softcap", "s_aux", "position_bias", "cu_seq_lens_q", "cu_seqlen
 
 
 @torch.no_grad()
-def fuse(model: nn.Module, blocks: Sequence[nn.Module]) -> None:
+def fuse(model: nn.Module, blocks: Sequence[nn.Module], width: int) -> None:
     """Replace what can be replaced. A part whose library code gives other numbers than ours stays as it is.
 
     Args:
         model: a model in float32; changed in place. The attention of a skeleton, which is only estimated, is replaced
             if the library lets it be chosen.
         blocks: its blocks. Norms outside of them keep full precision, since nothing follows that rounds.
+        width: D, numbers per token.
     """
     skeleton = any(map(is_skeleton, model.parameters()))
     with _evaluating(model):
-        _fuse_attention(model, skeleton)
+        _fuse_attention(model, width, skeleton=skeleton)
     with unset_fake_temporarily(), torch.device("cpu"):
         for block in blocks:
             for module in block.modules():
@@ -152,17 +153,17 @@ def _near(library: Tensor, ours: Tensor) -> bool:
     return bool(torch.isfinite(library).all()) and float((library - ours).abs().max()) <= _TOLERANCE * max(largest, 1.0)
 
 
-def _fuse_attention(model: nn.Module, skeleton: bool) -> None:
+def _fuse_attention(model: nn.Module, width: int, *, skeleton: bool) -> None:
     """Choose our attention where the library lets attention be chosen, and the model's results stay the same."""
     configs = [config for config in _configs(model) if getattr(config, "_attn_implementation", None) == "sdpa"]
     if not configs or not _registered():
         return
-    before = [] if skeleton else _results(model)
+    before = [] if skeleton else _results(model, width)
     _choose(configs, ATTENTION)
     if skeleton:
         return
     try:
-        same = _results_near(before, _results(model))
+        same = _results_near(before, _results(model, width))
     except Exception:  # a model that does not know our attention fails somewhere inside
         same = False
     if not same:
@@ -180,10 +181,9 @@ def _choose(configs: Sequence[PretrainedConfig], name: str) -> None:
         config._attn_implementation = name
 
 
-def _results(model: nn.Module) -> list[Tensor]:
+def _results(model: nn.Module, width: int) -> list[Tensor]:
     """Last hidden states of a few tokens, with and without padding; the latter only if the model takes masks."""
-    words = next(module for module in model.modules() if isinstance(module, NoWords))
-    tokens = _numbers(2, 5, words.embedding_dim)
+    tokens = _numbers(2, 5, width)
     found = [model(inputs_embeds=tokens.clone()).last_hidden_state]
     with contextlib.suppress(Exception):  # some models take no mask
         mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])

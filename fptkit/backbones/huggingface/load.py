@@ -158,17 +158,11 @@ def describe_words(config: PretrainedConfig, where: str) -> tuple[tuple[str, ...
         whole = _instantiate(config, where, DataError)
     if find_body(config, None, where) is not None:
         raise DataError(f"{where}: a model of type {config.model_type} has no word embedding that fptkit can use")
-    part = _part_for_vectors(whole, where, DataError)
-    words = _words_of(part)
+    words = _words_of(_part_for_vectors(whole, where, DataError))
     if not isinstance(getattr(words, "weight", None), Tensor):
         raise DataError(
             f"{where}: a model of type {config.model_type} has no single table of word embeddings; use the encoder "
             "symbols"
-        )
-    if words.weight.shape[1] != part.config.hidden_size:
-        raise DataError(
-            f"{where}: its word embeddings have {words.weight.shape[1]} numbers, but its blocks "
-            f"{part.config.hidden_size}; use the encoder symbols"
         )
     scale = getattr(words, "scalar_embed_scale", getattr(words, "embed_scale", 1.0))
     if isinstance(scale, torch.Tensor):

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 from fptkit.backbones.adapt import chosen_blocks, fit_positions, redraw
 from fptkit.backbones.assemble import Family, RandomDraw, build
@@ -185,6 +186,6 @@ def draw_vit(
 def _drawn_rows(rows: int, width: int, seed: int) -> Tensor:
     """A position table with timm's random initialisation: (rows, width)."""
     table = torch.empty(rows, width)
-    if rows:
+    if rows and not isinstance(table, FakeTensor):  # a skeleton has no numbers
         nn.init.trunc_normal_(table, std=0.02, generator=generator_for(seed, "positions"))
     return table

@@ -19,7 +19,7 @@ def find_gguf(entry: str) -> Path | None:
     """
     scheme, _, place = entry.partition(":")
     if scheme == "package":
-        return find_packaged(place)
+        return find_packaged(place) if place in PACKAGES else None  # a plugin's entry may begin in the same way
     if scheme != "path" or not place.lower().endswith(ENDING):
         return None
     try:

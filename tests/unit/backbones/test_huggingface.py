@@ -24,6 +24,7 @@ from fptkit.backbones.huggingface.build import (
     build_longformer,
     build_t5_encoder,
 )
+from fptkit.backbones.huggingface.load import describe_words, make_config
 from fptkit.backbones.huggingface.model import HuggingFaceBackbone
 from fptkit.backbones.huggingface.options import (
     BertOptions,
@@ -964,3 +965,11 @@ def test_kernels_are_not_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
     content = {**_USUAL, "model_type": "yoso", "num_hash": 2, "hash_code_len": 4}
     build_huggingface(HuggingFaceOptions(weights=("random",), config=content), positions=TOKENS, seed=0)
     assert asked == ["kernels-community/yoso"]
+
+
+def test_words_without_a_single_table() -> None:
+    codes = {"model_type": "kyutai_speech_to_text", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    with pytest.raises(DataError, match="has no single table of word embeddings; use the encoder symbols"):
+        describe_words(make_config(codes, "here"), "here")
+    names, scale = describe_words(make_config({**CONFIGS["bert"], "model_type": "bert"}, "here"), "here")
+    assert (names, scale) == (("embeddings.word_embeddings.weight",), 1.0)

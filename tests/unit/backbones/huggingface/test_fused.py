@@ -67,7 +67,7 @@ def hidden_of(model: PreTrainedModel, tokens: Tensor, mask: Tensor | None, *, ha
 def test_a_fused_model_gives_the_librarys_numbers_and_gradients(model_type: str, padded: bool) -> None:
     library = tiny(model_type).eval()
     fused = copy.deepcopy(library)
-    fuse(fused, blocks_of(fused))
+    fuse(fused, blocks_of(fused), 64)
     assert [name for name, _ in fused.named_parameters()] == [name for name, _ in library.named_parameters()]
     tokens = torch.randn(3, 9, 64)
     mask = (torch.arange(9) < torch.tensor([9, 4, 7])[:, None]).long() if padded else None
@@ -98,7 +98,7 @@ def test_a_fused_model_gives_the_librarys_numbers_and_gradients(model_type: str,
 def test_the_kernels_run(model_type: str, operations: set[str]) -> None:
     assert kernels.why_not() is None
     model = tiny(model_type).train()
-    fuse(model, blocks_of(model))
+    fuse(model, blocks_of(model), 64)
     called = set()
 
     class Watch(torch.utils._python_dispatch.TorchDispatchMode):
@@ -116,7 +116,7 @@ def test_our_attention_is_used_unless_the_library_cannot_be_asked_for_another() 
     chosen = {}
     for model_type in CONFIGS:
         model = tiny(model_type)
-        fuse(model, blocks_of(model))
+        fuse(model, blocks_of(model), 64)
         chosen[model_type] = model.config._attn_implementation
     assert [name for name, implementation in chosen.items() if implementation != ATTENTION] == ["gemma2", "gpt_oss"]
 
@@ -137,20 +137,20 @@ def test_a_norm_that_only_looks_alike_keeps_its_code() -> None:
     model = tiny("llama")
     block: Any = blocks_of(model)[0]
     block.input_layernorm = Shifted()
-    fuse(model, blocks_of(model))
+    fuse(model, blocks_of(model), 64)
     assert "forward" not in vars(block.input_layernorm)
     assert "forward" in vars(block.post_attention_layernorm)
 
 
 def test_a_feed_forward_with_another_activation_keeps_its_code() -> None:
     model = tiny("gemma")  # gated by GELU
-    fuse(model, blocks_of(model))
+    fuse(model, blocks_of(model), 64)
     assert all("forward" not in vars(block.mlp) for block in blocks_of(model))
 
 
 def test_a_fused_model_can_be_copied() -> None:
     model = tiny("llama").eval()
-    fuse(model, blocks_of(model))
+    fuse(model, blocks_of(model), 64)
     other = copy.deepcopy(model)
     with torch.no_grad():
         for parameter in other.parameters():
