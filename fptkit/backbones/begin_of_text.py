@@ -27,7 +27,8 @@ def begin_of_text(entry: str) -> Tensor:
         SourceError: the weights are not available.
         DataError: the embedding contains NaN or infinity, or a file is not readable.
     """
-    if entry.partition(":")[0] not in WEIGHT_SCHEMES:
+    scheme, _, place = entry.partition(":")
+    if scheme not in WEIGHT_SCHEMES or not place:
         raise ShapeError(
             f"backbone.prefix.kind 'bos': the backbone does not say which embedding begins a text, and its weights "
             f"'{entry}' are no checkpoint to read it from; {ADVICE}"
