@@ -33,32 +33,25 @@ def _define(schema: str) -> Any:
     return define
 
 
-@_define("gelu(Tensor inputs) -> Tensor")
-def _gelu(inputs: Tensor) -> Tensor:
-    outputs = torch.empty_like(inputs)
-    call("gelu", inputs, outputs, inputs.numel())
-    return outputs
+def _define_activation(name: str) -> None:
+    """Register an activation and its gradient, loops over bfloat16 numbers."""
+
+    def activate(inputs: Tensor) -> Tensor:
+        outputs = torch.empty_like(inputs)
+        call(name, inputs, outputs, inputs.numel())
+        return outputs
+
+    def differentiate(grad: Tensor, inputs: Tensor) -> Tensor:
+        outputs = torch.empty_like(inputs)
+        call(f"{name}_backward", grad, inputs, outputs, inputs.numel())
+        return outputs
+
+    _define(f"{name}(Tensor inputs) -> Tensor")(activate)
+    _define(f"{name}_backward(Tensor grad, Tensor inputs) -> Tensor")(differentiate)
 
 
-@_define("gelu_backward(Tensor grad, Tensor inputs) -> Tensor")
-def _gelu_backward(grad: Tensor, inputs: Tensor) -> Tensor:
-    outputs = torch.empty_like(inputs)
-    call("gelu_backward", grad, inputs, outputs, inputs.numel())
-    return outputs
-
-
-@_define("gelu_exact(Tensor inputs) -> Tensor")
-def _gelu_exact(inputs: Tensor) -> Tensor:
-    outputs = torch.empty_like(inputs)
-    call("gelu_exact", inputs, outputs, inputs.numel())
-    return outputs
-
-
-@_define("gelu_exact_backward(Tensor grad, Tensor inputs) -> Tensor")
-def _gelu_exact_backward(grad: Tensor, inputs: Tensor) -> Tensor:
-    outputs = torch.empty_like(inputs)
-    call("gelu_exact_backward", grad, inputs, outputs, inputs.numel())
-    return outputs
+_define_activation("gelu")
+_define_activation("gelu_exact")
 
 
 @_define("silu_product(Tensor gate, Tensor other) -> Tensor")

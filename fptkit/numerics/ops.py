@@ -25,46 +25,32 @@ def gelu(hidden: Tensor) -> Tensor:
     """Compute the tanh approximation of GELU. Shapes: any -> the same."""
     if hidden.dtype != torch.bfloat16 or not kernels.run_on(hidden):
         return functional.gelu(hidden, approximate="tanh")
-    activated: Tensor = _Gelu.apply(hidden.contiguous())
+    activated: Tensor = _Gelu.apply(hidden.contiguous(), torch.ops.fptkit.gelu, torch.ops.fptkit.gelu_backward)
     return activated
-
-
-class _Gelu(Function):
-    @staticmethod
-    def forward(ctx: Any, hidden: Tensor) -> Tensor:
-        ctx.save_for_backward(hidden)
-        activated: Tensor = torch.ops.fptkit.gelu(hidden)
-        return activated
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (hidden,) = ctx.saved_tensors
-        given: Tensor = torch.ops.fptkit.gelu_backward(grad.contiguous(), hidden)
-        return given
 
 
 def gelu_exact(hidden: Tensor) -> Tensor:
     """Compute GELU, without approximation. Shapes: any -> the same."""
     if hidden.dtype != torch.bfloat16 or not kernels.run_on(hidden):
         return functional.gelu(hidden)
-    activated: Tensor = _GeluExact.apply(hidden.contiguous())
+    loops = torch.ops.fptkit
+    activated: Tensor = _Gelu.apply(hidden.contiguous(), loops.gelu_exact, loops.gelu_exact_backward)
     return activated
 
 
-class _GeluExact(Function):
+class _Gelu(Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, compute: Any, differentiate: Any) -> Tensor:
         ctx.save_for_backward(hidden)
-        activated: Tensor = torch.ops.fptkit.gelu_exact(hidden)
+        ctx.differentiate = differentiate
+        activated: Tensor = compute(hidden)
         return activated
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (hidden,) = ctx.saved_tensors
-        given: Tensor = torch.ops.fptkit.gelu_exact_backward(grad.contiguous(), hidden)
-        return given
+        return ctx.differentiate(grad.contiguous(), hidden), None, None
 
 
 def silu_product(gate: Tensor, other: Tensor) -> Tensor:

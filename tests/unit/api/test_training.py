@@ -273,7 +273,11 @@ def test_nothing_is_left_without_an_output(tmp_path: Path, monkeypatch: pytest.M
         ({"loss": lambda outputs, targets: outputs.sum(-1)}, PluginError, "return the mean over the examples"),
         ({"loss": "cross_entropy"}, UsageError, "give a function of outputs and targets"),
         ({"best_metric": "f1"}, PluginError, "unknown best_metric 'f1'"),
-        ({"loss": lambda outputs, targets: outputs.sum() * torch.inf}, DivergedError, "the loss or gradient of step 1 is not finite"),
+        (
+            {"loss": lambda outputs, targets: outputs.sum() * torch.inf},
+            DivergedError,
+            "the loss or gradient of step 1 is not finite",
+        ),
     ],
 )
 def test_wrong_arguments(change: dict[str, Any], error: type[Exception], text: str) -> None:
