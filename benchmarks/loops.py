@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from fptkit.numerics import kernels
 from fptkit.numerics.attention import attend_packed
-from fptkit.numerics.ops import add_dropped, dropout, gelu, norm_branch
+from fptkit.numerics.ops import add_dropped, dropout, gelu, gelu_exact, norm_branch, rms_norm, silu_product
 
 BATCH, TOKENS, WIDTH, HEADS = 8, 120, 768, 12
 WARM_UP = 3
@@ -43,12 +43,20 @@ def works() -> dict[str, Work]:
             started, passed = norm_branch(norm, stream)
         return torch.cat((started.bfloat16(), passed.bfloat16()))  # the cast that the next matrix product would do
 
+    def rms_normed() -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return rms_norm(stream, norm.weight, 1e-5).bfloat16()
+
+    other = torch.randn(BATCH, TOKENS, 4 * WIDTH, dtype=torch.bfloat16, requires_grad=True)
     return {
         "gelu": lambda: gelu(wide),
         "dropout": lambda: dropout(stream, 0.1, True),
         "dropout, added": lambda: add_dropped(stream, branch, 0.1, True),
         "layer norm": normed,
         "attention": lambda: attend_packed(packed, HEADS, dropout=0.0),
+        "gelu, exact": lambda: gelu_exact(wide),
+        "gated product": lambda: silu_product(wide, other),
+        "rms norm": rms_normed,
     }
 
 
