@@ -379,7 +379,7 @@ def _remarks(kind: str, family: dict[str, object]) -> Iterator[str]:
     if family.get("apart"):
         yield "padding changes its output, so that lengths run apart"
     if not family.get("zeros", True):
-        yield "gradients for tokens of exact zeros are not finite: use it with trained positions"
+        yield "gradients for tokens of exact zeros, or their norm, are not finite: use it with trained positions"
     if not family.get("norms", True):
         yield "its norms have no parameters, so that `fpt` finds none to train: choose a policy without them"
     if "bfloat16" in family:

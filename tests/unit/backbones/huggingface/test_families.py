@@ -279,15 +279,15 @@ def test_roles_are_those_of_what_the_modules_do(made: Family) -> None:
 
 def test_contract_and_tokens_of_zeros(made: Family) -> None:
     """The checks of `check_backbone`: among them zeros, recomputed blocks, finite gradients in bfloat16."""
+    places = 0.02 * torch.randn((TOKENS, made.backbone.width), generator=generator_for(0, "positions"))
 
     def build(positions: int) -> HuggingFaceBackbone:
-        return load(made.place, positions)
+        backbone = load(made.place, positions)
+        if not made.entry.get("zeros", True):  # as in a run, with trained positions added to the tokens
+            backbone.register_forward_pre_hook(lambda _, given: (given[0] + places[: given[0].shape[1]], *given[1:]))
+        return backbone
 
-    if made.entry.get("zeros", True):
-        check_backbone(build)
-    else:
-        with pytest.raises(AssertionError, match=r"tokens of up to 0e\+00 in float32 give a gradient"):
-            check_backbone(build)
+    check_backbone(build)
 
 
 @torch.no_grad()
