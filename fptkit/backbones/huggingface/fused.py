@@ -22,7 +22,7 @@ from transformers import PretrainedConfig
 
 from fptkit.backbones.huggingface.model import is_skeleton
 from fptkit.numerics.attention import attend, attend_grouped
-from fptkit.numerics.ops import dropout, gelu, gelu_exact, rms_norm, silu_product
+from fptkit.numerics.ops import add_dropped, dropout, gelu, gelu_exact, rms_norm, silu_product
 from fptkit.seeds import generator_for
 
 ATTENTION = "fptkit"
@@ -57,7 +57,7 @@ def fuse(model: nn.Module, blocks: Sequence[nn.Module], width: int) -> None:
     with unset_fake_temporarily(), torch.device("cpu"):
         for block in blocks:
             for module in block.modules():
-                if (forward := _norm(module) or _gate(module)) is not None:
+                if (forward := _norm(module) or _gate(module) or _end_of_branch(module)) is not None:
                     module.forward = forward
         for module in model.modules():
             if type(module) is nn.Dropout:
@@ -86,7 +86,7 @@ def _activation(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
     if "gelu" not in type(module).__name__.lower():
         return None
     numbers = torch.linspace(-6, 6, 257)
-    return next((ours for ours in (gelu_exact, gelu) if _same(module, numbers, ours(numbers))), None)
+    return next((ours for ours in (gelu_exact, gelu) if _same(module, (numbers,), ours(numbers))), None)
 
 
 def _norm(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
@@ -102,7 +102,7 @@ def _norm(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
         small.normalized_shape = (_SMALL,)
     numbers = _numbers(3, _SMALL)
     for offset in (0.0, 1.0):
-        if _same(small, numbers, _rms(small, epsilon, offset, numbers)):
+        if _same(small, (numbers,), _rms(small, epsilon, offset, numbers)):
             return partial(_rms_or_library, module, module.forward, epsilon, offset)
     return None
 
@@ -127,7 +127,7 @@ def _gate(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
     numbers = _numbers(1, 2, _SMALL)
     for name in _GATED:
         small.get_submodule(name).load_state_dict({"weight": _numbers(_SMALL, _SMALL), "bias": _numbers(_SMALL)})
-    return partial(_gated, module) if _same(small, numbers, _gated(small, numbers)) else None
+    return partial(_gated, module) if _same(small, (numbers,), _gated(small, numbers)) else None
 
 
 def _gated(module: Any, hidden: Tensor) -> Tensor:
@@ -135,14 +135,34 @@ def _gated(module: Any, hidden: Tensor) -> Tensor:
     return result
 
 
+def _end_of_branch(module: nn.Module) -> Callable[[Tensor, Tensor], Tensor] | None:
+    """Our end of a branch of BERT, if the module computes it: a map, dropout, the sum with the stream, a layer norm."""
+    kinds = {"dense": nn.Linear, "dropout": nn.Dropout, "LayerNorm": nn.LayerNorm}
+    if module._modules.keys() != kinds.keys() or any(type(module._modules[name]) is not kinds[name] for name in kinds):
+        return None
+    small = copy.copy(module)
+    dense, norm = skip_init(nn.Linear, _SMALL, _SMALL), nn.LayerNorm(_SMALL)
+    for part in (dense, norm):
+        part.load_state_dict({name: _numbers(*tensor.shape) for name, tensor in part.state_dict().items()})
+    small._modules = {"dense": dense, "dropout": nn.Dropout(0.0), "LayerNorm": norm}
+    numbers, stream = _numbers(1, 2, _SMALL), _numbers(2, 1, _SMALL).transpose(0, 1)
+    return partial(_ended, module) if _same(small, (numbers, stream), _ended(small, numbers, stream)) else None
+
+
+def _ended(module: Any, hidden: Tensor, stream: Tensor) -> Tensor:
+    added = add_dropped(stream, module.dense(hidden), module.dropout.p, module.dropout.training)
+    result: Tensor = module.LayerNorm(added)
+    return result
+
+
 def _numbers(*shape: int) -> Tensor:
     return torch.randn(shape, generator=generator_for(0, f"probe {shape}"))
 
 
-def _same(module: nn.Module, numbers: Tensor, ours: Tensor) -> bool:
+def _same(module: nn.Module, given: tuple[Tensor, ...], ours: Tensor) -> bool:
     """Whether a module gives these numbers."""
     try:
-        library = module(numbers)
+        library = module(*given)
     except Exception:  # it takes other arguments: it is another kind of module
         return False
     return isinstance(library, Tensor) and library.shape == ours.shape and _near(library, ours)
