@@ -223,8 +223,16 @@ def _registered() -> bool:
     except ImportError:
         return False
     AttentionInterface.register(ATTENTION, _attention)
-    AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+    AttentionMaskInterface.register(ATTENTION, partial(_mask, sdpa_mask))
     return True
+
+
+def _mask(library: Callable[..., Tensor | None], *given: Any, **named: Any) -> Tensor | None:
+    """The library's mask. It does not look for padding: fptkit gives a mask only if there is some, and to read it would
+    make an accelerator wait."""
+    if named.get("attention_mask") is not None and "allow_is_bidirectional_skip" in named:
+        named["allow_is_bidirectional_skip"] = False
+    return library(*given, **named)
 
 
 def _attention(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from fptkit.backbones.huggingface.fused import ATTENTION, fuse
@@ -62,6 +63,18 @@ def hidden_of(model: PreTrainedModel, tokens: Tensor, mask: Tensor | None, *, ha
     return hidden.float()
 
 
+class Watch(TorchDispatchMode):
+    """Notes which operations are called, by their names; those of fptkit without its prefix."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.called: set[str] = set()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.called.add(function.name().removeprefix("fptkit::"))
+        return function(*args, **(kwargs or {}))
+
+
 @pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("model_type", CONFIGS)
 def test_a_fused_model_gives_the_librarys_numbers_and_gradients(model_type: str, padded: bool) -> None:
@@ -99,16 +112,23 @@ def test_the_kernels_run(model_type: str, operations: set[str]) -> None:
     assert kernels.why_not() is None
     model = tiny(model_type).train()
     fuse(model, blocks_of(model), 64)
-    called = set()
-
-    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
-        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            called.add(function.name().removeprefix("fptkit::"))
-            return function(*args, **(kwargs or {}))
-
-    with Watch():
+    with Watch() as watch:
         hidden_of(model, torch.randn(2, 6, 64), None, halves=True)
-    assert operations <= called
+    assert operations <= watch.called
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("model_type", ["bert", "roberta", "llama"])
+def test_no_number_is_read_in_a_pass(model_type: str, padded: bool) -> None:
+    """Reading one would make an accelerator wait."""
+    model = tiny(model_type).eval()
+    fuse(model, blocks_of(model), 64)
+    padded = padded and model_type != "llama"  # a causal model gets no mask
+    mask = (torch.arange(6) < torch.tensor([6, 4])[:, None]).long() if padded else None
+    tokens = torch.randn(2, 6, 64)
+    with Watch() as watch:
+        hidden_of(model, tokens, mask, halves=True)
+    assert "aten::_local_scalar_dense" not in watch.called
 
 
 def test_our_attention_is_used_unless_the_library_cannot_be_asked_for_another() -> None:
