@@ -147,7 +147,7 @@ def _test(prepared: Prepared, trainer: Trainer, output: RunOutput) -> dict[str, 
         batches = evaluation_batches(
             task, name, split, prepared.options, best_step, rank=processes.rank, count=processes.count
         )
-        assessor = SplitAssessor(task, name, split)
+        assessor = SplitAssessor(task, name, split.size)
         test[name] = trainer.evaluate(prepared.built, batches, assessor)
         assessed[name] = assessor.result(processes)
         output.emit(SplitTested(name, best_step, test[name]))

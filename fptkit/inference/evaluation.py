@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -185,25 +184,12 @@ def _evaluated(model: Trained, task: Task, name: str, made: Iterable[Batch], siz
     """Metrics and assessment of batches."""
     parts = read_summary(model.folder).get("evaluation_parts", 1)
     team = Team(pieces=Pieces(parts if isinstance(parts, int) else 1))
-    assessor = SplitAssessor(task, name, _Sized(size))
+    assessor = SplitAssessor(task, name, size)
     metrics = evaluate(model.module, task, made, team, assessor=assessor)
     assessed = assessor.result(ALONE)
     assert assessed is not None, "a single process is the main one"
     known = Metrics.of(task)
     return Part(metrics, tuple(filter(known.is_fraction, metrics)), assessed)
-
-
-class _Sized:
-    """What the assessment of a split needs of it: its size."""
-
-    token_counts: np.ndarray | None = None
-
-    def __init__(self, size: int | None) -> None:
-        self.size: int | None = size
-
-    def batch(self, indices: Sequence[int], generator: torch.Generator) -> Batch:
-        """Not used."""
-        raise NotImplementedError
 
 
 def _of_examples(model: Trained, found: Examples | Batch, name: str, batch_size: int) -> Evaluation:

@@ -11,7 +11,7 @@ from fptkit.engine.assessment.records import SplitAssessed
 from fptkit.engine.assessment.units import unit_of
 from fptkit.engine.assessment.worst import WorstExamples, mistake, worst_of
 from fptkit.engine.team.processes import Processes
-from fptkit.interfaces import IGNORED, Batch, OutputKind, Split, Task, Values
+from fptkit.interfaces import IGNORED, Batch, OutputKind, Task, Values
 
 
 class SplitAssessor:
@@ -20,11 +20,11 @@ class SplitAssessor:
     Args:
         task: the task.
         name: of the split.
-        split: the split.
+        size: number of its examples; None for an endless split.
     """
 
-    def __init__(self, task: Task, name: str, split: Split) -> None:
-        self._task, self._name, self._size = task, name, split.size
+    def __init__(self, task: Task, name: str, size: int | None) -> None:
+        self._task, self._name, self._size = task, name, size
         self._unit = unit_of(task)
         self._answers = assessment_for(task.output)
         self._worst = WorstExamples(task)

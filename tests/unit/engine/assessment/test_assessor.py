@@ -17,11 +17,6 @@ from fptkit.errors import DataError
 from fptkit.interfaces import IGNORED, Batch, Classes, Preparation, Shown, Symbols, Task, TokenClasses, Values, Vectors
 
 
-class _Split:
-    size: int | None = 100
-    token_counts = None
-
-
 class _Task(Task):
     def __init__(self, output: Any, kind: Any = None) -> None:
         self.input, self.output, self.max_tokens = kind or Vectors(1), output, 9
@@ -38,7 +33,7 @@ class _Gone(_Task):
 
 
 def assessed(task: Task, predictions: Tensor, targets: Tensor, *, batch: int = 7, rows: bool = True) -> SplitAssessed:
-    assessor = SplitAssessor(task, "test", _Split())  # type: ignore[arg-type]
+    assessor = SplitAssessor(task, "test", 100)
     for start in range(0, len(targets), batch):
         some = slice(start, start + batch)
         inputs = torch.arange(len(targets))[some, None, None].float() + 0.5
@@ -80,7 +75,7 @@ def test_batches_do_not_matter(batch: int) -> None:
 
 
 def test_an_example_that_was_drawn_twice_is_shown_once() -> None:
-    assessor = SplitAssessor(_Task(Classes(2)), "test", _Split())  # type: ignore[arg-type]
+    assessor = SplitAssessor(_Task(Classes(2)), "test", 100)
     batch = Batch(torch.zeros(2, 1, 1), torch.tensor([0, 0]), rows=(5, 5))
     assessor.see(batch, torch.tensor([[0.0, 1.0], [0.0, 1.0]]))
     found = assessor.result(ALONE)
@@ -106,7 +101,7 @@ def test_tagging_is_cut_to_the_real_tokens() -> None:
     targets = torch.tensor([[0, 1, IGNORED], [0, IGNORED, IGNORED]])
     logits = torch.zeros(2, 3, 2)
     logits[..., 1] = 2.0
-    assessor = SplitAssessor(_Task(TokenClasses(2), Symbols(5)), "test", _Split())  # type: ignore[arg-type]
+    assessor = SplitAssessor(_Task(TokenClasses(2), Symbols(5)), "test", 100)
     batch = Batch(torch.ones(2, 3, dtype=torch.int64), targets, torch.tensor([2, 1]), rows=(0, 1))
     assessor.see(batch, logits)
     assessor.add(logits, targets)
