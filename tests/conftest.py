@@ -16,14 +16,13 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _kept_objects_are_not_searched() -> Iterator[None]:
+def _kept_objects_are_not_searched() -> None:
     """What lives for the whole session, such as imported libraries, is not searched in each garbage collection.
 
     Otherwise one collection takes a second after ten thousand tests.
     """
     gc.collect()
     gc.freeze()
-    yield
 
 
 @pytest.fixture(autouse=True)
