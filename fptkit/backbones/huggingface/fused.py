@@ -1,9 +1,9 @@
 """The parts of a model of transformers that fptkit computes by its own operations, which are faster on CPUs.
 
-Attention, RMS norms, gated feed-forward maps, GELU and dropout get another ``forward``; parameters, names and modules
-stay. Which parts can is found by computing: a part is replaced if ours gives the numbers of the library's, so new
-architectures need no entry, and one that only looks alike keeps the library's code. Without the C kernels, on other
-devices and inside torch.compile, our operations are torch's.
+Modules for RMS norms, gated feed-forward maps, GELU and dropout get another ``forward``, and attention another
+implementation; parameters and names stay. Which parts can is found by computing: a part is replaced if ours gives the
+numbers of the library's, so new architectures need no entry, and one that only looks alike keeps the library's code.
+Without the C kernels, on other devices and inside torch.compile, our operations are torch's.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import Any
+from functools import cache, partial
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,9 @@ ATTENTION = "fptkit"
 
 _TOLERANCE = 1e-5
 """Largest difference from the library's own numbers, as a fraction of the largest of them."""
+
+Forward: TypeAlias = Callable[..., Tensor]
+"""A ``forward``, called with the module first."""
 
 _SMALL = 8
 """Width of the parts that are compared."""
@@ -58,12 +61,41 @@ def fuse(model: nn.Module, blocks: Sequence[nn.Module], width: int) -> None:
         for block in blocks:
             for module in block.modules():
                 if (forward := _norm(module) or _gate(module) or _end_of_branch(module)) is not None:
-                    module.forward = forward
-        for module in model.modules():
+                    _compute_by(module, forward)
+        for module in list(model.modules()):
             if type(module) is nn.Dropout:
-                module.forward = partial(_drop, module)  # type: ignore[method-assign]
+                _compute_by(module, _drop)
             elif not list(module.parameters()) and (activation := _activation(module)) is not None:
-                module.forward = activation
+                _compute_by(module, activation)
+
+
+def _compute_by(module: nn.Module, forward: Forward) -> None:
+    """Give a module another ``forward``: that of a subclass of its class.
+
+    A function in the module itself would refer back to it, and the memory of a model that is no longer used would only
+    be freed by the next search for such cycles.
+    """
+    kind: Any = type(module)
+    module.__class__ = _subclass(kind, forward)
+
+
+@cache
+def _subclass(kind: type[nn.Module], forward: Forward) -> type[nn.Module]:
+    """A subclass with another ``forward``, under the name of its base, since roles follow from names."""
+
+    def reduced(self: nn.Module, protocol: Any) -> Any:
+        return _restored, (kind, forward), self.__dict__
+
+    content = {"forward": forward, "__reduce_ex__": reduced, "__module__": kind.__module__, "__doc__": kind.__doc__}
+    return type(kind.__name__, (kind,), content)
+
+
+def _restored(kind: type[nn.Module], forward: Forward) -> nn.Module:
+    """An empty module of the subclass, for copies and pickles."""
+    wanted: Any = kind
+    made = _subclass(wanted, forward)
+    module: nn.Module = made.__new__(made)
+    return module
 
 
 @contextlib.contextmanager
@@ -81,53 +113,72 @@ def _drop(module: nn.Dropout, hidden: Tensor) -> Tensor:
     return dropout(hidden, module.p, module.training)
 
 
-def _activation(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
+def _activation(module: nn.Module) -> Forward | None:
     """Our GELU, if the module computes it."""
     if "gelu" not in type(module).__name__.lower():
         return None
     numbers = torch.linspace(-6, 6, 257)
-    return next((ours for ours in (gelu_exact, gelu) if _same(module, (numbers,), ours(numbers))), None)
+    return next((ours for ours in (_gelu_exact, _gelu) if _same(module, (numbers,), ours(module, numbers))), None)
 
 
-def _norm(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
+def _gelu(_: nn.Module, hidden: Tensor) -> Tensor:
+    return gelu(hidden)
+
+
+def _gelu_exact(_: nn.Module, hidden: Tensor) -> Tensor:
+    return gelu_exact(hidden)
+
+
+def _norm(module: nn.Module) -> Forward | None:
     """Our RMS norm, if the module computes it; Gemma's weights count from 1."""
     parameters = dict(module.named_parameters())
     weight = parameters.get("weight")
-    epsilon = next((value for name in _EPSILONS if isinstance(value := getattr(module, name, None), float)), None)
-    if len(parameters) != 1 or weight is None or weight.ndim != 1 or epsilon is None:
+    if len(parameters) != 1 or weight is None or weight.ndim != 1 or _epsilon(module) is None:
         return None
     small: Any = copy.copy(module)
     small._parameters = {"weight": nn.Parameter(_numbers(_SMALL))}
     if getattr(module, "normalized_shape", None) == tuple(weight.shape):
         small.normalized_shape = (_SMALL,)
     numbers = _numbers(3, _SMALL)
-    for offset in (0.0, 1.0):
-        if _same(small, (numbers,), _rms(small, epsilon, offset, numbers)):
-            return partial(_rms_or_library, module, module.forward, epsilon, offset)
-    return None
+    return next((ours for ours in (_rms, _rms_from_one) if _same(small, (numbers,), ours(small, numbers))), None)
 
 
-def _rms(module: Any, epsilon: float, offset: float, stream: Tensor) -> Tensor:
-    return rms_norm(stream, module.weight + offset if offset else module.weight, epsilon)
+def _rms(module: Any, stream: Tensor) -> Tensor:
+    if stream.dtype != torch.float32:  # queries and keys that are normed have been rounded already
+        return _library(module, stream)
+    return rms_norm(stream, module.weight, _epsilon(module) or 0.0)
 
 
-def _rms_or_library(
-    module: Any, library: Callable[[Tensor], Tensor], epsilon: float, offset: float, stream: Tensor
-) -> Tensor:
-    """Ours for the float32 residual stream; queries and keys that are normed have been rounded already."""
-    return _rms(module, epsilon, offset, stream) if stream.dtype == torch.float32 else library(stream)
+def _rms_from_one(module: Any, stream: Tensor) -> Tensor:
+    """The same for weights that count from 1, as Gemma's."""
+    if stream.dtype != torch.float32:
+        return _library(module, stream)
+    return rms_norm(stream, module.weight + 1.0, _epsilon(module) or 0.0)
 
 
-def _gate(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
+def _library(module: Any, stream: Tensor) -> Tensor:
+    """What the library's class computes, of which ours is a subclass."""
+    kind: Any = type(module).__base__
+    result: Tensor = kind.forward(module, stream)
+    return result
+
+
+def _epsilon(module: nn.Module) -> float | None:
+    return next((value for name in _EPSILONS if isinstance(value := getattr(module, name, None), float)), None)
+
+
+def _gate(module: nn.Module) -> Forward | None:
     """Our gated feed-forward, if the module computes it. Tried with small maps, since a model's may have gigabytes."""
     if not all(isinstance(module._modules.get(name), nn.Linear) for name in _GATED):
         return None
+    if any(isinstance(part, nn.Dropout) for part in module.modules()):
+        return None  # ours has none
     small = copy.copy(module)
     small._modules = {**module._modules, **{name: skip_init(nn.Linear, _SMALL, _SMALL) for name in _GATED}}
     numbers = _numbers(1, 2, _SMALL)
     for name in _GATED:
         small.get_submodule(name).load_state_dict({"weight": _numbers(_SMALL, _SMALL), "bias": _numbers(_SMALL)})
-    return partial(_gated, module) if _same(small, (numbers,), _gated(small, numbers)) else None
+    return _gated if _same(small, (numbers,), _gated(small, numbers)) else None
 
 
 def _gated(module: Any, hidden: Tensor) -> Tensor:
@@ -135,7 +186,7 @@ def _gated(module: Any, hidden: Tensor) -> Tensor:
     return result
 
 
-def _end_of_branch(module: nn.Module) -> Callable[[Tensor, Tensor], Tensor] | None:
+def _end_of_branch(module: nn.Module) -> Forward | None:
     """Our end of a branch of BERT, if the module computes it: a map, dropout, the sum with the stream, a layer norm."""
     kinds = {"dense": nn.Linear, "dropout": nn.Dropout, "LayerNorm": nn.LayerNorm}
     if module._modules.keys() != kinds.keys() or any(type(module._modules[name]) is not kinds[name] for name in kinds):
@@ -146,7 +197,7 @@ def _end_of_branch(module: nn.Module) -> Callable[[Tensor, Tensor], Tensor] | No
         part.load_state_dict({name: _numbers(*tensor.shape) for name, tensor in part.state_dict().items()})
     small._modules = {"dense": dense, "dropout": nn.Dropout(0.0), "LayerNorm": norm}
     numbers, stream = _numbers(1, 2, _SMALL), _numbers(2, 1, _SMALL).transpose(0, 1)
-    return partial(_ended, module) if _same(small, (numbers, stream), _ended(small, numbers, stream)) else None
+    return _ended if _same(small, (numbers, stream), _ended(small, numbers, stream)) else None
 
 
 def _ended(module: Any, hidden: Tensor, stream: Tensor) -> Tensor:
@@ -160,12 +211,17 @@ def _numbers(*shape: int) -> Tensor:
 
 
 def _same(module: nn.Module, given: tuple[Tensor, ...], ours: Tensor) -> bool:
-    """Whether a module gives these numbers."""
+    """Whether a module gives these numbers, in evaluation and in training, where it may have dropout of its own."""
+    was_training, found = module.training, []
     try:
-        library = module(*given)
+        with torch.random.fork_rng(devices=[]):
+            for module.training in (False, True):  # of this module alone: its parts are shared with the model
+                found.append(module(*given))
     except Exception:  # it takes other arguments: it is another kind of module
         return False
-    return isinstance(library, Tensor) and library.shape == ours.shape and _near(library, ours)
+    finally:
+        module.training = was_training
+    return all(isinstance(one, Tensor) and one.shape == ours.shape and _near(one, ours) for one in found)
 
 
 def _near(library: Tensor, ours: Tensor) -> bool:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import gc
+import pickle
+import weakref
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -11,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers.models.gemma.modeling_gemma import GemmaMLP
+from transformers.models.llama.modeling_llama import LlamaMLP, LlamaRMSNorm
 
 from fptkit.backbones.huggingface.fused import ATTENTION, fuse
 from fptkit.numerics import kernels
@@ -158,20 +163,68 @@ def test_a_norm_that_only_looks_alike_keeps_its_code() -> None:
     block: Any = blocks_of(model)[0]
     block.input_layernorm = Shifted()
     fuse(model, blocks_of(model), 64)
-    assert "forward" not in vars(block.input_layernorm)
-    assert "forward" in vars(block.post_attention_layernorm)
+    assert type(block.input_layernorm) is Shifted
+    assert type(block.post_attention_layernorm) is not LlamaRMSNorm
 
 
 def test_a_feed_forward_with_another_activation_keeps_its_code() -> None:
     model = tiny("gemma")  # gated by GELU
     fuse(model, blocks_of(model), 64)
-    assert all("forward" not in vars(block.mlp) for block in blocks_of(model))
+    assert all(type(block.mlp) is GemmaMLP for block in blocks_of(model))
 
 
-def test_a_fused_model_can_be_copied() -> None:
+class Dropping(LlamaMLP):
+    """Drops inside, in training alone."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        inside = self.act_fn(self.gate_proj(x)) * self.up_proj(x)
+        result: Tensor = self.down_proj(nn.functional.dropout(inside, 0.5, self.training))
+        return result
+
+
+class WithDropout(LlamaMLP):
+    """Drops by a module, in training alone."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.between = nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.down_proj(self.between(self.act_fn(self.gate_proj(x)) * self.up_proj(x)))
+        return result
+
+
+@pytest.mark.parametrize("kind", [Dropping, WithDropout])
+def test_a_feed_forward_that_drops_in_training_keeps_its_code(kind: type[LlamaMLP]) -> None:
+    model = tiny("llama").eval()
+    block: Any = blocks_of(model)[0]
+    block.mlp = kind(model.config).eval()
+    fuse(model, blocks_of(model), 64)
+    assert type(block.mlp) is kind
+    assert not block.mlp.training
+
+
+def test_nothing_keeps_a_model_that_is_no_longer_used() -> None:
+    """Its memory is free at once, without a search for cycles."""
+    model = tiny("llama")
+    fuse(model, blocks_of(model), 64)
+    norm: Any = blocks_of(model)[0]
+    seen = weakref.ref(norm.input_layernorm.weight)
+    gc.collect()
+    gc.disable()
+    try:
+        del model, norm
+        assert seen() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_fused_model_can_be_copied(again: Callable[[nn.Module], Any]) -> None:
     model = tiny("llama").eval()
     fuse(model, blocks_of(model), 64)
-    other = copy.deepcopy(model)
+    other = again(model)
+    assert [type(one) for one in other.modules()] == [type(one) for one in model.modules()]
     with torch.no_grad():
         for parameter in other.parameters():
             parameter.zero_()
