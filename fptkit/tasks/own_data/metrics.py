@@ -92,17 +92,17 @@ class MacroF1:
 
 
 class AbsoluteError:
-    """The mean absolute error of one of the numbers, in the unit of the data.
+    """The mean absolute error of some of the numbers, in the unit of the data.
 
     Args:
-        place: index of the number.
+        numbers: which of them: one target, or the steps of one channel of a forecast.
         deviation: what one unit of the model's scale is in the unit of the data.
     """
 
     higher_is_better = False
 
-    def __init__(self, place: int, deviation: float) -> None:
-        self._place, self._deviation = place, deviation
+    def __init__(self, numbers: slice, deviation: float) -> None:
+        self._numbers, self._deviation = numbers, deviation
         self._sum = torch.zeros((), dtype=torch.float64)
         self._count = 0
 
@@ -116,9 +116,9 @@ class AbsoluteError:
             raise ShapeError(
                 f"AbsoluteError: predictions are {tuple(predictions.shape)}, targets {tuple(targets.shape)}"
             )
-        errors = (predictions[:, self._place].double() - targets[:, self._place].double()).abs()
+        errors = (predictions[:, self._numbers].double() - targets[:, self._numbers].double()).abs()
         self._sum += errors.sum().to(self._sum.device)
-        self._count += len(errors)
+        self._count += errors.numel()
 
     def compute(self) -> float:
         """Return the mean absolute error; NaN without any batches."""

@@ -93,7 +93,7 @@ class Target(BaseModel):
             alone = len(self.names) == 1
             for place, (name, deviation) in enumerate(zip(self.names, self.deviation, strict=True)):
                 suffix = "" if alone else f"_{name}"
-                found[f"mean_absolute_error{suffix}"] = AbsoluteError(place, deviation)
+                found[f"mean_absolute_error{suffix}"] = AbsoluteError(slice(place, place + 1), deviation)
         return found
 
     def majority(self, targets: Mapping[str, Tensor]) -> dict[str, float]:

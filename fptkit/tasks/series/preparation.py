@@ -13,10 +13,10 @@ from torch import Tensor
 
 from fptkit.errors import DataError
 from fptkit.interfaces import Batch, Classes, Examples, Metric, Preparation, Shown, Values, Vectors
+from fptkit.tasks.own_data.metrics import AbsoluteError
 from fptkit.tasks.own_data.target import Target
 from fptkit.tasks.reading.labels import shown
 from fptkit.tasks.reading.scaling import Moments, moments, standardise
-from fptkit.tasks.series.metrics import ForecastError
 from fptkit.tasks.series.options import Layout
 from fptkit.tasks.series.reader import find_series, joined, read_series
 from fptkit.tasks.series.values import Read, Series, carry_forward, interpolate
@@ -165,7 +165,7 @@ class SeriesPreparation(Preparation):
         for number, place in enumerate(self.forecast.targets):
             unit = (self.deviation[place] or 1.0) if self.normalisation == "train" else 1.0
             suffix = "" if len(self.forecast.targets) == 1 else f"_{self.channels[place]}"
-            found[f"mean_absolute_error{suffix}"] = ForecastError(number, len(self.forecast.targets), unit)
+            found[f"mean_absolute_error{suffix}"] = AbsoluteError(slice(number, None, len(self.forecast.targets)), unit)
         return found
 
     def scaled(self, series: Series, name: str) -> Series:
