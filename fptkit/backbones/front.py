@@ -67,7 +67,7 @@ class Front(nn.Module):
             tokens = tokens + self.positions[:count]
         if self.prefix is None:
             return tokens
-        return torch.cat((self.prefix.expand(len(tokens), -1, -1), tokens), 1)
+        return torch.cat((self.prefix.expand(tokens.shape[0], -1, -1), tokens), 1)
 
     def run(self, backbone: Backbone, tokens: Tensor, lengths: Tensor | None, keep: Tensor | None) -> Tensor:
         """Run a backbone on the tokens; the result holds none of the prefix.

@@ -200,5 +200,5 @@ def _forbidden(query: Tensor, tokens: int, mask: Tensor | None, causal: bool) ->
         return forbidden.expand(-1, query.shape[1], -1, -1).flatten(0, 1)
     if causal:
         forbidden = torch.full((rows, tokens), float("-inf"), dtype=query.dtype).triu(1)[None]
-        return forbidden.expand(len(query) * query.shape[1], rows, tokens)
+        return forbidden.expand(query.shape[0] * query.shape[1], rows, tokens)
     return torch.zeros((), dtype=query.dtype).expand(1, 1, 1)

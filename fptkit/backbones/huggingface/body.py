@@ -21,6 +21,7 @@ from fptkit.backbones.apart import run_apart
 from fptkit.backbones.grid import GridBias, places, square_side
 from fptkit.backbones.huggingface.bodies import Body
 from fptkit.backbones.options import PositionOptions
+from fptkit.errors import ShapeError
 
 
 class Rows(nn.Embedding):
@@ -104,7 +105,12 @@ class TokenBody(nn.Module):
         )
 
     def _run(self, tokens: Tensor, real: Tensor | None) -> Tensor:
-        hidden = tokens if self.positions is None else tokens + self.positions(tokens)
+        hidden = tokens
+        if self.positions is not None:
+            places = self.positions(tokens)
+            if places.shape[-2] != tokens.shape[1]:
+                raise ShapeError(f"{tokens.shape[1]} tokens do not fit a position table of {places.shape[-2]}")
+            hidden = tokens + places
         if self.convolution is not None:
             if real is not None:
                 hidden = hidden.masked_fill(~real[:, :, None], 0.0)  # the convolution must not see padding
@@ -165,7 +171,7 @@ def _seen(hidden: Tensor, real: Tensor | None, causal: bool) -> Tensor | None:
     seen = torch.ones((count, count), dtype=torch.bool, device=hidden.device)
     if causal:
         seen = seen.tril()
-    seen = seen.expand(len(hidden), 1, count, count)
+    seen = seen.expand(hidden.shape[0], 1, count, count)
     return seen if real is None else seen & real[:, None, None]
 
 

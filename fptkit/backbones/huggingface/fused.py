@@ -20,6 +20,7 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.nn.utils import skip_init
 from transformers import PretrainedConfig
 
+from fptkit.backbones.huggingface.measure import PROBE_TOKENS
 from fptkit.backbones.huggingface.model import is_skeleton
 from fptkit.numerics.attention import attend, attend_grouped
 from fptkit.numerics.ops import add_dropped, dropout, gelu, gelu_exact, rms_norm, silu_product
@@ -259,10 +260,10 @@ def _choose(configs: Sequence[PretrainedConfig], name: str) -> None:
 
 def _results(model: nn.Module, width: int) -> list[Tensor]:
     """Last hidden states of a few tokens, with and without padding; the latter only if the model takes masks."""
-    tokens = _numbers(2, 5, width)
+    tokens = _numbers(2, PROBE_TOKENS, width)
     found = [model(inputs_embeds=tokens.clone()).last_hidden_state]
     with contextlib.suppress(Exception):  # some models take no mask
-        mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+        mask = (torch.arange(PROBE_TOKENS) < torch.tensor([PROBE_TOKENS, PROBE_TOKENS - 1])[:, None]).long()
         found.append(model(inputs_embeds=tokens.clone(), attention_mask=mask).last_hidden_state)
     return found
 

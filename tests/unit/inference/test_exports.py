@@ -218,6 +218,26 @@ MODELS: dict[str, tuple[Task, str, str]] = {
     "gpt2": (Bare(Symbols(9), Classes(3), 20), "{name: gpt2, weights: random, size: nano}", ""),
     "bert": (Bare(Symbols(9), Classes(3), 20), "{name: bert, weights: random, size: nano}", ""),
     "t5": (Bare(Symbols(9), Classes(3), 20), "{name: t5_encoder, weights: random, size: nano}", ""),
+    "rotary, grouped heads, a prefix": (
+        Bare(Symbols(9), Classes(3), 20),
+        "{name: huggingface, weights: random, prefix: {kind: learned, tokens: 2}, config: {model_type: qwen2, "
+        "hidden_size: 16, intermediate_size: 24, num_hidden_layers: 1, num_attention_heads: 4, num_key_value_heads: 2, "
+        "vocab_size: 1, pad_token_id: 0, bos_token_id: 0, eos_token_id: 0}}",
+        "",
+    ),
+    "blocks of an image model": (
+        Bare(Symbols(9), Classes(3), 20),
+        "{name: huggingface, weights: random, config: {model_type: dinov2, hidden_size: 16, num_hidden_layers: 1, "
+        "num_attention_heads: 2, image_size: 70, patch_size: 14}}",
+        "",
+    ),
+    "blocks of an audio model": (
+        Bare(Vectors(3), Classes(3), 20),
+        "{name: huggingface, weights: random, config: {model_type: whisper, d_model: 16, encoder_layers: 1, "
+        "decoder_layers: 1, encoder_attention_heads: 2, decoder_attention_heads: 2, encoder_ffn_dim: 24, "
+        "decoder_ffn_dim: 24, vocab_size: 9, pad_token_id: 0, max_source_positions: 20}}",
+        "",
+    ),
     "one layer": (Bare(Symbols(9), Classes(3), 20), "{name: attention_layer, width: 16, heads: 2}", ""),
     "no backbone": (Bare(Symbols(9), Classes(3), 20), "{name: none, width: 16}", ""),
 }

@@ -21,7 +21,7 @@ from fptkit.backbones.huggingface.build import build_huggingface
 from fptkit.backbones.huggingface.model import HuggingFaceBackbone
 from fptkit.backbones.huggingface.options import HuggingFaceOptions
 from fptkit.backbones.options import BlockOptions, PositionOptions
-from fptkit.errors import DataError, ShapeError, UsageError
+from fptkit.errors import DataError, FptkitError, ShapeError, UsageError
 from fptkit.testing import check_backbone
 
 CASES: dict[str, tuple[str, str | None, dict[str, Any]]] = {
@@ -411,3 +411,13 @@ def test_random_weights_follow_only_the_seed() -> None:
     tokens = vectors(1, 9)
     assert torch.equal(first(tokens), again(tokens))
     assert not torch.equal(first(tokens), other(tokens))
+
+
+@pytest.mark.parametrize("side", [1, 2])
+def test_a_table_of_few_rows_ends_in_a_clear_error(side: int) -> None:
+    """Also one with fewer rows than the tokens that are run when the model is measured."""
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = {"model_type": "dinov2", **sizes, "image_size": 14 * side, "patch_size": 14}
+    options = HuggingFaceOptions(weights=("random",), config=config)
+    with pytest.raises(FptkitError, match="position"):
+        build_huggingface(options, positions=20, seed=0)
