@@ -107,10 +107,10 @@ class TokenBody(nn.Module):
     def _run(self, tokens: Tensor, real: Tensor | None) -> Tensor:
         hidden = tokens
         if self.positions is not None:
-            places = self.positions(tokens)
-            if places.shape[-2] != tokens.shape[1]:
-                raise ShapeError(f"{tokens.shape[1]} tokens do not fit a position table of {places.shape[-2]}")
-            hidden = tokens + places
+            rows = self.positions(tokens)
+            if rows.shape[-2] != tokens.shape[1]:
+                raise ShapeError(f"{tokens.shape[1]} tokens do not fit a position table of {rows.shape[-2]}")
+            hidden = tokens + rows
         if self.convolution is not None:
             if real is not None:
                 hidden = hidden.masked_fill(~real[:, :, None], 0.0)  # the convolution must not see padding
