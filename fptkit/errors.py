@@ -22,10 +22,22 @@ class FptkitError(Exception):
     process: int | None = None
 
 
+_LONGEST_NAME = 100
+"""Characters of a name that an error shows, and up to which names are compared, which takes their product in time."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name most similar to ``name``; None if none is similar enough to suggest."""
-    found = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.6)
+    if len(name) > _LONGEST_NAME:
+        return None
+    comparable = [other for other in known if len(other) <= _LONGEST_NAME]
+    found = difflib.get_close_matches(name.lower(), comparable, n=1, cutoff=0.6)
     return found[0] if found else None
+
+
+def clipped(text: str) -> str:
+    """A text as errors quote it: its beginning, if it is very long."""
+    return text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 3]}..."
 
 
 class UnknownNameError(FptkitError):
@@ -49,7 +61,7 @@ class UnknownNameError(FptkitError):
         super().__init__(str(self))
 
     def __str__(self) -> str:
-        text = f"unknown {self.kind} '{self.name}'."
+        text = f"unknown {self.kind} '{clipped(self.name)}'."
         if self.suggestion:
             text += f" Did you mean '{self.suggestion}'?"
         text += f"\nknown: {', '.join(self.known) or 'none'}"
@@ -93,20 +105,24 @@ class RecipeError(FptkitError):
     """A recipe cannot be used; holds every problem found in it.
 
     Args:
-        problems: all faults, in the order of the file.
+        problems: the faults, in the order of the file.
+        more: whether there are more of them, which are not reported.
     """
 
     exit_code = 2
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[Problem], *, more: bool = False) -> None:
         self.problems = tuple(problems)
+        self.more = more
         super().__init__(str(self))
 
     def __str__(self) -> str:
         count = len(self.problems)
         places = dict.fromkeys(_without_line(problem.where) for problem in self.problems)
         where = f"{next(iter(places), '')}{' and elsewhere' if len(places) > 1 else ''}"
-        return f"{count} problem{'s' if count != 1 else ''} in {where}; nothing was run\n{self.located}"
+        counted = f"more than {count} problems" if self.more else f"{count} problem{'s' if count != 1 else ''}"
+        first = f"; the first {count} found" if self.more else ""
+        return f"{counted} in {where}; nothing was run{first}\n{self.located}"
 
     @property
     def located(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -16,7 +17,7 @@ from fptkit.recipe.models import COMPONENT_LISTS, DEFAULT_NAMES, REQUIRED, SECTI
 from fptkit.recipe.tree import Fault, Node, join, plain
 from fptkit.recipe.words import Schema, expected, keys_of, schema_at, shown
 from fptkit.registry import Registry
-from fptkit.specs import ComponentSpec, FreezingPolicySpec, Spec, kind_of
+from fptkit.specs import ComponentSpec, FreezingPolicySpec, Spec, kind_of, limits
 
 if TYPE_CHECKING:
     from fptkit.freezing.options import FreezingOptions
@@ -48,6 +49,7 @@ _SAID_BY_SCHEMA = {
     "missing",
     "string_pattern_mismatch",
     "string_too_short",
+    "too_long",
     "too_short",
 }
 """Errors, in addition to those of type, that the words made from the schema describe completely."""
@@ -74,8 +76,9 @@ def check_model(
         return _validate(model, plain(node))
     except _Unfit as unfit:
         schema = _schema(model)
+        inside = {error["loc"][:depth] for error in unfit.errors for depth in range(len(error["loc"]))}
         for error in unfit.errors:
-            if error["type"] == "too_short" and _has_inner(error, unfit.errors):
+            if error["type"] == "too_short" and error["loc"] in inside:
                 continue  # pydantic counts only the entries that passed
             keys, complete = _walk(node, error["loc"])
             at = _node_at(node, keys)
@@ -120,17 +123,14 @@ def _validate(model: type[AnyModel], value: Any) -> AnyModel:
     return made
 
 
-def _has_inner(error: ErrorDetails, errors: Sequence[ErrorDetails]) -> bool:
-    depth = len(error["loc"])
-    return any(len(other["loc"]) > depth and other["loc"][:depth] == error["loc"] for other in errors)
-
-
 def _is_container(error: ErrorDetails) -> bool:
     wanted = _CONTAINERS.get(error["type"])
     return wanted is not None and isinstance(error["input"], wanted)
 
 
+@functools.lru_cache(maxsize=256)
 def _schema(model: type[BaseModel]) -> Schema:
+    """Kept, since a study checks one model for each of its cells."""
     try:
         return model.model_json_schema()
     except PydanticUserError:  # a plugin's own type that JSON Schema cannot express
@@ -164,6 +164,12 @@ def describe(error: ErrorDetails, root: Schema, keys: Sequence[str | int], *, al
 
 def unknown_key(key: str, allowed: Sequence[str]) -> str:
     """The message for an unknown key."""
+    return _unknown_key(key, tuple(allowed))
+
+
+@functools.lru_cache(maxsize=1024)
+def _unknown_key(key: str, allowed: tuple[str, ...]) -> str:
+    """Kept, since all cells of a study repeat the faults of their base."""
     hint = nearest(key, allowed)
     suggestion = f" Did you mean '{hint}'?" if hint else ""
     return f"unknown key '{key}'.{suggestion}\nallowed: {', '.join(allowed) or 'none'}"
@@ -240,6 +246,9 @@ def check_components(
             continue
         if not isinstance(node.value, list):
             faults.append(Fault(node.place, key, f"expected a list of sections {{name: ...}}, each naming {_a(kind)}"))
+        if len(node.items) > limits.LISTENERS:
+            faults.append(Fault(node.place, key, f"expected at most {limits.LISTENERS} sections"))
+            continue
         several = (check(item, kind, join(key, i)) for i, item in enumerate(node.items))
         components[key] = tuple(made for made in several if made)
     return components

@@ -51,16 +51,18 @@ def expected(schema: Schema, root: Schema, *, plural: bool = False) -> str:
 
 
 def _expected_list(schema: Schema, root: Schema, plural: bool) -> str:
-    count, least = "", ""
+    count, bounds = "", []
     items = schema.get("items", {})
     if prefix := schema.get("prefixItems"):
         items, count = prefix[0], f"{len(prefix)} "
-    elif schema.get("minItems"):
-        least = f" (at least {schema['minItems']})"
+    else:
+        bounds += [f"at least {schema['minItems']}"] if schema.get("minItems") else []
+        bounds += [f"at most {schema['maxItems']:,}"] if "maxItems" in schema else []
     words = expected(items, root, plural=True) if isinstance(items, Mapping) else ""
     if words.startswith(("one of", "true or")):
         words = f"entries, each {words}"
-    return f"{'lists' if plural else 'a list'} of {count}{words or 'entries'}{least}"
+    how_many = f" ({' and '.join(bounds)})" if bounds else ""
+    return f"{'lists' if plural else 'a list'} of {count}{words or 'entries'}{how_many}"
 
 
 def resolve(schema: Schema, root: Schema) -> Schema:

@@ -36,7 +36,7 @@ from fptkit.lab.studies.record import FILE
 from fptkit.lab.studies.results import CellResult, Failure, RunRow, StudyResults, read_results, run_folder
 from fptkit.recipe.models import TrainOptions
 from fptkit.recipe.splits import draws_data
-from fptkit.recipe.tree import Fault, plain, read_tree, recipe_error
+from fptkit.recipe.tree import Fault, Faults, plain, read_tree, recipe_error
 
 NOT_STORED = "not among the stored runs"
 """Reason of the outcome of a trial that the study did not make."""
@@ -176,7 +176,7 @@ def _plain_mapping(text: str, source: str) -> dict[str, Any]:
     Raises:
         RecipeError: it is no YAML, or no mapping.
     """
-    faults: list[Fault] = []
+    faults: list[Fault] = Faults()
     tree = read_tree(text, source, faults)
     if tree is None or faults:
         raise recipe_error(faults)
