@@ -26,6 +26,10 @@ _LONGEST_NAME = 100
 """Characters of a name that an error shows, and up to which names are compared, which takes their product in time."""
 
 
+_LONGEST_LINE = 2_000
+"""Characters of a line of a message; a file may hold a text of any length."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name most similar to ``name``; None if none is similar enough to suggest."""
     if len(name) > _LONGEST_NAME:
@@ -130,7 +134,7 @@ class RecipeError(FptkitError):
         column = max((len(problem.where) for problem in self.problems), default=0) + 2
         lines = []
         for problem in self.problems:
-            first, *rest = problem.message.splitlines()
+            first, *rest = (line[:_LONGEST_LINE] for line in problem.message.splitlines() or [""])
             lines.append(problem.where.ljust(column) + (f"{problem.path}: " if problem.path else "") + first)
             lines += [" " * column + line for line in rest]
         return "\n".join(lines)

@@ -11,11 +11,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic.errors import PydanticUserError
 from pydantic_core import ErrorDetails
 
-from fptkit.errors import PluginError, UnknownNameError, nearest
+from fptkit.errors import PluginError, UnknownNameError, clipped, nearest
 from fptkit.options import Options
 from fptkit.recipe.models import COMPONENT_LISTS, DEFAULT_NAMES, REQUIRED, SECTIONS, Component
 from fptkit.recipe.tree import Fault, Node, join, plain
-from fptkit.recipe.words import Schema, expected, keys_of, schema_at, shown
+from fptkit.recipe.words import Schema, expected, keys_of, members, schema_at, shown
 from fptkit.registry import Registry
 from fptkit.specs import ComponentSpec, FreezingPolicySpec, Spec, kind_of, limits
 
@@ -49,7 +49,6 @@ _SAID_BY_SCHEMA = {
     "missing",
     "string_pattern_mismatch",
     "string_too_short",
-    "too_long",
     "too_short",
 }
 """Errors, in addition to those of type, that the words made from the schema describe completely."""
@@ -154,12 +153,21 @@ def describe(error: ErrorDetails, root: Schema, keys: Sequence[str | int], *, al
         return str(error["ctx"]["error"]) or "is not allowed"
     if kind == "finite_number":
         return f"expected a finite number, got {shown(error['input'])}"
+    if kind == "less_than_equal" and isinstance(_limit_of(schema, root, "maximum"), limits.Limit):
+        return f"at most {error['ctx']['le']:,} is allowed, got {shown(error['input'])}"
+    if kind == "too_long":
+        return f"at most {error['ctx']['max_length']:,} entries are allowed, got {shown(error['input'])}"
     wanted = expected(schema, root)
     if kind == "missing" and not isinstance(error["loc"][-1], int):
         return f"required: {wanted}" if wanted else "required"
     if wanted and (kind.endswith("_type") or kind in _SAID_BY_SCHEMA):
         return f"expected {wanted}, got {shown(error['input'])}"
     return f"{error['msg'][:1].lower()}{error['msg'][1:]}, got {shown(error['input'])}"
+
+
+def _limit_of(schema: Schema, root: Schema, key: str) -> Any:
+    """The bound called ``key`` of a value, which may be one of several forms."""
+    return next((member[key] for member in members(schema, root) if key in member), None)
 
 
 def unknown_key(key: str, allowed: Sequence[str]) -> str:
@@ -172,7 +180,7 @@ def _unknown_key(key: str, allowed: tuple[str, ...]) -> str:
     """Kept, since all cells of a study repeat the faults of their base."""
     hint = nearest(key, allowed)
     suggestion = f" Did you mean '{hint}'?" if hint else ""
-    return f"unknown key '{key}'.{suggestion}\nallowed: {', '.join(allowed) or 'none'}"
+    return f"unknown key '{clipped(key)}'.{suggestion}\nallowed: {', '.join(allowed) or 'none'}"
 
 
 def _walk(node: Node, loc: Sequence[str | int]) -> tuple[tuple[str | int, ...], tuple[str | int, ...]]:
@@ -311,7 +319,7 @@ def _misfits(node: Node, spec: FreezingPolicySpec, options: FreezingOptions, pat
 
 def _unknown_name(err: UnknownNameError, kind: type[Spec]) -> str:
     suggestion = f" Did you mean '{err.suggestion}'?" if err.suggestion else ""
-    lines = [f"unknown {err.kind} '{err.name}'.{suggestion}", _known(kind, err.known)]
+    lines = [f"unknown {err.kind} '{clipped(err.name)}'.{suggestion}", _known(kind, err.known)]
     return "\n".join([*lines, err.note] if err.note else lines)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
@@ -14,7 +13,7 @@ from fptkit.errors import UsageError
 from fptkit.recipe.check import AnyModel, check_model
 from fptkit.recipe.extends import Bases, merge, read_bases, without_key
 from fptkit.recipe.find import ReadFile, base_folders
-from fptkit.recipe.tree import Fault, Faults, Node, Place, join, recipe_error
+from fptkit.recipe.tree import DIGITS, Fault, Faults, Node, Place, join, recipe_error
 from fptkit.specs import limits
 
 SOURCE = "the given recipe"
@@ -121,8 +120,9 @@ def _node(value: Any, place: Place, path: str, faults: list[Fault], depth: int =
     if isinstance(value, (list, tuple, range)) and len(value[: limits.GIVEN + 1]) > limits.GIVEN:
         faults.append(Fault(place, path, f"more than {limits.GIVEN:,} entries"))
         return Node(None, place, refused=True)
-    if isinstance(value, int) and abs(value) > limits.INTEGER:
-        return _node(float(value) if abs(value) < sys.float_info.max else math.inf, place, path, faults)
+    if isinstance(value, int) and abs(value) >= 10**DIGITS:
+        faults.append(Fault(place, path, f"an integer of more than {DIGITS} digits"))
+        return Node(None, place, refused=True)
     if isinstance(value, Mapping):
         return _mapping(value, place, path, faults, depth)
     if isinstance(value, (list, tuple, range)):

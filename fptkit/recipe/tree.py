@@ -24,7 +24,10 @@ _NULL = {"", "~", "null", "Null", "NULL"}
 _TRUE = {"true", "True", "TRUE"}
 _FALSE = {"false", "False", "FALSE"}
 _AMBIGUOUS = {"yes", "y", "on", "no", "n", "off"}
-_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,99})")
+DIGITS = 100
+"""Digits of an integer, above which a number is read as floating-point; Python converts longer ones slowly."""
+
+_INTEGER = re.compile(rf"[-+]?(0|[1-9][0-9]{{0,{DIGITS - 1}}})")
 _LEADING_ZERO = re.compile(r"[-+]?0[0-9]+|[-+]?0[xob][0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INFINITE = re.compile(r"([-+]?)\.(inf|Inf|INF)")
@@ -37,8 +40,6 @@ class RefusedScalar(ValueError):
 
 def read_plain(text: str) -> Scalar:
     """The value of an unquoted scalar.
-
-    An integer that 64 bits cannot hold is read as a floating-point number.
 
     Raises:
         RefusedScalar: the word is ``yes``, ``no``, ``on``, ``off``, ``y`` or ``n``, a number in base 2, 8 or 16, or a
@@ -55,8 +56,8 @@ def read_plain(text: str) -> Scalar:
         raise RefusedScalar(
             f"'{text}' can be read in base 8, 10, 2 or 16; write a plain decimal number, or \"{text}\" for text"
         )
-    if _INTEGER.fullmatch(text) and abs(number := int(text)) <= limits.INTEGER:
-        return number
+    if _INTEGER.fullmatch(text):
+        return int(text)
     if _FLOAT.fullmatch(text):
         return _float(text)
     if infinite := _INFINITE.fullmatch(text):
@@ -67,7 +68,9 @@ def read_plain(text: str) -> Scalar:
 def _float(text: str) -> float:
     number = float(text)
     if math.isinf(number):
-        raise RefusedScalar(f"'{clipped(text)}' is too large for a number; the largest is about 1.8e308")
+        raise RefusedScalar(
+            f"'{clipped(text)}' is too large for a number; the largest is about 1.8e308. Quote it for text"
+        )
     return number
 
 
@@ -334,7 +337,7 @@ class _Builder:
     def build(self, node: yaml.Node, place: Place, path: str) -> Node:
         self._count += 1
         if self._count > limits.FILE_VALUES:
-            raise _TooLarge(f"more than {limits.FILE_VALUES:,} values, aliases (*name) written out", place)
+            raise _TooLarge(f"its aliases (*name) expand to more than {limits.FILE_VALUES:,} values", place)
         if len(self._open) >= limits.NESTING:
             raise _TooLarge(f"not usable: nested deeper than {limits.NESTING} levels", place)
         if id(node) in self._open:

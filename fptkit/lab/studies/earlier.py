@@ -62,13 +62,14 @@ def other_data_notes(unmade: Mapping[str, Recipe], ledger: Ledger) -> list[str]:
 
 def _matching(unmade: Mapping[str, Recipe], ledger: Ledger) -> list[str]:
     """Addresses of started runs that are not among the missing ones, but have the recipe of one."""
-    if not unmade:
+    started = [(address, text) for address, text in ledger.started() if address not in unmade] if unmade else []
+    if not started:
         return []
     asked: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for recipe in unmade.values():
         ours = written(recipe)
         asked.setdefault(_key(ours), []).append(ours)
-    others = [(address, _read(text)) for address, text in ledger.started() if address not in unmade]
+    others = [(address, _read(text)) for address, text in started]
     return [address for address, theirs in others if any(_agree(ours, theirs) for ours in asked.get(_key(theirs), ()))]
 
 
