@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from enum import Enum
+from types import NoneType
 from typing import Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler, WithJsonSchema
@@ -61,6 +62,9 @@ def deciding(options: BaseModel, *, lengths: bool = True) -> dict[str, Any]:
     return options.model_dump(mode="json", exclude=_left_out(options, dropped))
 
 
+_PLAIN = (str, int, float, bool, NoneType)
+
+
 def _left_out(value: Any, dropped: set[Decides]) -> dict[Any, Any]:
     """The argument for pydantic's ``exclude`` that leaves out fields with one of these marks, at any depth."""
     found: dict[Any, Any] = {}
@@ -73,7 +77,8 @@ def _left_out(value: Any, dropped: set[Decides]) -> dict[Any, Any]:
         inner = value
     elif isinstance(value, (list, tuple)):
         inner = dict(enumerate(value))
-    return found | {key: below for key, child in inner.items() if (below := _left_out(child, dropped))}
+    deeper = [(key, child) for key, child in inner.items() if not isinstance(child, _PLAIN)]
+    return found | {key: below for key, child in deeper if (below := _left_out(child, dropped))}
 
 
 @functools.lru_cache(maxsize=1024)

@@ -63,7 +63,7 @@ COMPARISONS = Limit(_STUDIES, 1_000, "entries of `comparisons`")
 FRACTIONS = Limit(_STUDIES, 100, "entries of `data_fractions`")
 RATES = Limit(_STUDIES, 100, "entries of `learning_rates`; trials of a search")
 SEEDS = Limit(_STUDIES, 1_000, "seeds")
-RUNS = Limit(_STUDIES, 10_000, "runs that a study can need: cells times learning rates times seeds")
+RUNS = Limit(_STUDIES, 5_000, "runs that a study can need: cells times learning rates times seeds")
 RUNGS = Limit(_STUDIES, 20, "rungs of a search by halving")
 
 _TRAINING = "Training"
