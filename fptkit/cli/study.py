@@ -12,6 +12,7 @@ import click
 from fptkit.cli.shared import json_option, one_process_only, plugin_option, print_json, print_rows
 from fptkit.cli.study_options import load, study_options
 from fptkit.cli.subcommands import CommandWithSubcommands
+from fptkit.specs import limits
 
 if TYPE_CHECKING:
     from fptkit.lab.studies.locking.lock import Compared
@@ -43,8 +44,12 @@ Examples:
     default="",
     help="Parameters of Slurm jobs, e.g. partition=gpu,timeout_min=60.",
 )
-@click.option("--workers", type=click.IntRange(min=1), help="Concurrent runs (default: one per core or GPU).")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads per run (default: cores / workers).")
+@click.option(
+    "--workers", type=click.IntRange(1, limits.WORKERS), help="Concurrent runs (default: one per core or GPU)."
+)
+@click.option(
+    "--threads", type=click.IntRange(1, limits.THREADS), help="CPU threads per run (default: cores / workers)."
+)
 @click.option("--retry-failed", is_flag=True, help="Retry runs that failed in an earlier call.")
 @click.option("--dry-run", is_flag=True, help="Show the cells and the number of runs; run nothing.")
 @click.option("--quiet", is_flag=True, help="Print failures and results only.")

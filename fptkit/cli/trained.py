@@ -12,6 +12,7 @@ import click
 
 from fptkit.cli.completion import run_folders
 from fptkit.cli.shared import one_process_only, plugin_option, quiet_libraries
+from fptkit.specs import limits
 
 if TYPE_CHECKING:
     from fptkit.inference.trained import TrainedModel
@@ -37,7 +38,7 @@ def model_options(command: Command) -> Command:
     )(command)
     return click.option(
         "--batch-size",
-        type=click.IntRange(min=1),
+        type=click.IntRange(1, limits.BATCH),
         help="Examples of a batch. Default: that of the recipe's evaluations.",
     )(command)
 

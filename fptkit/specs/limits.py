@@ -73,6 +73,7 @@ BATCH = Limit(_TRAINING, 1_000_000, "examples of a batch, and micro-batches")
 BATCH_TOKENS = Limit(_TRAINING, 10**9, "tokens of a batch")
 THREADS = Limit(_TRAINING, 1_024, "CPU threads")
 WORKERS = Limit(_TRAINING, 1_024, "runs or processes at once")
+REPEATS = Limit(_TRAINING, 10_000, "measurements of `fptkit bench`")
 LISTENERS = Limit(_TRAINING, 100, "entries of `listeners`")
 
 _MODELS = "Models"
