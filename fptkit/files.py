@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import itertools
 import json
 import os
@@ -12,6 +13,8 @@ import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError
 
 from fptkit.errors import DataError, FptkitError, UsageError
 
@@ -50,6 +53,9 @@ ADDRESS = "address"
 
 CHECKPOINTS = "checkpoints"
 """Folder of a run's checkpoints."""
+
+OWN_DIGEST = "own_digest"
+"""Key of a JSON object with the digest of its other entries."""
 
 LOCK = ".lock"
 """Locked by the process that uses a run folder."""
@@ -109,6 +115,36 @@ def write_json(path: Path, content: Mapping[str, Any], *, flush: bool = False) -
     write_text(path, json.dumps(content, indent=2) + "\n", flush=flush)
 
 
+def write_sealed(path: Path, content: Mapping[str, Any], *, flush: bool = False) -> None:
+    """Write a JSON file with its own digest, so that `read_json` finds out if it was altered; see `replacing`."""
+    write_json(path, sealed(content), flush=flush)
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON object with the digest of its other entries, as the last of them."""
+    return {**content, OWN_DIGEST: _digest_of(content)}
+
+
+def is_intact(content: dict[str, Any]) -> bool:
+    """Whether a JSON object has its own digest, which is taken out of it; one without a digest is taken as it is."""
+    own = content.pop(OWN_DIGEST, None)
+    return own is None or own == _digest_of(content)
+
+
+def is_sealed(path: Path) -> bool:
+    """Whether a JSON file holds its own digest; those of fptkit 0.1.0 do not."""
+    try:
+        return OWN_DIGEST in json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError, TypeError):
+        return False
+
+
+def _digest_of(content: Mapping[str, Any]) -> str:
+    """SHA-256 of an object, which does not depend on spaces and the order of keys."""
+    plain = json.loads(json.dumps(content))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
 def flush_folder(folder: Path) -> None:
     """Flush renames in a folder to disk, if the system can."""
     if hasattr(os, "O_DIRECTORY"):
@@ -119,8 +155,10 @@ def flush_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def read_json(path: Path, fault: type[FptkitError] = DataError, *, where: str = "") -> dict[str, Any]:
-    """Read the JSON object in a file.
+def read_json(
+    path: Path, fault: type[FptkitError] = DataError, *, where: str = "", altered: bool = False
+) -> dict[str, Any]:
+    """Read the JSON object in a file, without its own digest if it has one.
 
     A byte-order mark is skipped. ``NaN`` and ``Infinity`` are accepted, since Python and transformers write them.
 
@@ -128,10 +166,11 @@ def read_json(path: Path, fault: type[FptkitError] = DataError, *, where: str = 
         path: the file.
         fault: error to raise.
         where: what the file belongs to, put before the message.
+        altered: read it although its content does not have its own digest, to show what was altered.
 
     Raises:
         FptkitError: of kind ``fault``: the file is missing, cannot be read, is not JSON in UTF-8, is nested too deeply,
-            or is not an object.
+            is not an object, or was altered.
     """
     subject = f"{where}: {path}" if where else str(path)
     try:
@@ -140,6 +179,8 @@ def read_json(path: Path, fault: type[FptkitError] = DataError, *, where: str = 
         raise fault(f"{subject} {_problem_of(err)}") from err
     if not isinstance(content, dict):
         raise fault(f"{subject} does not hold a JSON object")
+    if not is_intact(content) and not altered:
+        raise fault(f"{subject} was altered: its content does not have the digest in it; replace it by an intact copy")
     return content
 
 
@@ -156,15 +197,60 @@ def _problem_of(err: Exception) -> str:
 
 
 def find_json(path: Path) -> dict[str, Any]:
-    """Read the JSON object in a file; empty if the file is missing or unreadable."""
+    """Read the JSON object in a file; empty if it is missing or unreadable. Not checked: nothing may rest on it."""
     try:
-        return read_json(path)
+        return read_json(path, altered=True)
     except DataError:
         return {}
 
 
+class _Metrics(BaseModel):
+    """The metrics in a summary."""
+
+    validation: dict[str, float | None] | None = None
+    test: dict[str, dict[str, float | None]] | None = None
+
+
+class _Summary(BaseModel):
+    """What decisions rest on in a summary; it may hold more."""
+
+    status: str | None = None
+    reason: str = ""
+    steps: int = Field(default=0, ge=0)
+    best_step: int = Field(default=0, ge=0)
+    times_tested: int = Field(default=0, ge=0)
+    evaluation_parts: int = Field(default=1, ge=1)
+    flops_per_step: float | None = None
+    seconds: float = 0.0
+    metrics: _Metrics | None = None
+    data: dict[str, Any] | None = None
+
+
 def read_summary(folder: Path) -> dict[str, Any]:
-    """Read the summary in a run folder; empty if it is missing or unreadable.
+    """Read the summary in a run folder; empty if it is missing, or a half of it is.
+
+    Raises:
+        DataError: it was altered, or a value in it is of the wrong type.
+    """
+    path = folder / SUMMARY
+    summary = find_summary(folder)
+    if not summary:
+        return {}
+    advice = "Replace it by an intact copy, or remove it: the run then makes it again from its checkpoint"
+    try:
+        read_json(path)
+        _Summary.model_validate_json(json.dumps(summary), strict=True)
+    except DataError as err:
+        raise DataError(f"{str(err).partition(';')[0]}. {advice}") from err
+    except ValidationError as err:
+        fault = err.errors(include_url=False)[0]
+        place = ".".join(map(str, fault["loc"]))
+        raise DataError(f"{path} is damaged: {place}: {fault['msg'].lower()}. {advice}") from err
+    return summary
+
+
+def find_summary(folder: Path) -> dict[str, Any]:
+    """The summary in a run folder as it is, unchecked, to show it; empty if it is missing or unreadable.
 
     Summaries of fptkit 0.1.0 do not name the metrics that are fractions or accuracies: it went by their names.
     """
@@ -237,7 +323,9 @@ def locked_folder(folder: Path, what: str) -> Iterator[None]:
     try:
         yield
     finally:
-        unused = folder.is_dir() and {path.name for path in folder.iterdir()} <= {LOCK}
+        unused = False
+        with contextlib.suppress(OSError):  # the folder may be gone
+            unused = {path.name for path in folder.iterdir()} <= {LOCK}
         if unused:  # before the lock is released: a later process then creates and locks a new file
             with contextlib.suppress(OSError):
                 (folder / LOCK).unlink(missing_ok=True)

@@ -27,7 +27,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from fptkit.errors import DataError, UsageError
-from fptkit.files import RECIPE, read_summary
+from fptkit.files import RECIPE, find_summary
 from fptkit.lab.studies.job import REQUEST
 from fptkit.lab.studies.options import StudySettings
 from fptkit.lab.studies.outcome import Outcome, Status
@@ -212,7 +212,7 @@ def _train_options(given: Mapping[str, Any]) -> TrainOptions:
 
 def _outcome(row: RunRow, failure: Failure | None, folder: Path) -> Outcome:
     """The outcome of a stored run: from its summary, unless only the ledger knew it."""
-    summary = read_summary(folder)
+    summary = find_summary(folder)
     told, stored = summary.get("status"), row.status
     if told in _TOLD and stored != "failed":
         status: Status = told

@@ -51,7 +51,7 @@ def save(
         trained=trained_tensors(model),
         optimizer=pack_optimizer(optimizer, names(model)),
         state={"step": step},
-        identity={"frozen": {"digest": "d"}, "data": {"source": "s", "digest": "e"}},
+        parts={"frozen": {"digest": "d", "weights": "random"}, "data": {"source": "s", "digest": "e"}},
         keep_steps=keep,
     )
 
@@ -70,7 +70,7 @@ def test_going_on_equals_never_having_stopped(tmp_path: Path) -> None:
     fresh, fresh_optimizer = model_and_optimizer(0)
     saved = load_checkpoint(folder)
     restore_trained(fresh, saved.trained, origin=folder)
-    unpack_optimizer(fresh_optimizer, saved.optimizer, names(fresh))
+    unpack_optimizer(fresh_optimizer, saved.optimizer, names(fresh), origin=folder)
     for _ in range(4):
         train(model, optimizer)
         train(fresh, fresh_optimizer)
