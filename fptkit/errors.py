@@ -7,6 +7,7 @@ of these errors only with ``--debug``.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -42,6 +43,16 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 def clipped(text: str) -> str:
     """A text as errors quote it: its beginning, if it is very long."""
     return text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 3]}..."
+
+
+_UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that act on a terminal instead of being seen: control characters but tab and line feed, marks that turn
+the direction of writing, and halves of surrogate pairs, which no stream can encode."""
+
+
+def visible(text: str) -> str:
+    """A text for a terminal: characters that would act on it are written as escapes, such as ``\\x1b``."""
+    return _UNSHOWN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 class UnknownNameError(FptkitError):
@@ -134,8 +145,9 @@ class RecipeError(FptkitError):
         column = max((len(problem.where) for problem in self.problems), default=0) + 2
         lines = []
         for problem in self.problems:
-            first, *rest = (line[:_LONGEST_LINE] for line in problem.message.splitlines() or [""])
-            lines.append(problem.where.ljust(column) + (f"{problem.path}: " if problem.path else "") + first)
+            first, *rest = (visible(line[:_LONGEST_LINE]) for line in problem.message.split("\n"))
+            path = visible(problem.path).replace("\n", "\\n")
+            lines.append(visible(problem.where).ljust(column) + (f"{path}: " if path else "") + first)
             lines += [" " * column + line for line in rest]
         return "\n".join(lines)
 

@@ -12,6 +12,7 @@ import click
 from fptkit.cli.shared import json_option, one_process_only, plugin_option, print_json, print_rows
 from fptkit.cli.study_options import load, study_options
 from fptkit.cli.subcommands import CommandWithSubcommands
+from fptkit.engine.terminal import outlive_readers
 from fptkit.specs import limits
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def study(
     if dry_run:
         _show_plan(loaded, ledger_folder, as_json=as_json)
         return
+    outlive_readers()
     from fptkit.api.studies import StudyRequest, carry_out
     from fptkit.lab.studies.progress import make_view
     from fptkit.lab.studies.record import study_folder

@@ -12,6 +12,7 @@ import click
 
 from fptkit.cli.completion import run_folders
 from fptkit.cli.shared import one_process_only, plugin_option, quiet_libraries
+from fptkit.engine.terminal import console as make_console
 from fptkit.specs import limits
 
 if TYPE_CHECKING:
@@ -114,10 +115,9 @@ def progress(total: int, what: str) -> Iterator[Callable[[int], None]]:
     if not sys.stderr.isatty():
         yield lambda count: None
         return
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn(what), BarColumn(bar_width=None), MofNCompleteColumn(), TimeRemainingColumn(compact=True))
-    with Progress(*columns, console=Console(stderr=True), expand=True, transient=True) as bar:
+    with Progress(*columns, console=make_console(stderr=True), expand=True, transient=True) as bar:
         task = bar.add_task("", total=total)
         yield lambda count: bar.advance(task, count)

@@ -19,7 +19,6 @@ from typing import Annotated, Any
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
-from typing_extensions import Never
 
 from fptkit.errors import CheckpointError
 from fptkit.files import flush_folder, read_json, write_bytes, write_sealed
@@ -69,6 +68,14 @@ class _Frozen(_Identity):
     weights: str
 
 
+class _Data(_Identity):
+    source: str
+
+
+class _Nothing(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
 class _Manifest(BaseModel):
     """The JSON beside tensor files; there may be more keys."""
 
@@ -84,7 +91,7 @@ class _State(_Manifest):
     step: int = Field(ge=0)
     state: dict[str, Any]
     frozen: _Frozen
-    data: _Identity | dict[str, Never] | None = None
+    data: _Data | _Nothing | None = None
     records: dict[str, Any] = {}
     optimizer_tensors: list[str] = []
 

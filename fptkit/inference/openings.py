@@ -15,7 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from fptkit.errors import DataError, UsageError
-from fptkit.files import ADDRESS, EVALUATIONS, SUMMARY, is_intact, locked_folder, read_summary, sealed, write_sealed
+from fptkit.files import (
+    ADDRESS,
+    EVALUATIONS,
+    SUMMARY,
+    find_json,
+    is_intact,
+    locked_folder,
+    read_summary,
+    sealed,
+    write_sealed,
+)
 
 
 def open_test(folder: Path, splits: Sequence[str], digest: str) -> int:
@@ -31,7 +41,8 @@ def open_test(folder: Path, splits: Sequence[str], digest: str) -> int:
     """
     line = {"splits": list(splits), "digest": digest}
     with _locked(folder):
-        summary = read_summary(folder)
+        read_summary(folder)  # raises if it was altered
+        summary = find_json(folder / SUMMARY)
         times = int(summary.get("times_tested", 0))
         _add(folder, {**line, "test": True})
         if _is_of_study(folder):
