@@ -41,8 +41,9 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def clipped(text: str) -> str:
-    """A text as errors quote it: its beginning, if it is very long."""
-    return text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 3]}..."
+    """A text as errors quote it: in one line, and only its beginning if it is very long."""
+    text = text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 3]}..."
+    return text.replace("\n", "\\n")
 
 
 _UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")

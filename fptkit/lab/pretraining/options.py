@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import Self
 
 from fptkit.options import Decides, Options
@@ -71,6 +71,8 @@ class LanguageModelOptions(Options):
 class LengthMix(Options):
     """Sequence lengths and how often a step uses each."""
 
+    model_config = ConfigDict(allow_inf_nan=False)
+
     tokens: tuple[Annotated[int, Field(ge=1, le=limits.LENGTH)], ...] = Field(
         max_length=limits.WEIGHT_SOURCES, description="sequence lengths in tokens"
     )
@@ -91,6 +93,8 @@ class LengthMix(Options):
 
 class PretrainTrain(Options):
     """How to train: warm-up, constant, linear cooldown to zero. The cooldown's start may depend on the clock."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     optimizer: Literal["muon", "adamw"] = Field(
         "muon", description="optimizer of the matrices in the blocks; all other parameters are trained with AdamW"

@@ -85,7 +85,9 @@ class AudioOptions(CellOptions):
         default=10.0, gt=0, le=500, description="time from one frame to the next in milliseconds (log_mel)"
     )
     bands: int = Field(default=40, ge=1, le=512, description="mel bands per frame (log_mel)")
-    lowest_hz: float = Field(default=60.0, ge=0, description="lower edge of the mel bands in hertz (log_mel)")
+    lowest_hz: float = Field(
+        default=60.0, ge=0, allow_inf_nan=False, description="lower edge of the mel bands in hertz (log_mel)"
+    )
     frames_per_token: int = Field(
         default=4,
         ge=1,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from fptkit.options import ONE_OR_MORE, ONE_OR_MORE_SCHEMA, Options, source_check
 from fptkit.specs import limits
@@ -31,6 +31,8 @@ class SimulatedOptions(Options):
     Distances are expected substitutions per site from an ancestor to each of its descendants one level down. Two
     members of a family therefore differ by up to twice ``family_distance``.
     """
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     seed: int = Field(
         default=0,
