@@ -138,7 +138,7 @@ class RecipeError(FptkitError):
         where = f"{next(iter(places), '')}{' and elsewhere' if len(places) > 1 else ''}"
         counted = f"more than {count} problems" if self.more else f"{count} problem{'s' if count != 1 else ''}"
         first = f"; the first {count} found" if self.more else ""
-        return f"{counted} in {where}; nothing was run{first}\n{self.located}"
+        return f"{counted} in {visible(where)}; nothing was run{first}\n{self.located}"
 
     @property
     def located(self) -> str:
