@@ -143,7 +143,7 @@ class RecipeError(FptkitError):
     @property
     def located(self) -> str:
         """The problems without the summary, each on a line that begins with its place."""
-        column = max((len(problem.where) for problem in self.problems), default=0) + 2
+        column = max((len(visible(problem.where)) for problem in self.problems), default=0) + 2
         lines = []
         for problem in self.problems:
             first, *rest = (visible(line[:_LONGEST_LINE]) for line in problem.message.split("\n"))
