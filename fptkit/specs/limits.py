@@ -90,6 +90,7 @@ LENGTH = Limit(_DATA, 1_000_000, "tokens, steps or symbols of one example, and r
 EXAMPLES = Limit(_DATA, 10_000_000, "examples of a generated split, or of a sample")
 CLASSES = Limit(_DATA, 1_000_000, "classes that a task distinguishes")
 FAMILIES = Limit(_DATA, 10_000, "families, or members of one, of simulated proteins")
+SEED = Limit(_DATA, 2**63 - 1, "a seed")
 CORPUS = Limit(_DATA, 10**12, "tokens or bytes of a corpus that are looked at")
 NUMBERS = Limit(_DATA, 4 * 10**9, "numbers of a generated split: examples times their length")
 

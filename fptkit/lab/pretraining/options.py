@@ -142,7 +142,7 @@ class PretrainTrain(Options):
     log_every: Annotated[int, Decides.NOTHING] = Field(
         50, ge=1, le=limits.STEPS, description="steps between two lines of progress"
     )
-    seed: int = Field(0, ge=0, lt=2**63, description="seed of the initial weights and the batches")
+    seed: int = Field(0, ge=0, le=limits.SEED, description="seed of the initial weights and the batches")
     threads: Annotated[int | None, Decides.NOTHING] = Field(
         None, ge=1, le=limits.THREADS, description="CPU threads; by default PyTorch's default"
     )
@@ -218,7 +218,7 @@ class SyntheticData(Options):
         "uniform",
     )
     seed: int = Field(
-        0, ge=0, lt=2**63, description="seed of the transition matrix; weights and sequences use train.seed"
+        0, ge=0, le=limits.SEED, description="seed of the transition matrix; weights and sequences use train.seed"
     )
     held_out_tokens: int = Field(
         65_536, ge=2, le=limits.BATCH_TOKENS, description="symbols generated for validation, never trained on"

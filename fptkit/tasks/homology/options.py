@@ -37,7 +37,7 @@ class SimulatedOptions(Options):
     seed: int = Field(
         default=0,
         ge=0,
-        lt=2**63,
+        le=limits.SEED,
         description="seed of the families; the run's own seed does not change the data",
     )
     folds: int = Field(default=48, ge=2, le=limits.FAMILIES, description="number of folds, the classes")

@@ -48,7 +48,7 @@ class SimulatedImageOptions(Options):
     """
 
     seed: int = Field(
-        default=0, ge=0, lt=2**63, description="seed of the images; the run's own seed does not change the data"
+        default=0, ge=0, le=limits.SEED, description="seed of the images; the run's own seed does not change the data"
     )
     train: int = Field(default=12_000, ge=10, le=limits.EXAMPLES, description="images of the training split")
     validation: int = Field(default=1_500, ge=10, le=limits.EXAMPLES, description="images of the validation split")

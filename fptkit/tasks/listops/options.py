@@ -84,7 +84,10 @@ class ListOpsOptions(Options):
         default=10, ge=2, le=100, description="maximum number of arguments of an operator; the minimum is 2 (generated)"
     )
     seed: int = Field(
-        default=0, ge=0, lt=2**63, description="seed of the expressions; the run's own seed does not change the data"
+        default=0,
+        ge=0,
+        le=limits.SEED,
+        description="seed of the expressions; the run's own seed does not change the data",
     )
     max_length: int | None = Field(
         default=None,
