@@ -122,7 +122,8 @@ def write_sealed(path: Path, content: Mapping[str, Any], *, flush: bool = False)
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
     """A JSON object with the digest of its other entries, as the last of them."""
-    return {**content, OWN_DIGEST: _digest_of(content)}
+    plain = json.loads(json.dumps(content))  # keys that are numbers become texts, and sort as such
+    return {**content, OWN_DIGEST: _digest_of(plain)}
 
 
 def is_intact(content: dict[str, Any]) -> bool:
@@ -141,8 +142,7 @@ def is_sealed(path: Path) -> bool:
 
 def _digest_of(content: Mapping[str, Any]) -> str:
     """SHA-256 of an object, which does not depend on spaces and the order of keys."""
-    plain = json.loads(json.dumps(content))
-    return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def flush_folder(folder: Path) -> None:
@@ -173,14 +173,22 @@ def read_json(
             is not an object, or was altered.
     """
     subject = f"{where}: {path}" if where else str(path)
+    content = _object_in(path, fault, subject)
+    if altered:
+        content.pop(OWN_DIGEST, None)
+    elif not is_intact(content):
+        raise fault(f"{subject} was altered: its content does not have the digest in it; replace it by an intact copy")
+    return content
+
+
+def _object_in(path: Path, fault: type[FptkitError], subject: str) -> dict[str, Any]:
+    """The JSON object in a file, with its own digest."""
     try:
         content = json.loads(path.read_bytes().decode("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as err:
         raise fault(f"{subject} {_problem_of(err)}") from err
     if not isinstance(content, dict):
         raise fault(f"{subject} does not hold a JSON object")
-    if not is_intact(content) and not altered:
-        raise fault(f"{subject} was altered: its content does not have the digest in it; replace it by an intact copy")
     return content
 
 
@@ -233,32 +241,34 @@ def read_summary(folder: Path) -> dict[str, Any]:
         DataError: it was altered, or a value in it is of the wrong type.
     """
     path = folder / SUMMARY
-    summary = find_summary(folder)
-    if not summary:
+    try:
+        summary = _object_in(path, DataError, str(path))
+    except DataError:
         return {}
     advice = "Replace it by an intact copy, or remove it: the run then makes it again from its checkpoint"
+    if not is_intact(summary):
+        raise DataError(f"{path} was altered: its content does not have the digest in it. {advice}")
     try:
-        read_json(path)
-        _Summary.model_validate_json(json.dumps(summary), strict=True)
-    except DataError as err:
-        raise DataError(f"{str(err).partition(';')[0]}. {advice}") from err
+        _Summary.model_validate(summary, strict=True)
     except ValidationError as err:
         fault = err.errors(include_url=False)[0]
         place = ".".join(map(str, fault["loc"]))
         raise DataError(f"{path} is damaged: {place}: {fault['msg'].lower()}. {advice}") from err
-    return summary
+    return _with_fractions(summary)
 
 
 def find_summary(folder: Path) -> dict[str, Any]:
-    """The summary in a run folder as it is, unchecked, to show it; empty if it is missing or unreadable.
+    """The summary in a run folder as it is, unchecked, to show it; empty if it is missing or unreadable."""
+    return _with_fractions(find_json(folder / SUMMARY))
 
-    Summaries of fptkit 0.1.0 do not name the metrics that are fractions or accuracies: it went by their names.
-    """
-    summary = find_json(folder / SUMMARY)
+
+def _with_fractions(summary: dict[str, Any]) -> dict[str, Any]:
+    """Those of fptkit 0.1.0 do not name the metrics that are fractions or accuracies: it went by their names."""
     if "fractions" in summary or "metrics" not in summary:
         return summary
     metrics = summary["metrics"] if isinstance(summary["metrics"], dict) else {}
-    splits = [metrics.get("validation"), *dict(metrics.get("test") or {}).values()]
+    tests = metrics["test"] if isinstance(metrics.get("test"), dict) else {}
+    splits = [metrics.get("validation"), *tests.values()]
     names = sorted({name for split in splits if isinstance(split, dict) for name in split if was_fraction(name)})
     return {**summary, "fractions": names, "accuracies": names}
 

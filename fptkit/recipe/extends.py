@@ -6,6 +6,7 @@ way, so a recipe inherits the profiles of its bases.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
@@ -123,16 +124,24 @@ def files_of(path: Path, folders: Folders = no_folders) -> list[Path]:
     return list(found.values())
 
 
+def text_of(path: Path) -> str:
+    """The text of a recipe or study file; its lines end in line feeds.
+
+    Raises:
+        OSError: it cannot be read, or is larger than a recipe may be, of which no more is read.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    with path.open("rb") as file:
+        content = file.read(limits.FILE_BYTES + 1)
+    if len(content) > limits.FILE_BYTES:
+        raise OSError(errno.EFBIG, f"larger than {limits.FILE_BYTES:,} bytes; {DATA_ELSEWHERE}", str(path))
+    return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+
+
 def read_file(path: Path, shown: str, faults: list[Fault]) -> Node | None:
-    """The tree of one file without its bases; None if it cannot be read, or is larger than a recipe can be."""
+    """The tree of one file without its bases; None if it cannot be read."""
     try:
-        with path.open("rb") as file:
-            content = file.read(limits.FILE_BYTES + 1)
-        if len(content) > limits.FILE_BYTES:
-            faults.append(Fault(Place(shown), "", f"larger than {limits.FILE_BYTES:,} bytes; {DATA_ELSEWHERE}"))
-            return None
-        # As in a text file, each line ends in "\n".
-        text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+        text = text_of(path)
     except OSError as err:
         faults.append(Fault(Place(shown), "", f"cannot be read: {err.strerror or err}"))
         return None

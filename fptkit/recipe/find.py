@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fptkit.errors import RecipeError, UnknownNameError, UsageError
 from fptkit.files import RECIPE
-from fptkit.recipe.extends import SUFFIXES, Bases, files_of, read_with_bases
+from fptkit.recipe.extends import SUFFIXES, Bases, files_of, read_with_bases, text_of
 from fptkit.recipe.tree import Fault, Faults, Node, shown_path
 from fptkit.registry import Registry
 from fptkit.specs import RecipeFolderSpec
@@ -138,12 +138,9 @@ def recipe_texts(path: Path, registry: Registry) -> list[tuple[Path, str]]:
         UsageError: one of them cannot be read.
     """
     try:
-        return [
-            (file, file.read_text(encoding="utf-8-sig"))
-            for file in files_of(path, lambda: base_folders(recipe_folders(registry)))
-        ]
+        return [(file, text_of(file)) for file in files_of(path, lambda: base_folders(recipe_folders(registry)))]
     except (OSError, UnicodeDecodeError) as err:
-        raise UsageError(f"{path} cannot be read: {err}") from err
+        raise UsageError(f"{path} cannot be read: {getattr(err, 'strerror', None) or err}") from err
 
 
 def find_file(path_or_name: str) -> Path | None:
