@@ -50,6 +50,7 @@ from fptkit.lab.studies.options import StudySettings  # noqa: E402
 from fptkit.recipe.models import SECTIONS, HeadOptions, Pinned, Recipe, TrainOptions  # noqa: E402
 from fptkit.recipe.schema import OptionRow, describe_options  # noqa: E402
 from fptkit.registry import load_plugins  # noqa: E402
+from fptkit.specs import limits  # noqa: E402
 from fptkit.tasks.arrays.options import ArraysOptions  # noqa: E402
 from fptkit.tasks.audio.options import AudioOptions  # noqa: E402
 from fptkit.tasks.own_images.options import ImagesOptions  # noqa: E402
@@ -395,7 +396,14 @@ def refused_architectures() -> str:
     return table(("model type", "why, and what would work"), [(f"`{kind}`", REFUSED[kind]) for kind in sorted(REFUSED)])
 
 
+def limits_table() -> str:
+    """All limits, in the groups of the module."""
+    rows = [(limit.group, limit.what, f"{limit:,}") for limit in limits.LIMITS]
+    return table(("of", "at most", "limit"), rows)
+
+
 BLOCKS: dict[str, Callable[..., str]] = {
+    "limits": limits_table,
     "architectures": architectures,
     "refused_architectures": refused_architectures,
     "fields": fields_of,

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from fptkit.cli.shared import json_option, print_json, print_rows
+from fptkit.engine.terminal import console as make_console
 
 _STATES = {
     "fetched": "downloaded and complete",
@@ -87,10 +88,9 @@ class _progress:
     """A progress bar on a terminal, a line at each tenth elsewhere; a context manager that returns the callback."""
 
     def __init__(self, name: str) -> None:
-        from rich.console import Console
 
         self._name = name
-        self._console = Console(stderr=True, highlight=False, markup=False)
+        self._console = make_console(stderr=True)
         self._bar: Any = None
         self._tenth = -1
 

@@ -15,7 +15,8 @@ import click
 
 from fptkit import __version__
 from fptkit.engine.team.launch import process_count, process_rank
-from fptkit.errors import FptkitError, Interrupted, PeerError
+from fptkit.engine.terminal import is_lost, lost_output, take_over
+from fptkit.errors import FptkitError, Interrupted, PeerError, visible
 
 COMMANDS = {
     "run": ("fptkit.cli.run:run", "Train and evaluate a recipe."),
@@ -106,6 +107,15 @@ def main(arguments: list[str] | None = None) -> None:
         if reported:
             _report_usage(err)
         code = err.exit_code
+    except OSError as err:
+        if debug or not is_lost(err):
+            raise
+        code = 1  # reported when all output is written
+    except MemoryError:
+        if debug:
+            raise
+        click.echo("error: out of memory; make the data, the model or the batch smaller", err=True)
+        code = 1
     except FptkitError as err:
         if debug:
             raise
@@ -126,17 +136,27 @@ def command() -> None:
     command that imported torch, exit handlers run, output is flushed, and the process ends at once. If other threads
     are still running, the interpreter shuts down as usual and waits for them.
     """
+    take_over()
     try:
         main()
     except SystemExit as err:
-        if "torch" not in sys.modules or threading.active_count() > 1 or not isinstance(err.code, int):
-            raise
-        code = err.code
+        code = _after_output(err.code)
+        if "torch" not in sys.modules or threading.active_count() > 1 or not isinstance(code, int):
+            sys.exit(code)
     atexit._run_exitfuncs()
-    with contextlib.suppress(BrokenPipeError):  # `| head` may have gone
+    with contextlib.suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code)
+
+
+def _after_output(code: Any) -> Any:
+    """The exit code after all output is written; 1 if some of it could not be."""
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    if lost := lost_output():
+        click.echo(f"error: {lost}", err=True)
+    return code or int(bool(lost))
 
 
 def _report_usage(err: click.ClickException) -> None:
@@ -144,7 +164,7 @@ def _report_usage(err: click.ClickException) -> None:
     if isinstance(err, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # since click 8.2
         err.show()  # no error: the command alone prints its help
         return
-    click.echo(f"error: {err.format_message()}", err=True)
+    click.echo(visible(f"error: {err.format_message()}"), err=True)
     context = getattr(err, "ctx", None)
     if context is not None:
         click.echo(context.get_usage(), err=True)
@@ -157,7 +177,7 @@ def _report(err: FptkitError) -> bool:
         return False
     where = f"process {err.process}: " if process_count() > 1 and err.process else ""
     prefix = "" if isinstance(err, Interrupted) else "error: "
-    click.echo(f"{prefix}{where}{err}", err=True)
+    click.echo(visible(f"{prefix}{where}{err}"), err=True)
     return True
 
 

@@ -8,10 +8,10 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_v
 
 from fptkit.backbones.options import WeightEntries
 from fptkit.options import Options
-from fptkit.specs import EncoderSpec
+from fptkit.specs import EncoderSpec, limits
 
-Count = Annotated[int, Field(ge=1)]
-Widths = tuple[Count, ...]
+Count = Annotated[int, Field(ge=1, le=limits.WIDTH)]
+Widths = Annotated[tuple[Count, ...], Field(max_length=limits.BLOCKS)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 
 _HIDDEN = "widths of hidden layers before the backbone"

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from fptkit.engine.build import Built
 from fptkit.errors import DataError, PluginError
-from fptkit.files import PREPARATION, read_json, write_bytes, write_json
+from fptkit.files import PREPARATION, read_json, write_bytes, write_sealed
 from fptkit.interfaces import InputKind, OutputKind, Preparation
 from fptkit.interfaces.descriptions import describe, described_input, described_output
 from fptkit.registry import Registry
@@ -61,7 +61,7 @@ def write_preparation(folder: Path, name: str, built: Built) -> None:
         "encoder": built.encoder_name,
         "preparation": None if task.preparation is None else task.preparation.model_dump(mode="json"),
     }
-    write_json(folder / PREPARATION, content)
+    write_sealed(folder / PREPARATION, content)
 
 
 def read_preparation(folder: Path, registry: Registry) -> SavedPreparation:

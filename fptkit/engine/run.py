@@ -17,7 +17,7 @@ from fptkit.engine.checkpoint import trained_tensors, write_model_files
 from fptkit.engine.data import refuse_other_data
 from fptkit.engine.evaluate import EvaluationStopped
 from fptkit.engine.events import FeaturesComputed, RunStarted, SplitTested
-from fptkit.engine.folder import code_notes, is_complete, recipe_for, resume_command
+from fptkit.engine.folder import code_notes, failed_file, is_complete, recipe_for, resume_command
 from fptkit.engine.fraction import training_sample
 from fptkit.engine.loop import Trainer
 from fptkit.engine.output import RunOutput
@@ -25,7 +25,7 @@ from fptkit.engine.request import RunRequest
 from fptkit.engine.setup import Prepared, check_trained_same, prepare
 from fptkit.engine.signals import StopRequest, stop_on_signals
 from fptkit.engine.team.processes import join_processes, local_device
-from fptkit.errors import Interrupted, TrainingError
+from fptkit.errors import Interrupted
 from fptkit.files import CHECKPOINTS, MODEL, locked_folder, read_summary
 from fptkit.interfaces import Batch
 from fptkit.numerics.precision import choose_device
@@ -60,16 +60,15 @@ def run(request: RunRequest) -> dict[str, Any]:
             notes = code_notes(request.folder)
             prepared = prepare(recipe, request.loaded.registry, device, processes, notes=notes)
             output = RunOutput(request, recipe, prepared, times_tested=before.get("times_tested", 0))
-            trainer = Trainer(prepared, request.folder / CHECKPOINTS, emit=output.emit, stop=stop)
+            checkpoints = request.folder / CHECKPOINTS
+            trainer = Trainer(prepared, checkpoints, emit=output.emit, stop=stop, records=output.records)
             if request.resume:
                 trainer.restore()
             processes.from_main(lambda: stack.enter_context(output.opened(trainer)))
             with output.ending(trainer):
                 return _train_and_test(request, prepared, trainer, output, stop)
         except OSError as err:
-            raise TrainingError(
-                f"{request.folder}: {err}. The last complete checkpoint is kept; --resume continues from it"
-            ) from err
+            raise failed_file(request.folder, err) from err
 
 
 def _so_far(request: RunRequest) -> tuple[Pinned, dict[str, Any]]:

@@ -7,8 +7,19 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from fptkit.backbones.options import BLOCKS, INIT, PREFIX, BlockOptions, Count, Init, PrefixOptions, Probability
+from fptkit.backbones.options import (
+    BLOCKS,
+    INIT,
+    PREFIX,
+    BlockCount,
+    BlockOptions,
+    Count,
+    Init,
+    PrefixOptions,
+    Probability,
+)
 from fptkit.options import Decides, Options
+from fptkit.specs import limits
 
 
 @dataclass(frozen=True)
@@ -38,7 +49,7 @@ def _check_weights(entry: str) -> str:
 
 LstmWeights = Annotated[
     tuple[Annotated[str, AfterValidator(_check_weights)], ...],
-    Field(min_length=1),
+    Field(min_length=1, max_length=limits.WEIGHT_SOURCES),
     BeforeValidator(
         lambda value: (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value,
         json_schema_input_type=str | Annotated[list[str], Field(min_length=1)],
@@ -60,7 +71,7 @@ class LstmOptions(Options):
     size: LstmSize = Field(
         default="paper", description="nano: 2 layers of 256; paper: 3 layers of 768; only for the weights 'random'"
     )
-    layers: Count | None = Field(
+    layers: BlockCount | None = Field(
         default=None, description="number of layers, only for the weights 'random'; null: as in the size"
     )
     width: Count | None = Field(

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from fptkit.engine.terminal import console as make_console
 from fptkit.lab.reporting import contents, tables
 from fptkit.lab.reporting.answers import answer
 from fptkit.lab.reporting.arms import arms
@@ -50,8 +51,8 @@ def print_results(
     Raises:
         UnknownNameError: there is no such paper.
     """
-    out = console or Console(markup=False, highlight=False)
-    err = error_console or Console(markup=False, highlight=False, stderr=True)
+    out = console or make_console()
+    err = error_console or make_console(stderr=True)
     for text in results.warnings:
         err.print(Text.assemble(("warning: ", "yellow"), text), soft_wrap=not err.is_terminal)
     _heading(out, f"{results.name}{f', profile {results.profile}' if results.profile else ''}")
@@ -126,7 +127,7 @@ def print_table(table: Table, console: Console) -> None:
         if console.is_terminal:
             console.print(shown)
             continue
-        wide = Console(width=_NO_WRAP, markup=False, highlight=False, no_color=True)
+        wide = make_console(width=_NO_WRAP, no_color=True)
         with wide.capture() as captured:
             wide.print(shown)
         for text in captured.get().splitlines():

@@ -30,10 +30,10 @@ def check_run(folder: Path, name: str, findings: Findings, *, tensors: bool) -> 
     """
     if (folder / SUMMARY).is_file():
         try:
-            summary = read_json(folder / SUMMARY)
+            read_json(folder / SUMMARY)
         except DataError as err:
             findings.wrong(f"{name}/{SUMMARY}", str(err))
-        else:
+        if summary := find_json(folder / SUMMARY):
             _check_metrics(folder, name, summary, findings)
             _check_steps(folder, name, summary, findings)
             _check_recipe(folder, name, summary, findings)

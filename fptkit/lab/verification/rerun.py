@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fptkit.engine.code_version import code_version, digest_parts
-from fptkit.files import CHECKPOINTS, ENVIRONMENT, METRICS, RECIPE, find_json, read_summary
+from fptkit.files import CHECKPOINTS, ENVIRONMENT, METRICS, RECIPE, find_json, find_summary
 from fptkit.lab.studies.job import LOG, Job, carried_environment
 from fptkit.lab.studies.launchers.base import Ended, Launcher, LauncherOptions
 from fptkit.lab.studies.launchers.choose import make_launcher
@@ -158,7 +158,7 @@ def _compare(stored: Stored, folder: Path, ended: Ended, findings: Findings) -> 
         reason = (ended.result.reason if ended.result else ended.death) or _last_line(folder / LOG)
         findings.wrong(name, f"ended as {status}, not as {stored.record.status}: {reason}")
         return
-    before, now = stored.record.summary, read_summary(folder)
+    before, now = stored.record.summary, find_summary(folder)
     differing = _differing(stored, folder, now)
     tensors = _tensors_equal(stored.record, run_digests(folder))
     metrics = list(json_differences(name, _metrics(before), _metrics(now)))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +20,9 @@ from fptkit.engine.progress import (
     learning_rate_factor,
     note_validation,
     pause_step,
+    restored,
 )
-from fptkit.errors import RecipeError
+from fptkit.errors import CheckpointError, RecipeError
 from fptkit.recipe.load import load_recipe
 from fptkit.recipe.models import ScheduleOptions, TrainOptions
 
@@ -147,3 +151,32 @@ def test_limits_in_steps() -> None:
     limited = options.model_copy(update={"max_flops": 20.0})
     assert [last_step(limited, cost) for cost in (1.9, 2.0, 2.1, 7.0, 20.0, 21.0)] == [10, 10, 9, 2, 1, 1]
     assert last_step(limited, 0) == 10  # nothing that counts: nothing to limit
+
+
+@pytest.mark.parametrize(
+    ("state", "problem"),
+    [
+        ({"momentum": 1}, "of another version of fptkit: unknown 'momentum'"),
+        ({"step": "x"}, "state.step: input should be a valid integer"),
+        ({"step": 1.5}, "state.step: input should be a valid integer"),
+        ({"seconds": "x"}, "state.seconds: input should be a valid number"),
+        ({"best_metrics": {"loss": "low"}}, "state.best_metrics.loss"),
+        ({"step": 3, "best_step": 4}, "contradict each other"),
+        ({"step": 3, "validated_step": 4}, "contradict each other"),
+        ({"parts": 0}, "contradict each other"),
+        ({"events": -1}, "contradict each other"),
+        ({"seconds": -1.0}, "contradict each other"),
+    ],
+)
+def test_a_damaged_state_is_refused(state: dict[str, object], problem: str) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        restored(state, 1, Path("run/state.json"))
+    assert str(caught.value).startswith("run/state.json is")
+    assert problem in str(caught.value)
+
+
+def test_a_state_comes_back() -> None:
+    before = Progress(step=20, validated_step=10, best_step=10, best_metrics={"loss": math.nan}, seconds=3, parts=2)
+    after = restored(dataclasses.asdict(before), 1, Path("state.json"))
+    assert repr(after) == repr(before).replace("seconds=3,", "seconds=3.0,")
+    assert restored({"step": 5}, 4, Path("state.json")).parts == 4  # not saved by earlier versions

@@ -13,7 +13,7 @@ import yaml
 from fptkit.engine.assessment.file import read_assessment
 from fptkit.engine.assessment.records import RunAssessed, SplitAssessed
 from fptkit.errors import DataError, UsageError
-from fptkit.files import ENVIRONMENT, METRICS, PREPARATION, RECIPE, SUMMARY, find_json, read_json, read_summary
+from fptkit.files import ENVIRONMENT, METRICS, PREPARATION, RECIPE, SUMMARY, find_json, find_summary, read_json
 from fptkit.lab.studies.results import Measure
 
 MODEL = "model.json"
@@ -89,7 +89,7 @@ def read_run(folder: Path) -> RunFiles:
     if not is_run(folder):
         raise UsageError(f"{folder} holds no run ({SUMMARY}); fptkit run writes one")
     read_json(folder / SUMMARY)
-    summary = read_summary(folder)
+    summary = find_summary(folder)
     if not isinstance(summary.get("task"), dict) or not isinstance(summary.get("metrics"), dict):
         raise DataError(f"{folder / SUMMARY} is not the summary of a run; replace it by an intact copy")
     return RunFiles(
