@@ -105,7 +105,7 @@ def _problem(err: BaseException, what: str, advice: str) -> str:
         return ": there is no such file; check the path"
     if isinstance(err, OSError) and err.errno:
         return f": cannot be read ({err.strerror or err}); check the path and its permissions"
-    return f" is not readable as {what}: {cause_of(err)}; {advice}"
+    return f": not readable as {what}: {cause_of(err)}; {advice}"
 
 
 def cause_of(err: BaseException) -> str:
@@ -140,6 +140,18 @@ def check_regular(path: Path, fault: type[FptkitError] = DataError, *, where: st
     if not stat.S_ISREG(mode):
         subject = f"{where}: {path}" if where else str(path)
         raise fault(f"{subject}: not a file, but a folder, pipe or device; name a file")
+
+
+def check_not_empty(path: Path) -> None:
+    """Refuse a file without content, or what is not a file.
+
+    Raises:
+        DataError: it is empty, missing, not a regular file, or not readable.
+    """
+    with decoding(path, "a file"), path.open("rb") as file:
+        empty = not file.read(1)
+    if empty:
+        raise DataError(f"{path}: the file is empty (0 bytes); copy or fetch it again")
 
 
 def read_bytes(path: Path, fault: type[FptkitError] = DataError, *, where: str = "") -> bytes:

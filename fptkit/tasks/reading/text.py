@@ -85,7 +85,7 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
     with file:
         if ending in _MAGIC:
             _check_magic(path, file)
-        what = f"a {_KINDS[ending]} file" if ending in _KINDS else "a file"
+        what = f"a file packed by {_KINDS[ending]}" if ending in _KINDS else "a file"
         with decoding(path, what):
             content = _UNPACKERS[ending](file) if ending in _UNPACKERS else file
             raw = Unpacked(content, path, what, limited=ending in _UNPACKERS)
