@@ -25,6 +25,9 @@ SMALL_BYTES = 512 * 2**20
 MOST_RATIO = 200
 """Unpacked over packed size beyond which a larger file counts as a bomb; data compress 2 to 50 fold."""
 
+SAFETENSORS = "a safetensors file"
+"""What files with tensors are decoded as."""
+
 REPLACE = "replace it by an intact copy"
 """What to do about a damaged file."""
 
@@ -58,7 +61,7 @@ def decoding(
     """
     subject = f"{where}: {source}" if where else str(source)
     if isinstance(source, Path):
-        check_regular(source, fault, where=where)
+        check_regular(source, fault, name=subject)
     try:
         yield
     except FptkitError:
@@ -125,7 +128,7 @@ def cause_of(err: BaseException) -> str:
     return line if len(line) <= _MOST_CHARACTERS else f"{line[:_MOST_CHARACTERS]} ..."
 
 
-def check_regular(path: Path, fault: type[FptkitError] = DataError, *, where: str = "") -> None:
+def check_regular(path: Path, fault: type[FptkitError] = DataError, *, name: str = "") -> None:
     """Refuse what is not a regular file: a pipe waits for a writer, and a device may never end.
 
     A path where nothing is passes: opening it says so.
@@ -138,8 +141,7 @@ def check_regular(path: Path, fault: type[FptkitError] = DataError, *, where: st
     except (OSError, ValueError):  # ValueError: a zero byte in the path
         return
     if not stat.S_ISREG(mode):
-        subject = f"{where}: {path}" if where else str(path)
-        raise fault(f"{subject}: not a file, but a folder, pipe or device; name a file")
+        raise fault(f"{name or path}: not a file, but a folder, pipe or device; name a file")
 
 
 def check_not_empty(path: Path) -> None:
@@ -154,18 +156,19 @@ def check_not_empty(path: Path) -> None:
         raise DataError(f"{path}: the file is empty (0 bytes); copy or fetch it again")
 
 
-def read_bytes(path: Path, fault: type[FptkitError] = DataError, *, where: str = "") -> bytes:
+def read_bytes(path: Path, fault: type[FptkitError] = DataError, *, name: str = "") -> bytes:
     """Read a regular file.
 
     Args:
         path: the file.
         fault: error to raise.
-        where: what the file belongs to, put before its name.
+        name: what to call it in messages; empty for the path.
 
     Raises:
         FptkitError: of kind ``fault``: it is missing, not a regular file, or not readable.
     """
-    with decoding(path, "a file", fault, where=where):
+    check_regular(path, fault, name=name)
+    with decoding(name or str(path), "a file", fault):
         return path.read_bytes()
 
 
@@ -251,7 +254,7 @@ class _Shown(reprlib.Repr):
         return f"a number of {x.bit_length():,} bits" if x.bit_length() > 200 else repr(x)
 
 
-def shown(value: object, most: int = 60) -> str:
+def shown_value(value: object, most: int = 60) -> str:
     """A value of a file for messages: short whatever it is, however deeply it is nested.
 
     Args:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fptkit.errors import DataError
-from fptkit.sources.decoding import check_unpacked, decoding, shown
+from fptkit.sources.decoding import check_unpacked, decoding, shown_value
 
 Array = NDArray[Any]
 
@@ -136,8 +136,8 @@ def _check_header(path: Path, where: str, file: IO[bytes], size: int) -> None:
         )
     if any(length < 0 for length in shape) or count * kind.itemsize > held:
         raise DataError(
-            f"{path}{where}: its header declares the shape {shown(shape)} of type {kind}, but {held:,} "
+            f"{path}{where}: its header declares the shape {shown_value(shape)} of type {kind}, but {held:,} "
             f"bytes follow; {_AGAIN}"
         )
     if count * kind.itemsize == 0 and max(shape, default=0) > _LONGEST_EMPTY:
-        raise DataError(f"{path}{where}: an array without values of shape {shown(shape)}; {_AGAIN}")
+        raise DataError(f"{path}{where}: an array without values of shape {shown_value(shape)}; {_AGAIN}")
