@@ -187,7 +187,7 @@ def test_a_truncated_file(part: int, llama: Path) -> None:
 def test_bytes_that_are_something_else(tmp_path: Path) -> None:
     path = tmp_path / "tiny.gguf"
     path.write_bytes(b"PK\x03\x04" + bytes(500))
-    assert "is not a readable GGUF file" in refused(path)
+    assert "not readable as a GGUF file" in refused(path)
 
 
 def test_damage_anywhere_in_the_head_is_an_error_or_harmless(llama: Path) -> None:
