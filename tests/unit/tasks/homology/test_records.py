@@ -364,7 +364,6 @@ def test_damaged_lmdb_files_end_in_an_error_or_in_records(tmp_path: Path) -> Non
     [
         ({"num_examples": b"]" * 50000 + b"a" * 49999 + b"."}, r"num_examples: expected a number of records, got \[\["),
         ({"num_examples": LIST_BOMB}, r"num_examples: expected a number of records, got \[\["),
-        ),
         ({"0": pickle.dumps({"primary": "A", "fold_label": 1 << 20000})}, "'fold_label' is a number of 20,001 bits"),
         ({"0": pickle.dumps({"primary": "A", "fold_label": 1, "family_label": -1 << 90})}, "'family_label' is"),
         ({"0": pickle.dumps({"primary": ["A" * 10**5] * 99, "fold_label": 1})}, r"'primary' must be .* got \["),
