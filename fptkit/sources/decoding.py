@@ -123,8 +123,12 @@ def cause_of(err: BaseException) -> str:
         said = str(err)
     except Exception:  # an error of the error
         said = ""
-    line = " ".join("".join(letter if letter.isprintable() else " " for letter in said[:2000]).split())
-    line = line.rstrip(".") or type(err).__name__
+    return one_line(said).rstrip(".") or type(err).__name__
+
+
+def one_line(text: str) -> str:
+    """Text of others for a message: one line, short, without control characters."""
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text[:2000]).split())
     return line if len(line) <= _MOST_CHARACTERS else f"{line[:_MOST_CHARACTERS]} ..."
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import re
 import socket
-import tarfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,7 +16,7 @@ import pytest
 from local_servers import serving
 
 from fptkit.errors import DataError, SourceError, UsageError
-from fptkit.sources.download import Retries, download, file_sha256, unpack
+from fptkit.sources.download import Retries, download
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -290,57 +288,3 @@ def test_a_destination_that_cannot_be_created_is_named(server: Server, tmp_path:
     (tmp_path / "data.bin.part").mkdir()
     with pytest.raises(UsageError, match=r"cannot write .*data\.bin\.part"):
         download(server.url, tmp_path / "data.bin")
-
-
-def tar_of(path: Path, *members: tarfile.TarInfo) -> Path:
-    with tarfile.open(path, "w:gz") as archive:
-        for member in members:
-            archive.addfile(member, io.BytesIO(b"text") if member.isfile() else None)
-    return path
-
-
-def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
-    info = tarfile.TarInfo(name)
-    info.type, info.linkname, info.size = kind, link, 4 if kind == tarfile.REGTYPE else 0
-    return info
-
-
-def test_an_archive_is_unpacked(tmp_path: Path) -> None:
-    (tmp_path / "to").mkdir()
-    unpack(tar_of(tmp_path / "good.tar.gz", member("data/a.json")), tmp_path / "to")
-    assert (tmp_path / "to" / "data" / "a.json").read_text() == "text"
-    assert file_sha256(tmp_path / "to" / "data" / "a.json") == hashlib.sha256(b"text").hexdigest()
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [
-        member("../outside.txt"),
-        member("data/../../outside.txt"),
-        member("link", tarfile.SYMTYPE, "../outside.txt"),
-        member("link", tarfile.SYMTYPE, "/etc/hostname"),
-        member("link", tarfile.LNKTYPE, "../outside.txt"),
-        member("device", tarfile.CHRTYPE),
-    ],
-    ids=["parent", "nested", "link up", "absolute link", "hard link", "device"],
-)
-def test_an_archive_that_leads_outside_is_refused(tmp_path: Path, bad: tarfile.TarInfo) -> None:
-    (tmp_path / "to").mkdir()
-    with pytest.raises(DataError, match="refused to unpack"):
-        unpack(tar_of(tmp_path / "bad.tar.gz", bad), tmp_path / "to")
-    assert leftovers(tmp_path) == {"to", "bad.tar.gz"}
-
-
-def test_an_absolute_name_stays_inside(tmp_path: Path) -> None:
-    (tmp_path / "to").mkdir()
-    unpack(tar_of(tmp_path / "odd.tar.gz", member("/inside.txt")), tmp_path / "to")
-    assert leftovers(tmp_path / "to") == {"inside.txt"}
-
-
-def test_damaged_archives_are_named(tmp_path: Path) -> None:
-    whole = tar_of(tmp_path / "whole.tar.gz", member("a")).read_bytes()
-    for name, content in {"cut": whole[: len(whole) // 2], "text": b"<html>moved</html>", "empty": b""}.items():
-        path = tmp_path / f"{name}.tar.gz"
-        path.write_bytes(content)
-        with pytest.raises(DataError, match=rf"{name}\.tar\.gz: cannot be unpacked"):
-            unpack(path, tmp_path)
