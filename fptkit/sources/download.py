@@ -311,6 +311,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         """The request to follow a redirect with; see `urllib.request.HTTPRedirectHandler`."""
         before, after = urlsplit(req.full_url).scheme, urlsplit(newurl).scheme
         if after not in ("http", "https") or (before == "https" and after == "http"):
+            fp.close()
             raise _Refused(f"the server redirects from {before} to {one_line(newurl)[:100]}, which is not followed")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
