@@ -20,6 +20,7 @@ from fptkit.files import METRICS, new_run_folder
 from fptkit.numerics.precision import choose_device
 from fptkit.recipe.given import override_texts
 from fptkit.recipe.load import LoadedRecipe, load_recipe
+from fptkit.sources.decoding import decoding
 
 if TYPE_CHECKING:
     from fptkit.inference.trained import TrainedModel
@@ -64,7 +65,9 @@ class RunResult:
 
     def history(self) -> list[dict[str, Any]]:
         """Return the lines of ``metrics.jsonl``: one row for each report of training, validation and test."""
-        return [json.loads(line) for line in (self.folder / METRICS).read_text(encoding="utf-8").splitlines()]
+        path = self.folder / METRICS
+        with decoding(path, "lines of JSON"):
+            return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
     def load(self, *, device: str = "auto") -> TrainedModel:
         """Load the trained model, see `fptkit.load`.

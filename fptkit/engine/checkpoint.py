@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from fptkit.errors import CheckpointError
 from fptkit.files import flush_folder, read_json, write_bytes, write_json
+from fptkit.sources.decoding import SAFETENSORS, decoding
 
 FORMAT = 1
 
@@ -155,7 +156,8 @@ def read_model_files(folder: Path, manifest_name: str) -> tuple[dict[str, Any], 
             raise CheckpointError(f"{folder / name} is missing: {err}") from err
         if hashlib.sha256(data).hexdigest() != digest:
             raise CheckpointError(f"{folder / name} is truncated or was altered: its digest is not that of {path.name}")
-        tensors[Path(name).stem] = load(data)
+        with decoding(folder / name, SAFETENSORS, CheckpointError):
+            tensors[Path(name).stem] = load(data)
     return manifest, tensors
 
 

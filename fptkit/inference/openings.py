@@ -14,8 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fptkit.errors import DataError, UsageError
+from fptkit.errors import UsageError
 from fptkit.files import ADDRESS, EVALUATIONS, SUMMARY, find_json, locked_folder, write_json
+from fptkit.sources.decoding import decoding
 
 
 def open_test(folder: Path, splits: Sequence[str], digest: str) -> int:
@@ -104,9 +105,8 @@ def _add(folder: Path, entry: Mapping[str, Any]) -> None:
 def _lines(folder: Path) -> Iterator[dict[str, Any]]:
     path = evaluations_file(folder)
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
+        advice = "openings cannot be counted, correct or remove the line"
+        with decoding(f"{path}:{number}", "JSON", advice=advice):
             entry = json.loads(line)
-        except ValueError as err:
-            raise DataError(f"{path}:{number}: damaged, so openings cannot be counted; correct or remove it") from err
         if isinstance(entry, dict):
             yield entry

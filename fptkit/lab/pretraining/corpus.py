@@ -15,6 +15,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from fptkit.errors import DataError
 from fptkit.files import find_json, read_json, write_json
 from fptkit.lab.pretraining.options import LanguageData, TokenizerOptions
+from fptkit.sources.choice import expanded
 from fptkit.sources.decoding import decoding
 from fptkit.tasks.reading.numpy_files import read_npy
 from fptkit.tasks.reading.text import open_bytes
@@ -121,7 +122,9 @@ def encode_documents(tokenizer: Tokenizer, documents: Sequence[str], separator: 
     mark = np.array([tokenizer.token_to_id(separator)], np.uint16)
     parts: list[Tokens] = []
     for start in range(0, len(documents), 64):
-        for encoding in tokenizer.encode_batch(list(documents[start : start + 64])):
+        with decoding("the corpus", "text of this tokenizer", advice="look at its documents"):
+            encodings = tokenizer.encode_batch(list(documents[start : start + 64]))
+        for encoding in encodings:
             parts += [mark, np.asarray(encoding.ids, np.uint16)]
     return np.concatenate(parts)
 
@@ -202,7 +205,7 @@ def _cached_key(record: Path) -> Any:
 
 
 def _paths(data: LanguageData) -> tuple[Path, Path | None]:
-    return Path(data.path).expanduser(), Path(data.validation_path).expanduser() if data.validation_path else None
+    return expanded(data.path), expanded(data.validation_path) if data.validation_path else None
 
 
 def corpus_key(data: LanguageData, options: TokenizerOptions) -> dict[str, Any]:

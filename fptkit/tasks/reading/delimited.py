@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fptkit.errors import DataError
-from fptkit.sources.decoding import decoded
+from fptkit.sources.decoding import decoded, decoding
 from fptkit.tasks.reading.labels import shown
 from fptkit.tasks.reading.numbers import parse_number
 from fptkit.tasks.reading.text import check_text, file_type, open_text
@@ -112,7 +112,7 @@ def _find_delimiter(path: Path, head: Sequence[str]) -> str:
         return "\t"
     best, most = ",", 1
     for delimiter in DELIMITERS:
-        with contextlib.suppress(csv.Error):
+        with contextlib.suppress(DataError), decoding(str(path), "a table"):
             counts = {len(row) for row in csv.reader(head, delimiter=delimiter, skipinitialspace=True) if row}
             if len(counts) == 1 and (count := counts.pop()) > most:
                 best, most = delimiter, count
