@@ -123,7 +123,8 @@ def cause_of(err: BaseException) -> str:
         said = str(err)
     except Exception:  # an error of the error
         said = ""
-    return one_line(said).rstrip(".") or type(err).__name__
+    line = one_line(said)
+    return (line if line.endswith(" ...") else line.rstrip(".")) or type(err).__name__
 
 
 def one_line(text: str) -> str:

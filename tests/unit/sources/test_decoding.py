@@ -1,10 +1,30 @@
-"""Every call of a library that decodes a file is made inside the boundary of `fptkit.sources.decoding`."""
+"""The boundary around foreign decoders, its messages and limits; and that every decoder is called inside it."""
 
 from __future__ import annotations
 
 import ast
+import gzip
+import io
+import json
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
+
+from fptkit.errors import CheckpointError, DataError, ShapeError
+from fptkit.sources import decoding as module
+from fptkit.sources.decoding import (
+    Unpacked,
+    check_not_empty,
+    check_unpacked,
+    decoded,
+    decoding,
+    one_line,
+    read_bytes,
+    shown_value,
+)
 
 PACKAGE = Path(__file__).parents[3] / "fptkit"
 
@@ -125,3 +145,127 @@ def bad(path):
     save(path)
 """
     assert found_in(text) == [("bad", name) for name in ("Image.open", "np.load", "load", "json.load")]
+
+
+# --- the boundary -----------------------------------------------------------------------------------------------------
+
+
+class PanicException(BaseException):
+    """What libraries written in Rust raise for a panic has this name, and is no `Exception`."""
+
+
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+def undecodable() -> UnicodeDecodeError:
+    try:
+        b"abc\xff".decode()
+    except UnicodeDecodeError as err:
+        return err
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (
+            ValueError("bad\nheader\x1b[31m."),
+            "a: not readable as a thing: bad header [31m; replace it by",
+        ),
+        (KeyError("x"), "a: not readable as a thing: 'x'; replace"),
+        (RecursionError(), "it is nested too deeply"),
+        (MemoryError(), "it needs more memory than there is"),
+        (NotImplementedError(), "a thing: NotImplementedError; replace"),
+        (Unprintable(), "a thing: Unprintable; replace"),
+        (undecodable(), "a thing: byte 3 is not UTF-8; replace"),
+        (FileNotFoundError(2, "No such file"), "a: there is no such file; check the path"),
+        (
+            PermissionError(13, "Permission denied"),
+            "a: cannot be read (Permission denied); check the path",
+        ),
+        (PanicException("index out of range"), "a thing: index out of range; replace"),
+        (ValueError("x" * 10**6), "x ...; replace it"),
+    ],
+)
+def test_whatever_a_decoder_raises_names_the_file(raised: BaseException, said: str) -> None:
+    with pytest.raises(DataError) as found, decoding("a", "a thing"):
+        raise raised
+    assert said in str(found.value)
+    assert found.value.__cause__ is raised
+    assert len(str(found.value)) < 450
+
+
+def test_kind_place_and_advice_of_the_error() -> None:
+    boundary = decoding("a", "a thing", CheckpointError, where="run", advice="copy it")
+    with pytest.raises(CheckpointError, match=r"^run: a: not readable as a thing: no; copy it$"), boundary:
+        raise ValueError("no")
+
+
+@pytest.mark.parametrize("raised", [ShapeError("ours"), KeyboardInterrupt(), SystemExit(3), GeneratorExit()])
+def test_what_is_no_fault_of_the_file_passes(raised: BaseException) -> None:
+    with pytest.raises(type(raised)) as found, decoding("a", "a thing"):
+        raise raised
+    assert found.value is raised
+
+
+def test_a_decoder_that_is_iterated_over() -> None:
+    def rows() -> Iterator[int]:
+        yield 1
+        raise OverflowError("too many")
+
+    found = decoded(rows(), "a", "a thing")
+    assert next(found) == 1
+    with pytest.raises(DataError, match="a: not readable as a thing: too many; replace"):
+        next(found)
+    assert list(decoded([1, 2], "a", "a thing")) == [1, 2]
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)])
+def test_only_regular_files_are_opened(tmp_path: Path, make: object) -> None:
+    path = tmp_path / "a"
+    make(path)  # type: ignore[operator]
+    for read in (read_bytes, check_not_empty):
+        with pytest.raises(DataError, match="a: not a file, but a folder, pipe or device; name a file"):
+            read(path)
+
+
+def test_an_empty_file(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    with pytest.raises(DataError, match="a: the file is empty"):
+        check_not_empty(tmp_path / "a")
+    assert read_bytes(tmp_path / "a") == b""
+
+
+def test_content_that_is_much_larger_than_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SMALL_BYTES", 1000)
+    path = tmp_path / "a.gz"
+    path.write_bytes(gzip.compress(bytes(100_000)))
+    check_unpacked(path, 1000)  # small
+    check_unpacked(path, module.MOST_RATIO * path.stat().st_size)  # packed well
+    with pytest.raises(DataError, match=r"a\.gz: would unpack to .* times its size"):
+        check_unpacked(path, module.MOST_RATIO * path.stat().st_size + 1)
+    content = io.BufferedReader(Unpacked(gzip.GzipFile(path), path, "a file", limited=True))
+    with content, pytest.raises(DataError, match="times its size"):
+        content.read()
+
+
+def test_packed_content_is_the_same_as_without_the_boundary(tmp_path: Path) -> None:
+    data, path = os.urandom(70_000), tmp_path / "a.gz"
+    path.write_bytes(gzip.compress(data))
+    with gzip.open(path) as file, io.BufferedReader(Unpacked(file, path, "a file", limited=True)) as content:
+        assert (content.read(10), content.seek(0), content.read()) == (data[:10], 0, data)
+
+
+def test_values_of_files_are_shown_short() -> None:
+    bomb: list[object] = []
+    for _ in range(60):
+        bomb = [bomb, bomb]
+    begun = time.process_time()
+    for value in (bomb, 1 << 10**6, "x" * 10**6, json.loads("[" * 500 + "]" * 500), {"a": bomb}, b"x" * 10**6):
+        assert len(shown_value(value)) <= 60
+    assert shown_value(7) == "7"
+    assert shown_value(1 << 10**6) == "a number of 1,000,001 bits"
+    assert one_line("a\x1b[2J\r\n b\u202e") == "a [2J b"
+    assert time.process_time() - begun < 60  # it would never end
