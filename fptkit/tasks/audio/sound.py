@@ -19,6 +19,9 @@ Samples = NDArray[np.float32]
 _MOST_EXPANSION = 10_000
 """Bytes of float32 samples for a byte of a packed recording; silence packs best."""
 
+_FEW_SAMPLES, _MOST_STRETCH = 1 << 28, 16
+"""Samples up to which any recording is resampled, and factor beyond which longer ones are refused."""
+
 LOWEST_RATE, HIGHEST_RATE = 100, 1_000_000
 """Samples per second of recordings that are read; others are taken for damaged headers."""
 
@@ -84,6 +87,11 @@ def resample(samples: Samples, rate: int, wanted: int, *, where: str) -> Samples
         )
     if rate == wanted:
         return samples
+    if len(samples) * wanted > max(_FEW_SAMPLES, _MOST_STRETCH * len(samples)) * rate:
+        raise DataError(
+            f"{where}: {rate:,} samples per second would become {wanted:,}, {len(samples) * wanted // rate:,} in all; "
+            "its header is damaged, or lower the option rate"
+        )
     from scipy.signal import resample_poly
 
     common = math.gcd(rate, wanted)
