@@ -278,7 +278,7 @@ class _Part:
             raise UsageError(f"cannot write {self.path}: {err}") from err
 
     def _read(self, answer: http.client.HTTPResponse) -> bytes:
-        """What has arrived; not more is waited for, so that the time can be looked at."""
+        """What has arrived, without waiting for more, so that the speed is known."""
         try:
             return answer.read1(_CHUNK)
         except http.client.IncompleteRead as err:

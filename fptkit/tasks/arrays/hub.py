@@ -14,6 +14,7 @@ from typing import Any
 
 from fptkit.errors import DataError, SourceError, UsageError
 from fptkit.sources.choice import expanded
+from fptkit.sources.decoding import decoding
 from fptkit.sources.identity import walk
 from fptkit.sources.probe import hub_problem
 from fptkit.tasks.arrays.names import Wanted, roles
@@ -137,7 +138,8 @@ def _column(data: Any, column: str, where: str) -> Any:
 
     if type(data.features[column]).__name__ == "Image":
         return _pictures(data, column, where)
-    values = data.with_format("numpy")[column][:]
+    with decoding(where, "a column of a data set", advice="write the data set again"):
+        values = data.with_format("numpy")[column][:]
     if isinstance(values, np.ndarray) and values.dtype != object:
         return values
     arrays = [np.asarray(value) for value in values]
@@ -156,7 +158,8 @@ def _pictures(data: Any, column: str, where: str) -> Any:
 
     from fptkit.tasks.images.pictures import in_threads, read_picture
 
-    encoded: Sequence[Mapping[str, Any]] = data.cast_column(column, datasets.Image(decode=False))[column][:]
+    with decoding(where, "a column of a data set", advice="write the data set again"):
+        encoded: Sequence[Mapping[str, Any]] = data.cast_column(column, datasets.Image(decode=False))[column][:]
 
     def pixels(row: int) -> Any:
         content = encoded[row]

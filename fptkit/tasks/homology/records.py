@@ -90,7 +90,8 @@ def _json_list(path: Path, text: IO[str], chunk: int = 1 << 16) -> Generator[Any
         found = buffer[place : place + 1]
         if found not in what or (not found and what):
             expected = " or ".join(what) or "the end of the file"
-            raise DataError(f"{path}: damaged JSON: expected {expected}, got {found or 'the end of the file'}")
+            got = (found if found.isprintable() else repr(found)) or "the end of the file"
+            raise DataError(f"{path}: damaged JSON: expected {expected}, got {got}")
 
     skip("[")
     place += 1

@@ -67,7 +67,7 @@ def _read_parquet(path: Path) -> TextTable:
     with decoding(path, "Parquet", advice="write it again"), pq.ParquetFile(path) as file:
         _check_size(path, file.metadata)
         table = file.read()  # one file: a folder name such as year=2020 must not add a column
-    names = table.column_names
+        names = table.column_names
     # pandas writes its row numbers as a column of this name.
     index = [name for name in names if name.startswith("__index_level_")]
     notes = (f"{path.name}: the row numbers of pandas ({', '.join(index)}) are not used",) if index else ()
@@ -80,7 +80,9 @@ def _read_parquet(path: Path) -> TextTable:
         if not name.strip() or names.count(name) > 1:
             raise DataError(f"{path}: a column has no name, or the name of another: '{name}'; rename it")
         kind = table.schema.field(name).type
-        columns[name] = [_text(value, path, name) for value in table.column(name).to_pylist()]
+        with decoding(str(path), f"Parquet, column '{name}'", advice="write it again"):
+            values = table.column(name).to_pylist()
+        columns[name] = [_text(value, path, name) for value in values]
         if any(is_kind(kind) for is_kind in _numeric(pa.types)):
             kinds[name] = "number"
         elif pa.types.is_temporal(kind) and not pa.types.is_time(kind) and not pa.types.is_duration(kind):

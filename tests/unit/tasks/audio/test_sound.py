@@ -78,7 +78,5 @@ def test_damaged_files_of_soundfile(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_rate_that_would_make_a_recording_huge() -> None:
-    with pytest.raises(
-        DataError, match="a: 100 samples per second would become 16,000, 320,000,000 in all"
-    ):
+    with pytest.raises(DataError, match="a: 100 samples per second would become 16,000, 320,000,000 in all"):
         resample(np.zeros(2_000_000, np.float32), 100, 16_000, where="a")
