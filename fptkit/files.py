@@ -184,8 +184,12 @@ def read_json(
 def _object_in(path: Path, fault: type[FptkitError], subject: str) -> dict[str, Any]:
     """The JSON object in a file, with its own digest."""
     try:
+        if path.exists() and not path.is_file():  # a pipe would wait for a writer
+            raise fault(f"{subject} cannot be read: it is a folder, pipe or device")
         content = json.loads(path.read_bytes().decode("utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as err:
+    except FptkitError:
+        raise
+    except Exception as err:  # as `fptkit.sources.decoding`, which is above this file
         raise fault(f"{subject} {_problem_of(err)}") from err
     if not isinstance(content, dict):
         raise fault(f"{subject} does not hold a JSON object")
@@ -200,6 +204,8 @@ def _problem_of(err: Exception) -> str:
         return f"cannot be read: {err.strerror or err}"
     if isinstance(err, RecursionError):
         return "is not readable as JSON: it is nested too deeply"
+    if isinstance(err, MemoryError):
+        return "is not readable as JSON: it needs more memory than there is"
     text = f"byte {err.start} is not UTF-8" if isinstance(err, UnicodeDecodeError) else str(err)
     return f"is not readable as JSON: {text}; replace it by an intact copy"
 

@@ -62,7 +62,7 @@ def status(as_json: bool) -> None:
 @data.command()
 @click.argument("name")
 @click.option("--url", help="Another URL of the archive, such as a mirror.")
-@click.option("--sha256", metavar="DIGEST", help="SHA-256 digest the archive must have.")
+@click.option("--digest", "--sha256", "sha256", metavar="DIGEST", help="SHA-256 digest the archive must have.")
 @click.option("--force", is_flag=True, help="Download again and replace existing files.")
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Folder to unpack into.")
 @json_option
@@ -72,6 +72,8 @@ def fetch(name: str, url: str | None, sha256: str | None, force: bool, folder: P
 
     described = data_sets.find_data_set(name)
     click.echo(f"{described.summary}\nsource: {described.source}\nlicence: {described.licence}", err=True)
+    if url and url.lower().startswith("http:") and not sha256:
+        click.echo("warning: anybody between here and an http server can change the archive; add --digest", err=True)
     with _progress(described.name) as progress:
         done = data_sets.fetch(name, url=url, sha256=sha256, force=force, folder=folder, progress=progress)
     if as_json:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from fptkit.errors import CheckpointError
 from fptkit.files import flush_folder, read_json, write_bytes, write_sealed
+from fptkit.sources.decoding import SAFETENSORS, decoding
 
 FORMAT = 1
 
@@ -228,10 +229,8 @@ def read_model_files(folder: Path, manifest_name: str) -> tuple[dict[str, Any], 
             raise CheckpointError(f"{folder / name} is missing: {err}") from err
         if hashlib.sha256(data).hexdigest() != digest:
             raise CheckpointError(f"{folder / name} is truncated or was altered: its digest is not that of {path.name}")
-        try:
+        with decoding(folder / name, SAFETENSORS, CheckpointError, advice=_INTACT):
             tensors[Path(name).stem] = load(data)
-        except Exception as err:  # the library's own errors have no common class
-            raise CheckpointError(f"{folder / name} is not a file of tensors: {err}; {_INTACT}") from err
     return manifest, tensors
 
 

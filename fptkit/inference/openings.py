@@ -26,6 +26,7 @@ from fptkit.files import (
     sealed,
     write_sealed,
 )
+from fptkit.sources.decoding import decoding
 
 
 def open_test(folder: Path, splits: Sequence[str], digest: str) -> int:
@@ -115,10 +116,9 @@ def _add(folder: Path, entry: Mapping[str, Any]) -> None:
 def _lines(folder: Path) -> Iterator[dict[str, Any]]:
     path = evaluations_file(folder)
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
+        advice = "openings cannot be counted, correct or remove the line"
+        with decoding(f"{path}:{number}", "JSON", advice=advice):
             entry = json.loads(line)
-        except ValueError as err:
-            raise DataError(f"{path}:{number}: damaged, so openings cannot be counted; correct or remove it") from err
         if not isinstance(entry, dict) or not is_intact(entry):
-            raise DataError(f"{path}:{number}: was altered, so openings cannot be counted; correct or remove it")
+            raise DataError(f"{path}:{number}: was altered, so {advice}")
         yield entry

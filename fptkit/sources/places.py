@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from fptkit.errors import PluginError, SourceError
 from fptkit.options import Options, deciding
+from fptkit.sources.choice import expanded
 from fptkit.sources.identity import DataIdentity, Place, Snapshot, defined
 from fptkit.specs import TaskSpec
 from fptkit.specs.base import resolve_target
@@ -117,7 +118,7 @@ def _place_of(spec: TaskSpec, options: Options, entry: str) -> Place | None:
 
 def _path(entry: str) -> Path | None:
     place = entry.removeprefix("path:").strip()
-    return Path(place).expanduser() if entry.startswith("path:") and place else None
+    return expanded(place) if entry.startswith("path:") and place else None
 
 
 def _entries(options: BaseModel) -> list[str]:

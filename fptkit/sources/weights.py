@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from fptkit.errors import DataError
 from fptkit.files import find_json, read_json
 from fptkit.sources import Unavailable
+from fptkit.sources.choice import expanded
+from fptkit.sources.decoding import SAFETENSORS, decoding, shown_value
 from fptkit.sources.formats import INDEX, SINGLE, Place, found_instead, missing_files
 from fptkit.sources.gguf.convert import gguf_config
 from fptkit.sources.gguf.entries import convert_gguf, find_gguf
@@ -48,7 +50,6 @@ class WeightFolder:
         Raises:
             DataError: a file is missing or is not a readable safetensors file.
         """
-        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         whole = self.file.name == SINGLE
@@ -56,14 +57,14 @@ class WeightFolder:
         found: dict[str, Tensor] = {}
         for name in [SINGLE] if whole else sorted(set(weight_map.values())):
             file = self.file.with_name(name)
-            try:
+            if not file.exists():
+                raise DataError(f"{self.entry}: {file} is missing, but {INDEX} names it; put it back")
+            with decoding(file, SAFETENSORS, where=self.entry):
                 held = load_file(file)
-                found.update(held)
-                found.update({tied: found[stored] for tied, stored in _tied_names(file).items() if stored in found})
-            except FileNotFoundError as err:
-                raise DataError(f"{self.entry}: {file} is missing, but {INDEX} names it; put it back") from err
-            except (SafetensorError, OSError, AttributeError) as err:  # AttributeError: a dtype that this torch lacks
-                raise DataError(f"{self.entry}: {file} is not a readable safetensors file: {err}") from err
+            found.update(held)
+            found.update(
+                {tied: found[stored] for tied, stored in _tied_names(file, self.entry).items() if stored in found}
+            )
             if absent := sorted(tensor for tensor, place in weight_map.items() if place == name and tensor not in held):
                 raise DataError(
                     f"{self.entry}: {file} lacks {len(absent)} tensors that {INDEX} places there, the first is "
@@ -72,16 +73,16 @@ class WeightFolder:
         return found
 
 
-def _tied_names(file: Path) -> dict[str, str]:
+def _tied_names(file: Path, entry: str) -> dict[str, str]:
     """Names of tied tensors that a file stores under another name, with that name.
 
     Source: safetensors, ``safetensors.torch.save_model``, which stores them as metadata.
     """
     from safetensors import safe_open
 
-    with safe_open(file, framework="pt") as opened:
-        names = set(opened.keys())
-        return {tied: kept for tied, kept in (opened.metadata() or {}).items() if kept in names and tied not in names}
+    with decoding(file, SAFETENSORS, where=entry), safe_open(file, framework="pt") as opened:
+        names, metadata = set(opened.keys()), opened.metadata() or {}
+    return {tied: kept for tied, kept in metadata.items() if kept in names and tied not in names}
 
 
 def read_index(index: Path, entry: str) -> dict[str, str]:
@@ -99,7 +100,7 @@ def read_index(index: Path, entry: str) -> dict[str, str]:
         raise DataError(f"{entry}: {index} is not an index of safetensors files: it has no mapping 'weight_map'")
     for name in files.values():
         if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
-            raise DataError(f"{entry}: {index} names {name!r}, which is not a file in the same folder")
+            raise DataError(f"{entry}: {index} names {shown_value(name)}, which is not a file in the same folder")
     return files
 
 
@@ -150,7 +151,7 @@ def open_config(entry: str) -> dict[str, Any]:
 
 
 def _folder(scheme: str, place: str) -> Path:
-    return PACKAGED / place if scheme == "builtin" else Path(place).expanduser()
+    return PACKAGED / place if scheme == "builtin" else expanded(place)
 
 
 def _from_folder(scheme: str, place: str) -> tuple[Path, Path]:

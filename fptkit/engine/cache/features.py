@@ -29,7 +29,7 @@ from fptkit.engine.cache.views import (
     features_of,
 )
 from fptkit.engine.memory import Pieces
-from fptkit.errors import ShapeError
+from fptkit.errors import ShapeError, UsageError
 from fptkit.freezing.proof import digest_tensors
 from fptkit.interfaces import Batch, Split, Task, TokenClasses, check_batch
 from fptkit.model import CrossModalModel
@@ -176,11 +176,11 @@ def _check_room(needed: int, options: TrainOptions) -> None:
         raise _Off(
             f"features would take {gibibytes:.3g} GiB, but train.feature_cache_gib is {options.feature_cache_gib:g}"
         )
-    folder = cache_folder()
     try:
+        folder = cache_folder()
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
-    except OSError as err:
+    except (OSError, UsageError) as err:
         raise _Off(f"the cache folder cannot be used: {err}; choose another with $FPTKIT_CACHE") from err
     if needed > free:
         raise _Off(f"features would take {gibibytes:.3g} GiB, but the cache folder has {free / 2**30:.3g} GiB left")

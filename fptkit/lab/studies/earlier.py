@@ -14,13 +14,14 @@ from typing import Any
 import yaml
 
 from fptkit.engine.code_version import code_version
-from fptkit.errors import FptkitError
+from fptkit.errors import DataError, FptkitError
 from fptkit.files import ENVIRONMENT, find_json, find_summary
 from fptkit.lab.studies.address import written
 from fptkit.lab.studies.ledger import Ledger
 from fptkit.lab.studies.plan import Study
 from fptkit.lab.studies.results import StudyResults, read_results, run_folder
 from fptkit.recipe.models import Recipe
+from fptkit.sources.decoding import decoding
 
 SHOWN_DIGITS = 8
 """Digits of the code version in the name of a folder with earlier results."""
@@ -146,8 +147,9 @@ def _kept_before(folder: Path, study: Study) -> tuple[Path, StudyResults] | tupl
 def _read(text: str) -> dict[str, Any]:
     """The recipe in a ledger row; empty if it cannot be parsed."""
     try:
-        found = yaml.load(text, yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader)
-    except yaml.YAMLError:
+        with decoding("a recipe of the ledger", "YAML"):
+            found = yaml.load(text, yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader)
+    except DataError:
         return {}
     return found if isinstance(found, dict) else {}
 

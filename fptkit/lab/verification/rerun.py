@@ -19,6 +19,7 @@ from fptkit.lab.studies.launchers.choose import make_launcher
 from fptkit.lab.studies.results import run_folder
 from fptkit.lab.verification.differences import Findings, json_differences
 from fptkit.lab.verification.manifest import Manifest, RunRecord, run_digests
+from fptkit.sources.decoding import decoding
 
 POINTS = 0.02
 """Tolerance for metrics between 0 and 1, where equal bits cannot be expected: 2 points."""
@@ -227,7 +228,8 @@ def _lines(stored: Stored) -> str:
 
 def _evaluations(text: bytes) -> str:
     """Digest of the lines of a metrics file, without the speed of training."""
-    records = [json.loads(line) for line in text.splitlines()]
+    with decoding(METRICS, "lines of JSON"):
+        records = [json.loads(line) for line in text.splitlines()]
     kept = [{key: value for key, value in record.items() if key != "examples_per_second"} for record in records]
     return digest_parts(json.dumps(record, sort_keys=True).encode() for record in kept)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fptkit.errors import DataError, UnknownNameError, UsageError
 from fptkit.interfaces import Classes, SampledEvaluation, Shown, Split, Symbols, Task
 from fptkit.sources import Unavailable, choose, shown_folder
-from fptkit.sources.data_sets import DATA_SETS
+from fptkit.sources.data_sets import DATA_SETS, changed_files
 from fptkit.tasks.examples import SymbolExamples
 from fptkit.tasks.homology import alphabet
 from fptkit.tasks.homology.find import SPLITS, TEST_SPLITS, file_stem, folder_of, split_files
@@ -190,6 +190,11 @@ def _open(entry: str, options: RemoteHomologyOptions) -> dict[str, list[Record]]
         families = simulate(options.simulated)
         return {name: families.records(name) for name in SPLITS}
     if entry == "tape":
+        if changed := changed_files(folder_of(entry)):
+            raise DataError(
+                f"{folder_of(entry) / changed[0]}: not the file that was fetched, its digest is another; fetch it "
+                "again: fptkit data fetch remote_homology --force"
+            )
         records = _read_folder(folder_of(entry), "fetch it: fptkit data fetch remote_homology")
         check_tape(records)
         return records

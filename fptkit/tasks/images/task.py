@@ -6,8 +6,6 @@ Source: Lu et al. 2021, section 3.1; kzl/universal-computation, ``datasets/mnist
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,6 +14,7 @@ from fptkit.errors import DataError, UnknownNameError, UsageError
 from fptkit.interfaces import Classes, SampledEvaluation, Shown, Task, Vectors
 from fptkit.seeds import derive_seed
 from fptkit.sources import choose
+from fptkit.sources.choice import expanded
 from fptkit.tasks.images.examples import ImageExamples, ImageStore, Preparation
 from fptkit.tasks.images.options import (
     Cifar10LraOptions,
@@ -145,7 +144,7 @@ class ImageTask(Task):
 
     def _open(self, entry: str, form: Form) -> Splits:
         if entry.startswith("path:"):
-            return read_images(Path(entry.removeprefix("path:")).expanduser(), form)
+            return read_images(expanded(entry.removeprefix("path:")), form)
         return self._open_named(entry, form)
 
     def _open_named(self, entry: str, form: Form) -> Splits:
@@ -290,7 +289,7 @@ def _digits() -> Splits:
 def _class_count(data: Splits, entry: str) -> int:
     seen = np.unique(data["train"].labels)
     if len(seen) != seen[-1] + 1:
-        missing = int(np.setdiff1d(np.arange(seen[-1]), seen)[0])
+        missing = int(np.argmax(seen != np.arange(len(seen))))  # not an array up to a label, which may be any number
         raise DataError(
             f"{entry}: labels of train go up to {seen[-1]}, but no image has {missing}; number them from 0 without gaps"
         )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from fptkit.sources import Unavailable, shown_folder
+from fptkit.sources.choice import expanded
 from fptkit.tasks.listops.options import ListOpsFiles, ListOpsOptions
 
 SPLITS = ("train", "validation", "test")
@@ -23,7 +24,7 @@ def files(options: ListOpsOptions, entry: str) -> Iterable[Path]:
     if not entry.startswith("path:"):
         return ()
     try:
-        return find_files(Path(entry.removeprefix("path:")).expanduser(), options.files).values()
+        return find_files(expanded(entry.removeprefix("path:")), options.files).values()
     except Unavailable:
         return ()
 

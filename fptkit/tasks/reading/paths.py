@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fptkit.errors import DataError, SourceError
 from fptkit.sources import shown_folder
+from fptkit.sources.choice import expanded
 from fptkit.sources.identity import is_metadata, walk
 from fptkit.tasks.reading.labels import shown
 from fptkit.tasks.reading.options import OwnDataOptions
@@ -228,7 +229,7 @@ def places(entry: str) -> list[Path]:
     """
     text = entry.removeprefix("path:").strip()
     try:
-        path = Path(text).expanduser()
+        path = expanded(text)
         if path.is_file() or path.is_dir():
             return [path]
         other = path.exists()

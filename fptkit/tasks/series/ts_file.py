@@ -117,7 +117,7 @@ def _flag(key: str, words: list[str], where: str) -> bool:
 
 
 def _count(key: str, words: list[str], where: str) -> int:
-    if len(words) != 1 or not words[0].isdecimal() or int(words[0]) < 1:
+    if len(words) != 1 or not words[0].isdecimal() or len(words[0]) > 18 or int(words[0]) < 1:
         raise DataError(f"{where}: '@{key}' must be followed by a whole number >= 1, got {_short(' '.join(words))}")
     return int(words[0])
 

@@ -781,7 +781,7 @@ def test_a_corrupt_file(altered: Callable[..., Path]) -> None:
     place = altered("t5")
     file = place / "model.safetensors"
     file.write_bytes(file.read_bytes()[:200])
-    with pytest.raises(DataError, match=r"model\.safetensors is not a readable safetensors file"):
+    with pytest.raises(DataError, match=r"model\.safetensors: not readable as a safetensors file"):
         load(place)
     (place / "config.json").write_text("{")
     with pytest.raises(DataError, match="is not readable as JSON"):

@@ -15,6 +15,7 @@ from fptkit.engine.assessment.records import RunAssessed, SplitAssessed
 from fptkit.errors import DataError, UsageError
 from fptkit.files import ENVIRONMENT, METRICS, PREPARATION, RECIPE, SUMMARY, find_json, find_summary, read_json
 from fptkit.lab.studies.results import Measure
+from fptkit.sources.decoding import decoding
 
 MODEL = "model.json"
 
@@ -106,8 +107,9 @@ def read_run(folder: Path) -> RunFiles:
 
 def _recipe(path: Path) -> Mapping[str, Any]:
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        with decoding(path, "YAML"):
+            found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except DataError:
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -118,8 +120,9 @@ def _lines(path: Path) -> Iterable[Mapping[str, Any]]:
         return
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            found = json.loads(line)
-        except ValueError:
+            with decoding(str(path), "JSON"):
+                found = json.loads(line)
+        except DataError:
             continue
         if isinstance(found, dict):
             yield found

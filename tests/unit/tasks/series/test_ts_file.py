@@ -114,3 +114,8 @@ def test_one_rule_for_the_same_label(tmp_path: Path) -> None:
     found = read_ts(write(tmp_path, header + "1,2,3:1.0\n3,2,1: 2\n"))
     assert found.labels == ("1", "2")
     assert found.classes == ("1", "2")
+
+
+def test_a_count_of_any_length(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="must be followed by a whole number >= 1, got"):
+        read_ts(write(tmp_path, "@dimensions " + "9" * 5000 + "\n@data\n1,2:a\n"))
