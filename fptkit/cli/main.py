@@ -16,6 +16,8 @@ import click
 from fptkit import __version__
 from fptkit.engine.team.launch import process_count, process_rank
 from fptkit.errors import FptkitError, Interrupted, PeerError
+from fptkit.specs.guard import plugin_faults
+from fptkit.specs.interrupts import user_interrupts
 
 COMMANDS = {
     "run": ("fptkit.cli.run:run", "Train and evaluate a recipe."),
@@ -96,10 +98,8 @@ def main(arguments: list[str] | None = None) -> None:
     reported = not process_rank()
     given, debug = _take_debug(sys.argv[1:] if arguments is None else arguments)
     try:
-        # click turns an Exit into its code and Ctrl-C into an Abort; if the reader of our output is gone (`| head`), it
-        # exits silently with status 1.
-        code = cli.main(args=given, prog_name="fptkit", standalone_mode=False)
-    except click.Abort:
+        code = _carried_out(given)
+    except KeyboardInterrupt:
         click.echo("interrupted; what was saved before is kept", err=True)
         code = 130
     except click.ClickException as err:
@@ -117,6 +117,23 @@ def main(arguments: list[str] | None = None) -> None:
 
         part(code, told=reported)
     sys.exit(code)
+
+
+def _carried_out(arguments: list[str]) -> Any:
+    """Carry out a command; returns its exit code, or what its function returns.
+
+    click turns an Exit into its code and Ctrl-C into an Abort; if the reader of our output is gone (`| head`), it exits
+    silently with status 1.
+
+    Raises:
+        KeyboardInterrupt: the user pressed Ctrl-C.
+        PluginFault: code of a plugin failed, ended the process or raised a ``KeyboardInterrupt`` of its own.
+    """
+    with plugin_faults(), user_interrupts():
+        try:
+            return cli.main(args=arguments, prog_name="fptkit", standalone_mode=False)
+        except click.Abort as err:
+            raise err.__cause__ or KeyboardInterrupt from None
 
 
 def command() -> None:

@@ -11,7 +11,7 @@ from fptkit.engine.assessment.records import SplitAssessed
 from fptkit.engine.events import Event, Listener, RunEnded
 from fptkit.engine.facts import environment, peak_memory_mib, versions
 from fptkit.engine.folder import earlier_code
-from fptkit.engine.listeners import recipe_listeners
+from fptkit.engine.listeners import copied, recipe_listeners
 from fptkit.engine.loop import Trainer
 from fptkit.engine.preparation import write_preparation
 from fptkit.engine.progress import ended_by
@@ -69,7 +69,7 @@ class RunOutput:
         """Pass an event to all listeners."""
         if self._processes.main:
             for listener in self._listeners:
-                listener.handle(event)
+                listener.handle(copied(event))
 
     def open_test(self, trainer: Trainer) -> None:
         """Count an evaluation of the test splits. Recorded before it starts, since a run killed during it counts

@@ -4,7 +4,7 @@ once."""
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from fptkit import __version__
 from fptkit.engine.assessment.assessor import SplitAssessor
 from fptkit.engine.assessment.records import SplitAssessed
 from fptkit.engine.batches import evaluation_batches, whole_split
-from fptkit.engine.checkpoint import trained_tensors, write_model_files
+from fptkit.engine.checkpoint import latest_checkpoint, trained_tensors, write_model_files
 from fptkit.engine.data import refuse_other_data
 from fptkit.engine.evaluate import EvaluationStopped
 from fptkit.engine.events import FeaturesComputed, RunStarted, SplitTested
@@ -21,15 +21,17 @@ from fptkit.engine.folder import code_notes, is_complete, recipe_for, resume_com
 from fptkit.engine.fraction import training_sample
 from fptkit.engine.loop import Trainer
 from fptkit.engine.output import RunOutput
+from fptkit.engine.plugin_use import described, record_failure, used_entries
 from fptkit.engine.request import RunRequest
 from fptkit.engine.setup import Prepared, check_trained_same, prepare
 from fptkit.engine.signals import StopRequest, stop_on_signals
-from fptkit.engine.team.processes import join_processes, local_device
-from fptkit.errors import Interrupted, TrainingError
+from fptkit.engine.team.processes import Processes, join_processes, local_device
+from fptkit.errors import Interrupted, PluginFault, TrainingError
 from fptkit.files import CHECKPOINTS, MODEL, locked_folder, read_summary
 from fptkit.interfaces import Batch
 from fptkit.numerics.precision import choose_device
 from fptkit.recipe.models import Pinned
+from fptkit.specs.guard import plugin_faults
 
 __all__ = ["RunRequest", "run"]
 
@@ -56,20 +58,38 @@ def run(request: RunRequest) -> dict[str, Any]:
         recipe = request.loaded.recipe.model_copy(update={"pinned": pinned})
         if is_complete(before, recipe, open_test=request.open_test, pause_at=request.pause_at):
             return before
+        guard = plugin_faults(described(used_entries(recipe, request.loaded.registry)))
         try:
-            notes = code_notes(request.folder)
-            prepared = prepare(recipe, request.loaded.registry, device, processes, notes=notes)
-            output = RunOutput(request, recipe, prepared, times_tested=before.get("times_tested", 0))
-            trainer = Trainer(prepared, request.folder / CHECKPOINTS, emit=output.emit, stop=stop)
-            if request.resume:
-                trainer.restore()
-            processes.from_main(lambda: stack.enter_context(output.opened(trainer)))
-            with output.ending(trainer):
+            with _recorded(request, before, processes), guard:
+                notes = code_notes(request.folder)
+                prepared = prepare(recipe, request.loaded.registry, device, processes, notes=notes)
+                output = RunOutput(request, recipe, prepared, times_tested=before.get("times_tested", 0))
+                trainer = Trainer(prepared, request.folder / CHECKPOINTS, emit=output.emit, stop=stop)
+                if request.resume:
+                    trainer.restore()
+                processes.from_main(lambda: stack.enter_context(output.opened(trainer)))
+            with output.ending(trainer), guard:
                 return _train_and_test(request, prepared, trainer, output, stop)
         except OSError as err:
-            raise TrainingError(
-                f"{request.folder}: {err}. The last complete checkpoint is kept; --resume continues from it"
-            ) from err
+            raise _failed_file(request.folder, err) from err
+
+
+@contextlib.contextmanager
+def _recorded(request: RunRequest, before: dict[str, Any], processes: Processes) -> Iterator[None]:
+    """Record in the summary that a plugin failed before the first step."""
+    try:
+        yield
+    except PluginFault as fault:
+        if processes.main:
+            record_failure(request.folder, request.loaded.name, before, fault)
+        raise
+
+
+def _failed_file(folder: Path, err: OSError) -> TrainingError:
+    """The error of a run that could not read or write a file. Not every file is one of the run folder."""
+    if latest_checkpoint(folder / CHECKPOINTS) is None:
+        return TrainingError(f"{folder}: {err}. There is no checkpoint yet; start the run again")
+    return TrainingError(f"{folder}: {err}. The last complete checkpoint is kept; --resume continues from it")
 
 
 def _so_far(request: RunRequest) -> tuple[Pinned, dict[str, Any]]:

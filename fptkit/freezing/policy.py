@@ -73,7 +73,7 @@ def _prepared(policy: FreezingPolicySpec, options: FreezingOptions, backbone: Ba
         PluginError: it does not accept its arguments, or does not return a backbone with the same width and blocks.
     """
     assert policy.prepare is not None
-    prepare = resolve_target(policy.prepare, wanted_by=str(policy))
+    prepare = resolve_target(policy.prepare, wanted_by=policy)
     width, blocks = backbone.width, backbone.blocks
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

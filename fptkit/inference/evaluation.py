@@ -210,7 +210,7 @@ def _places_of(model: Trained, entries: Sequence[str]) -> list[Place]:
         files: list[Path] = []
         if spec.files is not None:
             with contextlib.suppress(SourceError, DataError):
-                files = list(map(Path, resolve_target(spec.files, wanted_by=str(spec))(recipe.task.options, entry)))
+                files = list(map(Path, resolve_target(spec.files, wanted_by=spec)(recipe.task.options, entry)))
         if files and (place := Place.around(files)) is not None:
             found.append(place)
         elif entry.startswith(PATH):

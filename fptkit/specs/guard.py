@@ -8,19 +8,15 @@ the innermost one is the author's line. Code in between adds what it alone knows
 from __future__ import annotations
 
 import inspect
-import linecache
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from types import FrameType, FunctionType, TracebackType
+from types import FrameType, FunctionType
 from typing import Any
 
-from fptkit.errors import FptkitError, Interrupted, PeerError, PluginError, PluginFault, UserInterrupt
+from fptkit.errors import FptkitError, Interrupted, PeerError, PluginFault, UserInterrupt
 from fptkit.specs.base import Spec
-
-_FOREIGN = frozenset({*sys.stdlib_module_names, "fptkit", "numpy", "pluggy", "pydantic", "torch", "transformers"})
-"""Packages that are never a plugin's own code, even if a record names something of them as its target."""
+from fptkit.specs.frames import FOREIGN, frames_of, short, shown
 
 _PLACES = ("target", "options", "prepare", "files", "preparation", "look")
 """Fields of records that name code."""
@@ -52,7 +48,7 @@ def claim(plugin: str, module: str, specs: Sequence[Spec] = ()) -> None:
         specs: its records.
     """
     named = {module, *(_module_of(getattr(spec, place, None)) for spec in specs for place in _PLACES)}
-    for top in {name.partition(".")[0] for name in named} - {""} - _FOREIGN:
+    for top in {name.partition(".")[0] for name in named} - {""} - FOREIGN:
         owner = _OWNERS.get(top)
         if owner is None or owner.described != plugin:
             owner = _OWNERS[top] = _Owner(plugin)
@@ -136,8 +132,8 @@ class plugin_faults:
     def _suspicion(self, err: BaseException) -> PluginFault | None:
         if not self._used or not isinstance(err, Exception) or isinstance(err, (FptkitError, OSError)):
             return None
-        frames = list(_frames(err.__traceback__))
-        place, source = _shown(*frames[-1]) if frames else ("", "")
+        frames = list(frames_of(err.__traceback__))
+        place, source = shown(*frames[-1]) if frames else ("", "")
         return PluginFault(
             ", ".join(dict.fromkeys(self._used)),
             "",
@@ -146,7 +142,7 @@ class plugin_faults:
             place=place,
             source=source,
             context=_context(err),
-            remedy="Compare shapes and types with docs/plugins/hooks.md, run fptkit plugins --check; --debug shows more.",
+            remedy="Compare shapes and types with docs/plugins/hooks.md, or run fptkit plugins --check.",
         )
 
 
@@ -156,10 +152,12 @@ def fault_of(err: BaseException) -> PluginFault | None:
     Args:
         err: any error. Errors of fptkit that plugins raise on purpose, such as `DataError`, stay what they are.
     """
-    if isinstance(err, UserInterrupt) or (isinstance(err, FptkitError) and not isinstance(err, Interrupted | PeerError)):
+    if isinstance(err, UserInterrupt) or (
+        isinstance(err, FptkitError) and not isinstance(err, Interrupted | PeerError)
+    ):
         return None
     for one in _chain(err):
-        frames = [(frame, line, owner) for frame, line in _frames(one.__traceback__) if (owner := _owner(frame))]
+        frames = [(frame, line, owner) for frame, line in frames_of(one.__traceback__) if (owner := _owner(frame))]
         # fptkit's own signals, passed through plugin code, are no fault of it
         if not frames or (isinstance(err, FptkitError) and not _raised_by_plugin(one)):
             continue
@@ -169,7 +167,7 @@ def fault_of(err: BaseException) -> PluginFault | None:
 
 def _fault(one: BaseException, err: BaseException, frames: Sequence[tuple[FrameType, int, _Owner]]) -> PluginFault:
     entered, _, owner = frames[0]
-    place, source = _shown(*frames[-1][:2])
+    place, source = shown(*frames[-1][:2])
     spec = _spec_of([frame for frame, _, _ in frames], owner) or getattr(err, "_fptkit_during", {}).get("of")
     return PluginFault(
         owner.described,
@@ -183,6 +181,15 @@ def _fault(one: BaseException, err: BaseException, frames: Sequence[tuple[FrameT
     )
 
 
+def author_line(err: BaseException) -> str:
+    """File, line and text of an error's innermost frame in plugin code; empty if there is none."""
+    for one in _chain(err):
+        own = [pair for pair in frames_of(one.__traceback__) if _owner(pair[0])]
+        if own:
+            return ": ".join(filter(None, shown(*own[-1])))
+    return ""
+
+
 def name_component(err: BaseException) -> None:
     """Add plugin and place to an error of fptkit about a plugin's component; errors about others do not change.
 
@@ -193,18 +200,15 @@ def name_component(err: BaseException) -> None:
     of = known.get("of")
     if not isinstance(err, FptkitError) or isinstance(err, PluginFault) or "_fptkit_named" in vars(err):
         return
-    owner = owner_of(of) if not isinstance(of, Spec) else next(
-        (one.described for one in _OWNERS.values() if str(of) in one.specs and one.specs[str(of)] is of), ""
+    owner = (
+        owner_of(of)
+        if not isinstance(of, Spec)
+        else next((one.described for one in _OWNERS.values() if str(of) in one.specs and one.specs[str(of)] is of), "")
     )
     if not owner or not err.args or str(err) != err.args[0]:
         return
     vars(err)["_fptkit_named"] = True
-    place = _defined(of, known.get("call"))
-    for one in _chain(err.__cause__) if err.__cause__ is not None else ():
-        own = [(frame, line) for frame, line in _frames(one.__traceback__) if _owner(frame)]
-        if own:
-            place = ": ".join(_shown(*own[-1]))
-            break
+    place = (author_line(err.__cause__) if err.__cause__ else "") or _defined(of, known.get("call"))
     err.args = (f"{err}\n  plugin {owner}" + (f", at {place}" if place else ""), *err.args[1:])
 
 
@@ -219,7 +223,7 @@ def _defined(of: object, call: str | None) -> str:
         except (OSError, TypeError):
             continue
         if owner_of(found):
-            return f"{_file(inspect.getfile(found))}:{number}: {lines[0].strip()}"
+            return f"{short(inspect.getfile(found))}:{number}: {lines[0].strip()}"
     return ""
 
 
@@ -232,20 +236,13 @@ def _chain(err: BaseException | None) -> Iterator[BaseException]:
         err = err.__cause__ or (None if err.__suppress_context__ else err.__context__)
 
 
-def _frames(traceback: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
-    """The frames an error passed, with their lines, outermost first."""
-    while traceback is not None:
-        yield traceback.tb_frame, traceback.tb_lineno
-        traceback = traceback.tb_next
-
-
 def _owner(frame: FrameType) -> _Owner | None:
     return _OWNERS.get(str(frame.f_globals.get("__name__", "")).partition(".")[0])
 
 
 def _raised_by_plugin(err: BaseException) -> bool:
     """Whether the innermost frame is a plugin's."""
-    frames = list(_frames(err.__traceback__))
+    frames = list(frames_of(err.__traceback__))
     return bool(frames) and _owner(frames[-1][0]) is not None
 
 
@@ -298,7 +295,9 @@ def _remedy(err: BaseException, spec: object) -> str:
     if isinstance(err, ImportError):
         extra = getattr(spec, "extra", "")
         missing = extra or (err.name or "").partition(".")[0]
-        return f"Install what it needs{f': pip install {missing}' if missing else ''}; --debug shows the whole traceback."
+        return (
+            f"Install what it needs{f': pip install {missing}' if missing else ''}; --debug shows the whole traceback."
+        )
     if isinstance(err, SystemExit | KeyboardInterrupt | GeneratorExit | Interrupted | PeerError):
         return "A plugin must not end the process: raise an error that says what is wrong, such as fptkit's DataError."
     if isinstance(err, RecursionError):
@@ -306,7 +305,9 @@ def _remedy(err: BaseException, spec: object) -> str:
     if isinstance(err, MemoryError):
         return "Let the plugin allocate less at once; --debug shows the whole traceback."
     if isinstance(err, Warning):
-        return "Warnings are errors in this process (-W error or PYTHONWARNINGS); correct the cause or allow the warning."
+        return (
+            "Warnings are errors in this process (-W error or PYTHONWARNINGS); correct the cause or allow the warning."
+        )
     return CORRECT
 
 
@@ -320,37 +321,3 @@ def _context(err: BaseException) -> str:
         f"example {known['example']}" if "example" in known else "",
     )
     return ", ".join(filter(None, parts))
-
-
-def _shown(frame: FrameType, line: int) -> tuple[str, str]:
-    """File and line of a frame, and the text of the line."""
-    file = frame.f_code.co_filename
-    return f"{_file(file)}:{line}", linecache.getline(file, line, frame.f_globals).strip()
-
-
-def _file(path: str) -> str:
-    """The path, relative to the working folder if it is below it."""
-    try:
-        return str(Path(path).relative_to(Path.cwd()))
-    except (ValueError, OSError):
-        return path
-
-
-def reason_of(err: BaseException) -> str:
-    """One line that says why a plugin did not load, with the author's line if there is one.
-
-    Args:
-        err: what importing the plugin, or calling its hooks, raised.
-    """
-    text = " ".join(str(err).split())
-    if isinstance(err, PluginError):
-        return text
-    own = [(frame, line) for frame, line in _frames(err.__traceback__) if not _is_machinery(frame)]
-    place = f" (at {': '.join(_shown(*own[-1]))})" if own else ""
-    return f"{type(err).__name__}: {text}{place}"
-
-
-def _is_machinery(frame: FrameType) -> bool:
-    """Whether a frame is in fptkit, the standard library or another library that loads plugins."""
-    top = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-    return top in _FOREIGN or top in ("", "importlib", "_frozen_importlib", "_frozen_importlib_external")
