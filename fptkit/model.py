@@ -12,7 +12,16 @@ from torch import Tensor, nn
 from fptkit.backbones.front import Front
 from fptkit.encoders.shuffle import shuffle_tokens
 from fptkit.errors import FreezingError, ShapeError
-from fptkit.interfaces import Backbone, Inputs, OutputKind, ParameterRole, TokenClasses, encode, roles_inside
+from fptkit.interfaces import (
+    Backbone,
+    Inputs,
+    OutputKind,
+    ParameterRole,
+    TokenClasses,
+    checked_roles,
+    encode,
+    roles_inside,
+)
 from fptkit.layers import linear_stack
 from fptkit.numerics.tracing import traced
 
@@ -212,8 +221,10 @@ class CrossModalModel(nn.Module):
 
         Raises:
             FreezingError: the backbone's roles are incomplete, or include parameters that it does not have.
+            PluginError: a role or block does not exist.
         """
-        own = {f"backbone.{name}": role for name, role in self.backbone.parameter_roles().items()}
+        found = checked_roles(self.backbone, self.backbone.blocks)
+        own = {f"backbone.{name}": role for name, role in found.items()}
         roles = dict(own)
         for name, _ in self.named_parameters():
             if name.startswith("encoder."):

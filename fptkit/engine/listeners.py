@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from fptkit.engine.build import build_component
 from fptkit.engine.events import Event, Listener
@@ -34,7 +35,7 @@ def recipe_listeners(recipe: Recipe, registry: Registry, folder: Path) -> list[L
 
 def copied(event: Event) -> Event:
     """The event with copies of its mappings: a listener that changes one changes no figure of the run."""
-    changed = {
+    changed: dict[str, Any] = {
         field.name: copy.deepcopy(value)
         for field in dataclasses.fields(event)
         if isinstance(value := getattr(event, field.name), Mapping)

@@ -20,6 +20,7 @@ from fptkit.engine.events import FeaturesComputed, RunStarted, SplitTested
 from fptkit.engine.folder import code_notes, is_complete, recipe_for, resume_command
 from fptkit.engine.fraction import training_sample
 from fptkit.engine.loop import Trainer
+from fptkit.engine.opening import open_split
 from fptkit.engine.output import RunOutput
 from fptkit.engine.plugin_use import described, record_failure, used_entries
 from fptkit.engine.request import RunRequest
@@ -31,7 +32,7 @@ from fptkit.files import CHECKPOINTS, MODEL, locked_folder, read_summary
 from fptkit.interfaces import Batch
 from fptkit.numerics.precision import choose_device
 from fptkit.recipe.models import Pinned
-from fptkit.specs.guard import plugin_faults
+from fptkit.specs.guard import during, plugin_faults
 
 __all__ = ["RunRequest", "run"]
 
@@ -154,7 +155,8 @@ def _evaluate_training_sample(prepared: Prepared, trainer: Trainer) -> dict[str,
     batches: Iterable[Batch | None] = whole_split(
         task, "train", sample, options.evaluation_batch_size, rank=processes.rank, count=processes.count
     )
-    return {"train": trainer.evaluate(prepared.built, batches)}
+    with during(split="train"):
+        return {"train": trainer.evaluate(prepared.built, batches)}
 
 
 def _test(prepared: Prepared, trainer: Trainer, output: RunOutput) -> dict[str, dict[str, float]]:
@@ -163,12 +165,13 @@ def _test(prepared: Prepared, trainer: Trainer, output: RunOutput) -> dict[str, 
     test: dict[str, dict[str, float]] = {}
     assessed: dict[str, SplitAssessed | None] = {}
     for name in task.test_splits:
-        split = processes.together(partial(task.split, name))
+        split = processes.together(partial(open_split, task, name, prepared.options.seed_of("data")))
         batches = evaluation_batches(
             task, name, split, prepared.options, best_step, rank=processes.rank, count=processes.count
         )
         assessor = SplitAssessor(task, name, split.size)
-        test[name] = trainer.evaluate(prepared.built, batches, assessor)
+        with during(split=name):
+            test[name] = trainer.evaluate(prepared.built, batches, assessor)
         assessed[name] = assessor.result(processes)
         output.emit(SplitTested(name, best_step, test[name]))
     output.write_assessment(best_step, assessed)

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fptkit.engine.batches import BatchSource, TrainingBatches, evaluation_batches, micro_batches
-from fptkit.engine.build import Built, build, check_encoder_width
+from fptkit.engine.build import Built, build
 from fptkit.engine.cache.features import FeatureCache, feature_cache
 from fptkit.engine.checkpoint import trained_tensors
+from fptkit.engine.contracts import check_encoder_width, checked_parts
 from fptkit.engine.data import data_reference
 from fptkit.engine.facts import run_facts
 from fptkit.engine.fraction import fraction_notes, training_fraction
 from fptkit.engine.memory import Pieces, smaller
+from fptkit.engine.opening import check_test_splits, open_split
 from fptkit.engine.progress import with_last_step
 from fptkit.engine.team.processes import ALONE, Processes, batch_norms
 from fptkit.engine.team.sharding import IdlePass, Sharded, check_blocks_run, meeting_place, shard_frozen
@@ -29,6 +31,7 @@ from fptkit.interfaces import Batch, Split, Task, check_best_metric
 from fptkit.model import CrossModalModel
 from fptkit.recipe.models import Recipe, TrainOptions
 from fptkit.registry import Registry
+from fptkit.specs.guard import during
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -206,14 +209,16 @@ def _build(
     train = recipe.train
     built = build(recipe, registry, device, task=task, finish=finish)
     [(proof, sharded)] = finished
-    whole, validation = (built.task.split(name) for name in ("train", "validation"))
+    whole, validation = (open_split(built.task, name, train.seed_of("data")) for name in ("train", "validation"))
+    check_test_splits(built.task, train.seed_of("data"))
     batches, training = training_batches(recipe, built.task, whole)
     batch = batches.batch(0)
     # As large as a micro-batch of training, and the same in all processes: that of rank 0.
     first = micro_batches(micro_batches(batch, processes.count)[0], train.accumulate)[0].to(device)
     next(evaluation_batches(built.task, "validation", validation, train, 0))
     check_encoder_width(built, first)
-    check_best_metric(built.task)
+    with during(of=built.task, call="metrics"):
+        check_best_metric(built.task)
     return _Start(built, proof, sharded, whole, training, validation, batches, first, len(batch))
 
 
@@ -221,12 +226,13 @@ def _count(start: _Start, backbone: str, processes: Processes) -> tuple[Team, Ba
     """Parameters and operations of one pass, with as many examples as fit in memory, the same in all processes."""
     model, task = start.built.model, start.built.task
     count = partial(count_parameters, model, task)
-    if start.sharded is None:
-        first, counts = smaller(start.first, count)
-        return Team(processes), first, counts
-    idle = IdlePass(model, task, start.first)
-    check_blocks_run(model, backbone, start.sharded, idle)
-    return Team(processes, Pieces(may_grow=False), idle), start.first, count(start.first)
+    with checked_parts(model, backbone):
+        if start.sharded is None:
+            first, counts = smaller(start.first, count)
+            return Team(processes), first, counts
+        idle = IdlePass(model, task, start.first)
+        check_blocks_run(model, backbone, start.sharded, idle)
+        return Team(processes, Pieces(may_grow=False), idle), start.first, count(start.first)
 
 
 def _check_same(recipe: Recipe, start: _Start, processes: Processes) -> None:

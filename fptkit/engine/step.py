@@ -21,6 +21,7 @@ from fptkit.engine.team.processes import add_up_step, batch_norms
 from fptkit.errors import TrainingError
 from fptkit.interfaces import Batch
 from fptkit.seeds import derive_seed
+from fptkit.specs.guard import during
 
 
 class Taken(NamedTuple):
@@ -164,7 +165,8 @@ class TrainingStep:
         The error is dropped here, and with its traceback the tensors of the pass.
         """
         try:
-            return self._gradients(step, own, size, count), ""
+            with during(split="train", step=step):
+                return self._gradients(step, own, size, count), ""
         except Exception as err:
             if is_out_of_memory(err):
                 self._refuse_if_sharded(err, count)

@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-import torch
 from torch import nn
 
 from fptkit.errors import FreezingError, PluginError
 from fptkit.freezing.options import FreezingOptions
 from fptkit.interfaces import Backbone, ParameterRole
 from fptkit.model import CrossModalModel
+from fptkit.seeds import seeded
 from fptkit.specs import FreezingPolicySpec, FreezingRule, resolve_target
+from fptkit.specs.guard import during
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,7 @@ def _prepared(policy: FreezingPolicySpec, options: FreezingOptions, backbone: Ba
     assert policy.prepare is not None
     prepare = resolve_target(policy.prepare, wanted_by=policy)
     width, blocks = backbone.width, backbone.blocks
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed), during(of=policy):
         try:
             prepared = prepare(options, backbone=backbone, seed=seed)
         except TypeError as err:

@@ -159,7 +159,7 @@ def fault_of(err: BaseException) -> PluginFault | None:
     for one in _chain(err):
         frames = [(frame, line, owner) for frame, line in frames_of(one.__traceback__) if (owner := _owner(frame))]
         # fptkit's own signals, passed through plugin code, are no fault of it
-        if not frames or (isinstance(err, FptkitError) and not _raised_by_plugin(one)):
+        if not frames or (isinstance(err, FptkitError) and not raised_by_plugin(one)):
             continue
         return _fault(one, err, frames)
     return None
@@ -240,8 +240,8 @@ def _owner(frame: FrameType) -> _Owner | None:
     return _OWNERS.get(str(frame.f_globals.get("__name__", "")).partition(".")[0])
 
 
-def _raised_by_plugin(err: BaseException) -> bool:
-    """Whether the innermost frame is a plugin's."""
+def raised_by_plugin(err: BaseException) -> bool:
+    """Whether an error was raised by plugin code itself, not by something that the code called."""
     frames = list(frames_of(err.__traceback__))
     return bool(frames) and _owner(frames[-1][0]) is not None
 
