@@ -19,6 +19,7 @@ from fptkit.engine.opening import draw_batch, open_split
 from fptkit.errors import FreezingError, PluginError, ShapeError, UsageError
 from fptkit.freezing import TrainedGroup, apply_policy
 from fptkit.freezing.options import FreezingOptions
+from fptkit.freezing.proof import IN_FEWER_BITS, MATRIX
 from fptkit.interfaces import (
     Backbone,
     Role,
@@ -341,21 +342,24 @@ def _check_backbone(backbone: object, name: str) -> None:
 
 
 def _store(model: CrossModalModel, precision: str) -> None:
-    """Store the large frozen matrices in fewer bits; norms, positions and everything that trains stay float32."""
+    """Store the large frozen matrices in fewer bits; vectors, positions and everything that trains stay float32."""
     if precision == "float32":
         return
     model.mixed = True
     if precision == "int8":
         keep_in_eight_bits(model.backbone, _frozen(model, "attention", "feed_forward"))
-    for parameter in _frozen(model, "attention", "feed_forward", "recurrent"):
+    for parameter in _frozen(model, *IN_FEWER_BITS):
         parameter.data = parameter.data.to(torch.bfloat16)
 
 
 def _frozen(model: CrossModalModel, *wanted: Role) -> list[torch.nn.Parameter]:
-    """The frozen float32 parameters with one of the wanted roles."""
+    """The frozen float32 matrices, of two or more dimensions, with one of the wanted roles."""
     roles = model.parameter_roles()
     return [
         parameter
         for name, parameter in model.named_parameters()
-        if not parameter.requires_grad and parameter.dtype == torch.float32 and roles[name].role in wanted
+        if not parameter.requires_grad
+        and parameter.dtype == torch.float32
+        and parameter.ndim >= MATRIX
+        and roles[name].role in wanted
     ]

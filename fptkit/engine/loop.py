@@ -93,7 +93,7 @@ class Trainer:
         if saved is None:
             return False
         ours = self._prepared.frozen
-        if saved.frozen["digest"] != ours["digest"]:
+        if not self._prepared.proof.matches(saved.frozen["digest"]):
             raise CheckpointError(
                 f"{saved.folder}: its frozen part is {saved.frozen['weights']} with digest "
                 f"{saved.frozen['digest'][:12]}, but this model's is {ours['weights']} with {ours['digest'][:12]}; "

@@ -20,6 +20,7 @@ from fptkit.engine.facts import run_facts
 from fptkit.engine.fraction import fraction_notes, training_fraction
 from fptkit.engine.memory import Pieces, smaller
 from fptkit.engine.opening import check_test_splits, open_split
+from fptkit.engine.plugin_use import plugin_facts, used_entries
 from fptkit.engine.progress import with_last_step
 from fptkit.engine.team.processes import ALONE, Processes, batch_norms
 from fptkit.engine.team.sharding import IdlePass, Sharded, check_blocks_run, meeting_place, shard_frozen
@@ -122,7 +123,7 @@ def prepare(
         features=features,
         proof=start.proof,
         frozen=_frozen_identity(recipe, start),
-        facts={**facts, "processes": processes.count},
+        facts={**facts, "processes": processes.count, "plugins": plugin_facts(used_entries(recipe, registry))},
         data=data_reference(facts["data"]),
         team=team,
     )
