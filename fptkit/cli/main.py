@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from fptkit import __version__
+from fptkit.cli.output import keep_stdout
 from fptkit.engine.team.launch import process_count, process_rank
 from fptkit.errors import FptkitError, Interrupted, PeerError
 from fptkit.specs.guard import plugin_faults
@@ -137,12 +138,13 @@ def _carried_out(arguments: list[str]) -> Any:
 
 
 def command() -> None:
-    """The installed command: `main`, and then a quick end of the process.
+    """The process of a command: `main`, and then a quick end.
 
     When the interpreter shuts down, torch's libraries touch 130 MiB of memory that the command never used. So after a
     command that imported torch, exit handlers run, output is flushed, and the process ends at once. If other threads
     are still running, the interpreter shuts down as usual and waits for them.
     """
+    keep_stdout()
     try:
         main()
     except SystemExit as err:

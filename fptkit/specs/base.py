@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import inspect
 import re
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,7 +15,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from fptkit.errors import PluginError, UserInterrupt
 from fptkit.specs.frames import reason_of
 from fptkit.specs.interrupts import user_interrupts
-from fptkit.specs.output import stdout_kept
 
 if TYPE_CHECKING:
     from fptkit.options import Options
@@ -39,7 +40,7 @@ def resolve_target(target: str | Callable[..., Any], *, wanted_by: Spec) -> Any:
         return target
     module_name, _, attribute = target.partition(":")
     try:
-        with stdout_kept(), user_interrupts():
+        with contextlib.redirect_stdout(sys.stderr), user_interrupts():
             module = importlib.import_module(module_name)
     except UserInterrupt:
         raise
