@@ -19,7 +19,6 @@ from fptkit.engine.opening import draw_batch, open_split
 from fptkit.errors import FreezingError, PluginError, ShapeError, UsageError
 from fptkit.freezing import TrainedGroup, apply_policy
 from fptkit.freezing.options import FreezingOptions
-from fptkit.freezing.proof import IN_FEWER_BITS, MATRIX
 from fptkit.interfaces import (
     Backbone,
     Role,
@@ -30,7 +29,7 @@ from fptkit.interfaces import (
 )
 from fptkit.model import CrossModalModel, Head, Readout, default_readout
 from fptkit.numerics.eight_bit import keep_in_eight_bits
-from fptkit.numerics.precision import choose_precision
+from fptkit.numerics.precision import IN_FEWER_BITS, MATRIX, choose_precision
 from fptkit.numerics.recompute import recompute_blocks
 from fptkit.options import Options
 from fptkit.recipe.models import Recipe

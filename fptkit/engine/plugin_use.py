@@ -11,12 +11,25 @@ from fptkit.errors import PluginFault
 from fptkit.files import SUMMARY, write_json
 from fptkit.recipe.models import Recipe
 from fptkit.registry import Entry, Plugin, Registry
-from fptkit.specs import KINDS
+from fptkit.specs import KINDS, ComponentSpec, FreezingPolicySpec, resolve_target
 
 
 def used_entries(recipe: Recipe, registry: Registry) -> list[Entry]:
     """The entries of plugins, not fptkit's own, that a recipe names in its sections."""
     return [entry for entry in _named(recipe, registry) if entry.owner.origin != "builtin"]
+
+
+def check_targets(recipe: Recipe, registry: Registry) -> None:
+    """Import what a recipe needs of plugins; nothing is built.
+
+    Raises:
+        PluginError: a target cannot be imported.
+    """
+    for entry in used_entries(recipe, registry):
+        if isinstance(entry.spec, ComponentSpec):
+            entry.spec.resolve()
+        elif isinstance(entry.spec, FreezingPolicySpec) and entry.spec.prepare is not None:
+            resolve_target(entry.spec.prepare, wanted_by=entry.spec)
 
 
 def _named(recipe: Recipe, registry: Registry) -> Iterator[Entry]:

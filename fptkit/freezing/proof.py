@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fptkit.errors import FreezingError
 from fptkit.model import CrossModalModel
 from fptkit.numerics.eight_bit import scales
-from fptkit.specs.freezing import Role
+from fptkit.numerics.precision import IN_FEWER_BITS, MATRIX
 
 
 def digest_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:
@@ -30,14 +30,6 @@ def digest_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:
         whole: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
         digest.update(whole.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-MATRIX = 2
-"""Dimensions from which on a frozen tensor is stored in fewer bits. Vectors save nothing, and some of them, such as
-decays, lose their meaning."""
-
-IN_FEWER_BITS: tuple[Role, ...] = ("attention", "feed_forward", "recurrent")
-"""Roles whose frozen matrices are stored in fewer bits in mixed precision."""
 
 
 class FreezeProof:

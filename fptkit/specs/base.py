@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import importlib.metadata
 import inspect
@@ -61,6 +62,32 @@ def _to_install(spec: Spec, err: BaseException) -> str:
     own = importlib.metadata.metadata("fptkit").get_all("Provides-Extra") or ()
     name = f"'fptkit[{spec.extra}]'" if spec.extra in own else spec.extra
     return f"; it needs: pip install {name}"
+
+
+def check_defaults(model: type[Options], spec: Spec) -> None:
+    """Check that a plugin's options allow their own defaults, which pydantic does not.
+
+    Raises:
+        PluginError: a default is not allowed.
+    """
+    if model.__module__.partition(".")[0] != "fptkit" and (fault := _fault_of_defaults(model)):
+        raise PluginError(f"{spec}: {fault}")
+
+
+@functools.lru_cache(maxsize=256)
+def _fault_of_defaults(model: type[Options]) -> str:
+    from pydantic import ConfigDict, ValidationError
+
+    config = ConfigDict(**{**model.model_config, "validate_default": True})  # type: ignore[typeddict-item]
+    checked = type(model.__name__, (model,), {"__module__": model.__module__, "model_config": config})
+    try:
+        checked()
+    except ValidationError as err:
+        for error in err.errors(include_url=False):
+            if error["type"] != "missing" and error["loc"]:
+                option = ".".join(map(str, error["loc"]))
+                return f"the default of option '{option}' is not allowed: {error['msg']}; it is {error['input']!r:.80}"
+    return ""
 
 
 def all_are(kind: type | tuple[type, ...], values: Iterable[Any]) -> bool:
@@ -187,6 +214,7 @@ class ComponentSpec(Spec):
         model = resolve_target(self.options, wanted_by=self)
         if not (isinstance(model, type) and issubclass(model, Options)):
             raise PluginError(f"{self}: options {self.options!r} is not a subclass of fptkit.Options")
+        check_defaults(model, self)
         return model
 
     def resolve(self) -> Callable[..., Any]:

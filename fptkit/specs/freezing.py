@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from fptkit.errors import PluginError
-from fptkit.specs.base import Spec, all_are, resolve_target
+from fptkit.specs.base import Spec, all_are, check_defaults, resolve_target
 
 if TYPE_CHECKING:
     from fptkit.options import Options
@@ -156,4 +156,5 @@ class FreezingPolicySpec(Spec):
         model: type[Options] = resolve_target(self.options, wanted_by=self)
         if not (isinstance(model, type) and issubclass(model, of_every_policy)):
             raise PluginError(f"{self}: options {self.options!r} is not a subclass of FreezingOptions")
+        check_defaults(model, self)
         return model
