@@ -24,6 +24,7 @@ from fptkit.interfaces import (
 )
 from fptkit.layers import linear_stack
 from fptkit.numerics.tracing import traced
+from fptkit.specs.frames import during
 
 Readout = Literal["last", "last_k", "mean", "all"]
 
@@ -237,10 +238,11 @@ class CrossModalModel(nn.Module):
         names = {name for name, _ in self.named_parameters()}
         if names != roles.keys():
             without, unknown = sorted(names - roles.keys()), sorted(roles.keys() - names)
-            raise FreezingError(
-                f"{type(self.backbone).__name__}.parameter_roles() does not match its parameters: "
-                f"without a role: {', '.join(without) or 'none'}; not a parameter: {', '.join(unknown) or 'none'}"
-            )
+            with during(of=self.backbone, call="parameter_roles"):
+                raise FreezingError(
+                    f"{type(self.backbone).__name__}.parameter_roles() does not match its parameters: "
+                    f"without a role: {', '.join(without) or 'none'}; not a parameter: {', '.join(unknown) or 'none'}"
+                )
         return roles
 
     def _roles_of_front(self, front: Front) -> dict[str, ParameterRole]:

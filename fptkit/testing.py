@@ -60,7 +60,7 @@ TOLERANCE = 1e-4
 
 
 def check_options(spec: ComponentSpec) -> None:
-    """Check that the target can be imported, and that every option has a description; and an allowed default, if any."""
+    """Check that the target can be imported, that every option has a description, and that its default is allowed."""
     assert callable(spec.resolve()), f"{spec}: its target cannot be called"
     for name, field in spec.options_model().model_fields.items():
         assert field.description, f"{spec}: option '{name}' has no description"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fptkit.engine.code_version import digest_parts, read_source
-from fptkit.errors import PluginFault
+from fptkit.errors import FptkitError
 from fptkit.files import SUMMARY, write_json
 from fptkit.recipe.models import Recipe
 from fptkit.registry import Entry, Plugin, Registry
@@ -41,8 +41,11 @@ def _named(recipe: Recipe, registry: Registry) -> Iterator[Entry]:
 
 
 def described(entries: list[Entry]) -> list[str]:
-    """The components in words, for errors."""
-    return [f"{entry.owner.described}, {entry.spec}" for entry in entries]
+    """The components in words, for errors: one text for each plugin."""
+    texts: dict[str, list[str]] = {}
+    for entry in entries:
+        texts.setdefault(entry.owner.described, []).append(str(entry.spec))
+    return [f"{owner} ({', '.join(specs)})" for owner, specs in texts.items()]
 
 
 def plugin_facts(entries: list[Entry]) -> list[dict[str, Any]]:
@@ -62,7 +65,7 @@ def _facts_of(plugin: Plugin) -> dict[str, Any]:
     return {"name": plugin.name, "distribution": plugin.distribution, "version": plugin.version}
 
 
-def record_failure(folder: Path, name: str, before: Mapping[str, Any], fault: PluginFault) -> None:
+def record_failure(folder: Path, name: str, before: Mapping[str, Any], fault: FptkitError) -> None:
     """Write into a run's summary that a plugin failed before the first step; what an earlier part wrote stays.
 
     Args:
@@ -72,4 +75,7 @@ def record_failure(folder: Path, name: str, before: Mapping[str, Any], fault: Pl
         fault: the failure.
     """
     if before.get("status") not in ("finished", "validated", "paused"):
-        write_json(folder / SUMMARY, {"recipe": name, **before, "status": "failed", "reason": f"PluginFault: {fault}"})
+        write_json(
+            folder / SUMMARY,
+            {"recipe": name, **before, "status": "failed", "reason": f"{type(fault).__name__}: {fault}"},
+        )

@@ -27,7 +27,7 @@ from fptkit.engine.request import RunRequest
 from fptkit.engine.setup import Prepared, check_trained_same, prepare
 from fptkit.engine.signals import StopRequest, stop_on_signals
 from fptkit.engine.team.processes import Processes, join_processes, local_device
-from fptkit.errors import Interrupted, PluginFault, TrainingError
+from fptkit.errors import Interrupted, PluginFault, ShapeError, TrainingError
 from fptkit.files import CHECKPOINTS, MODEL, locked_folder, read_summary
 from fptkit.interfaces import Batch
 from fptkit.numerics.precision import choose_device
@@ -77,10 +77,10 @@ def run(request: RunRequest) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _recorded(request: RunRequest, before: dict[str, Any], processes: Processes) -> Iterator[None]:
-    """Record in the summary that a plugin failed before the first step."""
+    """Record in the summary that a plugin failed, or does not fit, before the first step."""
     try:
         yield
-    except PluginFault as fault:
+    except (PluginFault, ShapeError) as fault:
         if processes.main:
             record_failure(request.folder, request.loaded.name, before, fault)
         raise

@@ -54,7 +54,8 @@ def apply_policy(
     for _, message in options.misfits(policy):
         raise FreezingError(f"freezing: {message}")
     if policy.prepare is not None:
-        model.backbone = _prepared(policy, options, model.backbone, seed)
+        with during(of=policy):
+            model.backbone = _prepared(policy, options, model.backbone, seed)
     roles = model.parameter_roles()
     multipliers = _multipliers(policy, options, roles, model.backbone.blocks)
     if not multipliers:
@@ -76,7 +77,7 @@ def _prepared(policy: FreezingPolicySpec, options: FreezingOptions, backbone: Ba
     assert policy.prepare is not None
     prepare = resolve_target(policy.prepare, wanted_by=policy)
     width, blocks = backbone.width, backbone.blocks
-    with seeded(seed), during(of=policy):
+    with seeded(seed):
         try:
             prepared = prepare(options, backbone=backbone, seed=seed)
         except TypeError as err:

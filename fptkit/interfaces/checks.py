@@ -119,7 +119,7 @@ def check_loss(task: Task, loss: object, logits: Tensor) -> Tensor:
         )
     numbers = owner_of(task) and type(loss) is Tensor and loss.device.type != "meta"
     if numbers and not bool(torch.isfinite(loss)) and bool(torch.isfinite(logits).all()):
-        raise PluginError(f"{where} is {float(loss)} on the first batch, although all logits are finite")
+        raise PluginError(f"{where} is {float(loss.detach())} on the first batch, although all logits are finite")
     return loss
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fptkit.errors import PluginError, nearest
 from fptkit.interfaces.batch import Inputs
+from fptkit.specs.frames import during
 from fptkit.specs.freezing import ROLES, Role
 
 
@@ -138,24 +139,30 @@ def checked_roles(module: Encoder | Backbone, blocks: int = 0) -> dict[str, Para
     Raises:
         PluginError: ``parameter_roles`` returns something else than known roles, or a block that does not exist.
     """
-    where, roles = f"{type(module).__name__}.parameter_roles()", module.parameter_roles()
+    with during(of=module, call="parameter_roles"):
+        roles = module.parameter_roles()
+        for fault in _role_faults(roles, blocks):
+            raise PluginError(f"{type(module).__name__}.parameter_roles(){fault}")
+        return dict(roles)
+
+
+def _role_faults(roles: object, blocks: int) -> Iterator[str]:
     if not isinstance(roles, Mapping):
-        raise PluginError(f"{where} returned {roles!r:.80}, expected a mapping from parameter names to ParameterRole")
+        yield f" returned {roles!r:.80}, expected a mapping from parameter names to ParameterRole"
+        return
     for name, role in roles.items():
         if not isinstance(role, ParameterRole):
-            raise PluginError(f"{where}: '{name}' has {role!r:.80}, expected a fptkit.ParameterRole")
+            yield f": '{name}' has {role!r:.80}, expected a fptkit.ParameterRole"
+            return
         if role.role not in ROLES:
             hint = nearest(str(role.role), ROLES)
-            suggestion = f"; did you mean '{hint}'?" if hint else ""
-            raise PluginError(
-                f"{where}: '{name}' has the unknown role {role.role!r}{suggestion}; roles: {', '.join(ROLES)}"
-            )
+            suggestion = f" Did you mean '{hint}'?" if hint else ""
+            yield f": '{name}' has the unknown role {role.role!r}.{suggestion} Roles are {', '.join(ROLES)}"
         block = role.block
         if block is not None and (isinstance(block, bool) or not isinstance(block, int) or block < 0):
-            raise PluginError(f"{where}: '{name}' has the block {block!r}, expected an index from 0, or None")
-        if block is not None and blocks and block >= blocks:
-            raise PluginError(f"{where}: '{name}' has block {block}, but there are {blocks} (attribute blocks)")
-    return dict(roles)
+            yield f": '{name}' has the block {block!r}, expected an index from 0, or None"
+        elif block is not None and blocks and block >= blocks:
+            yield f": '{name}' has block {block}, but there are {blocks} (attribute blocks)"
 
 
 class Backbone(nn.Module):

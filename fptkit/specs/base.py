@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fptkit.errors import PluginError, UserInterrupt
-from fptkit.specs.frames import reason_of
+from fptkit.specs.frames import during, reason_of
 from fptkit.specs.interrupts import user_interrupts
 
 if TYPE_CHECKING:
@@ -39,6 +39,11 @@ def resolve_target(target: str | Callable[..., Any], *, wanted_by: Spec) -> Any:
     """
     if not isinstance(target, str):
         return target
+    with during(of=wanted_by):
+        return _imported(target, wanted_by)
+
+
+def _imported(target: str, wanted_by: Spec) -> Any:
     module_name, _, attribute = target.partition(":")
     try:
         with contextlib.redirect_stdout(sys.stderr), user_interrupts():
@@ -71,7 +76,8 @@ def check_defaults(model: type[Options], spec: Spec) -> None:
         PluginError: a default is not allowed.
     """
     if model.__module__.partition(".")[0] != "fptkit" and (fault := _fault_of_defaults(model)):
-        raise PluginError(f"{spec}: {fault}")
+        with during(of=spec):
+            raise PluginError(f"{spec}: {fault}")
 
 
 @functools.lru_cache(maxsize=256)

@@ -1,4 +1,4 @@
-"""The frames that an error passed: where it came from, as a file, a line and its text."""
+"""What an error carries: the frames it passed, as files and lines, and what the code around a call added to it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,41 @@ from fptkit.errors import PluginError
 
 FOREIGN = frozenset({*sys.stdlib_module_names, "fptkit", "numpy", "pluggy", "pydantic", "torch", "transformers"})
 """Packages that are never a plugin's own code, even if a record names something of them as its target."""
+
+
+class during:
+    """Add to errors what only the surrounding code knows. Of nested ones, the innermost counts.
+
+    Args:
+        of: the component that is called, or its record.
+        call: name of its method.
+        split: name of the split.
+        step: training step, from 0.
+        example: index of the example in the split.
+    """
+
+    __slots__ = ("_given",)
+
+    def __init__(
+        self,
+        *,
+        of: object = None,
+        call: str | None = None,
+        split: str | None = None,
+        step: int | None = None,
+        example: int | None = None,
+    ) -> None:
+        self._given = (of, call, split, step, example)
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, err: BaseException | None, traceback: object) -> None:
+        if err is not None:
+            known = vars(err).setdefault("_fptkit_during", {})
+            for name, value in zip(("of", "call", "split", "step", "example"), self._given, strict=True):
+                if value is not None:
+                    known.setdefault(name, value)
 
 
 def frames_of(traceback: TracebackType | None) -> Iterator[tuple[FrameType, int]]:

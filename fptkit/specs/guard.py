@@ -7,6 +7,7 @@ the innermost one is the author's line. Code in between adds what it alone knows
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,18 @@ from typing import Any
 
 from fptkit.errors import FptkitError, Interrupted, PeerError, PluginFault, UserInterrupt
 from fptkit.specs.base import Spec
-from fptkit.specs.frames import FOREIGN, frames_of, short, shown
+from fptkit.specs.frames import FOREIGN, during, frames_of, short, shown
+
+__all__ = [
+    "author_line",
+    "claim",
+    "during",
+    "fault_of",
+    "name_component",
+    "owner_of",
+    "plugin_faults",
+    "raised_by_plugin",
+]
 
 _PLACES = ("target", "options", "prepare", "files", "preparation", "look")
 """Fields of records that name code."""
@@ -72,41 +84,6 @@ def owner_of(thing: object) -> str:
     return "" if owner is None else owner.described
 
 
-class during:
-    """Add to errors what only the surrounding code knows. Of nested ones, the innermost counts.
-
-    Args:
-        of: the component that is called, or its record.
-        call: name of its method.
-        split: name of the split.
-        step: training step, from 0.
-        example: index of the example in the split.
-    """
-
-    __slots__ = ("_given",)
-
-    def __init__(
-        self,
-        *,
-        of: object = None,
-        call: str | None = None,
-        split: str | None = None,
-        step: int | None = None,
-        example: int | None = None,
-    ) -> None:
-        self._given = (of, call, split, step, example)
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, err: BaseException | None, traceback: object) -> None:
-        if err is not None:
-            known = vars(err).setdefault("_fptkit_during", {})
-            for name, value in zip(("of", "call", "split", "step", "example"), self._given, strict=True):
-                if value is not None:
-                    known.setdefault(name, value)
-
-
 class plugin_faults:
     """Turn what plugin code raises inside the block into a `PluginFault`, and name the plugin in errors about it.
 
@@ -135,9 +112,9 @@ class plugin_faults:
         frames = list(frames_of(err.__traceback__))
         place, source = shown(*frames[-1]) if frames else ("", "")
         return PluginFault(
-            ", ".join(dict.fromkeys(self._used)),
+            "; ".join(self._used),
             "",
-            "what it returned cannot be used:",
+            "something that it returned cannot be used;",
             f"fptkit {_problem(err)}",
             place=place,
             source=source,
@@ -209,21 +186,21 @@ def name_component(err: BaseException) -> None:
         return
     vars(err)["_fptkit_named"] = True
     place = (author_line(err.__cause__) if err.__cause__ else "") or _defined(of, known.get("call"))
-    err.args = (f"{err}\n  plugin {owner}" + (f", at {place}" if place else ""), *err.args[1:])
+    example = f", example {known['example']}" if "example" in known else ""
+    err.args = (f"{err}\n  plugin {owner}{example}" + (f", at {place}" if place else ""), *err.args[1:])
 
 
 def _defined(of: object, call: str | None) -> str:
     """Where a component's method, or else the component, is defined; empty if Python does not know."""
-    definition = getattr(of, "target", of)
-    definition = definition if isinstance(definition, (type, FunctionType)) else type(definition)
-    method = getattr(definition, call, definition) if call else definition
-    for found in (method, definition):
-        try:
-            lines, number = inspect.getsourcelines(found)
-        except (OSError, TypeError):
-            continue
-        if owner_of(found):
-            return f"{short(inspect.getfile(found))}:{number}: {lines[0].strip()}"
+    places = [_resolved(getattr(of, place, None)) for place in _PLACES] if isinstance(of, Spec) else [of]
+    for place in places:
+        definition = place if isinstance(place, type | FunctionType) else type(place)
+        for found in (getattr(definition, call or "", None), definition):
+            # A method may be inherited from fptkit; then the author's class is the place.
+            if isinstance(found, type | FunctionType) and owner_of(found):
+                with contextlib.suppress(OSError, TypeError):
+                    lines, number = inspect.getsourcelines(found)
+                    return f"{short(inspect.getfile(found))}:{number}: {lines[0].strip()}"
     return ""
 
 
