@@ -227,7 +227,7 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "test split is empty": Mistake(
         SPLIT,
-        "few = 0 if name == 'test' else 24\n        return Examples(waves[:few], torch.zeros(few).long(), vectors=True)",
+        "n = 0 if name == 'test' else 24\n        return Examples(waves[:n], torch.zeros(n).long(), vectors=True)",
         ("split test", "no example", LINE),
     ),
     "example fails": Mistake(
