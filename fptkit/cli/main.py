@@ -151,9 +151,11 @@ def command() -> None:
         if "torch" not in sys.modules or threading.active_count() > 1 or not isinstance(err.code, int):
             raise
         code = err.code
-    atexit._run_exitfuncs()
     with contextlib.suppress(BrokenPipeError):  # `| head` may have gone
         sys.stdout.flush()
+    sys.stdout = sys.stderr  # the command has printed everything; what exit handlers of libraries print is not its own
+    atexit._run_exitfuncs()
+    with contextlib.suppress(BrokenPipeError):
         sys.stderr.flush()
     os._exit(code)
 

@@ -40,7 +40,7 @@ def keep_stdout() -> None:
 
 def _printed_by_fptkit() -> bool:
     """Whether the innermost code on the stack that prints on its own behalf is fptkit's."""
-    frame = sys._getframe(2)
+    frame = sys._getframe(1).f_back
     while frame is not None:
         package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
         if package not in _CARRIERS:
