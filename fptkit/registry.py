@@ -7,7 +7,6 @@ failure, and leaves a plugin that fails validation half registered.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib
 import importlib.metadata
@@ -29,7 +28,7 @@ from fptkit.errors import PluginError, UnknownNameError, UsageError, UserInterru
 from fptkit.specs import HOOKS, Spec, kind_of
 from fptkit.specs.frames import reason_of
 from fptkit.specs.guard import claim
-from fptkit.specs.interrupts import user_interrupts
+from fptkit.specs.surroundings import importing
 
 RECORDS = ("backbones", "encoders", "freezing", "recipe", "tasks")
 """Packages of fptkit with a module ``records``: its own components, which use the same hooks as any plugin. Named as
@@ -235,7 +234,7 @@ class PluginHost:
         started = time.perf_counter()
         try:
             # What a plugin prints while it loads must not mix with data on stdout.
-            with contextlib.redirect_stdout(sys.stderr), user_interrupts():
+            with importing():
                 implementation = importer()
                 self._refuse_second(plugin, implementation)
                 self._manager.register(implementation, plugin.name)

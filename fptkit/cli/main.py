@@ -18,7 +18,7 @@ from fptkit.cli.output import keep_stdout
 from fptkit.engine.team.launch import process_count, process_rank
 from fptkit.errors import FptkitError, Interrupted, PeerError
 from fptkit.specs.guard import plugin_faults
-from fptkit.specs.interrupts import user_interrupts
+from fptkit.specs.surroundings import user_interrupts
 
 COMMANDS = {
     "run": ("fptkit.cli.run:run", "Train and evaluate a recipe."),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -40,6 +39,7 @@ from fptkit.seeds import derive_seed, generator_for, seeded
 from fptkit.sources.places import TaskData
 from fptkit.specs import BackboneSpec, ComponentSpec, EncoderSpec, FreezingPolicySpec, TaskSpec
 from fptkit.specs.guard import during
+from fptkit.specs.surroundings import working_folder_kept
 
 
 @dataclass(frozen=True)
@@ -289,8 +289,7 @@ def build_component(spec: ComponentSpec, options: Options, **arguments: Any) -> 
         PluginError: the target does not accept these arguments.
     """
     target: Callable[..., Any] = spec.resolve()
-    folder = os.getcwd()
-    with during(of=spec):
+    with during(of=spec), working_folder_kept():
         try:
             return target(options, **arguments)
         except TypeError as err:
@@ -298,8 +297,6 @@ def build_component(spec: ComponentSpec, options: Options, **arguments: Any) -> 
             if err.__traceback__ is not None and err.__traceback__.tb_next is None:
                 raise PluginError(f"{spec}: {err}; it is called with (options, *, {', '.join(arguments)})") from err
             raise
-        finally:
-            os.chdir(folder)  # relative paths of the run stay what they are
 
 
 def _wanted_precision(recipe: Recipe) -> str:

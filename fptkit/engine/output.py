@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -39,6 +40,7 @@ class RunOutput:
         self._processes = prepared.team.processes
         self._listeners: list[Listener] = list(request.listeners)
         self._times_tested = times_tested
+        self._working_folder = os.getcwd()
 
     @contextlib.contextmanager
     def opened(self, trainer: Trainer) -> Iterator[None]:
@@ -69,6 +71,7 @@ class RunOutput:
         """Pass an event to all listeners."""
         if self._processes.main:
             for listener in self._listeners:
+                os.chdir(self._working_folder)  # a plugin may have left it, and paths of the run are relative
                 listener.handle(copied(event))
 
     def open_test(self, trainer: Trainer) -> None:
@@ -115,6 +118,7 @@ class RunOutput:
             "versions": versions(),
         }
         if self._processes.main:
+            os.chdir(self._working_folder)
             write_json(self._request.folder / SUMMARY, summary)
         return summary
 

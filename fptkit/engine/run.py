@@ -33,6 +33,7 @@ from fptkit.interfaces import Batch
 from fptkit.numerics.precision import choose_device
 from fptkit.recipe.models import Pinned
 from fptkit.specs.guard import during, plugin_faults
+from fptkit.specs.surroundings import working_folder_kept
 
 __all__ = ["RunRequest", "run"]
 
@@ -63,13 +64,14 @@ def run(request: RunRequest) -> dict[str, Any]:
         try:
             with _recorded(request, before, processes), guard:
                 notes = code_notes(request.folder)
-                prepared = prepare(recipe, request.loaded.registry, device, processes, notes=notes)
+                with working_folder_kept():
+                    prepared = prepare(recipe, request.loaded.registry, device, processes, notes=notes)
                 output = RunOutput(request, recipe, prepared, times_tested=before.get("times_tested", 0))
                 trainer = Trainer(prepared, request.folder / CHECKPOINTS, emit=output.emit, stop=stop)
                 if request.resume:
                     trainer.restore()
                 processes.from_main(lambda: stack.enter_context(output.opened(trainer)))
-            with output.ending(trainer), guard:
+            with output.ending(trainer), guard, working_folder_kept():
                 return _train_and_test(request, prepared, trainer, output, stop)
         except OSError as err:
             raise _failed_file(request.folder, err) from err

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
 import importlib.metadata
 import inspect
 import re
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fptkit.errors import PluginError, UserInterrupt
 from fptkit.specs.frames import during, reason_of
-from fptkit.specs.interrupts import user_interrupts
+from fptkit.specs.surroundings import importing
 
 if TYPE_CHECKING:
     from fptkit.options import Options
@@ -46,7 +44,7 @@ def resolve_target(target: str | Callable[..., Any], *, wanted_by: Spec) -> Any:
 def _imported(target: str, wanted_by: Spec) -> Any:
     module_name, _, attribute = target.partition(":")
     try:
-        with contextlib.redirect_stdout(sys.stderr), user_interrupts():
+        with importing():
             module = importlib.import_module(module_name)
     except UserInterrupt:
         raise

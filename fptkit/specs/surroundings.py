@@ -1,9 +1,11 @@
-"""Ctrl-C of the user, distinguished from a ``KeyboardInterrupt`` that code raises."""
+"""What plugin code must not change around it: who handles Ctrl-C, standard output, the working folder."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
@@ -27,3 +29,20 @@ def user_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextlib.contextmanager
+def working_folder_kept() -> Iterator[None]:
+    """Return to the working folder after the block: relative paths of a run must stay what they are."""
+    folder = os.getcwd()
+    try:
+        yield
+    finally:
+        os.chdir(folder)
+
+
+@contextlib.contextmanager
+def importing() -> Iterator[None]:
+    """The surroundings of an import of plugin code: what it prints goes to stderr, and Ctrl-C is the user's."""
+    with contextlib.redirect_stdout(sys.stderr), user_interrupts(), working_folder_kept():
+        yield
