@@ -76,8 +76,7 @@ class PluginFault(PluginError):
         component: its component in words, e.g. ``"task 'parity'"``; empty if the call was for none.
         call: the hook, function or method that fptkit called, e.g. ``"Parity.loss"``.
         problem: what happened, e.g. ``"raised ValueError: no such file"``.
-        place: file and line of the author's innermost frame, ``parity.py:17``; empty if there is none.
-        source: the text of that line.
+        place: file, line and text of the author's innermost frame, ``parity.py:17: return a / b``; empty if unknown.
         context: split, step and example of the call, in words; empty if none of them is known.
         remedy: what the author or user can do.
     """
@@ -92,19 +91,18 @@ class PluginFault(PluginError):
         problem: str,
         *,
         place: str = "",
-        source: str = "",
         context: str = "",
         remedy: str = "",
     ) -> None:
         self.plugin, self.component, self.call, self.problem = plugin, component, call, problem
-        self.place, self.source, self.context, self.remedy = place, source, context, remedy
+        self.place, self.context, self.remedy = place, context, remedy
         super().__init__(str(self))
 
     def __str__(self) -> str:
         whose = ", ".join(filter(None, (f"plugin {self.plugin}", self.component)))
         lines = [f"{whose}: {self.call} {self.problem}"]
         if self.place:
-            lines.append(f"  at {self.place}" + (f": {self.source}" if self.source else ""))
+            lines.append(f"  at {self.place}")
         if self.context:
             lines.append(f"  in {self.context}")
         return "\n".join([*lines, *([self.remedy] if self.remedy else [])])

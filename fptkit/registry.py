@@ -345,7 +345,7 @@ def _import_file(path: Path) -> ModuleType:
     if key not in _EXECUTED:
         try:
             _EXECUTED[key] = _execute(path, content)
-        except UserInterrupt:
+        except KeyboardInterrupt:
             raise
         except BaseException as err:
             _EXECUTED[key] = err

@@ -56,10 +56,11 @@ def frames_of(traceback: TracebackType | None) -> Iterator[tuple[FrameType, int]
         traceback = traceback.tb_next
 
 
-def shown(frame: FrameType, line: int) -> tuple[str, str]:
-    """File and line of a frame, and the text of the line."""
+def shown(frame: FrameType, line: int) -> str:
+    """File and line of a frame, and the text of the line if there is one."""
     file = frame.f_code.co_filename
-    return f"{short(file)}:{line}", linecache.getline(file, line, frame.f_globals).strip()
+    text = linecache.getline(file, line, frame.f_globals).strip()
+    return f"{short(file)}:{line}" + (f": {text}" if text else "")
 
 
 def short(path: str) -> str:
@@ -80,7 +81,7 @@ def reason_of(err: BaseException) -> str:
     if isinstance(err, PluginError):
         return text
     own = [(frame, line) for frame, line in frames_of(err.__traceback__) if not _is_machinery(frame)]
-    place = f" (at {': '.join(shown(*own[-1]))})" if own else ""
+    place = f" (at {shown(*own[-1])})" if own else ""
     return f"{type(err).__name__}: {text}{place}"
 
 

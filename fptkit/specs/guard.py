@@ -48,23 +48,34 @@ class _Owner:
 
 
 _OWNERS: dict[str, _Owner] = {}
-"""The plugin of every top-level module with plugin code, in this process, like ``sys.modules``."""
+"""The plugin of every module or package with plugin code, in this process, like ``sys.modules``."""
 
 
 def claim(plugin: str, module: str, specs: Sequence[Spec] = ()) -> None:
-    """Note that a module, and the modules that records name, are code of a plugin.
+    """Note that the package of a module, and the modules that records name, are code of a plugin.
 
     Args:
         plugin: the plugin, in words.
         module: name of the module that holds its hooks.
         specs: its records.
     """
-    named = {module, *(_module_of(getattr(spec, place, None)) for spec in specs for place in _PLACES)}
-    for top in {name.partition(".")[0] for name in named} - {""} - FOREIGN:
-        owner = _OWNERS.get(top)
+    elsewhere = {_module_of(getattr(spec, place, None)) for spec in specs for place in _PLACES}
+    for name in {module.partition(".")[0], *elsewhere} - {""}:
+        if name.partition(".")[0] in FOREIGN:
+            continue
+        owner = _OWNERS.get(name)
         if owner is None or owner.described != plugin:
-            owner = _OWNERS[top] = _Owner(plugin)
+            owner = _OWNERS[name] = _Owner(plugin)
         owner.specs.update({str(spec): spec for spec in specs})
+
+
+def _owner_of_module(name: str) -> _Owner | None:
+    """The plugin that claimed a module, or the nearest package around it."""
+    while name:
+        if name in _OWNERS:
+            return _OWNERS[name]
+        name = name.rpartition(".")[0]
+    return None
 
 
 def _module_of(target: object) -> str:
@@ -80,7 +91,7 @@ def owner_of(thing: object) -> str:
         thing: for example a task.
     """
     definition = thing if isinstance(thing, (type, FunctionType)) else type(thing)
-    owner = _OWNERS.get(_module_of(definition).partition(".")[0])
+    owner = _owner_of_module(_module_of(definition))
     return "" if owner is None else owner.described
 
 
@@ -110,14 +121,13 @@ class plugin_faults:
         if not self._used or not isinstance(err, Exception) or isinstance(err, (FptkitError, OSError)):
             return None
         frames = list(frames_of(err.__traceback__))
-        place, source = shown(*frames[-1]) if frames else ("", "")
+        place = shown(*frames[-1]) if frames else ""
         return PluginFault(
             "; ".join(self._used),
             "",
             "something that it returned cannot be used;",
             f"fptkit {_problem(err)}",
             place=place,
-            source=source,
             context=_context(err),
             remedy="Compare shapes and types with docs/plugins/hooks.md, or run fptkit plugins --check.",
         )
@@ -144,15 +154,13 @@ def fault_of(err: BaseException) -> PluginFault | None:
 
 def _fault(one: BaseException, err: BaseException, frames: Sequence[tuple[FrameType, int, _Owner]]) -> PluginFault:
     entered, _, owner = frames[0]
-    place, source = shown(*frames[-1][:2])
     spec = _spec_of([frame for frame, _, _ in frames], owner) or getattr(err, "_fptkit_during", {}).get("of")
     return PluginFault(
         owner.described,
         str(spec) if isinstance(spec, Spec) else "",
         _call(entered),
         _problem(one),
-        place=place,
-        source=source,
+        place=shown(*frames[-1][:2]),
         context=_context(err),
         remedy=_remedy(one, spec),
     )
@@ -163,7 +171,7 @@ def author_line(err: BaseException) -> str:
     for one in _chain(err):
         own = [pair for pair in frames_of(one.__traceback__) if _owner(pair[0])]
         if own:
-            return ": ".join(filter(None, shown(*own[-1])))
+            return shown(*own[-1])
     return ""
 
 
@@ -214,7 +222,7 @@ def _chain(err: BaseException | None) -> Iterator[BaseException]:
 
 
 def _owner(frame: FrameType) -> _Owner | None:
-    return _OWNERS.get(str(frame.f_globals.get("__name__", "")).partition(".")[0])
+    return _owner_of_module(str(frame.f_globals.get("__name__", "")))
 
 
 def raised_by_plugin(err: BaseException) -> bool:
@@ -278,7 +286,7 @@ def _remedy(err: BaseException, spec: object) -> str:
     if isinstance(err, SystemExit | KeyboardInterrupt | GeneratorExit | Interrupted | PeerError):
         return "A plugin must not end the process: raise an error that says what is wrong, such as fptkit's DataError."
     if isinstance(err, RecursionError):
-        return "A function there calls itself without end; --debug shows the whole traceback."
+        return "A function there calls itself endlessly; --debug shows the whole traceback."
     if isinstance(err, MemoryError):
         return "Let the plugin allocate less at once; --debug shows the whole traceback."
     if isinstance(err, Warning):

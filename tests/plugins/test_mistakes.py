@@ -250,7 +250,7 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "loss exits": Mistake(LOSS, "raise SystemExit", (LINE, "Waves.loss called sys.exit()", "must not end the process")),
     "loss raises KeyboardInterrupt": Mistake(LOSS, "raise KeyboardInterrupt", (LINE, "raised KeyboardInterrupt")),
-    "loss recurses": Mistake(LOSS, "return self.loss(logits, batch)", (LINE, "RecursionError", "without end")),
+    "loss recurses": Mistake(LOSS, "return self.loss(logits, batch)", (LINE, "RecursionError", "endlessly")),
     "loss is no tensor": Mistake(LOSS, "return 1.0", ("loss() returned 1.0", "expected a scalar tensor", LINE), 2),
     "loss is no scalar": Mistake(
         LOSS, "return logits.sum(-1)", ("loss() returned a tensor of shape (8,)", "mean", LINE), 2
