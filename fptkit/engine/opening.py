@@ -38,8 +38,10 @@ def open_split(task: Task, name: str, seed: int) -> Split:
         return split
 
 
-def check_test_splits(task: Task, seed: int) -> None:
-    """Check before training that every test split exists and holds examples; none of these is looked at.
+def open_test_splits(task: Task, seed: int) -> dict[str, Split]:
+    """The test splits by name, opened before training, so that a missing or empty one costs no training.
+
+    None of their examples is looked at.
 
     Args:
         task: the task.
@@ -49,15 +51,15 @@ def check_test_splits(task: Task, seed: int) -> None:
         PluginError: ``split`` returns something that is not a split.
         ShapeError: a split is empty, or endless although all of it is needed.
     """
-    for name in task.test_splits:
-        split = open_split(task, name, seed)
+    splits = {name: open_split(task, name, seed) for name in task.test_splits}
+    for name, split in splits.items():
+        where = f"{type(task).__name__}, split {name}"
         with during(of=task, call="split", split=name):
             if split.size == 0:
-                raise ShapeError(f"{type(task).__name__}, split {name}: it holds no example")
+                raise ShapeError(f"{where}: it holds no example")
             if split.size is None and task.sampled_evaluation is None:
-                raise ShapeError(
-                    f"{type(task).__name__}, split {name}: split is endless; it cannot be evaluated in full"
-                )
+                raise ShapeError(f"{where}: split is endless; it cannot be evaluated in full")
+    return splits
 
 
 def draw_batch(

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from fptkit.engine.events import FeaturesComputed, RunStarted, SplitTested
 from fptkit.engine.folder import code_notes, is_complete, recipe_for, resume_command
 from fptkit.engine.fraction import training_sample
 from fptkit.engine.loop import Trainer
-from fptkit.engine.opening import open_split
 from fptkit.engine.output import RunOutput
 from fptkit.engine.plugin_use import described, record_failure, used_entries
 from fptkit.engine.request import RunRequest
@@ -83,7 +81,7 @@ def _recorded(request: RunRequest, before: dict[str, Any], processes: Processes)
     try:
         yield
     except (PluginFault, ShapeError) as fault:
-        if processes.main:
+        if processes.main and fault.exit_code == PluginFault.exit_code:  # with another one, nothing was run
             record_failure(request.folder, request.loaded.name, before, fault)
         raise
 
@@ -167,7 +165,7 @@ def _test(prepared: Prepared, trainer: Trainer, output: RunOutput) -> dict[str, 
     test: dict[str, dict[str, float]] = {}
     assessed: dict[str, SplitAssessed | None] = {}
     for name in task.test_splits:
-        split = processes.together(partial(open_split, task, name, prepared.options.seed_of("data")))
+        split = prepared.tests[name]
         batches = evaluation_batches(
             task, name, split, prepared.options, best_step, rank=processes.rank, count=processes.count
         )

@@ -19,7 +19,7 @@ from fptkit.engine.data import data_reference
 from fptkit.engine.facts import run_facts
 from fptkit.engine.fraction import fraction_notes, training_fraction
 from fptkit.engine.memory import Pieces, smaller
-from fptkit.engine.opening import check_test_splits, open_split
+from fptkit.engine.opening import open_split, open_test_splits
 from fptkit.engine.plugin_use import plugin_facts, used_entries
 from fptkit.engine.progress import with_last_step
 from fptkit.engine.team.processes import ALONE, Processes, batch_norms
@@ -53,6 +53,7 @@ class Prepared:
         data: source and digest of the data, for checkpoints; empty if the task was built without.
         team: the processes that train together.
         batches: batches of training and validation that come from elsewhere; None: those of the task's splits.
+        tests: test splits by name, opened but not looked at.
     """
 
     built: Built
@@ -65,6 +66,7 @@ class Prepared:
     data: Mapping[str, Any] = field(default_factory=dict)
     team: Team = field(default_factory=Team)
     batches: BatchSource | None = None
+    tests: Mapping[str, Split] = field(default_factory=dict)
 
 
 def prepare(
@@ -126,6 +128,7 @@ def prepare(
         facts={**facts, "processes": processes.count, "plugins": plugin_facts(used_entries(recipe, registry))},
         data=data_reference(facts["data"]),
         team=team,
+        tests=start.tests,
     )
 
 
@@ -161,6 +164,7 @@ class _Start:
         whole: training split.
         training: the fraction of it that is used.
         validation: validation split.
+        tests: test splits by name, of which no example was looked at.
         batches: training batches.
         first: the first micro-batch, on the device.
         first_size: examples of the first batch.
@@ -172,6 +176,7 @@ class _Start:
     whole: Split
     training: Split
     validation: Split
+    tests: Mapping[str, Split]
     batches: TrainingBatches
     first: Batch
     first_size: int
@@ -211,16 +216,16 @@ def _build(
     built = build(recipe, registry, device, task=task, finish=finish)
     [(proof, sharded)] = finished
     whole, validation = (open_split(built.task, name, train.seed_of("data")) for name in ("train", "validation"))
-    check_test_splits(built.task, train.seed_of("data"))
     batches, training = training_batches(recipe, built.task, whole)
     batch = batches.batch(0)
     # As large as a micro-batch of training, and the same in all processes: that of rank 0.
     first = micro_batches(micro_batches(batch, processes.count)[0], train.accumulate)[0].to(device)
     next(evaluation_batches(built.task, "validation", validation, train, 0))
+    tests = open_test_splits(built.task, train.seed_of("data"))
     check_encoder_width(built, first)
     with during(of=built.task, call="metrics"):
         check_best_metric(built.task)
-    return _Start(built, proof, sharded, whole, training, validation, batches, first, len(batch))
+    return _Start(built, proof, sharded, whole, training, validation, tests, batches, first, len(batch))
 
 
 def _count(start: _Start, backbone: str, processes: Processes) -> tuple[Team, Batch, ParameterCounts]:
