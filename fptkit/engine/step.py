@@ -21,7 +21,7 @@ from fptkit.engine.team.processes import add_up_step, batch_norms
 from fptkit.errors import TrainingError
 from fptkit.interfaces import Batch
 from fptkit.seeds import derive_seed
-from fptkit.specs.guard import during
+from fptkit.specs.frames import add_context
 
 
 class Taken(NamedTuple):
@@ -165,9 +165,11 @@ class TrainingStep:
         The error is dropped here, and with its traceback the tensors of the pass.
         """
         try:
-            with during(split="train", step=step):
-                return self._gradients(step, own, size, count), ""
-        except Exception as err:
+            return self._gradients(step, own, size, count), ""
+        except BaseException as err:
+            add_context(err, split="train", step=step)
+            if not isinstance(err, Exception):
+                raise
             if is_out_of_memory(err):
                 self._refuse_if_sharded(err, count)
                 return None, first_line(err)

@@ -59,12 +59,11 @@ class FreezeProof:
         Args:
             recorded: digest in a checkpoint or run folder.
         """
-        return recorded in (self.digest, self._former_digest())
+        mixed = getattr(self._model, "mixed", False)
+        return recorded == self.digest or (mixed and recorded == self._former_digest())
 
     def _former_digest(self) -> str:
-        """The digest with vectors in bfloat16; empty if the model is not in mixed precision."""
-        if not getattr(self._model, "mixed", False):
-            return ""
+        """The digest with vectors in bfloat16, of a model in mixed precision."""
         roles = cast("CrossModalModel", self._model).parameter_roles()
 
         def former(name: str, parameter: nn.Parameter) -> Tensor:

@@ -43,10 +43,20 @@ class during:
 
     def __exit__(self, kind: object, err: BaseException | None, traceback: object) -> None:
         if err is not None:
-            known = vars(err).setdefault("_fptkit_during", {})
-            for name, value in zip(("of", "call", "split", "step", "example"), self._given, strict=True):
-                if value is not None:
-                    known.setdefault(name, value)
+            add_context(err, **dict(zip(("of", "call", "split", "step", "example"), self._given, strict=True)))
+
+
+def add_context(err: BaseException, **known: object) -> None:
+    """Add to an error what only the code around a call knows; for an ``except`` where `during` would cost time.
+
+    Args:
+        err: the error.
+        known: as for `during`. What was added before stays.
+    """
+    before = vars(err).setdefault("_fptkit_during", {})
+    for name, value in known.items():
+        if value is not None:
+            before.setdefault(name, value)
 
 
 def frames_of(traceback: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
