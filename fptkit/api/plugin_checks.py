@@ -19,7 +19,7 @@ from fptkit.engine.events import Listener
 from fptkit.errors import FptkitError, UnknownNameError, UserInterrupt
 from fptkit.interfaces import Backbone, Grid, InputKind, Symbols, Task, Vectors
 from fptkit.options import Options
-from fptkit.recipe.find import read_recipe_file
+from fptkit.recipe.find import read_recipe_file, recipe_folders
 from fptkit.recipe.load import load_read_recipe
 from fptkit.registry import Entry, Plugin, Registry
 from fptkit.seeds import seeded
@@ -210,7 +210,8 @@ def _check_listener(spec: ListenerSpec) -> None:
 def _check_recipes(spec: RecipeFolderSpec, registry: Registry) -> None:
     assert spec.folder.is_dir(), f"{spec}: there is no folder {spec.folder}"
     arguments: dict[str, Any] = {"profile": None, "overrides": (), "given": ()}
+    folders = recipe_folders(registry)
     for path in sorted(spec.folder.glob("*.yaml")):
-        file = read_recipe_file(path, {})
+        file = read_recipe_file(path, folders)
         if file.kind == "run":
             load_read_recipe(file, registry, **arguments)

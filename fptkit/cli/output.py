@@ -34,7 +34,7 @@ def keep_stdout() -> None:
         os.fdopen(own, "wb"),
         encoding=sys.stdout.encoding,
         errors=sys.stdout.errors,
-        line_buffering=sys.stdout.line_buffering,
+        line_buffering=bool(sys.stdout.line_buffering),
     )
 
 

@@ -82,7 +82,7 @@ def check_defaults(model: type[Options], spec: Spec) -> None:
 def _fault_of_defaults(model: type[Options]) -> str:
     from pydantic import ConfigDict, ValidationError
 
-    config = ConfigDict(**{**model.model_config, "validate_default": True})  # type: ignore[typeddict-item]
+    config = ConfigDict(**{**model.model_config, "validate_default": True})
     checked = type(model.__name__, (model,), {"__module__": model.__module__, "model_config": config})
     try:
         checked()
