@@ -96,6 +96,50 @@ class PluginError(FptkitError):
     exit_code = 2
 
 
+class PluginFault(PluginError):
+    """Code of a plugin failed while fptkit called it.
+
+    Args:
+        plugin: name of the plugin, with distribution and version if it is installed.
+        component: its component in words, e.g. ``"task 'parity'"``; empty if the call was for none.
+        call: the hook, function or method that fptkit called, e.g. ``"Parity.loss"``.
+        problem: what happened, e.g. ``"raised ValueError: no such file"``.
+        place: file, line and text of the author's innermost frame, ``parity.py:17: return a / b``; empty if unknown.
+        context: split, step and example of the call, in words; empty if none of them is known.
+        remedy: what the author or user can do.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self,
+        plugin: str,
+        component: str,
+        call: str,
+        problem: str,
+        *,
+        place: str = "",
+        context: str = "",
+        remedy: str = "",
+    ) -> None:
+        self.plugin, self.component, self.call, self.problem = plugin, component, call, problem
+        self.place, self.context, self.remedy = place, context, remedy
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        whose = ", ".join(filter(None, (f"plugin {self.plugin}", self.component)))
+        lines = [f"{whose}: {self.call} {self.problem}"]
+        if self.place:
+            lines.append(f"  at {self.place}")
+        if self.context:
+            lines.append(f"  in {self.context}")
+        return "\n".join([*lines, *([self.remedy] if self.remedy else [])])
+
+
+class UserInterrupt(KeyboardInterrupt):
+    """The user pressed Ctrl-C. fptkit's signal handlers raise it, so a plain one in plugin code is the plugin's own."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """One fault of a recipe.

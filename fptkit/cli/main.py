@@ -17,6 +17,8 @@ from fptkit import __version__
 from fptkit.engine.team.launch import process_count, process_rank
 from fptkit.engine.terminal import is_lost, lost_output, take_over
 from fptkit.errors import FptkitError, Interrupted, PeerError, visible
+from fptkit.specs.guard import plugin_faults
+from fptkit.specs.surroundings import user_interrupts
 
 COMMANDS = {
     "run": ("fptkit.cli.run:run", "Train and evaluate a recipe."),
@@ -97,10 +99,8 @@ def main(arguments: list[str] | None = None) -> None:
     reported = not process_rank()
     given, debug = _take_debug(sys.argv[1:] if arguments is None else arguments)
     try:
-        # click turns an Exit into its code and Ctrl-C into an Abort; if the reader of our output is gone (`| head`), it
-        # exits silently with status 1.
-        code = cli.main(args=given, prog_name="fptkit", standalone_mode=False)
-    except click.Abort:
+        code = _carried_out(given)
+    except KeyboardInterrupt:
         click.echo("interrupted; what was saved before is kept", err=True)
         code = 130
     except click.ClickException as err:
@@ -129,8 +129,25 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code)
 
 
+def _carried_out(arguments: list[str]) -> Any:
+    """Carry out a command; returns its exit code, or what its function returns.
+
+    click turns an Exit into its code and Ctrl-C into an Abort; if the reader of our output is gone (`| head`), it exits
+    silently with status 1.
+
+    Raises:
+        KeyboardInterrupt: the user pressed Ctrl-C.
+        PluginFault: code of a plugin failed, ended the process or raised a ``KeyboardInterrupt`` of its own.
+    """
+    with plugin_faults(), user_interrupts():
+        try:
+            return cli.main(args=arguments, prog_name="fptkit", standalone_mode=False)
+        except click.Abort as err:
+            raise err.__cause__ or KeyboardInterrupt from None
+
+
 def command() -> None:
-    """The installed command: `main`, and then a quick end of the process.
+    """The process of a command: `main`, and then a quick end.
 
     When the interpreter shuts down, torch's libraries touch 130 MiB of memory that the command never used. So after a
     command that imported torch, exit handlers run, output is flushed, and the process ends at once. If other threads
@@ -143,9 +160,11 @@ def command() -> None:
         code = _after_output(err.code)
         if "torch" not in sys.modules or threading.active_count() > 1 or not isinstance(code, int):
             sys.exit(code)
-    atexit._run_exitfuncs()
     with contextlib.suppress(OSError):
         sys.stdout.flush()
+    sys.stdout = sys.stderr  # the command has printed everything; what exit handlers of libraries print is not its own
+    atexit._run_exitfuncs()
+    with contextlib.suppress(OSError):
         sys.stderr.flush()
     os._exit(code)
 

@@ -83,8 +83,11 @@ def _load(
 ) -> LoadedRecipe | None:
     """Check a file by its kind: run, pretraining or study. Returns the recipe of a run.
 
-    Paths of data are not opened: whether a corpus exists is checked when the training starts.
+    What it needs of plugins is imported, too: a run would fail there. Paths of data are not opened: whether a corpus
+    exists is checked when the training starts.
     """
+    from fptkit.engine.plugin_use import check_targets
+
     if file.kind == "pretrain":
         from fptkit.lab.pretraining.recipes import load_read_pretraining
 
@@ -94,9 +97,13 @@ def _load(
     elif file.kind == "study":
         from fptkit.lab.studies.load import load_read_study
 
-        load_read_study(file, registry, profile=profile, overrides=overrides, given=plugin_files)
+        study = load_read_study(file, registry, profile=profile, overrides=overrides, given=plugin_files)
+        for cell in study.cells:
+            check_targets(cell.loaded.recipe, cell.loaded.registry)
     else:
         from fptkit.recipe.load import load_read_recipe
 
-        return load_read_recipe(file, registry, profile=profile, overrides=overrides, given=plugin_files)
+        loaded = load_read_recipe(file, registry, profile=profile, overrides=overrides, given=plugin_files)
+        check_targets(loaded.recipe, loaded.registry)
+        return loaded
     return None

@@ -11,8 +11,9 @@ from typing import Protocol, TypeVar, overload
 import numpy as np
 
 from fptkit.engine.fraction import skips
+from fptkit.engine.opening import draw_batch
 from fptkit.errors import ShapeError
-from fptkit.interfaces import Batch, Inputs, Split, Task, check_batch
+from fptkit.interfaces import Batch, Inputs, Split, Task
 from fptkit.recipe.models import TrainOptions
 from fptkit.seeds import derive_seed, generator_for
 
@@ -76,9 +77,9 @@ class TrainingBatches:
         if self._split.size is not None:
             epoch, position = self._place(step, self._split.size)
             indices = self._order_of(epoch)[position].tolist()
-        batch = self._split.batch(indices, generator_for(self._seed, "batch", step))
-        check_batch(self._task, batch, len(indices), where=f"{type(self._task).__name__}, split train, step {step}")
-        return batch
+        return draw_batch(
+            self._task, "train", self._split, indices, generator_for(self._seed, "batch", step), step=step
+        )
 
     def step_cost(self) -> float:
         """Average cost of a step of the first epoch, as a multiple of the cost of step 0; 1 for an endless split.
@@ -216,8 +217,7 @@ def _sample_of(
             yield None
             continue
         number, indices = turn
-        batch = split.batch(indices, generator_for(seed, "batch", number))
-        check_batch(task, batch, size, where=where)
+        batch = draw_batch(task, name, split, indices, generator_for(seed, "batch", number))
         yield batch if split.size is None else replace(batch, rows=tuple(indices))
 
 
@@ -327,8 +327,7 @@ def whole_split(
             continue
         _, start = turn
         indices = order[start : start + batch_size].tolist()
-        batch = split.batch(indices, generator_for(0, "evaluation", start))
-        check_batch(task, batch, len(indices), where=where)
+        batch = draw_batch(task, name, split, indices, generator_for(0, "evaluation", start))
         yield replace(batch, rows=tuple(indices))
 
 

@@ -13,6 +13,7 @@ from fptkit.engine.memory import Pieces
 from fptkit.engine.team.team import Team
 from fptkit.interfaces import Batch, Metrics, Task
 from fptkit.model import CrossModalModel
+from fptkit.specs.guard import during
 
 
 class EvaluationStopped(Exception):
@@ -49,10 +50,12 @@ class _Account:
         self._loss_sum += found.loss_sum.to(self._device)
         self._examples += found.examples
         predictions, targets = found.predictions.to(self._device), found.targets.to(self._device)
-        self._metrics.update(*self._task.output.for_metrics(predictions, targets))
+        with during(of=self._task, call="metrics"):
+            self._metrics.update(*self._task.output.for_metrics(predictions, targets))
 
     def values(self) -> dict[str, float]:
-        values = self._metrics.compute()
+        with during(of=self._task, call="metrics"):
+            values = self._metrics.compute()
         if sampled := self._task.sampled_evaluation:
             for name in filter(self._metrics.is_accuracy, values):
                 values[name] *= sampled.accuracy_factor

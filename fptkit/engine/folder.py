@@ -33,7 +33,7 @@ def recipe_for(folder: Path, loaded: LoadedRecipe, *, resume: bool) -> Recipe:
     """
     saved_file = folder / RECIPE
     holds_checkpoints = latest_checkpoint(folder / CHECKPOINTS) is not None
-    if not resume and (saved_file.exists() or holds_checkpoints or (folder / SUMMARY).exists()):
+    if not resume and (saved_file.exists() or holds_checkpoints or _began(folder)):
         raise UsageError(f"{folder} holds a run already; continue it with --resume, or choose another --output")
     if not saved_file.exists():
         if holds_checkpoints:
@@ -47,6 +47,12 @@ def recipe_for(folder: Path, loaded: LoadedRecipe, *, resume: bool) -> Recipe:
             f"Continue with the saved one:\n  {resume_command(folder)}"
         )
     return loaded.recipe.model_copy(update={"pinned": saved.pinned})
+
+
+def _began(folder: Path) -> bool:
+    """Whether the folder has the summary of a run that was built; one that a plugin ended before may start again."""
+    found = find_json(folder / SUMMARY)
+    return (folder / SUMMARY).exists() and (found.get("status") != "failed" or "steps" in found)
 
 
 def earlier_code(folder: Path) -> list[str]:

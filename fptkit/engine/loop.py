@@ -42,6 +42,7 @@ from fptkit.engine.step import TrainingStep
 from fptkit.engine.team.processes import share_other_buffers
 from fptkit.errors import CheckpointError, DivergedError, TrainingError
 from fptkit.interfaces import Batch, check_selected
+from fptkit.specs.guard import during
 
 Outcome = Literal["ended", "paused", "stopped"]
 """How a call of `Trainer.fit` ends."""
@@ -96,7 +97,7 @@ class Trainer:
         if saved is None:
             return False
         ours = self._prepared.frozen
-        if saved.frozen["digest"] != ours["digest"]:
+        if not self._prepared.proof.matches(saved.frozen["digest"]):
             raise CheckpointError(
                 f"{saved.folder}: its frozen part is {saved.frozen['weights']} with digest "
                 f"{saved.frozen['digest'][:12]}, but this model's is {ours['weights']} with {ours['digest'][:12]}; "
@@ -275,8 +276,11 @@ class Trainer:
 
     def _validate(self) -> None:
         parts, options, progress = self._parts, self._options, self.progress
-        metrics = self.evaluate(parts, self._validation_batches())
-        self._check_finite(metrics["loss"], "the validation loss at")
+        with during(split="validation", step=max(progress.step - 1, 0)):
+            metrics = self.evaluate(parts, self._validation_batches())
+        if not math.isfinite(metrics["loss"]):
+            what = f"the validation loss at step {progress.step} is {metrics['loss']}"
+            raise DivergedError(self._explained(what, self._fault_of_validation()))
         progress.validated_step = progress.step
         name, higher_is_better = parts.task.selection()
         check_selected(parts.task, metrics, f"at step {progress.step}")
@@ -302,11 +306,6 @@ class Trainer:
             rank=self._processes.rank,
             count=self._processes.count,
         )
-
-    def _check_finite(self, value: float, which: str) -> None:
-        if not math.isfinite(value):
-            fault = self._fault_of_validation()
-            raise DivergedError(self._explained(f"{which} step {self.progress.step} is {value}", fault))
 
     def _diverged(self, step: int) -> DivergedError:
         """The error of a training step whose loss or gradient is not finite, with its place and what can help.

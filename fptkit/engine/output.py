@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from fptkit.engine.assessment.records import SplitAssessed
 from fptkit.engine.events import Event, Listener, RunEnded
 from fptkit.engine.facts import environment, peak_memory_mib, versions
 from fptkit.engine.folder import earlier_code
-from fptkit.engine.listeners import recipe_listeners
+from fptkit.engine.listeners import copied, recipe_listeners
 from fptkit.engine.loop import Trainer
 from fptkit.engine.preparation import write_preparation
 from fptkit.engine.progress import ended_by
@@ -39,6 +40,7 @@ class RunOutput:
         self._processes = prepared.team.processes
         self._listeners: list[Listener] = list(request.listeners)
         self._times_tested = times_tested
+        self._working_folder = os.getcwd()
         self._metrics_file: MetricsFile | None = None
 
     def records(self) -> dict[str, Any]:
@@ -77,7 +79,8 @@ class RunOutput:
         """Pass an event to all listeners."""
         if self._processes.main:
             for listener in self._listeners:
-                listener.handle(event)
+                os.chdir(self._working_folder)  # a plugin may have left it, and paths of the run are relative
+                listener.handle(copied(event))
 
     def open_test(self, trainer: Trainer) -> None:
         """Count an evaluation of the test splits. Recorded before it starts, since a run killed during it counts
@@ -123,6 +126,7 @@ class RunOutput:
             "versions": versions(),
         }
         if self._processes.main:
+            os.chdir(self._working_folder)
             write_sealed(self._request.folder / SUMMARY, summary)
         return summary
 

@@ -97,7 +97,7 @@ def read_preparation(folder: Path, registry: Registry) -> SavedPreparation:
 def _restored(content: object, spec: TaskSpec, path: Path) -> Preparation:
     if spec.preparation is None:
         raise PluginError(f"{spec}: it saved a preparation, but its record does not name the class in 'preparation'")
-    kind = resolve_target(spec.preparation, wanted_by=str(spec))
+    kind = resolve_target(spec.preparation, wanted_by=spec)
     if not (isinstance(kind, type) and issubclass(kind, Preparation)):
         raise PluginError(f"{spec}: preparation {spec.preparation!r} is not a subclass of fptkit.Preparation")
     try:

@@ -1,5 +1,7 @@
 """What reaches a terminal: control characters are shown instead of obeyed, and a reader that is gone ends no run.
 
+Standard output belongs to the command: what plugins and libraries print goes to stderr.
+
 Texts of recipes, files and plugins reach messages, tables and progress bars. Both standard streams of a command pass
 through `Output`, and everything that Rich prints through `console`, which alone may write control sequences.
 """
@@ -24,26 +26,34 @@ _BARS = ("tqdm",)
 """Packages that draw progress bars, as downloads of Hugging Face do on a terminal."""
 
 
+_CARRIERS = frozenset({*sys.stdlib_module_names, "click", "rich"})
+"""Packages that print for whoever calls them."""
+
+
 class Output(io.TextIOWrapper):
     """A standard stream of a command.
 
     Args:
         stream: the stream that it replaces.
-        outlives: whether a command goes on if nobody reads the stream any more, as after ``| head``.
+        outlives: whether a command continues if nobody reads the stream any more, as after ``| head``.
+        others: the stream for what is not printed by fptkit; None: this one.
 
     Attributes:
         failure: why the stream can no longer be written; None if it can.
     """
 
-    def __init__(self, stream: io.TextIOWrapper, *, outlives: bool) -> None:
+    def __init__(self, stream: io.TextIOWrapper, *, outlives: bool, others: TextIO | None = None) -> None:
         super().__init__(
             stream.buffer, encoding=stream.encoding, errors=stream.errors, line_buffering=stream.line_buffering
         )
-        self.outlives = outlives
+        self.outlives, self.others = outlives, others
+        self._stream = stream  # if it were freed, it would close the buffer
         self.failure: OSError | None = None
 
     def write(self, text: str, /) -> int:
         """Write a text without its control characters; the progress bars of libraries keep theirs."""
+        if self.others is not None and not _printed_by_fptkit():
+            return self.others.write(text)
         if sys._getframe(1).f_globals.get("__name__", "").partition(".")[0] in _BARS:
             return self.write_as_it_is(text)
         return self.write_as_it_is(visible(text.replace("\r\n", "\n")))
@@ -93,13 +103,38 @@ class _AsItIs:
 
 
 def take_over() -> None:
-    """Let both standard streams of this process pass through `Output`. What is written to a closed one is lost."""
-    for name, outlives in (("stdout", False), ("stderr", True)):
-        stream = getattr(sys, name)
-        if stream is None:
+    """Let both standard streams of this process pass through `Output`. What is written to a closed one is lost.
+
+    The descriptor of standard output leads to stderr afterwards, for compiled code and child processes that write
+    to it.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # for the rest of the process
-        if type(stream) is io.TextIOWrapper:
-            setattr(sys, name, Output(stream, outlives=outlives))
+    if type(sys.stderr) is io.TextIOWrapper:
+        sys.stderr = Output(sys.stderr, outlives=True)
+    if type(sys.stdout) is io.TextIOWrapper:
+        sys.stdout.flush()
+        own = io.TextIOWrapper(
+            os.fdopen(os.dup(sys.stdout.fileno()), "wb"),
+            encoding=sys.stdout.encoding,
+            errors=sys.stdout.errors,
+            line_buffering=sys.stdout.line_buffering,
+        )
+        with contextlib.suppress(OSError):  # stderr without a descriptor
+            os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        sys.stdout = Output(own, outlives=False, others=sys.stderr)
+
+
+def _printed_by_fptkit() -> bool:
+    """Whether the innermost code on the stack that prints on its own behalf is fptkit's."""
+    frame = sys._getframe(1).f_back
+    while frame is not None:
+        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if package not in _CARRIERS:
+            return package in ("fptkit", "__main__")
+        frame = frame.f_back
+    return False
 
 
 def outlive_readers() -> None:

@@ -71,8 +71,9 @@ class Symbols(OneTensor):
 
     def _value_faults(self, inputs: Tensor) -> Faults:
         yield inputs.dtype != torch.int64, f"symbols are {inputs.dtype}, expected torch.int64"
-        yield int(inputs.min()) < 0, "a symbol is negative"
-        yield int(inputs.max()) >= self.count, f"a symbol is not below {self.count}"
+        least, largest = map(int, inputs.aminmax())
+        yield least < 0, f"a symbol is negative: {least}"
+        yield largest >= self.count, f"a symbol is not below {self.count}: {largest}"
 
 
 @dataclass(frozen=True)
@@ -325,8 +326,9 @@ class Classes:
     def target_faults(self, targets: Tensor) -> Faults:
         """Yield the possible faults of targets of the right shape."""
         yield targets.dtype != torch.int64, f"targets are {targets.dtype}, expected torch.int64"
-        yield int(targets.min()) < 0, "a target is negative"
-        yield int(targets.max()) >= self.count, f"a target is not below {self.count}"
+        least, largest = map(int, targets.aminmax())
+        yield least < 0, f"a target is negative: {least}"
+        yield largest >= self.count, f"a target is not below {self.count}: {largest}"
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from fptkit.recipe.tree import Fault, Node, join, plain
 from fptkit.recipe.words import Schema, expected, keys_of, members, schema_at, shown
 from fptkit.registry import Registry
 from fptkit.specs import ComponentSpec, FreezingPolicySpec, Spec, kind_of, limits
+from fptkit.specs.guard import name_component
 
 if TYPE_CHECKING:
     from fptkit.freezing.options import FreezingOptions
@@ -296,6 +297,7 @@ def check_component(
             faults.append(Fault(named.place, at, _unknown_name(err, kind)))
         return None
     except PluginError as err:
+        name_component(err)
         faults.append(Fault(named.place, at, str(err)))
         return None
     options = check_model(without(node, ["name"]), model, path, faults, also_allowed=["name"])

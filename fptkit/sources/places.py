@@ -97,7 +97,7 @@ def data_digest(spec: TaskSpec, options: Options, pinned: str | None = None) -> 
 def _place_of(spec: TaskSpec, options: Options, entry: str) -> Place | None:
     """Where the files of an entry are; None if it has none."""
     if spec.files is not None:
-        files_of: FilesOf = resolve_target(spec.files, wanted_by=str(spec))
+        files_of: FilesOf = resolve_target(spec.files, wanted_by=spec)
         try:
             found = [Path(path) for path in files_of(options, entry)]
         except SourceError:  # nothing there, which the task reports
