@@ -36,10 +36,12 @@ def pipe() -> Iterator[int]:
     sys.stdout = stream
     try:
         terminal.take_over()
+        assert isinstance(sys.stdout, terminal.Output)
+        sys.stdout.others = None  # what a test prints counts as the command's
         yield reading
     finally:
         with contextlib.suppress(OSError):
-            sys.stdout.detach()  # type: ignore[attr-defined]
+            sys.stdout.close()
         sys.stdout = before
         stream.close()
 
@@ -51,6 +53,16 @@ def test_a_stream_of_a_command() -> None:
         sys.stdout.flush()
         assert os.read(reading, 1_000).decode() == f"{SHOWN}\nas it is: \x1b\n"
         os.close(reading)
+
+
+def test_what_others_print_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    with pipe() as reading:
+        sys.stdout.others = sys.stderr  # type: ignore[attr-defined]
+        print("of a plugin")
+        exec("print('of fptkit')", {"__name__": "fptkit.cli"})
+        sys.stdout.flush()
+        assert os.read(reading, 1_000).decode() == "of fptkit\n"
+    assert capsys.readouterr().err == "of a plugin\n"
 
 
 def test_a_reader_that_is_gone() -> None:
@@ -79,10 +91,13 @@ def test_a_disk_that_is_full() -> None:
         try:
             sys.stdout = full
             terminal.take_over()
+            assert isinstance(sys.stdout, terminal.Output)
+            sys.stdout.others = None
             outlive_readers()
             print("x", flush=True)
             print("y", flush=True)
             assert lost_output() == "standard output cannot be written: No space left on device"
+            sys.stdout.close()
         finally:
             sys.stdout = before
 
