@@ -51,6 +51,9 @@ import transformers
 from parity_cases import CASES, RUNS, STEPS, TOLERANCE, Arm, Case, Draws, Outcome
 from torch import Tensor, nn
 
+from fptkit.backbones.lstm.network import LstmBackbone
+from fptkit.backbones.lstm.options import LstmSizes
+
 REPOSITORY = "https://github.com/kzl/universal-computation"
 COMMIT = "23b80fd1ba3caee493f5fa8715fb70a3ff8a250e"
 FILES = {
@@ -94,11 +97,15 @@ def main() -> None:
         print(f"{arm.key(case):24}", *(f"{value:9.1e}" for value in difference.values()))
         worst = max(worst, *difference.values())
         cases[arm.key(case)] = {**parity.digest_outcome(theirs, case), "largest_difference": difference}
+    alone = code.run_lstm()
+    difference = max(_largest(tensor, found) for tensor, found in _pairs(alone, ours_lstm()))
+    print(f"lstm alone: {difference:.1e}, of numbers up to {max(float(t.abs().max()) for t in alone.values()):.1g}")
+    worst = max(worst, difference)
     if worst > TOLERANCE:
         # Where rounding alone is as much, weights and batches are badly chosen: see `parity_cases.fixed_tensor`.
         sys.exit(f"the largest difference {worst:.1e} exceeds {TOLERANCE:.0e}; nothing was written")
     if arguments.blocks is None:
-        parity.GOLDEN.write_text(_as_text(names, cases))
+        parity.GOLDEN.write_text(_as_text(names, cases, alone))
         print(f"wrote {parity.GOLDEN.name}")
 
 
@@ -122,6 +129,17 @@ def compare(theirs: Outcome, ours: Outcome) -> dict[str, float]:
     }
 
 
+def ours_lstm() -> dict[str, Tensor]:
+    """Our part of the comparison of the LSTM alone."""
+    backbone = LstmBackbone(LstmSizes(parity.LSTM_LAYERS, parity.LSTM_WIDTH), dropout=0.1, variant="official")
+    return parity.run_lstm(backbone.train(), dict(backbone.named_parameters()))
+
+
+def _pairs(ones: dict[str, Tensor], others: dict[str, Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    assert ones.keys() == others.keys(), ones.keys() ^ others.keys()
+    return ((tensor, others[name]) for name, tensor in ones.items())
+
+
 def _largest(one: Tensor, other: Tensor) -> float:
     assert one.shape == other.shape, (one.shape, other.shape)
     return float((one.double() - other.double()).abs().max())
@@ -142,7 +160,7 @@ class Official:
         stand_ins = {"wandb": ModuleType("wandb"), tensorflow_datasets.__name__: tensorflow_datasets}
         # Only while the official modules are imported: other libraries look for these as well.
         with mock.patch.dict(sys.modules, {**stand_ins, helpers.__name__: helpers}):
-            for name in ("experiment", "trainer", "datasets.listops"):
+            for name in ("experiment", "trainer", "models.lstm", "datasets.listops"):
                 importlib.import_module(f"universal_computation.{name}")
             modules = {name: module for name, module in sys.modules.items() if name.startswith("universal_computation")}
         sys.modules.update(modules)
@@ -240,6 +258,18 @@ class Official:
             ],
         )
         return outcome, {name: parity.our_name(name, path) for name in names}
+
+
+    @staticmethod
+    def run_lstm() -> dict[str, Tensor]:
+        """The official part of the comparison of the LSTM alone."""
+        width = parity.LSTM_WIDTH
+        module = sys.modules["universal_computation.models.lstm"].LNLSTM(
+            width, width, num_layers=parity.LSTM_LAYERS, batch_first=True, dropout=0.1, bidirectional=0
+        )
+        named = {str(parity.our_name(f"sequence_model.{name}", "lstm")): p for name, p in module.named_parameters()}
+        named = {name.removeprefix("backbone."): parameter for name, parameter in named.items()}
+        return parity.run_lstm(lambda tokens: module.train()(tokens)[0], named)
 
 
 class _Records:
@@ -357,7 +387,7 @@ def _sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "missing"
 
 
-def _as_text(names: dict[str, Any], cases: dict[str, Any]) -> str:
+def _as_text(names: dict[str, Any], cases: dict[str, Any], lstm: dict[str, Tensor]) -> str:
     content = {
         "about": "Numbers of the official code; see make_official.py. Names of parameters are ours.",
         "command": "python tests/golden/make_official.py --official DIR",
@@ -365,6 +395,7 @@ def _as_text(names: dict[str, Any], cases: dict[str, Any]) -> str:
         "versions": {module.__name__: module.__version__ for module in (np, timm, torch, transformers)},
         "blocks": parity.BLOCKS,
         "names": names,
+        "lstm": {name: parity.digest(tensor) for name, tensor in lstm.items()},
         "cases": dict(sorted(cases.items())),
     }
     text = json.dumps(content, indent=1)

@@ -333,6 +333,7 @@ def fixed_starts(backbone: Backbone) -> None:
 _NORMS = (".ln_1.", ".ln_2.", ".norm1.", ".norm2.", ".input_norm.", ".hidden_norm.", ".cell_norm.")
 _SPREADS = (("encoder.", 4.0), ("head.", 0.05), ("backbone.wpe.", 1.0), ("backbone.positions.", 1.0))
 _LAST_NORMS = ("backbone.ln_f.", "backbone.norm.")
+_LAST_CELL_NORM = "backbone.layers.2.cell_norm."
 
 
 @cache
@@ -355,6 +356,9 @@ def fixed_tensor(name: str, shape: Sequence[int]) -> Tensor:
     unit = _uniform(name, tuple(shape))
     if name.startswith(_LAST_NORMS):
         return 0.02 * unit if name.endswith(".bias") else 0.2 + 0.02 * unit
+    if name.startswith(_LAST_CELL_NORM):
+        # An LSTM passes its gradients through 10 to 60 steps: they have to be smaller still.
+        return 0.0002 * unit if name.endswith(".bias") else 0.002 + 0.0002 * unit
     if name.endswith(".bias"):
         return 0.1 * unit
     if any(norm in name for norm in _NORMS):
@@ -577,6 +581,46 @@ def run_ours(case: Case, backbone: Backbone, folder: Path, arm: Arm | None = Non
         trained={name: parameter.detach() for name, parameter in trained.items()},
         without_gradient=[name for name, parameter in trained.items() if id(parameter) not in reached],
     )
+
+
+# ------------------------------------------------------------------------------------------------- the LSTM alone
+
+LSTM_WIDTH, LSTM_LAYERS, LSTM_BATCH, LSTM_TOKENS = 40, 2, 3, 9
+"""Sizes of the LSTM that is compared alone, where its weights can be those that it starts with."""
+
+
+def lstm_weights(name: str, shape: Sequence[int]) -> Tensor:
+    """Weights of a parameter of the LSTM, by our name, as the official code draws them: uniform within 1 / sqrt(N).
+
+    N is the number of values that a norm normalises, and the width for the two maps.
+    """
+    bound = (shape[0] if "_norm." in name else LSTM_WIDTH) ** -0.5
+    drawn = chance("lstm", name).uniform(-bound, bound, tuple(shape))
+    return torch.from_numpy(drawn.astype(np.float32))
+
+
+def run_lstm(forward: Callable[[Tensor], Tensor], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Output of an LSTM in training with dropout 0.1, and all gradients of a weighted sum of it.
+
+    Args:
+        forward: of the LSTM, in training mode.
+        parameters: by our names; they get their weights here.
+    """
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(lstm_weights(name, parameter.shape[-1:] if "_norm." in name else parameter.shape))
+    shape = (LSTM_BATCH, LSTM_TOKENS, LSTM_WIDTH)
+    tokens, weights = (
+        torch.from_numpy(chance("lstm", name).standard_normal(shape).astype(np.float32))
+        for name in ("tokens", "weights")
+    )
+    tokens.requires_grad_()
+    with Draws(CASES["bit_xor"], Arm("lstm", dropout=0.1)).instead_of_torch():
+        output = forward(tokens)
+    (output * weights).sum().backward()
+    gradients = {name: parameter.grad for name, parameter in parameters.items()}
+    found = {"output": output.detach(), "tokens": tokens.grad, **gradients}
+    return {name: tensor.reshape(-1) for name, tensor in found.items() if tensor is not None}
 
 
 # ------------------------------------------------------------------------------------------------- golden numbers
