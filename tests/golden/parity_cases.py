@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -583,6 +583,23 @@ def run_ours(case: Case, backbone: Backbone, folder: Path, arm: Arm | None = Non
     )
 
 
+# ----------------------------------------------------------------------------------------------- whole trainings
+
+LOSSES = Path(__file__).with_name("official_losses.json")
+LONG = 300
+"""Steps of a whole training."""
+
+
+def _draw_patterns(random: np.random.RandomState, count: int) -> Arrays:
+    """Grey images, half of one pattern for each digit and half of noise, so that there is something to learn."""
+    noise, digits = _draw_mnist(random, count)
+    patterns = chance("patterns").random_sample((10, 1, 28, 28)).astype(np.float32)
+    return (patterns[digits] + noise) / 2, digits
+
+
+LONG_CASES = {"bit_xor": CASES["bit_xor"], "mnist": replace(CASES["mnist"], draw=_draw_patterns)}
+
+
 # ------------------------------------------------------------------------------------------------- the LSTM alone
 
 LSTM_WIDTH, LSTM_LAYERS, LSTM_BATCH, LSTM_TOKENS = 40, 2, 3, 9
@@ -684,17 +701,18 @@ def mismatches(golden: Mapping[str, Any], outcome: Outcome, case: Case) -> list[
     for name, value in golden["evaluation"].items():
         problems += _far(f"evaluation {name}", [value], [found["evaluation"][name]])
     for name in ("logits", "faint_logits"):
-        problems += _far_digest(name, golden[name], found[name])
+        problems += differences(name, golden[name], found[name])
     if golden["without_gradient"] != found["without_gradient"]:
         problems.append(f"without a gradient: {golden['without_gradient']}, found {found['without_gradient']}")
     if golden["trained"].keys() != found["trained"].keys():
         problems.append(f"trained in one only: {sorted(golden['trained'].keys() ^ found['trained'].keys())}")
     for name in golden["trained"].keys() & found["trained"].keys():
-        problems += _far_digest(name, golden["trained"][name], found["trained"][name])
+        problems += differences(name, golden["trained"][name], found["trained"][name])
     return problems
 
 
-def _far_digest(name: str, golden: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+def differences(name: str, golden: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """Where one `digest` is not as another, one line each."""
     if golden["shape"] != found["shape"]:
         return [f"{name}: shape {golden['shape']}, found {found['shape']}"]
     size = float(np.prod(golden["shape"]))
