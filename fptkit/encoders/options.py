@@ -158,6 +158,7 @@ class ConvStemOptions(EncoderOptions):
         allow_inf_nan=False,
         description="gain of the orthogonal initialisation of the linear map after the convolutions",
     )
+    dropout: Probability = Field(default=0.0, description="dropout probability of the output, in training")
 
     @model_validator(mode="after")
     def _reads_everything(self) -> ConvStemOptions:

@@ -86,16 +86,18 @@ def test_dropout_of_the_output_and_of_hidden_layers() -> None:
     """As in kzl/universal-computation: after every map, none in evaluation, and the last output with no ReLU."""
     for options, build in (
         (LinearOptions(hidden=(64,), dropout=0.5), lambda o: LinearEncoder(o, input=Vectors(6), width=200)),
+        (ConvStemOptions(channels=(8,), stride=1, dropout=0.5), lambda o: ConvStem(o, input=Vectors(6), width=200)),
         (Patches1dOptions(patch=1, dropout=0.5), lambda o: Patches1d(o, input=Vectors(6), width=200)),
         (Patches2dOptions(patch=1, dropout=0.5), lambda o: Patches2d(o, input=Grid((5, 5), 6), width=200)),
     ):
         encoder, inputs = build(options), numbers(*((2, 5, 5, 6) if isinstance(options, Patches2dOptions) else (2, 25, 6)))
         dropped = [module.p for module in encoder.modules() if isinstance(module, nn.Dropout)]
-        assert dropped == [0.5] * (1 + len(options.hidden))
+        hidden = getattr(options, "hidden", ())
+        assert dropped == [0.5] * (1 + len(hidden))
         kept, still = encoder.train()(inputs), encoder.eval()(inputs)
         assert 0.4 < float((kept == 0).float().mean()) < 0.6
         assert bool((still != 0).all())
-        if not options.hidden:
+        if not hidden:
             torch.testing.assert_close(kept[kept != 0], 2 * still[kept != 0])
 
 

@@ -88,7 +88,8 @@ class LstmBackbone(Backbone):
     def _official(self, tokens: Tensor) -> Tensor:
         # All states are drawn before the first layer, as in the paper's code: the same seed then gives the same states.
         layers = [layer for layer in self.layers if isinstance(layer, OfficialLayer)]
-        states = [layer.drawn(len(tokens)) if self.training else layer.fixed(len(tokens)) for layer in layers]
+        count = tokens.shape[0]  # not len(), which an exported program would take for a constant
+        states = [layer.drawn(count) if self.training else layer.fixed(count) for layer in layers]
         for layer, state in zip(layers, states, strict=True):
             tokens = layer(tokens, state, self.dropout)
         return tokens
