@@ -259,7 +259,6 @@ class Official:
         )
         return outcome, {name: parity.our_name(name, path) for name in names}
 
-
     @staticmethod
     def run_lstm() -> dict[str, Tensor]:
         """The official part of the comparison of the LSTM alone."""

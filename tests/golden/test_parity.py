@@ -51,7 +51,6 @@ from fptkit.backbones.lstm.options import LstmSizes
 from fptkit.tasks.bits import BitMemory, BitXor
 from fptkit.tasks.options import BitMemoryOptions, BitXorOptions
 
-
 TABLES = [path for path in BLOCKS if path != "lstm"]
 """Those with a table of positions."""
 
@@ -107,7 +106,9 @@ def test_lstm_alone_from_the_weights_it_starts_with(golden: dict[str, Any]) -> N
     for name, tensor in found.items():
         assert differences(name, golden["lstm"][name], digest(tensor)) == []
     other = LstmBackbone(backbone.sizes, dropout=0.1).train()
-    assert differences("output", golden["lstm"]["output"], digest(run_lstm(other, dict(other.named_parameters()))["output"]))
+    assert differences(
+        "output", golden["lstm"]["output"], digest(run_lstm(other, dict(other.named_parameters()))["output"])
+    )
 
 
 LOSS_TOLERANCE = 1e-5

@@ -90,7 +90,10 @@ def test_dropout_of_the_output_and_of_hidden_layers() -> None:
         (Patches1dOptions(patch=1, dropout=0.5), lambda o: Patches1d(o, input=Vectors(6), width=200)),
         (Patches2dOptions(patch=1, dropout=0.5), lambda o: Patches2d(o, input=Grid((5, 5), 6), width=200)),
     ):
-        encoder, inputs = build(options), numbers(*((2, 5, 5, 6) if isinstance(options, Patches2dOptions) else (2, 25, 6)))
+        encoder, inputs = (
+            build(options),
+            numbers(*((2, 5, 5, 6) if isinstance(options, Patches2dOptions) else (2, 25, 6))),
+        )
         dropped = [module.p for module in encoder.modules() if isinstance(module, nn.Dropout)]
         hidden = getattr(options, "hidden", ())
         assert dropped == [0.5] * (1 + len(hidden))

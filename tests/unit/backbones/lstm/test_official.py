@@ -126,7 +126,9 @@ def test_promises_of_a_backbone() -> None:
 
 
 def test_the_compiled_loop_is_refused() -> None:
-    with pytest.raises(ValidationError, match="'compiled' computes variant ba2016 only; with variant: official use auto"):
+    with pytest.raises(
+        ValidationError, match="'compiled' computes variant ba2016 only; with variant: official use auto"
+    ):
         LstmOptions(variant="official", loop="compiled")
 
 
