@@ -2,9 +2,9 @@
 
     python benchmarks/lstm_states.py
 
-Trains the variant ``official`` on scikit-learn's digits, cut into 4 and into 16 tokens, and evaluates it on the test split: once
-as fptkit does, with the state drawn once for the run, and with new states for every example, as in the official code. Takes
-about a minute on one core.
+Trains the variant ``official`` on scikit-learn's digits, cut into 4 and into 16 tokens, and evaluates it on the test
+split: once as fptkit does, with the state drawn once for the run, and with new states for every example, as in the
+official code. Takes less than a minute on one core.
 """
 
 from __future__ import annotations

@@ -10,14 +10,14 @@ The official ``experiment()`` itself is run: it makes model, loss, optimiser and
 
 - what needs a network: ``GPT2Model.from_pretrained`` and ``timm.create_model`` give models of few blocks, drawn;
 - the weights, by `parity_cases.fixed_tensor`;
-- chance: the generator the bit tasks draw from is seeded at each batch; MNIST and ListOps get drawn arrays; dropout masks
-  and the LSTM's initial states come from `parity_cases.Draws`, and so do ours;
+- chance: the generator the bit tasks draw from is seeded at each batch; MNIST and ListOps get drawn arrays; dropout
+  masks and the LSTM's initial states come from `parity_cases.Draws`, and so do ours;
 - modules it imports but does not need here: wandb, tensorflow_datasets.
 
-Most runs are without dropout. Those with it have 0.1 wherever the official code has it: in the linear encoder; in GPT-2,
-whose configuration says so for embedding, attention weights and both branches of a block; in the LSTM; and in ViT, where
-timm of its time (0.4.5) gave ``drop_rate`` to the embedding, to the attention's output and twice to the feed-forward, and
-``attn_drop_rate`` to the attention weights. Today's timm has other arguments for that; these are set.
+Most runs are without dropout. Those with it have 0.1 wherever the official code has it: in the linear encoder; in
+GPT-2, whose configuration says so for embedding, attention weights and both branches of a block; in the LSTM; and in
+ViT, where timm of its time (0.4.5) gave ``drop_rate`` to the embedding, to the attention's output and twice to the
+feed-forward, and ``attn_drop_rate`` to the attention weights. Today's timm has other arguments for that; these are set.
 
 Not compared, since the official code leaves it to libraries or defaults that differ here:
 

@@ -111,25 +111,22 @@ def test_lstm_alone_from_the_weights_it_starts_with(golden: dict[str, Any]) -> N
     )
 
 
-LOSS_TOLERANCE = 1e-5
-"""Of the first steps; later, rounding grows with the steps."""
-
 FIRST = 10
 
 
 def test_first_losses_of_a_whole_training(tmp_path: Path) -> None:
     case, golden = LONG_CASES["bit_xor"], json.loads(LOSSES.read_text())["losses"]["bit_xor"]["official"]
     outcome = run_ours(case, our_backbone("gpt2", rows=case.tokens), tmp_path, steps=FIRST)
-    np.testing.assert_allclose(outcome.losses, golden[:FIRST], rtol=0, atol=LOSS_TOLERANCE)
+    np.testing.assert_allclose(outcome.losses, golden[:FIRST], rtol=0, atol=TOLERANCE)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LONG_CASES)
 def test_losses_of_a_whole_training(name: str, tmp_path: Path) -> None:
-    case, golden = LONG_CASES[name], json.loads(LOSSES.read_text())["losses"][name]
+    case, golden = LONG_CASES[name], json.loads(LOSSES.read_text())["losses"][name]["official"]
     outcome = run_ours(case, our_backbone("gpt2", rows=case.tokens), tmp_path, steps=LONG)
-    rounding = np.abs(np.subtract(golden["official"], golden["official_float64"])).max()
-    np.testing.assert_allclose(outcome.losses, golden["official"], rtol=0, atol=max(LOSS_TOLERANCE, 3 * rounding))
+    np.testing.assert_allclose(outcome.losses, golden, rtol=0, atol=TOLERANCE)
+    assert outcome.losses[-1] < outcome.losses[0] / 2  # it did train
 
 
 @pytest.mark.slow

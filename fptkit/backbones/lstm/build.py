@@ -133,7 +133,7 @@ class LstmFamily(Family[LstmSizes, LstmBackbone]):
 
     @torch.no_grad()
     def redraw(self, backbone: LstmBackbone, init: Init, seed: int) -> None:
-        """See `Family.redraw`; ``flat_0.02`` draws the biases of the maps, too. The initial state of evaluation is drawn.
+        """See `Family.redraw`; ``flat_0.02`` draws the biases of the maps, too. Draws the initial state of evaluation.
 
         With biases of zero, the first zero tokens of an example would stay zero through the norms of every layer, and
         their gradient would not be a finite number.
@@ -238,7 +238,7 @@ def _variant_of(config: Mapping[str, Any], entry: str) -> Variant:
     variant = config.get("variant", "ba2016")
     for known in get_args(Variant):
         if variant == known:
-            return known  # type: ignore[no-any-return]
+            return known
     raise DataError(f"{entry}: its config.json says variant {variant!r}; known: {', '.join(get_args(Variant))}")
 
 

@@ -1,7 +1,7 @@
 """A layer of the layer-norm LSTM of the paper's code, which differs from that of Ba et al.
 
-Forward, for time step t, with LN(x; a, b) = a (x - mean) / sqrt(variance + 1e-6) + b, where the variance of N numbers is
-their sum of squares divided by N - 1::
+Forward, for time step t, with LN(x; a, b) = a (x - mean) / sqrt(variance + 1e-6) + b, where the variance is that of a
+sample, divided by N - 1 for N numbers::
 
     p = LN(U x[t] + u; a2, b2) + LN(W h[t-1] + w; a1, b1)     h[0] and c[0] are drawn
     i, f, o = sigmoid(p[:3]), g = tanh(p[3])
@@ -12,8 +12,8 @@ All scales and shifts are drawn uniformly between -1/sqrt(N) and 1/sqrt(N), whic
 input. The time steps are a Python loop in torch operators with torch's own gradients: the compiled loop of
 `fptkit.backbones.lstm.recurrence` computes the equations of Ba et al. only.
 
-Difference: in evaluation the paper's code draws a new initial state for every batch. Here it is drawn once, from the seed
-of the run, and is the same for every example: otherwise an answer would depend on chance and on the rest of the batch.
+Difference: in evaluation the paper's code draws new initial states for every batch. Here one is drawn, from the seed of
+the run, for every example: otherwise an answer would depend on chance and on the rest of the batch.
 
 Source: kzl/universal-computation, ``universal_computation/models/lstm.py``.
 """

@@ -73,17 +73,17 @@ class LstmOptions(Options):
     )
     variant: Variant = Field(
         default="ba2016",
-        description="ba2016: the norms of Ba et al. 2016, a zero initial state; official: as in the paper's code: norms "
-        "with a random initial scale and shift and the variance of a sample, the normalised cell fed back, a random "
-        "initial state for every training batch and one drawn once for evaluation; a Python loop over time steps",
+        description="ba2016: the norms of Ba et al. 2016, a zero initial state; official: that of the paper's code: "
+        "norms with random initial scales and shifts and the variance of a sample, the normalised cell fed back, random "
+        "initial states for every training batch and one drawn once for evaluation; a Python loop over time steps",
     )
     init: Init = Field(default="pretrained", description=INIT)
     blocks: BlockOptions = Field(default=BlockOptions(), description=BLOCKS + "; a block is a layer")
     prefix: PrefixOptions = Field(default=PrefixOptions(), description=PREFIX)
     dropout: Probability = Field(
         default=0.1,
-        description="dropout probability in training, between two layers; with variant: official of every hidden state, "
-        "and the next step gets what is left",
+        description="dropout probability between two layers, in training; with variant: official of every hidden "
+        "state, and the next step gets the result",
     )
     # Both loops compute the same but for rounding, and auto depends on the machine.
     loop: Annotated[Literal["auto", "compiled", "torch"], Decides.NOTHING] = Field(

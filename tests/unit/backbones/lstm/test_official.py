@@ -1,4 +1,4 @@
-"""The LSTM of the paper's code: its equations in numpy, its draws, its checkpoints. `tests/golden` holds it to that code."""
+"""The LSTM of the paper's code: its equations in numpy, its draws, its checkpoints; `tests/golden` has that code."""
 
 from __future__ import annotations
 
@@ -150,5 +150,5 @@ def test_folders_from_before_there_were_two(tmp_path: Path) -> None:
     assert built(weights=f"path:{tmp_path}", variant="ba2016").variant == "ba2016"
     for wrong in ("lstm", 3, None, []):
         (tmp_path / "config.json").write_text(json.dumps({**config, "variant": wrong}))
-        with pytest.raises(DataError, match="config.json says variant .*; known: ba2016, official"):
+        with pytest.raises(DataError, match=r"config\.json says variant .*; known: ba2016, official"):
             load_lstm(open_weights(f"path:{tmp_path}"))
