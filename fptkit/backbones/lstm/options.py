@@ -74,8 +74,8 @@ class LstmOptions(Options):
     variant: Variant = Field(
         default="ba2016",
         description="ba2016: the norms of Ba et al. 2016, a zero initial state; official: that of the paper's code: "
-        "norms with random initial scales and shifts and the variance of a sample, the normalised cell fed back, random "
-        "initial states for every training batch and one drawn once for evaluation; a Python loop over time steps",
+        "norms with random initial scales and shifts and the variance of a sample, the normalised cell fed back, "
+        "random initial states for every training batch and one drawn once for evaluation; a Python loop",
     )
     init: Init = Field(default="pretrained", description=INIT)
     blocks: BlockOptions = Field(default=BlockOptions(), description=BLOCKS + "; a block is a layer")
