@@ -17,11 +17,15 @@ from fptkit.specs import NOUNS, ComponentSpec, EncoderSpec, FreezingPolicySpec, 
 @click.command()
 @click.argument("kind", type=click.Choice([*NOUNS, "recipe", "study", "published"]))
 @click.argument("name", shell_complete=component_names)
+@click.option("--profile", help="Of a recipe: show all its settings with this profile, defaults too.")
 @json_option
 @plugin_option
-def show(kind: str, name: str, as_json: bool, plugin_files: Sequence[Path]) -> None:
+def show(kind: str, name: str, profile: str | None, as_json: bool, plugin_files: Sequence[Path]) -> None:
     """Show the component NAME of a KIND with all its options, the text of a recipe or study, or the published figures
     of a paper."""
+    if profile is not None:
+        _show_resolved(kind, name, profile, plugin_files)
+        return
     registry = load_registry(plugin_files)
     if kind in ("recipe", "study"):
         from fptkit.recipe.find import find_recipe, find_study, recipe_folders, recipe_texts
@@ -54,6 +58,23 @@ def show(kind: str, name: str, as_json: bool, plugin_files: Sequence[Path]) -> N
             # What an option decides is noted in its description.
             rows = [{column: value for column, value in row.items() if column != "decides"} for row in card[label]]
             print_rows([{column: str(value) for column, value in row.items()} for row in rows])
+
+
+def _show_resolved(kind: str, name: str, profile: str, plugin_files: Sequence[Path]) -> None:
+    """All settings of a recipe with a profile, as a run with it records them.
+
+    Raises:
+        UsageError: it is no recipe.
+    """
+    from fptkit.errors import UsageError
+
+    if kind != "recipe":
+        raise UsageError(f"--profile is for recipes, not for a {kind}; use fptkit show recipe NAME --profile {profile}")
+    from fptkit.recipe.dump import dump_recipe
+    from fptkit.recipe.load import load_recipe
+
+    loaded = load_recipe(name, profile=profile, plugin_files=plugin_files, registry_loader=load_registry)
+    click.echo(dump_recipe(loaded.recipe, [f"{loaded.name}, profile {profile}"]), nl=False)
 
 
 def _show_published(name: str, as_json: bool) -> None:

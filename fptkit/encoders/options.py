@@ -41,10 +41,14 @@ class EncoderOptions(Options):
 class LinearOptions(EncoderOptions):
     """Options of the encoder ``linear``.
 
-    Source of the gain: kzl/universal-computation, ``universal_computation/fpt.py``.
+    Source of the gain: kzl/universal-computation, ``universal_computation/fpt.py``. Its encoder has dropout 0.1, which
+    the recipes' profile ``paper`` sets.
     """
 
     hidden: Widths = Field(default=(), description=_HIDDEN)
+    dropout: Probability = Field(
+        default=0.0, description="dropout probability of the output and of each hidden layer, in training"
+    )
     orthogonal_gain: float = Field(
         default=1.41, gt=0, allow_inf_nan=False, description="gain of the orthogonal initialisation of the weights"
     )
@@ -154,6 +158,7 @@ class ConvStemOptions(EncoderOptions):
         allow_inf_nan=False,
         description="gain of the orthogonal initialisation of the linear map after the convolutions",
     )
+    dropout: Probability = Field(default=0.0, description="dropout probability of the output, in training")
 
     @model_validator(mode="after")
     def _reads_everything(self) -> ConvStemOptions:

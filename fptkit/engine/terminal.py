@@ -110,7 +110,8 @@ def take_over() -> None:
     """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # for the rest of the process
+            nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # for the rest of the process
+            setattr(sys, name, Output(nowhere, outlives=True))
     if type(sys.stderr) is io.TextIOWrapper:
         sys.stderr = Output(sys.stderr, outlives=True)
     if type(sys.stdout) is io.TextIOWrapper:

@@ -87,6 +87,17 @@ def test_show_prints_every_option(tmp_path: Path) -> None:
     assert "Did you mean 'gpt2'?" in done.stderr
 
 
+def test_show_a_recipe_with_a_profile(tmp_path: Path) -> None:
+    """All of its settings, which is again a recipe."""
+    done = fptkit("show", "recipe", "mnist_lstm", "--profile", "paper", cwd=tmp_path)
+    assert "variant: official" in done.stdout
+    (tmp_path / "again.yaml").write_text(done.stdout)
+    assert fptkit("validate", "again.yaml", cwd=tmp_path).returncode == 0
+    wrong = fptkit("show", "task", "mnist", "--profile", "paper", cwd=tmp_path)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "use fptkit show recipe NAME --profile paper" in wrong.stderr
+
+
 def test_copy_and_validate(tmp_path: Path) -> None:
     assert fptkit("copy", "bit_xor_gpt2", cwd=tmp_path).returncode == 0
     assert (tmp_path / "bit_xor_gpt2.yaml").read_text().startswith("# Bit XOR")

@@ -159,6 +159,24 @@ def test_schedules_accumulation_and_token_budgets_resume_exactly(
     assert changed == bool(overrides)  # what was resumed was no ordinary run
 
 
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        "{name: lstm, size: nano, layers: 2, width: 16, variant: official, dropout: 0.1}",
+        "{name: lstm, size: nano, layers: 2, width: 16, variant: official, dropout: 0}",
+        "{name: random, like: gpt2, size: nano, blocks: 1, width: 16, heads: 2, dropout: 0.1, attention_dropout: 0.1}",
+    ],
+)
+def test_what_is_drawn_in_training_resumes_exactly(recipe: Path, tmp_path: Path, backbone: str) -> None:
+    """Dropout everywhere, and the states that the paper's LSTM starts from."""
+    overrides = (f"backbone={backbone}", "encoder={name: linear, dropout: 0.1}")
+    start(recipe, tmp_path / "whole", *overrides)
+    with pytest.raises(Interrupted):
+        start(recipe, tmp_path / "parts", *overrides, listener=Recorder(8))
+    start(recipe, tmp_path / "parts", *overrides, resume=True)
+    assert_same(tmp_path / "parts", tmp_path / "whole")
+
+
 def test_the_rate_that_was_used_is_told(recipe: Path, tmp_path: Path) -> None:
     start(recipe, tmp_path / "run", "train.max_steps=12", "train.schedule.warmup_steps=7")
     rates = {line["step"]: line["learning_rate"] for line in metrics(tmp_path / "run") if line["split"] == "train"}
