@@ -44,8 +44,8 @@ class TrainingBatches:
         batch_size: examples of a batch; the last one of an epoch may be smaller, unless the task's protocol leaves it
             out (``Task.complete_batches``). With ``batch_tokens``, the largest number.
         seed: decides order and examples of the batches.
-        batch_tokens: largest number of tokens of a batch, padding included, or None for no limit. With a limit,
-            epochs differ in their number of batches.
+        batch_tokens: largest number of tokens of a batch, padding included, or None for no limit. With a limit, as
+            with skipped batches, epochs differ in their number of batches.
 
     Raises:
         ShapeError: the split is empty; or the protocol leaves out incomplete batches and there is no other; or
@@ -66,7 +66,7 @@ class TrainingBatches:
         self._batch_tokens = batch_tokens
         self._epoch = -1
         self._order: list[np.ndarray] = []
-        self._first_steps = [0]  # of the epochs, as far as they were needed; read with batch_tokens only
+        self._first_steps = [0]  # of the epochs, as far as they were needed; read if they differ
 
     def batch(self, step: int) -> Batch:
         """The batch of a step (from 0), on the CPU.
@@ -95,7 +95,7 @@ class TrainingBatches:
 
     def _place(self, step: int, size: int) -> tuple[int, int]:
         """Epoch of a step, and which of its batches; ``size`` is the split's."""
-        if self._batch_tokens is None:
+        if self._batch_tokens is None and type(self._task).skips is Task.skips:  # all epochs have as many batches
             whole, incomplete = divmod(size, self._batch_size)
             return divmod(step, whole + (incomplete > 0 and not self._task.complete_batches))
         while step >= self._first_steps[-1]:
@@ -124,8 +124,7 @@ class TrainingBatches:
             raise ShapeError(
                 f"{type(self._task).__name__}, split train: the protocol {self._task.protocol} skips every batch"
             )
-        # An epoch has as many steps as batches, skipped ones included, so the number of a step gives its epoch.
-        return list(itertools.islice(itertools.cycle(usable), len(batches)))
+        return usable
 
 
 def micro_batches(batch: Batch, count: int) -> list[Batch]:
