@@ -113,8 +113,10 @@ def _mnist() -> dict[str, Any]:
 
 def _homology(tape: Path) -> dict[str, Any]:
     chance = random.Random(0)
-    # Some are at the limit, others in train above it: with <cls> and <sep>, or without as well.
-    special = {"train": (LONGEST - 2, LONGEST - 1, LONGEST, LONGEST + 1), "valid": (LONGEST - 2,)}
+    # Some are at the limit, others in train above it: in the longest batch without <cls> and <sep> as well, or just
+    # below that; in the next one only with them.
+    above = (LONGEST + 1, LONGEST, LONGEST, LONGEST - 1, LONGEST - 1, LONGEST - 2, LONGEST - 2)
+    special = {"train": above, "valid": (LONGEST - 2,)}
     proteins: dict[str, list[list[Any]]] = {}
     for split, sizes in special.items():
         more = [chance.randint(3, LONGEST - 3) for _ in range(COUNT - len(sizes))]
