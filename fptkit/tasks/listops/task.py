@@ -49,8 +49,7 @@ class ListOps(Task):
         UsageError: expressions with these options cannot be generated.
 
     Source: Tay et al. 2020, arXiv 2011.04006, section 2.2.1; kzl/universal-computation, datasets/listops.py, for
-    ``fpt2021``. Differences from the latter: symbol ids are fixed, since random ones (fault D4) are not reproducible;
-    evaluation takes its batches in random order instead of the file's.
+    ``fpt2021``. Difference from the latter: symbol ids are fixed, since random ones (fault D4) are not reproducible.
     """
 
     input: Symbols
