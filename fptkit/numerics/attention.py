@@ -25,7 +25,7 @@ For attention without a causal mask, the two are equal at about the same length.
 DROPPED_BYTES = 32 * 2**20
 """Most bytes of attention weights that are computed at once on CPUs, where fused attention has no dropout.
 
-Without this limit, each block keeps some three tensors of B x heads x R x T numbers until the backward pass: 144 MiB for
+Without this limit, each block keeps three tensors of B x heads x R x T numbers until the backward pass: 144 MiB for
 each example of GPT-2 base with 1,024 tokens.
 """
 
