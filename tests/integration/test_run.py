@@ -134,6 +134,8 @@ PLATEAU = "train.schedule={name: plateau, patience: 1, factor: 0.5}"
         (RECIPE, 8, ["train.accumulate=4"]),
         (RAGGED, 16, []),
         (RAGGED, 44, ["train.accumulate=4", "train.schedule={name: cosine}"]),
+        # Evaluations that continue through the validation data, and skipped batches.
+        (RAGGED.replace("  source:", "  protocol: fpt2021\n  max_length: 55\n  source:"), 28, []),
     ],
 )
 def test_schedules_accumulation_and_token_budgets_resume_exactly(
