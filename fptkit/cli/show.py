@@ -5,26 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fptkit.cli.completion import component_names
-from fptkit.cli.shared import json_option, load_registry, plugin_option, print_json, print_rows
+from fptkit.cli.shared import json_option, load_registry, plugin_option, print_json, print_rows, recipe_options
 from fptkit.specs import NOUNS, ComponentSpec, EncoderSpec, FreezingPolicySpec, Spec, TaskSpec
+
+if TYPE_CHECKING:
+    from fptkit.recipe.load import LoadedRecipe
 
 
 @click.command()
 @click.argument("kind", type=click.Choice([*NOUNS, "recipe", "study", "published"]))
 @click.argument("name", shell_complete=component_names)
-@click.option("--profile", help="Of a recipe: show all its settings with this profile, defaults too.")
+@recipe_options
 @json_option
 @plugin_option
-def show(kind: str, name: str, profile: str | None, as_json: bool, plugin_files: Sequence[Path]) -> None:
+def show(
+    kind: str, name: str, profile: str | None, overrides: Sequence[str], as_json: bool, plugin_files: Sequence[Path]
+) -> None:
     """Show the component NAME of a KIND with all its options, the text of a recipe or study, or the published figures
-    of a paper."""
-    if profile is not None:
-        _show_resolved(kind, name, profile, plugin_files)
+    of a paper.
+
+    With --profile or --set, a recipe is shown as it would run: with every option, and what its protocol does.
+    """
+    if profile is not None or overrides:
+        _show_resolved(kind, name, profile, overrides, plugin_files, as_json=as_json)
         return
     registry = load_registry(plugin_files)
     if kind in ("recipe", "study"):
@@ -60,21 +68,45 @@ def show(kind: str, name: str, profile: str | None, as_json: bool, plugin_files:
             print_rows([{column: str(value) for column, value in row.items()} for row in rows])
 
 
-def _show_resolved(kind: str, name: str, profile: str, plugin_files: Sequence[Path]) -> None:
-    """All settings of a recipe with a profile, as a run with it records them.
-
-    Raises:
-        UsageError: it is no recipe.
-    """
+def _show_resolved(
+    kind: str,
+    name: str,
+    profile: str | None,
+    overrides: Sequence[str],
+    plugin_files: Sequence[Path],
+    *,
+    as_json: bool,
+) -> None:
+    """A recipe with every option, as it would run."""
     from fptkit.errors import UsageError
-
-    if kind != "recipe":
-        raise UsageError(f"--profile is for recipes, not for a {kind}; use fptkit show recipe NAME --profile {profile}")
-    from fptkit.recipe.dump import dump_recipe
+    from fptkit.recipe.dump import dump_recipe, recipe_mapping
     from fptkit.recipe.load import load_recipe
 
-    loaded = load_recipe(name, profile=profile, plugin_files=plugin_files, registry_loader=load_registry)
-    click.echo(dump_recipe(loaded.recipe, [f"{loaded.name}, profile {profile}"]), nl=False)
+    if kind != "recipe":
+        instead = f"; for a study: fptkit study {name} --dry-run with the same options" if kind == "study" else ""
+        raise UsageError(f"show {kind}: --profile and --set are for recipes{instead}")
+    loaded = load_recipe(
+        name, profile=profile, overrides=overrides, plugin_files=plugin_files, registry_loader=load_registry
+    )
+    if as_json:
+        print_json(recipe_mapping(loaded.recipe))
+        return
+    chosen = [f"profile {profile}"] if profile is not None else []
+    title = ", ".join([loaded.name, *chosen, *overrides])
+    click.echo(dump_recipe(loaded.recipe, [title, *_protocol_lines(loaded)]), nl=False)
+
+
+def _protocol_lines(loaded: LoadedRecipe) -> list[str]:
+    """What the task's protocol does, and what its other protocols would do."""
+    task = loaded.recipe.task
+    chosen = getattr(task.options, "protocol", "clean")
+    lines = []
+    for protocol in loaded.registry.get(TaskSpec, task.name).protocols:
+        if protocol.faults:
+            own = protocol.name == chosen
+            does = f"protocol {chosen} does:" if own else f"protocol {chosen}; with task.protocol={protocol.name}:"
+            lines += [does, *(f"  {number:<4}{effect}" for number, effect in protocol.faults)]
+    return lines
 
 
 def _show_published(name: str, as_json: bool) -> None:

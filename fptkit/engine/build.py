@@ -124,7 +124,7 @@ def _build(
     readout = _choose_readout(recipe, task, backbone)
     model = _build_model(recipe, registry, task, chosen, backbone, readout, measure=measure)
     groups = _freeze(recipe, registry, model)
-    precision = choose_precision(_wanted_precision(recipe), device)
+    precision = choose_precision(wanted_precision(recipe, task), device)
     _store(model, precision)
     if finish is not None:
         finish(model)
@@ -299,9 +299,11 @@ def build_component(spec: ComponentSpec, options: Options, **arguments: Any) -> 
             raise
 
 
-def _wanted_precision(recipe: Recipe) -> str:
-    """The recipe's precision; for ``auto``, the one that an earlier run of this recipe used, if any."""
-    return recipe.pinned.precision or "auto" if recipe.precision == "auto" else recipe.precision
+def wanted_precision(recipe: Recipe, task: Task) -> str:
+    """The recipe's precision; for ``auto``, that of an earlier run of it, or that of the task's protocol, if any."""
+    if recipe.precision != "auto":
+        return recipe.precision
+    return recipe.pinned.precision or task.precision or "auto"
 
 
 def _match_norm(

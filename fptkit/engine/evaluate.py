@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from statistics import fmean
 from typing import NamedTuple
 
 import torch
@@ -62,6 +63,27 @@ class _Account:
         return {"loss": float(self._loss_sum / self._examples), **values}
 
 
+class _MeanOfBatches:
+    """Loss and metrics as the mean over batches, each of the same weight, whatever its size."""
+
+    def __init__(self, task: Task, device: torch.device) -> None:
+        self._task, self._device = task, device
+        self._batches: list[dict[str, float]] = []
+
+    def add(self, found: _Found) -> None:
+        account = _Account(self._task, self._device)
+        account.add(found)
+        self._batches.append(account.values())
+
+    def values(self) -> dict[str, float]:
+        return {name: fmean(batch[name] for batch in self._batches) for name in self._batches[0]}
+
+
+def _account_of(task: Task, device: torch.device) -> _Account | _MeanOfBatches:
+    sampled = task.sampled_evaluation
+    return _MeanOfBatches(task, device) if sampled and sampled.incomplete else _Account(task, device)
+
+
 @torch.no_grad()
 def evaluate(
     model: CrossModalModel,
@@ -84,7 +106,8 @@ def evaluate(
         assessor: looks at the answers, too; changes nothing.
 
     Returns:
-        The task's metrics and ``loss``, the mean over examples.
+        The task's metrics and ``loss``: over all examples, or the mean over batches if the task's protocol says so
+        (``SampledEvaluation.incomplete``).
 
     Raises:
         EvaluationStopped: ``stop_requested`` returned true.
@@ -94,7 +117,7 @@ def evaluate(
     team, device = team or Team(), next(model.parameters()).device
     was_training = model.training
     model.eval()
-    account = _Account(task, device)
+    account = _account_of(task, device)
     try:
         for on_cpu in batches:
             if any(team.processes.any_of(stop_requested())):

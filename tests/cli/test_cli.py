@@ -87,15 +87,25 @@ def test_show_prints_every_option(tmp_path: Path) -> None:
     assert "Did you mean 'gpt2'?" in done.stderr
 
 
-def test_show_a_recipe_with_a_profile(tmp_path: Path) -> None:
-    """All of its settings, which is again a recipe."""
-    done = fptkit("show", "recipe", "mnist_lstm", "--profile", "paper", cwd=tmp_path)
-    assert "variant: official" in done.stdout
-    (tmp_path / "again.yaml").write_text(done.stdout)
-    assert fptkit("validate", "again.yaml", cwd=tmp_path).returncode == 0
-    wrong = fptkit("show", "task", "mnist", "--profile", "paper", cwd=tmp_path)
-    assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert "use fptkit show recipe NAME --profile paper" in wrong.stderr
+def test_a_recipe_is_shown_as_it_would_run(tmp_path: Path) -> None:
+    shown = fptkit("show", "recipe", "mnist_gpt2", "--profile", "paper", "--set", "task.image_size=32", cwd=tmp_path)
+    assert shown.stdout.startswith("# mnist_gpt2, profile paper, task.image_size=32\n# protocol clean; ")
+    assert "\n#   D19 training leaves out the last incomplete batch of each epoch\n" in shown.stdout
+    assert "\nprecision: float32\n" in shown.stdout
+    (tmp_path / "shown.yaml").write_text(shown.stdout)
+    assert fptkit("validate", "shown.yaml", cwd=tmp_path).returncode == 0
+    done = fptkit("show", "recipe", "mnist_gpt2", "--set", "task.protocol=fpt2021", "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)["task"]["protocol"] == "fpt2021"
+    done = fptkit("show", "recipe", "mnist_gpt2", "--set", "task.protocol=fpt2021", cwd=tmp_path)
+    assert "\n# protocol fpt2021 does:\n#   D5 " in done.stdout
+    for words, message in (
+        (("recipe", "mnist_gpt2", "--profile", "papr"), "Did you mean 'paper'?"),
+        (("study", "rothermel", "--profile", "paper"), "for a study: fptkit study rothermel --dry-run"),
+        (("task", "mnist", "--set", "patch_size=2"), "show task: --profile and --set are for recipes"),
+    ):
+        done = fptkit("show", *words, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert message in done.stderr
 
 
 def test_copy_and_validate(tmp_path: Path) -> None:

@@ -134,6 +134,8 @@ PLATEAU = "train.schedule={name: plateau, patience: 1, factor: 0.5}"
         (RECIPE, 8, ["train.accumulate=4"]),
         (RAGGED, 16, []),
         (RAGGED, 44, ["train.accumulate=4", "train.schedule={name: cosine}"]),
+        # Evaluations that continue through the validation data, and skipped batches.
+        (RAGGED.replace("  source:", "  protocol: fpt2021\n  max_length: 55\n  source:"), 28, []),
     ],
 )
 def test_schedules_accumulation_and_token_budgets_resume_exactly(
@@ -412,3 +414,25 @@ def test_bfloat16_is_stored_for_frozen_matrices_only(recipe: Path, tmp_path: Pat
         assert parameter.dtype == (torch.bfloat16 if frozen and parameter.ndim > 1 else torch.float32), name
         assert parameter.requires_grad == (not frozen)
     assert start(recipe, tmp_path / "run", "precision=float32")["precision"] == "float32"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "wanted"),
+    [
+        ([], "bfloat16"),
+        (["task.protocol=fpt2021"], "float32"),
+        (["task.protocol=fpt2021", "precision=bfloat16"], "bfloat16"),
+        (["task.protocol=fpt2021", "pinned.precision=bfloat16"], "bfloat16"),  # an earlier run of this recipe
+    ],
+)
+def test_a_protocol_may_prescribe_what_auto_means(
+    overrides: list[str], wanted: str, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fptkit.engine.build import build
+    from fptkit.numerics import precision
+
+    monkeypatch.setattr(precision, "cpu_multiplies_bfloat16", lambda: True)
+    loaded = load_recipe(str(recipe), overrides=overrides)
+    built = build(loaded.recipe, loaded.registry, torch.device("cpu"))
+    assert built.precision == wanted
+    assert any("D21" in note for note in built.task.notes) == (built.task.protocol == "fpt2021")

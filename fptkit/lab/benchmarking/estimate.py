@@ -27,7 +27,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from fptkit.engine.batches import micro_batches
-from fptkit.engine.build import Built, build, build_task
+from fptkit.engine.build import Built, build, build_task, wanted_precision
 from fptkit.engine.setup import training_batches
 from fptkit.interfaces import Batch, Inputs, Task
 from fptkit.lab.benchmarking.skeletons import find_config, make_skeleton, place
@@ -107,11 +107,9 @@ def estimate(loaded: LoadedRecipe) -> Estimate:
     """
     recipe, registry = loaded.recipe, loaded.registry
     device = choose_device(recipe.device)
-    precision = choose_precision(
-        recipe.pinned.precision or "auto" if recipe.precision == "auto" else recipe.precision, device
-    )
     config = find_config(recipe.backbone, recipe.pinned.weights)
     task = build_task(recipe, registry)
+    precision = choose_precision(wanted_precision(recipe, task), device)
     batches, _ = training_batches(recipe, task, task.split("train"))
     batch = batches.batch(0)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:

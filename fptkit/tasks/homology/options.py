@@ -80,7 +80,7 @@ class RemoteHomologyOptions(Options):
     protocol: Literal["clean", "fpt2021"] = Field(
         default="clean",
         description="clean: separate validation, all three hold-outs in full, padding masked, long sequences cropped; "
-        "fpt2021: as in the paper's code, including faults D6 to D9",
+        "fpt2021: as in the paper's code, D6 to D9 and D20 to D22",
     )
     source: Sources = Field(
         default=("tape",),
@@ -92,6 +92,6 @@ class RemoteHomologyOptions(Options):
         ge=1,
         le=limits.LENGTH,
         description="longer sequences are cropped to this many residues; under fpt2021 nothing is cropped, but a batch "
-        "with a longer sequence is skipped",
+        "with a sequence that is longer, <cls> and <sep> included, is skipped",
     )
     simulated: SimulatedOptions = Field(default=SimulatedOptions(), description="options of the source 'simulated'")

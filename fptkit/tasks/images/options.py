@@ -18,7 +18,7 @@ CIFAR_SOURCES = "torchvision, path:DIR_OR_FILE, simulated"
 
 _PROTOCOL = (
     "clean: a tenth of the training data is the validation split, splits are evaluated in full; "
-    "fpt2021: as in the paper's code, including faults D5 and D6"
+    "fpt2021: as in the paper's code, D5, D6 and D19 to D21"
 )
 _SOURCE = "sources of the images, of which the first available one is used; any of "
 _PATCH = "side of a square patch in pixels, a divisor of the image's side; one patch is one token"

@@ -44,7 +44,11 @@ _ADVICE = (
 )
 
 
-_FPT2021_NOTE = "fpt2021: the step is chosen on the test images (D5); 25 batches per evaluation (D6)"
+_FPT2021_NOTE = (
+    "fpt2021: the step is chosen on the test images (D5); 25 batches per evaluation (D6), which continue through the "
+    "images (D20); training drops the last incomplete batch of an epoch (D19); float32 unless the recipe names a "
+    "precision (D21)"
+)
 
 
 class ImageTask(Task):
@@ -108,7 +112,9 @@ class ImageTask(Task):
         self.output = self.preparation.output
         augment = augments if options.augment == "auto" else options.augment
         if options.protocol == "fpt2021":
-            self.sampled_evaluation = SampledEvaluation(batches=25)  # D6
+            self.sampled_evaluation = SampledEvaluation(batches=25, continued=True)  # D6, D20
+            self.complete_batches = True  # D19
+            self.precision = "float32"  # D21
         self._splits = _make_splits(data, options, preparation, augment)
         commonest = int(np.bincount(self._splits["train"].targets).argmax())
         self.majority_accuracy = {

@@ -47,7 +47,7 @@ class ListOpsOptions(Options):
     protocol: Literal["clean", "fpt2021"] = Field(
         default="clean",
         description="clean: brackets kept, separate validation and test, evaluated in full; fpt2021: as in the paper's "
-        "code, including faults D1, D2, D4, D6 and D7",
+        "code, D1, D2, D4, D6, D7, D20 and D21",
     )
     source: Sources = Field(
         default=("generated",),

@@ -50,8 +50,7 @@ class ListOps(Task):
         UsageError: expressions with these options cannot be generated.
 
     Source: Tay et al. 2020, arXiv 2011.04006, section 2.2.1; kzl/universal-computation, datasets/listops.py, for
-    ``fpt2021``. Differences from the latter: symbol ids are fixed, since random ones (fault D4) are not reproducible;
-    evaluation takes its batches in random order instead of the file's.
+    ``fpt2021``. Difference from the latter: symbol ids are fixed, since random ones (fault D4) are not reproducible.
     """
 
     input: Symbols
@@ -119,10 +118,12 @@ class ListOps(Task):
             self._splits[name] = UnmaskedExamples(examples, tokens=self.max_tokens, pad=PAD)
         self._splits["test"] = self._splits["validation"]
         self.majority_accuracy = {**self.majority_accuracy, "test": self.majority_accuracy["validation"]}
-        self.sampled_evaluation = SampledEvaluation(batches=25)
+        self.sampled_evaluation = SampledEvaluation(batches=25, continued=True, incomplete=True)
+        self.precision = "float32"
         self.notes = (
             *self.notes,
-            "fpt2021: brackets dropped (D1); test is the validation data (D7); 25 batches per evaluation (D6)",
+            "fpt2021: brackets dropped (D1); test is the validation data (D7); 25 batches per evaluation (D6), which "
+            "continue through the data (D20); float32 unless the recipe names a precision (D21)",
             *([note] if (note := _cut_note(flat, CUT_OF_FPT2021)) else []),
         )
 

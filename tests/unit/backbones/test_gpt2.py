@@ -222,6 +222,10 @@ def test_a_pretrained_table_is_extended_if_the_recipe_says_so(checkpoint: tuple[
         table(length=49, extend="tile")
     assert torch.equal(table(extend="tile"), torch.cat([given, given, given[:2]]))
     assert table(length=60, extend="tile").shape == (60, 32)
+    tiled = Gpt2Options.model_validate({"weights": f"path:{folder}", "positions": {"extend": "tile"}})
+    note = "the backbone's position table of 24 rows is repeated to 50"
+    assert note in build_gpt2(tiled, positions=50, seed=0).notes
+    assert note not in build_gpt2(tiled, positions=24, seed=0).notes
     drawn_out = table(extend="interpolate")
     places = np.linspace(0, 23, 50)  # the ends stay where they are
     for column in range(32):

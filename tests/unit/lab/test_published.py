@@ -210,7 +210,8 @@ def test_names_are_those_of_fptkit(name: str) -> None:
         (protocol,) = [protocol for protocol in spec.protocols if protocol.name == published.protocol]
         told = {number for number, _ in protocol.faults}
         assert set(facts.faults) <= told
-        assert told - set(facts.faults) <= {"D4"}  # changes no figure but by chance
+        by_chance, of_its_own = {"D4", "D19", "D20"}, {"D21"}  # precision is a reason of its own
+        assert told - set(facts.faults) <= by_chance | of_its_own
 
 
 def test_an_unknown_paper_gets_the_nearest_name() -> None:

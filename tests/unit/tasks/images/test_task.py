@@ -199,7 +199,8 @@ def test_fpt2021_chooses_on_test_and_samples(tmp_path: Path) -> None:
     assert task.protocol == "fpt2021"
     assert task.split("train").size == 200
     assert torch.equal(all_of(task.split("validation")), all_of(task.split("test")))
-    assert task.sampled_evaluation == SampledEvaluation(batches=25)
+    assert task.sampled_evaluation == SampledEvaluation(batches=25, continued=True)
+    assert (task.complete_batches, task.precision) == (True, "float32")
     assert any("chosen on the test images (D5)" in note for note in task.notes)
     check_task(task)
 
