@@ -108,8 +108,9 @@ def _as_unavailable(err: Exception, repository: str, name: str, revision: str | 
 
     token, page = get_token(), f"{_endpoint()}/{repository}"
     if isinstance(err, errors.GatedRepoError):  # also a RepositoryNotFoundError
-        refused = "your account has no access: ask for it" if token else "requires a login: ask for access"
-        return Unavailable(f"{repository} {refused} at {page}" + ("" if token else ", then run `hf auth login`"))
+        if token:
+            return Unavailable(f"your account has no access to {repository}: ask for it at {page}")
+        return Unavailable(f"{repository} requires a login: ask for access at {page}, then run `hf auth login`")
     if isinstance(err, errors.RepositoryNotFoundError):
         readable = " that your token may read" if token else ""
         return Unavailable(f"the hub has no {'' if token else 'public '}repository {repository}{readable}")

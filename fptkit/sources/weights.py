@@ -17,7 +17,6 @@ from fptkit.sources import Unavailable
 from fptkit.sources.formats import INDEX, SINGLE, Place, found_instead, missing_files
 from fptkit.sources.gguf.convert import gguf_config
 from fptkit.sources.gguf.entries import convert_gguf, find_gguf
-from fptkit.sources.packages import PACKAGES, is_installed
 from fptkit.sources.hub import (
     NotInRepository,
     cached_file,
@@ -27,6 +26,7 @@ from fptkit.sources.hub import (
     one_line,
     repository_of,
 )
+from fptkit.sources.packages import PACKAGES, is_installed
 from fptkit.sources.probe import hub_problem
 
 if TYPE_CHECKING:
