@@ -116,7 +116,7 @@ def _as_unavailable(err: Exception, repository: str, name: str, revision: str | 
         return Unavailable(f"the hub has no {'' if token else 'public '}repository {repository}{readable}")
     if isinstance(err, errors.RevisionNotFoundError):
         return Unavailable(f"{repository} has no revision '{revision}'; give a branch, tag or commit of {page}/commits")
-    # LocalEntryNotFoundError is an EntryNotFoundError, but only says that the hub did not answer and the cache is empty.
+    # A LocalEntryNotFoundError, one of its subclasses, only says that the hub did not answer and the cache is empty.
     if isinstance(err, errors.EntryNotFoundError) and not isinstance(err, errors.LocalEntryNotFoundError):
         return NotInRepository(f"{repository} has no {name}")
     if _status(err) == 401 and token:
@@ -205,7 +205,7 @@ def _fetch(found: HfFileMetadata, blob: Path, lock: Path, name: str) -> None:
         SourceError, DataError, UsageError: see `fptkit.sources.download.download`.
     """
     from filelock import FileLock
-    from huggingface_hub.utils import tqdm
+    from huggingface_hub.utils.tqdm import tqdm
 
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):  # the client's own lock of this file

@@ -322,6 +322,8 @@ def _found_on_hub(repository: str, revision: str | None) -> str:
         listed = HfApi().list_repo_files(repository, revision=revision)
         names = sorted(name for name in listed if "/" not in name)
         config, adapter = content("config.json"), content("adapter_config.json")
-    except (*hub_errors(), Unavailable):
+    except Unavailable:
+        return ""
+    except hub_errors():
         return ""
     return found_instead(Place(repository, names, config, adapter, local=False))

@@ -161,10 +161,10 @@ def test_a_gated_repository_whose_owner_refuses(hub: Hub, monkeypatch: pytest.Mo
 
 def test_a_private_repository_and_a_token_that_is_refused(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.repositories["me/mine"] = Repository(private=True)
-    with pytest.raises(Unavailable, match="^the hub has no public repository me/mine$"):
+    with pytest.raises(Unavailable, match=r"^the hub has no public repository me/mine$"):
         open_weights("hub:me/mine")
     log_in(monkeypatch, "hf_expired")
-    with pytest.raises(Unavailable, match="^the hub refuses your token for me/mine: run `hf auth login`, or unset"):
+    with pytest.raises(Unavailable, match=r"^the hub refuses your token for me/mine: run `hf auth login`, or unset"):
         open_weights("hub:me/mine")
 
 
