@@ -7,6 +7,7 @@ one is known.
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import http.client
 import re
@@ -278,7 +279,7 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def unpack(archive: Path, folder: Path) -> None:
+def unpack(archive: Path, folder: Path, *, only: str = "*") -> None:
     """Unpack a tar archive, compressed or not, into an existing folder.
 
     Devices, and names or links that lead out of the folder, are refused (tarfile's ``data`` filter).
@@ -286,6 +287,7 @@ def unpack(archive: Path, folder: Path) -> None:
     Args:
         archive: the archive.
         folder: destination.
+        only: pattern of the names to unpack, folders included, by the rules of `fnmatch`.
 
     Raises:
         DataError: the file is not a tar archive, is truncated, or contains a refused name.
@@ -295,7 +297,8 @@ def unpack(archive: Path, folder: Path) -> None:
         raise UsageError("cannot unpack safely with this Python; use 3.10.12, 3.11.4 or later")
     try:
         with tarfile.open(archive) as opened:
-            opened.extractall(folder, filter="data")
+            wanted = (member for member in opened if fnmatch.fnmatchcase(member.name, only))
+            opened.extractall(folder, members=wanted, filter="data")
     except tarfile.FilterError as err:
         raise DataError(f"{archive}: refused to unpack: {err}") from err
     except (tarfile.TarError, zlib.error, EOFError, OSError) as err:

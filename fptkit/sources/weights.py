@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 PACKAGED = Path(__file__).parent.parent / "weights"
 
+MEASUREMENT = "measurement.json"
+"""File that ``fptkit pretrain`` writes beside weights: facts of their training."""
+
 
 @dataclass(frozen=True)
 class WeightFolder:
@@ -156,6 +159,15 @@ def open_config(entry: str) -> dict[str, Any]:
             if not file.is_file():
                 raise Unavailable(missing_files(file.parent, ["config.json"]))
     return read_json(file, where=entry)
+
+
+def pretrained_on(entry: str) -> str:
+    """The task that ``fptkit pretrain`` made the weights of ``path:FOLDER`` on; empty for all other weights."""
+    scheme, _, place = entry.partition(":")
+    if scheme != "path" or find_gguf(entry):
+        return ""
+    task = find_json(Path(place).expanduser() / MEASUREMENT).get("task")
+    return task if isinstance(task, str) else ""
 
 
 def _folder(scheme: str, place: str) -> Path:

@@ -176,19 +176,22 @@ def tape_archive(counts: Mapping[str, int], folder: Path) -> bytes:
     return packed(files)
 
 
-def lra_archive() -> bytes:
-    """Long Range Arena's archive: ListOps with round brackets as TSV among the folders of other tasks."""
+def lra_archive(counts: Mapping[str, int]) -> bytes:
+    """Long Range Arena's archive: ListOps with round brackets as TSV among the folders of other tasks.
+
+    Args:
+        counts: number of expressions of each file.
+    """
     rows = [
         ("( ( ( [MAX 4 ) 3 ) ] )", 4),
         ("( ( ( [MIN 4 ) 3 ) ] )", 3),
         ("( ( ( [SM 7 ) ( ( ( [MED 1 ) 5 ) ] ) ) ] )", 0),
         ("( ( ( [MED 9 ) 1 ) ] )", 5),
     ]
-    counts = {"train": 24, "val": 8, "test": 8}
     content = {
-        f"lra_release/listops-1000/basic_{split}.tsv": "Source\tTarget\n"
+        f"lra_release/lra_release/listops-1000/{stem}.tsv": "Source\tTarget\n"
         + "".join(f"{rows[n % 4][0]}\t{rows[n % 4][1]}\n" for n in range(count))
-        for split, count in counts.items()
+        for stem, count in counts.items()
     }
-    others = {"lra_release/tsv_data/new_aan_pairs.test.tsv": b"0\t1\ta\tb\n", "lra_release/README.md": b"LRA\n"}
+    others = {"lra_release/lra_release/tsv_data/new_aan_pairs.test.tsv": b"0\t1\ta\tb\n", "lra_release/README": b"LRA"}
     return packed({**others, **{path: text.encode() for path, text in content.items()}})

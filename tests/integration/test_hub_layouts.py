@@ -17,6 +17,7 @@ from hub_layouts import (
     gpt2,
     gpt2_in_parts,
     gpt2_pickled,
+    lra_archive,
     tape_archive,
     vit_of_timm,
     vit_of_transformers,
@@ -121,15 +122,21 @@ def test_a_vision_transformer_in_timms_layout_and_in_transformers(hub: Hub, tmp_
     assert (summary["backbone"]["blocks"], summary["backbone"]["width"]) == (2, 16)
 
 
+def with_records(name: str, counts: dict[str, int], monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
+    """Pretend that a data set has so many records."""
+    data_set = DATA_SETS[name]
+    table = {**DATA_SETS, name: type(data_set)(**{**vars(data_set), "records": counts})}
+    for module in (*modules, "fptkit.sources.data_sets"):  # last, since the others take their table from it
+        monkeypatch.setattr(f"{module}.DATA_SETS", table)
+
+
 @pytest.fixture
 def tape(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The address of TAPE's archive in its LMDB form, with a few records."""
     pytest.importorskip("lmdb")
-    data_set = DATA_SETS["remote_homology"]
-    counts = {stem: 30 - 3 * number for number, stem in enumerate(data_set.records)}
-    table = {"remote_homology": type(data_set)(**{**vars(data_set), "records": counts})}
-    for module in ("fptkit.sources.data_sets", "fptkit.tasks.homology.install", "fptkit.tasks.homology.task"):
-        monkeypatch.setattr(f"{module}.DATA_SETS", table)
+    counts = {stem: 30 - 3 * number for number, stem in enumerate(DATA_SETS["remote_homology"].records)}
+    tasks = ("fptkit.tasks.homology.install", "fptkit.tasks.homology.task")
+    with_records("remote_homology", counts, monkeypatch, *tasks)
     work = tmp_path / "work"
     work.mkdir()
     hub.archives["remote_homology.tar.gz"] = tape_archive(counts, work)
@@ -165,3 +172,42 @@ def test_tapes_archive_interrupted_resumed_and_trained_on(
     assert done.returncode == 0, done.stderr
     assert (summary["task"]["source"], summary["task"]["stand_in"]) == ("tape", False)
     assert not [request for request in hub.requests[before:] if "archives" in request]
+
+
+EXPRESSIONS = """
+task: {name: listops, source: [lra, generated], train_size: 32, validation_size: 16, test_size: 16, length: [10, 30]}
+encoder: {name: symbols}
+backbone: {name: random, size: nano, blocks: 1, width: 16, heads: 2}
+train: {batch_size: 8, max_steps: 4, validate_every: 2, patience: null}
+threads: 1
+"""
+
+
+def test_long_range_arenas_archive_interrupted_resumed_and_trained_on(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = {"basic_train": 24, "basic_val": 8, "basic_test": 8}
+    hub.archives["lra_release.gz"] = lra_archive(counts)
+    address = f"{hub.address}/archives/lra_release.gz"
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # between attempts
+    done, summary = run(tmp_path, recipe=EXPRESSIONS, output="early")
+    assert (summary["task"]["source"], summary["task"]["stand_in"]) == ("generated", True)
+    assert "fetch them: fptkit data fetch listops" in " ".join(done.stderr.split())
+
+    done = fptkit("data", "fetch", "listops", "--url", address)
+    assert done.returncode != 0
+    assert "basic_train.tsv: 24 expressions, Long Range Arena's has 96,000" in done.stderr
+    with_records("listops", counts, monkeypatch, "fptkit.tasks.listops.install")
+    hub.faults = [Fault("archives", after=100), Fault("archives", status=503, times=9)]
+    assert fptkit("data", "fetch", "listops", "--url", address).returncode == 3
+    hub.faults = []
+    done = fptkit("data", "fetch", "listops", "--url", address)
+    assert done.returncode == 0, done.stderr
+    assert hub.ranges[-1].endswith("bytes=100-")
+
+    done, summary = run(tmp_path, recipe=EXPRESSIONS)
+    assert done.returncode == 0, done.stderr
+    assert (summary["task"]["source"], summary["task"]["stand_in"]) == ("lra", False)
+    assert summary["data"]["files"] == 3
+    folder = next(Path(path).parent for path in tmp_path.parent.rglob("basic_val.tsv.gz"))
+    assert not list(folder.rglob("*new_aan*"))

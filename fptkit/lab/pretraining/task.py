@@ -210,6 +210,7 @@ def _measure(built: Built, recipe: Recipe, summary: dict[str, Any], *, step: int
         "precision": summary["precision"],
         "parameters": sum(parameter.numel() for parameter in built.model.backbone.parameters()),
         "started_from": summary["backbone"]["weights"],
+        "task": recipe.task.name,
         "source": built.task.source,
         "stand_in": built.task.stand_in,
         "notes": list(built.task.notes),

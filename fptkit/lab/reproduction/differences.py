@@ -6,6 +6,7 @@ from typing import Any
 
 from fptkit.lab.published import Figure, Published
 from fptkit.lab.published.reasons import notes_of, reasons_of
+from fptkit.lab.reproduction.arms import BITS
 from fptkit.lab.reproduction.counts import count_of
 from fptkit.lab.reproduction.plan import PAPER, Job
 from fptkit.lab.studies.results import CellResult, CommonRate, Estimate, RateResult
@@ -82,11 +83,13 @@ def expected_cell(job: Job, loaded: LoadedRecipe) -> CellResult:
         backbone_options=backbone.model_dump(mode="json"),
         freezing=recipe.freezing.name,
         freezing_options=recipe.freezing.options.model_dump(mode="json", exclude_defaults=True),
-        readout=recipe.head.readout,
+        # The bit tasks leave it open: several answers are read at the last tokens.
+        readout="last_k" if recipe.head.readout == "auto" else recipe.head.readout,
         encoder=recipe.encoder.name if recipe.encoder is not None else "",
         schedule=recipe.train.schedule.name,
         head_options=recipe.head.model_dump(mode="json", exclude_defaults=True),
         precision=recipe.precision,
+        pretrained_on="bit_memory" if BITS in job.needs else "",
     )
 
 

@@ -118,7 +118,8 @@ def chosen(jobs: Sequence[Job], patterns: Sequence[str]) -> tuple[Job, ...]:
     names = [job.name for job in jobs]
     for pattern in patterns:
         if not any(_matches(name, pattern) for name in names):
-            raise UnknownNameError("job", pattern, names, "--dry-run lists them")
+            beginnings = dict.fromkeys(name.rpartition("/")[0] for name in names)
+            raise UnknownNameError("job", pattern, beginnings, "each with an arm, or alone; --dry-run lists them")
     return tuple(job for job in jobs if not patterns or any(_matches(job.name, pattern) for pattern in patterns))
 
 
