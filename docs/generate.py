@@ -46,12 +46,12 @@ from fptkit.cli.main import COMMANDS, cli  # noqa: E402
 from fptkit.cli.subcommands import CommandWithSubcommands  # noqa: E402
 from fptkit.engine import events  # noqa: E402
 from fptkit.freezing.options import FreezingOptions  # noqa: E402
-from fptkit.lab.pretraining.options import PretrainRecipe  # noqa: E402
 from fptkit.lab.benchmarking.hours import ASSUMED  # noqa: E402
+from fptkit.lab.pretraining.options import PretrainRecipe  # noqa: E402
 from fptkit.lab.published import content_rows, load_published, table_heading, table_notes, table_rows  # noqa: E402
+from fptkit.lab.reporting.footnotes import Footnotes  # noqa: E402
 from fptkit.lab.reproduction import tables as reproduction  # noqa: E402
 from fptkit.lab.reproduction.plan import plan  # noqa: E402
-from fptkit.lab.reporting.footnotes import Footnotes  # noqa: E402
 from fptkit.lab.studies.options import StudySettings  # noqa: E402
 from fptkit.recipe.models import SECTIONS, HeadOptions, Pinned, Recipe, TrainOptions  # noqa: E402
 from fptkit.recipe.schema import OptionRow, describe_options  # noqa: E402

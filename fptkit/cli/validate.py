@@ -69,7 +69,11 @@ def _validate(
     overrides: Sequence[str],
     plugin_files: Sequence[Path],
 ) -> tuple[LoadedRecipe | None, Path]:
-    """Check one file with the profile, or with all of its profiles; it is read once. The recipe of a run, and its path."""
+    """Check one file with the profile, or with all of its profiles; it is read once.
+
+    Returns:
+        The recipe of a run, None for other kinds of file; and its path.
+    """
     from fptkit.recipe.find import find_study, read_recipe_file, recipe_folders
 
     folders = recipe_folders(registry)

@@ -172,8 +172,8 @@ def estimate(loaded: LoadedRecipe) -> Estimate:
 
 
 def evaluated(task: Task, options: TrainOptions) -> int:
-    """Number of examples that all evaluations of a run see: a validation after every ``validate_every`` steps and at the
-    end, and the test splits once. A split without an end counts as nothing.
+    """Number of examples that all evaluations of a run see: a validation after every ``validate_every`` steps and at
+    the end, and the test splits once. A split without an end counts as nothing.
 
     Args:
         task: the task.

@@ -1,8 +1,8 @@
 """How long a run takes on a machine of an assumed speed. Light: imports nothing heavy.
 
-A large model is limited by multiplying matrices, a small one by starting operations: a step takes at least the time that
-its several hundred operations need to start one after the other. The defaults are assumptions, not measurements, and
-everything that prints hours prints them too. ``fptkit bench RECIPE`` measures a machine.
+A large model is limited by multiplying matrices, a small one by starting operations: a step takes at least the time
+that its several hundred operations need to start one after the other. The defaults are assumptions, not measurements,
+and everything that prints hours prints them too. ``fptkit bench RECIPE`` measures a machine.
 """
 
 from __future__ import annotations
@@ -25,10 +25,6 @@ class Work:
     flops_per_step: float
     evaluation_flops: float = 0.0
     in_turn: int = 0
-
-    def longer(self, steps: int) -> Work:
-        """The same with another number of steps; evaluations grow alike."""
-        return Work(steps, self.flops_per_step, self.evaluation_flops * steps / self.steps, self.in_turn)
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,10 @@ class ArmKind(NamedTuple):
 
     Args:
         body: origin of the sequence model: ``language``, ``bit_memory``, ``synthetic``, ``vit``, ``bert`` ... if
-            pretrained, or the name of the task that ``fptkit pretrain`` used; ``random``: GPT-2 with random weights; ``random_vit`` ...: another architecture with random
-            weights; ``statistics``: GPT-2 redrawn with the statistics of language weights; ``lstm``: an LSTM with
-            random weights; for any other backbone its registered name.
+            pretrained, or the name of the task that ``fptkit pretrain`` used; ``random``: GPT-2 with random weights;
+            ``random_vit`` ...: another architecture with random weights; ``statistics``: GPT-2 redrawn with the
+            statistics of language weights; ``lstm``: an LSTM with random weights; for any other backbone its registered
+            name.
         freezing: name of the freezing policy.
     """
 

@@ -14,18 +14,16 @@ BIT_MEMORY = "bit_memory_base"
 
 @dataclass(frozen=True)
 class Preparation:
-    """What must be there before a job can run.
+    """What must be there before a job can run in the profile paper.
 
     Args:
         name: short name, for messages.
-        arguments: those of the ``fptkit`` command that makes it; ``{folder}`` is the plan's folder. A repeated call does
-            nothing, or continues.
-        smoke: the same for a job in the profile smoke; None: nothing is needed.
+        arguments: those of the ``fptkit`` command that makes it; ``{folder}`` is the plan's folder. A repeated call
+            does nothing, or continues.
     """
 
     name: str
     arguments: tuple[str, ...]
-    smoke: tuple[str, ...] | None = None
 
 
 TAPE = Preparation("TAPE's data", ("data", "fetch", "remote_homology"))

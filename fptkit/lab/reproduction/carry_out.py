@@ -234,6 +234,8 @@ def _last_line(log: Path) -> str:
     """The last line about an error that a command printed, else its last line."""
     lines: list[str] = []
     with suppress(OSError):
-        lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+        lines = [
+            line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()
+        ]
     errors = [line for line in lines if line.startswith("error:")]
     return (errors or lines or ["it printed nothing"])[-1]

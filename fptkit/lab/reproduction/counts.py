@@ -94,9 +94,7 @@ def count(job: Job, registry: Registry) -> Count:
     from fptkit.lab.benchmarking.estimate import estimate
     from fptkit.recipe.load import load_recipe
 
-    loaded = load_recipe(
-        job.recipe, profile=PAPER, overrides=_countable(job), registry_loader=lambda given: registry
-    )
+    loaded = load_recipe(job.recipe, profile=PAPER, overrides=_countable(job), registry_loader=lambda given: registry)
     found = estimate(loaded)
     evaluated = found.evaluated
     if job.task.held_out and job.figure.protocol == "clean":
