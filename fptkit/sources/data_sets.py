@@ -93,8 +93,7 @@ DATA_SETS: Mapping[str, DataSet] = {
         extensions=(".tsv.gz", ".tsv"),
         source="Long Range Arena, Tay et al. 2020, arXiv 2011.04006; google-research/long-range-arena",
         licence="Apache-2.0, that of the repository",
-        checksum="Long Range Arena publishes none: the digest of the first download is recorded; use --sha256 to require "
-        "one",
+        checksum="none is published: the digest of the first download is recorded; use --sha256 to require one",
         advice=(
             "Get the data with 'fptkit data fetch listops' (its link is often closed; --url names a mirror). Or put\n"
             "basic_train.tsv, basic_val.tsv and basic_test.tsv into a folder and name it: source: path:DIR.\n"

@@ -1,4 +1,4 @@
-"""The script ``benchmarks/reproduce.py``: the whole plan as a dry run, and a job in the profile smoke from end to end."""
+"""The script ``benchmarks/reproduce.py``: the plan as a dry run, and a job in the profile smoke from end to end."""
 
 from __future__ import annotations
 

@@ -205,6 +205,8 @@ class _Call:
         code = self._start_one(job.name, arguments, log)
         if code not in (0, STOPPED):
             self._fail(job, f"{_last_line(log)} (exit code {code}; {log})")
+        elif code == 0 and not self._is_finished(job):
+            self._fail(job, f"it ended without a result; see {log}")
 
     def _prepare(self, need: Preparation) -> str:
         """Make what a job needs, once in a call; why that failed, or an empty text."""

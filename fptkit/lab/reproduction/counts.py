@@ -127,14 +127,14 @@ def _countable(job: Job) -> list[str]:
 
 
 def _rounded(found: object, evaluated: int) -> Count:
-    """Four significant digits: counts change in the last ones with the versions of libraries."""
+    """Three significant digits: counts change in the last ones with the versions of libraries."""
     from fptkit.lab.benchmarking.estimate import Estimate
 
     assert isinstance(found, Estimate)
     return Count(
         steps=found.steps,
-        flops_per_step=float(f"{found.flops_per_step:.4g}"),
-        evaluation_flops=float(f"{found.flops_per_example * evaluated:.4g}"),
+        flops_per_step=float(f"{found.flops_per_step:.3g}"),
+        evaluation_flops=float(f"{found.flops_per_example * evaluated:.3g}"),
         in_turn=found.in_turn,
         blocks=found.blocks or 0,
         width=found.width or 0,

@@ -1,4 +1,4 @@
-"""The jobs that reproduce the papers' tables: one for each figure, or for several that are the same model on one task."""
+"""The jobs that reproduce the papers' tables: one for each figure, or for several of the same model on one task."""
 
 from __future__ import annotations
 

@@ -25,8 +25,8 @@ from fptkit.tasks.unmasked import UnmaskedExamples
 _ADVICE = (
     "A folder has basic_train.tsv, basic_val.tsv and basic_test.tsv (Long Range Arena), or train_d20s.tsv and\n"
     "test_d20s.tsv (Nangia & Bowman), or train.tsv, validation.tsv and test.tsv, each also as .gz; set other names\n"
-    "in task.files. 'fptkit data fetch listops' gets Long Range Arena's for the source 'lra'. Or list 'generated' as a\n"
-    "further source."
+    "in task.files. 'fptkit data fetch listops' gets Long Range Arena's for the source 'lra'.\n"
+    "Or list 'generated' as a further source."
 )
 
 

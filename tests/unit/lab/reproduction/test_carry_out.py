@@ -66,10 +66,10 @@ class Machine:
         if name in self.broken:
             log.write_text("some lines\nerror: no such data\n  more\n")
             return self.broken[name]
-        job = next((job for job in JOBS if job.name == name), None)
-        if job is None:  # a preparation
+        if "--ledger" not in arguments:  # a preparation
             tick(1.0)
             return 0
+        job = next(job for job in plan() if job.name == name)
         needed = seconds_of(job, SPEED) * self.slower - self.done.get(name, 0.0)
         took = min(needed, within_s)
         self.done[name] = self.done.get(name, 0.0) + took
@@ -149,10 +149,18 @@ def test_what_a_job_needs_is_made_first_and_once(tmp_path: Path) -> None:
     assert machine.started[0] == "pretrain_bit_memory"
     assert machine.started.count("pretrain_bit_memory") == 1
     assert f"{tmp_path}/bit_memory_base" in machine.commands[0]
-    machine.broken["remote_homology"] = 3
+    machine.broken["fetch"] = 3
     outcome = call(machine, 100, chosen(plan(), ["fpt2021/remote_homology/frozen_[lr]*"]))
     assert all("TAPE's data: error: no such data (exit code 3" in reason for reason in outcome.failed.values())
-    assert (len(outcome.failed), machine.started.count("remote_homology")) == (2, 1)
+    assert (len(outcome.failed), machine.started.count("fetch")) == (2, 1)
+
+
+def test_a_command_that_leaves_no_result_is_a_failure(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.broken[CHEAPEST] = 0
+    outcome = call(machine, 100, JOBS[:1])
+    assert "it ended without a result; see " in outcome.failed[CHEAPEST]
+    assert outcome.finished == ()
 
 
 def test_an_interruption_ends_the_call(tmp_path: Path) -> None:
