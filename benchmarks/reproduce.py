@@ -29,7 +29,7 @@ from fptkit.lab.reproduction.carry_out import Outcome, Settings, carry_out, in_o
 from fptkit.lab.reproduction.compared import together
 from fptkit.lab.reproduction.plan import PAPER, Job, chosen, plan
 from fptkit.lab.reproduction.process import start_process
-from fptkit.lab.reproduction.tables import FOLDER, dry_run_rows, planned
+from fptkit.lab.reproduction.tables import FOLDER, Planned, dry_run_rows
 from fptkit.registry import Registry, load_plugins
 
 
@@ -94,7 +94,8 @@ def check(settings: Settings) -> None:
 
 def show_plan(jobs: Sequence[Job], registry: Registry, settings: Settings) -> None:
     """Print the plan, the cheapest jobs first."""
-    plans = planned(in_order(jobs, settings.speed), registry, str(settings.folder), settings.speed)
+    ordered = in_order(jobs, settings.speed)
+    plans = [Planned(job, registry, str(settings.folder), settings.speed) for job in ordered]
     rows = dry_run_rows(plans, str(settings.folder), settings.hours)
     print_rows(rows)
     total = shown_hours(sum(plan.seconds for plan in plans))

@@ -354,7 +354,7 @@ def _as_section(row: OptionRow) -> OptionRow:
 
 @cache
 def _plans() -> list[reproduction.Planned]:
-    return reproduction.planned(plan(), REGISTRY)
+    return [reproduction.Planned(job, REGISTRY) for job in plan()]
 
 
 def reproduction_sums() -> str:
@@ -362,7 +362,11 @@ def reproduction_sums() -> str:
     rows = reproduction.sums(_plans())
     fit = ", ".join(f"{reproduction.within(_plans(), hours)} in {hours:,}" for hours in (1, 10, 100, 1000))
     assumed = ASSUMED.assumption(recurrent=True)
-    paragraph = f"Hours {assumed}. Of {rows[-1]['jobs']} jobs, the cheapest first, these fit into hours: {fit}."
+    paragraph = (
+        f"GPU hours are estimates, {assumed}; what must be made first is left out. "
+        f"Jobs that fit into so many hours, the cheapest first: {fit}."
+    )
+    paragraph = textwrap.fill(paragraph, 120)
     return f"{table(tuple(rows[0]), [tuple(row.values()) for row in rows])}\n\n{paragraph}"
 
 
@@ -370,9 +374,9 @@ def reproduction_table(paper: str, name: str) -> str:
     """Return the plan for one table of a paper; what differs for many figures is numbered below it."""
     published = load_published(paper)
     rows = reproduction.figure_rows(_plans(), paper, name)
-    noted = Footnotes([text for row in rows for text in row["what differs"].split("; ") if text], least=2)
+    noted = Footnotes([text for row in rows for text in row["what differs"].splitlines()], least=2)
     for row in rows:
-        texts = [text for text in row["what differs"].split("; ") if text]
+        texts = row["what differs"].splitlines()
         marks = " ".join(filter(None, map(noted.mark, texts)))
         row["what differs"] = "; ".join(filter(None, [marks, *map(noted.beside, texts)]))
         row["job"] = f"`{row['job']}`"

@@ -39,7 +39,7 @@ def test_a_dry_run_prints_the_whole_plan(tmp_path: Path, monkeypatch: pytest.Mon
     assert sorted(row.split()[0] for row in rows) == sorted(job.name for job in plan())
     assert all(" fptkit study " in row for row in rows)
     fits = ["does not fit" not in row for row in rows]
-    assert fits == sorted(fits, reverse=True)
+    assert 10 < sum(fits) < 60
     assert "66 jobs, " in last
     assert f"{sum(fits)} of them fit; assuming 10 TFLOP/s and at least 20 ms for a step" in last
     assert list(tmp_path.iterdir()) == []

@@ -17,8 +17,11 @@ PAPER = "paper"
 SWEPT = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
 """Learning rates of a search. Source: Rothermel et al. 2021, from 1e-6 to 1e-2; the steps between are not recorded."""
 
-_USUAL_BLOCKS = (12, 3)
-"""Blocks of the papers' transformers, and of their LSTM."""
+VALIDATE_EVERY = 5000
+"""Steps between validations of long trainings; more frequent ones would take a third of the time."""
+
+_USUAL_BLOCKS = 12
+"""Blocks of the papers' transformers."""
 
 _FROZEN = {"fpt": "frozen"}
 
@@ -154,7 +157,8 @@ def _job(paper: Published, figures: tuple[Figure, ...]) -> Job:
 
 
 def _arm(figure: Figure) -> str:
-    size = "" if figure.blocks in (*_USUAL_BLOCKS[:1], None) or figure.body == "lstm" else f"_{figure.blocks}_blocks"
+    usual = figure.blocks in (_USUAL_BLOCKS, None) or figure.body == "lstm"
+    size = "" if usual else f"_{figure.blocks}_blocks"
     return f"{_FROZEN.get(figure.freezing, figure.freezing)}_{figure.body}{size}"
 
 
@@ -174,6 +178,9 @@ def _length(paper: Published, figure: Figure) -> Iterator[str]:
     """Batch size and length of training, if they are not the recipe's."""
     if paper.batch_size is not None:
         yield f"train.batch_size={paper.batch_size}"
-    steps = paper.tasks[figure.task].most_steps or LONGER.get((figure.task, figure.body, figure.freezing))
+    most = paper.tasks[figure.task].most_steps
+    steps = most or LONGER.get((figure.task, figure.body, figure.freezing))
     if steps is not None:
         yield f"train.max_steps={steps}"
+    if most is not None:
+        yield f"train.validate_every={VALIDATE_EVERY}"

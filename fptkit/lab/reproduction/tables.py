@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 from fptkit.lab.benchmarking.hours import ASSUMED, Speed, shown_hours
 from fptkit.lab.published import Figure, Published, load_published
@@ -28,13 +28,24 @@ class Planned:
 
     Args:
         job: the job.
-        loaded: its recipe.
+        registry: the components.
+        folder: the plan's folder.
         speed: the assumed speed of the machine.
     """
 
     job: Job
-    loaded: LoadedRecipe
+    registry: Registry
+    folder: str = FOLDER
     speed: Speed = ASSUMED
+
+    @cached_property
+    def loaded(self) -> LoadedRecipe:
+        """Its recipe.
+
+        Raises:
+            RecipeError: its overrides do not fit it.
+        """
+        return load_job(self.job, self.registry, self.folder)
 
     @property
     def seconds(self) -> float:
@@ -47,15 +58,10 @@ class Planned:
         entries = getattr(self.loaded.recipe.backbone.options, "weights", ("random",))
         return _OWN if entries[0].endswith(BIT_MEMORY) else str(entries[0])
 
-    @cached_property
-    def published(self) -> Published:
-        """The paper of its figures."""
-        return load_published(self.job.paper)
-
-    def differences(self, figure: Figure) -> str:
+    def differences(self, figure: Figure) -> tuple[str, ...]:
         """What its result will differ in from a figure, most important first; notes come last."""
-        reasons, notes = differences(self.job, figure, self.published, self.loaded)
-        return "; ".join((*reasons, *notes))
+        reasons, notes = differences(self.job, figure, _published(self.job.paper), self.loaded)
+        return (*reasons, *notes)
 
     @property
     def theirs(self) -> str:
@@ -63,19 +69,9 @@ class Planned:
         return " or ".join(dict.fromkeys(shown(figure.value, figure.sem) for figure in self.job.figures))
 
 
-def planned(jobs: Sequence[Job], registry: Registry, folder: str = FOLDER, speed: Speed = ASSUMED) -> list[Planned]:
-    """What the plan says about jobs.
-
-    Args:
-        jobs: the jobs.
-        registry: the components.
-        folder: the plan's folder.
-        speed: the assumed speed of the machine.
-
-    Raises:
-        RecipeError: the overrides of a job do not fit its recipe.
-    """
-    return [Planned(job, load_job(job, registry, folder), speed) for job in jobs]
+@cache
+def _published(paper: str) -> Published:
+    return load_published(paper)
 
 
 def dry_run_rows(plans: Sequence[Planned], folder: str, hours: float | None) -> list[dict[str, str]]:
@@ -108,7 +104,7 @@ def dry_run_rows(plans: Sequence[Planned], folder: str, hours: float | None) -> 
 
 
 def figure_rows(plans: Sequence[Planned], paper: str, table: str) -> list[dict[str, str]]:
-    """One row for each figure of a table, in the paper's order.
+    """One row for each figure of a table, in the paper's order; what differs is one text a line.
 
     Args:
         plans: all jobs.
@@ -122,7 +118,7 @@ def figure_rows(plans: Sequence[Planned], paper: str, table: str) -> list[dict[s
         for figure in plan.job.figures
     }
     rows = []
-    for figure in load_published(paper).of(table):
+    for figure in _published(paper).of(table):
         plan, found = places[figure.table, figure.row, figure.column]
         rows.append(
             {
@@ -133,7 +129,7 @@ def figure_rows(plans: Sequence[Planned], paper: str, table: str) -> list[dict[s
                 "GPU hours": shown_hours(plan.seconds),
                 "data": plan.job.task.data,
                 "weights": plan.weights,
-                "what differs": plan.differences(found),
+                "what differs": "\n".join(plan.differences(found)),
             }
         )
     return rows

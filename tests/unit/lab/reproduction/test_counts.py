@@ -34,7 +34,14 @@ def test_every_job_is_counted_and_nothing_else() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [*QUICK, *(pytest.param(job.name, marks=pytest.mark.slow) for job in JOBS if "lstm" not in job.name)],
+    [
+        *QUICK,
+        *(
+            pytest.param(job.name, marks=pytest.mark.slow)
+            for job in JOBS
+            if "lstm" not in job.name and job.name not in QUICK
+        ),
+    ],
 )
 def test_a_kept_count_is_that_of_a_fresh_one(name: str) -> None:
     """Within two percent, since libraries change; what a plan shows has two digits."""
@@ -57,8 +64,10 @@ def test_operations_are_near_the_formula_for_transformers(job: Job) -> None:
     if job.figure.body == "lstm":
         weights, attention = 3 * 8 * 768**2, 0.0
     else:
-        weights = 12 * found.width**2 * found.blocks
-        attention = 4 * found.width * TOKENS[job.figure.task] * found.blocks
+        # The last block computes keys and values of all tokens, and the rest for those that are read.
+        blocks = found.blocks - (5 / 6 if job.figure.task not in ("bit_memory", "bit_xor") else 0.5)
+        weights = 12 * found.width**2 * blocks
+        attention = 4 * found.width * TOKENS[job.figure.task] * blocks
     passes = 3 if job.figure.freezing == "full" else 2
     expected = tokens * (2 * weights * passes + attention * 3)
     assert found.flops_per_step == pytest.approx(expected, rel=0.15)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -114,10 +115,11 @@ def test_what_differs_is_said_in_advance(registry: Registry) -> None:
     assert any("D11" in note for note in said("rothermel2021/mnist/frozen_random")[1])
 
 
-def test_no_job_is_shorter_than_the_paper_says_or_otherwise_set_up(registry: Registry) -> None:
+@pytest.mark.parametrize("jobs", [FEW, pytest.param(NAMES, marks=pytest.mark.slow)], ids=["few", "all"])
+def test_no_job_is_shorter_than_the_paper_says_or_otherwise_set_up(jobs: Sequence[str], registry: Registry) -> None:
     """What we can set is set: only what the paper's own figures lack is left."""
     ours = ("training:", "learning rate:", "precision:", "protocol:", "split:", "read-out:", "data:", "seeds:", "head:")
-    for job in JOBS:
+    for job in map(named, jobs):
         paper = load_published(job.paper)
         for figure in job.figures:
             reasons, _ = differences(job, figure, paper, load_job(job, registry, "folder"))
