@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 TABLES: Mapping[str, tuple[str, ...]] = {"fpt2021": ("table_1", "table_2"), "rothermel2021": ("table_1",)}
 """Tables to reproduce, by paper; names as in its file of figures."""
@@ -100,6 +100,7 @@ class TaskSetup:
         recipe: first part of the recipe's name.
         data: its data in words, for readers.
         counted: overrides that give examples of the same shape without the data, for counting operations.
+        smoke: overrides in the profile smoke only, whose splits may be too small for the protocol.
         held_out: examples of validation and test under the protocol clean; empty: as counted.
         needs: what must be made first.
     """
@@ -107,7 +108,8 @@ class TaskSetup:
     recipe: str
     data: str
     counted: tuple[str, ...] = ()
-    held_out: tuple[int, ...] = field(default=())
+    smoke: tuple[str, ...] = ()
+    held_out: tuple[int, ...] = ()
     needs: tuple[Preparation, ...] = ()
 
 
@@ -130,6 +132,7 @@ TASKS: Mapping[str, TaskSetup] = {
         "TAPE, `fptkit data fetch remote_homology`",
         # Domains of SCOP have 180 residues on average, rounded; batches of similar length are hardly padded.
         ("task.source=simulated", "task.simulated={folds: 8, length: [180, 180]}"),
+        smoke=("train.batch_size=8",),
         needs=(TAPE,),
     ),
 }

@@ -204,7 +204,7 @@ class _Call:
         arguments = [*job.arguments(str(folder), profile), "--quiet", *again]
         code = self._start_one(job.name, arguments, log)
         if code not in (0, STOPPED):
-            self._fail(job, f"{_last_line(log)} (exit code {code}; {log})")
+            self._fail(job, f"{_last_error(log)} (exit code {code}; {log})")
         elif code == 0 and not self._is_finished(job):
             self._fail(job, f"it ended without a result; see {log}")
 
@@ -216,7 +216,7 @@ class _Call:
         self._say(f"first: {need.name}")
         log = folder / "preparations" / f"{need.arguments[1]}.txt"
         code = self._start_one(need.name, [part.replace("{folder}", str(folder)) for part in need.arguments], log)
-        problem = "" if code in (0, STOPPED) else f"{_last_line(log)} (exit code {code}; {log})"
+        problem = "" if code in (0, STOPPED) else f"{_last_error(log)} (exit code {code}; {log})"
         if code != STOPPED:
             self._prepared[need.name] = problem
         return problem
@@ -232,12 +232,13 @@ class _Call:
         self._say(f"{job.name} failed: {reason}")
 
 
-def _last_line(log: Path) -> str:
-    """The last line about an error that a command printed, else its last line."""
+def _last_error(log: Path) -> str:
+    """The last error that a command printed, with the line of details below it; else its last line."""
     lines: list[str] = []
     with suppress(OSError):
-        lines = [
-            line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()
-        ]
-    errors = [line for line in lines if line.startswith("error:")]
-    return (errors or lines or ["it printed nothing"])[-1]
+        lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    errors = [number for number, line in enumerate(lines) if line.startswith("error:")]
+    if not errors:
+        return lines[-1].strip() if lines else "it printed nothing"
+    details = [line.strip() for line in lines[errors[-1] + 1 :][:1] if line.startswith(" ")]
+    return ": ".join([lines[errors[-1]].removeprefix("error:").strip(), *details])

@@ -83,7 +83,7 @@ class Job:
             folder: the plan's folder.
             profile: ``paper``, or ``smoke`` to see whether it runs.
         """
-        more = self.paper_settings if profile == PAPER else ()
+        more = self.paper_settings if profile == PAPER else self.task.smoke
         return [text.replace("{folder}", folder) for text in (*self.settings, *more)]
 
     def arguments(self, folder: str, profile: str = PAPER) -> list[str]:

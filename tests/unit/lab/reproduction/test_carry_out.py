@@ -130,10 +130,10 @@ def test_a_job_that_fails_does_not_stop_the_others_and_is_tried_again(tmp_path: 
     said: list[str] = []
     outcome = carry_out(JOBS[:3], Settings(tmp_path, 10), machine, said.append)
     assert list(outcome.failed) == [CHEAPEST]
-    assert outcome.failed[CHEAPEST].startswith("error: no such data (exit code 1; ")
+    assert outcome.failed[CHEAPEST].startswith("no such data: more (exit code 1; ")
     assert len(outcome.finished) == 2
     assert outcome.left == ()
-    assert any("failed: error: no such data" in line for line in said)
+    assert any("failed: no such data: more" in line for line in said)
     machine.broken.clear()
     job_folder(JOBS[0], tmp_path, PAPER).mkdir(parents=True)
     assert call(machine, 10, JOBS[:3]).failed == {}
@@ -151,7 +151,7 @@ def test_what_a_job_needs_is_made_first_and_once(tmp_path: Path) -> None:
     assert f"{tmp_path}/bit_memory_base" in machine.commands[0]
     machine.broken["fetch"] = 3
     outcome = call(machine, 100, chosen(plan(), ["fpt2021/remote_homology/frozen_[lr]*"]))
-    assert all("TAPE's data: error: no such data (exit code 3" in reason for reason in outcome.failed.values())
+    assert all("TAPE's data: no such data: more (exit code 3" in reason for reason in outcome.failed.values())
     assert (len(outcome.failed), machine.started.count("fetch")) == (2, 1)
 
 
