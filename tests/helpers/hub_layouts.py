@@ -28,7 +28,8 @@ def gpt2_tensors(seed: int = 0) -> dict[str, Tensor]:
     from transformers import GPT2Config, GPT2Model
 
     torch.manual_seed(seed)
-    model = GPT2Model(GPT2Config(n_layer=BLOCKS, n_embd=WIDTH, n_head=2, n_positions=POSITIONS, vocab_size=99))
+    sizes = {"n_layer": BLOCKS, "n_embd": WIDTH, "n_head": 2, "n_positions": POSITIONS, "vocab_size": 99}
+    model = GPT2Model(GPT2Config(**sizes, bos_token_id=98, eos_token_id=98))
     masks = {f"h.{n}.attn.bias": torch.ones(POSITIONS, POSITIONS).tril()[None, None] for n in range(BLOCKS)}
     return {**{name: tensor.clone() for name, tensor in model.state_dict().items()}, **masks}
 

@@ -56,6 +56,7 @@ def expected_cell(job: Job, loaded: LoadedRecipe) -> CellResult:
     """
     recipe, size = loaded.recipe, count_of(job)
     task, backbone = recipe.task.options, recipe.backbone.options
+    weights = _first(backbone, "weights") or "random"
     seeds = Estimate(values=(0.0,) * job.seeds, mean=0.0, sem=None)
     rates = tuple(RateResult(learning_rate=rate, validation=_NONE, runs=()) for rate in job.learning_rates)
     return CellResult(
@@ -75,8 +76,8 @@ def expected_cell(job: Job, loaded: LoadedRecipe) -> CellResult:
         source=_first(task, "source") or "generated",
         task_options=task.model_dump(mode="json"),
         backbone=recipe.backbone.name,
-        weights=_first(backbone, "weights") or "random",
-        init=str(getattr(backbone, "init", "pretrained")),
+        weights=weights,
+        init="random" if weights == "random" else str(getattr(backbone, "init", "pretrained")),
         blocks=size.blocks,
         width=size.width,
         backbone_options=backbone.model_dump(mode="json"),
