@@ -24,6 +24,7 @@ from fptkit.interfaces import Metrics
 from fptkit.numerics import kernels
 from fptkit.recipe.models import Recipe, SeedName
 from fptkit.registry import Registry
+from fptkit.sources.weights import pretrained_on
 
 _VERSIONED = ("torch", "transformers", "numpy", "pydantic", "pluggy", "safetensors")
 _VERSIONED_IF_USED = ("torchmetrics",)
@@ -71,6 +72,7 @@ def run_facts(
             "weights": backbone.weights,
             "init": _init(recipe, built),
             "stand_in": backbone.stand_in,
+            "pretrained_on": pretrained_on(backbone.weights),
             "options": recipe.backbone.options.model_dump(mode="json"),
         },
         "encoder": built.encoder_name,

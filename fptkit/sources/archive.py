@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bz2
 import contextlib
+import fnmatch
 import gzip
 import io
 import lzma
@@ -33,7 +34,7 @@ _OPENERS: dict[bytes, Callable[[IO[bytes]], Any]] = {
 }
 
 
-def unpack(archive: Path, folder: Path) -> None:
+def unpack(archive: Path, folder: Path, *, only: str = "*") -> None:
     """Unpack a tar archive, packed by gzip, bzip2, xz or not, into an existing folder without these files.
 
     Permissions, owners and times are not taken over.
@@ -41,6 +42,7 @@ def unpack(archive: Path, folder: Path) -> None:
     Args:
         archive: the archive.
         folder: destination.
+        only: pattern of the names of files to unpack, by the rules of `fnmatch`.
 
     Raises:
         DataError: the file is not a tar archive, is damaged, unpacks to much more than its size, or has a member that
@@ -57,10 +59,10 @@ def unpack(archive: Path, folder: Path) -> None:
             opener = next((opener for magic, opener in _OPENERS.items() if begin.startswith(magic)), None)
             content = file if opener is None else opener(file)
         with io.BufferedReader(Unpacked(content, archive, _WHAT, limited=opener is not None), _CHUNK) as stream:
-            _unpack_stream(archive, stream, folder)
+            _unpack_stream(archive, stream, folder, only)
 
 
-def _unpack_stream(archive: Path, stream: IO[bytes], folder: Path) -> None:
+def _unpack_stream(archive: Path, stream: IO[bytes], folder: Path, only: str) -> None:
     with decoding(str(archive), _WHAT, advice=_AGAIN):
         opened = tarfile.open(fileobj=stream, mode="r|")  # noqa: SIM115  # the stream is closed, it has nothing else
     count = 0
@@ -68,6 +70,8 @@ def _unpack_stream(archive: Path, stream: IO[bytes], folder: Path) -> None:
         if count > MOST_FILES:
             raise _refused(archive, f"it has more than {MOST_FILES:,} members")
         target = folder.joinpath(*_parts(archive, member))
+        if not fnmatch.fnmatchcase(member.name, only):
+            continue
         if member.isdir():
             with _writing(folder):
                 target.mkdir(parents=True, exist_ok=True)

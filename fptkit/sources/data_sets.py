@@ -46,6 +46,7 @@ class DataSet:
         checksum: what is known about the digest of the archive.
         sha256: digest of the archive, if its source publishes it; empty otherwise.
         advice: what a user can do if it cannot be fetched.
+        members: pattern of the files in the archive that are unpacked, see `fptkit.sources.archive.unpack`.
     """
 
     name: str
@@ -59,6 +60,7 @@ class DataSet:
     checksum: str
     advice: str
     sha256: str = ""
+    members: str = "*"
 
 
 DATA_SETS: Mapping[str, DataSet] = {
@@ -86,6 +88,25 @@ DATA_SETS: Mapping[str, DataSet] = {
             "remote_homology_<split>.json, .json.gz or .lmdb, into a folder and name it: source: path:DIR.\n"
             "Or add 'simulated' as a fallback to task.source, for simulated families."
         ),
+    ),
+    "listops": DataSet(
+        name="listops",
+        summary="ListOps of Long Range Arena: nested expressions of 500 to 2,000 symbols; its archive has 7.7 GB",
+        # A tar archive in spite of its name. Read in google-research/long-range-arena, README.md.
+        url="https://storage.googleapis.com/long-range-arena/lra_release.gz",
+        installer="fptkit.tasks.listops.install:install",
+        # Tay et al. 2020; google-research/long-range-arena, lra_benchmarks/data/listops.py
+        records={"basic_train": 96_000, "basic_val": 2_000, "basic_test": 2_000},
+        extensions=(".tsv.gz", ".tsv"),
+        source="Long Range Arena, Tay et al. 2020, arXiv 2011.04006; google-research/long-range-arena",
+        licence="Apache-2.0, that of the repository",
+        checksum="none is published: the digest of the first download is recorded; use --sha256 to require one",
+        advice=(
+            "Get the data with 'fptkit data fetch listops' (its link is often closed; --url names a mirror). Or put\n"
+            "basic_train.tsv, basic_val.tsv and basic_test.tsv into a folder and name it: source: path:DIR.\n"
+            "Or use 'generated': expressions by the same rules."
+        ),
+        members="*/listops-1000/basic_*.tsv",
     ),
 }
 
@@ -271,7 +292,7 @@ def _install(data_set: DataSet, archive: Path, folder: Path, origin: Mapping[str
         unpacked, ready = Path(temporary, "unpacked"), Path(temporary, "ready")
         unpacked.mkdir()
         ready.mkdir()
-        unpack(archive, unpacked)
+        unpack(archive, unpacked, only=data_set.members)
         try:
             records = installer(unpacked, ready)
         except Unavailable as err:

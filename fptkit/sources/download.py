@@ -108,8 +108,9 @@ def download(
     """Download ``url`` to ``destination``, and resume an earlier attempt if that is safe.
 
     An earlier attempt is resumed if the server confirms that the file has not changed (``If-Range`` with its entity tag
-    or date), or if ``sha256`` is given, which is checked at the end; otherwise the download starts again. An existing
-    file is kept only if ``sha256`` is given and matches.
+    or date), or if ``sha256`` is given, which is checked at the end; otherwise the download starts again. With
+    ``sha256``, the address may have another query than before, as signed ones have. An existing file is kept only if
+    ``sha256`` is given and matches.
 
     Args:
         url: an http or https address.
@@ -178,12 +179,13 @@ class _Part:
         self.path.unlink(missing_ok=True)
         self.memo.unlink(missing_ok=True)
 
-    def _known(self, url: str) -> _Version | None:
+    def _known(self, url: str, *, trusted: bool) -> _Version | None:
         try:
             known = _Version(**find_json(self.memo))
         except TypeError:  # missing or damaged memo: start again
             return None
-        return known if known.url == url else None
+        same = known.url == url or (trusted and known.url.partition("?")[0] == url.partition("?")[0])
+        return known if same else None
 
     def attempt(self, url: str, timeout_s: float, progress: Progress | None, *, trusted: bool) -> None:
         """One request: fetch the file, or the rest of it.
@@ -200,7 +202,7 @@ class _Part:
             DataError: the server's file has another size, or is too large.
             UsageError: the file cannot be written.
         """
-        known = self._known(url)
+        known = self._known(url, trusted=trusted)
         start = self.size() if known and (known.condition or trusted) else 0
         request = urllib.request.Request(url, headers={"User-Agent": "fptkit", "Accept-Encoding": "identity"})
         if start and known:

@@ -62,14 +62,14 @@ def print_results(
         _line(out, results.question)
     _line(out, contents.status_of(results))
     _deviations(results.deviations, out)
-    _section(arms(results), out)
-    _section(answer(results), out)
-    _section(Section("results", "Results", tables=tables.main_tables(results)), out)
-    _section(contents.missing(results), out)
+    print_section(arms(results), out)
+    print_section(answer(results), out)
+    print_section(Section("results", "Results", tables=tables.main_tables(results)), out)
+    print_section(contents.missing(results), out)
     for name in against:
         from fptkit.lab.reporting.against import section
 
-        _section(section(results, name), out)
+        print_section(section(results, name), out)
 
 
 def _heading(console: Console, text: str) -> None:
@@ -98,7 +98,8 @@ def _point(console: Console, text: str, bullet: str = "- ") -> None:
         console.print(Text(" " * len(bullet) if number else bullet) + Text(line.plain.replace(_BOUND, " ")))
 
 
-def _section(section: Section, console: Console) -> None:
+def print_section(section: Section, console: Console) -> None:
+    """Print a section of a report without its pictures; an empty one prints nothing."""
     if section.empty:
         return
     console.print()

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 from fptkit.options import ONE_OR_MORE, ONE_OR_MORE_SCHEMA, Options, source_check
 from fptkit.specs import limits
 
-SOURCES = "generated, path:DIR"
+SOURCES = "generated, lra, path:DIR"
 
 CUT_OF_FPT2021 = 512
 """Symbols after which the paper's code cuts. Source: kzl/universal-computation, datasets/helpers/listops.py,

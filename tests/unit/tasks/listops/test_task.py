@@ -67,7 +67,7 @@ def test_the_defaults_are_those_of_long_range_arena() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"source": "generate"}, "unknown source 'generate'; allowed: generated, path:DIR"),
+        ({"source": "generate"}, "unknown source 'generate'; allowed: generated, lra, path:DIR"),
         ({"source": "path:"}, "'path:' names no folder"),
         ({"source": []}, "at least 1"),
         ({"protocol": "paper"}, "'clean' or 'fpt2021'"),
