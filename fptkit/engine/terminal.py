@@ -44,7 +44,8 @@ class Output(io.TextIOWrapper):
 
     def write(self, text: str, /) -> int:
         """Write a text without its control characters; the progress bars of libraries keep theirs."""
-        if sys._getframe(1).f_globals.get("__name__", "").partition(".")[0] in _BARS:
+        caller = sys._getframe().f_back  # None while the interpreter prints a traceback
+        if caller and caller.f_globals.get("__name__", "").partition(".")[0] in _BARS:
             return self.write_as_it_is(text)
         return self.write_as_it_is(visible(text.replace("\r\n", "\n")))
 
