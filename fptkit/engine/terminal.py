@@ -12,7 +12,7 @@ import io
 import os
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from fptkit.errors import visible
 
@@ -29,15 +29,19 @@ class Output(io.TextIOWrapper):
 
     Args:
         stream: the stream that it replaces.
+        buffer: where it writes; None: where that stream writes.
         outlives: whether a command goes on if nobody reads the stream any more, as after ``| head``.
 
     Attributes:
         failure: why the stream can no longer be written; None if it can.
     """
 
-    def __init__(self, stream: io.TextIOWrapper, *, outlives: bool) -> None:
+    def __init__(self, stream: io.TextIOWrapper, *, buffer: BinaryIO | None = None, outlives: bool = False) -> None:
         super().__init__(
-            stream.buffer, encoding=stream.encoding, errors=stream.errors, line_buffering=stream.line_buffering
+            buffer or stream.buffer,
+            encoding=stream.encoding,
+            errors=stream.errors,
+            line_buffering=stream.line_buffering,
         )
         self.outlives = outlives
         self.failure: OSError | None = None
