@@ -1,7 +1,7 @@
 """Read YAML text into a tree in which every value has its line number.
 
-PyYAML composes the tree; our own rules read its scalars (see `fptkit.recipe.scalars`). Faults are collected, so that all of them
-are reported together.
+PyYAML composes the tree; `fptkit.recipe.scalars` reads its scalars. Faults are collected, so that all of them are
+reported together.
 """
 
 from __future__ import annotations
