@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
@@ -357,7 +358,8 @@ def new_run_folder(name: str) -> Path:
     Raises:
         UsageError: it cannot be created.
     """
-    stem = f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    inside = re.sub(r"[/\\\x00-\x1f\x7f]", "_", name)[:100]  # a recipe may give any name
+    stem = f"{inside}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     for number in itertools.count(1):
         folder = Path("runs") / (stem if number == 1 else f"{stem}-{number}")
         try:

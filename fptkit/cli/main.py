@@ -16,7 +16,7 @@ import click
 from fptkit import __version__
 from fptkit.engine.team.launch import process_count, process_rank
 from fptkit.engine.terminal import is_lost, lost_output, take_over
-from fptkit.errors import FptkitError, Interrupted, PeerError, visible
+from fptkit.errors import FptkitError, Interrupted, PeerError, clipped, visible
 from fptkit.specs.guard import plugin_faults
 from fptkit.specs.surroundings import user_interrupts
 
@@ -108,9 +108,11 @@ def main(arguments: list[str] | None = None) -> None:
             _report_usage(err)
         code = err.exit_code
     except OSError as err:
-        if debug or not is_lost(err):
+        if debug:
             raise
-        code = 1  # reported when all output is written
+        if not is_lost(err):  # else reported when all output is written
+            click.echo(visible(f"error: {_of_file(err)}"), err=True)
+        code = 1
     except MemoryError:
         if debug:
             raise
@@ -144,6 +146,12 @@ def _carried_out(arguments: list[str]) -> Any:
             return cli.main(args=arguments, prog_name="fptkit", standalone_mode=False)
         except click.Abort as err:
             raise err.__cause__ or KeyboardInterrupt from None
+
+
+def _of_file(err: OSError) -> str:
+    """The message of an error of the system that nothing else explained, such as a path that is too long."""
+    name = "" if err.filename is None else f"{clipped(str(err.filename))}: "
+    return f"{name}{err.strerror or err}; --debug shows where"
 
 
 def command() -> None:

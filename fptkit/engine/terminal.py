@@ -14,7 +14,7 @@ import io
 import os
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from fptkit.errors import visible
 
@@ -35,6 +35,7 @@ class Output(io.TextIOWrapper):
 
     Args:
         stream: the stream that it replaces.
+        buffer: where it writes; None: where that stream writes.
         outlives: whether a command continues if nobody reads the stream any more, as after ``| head``.
         others: the stream for what is not printed by fptkit; None: this one.
 
@@ -42,9 +43,19 @@ class Output(io.TextIOWrapper):
         failure: why the stream can no longer be written; None if it can.
     """
 
-    def __init__(self, stream: io.TextIOWrapper, *, outlives: bool, others: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        stream: io.TextIOWrapper,
+        *,
+        buffer: BinaryIO | None = None,
+        outlives: bool = False,
+        others: TextIO | None = None,
+    ) -> None:
         super().__init__(
-            stream.buffer, encoding=stream.encoding, errors=stream.errors, line_buffering=stream.line_buffering
+            buffer or stream.buffer,
+            encoding=stream.encoding,
+            errors=stream.errors,
+            line_buffering=stream.line_buffering,
         )
         self.outlives, self.others = outlives, others
         self._stream = stream  # if it were freed, it would close the buffer
@@ -54,7 +65,8 @@ class Output(io.TextIOWrapper):
         """Write a text without its control characters; the progress bars of libraries keep theirs."""
         if self.others is not None and not _printed_by_fptkit():
             return self.others.write(text)
-        if sys._getframe(1).f_globals.get("__name__", "").partition(".")[0] in _BARS:
+        caller = sys._getframe().f_back  # None while the interpreter prints a traceback
+        if caller and caller.f_globals.get("__name__", "").partition(".")[0] in _BARS:
             return self.write_as_it_is(text)
         return self.write_as_it_is(visible(text.replace("\r\n", "\n")))
 
@@ -116,15 +128,10 @@ def take_over() -> None:
         sys.stderr = Output(sys.stderr, outlives=True)
     if type(sys.stdout) is io.TextIOWrapper:
         sys.stdout.flush()
-        own = io.TextIOWrapper(
-            os.fdopen(os.dup(sys.stdout.fileno()), "wb"),
-            encoding=sys.stdout.encoding,
-            errors=sys.stdout.errors,
-            line_buffering=sys.stdout.line_buffering,
-        )
+        own = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
         with contextlib.suppress(OSError):  # stderr without a descriptor
             os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-        sys.stdout = Output(own, outlives=False, others=sys.stderr)
+        sys.stdout = Output(sys.stdout, buffer=own, others=sys.stderr)
 
 
 def _printed_by_fptkit() -> bool:

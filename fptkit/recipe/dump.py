@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from fptkit.recipe.models import COMPONENT_LISTS, SECTIONS, Component, Recipe
-from fptkit.recipe.tree import RefusedScalar, read_plain
+from fptkit.recipe.scalars import RefusedScalar, read_plain
 
 ORDER = (
     "description",

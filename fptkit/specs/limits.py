@@ -59,6 +59,7 @@ _STUDIES = "Studies"
 TASKS = Limit(_STUDIES, 100, "tasks")
 ARMS = Limit(_STUDIES, 100, "arms")
 RECIPES = Limit(_STUDIES, 400, "recipes: tasks times arms, without control arms")
+RECIPE_VALUES = Limit(_STUDIES, 50_000, "values in all these recipes together")
 COMPARISONS = Limit(_STUDIES, 1_000, "entries of `comparisons`")
 FRACTIONS = Limit(_STUDIES, 100, "entries of `data_fractions`")
 RATES = Limit(_STUDIES, 100, "entries of `learning_rates`; trials of a search")

@@ -15,6 +15,7 @@ from whole_runs import RECIPE, Recorder, assert_same, metrics, start, tensors
 
 from fptkit.engine.events import RunEnded, RunStarted, SplitTested, StepsDone, Validated
 from fptkit.errors import CheckpointError, DivergedError, Interrupted, ShapeError, UsageError
+from fptkit.files import find_json
 from fptkit.recipe.load import load_recipe
 
 RAGGED = """
@@ -33,7 +34,7 @@ def test_a_run_leaves_what_it_promises(recipe: Path, tmp_path: Path) -> None:
     recorder = Recorder()
     folder = tmp_path / "run"
     summary = start(recipe, folder, listener=recorder)
-    assert summary == json.loads((folder / "summary.json").read_text())
+    assert summary == find_json(folder / "summary.json")
     assert summary["status"] == "finished"
     assert summary["recipe"] == "tiny"
     task = {"name": "bit_xor", "protocol": "clean", "source": "generated", "stand_in": False}

@@ -108,11 +108,8 @@ def read_study(file: ReadFile, profile: str | None, overrides: Sequence[str], co
         faults.append(Fault(draft.place("tasks"), "tasks", message))
     draft.arms = {arm.name: arm.summary for arm in found["arms"]}
     tasks: list[Fragment | None] = [*_used_tasks(draft, found["tasks"])] or [None]
-    if len(tasks) * len(found["arms"]) > limits.RECIPES:
-        message = (
-            f"{len(tasks)} tasks and {len(found['arms'])} arms make more than {limits.RECIPES} recipes; split the study"
-        )
-        faults.append(Fault(draft.place("arms"), "arms", message))
+    if excess := _excess([task for task in tasks if task], found["arms"]):
+        faults.append(Fault(draft.place("arms"), "arms", f"{excess}; split the study"))
         return draft
     for task in tasks:
         for arm in found["arms"]:
@@ -143,6 +140,32 @@ def read_recipe(file: ReadFile, profile: str | None, overrides: Sequence[str], c
     draft.arms = {name: ""}
     draft.recipes = {(_task_name(recipe), name): _as_the_study_says(draft, recipe, [own])}
     return draft
+
+
+def _excess(tasks: Sequence[Fragment], arms: Sequence[Fragment]) -> str:
+    """What is above a limit if every arm is composed with every task; empty if nothing is."""
+    if max(1, len(tasks)) * len(arms) > limits.RECIPES:
+        return f"{len(tasks)} tasks and {len(arms)} arms make more than {limits.RECIPES} recipes"
+    known: dict[int, int] = {}
+    values = sum(_size(task, known) for task in tasks) * len(arms)
+    values += sum(_size(arm, known) for arm in arms) * max(1, len(tasks))
+    return (
+        f"the recipes of all cells have more than {limits.RECIPE_VALUES:,} values"
+        if values > limits.RECIPE_VALUES
+        else ""
+    )
+
+
+def _size(fragment: Fragment, known: dict[int, int]) -> int:
+    """Number of values in a fragment and its bases; those of a base that several extend are counted once."""
+
+    def count(node: Node) -> int:
+        return 1 + sum(map(count, [*node.mapping.values(), *node.items]))
+
+    for tree in (*fragment.bases, fragment.own):
+        if id(tree) not in known:
+            known[id(tree)] = count(tree)
+    return sum(known[id(tree)] for tree in (*fragment.bases, fragment.own))
 
 
 def _used_tasks(draft: Draft, tasks: Sequence[Fragment]) -> list[Fragment]:

@@ -48,9 +48,11 @@ class SimulatedOptions(Options):
         default=(2, 5), description="the same for families that are held out entirely or with their superfamily"
     )
     length: Span = Field(default=(60, 120), description="shortest and longest ancestor of a fold, in residues")
-    fold_distance: float = Field(default=3.0, ge=0, description="substitutions per site, fold to superfamily")
-    superfamily_distance: float = Field(default=1.5, ge=0, description="substitutions per site, superfamily to family")
-    family_distance: float = Field(default=1.5, ge=0, description="substitutions per site, family to member")
+    fold_distance: float = Field(default=3.0, ge=0, le=100, description="substitutions per site, fold to superfamily")
+    superfamily_distance: float = Field(
+        default=1.5, ge=0, le=100, description="substitutions per site, superfamily to family"
+    )
+    family_distance: float = Field(default=1.5, ge=0, le=100, description="substitutions per site, family to member")
     gamma_shape: float = Field(
         default=1.4, gt=0, le=100, description="alpha of the gamma-distributed rates among sites; smaller: more uneven"
     )

@@ -8,12 +8,11 @@ import pytest
 import yaml
 
 from fptkit.recipe import tree
+from fptkit.recipe.scalars import RefusedScalar, read_plain
 from fptkit.recipe.tree import (
     Fault,
     Place,
-    RefusedScalar,
     plain,
-    read_plain,
     read_tree,
     read_value,
     recipe_error,

@@ -101,6 +101,15 @@ def test_more_recipes_than_a_study_may_have(registry: Registry, tmp_path: Path) 
     assert "30 tasks and 30 arms make more than 400 recipes" in found
 
 
+def test_more_values_than_the_recipes_of_a_study_may_have(registry: Registry, tmp_path: Path) -> None:
+    files = ", ".join(f"path:f{i}.csv" for i in range(5_000))
+    (tmp_path / "big.yaml").write_text(HEAD.replace("bit_xor", f"table, target: label, source: [{files}]"))
+    arms = "".join(f"  a{i}: {{extends: big}}\n" for i in range(20))
+    (tmp_path / "s.yaml").write_text(f"question: x\narms:\n{arms}")
+    found = fault_of(tmp_path / "s.yaml", registry, study=True)
+    assert ":2  arms: the recipes of all cells have more than 50,000 values; split the study" in found
+
+
 def test_each_base_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for i in range(20):
         below = f"extends: [l{i + 1}a, l{i + 1}b]\n" if i < 19 else ""
