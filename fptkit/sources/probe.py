@@ -89,7 +89,19 @@ def offline_reason() -> str:
     """
     from huggingface_hub import constants
 
+    if any(os.environ.get(name) for name in OFFLINE_VARIABLES):
+        return f"{name} forbids asking the hub" if (name := offline_variable()) else ""
+    return "huggingface_hub is set to offline, which forbids asking the hub" if constants.HF_HUB_OFFLINE else ""
+
+
+def offline_variable() -> str:
+    """Return the name of the environment variable that turns off downloads; empty if none does.
+
+    The first one that has a value decides.
+    """
+    from huggingface_hub import constants
+
     for name in OFFLINE_VARIABLES:
         if value := os.environ.get(name):
-            return f"{name} forbids asking the hub" if value.upper() in constants.ENV_VARS_TRUE_VALUES else ""
-    return "huggingface_hub is set to offline, which forbids asking the hub" if constants.HF_HUB_OFFLINE else ""
+            return name if value.upper() in constants.ENV_VARS_TRUE_VALUES else ""
+    return ""

