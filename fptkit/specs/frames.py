@@ -92,7 +92,7 @@ def reason_of(err: BaseException) -> str:
         return text
     own = [(frame, line) for frame, line in frames_of(err.__traceback__) if not _is_machinery(frame)]
     place = f" (at {shown(*own[-1])})" if own else ""
-    return f"{type(err).__name__}: {text}{place}"
+    return type(err).__name__ + (f": {text}" if text else "") + place
 
 
 def _is_machinery(frame: FrameType) -> bool:
