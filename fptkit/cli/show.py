@@ -83,8 +83,10 @@ def _show_resolved(
     from fptkit.recipe.load import load_recipe
 
     if kind != "recipe":
-        instead = f"; for a study: fptkit study {name} --dry-run with the same options" if kind == "study" else ""
-        raise UsageError(f"show {kind}: --profile and --set are for recipes{instead}")
+        instead = f"use fptkit show recipe NAME --profile {profile or 'PROFILE'}"
+        if kind == "study":
+            instead = f"for a study: fptkit study {name} --dry-run with the same options"
+        raise UsageError(f"show {kind}: --profile and --set are for recipes; {instead}")
     loaded = load_recipe(
         name, profile=profile, overrides=overrides, plugin_files=plugin_files, registry_loader=load_registry
     )
