@@ -2,7 +2,8 @@
 
 huggingface_hub keeps the cache and finds the files. Large files, whose SHA-256 the hub announces, are fetched by
 `fptkit.sources.download` into the place where the client looks for them: the client removes what it has of a file when
-it is interrupted, and compares only the size.
+it is interrupted, and compares only the size. That holds for repositories stored by Xet too, which the hub also serves
+over HTTP.
 """
 
 from __future__ import annotations
