@@ -195,6 +195,10 @@ def test_a_damaged_preparation(tmp_path: Path, recipe: Path, change: dict[str, A
     file = tmp_path / "run/preparation.json"
     content = json.loads(file.read_text())
     file.write_text(json.dumps({**content, **change}))
+    with pytest.raises(DataError, match="was altered"):
+        read_preparation(tmp_path / "run", load_plugins(selection=""))
+    del content["own_digest"]
+    file.write_text(json.dumps({**content, **change}))
     with pytest.raises(DataError, match=message):
         read_preparation(tmp_path / "run", load_plugins(selection=""))
     del content["encoder"]
