@@ -184,7 +184,7 @@ def console(*, stderr: bool = False, **settings: Any) -> Console:
         @property
         def file(self) -> Any:
             """The stream at the moment of writing, since tests and notebooks replace it."""
-            stream = self._file or (sys.stderr if self.stderr else sys.stdout)
+            stream = super().file
             return _AsItIs(stream) if isinstance(stream, Output) else stream
 
         @file.setter

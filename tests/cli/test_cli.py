@@ -16,6 +16,7 @@ from command_line import TINY, fptkit, process
 
 from fptkit.cli.main import main
 from fptkit.errors import UsageError
+from fptkit.files import find_json
 
 
 @pytest.fixture
@@ -170,7 +171,7 @@ def test_a_run_in_a_pipe_is_plain_text(tiny: Path, tmp_path: Path) -> None:
 
 def test_run_as_json_prints_the_summary_only(tiny: Path, tmp_path: Path) -> None:
     done = fptkit("run", tiny, "--output", "out", "--json", "--quiet", cwd=tmp_path)
-    assert json.loads(done.stdout) == json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert json.loads(done.stdout) == find_json(tmp_path / "out" / "summary.json")
     assert done.stderr == ""
 
 

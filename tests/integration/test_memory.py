@@ -151,6 +151,7 @@ def test_a_checkpoint_that_knows_no_parts_takes_those_of_the_recipe(recipe: Path
     state = tmp_path / "parts" / "checkpoints" / "step-00000010" / "state.json"
     content = json.loads(state.read_text())
     assert content["state"].pop("parts") == 4
+    del content["own_digest"]
     state.write_text(json.dumps(content))
     assert start(recipe, tmp_path / "parts", "train.accumulate=4", resume=True)["parts"] == 4
     assert_same(tmp_path / "parts", tmp_path / "whole")

@@ -15,7 +15,7 @@ from whole_runs import RECIPE, Recorder, assert_same, metrics, start, tensors
 
 from fptkit.engine.events import RunEnded, RunStarted, SplitTested, StepsDone, Validated
 from fptkit.errors import CheckpointError, DivergedError, Interrupted, ShapeError, UsageError
-from fptkit.files import find_json
+from fptkit.files import find_json, sealed
 from fptkit.recipe.load import load_recipe
 
 RAGGED = """
@@ -357,8 +357,9 @@ def test_a_checkpoint_of_another_frozen_part_is_refused(recipe: Path, tmp_path: 
         start(recipe, tmp_path / "run", listener=Recorder(8))
     state = tmp_path / "run" / "checkpoints" / "step-00000008" / "state.json"
     content = json.loads(state.read_text())
+    del content["own_digest"]
     content["frozen"]["digest"] = "0" * 64
-    state.write_text(json.dumps(content))
+    state.write_text(json.dumps(sealed(content)))
     with pytest.raises(CheckpointError, match="its frozen part is random with digest 000000000000"):
         start(recipe, tmp_path / "run", resume=True)
 

@@ -131,11 +131,14 @@ def test_a_console_shows_what_it_prints_and_keeps_its_own() -> None:
     out.print(HOSTILE)
     with Progress(console=out) as bar:
         bar.add_task(HOSTILE)
+        print("beside the bar \x07")  # Rich puts itself before the stream meanwhile
+        console(stderr=True).print("on the other stream \x07")
     text = screen.getvalue()
     assert "\x1b[1m" in text  # its own
     for forbidden in ("\x1b]", "\x1b[31mb", "\x07", "\x9b", "\u202e", "\x00", "\ud800"):
         assert forbidden not in text
     assert r"\x1b]0;title" in text
+    assert "beside the bar" in text
 
 
 def test_errors_show_them() -> None:
