@@ -63,6 +63,8 @@ def test_permissions_are_not_taken_over(tmp_path: Path) -> None:
         (member("a\\..\\outside"), "leads out of the folder"),
         (member("C:outside"), "leads out of the folder"),
         (member("a\nb"), "leads out of the folder"),
+        (member("x" * 300), "or is too long"),
+        (member("/".join(["x" * 200] * 20)), "or is too long"),
         (member("a/../../outside", tarfile.DIRTYPE), "leads out of the folder"),
         (member("link", tarfile.SYMTYPE, "../outside"), "'link' is a link"),
         (member("link", tarfile.SYMTYPE, "inside"), "'link' is a link"),
