@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from fptkit.errors import DataError, FptkitError
 
-SMALL_BYTES = 512 * 2**20
+SMALL_BYTES = 256 * 2**20
 """Unpacked size up to which any compression is accepted."""
 
 MOST_RATIO = 200
