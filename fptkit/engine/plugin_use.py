@@ -8,7 +8,7 @@ from typing import Any
 
 from fptkit.engine.code_version import digest_parts, read_source
 from fptkit.errors import FptkitError
-from fptkit.files import SUMMARY, write_json
+from fptkit.files import SUMMARY, write_sealed
 from fptkit.recipe.models import Recipe
 from fptkit.registry import Entry, Plugin, Registry
 from fptkit.specs import KINDS, ComponentSpec, FreezingPolicySpec, resolve_target
@@ -75,7 +75,7 @@ def record_failure(folder: Path, name: str, before: Mapping[str, Any], fault: Fp
         fault: the failure.
     """
     if before.get("status") not in ("finished", "validated", "paused"):
-        write_json(
+        write_sealed(
             folder / SUMMARY,
             {"recipe": name, **before, "status": "failed", "reason": f"{type(fault).__name__}: {fault}"},
         )

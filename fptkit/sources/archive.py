@@ -24,6 +24,7 @@ from fptkit.sources.decoding import Unpacked, decoded, decoding, shown_value
 MOST_FILES = 1_000_000
 """Most members of an archive."""
 
+_LONGEST_PART, _LONGEST_NAME = 255, 1000
 _CHUNK = 1 << 20
 _WHAT, _AGAIN = "a tar archive", "fetch it again"
 
@@ -99,16 +100,21 @@ def _parts(archive: Path, member: tarfile.TarInfo) -> list[str]:
     if not parts and member.isdir():
         return []
     if not is_inside("/".join(parts)):
-        raise _refused(archive, f"the name {name} leads out of the folder")
+        raise _refused(archive, f"the name {name} leads out of the folder, or is too long")
     return parts
 
 
 def is_inside(name: str) -> bool:
     """Whether the name of a member of an archive stays inside the folder it is unpacked to, on every system.
 
+    Names that are too long for a system do not.
+
     Args:
         name: the name, with ``/`` between its parts.
     """
+    lengths = [len(part.encode("utf-8", "surrogateescape")) for part in name.split("/")]
+    if max(lengths) > _LONGEST_PART or sum(lengths) > _LONGEST_NAME:
+        return False
     return bool(name) and not any(
         part in ("", ".", "..") or "\\" in part or ":" in part or any(ord(character) < 32 for character in part)
         for part in name.split("/")

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from fptkit.errors import DataError, FptkitError
 
-SMALL_BYTES = 512 * 2**20
+SMALL_BYTES = 256 * 2**20
 """Unpacked size up to which any compression is accepted."""
 
 MOST_RATIO = 200
@@ -177,13 +177,12 @@ def read_bytes(path: Path, fault: type[FptkitError] = DataError, *, name: str = 
         return path.read_bytes()
 
 
-def check_unpacked(path: Path, size: int, *, what: str = "a bomb") -> None:
+def check_unpacked(path: Path, size: int) -> None:
     """Refuse a packed file whose content is much larger than itself.
 
     Args:
         path: the file.
         size: bytes of its content.
-        what: what such a file is called.
 
     Raises:
         DataError: it exceeds `SMALL_BYTES` and `MOST_RATIO`.
@@ -191,8 +190,8 @@ def check_unpacked(path: Path, size: int, *, what: str = "a bomb") -> None:
     packed = max(path.stat().st_size, 1)
     if size > SMALL_BYTES and size > MOST_RATIO * packed:
         raise DataError(
-            f"{path}: would unpack to {size / 2**20:,.0f} MiB, {size / packed:,.0f} times its size: {what}; it is not "
-            "unpacked"
+            f"{path}: would unpack to {size / 2**20:,.0f} MiB or more, {size / packed:,.0f} times its size, as files do "
+            "that are made to fill the memory; if it is your own, store it unpacked"
         )
 
 

