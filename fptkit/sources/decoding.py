@@ -190,8 +190,8 @@ def check_unpacked(path: Path, size: int) -> None:
     packed = max(path.stat().st_size, 1)
     if size > SMALL_BYTES and size > MOST_RATIO * packed:
         raise DataError(
-            f"{path}: would unpack to {size / 2**20:,.0f} MiB or more, {size / packed:,.0f} times its size, as files do "
-            "that are made to fill the memory; if it is your own, store it unpacked"
+            f"{path}: would unpack to {size / 2**20:,.0f} MiB or more, {size / packed:,.0f} times its size, as files "
+            "that are made to fill the memory do; if it is your own, store it unpacked"
         )
 
 
