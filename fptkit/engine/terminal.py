@@ -181,6 +181,8 @@ def console(*, stderr: bool = False, **settings: Any) -> Console:
     from rich.segment import Segment
 
     class Safe(Console):
+        _file: Any
+
         @property
         def file(self) -> Any:
             """The stream at the moment of writing, since tests and notebooks replace it."""

@@ -27,6 +27,12 @@ class Limit(int):
         LIMITS.append(limit)
         return limit
 
+    def __neg__(self) -> Limit:
+        """The same limit for negative numbers, such as those that count from the end."""
+        other = super().__new__(type(self), -int(self))
+        other.group, other.what = self.group, self.what
+        return other
+
     def __deepcopy__(self, memo: object) -> Limit:
         """Itself: copies of a JSON Schema keep it."""
         return self

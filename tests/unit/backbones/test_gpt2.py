@@ -189,7 +189,7 @@ def test_truncated_weights_are_refused(checkpoint: tuple[Path, GPT2Model], tmp_p
     folder, _ = checkpoint
     (tmp_path / "config.json").write_text((folder / "config.json").read_text())
     (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:1000])
-    with pytest.raises(DataError, match="not a readable safetensors file"):
+    with pytest.raises(DataError, match="not readable as a safetensors file"):
         load_gpt2(open_weights(f"path:{tmp_path}"))
 
 

@@ -666,7 +666,7 @@ def test_the_window_of_a_longformer(checkpoints: Callable[[str], Path]) -> None:
     assert changed.tolist() == [False] * 9 + [True] * 7  # two tokens further with each of three blocks
     assert "no token has global attention: each sees only its window" in backbone.notes
     for window in (2, 5):
-        with pytest.raises(ValidationError, match=f"even number of at least 4 tokens, got {window}"):
+        with pytest.raises(ValidationError, match=f"even number of 4 to 1,000,000 tokens, got {window}"):
             LongformerOptions(attention_window=window)
 
 
