@@ -30,6 +30,7 @@ for place in (ROOT, HERE, HERE.parent / "helpers"):
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from file_shim import under_the_shim  # noqa: E402
 from parts import Part, Tally, all_parts  # noqa: E402
 from record import Record, figures, first_of_each, write_figures  # noqa: E402
 
@@ -39,6 +40,8 @@ Chunk = tuple[Part, range]
 def main() -> int:
     """Run the campaign; the exit status is 1 if a promise was broken."""
     given = _arguments()
+    given.state.mkdir(parents=True, exist_ok=True)
+    under_the_shim(given.state.resolve())
     parts = _chosen(given.parts)
     if given.trial is not None:
         return _repeat(parts[0], given.trial)

@@ -98,7 +98,16 @@ class Part(Protocol):
 
 def all_parts() -> list[Part]:
     """Every part, in the order of the report."""
+    from part_clock import Clock
     from part_files import Files
+    from part_kills import Kills
+    from part_operations import RunOperations, StudyOperations
+    from part_properties import Properties
+    from part_ranks import Ranks
     from part_recipes import Overrides, Recipes, Studies
+    from part_soak import Soak
 
-    return [Recipes(), Studies(), Overrides(), Files()]
+    return [
+        *(Recipes(), Studies(), Overrides(), Properties(), Files()),
+        *(RunOperations(), StudyOperations(), Kills(), Ranks(), Clock(), Soak()),
+    ]
