@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import mmap
 import os
@@ -65,6 +66,7 @@ def start_child(function: Callable[[], Any], log: Path, *, memory_mib: int | Non
         return number
     code = 99
     try:
+        atexit._clear()  # the campaign's own, which remove its folders
         os.setsid()
         signal.set_wakeup_fd(-1)
         for caught in (signal.SIGINT, signal.SIGTERM):
