@@ -14,6 +14,7 @@ import struct
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,10 @@ def start_child(function: Callable[[], Any], log: Path, *, memory_mib: int | Non
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    if number := os.fork():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads; libraries' idle ones do not matter
+        number = os.fork()
+    if number:
         return number
     code = 99
     try:
@@ -243,7 +247,7 @@ def _several(
     tally = Tally()
     part = place / "tally.pickle"
     seen: dict[str, int] = {}
-    for count, trial in enumerate(trials):
+    for trial in trials:
         kind, action = attack(trial)
         shared[:] = _SHARED.pack(trial, time.monotonic(), time.process_time())
         began, before = time.process_time(), _reset_peak()
@@ -259,10 +263,9 @@ def _several(
         if found:
             seen[found[0]] = seen.get(found[0], 0) + 1
             fault = Fault(f"{kind}: {found[0]}", trial, found[1])
-            tally.faults.append(_kept(fault, keep, place) if seen[found[0]] <= KEPT_INPUTS else fault)
-        if count % 20 == 0 or found:
-            part.write_bytes(pickle.dumps(tally))
-    part.write_bytes(pickle.dumps(tally))
+            known = seen[found[0]] > KEPT_INPUTS
+            tally.faults.append(Fault(fault.kind, trial, "") if known else _kept(fault, keep, place))
+        part.write_bytes(pickle.dumps(tally))  # at once: the next trial may end this process
 
 
 def _kept(fault: Fault, keep: Callable[[int], Path | None], place: Path) -> Fault:

@@ -8,6 +8,7 @@ import random
 import re
 import struct
 import tarfile
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -227,7 +228,9 @@ def _in_zip(data: bytes, chance: random.Random) -> bytes:
         content = _several(content, chance, textual=_is_text(content))
     members[victim] = (name, content)
     target = io.BytesIO()
-    with zipfile.ZipFile(target, "w", chance.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as archive:
+    packing = chance.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
+    with warnings.catch_warnings(), zipfile.ZipFile(target, "w", packing) as archive:
+        warnings.simplefilter("ignore")  # two members of one name are meant
         for each, inside in members:
             archive.writestr(zipfile.ZipInfo(each), inside)
     return target.getvalue()

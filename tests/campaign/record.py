@@ -74,13 +74,19 @@ def _part(part: Part, record: Record) -> dict[str, Any]:
         "name": part.name,
         "promise": part.promise,
         "tries": part.tries,
-        "planned": part.long,
-        "made": sum(tally.counts.values()) - tally.counts["ended by force"],
+        "share": _share(part, record),
+        "made": sum(tally.counts.values()) - tally.counts["not reached"],
         "counts": dict(sorted(tally.counts.items())),
         "largest": {name: round(value, 3) for name, value in tally.largest.items()},
         "cpu_seconds": round(record.seconds[part.name], 1),
         "faults": dict(kinds.most_common()),
     }
+
+
+def _share(part: Part, record: Record) -> float:
+    """Of the planned trials, which are done."""
+    done = sum(min(part.chunk, part.long - first) for name, first in record.done if name == part.name)
+    return round(done / part.long, 4)
 
 
 def write_figures(path: Path, content: dict[str, Any]) -> None:
