@@ -39,10 +39,15 @@ def damaged(data: bytes, name: str, chance: random.Random) -> bytes:
         name: its name; the ending says what is inside.
         chance: source of all decisions.
     """
-    inside = _inside(name)
-    if inside is not None and chance.random() < 0.6:
-        return inside(data, chance)
-    return _several(data, chance, textual=_is_text(data))
+    inside, changed = _inside(name), data
+    for _ in range(5):  # some changes, such as that of an empty part, leave it as it is
+        if inside is not None and chance.random() < 0.6:
+            changed = inside(data, chance)
+        else:
+            changed = _several(data, chance, textual=_is_text(data))
+        if changed != data:
+            break
+    return changed
 
 
 def _several(data: bytes, chance: random.Random, *, textual: bool) -> bytes:
@@ -280,7 +285,7 @@ def _in_tar(data: bytes, chance: random.Random) -> bytes:
         content = _several(content, chance, textual=_is_text(content))
         victim.size = len(content)
     target = io.BytesIO()
-    with tarfile.open(fileobj=target, mode="w:gz", compresslevel=1) as archive:
+    with tarfile.open(fileobj=target, mode="w") as archive:
         for item, inside in members:
             archive.addfile(item, io.BytesIO(content if item is victim else inside))
-    return target.getvalue()
+    return gzip.compress(target.getvalue(), 1, mtime=0)

@@ -39,7 +39,8 @@ class Record:
         """Record a chunk."""
         line = {"part": part, "first": first, "seconds": seconds, "tally": tally.content()}
         with (self.folder / CHUNKS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            # After a newline, too: the campaign may have been killed while it wrote the line before.
+            file.write("\n" + json.dumps(line) + "\n")
         self._take(part, first, tally, seconds)
 
     def _take(self, part: str, first: int, tally: Tally, seconds: float) -> None:
@@ -52,7 +53,7 @@ class Record:
         for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
             try:
                 yield json.loads(text)
-            except ValueError:  # the campaign was killed while it wrote the line
+            except ValueError:  # empty, or cut off
                 continue
 
 

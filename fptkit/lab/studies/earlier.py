@@ -145,7 +145,8 @@ def _kept_before(folder: Path, study: Study) -> tuple[Path, StudyResults] | tupl
 def _read(text: str) -> dict[str, Any]:
     """The recipe in a ledger row; empty if it cannot be parsed."""
     try:
-        found = yaml.load(text, yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader)
+        loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+        found = yaml.load(text, loader)  # nosec B506: a safe one
     except yaml.YAMLError:
         return {}
     return found if isinstance(found, dict) else {}

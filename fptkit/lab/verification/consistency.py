@@ -123,7 +123,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file that fptkit wrote; empty if it is not readable."""
     loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
     try:
-        found = yaml.load(path.read_text(encoding="utf-8"), loader)
+        found = yaml.load(path.read_text(encoding="utf-8"), loader)  # nosec B506: a safe one
     except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
