@@ -74,7 +74,9 @@ def mutants() -> Rows:
     rows = []
     for file, counts in content["files"].items():
         made = counts["killed"] + counts["alive"]
-        rows.append((f"`{file}`", f"{made:,}", f"{counts['killed']:,}", f"{counts['killed'] / made:.0%}" if made else ""))
+        rows.append(
+            (f"`{file}`", f"{made:,}", f"{counts['killed']:,}", f"{counts['killed'] / made:.0%}" if made else "")
+        )
     made, killed = (sum(counts[key] for counts in content["files"].values()) for key in ("alive", "killed"))
     return [*rows, ("together", f"{made + killed:,}", f"{killed:,}", f"{killed / (made + killed):.1%}")]
 

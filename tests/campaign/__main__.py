@@ -62,7 +62,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--parts", default="", help="names of parts, with commas between; default: all")
     parser.add_argument("--state", type=Path, default=Path("campaign"), help="folder of what is done and found")
     parser.add_argument("--figures", type=Path, help="file for the figures; default: figures.json in --state")
-    parser.add_argument("--trial", type=int, help="repeat one trial of one part in this process, and show what it finds")
+    parser.add_argument(
+        "--trial", type=int, help="repeat one trial of one part in this process, and show what it finds"
+    )
     return parser.parse_args()
 
 
@@ -141,7 +143,10 @@ def _one_chunk(part: Part, trials: range, work: Path, state: Path) -> tuple[Tall
 def _show(part: Part, trials: range, tally: Tally, seconds: float) -> None:
     kinds = sorted({fault.kind for fault in tally.faults})
     found = f"; {len(tally.faults)} faults: {'; '.join(kinds[:3])}" if kinds else ""
-    print(f"{part.name} {trials.start}-{trials.stop - 1}: {sum(tally.counts.values())} in {seconds:.1f} s{found}", flush=True)
+    print(
+        f"{part.name} {trials.start}-{trials.stop - 1}: {sum(tally.counts.values())} in {seconds:.1f} s{found}",
+        flush=True,
+    )
 
 
 def _report(record: Record, parts: Sequence[Part]) -> int:

@@ -64,7 +64,9 @@ def start_child(function: Callable[[], Any], log: Path, *, memory_mib: int | Non
     sys.stdout.flush()
     sys.stderr.flush()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads; libraries' idle ones do not matter
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # of forks beside threads; libraries' idle ones do not matter
         number = os.fork()
     if number:
         return number

@@ -129,9 +129,10 @@ def _parquet(folder: Path) -> None:
 
 
 def _texts() -> list[dict[str, str]]:
-    words = "the film was a story about man and his house".split()
+    words = ["the", "film", "was", "a", "story", "about", "man", "and", "his", "house"]
     return [
-        {"review": " ".join(words[(n + k) % 9] for k in range(6)), "sentiment": ("good", "bad")[n % 2]} for n in range(30)
+        {"review": " ".join(words[(n + k) % 9] for k in range(6)), "sentiment": ("good", "bad")[n % 2]}
+        for n in range(30)
     ]
 
 
@@ -210,7 +211,12 @@ def _fasta(folder: Path) -> None:
     with (folder / "a.fasta").open("w") as file:
         for number in range(30):
             letters = "".join(chance.choice(list("ACGT"), 30))
-            print(f">seq{number} label={('other', 'promoter')[number % 2]} gene=g{number // 3}", letters, sep="\n", file=file)
+            print(
+                f">seq{number} label={('other', 'promoter')[number % 2]} gene=g{number // 3}",
+                letters,
+                sep="\n",
+                file=file,
+            )
 
 
 def _idx(array: np.ndarray) -> bytes:
@@ -242,7 +248,11 @@ def _digits(folder: Path) -> None:
 def _cifar(folder: Path) -> None:
     chance = np.random.default_rng(0)
     for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
-        batch = {"data": chance.integers(0, 256, (4, 3072), dtype=np.uint8), "labels": [0, 1, 2, 0], "batch_label": name}
+        batch = {
+            "data": chance.integers(0, 256, (4, 3072), dtype=np.uint8),
+            "labels": [0, 1, 2, 0],
+            "batch_label": name,
+        }
         (folder / name).write_bytes(pickle.dumps(batch, protocol=2))
 
 
@@ -261,7 +271,10 @@ def _homology(packed: bool) -> Callable[[Path], object]:
 def _lmdb(folder: Path) -> None:
     import lmdb
 
-    with lmdb.open(str(folder / "x.lmdb"), map_size=1 << 20) as environment, environment.begin(write=True) as transaction:
+    with (
+        lmdb.open(str(folder / "x.lmdb"), map_size=1 << 20) as environment,
+        environment.begin(write=True) as transaction,
+    ):
         transaction.put(b"num_examples", pickle.dumps(6))
         for number in range(6):
             transaction.put(str(number).encode(), pickle.dumps(FIELDS))
@@ -519,7 +532,9 @@ KINDS: tuple[FileKind, ...] = (
     FileKind("run folder, report", _finished, ("run/*.json*", "run/*.yaml"), command("report", "run")),
     FileKind("checkpoint, resumed", _paused, CHECKPOINT, _resume),
     FileKind("run folder, resumed", _paused, ("run/*.json*", "run/*.yaml"), _resume),
-    FileKind("study, report", _study, ("studies/mine/*.json", "studies/mine/*.yaml"), command("report", "studies/mine")),
+    FileKind(
+        "study, report", _study, ("studies/mine/*.json", "studies/mine/*.yaml"), command("report", "studies/mine")
+    ),
     FileKind("study, verify", _study, ("studies/mine/*", "studies/runs/*/*.*"), command("verify", "studies/mine")),
     FileKind("yaml of a recipe", _recipe_files, ("recipe.yaml",), command("validate", "recipe.yaml")),
     FileKind("yaml of a study", _recipe_files, ("study.yaml",), command("validate", "study.yaml")),

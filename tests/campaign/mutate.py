@@ -20,8 +20,36 @@ NUMBERS = (
 """What a number in a text is replaced by."""
 
 WORDS = (
-    *(b"\x00", b"\xff\xfe", b"\xef\xbb\xbf", b"\x1b[31m", b"\r", b"\n\n", b'"', b"'", b",", b"[", b"{", b"}", b"]", b":"),
-    *(b"..", b"../../x", b"/dev/zero", b"/", b"\\u0000", b"\\ud800", "\u202e".encode(), b"%s", b"{0}", b"&a", b"*a", b"|"),
+    *(
+        b"\x00",
+        b"\xff\xfe",
+        b"\xef\xbb\xbf",
+        b"\x1b[31m",
+        b"\r",
+        b"\n\n",
+        b'"',
+        b"'",
+        b",",
+        b"[",
+        b"{",
+        b"}",
+        b"]",
+        b":",
+    ),
+    *(
+        b"..",
+        b"../../x",
+        b"/dev/zero",
+        b"/",
+        b"\\u0000",
+        b"\\ud800",
+        "\u202e".encode(),
+        b"%s",
+        b"{0}",
+        b"&a",
+        b"*a",
+        b"|",
+    ),
 )
 """What is put between words."""
 
@@ -123,13 +151,19 @@ def _swap(data: bytes, chance: random.Random) -> bytes:
     other, more = _range(data, chance)
     if start + length > other:
         return data
-    return data[:start] + data[other : other + more] + data[start + length : other] + data[start : start + length] + (
-        data[other + more :]
+    return (
+        data[:start]
+        + data[other : other + more]
+        + data[start + length : other]
+        + data[start : start + length]
+        + (data[other + more :])
     )
 
 
 def _nothing(data: bytes, chance: random.Random) -> bytes:
-    return chance.choice((b"", b"\n", b"\x00", data[:1], chance.randbytes(64), data + data, data + chance.randbytes(16)))
+    return chance.choice(
+        (b"", b"\n", b"\x00", data[:1], chance.randbytes(64), data + data, data + chance.randbytes(16))
+    )
 
 
 def _range(data: bytes, chance: random.Random) -> tuple[int, int]:
@@ -250,9 +284,11 @@ def _in_png(data: bytes, chance: random.Random) -> bytes:
         place += 12 + length
     victim = chance.randrange(len(chunks))
     kind, content = chunks[victim]
-    content = zlib.compress(chance.choice(BYTE_CHANGES)(zlib.decompress(content), chance)) if (
-        kind == b"IDAT" and chance.random() < 0.5
-    ) else chance.choice(BYTE_CHANGES)(content, chance)
+    content = (
+        zlib.compress(chance.choice(BYTE_CHANGES)(zlib.decompress(content), chance))
+        if (kind == b"IDAT" and chance.random() < 0.5)
+        else chance.choice(BYTE_CHANGES)(content, chance)
+    )
     chunks[victim] = (kind, content)
     if chance.random() < 0.2:
         chunks.insert(chance.randrange(len(chunks)), chunks[chance.randrange(len(chunks))])
@@ -269,9 +305,13 @@ def _in_tar(data: bytes, chance: random.Random) -> bytes:
     victim, content = members[chance.randrange(len(members))]
     kind = chance.randrange(6)
     if kind == 0:
-        victim.name = chance.choice(("../" * 3 + "planted", "/tmp/planted", "a/../../planted", "", ".", "x" * 5000, "a\x00b"))
+        victim.name = chance.choice(
+            ("../" * 3 + "planted", "/tmp/planted", "a/../../planted", "", ".", "x" * 5000, "a\x00b")
+        )
     elif kind == 1:
-        victim.type = chance.choice((tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE))
+        victim.type = chance.choice(
+            (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE)
+        )
         victim.linkname = chance.choice(("/etc", "..", "../..", members[0][0].name, ""))
         victim.size = 0
     elif kind == 2:

@@ -71,4 +71,3 @@ KINDS: tuple[tuple[str, Callable[[Path], Callable[[], None]], Callable[[Path], d
     ("run", smoke.run_command, smoke.result_of_run),
     ("study", smoke.study_command, smoke.result_of_study),
 )
-

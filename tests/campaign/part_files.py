@@ -17,7 +17,6 @@ from file_kinds import KINDS, FileKind
 from mutate import damaged
 from parts import Tally
 
-
 MODULES = (
     *("numpy", "pandas", "scipy.io.wavfile", "PIL.Image", "torchvision", "transformers", "yaml", "fptkit.cli.main"),
     *("fptkit.cli.report", "fptkit.cli.verify", "fptkit.cli.validate", "fptkit.cli.predict", "fptkit.cli.new"),

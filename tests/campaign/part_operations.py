@@ -82,7 +82,10 @@ class _Operations:
         if ended.late:
             return "hangs", where
         if "Traceback" in text or ended.code not in (0, 1, 2, 3, -9):
-            return f"ends with {ended.code} and a traceback" if "Traceback" in text else f"ends with {ended.code}", where
+            return (
+                f"ends with {ended.code} and a traceback" if "Traceback" in text else f"ends with {ended.code}",
+                where,
+            )
         if ended.code in (1, 2, 3) and not text.strip():
             return "no word about it", where
         return self._continue(folder, expected, where)
@@ -146,5 +149,3 @@ class StudyOperations(_Operations):
     def result(self, folder: Path) -> dict[str, Any]:
         """See `_Operations`."""
         return smoke.result_of_study(folder)
-
-

@@ -85,7 +85,9 @@ def _splits(place: Path, given: dict[str, Any]) -> None:
     rows = np.concatenate(list(found.rows.values()))
     demand(sorted(rows.tolist()) == list(range(given["count"])), "an example is in no split, or in two")
     demand(all(len(some) for some in found.rows.values()), "an empty split")
-    demand(all(np.array_equal(found.rows[name], again.rows[name]) for name in found.rows), "another split on repetition")
+    demand(
+        all(np.array_equal(found.rows[name], again.rows[name]) for name in found.rows), "another split on repetition"
+    )
     if groups:
         members = [{groups[row] for row in some} for some in found.rows.values()]
         demand(sum(map(len, members)) == len(set(groups)), "a group is in two splits")
@@ -183,9 +185,7 @@ def _checkpoint(place: Path, given: dict[str, Any]) -> None:
 
     root = Path(tempfile.mkdtemp(dir=place))
     try:
-        tensors = {
-            name: {key: _tensor(*how) for key, how in given[name].items()} for name in ("trained", "optimizer")
-        }
+        tensors = {name: {key: _tensor(*how) for key, how in given[name].items()} for name in ("trained", "optimizer")}
         identity: dict[str, dict[str, Any]] = {"frozen": {"digest": "a"}, "data": {}}
         how = {"state": given["state"], "identity": identity, "keep_steps": set[int]()}
         for step in (given["step"], given["step"] + 1):
@@ -203,14 +203,18 @@ def _checkpoint(place: Path, given: dict[str, Any]) -> None:
 
 
 CELLS = st.one_of(
-    st.sampled_from(("", "NA", "nan", "1", "-1.5", "1e400", "1,5", "0x1f", "yes", "no", "2024-01-01", "24:61", "٣", "\x00")),
+    st.sampled_from(
+        ("", "NA", "nan", "1", "-1.5", "1e400", "1,5", "0x1f", "yes", "no", "2024-01-01", "24:61", "٣", "\x00")
+    ),
     st.text(max_size=8),
     st.floats().map(str),
     st.integers().map(str),
 )
 TABLES = st.integers(1, 4).flatmap(
     lambda width: st.tuples(
-        st.lists(st.one_of(st.sampled_from(("a", "b", "id", "label")), st.text(max_size=6)), min_size=width, max_size=width),
+        st.lists(
+            st.one_of(st.sampled_from(("a", "b", "id", "label")), st.text(max_size=6)), min_size=width, max_size=width
+        ),
         st.lists(st.lists(CELLS, min_size=width, max_size=width), min_size=0, max_size=24),
     )
 )

@@ -27,8 +27,35 @@ PROMISE = "ends in an error of fptkit or is accepted, within 2 s and 300 MB"
 
 KEYS = st.one_of(
     st.sampled_from(
-        "task backbone encoder head train freezing name weights source extends plugins profiles seeds arms tasks "
-        "learning_rates budget search controls reference blocks keep threads precision device pinned vary".split()
+        [
+            "task",
+            "backbone",
+            "encoder",
+            "head",
+            "train",
+            "freezing",
+            "name",
+            "weights",
+            "source",
+            "extends",
+            "plugins",
+            "profiles",
+            "seeds",
+            "arms",
+            "tasks",
+            "learning_rates",
+            "budget",
+            "search",
+            "controls",
+            "reference",
+            "blocks",
+            "keep",
+            "threads",
+            "precision",
+            "device",
+            "pinned",
+            "vary",
+        ]
     ),
     st.text(max_size=12),
     st.sampled_from(("a.b", "", "<<", "\x1b[31m", "x" * 400, "None", "1", "true", "é", "\u202e")),
@@ -199,8 +226,23 @@ class Overrides:
 
 PATHS = st.one_of(
     st.sampled_from(
-        "train.max_steps train.learning_rate task.bits backbone.weights backbone.blocks.keep threads task.name "
-        "freezing.name head.readout train.schedule encoder.name extends plugins profiles pinned.weights".split()
+        [
+            "train.max_steps",
+            "train.learning_rate",
+            "task.bits",
+            "backbone.weights",
+            "backbone.blocks.keep",
+            "threads",
+            "task.name",
+            "freezing.name",
+            "head.readout",
+            "train.schedule",
+            "encoder.name",
+            "extends",
+            "plugins",
+            "profiles",
+            "pinned.weights",
+        ]
     ),
     st.lists(KEYS, min_size=1, max_size=4).map(".".join),
 )
@@ -221,5 +263,3 @@ def _validate(folder: Path, file: str, overrides: Sequence[str]) -> None:
         except FptkitError as err:
             str(err)
             raise
-
-

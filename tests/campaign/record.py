@@ -1,4 +1,4 @@
-"""What a campaign leaves: a line for each chunk of trials, so that it can continue, and figures for the documentation."""
+"""What a campaign leaves: a line for each chunk of trials, so that it can continue, and figures for the docs."""
 
 from __future__ import annotations
 
@@ -62,7 +62,11 @@ def figures(record: Record, parts: Sequence[Part], command: str) -> dict[str, An
     return {
         "date": datetime.date.today().isoformat(),
         "command": command,
-        "machine": {"processor": processor(), "cores": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}"},
+        "machine": {
+            "processor": processor(),
+            "cores": os.cpu_count(),
+            "system": f"{platform.system()} {platform.machine()}",
+        },
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}},
         "parts": [_part(part, record) for part in parts if part.name in record.tallies],
     }
@@ -110,7 +114,9 @@ def processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
 
 
 def _version(name: str) -> str:

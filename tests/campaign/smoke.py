@@ -38,9 +38,25 @@ SMALL_STUDY = STUDY.replace("learning_rates: [1e-3, 1e-2]", "learning_rates: [1e
 MODULES = (
     *("torch", "safetensors.torch", "filelock", "fptkit.registry", "fptkit.recipe.load", "fptkit.engine.run"),
     *("fptkit.cli.main", "fptkit.cli.run", "fptkit.cli.study", "fptkit.api.studies", "fptkit.cli.console"),
-    *("fptkit.lab.studies.load", "fptkit.lab.studies.runner", "fptkit.lab.studies.summarise", "fptkit.lab.reporting.write"),
-    *("fptkit.lab.verification.outputs", "fptkit.lab.reporting.terminal", "fptkit.tasks.bits", "fptkit.backbones.random"),
-    *("fptkit.encoders.linear", "fptkit.engine.assessment.file", "fptkit.lab.reporting.document", "jinja2", "scipy.stats"),
+    *(
+        "fptkit.lab.studies.load",
+        "fptkit.lab.studies.runner",
+        "fptkit.lab.studies.summarise",
+        "fptkit.lab.reporting.write",
+    ),
+    *(
+        "fptkit.lab.verification.outputs",
+        "fptkit.lab.reporting.terminal",
+        "fptkit.tasks.bits",
+        "fptkit.backbones.random",
+    ),
+    *(
+        "fptkit.encoders.linear",
+        "fptkit.engine.assessment.file",
+        "fptkit.lab.reporting.document",
+        "jinja2",
+        "scipy.stats",
+    ),
 )
 """What runs and studies import."""
 

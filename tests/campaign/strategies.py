@@ -21,7 +21,11 @@ def drawn(strategy: st.SearchStrategy[Any], count: int, name: str) -> list[Any]:
     found: list[Any] = []
 
     @settings(
-        max_examples=count, database=None, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+        max_examples=count,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
     )
     @seed(zlib.crc32(name.encode()))
     @given(strategy)

@@ -190,14 +190,18 @@ os.unlink(place / "inside" / "b")              # 6
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("shim") / "file_shim.so"
-    done = subprocess.run(["cc", "-shared", "-fPIC", "-o", str(path), str(file_shim.SOURCE), "-ldl"], capture_output=True)
+    done = subprocess.run(
+        ["cc", "-shared", "-fPIC", "-o", str(path), str(file_shim.SOURCE), "-ldl"], capture_output=True
+    )
     if done.returncode:
         pytest.skip("no C compiler")
     return path
 
 
 def shimmed(library: Path, place: Path, kind: str = "", operation: int = 0, step: float = 0) -> tuple[int, str]:
-    script = SCRIPT.format(campaign=str(ROOT / "tests" / "campaign"), place=str(place), kind=kind, operation=operation, step=step)
+    script = SCRIPT.format(
+        campaign=str(ROOT / "tests" / "campaign"), place=str(place), kind=kind, operation=operation, step=step
+    )
     environment = {**os.environ, file_shim.VARIABLE: str(library)}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
     return done.returncode, done.stderr

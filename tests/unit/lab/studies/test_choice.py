@@ -26,9 +26,7 @@ from fptkit.lab.studies.search.choice import (
 CELL: Any = SimpleNamespace(train=SimpleNamespace(max_steps=80))
 
 
-def outcome(
-    now: Status, value: float | None = 0.5, /, *, higher: bool = True, **summary: Any
-) -> Outcome:
+def outcome(now: Status, value: float | None = 0.5, /, *, higher: bool = True, **summary: Any) -> Outcome:
     selection = {"metric": "accuracy", "higher_is_better": higher}
     metrics = {"validation": {} if value is None else {"accuracy": value}}
     return Outcome("a" * 64, now, summary={"selection": selection, "metrics": metrics, **summary})
@@ -88,9 +86,7 @@ def test_a_standing_counts_every_seed() -> None:
     assert standing(1e-3, range(2), CELL, outcomes(*diverged)).score is None
 
 
-@pytest.mark.parametrize(
-    ("diverged", "failed", "sound"), [(0, 0, True), (1, 0, False), (0, 1, False), (2, 3, False)]
-)
+@pytest.mark.parametrize(("diverged", "failed", "sound"), [(0, 0, True), (1, 0, False), (0, 1, False), (2, 3, False)])
 def test_a_sound_standing_has_no_lost_run(diverged: int, failed: int, sound: bool) -> None:
     assert Standing(1e-3, 0.5, diverged, failed).sound is sound
 
