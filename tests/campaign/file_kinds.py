@@ -495,6 +495,9 @@ def _read_delta(folder: Path, victim: Path) -> None:
 TABLE = {"name": "table", "target": "returned"}
 CHECKPOINT = ("run/checkpoints/*/state.json", "run/checkpoints/*/*.safetensors")
 
+RARE = 3
+"""Weight of kinds whose reading takes long."""
+
 KINDS: tuple[FileKind, ...] = (
     task_kind("npz", _npz, ("a.npz",), "a.npz", name="arrays"),
     task_kind("npy", _npy, ("x.npy", "y.npy"), ".", name="arrays"),
@@ -525,25 +528,48 @@ KINDS: tuple[FileKind, ...] = (
     FileKind("tar.gz", _tar, ("a.tar.gz",), _unpack),
     FileKind("config.json", _gpt2, ("weights/config.json",), _build_weights),
     FileKind("safetensors of weights", _gpt2, ("weights/model.safetensors",), _build_weights),
-    FileKind("config.json of transformers", _llama, ("weights/config.json",), lambda *_: open_weights("huggingface")),
+    FileKind(
+        "config.json of transformers",
+        _llama,
+        ("weights/config.json",),
+        lambda *_: open_weights("huggingface"),
+        weight=RARE,
+    ),
     FileKind("gguf", _gguf, ("x.gguf",), _read_gguf),
     FileKind("delta file", _delta, ("delta.safetensors",), _read_delta),
     FileKind("run folder, loaded", _finished, ("run/*.json", "run/*.yaml", "run/model.safetensors"), _load_run),
-    FileKind("run folder, report", _finished, ("run/*.json*", "run/*.yaml"), command("report", "run")),
-    FileKind("checkpoint, resumed", _paused, CHECKPOINT, _resume),
-    FileKind("run folder, resumed", _paused, ("run/*.json*", "run/*.yaml"), _resume),
+    FileKind("run folder, report", _finished, ("run/*.json*", "run/*.yaml"), command("report", "run"), weight=RARE),
+    FileKind("checkpoint, resumed", _paused, CHECKPOINT, _resume, weight=RARE),
+    FileKind("run folder, resumed", _paused, ("run/*.json*", "run/*.yaml"), _resume, weight=RARE),
     FileKind(
-        "study, report", _study, ("studies/mine/*.json", "studies/mine/*.yaml"), command("report", "studies/mine")
+        "study, report",
+        _study,
+        ("studies/mine/*.json", "studies/mine/*.yaml"),
+        command("report", "studies/mine"),
+        weight=RARE,
     ),
-    FileKind("study, verify", _study, ("studies/mine/*", "studies/runs/*/*.*"), command("verify", "studies/mine")),
+    FileKind(
+        "study, verify",
+        _study,
+        ("studies/mine/*", "studies/runs/*/*.*"),
+        command("verify", "studies/mine"),
+        weight=RARE,
+    ),
     FileKind("yaml of a recipe", _recipe_files, ("recipe.yaml",), command("validate", "recipe.yaml")),
-    FileKind("yaml of a study", _recipe_files, ("study.yaml",), command("validate", "study.yaml")),
+    FileKind("yaml of a study", _recipe_files, ("study.yaml",), command("validate", "study.yaml"), weight=RARE),
     FileKind("csv to predict", _table_run, ("new.csv",), command("predict", "run", "{victim}", "--output", "out.csv")),
-    FileKind("csv, looked at", _csv, ("a.csv",), command("new", "recipe", "x.yaml", "--data", "a.csv", "--force")),
+    FileKind(
+        "csv, looked at",
+        _csv,
+        ("a.csv",),
+        command("new", "recipe", "x.yaml", "--data", "a.csv", "--force"),
+        weight=RARE,
+    ),
     FileKind(
         "ledger.sqlite",
         _study,
         ("studies/ledger.sqlite",),
         command("study", "mine.yaml", "--ledger", "studies", "--dry-run"),
+        weight=RARE,
     ),
 )
