@@ -422,7 +422,7 @@ BLOCKS: dict[str, Callable[..., str]] = {
     "promises_made": reliability.circumstances,
     "promises_broken": reliability.broken,
     "promises_kinds": lambda: table(("part", "tries by kind", "largest values"), reliability.kinds()),
-    "mutants": lambda: table(("file", "changes", "noticed", "share"), reliability.mutants()),
+    "mutants": lambda: table(("file", "tried", "noticed", "share", "not tried"), reliability.mutants()),
     "mutants_made": reliability.mutants_made,
     "mutants_living": lambda: table(("where", "change", "why no test notices it"), reliability.living()),
 }

@@ -69,16 +69,19 @@ def broken() -> str:
 
 
 def mutants() -> Rows:
-    """A row for each file of the honest core."""
-    content = _read(MUTANTS)
-    rows = []
-    for file, counts in content["files"].items():
-        made = counts["killed"] + counts["alive"]
-        rows.append(
-            (f"`{file}`", f"{made:,}", f"{counts['killed']:,}", f"{counts['killed'] / made:.0%}" if made else "")
-        )
-    made, killed = (sum(counts[key] for counts in content["files"].values()) for key in ("alive", "killed"))
-    return [*rows, ("together", f"{made + killed:,}", f"{killed:,}", f"{killed / (made + killed):.1%}")]
+    """A row for each file of the honest core: changes that were tried, those that a test noticed, and the rest."""
+    files = _read(MUTANTS)["files"]
+    sums = {key: sum(counts[key] for counts in files.values()) for key in ("killed", "alive", "not tried")}
+    return [
+        _mutants_row(name, counts)
+        for name, counts in {**{f"`{file}`": files[file] for file in files}, "together": sums}.items()
+    ]
+
+
+def _mutants_row(name: str, counts: dict[str, int]) -> tuple[str, ...]:
+    tried = counts["killed"] + counts["alive"]
+    share = f"{counts['killed'] / tried:.1%}" if tried else ""
+    return name, f"{tried:,}", f"{counts['killed']:,}", share, f"{counts['not tried']:,}"
 
 
 def mutants_made() -> str:

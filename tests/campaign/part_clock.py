@@ -23,7 +23,7 @@ class Clock:
 
     name, tries = "clock", "runs and studies with a clock that goes back"
     promise = "A clock that goes back changes no result, of a run or study, killed and continued or not"
-    long, chunk = 60, 2
+    long, chunk = 60, 1
     modules = smoke.MODULES
 
     def carry_out(self, trials: Sequence[int], place: Path) -> Tally:

@@ -39,7 +39,7 @@ class Files:
     )
     tries = "damaged files"
     long = 100_000
-    chunk = 400
+    chunk = 200
     modules = MODULES
 
     def carry_out(self, trials: Sequence[int], place: Path) -> Tally:

@@ -115,7 +115,7 @@ class RunOperations(_Operations):
         "A run that is killed, or whose disk fails, at any file operation says so; resumed, it gives the bits of one "
         "that was never disturbed"
     )
-    long, chunk = 6 * 300, 24
+    long, chunk = 6 * 300, 12
 
     def command(self, folder: Path) -> Callable[[], None]:
         """See `_Operations`."""
@@ -134,7 +134,7 @@ class StudyOperations(_Operations):
         "A study that is killed, or whose disk fails, at any file operation says so; called again, it gives the same "
         "results.json"
     )
-    long, chunk = 2 * 900, 4
+    long, chunk = 2 * 900, 2
     folder = "ledger"
 
     def _attack(self, trial: int) -> tuple[str, int]:

@@ -28,7 +28,7 @@ class Properties:
         "checkpoint gives back every bit"
     )
     long = 20_000
-    chunk = 400
+    chunk = 200
     modules = ("hypothesis", "fptkit.engine.checkpoint", "fptkit.engine.batches", "fptkit.tasks.table.task", "pandas")
 
     def carry_out(self, trials: Sequence[int], place: Path) -> Tally:

@@ -30,7 +30,7 @@ class Ranks:
         "If one of two processes of a run is killed in any phase, the other one ends, too; resumed with two, the run "
         "gives the bits of one that was never disturbed"
     )
-    long, chunk = 140, 2
+    long, chunk = 140, 1
     modules = (*smoke.MODULES, "torch.distributed", "fptkit.engine.team.processes")
 
     def carry_out(self, trials: Sequence[int], place: Path) -> Tally:

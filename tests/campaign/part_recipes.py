@@ -163,7 +163,7 @@ class _Validated:
     """What `fptkit validate` does, on files that are drawn."""
 
     name, tries = "", ""
-    long, chunk = 0, 500
+    long, chunk = 0, 200
     modules = MODULES
     strategy: st.SearchStrategy[Any]
 
@@ -205,7 +205,7 @@ class Overrides:
     name, tries = "overrides", "lists of overrides"
     promise = f"Any list of --set {PROMISE}"
     long = 10_000
-    chunk = 500
+    chunk = 200
     modules = MODULES
 
     def carry_out(self, trials: Sequence[int], place: Path) -> Tally:
