@@ -109,6 +109,19 @@ def test_comparisons_without_a_test_do_not_count() -> None:
     assert holm(np.array([])).size == 0
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([], (None, None)), ([4.0], (4.0, None)), ([1.0, 3.0], (2.0, 1.0)), ([1, 1, 4], (2.0, 1.0))],
+)
+def test_the_error_of_few_values(values: list[float], expected: tuple[float | None, float | None]) -> None:
+    assert mean_and_error(values) == pytest.approx(expected)
+
+
+def test_three_pairs_have_an_effect_size() -> None:
+    exact = math.gamma(1) / math.gamma(0.5)  # for two degrees of freedom
+    assert hedges_g(0.3, 0.1, 3) == pytest.approx(exact * 3 / math.sqrt(3), rel=1e-12)
+
+
 def test_hedges_g_agrees_with_its_formula() -> None:
     differences = A - B
     d = differences.mean() / differences.std(ddof=1)
@@ -259,6 +272,15 @@ def test_stouffer_agrees_with_scipy(seed: int) -> None:
     assert float(stouffer(p, signs)) == pytest.approx(2 * min(theirs, 1 - theirs), rel=1e-9)
     missing = stouffer(np.append(p, math.nan), np.append(signs, 1))
     assert float(missing) == pytest.approx(float(stouffer(p, signs)), rel=1e-12)
+
+
+def test_stouffer_of_one_task_is_its_own_p_and_rows_are_apart() -> None:
+    p = np.array([[0.03, math.nan], [0.5, 0.2], [math.nan, math.nan]])
+    signs = np.array([[1, 1], [1, -1], [1, 1]])
+    found = stouffer(p, signs)
+    assert found[0] == pytest.approx(0.03, rel=1e-12)
+    assert found[1] == pytest.approx(float(stouffer(p[1], signs[1])), rel=1e-12)
+    assert math.isnan(found[2])
 
 
 def test_stouffer_at_the_ends() -> None:
