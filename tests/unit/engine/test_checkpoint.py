@@ -134,3 +134,17 @@ def test_tensors_of_another_model_are_refused(tmp_path: Path) -> None:
         restore_trained(model, {name: t for name, t in tensors.items() if name != "1.bias"}, origin=tmp_path)
     with pytest.raises(CheckpointError, match=r"1\.bias has shape \(3,\)"):
         restore_trained(model, {**tensors, "1.bias": torch.ones(3)}, origin=tmp_path)
+
+
+def test_optimizer_state_is_copied_to_the_parameter_it_belongs_to() -> None:
+    model = nn.Module()
+    for name in ("a/b", "a"):  # a name may hold the character that separates it from the state's
+        model.register_parameter(name, nn.Parameter(torch.ones(2)))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    packed = {f"{name}/exp_avg": torch.full((2,), float(len(name))) for name in ("a/b", "a")}
+    unpack_optimizer(optimizer, packed, names(model))
+    for tensor in packed.values():
+        tensor.zero_()  # what was read is not what is trained on
+    found = {name: optimizer.state[parameter]["exp_avg"].tolist() for name, parameter in model.named_parameters()}
+    assert found == {"a/b": [3.0, 3.0], "a": [1.0, 1.0]}
+    assert pack_optimizer(optimizer, names(model)).keys() == packed.keys()

@@ -251,6 +251,7 @@ def test_the_test_over_tasks_is_the_t_test_of_each_seeds_mean(seed: int) -> None
     ours, theirs = combined(differences), scipy.stats.ttest_1samp(differences.mean(axis=1), 0, axis=-1)
     np.testing.assert_allclose(ours.t, theirs.statistic, rtol=1e-12)
     np.testing.assert_allclose(ours.p, theirs.pvalue, rtol=1e-12)
+    np.testing.assert_allclose(ours.mean, differences.mean(axis=(1, 2)), rtol=1e-12)
     assert ours.degrees == 5
 
 
@@ -307,8 +308,22 @@ def test_heterogeneity_agrees_with_statsmodels(seed: int) -> None:
     assert float(ours.p) == pytest.approx(oneway.anova_oneway(list(samples), use_var="bf").pvalue, rel=1e-9)
 
 
+def test_heterogeneity_and_rounding_of_rows_are_those_of_each_row() -> None:
+    means = np.array([[0.1, 0.14, 0.2], [0.1, 0.102, 0.101]])
+    errors = np.array([[0.01, 0.02, 0.03], [0.002, 0.002, 0.001]])
+    rows = heterogeneity(means, errors, 4)
+    for row in range(2):
+        one = heterogeneity(means[row], errors[row], 4)
+        np.testing.assert_allclose([rows.q[row], rows.p[row], rows.i2[row]], [one.q, one.p, one.i2], rtol=1e-12)
+    assert rows.i2[0] == pytest.approx(1 - 2 / rows.q[0])
+    assert 0 < rows.q[1] < 1
+    assert rows.i2[1] == 0  # less variation than noise makes
+    assert rounding_of(np.array([[1.0, -8.0], [2.0, 0.5]]), np.zeros((2, 2))).tolist() == pytest.approx([8e-6, 2e-6])
+
+
 def test_no_heterogeneity_of_one_task_or_without_noise() -> None:
-    assert math.isnan(float(heterogeneity(np.array([0.1]), np.array([0.01]), 3).p))
+    one = heterogeneity(np.array([0.1]), np.array([0.01]), 3)
+    assert all(math.isnan(float(value)) for value in (one.q, one.p, one.i2))
     silent = heterogeneity(np.array([0.1, 0.2]), np.zeros(2), 3)
     assert all(math.isnan(float(value)) for value in (silent.q, silent.p, silent.i2))
     alike = heterogeneity(np.array([0.1, 0.1]), np.array([0.01, 0.02]), 3)
