@@ -53,7 +53,7 @@ def main() -> int:
     limit_s = given.seconds or 60 * given.minutes
     left = [chunk for chunk in _chunks(parts) if (chunk[0].name, chunk[1].start) not in record.done]
     _carry_out(left, record, limit_s, given.processes)
-    content = figures(record, parts, f"python tests/campaign {' '.join(sys.argv[1:])}")
+    content = figures(record, parts, _command(given))
     write_figures(given.figures or given.state / "figures.json", content)
     return _report(record, parts)
 
@@ -70,6 +70,13 @@ def _arguments() -> argparse.Namespace:
         "--trial", type=int, help="repeat one trial of one part in this process, and show what it finds"
     )
     return parser.parse_args()
+
+
+def _command(given: argparse.Namespace) -> str:
+    """What repeats the campaign elsewhere: without names of folders."""
+    limit = f"--seconds {given.seconds:g}" if given.seconds else f"--minutes {given.minutes:g}"
+    parts = f" --parts {given.parts}" if given.parts else ""
+    return f"python tests/campaign {limit} --processes {given.processes}{parts}"
 
 
 def _chosen(names: str) -> list[Part]:

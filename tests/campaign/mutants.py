@@ -17,8 +17,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-ALIVE = {0: "survived", 33: "no tests"}
-"""Exit codes in mutmut's files of mutants that nothing killed; None: not tried."""
+ALIVE = (0, 5, 33)
+"""Exit codes in mutmut's files of mutants that survived, or that no test reaches."""
+
+NOT_TRIED = (None, 2, 34)
+"""Those of mutants that were not tried, or not to the end. All others are noticed: by a failure, or no end in time."""
 
 
 def main(target: Path) -> None:
@@ -29,7 +32,7 @@ def main(target: Path) -> None:
     living = []
     for path in sorted(Path("mutants").rglob("*.meta")):
         codes = json.loads(path.read_text())["exit_code_by_key"]
-        tried = {key: code for key, code in codes.items() if code is not None}
+        tried = {key: code for key, code in codes.items() if code not in NOT_TRIED}
         if not tried:
             continue
         alive = [key for key, code in tried.items() if code in ALIVE]

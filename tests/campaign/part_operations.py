@@ -49,8 +49,9 @@ class _Operations:
         return tally
 
     def _attack(self, trial: int) -> tuple[str, int]:
+        """What happens to which operation: all kinds for each one."""
         kinds = file_shim.KINDS
-        return kinds[trial % len(kinds)], trial // len(kinds) + 1
+        return kinds[trial % len(kinds)], _spread(trial // len(kinds), self.long // len(kinds))
 
     def _whole(self, folder: Path) -> tuple[dict[str, Any], int]:
         """The undisturbed result, and the number of operations."""
@@ -101,6 +102,11 @@ class _Operations:
         return None
 
 
+def _spread(number: int, count: int) -> int:
+    """A number from 1 to ``count``, each once, and the first few far apart: a part of a campaign has some of all."""
+    return number * 37 % count + 1
+
+
 def _new(place: Path, name: str) -> Path:
     folder = place / name
     folder.mkdir()
@@ -139,7 +145,7 @@ class StudyOperations(_Operations):
 
     def _attack(self, trial: int) -> tuple[str, int]:
         """Two kinds for each operation, in turn, since a study has many."""
-        kinds, operation = file_shim.KINDS, trial // 2 + 1
+        kinds, operation = file_shim.KINDS, _spread(trial // 2, self.long // 2)
         return kinds[(2 * operation + trial % 2) % len(kinds)], operation
 
     def command(self, folder: Path) -> Callable[[], None]:
