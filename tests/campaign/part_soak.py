@@ -17,7 +17,7 @@ WARM_UP = 50
 """Runs before the first measurement: caches of libraries are full then."""
 
 MOST_KIB_A_RUN = 20.0
-"""Growth of resident memory for each run after it that counts as none: the allocator's own movements."""
+"""Growth of memory for each run after it that counts as none: the allocator's own movements."""
 
 
 class Soak:
@@ -29,16 +29,16 @@ class Soak:
     modules = smoke.MODULES
 
     def carry_out(self, trials: Sequence[int], place: Path) -> Tally:
-        """See `Part`."""
+        """See `Part`; all of them, also to repeat one."""
         tally = Tally()
         log = place / "log"
-        ended = in_child(lambda: _runs(place, len(trials)), log, limit_s=1200)
+        ended = in_child(lambda: _runs(place, self.long), log, limit_s=1200)
         if ended.result is None:
             tally.faults.append(Fault("ends badly", trials[0], log.read_text(errors="replace")[-3000:]))
             return tally
-        tally.counts["runs"] += len(trials)
+        tally.counts["runs"] += self.long
         (memory, threads, files), (after, more_threads, more_files) = ended.result
-        growth = (after - memory) / max(len(trials) - WARM_UP, 1)
+        growth = (after - memory) / (self.long - WARM_UP)
         tally.measure("KiB of memory a run", round(growth, 1))
         tally.measure("further threads", more_threads - threads)
         tally.measure("further open files", more_files - files)
@@ -57,14 +57,14 @@ def _runs(place: Path, count: int) -> tuple[tuple[int, int, int], tuple[int, int
     for number in range(count):
         run(RunRequest(load_recipe(str(place / "r.yaml")), place / "run", listeners=[]))
         shutil.rmtree(place / "run")
-        if number + 1 == min(WARM_UP, count - 1):
+        if number + 1 == WARM_UP:
             before = _measured()
     return before, _measured()
 
 
 def _measured() -> tuple[int, int, int]:
-    """KiB of resident memory, threads, open files."""
+    """KiB of memory of its own, without the pages of libraries that a fork sees again; threads; open files."""
     gc.collect()
     status = Path("/proc/self/status").read_text().splitlines()
-    (memory,) = [int(line.split()[1]) for line in status if line.startswith("VmRSS")]
+    (memory,) = [int(line.split()[1]) for line in status if line.startswith("RssAnon")]
     return memory, threading.active_count(), len(os.listdir("/proc/self/fd"))
