@@ -148,3 +148,11 @@ def test_optimizer_state_is_copied_to_the_parameter_it_belongs_to() -> None:
     found = {name: optimizer.state[parameter]["exp_avg"].tolist() for name, parameter in model.named_parameters()}
     assert found == {"a/b": [3.0, 3.0], "a": [1.0, 1.0]}
     assert pack_optimizer(optimizer, names(model)).keys() == packed.keys()
+
+
+def test_the_latest_is_that_of_the_highest_step_and_leftovers_go(tmp_path: Path) -> None:
+    for name in ("step-99999999", "step-100000000", "step-00000007", ".step-00000007.old", "step-x", "other"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "step-999999999").write_text("no folder")
+    assert latest_checkpoint(tmp_path) == tmp_path / "step-100000000"
+    assert not (tmp_path / ".step-00000007.old").exists()

@@ -188,6 +188,34 @@ def test_sign_flips_agree_with_scipy(pairs: int, step: float) -> None:
             assert sign_flip_p(whole * step) == pytest.approx(theirs.pvalue, rel=1e-12)
 
 
+def test_sixteen_pairs_are_flipped_exactly_and_more_by_the_seed_0() -> None:
+    differences = np.linspace(0.1, 1.0, 16)
+    assert sign_flip_p(differences) == 2 / 2**16
+    more = np.random.default_rng(5).normal(0.3, 1.0, 18)
+    signs = 1 - 2 * np.random.default_rng(0).integers(0, 2, size=(2**16, 18))
+    expected = (np.abs(signs @ more) >= abs(more.sum()) - 1e-4 * np.abs(more).max()).sum()
+    assert sign_flip_p(more) == (expected + 1) / (2**16 + 1)
+
+
+def test_the_bootstrap_is_scipys_with_the_seed_0() -> None:
+    differences = np.random.default_rng(3).normal(0.02, 0.05, 9)
+    found = scipy.stats.bootstrap(
+        (differences,), np.mean, confidence_level=0.9, method="BCa", random_state=np.random.default_rng(0)
+    ).confidence_interval
+    assert bca_interval(differences, 0.9) == (found.low, found.high)
+
+
+def test_rows_of_differences_are_judged_apart() -> None:
+    a = np.array([[0.5, 0.7, 0.9], [0.5, 0.6, 0.9], [0.8, 0.8, 0.8]])
+    b = np.array([[0.4, 0.6, 0.8], [0.4, 0.4, 0.9], [0.8, 0.8, 0.8 + 1e-9]])
+    found = paired_tests(a, b)
+    assert found.standard_error.tolist() == pytest.approx([0.0, (a - b)[1].std(ddof=1) / math.sqrt(3), 0.0])
+    assert found.p[[0, 2]].tolist() == [0.25, 1.0]
+    assert found.p[1] == pytest.approx(scipy.stats.ttest_rel(a[1], b[1]).pvalue)
+    assert found.mean.tolist() == pytest.approx([0.1, 0.1, 0.0])
+    assert found.mean[2] == 0.0  # exactly: what differs by rounding does not differ
+
+
 def test_sums_that_differ_by_rounding_tie() -> None:
     """Of single-precision values, 0.875 - 0.8625 is not 0.7375 - 0.725; flipping these two must count as extreme."""
     a, b = np.float32([0.875, 0.7375, 0.9, 0.8, 0.7, 0.6]), np.float32([0.8625, 0.725, 0.8, 0.7, 0.6, 0.5])
