@@ -13,8 +13,11 @@ import smoke
 from children import in_child
 from parts import Fault, Tally
 
-WARM_UP = 50
+WARM_UP = 100
 """Runs before the first measurement: caches of libraries are full then."""
+
+EACH = 25
+"""Runs between two measurements."""
 
 MOST_KIB_A_RUN = 20.0
 """Growth of memory for each run after it that counts as none: the allocator's own movements."""
@@ -37,7 +40,7 @@ class Soak:
             tally.faults.append(Fault("ends badly", trials[0], log.read_text(errors="replace")[-3000:]))
             return tally
         tally.counts["runs"] += self.long
-        (memory, threads, files), (after, more_threads, more_files) = ended.result
+        (memory, threads, files), (after, more_threads, more_files) = ended.result[WARM_UP // EACH], ended.result[-1]
         growth = (after - memory) / (self.long - WARM_UP)
         tally.measure("KiB of memory a run", round(growth, 1))
         tally.measure("further threads", more_threads - threads)
@@ -47,19 +50,19 @@ class Soak:
         return tally
 
 
-def _runs(place: Path, count: int) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """Carry them out; what the process has after the warm-up, and at the end."""
+def _runs(place: Path, count: int) -> list[tuple[int, int, int]]:
+    """Carry them out; what the process has before the first one, and after every few."""
     from fptkit.engine.run import RunRequest, run
     from fptkit.recipe.load import load_recipe
 
     (place / "r.yaml").write_text(smoke.RUN)
-    before = _measured()
+    found = [_measured()]
     for number in range(count):
         run(RunRequest(load_recipe(str(place / "r.yaml")), place / "run", listeners=[]))
         shutil.rmtree(place / "run")
-        if number + 1 == WARM_UP:
-            before = _measured()
-    return before, _measured()
+        if (number + 1) % EACH == 0:
+            found.append(_measured())
+    return found
 
 
 def _measured() -> tuple[int, int, int]:

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from fptkit.engine import checkpoint
 from fptkit.engine.checkpoint import (
     checkpoint_of,
     latest_checkpoint,
@@ -156,3 +157,26 @@ def test_the_latest_is_that_of_the_highest_step_and_leftovers_go(tmp_path: Path)
     (tmp_path / "step-999999999").write_text("no folder")
     assert latest_checkpoint(tmp_path) == tmp_path / "step-100000000"
     assert not (tmp_path / ".step-00000007.old").exists()
+
+
+def test_a_checkpoint_holds_what_was_saved_and_where(tmp_path: Path) -> None:
+    folder = save(tmp_path / "new" / "root", *model_and_optimizer(1), step=1)
+    found = load_checkpoint(folder)
+    assert (found.folder, found.step, found.state) == (folder, 1, {"step": 1})
+    assert (found.frozen, found.data) == ({"digest": "d"}, {"source": "s", "digest": "e"})
+
+
+def test_every_file_of_a_checkpoint_is_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed = []
+    for name in ("write_bytes", "write_json"):
+        write = getattr(checkpoint, name)
+        monkeypatch.setattr(
+            checkpoint,
+            name,
+            lambda path, content, *, flush=False, write=write: (
+                flushed.append((path.name, flush)),
+                write(path, content, flush=flush),
+            ),
+        )
+    save(tmp_path, *model_and_optimizer(1), step=1)
+    assert flushed == [("trained.safetensors", True), ("optimizer.safetensors", True), ("state.json", True)]

@@ -102,6 +102,13 @@ def test_holm_agrees_with_statsmodels(p: list[float]) -> None:
     np.testing.assert_allclose(holm(np.array(p)), multitest.multipletests(p, method="holm")[1], rtol=1e-14)
 
 
+def test_holm_corrects_each_row_by_itself() -> None:
+    rows = np.array([[0.04, 0.01, 0.3], [0.5, math.nan, 0.001]])
+    found = holm(rows)
+    np.testing.assert_allclose(found[0], [0.08, 0.03, 0.3], rtol=1e-12)
+    np.testing.assert_allclose(found[1], [0.5, math.nan, 0.002], rtol=1e-12)
+
+
 def test_comparisons_without_a_test_do_not_count() -> None:
     corrected = holm(np.array([math.nan, 0.01, math.nan, 0.02]))
     np.testing.assert_array_equal(corrected, [math.nan, 0.02, math.nan, 0.02])
