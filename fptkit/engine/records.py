@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fptkit.engine.events import Event, Saving, SplitTested, StepsDone, Validated
-from fptkit.errors import CheckpointError
+from fptkit.errors import CheckpointError, TrainingError
 from fptkit.files import write_bytes
 
 
@@ -34,6 +34,7 @@ class MetricsFile:
                 "Put the file back, or start again in another folder"
             )
         write_bytes(path, b"".join(kept))
+        self._path, self._failed = path, False
         self._file = path.open("a", encoding="utf-8")
 
     def handle(self, event: Event) -> None:
@@ -50,9 +51,19 @@ class MetricsFile:
                 os.fsync(self._file.fileno())  # a checkpoint must not outlive the lines it counts
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file. A line that could not be written is tried again; its fault was raised before.
+
+        Raises:
+            TrainingError: the file cannot be completed, and no fault was raised before.
+        """
+        try:
+            self._file.close()
+        except OSError as err:
+            if not self._failed:
+                raise TrainingError(f"{self._path} cannot be written: {err}; --resume continues the run") from err
 
     def _write(self, record: Mapping[str, Any]) -> None:
+        self._failed = True
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
+        self._failed = False
