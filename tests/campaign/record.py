@@ -83,7 +83,7 @@ def _part(part: Part, record: Record) -> dict[str, Any]:
         "made": sum(tally.counts.values()) - tally.counts["not reached"],
         "counts": dict(sorted(tally.counts.items())),
         "largest": {name: round(value, 3) for name, value in tally.largest.items()},
-        "cpu_seconds": round(record.seconds[part.name], 1),
+        "seconds_on_the_clock": round(record.seconds[part.name], 1),
         "faults": dict(kinds.most_common()),
     }
 
