@@ -38,6 +38,7 @@ if str(DOCS) not in sys.path:
     sys.path.append(str(DOCS))
 
 import reading_path  # noqa: E402
+import reliability  # noqa: E402
 import token_models  # noqa: E402
 
 from fptkit import errors, hookspecs, specs  # noqa: E402
@@ -479,6 +480,13 @@ BLOCKS: dict[str, Callable[..., str]] = {
     "refused_bodies": lambda: table(("model type", "why", "instead"), token_models.refused_bodies()),
     "timm": lambda: table(("module", "for example", "positions", "padding"), token_models.timm()),
     "refused_timm": lambda: table(("module", "why"), token_models.refused_timm()),
+    "promises": lambda: table(("promise", "part", "tries", "broken", "date"), reliability.promises()),
+    "promises_made": reliability.circumstances,
+    "promises_broken": reliability.broken,
+    "promises_kinds": lambda: table(("part", "tries by kind", "largest values"), reliability.kinds()),
+    "mutants": lambda: table(("file", "tried", "noticed", "share", "not tried"), reliability.mutants()),
+    "mutants_made": reliability.mutants_made,
+    "mutants_living": lambda: table(("where", "change", "why no test notices it"), reliability.living()),
 }
 
 

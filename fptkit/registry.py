@@ -368,7 +368,7 @@ def _execute(path: Path, content: bytes) -> ModuleType:
     sys.modules[name] = module
     try:
         # Compiled from the digested content: the loader would use a stale cache if the file changed within a second.
-        exec(spec.loader.source_to_code(content, str(path)), vars(module))
+        exec(spec.loader.source_to_code(content, str(path)), vars(module))  # nosec B102: a plugin, which is code
     except BaseException:
         del sys.modules[name]
         raise

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from fptkit.engine.events import Event, Saving, SplitTested, StepsDone, Validated
-from fptkit.errors import CheckpointError, DataError, FptkitError
+from fptkit.errors import CheckpointError, DataError, FptkitError, TrainingError
 from fptkit.files import write_bytes
 
 
@@ -45,6 +45,7 @@ class MetricsFile:
             )
         _check_lines(path, kept)
         write_bytes(path, b"".join(kept))
+        self._path, self._failed = path, False
         self._file = path.open("a", encoding="utf-8")
 
     def handle(self, event: Event) -> None:
@@ -65,13 +66,23 @@ class MetricsFile:
         return {"lines": self._lines, "digest": self._digest.hexdigest()}
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file. A line that could not be written is tried again; its fault was raised before.
+
+        Raises:
+            TrainingError: the file cannot be completed, and no fault was raised before.
+        """
+        try:
+            self._file.close()
+        except OSError as err:
+            if not self._failed:
+                raise TrainingError(f"{self._path} cannot be written: {err}; --resume continues the run") from err
 
     def _write(self, record: Mapping[str, Any]) -> None:
         line = json.dumps(record) + "\n"
+        self._failed = True
         self._file.write(line)
         self._file.flush()
+        self._failed = False
         self._lines += 1
         self._digest.update(line.encode())
 

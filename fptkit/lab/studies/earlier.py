@@ -147,8 +147,9 @@ def _kept_before(folder: Path, study: Study) -> tuple[Path, StudyResults] | tupl
 def _read(text: str) -> dict[str, Any]:
     """The recipe in a ledger row; empty if it cannot be parsed."""
     try:
+        loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
         with decoding("a recipe of the ledger", "YAML"):
-            found = yaml.load(text, yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader)
+            found = yaml.load(text, loader)  # nosec B506: a safe one
     except DataError:
         return {}
     return found if isinstance(found, dict) else {}

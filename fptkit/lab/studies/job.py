@@ -92,10 +92,16 @@ def carry_out(job: Job) -> JobResult:
     started = time.monotonic()
     os.environ.update(job.environment)
     os.chdir(job.working_folder)
-    with _logged(job.folder / LOG):
-        print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')}  {job.name}, process {os.getpid()}", flush=True)
-        status, reason = _carry_out(job)
-        print(f"--- {status}{f': {reason}' if reason else ''}", flush=True)
+    status: Status = "failed"
+    reason = ""
+    try:
+        with _logged(job.folder / LOG):
+            print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')}  {job.name}, process {os.getpid()}", flush=True)
+            status, reason = _carry_out(job)
+            print(f"--- {status}{f': {reason}' if reason else ''}", flush=True)
+    except OSError as err:  # a full disk: what became of the run is known even if its log does not say it
+        if status == "failed":
+            reason = reason or f"{job.folder / LOG} cannot be written: {err}"
     return JobResult(status, reason, time.monotonic() - started)
 
 
@@ -194,7 +200,9 @@ def _logged(path: Path) -> Iterator[None]:
             with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
                 yield
         finally:
-            file.flush()
-            for number, kept in zip((1, 2), before, strict=True):
-                os.dup2(kept, number)
-                os.close(kept)
+            try:
+                file.flush()
+            finally:
+                for number, kept in zip((1, 2), before, strict=True):
+                    os.dup2(kept, number)
+                    os.close(kept)

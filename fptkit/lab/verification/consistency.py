@@ -125,7 +125,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
     try:
         with decoding(path, "YAML"):
-            found = yaml.load(path.read_text(encoding="utf-8"), loader)
+            found = yaml.load(path.read_text(encoding="utf-8"), loader)  # nosec B506: a safe one
     except DataError:
         return {}
     return found if isinstance(found, dict) else {}

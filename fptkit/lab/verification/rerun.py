@@ -115,7 +115,7 @@ def draw(ledger_folder: Path, manifest: Manifest, *, count: int, seed: int | Non
     """
     found = list(_repeatable(ledger_folder, manifest))
     seed = int(manifest.files.get("results.json", "0")[:15], 16) if seed is None else seed
-    return random.Random(seed).sample(found, min(count, len(found)))
+    return random.Random(seed).sample(found, min(count, len(found)))  # nosec B311: repeatable, no secret
 
 
 def _repeatable(ledger_folder: Path, manifest: Manifest) -> Iterator[Stored]:

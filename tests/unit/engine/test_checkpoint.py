@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from fptkit.engine import checkpoint
 from fptkit.engine.checkpoint import (
     checkpoint_of,
     latest_checkpoint,
@@ -223,3 +224,48 @@ def test_a_run_folder_that_is_gone_is_not_made_again(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         save(tmp_path / "run" / "checkpoints", *model_and_optimizer(1), step=1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_optimizer_state_is_copied_to_the_parameter_it_belongs_to() -> None:
+    model = nn.Module()
+    for name in ("a/b", "a"):  # a name may hold the character that separates it from the state's
+        model.register_parameter(name, nn.Parameter(torch.ones(2)))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    packed = {f"{name}/exp_avg": torch.full((2,), float(len(name))) for name in ("a/b", "a")}
+    unpack_optimizer(optimizer, packed, names(model))
+    for tensor in packed.values():
+        tensor.zero_()  # what was read is not what is trained on
+    found = {name: optimizer.state[parameter]["exp_avg"].tolist() for name, parameter in model.named_parameters()}
+    assert found == {"a/b": [3.0, 3.0], "a": [1.0, 1.0]}
+    assert pack_optimizer(optimizer, names(model)).keys() == packed.keys()
+
+
+def test_the_latest_is_that_of_the_highest_step_and_leftovers_go(tmp_path: Path) -> None:
+    for name in ("step-99999999", "step-100000000", "step-00000007", ".step-00000007.old", "step-x", "other"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "step-999999999").write_text("no folder")
+    assert latest_checkpoint(tmp_path) == tmp_path / "step-100000000"
+    assert not (tmp_path / ".step-00000007.old").exists()
+
+
+def test_a_checkpoint_holds_what_was_saved_and_where(tmp_path: Path) -> None:
+    folder = save(tmp_path / "new" / "root", *model_and_optimizer(1), step=1)
+    found = load_checkpoint(folder)
+    assert (found.folder, found.step, found.state) == (folder, 1, {"step": 1})
+    assert (found.frozen, found.data) == ({"digest": "d"}, {"source": "s", "digest": "e"})
+
+
+def test_every_file_of_a_checkpoint_is_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed = []
+    for name in ("write_bytes", "write_sealed"):
+        write = getattr(checkpoint, name)
+        monkeypatch.setattr(
+            checkpoint,
+            name,
+            lambda path, content, *, flush=False, write=write: (
+                flushed.append((path.name, flush)),
+                write(path, content, flush=flush),
+            ),
+        )
+    save(tmp_path, *model_and_optimizer(1), step=1)
+    assert flushed == [("trained.safetensors", True), ("optimizer.safetensors", True), ("state.json", True)]

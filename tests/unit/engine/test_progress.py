@@ -21,8 +21,9 @@ from fptkit.engine.progress import (
     note_validation,
     pause_step,
     restored,
+    with_last_step,
 )
-from fptkit.errors import CheckpointError, RecipeError
+from fptkit.errors import CheckpointError, RecipeError, UsageError
 from fptkit.recipe.load import load_recipe
 from fptkit.recipe.models import ScheduleOptions, TrainOptions
 
@@ -180,3 +181,35 @@ def test_a_state_comes_back() -> None:
     after = restored(dataclasses.asdict(before), 1, Path("state.json"))
     assert repr(after) == repr(before).replace("seconds=3,", "seconds=3.0,")
     assert restored({"step": 5}, 4, Path("state.json")).parts == 4  # not saved by earlier versions
+
+
+@pytest.mark.parametrize(
+    ("max_flops", "flops_per_step", "steps"), [(None, 7, 50), (70.0, 7, 10), (76.0, 7, 10), (1.0, 7, 1), (1e9, 7, 50)]
+)
+def test_the_last_step_is_the_one_that_the_operations_allow(
+    max_flops: float | None, flops_per_step: int, steps: int
+) -> None:
+    options = TrainOptions(max_steps=50, max_flops=max_flops, learning_rate=0.5)
+    found = with_last_step(options, flops_per_step)
+    assert found == options.model_copy(update={"max_steps": steps})
+
+
+@pytest.mark.parametrize(("warmup_steps", "refused"), [(0, False), (9, False), (10, True), (11, True)])
+def test_a_warm_up_ends_before_the_last_step(warmup_steps: int, refused: bool) -> None:
+    options = TrainOptions(max_steps=50, max_flops=70.0, schedule=ScheduleOptions(warmup_steps=warmup_steps))
+    if not refused:
+        assert with_last_step(options, 7).max_steps == 10
+        return
+    with pytest.raises(UsageError, match=f"warmup_steps is {warmup_steps}, .*at step 10, at 7 floating-point"):
+        with_last_step(options, 7)
+
+
+def test_the_rate_falls_by_the_plateau_in_warm_up_too() -> None:
+    options = TrainOptions(max_steps=50, schedule=ScheduleOptions(name="plateau", warmup_steps=4))
+    found = [learning_rate_factor(options, Progress(step=step, plateau_factor=0.5)) for step in range(6)]
+    assert found == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.5])
+
+
+def test_throughput_of_a_run_that_has_not_begun() -> None:
+    assert Progress(examples=10).examples_per_second == 0.0
+    assert Progress(examples=10, seconds=4.0).examples_per_second == 2.5
