@@ -226,17 +226,22 @@ def test_a_run_folder_that_is_gone_is_not_made_again(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_optimizer_state_is_copied_to_the_parameter_it_belongs_to() -> None:
+def test_optimizer_state_is_copied_to_the_parameter_it_belongs_to(tmp_path: Path) -> None:
     model = nn.Module()
     for name in ("a/b", "a"):  # a name may hold the character that separates it from the state's
         model.register_parameter(name, nn.Parameter(torch.ones(2)))
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
-    packed = {f"{name}/exp_avg": torch.full((2,), float(len(name))) for name in ("a/b", "a")}
-    unpack_optimizer(optimizer, packed, names(model))
+    for parameter in model.parameters():
+        parameter.grad = torch.ones(2)
+    optimizer.step()
+    packed = {
+        key: torch.full_like(tensor, key.count("/")) for key, tensor in pack_optimizer(optimizer, names(model)).items()
+    }
+    unpack_optimizer(optimizer, packed, names(model), origin=tmp_path)
     for tensor in packed.values():
         tensor.zero_()  # what was read is not what is trained on
     found = {name: optimizer.state[parameter]["exp_avg"].tolist() for name, parameter in model.named_parameters()}
-    assert found == {"a/b": [3.0, 3.0], "a": [1.0, 1.0]}
+    assert found == {"a/b": [2.0, 2.0], "a": [1.0, 1.0]}
     assert pack_optimizer(optimizer, names(model)).keys() == packed.keys()
 
 
@@ -249,6 +254,7 @@ def test_the_latest_is_that_of_the_highest_step_and_leftovers_go(tmp_path: Path)
 
 
 def test_a_checkpoint_holds_what_was_saved_and_where(tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
     folder = save(tmp_path / "new" / "root", *model_and_optimizer(1), step=1)
     found = load_checkpoint(folder)
     assert (found.folder, found.step, found.state) == (folder, 1, {"step": 1})
