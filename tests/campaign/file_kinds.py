@@ -316,7 +316,7 @@ def _unpack(folder: Path, victim: Path) -> None:
     from children import Judged
 
     from fptkit.errors import FptkitError
-    from fptkit.sources.download import unpack
+    from fptkit.sources.archive import unpack
 
     inside = folder / "outside" / "inside"
     shutil.rmtree(folder / "outside", ignore_errors=True)

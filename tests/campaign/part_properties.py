@@ -186,14 +186,15 @@ def _checkpoint(place: Path, given: dict[str, Any]) -> None:
     root = Path(tempfile.mkdtemp(dir=place))
     try:
         tensors = {name: {key: _tensor(*how) for key, how in given[name].items()} for name in ("trained", "optimizer")}
-        identity: dict[str, dict[str, Any]] = {"frozen": {"digest": "a"}, "data": {}}
-        how = {"state": given["state"], "identity": identity, "keep_steps": set[int]()}
+        frozen = {"digest": "a", "weights": "random"}
+        how = {"parts": {"frozen": frozen, "data": {}}, "keep_steps": set[int]()}
         for step in (given["step"], given["step"] + 1):
-            save_checkpoint(root, step=step, trained=tensors["trained"], optimizer=tensors["optimizer"], **how)
+            state = {**given["state"], "step": step}
+            save_checkpoint(root, step=step, state=state, **tensors, **how)
         latest = latest_checkpoint(root)
         assert latest is not None
         read = load_checkpoint(latest)
-        demand(read.step == given["step"] + 1 and read.state == given["state"], "another state")
+        demand(read.step == given["step"] + 1 and read.state == {**given["state"], "step": read.step}, "another state")
         demand(len(list(root.iterdir())) == 1, "more than one checkpoint is left")
         for name, found in (("trained", read.trained), ("optimizer", read.optimizer)):
             expected = {key: _bits(tensor) for key, tensor in tensors[name].items()}

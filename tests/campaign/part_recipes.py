@@ -259,7 +259,7 @@ def _validate(folder: Path, file: str, overrides: Sequence[str]) -> None:
 
     with working_in(folder):
         try:
-            validate(file, registry(), None, list(overrides), (), estimated=False)
+            validate(file, registry(), None, list(overrides), ())
         except FptkitError as err:
             str(err)
             raise

@@ -85,7 +85,7 @@ def read_ts(path: Path) -> SeriesFile:
 
 def _read_header_line(header: Header, line: str, where: str) -> bool:
     """Parse a line of the header; return true for the last one."""
-    if not line.startswith("@"):
+    if not line.startswith("@") or not line[1:].strip():
         raise DataError(f"{where}: expected a header line '@key value' before '@data', got {_short(line)}")
     key, *words = line[1:].split()
     name = key.lower()

@@ -68,6 +68,8 @@ def test_the_files_that_aeon_ships(name: str) -> None:
     ("text", "message"),
     [
         ("1,2\n", r":1: expected a header line"),
+        ("@\n", r":1: expected a header line"),
+        ("@ \t\n@data\n", r":1: expected a header line"),
         ("@clasLabel true a b\n", r":1: unknown header key '@clasLabel'. Did you mean '@classlabel'"),
         ("@problemName X\n", "no line '@data'"),
         (HEAD, "no series follows '@data'"),
