@@ -12,12 +12,14 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any
-
-from pydantic import BaseModel, Field, ValidationError
+from typing import TYPE_CHECKING, Any
 
 from fptkit.errors import DataError, FptkitError, UsageError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 SUMMARY = "summary.json"
 """Result and status of a run."""
@@ -219,26 +221,29 @@ def find_json(path: Path) -> dict[str, Any]:
         return {}
 
 
-class _Metrics(BaseModel):
-    """The metrics in a summary."""
+@cache
+def _summary_model() -> type[BaseModel]:
+    """What decisions rest on in a summary; it may hold more. Made late, so that listings do not load pydantic."""
+    from pydantic import Field, create_model
 
-    validation: dict[str, float | None] | None = None
-    test: dict[str, dict[str, float | None]] | None = None
-
-
-class _Summary(BaseModel):
-    """What decisions rest on in a summary; it may hold more."""
-
-    status: str | None = None
-    reason: str = ""
-    steps: int = Field(default=0, ge=0)
-    best_step: int = Field(default=0, ge=0)
-    times_tested: int = Field(default=0, ge=0)
-    evaluation_parts: int = Field(default=1, ge=1)
-    flops_per_step: float | None = None
-    seconds: float = 0.0
-    metrics: _Metrics | None = None
-    data: dict[str, Any] | None = None
+    metrics = create_model(
+        "Metrics",
+        validation=(dict[str, float | None] | None, None),
+        test=(dict[str, dict[str, float | None]] | None, None),
+    )
+    return create_model(
+        "Summary",
+        status=(str | None, None),
+        reason=(str, ""),
+        steps=(int, Field(default=0, ge=0)),
+        best_step=(int, Field(default=0, ge=0)),
+        times_tested=(int, Field(default=0, ge=0)),
+        evaluation_parts=(int, Field(default=1, ge=1)),
+        flops_per_step=(float | None, None),
+        seconds=(float, 0.0),
+        metrics=(metrics | None, None),
+        data=(dict[str, Any] | None, None),
+    )
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
@@ -247,6 +252,8 @@ def read_summary(folder: Path) -> dict[str, Any]:
     Raises:
         DataError: it was altered, or a value in it is of the wrong type.
     """
+    from pydantic import ValidationError
+
     path = folder / SUMMARY
     try:
         summary = _object_in(path, DataError, str(path))
@@ -256,7 +263,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
     if not is_intact(summary):
         raise DataError(f"{path} was altered: its content does not have the digest in it. {advice}")
     try:
-        _Summary.model_validate(summary, strict=True)
+        _summary_model().model_validate(summary, strict=True)
     except ValidationError as err:
         fault = err.errors(include_url=False)[0]
         place = ".".join(map(str, fault["loc"]))

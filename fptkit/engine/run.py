@@ -63,7 +63,14 @@ def run(request: RunRequest) -> dict[str, Any]:
             with _recorded(request, before, processes), guard:
                 notes = code_notes(request.folder)
                 with working_folder_kept():
-                    prepared = prepare(recipe, request.loaded.registry, device, processes, notes=notes)
+                    prepared = prepare(
+                        recipe,
+                        request.loaded.registry,
+                        device,
+                        processes,
+                        notes=notes,
+                        open_tests=request.open_test,
+                    )
                 output = RunOutput(request, recipe, prepared, times_tested=before.get("times_tested", 0))
                 checkpoints = request.folder / CHECKPOINTS
                 trainer = Trainer(prepared, checkpoints, emit=output.emit, stop=stop, records=output.records)

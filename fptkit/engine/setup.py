@@ -77,6 +77,7 @@ def prepare(
     *,
     task: Task | None = None,
     notes: Sequence[str] = (),
+    open_tests: bool = False,
 ) -> Prepared:
     """Build the parts of a run, check that they keep their contracts, and count the operations of a step.
 
@@ -87,6 +88,7 @@ def prepare(
         processes: those of the run. All of them call this.
         task: the recipe's task if it is already built; None builds it.
         notes: further lines for the run header.
+        open_tests: open the test splits, to find out now if one is missing or empty; none of their examples is read.
 
     Raises:
         UsageError: the processes do not have the same recipe, data or weights; or options cannot be combined.
@@ -95,7 +97,7 @@ def prepare(
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
     mesh = processes.together(lambda: _mesh(recipe.train, device, processes))
-    start = processes.together(lambda: _build(recipe, registry, device, mesh, processes, task))
+    start = processes.together(lambda: _build(recipe, registry, device, mesh, processes, task, open_tests=open_tests))
     _check_same(recipe, start, processes)
     # Not `together`: with sharded weights a pass needs all processes, and none may wait for one that failed in it.
     team, first, counts = _count(start, recipe.backbone.name, processes)
@@ -203,6 +205,8 @@ def _build(
     mesh: DeviceMesh | None,
     processes: Processes,
     task: Task | None,
+    *,
+    open_tests: bool,
 ) -> _Start:
     """Build the parts; a task or encoder that breaks its contract fails here, not after the first validation."""
     finished: list[tuple[FreezeProof, Sharded | None]] = []
@@ -221,7 +225,7 @@ def _build(
     # As large as a micro-batch of training, and the same in all processes: that of rank 0.
     first = micro_batches(micro_batches(batch, processes.count)[0], train.accumulate)[0].to(device)
     next(evaluation_batches(built.task, "validation", validation, train, 0))
-    tests = open_test_splits(built.task, train.seed_of("data"))
+    tests = open_test_splits(built.task, train.seed_of("data")) if open_tests else {}
     check_encoder_width(built, first)
     with during(of=built.task, call="metrics"):
         check_best_metric(built.task)
