@@ -39,7 +39,7 @@ def few(kind: type[Any] = Classifier, **settings: Any) -> Any:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [Classifier, Regressor])
 def test_scikit_learns_checks_pass(kind: type[Any]) -> None:
-    estimator = kind(TINY, policy="full", learning_rate=1e-2, max_steps=120, train={"validate_every": 30})
+    estimator = kind(TINY, policy="full", learning_rate=2e-2, max_steps=50, train={"validate_every": 25})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         done = check_estimator(estimator)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from built_in_turn import in_turn
 from safetensors.torch import load_file, save_file
 from tiny_bodies import CONFIGS, TOKENS, VARIANTS, WIDTH, no_biases, reference, run
 from torch import Tensor, nn
@@ -94,6 +95,7 @@ def test_contract(made: Callable[[str], Made], name: str) -> None:
     """Among others: zero tokens give no NaN, and blocks can be computed again in the backward pass."""
     places = 0.02 * vectors(1)[0]
 
+    @in_turn
     def build(positions: int) -> HuggingFaceBackbone:
         backbone = made(name).loaded(positions)
         if name == "timesfm2_5":  # as in a run, with trained positions added to the tokens

@@ -17,6 +17,7 @@ import pytest
 import torch
 import transformers
 import yaml
+from built_in_turn import in_turn
 from torch import Tensor, nn
 from transformers import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
@@ -281,6 +282,7 @@ def test_contract_and_tokens_of_zeros(made: Family) -> None:
     """The checks of `check_backbone`: among them zeros, recomputed blocks, finite gradients in bfloat16."""
     places = 0.02 * torch.randn((TOKENS, made.backbone.width), generator=generator_for(0, "positions"))
 
+    @in_turn
     def build(positions: int) -> HuggingFaceBackbone:
         backbone = load(made.place, positions)
         if not made.entry.get("zeros", True):  # as in a run, with trained positions added to the tokens

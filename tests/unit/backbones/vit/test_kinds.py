@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+from built_in_turn import in_turn
 from timm.models import is_model_in_modules, list_models, list_modules
 from timm.models._hub import save_for_hf
 from torch import Tensor, nn
@@ -200,7 +201,7 @@ def test_padding_is_not_seen(made: Callable[[str], Made], case: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_contract(made: Callable[[str], Made], case: str) -> None:
-    check_backbone(made(case).loaded)
+    check_backbone(in_turn(made(case).loaded))
 
 
 @pytest.mark.parametrize("case", CASES)

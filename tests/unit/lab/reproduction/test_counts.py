@@ -20,8 +20,8 @@ from fptkit.registry import load_plugins
 
 JOBS = plan()
 QUICK = ("fpt2021/bit_xor/frozen_language", "fpt2021/cifar10/full_random_3_blocks", "rothermel2021/mnist/full_language")
-OTHERS = [job.name for job in JOBS if job.figure.body != "lstm" and job.name not in QUICK]
-"""Counting an LSTM takes minutes: its time steps run one by one."""
+OTHERS = [job.name for job in JOBS if job.figure.body != "lstm" and job.name not in QUICK][::4]
+"""Counting an LSTM takes minutes: its time steps run one by one. ``benchmarks/reproduce.py --count`` counts all."""
 
 TOKENS = {"bit_memory": 120, "bit_xor": 10, "listops": 512, "mnist": 49, "cifar10": 64, "cifar10_lra": 1024}
 """Tokens of an example under fpt2021, by the paper's definitions."""

@@ -347,7 +347,7 @@ def wrong(mine: StudyFacts, given: Table) -> list[bool]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("arms", "studies"), [(2, 400), (4, 200)])
+@pytest.mark.parametrize(("arms", "studies"), [(2, 200), (4, 80)])
 def test_few_questions_without_an_effect_have_a_verdict(arms: int, studies: int) -> None:
     mine = study(THREE_TASKS, "abcd"[:arms])
     found = np.array([wrong(mine, table(mine, seed, deviation=0.02)) for seed in range(studies)])
@@ -368,7 +368,7 @@ def test_few_questions_at_the_margin_are_called_the_same() -> None:
 @pytest.mark.slow
 def test_answers_and_ranks_without_an_effect() -> None:
     mine = study(THREE_TASKS, "abc")
-    ends = [concluded(mine, given, asked(mine, given)) for given in (table(mine, seed) for seed in range(300))]
+    ends = [concluded(mine, given, asked(mine, given)) for given in (table(mine, seed) for seed in range(120))]
     answers = np.array([[one.verdict in ("better", "worse") for one in end.answers] for end in ends])
     ranks = np.array([[one.rank > 1 for one in end.ranks] for end in ends]).reshape(len(ends), 3, 3)
     assert 0.001 < answers.mean(axis=0).max() <= 0.05
@@ -379,5 +379,5 @@ def test_answers_and_ranks_without_an_effect() -> None:
 def test_answers_over_different_metrics_without_an_effect() -> None:
     metrics = {"memory": Measure("mean_squared_error"), "mnist": Measure("perplexity")}
     mine = study(THREE_TASKS)
-    ends = [concluded(mine, given, asked(mine, given), metrics) for given in (table(mine, seed) for seed in range(400))]
+    ends = [concluded(mine, given, asked(mine, given), metrics) for given in (table(mine, seed) for seed in range(200))]
     assert 0.002 < np.mean([end.answers[0].verdict != "undecided" for end in ends]) <= 0.05

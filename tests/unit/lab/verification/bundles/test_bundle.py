@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import random
 import shutil
 import zipfile
 from pathlib import Path
@@ -86,7 +87,7 @@ def test_one_changed_digit_in_any_file_is_found(bundle: Path) -> None:
         intact = path.read_bytes()
         count = sum(48 <= byte <= 57 for byte in intact)
         assert count, name
-        for place in sorted({0, count // 3, count // 2, count - 1}):
+        for place in sorted({random.Random(name).randrange(count), count - 1}):
             change_digit(path, place)
             differing = {difference.file for difference in verify_bundle(bundle).differences}
             # A digit of the list of digests itself makes the file it names differ.
