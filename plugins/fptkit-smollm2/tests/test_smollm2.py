@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import json
 import os
 import subprocess
@@ -18,6 +19,7 @@ from fptkit_smollm2.build import build_smollm2
 from fptkit_smollm2.options import CONFIG, PACKAGE, SmolLm2Options
 from pydantic import ValidationError
 
+import fptkit
 from fptkit.errors import DataError, ShapeError, SourceError
 from fptkit.testing import check_backbone, check_options
 
@@ -77,8 +79,10 @@ def test_contract_of_random_weights() -> None:
 
 @needs_package
 def test_contract_of_the_real_weights() -> None:
-    options = SmolLm2Options(blocks={"keep": 2})
-    check_backbone(lambda positions: build_smollm2(options, positions=positions, seed=0))
+    """Two of them take turns, since reading the file takes most of the time."""
+    options, tokens = SmolLm2Options(blocks={"keep": 1}), 9
+    turns = itertools.cycle([build_smollm2(options, positions=tokens, seed=0) for _ in range(2)])
+    check_backbone(lambda positions: next(turns), tokens=tokens)
 
 
 @needs_package
@@ -272,10 +276,18 @@ def run(arguments: list[str], tmp_path: Path) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["bit_memory", "bit_xor", "cifar10", "homology", "listops", "mnist"])
-def test_every_recipe_trains(name: str, tmp_path: Path) -> None:
+def test_every_recipe_trains(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With random weights, so that no package is needed; nothing frozen may move, or the run fails."""
-    settings = ["--set", "backbone.weights=random", "--set", "train.max_steps=4", "--set", "train.validate_every=2"]
-    summary = run([f"{name}_smollm2.yaml", "--profile", "smoke", *settings], tmp_path)
+    monkeypatch.setenv("FPTKIT_PLUGINS", "")
+    made = fptkit.run(
+        RECIPES / f"{name}_smollm2.yaml",
+        profile="smoke",
+        output=tmp_path / "run",
+        quiet=True,
+        plugins=[Path(fptkit_smollm2.__file__)],
+        **{"backbone.weights": "random", "train.max_steps": 4, "train.validate_every": 2, "threads": 1},
+    )
+    summary = made.summary
     assert (summary["status"], summary["steps"], summary["backbone"]["weights"]) == ("finished", 4, "random")
 
 
