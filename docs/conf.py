@@ -1,0 +1,135 @@
+"""Settings of the documentation site, built by Sphinx from the pages as they are.
+
+    sphinx-build -W --keep-going -c docs . build/site
+    python docs/check_site.py build/site
+
+The source folder is the root of the project, so that links between ``docs/``, ``README.md``, ``plugins/`` and the code
+lead to the same places as in a checkout. Tables of contents come from the tables of the section pages (``site_map.py``).
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jupytext
+from myst_parser.parsers.sphinx_ import MystParser
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
+from sphinx.application import Sphinx
+
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
+sys.path[:0] = [str(ROOT), str(DOCS)]
+
+import site_map  # noqa: E402
+
+from fptkit import __version__  # noqa: E402
+
+project = "fptkit"
+version = release = __version__
+copyright = "the fptkit authors, MIT licence"  # Sphinx reads this name
+root_doc = "docs/index"
+
+include_patterns = [
+    "docs/**.md",
+    "docs/notebooks/*.py",
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "plugins/README.md",
+    "plugins/*/README.md",
+]
+exclude_patterns = [".*", "build", "dist", "runs", "fptkit", "recipes", "tests", "benchmarks", "venv", "**/examples"]
+
+extensions = [
+    "myst_parser",
+    "sphinx_click",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+]
+source_suffix = {".md": "markdown", ".py": "notebook"}
+myst_heading_anchors = 6
+myst_enable_extensions = ["attrs_inline"]
+highlight_language = "text"
+napoleon_custom_sections = ["Shapes", "Source", "Checked", "Differences"]
+napoleon_use_ivar = True
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+maximum_signature_line_length = 80
+
+html_theme = "furo"
+html_title = f"fptkit {__version__}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sphinx = False
+html_show_search_summary = False  # a page opened from disk may not read others
+html_additional_pages = {"index": "redirect.html"}
+templates_path = ["_templates"]
+
+_PYTHON_LINK = re.compile(r"\[([^\]]+)\]\(((?:\.\./)*[\w./-]+\.py)(?:#L(\d+)(?:-L\d+)?)?\)")
+_FOLDER_LINK = re.compile(r"\[([^\]]+)\]\(((?:\.\./)*[\w-]+(?:/[\w-]+)*/?)\)")
+
+
+class NotebookParser(MystParser):
+    """Reads a notebook in jupytext's percent format as a page."""
+
+    supported = ("notebook",)
+
+    def parse(self, inputstring: str, document: Any) -> None:
+        """Parse the notebook's text as Markdown; its code becomes blocks."""
+        text = jupytext.writes(jupytext.reads(inputstring, fmt="py:percent"), fmt="md")
+        super().parse(re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL), document)
+
+
+def prepare_page(app: Sphinx, page: str, content: list[str]) -> None:
+    """Add the table of contents to a section, and lead links to code to pages of the site."""
+    folder = (ROOT / page).parent
+    up = "../" * page.count("/")
+
+    def to_code(link: re.Match[str]) -> str:
+        file = (folder / link[2]).resolve()
+        if not file.is_file() or file.parent == DOCS / "notebooks":
+            return link[0]
+        name = file.relative_to(ROOT).as_posix()
+        app.env.fptkit_sources.add(name)  # type: ignore[attr-defined]
+        return f'<a href="{up}source/{name}.html{f"#L-{link[3]}" if link[3] else ""}">{link[1]}</a>'
+
+    def to_folder(link: re.Match[str]) -> str:
+        return link[1] if (folder / link[2]).is_dir() else link[0]
+
+    content[0] = _FOLDER_LINK.sub(to_folder, _PYTHON_LINK.sub(to_code, content[0])) + site_map.toctree(page)
+
+
+def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """Make a page of every source file that some page links to, with an anchor for each line."""
+    formatter = HtmlFormatter(linenos="inline", lineanchors="L", cssclass="highlight")
+    for name in sorted(app.env.fptkit_sources):  # type: ignore[attr-defined]
+        code = highlight((ROOT / name).read_text(encoding="utf-8"), PythonLexer(), formatter)
+        yield f"source/{name}", {"title": name, "body": f"<h1>{name}</h1>\n{code}"}, "page.html"
+
+
+def start(app: Sphinx) -> None:
+    """Begin with no source pages."""
+    app.env.fptkit_sources = set()  # type: ignore[attr-defined]
+
+
+def finish(app: Sphinx, failure: Exception | None) -> None:
+    """Write ``llms.txt`` beside the pages."""
+    if failure is None and app.builder.format == "html":
+        (Path(app.outdir) / "llms.txt").write_text(site_map.llms_text(), encoding="utf-8")
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Connect the functions above."""
+    app.add_source_parser(NotebookParser)
+    app.connect("builder-inited", start)
+    app.connect("source-read", prepare_page)
+    app.connect("html-collect-pages", source_pages)
+    app.connect("build-finished", finish)
+    return {"parallel_read_safe": False}
