@@ -4,7 +4,8 @@
     python docs/check_site.py build/site
 
 The source folder is the root of the project, so that links between ``docs/``, ``README.md``, ``plugins/`` and the code
-lead to the same places as in a checkout. Tables of contents come from the tables of the section pages (``site_map.py``).
+lead to the same places as in a checkout. Tables of contents come from the tables of the section pages; see
+``site_map.py``.
 """
 
 from __future__ import annotations

@@ -102,7 +102,9 @@ def llms_text() -> str:
         lines = [f"- [{title}](_sources/{section}.md.txt)"]
         for page in owned()[section]:
             row = of_pages.get(page, Row(Path(page).name, page, ""))
-            lines.append(f"- [{row.title}](_sources/{page}{file_of(page).suffix}.txt): {_plain(row.summary)}".rstrip(": "))
+            lines.append(
+                f"- [{row.title}](_sources/{page}{file_of(page).suffix}.txt): {_plain(row.summary)}".rstrip(": ")
+            )
         parts.append(f"## {title}\n\n" + "\n".join(lines) + "\n")
     return "\n".join(parts)
 
