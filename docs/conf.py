@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import re
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jupytext
 from myst_parser.parsers.sphinx_ import MystParser
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
@@ -27,6 +27,7 @@ DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 sys.path[:0] = [str(ROOT), str(DOCS)]
 
+import notebook_pages  # noqa: E402
 import site_map  # noqa: E402
 
 from fptkit import __version__  # noqa: E402
@@ -78,14 +79,14 @@ _FOLDER_LINK = re.compile(r"\[([^\]]+)\]\(((?:\.\./)*[\w-]+(?:/[\w-]+)*/?)\)")
 
 
 class NotebookParser(MystParser):
-    """Reads a notebook in jupytext's percent format as a page."""
+    """Reads a notebook as a page, with what its code prints."""
 
     supported = ("notebook",)
 
     def parse(self, inputstring: str, document: Any) -> None:
-        """Parse the notebook's text as Markdown; its code becomes blocks."""
-        text = jupytext.writes(jupytext.reads(inputstring, fmt="py:percent"), fmt="md")
-        super().parse(re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL), document)
+        """Execute the notebook in a temporary folder, and parse its text and outputs."""
+        with tempfile.TemporaryDirectory() as folder:
+            super().parse(notebook_pages.page(inputstring, Path(folder), Path(document["source"]).name), document)
 
 
 def prepare_page(app: Sphinx, page: str, content: list[str]) -> None:

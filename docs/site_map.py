@@ -1,8 +1,8 @@
 """The map of the documentation site, read from its pages: which page belongs to which section.
 
-A section is a page whose tables begin their rows with a link, ``| [Title](page.md) | what it answers |``. The first section
-that lists a page owns it. A page of ``docs/`` that no section lists still gets a place, so a new page never breaks the
-build; a test demands a row for it.
+A section is a page whose tables begin their rows with a link, ``| [Title](page.md) | what it answers |``. The first
+section that lists a page owns it. A page of ``docs/`` that no section lists still gets a place, so a new page never
+breaks the build; a test demands a row for it.
 """
 
 from __future__ import annotations

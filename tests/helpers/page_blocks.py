@@ -1,8 +1,9 @@
 """Runs the blocks of a documentation page in their order, as a reader would, in smoke size.
 
-- ``sh``: each ``fptkit`` command runs in this process; a training takes two steps, and a study trains in this process too. A
-  block after the comment ``<!-- not run: REASON -->`` is parsed only: commands and their options must exist.
-- ``python`` and ``yaml``: a block whose first line is ``# NAME.py`` or ``# NAME.yaml`` becomes that file; other Python runs.
+- ``sh``: each ``fptkit`` command runs in this process; a training takes two steps, and a study trains in this process
+  too. A block after the comment ``<!-- not run: REASON -->`` is parsed only: commands and their options must exist.
+- ``python`` and ``yaml``: a block whose first line is ``# NAME.py`` or ``# NAME.yaml`` becomes that file; other Python
+  runs.
 - ``python FILE.py`` runs a file that the page made.
 - Other programs do not run, but are known: installing names extras and folders that exist.
 """
