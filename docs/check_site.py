@@ -15,7 +15,15 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-LOADED = {"img": "src", "script": "src", "iframe": "src", "source": "src", "link": "href", "video": "src", "audio": "src"}
+LOADED = {
+    "img": "src",
+    "script": "src",
+    "iframe": "src",
+    "source": "src",
+    "link": "href",
+    "video": "src",
+    "audio": "src",
+}
 """Tags whose address a browser loads with the page, and the attribute that holds it."""
 
 _CSS_ADDRESS = re.compile(r"""(?:url\(|@import\s+)\s*["']?((?:https?:)?//[^"')\s]+)""")

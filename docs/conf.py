@@ -91,34 +91,47 @@ class NotebookParser(MystParser):
 
 def prepare_page(app: Sphinx, page: str, content: list[str]) -> None:
     """Add the table of contents to a section, and lead links to code to pages of the site."""
-    folder = (ROOT / page).parent
     up = "../" * page.count("/")
 
     def to_code(link: re.Match[str]) -> str:
-        file = (folder / link[2]).resolve()
-        if not file.is_file() or file.parent == DOCS / "notebooks":
-            return link[0]
-        name = file.relative_to(ROOT).as_posix()
-        app.env.fptkit_sources.add(name)  # type: ignore[attr-defined]
-        return f'<a href="{up}source/{name}.html{f"#L-{link[3]}" if link[3] else ""}">{link[1]}</a>'
+        name = _source(page, link[2])
+        return (
+            f'<a href="{up}source/{name}.html{f"#L-{link[3]}" if link[3] else ""}">{link[1]}</a>' if name else link[0]
+        )
 
     def to_folder(link: re.Match[str]) -> str:
-        return link[1] if (folder / link[2]).is_dir() else link[0]
+        return link[1] if (site_map.file_of(page).parent / link[2]).is_dir() else link[0]
 
     content[0] = _FOLDER_LINK.sub(to_folder, _PYTHON_LINK.sub(to_code, content[0])) + site_map.toctree(page)
+
+
+def _source(page: str, link: str) -> str:
+    """Return the source file that a link of a page leads to, relative to the root; empty if it is none, or a notebook."""
+    file = (site_map.file_of(page).parent / link).resolve()
+    return file.relative_to(ROOT).as_posix() if file.is_file() and file.parent != DOCS / "notebooks" else ""
 
 
 def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
     """Make a page of every source file that some page links to, with an anchor for each line."""
     formatter = HtmlFormatter(linenos="inline", lineanchors="L", cssclass="highlight")
-    for name in sorted(app.env.fptkit_sources):  # type: ignore[attr-defined]
+    links = {
+        _source(page, link[2])
+        for page in app.env.found_docs
+        for link in _PYTHON_LINK.finditer(site_map.file_of(page).read_text(encoding="utf-8"))
+    }
+    for name in sorted(links - {""}):
         code = highlight((ROOT / name).read_text(encoding="utf-8"), PythonLexer(), formatter)
         yield f"source/{name}", {"title": name, "body": f"<h1>{name}</h1>\n{code}"}, "page.html"
 
 
-def start(app: Sphinx) -> None:
-    """Begin with no source pages."""
-    app.env.fptkit_sources = set()  # type: ignore[attr-defined]
+def sections_again(app: Sphinx, *_: Any) -> list[str]:
+    """Read the sections in every build: a page that is new or gone changes their tables of contents."""
+    return ["docs/index", *site_map.owned()]
+
+
+def not_of_others(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out members that scikit-learn adds to estimators; their text refers to pages that are not here."""
+    return True if getattr(obj, "__module__", "").startswith("sklearn") or name.endswith("_request") else None
 
 
 def finish(app: Sphinx, failure: Exception | None) -> None:
@@ -130,7 +143,8 @@ def finish(app: Sphinx, failure: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect the functions above."""
     app.add_source_parser(NotebookParser)
-    app.connect("builder-inited", start)
+    app.connect("env-get-outdated", sections_again)
+    app.connect("autodoc-skip-member", not_of_others)
     app.connect("source-read", prepare_page)
     app.connect("html-collect-pages", source_pages)
     app.connect("build-finished", finish)

@@ -1,7 +1,7 @@
 """Execute the notebooks of ``docs/notebooks/`` and turn them into pages with their outputs.
 
-The notebooks are plain Python in the percent format: a cell begins with ``# %%``, and one of text with ``# %% [markdown]``.
-jupytext and editors read the same files.
+The notebooks are plain Python in the percent format: a cell begins with ``# %%``, and one of text with
+``# %% [markdown]``. jupytext and editors read the same files.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python docs/pictures.py
 
-Each picture is at most 520 units wide and its text at least 13 units high, so that it can be read on a phone. Trained and
-frozen parts differ in colour, in the line around them and in a letter.
+Each picture is at most 520 units wide and its text at least 13 units high, so that it can be read on a phone. Trained
+and frozen parts differ in colour, in the line around them and in a letter.
 """
 
 from __future__ import annotations

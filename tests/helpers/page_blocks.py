@@ -31,7 +31,9 @@ from fptkit.lab.studies.job import carry_out
 ROOT = Path(__file__).parents[2]
 
 SMOKE = ("train.max_steps=2", "train.validate_every=2", "threads=1")
-"""What keeps a run of a page short; it changes no file of the page."""
+"""What keeps a run of a page short; it changes no file of the page. Shipped recipes get their profile ``smoke`` too."""
+
+SHIPPED = {file.stem for file in (ROOT / "recipes").glob("*.yaml")}
 
 UNTOUCHED = ("push", "pull", "pretrain", "bench")
 """Commands that are parsed only, everywhere: they need a hub, minutes, or a quiet machine."""
@@ -161,7 +163,10 @@ def ours(words: list[str]) -> list[str] | None:
 
 def shortened(words: list[str], sizes: tuple[str, ...]) -> list[str]:
     """The options that make a command short."""
-    return [word for text in sizes for word in ("--set", text)] if words[0] == "run" else []
+    if words[0] != "run":
+        return []
+    profile = ["--profile", "smoke"] if Path(words[1]).stem in SHIPPED and "--profile" not in words else []
+    return [*profile, *(word for text in sizes for word in ("--set", text))]
 
 
 def parse(words: list[str], place: str) -> None:
