@@ -106,7 +106,7 @@ def prepare_page(app: Sphinx, page: str, content: list[str]) -> None:
 
 
 def _source(page: str, link: str) -> str:
-    """Return the source file that a link of a page leads to, relative to the root; empty if it is none, or a notebook."""
+    """Return the source file that a page links to, relative to the root; empty for notebooks and what is not there."""
     file = (site_map.file_of(page).parent / link).resolve()
     return file.relative_to(ROOT).as_posix() if file.is_file() and file.parent != DOCS / "notebooks" else ""
 
