@@ -86,8 +86,9 @@ def owned() -> dict[str, list[str]]:
 
 def toctree(page: str) -> str:
     """Return the table of contents of a page in MyST, empty for a page that owns none."""
+    titles = {row.page: row.title for row in reversed(rows(page))} if page in owned() else {}
     children = sections() if page == "docs/index" else owned().get(page, [])
-    entries = "".join(f"/{child}\n" for child in children)
+    entries = "".join(f"{titles[child]} </{child}>\n" if child in titles else f"/{child}\n" for child in children)
     return f"\n\n```{{toctree}}\n:hidden:\n\n{entries}```\n" if entries else ""
 
 
@@ -96,7 +97,7 @@ def llms_text() -> str:
     index = file_of("docs/index").read_text(encoding="utf-8")
     summary = " ".join(index.split("\n\n")[1].split())
     parts = [f"# fptkit\n\n> {_plain(summary)}\n"]
-    for section in sections():
+    for section in (*sections(), *NESTED):
         title = file_of(section).read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
         of_pages = {row.page: row for row in reversed(rows(section))}
         lines = [f"- [{title}](_sources/{section}.md.txt)"]

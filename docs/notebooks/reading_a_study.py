@@ -41,7 +41,8 @@ for row in study.scores():
 
 # %%
 for row in study.verdicts():
-    print(row)
+    print(row["a"], "against", row["b"], "on", row["task"], "->", row["verdict"])
+    print({name: value for name, value in row.items() if name not in ("a", "b", "task", "verdict")})
 
 # %% [markdown]
 # - `better` and `worse`: the arms differ by more than seeds explain.

@@ -35,6 +35,9 @@ SMOKE = ("train.max_steps=2", "train.validate_every=2", "threads=1")
 
 SHIPPED = {file.stem for file in (ROOT / "recipes").glob("*.yaml")}
 
+NOT_RUN = ("not run: ", "picture command")
+"""Comments above blocks that are parsed only; the picture of README needs a download and ten minutes."""
+
 UNTOUCHED = ("push", "pull", "pretrain", "bench")
 """Commands that are parsed only, everywhere: they need a hub, minutes, or a quiet machine."""
 
@@ -135,7 +138,7 @@ def run_command(command: str, block: Block, ran: Ran, sizes: tuple[str, ...]) ->
     """Run one line, or parse it if the block is not run."""
     words = shlex.split(command, comments=True)
     started = ours(words)
-    if block.mark.startswith("not run: ") or (started and started[0] in UNTOUCHED) or words[0] in NOT_OURS:
+    if block.mark.startswith(NOT_RUN) or (started and started[0] in UNTOUCHED) or words[0] in NOT_OURS:
         if started is not None:
             parse(started, block.place)
         (ran.others if started is None else ran.parsed).append(command)
@@ -163,6 +166,8 @@ def ours(words: list[str]) -> list[str] | None:
 
 def shortened(words: list[str], sizes: tuple[str, ...]) -> list[str]:
     """The options that make a command short."""
+    if words[0] == "study" and not {"smoke", "--dry-run", "lock"} & {*words}:
+        return ["--set", "budget={steps: 2}"]
     if words[0] != "run":
         return []
     profile = ["--profile", "smoke"] if Path(words[1]).stem in SHIPPED and "--profile" not in words else []

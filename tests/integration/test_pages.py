@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from page_blocks import ROOT, blocks_of, run_page, studies_in_this_process
+from page_blocks import ROOT, blocks_of, commands_in, ours, parse, run_page, studies_in_this_process
 from script_files import load_script
 
 pytest.importorskip("pandas")
@@ -16,6 +17,7 @@ pytest.importorskip("pandas")
 DOCS = ROOT / "docs"
 
 PAGES = [ROOT / "README.md", *sorted((DOCS / "start").glob("*.md")), *sorted((DOCS / "howto").glob("*.md"))]
+"""The examples of ``docs/data`` train in ``tests/integration/own_data``, that of predict.md in ``inference``."""
 
 FEWEST = {"README.md": 6, "first_run.md": 8, "own_data.md": 9, "comparison.md": 5, "install.md": 3}
 """Commands of ours that run in a page, at least; the others have one."""
@@ -32,6 +34,17 @@ def test_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     ran = run_page(page)
     assert len(ran.commands) >= FEWEST.get(page.name, 1)
+
+
+@pytest.mark.parametrize("page", load_script(DOCS / "site_map.py").owned()["docs/howto"])
+def test_the_commands_of_every_how_to_exist(page: str) -> None:
+    """Of pages that run and of those that need a cluster, a hub or hours; also behind launchers of processes."""
+    text = (ROOT / f"{page}.md").read_text(encoding="utf-8")
+    for block in blocks_of(text, page):
+        for command in commands_in(block.text) if block.language in ("sh", "") else ():
+            words = ours(shlex.split(command, comments=True))
+            if words and "NAME" not in command:
+                parse(words, f"{block.place}: {command}")
 
 
 @pytest.fixture(scope="module")

@@ -47,7 +47,7 @@ def test_a_page_that_no_section_lists_still_gets_a_place(tmp_path: Path, monkeyp
     try:
         assert site_map.owned()["docs/howto"] == ["docs/a", "docs/new"]
         assert site_map.owned()["docs/results/README"] == ["docs/results/figure"]
-        assert "\n/docs/a\n/docs/new\n" in site_map.toctree("docs/howto")
+        assert "\nA </docs/a>\n/docs/new\n" in site_map.toctree("docs/howto")
         assert site_map.toctree("docs/a") == ""
     finally:
         site_map.owned.cache_clear()
