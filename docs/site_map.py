@@ -100,7 +100,7 @@ def llms_text() -> str:
     for section in (*sections(), *NESTED):
         title = file_of(section).read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
         of_pages = {row.page: row for row in reversed(rows(section))}
-        lines = [f"- [{title}](_sources/{section}.md.txt)"]
+        lines = [f"- [{title}](_sources/{section}.md.txt)"] if section in SECTIONS else []
         for page in owned()[section]:
             row = of_pages.get(page, Row(Path(page).name, page, ""))
             lines.append(
