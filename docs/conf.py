@@ -56,8 +56,8 @@ extensions = [
 ]
 source_suffix = {".md": "markdown", ".py": "notebook"}
 myst_heading_anchors = 6
-myst_enable_extensions = ["attrs_inline"]
 highlight_language = "text"
+smartquotes = False  # options begin with two hyphens
 suppress_warnings = ["misc.highlighting_failure"]  # remarks beside commands are no shell; such a block stays plain
 napoleon_custom_sections = ["Shapes", "Source", "Checked", "Differences"]
 napoleon_use_ivar = True

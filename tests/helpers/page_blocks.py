@@ -92,7 +92,7 @@ def blocks_of(text: str, name: str) -> Iterator[Block]:
 
 def commands_in(text: str) -> Iterator[str]:
     """The commands of a shell block, without the remarks beside them."""
-    for line in text.replace("\\\n", " ").splitlines():
+    for line in re.sub(r"\s*\\\n\s*", " ", text).splitlines():
         if line.strip() and not line.startswith("#"):
             for command in re.split(r"   +| # | +> ", line.strip())[0].split(" && "):
                 yield command.strip()

@@ -252,7 +252,7 @@ def commands() -> Iterator[tuple[str, str]]:
     """Each line of a code block that starts the command."""
     for page in PAGES:
         for block in re.findall(r"^```\w*\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
-            for line in block.replace("\\\n", "").splitlines():
+            for line in re.sub(r"\s*\\\n\s*", " ", block).splitlines():
                 if line.startswith("fptkit ") and "NAME" not in line:
                     yield name_of(page), re.split(r"   +| +> ", line)[0]
 
