@@ -119,7 +119,7 @@ def run_page(page: Path, *, sizes: tuple[str, ...] = SMOKE) -> Ran:
         sizes: overrides of every training.
     """
     ran, names = Ran(), {"__name__": "page"}
-    for block in blocks_of(page.read_text(encoding="utf-8"), page.relative_to(ROOT).as_posix()):
+    for block in blocks_of(page.read_text(encoding="utf-8"), page.name):
         if block.language in ("sh", ""):
             for command in commands_in(block.text):
                 run_command(command, block, ran, sizes)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import click
 import pytest
+import yaml
 from page_blocks import ROOT, blocks_of, commands_in, ours, parse, run_page, studies_in_this_process
 from script_files import load_script
 
@@ -34,6 +37,29 @@ def test_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     ran = run_page(page)
     assert len(ran.commands) >= FEWEST.get(page.name, 1)
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "error", "said"),
+    [
+        ("sh", "fptkit list nothing", AssertionError, "page.md:2: fptkit list nothing"),
+        ("sh", "fptkit validate gone.yaml", AssertionError, "page.md:2: fptkit validate gone.yaml"),
+        ("sh", "pip install '.[nothing]'", AssertionError, "no extra 'nothing'"),
+        ("sh", "pip install ./nowhere", AssertionError, "./nowhere"),
+        ("sh", "rm gone.yaml", AssertionError, "rm gone.yaml"),
+        ("sh", "fptkit bench bit_xor_gpt2 --wrong", click.NoSuchOption, "--wrong"),
+        ("sh", "torchrun --nproc-per-node 2 -m fptkit run a --wrong", click.NoSuchOption, "--wrong"),
+        ("python", "1 / 0", ZeroDivisionError, "division"),
+        ("yaml", "a: [", yaml.YAMLError, "expected"),
+    ],
+)
+def test_what_is_wrong_on_a_page_is_found(
+    language: str, text: str, error: type[Exception], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "page.md").write_text(f"```{language}\n{text}\n```\n")
+    with pytest.raises(error, match=re.escape(said)):
+        run_page(tmp_path / "page.md")
 
 
 @pytest.mark.parametrize("page", load_script(DOCS / "site_map.py").owned()["docs/howto"])
