@@ -33,6 +33,7 @@ OF_THE_WHOLE = {
     "test_reading_path.py": "the reading path of the documentation",
     "test_reliability.py": "the page about reliability",
     "test_shape.py": "this file",
+    "test_site.py": "the documentation site",
     "test_words.py": "the words of the documentation and the command line",
     "engine/test_attributes.py": "how every file of the engine sets attributes",
     "freezing/test_prepare.py": "the `prepare` function of a policy's record, which several files carry out",

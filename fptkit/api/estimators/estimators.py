@@ -305,9 +305,9 @@ class FrozenTransformerRegressor(RegressorMixin, _FrozenTransformer):
     Shapes: X (N, F), (N, T, F) or N texts; y (N,) or (N, L); predictions of the shape of y.
 
     Args:
-        backbone, policy, encoder, learning_rate, batch_size, max_steps, patience, validation_fraction, train,
-            precision, device, random_state, verbose: as for `FrozenTransformerClassifier`; the fraction for validation
-            is of all examples.
+        backbone, policy, encoder, learning_rate, batch_size, max_steps, patience: as for `FrozenTransformerClassifier`.
+        validation_fraction: fraction of all examples.
+        train, precision, device, random_state, verbose: as for `FrozenTransformerClassifier`.
 
     Attributes:
         module_, n_steps_, best_step_, ended_by_, history_: as for `FrozenTransformerClassifier`.

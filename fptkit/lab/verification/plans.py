@@ -44,6 +44,8 @@ def check_study_file(folder: Path, manifest: Manifest, findings: Findings) -> No
     content, settings = read_yaml(folder / STUDY), manifest.plan.settings
     stored = {key: value for key, value in content.items() if key in settings}
     derived = {key: settings[key] for key in stored}
+    if stored.get("recipe_profile"):  # a study of a plain recipe states its own profile there
+        derived["recipe_profile"] = settings["recipe_profile"] or manifest.plan.profile
     findings.differences += json_differences(f"{folder.name}/{STUDY}", stored, derived)
 
 

@@ -12,6 +12,7 @@ import pytest
 from finished_studies import TWO_ARMS, change_digit, finished, load, make_runs, write
 
 from fptkit.errors import UsageError
+from fptkit.lab.studies.load import load_study
 from fptkit.lab.studies.locking.content import plan_of
 from fptkit.lab.studies.locking.lock import lock
 from fptkit.lab.verification import derive
@@ -163,6 +164,16 @@ def test_a_run_under_another_trial_is_found(folder: Path) -> None:
     assert any(
         "recipe.yaml: train.seed: 1, but 0 for language on bit_xor in the plan" in line for line in found(folder)
     )
+
+
+def test_the_profile_of_a_study_of_a_recipe(tmp_path: Path) -> None:
+    study = load_study("bit_xor_gpt2", profile="smoke", overrides=["seeds=1"])
+    write(study, make_runs(study, tmp_path), tmp_path, "seeds=1")
+    folder = next(tmp_path.glob("bit_xor_gpt2*"))
+    assert found(folder) == []
+    file = folder / "study.yaml"
+    file.write_text(file.read_text(encoding="utf-8").replace("recipe_profile: smoke", "recipe_profile: nano"))
+    assert any('recipe_profile: "nano" stored, "smoke" derived' in one for one in found(folder))
 
 
 @pytest.mark.parametrize("file", ["report.md", "costs.json", "study.yaml", "results.json"])
