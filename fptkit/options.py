@@ -100,7 +100,9 @@ def _later_defaults(value: BaseModel) -> list[str]:
 def _added(model: type[BaseModel]) -> dict[str, Any]:
     """The defaults of a model's fields with the mark `Added`, by name."""
     fields = model.model_fields.items()
-    return {name: field.get_default(call_default_factory=True) for name, field in fields if Added.LATER in field.metadata}
+    return {
+        name: field.get_default(call_default_factory=True) for name, field in fields if Added.LATER in field.metadata
+    }
 
 
 @functools.lru_cache(maxsize=1024)
