@@ -349,5 +349,6 @@ def fptkit_transforms() -> list[TransformSpec]:  # type: ignore[empty-body]
 
         @hookimpl
         def fptkit_transforms():
-            return [TransformSpec(name="sign", summary="half of the series upside down", target=sign, accepts=("vectors",))]
+            summary = "half of the series upside down"
+            return [TransformSpec(name="sign", summary=summary, target=sign, accepts=("vectors",))]
     """

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from fptkit import testing
 from fptkit.encoders.choice import encoded_tokens
-from fptkit.engine.build import build_component
+from fptkit.engine.component import build_component
 from fptkit.engine.events import Listener
 from fptkit.errors import FptkitError, UnknownNameError, UserInterrupt
 from fptkit.interfaces import Backbone, Grid, InputKind, Symbols, Task, Vectors

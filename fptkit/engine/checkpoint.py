@@ -12,8 +12,9 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
 from typing import Annotated, Any
 
 import torch
@@ -28,6 +29,8 @@ FORMAT = 1
 
 STATE = "state.json"
 """The JSON of a checkpoint."""
+
+_NUMBERS = (bool, int, float, str, NoneType)
 
 _INTACT = "replace the checkpoint by an intact copy, or remove its folder: the run resumes from the one before"
 
@@ -45,6 +48,7 @@ class Checkpoint:
         frozen: identity of the frozen part: backbone, weights, digest.
         data: identity of the data: source and digest; empty if the run did not record it.
         records: number of lines of the metrics file at that step, and their digest; empty if the run did not record it.
+        optimizer_numbers: what else the optimizer remembers, see `pack_numbers`.
     """
 
     folder: Path
@@ -55,6 +59,7 @@ class Checkpoint:
     frozen: dict[str, Any]
     data: dict[str, Any]
     records: dict[str, Any]
+    optimizer_numbers: dict[str, Any] = field(default_factory=dict)
 
 
 class _Identity(BaseModel):
@@ -95,6 +100,7 @@ class _State(_Manifest):
     data: _Data | _Nothing | None = None
     records: dict[str, Any] = {}
     optimizer_tensors: list[str] = []
+    optimizer_numbers: dict[str, Any] = {}
 
 
 def save_checkpoint(
@@ -116,7 +122,7 @@ def save_checkpoint(
         optimizer: optimizer tensors, see `pack_optimizer`.
         state: state of the training loop.
         parts: ``frozen``: identity of the frozen part; ``data``: that of the data; ``records``: number of lines of the
-            metrics file, and their digest.
+            metrics file, and their digest; ``optimizer_numbers``: see `pack_numbers`.
         keep_steps: further steps whose checkpoints are kept.
     """
     final = checkpoint_of(root, step)
@@ -189,6 +195,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         manifest["frozen"],
         manifest.get("data") or {},
         manifest.get("records") or {},
+        manifest.get("optimizer_numbers") or {},
     )
 
 
@@ -280,27 +287,63 @@ def restore_trained(model: nn.Module, tensors: Mapping[str, Tensor], *, origin: 
 
 
 def pack_optimizer(optimizer: torch.optim.Optimizer, names: Mapping[int, str]) -> dict[str, Tensor]:
-    """Optimizer state as ``<parameter name>/<state name>`` -> tensor.
+    """The tensors of an optimizer's state as ``<parameter name>/<state name>`` -> tensor.
 
     Args:
         optimizer: after at least one step, or before any (then empty).
         names: id of a parameter -> its name.
     """
     return {
-        f"{names[id(parameter)]}/{key}": torch.as_tensor(value)
+        f"{names[id(parameter)]}/{key}": value
         for parameter, state in optimizer.state.items()
         for key, value in state.items()
+        if isinstance(value, Tensor)
     }
 
 
-def unpack_optimizer(
-    optimizer: torch.optim.Optimizer, packed: Mapping[str, Tensor], names: Mapping[int, str], *, origin: Path
-) -> None:
-    """Inverse of `pack_optimizer`, in place.
+def pack_numbers(optimizer: torch.optim.Optimizer, names: Mapping[int, str]) -> dict[str, Any]:
+    """What else an optimizer remembers: numbers of its state and of its groups, other than learning rates.
+
+    Args:
+        optimizer: the optimizer.
+        names: id of a parameter -> its name.
+
+    Returns:
+        Values of JSON; empty for an optimizer whose state has only tensors, and whose groups it does not change.
+    """
+    states = {
+        names[id(parameter)]: numbers
+        for parameter, state in optimizer.state.items()
+        if (numbers := {key: value for key, value in state.items() if isinstance(value, _NUMBERS)})
+    }
+    groups = [
+        {key: value for key, value in group.items() if isinstance(value, _NUMBERS) and key not in ("lr", "initial_lr")}
+        for group in optimizer.param_groups
+    ]
+    # AdamW never changes its groups.
+    return {} if isinstance(optimizer, torch.optim.AdamW) else {"states": states, "groups": groups}
+
+
+def unpack_optimizer(optimizer: torch.optim.Optimizer, saved: Checkpoint, names: Mapping[int, str]) -> None:
+    """Restore what `pack_optimizer` and `pack_numbers` gave, in place.
+
+    Args:
+        optimizer: a new one.
+        saved: the checkpoint.
+        names: id of a parameter -> its name.
 
     Raises:
-        CheckpointError: a tensor is of no parameter that the optimizer has, or of another shape.
+        CheckpointError: a tensor is of no parameter that the optimizer has, or of another shape; or the numbers are of
+            an optimizer with other groups or parameters.
     """
+    origin = saved.folder
+    _unpack_tensors(optimizer, saved.optimizer, names, origin)
+    _unpack_numbers(optimizer, saved.optimizer_numbers, names, origin)
+
+
+def _unpack_tensors(
+    optimizer: torch.optim.Optimizer, packed: Mapping[str, Tensor], names: Mapping[int, str], origin: Path
+) -> None:
     states: dict[str, dict[str, Tensor]] = {}
     for key, value in packed.items():
         name, _, state_name = key.rpartition("/")
@@ -315,14 +358,31 @@ def unpack_optimizer(
                 }
 
 
+def _unpack_numbers(
+    optimizer: torch.optim.Optimizer, packed: Mapping[str, Any], names: Mapping[int, str], origin: Path
+) -> None:
+    states, groups = packed.get("states", {}), packed.get("groups", [])
+    own = {names[id(parameter)]: parameter for group in optimizer.param_groups for parameter in group["params"]}
+    fits = not packed or len(groups) == len(optimizer.param_groups)
+    if not fits or not states.keys() <= own.keys():
+        raise CheckpointError(f"{origin}: the numbers of its optimizer are not those of this model's optimizer")
+    for name, numbers in states.items():
+        optimizer.state.setdefault(own[name], {}).update(numbers)
+    for group, numbers in zip(optimizer.param_groups, groups, strict=False):
+        group.update({key: value for key, value in numbers.items() if key in group})
+
+
 def _check_states(
     optimizer: torch.optim.Optimizer, states: Mapping[str, Mapping[str, Tensor]], names: Mapping[int, str], origin: Path
 ) -> None:
-    """Raise if saved states do not fit the parameters. A state is a number, or has its parameter's shape."""
+    """Raise if saved states do not fit the parameters. A state of AdamW is a number, or has its parameter's shape."""
     shapes = {names[id(one)]: one.shape for group in optimizer.param_groups for one in group["params"]}
-    kinds = {frozenset(state) for state in states.values()}
     if strange := sorted(states.keys() - shapes.keys()):
         raise CheckpointError(f"{origin}: its optimizer has tensors of {strange[0]!r}, which this model does not train")
+    # Only of AdamW it is known that all states have the same tensors, in the shape of the parameter.
+    if not isinstance(optimizer, torch.optim.AdamW):
+        return
+    kinds = {frozenset(state) for state in states.values()}
     if len(kinds) > 1:
         raise CheckpointError(f"{origin}: its optimizer has {sorted(map(sorted, kinds))} for different parameters")
     for name, state in states.items():

@@ -198,7 +198,7 @@ class TopKOptions(Options):
 
 
 class AttentionOptions(_Numbers):
-    """Source: Lin et al. 2017, "A structured self-attentive sentence embedding", with one vector of scores per query."""
+    """Source: Lin et al. 2017, "A structured self-attentive sentence embedding", with one linear map of scores."""
 
     queries: int = Field(
         default=1, ge=1, le=64, description="weighted means of the tokens, each with weights of its own"
@@ -221,9 +221,7 @@ class ShiftOptions(_Numbers):
 class NoiseOptions(_Numbers):
     """The size of the noise."""
 
-    deviation: float = Field(
-        default=0.1, ge=0, description="standard deviation of the noise, in the unit of the inputs"
-    )
+    deviation: float = Field(default=0.1, ge=0, description="standard deviation of the noise, in the inputs' unit")
 
 
 class ScaleOptions(_Numbers):
@@ -239,6 +237,12 @@ class MaskOptions(_Numbers):
 
     probability: Probability = Field(default=0.1, description="probability that a span begins at a token")
     span: Count = Field(default=1, description="tokens in a row that become zero")
+
+
+class CutoutOptions(_Numbers):
+    """Source: DeVries and Taylor 2017, arXiv 1708.04552."""
+
+    side: Count = Field(default=8, description="side of the square that becomes zero, in cells")
 
 
 class ReplaceOptions(_Numbers):

@@ -87,7 +87,7 @@ def fptkit_optimizers() -> list[OptimizerSpec]:
         _optimizer("sgd", "gradient descent with momentum", "Sgd"),
         _optimizer("rmsprop", "gradients divided by their running root mean square", "Rmsprop"),
         _optimizer(
-            "adafactor", "Adam with a factored second moment, in little memory", "Adafactor", "Shazeer and Stern 2018"
+            "adafactor", "Adam with a factored second moment, in little memory", "Adafactor", "Shazeer, Stern 2018"
         ),
         _optimizer("muon", "orthogonalised momentum for matrices, AdamW for the rest", "Muon", "Jordan et al. 2024"),
     ]
@@ -129,9 +129,7 @@ def _schedule(name: str, summary: str, options: str, *, needs_last_step: bool = 
 def fptkit_metrics() -> list[MetricSpec]:
     return [
         _of_classes("f1", "harmonic mean of precision and recall, averaged over classes", options="Average"),
-        _of_classes(
-            "precision", "share of the answers of a class that are right, averaged over classes", options="Average"
-        ),
+        _of_classes("precision", "share of the answers that are right, averaged over classes", options="Average"),
         _of_classes("recall", "share of a class that is found, averaged over classes", options="Average"),
         _of_classes("balanced_accuracy", "mean over classes of the share that is found"),
         _of_classes("mcc", "Matthews correlation coefficient", least=-1.0),
@@ -173,17 +171,20 @@ def _of_values(
     )
 
 
+_FUNCTIONS = {"replace": "replace_symbols"}
+"""Functions of transforms whose name Python uses for something else."""
+
+
 @hookimpl
 def fptkit_transforms() -> list[TransformSpec]:
     numbers = ("vectors", "grid")
     return [
         _transform("flip", "grids are flipped", "Flip", ("grid",), "Krizhevsky et al. 2012, section 4.1"),
-        _transform(
-            "shift", "grids are shifted, zeros fill the edge (crop)", "Shift", ("grid",), "He et al. 2016, section 4.2"
-        ),
+        _transform("shift", "grids are shifted, zeros fill the edge (crop)", "Shift", ("grid",), "He et al. 2016"),
         _transform("noise", "Gaussian noise is added", "Noise", numbers),
         _transform("scale", "each example is multiplied by a factor", "Scale", numbers),
-        _transform("mask", "tokens become zero, in spans", "Mask", numbers, "Park et al. 2019, arXiv 1904.08779"),
+        _transform("mask", "tokens become zero, in spans", "Mask", ("vectors",), "Park et al. 2019, arXiv 1904.08779"),
+        _transform("cutout", "a square becomes zero", "Cutout", ("grid",), "DeVries and Taylor 2017, arXiv 1708.04552"),
         _transform("replace", "symbols are replaced by random ones", "Replace", ("symbols",)),
     ]
 
@@ -192,7 +193,7 @@ def _transform(name: str, summary: str, options: str, accepts: tuple[str, ...], 
     return TransformSpec(
         name=name,
         summary=summary,
-        target=f"{_HERE}.transforms:{name}",
+        target=f"{_HERE}.transforms:{_FUNCTIONS.get(name, name)}",
         options=f"{_OPTIONS}:{options}Options",
         accepts=accepts,
         reference=reference,
