@@ -133,15 +133,8 @@ def _build(
         finish(model)
     if any(parameter.device != device for parameter in model.parameters()):
         model.to(device)
-    return Built(
-        task,
-        model,
-        groups,
-        chosen.name,
-        recipe.readout.name if recipe.readout else model.head.readout,
-        precision,
-        chosen.tokens,
-    )
+    readout = recipe.readout.name if recipe.readout else model.head.readout
+    return Built(task, model, groups, chosen.name, readout, precision, chosen.tokens)
 
 
 @dataclass(frozen=True)

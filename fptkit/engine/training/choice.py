@@ -103,8 +103,8 @@ def check_metric(recipe: Recipe, task: Task) -> None:
     wanted, known = recipe.train.metric, (*Metrics.of(task).names, "loss")
     if wanted is not None and wanted not in known:
         raise UsageError(
-            f"train.metric: this run has no metric '{wanted}', only {', '.join(known)}; name one of these, or add it to "
-            "metrics"
+            f"train.metric: this run has no metric '{wanted}', only {', '.join(known)}; name one of these, or add it "
+            "to metrics"
         )
 
 
@@ -123,8 +123,8 @@ def _metric(registry: Registry, component: Component, output: OutputKind) -> Cal
             direction = getattr(metric, "higher_is_better", None)
             if direction != spec.higher_is_better:
                 raise PluginError(
-                    f"{spec}: its record says that higher_is_better is {spec.higher_is_better}, the metric {direction}; "
-                    "make them equal"
+                    f"{spec}: higher_is_better of its record is {spec.higher_is_better}, that of the metric is "
+                    f"{direction}; make them equal"
                 )
         return cast(Metric, metric)
 
@@ -149,7 +149,7 @@ def chosen_schedule(recipe: Recipe, registry: Registry, options: TrainOptions) -
     warmup = getattr(recipe.schedule.options, "warmup_steps", 0)
     if entry.owner.origin == "builtin" and warmup >= steps:
         raise UsageError(
-            f"schedule.warmup_steps is {warmup}, but train.max_flops ends training at step {steps}; use a shorter warm-up"
+            f"schedule.warmup_steps is {warmup}, but train.max_flops ends training at step {steps}; use a shorter one"
         )
     return as_schedule(build_component(spec, recipe.schedule.options, steps=steps), spec)
 
@@ -208,8 +208,8 @@ def _fitting(registry: Registry, kind: type[ForAnswers], component: Component, o
     row = kind_of(kind)
     fitting = [entry.spec.name for entry in registry.entries(kind) if set(kinds) & set(_accepts(entry.spec))]
     raise UsageError(
-        f"{row.section}: {spec.name} accepts answers of the kind {' and '.join(spec.accepts)}, but those of the task are "
-        f"{kinds[0]}; for these there are: {', '.join(fitting) or 'none'} (fptkit list {row.plural})"
+        f"{row.section}: {spec.name} accepts answers of the kind {' and '.join(spec.accepts)}, but those of the task "
+        f"are {kinds[0]}; for these there are: {', '.join(fitting) or 'none'} (fptkit list {row.plural})"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ class _Builder:
         return Head(output, width, readout=self._readout, hidden=hidden, dropout=dropout)
 
 
-last, last_k, mean, first, all = map(_Builder, ("last", "last_k", "mean", "first", "all"))
+last, last_k, mean, first, all = (_Builder(readout) for readout in get_args(Readout))
 
 
 class AttentionHead(Head):

@@ -139,9 +139,7 @@ def top_k_accuracy(options: TopKOptions, *, output: OutputKind) -> Collected:
     """
     classes = _classes(output)
     if options.k >= classes:
-        raise UsageError(
-            f"metric top_k_accuracy: k is {options.k}, but the task has {classes} classes; use a smaller k"
-        )
+        raise UsageError(f"metric top_k_accuracy: k is {options.k}, but there are {classes} classes; use a smaller k")
     return Collected(
         lambda best, right: float((best == right[:, None]).any(1).mean()),
         lambda logits: logits.topk(options.k, -1).indices,

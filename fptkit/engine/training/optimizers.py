@@ -1,4 +1,4 @@
-"""fptkit's own optimizers by name, and the optimizer of a run. That of recipes that name none: `engine/optimizer.py`."""
+"""fptkit's own optimizers by name, and checks of any. Recipes that name none use `engine/optimizer.py`."""
 
 from __future__ import annotations
 
@@ -173,12 +173,12 @@ def check_is_optimizer(built: object, groups: Sequence[Group]) -> torch.optim.Op
     held = [id(parameter) for group in built.param_groups for parameter in group["params"]]
     if sorted(held) != sorted(wanted):
         raise PluginError(
-            f"{type(built).__name__} holds {len(held)} parameters, of which {len(set(held) & wanted.keys())} are of the "
+            f"{type(built).__name__} holds {len(held)} parameters, {len(set(held) & wanted.keys())} of the "
             f"{len(wanted)} that train; give it all parameters of the groups, each once"
         )
     if any(not isinstance(group.get("lr"), float) for group in built.param_groups):
         raise PluginError(
-            f"{type(built).__name__}: 'lr' of a group is no floating-point number; keep that of the given groups, which "
-            "the schedule changes"
+            f"{type(built).__name__}: 'lr' of a group is no floating-point number; keep that of the given groups, "
+            "which the schedule changes"
         )
     return built

@@ -138,7 +138,11 @@ class FunctionSchedule(Schedule):
     """
 
     def __init__(self, function: Factor) -> None:
-        self.factor = function  # type: ignore[method-assign]
+        self._function = function
+
+    def factor(self, step: int) -> float:
+        """See `fptkit.Schedule.factor`."""
+        return self._function(step)
 
 
 def as_schedule(built: object, spec: ScheduleSpec) -> Schedule:
@@ -151,9 +155,7 @@ def as_schedule(built: object, spec: ScheduleSpec) -> Schedule:
         if isinstance(built, Schedule):
             return built
         if not callable(built):
-            raise PluginError(
-                f"{spec}: it returned {built!r:.80}, expected a function of the step, or a fptkit.Schedule"
-            )
+            raise PluginError(f"{spec}: it returned {built!r:.80}, expected a function or a fptkit.Schedule")
         return FunctionSchedule(built)
 
 
@@ -167,9 +169,7 @@ def checked_factor(schedule: Schedule, step: int) -> float:
     number = isinstance(factor, (int, float)) and not isinstance(factor, bool)
     if not number or not 0 <= factor < math.inf:
         with during(of=schedule, call="factor", step=step):
-            raise PluginError(
-                f"the schedule's factor at step {step} is {factor!r:.80}, expected a number of at least 0"
-            )
+            raise PluginError(f"the schedule's factor at step {step} is {factor!r:.80}, expected a number >= 0")
     return factor
 
 
