@@ -93,7 +93,7 @@ def run_facts(
         "batch_size": recipe.train.batch_size,
         "learning_rate": recipe.train.learning_rate,
         "schedule": recipe.schedule.name if recipe.schedule else recipe.train.schedule.name,
-        **_named_parts(recipe, task),
+        **_training_parts(recipe, task),
         "accumulate": recipe.train.accumulate,
         "batch_tokens": recipe.train.batch_tokens,
         "activation_checkpointing": recipe.train.activation_checkpointing,
@@ -116,21 +116,19 @@ def run_facts(
     }
 
 
-def _named_parts(recipe: Recipe, task: Task) -> dict[str, Any]:
-    """What the recipe names of a training in addition; nothing for a recipe that names none."""
-    named = {key: getattr(recipe, key) for key in ("readout", "loss", "optimizer", "schedule")}
-    facts: dict[str, Any] = {f"{key}_options": component_mapping(one) for key, one in named.items() if one is not None}
+def _training_parts(recipe: Recipe, task: Task) -> dict[str, Any]:
+    """The parts of a training that the recipe names; nothing for a recipe that names none."""
+    single = {"head": recipe.readout, "loss": recipe.loss, "optimizer": recipe.optimizer, "schedule": recipe.schedule}
+    parts: dict[str, Any] = {key: component_mapping(one) for key, one in single.items() if one is not None}
     if recipe.metrics:
         made = {name: make() for name, make in task.added_metrics.items()}
-        facts["added_metrics"] = {
-            one.name: {**component_mapping(one), **_facts_of_metric(made[one.name])} for one in recipe.metrics
-        }
+        parts["metrics"] = [{**component_mapping(one), **_of_metric(made[one.name])} for one in recipe.metrics]
     if recipe.transforms:
-        facts["transforms"] = list(map(component_mapping, recipe.transforms))
-    return facts
+        parts["transforms"] = list(map(component_mapping, recipe.transforms))
+    return {"training_parts": parts} if parts else {}
 
 
-def _facts_of_metric(metric: Metric) -> dict[str, Any]:
+def _of_metric(metric: Metric) -> dict[str, Any]:
     return {"higher_is_better": metric.higher_is_better, "chance": getattr(metric, "chance", None)}
 
 
