@@ -1,4 +1,4 @@
-"""The contract checks of heads, losses, metrics, optimizers, schedules and transforms, for ``fptkit plugins --check``."""
+"""The contract checks of the parts of a training, for ``fptkit plugins --check``."""
 
 from __future__ import annotations
 

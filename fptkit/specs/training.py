@@ -10,10 +10,6 @@ from fptkit.errors import PluginError
 from fptkit.specs.base import ComponentSpec
 from fptkit.specs.components import INPUT_KINDS
 
-CLASSES, VALUES, TOKEN_CLASSES = "classes", "values", "token_classes"
-"""Names of the built-in kinds of answers: `fptkit.Classes`, `fptkit.Values` and `fptkit.TokenClasses`. Another kind is
-called like its class, in ``lower_snake``."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class _ForAnswers(ComponentSpec):

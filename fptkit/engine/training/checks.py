@@ -1,4 +1,4 @@
-"""The promises of heads, losses, metrics, optimizers, schedules and transforms as checks; public in `fptkit.testing`."""
+"""The promises of the parts of a training as checks; public in `fptkit.testing`."""
 
 from __future__ import annotations
 
@@ -148,16 +148,14 @@ def check_schedule(build: Callable[[int], object]) -> None:
             one, other = as_schedule(build(steps), spec), as_schedule(build(steps), spec)
             forward = [checked_factor(one, step) for step in range(steps)]
             backward = [checked_factor(other, step) for step in reversed(range(steps))][::-1]
-            assert forward == backward, (
-                f"{type(one).__name__}: the factor depends on the order in which it is asked for"
-            )
+            assert forward == backward, f"{type(one).__name__}: a factor depends on the steps asked for before it"
         for number in range(20):
             one.validated(improved=number % 7 == 0)
             other = as_schedule(build(100), spec)
             other.restore(json.loads(json.dumps(one.state())))
             restored = [checked_factor(other, step) for step in range(100)]
             assert restored == [checked_factor(one, step) for step in range(100)], (
-                f"{type(one).__name__}: restored from state() it continues differently; state() must hold all it remembers"
+                f"{type(one).__name__}: restored from its state() it continues differently; it must hold all it remembers"
             )
     except PluginError as err:
         raise AssertionError(str(err)) from err
@@ -198,8 +196,9 @@ def check_answer_loss(build: Callable[[OutputKind], Any], *, output: OutputKind)
             mean = loss(given, batch)
             mean.backward()
             gradient = given.grad
+            assert gradient is not None, "no gradient reaches the predictions"
             assert bool(torch.isfinite(mean)), f"the loss of predictions times {size:g} is {float(mean)}"
-            assert gradient is not None and bool(torch.isfinite(gradient).all()), (
+            assert bool(torch.isfinite(gradient).all()), (
                 f"the gradient of the loss is not finite for predictions times {size:g}"
             )
     except PluginError as err:
@@ -320,7 +319,7 @@ def check_transform(build: Callable[[InputKind], Callable[..., Any]], *, input: 
     batch, before = _batch_of(input), _batch_of(input)
     found = change(batch, generator_for(0, "check_transform"))
     assert isinstance(found, Batch), f"it returned {found!r:.80}, expected a fptkit.Batch"
-    for wrong, message in input.faults(found.inputs, len(before), _TOKENS):
+    for wrong, message in input.faults(found.inputs, len(before), input.fixed_tokens or _TOKENS):
         assert not wrong, f"after the transform {message}"
     assert len(found.targets) == len(before), f"it gave {len(found.targets)} targets for {len(before)} examples"
     torch.manual_seed(1)
