@@ -155,7 +155,7 @@ def check_schedule(build: Callable[[int], object]) -> None:
             other.restore(json.loads(json.dumps(one.state())))
             restored = [checked_factor(other, step) for step in range(100)]
             assert restored == [checked_factor(one, step) for step in range(100)], (
-                f"{type(one).__name__}: restored from its state() it continues differently; it must hold all it remembers"
+                f"{type(one).__name__}: restored from its state() it continues differently; put all it remembers there"
             )
     except PluginError as err:
         raise AssertionError(str(err)) from err
