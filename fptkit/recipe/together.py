@@ -39,12 +39,12 @@ def moved(tree: Node, faults: list[Fault]) -> tuple[Node, dict[str, str]]:
         inner = outer.mapping.get(key) if outer is not None else None
         if outer is None or inner is None or not _names_a_component(inner, key, model):
             continue
-        if _given(tree, target):
-            faults.append(
-                Fault(inner.place, join(section, key), f"is given twice, here and as {target}; leave one out")
-            )
-            continue
         rest = replace(outer, value={name: node for name, node in outer.mapping.items() if name != key})
+        if _given(tree, target):
+            message = f"is given twice, here and as {target}; leave one out"
+            faults.append(Fault(inner.place, join(section, key), message))
+            tree = replace(tree, value={**tree.mapping, section: rest})
+            continue
         tree = replace(tree, value={**tree.mapping, section: rest, target: inner})
         places[target] = join(section, key)
     return tree, places

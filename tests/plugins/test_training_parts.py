@@ -43,7 +43,10 @@ class Gated(fptkit.Head):
         self.gate = nn.Parameter(torch.randn(width))
 
     def read(self, hidden, lengths):
-        return hidden.mean(1, keepdim=True) * self.gate.sigmoid()
+        if lengths is None:
+            return hidden.mean(1, keepdim=True) * self.gate.sigmoid()
+        real = torch.arange(hidden.shape[1]) < lengths[:, None]
+        return (hidden * real[:, :, None]).sum(1, keepdim=True) / lengths[:, None, None] * self.gate.sigmoid()
 
 
 class HingeOptions(fptkit.Options):
@@ -310,3 +313,29 @@ def test_a_recipe_that_names_none_has_the_address_it_had(tmp_path: Path) -> None
     assert address() == address(optimizer=None, metrics=[], transforms=[], train={"metric": None})
     given = [{"optimizer": "adamw"}, {"metrics": ["f1"]}, {"loss": "focal"}, {"train": {"metric": "loss"}}]
     assert len({address(), *(address(**one) for one in given)}) == 5
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "component", "message"),
+    [
+        ("* real[:, :, None]", "", "head 'gated'", "an example alone differs from the same in a padded batch"),
+        ("* self.gate.sigmoid()", "", "head 'gated'", "no gradient reaches gate"),
+        ("right[:, 0] + rest", "right[:, 0].mean() + rest", "loss 'hinge'", "depends on the other answers"),
+        ('state.get("count", 0) + 1', "vars(self).setdefault('n', []).append(1) or len(self.n)", "optimizer 'lion'",
+         "restored from a checkpoint it continues differently"),
+        ('* group["lr"]', "* 0.01", "optimizer 'lion'", "a learning rate of 0 changes parameters"),
+        ('return {"share": self.share}', "return {}", "schedule 'halving'", "restored from its state"),
+        ("self.all += len(targets)", "self.all += 1", "metric 'share'", "two batches give"),
+        ("self.right = self.all = 0", "self.right = getattr(self, 'right', 0); self.all = 1", "metric 'share'", "anew"),
+        (".argmax(-1)", ".argmin(-1)", "metric 'share'", "is its direction right"),
+        (", generator=generator)", ")", "transform 'jitter'", "the same state of the generator gives another batch"),
+    ],
+)  # fmt: skip
+def test_broken_promises_are_found(wrong: str, right: str, component: str, message: str, recipe: Path) -> None:
+    assert wrong in PLUGIN
+    file = recipe.with_name("parts.py")
+    file.write_text(PLUGIN.replace(wrong, right))
+    checked = json.loads(fptkit("plugins", "--check", "parts", "--json", "--plugin", str(file)).stdout)
+    (failed,) = [one for one in checked if one["result"] == "failed"]
+    assert failed["component"] == component
+    assert message in failed["reason"]

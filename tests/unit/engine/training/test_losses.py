@@ -32,7 +32,9 @@ def test_label_smoothing_is_that_of_the_paper(smoothing: float) -> None:
     expected = -(wanted * LOGITS.log_softmax(-1)).sum(-1).mean()
     assert mean(each, Classes(4), LOGITS, TARGETS) == pytest.approx(float(expected), abs=1e-6)
     if not smoothing:
-        assert mean(each, Classes(4), LOGITS, TARGETS) == pytest.approx(float(Classes(4).loss(LOGITS, TARGETS)), abs=1e-6)
+        assert mean(each, Classes(4), LOGITS, TARGETS) == pytest.approx(
+            float(Classes(4).loss(LOGITS, TARGETS)), abs=1e-6
+        )
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
@@ -51,7 +53,10 @@ def test_focal_is_that_of_the_paper(gamma: float) -> None:
     [
         (losses.mse(Options(), output=Values(2)), functional.mse_loss),
         (losses.mae(Options(), output=Values(2)), functional.l1_loss),
-        (losses.huber(options.HuberOptions(delta=0.3), output=Values(2)), lambda p, y: functional.huber_loss(p, y, delta=0.3)),
+        (
+            losses.huber(options.HuberOptions(delta=0.3), output=Values(2)),
+            lambda p, y: functional.huber_loss(p, y, delta=0.3),
+        ),
         (
             losses.smooth_l1(options.SmoothL1Options(beta=0.3), output=Values(2)),
             lambda p, y: functional.smooth_l1_loss(p, y, beta=0.3),
@@ -81,7 +86,7 @@ def test_each_example_counts_the_same_whatever_its_labelled_tokens() -> None:
     "each", [lambda p, y: p.mean(), lambda p, y: 1.0, lambda p, y: p, lambda p, y: functional.cross_entropy(p, y)]
 )
 def test_a_loss_that_is_not_one_for_each_answer_is_refused(each: Any) -> None:
-    with pytest.raises(PluginError, match="loss 'mine': it gave .*; give the loss of each answer"):
+    with pytest.raises(PluginError, match=r"loss 'mine': it gave .*; give the loss of each answer"):
         mean(each, Classes(4), LOGITS, TARGETS)
     with pytest.raises(PluginError, match="expected a function of predictions and targets"):
         ChosenLoss(SPEC, math.pi, Classes(4))
