@@ -14,7 +14,6 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import NoneType
 from typing import Annotated, Any
 
 import torch
@@ -30,8 +29,6 @@ FORMAT = 1
 STATE = "state.json"
 """The JSON of a checkpoint."""
 
-_NUMBERS = (bool, int, float, str, NoneType)
-
 _INTACT = "replace the checkpoint by an intact copy, or remove its folder: the run resumes from the one before"
 
 
@@ -43,12 +40,12 @@ class Checkpoint:
         folder: its folder.
         step: training steps done.
         trained: trained tensors by parameter name.
-        optimizer: optimizer tensors, see `pack_optimizer`.
+        optimizer: optimizer tensors, see `fptkit.engine.optimizer_state`.
         state: state of the training loop.
         frozen: identity of the frozen part: backbone, weights, digest.
         data: identity of the data: source and digest; empty if the run did not record it.
         records: number of lines of the metrics file at that step, and their digest; empty if the run did not record it.
-        optimizer_numbers: what else the optimizer remembers, see `pack_numbers`.
+        optimizer_numbers: what else the optimizer remembers, see `fptkit.engine.optimizer_state`.
     """
 
     folder: Path
@@ -119,10 +116,10 @@ def save_checkpoint(
         root: folder of the checkpoints.
         step: training steps done.
         trained: trained tensors by parameter name.
-        optimizer: optimizer tensors, see `pack_optimizer`.
+        optimizer: optimizer tensors, see `fptkit.engine.optimizer_state`.
         state: state of the training loop.
         parts: ``frozen``: identity of the frozen part; ``data``: that of the data; ``records``: number of lines of the
-            metrics file, and their digest; ``optimizer_numbers``: see `pack_numbers`.
+            metrics file, and their digest; ``optimizer_numbers``: see `fptkit.engine.optimizer_state`.
         keep_steps: further steps whose checkpoints are kept.
     """
     final = checkpoint_of(root, step)
@@ -284,114 +281,6 @@ def restore_trained(model: nn.Module, tensors: Mapping[str, Tensor], *, origin: 
                     f"{origin}: {name} has shape {tuple(tensors[name].shape)}, the model's {tuple(parameter.shape)}"
                 )
             parameter.copy_(tensors[name])
-
-
-def pack_optimizer(optimizer: torch.optim.Optimizer, names: Mapping[int, str]) -> dict[str, Tensor]:
-    """The tensors of an optimizer's state as ``<parameter name>/<state name>`` -> tensor.
-
-    Args:
-        optimizer: after at least one step, or before any (then empty).
-        names: id of a parameter -> its name.
-    """
-    return {
-        f"{names[id(parameter)]}/{key}": value
-        for parameter, state in optimizer.state.items()
-        for key, value in state.items()
-        if isinstance(value, Tensor)
-    }
-
-
-def pack_numbers(optimizer: torch.optim.Optimizer, names: Mapping[int, str]) -> dict[str, Any]:
-    """What else an optimizer remembers: numbers of its state and of its groups, other than learning rates.
-
-    Args:
-        optimizer: the optimizer.
-        names: id of a parameter -> its name.
-
-    Returns:
-        Values of JSON; empty for an optimizer whose state has only tensors, and whose groups it does not change.
-    """
-    states = {
-        names[id(parameter)]: numbers
-        for parameter, state in optimizer.state.items()
-        if (numbers := {key: value for key, value in state.items() if isinstance(value, _NUMBERS)})
-    }
-    groups = [
-        {key: value for key, value in group.items() if isinstance(value, _NUMBERS) and key not in ("lr", "initial_lr")}
-        for group in optimizer.param_groups
-    ]
-    # AdamW never changes its groups.
-    return {} if isinstance(optimizer, torch.optim.AdamW) else {"states": states, "groups": groups}
-
-
-def unpack_optimizer(optimizer: torch.optim.Optimizer, saved: Checkpoint, names: Mapping[int, str]) -> None:
-    """Restore what `pack_optimizer` and `pack_numbers` gave, in place.
-
-    Args:
-        optimizer: a new one.
-        saved: the checkpoint.
-        names: id of a parameter -> its name.
-
-    Raises:
-        CheckpointError: a tensor is of no parameter that the optimizer has, or of another shape; or the numbers are of
-            an optimizer with other groups or parameters.
-    """
-    origin = saved.folder
-    _unpack_tensors(optimizer, saved.optimizer, names, origin)
-    _unpack_numbers(optimizer, saved.optimizer_numbers, names, origin)
-
-
-def _unpack_tensors(
-    optimizer: torch.optim.Optimizer, packed: Mapping[str, Tensor], names: Mapping[int, str], origin: Path
-) -> None:
-    states: dict[str, dict[str, Tensor]] = {}
-    for key, value in packed.items():
-        name, _, state_name = key.rpartition("/")
-        states.setdefault(name, {})[state_name] = value
-    _check_states(optimizer, states, names, origin)
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            if (name := names[id(parameter)]) in states:
-                # With fused=True the step counter, too, is on the parameter's device.
-                optimizer.state[parameter] = {
-                    key: value.to(parameter.device, copy=True) for key, value in states[name].items()
-                }
-
-
-def _unpack_numbers(
-    optimizer: torch.optim.Optimizer, packed: Mapping[str, Any], names: Mapping[int, str], origin: Path
-) -> None:
-    states, groups = packed.get("states", {}), packed.get("groups", [])
-    own = {names[id(parameter)]: parameter for group in optimizer.param_groups for parameter in group["params"]}
-    fits = not packed or len(groups) == len(optimizer.param_groups)
-    if not fits or not states.keys() <= own.keys():
-        raise CheckpointError(f"{origin}: the numbers of its optimizer are not those of this model's optimizer")
-    for name, numbers in states.items():
-        optimizer.state.setdefault(own[name], {}).update(numbers)
-    for group, numbers in zip(optimizer.param_groups, groups, strict=False):
-        group.update({key: value for key, value in numbers.items() if key in group})
-
-
-def _check_states(
-    optimizer: torch.optim.Optimizer, states: Mapping[str, Mapping[str, Tensor]], names: Mapping[int, str], origin: Path
-) -> None:
-    """Raise if saved states do not fit the parameters. A state of AdamW is a number, or has its parameter's shape."""
-    shapes = {names[id(one)]: one.shape for group in optimizer.param_groups for one in group["params"]}
-    if strange := sorted(states.keys() - shapes.keys()):
-        raise CheckpointError(f"{origin}: its optimizer has tensors of {strange[0]!r}, which this model does not train")
-    # Only of AdamW it is known that all states have the same tensors, in the shape of the parameter.
-    if not isinstance(optimizer, torch.optim.AdamW):
-        return
-    kinds = {frozenset(state) for state in states.values()}
-    if len(kinds) > 1:
-        raise CheckpointError(f"{origin}: its optimizer has {sorted(map(sorted, kinds))} for different parameters")
-    for name, state in states.items():
-        for key, value in state.items():
-            if value.numel() != 1 and value.shape != shapes[name]:
-                raise CheckpointError(
-                    f"{origin}: {key} of {name} in its optimizer has shape {tuple(value.shape)}, the model's parameter "
-                    f"{tuple(shapes[name])}"
-                )
 
 
 def _folders(root: Path) -> list[Path]:

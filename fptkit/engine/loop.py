@@ -24,18 +24,16 @@ from fptkit.engine.checkpoint import (
     checkpoint_of,
     latest_checkpoint,
     load_checkpoint,
-    pack_numbers,
-    pack_optimizer,
     restore_trained,
     save_checkpoint,
     trained_tensors,
-    unpack_optimizer,
 )
 from fptkit.engine.data import check_same_data
 from fptkit.engine.diverged import Fault, Observer, advice, first_not_finite
 from fptkit.engine.evaluate import EvaluationStopped, evaluate
 from fptkit.engine.events import Emit, Event, Facts, Noted, Saving, StepsDone, Validated
 from fptkit.engine.memory import MemoryRanOut, cannot_go_on, finer
+from fptkit.engine.optimizer_state import pack_numbers, pack_optimizer, unpack_optimizer
 from fptkit.engine.progress import Progress, ended_by, pause_step, restored
 from fptkit.engine.setup import Prepared
 from fptkit.engine.signals import StopRequest
@@ -389,17 +387,13 @@ class Trainer:
 
     def _write_checkpoint(self, root: Path) -> None:
         self._emit(Saving(self.progress.step))
+        numbers = pack_numbers(self.training_step.optimizer, self._names)
         save_checkpoint(
             root,
             step=self.progress.step,
             trained=trained_tensors(self.model),
             optimizer=pack_optimizer(self.training_step.optimizer, self._names),
             state=asdict(self.progress),
-            parts={
-                "frozen": self._prepared.frozen,
-                "data": self._prepared.data,
-                "records": self._records(),
-                "optimizer_numbers": pack_numbers(self.training_step.optimizer, self._names),
-            },
+            parts={**self._prepared.identity, "records": self._records(), "optimizer_numbers": numbers},
             keep_steps={self.progress.best_step},
         )

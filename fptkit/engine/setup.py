@@ -81,6 +81,11 @@ class Prepared:
     schedule: Schedule | None = None
     optimizer: OptimizerMaker | None = None
 
+    @property
+    def identity(self) -> dict[str, Mapping[str, Any]]:
+        """What a checkpoint says about the frozen part and the data."""
+        return {"frozen": self.frozen, "data": self.data}
+
     def make_optimizer(self, built: Built) -> torch.optim.Optimizer:
         """The optimizer over the trained parameters of some parts.
 

@@ -3,19 +3,26 @@ built-in, and its mistakes are named."""
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from click.shell_completion import ShellComplete
 from command_line import fptkit
 from whole_runs import Recorder, assert_same, metrics, start
 
 from fptkit.cli.main import cli
 from fptkit.errors import FptkitError, Interrupted, PluginError, RecipeError
+from fptkit.interfaces import TokenClasses
 from fptkit.lab.studies.address import address_of
+from fptkit.options import Options
 from fptkit.recipe.load import load_recipe
+from fptkit.registry import load_plugins
+from fptkit.specs import HeadSpec
+from fptkit.testing import check_head
 
 PLUGIN = """
 from dataclasses import replace
@@ -339,3 +346,26 @@ def test_broken_promises_are_found(wrong: str, right: str, component: str, messa
     (failed,) = [one for one in checked if one["result"] == "failed"]
     assert failed["component"] == component
     assert message in failed["reason"]
+
+
+CRF = Path(__file__).parents[2] / "docs" / "plugins" / "examples" / "crf.py"
+
+
+def test_the_crf_of_the_documentation_gives_marginals() -> None:
+    """Against the sum over all sequences of classes; and it keeps the promises of heads."""
+    (spec,) = [entry.spec for entry in load_plugins([CRF], selection="").entries(HeadSpec) if entry.spec.name == "crf"]
+    head = spec.resolve()(Options(), output=TokenClasses(3), width=2, hidden=(), dropout=0.0)
+    torch.nn.init.normal_(head.transitions, generator=torch.Generator().manual_seed(0))
+    scores = torch.randn((2, 5, 3), generator=torch.Generator().manual_seed(1))
+    found = head.marginals(scores, torch.tensor([5, 3])).exp()
+    for row, length in enumerate((5, 3)):
+        expected = torch.zeros(length, 3)
+        for classes in itertools.product(range(3), repeat=length):
+            total = sum(scores[row, t, k] for t, k in enumerate(classes))
+            total = total + sum(head.transitions[pair] for pair in itertools.pairwise(classes))
+            expected[range(length), classes] += total.exp()
+        torch.testing.assert_close(found[row, :length], expected / expected[0].sum())
+    check_head(
+        lambda output, width: spec.resolve()(Options(), output=output, width=width, hidden=(4,), dropout=0.0),
+        output=TokenClasses(3),
+    )

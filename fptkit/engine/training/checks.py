@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fptkit.engine.checkpoint import Checkpoint, pack_numbers, pack_optimizer, unpack_optimizer
+from fptkit.engine.checkpoint import Checkpoint
+from fptkit.engine.optimizer_state import pack_numbers, pack_optimizer, unpack_optimizer
 from fptkit.engine.training.losses import ChosenLoss
 from fptkit.engine.training.optimizers import Group, check_is_optimizer
 from fptkit.engine.training.schedules import as_schedule, checked_factor
@@ -197,7 +198,7 @@ def check_answer_loss(build: Callable[[OutputKind], Any], *, output: OutputKind)
             mean.backward()
             gradient = given.grad
             assert gradient is not None, "no gradient reaches the predictions"
-            assert bool(torch.isfinite(mean)), f"the loss of predictions times {size:g} is {float(mean)}"
+            assert bool(torch.isfinite(mean)), f"the loss of predictions times {size:g} is {float(mean.detach())}"
             assert bool(torch.isfinite(gradient).all()), (
                 f"the gradient of the loss is not finite for predictions times {size:g}"
             )

@@ -19,13 +19,11 @@ from fptkit.engine.checkpoint import (
     checkpoint_of,
     latest_checkpoint,
     load_checkpoint,
-    pack_numbers,
-    pack_optimizer,
     restore_trained,
     save_checkpoint,
     trained_tensors,
-    unpack_optimizer,
 )
+from fptkit.engine.optimizer_state import pack_numbers, pack_optimizer, unpack_optimizer
 from fptkit.errors import CheckpointError
 from fptkit.files import is_sealed, sealed
 

@@ -26,7 +26,9 @@ def test_every_record_has_one_row() -> None:
     records = {
         kind
         for kind in _subclasses(Spec)
-        if kind is not ComponentSpec and kind.__module__.startswith("fptkit.specs") and not kind.__name__.startswith("_")
+        if kind is not ComponentSpec
+        and kind.__module__.startswith("fptkit.specs")
+        and not kind.__name__.startswith("_")
     }
     assert records == {kind.record for kind in KINDS}
     assert len(records) == len(KINDS)
