@@ -258,7 +258,7 @@ def test_they_keep_their_promises(recipe: Path) -> None:
         ("metrics=[share, shar]", "metrics[1].name", "unknown metric 'shar'. Did you mean 'share'?"),
         ("metrics=[share, share]", "metrics[1]", "metric 'share' is given twice"),
         ("metrics=share", "metrics", "expected a list of names, or sections"),
-        ("optimizer.momentum=1", "optimizer.name", "required: the name of an optimizer"),
+        ("optimizer.momentum=1", "optimizer", "unknown key 'momentum'"),
         ("train.schedule={name: halvin}", "train.schedule.name", "unknown schedule 'halvin'. Did you mean 'halving'?"),
         ("train.adam_epsilon=1e-3", "train.adam_epsilon", "is a setting of the optimizer of recipes that name none"),
         ("schedule=halving", "train.schedule", "is given twice, here and as schedule"),
@@ -346,6 +346,17 @@ def test_broken_promises_are_found(wrong: str, right: str, component: str, messa
     (failed,) = [one for one in checked if one["result"] == "failed"]
     assert failed["component"] == component
     assert message in failed["reason"]
+
+
+def test_options_of_a_component_that_is_given_by_name_can_be_set(recipe: Path) -> None:
+    def load(*overrides: str) -> Any:
+        return load_recipe(str(recipe), overrides=overrides).recipe
+
+    found = load("optimizer=sgd", "optimizer.momentum=0.5", "head.readout=attention", "head.readout.queries=3")
+    assert (found.optimizer.name, found.optimizer.options.momentum) == ("sgd", 0.5)
+    assert (found.readout.name, found.readout.options.queries) == ("attention", 3)
+    assert load("optimizer={name: sgd, nesterov: true}", "optimizer=sgd").optimizer.options.nesterov is False
+    assert load("loss=null").loss is None
 
 
 CRF = Path(__file__).parents[2] / "docs" / "plugins" / "examples" / "crf.py"
