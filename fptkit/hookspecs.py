@@ -322,10 +322,14 @@ def fptkit_metrics() -> list[MetricSpec]:  # type: ignore[empty-body]
 
         @hookimpl
         def fptkit_metrics():
-            summary = "the largest absolute error"
             return [
                 MetricSpec(
-                    name="worst", summary=summary, target=Worst, accepts=("values",), higher_is_better=False, least=0
+                    name="worst",
+                    summary="the largest absolute error",
+                    target=Worst,
+                    accepts=("values",),
+                    higher_is_better=False,
+                    least=0,
                 )
             ]
     """
