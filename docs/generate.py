@@ -174,8 +174,10 @@ def components(kind: type[specs.Spec]) -> str:
 def _facts(spec: specs.Spec) -> Iterator[tuple[str, str]]:
     if isinstance(spec, specs.TaskSpec):
         yield "protocols", ", ".join(code(protocol.name) for protocol in spec.protocols)
-    if isinstance(spec, specs.EncoderSpec):
-        yield "takes", ", ".join(spec.accepts)
+    yield "takes", ", ".join(getattr(spec, "accepts", ()))
+    if isinstance(spec, specs.MetricSpec):
+        yield "better", "higher" if spec.higher_is_better else "lower"
+        yield "range", spec.range
     yield "reference", spec.reference
     yield "licence", spec.licence
     yield "needs", spec.extra

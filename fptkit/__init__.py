@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # the same names as in the table below, for type checkers and
     from fptkit.interfaces import ParameterRole as ParameterRole
     from fptkit.interfaces import Preparation as Preparation
     from fptkit.interfaces import SampledEvaluation as SampledEvaluation
+    from fptkit.interfaces import Schedule as Schedule
     from fptkit.interfaces import Shown as Shown
     from fptkit.interfaces import Split as Split
     from fptkit.interfaces import Symbols as Symbols
@@ -52,17 +53,24 @@ if TYPE_CHECKING:  # the same names as in the table below, for type checkers and
     from fptkit.interfaces import Values as Values
     from fptkit.interfaces import Vectors as Vectors
     from fptkit.interfaces import keep_tokens as keep_tokens
+    from fptkit.model import Head as Head
     from fptkit.options import Decides as Decides
     from fptkit.options import Options as Options
     from fptkit.specs import BackboneSpec as BackboneSpec
     from fptkit.specs import EncoderSpec as EncoderSpec
     from fptkit.specs import FreezingPolicySpec as FreezingPolicySpec
     from fptkit.specs import FreezingRule as FreezingRule
+    from fptkit.specs import HeadSpec as HeadSpec
     from fptkit.specs import ListenerSpec as ListenerSpec
+    from fptkit.specs import LossSpec as LossSpec
+    from fptkit.specs import MetricSpec as MetricSpec
+    from fptkit.specs import OptimizerSpec as OptimizerSpec
     from fptkit.specs import Protocol as Protocol
     from fptkit.specs import RecipeFolderSpec as RecipeFolderSpec
+    from fptkit.specs import ScheduleSpec as ScheduleSpec
     from fptkit.specs import TaskProtocol as TaskProtocol
     from fptkit.specs import TaskSpec as TaskSpec
+    from fptkit.specs import TransformSpec as TransformSpec
     from fptkit.tasks.generated import ArraySplit as ArraySplit
     from fptkit.tasks.generated import GeneratedTask as GeneratedTask
 
@@ -79,11 +87,17 @@ _HOMES = {
         "EncoderSpec",
         "FreezingPolicySpec",
         "FreezingRule",
+        "HeadSpec",
         "ListenerSpec",
+        "LossSpec",
+        "MetricSpec",
+        "OptimizerSpec",
         "Protocol",
         "RecipeFolderSpec",
+        "ScheduleSpec",
         "TaskProtocol",
         "TaskSpec",
+        "TransformSpec",
     ),
     "fptkit.options": ("Decides", "Options"),
     "fptkit.backbones.options": ("PositionOptions", "PrefixOptions"),
@@ -104,6 +118,7 @@ _HOMES = {
         "ParameterRole",
         "Preparation",
         "SampledEvaluation",
+        "Schedule",
         "Shown",
         "Split",
         "Symbols",
@@ -113,6 +128,7 @@ _HOMES = {
         "Vectors",
         "keep_tokens",
     ),
+    "fptkit.model": ("Head",),
     "fptkit.tasks.generated": ("ArraySplit", "GeneratedTask"),
 }
 """The public names, by module."""

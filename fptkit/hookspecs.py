@@ -14,9 +14,15 @@ if TYPE_CHECKING:
         BackboneSpec,
         EncoderSpec,
         FreezingPolicySpec,
+        HeadSpec,
         ListenerSpec,
+        LossSpec,
+        MetricSpec,
+        OptimizerSpec,
         RecipeFolderSpec,
+        ScheduleSpec,
         TaskSpec,
+        TransformSpec,
     )
 
 hookspec = pluggy.HookspecMarker("fptkit")
@@ -171,4 +177,187 @@ def fptkit_recipes() -> list[RecipeFolderSpec]:  # type: ignore[empty-body]
         def fptkit_recipes():
             folder = Path(__file__).parent / "recipes"
             return [RecipeFolderSpec(name="mine", summary="my experiments", folder=folder)]
+    """
+
+
+@hookspec
+def fptkit_heads() -> list[HeadSpec]:  # type: ignore[empty-body]
+    """Heads: read-outs of tokens, and the layers that give the answers.
+
+    Example::
+
+        import torch
+
+        from fptkit import Head, HeadSpec, hookimpl
+
+
+        class Maximum(Head):
+            \"\"\"The largest value of each feature over the real tokens.\"\"\"
+
+            def __init__(self, options, *, output, width, hidden, dropout):
+                super().__init__(output, width, readout="maximum", hidden=hidden, dropout=dropout)
+
+            def read(self, tokens, lengths):
+                if lengths is not None:
+                    padding = torch.arange(tokens.shape[1], device=tokens.device) >= lengths[:, None]
+                    tokens = tokens.masked_fill(padding[:, :, None], -torch.inf)
+                return tokens.amax(1, keepdim=True)
+
+
+        @hookimpl
+        def fptkit_heads():
+            summary = "the maximum of all tokens"
+            return [HeadSpec(name="maximum", summary=summary, target=Maximum, accepts=("classes", "values"))]
+    """
+
+
+@hookspec
+def fptkit_losses() -> list[LossSpec]:  # type: ignore[empty-body]
+    """Losses: what training minimises in place of the task's own loss.
+
+    Example::
+
+        from math import log
+
+        from torch.nn.functional import softplus
+
+        from fptkit import LossSpec, hookimpl
+
+
+        def log_cosh(options, *, output):
+            def loss(predictions, targets):
+                error = (predictions - targets).abs()
+                return error + softplus(-2 * error) - log(2)  # cosh itself overflows
+
+            return loss
+
+
+        @hookimpl
+        def fptkit_losses():
+            return [LossSpec(name="log_cosh", summary="log of cosh", target=log_cosh, accepts=("values",))]
+    """
+
+
+@hookspec
+def fptkit_optimizers() -> list[OptimizerSpec]:  # type: ignore[empty-body]
+    """Optimizers.
+
+    Example::
+
+        import torch
+        from pydantic import Field
+
+        from fptkit import Options, OptimizerSpec, hookimpl
+
+
+        class NadamOptions(Options):
+            momentum_decay: float = Field(default=4e-3, ge=0, description="decay of the momentum")
+
+
+        def nadam(options, *, groups):
+            return torch.optim.NAdam(groups, momentum_decay=options.momentum_decay)
+
+
+        @hookimpl
+        def fptkit_optimizers():
+            summary = "Adam with Nesterov's momentum"
+            return [OptimizerSpec(name="nadam", summary=summary, target=nadam, options=NadamOptions)]
+    """
+
+
+@hookspec
+def fptkit_schedules() -> list[ScheduleSpec]:  # type: ignore[empty-body]
+    """Schedules: the learning rate over the steps.
+
+    Example::
+
+        from pydantic import Field
+
+        from fptkit import Options, ScheduleSpec, hookimpl
+
+
+        class StairsOptions(Options):
+            every: int = Field(default=100, ge=1, description="steps of a stair")
+
+
+        def stairs(options, *, steps):
+            return lambda step: 0.5 ** (step // options.every)
+
+
+        @hookimpl
+        def fptkit_schedules():
+            return [ScheduleSpec(name="stairs", summary="halved in stairs", target=stairs, options=StairsOptions)]
+    """
+
+
+@hookspec
+def fptkit_metrics() -> list[MetricSpec]:  # type: ignore[empty-body]
+    """Metrics: figures that a recipe adds to those of the task.
+
+    Example::
+
+        from fptkit import MetricSpec, hookimpl
+
+
+        class Worst:
+            \"\"\"The largest absolute error.\"\"\"
+
+            higher_is_better = False
+
+            def __init__(self, options, *, output):
+                self.reset()
+
+            def reset(self):
+                self.largest = 0.0
+
+            def to(self, device):
+                return self
+
+            def update(self, predictions, targets):
+                self.largest = max(self.largest, float((predictions - targets).abs().max()))
+
+            def compute(self):
+                return self.largest
+
+
+        @hookimpl
+        def fptkit_metrics():
+            return [
+                MetricSpec(
+                    name="worst",
+                    summary="the largest absolute error",
+                    target=Worst,
+                    accepts=("values",),
+                    higher_is_better=False,
+                    least=0,
+                )
+            ]
+    """
+
+
+@hookspec
+def fptkit_transforms() -> list[TransformSpec]:  # type: ignore[empty-body]
+    """Transforms: random changes of training examples (augmentation).
+
+    Example::
+
+        from dataclasses import replace
+
+        import torch
+
+        from fptkit import TransformSpec, hookimpl
+
+
+        def sign(options, *, input):
+            def change(batch, generator):
+                signs = torch.randint(0, 2, (len(batch), 1, 1), generator=generator) * 2.0 - 1
+                return replace(batch, inputs=batch.inputs * signs)
+
+            return change
+
+
+        @hookimpl
+        def fptkit_transforms():
+            summary = "half of the series upside down"
+            return [TransformSpec(name="sign", summary=summary, target=sign, accepts=("vectors",))]
     """

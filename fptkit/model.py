@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,8 @@ from fptkit.layers import linear_stack
 from fptkit.numerics.tracing import traced
 from fptkit.specs.frames import during
 
-Readout = Literal["last", "last_k", "mean", "all"]
+Readout = Literal["last", "last_k", "mean", "first", "all"]
+"""The read-outs of `Head` itself; subclasses have names of their own."""
 
 
 def default_readout(output: OutputKind, *, causal: bool) -> Readout:
@@ -47,16 +48,31 @@ def default_readout(output: OutputKind, *, causal: bool) -> Readout:
 class Head(nn.Module):
     """Read-out (pooling) of real tokens and a linear output layer, optionally with hidden layers.
 
+    A subclass overrides `read` for another pooling of all tokens, or `answer` for other predictions. With parameters
+    of its own outside ``map``, its features are not cached.
+
     Args:
         output: kind of the task's answer.
-        width: D.
+        width: D, or the width of what `read` of a subclass gives.
         readout: ``last``: the last real token; ``last_k``: the last R real tokens; ``mean``: the mean of real tokens;
-            ``all``: every token, for `TokenClasses`.
+            ``first``: the first token; ``all``: every token, for `TokenClasses`. A subclass gives another name, and
+            gets all tokens.
         hidden: widths of layers before the output layer.
         dropout: dropout probability in the hidden layers.
 
+    Attributes:
+        output: kind of the task's answer.
+        readout: name of the read-out.
+        map: the layers.
+
     Raises:
         ShapeError: the read-out returns one token, but the task reads several, or all.
+
+    Example:
+        >>> import fptkit, torch
+        >>> head = fptkit.Head(fptkit.Classes(3), 16, readout="mean")
+        >>> tuple(head(torch.rand(2, 5, 16), torch.tensor([5, 4])).shape)
+        (2, 3)
     """
 
     def __init__(
@@ -64,16 +80,17 @@ class Head(nn.Module):
         output: OutputKind,
         width: int,
         *,
-        readout: Readout,
+        readout: str,
         hidden: Sequence[int] = (),
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        if output.tokens > 1 and readout != "last_k":
+        own = readout in get_args(Readout)
+        if own and output.tokens > 1 and readout != "last_k":
             raise ShapeError(
                 f"head.readout '{readout}' returns one token, but the task reads {output.tokens}; use last_k or auto"
             )
-        if isinstance(output, TokenClasses) and readout != "all":
+        if own and isinstance(output, TokenClasses) and readout != "all":
             raise ShapeError(f"head.readout '{readout}' does not read every token, but the task labels each; use auto")
         self.output = output
         self.readout = readout
@@ -84,7 +101,9 @@ class Head(nn.Module):
 
         Shapes: inputs (B, T, ...), lengths (B,) or None -> (B, R), or None if all tokens are needed.
         """
-        if self.readout in ("mean", "all"):
+        if self.readout == "first":
+            return torch.zeros((inputs.shape[0], 1), dtype=torch.int64, device=inputs.device)
+        if self.readout not in ("last", "last_k"):
             return None
         if lengths is None:
             lengths = torch.full((inputs.shape[0],), inputs.shape[1], device=inputs.device)
@@ -99,9 +118,9 @@ class Head(nn.Module):
         return self.answer(self.read(hidden, lengths))
 
     def read(self, hidden: Tensor, lengths: Tensor | None) -> Tensor:
-        """Pool the tokens for the layers; has no trained parameters.
+        """Pool the tokens for the layers.
 
-        Shapes: hidden as in `forward` -> (B, R, D).
+        Shapes: hidden as in `forward` -> (B, R, D), or (B, T, D) for a class at each token.
         """
         return _mean_of_real(hidden, lengths) if self.readout == "mean" else hidden
 

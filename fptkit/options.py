@@ -36,6 +36,16 @@ class Decides(Enum):
     NOTHING = "nothing"
 
 
+class Added(Enum):
+    """A mark for options that came later: ``metrics: Annotated[tuple[Component, ...], Added.LATER] = ()``.
+
+    With its default, such an option is left out where settings are compared or digested, so that runs from before it
+    existed stay the same runs.
+    """
+
+    LATER = "later"
+
+
 _NOTES = {Decides.LENGTH: " (a resumed run may change it)", Decides.NOTHING: " (does not decide the result)"}
 
 
@@ -71,14 +81,28 @@ def _left_out(value: Any, dropped: set[Decides]) -> dict[Any, Any]:
     inner: Mapping[Any, Any] = {}
     if isinstance(value, BaseModel):
         left_out, kept = _divided(type(value), frozenset(dropped))
-        found = dict.fromkeys(left_out, True)
-        inner = {name: getattr(value, name) for name in kept}
+        found = dict.fromkeys((*left_out, *_later_defaults(value)), True)
+        inner = {name: getattr(value, name) for name in kept if name not in found}
     elif isinstance(value, Mapping):
         inner = value
     elif isinstance(value, (list, tuple)):
         inner = dict(enumerate(value))
     deeper = [(key, child) for key, child in inner.items() if not isinstance(child, _PLAIN)]
     return found | {key: below for key, child in deeper if (below := _left_out(child, dropped))}
+
+
+def _later_defaults(value: BaseModel) -> list[str]:
+    """Names of a model's fields with the mark `Added` that have their defaults."""
+    return [name for name, default in _added(type(value)).items() if getattr(value, name) == default]
+
+
+@functools.lru_cache(maxsize=1024)
+def _added(model: type[BaseModel]) -> dict[str, Any]:
+    """The defaults of a model's fields with the mark `Added`, by name."""
+    fields = model.model_fields.items()
+    return {
+        name: field.get_default(call_default_factory=True) for name, field in fields if Added.LATER in field.metadata
+    }
 
 
 @functools.lru_cache(maxsize=1024)

@@ -26,6 +26,12 @@ from fptkit.backbones.options import Gpt2Sizes
 from fptkit.encoders.linear import LinearEncoder
 from fptkit.encoders.options import LinearOptions
 from fptkit.engine.events import Event, Listener, RunEnded, RunStarted, Saving, SplitTested, StepsDone, Validated
+from fptkit.engine.training.checks import check_added_metric as check_added_metric
+from fptkit.engine.training.checks import check_answer_loss as check_answer_loss
+from fptkit.engine.training.checks import check_head as check_head
+from fptkit.engine.training.checks import check_optimizer as check_optimizer
+from fptkit.engine.training.checks import check_schedule as check_schedule
+from fptkit.engine.training.checks import check_transform as check_transform
 from fptkit.errors import PluginError, ShapeError
 from fptkit.freezing import apply_policy
 from fptkit.interfaces import (

@@ -13,8 +13,9 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from fptkit import testing
+from fptkit.api.training_checks import Skipped, training_checks
 from fptkit.encoders.choice import encoded_tokens
-from fptkit.engine.build import build_component
+from fptkit.engine.component import build_component
 from fptkit.engine.events import Listener
 from fptkit.errors import FptkitError, UnknownNameError, UserInterrupt
 from fptkit.interfaces import Backbone, Grid, InputKind, Symbols, Task, Vectors
@@ -67,10 +68,6 @@ class Checked:
     reason: str = ""
 
 
-class _Skipped(Exception):
-    """A check that cannot be made, with the reason."""
-
-
 def check_plugins(registry: Registry, name: str = "") -> Iterator[Checked]:
     """Import every target of all plugins, build it with its default options, and check the contracts.
 
@@ -120,7 +117,7 @@ def _check_entry(entry: Entry, registry: Registry) -> Iterator[Checked]:
 def _outcome(carry_out: Callable[[], object]) -> tuple[Result, str]:
     try:
         carry_out()
-    except _Skipped as err:
+    except Skipped as err:
         return "skipped", str(err)
     except UserInterrupt:
         raise
@@ -154,6 +151,8 @@ def _checks_of(spec: Spec, registry: Registry) -> dict[str, Callable[[], object]
             return {"options": partial(testing.check_options, spec), "events": partial(_check_listener, spec)}
         case RecipeFolderSpec():
             return {"recipes": partial(_check_recipes, spec, registry)}
+        case ComponentSpec():
+            return {"options": partial(testing.check_options, spec), **training_checks(spec, _defaults)}
     return {}
 
 
@@ -161,13 +160,13 @@ def _defaults(spec: ComponentSpec) -> Options:
     """The default options.
 
     Raises:
-        _Skipped: an option has no default.
+        Skipped: an option has no default.
     """
     try:
         return spec.options_model()()
     except ValidationError as err:
         missing = ", ".join(str(error["loc"][0]) for error in err.errors() if error["loc"])
-        raise _Skipped(f"no default for: {missing}; check it in a test of your own, with fptkit.testing") from err
+        raise Skipped(f"no default for: {missing}; check it in a test of your own, with fptkit.testing") from err
 
 
 def _check_task(spec: TaskSpec) -> None:
@@ -179,7 +178,7 @@ def _check_task(spec: TaskSpec) -> None:
 
 def _check_encoder(spec: EncoderSpec, kind: str, registry: Registry) -> None:
     if kind not in _INPUTS:
-        raise _Skipped("a mixed input has no example; check it in a test of your own, with fptkit.testing")
+        raise Skipped("a mixed input has no example; check it in a test of your own, with fptkit.testing")
     input, options = _INPUTS[kind], _defaults(spec)
     raw = input.fixed_tokens or _TOKENS
     count = encoded_tokens(spec, options, input, raw, registry=registry)

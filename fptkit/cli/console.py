@@ -18,6 +18,7 @@ from rich.text import Text
 
 from fptkit.engine.events import Event, FeaturesComputed, Noted, RunEnded, RunStarted, SplitTested, StepsDone, Validated
 from fptkit.engine.terminal import console as make_console
+from fptkit.engine.training.words import parts_in_words
 
 PLAIN_LINES = 20
 """Lines about training steps in a run without a terminal, in addition to one per validation."""
@@ -153,6 +154,7 @@ def print_header(console: Console, event: RunStarted) -> None:
             f"{event.max_steps:,} steps of {event.batch_size}, learning rate {facts['learning_rate']:g}, "
             f"seed {_seeds(facts)}",
         ),
+        *([("parts", parts)] if (parts := parts_in_words(facts)) else []),
         ("folder", str(event.folder)),
     ]
     if event.step:

@@ -11,7 +11,7 @@ import click
 
 from fptkit.cli.completion import component_names
 from fptkit.cli.shared import json_option, load_registry, plugin_option, print_json, print_rows, recipe_options
-from fptkit.specs import NOUNS, ComponentSpec, EncoderSpec, FreezingPolicySpec, Spec, TaskSpec
+from fptkit.specs import NOUNS, ComponentSpec, FreezingPolicySpec, MetricSpec, Spec, TaskSpec
 
 if TYPE_CHECKING:
     from fptkit.recipe.load import LoadedRecipe
@@ -161,8 +161,10 @@ def _card(spec: Spec, owner: str) -> dict[str, Any]:
             }
             for protocol in spec.protocols
         ]
-    if isinstance(spec, EncoderSpec):
-        card["accepts"] = list(spec.accepts)
+    if accepts := getattr(spec, "accepts", ()):
+        card["accepts"] = list(accepts)
+    if isinstance(spec, MetricSpec):
+        card |= {"better": "higher" if spec.higher_is_better else "lower", "range": spec.range}
     if isinstance(spec, FreezingPolicySpec):
         card["rules"] = [
             {

@@ -14,7 +14,9 @@ from fptkit.backbones.options import FrontOptions
 from fptkit.encoders.choice import check_accepts, default_encoder, encoded_tokens
 from fptkit.encoders.norm import SAMPLE, match_norm, scaled_later
 from fptkit.encoders.options import MixedOptions, WordOptions
+from fptkit.engine.component import build_component
 from fptkit.engine.opening import draw_batch, open_split
+from fptkit.engine.training.choice import chosen_head, set_loss_and_metrics
 from fptkit.errors import FreezingError, PluginError, ShapeError, UsageError
 from fptkit.freezing import TrainedGroup, apply_policy
 from fptkit.freezing.options import FreezingOptions
@@ -26,7 +28,7 @@ from fptkit.interfaces import (
     check_task_declarations,
     checked_roles,
 )
-from fptkit.model import CrossModalModel, Head, Readout, default_readout
+from fptkit.model import CrossModalModel
 from fptkit.numerics.eight_bit import keep_in_eight_bits
 from fptkit.numerics.precision import IN_FEWER_BITS, MATRIX, choose_precision
 from fptkit.numerics.recompute import recompute_blocks
@@ -37,9 +39,8 @@ from fptkit.recipe.tokenizers import with_tokenizer
 from fptkit.registry import Registry
 from fptkit.seeds import derive_seed, generator_for, seeded
 from fptkit.sources.places import TaskData
-from fptkit.specs import BackboneSpec, ComponentSpec, EncoderSpec, FreezingPolicySpec, TaskSpec
+from fptkit.specs import BackboneSpec, EncoderSpec, FreezingPolicySpec, TaskSpec
 from fptkit.specs.guard import during
-from fptkit.specs.surroundings import working_folder_kept
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,10 @@ def build(
             wrong recipe.
     """
     try:
-        task = task or build_task(recipe, registry)
+        if task is None:
+            task = build_task(recipe, registry)
+        else:
+            set_loss_and_metrics(task, recipe, registry)
         return _build(recipe, registry, device, task, make_backbone, finish, measure=measure)
     except (ShapeError, FreezingError) as err:
         err.exit_code = UsageError.exit_code  # nothing was run: the parts do not fit together
@@ -121,8 +125,7 @@ def _build(
     """Build the model, freeze it, convert its frozen weights, and move it to the device."""
     chosen = _choose_encoder(recipe, registry, task)
     backbone = _build_backbone(recipe, registry, make_backbone, tokens=chosen.tokens)
-    readout = _choose_readout(recipe, task, backbone)
-    model = _build_model(recipe, registry, task, chosen, backbone, readout, measure=measure)
+    model = _build_model(recipe, registry, task, chosen, backbone, measure=measure)
     groups = _freeze(recipe, registry, model)
     precision = choose_precision(wanted_precision(recipe, task), device)
     _store(model, precision)
@@ -130,6 +133,7 @@ def _build(
         finish(model)
     if any(parameter.device != device for parameter in model.parameters()):
         model.to(device)
+    readout = recipe.readout.name if recipe.readout else model.head.readout
     return Built(task, model, groups, chosen.name, readout, precision, chosen.tokens)
 
 
@@ -197,26 +201,20 @@ def _build_backbone(
     return backbone
 
 
-def _choose_readout(recipe: Recipe, task: Task, backbone: Backbone) -> Readout:
-    readout = recipe.head.readout
-    return default_readout(task.output, causal=backbone.causal) if readout == "auto" else readout
-
-
 def _build_model(
     recipe: Recipe,
     registry: Registry,
     task: Task,
     chosen: _ChosenEncoder,
     backbone: Backbone,
-    readout: Readout,
     *,
     measure: bool,
 ) -> CrossModalModel:
     """Build encoder, front and head around the backbone."""
-    seed, options = recipe.train.seed_of("init"), recipe.head
+    seed = recipe.train.seed_of("init")
     encoder = _build_encoder(registry, chosen, task, backbone, derive_seed(seed, "encoder"))
     with seeded(derive_seed(seed, "head")):
-        head = Head(task.output, backbone.width, readout=readout, hidden=options.hidden, dropout=options.dropout)
+        head = chosen_head(recipe, registry, task.output, backbone)
     if getattr(chosen.options, "match_norm", False):
         data_seed = recipe.train.seed_of("data")
         matched = partial(_match_norm, encoder, task, backbone, seed=seed, data_seed=data_seed)
@@ -272,31 +270,10 @@ def build_task(recipe: Recipe, registry: Registry) -> Task:
         if not isinstance(task, Task):
             raise PluginError(f"task '{recipe.task.name}': {type(task).__name__} is not a subclass of fptkit.Task")
         check_task_declarations(task)
+    set_loss_and_metrics(task, recipe, registry)
     task.source = data.stated_source(task.source)
     task.data = data.identity(task.source, task.content)
     return task
-
-
-def build_component(spec: ComponentSpec, options: Options, **arguments: Any) -> Any:
-    """Build a component from its record and options.
-
-    Args:
-        spec: record of the component.
-        options: its options, an instance of the record's options model.
-        arguments: further arguments for this kind of component, see the record's class.
-
-    Raises:
-        PluginError: the target does not accept these arguments.
-    """
-    target: Callable[..., Any] = spec.resolve()
-    with during(of=spec), working_folder_kept():
-        try:
-            return target(options, **arguments)
-        except TypeError as err:
-            # A TypeError raised by the call itself means a wrong signature; one raised inside the target is not caught.
-            if err.__traceback__ is not None and err.__traceback__.tb_next is None:
-                raise PluginError(f"{spec}: {err}; it is called with (options, *, {', '.join(arguments)})") from err
-            raise
 
 
 def wanted_precision(recipe: Recipe, task: Task) -> str:

@@ -12,7 +12,7 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,11 +40,12 @@ class Checkpoint:
         folder: its folder.
         step: training steps done.
         trained: trained tensors by parameter name.
-        optimizer: optimizer tensors, see `pack_optimizer`.
+        optimizer: optimizer tensors, see `fptkit.engine.optimizer_state`.
         state: state of the training loop.
         frozen: identity of the frozen part: backbone, weights, digest.
         data: identity of the data: source and digest; empty if the run did not record it.
         records: number of lines of the metrics file at that step, and their digest; empty if the run did not record it.
+        optimizer_numbers: what else the optimizer remembers, see `fptkit.engine.optimizer_state`.
     """
 
     folder: Path
@@ -55,6 +56,7 @@ class Checkpoint:
     frozen: dict[str, Any]
     data: dict[str, Any]
     records: dict[str, Any]
+    optimizer_numbers: dict[str, Any] = field(default_factory=dict)
 
 
 class _Identity(BaseModel):
@@ -95,6 +97,7 @@ class _State(_Manifest):
     data: _Data | _Nothing | None = None
     records: dict[str, Any] = {}
     optimizer_tensors: list[str] = []
+    optimizer_numbers: dict[str, Any] = {}
 
 
 def save_checkpoint(
@@ -113,10 +116,10 @@ def save_checkpoint(
         root: folder of the checkpoints.
         step: training steps done.
         trained: trained tensors by parameter name.
-        optimizer: optimizer tensors, see `pack_optimizer`.
+        optimizer: optimizer tensors, see `fptkit.engine.optimizer_state`.
         state: state of the training loop.
         parts: ``frozen``: identity of the frozen part; ``data``: that of the data; ``records``: number of lines of the
-            metrics file, and their digest.
+            metrics file, and their digest; ``optimizer_numbers``: see `fptkit.engine.optimizer_state`.
         keep_steps: further steps whose checkpoints are kept.
     """
     final = checkpoint_of(root, step)
@@ -189,6 +192,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         manifest["frozen"],
         manifest.get("data") or {},
         manifest.get("records") or {},
+        manifest.get("optimizer_numbers") or {},
     )
 
 
@@ -277,61 +281,6 @@ def restore_trained(model: nn.Module, tensors: Mapping[str, Tensor], *, origin: 
                     f"{origin}: {name} has shape {tuple(tensors[name].shape)}, the model's {tuple(parameter.shape)}"
                 )
             parameter.copy_(tensors[name])
-
-
-def pack_optimizer(optimizer: torch.optim.Optimizer, names: Mapping[int, str]) -> dict[str, Tensor]:
-    """Optimizer state as ``<parameter name>/<state name>`` -> tensor.
-
-    Args:
-        optimizer: after at least one step, or before any (then empty).
-        names: id of a parameter -> its name.
-    """
-    return {
-        f"{names[id(parameter)]}/{key}": torch.as_tensor(value)
-        for parameter, state in optimizer.state.items()
-        for key, value in state.items()
-    }
-
-
-def unpack_optimizer(
-    optimizer: torch.optim.Optimizer, packed: Mapping[str, Tensor], names: Mapping[int, str], *, origin: Path
-) -> None:
-    """Inverse of `pack_optimizer`, in place.
-
-    Raises:
-        CheckpointError: a tensor is of no parameter that the optimizer has, or of another shape.
-    """
-    states: dict[str, dict[str, Tensor]] = {}
-    for key, value in packed.items():
-        name, _, state_name = key.rpartition("/")
-        states.setdefault(name, {})[state_name] = value
-    _check_states(optimizer, states, names, origin)
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            if (name := names[id(parameter)]) in states:
-                # With fused=True the step counter, too, is on the parameter's device.
-                optimizer.state[parameter] = {
-                    key: value.to(parameter.device, copy=True) for key, value in states[name].items()
-                }
-
-
-def _check_states(
-    optimizer: torch.optim.Optimizer, states: Mapping[str, Mapping[str, Tensor]], names: Mapping[int, str], origin: Path
-) -> None:
-    """Raise if saved states do not fit the parameters. A state is a number, or has its parameter's shape."""
-    shapes = {names[id(one)]: one.shape for group in optimizer.param_groups for one in group["params"]}
-    kinds = {frozenset(state) for state in states.values()}
-    if strange := sorted(states.keys() - shapes.keys()):
-        raise CheckpointError(f"{origin}: its optimizer has tensors of {strange[0]!r}, which this model does not train")
-    if len(kinds) > 1:
-        raise CheckpointError(f"{origin}: its optimizer has {sorted(map(sorted, kinds))} for different parameters")
-    for name, state in states.items():
-        for key, value in state.items():
-            if value.numel() != 1 and value.shape != shapes[name]:
-                raise CheckpointError(
-                    f"{origin}: {key} of {name} in its optimizer has shape {tuple(value.shape)}, the model's parameter "
-                    f"{tuple(shapes[name])}"
-                )
 
 
 def _folders(root: Path) -> list[Path]:

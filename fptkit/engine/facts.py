@@ -20,8 +20,9 @@ from fptkit.engine.build import Built
 from fptkit.engine.code_version import code_version
 from fptkit.freezing import ParameterCounts
 from fptkit.freezing.counts import count_parts
-from fptkit.interfaces import Metrics
+from fptkit.interfaces import Metric, Metrics, Task
 from fptkit.numerics import kernels
+from fptkit.recipe.dump import component_mapping
 from fptkit.recipe.models import Recipe, SeedName
 from fptkit.registry import Registry
 from fptkit.sources.weights import pretrained_on
@@ -91,7 +92,8 @@ def run_facts(
         "patience": recipe.train.patience,
         "batch_size": recipe.train.batch_size,
         "learning_rate": recipe.train.learning_rate,
-        "schedule": recipe.train.schedule.name,
+        "schedule": recipe.schedule.name if recipe.schedule else recipe.train.schedule.name,
+        **_training_parts(recipe, task),
         "accumulate": recipe.train.accumulate,
         "batch_tokens": recipe.train.batch_tokens,
         "activation_checkpointing": recipe.train.activation_checkpointing,
@@ -112,6 +114,22 @@ def run_facts(
         ],
         "warnings": list(task.warnings),
     }
+
+
+def _training_parts(recipe: Recipe, task: Task) -> dict[str, Any]:
+    """The parts of a training that the recipe names; nothing for a recipe that names none."""
+    single = {"head": recipe.readout, "loss": recipe.loss, "optimizer": recipe.optimizer, "schedule": recipe.schedule}
+    parts: dict[str, Any] = {key: component_mapping(one) for key, one in single.items() if one is not None}
+    if recipe.metrics:
+        made = {name: make() for name, make in task.added_metrics.items()}
+        parts["metrics"] = [{**component_mapping(one), **_of_metric(made[one.name])} for one in recipe.metrics]
+    if recipe.transforms:
+        parts["transforms"] = list(map(component_mapping, recipe.transforms))
+    return {"training_parts": parts} if parts else {}
+
+
+def _of_metric(metric: Metric) -> dict[str, Any]:
+    return {"higher_is_better": metric.higher_is_better, "chance": getattr(metric, "chance", None)}
 
 
 def _init(recipe: Recipe, built: Built) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fptkit.engine.training.transforms import TransformedSplit
 from fptkit.errors import ShapeError, UsageError
 from fptkit.interfaces import Batch, Split, Task
 from fptkit.options import Options
@@ -48,6 +49,8 @@ def skips(task: Task, split: Split, indices: Sequence[int]) -> bool:
     """`fptkit.Task.skips` for the split that the task made, whatever fraction of it is used."""
     if isinstance(split, SplitFraction):
         return skips(task, split.whole, split.members[np.asarray(indices, np.int64)].tolist())
+    if isinstance(split, TransformedSplit):
+        return skips(task, split.whole, indices)
     return task.skips(split, indices)
 
 
@@ -80,7 +83,7 @@ def training_fraction(task: Task, split: Split, fraction: float, seed: int, opti
 
 def fraction_notes(whole: Split, used: Split) -> list[str]:
     """What the run header says if a fraction of the training split is used."""
-    if used is whole:
+    if used.size == whole.size:
         return []
     return [
         f"trained on {used.size:,} of {whole.size:,} examples of the training split, drawn by the seed "
@@ -113,6 +116,8 @@ def _plain(split: Split) -> Split:
     """The split without augmentation, if it offers that."""
     if isinstance(split, SplitFraction):
         return SplitFraction(_plain(split.whole), split.members)
+    if isinstance(split, TransformedSplit):
+        return _plain(split.whole)
     return split.plain() if hasattr(split, "plain") else split
 
 

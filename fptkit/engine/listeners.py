@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fptkit.engine.build import build_component
+from fptkit.engine.component import build_component
 from fptkit.engine.events import Event, Listener
 from fptkit.errors import UserInterrupt
 from fptkit.recipe.models import Recipe

@@ -24,22 +24,22 @@ from fptkit.engine.checkpoint import (
     checkpoint_of,
     latest_checkpoint,
     load_checkpoint,
-    pack_optimizer,
     restore_trained,
     save_checkpoint,
     trained_tensors,
-    unpack_optimizer,
 )
 from fptkit.engine.data import check_same_data
 from fptkit.engine.diverged import Fault, Observer, advice, first_not_finite
 from fptkit.engine.evaluate import EvaluationStopped, evaluate
 from fptkit.engine.events import Emit, Event, Facts, Noted, Saving, StepsDone, Validated
 from fptkit.engine.memory import MemoryRanOut, cannot_go_on, finer
-from fptkit.engine.progress import Progress, ended_by, learning_rate_factor, note_validation, pause_step, restored
+from fptkit.engine.optimizer_state import pack_numbers, pack_optimizer, unpack_optimizer
+from fptkit.engine.progress import Progress, ended_by, pause_step, restored
 from fptkit.engine.setup import Prepared
 from fptkit.engine.signals import StopRequest
 from fptkit.engine.step import TrainingStep
 from fptkit.engine.team.processes import share_other_buffers
+from fptkit.engine.training.schedules import checked_factor, schedule_of
 from fptkit.errors import CheckpointError, DivergedError, TrainingError
 from fptkit.interfaces import Batch, check_selected
 from fptkit.specs.guard import during
@@ -74,6 +74,7 @@ class Trainer:
         self.model = self._parts.model
         self.progress = Progress(parts=self._options.accumulate)
         self.training_step = TrainingStep(prepared, self._note)
+        self._schedule = prepared.schedule or schedule_of(prepared.options)
         self._best: dict[str, torch.Tensor] = {}
         self._records, self.restored_records = records, records()
         self._names = {id(parameter): name for name, parameter in self.model.named_parameters()}
@@ -105,8 +106,9 @@ class Trainer:
             )
         check_same_data(saved.data, self._prepared.data, saved.folder)
         restore_trained(self.model, saved.trained, origin=saved.folder)
-        unpack_optimizer(self.training_step.optimizer, saved.optimizer, self._names, origin=saved.folder)
+        unpack_optimizer(self.training_step.optimizer, saved, self._names)
         self.progress = restored(saved.state, self._options.accumulate, saved.folder / STATE)
+        self._schedule.restore(self.progress.schedule)
         self.restored_records = saved.records
         return True
 
@@ -212,7 +214,7 @@ class Trainer:
         factor, ending = 1.0, False
         too_large: MemoryRanOut | None = None
         while progress.step < pause and not ending:
-            coming = learning_rate_factor(options, progress)
+            coming = checked_factor(self._schedule, progress.step)
             try:
                 loss, norm = self.step(progress.step, coming)
             except MemoryRanOut as err:  # in all processes
@@ -275,7 +277,7 @@ class Trainer:
         )
 
     def _validate(self) -> None:
-        parts, options, progress = self._parts, self._options, self.progress
+        parts, progress = self._parts, self.progress
         with during(split="validation", step=max(progress.step - 1, 0)):
             metrics = self.evaluate(parts, self._validation_batches())
         if not math.isfinite(metrics["loss"]):
@@ -290,7 +292,8 @@ class Trainer:
             progress.best_step, progress.best_metrics, progress.stale_validations = progress.step, metrics, 0
         else:
             progress.stale_validations += 1
-        note_validation(progress, options.schedule, improved=best)
+        self._schedule.validated(improved=best)
+        progress.schedule = self._schedule.state()
         self._report(Validated(progress.step, metrics, best))
 
     def _validation_batches(self) -> Iterable[Batch | None]:
@@ -333,7 +336,7 @@ class Trainer:
         self.model.train()
         while self.progress.step < end:
             progress = self.progress
-            factor = learning_rate_factor(self._options, progress)
+            factor = checked_factor(self._schedule, progress.step)
             try:
                 if progress.step < start:
                     self.training_step.take(progress.step, factor, progress.parts)
@@ -384,12 +387,13 @@ class Trainer:
 
     def _write_checkpoint(self, root: Path) -> None:
         self._emit(Saving(self.progress.step))
+        numbers = pack_numbers(self.training_step.optimizer, self._names)
         save_checkpoint(
             root,
             step=self.progress.step,
             trained=trained_tensors(self.model),
             optimizer=pack_optimizer(self.training_step.optimizer, self._names),
             state=asdict(self.progress),
-            parts={"frozen": self._prepared.frozen, "data": self._prepared.data, "records": self._records()},
+            parts={**self._prepared.identity, "records": self._records(), "optimizer_numbers": numbers},
             keep_steps={self.progress.best_step},
         )

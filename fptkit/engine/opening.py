@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from fptkit.engine.fraction import SplitFraction
+from fptkit.engine.training.transforms import TransformedSplit
 from fptkit.errors import PluginError, ShapeError
 from fptkit.interfaces import Batch, Split, Task, check_batch
 from fptkit.seeds import derive_seed, seeded
@@ -108,6 +109,7 @@ def _example_at_fault(task: Task, split: Split, indices: Sequence[int], err: Exc
             return None
     if failed is None or not passed:
         return None
+    split = split.whole if isinstance(split, TransformedSplit) else split
     return int(split.members[failed]) if isinstance(split, SplitFraction) else failed
 
 

@@ -1,19 +1,18 @@
-"""The state of a training loop between steps, and what follows from it: the learning rate, and when training ends."""
+"""The state of a training loop between steps, and what follows from it: when training ends."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
 from fptkit.errors import CheckpointError, UsageError
-from fptkit.recipe.models import ScheduleOptions, TrainOptions
+from fptkit.recipe.models import TrainOptions
 
 End = Literal["steps", "patience", "seconds"]
 """What ends training."""
@@ -34,8 +33,7 @@ class Progress:
         loss_sum: sum of the losses not yet reported.
         loss_count: number of these losses.
         events: events emitted; a resumed run continues after this many.
-        plateau_validations: validations without improvement since the last improvement or the last fall of the rate.
-        plateau_factor: factor on the learning rate from the schedule ``plateau`` so far.
+        schedule: what the learning rate schedule remembers.
         parts: micro-batches per step: ``train.accumulate``, or more after memory ran out.
         evaluation_parts: micro-batches per evaluation batch: 1, or more after memory ran out.
     """
@@ -50,8 +48,7 @@ class Progress:
     loss_sum: float = 0.0
     loss_count: int = 0
     events: int = 0
-    plateau_validations: int = 0
-    plateau_factor: float = 1.0
+    schedule: dict[str, Any] = field(default_factory=dict)
     parts: int = 1
     evaluation_parts: int = 1
 
@@ -60,7 +57,7 @@ class Progress:
         """Whether the numbers can be those of one training."""
         counts = (self.step, self.best_step, self.stale_validations, self.examples, self.loss_count, self.events)
         return (
-            min(*counts, self.plateau_validations) >= 0
+            min(counts) >= 0
             and min(self.parts, self.evaluation_parts) >= 1
             and -1 <= self.validated_step <= self.step
             and self.best_step <= self.step
@@ -84,7 +81,8 @@ def restored(state: Mapping[str, Any], parts: int, file: Path) -> Progress:
     Raises:
         CheckpointError: a name is unknown, or a value of the wrong type or impossible.
     """
-    known = {field.name for field in dataclasses.fields(Progress)}
+    state = _with_schedule(state)
+    known = {one.name for one in dataclasses.fields(Progress)}
     if unknown := sorted(state.keys() - known):
         raise CheckpointError(f"{file} is of another version of fptkit: unknown '{unknown[0]}'")
     try:
@@ -98,30 +96,13 @@ def restored(state: Mapping[str, Any], parts: int, file: Path) -> Progress:
     return found
 
 
-def learning_rate_factor(options: TrainOptions, progress: Progress) -> float:
-    """Factor on every learning rate at the coming step; see `ScheduleOptions`.
-
-    Args:
-        options: give the schedule and the last step.
-        progress: only its ``step`` and ``plateau_factor`` matter, so a resumed run sees the same.
-    """
-    schedule, step = options.schedule, progress.step
-    if step < schedule.warmup_steps:
-        return (step + 1) / (schedule.warmup_steps + 1) * progress.plateau_factor
-    if schedule.name != "cosine":
-        return progress.plateau_factor
-    done = (step - schedule.warmup_steps) / (options.max_steps - schedule.warmup_steps)
-    return schedule.final_share + (1 - schedule.final_share) * (1 + math.cos(math.pi * done)) / 2
-
-
-def note_validation(progress: Progress, schedule: ScheduleOptions, *, improved: bool) -> None:
-    """Update the plateau schedule after a validation: lower its factor when its patience ends."""
-    if schedule.name != "plateau":
-        return
-    progress.plateau_validations = 0 if improved else progress.plateau_validations + 1
-    if progress.plateau_validations >= schedule.patience:
-        progress.plateau_factor *= schedule.factor
-        progress.plateau_validations = 0
+def _with_schedule(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The state with what the schedule remembers under its present name; before, only ``plateau`` remembered."""
+    now = dict(state)
+    factor, validations = now.pop("plateau_factor", None), now.pop("plateau_validations", None)
+    if "schedule" not in now and factor is not None:
+        now["schedule"] = {"factor": factor, "validations": validations or 0}
+    return now
 
 
 def ended_by(options: TrainOptions, progress: Progress) -> End | None:

@@ -20,15 +20,24 @@ from fptkit.engine.facts import run_facts
 from fptkit.engine.fraction import fraction_notes, training_fraction
 from fptkit.engine.memory import Pieces, smaller
 from fptkit.engine.opening import open_split, open_test_splits
+from fptkit.engine.optimizer import make_optimizer
 from fptkit.engine.plugin_use import plugin_facts, used_entries
 from fptkit.engine.progress import with_last_step
 from fptkit.engine.team.processes import ALONE, Processes, batch_norms
 from fptkit.engine.team.sharding import IdlePass, Sharded, check_blocks_run, meeting_place, shard_frozen
 from fptkit.engine.team.team import Team
+from fptkit.engine.training.choice import (
+    OptimizerMaker,
+    check_metric,
+    chosen_optimizer,
+    chosen_schedule,
+    chosen_transforms,
+)
+from fptkit.engine.training.transforms import NamedTransform, transformed
 from fptkit.errors import UsageError
 from fptkit.freezing import FreezeProof, ParameterCounts, count_parameters
 from fptkit.freezing.proof import digest_tensors
-from fptkit.interfaces import Batch, Split, Task, check_best_metric
+from fptkit.interfaces import Batch, Schedule, Split, Task, check_best_metric
 from fptkit.model import CrossModalModel
 from fptkit.recipe.models import Recipe, TrainOptions
 from fptkit.registry import Registry
@@ -54,6 +63,8 @@ class Prepared:
         team: the processes that train together.
         batches: batches of training and validation that come from elsewhere; None: those of the task's splits.
         tests: test splits by name, opened but not looked at.
+        schedule: learning rate schedule; None: that of ``options``.
+        optimizer: makes the optimizer over the trained parameters; None: AdamW by ``options``.
     """
 
     built: Built
@@ -67,6 +78,23 @@ class Prepared:
     team: Team = field(default_factory=Team)
     batches: BatchSource | None = None
     tests: Mapping[str, Split] = field(default_factory=dict)
+    schedule: Schedule | None = None
+    optimizer: OptimizerMaker | None = None
+
+    @property
+    def identity(self) -> dict[str, Mapping[str, Any]]:
+        """What a checkpoint says about the frozen part and the data."""
+        return {"frozen": self.frozen, "data": self.data}
+
+    def make_optimizer(self, built: Built) -> torch.optim.Optimizer:
+        """The optimizer over the trained parameters of some parts.
+
+        Args:
+            built: those of the run, or those for cached features.
+        """
+        if self.optimizer is None:
+            return make_optimizer(built.groups, self.options)
+        return self.optimizer(built.model, built.groups)
 
 
 def prepare(
@@ -131,17 +159,28 @@ def prepare(
         data=data_reference(facts["data"]),
         team=team,
         tests=start.tests,
+        schedule=chosen_schedule(recipe, registry, options),
+        optimizer=chosen_optimizer(recipe, registry),
     )
 
 
-def training_batches(recipe: Recipe, task: Task, whole: Split) -> tuple[TrainingBatches, Split]:
+def training_batches(
+    recipe: Recipe, task: Task, whole: Split, transforms: Sequence[NamedTransform] = ()
+) -> tuple[TrainingBatches, Split]:
     """The training batches of a run, and the fraction of the training split that they are cut from.
+
+    Args:
+        recipe: the recipe.
+        task: its task.
+        whole: the training split.
+        transforms: change its examples, one after the other.
 
     Raises:
         FptkitError: the split is empty, or does not fit the recipe's ``train`` section.
     """
     train = recipe.train
     training = training_fraction(task, whole, train.data_fraction, train.seed_of("data"), recipe.task.options)
+    training = transformed(training, transforms)
     batches = TrainingBatches(task, training, train.batch_size, train.seed_of("order"), batch_tokens=train.batch_tokens)
     return batches, training
 
@@ -220,7 +259,7 @@ def _build(
     built = build(recipe, registry, device, task=task, finish=finish)
     [(proof, sharded)] = finished
     whole, validation = (open_split(built.task, name, train.seed_of("data")) for name in ("train", "validation"))
-    batches, training = training_batches(recipe, built.task, whole)
+    batches, training = training_batches(recipe, built.task, whole, chosen_transforms(recipe, registry, built.task))
     batch = batches.batch(0)
     # As large as a micro-batch of training, and the same in all processes: that of rank 0.
     first = micro_batches(micro_batches(batch, processes.count)[0], train.accumulate)[0].to(device)
@@ -228,6 +267,7 @@ def _build(
     tests = open_test_splits(built.task, train.seed_of("data")) if open_tests else {}
     check_encoder_width(built, first)
     with during(of=built.task, call="metrics"):
+        check_metric(recipe, built.task)
         check_best_metric(built.task)
     return _Start(built, proof, sharded, whole, training, validation, tests, batches, first, len(batch))
 

@@ -15,7 +15,6 @@ from torch import Tensor
 from fptkit.engine.batches import BatchesAhead, TrainingBatches, micro_batches, most_micro_batches
 from fptkit.engine.diverged import Fault, Observer
 from fptkit.engine.memory import KeptBuffers, MemoryRanOut, finer, first_line, is_out_of_memory, release, settle
-from fptkit.engine.optimizer import make_optimizer
 from fptkit.engine.setup import Prepared
 from fptkit.engine.team.processes import add_up_step, batch_norms
 from fptkit.errors import TrainingError
@@ -55,7 +54,7 @@ class TrainingStep:
         self._task, self._options, self._team, self._note = parts.task, options, team, note
         self._model = parts.model
         self._device = next(parts.model.parameters()).device
-        self.optimizer = make_optimizer(parts.groups, options)
+        self.optimizer = prepared.make_optimizer(parts)
         prepared.proof.check_optimizer(self.optimizer)
         self._base_rates = [group["lr"] for group in self.optimizer.param_groups]
         self._trained = [parameter for group in parts.groups for parameter in group.parameters.values()]

@@ -5,6 +5,7 @@ K classes. Batches are padded on the right only, so lengths fully describe the p
 them if needed.
 """
 
+from fptkit.interfaces.answers import Each, answer_kinds, mean_of
 from fptkit.interfaces.batch import Batch, Inputs
 from fptkit.interfaces.checks import (
     check_batch,
@@ -18,6 +19,7 @@ from fptkit.interfaces.kinds import KIND_NAMES, Classes, Grid, InputKind, Mixed,
 from fptkit.interfaces.metrics import Accuracy, GivenMetrics, MeanSquaredError, Metric, Metrics
 from fptkit.interfaces.modules import Backbone, Encoder, ParameterRole, checked_roles, encode, keep_tokens, roles_inside
 from fptkit.interfaces.preparation import Examples, Preparation
+from fptkit.interfaces.schedule import Schedule
 from fptkit.interfaces.shown import Shown
 from fptkit.interfaces.task import SampledEvaluation, Split, Task
 from fptkit.interfaces.token_classes import IGNORED, OutputKind, TokenClasses, prediction_shape, target_shape
@@ -28,6 +30,7 @@ __all__ = [
     "Backbone",
     "Batch",
     "Classes",
+    "Each",
     "Encoder",
     "Examples",
     "GivenMetrics",
@@ -45,6 +48,7 @@ __all__ = [
     "Preparation",
     "Role",
     "SampledEvaluation",
+    "Schedule",
     "Shown",
     "Split",
     "Symbols",
@@ -52,6 +56,7 @@ __all__ = [
     "TokenClasses",
     "Values",
     "Vectors",
+    "answer_kinds",
     "check_batch",
     "check_best_metric",
     "check_loss",
@@ -61,6 +66,7 @@ __all__ = [
     "checked_roles",
     "encode",
     "keep_tokens",
+    "mean_of",
     "prediction_shape",
     "roles_inside",
     "target_shape",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import torch
@@ -172,12 +172,13 @@ class Metrics:
     Args:
         given: a mapping from names to metrics, of torchmetrics or not; or a ``torchmetrics.MetricCollection``.
         task: name of the task, for messages.
+        added: metrics that the recipe adds; the task's own come first if both have a name.
 
     Raises:
         PluginError: ``given`` is something else, or has a value that is not a metric.
     """
 
-    def __init__(self, given: GivenMetrics, task: str) -> None:
+    def __init__(self, given: GivenMetrics, task: str, added: Mapping[str, Callable[[], Metric]] | None = None) -> None:
         self._task = task
         # A collection splits results and shares state between its metrics, so it is used as one object.
         self._collection: Any = None if isinstance(given, Mapping) else given
@@ -188,6 +189,9 @@ class Metrics:
             )
         self._each: dict[str, Any] = dict(given.items())
         self._parts: list[Any] = list(self._each.values()) if self._collection is None else [self._collection]
+        self._alone = {name: make() for name, make in (added or {}).items() if name not in self._each}
+        self._each |= self._alone
+        self._parts += self._alone.values()
         for name, metric in self._each.items():
             if (
                 not isinstance(name, str)
@@ -221,7 +225,7 @@ class Metrics:
                 f"task {name}: metrics() failed: {err}. Note that a torchmetrics.MetricCollection does not accept "
                 "metrics of fptkit; return a plain mapping, which may have both"
             ) from err
-        return cls(given, name)
+        return cls(given, name, getattr(task, "added_metrics", None))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -289,7 +293,8 @@ class Metrics:
             PluginError: a value is not a single number.
         """
         if self._collection is not None:
-            found = self._collection.compute()
+            found = dict(self._collection.compute())
+            found |= {name: metric.compute() for name, metric in self._alone.items()}
         else:
             found = {name: metric.compute() for name, metric in self._each.items()}
         return {name: self._number(name, value) for name, value in found.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fptkit.interfaces.batch import Batch
 from fptkit.interfaces.kinds import Classes, InputKind
-from fptkit.interfaces.metrics import GivenMetrics, Metrics
+from fptkit.interfaces.metrics import GivenMetrics, Metric, Metrics
 from fptkit.interfaces.preparation import Preparation
 from fptkit.interfaces.shown import Shown
 from fptkit.interfaces.token_classes import OutputKind, TokenClasses
@@ -119,6 +119,7 @@ class Task:
         content: digests of data that are not files, by name, such as the fingerprint of a data set that a library
             loads. Files are digested by fptkit, see ``TaskSpec.files``.
         data: identity of the data by content; set by fptkit when the task is built.
+        added_metrics: makes the metrics that the recipe adds, by name; set by fptkit when the task is built.
 
     Example:
         >>> import fptkit, torch
@@ -151,6 +152,7 @@ class Task:
     preparation: Preparation | None = None
     content: Mapping[str, str] = {}
     data: DataIdentity | None = None
+    added_metrics: Mapping[str, Callable[[], Metric]] = {}
 
     def selection(self) -> tuple[str, bool]:
         """Return the validation metric that chooses the best step, and whether higher is better.

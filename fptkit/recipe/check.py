@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
@@ -225,7 +225,12 @@ def without(node: Node, keys: Sequence[str]) -> Node:
 
 
 def check_components(
-    tree: Node, registry: Registry, faults: list[Fault], *, unknown_names: bool = True
+    tree: Node,
+    registry: Registry,
+    faults: list[Fault],
+    *,
+    unknown_names: bool = True,
+    places: Mapping[str, str] | None = None,
 ) -> dict[str, Component | tuple[Component, ...]]:
     """Every component a recipe names, by its key.
 
@@ -234,6 +239,7 @@ def check_components(
         registry: where names are looked up.
         faults: faults found are appended.
         unknown_names: false if a plugin of the recipe failed to load, which may be why names are unknown.
+        places: dotted path in the file of sections that were moved; None for none.
     """
 
     def check(node: Node, kind: type[Spec], path: str) -> Component | None:
@@ -247,14 +253,15 @@ def check_components(
             faults.append(Fault(tree.place, key, f"required: a section {{name: ...}}\nknown: {known}"))
         # `encoder: null` leaves the choice to the task, as leaving it out does.
         left_open = node is None or (node.value is None and key not in {*REQUIRED, *DEFAULT_NAMES})
-        if node is not None and not left_open and (made := check(node, kind, key)):
+        if node is not None and not left_open and (made := check(node, kind, (places or {}).get(key, key))):
             components[key] = made
     for key, kind in COMPONENT_LISTS.items():
         node = tree.mapping.get(key)
         if node is None or node.refused:
             continue
         if not isinstance(node.value, list):
-            faults.append(Fault(node.place, key, f"expected a list of sections {{name: ...}}, each naming {_a(kind)}"))
+            entries = "names, or sections {name: ...}" if kind_of(kind).bare else "sections {name: ...}"
+            faults.append(Fault(node.place, key, f"expected a list of {entries}, each naming {_a(kind)}"))
         if len(node.items) > limits.LISTENERS:
             faults.append(Fault(node.place, key, f"expected at most {limits.LISTENERS} sections"))
             continue
@@ -278,6 +285,8 @@ def check_component(
     """
     if node.refused:
         return None
+    if isinstance(node.value, str) and kind_of(kind).bare:
+        node = Node({"name": Node(node.value, node.place)}, node.place)
     if not isinstance(node.value, dict):
         example = node.value if isinstance(node.value, str) else "..."
         faults.append(Fault(node.place, path, f"expected a section that names {_a(kind)}: {{name: {example}}}"))

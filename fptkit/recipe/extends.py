@@ -25,9 +25,12 @@ from fptkit.recipe.tree import (
     read_value,
     shown_path,
 )
-from fptkit.specs import limits
+from fptkit.specs import KINDS, limits
 
 SUFFIXES = (".yaml", ".yml")
+
+_BARE = frozenset(kind.section for kind in KINDS if kind.bare and not kind.many)
+"""Sections that may be a name alone; some of them are also written inside another section."""
 
 Folders = Callable[[], Sequence[Path]]
 """Returns the folders in which a base is looked up if it is not next to the file; called only then."""
@@ -261,8 +264,14 @@ def merge(base: Node, over: Node, *, depth: int = 0) -> Node:
         return over
     merged = dict(base.value)
     for key, node in over.value.items():
-        merged[key] = merge(merged[key], node, depth=depth + 1) if key in merged else node
+        lower = _section(merged[key]) if key in merged and key in _BARE and depth <= 1 else merged.get(key)
+        merged[key] = node if lower is None else merge(lower, node, depth=depth + 1)
     return Node(merged, base.place)
+
+
+def _section(node: Node) -> Node:
+    """The section that a component's name alone stands for, so that its options can be changed."""
+    return Node({"name": node}, node.place) if isinstance(node.value, str) else node
 
 
 def _renames(base: Mapping[str, Node], over: Mapping[str, Node]) -> bool:

@@ -15,6 +15,7 @@ from fptkit.recipe.extends import lay_over
 from fptkit.recipe.find import ReadFile, find_recipe, read_recipe_file, recipe_folders
 from fptkit.recipe.given import SOURCE, read_given
 from fptkit.recipe.models import COMPONENT_LISTS, DEFAULT_NAMES, REQUIRED, SECTIONS, Recipe, RecipeSettings
+from fptkit.recipe.together import contradictions, moved
 from fptkit.recipe.tree import Fault, Faults, Node, join, recipe_error, shown_path
 from fptkit.registry import Registry, load_plugins, plugin_path, selection_from_environment
 
@@ -243,11 +244,16 @@ def check_recipe(tree: Node, registry: Registry, faults: list[Fault], *, unknown
         The recipe, or None if there were faults.
     """
     sections = [*SECTIONS, *COMPONENT_LISTS]
-    components = check_components(tree, registry, faults, unknown_names=unknown_names)
+    before = len(faults)
+    tree, places = moved(tree, faults)
+    components = check_components(tree, registry, faults, unknown_names=unknown_names, places=places)
     settings = check_model(
         without(tree, sections), RecipeSettings, "", faults, also_allowed=["extends", *sections, "profiles"]
     )
     if settings is None or not {*REQUIRED, *DEFAULT_NAMES} <= components.keys():
         return None
     given = {name: getattr(settings, name) for name in settings.model_fields_set}
-    return Recipe.model_validate({**given, **components})
+    recipe = Recipe.model_validate({**given, **components})
+    if len(faults) == before:
+        faults.extend(contradictions(tree, recipe, registry, places))
+    return recipe

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, SerializeAsAny, ValidationInfo, field_validator
 
-from fptkit.options import Decides, Options
+from fptkit.options import Added, Decides, Options
 from fptkit.specs import KINDS, Spec, limits
 
 Width = Annotated[int, Field(ge=1, le=limits.WIDTH)]
@@ -193,6 +193,12 @@ class TrainOptions(Options):
         description="number of training examples on which the best step is evaluated at the end, all if there are "
         "fewer; null: none",
     )
+    metric: Annotated[str | None, Added.LATER] = Field(
+        default=None,
+        min_length=1,
+        description="validation metric that chooses the best step, one of the task's, of metrics, or loss; null: the "
+        "task's choice",
+    )
     validate_every: int = Field(default=200, ge=1, le=limits.STEPS, description="steps between two validations")
     patience: Annotated[int | None, Decides.LENGTH] = Field(
         default=5,
@@ -345,6 +351,26 @@ class Recipe(RecipeSettings):
     )
     backbone: Component = Field(description="the sequence model between encoder and head")
     freezing: Component = Field(description="which parameters train")
+    readout: Annotated[Component | None, Added.LATER] = Field(
+        default=None,
+        description="head: pooling and output; also written as head.readout; null: a built-in one by head.readout",
+    )
+    loss: Annotated[Component | None, Added.LATER] = Field(
+        default=None, description="what training minimises; null: the task's own loss"
+    )
+    optimizer: Annotated[Component | None, Added.LATER] = Field(
+        default=None, description="the optimizer; null: adamw with the values of the section train"
+    )
+    schedule: Annotated[Component | None, Added.LATER] = Field(
+        default=None,
+        description="the learning rate schedule; also written as train.schedule; null: the one of train.schedule",
+    )
+    metrics: Annotated[tuple[Component, ...], Added.LATER] = Field(
+        default=(), description="metrics in addition to those of the task"
+    )
+    transforms: Annotated[tuple[Component, ...], Added.LATER] = Field(
+        default=(), description="random changes of training examples (augmentation), one after the other"
+    )
     # They watch a run and cannot change it.
     listeners: Annotated[tuple[Component, ...], Decides.NOTHING] = Field(
         default=(), description="followers of the run's events"

@@ -14,7 +14,7 @@ from fptkit.options import Decides, Options, decides, description_of
 from fptkit.recipe.models import COMPONENT_LISTS, REQUIRED, SECTIONS, Recipe, RecipeSettings
 from fptkit.recipe.words import expected, shown
 from fptkit.registry import Registry
-from fptkit.specs import ComponentSpec, FreezingPolicySpec, Spec
+from fptkit.specs import ComponentSpec, FreezingPolicySpec, Spec, kind_of
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,8 @@ def recipe_json_schema(registry: Registry) -> dict[str, Any]:
     for key, kind in {**SECTIONS, **COMPONENT_LISTS}.items():
         sections = [_section(entry.spec, definitions) for entry in registry.entries(kind)]
         section: dict[str, Any] = {"oneOf": sections} if sections else {"type": "object"}
+        if kind_of(kind).bare:
+            section = {"anyOf": [{"enum": registry.names(kind)}, section]}
         description = description_of(Recipe.model_fields[key])
         if key in COMPONENT_LISTS:
             properties[key] = {"type": "array", "items": section, "description": description}

@@ -18,6 +18,7 @@ from fptkit.specs.components import (
 )
 from fptkit.specs.freezing import BLOCK_SLICE, OUTSIDE_BLOCKS, ROLES, FreezingPolicySpec, FreezingRule
 from fptkit.specs.kinds import HOOKS, KINDS, NOUNS, PLURALS, Kind, kind_of
+from fptkit.specs.training import HeadSpec, LossSpec, MetricSpec, OptimizerSpec, ScheduleSpec, TransformSpec
 
 __all__ = [
     "BLOCK_SLICE",
@@ -35,13 +36,19 @@ __all__ = [
     "EncoderSpec",
     "FreezingPolicySpec",
     "FreezingRule",
+    "HeadSpec",
     "Kind",
     "ListenerSpec",
+    "LossSpec",
+    "MetricSpec",
+    "OptimizerSpec",
     "Protocol",
     "RecipeFolderSpec",
+    "ScheduleSpec",
     "Spec",
     "TaskProtocol",
     "TaskSpec",
+    "TransformSpec",
     "kind_of",
     "resolve_target",
 ]

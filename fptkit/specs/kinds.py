@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fptkit.specs.base import Spec
 from fptkit.specs.components import BackboneSpec, EncoderSpec, ListenerSpec, RecipeFolderSpec, TaskSpec
 from fptkit.specs.freezing import FreezingPolicySpec
+from fptkit.specs.training import HeadSpec, LossSpec, MetricSpec, OptimizerSpec, ScheduleSpec, TransformSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,7 @@ class Kind:
         many: whether the section is a list of any number of them.
         required: whether every recipe must have the section.
         default: component used if a recipe names none; empty for none, or if the choice is made later.
+        bare: whether a recipe may give the name alone, as in ``metrics: [f1]``.
     """
 
     record: type[Spec]
@@ -36,6 +38,7 @@ class Kind:
     many: bool = False
     required: bool = False
     default: str = ""
+    bare: bool = False
 
 
 KINDS = (
@@ -56,6 +59,38 @@ KINDS = (
         plural="policies",
         section="freezing",
         default="fpt",
+    ),
+    # What a training is made of. Left out, each is as it was before it could be named.
+    Kind(record=HeadSpec, hook="fptkit_heads", noun="head", plural="heads", section="readout", bare=True),
+    Kind(record=LossSpec, hook="fptkit_losses", noun="loss", plural="losses", section="loss", bare=True),
+    Kind(
+        record=OptimizerSpec,
+        hook="fptkit_optimizers",
+        noun="optimizer",
+        plural="optimizers",
+        section="optimizer",
+        bare=True,
+    ),
+    Kind(
+        record=ScheduleSpec, hook="fptkit_schedules", noun="schedule", plural="schedules", section="schedule", bare=True
+    ),
+    Kind(
+        record=MetricSpec,
+        hook="fptkit_metrics",
+        noun="metric",
+        plural="metrics",
+        section="metrics",
+        many=True,
+        bare=True,
+    ),
+    Kind(
+        record=TransformSpec,
+        hook="fptkit_transforms",
+        noun="transform",
+        plural="transforms",
+        section="transforms",
+        many=True,
+        bare=True,
     ),
     Kind(
         record=ListenerSpec,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,13 @@ from click.testing import CliRunner
 from command_line import process
 
 from fptkit.cli.main import cli
+from fptkit.engine.run import RunRequest, run
 from fptkit.errors import UsageError
+from fptkit.recipe.load import load_recipe
 
 KINDS = ("task", "backbone", "encoder", "policy", "listener")
+PARTS = ("head", "loss", "metric", "optimizer", "schedule", "transform")
+"""Kinds of a training's parts, whose packages are tried together."""
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +95,48 @@ def test_a_study_can_be_planned_over_each(installed: tuple[Path, dict[str, str]]
     assert json.loads(done.stdout)["runs"] > 0
 
 
-@pytest.mark.parametrize("kind", KINDS)
+def written(folder: Path, kind: str) -> Path:
+    """The package of a kind, called ``my_KIND``."""
+    command = ["new", "plugin", f"my_{kind}", "--kind", kind, "--output", str(folder / kind)]
+    assert CliRunner().invoke(cli, command, catch_exceptions=False).exit_code == 0
+    return folder / kind
+
+
+def test_parts_of_a_training_run_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = []
+    for kind in PARTS:
+        package = written(tmp_path, kind)
+        monkeypatch.syspath_prepend(str(package))
+        files.append(package / f"fptkit_my_{kind}" / "__init__.py")
+        load_recipe(str(files[-1].parent / "recipes" / f"my_{kind}.yaml"), profile="smoke", plugin_files=[files[-1]])
+    recipe = {
+        "task": {"name": "mnist", "source": "digits", "train_size": 40},
+        "backbone": {"name": "random", "size": "nano", "blocks": 1, "width": 16, "heads": 2},
+        "head": {"readout": {"name": "my_head"}},
+        **{kind: f"my_{kind}" for kind in ("loss", "optimizer", "schedule")},
+        "metrics": ["my_metric"],
+        "transforms": ["my_transform"],
+        "train": {"max_steps": 2, "validate_every": 1, "batch_size": 8},
+    }
+    loaded = load_recipe(recipe, plugin_files=files)
+    summary = run(RunRequest(loaded, tmp_path / "run"))
+    assert set(summary["training_parts"]) == {"head", "loss", "optimizer", "schedule", "metrics", "transforms"}
+    assert len(summary["plugins"]) == len(PARTS)
+
+
+@pytest.mark.parametrize("kind", PARTS)
+def test_the_tests_of_a_part_of_training_pass(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process, which is quicker than installing each package."""
+    package = written(tmp_path, kind)
+    monkeypatch.syspath_prepend(str(package))
+    tests = runpy.run_path(str(package / "tests" / "test_contract.py"))
+    names = [name for name in tests if name.startswith("test_")]
+    assert len(names) == 2
+    for name in names:
+        tests[name]()
+
+
+@pytest.mark.parametrize("kind", [*KINDS, *PARTS])
 def test_what_is_written_is_tidy(kind: str, tmp_path: Path) -> None:
     folder = tmp_path / "made"
     CliRunner().invoke(cli, ["new", "plugin", "a_b", "--kind", kind, "--output", str(folder)], catch_exceptions=False)

@@ -9,9 +9,20 @@ from pathlib import Path
 import pytest
 
 from fptkit import hookspecs, testing
+from fptkit.api.training_checks import training_checks
 from fptkit.interfaces import Vectors
 from fptkit.registry import load_plugins
-from fptkit.specs import HOOKS, BackboneSpec, EncoderSpec, FreezingPolicySpec, ListenerSpec, Spec, TaskSpec, kind_of
+from fptkit.specs import (
+    HOOKS,
+    BackboneSpec,
+    ComponentSpec,
+    EncoderSpec,
+    FreezingPolicySpec,
+    ListenerSpec,
+    Spec,
+    TaskSpec,
+    kind_of,
+)
 
 
 def example_of(hook: str) -> str:
@@ -49,6 +60,10 @@ def keeps_its_promises(spec: Spec, folder: Path) -> None:
         testing.check_listener(spec.resolve()(spec.options_model()(), folder=folder))
     elif isinstance(spec, FreezingPolicySpec):
         assert spec.rules
+    elif isinstance(spec, ComponentSpec):
+        checks = training_checks(spec, lambda one: one.options_model()())
+        for check in checks.values():
+            check()
 
 
 def test_a_missing_example_would_be_found() -> None:

@@ -210,7 +210,7 @@ def light_files() -> list[str]:
             or file.partition(".")[0] in ("recipe", "cli", "specs")
             or (
                 file.endswith((".options", ".records"))
-                and not file.startswith("engine")
+                and (not file.startswith("engine") or file.startswith("engine.training."))
                 and not file.startswith("lab.published")
             )
         )

@@ -104,7 +104,11 @@ def leaves(model: BaseModel, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple
 def changes(recipe: Recipe) -> Iterator[tuple[tuple[str, ...], Decides, Recipe]]:
     """For every option of a recipe, the recipe with another value for it, unchecked."""
     for path, field, value in leaves(recipe):
-        other = (Component(name="other"),) if path == ("listeners",) else other_value(field, value)
+        named = Component(name="other")
+        if Component in typing.get_args(field.annotation):
+            other: Any = (named,) if isinstance(value, tuple) else named
+        else:
+            other = other_value(field, value)
         yield path, decides(field), changed(recipe, path, other)
 
 

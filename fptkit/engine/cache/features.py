@@ -33,7 +33,7 @@ from fptkit.engine.opening import draw_batch
 from fptkit.errors import ShapeError, UsageError
 from fptkit.freezing.proof import digest_tensors
 from fptkit.interfaces import Batch, Split, Task, TokenClasses
-from fptkit.model import CrossModalModel
+from fptkit.model import CrossModalModel, Head
 from fptkit.recipe.models import Recipe, TrainOptions
 from fptkit.seeds import generator_for
 
@@ -147,7 +147,9 @@ def _check_settings(built: Built, options: TrainOptions, splits: Mapping[str, Sp
         raise _Off("it would change how many steps fit into train.max_seconds")
     if isinstance(built.task.output, TokenClasses):
         raise _Off("the head reads every token, and examples differ in their number")
-    if type(built.task).loss is not Task.loss:
+    if _trains_to_read(built.model.head):
+        raise _Off("the read-out of the head has trained parameters, or a forward pass of its own")
+    if type(built.task).loss is not Task.loss and "loss" not in vars(built.task):
         raise _Off(f"{type(built.task).__name__} defines its own loss, which may use the inputs")
     for name, split in splits.items():
         if split.size is None:
@@ -155,6 +157,12 @@ def _check_settings(built: Built, options: TrainOptions, splits: Mapping[str, Sp
     without, whole = _passes(built.task, options, splits), sum(split.size or 0 for split in splits.values())
     if without < whole:
         raise _Off(f"caching pays off after {whole:,} forward passes; this run does at most {without:,}")
+
+
+def _trains_to_read(head: Head) -> bool:
+    """Whether the input of the head's layers may change in training."""
+    others = [name for name, _ in head.named_parameters() if not name.startswith("map.")]
+    return bool(others) or type(head).forward is not Head.forward
 
 
 def _passes(task: Task, options: TrainOptions, splits: Mapping[str, Split]) -> int:

@@ -22,9 +22,9 @@ from fptkit.recipe.models import Recipe, TrainOptions
 
 def identity_of(built: Built, recipe: Recipe, options: TrainOptions, frozen_digest: str) -> dict[str, str]:
     """Everything that decides features, except the examples, as text by name."""
-    model = built.model
+    model, readout = built.model, recipe.readout
     device = next(model.parameters()).device
-    before = [model.encoder, model.backbone, *([] if model.front is None else [model.front])]
+    before = [model.encoder, model.backbone, model.head, *([] if model.front is None else [model.front])]
     modules = itertools.chain.from_iterable(part.modules() for part in before)
     return {
         "frozen": frozen_digest,
@@ -34,7 +34,7 @@ def identity_of(built: Built, recipe: Recipe, options: TrainOptions, frozen_dige
         "encoder": f"{built.encoder_name} {_content(recipe.encoder.options) if recipe.encoder else ''}",
         "backbone": f"{recipe.backbone.name} {_content(recipe.backbone.options)}",
         "freezing": f"{recipe.freezing.name} {_content(recipe.freezing.options)}",
-        "read-out": f"{built.readout} {model.head.output.tokens}",
+        "read-out": f"{built.readout} {model.head.output.tokens} {_content(readout.options) if readout else ''}",
         "precision": built.precision,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": str(torch.get_num_threads()),

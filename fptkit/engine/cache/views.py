@@ -64,6 +64,8 @@ class TaskOnFeatures(Task):
             setattr(self, name, getattr(task, name))
         self.input, self.max_tokens = Vectors(width), tokens
         self._task = task
+        if "loss" in vars(task):  # that of the recipe, which needs predictions and targets only
+            vars(self)["loss"] = vars(task)["loss"]
 
     def skips(self, split: Split, indices: Sequence[int]) -> bool:
         """See `Task.skips`."""

@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 from fptkit.backbones.assemble import Family, Request, family_named, finish
 from fptkit.backbones.options import RandomOptions
 from fptkit.backbones.random import as_draw
-from fptkit.engine.build import build_component
+from fptkit.engine.component import build_component
 from fptkit.errors import SourceError
 from fptkit.interfaces import Backbone
 from fptkit.options import Options

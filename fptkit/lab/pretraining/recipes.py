@@ -25,6 +25,7 @@ from fptkit.recipe.load import (
     with_own_plugins,
 )
 from fptkit.recipe.models import COMPONENT_LISTS, DEFAULT_NAMES, REQUIRED, SECTIONS, Recipe, RecipeSettings
+from fptkit.recipe.together import contradictions, moved
 from fptkit.recipe.tree import Fault, Faults, Node, recipe_error, shown_path
 from fptkit.registry import Registry
 
@@ -157,8 +158,9 @@ def _check_task(
 ) -> LoadedTaskPretraining | None:
     """Check the recipe of a pretraining on a task; None after an error."""
     sections, own = [*SECTIONS, *COMPONENT_LISTS], list(TaskPretraining.model_fields)
-    tree = _completed(tree)
-    components = check_components(tree, registry, faults)
+    before = len(faults)
+    tree, places = moved(_completed(tree), faults)
+    components = check_components(tree, registry, faults, places=places)
     settings = check_model(
         without(tree, [*sections, *own]), RecipeSettings, "", faults, also_allowed=["kind", "save_dtype", *sections]
     )
@@ -172,6 +174,8 @@ def _check_task(
         return None
     given = {name: getattr(settings, name) for name in settings.model_fields_set}
     recipe = Recipe.model_validate({**given, **components})
+    if len(faults) == before:
+        faults.extend(contradictions(tree, recipe, registry, places))
     recipe = recipe.model_copy(update={"plugins": plugins})
     return LoadedTaskPretraining(LoadedRecipe(recipe, path, profile, registry), further.save_dtype)
 

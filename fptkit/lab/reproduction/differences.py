@@ -11,6 +11,7 @@ from fptkit.lab.reproduction.counts import count_of
 from fptkit.lab.reproduction.plan import PAPER, Job
 from fptkit.lab.studies.results import CellResult, CommonRate, Estimate, RateResult
 from fptkit.recipe.load import LoadedRecipe, load_recipe
+from fptkit.recipe.models import Recipe
 from fptkit.registry import Registry
 
 _NONE = Estimate(values=(), mean=None, sem=None)
@@ -83,10 +84,9 @@ def expected_cell(job: Job, loaded: LoadedRecipe) -> CellResult:
         backbone_options=backbone.model_dump(mode="json"),
         freezing=recipe.freezing.name,
         freezing_options=recipe.freezing.options.model_dump(mode="json", exclude_defaults=True),
-        # The bit tasks leave it open: several answers are read at the last tokens.
-        readout="last_k" if recipe.head.readout == "auto" else recipe.head.readout,
+        readout=_readout(recipe),
         encoder=recipe.encoder.name if recipe.encoder is not None else "",
-        schedule=recipe.train.schedule.name,
+        schedule=recipe.schedule.name if recipe.schedule else recipe.train.schedule.name,
         head_options=recipe.head.model_dump(mode="json", exclude_defaults=True),
         precision=recipe.precision,
         pretrained_on="bit_memory" if BITS in job.needs else "",
@@ -97,3 +97,10 @@ def _first(options: Any, name: str) -> str:
     """The first entry of a list of sources; empty if the options have no such list."""
     found = getattr(options, name, ())
     return str(found[0]) if isinstance(found, tuple) and found else ""
+
+
+def _readout(recipe: Recipe) -> str:
+    """The read-out; the bit tasks leave it open: several answers are read at the last tokens."""
+    if recipe.readout is not None:
+        return recipe.readout.name
+    return "last_k" if recipe.head.readout == "auto" else recipe.head.readout

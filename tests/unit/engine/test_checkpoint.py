@@ -15,15 +15,15 @@ from torch import nn
 
 from fptkit.engine import checkpoint
 from fptkit.engine.checkpoint import (
+    Checkpoint,
     checkpoint_of,
     latest_checkpoint,
     load_checkpoint,
-    pack_optimizer,
     restore_trained,
     save_checkpoint,
     trained_tensors,
-    unpack_optimizer,
 )
+from fptkit.engine.optimizer_state import pack_numbers, pack_optimizer, unpack_optimizer
 from fptkit.errors import CheckpointError
 from fptkit.files import is_sealed, sealed
 
@@ -62,6 +62,10 @@ def save(
     )
 
 
+def checkpoint_with(packed: dict[str, torch.Tensor], folder: Path, numbers: Any = None) -> Checkpoint:
+    return Checkpoint(folder, 1, {}, packed, {}, {}, {}, {}, numbers or {})
+
+
 def test_exactly_the_trained_tensors_are_saved(tmp_path: Path) -> None:
     folder = save(tmp_path, *model_and_optimizer(2), step=2)
     assert load_file(folder / "trained.safetensors").keys() == {"0.bias", "1.weight", "1.bias"}
@@ -76,7 +80,7 @@ def test_going_on_equals_never_having_stopped(tmp_path: Path) -> None:
     fresh, fresh_optimizer = model_and_optimizer(0)
     saved = load_checkpoint(folder)
     restore_trained(fresh, saved.trained, origin=folder)
-    unpack_optimizer(fresh_optimizer, saved.optimizer, names(fresh), origin=folder)
+    unpack_optimizer(fresh_optimizer, saved, names(fresh))
     for _ in range(4):
         train(model, optimizer)
         train(fresh, fresh_optimizer)
@@ -217,7 +221,48 @@ def test_optimizer_tensors_of_another_model(
     model, optimizer = model_and_optimizer(1)
     packed = change(pack_optimizer(optimizer, names(model)))
     with pytest.raises(CheckpointError, match=problem):
-        unpack_optimizer(optimizer, packed, names(model), origin=tmp_path)
+        unpack_optimizer(optimizer, checkpoint_with(packed, tmp_path), names(model))
+
+
+class Counting(torch.optim.Optimizer):
+    """Remembers a number for each parameter and one in its group, and a tensor of another shape."""
+
+    def __init__(self, params: Any) -> None:
+        super().__init__(params, {"lr": 0.1, "total": 0.0, "betas": (0.9, 0.99)})
+
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            group["total"] += 0.1
+            for parameter in group["params"]:
+                state = self.state[parameter]
+                state["count"] = state.get("count", 0) + 1
+                state["rows"] = torch.full((1, 5), float(state["count"]))
+
+
+def test_numbers_of_an_optimizer_come_back_as_they_were(tmp_path: Path) -> None:
+    model, _ = model_and_optimizer(0)
+    first, second = (Counting([p for p in model.parameters() if p.requires_grad]) for _ in range(2))
+    for _ in range(3):
+        first.step()
+    packed, numbers = pack_optimizer(first, names(model)), pack_numbers(first, names(model))
+    assert packed.keys() == {f"{name}/rows" for name in ("0.bias", "1.weight", "1.bias")}
+    unpack_optimizer(second, checkpoint_with(packed, tmp_path, json.loads(json.dumps(numbers))), names(model))
+    assert (second.param_groups[0]["total"], second.param_groups[0]["betas"]) == (
+        first.param_groups[0]["total"],
+        (0.9, 0.99),
+    )
+    assert [state["count"] for state in second.state.values()] == [3, 3, 3]
+    assert torch.equal(second.state[model[1].bias]["rows"], torch.full((1, 5), 3.0))
+    assert pack_numbers(model_and_optimizer(1)[1], names(model)) == {}
+
+
+@pytest.mark.parametrize("change", [{"groups": []}, {"states": {"0.weight": {"count": 1}}}])
+def test_numbers_of_another_optimizer_are_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    model, _ = model_and_optimizer(0)
+    optimizer = Counting([p for p in model.parameters() if p.requires_grad])
+    numbers = {**pack_numbers(optimizer, names(model)), **change}
+    with pytest.raises(CheckpointError, match="the numbers of its optimizer are not those of this model's"):
+        unpack_optimizer(optimizer, checkpoint_with({}, tmp_path, numbers), names(model))
 
 
 def test_a_run_folder_that_is_gone_is_not_made_again(tmp_path: Path) -> None:
@@ -237,7 +282,7 @@ def test_optimizer_state_is_copied_to_the_parameter_it_belongs_to(tmp_path: Path
     packed = {
         key: torch.full_like(tensor, key.count("/")) for key, tensor in pack_optimizer(optimizer, names(model)).items()
     }
-    unpack_optimizer(optimizer, packed, names(model), origin=tmp_path)
+    unpack_optimizer(optimizer, checkpoint_with(packed, tmp_path), names(model))
     for tensor in packed.values():
         tensor.zero_()  # what was read is not what is trained on
     found = {name: optimizer.state[parameter]["exp_avg"].tolist() for name, parameter in model.named_parameters()}

@@ -173,7 +173,7 @@ def test_the_layout_of_the_complete_message() -> None:
         (XOR + "train: {max_steps: 3.0}", 2, "train.max_steps", "expected an integer >= 1, got 3.0"),
         (XOR + "train: {clip_norm: 0}", 2, "train.clip_norm", "expected a number > 0 or null, got 0"),
         (XOR + "train: {adam_betas: [0.9, 1]}", 2, "train.adam_betas[1]", "expected a number >= 0 and < 1, got 1"),
-        (XOR + "head: {readout: first}", 2, "head.readout", "expected one of auto, last, last_k, mean, got 'first'"),
+        (XOR + "head: {readout: frist}", 2, "head.readout.name", "unknown head 'frist'. Did you mean 'first'?"),
         (XOR + "head: {hidden: 3}", 2, "head.hidden", "expected a list of integers >= 1, got 3"),
         (XOR + "threads: '2'", 2, "threads", "expected an integer >= 1 or null, got '2'"),
         (XOR + "description: [a]", 2, "description", "expected text, got [a]"),

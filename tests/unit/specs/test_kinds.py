@@ -24,10 +24,14 @@ def _subclasses(kind: type[Spec]) -> list[type[Spec]]:
 
 def test_every_record_has_one_row() -> None:
     records = {
-        kind for kind in _subclasses(Spec) if kind is not ComponentSpec and kind.__module__.startswith("fptkit.specs")
+        kind
+        for kind in _subclasses(Spec)
+        if kind is not ComponentSpec
+        and kind.__module__.startswith("fptkit.specs")
+        and not kind.__name__.startswith("_")
     }
     assert records == {kind.record for kind in KINDS}
-    assert len(records) == len(KINDS) == 6
+    assert len(records) == len(KINDS)
 
 
 @pytest.mark.parametrize("column", ["hook", "noun", "plural", "section"])

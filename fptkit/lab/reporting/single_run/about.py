@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from fptkit.engine.training.words import parts_in_words
 from fptkit.files import ASSESSMENT, RECIPE
 from fptkit.lab.reporting import wording
 from fptkit.lab.reporting.document import Point, Section, Table, row
@@ -118,6 +119,8 @@ def _facts(files: RunFiles) -> Iterator[tuple[str, str]]:
         f"at most {summary.get('max_steps', 0):,} steps of {summary.get('batch_size')} examples, learning rate "
         f"{wording.rate(summary.get('learning_rate'))}, schedule {summary.get('schedule')}",
     )
+    if parts := parts_in_words(summary):
+        yield "parts of the training", parts
     yield "seed", _seeds(summary)
     yield "chosen by", f"validation {files.metric.name.replace('_', ' ')}, at step {summary.get('best_step', 0):,}"
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import torch
 
-from fptkit.engine.build import build, build_component
+from fptkit.engine.build import build
+from fptkit.engine.component import build_component
 from fptkit.engine.run import RunRequest, run
 from fptkit.errors import UnknownNameError
 from fptkit.lab.studies.controls import CONTROL_SUMMARIES, control_fragment

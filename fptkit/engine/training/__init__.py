@@ -1,0 +1,1 @@
+"""What a training is made of, and a plugin can bring: transforms, heads, losses, metrics, optimizers, schedules."""
