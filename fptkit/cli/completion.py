@@ -70,6 +70,16 @@ def profile_names(context: click.Context, parameter: click.Parameter, incomplete
     return []
 
 
+def tracker_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Listeners: the trackers, and those of plugins."""
+    from fptkit.specs import ListenerSpec
+
+    with _silent():
+        entries = _registry().entries(ListenerSpec)
+        return [_item(e.spec.name, e.spec.summary) for e in entries if e.spec.name.startswith(incomplete)]
+    return []
+
+
 def run_folders(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Folders of runs that ended, in ``runs`` and where the word so far leads, then any folder."""
     from pathlib import Path

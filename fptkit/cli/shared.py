@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from fptkit.cli.completion import profile_names
+from fptkit.cli.completion import profile_names, tracker_names
 from fptkit.engine.team.launch import process_count, process_rank
 from fptkit.engine.terminal import console as make_console
 from fptkit.errors import visible
@@ -57,6 +57,18 @@ def recipe_options(command: Command) -> Command:
         metavar="NAME",
         help="Use a profile of the recipe, e.g. smoke or paper.",
         shell_complete=profile_names,
+    )(command)
+
+
+def track_option(command: Command) -> Command:
+    """``--track NAME``, repeatable."""
+    return click.option(
+        "--track",
+        "trackers",
+        multiple=True,
+        metavar="NAME",
+        shell_complete=tracker_names,
+        help="Report to a tracker: tensorboard, mlflow, wandb or trackio. Repeatable.",
     )(command)
 
 
