@@ -22,15 +22,6 @@ _FACTS = (
     "ended_by",
     "reason",
 )
-    "best_step",
-    "steps",
-    "seconds",
-    "examples_per_second",
-    "peak_memory_mib",
-    "times_tested",
-    "ended_by",
-    "reason",
-)
 """Entries of a summary that are part of the result, in addition to the metrics."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,8 @@ from mlflow.exceptions import MlflowException
 from fptkit.engine.trackers.options import MlflowOptions
 from fptkit.engine.trackers.store import Point, TrackedRun
 from fptkit.engine.trackers.tracker import Tracker
+
+logging.getLogger("mlflow").setLevel(logging.WARNING)  # its notes about the tables of a new store
 
 AT_ONCE = 100
 """Parameters or tags in one request; MLflow's limit. That of metrics is 1,000."""

@@ -51,7 +51,7 @@ class TrackioStore:
         """See `Store`. trackio has no place for a result but the run's configuration."""
         self._run.config.update({f"result.{key}": value for key, value in {"status": status, **result}.items()})
         with contextlib.redirect_stdout(io.StringIO()):
-            self._run.finish()
+            trackio.finish()  # not that of the run, which trackio would end again when the process ends
 
 
 def trackio_tracker(options: TrackioOptions, *, folder: Path) -> Tracker:
