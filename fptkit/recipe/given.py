@@ -11,7 +11,7 @@ from typing import Any
 
 from fptkit.errors import UsageError
 from fptkit.recipe.check import AnyModel, check_model
-from fptkit.recipe.extends import Bases, merge, read_bases, without_key
+from fptkit.recipe.extends import Bases, merge, read_bases, with_named_sections, without_key
 from fptkit.recipe.find import ReadFile, base_folders
 from fptkit.recipe.scalars import DIGITS
 from fptkit.recipe.tree import Fault, Faults, Node, Place, join, recipe_error
@@ -110,7 +110,7 @@ def _mapping(content: Mapping[Any, Any], place: Place, path: str, faults: list[F
         for part in reversed(key.split(".")):
             node = Node({part: node}, place)
         tree = merge(tree, node, depth=depth)
-    return tree
+    return tree if depth else with_named_sections(tree)
 
 
 def _node(value: Any, place: Place, path: str, faults: list[Fault], depth: int = 0) -> Node:

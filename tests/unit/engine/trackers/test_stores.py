@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,8 @@ def lived(name: str, place: Path, *, study: str = "", stop: str = "", **options:
     spec = load_plugins(selection="").get(ListenerSpec, name)
     life = Life(place, lambda: spec.resolve()(spec.options_model()(**options), folder=place), study=study)
     life.attempt(8, stop)
+    if name == "wandb":
+        time.sleep(1.1)  # its folders are named by the second
     life.attempt()
     return place
 
