@@ -16,6 +16,7 @@ from fptkit.cli.shared import (
     plugin_option,
     print_json,
     recipe_options,
+    short_options,
     track_option,
 )
 from fptkit.engine.team.launch import process_count, process_rank
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 Examples:
   fptkit run homology_gpt2
   fptkit run recipes/bit_xor_gpt2.yaml --profile smoke
-  fptkit run bit_xor_gpt2 --set train.learning_rate=3e-3 --set backbone.weights=random
+  fptkit run bit_xor_gpt2 train.learning_rate=3e-3 backbone.weights=random
+  fptkit run homology_gpt2 --seed 1 --steps 500 --track tensorboard
   fptkit run homology_gpt2 --output runs/first --resume
   fptkit run homology_gpt2 --output runs/first --no-test
   torchrun --nproc-per-node 2 -m fptkit run homology_gpt2 --output runs/first
@@ -38,6 +40,7 @@ Examples:
 )
 @click.argument("recipe", shell_complete=recipe_names)
 @recipe_options
+@short_options
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),

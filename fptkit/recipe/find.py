@@ -203,6 +203,11 @@ def find_study(path_or_name: str, folders: Sequence[Path]) -> Path:
     studies = [folder / STUDIES for folder in folders]
     if path := find_file(path_or_name) or _find_in(studies, path_or_name):
         return path
+    bare = Path(path_or_name).stem
+    if bare != path_or_name and _find_in(studies, bare):
+        raise UsageError(
+            f"{path_or_name}: there is no such file; the study of that name is found without a folder: {bare}"
+        )
     try:
         return find_recipe(path_or_name, folders)
     except UnknownNameError as err:
