@@ -297,4 +297,5 @@ def _first_comment(path: Path) -> str:
     except (OSError, UnicodeDecodeError):
         return ""
     lines = (line.strip() for line in text.splitlines())
-    return next((line.strip("# ") for line in lines if line.startswith("#") and line.strip("# ")), "")
+    comments = (line.strip("# ") for line in lines if line.startswith("#"))
+    return next((text for text in comments if text and not text.startswith("yaml-language-server:")), "")
