@@ -28,7 +28,7 @@ Examples:
 )
 @click.argument("place", metavar="RUN_OR_STUDY", shell_complete=studies)
 @click.option(
-    "--every", type=click.FloatRange(0.1, 3600), default=2.0, show_default=True, help="Seconds between looks."
+    "--every", type=click.FloatRange(0.1, 3600), default=2.0, show_default=True, help="Seconds between two looks."
 )
 @click.option("--once", is_flag=True, help="Print the present state and end.")
 @click.option(
@@ -73,7 +73,8 @@ def _print(seen: Seen) -> None:
     from fptkit.cli.watch_views import drawn
     from fptkit.engine.terminal import console
 
-    console().print(drawn(seen, rows=len(seen.runs)))
+    target = console()
+    target.print(drawn(seen, rows=len(seen.runs), width=target.size.width))
 
 
 def _follow_on_terminal(folder: Path, every: float) -> None:
@@ -88,7 +89,9 @@ def _follow_on_terminal(folder: Path, every: float) -> None:
     with Live(console=console, auto_refresh=False) as live:
         while True:
             seen = look(folder)
-            live.update(drawn(seen, rows=max(3, console.size.height - OTHER_LINES)), refresh=True)
+            live.update(
+                drawn(seen, rows=max(3, console.size.height - OTHER_LINES), width=console.size.width), refresh=True
+            )
             if seen.over:
                 return
             time.sleep(every)

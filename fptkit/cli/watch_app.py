@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import DataTable, Footer, Static
 
 from fptkit.cli.watch_views import COLUMNS, cells, details, header
-from fptkit.errors import UsageError
+from fptkit.errors import UsageError, visible
 from fptkit.lab.studies.watching import Seen, look
 
 
@@ -22,6 +23,8 @@ class WatchApp(App[None]):
         every: seconds between looks.
     """
 
+    TITLE = "fptkit watch"
+    ENABLE_COMMAND_PALETTE = False
     CSS = "#runs {height: 1fr;} #run {height: auto; max-height: 50%; padding: 1 0;}"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("q", "quit", "Quit"), Binding("r", "look", "Look now")]
 
@@ -56,7 +59,7 @@ class WatchApp(App[None]):
         row, scroll = table.cursor_row, table.scroll_y
         table.clear()
         for run in self._seen.runs:
-            table.add_row(*cells(run))
+            table.add_row(*(Text(visible(cell)) for cell in cells(run)))
         table.move_cursor(row=row)
         table.scroll_to(y=scroll, animate=False)
         self._show_selected()

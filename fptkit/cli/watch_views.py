@@ -22,7 +22,7 @@ OTHER_LINES = 4
 SILENT_S = 120.0
 """A run in progress whose files have not changed for so long is marked."""
 
-COLUMNS = ("run", "status", "step", "loss", "validation", "left")
+COLUMNS = ("run", "status", "step", "loss", "best", "left")
 
 _STYLES = {
     "running": "bold",
@@ -36,21 +36,22 @@ _STYLES = {
 _BARS = "▁▂▃▄▅▆▇█"
 
 
-def drawn(seen: Seen, *, rows: int) -> RenderableType:
+def drawn(seen: Seen, *, rows: int, width: int) -> RenderableType:
     """The table of a study's runs, or what there is to say about a single run.
 
     Args:
         seen: what to show.
         rows: number of runs for which there is room.
+        width: columns of the terminal.
     """
     if seen.single:
         return details(seen.runs[0])
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     shown = [cells(run) for run in seen.runs[:rows]]
-    for number, name in enumerate(COLUMNS):
-        # Only names are cut on a narrow terminal.
-        width = max(len(row[number]) for row in [COLUMNS, *shown]) if number else None
-        table.add_column(name, no_wrap=True, overflow="ellipsis", min_width=width)
+    widths = [max(len(row[number]) for row in [COLUMNS, *shown]) for number in range(len(COLUMNS))]
+    widths[0] = min(widths[0], max(12, width - sum(widths[1:]) - 2 * len(widths)))  # only names are cut
+    for name, needed in zip(COLUMNS, widths, strict=True):
+        table.add_column(name, no_wrap=True, overflow="ellipsis", width=needed)
     for run, row in zip(seen.runs, shown, strict=False):
         styles = {1: _STYLES.get(run.status, "dim")}
         table.add_row(*(Text(visible(cell), style=styles.get(number, "")) for number, cell in enumerate(row)))
