@@ -13,6 +13,7 @@ from functools import reduce
 from pathlib import Path
 
 from fptkit.errors import clipped, nearest
+from fptkit.recipe.named import with_named_sections
 from fptkit.recipe.tree import (
     DATA_ELSEWHERE,
     Fault,
@@ -25,15 +26,9 @@ from fptkit.recipe.tree import (
     read_value,
     shown_path,
 )
-from fptkit.specs import KINDS, limits
+from fptkit.specs import limits
 
 SUFFIXES = (".yaml", ".yml")
-
-_SECTIONS = frozenset(kind.section for kind in KINDS if kind.section and not kind.many)
-"""Keys of a recipe that name one component."""
-
-_HOLDERS = frozenset({"profiles", "tasks", "arms"})
-"""Keys of a recipe or study that hold parts of recipes by name."""
 
 Folders = Callable[[], Sequence[Path]]
 """Returns the folders in which a base is looked up if it is not next to the file; called only then."""
@@ -156,27 +151,6 @@ def read_file(path: Path, shown: str, faults: list[Fault]) -> Node | None:
         return None
     tree = read_tree(text, shown, faults)
     return tree and with_named_sections(tree)
-
-
-def with_named_sections(tree: Node) -> Node:
-    """The tree with each section that is only a name written out: ``freezing: full`` is ``freezing: {name: full}``.
-
-    Done before trees are merged, so that a name replaces a section of another name and keeps the options of its own.
-    Sections of profiles, and of a study's tasks and arms, are written out, too.
-    """
-    mapping = {key: _named(key, node) for key, node in tree.mapping.items()}
-    for key in _HOLDERS & mapping.keys():
-        holder = mapping[key]
-        if isinstance(holder.value, dict):
-            written = {name: with_named_sections(node) for name, node in holder.mapping.items()}
-            mapping[key] = Node(written, holder.place, holder.refused)
-    return Node(mapping, tree.place, tree.refused) if isinstance(tree.value, dict) else tree
-
-
-def _named(key: str, node: Node) -> Node:
-    if key in _SECTIONS and isinstance(node.value, str):
-        return Node({"name": node}, node.place)
-    return node
 
 
 def _read(

@@ -11,8 +11,9 @@ from typing import Any
 
 from fptkit.errors import UsageError
 from fptkit.recipe.check import AnyModel, check_model
-from fptkit.recipe.extends import Bases, merge, read_bases, with_named_sections, without_key
+from fptkit.recipe.extends import Bases, merge, read_bases, without_key
 from fptkit.recipe.find import ReadFile, base_folders
+from fptkit.recipe.named import with_named_sections
 from fptkit.recipe.scalars import DIGITS
 from fptkit.recipe.tree import Fault, Faults, Node, Place, join, recipe_error
 from fptkit.specs import limits
