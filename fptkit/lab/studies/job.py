@@ -137,9 +137,16 @@ def _run(job: Job) -> tuple[Status, str]:
     loaded = _load(job)
     _check_data(job, loaded)
     _wait_for_lock(job.folder)
-    names = {"study": job.study, "title": job.name}
     summary = run(
-        RunRequest(loaded, job.folder, resume=True, open_test=job.open_test, pause_at=job.until_step, **names)
+        RunRequest(
+            loaded,
+            job.folder,
+            resume=True,
+            open_test=job.open_test,
+            pause_at=job.until_step,
+            study=job.study,
+            title=job.name,
+        )
     )
     return summary["status"], str(summary.get("reason", ""))
 
