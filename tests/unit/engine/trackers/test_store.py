@@ -35,6 +35,7 @@ def lived(name: str, place: Path, *, study: str = "", stop: str = "", **options:
     return place
 
 
+@pytest.mark.slow
 def test_tensorboard(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     folder = lived("tensorboard", tmp_path / "run")
@@ -59,7 +60,8 @@ def test_two_runs_of_one_name_do_not_share_a_tensorboard_folder(tmp_path: Path) 
     assert sorted(path.name for path in (tmp_path / "all").iterdir()) == ["run", "run-2"]
 
 
-def test_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+def test_mlflow(tmp_path: Path) -> None:
     pytest.importorskip("mlflow")
     pytest.importorskip("sqlalchemy")
     from mlflow import MlflowClient
@@ -74,6 +76,7 @@ def test_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert MlflowClient(tracking_uri=uri).get_experiment(run.info.experiment_id).name == "fptkit/mine"
 
 
+@pytest.mark.slow
 def test_wandb(tmp_path: Path) -> None:
     pytest.importorskip("wandb")
     folder = lived("wandb", tmp_path / "run", study="mine", stop="interrupted", mode="offline")
@@ -82,6 +85,7 @@ def test_wandb(tmp_path: Path) -> None:
     assert {(run.run_id, run.run_group, run.project) for run in runs} == {(run_of(folder, "wandb"), "mine", "fptkit")}
 
 
+@pytest.mark.slow
 def test_trackio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))  # read when trackio is imported
     pytest.importorskip("trackio")
