@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -31,6 +32,13 @@ _LONGEST_LINE = 2_000
 """Characters of a line of a message; a file may hold a text of any length."""
 
 
+_MOST_NAMES = 24
+"""Names that a message lists in one line."""
+
+_SHARED = 3
+"""Names that make a group by their common beginning."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name most similar to ``name``; None if none is similar enough to suggest."""
     if len(name) > _LONGEST_NAME:
@@ -38,6 +46,25 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     comparable = [other for other in known if len(other) <= _LONGEST_NAME]
     found = difflib.get_close_matches(name.lower(), comparable, n=1, cutoff=0.6)
     return found[0] if found else None
+
+
+def grouped(names: Sequence[str]) -> str:
+    """Names for a message: in one line, or if there are many, in a line for each beginning that several share."""
+    if len(names) <= _MOST_NAMES:
+        return ", ".join(names) or "none"
+    prefixes = Counter(prefix for name in names for prefix in _prefixes(name))
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        shared = [prefix for prefix in _prefixes(name) if prefixes[prefix] >= _SHARED]
+        groups.setdefault(max(shared, key=len, default=""), []).append(name)
+    alone = groups.pop("", [])
+    lines = [f"  {prefix}...: {', '.join(n.removeprefix(prefix) for n in group)}" for prefix, group in groups.items()]
+    return "\n".join([f"{len(names)} names", *lines, *([f"  {', '.join(alone)}"] if alone else [])])
+
+
+def _prefixes(name: str) -> list[str]:
+    """The beginnings of a name that end in an underscore."""
+    return [name[: i + 1] for i, letter in enumerate(name[:-1]) if letter == "_"]
 
 
 def clipped(text: str) -> str:
@@ -80,7 +107,7 @@ class UnknownNameError(FptkitError):
         text = f"unknown {self.kind} '{clipped(self.name)}'."
         if self.suggestion:
             text += f" Did you mean '{self.suggestion}'?"
-        text += f"\nknown: {', '.join(self.known) or 'none'}"
+        text += f"\nknown: {grouped(self.known)}"
         return f"{text}\n{self.note}" if self.note else text
 
 

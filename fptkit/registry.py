@@ -30,7 +30,7 @@ from fptkit.specs.frames import reason_of
 from fptkit.specs.guard import claim
 from fptkit.specs.surroundings import importing
 
-RECORDS = ("backbones", "encoders", "engine.training", "freezing", "recipe", "tasks")
+RECORDS = ("backbones", "encoders", "engine.trackers", "engine.training", "freezing", "recipe", "tasks")
 """Packages of fptkit with a module ``records``: its own components, which use the same hooks as any plugin. Named as
 text, since components import the registry, which must not import them."""
 

@@ -11,10 +11,21 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
-from click.shell_completion import CompletionItem
+from click.shell_completion import BashComplete, CompletionItem, add_completion_class
 
 if TYPE_CHECKING:
     from fptkit.registry import Registry
+
+
+class _Bash(BashComplete):
+    """click's completion for bash, but without a space after ``KEY=``, where the value follows."""
+
+    source_template = BashComplete.source_template.replace(
+        "COMPREPLY+=($value)", "COMPREPLY+=($value)\n            [[ $value == *= ]] && compopt -o nospace"
+    )
+
+
+add_completion_class(_Bash)
 
 
 def recipe_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -22,8 +33,8 @@ def recipe_names(context: click.Context, parameter: click.Parameter, incomplete:
     from fptkit.recipe.find import list_recipes, list_studies
 
     wanted = {"pretrain": ("pretrain",), "run": ("run",), "study": ("run",)}.get(_command(context), ("run", "pretrain"))
-    with _silent():
-        registry = _registry()
+    with silent():
+        registry = installed()
         found = [recipe for recipe in list_recipes(registry) if recipe.kind in wanted]
         if _command(context) in ("study", "validate", "copy"):
             found = [*list_studies(registry), *found]
@@ -39,13 +50,13 @@ def component_names(context: click.Context, parameter: click.Parameter, incomple
     kind = context.params.get("kind")
     if kind == "recipe":
         return recipe_names(context, parameter, incomplete)
-    with _silent():
+    with silent():
         if kind == "study":
             from fptkit.recipe.find import list_studies
 
-            studies = list_studies(_registry())
+            studies = list_studies(installed())
             return [_item(s.name, s.description) for s in studies if s.name.startswith(incomplete)]
-        entries = _registry().entries(NOUNS[kind].record) if kind in NOUNS else ()
+        entries = installed().entries(NOUNS[kind].record) if kind in NOUNS else ()
         return [_item(e.spec.name, e.spec.summary) for e in entries if e.spec.name.startswith(incomplete)]
     return []
 
@@ -62,11 +73,21 @@ def profile_names(context: click.Context, parameter: click.Parameter, incomplete
         *context.args,
     ]
     given = next((name for name in before if name), "")
-    with _silent():
-        folders = recipe_folders(_registry())
+    with silent():
+        folders = recipe_folders(installed())
         path = (find_study if _command(context) in ("study", "validate") else find_recipe)(given, folders)
         names = read_recipe_file(path, folders).profiles
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    return []
+
+
+def tracker_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Listeners: the trackers, and those of plugins."""
+    from fptkit.specs import ListenerSpec
+
+    with silent():
+        entries = installed().entries(ListenerSpec)
+        return [_item(e.spec.name, e.spec.summary) for e in entries if e.spec.name.startswith(incomplete)]
     return []
 
 
@@ -76,7 +97,7 @@ def run_folders(context: click.Context, parameter: click.Parameter, incomplete: 
 
     from fptkit.files import MODEL, RECIPE
 
-    with _silent():
+    with silent():
         start = Path(incomplete)
         above = start if incomplete.endswith("/") or not incomplete else start.parent
         beside = sorted(path for path in above.iterdir() if path.is_dir()) if above.is_dir() else []
@@ -92,7 +113,8 @@ def _command(context: click.Context) -> str:
     return (context.info_name or "").partition(" ")[0]
 
 
-def _registry() -> Registry:
+def installed() -> Registry:
+    """The installed components; nothing is reported about plugins that fail."""
     from fptkit.registry import load_plugins, selection_from_environment
 
     return load_plugins(selection=selection_from_environment())
@@ -103,7 +125,7 @@ def _item(name: str, summary: str) -> CompletionItem:
 
 
 @contextlib.contextmanager
-def _silent() -> Iterator[None]:
+def silent() -> Iterator[None]:
     """Errors while a name is completed are reported by the command itself."""
     with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(Exception):
         yield

@@ -23,6 +23,7 @@ from fptkit.specs.surroundings import user_interrupts
 COMMANDS = {
     "run": ("fptkit.cli.run:run", "Train and evaluate a recipe."),
     "study": ("fptkit.cli.study:study", "Compare arms over tasks, learning rates and seeds."),
+    "watch": ("fptkit.cli.watch:watch", "Follow a run or a study that runs elsewhere."),
     "predict": ("fptkit.cli.predict:predict", "Predict for new files with what a run trained."),
     "evaluate": ("fptkit.cli.evaluate:evaluate", "Evaluate a trained run on a split, or on other labelled files."),
     "embed": ("fptkit.cli.embed:embed", "Write what a run's model makes of new files, as vectors."),

@@ -16,6 +16,8 @@ from fptkit.cli.shared import (
     plugin_option,
     print_json,
     recipe_options,
+    short_options,
+    track_option,
 )
 from fptkit.engine.team.launch import process_count, process_rank
 from fptkit.engine.terminal import outlive_readers
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
 Examples:
   fptkit run homology_gpt2
   fptkit run recipes/bit_xor_gpt2.yaml --profile smoke
-  fptkit run bit_xor_gpt2 --set train.learning_rate=3e-3 --set backbone.weights=random
+  fptkit run bit_xor_gpt2 train.learning_rate=3e-3 backbone.weights=random
+  fptkit run homology_gpt2 --seed 1 --steps 500 --track tensorboard
   fptkit run homology_gpt2 --output runs/first --resume
   fptkit run homology_gpt2 --output runs/first --no-test
   torchrun --nproc-per-node 2 -m fptkit run homology_gpt2 --output runs/first
@@ -37,12 +40,14 @@ Examples:
 )
 @click.argument("recipe", shell_complete=recipe_names)
 @recipe_options
+@short_options
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
     help="Run folder. Default: runs/RECIPE-DATE-TIME.",
 )
 @click.option("--resume", is_flag=True, help="Continue the run in the run folder; start it if the folder is empty.")
+@track_option
 @click.option("--no-test", is_flag=True, help="Do not evaluate the test splits; run again with --resume to do so.")
 @click.option("--quiet", is_flag=True, help="Print warnings and errors only.")
 @json_option
@@ -53,6 +58,7 @@ def run(
     overrides: Sequence[str],
     output: Path | None,
     resume: bool,
+    trackers: Sequence[str],
     no_test: bool,
     quiet: bool,
     as_json: bool,
@@ -64,14 +70,16 @@ def run(
     """
     from fptkit.errors import UsageError
     from fptkit.recipe.load import load_recipe
+    from fptkit.recipe.track import tracked
 
     if resume and output is None:
         raise UsageError("--resume needs --output, the folder of the run to continue")
 
     def load() -> LoadedRecipe:
-        return load_recipe(
+        loaded = load_recipe(
             recipe, profile=profile, overrides=overrides, plugin_files=plugin_files, registry_loader=load_registry
         )
+        return tracked(loaded, trackers)
 
     outlive_readers()
     loaded, folder = _agreed(load, output) if process_count() > 1 else _alone(load, output)

@@ -1,4 +1,4 @@
-"""``fptkit schema``: the JSON Schema of recipes and of studies, for editors."""
+"""``fptkit schema``: the JSON Schemas of recipes, studies and pretraining recipes, for editors."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from fptkit.cli.shared import load_registry, plugin_option, print_json
 
 
 @click.command()
-@click.option("--study", is_flag=True, help="Print the schema of studies instead.")
+@click.option("--study", "kind", flag_value="study", help="Print the schema of studies instead.")
+@click.option("--pretrain", "kind", flag_value="pretrain", help="Print the schema of pretraining recipes instead.")
 @plugin_option
-def schema(study: bool, plugin_files: Sequence[Path]) -> None:
+def schema(kind: str | None, plugin_files: Sequence[Path]) -> None:
     """Print the JSON Schema of recipes, with the options of all installed components."""
-    if study:
-        from fptkit.lab.studies.schema import study_json_schema as json_schema
-    else:
-        from fptkit.recipe.schema import recipe_json_schema as json_schema
+    from fptkit.cli.editor import schema_of
 
-    print_json(json_schema(load_registry(plugin_files)))
+    print_json(schema_of(kind or "run", load_registry(plugin_files)))

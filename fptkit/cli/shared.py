@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from fptkit.cli.completion import profile_names
+from fptkit.cli.completion import profile_names, tracker_names
+from fptkit.cli.completion_values import settings
 from fptkit.engine.team.launch import process_count, process_rank
 from fptkit.engine.terminal import console as make_console
 from fptkit.errors import visible
@@ -44,12 +46,19 @@ def json_option(command: Command) -> Command:
 
 
 def recipe_options(command: Command) -> Command:
+    """``--profile`` and ``--set``, whose values may also follow the recipe without it: ``train.seed=1``."""
+    command = click.argument("bare", nargs=-1, metavar="[PATH=VALUE]...", shell_complete=settings)(_with_bare(command))
+    return profile_and_set(command)
+
+
+def profile_and_set(command: Command) -> Command:
     """``--profile`` and ``--set``."""
     command = click.option(
         "--set",
         "overrides",
         multiple=True,
         metavar="PATH=VALUE",
+        shell_complete=settings,
         help="Override a value of the recipe, e.g. --set train.learning_rate=1e-4. Repeatable.",
     )(command)
     return click.option(
@@ -58,6 +67,55 @@ def recipe_options(command: Command) -> Command:
         help="Use a profile of the recipe, e.g. smoke or paper.",
         shell_complete=profile_names,
     )(command)
+
+
+def track_option(command: Command) -> Command:
+    """``--track NAME``, repeatable."""
+    return click.option(
+        "--track",
+        "trackers",
+        multiple=True,
+        metavar="NAME",
+        shell_complete=tracker_names,
+        help="Report to a tracker: tensorboard, mlflow, wandb or trackio. Repeatable.",
+    )(command)
+
+
+def _with_bare(command: Command) -> Command:
+    """The command, with arguments ``PATH=VALUE`` added to the overrides."""
+
+    @functools.wraps(command)
+    def wrapped(*, bare: Sequence[str], overrides: Sequence[str], **parameters: Any) -> Any:
+        for word in bare:
+            if "=" not in word:
+                context = click.get_current_context()
+                context.fail(f"Got unexpected extra argument ({word}); values of the recipe are given as PATH=VALUE")
+        return command(overrides=(*overrides, *bare), **parameters)
+
+    return cast(Command, wrapped)
+
+
+SHORT_FORMS = {
+    "seed": ("train.seed", "N", "Random seed: short for --set train.seed=N."),
+    "steps": ("train.max_steps", "N", "Training steps: short for --set train.max_steps=N."),
+    "device": ("device", "NAME", "Device, auto, cpu or cuda: short for --set device=NAME."),
+}
+"""Options for the values that are changed most often -> their place in a recipe, metavar and help."""
+
+
+def short_options(command: Command) -> Command:
+    """``--seed``, ``--steps`` and ``--device``: overrides, so that they are checked and reported like any other."""
+
+    @functools.wraps(command)
+    def wrapped(*, overrides: Sequence[str], **parameters: Any) -> Any:
+        given = {place: parameters.pop(name) for name, (place, _, _) in SHORT_FORMS.items()}
+        short = [f"{place}={value}" for place, value in given.items() if value is not None]
+        return command(overrides=(*overrides, *short), **parameters)
+
+    result: Any = wrapped
+    for name, (_, metavar, text) in reversed(SHORT_FORMS.items()):
+        result = click.option(f"--{name}", metavar=metavar, help=text)(result)
+    return cast(Command, result)
 
 
 def load_registry(plugin_files: Sequence[Path] = ()) -> Registry:

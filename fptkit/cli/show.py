@@ -15,6 +15,7 @@ from fptkit.specs import NOUNS, ComponentSpec, FreezingPolicySpec, MetricSpec, S
 
 if TYPE_CHECKING:
     from fptkit.recipe.load import LoadedRecipe
+    from fptkit.registry import Registry
 
 
 @click.command()
@@ -38,6 +39,9 @@ def show(
     if kind in ("recipe", "study"):
         from fptkit.recipe.find import find_recipe, find_study, recipe_folders, recipe_texts
 
+        if as_json:
+            _show_as_json(kind, name, registry, plugin_files)
+            return
         find = find_recipe if kind == "recipe" else find_study
         texts = recipe_texts(find(name, recipe_folders(registry)), registry)
         for number, (path, text) in enumerate(texts):
@@ -66,6 +70,24 @@ def show(
             # What an option decides is noted in its description.
             rows = [{column: value for column, value in row.items() if column != "decides"} for row in card[label]]
             print_rows([{column: str(value) for column, value in row.items()} for row in rows])
+
+
+def _show_as_json(kind: str, name: str, registry: Registry, plugin_files: Sequence[Path]) -> None:
+    """A recipe with every option; a study or pretraining recipe merged over what it extends, as it is written."""
+    from fptkit.recipe.dump import recipe_mapping
+    from fptkit.recipe.find import find_recipe, find_study, read_recipe_file, recipe_folders
+    from fptkit.recipe.load import load_read_recipe
+    from fptkit.recipe.tree import plain, recipe_error
+
+    folders = recipe_folders(registry)
+    file = read_recipe_file((find_recipe if kind == "recipe" else find_study)(name, folders), folders)
+    if file.kind == "run":
+        loaded = load_read_recipe(file, registry, profile=None, overrides=(), given=plugin_files)
+        print_json(recipe_mapping(loaded.recipe))
+        return
+    if file.tree is None or file.faults:
+        raise recipe_error(file.faults)
+    print_json(plain(file.tree))
 
 
 def _show_resolved(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fptkit.cli.shared import json_option, one_process_only, plugin_option, print_json, print_rows
+from fptkit.cli.shared import json_option, one_process_only, plugin_option, print_json, print_rows, track_option
 from fptkit.cli.study_options import load, study_options
 from fptkit.cli.subcommands import CommandWithSubcommands
 from fptkit.engine.terminal import outlive_readers
@@ -51,6 +53,7 @@ Examples:
 @click.option(
     "--threads", type=click.IntRange(1, limits.THREADS), help="CPU threads per run (default: cores / workers)."
 )
+@track_option
 @click.option("--retry-failed", is_flag=True, help="Retry runs that failed in an earlier call.")
 @click.option("--dry-run", is_flag=True, help="Show the cells and the number of runs; run nothing.")
 @click.option("--quiet", is_flag=True, help="Print failures and results only.")
@@ -62,6 +65,7 @@ def study(
     slurm: str,
     workers: int | None,
     threads: int | None,
+    trackers: Sequence[str],
     retry_failed: bool,
     dry_run: bool,
     quiet: bool,
@@ -84,6 +88,7 @@ def study(
     if slurm and launcher != "slurm":
         raise UsageError("--slurm sets parameters of Slurm jobs: use it with --launcher slurm")
     loaded, overrides = load(plan)
+    loaded = _tracked(loaded, trackers)
     if dry_run:
         _show_plan(loaded, ledger_folder, as_json=as_json)
         return
@@ -105,6 +110,13 @@ def study(
     if not end.signal_number:
         _print(folder, as_json=as_json)
     _exit(end)
+
+
+def _tracked(study: Study, trackers: Sequence[str]) -> Study:
+    """The study with these listeners in the recipes of all cells."""
+    from fptkit.recipe.track import tracked
+
+    return replace(study, cells=tuple(replace(cell, loaded=tracked(cell.loaded, trackers)) for cell in study.cells))
 
 
 def _deviation_lines(compared: Compared) -> list[str]:

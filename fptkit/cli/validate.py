@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fptkit.cli.completion import recipe_names
-from fptkit.cli.shared import load_registry, plugin_option, print_error, recipe_options
+from fptkit.cli.shared import load_registry, plugin_option, print_error, profile_and_set
 from fptkit.errors import FptkitError, UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("recipes", nargs=-1, required=True, shell_complete=recipe_names)
-@recipe_options
+@profile_and_set
 @click.option(
     "--estimate",
     "estimated",

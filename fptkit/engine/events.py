@@ -20,6 +20,8 @@ class RunStarted:
         step: step at which the run starts, above 0 when resumed.
         max_steps: upper limit on the steps.
         batch_size: examples of a step.
+        study: name of the study that makes the run; empty for a single run.
+        title: the run for people: in a study its cell, learning rate and seed; empty for a single run.
     """
 
     recipe: str
@@ -29,6 +31,8 @@ class RunStarted:
     step: int
     max_steps: int
     batch_size: int
+    study: str = ""
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,15 @@ class RunEnded:
     summary: Mapping[str, Any]
 
 
-Event = RunStarted | FeaturesComputed | StepsDone | Validated | Noted | Saving | SplitTested | RunEnded
+@dataclass(frozen=True)
+class RunStopped:
+    """The run stopped before it got as far as requested; ``summary`` is the content of ``summary.json``, and its
+    ``status`` says why: ``interrupted``, ``diverged`` or ``failed``. A run that is killed emits nothing."""
+
+    summary: Mapping[str, Any]
+
+
+Event = RunStarted | FeaturesComputed | StepsDone | Validated | Noted | Saving | SplitTested | RunEnded | RunStopped
 
 Emit = Callable[[Event], None]
 """Takes an event."""

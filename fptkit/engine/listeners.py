@@ -33,6 +33,16 @@ def recipe_listeners(recipe: Recipe, registry: Registry, folder: Path) -> list[L
     ]
 
 
+def import_listeners(recipe: Recipe, registry: Registry) -> None:
+    """Import the recipe's listeners, so that a missing package is reported before anything is built.
+
+    Raises:
+        PluginError: one of them cannot be imported; the error says what to install.
+    """
+    for section in recipe.listeners:
+        registry.get(ListenerSpec, section.name).resolve()
+
+
 def copied(event: Event) -> Event:
     """The event with copies of its mappings: a listener that changes one changes no figure of the run."""
     changed: dict[str, Any] = {

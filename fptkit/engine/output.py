@@ -9,7 +9,7 @@ from typing import Any
 
 from fptkit.engine.assessment.file import write_assessment
 from fptkit.engine.assessment.records import SplitAssessed
-from fptkit.engine.events import Event, Listener, RunEnded
+from fptkit.engine.events import Event, Listener, RunEnded, RunStopped
 from fptkit.engine.facts import environment, peak_memory_mib, versions
 from fptkit.engine.folder import earlier_code
 from fptkit.engine.listeners import copied, recipe_listeners
@@ -67,12 +67,12 @@ class RunOutput:
         try:
             yield
         except Interrupted:
-            self.summarise("interrupted", trainer)
+            self.emit(RunStopped(self.summarise("interrupted", trainer)))
             raise
         except Exception as err:
             status = "diverged" if isinstance(err, DivergedError) else "failed"
             with contextlib.suppress(OSError):  # a full disk or a folder that is gone: that is the error already
-                self.summarise(status, trainer, reason=f"{type(err).__name__}: {err}")
+                self.emit(RunStopped(self.summarise(status, trainer, reason=f"{type(err).__name__}: {err}")))
             raise
 
     def emit(self, event: Event) -> None:

@@ -25,6 +25,8 @@ class RunRequest:
         pause_at: step at which to stop as ``paused``, or None. Rounded up to the next multiple of
             ``train.validate_every``, so that a pause comes after a validation and changes nothing that follows. If
             training ends before, the run does not pause.
+        study: name of the study that makes the run, for listeners; empty for none.
+        title: the run for people, for listeners; empty for a single run.
 
     Raises:
         UsageError: ``pause_at`` is below 1.
@@ -36,6 +38,8 @@ class RunRequest:
     listeners: Sequence[Listener] = ()
     open_test: bool = True
     pause_at: int | None = None
+    study: str = ""
+    title: str = ""
 
     def __post_init__(self) -> None:
         if self.pause_at is not None and self.pause_at < 1:

@@ -18,6 +18,7 @@ from fptkit.engine.evaluate import EvaluationStopped
 from fptkit.engine.events import FeaturesComputed, RunStarted, SplitTested
 from fptkit.engine.folder import code_notes, failed_file, is_complete, recipe_for, resume_command
 from fptkit.engine.fraction import training_sample
+from fptkit.engine.listeners import import_listeners
 from fptkit.engine.loop import Trainer
 from fptkit.engine.output import RunOutput
 from fptkit.engine.plugin_use import described, record_failure, used_entries
@@ -61,6 +62,7 @@ def run(request: RunRequest) -> dict[str, Any]:
         guard = plugin_faults(described(used_entries(recipe, request.loaded.registry)))
         try:
             with _recorded(request, before, processes), guard:
+                processes.from_main(lambda: import_listeners(recipe, request.loaded.registry))
                 notes = code_notes(request.folder)
                 with working_folder_kept():
                     prepared = prepare(
@@ -107,7 +109,7 @@ def _train_and_test(
 ) -> dict[str, Any]:
     """Train, restore the best step, prove what is frozen, test; returns the summary."""
     options, progress, facts = prepared.options, trainer.progress, prepared.facts
-    start = (progress.step, options.max_steps, options.batch_size)
+    start = (progress.step, options.max_steps, options.batch_size, request.study, request.title)
     output.emit(RunStarted(request.loaded.name, request.folder, facts, tuple(facts["notes"]), *start))
     outcome = "stopped"
     if not trainer.unfinished() or _fill_feature_cache(prepared, output, stop):

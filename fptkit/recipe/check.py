@@ -11,11 +11,13 @@ from pydantic import BaseModel, ValidationError
 from pydantic.errors import PydanticUserError
 from pydantic_core import ErrorDetails
 
-from fptkit.errors import PluginError, UnknownNameError, clipped, nearest
+from fptkit.errors import PluginError, UnknownNameError, clipped, grouped
 from fptkit.options import Options
 from fptkit.recipe.models import COMPONENT_LISTS, DEFAULT_NAMES, REQUIRED, SECTIONS, Component
+from fptkit.recipe.named import as_section
+from fptkit.recipe.other_names import meant, meant_below
 from fptkit.recipe.tree import Fault, Node, join, plain
-from fptkit.recipe.words import Schema, expected, keys_of, members, schema_at, shown
+from fptkit.recipe.words import Schema, expected, keys_of, members, resolve, schema_at, shown
 from fptkit.registry import Registry
 from fptkit.specs import ComponentSpec, FreezingPolicySpec, Spec, kind_of, limits
 from fptkit.specs.guard import name_component
@@ -149,7 +151,8 @@ def describe(error: ErrorDetails, root: Schema, keys: Sequence[str | int], *, al
     kind = error["type"]
     schema = schema_at(root, keys)
     if kind == "extra_forbidden":
-        return unknown_key(str(error["loc"][-1]), [*also_allowed, *keys_of(schema, root)])
+        allowed = [*also_allowed, *keys_of(schema, root)]
+        return unknown_key(str(error["loc"][-1]), allowed, elsewhere=() if keys else _deeper(schema, root))
     if kind in ("value_error", "assertion_error"):
         return str(error["ctx"]["error"]) or "is not allowed"
     if kind == "finite_number":
@@ -171,15 +174,27 @@ def _limit_of(schema: Schema, root: Schema, key: str) -> Any:
     return next((member[key] for member in members(schema, root) if key in member), None)
 
 
-def unknown_key(key: str, allowed: Sequence[str]) -> str:
-    """The message for an unknown key."""
-    return _unknown_key(key, tuple(allowed))
+def _deeper(schema: Schema, root: Schema) -> list[str]:
+    """Dotted keys of the sections below a mapping, such as ``train.seed``."""
+    sections = {key: resolve(inner, root) for key, inner in schema.get("properties", {}).items()}
+    return [f"{key}.{inner}" for key, section in sections.items() for inner in section.get("properties", {})]
+
+
+def unknown_key(key: str, allowed: Sequence[str], *, elsewhere: Sequence[str] = ()) -> str:
+    """The message for an unknown key.
+
+    Args:
+        key: the key.
+        allowed: keys that may be where it is.
+        elsewhere: dotted keys of sections that may be meant if none of these is.
+    """
+    return _unknown_key(key, tuple(allowed), tuple(elsewhere))
 
 
 @functools.lru_cache(maxsize=1024)
-def _unknown_key(key: str, allowed: tuple[str, ...]) -> str:
+def _unknown_key(key: str, allowed: tuple[str, ...], elsewhere: tuple[str, ...]) -> str:
     """Kept, since all cells of a study repeat the faults of their base."""
-    hint = nearest(key, allowed)
+    hint = meant(key, allowed) or meant_below(key, elsewhere)
     suggestion = f" Did you mean '{hint}'?" if hint else ""
     return f"unknown key '{clipped(key)}'.{suggestion}\nallowed: {', '.join(allowed) or 'none'}"
 
@@ -260,8 +275,8 @@ def check_components(
         if node is None or node.refused:
             continue
         if not isinstance(node.value, list):
-            entries = "names, or sections {name: ...}" if kind_of(kind).bare else "sections {name: ...}"
-            faults.append(Fault(node.place, key, f"expected a list of {entries}, each naming {_a(kind)}"))
+            expects = f"expected a list of names, or sections {{name: ...}}, each naming {_a(kind)}"
+            faults.append(Fault(node.place, key, expects))
         if len(node.items) > limits.LISTENERS:
             faults.append(Fault(node.place, key, f"expected at most {limits.LISTENERS} sections"))
             continue
@@ -285,11 +300,9 @@ def check_component(
     """
     if node.refused:
         return None
-    if isinstance(node.value, str) and kind_of(kind).bare:
-        node = Node({"name": Node(node.value, node.place)}, node.place)
+    node = as_section(node)
     if not isinstance(node.value, dict):
-        example = node.value if isinstance(node.value, str) else "..."
-        faults.append(Fault(node.place, path, f"expected a section that names {_a(kind)}: {{name: {example}}}"))
+        faults.append(Fault(node.place, path, f"expected a section that names {_a(kind)}: {{name: ...}}"))
         return None
     named = node.mapping.get("name", Node(None, node.place))
     if named.refused:
@@ -339,4 +352,4 @@ def _a(kind: type[Spec]) -> str:
 
 
 def _known(kind: type[Spec], names: tuple[str, ...] | list[str]) -> str:
-    return f"known: {', '.join(names) or 'none'} (fptkit list {kind_of(kind).plural})"
+    return f"known: {grouped(names)} (fptkit list {kind_of(kind).plural})"

@@ -13,6 +13,7 @@ from functools import reduce
 from pathlib import Path
 
 from fptkit.errors import clipped, nearest
+from fptkit.recipe.named import INNER, as_section, with_named_sections
 from fptkit.recipe.tree import (
     DATA_ELSEWHERE,
     Fault,
@@ -25,12 +26,9 @@ from fptkit.recipe.tree import (
     read_value,
     shown_path,
 )
-from fptkit.specs import KINDS, limits
+from fptkit.specs import limits
 
 SUFFIXES = (".yaml", ".yml")
-
-_BARE = frozenset(kind.section for kind in KINDS if kind.bare and not kind.many)
-"""Sections that may be a name alone; some of them are also written inside another section."""
 
 Folders = Callable[[], Sequence[Path]]
 """Returns the folders in which a base is looked up if it is not next to the file; called only then."""
@@ -151,7 +149,8 @@ def read_file(path: Path, shown: str, faults: list[Fault]) -> Node | None:
     except UnicodeDecodeError as err:
         faults.append(Fault(Place(shown), "", f"is not UTF-8 text: byte {err.start} cannot be read"))
         return None
-    return read_tree(text, shown, faults)
+    tree = read_tree(text, shown, faults)
+    return tree and with_named_sections(tree)
 
 
 def _read(
@@ -264,14 +263,9 @@ def merge(base: Node, over: Node, *, depth: int = 0) -> Node:
         return over
     merged = dict(base.value)
     for key, node in over.value.items():
-        lower = _section(merged[key]) if key in merged and key in _BARE and depth <= 1 else merged.get(key)
+        lower = as_section(merged[key]) if key in merged and key in INNER and depth == 1 else merged.get(key)
         merged[key] = node if lower is None else merge(lower, node, depth=depth + 1)
     return Node(merged, base.place)
-
-
-def _section(node: Node) -> Node:
-    """The section that a component's name alone stands for, so that its options can be changed."""
-    return Node({"name": node}, node.place) if isinstance(node.value, str) else node
 
 
 def _renames(base: Mapping[str, Node], over: Mapping[str, Node]) -> bool:
@@ -350,7 +344,7 @@ def read_override(text: str, number: int, faults: list[Fault]) -> Node | None:
     node = read_value(value, place, ".".join(keys), faults)
     for key in reversed(keys):
         node = node and Node({key: node}, place)
-    return node
+    return node and with_named_sections(node)
 
 
 def named_sections(names: Mapping[str, str], place: Place) -> Node:

@@ -167,8 +167,26 @@ def find_recipe(path_or_name: str, folders: Sequence[Path]) -> Path:
         raise UsageError(f"{path_or_name} is a folder, not a recipe{hint}")
     names = {path.stem for folder in folders for path in _files(folder)}
     bare = Path(path_or_name).stem if path_or_name.endswith(SUFFIXES) else path_or_name
+    _refuse_near_misses(path_or_name, bare, names, folders)
     note = "(fptkit list recipes)" if bare == path_or_name else f"the file '{path_or_name}' does not exist either"
     raise UnknownNameError("recipe", bare, names, note)
+
+
+def _refuse_near_misses(path_or_name: str, bare: str, names: set[str], folders: Sequence[Path]) -> None:
+    """Raise if what was not found is the path of a file that is gone, with the name of a recipe, or is a study.
+
+    Raises:
+        UsageError: with the command that was meant.
+    """
+    if bare in names:
+        raise UsageError(
+            f"{path_or_name}: there is no such file; the recipe of that name is found without a folder: {bare}"
+        )
+    if _find_in([folder / STUDIES for folder in folders], bare):
+        raise UsageError(
+            f"{bare} is a study, not a recipe; run it with: fptkit study {bare}, look at it with: fptkit show study "
+            f"{bare}"
+        )
 
 
 def find_study(path_or_name: str, folders: Sequence[Path]) -> Path:
@@ -185,6 +203,11 @@ def find_study(path_or_name: str, folders: Sequence[Path]) -> Path:
     studies = [folder / STUDIES for folder in folders]
     if path := find_file(path_or_name) or _find_in(studies, path_or_name):
         return path
+    bare = Path(path_or_name).stem
+    if bare != path_or_name and _find_in(studies, bare):
+        raise UsageError(
+            f"{path_or_name}: there is no such file; the study of that name is found without a folder: {bare}"
+        )
     try:
         return find_recipe(path_or_name, folders)
     except UnknownNameError as err:
@@ -274,4 +297,5 @@ def _first_comment(path: Path) -> str:
     except (OSError, UnicodeDecodeError):
         return ""
     lines = (line.strip() for line in text.splitlines())
-    return next((line.strip("# ") for line in lines if line.startswith("#") and line.strip("# ")), "")
+    comments = (line.strip("# ") for line in lines if line.startswith("#"))
+    return next((text for text in comments if text and not text.startswith("yaml-language-server:")), "")

@@ -13,6 +13,7 @@ from fptkit.errors import UsageError
 from fptkit.recipe.check import AnyModel, check_model
 from fptkit.recipe.extends import Bases, merge, read_bases, without_key
 from fptkit.recipe.find import ReadFile, base_folders
+from fptkit.recipe.named import with_named_sections
 from fptkit.recipe.scalars import DIGITS
 from fptkit.recipe.tree import Fault, Faults, Node, Place, join, recipe_error
 from fptkit.specs import limits
@@ -110,7 +111,7 @@ def _mapping(content: Mapping[Any, Any], place: Place, path: str, faults: list[F
         for part in reversed(key.split(".")):
             node = Node({part: node}, place)
         tree = merge(tree, node, depth=depth)
-    return tree
+    return tree if depth else with_named_sections(tree)
 
 
 def _node(value: Any, place: Place, path: str, faults: list[Fault], depth: int = 0) -> Node:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,10 +11,10 @@ from pydantic.errors import PydanticUserError
 
 from fptkit.errors import PluginError
 from fptkit.options import Decides, Options, decides, description_of
-from fptkit.recipe.models import COMPONENT_LISTS, REQUIRED, SECTIONS, Recipe, RecipeSettings
+from fptkit.recipe.models import COMPONENT_LISTS, DEFAULT_NAMES, REQUIRED, SECTIONS, Recipe, RecipeSettings
 from fptkit.recipe.words import expected, shown
 from fptkit.registry import Registry
-from fptkit.specs import ComponentSpec, FreezingPolicySpec, Spec, kind_of
+from fptkit.specs import ComponentSpec, FreezingPolicySpec, Spec
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,12 @@ def _default(value: Any) -> str:
     return value if isinstance(value, str) and value else shown(value)
 
 
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+"""The version of JSON Schema that all schemas follow."""
+
+
 def recipe_json_schema(registry: Registry) -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of a recipe.
+    """The JSON Schema of a recipe. Editors report a wrong option at the option, as ``fptkit validate`` does.
 
     Args:
         registry: its components become the allowed sections. If an options model cannot be imported, the schema allows
@@ -68,56 +72,89 @@ def recipe_json_schema(registry: Registry) -> dict[str, Any]:
     """
     settings = RecipeSettings.model_json_schema()
     definitions = dict(settings.pop("$defs", {}))
-    properties = dict(settings["properties"])
-    for key, kind in {**SECTIONS, **COMPONENT_LISTS}.items():
-        sections = [_section(entry.spec, definitions) for entry in registry.entries(kind)]
-        section: dict[str, Any] = {"oneOf": sections} if sections else {"type": "object"}
-        if kind_of(kind).bare:
-            section = {"anyOf": [{"enum": registry.names(kind)}, section]}
-        description = description_of(Recipe.model_fields[key])
-        if key in COMPONENT_LISTS:
-            properties[key] = {"type": "array", "items": section, "description": description}
-        else:
-            properties[key] = {**section, "description": description}
-    # A section of a profile may leave out its name, so it is only checked to be a mapping.
-    in_profile = {key: {"type": "object"} if key in SECTIONS else value for key, value in properties.items()}
-    profile = {"type": "object", "properties": in_profile, "additionalProperties": False}
-    properties["profiles"] = {
+    properties = {**settings["properties"], **_sections(registry, definitions)}
+    profiles = {
         "type": "object",
-        "additionalProperties": profile,
+        "additionalProperties": {"type": "object", "properties": properties, "additionalProperties": False},
         "description": "named changes to this recipe, chosen with --profile",
     }
-    properties["extends"] = {
+    extends = {
         "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],
         "description": "recipe file, or a list of them, that this one builds on; later ones override earlier ones",
     }
+    # What a recipe extends may name its components; one that extends nothing must name those without a default.
+    named = {key: {"required": ["name"]} for key in SECTIONS if key not in DEFAULT_NAMES}
     return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$schema": DRAFT,
         "title": "fptkit recipe",
         "type": "object",
-        "properties": properties,
-        "anyOf": [{"required": sorted(REQUIRED)}, {"required": ["extends"]}],
+        "properties": {**properties, "profiles": profiles, "extends": extends},
+        "if": {"required": ["extends"]},
+        "else": {"required": sorted(REQUIRED), "properties": named},
         "additionalProperties": False,
         "$defs": definitions,
     }
 
 
+def part_json_schema(registry: Registry) -> dict[str, Any]:
+    """The JSON Schema of a file that recipes extend: any part of a recipe."""
+    schema = recipe_json_schema(registry)
+    return {key: value for key, value in schema.items() if key not in ("if", "else")}
+
+
+def _sections(registry: Registry, definitions: dict[str, Any]) -> dict[str, Any]:
+    """The schemas of all keys that name components; the schemas they refer to are added to ``definitions``."""
+    found: dict[str, Any] = {}
+    for key, kind in {**SECTIONS, **COMPONENT_LISTS}.items():
+        section = _one_of([entry.spec for entry in registry.entries(kind)], definitions)
+        description = description_of(Recipe.model_fields[key])
+        definitions[f"section.{key}"] = section
+        reference = {"$ref": f"#/$defs/section.{key}"}  # a profile has the same sections
+        if key in COMPONENT_LISTS:
+            section["required"] = ["name"]
+            found[key] = {"type": "array", "items": reference, "description": description}
+            continue
+        if key not in DEFAULT_NAMES and key not in REQUIRED:
+            section["type"] = [*section["type"], "null"]
+        found[key] = {**reference, "description": description}
+    return found
+
+
+def _one_of(specs: Sequence[Spec], definitions: dict[str, Any]) -> dict[str, Any]:
+    """A section that names one of these components, or is only its name.
+
+    Written with ``if`` and ``then``, not as a list of alternatives: of those, a reader of JSON Schema cannot know which
+    one was meant, and reports a wrong option as a section that fits none of them.
+    """
+    name = {"enum": [spec.name for spec in specs], "enumDescriptions": [spec.summary for spec in specs]}
+    return {
+        "type": ["object", "string"],
+        "properties": {"name": name},
+        "allOf": [
+            {
+                "if": {"properties": {"name": {"const": spec.name}}, "required": ["name"]},
+                "then": _section(spec, definitions),
+            }
+            for spec in specs
+        ],
+        "if": {"type": "string"},
+        "then": name,
+    }
+
+
 def _section(spec: Spec, definitions: dict[str, Any]) -> dict[str, Any]:
-    """The schema of a section that names one component; the schemas it refers to are added to ``definitions``."""
-    name = {"const": spec.name, "description": spec.summary}
+    """The schema of the section of one component; the schemas it refers to are added to ``definitions``."""
     try:
         model = spec.options_model() if isinstance(spec, (ComponentSpec, FreezingPolicySpec)) else Options
     except PluginError:
-        return {"type": "object", "properties": {"name": name}, "required": ["name"]}
+        return {"properties": {"name": {"description": spec.summary}}}
     prefix = f"{spec.kind.replace(' ', '_')}.{spec.name}."
     schema = _schema_of(model, "#/$defs/" + prefix + "{model}")
     definitions.update({prefix + key: value for key, value in schema.pop("$defs", {}).items()})
     return {
-        "type": "object",
         "title": spec.name,
         "description": spec.summary,
-        "properties": {"name": name, **schema.get("properties", {})},
-        "required": ["name", *schema.get("required", [])],
+        "properties": {"name": {"description": spec.summary}, **schema.get("properties", {})},
         "additionalProperties": bool(schema.get("additionalProperties", not schema)),
     }
 

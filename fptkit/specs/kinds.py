@@ -27,7 +27,6 @@ class Kind:
         many: whether the section is a list of any number of them.
         required: whether every recipe must have the section.
         default: component used if a recipe names none; empty for none, or if the choice is made later.
-        bare: whether a recipe may give the name alone, as in ``metrics: [f1]``.
     """
 
     record: type[Spec]
@@ -38,7 +37,6 @@ class Kind:
     many: bool = False
     required: bool = False
     default: str = ""
-    bare: bool = False
 
 
 KINDS = (
@@ -61,19 +59,16 @@ KINDS = (
         default="fpt",
     ),
     # What a training is made of. Left out, each is as it was before it could be named.
-    Kind(record=HeadSpec, hook="fptkit_heads", noun="head", plural="heads", section="readout", bare=True),
-    Kind(record=LossSpec, hook="fptkit_losses", noun="loss", plural="losses", section="loss", bare=True),
+    Kind(record=HeadSpec, hook="fptkit_heads", noun="head", plural="heads", section="readout"),
+    Kind(record=LossSpec, hook="fptkit_losses", noun="loss", plural="losses", section="loss"),
     Kind(
         record=OptimizerSpec,
         hook="fptkit_optimizers",
         noun="optimizer",
         plural="optimizers",
         section="optimizer",
-        bare=True,
     ),
-    Kind(
-        record=ScheduleSpec, hook="fptkit_schedules", noun="schedule", plural="schedules", section="schedule", bare=True
-    ),
+    Kind(record=ScheduleSpec, hook="fptkit_schedules", noun="schedule", plural="schedules", section="schedule"),
     Kind(
         record=MetricSpec,
         hook="fptkit_metrics",
@@ -81,7 +76,6 @@ KINDS = (
         plural="metrics",
         section="metrics",
         many=True,
-        bare=True,
     ),
     Kind(
         record=TransformSpec,
@@ -90,7 +84,6 @@ KINDS = (
         plural="transforms",
         section="transforms",
         many=True,
-        bare=True,
     ),
     Kind(
         record=ListenerSpec,

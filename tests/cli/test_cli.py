@@ -111,7 +111,7 @@ def test_a_recipe_is_shown_as_it_would_run(tmp_path: Path) -> None:
 
 def test_copy_and_validate(tmp_path: Path) -> None:
     assert fptkit("copy", "bit_xor_gpt2", cwd=tmp_path).returncode == 0
-    assert (tmp_path / "bit_xor_gpt2.yaml").read_text().startswith("# Bit XOR")
+    assert (tmp_path / "bit_xor_gpt2.yaml").read_text().splitlines()[1].startswith("# Bit XOR")
     again = fptkit("copy", "bit_xor_gpt2", cwd=tmp_path)
     assert again.returncode == 2
     assert "--force" in again.stderr

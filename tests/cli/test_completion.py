@@ -52,6 +52,12 @@ def completed(words: str, cwd: Path, **environment: str) -> list[str]:
         ("fptkit validate rothermel --profile p", ["paper"]),
         ("fptkit show study rq3", ["rq3_architecture"]),
         ("fptkit run rq2_", []),
+        ("fptkit run bit_xor_gpt2 --set train.le", ["train.learning_rate="]),
+        ("fptkit show recipe bit_xor_gpt2 task.b", ["task.bits="]),
+        ("fptkit run bit_xor_gpt2 backbone.size=me", ["backbone.size=medium"]),
+        ("fptkit run bit_xor_gpt2 --set device = c", ["cpu", "cuda"]),  # as bash splits it
+        ("fptkit study bit_xor_gpt2 freezing=output_n", ["freezing=output_norm", "freezing=output_norm_input"]),
+        ("fptkit run nothing_of_this_name train.", []),
     ],
 )
 def test_names_complete(words: str, expected: list[str], tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from jsonschema import Draft202012Validator
 
 from fptkit.cli.main import cli, main
 from fptkit.lab.studies.load import load_study
@@ -78,28 +79,24 @@ def test_run_sends_a_study_to_its_command(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err == "error: mine.yaml: this is a study; use: fptkit study mine.yaml\n"
 
 
-def known(schema: dict[str, Any], root: dict[str, Any], value: Any, path: str = "") -> list[str]:
-    """Keys of a file that the schema does not know, by a look at properties alone."""
-    if "$ref" in schema:
-        return known(root["$defs"][schema["$ref"].rpartition("/")[2]], root, value, path)
-    if not isinstance(value, dict) or ("properties" not in schema and "additionalProperties" not in schema):
-        return []
-    found = []
-    for key, child in value.items():
-        inner = schema.get("properties", {}).get(key, schema.get("additionalProperties", False))
-        if inner is False:
-            found.append(f"{path}.{key}")
-        elif isinstance(inner, dict):
-            found += known(inner, root, child, f"{path}.{key}")
+def unknown(schema: dict[str, Any], value: Any) -> set[str]:
+    """Keys of a file that the schema does not know."""
+    found = set()
+    for error in Draft202012Validator(schema).iter_errors(value):
+        if error.validator == "additionalProperties":
+            extra = [key for key in error.instance if key not in error.schema["properties"]]
+            found |= {".".join([*map(str, error.absolute_path), key]) for key in extra}
     return found
 
 
 def test_the_schema_of_studies_knows_every_key_of_the_shipped_ones() -> None:
     schema = json.loads(called("schema", "--study").stdout)
     for study in list_studies(load_plugins(selection="")):
-        assert known(schema, schema, yaml.safe_load(study.path.read_text(encoding="utf-8"))) == [], study.name
+        assert unknown(schema, yaml.safe_load(study.path.read_text(encoding="utf-8"))) == set(), study.name
     wrong = {"arms": {"a": {"sedes": 1, "summary": "s"}}, "profiles": {"p": {"arms": {"a": {"trian": {}}}}}, "task": {}}
-    assert known(schema, schema, wrong) == [".arms.a.sedes", ".profiles.p.arms.a.trian", ".task"]
+    assert unknown(schema, wrong) == {"arms.a.sedes", "profiles.p.arms.a.trian", "task"}
+    option = {"arms": {"a": {"backbone": {"name": "gpt2", "dropot": 0.1}}}}
+    assert unknown(schema, option) == {"arms.a.backbone.dropot"}
     assert json.loads(called("schema").stdout)["title"] == "fptkit recipe"
 
 

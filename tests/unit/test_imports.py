@@ -204,7 +204,7 @@ def light_files() -> list[str]:
     return [
         file
         for file in FILES
-        if file != "cli.console"  # imported by a run, after torch
+        if file not in ("cli.console", "cli.watch_app")  # imported by a run, after torch, and with the extra `watch`
         and (
             file in light
             or file.partition(".")[0] in ("recipe", "cli", "specs")

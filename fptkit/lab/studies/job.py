@@ -50,6 +50,7 @@ class Job:
         environment: environment variables to set for the run.
         data: digest of the data files that the address was made with; empty if there are none. The run fails if they
             changed since.
+        study: name of the study that makes the run, for listeners.
     """
 
     address: str
@@ -62,6 +63,7 @@ class Job:
     open_test: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
     data: str = ""
+    study: str = ""
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,17 @@ def _run(job: Job) -> tuple[Status, str]:
     loaded = _load(job)
     _check_data(job, loaded)
     _wait_for_lock(job.folder)
-    summary = run(RunRequest(loaded, job.folder, resume=True, open_test=job.open_test, pause_at=job.until_step))
+    summary = run(
+        RunRequest(
+            loaded,
+            job.folder,
+            resume=True,
+            open_test=job.open_test,
+            pause_at=job.until_step,
+            study=job.study,
+            title=job.name,
+        )
+    )
     return summary["status"], str(summary.get("reason", ""))
 
 

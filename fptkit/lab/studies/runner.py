@@ -182,6 +182,7 @@ class StudyRunner:
                 open_test=request.open_test,
                 environment=carried_environment(),
                 data=self._needs.data(address),
+                study=self._study.name,
             )
         )
 

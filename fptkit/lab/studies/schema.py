@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fptkit.lab.studies.options import StudySettings
-from fptkit.recipe.schema import recipe_json_schema
+from fptkit.recipe.schema import DRAFT, recipe_json_schema
 from fptkit.registry import Registry
 
 
@@ -34,7 +34,7 @@ def study_json_schema(registry: Registry) -> dict[str, Any]:
         "profiles": _named(in_profile, "named changes to this study, chosen with --profile"),
     }
     return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$schema": DRAFT,
         "title": "fptkit study",
         "type": "object",
         "properties": properties,
