@@ -178,7 +178,7 @@ def test_the_layout_of_the_complete_message() -> None:
         (XOR + "threads: '2'", 2, "threads", "expected an integer >= 1 or null, got '2'"),
         (XOR + "description: [a]", 2, "description", "expected text, got [a]"),
         (XOR + "plugins: x.py", 2, "plugins", "expected a list of text, got 'x.py'"),
-        (XOR + "listeners: {name: x}", 2, "listeners", "expected a list of sections {name: ...}, each"),
+        (XOR + "listeners: {name: x}", 2, "listeners", "expected a list of names, or sections {name: ...}, each"),
         (XOR + "listeners: [{name: x}]", 2, "listeners[0].name", "unknown listener 'x'.\nknown: mlflow, tensorboard"),
         (XOR + "backbone: {name: random, heads: 5}", 2, "backbone", "width must be a multiple of heads, but 768"),
         (XOR + "backbone: {weights: []}", 2, "backbone.weights", "expected text or a list of text (at least 1)"),
