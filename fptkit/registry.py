@@ -7,16 +7,13 @@ failure, and leaves a plugin that fails validation half registered.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.metadata
-import importlib.util
 import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib.abc import SourceLoader
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, TypeVar
@@ -28,9 +25,14 @@ from fptkit.errors import PluginError, UnknownNameError, UsageError, UserInterru
 from fptkit.specs import HOOKS, Spec, kind_of
 from fptkit.specs.frames import reason_of
 from fptkit.specs.guard import claim
+from fptkit.specs.plugin_file import import_file
+from fptkit.specs.plugin_file import plugin_path as plugin_path
 from fptkit.specs.surroundings import importing
 
-RECORDS = ("backbones", "encoders", "freezing", "recipe", "tasks")
+RECORDS = (
+    *("backbones", "encoders", "freezing", "recipe", "tasks"),
+    *("sources", "lab", "cli"),
+)
 """Packages of fptkit with a module ``records``: its own components, which use the same hooks as any plugin. Named as
 text, since components import the registry, which must not import them."""
 
@@ -69,7 +71,9 @@ class Registry:
         host = PluginHost(Registry(list(self.plugins), {kind: dict(named) for kind, named in self._entries.items()}))
         for file in files:
             host.load_file(Path(file))
-        return host.registry if len(host.registry.plugins) > len(self.plugins) else self
+        found = host.registry if len(host.registry.plugins) > len(self.plugins) else self
+        _IN_USE[:] = [found]
+        return found
 
     def add(self, specs: Sequence[Spec], owner: Plugin) -> None:
         """Register all records of one plugin, or none of them.
@@ -120,10 +124,20 @@ class Registry:
         return spec
 
 
-ENTRY_POINT_GROUP = "fptkit"
+_IN_USE: list[Registry] = []
+"""The registry that this process made last, if it made one."""
 
-_SHOWN = 60
-"""Characters of an unusable path that an error shows."""
+
+def in_use() -> Registry:
+    """The registry of this command, or of this call from Python: the one that was loaded or extended last.
+
+    Code that gets a name but no registry looks it up here, such as the sources of a list of weights. If none was
+    loaded, the installed plugins are.
+    """
+    return _IN_USE[0] if _IN_USE else load_plugins(selection=selection_from_environment())
+
+
+ENTRY_POINT_GROUP = "fptkit"
 
 SLOW_S = 0.5
 """Import time above which a plugin is reported as slow; a listing of fptkit's own components takes a third of it."""
@@ -269,7 +283,7 @@ class PluginHost:
         if any(plugin.name == str(path) for plugin in self.registry.plugins):
             return
         plugin = Plugin(str(path), "file")
-        self.load(plugin, lambda: _import_file(path))
+        self.load(plugin, lambda: import_file(path))
         if plugin.failed:
             raise PluginError(f"plugin {path}: {plugin.reason}") from plugin.error
 
@@ -311,68 +325,6 @@ def _import_builtin() -> SimpleNamespace:
     """The hooks of all of fptkit's own records, as one plugin."""
     modules = [importlib.import_module(f"fptkit.{part}.records") for part in RECORDS]
     return SimpleNamespace(**{hook: vars(module)[hook] for module in modules for hook in HOOKS if hook in vars(module)})
-
-
-def plugin_path(path: Path) -> Path:
-    """The canonical path of a plugin file: absolute, with links resolved. The file need not exist.
-
-    Raises:
-        UsageError: it is not a valid path.
-    """
-    try:
-        found = path.resolve()
-        found.is_file()
-    except (OSError, ValueError, RuntimeError) as err:  # too long, a zero byte, links in a circle
-        shown = str(path) if len(str(path)) <= _SHOWN else f"{str(path)[:_SHOWN]}..."
-        raise UsageError(
-            f"plugin file {shown!r} is not a usable path: {getattr(err, 'strerror', None) or err}"
-        ) from err
-    return found
-
-
-_EXECUTED: dict[tuple[Path, str], ModuleType | BaseException] = {}
-"""The module of every plugin file this process executed, or its error, by path and digest of the content."""
-
-
-def _import_file(path: Path) -> ModuleType:
-    """The module of a plugin file, executed once per process; a changed file is executed again.
-
-    Raises:
-        BaseException: whatever the file raised when it was executed.
-    """
-    content = path.read_bytes()
-    key = path, hashlib.sha256(content).hexdigest()
-    if key not in _EXECUTED:
-        try:
-            _EXECUTED[key] = _execute(path, content)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as err:
-            _EXECUTED[key] = err
-    found = _EXECUTED[key]
-    if not isinstance(found, ModuleType):
-        raise found
-    sys.modules[found.__name__] = found  # an earlier version of the file may be there
-    return found
-
-
-def _execute(path: Path, content: bytes) -> ModuleType:
-    """Execute a file as a module with a unique name, so that records can name it and workers can unpickle it."""
-    name = f"fptkit_plugin_{path.stem}"
-    if name in sys.modules and sys.modules[name].__file__ != str(path):
-        name += f"_{hashlib.sha256(bytes(path)).hexdigest()[:8]}"  # another folder's file of the same name
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or not isinstance(spec.loader, SourceLoader):
-        raise PluginError("it is not a Python file (.py)")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        # Compiled from the digested content: the loader would use a stale cache if the file changed within a second.
-        exec(spec.loader.source_to_code(content, str(path)), vars(module))  # nosec B102: a plugin, which is code
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
 
 
 def _trace(plugin: Plugin, specs: Sequence[Spec]) -> str:

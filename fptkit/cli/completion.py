@@ -45,7 +45,16 @@ def component_names(context: click.Context, parameter: click.Parameter, incomple
 
             studies = list_studies(_registry())
             return [_item(s.name, s.description) for s in studies if s.name.startswith(incomplete)]
-        entries = _registry().entries(NOUNS[kind].record) if kind in NOUNS else ()
+        return component_items(kind, incomplete) if kind in NOUNS else []
+    return []
+
+
+def component_items(noun: str, incomplete: str) -> list[CompletionItem]:
+    """Components of a kind, for the arguments and options that name one."""
+    from fptkit.specs import NOUNS
+
+    with _silent():
+        entries = _registry().entries(NOUNS[noun].record)
         return [_item(e.spec.name, e.spec.summary) for e in entries if e.spec.name.startswith(incomplete)]
     return []
 

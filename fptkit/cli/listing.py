@@ -17,7 +17,7 @@ from fptkit.specs import PLURALS, Spec, TaskProtocol
 
 
 @click.command("list")
-@click.argument("kind", type=click.Choice([*PLURALS, "weights", "recipes", "studies", "published"]))
+@click.argument("kind", type=click.Choice([*PLURALS, "weights", "recipes", "studies"]))
 @json_option
 @plugin_option
 def list_(kind: str, as_json: bool, plugin_files: Sequence[Path]) -> None:

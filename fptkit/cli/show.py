@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("kind", type=click.Choice([*NOUNS, "recipe", "study", "published"]))
+@click.argument("kind", type=click.Choice([*NOUNS, "recipe", "study"]))
 @click.argument("name", shell_complete=component_names)
 @recipe_options
 @json_option

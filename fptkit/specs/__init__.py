@@ -4,7 +4,7 @@ A record is cheap: it names its target and its options model as text (``"package
 only when a recipe uses them. A plugin file may give the objects themselves.
 """
 
-from fptkit.specs.base import FPT_PAPER, ComponentSpec, Spec, resolve_target
+from fptkit.specs.base import FPT_PAPER, ComponentSpec, Spec, TargetSpec, resolve_target
 from fptkit.specs.components import (
     CLEAN,
     INPUT_KINDS,
@@ -15,6 +15,16 @@ from fptkit.specs.components import (
     RecipeFolderSpec,
     TaskProtocol,
     TaskSpec,
+)
+from fptkit.specs.doors import (
+    CommandSpec,
+    ControlSpec,
+    DataSetSpec,
+    LauncherSpec,
+    PublishedSpec,
+    ReportSectionSpec,
+    SearchSpec,
+    WeightSourceSpec,
 )
 from fptkit.specs.freezing import BLOCK_SLICE, OUTSIDE_BLOCKS, ROLES, FreezingPolicySpec, FreezingRule
 from fptkit.specs.kinds import HOOKS, KINDS, NOUNS, PLURALS, Kind, kind_of
@@ -42,6 +52,15 @@ __all__ = [
     "Spec",
     "TaskProtocol",
     "TaskSpec",
+    "CommandSpec",
+    "ControlSpec",
+    "DataSetSpec",
+    "LauncherSpec",
+    "PublishedSpec",
+    "ReportSectionSpec",
+    "SearchSpec",
+    "WeightSourceSpec",
+    "TargetSpec",
     "kind_of",
     "resolve_target",
 ]

@@ -19,10 +19,7 @@ from fptkit.recipe.models import Recipe
 from fptkit.registry import Entry, Registry
 from fptkit.sources.places import data_digest
 from fptkit.sources.weights import PACKAGED
-from fptkit.specs import HOOKS, ListenerSpec, RecipeFolderSpec, TaskSpec
-
-_WATCHING = (ListenerSpec, RecipeFolderSpec)
-"""Records that decide no result: listeners only watch, and what is in a recipe counts, not where it was found."""
+from fptkit.specs import KINDS, Spec, TaskSpec, WeightSourceSpec
 
 
 def address_of(
@@ -107,11 +104,17 @@ def _used(registry: Registry, words: frozenset[str]) -> list[Entry]:
     """Plugin components named anywhere in the recipe, such as an encoder in another's options."""
     return [
         entry
-        for kind in HOOKS.values()
-        if kind not in _WATCHING
-        for entry in registry.entries(kind)
-        if entry.owner.origin != "builtin" and entry.spec.name in words
+        for kind in KINDS
+        if kind.decides
+        for entry in registry.entries(kind.record)
+        if entry.owner.origin != "builtin" and _is_named(entry.spec, words)
     ]
+
+
+def _is_named(spec: Spec, words: frozenset[str]) -> bool:
+    if isinstance(spec, WeightSourceSpec):
+        return any(word.startswith(f"{spec.name}:") for word in words)
+    return spec.name in words
 
 
 def _weights(entry: str) -> str:

@@ -16,6 +16,7 @@ from fptkit.lab.studies.plan import Study
 from fptkit.options import deciding
 from fptkit.sources import Unavailable
 from fptkit.sources.choice import expanded
+from fptkit.sources.entries import is_source
 from fptkit.sources.formats import INDEX, SINGLE
 from fptkit.sources.gguf.entries import find_gguf
 from fptkit.sources.identity import Place, Snapshot
@@ -39,7 +40,7 @@ def of_weights(study: Study) -> dict[str, str]:
         word
         for cell in study.cells
         for word in words_in(deciding(cell.loaded.recipe)["backbone"])
-        if word.startswith(("builtin:", "path:", "package:", "hub:"))
+        if ":" in word and is_source(word.partition(":")[0])
     }
     return {entry: _of_weights(entry) for entry in sorted(entries)}
 
@@ -119,6 +120,8 @@ def _of_complete(entry: str) -> str:
         repository, _, revision = place.partition("@")
         found = cached_from_hub(repository, revision or None)
         return _of_large([found[0], *_shards(found[1], entry)], entry) if found else UNKNOWN
+    if scheme not in ("path", "package", "builtin"):
+        return UNKNOWN  # a plugin's: opening it may download it
     try:
         gguf = find_gguf(entry)
     except Unavailable:
