@@ -55,14 +55,22 @@ if TYPE_CHECKING:  # the same names as in the table below, for type checkers and
     from fptkit.options import Decides as Decides
     from fptkit.options import Options as Options
     from fptkit.specs import BackboneSpec as BackboneSpec
+    from fptkit.specs import CommandSpec as CommandSpec
+    from fptkit.specs import ControlSpec as ControlSpec
+    from fptkit.specs import DataSetSpec as DataSetSpec
     from fptkit.specs import EncoderSpec as EncoderSpec
     from fptkit.specs import FreezingPolicySpec as FreezingPolicySpec
     from fptkit.specs import FreezingRule as FreezingRule
+    from fptkit.specs import LauncherSpec as LauncherSpec
     from fptkit.specs import ListenerSpec as ListenerSpec
     from fptkit.specs import Protocol as Protocol
+    from fptkit.specs import PublishedSpec as PublishedSpec
     from fptkit.specs import RecipeFolderSpec as RecipeFolderSpec
+    from fptkit.specs import ReportSectionSpec as ReportSectionSpec
+    from fptkit.specs import SearchSpec as SearchSpec
     from fptkit.specs import TaskProtocol as TaskProtocol
     from fptkit.specs import TaskSpec as TaskSpec
+    from fptkit.specs import WeightSourceSpec as WeightSourceSpec
     from fptkit.tasks.generated import ArraySplit as ArraySplit
     from fptkit.tasks.generated import GeneratedTask as GeneratedTask
 
@@ -76,14 +84,22 @@ _HOMES = {
     "fptkit.hookspecs": ("hookimpl",),
     "fptkit.specs": (
         "BackboneSpec",
+        "CommandSpec",
+        "ControlSpec",
+        "DataSetSpec",
         "EncoderSpec",
         "FreezingPolicySpec",
         "FreezingRule",
+        "LauncherSpec",
         "ListenerSpec",
         "Protocol",
+        "PublishedSpec",
         "RecipeFolderSpec",
+        "ReportSectionSpec",
+        "SearchSpec",
         "TaskProtocol",
         "TaskSpec",
+        "WeightSourceSpec",
     ),
     "fptkit.options": ("Decides", "Options"),
     "fptkit.backbones.options": ("PositionOptions", "PrefixOptions"),

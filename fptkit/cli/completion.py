@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -47,6 +47,15 @@ def component_names(context: click.Context, parameter: click.Parameter, incomple
             return [_item(s.name, s.description) for s in studies if s.name.startswith(incomplete)]
         return component_items(kind, incomplete) if kind in NOUNS else []
     return []
+
+
+def completes(noun: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+    """The completion of an argument or option that names a component of a kind."""
+
+    def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return component_items(noun, incomplete)
+
+    return complete
 
 
 def component_items(noun: str, incomplete: str) -> list[CompletionItem]:

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.shell_completion import CompletionItem
 
-from fptkit.cli.completion import component_items
+from fptkit.cli.completion import completes
 from fptkit.cli.shared import json_option, load_registry, plugin_option, print_json, print_rows
 from fptkit.engine.terminal import console as make_console
 from fptkit.specs import DataSetSpec
@@ -25,10 +24,6 @@ _STATES = {
 @click.group()
 def data() -> None:
     """Show and download data sets. They are stored in $FPTKIT_DATA, else in the user's data folder."""
-
-
-def _names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    return component_items("data_set", incomplete)
 
 
 @data.command()
@@ -69,7 +64,7 @@ def status(as_json: bool, plugin_files: Sequence[Path]) -> None:
 
 
 @data.command()
-@click.argument("name", shell_complete=_names)
+@click.argument("name", shell_complete=completes("data_set"))
 @click.option("--url", help="Another URL of the archive, such as a mirror.")
 @click.option("--digest", "--sha256", "sha256", metavar="DIGEST", help="SHA-256 digest the archive must have.")
 @click.option("--force", is_flag=True, help="Download again and replace existing files.")
@@ -90,10 +85,8 @@ def fetch(
 
     load_registry(plugin_files)
     described = data_sets.find_data_set(name)
-    click.echo(
-        f"{described.summary}\nsource: {described.reference or 'not stated'}\nlicence: {described.licence or 'not stated'}",
-        err=True,
-    )
+    source, licence = described.reference or "not stated", described.licence or "not stated"
+    click.echo(f"{described.summary}\nsource: {source}\nlicence: {licence}", err=True)
     if url and url.lower().startswith("http:") and not sha256:
         click.echo("warning: anybody between here and an http server can change the archive; add --digest", err=True)
     with _progress(described.name) as progress:

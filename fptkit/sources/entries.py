@@ -12,6 +12,9 @@ from fptkit.specs import WeightSourceSpec, resolve_target
 BUILTIN_WEIGHTS = ("bit_memory_nano", "gpt2_nano", "synthetic_nano", "vit_nano")
 """Names of the weights that ship with the package."""
 
+_OWN = ("hub", "path", "package", "builtin")
+"""fptkit's own sources, in the order of messages."""
+
 _HUB_NAME = re.compile(r"(?![^@]*(--|\.\.))[\w.-]+/[\w.-]+(@[\w./-]+)?")
 """The hub forbids ``--`` and ``..`` in names (huggingface_hub, ``utils/_validators.py``)."""
 
@@ -33,7 +36,7 @@ def check_entry(entry: str) -> str:
         meant = f"; did you mean '{close}:'?" if close and colon else ""
         raise ValueError(f"unknown source of weights '{entry}'{meant}\nallowed: {forms}")
     source = sources[scheme]
-    if not place.strip():
+    if not place.strip() and (source.check is None or scheme not in _OWN):  # the checks of our own say more
         raise ValueError(f"'{scheme}:' names no {'folder' if scheme == 'path' else 'place'}; write {source.shown_form}")
     if source.check is not None:
         resolve_target(source.check, wanted_by=source)(place)
@@ -48,8 +51,7 @@ def is_source(scheme: str) -> bool:
 def _sources() -> dict[str, WeightSourceSpec]:
     """All sources of weights: fptkit's own in their order, then those of plugins."""
     entries = [entry for entry in in_use().entries(WeightSourceSpec) if isinstance(entry.spec, WeightSourceSpec)]
-    own = ("hub", "path", "package", "builtin")
-    entries.sort(key=lambda entry: own.index(entry.spec.name) if entry.spec.name in own else len(own))
+    entries.sort(key=lambda entry: _OWN.index(entry.spec.name) if entry.spec.name in _OWN else len(_OWN))
     return {entry.spec.name: entry.spec for entry in entries if isinstance(entry.spec, WeightSourceSpec)}
 
 

@@ -244,8 +244,8 @@ class LauncherSpec(ComponentSpec):
 class ReportSectionSpec(TargetSpec):
     """A section at the end of reports. Target: ``(content) -> fptkit.ReportSection or None``.
 
-    ``content`` is a copy of ``results.json`` of a study, or of ``summary.json`` of a run, as a mapping; None: nothing to
-    say about this one. A section that fails is left out, and the report says so.
+    ``content`` is a copy of ``results.json`` of a study, or of ``summary.json`` of a run, as a mapping; None: there is
+    nothing to say about this one. A section that fails is left out, and the report says so.
 
     Args:
         reports: the reports that have it, of ``"study"`` and ``"run"``.
@@ -255,7 +255,7 @@ class ReportSectionSpec(TargetSpec):
 
     Example:
         >>> import fptkit
-        >>> spec = fptkit.ReportSectionSpec(name="energy", summary="the energy used", target="my_package.energy:section")
+        >>> spec = fptkit.ReportSectionSpec(name="energy", summary="energy used", target="my_package.energy:section")
         >>> spec.reports
         ('study', 'run')
     """

@@ -16,7 +16,8 @@ import torch
 from fptkit.engine.build import build, build_component
 from fptkit.engine.run import RunRequest, run
 from fptkit.errors import UnknownNameError
-from fptkit.lab.studies.controls import CONTROL_SUMMARIES, control_fragment
+from fptkit.lab import records
+from fptkit.lab.studies.controls import control_fragment
 from fptkit.lab.studies.options import CONTROLS
 from fptkit.recipe.dump import dump_recipe
 from fptkit.recipe.load import LoadedRecipe, load_recipe
@@ -62,7 +63,7 @@ def reason(name: str, control: str, *overrides: str, profile: str | None = None)
 
 
 def test_every_control_has_a_line_and_is_made() -> None:
-    assert tuple(CONTROL_SUMMARIES) == CONTROLS
+    assert tuple(records.CONTROLS) == CONTROLS
     recipe = reference("bit_xor_gpt2", NANO)
     assert all(not isinstance(control_fragment(name, recipe), str) for name in CONTROLS)
 
