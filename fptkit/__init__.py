@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # the same names as in the table below, for type checkers and
     from fptkit.backbones.options import PrefixOptions as PrefixOptions
     from fptkit.encoders.options import EncoderOptions as EncoderOptions
     from fptkit.engine.build import Built as Built
+    from fptkit.engine.control import RunControl as RunControl
     from fptkit.freezing.options import FreezingOptions as FreezingOptions
     from fptkit.hookspecs import hookimpl as hookimpl
     from fptkit.inference.trained import TrainedModel as TrainedModel
@@ -66,7 +67,9 @@ if TYPE_CHECKING:  # the same names as in the table below, for type checkers and
     from fptkit.specs import Protocol as Protocol
     from fptkit.specs import PublishedSpec as PublishedSpec
     from fptkit.specs import RecipeFolderSpec as RecipeFolderSpec
+    from fptkit.specs import ReportSection as ReportSection
     from fptkit.specs import ReportSectionSpec as ReportSectionSpec
+    from fptkit.specs import ReportTable as ReportTable
     from fptkit.specs import SearchSpec as SearchSpec
     from fptkit.specs import TaskProtocol as TaskProtocol
     from fptkit.specs import TaskSpec as TaskSpec
@@ -80,6 +83,7 @@ _HOMES = {
     "fptkit.api.training": ("TrainResult", "train"),
     "fptkit.api.estimators.estimators": ("FrozenTransformerClassifier", "FrozenTransformerRegressor"),
     "fptkit.engine.build": ("Built",),
+    "fptkit.engine.control": ("RunControl",),
     "fptkit.inference.trained": ("TrainedModel", "load"),
     "fptkit.hookspecs": ("hookimpl",),
     "fptkit.specs": (
@@ -95,7 +99,9 @@ _HOMES = {
         "Protocol",
         "PublishedSpec",
         "RecipeFolderSpec",
+        "ReportSection",
         "ReportSectionSpec",
+        "ReportTable",
         "SearchSpec",
         "TaskProtocol",
         "TaskSpec",

@@ -28,6 +28,7 @@ from fptkit.specs.doors import (
 )
 from fptkit.specs.freezing import BLOCK_SLICE, OUTSIDE_BLOCKS, ROLES, FreezingPolicySpec, FreezingRule
 from fptkit.specs.kinds import HOOKS, KINDS, NOUNS, PLURALS, Kind, kind_of
+from fptkit.specs.report import ReportSection, ReportTable
 
 __all__ = [
     "BLOCK_SLICE",
@@ -57,7 +58,9 @@ __all__ = [
     "DataSetSpec",
     "LauncherSpec",
     "PublishedSpec",
+    "ReportSection",
     "ReportSectionSpec",
+    "ReportTable",
     "SearchSpec",
     "WeightSourceSpec",
     "TargetSpec",

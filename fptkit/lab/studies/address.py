@@ -15,11 +15,11 @@ from typing import Any
 from fptkit.engine.code_version import digest_parts, read_source, sources_of
 from fptkit.options import deciding
 from fptkit.recipe.load import load_installed
-from fptkit.recipe.models import Recipe
+from fptkit.recipe.models import Component, Recipe
 from fptkit.registry import Entry, Registry
 from fptkit.sources.places import data_digest
 from fptkit.sources.weights import PACKAGED
-from fptkit.specs import KINDS, Spec, TaskSpec, WeightSourceSpec
+from fptkit.specs import KINDS, ListenerSpec, Spec, TaskSpec, WeightSourceSpec
 
 
 def address_of(
@@ -46,12 +46,14 @@ def address_of(
     words = frozenset(words_in(content))
     registry = registry or load_installed([Path(file) for file in recipe.plugins])
     used = _used(registry, words)
-    parts = {
+    parts: dict[str, Any] = {
         "recipe": content,
         "code": code_version,
         "weights": [_weights(word) for word in sorted(words) if word.startswith("builtin:")],
         "plugins": sorted({_plugin(entry) for entry in used}),
     }
+    if stopping := [_listener(one, registry) for one in recipe.listeners if _may_stop(one, registry)]:
+        parts["listeners"] = stopping
     if digest := data_of(recipe, registry, data):
         parts["data"] = digest
     return digest_parts([json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()])
@@ -115,6 +117,16 @@ def _is_named(spec: Spec, words: frozenset[str]) -> bool:
     if isinstance(spec, WeightSourceSpec):
         return any(word.startswith(f"{spec.name}:") for word in words)
     return spec.name in words
+
+
+def _may_stop(listener: Component, registry: Registry) -> bool:
+    return "stop" in registry.get(ListenerSpec, listener.name).may
+
+
+def _listener(listener: Component, registry: Registry) -> dict[str, Any]:
+    """What decides when a listener ends training."""
+    plugin = _plugin(registry.entry(ListenerSpec, listener.name))
+    return {"name": listener.name, "options": deciding(listener.options), "plugin": plugin}
 
 
 def _weights(entry: str) -> str:

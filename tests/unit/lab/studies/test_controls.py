@@ -77,7 +77,8 @@ def test_it_loads_nothing_heavy() -> None:
     code = (
         "import sys\n"
         "from fptkit.recipe.load import load_recipe\n"
-        "from fptkit.lab.studies.controls import CONTROLS, control_fragment\n"
+        "from fptkit.lab.studies.controls import control_fragment\n"
+        "from fptkit.lab.studies.options import CONTROLS\n"
         "recipe = load_recipe('bit_xor_gpt2').recipe\n"
         "[control_fragment(name, recipe) for name in CONTROLS]\n"
         "sys.exit(str([heavy for heavy in ('torch', 'numpy', 'scipy', 'transformers') if heavy in sys.modules] or ''))"
