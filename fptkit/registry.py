@@ -12,10 +12,11 @@ import importlib.metadata
 import os
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import pluggy
@@ -23,8 +24,8 @@ import pluggy
 from fptkit import hookspecs
 from fptkit.errors import PluginError, UnknownNameError, UsageError, UserInterrupt
 from fptkit.specs import HOOKS, Spec, kind_of
-from fptkit.specs.frames import reason_of
 from fptkit.specs.guard import claim
+from fptkit.specs.hook_calls import blamed, checked_records, is_wrapper, module_name, reason_in_line, wrappers_of
 from fptkit.specs.plugin_file import import_file
 from fptkit.specs.plugin_file import plugin_path as plugin_path
 from fptkit.specs.surroundings import importing
@@ -71,7 +72,8 @@ class Registry:
         host = PluginHost(Registry(list(self.plugins), {kind: dict(named) for kind, named in self._entries.items()}))
         for file in files:
             host.load_file(Path(file))
-        found = host.registry if len(host.registry.plugins) > len(self.plugins) else self
+        wrapped = host.wrap()
+        found = host.registry if wrapped or len(host.registry.plugins) > len(self.plugins) else self
         _IN_USE[:] = [found]
         return found
 
@@ -92,6 +94,30 @@ class Registry:
             seen[kind, spec.name] = spec
         for (kind, name), spec in seen.items():
             self._entries.setdefault(kind, {})[name] = Entry(spec, owner)
+
+    def replace(self, kind: type[Spec], records: Sequence[Spec], wrapper: Plugin) -> None:
+        """Replace the records of a kind by those that a wrapper left, changed or added.
+
+        Args:
+            kind: the kind.
+            records: all of them; one of a known name keeps its plugin.
+            wrapper: the plugin that owns records with other names.
+
+        Raises:
+            PluginError: a name is given twice.
+        """
+        known = self._entries.get(kind, {})
+        found: dict[str, Entry] = {}
+        for spec in records:
+            if spec.name in found:
+                raise PluginError(f"{spec} is given twice after the wrapper of {wrapper.described}")
+            found[spec.name] = Entry(spec, known[spec.name].owner if spec.name in known else wrapper)
+        self._entries[kind] = found
+
+    def remove(self, plugin: Plugin) -> None:
+        """Remove the records of a plugin."""
+        for kind, named in self._entries.items():
+            self._entries[kind] = {name: entry for name, entry in named.items() if entry.owner is not plugin}
 
     def entries(self, kind: type[Spec]) -> Iterator[Entry]:
         """Entries of a kind, sorted by name."""
@@ -157,6 +183,7 @@ class Plugin:
         hooks: hooks it implements.
         error: the exception that ``reason`` describes.
         seconds: how long it took to load, which delays every command.
+        implementation: its module, or the object with its hooks; None if it is not loaded.
     """
 
     name: str
@@ -168,6 +195,7 @@ class Plugin:
     hooks: tuple[str, ...] = ()
     error: BaseException | None = None
     seconds: float = 0.0
+    implementation: Any = field(default=None, repr=False, compare=False)
 
     @property
     def slow(self) -> bool:
@@ -227,13 +255,16 @@ class PluginHost:
     """Loads plugins one by one into a registry.
 
     Args:
-        registry: records and plugins are added to it.
+        registry: records and plugins are added to it; wrappers of its plugins apply to what is added.
     """
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
         self._manager = pluggy.PluginManager("fptkit")
         self._manager.add_hookspecs(hookspecs)
+        for plugin in registry.plugins:
+            if plugin.implementation is not None:
+                self._manager.register(plugin.implementation, plugin.name)
 
     def load(self, plugin: Plugin, importer: Any) -> None:
         """Import and register one plugin. If it fails, ``plugin`` says why, and no record is registered.
@@ -258,17 +289,54 @@ class PluginHost:
             if not plugin.hooks:
                 raise PluginError("it implements no fptkit hook; mark its functions with @fptkit.hookimpl")
             self.registry.add(specs, plugin)
+            plugin.implementation = implementation
             if plugin.origin != "builtin":
-                claim(plugin.described, _module_name(implementation), specs)
+                claim(plugin.described, module_name(implementation), specs)
         except UserInterrupt:
             raise
         except BaseException as err:  # its code may raise anything
-            plugin.status, plugin.reason, plugin.error = "failed", _reason(err), err
-            if implementation is not None and self._manager.get_plugin(plugin.name) is implementation:
-                self._manager.unregister(implementation)
+            self._fail(plugin, implementation, err)
         plugin.seconds = time.perf_counter() - started
         if os.environ.get("FPTKIT_TRACE_PLUGINS", "") not in ("", "0"):
             print(_trace(plugin, specs), file=sys.stderr)
+
+    def _fail(self, plugin: Plugin, implementation: Any, err: BaseException) -> None:
+        plugin.status, plugin.reason, plugin.error = "failed", reason_in_line(err), err
+        plugin.implementation = None
+        if implementation is not None and self._manager.get_plugin(plugin.name) is implementation:
+            self._manager.unregister(implementation)
+
+    def wrap(self) -> bool:
+        """Let wrappers change the records, as pluggy describes: after all plugins were loaded, around each hook.
+
+        A wrapper that fails is unregistered, and its plugin is failed.
+
+        Returns:
+            Whether there was a wrapper.
+
+        Raises:
+            PluginError: that of a plugin file failed.
+        """
+        found = False
+        for hook in HOOKS:
+            while wrappers := list(wrappers_of(self._manager, hook)):
+                found = True
+                owners = {id(plugin.implementation): plugin for plugin in self.registry.plugins}
+                try:
+                    with importing(), warnings.catch_warnings():
+                        warnings.simplefilter("ignore", pluggy.PluggyTeardownRaisedWarning)
+                        records = list(checked_records(hook, getattr(self._manager.hook, hook)()))
+                    self.registry.replace(HOOKS[hook], records, owners[id(wrappers[-1].plugin)])
+                    break
+                except UserInterrupt:
+                    raise
+                except BaseException as err:  # its code may raise anything
+                    failed = owners[id(blamed(wrappers, err).plugin)]
+                    self.registry.remove(failed)
+                    self._fail(failed, failed.implementation, err)
+                    if failed.origin == "file":
+                        raise PluginError(f"plugin {failed.name}: {failed.reason}") from err
+        return found
 
     def load_file(self, path: Path) -> None:
         """Load a plugin from one Python file.
@@ -301,18 +369,11 @@ class PluginHost:
             yield caller.name
 
     def _records(self, implementation: Any) -> Iterator[Spec]:
-        """All records of one plugin; each must be of the kind that its hook returns."""
-        for hook, kind in HOOKS.items():
-            for hook_implementation in getattr(self._manager.hook, hook).get_hookimpls():
-                if hook_implementation.plugin is not implementation:
-                    continue
-                records = hook_implementation.function()
-                if not isinstance(records, (list, tuple)):
-                    raise PluginError(f"{hook} returned {type(records).__name__}, expected a list of {kind.__name__}")
-                for record in records:
-                    if not isinstance(record, kind):
-                        raise PluginError(f"{hook} returned a {type(record).__name__}, expected {kind.__name__}")
-                    yield record
+        """All records of one plugin, as its own functions return them; each must be of the kind of its hook."""
+        for hook in HOOKS:
+            for found in getattr(self._manager.hook, hook).get_hookimpls():
+                if found.plugin is implementation and not is_wrapper(found):
+                    yield from checked_records(hook, [found.function()])
 
 
 def _entry_points() -> list[importlib.metadata.EntryPoint]:
@@ -334,17 +395,3 @@ def _trace(plugin: Plugin, specs: Sequence[Spec]) -> str:
     return (
         f"fptkit plugin {plugin.described}: {plugin.seconds:.3f} s, hooks {', '.join(plugin.hooks) or '-'}; {outcome}"
     )
-
-
-def _module_name(implementation: object) -> str:
-    """The module of a plugin's hooks, which may be attributes of a module or of another object."""
-    name = implementation.__name__ if isinstance(implementation, ModuleType) else type(implementation).__module__
-    return str(name)
-
-
-def _reason(err: BaseException) -> str:
-    """One line that says what went wrong."""
-    if isinstance(err, pluggy.PluginValidationError):
-        text = " ".join(str(err).split())
-        return f"{type(err).__name__}: {text}; the hooks are {', '.join(sorted(HOOKS))}"
-    return reason_of(err)
