@@ -26,6 +26,8 @@ from fptkit.errors import PluginError, UnknownNameError, UsageError, UserInterru
 from fptkit.specs import HOOKS, Spec, kind_of
 from fptkit.specs.guard import claim
 from fptkit.specs.hook_calls import blamed, checked_records, is_wrapper, module_name, reason_in_line, wrappers_of
+from fptkit.specs.plugin import Plugin as Plugin
+from fptkit.specs.plugin import trace
 from fptkit.specs.plugin_file import import_file
 from fptkit.specs.plugin_file import plugin_path as plugin_path
 from fptkit.specs.surroundings import importing
@@ -165,55 +167,6 @@ def in_use() -> Registry:
 
 ENTRY_POINT_GROUP = "fptkit"
 
-SLOW_S = 0.5
-"""Import time above which a plugin is reported as slow; a listing of fptkit's own components takes a third of it."""
-
-
-@dataclass
-class Plugin:
-    """A plugin that was found, and the result of loading it.
-
-    Args:
-        name: entry-point name, ``builtin``, or the path of a file.
-        origin: ``builtin``, ``distribution`` or ``file``.
-        distribution: name of the installed distribution, empty for the others.
-        version: its version.
-        status: ``loaded``, ``blocked`` (left out by ``FPTKIT_PLUGINS``) or ``failed``.
-        reason: why it failed, one line.
-        hooks: hooks it implements.
-        error: the exception that ``reason`` describes.
-        seconds: how long it took to load, which delays every command.
-        implementation: its module, or the object with its hooks; None if it is not loaded.
-    """
-
-    name: str
-    origin: str
-    distribution: str = ""
-    version: str = ""
-    status: str = "loaded"
-    reason: str = ""
-    hooks: tuple[str, ...] = ()
-    error: BaseException | None = None
-    seconds: float = 0.0
-    implementation: Any = field(default=None, repr=False, compare=False)
-
-    @property
-    def slow(self) -> bool:
-        """True if an installed plugin takes so long to import that it delays every command."""
-        return self.origin == "distribution" and self.seconds > SLOW_S
-
-    @property
-    def failed(self) -> bool:
-        """True if it could not be loaded."""
-        return self.status == "failed"
-
-    @property
-    def described(self) -> str:
-        """Name, distribution and version, for messages."""
-        if self.distribution:
-            return f"{self.name} ({self.distribution} {self.version})"
-        return "fptkit itself" if self.origin == "builtin" else self.name
-
 
 def load_plugins(files: Sequence[str | Path] = (), *, selection: str | None = None) -> Registry:
     """Load the built-in plugin, installed plugins and plugin files.
@@ -298,7 +251,7 @@ class PluginHost:
             self._fail(plugin, implementation, err)
         plugin.seconds = time.perf_counter() - started
         if os.environ.get("FPTKIT_TRACE_PLUGINS", "") not in ("", "0"):
-            print(_trace(plugin, specs), file=sys.stderr)
+            print(trace(plugin, specs), file=sys.stderr)
 
     def _fail(self, plugin: Plugin, implementation: Any, err: BaseException) -> None:
         plugin.status, plugin.reason, plugin.error = "failed", reason_in_line(err), err
@@ -386,12 +339,3 @@ def _import_builtin() -> SimpleNamespace:
     """The hooks of all of fptkit's own records, as one plugin."""
     modules = [importlib.import_module(f"fptkit.{part}.records") for part in RECORDS]
     return SimpleNamespace(**{hook: vars(module)[hook] for module in modules for hook in HOOKS if hook in vars(module)})
-
-
-def _trace(plugin: Plugin, specs: Sequence[Spec]) -> str:
-    """The result of loading a plugin, as one line."""
-    given = ", ".join(f"{spec.kind} {spec.name}" for spec in specs) or "no records"
-    outcome = f"failed: {plugin.reason}" if plugin.failed else given
-    return (
-        f"fptkit plugin {plugin.described}: {plugin.seconds:.3f} s, hooks {', '.join(plugin.hooks) or '-'}; {outcome}"
-    )

@@ -178,7 +178,7 @@ def fetch(
                 raise
             raise DataError(f"{err}\nThis digest was recorded before; accept another archive with --digest") from err
         try:
-            _install(data_set, archive, folder, {"url": address, "sha256": loaded.sha256, "size": loaded.size})
+            install(data_set, archive, folder, {"url": address, "sha256": loaded.sha256, "size": loaded.size})
         finally:
             archive.unlink(missing_ok=True)
         return status(name, folder=folder)
@@ -206,7 +206,22 @@ def changed_files(folder: Path) -> list[str]:
     ]
 
 
-def _install(data_set: DataSetSpec, archive: Path, folder: Path, origin: Mapping[str, object]) -> None:
+def install(data_set: DataSetSpec, archive: Path, folder: Path, origin: Mapping[str, object]) -> Mapping[str, int]:
+    """Unpack, check and install a downloaded archive.
+
+    Args:
+        data_set: the data set.
+        archive: the archive, or the one file.
+        folder: existing folder for its files.
+        origin: what the manifest says about the download.
+
+    Returns:
+        Number of records by file stem.
+
+    Raises:
+        DataError: the archive is not the expected one.
+        PluginError: the installer of a plugin cannot be imported, or did something else than it should.
+    """
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacked-") as temporary:
         unpacked, ready = Path(temporary, "unpacked"), Path(temporary, "ready")
         unpacked.mkdir()
@@ -231,6 +246,7 @@ def _install(data_set: DataSetSpec, archive: Path, folder: Path, origin: Mapping
             "files": digests,
         }
         write_json(folder / MANIFEST, manifest)
+    return records
 
 
 def _file_name(data_set: DataSetSpec) -> str:

@@ -68,8 +68,7 @@ def open_weights(entry: str) -> WeightFolder:
         PluginError: the plugin's opener returned something else.
     """
     source, place = source_of(entry)
-    with during(of=source), _readable(place):
-        return _opened(source.resolve()(place), source, entry)
+    return opened(source, place)
 
 
 def open_config(entry: str) -> dict[str, Any]:
@@ -101,20 +100,29 @@ def source_of(entry: str) -> tuple[WeightSourceSpec, str]:
     return in_use().get(WeightSourceSpec, scheme), place
 
 
-def _opened(found: object, source: WeightSourceSpec, entry: str) -> WeightFolder:
-    """What an opener returned, as a checkpoint: a plugin's may be a folder or a GGUF file.
+def opened(source: WeightSourceSpec, place: str) -> WeightFolder:
+    """Open a place in a source; a plugin's opener may return a folder or a GGUF file.
+
+    Args:
+        source: the source.
+        place: what an entry has after the colon.
 
     Raises:
-        PluginError: it is none of them.
+        Unavailable: it is missing and cannot be downloaded; the message gives the reason.
+        DataError: the checkpoint is broken.
+        PluginError: the opener returned something else.
     """
-    if isinstance(found, WeightFolder):
-        return replace(found, entry=entry)
-    if not isinstance(found, str | Path):
-        raise PluginError(
-            f"{source}: its opener returned {type(found).__name__}, expected the folder with config.json and {SINGLE}, "
-            f"a GGUF file, or fptkit.sources.weights.WeightFolder"
-        )
-    return replace(open_path(str(found)), entry=entry)
+    entry = f"{source.name}:{place}"
+    with during(of=source), _readable(place):
+        found = source.resolve()(place)
+        if isinstance(found, WeightFolder):
+            return replace(found, entry=entry)
+        if not isinstance(found, str | Path):
+            raise PluginError(
+                f"{source}: its opener returned {type(found).__name__}, expected the folder with config.json and "
+                f"{SINGLE}, a GGUF file, or fptkit.sources.weights.WeightFolder"
+            )
+        return replace(open_path(str(found)), entry=entry)
 
 
 def open_hub(place: str) -> WeightFolder:

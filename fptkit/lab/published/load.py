@@ -37,14 +37,23 @@ def load_published(name: str) -> Published:
         UnknownNameError: there is no paper of that name.
         DataError: its file cannot be read or is invalid, see `read_published`.
     """
-    file = in_use().get(PublishedSpec, name).file
+    return read_paper(in_use().get(PublishedSpec, name))
+
+
+def read_paper(spec: PublishedSpec) -> Published:
+    """Read the file of a record.
+
+    Raises:
+        DataError: it cannot be read or is invalid, see `read_published`, or has another name.
+    """
+    file = spec.file
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as err:
         raise DataError(f"{file} cannot be read: {getattr(err, 'strerror', None) or err}") from err
     found = read_published(text, file.name)
-    if found.name != name:
-        raise DataError(f"{file.name} has the name '{found.name}'; make it that of its record, '{name}'")
+    if found.name != spec.name:
+        raise DataError(f"{file.name} has the name '{found.name}'; make it that of its record, '{spec.name}'")
     return found
 
 
