@@ -44,7 +44,7 @@ def around_checks(spec: Spec, registry: Registry) -> dict[str, Callable[[], obje
         case PublishedSpec():
             return {"figures": partial(testing.check_published, spec)}
         case ControlSpec():
-            return {"contract": partial(_check_control, spec), "study": partial(_check_arm, spec, registry)}
+            return {"contract": partial(_check_control, spec, registry), "study": partial(_check_arm, spec, registry)}
         case SearchSpec():
             return {**options, "contract": partial(testing.check_search, spec)}
         case LauncherSpec():
@@ -54,8 +54,8 @@ def around_checks(spec: Spec, registry: Registry) -> dict[str, Callable[[], obje
     return {}
 
 
-def _check_control(spec: ControlSpec) -> None:
-    testing.check_control(spec, load_recipe(_REFERENCE, registry_loader=lambda _: _builtins()).recipe)
+def _check_control(spec: ControlSpec, registry: Registry) -> None:
+    testing.check_control(spec, load_recipe(_REFERENCE, registry_loader=registry.extended).recipe)
 
 
 def _check_arm(spec: ControlSpec, registry: Registry) -> None:
@@ -78,9 +78,3 @@ def _example() -> Mapping[str, Mapping[str, Any]]:
         found = study(_REFERENCE, profile="smoke", seeds=1, ledger=place, quiet=True)
         run = run_folder(found.ledger, found.results.runs[0].address)
         return {"study": found.results.model_dump(mode="json"), "run": read_json(run / SUMMARY)}
-
-
-def _builtins() -> Registry:
-    from fptkit.registry import load_plugins
-
-    return load_plugins(selection="")

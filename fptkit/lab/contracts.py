@@ -71,9 +71,8 @@ def check_data_set(spec: DataSetSpec, archive: Path | None = None) -> None:
         archive: an archive as its address would give it, which is installed into a temporary folder; None for none.
     """
     assert re.match(r"(https?|file)://", spec.url), f"{spec}: its url is '{spec.url}', expected https://..."
-    assert not spec.sha256 or re.fullmatch(r"[0-9a-fA-F]{64}", spec.sha256), (
-        f"{spec}: sha256 is not 64 hexadecimal digits"
-    )
+    digest = re.fullmatch(r"([0-9a-fA-F]{64})?", spec.sha256)
+    assert digest, f"{spec}: sha256 is '{spec.sha256}', expected 64 hexadecimal digits or nothing"
     installer = _function(spec, "installer")
     assert installer is None or callable(installer), f"{spec}: its installer cannot be called"
     if archive is None:
@@ -204,9 +203,11 @@ def check_launcher(spec: LauncherSpec, options: Options | None = None) -> None:
         launcher = spec.resolve()(LauncherOptions(spec.name, workers=1, threads=1, own=own), Path(folder), preload=())
         for name in ("slots", "threads"):
             value = getattr(launcher, name, None)
-            assert isinstance(value, int) and value >= 1, f"{spec}: {name} is {value!r}, expected a number, at least 1"
+            counted = isinstance(value, int) and value >= 1
+            assert counted, f"{spec}: {name} is {value!r}, expected a number, at least 1"
         text = getattr(launcher, "description", None)
-        assert isinstance(text, str) and text, f"{spec}: description is {text!r}, expected a line of text"
+        described = isinstance(text, str) and bool(text)
+        assert described, f"{spec}: description is {text!r}, expected a line of text"
         ended = launcher.wait(0.0)
         assert not ended, f"{spec}: wait gives {ended!r:.80} before anything was started"
         launcher.stop()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from fptkit.lab.studies.options import SearchOptions
 from fptkit.lab.studies.read import Draft, unknown
+from fptkit.options import Options
 from fptkit.recipe.check import check_model
 from fptkit.recipe.tree import Node
 from fptkit.registry import Registry
@@ -27,6 +29,7 @@ def check_parts(draft: Draft, registry: Registry, *, unknown_names: bool) -> Non
     if name in searches:
         written = draft.tree.mapping.get("search", draft.tree).mapping.get("options")
         model = registry.get(SearchSpec, name).options_model()
+        model = Options if issubclass(model, SearchOptions) else model  # those of fptkit's own searches are beside
         check_model(written or Node({}, draft.place("search", "name")), model, "search.options", draft.faults)
     elif unknown_names:
         draft.fault(["search", "name"], unknown("search", name, searches))
