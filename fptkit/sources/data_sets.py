@@ -231,7 +231,7 @@ def install(data_set: DataSetSpec, archive: Path, folder: Path, origin: Mapping[
         else:
             shutil.copyfile(archive, unpacked / _file_name(data_set))
         records = _installed(data_set, unpacked, ready)
-        for old in files_of(data_set.name, folder).values():  # other formats of the same split would be found first
+        for old in files_in(data_set, folder).values():  # other formats of the same split would be found first
             shutil.rmtree(old) if old.is_dir() else old.unlink()
         digests = {}
         for path in sorted(ready.iterdir()):
