@@ -109,9 +109,9 @@ def _files(name: str, kind: str) -> dict[str, str]:
         "package": package,
         "distribution": package.replace("_", "-"),
         "class_name": "".join(word.capitalize() for word in name.split("_")),
-        "what": _template(f"{kind}/about.md").rstrip("\n"),
         "files": "".join(f"| `{package}/{file}` | {holds} |\n" for file, holds in modules.items()),
     }
+    values["what"] = Template(_template(f"{kind}/about.md").rstrip("\n")).substitute(values)
     values["use"] = Template(_template(_use(kind))).substitute(values)
     values["recipe"] = (
         f"| `{package}/recipes/{name}.yaml` | a recipe, found by the name `{name}` |\n" if recipes else ""
