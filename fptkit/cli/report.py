@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 from click.shell_completion import CompletionItem
 
+from fptkit.cli.completion import completes
 from fptkit.cli.shared import json_option, load_registry, plugin_option, print_json
 from fptkit.registry import in_use
 
@@ -37,6 +38,7 @@ def studies(context: click.Context, parameter: click.Parameter, incomplete: str)
     "--against",
     multiple=True,
     metavar="PAPER",
+    shell_complete=completes("published"),
     help="Compare with published figures, e.g. fpt2021 or rothermel2021. Repeatable.",
 )
 @click.option(

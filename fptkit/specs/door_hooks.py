@@ -145,19 +145,20 @@ def fptkit_published() -> list[PublishedSpec]:  # type: ignore[empty-body]
         authors: Smith et al.
         year: 2030
         source: doi 10.0000/example
+        checked_against: paper
         protocol: clean
         protocol_words: validation split, whole test set
-        learning_rates: [1.0e-3]
-        checked_against: pdf
+        learning_rates: one
+        learning_rate_words: one for all tasks
+        seeds: 3
         tasks:
-          bit_xor: {title: Bit XOR, kind: bit_xor}
+          bit_xor: {source: generated, options: {bits: 5}}
         arms:
-          FPT: {body: gpt2 base, freezing: fpt}
+          FPT: {words: "frozen GPT-2", body: gpt2, freezing: fpt, blocks: 12, width: 768}
         tables:
           table_1:
-            title: Test accuracy
             place: Table 1
-            metric: test accuracy
+            title: test accuracy
             columns: [bit_xor]
             rows:
               FPT: [100]
