@@ -76,8 +76,12 @@ class Registry:
             host.load_file(Path(file))
         wrapped = host.wrap()
         found = host.registry if wrapped or len(host.registry.plugins) > len(self.plugins) else self
-        _IN_USE[:] = [found]
-        return found
+        return found.use()
+
+    def use(self) -> Registry:
+        """Make this the registry in which names are looked up where none is passed, see `in_use`; returns it."""
+        _IN_USE[:] = [self]
+        return self
 
     def add(self, specs: Sequence[Spec], owner: Plugin) -> None:
         """Register all records of one plugin, or none of them.
@@ -153,11 +157,11 @@ class Registry:
 
 
 _IN_USE: list[Registry] = []
-"""The registry that this process made last, if it made one."""
+"""The registry that this process loaded, extended or built with last, if there is one."""
 
 
 def in_use() -> Registry:
-    """The registry of this command, or of this call from Python: the one that was loaded or extended last.
+    """The registry of this command, or of this call from Python: the one that was loaded, extended or used last.
 
     Code that gets a name but no registry looks it up here, such as the sources of a list of weights. If none was
     loaded, the installed plugins are.

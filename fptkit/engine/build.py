@@ -100,6 +100,7 @@ def build(
         FptkitError: parts cannot be built or do not fit together. Errors of shape and freezing get the exit code of a
             wrong recipe.
     """
+    registry.use()
     try:
         task = task or build_task(recipe, registry)
         return _build(recipe, registry, device, task, make_backbone, finish, measure=measure)

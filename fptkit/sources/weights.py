@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fptkit.errors import PluginError
+from fptkit.errors import PluginError, UserInterrupt
 from fptkit.files import find_json, read_json
 from fptkit.registry import in_use
 from fptkit.sources import Unavailable
@@ -31,6 +31,7 @@ from fptkit.sources.packages import PACKAGES, is_available
 from fptkit.sources.probe import hub_problem
 from fptkit.sources.weight_folder import WeightFolder, read_index, shards_of
 from fptkit.specs import WeightSourceSpec, resolve_target
+from fptkit.specs.frames import reason_of
 from fptkit.specs.guard import during
 
 __all__ = ["WeightFolder", "open_config", "open_weights", "packaged_weights", "read_index", "shards_of", "source_of"]
@@ -241,11 +242,20 @@ def known_weights() -> list[dict[str, str]]:
     for entry in in_use().entries(WeightSourceSpec):
         source = entry.spec
         assert isinstance(source, WeightSourceSpec)
-        known = None if source.known is None else resolve_target(source.known, wanted_by=source)
-        with during(of=source):
-            listed = [(source.shown_form, source.summary, "")] if known is None else known()
-            rows += [{"name": name, "summary": summary, "status": status} for name, summary, status in listed]
+        rows += [{"name": name, "summary": summary, "status": status} for name, summary, status in _known(source)]
     return [*rows, {"name": "random", "summary": "random weights from the recipe's seed", "status": "always"}]
+
+
+def _known(source: WeightSourceSpec) -> list[tuple[str, str, str]]:
+    """What a source lists; its form alone if it lists nothing, or fails, which must not hide the other sources."""
+    if source.known is None:
+        return [(source.shown_form, source.summary, "")]
+    try:
+        return [(name, summary, status) for name, summary, status in resolve_target(source.known, wanted_by=source)()]
+    except UserInterrupt:
+        raise
+    except BaseException as err:  # code of a plugin may raise anything
+        return [(source.shown_form, source.summary, f"cannot be listed: {reason_of(err)}")]
 
 
 def known_builtin() -> list[tuple[str, str, str]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 import pytest
+import torch
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
@@ -16,6 +17,7 @@ from fptkit import registry
 from fptkit.api import surrounding_checks
 from fptkit.api.plugin_checks import check_plugins
 from fptkit.cli.main import cli
+from fptkit.engine.build import build
 from fptkit.engine.request import RunRequest
 from fptkit.engine.run import run
 from fptkit.errors import DataError, PluginError, RecipeError, UnknownNameError, UsageError
@@ -140,6 +142,13 @@ def test_entries_of_weights_are_validated(entry: str, message: str) -> None:
 def test_a_plugins_entry_needs_the_plugin() -> None:
     with pytest.raises(RecipeError, match="unknown source of weights 'shared:nano'"):
         load_recipe("bit_xor_gpt2", overrides=["backbone.weights=shared:nano"])
+
+
+def test_a_recipe_is_built_with_the_plugins_it_was_read_with(shared: Path) -> None:
+    """Another recipe that was read in between does not take them away."""
+    first = loaded("backbone.weights=shared:nano")
+    load_recipe("bit_xor_gpt2")
+    assert build(first.recipe, first.registry, torch.device("cpu")).model.backbone.weights == "shared:nano"
 
 
 def test_a_data_set_of_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

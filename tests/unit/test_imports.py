@@ -162,7 +162,8 @@ def test_nothing_but_python_api_command_line_and_contracts_imports_the_lab() -> 
     importers = {
         file
         for file, imported_files in GRAPH.items()
-        if not file.startswith(("lab", "api", "cli.", "testing")) and any(name.startswith("lab") for name in imported_files)
+        if not file.startswith(("lab", "api", "cli.", "testing"))
+        and any(name.startswith("lab") for name in imported_files)
     }
     assert importers == set()
 
