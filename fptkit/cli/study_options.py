@@ -30,6 +30,7 @@ def study_options(command: Command) -> Command:
                 is_flag=False,
                 flag_value=ALL,
                 metavar="[NAMES]",
+                shell_complete=completes("control"),
                 help="Add control arms: fptkit's own, or those named, e.g. --controls=frozen_random,output_only.",
             ),
             click.option(

@@ -26,6 +26,7 @@ from fptkit.lab.studies.address import address_of
 from fptkit.lab.studies.launchers.base import LauncherOptions
 from fptkit.lab.studies.launchers.choose import make_launcher, parse_options
 from fptkit.lab.studies.load import load_study
+from fptkit.lab.studies.locking.digests import of_plugins
 from fptkit.lab.studies.search import most_runs, search_of
 from fptkit.recipe.load import load_recipe
 from fptkit.registry import Registry, load_plugins
@@ -177,6 +178,24 @@ def test_a_command_is_carried_out_and_its_errors_are_ours(doors: Registry) -> No
     assert text.index("schema") < text.index("Commands of plugins:") < text.index("greet  Say hello.")
 
 
+def test_the_example_of_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_IN_USE", [])
+    example = Path(__file__).parents[2] / "docs" / "plugins" / "examples" / "best.py"
+    assert len(example.read_text().splitlines()) <= 60
+    found = load_plugins([example], selection="")
+    assert {one.result for one in check_plugins(found, "best")} == {"ok"}
+    assert "holds no runs" in str(fptkit("best", str(tmp_path)).exception)
+    for name, higher, value in (("a", True, 0.5), ("b", True, 0.75), ("c", True, None)):
+        (tmp_path / name).mkdir()
+        selection = {"metric": "accuracy", "higher_is_better": higher}
+        metrics = {"validation": {} if value is None else {"accuracy": value}}
+        summary = {"selection": selection, "metrics": metrics, "best_step": 3}
+        (tmp_path / name / "summary.json").write_text(json.dumps(summary))
+    rows = json.loads(fptkit("best", str(tmp_path), "--json").output)
+    assert [(row["run"], row["value"]) for row in rows] == [("b", 0.75), ("a", 0.5)]
+    assert fptkit("best", str(tmp_path)).output.splitlines()[0].split() == ["0.7500", "step", "3", "b"]
+
+
 def test_help_imports_no_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_IN_USE", [])
     file = tmp_path / "far.py"
@@ -226,6 +245,7 @@ def test_a_control_and_a_search_in_a_study() -> None:
     assert study.arm_summaries["no_dropout"] == "the same model without dropout"
     (cell,) = [cell for cell in study.cells if cell.name.arm == "no_dropout"]
     assert cell.loaded.recipe.backbone.options.dropout == 0  # type: ignore[attr-defined]
+    assert {"search pick", "control no_dropout"} <= of_plugins(study).keys()
     assert (search_of(study.settings).name, most_runs(study.settings)) == ("pick", 1)
     assert study.settings.model_dump()["search"]["options"] == {"at": 1}
 

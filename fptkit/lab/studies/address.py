@@ -92,6 +92,14 @@ def plugin_digests(recipe: Recipe, registry: Registry) -> dict[str, str]:
     return {entry.spec.name: _plugin(entry) for entry in _used(registry, words)}
 
 
+def digest_of_part(kind: type[Spec], name: str, registry: Registry) -> str:
+    """Digest of a plugin that brings a part of a study, such as its search; empty for a part of fptkit itself."""
+    if name not in registry.names(kind):
+        return ""
+    entry = registry.entry(kind, name)
+    return "" if entry.owner.origin == "builtin" else _plugin(entry)
+
+
 def words_in(value: Any) -> Iterator[str]:
     """All strings among the values of a recipe or of a part of it, at any depth."""
     if isinstance(value, str):

@@ -212,7 +212,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def record_reports(
-    folder: Path, paths: Iterable[Path], against: Sequence[str], own: Mapping[str, ReportSection]
+    folder: Path, paths: Iterable[Path], against: Sequence[str], own: Mapping[str, ReportSection] | None = None
 ) -> None:
     """Record reports that were written again into a study's folder, for example with published figures.
 
@@ -222,7 +222,7 @@ def record_reports(
         folder: the study's folder.
         paths: files written: reports and their pictures.
         against: papers that the reports compare with.
-        own: their sections of plugins, by name.
+        own: their sections of plugins, by name; None for none.
     """
     if not (folder / MANIFEST).is_file():
         return
@@ -231,7 +231,7 @@ def record_reports(
     names = [path.relative_to(folder.resolve()).as_posix() for path in inside]
     known = [name for name in names if name in OWN or name.startswith(f"{PICTURES}/")]
     pictures = PICTURES if len(known) > 1 and any(name.startswith(f"{PICTURES}/") for name in known) else ""
-    dumped = {name: section.dumped() for name, section in own.items()}
+    dumped = {name: section.dumped() for name, section in (own or {}).items()}
     made = {
         name: ReportRecord(against=tuple(against), pictures=pictures if name == "report.md" else "", sections=dumped)
         for name in known

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from fptkit.engine.code_version import digest_parts, read_source
 from fptkit.errors import DataError
-from fptkit.lab.studies.address import data_of, plugin_digests, words_in
+from fptkit.lab.studies.address import data_of, digest_of_part, plugin_digests, words_in
 from fptkit.lab.studies.outcome import Outcome
 from fptkit.lab.studies.plan import Study
 from fptkit.options import deciding
@@ -21,16 +21,21 @@ from fptkit.sources.formats import INDEX, SINGLE
 from fptkit.sources.gguf.entries import find_gguf
 from fptkit.sources.identity import Place, Snapshot
 from fptkit.sources.weights import PACKAGED, cached_from_hub, shards_of
+from fptkit.specs import ControlSpec, SearchSpec
 
 UNKNOWN = ""
 """Digest of what is not on this machine yet; it equals every other digest."""
 
 
 def of_plugins(study: Study) -> dict[str, str]:
-    """Digest of every plugin component that a cell uses, by its name."""
+    """Digest of every plugin component that a cell uses, and of the study's search and controls, by name."""
     found: dict[str, str] = {}
+    parts = [(SearchSpec, study.settings.search.name), *((ControlSpec, name) for name in study.settings.controls)]
     for cell in study.cells:
         found |= plugin_digests(cell.loaded.recipe, cell.loaded.registry)
+    for kind, name in parts:
+        if study.cells and (digest := digest_of_part(kind, name, study.cells[0].loaded.registry)):
+            found[f"{kind.kind} {name}"] = digest
     return dict(sorted(found.items()))
 
 
