@@ -21,7 +21,7 @@ from fptkit.sources.formats import INDEX, SINGLE
 from fptkit.sources.gguf.entries import find_gguf
 from fptkit.sources.identity import Place, Snapshot
 from fptkit.sources.weights import PACKAGED, cached_from_hub, shards_of
-from fptkit.specs import ControlSpec, SearchSpec
+from fptkit.specs import ControlSpec, SearchSpec, Spec
 
 UNKNOWN = ""
 """Digest of what is not on this machine yet; it equals every other digest."""
@@ -30,7 +30,8 @@ UNKNOWN = ""
 def of_plugins(study: Study) -> dict[str, str]:
     """Digest of every plugin component that a cell uses, and of the study's search and controls, by name."""
     found: dict[str, str] = {}
-    parts = [(SearchSpec, study.settings.search.name), *((ControlSpec, name) for name in study.settings.controls)]
+    parts: list[tuple[type[Spec], str]] = [(SearchSpec, study.settings.search.name)]
+    parts += [(ControlSpec, name) for name in study.settings.controls]
     for cell in study.cells:
         found |= plugin_digests(cell.loaded.recipe, cell.loaded.registry)
     for kind, name in parts:
