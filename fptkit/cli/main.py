@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from fptkit import __version__
 from fptkit.cli.records import COMMANDS
@@ -57,6 +58,13 @@ class LazyGroup(click.Group):
             ]
             context.fail(f"No such command '{name}'.{meant}{''.join(failed)}")
         return super().resolve_command(context, args)
+
+    def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the name of a command from the records alone, then options."""
+        texts = {name: text for name, (_, text) in COMMANDS.items()}
+        texts |= {name: spec.summary for name, spec in _of_plugins().items()}
+        found = [CompletionItem(name, help=text) for name, text in texts.items() if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, context, incomplete)]
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands from their records alone."""

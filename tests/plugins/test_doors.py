@@ -207,6 +207,8 @@ def test_help_imports_no_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     )
     load_plugins([file], selection="")
     assert "far" in fptkit("--help").output
+    completed = ShellComplete(cli, {}, "fptkit", "_FPTKIT_COMPLETE").get_completions([], "fa")
+    assert [item.value for item in completed] == ["far"]
     assert "cannot import 'no_such_module:command'" in str(fptkit("far").exception)
 
 
