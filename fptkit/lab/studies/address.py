@@ -128,7 +128,8 @@ def _is_named(spec: Spec, words: frozenset[str]) -> bool:
 
 
 def _may_stop(listener: Component, registry: Registry) -> bool:
-    return "stop" in registry.get(ListenerSpec, listener.name).may
+    known = listener.name in registry.names(ListenerSpec)
+    return known and "stop" in registry.get(ListenerSpec, listener.name).may
 
 
 def _listener(listener: Component, registry: Registry) -> dict[str, Any]:
