@@ -17,7 +17,7 @@ from click.shell_completion import CompletionItem
 from fptkit import __version__
 from fptkit.cli.records import COMMANDS
 from fptkit.engine.team.launch import process_count, process_rank
-from fptkit.engine.terminal import is_lost, lost_output, take_over
+from fptkit.engine.terminal import is_lost, let_print, lost_output, take_over
 from fptkit.errors import FptkitError, Interrupted, PeerError, PluginError, clipped, visible
 from fptkit.registry import in_use
 from fptkit.specs import CommandSpec
@@ -82,7 +82,7 @@ def _of_plugins() -> dict[str, CommandSpec]:
 
 
 def command_of(spec: CommandSpec) -> click.Command:
-    """Import the command of a plugin.
+    """Import the command of a plugin; what its package prints is then printed on standard output.
 
     Raises:
         PluginError: it cannot be imported, or is no command of click.
@@ -93,6 +93,7 @@ def command_of(spec: CommandSpec) -> click.Command:
             f"{spec}: its target is {type(command).__name__}, expected a click.Command: decorate it with "
             "@click.command()"
         )
+    let_print(str(getattr(command.callback, "__module__", "")))
     return command
 
 

@@ -103,7 +103,7 @@ def test_a_study_can_be_planned_over_each(installed: tuple[Path, dict[str, str]]
 def test_the_command_of_a_package_is_a_command(installed: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text('{"best_step": 40}')
     done = fptkit(installed[1], tmp_path, "my_command", ".")
-    assert done.stdout.split() == [".", "40"]
+    assert done.stdout.split() == [".", "40"], done.stderr
     assert "my_command" in fptkit(installed[1], tmp_path, "--help").stdout
 
 
