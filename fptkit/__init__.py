@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # the same names as in the table below, for type checkers and
     from fptkit.backbones.options import PrefixOptions as PrefixOptions
     from fptkit.encoders.options import EncoderOptions as EncoderOptions
     from fptkit.engine.build import Built as Built
+    from fptkit.engine.control import RunControl as RunControl
     from fptkit.freezing.options import FreezingOptions as FreezingOptions
     from fptkit.hookspecs import hookimpl as hookimpl
     from fptkit.inference.trained import TrainedModel as TrainedModel
@@ -57,20 +58,30 @@ if TYPE_CHECKING:  # the same names as in the table below, for type checkers and
     from fptkit.options import Decides as Decides
     from fptkit.options import Options as Options
     from fptkit.specs import BackboneSpec as BackboneSpec
+    from fptkit.specs import CommandSpec as CommandSpec
+    from fptkit.specs import ControlSpec as ControlSpec
+    from fptkit.specs import DataSetSpec as DataSetSpec
     from fptkit.specs import EncoderSpec as EncoderSpec
     from fptkit.specs import FreezingPolicySpec as FreezingPolicySpec
     from fptkit.specs import FreezingRule as FreezingRule
     from fptkit.specs import HeadSpec as HeadSpec
+    from fptkit.specs import LauncherSpec as LauncherSpec
     from fptkit.specs import ListenerSpec as ListenerSpec
     from fptkit.specs import LossSpec as LossSpec
     from fptkit.specs import MetricSpec as MetricSpec
     from fptkit.specs import OptimizerSpec as OptimizerSpec
     from fptkit.specs import Protocol as Protocol
+    from fptkit.specs import PublishedSpec as PublishedSpec
     from fptkit.specs import RecipeFolderSpec as RecipeFolderSpec
+    from fptkit.specs import ReportSection as ReportSection
+    from fptkit.specs import ReportSectionSpec as ReportSectionSpec
+    from fptkit.specs import ReportTable as ReportTable
     from fptkit.specs import ScheduleSpec as ScheduleSpec
+    from fptkit.specs import SearchSpec as SearchSpec
     from fptkit.specs import TaskProtocol as TaskProtocol
     from fptkit.specs import TaskSpec as TaskSpec
     from fptkit.specs import TransformSpec as TransformSpec
+    from fptkit.specs import WeightSourceSpec as WeightSourceSpec
     from fptkit.tasks.generated import ArraySplit as ArraySplit
     from fptkit.tasks.generated import GeneratedTask as GeneratedTask
 
@@ -80,24 +91,35 @@ _HOMES = {
     "fptkit.api.training": ("TrainResult", "train"),
     "fptkit.api.estimators.estimators": ("FrozenTransformerClassifier", "FrozenTransformerRegressor"),
     "fptkit.engine.build": ("Built",),
+    "fptkit.engine.control": ("RunControl",),
     "fptkit.inference.trained": ("TrainedModel", "load"),
     "fptkit.hookspecs": ("hookimpl",),
     "fptkit.specs": (
         "BackboneSpec",
+        "CommandSpec",
+        "ControlSpec",
+        "DataSetSpec",
         "EncoderSpec",
         "FreezingPolicySpec",
         "FreezingRule",
         "HeadSpec",
+        "LauncherSpec",
         "ListenerSpec",
         "LossSpec",
         "MetricSpec",
         "OptimizerSpec",
         "Protocol",
+        "PublishedSpec",
         "RecipeFolderSpec",
+        "ReportSection",
+        "ReportSectionSpec",
+        "ReportTable",
         "ScheduleSpec",
+        "SearchSpec",
         "TaskProtocol",
         "TaskSpec",
         "TransformSpec",
+        "WeightSourceSpec",
     ),
     "fptkit.options": ("Decides", "Options"),
     "fptkit.backbones.options": ("PositionOptions", "PrefixOptions"),

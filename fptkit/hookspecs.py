@@ -9,6 +9,15 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
+from fptkit.specs.door_hooks import fptkit_commands as fptkit_commands
+from fptkit.specs.door_hooks import fptkit_controls as fptkit_controls
+from fptkit.specs.door_hooks import fptkit_data_sets as fptkit_data_sets
+from fptkit.specs.door_hooks import fptkit_launchers as fptkit_launchers
+from fptkit.specs.door_hooks import fptkit_published as fptkit_published
+from fptkit.specs.door_hooks import fptkit_report_sections as fptkit_report_sections
+from fptkit.specs.door_hooks import fptkit_searches as fptkit_searches
+from fptkit.specs.door_hooks import fptkit_weight_sources as fptkit_weight_sources
+
 if TYPE_CHECKING:
     from fptkit.specs import (
         BackboneSpec,

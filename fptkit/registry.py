@@ -7,18 +7,16 @@ failure, and leaves a plugin that fails validation half registered.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.metadata
-import importlib.util
 import os
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib.abc import SourceLoader
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import pluggy
@@ -26,11 +24,18 @@ import pluggy
 from fptkit import hookspecs
 from fptkit.errors import PluginError, UnknownNameError, UsageError, UserInterrupt
 from fptkit.specs import HOOKS, Spec, kind_of
-from fptkit.specs.frames import reason_of
 from fptkit.specs.guard import claim
+from fptkit.specs.hook_calls import blamed, checked_records, is_wrapper, module_name, reason_in_line, wrappers_of
+from fptkit.specs.plugin import Plugin as Plugin
+from fptkit.specs.plugin import trace
+from fptkit.specs.plugin_file import import_file
+from fptkit.specs.plugin_file import plugin_path as plugin_path
 from fptkit.specs.surroundings import importing
 
-RECORDS = ("backbones", "encoders", "engine.trackers", "engine.training", "freezing", "recipe", "tasks")
+RECORDS = (
+    *("backbones", "encoders", "engine.trackers", "engine.training", "freezing", "recipe", "tasks"),
+    *("sources", "lab", "cli"),
+)
 """Packages of fptkit with a module ``records``: its own components, which use the same hooks as any plugin. Named as
 text, since components import the registry, which must not import them."""
 
@@ -69,7 +74,14 @@ class Registry:
         host = PluginHost(Registry(list(self.plugins), {kind: dict(named) for kind, named in self._entries.items()}))
         for file in files:
             host.load_file(Path(file))
-        return host.registry if len(host.registry.plugins) > len(self.plugins) else self
+        wrapped = host.wrap()
+        found = host.registry if wrapped or len(host.registry.plugins) > len(self.plugins) else self
+        return found.use()
+
+    def use(self) -> Registry:
+        """Make this the registry in which names are looked up where none is passed, see `in_use`; returns it."""
+        _IN_USE[:] = [self]
+        return self
 
     def add(self, specs: Sequence[Spec], owner: Plugin) -> None:
         """Register all records of one plugin, or none of them.
@@ -88,6 +100,30 @@ class Registry:
             seen[kind, spec.name] = spec
         for (kind, name), spec in seen.items():
             self._entries.setdefault(kind, {})[name] = Entry(spec, owner)
+
+    def replace(self, kind: type[Spec], records: Sequence[Spec], wrapper: Plugin) -> None:
+        """Replace the records of a kind by those that a wrapper left, changed or added.
+
+        Args:
+            kind: the kind.
+            records: all of them; one of a known name keeps its plugin.
+            wrapper: the plugin that owns records with other names.
+
+        Raises:
+            PluginError: a name is given twice.
+        """
+        known = self._entries.get(kind, {})
+        found: dict[str, Entry] = {}
+        for spec in records:
+            if spec.name in found:
+                raise PluginError(f"{spec} is given twice after the wrapper of {wrapper.described}")
+            found[spec.name] = Entry(spec, known[spec.name].owner if spec.name in known else wrapper)
+        self._entries[kind] = found
+
+    def remove(self, plugin: Plugin) -> None:
+        """Remove the records of a plugin."""
+        for kind, named in self._entries.items():
+            self._entries[kind] = {name: entry for name, entry in named.items() if entry.owner is not plugin}
 
     def entries(self, kind: type[Spec]) -> Iterator[Entry]:
         """Entries of a kind, sorted by name."""
@@ -120,57 +156,20 @@ class Registry:
         return spec
 
 
-ENTRY_POINT_GROUP = "fptkit"
-
-_SHOWN = 60
-"""Characters of an unusable path that an error shows."""
-
-SLOW_S = 0.5
-"""Import time above which a plugin is reported as slow; a listing of fptkit's own components takes a third of it."""
+_IN_USE: list[Registry] = []
+"""The registry that this process loaded, extended or built with last, if there is one."""
 
 
-@dataclass
-class Plugin:
-    """A plugin that was found, and the result of loading it.
+def in_use() -> Registry:
+    """The registry of this command, or of this call from Python: the one that was loaded, extended or used last.
 
-    Args:
-        name: entry-point name, ``builtin``, or the path of a file.
-        origin: ``builtin``, ``distribution`` or ``file``.
-        distribution: name of the installed distribution, empty for the others.
-        version: its version.
-        status: ``loaded``, ``blocked`` (left out by ``FPTKIT_PLUGINS``) or ``failed``.
-        reason: why it failed, one line.
-        hooks: hooks it implements.
-        error: the exception that ``reason`` describes.
-        seconds: how long it took to load, which delays every command.
+    Code that gets a name but no registry looks it up here, such as the sources of a list of weights. If none was
+    loaded, the installed plugins are.
     """
+    return _IN_USE[0] if _IN_USE else load_plugins(selection=selection_from_environment())
 
-    name: str
-    origin: str
-    distribution: str = ""
-    version: str = ""
-    status: str = "loaded"
-    reason: str = ""
-    hooks: tuple[str, ...] = ()
-    error: BaseException | None = None
-    seconds: float = 0.0
 
-    @property
-    def slow(self) -> bool:
-        """True if an installed plugin takes so long to import that it delays every command."""
-        return self.origin == "distribution" and self.seconds > SLOW_S
-
-    @property
-    def failed(self) -> bool:
-        """True if it could not be loaded."""
-        return self.status == "failed"
-
-    @property
-    def described(self) -> str:
-        """Name, distribution and version, for messages."""
-        if self.distribution:
-            return f"{self.name} ({self.distribution} {self.version})"
-        return "fptkit itself" if self.origin == "builtin" else self.name
+ENTRY_POINT_GROUP = "fptkit"
 
 
 def load_plugins(files: Sequence[str | Path] = (), *, selection: str | None = None) -> Registry:
@@ -213,13 +212,16 @@ class PluginHost:
     """Loads plugins one by one into a registry.
 
     Args:
-        registry: records and plugins are added to it.
+        registry: records and plugins are added to it; wrappers of its plugins apply to what is added.
     """
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
         self._manager = pluggy.PluginManager("fptkit")
         self._manager.add_hookspecs(hookspecs)
+        for plugin in registry.plugins:
+            if plugin.implementation is not None:
+                self._manager.register(plugin.implementation, plugin.name)
 
     def load(self, plugin: Plugin, importer: Any) -> None:
         """Import and register one plugin. If it fails, ``plugin`` says why, and no record is registered.
@@ -244,17 +246,54 @@ class PluginHost:
             if not plugin.hooks:
                 raise PluginError("it implements no fptkit hook; mark its functions with @fptkit.hookimpl")
             self.registry.add(specs, plugin)
+            plugin.implementation = implementation
             if plugin.origin != "builtin":
-                claim(plugin.described, _module_name(implementation), specs)
+                claim(plugin.described, module_name(implementation), specs)
         except UserInterrupt:
             raise
         except BaseException as err:  # its code may raise anything
-            plugin.status, plugin.reason, plugin.error = "failed", _reason(err), err
-            if implementation is not None and self._manager.get_plugin(plugin.name) is implementation:
-                self._manager.unregister(implementation)
+            self._fail(plugin, implementation, err)
         plugin.seconds = time.perf_counter() - started
         if os.environ.get("FPTKIT_TRACE_PLUGINS", "") not in ("", "0"):
-            print(_trace(plugin, specs), file=sys.stderr)
+            print(trace(plugin, specs), file=sys.stderr)
+
+    def _fail(self, plugin: Plugin, implementation: Any, err: BaseException) -> None:
+        plugin.status, plugin.reason, plugin.error = "failed", reason_in_line(err), err
+        plugin.implementation = None
+        if implementation is not None and self._manager.get_plugin(plugin.name) is implementation:
+            self._manager.unregister(implementation)
+
+    def wrap(self) -> bool:
+        """Let wrappers change the records, as pluggy describes: after all plugins were loaded, around each hook.
+
+        A wrapper that fails is unregistered, and its plugin is failed.
+
+        Returns:
+            Whether there was a wrapper.
+
+        Raises:
+            PluginError: that of a plugin file failed.
+        """
+        found = False
+        for hook in HOOKS:
+            while wrappers := list(wrappers_of(self._manager, hook)):
+                found = True
+                owners = {id(plugin.implementation): plugin for plugin in self.registry.plugins}
+                try:
+                    with importing(), warnings.catch_warnings():
+                        warnings.simplefilter("ignore", pluggy.PluggyTeardownRaisedWarning)
+                        records = list(checked_records(hook, getattr(self._manager.hook, hook)()))
+                    self.registry.replace(HOOKS[hook], records, owners[id(wrappers[-1].plugin)])
+                    break
+                except UserInterrupt:
+                    raise
+                except BaseException as err:  # its code may raise anything
+                    failed = owners[id(blamed(wrappers, err).plugin)]
+                    self.registry.remove(failed)
+                    self._fail(failed, failed.implementation, err)
+                    if failed.origin == "file":
+                        raise PluginError(f"plugin {failed.name}: {failed.reason}") from err
+        return found
 
     def load_file(self, path: Path) -> None:
         """Load a plugin from one Python file.
@@ -269,7 +308,7 @@ class PluginHost:
         if any(plugin.name == str(path) for plugin in self.registry.plugins):
             return
         plugin = Plugin(str(path), "file")
-        self.load(plugin, lambda: _import_file(path))
+        self.load(plugin, lambda: import_file(path))
         if plugin.failed:
             raise PluginError(f"plugin {path}: {plugin.reason}") from plugin.error
 
@@ -287,18 +326,11 @@ class PluginHost:
             yield caller.name
 
     def _records(self, implementation: Any) -> Iterator[Spec]:
-        """All records of one plugin; each must be of the kind that its hook returns."""
-        for hook, kind in HOOKS.items():
-            for hook_implementation in getattr(self._manager.hook, hook).get_hookimpls():
-                if hook_implementation.plugin is not implementation:
-                    continue
-                records = hook_implementation.function()
-                if not isinstance(records, (list, tuple)):
-                    raise PluginError(f"{hook} returned {type(records).__name__}, expected a list of {kind.__name__}")
-                for record in records:
-                    if not isinstance(record, kind):
-                        raise PluginError(f"{hook} returned a {type(record).__name__}, expected {kind.__name__}")
-                    yield record
+        """All records of one plugin, as its own functions return them; each must be of the kind of its hook."""
+        for hook in HOOKS:
+            for found in getattr(self._manager.hook, hook).get_hookimpls():
+                if found.plugin is implementation and not is_wrapper(found):
+                    yield from checked_records(hook, [found.function()])
 
 
 def _entry_points() -> list[importlib.metadata.EntryPoint]:
@@ -311,88 +343,3 @@ def _import_builtin() -> SimpleNamespace:
     """The hooks of all of fptkit's own records, as one plugin."""
     modules = [importlib.import_module(f"fptkit.{part}.records") for part in RECORDS]
     return SimpleNamespace(**{hook: vars(module)[hook] for module in modules for hook in HOOKS if hook in vars(module)})
-
-
-def plugin_path(path: Path) -> Path:
-    """The canonical path of a plugin file: absolute, with links resolved. The file need not exist.
-
-    Raises:
-        UsageError: it is not a valid path.
-    """
-    try:
-        found = path.resolve()
-        found.is_file()
-    except (OSError, ValueError, RuntimeError) as err:  # too long, a zero byte, links in a circle
-        shown = str(path) if len(str(path)) <= _SHOWN else f"{str(path)[:_SHOWN]}..."
-        raise UsageError(
-            f"plugin file {shown!r} is not a usable path: {getattr(err, 'strerror', None) or err}"
-        ) from err
-    return found
-
-
-_EXECUTED: dict[tuple[Path, str], ModuleType | BaseException] = {}
-"""The module of every plugin file this process executed, or its error, by path and digest of the content."""
-
-
-def _import_file(path: Path) -> ModuleType:
-    """The module of a plugin file, executed once per process; a changed file is executed again.
-
-    Raises:
-        BaseException: whatever the file raised when it was executed.
-    """
-    content = path.read_bytes()
-    key = path, hashlib.sha256(content).hexdigest()
-    if key not in _EXECUTED:
-        try:
-            _EXECUTED[key] = _execute(path, content)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as err:
-            _EXECUTED[key] = err
-    found = _EXECUTED[key]
-    if not isinstance(found, ModuleType):
-        raise found
-    sys.modules[found.__name__] = found  # an earlier version of the file may be there
-    return found
-
-
-def _execute(path: Path, content: bytes) -> ModuleType:
-    """Execute a file as a module with a unique name, so that records can name it and workers can unpickle it."""
-    name = f"fptkit_plugin_{path.stem}"
-    if name in sys.modules and sys.modules[name].__file__ != str(path):
-        name += f"_{hashlib.sha256(bytes(path)).hexdigest()[:8]}"  # another folder's file of the same name
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or not isinstance(spec.loader, SourceLoader):
-        raise PluginError("it is not a Python file (.py)")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        # Compiled from the digested content: the loader would use a stale cache if the file changed within a second.
-        exec(spec.loader.source_to_code(content, str(path)), vars(module))  # nosec B102: a plugin, which is code
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
-
-
-def _trace(plugin: Plugin, specs: Sequence[Spec]) -> str:
-    """The result of loading a plugin, as one line."""
-    given = ", ".join(f"{spec.kind} {spec.name}" for spec in specs) or "no records"
-    outcome = f"failed: {plugin.reason}" if plugin.failed else given
-    return (
-        f"fptkit plugin {plugin.described}: {plugin.seconds:.3f} s, hooks {', '.join(plugin.hooks) or '-'}; {outcome}"
-    )
-
-
-def _module_name(implementation: object) -> str:
-    """The module of a plugin's hooks, which may be attributes of a module or of another object."""
-    name = implementation.__name__ if isinstance(implementation, ModuleType) else type(implementation).__module__
-    return str(name)
-
-
-def _reason(err: BaseException) -> str:
-    """One line that says what went wrong."""
-    if isinstance(err, pluggy.PluginValidationError):
-        text = " ".join(str(err).split())
-        return f"{type(err).__name__}: {text}; the hooks are {', '.join(sorted(HOOKS))}"
-    return reason_of(err)

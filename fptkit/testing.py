@@ -56,6 +56,14 @@ from fptkit.interfaces import (
     encode,
     prediction_shape,
 )
+from fptkit.lab.contracts import check_command as check_command
+from fptkit.lab.contracts import check_control as check_control
+from fptkit.lab.contracts import check_data_set as check_data_set
+from fptkit.lab.contracts import check_launcher as check_launcher
+from fptkit.lab.contracts import check_published as check_published
+from fptkit.lab.contracts import check_report_section as check_report_section
+from fptkit.lab.contracts import check_search as check_search
+from fptkit.lab.contracts import check_weight_source as check_weight_source
 from fptkit.model import CrossModalModel, Head
 from fptkit.numerics.recompute import recompute_blocks
 from fptkit.options import Options

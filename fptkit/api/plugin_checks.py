@@ -13,10 +13,13 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from fptkit import testing
+from fptkit.api.surrounding_checks import around_checks
 from fptkit.api.training_checks import Skipped, training_checks
 from fptkit.encoders.choice import encoded_tokens
 from fptkit.engine.component import build_component
+from fptkit.engine.control import RunActions
 from fptkit.engine.events import Listener
+from fptkit.engine.listeners import build_listener
 from fptkit.errors import FptkitError, UnknownNameError, UserInterrupt
 from fptkit.interfaces import Backbone, Grid, InputKind, Symbols, Task, Vectors
 from fptkit.options import Options
@@ -30,10 +33,16 @@ from fptkit.specs import (
     ComponentSpec,
     EncoderSpec,
     FreezingPolicySpec,
+    HeadSpec,
     ListenerSpec,
+    LossSpec,
+    MetricSpec,
+    OptimizerSpec,
     RecipeFolderSpec,
+    ScheduleSpec,
     Spec,
     TaskSpec,
+    TransformSpec,
 )
 from fptkit.specs.guard import author_line, fault_of
 
@@ -151,9 +160,9 @@ def _checks_of(spec: Spec, registry: Registry) -> dict[str, Callable[[], object]
             return {"options": partial(testing.check_options, spec), "events": partial(_check_listener, spec)}
         case RecipeFolderSpec():
             return {"recipes": partial(_check_recipes, spec, registry)}
-        case ComponentSpec():
+        case HeadSpec() | LossSpec() | MetricSpec() | OptimizerSpec() | ScheduleSpec() | TransformSpec():
             return {"options": partial(testing.check_options, spec), **training_checks(spec, _defaults)}
-    return {}
+    return around_checks(spec, registry)
 
 
 def _defaults(spec: ComponentSpec) -> Options:
@@ -200,7 +209,7 @@ def _check_backbone(spec: BackboneSpec, check: Callable[..., None]) -> None:
 
 def _check_listener(spec: ListenerSpec) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        listener: Listener = build_component(spec, _defaults(spec), folder=Path(folder))
+        listener: Listener = build_listener(spec, _defaults(spec), Path(folder), RunActions())
         testing.check_listener(listener)
         with contextlib.suppress(AttributeError):
             listener.close()  # type: ignore[attr-defined]  # Windows removes no open file

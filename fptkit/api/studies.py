@@ -14,6 +14,7 @@ from fptkit.api.notebook import in_notebook
 from fptkit.api.notebook_study import NotebookStudyView
 from fptkit.engine.team.launch import process_count
 from fptkit.errors import UsageError
+from fptkit.lab.reporting.of_plugins import of_study
 from fptkit.lab.reporting.write import Form, read_study, text_of
 from fptkit.lab.studies.earlier import earlier_notes, earlier_runs, other_data_notes
 from fptkit.lab.studies.launchers.base import LauncherOptions
@@ -170,7 +171,7 @@ class StudyResult:
         if form not in ("markdown", "html", "csv"):
             raise UsageError(f"report: unknown form {form!r}; use markdown, html or csv")
         study = read_study(self.folder, self.ledger)
-        return text_of(form, study, study.report(into=self.folder))
+        return text_of(form, study, study.report(into=self.folder, own=of_study(study.results)))
 
     def _repr_html_(self) -> str:
         """Scores, verdicts and warnings, for notebooks."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from fptkit.backbones.options import WEIGHT_SCHEMES
 from fptkit.backbones.words import find_words
 from fptkit.errors import DataError, ShapeError
 from fptkit.sources import Unavailable, choose
 from fptkit.sources.decoding import decoding
+from fptkit.sources.entries import is_source
 from fptkit.sources.tokenizers import find_tokenizer
 from fptkit.sources.weights import WeightFolder, open_weights
 
@@ -29,7 +29,7 @@ def begin_of_text(entry: str) -> Tensor:
         DataError: the embedding contains NaN or infinity, or a file is not readable.
     """
     scheme, _, place = entry.partition(":")
-    if scheme not in WEIGHT_SCHEMES or not place:
+    if not is_source(scheme) or not place:
         raise ShapeError(
             f"backbone.prefix.kind 'bos': the backbone does not say which embedding begins a text, and its weights "
             f"'{entry}' are no checkpoint to read it from; {ADVICE}"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from fptkit.options import Options
-from fptkit.sources.packages import PACKAGES
+from fptkit.sources.entries import BUILTIN_WEIGHTS as BUILTIN_WEIGHTS
+from fptkit.sources.entries import check_entry
 from fptkit.specs import BLOCK_SLICE, limits
 
 
@@ -39,15 +39,8 @@ SIZES = {
 }
 """``nano`` is the size of ``builtin:gpt2_nano``; the others are the published sizes (Radford et al. 2019, Table 2)."""
 
-BUILTIN_WEIGHTS = ("bit_memory_nano", "gpt2_nano", "synthetic_nano", "vit_nano")
-"""Names of the weights that ship with the package."""
-
 WEIGHT_FORMS = "hub:ORG/NAME, hub:ORG/NAME@REVISION, path:DIR, path:FILE.gguf, package:NAME, builtin:NAME, random"
-WEIGHT_SCHEMES = ("hub", "path", "package", "builtin")
-"""What an entry of weights may begin with, before a colon."""
-
-_HUB_NAME = re.compile(r"(?![^@]*(--|\.\.))[\w.-]+/[\w.-]+(@[\w./-]+)?")
-"""The hub forbids ``--`` and ``..`` in names (huggingface_hub, ``utils/_validators.py``)."""
+"""Those that fptkit itself brings; plugins may add others (``fptkit list weights``)."""
 
 
 def _as_tuple(value: Any) -> Any:
@@ -56,22 +49,7 @@ def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _check_weights(entry: str) -> str:
-    kind, colon, rest = entry.partition(":")
-    if kind == "hub" and colon and not _HUB_NAME.fullmatch(rest):
-        raise ValueError(f"'{entry}' is not of the form hub:ORG/NAME or hub:ORG/NAME@REVISION")
-    if kind == "path" and colon and not rest.strip():
-        raise ValueError("'path:' names no folder; write path:DIR")
-    if kind == "builtin" and colon and rest not in BUILTIN_WEIGHTS:
-        raise ValueError(f"unknown built-in weights '{rest}'\nknown: {', '.join(BUILTIN_WEIGHTS)}")
-    if kind == "package" and colon and rest not in PACKAGES:
-        raise ValueError(f"unknown package with weights '{rest}'\nknown: {', '.join(PACKAGES)}")
-    if entry != "random" and not (colon and kind in WEIGHT_SCHEMES):
-        raise ValueError(f"unknown source of weights '{entry}'\nallowed: {WEIGHT_FORMS}")
-    return entry
-
-
-WeightEntry = Annotated[str, AfterValidator(_check_weights)]
+WeightEntry = Annotated[str, AfterValidator(check_entry)]
 WeightEntries = Annotated[
     tuple[WeightEntry, ...],
     Field(min_length=1, max_length=limits.WEIGHT_SOURCES),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -56,7 +56,25 @@ def component_names(context: click.Context, parameter: click.Parameter, incomple
 
             studies = list_studies(installed())
             return [_item(s.name, s.description) for s in studies if s.name.startswith(incomplete)]
-        entries = installed().entries(NOUNS[kind].record) if kind in NOUNS else ()
+        return component_items(kind, incomplete) if kind in NOUNS else []
+    return []
+
+
+def completes(noun: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+    """The completion of an argument or option that names a component of a kind."""
+
+    def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return component_items(noun, incomplete)
+
+    return complete
+
+
+def component_items(noun: str, incomplete: str) -> list[CompletionItem]:
+    """Components of a kind, for the arguments and options that name one."""
+    from fptkit.specs import NOUNS
+
+    with silent():
+        entries = installed().entries(NOUNS[noun].record)
         return [_item(e.spec.name, e.spec.summary) for e in entries if e.spec.name.startswith(incomplete)]
     return []
 

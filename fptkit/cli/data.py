@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from fptkit.cli.shared import json_option, print_json, print_rows
+from fptkit.cli.completion import completes
+from fptkit.cli.shared import json_option, load_registry, plugin_option, print_json, print_rows
 from fptkit.engine.terminal import console as make_console
+from fptkit.specs import DataSetSpec
 
 _STATES = {
     "fetched": "downloaded and complete",
@@ -26,11 +28,13 @@ def data() -> None:
 
 @data.command()
 @json_option
-def status(as_json: bool) -> None:
+@plugin_option
+def status(as_json: bool, plugin_files: Sequence[Path]) -> None:
     """Show which data sets are available, and where they are looked up."""
     from fptkit.sources import data_sets
 
-    found = [data_sets.status(name) for name in data_sets.DATA_SETS]
+    names = load_registry(plugin_files).names(DataSetSpec)
+    found = [data_sets.status(name) for name in names]
     if as_json:
         print_json(
             [
@@ -52,26 +56,37 @@ def status(as_json: bool) -> None:
     )
     for one in found:
         if one.missing:
-            described = data_sets.DATA_SETS[one.name]
+            described = data_sets.find_data_set(one.name)
             click.echo(f"\n{one.name} needs these files, each as {' or '.join(described.extensions)}:")
             for stem in described.records:
                 click.echo(f"  {stem}{'' if stem in one.missing else '   (available)'}")
-            click.echo(described.advice)
+            click.echo(described.advice or f"Get them with 'fptkit data fetch {one.name}'.")
 
 
 @data.command()
-@click.argument("name")
+@click.argument("name", shell_complete=completes("data_set"))
 @click.option("--url", help="Another URL of the archive, such as a mirror.")
 @click.option("--digest", "--sha256", "sha256", metavar="DIGEST", help="SHA-256 digest the archive must have.")
 @click.option("--force", is_flag=True, help="Download again and replace existing files.")
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Folder to unpack into.")
 @json_option
-def fetch(name: str, url: str | None, sha256: str | None, force: bool, folder: Path | None, as_json: bool) -> None:
+@plugin_option
+def fetch(
+    name: str,
+    url: str | None,
+    sha256: str | None,
+    force: bool,
+    folder: Path | None,
+    as_json: bool,
+    plugin_files: Sequence[Path],
+) -> None:
     """Download data set NAME, check it and unpack it. An interrupted download is continued."""
     from fptkit.sources import data_sets
 
+    load_registry(plugin_files)
     described = data_sets.find_data_set(name)
-    click.echo(f"{described.summary}\nsource: {described.source}\nlicence: {described.licence}", err=True)
+    source, licence = described.reference or "not stated", described.licence or "not stated"
+    click.echo(f"{described.summary}\nsource: {source}\nlicence: {licence}", err=True)
     if url and url.lower().startswith("http:") and not sha256:
         click.echo("warning: anybody between here and an http server can change the archive; add --digest", err=True)
     with _progress(described.name) as progress:

@@ -13,11 +13,11 @@ import click
 
 from fptkit.cli.shared import json_option, load_registry, plugin_option, print_json, print_rows
 from fptkit.registry import Registry
-from fptkit.specs import PLURALS, Spec, TaskProtocol
+from fptkit.specs import PLURALS, PublishedSpec, Spec, TaskProtocol
 
 
 @click.command("list")
-@click.argument("kind", type=click.Choice([*PLURALS, "weights", "recipes", "studies", "published"]))
+@click.argument("kind", type=click.Choice([*PLURALS, "weights", "recipes", "studies"]))
 @json_option
 @plugin_option
 def list_(kind: str, as_json: bool, plugin_files: Sequence[Path]) -> None:
@@ -27,7 +27,7 @@ def list_(kind: str, as_json: bool, plugin_files: Sequence[Path]) -> None:
         "weights": _weights,
         "recipes": lambda: _recipes(registry),
         "studies": lambda: _studies(registry),
-        "published": _published,
+        "published": lambda: _published(registry),
     }
     rows = listers[kind]() if kind in listers else component_rows(registry, PLURALS[kind].record)
     if as_json:
@@ -53,6 +53,10 @@ def _under_headings(rows: list[dict[str, str]]) -> list[dict[str, str]]:
     return shown
 
 
+_CODE = ("check", "config", "known", "installer", "runs_per_seed")
+"""Fields of records that name further code."""
+
+
 def component_rows(registry: Registry, kind: type[Spec]) -> list[dict[str, Any]]:
     """Every record of a kind as plain data; the reference also as ``source``, its former name."""
     return [
@@ -60,7 +64,7 @@ def component_rows(registry: Registry, kind: type[Spec]) -> list[dict[str, Any]]
             **{
                 field.name: _plain(getattr(entry.spec, field.name))
                 for field in fields(entry.spec)
-                if field.name not in ("target", "options", "rules")
+                if field.name not in ("target", "options", "rules", *_CODE)
             },
             "source": entry.spec.reference,
             "plugin": "builtin" if entry.owner.origin == "builtin" else entry.owner.described,
@@ -73,7 +77,7 @@ def _plain(value: Any) -> Any:
     """A record's field as JSON; protocols by name only, since `fptkit show` prints the rest."""
     if isinstance(value, tuple):
         return [item.name if isinstance(item, TaskProtocol) else item for item in value]
-    return value
+    return str(value) if isinstance(value, Path) else value
 
 
 def _weights() -> list[dict[str, Any]]:
@@ -117,21 +121,32 @@ def _studies(registry: Registry) -> list[dict[str, Any]]:
     ]
 
 
-def _published() -> list[dict[str, Any]]:
-    from fptkit.lab.published import load_published, published_names, read_in
+def _published(registry: Registry) -> list[dict[str, Any]]:
+    from fptkit.errors import DataError
 
-    return [
-        {
-            "name": paper.name,
-            "summary": f"{paper.authors} {paper.year}: {paper.title} ({len(paper.figures)} figures)",
-            "source": paper.source,
-            "protocol": paper.protocol,
-            "tasks": list(paper.tasks),
-            "figures": len(paper.figures),
-            "status": f"read in {read_in(paper.figures)}",
-        }
-        for paper in map(load_published, published_names())
-    ]
+    rows = []
+    for entry in registry.entries(PublishedSpec):
+        plugin = "builtin" if entry.owner.origin == "builtin" else entry.owner.described
+        try:
+            rows.append({**_paper(entry.spec.name), "plugin": plugin})
+        except DataError as err:
+            rows.append({"name": entry.spec.name, "summary": str(err), "status": "damaged", "plugin": plugin})
+    return rows
+
+
+def _paper(name: str) -> dict[str, Any]:
+    from fptkit.lab.published import load_published, read_in
+
+    paper = load_published(name)
+    return {
+        "name": paper.name,
+        "summary": f"{paper.authors} {paper.year}: {paper.title} ({len(paper.figures)} figures)",
+        "source": paper.source,
+        "protocol": paper.protocol,
+        "tasks": list(paper.tasks),
+        "figures": len(paper.figures),
+        "status": f"read in {read_in(paper.figures)}",
+    }
 
 
 def _text(value: Any) -> str:

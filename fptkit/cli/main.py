@@ -12,69 +12,89 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from fptkit import __version__
+from fptkit.cli.records import COMMANDS
 from fptkit.engine.team.launch import process_count, process_rank
-from fptkit.engine.terminal import is_lost, lost_output, take_over
-from fptkit.errors import FptkitError, Interrupted, PeerError, clipped, visible
+from fptkit.engine.terminal import is_lost, let_print, lost_output, take_over
+from fptkit.errors import FptkitError, Interrupted, PeerError, PluginError, clipped, visible
+from fptkit.registry import in_use
+from fptkit.specs import CommandSpec
 from fptkit.specs.guard import plugin_faults
 from fptkit.specs.surroundings import user_interrupts
 
-COMMANDS = {
-    "run": ("fptkit.cli.run:run", "Train and evaluate a recipe."),
-    "study": ("fptkit.cli.study:study", "Compare arms over tasks, learning rates and seeds."),
-    "watch": ("fptkit.cli.watch:watch", "Follow a run or a study that runs elsewhere."),
-    "predict": ("fptkit.cli.predict:predict", "Predict for new files with what a run trained."),
-    "evaluate": ("fptkit.cli.evaluate:evaluate", "Evaluate a trained run on a split, or on other labelled files."),
-    "embed": ("fptkit.cli.embed:embed", "Write what a run's model makes of new files, as vectors."),
-    "export": ("fptkit.cli.export:export", "Export what a run trained: torch.export, ONNX, or a delta file."),
-    "push": ("fptkit.cli.push:push", "Push a run to a hub, with a model card."),
-    "pull": ("fptkit.cli.pull:pull", "Pull a run from a hub."),
-    "list": ("fptkit.cli.listing:list_", "List components, weights, recipes, studies or published results."),
-    "show": ("fptkit.cli.show:show", "Show a component with its options, or a recipe."),
-    "validate": ("fptkit.cli.validate:validate", "Check recipes without running them."),
-    "report": ("fptkit.cli.report:report", "Report the results of a study, also beside published figures."),
-    "verify": ("fptkit.cli.verify:verify", "Check that the figures of a study follow from its runs."),
-    "bundle": ("fptkit.cli.bundle:bundle", "Write a study with its runs as one zip file to publish."),
-    "bench": ("fptkit.cli.bench:bench", "Measure the training throughput of a recipe."),
-    "copy": ("fptkit.cli.copy:copy", "Copy a shipped recipe to edit it."),
-    "new": ("fptkit.cli.new:new", "Create a recipe for your own data, or a plugin package."),
-    "plugins": ("fptkit.cli.plugins:plugins", "List the plugins, and why one failed to load."),
-    "pretrain": ("fptkit.cli.pretrain:pretrain", "Pretrain a small sequence model."),
-    "data": ("fptkit.cli.data:data", "Show and download data sets."),
-    "schema": ("fptkit.cli.schema:schema", "Print the JSON Schema of recipes."),
-}
-"""Command -> its location and its one-line help, so that ``--help`` imports none of them."""
-
 
 class LazyGroup(click.Group):
-    """A group that imports a command only when it is used."""
+    """A group that imports a command only when it is used. fptkit's own are found without loading a plugin."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        """Names of the commands, in the order users need them."""
-        return list(COMMANDS)
+        """Names of the commands: fptkit's own in the order users need them, then those of plugins."""
+        return [*COMMANDS, *_of_plugins()]
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        """The command called ``name``, or None."""
-        if name not in COMMANDS:
-            return None
-        module_name, _, attribute = COMMANDS[name][0].partition(":")
-        command: click.Command = getattr(importlib.import_module(module_name), attribute)
-        return command
+        """The command called ``name``, or None.
+
+        Raises:
+            PluginError: it is a plugin's, and cannot be imported or is no command of click.
+        """
+        if name in COMMANDS:
+            module_name, _, attribute = COMMANDS[name][0].partition(":")
+            command: click.Command = getattr(importlib.import_module(module_name), attribute)
+            return command
+        found = _of_plugins().get(name)
+        return None if found is None else command_of(found)
 
     def resolve_command(self, context: click.Context, args: list[str]) -> Any:
-        """Like click's, but suggests the nearest name for a misspelt one."""
+        """Like click's, but suggests the nearest name for a misspelt one, and names plugins that did not load."""
         from fptkit.errors import nearest
 
         name = args[0]
-        if name not in COMMANDS and (suggestion := nearest(name, COMMANDS)):
-            context.fail(f"No such command '{name}'. Did you mean '{suggestion}'?")
+        if name not in COMMANDS and name not in _of_plugins():
+            suggestion = nearest(name, self.list_commands(context))
+            meant = f" Did you mean '{suggestion}'?" if suggestion else ""
+            failed = [
+                f"\nplugin {plugin.name} did not load: {plugin.reason}" for plugin in in_use().plugins if plugin.failed
+            ]
+            context.fail(f"No such command '{name}'.{meant}{''.join(failed)}")
         return super().resolve_command(context, args)
 
+    def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the name of a command from the records alone, then options."""
+        texts = {name: text for name, (_, text) in COMMANDS.items()}
+        texts |= {name: spec.summary for name, spec in _of_plugins().items()}
+        found = [CompletionItem(name, help=text) for name, text in texts.items() if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, context, incomplete)]
+
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands from the table alone."""
+        """Write the list of commands from their records alone."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+        if of_plugins := _of_plugins():
+            with formatter.section("Commands of plugins"):
+                formatter.write_dl([(name, spec.summary) for name, spec in of_plugins.items()])
+
+
+def _of_plugins() -> dict[str, CommandSpec]:
+    """The commands of plugins, by name; nothing of them is imported."""
+    found = {name: in_use().get(CommandSpec, name) for name in in_use().names(CommandSpec)}
+    return {name: spec for name, spec in found.items() if name not in COMMANDS}
+
+
+def command_of(spec: CommandSpec) -> click.Command:
+    """Import the command of a plugin; what its package prints is then printed on standard output.
+
+    Raises:
+        PluginError: it cannot be imported, or is no command of click.
+    """
+    command = spec.resolve()
+    if not isinstance(command, click.Command):
+        raise PluginError(
+            f"{spec}: its target is {type(command).__name__}, expected a click.Command: decorate it with "
+            "@click.command()"
+        )
+    let_print(str(getattr(command.callback, "__module__", "")))
+    return command
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

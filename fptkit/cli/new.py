@@ -66,9 +66,20 @@ def plugin(name: str, kind: str, output: Path | None) -> None:
         click.echo(folder / path)
     click.echo(
         f"\nnext:\n  pip install -e '{folder if folder.is_absolute() else f'./{folder}'}[dev]'\n"
-        f"  pytest {folder}\n  fptkit run {name} --profile smoke",
+        f"  pytest {folder}\n  {_first_use(name, kind)}",
         err=True,
     )
+
+
+def _first_use(name: str, kind: str) -> str:
+    """The command that uses the new component."""
+    if kind == "command":
+        return f"fptkit {name} --help"
+    return f"fptkit run {name} --profile smoke" if _has_recipe(kind) else f"fptkit show {kind} {name}"
+
+
+def _has_recipe(kind: str) -> bool:
+    return (TEMPLATES / kind / "recipe.yaml.template").is_file()
 
 
 def _check_name(name: str, kind: str) -> None:
@@ -90,7 +101,7 @@ def _check_name(name: str, kind: str) -> None:
 def _files(name: str, kind: str) -> dict[str, str]:
     """Path in the package -> text."""
     package = f"fptkit_{name}"
-    modules = _modules(kind)
+    modules, recipes = _modules(kind), _has_recipe(kind)
     values = {
         "name": name,
         "kind": NOUNS[kind].record.kind,
@@ -98,18 +109,33 @@ def _files(name: str, kind: str) -> dict[str, str]:
         "package": package,
         "distribution": package.replace("_", "-"),
         "class_name": "".join(word.capitalize() for word in name.split("_")),
-        "what": _template(f"{kind}/about.md").rstrip("\n"),
         "files": "".join(f"| `{package}/{file}` | {holds} |\n" for file, holds in modules.items()),
     }
+    values["what"] = Template(_template(f"{kind}/about.md").rstrip("\n")).substitute(values)
+    values["use"] = Template(_template(_use(kind))).substitute(values)
+    values["recipe"] = (
+        f"| `{package}/recipes/{name}.yaml` | a recipe, found by the name `{name}` |\n" if recipes else ""
+    )
     sources = {
         "pyproject.toml": "common/pyproject.toml",
         "README.md": "common/README.md",
         ".gitignore": "common/gitignore",
         **{f"{package}/{file}": f"{kind}/{file}" for file in ("__init__.py", *modules)},
-        f"{package}/recipes/{name}.yaml": f"{kind}/recipe.yaml",
+        **({f"{package}/recipes/{name}.yaml": f"{kind}/recipe.yaml"} if recipes else {}),
+        **{f"{package}/{file}": f"{kind}/{file}" for file in _data_files(kind)},
         "tests/test_contract.py": f"{kind}/test_contract.py",
     }
     return {path: Template(_template(source)).substitute(values) for path, source in sources.items()}
+
+
+def _use(kind: str) -> str:
+    """The template of the commands by which a component is used."""
+    return f"{kind}/use.sh" if (TEMPLATES / kind / "use.sh.template").is_file() else "common/use.sh"
+
+
+def _data_files(kind: str) -> list[str]:
+    """Files of a package that hold data."""
+    return [path.name.removesuffix(".template") for path in (TEMPLATES / kind).glob("data_*.template")]
 
 
 def _modules(kind: str) -> dict[str, str]:

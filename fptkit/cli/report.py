@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 from click.shell_completion import CompletionItem
 
-from fptkit.cli.shared import json_option, print_json
+from fptkit.cli.completion import completes
+from fptkit.cli.shared import json_option, load_registry, plugin_option, print_json
+from fptkit.registry import in_use
 
 if TYPE_CHECKING:
+    from fptkit.lab.reporting.of_plugins import Own
     from fptkit.lab.reporting.write import Form, StudyFiles
     from fptkit.lab.studies.results import StudyResults
 
@@ -35,6 +38,7 @@ def studies(context: click.Context, parameter: click.Parameter, incomplete: str)
     "--against",
     multiple=True,
     metavar="PAPER",
+    shell_complete=completes("published"),
     help="Compare with published figures, e.g. fpt2021 or rothermel2021. Repeatable.",
 )
 @click.option(
@@ -63,6 +67,7 @@ def studies(context: click.Context, parameter: click.Parameter, incomplete: str)
     help="Folder of the studies.",
 )
 @json_option
+@plugin_option
 def report(
     study: str,
     against: Sequence[str],
@@ -72,6 +77,7 @@ def report(
     anew: bool,
     ledger: Path,
     as_json: bool,
+    plugin_files: Sequence[Path],
 ) -> None:
     """Report on STUDY, a folder of results or the name of a study in the ledger folder; or on a run, by its folder.
 
@@ -85,9 +91,11 @@ def report(
     fptkit report rothermel-nano --anew
     """
     from fptkit.errors import UsageError
+    from fptkit.lab.reporting.of_plugins import of_study
     from fptkit.lab.reporting.write import read_study, text_of
     from fptkit.lab.verification.manifest import record_reports
 
+    load_registry(plugin_files)
     _check_papers(against)
     if figures and (form != "markdown" or output is None):
         raise UsageError("--figures writes the pictures next to a file: give --format markdown and --output FILE too")
@@ -106,9 +114,10 @@ def report(
     if as_json:
         print_json({"results": found.results.model_dump(mode="json"), "against": _pairs(found.results, against)})
     elif output is not None:
-        written = list(_write(found, form, output, against, figures))
+        own = of_study(found.results)
+        written = list(_write(found, form, output, against, figures, own))
         if not anew:  # reports derived again are not those of the stored results
-            record_reports(folder, written, against)
+            record_reports(folder, written, against, own)
         for path in written:
             click.echo(path)
     elif form in (None, "terminal"):
@@ -116,7 +125,8 @@ def report(
 
         print_results(found.results, against=against)
     else:
-        click.echo(text_of(cast("Form", form), found, found.report(against=against)), nl=False)
+        report = found.report(against=against, own=of_study(found.results))
+        click.echo(text_of(cast("Form", form), found, report), nl=False)
     for remedy in remedies:
         click.echo(remedy, err=True)
 
@@ -137,7 +147,6 @@ def _report_on_run(
     Raises:
         UsageError: an option does not go with a run, or the run cannot be read.
     """
-    from fptkit.cli.shared import load_registry
     from fptkit.errors import UsageError
     from fptkit.files import RUN_REPORT
     from fptkit.lab.reporting.markdown import to_markdown
@@ -156,7 +165,7 @@ def _report_on_run(
         assessed = None if found.assessed is None else found.assessed.model_dump(mode="json")
         print_json({"summary": dict(found.summary), "assessment": assessed})
         return
-    report = run_report(folder, load_registry())
+    report = run_report(folder, in_use())
     default = {"html": RUN_REPORT, "markdown": "report.md"}[form]
     target = (output / default if output.is_dir() else output) if output is not None else folder / default
     pictures = f"{target.stem}_figures" if figures else ""
@@ -218,14 +227,16 @@ def _pairs(results: StudyResults, against: Sequence[str]) -> dict[str, Any]:
     return {name: [pair.model_dump(mode="json") for pair in compare(results, load_published(name))] for name in against}
 
 
-def _write(found: StudyFiles, form: str | None, output: Path, against: Sequence[str], figures: bool) -> Iterator[Path]:
+def _write(
+    found: StudyFiles, form: str | None, output: Path, against: Sequence[str], figures: bool, own: Own
+) -> Iterator[Path]:
     """Write one file, or without a format all three; pictures go next to a Markdown file, in a folder of its name."""
     from fptkit.lab.reporting.write import FILES, text_of, write, write_pictures
 
     form = form or _by_suffix(output)
     whole_folder = form is None or output.is_dir()
     forms = [cast("Form", form)] if form else list(FILES)
-    report = found.report(into=output if whole_folder else output.parent, against=against)
+    report = found.report(into=output if whole_folder else output.parent, against=against, own=own)
     for one in forms:
         target = output / FILES[one] if whole_folder else output
         pictures = f"{target.stem}_figures" if figures else ""

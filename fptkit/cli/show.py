@@ -11,7 +11,18 @@ import click
 
 from fptkit.cli.completion import component_names
 from fptkit.cli.shared import json_option, load_registry, plugin_option, print_json, print_rows, recipe_options
-from fptkit.specs import NOUNS, ComponentSpec, FreezingPolicySpec, MetricSpec, Spec, TaskSpec
+from fptkit.specs import (
+    NOUNS,
+    ComponentSpec,
+    DataSetSpec,
+    FreezingPolicySpec,
+    ListenerSpec,
+    MetricSpec,
+    ReportSectionSpec,
+    Spec,
+    TaskSpec,
+    WeightSourceSpec,
+)
 
 if TYPE_CHECKING:
     from fptkit.recipe.load import LoadedRecipe
@@ -19,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("kind", type=click.Choice([*NOUNS, "recipe", "study", "published"]))
+@click.argument("kind", type=click.Choice([*NOUNS, "recipe", "study"]))
 @click.argument("name", shell_complete=component_names)
 @recipe_options
 @json_option
@@ -196,8 +207,24 @@ def _card(spec: Spec, owner: str) -> dict[str, Any]:
             }
             for rule in spec.rules
         ]
+    card.update({label: value for label, value in _facts(spec) if value})
     if isinstance(spec, (ComponentSpec, FreezingPolicySpec)):
         from fptkit.recipe.schema import describe_options
 
         card["options"] = [asdict(row) for row in describe_options(spec.options_model())]
     return card
+
+
+def _facts(spec: Spec) -> list[tuple[str, Any]]:
+    """What the record of something around runs says beside its summary."""
+    match spec:
+        case WeightSourceSpec():
+            return [("entries", list(spec.shown_forms))]
+        case DataSetSpec():
+            counts = [f"{stem}: {count:,}" for stem, count in spec.records.items()]
+            return [("url", spec.url), ("checksum", spec.sha256 or spec.checksum), ("records", counts)]
+        case ListenerSpec():
+            return [("may", list(spec.may))]
+        case ReportSectionSpec():
+            return [("reports", list(spec.reports))]
+    return []

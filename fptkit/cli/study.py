@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fptkit.cli.completion import completes
 from fptkit.cli.shared import json_option, one_process_only, plugin_option, print_json, print_rows, track_option
 from fptkit.cli.study_options import load, study_options
 from fptkit.cli.subcommands import CommandWithSubcommands
@@ -38,7 +39,12 @@ Examples:
 )
 @study_options
 @click.option(
-    "--launcher", type=click.Choice(["local", "ray", "slurm"]), default="local", help="Backend that starts runs."
+    "--launcher",
+    metavar="NAME",
+    default="local",
+    show_default=True,
+    help="Backend that starts runs: local, ray, slurm, or a plugin's (fptkit list launchers).",
+    shell_complete=completes("launcher"),
 )
 @click.option(
     "--slurm",
@@ -46,6 +52,13 @@ Examples:
     metavar="NAME=VALUE,...",
     default="",
     help="Parameters of Slurm jobs, e.g. partition=gpu,timeout_min=60.",
+)
+@click.option(
+    "--launcher-option",
+    "launcher_options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Option of a plugin's launcher (fptkit show launcher NAME). Repeatable.",
 )
 @click.option(
     "--workers", type=click.IntRange(1, limits.WORKERS), help="Concurrent runs (default: one per core or GPU)."
@@ -63,6 +76,7 @@ def study(
     ledger_folder: Path,
     launcher: str,
     slurm: str,
+    launcher_options: Sequence[str],
     workers: int | None,
     threads: int | None,
     trackers: Sequence[str],
@@ -77,18 +91,16 @@ def study(
     Finished runs are not repeated; call the same command again to continue a study that was stopped. Several calls may
     share the work in one ledger folder.
     """
-    from fptkit.errors import UsageError
-    from fptkit.lab.studies.launchers.base import LAUNCHERS, LauncherOptions
+    from fptkit.lab.studies.launchers.base import LauncherOptions
+    from fptkit.lab.studies.launchers.choose import check_launcher, parse_options
     from fptkit.lab.studies.launchers.slurm import parse_parameters
 
     one_process_only("a study")
-    options = LauncherOptions(
-        next(name for name in LAUNCHERS if name == launcher), workers, threads, parse_parameters(slurm)
-    )
-    if slurm and launcher != "slurm":
-        raise UsageError("--slurm sets parameters of Slurm jobs: use it with --launcher slurm")
+    given = parse_options(launcher_options)
+    options = LauncherOptions(launcher, workers, threads, parse_parameters(slurm), given)
     loaded, overrides = load(plan)
     loaded = _tracked(loaded, trackers)
+    check_launcher(options)
     if dry_run:
         _show_plan(loaded, ledger_folder, as_json=as_json)
         return

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from fptkit.cli.report import studies
-from fptkit.cli.shared import json_option, print_json
+from fptkit.cli.shared import json_option, load_registry, plugin_option, print_json
 from fptkit.specs import limits
 
 if TYPE_CHECKING:
@@ -42,7 +43,16 @@ Examples:
     help="Folder of the studies.",
 )
 @json_option
-def verify(folder: str, quick: bool, reruns: int | None, seed: int | None, ledger: Path, as_json: bool) -> None:
+@plugin_option
+def verify(
+    folder: str,
+    quick: bool,
+    reruns: int | None,
+    seed: int | None,
+    ledger: Path,
+    as_json: bool,
+    plugin_files: Sequence[Path],
+) -> None:
     """Check that every figure of a study follows from its runs, and that no file was changed by hand.
 
     FOLDER is a study's folder or its name in the ledger folder, a bundle (.zip), or the folder of a single run. Exit
@@ -56,6 +66,7 @@ def verify(folder: str, quick: bool, reruns: int | None, seed: int | None, ledge
 
     if seed is not None and not reruns:
         raise UsageError("--seed draws the runs to repeat: use it with --rerun N")
+    load_registry(plugin_files)
     options = Options(tensors=not quick, reruns=reruns or 0, seed=seed, say=lambda text: click.echo(text, err=True))
     path = _path(folder, ledger)
     findings = verify_path(path, options)

@@ -101,6 +101,7 @@ def build(
         FptkitError: parts cannot be built or do not fit together. Errors of shape and freezing get the exit code of a
             wrong recipe.
     """
+    registry.use()
     try:
         if task is None:
             task = build_task(recipe, registry)

@@ -109,6 +109,8 @@ def is_complete(
         return pause_at is not None and pause_step(train, pause_at) <= summary.get("steps", 0)
     if status != "finished" and (status != "validated" or open_test):
         return False
+    if summary.get("ended_by") == "listener":
+        return True  # its checkpoint says so, too
     if summary.get("ended_by") == "seconds":
         return True  # the limit itself must be the same, or the folder is another recipe's
     if summary.get("ended_by") == "patience":

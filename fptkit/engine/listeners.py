@@ -4,33 +4,55 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import sys
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fptkit.engine.component import build_component
+from fptkit.engine.control import RunActions, RunControl
 from fptkit.engine.events import Event, Listener
 from fptkit.errors import UserInterrupt
+from fptkit.options import Options
 from fptkit.recipe.models import Recipe
 from fptkit.registry import Registry
 from fptkit.specs import ListenerSpec
 from fptkit.specs.guard import author_line
 
 
-def recipe_listeners(recipe: Recipe, registry: Registry, folder: Path) -> list[Listener]:
+def recipe_listeners(recipe: Recipe, registry: Registry, folder: Path, actions: RunActions) -> list[Listener]:
     """Build the recipe's listeners for a run folder. One that fails later is dropped, and the run continues.
+
+    Args:
+        recipe: the recipe.
+        registry: of the plugins.
+        folder: the run folder.
+        actions: collects what they ask for.
 
     Raises:
         PluginError: one cannot be built.
     """
-    return [
-        _Guarded(
-            section.name, build_component(registry.get(ListenerSpec, section.name), section.options, folder=folder)
-        )
-        for section in recipe.listeners
-    ]
+    found: list[Listener] = []
+    for section in recipe.listeners:
+        spec = registry.get(ListenerSpec, section.name)
+        found.append(_Guarded(section.name, build_listener(spec, section.options, folder, actions), actions))
+    return found
+
+
+def build_listener(spec: ListenerSpec, options: Options, folder: Path, actions: RunActions) -> Listener:
+    """Build a listener; one that may act gets a `RunControl`.
+
+    Args:
+        spec: its record.
+        options: its options.
+        folder: the run folder.
+        actions: collects what it asks for.
+
+    Raises:
+        PluginError: it cannot be built.
+    """
+    control = {"run": RunControl(spec.name, spec.may, actions)} if spec.may else {}
+    built: Listener = build_component(spec, options, folder=folder, **control)
+    return built
 
 
 def import_listeners(recipe: Recipe, registry: Registry) -> None:
@@ -54,10 +76,10 @@ def copied(event: Event) -> Event:
 
 
 class _Guarded:
-    """A plugin's listener: if it fails it is dropped with a warning, and the run continues."""
+    """A plugin's listener: if it fails it is dropped with a note, and the run continues."""
 
-    def __init__(self, name: str, listener: Listener) -> None:
-        self._name = name
+    def __init__(self, name: str, listener: Listener, actions: RunActions) -> None:
+        self._name, self._actions = name, actions
         self._listener: Listener | None = listener
 
     def handle(self, event: Event) -> None:
@@ -71,11 +93,4 @@ class _Guarded:
         except BaseException as err:  # a listener must not end a run, not even by sys.exit
             self._listener = None
             place = author_line(err)
-            self._warn(f"{type(err).__name__}: {err}" + (f" (at {place})" if place else ""))
-
-    def _warn(self, why: str) -> None:
-        text = f"listener '{self._name}' failed and is dropped: {why}"
-        try:
-            warnings.warn(text, stacklevel=4)
-        except Warning:  # warnings are errors in this process, but a listener is no reason to end a run
-            print(f"warning: {text}", file=sys.stderr)
+            self._actions.drop(self._name, f"{type(err).__name__}: {err}" + (f" (at {place})" if place else ""))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,6 @@ from typing import Literal
 import torch
 
 from fptkit.engine.assessment.assessor import SplitAssessor
-from fptkit.engine.batches import evaluation_batches
 from fptkit.engine.build import Built
 from fptkit.engine.checkpoint import (
     STATE,
@@ -57,6 +56,7 @@ class Trainer:
         emit: takes events.
         stop: asked between steps.
         records: facts of the metrics file, saved with each checkpoint.
+        stop_reason: why a listener asks to end training; empty if none does. Asked in rank 0.
 
     Attributes:
         model: what is trained; the head alone, if features are cached.
@@ -66,7 +66,14 @@ class Trainer:
     """
 
     def __init__(
-        self, prepared: Prepared, checkpoints: Path | None, *, emit: Emit, stop: StopRequest, records: Facts = dict
+        self,
+        prepared: Prepared,
+        checkpoints: Path | None,
+        *,
+        emit: Emit,
+        stop: StopRequest,
+        records: Facts = dict,
+        stop_reason: Callable[[], str] = str,
     ) -> None:
         self._prepared, self._checkpoints, self._emit, self._stop = prepared, checkpoints, emit, stop
         self._options, self._processes = prepared.options, prepared.team.processes
@@ -77,6 +84,7 @@ class Trainer:
         self._schedule = prepared.schedule or schedule_of(prepared.options)
         self._best: dict[str, torch.Tensor] = {}
         self._records, self.restored_records = records, records()
+        self._stop_reason = stop_reason
         self._names = {id(parameter): name for name, parameter in self.model.named_parameters()}
 
     @property
@@ -133,6 +141,7 @@ class Trainer:
         options, progress = self._options, self.progress
         pause = math.inf if pause_at is None else pause_step(options, pause_at)
         while True:
+            self._end_if_asked()
             due = ended_by(options, progress) or (progress.step and progress.step % options.validate_every == 0)
             try:
                 if due and progress.validated_step != progress.step:
@@ -150,6 +159,13 @@ class Trainer:
                 self._save()
                 return "stopped"
             self._train()
+
+    def _end_if_asked(self) -> None:
+        """End training if a listener asks for it; all processes alike."""
+        progress = self.progress
+        if not progress.stopped and (reason := self._processes.from_main(self._stop_reason)):
+            progress.stopped = reason
+            self._note(f"{reason}; training ends")
 
     def step(self, step: int, factor: float) -> tuple[torch.Tensor, torch.Tensor | float]:
         """Take one step; see `TrainingStep.take`.
@@ -279,7 +295,7 @@ class Trainer:
     def _validate(self) -> None:
         parts, progress = self._parts, self.progress
         with during(split="validation", step=max(progress.step - 1, 0)):
-            metrics = self.evaluate(parts, self._validation_batches())
+            metrics = self.evaluate(parts, self._prepared.validation_batches(progress.step))
         if not math.isfinite(metrics["loss"]):
             what = f"the validation loss at step {progress.step} is {metrics['loss']}"
             raise DivergedError(self._explained(what, self._fault_of_validation()))
@@ -295,20 +311,6 @@ class Trainer:
         self._schedule.validated(improved=best)
         progress.schedule = self._schedule.state()
         self._report(Validated(progress.step, metrics, best))
-
-    def _validation_batches(self) -> Iterable[Batch | None]:
-        """The validation batches of this process."""
-        if self._prepared.batches is not None:
-            return self._prepared.batches.validation()
-        return evaluation_batches(
-            self._parts.task,
-            "validation",
-            self._prepared.features.validation,
-            self._options,
-            self.progress.step,
-            rank=self._processes.rank,
-            count=self._processes.count,
-        )
 
     def _diverged(self, step: int) -> DivergedError:
         """The error of a training step whose loss or gradient is not finite, with its place and what can help.
@@ -354,7 +356,7 @@ class Trainer:
     def _fault_of_validation(self) -> Fault | None:
         """Validate again, and find the first tensor that is not finite."""
         with Observer(self.model) as observer:
-            self.evaluate(self._parts, self._validation_batches())
+            self.evaluate(self._parts, self._prepared.validation_batches(self.progress.step))
         return self._first_of_all(observer.fault(self.progress.step, math.nan, 0.0))
 
     def _first_of_all(self, own: Fault | None) -> Fault | None:

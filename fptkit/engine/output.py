@@ -9,7 +9,8 @@ from typing import Any
 
 from fptkit.engine.assessment.file import write_assessment
 from fptkit.engine.assessment.records import SplitAssessed
-from fptkit.engine.events import Event, Listener, RunEnded, RunStopped
+from fptkit.engine.control import RunActions
+from fptkit.engine.events import Event, Listener, Noted, RunEnded, RunStopped, Saving
 from fptkit.engine.facts import environment, peak_memory_mib, versions
 from fptkit.engine.folder import earlier_code
 from fptkit.engine.listeners import copied, recipe_listeners
@@ -42,6 +43,7 @@ class RunOutput:
         self._times_tested = times_tested
         self._working_folder = os.getcwd()
         self._metrics_file: MetricsFile | None = None
+        self._actions = RunActions()
 
     def records(self) -> dict[str, Any]:
         """Length and digest of the metrics file; empty in all processes but rank 0."""
@@ -52,13 +54,15 @@ class RunOutput:
         """The run folder with recipe, environment and metrics file, and the recipe's listeners."""
         folder = self._request.folder
         digest = str(trainer.restored_records.get("digest", ""))
-        metrics_file = MetricsFile(folder / METRICS, keep_lines=trainer.progress.events, digest=digest)
+        lines = int(trainer.restored_records.get("lines", trainer.progress.events))
+        metrics_file = MetricsFile(folder / METRICS, keep_lines=lines, digest=digest)
         self._metrics_file = metrics_file
+        self._actions.restore(metrics_file.kept)
         with contextlib.closing(metrics_file):
             self._write_recipe()
             self.summarise("running", trainer)
             registry = self._request.loaded.registry
-            self._listeners += [metrics_file, *recipe_listeners(self._recipe, registry, folder)]
+            self._listeners += [metrics_file, *recipe_listeners(self._recipe, registry, folder, self._actions)]
             yield
 
     @contextlib.contextmanager
@@ -76,11 +80,30 @@ class RunOutput:
             raise
 
     def emit(self, event: Event) -> None:
-        """Pass an event to all listeners."""
-        if self._processes.main:
-            for listener in self._listeners:
-                os.chdir(self._working_folder)  # a plugin may have left it, and paths of the run are relative
-                listener.handle(copied(event))
+        """Pass an event to all listeners, and then what they asked for: metrics to write, notes for the user."""
+        if not self._processes.main:
+            return
+        self._actions.at(event)
+        for listener in self._listeners:
+            os.chdir(self._working_folder)  # a plugin may have left it, and paths of the run are relative
+            listener.handle(copied(event))
+        self._write_added(event)
+        notes, self._actions.notes = self._actions.notes, []
+        for text in notes:
+            self.emit(Noted(self._actions.step, text))
+
+    def stop_reason(self) -> str:
+        """Which listener asked to end training, and why; empty if none did, and in all processes but rank 0."""
+        return self._actions.stop
+
+    def _write_added(self, event: Event) -> None:
+        """Write the metrics that listeners added at an event."""
+        lines, self._actions.lines = self._actions.lines, []
+        if self._metrics_file is not None and lines:
+            for name, step, values in lines:
+                self._metrics_file.add(name, step, values)
+            if isinstance(event, Saving):
+                self._metrics_file.handle(event)  # the checkpoint counts these lines, too
 
     def open_test(self, trainer: Trainer) -> None:
         """Count an evaluation of the test splits. Recorded before it starts, since a run killed during it counts
@@ -96,7 +119,10 @@ class RunOutput:
     def end(self, status: str, trainer: Trainer, metrics: Mapping[str, Any]) -> dict[str, Any]:
         """Write and report the summary of a run that got as far as requested."""
         summary = self._processes.from_main(lambda: self.summarise(status, trainer, metrics))
+        known = self._actions.facts()
         self.emit(RunEnded(summary))
+        if self._actions.facts() != known:  # a listener added metrics at the end, or failed there
+            summary = self.summarise(status, trainer, metrics)
         return summary
 
     def summarise(
@@ -119,6 +145,8 @@ class RunOutput:
             "evaluation_parts": progress.evaluation_parts,
             "compiled": trainer.compiled,
             **ended,
+            **({"stopped_by": progress.stopped} if progress.stopped else {}),
+            **({"listeners": listeners} if (listeners := self._actions.facts()) else {}),
             "times_tested": self._times_tested,
             "seconds": round(progress.seconds, 3),
             "examples_per_second": round(progress.examples_per_second, 3),

@@ -11,7 +11,7 @@ from fptkit.errors import FptkitError
 from fptkit.files import SUMMARY, write_sealed
 from fptkit.recipe.models import Recipe
 from fptkit.registry import Entry, Plugin, Registry
-from fptkit.specs import KINDS, ComponentSpec, FreezingPolicySpec, resolve_target
+from fptkit.specs import KINDS, FreezingPolicySpec, TargetSpec, WeightSourceSpec, resolve_target
 
 
 def used_entries(recipe: Recipe, registry: Registry) -> list[Entry]:
@@ -26,7 +26,7 @@ def check_targets(recipe: Recipe, registry: Registry) -> None:
         PluginError: a target cannot be imported.
     """
     for entry in used_entries(recipe, registry):
-        if isinstance(entry.spec, ComponentSpec):
+        if isinstance(entry.spec, TargetSpec):
             entry.spec.resolve()
         elif isinstance(entry.spec, FreezingPolicySpec) and entry.spec.prepare is not None:
             resolve_target(entry.spec.prepare, wanted_by=entry.spec)
@@ -38,6 +38,10 @@ def _named(recipe: Recipe, registry: Registry) -> Iterator[Entry]:
         for component in section if isinstance(section, tuple) else filter(None, [section]):
             if component.name in registry.names(kind.record):
                 yield registry.entry(kind.record, component.name)
+    weights = getattr(recipe.backbone.options, "weights", ())
+    schemes = dict.fromkeys(str(entry).partition(":")[0] for entry in weights if ":" in str(entry))
+    known = registry.names(WeightSourceSpec)
+    yield from (registry.entry(WeightSourceSpec, scheme) for scheme in schemes if scheme in known)
 
 
 def described(entries: list[Entry]) -> list[str]:

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from fptkit.errors import CheckpointError, UsageError
 from fptkit.recipe.models import TrainOptions
 
-End = Literal["steps", "patience", "seconds"]
+End = Literal["steps", "listener", "patience", "seconds"]
 """What ends training."""
 
 
@@ -36,6 +36,7 @@ class Progress:
         schedule: what the learning rate schedule remembers.
         parts: micro-batches per step: ``train.accumulate``, or more after memory ran out.
         evaluation_parts: micro-batches per evaluation batch: 1, or more after memory ran out.
+        stopped: the listener that asked to end training, and why; empty if none did.
     """
 
     step: int = 0
@@ -51,6 +52,7 @@ class Progress:
     schedule: dict[str, Any] = field(default_factory=dict)
     parts: int = 1
     evaluation_parts: int = 1
+    stopped: str = ""
 
     @property
     def is_possible(self) -> bool:
@@ -110,10 +112,13 @@ def ended_by(options: TrainOptions, progress: Progress) -> End | None:
 
     Args:
         options: with the last step in ``max_steps``, see `last_step`.
-        progress: only its ``step``, ``stale_validations`` and ``seconds`` matter, so a resumed run sees the same.
+        progress: only its ``step``, ``stopped``, ``stale_validations`` and ``seconds`` matter, so a resumed run sees
+            the same.
     """
     if progress.step >= options.max_steps:
         return "steps"
+    if progress.stopped:
+        return "listener"
     if options.patience is not None and progress.stale_validations >= options.patience:
         return "patience"
     if options.max_seconds is not None and progress.seconds >= options.max_seconds:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from fptkit.engine.control import PREFIX
 from fptkit.engine.events import Event, Saving, SplitTested, StepsDone, Validated
 from fptkit.errors import CheckpointError, DataError, FptkitError, TrainingError
 from fptkit.files import write_bytes
@@ -24,6 +25,9 @@ class MetricsFile:
         keep_lines: number of lines of an earlier part of the run to keep; later lines came after its last checkpoint,
             and are written again.
         digest: SHA-256 of the lines to keep; empty if it is not known.
+
+    Attributes:
+        kept: the lines that were kept.
 
     Raises:
         CheckpointError: the file has fewer lines than that, or other ones.
@@ -43,7 +47,7 @@ class MetricsFile:
                 f"{path} was altered: its first {keep_lines} lines do not have the digest in the checkpoint. Put the "
                 "file back, or start again in another folder"
             )
-        _check_lines(path, kept)
+        self.kept = _check_lines(path, kept)
         write_bytes(path, b"".join(kept))
         self._path, self._failed = path, False
         self._file = path.open("a", encoding="utf-8")
@@ -60,6 +64,16 @@ class MetricsFile:
                 self._write({"step": step, "split": split, **metrics})
             case Saving():
                 os.fsync(self._file.fileno())  # a checkpoint must not outlive the lines it counts
+
+    def add(self, listener: str, step: int, values: Mapping[str, float]) -> None:
+        """Write metrics that a listener added.
+
+        Args:
+            listener: its name.
+            step: after how many steps.
+            values: by name.
+        """
+        self._write({"step": step, "split": f"{PREFIX}{listener}", **values})
 
     def facts(self) -> dict[str, Any]:
         """Number of lines so far, and their digest."""

@@ -75,7 +75,14 @@ def run(request: RunRequest) -> dict[str, Any]:
                     )
                 output = RunOutput(request, recipe, prepared, times_tested=before.get("times_tested", 0))
                 checkpoints = request.folder / CHECKPOINTS
-                trainer = Trainer(prepared, checkpoints, emit=output.emit, stop=stop, records=output.records)
+                trainer = Trainer(
+                    prepared,
+                    checkpoints,
+                    emit=output.emit,
+                    stop=stop,
+                    records=output.records,
+                    stop_reason=output.stop_reason,
+                )
                 if request.resume:
                     trainer.restore()
                 processes.from_main(lambda: stack.enter_context(output.opened(trainer)))

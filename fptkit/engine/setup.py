@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -95,6 +95,15 @@ class Prepared:
         if self.optimizer is None:
             return make_optimizer(built.groups, self.options)
         return self.optimizer(built.model, built.groups)
+
+    def validation_batches(self, step: int) -> Iterable[Batch | None]:
+        """The validation batches of this process after a number of steps."""
+        if self.batches is not None:
+            return self.batches.validation()
+        features, processes = self.features, self.team.processes
+        rank, count = processes.rank, processes.count
+        task = features.built.task
+        return evaluation_batches(task, "validation", features.validation, self.options, step, rank=rank, count=count)
 
 
 def prepare(

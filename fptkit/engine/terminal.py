@@ -30,6 +30,10 @@ _CARRIERS = frozenset({*sys.stdlib_module_names, "click", "rich"})
 """Packages that print for whoever calls them."""
 
 
+_PRINTING = {"fptkit", "__main__"}
+"""Packages that print on standard output: ours, and that of a plugin's command while it is carried out."""
+
+
 class Output(io.TextIOWrapper):
     """A standard stream of a command.
 
@@ -140,9 +144,18 @@ def _printed_by_fptkit() -> bool:
     while frame is not None:
         package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
         if package not in _CARRIERS:
-            return package in ("fptkit", "__main__")
+            return package in _PRINTING
         frame = frame.f_back
     return False
+
+
+def let_print(module: str) -> None:
+    """Give standard output to a plugin's command, for the rest of this process.
+
+    Args:
+        module: the module that defines the command; its whole package may print.
+    """
+    _PRINTING.add(module.partition(".")[0])
 
 
 def outlive_readers() -> None:

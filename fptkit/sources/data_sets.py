@@ -1,114 +1,33 @@
 """Data sets that can be fetched: their sources, their files, and which of them are installed.
 
-Imports neither torch nor numpy, so that listings start fast. Each data set has an installer, named as text.
+Imports neither torch nor numpy, so that listings start fast. fptkit's own are in `fptkit.sources.records`.
 """
 
 from __future__ import annotations
 
-import importlib
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote, urlsplit
 
-from fptkit.errors import DataError, SourceError, UnknownNameError, UsageError
+from fptkit.errors import DataError, PluginError, SourceError, UsageError
 from fptkit.files import find_json, write_json
+from fptkit.registry import in_use
 from fptkit.sources import Unavailable, data_folder
 from fptkit.sources.archive import unpack
 from fptkit.sources.download import RETRIES, Progress, Retries, download, file_sha256
+from fptkit.specs import DataSetSpec, resolve_target
+from fptkit.specs.guard import during
 
 MANIFEST = "fptkit-manifest.json"
 
 MOST_BYTES = 8 * 2**30
 """Most bytes of an archive."""
-
-Installer = Callable[[Path, Path], Mapping[str, int]]
-"""Checks the unpacked files and writes those that the task reads: (unpacked, destination) -> records per file stem."""
-
-
-@dataclass(frozen=True)
-class DataSet:
-    """One data set.
-
-    Args:
-        name: its name, also that of its folder under `fptkit.sources.data_folder`.
-        summary: one line for listings.
-        url: address of the archive.
-        installer: ``"package.module:function"``, see `Installer`.
-        records: number of records by file stem.
-        extensions: file extensions, best first.
-        source: paper or repository.
-        licence: licence as stated by the source.
-        checksum: what is known about the digest of the archive.
-        sha256: digest of the archive, if its source publishes it; empty otherwise.
-        advice: what a user can do if it cannot be fetched.
-        members: pattern of the files in the archive that are unpacked, see `fptkit.sources.archive.unpack`.
-    """
-
-    name: str
-    summary: str
-    url: str
-    installer: str
-    records: Mapping[str, int]
-    extensions: tuple[str, ...]
-    source: str
-    licence: str
-    checksum: str
-    advice: str
-    sha256: str = ""
-    members: str = "*"
-
-
-DATA_SETS: Mapping[str, DataSet] = {
-    "remote_homology": DataSet(
-        name="remote_homology",
-        summary="TAPE remote homology: protein domains of SCOP 1.75 labelled by fold, three hold-outs",
-        # The JSON form ("raw data"); data_pytorch/remote_homology.tar.gz is the LMDB form, with pickled records.
-        # Read in songlab-cal/tape, README.md, section "Raw Data", at 6d345c2b.
-        url="https://s3.amazonaws.com/songlabdata/proteindata/data_raw_pytorch/remote_homology.tar.gz",
-        installer="fptkit.tasks.homology.install:install",
-        # Rao et al. 2019; checked_against: transcription
-        records={
-            "remote_homology_train": 12_312,
-            "remote_homology_valid": 736,
-            "remote_homology_test_fold_holdout": 718,
-            "remote_homology_test_superfamily_holdout": 1_254,
-            "remote_homology_test_family_holdout": 1_272,
-        },
-        extensions=(".json.gz", ".json", ".lmdb"),
-        source="TAPE, Rao et al. 2019, arXiv 1906.08230; songlab-cal/tape",
-        licence="none stated for the data; TAPE asks users to cite it and SCOPe (Fox et al. 2013)",
-        checksum="TAPE publishes none: the digest of the first download is recorded and required later",
-        advice=(
-            "Get TAPE's data with 'fptkit data fetch remote_homology' (its link is often down). Or put its files,\n"
-            "remote_homology_<split>.json, .json.gz or .lmdb, into a folder and name it: source: path:DIR.\n"
-            "Or add 'simulated' as a fallback to task.source, for simulated families."
-        ),
-    ),
-    "listops": DataSet(
-        name="listops",
-        summary="ListOps of Long Range Arena: nested expressions of 500 to 2,000 symbols; its archive has 7.7 GB",
-        # A tar archive in spite of its name. Read in google-research/long-range-arena, README.md.
-        url="https://storage.googleapis.com/long-range-arena/lra_release.gz",
-        installer="fptkit.tasks.listops.install:install",
-        # Tay et al. 2020; google-research/long-range-arena, lra_benchmarks/data/listops.py
-        records={"basic_train": 96_000, "basic_val": 2_000, "basic_test": 2_000},
-        extensions=(".tsv.gz", ".tsv"),
-        source="Long Range Arena, Tay et al. 2020, arXiv 2011.04006; google-research/long-range-arena",
-        licence="Apache-2.0, that of the repository",
-        checksum="none is published: the digest of the first download is recorded; use --sha256 to require one",
-        advice=(
-            "Get the data with 'fptkit data fetch listops' (its link is often closed; --url names a mirror). Or put\n"
-            "basic_train.tsv, basic_val.tsv and basic_test.tsv into a folder and name it: source: path:DIR.\n"
-            "Or use 'generated': expressions by the same rules."
-        ),
-        members="*/listops-1000/basic_*.tsv",
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -136,15 +55,13 @@ class Status:
     manifest: Mapping[str, object] = field(default_factory=dict)
 
 
-def find_data_set(name: str) -> DataSet:
+def find_data_set(name: str) -> DataSetSpec:
     """Return the data set with this name.
 
     Raises:
         UnknownNameError: there is no data set with this name.
     """
-    if name not in DATA_SETS:
-        raise UnknownNameError("data set", name, DATA_SETS)
-    return DATA_SETS[name]
+    return in_use().get(DataSetSpec, name)
 
 
 def files_of(name: str, folder: Path) -> dict[str, Path]:
@@ -153,7 +70,11 @@ def files_of(name: str, folder: Path) -> dict[str, Path]:
     Raises:
         UnknownNameError: there is no data set with this name.
     """
-    data_set = find_data_set(name)
+    return files_in(find_data_set(name), folder)
+
+
+def files_in(data_set: DataSetSpec, folder: Path) -> dict[str, Path]:
+    """Find the files of a data set in a folder, as `files_of` does."""
     found: dict[str, Path] = {}
     for stem in data_set.records:
         for extension in data_set.extensions:
@@ -257,7 +178,7 @@ def fetch(
                 raise
             raise DataError(f"{err}\nThis digest was recorded before; accept another archive with --digest") from err
         try:
-            _install(data_set, archive, folder, {"url": address, "sha256": loaded.sha256, "size": loaded.size})
+            install(data_set, archive, folder, {"url": address, "sha256": loaded.sha256, "size": loaded.size})
         finally:
             archive.unlink(missing_ok=True)
         return status(name, folder=folder)
@@ -285,19 +206,32 @@ def changed_files(folder: Path) -> list[str]:
     ]
 
 
-def _install(data_set: DataSet, archive: Path, folder: Path, origin: Mapping[str, object]) -> None:
-    module, _, function = data_set.installer.partition(":")
-    installer: Installer = getattr(importlib.import_module(module), function)
+def install(data_set: DataSetSpec, archive: Path, folder: Path, origin: Mapping[str, object]) -> Mapping[str, int]:
+    """Unpack, check and install a downloaded archive.
+
+    Args:
+        data_set: the data set.
+        archive: the archive, or the one file.
+        folder: existing folder for its files.
+        origin: what the manifest says about the download.
+
+    Returns:
+        Number of records by file stem.
+
+    Raises:
+        DataError: the archive is not the expected one.
+        PluginError: the installer of a plugin cannot be imported, or did something else than it should.
+    """
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacked-") as temporary:
         unpacked, ready = Path(temporary, "unpacked"), Path(temporary, "ready")
         unpacked.mkdir()
         ready.mkdir()
-        unpack(archive, unpacked, only=data_set.members)
-        try:
-            records = installer(unpacked, ready)
-        except Unavailable as err:
-            raise DataError(str(err)) from err
-        for old in files_of(data_set.name, folder).values():  # other formats of the same split would be found first
+        if data_set.archive:
+            unpack(archive, unpacked, only=data_set.members)
+        else:
+            shutil.copyfile(archive, unpacked / _file_name(data_set))
+        records = _installed(data_set, unpacked, ready)
+        for old in files_in(data_set, folder).values():  # other formats of the same split would be found first
             shutil.rmtree(old) if old.is_dir() else old.unlink()
         digests = {}
         for path in sorted(ready.iterdir()):
@@ -308,7 +242,48 @@ def _install(data_set: DataSet, archive: Path, folder: Path, origin: Mapping[str
             **origin,
             "checksum": data_set.checksum,
             "fetched_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "records": dict(records),
+            "records": records,
             "files": digests,
         }
         write_json(folder / MANIFEST, manifest)
+    return records
+
+
+def _file_name(data_set: DataSetSpec) -> str:
+    """The name of a data set that is one file: the last part of its address, or its first stem and extension."""
+    named = unquote(urlsplit(data_set.url).path).rpartition("/")[2]
+    known = {stem + extension for stem in data_set.records for extension in data_set.extensions}
+    return named if named in known else f"{next(iter(data_set.records))}{data_set.extensions[0]}"
+
+
+def _installed(data_set: DataSetSpec, unpacked: Path, ready: Path) -> dict[str, int]:
+    """Let the installer check the unpacked files and write those that the task reads; returns its counts.
+
+    Raises:
+        DataError: they are other files than expected, or some are missing.
+        PluginError: the installer cannot be imported, or returned something else.
+    """
+    if data_set.installer is None:
+        return _as_they_are(data_set, unpacked, ready)
+    installer = resolve_target(data_set.installer, wanted_by=data_set)
+    with during(of=data_set):
+        try:
+            counts = installer(unpacked, ready)
+        except Unavailable as err:
+            raise DataError(str(err)) from err
+        if not isinstance(counts, Mapping):
+            raise PluginError(f"{data_set}: its installer returned {type(counts).__name__}, expected records by stem")
+        if missing := [stem for stem in data_set.records if stem not in files_in(data_set, ready)]:
+            raise PluginError(f"{data_set}: its installer wrote no {missing[0]}{data_set.extensions[0]}")
+    return dict(counts)
+
+
+def _as_they_are(data_set: DataSetSpec, unpacked: Path, ready: Path) -> dict[str, int]:
+    """Take the files of a data set without an installer, wherever they are in the archive."""
+    for stem in data_set.records:
+        found = [path for ending in data_set.extensions for path in sorted(unpacked.rglob(stem + ending))]
+        if not found:
+            endings = " or ".join(data_set.extensions)
+            raise DataError(f"{data_set}: the archive has no {stem}, as {endings}; it is not the expected one")
+        found[0].replace(ready / found[0].name)
+    return dict(data_set.records)

@@ -7,7 +7,7 @@ from pathlib import Path
 from fptkit.sources.choice import Unavailable
 from fptkit.sources.gguf.entries import convert_gguf, find_gguf
 from fptkit.sources.hub import find_hub_file, repository_of
-from fptkit.sources.weights import PACKAGED
+from fptkit.sources.weights import PACKAGED, open_weights
 
 TOKENIZER = "tokenizer.json"
 """The file that the library ``tokenizers`` reads and transformers writes."""
@@ -29,7 +29,10 @@ def find_tokenizer(entry: str) -> Path:
             raise Unavailable(made.tokenizer_problem)
         return made.folder / TOKENIZER
     try:
-        folder = PACKAGED / place if scheme == "builtin" else Path(place).expanduser()
+        if scheme == "builtin":
+            folder = PACKAGED / place
+        else:
+            folder = Path(place).expanduser() if scheme == "path" else open_weights(entry).file.parent
         file = folder if folder.is_file() and scheme == "path" else folder / TOKENIZER
         if file.is_file():
             return file

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fptkit.errors import DataError
+from fptkit.errors import PluginError, UserInterrupt
 from fptkit.files import find_json, read_json
+from fptkit.registry import in_use
 from fptkit.sources import Unavailable
-from fptkit.sources.decoding import SAFETENSORS, decoding, shown_value
 from fptkit.sources.formats import INDEX, SINGLE, Place, found_instead, missing_files
 from fptkit.sources.gguf.convert import gguf_config
 from fptkit.sources.gguf.entries import convert_gguf, find_gguf
@@ -29,135 +29,162 @@ from fptkit.sources.hub import (
 )
 from fptkit.sources.packages import PACKAGES, is_available
 from fptkit.sources.probe import hub_problem
+from fptkit.sources.weight_folder import WeightFolder, read_index, shards_of
+from fptkit.specs import WeightSourceSpec, resolve_target
+from fptkit.specs.frames import reason_of
+from fptkit.specs.guard import during
 
-if TYPE_CHECKING:
-    from torch import Tensor
+__all__ = ["WeightFolder", "open_config", "open_weights", "packaged_weights", "read_index", "shards_of", "source_of"]
 
 PACKAGED = Path(__file__).parent.parent / "weights"
+
+HUB_REPOSITORIES = {
+    "openai-community/gpt2": "GPT-2 base, 12 blocks of 768, trained on WebText",
+    "openai-community/gpt2-medium": "GPT-2 medium, 24 blocks of 1,024",
+    "openai-community/gpt2-large": "GPT-2 large, 36 blocks of 1,280",
+    "openai-community/gpt2-xl": "GPT-2 XL, 48 blocks of 1,600",
+    "google-bert/bert-base-uncased": "BERT base, 12 blocks of 768",
+    "google-t5/t5-base": "T5 base, its encoder: 12 blocks of 768",
+    "allenai/longformer-base-4096": "Longformer base, 12 blocks of 768, 4,096 positions",
+    "timm/vit_base_patch16_224.orig_in21k_ft_in1k": "ViT-B/16, 12 blocks of 768, ImageNet-21k then 1k: the paper's",
+    "timm/vit_base_patch16_224.augreg_in21k": "ViT-B/16, 12 blocks of 768, trained on ImageNet-21k",
+    "timm/vit_large_patch16_224.augreg_in21k": "ViT-L/16, 24 blocks of 1,024, trained on ImageNet-21k",
+}
+"""Checkpoints that the built-in backbones are known to load; others of the same architectures load as well."""
+
+PACKAGE = "in the package"
 
 MEASUREMENT = "measurement.json"
 """File that ``fptkit pretrain`` writes beside weights: facts of their training."""
 
 
-@dataclass(frozen=True)
-class WeightFolder:
-    """A checkpoint in the Hugging Face format.
-
-    Args:
-        entry: the entry of ``weights`` that it was opened from.
-        config: content of its ``config.json``.
-        file: its ``model.safetensors``, or the index of a checkpoint split into several files.
-        notes: what a user should know about how it was opened.
-    """
-
-    entry: str
-    config: dict[str, Any]
-    file: Path
-    notes: tuple[str, ...] = ()
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Load all tensors, by name.
-
-        Raises:
-            DataError: a file is missing or is not a readable safetensors file.
-        """
-        from safetensors.torch import load_file
-
-        whole = self.file.name == SINGLE
-        weight_map = {} if whole else read_index(self.file, self.entry)
-        found: dict[str, Tensor] = {}
-        for name in [SINGLE] if whole else sorted(set(weight_map.values())):
-            file = self.file.with_name(name)
-            if not file.exists():
-                raise DataError(f"{self.entry}: {file} is missing, but {INDEX} names it; put it back")
-            with decoding(file, SAFETENSORS, where=self.entry):
-                held = load_file(file)
-            found.update(held)
-            found.update(
-                {tied: found[stored] for tied, stored in _tied_names(file, self.entry).items() if stored in found}
-            )
-            if absent := sorted(tensor for tensor, place in weight_map.items() if place == name and tensor not in held):
-                raise DataError(
-                    f"{self.entry}: {file} lacks {len(absent)} tensors that {INDEX} places there, the first is "
-                    f"{absent[0]}; replace both by intact copies"
-                )
-        return found
-
-
-def _tied_names(file: Path, entry: str) -> dict[str, str]:
-    """Names of tied tensors that a file stores under another name, with that name.
-
-    Source: safetensors, ``safetensors.torch.save_model``, which stores them as metadata.
-    """
-    from safetensors import safe_open
-
-    with decoding(file, SAFETENSORS, where=entry), safe_open(file, framework="pt") as opened:
-        names, metadata = set(opened.keys()), opened.metadata() or {}
-    return {tied: kept for tied, kept in metadata.items() if kept in names and tied not in names}
-
-
-def read_index(index: Path, entry: str) -> dict[str, str]:
-    """Read the index of a split checkpoint: the file of every tensor, all in the folder of the index.
-
-    Args:
-        index: path of the index.
-        entry: the checkpoint, for messages.
-
-    Raises:
-        DataError: the index is not readable, or names a file outside its folder.
-    """
-    files = read_json(index, where=entry).get("weight_map")
-    if not isinstance(files, dict) or not files:
-        raise DataError(f"{entry}: {index} is not an index of safetensors files: it has no mapping 'weight_map'")
-    for name in files.values():
-        if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
-            raise DataError(f"{entry}: {index} names {shown_value(name)}, which is not a file in the same folder")
-    return files
-
-
-def shards_of(index: Path, entry: str) -> list[str]:
-    """Return the names of the files in an index. Arguments and errors as for `read_index`."""
-    return sorted(set(read_index(index, entry).values()))
-
-
 def open_weights(entry: str) -> WeightFolder:
-    """Open ``hub:ORG/NAME[@REVISION]``, ``path:FOLDER``, ``path:FILE.gguf``, ``package:NAME`` or ``builtin:NAME``.
+    """Open ``hub:ORG/NAME[@REVISION]``, ``path:FOLDER``, ``path:FILE.gguf``, ``package:NAME``, ``builtin:NAME``, or an
+    entry of a plugin's source.
 
     Raises:
         Unavailable: the checkpoint is missing and cannot be downloaded; the message gives the reason.
         DataError: the checkpoint is broken.
+        UnknownNameError: there is no such source of weights.
+        PluginError: the plugin's opener returned something else.
     """
-    scheme, _, place = entry.partition(":")
-    if gguf := find_gguf(entry):
-        made = convert_gguf(gguf, entry)
-        return WeightFolder(
-            entry, read_json(made.folder / "config.json", where=entry), made.folder / SINGLE, made.notes
-        )
-    if scheme == "hub":
-        config, file = _from_hub(place)
-    else:
-        with _readable(place):
-            config, file = _from_folder(scheme, place)
-    return WeightFolder(entry, read_json(config, where=entry), file)
+    source, place = source_of(entry)
+    return opened(source, place)
 
 
 def open_config(entry: str) -> dict[str, Any]:
-    """Read only the ``config.json`` of weights; the weights themselves may be missing.
+    """Read only the ``config.json`` of weights; the weights themselves may be missing if the source can do without.
 
     Raises:
         Unavailable: the config is missing and cannot be downloaded; the message gives the reason.
         DataError: the config is broken.
+        UnknownNameError: there is no such source of weights.
+        PluginError: the plugin's opener returned something else.
+    """
+    source, place = source_of(entry)
+    if source.config is None:
+        return open_weights(entry).config
+    with during(of=source), _readable(place):
+        found = resolve_target(source.config, wanted_by=source)(place)
+    if not isinstance(found, Mapping):
+        raise PluginError(f"{source}: config returned {type(found).__name__}, expected a mapping")
+    return dict(found)
+
+
+def source_of(entry: str) -> tuple[WeightSourceSpec, str]:
+    """The source of weights that an entry names, and the place in it.
+
+    Raises:
+        UnknownNameError: there is no such source.
     """
     scheme, _, place = entry.partition(":")
+    return in_use().get(WeightSourceSpec, scheme), place
+
+
+def opened(source: WeightSourceSpec, place: str) -> WeightFolder:
+    """Open a place in a source; a plugin's opener may return a folder or a GGUF file.
+
+    Args:
+        source: the source.
+        place: what an entry has after the colon.
+
+    Raises:
+        Unavailable: it is missing and cannot be downloaded; the message gives the reason.
+        DataError: the checkpoint is broken.
+        PluginError: the opener returned something else.
+    """
+    entry = f"{source.name}:{place}"
+    with during(of=source), _readable(place):
+        found = source.resolve()(place)
+        if isinstance(found, WeightFolder):
+            return replace(found, entry=entry)
+        if not isinstance(found, str | Path):
+            raise PluginError(
+                f"{source}: its opener returned {type(found).__name__}, expected the folder with config.json and "
+                f"{SINGLE}, a GGUF file, or fptkit.sources.weights.WeightFolder"
+            )
+        return replace(open_path(str(found)), entry=entry)
+
+
+def open_hub(place: str) -> WeightFolder:
+    """The opener of ``hub:``. Arguments and errors as for `open_weights`."""
+    config, file = _from_hub(place)
+    return WeightFolder(f"hub:{place}", read_json(config, where=f"hub:{place}"), file)
+
+
+def open_path(place: str) -> WeightFolder:
+    """The opener of ``path:``. Arguments and errors as for `open_weights`."""
+    return _from_place("path", place)
+
+
+def open_package(place: str) -> WeightFolder:
+    """The opener of ``package:``. Arguments and errors as for `open_weights`."""
+    return _from_place("package", place)
+
+
+def open_builtin(place: str) -> WeightFolder:
+    """The opener of ``builtin:``. Arguments and errors as for `open_weights`."""
+    return _from_place("builtin", place)
+
+
+def _from_place(scheme: str, place: str) -> WeightFolder:
+    entry = f"{scheme}:{place}"
+    if gguf := find_gguf(entry):
+        made = convert_gguf(gguf, entry)
+        config = read_json(made.folder / "config.json", where=entry)
+        return WeightFolder(entry, config, made.folder / SINGLE, made.notes)
+    config_file, file = _from_folder(scheme, place)
+    return WeightFolder(entry, read_json(config_file, where=entry), file)
+
+
+def hub_config(place: str) -> dict[str, Any]:
+    """The config of a hub repository, from the local cache or else from the hub. Errors as for `open_config`."""
+    repository, revision = repository_of(place)
+    return read_json(find_hub_file(repository, "config.json", revision), where=f"hub:{place}")
+
+
+def path_config(place: str) -> dict[str, Any]:
+    """The config of a folder or a GGUF file. Errors as for `open_config`."""
+    return _config_at("path", place)
+
+
+def package_config(place: str) -> dict[str, Any]:
+    """The config of a package with weights. Errors as for `open_config`."""
+    return _config_at("package", place)
+
+
+def builtin_config(place: str) -> dict[str, Any]:
+    """The config of packaged weights. Errors as for `open_config`."""
+    return _config_at("builtin", place)
+
+
+def _config_at(scheme: str, place: str) -> dict[str, Any]:
+    entry = f"{scheme}:{place}"
     if gguf := find_gguf(entry):
         return gguf_config(gguf, entry=entry)
-    if scheme == "hub":
-        file = _config_from_hub(place)
-    else:
-        with _readable(place):
-            file = _folder(scheme, place) / "config.json"
-            if not file.is_file():
-                raise Unavailable(missing_files(file.parent, ["config.json"]))
+    file = _folder(scheme, place) / "config.json"
+    if not file.is_file():
+        raise Unavailable(missing_files(file.parent, ["config.json"]))
     return read_json(file, where=entry)
 
 
@@ -202,16 +229,6 @@ def _readable(place: str) -> Iterator[None]:
         raise Unavailable(f"{place[:200]} cannot be read: {getattr(err, 'strerror', None) or err}") from err
 
 
-def _config_from_hub(place: str) -> Path:
-    """The config.json of a hub repository, from the local cache or else from the hub.
-
-    Raises:
-        Unavailable: neither has it.
-    """
-    repository, revision = repository_of(place)
-    return find_hub_file(repository, "config.json", revision)
-
-
 def packaged_weights() -> list[str]:
     """List the weights that ship with the package."""
     if not PACKAGED.is_dir():
@@ -219,40 +236,60 @@ def packaged_weights() -> list[str]:
     return sorted(folder.name for folder in PACKAGED.iterdir() if (folder / "model.safetensors").is_file())
 
 
-HUB_REPOSITORIES = {
-    "openai-community/gpt2": "GPT-2 base, 12 blocks of 768, trained on WebText",
-    "openai-community/gpt2-medium": "GPT-2 medium, 24 blocks of 1,024",
-    "openai-community/gpt2-large": "GPT-2 large, 36 blocks of 1,280",
-    "openai-community/gpt2-xl": "GPT-2 XL, 48 blocks of 1,600",
-    "google-bert/bert-base-uncased": "BERT base, 12 blocks of 768",
-    "google-t5/t5-base": "T5 base, its encoder: 12 blocks of 768",
-    "allenai/longformer-base-4096": "Longformer base, 12 blocks of 768, 4,096 positions",
-    "timm/vit_base_patch16_224.orig_in21k_ft_in1k": "ViT-B/16, 12 blocks of 768, ImageNet-21k then 1k: the paper's",
-    "timm/vit_base_patch16_224.augreg_in21k": "ViT-B/16, 12 blocks of 768, trained on ImageNet-21k",
-    "timm/vit_large_patch16_224.augreg_in21k": "ViT-L/16, 24 blocks of 1,024, trained on ImageNet-21k",
-}
-"""Checkpoints that the built-in backbones are known to load; others of the same architectures load as well."""
-
-
 def known_weights() -> list[dict[str, str]]:
-    """Return the rows of ``fptkit list weights``: entry, summary and status. Uses no network."""
+    """The rows of ``fptkit list weights``: entry, summary and status, of all sources. Uses no network."""
     rows = []
-    for name in packaged_weights():
-        card = read_json(PACKAGED / name / "config.json")
-        summary = f"{_described(card)}; see its model card"
-        rows.append({"name": f"builtin:{name}", "summary": summary, "status": "in the package"})
-    for repository, summary in HUB_REPOSITORIES.items():
-        status = "downloaded" if cached_from_hub(repository) else "not downloaded yet; downloaded on first use"
-        rows.append({"name": f"hub:{repository}", "summary": summary, "status": status})
-    for name, package in PACKAGES.items():
-        status = "available" if is_available(name) else "not downloaded yet; downloaded by pip on first use"
-        rows.append({"name": f"package:{name}", "summary": package.summary, "status": status})
-    rows.append({"name": "path:FOLDER", "summary": "your own config.json and model.safetensors", "status": ""})
-    rows.append(
-        {"name": "path:FILE.gguf", "summary": "a quantised model of the Llama family in one file", "status": ""}
-    )
-    rows.append({"name": "random", "summary": "random weights from the recipe's seed", "status": "always"})
-    return rows
+    for entry in in_use().entries(WeightSourceSpec):
+        source = entry.spec
+        assert isinstance(source, WeightSourceSpec)
+        rows += [{"name": name, "summary": summary, "status": status} for name, summary, status in _known(source)]
+    return [*rows, {"name": "random", "summary": "random weights from the recipe's seed", "status": "always"}]
+
+
+def _known(source: WeightSourceSpec) -> list[tuple[str, str, str]]:
+    """What a source lists; its form alone if it lists nothing, or fails, which must not hide the other sources."""
+    if source.known is None:
+        return [(source.shown_form, source.summary, "")]
+    try:
+        return [(name, summary, status) for name, summary, status in resolve_target(source.known, wanted_by=source)()]
+    except UserInterrupt:
+        raise
+    except BaseException as err:  # code of a plugin may raise anything
+        return [(source.shown_form, source.summary, f"cannot be listed: {reason_of(err)}")]
+
+
+def known_builtin() -> list[tuple[str, str, str]]:
+    """The packaged weights: entry, summary and status."""
+    return [
+        (f"builtin:{name}", f"{_described(read_json(PACKAGED / name / 'config.json'))}; see its model card", PACKAGE)
+        for name in packaged_weights()
+    ]
+
+
+def known_on_hub() -> list[tuple[str, str, str]]:
+    """Repositories of the hub that the built-in backbones are known to load: entry, summary and status."""
+    absent = "not downloaded yet; downloaded on first use"
+    return [
+        (f"hub:{repository}", summary, "downloaded" if cached_from_hub(repository) else absent)
+        for repository, summary in HUB_REPOSITORIES.items()
+    ]
+
+
+def known_packages() -> list[tuple[str, str, str]]:
+    """Packages with weights: entry, summary and status."""
+    absent = "not downloaded yet; downloaded by pip on first use"
+    return [
+        (f"package:{name}", package.summary, "available" if is_available(name) else absent)
+        for name, package in PACKAGES.items()
+    ]
+
+
+def known_places() -> list[tuple[str, str, str]]:
+    """The forms of ``path:``: entry, summary and status."""
+    return [
+        ("path:FOLDER", "your own config.json and model.safetensors", ""),
+        ("path:FILE.gguf", "a quantised model of the Llama family in one file", ""),
+    ]
 
 
 def _described(config: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ A record is cheap: it names its target and its options model as text (``"package
 only when a recipe uses them. A plugin file may give the objects themselves.
 """
 
-from fptkit.specs.base import FPT_PAPER, ComponentSpec, Spec, resolve_target
+from fptkit.specs.base import FPT_PAPER, ComponentSpec, Spec, TargetSpec, resolve_target
 from fptkit.specs.components import (
     CLEAN,
     INPUT_KINDS,
@@ -16,8 +16,19 @@ from fptkit.specs.components import (
     TaskProtocol,
     TaskSpec,
 )
+from fptkit.specs.doors import (
+    CommandSpec,
+    ControlSpec,
+    DataSetSpec,
+    LauncherSpec,
+    PublishedSpec,
+    ReportSectionSpec,
+    SearchSpec,
+    WeightSourceSpec,
+)
 from fptkit.specs.freezing import BLOCK_SLICE, OUTSIDE_BLOCKS, ROLES, FreezingPolicySpec, FreezingRule
 from fptkit.specs.kinds import HOOKS, KINDS, NOUNS, PLURALS, Kind, kind_of
+from fptkit.specs.report import ReportSection, ReportTable
 from fptkit.specs.training import HeadSpec, LossSpec, MetricSpec, OptimizerSpec, ScheduleSpec, TransformSpec
 
 __all__ = [
@@ -49,6 +60,17 @@ __all__ = [
     "TaskProtocol",
     "TaskSpec",
     "TransformSpec",
+    "CommandSpec",
+    "ControlSpec",
+    "DataSetSpec",
+    "LauncherSpec",
+    "PublishedSpec",
+    "ReportSection",
+    "ReportSectionSpec",
+    "ReportTable",
+    "SearchSpec",
+    "WeightSourceSpec",
+    "TargetSpec",
     "kind_of",
     "resolve_target",
 ]

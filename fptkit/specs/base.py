@@ -182,26 +182,57 @@ class Spec(metaclass=_FormerName):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ComponentSpec(Spec):
-    """A record of a component that is built from a section of a recipe.
+class TargetSpec(Spec):
+    """A record of code that fptkit calls.
 
     Args:
         target: class or function, or its location as text. Each kind of record says how it is called.
+
+    Raises:
+        PluginError: the target cannot be called, or is text not of the form ``package.module:attribute``.
+    """
+
+    target: str | Callable[..., Any]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_place("target")
+        if not isinstance(self.target, str) and not callable(self.target):
+            raise PluginError(f"{self}: target {self.target!r} cannot be called")
+
+    def resolve(self) -> Callable[..., Any]:
+        """The class or function of the target.
+
+        Raises:
+            PluginError: it cannot be imported.
+        """
+        found: Callable[..., Any] = resolve_target(self.target, wanted_by=self)
+        return found
+
+    def _check_function(self, label: str) -> None:
+        """Raise if an optional field is neither a function nor its location."""
+        value = getattr(self, label)
+        self._check_place(label)
+        if not (value is None or isinstance(value, str) or callable(value)):
+            raise PluginError(f"{self}: {label} {value!r} cannot be called")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComponentSpec(TargetSpec):
+    """A record of a component that is built from a section of a recipe.
+
+    Args:
         options: model of its options (a subclass of `fptkit.Options`), or its location as text; None for no options.
 
     Raises:
         PluginError: target or options are not of these types, or are text not of the form ``package.module:attribute``.
     """
 
-    target: str | Callable[..., Any]
     options: str | type[Options] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_place("target")
         self._check_place("options")
-        if not isinstance(self.target, str) and not callable(self.target):
-            raise PluginError(f"{self}: target {self.target!r} cannot be called")
         if not (self.options is None or isinstance(self.options, (str, type))):
             raise PluginError(f"{self}: options {self.options!r} is not a subclass of fptkit.Options")
 
@@ -220,12 +251,3 @@ class ComponentSpec(Spec):
             raise PluginError(f"{self}: options {self.options!r} is not a subclass of fptkit.Options")
         check_defaults(model, self)
         return model
-
-    def resolve(self) -> Callable[..., Any]:
-        """The class or function that builds the component.
-
-        Raises:
-            PluginError: it cannot be imported.
-        """
-        built: Callable[..., Any] = resolve_target(self.target, wanted_by=self)
-        return built

@@ -146,7 +146,15 @@ class TaskSpec(ComponentSpec):
 class ListenerSpec(ComponentSpec):
     """A listener: follows the events of a run. Target: ``(options, *, folder) -> object with handle(event)``.
 
-    ``folder`` is the run folder; events are the classes of `fptkit.engine.events`.
+    ``folder`` is the run folder; events are the classes of `fptkit.engine.events`. The target of a listener that may
+    act takes the keyword ``run``, too: its `fptkit.RunControl`.
+
+    Args:
+        may: what it may do, of ``"stop"`` (end training) and ``"metrics"`` (add metrics of its own); empty: it only
+            watches. One that may stop decides when training ends, so it counts in the address of a study's runs.
+
+    Raises:
+        PluginError: ``may`` names something else, or is not a tuple or list.
 
     Example:
         >>> import fptkit
@@ -155,6 +163,14 @@ class ListenerSpec(ComponentSpec):
     """
 
     kind: ClassVar[str] = "listener"
+
+    may: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._make_tuple("may", str, "actions, of stop and metrics")
+        if unknown := sorted(set(self.may) - {"stop", "metrics"}):
+            raise PluginError(f"{self}: may names {unknown[0]!r}; a listener may stop and add metrics")
 
 
 @dataclass(frozen=True, kw_only=True)

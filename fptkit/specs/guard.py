@@ -30,7 +30,10 @@ __all__ = [
     "raised_by_plugin",
 ]
 
-_PLACES = ("target", "options", "prepare", "files", "preparation", "look")
+_PLACES = (
+    *("target", "options", "prepare", "files", "preparation", "look"),
+    *("check", "config", "known", "installer", "runs_per_seed"),
+)
 """Fields of records that name code."""
 
 _LONGEST = 300

@@ -10,6 +10,16 @@ from dataclasses import dataclass
 
 from fptkit.specs.base import Spec
 from fptkit.specs.components import BackboneSpec, EncoderSpec, ListenerSpec, RecipeFolderSpec, TaskSpec
+from fptkit.specs.doors import (
+    CommandSpec,
+    ControlSpec,
+    DataSetSpec,
+    LauncherSpec,
+    PublishedSpec,
+    ReportSectionSpec,
+    SearchSpec,
+    WeightSourceSpec,
+)
 from fptkit.specs.freezing import FreezingPolicySpec
 from fptkit.specs.training import HeadSpec, LossSpec, MetricSpec, OptimizerSpec, ScheduleSpec, TransformSpec
 
@@ -27,6 +37,7 @@ class Kind:
         many: whether the section is a list of any number of them.
         required: whether every recipe must have the section.
         default: component used if a recipe names none; empty for none, or if the choice is made later.
+        decides: whether it can decide the result of a run: then a plugin's counts in the run's address.
     """
 
     record: type[Spec]
@@ -37,6 +48,7 @@ class Kind:
     many: bool = False
     required: bool = False
     default: str = ""
+    decides: bool = True
 
 
 KINDS = (
@@ -92,8 +104,22 @@ KINDS = (
         plural="listeners",
         section="listeners",
         many=True,
+        decides=False,
     ),
-    Kind(record=RecipeFolderSpec, hook="fptkit_recipes"),
+    Kind(record=RecipeFolderSpec, hook="fptkit_recipes", decides=False),
+    Kind(record=WeightSourceSpec, hook="fptkit_weight_sources", noun="weight_source", plural="weight_sources"),
+    *(
+        Kind(record=record, hook=f"fptkit_{plural}", noun=noun, plural=plural, decides=False)
+        for record, noun, plural in (
+            (DataSetSpec, "data_set", "data_sets"),
+            (CommandSpec, "command", "commands"),
+            (PublishedSpec, "published", "published"),
+            (ControlSpec, "control", "controls"),
+            (SearchSpec, "search", "searches"),
+            (LauncherSpec, "launcher", "launchers"),
+            (ReportSectionSpec, "report_section", "report_sections"),
+        )
+    ),
 )
 """Every kind, in the order of the data flow."""
 

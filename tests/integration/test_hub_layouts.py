@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ from hub_layouts import (
 )
 from model_hub import Fault, Hub, model_hub, use
 
-from fptkit.sources.data_sets import DATA_SETS
 from fptkit.sources.download import Retries
+from fptkit.sources.records import DATA_SETS
 
 RECIPE = """
 task: {name: bit_xor, bits: 3, validation_size: 16, test_size: 16}
@@ -122,12 +123,11 @@ def test_a_vision_transformer_in_timms_layout_and_in_transformers(hub: Hub, tmp_
     assert (summary["backbone"]["blocks"], summary["backbone"]["width"]) == (2, 16)
 
 
-def with_records(name: str, counts: dict[str, int], monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
+def with_records(name: str, counts: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
     """Pretend that a data set has so many records."""
     data_set = DATA_SETS[name]
-    table = {**DATA_SETS, name: type(data_set)(**{**vars(data_set), "records": counts})}
-    for module in (*modules, "fptkit.sources.data_sets"):  # last, since the others take their table from it
-        monkeypatch.setattr(f"{module}.DATA_SETS", table)
+    monkeypatch.setattr("fptkit.registry._IN_USE", [])
+    monkeypatch.setattr("fptkit.sources.records.DATA_SETS", {**DATA_SETS, name: replace(data_set, records=counts)})
 
 
 @pytest.fixture
@@ -135,8 +135,7 @@ def tape(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The address of TAPE's archive in its LMDB form, with a few records."""
     pytest.importorskip("lmdb")
     counts = {stem: 30 - 3 * number for number, stem in enumerate(DATA_SETS["remote_homology"].records)}
-    tasks = ("fptkit.tasks.homology.install", "fptkit.tasks.homology.task")
-    with_records("remote_homology", counts, monkeypatch, *tasks)
+    with_records("remote_homology", counts, monkeypatch)
     work = tmp_path / "work"
     work.mkdir()
     hub.archives["remote_homology.tar.gz"] = tape_archive(counts, work)
@@ -197,7 +196,7 @@ def test_long_range_arenas_archive_interrupted_resumed_and_trained_on(
     done = fptkit("data", "fetch", "listops", "--url", address)
     assert done.returncode != 0
     assert "basic_train.tsv: 24 expressions, Long Range Arena's has 96,000" in done.stderr
-    with_records("listops", counts, monkeypatch, "fptkit.tasks.listops.install")
+    with_records("listops", counts, monkeypatch)
     hub.faults = [Fault("archives", after=100), Fault("archives", status=503, times=9)]
     assert fptkit("data", "fetch", "listops", "--url", address).returncode == 3
     hub.faults = []

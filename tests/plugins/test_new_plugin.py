@@ -21,19 +21,28 @@ from fptkit.recipe.load import load_recipe
 KINDS = ("task", "backbone", "encoder", "policy", "listener")
 PARTS = ("head", "loss", "metric", "optimizer", "schedule", "transform")
 """Kinds of a training's parts, whose packages are tried together."""
+"""Kinds whose packages have a recipe."""
+
+AROUND = (
+    *("weight_source", "data_set", "command", "published"),
+    *("control", "search", "launcher", "report_section"),
+)
+"""Kinds of what surrounds runs."""
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """A package of each kind, written and installed by pip into a folder of its own: (folder, environment)."""
     folder, site = tmp_path_factory.mktemp("new"), tmp_path_factory.mktemp("site")
-    for kind in KINDS:
+    for kind in (*KINDS, *AROUND):
         done = CliRunner().invoke(
             cli, ["new", "plugin", f"my_{kind}", "--kind", kind, "--output", str(folder / kind)], catch_exceptions=False
         )
         assert done.exit_code == 0, done.output
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*pip, "--target", str(site), *(str(folder / kind) for kind in KINDS)], check=True, timeout=300)
+    subprocess.run(
+        [*pip, "--target", str(site), *(str(folder / kind) for kind in (*KINDS, *AROUND))], check=True, timeout=300
+    )
     path = os.pathsep.join(filter(None, (str(site), os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     environment.pop("FPTKIT_PLUGINS", None)
@@ -48,9 +57,9 @@ def fptkit(environment: dict[str, str], cwd: Path, *arguments: str) -> subproces
 def test_all_kinds_are_installed_and_named(installed: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
     done = fptkit(installed[1], tmp_path, "plugins", "--json")
     plugins = {row["name"]: row for row in json.loads(done.stdout)}
-    for kind in KINDS:
+    for kind in (*KINDS, *AROUND):
         assert plugins[f"my_{kind}"]["status"] == "loaded", plugins[f"my_{kind}"]
-        assert plugins[f"my_{kind}"]["version"] == f"fptkit-my-{kind} 0.1.0"
+        assert plugins[f"my_{kind}"]["version"] == f"fptkit-my-{kind.replace('_', '-')} 0.1.0"
     recipes = {
         row["name"]: row for row in json.loads(fptkit(installed[1], tmp_path, "list", "recipes", "--json").stdout)
     }
@@ -60,7 +69,7 @@ def test_all_kinds_are_installed_and_named(installed: tuple[Path, dict[str, str]
 @pytest.mark.slow
 def test_their_own_tests_pass(installed: tuple[Path, dict[str, str]]) -> None:
     folder, environment = installed
-    tests = [str(folder / kind / "tests") for kind in KINDS]
+    tests = [str(folder / kind / "tests") for kind in (*KINDS, *AROUND)]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=importlib", *tests]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -84,7 +93,7 @@ def test_their_contracts_hold(installed: tuple[Path, dict[str, str]], tmp_path: 
     done = fptkit(installed[1], tmp_path, "plugins", "--check", "--json")
     checked = json.loads(done.stdout)
     assert done.returncode == 0, checked
-    assert {one["plugin"] for one in checked} >= {f"my_{kind}" for kind in KINDS}
+    assert {one["plugin"] for one in checked} >= {f"my_{kind}" for kind in (*KINDS, *AROUND)}
 
 
 @pytest.mark.slow
@@ -93,6 +102,14 @@ def test_a_study_can_be_planned_over_each(installed: tuple[Path, dict[str, str]]
     done = fptkit(installed[1], tmp_path, "study", f"my_{kind}", "--profile", "smoke", "--dry-run", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["runs"] > 0
+
+
+@pytest.mark.slow
+def test_the_command_of_a_package_is_a_command(installed: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text('{"best_step": 40}')
+    done = fptkit(installed[1], tmp_path, "my_command", ".")
+    assert done.stdout.split() == [".", "40"], done.stderr
+    assert "my_command" in fptkit(installed[1], tmp_path, "--help").stdout
 
 
 def written(folder: Path, kind: str) -> Path:
@@ -136,7 +153,7 @@ def test_the_tests_of_a_part_of_training_pass(kind: str, tmp_path: Path, monkeyp
         tests[name]()
 
 
-@pytest.mark.parametrize("kind", [*KINDS, *PARTS])
+@pytest.mark.parametrize("kind", [*KINDS, *PARTS, *AROUND])
 def test_what_is_written_is_tidy(kind: str, tmp_path: Path) -> None:
     folder = tmp_path / "made"
     CliRunner().invoke(cli, ["new", "plugin", "a_b", "--kind", kind, "--output", str(folder)], catch_exceptions=False)

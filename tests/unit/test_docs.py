@@ -23,6 +23,7 @@ from script_files import load_script
 
 from fptkit import errors, testing
 from fptkit.cli.main import COMMANDS, cli, main
+from fptkit.engine.control import RunControl
 from fptkit.lab.pretraining.options import PretrainRecipe
 from fptkit.recipe.load import load_model, load_recipe
 from fptkit.recipe.models import HeadOptions, Recipe, TrainOptions
@@ -304,7 +305,9 @@ def check_target(spec: ComponentSpec, folder: Path) -> None:
         kind = Vectors(3) if "vectors" in spec.accepts else Symbols(7)
         testing.check_encoder(lambda: target(options, input=kind, width=16), input=kind, width=16)
     else:
-        assert callable(target(options, folder=folder).handle)
+        assert isinstance(spec, ListenerSpec)
+        control = {"run": RunControl(spec.name, spec.may)} if spec.may else {}
+        assert callable(target(options, folder=folder, **control).handle)
 
 
 # The quick start

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import tarfile
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,16 +13,25 @@ import pytest
 from fptkit import hookspecs, testing
 from fptkit.api.training_checks import training_checks
 from fptkit.interfaces import Vectors
+from fptkit.recipe.load import load_recipe
 from fptkit.registry import load_plugins
 from fptkit.specs import (
     HOOKS,
     BackboneSpec,
+    CommandSpec,
     ComponentSpec,
+    ControlSpec,
+    DataSetSpec,
     EncoderSpec,
     FreezingPolicySpec,
+    LauncherSpec,
     ListenerSpec,
+    PublishedSpec,
+    ReportSectionSpec,
+    SearchSpec,
     Spec,
     TaskSpec,
+    WeightSourceSpec,
     kind_of,
 )
 
@@ -60,10 +71,37 @@ def keeps_its_promises(spec: Spec, folder: Path) -> None:
         testing.check_listener(spec.resolve()(spec.options_model()(), folder=folder))
     elif isinstance(spec, FreezingPolicySpec):
         assert spec.rules
+    elif isinstance(spec, ReportSectionSpec):
+        assert testing.check_report_section(spec, {"seconds": 2.0, "peak_memory_mib": 500.0})
+    elif isinstance(spec, DataSetSpec):
+        testing.check_data_set(spec, archive_of_flowers(folder))
+    elif isinstance(spec, ControlSpec):
+        recipe = load_recipe("bit_xor_gpt2", overrides=["backbone.dropout=0.1"]).recipe
+        assert testing.check_control(spec, recipe) == {"backbone": {"dropout": 0.0}}
+    elif isinstance(spec, SearchSpec):
+        assert testing.check_search(spec) == 1e-2
+    elif check := CHECKS.get(type(spec)):
+        check(spec)
     elif isinstance(spec, ComponentSpec):
         checks = training_checks(spec, lambda one: one.options_model()())
         for check in checks.values():
             check()
+
+
+CHECKS: dict[type[Spec], Callable[..., None]] = {
+    WeightSourceSpec: testing.check_weight_source,
+    CommandSpec: testing.check_command,
+    PublishedSpec: testing.check_published,
+    LauncherSpec: testing.check_launcher,
+}
+
+
+def archive_of_flowers(folder: Path) -> Path:
+    """An archive like that of the example of data sets."""
+    (folder / "iris.data").write_text("1,2,3,4,setosa\n" * 150)
+    with tarfile.open(folder / "iris.tar.gz", "w:gz") as packed:
+        packed.add(folder / "iris.data", "iris.data")
+    return folder / "iris.tar.gz"
 
 
 def test_a_missing_example_would_be_found() -> None:

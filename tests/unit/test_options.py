@@ -21,7 +21,8 @@ from fptkit.recipe.dump import dump_recipe
 from fptkit.recipe.load import LoadedRecipe, load_recipe
 from fptkit.recipe.models import Component, Recipe
 from fptkit.recipe.schema import describe_options, recipe_json_schema
-from fptkit.registry import HOOKS, load_plugins
+from fptkit.registry import load_plugins
+from fptkit.specs import KINDS
 
 NOTHING = {
     "description",
@@ -137,7 +138,7 @@ def options_of_components() -> Iterator[tuple[str, Options]]:
         "series": {"source": "path:some.npz"},
     }
     registry = load_plugins(selection="")
-    for kind in HOOKS.values():
+    for kind in (kind.record for kind in KINDS if kind.section):  # those of recipes
         for entry in registry.entries(kind):
             if model := getattr(entry.spec, "options_model", None):
                 yield f"{kind.kind} {entry.spec.name}", model()(**given.get(entry.spec.name, {}))

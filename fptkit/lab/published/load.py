@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.resources import files
 from typing import Any
 
 from pydantic import ValidationError
 
-from fptkit.errors import DataError, RecipeError, UnknownNameError
+from fptkit.errors import DataError, RecipeError
 from fptkit.lab.published.records import (
     SCORE,
     Facts,
@@ -19,12 +18,13 @@ from fptkit.lab.published.records import (
     TableCell,
 )
 from fptkit.recipe.tree import Fault, plain, read_tree, recipe_error
+from fptkit.registry import in_use
+from fptkit.specs import PublishedSpec
 
 
 def published_names() -> tuple[str, ...]:
-    """Names of the packaged papers, sorted."""
-    folder = files("fptkit.lab.published")
-    return tuple(sorted(entry.name[: -len(".yaml")] for entry in folder.iterdir() if entry.name.endswith(".yaml")))
+    """Names of the papers with figures, sorted: fptkit's own and those of plugins."""
+    return tuple(in_use().names(PublishedSpec))
 
 
 def load_published(name: str) -> Published:
@@ -35,14 +35,25 @@ def load_published(name: str) -> Published:
 
     Raises:
         UnknownNameError: there is no paper of that name.
-        DataError: its file is invalid, see `read_published`.
+        DataError: its file cannot be read or is invalid, see `read_published`.
     """
-    if name not in published_names():
-        raise UnknownNameError("published paper", name, published_names())
-    path = files("fptkit.lab.published") / f"{name}.yaml"
-    found = read_published(path.read_text(encoding="utf-8"), f"{name}.yaml")
-    if found.name != name:
-        raise DataError(f"{name}.yaml has the name '{found.name}'; make them equal")
+    return read_paper(in_use().get(PublishedSpec, name))
+
+
+def read_paper(spec: PublishedSpec) -> Published:
+    """Read the file of a record.
+
+    Raises:
+        DataError: it cannot be read or is invalid, see `read_published`, or has another name.
+    """
+    file = spec.file
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as err:
+        raise DataError(f"{file} cannot be read: {getattr(err, 'strerror', None) or err}") from err
+    found = read_published(text, file.name)
+    if found.name != spec.name:
+        raise DataError(f"{file.name} has the name '{found.name}'; make it that of its record, '{spec.name}'")
     return found
 
 

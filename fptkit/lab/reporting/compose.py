@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from fptkit.lab.reporting import contents, curves, outcomes, tables
+from fptkit.lab.reporting import contents, curves, of_plugins, outcomes, tables
 from fptkit.lab.reporting.answers import answer
 from fptkit.lab.reporting.arms import arms
 from fptkit.lab.reporting.comparisons import comparisons
@@ -12,6 +12,7 @@ from fptkit.lab.reporting.document import Report, Section, Table
 from fptkit.lab.reporting.drawing import Picture
 from fptkit.lab.reporting.forest import forest
 from fptkit.lab.reporting.noise import noise
+from fptkit.lab.reporting.of_plugins import Own
 from fptkit.lab.reporting.rates import rates_tables
 from fptkit.lab.studies.results import Costs, StudyResults
 
@@ -34,6 +35,7 @@ def compose(
     costs: Costs,
     *,
     published: Sequence[Section] = (),
+    own: Own | None = None,
     link: Callable[[str], str] = lambda address: "",
     command: str = "",
 ) -> Report:
@@ -43,6 +45,7 @@ def compose(
         results: of the study.
         costs: seconds of its runs; may be empty.
         published: sections that compare with published figures.
+        own: sections of plugins.
         link: maps the address of a run to the relative path of its folder, or to "" if there is none.
         command: command line that made the study; if empty, it is derived from the study's name.
     """
@@ -76,6 +79,7 @@ def compose(
             "Test by fraction of the training split.",
             curves.data_fractions(results),
         ),
+        *of_plugins.sections(own or {}),
         contents.missing(results),
         contents.runs(results, link),
         contents.making(results, costs, command),

@@ -14,6 +14,7 @@ from fptkit.files import write_text
 from fptkit.lab.reporting.compose import compose
 from fptkit.lab.reporting.document import Report
 from fptkit.lab.reporting.markdown import to_markdown
+from fptkit.lab.reporting.of_plugins import Own
 from fptkit.lab.reporting.page import to_html
 from fptkit.lab.reporting.spreadsheet import to_csv
 from fptkit.lab.studies.record import command_of
@@ -50,7 +51,12 @@ class StudyFiles:
     command: str
 
     def report(
-        self, *, into: Path | None = None, against: Sequence[str] = (), link: Callable[[str], str] | None = None
+        self,
+        *,
+        into: Path | None = None,
+        against: Sequence[str] = (),
+        own: Own | None = None,
+        link: Callable[[str], str] | None = None,
     ) -> Report:
         """Compose the report of the study.
 
@@ -58,6 +64,7 @@ class StudyFiles:
             into: folder the report is written to. Runs are linked only if it is the study's own folder, since the runs
                 are not copied elsewhere.
             against: names of papers to compare with.
+            own: sections of plugins, see `of_study`; None for none.
             link: maps the address of a run to the relative path of its folder, or to ""; None to look at the folders.
 
         Raises:
@@ -71,7 +78,7 @@ class StudyFiles:
         at_home = into is not None and into.resolve() == self.folder.resolve()
         if link is None:
             link = links(self.folder, self.ledger_folder) if at_home else lambda address: ""
-        return compose(self.results, self.costs, published=published, link=link, command=self.command)
+        return compose(self.results, self.costs, published=published, own=own, link=link, command=self.command)
 
 
 def read_study(folder: Path, ledger_folder: Path) -> StudyFiles:
@@ -92,13 +99,16 @@ def read_study(folder: Path, ledger_folder: Path) -> StudyFiles:
     return StudyFiles(folder, ledger_folder, results, costs, command_of(folder))
 
 
-def write_reports(folder: Path, ledger_folder: Path, *, against: Sequence[str] = ()) -> list[Path]:
+def write_reports(
+    folder: Path, ledger_folder: Path, *, against: Sequence[str] = (), own: Own | None = None
+) -> list[Path]:
     """Write ``report.md``, ``results.csv`` and ``report.html`` into a study's folder.
 
     Args:
         folder: of the study; holds its results and, if known, its costs.
         ledger_folder: holds the folders of the runs, which the reports link to.
         against: names of papers to compare with, see `fptkit.lab.published`.
+        own: sections of plugins; None for none.
 
     Returns:
         The files written.
@@ -109,7 +119,7 @@ def write_reports(folder: Path, ledger_folder: Path, *, against: Sequence[str] =
         UnknownNameError: there is no such paper.
     """
     study = read_study(folder, ledger_folder)
-    report = study.report(into=folder, against=against)
+    report = study.report(into=folder, against=against, own=own)
     return [write(folder / name, text_of(form, study, report)) for form, name in FILES.items()]
 
 

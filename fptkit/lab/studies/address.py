@@ -15,14 +15,11 @@ from typing import Any
 from fptkit.engine.code_version import digest_parts, read_source, sources_of
 from fptkit.options import deciding
 from fptkit.recipe.load import load_installed
-from fptkit.recipe.models import Recipe
+from fptkit.recipe.models import Component, Recipe
 from fptkit.registry import Entry, Registry
 from fptkit.sources.places import data_digest
 from fptkit.sources.weights import PACKAGED
-from fptkit.specs import HOOKS, ListenerSpec, RecipeFolderSpec, TaskSpec
-
-_WATCHING = (ListenerSpec, RecipeFolderSpec)
-"""Records that decide no result: listeners only watch, and what is in a recipe counts, not where it was found."""
+from fptkit.specs import KINDS, ListenerSpec, Spec, TaskSpec, WeightSourceSpec
 
 
 def address_of(
@@ -49,12 +46,14 @@ def address_of(
     words = frozenset(words_in(content))
     registry = registry or load_installed([Path(file) for file in recipe.plugins])
     used = _used(registry, words)
-    parts = {
+    parts: dict[str, Any] = {
         "recipe": content,
         "code": code_version,
         "weights": [_weights(word) for word in sorted(words) if word.startswith("builtin:")],
         "plugins": sorted({_plugin(entry) for entry in used}),
     }
+    if stopping := [_listener(one, registry) for one in recipe.listeners if _may_stop(one, registry)]:
+        parts["listeners"] = stopping
     if digest := data_of(recipe, registry, data):
         parts["data"] = digest
     return digest_parts([json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()])
@@ -93,6 +92,14 @@ def plugin_digests(recipe: Recipe, registry: Registry) -> dict[str, str]:
     return {entry.spec.name: _plugin(entry) for entry in _used(registry, words)}
 
 
+def digest_of_part(kind: type[Spec], name: str, registry: Registry) -> str:
+    """Digest of a plugin that brings a part of a study, such as its search; empty for a part of fptkit itself."""
+    if name not in registry.names(kind):
+        return ""
+    entry = registry.entry(kind, name)
+    return "" if entry.owner.origin == "builtin" else _plugin(entry)
+
+
 def words_in(value: Any) -> Iterator[str]:
     """All strings among the values of a recipe or of a part of it, at any depth."""
     if isinstance(value, str):
@@ -107,11 +114,28 @@ def _used(registry: Registry, words: frozenset[str]) -> list[Entry]:
     """Plugin components named anywhere in the recipe, such as an encoder in another's options."""
     return [
         entry
-        for kind in HOOKS.values()
-        if kind not in _WATCHING
-        for entry in registry.entries(kind)
-        if entry.owner.origin != "builtin" and entry.spec.name in words
+        for kind in KINDS
+        if kind.decides
+        for entry in registry.entries(kind.record)
+        if entry.owner.origin != "builtin" and _is_named(entry.spec, words)
     ]
+
+
+def _is_named(spec: Spec, words: frozenset[str]) -> bool:
+    if isinstance(spec, WeightSourceSpec):
+        return any(word.startswith(f"{spec.name}:") for word in words)
+    return spec.name in words
+
+
+def _may_stop(listener: Component, registry: Registry) -> bool:
+    known = listener.name in registry.names(ListenerSpec)
+    return known and "stop" in registry.get(ListenerSpec, listener.name).may
+
+
+def _listener(listener: Component, registry: Registry) -> dict[str, Any]:
+    """What decides when a listener ends training."""
+    plugin = _plugin(registry.entry(ListenerSpec, listener.name))
+    return {"name": listener.name, "options": deciding(listener.options), "plugin": plugin}
 
 
 def _weights(entry: str) -> str:

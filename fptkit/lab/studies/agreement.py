@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from fptkit.lab.studies.options import StudySettings
 from fptkit.lab.studies.read import Draft, unknown
+from fptkit.lab.studies.search.chosen import most_runs
 from fptkit.recipe.dump import component_mapping
 from fptkit.recipe.models import Recipe
 from fptkit.recipe.splits import draws_data
@@ -53,7 +54,7 @@ def check_runs(draft: Draft) -> None:
     if settings is None:
         return
     cells = len(draft.tasks) * (len(draft.arms) + len(settings.controls)) * len(settings.data_fractions)
-    rates = settings.search.trials if settings.search.name == "optuna" else max(1, len(settings.learning_rates))
+    rates = most_runs(settings)
     seeds = settings.until.at_most if settings.until else len(settings.first_seeds)
     runs = cells * (rates + len(settings.vary)) * seeds
     if runs > limits.RUNS:
@@ -116,7 +117,8 @@ def _own_seed(tree: Node, name: str) -> Node | None:
 def _check_search(draft: Draft, settings: StudySettings) -> None:
     search, rates = settings.search, settings.learning_rates
     if search.name != "grid" and len(rates) < 2:
-        meaning = "the rates to start with" if search.name == "halving" else "the range to propose rates from"
+        meanings = {"halving": "the rates to start with", "optuna": "the range to propose rates from"}
+        meaning = meanings.get(search.name, "the rates it chooses from")
         draft.fault(["search", "name"], f"{search.name} needs at least two learning_rates: {meaning}")
     if search.name == "halving" and (settings.budget.seconds or settings.budget.flops):
         draft.fault(["search", "name"], "halving divides training by steps; give the budget in steps")

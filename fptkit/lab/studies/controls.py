@@ -6,7 +6,7 @@ shows and what it does not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,26 +17,15 @@ from fptkit.backbones.options import SIZES as GPT2_SIZES
 from fptkit.backbones.options import FrontOptions
 from fptkit.backbones.plain.options import PlainOptions
 from fptkit.backbones.vit.options import SIZES as VIT_SIZES
-from fptkit.errors import UnknownNameError
-from fptkit.lab.studies.options import CONTROLS
+from fptkit.errors import PluginError
 from fptkit.options import Options
 from fptkit.recipe.models import Recipe
 from fptkit.recipe.tokenizers import with_tokenizer
+from fptkit.registry import in_use
+from fptkit.specs import ControlSpec
+from fptkit.specs.guard import during
 
 Fragment = Mapping[str, Any]
-
-CONTROL_SUMMARIES: dict[str, str] = {
-    "frozen_random": "the same model with random weights, frozen",
-    "unfrozen_random": "the same model with random weights, all trained",
-    "statistics_only": "the same model, each tensor redrawn with the mean and standard deviation of the pretrained one",
-    "no_backbone": "no sequence model: each token goes to the head separately; all trained",
-    "one_attention_layer": "one attention layer of the model's width, all trained",
-    "one_block": "one block of the same model with random weights, all trained",
-    "shuffled_tokens": "the reference with the tokens of each example in random order",
-    "output_only": "only the output layer trains",
-    "synthetic_pretrained": "the same architecture pretrained on symbols without meaning",
-}
-"""One line per control, for tables; ``docs/controls.md`` explains them."""
 
 _BIDIRECTIONAL = ("vit", "bert", "t5_encoder", "longformer")
 _ENCODER_WIDTHS = {name: size.width for name, size in ENCODER_SIZES.items()}
@@ -60,7 +49,7 @@ def control_fragment(name: str, recipe: Recipe) -> Fragment | str:
     """Recipe keys that turn the reference into a control.
 
     Args:
-        name: one of `fptkit.lab.studies.options.CONTROLS`.
+        name: a control of fptkit, or of a plugin.
         recipe: the reference's recipe, composed and checked.
 
     Returns:
@@ -68,14 +57,20 @@ def control_fragment(name: str, recipe: Recipe) -> Fragment | str:
 
     Raises:
         UnknownNameError: there is no such control.
+        PluginError: that of a plugin cannot be imported, or returned something else.
 
     Source: frozen and unfrozen random, statistics, output only: Lu et al. 2021; no backbone, one attention layer, one
     block, shuffled tokens: Tan et al. 2024, arXiv 2406.16964; synthetic pretraining: Wang et al. 2023,
     arXiv 2310.00771.
     """
-    if name not in _MAKERS:
-        raise UnknownNameError("control", name, CONTROLS)
-    fragment = _MAKERS[name](recipe)
+    spec = in_use().get(ControlSpec, name)
+    with during(of=spec):
+        fragment = spec.resolve()(recipe)
+    if not (isinstance(fragment, Mapping) or (isinstance(fragment, str) and fragment.strip())):
+        raise PluginError(
+            f"{spec}: it returned {fragment!r:.80}, expected keys to lay over the recipe, or the reason why the "
+            "reference has no such control"
+        )
     return fragment if isinstance(fragment, str) else {**_same_tokens(recipe, fragment), **fragment}
 
 
@@ -92,7 +87,7 @@ def _same_tokens(recipe: Recipe, fragment: Fragment) -> Fragment:
     return {"task": {"tokenizer": list(weights)}, **words}
 
 
-def _frozen_random(recipe: Recipe) -> Fragment | str:
+def frozen_random(recipe: Recipe) -> Fragment | str:
     freezing = _policy("fpt", recipe) if recipe.freezing.name == "full" else {}
     if _is_drawn(recipe):
         return freezing or "the reference itself has random, frozen weights"
@@ -100,7 +95,7 @@ def _frozen_random(recipe: Recipe) -> Fragment | str:
     return drawn if isinstance(drawn, str) else {**drawn, **freezing}
 
 
-def _unfrozen_random(recipe: Recipe) -> Fragment | str:
+def unfrozen_random(recipe: Recipe) -> Fragment | str:
     if not _is_drawn(recipe):
         drawn = _redrawn("random", recipe)
         return drawn if isinstance(drawn, str) else {**drawn, **_policy("full", recipe)}
@@ -109,13 +104,13 @@ def _unfrozen_random(recipe: Recipe) -> Fragment | str:
     return _policy("full", recipe)
 
 
-def _statistics_only(recipe: Recipe) -> Fragment | str:
+def statistics_only(recipe: Recipe) -> Fragment | str:
     if _is_drawn(recipe):
         return "the reference has no pretrained weights to take statistics from"
     return _redrawn("statistics", recipe)
 
 
-def _no_backbone(recipe: Recipe) -> Fragment | str:
+def no_backbone(recipe: Recipe) -> Fragment | str:
     if recipe.backbone.name == "none":
         return "the reference itself has no backbone"
     # The last token alone has not seen the other tokens, so it cannot solve the task.
@@ -123,7 +118,7 @@ def _no_backbone(recipe: Recipe) -> Fragment | str:
     return {"backbone": {"name": "none", **_stand_in_options(recipe)}, **_policy("full", recipe), **readout}
 
 
-def _one_attention_layer(recipe: Recipe) -> Fragment | str:
+def one_attention_layer(recipe: Recipe) -> Fragment | str:
     if recipe.backbone.name == "attention_layer":
         return "the reference itself is one attention layer"
     dropout = getattr(recipe.backbone.options, "attention_dropout", 0.0)
@@ -139,7 +134,7 @@ def _one_attention_layer(recipe: Recipe) -> Fragment | str:
     }
 
 
-def _one_block(recipe: Recipe) -> Fragment | str:
+def one_block(recipe: Recipe) -> Fragment | str:
     options = recipe.backbone.options
     blocks = getattr(options, "blocks", None)
     if 1 in (blocks, getattr(blocks, "keep", None)) and _is_drawn(recipe) and _trains_all(recipe):
@@ -155,19 +150,19 @@ def _one_block(recipe: Recipe) -> Fragment | str:
     return {"backbone": {**drawn.get("backbone", {}), **one}, **_policy("full", recipe)}
 
 
-def _shuffled_tokens(recipe: Recipe) -> Fragment | str:
+def shuffled_tokens(recipe: Recipe) -> Fragment | str:
     if recipe.shuffle_tokens:
         return "the reference itself shuffles its tokens"
     return {"shuffle_tokens": True}
 
 
-def _output_only(recipe: Recipe) -> Fragment | str:
+def output_only(recipe: Recipe) -> Fragment | str:
     if recipe.freezing.name == "output_only":
         return "the reference itself trains only its output layer"
     return _policy("output_only", recipe)
 
 
-def _synthetic_pretrained(recipe: Recipe) -> Fragment | str:
+def synthetic_pretrained(recipe: Recipe) -> Fragment | str:
     if _is_drawn(recipe):
         return "the reference has no pretrained weights to replace by synthetic ones"
     if recipe.backbone.name != "gpt2":
@@ -182,19 +177,6 @@ def _synthetic_pretrained(recipe: Recipe) -> Fragment | str:
             "model.heads, then add an arm with backbone.weights: path:FOLDER"
         )
     return {"backbone": {"weights": _SYNTHETIC}}
-
-
-_MAKERS: dict[str, Callable[[Recipe], Fragment | str]] = {
-    "frozen_random": _frozen_random,
-    "unfrozen_random": _unfrozen_random,
-    "statistics_only": _statistics_only,
-    "no_backbone": _no_backbone,
-    "one_attention_layer": _one_attention_layer,
-    "one_block": _one_block,
-    "shuffled_tokens": _shuffled_tokens,
-    "output_only": _output_only,
-    "synthetic_pretrained": _synthetic_pretrained,
-}
 
 
 def _is_drawn(recipe: Recipe) -> bool:

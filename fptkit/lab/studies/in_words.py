@@ -18,7 +18,7 @@ def search_words(settings: StudySettings) -> str:
         "halving": f"successive halving of {count} rates, {ends}, one in {search.keep} continues after each of "
         f"{search.rungs} rungs, chosen on validation",
         "optuna": f"optuna (TPE), {search.trials} rates between {ends}, chosen on validation",
-    }[search.name]
+    }.get(search.name, f"search '{search.name}' of {count} rates, {ends}, chosen on validation")
     if count == 1:
         return words
     if settings.choose == "per_seed":

@@ -10,6 +10,7 @@ from fptkit.errors import UsageError
 from fptkit.lab.studies.agreement import check_agreement, check_data_vary, check_runs
 from fptkit.lab.studies.cells import as_cell, node_of, plugins_of
 from fptkit.lab.studies.options import StudySettings
+from fptkit.lab.studies.parts import check_parts
 from fptkit.lab.studies.plan import Cell, CellName, Study
 from fptkit.lab.studies.read import Draft, read_recipe, read_study
 from fptkit.recipe.extends import merge, plugins_made_absolute
@@ -26,6 +27,7 @@ from fptkit.recipe.load import (
 from fptkit.recipe.models import Recipe
 from fptkit.recipe.tree import Node, recipe_error, shown_path
 from fptkit.registry import Registry
+from fptkit.specs import ControlSpec
 
 Recipes = dict[tuple[str, str], Recipe | str]
 """The checked recipe of each task and arm, or the reason why there is none."""
@@ -95,8 +97,10 @@ def load_read_study(
     named = _plugins_named(draft)
     own, unusable = own_plugin_files(named, file.path.parent)
     registry = with_own_plugins(registry, own, named, unusable)
+    check_parts(draft, registry, unknown_names=not unusable)
     check_agreement(draft)
-    check_runs(draft)
+    if not draft.faults:
+        check_runs(draft)
     recipes = _checked(draft, registry, all_plugins(given, own), unknown_names=not unusable)
     check_data_vary(draft, recipes.values())
     draft.faults += unusable
@@ -123,15 +127,16 @@ def _checked(draft: Draft, registry: Registry, plugins: tuple[str, ...], *, unkn
     for place, tree in draft.recipes.items():
         if made := check(tree):
             found[place] = made
-    controls = draft.settings.controls if draft.settings else ()
+    known = registry.names(ControlSpec)
+    controls = [name for name in draft.settings.controls if name in known] if draft.settings else []
     if not controls or draft.faults:
         return found
-    from fptkit.lab.studies.controls import CONTROL_SUMMARIES, control_fragment
+    from fptkit.lab.studies.controls import control_fragment
 
     reference = draft.settings.reference_among(tuple(draft.arms)) if draft.settings else next(iter(draft.arms))
     of_reference = [(task, recipe) for (task, arm), recipe in found.items() if arm == reference]
     for control in controls:
-        draft.arms[control] = CONTROL_SUMMARIES[control]
+        draft.arms[control] = registry.get(ControlSpec, control).summary
         for task, recipe in of_reference:
             assert isinstance(recipe, Recipe)
             fragment = control_fragment(control, recipe)

@@ -16,7 +16,7 @@ from fptkit.lab.studies.outcome import Outcome
 from fptkit.lab.studies.plan import Cell, CellName, Request, Study, Trial, run_name
 from fptkit.lab.studies.progress import CellProgress, CellState, StudyProgress, first_line
 from fptkit.lab.studies.results import run_folder
-from fptkit.lab.studies.search import Step, next_step, runs_per_seed, varied_seeds
+from fptkit.lab.studies.search import Step, most_runs, next_step, search_of, varied_seeds
 from fptkit.lab.studies.seeds import SeedResults, seeds_of_cells
 from fptkit.recipe.load import LoadedRecipe
 
@@ -229,13 +229,13 @@ class Needs:
         if not further:
             return None
         seeds = len(self._seeds.of(needs.cell.name)[0]) + further
-        return seeds * runs_per_seed(self._study.settings, needs.cell) + self._varied(needs)
+        return seeds * most_runs(self._study.settings) + self._varied(needs)
 
     def _most_of_all(self) -> int | None:
         """The same of all cells; a run that several cells share counts once."""
         if not self._seeds.growing:
             return None
-        if self._study.settings.search.name == "optuna":  # its rates are known one by one
+        if search_of(self._study.settings).one_by_one:  # its rates are known one by one
             return sum(self._most(needs) or self._runs(needs) for needs in self._cells)
         first = self._study.settings.first_seeds[0]
         further: dict[str, int] = {}

@@ -6,8 +6,19 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
+from fptkit.lab.records import CONTROLS as OWN_CONTROLS
 from fptkit.options import Options
 from fptkit.specs import limits
 
@@ -19,18 +30,8 @@ Margin = Annotated[float, Field(gt=0)]
 MARGIN = 0.01
 """Default margin for metrics between 0 and 1: 1 point."""
 
-CONTROLS = (
-    "frozen_random",
-    "unfrozen_random",
-    "statistics_only",
-    "no_backbone",
-    "one_attention_layer",
-    "one_block",
-    "shuffled_tokens",
-    "output_only",
-    "synthetic_pretrained",
-)
-"""Names of the control arms, in the order of tables; see `fptkit.lab.studies.controls`."""
+CONTROLS = tuple(OWN_CONTROLS)
+"""Names of fptkit's own control arms, in the order of tables; plugins may bring others."""
 
 
 def _count_as_seeds(value: Any) -> Any:
@@ -88,10 +89,11 @@ class SearchOptions(Options):
     Source: halving: Jamieson and Talwalkar 2016, as in Hyperband's inner loop; optuna: Bergstra et al. 2011 (TPE).
     """
 
-    name: Literal["grid", "halving", "optuna"] = Field(
+    name: str = Field(
         default="grid",
         description="grid: train every rate to the end; halving: start all rates, continue only the better ones after "
-        "each rung; optuna: propose rates one by one between the grid's ends (needs fptkit[optuna])",
+        "each rung; optuna: propose rates one by one between the grid's ends (needs fptkit[optuna]); or a plugin's "
+        "(fptkit list searches)",
     )
     seeds: int | None = Field(
         default=None,
@@ -107,6 +109,13 @@ class SearchOptions(Options):
         default=3, ge=2, le=limits.RUNGS, description="halving: number of rungs; the last is the full training"
     )
     trials: int = Field(default=8, ge=1, le=limits.RATES, description="optuna: number of rates to try in each cell")
+    options: dict[str, Any] = Field(default={}, description="options of a plugin's search (fptkit show search NAME)")
+
+    @model_serializer(mode="wrap")
+    def _without_empty_options(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out empty options, so that studies without them are written as before there were any."""
+        written: dict[str, Any] = handler(self)
+        return {key: value for key, value in written.items() if key != "options" or value}
 
 
 class UntilDecided(Options):
@@ -189,15 +198,19 @@ class StudySettings(Options):
         description="pairs of arms [a, b] to compare; empty: every arm with the reference",
     )
     controls: Annotated[
-        tuple[Literal[CONTROLS], ...],  # type: ignore[valid-type]
+        tuple[str, ...],
         BeforeValidator(_all_controls, json_schema_input_type=bool | list[str]),
-    ] = Field(default=(), description="control arms derived from the reference; true: all of them")
+    ] = Field(
+        default=(),
+        max_length=limits.ARMS,
+        description="control arms derived from the reference; true: all of fptkit's own (fptkit list controls)",
+    )
     targets: dict[str, float] = Field(
         default={},
         description="target validation value for each task; the report shows the steps and FLOPs to reach it",
     )
 
-    @field_validator("learning_rates", "seeds", "data_fractions", "comparisons", "use_tasks", "vary")
+    @field_validator("learning_rates", "seeds", "data_fractions", "comparisons", "use_tasks", "vary", "controls")
     @classmethod
     def _each_once(cls, values: Any) -> Any:
         if isinstance(values, UntilDecided):

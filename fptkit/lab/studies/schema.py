@@ -7,6 +7,7 @@ from typing import Any
 from fptkit.lab.studies.options import StudySettings
 from fptkit.recipe.schema import DRAFT, recipe_json_schema
 from fptkit.registry import Registry
+from fptkit.specs import ControlSpec, SearchSpec, limits
 
 
 def study_json_schema(registry: Registry) -> dict[str, Any]:
@@ -18,6 +19,7 @@ def study_json_schema(registry: Registry) -> dict[str, Any]:
     """
     recipe = recipe_json_schema(registry)
     settings = StudySettings.model_json_schema()
+    _name_parts(settings, registry)
     # A recipe's profile has the form of a fragment: any keys of a recipe, including sections without a name.
     of_recipe = recipe["properties"]["profiles"]["additionalProperties"]["properties"]
     extends = recipe["properties"]["extends"]
@@ -42,6 +44,13 @@ def study_json_schema(registry: Registry) -> dict[str, Any]:
         "additionalProperties": False,
         "$defs": {**recipe["$defs"], **settings.get("$defs", {})},
     }
+
+
+def _name_parts(settings: dict[str, Any], registry: Registry) -> None:
+    """Allow only the controls and searches that fptkit or a plugin brings."""
+    names = {"type": "array", "items": {"enum": registry.names(ControlSpec)}, "maxItems": limits.ARMS}
+    settings["properties"]["controls"]["anyOf"] = [{"type": "boolean"}, names]
+    settings["$defs"]["SearchOptions"]["properties"]["name"]["enum"] = registry.names(SearchSpec)
 
 
 def _named(properties: dict[str, Any], description: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from fptkit.lab.studies.summarise import costs_of, results_of
 from fptkit.lab.verification.differences import ROUNDING, Difference, Findings, json_differences, line_differences
 from fptkit.lab.verification.manifest import Manifest, ReportRecord
 from fptkit.sources.download import file_sha256
+from fptkit.specs import ReportSection
 
 
 def check_figures(
@@ -133,7 +134,8 @@ class _Check:
         link = _recorded_links(self._manifest)
         for form, file in FILES.items():
             made = self._manifest.reports.get(file, ReportRecord())
-            report = study.report(into=self._folder, against=made.against, link=link)
+            own = {name: ReportSection.loaded(content) for name, content in made.sections.items()}
+            report = study.report(into=self._folder, against=made.against, own=own, link=link)
             self._text(file, text_of(form, study, report, pictures=made.pictures))
 
     def _text(self, file: str, derived: str) -> None:

@@ -12,7 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from fptkit.engine.code_version import digest_parts
 from fptkit.errors import DataError, UsageError
@@ -25,6 +32,7 @@ from fptkit.lab.studies.record import FILE as STUDY
 from fptkit.lab.studies.record import STATE
 from fptkit.lab.studies.results import COSTS, RESULTS, StudyResults, run_folder
 from fptkit.sources.download import file_sha256
+from fptkit.specs import ReportSection
 
 MANIFEST = "manifest.json"
 
@@ -103,10 +111,19 @@ class ReportRecord(BaseModel, frozen=True, extra="forbid"):
     Args:
         against: papers that it compares with.
         pictures: folder of its pictures, relative to it; empty if it links to none.
+        sections: sections of plugins, by name, as `ReportSection.dumped` gives them: a report is checked without the
+            plugins.
     """
 
     against: tuple[str, ...] = ()
     pictures: str = ""
+    sections: dict[str, dict[str, Any]] = {}
+
+    @model_serializer(mode="wrap")
+    def _without_empty_sections(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out empty sections, so that older manifests keep their digest."""
+        written: dict[str, Any] = handler(self)
+        return {key: value for key, value in written.items() if key != "sections" or value}
 
 
 class Manifest(BaseModel, frozen=True, extra="forbid"):
@@ -194,7 +211,9 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     write_text(folder / MANIFEST, manifest.text)
 
 
-def record_reports(folder: Path, paths: Iterable[Path], against: Sequence[str]) -> None:
+def record_reports(
+    folder: Path, paths: Iterable[Path], against: Sequence[str], own: Mapping[str, ReportSection] | None = None
+) -> None:
     """Record reports that were written again into a study's folder, for example with published figures.
 
     Nothing is recorded if the folder has no manifest, or if the reports are in another folder.
@@ -203,6 +222,7 @@ def record_reports(folder: Path, paths: Iterable[Path], against: Sequence[str]) 
         folder: the study's folder.
         paths: files written: reports and their pictures.
         against: papers that the reports compare with.
+        own: their sections of plugins, by name; None for none.
     """
     if not (folder / MANIFEST).is_file():
         return
@@ -211,8 +231,9 @@ def record_reports(folder: Path, paths: Iterable[Path], against: Sequence[str]) 
     names = [path.relative_to(folder.resolve()).as_posix() for path in inside]
     known = [name for name in names if name in OWN or name.startswith(f"{PICTURES}/")]
     pictures = PICTURES if len(known) > 1 and any(name.startswith(f"{PICTURES}/") for name in known) else ""
+    dumped = {name: section.dumped() for name, section in (own or {}).items()}
     made = {
-        name: ReportRecord(against=tuple(against), pictures=pictures if name == "report.md" else "")
+        name: ReportRecord(against=tuple(against), pictures=pictures if name == "report.md" else "", sections=dumped)
         for name in known
         if name in OWN
     }

@@ -41,9 +41,11 @@ def write_outputs(
     if _read(folder / STATE) == state and all(path.exists() for path in made):
         return
     from fptkit.lab.reporting import write_reports
+    from fptkit.lab.reporting.of_plugins import of_study
+    from fptkit.lab.reporting.write import FILES
     from fptkit.lab.studies.locking.content import plan_of
     from fptkit.lab.studies.summarise import write_results
-    from fptkit.lab.verification.manifest import make_manifest, write_manifest
+    from fptkit.lab.verification.manifest import make_manifest, record_reports, write_manifest
 
     folder.mkdir(parents=True, exist_ok=True)
     for name in (STATE, MANIFEST):  # if this is interrupted, the next call writes everything
@@ -57,9 +59,12 @@ def write_outputs(
         return compared.marked(results)
 
     results = write_results(study, outcomes, ledger_folder, folder, mark=mark)
-    write_reports(folder, ledger_folder)
+    own = of_study(results)
+    write_reports(folder, ledger_folder, own=own)
     write_text(folder / STATE, state)
     write_manifest(folder, make_manifest(folder, ledger_folder, plan, results, outcomes))
+    if own:
+        record_reports(folder, [folder / name for name in FILES.values()], (), own)
 
 
 def _state(study: Study, outcomes: Mapping[str, Outcome], compared: Compared) -> str:

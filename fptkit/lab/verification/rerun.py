@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fptkit.engine.code_version import code_version, digest_parts
+from fptkit.engine.control import PREFIX
 from fptkit.files import CHECKPOINTS, ENVIRONMENT, METRICS, RECIPE, find_json, find_summary
 from fptkit.lab.studies.job import LOG, Job, carried_environment
 from fptkit.lab.studies.launchers.base import Ended, Launcher, LauncherOptions
@@ -227,9 +228,10 @@ def _lines(stored: Stored) -> str:
 
 
 def _evaluations(text: bytes) -> str:
-    """Digest of the lines of a metrics file, without the speed of training."""
+    """Digest of the lines of a metrics file, without the speed of training and what listeners measured."""
     with decoding(METRICS, "lines of JSON"):
         records = [json.loads(line) for line in text.splitlines()]
+    records = [record for record in records if not str(record.get("split")).startswith(PREFIX)]
     kept = [{key: value for key, value in record.items() if key != "examples_per_second"} for record in records]
     return digest_parts(json.dumps(record, sort_keys=True).encode() for record in kept)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fptkit.errors import DataError
-from fptkit.sources.data_sets import DATA_SETS
+from fptkit.sources.data_sets import find_data_set
 from fptkit.tasks.homology.records import read_records, write_records
 
 
@@ -27,7 +27,7 @@ def install(unpacked: Path, destination: Path) -> Mapping[str, int]:
         DataError: a file is missing or damaged, or its number of records differs from TAPE's.
         Unavailable: the archive is in LMDB format and the package lmdb is not installed.
     """
-    data_set = DATA_SETS["remote_homology"]
+    data_set = find_data_set("remote_homology")
     counts: dict[str, int] = {}
     for stem, expected in data_set.records.items():
         found = [path for ending in data_set.extensions for path in sorted(unpacked.rglob(stem + ending))]

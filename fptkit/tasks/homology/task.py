@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fptkit.errors import DataError, UnknownNameError, UsageError
 from fptkit.interfaces import Classes, SampledEvaluation, Shown, Split, Symbols, Task
 from fptkit.sources import Unavailable, choose, shown_folder
-from fptkit.sources.data_sets import DATA_SETS, changed_files
+from fptkit.sources.data_sets import changed_files, find_data_set
 from fptkit.tasks.examples import SymbolExamples
 from fptkit.tasks.homology import alphabet
 from fptkit.tasks.homology.find import SPLITS, TEST_SPLITS, file_stem, folder_of, split_files
@@ -78,7 +78,7 @@ class RemoteHomology(Task):
             lambda entry: _open(entry, options),
             what="data of task remote_homology",
             pinned=pinned,
-            advice=DATA_SETS["remote_homology"].advice,
+            advice=find_data_set("remote_homology").advice,
         )
         records = choice.found
         self.protocol = options.protocol
@@ -235,7 +235,7 @@ def check_tape(records: Mapping[str, list[Record]]) -> None:
     Raises:
         DataError: the number of records of a split differs from TAPE's.
     """
-    expected = DATA_SETS["remote_homology"].records
+    expected = find_data_set("remote_homology").records
     for name, some in records.items():
         if len(some) != expected[file_stem(name)]:
             raise DataError(

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fptkit.errors import DataError
-from fptkit.sources.data_sets import DATA_SETS
+from fptkit.sources.data_sets import find_data_set
 from fptkit.tasks.listops.files import read_expressions
 
 
@@ -27,7 +27,7 @@ def install(unpacked: Path, destination: Path) -> Mapping[str, int]:
             Arena's.
     """
     counts: dict[str, int] = {}
-    for stem, expected in DATA_SETS["listops"].records.items():
+    for stem, expected in find_data_set("listops").records.items():
         found = sorted(unpacked.rglob(f"{stem}.tsv"))
         if not found:
             raise DataError(f"the archive has no listops-1000/{stem}.tsv; it is not Long Range Arena's")

@@ -38,9 +38,11 @@ def status_of(files: RunFiles) -> str:
     summary = files.summary
     steps = f"{wording.counted(summary.get('steps', 0), 'step')}, best step {summary.get('best_step', 0):,}"
     text = f"{str(summary.get('status', 'unknown')).capitalize()}: {steps}, seed {summary.get('seed', '?')}"
-    ended = {"patience": "ended by early stopping", "seconds": "ended by its time limit"}.get(
-        str(summary.get("ended_by")), ""
-    )
+    ended = {
+        "patience": "ended by early stopping",
+        "seconds": "ended by its time limit",
+        "listener": f"ended by {summary.get('stopped_by')}",
+    }.get(str(summary.get("ended_by")), "")
     return f"{', '.join(filter(None, [text, ended]))}. Made from the files of {files.folder}."
 
 

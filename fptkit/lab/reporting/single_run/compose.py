@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from fptkit.lab.reporting import of_plugins
 from fptkit.lab.reporting.document import Report
+from fptkit.lab.reporting.of_plugins import Own
 from fptkit.lab.reporting.single_run import about, classes, numbers
 from fptkit.lab.reporting.single_run.mistakes import mistakes
 from fptkit.lab.reporting.single_run.progress import progress
@@ -13,12 +15,13 @@ from fptkit.lab.reporting.single_run.trained import trained
 from fptkit.lab.studies.suggest import Suggestion
 
 
-def compose_run(files: RunFiles, control: Suggestion | None = None) -> Report:
+def compose_run(files: RunFiles, control: Suggestion | None = None, own: Own | None = None) -> Report:
     """The report of a run.
 
     Args:
         files: of the run.
         control: the study that compares it with random weights; None if there is none.
+        own: sections of plugins; None for none.
     """
     splits = list(files.splits.items())
     sections = (
@@ -31,6 +34,7 @@ def compose_run(files: RunFiles, control: Suggestion | None = None) -> Report:
         numbers.errors(splits),
         mistakes(files),
         speed(files),
+        *of_plugins.sections(own or {}),
         about.repeat(files, control),
     )
     return Report(

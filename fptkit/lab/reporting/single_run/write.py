@@ -7,6 +7,7 @@ from pathlib import Path
 from fptkit.errors import FptkitError
 from fptkit.files import RECIPE, RUN_REPORT
 from fptkit.lab.reporting.document import Report
+from fptkit.lab.reporting.of_plugins import of_run
 from fptkit.lab.reporting.page import to_html
 from fptkit.lab.reporting.single_run.compose import compose_run
 from fptkit.lab.reporting.single_run.read import read_run
@@ -27,7 +28,8 @@ def run_report(folder: Path, registry: Registry) -> Report:
         UsageError: the folder holds no run.
         DataError: its summary or its assessment is damaged.
     """
-    return compose_run(read_run(folder), _control(folder, registry))
+    files = read_run(folder)
+    return compose_run(files, _control(folder, registry), of_run(files.summary, registry))
 
 
 def write_run_report(folder: Path, registry: Registry) -> Path:

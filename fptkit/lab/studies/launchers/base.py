@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Protocol
 
 from fptkit.errors import UsageError
 from fptkit.lab.studies.job import Job, JobResult
+from fptkit.options import Options
 from fptkit.specs import limits
-
-LauncherName = Literal["local", "ray", "slurm"]
-
-LAUNCHERS: tuple[LauncherName, ...] = ("local", "ray", "slurm")
 
 WORKER_MEMORY_MIB = 2048
 """Memory assumed for a run on a CPU: GPT-2 base, frozen in bfloat16, and a batch take about 1.5 GiB."""
@@ -28,15 +25,19 @@ class LauncherOptions:
         workers: number of concurrent runs; None: as many as cores and memory allow.
         threads: CPU threads per run; None: cores / workers.
         slurm: parameters of the Slurm jobs, with submitit's names.
+        given: options of a plugin's launcher, as given.
+        own: the same, checked by the options model of its record; set when the launcher is made.
 
     Raises:
         UsageError: ``workers`` or ``threads`` is below 1 or above its limit.
     """
 
-    name: LauncherName = "local"
+    name: str = "local"
     workers: int | None = None
     threads: int | None = None
     slurm: Mapping[str, str | int] = field(default_factory=dict)
+    given: Mapping[str, Any] = field(default_factory=dict)
+    own: Options = field(default_factory=Options)
 
     def __post_init__(self) -> None:
         for name, value, most in (

@@ -40,7 +40,7 @@ SAVING_S = 30.0
 class LocalLauncher:
     """Starts runs on this machine. See `fptkit.lab.studies.launchers.base.Launcher`."""
 
-    def __init__(self, options: LauncherOptions, *, preload: Sequence[str] = ()) -> None:
+    def __init__(self, options: LauncherOptions, folder: Path, *, preload: Sequence[str] = ()) -> None:
         self._devices = _devices()
         self.slots, self.threads = share_processors(options, devices=len(self._devices))
         self.description = f"this machine, {_counted(self.slots, 'worker')} with {_counted(self.threads, 'thread')}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from fptkit.errors import UsageError
@@ -24,7 +25,7 @@ class RayLauncher:
         UsageError: Ray is not installed, or its cluster does not answer.
     """
 
-    def __init__(self, options: LauncherOptions) -> None:
+    def __init__(self, options: LauncherOptions, folder: Path, *, preload: Sequence[str] = ()) -> None:
         try:
             import ray
         except ImportError as err:

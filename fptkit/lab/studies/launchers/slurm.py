@@ -39,7 +39,7 @@ class SlurmLauncher:
         UsageError: submitit is not installed, there is no Slurm, or a parameter is unknown.
     """
 
-    def __init__(self, options: LauncherOptions, folder: Path) -> None:
+    def __init__(self, options: LauncherOptions, folder: Path, *, preload: Sequence[str] = ()) -> None:
         try:
             import submitit
         except ImportError as err:

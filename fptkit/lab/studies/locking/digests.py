@@ -10,26 +10,33 @@ from typing import Any, Protocol
 
 from fptkit.engine.code_version import digest_parts, read_source
 from fptkit.errors import DataError
-from fptkit.lab.studies.address import data_of, plugin_digests, words_in
+from fptkit.lab.studies.address import data_of, digest_of_part, plugin_digests, words_in
 from fptkit.lab.studies.outcome import Outcome
 from fptkit.lab.studies.plan import Study
 from fptkit.options import deciding
 from fptkit.sources import Unavailable
 from fptkit.sources.choice import expanded
+from fptkit.sources.entries import is_source
 from fptkit.sources.formats import INDEX, SINGLE
 from fptkit.sources.gguf.entries import find_gguf
 from fptkit.sources.identity import Place, Snapshot
 from fptkit.sources.weights import PACKAGED, cached_from_hub, shards_of
+from fptkit.specs import ControlSpec, SearchSpec, Spec
 
 UNKNOWN = ""
 """Digest of what is not on this machine yet; it equals every other digest."""
 
 
 def of_plugins(study: Study) -> dict[str, str]:
-    """Digest of every plugin component that a cell uses, by its name."""
+    """Digest of every plugin component that a cell uses, and of the study's search and controls, by name."""
     found: dict[str, str] = {}
+    parts: list[tuple[type[Spec], str]] = [(SearchSpec, study.settings.search.name)]
+    parts += [(ControlSpec, name) for name in study.settings.controls]
     for cell in study.cells:
         found |= plugin_digests(cell.loaded.recipe, cell.loaded.registry)
+    for kind, name in parts:
+        if study.cells and (digest := digest_of_part(kind, name, study.cells[0].loaded.registry)):
+            found[f"{kind.kind} {name}"] = digest
     return dict(sorted(found.items()))
 
 
@@ -39,7 +46,7 @@ def of_weights(study: Study) -> dict[str, str]:
         word
         for cell in study.cells
         for word in words_in(deciding(cell.loaded.recipe)["backbone"])
-        if word.startswith(("builtin:", "path:", "package:", "hub:"))
+        if ":" in word and is_source(word.partition(":")[0])
     }
     return {entry: _of_weights(entry) for entry in sorted(entries)}
 
@@ -119,6 +126,8 @@ def _of_complete(entry: str) -> str:
         repository, _, revision = place.partition("@")
         found = cached_from_hub(repository, revision or None)
         return _of_large([found[0], *_shards(found[1], entry)], entry) if found else UNKNOWN
+    if scheme not in ("path", "package", "builtin"):
+        return UNKNOWN  # a plugin's: opening it may download it
     try:
         gguf = find_gguf(entry)
     except Unavailable:

@@ -6,6 +6,7 @@ from the same runs, in whatever order they ended.
 
 from __future__ import annotations
 
-from fptkit.lab.studies.search.step import Step, next_step, runs_per_seed, varied_seeds, varied_trials
+from fptkit.lab.studies.search.chosen import most_runs, search_of
+from fptkit.lab.studies.search.step import Step, next_step, varied_seeds, varied_trials
 
-__all__ = ["Step", "next_step", "runs_per_seed", "varied_seeds", "varied_trials"]
+__all__ = ["Step", "most_runs", "next_step", "search_of", "varied_seeds", "varied_trials"]

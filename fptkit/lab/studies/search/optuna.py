@@ -48,6 +48,11 @@ def propose(settings: StudySettings, cell: SearchedCell, group: Sequence[int], o
     return choose(cell, group, outcomes, sorted(set(rates)))
 
 
+def runs_per_seed(settings: StudySettings, rates: int) -> int:
+    """The number of rates that are tried."""
+    return settings.search.trials
+
+
 class _Space(NamedTuple):
     """What the proposals of a search depend on beside results: names for its seed, the range, the random start."""
 

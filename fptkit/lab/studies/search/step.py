@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from fptkit.lab.studies.cells import rates_of
 from fptkit.lab.studies.options import StudySettings
 from fptkit.lab.studies.plan import Request, SearchedCell, Trial
 from fptkit.lab.studies.search.choice import Choice, Outcomes, best_of, is_trained, standing, train_all
-
-Search = Callable[[StudySettings, SearchedCell, Sequence[int], Outcomes], Choice]
-"""Decides what a group of seeds needs next to choose one rate, from the outcomes of its own runs."""
+from fptkit.lab.studies.search.chosen import search
 
 Seeds = Sequence[int]
 Choices = Mapping[tuple[int, ...], Choice]
@@ -63,7 +60,6 @@ def next_step(
     Raises:
         UsageError: the search is ``optuna``, which is not installed.
     """
-    search = _search_of(settings)
     groups = groups_of(settings, seeds)
     choices = {group: search(settings, cell, group, outcomes) for group in groups}
     chosen = _chosen_rates(settings, seeds, choices)
@@ -122,12 +118,6 @@ def _run_and_test(cell: SearchedCell, trials: Sequence[Trial], outcomes: Outcome
     return requests
 
 
-def runs_per_seed(settings: StudySettings, cell: SearchedCell) -> int:
-    """Largest number of runs that the search makes with one seed."""
-    by_one = settings.learning_rates and settings.search.name == "optuna"
-    return settings.search.trials if by_one else len(rates_of(settings, cell))
-
-
 def groups_of(settings: StudySettings, seeds: Sequence[int]) -> list[tuple[int, ...]]:
     """The groups of seeds that each choose one rate: every seed alone, or the seeds of the search together.
 
@@ -138,20 +128,6 @@ def groups_of(settings: StudySettings, seeds: Sequence[int]) -> list[tuple[int, 
     if settings.choose == "per_seed":
         return [(seed,) for seed in seeds]
     return [tuple(seeds[: settings.search.seeds])]
-
-
-def _search_of(settings: StudySettings) -> Search:
-    if settings.learning_rates and settings.search.name == "halving":
-        from fptkit.lab.studies.search.halving import halving
-
-        return halving
-    if settings.learning_rates and settings.search.name == "optuna":
-        from fptkit.lab.studies.search.optuna import propose
-
-        return propose
-    from fptkit.lab.studies.search.grid import grid
-
-    return grid
 
 
 def _chosen_rates(settings: StudySettings, seeds: Seeds, choices: Choices) -> dict[int, float]:

@@ -17,7 +17,8 @@ from fptkit.engine.build import build
 from fptkit.engine.component import build_component
 from fptkit.engine.run import RunRequest, run
 from fptkit.errors import UnknownNameError
-from fptkit.lab.studies.controls import CONTROL_SUMMARIES, control_fragment
+from fptkit.lab import records
+from fptkit.lab.studies.controls import control_fragment
 from fptkit.lab.studies.options import CONTROLS
 from fptkit.recipe.dump import dump_recipe
 from fptkit.recipe.load import LoadedRecipe, load_recipe
@@ -63,7 +64,7 @@ def reason(name: str, control: str, *overrides: str, profile: str | None = None)
 
 
 def test_every_control_has_a_line_and_is_made() -> None:
-    assert tuple(CONTROL_SUMMARIES) == CONTROLS
+    assert tuple(records.CONTROLS) == CONTROLS
     recipe = reference("bit_xor_gpt2", NANO)
     assert all(not isinstance(control_fragment(name, recipe), str) for name in CONTROLS)
 
@@ -77,7 +78,8 @@ def test_it_loads_nothing_heavy() -> None:
     code = (
         "import sys\n"
         "from fptkit.recipe.load import load_recipe\n"
-        "from fptkit.lab.studies.controls import CONTROLS, control_fragment\n"
+        "from fptkit.lab.studies.controls import control_fragment\n"
+        "from fptkit.lab.studies.options import CONTROLS\n"
         "recipe = load_recipe('bit_xor_gpt2').recipe\n"
         "[control_fragment(name, recipe) for name in CONTROLS]\n"
         "sys.exit(str([heavy for heavy in ('torch', 'numpy', 'scipy', 'transformers') if heavy in sys.modules] or ''))"

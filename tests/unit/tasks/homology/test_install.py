@@ -8,6 +8,7 @@ import io
 import json
 import tarfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
@@ -15,8 +16,9 @@ import pytest
 from local_servers import serving
 
 from fptkit.errors import DataError, SourceError, UnknownNameError, UsageError
-from fptkit.sources import data_sets
-from fptkit.sources.data_sets import DATA_SETS, MANIFEST, fetch, status
+from fptkit.sources.data_sets import MANIFEST, fetch, status
+from fptkit.sources.records import DATA_SETS
+from fptkit.specs import resolve_target
 from fptkit.tasks.homology.options import RemoteHomologyOptions
 from fptkit.tasks.homology.records import Record, write_records
 from fptkit.tasks.homology.task import RemoteHomology
@@ -70,9 +72,8 @@ def few(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Pretend that TAPE has a handful of records."""
     counts = {stem: number + 1 for number, stem in enumerate(COUNTS)}
     data_set = DATA_SETS["remote_homology"]
-    table = {"remote_homology": type(data_set)(**{**vars(data_set), "records": counts})}
-    for module in ("fptkit.sources.data_sets", "fptkit.tasks.homology.install", "fptkit.tasks.homology.task"):
-        monkeypatch.setattr(f"{module}.DATA_SETS", table)
+    monkeypatch.setattr("fptkit.registry._IN_USE", [])
+    monkeypatch.setattr("fptkit.sources.records.DATA_SETS", {"remote_homology": replace(data_set, records=counts)})
     return counts
 
 
@@ -256,8 +257,5 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pyte
 
 
 def test_every_data_set_names_an_installer_that_is_there() -> None:
-    import importlib
-
-    for data_set in data_sets.DATA_SETS.values():
-        module, _, function = data_set.installer.partition(":")
-        assert callable(getattr(importlib.import_module(module), function))
+    for data_set in DATA_SETS.values():
+        assert callable(resolve_target(data_set.installer or "", wanted_by=data_set))

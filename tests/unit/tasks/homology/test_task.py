@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 
 from fptkit.errors import DataError, SourceError, UnknownNameError, UsageError
 from fptkit.interfaces import Classes, SampledEvaluation, Shown, Split, Symbols
-from fptkit.sources.data_sets import DATA_SETS
+from fptkit.sources.records import DATA_SETS
 from fptkit.tasks.examples import SymbolExamples
 from fptkit.tasks.homology import alphabet
 from fptkit.tasks.homology.find import SPLITS, file_stem
@@ -287,10 +288,8 @@ def tape_like(monkeypatch: pytest.MonkeyPatch, **counts: int) -> None:
     """Pretend that TAPE has these numbers of records, so that tests need not create 16,292."""
     data_set = DATA_SETS["remote_homology"]
     records = {file_stem(name): counts.get(name, 0) for name in SPLITS}
-    monkeypatch.setattr(
-        "fptkit.tasks.homology.task.DATA_SETS",
-        {"remote_homology": type(data_set)(**{**vars(data_set), "records": records})},
-    )
+    monkeypatch.setattr("fptkit.registry._IN_USE", [])
+    monkeypatch.setattr("fptkit.sources.records.DATA_SETS", {"remote_homology": replace(data_set, records=records)})
 
 
 def test_tapes_files_are_found(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
