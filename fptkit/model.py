@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +13,10 @@ from fptkit.backbones.front import Front
 from fptkit.encoders.shuffle import shuffle_tokens
 from fptkit.errors import FreezingError, ShapeError
 from fptkit.interfaces import (
+    AnswerKind,
     Backbone,
     Inputs,
-    OutputKind,
     ParameterRole,
-    TokenClasses,
     checked_roles,
     encode,
     roles_inside,
@@ -29,19 +28,15 @@ from fptkit.specs.frames import during
 Readout = Literal["last", "last_k", "mean", "all"]
 
 
-def default_readout(output: OutputKind, *, causal: bool) -> Readout:
-    """Choose the read-out: ``all`` for a class at every token, ``last_k`` if the task reads several tokens, else
+def default_readout(output: AnswerKind, *, causal: bool) -> Readout:
+    """Choose the read-out: ``all`` for an answer at every token, ``last_k`` if the task reads several tokens, else
     ``last`` if causal, else ``mean``.
 
     Args:
         output: kind of the task's answer.
         causal: whether the backbone is causal.
     """
-    if isinstance(output, TokenClasses):
-        return "all"
-    if output.tokens > 1:
-        return "last_k"
-    return "last" if causal else "mean"
+    return cast("Readout", output.readout(causal=causal))
 
 
 class Head(nn.Module):
@@ -51,7 +46,7 @@ class Head(nn.Module):
         output: kind of the task's answer.
         width: D.
         readout: ``last``: the last real token; ``last_k``: the last R real tokens; ``mean``: the mean of real tokens;
-            ``all``: every token, for `TokenClasses`.
+            ``all``: every token, for kinds with an answer at each.
         hidden: widths of layers before the output layer.
         dropout: dropout probability in the hidden layers.
 
@@ -61,7 +56,7 @@ class Head(nn.Module):
 
     def __init__(
         self,
-        output: OutputKind,
+        output: AnswerKind,
         width: int,
         *,
         readout: Readout,
@@ -73,11 +68,11 @@ class Head(nn.Module):
             raise ShapeError(
                 f"head.readout '{readout}' returns one token, but the task reads {output.tokens}; use last_k or auto"
             )
-        if isinstance(output, TokenClasses) and readout != "all":
+        if output.each_token and readout != "all":
             raise ShapeError(f"head.readout '{readout}' does not read every token, but the task labels each; use auto")
         self.output = output
         self.readout = readout
-        self.map = linear_stack((width, *hidden, output.width), dropout=dropout)
+        self.map = linear_stack((width, *hidden, output.head_width()), dropout=dropout)
 
     def positions(self, inputs: Tensor, lengths: Tensor | None) -> Tensor | None:
         """Return the positions of the tokens that are read.

@@ -42,13 +42,11 @@ from fptkit.interfaces import (
     Split,
     Symbols,
     Task,
-    TokenClasses,
     Vectors,
     check_batch,
     check_best_metric,
     check_task_declarations,
     encode,
-    prediction_shape,
 )
 from fptkit.model import CrossModalModel, Head
 from fptkit.numerics.recompute import recompute_blocks
@@ -273,7 +271,7 @@ def check_task(task: Task, *, batch_size: int = 8) -> None:
         # Another protocol may read padding as data (D9): an example then depends on its batch.
         if split.size is not None and task.protocol == "clean":
             _check_counts(task, split, batch, indices, where)
-    shape = prediction_shape(task.output, len(batch), task.input.tokens_in(batch.inputs))
+    shape = task.output.prediction_shape(len(batch), task.input.tokens_in(batch.inputs))
     logits = torch.zeros(shape, requires_grad=True)
     loss = task.loss(logits, batch)
     assert loss.ndim == 0, f"{name}: the loss has shape {tuple(loss.shape)}, expected a scalar"
@@ -363,17 +361,21 @@ def _check_counts(task: Task, split: Split, batch: Batch, indices: list[int], wh
     padded = list(batch.tensors().values())[-1]
     if split.token_counts is not None:
         assert len(split.token_counts) == split.size, f"{where}: token_counts and size differ"
-        lengths = [padded.shape[1]] * len(indices) if batch.lengths is None else batch.lengths.tolist()
+        whole = task.input.whole_lengths(batch.inputs) if batch.lengths is None else batch.lengths
+        lengths = whole.reshape(len(indices), -1).sum(1).tolist()  # of all parts that vary
         assert split.token_counts[indices].tolist() == lengths, f"{where}: token_counts are not the lengths"
     last = len(indices) - 1
     alone = split.batch([indices[last]], generator_for(0, "check_task"))
-    real = int(batch.lengths[last]) if batch.lengths is not None else padded.shape[1]
+    length = None if batch.lengths is None else batch.lengths[last]
     mine = alone.targets[0]
-    among = batch.targets[last, :real] if isinstance(task.output, TokenClasses) else batch.targets[last]
-    assert torch.equal(mine, among), f"{where}: an example's target depends on its batch"
-    for mine, among_others in zip(alone.tensors().values(), batch.tensors().values(), strict=True):
-        same_shape = mine[0, :real].shape == among_others[last, :real].shape
-        assert same_shape, f"{where}: an example's tokens depend on its batch"
+    each_token = task.output.each_token and length is not None
+    among = batch.targets[last, : int(length)] if each_token else batch.targets[last]
+    same = torch.equal(mine.nan_to_num(), among.nan_to_num()) and torch.equal(mine.isnan(), among.isnan())
+    assert same, f"{where}: an example's target depends on its batch"
+    own = task.input.example(batch.inputs, last, length)
+    parts = own.values() if isinstance(own, dict) else [own]
+    for mine, among_others in zip(alone.tensors().values(), parts, strict=True):
+        assert mine.shape == among_others.shape, f"{where}: an example's tokens depend on its batch"
 
 
 def _close(left: Tensor, right: Tensor, broken: str) -> None:

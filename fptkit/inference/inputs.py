@@ -13,8 +13,7 @@ from torch import Tensor
 
 from fptkit.engine.batches import rows_of
 from fptkit.errors import DataError, ShapeError, SourceError, UsageError
-from fptkit.interfaces import IGNORED, Batch, Examples, Inputs, Preparation, Task, TokenClasses, Values, check_batch
-from fptkit.interfaces.token_classes import target_shape
+from fptkit.interfaces import Batch, Examples, Inputs, Preparation, Task, check_batch
 from fptkit.tasks.reading.numpy_files import read_npy, read_npz
 
 Given: TypeAlias = Any
@@ -205,8 +204,5 @@ def _with_targets(task: Task, inputs: Inputs, lengths: Tensor | None) -> Batch:
         raise DataError(f"the inputs have shape {tuple(first.shape)}; expected examples of {task.input}")
     if not isinstance(inputs, Mapping) and task.input.name in ("vectors", "grid"):
         inputs = inputs.float()
-    shape = target_shape(task.output, len(first), task.input.tokens_in(inputs))
-    targets = torch.zeros(shape, dtype=torch.float32 if isinstance(task.output, Values) else torch.int64)
-    if lengths is not None and isinstance(task.output, TokenClasses):
-        targets.masked_fill_(torch.arange(shape[1]) >= lengths[:, None], IGNORED)
+    targets = task.output.unknown_targets(len(first), task.input.tokens_in(inputs), lengths)
     return Batch(inputs, targets, lengths)
