@@ -358,7 +358,6 @@ def trained_roles(policy: FreezingPolicySpec) -> dict[str, float]:
 
 def _check_counts(task: Task, split: Split, batch: Batch, indices: list[int], where: str) -> None:
     """``token_counts`` are the lengths, and one example alone is the same as in a batch."""
-    padded = list(batch.tensors().values())[-1]
     if split.token_counts is not None:
         assert len(split.token_counts) == split.size, f"{where}: token_counts and size differ"
         whole = task.input.whole_lengths(batch.inputs) if batch.lengths is None else batch.lengths
@@ -368,8 +367,9 @@ def _check_counts(task: Task, split: Split, batch: Batch, indices: list[int], wh
     alone = split.batch([indices[last]], generator_for(0, "check_task"))
     length = None if batch.lengths is None else batch.lengths[last]
     mine = alone.targets[0]
-    each_token = task.output.each_token and length is not None
-    among = batch.targets[last, : int(length)] if each_token else batch.targets[last]
+    among = batch.targets[last]
+    if task.output.each_token and length is not None:
+        among = among[: int(length)]
     same = torch.equal(mine.nan_to_num(), among.nan_to_num()) and torch.equal(mine.isnan(), among.isnan())
     assert same, f"{where}: an example's target depends on its batch"
     own = task.input.example(batch.inputs, last, length)

@@ -26,7 +26,7 @@ def describe(kind: InputKind | AnswerKind) -> dict[str, Any]:
 
 
 def answer_kinds() -> dict[str, type[AnswerKind]]:
-    """Every kind of answers that was imported, by name; a plugin's are once its task is. Of a name, the newest counts."""
+    """Every kind of answers that was imported, by name, the newest of a name. Those of plugins come with their tasks."""
     found: dict[str, type[AnswerKind]] = {}
     waiting: list[type[AnswerKind]] = AnswerKind.__subclasses__()
     while waiting:

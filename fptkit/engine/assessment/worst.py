@@ -88,8 +88,9 @@ class WorstExamples:
     def _candidate(self, batch: Batch, predictions: Tensor, row: int, loss: float) -> Candidate:
         length = None if batch.lengths is None else batch.lengths[row]
         inputs = self._task.input.example(batch.inputs, row, length)
-        each_token = self._task.output.each_token and length is not None
-        answered = slice(int(length)) if each_token else slice(None)
+        answered = slice(None)
+        if self._task.output.each_token and length is not None:
+            answered = slice(int(length))
         return Candidate(
             loss,
             None if batch.rows is None else int(batch.rows[row]),
