@@ -64,6 +64,7 @@ if TYPE_CHECKING:  # the same names as in the table below, for type checkers and
     from fptkit.specs import EncoderSpec as EncoderSpec
     from fptkit.specs import FreezingPolicySpec as FreezingPolicySpec
     from fptkit.specs import FreezingRule as FreezingRule
+    from fptkit.specs import FromOption as FromOption
     from fptkit.specs import ListenerSpec as ListenerSpec
     from fptkit.specs import Protocol as Protocol
     from fptkit.specs import RecipeFolderSpec as RecipeFolderSpec
@@ -85,6 +86,7 @@ _HOMES = {
         "EncoderSpec",
         "FreezingPolicySpec",
         "FreezingRule",
+        "FromOption",
         "ListenerSpec",
         "Protocol",
         "RecipeFolderSpec",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
-from typing import Any, Literal, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,9 @@ from fptkit.numerics.tracing import traced
 from fptkit.specs.frames import during
 
 Readout = Literal["last", "last_k", "mean", "all"]
+
+ChangeRoles: TypeAlias = Callable[[Mapping[str, ParameterRole]], Mapping[str, ParameterRole]]
+"""A freezing policy's change of the roles that a backbone declares."""
 
 
 def default_readout(output: AnswerKind, *, causal: bool) -> Readout:
@@ -126,6 +129,9 @@ class CrossModalModel(nn.Module):
         mixed: run the backbone's matrix products in bfloat16; encoder, norm parameters and head stay float32.
         shuffle_seed: shuffle the tokens of each example before the backbone, with this seed; None: do not shuffle.
         front: adds positions to the encoded tokens, and a prefix in front of them; None: neither.
+
+    Attributes:
+        change_roles: what the freezing policy changes about the roles of the backbone's parameters; None: nothing.
     """
 
     def __init__(
@@ -145,6 +151,7 @@ class CrossModalModel(nn.Module):
         self.head = head
         self.mixed = mixed
         self.shuffle_seed = shuffle_seed
+        self.change_roles: ChangeRoles | None = None
 
     def forward(self, inputs: Inputs, lengths: Tensor | None = None) -> Tensor:
         """Compute the logits of a batch.
@@ -220,6 +227,8 @@ class CrossModalModel(nn.Module):
             PluginError: a role or block does not exist.
         """
         found = checked_roles(self.backbone, self.backbone.blocks)
+        if self.change_roles is not None:
+            found = dict(self.change_roles(found))
         own = {f"backbone.{name}": role for name, role in found.items()}
         roles = dict(own)
         for name, _ in self.named_parameters():

@@ -19,7 +19,16 @@ from fptkit.interfaces.kinds import Classes, Grid, Symbols, Values, Vectors
 from fptkit.interfaces.labels import Labels
 from fptkit.interfaces.metrics import Accuracy, GivenMetrics, MeanSquaredError, Metric, Metrics
 from fptkit.interfaces.mixed import KIND_NAMES, InputKind, Mixed
-from fptkit.interfaces.modules import Backbone, Encoder, ParameterRole, checked_roles, encode, keep_tokens, roles_inside
+from fptkit.interfaces.modules import (
+    Backbone,
+    Encoder,
+    ParameterRole,
+    check_roles,
+    checked_roles,
+    encode,
+    keep_tokens,
+    roles_inside,
+)
 from fptkit.interfaces.next_symbol import NextSymbol
 from fptkit.interfaces.preparation import Examples, Preparation
 from fptkit.interfaces.ranking import Ranking
@@ -70,6 +79,7 @@ __all__ = [
     "check_metrics",
     "check_selected",
     "check_task_declarations",
+    "check_roles",
     "checked_roles",
     "encode",
     "keep_tokens",

@@ -26,7 +26,7 @@ def describe(kind: InputKind | AnswerKind) -> dict[str, Any]:
 
 
 def answer_kinds() -> dict[str, type[AnswerKind]]:
-    """Every kind of answers that was imported, by name, the newest of a name. Those of plugins come with their tasks."""
+    """Every kind of answers that was imported, by name, the newest of a name. A plugin's come with its task."""
     found: dict[str, type[AnswerKind]] = {}
     waiting: list[type[AnswerKind]] = AnswerKind.__subclasses__()
     while waiting:

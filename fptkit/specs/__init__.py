@@ -16,7 +16,15 @@ from fptkit.specs.components import (
     TaskProtocol,
     TaskSpec,
 )
-from fptkit.specs.freezing import BLOCK_SLICE, OUTSIDE_BLOCKS, ROLES, FreezingPolicySpec, FreezingRule
+from fptkit.specs.freezing import (
+    BLOCK_SLICE,
+    OUTSIDE_BLOCKS,
+    PARAMETER_KINDS,
+    ROLES,
+    FreezingPolicySpec,
+    FreezingRule,
+    FromOption,
+)
 from fptkit.specs.kinds import HOOKS, KINDS, NOUNS, PLURALS, Kind, kind_of
 
 __all__ = [
@@ -28,6 +36,7 @@ __all__ = [
     "KINDS",
     "NOUNS",
     "OUTSIDE_BLOCKS",
+    "PARAMETER_KINDS",
     "PLURALS",
     "ROLES",
     "BackboneSpec",
@@ -35,6 +44,7 @@ __all__ = [
     "EncoderSpec",
     "FreezingPolicySpec",
     "FreezingRule",
+    "FromOption",
     "Kind",
     "ListenerSpec",
     "Protocol",
