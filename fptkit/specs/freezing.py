@@ -156,6 +156,17 @@ class FreezingRule:
         return ", ".join(map(str, self.blocks))
 
     @property
+    def described_rate(self) -> str:
+        """The learning rate in words: ``× 0.1``, or ``× (option factor)``."""
+        factor = self.learning_rate_multiplier
+        return f"× {factor}" if isinstance(factor, FromOption) else f"× {factor:g}"
+
+    @property
+    def described_kind(self) -> str:
+        """Which parameters of the role in words: ``all``, ``bias``, or ``all, if option norms``."""
+        return (self.kind or "all") + (f", if option {self.when}" if self.when else "")
+
+    @property
     def options_used(self) -> tuple[str, ...]:
         """Names of the options that the rule refers to."""
         values = (getattr(self, field.name) for field in fields(self))
