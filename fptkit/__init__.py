@@ -72,6 +72,7 @@ if TYPE_CHECKING:  # the same names as in the table below, for type checkers and
     from fptkit.specs import TaskSpec as TaskSpec
     from fptkit.tasks.generated import ArraySplit as ArraySplit
     from fptkit.tasks.generated import GeneratedTask as GeneratedTask
+    from fptkit.tasks.listed import ListSplit as ListSplit
 
 _HOMES = {
     "fptkit.api.runs": ("RunResult", "build", "run"),
@@ -128,6 +129,7 @@ _HOMES = {
         "keep_tokens",
     ),
     "fptkit.tasks.generated": ("ArraySplit", "GeneratedTask"),
+    "fptkit.tasks.listed": ("ListSplit",),
 }
 """The public names, by module."""
 
