@@ -12,7 +12,7 @@ Each check raises ``AssertionError`` with a message that says which promise is b
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -182,10 +182,10 @@ def check_encoder(
     name = type(encoder).__name__
     generator = generator_for(0, "check_encoder")
     inputs = _examples(input, tokens, generator)
-    raw = input.padded(inputs).shape[1]
+    raw = int(input.whole_lengths(inputs).max())
     encoded, _ = encode(encoder, inputs, None)
     assert input.varies or token_count is not None, f"{name}: give token_count to check_encoder"
-    expected = _encoded_count(encoder, input, raw) if input.varies else token_count
+    expected = _encoded_count(encoder, input, _lengths(input, inputs, [raw])) if input.varies else token_count
     if token_count is not None:
         assert expected == token_count, f"{name}: encoded_lengths makes {expected} of {raw}, token_count {token_count}"
     shape = (3, expected, width)
@@ -205,13 +205,14 @@ def check_encoder(
 def _check_padding(encoder: nn.Module, input: InputKind, inputs: Inputs, raw: int) -> None:
     """``encoded_lengths`` gives the output's lengths; real tokens do not depend on padding, here random numbers."""
     name = type(encoder).__name__
-    counts = [_encoded_count(encoder, input, length) for length in range(1, raw + 1)]
+    counts = [_encoded_count(encoder, input, _lengths(input, inputs, [length])) for length in range(1, raw + 1)]
     assert counts[0] >= 1, f"{name}: an example of one token becomes {counts[0]}"
     assert counts == sorted(counts), f"{name}: a longer example becomes fewer tokens"
-    lengths = torch.tensor([raw, max(raw - 3, 1), max(raw // 2 - 1, 1)])
+    chosen = [raw, max(raw - 3, 1), max(raw // 2 - 1, 1)]
+    lengths = _lengths(input, inputs, chosen)
     whole, _ = encode(encoder, inputs, lengths)
-    for row, length in enumerate(lengths.tolist()):
-        alone, _ = encode(encoder, input.example(inputs, row, length), None)
+    for row, length in enumerate(chosen):
+        alone, _ = encode(encoder, input.example(inputs, row, lengths[row]), None)
         real = counts[length - 1]
         assert alone.shape[1] == real, (
             f"{name}: {length} tokens became {alone.shape[1]}, but encoded_lengths says {real}"
@@ -219,11 +220,19 @@ def _check_padding(encoder: nn.Module, input: InputKind, inputs: Inputs, raw: in
         _close(whole[row, :real], alone[0], f"{name}: an example alone differs from the same in a padded batch")
 
 
-def _encoded_count(encoder: nn.Module, input: InputKind, length: int) -> int:
-    """Encoded tokens of an example with ``length`` raw tokens, in the last part of a mixed one."""
+def _lengths(input: InputKind, inputs: Inputs, counts: Sequence[int]) -> Tensor:
+    """Lengths of examples with so many tokens in every part that may vary, or as many as the part has."""
+    found = torch.tensor(counts)
+    if not isinstance(input, Mixed) or not input.columns:
+        return found
+    return torch.minimum(found[:, None], input.whole_lengths(inputs)[:1])
+
+
+def _encoded_count(encoder: nn.Module, input: InputKind, lengths: Tensor) -> int:
+    """Encoded tokens of an example with these raw tokens."""
     if isinstance(encoder, Encoder):
-        return int(encoder.encoded_lengths(torch.tensor([length])))
-    return input.tokens_before + length
+        return int(encoder.encoded_lengths(lengths))
+    return input.tokens_before + int(lengths)
 
 
 def _examples(input: InputKind, tokens: int, generator: torch.Generator) -> Inputs:

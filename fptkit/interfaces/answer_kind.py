@@ -202,11 +202,16 @@ class AnswerKind(ABC):
         return None
 
     def in_words(self, predictions: Tensor) -> list[dict[str, Any]]:
-        """Return predictions in words, one mapping for each example; by default its numbers, ``{"value": [...]}``.
+        """Return predictions in words, one mapping for each example.
+
+        By default those of the classes that `seen` gives, if there are probabilities, else ``{"value": [numbers]}``.
 
         Args:
             predictions: of N examples, as the head gives them.
         """
+        seen = self.seen(predictions) if self.has_probabilities else None
+        if seen is not None and seen.kind is not self:
+            return seen.kind.in_words(seen.predictions)
         return [{"value": row} for row in predictions.tolist()]
 
 

@@ -50,6 +50,10 @@ class NextSymbol(TokenClasses):
             targets[torch.arange(inputs.shape[1]) >= lengths[:, None] - 1] = IGNORED
         return targets
 
+    def unknown_targets(self, size: int, tokens: int = 0, lengths: Tensor | None = None) -> Tensor:
+        """See `AnswerKind.unknown_targets`: the inputs are not known here, so no token has a target."""
+        return torch.full(self.target_shape(size, tokens), IGNORED)
+
     def metrics(self) -> dict[str, Metric]:
         """Return new default metrics, by name."""
         return {**super().metrics(), "bits_per_symbol": BitsPerSymbol()}

@@ -21,7 +21,7 @@ class Heavier(Task):
         lengths = torch.randint(1, 9, (size, 2), generator=generator).tolist()
         strings = [[torch.randint(2, (n,), generator=generator) for n in pair] for pair in lengths]
         weights = [[int(one.sum()) for one in pair] for pair in strings]  # equal ones: no pair to order
-        return ListSplit(self.input, self.output, [dict(zip(PARTS, pair)) for pair in strings], weights)
+        return ListSplit(self.input, self.output, [{"left": a, "right": b} for a, b in strings], weights)
 
     def split(self, name):
         return self.splits[name]
