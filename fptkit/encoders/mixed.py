@@ -61,7 +61,7 @@ class MixedEncoder(Encoder):
         )
 
     def encoded_lengths(self, lengths: Tensor) -> Tensor:
-        """Return the encoded tokens of all parts. Shapes: lengths (B,) or (B, V), see `fptkit.Mixed` -> (B,)."""
+        """Return the encoded tokens of all parts. Shapes: lengths (B,) or (B, P), see `fptkit.Mixed` -> (B,)."""
         total = torch.zeros(len(lengths), dtype=torch.int64, device=lengths.device)
         for name, part in zip(self.input.parts, self.parts, strict=True):
             own = self.input.length_of(name, lengths)

@@ -63,7 +63,7 @@ def example_numbers(inputs: Inputs, lengths: Tensor | None) -> Tensor:
         own = lengths if place == last else None
         if lengths is not None and lengths.ndim > 1:
             own = lengths[:, place]
-        numbers = numbers + _mix(_number(part, own) + place * _GOLDEN)
+        numbers = numbers + _mix(_number(part, own) + torch.tensor(place) * _GOLDEN)  # wraps around
     return numbers
 
 

@@ -26,7 +26,7 @@ class Batch:
         targets: targets of the loss, as the kind of answers says; for `Classes` int64 of shape (B,), (B, R) or
             (B, R, per_token), for `Values` float32 of shape (B, width) or (B, R, width), for `TokenClasses` int64 of
             shape (B, T).
-        lengths: (B,) int64 number of real tokens of each example, for `Mixed` those of the last part, or (B, V) if
+        lengths: (B,) int64 number of real tokens of each example, for `Mixed` those of the last part, or (B, P) if
             other parts, or several, may vary, see ``Mixed.columns``; None if all are real, and always for `Grid`.
         rows: indices of the examples in their split; set by fptkit in evaluation, None elsewhere.
 

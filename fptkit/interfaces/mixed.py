@@ -22,8 +22,8 @@ class Mixed:
 
     By default only the last part may vary in length; every other part has the same number of tokens in all examples,
     and the lengths of a batch are (B,), those of the last part. With ``varying`` other parts, or several, may: lengths
-    are then (B, V), one column for each of them. Each part is padded on the right; after encoding, the real tokens of
-    all parts follow each other without gaps.
+    are then (B, P), one column for each part. Each part is padded on the right; after encoding, the real tokens of all
+    parts follow each other without gaps.
 
     Args:
         parts: the kind of each part, in the order of their tokens.
@@ -82,19 +82,19 @@ class Mixed:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The parts that the columns of lengths (B, V) belong to; empty if lengths are (B,), those of the last part."""
-        return () if self.varying in ((), (self.last,)) else self.varying
+        """The parts, if lengths are (B, P) with a column for each; empty if they are (B,), those of the last part."""
+        return () if self.varying in ((), (self.last,)) else tuple(self.parts)
 
     def length_of(self, name: str, lengths: Tensor | None) -> Tensor | None:
         """Return the lengths of one part of a batch; None if all its tokens are real.
 
-        Shapes: lengths (B,) or (B, V), see `columns` -> (B,).
+        Shapes: lengths (B,) or (B, P), see `columns` -> (B,).
         """
         if lengths is None:
             return None
         if not self.columns:
             return lengths if name == self.last else None
-        return lengths[:, self.columns.index(name)] if name in self.columns else None
+        return lengths[:, self.columns.index(name)] if name in self.varying else None
 
     def whole_lengths(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Return the lengths of a batch in which all tokens are real, in the form of `fptkit.Batch`."""
@@ -179,6 +179,12 @@ class Mixed:
         for name in self.parts:
             own = self.length_of(name, lengths)
             yield own is not None and int(own.max()) > inputs[name].shape[1], "a length exceeds the batch's tokens"
+        fixed = [place for place, name in enumerate(self.columns) if name not in self.varying]
+        whole = self.whole_lengths(inputs).to(lengths.device)
+        yield (
+            bool(fixed) and not torch.equal(lengths[:, fixed], whole[:, fixed]),
+            f"lengths of parts that do not vary must be the tokens of these parts, {whole[0].tolist()}",
+        )
 
 
 InputKind: TypeAlias = Vectors | Symbols | Grid | Mixed

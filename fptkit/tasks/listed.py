@@ -51,8 +51,10 @@ class ListSplit:
         self._targets = [torch.as_tensor(target, dtype=output.dtype) for target in targets]
         self.size = len(self._examples)
         self._varying = _varying(input)
-        # Row by row the lengths of the parts that may vary.
-        self._lengths = torch.tensor([[len(one[name]) for name in self._varying] for one in self._examples])
+        # Row by row the lengths of the parts, in the form of a batch.
+        self._lengths = torch.tensor(
+            [[parts[name].tokens_in(one[name][None]) for name in self._varying] for one in self._examples]
+        )
         if self._lengths.numel() and int(self._lengths.min()) < 1:
             row = int((self._lengths < 1).any(1).nonzero()[0])
             raise ShapeError(f"ListSplit: example {row} has no tokens; leave it out")
@@ -78,7 +80,7 @@ class ListSplit:
 
 
 def _varying(kind: InputKind) -> tuple[str, ...]:
-    """The parts that may vary in length, in the order of the lengths' columns."""
+    """The parts that the lengths of a batch belong to, in the order of their columns."""
     if not kind.varies:
         return ()
     return (kind.columns or (kind.last,)) if isinstance(kind, Mixed) else ("",)
