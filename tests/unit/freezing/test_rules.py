@@ -20,7 +20,7 @@ from fptkit.freezing import FreezeProof, apply_policy
 from fptkit.freezing.options import FreezingOptions, TopKOptions
 from fptkit.freezing.policy import kind_of
 from fptkit.freezing.records import fptkit_freezing_policies
-from fptkit.interfaces import Classes, ParameterRole, Vectors
+from fptkit.interfaces import Backbone, Classes, ParameterRole, Vectors
 from fptkit.model import CrossModalModel, Head
 from fptkit.specs import FreezingPolicySpec, FreezingRule, FromOption
 
@@ -206,8 +206,8 @@ def test_a_policy_changes_roles(tiny: CrossModalModel) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda options, *, roles: None, "policy 'x': roles returned None, expected a mapping with one role for each"),
-        (lambda options, *, roles: dict(list(roles.items())[1:]), "expected a mapping with one role for each of"),
+        (lambda options, *, roles: None, "policy 'x': roles returned None, expected a mapping from names to roles"),
+        (lambda options, *, roles: dict(list(roles.items())[1:]), "roles returned none for wpe.weight; return all"),
         (lambda options, *, roles: dict.fromkeys(roles, "norm"), "has 'norm', expected a fptkit.ParameterRole"),
         (lambda options, *, roles: dict.fromkeys(roles, ParameterRole("nrm")), "unknown role 'nrm'. Did you mean"),
         (lambda options, *, roles: dict.fromkeys(roles, ParameterRole("norm", 9)), "has block 9, but there are 3"),
@@ -218,6 +218,22 @@ def test_roles_that_are_none(change: Any, message: str, tiny: CrossModalModel) -
     with pytest.raises(PluginError) as caught:
         apply_policy(tiny, policy)
     assert message in str(caught.value)
+
+
+def test_what_a_policy_adds_gets_its_role_there(tiny: CrossModalModel) -> None:
+    def add(options: FreezingOptions, *, backbone: Backbone, seed: int) -> Backbone:
+        backbone.gain = nn.Parameter(torch.ones(backbone.width))
+        return backbone
+
+    def with_gain(options: FreezingOptions, *, roles: Mapping[str, ParameterRole]) -> dict[str, ParameterRole]:
+        return {**roles, "gain": ParameterRole("adapter")}
+
+    policy = FreezingPolicySpec(
+        name="gain", summary="x", rules=(FreezingRule(role="adapter"),), prepare=add, roles=with_gain
+    )
+    assert trained(tiny, policy, None) == {"gain": 1.0}
+    with pytest.raises(FreezingError, match=r"without a role: backbone\.gain"):
+        apply_policy(tiny, replace(policy, roles=None))
 
 
 def test_roles_of_the_wrong_form() -> None:
