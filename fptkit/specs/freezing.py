@@ -204,8 +204,8 @@ class FreezingPolicySpec(Spec):
         prepare: function, or its location as text, that changes the backbone before the rows apply, for example to add
             adapters; None for no change. It is called as ``(options, *, backbone, seed) -> fptkit.Backbone`` and
             returns the backbone, changed in place, or a new one around it. Parameters it adds have the role ``adapter``
-            in ``parameter_roles()`` or by ``roles``; the same options and seed must give the same names and values. Torch's global
-            generator is seeded with ``seed`` for the call and restored after it.
+            in ``parameter_roles()`` or by ``roles``; the same options and seed must give the same names and values.
+            Torch's global generator is seeded with ``seed`` for the call and restored after it.
         options: model of the policy's options (a subclass of `fptkit.freezing.options.FreezingOptions`), or its
             location as text; None for the options that every policy has.
         roles: function, or its location as text, that changes the roles of the backbone's parameters for this policy:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -316,3 +317,22 @@ def test_a_kind_that_reports_do_not_know() -> None:
 def test_a_kind_that_is_not_there() -> None:
     with pytest.raises(DataError, match=r"x\.json: .* is not a kind of"):
         described_output({"kind": "unit_test_gone"}, "x.json")
+
+
+# The page
+
+PAGE = (Path(__file__).parents[3] / "docs" / "plugins" / "answers.md").read_text(encoding="utf-8")
+BUILT_IN = (Classes(4), Values(2), Labels(4), TokenClasses(4), TokenValues(2), NextSymbol(4), Ranking(2))
+
+
+@pytest.mark.parametrize("kind", BUILT_IN, ids=lambda kind: kind.name)
+def test_the_page_says_what_is_true(kind: AnswerKind) -> None:
+    rows = [line.strip("| ").split(" | ") for line in PAGE.splitlines() if line.startswith(f"| `{type(kind).__name__}")]
+    (about,) = [row for row in rows if len(row) > 3]
+    (fitting,) = [row for row in rows if len(row) == 3]
+    assert f"`{kind.best_metric}`" in about
+    chance = {0.25: "1 / K", 0.5: "1 / 2", None: "|"}[kind.chance()]
+    assert about[-1] == chance if kind.chance() is not None else f"`{kind.best_metric}`" in about[-1]
+    assert ("float32" in about[2]) == kind.dtype.is_floating_point
+    for cell, names in zip(fitting[1:], (kind.losses, kind.fitting_metrics), strict=True):
+        assert cell == ", ".join(f"`{name}`" for name in names)
