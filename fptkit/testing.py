@@ -45,6 +45,7 @@ from fptkit.interfaces import (
     Vectors,
     check_batch,
     check_best_metric,
+    check_mean_of_examples,
     check_task_declarations,
     encode,
 )
@@ -254,8 +255,8 @@ def check_task(task: Task, *, batch_size: int = 8) -> None:
 
     Checked: every split keeps to ``input``, ``output`` and ``max_tokens``; the same generator state gives the same
     batch; an example does not depend on its batch; validation and test are finite; the loss is a scalar with a
-    gradient; each metric gives one number, and the same after ``reset()``; ``best_metric`` is one of them, and whether
-    higher is better is known; a preparation is the same after it was saved as JSON, and declares what the task does.
+    gradient, that of a kind a mean over examples; each metric gives one number, the same after ``reset()``; whether
+    higher is better is known for ``best_metric``; a preparation is the same after it was saved, and declares the same.
     """
     name = type(task).__name__
     try:
@@ -286,6 +287,10 @@ def check_task(task: Task, *, batch_size: int = 8) -> None:
     assert loss.ndim == 0, f"{name}: the loss has shape {tuple(loss.shape)}, expected a scalar"
     loss.backward()
     assert logits.grad is not None, f"{name}: the loss gives no gradient"
+    try:
+        check_mean_of_examples(task, batch, torch.randn(shape, generator=generator_for(0, "check_task")))
+    except PluginError as err:
+        raise AssertionError(str(err)) from err
     _check_metrics(task, *task.output.for_metrics(logits.detach(), batch.targets))
     if task.preparation is not None:
         _check_preparation(task, task.preparation)

@@ -25,6 +25,12 @@ class Seen(NamedTuple):
         kind: `fptkit.Classes`, `fptkit.Values`, or one of their kinds for every token.
         predictions: in the form of that kind.
         targets: in the form of that kind; None if none were given.
+
+    Example:
+        >>> import fptkit, torch
+        >>> seen = fptkit.Labels(2, names=("a", "b")).seen(torch.zeros(3, 2))
+        >>> seen.kind.answers, tuple(seen.predictions.shape)
+        (('a', 'b'), (3, 1, 2, 2))
     """
 
     kind: AnswerKind

@@ -147,6 +147,30 @@ def check_loss(task: Task, loss: object, logits: Tensor) -> Tensor:
     return loss
 
 
+def check_mean_of_examples(task: Task, batch: Batch, logits: Tensor) -> None:
+    """Check that the loss of a kind of answers is a mean over examples, as micro-batches and processes need it.
+
+    Args:
+        task: the task; one with a loss of its own is not checked.
+        batch: a batch.
+        logits: any for this batch, different for each example.
+
+    Raises:
+        PluginError: the loss of the batch is not the mean of the losses of its examples.
+    """
+    if type(task).loss is not Task.loss:
+        return
+    output, targets = task.output, batch.targets
+    whole = float(output.loss(logits, targets))
+    each = [float(output.loss(logits[row : row + 1], targets[row : row + 1])) for row in range(len(batch))]
+    mean = sum(each) / len(each)
+    if not math.isclose(whole, mean, rel_tol=1e-3, abs_tol=1e-5):
+        raise PluginError(
+            f"task {type(task).__name__}: the loss of its kind of answers, {type(output).__name__}, is {whole:.6g} for "
+            f"a batch, but {mean:.6g} as the mean over its examples; train.accumulate would train another loss"
+        )
+
+
 def check_metrics(task: Task, logits: Tensor, targets: Tensor) -> None:
     """Update new metrics of a plugin's task with one batch; a metric that fails would only fail after many steps.
 

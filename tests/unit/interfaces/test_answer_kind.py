@@ -33,6 +33,7 @@ from fptkit.interfaces import (
     Values,
     Vectors,
     check_batch,
+    check_mean_of_examples,
     check_task_declarations,
 )
 from fptkit.interfaces.answer_metrics import BitsPerSymbol, LabelsF1, PairAccuracy
@@ -334,3 +335,15 @@ def test_the_page_says_what_is_true(kind: AnswerKind) -> None:
     assert ("float32" in targets) == kind.dtype.is_floating_point
     for cell, names in zip(fitting, (kind.losses, kind.fitting_metrics), strict=True):
         assert cell == ", ".join(f"`{name}`" for name in names)
+
+
+def test_a_loss_that_is_no_mean_over_examples() -> None:
+    @dataclass(frozen=True)
+    class OverTokens(TokenClasses):
+        def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+            return nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+
+    batch = Batch(torch.zeros(2, 4, 2), torch.tensor([[0, 1, 2, 0], [1, *[IGNORED] * 3]]))
+    check_mean_of_examples(task_of(TokenClasses(3)), batch, normal(2, 4, 3))
+    with pytest.raises(PluginError, match=r"OverTokens, is .* as the mean over its examples; train.accumulate would"):
+        check_mean_of_examples(task_of(OverTokens(3)), batch, normal(2, 4, 3))
