@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -62,25 +62,36 @@ class MixedEncoder(Encoder):
 
     def encoded_lengths(self, lengths: Tensor) -> Tensor:
         """Return the encoded tokens of all parts. Shapes: lengths (B,) or (B, P), see `fptkit.Mixed` -> (B,)."""
-        total = torch.zeros(len(lengths), dtype=torch.int64, device=lengths.device)
-        for name, part in zip(self.input.parts, self.parts, strict=True):
-            own = self.input.length_of(name, lengths)
-            if own is None:
-                total = total + self._tokens[name]
-            else:
-                total = total + (part.encoded_lengths(own) if isinstance(part, Encoder) else own)
-        return total
+        own = {name: self.input.length_of(name, lengths) for name in self.input.parts}
+        fixed = sum(tokens for name, tokens in self._tokens.items() if own[name] is None)
+        made = [
+            part.encoded_lengths(real) if isinstance(part, Encoder) else real
+            for part, real in zip(self.parts, own.values(), strict=True)
+            if real is not None
+        ]
+        return torch.stack(made).sum(0) + fixed
 
     def forward(self, inputs: Mapping[str, Tensor], lengths: Tensor | None = None) -> Tensor:
         """Encode. Shapes: inputs of each part as its kind says, lengths as in `encoded_lengths` -> (B, T', D)."""
-        encoded, real = [], []
+        encoded = []
         for name, part, vector in zip(self.input.parts, self.parts, self.part_vectors, strict=True):
-            tokens, own = encode(part, inputs[name], self.input.length_of(name, lengths))
+            tokens, _ = encode(part, inputs[name], self.input.length_of(name, lengths))
             encoded.append(tokens + vector)
-            places = torch.arange(tokens.shape[1], device=tokens.device).expand(len(tokens), -1)
-            real.append(places >= 0 if own is None else places < own[:, None])
         whole = torch.cat(encoded, dim=1)
-        return whole if lengths is None or not self.input.columns else _packed(whole, torch.cat(real, dim=1))
+        if lengths is None or not self.input.columns:
+            return whole
+        return _packed(whole, self._real(encoded, lengths))
+
+    def _real(self, encoded: Sequence[Tensor], lengths: Tensor) -> Tensor:
+        """Which of the concatenated tokens are real. Shapes: encoded (B, T', D) of each part -> (B, sum of T') bool."""
+        found = []
+        for name, part, tokens in zip(self.input.parts, self.parts, encoded, strict=True):
+            places, own = torch.arange(tokens.shape[1], device=tokens.device), self.input.length_of(name, lengths)
+            if own is None:
+                found.append((places >= 0).expand(tokens.shape[0], -1))
+            else:
+                found.append(places < (part.encoded_lengths(own) if isinstance(part, Encoder) else own)[:, None])
+        return torch.cat(found, dim=1)
 
     def parameter_roles(self) -> Mapping[str, ParameterRole]:
         """See `Encoder.parameter_roles`."""

@@ -14,7 +14,7 @@ import fptkit
 from fptkit.cli.report import report
 from fptkit.engine.build import build_task
 from fptkit.engine.run import RunRequest, run
-from fptkit.errors import ExportError, ShapeError, UsageError
+from fptkit.errors import DataError, ExportError, ShapeError, UsageError
 from fptkit.inference.exports.write import export
 from fptkit.inference.trained import TrainedModel
 from fptkit.interfaces import Batch, Task
@@ -110,8 +110,19 @@ def test_cached_features_change_nothing(tmp_path: Path) -> None:
     cached = trained(tmp_path, "heavier", head)
     computed = trained(tmp_path, "heavier", head, "train.feature_cache=never")
     assert cached["metrics"]["test"]["test"] == pytest.approx(computed["metrics"]["test"]["test"], rel=1e-5)
+    model = fptkit.load(tmp_path / "out1")
+    batch = task_of(tmp_path, "heavier").split("test").batch([0, 1, 2], torch.Generator())
+    arrays = {**{name: part.numpy() for name, part in batch.inputs.items()}, "targets": batch.targets.numpy()}
+    np.savez(tmp_path / "new.npz", **arrays, lengths=batch.lengths)
+    np.testing.assert_array_equal(model.predict(tmp_path / "new.npz"), model.predict(batch))
+    del arrays["right"]
+    np.savez(tmp_path / "new.npz", **arrays)
+    with pytest.raises(DataError, match=r"new\.npz: it has no array 'right', but left, targets"):
+        model.predict(tmp_path / "new.npz")
+    with pytest.raises(DataError, match="the inputs have several parts; give a mapping"):
+        model.predict(batch.inputs["left"])
     with pytest.raises(ExportError, match="the parts left, right of the inputs vary in length"):
-        export(fptkit.load(tmp_path / "out1"), "torch-export", tmp_path / "exported")
+        export(model, "torch-export", tmp_path / "exported")
 
 
 LOOKS_AHEAD = """
