@@ -189,13 +189,14 @@ def _rules(spec: specs.FreezingPolicySpec) -> str:
     rows = [
         (
             f"`{rule.role}`",
+            rule.described_kind,
             rule.described_blocks,
-            f"× {rule.learning_rate_multiplier:g}",
+            rule.described_rate,
             "yes" if rule.required else "no",
         )
         for rule in spec.rules
     ]
-    return table(("trained role", "blocks", "learning rate", "must be there"), rows)
+    return table(("trained role", "kind", "blocks", "learning rate", "must be there"), rows)
 
 
 def hook(name: str) -> str:

@@ -33,24 +33,30 @@ if TYPE_CHECKING:  # the same names as in the table below, for type checkers and
     from fptkit.inference.trained import load as load
     from fptkit.interfaces import IGNORED as IGNORED
     from fptkit.interfaces import Accuracy as Accuracy
+    from fptkit.interfaces import AnswerKind as AnswerKind
     from fptkit.interfaces import Backbone as Backbone
     from fptkit.interfaces import Batch as Batch
     from fptkit.interfaces import Classes as Classes
     from fptkit.interfaces import Encoder as Encoder
     from fptkit.interfaces import Examples as Examples
     from fptkit.interfaces import Grid as Grid
+    from fptkit.interfaces import Labels as Labels
     from fptkit.interfaces import MeanSquaredError as MeanSquaredError
     from fptkit.interfaces import Metric as Metric
     from fptkit.interfaces import Mixed as Mixed
+    from fptkit.interfaces import NextSymbol as NextSymbol
     from fptkit.interfaces import ParameterRole as ParameterRole
     from fptkit.interfaces import Preparation as Preparation
+    from fptkit.interfaces import Ranking as Ranking
     from fptkit.interfaces import SampledEvaluation as SampledEvaluation
     from fptkit.interfaces import Schedule as Schedule
+    from fptkit.interfaces import Seen as Seen
     from fptkit.interfaces import Shown as Shown
     from fptkit.interfaces import Split as Split
     from fptkit.interfaces import Symbols as Symbols
     from fptkit.interfaces import Task as Task
     from fptkit.interfaces import TokenClasses as TokenClasses
+    from fptkit.interfaces import TokenValues as TokenValues
     from fptkit.interfaces import Values as Values
     from fptkit.interfaces import Vectors as Vectors
     from fptkit.interfaces import keep_tokens as keep_tokens
@@ -64,6 +70,7 @@ if TYPE_CHECKING:  # the same names as in the table below, for type checkers and
     from fptkit.specs import EncoderSpec as EncoderSpec
     from fptkit.specs import FreezingPolicySpec as FreezingPolicySpec
     from fptkit.specs import FreezingRule as FreezingRule
+    from fptkit.specs import FromOption as FromOption
     from fptkit.specs import HeadSpec as HeadSpec
     from fptkit.specs import LauncherSpec as LauncherSpec
     from fptkit.specs import ListenerSpec as ListenerSpec
@@ -84,6 +91,7 @@ if TYPE_CHECKING:  # the same names as in the table below, for type checkers and
     from fptkit.specs import WeightSourceSpec as WeightSourceSpec
     from fptkit.tasks.generated import ArraySplit as ArraySplit
     from fptkit.tasks.generated import GeneratedTask as GeneratedTask
+    from fptkit.tasks.listed import ListSplit as ListSplit
 
 _HOMES = {
     "fptkit.api.runs": ("RunResult", "build", "run"),
@@ -102,6 +110,7 @@ _HOMES = {
         "EncoderSpec",
         "FreezingPolicySpec",
         "FreezingRule",
+        "FromOption",
         "HeadSpec",
         "LauncherSpec",
         "ListenerSpec",
@@ -127,6 +136,7 @@ _HOMES = {
     "fptkit.freezing.options": ("FreezingOptions",),
     "fptkit.interfaces": (
         "Accuracy",
+        "AnswerKind",
         "Backbone",
         "Batch",
         "Classes",
@@ -134,24 +144,30 @@ _HOMES = {
         "Examples",
         "Grid",
         "IGNORED",
+        "Labels",
         "MeanSquaredError",
         "Metric",
         "Mixed",
+        "NextSymbol",
         "ParameterRole",
         "Preparation",
+        "Ranking",
         "SampledEvaluation",
         "Schedule",
+        "Seen",
         "Shown",
         "Split",
         "Symbols",
         "Task",
         "TokenClasses",
+        "TokenValues",
         "Values",
         "Vectors",
         "keep_tokens",
     ),
     "fptkit.model": ("Head",),
     "fptkit.tasks.generated": ("ArraySplit", "GeneratedTask"),
+    "fptkit.tasks.listed": ("ListSplit",),
 }
 """The public names, by module."""
 

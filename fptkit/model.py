@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +13,10 @@ from fptkit.backbones.front import Front
 from fptkit.encoders.shuffle import shuffle_tokens
 from fptkit.errors import FreezingError, ShapeError
 from fptkit.interfaces import (
+    AnswerKind,
     Backbone,
     Inputs,
-    OutputKind,
     ParameterRole,
-    TokenClasses,
     checked_roles,
     encode,
     roles_inside,
@@ -29,20 +28,19 @@ from fptkit.specs.frames import during
 Readout = Literal["last", "last_k", "mean", "first", "all"]
 """The read-outs of `Head` itself; subclasses have names of their own."""
 
+ChangeRoles: TypeAlias = Callable[[Mapping[str, ParameterRole]], Mapping[str, ParameterRole]]
+"""A freezing policy's change of the roles that a backbone declares."""
 
-def default_readout(output: OutputKind, *, causal: bool) -> Readout:
-    """Choose the read-out: ``all`` for a class at every token, ``last_k`` if the task reads several tokens, else
+
+def default_readout(output: AnswerKind, *, causal: bool) -> Readout:
+    """Choose the read-out: ``all`` for an answer at every token, ``last_k`` if the task reads several tokens, else
     ``last`` if causal, else ``mean``.
 
     Args:
         output: kind of the task's answer.
         causal: whether the backbone is causal.
     """
-    if isinstance(output, TokenClasses):
-        return "all"
-    if output.tokens > 1:
-        return "last_k"
-    return "last" if causal else "mean"
+    return cast("Readout", output.readout(causal=causal))
 
 
 class Head(nn.Module):
@@ -55,8 +53,8 @@ class Head(nn.Module):
         output: kind of the task's answer.
         width: D, or the width of what `read` of a subclass gives.
         readout: ``last``: the last real token; ``last_k``: the last R real tokens; ``mean``: the mean of real tokens;
-            ``first``: the first token; ``all``: every token, for `TokenClasses`. A subclass gives another name, and
-            gets all tokens.
+            ``first``: the first token; ``all``: every token, for kinds with an answer at each. A subclass gives
+            another name, and gets all tokens.
         hidden: widths of layers before the output layer.
         dropout: dropout probability in the hidden layers.
 
@@ -77,7 +75,7 @@ class Head(nn.Module):
 
     def __init__(
         self,
-        output: OutputKind,
+        output: AnswerKind,
         width: int,
         *,
         readout: str,
@@ -90,11 +88,11 @@ class Head(nn.Module):
             raise ShapeError(
                 f"head.readout '{readout}' returns one token, but the task reads {output.tokens}; use last_k or auto"
             )
-        if own and isinstance(output, TokenClasses) and readout != "all":
+        if own and output.each_token and readout != "all":
             raise ShapeError(f"head.readout '{readout}' does not read every token, but the task labels each; use auto")
         self.output = output
         self.readout = readout
-        self.map = linear_stack((width, *hidden, output.width), dropout=dropout)
+        self.map = linear_stack((width, *hidden, output.head_width()), dropout=dropout)
 
     def positions(self, inputs: Tensor, lengths: Tensor | None) -> Tensor | None:
         """Return the positions of the tokens that are read.
@@ -150,6 +148,9 @@ class CrossModalModel(nn.Module):
         mixed: run the backbone's matrix products in bfloat16; encoder, norm parameters and head stay float32.
         shuffle_seed: shuffle the tokens of each example before the backbone, with this seed; None: do not shuffle.
         front: adds positions to the encoded tokens, and a prefix in front of them; None: neither.
+
+    Attributes:
+        change_roles: what the freezing policy changes about the roles of the backbone's parameters; None: nothing.
     """
 
     def __init__(
@@ -169,6 +170,7 @@ class CrossModalModel(nn.Module):
         self.head = head
         self.mixed = mixed
         self.shuffle_seed = shuffle_seed
+        self.change_roles: ChangeRoles | None = None
 
     def forward(self, inputs: Inputs, lengths: Tensor | None = None) -> Tensor:
         """Compute the logits of a batch.
@@ -244,6 +246,8 @@ class CrossModalModel(nn.Module):
             PluginError: a role or block does not exist.
         """
         found = checked_roles(self.backbone, self.backbone.blocks)
+        if self.change_roles is not None:
+            found = dict(self.change_roles(found))
         own = {f"backbone.{name}": role for name, role in found.items()}
         roles = dict(own)
         for name, _ in self.named_parameters():

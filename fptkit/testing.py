@@ -12,8 +12,7 @@ Each check raises ``AssertionError`` with a message that says which promise is b
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -25,7 +24,7 @@ from fptkit.backbones.gpt2_build import random_gpt2
 from fptkit.backbones.options import Gpt2Sizes
 from fptkit.encoders.linear import LinearEncoder
 from fptkit.encoders.options import LinearOptions
-from fptkit.engine.events import Event, Listener, RunEnded, RunStarted, Saving, SplitTested, StepsDone, Validated
+from fptkit.engine.listener_check import check_listener as check_listener
 from fptkit.engine.training.checks import check_added_metric as check_added_metric
 from fptkit.engine.training.checks import check_answer_loss as check_answer_loss
 from fptkit.engine.training.checks import check_head as check_head
@@ -48,13 +47,12 @@ from fptkit.interfaces import (
     Split,
     Symbols,
     Task,
-    TokenClasses,
     Vectors,
     check_batch,
     check_best_metric,
+    check_mean_of_examples,
     check_task_declarations,
     encode,
-    prediction_shape,
 )
 from fptkit.lab.contracts import check_command as check_command
 from fptkit.lab.contracts import check_control as check_control
@@ -198,10 +196,10 @@ def check_encoder(
     name = type(encoder).__name__
     generator = generator_for(0, "check_encoder")
     inputs = _examples(input, tokens, generator)
-    raw = input.padded(inputs).shape[1]
+    raw = int(input.whole_lengths(inputs).max())
     encoded, _ = encode(encoder, inputs, None)
     assert input.varies or token_count is not None, f"{name}: give token_count to check_encoder"
-    expected = _encoded_count(encoder, input, raw) if input.varies else token_count
+    expected = _encoded_count(encoder, input, _lengths(input, inputs, [raw])) if input.varies else token_count
     if token_count is not None:
         assert expected == token_count, f"{name}: encoded_lengths makes {expected} of {raw}, token_count {token_count}"
     shape = (3, expected, width)
@@ -221,13 +219,14 @@ def check_encoder(
 def _check_padding(encoder: nn.Module, input: InputKind, inputs: Inputs, raw: int) -> None:
     """``encoded_lengths`` gives the output's lengths; real tokens do not depend on padding, here random numbers."""
     name = type(encoder).__name__
-    counts = [_encoded_count(encoder, input, length) for length in range(1, raw + 1)]
+    counts = [_encoded_count(encoder, input, _lengths(input, inputs, [length])) for length in range(1, raw + 1)]
     assert counts[0] >= 1, f"{name}: an example of one token becomes {counts[0]}"
     assert counts == sorted(counts), f"{name}: a longer example becomes fewer tokens"
-    lengths = torch.tensor([raw, max(raw - 3, 1), max(raw // 2 - 1, 1)])
+    chosen = [raw, max(raw - 3, 1), max(raw // 2 - 1, 1)]
+    lengths = _lengths(input, inputs, chosen)
     whole, _ = encode(encoder, inputs, lengths)
-    for row, length in enumerate(lengths.tolist()):
-        alone, _ = encode(encoder, input.example(inputs, row, length), None)
+    for row, length in enumerate(chosen):
+        alone, _ = encode(encoder, input.example(inputs, row, lengths[row]), None)
         real = counts[length - 1]
         assert alone.shape[1] == real, (
             f"{name}: {length} tokens became {alone.shape[1]}, but encoded_lengths says {real}"
@@ -235,11 +234,19 @@ def _check_padding(encoder: nn.Module, input: InputKind, inputs: Inputs, raw: in
         _close(whole[row, :real], alone[0], f"{name}: an example alone differs from the same in a padded batch")
 
 
-def _encoded_count(encoder: nn.Module, input: InputKind, length: int) -> int:
-    """Encoded tokens of an example with ``length`` raw tokens, in the last part of a mixed one."""
+def _lengths(input: InputKind, inputs: Inputs, counts: Sequence[int]) -> Tensor:
+    """Lengths of examples with so many tokens in every part that may vary, or as many as the part has."""
+    found = torch.tensor(counts)
+    if not isinstance(input, Mixed) or not input.columns:
+        return found
+    return torch.minimum(found[:, None], input.whole_lengths(inputs)[:1])
+
+
+def _encoded_count(encoder: nn.Module, input: InputKind, lengths: Tensor) -> int:
+    """Encoded tokens of an example with these raw tokens."""
     if isinstance(encoder, Encoder):
-        return int(encoder.encoded_lengths(torch.tensor([length])))
-    return input.tokens_before + length
+        return int(encoder.encoded_lengths(lengths))
+    return input.tokens_before + int(lengths)
 
 
 def _examples(input: InputKind, tokens: int, generator: torch.Generator) -> Inputs:
@@ -261,8 +268,8 @@ def check_task(task: Task, *, batch_size: int = 8) -> None:
 
     Checked: every split keeps to ``input``, ``output`` and ``max_tokens``; the same generator state gives the same
     batch; an example does not depend on its batch; validation and test are finite; the loss is a scalar with a
-    gradient; each metric gives one number, and the same after ``reset()``; ``best_metric`` is one of them, and whether
-    higher is better is known; a preparation is the same after it was saved as JSON, and declares what the task does.
+    gradient, that of a kind a mean over examples; each metric gives one number, the same after ``reset()``; whether
+    higher is better is known for ``best_metric``; a preparation is the same after it was saved, and declares the same.
     """
     name = type(task).__name__
     try:
@@ -287,12 +294,16 @@ def check_task(task: Task, *, batch_size: int = 8) -> None:
         # Another protocol may read padding as data (D9): an example then depends on its batch.
         if split.size is not None and task.protocol == "clean":
             _check_counts(task, split, batch, indices, where)
-    shape = prediction_shape(task.output, len(batch), task.input.tokens_in(batch.inputs))
+    shape = task.output.prediction_shape(len(batch), task.input.tokens_in(batch.inputs))
     logits = torch.zeros(shape, requires_grad=True)
     loss = task.loss(logits, batch)
     assert loss.ndim == 0, f"{name}: the loss has shape {tuple(loss.shape)}, expected a scalar"
     loss.backward()
     assert logits.grad is not None, f"{name}: the loss gives no gradient"
+    try:
+        check_mean_of_examples(task, batch, torch.randn(shape, generator=generator_for(0, "check_task")))
+    except PluginError as err:
+        raise AssertionError(str(err)) from err
     _check_metrics(task, *task.output.for_metrics(logits.detach(), batch.targets))
     if task.preparation is not None:
         _check_preparation(task, task.preparation)
@@ -329,33 +340,6 @@ def _check_metrics(task: Task, predictions: Tensor, targets: Tensor) -> None:
     assert best in {*once, "loss"}, f"{name}: best_metric '{best}' is not among its metrics"
 
 
-def check_listener(listener: Listener) -> None:
-    """Check a listener: it handles every event of a short run, in order, and returns nothing.
-
-    Args:
-        listener: built for a folder that exists.
-    """
-    name = type(listener).__name__
-    facts: dict[str, Any] = {"task": {"name": "check"}, "backbone": {"name": "check"}, "seed": 0}
-    facts |= {"selection": {"metric": "accuracy", "higher_is_better": True}, "fractions": ["accuracy"]}
-    metrics = {"loss": 0.5, "accuracy": 0.75}
-    events: list[Event] = [
-        RunStarted("check", Path("runs/check"), facts, ("a note",), step=0, max_steps=2, batch_size=4),
-        StepsDone(step=1, loss=0.7, examples_per_second=10.0),
-        Validated(step=1, metrics=metrics, best=True),
-        Saving(step=1),
-        StepsDone(step=2, loss=0.6, examples_per_second=10.0),
-        Validated(step=2, metrics=metrics, best=False),
-        Saving(step=2),
-        SplitTested(split="test", step=1, metrics=metrics),
-        RunEnded({**facts, "status": "finished", "metrics": {"validation": metrics, "test": {"test": metrics}}}),
-    ]
-    for event in events:
-        # Declared as object, since type checkers take the declared return type, None, for granted.
-        handle: Callable[[Event], object] = listener.handle
-        assert handle(event) is None, f"{name}: handle({type(event).__name__}) returned something; it must return None"
-
-
 def trained_roles(policy: FreezingPolicySpec) -> dict[str, float]:
     """The learning-rate multiplier of every role that a policy trains on a GPT-2 of two small blocks.
 
@@ -374,20 +358,24 @@ def trained_roles(policy: FreezingPolicySpec) -> dict[str, float]:
 
 def _check_counts(task: Task, split: Split, batch: Batch, indices: list[int], where: str) -> None:
     """``token_counts`` are the lengths, and one example alone is the same as in a batch."""
-    padded = list(batch.tensors().values())[-1]
     if split.token_counts is not None:
         assert len(split.token_counts) == split.size, f"{where}: token_counts and size differ"
-        lengths = [padded.shape[1]] * len(indices) if batch.lengths is None else batch.lengths.tolist()
+        whole = task.input.whole_lengths(batch.inputs) if batch.lengths is None else batch.lengths
+        lengths = whole.reshape(len(indices), -1).sum(1).tolist()  # of all parts that vary
         assert split.token_counts[indices].tolist() == lengths, f"{where}: token_counts are not the lengths"
     last = len(indices) - 1
     alone = split.batch([indices[last]], generator_for(0, "check_task"))
-    real = int(batch.lengths[last]) if batch.lengths is not None else padded.shape[1]
+    length = None if batch.lengths is None else batch.lengths[last]
     mine = alone.targets[0]
-    among = batch.targets[last, :real] if isinstance(task.output, TokenClasses) else batch.targets[last]
-    assert torch.equal(mine, among), f"{where}: an example's target depends on its batch"
-    for mine, among_others in zip(alone.tensors().values(), batch.tensors().values(), strict=True):
-        same_shape = mine[0, :real].shape == among_others[last, :real].shape
-        assert same_shape, f"{where}: an example's tokens depend on its batch"
+    among = batch.targets[last]
+    if task.output.each_token and length is not None:
+        among = among[: int(length)]
+    same = torch.equal(mine.nan_to_num(), among.nan_to_num()) and torch.equal(mine.isnan(), among.isnan())
+    assert same, f"{where}: an example's target depends on its batch"
+    own = task.input.example(batch.inputs, last, length)
+    parts = own.values() if isinstance(own, dict) else [own]
+    for mine, among_others in zip(alone.tensors().values(), parts, strict=True):
+        assert mine.shape == among_others.shape, f"{where}: an example's tokens depend on its batch"
 
 
 def _close(left: Tensor, right: Tensor, broken: str) -> None:

@@ -202,8 +202,9 @@ def _card(spec: Spec, owner: str) -> dict[str, Any]:
         card["rules"] = [
             {
                 "trained role": rule.role,
+                "kind": rule.described_kind,
                 "blocks": rule.described_blocks,
-                "learning rate": f"× {rule.learning_rate_multiplier:g}",
+                "learning rate": rule.described_rate,
             }
             for rule in spec.rules
         ]

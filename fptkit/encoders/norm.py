@@ -62,7 +62,7 @@ def match_norm(encoder: nn.Module, batch: Batch, norm: float) -> nn.Module:
     if not isinstance(encoder, MixedEncoder):
         return ScaledEncoder(encoder, norm / _mean_norm(encoder, batch.inputs, batch.lengths))
     for index, name in enumerate(encoder.input.parts):
-        lengths = batch.lengths if name == encoder.input.last else None
+        lengths = encoder.input.length_of(name, batch.lengths)
         part = encoder.parts[index]
         encoder.parts[index] = ScaledEncoder(part, norm / _mean_norm(part, batch.inputs[name], lengths))
     return encoder

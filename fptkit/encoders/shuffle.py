@@ -58,9 +58,12 @@ def example_numbers(inputs: Inputs, lengths: Tensor | None) -> Tensor:
     """
     if not isinstance(inputs, Mapping):
         return _number(inputs, lengths)
-    numbers, last = torch.zeros((), dtype=torch.int64), list(inputs)[-1]
-    for place, (name, part) in enumerate(inputs.items()):
-        numbers = numbers + _mix(_number(part, lengths if name == last else None) + place * _GOLDEN)
+    numbers, last = torch.zeros((), dtype=torch.int64), len(inputs) - 1
+    for place, part in enumerate(inputs.values()):
+        own = lengths if place == last else None
+        if lengths is not None and lengths.ndim > 1:
+            own = lengths[:, place]
+        numbers = numbers + _mix(_number(part, own) + torch.tensor(place) * _GOLDEN)  # wraps around
     return numbers
 
 

@@ -24,7 +24,6 @@ from fptkit.interfaces import (
     Backbone,
     Role,
     Task,
-    TokenClasses,
     check_task_declarations,
     checked_roles,
 )
@@ -126,6 +125,7 @@ def _build(
     """Build the model, freeze it, convert its frozen weights, and move it to the device."""
     chosen = _choose_encoder(recipe, registry, task)
     backbone = _build_backbone(recipe, registry, make_backbone, tokens=chosen.tokens)
+    _check_causal(recipe, task, backbone)
     model = _build_model(recipe, registry, task, chosen, backbone, measure=measure)
     groups = _freeze(recipe, registry, model)
     precision = choose_precision(wanted_precision(recipe, task), device)
@@ -162,20 +162,29 @@ def _choose_encoder(recipe: Recipe, registry: Registry, task: Task) -> _ChosenEn
     check_accepts(spec, task.input)
     options = recipe.encoder.options if recipe.encoder else spec.options_model()()
     tokens = encoded_tokens(spec, options, task.input, task.max_tokens, registry=registry)
-    if isinstance(task.output, TokenClasses):
+    if task.output.each_token:
         _check_each_token(recipe, name, tokens, task.max_tokens)
     return _ChosenEncoder(name, spec, options, tokens)
 
 
 def _check_each_token(recipe: Recipe, encoder: str, encoded: int, raw: int) -> None:
-    """Raise if a task with a class at every token would lose the place of its tokens."""
+    """Raise if a task with an answer at every token would lose the place of its tokens."""
     if encoded != raw:
         raise ShapeError(
-            f"encoder '{encoder}' makes {encoded} tokens of {raw}, but the task has a class at every token; choose one "
-            "that keeps them, such as symbols or linear"
+            f"encoder '{encoder}' makes {encoded} tokens of {raw}, but the task has an answer at every token; choose "
+            "one that keeps them, such as symbols or linear"
         )
     if recipe.shuffle_tokens:
-        raise ShapeError("shuffle_tokens: the task has a class at every token, which shuffling separates from it")
+        raise ShapeError("shuffle_tokens: the task has an answer at every token, which shuffling separates from it")
+
+
+def _check_causal(recipe: Recipe, task: Task, backbone: Backbone) -> None:
+    """Raise if a backbone would see what it should predict."""
+    if task.output.needs_causal and not backbone.causal:
+        raise ShapeError(
+            f"backbone '{recipe.backbone.name}' is not causal: a token sees those after it, which the task asks for "
+            f"({type(task.output).__name__}); choose a causal one, such as gpt2 or lstm"
+        )
 
 
 def _build_backbone(

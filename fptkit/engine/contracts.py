@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fptkit.engine.build import Built
-from fptkit.errors import PluginError
+from fptkit.errors import PluginError, ShapeError
 from fptkit.interfaces import Batch, Encoder, Inputs, encode
 from fptkit.model import CrossModalModel
 from fptkit.specs.guard import during
@@ -67,9 +67,12 @@ def check_encoder_width(built: Built, batch: Batch) -> None:
 
     Raises:
         PluginError: the width differs from the backbone's, or the number of tokens from the declared one.
+        ShapeError: it sees later tokens, although the task asks for them.
     """
     with during(of=built.model.encoder, call="forward"):
         _check_encoder_width(built, batch)
+        if built.task.output.needs_causal:
+            _check_encoder_causal(built, batch)
 
 
 def _check_encoder_width(built: Built, batch: Batch) -> None:
@@ -81,7 +84,7 @@ def _check_encoder_width(built: Built, batch: Batch) -> None:
     if not kind.varies:
         tokens = longest
     elif isinstance(encoder, Encoder):
-        tokens = int(encoder.encoded_lengths(torch.tensor([kind.padded(one).shape[1]])))
+        tokens = int(encoder.encoded_lengths(kind.whole_lengths(one)))
     else:
         tokens = kind.tokens_in(one)  # token by token
     expected = (1, tokens, built.model.backbone.width)
@@ -94,4 +97,23 @@ def _check_encoder_width(built: Built, batch: Batch) -> None:
     if tokens > longest:
         raise PluginError(
             f"encoder '{built.encoder_name}': it returned {tokens} tokens, but declared at most {longest}"
+        )
+
+
+def _check_encoder_causal(built: Built, batch: Batch) -> None:
+    """Raise if an encoded token depends on a later one, which the task asks for."""
+    encoder, kind = built.model.encoder, built.task.input
+    tokens = kind.tokens_in(batch.inputs)
+    if tokens < 2:
+        return
+    was_training = encoder.training
+    encoder.eval()
+    with torch.no_grad():
+        whole, _ = encode(encoder, kind.example(batch.inputs, 0), None)
+        begin, _ = encode(encoder, kind.example(batch.inputs, 0, tokens // 2), None)
+    encoder.train(was_training)
+    if not torch.allclose(whole[:, : tokens // 2], begin, rtol=1e-4, atol=1e-5):
+        raise ShapeError(
+            f"encoder '{built.encoder_name}': a token sees those after it, which the task asks for "
+            f"({type(built.task.output).__name__}); choose one that encodes each token alone, such as symbols or linear"
         )

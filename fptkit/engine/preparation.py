@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from fptkit.engine.build import Built
 from fptkit.errors import DataError, PluginError
 from fptkit.files import PREPARATION, read_json, write_bytes, write_sealed
-from fptkit.interfaces import InputKind, OutputKind, Preparation
-from fptkit.interfaces.descriptions import describe, described_input, described_output
+from fptkit.interfaces import AnswerKind, InputKind, Preparation
+from fptkit.interfaces.descriptions import answer_kinds, describe, described_input, described_output
 from fptkit.registry import Registry
 from fptkit.specs import TaskSpec
 from fptkit.specs.base import resolve_target
@@ -34,7 +35,7 @@ class SavedPreparation:
 
     task: str
     input: InputKind
-    output: OutputKind
+    output: AnswerKind
     max_tokens: int
     encoder: str
     preparation: Preparation | None
@@ -87,11 +88,19 @@ def read_preparation(folder: Path, registry: Registry) -> SavedPreparation:
     return SavedPreparation(
         content["task"],
         described_input(content["input"], str(path)),
-        described_output(content["output"], str(path)),
+        _answers_of(content, registry, str(path)),
         content["max_tokens"],
         content["encoder"],
         None if preparation is None else _restored(preparation, registry.get(TaskSpec, content["task"]), path),
     )
+
+
+def _answers_of(content: dict[str, Any], registry: Registry, where: str) -> AnswerKind:
+    """The kind of answers; that of a plugin is known once the class of the task is imported."""
+    said = content["output"]
+    if isinstance(said, dict) and said.get("kind") not in answer_kinds():
+        registry.get(TaskSpec, content["task"]).resolve()
+    return described_output(said, where)
 
 
 def _restored(content: object, spec: TaskSpec, path: Path) -> Preparation:

@@ -8,16 +8,16 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
 
-from fptkit.errors import nearest
+from fptkit.errors import PluginError, nearest
 from fptkit.options import Options
-from fptkit.specs import BLOCK_SLICE, OUTSIDE_BLOCKS, ROLES, FreezingPolicySpec, FreezingRule, limits
+from fptkit.specs import BLOCK_SLICE, OUTSIDE_BLOCKS, PARAMETER_KINDS, ROLES, FreezingPolicySpec, FreezingRule, limits
 
 
-def _check_role(role: str, known: tuple[str, ...]) -> str:
+def _check_role(role: str, known: tuple[str, ...], what: str = "role") -> str:
     if role not in known:
         hint = nearest(role, known)
         suggestion = f" Did you mean '{hint}'?" if hint else ""
-        raise ValueError(f"unknown role '{role}'.{suggestion}\nknown: {', '.join(known)}")
+        raise ValueError(f"unknown {what} '{role}'.{suggestion}\nknown: {', '.join(known)}")
     return role
 
 
@@ -40,6 +40,11 @@ RuleRole = Annotated[
     str,
     AfterValidator(partial(_check_role, known=RULE_ROLES)),
     WithJsonSchema({"type": "string", "enum": list(RULE_ROLES)}),
+]
+ParameterKind = Annotated[
+    str,
+    AfterValidator(partial(_check_role, known=PARAMETER_KINDS, what="kind of parameter")),
+    WithJsonSchema({"type": "string", "enum": list(PARAMETER_KINDS)}),
 ]
 Multiplier = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 # The form is chosen by the type of the value, so that only errors of that form are reported.
@@ -69,18 +74,35 @@ class RuleOptions(Options):
         description="blocks that the row applies to: a list of indices, negative ones from the end, or a slice in "
         'quotes, such as "6:" or "-2:"; null: all blocks and everything outside them',
     )
+    last: int | None = Field(
+        default=None, ge=1, le=limits.BLOCKS, description="the last so many blocks, instead of blocks; null: see blocks"
+    )
+    kind: ParameterKind | None = Field(
+        default=None,
+        description="only parameters of this kind: bias, scale (the factors of norms) or weight (matrices and tables); "
+        "null: all",
+    )
     learning_rate_multiplier: Multiplier = Field(default=1.0, description="factor on train.learning_rate")
 
     @model_validator(mode="after")
     def _has_blocks(self) -> RuleOptions:
-        if self.blocks is not None and self.role in OUTSIDE_BLOCKS:
-            raise ValueError(f"role '{self.role}' is outside the blocks; leave 'blocks' out")
+        given = [name for name in ("blocks", "last") if getattr(self, name) is not None]
+        if given and self.role in OUTSIDE_BLOCKS:
+            raise ValueError(f"role '{self.role}' is outside the blocks; leave '{given[0]}' out")
+        if len(given) > 1:
+            raise ValueError("'blocks' and 'last' both say which blocks; leave out one of the two")
         return self
 
     @property
     def rule(self) -> FreezingRule:
         """The row as a rule of a policy."""
-        return FreezingRule(role=self.role, blocks=self.blocks, learning_rate_multiplier=self.learning_rate_multiplier)
+        return FreezingRule(
+            role=self.role,
+            blocks=self.blocks,
+            last=self.last,
+            kind=self.kind,
+            learning_rate_multiplier=self.learning_rate_multiplier,
+        )
 
 
 class FreezingOptions(Options):
@@ -119,7 +141,12 @@ class FreezingOptions(Options):
         Yields:
             The keys that lead to an option, and what is wrong with it.
         """
-        own = _trained({rule.role for rule in policy.rules})
+        try:
+            rules = policy.rules_for(self)
+        except PluginError as err:
+            yield (), str(err)
+            return
+        own = _trained({rule.role for rule in rules})
         for i, role in enumerate(self.freeze):
             if role in self.freeze[:i]:
                 yield ("freeze", i), f"role '{role}' is named twice"
@@ -129,10 +156,18 @@ class FreezingOptions(Options):
         for role in self.learning_rate_multipliers:
             if role not in trained:
                 yield ("learning_rate_multipliers", role), _not_trained(policy, role, trained)
-        if not trained and policy.free_form:
+        if not trained and not rules and not policy.free_form:
+            yield (), f"nothing would train: no rule of policy '{policy.name}' applies with these options"
+        elif not trained and policy.free_form:
             yield (), f"policy '{policy.name}' has no rows of its own: give them, as in train: [{{role: output}}]"
         elif not trained:
             yield ("freeze",), f"nothing would train: these are all the roles of policy '{policy.name}'"
+
+
+class TopKOptions(FreezingOptions):
+    """Options of the policy ``top_k``: how many blocks train."""
+
+    k: int = Field(default=1, ge=1, le=limits.BLOCKS, description="how many blocks train, counted from the last one")
 
 
 def _trained(roles: set[str], further: set[str] | frozenset[str] = frozenset()) -> set[str]:

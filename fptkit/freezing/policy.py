@@ -11,10 +11,11 @@ from torch import nn
 
 from fptkit.errors import FreezingError, PluginError
 from fptkit.freezing.options import FreezingOptions
-from fptkit.interfaces import Backbone, ParameterRole
-from fptkit.model import CrossModalModel
+from fptkit.interfaces import Backbone, ParameterRole, check_roles
+from fptkit.model import ChangeRoles, CrossModalModel
 from fptkit.seeds import seeded
-from fptkit.specs import FreezingPolicySpec, FreezingRule, resolve_target
+from fptkit.specs import FreezingPolicySpec, FreezingRule, FromOption, resolve_target
+from fptkit.specs.freezing import Kind
 from fptkit.specs.guard import during
 
 
@@ -56,8 +57,10 @@ def apply_policy(
     if policy.prepare is not None:
         with during(of=policy):
             model.backbone = _prepared(policy, options, model.backbone, seed)
+    model.change_roles = _change_of_roles(policy, options, model.backbone.blocks)
     roles = model.parameter_roles()
-    multipliers = _multipliers(policy, options, roles, model.backbone.blocks)
+    kinds = {name: roles[name].kind or kind_of(name, parameter) for name, parameter in model.named_parameters()}
+    multipliers = _multipliers(policy, options, roles, kinds, model.backbone.blocks)
     if not multipliers:
         raise FreezingError(f"freezing policy '{policy.name}': nothing of this model would train. {_there(roles)}")
     groups: dict[float, dict[str, nn.Parameter]] = {}
@@ -66,6 +69,38 @@ def apply_policy(
         if name in multipliers:
             groups.setdefault(multipliers[name], {})[name] = parameter
     return [TrainedGroup(multiplier, parameters) for multiplier, parameters in sorted(groups.items())]
+
+
+def kind_of(name: str, parameter: nn.Parameter) -> Kind:
+    """The kind of a parameter that declares none: its name says what is a bias, its dimensions the rest.
+
+    Args:
+        name: such as ``h.0.attn.c_attn.bias`` or ``lstm.bias_hh_l0``.
+        parameter: the parameter.
+    """
+    own = name.rpartition(".")[2]
+    if own.startswith("bias") or own.endswith("bias"):
+        return "bias"
+    return "weight" if parameter.ndim > 1 else "scale"
+
+
+def _change_of_roles(policy: FreezingPolicySpec, options: FreezingOptions, blocks: int) -> ChangeRoles | None:
+    """The policy's change of a backbone's roles; None if it has none."""
+    if policy.roles is None:
+        return None
+    change = resolve_target(policy.roles, wanted_by=policy)
+
+    def changed(roles: Mapping[str, ParameterRole]) -> Mapping[str, ParameterRole]:
+        with during(of=policy):
+            found = change(options, roles=roles)
+            if not isinstance(found, Mapping):
+                raise PluginError(f"{policy}: roles returned {found!r:.60}, expected a mapping from names to roles")
+            if lacking := sorted(roles.keys() - found.keys()):
+                raise PluginError(f"{policy}: roles returned none for {lacking[0]}; return all that it was given")
+            check_roles(found, blocks, f"{policy}: roles")
+            return found
+
+    return changed
 
 
 def _prepared(policy: FreezingPolicySpec, options: FreezingOptions, backbone: Backbone, seed: int) -> Backbone:
@@ -97,9 +132,20 @@ def _prepared(policy: FreezingPolicySpec, options: FreezingOptions, backbone: Ba
 
 
 def _multipliers(
-    policy: FreezingPolicySpec, options: FreezingOptions, roles: Mapping[str, ParameterRole], blocks: int
+    policy: FreezingPolicySpec,
+    options: FreezingOptions,
+    roles: Mapping[str, ParameterRole],
+    kinds: Mapping[str, Kind],
+    blocks: int,
 ) -> dict[str, float]:
     """The learning rate multiplier of every trained parameter, by name.
+
+    Args:
+        policy: the policy.
+        options: the recipe's changes to it.
+        roles: of every parameter.
+        kinds: of every parameter.
+        blocks: number of blocks of the backbone.
 
     Raises:
         FreezingError: see `apply_policy`.
@@ -107,18 +153,22 @@ def _multipliers(
 
     def touched_by(rule: FreezingRule) -> dict[str, float]:
         try:
-            chosen = None if rule.blocks is None else _chosen(rule.blocks, blocks)
+            chosen = _chosen(rule, blocks)
         except IndexError as err:
             raise FreezingError(f"freezing policy '{policy.name}': {_row(rule)}: {err}. {_there(roles)}") from None
         touched = [
             name
             for name, role in roles.items()
-            if rule.role in ("all", role.role) and not role.fixed and (chosen is None or role.block in chosen)
+            if rule.role in ("all", role.role)
+            and rule.kind in (None, kinds[name])
+            and not role.fixed
+            and (chosen is None or role.block in chosen)
         ]
         if not touched and rule.required:
             raise FreezingError(
                 f"freezing policy '{policy.name}': {_row(rule)} touches no parameter of this model. {_there(roles)}"
             )
+        assert not isinstance(rule.learning_rate_multiplier, FromOption), "rules_for() replaced it"
         return dict.fromkeys(touched, rule.learning_rate_multiplier)
 
     def of_role(role: str, option: str) -> list[str]:
@@ -130,9 +180,10 @@ def _multipliers(
             )
         return names
 
-    may_be_missing = {rule.role for rule in policy.rules if not rule.required}
+    rules = policy.rules_for(options)
+    may_be_missing = {rule.role for rule in rules if not rule.required}
     multipliers: dict[str, float] = {}
-    for rule in policy.rules:
+    for rule in rules:
         multipliers.update(touched_by(rule))
     for role in options.freeze:
         for name in of_role(role, "freeze"):
@@ -145,8 +196,8 @@ def _multipliers(
     return multipliers
 
 
-def _chosen(blocks: Sequence[int] | str, count: int) -> Sequence[int]:
-    """The indices of a row's blocks, in a model of ``count`` blocks.
+def _chosen(rule: FreezingRule, count: int) -> Sequence[int] | None:
+    """The indices of a row's blocks, in a model of ``count`` blocks; None for all parameters, inside blocks or not.
 
     A slice bound outside the model is an error, like an index; Python would silently cut the slice, and the policy
     would not be the one written.
@@ -154,6 +205,10 @@ def _chosen(blocks: Sequence[int] | str, count: int) -> Sequence[int]:
     Raises:
         IndexError: a block does not exist.
     """
+    blocks = rule.blocks if rule.last is None else f"-{rule.last}:"
+    assert not isinstance(blocks, FromOption), "rules_for() replaced it"
+    if blocks is None:
+        return None
     if isinstance(blocks, str):
         bounds = [int(part) if part else None for part in blocks.split(":")]
         outside = [bound for bound in bounds[:2] if bound is not None and not -count <= bound <= count]
@@ -168,7 +223,9 @@ def _chosen(blocks: Sequence[int] | str, count: int) -> Sequence[int]:
 
 
 def _row(rule: FreezingRule) -> str:
-    return f"the rule for role '{rule.role}'" + (f" in blocks {rule.described_blocks}" if rule.blocks else "")
+    kind = f", kind '{rule.kind}'," if rule.kind else ""
+    placed = rule.blocks is not None or rule.last is not None
+    return f"the rule for role '{rule.role}'{kind}" + (f" in blocks {rule.described_blocks}" if placed else "")
 
 
 def _there(roles: Mapping[str, ParameterRole]) -> str:

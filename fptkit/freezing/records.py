@@ -7,6 +7,7 @@ from fptkit.specs import (
     FPT_PAPER,
     FreezingPolicySpec,
     FreezingRule,
+    FromOption,
 )
 
 
@@ -87,6 +88,19 @@ def fptkit_freezing_policies() -> list[FreezingPolicySpec]:
             summary="output, norms and input train: fpt without positions",
             rules=(output, norm, encoder),
             reference=FPT_PAPER + ", successive ablation",
+        ),
+        FreezingPolicySpec(
+            name="bitfit",
+            summary="input, output and every bias train",
+            rules=(encoder, output, FreezingRule(role="all", kind="bias")),
+            reference="Ben Zaken et al. 2022, BitFit, section 3; the input trains as well, since it is new",
+        ),
+        FreezingPolicySpec(
+            name="top_k",
+            summary="input, output and everything in the last k blocks train",
+            rules=(encoder, output, FreezingRule(role="all", last=FromOption("k"))),
+            options="fptkit.freezing.options:TopKOptions",
+            reference="Howard and Ruder 2018, ULMFiT, section 3.3: the last layers are the least general",
         ),
         FreezingPolicySpec(
             name="full",

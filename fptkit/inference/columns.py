@@ -4,22 +4,25 @@
 |---|---|
 | one class | ``class``, ``probability`` of it |
 | several labels | one per label, 1 or 0 |
-| numbers | one per number |
+| numbers | one per number; at every token, with a list |
 | several classes, or a class at every token | ``class`` and ``probability`` with a list, nested for several per token |
+| an order | ``first``, the item that comes first, and ``order`` and ``scores`` with a list |
+| another kind, of a plugin | those of its `fptkit.AnswerKind.in_words` |
 
 With probabilities also ``probability_NAME`` for each class or label.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from fptkit.errors import PluginError
 from fptkit.inference.inputs import NamedBatch
-from fptkit.interfaces import Classes, Examples, OutputKind, Preparation, Task, TokenClasses, Values
+from fptkit.interfaces import AnswerKind, Classes, Examples, Preparation, Task, TokenClasses, Values
 
 EXAMPLE = "example"
 """The first column: what each example is called."""
@@ -41,9 +44,56 @@ def predicted(task: Task, given: NamedBatch, outputs: Sequence[Tensor], *, proba
     if isinstance(output, Values):
         found = numbers(task.preparation, output, given.examples, outputs)
         return {EXAMPLE: list(given.names), **_distinct(found)}
-    if isinstance(output, Classes) and output.answers:
-        return {EXAMPLE: list(given.names), **_distinct(_of_labels(output, outputs, probabilities=probabilities))}
-    return {EXAMPLE: list(given.names), **_distinct(_of_classes(output, outputs, probabilities=probabilities))}
+    if not output.has_probabilities:
+        return {EXAMPLE: list(given.names), **_distinct(_of_answers(answers_of(task, given, outputs)))}
+    kind, outputs = as_classes(output, outputs)
+    if isinstance(kind, Classes) and kind.answers:
+        return {EXAMPLE: list(given.names), **_distinct(_of_labels(kind, outputs, probabilities=probabilities))}
+    return {EXAMPLE: list(given.names), **_distinct(_of_classes(kind, outputs, probabilities=probabilities))}
+
+
+def as_classes(output: AnswerKind, outputs: Sequence[Tensor]) -> tuple[Classes | TokenClasses, list[Tensor]]:
+    """Predictions of a kind that has probabilities, in the form of classes.
+
+    Args:
+        output: kind of the answers.
+        outputs: what the head gives for each example.
+
+    Raises:
+        PluginError: the kind says that it has probabilities, but not of which classes.
+    """
+    seen = [output.seen(row[None]) for row in outputs]
+    kinds = [one.kind for one in seen if one is not None]
+    if not kinds or not isinstance(kinds[0], (Classes, TokenClasses)):
+        raise PluginError(
+            f"kind of answers {type(output).__name__}: has_probabilities is true, but seen() gives no classes; return "
+            "fptkit.Seen(fptkit.Classes(...), logits, targets), or set it to false"
+        )
+    return kinds[0], [one.predictions[0] for one in seen if one is not None]
+
+
+def answers_of(task: Task, given: NamedBatch, outputs: Sequence[Tensor]) -> list[dict[str, Any]]:
+    """Predictions in words, one mapping for each example: those of the preparation, or of the kind of answers.
+
+    Args:
+        task: kind of the answers, and their words and units.
+        given: the examples.
+        outputs: what the head gives for each, without padding.
+    """
+    if task.preparation is None or given.examples is None:
+        return [answer for row in outputs for answer in task.output.in_words(row[None])]
+    if not task.output.each_token:
+        return task.preparation.answers_to(given.examples, torch.stack(list(outputs)))
+    return [
+        answer
+        for place, row in enumerate(outputs)
+        for answer in task.preparation.answers_to(given.examples.take([place]), row[None])
+    ]
+
+
+def _of_answers(answers: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[Any]]]:
+    for name in answers[0]:
+        yield name, [answer[name] for answer in answers]
 
 
 def numbers(
@@ -96,7 +146,7 @@ def _of_classes(
     ]
 
 
-def _named(output: OutputKind, places: Any) -> Any:
+def _named(output: AnswerKind, places: Any) -> Any:
     """Names of classes, or their numbers if they have none, in lists as the places."""
     if isinstance(places, list):
         return [_named(output, place) for place in places]

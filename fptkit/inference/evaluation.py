@@ -30,7 +30,7 @@ from fptkit.inference.inputs import PATH, Given, batches, files_among, read
 from fptkit.inference.openings import open_files, open_test, record_split
 from fptkit.inference.result import Evaluation, Part
 from fptkit.inference.saved_task import SavedTask
-from fptkit.interfaces import Batch, Examples, Metrics, Split, Task, Values
+from fptkit.interfaces import Batch, Examples, Metrics, Split, Task
 from fptkit.model import CrossModalModel
 from fptkit.recipe.load import LoadedRecipe
 from fptkit.sources.identity import Place, Snapshot
@@ -238,8 +238,7 @@ def _labelled(model: Trained, found: Examples | Batch, labels: Any) -> Examples 
 
 
 def _targets(model: Trained, labels: Any, batch: Batch) -> Tensor:
-    numbers = isinstance(model.task.output, Values)
-    found = torch.as_tensor(labels).to(torch.float32 if numbers else torch.int64)
+    found = torch.as_tensor(labels).to(model.task.output.dtype)
     if found.shape != batch.targets.shape:
         raise UsageError(f"evaluate: labels have shape {tuple(found.shape)}, expected {tuple(batch.targets.shape)}")
     return found

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from fptkit.engine.batches import rows_of
 from fptkit.errors import DataError, ShapeError, SourceError, UsageError
-from fptkit.interfaces import IGNORED, Batch, Examples, Inputs, Preparation, Task, TokenClasses, Values, check_batch
-from fptkit.interfaces.token_classes import target_shape
+from fptkit.interfaces import Batch, Examples, InputKind, Inputs, Mixed, Preparation, Symbols, Task, check_batch
 from fptkit.tasks.reading.numpy_files import read_npy, read_npz
 
 Given: TypeAlias = Any
@@ -175,19 +174,23 @@ def _prepared(task: Task, given: Given) -> Batch:
 
 
 def _read_arrays(task: Task, path: Path) -> Batch:
-    """``inputs`` and, for sequences of unequal length, ``lengths`` of a NumPy file."""
+    """``inputs``, of several parts one array for each, and ``lengths`` if they are unequal, of a NumPy file."""
     arrays = read_npz(path) if path.suffix.lower() == ".npz" else {"inputs": read_npy(path)}
-    if "inputs" not in arrays:
-        raise DataError(f"{path}: it has no array 'inputs', but {', '.join(arrays) or 'none'}")
-    lengths = arrays.get("lengths")
-    targets = arrays.get("targets")
-    batch = _with_targets(task, _tensor(arrays["inputs"]), None if lengths is None else _tensor(lengths).long())
+    parts = list(task.input.parts) if isinstance(task.input, Mixed) else ["inputs"]
+    for name in parts:
+        if name not in arrays:
+            raise DataError(f"{path}: it has no array '{name}', but {', '.join(arrays) or 'none'}")
+    found = {name: _tensor(arrays[name]) for name in parts}
+    lengths = None if "lengths" in parts else arrays.get("lengths")
+    targets = None if "targets" in parts else arrays.get("targets")
+    inputs: Inputs = found if isinstance(task.input, Mixed) else found["inputs"]
+    batch = _with_targets(task, inputs, None if lengths is None else _tensor(lengths).long())
     return batch if targets is None else Batch(batch.inputs, _target(task, targets), batch.lengths)
 
 
 def _target(task: Task, targets: np.ndarray) -> Tensor:
     found = torch.as_tensor(targets)
-    return found.float() if found.is_floating_point() else found.long()
+    return found.float() if found.is_floating_point() or task.output.dtype.is_floating_point else found.long()
 
 
 def _tensor(given: Any) -> Tensor:
@@ -203,10 +206,23 @@ def _with_targets(task: Task, inputs: Inputs, lengths: Tensor | None) -> Batch:
     first = next(iter(inputs.values())) if isinstance(inputs, Mapping) else inputs
     if first.ndim < 2:
         raise DataError(f"the inputs have shape {tuple(first.shape)}; expected examples of {task.input}")
-    if not isinstance(inputs, Mapping) and task.input.name in ("vectors", "grid"):
-        inputs = inputs.float()
-    shape = target_shape(task.output, len(first), task.input.tokens_in(inputs))
-    targets = torch.zeros(shape, dtype=torch.float32 if isinstance(task.output, Values) else torch.int64)
-    if lengths is not None and isinstance(task.output, TokenClasses):
-        targets.masked_fill_(torch.arange(shape[1]) >= lengths[:, None], IGNORED)
+    inputs = _of_kind(task.input, inputs)
+    fitting = lengths if lengths is not None and lengths.shape == (len(first),) else None  # others are refused later
+    targets = task.output.unknown_targets(len(first), task.input.tokens_in(inputs), fitting)
     return Batch(inputs, targets, lengths)
+
+
+def _of_kind(kind: InputKind, inputs: Inputs) -> Inputs:
+    """Inputs with numbers as floats where the kind has real numbers.
+
+    Raises:
+        DataError: the inputs have one array, but several parts are needed.
+    """
+    if isinstance(kind, Mixed):
+        names = ", ".join(kind.parts)
+        if not isinstance(inputs, Mapping) or set(inputs) != set(kind.parts):
+            raise DataError(
+                f"the inputs have several parts; give a mapping, or a .npz, with an array for each of {names}"
+            )
+        return {name: _of_kind(part, inputs[name]) for name, part in kind.parts.items()}
+    return inputs if isinstance(kind, Symbols) or isinstance(inputs, Mapping) else inputs.float()

@@ -11,19 +11,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fptkit.engine.assessment.accumulate import seen_kind
 from fptkit.engine.build import build
 from fptkit.engine.checkpoint import read_model_files, restore_trained
 from fptkit.engine.preparation import read_preparation
 from fptkit.errors import CheckpointError, UsageError
 from fptkit.files import MODEL
 from fptkit.freezing import FreezeProof
-from fptkit.inference.columns import Columns, chances, numbers, predicted
+from fptkit.inference.columns import Columns, answers_of, as_classes, chances, numbers, predicted
 from fptkit.inference.evaluation import evaluate_inputs, evaluate_source, evaluate_split
 from fptkit.inference.inputs import Given, NamedBatch, batches, read
 from fptkit.inference.result import Evaluation
 from fptkit.inference.saved import opened
 from fptkit.inference.saved_task import SavedTask
-from fptkit.interfaces import Batch, Classes, Examples, TokenClasses, Values
+from fptkit.interfaces import Batch, Classes, Examples, Labels, TokenClasses, TokenValues, Values
 from fptkit.model import CrossModalModel
 from fptkit.numerics.precision import choose_device
 from fptkit.recipe.load import LoadedRecipe
@@ -69,9 +70,13 @@ class TrainedModel:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes in the order of the logits; their numbers if they have no names. Empty for numbers."""
+        """Names of the classes or labels in the order of the logits; their numbers if they have no names. Empty for
+        other kinds of answers."""
         output = self.task.output
-        return () if isinstance(output, Values) else output.names or tuple(map(str, range(output.count)))
+        if isinstance(output, Labels):
+            return output.label_names
+        kind = seen_kind(output) if output.has_probabilities else None
+        return kind.names or tuple(map(str, range(kind.count))) if isinstance(kind, (Classes, TokenClasses)) else ()
 
     @property
     def device(self) -> torch.device:
@@ -121,8 +126,8 @@ class TrainedModel:
     def logits(self, inputs: Given, *, batch_size: int = BATCH) -> Any:
         """What the head gives.
 
-        Shapes: (N, K) for classes, (N, R, K) or (N, R, P, K) for several answers, (N, width) for numbers; for tagging a
-        list with (T, K) for each example.
+        Shapes: (N, K) for classes, (N, R, K) or (N, R, P, K) for several answers, (N, width) for numbers, (N, L) for L
+        labels; for an answer at every token a list with (T, K) or (T, width) for each example.
 
         Args:
             inputs: see the class.
@@ -133,14 +138,15 @@ class TrainedModel:
         """
         found = [each for _, rows in self.outputs(inputs, batch_size=batch_size) for each in rows]
         rows = [each.numpy() for each in found]
-        return rows if isinstance(self.task.output, TokenClasses) else np.stack(rows)
+        return rows if self.task.output.each_token else np.stack(rows)
 
     def predict(self, inputs: Given, *, batch_size: int = BATCH) -> Any:
         """Predict.
 
         Shapes: (N,) names of classes, or their numbers if they have no names; (N, L) int64 of 0 and 1 for L labels;
-        (N, R) or (N, R, P) for several answers; (N, width) numbers in the units of the data; for tagging a list with
-        (T,) for each example.
+        (N, R) or (N, R, P) for several answers; (N, width) numbers in the units of the data; for an answer at every
+        token a list with (T,) or (T, width) for each example; for kinds without probabilities, such as an order, what
+        the head gives.
 
         Args:
             inputs: see the class.
@@ -156,10 +162,13 @@ class TrainedModel:
                 for given, rows in self.outputs(inputs, batch_size=batch_size)
             ]
             return np.concatenate(parts)
-        found = self.logits(inputs, batch_size=batch_size)
-        if isinstance(output, TokenClasses):
-            return [self._named(each) for each in found]
-        return found.argmax(-1).reshape(len(found), -1) if output.answers else self._named(found)
+        if not output.has_probabilities:
+            return self.logits(inputs, batch_size=batch_size)
+        kind, found = self._classes_of(inputs, batch_size)
+        best = [each.argmax(-1) for each in found]
+        if isinstance(kind, TokenClasses):
+            return [_named(kind, each) for each in best]
+        return np.stack(best).reshape(len(best), -1) if kind.answers else _named(kind, np.stack(best))
 
     def predict_proba(self, inputs: Given, *, batch_size: int = BATCH) -> Any:
         """Probabilities of the classes, float64; shapes as for `logits`, except (N, L) for L labels, that of ``yes``.
@@ -169,16 +178,22 @@ class TrainedModel:
             batch_size: examples of a batch.
 
         Raises:
-            UsageError: the run predicts numbers.
+            UsageError: the answers have no probabilities, such as numbers.
             FptkitError: the inputs cannot be read or prepared.
         """
-        output = self.task.output
         self._check_classes()
-        found = self.logits(inputs, batch_size=batch_size)
-        if isinstance(output, TokenClasses):
-            return [chances(torch.from_numpy(each)).numpy() for each in found]
-        each = chances(torch.from_numpy(found)).numpy()
-        return each[..., 1].reshape(len(each), -1) if isinstance(output, Classes) and output.answers else each
+        kind, found = self._classes_of(inputs, batch_size)
+        rows = [chances(torch.from_numpy(each)).numpy() for each in found]
+        if isinstance(kind, TokenClasses):
+            return rows
+        each = np.stack(rows)
+        return each[..., 1].reshape(len(each), -1) if kind.answers else each
+
+    def _classes_of(self, inputs: Given, batch_size: int) -> tuple[Classes | TokenClasses, list[NDArray[np.float32]]]:
+        """Logits of each example in the form of classes."""
+        outputs = [each for _, rows in self.outputs(inputs, batch_size=batch_size) for each in rows]
+        kind, found = as_classes(self.task.output, outputs)
+        return kind, [each.numpy() for each in found]
 
     def answers(self, inputs: Given, *, batch_size: int = BATCH) -> Iterator[tuple[str, dict[str, Any]]]:
         """Name and answer of each example, in the words and units of the data.
@@ -206,7 +221,7 @@ class TrainedModel:
             FptkitError: the inputs cannot be read or prepared.
         """
         rows = [each for _, some in self.vectors(inputs, batch_size=batch_size) for each in some]
-        if isinstance(self.task.output, TokenClasses):
+        if self.task.output.each_token:
             return rows
         found: NDArray[np.float32] = np.stack(rows)
         return found[:, 0] if self.one_vector else found
@@ -214,7 +229,7 @@ class TrainedModel:
     @property
     def one_vector(self) -> bool:
         """Whether the head reads one vector of each example."""
-        return not isinstance(self.task.output, TokenClasses) and self.task.output.tokens == 1
+        return not self.task.output.each_token and self.task.output.tokens == 1
 
     def vectors(
         self, inputs: Given, *, batch_size: int = BATCH
@@ -273,7 +288,7 @@ class TrainedModel:
     def _through(
         self, compute: Callable[..., Tensor], inputs: Given, batch_size: int
     ) -> Iterator[tuple[NamedBatch, list[Tensor]]]:
-        each_token = isinstance(self.task.output, TokenClasses)
+        each_token = self.task.output.each_token
         for given in self.batches(inputs, batch_size=batch_size):
             batch = given.batch.to(self.device)
             with torch.inference_mode():
@@ -289,30 +304,30 @@ class TrainedModel:
         return self.module.head.read(hidden, encoded)
 
     def _answers(self, given: NamedBatch, rows: Sequence[Tensor]) -> list[dict[str, Any]]:
-        preparation, output = self.task.preparation, self.task.output
-        if preparation is None or given.examples is None:
+        if (self.task.preparation is None or given.examples is None) and self._plain:
             return [_plain_answer(self.classes, row) for row in rows]
-        if not isinstance(output, TokenClasses):
-            return preparation.answers_to(given.examples, torch.stack(list(rows)))
-        return [
-            answer
-            for place, row in enumerate(rows)
-            for answer in preparation.answers_to(given.examples.take([place]), row[None])
-        ]
+        return answers_of(self.task, given, rows)
+
+    @property
+    def _plain(self) -> bool:
+        """Whether answers without a preparation have the form of `_plain_answer`, as in earlier versions."""
+        return isinstance(self.task.output, (Classes, Values, TokenClasses))
 
     def _check_classes(self) -> None:
         """Raise if the answers have no probabilities.
 
         Raises:
-            UsageError: they are numbers.
+            UsageError: they are numbers, or another kind without.
         """
-        if isinstance(self.task.output, Values):
-            raise UsageError(f"{self.folder}: it predicts numbers, which have no probabilities; leave them out")
-
-    def _named(self, logits: NDArray[np.float32]) -> NDArray[Any]:
-        best = logits.argmax(-1)
         output = self.task.output
-        return np.array(output.names)[best] if output.names else best
+        if not output.has_probabilities:
+            what = "numbers" if isinstance(output, (Values, TokenValues)) else f"answers of the kind '{output.name}'"
+            raise UsageError(f"{self.folder}: it predicts {what}, which have no probabilities; leave them out")
+
+
+def _named(kind: Classes | TokenClasses, best: NDArray[Any]) -> NDArray[Any]:
+    """Names of classes, or their numbers if they have none."""
+    return np.array(kind.names)[best] if kind.names else best
 
 
 def load(

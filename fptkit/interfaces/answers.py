@@ -9,7 +9,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from fptkit.interfaces.token_classes import IGNORED, OutputKind, TokenClasses
+from fptkit.interfaces.answer_kind import AnswerKind
 
 Each: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """The loss of each answer. Shapes: (N, K) and (N,) -> (N,) for classes; for values all have the targets' shape."""
@@ -21,11 +21,11 @@ def answer_kinds(output: object) -> tuple[str, ...]:
     Args:
         output: the kind of answers.
     """
-    kinds = [kind.__name__ for kind in type(output).__mro__ if kind is not object]
+    kinds = [kind.__name__ for kind in type(output).__mro__ if issubclass(kind, AnswerKind) and kind is not AnswerKind]
     return tuple(re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower() for name in kinds)
 
 
-def mean_of(output: OutputKind, each: Each, predictions: Tensor, targets: Tensor) -> Tensor:
+def mean_of(output: AnswerKind, each: Each, predictions: Tensor, targets: Tensor) -> Tensor:
     """The mean over examples of a loss, a scalar; every example counts the same, whatever its number of answers.
 
     Args:
@@ -37,9 +37,9 @@ def mean_of(output: OutputKind, each: Each, predictions: Tensor, targets: Tensor
     if (own := getattr(output, "mean_of", None)) is not None:
         found: Tensor = own(each, predictions, targets)
         return found
-    if not isinstance(output, TokenClasses):
+    if not output.each_token:
         return each(*output.for_metrics(predictions, targets)).mean()
-    labelled = targets != IGNORED
+    labelled = ~output.ignored(targets)
     losses = each(predictions[labelled], targets[labelled])
     whole = torch.zeros(targets.shape, dtype=losses.dtype, device=losses.device).masked_scatter(labelled, losses)
-    return (whole.sum(1) / labelled.sum(1).clamp(min=1)).mean()
+    return (whole.flatten(1).sum(1) / labelled.flatten(1).sum(1).clamp(min=1)).mean()

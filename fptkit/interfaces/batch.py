@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from fptkit.errors import ShapeError
+
 Inputs: TypeAlias = Any
 """Inputs of an encoder: one tensor, or for `Mixed` a mapping from part names to tensors. ``Any``, since the task's
 input kind decides which, not the type."""
@@ -21,10 +23,11 @@ class Batch:
     Args:
         inputs: (B, T, F) float32 for `Vectors`, (B, T) int64 for `Symbols`, (B, H, W, C) float32 for `Grid`; for
             `Mixed` a mapping from part names to such tensors, in the order of the parts.
-        targets: targets of the loss; for `Classes` int64 of shape (B,), (B, R) or (B, R, per_token), for `Values`
-            float32 of shape (B, width) or (B, R, width), for `TokenClasses` int64 of shape (B, T).
-        lengths: (B,) int64 number of real tokens of each example, for `Mixed` those of the last part; None if all T are
-            real, and always for `Grid`.
+        targets: targets of the loss, as the kind of answers says; for `Classes` int64 of shape (B,), (B, R) or
+            (B, R, per_token), for `Values` float32 of shape (B, width) or (B, R, width), for `TokenClasses` int64 of
+            shape (B, T).
+        lengths: (B,) int64 number of real tokens of each example, for `Mixed` those of the last part, or (B, P) if
+            other parts, or several, may vary, see ``Mixed.columns``; None if all are real, and always for `Grid`.
         rows: indices of the examples in their split; set by fptkit in evaluation, None elsewhere.
 
     Example:
@@ -44,9 +47,15 @@ class Batch:
 
     @property
     def mask(self) -> Tensor | None:
-        """(B, T) bool, true at real tokens, for `Mixed` those of the last part; None if all tokens are real."""
+        """(B, T) bool, true at real tokens, for `Mixed` those of the last part; None if all tokens are real.
+
+        Raises:
+            ShapeError: several parts vary in length, each of which has a mask of its own.
+        """
         if self.lengths is None:
             return None
+        if self.lengths.ndim > 1:
+            raise ShapeError("several parts vary in length; make the mask of one from Mixed.length_of(name, lengths)")
         padded = list(self.tensors().values())[-1]
         return torch.arange(padded.shape[1], device=padded.device) < self.lengths[:, None]
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from typing import get_args
 
 import torch
 from torch import Tensor
 
 from fptkit.errors import DivergedError, PluginError, ShapeError
+from fptkit.interfaces.answer_kind import AnswerKind
 from fptkit.interfaces.batch import Batch
-from fptkit.interfaces.kinds import InputKind, Symbols, Vectors
+from fptkit.interfaces.kinds import Symbols, Vectors
 from fptkit.interfaces.metrics import Metrics
+from fptkit.interfaces.mixed import InputKind
 from fptkit.interfaces.one_tensor import Faults
 from fptkit.interfaces.task import Task
-from fptkit.interfaces.token_classes import OutputKind, TokenClasses, target_shape
 from fptkit.specs.guard import during, owner_of
 
 
@@ -26,19 +28,21 @@ def check_task_declarations(task: Task) -> None:
         PluginError: an attribute is missing or has the wrong type.
     """
     name = type(task).__name__
-    for attribute, kinds in (("input", get_args(InputKind)), ("output", get_args(OutputKind)), ("max_tokens", (int,))):
+    for attribute, kinds in (("input", get_args(InputKind)), ("output", (AnswerKind,)), ("max_tokens", (int,))):
         value = getattr(task, attribute, None)
         if not isinstance(value, kinds):
-            expected = " or ".join(kind.__name__ for kind in kinds)
+            expected = "a kind of answer, such as fptkit.Classes" if attribute == "output" else _either(kinds)
             raise PluginError(f"task {name}: '{attribute}' is {value!r}, expected {expected}")
+    _check_answer_kind(task.output, name)
     if task.input.fixed_tokens not in (None, task.max_tokens):
         raise PluginError(
             f"task {name}: 'max_tokens' is {task.max_tokens}, but its input has {task.input.fixed_tokens} raw tokens; "
             "set it to input.max_tokens"
         )
-    if isinstance(task.output, TokenClasses) and not isinstance(task.input, (Vectors, Symbols)):
+    if task.output.each_token and not isinstance(task.input, (Vectors, Symbols)):
         raise PluginError(
-            f"task {name}: its output is TokenClasses, but its input is {task.input.name}; use Vectors or Symbols"
+            f"task {name}: its output is {type(task.output).__name__}, an answer for every token, but its input is "
+            f"{task.input.name}; use Vectors or Symbols"
         )
     if isinstance(task.test_splits, str) or not all(isinstance(split, str) for split in task.test_splits):
         raise PluginError(f"task {name}: test_splits is {task.test_splits!r}, expected a tuple of names")
@@ -49,6 +53,24 @@ def check_task_declarations(task: Task) -> None:
     chance = task.chance_accuracy
     if chance is not None and not (isinstance(chance, int | float) and 0 <= chance <= 1):
         raise PluginError(f"task {name}: chance_accuracy is {chance!r}, expected a number from 0 to 1, or None")
+
+
+def _either(kinds: tuple[type, ...]) -> str:
+    return " or ".join(kind.__name__ for kind in kinds)
+
+
+def _check_answer_kind(kind: AnswerKind, task: str) -> None:
+    """Raise if a plugin's kind of answers cannot be described in a run folder, or its head has no output."""
+    what = f"task {task}: its kind of answers, {type(kind).__name__},"
+    if not is_dataclass(kind):
+        raise PluginError(f"{what} is not a dataclass; put @dataclass(frozen=True) above the class")
+    if not kind.name:
+        raise PluginError(f"{what} has no name; set name, for example to '{type(kind).__name__.lower()}'")
+    width = kind.head_width()
+    if not isinstance(width, int) or width < 1:
+        raise PluginError(f"{what} has head_width() {width!r}; return an integer of at least 1")
+    if kind.each_token and kind.tokens != 1:
+        raise PluginError(f"{what} answers each token, so tokens must be 1; it is {kind.tokens!r}")
 
 
 def check_best_metric(task: Task) -> None:
@@ -125,6 +147,30 @@ def check_loss(task: Task, loss: object, logits: Tensor) -> Tensor:
     return loss
 
 
+def check_mean_of_examples(task: Task, batch: Batch, logits: Tensor) -> None:
+    """Check that the loss of a kind of answers is a mean over examples, as micro-batches and processes need it.
+
+    Args:
+        task: the task; one with a loss of its own is not checked.
+        batch: a batch.
+        logits: any for this batch, different for each example.
+
+    Raises:
+        PluginError: the loss of the batch is not the mean of the losses of its examples.
+    """
+    if type(task).loss is not Task.loss:
+        return
+    output, targets = task.output, batch.targets
+    whole = float(output.loss(logits, targets))
+    each = [float(output.loss(logits[row : row + 1], targets[row : row + 1])) for row in range(len(batch))]
+    mean = sum(each) / len(each)
+    if not math.isclose(whole, mean, rel_tol=1e-3, abs_tol=1e-5):
+        raise PluginError(
+            f"task {type(task).__name__}: the loss of its kind of answers, {type(output).__name__}, is {whole:.6g} for "
+            f"a batch, but {mean:.6g} as the mean over its examples; train.accumulate would train another loss"
+        )
+
+
 def check_metrics(task: Task, logits: Tensor, targets: Tensor) -> None:
     """Update new metrics of a plugin's task with one batch; a metric that fails would only fail after many steps.
 
@@ -167,21 +213,12 @@ def _batch_faults(task: Task, batch: Batch, size: int) -> Faults:
     yield len(targets) != size, f"expected {size} targets, got {len(targets)}"
     shortest = task.input.tokens_in(inputs)
     if batch.lengths is not None:
-        yield from _length_faults(task, batch, size)
-        shortest += int(batch.lengths.min()) - task.input.padded(inputs).shape[1]
+        yield not task.input.varies, "lengths must be None for a grid, which has no padding"
+        yield from task.input.length_faults(inputs, batch.lengths, size)
+        shortest -= int(task.input.padding(inputs, batch.lengths).max())
     yield shortest < task.output.tokens, f"an example has {shortest} tokens, but {task.output.tokens} are read out"
-    expected = target_shape(task.output, size, task.input.tokens_in(inputs))
-    yield tuple(targets.shape) != expected, f"targets are {tuple(targets.shape)}, expected {expected}"
+    expected = task.output.target_shape(size, task.input.tokens_in(inputs))
+    yield tuple(targets.shape) != tuple(expected), f"targets are {tuple(targets.shape)}, expected {expected}"
     yield from task.output.target_faults(targets)
-    if isinstance(task.output, TokenClasses):
-        yield from task.output.padding_faults(targets, batch.lengths)
-
-
-def _length_faults(task: Task, batch: Batch, size: int) -> Faults:
-    lengths = batch.lengths
-    assert lengths is not None
-    yield not task.input.varies, "lengths must be None for a grid, which has no padding"
-    yield lengths.shape != (size,), f"lengths are {tuple(lengths.shape)}, expected {(size,)}"
-    yield int(lengths.min()) < 1, "an example has no tokens"
-    longest = task.input.padded(batch.inputs).shape[1]
-    yield int(lengths.max()) > longest, "a length exceeds the batch's tokens"
+    yield from task.output.padding_faults(targets, batch.lengths)
+    yield from task.output.input_faults(inputs, targets)

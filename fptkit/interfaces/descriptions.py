@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import asdict, fields
-from typing import Any
+from typing import Any, cast
 
 from fptkit.errors import DataError
-from fptkit.interfaces.kinds import Classes, Grid, InputKind, Mixed, Symbols, Values, Vectors
-from fptkit.interfaces.token_classes import OutputKind, TokenClasses
+from fptkit.interfaces.answer_kind import AnswerKind
+from fptkit.interfaces.kinds import Grid, Symbols, Vectors
+from fptkit.interfaces.mixed import InputKind, Mixed
 
 _INPUTS: Mapping[str, type] = {kind.name: kind for kind in (Vectors, Symbols, Grid)}
-_OUTPUTS: Mapping[str, type] = {"classes": Classes, "values": Values, "token_classes": TokenClasses}
 
 
-def describe(kind: InputKind | OutputKind) -> dict[str, Any]:
+def describe(kind: InputKind | AnswerKind) -> dict[str, Any]:
     """A kind as JSON data: its name under ``kind``, and its fields."""
     if isinstance(kind, Mixed):
         parts = {name: describe(part) for name, part in kind.parts.items()}
-        return {"kind": kind.name, "parts": parts, "tokens": dict(kind.tokens)}
-    name = next(name for name, known in {**_INPUTS, **_OUTPUTS}.items() if isinstance(kind, known))
-    return {"kind": name, **{key: list(v) if isinstance(v, tuple) else v for key, v in asdict(kind).items()}}
+        varying = {"varying": list(kind.varying)} if kind.varying else {}  # left out, as in files of earlier versions
+        return {"kind": kind.name, "parts": parts, "tokens": dict(kind.tokens), **varying}
+    values = asdict(cast("Any", kind))  # kinds of answers are dataclasses, as is checked
+    return {"kind": kind.name, **{key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}}
+
+
+def answer_kinds() -> dict[str, type[AnswerKind]]:
+    """Every kind of answers that was imported, by name, the newest of a name. A plugin's come with its task."""
+    found: dict[str, type[AnswerKind]] = {}
+    waiting: list[type[AnswerKind]] = AnswerKind.__subclasses__()
+    while waiting:
+        kind = waiting.pop(0)
+        waiting += kind.__subclasses__()
+        if kind.name and not inspect.isabstract(kind):
+            found[kind.name] = kind
+    return found
 
 
 def described_input(content: Any, where: str) -> InputKind:
@@ -35,18 +49,18 @@ def described_input(content: Any, where: str) -> InputKind:
     """
     if isinstance(content, Mapping) and content.get("kind") == Mixed.name and isinstance(content.get("parts"), Mapping):
         parts = {str(name): _made(_INPUTS, part, where) for name, part in content["parts"].items()}
-        return Mixed(parts, content.get("tokens", {}))
+        return Mixed(parts, content.get("tokens", {}), tuple(content.get("varying", ())))
     kind: InputKind = _made(_INPUTS, content, where)
     return kind
 
 
-def described_output(content: Any, where: str) -> OutputKind:
-    """The answer kind that `describe` wrote, see `described_input`.
+def described_output(content: Any, where: str) -> AnswerKind:
+    """The answer kind that `describe` wrote, see `described_input`. That of a plugin must have been imported.
 
     Raises:
         DataError: it is something else.
     """
-    kind: OutputKind = _made(_OUTPUTS, content, where)
+    kind: AnswerKind = _made(answer_kinds(), content, where)
     return kind
 
 

@@ -1,4 +1,4 @@
-"""Kinds of inputs and answers of a task.
+"""Kinds of inputs with one tensor, and the two kinds of answers of a fixed number of tokens.
 
 A kind defines the shapes and checks of its tensors, their number of tokens, and its default loss and metrics. It does
 not depend on encoders or the engine.
@@ -6,14 +6,14 @@ not depend on encoders or the engine.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeAlias
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from fptkit.errors import ShapeError
+from fptkit.interfaces.answer_kind import IGNORED, AnswerKind, Seen
 from fptkit.interfaces.metrics import Accuracy, MeanSquaredError, Metric
 from fptkit.interfaces.one_tensor import Faults, OneTensor, number_faults
 from fptkit.specs import limits
@@ -131,125 +131,44 @@ class Grid(OneTensor):
         yield from number_faults(inputs, "grids")
 
 
-@dataclass(frozen=True)
-class Mixed:
-    """Input kind: several named parts of different kinds, whose tokens are concatenated.
-
-    Shapes: inputs are a mapping from names to the tensors of the parts, each with B rows.
-
-    Padding is on the right only, also after encoding. So only the last part may vary in length; every other part has
-    the same number of tokens in all examples.
-
-    Args:
-        parts: the kind of each part, in the order of their tokens.
-        tokens: number of tokens of each part except grids; for the last part, the maximum.
-
-    Raises:
-        ShapeError: there are no parts, a kind is invalid, or ``tokens`` lacks a part or names a wrong one.
-
-    Example:
-        >>> import fptkit
-        >>> kind = fptkit.Mixed({"image": fptkit.Grid((8, 8)), "words": fptkit.Symbols(1000)}, tokens={"words": 20})
-        >>> kind.max_tokens, kind.last
-        (84, 'words')
-    """
-
-    name: ClassVar[str] = "mixed"
-
-    parts: Mapping[str, Vectors | Symbols | Grid]
-    tokens: Mapping[str, int] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "parts", dict(self.parts))
-        object.__setattr__(self, "tokens", dict(self.tokens))
-        if not self.parts:
-            raise ShapeError("Mixed: name at least one part")
-        for name, kind in self.parts.items():
-            if not isinstance(name, str) or not isinstance(kind, (Vectors, Symbols, Grid)):
-                raise ShapeError(f"Mixed: part {name!r} is {kind!r}, expected a name with Vectors, Symbols or Grid")
-        wanted = [name for name, kind in self.parts.items() if kind.fixed_tokens is None]
-        if sorted(wanted) != sorted(self.tokens):
-            raise ShapeError(
-                f"Mixed: tokens has {', '.join(map(str, self.tokens)) or 'no parts'}; expected all parts except grids: "
-                f"{', '.join(wanted) or 'none'}"
-            )
-        for name, count in self.tokens.items():
-            if not isinstance(count, int) or count < 1:
-                raise ShapeError(f"Mixed: tokens of part '{name}' are {count!r}, expected an integer of at least 1")
-
-    @property
-    def last(self) -> str:
-        """Name of the last part, the only one that may vary in length."""
-        return list(self.parts)[-1]
-
-    def tokens_of(self, name: str) -> int:
-        """Return the raw tokens of a part; for the last part, the maximum."""
-        own = self.parts[name].fixed_tokens
-        return self.tokens[name] if own is None else own
-
-    @property
-    def max_tokens(self) -> int:
-        """Raw tokens of the longest example, over all parts."""
-        return sum(self.tokens_of(name) for name in self.parts)
-
-    @property
-    def fixed_tokens(self) -> int:
-        """Same as ``max_tokens``."""
-        return self.max_tokens
-
-    @property
-    def varies(self) -> bool:
-        """Whether the last part may vary in length."""
-        return self.parts[self.last].varies
-
-    @property
-    def tokens_before(self) -> int:
-        """Raw tokens of the parts before the last one."""
-        return self.max_tokens - self.tokens_of(self.last)
-
-    def tokens_in(self, inputs: Mapping[str, Tensor]) -> int:
-        """Return the raw tokens per example of a batch, over all parts, including padding."""
-        return sum(kind.tokens_in(inputs[name]) for name, kind in self.parts.items())
-
-    def padded(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Return the tensor whose tokens may be padded: that of the last part."""
-        return inputs[self.last]
-
-    def example(self, inputs: Mapping[str, Tensor], row: int, length: int | None = None) -> dict[str, Tensor]:
-        """Return one example of a batch as a batch of size 1, its last part cut to ``length`` tokens."""
-        return {name: part[row : row + 1, : length if name == self.last else None] for name, part in inputs.items()}
-
-    def faults(self, inputs: Any, size: int, max_tokens: int) -> Faults:
-        """Yield the possible faults of inputs that should have ``size`` examples."""
-        given = ", ".join(map(str, inputs)) if isinstance(inputs, Mapping) else f"a {type(inputs).__name__}"
-        named = isinstance(inputs, Mapping) and tuple(inputs) == tuple(self.parts)
-        yield not named, f"inputs are {given}, expected a mapping with the parts {', '.join(self.parts)} in this order"
-        for name, part in self.parts.items():
-            declared = self.tokens_of(name)
-            for wrong, message in part.faults(inputs[name], size, declared):
-                yield wrong, f"part '{name}': {message}"
-            tokens = part.tokens_in(inputs[name])
-            yield (
-                name != self.last and tokens != declared,
-                f"part '{name}' has {tokens} tokens, but {declared} are declared; only the last part may vary",
-            )
-
-
-InputKind: TypeAlias = Vectors | Symbols | Grid | Mixed
-
-
-KIND_NAMES: Mapping[type, str] = {kind: kind.name for kind in (Vectors, Symbols, Grid, Mixed)}
-"""The name of each input kind in ``EncoderSpec.accepts``."""
-
-
 def check_names(what: str, names: tuple[str, ...], count: int) -> None:
     """Raise if names are given, but not one for each of ``count``."""
     if names and len(names) != count:
         raise ShapeError(f"{what}: {len(names)} names for {count}; give one for each, or none")
 
 
+def class_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean cross-entropy of each example; NaN for one without any label.
+
+    Shapes: logits (B, ..., K), targets (B, ...) -> (B,).
+    """
+    flat = targets.reshape(len(targets), -1)
+    each = nn.functional.cross_entropy(
+        logits.reshape(-1, logits.shape[-1]), flat.flatten(), ignore_index=IGNORED, reduction="none"
+    ).view_as(flat)
+    return each.sum(1) / (flat != IGNORED).sum(1)  # 0 / 0 is NaN
+
+
+def class_answers(logits: Tensor, names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return the most probable classes and their probabilities, one mapping for each example.
+
+    Args:
+        logits: (N, ..., K).
+        names: of the K classes; empty for their numbers.
+    """
+    chances = logits.softmax(-1).flatten(1, -2) if logits.ndim > 2 else logits.softmax(-1)[:, None]
+    best = chances.max(-1)
+    names = names or tuple(map(str, range(logits.shape[-1])))
+    return [
+        {"class": names[place[0]], "probability": chance[0]}
+        if len(place) == 1
+        else {"class": [names[each] for each in place], "probability": chance}
+        for place, chance in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    ]
+
+
 @dataclass(frozen=True)
-class Classes:
+class Classes(AnswerKind):
     """Answer kind: classes (classification), at one or more tokens, with one or more answers per token.
 
     Args:
@@ -271,8 +190,10 @@ class Classes:
         ((8,), True)
     """
 
+    name: ClassVar[str] = "classes"
     best_metric: ClassVar[str] = "accuracy"
-    """Metric that chooses the best step by default."""
+    dtype: ClassVar[torch.dtype] = torch.int64
+    has_probabilities: ClassVar[bool] = True
 
     count: int
     tokens: int = 1
@@ -295,13 +216,17 @@ class Classes:
         """Numbers that the output layer gives at each read-out token."""
         return self.count * self.per_token
 
-    def target_shape(self, size: int) -> tuple[int, ...]:
+    def head_width(self) -> int:
+        """See `AnswerKind.head_width`."""
+        return self.width
+
+    def target_shape(self, size: int, tokens: int = 0) -> tuple[int, ...]:
         """Return the shape of the targets of ``size`` examples."""
         if self.per_token > 1:
             return (size, self.tokens, self.per_token)
         return (size, self.tokens) if self.tokens > 1 else (size,)
 
-    def prediction_shape(self, size: int) -> tuple[int, ...]:
+    def prediction_shape(self, size: int, tokens: int = 0) -> tuple[int, ...]:
         """Return the shape of the logits of ``size`` examples: the targets' shape plus (K,)."""
         return (*self.target_shape(size), self.count)
 
@@ -330,9 +255,25 @@ class Classes:
         yield least < 0, f"a target is negative: {least}"
         yield largest >= self.count, f"a target is not below {self.count}: {largest}"
 
+    def chance(self) -> float:
+        """Return one over the number of classes."""
+        return 1 / self.count
+
+    def example_losses(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        """See `AnswerKind.example_losses`."""
+        return class_losses(predictions, targets)
+
+    def seen(self, predictions: Tensor, targets: Tensor | None = None) -> Seen:
+        """See `AnswerKind.seen`."""
+        return Seen(self, predictions, targets)
+
+    def in_words(self, predictions: Tensor) -> list[dict[str, Any]]:
+        """See `AnswerKind.in_words`: ``{"class": name or number, "probability": p}``."""
+        return class_answers(predictions, self.names)
+
 
 @dataclass(frozen=True)
-class Values:
+class Values(AnswerKind):
     """Answer kind: real numbers (regression).
 
     Args:
@@ -349,8 +290,8 @@ class Values:
         (8, 2)
     """
 
+    name: ClassVar[str] = "values"
     best_metric: ClassVar[str] = "mean_squared_error"
-    """Metric that chooses the best step by default."""
 
     width: int
     tokens: int = 1
@@ -359,17 +300,17 @@ class Values:
     def __post_init__(self) -> None:
         check_names("names", self.names, self.width)
 
-    def target_shape(self, size: int) -> tuple[int, ...]:
+    def head_width(self) -> int:
+        """See `AnswerKind.head_width`."""
+        return self.width
+
+    def target_shape(self, size: int, tokens: int = 0) -> tuple[int, ...]:
         """Return the shape of the targets of ``size`` examples."""
         return (size, self.tokens, self.width) if self.tokens > 1 else (size, self.width)
 
-    def prediction_shape(self, size: int) -> tuple[int, ...]:
+    def prediction_shape(self, size: int, tokens: int = 0) -> tuple[int, ...]:
         """Return the shape of the predictions of ``size`` examples: the targets' shape."""
         return self.target_shape(size)
-
-    def arrange(self, raw: Tensor) -> Tensor:
-        """Reshape head output to predictions. Shapes: (B, R, width) -> the targets' shape."""
-        return raw.squeeze(1) if self.tokens == 1 else raw
 
     def loss(self, predictions: Tensor, targets: Tensor) -> Tensor:
         """Return the mean squared error over all numbers, a scalar."""
@@ -379,11 +320,20 @@ class Values:
         """Return new default metrics, by name."""
         return {"mean_squared_error": MeanSquaredError()}
 
-    def for_metrics(self, predictions: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return predictions and targets unchanged, for metrics."""
-        return predictions, targets
-
     def target_faults(self, targets: Tensor) -> Faults:
         """Yield the possible faults of targets of the right shape."""
         yield targets.dtype != torch.float32, f"targets are {targets.dtype}, expected torch.float32"
         yield not bool(torch.isfinite(targets).all()), "targets have NaN or infinity"
+
+    def example_losses(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        """See `AnswerKind.example_losses`."""
+        return (predictions - targets).square().flatten(1).mean(1)
+
+    def seen(self, predictions: Tensor, targets: Tensor | None = None) -> Seen:
+        """See `AnswerKind.seen`."""
+        return Seen(self, predictions, targets)
+
+    def in_words(self, predictions: Tensor) -> list[dict[str, Any]]:
+        """See `AnswerKind.in_words`: ``{name: value}``, in the model's scale."""
+        names = self.names or tuple(f"value_{number}" for number in range(self.width))
+        return [dict(zip(names, row, strict=False)) for row in predictions.flatten(1).tolist()]

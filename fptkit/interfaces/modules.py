@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fptkit.errors import PluginError, nearest
 from fptkit.interfaces.batch import Inputs
 from fptkit.specs.frames import during
-from fptkit.specs.freezing import ROLES, Role
+from fptkit.specs.freezing import PARAMETER_KINDS, ROLES, Kind, Role
 
 
 @dataclass(frozen=True)
@@ -22,16 +22,19 @@ class ParameterRole:
         role: role by which freezing policies select parameters.
         block: index of the parameter's block; None outside the blocks.
         fixed: true if it never trains, whatever the freezing policy.
+        kind: ``weight``, ``bias`` or ``scale``; None: a name that begins or ends with ``bias`` is a bias, another
+            parameter of one dimension a scale, as in norms, and the others are weights.
 
     Example:
         >>> import fptkit
         >>> fptkit.ParameterRole("attention", block=2)
-        ParameterRole(role='attention', block=2, fixed=False)
+        ParameterRole(role='attention', block=2, fixed=False, kind=None)
     """
 
     role: Role
     block: int | None = None
     fixed: bool = False
+    kind: Kind | None = None
 
 
 class Encoder(nn.Module):
@@ -141,9 +144,23 @@ def checked_roles(module: Encoder | Backbone, blocks: int = 0) -> dict[str, Para
     """
     with during(of=module, call="parameter_roles"):
         roles = module.parameter_roles()
-        for fault in _role_faults(roles, blocks):
-            raise PluginError(f"{type(module).__name__}.parameter_roles(){fault}")
+        check_roles(roles, blocks, f"{type(module).__name__}.parameter_roles()")
         return dict(roles)
+
+
+def check_roles(roles: object, blocks: int, where: str) -> None:
+    """Check the roles of parameters.
+
+    Args:
+        roles: what should be a mapping from parameter names to `ParameterRole`.
+        blocks: number of blocks; 0 if it is not known.
+        where: what gave them, for messages.
+
+    Raises:
+        PluginError: they are something else than known roles, or name a block that does not exist.
+    """
+    for fault in _role_faults(roles, blocks):
+        raise PluginError(f"{where}{fault}")
 
 
 def _role_faults(roles: object, blocks: int) -> Iterator[str]:
@@ -158,6 +175,8 @@ def _role_faults(roles: object, blocks: int) -> Iterator[str]:
             hint = nearest(str(role.role), ROLES)
             suggestion = f" Did you mean '{hint}'?" if hint else ""
             yield f": '{name}' has the unknown role {role.role!r}.{suggestion} Roles are {', '.join(ROLES)}"
+        if role.kind not in (None, *PARAMETER_KINDS):
+            yield f": '{name}' has the unknown kind {role.kind!r}; kinds are {', '.join(PARAMETER_KINDS)}"
         block = role.block
         if block is not None and (isinstance(block, bool) or not isinstance(block, int) or block < 0):
             yield f": '{name}' has the block {block!r}, expected an index from 0, or None"

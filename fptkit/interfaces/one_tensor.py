@@ -33,9 +33,23 @@ class OneTensor(ABC):
         """Return the tensor whose tokens may be padded."""
         return inputs
 
-    def example(self, inputs: Tensor, row: int, length: int | None = None) -> Tensor:
+    def whole_lengths(self, inputs: Tensor) -> Tensor:
+        """Return the lengths of a batch in which all tokens are real. Shapes: -> (B,)."""
+        return torch.full((len(inputs),), inputs.shape[1])
+
+    def padding(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        """Return the number of padding tokens of each example. Shapes: -> (B,)."""
+        return inputs.shape[1] - lengths
+
+    def example(self, inputs: Tensor, row: int, length: int | Tensor | None = None) -> Tensor:
         """Return one example of a batch as a batch of size 1, cut to ``length`` tokens."""
-        return inputs[row : row + 1, :length]
+        return inputs[row : row + 1, : None if length is None else int(length)]
+
+    def length_faults(self, inputs: Tensor, lengths: Tensor, size: int) -> Faults:
+        """Yield the possible faults of a batch's lengths."""
+        yield lengths.shape != (size,), f"lengths are {tuple(lengths.shape)}, expected {(size,)}"
+        yield int(lengths.min()) < 1, "an example has no tokens"
+        yield int(lengths.max()) > inputs.shape[1], "a length exceeds the batch's tokens"
 
     def faults(self, inputs: Any, size: int, max_tokens: int) -> Faults:
         """Yield the possible faults of inputs that should have ``size`` examples of at most ``max_tokens`` tokens."""

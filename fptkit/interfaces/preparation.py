@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from fptkit.interfaces.answer_kind import AnswerKind
 from fptkit.interfaces.batch import Batch
-from fptkit.interfaces.kinds import InputKind, Values
 from fptkit.interfaces.metrics import Metric
+from fptkit.interfaces.mixed import InputKind
 from fptkit.interfaces.shown import Shown
-from fptkit.interfaces.token_classes import OutputKind
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Preparation(BaseModel):
         raise NotImplementedError(f"{type(self).__name__} does not implement input")
 
     @property
-    def output(self) -> OutputKind:
+    def output(self) -> AnswerKind:
         """Kind of the answers, with names, as ``Task.output``. Subclasses implement it.
 
         Raises:
@@ -225,23 +225,10 @@ class Preparation(BaseModel):
     def answers(self, predictions: Any) -> list[dict[str, Any]]:
         """Predictions in the words and units of the data, one mapping per example.
 
-        By default, for classes ``{"class": name or number, "probability": p}``, and for numbers ``{name: value}`` in
-        the model's scale. Subclasses with scaled targets or several labels override it.
+        By default those of the kind of answers: for classes ``{"class": name or number, "probability": p}``, and for
+        numbers ``{name: value}`` in the model's scale. Subclasses with scaled targets or several labels override it.
 
         Args:
             predictions: logits or numbers of N examples, as the head gives them, a tensor.
         """
-        output = self.output
-        if isinstance(output, Values):
-            names = output.names or tuple(f"value_{number}" for number in range(output.width))
-            rows = predictions.flatten(1).tolist()
-            return [dict(zip(names, row, strict=False)) for row in rows]
-        chances = predictions.softmax(-1).flatten(1, -2) if predictions.ndim > 2 else predictions.softmax(-1)[:, None]
-        best = chances.max(-1)
-        names = output.names or tuple(map(str, range(output.count)))
-        return [
-            {"class": names[place[0]], "probability": chance[0]}
-            if len(place) == 1
-            else {"class": [names[each] for each in place], "probability": chance}
-            for place, chance in zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        ]
+        return self.output.in_words(predictions)

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from fptkit.interfaces.answer_kind import AnswerKind
 from fptkit.interfaces.batch import Batch
-from fptkit.interfaces.kinds import Classes, InputKind
+from fptkit.interfaces.kinds import Classes, Values
 from fptkit.interfaces.metrics import GivenMetrics, Metric, Metrics
+from fptkit.interfaces.mixed import InputKind
 from fptkit.interfaces.preparation import Preparation
 from fptkit.interfaces.shown import Shown
-from fptkit.interfaces.token_classes import OutputKind, TokenClasses
+from fptkit.interfaces.token_classes import TokenClasses
 from fptkit.sources.identity import DataIdentity
 
 if TYPE_CHECKING:
@@ -87,8 +89,9 @@ class Task:
     """Base class of tasks: inputs, answers, splits, loss and metrics.
 
     Subclasses set the attributes in ``__init__`` and implement `split`. By default `loss` and `metrics` follow from
-    ``output``: cross-entropy and accuracy for `Classes`, mean squared error for `Values`. A task with other answers
-    overrides both and sets ``best_metric``. For `TokenClasses`, both leave out tokens without a label.
+    ``output``: cross-entropy and accuracy for `Classes`, mean squared error for `Values`, and so on for every kind of
+    answers. A task may override both, and then sets ``best_metric``; one with answers of another kind brings a subclass
+    of `AnswerKind`. Answers that are not known, such as tokens without a label, are left out.
 
     Attributes:
         input: kind of the inputs.
@@ -104,14 +107,15 @@ class Task:
         precision: precision that the protocol prescribes, ``float32``, ``bfloat16`` or ``int8``, for recipes with
             ``precision: auto``; None: the processor decides.
         test_splits: names of the test splits, evaluated once, at the end.
-        best_metric: validation metric that chooses the best step; None: accuracy for `Classes` and `TokenClasses`, mean
-            squared error for `Values`.
+        best_metric: validation metric that chooses the best step; None: that of the kind of answers, such as accuracy
+            for `Classes` and mean squared error for `Values`.
         higher_is_better: direction of ``best_metric``, for metrics that do not declare theirs. Leave it None for the
             loss and for metrics of fptkit and most of torchmetrics; to contradict them is an error.
         majority_accuracy: for each split, the accuracy of always answering with the most frequent class of ``train``,
             shown with accuracies; may be empty.
         chance_accuracy: accuracy of guessing without having learned anything, in [0, 1], shown with accuracies. Set it
-            if the inputs show a part of the answers; None: one over the number of classes for `Classes`.
+            if the inputs show a part of the answers; None: that of the kind of answers, such as one over the number of
+            classes.
         notes: lines for the run header, such as a description of simulated data.
         warnings: what is probably wrong with the data; shown as warnings, and kept in the summary.
         default_encoder: name of the encoder for recipes that name none; empty: the default of the input kind.
@@ -133,7 +137,7 @@ class Task:
     """
 
     input: InputKind
-    output: OutputKind
+    output: AnswerKind
     max_tokens: int
     source: str = "generated"
     stand_in: bool = False
@@ -164,10 +168,8 @@ class Task:
         return name, metrics.direction(name, self.higher_is_better)
 
     def chance(self) -> float | None:
-        """Return ``chance_accuracy``, or its default; None if there is none: the answers are not classes."""
-        if self.chance_accuracy is None and isinstance(self.output, Classes):
-            return 1 / self.output.count
-        return self.chance_accuracy
+        """Return ``chance_accuracy``, or that of the kind of answers; None if there is none, as for numbers."""
+        return self.output.chance() if self.chance_accuracy is None else self.chance_accuracy
 
     def split(self, name: str) -> Split:
         """Return the split ``train``, ``validation`` or one of ``test_splits``. Subclasses implement it.
@@ -211,11 +213,11 @@ class Task:
         return _collection_of(self.output) if extended else self.output.metrics()
 
 
-def _collection_of(output: OutputKind) -> GivenMetrics:
-    """Return the default metrics of ``output`` as metrics of torchmetrics."""
+def _collection_of(output: AnswerKind) -> GivenMetrics:
+    """Return the default metrics of ``output`` as metrics of torchmetrics; for other kinds, as they are."""
     from torchmetrics import MeanSquaredError, MetricCollection
     from torchmetrics.classification import MulticlassAccuracy
 
-    if isinstance(output, (Classes, TokenClasses)):
+    if isinstance(output, (Classes, TokenClasses)) and type(output) in (Classes, TokenClasses):
         return MetricCollection({"accuracy": MulticlassAccuracy(output.count, average="micro")})
-    return MetricCollection({"mean_squared_error": MeanSquaredError()})
+    return MetricCollection({"mean_squared_error": MeanSquaredError()}) if type(output) is Values else output.metrics()

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from fptkit.errors import ShapeError
-from fptkit.interfaces.kinds import Classes, Values, check_names
+from fptkit.interfaces.answer_kind import IGNORED, AnswerKind, Seen
+from fptkit.interfaces.kinds import check_names, class_answers, class_losses
 from fptkit.interfaces.metrics import Accuracy, Metric
 from fptkit.interfaces.one_tensor import Faults
 
-IGNORED = -100
-"""Target of padding and of tokens without a label: they count neither in the loss nor in metrics."""
-
 
 @dataclass(frozen=True)
-class TokenClasses:
+class TokenClasses(AnswerKind):
     """Answer kind: a class at every token (tagging). The head reads all tokens; targets are (B, T).
 
     Tokens without a label, and padding, have the target `IGNORED`.
@@ -38,11 +36,11 @@ class TokenClasses:
         (2, 2)
     """
 
+    name: ClassVar[str] = "token_classes"
     best_metric: ClassVar[str] = "accuracy"
-    """Metric that chooses the best step by default."""
-
-    tokens: ClassVar[int] = 1
-    """Tokens that an example must have at least."""
+    dtype: ClassVar[torch.dtype] = torch.int64
+    each_token: ClassVar[bool] = True
+    has_probabilities: ClassVar[bool] = True
 
     count: int
     names: tuple[str, ...] = ()
@@ -57,9 +55,17 @@ class TokenClasses:
         """Numbers that the output layer gives at each token."""
         return self.count
 
-    def arrange(self, raw: Tensor) -> Tensor:
-        """Return the head's output, which has the form of logits. Shapes: (B, T, K) -> (B, T, K)."""
-        return raw
+    def head_width(self) -> int:
+        """See `AnswerKind.head_width`."""
+        return self.count
+
+    def target_shape(self, size: int, tokens: int = 0) -> tuple[int, ...]:
+        """See `AnswerKind.target_shape`."""
+        return (size, tokens)
+
+    def prediction_shape(self, size: int, tokens: int = 0) -> tuple[int, ...]:
+        """See `AnswerKind.prediction_shape`."""
+        return (size, tokens, self.count)
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return the mean over examples of the mean cross-entropy of their labelled tokens, a scalar.
@@ -91,28 +97,18 @@ class TokenClasses:
             yield least < 0, f"a target is negative and not fptkit.IGNORED: {least}"
             yield largest >= self.count, f"a target is not below {self.count}: {largest}"
 
-    def padding_faults(self, targets: Tensor, lengths: Tensor | None) -> Faults:
-        """Yield the possible fault of targets at padding. Shapes: targets (B, T), lengths (B,) or None."""
-        if lengths is not None:
-            padding = torch.arange(targets.shape[1], device=targets.device) >= lengths[:, None]
-            yield bool((targets[padding] != IGNORED).any()), "padding has a target; set it to fptkit.IGNORED"
+    def chance(self) -> float:
+        """Return one over the number of classes."""
+        return 1 / self.count
 
+    def example_losses(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        """See `AnswerKind.example_losses`."""
+        return class_losses(predictions, targets)
 
-OutputKind: TypeAlias = Classes | Values | TokenClasses
-"""All kinds of answers."""
+    def seen(self, predictions: Tensor, targets: Tensor | None = None) -> Seen:
+        """See `AnswerKind.seen`."""
+        return Seen(self, predictions, targets)
 
-
-def target_shape(output: OutputKind, size: int, tokens: int) -> tuple[int, ...]:
-    """The shape of the targets of a batch.
-
-    Args:
-        output: kind of the answers.
-        size: B, examples of the batch.
-        tokens: T, tokens of each, including padding.
-    """
-    return (size, tokens) if isinstance(output, TokenClasses) else output.target_shape(size)
-
-
-def prediction_shape(output: OutputKind, size: int, tokens: int) -> tuple[int, ...]:
-    """The shape of the predictions for a batch; arguments as for `target_shape`."""
-    return (size, tokens, output.count) if isinstance(output, TokenClasses) else output.prediction_shape(size)
+    def in_words(self, predictions: Tensor) -> list[dict[str, Any]]:
+        """See `AnswerKind.in_words`: ``{"class": [names or numbers], "probability": [p]}``."""
+        return class_answers(predictions, self.names)

@@ -26,7 +26,15 @@ from fptkit.specs.doors import (
     SearchSpec,
     WeightSourceSpec,
 )
-from fptkit.specs.freezing import BLOCK_SLICE, OUTSIDE_BLOCKS, ROLES, FreezingPolicySpec, FreezingRule
+from fptkit.specs.freezing import (
+    BLOCK_SLICE,
+    OUTSIDE_BLOCKS,
+    PARAMETER_KINDS,
+    ROLES,
+    FreezingPolicySpec,
+    FreezingRule,
+    FromOption,
+)
 from fptkit.specs.kinds import HOOKS, KINDS, NOUNS, PLURALS, Kind, kind_of
 from fptkit.specs.report import ReportSection, ReportTable
 from fptkit.specs.training import HeadSpec, LossSpec, MetricSpec, OptimizerSpec, ScheduleSpec, TransformSpec
@@ -40,6 +48,7 @@ __all__ = [
     "KINDS",
     "NOUNS",
     "OUTSIDE_BLOCKS",
+    "PARAMETER_KINDS",
     "PLURALS",
     "ROLES",
     "BackboneSpec",
@@ -48,6 +57,7 @@ __all__ = [
     "FreezingPolicySpec",
     "FreezingRule",
     "HeadSpec",
+    "FromOption",
     "Kind",
     "ListenerSpec",
     "LossSpec",

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fptkit.engine.assessment.accumulate import assessment_for
+from fptkit.engine.assessment.accumulate import Assessment
 from fptkit.engine.assessment.intervals import of_mean
 from fptkit.engine.assessment.records import SplitAssessed
 from fptkit.engine.assessment.units import unit_of
 from fptkit.engine.assessment.worst import WorstExamples, mistake, worst_of
 from fptkit.engine.team.processes import Processes
-from fptkit.interfaces import IGNORED, Batch, OutputKind, Task, Values
+from fptkit.interfaces import AnswerKind, Batch, Task
 
 
 class SplitAssessor:
@@ -26,7 +26,7 @@ class SplitAssessor:
     def __init__(self, task: Task, name: str, size: int | None) -> None:
         self._task, self._name, self._size = task, name, size
         self._unit = unit_of(task)
-        self._answers = assessment_for(task.output)
+        self._answers = Assessment(task.output)
         self._worst = WorstExamples(task)
         self._evaluated = 0
         self._losses = torch.zeros(3, dtype=torch.float64)  # finite ones, their mean, sum of squared distances from it
@@ -80,16 +80,10 @@ class SplitAssessor:
         )
 
 
-def example_losses(output: OutputKind, predictions: Tensor, targets: Tensor) -> Tensor:
+def example_losses(output: AnswerKind, predictions: Tensor, targets: Tensor) -> Tensor:
     """The loss of each example, that of the kind of answers; NaN for an example without any label.
 
     Shapes: -> (B,) float64, on the CPU.
     """
     predictions, targets = predictions.detach().to("cpu", torch.float64), targets.detach().cpu()
-    if isinstance(output, Values):
-        return (predictions - targets).square().flatten(1).mean(1)
-    count, targets = predictions.shape[-1], targets.reshape(len(targets), -1)
-    each = nn.functional.cross_entropy(
-        predictions.reshape(-1, count), targets.flatten(), ignore_index=IGNORED, reduction="none"
-    ).view_as(targets)
-    return each.sum(1) / (targets != IGNORED).sum(1)  # 0 / 0 is NaN
+    return output.example_losses(predictions, targets)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fptkit.engine.assessment.intervals import of_mean
 from fptkit.engine.assessment.records import NumberFigures, NumbersAssessed
-from fptkit.interfaces import Values
+from fptkit.interfaces import TokenValues, Values
 
 OUTPUTS = 1024
 """Numbers per example up to which each has its own figures."""
@@ -26,10 +26,10 @@ class NumberAssessment:
         output: kind of the answers; names are taken from it.
     """
 
-    def __init__(self, output: Values) -> None:
+    def __init__(self, output: Values | TokenValues) -> None:
         width = output.width * output.tokens
         self._output, self._width = output, width
-        self._count = self._left_out = self._seen = 0
+        self._count = self._examples = self._left_out = self._seen = 0
         self._errors = torch.zeros(3, width, dtype=torch.float64)  # sums of error, absolute and squared error
         self._mean = torch.zeros(width, dtype=torch.float64)  # of the true numbers
         self._spread = torch.zeros(width, dtype=torch.float64)  # sum of their squared distances from it
@@ -41,22 +41,30 @@ class NumberAssessment:
         """Accumulate a batch.
 
         Args:
-            predictions: (B, width) or (B, R, width).
-            targets: of the same shape.
+            predictions: (B, width), (B, R, width), or (B, T, width) with numbers at every token.
+            targets: of the same shape; at every token, those with NaN do not count.
         """
-        predicted = predictions.detach().to("cpu", torch.float64).reshape(-1, self._width)
-        true = targets.detach().to("cpu", torch.float64).reshape(-1, self._width)
-        finite = predicted.isfinite().all(1) & true.isfinite().all(1)
-        self._left_out += int((~finite).sum())
-        predicted, true = predicted[finite], true[finite]
+        predicted = predictions.detach().to("cpu", torch.float64).reshape(len(targets), -1, self._width)
+        true = targets.detach().to("cpu", torch.float64).reshape(len(targets), -1, self._width)
+        counted = torch.ones_like(true[..., 0], dtype=torch.bool)  # (B, rows of an example)
+        if self._output.each_token:
+            counted = ~true.isnan().all(2)
+        finite = (predicted.isfinite().all(2) & true.isfinite().all(2)) | ~counted
+        self._left_out += int((~finite.all(1)).sum())
+        counted = counted & finite.all(1)[:, None]
+        owner = torch.nonzero(counted)[:, 0]
+        predicted, true = predicted[counted], true[counted]
         if not len(true):
             return
         before, self._count = self._count, self._count + len(true)
         errors = predicted - true
         self._errors += torch.stack([errors.sum(0), errors.abs().sum(0), errors.square().sum(0)])
         self._mean, self._spread = _merged(self._mean, self._spread, before, true)
-        each = torch.stack([errors.abs().mean(1), errors.square().mean(1)], 1)  # (B, 2)
-        self._each = torch.stack(_merged(self._each[0], self._each[1], before, each))
+        each = torch.stack([errors.abs().mean(1), errors.square().mean(1)], 1)  # (rows, 2)
+        if self._output.each_token:
+            each = _by_example(each, owner)
+        self._each = torch.stack(_merged(self._each[0], self._each[1], self._examples, each))
+        self._examples += len(each)
         if self._width <= PLOTTED:
             self._keep(true, predicted)
 
@@ -70,7 +78,7 @@ class NumberAssessment:
 
     def result(self) -> NumbersAssessed:
         """The figures over all accumulated batches; NaN where there are none."""
-        count = self._count
+        count = self._examples
         absolute, squared = self._each[0].tolist() if count else (float("nan"), float("nan"))
         spread = self._each[1].tolist()
         return NumbersAssessed(
@@ -121,6 +129,15 @@ def _merged(mean: Tensor, spread: Tensor, count: int, more: Tensor) -> tuple[Ten
     total, distance = count + len(more), own - mean
     spread = spread + (more - own).square().sum(0) + distance.square() * count * len(more) / total
     return mean + distance * len(more) / total, spread
+
+
+def _by_example(rows: Tensor, owner: Tensor) -> Tensor:
+    """The mean over the rows of each example that has some.
+
+    Shapes: rows (N, 2), owner (N,), the example of each row -> (examples, 2).
+    """
+    _, place, counts = owner.unique(return_inverse=True, return_counts=True)
+    return torch.zeros(len(counts), rows.shape[1], dtype=rows.dtype).index_add(0, place, rows) / counts[:, None]
 
 
 def _short(value: float) -> float:

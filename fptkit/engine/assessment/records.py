@@ -219,6 +219,21 @@ class NumbersAssessed(_Record):
         return float(self.squared**0.5)
 
 
+class OtherAssessed(_Record):
+    """Answers of a kind that reports do not look into.
+
+    Args:
+        name: of the kind.
+        examples: their number.
+        left_out: always 0.
+    """
+
+    kind: Literal["other"] = "other"
+    name: str
+    examples: int
+    left_out: int = 0
+
+
 class Content(_Record):
     """An example in a form for people; one of the fields has it.
 
@@ -269,7 +284,7 @@ class Mistake(_Record):
     content: Content
 
 
-Assessed = Annotated[ClassesAssessed | NumbersAssessed, Field(discriminator="kind")]
+Assessed = Annotated[ClassesAssessed | NumbersAssessed | OtherAssessed, Field(discriminator="kind")]
 """How good the answers over a split were."""
 
 

@@ -14,7 +14,7 @@ from fptkit.engine.assessment.contents import content_of, tokens_of
 from fptkit.engine.assessment.records import Content, Mistake
 from fptkit.engine.assessment.units import Unit
 from fptkit.errors import FptkitError
-from fptkit.interfaces import IGNORED, Batch, Task, TokenClasses, Values
+from fptkit.interfaces import IGNORED, Batch, Task
 
 WORST = 12
 """How many examples are kept."""
@@ -86,9 +86,11 @@ class WorstExamples:
             self.kept = worst_of([*self.kept, *more])
 
     def _candidate(self, batch: Batch, predictions: Tensor, row: int, loss: float) -> Candidate:
-        length = None if batch.lengths is None else int(batch.lengths[row])
+        length = None if batch.lengths is None else batch.lengths[row]
         inputs = self._task.input.example(batch.inputs, row, length)
-        answered = slice(length) if isinstance(self._task.output, TokenClasses) else slice(None)
+        answered = slice(None)
+        if self._task.output.each_token and length is not None:
+            answered = slice(int(length))
         return Candidate(
             loss,
             None if batch.rows is None else int(batch.rows[row]),
@@ -99,10 +101,11 @@ class WorstExamples:
 
 
 def _wrong(task: Task, targets: Tensor, predictions: Tensor) -> Tensor:
-    """Whether an example has a wrong answer; numbers always have. Shapes: -> (B,) bool."""
-    if isinstance(task.output, Values):
+    """Whether an example has a wrong answer; what is no class always has. Shapes: -> (B,) bool."""
+    seen = task.output.seen(predictions, targets)
+    if seen is None or seen.targets is None or seen.targets.is_floating_point():
         return torch.ones(len(targets), dtype=torch.bool)
-    wrong = (predictions.argmax(-1) != targets) & (targets != IGNORED)
+    wrong = (seen.predictions.argmax(-1) != seen.targets) & (seen.targets != IGNORED)
     return wrong.flatten(1).any(1) if wrong.ndim > 1 else wrong
 
 
@@ -117,12 +120,18 @@ def mistake(task: Task, split: str, one: Candidate, unit: Unit | None) -> Mistak
     """
     name, content = _content(task, split, one)
     confidence: tuple[float, ...] = ()
-    if isinstance(task.output, Values):
-        numbers = [some.double().reshape(1, -1) for some in (one.targets, one.predictions)]
+    seen = task.output.seen(one.predictions[None], one.targets[None])
+    predictions, targets = (one.predictions, one.targets) if seen is None else (seen.predictions, seen.targets)
+    assert targets is not None, "they were given"
+    if targets.is_floating_point():
+        known = ~targets.isnan()
+        numbers = [some.double()[known].reshape(1, -1) for some in (targets, predictions)]
         true, predicted = (_listed(some if unit is None else unit.of(some)) for some in numbers)
+    elif seen is None:
+        true, predicted = _listed(targets), _listed(predictions.double())
     else:
-        chances = one.predictions.double().reshape(-1, task.output.count).softmax(-1).max(-1)
-        true, predicted = _listed(one.targets), _listed(chances.indices)
+        chances = predictions.double().reshape(-1, predictions.shape[-1]).softmax(-1).max(-1)
+        true, predicted = _listed(targets), _listed(chances.indices)
         confidence = tuple(round(chance, 4) for chance in chances.values[:ANSWERS].tolist())
     return Mistake(
         index=one.row,
@@ -131,7 +140,7 @@ def mistake(task: Task, split: str, one: Candidate, unit: Unit | None) -> Mistak
         true=true,
         predicted=predicted,
         confidence=confidence,
-        answers=one.targets.numel(),
+        answers=targets.numel(),
         content=content,
     )
 

@@ -32,7 +32,7 @@ from fptkit.engine.memory import Pieces
 from fptkit.engine.opening import draw_batch
 from fptkit.errors import ShapeError, UsageError
 from fptkit.freezing.proof import digest_tensors
-from fptkit.interfaces import Batch, Split, Task, TokenClasses
+from fptkit.interfaces import Batch, Split, Task
 from fptkit.model import CrossModalModel, Head
 from fptkit.recipe.models import Recipe, TrainOptions
 from fptkit.seeds import generator_for
@@ -145,7 +145,7 @@ def _check_settings(built: Built, options: TrainOptions, splits: Mapping[str, Sp
         raise _Off(f"it works with a single process, and {processes} train together")
     if options.max_seconds is not None:
         raise _Off("it would change how many steps fit into train.max_seconds")
-    if isinstance(built.task.output, TokenClasses):
+    if built.task.output.each_token:
         raise _Off("the head reads every token, and examples differ in their number")
     if _trains_to_read(built.model.head):
         raise _Off("the read-out of the head has trained parameters, or a forward pass of its own")

@@ -25,9 +25,11 @@ from fptkit.interfaces import (
     InputKind,
     Metric,
     Mixed,
+    NextSymbol,
     OutputKind,
     Symbols,
     TokenClasses,
+    TokenValues,
     Values,
     prediction_shape,
     target_shape,
@@ -39,7 +41,13 @@ from fptkit.specs import LossSpec, ScheduleSpec
 CLOSE = 1e-4
 """Largest difference that is rounding."""
 
-ANSWERS: Mapping[str, OutputKind] = {"classes": Classes(3), "values": Values(2), "token_classes": TokenClasses(3)}
+ANSWERS: Mapping[str, OutputKind] = {
+    "classes": Classes(3),
+    "values": Values(2),
+    "token_classes": TokenClasses(3),
+    "token_values": TokenValues(2),
+    "next_symbol": NextSymbol(3),
+}
 """An example of each kind of answers, by the names in ``accepts``."""
 
 _TOKENS, _EXAMPLES = 6, 12
@@ -167,11 +175,12 @@ def _answers(output: OutputKind, seed: int) -> tuple[Tensor, Tensor]:
     generator = generator_for(seed, "answers")
     predictions = torch.randn(prediction_shape(output, _EXAMPLES, _TOKENS), generator=generator)
     shape = target_shape(output, _EXAMPLES, _TOKENS)
-    if isinstance(output, Values):
-        return predictions, torch.randn(shape, generator=generator)
-    targets = torch.arange(math.prod(shape)).reshape(shape) % output.count
-    if isinstance(output, TokenClasses):
-        targets[::2, -2:] = IGNORED
+    if isinstance(output, (Classes, TokenClasses, NextSymbol)):
+        targets = torch.arange(math.prod(shape)).reshape(shape) % output.count
+    else:
+        targets = torch.randn(shape, generator=generator)
+    if output.each_token:
+        targets[::2, -2:] = float("nan") if targets.is_floating_point() else IGNORED
     return predictions, targets
 
 
@@ -257,9 +266,9 @@ def _number(metric: Metric, name: str) -> float:
 
 
 def _perfect(output: OutputKind, targets: Tensor) -> Tensor:
-    if isinstance(output, Values):
-        return targets.clone()
-    return nn.functional.one_hot(targets, output.count) * 20.0
+    if isinstance(output, (Classes, TokenClasses, NextSymbol)):
+        return nn.functional.one_hot(targets, output.count) * 20.0
+    return targets.clone()
 
 
 def check_head(build: Callable[[OutputKind, int], nn.Module], *, output: OutputKind, width: int = 8) -> None:

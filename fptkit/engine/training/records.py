@@ -8,17 +8,18 @@ from fptkit.specs import HeadSpec, LossSpec, MetricSpec, OptimizerSpec, Schedule
 _HERE = "fptkit.engine.training"
 _OPTIONS = f"{_HERE}.options"
 _OF_CLASSES = ("classes", "token_classes")
+_OF_VALUES = ("values", "token_values")
 
 
 @hookimpl
 def fptkit_heads() -> list[HeadSpec]:
-    pooled = ("classes", "values")
+    pooled = ("classes", "values", "labels", "ranking")
     return [
         _head("last", "reads the last token", pooled),
         _head("last_k", "reads the last k tokens, as many as the task has answers", pooled),
         _head("mean", "reads the mean of all tokens", pooled),
         _head("first", "reads the first token, for backbones that are not causal", pooled),
-        _head("all", "reads every token, for a class at each", ("token_classes",)),
+        _head("all", "reads every token, for an answer at each", ("token_classes", "token_values", "next_symbol")),
         HeadSpec(
             name="attention",
             summary="reads a mean of all tokens, with learned weights (attention pooling)",
@@ -36,7 +37,6 @@ def _head(name: str, summary: str, accepts: tuple[str, ...]) -> HeadSpec:
 
 @hookimpl
 def fptkit_losses() -> list[LossSpec]:
-    values = ("values",)
     return [
         LossSpec(
             name="cross_entropy",
@@ -53,28 +53,28 @@ def fptkit_losses() -> list[LossSpec]:
             accepts=_OF_CLASSES,
             reference="Lin et al. 2017, arXiv 1708.02002",
         ),
-        LossSpec(name="mse", summary="squared error", target=f"{_HERE}.losses:mse", accepts=values),
-        LossSpec(name="mae", summary="absolute error (L1)", target=f"{_HERE}.losses:mae", accepts=values),
+        LossSpec(name="mse", summary="squared error", target=f"{_HERE}.losses:mse", accepts=_OF_VALUES),
+        LossSpec(name="mae", summary="absolute error (L1)", target=f"{_HERE}.losses:mae", accepts=_OF_VALUES),
         LossSpec(
             name="huber",
             summary="squared error for small errors, absolute error for large ones",
             target=f"{_HERE}.losses:huber",
             options=f"{_OPTIONS}:HuberOptions",
-            accepts=values,
+            accepts=_OF_VALUES,
         ),
         LossSpec(
             name="smooth_l1",
             summary="the Huber loss with the slope 1 for large errors",
             target=f"{_HERE}.losses:smooth_l1",
             options=f"{_OPTIONS}:SmoothL1Options",
-            accepts=values,
+            accepts=_OF_VALUES,
         ),
         LossSpec(
             name="quantile",
             summary="absolute error with another weight on either side (pinball loss)",
             target=f"{_HERE}.losses:quantile",
             options=f"{_OPTIONS}:QuantileOptions",
-            accepts=values,
+            accepts=_OF_VALUES,
         ),
     ]
 
@@ -164,7 +164,7 @@ def _of_values(
         name=name,
         summary=summary,
         target=f"{_HERE}.metrics:{name}",
-        accepts=("values",),
+        accepts=_OF_VALUES,
         higher_is_better=higher_is_better,
         least=least,
         most=most,

@@ -11,7 +11,7 @@ from torch import Tensor
 from fptkit.errors import ExportError
 from fptkit.inference.exports.form import Form
 from fptkit.inference.exports.trace import one_line, quietly
-from fptkit.interfaces import Values
+from fptkit.interfaces import Classes, TokenClasses
 
 TOLERANCE = 1e-4
 """Largest difference that is accepted, relative to the largest output of the batch, or absolute if that is below 1."""
@@ -137,7 +137,7 @@ def _batches(form: Form) -> list[tuple[int, int]]:
 def _case(form: Form, sizes: tuple[int, int], found: Tensor, wanted: Tensor, own: Tensor) -> Case:
     if found.shape != wanted.shape:
         raise ExportError(f"the export gives shape {tuple(found.shape)}, the run {tuple(wanted.shape)}")
-    classes = not isinstance(form.output, Values)
+    classes = isinstance(form.output, (Classes, TokenClasses))
     changed = int((own.argmax(-1) != wanted.argmax(-1)).sum()) if classes else 0
     return Case(
         *sizes,

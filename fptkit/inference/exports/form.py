@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from fptkit.errors import ExportError
 from fptkit.inference.saved_task import SavedTask
-from fptkit.interfaces import Encoder, InputKind, Inputs, Mixed, OutputKind, Symbols, Vectors
+from fptkit.interfaces import AnswerKind, Encoder, InputKind, Inputs, Mixed, Symbols, Vectors
 
 LENGTHS = ("lengths", "real_tokens")
 """Names of the lengths among the inputs; the second if a part of the inputs has the first."""
@@ -28,7 +29,7 @@ class Form:
     """
 
     kind: InputKind
-    output: OutputKind
+    output: AnswerKind
     needed: int
     least: int
     most: int
@@ -118,8 +119,16 @@ def form_of(task: SavedTask, encoder: nn.Module) -> Form:
     Args:
         task: the task of the run.
         encoder: its encoder, which decides how many tokens the read-out needs.
+
+    Raises:
+        ExportError: parts other than the last one vary in length.
     """
     kind = task.input
+    if isinstance(kind, Mixed) and kind.columns:
+        raise ExportError(
+            f"the parts {', '.join(kind.columns)} of the inputs vary in length, which an exported program cannot "
+            "express; use the format safetensors, which needs no trace of the model"
+        )
     most = kind.tokens_of(kind.last) if isinstance(kind, Mixed) else task.max_tokens
     if not kind.varies:
         return Form(kind, task.output, most, most, most)

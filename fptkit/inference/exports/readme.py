@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fptkit.inference.exports.form import Form
 from fptkit.inference.exports.formats import DELTA_FILE, EXAMPLE_FILE, ONNX_FILE, TORCH_FILE, Format
-from fptkit.interfaces import TokenClasses, Values
+from fptkit.interfaces import Classes, TokenClasses, Values
 
 _TORCH = f"""
 import numpy as np
@@ -94,8 +94,11 @@ def _outputs(form: Form) -> str:
             f"## Outputs\n\nNumbers, float32 {shape}{names}. They are in the scale of training: where "
             "`preparation.json` has a mean and a deviation of the targets, multiply by the deviation and add the mean."
         )
-    sizes = ("tokens", output.count) if isinstance(output, TokenClasses) else output.prediction_shape(1)[1:]
+    sizes = ("tokens" if output.each_token and size == 0 else size for size in output.prediction_shape(1, 0)[1:])
     shape = f"(batch, {', '.join(map(str, sizes))})"
+    if not isinstance(output, (Classes, TokenClasses)):
+        names = f" For: {', '.join(output.names)}." if output.names else ""
+        return f"## Outputs\n\n`predictions`, float32 {shape}: {output.meaning}.{names}"
     names = ", ".join(output.names) if output.names else f"0 to {output.count - 1}"
     answers = getattr(output, "answers", ())
     labels = f" One answer for each of: {', '.join(answers)}." if answers else ""

@@ -150,8 +150,9 @@ def _plugin(entry: Entry) -> str:
     owner, spec = entry.owner, entry.spec
     if owner.origin == "file":
         return _of_file(Path(owner.name))
-    # A freezing policy has no target, and often neither options nor ``prepare``.
-    target = next(filter(None, (getattr(spec, place, None) for place in ("target", "options", "prepare"))), "")
+    # A freezing policy has no target, and often neither options nor functions.
+    places = ("target", "options", "prepare", "roles")
+    target = next(filter(None, (getattr(spec, place, None) for place in places)), "")
     module = target.partition(":")[0] if isinstance(target, str) else target.__module__
     # The record of a freezing policy is its whole definition.
     rules = repr(getattr(spec, "rules", ()))

@@ -1,4 +1,4 @@
-"""Metrics of several labels at once, and of numbers in the unit of the data."""
+"""Metrics of classes that differ in frequency, and of numbers in the unit of the data."""
 
 from __future__ import annotations
 
@@ -6,46 +6,6 @@ import torch
 from torch import Tensor
 
 from fptkit.errors import ShapeError
-
-
-class LabelsF1:
-    """Micro-averaged F1 of several labels at once: the harmonic mean of precision and recall over all labels.
-
-    Accuracy counts the labels that are rightly absent, too, and is high even if no label is ever found.
-    """
-
-    higher_is_better = True
-    fraction = True
-
-    def __init__(self) -> None:
-        self._counts = torch.zeros(3, dtype=torch.int64)  # found, predicted, present
-
-    def update(self, predictions: Tensor, targets: Tensor) -> None:
-        """Accumulate a batch. Shapes: predictions (N, 2), targets (N,) with 1 for a label that is present.
-
-        Raises:
-            ShapeError: the shapes do not fit.
-        """
-        if predictions.shape != (*targets.shape, 2):
-            raise ShapeError(
-                f"LabelsF1: predictions {tuple(predictions.shape)} do not fit targets {tuple(targets.shape)}"
-            )
-        said, present = predictions.argmax(-1) == 1, targets == 1
-        self._counts += torch.stack([(said & present).sum(), said.sum(), present.sum()])
-
-    def compute(self) -> float:
-        """Return F1; NaN if no label is present and none was predicted."""
-        found, predicted, present = self._counts.tolist()
-        return 2 * found / (predicted + present) if predicted + present else float("nan")
-
-    def reset(self) -> None:
-        """See `fptkit.Metric.reset`."""
-        self._counts.zero_()
-
-    def to(self, device: torch.device) -> LabelsF1:
-        """See `fptkit.Metric.to`."""
-        self._counts = self._counts.to(device)
-        return self
 
 
 class MacroF1:

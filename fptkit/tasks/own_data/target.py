@@ -13,7 +13,8 @@ from torch import Tensor
 
 from fptkit.errors import DataError, UsageError
 from fptkit.interfaces import Classes, Examples, Metric, Preparation, Values
-from fptkit.tasks.own_data.metrics import AbsoluteError, LabelsF1
+from fptkit.interfaces.answer_metrics import LabelsF1
+from fptkit.tasks.own_data.metrics import AbsoluteError
 from fptkit.tasks.reading.columns import Column, check_categories, read_column
 from fptkit.tasks.reading.labels import find_classes, same_label, shown
 from fptkit.tasks.reading.numbers import advice, in_another_style, parse_number, parse_numbers, short

@@ -78,6 +78,7 @@ FPT = INPUT | OUTPUT | NORM | POSITION
 EVERYTHING = FPT | FEED_FORWARD | ALL_ATTENTION
 
 EXPECTED = {
+    "bitfit": INPUT | OUTPUT | {name for name in EVERYTHING if name.endswith(".bias")},
     "fpt": FPT,
     "fpt_attention": FPT | ALL_ATTENTION,
     "fpt_feed_forward": FPT | FEED_FORWARD,
@@ -90,6 +91,7 @@ EXPECTED = {
     "output_norm": OUTPUT | NORM,
     "output_norm_input": OUTPUT | NORM | INPUT,
     "output_only": OUTPUT,
+    "top_k": INPUT | OUTPUT | {name for name in EVERYTHING if name.startswith("backbone.h.3.")},
 }
 
 
@@ -140,6 +142,8 @@ def test_each_policy_on_a_recurrent_backbone(name: str) -> None:
     norms = both("backbone.norms.0", "backbone.norms.1")
     recurrent = {name for name, _ in model.named_parameters() if ".layers." in name}
     parts = {
+        "bitfit": {name for name in INPUT | OUTPUT | norms if not name.startswith("backbone.")}
+        | {name for name, _ in model.backbone.named_parameters(prefix="backbone") if "bias" in name},
         "fpt": INPUT | OUTPUT | norms,
         "frozen_norm": INPUT | OUTPUT,
         "full": INPUT | OUTPUT | norms | recurrent,
@@ -147,6 +151,7 @@ def test_each_policy_on_a_recurrent_backbone(name: str) -> None:
         "output_norm": OUTPUT | norms,
         "output_norm_input": INPUT | OUTPUT | norms,
         "output_only": OUTPUT,
+        "top_k": INPUT | OUTPUT | {name for name in norms | recurrent if name.split(".")[2] == "1"},
     }
     assert len(recurrent) == 8
     assert trained(model) == parts[name]

@@ -6,7 +6,14 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from itertools import groupby
 
-from fptkit.engine.assessment.records import ClassesAssessed, Content, Mistake, NumbersAssessed, SplitAssessed
+from fptkit.engine.assessment.records import (
+    ClassesAssessed,
+    Content,
+    Mistake,
+    NumbersAssessed,
+    OtherAssessed,
+    SplitAssessed,
+)
 from fptkit.lab.reporting.document import Exhibit, Section
 from fptkit.lab.reporting.drawing import Picture, dash, shortened
 from fptkit.lab.reporting.single_run.numbers import forecast_of
@@ -46,6 +53,8 @@ def mistakes(files: RunFiles) -> Section:
             said.append(f"{name}: no answer is wrong.")
         elif isinstance(split.answers, ClassesAssessed):
             said.append(f"{name}: the wrong answers with the largest loss, {counted(len(own), 'example')}.")
+        elif isinstance(split.answers, OtherAssessed):
+            said.append(f"{name}: the examples with the largest loss, {counted(len(own), 'example')}.")
         else:
             said.append(f"{name}: the largest errors, {counted(len(own), 'example')}.")
             if forecast_of([figures.name for figures in split.answers.outputs]):
@@ -98,9 +107,10 @@ def _name(answers: ClassesAssessed, number: float) -> str:
     return shortened(answers.names[place], 60) if 0 <= place < len(answers.names) else str(place)
 
 
-def _numbers(answers: NumbersAssessed, one: Mistake) -> Iterator[str]:
+def _numbers(answers: NumbersAssessed | OtherAssessed, one: Mistake) -> Iterator[str]:
     """Predicted and true numbers; of a forecast, the error of each channel."""
-    names = [figures.name for figures in answers.outputs] or [f"value {place + 1}" for place in range(len(one.true))]
+    outputs = answers.outputs if isinstance(answers, NumbersAssessed) and len(answers.outputs) == one.answers else ()
+    names = [figures.name for figures in outputs] or [f"value {place + 1}" for place in range(len(one.true))]
     if channels := forecast_of(names):
         for channel, places in list(channels.items())[:PANELS]:
             errors = [abs(one.predicted[place] - one.true[place]) for place in places if place < len(one.true)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from fptkit.engine.assessment.records import CONFIDENCE, Bounds, NumbersAssessed, SplitAssessed
+from fptkit.engine.assessment.records import CONFIDENCE, Bounds, ClassesAssessed, NumbersAssessed, SplitAssessed
 from fptkit.lab.reporting import wording
 from fptkit.lab.reporting.document import Entry, Point, Section, Table, row
 from fptkit.lab.reporting.single_run.read import RunFiles
@@ -90,7 +90,7 @@ def _known(files: RunFiles, assessed: SplitAssessed, metric: str) -> Iterator[tu
     if isinstance(answers, NumbersAssessed):
         if metric.startswith("mean_absolute_error") and len(answers.outputs) == 1:
             yield answers.absolute, answers.absolute_interval
-    elif metric in files.summary.get("accuracies", ()):
+    elif isinstance(answers, ClassesAssessed) and metric in files.summary.get("accuracies", ()):
         yield answers.accuracy, answers.interval
 
 

@@ -1,0 +1,37 @@
+"""Chain: the next symbol of a Markov chain. No model needs fewer bits per symbol than the chain has entropy."""
+
+import torch
+
+from fptkit import ListSplit, NextSymbol, Symbols, Task, TaskSpec, hookimpl
+from fptkit.seeds import generator_for
+
+SYMBOLS, LIKELY = 4, 0.7  # the symbol after s is s + 1 with this probability, else any
+SIZES = {"train": 512, "validation": 64, "test": 64}
+
+
+class Chain(Task):
+    def __init__(self, options, *, seed, pinned):
+        self.input, self.output, self.max_tokens = Symbols(SYMBOLS), NextSymbol(SYMBOLS), 16
+        self.splits = {name: self.draw(size, generator_for(0, name)) for name, size in SIZES.items()}
+
+    def draw(self, size, generator):
+        lengths = torch.randint(2, self.max_tokens + 1, (size,), generator=generator).tolist()
+        inputs = [self.sequence(length, generator) for length in lengths]
+        targets = [self.output.targets_of(one[None])[0] for one in inputs]
+        return ListSplit(self.input, self.output, inputs, targets)
+
+    def sequence(self, length, generator):
+        other = torch.randint(SYMBOLS, (length,), generator=generator).tolist()
+        follow = (torch.rand(length, generator=generator) < LIKELY).tolist()
+        symbols = other[:1]
+        for place in range(1, length):
+            symbols.append((symbols[-1] + 1) % SYMBOLS if follow[place] else other[place])
+        return torch.tensor(symbols)
+
+    def split(self, name):
+        return self.splits[name]
+
+
+@hookimpl
+def fptkit_tasks():
+    return [TaskSpec(name="chain", summary="the next symbol of a Markov chain", target=Chain)]
