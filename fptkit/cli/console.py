@@ -7,7 +7,7 @@ lines without control characters report the progress.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,14 @@ STAND_IN = "STAND-IN"
 
 
 @contextlib.contextmanager
-def console_listener(*, quiet: bool = False, console: Console | None = None) -> Iterator[ConsoleListener]:
-    """A listener that writes to stderr; its progress bar is removed at the end, even after an error."""
-    listener = ConsoleListener(console or make_console(stderr=True), quiet=quiet)
+def console_listener(*, quiet: bool = False, started: Callable[[], None] = lambda: None) -> Iterator[ConsoleListener]:
+    """A listener that writes to stderr; its progress bar is removed at the end, even after an error.
+
+    Args:
+        quiet: whether it prints nothing.
+        started: called before the first event is shown.
+    """
+    listener = ConsoleListener(make_console(stderr=True), quiet=quiet, started=started)
     try:
         yield listener
     finally:
@@ -45,9 +50,10 @@ class ConsoleListener:
         started: whether there was any event.
     """
 
-    def __init__(self, console: Console, *, quiet: bool = False) -> None:
+    def __init__(self, console: Console, *, quiet: bool = False, started: Callable[[], None] = lambda: None) -> None:
         self._console = console
         self._quiet = quiet
+        self._call_at_start = started
         self._progress: Progress | None = None
         self._bar: Any = None
         self._max_steps = 0
@@ -59,6 +65,8 @@ class ConsoleListener:
 
     def handle(self, event: Event) -> None:
         """See `fptkit.engine.events.Listener`."""
+        if not self.started:
+            self._call_at_start()
         self.started = True
         if self._quiet:
             return

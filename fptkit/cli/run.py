@@ -17,8 +17,10 @@ from fptkit.cli.shared import (
     print_json,
     recipe_options,
 )
+from fptkit.cli.starting import starting
 from fptkit.engine.team.launch import process_count, process_rank
 from fptkit.engine.terminal import outlive_readers
+from fptkit.sources.activity import doing
 
 if TYPE_CHECKING:
     from fptkit.recipe.load import LoadedRecipe
@@ -74,20 +76,22 @@ def run(
         )
 
     outlive_readers()
-    loaded, folder = _agreed(load, output) if process_count() > 1 else _alone(load, output)
-    # Heavy imports only now, so that errors of the recipe are reported at once.
-    from fptkit.api.display import quiet_libraries
-    from fptkit.cli.console import console_listener, print_summary
-    from fptkit.engine.folder import resume_command
-    from fptkit.engine.run import RunRequest
-    from fptkit.engine.run import run as carry_out
-
-    quiet_libraries()
     as_json, quiet = as_json and not process_rank(), quiet or bool(process_rank())  # rank 0 reports
-    with console_listener(quiet=quiet) as listener:
-        summary = carry_out(RunRequest(loaded, folder, resume=resume, listeners=[listener], open_test=not no_test))
-        if not listener.started and not quiet:
-            click.echo(f"{folder} holds a {summary['status']} run: nothing was trained", err=True)
+    with starting(f"reading recipe {recipe}", shown=not (quiet or as_json)) as shows:
+        loaded, folder = _agreed(load, output) if process_count() > 1 else _alone(load, output)
+        # Heavy imports only now, so that errors of the recipe are reported at once.
+        doing("importing torch")
+        from fptkit.api.display import quiet_libraries
+        from fptkit.cli.console import console_listener, print_summary
+        from fptkit.engine.folder import resume_command
+        from fptkit.engine.run import RunRequest
+        from fptkit.engine.run import run as carry_out
+
+        quiet_libraries()
+        with console_listener(quiet=quiet, started=shows.end) as listener:
+            summary = carry_out(RunRequest(loaded, folder, resume=resume, listeners=[listener], open_test=not no_test))
+    if not listener.started and not quiet:
+        click.echo(f"{folder} holds a {summary['status']} run: nothing was trained", err=True)
     report = _write_report(folder, summary, loaded) if listener.started and not process_rank() else None
     if as_json:
         print_json(summary)

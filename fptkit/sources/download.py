@@ -27,6 +27,7 @@ from urllib.parse import urlsplit
 
 from fptkit.errors import DataError, SourceError, UsageError
 from fptkit.files import find_json, write_json
+from fptkit.sources.activity import doing
 from fptkit.sources.decoding import one_line
 
 Progress = Callable[[int, int | None], None]
@@ -265,6 +266,8 @@ class _Part:
                     raise self._too_large(answer.url, f"more than {self._most:,}")
                 if progress:
                     progress(done, total)
+                else:
+                    doing(f"downloading {self.destination.name}", _so_far(done, total))
                 if (waited := time.monotonic() - begun) > timeout_s:
                     if received < _SLOWEST * waited and done != total:
                         raise _BrokenOff(f"only {received:,} bytes arrived in {waited:.0f} s")
@@ -352,6 +355,11 @@ def _opened(request: urllib.request.Request, timeout_s: float) -> http.client.HT
         reason = getattr(answer, "reason", "") or answer or type(answer).__name__
         raise _BrokenOff(f"no connection ({one_line(str(reason))})") from answer
     return cast(http.client.HTTPResponse, answer)
+
+
+def _so_far(done: int, total: int | None) -> str:
+    """How much of a file arrived, in words."""
+    return f"{done / 1e6:.1f} MB" if total is None else f"{done / 1e6:.1f} of {total / 1e6:.1f} MB"
 
 
 def _continues(answer: http.client.HTTPResponse, start: int, known: _Version, now: _Version) -> bool:

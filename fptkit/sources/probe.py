@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 
+from fptkit.sources.activity import doing
 from fptkit.sources.decoding import one_line
 
 DEADLINE_S = 2.0
@@ -75,6 +76,7 @@ def hub_problem() -> str:
 
     if forbidden := offline_reason():
         return forbidden
+    doing("asking whether the hub answers")
     try:
         first_answering([os.environ.get("HF_ENDPOINT") or constants.ENDPOINT], any_status=True)
     except NoAnswer as err:

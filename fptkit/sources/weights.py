@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fptkit.errors import DataError
 from fptkit.files import find_json, read_json
 from fptkit.sources import Unavailable
+from fptkit.sources.activity import doing
 from fptkit.sources.decoding import SAFETENSORS, decoding, shown_value
 from fptkit.sources.formats import INDEX, SINGLE, Place, found_instead, missing_files
 from fptkit.sources.gguf.convert import gguf_config
@@ -63,6 +64,7 @@ class WeightFolder:
         """
         from safetensors.torch import load_file
 
+        doing(f"reading weights {self.entry}")
         whole = self.file.name == SINGLE
         weight_map = {} if whole else read_index(self.file, self.entry)
         found: dict[str, Tensor] = {}
