@@ -29,6 +29,7 @@ from fptkit.errors import DataError, SourceError, UsageError
 from fptkit.files import find_json, write_json
 from fptkit.sources.activity import doing
 from fptkit.sources.decoding import one_line
+from fptkit.sources.probe import network_forbidden
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes received and the bytes in total, or None if the server does not report the total."""
@@ -136,6 +137,8 @@ def download(
     if wanted is not None and destination.is_file() and file_sha256(destination) == wanted:
         return Downloaded(destination, wanted, destination.stat().st_size, 0)
 
+    if forbidden := network_forbidden():
+        raise SourceError(url, [(url, forbidden)])
     part = _Part(destination, size, most_bytes)
     reason = ""
     for attempt in range(retries.attempts):
