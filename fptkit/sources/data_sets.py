@@ -35,7 +35,8 @@ class DataSet:
     """One data set.
 
     Args:
-        name: its name, also that of its folder under `fptkit.sources.data_folder`.
+        name: its name, also that of its folder under `fptkit.sources.data_folder`, and of the task that reads it.
+        entry: entry of the task's ``source`` that reads it there.
         summary: one line for listings.
         url: address of the archive.
         installer: ``"package.module:function"``, see `Installer`.
@@ -50,6 +51,7 @@ class DataSet:
     """
 
     name: str
+    entry: str
     summary: str
     url: str
     installer: str
@@ -66,6 +68,7 @@ class DataSet:
 DATA_SETS: Mapping[str, DataSet] = {
     "remote_homology": DataSet(
         name="remote_homology",
+        entry="tape",
         summary="TAPE remote homology: protein domains of SCOP 1.75 labelled by fold, three hold-outs",
         # The JSON form ("raw data"); data_pytorch/remote_homology.tar.gz is the LMDB form, with pickled records.
         # Read in songlab-cal/tape, README.md, section "Raw Data", at 6d345c2b.
@@ -91,6 +94,7 @@ DATA_SETS: Mapping[str, DataSet] = {
     ),
     "listops": DataSet(
         name="listops",
+        entry="lra",
         summary="ListOps of Long Range Arena: nested expressions of 500 to 2,000 symbols; its archive has 7.7 GB",
         # A tar archive in spite of its name. Read in google-research/long-range-arena, README.md.
         url="https://storage.googleapis.com/long-range-arena/lra_release.gz",

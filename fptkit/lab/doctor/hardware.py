@@ -11,7 +11,18 @@ from pathlib import Path
 from fptkit.lab.caches import shown_size
 from fptkit.lab.doctor.findings import Finding
 
-INSTRUCTIONS = ("avx2", "avx512_f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "amx_int8", "sve", "bf16", "i8mm")
+INSTRUCTIONS = (
+    "avx2",
+    "avx512_f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_tile",
+    "amx_bf16",
+    "amx_int8",
+    "sve",
+    "bf16",
+    "i8mm",
+)
 """Instruction sets that decide how fast matrices are multiplied, as torch or Linux name them."""
 
 

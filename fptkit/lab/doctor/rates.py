@@ -66,9 +66,7 @@ def _products(device: torch.device) -> dict[str, tuple[Callable[[int], Tensor], 
     }
 
 
-def _rate(
-    device: torch.device, make: Callable[[int], Tensor], multiply: Callable[[Tensor, Tensor], Tensor]
-) -> float:
+def _rate(device: torch.device, make: Callable[[int], Tensor], multiply: Callable[[Tensor, Tensor], Tensor]) -> float:
     """Operations per second of the fastest product."""
     best, begun = 0.0, time.perf_counter()
     for size in SIZES[device.type]:

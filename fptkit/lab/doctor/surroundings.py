@@ -31,7 +31,9 @@ LEAST_FREE = 2 * 2**30
 def python() -> Iterator[Finding]:
     """The interpreter and this installation."""
     place = sys.prefix if sys.prefix != sys.base_prefix else f"{sys.prefix}, not a virtual environment"
-    yield Finding("fptkit", f"{__version__} in {shown_folder(Path(__file__).parents[2])}", facts={"version": __version__})
+    yield Finding(
+        "fptkit", f"{__version__} in {shown_folder(Path(__file__).parents[2])}", facts={"version": __version__}
+    )
     yield Finding("Python", f"{platform.python_version()} in {place}", facts={"executable": sys.executable})
     yield Finding("system", platform.platform())
 
