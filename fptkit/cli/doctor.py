@@ -19,11 +19,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from fptkit.lab.doctor.findings import Finding, Section
-    from fptkit.recipe.load import LoadedRecipe
-    from fptkit.registry import Registry
 
 _NAME = 15
-"""Columns of the names of findings."""
+"""Least columns of the names of findings."""
 
 _STYLES = {"ok": "", "note": "dim", "warning": "bold yellow", "fault": "bold red"}
 
@@ -88,18 +86,10 @@ def _sections(
         yield from examine(registry)
         return
     from fptkit.lab.doctor.recipe import examine_recipe
+    from fptkit.lab.prefetching.needs import load_all
 
-    yield from examine_recipe(_loaded(recipe, profile, overrides, plugin_files, registry))
-
-
-def _loaded(
-    recipe: str, profile: str | None, overrides: Sequence[str], plugin_files: Sequence[Path], registry: Registry
-) -> LoadedRecipe:
-    from fptkit.recipe.load import load_recipe
-
-    return load_recipe(
-        recipe, profile=profile, overrides=overrides, plugin_files=plugin_files, registry_loader=lambda _: registry
-    )
+    loaded = load_all(recipe, registry, profile=profile, overrides=overrides, plugin_files=plugin_files)
+    yield from examine_recipe(loaded)
 
 
 def _print(console: Console, section: Section) -> None:
@@ -107,22 +97,23 @@ def _print(console: Console, section: Section) -> None:
         return
     wrapped = console.is_terminal
     console.print(Text(section.name, style="bold"), soft_wrap=not wrapped)
+    width = max(_NAME, *(len(finding.name) for finding in section.findings))
     for finding in section.findings:
-        for line in _lines(finding):
+        for line in _lines(finding, width):
             console.print(line, soft_wrap=not wrapped)
 
 
-def _lines(finding: Finding) -> Iterator[Text]:
+def _lines(finding: Finding, width: int) -> Iterator[Text]:
     """A finding, and below it what to do."""
     style = _STYLES[finding.state]
-    line = Text(f"  {finding.name:{_NAME}} ")
+    line = Text(f"  {finding.name:{width}} ")
     if finding.state in ("warning", "fault"):
         line.append(f"{finding.state}: ", style=style)
         style = ""
     line.append(finding.text, style=style)
     yield line
     if finding.advice:
-        yield Text(f"  {'':{_NAME}} -> {finding.advice}", style="dim")
+        yield Text(f"  {'':{width}} -> {finding.advice}", style="dim")
 
 
 def _print_end(console: Console, sections: Sequence[Section], recipe: str | None) -> None:

@@ -21,17 +21,20 @@ SIZES = {"cpu": (256, 512, 1024, 2048), "cuda": (1024, 2048, 4096, 8192)}
 """Rows and columns of the square matrices, tried in this order, by type of device."""
 
 
-def matrix_rates(device: torch.device) -> dict[str, float | str]:
+def matrix_rates(device: torch.device, *, only: str = "") -> dict[str, float | str]:
     """Operations per second of matrix products, by precision: the best of several, as matrices grow.
 
     Args:
         device: where they are multiplied.
+        only: measure this precision alone.
 
     Returns:
         Two operations for each multiplication and addition, per second; why a precision cannot be measured.
     """
     found: dict[str, float | str] = {}
     for name, (make, multiply) in _products(device).items():
+        if only not in ("", name):
+            continue
         try:
             found[name] = _rate(device, make, multiply)
         except (RuntimeError, NotImplementedError, AttributeError) as err:  # not on this device, or in this torch

@@ -23,7 +23,7 @@ FORMAT = 1
 MOST_FILES = 200
 """Data of more files are identified by one digest and listed by their folder only."""
 
-NO_NETWORK = "it is not on this machine"
+NO_NETWORK = "this check uses no network"
 """Reason of what would have to be downloaded."""
 
 State = Literal["ok", "fallback", "missing", "differs"]
@@ -69,7 +69,7 @@ def check(loaded: Loaded, manifest: Path | None) -> list[Result]:
     recorded = None if manifest is None else read_manifest(manifest)
     results = []
     with without_network(NO_NETWORK):
-        for result in (_opened(need)[0] for need in needs_of(loaded.recipes)):
+        for result in (opened(need) for need in needs_of(loaded.recipes)):
             results.append(result if recorded is None else _compared(result, recorded))
     return results
 
@@ -118,14 +118,21 @@ def _fetched(need: Need) -> Result:
         return result
     try:
         data_sets.fetch(name)
+    except SourceError as err:
+        reasons = "; ".join(f"{address}: {reason}" for address, reason in err.tried)
+        return replace(result, problem=f"{reasons}; {result.problem}")
     except FptkitError as err:
-        problem = f"{' '.join(str(err).split())}; {result.problem}"
-        return replace(result, problem=problem)
+        return replace(result, problem=f"{' '.join(str(err).split())}; {result.problem}")
+    return opened(need)
+
+
+def opened(need: Need) -> Result:
+    """Open one need; a failure is a result, so that the others are still opened."""
     return _opened(need)[0]
 
 
 def _opened(need: Need) -> tuple[Result, Found | None]:
-    """Open one need; a failure is a result, so that the others are still fetched."""
+    """How a need is met, and what was opened for it."""
     doing(f"{'opening the data of task' if need.kind == 'data' else 'opening the weights of backbone'} {need.name}")
     try:
         found = open_need(need)
