@@ -20,10 +20,11 @@ class Starting:
 
     Args:
         shown: false shows nothing.
+        lines: false shows nothing outside of a terminal.
     """
 
-    def __init__(self, *, shown: bool) -> None:
-        self._shown = shown
+    def __init__(self, *, shown: bool, lines: bool = True) -> None:
+        self._shown, self._lines = shown, lines
         self._last = ""
 
     def show(self, what: str, so_far: str = "") -> None:
@@ -33,7 +34,7 @@ class Starting:
         if status := _status_of_stderr():
             width = shutil.get_terminal_size().columns - 1
             status.show_status(visible(f"{what}: {so_far}" if so_far else what).replace("\n", " ")[:width])
-        elif what != self._last:
+        elif self._lines and what != self._last:
             click.echo(visible(what), err=True)
         self._last = what
 
@@ -45,14 +46,15 @@ class Starting:
 
 
 @contextlib.contextmanager
-def starting(what: str, *, shown: bool = True) -> Iterator[Starting]:
+def starting(what: str, *, shown: bool = True, lines: bool = True) -> Iterator[Starting]:
     """Show what is being done in a block, from now on; the line is removed at its end.
 
     Args:
         what: what is done first, such as ``reading recipe x``.
         shown: false shows nothing, as with ``--quiet`` and ``--json``.
+        lines: false shows nothing outside of a terminal, for commands whose output is read by programs.
     """
-    shows = Starting(shown=shown)
+    shows = Starting(shown=shown, lines=lines)
     try:
         with watched(shows.show):
             shows.show(what)
