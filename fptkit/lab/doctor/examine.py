@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from fptkit.errors import FptkitError
 from fptkit.lab.doctor import hardware, surroundings
 from fptkit.lab.doctor.findings import Finding, Section
 from fptkit.registry import Registry
@@ -55,7 +54,7 @@ def _section(name: str, look: Callable[[], Iterable[Finding]]) -> Section:
     found: list[Finding] = []
     try:
         found.extend(look())
-    except (FptkitError, OSError, RuntimeError) as err:
+    except Exception as err:  # what is examined may be broken in any way
         reason = " ".join(str(err).split()) or type(err).__name__
         found.append(Finding(name, f"cannot be examined: {reason}", "warning"))
     return Section(name, tuple(found))

@@ -145,7 +145,7 @@ def _folder(name: str, folder: Path, size: int | None, advice: str) -> Finding:
     """Whether a folder can be written, or created; its size and the free space."""
     facts: dict[str, object] = {"folder": str(folder), "bytes": size}
     held = "" if size is None else f", {shown_size(size)}"
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    there = next(filter(_exists, (folder, *folder.absolute().parents)))
     try:
         with tempfile.TemporaryFile(dir=there):
             pass
@@ -158,6 +158,14 @@ def _folder(name: str, folder: Path, size: int | None, advice: str) -> Finding:
     if free < LEAST_FREE:
         return Finding(name, text, "warning", "the disk is almost full; fptkit clean shows what can go", facts)
     return Finding(name, text, facts=facts)
+
+
+def _exists(place: Path) -> bool:
+    """Whether something is at a path, or may be: a folder above it cannot be searched."""
+    try:
+        return place.exists()
+    except OSError:
+        return True
 
 
 def data() -> Iterator[Finding]:
