@@ -67,7 +67,7 @@ def instructions() -> list[str]:
     """Which of `INSTRUCTIONS` this processor has: as torch sees it, and as Linux lists it."""
     import torch
 
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # not in the oldest supported torch
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # not in the oldest supported torch
     found = {name for name, has in capabilities.items() if has is True}
     listing = Path("/proc/cpuinfo")
     text = listing.read_text(encoding="utf-8", errors="replace") if listing.is_file() else ""

@@ -90,8 +90,8 @@ def needs_of(recipes: Iterable[tuple[str, LoadedRecipe]]) -> list[Need]:
 
 def weight_entries(loaded: LoadedRecipe) -> tuple[str, ...]:
     """The sources of a recipe's weights that have to be there; none for random weights."""
-    given = loaded.recipe.pinned.weights or getattr(loaded.recipe.backbone.options, "weights", ())
-    entries = (given,) if isinstance(given, str) else tuple(given)
+    given: Any = loaded.recipe.pinned.weights or getattr(loaded.recipe.backbone.options, "weights", None)
+    entries = (given,) if isinstance(given, str) else tuple(given or ())
     return entries if any(entry.startswith(SCHEMES) for entry in entries) else ()
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hub_layouts import GPT2, gpt2
+from hub_layouts import GPT2
 from model_hub import Hub, model_hub, use
 
 from fptkit.errors import DataError, SourceError, UsageError
@@ -20,6 +20,7 @@ from fptkit.lab.prefetching.needs import Loaded, load_all, needs_of
 from fptkit.recipe.load import load_installed
 from fptkit.sources import data_sets
 from fptkit.sources.download import Retries
+from fptkit.sources.weights import PACKAGED
 
 STUDY = f"""
 tasks:
@@ -37,7 +38,7 @@ backbone: {name: random, size: nano}
 
 @pytest.fixture(scope="module")
 def files() -> dict[str, bytes]:
-    return {**gpt2(), "tokenizer.json": b"{}"}
+    return {name: (PACKAGED / "gpt2_nano" / name).read_bytes() for name in ("config.json", "model.safetensors")}
 
 
 @pytest.fixture
@@ -78,8 +79,7 @@ def test_what_was_fetched_is_found_without_network(hub: Hub, tmp_path: Path, fil
     assert (weights["source"], weights["stand_in"]) == (f"hub:{GPT2}", False)
     assert weights["revision"] == hub.repositories[GPT2].branches["main"]
     assert {one["name"]: (one["bytes"], one["sha256"]) for one in weights["files"]} == {
-        name: (len(files[name]), hashlib.sha256(files[name]).hexdigest())
-        for name in ("config.json", "model.safetensors")  # the tokenizer is not what this task reads
+        name: (len(content), hashlib.sha256(content).hexdigest()) for name, content in files.items()
     }
     asked = len(hub.requests)
     assert states(check(study, manifest)) == {"data bit_xor": "ok", "weights gpt2": "ok"}
