@@ -90,6 +90,9 @@ def _estimated(loaded: LoadedRecipe) -> Iterator[Finding]:
         else:
             yield Finding("parts", reason, "fault", facts={"exit_code": err.exit_code})
         return
+    except RuntimeError as err:  # torch's, if shapes of a model depend on numbers, which fake tensors lack
+        yield Finding("memory, time", f"not known: {str(err).partition(chr(10))[0]}", "note", "use fptkit bench")
+        return
     yield Finding("parameters", f"{found.parameters:,}, of which {found.trained:,} train")
     yield _memory(found)
     doing("multiplying matrices")
