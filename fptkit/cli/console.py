@@ -29,8 +29,8 @@ FEATURE_LINES = 4
 
 SEPARATOR = " · "
 
-NOT_REPORT = 24
-"""Columns of a progress bar's line besides the step numbers and the report: a bar of 12, the time left, gaps."""
+NOT_REPORT = 18
+"""Columns of a progress bar's line besides the step numbers and the report: a bar of 8, the time left, gaps."""
 
 BELOW_HEADER = 4
 """Lines of a terminal that the notes of a header leave free, for the progress bar and what was typed."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.table import Table
 from rich.text import Text
 
 from fptkit.cli.completion import recipe_names
@@ -93,27 +94,33 @@ def _sections(
 
 
 def _print(console: Console, section: Section) -> None:
+    """Print a section: on a terminal with hanging lines, elsewhere one line for each finding, for grep."""
     if not section.findings:
         return
-    wrapped = console.is_terminal
-    console.print(Text(section.name, style="bold"), soft_wrap=not wrapped)
+    console.print(Text(section.name, style="bold"))
     width = max(_NAME, *(len(finding.name) for finding in section.findings))
+    table = Table.grid(padding=(0, 1))
+    table.add_column(width=width + 2, no_wrap=True)
+    table.add_column(overflow="fold")
     for finding in section.findings:
-        for line in _lines(finding, width):
-            console.print(line, soft_wrap=not wrapped)
+        for name, text in _rows(finding):
+            table.add_row(f"  {name}", text)
+            if not console.is_terminal:
+                console.print(Text(f"  {name:{width}} ") + text, soft_wrap=True)
+    if console.is_terminal:
+        console.print(table)
 
 
-def _lines(finding: Finding, width: int) -> Iterator[Text]:
-    """A finding, and below it what to do."""
+def _rows(finding: Finding) -> Iterator[tuple[str, Text]]:
+    """A finding by its name, and below it what to do."""
     style = _STYLES[finding.state]
-    line = Text(f"  {finding.name:{width}} ")
+    text = Text()
     if finding.state in ("warning", "fault"):
-        line.append(f"{finding.state}: ", style=style)
+        text.append(f"{finding.state}: ", style=style)
         style = ""
-    line.append(finding.text, style=style)
-    yield line
+    yield finding.name, text.append(finding.text, style=style)
     if finding.advice:
-        yield Text(f"  {'':{width}} -> {finding.advice}", style="dim")
+        yield "", Text(f"-> {finding.advice}", style="dim")
 
 
 def _print_end(console: Console, sections: Sequence[Section], recipe: str | None) -> None:

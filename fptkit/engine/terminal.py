@@ -87,6 +87,8 @@ class Output(io.TextIOWrapper):
 
     def write_as_it_is(self, text: str) -> int:
         """Write a text with its control characters: those of a progress bar, or of data in a pipe."""
+        if isinstance(self.others, Output) and self.others._status and self.isatty():
+            self.others.show_status("")  # on the same terminal
         if self.failure is None:
             try:
                 if self._status:

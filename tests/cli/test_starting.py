@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from command_line import TINY, fptkit
+
+from fptkit.engine.terminal import Output
 
 
 @pytest.fixture
@@ -50,6 +53,29 @@ def test_on_a_terminal_the_line_disappears_before_anything_else_is_shown(tmp_pat
 def test_a_dumb_terminal_gets_lines(tmp_path: Path) -> None:
     text = on_terminal("run", "nothing-like-this", cwd=tmp_path, term="dumb")
     assert text.startswith("reading recipe nothing-like-this\r\nerror: ")
+
+
+class Screen(io.BytesIO):
+    """A terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_every_text_on_the_same_terminal_removes_the_line_first() -> None:
+    screen = Screen()
+    err = Output(io.TextIOWrapper(screen, encoding="utf-8"))
+    out = Output(io.TextIOWrapper(screen, encoding="utf-8"), others=err)
+    err.show_status("importing torch")
+    err.show_status("opening")
+    err.write("a warning\n")
+    err.show_status("opening")
+    out.write_as_it_is("a result\n")
+    out.flush()
+    err.show_status("")
+    err.flush()
+    gone = "\r\x1b[2K"
+    assert screen.getvalue().decode() == f"importing torch{gone}opening{gone}a warning\nopening{gone}a result\n"
 
 
 def on_terminal(*arguments: str, cwd: Path, term: str = "xterm") -> str:
