@@ -237,6 +237,19 @@ def _size(path: Path) -> int:
     return 0
 
 
+def torchvision_sets() -> dict[str, tuple[Path, list[str]]]:
+    """For each data set that tasks take from torchvision: its folder, and the names of files that are missing there."""
+    root = data_folder() / "torchvision"
+    wanted = {
+        "mnist": ("MNIST/raw", [name for name in _MNIST if name.endswith(".gz")]),
+        "cifar10": (_CIFAR10_FOLDER, [name for name in _CIFAR10 if "_batch" in name]),
+    }
+    return {
+        task: (root / inner, [name for name in names if not (root / inner / name).is_file()])
+        for task, (inner, names) in wanted.items()
+    }
+
+
 def hub_cache() -> Path:
     """The cache of huggingface_hub, which is not fptkit's alone: its own command ``hf cache`` empties it."""
     from huggingface_hub import constants

@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 
 from fptkit import __version__
 from fptkit.errors import FptkitError
-from fptkit.lab.caches import all_caches, hub_cache, shown_size, size_of
+from fptkit.lab.caches import all_caches, hub_cache, shown_size, size_of, torchvision_sets
 from fptkit.lab.doctor.findings import Finding
 from fptkit.registry import Plugin
 from fptkit.sources import data_sets
@@ -180,6 +180,18 @@ def data() -> Iterator[Finding]:
             yield Finding(name, text, "warning", f"fptkit data fetch {name} --force", facts)
         else:
             yield Finding(name, "not here", "note", f"fptkit data fetch {name}", facts)
+    yield from _torchvision_data()
+
+
+def _torchvision_data() -> Iterator[Finding]:
+    """The data sets of torchvision, which a task downloads when it is first used."""
+    for task, (folder, missing) in torchvision_sets().items():
+        facts = {"state": "absent" if missing else "fetched", "folder": str(folder), "bytes": size_of(folder)[0]}
+        if missing:
+            advice = f"a run of task {task} downloads it; before: fptkit prefetch {task}_gpt2"
+            yield Finding(task, "not here", "note", advice, facts)
+        else:
+            yield Finding(task, f"{shown_size(size_of(folder)[0])} in {shown_folder(folder)}", facts=facts)
 
 
 def asked_hub() -> Callable[[], list[Finding]]:

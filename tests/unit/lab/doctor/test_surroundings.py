@@ -136,6 +136,22 @@ def test_data_sets_and_how_to_get_them(tmp_path: Path, monkeypatch: pytest.Monke
     assert by_name(surroundings.data())["listops"].state == "warning"
 
 
+def test_data_sets_of_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision.datasets import CIFAR10, MNIST
+
+    monkeypatch.setenv("FPTKIT_DATA", str(tmp_path))
+    assert {by_name(surroundings.data())[name].state for name in ("mnist", "cifar10")} == {"note"}
+    places = [f"MNIST/raw/{name}" for name, _ in MNIST.resources]
+    places += [f"{CIFAR10.base_folder}/{name}" for name, _ in [*CIFAR10.train_list, *CIFAR10.test_list]]
+    for place in places:
+        file = tmp_path / "torchvision" / place
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("x")
+    found = by_name(surroundings.data())
+    assert found["mnist"].text.startswith("4 B in ")
+    assert found["cifar10"].state == "ok"
+
+
 def test_a_hub_that_must_not_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     (found,) = surroundings.asked_hub()()
     assert (found.state, found.text) == ("note", "not asked: HF_HUB_OFFLINE forbids asking the hub")
