@@ -103,7 +103,7 @@ def run(
             click.echo(f"the test splits were not evaluated; evaluate them with:\n  {resume_command(folder)}")
         elif summary["status"] == "finished":
             _suggest_predicting(folder)
-            _suggest_control(loaded, recipe, profile, overrides, plugin_files)
+            _suggest_study(loaded, recipe, profile, overrides, plugin_files)
 
 
 def _suggest_predicting(folder: Path) -> None:
@@ -133,15 +133,20 @@ def _write_report(folder: Path, summary: Mapping[str, Any], loaded: LoadedRecipe
         return None
 
 
-def _suggest_control(
+def _suggest_study(
     loaded: LoadedRecipe, recipe: str, profile: str | None, overrides: Sequence[str], plugin_files: Sequence[Path]
 ) -> None:
-    """Print the command that compares the run with random weights; nothing if its own are random."""
-    from fptkit.lab.studies.suggest import control_study
+    """Print the command that compares the run with random weights; if its own are random, one with other seeds."""
+    from fptkit.lab.studies.suggest import control_study, seeds_study
 
-    found = control_study(loaded, recipe, profile=profile, overrides=overrides, plugin_files=plugin_files)
-    if found is not None:
-        click.echo(f"to see what the pretraining is worth ({found.runs} runs like this one):\n  {found.command}")
+    for suggest, what in (
+        (control_study, "to see what the pretraining is worth"),
+        (seeds_study, "to see how much the seed decides"),
+    ):
+        found = suggest(loaded, recipe, profile=profile, overrides=overrides, plugin_files=plugin_files)
+        if found is not None:
+            click.echo(f"{what} ({found.runs} runs like this one):\n  {found.command}")
+            return
 
 
 def _alone(load: Callable[[], LoadedRecipe], output: Path | None) -> tuple[LoadedRecipe, Path]:
