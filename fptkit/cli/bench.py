@@ -10,6 +10,8 @@ import click
 
 from fptkit.cli.completion import recipe_names
 from fptkit.cli.shared import json_option, load_registry, plugin_option, print_json, print_rows, recipe_options
+from fptkit.cli.starting import starting
+from fptkit.sources.activity import doing
 from fptkit.specs import limits
 
 if TYPE_CHECKING:
@@ -50,15 +52,17 @@ def bench(
     """
     from fptkit.recipe.load import load_recipe
 
-    loaded = load_recipe(
-        recipe, profile=profile, overrides=overrides, plugin_files=plugin_files, registry_loader=load_registry
-    )
-    # Heavy imports only now, so that errors of the recipe are reported at once.
-    from dataclasses import asdict
+    with starting(f"reading recipe {recipe}", shown=not as_json, lines=False):
+        loaded = load_recipe(
+            recipe, profile=profile, overrides=overrides, plugin_files=plugin_files, registry_loader=load_registry
+        )
+        # Heavy imports only now, so that errors of the recipe are reported at once.
+        doing("importing torch")
+        from dataclasses import asdict
 
-    from fptkit.lab.benchmarking.steps import measure_steps
+        from fptkit.lab.benchmarking.steps import measure_steps
 
-    figures = measure_steps(loaded, steps=steps, repeats=repeats)
+        figures = measure_steps(loaded, steps=steps, repeats=repeats)
     if as_json:
         derived = ("examples_per_second", "tokens_per_second", "flops_per_second", "share_of_matrix_rate")
         print_json({**asdict(figures), **{name: getattr(figures, name) for name in derived}})

@@ -7,7 +7,8 @@ lines without control characters report the progress.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from rich.text import Text
 from fptkit.engine.events import Event, FeaturesComputed, Noted, RunEnded, RunStarted, SplitTested, StepsDone, Validated
 from fptkit.engine.terminal import console as make_console
 from fptkit.engine.training.words import parts_in_words
+from fptkit.lab.studies.progress import describe_seconds
 
 PLAIN_LINES = 20
 """Lines about training steps in a run without a terminal, in addition to one per validation."""
@@ -26,13 +28,26 @@ PLAIN_LINES = 20
 FEATURE_LINES = 4
 """Lines about computed features in a run without a terminal."""
 
+SEPARATOR = " · "
+
+NOT_REPORT = 18
+"""Columns of a progress bar's line besides the step numbers and the report: a bar of 8, the time left, gaps."""
+
+BELOW_HEADER = 4
+"""Lines of a terminal that the notes of a header leave free, for the progress bar and what was typed."""
+
 STAND_IN = "STAND-IN"
 
 
 @contextlib.contextmanager
-def console_listener(*, quiet: bool = False, console: Console | None = None) -> Iterator[ConsoleListener]:
-    """A listener that writes to stderr; its progress bar is removed at the end, even after an error."""
-    listener = ConsoleListener(console or make_console(stderr=True), quiet=quiet)
+def console_listener(*, quiet: bool = False, started: Callable[[], None] = lambda: None) -> Iterator[ConsoleListener]:
+    """A listener that writes to stderr; its progress bar is removed at the end, even after an error.
+
+    Args:
+        quiet: whether it prints nothing.
+        started: called before the first event is shown.
+    """
+    listener = ConsoleListener(make_console(stderr=True), quiet=quiet, started=started)
     try:
         yield listener
     finally:
@@ -46,20 +61,24 @@ class ConsoleListener:
         started: whether there was any event.
     """
 
-    def __init__(self, console: Console, *, quiet: bool = False) -> None:
+    def __init__(self, console: Console, *, quiet: bool = False, started: Callable[[], None] = lambda: None) -> None:
         self._console = console
         self._quiet = quiet
+        self._call_at_start = started
         self._progress: Progress | None = None
         self._bar: Any = None
         self._max_steps = 0
         self._fractions: Collection[str] = ()
-        self._validation = ""
+        self._validation: list[str] = []
+        self._began, self._began_at = 0.0, 0
         self._reported_step = 0
         self._reported_features = 0
         self.started = False
 
     def handle(self, event: Event) -> None:
         """See `fptkit.engine.events.Listener`."""
+        if not self.started:
+            self._call_at_start()
         self.started = True
         if self._quiet:
             return
@@ -88,7 +107,8 @@ class ConsoleListener:
     def _start(self, event: RunStarted) -> None:
         self._max_steps = event.max_steps
         self._fractions = event.facts["fractions"]
-        self._reported_step = event.step
+        self._reported_step = self._began_at = event.step
+        self._began = time.monotonic()
         print_header(self._console, event)
         if not self._console.is_terminal:
             return
@@ -114,16 +134,24 @@ class ConsoleListener:
             _say(self._console, report)
 
     def _steps_done(self, event: StepsDone) -> None:
-        report = f"loss {event.loss:.4f}{self._validation} · {_speed(event.examples_per_second)}"
+        parts = [f"loss {event.loss:.4f}", *self._validation, _speed(event.examples_per_second)]
         if self._progress is not None:
-            self._progress.update(self._bar, completed=event.step, report=report)
+            fitting = _fitting(parts, self._console.width - 2 * len(str(self._max_steps)) - NOT_REPORT)
+            self._progress.update(self._bar, completed=event.step, report=fitting)
         elif event.step - self._reported_step >= self._max_steps / PLAIN_LINES:
             self._reported_step = event.step
-            _say(self._console, f"step {event.step}/{self._max_steps}  {report}")
+            line = SEPARATOR.join([*parts, *self._time_left(event.step)])
+            _say(self._console, f"step {event.step}/{self._max_steps}  {line}")
+
+    def _time_left(self, step: int) -> list[str]:
+        """The time that the steps left would take; empty at the end. Early stopping may end the run before."""
+        left = self._max_steps - step
+        seconds = (time.monotonic() - self._began) / max(1, step - self._began_at) * left
+        return [f"up to {describe_seconds(seconds)} left"] if left else []
 
     def _validated(self, event: Validated) -> None:
         shown = {name: value for name, value in event.metrics.items() if name != "loss"} or event.metrics
-        self._validation = f" · validation {describe_metrics(shown, self._fractions, short=True)}"
+        self._validation = [f"validation {describe_metrics(shown, self._fractions, short=True)}"]
         best = "  (best so far)" if event.best else ""
         metrics = describe_metrics(event.metrics, self._fractions)
         _say(self._console, f"step {event.step}/{self._max_steps}  validation: {metrics}{best}")
@@ -133,12 +161,9 @@ def print_header(console: Console, event: RunStarted) -> None:
     """Print what is about to run, and on which device; fallback sources (stand-ins) are marked."""
     facts = event.facts
     task, backbone, counts = facts["task"], facts["backbone"], facts["parameters"]
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
     fraction = counts["trained"] / counts["total"]
     policy = facts["freezing"] + (" (changed by the recipe)" if facts["freezing_options"] else "")
-    rows: list[tuple[str, str | Text]] = [
+    rows: list[tuple[str | Text, str | Text]] = [
         ("recipe", event.recipe),
         ("task", _marked(f"{task['name']}, protocol {task['protocol']}, source {task['source']}", task["stand_in"])),
         ("backbone", _marked(f"{backbone['name']}, weights {backbone['weights']}", backbone["stand_in"])),
@@ -159,15 +184,41 @@ def print_header(console: Console, event: RunStarted) -> None:
     ]
     if event.step:
         rows.append(("resumed", f"at step {event.step}"))
-    for name, value in rows:
-        table.add_row(name, value)
-    for note in event.notes:
-        table.add_row("note", note)
-    for warning in facts.get("warnings", ()):
-        table.add_row(Text("warning", style="bold yellow"), warning)
+    yellow = "bold yellow"
+    warnings: list[tuple[str | Text, str | Text]] = [
+        (Text("warning", style=yellow), warning) for warning in facts.get("warnings", ())
+    ]
     if task["stand_in"] or backbone["stand_in"]:
-        table.add_row(Text("stand-in", style="bold yellow"), Text(stand_in_warning(facts), style="bold yellow"))
-    _print_trimmed(console, table)
+        warnings.append((Text("stand-in", style=yellow), Text(stand_in_warning(facts), style=yellow)))
+    _print_trimmed(console, _fitting_header(console, rows, event.notes, warnings))
+
+
+def _fitting_header(
+    console: Console,
+    rows: Sequence[tuple[str | Text, str | Text]],
+    notes: Sequence[str],
+    warnings: Sequence[tuple[str | Text, str | Text]],
+) -> Table:
+    """The header with all its notes; on a small terminal with those that leave room for the progress bar."""
+    for kept in range(len(notes), -1, -1):
+        table = Table(box=None, show_header=False, pad_edge=False)
+        table.add_column(style="bold", no_wrap=True)
+        table.add_column(overflow="fold")
+        shown: list[tuple[str | Text, str | Text]] = [("note", note) for note in notes[:kept]]
+        if left := len(notes) - kept:
+            shown.append(("note", f"{left}{' more' if kept else ''} in summary.json"))
+        for row in (*rows, *shown, *warnings):
+            table.add_row(*row)
+        if not console.is_terminal or len(console.render_lines(table)) <= console.height - BELOW_HEADER:
+            break
+    return table
+
+
+def _fitting(parts: Sequence[str], columns: int) -> str:
+    """As many parts of a report as fit into the columns, the first in any case."""
+    while len(parts) > 1 and len(SEPARATOR.join(parts)) > columns:
+        parts = parts[:-1]
+    return SEPARATOR.join(parts)
 
 
 def _processes(facts: Mapping[str, Any]) -> str:

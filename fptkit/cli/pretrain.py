@@ -18,6 +18,8 @@ from fptkit.cli.shared import (
     print_json,
     recipe_options,
 )
+from fptkit.cli.starting import Starting, starting
+from fptkit.sources.activity import doing
 
 if TYPE_CHECKING:
     from fptkit.lab.pretraining.language import PretrainResult
@@ -73,15 +75,17 @@ def pretrain(
     outlive_readers()
     from fptkit.files import new_run_folder
 
-    path, loaded = load_pretraining(
-        recipe, profile=profile, overrides=overrides, plugin_files=plugin_files, registry_loader=load_registry
-    )
-    folder = output or new_run_folder(path.stem)
-    result: PretrainResult | SyntheticResult | TaskPretrainResult
-    if isinstance(loaded, (PretrainRecipe, SyntheticRecipe)):
-        result, text = _on_tokens(loaded, folder, resume=resume, quiet=quiet)
-    else:
-        result, text = _on_task(loaded, folder, resume=resume, quiet=quiet)
+    with starting(f"reading recipe {recipe}", shown=not (quiet or as_json), lines=False) as shows:
+        path, loaded = load_pretraining(
+            recipe, profile=profile, overrides=overrides, plugin_files=plugin_files, registry_loader=load_registry
+        )
+        folder = output or new_run_folder(path.stem)
+        doing("importing torch")
+        result: PretrainResult | SyntheticResult | TaskPretrainResult
+        if isinstance(loaded, (PretrainRecipe, SyntheticRecipe)):
+            result, text = _on_tokens(loaded, folder, resume=resume, quiet=quiet)
+        else:
+            result, text = _on_task(loaded, folder, shows, resume=resume, quiet=quiet)
     if as_json:
         print_json(asdict(result))
     elif not quiet:
@@ -115,13 +119,13 @@ def _on_tokens(
 
 
 def _on_task(
-    loaded: LoadedTaskPretraining, folder: Path, *, resume: bool, quiet: bool
+    loaded: LoadedTaskPretraining, folder: Path, shows: Starting, *, resume: bool, quiet: bool
 ) -> tuple[TaskPretrainResult, str]:
     """A run that trains all weights: the result, and a line about it."""
     from fptkit.cli.console import console_listener, describe_metrics
     from fptkit.lab.pretraining.task import pretrain as carry_out
 
-    with console_listener(quiet=quiet) as listener:
+    with console_listener(quiet=quiet, started=shows.end) as listener:
         result = carry_out(loaded, folder, resume=resume, listeners=[listener])
         if not listener.started and not quiet:
             click.echo(f"{folder} holds a finished run: nothing was trained, the weights are exported again", err=True)

@@ -27,6 +27,9 @@ COMMANDS = {
     "plugins": ("fptkit.cli.plugins:plugins", "List the plugins, and why one failed to load."),
     "pretrain": ("fptkit.cli.pretrain:pretrain", "Pretrain a small sequence model."),
     "data": ("fptkit.cli.data:data", "Show and download data sets."),
+    "doctor": ("fptkit.cli.doctor:doctor", "Check this machine, or whether a recipe can run on it."),
+    "prefetch": ("fptkit.cli.prefetch:prefetch", "Fetch what a recipe or study needs, for a machine without network."),
+    "clean": ("fptkit.cli.clean:clean", "Show the caches and their sizes, and empty them."),
     "schema": ("fptkit.cli.schema:schema", "Print the JSON Schema of recipes."),
 }
 """Command -> its location and its one-line help, in the order users need them; ``--help`` imports none of them."""

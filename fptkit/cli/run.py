@@ -19,8 +19,10 @@ from fptkit.cli.shared import (
     short_options,
     track_option,
 )
+from fptkit.cli.starting import starting
 from fptkit.engine.team.launch import process_count, process_rank
 from fptkit.engine.terminal import outlive_readers
+from fptkit.sources.activity import doing
 
 if TYPE_CHECKING:
     from fptkit.recipe.load import LoadedRecipe
@@ -82,20 +84,22 @@ def run(
         return tracked(loaded, trackers)
 
     outlive_readers()
-    loaded, folder = _agreed(load, output) if process_count() > 1 else _alone(load, output)
-    # Heavy imports only now, so that errors of the recipe are reported at once.
-    from fptkit.api.display import quiet_libraries
-    from fptkit.cli.console import console_listener, print_summary
-    from fptkit.engine.folder import resume_command
-    from fptkit.engine.run import RunRequest
-    from fptkit.engine.run import run as carry_out
-
-    quiet_libraries()
     as_json, quiet = as_json and not process_rank(), quiet or bool(process_rank())  # rank 0 reports
-    with console_listener(quiet=quiet) as listener:
-        summary = carry_out(RunRequest(loaded, folder, resume=resume, listeners=[listener], open_test=not no_test))
-        if not listener.started and not quiet:
-            click.echo(f"{folder} holds a {summary['status']} run: nothing was trained", err=True)
+    with starting(f"reading recipe {recipe}", shown=not (quiet or as_json)) as shows:
+        loaded, folder = _agreed(load, output) if process_count() > 1 else _alone(load, output)
+        # Heavy imports only now, so that errors of the recipe are reported at once.
+        doing("importing torch")
+        from fptkit.api.display import quiet_libraries
+        from fptkit.cli.console import console_listener, print_summary
+        from fptkit.engine.folder import resume_command
+        from fptkit.engine.run import RunRequest
+        from fptkit.engine.run import run as carry_out
+
+        quiet_libraries()
+        with console_listener(quiet=quiet, started=shows.end) as listener:
+            summary = carry_out(RunRequest(loaded, folder, resume=resume, listeners=[listener], open_test=not no_test))
+    if not listener.started and not quiet:
+        click.echo(f"{folder} holds a {summary['status']} run: nothing was trained", err=True)
     report = _write_report(folder, summary, loaded) if listener.started and not process_rank() else None
     if as_json:
         print_json(summary)
@@ -107,7 +111,7 @@ def run(
             click.echo(f"the test splits were not evaluated; evaluate them with:\n  {resume_command(folder)}")
         elif summary["status"] == "finished":
             _suggest_predicting(folder)
-            _suggest_control(loaded, recipe, profile, overrides, plugin_files)
+            _suggest_study(loaded, recipe, profile, overrides, plugin_files)
 
 
 def _suggest_predicting(folder: Path) -> None:
@@ -137,15 +141,20 @@ def _write_report(folder: Path, summary: Mapping[str, Any], loaded: LoadedRecipe
         return None
 
 
-def _suggest_control(
+def _suggest_study(
     loaded: LoadedRecipe, recipe: str, profile: str | None, overrides: Sequence[str], plugin_files: Sequence[Path]
 ) -> None:
-    """Print the command that compares the run with random weights; nothing if its own are random."""
-    from fptkit.lab.studies.suggest import control_study
+    """Print the command that compares the run with random weights; if its own are random, one with other seeds."""
+    from fptkit.lab.studies.suggest import control_study, seeds_study
 
-    found = control_study(loaded, recipe, profile=profile, overrides=overrides, plugin_files=plugin_files)
-    if found is not None:
-        click.echo(f"to see what the pretraining is worth ({found.runs} runs like this one):\n  {found.command}")
+    for suggest, what in (
+        (control_study, "to see what the pretraining is worth"),
+        (seeds_study, "to see how much the seed decides"),
+    ):
+        found = suggest(loaded, recipe, profile=profile, overrides=overrides, plugin_files=plugin_files)
+        if found is not None:
+            click.echo(f"{what} ({found.runs} runs like this one):\n  {found.command}")
+            return
 
 
 def _alone(load: Callable[[], LoadedRecipe], output: Path | None) -> tuple[LoadedRecipe, Path]:

@@ -13,15 +13,17 @@ import click
 
 from fptkit.cli.completion import completes
 from fptkit.cli.shared import json_option, one_process_only, plugin_option, print_json, print_rows, track_option
+from fptkit.cli.starting import starting
 from fptkit.cli.study_options import load, study_options
 from fptkit.cli.subcommands import CommandWithSubcommands
 from fptkit.engine.terminal import outlive_readers
+from fptkit.sources.activity import doing
 from fptkit.specs import limits
 
 if TYPE_CHECKING:
     from fptkit.lab.studies.locking.lock import Compared
     from fptkit.lab.studies.plan import Study
-    from fptkit.lab.studies.progress import CellProgress, StudyProgress
+    from fptkit.lab.studies.progress import CellProgress, ProgressView, StudyProgress
     from fptkit.lab.studies.runner import StudyEnd
 
 
@@ -98,24 +100,31 @@ def study(
     one_process_only("a study")
     given = parse_options(launcher_options)
     options = LauncherOptions(launcher, workers, threads, parse_parameters(slurm), given)
-    loaded, overrides = load(plan)
-    loaded = _tracked(loaded, trackers)
-    check_launcher(options)
-    if dry_run:
-        _show_plan(loaded, ledger_folder, as_json=as_json)
-        return
-    outlive_readers()
-    from fptkit.api.studies import StudyRequest, carry_out
-    from fptkit.lab.studies.progress import make_view
-    from fptkit.lab.studies.record import study_folder
+    with starting(f"reading study {plan['study']}", shown=not (quiet or as_json or dry_run)) as shows:
+        loaded, overrides = load(plan)
+        loaded = _tracked(loaded, trackers)
+        check_launcher(options)
+        if dry_run:
+            _show_plan(loaded, ledger_folder, as_json=as_json)
+            return
+        outlive_readers()
+        doing("looking for runs that are done")
+        from fptkit.api.studies import StudyRequest, carry_out
+        from fptkit.lab.studies.progress import make_view
+        from fptkit.lab.studies.record import study_folder
 
-    folder = study_folder(ledger_folder, loaded)
-    command = ["fptkit", *sys.argv[1:]]
-    end = carry_out(
-        StudyRequest(loaded, ledger_folder, options, overrides, command, retry_failed=retry_failed),
-        lambda: make_view(quiet=quiet),
-        lambda line: click.echo(line, err=True),
-    )
+        folder = study_folder(ledger_folder, loaded)
+        command = ["fptkit", *sys.argv[1:]]
+
+        def view() -> ProgressView:
+            shows.end()
+            return make_view(quiet=quiet)
+
+        end = carry_out(
+            StudyRequest(loaded, ledger_folder, options, overrides, command, retry_failed=retry_failed),
+            view,
+            lambda line: click.echo(line, err=True),
+        )
     if not quiet:
         known = len(end.outcomes)
         click.echo(f"{_runs(end.started)} carried out, {known} in total; report: {folder / 'report.md'}", err=True)

@@ -12,6 +12,7 @@ import click
 
 from fptkit.cli.completion import run_folders
 from fptkit.cli.shared import one_process_only, plugin_option, quiet_libraries
+from fptkit.cli.starting import starting
 from fptkit.engine.terminal import console as make_console
 from fptkit.specs import limits
 
@@ -61,16 +62,17 @@ def loaded_model(run: Path, device: str, plugin_files: Sequence[Path], weights: 
     """
     one_process_only("this command")
     quiet_libraries()
-    import torch
+    with starting("importing torch", lines=False):
+        import torch
 
-    from fptkit.errors import CheckpointError, DataError
-    from fptkit.inference.trained import load
+        from fptkit.errors import CheckpointError, DataError
+        from fptkit.inference.trained import load
 
-    try:
-        model = load(run, device=device, plugin_files=plugin_files, weights=weights)
-    except CheckpointError as err:
-        err.exit_code = DataError.exit_code  # no run failed: files are damaged
-        raise
+        try:
+            model = load(run, device=device, plugin_files=plugin_files, weights=weights)
+        except CheckpointError as err:
+            err.exit_code = DataError.exit_code  # no run failed: files are damaged
+            raise
     if (threads := model.loaded.recipe.threads) is not None:
         torch.set_num_threads(threads)
     return model

@@ -37,6 +37,7 @@ from fptkit.recipe.splits import with_split_seed
 from fptkit.recipe.tokenizers import with_tokenizer
 from fptkit.registry import Registry
 from fptkit.seeds import derive_seed, generator_for, seeded
+from fptkit.sources.activity import doing
 from fptkit.sources.places import TaskData
 from fptkit.specs import BackboneSpec, EncoderSpec, FreezingPolicySpec, TaskSpec
 from fptkit.specs.guard import during
@@ -106,6 +107,7 @@ def build(
             task = build_task(recipe, registry)
         else:
             set_loss_and_metrics(task, recipe, registry)
+        doing(f"building backbone {recipe.backbone.name}")
         return _build(recipe, registry, device, task, make_backbone, finish, measure=measure)
     except (ShapeError, FreezingError) as err:
         err.exit_code = UsageError.exit_code  # nothing was run: the parts do not fit together
@@ -272,6 +274,7 @@ def build_task(recipe: Recipe, registry: Registry) -> Task:
     """
     spec, pinned = registry.get(TaskSpec, recipe.task.name), recipe.pinned.source
     options = with_tokenizer(with_split_seed(recipe.task.options, recipe.train.seeds.data), recipe)
+    doing(f"opening the data of task {recipe.task.name}")
     data = TaskData(spec, options, pinned)
     seed = recipe.train.seed_of("data")
     with seeded(derive_seed(seed, "task")):

@@ -179,7 +179,7 @@ def environment(registry: Registry, *, earlier_code: Sequence[str] = ()) -> dict
         "code": list(dict.fromkeys([*earlier_code, code_version()])),
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),
-        "processor_model": _processor_model(),
+        "processor_model": processor_model(),
         "vector_instructions": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "command": sys.argv,
@@ -195,7 +195,7 @@ def environment(registry: Registry, *, earlier_code: Sequence[str] = ()) -> dict
     }
 
 
-def _processor_model() -> str:
+def processor_model() -> str:
     """Name of the CPU; empty if the system does not say. Other CPUs may round differently."""
     facts = Path("/proc/cpuinfo")
     text = facts.read_text(encoding="utf-8", errors="replace") if facts.is_file() else ""

@@ -162,9 +162,8 @@ class Trainer:
 
     def _end_if_asked(self) -> None:
         """End training if a listener asks for it; all processes alike."""
-        progress = self.progress
-        if not progress.stopped and (reason := self._processes.from_main(self._stop_reason)):
-            progress.stopped = reason
+        if not self.progress.stopped and (reason := self._processes.from_main(self._stop_reason)):
+            self.progress.stopped = reason
             self._note(f"{reason}; training ends")
 
     def step(self, step: int, factor: float) -> tuple[torch.Tensor, torch.Tensor | float]:
@@ -370,7 +369,7 @@ class Trainer:
         return f"{what}{place}. {help_}. The best step so far is {self.progress.best_step}; its checkpoint is kept."
 
     def _note(self, text: str) -> None:
-        """Emit a line for the user. It changes no result, so it does not count among the events of a resumed run."""
+        """Emit a line for the user; it does not count among the events of a resumed run."""
         self._emit(Noted(self.progress.step, text))
 
     def _report(self, event: Event) -> None:
@@ -378,8 +377,8 @@ class Trainer:
         self._emit(event)
 
     def _latest(self) -> Checkpoint | None:
-        folder = None if self._checkpoints is None else latest_checkpoint(self._checkpoints)
-        return None if folder is None else load_checkpoint(folder)
+        folder = self._checkpoints and latest_checkpoint(self._checkpoints)
+        return load_checkpoint(folder) if folder else None
 
     def _save(self) -> None:
         if self._checkpoints is not None:

@@ -41,6 +41,7 @@ from fptkit.interfaces import Batch, Schedule, Split, Task, check_best_metric
 from fptkit.model import CrossModalModel
 from fptkit.recipe.models import Recipe, TrainOptions
 from fptkit.registry import Registry
+from fptkit.sources.activity import doing
 from fptkit.specs.guard import during
 
 if TYPE_CHECKING:
@@ -261,11 +262,13 @@ def _build(
 
     def finish(model: CrossModalModel) -> None:
         """Digest the frozen weights before they are sharded."""
+        doing("computing the digest of the frozen weights")
         proof = FreezeProof(model)
         finished.append((proof, shard_frozen(model, recipe.backbone.name, mesh, processes) if mesh else None))
 
     train = recipe.train
     built = build(recipe, registry, device, task=task, finish=finish)
+    doing("reading the first batches")
     [(proof, sharded)] = finished
     whole, validation = (open_split(built.task, name, train.seed_of("data")) for name in ("train", "validation"))
     batches, training = training_batches(recipe, built.task, whole, chosen_transforms(recipe, registry, built.task))
@@ -283,6 +286,7 @@ def _build(
 
 def _count(start: _Start, backbone: str, processes: Processes) -> tuple[Team, Batch, ParameterCounts]:
     """Parameters and operations of one pass, with as many examples as fit in memory, the same in all processes."""
+    doing("counting parameters and operations of a step")
     model, task = start.built.model, start.built.task
     count = partial(count_parameters, model, task)
     with checked_parts(model, backbone):

@@ -26,6 +26,10 @@ _BARS = ("tqdm",)
 """Packages that draw progress bars, as downloads of Hugging Face do on a terminal."""
 
 
+_REMOVED_LINE = "\r\x1b[2K"
+"""Moves to the begin of the line and clears it."""
+
+
 _CARRIERS = frozenset({*sys.stdlib_module_names, "click", "rich"})
 """Packages that print for whoever calls them."""
 
@@ -63,6 +67,7 @@ class Output(io.TextIOWrapper):
         )
         self.outlives, self.others = outlives, others
         self._stream = stream  # if it were freed, it would close the buffer
+        self._status = ""
         self.failure: OSError | None = None
 
     def write(self, text: str, /) -> int:
@@ -74,10 +79,25 @@ class Output(io.TextIOWrapper):
             return self.write_as_it_is(text)
         return self.write_as_it_is(visible(text.replace("\r\n", "\n")))
 
+    def show_status(self, text: str) -> None:
+        """Show a line without an end, which the next text replaces. For terminals only.
+
+        Args:
+            text: the line, without control characters; empty to remove it.
+        """
+        self.write_as_it_is(text)
+        self.flush()
+        self._status = text
+
     def write_as_it_is(self, text: str) -> int:
         """Write a text with its control characters: those of a progress bar, or of data in a pipe."""
+        if isinstance(self.others, Output) and self.others._status and self.isatty():
+            self.others.show_status("")  # on the same terminal
         if self.failure is None:
             try:
+                if self._status:
+                    self._status = ""
+                    super().write(_REMOVED_LINE)
                 return super().write(text)
             except OSError as err:
                 self._lose(err)

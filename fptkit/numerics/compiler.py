@@ -24,6 +24,7 @@ from typing import Literal
 
 from fptkit.errors import UsageError
 from fptkit.numerics import library_cache
+from fptkit.sources.activity import doing
 
 SWITCH = "FPTKIT_KERNELS"
 """Environment variable: ``off`` turns off everything that is compiled here."""
@@ -131,6 +132,7 @@ def _library(source: Source, compiler: tuple[str, ...], tuning: str) -> ctypes.C
 
 def _compiled(source: Source, compiler: tuple[str, ...], options: tuple[str, ...], name: str) -> ctypes.CDLL:
     """Compile, link, cache and load."""
+    doing(f"compiling {source.path.name}, once for this processor")
     try:
         with tempfile.TemporaryDirectory(prefix="fptkit-", ignore_cleanup_errors=True) as folder:
             compiled, linked = Path(folder) / f"{name}.o", Path(folder) / name

@@ -76,16 +76,25 @@ def _is_ours(status: os.stat_result) -> bool:
     return not HAS_OWNERS or (status.st_uid == os.geteuid() and not status.st_mode & _OTHERS)
 
 
-def _folder() -> Path | None:
-    """The cache folder, created if missing; None if it cannot be created or others could put files into it."""
+def kernel_folder() -> Path | None:
+    """Where compiled libraries are cached, whether it exists or not; None if no home folder is known."""
     import platformdirs
 
     try:
         cache = Path(platformdirs.user_cache_dir("fptkit"))
-        if not cache.is_absolute():  # no home folder is known
-            return None
-        cache.mkdir(parents=True, exist_ok=True)
-        folder = Path(os.path.realpath(cache)) / "kernels"
+    except RuntimeError:
+        return None
+    return cache / "kernels" if cache.is_absolute() else None
+
+
+def _folder() -> Path | None:
+    """The cache folder, created if missing; None if it cannot be created or others could put files into it."""
+    place = kernel_folder()
+    if place is None:
+        return None
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(os.path.realpath(place.parent)) / place.name
         if not all(map(_is_safe, folder.parents)):
             return None
         with contextlib.suppress(FileExistsError):
@@ -96,7 +105,7 @@ def _folder() -> Path | None:
         if not _is_ours(status):  # ours, but others could write into it: its files cannot be trusted
             shutil.rmtree(folder)
             folder.mkdir(mode=0o700)
-    except (OSError, RuntimeError):  # RuntimeError if no home folder is known
+    except OSError:
         return None
     return folder
 

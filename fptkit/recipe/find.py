@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fptkit.errors import RecipeError, UnknownNameError, UsageError
+from fptkit.errors import RecipeError, UnknownNameError, UsageError, clipped
 from fptkit.files import RECIPE
 from fptkit.recipe.extends import SUFFIXES, Bases, files_of, read_with_bases, text_of
 from fptkit.recipe.tree import Fault, Faults, Node, shown_path
@@ -157,7 +158,8 @@ def find_recipe(path_or_name: str, folders: Sequence[Path]) -> Path:
 
     Raises:
         UnknownNameError: no such file or recipe exists.
-        UsageError: several folders hold one of that name, or it is the path of a folder.
+        UsageError: several folders hold one of that name, or it is the path of a folder, or of a shipped file that is
+            not there.
     """
     if path := find_file(path_or_name) or _find_in(folders, path_or_name):
         return path
@@ -165,23 +167,20 @@ def find_recipe(path_or_name: str, folders: Sequence[Path]) -> Path:
         inside = Path(path_or_name) / RECIPE
         hint = f"; did you mean {inside}?" if _is(Path.is_file, inside) else ""
         raise UsageError(f"{path_or_name} is a folder, not a recipe{hint}")
+    _refuse_path_of_shipped(path_or_name, folders)
     names = {path.stem for folder in folders for path in _files(folder)}
     bare = Path(path_or_name).stem if path_or_name.endswith(SUFFIXES) else path_or_name
-    _refuse_near_misses(path_or_name, bare, names, folders)
+    _refuse_study(bare, folders)
     note = "(fptkit list recipes)" if bare == path_or_name else f"the file '{path_or_name}' does not exist either"
     raise UnknownNameError("recipe", bare, names, note)
 
 
-def _refuse_near_misses(path_or_name: str, bare: str, names: set[str], folders: Sequence[Path]) -> None:
-    """Raise if what was not found is the path of a file that is gone, with the name of a recipe, or is a study.
+def _refuse_study(bare: str, folders: Sequence[Path]) -> None:
+    """Raise if the name that was not found among recipes is that of a study.
 
     Raises:
         UsageError: with the command that was meant.
     """
-    if bare in names:
-        raise UsageError(
-            f"{path_or_name}: there is no such file; the recipe of that name is found without a folder: {bare}"
-        )
     if _find_in([folder / STUDIES for folder in folders], bare):
         raise UsageError(
             f"{bare} is a study, not a recipe; run it with: fptkit study {bare}, look at it with: fptkit show study "
@@ -203,17 +202,33 @@ def find_study(path_or_name: str, folders: Sequence[Path]) -> Path:
     studies = [folder / STUDIES for folder in folders]
     if path := find_file(path_or_name) or _find_in(studies, path_or_name):
         return path
-    bare = Path(path_or_name).stem
-    if bare != path_or_name and _find_in(studies, bare):
-        raise UsageError(
-            f"{path_or_name}: there is no such file; the study of that name is found without a folder: {bare}"
-        )
+    _refuse_path_of_shipped(path_or_name, studies)
     try:
         return find_recipe(path_or_name, folders)
     except UnknownNameError as err:
         names = {path.stem for folder in studies for path in _files(folder)}
         note = err.note.replace("(fptkit list recipes)", "(fptkit list studies, fptkit list recipes)")
         raise UnknownNameError("study or recipe", err.name, {*names, *err.known}, note) from None
+
+
+def _refuse_path_of_shipped(path_or_name: str, folders: Sequence[Path]) -> None:
+    """Raise if a path that does not exist ends in the name of a shipped file, as ``recipes/x.yaml`` does elsewhere.
+
+    It is not opened instead: whoever gives a path means the file there, which may have been edited.
+
+    Raises:
+        UsageError: it does; the error gives the command.
+    """
+    name = re.split(r"[/\\]", path_or_name)[-1]
+    name = Path(name).stem if name.endswith(SUFFIXES) else name
+    if not name or name == path_or_name or not (shipped := _find_in(folders, name)):
+        return
+    kind = read_recipe_file(shipped, folders).kind
+    command = kind if kind in ("pretrain", "study") else "run"
+    raise UsageError(
+        f"{clipped(path_or_name)} does not exist, but '{name}' is installed: use its name, as in "
+        f"'fptkit {command} {name}', or copy it with 'fptkit copy {name}' to edit it"
+    )
 
 
 def _find_in(folders: Sequence[Path], name: str) -> Path | None:

@@ -55,6 +55,11 @@ class Status:
     manifest: Mapping[str, object] = field(default_factory=dict)
 
 
+def data_set_names() -> list[str]:
+    """Names of all data sets that can be fetched, those of plugins too."""
+    return list(in_use().names(DataSetSpec))
+
+
 def find_data_set(name: str) -> DataSetSpec:
     """Return the data set with this name.
 

@@ -27,7 +27,9 @@ from urllib.parse import urlsplit
 
 from fptkit.errors import DataError, SourceError, UsageError
 from fptkit.files import find_json, write_json
+from fptkit.sources.activity import doing
 from fptkit.sources.decoding import one_line
+from fptkit.sources.probe import network_forbidden
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes received and the bytes in total, or None if the server does not report the total."""
@@ -135,6 +137,8 @@ def download(
     if wanted is not None and destination.is_file() and file_sha256(destination) == wanted:
         return Downloaded(destination, wanted, destination.stat().st_size, 0)
 
+    if forbidden := network_forbidden():
+        raise SourceError(url, [(url, forbidden)])
     part = _Part(destination, size, most_bytes)
     reason = ""
     for attempt in range(retries.attempts):
@@ -265,6 +269,8 @@ class _Part:
                     raise self._too_large(answer.url, f"more than {self._most:,}")
                 if progress:
                     progress(done, total)
+                else:
+                    doing(f"downloading {self.destination.name}", _so_far(done, total))
                 if (waited := time.monotonic() - begun) > timeout_s:
                     if received < _SLOWEST * waited and done != total:
                         raise _BrokenOff(f"only {received:,} bytes arrived in {waited:.0f} s")
@@ -352,6 +358,11 @@ def _opened(request: urllib.request.Request, timeout_s: float) -> http.client.HT
         reason = getattr(answer, "reason", "") or answer or type(answer).__name__
         raise _BrokenOff(f"no connection ({one_line(str(reason))})") from answer
     return cast(http.client.HTTPResponse, answer)
+
+
+def _so_far(done: int, total: int | None) -> str:
+    """How much of a file arrived, in words."""
+    return f"{done / 1e6:.1f} MB" if total is None else f"{done / 1e6:.1f} of {total / 1e6:.1f} MB"
 
 
 def _continues(answer: http.client.HTTPResponse, start: int, known: _Version, now: _Version) -> bool:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from fptkit.errors import DataError, SourceError, UsageError
+from fptkit.sources.activity import doing
 from fptkit.sources.choice import Unavailable
 from fptkit.sources.download import RETRIES, download
 from fptkit.sources.probe import hub_problem
@@ -79,6 +80,7 @@ def download_hub_file(repository: str, name: str, revision: str | None) -> Path:
     """
     from huggingface_hub import hf_hub_download
 
+    doing(f"downloading {name} of {repository}")
     try:
         _fetch_large(repository, name, revision)
         return Path(_patiently(lambda: hf_hub_download(repository, name, revision=revision)))

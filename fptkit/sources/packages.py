@@ -133,8 +133,10 @@ def _kept(name: str) -> Path:
 
 def _pip_problem() -> str:
     """Why pip cannot download; empty if it can be tried."""
-    from fptkit.sources.probe import offline_variable
+    from fptkit.sources.probe import network_forbidden, offline_variable
 
+    if reason := network_forbidden():
+        return reason
     if variable := offline_variable():
         return f"{variable} forbids downloading it"
     return "" if importlib.util.find_spec("pip") else "this environment has no pip to download it"

@@ -9,8 +9,10 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 
+from fptkit.sources.activity import doing
 from fptkit.sources.decoding import one_line
 
 DEADLINE_S = 2.0
@@ -18,6 +20,28 @@ DEADLINE_S = 2.0
 
 OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 """Environment variables of huggingface_hub; like there, the first one that is set and not empty decides."""
+
+
+_forbidden: ContextVar[str] = ContextVar("forbidden", default="")
+
+
+@contextlib.contextmanager
+def without_network(reason: str) -> Iterator[None]:
+    """Keep fptkit from asking any server in the block: what is missing on this machine counts as unavailable.
+
+    Args:
+        reason: why, as the reason of sources that are skipped.
+    """
+    token = _forbidden.set(reason)
+    try:
+        yield
+    finally:
+        _forbidden.reset(token)
+
+
+def network_forbidden() -> str:
+    """The reason of `without_network`; empty outside of it."""
+    return _forbidden.get()
 
 
 class NoAnswer(Exception):
@@ -34,6 +58,8 @@ def first_answering(addresses: Sequence[str], *, any_status: bool = False) -> st
     Raises:
         NoAnswer: no server answers within `DEADLINE_S`.
     """
+    if reason := network_forbidden():
+        raise NoAnswer(reason)
     answers: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
 
     def ask(address: str) -> None:
@@ -75,6 +101,7 @@ def hub_problem() -> str:
 
     if forbidden := offline_reason():
         return forbidden
+    doing("asking whether the hub answers")
     try:
         first_answering([os.environ.get("HF_ENDPOINT") or constants.ENDPOINT], any_status=True)
     except NoAnswer as err:
@@ -89,6 +116,8 @@ def offline_reason() -> str:
     """
     from huggingface_hub import constants
 
+    if reason := network_forbidden():
+        return reason
     if any(os.environ.get(name) for name in OFFLINE_VARIABLES):
         return f"{name} forbids asking the hub" if (name := offline_variable()) else ""
     return "huggingface_hub is set to offline, which forbids asking the hub" if constants.HF_HUB_OFFLINE else ""

@@ -12,6 +12,7 @@ _HOME = "fptkit.sources.weights"
 DATA_SETS: Mapping[str, DataSetSpec] = {
     "remote_homology": DataSetSpec(
         name="remote_homology",
+        entry="tape",
         summary="TAPE remote homology: protein domains of SCOP 1.75 labelled by fold, three hold-outs",
         # The JSON form ("raw data"); data_pytorch/remote_homology.tar.gz is the LMDB form, with pickled records.
         # Read in songlab-cal/tape, README.md, section "Raw Data", at 6d345c2b.
@@ -37,6 +38,7 @@ DATA_SETS: Mapping[str, DataSetSpec] = {
     ),
     "listops": DataSetSpec(
         name="listops",
+        entry="lra",
         summary="ListOps of Long Range Arena: nested expressions of 500 to 2,000 symbols; its archive has 7.7 GB",
         # A tar archive in spite of its name. Read in google-research/long-range-arena, README.md.
         url="https://storage.googleapis.com/long-range-arena/lra_release.gz",

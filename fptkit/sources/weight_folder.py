@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fptkit.errors import DataError
 from fptkit.files import read_json
+from fptkit.sources.activity import doing
 from fptkit.sources.decoding import SAFETENSORS, decoding, shown_value
 from fptkit.sources.formats import INDEX, SINGLE
 
@@ -39,6 +40,7 @@ class WeightFolder:
         """
         from safetensors.torch import load_file
 
+        doing(f"reading weights {self.entry}")
         whole = self.file.name == SINGLE
         weight_map = {} if whole else read_index(self.file, self.entry)
         found: dict[str, Tensor] = {}

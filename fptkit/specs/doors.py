@@ -85,6 +85,7 @@ class DataSetSpec(Spec):
             recorded, and required later.
         members: pattern of the files in the archive that are unpacked.
         archive: whether the address is that of a zip or tar archive; false: of one file, which keeps its name.
+        entry: entry of ``source`` by which the task of this name reads it; empty if there is no such task.
 
     Raises:
         PluginError: a field is of the wrong type, or ``records`` or ``extensions`` is empty.
@@ -112,6 +113,7 @@ class DataSetSpec(Spec):
     sha256: str = ""
     members: str = "*"
     archive: bool = True
+    entry: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -119,7 +121,7 @@ class DataSetSpec(Spec):
         self._check_place("installer")
         if not (self.installer is None or isinstance(self.installer, str) or callable(self.installer)):
             raise PluginError(f"{self}: installer {self.installer!r} cannot be called")
-        for label in ("url", "checksum", "advice", "sha256", "members"):
+        for label in ("url", "checksum", "advice", "sha256", "members", "entry"):
             if not isinstance(value := getattr(self, label), str):
                 raise PluginError(f"{self}: {label} is {value!r}, expected text")
         counted = isinstance(self.records, Mapping) and all_are(int, self.records.values())

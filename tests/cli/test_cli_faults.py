@@ -67,7 +67,7 @@ def test_a_pretraining_recipe_must_say_where_its_text_is() -> None:
 
 
 def test_running_a_pretraining_recipe_names_the_command() -> None:
-    done = fptkit("run", "pretrain_language")
+    done = fptkit("run", "pretrain_language", "--quiet")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert "pretraining recipe; use: fptkit pretrain pretrain_language" in done.stderr
 

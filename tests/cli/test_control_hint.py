@@ -53,3 +53,8 @@ def test_other_output_has_no_such_lines(folder: Path) -> None:
 def test_random_weights_have_no_pretraining(folder: Path) -> None:
     code, out, _ = fptkit("run", "tiny.yaml", cwd=folder)
     assert (code, HINT in out) == (0, False)
+    command = out.splitlines()[-1]
+    assert command == "  fptkit study tiny.yaml"
+    assert "to see how much the seed decides (5 runs like this one):" in out
+    code, out, _ = fptkit(*shlex.split(command)[1:], "--dry-run", cwd=folder)
+    assert (code, "1 cell, 5 runs" in out) == (0, True)

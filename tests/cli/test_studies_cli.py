@@ -76,7 +76,9 @@ def test_run_sends_a_study_to_its_command(capsys: pytest.CaptureFixture[str]) ->
     with pytest.raises(SystemExit) as ended:
         main(["run", "mine.yaml"])
     assert ended.value.code == 2
-    assert capsys.readouterr().err == "error: mine.yaml: this is a study; use: fptkit study mine.yaml\n"
+    reading, error = capsys.readouterr().err.splitlines()
+    assert reading == "reading recipe mine.yaml"
+    assert error == "error: mine.yaml: this is a study; use: fptkit study mine.yaml"
 
 
 def unknown(schema: dict[str, Any], value: Any) -> set[str]:

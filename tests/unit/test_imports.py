@@ -40,8 +40,8 @@ INNER_FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
     "lab": (
         ("benchmarking", "pretraining", "proposals"),
         ("published", "studies"),
-        ("reporting",),
-        ("reproduction", "verification"),
+        ("prefetching", "reporting"),
+        ("doctor", "reproduction", "verification"),
         ("contracts",),
     ),
 }

@@ -259,7 +259,7 @@ def _without_numbers(recipe: Recipe, precision: str) -> Recipe:
     encoder = recipe.encoder
     if encoder is not None and getattr(encoder.options, "match_norm", False):
         encoder = Component(name=encoder.name, options=encoder.options.model_copy(update={"match_norm": False}))
-    return recipe.model_copy(update={"encoder": encoder, "precision": precision})
+    return recipe.model_copy(update={"encoder": encoder, "precision": precision, "shuffle_tokens": False})
 
 
 def _skeleton_of(batch: Batch, mode: FakeTensorMode, device: torch.device) -> Batch:

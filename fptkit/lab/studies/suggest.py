@@ -1,4 +1,4 @@
-"""The command that compares a finished run with its control."""
+"""The command that says more about a finished run: a study with its control, or over seeds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fptkit.recipe.load import LoadedRecipe
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A study of a recipe and its control.
+    """A study of a recipe.
 
     Args:
         command: command line, quoted for a shell.
@@ -44,7 +44,7 @@ def control_study(
         The study; None if the weights are random already, or if the recipe cannot be studied like this.
     """
     control = "unfrozen_random" if loaded.recipe.freezing.name == "full" else "frozen_random"
-    kept = [text for text in overrides if not text.startswith(("train.seed=", "train.seeds"))]
+    kept = _without_seeds(overrides)
     try:
         study = load_study(
             recipe,
@@ -60,6 +60,39 @@ def control_study(
         return None
     words = ["fptkit", "study", recipe, *_options(profile, kept, plugin_files), f"--controls={control}"]
     return Suggestion(shlex.join(words), len(study.cells) * len(study.settings.first_seeds))
+
+
+def seeds_study(
+    loaded: LoadedRecipe,
+    recipe: str,
+    *,
+    profile: str | None = None,
+    overrides: Sequence[str] = (),
+    plugin_files: Sequence[Path] = (),
+) -> Suggestion | None:
+    """The study that repeats a run with several seeds. Arguments as for `control_study`.
+
+    Returns:
+        The study; None if the recipe cannot be studied like this.
+    """
+    kept = _without_seeds(overrides)
+    try:
+        study = load_study(
+            recipe,
+            profile=profile,
+            overrides=kept,
+            plugin_files=plugin_files,
+            registry_loader=lambda _: loaded.registry,
+        )
+    except FptkitError:
+        return None
+    words = ["fptkit", "study", recipe, *_options(profile, kept, plugin_files)]
+    return Suggestion(shlex.join(words), len(study.cells) * len(study.settings.first_seeds))
+
+
+def _without_seeds(overrides: Sequence[str]) -> list[str]:
+    """Overrides without those of seeds, since a study has its own."""
+    return [text for text in overrides if not text.startswith(("train.seed=", "train.seeds"))]
 
 
 def _options(profile: str | None, overrides: Sequence[str], plugin_files: Sequence[Path]) -> Iterator[str]:

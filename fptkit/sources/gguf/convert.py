@@ -19,6 +19,7 @@ from typing import Any
 
 from fptkit.errors import DataError, UsageError
 from fptkit.files import find_json, write_bytes, write_json
+from fptkit.sources.activity import doing
 from fptkit.sources.choice import Unavailable, data_folder, shown_folder
 from fptkit.sources.download import file_sha256
 from fptkit.sources.formats import SINGLE
@@ -119,6 +120,7 @@ def _intact(folder: Path, digest: str) -> Converted | None:
 
 def _make(path: Path, folder: Path, digest: str, entry: str) -> Converted:
     """Convert a file into a new folder beside, which then takes the place of what is there."""
+    doing(f"converting {path.name}, once")
     file = open_gguf(path)
     config = config_of(file, entry=entry)
     partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}.part")

