@@ -49,9 +49,12 @@ def test_values_may_follow_the_recipe_without_set(tmp_path: Path) -> None:
         (["run", "rq1_transfer"], "rq1_transfer is a study, not a recipe; run it with: fptkit study rq1_transfer"),
         (
             ["run", "elsewhere/homology_gpt2.yaml"],
-            "does not exist, but 'bit_xor_gpt2' is installed: use its name, as in 'fptkit run bit_xor_gpt2'",
+            "does not exist, but 'homology_gpt2' is installed: use its name, as in 'fptkit run homology_gpt2'",
         ),
-        (["study", "elsewhere/rq1_transfer.yaml"], "'rq1_transfer' is installed: use its name, as in 'fptkit study rq1_transfer'"),
+        (
+            ["study", "elsewhere/rq1_transfer.yaml"],
+            "'rq1_transfer' is installed: use its name, as in 'fptkit study rq1_transfer'",
+        ),
         (["run", "bit_xor_gpt2", "--track", "wandbb"], "unknown listener 'wandbb'. Did you mean 'wandb'?"),
         (["copy", "rq1_transfer", "--flat"], "--flat is for recipes, but rq1_transfer is a study"),
         (["copy", "bit_xor_gpt2", "--profile", "smoke"], "--profile needs --flat"),
