@@ -28,7 +28,7 @@ CLOSED = {
     "SyntheticRecipe.kind": "marks a pretraining recipe",
     "TaskPretraining.kind": "marks a pretraining recipe",
     "HeadOptions.readout": "a short form of readout, which takes the name of any head; so does this key in a file",
-    "ScheduleOptions.name": "a short form of schedule, which takes the name of any schedule; so does this key in a file",
+    "ScheduleOptions.name": "a short form of schedule, which takes the name of any; so does this key in a file",
     "PretrainTrain.optimizer": "the two optimizers whose settings were tuned for packaged weights",
     "PretrainTrain.precision": "number formats that torch and the kernels know",
     "PretrainRecipe.save_dtype": "number formats of safetensors that checkpoints are read from",
