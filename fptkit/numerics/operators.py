@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.library import Library, register_fake
 
-from fptkit.numerics.loops import call
+from fptkit.numerics.loops import QUANTISE, call
 
 _LIBRARY = Library("fptkit", "DEF")
 _BLOCK_ROWS = 32
@@ -165,6 +165,33 @@ def _softmax(scores: Tensor, scale: float, causal: bool) -> None:
 @_define("softmax_backward_(Tensor(a!) grad, Tensor weights, float scale, bool causal) -> ()")
 def _softmax_backward(grad: Tensor, weights: Tensor, scale: float, causal: bool) -> None:
     call("softmax_backward", grad, weights, *weights.shape, scale, causal)
+
+
+@_define("quantise(Tensor inputs, Tensor? factors, float ratio) -> (Tensor, Tensor, Tensor)")
+def _quantise(inputs: Tensor, factors: Tensor | None, ratio: float) -> tuple[Tensor, Tensor, Tensor]:
+    integers, scales, outlying = _quantised(inputs, factors, ratio)
+    outlying.zero_()
+    call("quantise", inputs, factors, integers, scales, outlying, *inputs.shape, ratio, source=QUANTISE)
+    return integers, scales, outlying
+
+
+@register_fake("fptkit::quantise", lib=_LIBRARY)
+def _quantised(inputs: Tensor, factors: Tensor | None, ratio: float) -> tuple[Tensor, Tensor, Tensor]:
+    integers = torch.empty_like(inputs, dtype=torch.int8)
+    scales = inputs.new_empty(len(inputs), dtype=torch.float32)
+    return integers, scales, integers.new_empty(inputs.shape[1])
+
+
+@_define("dequantise(Tensor sums, Tensor scales, Tensor? factors, Tensor? bias) -> Tensor")
+def _dequantise(sums: Tensor, scales: Tensor, factors: Tensor | None, bias: Tensor | None) -> Tensor:
+    outputs = torch.empty_like(sums, dtype=torch.bfloat16)
+    call("dequantise", sums, scales, factors, bias, outputs, *sums.shape, source=QUANTISE)
+    return outputs
+
+
+@register_fake("fptkit::dequantise", lib=_LIBRARY)
+def _dequantised(sums: Tensor, scales: Tensor, factors: Tensor | None, bias: Tensor | None) -> Tensor:
+    return torch.empty_like(sums, dtype=torch.bfloat16)
 
 
 for _like_the_first in ("gelu", "gelu_backward", "gelu_exact", "gelu_exact_backward", "silu_product", "add_dropped"):
