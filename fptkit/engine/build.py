@@ -54,8 +54,8 @@ class Built:
         groups: the trained parameters.
         encoder_name: the encoder used; a recipe need not name one.
         readout: the read-out used.
-        precision: how frozen weights are stored: ``float32``, ``bfloat16`` or ``int8``; int8 weights are multiplied in
-            bfloat16.
+        precision: how frozen weights are stored and multiplied: ``float32``, ``bfloat16``, ``int8`` or
+            ``int8_storage``, which is multiplied in bfloat16.
         encoded_tokens: tokens of the longest example after the encoder; None: as many as before it.
 
     Example:
@@ -375,8 +375,9 @@ def _store(model: CrossModalModel, precision: str) -> None:
     if precision == "float32":
         return
     model.mixed = True
-    if precision == "int8":
-        keep_in_eight_bits(model.backbone, _frozen(model, "attention", "feed_forward"))
+    if precision in ("int8", "int8_storage"):
+        maps = _frozen(model, "attention", "feed_forward")
+        keep_in_eight_bits(model.backbone, maps, products=precision == "int8")
     for parameter in _frozen(model, "attention", "feed_forward", "recurrent"):
         parameter.data = parameter.data.to(torch.bfloat16)
 

@@ -22,6 +22,7 @@ from fptkit.freezing import ParameterCounts
 from fptkit.freezing.counts import count_parts
 from fptkit.interfaces import Metrics
 from fptkit.numerics import kernels
+from fptkit.numerics.precision import why_not_int8
 from fptkit.recipe.models import Recipe, SeedName
 from fptkit.registry import Registry
 
@@ -104,6 +105,7 @@ def run_facts(
             *backbone.notes,
             *_init_note(recipe, built),
             *_shuffle_note(recipe),
+            *_precision_note(recipe, built),
             *task.notes,
             *notes,
             *_kernels_note(),
@@ -130,6 +132,13 @@ def _shuffle_note(recipe: Recipe) -> list[str]:
     if not recipe.shuffle_tokens:
         return []
     return ["control: tokens shuffled; the backbone gets the tokens of each example in random order"]
+
+
+def _precision_note(recipe: Recipe, built: Built) -> list[str]:
+    if recipe.precision != "int8" or built.precision == "int8":
+        return []
+    why = why_not_int8(next(built.model.parameters()).device)
+    return [f"precision: {built.precision} is used instead of int8: {why}"]
 
 
 def _kernels_note() -> list[str]:

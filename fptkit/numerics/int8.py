@@ -57,24 +57,22 @@ def multiply(hidden: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None)
         bias: added to the outputs.
     """
     trained = bias is not None and bias.requires_grad
-    product: Tensor = _Product.apply(hidden.to(torch.bfloat16), weight, scale, None if trained else bias)
+    rows = hidden.to(torch.bfloat16).flatten(0, -2)
+    product: Tensor = _Product.apply(rows, weight, scale, None if trained else bias).unflatten(0, hidden.shape[:-1])
     return product + bias.to(product.dtype) if trained and bias is not None else product
 
 
 class _Product(Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(weight, scale)
-        rows = hidden.flatten(0, -2)
-        product = _multiply(rows, None, weight.t(), scale, None if bias is None else bias.float())
-        return product.unflatten(0, hidden.shape[:-1])
+        return _multiply(rows, None, weight.t(), scale, None if bias is None else bias.float())
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         weight, scale = ctx.saved_tensors
-        rows = grad.to(torch.bfloat16).flatten(0, -2)
-        return _multiply(rows, scale, weight, None, None).unflatten(0, grad.shape[:-1]), None, None, None
+        return _multiply(grad.to(torch.bfloat16), scale, weight, None, None), None, None, None
 
 
 def _multiply(

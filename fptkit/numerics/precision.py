@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from fptkit.errors import UsageError
+from fptkit.numerics import kernels
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -29,10 +30,13 @@ def choose_precision(wanted: str, device: torch.device) -> str:
     The choice depends on the hardware, not on timing, so that a repeated run makes the same choice.
 
     Args:
-        wanted: ``auto``, ``float32``, ``bfloat16`` or ``int8``.
+        wanted: ``auto``, ``float32``, ``bfloat16``, ``int8`` or ``int8_storage``.
         device: the device of the run.
+
+    Returns:
+        The precision; for ``int8`` on a device that has no fast products of integers, what ``auto`` gives.
     """
-    if wanted != "auto":
+    if wanted != "auto" and not (wanted == "int8" and why_not_int8(device)):
         return wanted
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
@@ -43,3 +47,20 @@ def cpu_multiplies_bfloat16() -> bool:
     """True if this CPU has instructions for bfloat16 products (AVX-512 BF16 or AMX)."""
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # not in the oldest supported torch
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def why_not_int8(device: torch.device) -> str:
+    """Reason why products of 8-bit integers are not faster than those of bfloat16 on a device; empty if they are."""
+    if device.type == "cuda":
+        fast = torch.cuda.get_device_capability(device) >= (8, 0)
+        return "" if fast else f"{torch.cuda.get_device_name(device)} has no fast products of 8-bit integers"
+    if not cpu_multiplies_int8():
+        return "this processor has no instructions for products of 8-bit integers (VNNI or AMX)"
+    why = kernels.why_not()
+    return "" if why is None else f"the CPU kernels around the products are not available: {why}"
+
+
+def cpu_multiplies_int8() -> bool:
+    """True if this CPU has instructions for products of 8-bit integers (AVX-512 VNNI or AMX) that torch uses."""
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # not in the oldest supported torch
+    return bool(capabilities.get("avx512_vnni") or capabilities.get("amx_int8"))

@@ -15,6 +15,7 @@ from fptkit.engine.run import RunRequest, run
 from fptkit.errors import FreezingError, UsageError
 from fptkit.freezing import FreezeProof
 from fptkit.numerics.eight_bit import EightBitLinear, linear_rows
+from fptkit.numerics.precision import why_not_int8
 from fptkit.recipe.load import load_recipe
 
 RECIPE = """
@@ -96,6 +97,10 @@ def test_no_copy_of_the_weight_is_stored(autocast: bool) -> None:
             assert kept_bytes(maps()[0], torch.randn(2, 48)) >= 48 * 20 * 2
 
 
+def fast() -> bool:
+    return not why_not_int8(torch.device("cpu"))
+
+
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.yaml"
@@ -111,13 +116,14 @@ def hidden_of(recipe: Path, *overrides: str) -> tuple[Any, Tensor]:
     return built, built.model(batch.inputs, batch.lengths)
 
 
-LIKES = ["vit", "bert", "t5_encoder", "longformer"]
+LIKES = ["gpt2", "vit", "bert", "t5_encoder", "longformer"]
 
 
+@pytest.mark.parametrize("precision", ["int8", "int8_storage"])
 @pytest.mark.parametrize("like", LIKES)
-def test_a_model_keeps_its_parameters_and_returns_nearly_the_same(recipe: Path, like: str) -> None:
+def test_a_model_keeps_its_parameters_and_returns_nearly_the_same(recipe: Path, like: str, precision: str) -> None:
     (plain, expected), (small, found) = (
-        hidden_of(recipe, f"backbone.like={like}", f"precision={precision}") for precision in ("float32", "int8")
+        hidden_of(recipe, f"backbone.like={like}", f"precision={kind}") for kind in ("float32", precision)
     )
     shapes = [{name: p.shape for name, p in built.model.named_parameters()} for built in (plain, small)]
     assert shapes[0] == shapes[1]
@@ -127,25 +133,24 @@ def test_a_model_keeps_its_parameters_and_returns_nearly_the_same(recipe: Path, 
     assert torch.corrcoef(torch.stack((expected.flatten(), found.flatten())))[0, 1] > 0.99
 
 
-def test_a_run_in_eight_bits(recipe: Path, tmp_path: Path) -> None:
-    summary = run(RunRequest(load_recipe(str(recipe), overrides=["precision=int8"]), tmp_path / "run"))
-    assert (summary["status"], summary["precision"]) == ("finished", "int8")
+@pytest.mark.parametrize("precision", ["int8", "int8_storage"])
+def test_a_run_in_eight_bits(recipe: Path, tmp_path: Path, precision: str) -> None:
+    summary = run(RunRequest(load_recipe(str(recipe), overrides=[f"precision={precision}"]), tmp_path / "run"))
+    assert (summary["status"], summary["precision"]) == ("finished", precision if fast() or precision == "int8_storage" else "bfloat16")
     again = run(RunRequest(load_recipe(str(tmp_path / "run" / "recipe.yaml")), tmp_path / "again"))
     assert again["metrics"] == summary["metrics"]
 
 
-@pytest.mark.parametrize(
-    "backbone", ["{like: gpt2, size: nano, heads: 2, width: 32}", "{like: lstm, width: 32, heads: null}"]
-)
-def test_a_backbone_without_such_maps_is_named(recipe: Path, tmp_path: Path, backbone: str) -> None:
-    overrides = [f"backbone={backbone[:1]}name: random, blocks: 1, {backbone[1:]}", "precision=int8"]
-    with pytest.raises(UsageError, match=r"precision: int8 stores frozen nn\.Linear maps"):
+@pytest.mark.parametrize("precision", ["int8", "int8_storage"])
+def test_a_backbone_without_such_maps_is_named(recipe: Path, tmp_path: Path, precision: str) -> None:
+    overrides = ["backbone={name: random, like: lstm, blocks: 1, width: 32, heads: null}", f"precision={precision}"]
+    with pytest.raises(UsageError, match=f"precision: {precision} quantises frozen linear maps, and LstmBackbone has"):
         run(RunRequest(load_recipe(str(recipe), overrides=overrides), tmp_path / "run"))
 
 
 def test_without_a_frozen_map_it_is_refused(recipe: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has none"):
-        run(RunRequest(load_recipe(str(recipe), overrides=["precision=int8", "freezing.name=full"]), tmp_path / "run"))
+        run(RunRequest(load_recipe(str(recipe), overrides=["precision=int8_storage", "freezing.name=full"]), tmp_path / "run"))
 
 
 def test_a_changed_scale_is_detected() -> None:
