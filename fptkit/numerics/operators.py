@@ -167,30 +167,37 @@ def _softmax_backward(grad: Tensor, weights: Tensor, scale: float, causal: bool)
     call("softmax_backward", grad, weights, *weights.shape, scale, causal)
 
 
-@_define("quantise(Tensor inputs, Tensor? factors, float ratio) -> (Tensor, Tensor, Tensor)")
-def _quantise(inputs: Tensor, factors: Tensor | None, ratio: float) -> tuple[Tensor, Tensor, Tensor]:
-    integers, scales, outlying = _quantised(inputs, factors, ratio)
+@_define("quantise(Tensor inputs, Tensor? factors, Tensor? masks, float ratio) -> (Tensor, Tensor, Tensor)")
+def _quantise(
+    inputs: Tensor, factors: Tensor | None, masks: Tensor | None, ratio: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    integers, scales, outlying = _quantised(inputs, factors, masks, ratio)
     outlying.zero_()
-    call("quantise", inputs, factors, integers, scales, outlying, *inputs.shape, ratio, source=QUANTISE)
+    call("quantise", inputs, factors, masks, integers, scales, outlying, *inputs.shape, ratio, source=QUANTISE)
     return integers, scales, outlying
 
 
 @register_fake("fptkit::quantise", lib=_LIBRARY)
-def _quantised(inputs: Tensor, factors: Tensor | None, ratio: float) -> tuple[Tensor, Tensor, Tensor]:
+def _quantised(
+    inputs: Tensor, factors: Tensor | None, masks: Tensor | None, ratio: float
+) -> tuple[Tensor, Tensor, Tensor]:
     integers = torch.empty_like(inputs, dtype=torch.int8)
     scales = inputs.new_empty(len(inputs), dtype=torch.float32)
     return integers, scales, integers.new_empty(inputs.shape[1])
 
 
-@_define("dequantise(Tensor sums, Tensor scales, Tensor? factors, Tensor? bias) -> Tensor")
-def _dequantise(sums: Tensor, scales: Tensor, factors: Tensor | None, bias: Tensor | None) -> Tensor:
-    outputs = torch.empty_like(sums, dtype=torch.bfloat16)
-    call("dequantise", sums, scales, factors, bias, outputs, *sums.shape, source=QUANTISE)
+@_define(
+    "dequantise(Tensor sums, Tensor scales, Tensor? factors, Tensor? bias, Tensor? apart, Tensor? weights) -> Tensor"
+)
+def _dequantise(sums: Tensor, scales: Tensor, *optional: Tensor | None) -> Tensor:
+    outputs = _dequantised(sums)
+    few = 0 if optional[-1] is None else len(optional[-1])
+    call("dequantise", sums, scales, *optional, outputs, *sums.shape, few, source=QUANTISE)
     return outputs
 
 
 @register_fake("fptkit::dequantise", lib=_LIBRARY)
-def _dequantised(sums: Tensor, scales: Tensor, factors: Tensor | None, bias: Tensor | None) -> Tensor:
+def _dequantised(sums: Tensor, *_: Tensor | None) -> Tensor:
     return torch.empty_like(sums, dtype=torch.bfloat16)
 
 

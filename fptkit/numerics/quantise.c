@@ -12,6 +12,7 @@ typedef uint16_t half;
 
 #define ALWAYS static inline __attribute__((always_inline))
 #define LEVELS 127.0f /* integers on each side of 0 */
+#define TILE 512       /* numbers of a row that are computed together */
 
 ALWAYS float widen(half number) {
     uint32_t bits = (uint32_t)number << 16;
@@ -47,34 +48,46 @@ ALWAYS int8_t rounded(float number) {
     return (int8_t)bits;
 }
 
-ALWAYS float quantise_row(const half *restrict x, const float *restrict factors, int8_t *restrict q, int64_t width,
-                          float *restrict limit, float ratio) {
-    int32_t largest = 0;
+/* One row, without the columns whose mask is 0; returns its largest size and gives, in *limit, the size from which a
+   number of the row is outlying. */
+ALWAYS float quantise_row(const half *restrict x, const float *restrict factors, const int32_t *restrict masks,
+                          int8_t *restrict q, float *restrict scale, float *restrict limit, int64_t width, float ratio) {
+    int32_t largest = 0, largest_kept = 0;
     float squares = 0;
     for (int64_t i = 0; i < width; i++) {
         float number = factors ? widen(x[i]) * factors[i] : widen(x[i]);
-        int32_t size = size_bits(number);
+        int32_t size = size_bits(number), kept = masks ? size & masks[i] : size;
         largest = size > largest ? size : largest;
+        largest_kept = kept > largest_kept ? kept : largest_kept;
         squares += number * number;
     }
-    float most = of_bits(largest), by = most > 0 ? LEVELS / most : 0;
-    for (int64_t i = 0; i < width; i++) q[i] = rounded((factors ? widen(x[i]) * factors[i] : widen(x[i])) * by);
+    float most = of_bits(largest_kept), by = most > 0 ? LEVELS / most : 0;
+    for (int64_t i = 0; i < width; i++) {
+        int8_t integer = rounded((factors ? widen(x[i]) * factors[i] : widen(x[i])) * by);
+        q[i] = masks ? integer & (int8_t)masks[i] : integer;
+    }
+    *scale = most / LEVELS;
     *limit = ratio * sqrtf(squares / width);
-    return most;
+    return of_bits(largest);
 }
 
-/* inputs (rows, width), each times factors (width), if they are not NULL; outputs: integers (rows, width) and scales
-   (rows), whose products are the inputs; outlying (width): 1 in columns where a number is more than ratio times the root
-   mean square of its row, else unchanged. */
-void quantise(const half *restrict inputs, const float *restrict factors, int8_t *restrict integers,
-              float *restrict scales, int8_t *restrict outlying, int64_t rows, int64_t width, float ratio) {
+/* inputs (rows, width), each times factors (width); masks (width): 0 in columns that are left out, else -1; factors and
+   masks may be NULL. Outputs: integers (rows, width) and scales (rows), whose products are the inputs; outlying (width):
+   1 in columns where a number is more than ratio times the root mean square of its row, else unchanged. */
+void quantise(const half *restrict inputs, const float *restrict factors, const int32_t *restrict masks,
+              int8_t *restrict integers, float *restrict scales, int8_t *restrict outlying, int64_t rows, int64_t width,
+              float ratio) {
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < rows; row++) {
         const half *x = inputs + row * width;
         int8_t *q = integers + row * width;
-        float limit, most = factors ? quantise_row(x, factors, q, width, &limit, ratio)
-                                    : quantise_row(x, NULL, q, width, &limit, ratio);
-        scales[row] = most / LEVELS;
+        float limit, most, *scale = scales + row;
+        if (masks)
+            most = factors ? quantise_row(x, factors, masks, q, scale, &limit, width, ratio)
+                           : quantise_row(x, NULL, masks, q, scale, &limit, width, ratio);
+        else
+            most = factors ? quantise_row(x, factors, NULL, q, scale, &limit, width, ratio)
+                           : quantise_row(x, NULL, NULL, q, scale, &limit, width, ratio);
         if (most > limit)
             for (int64_t i = 0; i < width; i++)
                 if (fabsf(factors ? widen(x[i]) * factors[i] : widen(x[i])) > limit) {
@@ -84,20 +97,31 @@ void quantise(const half *restrict inputs, const float *restrict factors, int8_t
     }
 }
 
-/* sums (rows, width) of products, times scales (rows) and factors (width), plus bias (width); factors and bias may be
-   NULL. */
+/* sums (rows, width) of products, times scales (rows) and factors (width), plus bias (width), plus the product of apart
+   (rows, few) and weights (few, width); factors, bias, apart and weights may be NULL. */
 void dequantise(const int32_t *restrict sums, const float *restrict scales, const float *restrict factors,
-                const float *restrict bias, half *restrict outputs, int64_t rows, int64_t width) {
+                const float *restrict bias, const float *restrict apart, const float *restrict weights,
+                half *restrict outputs, int64_t rows, int64_t width, int64_t few) {
 #pragma omp parallel for schedule(static)
-    for (int64_t row = 0; row < rows; row++) {
-        const int32_t *s = sums + row * width;
-        half *y = outputs + row * width;
-        float by = scales[row];
-        if (factors && bias)
-            for (int64_t i = 0; i < width; i++) y[i] = narrow((float)s[i] * by * factors[i] + bias[i]);
-        else if (factors)
-            for (int64_t i = 0; i < width; i++) y[i] = narrow((float)s[i] * by * factors[i]);
-        else
-            for (int64_t i = 0; i < width; i++) y[i] = narrow((float)s[i] * by);
-    }
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t start = 0; start < width; start += TILE) {
+            float numbers[TILE];
+            const int32_t *s = sums + row * width + start;
+            half *y = outputs + row * width + start;
+            const float *f = factors ? factors + start : NULL, *b = bias ? bias + start : NULL;
+            int64_t here = width - start < TILE ? width - start : TILE;
+            float by = scales[row];
+            if (f)
+                for (int64_t i = 0; i < here; i++) numbers[i] = (float)s[i] * by * f[i];
+            else
+                for (int64_t i = 0; i < here; i++) numbers[i] = (float)s[i] * by;
+            if (b)
+                for (int64_t i = 0; i < here; i++) numbers[i] += b[i];
+            for (int64_t column = 0; column < few; column++) {
+                const float *w = weights + column * width + start;
+                float times = apart[row * few + column];
+                for (int64_t i = 0; i < here; i++) numbers[i] += times * w[i];
+            }
+            for (int64_t i = 0; i < here; i++) y[i] = narrow(numbers[i]);
+        }
 }
