@@ -21,7 +21,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from fptkit.errors import UsageError
-from fptkit.numerics.int8 import Outliers, multiply, quantise_weight
+from fptkit.numerics.int8 import multiply, quantise_weight
 
 class EightBitLinear(nn.Linear):
     """A frozen linear map with its weight stored as int8, in the original's layout, and one scale for each output.
@@ -45,7 +45,6 @@ class EightBitLinear(nn.Linear):
         # Not saved: like the weight, it is computed from the backbone's own weights again.
         self.register_buffer("scale", scale, persistent=False)
         self.bias = linear.bias  # type: ignore[assignment]
-        self._outliers = Outliers()
         shell = copy.copy(linear)
         shell._parameters = {}
         self._shell = (shell,)  # in a tuple, so that it is no submodule
@@ -65,7 +64,7 @@ class EightBitLinear(nn.Linear):
         if torch.is_autocast_enabled(device):
             hidden = hidden.to(torch.get_autocast_dtype(device))
         if self.products and hidden.dtype == torch.bfloat16:
-            return multiply(hidden, weight, scale, bias, self._outliers)
+            return multiply(hidden, weight, scale, bias)
         product: Tensor = _Product.apply(hidden, weight, scale[:, None])
         return product if bias is None else product + bias.to(product.dtype)
 

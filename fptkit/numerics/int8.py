@@ -14,6 +14,8 @@ Source: Dettmers et al. 2022, arXiv 2208.07339, "LLM.int8()".
 
 from __future__ import annotations
 
+import threading
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -45,18 +47,7 @@ def quantise_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
     return torch.round(wide / scale[:, None]).to(torch.int8), scale
 
 
-class Outliers:
-    """The columns of inputs that were outlying when a map was used last, in either direction.
-
-    They are only a guess for the next time, which saves quantising twice; results do not depend on it.
-    """
-
-    def __init__(self) -> None:
-        self.forward: Tensor | None = None
-        self.backward: Tensor | None = None
-
-
-def multiply(hidden: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None, outliers: Outliers) -> Tensor:
+def multiply(hidden: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
     """Multiply by a quantised weight, in integers.
 
     Shapes: hidden (..., in), weight (out, in), scale and bias (out,) -> (..., out) bfloat16.
@@ -66,73 +57,85 @@ def multiply(hidden: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None,
         weight: integers; any strides.
         scale: one for each output.
         bias: added to the outputs.
-        outliers: of this map; updated.
     """
     trained = bias is not None and bias.requires_grad
     rows = hidden.to(torch.bfloat16).flatten(0, -2)
-    product: Tensor = _Product.apply(rows, weight, scale, None if trained else bias, outliers)
+    product: Tensor = _Product.apply(rows, weight, scale, None if trained else bias)
     product = product.unflatten(0, hidden.shape[:-1])
     return product + bias.to(product.dtype) if trained and bias is not None else product
 
 
 class _Product(Function):
     @staticmethod
-    def forward(
-        ctx: Any, rows: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None, outliers: Outliers
-    ) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(weight, scale)
-        ctx.outliers = outliers
-        product, outliers.forward = _multiply(
-            rows, None, weight.t(), scale, None if bias is None else bias.float(), guess=outliers.forward
-        )
-        return product
+        inputs = _quantised_rows(rows)
+        sums = torch._int_mm(inputs.integers, weight.t())
+        bias = None if bias is None else bias.float()
+        if inputs.columns is None:
+            return dequantise(sums, inputs.scales, scale, bias)
+        weights = weight.t()[inputs.columns] * scale
+        return dequantise(sums, inputs.scales, scale, bias, inputs.apart, weights)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         weight, scale = ctx.saved_tensors
-        grad = grad.to(torch.bfloat16)
-        given, ctx.outliers.backward = _multiply(grad, scale, weight, None, None, guess=ctx.outliers.backward)
-        return given, None, None, None, None
+        integers, scales = quantise(grad.to(torch.bfloat16).contiguous(), scale)
+        return dequantise(torch._int_mm(integers, weight), scales, None, None), None, None, None
 
 
-def _multiply(
-    inputs: Tensor,
-    factors: Tensor | None,
-    weight: Tensor,
-    scale: Tensor | None,
-    bias: Tensor | None,
-    *,
-    guess: Tensor | None,
-) -> tuple[Tensor, Tensor | None]:
-    """Compute ``(inputs * factors) @ (weight * scale) + bias``; outlying columns of the inputs apart, in floats.
-
-    Shapes: inputs (N, D), factors (D,) or None, weight (D, E) int8, scale and bias (E,) or None -> (N, E).
+@dataclass(frozen=True)
+class _Rows:
+    """Quantised inputs.
 
     Args:
-        inputs: bfloat16.
-        factors: of the columns of the inputs.
-        weight: integers.
-        scale: of the columns of the weight.
-        bias: added.
-        guess: columns that may be outlying.
-
-    Returns:
-        The product, and the outlying columns.
+        of: the inputs, (N, D) bfloat16.
+        version: of the inputs: torch raises it when they are changed.
+        integers: (N, D) int8, 0 in outlying columns.
+        scales: (N,) float32.
+        columns: the outlying columns, or None.
+        apart: their numbers, (N, columns) float32, or None.
     """
-    inputs = inputs.contiguous()
-    guess = None if guess is not None and len(guess) and int(guess[-1]) >= inputs.shape[1] else guess
-    integers, scales, outlying = quantise_rows(inputs, factors, guess)
-    columns = _few(outlying)
-    if not _equal(columns, guess):
-        integers, scales, _ = quantise_rows(inputs, factors, columns)
-    sums = torch._int_mm(integers, weight)
-    if columns is None:
-        return dequantise(sums, scales, scale, bias), None
-    apart = inputs[:, columns].float()
-    few = weight[columns].float()
-    apart = apart if factors is None else apart * factors[columns]
-    return dequantise(sums, scales, scale, bias, apart, few if scale is None else few * scale), columns
+
+    of: Tensor
+    version: int
+    integers: Tensor
+    scales: Tensor
+    columns: Tensor | None
+    apart: Tensor | None
+
+
+class _Last(threading.local):
+    """The inputs of the product before: queries, keys and values are often three products of the same inputs."""
+
+    rows: _Rows | None = None
+
+
+_LAST = _Last()
+
+
+def _quantised_rows(inputs: Tensor) -> _Rows:
+    """Quantise inputs, or find that they are those of the product before."""
+    last, real = _LAST.rows, not _is_fake(inputs)
+    if (
+        real
+        and last is not None
+        and last.of.data_ptr() == inputs.data_ptr()
+        and last.version == inputs._version
+        and (last.of.shape, last.of.stride()) == (inputs.shape, inputs.stride())
+    ):
+        return last
+    whole = inputs.contiguous()
+    integers, scales, outlying = quantise_apart(whole, None)
+    columns, apart = _few(outlying), None
+    if columns is not None:
+        integers, scales, _ = quantise_apart(whole, columns)
+        apart = whole[:, columns].float()
+    rows = _Rows(inputs, inputs._version, integers, scales, columns, apart)
+    if real:
+        _LAST.rows = rows
+    return rows
 
 
 def _few(outlying: Tensor) -> Tensor | None:
@@ -140,43 +143,51 @@ def _few(outlying: Tensor) -> Tensor | None:
 
     One such column would take most of the integers of its row, and the others would be rounded to few.
     """
-    if outlying.is_meta or isinstance(outlying, FakeTensor):  # no values to look at
+    if _is_fake(outlying):
         return None
     columns = outlying.nonzero().flatten()
     return columns if 0 < len(columns) <= len(outlying) // FEW else None
 
 
-def _equal(columns: Tensor | None, others: Tensor | None) -> bool:
-    if columns is None or others is None:
-        return columns is others
-    return torch.equal(columns, others)
+def _is_fake(tensor: Tensor) -> bool:
+    """True for a tensor without values, as in an estimate."""
+    return tensor.is_meta or isinstance(tensor, FakeTensor)
 
 
-def quantise_rows(inputs: Tensor, factors: Tensor | None, apart: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Round rows, times factors, to integers times a scale for each row; mark outlying columns by 1.
+def quantise(inputs: Tensor, factors: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Round rows, times factors, to integers times a scale for each row.
 
-    Shapes: inputs (N, D) bfloat16, factors (D,) or None, apart (columns,) int64 or None -> integers (N, D) int8,
-    scales (N,) float32, marks (D,) int8.
+    Shapes: inputs (N, D) bfloat16, factors (D,) or None -> integers (N, D) int8, scales (N,) float32.
+    """
+    if kernels.run_on(inputs):
+        quantised: tuple[Tensor, Tensor] = torch.ops.fptkit.quantise(inputs, factors)
+        return quantised
+    wide = inputs.float() if factors is None else inputs.float() * factors
+    largest = wide.abs().amax(1)
+    by = torch.where(largest > 0, LEVELS / largest, 0.0)
+    return torch.round(wide * by[:, None]).to(torch.int8), largest / LEVELS
+
+
+def quantise_apart(inputs: Tensor, columns: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Round rows to integers times a scale for each row, without some columns; mark outlying columns by 1.
+
+    Shapes: inputs (N, D) bfloat16, columns (few,) int64 or None -> integers (N, D) int8, scales (N,) float32, marks (D,)
+    int8.
 
     Args:
         inputs: numbers to round.
-        factors: of the columns.
-        apart: columns that become 0; they are marked nevertheless if they are outlying.
+        columns: they become 0, and are marked nevertheless if they are outlying.
     """
-    masks = None
-    if apart is not None:
-        masks = torch.full((inputs.shape[1],), -1, dtype=torch.int32, device=inputs.device)
-        masks[apart] = 0
+    kept = None
+    if columns is not None:
+        kept = torch.ones(inputs.shape[1], device=inputs.device)
+        kept[columns] = 0.0
     if kernels.run_on(inputs):
-        quantised: tuple[Tensor, Tensor, Tensor] = torch.ops.fptkit.quantise(inputs, factors, masks, OUTLIER)
+        quantised: tuple[Tensor, Tensor, Tensor] = torch.ops.fptkit.quantise_apart(inputs, kept, OUTLIER)
         return quantised
-    wide = inputs.float() if factors is None else inputs.float() * factors
+    wide = inputs.float()
     limit = OUTLIER * wide.square().mean(1, keepdim=True).sqrt()
-    outlying = (wide.abs() > limit).any(0).to(torch.int8)
-    kept = wide if masks is None else wide * (masks != 0)
-    largest = kept.abs().amax(1)
-    by = torch.where(largest > 0, LEVELS / largest, 0.0)
-    return torch.round(kept * by[:, None]).to(torch.int8), largest / LEVELS, outlying
+    return *quantise(inputs, kept), (wide.abs() > limit).any(0).to(torch.int8)
 
 
 def dequantise(

@@ -167,22 +167,29 @@ def _softmax_backward(grad: Tensor, weights: Tensor, scale: float, causal: bool)
     call("softmax_backward", grad, weights, *weights.shape, scale, causal)
 
 
-@_define("quantise(Tensor inputs, Tensor? factors, Tensor? masks, float ratio) -> (Tensor, Tensor, Tensor)")
-def _quantise(
-    inputs: Tensor, factors: Tensor | None, masks: Tensor | None, ratio: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    integers, scales, outlying = _quantised(inputs, factors, masks, ratio)
-    outlying.zero_()
-    call("quantise", inputs, factors, masks, integers, scales, outlying, *inputs.shape, ratio, source=QUANTISE)
-    return integers, scales, outlying
+@_define("quantise(Tensor inputs, Tensor? factors) -> (Tensor, Tensor)")
+def _quantise(inputs: Tensor, factors: Tensor | None) -> tuple[Tensor, Tensor]:
+    integers, scales = _quantised(inputs, factors)
+    call("quantise", inputs, factors, integers, scales, *inputs.shape, source=QUANTISE)
+    return integers, scales
 
 
 @register_fake("fptkit::quantise", lib=_LIBRARY)
-def _quantised(
-    inputs: Tensor, factors: Tensor | None, masks: Tensor | None, ratio: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    integers = torch.empty_like(inputs, dtype=torch.int8)
-    scales = inputs.new_empty(len(inputs), dtype=torch.float32)
+def _quantised(inputs: Tensor, factors: Tensor | None) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(inputs, dtype=torch.int8), inputs.new_empty(len(inputs), dtype=torch.float32)
+
+
+@_define("quantise_apart(Tensor inputs, Tensor? kept, float ratio) -> (Tensor, Tensor, Tensor)")
+def _quantise_apart(inputs: Tensor, kept: Tensor | None, ratio: float) -> tuple[Tensor, Tensor, Tensor]:
+    integers, scales, outlying = _quantised_apart(inputs, kept, ratio)
+    outlying.zero_()
+    call("quantise_apart", inputs, kept, integers, scales, outlying, *inputs.shape, ratio, source=QUANTISE)
+    return integers, scales, outlying
+
+
+@register_fake("fptkit::quantise_apart", lib=_LIBRARY)
+def _quantised_apart(inputs: Tensor, kept: Tensor | None, ratio: float) -> tuple[Tensor, Tensor, Tensor]:
+    integers, scales = _quantised(inputs, kept)
     return integers, scales, integers.new_empty(inputs.shape[1])
 
 

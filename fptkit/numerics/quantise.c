@@ -48,49 +48,54 @@ ALWAYS int8_t rounded(float number) {
     return (int8_t)bits;
 }
 
-/* One row, without the columns whose mask is 0; returns its largest size and gives, in *limit, the size from which a
-   number of the row is outlying. */
-ALWAYS float quantise_row(const half *restrict x, const float *restrict factors, const int32_t *restrict masks,
-                          int8_t *restrict q, float *restrict scale, float *restrict limit, int64_t width, float ratio) {
-    int32_t largest = 0, largest_kept = 0;
-    float squares = 0;
-    for (int64_t i = 0; i < width; i++) {
-        float number = factors ? widen(x[i]) * factors[i] : widen(x[i]);
-        int32_t size = size_bits(number), kept = masks ? size & masks[i] : size;
-        largest = size > largest ? size : largest;
-        largest_kept = kept > largest_kept ? kept : largest_kept;
-        squares += number * number;
-    }
-    float most = of_bits(largest_kept), by = most > 0 ? LEVELS / most : 0;
-    for (int64_t i = 0; i < width; i++) {
-        int8_t integer = rounded((factors ? widen(x[i]) * factors[i] : widen(x[i])) * by);
-        q[i] = masks ? integer & (int8_t)masks[i] : integer;
-    }
-    *scale = most / LEVELS;
-    *limit = ratio * sqrtf(squares / width);
-    return of_bits(largest);
+/* A row times kept becomes integers; returns its scale. */
+ALWAYS float quantise_row(const half *restrict x, const float *restrict kept, int8_t *restrict q, int64_t width,
+                          int32_t largest) {
+    float most = of_bits(largest), by = most > 0 ? LEVELS / most : 0;
+    if (kept)
+        for (int64_t i = 0; i < width; i++) q[i] = rounded(widen(x[i]) * kept[i] * by);
+    else
+        for (int64_t i = 0; i < width; i++) q[i] = rounded(widen(x[i]) * by);
+    return most / LEVELS;
 }
 
-/* inputs (rows, width), each times factors (width); masks (width): 0 in columns that are left out, else -1; factors and
-   masks may be NULL. Outputs: integers (rows, width) and scales (rows), whose products are the inputs; outlying (width):
-   1 in columns where a number is more than ratio times the root mean square of its row, else unchanged. */
-void quantise(const half *restrict inputs, const float *restrict factors, const int32_t *restrict masks,
-              int8_t *restrict integers, float *restrict scales, int8_t *restrict outlying, int64_t rows, int64_t width,
-              float ratio) {
+/* inputs (rows, width), each times factors (width), or as they are if factors is NULL; outputs: integers (rows, width)
+   and scales (rows), whose products are the inputs. */
+void quantise(const half *restrict inputs, const float *restrict factors, int8_t *restrict integers,
+              float *restrict scales, int64_t rows, int64_t width) {
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < rows; row++) {
         const half *x = inputs + row * width;
-        int8_t *q = integers + row * width;
-        float limit, most, *scale = scales + row;
-        if (masks)
-            most = factors ? quantise_row(x, factors, masks, q, scale, &limit, width, ratio)
-                           : quantise_row(x, NULL, masks, q, scale, &limit, width, ratio);
-        else
-            most = factors ? quantise_row(x, factors, NULL, q, scale, &limit, width, ratio)
-                           : quantise_row(x, NULL, NULL, q, scale, &limit, width, ratio);
-        if (most > limit)
+        int32_t largest = 0;
+        for (int64_t i = 0; i < width; i++) {
+            int32_t size = size_bits(factors ? widen(x[i]) * factors[i] : widen(x[i]));
+            largest = size > largest ? size : largest;
+        }
+        scales[row] = quantise_row(x, factors, integers + row * width, width, largest);
+    }
+}
+
+/* As quantise, with kept (width), 0 in columns that are left out and else 1, or NULL, for factors; outlying (width):
+   1 in columns where a number is more than ratio times the root mean square of its row, else unchanged. */
+void quantise_apart(const half *restrict inputs, const float *restrict kept, int8_t *restrict integers,
+                    float *restrict scales, int8_t *restrict outlying, int64_t rows, int64_t width, float ratio) {
+#pragma omp parallel for schedule(static)
+    for (int64_t row = 0; row < rows; row++) {
+        const half *x = inputs + row * width;
+        int32_t largest = 0, largest_kept = 0;
+        float squares = 0;
+        for (int64_t i = 0; i < width; i++) {
+            float number = widen(x[i]);
+            int32_t size = size_bits(number), size_kept = kept ? size_bits(number * kept[i]) : size;
+            largest = size > largest ? size : largest;
+            largest_kept = size_kept > largest_kept ? size_kept : largest_kept;
+            squares += number * number;
+        }
+        scales[row] = quantise_row(x, kept, integers + row * width, width, largest_kept);
+        float limit = ratio * sqrtf(squares / width);
+        if (of_bits(largest) > limit)
             for (int64_t i = 0; i < width; i++)
-                if (fabsf(factors ? widen(x[i]) * factors[i] : widen(x[i])) > limit) {
+                if (fabsf(widen(x[i])) > limit) {
 #pragma omp atomic write
                     outlying[i] = 1;
                 }
