@@ -8,6 +8,7 @@ of each line over the first. The models alternate, so that a busy machine slows 
 CPU time with ``--threads 1``, since waiting threads count as busy. Lines:
 
 - official: the paper's module, only with ``--official``. It is not part of this project.
+- ours, variant official: the same network here.
 - plain loop: the same formulas as ours, one time step after the other, with torch's autograd.
 - ours, torch loop: explicit gradients, everything possible moved out of the loop; used on machines without a C++
   compiler.
@@ -31,7 +32,7 @@ from torch.nn import functional
 from fptkit.backbones.lstm.build import draw_lstm
 from fptkit.backbones.lstm.native import load_kernel
 from fptkit.backbones.lstm.network import EPSILON, LstmBackbone
-from fptkit.backbones.lstm.options import LstmSizes
+from fptkit.backbones.lstm.options import LstmSizes, Variant
 from fptkit.backbones.lstm.recurrence import Loop
 
 Forward = Callable[[Tensor], Tensor]
@@ -72,16 +73,19 @@ def official(folder: Path, sizes: LstmSizes) -> tuple[nn.Module, Forward]:
     return made, lambda tokens: made(tokens)[0]
 
 
-def ours(sizes: LstmSizes, loop: Loop, *, frozen: bool = False, mixed: bool = False) -> tuple[nn.Module, Forward]:
+def ours(
+    sizes: LstmSizes, loop: Loop, *, variant: Variant = "ba2016", frozen: bool = False, mixed: bool = False
+) -> tuple[nn.Module, Forward]:
     """Build this project's LSTM.
 
     Args:
         sizes: sizes of the network.
         loop: implementation of the loop over time.
+        variant: of the LSTM.
         frozen: freeze the linear maps and train the norms.
         mixed: run under autocast in bfloat16, and store frozen maps in bfloat16.
     """
-    backbone = draw_lstm(sizes, 0)
+    backbone = draw_lstm(sizes, 0, variant)
     backbone.loop, backbone.dropout = loop, 0.0
     for name, role in backbone.parameter_roles().items():
         parameter = backbone.get_parameter(name)
@@ -124,6 +128,7 @@ def main() -> None:
         models["official"] = official(given.official, sizes)
     plain = draw_lstm(sizes, 0)
     models["plain loop"] = plain, lambda tokens: plain_loop(plain, tokens)
+    models["ours, variant official"] = ours(sizes, "auto", variant="official")
     models["ours, torch loop"] = ours(sizes, "torch")
     models["ours, compiled"] = ours(sizes, "compiled")
     models["ours, compiled, bfloat16"] = ours(sizes, "compiled", mixed=True)

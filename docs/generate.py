@@ -19,9 +19,11 @@ import dataclasses
 import inspect
 import os
 import re
+import shlex
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import click
@@ -36,6 +38,7 @@ if str(DOCS) not in sys.path:
     sys.path.append(str(DOCS))
 
 import reading_path  # noqa: E402
+import reliability  # noqa: E402
 import token_models  # noqa: E402
 
 from fptkit import errors, hookspecs, specs  # noqa: E402
@@ -44,12 +47,17 @@ from fptkit.cli.main import COMMANDS, cli  # noqa: E402
 from fptkit.cli.subcommands import CommandWithSubcommands  # noqa: E402
 from fptkit.engine import events  # noqa: E402
 from fptkit.freezing.options import FreezingOptions  # noqa: E402
+from fptkit.lab.benchmarking.hours import ASSUMED  # noqa: E402
 from fptkit.lab.pretraining.options import PretrainRecipe  # noqa: E402
 from fptkit.lab.published import content_rows, load_published, table_heading, table_notes, table_rows  # noqa: E402
+from fptkit.lab.reporting.footnotes import Footnotes  # noqa: E402
+from fptkit.lab.reproduction import tables as reproduction  # noqa: E402
+from fptkit.lab.reproduction.plan import plan  # noqa: E402
 from fptkit.lab.studies.options import StudySettings  # noqa: E402
 from fptkit.recipe.models import SECTIONS, HeadOptions, Pinned, Recipe, TrainOptions  # noqa: E402
 from fptkit.recipe.schema import OptionRow, describe_options  # noqa: E402
 from fptkit.registry import load_plugins  # noqa: E402
+from fptkit.specs import limits  # noqa: E402
 from fptkit.tasks.arrays.options import ArraysOptions  # noqa: E402
 from fptkit.tasks.audio.options import AudioOptions  # noqa: E402
 from fptkit.tasks.own_images.options import ImagesOptions  # noqa: E402
@@ -346,6 +354,51 @@ def _as_section(row: OptionRow) -> OptionRow:
     return dataclasses.replace(row, type=f"{section} or null", default="null")
 
 
+@cache
+def _plans() -> list[reproduction.Planned]:
+    return [reproduction.Planned(job, REGISTRY) for job in plan()]
+
+
+def reproduction_sums() -> str:
+    """Return the hours of the plan by paper, what they assume, and how much fits into some budgets."""
+    rows = reproduction.sums(_plans())
+    fit = ", ".join(f"{reproduction.within(_plans(), hours)} in {hours:,}" for hours in (1, 10, 100, 1000))
+    assumed = ASSUMED.assumption(recurrent=True)
+    paragraph = (
+        f"GPU hours are estimates, {assumed}; what must be made first is left out. "
+        f"Jobs that fit into so many hours, the cheapest first: {fit}."
+    )
+    paragraph = textwrap.fill(paragraph, 120)
+    return f"{table(tuple(rows[0]), [tuple(row.values()) for row in rows])}\n\n{paragraph}"
+
+
+def reproduction_table(paper: str, name: str) -> str:
+    """Return the plan for one table of a paper; what differs for many figures is numbered below it."""
+    published = load_published(paper)
+    rows = reproduction.figure_rows(_plans(), paper, name)
+    noted = Footnotes([text for row in rows for text in row["what differs"].splitlines()], least=2)
+    for row in rows:
+        texts = row["what differs"].splitlines()
+        marks = " ".join(filter(None, map(noted.mark, texts)))
+        row["what differs"] = "; ".join(filter(None, [marks, *map(noted.beside, texts)]))
+        row["job"] = f"`{row['job']}`"
+    heading = f"**{published.tables[name].place}: {published.tables[name].title}**"
+    notes = "\n".join(f"- {note}" for note in noted.notes)
+    return f"{heading}\n\n{table(tuple(rows[0]), [tuple(row.values()) for row in rows])}\n\n{notes}"
+
+
+def reproduction_commands(paper: str) -> str:
+    """Return the command of every job of a paper, below its name, and before them what is needed first."""
+    lines: list[str] = []
+    jobs = [planned.job for planned in _plans() if planned.job.paper == paper]
+    for need in dict.fromkeys(need for job in jobs for need in job.needs):
+        arguments = [part.replace("{folder}", reproduction.FOLDER) for part in need.arguments]
+        lines += [f"# first: {need.name}", shlex.join(["fptkit", *arguments])]
+    for job in jobs:
+        lines += [f"# {job.name}", job.command(reproduction.FOLDER)]
+    return "\n".join(["```sh", *lines, "```"])
+
+
 def reading_path_table() -> str:
     """Return a table of the reading path, with links to the lines."""
     path = list(reading_path.stops())
@@ -395,7 +448,14 @@ def refused_architectures() -> str:
     return table(("model type", "why, and what would work"), [(f"`{kind}`", REFUSED[kind]) for kind in sorted(REFUSED)])
 
 
+def limits_table() -> str:
+    """All limits, in the groups of the module."""
+    rows = [(limit.group, limit.what, f"{limit:,}") for limit in limits.LIMITS]
+    return table(("of", "at most", "limit"), rows)
+
+
 BLOCKS: dict[str, Callable[..., str]] = {
+    "limits": limits_table,
     "architectures": architectures,
     "refused_architectures": refused_architectures,
     "fields": fields_of,
@@ -413,10 +473,20 @@ BLOCKS: dict[str, Callable[..., str]] = {
     "file": file_block,
     "published": published_tables,
     "published_content": published_content,
+    "reproduction_sums": reproduction_sums,
+    "reproduction": reproduction_table,
+    "reproduction_commands": reproduction_commands,
     "bodies": lambda: table(("model type", "part", "positions", "padding"), token_models.bodies()),
     "refused_bodies": lambda: table(("model type", "why", "instead"), token_models.refused_bodies()),
     "timm": lambda: table(("module", "for example", "positions", "padding"), token_models.timm()),
     "refused_timm": lambda: table(("module", "why"), token_models.refused_timm()),
+    "promises": lambda: table(("promise", "part", "tries", "broken", "date"), reliability.promises()),
+    "promises_made": reliability.circumstances,
+    "promises_broken": reliability.broken,
+    "promises_kinds": lambda: table(("part", "tries by kind", "largest values"), reliability.kinds()),
+    "mutants": lambda: table(("file", "tried", "noticed", "share", "not tried"), reliability.mutants()),
+    "mutants_made": reliability.mutants_made,
+    "mutants_living": lambda: table(("where", "change", "why no test notices it"), reliability.living()),
 }
 
 

@@ -7,8 +7,8 @@ fast.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+# No import of typing or importlib here: until a command handles Ctrl-C, as little as possible may happen.
+TYPE_CHECKING = False
 
 __version__ = "0.1.0"
 
@@ -122,9 +122,12 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = ["__version__", *sorted(_HOME_OF)]  # noqa: PLE0604  # strings, all of them
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name in _HOME_OF:
-        return getattr(importlib.import_module(_HOME_OF[name]), name)
+        import importlib
+
+        found: object = getattr(importlib.import_module(_HOME_OF[name]), name)
+        return found
     raise AttributeError(f"module 'fptkit' has no attribute '{name}'")
 
 

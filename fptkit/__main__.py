@@ -1,5 +1,5 @@
 """``python -m fptkit``."""
 
-from fptkit.cli.main import command
+from fptkit.cli.entry import command
 
 command()

@@ -7,6 +7,7 @@ of these errors only with ``--debug``.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -22,10 +23,37 @@ class FptkitError(Exception):
     process: int | None = None
 
 
+_LONGEST_NAME = 100
+"""Characters of a name that an error shows, and up to which names are compared, which takes their product in time."""
+
+
+_LONGEST_LINE = 2_000
+"""Characters of a line of a message; a file may hold a text of any length."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name most similar to ``name``; None if none is similar enough to suggest."""
-    found = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.6)
+    if len(name) > _LONGEST_NAME:
+        return None
+    comparable = [other for other in known if len(other) <= _LONGEST_NAME]
+    found = difflib.get_close_matches(name.lower(), comparable, n=1, cutoff=0.6)
     return found[0] if found else None
+
+
+def clipped(text: str) -> str:
+    """A text as errors quote it: in one line, and only its beginning if it is very long."""
+    text = text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 3]}..."
+    return text.replace("\n", "\\n")
+
+
+_UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that act on a terminal instead of being seen: control characters but tab and line feed, marks that turn
+the direction of writing, and halves of surrogate pairs, which no stream can encode."""
+
+
+def visible(text: str) -> str:
+    """A text for a terminal: characters that would act on it are written as escapes, such as ``\\x1b``."""
+    return _UNSHOWN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 class UnknownNameError(FptkitError):
@@ -49,7 +77,7 @@ class UnknownNameError(FptkitError):
         super().__init__(str(self))
 
     def __str__(self) -> str:
-        text = f"unknown {self.kind} '{self.name}'."
+        text = f"unknown {self.kind} '{clipped(self.name)}'."
         if self.suggestion:
             text += f" Did you mean '{self.suggestion}'?"
         text += f"\nknown: {', '.join(self.known) or 'none'}"
@@ -66,6 +94,50 @@ class PluginError(FptkitError):
     """A plugin is broken: a record is incomplete, a name is already used, or a target cannot be imported."""
 
     exit_code = 2
+
+
+class PluginFault(PluginError):
+    """Code of a plugin failed while fptkit called it.
+
+    Args:
+        plugin: name of the plugin, with distribution and version if it is installed.
+        component: its component in words, e.g. ``"task 'parity'"``; empty if the call was for none.
+        call: the hook, function or method that fptkit called, e.g. ``"Parity.loss"``.
+        problem: what happened, e.g. ``"raised ValueError: no such file"``.
+        place: file, line and text of the author's innermost frame, ``parity.py:17: return a / b``; empty if unknown.
+        context: split, step and example of the call, in words; empty if none of them is known.
+        remedy: what the author or user can do.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self,
+        plugin: str,
+        component: str,
+        call: str,
+        problem: str,
+        *,
+        place: str = "",
+        context: str = "",
+        remedy: str = "",
+    ) -> None:
+        self.plugin, self.component, self.call, self.problem = plugin, component, call, problem
+        self.place, self.context, self.remedy = place, context, remedy
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        whose = ", ".join(filter(None, (f"plugin {self.plugin}", self.component)))
+        lines = [f"{whose}: {self.call} {self.problem}"]
+        if self.place:
+            lines.append(f"  at {self.place}")
+        if self.context:
+            lines.append(f"  in {self.context}")
+        return "\n".join([*lines, *([self.remedy] if self.remedy else [])])
+
+
+class UserInterrupt(KeyboardInterrupt):
+    """The user pressed Ctrl-C. fptkit's signal handlers raise it, so a plain one in plugin code is the plugin's own."""
 
 
 @dataclass(frozen=True)
@@ -93,29 +165,34 @@ class RecipeError(FptkitError):
     """A recipe cannot be used; holds every problem found in it.
 
     Args:
-        problems: all faults, in the order of the file.
+        problems: the faults, in the order of the file.
+        more: whether there are more of them, which are not reported.
     """
 
     exit_code = 2
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[Problem], *, more: bool = False) -> None:
         self.problems = tuple(problems)
+        self.more = more
         super().__init__(str(self))
 
     def __str__(self) -> str:
         count = len(self.problems)
         places = dict.fromkeys(_without_line(problem.where) for problem in self.problems)
         where = f"{next(iter(places), '')}{' and elsewhere' if len(places) > 1 else ''}"
-        return f"{count} problem{'s' if count != 1 else ''} in {where}; nothing was run\n{self.located}"
+        counted = f"more than {count} problems" if self.more else f"{count} problem{'s' if count != 1 else ''}"
+        first = f"; the first {count} found" if self.more else ""
+        return f"{counted} in {visible(where)}; nothing was run{first}\n{self.located}"
 
     @property
     def located(self) -> str:
         """The problems without the summary, each on a line that begins with its place."""
-        column = max((len(problem.where) for problem in self.problems), default=0) + 2
+        column = max((len(visible(problem.where)) for problem in self.problems), default=0) + 2
         lines = []
         for problem in self.problems:
-            first, *rest = problem.message.splitlines()
-            lines.append(problem.where.ljust(column) + (f"{problem.path}: " if problem.path else "") + first)
+            first, *rest = (visible(line[:_LONGEST_LINE]) for line in problem.message.split("\n"))
+            path = visible(problem.path).replace("\n", "\\n")
+            lines.append(visible(problem.where).ljust(column) + (f"{path}: " if path else "") + first)
             lines += [" " * column + line for line in rest]
         return "\n".join(lines)
 

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import itertools
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fptkit.errors import DataError, FptkitError, UsageError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 SUMMARY = "summary.json"
 """Result and status of a run."""
@@ -50,6 +56,9 @@ ADDRESS = "address"
 
 CHECKPOINTS = "checkpoints"
 """Folder of a run's checkpoints."""
+
+OWN_DIGEST = "own_digest"
+"""Key of a JSON object with the digest of its other entries."""
 
 LOCK = ".lock"
 """Locked by the process that uses a run folder."""
@@ -109,6 +118,36 @@ def write_json(path: Path, content: Mapping[str, Any], *, flush: bool = False) -
     write_text(path, json.dumps(content, indent=2) + "\n", flush=flush)
 
 
+def write_sealed(path: Path, content: Mapping[str, Any], *, flush: bool = False) -> None:
+    """Write a JSON file with its own digest, so that `read_json` finds out if it was altered; see `replacing`."""
+    write_json(path, sealed(content), flush=flush)
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON object with the digest of its other entries, as the last of them."""
+    plain = json.loads(json.dumps(content))  # keys that are numbers become texts, and sort as such
+    return {**content, OWN_DIGEST: _digest_of(plain)}
+
+
+def is_intact(content: dict[str, Any]) -> bool:
+    """Whether a JSON object has its own digest, which is taken out of it; one without a digest is taken as it is."""
+    own = content.pop(OWN_DIGEST, None)
+    return own is None or own == _digest_of(content)
+
+
+def is_sealed(path: Path) -> bool:
+    """Whether a JSON file holds its own digest; those of fptkit 0.1.0 do not."""
+    try:
+        return OWN_DIGEST in json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError, TypeError):
+        return False
+
+
+def _digest_of(content: Mapping[str, Any]) -> str:
+    """SHA-256 of an object, which does not depend on spaces and the order of keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
 def flush_folder(folder: Path) -> None:
     """Flush renames in a folder to disk, if the system can."""
     if hasattr(os, "O_DIRECTORY"):
@@ -119,8 +158,10 @@ def flush_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def read_json(path: Path, fault: type[FptkitError] = DataError, *, where: str = "") -> dict[str, Any]:
-    """Read the JSON object in a file.
+def read_json(
+    path: Path, fault: type[FptkitError] = DataError, *, where: str = "", altered: bool = False
+) -> dict[str, Any]:
+    """Read the JSON object in a file, without its own digest if it has one.
 
     A byte-order mark is skipped. ``NaN`` and ``Infinity`` are accepted, since Python and transformers write them.
 
@@ -128,15 +169,30 @@ def read_json(path: Path, fault: type[FptkitError] = DataError, *, where: str = 
         path: the file.
         fault: error to raise.
         where: what the file belongs to, put before the message.
+        altered: read it although its content does not have its own digest, to show what was altered.
 
     Raises:
         FptkitError: of kind ``fault``: the file is missing, cannot be read, is not JSON in UTF-8, is nested too deeply,
-            or is not an object.
+            is not an object, or was altered.
     """
     subject = f"{where}: {path}" if where else str(path)
+    content = _object_in(path, fault, subject)
+    if altered:
+        content.pop(OWN_DIGEST, None)
+    elif not is_intact(content):
+        raise fault(f"{subject} was altered: its content does not have the digest in it; replace it by an intact copy")
+    return content
+
+
+def _object_in(path: Path, fault: type[FptkitError], subject: str) -> dict[str, Any]:
+    """The JSON object in a file, with its own digest."""
     try:
+        if path.exists() and not path.is_file():  # a pipe would wait for a writer
+            raise fault(f"{subject} cannot be read: it is a folder, pipe or device")
         content = json.loads(path.read_bytes().decode("utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as err:
+    except FptkitError:
+        raise
+    except Exception as err:  # as `fptkit.sources.decoding`, which is above this file
         raise fault(f"{subject} {_problem_of(err)}") from err
     if not isinstance(content, dict):
         raise fault(f"{subject} does not hold a JSON object")
@@ -151,28 +207,82 @@ def _problem_of(err: Exception) -> str:
         return f"cannot be read: {err.strerror or err}"
     if isinstance(err, RecursionError):
         return "is not readable as JSON: it is nested too deeply"
+    if isinstance(err, MemoryError):
+        return "is not readable as JSON: it needs more memory than there is"
     text = f"byte {err.start} is not UTF-8" if isinstance(err, UnicodeDecodeError) else str(err)
     return f"is not readable as JSON: {text}; replace it by an intact copy"
 
 
 def find_json(path: Path) -> dict[str, Any]:
-    """Read the JSON object in a file; empty if the file is missing or unreadable."""
+    """Read the JSON object in a file; empty if it is missing or unreadable. Not checked: nothing may rest on it."""
     try:
-        return read_json(path)
+        return read_json(path, altered=True)
     except DataError:
         return {}
 
 
-def read_summary(folder: Path) -> dict[str, Any]:
-    """Read the summary in a run folder; empty if it is missing or unreadable.
+@cache
+def _summary_model() -> type[BaseModel]:
+    """What decisions rest on in a summary; it may hold more. Made late, so that listings do not load pydantic."""
+    from pydantic import Field, create_model
 
-    Summaries of fptkit 0.1.0 do not name the metrics that are fractions or accuracies: it went by their names.
+    metrics = create_model(
+        "Metrics",
+        validation=(dict[str, float | None] | None, None),
+        test=(dict[str, dict[str, float | None]] | None, None),
+    )
+    return create_model(
+        "Summary",
+        status=(str | None, None),
+        reason=(str, ""),
+        steps=(int, Field(default=0, ge=0)),
+        best_step=(int, Field(default=0, ge=0)),
+        times_tested=(int, Field(default=0, ge=0)),
+        evaluation_parts=(int, Field(default=1, ge=1)),
+        flops_per_step=(float | None, None),
+        seconds=(float, 0.0),
+        metrics=(metrics | None, None),
+        data=(dict[str, Any] | None, None),
+    )
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """Read the summary in a run folder; empty if it is missing, or a half of it is.
+
+    Raises:
+        DataError: it was altered, or a value in it is of the wrong type.
     """
-    summary = find_json(folder / SUMMARY)
+    from pydantic import ValidationError
+
+    path = folder / SUMMARY
+    try:
+        summary = _object_in(path, DataError, str(path))
+    except DataError:
+        return {}
+    advice = "Replace it by an intact copy, or remove it: the run then makes it again from its checkpoint"
+    if not is_intact(summary):
+        raise DataError(f"{path} was altered: its content does not have the digest in it. {advice}")
+    try:
+        _summary_model().model_validate(summary, strict=True)
+    except ValidationError as err:
+        fault = err.errors(include_url=False)[0]
+        place = ".".join(map(str, fault["loc"]))
+        raise DataError(f"{path} is damaged: {place}: {fault['msg'].lower()}. {advice}") from err
+    return _with_fractions(summary)
+
+
+def find_summary(folder: Path) -> dict[str, Any]:
+    """The summary in a run folder as it is, unchecked, to show it; empty if it is missing or unreadable."""
+    return _with_fractions(find_json(folder / SUMMARY))
+
+
+def _with_fractions(summary: dict[str, Any]) -> dict[str, Any]:
+    """Those of fptkit 0.1.0 do not name the metrics that are fractions or accuracies: it went by their names."""
     if "fractions" in summary or "metrics" not in summary:
         return summary
     metrics = summary["metrics"] if isinstance(summary["metrics"], dict) else {}
-    splits = [metrics.get("validation"), *dict(metrics.get("test") or {}).values()]
+    tests = metrics["test"] if isinstance(metrics.get("test"), dict) else {}
+    splits = [metrics.get("validation"), *tests.values()]
     names = sorted({name for split in splits if isinstance(split, dict) for name in split if was_fraction(name)})
     return {**summary, "fractions": names, "accuracies": names}
 
@@ -237,7 +347,9 @@ def locked_folder(folder: Path, what: str) -> Iterator[None]:
     try:
         yield
     finally:
-        unused = folder.is_dir() and {path.name for path in folder.iterdir()} <= {LOCK}
+        unused = False
+        with contextlib.suppress(OSError):  # the folder may be gone
+            unused = {path.name for path in folder.iterdir()} <= {LOCK}
         if unused:  # before the lock is released: a later process then creates and locks a new file
             with contextlib.suppress(OSError):
                 (folder / LOCK).unlink(missing_ok=True)
@@ -253,7 +365,8 @@ def new_run_folder(name: str) -> Path:
     Raises:
         UsageError: it cannot be created.
     """
-    stem = f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    inside = re.sub(r"[/\\\x00-\x1f\x7f]", "_", name)[:100]  # a recipe may give any name
+    stem = f"{inside}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     for number in itertools.count(1):
         folder = Path("runs") / (stem if number == 1 else f"{stem}-{number}")
         try:

@@ -8,7 +8,9 @@ from itertools import pairwise
 from torch import nn
 
 
-def linear_stack(widths: Sequence[int], *, dropout: float = 0.0, orthogonal_gain: float | None = None) -> nn.Sequential:
+def linear_stack(
+    widths: Sequence[int], *, dropout: float = 0.0, drops_output: bool = False, orthogonal_gain: float | None = None
+) -> nn.Sequential:
     """Build a stack of linear maps with ReLU and dropout between them.
 
     Shapes: the stack maps (..., widths[0]) -> (..., widths[-1]).
@@ -16,6 +18,7 @@ def linear_stack(widths: Sequence[int], *, dropout: float = 0.0, orthogonal_gain
     Args:
         widths: numbers per token before the first map and after each map.
         dropout: dropout probability between maps.
+        drops_output: dropout after the last map, too.
         orthogonal_gain: orthogonal weights with this gain and zero biases; None: torch's initialisation.
 
     Source: kzl/universal-computation, ``models/fpt.py`` (``in_layer_sizes``, ``out_layer_sizes``).
@@ -29,4 +32,6 @@ def linear_stack(widths: Sequence[int], *, dropout: float = 0.0, orthogonal_gain
             nn.init.orthogonal_(linear.weight, gain=orthogonal_gain)
             nn.init.zeros_(linear.bias)
         layers.append(linear)
+    if drops_output and dropout:
+        layers.append(nn.Dropout(dropout))
     return nn.Sequential(*layers)

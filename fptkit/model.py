@@ -12,9 +12,19 @@ from torch import Tensor, nn
 from fptkit.backbones.front import Front
 from fptkit.encoders.shuffle import shuffle_tokens
 from fptkit.errors import FreezingError, ShapeError
-from fptkit.interfaces import Backbone, Inputs, OutputKind, ParameterRole, TokenClasses, encode, roles_inside
+from fptkit.interfaces import (
+    Backbone,
+    Inputs,
+    OutputKind,
+    ParameterRole,
+    TokenClasses,
+    checked_roles,
+    encode,
+    roles_inside,
+)
 from fptkit.layers import linear_stack
 from fptkit.numerics.tracing import traced
+from fptkit.specs.frames import during
 
 Readout = Literal["last", "last_k", "mean", "all"]
 
@@ -212,8 +222,10 @@ class CrossModalModel(nn.Module):
 
         Raises:
             FreezingError: the backbone's roles are incomplete, or include parameters that it does not have.
+            PluginError: a role or block does not exist.
         """
-        own = {f"backbone.{name}": role for name, role in self.backbone.parameter_roles().items()}
+        found = checked_roles(self.backbone, self.backbone.blocks)
+        own = {f"backbone.{name}": role for name, role in found.items()}
         roles = dict(own)
         for name, _ in self.named_parameters():
             if name.startswith("encoder."):
@@ -226,10 +238,11 @@ class CrossModalModel(nn.Module):
         names = {name for name, _ in self.named_parameters()}
         if names != roles.keys():
             without, unknown = sorted(names - roles.keys()), sorted(roles.keys() - names)
-            raise FreezingError(
-                f"{type(self.backbone).__name__}.parameter_roles() does not match its parameters: "
-                f"without a role: {', '.join(without) or 'none'}; not a parameter: {', '.join(unknown) or 'none'}"
-            )
+            with during(of=self.backbone, call="parameter_roles"):
+                raise FreezingError(
+                    f"{type(self.backbone).__name__}.parameter_roles() does not match its parameters: "
+                    f"without a role: {', '.join(without) or 'none'}; not a parameter: {', '.join(unknown) or 'none'}"
+                )
         return roles
 
     def _roles_of_front(self, front: Front) -> dict[str, ParameterRole]:

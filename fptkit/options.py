@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from enum import Enum
+from types import NoneType
 from typing import Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler, WithJsonSchema
@@ -60,19 +62,31 @@ def deciding(options: BaseModel, *, lengths: bool = True) -> dict[str, Any]:
     return options.model_dump(mode="json", exclude=_left_out(options, dropped))
 
 
+_PLAIN = (str, int, float, bool, NoneType)
+
+
 def _left_out(value: Any, dropped: set[Decides]) -> dict[Any, Any]:
     """The argument for pydantic's ``exclude`` that leaves out fields with one of these marks, at any depth."""
     found: dict[Any, Any] = {}
     inner: Mapping[Any, Any] = {}
     if isinstance(value, BaseModel):
-        fields = type(value).model_fields
-        found = {name: True for name, field in fields.items() if decides(field) in dropped}
-        inner = {name: getattr(value, name) for name in fields if name not in found}
+        left_out, kept = _divided(type(value), frozenset(dropped))
+        found = dict.fromkeys(left_out, True)
+        inner = {name: getattr(value, name) for name in kept}
     elif isinstance(value, Mapping):
         inner = value
     elif isinstance(value, (list, tuple)):
         inner = dict(enumerate(value))
-    return found | {key: below for key, child in inner.items() if (below := _left_out(child, dropped))}
+    deeper = [(key, child) for key, child in inner.items() if not isinstance(child, _PLAIN)]
+    return found | {key: below for key, child in deeper if (below := _left_out(child, dropped))}
+
+
+@functools.lru_cache(maxsize=1024)
+def _divided(model: type[BaseModel], dropped: frozenset[Decides]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of a model's fields with one of these marks, and of its other fields. Kept: a study asks for each run."""
+    fields = model.model_fields
+    left_out = tuple(name for name, field in fields.items() if decides(field) in dropped)
+    return left_out, tuple(name for name in fields if name not in left_out)
 
 
 class Options(BaseModel):

@@ -7,7 +7,6 @@ failure, and leaves a plugin that fails validation half registered.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib
 import importlib.metadata
@@ -25,8 +24,11 @@ from typing import Any, TypeVar
 import pluggy
 
 from fptkit import hookspecs
-from fptkit.errors import PluginError, UnknownNameError, UsageError
+from fptkit.errors import PluginError, UnknownNameError, UsageError, UserInterrupt
 from fptkit.specs import HOOKS, Spec, kind_of
+from fptkit.specs.frames import reason_of
+from fptkit.specs.guard import claim
+from fptkit.specs.surroundings import importing
 
 RECORDS = ("backbones", "encoders", "freezing", "recipe", "tasks")
 """Packages of fptkit with a module ``records``: its own components, which use the same hooks as any plugin. Named as
@@ -232,7 +234,7 @@ class PluginHost:
         started = time.perf_counter()
         try:
             # What a plugin prints while it loads must not mix with data on stdout.
-            with contextlib.redirect_stdout(sys.stderr):
+            with importing():
                 implementation = importer()
                 self._refuse_second(plugin, implementation)
                 self._manager.register(implementation, plugin.name)
@@ -242,7 +244,11 @@ class PluginHost:
             if not plugin.hooks:
                 raise PluginError("it implements no fptkit hook; mark its functions with @fptkit.hookimpl")
             self.registry.add(specs, plugin)
-        except (Exception, SystemExit) as err:
+            if plugin.origin != "builtin":
+                claim(plugin.described, _module_name(implementation), specs)
+        except UserInterrupt:
+            raise
+        except BaseException as err:  # its code may raise anything
             plugin.status, plugin.reason, plugin.error = "failed", _reason(err), err
             if implementation is not None and self._manager.get_plugin(plugin.name) is implementation:
                 self._manager.unregister(implementation)
@@ -324,7 +330,7 @@ def plugin_path(path: Path) -> Path:
     return found
 
 
-_EXECUTED: dict[tuple[Path, str], ModuleType | Exception | SystemExit] = {}
+_EXECUTED: dict[tuple[Path, str], ModuleType | BaseException] = {}
 """The module of every plugin file this process executed, or its error, by path and digest of the content."""
 
 
@@ -332,15 +338,16 @@ def _import_file(path: Path) -> ModuleType:
     """The module of a plugin file, executed once per process; a changed file is executed again.
 
     Raises:
-        Exception: whatever the file raised when it was executed.
-        SystemExit: the same.
+        BaseException: whatever the file raised when it was executed.
     """
     content = path.read_bytes()
     key = path, hashlib.sha256(content).hexdigest()
     if key not in _EXECUTED:
         try:
             _EXECUTED[key] = _execute(path, content)
-        except (Exception, SystemExit) as err:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as err:
             _EXECUTED[key] = err
     found = _EXECUTED[key]
     if not isinstance(found, ModuleType):
@@ -361,7 +368,7 @@ def _execute(path: Path, content: bytes) -> ModuleType:
     sys.modules[name] = module
     try:
         # Compiled from the digested content: the loader would use a stale cache if the file changed within a second.
-        exec(spec.loader.source_to_code(content, str(path)), vars(module))
+        exec(spec.loader.source_to_code(content, str(path)), vars(module))  # nosec B102: a plugin, which is code
     except BaseException:
         del sys.modules[name]
         raise
@@ -377,7 +384,15 @@ def _trace(plugin: Plugin, specs: Sequence[Spec]) -> str:
     )
 
 
+def _module_name(implementation: object) -> str:
+    """The module of a plugin's hooks, which may be attributes of a module or of another object."""
+    name = implementation.__name__ if isinstance(implementation, ModuleType) else type(implementation).__module__
+    return str(name)
+
+
 def _reason(err: BaseException) -> str:
     """One line that says what went wrong."""
-    text = " ".join(str(err).split())
-    return text if isinstance(err, PluginError) else f"{type(err).__name__}: {text}"
+    if isinstance(err, pluggy.PluginValidationError):
+        text = " ".join(str(err).split())
+        return f"{type(err).__name__}: {text}; the hooks are {', '.join(sorted(HOOKS))}"
+    return reason_of(err)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from fptkit.backbones.finite import check_finite as check_finite
+from fptkit.backbones.finite import check_mixed_precision as check_mixed_precision
 from fptkit.backbones.gpt2_build import random_gpt2
 from fptkit.backbones.options import Gpt2Sizes
 from fptkit.encoders.linear import LinearEncoder
@@ -52,14 +53,14 @@ from fptkit.interfaces import (
 from fptkit.model import CrossModalModel, Head
 from fptkit.numerics.recompute import recompute_blocks
 from fptkit.options import Options
-from fptkit.seeds import generator_for
+from fptkit.seeds import generator_for, seeded
 from fptkit.specs import ROLES, ComponentSpec, FreezingPolicySpec
 
 TOLERANCE = 1e-4
 
 
 def check_options(spec: ComponentSpec) -> None:
-    """Check that the target can be imported, and that every option has a description."""
+    """Check that the target can be imported, that every option has a description, and that its default is allowed."""
     assert callable(spec.resolve()), f"{spec}: its target cannot be called"
     for name, field in spec.options_model().model_fields.items():
         assert field.description, f"{spec}: option '{name}' has no description"
@@ -78,6 +79,7 @@ def check_backbone(build: Callable[[int], Backbone], *, tokens: int = 9, options
     a causal backbone any later token, changes nothing; ``keep`` selects tokens; every parameter has a role; a gradient
     reaches the input; numbers are finite for extreme tokens, see `check_finite`.
     """
+    check_built_twice(lambda: build(tokens))
     backbone = build(tokens).eval()
     name = type(backbone).__name__
     generator = generator_for(0, "check_backbone")
@@ -137,6 +139,29 @@ def _gradient_of_tokens(backbone: Backbone, inputs: Tensor, lengths: Tensor, wei
     return gradient
 
 
+def check_built_twice(build: Callable[[], nn.Module]) -> None:
+    """Check that two builds with the same seed have the same tensors, bit for bit, as resuming a run needs.
+
+    Args:
+        build: makes the module. Like in a run, torch's, numpy's and Python's global generators are seeded for it.
+    """
+    tensors = []
+    for _ in range(2):
+        with seeded(0):
+            tensors.append(build().state_dict())
+    first, second = tensors
+    differ = sorted(name for name in first.keys() | second.keys() if not _same(first.get(name), second.get(name)))
+    assert not differ, (
+        f"two builds with one seed differ in {', '.join(differ[:3])}: draw from the given seed or torch's global "
+        "generator, not from a generator without a seed, the clock or the system"
+    )
+
+
+def _same(one: Any, other: Any) -> bool:
+    both = isinstance(one, Tensor) and isinstance(other, Tensor)
+    return torch.equal(torch.nan_to_num(one), torch.nan_to_num(other)) if both else type(one) is type(other)
+
+
 def check_encoder(
     build: Callable[[], nn.Module], *, input: InputKind, width: int, tokens: int = 50, token_count: int | None = None
 ) -> None:
@@ -154,6 +179,7 @@ def check_encoder(
     tokens is that of ``token_count`` and ``encoded_lengths``, at least one; padding changes no real token, whatever its
     content; a gradient reaches every parameter.
     """
+    check_built_twice(build)
     encoder = build().eval()
     name = type(encoder).__name__
     generator = generator_for(0, "check_encoder")

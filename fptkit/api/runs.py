@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from fptkit.api.display import html_table, paragraph, quiet_libraries
 from fptkit.api.notebook import run_listener
 from fptkit.engine.build import Built
 from fptkit.engine.build import build as build_parts
+from fptkit.engine.records import read_metrics
 from fptkit.engine.run import RunRequest
 from fptkit.engine.run import run as carry_out
 from fptkit.engine.team.processes import join_processes, local_device
@@ -64,7 +64,7 @@ class RunResult:
 
     def history(self) -> list[dict[str, Any]]:
         """Return the lines of ``metrics.jsonl``: one row for each report of training, validation and test."""
-        return [json.loads(line) for line in (self.folder / METRICS).read_text(encoding="utf-8").splitlines()]
+        return read_metrics(self.folder / METRICS)
 
     def load(self, *, device: str = "auto") -> TrainedModel:
         """Load the trained model, see `fptkit.load`.

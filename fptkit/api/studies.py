@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,12 +63,13 @@ def carry_out(request: StudyRequest, view_of: Callable[[], ProgressView], warn: 
         warn: takes lines that the user must see, such as deviations from a locked plan.
 
     Raises:
-        UsageError: the ledger cannot be used.
+        UsageError: the ledger or the study's folder cannot be used.
     """
     study, place = request.study, request.ledger_folder
     folder = study_folder(place, study)
     compared = compare(study, folder)
-    record(folder, compared)
+    with _writing(folder):
+        record(folder, compared)
     if compared.deviations:
         warn("this call deviates from the locked plan:")
         for line in numbered(compared.deviations).splitlines():
@@ -89,8 +91,20 @@ def carry_out(request: StudyRequest, view_of: Callable[[], ProgressView], warn: 
             end = runner.carry_out()
         finally:
             view.close()
-    write_outputs(study, end.outcomes, place, overrides=request.overrides, command=request.command)
+    with _writing(folder):
+        write_outputs(study, end.outcomes, place, overrides=request.overrides, command=request.command)
     return end
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Turn an error of the disk into one that says what is kept."""
+    try:
+        yield
+    except OSError as err:
+        raise UsageError(
+            f"{folder}: the study cannot be recorded: {err}; its runs are kept, and the same call continues it"
+        ) from err
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from fptkit.options import deciding
 from fptkit.recipe.given import checked
 from fptkit.recipe.load import load_installed
 from fptkit.recipe.models import TrainOptions
+from fptkit.sources.decoding import decoding
 from fptkit.specs import FreezingPolicySpec
 
 OPTIONS = "train.json"
@@ -334,7 +335,8 @@ class _Rows:
 
 def _validations(path: Path) -> list[dict[str, Any]]:
     """The validations in a metrics file, those of earlier parts of the training included."""
-    rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    with decoding(path, "lines of JSON"):
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [{key: value for key, value in row.items() if key != "split"} for row in rows if row["split"] != "train"]
 
 

@@ -73,6 +73,12 @@ def fit_positions(table: Tensor, tokens: int, options: PositionOptions) -> Tenso
     )
 
 
+def extension_note(before: int, after: int, options: PositionOptions) -> tuple[str, ...]:
+    """Return a note on a table of ``before`` rows that was extended to ``after``; none if it was not."""
+    done = "repeated" if options.extend == "tile" else "interpolated"
+    return (f"the backbone's position table of {before:,} rows is {done} to {after:,}",) if after > before else ()
+
+
 def chosen_blocks(count: int, options: BlockOptions) -> Sequence[int]:
     """Return the indices of the blocks to keep.
 

@@ -8,6 +8,7 @@ from fptkit.backbones.options import WEIGHT_SCHEMES
 from fptkit.backbones.words import find_words
 from fptkit.errors import DataError, ShapeError
 from fptkit.sources import Unavailable, choose
+from fptkit.sources.decoding import decoding
 from fptkit.sources.tokenizers import find_tokenizer
 from fptkit.sources.weights import WeightFolder, open_weights
 
@@ -80,7 +81,8 @@ def _first_of_tokenizer(entry: str) -> int | None:
 
     file = find_tokenizer(entry)
     try:
-        encoded = Tokenizer.from_file(str(file)).encode("a")
-    except Exception as err:  # the library raises bare exceptions
-        raise Unavailable(f"{file} is not a readable tokenizer: {' '.join(str(err).split())}") from err
+        with decoding(file, "a tokenizer"):
+            encoded = Tokenizer.from_file(str(file)).encode("a")
+    except DataError as err:
+        raise Unavailable(str(err)) from err
     return int(encoded.ids[0]) if encoded.ids and encoded.special_tokens_mask[0] else None

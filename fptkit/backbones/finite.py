@@ -1,4 +1,4 @@
-"""The check that a backbone computes with finite numbers. Public as `fptkit.testing.check_finite`."""
+"""Checks that a backbone computes with finite numbers, also in mixed precision. Public in `fptkit.testing`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from fptkit.backbones.front import Front, make_front
 from fptkit.backbones.options import FrontOptions
 from fptkit.interfaces import Backbone
+from fptkit.numerics.precision import IN_FEWER_BITS, MATRIX
 from fptkit.options import Options
 from fptkit.seeds import generator_for
 
@@ -62,3 +63,31 @@ def _check_finite(backbone: Backbone, front: Front, inputs: Tensor, weights: Ten
     for source, gradient in zip(sources, gradients, strict=True):
         finite = gradient is None or bool(torch.isfinite(torch.linalg.vector_norm(gradient)))
         assert finite, f"{name}: {what} give a gradient of {source} that is not finite, or whose norm is not"
+
+
+def check_mixed_precision(build: Callable[[int], Backbone], *, tokens: int = 9) -> None:
+    """Check a backbone as a run in bfloat16 has it: frozen matrices stored in bfloat16, under autocast.
+
+    Args:
+        build: as for `check_backbone`.
+        tokens: as for `check_backbone`.
+
+    Checked: shape; the output is float32 or bfloat16 and finite; two evaluations give the same; a finite gradient
+    reaches the tokens.
+    """
+    backbone = build(tokens).eval()
+    name, roles = type(backbone).__name__, backbone.parameter_roles()
+    for parameter, value in backbone.named_parameters():
+        value.requires_grad_(False)
+        if value.ndim >= MATRIX and value.dtype == torch.float32 and roles[parameter].role in IN_FEWER_BITS:
+            value.data = value.data.to(torch.bfloat16)
+    inputs = torch.randn((2, tokens, backbone.width), generator=generator_for(0, "check_mixed_precision"))
+    inputs.requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        output, again = backbone(inputs), backbone(inputs)
+    assert output.shape == inputs.shape, f"{name}: (B, T, D) {tuple(inputs.shape)} became {tuple(output.shape)}"
+    assert output.dtype in (torch.float32, torch.bfloat16), f"{name}: in mixed precision it gave {output.dtype}"
+    assert bool(torch.isfinite(output).all()), f"{name}: in bfloat16 its output is not finite"
+    assert torch.equal(output, again), f"{name}: in bfloat16 two evaluations of one batch differ"
+    (gradient,) = torch.autograd.grad(output.float().square().sum(), inputs)
+    assert bool(torch.isfinite(gradient).all()), f"{name}: in bfloat16 the gradient of its tokens is not finite"

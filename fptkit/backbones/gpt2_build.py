@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fptkit.backbones.adapt import fit_positions
+from fptkit.backbones.adapt import extension_note, fit_positions
 from fptkit.backbones.assemble import Family, RandomDraw, Request, assemble, build
 from fptkit.backbones.config_file import refuse_quantised
 from fptkit.backbones.gpt2 import Gpt2Backbone
@@ -126,8 +126,9 @@ class Gpt2Family(Family[Gpt2Sizes, Gpt2Backbone]):
 
     def fit(self, backbone: Gpt2Backbone, tokens: int, options: PositionOptions) -> Sequence[str]:
         """See `Family.fit`."""
+        before = len(backbone.wpe.weight)
         with_positions(backbone, tokens, options)
-        return ()
+        return extension_note(before, len(backbone.wpe.weight), options)
 
 
 def load_gpt2(folder: WeightFolder, *, dropout: float = 0.1, attention_dropout: float = 0.0) -> Gpt2Backbone:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from fptkit.options import Options
 from fptkit.sources.packages import PACKAGES
-from fptkit.specs import BLOCK_SLICE
+from fptkit.specs import BLOCK_SLICE, limits
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,15 @@ def _check_weights(entry: str) -> str:
 WeightEntry = Annotated[str, AfterValidator(_check_weights)]
 WeightEntries = Annotated[
     tuple[WeightEntry, ...],
-    Field(min_length=1),
+    Field(min_length=1, max_length=limits.WEIGHT_SOURCES),
     BeforeValidator(_as_tuple, json_schema_input_type=str | Annotated[list[str], Field(min_length=1)]),
 ]
 Size = Literal["nano", "base", "medium", "large", "xl"]
 Probability = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=limits.WIDTH)]
+BlockCount = Annotated[int, Field(ge=1, le=limits.BLOCKS)]
+HeadCount = Annotated[int, Field(ge=1, le=limits.HEADS)]
+Length = Annotated[int, Field(ge=1, le=limits.LENGTH)]
 
 Init = Literal["pretrained", "random", "flat_0.02", "statistics"]
 RandomInit = Literal["random", "flat_0.02"]
@@ -126,7 +129,7 @@ class PositionOptions(Options):
     """
 
     kind: PositionKind = Field(default="auto", description=POSITION_KIND)
-    length: Count | None = Field(
+    length: Length | None = Field(
         default=None, description="rows of the table; null: as many as the task's longest example has tokens"
     )
     extend: Literal["tile", "interpolate"] | None = Field(
@@ -165,7 +168,7 @@ class PrefixOptions(Options):
         "initialisation: a random vector of the same norm); learned: trained vectors (normal, standard deviation 0.02; "
         "role input)",
     )
-    tokens: Count = Field(default=1, description="number of vectors, for learned")
+    tokens: Length = Field(default=1, description="number of vectors, for learned")
 
     @model_validator(mode="after")
     def _one_begin(self) -> PrefixOptions:
@@ -208,8 +211,8 @@ class FrontOptions:
 
 
 def _check_keep(keep: int | str) -> int | str:
-    if isinstance(keep, int) and keep < 1:
-        raise ValueError(f"at least one block must be kept, got {keep}")
+    if isinstance(keep, int) and not 1 <= keep <= limits.BLOCKS:
+        raise ValueError(f"expected a number of blocks from 1 to {limits.BLOCKS:,}, got {keep}")
     if isinstance(keep, str) and not BLOCK_SLICE.fullmatch(keep):
         raise ValueError(f"'{keep}' is not of the form START:STOP or START:STOP:STEP")
     return keep
@@ -256,12 +259,14 @@ class RandomOptions(Options):
         default="gpt2", description="architecture"
     )
     size: Size = Field(default="base", description="size of the model; the four numbers below override parts of it")
-    blocks: Count | None = Field(default=None, description="number of blocks; null: as in the size")
+    blocks: BlockCount | None = Field(default=None, description="number of blocks; null: as in the size")
     width: Count | None = Field(
         default=None, description="numbers per token, a multiple of heads; null: as in the size"
     )
-    heads: Count | None = Field(default=None, description="attention heads, a divisor of width; null: as in the size")
-    positions: Count | None = Field(
+    heads: HeadCount | None = Field(
+        default=None, description="attention heads, a divisor of width; null: as in the size"
+    )
+    positions: Length | None = Field(
         default=None,
         description="rows of the position table before it is fitted to the task; null: as in the size, or the task's "
         "tokens if those are more",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fptkit.backbones.assemble import RandomDraw, Request, assemble, family_named
 from fptkit.backbones.options import RandomOptions
+from fptkit.errors import ShapeError
 from fptkit.interfaces import Backbone
 
 
@@ -17,13 +18,23 @@ def build_random(options: RandomOptions, *, positions: int, seed: int, pinned: s
         pinned: not used, since there is only one source.
 
     Raises:
-        ShapeError: the architecture has no such size, or does not accept one of the given numbers.
+        ShapeError: the architecture has no such size, or does not accept one of the given numbers; or its position
+            table is too short for the task.
     """
     return draw_random(options.like, as_draw(options, positions, seed))
 
 
 def as_draw(options: RandomOptions, positions: int, seed: int) -> RandomDraw:
-    """Convert recipe options to a `RandomDraw`; arguments as for `build_random`."""
+    """Convert recipe options to a `RandomDraw`; arguments as for `build_random`.
+
+    Raises:
+        ShapeError: the options ask for a position table that is too short for the task.
+    """
+    if options.positions is not None and options.positions < positions:
+        raise ShapeError(
+            f"backbone.positions is {options.positions}, but the task has up to {positions} tokens; raise it, or leave "
+            "it out for a table as long as the task"
+        )
     return RandomDraw(
         options.size,
         positions,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fptkit.backbones.tensors import to_float32
 from fptkit.errors import DataError
+from fptkit.sources.decoding import SAFETENSORS, decoding
 from fptkit.sources.formats import SINGLE
 from fptkit.sources.weights import WeightFolder, shards_of
 
@@ -52,8 +53,9 @@ class Words:
     def _rows(self, chosen: slice) -> Tensor:
         from safetensors import safe_open
 
-        with safe_open(self.file, framework="pt") as opened:
-            table = to_float32(self.name, opened.get_slice(self.name)[chosen], self.entry)
+        with decoding(self.file, SAFETENSORS, where=self.entry), safe_open(self.file, framework="pt") as opened:
+            stored = opened.get_slice(self.name)[chosen]
+        table = to_float32(self.name, stored, self.entry)
         return table if self.scale == 1 else table * self.scale
 
 
@@ -92,18 +94,15 @@ class _Stored:
 
 
 def _stored(folder: WeightFolder) -> list[_Stored]:
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     shards = [SINGLE] if folder.file.name == SINGLE else shards_of(folder.file, folder.entry)
     found = []
     for name in shards:
         file = folder.file.with_name(name)
-        try:
-            with safe_open(file, framework="pt") as opened:
-                names = list(opened.keys())
-                found += [_Stored(file, key, tuple(opened.get_slice(key).get_shape())) for key in names]
-        except (SafetensorError, OSError) as err:
-            raise DataError(f"{folder.entry}: {file} is not a readable safetensors file: {err}") from err
+        with decoding(file, SAFETENSORS, where=folder.entry), safe_open(file, framework="pt") as opened:
+            shapes = {key: tuple(opened.get_slice(key).get_shape()) for key in opened.keys()}  # noqa: SIM118
+        found += [_Stored(file, key, shape) for key, shape in shapes.items()]
     return found
 
 

@@ -10,6 +10,7 @@ import click
 
 from fptkit.cli.completion import recipe_names
 from fptkit.cli.shared import json_option, load_registry, plugin_option, print_json, print_rows, recipe_options
+from fptkit.specs import limits
 
 if TYPE_CHECKING:
     from fptkit.lab.benchmarking.steps import StepFigures
@@ -25,8 +26,12 @@ Examples:
 )
 @click.argument("recipe", shell_complete=recipe_names)
 @recipe_options
-@click.option("--steps", type=click.IntRange(min=1), default=5, show_default=True, help="Training steps per repeat.")
-@click.option("--repeats", type=click.IntRange(min=1), default=5, show_default=True, help="Number of measurements.")
+@click.option(
+    "--steps", type=click.IntRange(1, limits.STEPS), default=5, show_default=True, help="Training steps per repeat."
+)
+@click.option(
+    "--repeats", type=click.IntRange(1, limits.REPEATS), default=5, show_default=True, help="Number of measurements."
+)
 @json_option
 @plugin_option
 def bench(

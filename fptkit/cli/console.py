@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fptkit.engine.events import Event, FeaturesComputed, Noted, RunEnded, RunStarted, SplitTested, StepsDone, Validated
+from fptkit.engine.terminal import console as make_console
 
 PLAIN_LINES = 20
 """Lines about training steps in a run without a terminal, in addition to one per validation."""
@@ -30,7 +31,7 @@ STAND_IN = "STAND-IN"
 @contextlib.contextmanager
 def console_listener(*, quiet: bool = False, console: Console | None = None) -> Iterator[ConsoleListener]:
     """A listener that writes to stderr; its progress bar is removed at the end, even after an error."""
-    listener = ConsoleListener(console or Console(stderr=True, highlight=False, markup=False), quiet=quiet)
+    listener = ConsoleListener(console or make_console(stderr=True), quiet=quiet)
     try:
         yield listener
     finally:
@@ -200,7 +201,7 @@ def stand_in_warning(facts: Mapping[str, Any]) -> str:
 
 def print_summary(summary: Mapping[str, Any], folder: Path, console: Console | None = None) -> None:
     """Print the final table on stdout."""
-    console = console or Console(highlight=False, markup=False)
+    console = console or make_console()
     _print_trimmed(console, _splits_table(summary))
     _say(
         console,

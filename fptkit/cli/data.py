@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from fptkit.cli.shared import json_option, print_json, print_rows
+from fptkit.engine.terminal import console as make_console
 
 _STATES = {
     "fetched": "downloaded and complete",
@@ -61,7 +62,7 @@ def status(as_json: bool) -> None:
 @data.command()
 @click.argument("name")
 @click.option("--url", help="Another URL of the archive, such as a mirror.")
-@click.option("--sha256", metavar="DIGEST", help="SHA-256 digest the archive must have.")
+@click.option("--digest", "--sha256", "sha256", metavar="DIGEST", help="SHA-256 digest the archive must have.")
 @click.option("--force", is_flag=True, help="Download again and replace existing files.")
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Folder to unpack into.")
 @json_option
@@ -71,6 +72,8 @@ def fetch(name: str, url: str | None, sha256: str | None, force: bool, folder: P
 
     described = data_sets.find_data_set(name)
     click.echo(f"{described.summary}\nsource: {described.source}\nlicence: {described.licence}", err=True)
+    if url and url.lower().startswith("http:") and not sha256:
+        click.echo("warning: anybody between here and an http server can change the archive; add --digest", err=True)
     with _progress(described.name) as progress:
         done = data_sets.fetch(name, url=url, sha256=sha256, force=force, folder=folder, progress=progress)
     if as_json:
@@ -87,10 +90,9 @@ class _progress:
     """A progress bar on a terminal, a line at each tenth elsewhere; a context manager that returns the callback."""
 
     def __init__(self, name: str) -> None:
-        from rich.console import Console
 
         self._name = name
-        self._console = Console(stderr=True, highlight=False, markup=False)
+        self._console = make_console(stderr=True)
         self._bar: Any = None
         self._tenth = -1
 

@@ -15,7 +15,10 @@ import click
 
 from fptkit import __version__
 from fptkit.engine.team.launch import process_count, process_rank
-from fptkit.errors import FptkitError, Interrupted, PeerError
+from fptkit.engine.terminal import is_lost, lost_output, take_over
+from fptkit.errors import FptkitError, Interrupted, PeerError, clipped, visible
+from fptkit.specs.guard import plugin_faults
+from fptkit.specs.surroundings import user_interrupts
 
 COMMANDS = {
     "run": ("fptkit.cli.run:run", "Train and evaluate a recipe."),
@@ -96,16 +99,25 @@ def main(arguments: list[str] | None = None) -> None:
     reported = not process_rank()
     given, debug = _take_debug(sys.argv[1:] if arguments is None else arguments)
     try:
-        # click turns an Exit into its code and Ctrl-C into an Abort; if the reader of our output is gone (`| head`), it
-        # exits silently with status 1.
-        code = cli.main(args=given, prog_name="fptkit", standalone_mode=False)
-    except click.Abort:
+        code = _carried_out(given)
+    except KeyboardInterrupt:
         click.echo("interrupted; what was saved before is kept", err=True)
         code = 130
     except click.ClickException as err:
         if reported:
             _report_usage(err)
         code = err.exit_code
+    except OSError as err:
+        if debug:
+            raise
+        if not is_lost(err):  # else reported when all output is written
+            click.echo(visible(f"error: {_of_file(err)}"), err=True)
+        code = 1
+    except MemoryError:
+        if debug:
+            raise
+        click.echo("error: out of memory; make the data, the model or the batch smaller", err=True)
+        code = 1
     except FptkitError as err:
         if debug:
             raise
@@ -119,24 +131,59 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code)
 
 
+def _carried_out(arguments: list[str]) -> Any:
+    """Carry out a command; returns its exit code, or what its function returns.
+
+    click turns an Exit into its code and Ctrl-C into an Abort; if the reader of our output is gone (`| head`), it exits
+    silently with status 1.
+
+    Raises:
+        KeyboardInterrupt: the user pressed Ctrl-C.
+        PluginFault: code of a plugin failed, ended the process or raised a ``KeyboardInterrupt`` of its own.
+    """
+    with plugin_faults(), user_interrupts():
+        try:
+            return cli.main(args=arguments, prog_name="fptkit", standalone_mode=False)
+        except click.Abort as err:
+            raise err.__cause__ or KeyboardInterrupt from None
+
+
+def _of_file(err: OSError) -> str:
+    """The message of an error of the system that nothing else explained, such as a path that is too long."""
+    name = "" if err.filename is None else f"{clipped(str(err.filename))}: "
+    return f"{name}{err.strerror or err}; --debug shows where"
+
+
 def command() -> None:
-    """The installed command: `main`, and then a quick end of the process.
+    """The process of a command: `main`, and then a quick end.
 
     When the interpreter shuts down, torch's libraries touch 130 MiB of memory that the command never used. So after a
     command that imported torch, exit handlers run, output is flushed, and the process ends at once. If other threads
     are still running, the interpreter shuts down as usual and waits for them.
     """
+    take_over()
     try:
         main()
     except SystemExit as err:
-        if "torch" not in sys.modules or threading.active_count() > 1 or not isinstance(err.code, int):
-            raise
-        code = err.code
-    atexit._run_exitfuncs()
-    with contextlib.suppress(BrokenPipeError):  # `| head` may have gone
+        code = _after_output(err.code)
+        if "torch" not in sys.modules or threading.active_count() > 1 or not isinstance(code, int):
+            sys.exit(code)
+    with contextlib.suppress(OSError):
         sys.stdout.flush()
+    sys.stdout = sys.stderr  # the command has printed everything; what exit handlers of libraries print is not its own
+    atexit._run_exitfuncs()
+    with contextlib.suppress(OSError):
         sys.stderr.flush()
     os._exit(code)
+
+
+def _after_output(code: Any) -> Any:
+    """The exit code after all output is written; 1 if some of it could not be."""
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    if lost := lost_output():
+        click.echo(f"error: {lost}", err=True)
+    return code or int(bool(lost))
 
 
 def _report_usage(err: click.ClickException) -> None:
@@ -144,7 +191,7 @@ def _report_usage(err: click.ClickException) -> None:
     if isinstance(err, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # since click 8.2
         err.show()  # no error: the command alone prints its help
         return
-    click.echo(f"error: {err.format_message()}", err=True)
+    click.echo(visible(f"error: {err.format_message()}"), err=True)
     context = getattr(err, "ctx", None)
     if context is not None:
         click.echo(context.get_usage(), err=True)
@@ -157,7 +204,7 @@ def _report(err: FptkitError) -> bool:
         return False
     where = f"process {err.process}: " if process_count() > 1 and err.process else ""
     prefix = "" if isinstance(err, Interrupted) else "error: "
-    click.echo(f"{prefix}{where}{err}", err=True)
+    click.echo(visible(f"{prefix}{where}{err}"), err=True)
     return True
 
 

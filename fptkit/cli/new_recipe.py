@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from fptkit.cli.shared import load_registry, plugin_option
+from fptkit.sources.choice import expanded
 
 
 @click.command(
@@ -85,7 +86,7 @@ def _place(data: Path) -> Path:
         str(data).encode()
     except UnicodeEncodeError as err:
         raise UsageError(f"{str(data)!r}: the name is not UTF-8, so a recipe cannot name it; rename it") from err
-    place = Path(os.path.abspath(data.expanduser()))
+    place = Path(os.path.abspath(expanded(data)))
     try:
         if not place.exists():
             raise UsageError(f"{data}: there is no such file or folder; check the path")

@@ -21,6 +21,7 @@ from fptkit.cli.trained import (
     progress,
     run_argument,
 )
+from fptkit.engine.terminal import data_output
 
 if TYPE_CHECKING:
     from fptkit.inference.columns import Columns
@@ -80,7 +81,7 @@ def predict(
                 for columns in parts:
                     table.write(columns)
         elif not _is_terminal():
-            csv = CsvWriter(sys.stdout)
+            csv = CsvWriter(data_output())
             for columns in parts:
                 csv.write(columns)
         else:

@@ -62,6 +62,7 @@ def pretrain(
 
     The result is a folder of weights for backbone.weights=path:FOLDER.
     """
+    from fptkit.engine.terminal import outlive_readers
     from fptkit.errors import UsageError
     from fptkit.lab.pretraining.options import PretrainRecipe, SyntheticRecipe
     from fptkit.lab.pretraining.recipes import load_pretraining
@@ -69,6 +70,7 @@ def pretrain(
     one_process_only("pretraining")
     if resume and output is None:
         raise UsageError("--resume needs --output, the folder of the pretraining to continue")
+    outlive_readers()
     from fptkit.files import new_run_folder
 
     path, loaded = load_pretraining(

@@ -18,6 +18,7 @@ from fptkit.cli.shared import (
     recipe_options,
 )
 from fptkit.engine.team.launch import process_count, process_rank
+from fptkit.engine.terminal import outlive_readers
 
 if TYPE_CHECKING:
     from fptkit.recipe.load import LoadedRecipe
@@ -72,6 +73,7 @@ def run(
             recipe, profile=profile, overrides=overrides, plugin_files=plugin_files, registry_loader=load_registry
         )
 
+    outlive_readers()
     loaded, folder = _agreed(load, output) if process_count() > 1 else _alone(load, output)
     # Heavy imports only now, so that errors of the recipe are reported at once.
     from fptkit.api.display import quiet_libraries

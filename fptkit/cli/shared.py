@@ -13,6 +13,8 @@ import click
 
 from fptkit.cli.completion import profile_names
 from fptkit.engine.team.launch import process_count, process_rank
+from fptkit.engine.terminal import console as make_console
+from fptkit.errors import visible
 
 if TYPE_CHECKING:
     from fptkit.errors import FptkitError
@@ -85,7 +87,7 @@ def load_registry(plugin_files: Sequence[Path] = ()) -> Registry:
 
 def print_error(err: FptkitError) -> None:
     """Print an error on stderr, in a command that continues after it."""
-    click.echo(f"error: {err}", err=True)
+    click.echo(visible(f"error: {err}"), err=True)
 
 
 def one_process_only(what: str) -> None:
@@ -109,7 +111,6 @@ def print_json(content: Any) -> None:
 
 def print_rows(rows: Sequence[Mapping[str, str]], *, title: str = "") -> None:
     """Print a table on stdout: as wide as the terminal, or one line per row in a pipe."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
@@ -120,9 +121,9 @@ def print_rows(rows: Sequence[Mapping[str, str]], *, title: str = "") -> None:
         table.add_row(*(value for value in row.values()))
     # No markup: brackets in a cell are text.
     if sys.stdout.isatty():
-        Console(markup=False, highlight=False).print(table)
+        make_console().print(table)
         return
-    console = Console(markup=False, highlight=False, width=_NO_WRAP)
+    console = make_console(width=_NO_WRAP)
     with console.capture() as captured:
         console.print(table)
     for line in captured.get().splitlines():

@@ -5,23 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fptkit.cli.completion import component_names
-from fptkit.cli.shared import json_option, load_registry, plugin_option, print_json, print_rows
+from fptkit.cli.shared import json_option, load_registry, plugin_option, print_json, print_rows, recipe_options
 from fptkit.specs import NOUNS, ComponentSpec, EncoderSpec, FreezingPolicySpec, Spec, TaskSpec
+
+if TYPE_CHECKING:
+    from fptkit.recipe.load import LoadedRecipe
 
 
 @click.command()
 @click.argument("kind", type=click.Choice([*NOUNS, "recipe", "study", "published"]))
 @click.argument("name", shell_complete=component_names)
+@recipe_options
 @json_option
 @plugin_option
-def show(kind: str, name: str, as_json: bool, plugin_files: Sequence[Path]) -> None:
+def show(
+    kind: str, name: str, profile: str | None, overrides: Sequence[str], as_json: bool, plugin_files: Sequence[Path]
+) -> None:
     """Show the component NAME of a KIND with all its options, the text of a recipe or study, or the published figures
-    of a paper."""
+    of a paper.
+
+    With --profile or --set, a recipe is shown as it would run: with every option, and what its protocol does.
+    """
+    if profile is not None or overrides:
+        _show_resolved(kind, name, profile, overrides, plugin_files, as_json=as_json)
+        return
     registry = load_registry(plugin_files)
     if kind in ("recipe", "study"):
         from fptkit.recipe.find import find_recipe, find_study, recipe_folders, recipe_texts
@@ -54,6 +66,49 @@ def show(kind: str, name: str, as_json: bool, plugin_files: Sequence[Path]) -> N
             # What an option decides is noted in its description.
             rows = [{column: value for column, value in row.items() if column != "decides"} for row in card[label]]
             print_rows([{column: str(value) for column, value in row.items()} for row in rows])
+
+
+def _show_resolved(
+    kind: str,
+    name: str,
+    profile: str | None,
+    overrides: Sequence[str],
+    plugin_files: Sequence[Path],
+    *,
+    as_json: bool,
+) -> None:
+    """A recipe with every option, as it would run."""
+    from fptkit.errors import UsageError
+    from fptkit.recipe.dump import dump_recipe, recipe_mapping
+    from fptkit.recipe.load import load_recipe
+
+    if kind != "recipe":
+        instead = f"use fptkit show recipe NAME --profile {profile or 'PROFILE'}"
+        if kind == "study":
+            instead = f"for a study: fptkit study {name} --dry-run with the same options"
+        raise UsageError(f"show {kind}: --profile and --set are for recipes; {instead}")
+    loaded = load_recipe(
+        name, profile=profile, overrides=overrides, plugin_files=plugin_files, registry_loader=load_registry
+    )
+    if as_json:
+        print_json(recipe_mapping(loaded.recipe))
+        return
+    chosen = [f"profile {profile}"] if profile is not None else []
+    title = ", ".join([loaded.name, *chosen, *overrides])
+    click.echo(dump_recipe(loaded.recipe, [title, *_protocol_lines(loaded)]), nl=False)
+
+
+def _protocol_lines(loaded: LoadedRecipe) -> list[str]:
+    """What the task's protocol does, and what its other protocols would do."""
+    task = loaded.recipe.task
+    chosen = getattr(task.options, "protocol", "clean")
+    lines = []
+    for protocol in loaded.registry.get(TaskSpec, task.name).protocols:
+        if protocol.faults:
+            own = protocol.name == chosen
+            does = f"protocol {chosen} does:" if own else f"protocol {chosen}; with task.protocol={protocol.name}:"
+            lines += [does, *(f"  {number:<4}{effect}" for number, effect in protocol.faults)]
+    return lines
 
 
 def _show_published(name: str, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -11,16 +12,23 @@ if TYPE_CHECKING:
     from fptkit.recipe.load import LoadedRecipe
 
 
-def print_estimate(loaded: LoadedRecipe) -> None:
+def print_estimate(loaded: LoadedRecipe, *, tflops: float | None = None) -> None:
     """Estimate what a recipe needs and print it, one line per figure.
+
+    Args:
+        loaded: the recipe.
+        tflops: sustained rate of the machine in 10^12 floating-point operations per second; None: the assumed one.
 
     Raises:
         FptkitError: its data or the config of its weights are not available, or its parts do not fit together.
     """
     from fptkit.lab.benchmarking.estimate import estimate
+    from fptkit.lab.benchmarking.hours import ASSUMED, shown_hours
 
+    speed = ASSUMED if tflops is None else replace(ASSUMED, tflops=tflops)
     found = estimate(loaded)
-    lines = _lines(found)
+    assumption = speed.assumption(recurrent=found.in_turn > 0)
+    lines = [*_lines(found), ("time", f"{shown_hours(speed.seconds(found.work))} hours, {assumption}")]
     width = max(len(name) for name, _ in lines)
     for name, value in lines:
         click.echo(f"  {name:{width}}  {value}")

@@ -12,6 +12,8 @@ import click
 from fptkit.cli.shared import json_option, one_process_only, plugin_option, print_json, print_rows
 from fptkit.cli.study_options import load, study_options
 from fptkit.cli.subcommands import CommandWithSubcommands
+from fptkit.engine.terminal import outlive_readers
+from fptkit.specs import limits
 
 if TYPE_CHECKING:
     from fptkit.lab.studies.locking.lock import Compared
@@ -43,8 +45,12 @@ Examples:
     default="",
     help="Parameters of Slurm jobs, e.g. partition=gpu,timeout_min=60.",
 )
-@click.option("--workers", type=click.IntRange(min=1), help="Concurrent runs (default: one per core or GPU).")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads per run (default: cores / workers).")
+@click.option(
+    "--workers", type=click.IntRange(1, limits.WORKERS), help="Concurrent runs (default: one per core or GPU)."
+)
+@click.option(
+    "--threads", type=click.IntRange(1, limits.THREADS), help="CPU threads per run (default: cores / workers)."
+)
 @click.option("--retry-failed", is_flag=True, help="Retry runs that failed in an earlier call.")
 @click.option("--dry-run", is_flag=True, help="Show the cells and the number of runs; run nothing.")
 @click.option("--quiet", is_flag=True, help="Print failures and results only.")
@@ -81,6 +87,7 @@ def study(
     if dry_run:
         _show_plan(loaded, ledger_folder, as_json=as_json)
         return
+    outlive_readers()
     from fptkit.api.studies import StudyRequest, carry_out
     from fptkit.lab.studies.progress import make_view
     from fptkit.lab.studies.record import study_folder

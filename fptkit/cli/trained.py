@@ -12,6 +12,8 @@ import click
 
 from fptkit.cli.completion import run_folders
 from fptkit.cli.shared import one_process_only, plugin_option, quiet_libraries
+from fptkit.engine.terminal import console as make_console
+from fptkit.specs import limits
 
 if TYPE_CHECKING:
     from fptkit.inference.trained import TrainedModel
@@ -37,7 +39,7 @@ def model_options(command: Command) -> Command:
     )(command)
     return click.option(
         "--batch-size",
-        type=click.IntRange(min=1),
+        type=click.IntRange(1, limits.BATCH),
         help="Examples of a batch. Default: that of the recipe's evaluations.",
     )(command)
 
@@ -113,10 +115,9 @@ def progress(total: int, what: str) -> Iterator[Callable[[int], None]]:
     if not sys.stderr.isatty():
         yield lambda count: None
         return
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn(what), BarColumn(bar_width=None), MofNCompleteColumn(), TimeRemainingColumn(compact=True))
-    with Progress(*columns, console=Console(stderr=True), expand=True, transient=True) as bar:
+    with Progress(*columns, console=make_console(stderr=True), expand=True, transient=True) as bar:
         task = bar.add_task("", total=total)
         yield lambda count: bar.advance(task, count)

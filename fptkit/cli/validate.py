@@ -25,7 +25,13 @@ if TYPE_CHECKING:
     "--estimate",
     "estimated",
     is_flag=True,
-    help="Also estimate what a run needs: parameters, memory, operations. Needs the data, but not the weights.",
+    help="Also estimate what a run needs: parameters, memory, operations, time. Needs the data, but not the weights.",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="TFLOPS",
+    help="Sustained rate of the machine in TFLOP/s, for the time of --estimate. Default: 10, an assumption.",
 )
 @plugin_option
 def validate(
@@ -33,17 +39,22 @@ def validate(
     profile: str | None,
     overrides: Sequence[str],
     estimated: bool,
+    rate: float | None,
     plugin_files: Sequence[Path],
 ) -> None:
     """Check RECIPES and studies, files or names, with all their profiles; print all problems with file and line.
 
     The exit status is 2 if there is a problem.
     """
+    if rate is not None and not estimated:
+        raise UsageError("--rate is for the time of an estimate: give --estimate too")
     registry = load_registry(plugin_files)
     broken: list[FptkitError] = []
     for recipe in recipes:
         try:
-            _validate(recipe, registry, profile, overrides, plugin_files, estimated=estimated)
+            loaded, path = _validate(recipe, registry, profile, overrides, plugin_files)
+            if estimated:
+                _estimate(loaded, path, rate)
         except FptkitError as err:
             broken.append(err)
             print_error(err)
@@ -57,10 +68,12 @@ def _validate(
     profile: str | None,
     overrides: Sequence[str],
     plugin_files: Sequence[Path],
-    *,
-    estimated: bool,
-) -> None:
-    """Check one file with the profile, or with all of its profiles; it is read once."""
+) -> tuple[LoadedRecipe | None, Path]:
+    """Check one file with the profile, or with all of its profiles; it is read once.
+
+    Returns:
+        The recipe of a run, None for other kinds of file; and its path.
+    """
     from fptkit.recipe.find import find_study, read_recipe_file, recipe_folders
 
     folders = recipe_folders(registry)
@@ -70,12 +83,15 @@ def _validate(
     for other in others:
         _load(file, registry, other, overrides, plugin_files)
     click.echo(f"{file.path}: ok" + (f", with profiles {', '.join(others)}" if others else ""))
-    if estimated:
-        from fptkit.cli.sizes import print_estimate
+    return loaded, file.path
 
-        if loaded is None:
-            raise UsageError(f"{file.path}: only recipes for fptkit run can be estimated")
-        print_estimate(loaded)
+
+def _estimate(loaded: LoadedRecipe | None, path: Path, rate: float | None) -> None:
+    from fptkit.cli.sizes import print_estimate
+
+    if loaded is None:
+        raise UsageError(f"{path}: only recipes for fptkit run can be estimated")
+    print_estimate(loaded, tflops=rate)
 
 
 def _load(
@@ -83,8 +99,11 @@ def _load(
 ) -> LoadedRecipe | None:
     """Check a file by its kind: run, pretraining or study. Returns the recipe of a run.
 
-    Paths of data are not opened: whether a corpus exists is checked when the training starts.
+    What it needs of plugins is imported, too: a run would fail there. Paths of data are not opened: whether a corpus
+    exists is checked when the training starts.
     """
+    from fptkit.engine.plugin_use import check_targets
+
     if file.kind == "pretrain":
         from fptkit.lab.pretraining.recipes import load_read_pretraining
 
@@ -94,9 +113,13 @@ def _load(
     elif file.kind == "study":
         from fptkit.lab.studies.load import load_read_study
 
-        load_read_study(file, registry, profile=profile, overrides=overrides, given=plugin_files)
+        study = load_read_study(file, registry, profile=profile, overrides=overrides, given=plugin_files)
+        for cell in study.cells:
+            check_targets(cell.loaded.recipe, cell.loaded.registry)
     else:
         from fptkit.recipe.load import load_read_recipe
 
-        return load_read_recipe(file, registry, profile=profile, overrides=overrides, given=plugin_files)
+        loaded = load_read_recipe(file, registry, profile=profile, overrides=overrides, given=plugin_files)
+        check_targets(loaded.recipe, loaded.registry)
+        return loaded
     return None

@@ -9,6 +9,7 @@ import click
 
 from fptkit.cli.report import studies
 from fptkit.cli.shared import json_option, print_json
+from fptkit.specs import limits
 
 if TYPE_CHECKING:
     from fptkit.lab.verification.differences import Findings
@@ -27,9 +28,11 @@ Examples:
 )
 @click.argument("folder", shell_complete=studies)
 @click.option("--quick", is_flag=True, help="Do not read checkpoints and other tensor files, which may be large.")
-@click.option("--rerun", "reruns", type=click.IntRange(min=1), metavar="N", help="Repeat N random runs, and compare.")
 @click.option(
-    "--seed", type=click.IntRange(min=0), help="Seed that draws the runs to repeat (default: from the results)."
+    "--rerun", "reruns", type=click.IntRange(1, limits.RUNS), metavar="N", help="Repeat N random runs, and compare."
+)
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), help="Seed that draws the runs to repeat (default: from the results)."
 )
 @click.option(
     "--ledger",

@@ -44,7 +44,12 @@ class ConvStem(Encoder):
             kind(channels_in, channels_out, options.kernel, options.stride)
             for channels_in, channels_out in pairwise((first, *options.channels))
         )
-        self.map = linear_stack((options.channels[-1], width), orthogonal_gain=options.orthogonal_gain)
+        self.map = linear_stack(
+            (options.channels[-1], width),
+            dropout=options.dropout,
+            drops_output=True,
+            orthogonal_gain=options.orthogonal_gain,
+        )
 
     @classmethod
     def token_count(cls, options: ConvStemOptions, input: Vectors | Grid, max_tokens: int) -> int:

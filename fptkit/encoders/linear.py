@@ -22,7 +22,12 @@ class LinearEncoder(Encoder):
 
     def __init__(self, options: LinearOptions, *, input: Vectors, width: int) -> None:
         super().__init__()
-        self.map = linear_stack((input.width, *options.hidden, width), orthogonal_gain=options.orthogonal_gain)
+        self.map = linear_stack(
+            (input.width, *options.hidden, width),
+            dropout=options.dropout,
+            drops_output=True,
+            orthogonal_gain=options.orthogonal_gain,
+        )
 
     def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Encode. Shapes: inputs (B, T, F) float -> (B, T, D)."""

@@ -8,10 +8,10 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_v
 
 from fptkit.backbones.options import WeightEntries
 from fptkit.options import Options
-from fptkit.specs import EncoderSpec
+from fptkit.specs import EncoderSpec, limits
 
-Count = Annotated[int, Field(ge=1)]
-Widths = tuple[Count, ...]
+Count = Annotated[int, Field(ge=1, le=limits.WIDTH)]
+Widths = Annotated[tuple[Count, ...], Field(max_length=limits.BLOCKS)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 
 _HIDDEN = "widths of hidden layers before the backbone"
@@ -41,10 +41,14 @@ class EncoderOptions(Options):
 class LinearOptions(EncoderOptions):
     """Options of the encoder ``linear``.
 
-    Source of the gain: kzl/universal-computation, ``universal_computation/fpt.py``.
+    Source of the gain: kzl/universal-computation, ``universal_computation/fpt.py``. Its encoder has dropout 0.1, which
+    the recipes' profile ``paper`` sets.
     """
 
     hidden: Widths = Field(default=(), description=_HIDDEN)
+    dropout: Probability = Field(
+        default=0.0, description="dropout probability of the output and of each hidden layer, in training"
+    )
     orthogonal_gain: float = Field(
         default=1.41, gt=0, allow_inf_nan=False, description="gain of the orthogonal initialisation of the weights"
     )
@@ -154,6 +158,7 @@ class ConvStemOptions(EncoderOptions):
         allow_inf_nan=False,
         description="gain of the orthogonal initialisation of the linear map after the convolutions",
     )
+    dropout: Probability = Field(default=0.0, description="dropout probability of the output, in training")
 
     @model_validator(mode="after")
     def _reads_everything(self) -> ConvStemOptions:

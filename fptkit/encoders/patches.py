@@ -31,7 +31,9 @@ class Patches1d(Encoder):
         super().__init__()
         self.patch, self.stride = options.patch, options.step
         widths = (options.patch * input.width, *options.hidden, width)
-        self.map = linear_stack(widths, orthogonal_gain=options.orthogonal_gain)
+        self.map = linear_stack(
+            widths, dropout=options.dropout, drops_output=True, orthogonal_gain=options.orthogonal_gain
+        )
 
     @classmethod
     def token_count(cls, options: Patches1dOptions, input: Vectors, max_tokens: int) -> int:
@@ -72,7 +74,9 @@ class Patches2d(Encoder):
         _divide(options, input)
         self.rows, self.columns = options.sides
         widths = (self.rows * self.columns * input.channels, *options.hidden, width)
-        self.map = linear_stack(widths, orthogonal_gain=options.orthogonal_gain)
+        self.map = linear_stack(
+            widths, dropout=options.dropout, drops_output=True, orthogonal_gain=options.orthogonal_gain
+        )
 
     @classmethod
     def token_count(cls, options: Patches2dOptions, input: Grid, max_tokens: int) -> int:

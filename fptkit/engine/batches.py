@@ -11,8 +11,9 @@ from typing import Protocol, TypeVar, overload
 import numpy as np
 
 from fptkit.engine.fraction import skips
+from fptkit.engine.opening import draw_batch
 from fptkit.errors import ShapeError
-from fptkit.interfaces import Batch, Inputs, Split, Task, check_batch
+from fptkit.interfaces import Batch, Inputs, Split, Task
 from fptkit.recipe.models import TrainOptions
 from fptkit.seeds import derive_seed, generator_for
 
@@ -41,15 +42,15 @@ class TrainingBatches:
     Args:
         task: the task.
         split: its training split.
-        batch_size: examples of a batch; the last one of an epoch may be smaller. With ``batch_tokens``, the largest
-            number.
+        batch_size: examples of a batch; the last one of an epoch may be smaller, unless the task's protocol leaves it
+            out (``Task.complete_batches``). With ``batch_tokens``, the largest number.
         seed: decides order and examples of the batches.
-        batch_tokens: largest number of tokens of a batch, padding included, or None for no limit. With a limit,
-            epochs differ in their number of batches.
+        batch_tokens: largest number of tokens of a batch, padding included, or None for no limit. With a limit, as
+            with skipped batches, epochs differ in their number of batches.
 
     Raises:
-        ShapeError: the split is empty; or ``batch_tokens`` is given and its examples do not differ in length, or the
-            longest one alone is above it.
+        ShapeError: the split is empty; or the protocol leaves out incomplete batches and there is no other; or
+            ``batch_tokens`` is given and its examples do not differ in length, or the longest one alone is above it.
     """
 
     def __init__(
@@ -60,11 +61,13 @@ class TrainingBatches:
             raise ShapeError(f"{where}: it holds no example")
         if batch_tokens is not None:
             _check_budget(split, batch_tokens, where)
+        elif task.complete_batches:
+            _check_complete_batch(task, split, batch_size, where)
         self._task, self._split, self._batch_size, self._seed = task, split, batch_size, seed
         self._batch_tokens = batch_tokens
         self._epoch = -1
         self._order: list[np.ndarray] = []
-        self._first_steps = [0]  # of the epochs, as far as they were needed; read with batch_tokens only
+        self._first_steps = [0]  # of the epochs, as far as they were needed; read if they differ
 
     def batch(self, step: int) -> Batch:
         """The batch of a step (from 0), on the CPU.
@@ -76,9 +79,9 @@ class TrainingBatches:
         if self._split.size is not None:
             epoch, position = self._place(step, self._split.size)
             indices = self._order_of(epoch)[position].tolist()
-        batch = self._split.batch(indices, generator_for(self._seed, "batch", step))
-        check_batch(self._task, batch, len(indices), where=f"{type(self._task).__name__}, split train, step {step}")
-        return batch
+        return draw_batch(
+            self._task, "train", self._split, indices, generator_for(self._seed, "batch", step), step=step
+        )
 
     def step_cost(self) -> float:
         """Average cost of a step of the first epoch, as a multiple of the cost of step 0; 1 for an endless split.
@@ -93,8 +96,9 @@ class TrainingBatches:
 
     def _place(self, step: int, size: int) -> tuple[int, int]:
         """Epoch of a step, and which of its batches; ``size`` is the split's."""
-        if self._batch_tokens is None:
-            return divmod(step, -(-size // self._batch_size))
+        if self._batch_tokens is None and type(self._task).skips is Task.skips:  # all epochs have as many batches
+            whole, incomplete = divmod(size, self._batch_size)
+            return divmod(step, whole + (incomplete > 0 and not self._task.complete_batches))
         while step >= self._first_steps[-1]:
             epoch = len(self._first_steps) - 1
             self._first_steps.append(self._first_steps[-1] + len(self._order_of(epoch)))
@@ -112,6 +116,8 @@ class TrainingBatches:
         chance = np.random.Generator(np.random.PCG64(derive_seed(self._seed, "order", epoch)))
         if self._batch_tokens is None:
             batches = _shuffled_batches(self._split, self._batch_size, chance)
+            if self._task.complete_batches:
+                batches = [batch for batch in batches if len(batch) == self._batch_size]
         else:
             batches = _budgeted_batches(self._split, self._batch_size, self._batch_tokens, chance)
         usable = [batch for batch in batches if not skips(self._task, self._split, batch.tolist())]
@@ -119,8 +125,7 @@ class TrainingBatches:
             raise ShapeError(
                 f"{type(self._task).__name__}, split train: the protocol {self._task.protocol} skips every batch"
             )
-        # An epoch has as many steps as batches, skipped ones included, so the number of a step gives its epoch.
-        return list(itertools.islice(itertools.cycle(usable), len(batches)))
+        return usable
 
 
 def micro_batches(batch: Batch, count: int) -> list[Batch]:
@@ -204,38 +209,45 @@ def _turns(things: Iterable[Thing], rank: int, count: int) -> Iterator[tuple[int
 def _sample_of(
     task: Task, name: str, split: Split, options: TrainOptions, step: int, *, rank: int, count: int
 ) -> Iterator[Batch | None]:
-    """Complete batches in random order, as many as the task's protocol says; see `evaluation_batches`."""
+    """Batches in random order, as many as the task's protocol says; see `evaluation_batches`."""
     sample = task.sampled_evaluation
     assert sample is not None
     where = f"{type(task).__name__}, split {name}"
     size = sample.size_factor * options.batch_size
-    seed = derive_seed(options.seed_of("order"), "sampled evaluation", name, step)
-    chosen = itertools.islice(_whole_batches(task, split, size, seed, where), sample.batches)
+    # Batches that continue are those of one endless row, of which each evaluation takes the next ones.
+    before = sample.batches * _evaluations_before(step, options) if sample.continued else 0
+    seed = derive_seed(options.seed_of("order"), "sampled evaluation", name, *([] if sample.continued else [step]))
+    row = _endless_batches(task, split, size, seed, where)
+    chosen = itertools.islice(row, before, before + sample.batches)
     for turn in _turns(chosen, rank, count):
         if turn is None:
             yield None
             continue
         number, indices = turn
-        batch = split.batch(indices, generator_for(seed, "batch", number))
-        check_batch(task, batch, size, where=where)
+        batch = draw_batch(task, name, split, indices, generator_for(seed, "batch", before + number))
         yield batch if split.size is None else replace(batch, rows=tuple(indices))
 
 
-def _whole_batches(task: Task, split: Split, size: int, seed: int, where: str) -> Iterator[Sequence[int]]:
+def _evaluations_before(step: int, options: TrainOptions) -> int:
+    """How many evaluations a run makes before that of ``step``: one every ``validate_every`` steps, one at the end."""
+    return max(0, -(-step // options.validate_every) - 1)
+
+
+def _endless_batches(task: Task, split: Split, size: int, seed: int, where: str) -> Iterator[Sequence[int]]:
     """Indices of endless batches: round after round through the split, each in a new order."""
     if split.size is None:
         yield from itertools.repeat(range(size))
         return
-    if split.size < size:
-        raise ShapeError(
-            f"{where}: protocol {task.protocol} needs a batch of {size}, but it holds {split.size} examples"
-        )
+    assert task.sampled_evaluation is not None
+    incomplete = task.sampled_evaluation.incomplete and split.size > 0
+    if not incomplete:
+        _check_complete_batch(task, split, size, where)
     for round_number in itertools.count():
         chance = np.random.Generator(np.random.PCG64(derive_seed(seed, "order", round_number)))
         usable = [
             batch.tolist()
             for batch in _shuffled_batches(split, size, chance)
-            if len(batch) == size and not skips(task, split, batch.tolist())
+            if (incomplete or len(batch) == size) and not skips(task, split, batch.tolist())
         ]
         if not usable:
             raise ShapeError(f"{where}: the protocol {task.protocol} skips every batch")
@@ -253,6 +265,13 @@ def _shuffled_batches(split: Split, size: int, chance: np.random.Generator) -> l
         order = np.concatenate([members[np.argsort(counts[members], kind="stable")] for members in pools])
     batches = [order[start : start + size] for start in range(0, len(order), size)]
     return [batches[position] for position in chance.permutation(len(batches))]
+
+
+def _check_complete_batch(task: Task, split: Split, size: int, where: str) -> None:
+    """Raise for a split of which the protocol can take no complete batch."""
+    if split.size is not None and split.size < size:
+        fault = f"protocol {task.protocol} needs a batch of {size}, but it holds {split.size} examples"
+        raise ShapeError(f"{where}: {fault}; lower train.batch_size, or use protocol clean")
 
 
 def _check_budget(split: Split, batch_tokens: int, where: str) -> None:
@@ -327,8 +346,7 @@ def whole_split(
             continue
         _, start = turn
         indices = order[start : start + batch_size].tolist()
-        batch = split.batch(indices, generator_for(0, "evaluation", start))
-        check_batch(task, batch, len(indices), where=where)
+        batch = draw_batch(task, name, split, indices, generator_for(0, "evaluation", start))
         yield replace(batch, rows=tuple(indices))
 
 

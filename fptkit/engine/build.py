@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,33 +14,32 @@ from fptkit.backbones.options import FrontOptions
 from fptkit.encoders.choice import check_accepts, default_encoder, encoded_tokens
 from fptkit.encoders.norm import SAMPLE, match_norm, scaled_later
 from fptkit.encoders.options import MixedOptions, WordOptions
-from fptkit.errors import FptkitError, FreezingError, PluginError, ShapeError, UsageError
+from fptkit.engine.opening import draw_batch, open_split
+from fptkit.errors import FreezingError, PluginError, ShapeError, UsageError
 from fptkit.freezing import TrainedGroup, apply_policy
 from fptkit.freezing.options import FreezingOptions
 from fptkit.interfaces import (
     Backbone,
-    Batch,
-    Encoder,
-    Inputs,
     Role,
     Task,
     TokenClasses,
-    check_batch,
     check_task_declarations,
-    encode,
+    checked_roles,
 )
 from fptkit.model import CrossModalModel, Head, Readout, default_readout
 from fptkit.numerics.eight_bit import keep_in_eight_bits
-from fptkit.numerics.precision import choose_precision
+from fptkit.numerics.precision import IN_FEWER_BITS, MATRIX, choose_precision
 from fptkit.numerics.recompute import recompute_blocks
 from fptkit.options import Options
 from fptkit.recipe.models import Recipe
 from fptkit.recipe.splits import with_split_seed
 from fptkit.recipe.tokenizers import with_tokenizer
 from fptkit.registry import Registry
-from fptkit.seeds import derive_seed, generator_for
+from fptkit.seeds import derive_seed, generator_for, seeded
 from fptkit.sources.places import TaskData
 from fptkit.specs import BackboneSpec, ComponentSpec, EncoderSpec, FreezingPolicySpec, TaskSpec
+from fptkit.specs.guard import during
+from fptkit.specs.surroundings import working_folder_kept
 
 
 @dataclass(frozen=True)
@@ -126,7 +124,7 @@ def _build(
     readout = _choose_readout(recipe, task, backbone)
     model = _build_model(recipe, registry, task, chosen, backbone, readout, measure=measure)
     groups = _freeze(recipe, registry, model)
-    precision = choose_precision(_wanted_precision(recipe), device)
+    precision = choose_precision(wanted_precision(recipe, task), device)
     _store(model, precision)
     if finish is not None:
         finish(model)
@@ -186,13 +184,16 @@ def _build_backbone(
         pinned=recipe.pinned.weights,
     )
     added = FrontOptions.of(recipe.backbone.options).prefix.count
+    seed = derive_seed(recipe.train.seed_of("init"), "backbone")
     try:
-        backbone = make_backbone(positions=tokens + added, seed=derive_seed(recipe.train.seed_of("init"), "backbone"))
+        with seeded(seed):
+            backbone = make_backbone(positions=tokens + added, seed=seed)
     except ShapeError as err:
         if added:
             raise ShapeError(f"{err} (backbone.prefix adds {added} to the task's {tokens} tokens)") from err
         raise
-    _check_backbone(backbone, recipe.backbone.name)
+    with during(of=registry.get(BackboneSpec, recipe.backbone.name)):
+        _check_backbone(backbone, recipe.backbone.name)
     return backbone
 
 
@@ -214,10 +215,12 @@ def _build_model(
     """Build encoder, front and head around the backbone."""
     seed, options = recipe.train.seed_of("init"), recipe.head
     encoder = _build_encoder(registry, chosen, task, backbone, derive_seed(seed, "encoder"))
-    with _torch_seeded(derive_seed(seed, "head")):
+    with seeded(derive_seed(seed, "head")):
         head = Head(task.output, backbone.width, readout=readout, hidden=options.hidden, dropout=options.dropout)
     if getattr(chosen.options, "match_norm", False):
-        encoder = _match_norm(encoder, task, backbone, seed) if measure else scaled_later(encoder)
+        data_seed = recipe.train.seed_of("data")
+        matched = partial(_match_norm, encoder, task, backbone, seed=seed, data_seed=data_seed)
+        encoder = matched() if measure else scaled_later(encoder)
     shuffle_seed = derive_seed(seed, "shuffle_tokens") if recipe.shuffle_tokens else None
     given = FrontOptions.of(recipe.backbone.options)
     front = make_front(given, backbone, tokens=chosen.tokens, seed=derive_seed(seed, "front"))
@@ -232,19 +235,12 @@ def _build_encoder(
         further = {"registry": registry}
     elif isinstance(chosen.options, WordOptions):
         further = {"weights": backbone.weights}
-    with _torch_seeded(seed):
+    with seeded(seed):
         encoder = build_component(chosen.spec, chosen.options, input=task.input, width=backbone.width, **further)
-    if not isinstance(encoder, torch.nn.Module):
-        raise PluginError(f"encoder '{chosen.name}': it returned a {type(encoder).__name__}, not a torch module")
+    with during(of=chosen.spec):
+        if not isinstance(encoder, torch.nn.Module):
+            raise PluginError(f"encoder '{chosen.name}': it returned a {type(encoder).__name__}, not a torch module")
     return encoder
-
-
-@contextlib.contextmanager
-def _torch_seeded(seed: int) -> Iterator[None]:
-    """Seed torch's global CPU generator, which initialises modules, and restore it afterwards."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
 
 
 def _freeze(recipe: Recipe, registry: Registry, model: CrossModalModel) -> list[TrainedGroup]:
@@ -269,10 +265,13 @@ def build_task(recipe: Recipe, registry: Registry) -> Task:
     spec, pinned = registry.get(TaskSpec, recipe.task.name), recipe.pinned.source
     options = with_tokenizer(with_split_seed(recipe.task.options, recipe.train.seeds.data), recipe)
     data = TaskData(spec, options, pinned)
-    task = build_component(spec, options, seed=recipe.train.seed_of("data"), pinned=pinned)
-    if not isinstance(task, Task):
-        raise PluginError(f"task '{recipe.task.name}': {type(task).__name__} is not a subclass of fptkit.Task")
-    check_task_declarations(task)
+    seed = recipe.train.seed_of("data")
+    with seeded(derive_seed(seed, "task")):
+        task = build_component(spec, options, seed=seed, pinned=pinned)
+    with during(of=spec):
+        if not isinstance(task, Task):
+            raise PluginError(f"task '{recipe.task.name}': {type(task).__name__} is not a subclass of fptkit.Task")
+        check_task_declarations(task)
     task.source = data.stated_source(task.source)
     task.data = data.identity(task.source, task.content)
     return task
@@ -290,23 +289,26 @@ def build_component(spec: ComponentSpec, options: Options, **arguments: Any) -> 
         PluginError: the target does not accept these arguments.
     """
     target: Callable[..., Any] = spec.resolve()
-    try:
-        return target(options, **arguments)
-    except FptkitError:
-        raise
-    except TypeError as err:
-        # A TypeError raised by the call itself means a wrong signature; one raised inside the target is not caught.
-        if err.__traceback__ is not None and err.__traceback__.tb_next is None:
-            raise PluginError(f"{spec}: {err}; it is called with (options, *, {', '.join(arguments)})") from err
-        raise
+    with during(of=spec), working_folder_kept():
+        try:
+            return target(options, **arguments)
+        except TypeError as err:
+            # A TypeError raised by the call itself means a wrong signature; one raised inside the target is not caught.
+            if err.__traceback__ is not None and err.__traceback__.tb_next is None:
+                raise PluginError(f"{spec}: {err}; it is called with (options, *, {', '.join(arguments)})") from err
+            raise
 
 
-def _wanted_precision(recipe: Recipe) -> str:
-    """The recipe's precision; for ``auto``, the one that an earlier run of this recipe used, if any."""
-    return recipe.pinned.precision or "auto" if recipe.precision == "auto" else recipe.precision
+def wanted_precision(recipe: Recipe, task: Task) -> str:
+    """The recipe's precision; for ``auto``, that of an earlier run of it, or that of the task's protocol, if any."""
+    if recipe.precision != "auto":
+        return recipe.precision
+    return recipe.pinned.precision or task.precision or "auto"
 
 
-def _match_norm(encoder: torch.nn.Module, task: Task, backbone: Backbone, seed: int) -> torch.nn.Module:
+def _match_norm(
+    encoder: torch.nn.Module, task: Task, backbone: Backbone, *, seed: int, data_seed: int
+) -> torch.nn.Module:
     """Scale the encoder's output to the norm of the backbone's word embeddings.
 
     The scale is measured on examples spread evenly over the training split.
@@ -319,14 +321,12 @@ def _match_norm(encoder: torch.nn.Module, task: Task, backbone: Backbone, seed: 
             f"encoder.match_norm: the backbone's weights '{backbone.weights}' came without word embeddings, so there "
             "is no norm to match; leave match_norm out"
         )
-    split = task.split("train")
-    where = f"{type(task).__name__}, split train"
+    split = open_split(task, "train", data_seed)
     if split.size == 0:
-        raise ShapeError(f"{where}: it has no examples")
+        raise ShapeError(f"{type(task).__name__}, split train: it has no examples")
     count = min(SAMPLE, split.size or SAMPLE)
     indices = [index * (split.size or count) // count for index in range(count)]
-    batch = split.batch(indices, generator_for(seed, "match_norm"))
-    check_batch(task, batch, count, where=where)
+    batch = draw_batch(task, "train", split, indices, generator_for(seed, "match_norm"))
     return match_norm(encoder, batch, backbone.embedding_norm)
 
 
@@ -336,57 +336,29 @@ def _check_backbone(backbone: object, name: str) -> None:
         raise PluginError(f"backbone '{name}': {type(backbone).__name__} is not a subclass of fptkit.Backbone")
     if not isinstance(getattr(backbone, "width", None), int):
         raise PluginError(f"backbone '{name}': its class {type(backbone).__name__} does not set 'width'")
-
-
-def check_encoder_width(built: Built, batch: Batch) -> None:
-    """Check the shape of the encoder's output on one example.
-
-    Args:
-        built: the built parts of the run.
-        batch: its first example is encoded.
-
-    Raises:
-        PluginError: the width differs from the backbone's, or the number of tokens from the declared one.
-    """
-    encoder, kind = built.model.encoder, built.task.input
-    one: Inputs = kind.example(batch.inputs, 0)
-    with torch.no_grad():
-        encoded, _ = encode(encoder, one, None)
-    longest = built.task.max_tokens if built.encoded_tokens is None else built.encoded_tokens
-    if not kind.varies:
-        tokens = longest
-    elif isinstance(encoder, Encoder):
-        tokens = int(encoder.encoded_lengths(torch.tensor([kind.padded(one).shape[1]])))
-    else:
-        tokens = kind.tokens_in(one)  # token by token
-    expected = (1, tokens, built.model.backbone.width)
-    if tuple(encoded.shape) != expected:
-        raise PluginError(
-            f"encoder '{built.encoder_name}': it returned shape {tuple(encoded.shape)}, expected {expected}"
-        )
-    if tokens > longest:
-        raise PluginError(
-            f"encoder '{built.encoder_name}': it returned {tokens} tokens, but declared at most {longest}"
-        )
+    checked_roles(backbone, backbone.blocks)
 
 
 def _store(model: CrossModalModel, precision: str) -> None:
-    """Store the large frozen matrices in fewer bits; norms, positions and everything that trains stay float32."""
+    """Store the large frozen matrices in fewer bits; vectors, positions and everything that trains stay float32."""
     if precision == "float32":
         return
     model.mixed = True
     if precision in ("int8", "int8_storage"):
         maps = _frozen(model, "attention", "feed_forward")
         keep_in_eight_bits(model.backbone, maps, products=precision == "int8")
-    for parameter in _frozen(model, "attention", "feed_forward", "recurrent"):
+    for parameter in _frozen(model, *IN_FEWER_BITS):
         parameter.data = parameter.data.to(torch.bfloat16)
 
 
 def _frozen(model: CrossModalModel, *wanted: Role) -> list[torch.nn.Parameter]:
-    """The frozen float32 parameters with one of the wanted roles."""
+    """The frozen float32 matrices, of two or more dimensions, with one of the wanted roles."""
     roles = model.parameter_roles()
     return [
         parameter
         for name, parameter in model.named_parameters()
-        if not parameter.requires_grad and parameter.dtype == torch.float32 and roles[name].role in wanted
+        if not parameter.requires_grad
+        and parameter.dtype == torch.float32
+        and parameter.ndim >= MATRIX
+        and roles[name].role in wanted
     ]

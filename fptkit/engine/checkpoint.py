@@ -8,20 +8,28 @@ again from its source or seed, and a different one is refused.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
 from fptkit.errors import CheckpointError
-from fptkit.files import flush_folder, read_json, write_bytes, write_json
+from fptkit.files import flush_folder, read_json, write_bytes, write_sealed
+from fptkit.sources.decoding import SAFETENSORS, decoding
 
 FORMAT = 1
+
+STATE = "state.json"
+"""The JSON of a checkpoint."""
+
+_INTACT = "replace the checkpoint by an intact copy, or remove its folder: the run resumes from the one before"
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,7 @@ class Checkpoint:
         state: state of the training loop.
         frozen: identity of the frozen part: backbone, weights, digest.
         data: identity of the data: source and digest; empty if the run did not record it.
+        records: number of lines of the metrics file at that step, and their digest; empty if the run did not record it.
     """
 
     folder: Path
@@ -45,6 +54,47 @@ class Checkpoint:
     state: dict[str, Any]
     frozen: dict[str, Any]
     data: dict[str, Any]
+    records: dict[str, Any]
+
+
+class _Identity(BaseModel):
+    """The frozen part or the data that a checkpoint belongs to; there may be more keys."""
+
+    model_config = ConfigDict(extra="allow")
+
+    digest: str
+
+
+class _Frozen(_Identity):
+    weights: str
+
+
+class _Data(_Identity):
+    source: str
+
+
+class _Nothing(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class _Manifest(BaseModel):
+    """The JSON beside tensor files; there may be more keys."""
+
+    model_config = ConfigDict(extra="allow")
+
+    format: int
+    files: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+\.safetensors$")], str]
+
+
+class _State(_Manifest):
+    """``state.json`` of a checkpoint."""
+
+    step: int = Field(ge=0)
+    state: dict[str, Any]
+    frozen: _Frozen
+    data: _Data | _Nothing | None = None
+    records: dict[str, Any] = {}
+    optimizer_tensors: list[str] = []
 
 
 def save_checkpoint(
@@ -54,7 +104,7 @@ def save_checkpoint(
     trained: Mapping[str, Tensor],
     optimizer: Mapping[str, Tensor],
     state: Mapping[str, Any],
-    identity: Mapping[str, Mapping[str, Any]],
+    parts: Mapping[str, Mapping[str, Any]],
     keep_steps: set[int],
 ) -> Path:
     """Write ``root/step-N`` atomically, then delete all other checkpoints except those of ``keep_steps``.
@@ -65,18 +115,21 @@ def save_checkpoint(
         trained: trained tensors by parameter name.
         optimizer: optimizer tensors, see `pack_optimizer`.
         state: state of the training loop.
-        identity: ``frozen``: identity of the frozen part; ``data``: that of the data.
+        parts: ``frozen``: identity of the frozen part; ``data``: that of the data; ``records``: number of lines of the
+            metrics file, and their digest.
         keep_steps: further steps whose checkpoints are kept.
     """
     final = checkpoint_of(root, step)
     partial = root / f".{final.name}.part"
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    root.mkdir(exist_ok=True)  # without its parents: a run folder that was removed in mid-run is not made again
+    partial.mkdir()
+    content = {"step": step, "state": dict(state), **{name: dict(part) for name, part in parts.items()}}
     write_model_files(
         partial,
         {"trained": trained, "optimizer": optimizer},
-        "state.json",
-        {"step": step, "state": dict(state), **{name: dict(part) for name, part in identity.items()}},
+        STATE,
+        {**content, "optimizer_tensors": sorted(optimizer)},
     )
     replaced = root / f".{final.name}.old"
     if final.exists():
@@ -108,7 +161,7 @@ def write_model_files(
         data = save({name: tensor.detach().cpu().contiguous() for name, tensor in named.items()})
         digests[f"{stem}.safetensors"] = hashlib.sha256(data).hexdigest()
         write_bytes(folder / f"{stem}.safetensors", data, flush=True)
-    write_json(folder / manifest, {"format": FORMAT, "files": digests, **content}, flush=True)
+    write_sealed(folder / manifest, {"format": FORMAT, "files": digests, **content}, flush=True)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
@@ -117,19 +170,40 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     Raises:
         CheckpointError: a file is missing, truncated or altered, or of another format.
     """
-    manifest, tensors = read_model_files(folder, "state.json")
+    path = folder / STATE
+    manifest, tensors = read_model_files(folder, STATE)
+    _checked(_State, manifest, path)
+    if missing := {"trained", "optimizer"} - tensors.keys():
+        raise CheckpointError(f"{path} lists no {min(missing)}.safetensors; {_INTACT}")
+    if not manifest["step"] == manifest["state"].get("step", manifest["step"]) == _step_of(folder):
+        raise CheckpointError(f"{path} is of another step than {folder.name}; {_INTACT}")
+    there = sorted(tensors["optimizer"])
+    if manifest.get("optimizer_tensors", there) != there:
+        raise CheckpointError(f"{folder / 'optimizer.safetensors'} has other tensors than {STATE} lists; {_INTACT}")
+    return Checkpoint(
+        folder,
+        manifest["step"],
+        tensors["trained"],
+        tensors["optimizer"],
+        manifest["state"],
+        manifest["frozen"],
+        manifest.get("data") or {},
+        manifest.get("records") or {},
+    )
+
+
+def _checked(model: type[_Manifest], content: Mapping[str, Any], path: Path) -> None:
+    """Raise if the JSON of a file does not fit its model.
+
+    Raises:
+        CheckpointError: it does not; the error names the file and the first value.
+    """
     try:
-        return Checkpoint(
-            folder,
-            manifest["step"],
-            tensors["trained"],
-            tensors["optimizer"],
-            manifest["state"],
-            manifest["frozen"],
-            manifest.get("data") or {},
-        )
-    except KeyError as err:
-        raise CheckpointError(f"{folder / 'state.json'} lacks {err}") from err
+        model.model_validate_json(json.dumps(content), strict=True)
+    except ValidationError as err:
+        fault = err.errors(include_url=False)[0]
+        place = ".".join(map(str, fault["loc"]))
+        raise CheckpointError(f"{path} is damaged: {place}: {fault['msg'].lower()}; {_INTACT}") from err
 
 
 def read_model_files(folder: Path, manifest_name: str) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
@@ -144,18 +218,19 @@ def read_model_files(folder: Path, manifest_name: str) -> tuple[dict[str, Any], 
     manifest = read_json(path, CheckpointError)
     if manifest.get("format") != FORMAT:
         raise CheckpointError(f"{path} has format {manifest.get('format')!r}; this version reads format {FORMAT}")
-    files = manifest.get("files")
-    if not isinstance(files, dict):
+    if "files" not in manifest:
         raise CheckpointError(f"{path} lacks 'files', the digests of the tensor files next to it")
+    _checked(_Manifest, manifest, path)
     tensors = {}
-    for name, digest in files.items():
+    for name, digest in manifest["files"].items():
         try:
             data = (folder / name).read_bytes()
         except OSError as err:
             raise CheckpointError(f"{folder / name} is missing: {err}") from err
         if hashlib.sha256(data).hexdigest() != digest:
             raise CheckpointError(f"{folder / name} is truncated or was altered: its digest is not that of {path.name}")
-        tensors[Path(name).stem] = load(data)
+        with decoding(folder / name, SAFETENSORS, CheckpointError, advice=_INTACT):
+            tensors[Path(name).stem] = load(data)
     return manifest, tensors
 
 
@@ -218,12 +293,19 @@ def pack_optimizer(optimizer: torch.optim.Optimizer, names: Mapping[int, str]) -
     }
 
 
-def unpack_optimizer(optimizer: torch.optim.Optimizer, packed: Mapping[str, Tensor], names: Mapping[int, str]) -> None:
-    """Inverse of `pack_optimizer`, in place."""
+def unpack_optimizer(
+    optimizer: torch.optim.Optimizer, packed: Mapping[str, Tensor], names: Mapping[int, str], *, origin: Path
+) -> None:
+    """Inverse of `pack_optimizer`, in place.
+
+    Raises:
+        CheckpointError: a tensor is of no parameter that the optimizer has, or of another shape.
+    """
     states: dict[str, dict[str, Tensor]] = {}
     for key, value in packed.items():
         name, _, state_name = key.rpartition("/")
         states.setdefault(name, {})[state_name] = value
+    _check_states(optimizer, states, names, origin)
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             if (name := names[id(parameter)]) in states:
@@ -231,6 +313,25 @@ def unpack_optimizer(optimizer: torch.optim.Optimizer, packed: Mapping[str, Tens
                 optimizer.state[parameter] = {
                     key: value.to(parameter.device, copy=True) for key, value in states[name].items()
                 }
+
+
+def _check_states(
+    optimizer: torch.optim.Optimizer, states: Mapping[str, Mapping[str, Tensor]], names: Mapping[int, str], origin: Path
+) -> None:
+    """Raise if saved states do not fit the parameters. A state is a number, or has its parameter's shape."""
+    shapes = {names[id(one)]: one.shape for group in optimizer.param_groups for one in group["params"]}
+    kinds = {frozenset(state) for state in states.values()}
+    if strange := sorted(states.keys() - shapes.keys()):
+        raise CheckpointError(f"{origin}: its optimizer has tensors of {strange[0]!r}, which this model does not train")
+    if len(kinds) > 1:
+        raise CheckpointError(f"{origin}: its optimizer has {sorted(map(sorted, kinds))} for different parameters")
+    for name, state in states.items():
+        for key, value in state.items():
+            if value.numel() != 1 and value.shape != shapes[name]:
+                raise CheckpointError(
+                    f"{origin}: {key} of {name} in its optimizer has shape {tuple(value.shape)}, the model's parameter "
+                    f"{tuple(shapes[name])}"
+                )
 
 
 def _folders(root: Path) -> list[Path]:

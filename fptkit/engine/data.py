@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fptkit.errors import DataError
-from fptkit.files import SUMMARY, write_json
+from fptkit.files import SUMMARY, write_sealed
 from fptkit.recipe.models import Recipe
 from fptkit.registry import Registry
 from fptkit.sources.places import TaskData
@@ -65,5 +65,5 @@ def refuse_other_data(folder: Path, summary: Mapping[str, Any], recipe: Recipe, 
     try:
         check_same_data(before, data_reference(now.facts()), folder)
     except DataError:
-        write_json(folder / SUMMARY, {**summary, "data": {**before, "refused": now.facts()}})
+        write_sealed(folder / SUMMARY, {**summary, "data": {**before, "refused": now.facts()}})
         raise

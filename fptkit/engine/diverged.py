@@ -7,7 +7,7 @@ the steps since the last checkpoint are taken again, with the same numbers, and 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -240,3 +240,8 @@ def _tensors(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, (list, tuple)):
         for part in value:
             yield from _tensors(part)
+
+
+def first_not_finite(taken: Sequence[tuple[torch.Tensor, torch.Tensor | float]]) -> int:
+    """Index of the first step whose loss or norm is not finite; that of the last one if only their sum is not."""
+    return next((index for index, pair in enumerate(taken) if not all(map(math.isfinite, pair))), len(taken) - 1)

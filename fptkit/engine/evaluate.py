@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from statistics import fmean
 from typing import NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from fptkit.engine.memory import Pieces
 from fptkit.engine.team.team import Team
 from fptkit.interfaces import Batch, Metrics, Task
 from fptkit.model import CrossModalModel
+from fptkit.specs.guard import during
 
 
 class EvaluationStopped(Exception):
@@ -49,14 +51,37 @@ class _Account:
         self._loss_sum += found.loss_sum.to(self._device)
         self._examples += found.examples
         predictions, targets = found.predictions.to(self._device), found.targets.to(self._device)
-        self._metrics.update(*self._task.output.for_metrics(predictions, targets))
+        with during(of=self._task, call="metrics"):
+            self._metrics.update(*self._task.output.for_metrics(predictions, targets))
 
     def values(self) -> dict[str, float]:
-        values = self._metrics.compute()
+        with during(of=self._task, call="metrics"):
+            values = self._metrics.compute()
         if sampled := self._task.sampled_evaluation:
             for name in filter(self._metrics.is_accuracy, values):
                 values[name] *= sampled.accuracy_factor
         return {"loss": float(self._loss_sum / self._examples), **values}
+
+
+class _MeanOfBatches:
+    """Loss and metrics as the mean over batches, each of the same weight, whatever its size."""
+
+    def __init__(self, task: Task, device: torch.device) -> None:
+        self._task, self._device = task, device
+        self._batches: list[dict[str, float]] = []
+
+    def add(self, found: _Found) -> None:
+        account = _Account(self._task, self._device)
+        account.add(found)
+        self._batches.append(account.values())
+
+    def values(self) -> dict[str, float]:
+        return {name: fmean(batch[name] for batch in self._batches) for name in self._batches[0]}
+
+
+def _account_of(task: Task, device: torch.device) -> _Account | _MeanOfBatches:
+    sampled = task.sampled_evaluation
+    return _MeanOfBatches(task, device) if sampled and sampled.incomplete else _Account(task, device)
 
 
 @torch.no_grad()
@@ -81,7 +106,8 @@ def evaluate(
         assessor: looks at the answers, too; changes nothing.
 
     Returns:
-        The task's metrics and ``loss``, the mean over examples.
+        The task's metrics and ``loss``: over all examples, or the mean over batches if the task's protocol says so
+        (``SampledEvaluation.incomplete``).
 
     Raises:
         EvaluationStopped: ``stop_requested`` returned true.
@@ -91,7 +117,7 @@ def evaluate(
     team, device = team or Team(), next(model.parameters()).device
     was_training = model.training
     model.eval()
-    account = _Account(task, device)
+    account = _account_of(task, device)
     try:
         for on_cpu in batches:
             if any(team.processes.any_of(stop_requested())):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -123,6 +123,12 @@ class RunEnded:
 
 
 Event = RunStarted | FeaturesComputed | StepsDone | Validated | Noted | Saving | SplitTested | RunEnded
+
+Emit = Callable[[Event], None]
+"""Takes an event."""
+
+Facts = Callable[[], Mapping[str, Any]]
+"""Returns facts that are saved with a checkpoint."""
 
 
 class Listener(Protocol):

@@ -25,6 +25,7 @@ from fptkit.numerics import kernels
 from fptkit.numerics.precision import why_not_int8
 from fptkit.recipe.models import Recipe, SeedName
 from fptkit.registry import Registry
+from fptkit.sources.weights import pretrained_on
 
 _VERSIONED = ("torch", "transformers", "numpy", "pydantic", "pluggy", "safetensors")
 _VERSIONED_IF_USED = ("torchmetrics",)
@@ -72,6 +73,7 @@ def run_facts(
             "weights": backbone.weights,
             "init": _init(recipe, built),
             "stand_in": backbone.stand_in,
+            "pretrained_on": pretrained_on(backbone.weights),
             "options": recipe.backbone.options.model_dump(mode="json"),
         },
         "encoder": built.encoder_name,

@@ -6,17 +6,23 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from fptkit.engine.checkpoint import latest_checkpoint
+from fptkit.engine.checkpoint import STATE, latest_checkpoint
 from fptkit.engine.code_version import code_version
 from fptkit.engine.progress import last_step, pause_step
-from fptkit.errors import UsageError
-from fptkit.files import CHECKPOINTS, ENVIRONMENT, RECIPE, SUMMARY, find_json
+from fptkit.errors import TrainingError, UsageError
+from fptkit.files import CHECKPOINTS, ENVIRONMENT, RECIPE, SUMMARY, find_json, is_sealed
 from fptkit.options import deciding
 from fptkit.recipe.load import LoadedRecipe, load_saved_recipe
 from fptkit.recipe.models import Recipe
 
 UNRECORDED = "not recorded"
 """The version of the code of a run that was made before runs recorded it."""
+
+
+_UNSEALED = (
+    "the checkpoint is of a version of fptkit that wrote no digest of its state, so it is taken as it is; whether it "
+    "was altered cannot be checked"
+)
 
 
 def recipe_for(folder: Path, loaded: LoadedRecipe, *, resume: bool) -> Recipe:
@@ -27,7 +33,7 @@ def recipe_for(folder: Path, loaded: LoadedRecipe, *, resume: bool) -> Recipe:
     """
     saved_file = folder / RECIPE
     holds_checkpoints = latest_checkpoint(folder / CHECKPOINTS) is not None
-    if not resume and (saved_file.exists() or holds_checkpoints or (folder / SUMMARY).exists()):
+    if not resume and (saved_file.exists() or holds_checkpoints or _began(folder)):
         raise UsageError(f"{folder} holds a run already; continue it with --resume, or choose another --output")
     if not saved_file.exists():
         if holds_checkpoints:
@@ -43,6 +49,12 @@ def recipe_for(folder: Path, loaded: LoadedRecipe, *, resume: bool) -> Recipe:
     return loaded.recipe.model_copy(update={"pinned": saved.pinned})
 
 
+def _began(folder: Path) -> bool:
+    """Whether the folder has the summary of a run that was built; one that a plugin ended before may start again."""
+    found = find_json(folder / SUMMARY)
+    return (folder / SUMMARY).exists() and (found.get("status") != "failed" or "steps" in found)
+
+
 def earlier_code(folder: Path) -> list[str]:
     """Versions of the code that made the run in a folder, in their order; empty if it has no checkpoint."""
     if latest_checkpoint(folder / CHECKPOINTS) is None:
@@ -54,13 +66,31 @@ def earlier_code(folder: Path) -> list[str]:
 def code_notes(folder: Path) -> list[str]:
     """Lines for the header of a resumed run if another version of the code made a part of it."""
     others = [version for version in earlier_code(folder) if version != code_version()]
+    kept = latest_checkpoint(folder / CHECKPOINTS)
+    unsealed = [] if kept is None or is_sealed(kept / STATE) else [_UNSEALED]
     if not others:
-        return []
+        return unsealed
     return [
+        *unsealed,
         "a part of this run was made by another version of the code ("
         f"{', '.join(version[:16] for version in others)}), so its result may differ from that of a single version. To "
-        f"repeat it with one: fptkit run {shlex.quote(str(folder / RECIPE))} --output ANOTHER_FOLDER"
+        f"repeat it with one: fptkit run {shlex.quote(str(folder / RECIPE))} --output ANOTHER_FOLDER",
     ]
+
+
+def failed_file(folder: Path, err: OSError) -> TrainingError:
+    """The error of a run that could not read or write a file, which need not be in its folder."""
+    if not folder.is_dir():
+        return TrainingError(
+            f"{folder}: the run folder is gone: it was removed or renamed during the run. If it was renamed, continue "
+            f"it under its new name: fptkit run NEW/{RECIPE} --output NEW --resume"
+        )
+    kept = latest_checkpoint(folder / CHECKPOINTS)
+    if kept is None:
+        return TrainingError(f"{folder}: {err}. There is no checkpoint yet; start the run again")
+    return TrainingError(
+        f"{folder}: {err}. The last complete checkpoint, {kept.name}, is kept; --resume continues from it"
+    )
 
 
 def is_complete(

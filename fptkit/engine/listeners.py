@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from fptkit.engine.build import build_component
 from fptkit.engine.events import Event, Listener
+from fptkit.errors import UserInterrupt
 from fptkit.recipe.models import Recipe
 from fptkit.registry import Registry
 from fptkit.specs import ListenerSpec
+from fptkit.specs.guard import author_line
 
 
 def recipe_listeners(recipe: Recipe, registry: Registry, folder: Path) -> list[Listener]:
@@ -26,6 +33,16 @@ def recipe_listeners(recipe: Recipe, registry: Registry, folder: Path) -> list[L
     ]
 
 
+def copied(event: Event) -> Event:
+    """The event with copies of its mappings: a listener that changes one changes no figure of the run."""
+    changed: dict[str, Any] = {
+        field.name: copy.deepcopy(value)
+        for field in dataclasses.fields(event)
+        if isinstance(value := getattr(event, field.name), Mapping)
+    }
+    return dataclasses.replace(event, **changed) if changed else event
+
+
 class _Guarded:
     """A plugin's listener: if it fails it is dropped with a warning, and the run continues."""
 
@@ -39,6 +56,16 @@ class _Guarded:
             return
         try:
             self._listener.handle(event)
-        except Exception as err:
+        except UserInterrupt:
+            raise
+        except BaseException as err:  # a listener must not end a run, not even by sys.exit
             self._listener = None
-            warnings.warn(f"listener '{self._name}' failed and is dropped: {type(err).__name__}: {err}", stacklevel=2)
+            place = author_line(err)
+            self._warn(f"{type(err).__name__}: {err}" + (f" (at {place})" if place else ""))
+
+    def _warn(self, why: str) -> None:
+        text = f"listener '{self._name}' failed and is dropped: {why}"
+        try:
+            warnings.warn(text, stacklevel=4)
+        except Warning:  # warnings are errors in this process, but a listener is no reason to end a run
+            print(f"warning: {text}", file=sys.stderr)

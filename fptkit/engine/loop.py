@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from fptkit.engine.assessment.assessor import SplitAssessor
 from fptkit.engine.batches import evaluation_batches
 from fptkit.engine.build import Built
 from fptkit.engine.checkpoint import (
+    STATE,
     Checkpoint,
     checkpoint_of,
     latest_checkpoint,
@@ -30,17 +31,18 @@ from fptkit.engine.checkpoint import (
     unpack_optimizer,
 )
 from fptkit.engine.data import check_same_data
-from fptkit.engine.diverged import Fault, Observer, advice
+from fptkit.engine.diverged import Fault, Observer, advice, first_not_finite
 from fptkit.engine.evaluate import EvaluationStopped, evaluate
-from fptkit.engine.events import Event, Noted, Saving, StepsDone, Validated
+from fptkit.engine.events import Emit, Event, Facts, Noted, Saving, StepsDone, Validated
 from fptkit.engine.memory import MemoryRanOut, cannot_go_on, finer
-from fptkit.engine.progress import Progress, ended_by, learning_rate_factor, note_validation, pause_step
+from fptkit.engine.progress import Progress, ended_by, learning_rate_factor, note_validation, pause_step, restored
 from fptkit.engine.setup import Prepared
 from fptkit.engine.signals import StopRequest
 from fptkit.engine.step import TrainingStep
 from fptkit.engine.team.processes import share_other_buffers
 from fptkit.errors import CheckpointError, DivergedError, TrainingError
 from fptkit.interfaces import Batch, check_selected
+from fptkit.specs.guard import during
 
 Outcome = Literal["ended", "paused", "stopped"]
 """How a call of `Trainer.fit` ends."""
@@ -54,15 +56,17 @@ class Trainer:
         checkpoints: folder of the checkpoints; None: only the tensors of the best step are kept, in memory.
         emit: takes events.
         stop: asked between steps.
+        records: facts of the metrics file, saved with each checkpoint.
 
     Attributes:
         model: what is trained; the head alone, if features are cached.
         progress: what is saved with each checkpoint.
+        restored_records: what ``records`` gave when the restored checkpoint was saved.
         training_step: takes the steps.
     """
 
     def __init__(
-        self, prepared: Prepared, checkpoints: Path | None, *, emit: Callable[[Event], None], stop: StopRequest
+        self, prepared: Prepared, checkpoints: Path | None, *, emit: Emit, stop: StopRequest, records: Facts = dict
     ) -> None:
         self._prepared, self._checkpoints, self._emit, self._stop = prepared, checkpoints, emit, stop
         self._options, self._processes = prepared.options, prepared.team.processes
@@ -71,6 +75,7 @@ class Trainer:
         self.progress = Progress(parts=self._options.accumulate)
         self.training_step = TrainingStep(prepared, self._note)
         self._best: dict[str, torch.Tensor] = {}
+        self._records, self.restored_records = records, records()
         self._names = {id(parameter): name for name, parameter in self.model.named_parameters()}
 
     @property
@@ -92,7 +97,7 @@ class Trainer:
         if saved is None:
             return False
         ours = self._prepared.frozen
-        if saved.frozen["digest"] != ours["digest"]:
+        if not self._prepared.proof.matches(saved.frozen["digest"]):
             raise CheckpointError(
                 f"{saved.folder}: its frozen part is {saved.frozen['weights']} with digest "
                 f"{saved.frozen['digest'][:12]}, but this model's is {ours['weights']} with {ours['digest'][:12]}; "
@@ -100,11 +105,9 @@ class Trainer:
             )
         check_same_data(saved.data, self._prepared.data, saved.folder)
         restore_trained(self.model, saved.trained, origin=saved.folder)
-        unpack_optimizer(self.training_step.optimizer, saved.optimizer, self._names)
-        try:
-            self.progress = Progress(**{"parts": self._options.accumulate, **saved.state})
-        except TypeError as err:
-            raise CheckpointError(f"{saved.folder / 'state.json'} is of another version of fptkit: {err}") from err
+        unpack_optimizer(self.training_step.optimizer, saved.optimizer, self._names, origin=saved.folder)
+        self.progress = restored(saved.state, self._options.accumulate, saved.folder / STATE)
+        self.restored_records = saved.records
         return True
 
     def unfinished(self) -> bool:
@@ -231,7 +234,7 @@ class Trainer:
         share_other_buffers(self._processes, self.model)
         progress.seconds += seconds
         if not math.isfinite(progress.loss_sum + norms):
-            raise self._diverged(progress.step - len(taken) + _first_not_finite(taken))
+            raise self._diverged(progress.step - len(taken) + first_not_finite(taken))
         self._report_steps((progress.examples - examples_before) / seconds if seconds else 0.0, factor)
         if too_large is not None:
             self._use_smaller_micro_batches(too_large)
@@ -273,8 +276,11 @@ class Trainer:
 
     def _validate(self) -> None:
         parts, options, progress = self._parts, self._options, self.progress
-        metrics = self.evaluate(parts, self._validation_batches())
-        self._check_finite(metrics["loss"], "the validation loss at")
+        with during(split="validation", step=max(progress.step - 1, 0)):
+            metrics = self.evaluate(parts, self._validation_batches())
+        if not math.isfinite(metrics["loss"]):
+            what = f"the validation loss at step {progress.step} is {metrics['loss']}"
+            raise DivergedError(self._explained(what, self._fault_of_validation()))
         progress.validated_step = progress.step
         name, higher_is_better = parts.task.selection()
         check_selected(parts.task, metrics, f"at step {progress.step}")
@@ -300,11 +306,6 @@ class Trainer:
             rank=self._processes.rank,
             count=self._processes.count,
         )
-
-    def _check_finite(self, value: float, which: str) -> None:
-        if not math.isfinite(value):
-            fault = self._fault_of_validation()
-            raise DivergedError(self._explained(f"{which} step {self.progress.step} is {value}", fault))
 
     def _diverged(self, step: int) -> DivergedError:
         """The error of a training step whose loss or gradient is not finite, with its place and what can help.
@@ -389,11 +390,6 @@ class Trainer:
             trained=trained_tensors(self.model),
             optimizer=pack_optimizer(self.training_step.optimizer, self._names),
             state=asdict(self.progress),
-            identity={"frozen": self._prepared.frozen, "data": self._prepared.data},
+            parts={"frozen": self._prepared.frozen, "data": self._prepared.data, "records": self._records()},
             keep_steps={self.progress.best_step},
         )
-
-
-def _first_not_finite(taken: Sequence[tuple[torch.Tensor, torch.Tensor | float]]) -> int:
-    """Index of the first step whose loss or norm is not finite; that of the last one if only their sum is not."""
-    return next((index for index, pair in enumerate(taken) if not all(map(math.isfinite, pair))), len(taken) - 1)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from fptkit.engine.batches import micro_batches
 from fptkit.errors import TrainingError
 from fptkit.interfaces import Batch
+from fptkit.specs.guard import author_line
 
 _TEXTS = (
     "DefaultCPUAllocator: can't allocate memory",
@@ -52,8 +53,9 @@ def is_out_of_memory(err: BaseException) -> bool:
 
 
 def first_line(err: BaseException) -> str:
-    """What an allocator said, without the stack trace that may follow."""
-    return str(err).partition("\n")[0] or type(err).__name__
+    """What an allocator said, without the stack trace that may follow; and the line of the plugin that asked it."""
+    place = author_line(err)
+    return (str(err).partition("\n")[0] or type(err).__name__) + (f" (at {place})" if place else "")
 
 
 def settle() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from fptkit.engine.assessment.records import SplitAssessed
 from fptkit.engine.events import Event, Listener, RunEnded
 from fptkit.engine.facts import environment, peak_memory_mib, versions
 from fptkit.engine.folder import earlier_code
-from fptkit.engine.listeners import recipe_listeners
+from fptkit.engine.listeners import copied, recipe_listeners
 from fptkit.engine.loop import Trainer
 from fptkit.engine.preparation import write_preparation
 from fptkit.engine.progress import ended_by
@@ -19,7 +20,7 @@ from fptkit.engine.records import MetricsFile
 from fptkit.engine.request import RunRequest
 from fptkit.engine.setup import Prepared
 from fptkit.errors import DivergedError, Interrupted
-from fptkit.files import ENVIRONMENT, METRICS, RECIPE, SUMMARY, write_json, write_text
+from fptkit.files import ENVIRONMENT, METRICS, RECIPE, SUMMARY, write_json, write_sealed, write_text
 from fptkit.recipe.dump import dump_recipe
 from fptkit.recipe.models import Recipe
 
@@ -39,12 +40,20 @@ class RunOutput:
         self._processes = prepared.team.processes
         self._listeners: list[Listener] = list(request.listeners)
         self._times_tested = times_tested
+        self._working_folder = os.getcwd()
+        self._metrics_file: MetricsFile | None = None
+
+    def records(self) -> dict[str, Any]:
+        """Length and digest of the metrics file; empty in all processes but rank 0."""
+        return {} if self._metrics_file is None else self._metrics_file.facts()
 
     @contextlib.contextmanager
     def opened(self, trainer: Trainer) -> Iterator[None]:
         """The run folder with recipe, environment and metrics file, and the recipe's listeners."""
         folder = self._request.folder
-        metrics_file = MetricsFile(folder / METRICS, keep_lines=trainer.progress.events)
+        digest = str(trainer.restored_records.get("digest", ""))
+        metrics_file = MetricsFile(folder / METRICS, keep_lines=trainer.progress.events, digest=digest)
+        self._metrics_file = metrics_file
         with contextlib.closing(metrics_file):
             self._write_recipe()
             self.summarise("running", trainer)
@@ -62,14 +71,16 @@ class RunOutput:
             raise
         except Exception as err:
             status = "diverged" if isinstance(err, DivergedError) else "failed"
-            self.summarise(status, trainer, reason=f"{type(err).__name__}: {err}")
+            with contextlib.suppress(OSError):  # a full disk or a folder that is gone: that is the error already
+                self.summarise(status, trainer, reason=f"{type(err).__name__}: {err}")
             raise
 
     def emit(self, event: Event) -> None:
         """Pass an event to all listeners."""
         if self._processes.main:
             for listener in self._listeners:
-                listener.handle(event)
+                os.chdir(self._working_folder)  # a plugin may have left it, and paths of the run are relative
+                listener.handle(copied(event))
 
     def open_test(self, trainer: Trainer) -> None:
         """Count an evaluation of the test splits. Recorded before it starts, since a run killed during it counts
@@ -115,7 +126,8 @@ class RunOutput:
             "versions": versions(),
         }
         if self._processes.main:
-            write_json(self._request.folder / SUMMARY, summary)
+            os.chdir(self._working_folder)
+            write_sealed(self._request.folder / SUMMARY, summary)
         return summary
 
     def _write_recipe(self) -> None:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from fptkit.engine.build import Built
 from fptkit.errors import DataError, PluginError
-from fptkit.files import PREPARATION, read_json, write_bytes, write_json
+from fptkit.files import PREPARATION, read_json, write_bytes, write_sealed
 from fptkit.interfaces import InputKind, OutputKind, Preparation
 from fptkit.interfaces.descriptions import describe, described_input, described_output
 from fptkit.registry import Registry
@@ -61,7 +61,7 @@ def write_preparation(folder: Path, name: str, built: Built) -> None:
         "encoder": built.encoder_name,
         "preparation": None if task.preparation is None else task.preparation.model_dump(mode="json"),
     }
-    write_json(folder / PREPARATION, content)
+    write_sealed(folder / PREPARATION, content)
 
 
 def read_preparation(folder: Path, registry: Registry) -> SavedPreparation:
@@ -97,7 +97,7 @@ def read_preparation(folder: Path, registry: Registry) -> SavedPreparation:
 def _restored(content: object, spec: TaskSpec, path: Path) -> Preparation:
     if spec.preparation is None:
         raise PluginError(f"{spec}: it saved a preparation, but its record does not name the class in 'preparation'")
-    kind = resolve_target(spec.preparation, wanted_by=str(spec))
+    kind = resolve_target(spec.preparation, wanted_by=spec)
     if not (isinstance(kind, type) and issubclass(kind, Preparation)):
         raise PluginError(f"{spec}: preparation {spec.preparation!r} is not a subclass of fptkit.Preparation")
     try:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
-from fptkit.errors import UsageError
+from pydantic import TypeAdapter, ValidationError
+
+from fptkit.errors import CheckpointError, UsageError
 from fptkit.recipe.models import ScheduleOptions, TrainOptions
 
 End = Literal["steps", "patience", "seconds"]
@@ -50,9 +56,46 @@ class Progress:
     evaluation_parts: int = 1
 
     @property
+    def is_possible(self) -> bool:
+        """Whether the numbers can be those of one training."""
+        counts = (self.step, self.best_step, self.stale_validations, self.examples, self.loss_count, self.events)
+        return (
+            min(*counts, self.plateau_validations) >= 0
+            and min(self.parts, self.evaluation_parts) >= 1
+            and -1 <= self.validated_step <= self.step
+            and self.best_step <= self.step
+            and self.seconds >= 0
+        )
+
+    @property
     def examples_per_second(self) -> float:
         """Training throughput so far."""
         return self.examples / self.seconds if self.seconds else 0.0
+
+
+def restored(state: Mapping[str, Any], parts: int, file: Path) -> Progress:
+    """The progress that a checkpoint saved.
+
+    Args:
+        state: its values by name.
+        parts: micro-batches per step, if an earlier version of fptkit did not save them.
+        file: the file it is from, for the message.
+
+    Raises:
+        CheckpointError: a name is unknown, or a value of the wrong type or impossible.
+    """
+    known = {field.name for field in dataclasses.fields(Progress)}
+    if unknown := sorted(state.keys() - known):
+        raise CheckpointError(f"{file} is of another version of fptkit: unknown '{unknown[0]}'")
+    try:
+        found = TypeAdapter(Progress).validate_json(json.dumps({"parts": parts, **state}), strict=True)
+    except ValidationError as err:
+        fault = err.errors(include_url=False)[0]
+        place = ".".join(["state", *map(str, fault["loc"])])
+        raise CheckpointError(f"{file} is damaged: {place}: {fault['msg'].lower()}") from err
+    if not found.is_possible:
+        raise CheckpointError(f"{file} is damaged: its numbers of steps and examples contradict each other")
+    return found
 
 
 def learning_rate_factor(options: TrainOptions, progress: Progress) -> float:

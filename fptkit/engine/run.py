@@ -4,8 +4,7 @@ once."""
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +16,22 @@ from fptkit.engine.checkpoint import trained_tensors, write_model_files
 from fptkit.engine.data import refuse_other_data
 from fptkit.engine.evaluate import EvaluationStopped
 from fptkit.engine.events import FeaturesComputed, RunStarted, SplitTested
-from fptkit.engine.folder import code_notes, is_complete, recipe_for, resume_command
+from fptkit.engine.folder import code_notes, failed_file, is_complete, recipe_for, resume_command
 from fptkit.engine.fraction import training_sample
 from fptkit.engine.loop import Trainer
 from fptkit.engine.output import RunOutput
+from fptkit.engine.plugin_use import described, record_failure, used_entries
 from fptkit.engine.request import RunRequest
 from fptkit.engine.setup import Prepared, check_trained_same, prepare
 from fptkit.engine.signals import StopRequest, stop_on_signals
-from fptkit.engine.team.processes import join_processes, local_device
-from fptkit.errors import Interrupted, TrainingError
+from fptkit.engine.team.processes import Processes, join_processes, local_device
+from fptkit.errors import Interrupted, PluginFault, ShapeError
 from fptkit.files import CHECKPOINTS, MODEL, locked_folder, read_summary
 from fptkit.interfaces import Batch
 from fptkit.numerics.precision import choose_device
 from fptkit.recipe.models import Pinned
+from fptkit.specs.guard import during, plugin_faults
+from fptkit.specs.surroundings import working_folder_kept
 
 __all__ = ["RunRequest", "run"]
 
@@ -56,20 +58,40 @@ def run(request: RunRequest) -> dict[str, Any]:
         recipe = request.loaded.recipe.model_copy(update={"pinned": pinned})
         if is_complete(before, recipe, open_test=request.open_test, pause_at=request.pause_at):
             return before
+        guard = plugin_faults(described(used_entries(recipe, request.loaded.registry)))
         try:
-            notes = code_notes(request.folder)
-            prepared = prepare(recipe, request.loaded.registry, device, processes, notes=notes)
-            output = RunOutput(request, recipe, prepared, times_tested=before.get("times_tested", 0))
-            trainer = Trainer(prepared, request.folder / CHECKPOINTS, emit=output.emit, stop=stop)
-            if request.resume:
-                trainer.restore()
-            processes.from_main(lambda: stack.enter_context(output.opened(trainer)))
-            with output.ending(trainer):
+            with _recorded(request, before, processes), guard:
+                notes = code_notes(request.folder)
+                with working_folder_kept():
+                    prepared = prepare(
+                        recipe,
+                        request.loaded.registry,
+                        device,
+                        processes,
+                        notes=notes,
+                        open_tests=request.open_test,
+                    )
+                output = RunOutput(request, recipe, prepared, times_tested=before.get("times_tested", 0))
+                checkpoints = request.folder / CHECKPOINTS
+                trainer = Trainer(prepared, checkpoints, emit=output.emit, stop=stop, records=output.records)
+                if request.resume:
+                    trainer.restore()
+                processes.from_main(lambda: stack.enter_context(output.opened(trainer)))
+            with output.ending(trainer), guard, working_folder_kept():
                 return _train_and_test(request, prepared, trainer, output, stop)
         except OSError as err:
-            raise TrainingError(
-                f"{request.folder}: {err}. The last complete checkpoint is kept; --resume continues from it"
-            ) from err
+            raise failed_file(request.folder, err) from err
+
+
+@contextlib.contextmanager
+def _recorded(request: RunRequest, before: dict[str, Any], processes: Processes) -> Iterator[None]:
+    """Record in the summary that a plugin failed, or does not fit, before the first step."""
+    try:
+        yield
+    except (PluginFault, ShapeError) as fault:
+        if processes.main and fault.exit_code == PluginFault.exit_code:  # with another one, nothing was run
+            record_failure(request.folder, request.loaded.name, before, fault)
+        raise
 
 
 def _so_far(request: RunRequest) -> tuple[Pinned, dict[str, Any]]:
@@ -134,7 +156,8 @@ def _evaluate_training_sample(prepared: Prepared, trainer: Trainer) -> dict[str,
     batches: Iterable[Batch | None] = whole_split(
         task, "train", sample, options.evaluation_batch_size, rank=processes.rank, count=processes.count
     )
-    return {"train": trainer.evaluate(prepared.built, batches)}
+    with during(split="train"):
+        return {"train": trainer.evaluate(prepared.built, batches)}
 
 
 def _test(prepared: Prepared, trainer: Trainer, output: RunOutput) -> dict[str, dict[str, float]]:
@@ -143,12 +166,13 @@ def _test(prepared: Prepared, trainer: Trainer, output: RunOutput) -> dict[str, 
     test: dict[str, dict[str, float]] = {}
     assessed: dict[str, SplitAssessed | None] = {}
     for name in task.test_splits:
-        split = processes.together(partial(task.split, name))
+        split = prepared.tests[name]
         batches = evaluation_batches(
             task, name, split, prepared.options, best_step, rank=processes.rank, count=processes.count
         )
         assessor = SplitAssessor(task, name, split.size)
-        test[name] = trainer.evaluate(prepared.built, batches, assessor)
+        with during(split=name):
+            test[name] = trainer.evaluate(prepared.built, batches, assessor)
         assessed[name] = assessor.result(processes)
         output.emit(SplitTested(name, best_step, test[name]))
     output.write_assessment(best_step, assessed)

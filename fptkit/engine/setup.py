@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fptkit.engine.batches import BatchSource, TrainingBatches, evaluation_batches, micro_batches
-from fptkit.engine.build import Built, build, check_encoder_width
+from fptkit.engine.build import Built, build
 from fptkit.engine.cache.features import FeatureCache, feature_cache
 from fptkit.engine.checkpoint import trained_tensors
+from fptkit.engine.contracts import check_encoder_width, checked_parts
 from fptkit.engine.data import data_reference
 from fptkit.engine.facts import run_facts
 from fptkit.engine.fraction import fraction_notes, training_fraction
 from fptkit.engine.memory import Pieces, smaller
+from fptkit.engine.opening import open_split, open_test_splits
+from fptkit.engine.plugin_use import plugin_facts, used_entries
 from fptkit.engine.progress import with_last_step
 from fptkit.engine.team.processes import ALONE, Processes, batch_norms
 from fptkit.engine.team.sharding import IdlePass, Sharded, check_blocks_run, meeting_place, shard_frozen
@@ -29,6 +32,7 @@ from fptkit.interfaces import Batch, Split, Task, check_best_metric
 from fptkit.model import CrossModalModel
 from fptkit.recipe.models import Recipe, TrainOptions
 from fptkit.registry import Registry
+from fptkit.specs.guard import during
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -49,6 +53,7 @@ class Prepared:
         data: source and digest of the data, for checkpoints; empty if the task was built without.
         team: the processes that train together.
         batches: batches of training and validation that come from elsewhere; None: those of the task's splits.
+        tests: test splits by name, opened but not looked at.
     """
 
     built: Built
@@ -61,6 +66,7 @@ class Prepared:
     data: Mapping[str, Any] = field(default_factory=dict)
     team: Team = field(default_factory=Team)
     batches: BatchSource | None = None
+    tests: Mapping[str, Split] = field(default_factory=dict)
 
 
 def prepare(
@@ -71,6 +77,7 @@ def prepare(
     *,
     task: Task | None = None,
     notes: Sequence[str] = (),
+    open_tests: bool = False,
 ) -> Prepared:
     """Build the parts of a run, check that they keep their contracts, and count the operations of a step.
 
@@ -81,6 +88,7 @@ def prepare(
         processes: those of the run. All of them call this.
         task: the recipe's task if it is already built; None builds it.
         notes: further lines for the run header.
+        open_tests: open the test splits, to find out now if one is missing or empty; none of their examples is read.
 
     Raises:
         UsageError: the processes do not have the same recipe, data or weights; or options cannot be combined.
@@ -89,7 +97,7 @@ def prepare(
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
     mesh = processes.together(lambda: _mesh(recipe.train, device, processes))
-    start = processes.together(lambda: _build(recipe, registry, device, mesh, processes, task))
+    start = processes.together(lambda: _build(recipe, registry, device, mesh, processes, task, open_tests=open_tests))
     _check_same(recipe, start, processes)
     # Not `together`: with sharded weights a pass needs all processes, and none may wait for one that failed in it.
     team, first, counts = _count(start, recipe.backbone.name, processes)
@@ -119,9 +127,10 @@ def prepare(
         features=features,
         proof=start.proof,
         frozen=_frozen_identity(recipe, start),
-        facts={**facts, "processes": processes.count},
+        facts={**facts, "processes": processes.count, "plugins": plugin_facts(used_entries(recipe, registry))},
         data=data_reference(facts["data"]),
         team=team,
+        tests=start.tests,
     )
 
 
@@ -157,6 +166,7 @@ class _Start:
         whole: training split.
         training: the fraction of it that is used.
         validation: validation split.
+        tests: test splits by name, of which no example was looked at.
         batches: training batches.
         first: the first micro-batch, on the device.
         first_size: examples of the first batch.
@@ -168,6 +178,7 @@ class _Start:
     whole: Split
     training: Split
     validation: Split
+    tests: Mapping[str, Split]
     batches: TrainingBatches
     first: Batch
     first_size: int
@@ -194,6 +205,8 @@ def _build(
     mesh: DeviceMesh | None,
     processes: Processes,
     task: Task | None,
+    *,
+    open_tests: bool,
 ) -> _Start:
     """Build the parts; a task or encoder that breaks its contract fails here, not after the first validation."""
     finished: list[tuple[FreezeProof, Sharded | None]] = []
@@ -206,27 +219,30 @@ def _build(
     train = recipe.train
     built = build(recipe, registry, device, task=task, finish=finish)
     [(proof, sharded)] = finished
-    whole, validation = (built.task.split(name) for name in ("train", "validation"))
+    whole, validation = (open_split(built.task, name, train.seed_of("data")) for name in ("train", "validation"))
     batches, training = training_batches(recipe, built.task, whole)
     batch = batches.batch(0)
     # As large as a micro-batch of training, and the same in all processes: that of rank 0.
     first = micro_batches(micro_batches(batch, processes.count)[0], train.accumulate)[0].to(device)
     next(evaluation_batches(built.task, "validation", validation, train, 0))
+    tests = open_test_splits(built.task, train.seed_of("data")) if open_tests else {}
     check_encoder_width(built, first)
-    check_best_metric(built.task)
-    return _Start(built, proof, sharded, whole, training, validation, batches, first, len(batch))
+    with during(of=built.task, call="metrics"):
+        check_best_metric(built.task)
+    return _Start(built, proof, sharded, whole, training, validation, tests, batches, first, len(batch))
 
 
 def _count(start: _Start, backbone: str, processes: Processes) -> tuple[Team, Batch, ParameterCounts]:
     """Parameters and operations of one pass, with as many examples as fit in memory, the same in all processes."""
     model, task = start.built.model, start.built.task
     count = partial(count_parameters, model, task)
-    if start.sharded is None:
-        first, counts = smaller(start.first, count)
-        return Team(processes), first, counts
-    idle = IdlePass(model, task, start.first)
-    check_blocks_run(model, backbone, start.sharded, idle)
-    return Team(processes, Pieces(may_grow=False), idle), start.first, count(start.first)
+    with checked_parts(model, backbone):
+        if start.sharded is None:
+            first, counts = smaller(start.first, count)
+            return Team(processes), first, counts
+        idle = IdlePass(model, task, start.first)
+        check_blocks_run(model, backbone, start.sharded, idle)
+        return Team(processes, Pieces(may_grow=False), idle), start.first, count(start.first)
 
 
 def _check_same(recipe: Recipe, start: _Start, processes: Processes) -> None:

@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
+from fptkit.errors import UserInterrupt
+
 
 class StopRequest:
     """Remembers that a signal asked to stop.
@@ -26,7 +28,7 @@ class StopRequest:
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Signal handler."""
         if self.requested() and number == signal.SIGINT:
-            raise KeyboardInterrupt
+            raise UserInterrupt
         self.signal_number = number
 
 

@@ -21,6 +21,7 @@ from fptkit.engine.team.processes import add_up_step, batch_norms
 from fptkit.errors import TrainingError
 from fptkit.interfaces import Batch
 from fptkit.seeds import derive_seed
+from fptkit.specs.frames import add_context
 
 
 class Taken(NamedTuple):
@@ -165,7 +166,10 @@ class TrainingStep:
         """
         try:
             return self._gradients(step, own, size, count), ""
-        except Exception as err:
+        except BaseException as err:
+            add_context(err, split="train", step=step)
+            if not isinstance(err, Exception):
+                raise
             if is_out_of_memory(err):
                 self._refuse_if_sharded(err, count)
                 return None, first_line(err)

@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 
-from fptkit.interfaces import Batch, Task
+from fptkit.interfaces import Batch, Task, check_loss, check_metrics
 from fptkit.model import CrossModalModel
 from fptkit.numerics.flops import FlopCounter
 from fptkit.specs.freezing import ROLES, Role
+from fptkit.specs.guard import during
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,10 @@ def gradient_pass(model: CrossModalModel, task: Task, batch: Batch) -> GradientP
     hook = model.backbone.register_forward_pre_hook(ask)
     try:
         with FlopCounter() as counter:
-            task.loss(model(batch.inputs, batch.lengths), batch).backward()
+            logits = model(batch.inputs, batch.lengths)
+            with during(of=task, call="loss"):
+                check_loss(task, task.loss(logits, batch), logits).backward()
+        check_metrics(task, logits.detach(), batch.targets)
         gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
         reached = sum(int(torch.count_nonzero(gradient)) for gradient in gradients)
     finally:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema, 
 
 from fptkit.errors import nearest
 from fptkit.options import Options
-from fptkit.specs import BLOCK_SLICE, OUTSIDE_BLOCKS, ROLES, FreezingPolicySpec, FreezingRule
+from fptkit.specs import BLOCK_SLICE, OUTSIDE_BLOCKS, ROLES, FreezingPolicySpec, FreezingRule, limits
 
 
 def _check_role(role: str, known: tuple[str, ...]) -> str:
@@ -44,7 +44,11 @@ RuleRole = Annotated[
 Multiplier = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 # The form is chosen by the type of the value, so that only errors of that form are reported.
 Blocks = Annotated[
-    Annotated[tuple[int, ...], Field(min_length=1), Tag("indices")]
+    Annotated[
+        tuple[Annotated[int, Field(ge=-limits.BLOCKS, le=limits.BLOCKS)], ...],
+        Field(min_length=1, max_length=limits.BLOCKS),
+        Tag("indices"),
+    ]
     | Annotated[
         str,
         AfterValidator(_check_slice),
@@ -92,11 +96,14 @@ class FreezingOptions(Options):
 
     train: tuple[RuleOptions, ...] = Field(
         default=(),
+        max_length=limits.RULES,
         description="rows that train in addition to the policy's own; if two rows apply to a parameter, the later one "
         "counts. For the policy custom: all rows",
     )
     freeze: tuple[Role, ...] = Field(
-        default=(), description="roles that the policy trains but that stay frozen, except for the rows of train"
+        default=(),
+        max_length=limits.RULES,
+        description="roles that the policy trains but that stay frozen, except for the rows of train",
     )
     learning_rate_multipliers: dict[Role, Multiplier] = Field(
         default={},

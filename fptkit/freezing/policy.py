@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-import torch
 from torch import nn
 
 from fptkit.errors import FreezingError, PluginError
 from fptkit.freezing.options import FreezingOptions
 from fptkit.interfaces import Backbone, ParameterRole
 from fptkit.model import CrossModalModel
+from fptkit.seeds import seeded
 from fptkit.specs import FreezingPolicySpec, FreezingRule, resolve_target
+from fptkit.specs.guard import during
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ def apply_policy(
     for _, message in options.misfits(policy):
         raise FreezingError(f"freezing: {message}")
     if policy.prepare is not None:
-        model.backbone = _prepared(policy, options, model.backbone, seed)
+        with during(of=policy):
+            model.backbone = _prepared(policy, options, model.backbone, seed)
     roles = model.parameter_roles()
     multipliers = _multipliers(policy, options, roles, model.backbone.blocks)
     if not multipliers:
@@ -73,10 +75,9 @@ def _prepared(policy: FreezingPolicySpec, options: FreezingOptions, backbone: Ba
         PluginError: it does not accept its arguments, or does not return a backbone with the same width and blocks.
     """
     assert policy.prepare is not None
-    prepare = resolve_target(policy.prepare, wanted_by=str(policy))
+    prepare = resolve_target(policy.prepare, wanted_by=policy)
     width, blocks = backbone.width, backbone.blocks
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         try:
             prepared = prepare(options, backbone=backbone, seed=seed)
         except TypeError as err:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from itertools import chain
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from fptkit.errors import FreezingError
+from fptkit.model import CrossModalModel
 from fptkit.numerics.eight_bit import scales
+from fptkit.numerics.precision import IN_FEWER_BITS, MATRIX
 
 
 def digest_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:
@@ -45,6 +48,29 @@ class FreezeProof:
 
     def _digest(self) -> str:
         frozen = ((name, p) for name, p in self._model.named_parameters() if not p.requires_grad)
+        return digest_tensors(chain(frozen, scales(self._model)))
+
+    def matches(self, recorded: str) -> bool:
+        """Return whether a recorded digest is that of these tensors.
+
+        Earlier versions stored frozen vectors of mixed precision as bfloat16, too, and such runs can still be loaded:
+        a bias is rounded to bfloat16 when it is used, so their results do not change.
+
+        Args:
+            recorded: digest in a checkpoint or run folder.
+        """
+        mixed = getattr(self._model, "mixed", False)
+        return recorded == self.digest or (mixed and recorded == self._former_digest())
+
+    def _former_digest(self) -> str:
+        """The digest with vectors in bfloat16, of a model in mixed precision."""
+        roles = cast("CrossModalModel", self._model).parameter_roles()
+
+        def former(name: str, parameter: nn.Parameter) -> Tensor:
+            rounded = parameter.ndim < MATRIX and parameter.dtype == torch.float32 and roles[name].role in IN_FEWER_BITS
+            return parameter.to(torch.bfloat16) if rounded else parameter
+
+        frozen = ((name, former(name, p)) for name, p in self._model.named_parameters() if not p.requires_grad)
         return digest_tensors(chain(frozen, scales(self._model)))
 
     def check_unchanged(self) -> None:

@@ -23,9 +23,10 @@ from typing import Any
 from torch import Tensor
 
 from fptkit.engine.checkpoint import write_model_files
-from fptkit.errors import CheckpointError
+from fptkit.errors import CheckpointError, DataError
 from fptkit.files import MODEL, PREPARATION, RECIPE, write_bytes, write_text
 from fptkit.freezing.proof import digest_tensors
+from fptkit.sources.decoding import SAFETENSORS, decoding
 
 FORMAT = "1"
 KEY = "fptkit_delta"
@@ -86,33 +87,34 @@ def unpack_delta(path: Path, folder: Path) -> None:
     Raises:
         CheckpointError: the file is truncated, altered, or of another format.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load
 
     metadata = _metadata(path)
     if metadata.get(KEY) != FORMAT:
         raise CheckpointError(f"{path} has format {metadata.get(KEY)!r}; this version reads format {FORMAT}")
-    try:
+    with decoding(path, SAFETENSORS, CheckpointError, advice="it is truncated or was altered; get an intact copy"):
         tensors = load(path.read_bytes())
-        if digest_tensors(sorted(tensors.items())) != metadata["digest"]:
-            raise CheckpointError(f"{path} was altered: its tensors do not have its digest; get an intact copy")
-        write_text(folder / RECIPE, metadata["recipe"])
-        write_text(folder / PREPARATION, metadata["preparation"])
-        for name, packed in json.loads(metadata["attachments"]).items():
-            write_bytes(folder / _plain_name(name), _decompressed(base64.b64decode(packed, validate=True)))
+    if digest_tensors(sorted(tensors.items())) != metadata.get("digest"):
+        raise CheckpointError(f"{path} was altered: its tensors do not have its digest; get an intact copy")
+    with decoding(path, "a delta file", CheckpointError, advice="it is truncated or was altered; get an intact copy"):
+        recipe, preparation = str(metadata["recipe"]), str(metadata["preparation"])
+        packed = json.loads(metadata["attachments"])
+        attached = {_plain_name(n): _decompressed(base64.b64decode(held, validate=True)) for n, held in packed.items()}
         origin = _own(json.loads(metadata["model"]))
-    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, zlib.error, OSError) as err:
-        raise CheckpointError(f"{path} is truncated or was altered ({err}); get an intact copy") from err
+    write_text(folder / RECIPE, recipe)
+    write_text(folder / PREPARATION, preparation)
+    for name, content in attached.items():
+        write_bytes(folder / name, content)
     write_model_files(folder, {"model": tensors}, MODEL, origin)
 
 
 def _metadata(path: Path) -> dict[str, Any]:
     """The metadata of a safetensors file; empty if it is none."""
     try:
-        with path.open("rb") as file:
+        with decoding(path, SAFETENSORS), path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(size)) if 0 < size <= _LARGEST_HEADER else {}
-    except (OSError, ValueError, RecursionError):
+    except DataError:
         return {}
     found = header.get("__metadata__") if isinstance(header, dict) else None
     return found if isinstance(found, dict) else {}

@@ -21,6 +21,7 @@ from fptkit.engine.data import check_same_data, data_reference
 from fptkit.engine.evaluate import evaluate
 from fptkit.engine.fraction import training_fraction, training_sample
 from fptkit.engine.memory import Pieces
+from fptkit.engine.opening import open_split
 from fptkit.engine.team.processes import ALONE
 from fptkit.engine.team.team import Team
 from fptkit.errors import DataError, SourceError, UnknownNameError, UsageError
@@ -75,9 +76,10 @@ def evaluate_split(model: Trained, name: str) -> Evaluation:
             record_split(model.folder, splits, digest)
         found = {}
         for split_name in splits:
-            split = _training(task, recipe) if split_name == "train" else task.split(split_name)
             options, step = recipe.train, int(model.origin.get("step", 0))
-            if split_name == "train":
+            training = split_name == "train"
+            split = _training(task, recipe) if training else open_split(task, split_name, options.seed_of("data"))
+            if training:
                 made: Iterable[Batch] = whole_split(task, "train", split, options.evaluation_batch_size)
             else:
                 made = evaluation_batches(task, split_name, split, options, step)
@@ -174,7 +176,7 @@ def _named_splits(task: Task, name: str) -> tuple[str, ...]:
 def _training(task: Task, recipe: Any) -> Split:
     """The training examples that were used, without augmentation."""
     train, seed = recipe.train, recipe.train.seed_of("data")
-    used = training_fraction(task, task.split("train"), train.data_fraction, seed, recipe.task.options)
+    used = training_fraction(task, open_split(task, "train", seed), train.data_fraction, seed, recipe.task.options)
     if used.size is None:
         raise UsageError(f"task {recipe.task.name}: its training examples are endless; evaluate validation or test")
     return training_sample(task, used, used.size, seed)
@@ -210,7 +212,7 @@ def _places_of(model: Trained, entries: Sequence[str]) -> list[Place]:
         files: list[Path] = []
         if spec.files is not None:
             with contextlib.suppress(SourceError, DataError):
-                files = list(map(Path, resolve_target(spec.files, wanted_by=str(spec))(recipe.task.options, entry)))
+                files = list(map(Path, resolve_target(spec.files, wanted_by=spec)(recipe.task.options, entry)))
         if files and (place := Place.around(files)) is not None:
             found.append(place)
         elif entry.startswith(PATH):

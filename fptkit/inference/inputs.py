@@ -15,6 +15,7 @@ from fptkit.engine.batches import rows_of
 from fptkit.errors import DataError, ShapeError, SourceError, UsageError
 from fptkit.interfaces import IGNORED, Batch, Examples, Inputs, Preparation, Task, TokenClasses, Values, check_batch
 from fptkit.interfaces.token_classes import target_shape
+from fptkit.tasks.reading.numpy_files import read_npy, read_npz
 
 Given: TypeAlias = Any
 """What users give a model; see `fptkit.inference.trained.TrainedModel`."""
@@ -175,12 +176,7 @@ def _prepared(task: Task, given: Given) -> Batch:
 
 def _read_arrays(task: Task, path: Path) -> Batch:
     """``inputs`` and, for sequences of unequal length, ``lengths`` of a NumPy file."""
-    try:
-        with path.open("rb") as file:
-            stored = np.load(file, allow_pickle=False)
-            arrays = {"inputs": stored} if isinstance(stored, np.ndarray) else {name: stored[name] for name in stored}
-    except (OSError, ValueError, EOFError, KeyError) as err:
-        raise DataError(f"{path}: cannot be read as a NumPy file: {err}") from err
+    arrays = read_npz(path) if path.suffix.lower() == ".npz" else {"inputs": read_npy(path)}
     if "inputs" not in arrays:
         raise DataError(f"{path}: it has no array 'inputs', but {', '.join(arrays) or 'none'}")
     lengths = arrays.get("lengths")

@@ -15,7 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from fptkit.errors import DataError, UsageError
-from fptkit.files import ADDRESS, EVALUATIONS, SUMMARY, find_json, locked_folder, write_json
+from fptkit.files import (
+    ADDRESS,
+    EVALUATIONS,
+    SUMMARY,
+    find_json,
+    is_intact,
+    locked_folder,
+    read_summary,
+    sealed,
+    write_sealed,
+)
+from fptkit.sources.decoding import decoding
 
 
 def open_test(folder: Path, splits: Sequence[str], digest: str) -> int:
@@ -31,12 +42,13 @@ def open_test(folder: Path, splits: Sequence[str], digest: str) -> int:
     """
     line = {"splits": list(splits), "digest": digest}
     with _locked(folder):
+        read_summary(folder)  # raises if it was altered
         summary = find_json(folder / SUMMARY)
         times = int(summary.get("times_tested", 0))
         _add(folder, {**line, "test": True})
         if _is_of_study(folder):
             return times + sum(bool(entry.get("test")) for entry in _lines(folder))
-        write_json(folder / SUMMARY, {**summary, "times_tested": times + 1})
+        write_sealed(folder / SUMMARY, {**summary, "times_tested": times + 1})
     return times + 1
 
 
@@ -90,7 +102,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _add(folder: Path, entry: Mapping[str, Any]) -> None:
     path = evaluations_file(folder)
-    text = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **entry}) + "\n"
+    text = json.dumps(sealed({"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **entry})) + "\n"
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(text)
@@ -104,9 +116,9 @@ def _add(folder: Path, entry: Mapping[str, Any]) -> None:
 def _lines(folder: Path) -> Iterator[dict[str, Any]]:
     path = evaluations_file(folder)
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
+        advice = "openings cannot be counted, correct or remove the line"
+        with decoding(f"{path}:{number}", "JSON", advice=advice):
             entry = json.loads(line)
-        except ValueError as err:
-            raise DataError(f"{path}:{number}: damaged, so openings cannot be counted; correct or remove it") from err
-        if isinstance(entry, dict):
-            yield entry
+        if not isinstance(entry, dict) or not is_intact(entry):
+            raise DataError(f"{path}:{number}: was altered, so {advice}")
+        yield entry

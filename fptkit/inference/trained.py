@@ -363,12 +363,12 @@ def _check_frozen(folder: Path, module: CrossModalModel, origin: dict[str, Any])
     Raises:
         CheckpointError: it is not; the error has both digests.
     """
-    before, now = origin.get("frozen") or {}, FreezeProof(module).digest
-    if before.get("digest") != now:
+    before, proof = origin.get("frozen") or {}, FreezeProof(module)
+    if not proof.matches(str(before.get("digest"))):
         raise CheckpointError(
             f"{folder}: its tensors were trained with the frozen part of {before.get('backbone')} "
-            f"{before.get('weights')}, digest {before.get('digest')}; the one built here has digest {now}. Use the "
-            "weights that the run used"
+            f"{before.get('weights')}, digest {before.get('digest')}; the one built here has digest {proof.digest}. "
+            "Use the weights that the run used"
         )
 
 

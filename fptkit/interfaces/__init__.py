@@ -6,10 +6,17 @@ them if needed.
 """
 
 from fptkit.interfaces.batch import Batch, Inputs
-from fptkit.interfaces.checks import check_batch, check_best_metric, check_selected, check_task_declarations
+from fptkit.interfaces.checks import (
+    check_batch,
+    check_best_metric,
+    check_loss,
+    check_metrics,
+    check_selected,
+    check_task_declarations,
+)
 from fptkit.interfaces.kinds import KIND_NAMES, Classes, Grid, InputKind, Mixed, Symbols, Values, Vectors
 from fptkit.interfaces.metrics import Accuracy, GivenMetrics, MeanSquaredError, Metric, Metrics
-from fptkit.interfaces.modules import Backbone, Encoder, ParameterRole, encode, keep_tokens, roles_inside
+from fptkit.interfaces.modules import Backbone, Encoder, ParameterRole, checked_roles, encode, keep_tokens, roles_inside
 from fptkit.interfaces.preparation import Examples, Preparation
 from fptkit.interfaces.shown import Shown
 from fptkit.interfaces.task import SampledEvaluation, Split, Task
@@ -47,8 +54,11 @@ __all__ = [
     "Vectors",
     "check_batch",
     "check_best_metric",
+    "check_loss",
+    "check_metrics",
     "check_selected",
     "check_task_declarations",
+    "checked_roles",
     "encode",
     "keep_tokens",
     "prediction_shape",

@@ -6,6 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import get_args
 
+import torch
+from torch import Tensor
+
 from fptkit.errors import DivergedError, PluginError, ShapeError
 from fptkit.interfaces.batch import Batch
 from fptkit.interfaces.kinds import InputKind, Symbols, Vectors
@@ -13,6 +16,7 @@ from fptkit.interfaces.metrics import Metrics
 from fptkit.interfaces.one_tensor import Faults
 from fptkit.interfaces.task import Task
 from fptkit.interfaces.token_classes import OutputKind, TokenClasses, target_shape
+from fptkit.specs.guard import during, owner_of
 
 
 def check_task_declarations(task: Task) -> None:
@@ -40,6 +44,8 @@ def check_task_declarations(task: Task) -> None:
         raise PluginError(f"task {name}: test_splits is {task.test_splits!r}, expected a tuple of names")
     if task.higher_is_better not in (None, True, False):
         raise PluginError(f"task {name}: higher_is_better is {task.higher_is_better!r}, expected True, False or None")
+    if task.precision not in (None, "float32", "bfloat16", "int8"):
+        raise PluginError(f"task {name}: precision is {task.precision!r}, expected float32, bfloat16, int8 or None")
     chance = task.chance_accuracy
     if chance is not None and not (isinstance(chance, int | float) and 0 <= chance <= 1):
         raise PluginError(f"task {name}: chance_accuracy is {chance!r}, expected a number from 0 to 1, or None")
@@ -88,6 +94,52 @@ def check_selected(task: Task, metrics: Mapping[str, float], where: str) -> None
             "same answer for every example, lower train.learning_rate; otherwise fix the metric, or set best_metric of "
             f"{type(task).__name__} to another one, such as loss"
         )
+
+
+def check_loss(task: Task, loss: object, logits: Tensor) -> Tensor:
+    """Check a task's loss, and return it.
+
+    Args:
+        task: the task.
+        loss: what its ``loss`` returned.
+        logits: what it was given.
+
+    Raises:
+        PluginError: it is not a scalar with a gradient; or, in a task of a plugin, not finite although all logits are.
+    """
+    where = f"task {type(task).__name__}: loss()"
+    if not isinstance(loss, Tensor):
+        raise PluginError(f"{where} returned {loss!r:.80}, expected a scalar tensor made from the logits")
+    if loss.ndim:
+        raise PluginError(f"{where} returned a tensor of shape {tuple(loss.shape)}, expected a scalar; take its mean")
+    if not loss.is_floating_point():
+        raise PluginError(f"{where} returned {loss.dtype}, expected a floating-point scalar")
+    if logits.requires_grad and not loss.requires_grad:
+        raise PluginError(
+            f"{where} returned a tensor without a gradient, so nothing can train; compute it from the logits with "
+            "torch's operations, without detach(), item() or no_grad()"
+        )
+    numbers = owner_of(task) and type(loss) is Tensor and loss.device.type != "meta"
+    if numbers and not bool(torch.isfinite(loss)) and bool(torch.isfinite(logits).all()):
+        raise PluginError(f"{where} is {float(loss.detach())} on the first batch, although all logits are finite")
+    return loss
+
+
+def check_metrics(task: Task, logits: Tensor, targets: Tensor) -> None:
+    """Update new metrics of a plugin's task with one batch; a metric that fails would only fail after many steps.
+
+    Args:
+        task: the task.
+        logits: of a batch.
+        targets: of the same batch.
+
+    Raises:
+        FptkitError: a metric does not fit.
+    """
+    if owner_of(task):
+        with during(of=task, call="metrics"):
+            metrics = Metrics.of(task).fresh(logits.device)
+            metrics.update(*task.output.for_metrics(logits, targets))
 
 
 def check_batch(task: Task, batch: Batch, size: int, *, where: str) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from fptkit.errors import ShapeError
 from fptkit.interfaces.metrics import Accuracy, MeanSquaredError, Metric
 from fptkit.interfaces.one_tensor import Faults, OneTensor, number_faults
+from fptkit.specs import limits
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,9 @@ class Symbols(OneTensor):
 
     def _value_faults(self, inputs: Tensor) -> Faults:
         yield inputs.dtype != torch.int64, f"symbols are {inputs.dtype}, expected torch.int64"
-        yield int(inputs.min()) < 0, "a symbol is negative"
-        yield int(inputs.max()) >= self.count, f"a symbol is not below {self.count}"
+        least, largest = map(int, inputs.aminmax())
+        yield least < 0, f"a symbol is negative: {least}"
+        yield largest >= self.count, f"a symbol is not below {self.count}: {largest}"
 
 
 @dataclass(frozen=True)
@@ -259,7 +261,8 @@ class Classes:
             have none.
 
     Raises:
-        ShapeError: ``count`` is below 2, ``tokens`` or ``per_token`` below 1, or names are given, but not one for each.
+        ShapeError: ``count`` is below 2 or above the limit, ``tokens`` or ``per_token`` below 1, or names are given,
+            but not one for each.
 
     Example:
         >>> import fptkit, torch
@@ -280,6 +283,10 @@ class Classes:
     def __post_init__(self) -> None:
         if self.count < 2 or self.tokens < 1 or self.per_token < 1:
             raise ShapeError(f"{self}: count must be at least 2, tokens and per_token at least 1")
+        if self.count > limits.CLASSES:
+            raise ShapeError(
+                f"{self.count:,} classes; at most {limits.CLASSES:,} are allowed: are these labels numbers?"
+            )
         check_names("names", self.names, self.count)
         check_names("answers", self.answers, self.per_token)
 
@@ -319,8 +326,9 @@ class Classes:
     def target_faults(self, targets: Tensor) -> Faults:
         """Yield the possible faults of targets of the right shape."""
         yield targets.dtype != torch.int64, f"targets are {targets.dtype}, expected torch.int64"
-        yield int(targets.min()) < 0, "a target is negative"
-        yield int(targets.max()) >= self.count, f"a target is not below {self.count}"
+        least, largest = map(int, targets.aminmax())
+        yield least < 0, f"a target is negative: {least}"
+        yield largest >= self.count, f"a target is not below {self.count}: {largest}"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fptkit.errors import PluginError, ShapeError
+from fptkit.specs.guard import raised_by_plugin
 
 if TYPE_CHECKING:
     import torchmetrics
@@ -214,6 +215,8 @@ class Metrics:
         except ImportError as err:
             raise PluginError(f"task {name}: metrics() failed: {err}; pip install 'fptkit[metrics]'") from err
         except (AttributeError, TypeError, ValueError) as err:
+            if raised_by_plugin(err):
+                raise
             raise PluginError(
                 f"task {name}: metrics() failed: {err}. Note that a torchmetrics.MetricCollection does not accept "
                 "metrics of fptkit; return a plain mapping, which may have both"

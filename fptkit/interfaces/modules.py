@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
+from fptkit.errors import PluginError, nearest
 from fptkit.interfaces.batch import Inputs
-from fptkit.specs.freezing import Role
+from fptkit.specs.frames import during
+from fptkit.specs.freezing import ROLES, Role
 
 
 @dataclass(frozen=True)
@@ -121,8 +123,46 @@ def roles_inside(encoder: nn.Module, prefix: str) -> dict[str, ParameterRole]:
         encoder: the encoder.
         prefix: its name in the other module, put before the names of its parameters.
     """
-    own = encoder.parameter_roles() if isinstance(encoder, Encoder) else {}
+    own = checked_roles(encoder) if isinstance(encoder, Encoder) else {}
     return {f"{prefix}.{name}": role for name, role in own.items()}
+
+
+def checked_roles(module: Encoder | Backbone, blocks: int = 0) -> dict[str, ParameterRole]:
+    """The roles that an encoder or backbone declares, by parameter name.
+
+    An unknown role or block would match no rule, and so freeze a parameter in silence.
+
+    Args:
+        module: the encoder or backbone.
+        blocks: number of its blocks; 0 if it is not known.
+
+    Raises:
+        PluginError: ``parameter_roles`` returns something else than known roles, or a block that does not exist.
+    """
+    with during(of=module, call="parameter_roles"):
+        roles = module.parameter_roles()
+        for fault in _role_faults(roles, blocks):
+            raise PluginError(f"{type(module).__name__}.parameter_roles(){fault}")
+        return dict(roles)
+
+
+def _role_faults(roles: object, blocks: int) -> Iterator[str]:
+    if not isinstance(roles, Mapping):
+        yield f" returned {roles!r:.80}, expected a mapping from parameter names to ParameterRole"
+        return
+    for name, role in roles.items():
+        if not isinstance(role, ParameterRole):
+            yield f": '{name}' has {role!r:.80}, expected a fptkit.ParameterRole"
+            return
+        if role.role not in ROLES:
+            hint = nearest(str(role.role), ROLES)
+            suggestion = f" Did you mean '{hint}'?" if hint else ""
+            yield f": '{name}' has the unknown role {role.role!r}.{suggestion} Roles are {', '.join(ROLES)}"
+        block = role.block
+        if block is not None and (isinstance(block, bool) or not isinstance(block, int) or block < 0):
+            yield f": '{name}' has the block {block!r}, expected an index from 0, or None"
+        elif block is not None and blocks and block >= blocks:
+            yield f": '{name}' has block {block}, but there are {blocks} (attribute blocks)"
 
 
 class Backbone(nn.Module):

@@ -58,13 +58,17 @@ class Split(Protocol):
 class SampledEvaluation:
     """Evaluation on some batches instead of the complete split, as in the protocol ``fpt2021``.
 
-    Each evaluation draws new batches, without repetition until the split is exhausted; an incomplete last batch is
-    never used. An endless split generates new examples.
+    The split is cut into batches in random order; when it is exhausted, it is cut anew. An endless split generates new
+    examples.
 
     Args:
         batches: number of batches per evaluation.
         size_factor: examples per batch, as a multiple of ``train.batch_size``.
         accuracy_factor: factor on reported accuracies, both `fptkit.Accuracy` and those of torchmetrics.
+        continued: true: an evaluation continues where the one before it ended, so that no example comes again before
+            all had their turn; false: each evaluation cuts the split anew.
+        incomplete: true: an incomplete last batch is used like any other, and metrics are the mean over batches,
+            whatever their sizes; false: it is left out.
 
     Example:
         >>> import fptkit
@@ -75,6 +79,8 @@ class SampledEvaluation:
     batches: int = 25
     size_factor: int = 1
     accuracy_factor: float = 1.0
+    continued: bool = False
+    incomplete: bool = False
 
 
 class Task:
@@ -94,6 +100,9 @@ class Task:
             named data.
         protocol: name of the protocol by which data are prepared and scored.
         sampled_evaluation: set if the protocol evaluates on some batches only; None: splits are evaluated in full.
+        complete_batches: true if the protocol leaves out an epoch's incomplete last batch in training.
+        precision: precision that the protocol prescribes, ``float32``, ``bfloat16`` or ``int8``, for recipes with
+            ``precision: auto``; None: the processor decides.
         test_splits: names of the test splits, evaluated once, at the end.
         best_metric: validation metric that chooses the best step; None: accuracy for `Classes` and `TokenClasses`, mean
             squared error for `Values`.
@@ -129,6 +138,8 @@ class Task:
     stand_in: bool = False
     protocol: str = "clean"
     sampled_evaluation: SampledEvaluation | None = None
+    complete_batches: bool = False
+    precision: str | None = None
     test_splits: tuple[str, ...] = ("test",)
     best_metric: str | None = None
     higher_is_better: bool | None = None

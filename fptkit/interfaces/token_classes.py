@@ -87,8 +87,9 @@ class TokenClasses:
         yield targets.dtype != torch.int64, f"targets are {targets.dtype}, expected torch.int64"
         labelled = targets[targets != IGNORED]
         if labelled.numel():
-            yield int(labelled.min()) < 0, "a target is negative and not fptkit.IGNORED"
-            yield int(labelled.max()) >= self.count, f"a target is not below {self.count}"
+            least, largest = map(int, labelled.aminmax())
+            yield least < 0, f"a target is negative and not fptkit.IGNORED: {least}"
+            yield largest >= self.count, f"a target is not below {self.count}: {largest}"
 
     def padding_faults(self, targets: Tensor, lengths: Tensor | None) -> Faults:
         """Yield the possible fault of targets at padding. Shapes: targets (B, T), lengths (B,) or None."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from fptkit.numerics import kernels
 from fptkit.numerics.ops import draw_seed, kept_levels
@@ -19,6 +20,13 @@ EXPLICIT_TOKENS = 640
 For causal attention, forward and backward, the speed was 1.4 times that of fused attention at 500 tokens, 2.4 times at
 170, 3.4 times at 24, and 0.7 times at 1,000, on two cores of an AMD EPYC with AVX-512 (``benchmarks/attention.py``).
 For attention without a causal mask, the two are equal at about the same length.
+"""
+
+DROPPED_BYTES = 32 * 2**20
+"""Most bytes of attention weights that are computed at once on CPUs, where fused attention has no dropout.
+
+Without this limit, each block keeps three tensors of B x heads x R x T numbers until the backward pass: 144 MiB for
+each example of GPT-2 base with 1,024 tokens.
 """
 
 
@@ -47,6 +55,8 @@ def attend(
         scale: factor on the products of queries and keys; None: 1 / sqrt(d).
     """
     causal = causal and mask is None
+    if dropout and query.device.type == "cpu" and _rows_at_once(query, key) < query.shape[2]:
+        return _attend_in_parts(query, key, value, mask, dropout=dropout, causal=causal, scale=scale)
     if not _explicit(query, key.shape[2]) or dropout:
         return functional.scaled_dot_product_attention(
             query, key, value, attn_mask=mask, dropout_p=dropout, is_causal=causal, scale=scale
@@ -58,6 +68,49 @@ def attend(
         alpha=query.shape[-1] ** -0.5 if scale is None else scale,
     )
     return torch.bmm(scores.softmax(-1), value.flatten(0, 1)).unflatten(0, query.shape[:2])
+
+
+def _rows_at_once(query: Tensor, key: Tensor) -> int:
+    """Tokens whose attention weights take `DROPPED_BYTES` at most, of all examples and heads; at least one."""
+    batch, heads, _, _ = query.shape
+    return max(1, DROPPED_BYTES // (batch * heads * key.shape[2] * query.element_size()))
+
+
+def _attend_in_parts(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    *,
+    dropout: float,
+    causal: bool,
+    scale: float | None,
+) -> Tensor:
+    """Compute `attend` for a few tokens at a time, and again in the backward pass with the same dropout, so that memory
+    grows with R and T instead of their product."""
+    tokens, rows = query.shape[2], _rows_at_once(query, key)
+    parts = []
+    for start in range(0, tokens, rows):
+        stop = min(start + rows, tokens)
+        seen = stop if causal else key.shape[2]
+        allowed = mask
+        if causal:
+            allowed = torch.ones(stop - start, seen, dtype=torch.bool).tril(start)
+        elif mask is not None and mask.shape[2] > 1:
+            allowed = mask[:, :, start:stop]
+        part = checkpoint(
+            functional.scaled_dot_product_attention,
+            query[:, :, start:stop],
+            key[:, :, :seen],
+            value[:, :, :seen],
+            attn_mask=allowed,
+            dropout_p=dropout,
+            scale=scale,
+            use_reentrant=False,
+            preserve_rng_state=True,
+        )
+        parts.append(part)
+    return torch.cat(parts, dim=2)
 
 
 def attend_packed(projected: Tensor, heads: int, *, dropout: float, causal: bool = True) -> Tensor:

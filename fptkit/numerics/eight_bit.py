@@ -23,6 +23,7 @@ from torch.nn import functional
 from fptkit.errors import UsageError
 from fptkit.numerics.int8 import multiply, quantise_weight
 
+
 class EightBitLinear(nn.Linear):
     """A frozen linear map with its weight stored as int8, in the original's layout, and one scale for each output.
 

@@ -15,8 +15,8 @@ import stat
 from pathlib import Path
 
 from fptkit.files import write_bytes
+from fptkit.sources.ownership import HAS_OWNERS, is_own_group
 
-_HAS_OWNERS = hasattr(os, "geteuid")  # elsewhere the system keeps a user's cache folder from others
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -73,7 +73,7 @@ def _read(path: Path) -> bytes | None:
 
 
 def _is_ours(status: os.stat_result) -> bool:
-    return not _HAS_OWNERS or (status.st_uid == os.geteuid() and not status.st_mode & _OTHERS)
+    return not HAS_OWNERS or (status.st_uid == os.geteuid() and not status.st_mode & _OTHERS)
 
 
 def _folder() -> Path | None:
@@ -91,7 +91,7 @@ def _folder() -> Path | None:
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o700)
         status = folder.lstat()
-        if not stat.S_ISDIR(status.st_mode) or (_HAS_OWNERS and status.st_uid != os.geteuid()):
+        if not stat.S_ISDIR(status.st_mode) or (HAS_OWNERS and status.st_uid != os.geteuid()):
             return None
         if not _is_ours(status):  # ours, but others could write into it: its files cannot be trusted
             shutil.rmtree(folder)
@@ -103,7 +103,7 @@ def _folder() -> Path | None:
 
 def _is_safe(folder: Path) -> bool:
     """True if only this user and root can replace this user's files in a folder."""
-    if not _HAS_OWNERS:
+    if not HAS_OWNERS:
         return True
     status = folder.lstat()
     if status.st_uid not in (0, os.geteuid()):
@@ -112,16 +112,4 @@ def _is_safe(folder: Path) -> bool:
         return True
     if status.st_mode & stat.S_IWOTH:
         return False
-    return not status.st_mode & stat.S_IWGRP or _is_own_group(status.st_gid)
-
-
-def _is_own_group(number: int) -> bool:
-    """True if this user is the only member of a group; systems with a umask of 002 have such a group for each user."""
-    import grp
-    import pwd
-
-    try:
-        user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(number)
-    except KeyError:
-        return False
-    return group.gr_gid == user.pw_gid and group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
+    return not status.st_mode & stat.S_IWGRP or is_own_group(status.st_gid)

@@ -6,6 +6,14 @@ import torch
 
 from fptkit.errors import UsageError
 from fptkit.numerics import kernels
+from fptkit.specs.freezing import Role
+
+MATRIX = 2
+"""Dimensions from which on a frozen tensor is stored in fewer bits. Vectors save nothing, and some of them, such as
+decays, lose their meaning."""
+
+IN_FEWER_BITS: tuple[Role, ...] = ("attention", "feed_forward", "recurrent")
+"""Roles whose frozen matrices are stored in fewer bits in mixed precision."""
 
 
 def choose_device(wanted: str) -> torch.device:

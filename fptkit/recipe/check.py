@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -10,13 +11,14 @@ from pydantic import BaseModel, ValidationError
 from pydantic.errors import PydanticUserError
 from pydantic_core import ErrorDetails
 
-from fptkit.errors import PluginError, UnknownNameError, nearest
+from fptkit.errors import PluginError, UnknownNameError, clipped, nearest
 from fptkit.options import Options
 from fptkit.recipe.models import COMPONENT_LISTS, DEFAULT_NAMES, REQUIRED, SECTIONS, Component
 from fptkit.recipe.tree import Fault, Node, join, plain
-from fptkit.recipe.words import Schema, expected, keys_of, schema_at, shown
+from fptkit.recipe.words import Schema, expected, keys_of, members, schema_at, shown
 from fptkit.registry import Registry
-from fptkit.specs import ComponentSpec, FreezingPolicySpec, Spec, kind_of
+from fptkit.specs import ComponentSpec, FreezingPolicySpec, Spec, kind_of, limits
+from fptkit.specs.guard import name_component
 
 if TYPE_CHECKING:
     from fptkit.freezing.options import FreezingOptions
@@ -74,8 +76,9 @@ def check_model(
         return _validate(model, plain(node))
     except _Unfit as unfit:
         schema = _schema(model)
+        inside = {error["loc"][:depth] for error in unfit.errors for depth in range(len(error["loc"]))}
         for error in unfit.errors:
-            if error["type"] == "too_short" and _has_inner(error, unfit.errors):
+            if error["type"] == "too_short" and error["loc"] in inside:
                 continue  # pydantic counts only the entries that passed
             keys, complete = _walk(node, error["loc"])
             at = _node_at(node, keys)
@@ -120,17 +123,14 @@ def _validate(model: type[AnyModel], value: Any) -> AnyModel:
     return made
 
 
-def _has_inner(error: ErrorDetails, errors: Sequence[ErrorDetails]) -> bool:
-    depth = len(error["loc"])
-    return any(len(other["loc"]) > depth and other["loc"][:depth] == error["loc"] for other in errors)
-
-
 def _is_container(error: ErrorDetails) -> bool:
     wanted = _CONTAINERS.get(error["type"])
     return wanted is not None and isinstance(error["input"], wanted)
 
 
+@functools.lru_cache(maxsize=256)
 def _schema(model: type[BaseModel]) -> Schema:
+    """Kept, since a study checks one model for each of its cells."""
     try:
         return model.model_json_schema()
     except PydanticUserError:  # a plugin's own type that JSON Schema cannot express
@@ -154,6 +154,10 @@ def describe(error: ErrorDetails, root: Schema, keys: Sequence[str | int], *, al
         return str(error["ctx"]["error"]) or "is not allowed"
     if kind == "finite_number":
         return f"expected a finite number, got {shown(error['input'])}"
+    if kind == "less_than_equal" and isinstance(_limit_of(schema, root, "maximum"), limits.Limit):
+        return f"at most {error['ctx']['le']:,} is allowed, got {shown(error['input'])}"
+    if kind == "too_long":
+        return f"at most {error['ctx']['max_length']:,} entries are allowed, got {shown(error['input'])}"
     wanted = expected(schema, root)
     if kind == "missing" and not isinstance(error["loc"][-1], int):
         return f"required: {wanted}" if wanted else "required"
@@ -162,11 +166,22 @@ def describe(error: ErrorDetails, root: Schema, keys: Sequence[str | int], *, al
     return f"{error['msg'][:1].lower()}{error['msg'][1:]}, got {shown(error['input'])}"
 
 
+def _limit_of(schema: Schema, root: Schema, key: str) -> Any:
+    """The bound called ``key`` of a value, which may be one of several forms."""
+    return next((member[key] for member in members(schema, root) if key in member), None)
+
+
 def unknown_key(key: str, allowed: Sequence[str]) -> str:
     """The message for an unknown key."""
+    return _unknown_key(key, tuple(allowed))
+
+
+@functools.lru_cache(maxsize=1024)
+def _unknown_key(key: str, allowed: tuple[str, ...]) -> str:
+    """Kept, since all cells of a study repeat the faults of their base."""
     hint = nearest(key, allowed)
     suggestion = f" Did you mean '{hint}'?" if hint else ""
-    return f"unknown key '{key}'.{suggestion}\nallowed: {', '.join(allowed) or 'none'}"
+    return f"unknown key '{clipped(key)}'.{suggestion}\nallowed: {', '.join(allowed) or 'none'}"
 
 
 def _walk(node: Node, loc: Sequence[str | int]) -> tuple[tuple[str | int, ...], tuple[str | int, ...]]:
@@ -240,6 +255,9 @@ def check_components(
             continue
         if not isinstance(node.value, list):
             faults.append(Fault(node.place, key, f"expected a list of sections {{name: ...}}, each naming {_a(kind)}"))
+        if len(node.items) > limits.LISTENERS:
+            faults.append(Fault(node.place, key, f"expected at most {limits.LISTENERS} sections"))
+            continue
         several = (check(item, kind, join(key, i)) for i, item in enumerate(node.items))
         components[key] = tuple(made for made in several if made)
     return components
@@ -279,6 +297,7 @@ def check_component(
             faults.append(Fault(named.place, at, _unknown_name(err, kind)))
         return None
     except PluginError as err:
+        name_component(err)
         faults.append(Fault(named.place, at, str(err)))
         return None
     options = check_model(without(node, ["name"]), model, path, faults, also_allowed=["name"])
@@ -302,7 +321,7 @@ def _misfits(node: Node, spec: FreezingPolicySpec, options: FreezingOptions, pat
 
 def _unknown_name(err: UnknownNameError, kind: type[Spec]) -> str:
     suggestion = f" Did you mean '{err.suggestion}'?" if err.suggestion else ""
-    lines = [f"unknown {err.kind} '{err.name}'.{suggestion}", _known(kind, err.known)]
+    lines = [f"unknown {err.kind} '{clipped(err.name)}'.{suggestion}", _known(kind, err.known)]
     return "\n".join([*lines, err.note] if err.note else lines)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from fptkit.recipe.models import COMPONENT_LISTS, SECTIONS, Component, Recipe
-from fptkit.recipe.tree import RefusedScalar, read_plain
+from fptkit.recipe.scalars import RefusedScalar, read_plain
 
 ORDER = (
     "description",
@@ -33,7 +33,12 @@ def dump_recipe(recipe: Recipe, header_lines: Sequence[str] = ()) -> str:
         recipe: the recipe to write.
         header_lines: comment lines for the top, without ``#``.
     """
-    return dump_mapping({key: _plain(getattr(recipe, key)) for key in ORDER}, header_lines)
+    return dump_mapping(recipe_mapping(recipe), header_lines)
+
+
+def recipe_mapping(recipe: Recipe) -> dict[str, Any]:
+    """A recipe with every default, as plain values."""
+    return {key: _plain(getattr(recipe, key)) for key in ORDER}
 
 
 def dump_mapping(mapping: Mapping[str, Any], header_lines: Sequence[str] = ()) -> str:

@@ -6,20 +6,69 @@ way, so a recipe inherits the profiles of its bases.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
 
-from fptkit.errors import nearest
-from fptkit.recipe.tree import MAX_DEPTH, Fault, Node, Place, is_utf8, join, read_tree, read_value, shown_path
+from fptkit.errors import clipped, nearest
+from fptkit.recipe.tree import (
+    DATA_ELSEWHERE,
+    Fault,
+    Faults,
+    Node,
+    Place,
+    is_utf8,
+    join,
+    read_tree,
+    read_value,
+    shown_path,
+)
+from fptkit.specs import limits
 
 SUFFIXES = (".yaml", ".yml")
 
 Folders = Callable[[], Sequence[Path]]
 """Returns the folders in which a base is looked up if it is not next to the file; called only then."""
 
-Cache = dict[Path, tuple[Node | None, tuple[Fault, ...]]]
-"""Bases that were read, by resolved path: the tree of a base merged over those it extends, and all their faults."""
+
+@dataclass(frozen=True)
+class Base:
+    """A base that was read.
+
+    Args:
+        tree: its content, merged over the files it extends; None if it cannot be used.
+        faults: of the file and all it extends.
+        sizes: bytes of each of these files, by resolved path.
+    """
+
+    tree: Node | None
+    faults: tuple[Fault, ...]
+    sizes: Mapping[Path, int]
+
+
+@dataclass
+class Bases:
+    """The files that one recipe or study extends, each read once.
+
+    Args:
+        read: bases by resolved path; recipes of one listing share them.
+
+    Attributes:
+        sizes: bytes of each file that this recipe or study consists of.
+    """
+
+    read: dict[Path, Base] = field(default_factory=dict)
+    sizes: dict[Path, int] = field(default_factory=dict)
+
+    def excess(self) -> str:
+        """What is above a limit, empty if nothing is."""
+        if len(self.sizes) > limits.BASES + 1:
+            return f"more than {limits.BASES} files are extended, directly or through others; merge some of them"
+        if sum(self.sizes.values()) > limits.FILE_BYTES:
+            return f"together with the files it extends, larger than {limits.FILE_BYTES:,} bytes; {DATA_ELSEWHERE}"
+        return ""
 
 
 def no_folders() -> Sequence[Path]:
@@ -28,7 +77,7 @@ def no_folders() -> Sequence[Path]:
 
 
 def read_with_bases(
-    path: Path, shown: str, faults: list[Fault], folders: Folders = no_folders, *, read: Cache | None = None
+    path: Path, shown: str, faults: list[Fault], folders: Folders = no_folders, *, read: Bases | None = None
 ) -> Node | None:
     """Read a file and merge it over those it extends.
 
@@ -42,11 +91,11 @@ def read_with_bases(
     Returns:
         One tree without ``extends``, or None if the file itself cannot be used.
     """
-    return _read(path, shown, faults, folders, (path.resolve(),), {} if read is None else read)
+    return _read(path, shown, faults, folders, (path.resolve(),), Bases() if read is None else read)
 
 
 def read_bases(
-    fragment: Node, folder: Path, faults: list[Fault], folders: Folders = no_folders, *, read: Cache | None = None
+    fragment: Node, folder: Path, faults: list[Fault], folders: Folders = no_folders, *, read: Bases | None = None
 ) -> list[Node]:
     """The trees that a mapping extends, in the order of merging.
 
@@ -57,30 +106,42 @@ def read_bases(
         folders: where bases are looked up after ``folder``.
         read: bases read before; new ones are added, since many fragments extend the same few files.
     """
-    return _bases(fragment, folder, faults, folders, (), {} if read is None else read)
+    return _bases(fragment, folder, faults, folders, (), Bases() if read is None else read)
 
 
 def files_of(path: Path, folders: Folders = no_folders) -> list[Path]:
     """A file and every file it extends, the file itself first; bases that cannot be found or read are left out."""
     found: dict[Path, Path] = {}
-
-    def visit(file: Path) -> None:
+    waiting = [path]
+    while waiting and len(found) <= limits.BASES:
+        file = waiting.pop()
         if file.resolve() in found:
-            return
+            continue
         found[file.resolve()] = file
         tree = read_file(file, file.name, [])
-        for name in _names(tree, []) if tree else ():
-            if base := find_base(str(name.value), file.parent, folders):
-                visit(base)
-
-    visit(path)
+        names = _names(tree, []) if tree else []
+        waiting += [base for name in reversed(names) if (base := find_base(str(name.value), file.parent, folders))]
     return list(found.values())
+
+
+def text_of(path: Path) -> str:
+    """The text of a recipe or study file; its lines end in line feeds.
+
+    Raises:
+        OSError: it cannot be read, or is larger than a recipe may be, of which no more is read.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    with path.open("rb") as file:
+        content = file.read(limits.FILE_BYTES + 1)
+    if len(content) > limits.FILE_BYTES:
+        raise OSError(errno.EFBIG, f"larger than {limits.FILE_BYTES:,} bytes; {DATA_ELSEWHERE}", str(path))
+    return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_file(path: Path, shown: str, faults: list[Fault]) -> Node | None:
     """The tree of one file without its bases; None if it cannot be read."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = text_of(path)
     except OSError as err:
         faults.append(Fault(Place(shown), "", f"cannot be read: {err.strerror or err}"))
         return None
@@ -91,18 +152,19 @@ def read_file(path: Path, shown: str, faults: list[Fault]) -> Node | None:
 
 
 def _read(
-    path: Path, shown: str, faults: list[Fault], folders: Folders, chain: tuple[Path, ...], read: Cache
+    path: Path, shown: str, faults: list[Fault], folders: Folders, chain: tuple[Path, ...], read: Bases
 ) -> Node | None:
     own = read_file(path, shown, faults)
     if own is None:
         return None
+    read.sizes[path.resolve()] = path.stat().st_size
     return reduce(merge, [*_bases(own, path.parent, faults, folders, chain, read), without_key(own, "extends")])
 
 
 def _bases(
-    own: Node, folder: Path, faults: list[Fault], folders: Folders, chain: tuple[Path, ...], read: Cache
+    own: Node, folder: Path, faults: list[Fault], folders: Folders, chain: tuple[Path, ...], read: Bases
 ) -> list[Node]:
-    layers = []
+    layers: list[Node] = []
     for name in _names(own, faults):
         base = find_base(str(name.value), folder, folders)
         if base is None:
@@ -112,17 +174,29 @@ def _bases(
             faults.append(
                 Fault(name.place, "extends", f"'{name.value}' extends this file in turn; remove one of the two")
             )
+        elif len(chain) > limits.BASE_LEVELS:
+            message = f"more than {limits.BASE_LEVELS} levels of files that extend each other; merge some of them"
+            faults.append(Fault(name.place, "extends", message))
         else:
-            key = base.resolve()
-            if key not in read:
-                found: list[Fault] = []
-                below = _read(base, shown_path(base), found, folders, (*chain, key), read)
-                read[key] = below and plugins_made_absolute(below, base.parent), tuple(found)
-            below, faults_below = read[key]
-            faults += faults_below
-            if below is not None:
-                layers.append(below)
+            below = _base(base, folders, chain, read)
+            faults.extend(below.faults)
+            if excess := read.excess():
+                faults.append(Fault(name.place, "extends", excess))
+                return layers
+            if below.tree is not None:
+                layers.append(below.tree)
     return layers
+
+
+def _base(path: Path, folders: Folders, chain: tuple[Path, ...], read: Bases) -> Base:
+    """A base, which is read unless it was read before. Its files are counted among those of the recipe."""
+    key = path.resolve()
+    if key not in read.read:
+        inner, found = Bases(read.read, dict(read.sizes)), Faults()
+        tree = _read(path, shown_path(path), found, folders, (*chain, key), inner)
+        read.read[key] = Base(tree and plugins_made_absolute(tree, path.parent), tuple(found), inner.sizes)
+    read.sizes.update(read.read[key].sizes)
+    return read.read[key]
 
 
 def without_key(tree: Node, key: str) -> Node:
@@ -216,7 +290,7 @@ def lay_over(
     Returns:
         One tree without ``profiles``; None if there is no base.
     """
-    over = [node for i, text in enumerate(overrides, start=1) if (node := read_override(text, i, faults))]
+    over = read_overrides(overrides, faults)
     if base is None:
         return None
     profiles = profiles_of(base, faults)
@@ -230,6 +304,15 @@ def lay_over(
     return reduce(merge, layers)
 
 
+def read_overrides(texts: Sequence[str], faults: list[Fault]) -> list[Node]:
+    """The trees of several ``a.b=value``, in their order; faults found are appended."""
+    if len(texts) > limits.OVERRIDES:
+        place = Place("--set", layer=1)
+        faults.append(Fault(place, "", f"given {len(texts):,} times; at most {limits.OVERRIDES:,} are allowed"))
+        return []
+    return [node for i, text in enumerate(texts, start=1) if (node := read_override(text, i, faults))]
+
+
 def read_override(text: str, number: int, faults: list[Fault]) -> Node | None:
     """The tree of one ``a.b=value``, split at the first ``=``, so that values may contain more of them.
 
@@ -240,16 +323,16 @@ def read_override(text: str, number: int, faults: list[Fault]) -> Node | None:
     """
     if not is_utf8(text):
         readable = text.encode("utf-8", "backslashreplace").decode()
-        faults.append(Fault(Place(f"--set {readable}", layer=number), "", "is not UTF-8 text"))
+        faults.append(Fault(Place(f"--set {clipped(readable)}", layer=number), "", "is not UTF-8 text"))
         return None
-    place = Place(f"--set {text}", layer=number)
+    place = Place(f"--set {clipped(text)}", layer=number)
     path, equals, value = text.partition("=")
     keys = [key.strip() for key in path.split(".")]
     if not equals or not all(keys):
         faults.append(Fault(place, "", "expected KEY=VALUE with a dotted key, such as train.seed=1"))
         return None
-    if len(keys) > MAX_DEPTH:
-        faults.append(Fault(place, "", f"nested deeper than {MAX_DEPTH} levels"))
+    if len(keys) > limits.NESTING:
+        faults.append(Fault(place, "", f"nested deeper than {limits.NESTING} levels"))
         return None
     if keys[0] == "profiles":
         message = "profiles cannot be set by --set; set the value itself (--set train.seed=1), or change the file"
@@ -274,6 +357,9 @@ def profiles_of(base: Node, faults: list[Fault]) -> dict[str, Node]:
     if not isinstance(node.value, dict):
         faults.append(Fault(node.place, "profiles", "expected names of profiles, each with the keys it changes"))
         return {}
+    if len(node.value) > limits.PROFILES:
+        faults.append(Fault(node.place, "profiles", f"more than {limits.PROFILES} profiles; move some to other files"))
+        return {}
     for name, profile in node.value.items():
         path = join("profiles", name)
         if not isinstance(profile.value, dict) and not profile.refused:
@@ -297,7 +383,7 @@ def chosen_profile(
     """
     if name not in profiles:
         hint = nearest(name, profiles)
-        message = f"unknown profile '{name}'." + (f" Did you mean '{hint}'?" if hint else "")
+        message = f"unknown profile '{clipped(name)}'." + (f" Did you mean '{hint}'?" if hint else "")
         known = ", ".join(sorted(profiles)) or "none"
         faults.append(Fault(asked_at, path, f"{message}\nknown: {known}"))
         return []

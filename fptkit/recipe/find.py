@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fptkit.errors import UnknownNameError, UsageError
+from fptkit.errors import RecipeError, UnknownNameError, UsageError
 from fptkit.files import RECIPE
-from fptkit.recipe.extends import SUFFIXES, Cache, files_of, read_with_bases
-from fptkit.recipe.tree import Fault, Node, shown_path
+from fptkit.recipe.extends import SUFFIXES, Bases, files_of, read_with_bases, text_of
+from fptkit.recipe.tree import Fault, Faults, Node, shown_path
 from fptkit.registry import Registry
 from fptkit.specs import RecipeFolderSpec
 
@@ -36,7 +37,7 @@ class ReadFile:
     tree: Node | None
     faults: tuple[Fault, ...] = ()
     bases: Sequence[Path] = ()
-    read: Cache = field(default_factory=dict)
+    read: Bases = field(default_factory=Bases)
 
     @property
     def kind(self) -> str:
@@ -50,7 +51,7 @@ class ReadFile:
         return tuple(node.mapping) if node else ()
 
 
-def read_recipe_file(path: Path, folders: Sequence[Path] = (), *, read: Cache | None = None) -> ReadFile:
+def read_recipe_file(path: Path, folders: Sequence[Path] = (), *, read: Bases | None = None) -> ReadFile:
     """Read a recipe or study with all it extends.
 
     Args:
@@ -58,10 +59,12 @@ def read_recipe_file(path: Path, folders: Sequence[Path] = (), *, read: Cache | 
         folders: folders of recipes, in which bases are looked up after the file's own folder.
         read: extended files read before; new ones are added.
     """
-    faults: list[Fault] = []
+    faults: list[Fault] = Faults()
     bases = base_folders(folders)
-    read = {} if read is None else read
-    tree = read_with_bases(path, shown_path(path), faults, lambda: bases, read=read)
+    read = Bases() if read is None else Bases(read.read)  # the files are counted anew
+    tree = None
+    with contextlib.suppress(RecipeError):  # too many faults; they are among those of the file
+        tree = read_with_bases(path, shown_path(path), faults, lambda: bases, read=read)
     return ReadFile(path, tree, tuple(faults), bases, read)
 
 
@@ -120,7 +123,7 @@ def _look_at_all(registry: Registry, inside: str = "") -> list[RecipeFile]:
     """Every file of every plugin's folder, or of a folder ``inside`` it; bases are read only once."""
     owned = list(_owned_folders(registry))
     folders = [folder for folder, _ in owned]
-    read: Cache = {}
+    read = Bases()
     return [
         _look(read_recipe_file(path, folders, read=read), owner)
         for folder, owner in owned
@@ -135,12 +138,9 @@ def recipe_texts(path: Path, registry: Registry) -> list[tuple[Path, str]]:
         UsageError: one of them cannot be read.
     """
     try:
-        return [
-            (file, file.read_text(encoding="utf-8-sig"))
-            for file in files_of(path, lambda: base_folders(recipe_folders(registry)))
-        ]
+        return [(file, text_of(file)) for file in files_of(path, lambda: base_folders(recipe_folders(registry)))]
     except (OSError, UnicodeDecodeError) as err:
-        raise UsageError(f"{path} cannot be read: {err}") from err
+        raise UsageError(f"{path} cannot be read: {getattr(err, 'strerror', None) or err}") from err
 
 
 def find_file(path_or_name: str) -> Path | None:

@@ -11,9 +11,11 @@ from typing import Any
 
 from fptkit.errors import UsageError
 from fptkit.recipe.check import AnyModel, check_model
-from fptkit.recipe.extends import Cache, merge, read_bases, without_key
+from fptkit.recipe.extends import Bases, merge, read_bases, without_key
 from fptkit.recipe.find import ReadFile, base_folders
-from fptkit.recipe.tree import MAX_DEPTH, Fault, Node, Place, join, recipe_error
+from fptkit.recipe.scalars import DIGITS
+from fptkit.recipe.tree import Fault, Faults, Node, Place, join, recipe_error
+from fptkit.specs import limits
 
 SOURCE = "the given recipe"
 """How faults name a recipe that was given as a mapping."""
@@ -27,11 +29,11 @@ def read_given(content: Mapping[str, Any], folders: Sequence[Path], name: str = 
         folders: folders of recipes, in which bases are looked up after the working folder.
         name: what it is called, as a file is by its name; empty: its task and backbone, or ``recipe``.
     """
-    faults: list[Fault] = []
+    faults: list[Fault] = Faults()
     place = Place(SOURCE)
     tree = _mapping(content, place, "", faults)
     bases = base_folders(folders)
-    read: Cache = {}
+    read = Bases()
     layers = read_bases(tree, Path.cwd(), faults, lambda: bases, read=read)
     whole = reduce(merge, [*layers, without_key(tree, "extends")])
     return ReadFile(Path.cwd() / f"{name or _name(whole)}.yaml", whole, tuple(faults), bases, read)
@@ -60,7 +62,7 @@ def checked(content: Mapping[str, Any], model: type[AnyModel], where: str) -> An
     Raises:
         RecipeError: the values have faults; the error holds all of them.
     """
-    faults: list[Fault] = []
+    faults: list[Fault] = Faults()
     made = check_model(_mapping(content, Place(where), "", faults), model, "", faults)
     if faults or made is None:
         raise recipe_error(faults)
@@ -79,7 +81,7 @@ def _leaves(content: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _text(path: str, value: Any) -> str:
-    faults: list[Fault] = []
+    faults: list[Fault] = Faults()
     node = _node(value, Place(SOURCE), path, faults)
     if faults:
         raise UsageError(f"{faults[0].path}: {faults[0].message}")
@@ -112,8 +114,15 @@ def _mapping(content: Mapping[Any, Any], place: Place, path: str, faults: list[F
 
 
 def _node(value: Any, place: Place, path: str, faults: list[Fault], depth: int = 0) -> Node:
-    if depth >= MAX_DEPTH:
-        faults.append(Fault(place, path, f"nested deeper than {MAX_DEPTH} levels"))
+    if depth >= limits.NESTING:
+        faults.append(Fault(place, path, f"nested deeper than {limits.NESTING} levels"))
+        return Node(None, place, refused=True)
+    # A slice, since a range may be longer than any length.
+    if isinstance(value, (list, tuple, range)) and len(value[: limits.GIVEN + 1]) > limits.GIVEN:
+        faults.append(Fault(place, path, f"more than {limits.GIVEN:,} entries"))
+        return Node(None, place, refused=True)
+    if isinstance(value, int) and abs(value) >= 10**DIGITS:
+        faults.append(Fault(place, path, f"an integer of more than {DIGITS} digits"))
         return Node(None, place, refused=True)
     if isinstance(value, Mapping):
         return _mapping(value, place, path, faults, depth)

@@ -15,7 +15,7 @@ from fptkit.recipe.extends import lay_over
 from fptkit.recipe.find import ReadFile, find_recipe, read_recipe_file, recipe_folders
 from fptkit.recipe.given import SOURCE, read_given
 from fptkit.recipe.models import COMPONENT_LISTS, DEFAULT_NAMES, REQUIRED, SECTIONS, Recipe, RecipeSettings
-from fptkit.recipe.tree import Fault, Node, join, recipe_error, shown_path
+from fptkit.recipe.tree import Fault, Faults, Node, join, recipe_error, shown_path
 from fptkit.registry import Registry, load_plugins, plugin_path, selection_from_environment
 
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
@@ -122,7 +122,7 @@ def load_read_recipe(
     Raises:
         RecipeError: file or overrides have faults; the error holds all of them.
     """
-    faults = list(file.faults)
+    faults: list[Fault] = Faults(file.faults)
     tree = lay_over(file.tree, profile=profile, overrides=overrides, faults=faults, default_names=DEFAULT_NAMES)
     if tree is None:
         raise recipe_error(faults)
@@ -148,7 +148,7 @@ def load_saved_recipe(path: Path, registry: Registry, *, overrides: Sequence[str
         RecipeError: the file has faults; the error holds all of them.
     """
     file = read_recipe_file(path, recipe_folders(registry))
-    faults = list(file.faults)
+    faults: list[Fault] = Faults(file.faults)
     tree = lay_over(file.tree, profile=None, overrides=overrides, faults=faults, default_names=DEFAULT_NAMES)
     recipe = None if tree is None else check_recipe(tree, registry, faults)
     if faults or recipe is None:
@@ -187,7 +187,7 @@ def load_model(
         UsageError: a bare name is in several folders, or it is a folder.
     """
     file = read_recipe_file(find_recipe(path_or_name, folders), folders)
-    faults = list(file.faults)
+    faults: list[Fault] = Faults(file.faults)
     tree = lay_over(file.tree, profile=profile, overrides=overrides, faults=faults)
     made = None if tree is None else check_model(tree, model, "", faults)
     if faults or made is None:

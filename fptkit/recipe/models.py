@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, SerializeAsAny, ValidationInfo, field_validator
 
 from fptkit.options import Decides, Options
-from fptkit.specs import KINDS, Spec
+from fptkit.specs import KINDS, Spec, limits
 
-Width = Annotated[int, Field(ge=1)]
+Width = Annotated[int, Field(ge=1, le=limits.WIDTH)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
@@ -45,7 +45,9 @@ class HeadOptions(Options):
         "auto: all tokens if each has a label, last_k if the task asks for several answers, else last for a causal "
         "backbone and mean for others",
     )
-    hidden: tuple[Width, ...] = Field(default=(), description="widths of hidden layers before the output layer")
+    hidden: tuple[Width, ...] = Field(
+        default=(), max_length=limits.BLOCKS, description="widths of hidden layers before the output layer"
+    )
     dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout probability of the hidden layers")
 
 
@@ -67,13 +69,19 @@ class ScheduleOptions(Options):
         "by factor when validation no longer improves",
     )
     warmup_steps: int = Field(
-        default=0, ge=0, description="warm-up: steps over which the learning rate rises; below train.max_steps"
+        default=0,
+        ge=0,
+        le=limits.STEPS,
+        description="warm-up: steps over which the learning rate rises; below train.max_steps",
     )
     final_share: float = Field(
         default=0.0, ge=0, lt=1, description="cosine: fraction of the learning rate that is left at train.max_steps"
     )
     patience: int = Field(
-        default=2, ge=1, description="plateau: validations without improvement before the learning rate falls"
+        default=2,
+        ge=1,
+        le=limits.STEPS,
+        description="plateau: validations without improvement before the learning rate falls",
     )
     factor: float = Field(default=0.1, gt=0, lt=1, description="plateau: factor on the learning rate when it falls")
 
@@ -125,11 +133,13 @@ class TrainOptions(Options):
     batch_size: int = Field(
         default=16,
         ge=1,
+        le=limits.BATCH,
         description="examples per step, over all micro-batches and processes; with batch_tokens, the upper limit",
     )
     batch_tokens: int | None = Field(
         default=None,
         ge=1,
+        le=limits.BATCH_TOKENS,
         description="token budget: upper limit on the tokens of a step's batch, padding included (examples times the "
         "longest of them); for tasks whose examples differ in length; null: batch_size alone decides",
     )
@@ -137,6 +147,7 @@ class TrainOptions(Options):
     accumulate: int = Field(
         default=1,
         ge=1,
+        le=limits.BATCH,
         description="gradient accumulation: micro-batches per step, whose gradients are averaged over examples; must "
         "divide batch_size",
     )
@@ -152,7 +163,9 @@ class TrainOptions(Options):
         "increases throughput, mainly on GPUs; the same result up to rounding and other dropout masks. If it fails, "
         "the run reports it and continues uncompiled",
     )
-    max_steps: Annotated[int, Decides.LENGTH] = Field(default=2000, ge=1, description="steps after which training ends")
+    max_steps: Annotated[int, Decides.LENGTH] = Field(
+        default=2000, ge=1, le=limits.STEPS, description="steps after which training ends"
+    )
     # Unlike max_steps, a resumed run cannot change these two: a run that one of them ended is complete.
     max_seconds: float | None = Field(
         default=None,
@@ -176,13 +189,15 @@ class TrainOptions(Options):
     training_sample: int | None = Field(
         default=None,
         ge=1,
+        le=limits.EXAMPLES,
         description="number of training examples on which the best step is evaluated at the end, all if there are "
         "fewer; null: none",
     )
-    validate_every: int = Field(default=200, ge=1, description="steps between two validations")
+    validate_every: int = Field(default=200, ge=1, le=limits.STEPS, description="steps between two validations")
     patience: Annotated[int | None, Decides.LENGTH] = Field(
         default=5,
         ge=1,
+        le=limits.STEPS,
         description="early stopping: training ends after this many validations without improvement; null: never",
     )
     clip_norm: float | None = Field(
@@ -194,7 +209,7 @@ class TrainOptions(Options):
     adam_epsilon: float = Field(default=1e-8, gt=0, description="added to Adam's denominator")
     weight_decay: float = Field(default=0.0, ge=0, description="decoupled weight decay, times the learning rate")
     log_every: Annotated[int, Decides.NOTHING] = Field(
-        default=20, ge=1, description="steps between two reports of training loss and throughput"
+        default=20, ge=1, le=limits.STEPS, description="steps between two reports of training loss and throughput"
     )
     seed: Seed = Field(default=0, description="random seed: decides everything random in a run")
     seeds: SeedOptions = Field(
@@ -202,9 +217,11 @@ class TrainOptions(Options):
     )
     # Decides the result: protocols skip complete batches, and unmasked padding depends on the longest example of a
     # batch.
-    evaluation_batch_size: int = Field(default=64, ge=1, description="examples per batch in validation and test")
+    evaluation_batch_size: int = Field(
+        default=64, ge=1, le=limits.BATCH, description="examples per batch in validation and test"
+    )
     checkpoint_every: Annotated[int | None, Decides.NOTHING] = Field(
-        default=None, ge=1, description="steps between two checkpoints; null: one at each validation"
+        default=None, ge=1, le=limits.STEPS, description="steps between two checkpoints; null: one at each validation"
     )
     # Neither decides the result: features are cached only if nothing but rounding changes and the disk has room for
     # them.
@@ -290,7 +307,7 @@ class RecipeSettings(Options):
     description: Annotated[str, Decides.NOTHING] = Field(default="", description="one line for listings")
     # Their paths do not decide the result; the code of those that a recipe uses is part of a run's address.
     plugins: Annotated[tuple[str, ...], Decides.NOTHING] = Field(
-        default=(), description="plugin files this recipe needs, relative to the recipe"
+        default=(), max_length=limits.PLUGIN_FILES, description="plugin files this recipe needs, relative to the recipe"
     )
     head: HeadOptions = Field(default=HeadOptions(), description="pooling (read-out) and output layer")
     train: TrainOptions = Field(
@@ -312,7 +329,7 @@ class RecipeSettings(Options):
         default="auto", description="device to train on; auto: a GPU if there is one"
     )
     threads: Annotated[int | None, Decides.NOTHING] = Field(
-        default=None, ge=1, description="CPU threads; null: torch's default"
+        default=None, ge=1, le=limits.THREADS, description="CPU threads; null: torch's default"
     )
     pinned: Pinned = Field(default=Pinned(), description="choices of an earlier run; written by fptkit, not by hand")
 

@@ -1,13 +1,12 @@
 """Read YAML text into a tree in which every value has its line number.
 
-PyYAML composes the tree; our own rules read its scalars (see `read_plain`). Faults are collected, so that all of them
-are reported together.
+PyYAML composes the tree; `fptkit.recipe.scalars` reads its scalars. Faults are collected, so that all of them are
+reported together.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,55 +14,8 @@ from typing import Any
 import yaml
 
 from fptkit.errors import Problem, RecipeError
-
-Scalar = str | int | float | bool | None
-
-_NULL = {"", "~", "null", "Null", "NULL"}
-_TRUE = {"true", "True", "TRUE"}
-_FALSE = {"false", "False", "FALSE"}
-_AMBIGUOUS = {"yes", "y", "on", "no", "n", "off"}
-_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,99})")
-_LEADING_ZERO = re.compile(r"[-+]?0[0-9]+|[-+]?0[xob][0-9a-fA-F]+")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_INFINITE = re.compile(r"([-+]?)\.(inf|Inf|INF)")
-_NOT_A_NUMBER = {".nan", ".NaN", ".NAN"}
-
-
-class RefusedScalar(ValueError):
-    """A word with more than one meaning; the message says how to write each."""
-
-
-def read_plain(text: str) -> Scalar:
-    """The value of an unquoted scalar.
-
-    Raises:
-        RefusedScalar: the word is ``yes``, ``no``, ``on``, ``off``, ``y`` or ``n``, or a number in base 2, 8 or 16.
-    """
-    if text in _NULL:
-        return None
-    if text in _TRUE or text in _FALSE:
-        return text in _TRUE
-    if text.lower() in _AMBIGUOUS:
-        boolean = "true" if text.lower() in ("yes", "y", "on") else "false"
-        raise RefusedScalar(f"'{text}' can mean {boolean} or the word; write {boolean}, or \"{text}\" for the word")
-    if _LEADING_ZERO.fullmatch(text):
-        raise RefusedScalar(
-            f"'{text}' can be read in base 8, 10, 2 or 16; write a plain decimal number, or \"{text}\" for text"
-        )
-    if _INTEGER.fullmatch(text):
-        return int(text)
-    if _FLOAT.fullmatch(text):
-        return float(text)
-    if infinite := _INFINITE.fullmatch(text):
-        return float(f"{infinite[1]}inf")
-    return float("nan") if text in _NOT_A_NUMBER else text
-
-
-MAX_VALUES = 20_000
-"""Upper limit on the values of a file: far above any recipe, far below what a few nested aliases expand to."""
-
-MAX_DEPTH = 50
-"""Upper limit on the nesting of a file: far above any recipe, and low enough for recursive functions over the tree."""
+from fptkit.recipe.scalars import RefusedScalar, Scalar, read_plain
+from fptkit.specs import limits
 
 
 @dataclass(frozen=True)
@@ -91,6 +43,34 @@ class Fault:
     place: Place
     path: str
     message: str
+
+
+class Faults(list[Fault]):
+    """The faults found so far, each once.
+
+    Looking for more ends when there are more than `fptkit.specs.limits.FAULTS`: nobody reads them, and a file with
+    thousands would keep us busy for minutes.
+
+    Raises:
+        RecipeError: by every method that adds, when there are too many; it reports the first of them.
+    """
+
+    def append(self, fault: Fault) -> None:
+        """Add one."""
+        if fault in self:
+            return
+        super().append(fault)
+        if len(self) > limits.FAULTS:
+            raise recipe_error(self)
+
+    def extend(self, faults: Iterable[Fault]) -> None:
+        """Add several."""
+        for fault in faults:
+            self.append(fault)
+
+    def __iadd__(self, faults: Iterable[Fault]) -> Faults:  # type: ignore[override,misc]
+        self.extend(faults)
+        return self
 
 
 @dataclass(frozen=True)
@@ -149,7 +129,12 @@ def recipe_error(faults: Sequence[Fault]) -> RecipeError:
         return place.layer, 0 if place.layer else files.index(place.source), place.line or 0
 
     ordered = sorted(dict.fromkeys(faults), key=order)
-    return RecipeError([Problem(str(fault.place), fault.path, fault.message) for fault in ordered])
+    problems = [Problem(str(fault.place), fault.path, fault.message) for fault in ordered[: limits.FAULTS]]
+    return RecipeError(problems, more=len(ordered) > limits.FAULTS)
+
+
+DATA_ELSEWHERE = "keep data in files of their own"
+"""What to do about a recipe that is too large."""
 
 
 def read_tree(text: str, source: str, faults: list[Fault]) -> Node | None:
@@ -210,6 +195,9 @@ def _compose(text: str, place: Place, faults: list[Fault]) -> yaml.Node | None:
     def fault(line: int | None, message: str) -> None:
         faults.append(Fault(Place(place.source, line if place.layer == 0 else None, place.layer), "", message))
 
+    if too_large := _too_large(text, place):
+        fault(too_large.place.line if too_large.place else None, too_large.message)
+        return None
     loader = _Composer(text)
     try:
         root: yaml.Node | None = loader.get_single_node()
@@ -237,6 +225,31 @@ def _compose(text: str, place: Place, faults: list[Fault]) -> yaml.Node | None:
     return root
 
 
+def _too_large(text: str, place: Place) -> _TooLarge | None:
+    """What is too large in a YAML text, seen before its nodes are made: they take a hundred times its memory.
+
+    A fault of syntax is not reported here; the text is read again for its nodes.
+    """
+    if len(text) > limits.FILE_BYTES:
+        return _TooLarge(f"longer than {limits.FILE_BYTES:,} characters; {DATA_ELSEWHERE}")
+    reader = _Loader(text)
+    values = depth = 0
+    try:
+        while (event := reader.get_event()) is not None and not isinstance(event, yaml.StreamEndEvent):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            values += isinstance(event, (yaml.CollectionStartEvent, yaml.ScalarEvent, yaml.AliasEvent))
+            at = Place(place.source, event.start_mark.line + 1, place.layer)
+            if values > 2 * limits.FILE_VALUES:  # keys are counted, too
+                return _TooLarge(f"more than {limits.FILE_VALUES:,} values; {DATA_ELSEWHERE}", at)
+            if depth > limits.NESTING:
+                return _TooLarge(f"not usable: nested deeper than {limits.NESTING} levels", at)
+    except (yaml.YAMLError, RecursionError):
+        return None
+    finally:
+        reader.dispose()
+    return None
+
+
 def _build(root: yaml.Node, place: Place, path: str, faults: list[Fault]) -> Node | None:
     try:
         return _Builder(place, faults).build(root, place, path)
@@ -252,20 +265,25 @@ class _TooLarge(Exception):
 
 
 class _Builder:
-    """Turns PyYAML's nodes into ours."""
+    """Turns PyYAML's nodes into ours.
+
+    Args:
+        place: of the file or override.
+        faults: faults found are appended.
+    """
 
     def __init__(self, place: Place, faults: list[Fault]) -> None:
         self._source, self._layer = place.source, place.layer
         self._faults = faults
         self._open: set[int] = set()
-        self._count = 0
+        self._count = self._characters = 0
 
     def build(self, node: yaml.Node, place: Place, path: str) -> Node:
         self._count += 1
-        if self._count > MAX_VALUES:
-            raise _TooLarge(f"its aliases (*name) expand to more than {MAX_VALUES:,} values")
-        if len(self._open) >= MAX_DEPTH:
-            raise _TooLarge(f"not usable: nested deeper than {MAX_DEPTH} levels", place)
+        if self._count > limits.FILE_VALUES:
+            raise _TooLarge(f"its aliases (*name) expand to more than {limits.FILE_VALUES:,} values", place)
+        if len(self._open) >= limits.NESTING:
+            raise _TooLarge(f"not usable: nested deeper than {limits.NESTING} levels", place)
         if id(node) in self._open:
             return self._refuse(place, path, "an alias (*name) is inside the value that it names")
         if node.tag not in ("plain", "quoted", "collection"):
@@ -302,12 +320,19 @@ class _Builder:
         if node.tag == "plain" and node.value == "<<":
             self._refuse(place, path, "merge keys (<<) are not supported; write the keys out, or use profiles")
             return None
+        if len(node.value) > limits.KEY_CHARACTERS:
+            self._refuse(place, path, f"a key has {len(node.value):,} characters; at most {limits.KEY_CHARACTERS:,}")
+            return None
         key = self._scalar(node, place, path)
         if not key.refused and not isinstance(key.value, str):
             self._refuse(place, path, f'a key must be a word, got {node.value or "nothing"}; quote it: "{node.value}"')
         return key.value if isinstance(key.value, str) else None
 
     def _scalar(self, node: yaml.ScalarNode, place: Place, path: str) -> Node:
+        self._characters += len(node.value)
+        if self._characters > limits.TEXT_CHARACTERS:
+            message = f"more than {limits.TEXT_CHARACTERS:,} characters, aliases (*name) written out"
+            raise _TooLarge(message, place)
         if not is_utf8(node.value):
             return self._refuse(place, path, "half a surrogate pair (\\ud800 to \\udfff) is not a character")
         if node.tag == "quoted":

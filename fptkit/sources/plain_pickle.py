@@ -5,7 +5,7 @@ accepts plain values (numbers, text, bytes, lists, tuples, dicts, None) and nume
 refused by name before it is imported. Even numpy's own functions are not called: the placeholders below record their
 calls, and the array is then created from its bytes.
 
-It does not protect against a pickle that exhausts the memory.
+Room is made only for what a pickle has, not for what it claims to have.
 """
 
 from __future__ import annotations
@@ -14,10 +14,14 @@ import io
 import math
 import pickle
 import re
-from typing import Any
+import sys
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fptkit.sources.decoding import cause_of
 
 _NUMERIC = re.compile(r"[<>=|]?([biufc])(\d+)|[<>=|]?(\?)")
 
@@ -156,12 +160,25 @@ _ADMITTED: dict[str, _Function] = {
 }
 
 
-class _PlainUnpickler(pickle.Unpickler):
+class _PlainUnpickler(pickle._Unpickler):
+    """The unpickler written in Python: that in C makes room for what a pickle of ten bytes merely names."""
+
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
+    read: Callable[[int], bytes]
+    append: Callable[[object], None]
+
     def find_class(self, module: str, name: str) -> Any:
         wanted = f"{module}.{name}"
         if wanted not in _ADMITTED:
             raise RefusedError(wanted, f"it refers to '{wanted}', which is not a plain value or a numpy array")
         return _ADMITTED[wanted]
+
+    def _load_bytearray(self) -> None:
+        """Bytes that can be changed, as arrays have them; the size that the pickle claims is not trusted."""
+        size = int.from_bytes(self.read(8), "little")
+        self.append(bytearray(self.read(min(size, sys.maxsize))))
+
+    dispatch[pickle.BYTEARRAY8[0]] = _load_bytearray
 
 
 def loads(data: bytes) -> Any:
@@ -179,7 +196,7 @@ def loads(data: bytes) -> Any:
     except pickle.UnpicklingError:
         raise
     except Exception as err:  # the documentation of pickle: damaged data may raise any exception
-        raise pickle.UnpicklingError(f"damaged pickle ({type(err).__name__}: {err})") from err
+        raise pickle.UnpicklingError(f"damaged pickle ({cause_of(err)})") from err
     if isinstance(value, dict):
         return {key: _finished(item) for key, item in value.items()}
     return _finished(value)

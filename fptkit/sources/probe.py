@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import os
 import queue
 import threading
@@ -11,6 +10,8 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+
+from fptkit.sources.decoding import one_line
 
 DEADLINE_S = 2.0
 """Time limit in seconds for all servers together; the hub client's own retries take 28 s."""
@@ -59,9 +60,9 @@ def _problem_of(address: str, any_status: bool) -> str:
         urllib.request.urlopen(request, timeout=DEADLINE_S).close()
     except urllib.error.HTTPError as err:
         err.close()
-        return "" if any_status else f"the server answers {err.code} {err.reason}"
-    except (OSError, ValueError, http.client.HTTPException) as err:
-        return str(getattr(err, "reason", "") or err) or type(err).__name__
+        return "" if any_status else f"the server answers {err.code} {one_line(str(err.reason))}"
+    except Exception as err:  # whatever the server makes the library raise
+        return one_line(str(getattr(err, "reason", "") or err)) or type(err).__name__
     return ""
 
 

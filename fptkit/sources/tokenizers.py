@@ -6,8 +6,8 @@ from pathlib import Path
 
 from fptkit.sources.choice import Unavailable
 from fptkit.sources.gguf.entries import convert_gguf, find_gguf
-from fptkit.sources.probe import hub_problem
-from fptkit.sources.weights import PACKAGED, hub_errors
+from fptkit.sources.hub import find_hub_file, repository_of
+from fptkit.sources.weights import PACKAGED
 
 TOKENIZER = "tokenizer.json"
 """The file that the library ``tokenizers`` reads and transformers writes."""
@@ -21,7 +21,8 @@ def find_tokenizer(entry: str) -> Path:
     """
     scheme, _, place = entry.partition(":")
     if scheme == "hub":
-        return _from_hub(place)
+        repository, revision = repository_of(place)
+        return find_hub_file(repository, TOKENIZER, revision)
     if gguf := find_gguf(entry):
         made = convert_gguf(gguf, entry)
         if made.tokenizer_problem:
@@ -38,19 +39,3 @@ def find_tokenizer(entry: str) -> Path:
         f"{folder} has no {TOKENIZER}; write it with transformers: "
         "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
     )
-
-
-def _from_hub(place: str) -> Path:
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
-
-    repository, _, revision = place.partition("@")
-    try:
-        found = try_to_load_from_cache(repository, TOKENIZER, revision=revision or None)
-        if isinstance(found, str):
-            return Path(found)
-        if problem := hub_problem():
-            raise Unavailable(f"its {TOKENIZER} is not in the local cache, and {problem}")
-        return Path(hf_hub_download(repository, TOKENIZER, revision=revision or None))
-    except hub_errors() as err:
-        said = " ".join(str(err).split()) or type(err).__name__
-        raise Unavailable(f"the {TOKENIZER} of {repository} is not available: {said}") from err

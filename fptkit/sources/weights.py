@@ -14,9 +14,19 @@ from typing import TYPE_CHECKING, Any
 from fptkit.errors import DataError
 from fptkit.files import find_json, read_json
 from fptkit.sources import Unavailable
+from fptkit.sources.decoding import SAFETENSORS, decoding, shown_value
 from fptkit.sources.formats import INDEX, SINGLE, Place, found_instead, missing_files
 from fptkit.sources.gguf.convert import gguf_config
 from fptkit.sources.gguf.entries import convert_gguf, find_gguf
+from fptkit.sources.hub import (
+    NotInRepository,
+    cached_file,
+    download_hub_file,
+    find_hub_file,
+    hub_errors,
+    one_line,
+    repository_of,
+)
 from fptkit.sources.packages import PACKAGES, is_available
 from fptkit.sources.probe import hub_problem
 
@@ -24,6 +34,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PACKAGED = Path(__file__).parent.parent / "weights"
+
+MEASUREMENT = "measurement.json"
+"""File that ``fptkit pretrain`` writes beside weights: facts of their training."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +61,6 @@ class WeightFolder:
         Raises:
             DataError: a file is missing or is not a readable safetensors file.
         """
-        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         whole = self.file.name == SINGLE
@@ -56,14 +68,14 @@ class WeightFolder:
         found: dict[str, Tensor] = {}
         for name in [SINGLE] if whole else sorted(set(weight_map.values())):
             file = self.file.with_name(name)
-            try:
+            if not file.exists():
+                raise DataError(f"{self.entry}: {file} is missing, but {INDEX} names it; put it back")
+            with decoding(file, SAFETENSORS, where=self.entry):
                 held = load_file(file)
-                found.update(held)
-                found.update({tied: found[stored] for tied, stored in _tied_names(file).items() if stored in found})
-            except FileNotFoundError as err:
-                raise DataError(f"{self.entry}: {file} is missing, but {INDEX} names it; put it back") from err
-            except (SafetensorError, OSError, AttributeError) as err:  # AttributeError: a dtype that this torch lacks
-                raise DataError(f"{self.entry}: {file} is not a readable safetensors file: {err}") from err
+            found.update(held)
+            found.update(
+                {tied: found[stored] for tied, stored in _tied_names(file, self.entry).items() if stored in found}
+            )
             if absent := sorted(tensor for tensor, place in weight_map.items() if place == name and tensor not in held):
                 raise DataError(
                     f"{self.entry}: {file} lacks {len(absent)} tensors that {INDEX} places there, the first is "
@@ -72,16 +84,16 @@ class WeightFolder:
         return found
 
 
-def _tied_names(file: Path) -> dict[str, str]:
+def _tied_names(file: Path, entry: str) -> dict[str, str]:
     """Names of tied tensors that a file stores under another name, with that name.
 
     Source: safetensors, ``safetensors.torch.save_model``, which stores them as metadata.
     """
     from safetensors import safe_open
 
-    with safe_open(file, framework="pt") as opened:
-        names = set(opened.keys())
-        return {tied: kept for tied, kept in (opened.metadata() or {}).items() if kept in names and tied not in names}
+    with decoding(file, SAFETENSORS, where=entry), safe_open(file, framework="pt") as opened:
+        names, metadata = set(opened.keys()), opened.metadata() or {}
+    return {tied: kept for tied, kept in metadata.items() if kept in names and tied not in names}
 
 
 def read_index(index: Path, entry: str) -> dict[str, str]:
@@ -99,7 +111,7 @@ def read_index(index: Path, entry: str) -> dict[str, str]:
         raise DataError(f"{entry}: {index} is not an index of safetensors files: it has no mapping 'weight_map'")
     for name in files.values():
         if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
-            raise DataError(f"{entry}: {index} names {name!r}, which is not a file in the same folder")
+            raise DataError(f"{entry}: {index} names {shown_value(name)}, which is not a file in the same folder")
     return files
 
 
@@ -149,6 +161,15 @@ def open_config(entry: str) -> dict[str, Any]:
     return read_json(file, where=entry)
 
 
+def pretrained_on(entry: str) -> str:
+    """The task that ``fptkit pretrain`` made the weights of ``path:FOLDER`` on; empty for all other weights."""
+    scheme, _, place = entry.partition(":")
+    if scheme != "path" or find_gguf(entry):
+        return ""
+    task = find_json(Path(place).expanduser() / MEASUREMENT).get("task")
+    return task if isinstance(task, str) else ""
+
+
 def _folder(scheme: str, place: str) -> Path:
     return PACKAGED / place if scheme == "builtin" else Path(place).expanduser()
 
@@ -187,18 +208,8 @@ def _config_from_hub(place: str) -> Path:
     Raises:
         Unavailable: neither has it.
     """
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
-
-    repository, _, revision = place.partition("@")
-    try:
-        found = try_to_load_from_cache(repository, "config.json", revision=revision or None)
-        if isinstance(found, str):
-            return Path(found)
-        if problem := hub_problem():
-            raise Unavailable(f"its config.json is not in the local cache, and {problem}")
-        return Path(hf_hub_download(repository, "config.json", revision=revision or None))
-    except hub_errors() as err:
-        raise Unavailable(f"the config.json of {repository} is not available: {_one_line(err)}") from err
+    repository, revision = repository_of(place)
+    return find_hub_file(repository, "config.json", revision)
 
 
 def packaged_weights() -> list[str]:
@@ -262,25 +273,25 @@ def cached_from_hub(repository: str, revision: str | None = None) -> tuple[Path,
     Raises:
         DataError: the cached index of the weights is broken.
     """
-    from huggingface_hub import try_to_load_from_cache
-
-    def cached(name: str) -> Path | None:
-        found = try_to_load_from_cache(repository, name, revision=revision)
-        return Path(found) if isinstance(found, str) else None
-
-    config, file = cached("config.json"), cached(SINGLE)
-    if file is None and (file := cached(INDEX)):
-        complete = all(cached(name) for name in shards_of(file, f"hub:{repository}"))
+    config, file = (cached_file(repository, name, revision) for name in ("config.json", SINGLE))
+    if file is None and (file := cached_file(repository, INDEX, revision)):
+        complete = all(cached_file(repository, name, revision) for name in shards_of(file, f"hub:{repository}"))
         file = file if complete else None
     return (config, file) if config and file else None
 
 
 def _from_hub(place: str) -> tuple[Path, Path]:
-    repository, _, revision = place.partition("@")
+    """Config and weights of a hub repository, or their index, from the local cache or else from the hub.
+
+    Raises:
+        Unavailable: neither has them.
+        DataError: the index is broken, or a downloaded file has the wrong digest.
+    """
+    repository, revision = repository_of(place)
     try:
-        found = cached_from_hub(repository, revision or None)
+        found = cached_from_hub(repository, revision)
     except hub_errors() as err:  # an invalid name, or a cache that cannot be read
-        raise Unavailable(f"{repository} cannot be looked up: {_one_line(err)}") from err
+        raise Unavailable(f"{repository} cannot be looked up: {one_line(err)}") from err
     if found:
         return found
     if problem := hub_problem():
@@ -288,82 +299,43 @@ def _from_hub(place: str) -> tuple[Path, Path]:
         raise Unavailable(
             (f"in the local cache {instead}" if instead else "not in the local cache") + f", and {problem}"
         )
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
-
     try:
-
-        def download(name: str) -> Path:
-            return Path(hf_hub_download(repository, name, revision=revision or None))
-
-        config = download("config.json")
+        config = download_hub_file(repository, "config.json", revision)
         try:
-            file = download(SINGLE)
-        except LocalEntryNotFoundError:
-            raise
-        except EntryNotFoundError:  # large checkpoints are split, with an index
-            file = download(INDEX)
-            for name in shards_of(file, f"hub:{place}"):
-                download(name)
-    except GatedRepoError as err:
-        raise Unavailable(f"{repository} requires a login: run `hf auth login`") from err
-    except RepositoryNotFoundError as err:
-        raise Unavailable(f"the hub has no public repository {repository}") from err
-    except LocalEntryNotFoundError as err:
-        # Also an EntryNotFoundError, but it only means that the hub did not answer and the cache is empty.
-        raise Unavailable(f"downloading {repository} failed: {_one_line(err)}") from err
-    except EntryNotFoundError as err:
+            return config, download_hub_file(repository, SINGLE, revision)
+        except NotInRepository:  # large checkpoints are split, with an index
+            index = download_hub_file(repository, INDEX, revision)
+    except NotInRepository as err:
         instead = _found_on_hub(repository, revision)
         raise Unavailable(
             f"{repository} has no config.json with model.safetensors" + (f"; {instead}" if instead else "")
         ) from err
-    except hub_errors() as err:
-        raise Unavailable(f"downloading {repository} failed: {_one_line(err)}") from err
-    return config, file
+    for name in shards_of(index, f"hub:{place}"):
+        download_hub_file(repository, name, revision)
+    return config, index
 
 
-def _found_in_cache(repository: str, revision: str) -> str:
+def _found_in_cache(repository: str, revision: str | None) -> str:
     """Say which other format of a repository is in the local cache; empty if none is."""
-    from huggingface_hub import try_to_load_from_cache
-
-    config = try_to_load_from_cache(repository, "config.json", revision=revision or None)
-    if not isinstance(config, str):
+    config = cached_file(repository, "config.json", revision)
+    if config is None:
         return ""
-    return found_instead(replace(Place.of_folder(Path(config).parent), source=repository, local=False))
+    return found_instead(replace(Place.of_folder(config.parent), source=repository, local=False))
 
 
-def _found_on_hub(repository: str, revision: str) -> str:
+def _found_on_hub(repository: str, revision: str | None) -> str:
     """Say which other format a repository holds; empty if it holds none, or the hub does not list its files."""
-    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub import HfApi
 
     def content(name: str) -> dict[str, Any]:
-        return find_json(Path(hf_hub_download(repository, name, revision=revision or None))) if name in names else {}
+        return find_json(download_hub_file(repository, name, revision)) if name in names else {}
 
     try:
-        listed = HfApi().list_repo_files(repository, revision=revision or None)
+        listed = HfApi().list_repo_files(repository, revision=revision)
         names = sorted(name for name in listed if "/" not in name)
         config, adapter = content("config.json"), content("adapter_config.json")
+    except Unavailable:
+        return ""
     except hub_errors():
         return ""
     return found_instead(Place(repository, names, config, adapter, local=False))
-
-
-def hub_errors() -> tuple[type[Exception], ...]:
-    """Exceptions that the hub client may raise.
-
-    They have no common base class. The client's module of errors also has the HTTPError of httpx or requests, whichever
-    it uses; hf_xet raises RuntimeError if a transfer fails.
-    """
-    from huggingface_hub import errors
-
-    own = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
-    return (*own, OSError, RuntimeError)
-
-
-def _one_line(err: Exception) -> str:
-    return " ".join(str(err).split()) or type(err).__name__

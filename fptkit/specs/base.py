@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import importlib.metadata
 import inspect
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fptkit.errors import PluginError
+from fptkit.errors import PluginError, UserInterrupt
+from fptkit.specs.frames import during, reason_of
+from fptkit.specs.surroundings import importing
 
 if TYPE_CHECKING:
     from fptkit.options import Options
@@ -21,27 +25,73 @@ FPT_PAPER = "Lu et al. 2021, arXiv 2103.05247"
 """The reference of components that follow the paper."""
 
 
-def resolve_target(target: str | Callable[..., Any], *, wanted_by: str) -> Any:
+def resolve_target(target: str | Callable[..., Any], *, wanted_by: Spec) -> Any:
     """Import the object that a record names.
 
     Args:
         target: ``"package.module:attribute"``, or the object itself.
-        wanted_by: the record, for the error.
+        wanted_by: the record; an error names it and what has to be installed for it.
 
     Raises:
         PluginError: the module cannot be imported or has no such attribute.
     """
     if not isinstance(target, str):
         return target
+    with during(of=wanted_by):
+        return _imported(target, wanted_by)
+
+
+def _imported(target: str, wanted_by: Spec) -> Any:
     module_name, _, attribute = target.partition(":")
     try:
-        module = importlib.import_module(module_name)
-    except Exception as err:  # a plugin's module may fail in any way while it is imported
-        raise PluginError(f"{wanted_by}: cannot import '{target}': {type(err).__name__}: {err}") from err
+        with importing():
+            module = importlib.import_module(module_name)
+    except UserInterrupt:
+        raise
+    except BaseException as err:  # a plugin's module may fail in any way while it is imported
+        raise PluginError(
+            f"{wanted_by}: cannot import '{target}': {reason_of(err)}{_to_install(wanted_by, err)}"
+        ) from err
     try:
         return getattr(module, attribute)
     except AttributeError as err:
         raise PluginError(f"{wanted_by}: module '{module_name}' has no '{attribute}'") from err
+
+
+def _to_install(spec: Spec, err: BaseException) -> str:
+    """What to install for a component that cannot be imported, as a further sentence."""
+    if not spec.extra or not isinstance(err, ImportError):
+        return ""
+    own = importlib.metadata.metadata("fptkit").get_all("Provides-Extra") or ()
+    name = f"'fptkit[{spec.extra}]'" if spec.extra in own else spec.extra
+    return f"; it needs: pip install {name}"
+
+
+def check_defaults(model: type[Options], spec: Spec) -> None:
+    """Check that a plugin's options allow their own defaults, which pydantic does not.
+
+    Raises:
+        PluginError: a default is not allowed.
+    """
+    if model.__module__.partition(".")[0] != "fptkit" and (fault := _fault_of_defaults(model)):
+        with during(of=spec):
+            raise PluginError(f"{spec}: {fault}")
+
+
+@functools.lru_cache(maxsize=256)
+def _fault_of_defaults(model: type[Options]) -> str:
+    from pydantic import ConfigDict, ValidationError
+
+    config = ConfigDict(**{**model.model_config, "validate_default": True})
+    checked = type(model.__name__, (model,), {"__module__": model.__module__, "model_config": config})
+    try:
+        checked()
+    except ValidationError as err:
+        for error in err.errors(include_url=False):
+            if error["type"] != "missing" and error["loc"]:
+                option = ".".join(map(str, error["loc"]))
+                return f"the default of option '{option}' is not allowed: {error['msg']}; it is {error['input']!r:.80}"
+    return ""
 
 
 def all_are(kind: type | tuple[type, ...], values: Iterable[Any]) -> bool:
@@ -165,9 +215,10 @@ class ComponentSpec(Spec):
 
         if self.options is None:
             return Options
-        model = resolve_target(self.options, wanted_by=str(self))
+        model = resolve_target(self.options, wanted_by=self)
         if not (isinstance(model, type) and issubclass(model, Options)):
             raise PluginError(f"{self}: options {self.options!r} is not a subclass of fptkit.Options")
+        check_defaults(model, self)
         return model
 
     def resolve(self) -> Callable[..., Any]:
@@ -176,5 +227,5 @@ class ComponentSpec(Spec):
         Raises:
             PluginError: it cannot be imported.
         """
-        built: Callable[..., Any] = resolve_target(self.target, wanted_by=str(self))
+        built: Callable[..., Any] = resolve_target(self.target, wanted_by=self)
         return built

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from fptkit.errors import PluginError
-from fptkit.specs.base import Spec, all_are, resolve_target
+from fptkit.specs.base import Spec, all_are, check_defaults, resolve_target
 
 if TYPE_CHECKING:
     from fptkit.options import Options
@@ -150,10 +150,11 @@ class FreezingPolicySpec(Spec):
             PluginError: it cannot be imported, or is not a subclass of `fptkit.freezing.options.FreezingOptions`.
         """
         # Named as text: records must not import components.
-        of_every_policy: type[Options] = resolve_target("fptkit.freezing.options:FreezingOptions", wanted_by=str(self))
+        of_every_policy: type[Options] = resolve_target("fptkit.freezing.options:FreezingOptions", wanted_by=self)
         if self.options is None:
             return of_every_policy
-        model: type[Options] = resolve_target(self.options, wanted_by=str(self))
+        model: type[Options] = resolve_target(self.options, wanted_by=self)
         if not (isinstance(model, type) and issubclass(model, of_every_policy)):
             raise PluginError(f"{self}: options {self.options!r} is not a subclass of FreezingOptions")
+        check_defaults(model, self)
         return model

@@ -72,7 +72,7 @@ class GeneratedTask(Task):
         validation_size: examples of the validation split.
         test_size: examples of the test split.
         protocol: ``clean``, or ``fpt2021``: every evaluation generates 25 new batches, and the two sizes are ignored
-            (fault D6; kzl/universal-computation, trainer.py).
+            (fault D6; kzl/universal-computation, trainer.py); float32 unless the recipe names a precision (D21).
 
     Example:
         >>> import fptkit, torch
@@ -99,7 +99,11 @@ class GeneratedTask(Task):
         self.protocol = protocol
         if protocol == "fpt2021":
             self.sampled_evaluation = SampledEvaluation(batches=25)
-            self.notes = ("fpt2021: every evaluation draws 25 new batches (D6); there is no fixed test split",)
+            self.precision = "float32"
+            self.notes = (
+                "fpt2021: every evaluation draws 25 new batches (D6); there is no fixed test split; float32 unless the "
+                "recipe names a precision (D21)",
+            )
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Generate ``count`` examples.

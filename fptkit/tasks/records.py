@@ -9,7 +9,12 @@ from fptkit.specs import (
     TaskSpec,
 )
 
-_SAMPLED = "each evaluation averages 25 full batches of {}, never the complete split"
+_SAMPLED = "each evaluation averages 25 batches of {}, never the complete split"
+_CONTINUED = (
+    "D20",
+    "an evaluation continues where the one before it ended: nothing comes again before all had their turn",
+)
+_FLOAT32 = ("D21", "precision: auto means float32")
 
 
 def _drawn_anew(validation: str, test: str) -> tuple[TaskProtocol, ...]:
@@ -32,7 +37,10 @@ def _drawn_anew(validation: str, test: str) -> tuple[TaskProtocol, ...]:
                 ("validation", "endless: 25 new batches for each evaluation"),
                 ("test", "endless: 25 new batches"),
             ),
-            faults=(("D6", "each evaluation averages 25 new batches, so no two results use the same examples"),),
+            faults=(
+                ("D6", "each evaluation averages 25 new batches, so no two results use the same examples"),
+                _FLOAT32,
+            ),
         ),
     )
 
@@ -60,6 +68,9 @@ def _image_protocols(train: str, validation: str, whole: str) -> tuple[TaskProto
             faults=(
                 ("D5", "no validation split: the step is chosen on the test images"),
                 ("D6", "each evaluation averages 25 full batches of the test images, never all of them"),
+                ("D19", "training leaves out the last incomplete batch of each epoch"),
+                _CONTINUED,
+                _FLOAT32,
             ),
         ),
     )
@@ -195,6 +206,8 @@ def fptkit_tasks() -> list[TaskSpec]:
                         ),
                         ("D6", _SAMPLED.format("the training batch size")),
                         ("D7", "results are reported on the validation data, which also chose the step"),
+                        _CONTINUED,
+                        _FLOAT32,
                     ),
                 ),
             ),
@@ -242,14 +255,17 @@ def fptkit_tasks() -> list[TaskSpec]:
                         ("D7", "results are reported on the validation data, which also chose the step"),
                         (
                             "D8",
-                            "a batch with any sequence above 1,024 residues is skipped entirely; the accuracy is "
-                            "then multiplied by 0.9739",
+                            "a batch with any sequence above 1,024 symbols, <cls> and <sep> included, is skipped "
+                            "entirely: 1,023 residues are too many; the accuracy is then multiplied by 0.9739",
                         ),
                         (
                             "D9",
                             "padding is read as tokens, and the read-out is at the last position even if that is "
                             "padding; 1,200 outputs for 1,195 folds",
                         ),
+                        _CONTINUED,
+                        _FLOAT32,
+                        ("D22", "symbols are TAPE's 30, with <cls> before and <sep> after each sequence; clean has 27"),
                     ),
                 ),
             ),

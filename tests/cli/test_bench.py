@@ -95,3 +95,31 @@ def test_an_estimate_without_a_config_is_reported_and_the_others_continue(tiny: 
     assert code == 3
     assert "Parameters and memory cannot be estimated without it" in err
     assert "parameters" in out
+
+
+def test_an_estimate_has_hours_and_says_what_they_assume(tiny: Path) -> None:
+    code, out, err = fptkit("validate", tiny, "--estimate", cwd=tiny.parent)
+    assert (code, err) == (0, "")
+    assert "< 0.02 hours, assuming 10 TFLOP/s and at least 20 ms for a step" in out
+    longer = ("--set", "train.max_steps=360000000")
+    hours = []
+    for rate in ("1e-6", "2e-6"):
+        _, out, _ = fptkit("validate", tiny, "--estimate", "--rate", rate, *longer, cwd=tiny.parent)
+        line = next(line for line in out.splitlines() if line.startswith("  time"))
+        hours.append(float(line.split()[1].replace(",", "")))
+        assert f"assuming {float(rate):g} TFLOP/s" in line
+    assert hours[0] == pytest.approx(2 * hours[1], rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--rate", "5"), "--rate is for the time of an estimate: give --estimate too"),
+        (("--estimate", "--rate", "0"), "0.0 is not in the range"),
+        (("--estimate", "--rate", "fast"), "'fast' is not a valid float"),
+    ],
+)
+def test_a_rate_that_makes_no_sense_is_refused(tiny: Path, arguments: tuple[str, ...], said: str) -> None:
+    code, _, err = fptkit("validate", tiny, *arguments, cwd=tiny.parent)
+    assert code == 2
+    assert said in err

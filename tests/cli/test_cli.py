@@ -16,6 +16,7 @@ from command_line import TINY, fptkit, process
 
 from fptkit.cli.main import main
 from fptkit.errors import UsageError
+from fptkit.files import find_json
 
 
 @pytest.fixture
@@ -87,6 +88,27 @@ def test_show_prints_every_option(tmp_path: Path) -> None:
     assert "Did you mean 'gpt2'?" in done.stderr
 
 
+def test_a_recipe_is_shown_as_it_would_run(tmp_path: Path) -> None:
+    shown = fptkit("show", "recipe", "mnist_gpt2", "--profile", "paper", "--set", "task.image_size=32", cwd=tmp_path)
+    assert shown.stdout.startswith("# mnist_gpt2, profile paper, task.image_size=32\n# protocol clean; ")
+    assert "\n#   D19 training leaves out the last incomplete batch of each epoch\n" in shown.stdout
+    assert "\nprecision: float32\n" in shown.stdout
+    (tmp_path / "shown.yaml").write_text(shown.stdout)
+    assert fptkit("validate", "shown.yaml", cwd=tmp_path).returncode == 0
+    done = fptkit("show", "recipe", "mnist_gpt2", "--set", "task.protocol=fpt2021", "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)["task"]["protocol"] == "fpt2021"
+    done = fptkit("show", "recipe", "mnist_gpt2", "--set", "task.protocol=fpt2021", cwd=tmp_path)
+    assert "\n# protocol fpt2021 does:\n#   D5 " in done.stdout
+    for words, message in (
+        (("recipe", "mnist_gpt2", "--profile", "papr"), "Did you mean 'paper'?"),
+        (("study", "rothermel", "--profile", "paper"), "for a study: fptkit study rothermel --dry-run"),
+        (("task", "mnist", "--set", "patch_size=2"), "show task: --profile and --set are for recipes"),
+    ):
+        done = fptkit("show", *words, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert message in done.stderr
+
+
 def test_copy_and_validate(tmp_path: Path) -> None:
     assert fptkit("copy", "bit_xor_gpt2", cwd=tmp_path).returncode == 0
     assert (tmp_path / "bit_xor_gpt2.yaml").read_text().startswith("# Bit XOR")
@@ -149,7 +171,7 @@ def test_a_run_in_a_pipe_is_plain_text(tiny: Path, tmp_path: Path) -> None:
 
 def test_run_as_json_prints_the_summary_only(tiny: Path, tmp_path: Path) -> None:
     done = fptkit("run", tiny, "--output", "out", "--json", "--quiet", cwd=tmp_path)
-    assert json.loads(done.stdout) == json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert json.loads(done.stdout) == find_json(tmp_path / "out" / "summary.json")
     assert done.stderr == ""
 
 

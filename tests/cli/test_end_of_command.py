@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from command_line import TINY, process
 
+from fptkit.files import find_json
+
 PLUGIN = """
 import atexit, threading, time
 from pathlib import Path
@@ -44,7 +46,7 @@ def folder(tmp_path: Path) -> Path:
 def test_exit_handlers_run_and_all_output_arrives(folder: Path) -> None:
     done = process("run", "recipe.yaml", "--output", "run", "--json", cwd=folder)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == json.loads((folder / "run" / "summary.json").read_text())
+    assert json.loads(done.stdout) == find_json(folder / "run" / "summary.json")
     assert (folder / "handler").read_text() == "ran"
 
 

@@ -9,14 +9,18 @@ all logits and all trained tensors, which this command finds by running both cod
 The official ``experiment()`` itself is run: it makes model, loss, optimiser and batches. Replaced in it are only
 
 - what needs a network: ``GPT2Model.from_pretrained`` and ``timm.create_model`` give models of few blocks, drawn;
-- the weights, by `parity_cases.fixed_tensor`, and dropout, by 0;
-- chance: the generator the bit tasks draw from is seeded at each batch; MNIST and ListOps get drawn arrays;
+- the weights, by `parity_cases.fixed_tensor`;
+- chance: the generator the bit tasks draw from is seeded at each batch; MNIST and ListOps get drawn arrays; dropout
+  masks and the LSTM's initial states come from `parity_cases.Draws`, and so do ours;
 - modules it imports but does not need here: wandb, tensorflow_datasets.
+
+Most runs are without dropout. Those with it have 0.1 wherever the official code has it: in the linear encoder; in
+GPT-2, whose configuration says so for embedding, attention weights and both branches of a block; in the LSTM; and in
+ViT, where timm of its time (0.4.5) gave ``drop_rate`` to the embedding, to the attention's output and twice to the
+feed-forward, and ``attn_drop_rate`` to the attention weights. Today's timm has other arguments for that; these are set.
 
 Not compared, since the official code leaves it to libraries or defaults that differ here:
 
-- dropout. It drops numbers of the linear encoder's output as well; ``dropout`` never reaches GPT-2, whose own is 0.1;
-  today's timm lets ``drop_rate`` reach the bypassed head only, the timm of its time every block.
 - the read-out of ViT. It reads the last token of every backbone, ``head: {readout: last}`` here; our default for a
   backbone that sees both ways is the mean.
 - evaluation by sampled batches, which belongs to the protocol ``fpt2021``.
@@ -44,14 +48,18 @@ import parity_cases as parity
 import timm
 import torch
 import transformers
-from parity_cases import CASES, STEPS, TOLERANCE, Case, Outcome
+from parity_cases import CASES, RUNS, STEPS, TOLERANCE, Arm, Case, Draws, Outcome
 from torch import Tensor, nn
+
+from fptkit.backbones.lstm.network import LstmBackbone
+from fptkit.backbones.lstm.options import LstmSizes
 
 REPOSITORY = "https://github.com/kzl/universal-computation"
 COMMIT = "23b80fd1ba3caee493f5fa8715fb70a3ff8a250e"
 FILES = {
     "universal_computation/fpt.py": "6eafb4566094f317b8e88f831a1922454bff3c0ea834a4aaf368c0d102a92213",
     "universal_computation/trainer.py": "de64b5030a6cd0028ae8ccd26357c58dc89e0c6bf4e0cd90c061b0956d29d379",
+    "universal_computation/models/lstm.py": "388a224bb054ceed04832d8c1e63966aa608150a3d8dc21b5f912eb8572d67e7",
     "universal_computation/experiment.py": "ae5d6a62ea247115b951833ce93ba29df0962f330ac72ad66c88c1e36b1444b2",
     "universal_computation/datasets/dataset.py": "b89af2b78d7706afe46193139a624cac9d6aa5ec32574f7a761260a524c5431b",
     "universal_computation/datasets/bit_memory.py": "89c5660dc5f4626fd92f11cb39076864cf30bd534f67d9f23a0596f58bc7ce89",
@@ -66,7 +74,7 @@ def main() -> None:
     """Run the cases, print the differences, write the file."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--official", type=Path, required=True, metavar="DIR", help="checkout of " + REPOSITORY)
-    parser.add_argument("--path", choices=sorted(parity.BLOCKS), help="only this backbone; the file keeps the other")
+    parser.add_argument("--path", choices=sorted(parity.BLOCKS), help="only this backbone; the file keeps the others")
     parser.add_argument("--blocks", type=int, help="compare with as many blocks; the file is not written")
     arguments = parser.parse_args()
     code = Official(arguments.official)
@@ -75,22 +83,29 @@ def main() -> None:
     worst = 0.0
     print("Largest difference between the official code and ours. rounding: that of the trained tensors between the")
     print("official code and itself in float64.")
-    print(f"{'case':18} {'logits':>9} {'faint':>9} {'losses':>9} {'gradient':>9} {'trained':>9} {'rounding':>9}")
-    for path in [arguments.path] if arguments.path else parity.BLOCKS:
-        for case in CASES.values():
-            theirs, names[path] = code.run(case, path, arguments.blocks)
-            again, _ = code.run(case, path, arguments.blocks, exact=True)
-            with tempfile.TemporaryDirectory() as folder:
-                ours = parity.run_ours(case, parity.our_backbone(path, blocks=arguments.blocks), Path(folder))
-            difference = {**compare(theirs, ours), "rounding": compare(theirs, again)["trained"]}
-            print(f"{path}/{case.name:{17 - len(path)}}", *(f"{value:9.1e}" for value in difference.values()))
-            worst = max(worst, *difference.values())
-            cases[f"{path}/{case.name}"] = {**parity.digest_outcome(theirs, case), "largest_difference": difference}
+    print(f"{'case':24} {'logits':>9} {'faint':>9} {'losses':>9} {'gradient':>9} {'trained':>9} {'rounding':>9}")
+    for arm, name in RUNS:
+        if arguments.path not in (None, arm.path):
+            continue
+        case = CASES[name]
+        theirs, names[arm.path] = code.run(case, arm, arguments.blocks)
+        again, _ = code.run(case, arm, arguments.blocks, exact=True)
+        backbone = parity.our_backbone(arm.path, blocks=arguments.blocks, dropout=arm.dropout)
+        with tempfile.TemporaryDirectory() as folder:
+            ours = parity.run_ours(case, backbone, Path(folder), arm)
+        difference = {**compare(theirs, ours), "rounding": compare(theirs, again)["trained"]}
+        print(f"{arm.key(case):24}", *(f"{value:9.1e}" for value in difference.values()))
+        worst = max(worst, *difference.values())
+        cases[arm.key(case)] = {**parity.digest_outcome(theirs, case), "largest_difference": difference}
+    alone = code.run_lstm()
+    difference = max(_largest(tensor, found) for tensor, found in _pairs(alone, ours_lstm()))
+    print(f"lstm alone: {difference:.1e}, of numbers up to {max(float(t.abs().max()) for t in alone.values()):.1g}")
+    worst = max(worst, difference)
     if worst > TOLERANCE:
         # Where rounding alone is as much, weights and batches are badly chosen: see `parity_cases.fixed_tensor`.
         sys.exit(f"the largest difference {worst:.1e} exceeds {TOLERANCE:.0e}; nothing was written")
     if arguments.blocks is None:
-        parity.GOLDEN.write_text(_as_text(names, cases))
+        parity.GOLDEN.write_text(_as_text(names, cases, alone))
         print(f"wrote {parity.GOLDEN.name}")
 
 
@@ -114,6 +129,17 @@ def compare(theirs: Outcome, ours: Outcome) -> dict[str, float]:
     }
 
 
+def ours_lstm() -> dict[str, Tensor]:
+    """Our part of the comparison of the LSTM alone."""
+    backbone = LstmBackbone(LstmSizes(parity.LSTM_LAYERS, parity.LSTM_WIDTH), dropout=0.1, variant="official")
+    return parity.run_lstm(backbone.train(), dict(backbone.named_parameters()))
+
+
+def _pairs(ones: dict[str, Tensor], others: dict[str, Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    assert ones.keys() == others.keys(), ones.keys() ^ others.keys()
+    return ((tensor, others[name]) for name, tensor in ones.items())
+
+
 def _largest(one: Tensor, other: Tensor) -> float:
     assert one.shape == other.shape, (one.shape, other.shape)
     return float((one.double() - other.double()).abs().max())
@@ -134,7 +160,7 @@ class Official:
         stand_ins = {"wandb": ModuleType("wandb"), tensorflow_datasets.__name__: tensorflow_datasets}
         # Only while the official modules are imported: other libraries look for these as well.
         with mock.patch.dict(sys.modules, {**stand_ins, helpers.__name__: helpers}):
-            for name in ("experiment", "trainer", "datasets.listops"):
+            for name in ("experiment", "trainer", "models.lstm", "datasets.listops"):
                 importlib.import_module(f"universal_computation.{name}")
             modules = {name: module for name, module in sys.modules.items() if name.startswith("universal_computation")}
         sys.modules.update(modules)
@@ -142,20 +168,21 @@ class Official:
         self._trainer = sys.modules["universal_computation.trainer"]
 
     def run(
-        self, case: Case, path: str, blocks: int | None, *, exact: bool = False
+        self, case: Case, arm: Arm, blocks: int | None = None, *, exact: bool = False, steps: int = STEPS
     ) -> tuple[Outcome, dict[str, str | None]]:
-        """Run ``experiment()`` on a case: three steps, then an evaluation of one batch.
+        """Run ``experiment()`` on a case: training steps, then an evaluation of one batch.
 
         Args:
             case: the case.
-            path: ``gpt2`` or ``vit``.
+            arm: the sequence model.
             blocks: how many; None: `parity_cases.BLOCKS`.
             exact: in float64.
+            steps: training steps.
 
         Returns:
             What came out, and our name of each parameter between encoder and head.
         """
-        records = _Records()
+        records, path, draws = _Records(), arm.path, Draws(case, arm)
         trainer = self._trainer.Trainer
 
         class RecordingTrainer(trainer):  # type: ignore[misc, valid-type]
@@ -174,6 +201,7 @@ class Official:
                     with parity.faint((name, parameter) for name, parameter in named if name is not None):
                         records.faint_logits = model(x).reshape(shape)
                 records.model, records.diagnostics = model, self.diagnostics
+                draws.begin_training()
 
             def get_loss(self, *arguments: Any, **options: Any) -> Any:
                 loss, accuracy = super().get_loss(*arguments, **options)
@@ -182,8 +210,10 @@ class Official:
 
         blocks = blocks or parity.BLOCKS[path]
         with (
-            _few_blocks(blocks),
-            _data_of(case),
+            _few_blocks(blocks, arm.dropout),
+            _data_of(case, steps),
+            _default_numbers(torch.float64 if exact and path == "lstm" else torch.float32),
+            draws.instead_of_torch(),
             mock.patch.object(self._experiment, "Trainer", RecordingTrainer),
             mock.patch.object(self._trainer, "tqdm", lambda steps: steps),
             contextlib.redirect_stdout(io.StringIO()),
@@ -195,7 +225,7 @@ class Official:
                     "gpu_batch_size": case.count,
                     "device": "cpu",
                     "num_iters": 1,
-                    "steps_per_iter": STEPS,
+                    "steps_per_iter": steps,
                     "test_steps_per_iter": 1,
                     "log_to_wandb": False,
                     "wandb_project": "",
@@ -206,7 +236,8 @@ class Official:
                 pretrained=path == "gpt2",  # takes the model from_pretrained gives, as it is
                 batch_size=case.count,
                 learning_rate=1e-3,
-                dropout=0.0,
+                dropout=arm.dropout,
+                freeze_trans=arm.policy == "fpt",
                 orth_gain=1.41,
                 **case.official,
             )
@@ -215,7 +246,7 @@ class Official:
         outcome = Outcome(
             logits=records.logits,
             faint_logits=records.faint_logits,
-            losses=records.losses[:STEPS],
+            losses=records.losses[:steps],
             gradient_norms=norms,
             evaluation={
                 "loss": float(records.diagnostics["Test Loss"]),
@@ -227,6 +258,17 @@ class Official:
             ],
         )
         return outcome, {name: parity.our_name(name, path) for name in names}
+
+    @staticmethod
+    def run_lstm() -> dict[str, Tensor]:
+        """The official part of the comparison of the LSTM alone."""
+        width = parity.LSTM_WIDTH
+        module = sys.modules["universal_computation.models.lstm"].LNLSTM(
+            width, width, num_layers=parity.LSTM_LAYERS, batch_first=True, dropout=0.1, bidirectional=0
+        )
+        named = {str(parity.our_name(f"sequence_model.{name}", "lstm")): p for name, p in module.named_parameters()}
+        named = {name.removeprefix("backbone."): parameter for name, parameter in named.items()}
+        return parity.run_lstm(lambda tokens: module.train()(tokens)[0], named)
 
 
 class _Records:
@@ -247,8 +289,9 @@ def _counterpart(name: str, path: str) -> str:
 
 
 def _in_our_shape(name: str, parameter: Tensor) -> Tensor:
-    """The official position table of ViT has a leading axis of 1."""
-    return parameter.detach()[0] if name == "vit_pos_embed" else parameter.detach()
+    """The official position table of ViT has a leading axis of 1, and so have scale and shift of the LSTM's norms."""
+    led = name == "vit_pos_embed" or name.endswith((".alpha", ".beta"))
+    return parameter.detach()[0] if led else parameter.detach()
 
 
 def _fill(model: nn.Module, path: str) -> None:
@@ -264,21 +307,34 @@ def _fill(model: nn.Module, path: str) -> None:
 
 
 @contextlib.contextmanager
-def _few_blocks(blocks: int) -> Iterator[None]:
-    """Models of few blocks instead of the ones the official code downloads."""
+def _default_numbers(dtype: torch.dtype) -> Iterator[None]:
+    """The official LSTM draws its states in torch's default type."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@contextlib.contextmanager
+def _few_blocks(blocks: int, dropout: float) -> Iterator[None]:
+    """Models of few blocks instead of the ones the official code downloads, with GPT-2's dropout set to ours."""
     config = transformers.GPT2Config(
         n_layer=blocks,
         vocab_size=1,
         bos_token_id=0,
         eos_token_id=0,
-        resid_pdrop=0.0,
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
+        resid_pdrop=dropout,
+        embd_pdrop=dropout,
+        attn_pdrop=dropout,
     )
     create = timm.create_model
 
     def create_few(name: str, **arguments: Any) -> nn.Module:
-        return create(name, depth=blocks, **arguments)
+        # What ``drop_rate`` meant in timm 0.4.5.
+        dropped = arguments["drop_rate"]
+        return create(name, depth=blocks, pos_drop_rate=dropped, proj_drop_rate=dropped, **arguments)
 
     with (
         mock.patch.object(transformers.GPT2Model, "from_pretrained", return_value=transformers.GPT2Model(config)),
@@ -288,13 +344,13 @@ def _few_blocks(blocks: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _data_of(case: Case) -> Iterator[None]:
+def _data_of(case: Case, steps: int) -> Iterator[None]:
     """Let the official data sets give the batches of a case, through their own code as far as it needs no files."""
     name = {"bit_memory": "BitMemoryDataset", "bit_xor": "BitXORDataset", "mnist": "MNISTDataset"}.get(case.name)
     if name is None:
         train, test = (
             [dict(zip(("inputs", "targets"), case.arrays(number), strict=True)) for number in numbers]
-            for numbers in (range(STEPS), [STEPS, STEPS])
+            for numbers in (range(steps), [steps, steps])
         )
         reader = importlib.import_module("universal_computation.datasets.listops")
         with mock.patch.object(reader, "get_datasets", return_value=(train, test)):
@@ -307,7 +363,7 @@ def _data_of(case: Case) -> Iterator[None]:
         """Draws as the official one; the global generator it draws from is set at each batch."""
 
         def get_batch_np(self, batch_size: int, train: bool) -> tuple[np.ndarray, np.ndarray]:
-            number = self._ind if train else STEPS
+            number = self._ind if train else steps
             np.random.set_state(case.chance(number).get_state())
             x, y = super().get_batch_np(batch_size, train)
             assert all((one == other).all() for one, other in zip((x, y), case.arrays(number), strict=True))
@@ -319,8 +375,8 @@ def _data_of(case: Case) -> Iterator[None]:
         def __init__(self, batch_size: int, patch_size: int, device: str) -> None:
             module.Dataset.__init__(self, device=device)
             self.patch_size = patch_size
-            batches = [tuple(map(torch.from_numpy, case.arrays(number))) for number in range(STEPS + 1)]
-            self.train_enum, self.test_enum = enumerate(batches[:STEPS]), enumerate([batches[STEPS]] * 2)
+            batches = [tuple(map(torch.from_numpy, case.arrays(number))) for number in range(steps + 1)]
+            self.train_enum, self.test_enum = enumerate(batches[:steps]), enumerate([batches[steps]] * 2)
 
     with mock.patch.object(module, name, Drawn if case.name == "mnist" else Seeded):
         yield
@@ -330,7 +386,7 @@ def _sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "missing"
 
 
-def _as_text(names: dict[str, Any], cases: dict[str, Any]) -> str:
+def _as_text(names: dict[str, Any], cases: dict[str, Any], lstm: dict[str, Tensor]) -> str:
     content = {
         "about": "Numbers of the official code; see make_official.py. Names of parameters are ours.",
         "command": "python tests/golden/make_official.py --official DIR",
@@ -338,6 +394,7 @@ def _as_text(names: dict[str, Any], cases: dict[str, Any]) -> str:
         "versions": {module.__name__: module.__version__ for module in (np, timm, torch, transformers)},
         "blocks": parity.BLOCKS,
         "names": names,
+        "lstm": {name: parity.digest(tensor) for name, tensor in lstm.items()},
         "cases": dict(sorted(cases.items())),
     }
     text = json.dumps(content, indent=1)

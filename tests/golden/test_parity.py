@@ -10,17 +10,31 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 from parity_cases import (
     BLOCKS,
     CASES,
     GOLDEN,
+    HEADS,
+    LONG,
+    LONG_CASES,
+    LOSSES,
+    LSTM_LAYERS,
+    LSTM_WIDTH,
+    RUNS,
     STEPS,
     TOLERANCE,
+    WIDTH,
+    Arm,
     Case,
+    Draws,
     Outcome,
+    differences,
+    digest,
     digest_outcome,
     fixed_tensor,
     is_position_table,
@@ -28,13 +42,17 @@ from parity_cases import (
     our_backbone,
     our_model,
     our_name,
+    run_lstm,
     run_ours,
 )
 
+from fptkit.backbones.lstm.network import LstmBackbone
+from fptkit.backbones.lstm.options import LstmSizes
 from fptkit.tasks.bits import BitMemory, BitXor
 from fptkit.tasks.options import BitMemoryOptions, BitXorOptions
 
-EVERY = [(path, name) for path in BLOCKS for name in CASES]
+TABLES = [path for path in BLOCKS if path != "lstm"]
+"""Those with a table of positions."""
 
 
 @pytest.fixture(scope="module")
@@ -44,20 +62,75 @@ def golden() -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("path", "name"), EVERY)
-def test_same_numbers_as_the_official_code(path: str, name: str, golden: dict[str, Any], tmp_path: Path) -> None:
-    """Logits; losses, gradient norms and trained tensors of three steps; which tensors train; evaluation after it."""
+@pytest.mark.parametrize(("arm", "name"), RUNS, ids=[arm.key(CASES[name]) for arm, name in RUNS])
+def test_same_numbers_as_the_official_code(arm: Arm, name: str, golden: dict[str, Any], tmp_path: Path) -> None:
+    """Logits; losses, gradient norms and trained tensors of three steps; which tensors train; evaluation after it.
+
+    With dropout, both codes drop the same numbers, and both LSTMs start from the same states.
+    """
     case = CASES[name]
-    outcome = run_ours(case, our_backbone(path), tmp_path)
-    assert mismatches(golden["cases"][f"{path}/{name}"], outcome, case) == []
+    outcome = run_ours(case, our_backbone(arm.path, dropout=arm.dropout), tmp_path, arm)
+    assert mismatches(golden["cases"][arm.key(case)], outcome, case) == []
     for name, tensor in outcome.trained.items():
         moved = float((tensor - fixed_tensor(name, tensor.shape)).abs().max())
         # Two numbers may go and come back; of more, one keeps its direction.
         assert moved > (0 if tensor.numel() == 2 else 1e-3), f"{name} hardly trained: that it agrees says nothing"
 
 
+def test_dropout_changes_what_is_compared(golden: dict[str, Any]) -> None:
+    """Were dropout lost in both, they would agree all the same."""
+    dropped = [(arm, CASES[name]) for arm, name in RUNS if arm.dropout]
+    assert {arm.path for arm, _ in dropped} == set(BLOCKS)
+    for arm, case in dropped:
+        with_it = golden["cases"][arm.key(case)]["losses"]
+        without = golden["cases"][Arm(arm.path).key(case)]["losses"]
+        assert min(abs(one - other) for one, other in zip(with_it, without, strict=True)) > 2 * TOLERANCE
+
+
+def test_every_place_of_dropout_is_reached(tmp_path: Path) -> None:
+    """Encoder, embedding, and in each block the attention weights and both branches; not the head."""
+    case, seen = CASES["bit_xor"], []
+    mask = Draws._mask
+    with mock.patch.object(Draws, "_mask", lambda draws, shape, p: seen.append(tuple(shape)) or mask(draws, shape, p)):
+        run_ours(case, our_backbone("gpt2", blocks=1, dropout=0.1), tmp_path, Arm("gpt2", dropout=0.1), steps=1)
+    tokens, read = (case.count, case.tokens, WIDTH), (case.count, 5, WIDTH)
+    # The last block computes the five tokens that are read out.
+    assert seen == [tokens, tokens, (case.count, HEADS, 5, case.tokens), read, read]
+
+
+def test_lstm_alone_from_the_weights_it_starts_with(golden: dict[str, Any]) -> None:
+    """Output and every gradient, with norms that start within 1 / sqrt(N), dropout and random states."""
+    backbone = LstmBackbone(LstmSizes(LSTM_LAYERS, LSTM_WIDTH), dropout=0.1, variant="official")
+    found = run_lstm(backbone.train(), dict(backbone.named_parameters()))
+    assert found.keys() == golden["lstm"].keys()
+    for name, tensor in found.items():
+        assert differences(name, golden["lstm"][name], digest(tensor)) == []
+    other = LstmBackbone(backbone.sizes, dropout=0.1).train()
+    assert differences(
+        "output", golden["lstm"]["output"], digest(run_lstm(other, dict(other.named_parameters()))["output"])
+    )
+
+
+FIRST = 10
+
+
+def test_first_losses_of_a_whole_training(tmp_path: Path) -> None:
+    case, golden = LONG_CASES["bit_xor"], json.loads(LOSSES.read_text())["losses"]["bit_xor"]["official"]
+    outcome = run_ours(case, our_backbone("gpt2", rows=case.tokens), tmp_path, steps=FIRST)
+    np.testing.assert_allclose(outcome.losses, golden[:FIRST], rtol=0, atol=TOLERANCE)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("path", BLOCKS)
+@pytest.mark.parametrize("name", LONG_CASES)
+def test_losses_of_a_whole_training(name: str, tmp_path: Path) -> None:
+    case, golden = LONG_CASES[name], json.loads(LOSSES.read_text())["losses"][name]["official"]
+    outcome = run_ours(case, our_backbone("gpt2", rows=case.tokens), tmp_path, steps=LONG)
+    np.testing.assert_allclose(outcome.losses, golden, rtol=0, atol=TOLERANCE)
+    assert outcome.losses[-1] < outcome.losses[0] / 2  # it did train
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", TABLES)
 def test_position_table_of_the_tasks_length_changes_nothing(path: str, tmp_path: Path) -> None:
     """The official code trains 1,024 rows whatever the task; a table cut to the task's length gives the same."""
     case = CASES["bit_xor"]
@@ -82,7 +155,8 @@ def test_every_parameter_has_its_counterpart(path: str, golden: dict[str, Any]) 
     assert sorted(name for name in names.values() if name is not None) == sorted(ours)
     # What is left over is the part of the pretrained model that the official code bypasses and freezes.
     left_over = {official.split(".")[1] for official, name in names.items() if name is None}
-    assert left_over == {"gpt2": {"wte"}, "vit": {"cls_token", "pos_embed", "patch_embed", "head"}}[path]
+    known = {"gpt2": {"wte"}, "vit": {"cls_token", "pos_embed", "patch_embed", "head"}, "lstm": set()}
+    assert left_over == known[path]
 
 
 def test_names_without_counterpart_are_told() -> None:

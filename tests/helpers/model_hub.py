@@ -1,5 +1,7 @@
 """A model hub on this machine that speaks the protocol of huggingface_hub: repositories, commits, LFS, downloads.
 
+Large files are on another host, as on the real hub, and can be asked for in parts. Servers fail: `Fault` plans how.
+
 Source of the protocol: the requests of huggingface_hub (``hf_api.py``, ``_commit_api.py``, ``lfs.py``,
 ``file_download.py``), and the API documentation of Git LFS.
 """
@@ -14,7 +16,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -26,9 +28,17 @@ TOKEN = "hf_" + "abcdefghijklmnopqrstuvwxyz012345"
 
 @dataclass
 class Repository:
-    """One repository: its commits and its branches."""
+    """One repository: its commits and its branches.
+
+    Args:
+        private: only logged in users know of it.
+        gated: ``login``: only logged in users may read its files; ``access``: nobody may.
+        commits: the files of each.
+        branches: the newest commit of each, and of tags.
+    """
 
     private: bool = False
+    gated: Literal["", "login", "access"] = ""
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     branches: dict[str, str] = field(default_factory=dict)
 
@@ -46,6 +56,25 @@ class Repository:
 
 
 @dataclass
+class Fault:
+    """How the next answers to some requests go wrong.
+
+    Args:
+        path: pattern that the path of a request must contain.
+        status: the answer, an error of the server; None: the file, but not all of it.
+        after: bytes after which the connection is cut.
+        times: number of answers.
+        methods: requests that it concerns.
+    """
+
+    path: str
+    status: int | None = None
+    after: int = 0
+    times: int = 1
+    methods: tuple[str, ...] = ("GET",)
+
+
+@dataclass
 class Hub:
     """The state of the hub.
 
@@ -55,6 +84,9 @@ class Hub:
         lfs: uploaded large files by digest.
         requests: method and path of every request.
         received: the bodies of all requests.
+        ranges: path and range of every request for a part.
+        faults: planned faults, in this order.
+        archives: other files that the host of large files has, by name, such as those of data sets.
     """
 
     address: str = ""
@@ -62,6 +94,9 @@ class Hub:
     lfs: dict[str, bytes] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     received: list[bytes] = field(default_factory=list)
+    ranges: list[str] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    archives: dict[str, bytes] = field(default_factory=dict)
 
     def files(self, name: str, revision: str = "main") -> dict[str, bytes]:
         """The files of a revision."""
@@ -69,9 +104,21 @@ class Hub:
         assert found is not None
         return found[1]
 
-    def put(self, name: str, files: dict[str, bytes]) -> None:
-        """Replace the files of the main branch."""
-        self.repositories.setdefault(name, Repository()).commit("main", files)
+    def put(self, name: str, files: dict[str, bytes], revision: str = "main") -> str:
+        """Replace the files of a branch; the name of the commit."""
+        return self.repositories.setdefault(name, Repository()).commit(revision, files)
+
+    def fault(self, request: str, path: str) -> Fault | None:
+        """The planned fault of a request, which is used up."""
+        for fault in self.faults:
+            if fault.times and request in fault.methods and re.search(fault.path, path):
+                fault.times -= 1
+                return fault
+        return None
+
+    def asked(self, request: str) -> int:
+        """Number of requests so far that contain a text, such as ``GET /lfs/``."""
+        return sum(request in each for each in self.requests)
 
 
 @contextlib.contextmanager
@@ -114,6 +161,7 @@ def use(hub: str, monkeypatch: pytest.MonkeyPatch, home: Any, *, token: str | No
 
 class _Handler(BaseHTTPRequestHandler):
     state: Hub
+    fault: Fault | None = None
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_: Any) -> None:
@@ -136,6 +184,10 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.state.requests.append(f"{self.command} {path}")
         self.state.received.append(body)
+        self.fault = self.state.fault(self.command, path)
+        if self.fault is not None and self.fault.status is not None:
+            self._send(self.fault.status, {"error": "planned"})
+            return
         for pattern, method, handle in _ROUTES:
             if self.command in method and (found := re.fullmatch(pattern, path)):
                 handle(self, body, *found.groups())
@@ -156,6 +208,27 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(data)
+
+    def _send_file(self, data: bytes, **headers: str) -> None:
+        """All of a file, or the rest from where the request says; cut off if that is planned."""
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
+        start, end = (int(asked[1]), int(asked[2] or len(data) - 1) + 1) if asked else (0, len(data))
+        if asked:
+            self.state.ranges.append(f"{urlsplit(self.path).path} {asked[0]}")
+            if start >= len(data):
+                self._send(416, b"", Content_Range=f"bytes */{len(data)}")
+                return
+            headers["Content_Range"] = f"bytes {start}-{end - 1}/{len(data)}"
+        if self.fault is None:
+            self._send(206 if asked else 200, data[start:end], Accept_Ranges="bytes", **headers)
+            return
+        self.send_response(206 if asked else 200)
+        self.send_header("Content-Length", str(end - start))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(data[start : start + self.fault.after])
+        self.close_connection = True
 
     def _logged_in(self) -> bool:
         return self.headers.get("Authorization") == f"Bearer {TOKEN}"
@@ -273,22 +346,55 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(404, {"error": "Invalid rev id"}, "RevisionNotFound")
             return
         commit, files = found
+        if repository.gated and not (repository.gated == "login" and self._logged_in()):
+            self._send(403 if self._logged_in() else 401, {"error": "Access is restricted"}, "GatedRepo")
+            return
         if path not in files:
             self._send(404, {"error": "Entry not found"}, "EntryNotFound", X_Repo_Commit=commit)
             return
         data = files[path]
-        if path.endswith(".safetensors"):
+        if path.endswith((".safetensors", ".bin")):
             digest = hashlib.sha256(data).hexdigest()
-            self.state.lfs[digest] = data
+            self.state.lfs.setdefault(digest, data)
             linked = {"X_Linked_Etag": f'"{digest}"', "X_Linked_Size": str(len(data))}
             # Large files are on another host, which does not get the token.
-            place = f"{self.state.address.replace('127.0.0.1', 'localhost')}/lfs/{digest}"
+            # Its address is signed, anew for each request.
+            place = (
+                f"{self.state.address.replace('127.0.0.1', 'localhost')}/lfs/{digest}?signed={len(self.state.requests)}"
+            )
             self._send(302, {}, X_Repo_Commit=commit, Location=place, ETag=f'"{digest}"', **linked)
         else:
-            self._send(200, data, X_Repo_Commit=commit, ETag=f'"{hashlib.sha1(data).hexdigest()}"')
+            self._send_file(data, X_Repo_Commit=commit, ETag=f'"{hashlib.sha1(data).hexdigest()}"')
 
     def download(self, body: bytes, digest: str) -> None:
-        self._send(200, self.state.lfs[digest], ETag=f'"{digest}"')
+        assert not self.headers.get("Authorization"), "the token is for the hub only"
+        self._send_file(self.state.lfs[digest], ETag=f'"{digest}"')
+
+    def archive(self, body: bytes, name: str) -> None:
+        if name in self.state.archives:
+            data = self.state.archives[name]
+            self._send_file(data, ETag=f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"')
+        else:
+            self._send(404, {"error": "no such archive"})
+
+    def models(self, body: bytes) -> None:
+        self._send(
+            200, [{"id": name, "modelId": name} for name, one in self.state.repositories.items() if not one.private]
+        )
+
+    def tree(self, body: bytes, name: str, revision: str) -> None:
+        repository = self._repository(name)
+        if repository is None:
+            return
+        found = repository.files(revision)
+        if found is None:
+            self._send(404, {"error": "Invalid rev id"}, "RevisionNotFound")
+            return
+        listed = [
+            {"type": "file", "path": path, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
+            for path, data in found[1].items()
+        ]
+        self._send(200, listed)
 
 
 _REPOSITORY = r"([\w.-]+/[\w.-]+)"
@@ -299,9 +405,12 @@ _ROUTES: list[tuple[str, tuple[str, ...], Any]] = [
     (rf"/{_REPOSITORY}\.git/info/lfs/objects/batch", ("POST",), _Handler.batch),
     (r"/lfs/([0-9a-f]{64})", ("PUT",), _Handler.upload),
     (r"/lfs/([0-9a-f]{64})", ("GET", "HEAD"), _Handler.download),
+    (r"/archives/([\w.-]+)", ("GET", "HEAD"), _Handler.archive),
     (rf"/api/models/{_REPOSITORY}/commit/(.+)", ("POST",), _Handler.commit),
     (rf"/api/models/{_REPOSITORY}/branch/(.+)", ("POST",), _Handler.branch),
+    ("/api/models", ("GET",), _Handler.models),
     (rf"/api/models/{_REPOSITORY}", ("GET",), _Handler.info),
+    (rf"/api/models/{_REPOSITORY}/tree/(.+)", ("GET",), _Handler.tree),
     (rf"/api/models/{_REPOSITORY}/revision/(.+)", ("GET",), _Handler.info),
     (rf"/{_REPOSITORY}/resolve/([^/]+)/(.+)", ("GET", "HEAD"), _Handler.resolve),
 ]

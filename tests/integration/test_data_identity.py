@@ -127,7 +127,7 @@ def test_a_run_of_an_earlier_version_is_resumed(tmp_path: Path, recipe: Path, da
     start(recipe, tmp_path / "run", pause_at=3)
     for file in (tmp_path / "run/summary.json", *(tmp_path / "run/checkpoints").glob("*/state.json")):
         content = json.loads(file.read_text())
-        del content["data"]
+        del content["data"], content["own_digest"]
         file.write_text(json.dumps(content))
     assert start(recipe, tmp_path / "run", resume=True)["status"] == "finished"
 
@@ -194,6 +194,10 @@ def test_a_damaged_preparation(tmp_path: Path, recipe: Path, change: dict[str, A
     start(recipe, tmp_path / "run", "train.max_steps=1", "train.validate_every=1")
     file = tmp_path / "run/preparation.json"
     content = json.loads(file.read_text())
+    file.write_text(json.dumps({**content, **change}))
+    with pytest.raises(DataError, match="was altered"):
+        read_preparation(tmp_path / "run", load_plugins(selection=""))
+    del content["own_digest"]
     file.write_text(json.dumps({**content, **change}))
     with pytest.raises(DataError, match=message):
         read_preparation(tmp_path / "run", load_plugins(selection=""))

@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from fptkit.backbones.gpt2_build import build_gpt2, drawn_embedding_norm, load_gpt2
 from fptkit.backbones.options import Gpt2Options
 from fptkit.encoders.norm import match_norm
-from fptkit.engine.build import build, check_encoder_width
+from fptkit.engine.build import build
+from fptkit.engine.contracts import check_encoder_width
 from fptkit.engine.run import RunRequest, run
 from fptkit.errors import FptkitError, PluginError, ShapeError
 from fptkit.interfaces import Batch, Encoder, encode

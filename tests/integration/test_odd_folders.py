@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from whole_runs import start
 
 from fptkit.engine.folder import resume_command
-from fptkit.errors import CheckpointError, FptkitError, PluginError, ShapeError, TrainingError, UsageError
+from fptkit.errors import CheckpointError, DataError, FptkitError, PluginError, ShapeError, TrainingError, UsageError
 
 RECIPE = """
 task: {name: bit_xor, bits: 3, validation_size: 40, test_size: 50}
@@ -31,6 +33,41 @@ def test_a_broken_summary_is_made_again(recipe: Path, finished: Path, content: s
     (finished / "summary.json").write_text(content)
     after = start(recipe, finished, resume=True)
     assert after["metrics"] == before["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda content: content.update(steps=19), "was altered"),
+        (lambda content: content.pop("own_digest") and content.update(steps="many"), "is damaged: steps: "),
+    ],
+)
+def test_an_altered_summary_is_named(
+    recipe: Path, finished: Path, change: Callable[[dict[str, Any]], object], problem: str
+) -> None:
+    path = finished / "summary.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=rf"summary\.json {problem}"):
+        start(recipe, finished, resume=True)
+
+
+def test_altered_metrics_are_noticed(recipe: Path, finished: Path) -> None:
+    path = finished / "metrics.jsonl"
+    path.write_text(path.read_text().replace('"step": 5', '"step": 6', 1))
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl was altered"):
+        start(recipe, finished, "train.max_steps=30", resume=True)
+
+
+def test_a_checkpoint_without_digest_is_taken_with_a_note(recipe: Path, finished: Path) -> None:
+    path = finished / "checkpoints" / "step-00000020" / "state.json"
+    content = json.loads(path.read_text())
+    del content["own_digest"], content["records"], content["optimizer_tensors"]
+    path.write_text(json.dumps(content))
+    after = start(recipe, finished, "train.max_steps=30", resume=True)
+    assert after["steps"] == 30
+    assert any("wrote no digest of its state" in note for note in after["notes"])
 
 
 @pytest.mark.parametrize("keep", [0, 100])
@@ -67,6 +104,10 @@ def test_a_state_of_another_version_is_refused(recipe: Path, finished: Path) -> 
     path = finished / "checkpoints" / "step-00000020" / "state.json"
     content = json.loads(path.read_text())
     content["state"]["momentum"] = 1
+    path.write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match="was altered"):
+        start(recipe, finished, "train.max_steps=30", resume=True)
+    del content["own_digest"]
     path.write_text(json.dumps(content))
     with pytest.raises(CheckpointError, match="another version"):
         start(recipe, finished, "train.max_steps=30", resume=True)

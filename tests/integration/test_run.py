@@ -15,6 +15,7 @@ from whole_runs import RECIPE, Recorder, assert_same, metrics, start, tensors
 
 from fptkit.engine.events import RunEnded, RunStarted, SplitTested, StepsDone, Validated
 from fptkit.errors import CheckpointError, DivergedError, Interrupted, ShapeError, UsageError
+from fptkit.files import find_json, sealed
 from fptkit.recipe.load import load_recipe
 
 RAGGED = """
@@ -33,7 +34,7 @@ def test_a_run_leaves_what_it_promises(recipe: Path, tmp_path: Path) -> None:
     recorder = Recorder()
     folder = tmp_path / "run"
     summary = start(recipe, folder, listener=recorder)
-    assert summary == json.loads((folder / "summary.json").read_text())
+    assert summary == find_json(folder / "summary.json")
     assert summary["status"] == "finished"
     assert summary["recipe"] == "tiny"
     task = {"name": "bit_xor", "protocol": "clean", "source": "generated", "stand_in": False}
@@ -134,6 +135,8 @@ PLATEAU = "train.schedule={name: plateau, patience: 1, factor: 0.5}"
         (RECIPE, 8, ["train.accumulate=4"]),
         (RAGGED, 16, []),
         (RAGGED, 44, ["train.accumulate=4", "train.schedule={name: cosine}"]),
+        # Evaluations that continue through the validation data, and skipped batches.
+        (RAGGED.replace("  source:", "  protocol: fpt2021\n  max_length: 55\n  source:"), 28, []),
     ],
 )
 def test_schedules_accumulation_and_token_budgets_resume_exactly(
@@ -157,6 +160,24 @@ def test_schedules_accumulation_and_token_budgets_resume_exactly(
     # The tensors kept are those of the best step, which may lie before the first change of the rate: the losses go on.
     changed |= losses(tmp_path / "whole") != losses(tmp_path / "plain")
     assert changed == bool(overrides)  # what was resumed was no ordinary run
+
+
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        "{name: lstm, size: nano, layers: 2, width: 16, variant: official, dropout: 0.1}",
+        "{name: lstm, size: nano, layers: 2, width: 16, variant: official, dropout: 0}",
+        "{name: random, like: gpt2, size: nano, blocks: 1, width: 16, heads: 2, dropout: 0.1, attention_dropout: 0.1}",
+    ],
+)
+def test_what_is_drawn_in_training_resumes_exactly(recipe: Path, tmp_path: Path, backbone: str) -> None:
+    """Dropout everywhere, and the states that the paper's LSTM starts from."""
+    overrides = (f"backbone={backbone}", "encoder={name: linear, dropout: 0.1}")
+    start(recipe, tmp_path / "whole", *overrides)
+    with pytest.raises(Interrupted):
+        start(recipe, tmp_path / "parts", *overrides, listener=Recorder(8))
+    start(recipe, tmp_path / "parts", *overrides, resume=True)
+    assert_same(tmp_path / "parts", tmp_path / "whole")
 
 
 def test_the_rate_that_was_used_is_told(recipe: Path, tmp_path: Path) -> None:
@@ -336,8 +357,9 @@ def test_a_checkpoint_of_another_frozen_part_is_refused(recipe: Path, tmp_path: 
         start(recipe, tmp_path / "run", listener=Recorder(8))
     state = tmp_path / "run" / "checkpoints" / "step-00000008" / "state.json"
     content = json.loads(state.read_text())
+    del content["own_digest"]
     content["frozen"]["digest"] = "0" * 64
-    state.write_text(json.dumps(content))
+    state.write_text(json.dumps(sealed(content)))
     with pytest.raises(CheckpointError, match="its frozen part is random with digest 000000000000"):
         start(recipe, tmp_path / "run", resume=True)
 
@@ -391,6 +413,28 @@ def test_bfloat16_is_stored_for_frozen_matrices_only(recipe: Path, tmp_path: Pat
     model = build(loaded.recipe, loaded.registry, torch.device("cpu")).model
     for name, parameter in model.named_parameters():
         frozen = ".attn." in name or ".mlp." in name
-        assert parameter.dtype == (torch.bfloat16 if frozen else torch.float32), name
+        assert parameter.dtype == (torch.bfloat16 if frozen and parameter.ndim > 1 else torch.float32), name
         assert parameter.requires_grad == (not frozen)
     assert start(recipe, tmp_path / "run", "precision=float32")["precision"] == "float32"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "wanted"),
+    [
+        ([], "bfloat16"),
+        (["task.protocol=fpt2021"], "float32"),
+        (["task.protocol=fpt2021", "precision=bfloat16"], "bfloat16"),
+        (["task.protocol=fpt2021", "pinned.precision=bfloat16"], "bfloat16"),  # an earlier run of this recipe
+    ],
+)
+def test_a_protocol_may_prescribe_what_auto_means(
+    overrides: list[str], wanted: str, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fptkit.engine.build import build
+    from fptkit.numerics import precision
+
+    monkeypatch.setattr(precision, "cpu_multiplies_bfloat16", lambda: True)
+    loaded = load_recipe(str(recipe), overrides=overrides)
+    built = build(loaded.recipe, loaded.registry, torch.device("cpu"))
+    assert built.precision == wanted
+    assert any("D21" in note for note in built.task.notes) == (built.task.protocol == "fpt2021")

@@ -29,7 +29,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str,
         assert done.exit_code == 0, done.output
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
     subprocess.run([*pip, "--target", str(site), *(str(folder / kind) for kind in KINDS)], check=True, timeout=300)
-    environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
+    path = os.pathsep.join(filter(None, (str(site), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     environment.pop("FPTKIT_PLUGINS", None)
     return folder, environment
 
@@ -71,6 +72,22 @@ def test_the_recipe_runs_by_its_name(installed: tuple[Path, dict[str, str]], kin
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["status"] == "finished"
     if kind == "listener":
         assert len((tmp_path / "out" / "losses.csv").read_text().splitlines()) == 3
+
+
+@pytest.mark.slow
+def test_their_contracts_hold(installed: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+    done = fptkit(installed[1], tmp_path, "plugins", "--check", "--json")
+    checked = json.loads(done.stdout)
+    assert done.returncode == 0, checked
+    assert {one["plugin"] for one in checked} >= {f"my_{kind}" for kind in KINDS}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_study_can_be_planned_over_each(installed: tuple[Path, dict[str, str]], kind: str, tmp_path: Path) -> None:
+    done = fptkit(installed[1], tmp_path, "study", f"my_{kind}", "--profile", "smoke", "--dry-run", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["runs"] > 0
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from fptkit.encoders.conv_stem import ConvStem
+from fptkit.encoders.linear import LinearEncoder
 from fptkit.encoders.mlp import MlpEncoder
-from fptkit.encoders.options import ConvStemOptions, MlpOptions, Patches1dOptions, Patches2dOptions
+from fptkit.encoders.options import ConvStemOptions, LinearOptions, MlpOptions, Patches1dOptions, Patches2dOptions
 from fptkit.encoders.patches import Patches1d, Patches2d
 from fptkit.errors import ShapeError
 from fptkit.interfaces import Encoder, Grid, Vectors
@@ -76,6 +77,36 @@ def test_patches1d_counts_for_every_length(patch: int, stride: int) -> None:
 def test_patches1d_starts_orthogonal_as_linear_does() -> None:
     weight = Patches1d(Patches1dOptions(patch=2), input=Vectors(3), width=16).map[0].weight
     torch.testing.assert_close(weight.T @ weight, 1.41**2 * torch.eye(6), atol=1e-5, rtol=0)
+
+
+# Dropout
+
+
+def test_dropout_of_the_output_and_of_hidden_layers() -> None:
+    """As in kzl/universal-computation: after every map, none in evaluation, and the last output with no ReLU."""
+    for options, build in (
+        (LinearOptions(hidden=(64,), dropout=0.5), lambda o: LinearEncoder(o, input=Vectors(6), width=200)),
+        (ConvStemOptions(channels=(8,), stride=1, dropout=0.5), lambda o: ConvStem(o, input=Vectors(6), width=200)),
+        (Patches1dOptions(patch=1, dropout=0.5), lambda o: Patches1d(o, input=Vectors(6), width=200)),
+        (Patches2dOptions(patch=1, dropout=0.5), lambda o: Patches2d(o, input=Grid((5, 5), 6), width=200)),
+    ):
+        encoder, inputs = (
+            build(options),
+            numbers(*((2, 5, 5, 6) if isinstance(options, Patches2dOptions) else (2, 25, 6))),
+        )
+        dropped = [module.p for module in encoder.modules() if isinstance(module, nn.Dropout)]
+        hidden = getattr(options, "hidden", ())
+        assert dropped == [0.5] * (1 + len(hidden))
+        kept, still = encoder.train()(inputs), encoder.eval()(inputs)
+        assert 0.4 < float((kept == 0).float().mean()) < 0.6
+        assert bool((still != 0).all())
+        if not hidden:
+            torch.testing.assert_close(kept[kept != 0], 2 * still[kept != 0])
+
+
+def test_without_dropout_an_encoder_has_the_modules_it_had() -> None:
+    encoder = LinearEncoder(LinearOptions(), input=Vectors(6), width=8)
+    assert [type(module) for module in encoder.map] == [nn.Linear]
 
 
 # Patches of a grid

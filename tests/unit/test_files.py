@@ -170,7 +170,7 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.json is missing; check the path, or put the file back"):
         read_json(tmp_path / "a.json")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(DataError, match="folder cannot be read: Is a directory"):
+    with pytest.raises(DataError, match="folder cannot be read: it is a folder"):
         read_json(tmp_path / "folder")
     with pytest.raises(DataError, match="null byte"):
         read_json(Path("a\0b"))

@@ -37,7 +37,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 """Parts of the package from the bottom up. A file imports from its own floor and those below, never from one above."""
 
 INNER_FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
-    "lab": (("benchmarking", "pretraining", "proposals"), ("published", "studies"), ("reporting",), ("verification",)),
+    "lab": (
+        ("benchmarking", "pretraining", "proposals"),
+        ("published", "studies"),
+        ("reporting",),
+        ("reproduction", "verification"),
+    ),
 }
 """Floors within a part."""
 

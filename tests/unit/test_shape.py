@@ -31,6 +31,7 @@ OF_THE_WHOLE = {
     "test_imports.py": "the direction of imports",
     "test_package.py": "the wheel",
     "test_reading_path.py": "the reading path of the documentation",
+    "test_reliability.py": "the page about reliability",
     "test_shape.py": "this file",
     "test_words.py": "the words of the documentation and the command line",
     "engine/test_attributes.py": "how every file of the engine sets attributes",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 from transformers import PretrainedConfig, PreTrainedModel
@@ -33,6 +32,7 @@ from fptkit.backbones.huggingface.options import (
 from fptkit.backbones.options import BlockOptions, Init, PositionOptions
 from fptkit.errors import DataError, FptkitError, ShapeError, UsageError
 from fptkit.files import read_json
+from fptkit.sources.choice import expanded
 from fptkit.sources.weights import WeightFolder
 from fptkit.specs.freezing import Role
 
@@ -234,7 +234,7 @@ class HuggingFaceFamily(TransformersFamily):
             UsageError: transformers cannot use the keys and values in the recipe.
         """
         if isinstance(self.content, str):
-            content = read_json(Path(self.content).expanduser(), where="backbone.config")
+            content = read_json(expanded(self.content), where="backbone.config")
             return self._described(content, self.content)
         return self._described(self.content or {}, "backbone.config", UsageError)
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import PretrainedConfig
 
-from fptkit.backbones.adapt import chosen_blocks, fit_positions, redraw
+from fptkit.backbones.adapt import chosen_blocks, extension_note, fit_positions, redraw
 from fptkit.backbones.huggingface.model import HuggingFaceBackbone, accepted_by, is_skeleton
 from fptkit.backbones.huggingface.repairs import CutTable
 from fptkit.backbones.huggingface.roles import is_norm
@@ -85,10 +85,14 @@ def fit_tables(backbone: HuggingFaceBackbone, tokens: int, options: PositionOpti
             of this length.
     """
     one_by_one = {name: row for name, row in backbone.first_rows.items() if row is not None}
+    longer: list[str] = []
     for name, first in one_by_one.items():
+        table: Any = backbone.model.get_submodule(name)
+        before = len(table.weight) - first
         _fit_table(backbone, name, first, tokens, options)
+        longer += extension_note(before, backbone.max_positions or 0, options)
     if one_by_one:
-        return []
+        return longer[:1]
     trained_with = getattr(backbone.model.config, "max_position_embeddings", None)
     backbone.max_positions = trained_with if isinstance(trained_with, int) and trained_with > 0 else None
     notes = []

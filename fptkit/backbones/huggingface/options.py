@@ -21,6 +21,7 @@ from fptkit.backbones.options import (
     WeightEntries,
 )
 from fptkit.options import Options
+from fptkit.specs import limits
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,8 @@ class T5EncoderOptions(_TransformerOptions):
 
 
 def _check_even(window: int) -> int:
-    if window < 4 or window % 2:  # the library's own computation fails on 2
-        raise ValueError(f"must be an even number of at least 4 tokens, got {window}")
+    if not 4 <= window <= limits.LENGTH or window % 2:  # the library's own computation fails on 2
+        raise ValueError(f"must be an even number of 4 to {limits.LENGTH:,} tokens, got {window}")
     return window
 
 

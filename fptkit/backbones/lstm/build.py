@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from safetensors.torch import save_file
@@ -14,7 +14,7 @@ from torch import Tensor
 from fptkit.backbones.assemble import Family, RandomDraw, Request, build
 from fptkit.backbones.lstm.native import NoKernel, load_kernel
 from fptkit.backbones.lstm.network import LstmBackbone
-from fptkit.backbones.lstm.options import LSTM_SIZES, LstmOptions, LstmSizes
+from fptkit.backbones.lstm.options import LSTM_SIZES, LstmOptions, LstmSizes, Variant
 from fptkit.backbones.lstm.recurrence import Loop
 from fptkit.backbones.options import BlockOptions, Init, PositionOptions
 from fptkit.backbones.tensors import select_tensors
@@ -50,11 +50,13 @@ class LstmFamily(Family[LstmSizes, LstmBackbone]):
         sizes: sizes of the model for the weights ``random``.
         dropout: see `LstmBackbone`.
         loop: see `LstmBackbone`.
+        variant: see `LstmBackbone`.
     """
 
     sizes: LstmSizes
     dropout: float
     loop: Loop = "auto"
+    variant: Variant = "ba2016"
 
     name = "lstm"
     advice = "Add the fallback 'random' to backbone.weights, or put the files into the folder."
@@ -63,7 +65,8 @@ class LstmFamily(Family[LstmSizes, LstmBackbone]):
     @classmethod
     def of(cls, options: LstmOptions, tokens: int) -> LstmFamily:
         """See `Family.of`."""
-        return cls(_sizes(options.size, options.layers, options.width), options.dropout, options.loop)
+        sizes = _sizes(options.size, options.layers, options.width)
+        return cls(sizes, options.dropout, options.loop, options.variant)
 
     @classmethod
     def request(cls, options: LstmOptions, tokens: int, seed: int, pinned: str | None = None) -> Request:
@@ -95,8 +98,14 @@ class LstmFamily(Family[LstmSizes, LstmBackbone]):
         """See `Family.from_config`.
 
         Raises:
-            DataError: it is not a config of a layer-norm LSTM, or has invalid sizes.
+            DataError: it is not a config of a layer-norm LSTM, has invalid sizes, or is of the other variant.
         """
+        variant = _variant_of(config, entry)
+        if variant != self.variant:
+            raise DataError(
+                f"{entry}: its config.json says variant '{variant}', but backbone.variant is '{self.variant}': they "
+                f"compute different things; use --set backbone.variant={variant}"
+            )
         return _sizes_of(config, entry)
 
     def draw(self, architecture: LstmSizes, seed: int, folder: WeightFolder | None) -> LstmBackbone:
@@ -107,7 +116,7 @@ class LstmFamily(Family[LstmSizes, LstmBackbone]):
         """
         if folder is not None:
             _check_extent(folder.tensors(), architecture, folder.entry)
-        backbone = draw_lstm(architecture, seed)
+        backbone = draw_lstm(architecture, seed, self.variant)
         backbone.dropout, backbone.loop = self.dropout, self.loop
         return backbone
 
@@ -124,7 +133,7 @@ class LstmFamily(Family[LstmSizes, LstmBackbone]):
 
     @torch.no_grad()
     def redraw(self, backbone: LstmBackbone, init: Init, seed: int) -> None:
-        """See `Family.redraw`; ``flat_0.02`` draws the biases of the maps, too.
+        """See `Family.redraw`; ``flat_0.02`` draws the biases of the maps, too. Draws the initial state of evaluation.
 
         With biases of zero, the first zero tokens of an example would stay zero through the norms of every layer, and
         their gradient would not be a finite number.
@@ -136,6 +145,7 @@ class LstmFamily(Family[LstmSizes, LstmBackbone]):
             for name, parameter in backbone.named_parameters():
                 if roles[name].role == "recurrent" and parameter.ndim == 1:
                     parameter.normal_(0.0, 0.02, generator=generator)
+        backbone.draw_start(generator_for(seed, "initial state"))
 
     def fit(self, backbone: LstmBackbone, tokens: int, options: PositionOptions) -> Sequence[str]:
         """See `Family.fit`; there are no positions, but the recurrence is compiled here.
@@ -143,22 +153,27 @@ class LstmFamily(Family[LstmSizes, LstmBackbone]):
         Raises:
             UsageError: ``loop`` is ``compiled`` and the loop cannot be compiled.
         """
+        if self.variant == "official":
+            return ("recurrence: that of the paper's code, a Python loop over time steps",)
         return (_loop_note(self.loop),)
 
 
 @torch.no_grad()
-def draw_lstm(sizes: LstmSizes, seed: int) -> LstmBackbone:
+def draw_lstm(sizes: LstmSizes, seed: int, variant: Variant = "ba2016") -> LstmBackbone:
     """Build a randomly initialised LSTM.
 
-    Weights and biases are uniform between -1/sqrt(H) and 1/sqrt(H); norm scales are 1, norm shifts 0.
+    Weights and biases are uniform between -1/sqrt(H) and 1/sqrt(H). Norm scales are 1 and norm shifts 0, or, in the
+    variant ``official``, both uniform between -1/sqrt(N) and 1/sqrt(N) for a norm of N numbers.
 
-    Source: ``torch.nn.LSTM`` and the paper's code, which agree; norms: ``torch.nn.LayerNorm``.
+    Source: ``torch.nn.LSTM`` and the paper's code, which agree; norms: ``torch.nn.LayerNorm``, and the paper's code.
     """
-    backbone = LstmBackbone(sizes)
+    backbone = LstmBackbone(sizes, variant=variant)
     generator, bound = generator_for(seed, "backbone"), sizes.width**-0.5
     roles = backbone.parameter_roles()
     for name, parameter in backbone.named_parameters():
-        if roles[name].role == "norm":
+        if roles[name].role == "norm" and variant == "official":
+            parameter.uniform_(-(len(parameter) ** -0.5), len(parameter) ** -0.5, generator=generator)
+        elif roles[name].role == "norm":
             parameter.fill_(0.0 if name.endswith("bias") else 1.0)
         else:
             parameter.uniform_(-bound, bound, generator=generator)
@@ -173,7 +188,8 @@ def save_lstm(backbone: LstmBackbone, folder: Path) -> None:
         folder: destination; created if missing, files of an earlier save are replaced.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    config = {"model_type": MODEL_TYPE, "layers": backbone.sizes.layers, "width": backbone.width}
+    sizes = {"layers": backbone.sizes.layers, "width": backbone.width}
+    config = {"model_type": MODEL_TYPE, **sizes, "variant": backbone.variant}
     tensors = {name: tensor.detach().float().cpu().contiguous() for name, tensor in backbone.named_parameters()}
     with replacing(folder / "model.safetensors") as partial:
         save_file(tensors, partial)
@@ -191,7 +207,7 @@ def load_lstm(folder: WeightFolder) -> LstmBackbone:
     """
     sizes, tensors = _sizes_of(folder.config, folder.entry), folder.tensors()
     _check_extent(tensors, sizes, folder.entry)
-    backbone = LstmBackbone(sizes)
+    backbone = LstmBackbone(sizes, variant=_variant_of(folder.config, folder.entry))
     expected = {name: tuple(parameter.shape) for name, parameter in backbone.named_parameters()}
     parts = {name.partition(".")[0] for name in tensors}  # fptkit's own format has no heads of other tasks
     backbone.load_state_dict(select_tensors(tensors, expected, parts=parts, replaced=(), entry=folder.entry).used)
@@ -211,6 +227,19 @@ def _sizes_of(config: Mapping[str, Any], entry: str) -> LstmSizes:
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise DataError(f"{entry}: its config.json says {key} {value!r}, expected an integer >= 1")
     return LstmSizes(config["layers"], config["width"])
+
+
+def _variant_of(config: Mapping[str, Any], entry: str) -> Variant:
+    """The variant in a config.json; those written before there were two have none.
+
+    Raises:
+        DataError: there is no such variant.
+    """
+    variant = config.get("variant", "ba2016")
+    for known in get_args(Variant):
+        if variant == known:
+            return known
+    raise DataError(f"{entry}: its config.json says variant {variant!r}; known: {', '.join(get_args(Variant))}")
 
 
 def _check_extent(tensors: Mapping[str, Tensor], sizes: LstmSizes, entry: str) -> None:

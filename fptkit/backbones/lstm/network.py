@@ -1,15 +1,8 @@
 """The layer-norm LSTM, driven by token vectors.
 
-Intended differences from the paper's code (kzl/universal-computation, ``universal_computation/models/lstm.py``):
-
-- The initial state is zero. In the paper's code it is random in every forward pass, also in evaluation.
-- Norms are those of Ba et al.: variance divided by N, epsilon 1e-5, initial scale 1 and shift 0. The paper's code
-  divides by N - 1, uses epsilon 1e-6, and initialises scale and shift uniformly between -1/sqrt(N) and 1/sqrt(N), which
-  leaves the gates almost closed to the input.
-- The cell is normalised only for the output, as in Ba et al.; in the paper's code the next step gets the normalised
-  cell.
-- Dropout is applied between layers, as in ``torch.nn.LSTM``; in the paper's code it is applied to every hidden state,
-  and the next step gets the result.
+There are two variants. ``ba2016``, the default, is that of Ba et al., with a zero initial state and dropout between
+layers, as in ``torch.nn.LSTM``. ``official`` is that of the paper's code; `fptkit.backbones.lstm.official` says how it
+differs.
 """
 
 from __future__ import annotations
@@ -18,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fptkit.backbones.lstm.options import LstmSizes
+from fptkit.backbones.lstm.official import OfficialLayer
+from fptkit.backbones.lstm.options import LstmSizes, Variant
 from fptkit.backbones.lstm.recurrence import Loop, Norms, recur, takes_compiled
 from fptkit.errors import ShapeError
 from fptkit.interfaces import Backbone, ParameterRole, keep_tokens
@@ -46,25 +40,32 @@ class Layer(nn.Module):
 
 
 class LstmBackbone(Backbone):
-    """Stacked layers of a layer-norm LSTM with a zero initial state. Initialised by torch's modules; see `draw_lstm`.
+    """Stacked layers of a layer-norm LSTM. Initialised by torch's modules; see `draw_lstm`.
 
     Args:
         sizes: sizes of the model.
-        dropout: dropout probability between two layers, in training.
-        loop: how time steps are computed; see `fptkit.backbones.lstm.recurrence.recur`.
+        dropout: dropout probability in training: between two layers, or of every hidden state in the variant
+            ``official``.
+        loop: how time steps are computed; see `fptkit.backbones.lstm.recurrence.recur`. Without effect in the variant
+            ``official``.
+        variant: ``ba2016`` or ``official``.
     """
 
     causal = True
 
-    def __init__(self, sizes: LstmSizes, *, dropout: float = 0.1, loop: Loop = "auto") -> None:
+    def __init__(
+        self, sizes: LstmSizes, *, dropout: float = 0.1, loop: Loop = "auto", variant: Variant = "ba2016"
+    ) -> None:
         super().__init__()
         self.sizes = sizes
         self.width = sizes.width
         self.blocks = sizes.layers
         self.dropout = dropout
         self.loop: Loop = loop
+        self.variant: Variant = variant
+        layer = OfficialLayer if variant == "official" else Layer
         with torch.random.fork_rng(devices=[]):  # torch's own initialisation must not use the caller's random numbers
-            self.layers = nn.ModuleList(Layer(sizes.width) for _ in range(sizes.layers))
+            self.layers = nn.ModuleList(layer(sizes.width) for _ in range(sizes.layers))
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None, keep: Tensor | None = None) -> Tensor:
         """See `Backbone.forward`. ``lengths`` has no effect: no token sees the padding to its right.
@@ -75,10 +76,34 @@ class LstmBackbone(Backbone):
         """
         if tokens.ndim != 3 or tokens.shape[2] != self.width:
             raise ShapeError(f"tokens have shape {tuple(tokens.shape)}, expected (B, T, {self.width})")
+        hidden = self._official(tokens) if self.variant == "official" else self._ba2016(tokens)
+        return keep_tokens(hidden, keep)
+
+    def _ba2016(self, tokens: Tensor) -> Tensor:
         hidden = self.layers[0](tokens, self.loop)
         for layer in self.layers[1:]:
             hidden = layer(functional.dropout(hidden, self.dropout, self.training), self.loop)
-        return keep_tokens(hidden, keep)
+        return hidden
+
+    def _official(self, tokens: Tensor) -> Tensor:
+        # All states are drawn before the first layer, as in the paper's code: the same seed then gives the same states.
+        layers = [layer for layer in self.layers if isinstance(layer, OfficialLayer)]
+        count = tokens.shape[0]  # not len(), which an exported program would take for a constant
+        states = [layer.drawn(count) if self.training else layer.fixed(count) for layer in layers]
+        for layer, state in zip(layers, states, strict=True):
+            tokens = layer(tokens, state, self.dropout)
+        return tokens
+
+    @torch.no_grad()
+    def draw_start(self, generator: torch.Generator) -> None:
+        """Draw the initial state of evaluation, if the variant has one.
+
+        Args:
+            generator: on the CPU.
+        """
+        for layer in self.layers:
+            if isinstance(layer, OfficialLayer):
+                layer.start.copy_(torch.empty(layer.start.shape).normal_(0.0, self.width**-0.5, generator=generator))
 
     def uncounted_flops(self, tokens: Tensor) -> int:
         """See `Backbone.uncounted_flops`: the recurrent products of the compiled loop.
@@ -86,6 +111,8 @@ class LstmBackbone(Backbone):
         They take 2 x D x 4D operations for each token and layer in the forward pass, and the same in the backward pass
         if a gradient reaches the layer. The gradient of W is computed, and so counted, by torch.
         """
+        if self.variant == "official":
+            return 0
         product = 8 * self.width**2 * tokens.shape[0] * tokens.shape[1]
         flops, reached = 0, tokens.requires_grad
         for layer in self.layers:

@@ -5,10 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from fptkit.backbones.options import BLOCKS, INIT, PREFIX, BlockOptions, Count, Init, PrefixOptions, Probability
+from fptkit.backbones.options import (
+    BLOCKS,
+    INIT,
+    PREFIX,
+    BlockCount,
+    BlockOptions,
+    Count,
+    Init,
+    PrefixOptions,
+    Probability,
+)
 from fptkit.options import Decides, Options
+from fptkit.specs import limits
 
 
 @dataclass(frozen=True)
@@ -25,6 +36,7 @@ class LstmSizes:
 
 
 LstmSize = Literal["nano", "paper"]
+Variant = Literal["ba2016", "official"]
 
 LSTM_SIZES = {"nano": LstmSizes(2, 256), "paper": LstmSizes(3, 768)}
 """``nano`` is as wide as the packaged transformers. Source of ``paper``: Lu et al. 2021, ``fpt.py``."""
@@ -38,7 +50,7 @@ def _check_weights(entry: str) -> str:
 
 LstmWeights = Annotated[
     tuple[Annotated[str, AfterValidator(_check_weights)], ...],
-    Field(min_length=1),
+    Field(min_length=1, max_length=limits.WEIGHT_SOURCES),
     BeforeValidator(
         lambda value: (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value,
         json_schema_input_type=str | Annotated[list[str], Field(min_length=1)],
@@ -50,6 +62,9 @@ class LstmOptions(Options):
     """Options of the backbone ``lstm``.
 
     Source: three layers of 768 and dropout 0.1, Lu et al. 2021, section 3.1 and ``fpt.py``.
+
+    Raises:
+        ValueError: ``loop`` is ``compiled`` with the variant ``official``.
     """
 
     weights: LstmWeights = Field(
@@ -60,20 +75,36 @@ class LstmOptions(Options):
     size: LstmSize = Field(
         default="paper", description="nano: 2 layers of 256; paper: 3 layers of 768; only for the weights 'random'"
     )
-    layers: Count | None = Field(
+    layers: BlockCount | None = Field(
         default=None, description="number of layers, only for the weights 'random'; null: as in the size"
     )
     width: Count | None = Field(
         default=None,
         description="width of the hidden state and of a token, only for the weights 'random'; null: as in the size",
     )
+    variant: Variant = Field(
+        default="ba2016",
+        description="ba2016: the norms of Ba et al. 2016, a zero initial state; official: that of the paper's code: "
+        "norms with random initial scales and shifts and the variance of a sample, the normalised cell fed back, "
+        "random initial states for every training batch and one drawn once for evaluation; a Python loop",
+    )
     init: Init = Field(default="pretrained", description=INIT)
     blocks: BlockOptions = Field(default=BlockOptions(), description=BLOCKS + "; a block is a layer")
     prefix: PrefixOptions = Field(default=PrefixOptions(), description=PREFIX)
-    dropout: Probability = Field(default=0.1, description="dropout probability between two layers, in training")
+    dropout: Probability = Field(
+        default=0.1,
+        description="dropout probability between two layers, in training; with variant: official of every hidden "
+        "state, and the next step gets the result",
+    )
     # Both loops compute the same but for rounding, and auto depends on the machine.
     loop: Annotated[Literal["auto", "compiled", "torch"], Decides.NOTHING] = Field(
         default="auto",
         description="how time steps are computed. compiled: in C++, compiled on first use; torch: a Python loop, about "
         "twice as slow; auto: compiled on a CPU, if a C++ compiler is available and FPTKIT_KERNELS is not off",
     )
+
+    @model_validator(mode="after")
+    def _loop_of_variant(self) -> LstmOptions:
+        if self.variant == "official" and self.loop == "compiled":
+            raise ValueError("loop 'compiled' computes variant ba2016 only; with variant: official use auto")
+        return self

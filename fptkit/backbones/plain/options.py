@@ -6,7 +6,16 @@ from typing import Literal
 
 from pydantic import Field
 
-from fptkit.backbones.options import DROPOUT, PREFIX, WEIGHT_FORMS, Count, PrefixOptions, Probability, WeightEntries
+from fptkit.backbones.options import (
+    DROPOUT,
+    PREFIX,
+    WEIGHT_FORMS,
+    Count,
+    HeadCount,
+    PrefixOptions,
+    Probability,
+    WeightEntries,
+)
 from fptkit.options import Options
 
 HEAD_WIDTH = 64
@@ -47,7 +56,7 @@ class AttentionLayerOptions(PlainOptions):
     Positions and the option ``causal`` are fptkit's. ``width``: the packaged models; dropout: GPT-2's configuration.
     """
 
-    heads: Count | None = Field(
+    heads: HeadCount | None = Field(
         default=None,
         description=f"attention heads, a divisor of the width; null: width / {HEAD_WIDTH}, or one head if the width is "
         f"not a multiple of {HEAD_WIDTH}",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
-from fptkit.backbones.adapt import chosen_blocks, fit_positions, redraw
+from fptkit.backbones.adapt import chosen_blocks, extension_note, fit_positions, redraw
 from fptkit.backbones.assemble import Family, RandomDraw, build
 from fptkit.backbones.options import BlockOptions, Init, PositionOptions
 from fptkit.backbones.vit.checkpoint import load_vit, make_timm_model, read_architecture
@@ -150,7 +150,8 @@ class VitFamily(Family[VitArchitecture, VitBackbone]):
             table = torch.zeros(rows, backbone.width)
         backbone.positions = PositionTable(fit_positions(table, tokens, options))
         backbone.max_positions = len(backbone.positions.weight)
-        return (backbone.fit_grid(backbone.max_positions, options),) if backbone.has_grid else ()
+        notes = extension_note(len(table), backbone.max_positions, options)
+        return (*notes, backbone.fit_grid(backbone.max_positions, options)) if backbone.has_grid else notes
 
 
 def architecture_of(sizes: VitSizes) -> VitArchitecture:

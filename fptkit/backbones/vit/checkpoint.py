@@ -155,7 +155,12 @@ def read_architecture(config: Mapping[str, Any], entry: str) -> VitArchitecture:
     refuse_quantised(config, entry)
     name, arguments = config.get("architecture"), config.get("model_args") or {}
     if not isinstance(name, str) or not name:
-        found = f"; it says model_type {config['model_type']!r}" if "model_type" in config else ""
+        found = (
+            f"; it says model_type {config['model_type']!r}, a model of transformers: use it with backbone.name "
+            "huggingface, or give weights in timm's layout (fptkit list weights)"
+            if "model_type" in config
+            else ""
+        )
         raise DataError(f"{entry}: its config.json has no timm architecture (key 'architecture'){found}")
     if not isinstance(arguments, dict):
         raise DataError(f"{entry}: its config.json says model_args {arguments!r}, expected keys and values")

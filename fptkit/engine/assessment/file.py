@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 
 from fptkit.engine.assessment.records import RunAssessed, SplitAssessed
 from fptkit.errors import DataError
-from fptkit.files import ASSESSMENT, read_json, write_text
+from fptkit.files import ASSESSMENT, read_json, sealed, write_text
 
 
 def write_assessment(folder: Path, step: int, splits: Mapping[str, SplitAssessed]) -> None:
@@ -20,7 +21,8 @@ def write_assessment(folder: Path, step: int, splits: Mapping[str, SplitAssessed
         step: training step whose tensors answered.
         splits: by name.
     """
-    write_text(folder / ASSESSMENT, RunAssessed(step=step, splits=dict(splits)).model_dump_json() + "\n")
+    content = RunAssessed(step=step, splits=dict(splits)).model_dump(mode="json")
+    write_text(folder / ASSESSMENT, json.dumps(sealed(content)) + "\n")
 
 
 def read_assessment(folder: Path) -> RunAssessed | None:

@@ -29,9 +29,10 @@ from fptkit.engine.cache.views import (
     features_of,
 )
 from fptkit.engine.memory import Pieces
-from fptkit.errors import ShapeError
+from fptkit.engine.opening import draw_batch
+from fptkit.errors import ShapeError, UsageError
 from fptkit.freezing.proof import digest_tensors
-from fptkit.interfaces import Batch, Split, Task, TokenClasses, check_batch
+from fptkit.interfaces import Batch, Split, Task, TokenClasses
 from fptkit.model import CrossModalModel
 from fptkit.recipe.models import Recipe, TrainOptions
 from fptkit.seeds import generator_for
@@ -176,11 +177,11 @@ def _check_room(needed: int, options: TrainOptions) -> None:
         raise _Off(
             f"features would take {gibibytes:.3g} GiB, but train.feature_cache_gib is {options.feature_cache_gib:g}"
         )
-    folder = cache_folder()
     try:
+        folder = cache_folder()
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
-    except OSError as err:
+    except (OSError, UsageError) as err:
         raise _Off(f"the cache folder cannot be used: {err}; choose another with $FPTKIT_CACHE") from err
     if needed > free:
         raise _Off(f"features would take {gibibytes:.3g} GiB, but the cache folder has {free / 2**30:.3g} GiB left")
@@ -189,7 +190,7 @@ def _check_room(needed: int, options: TrainOptions) -> None:
 def _first_batch(built: Built, split: Split, options: TrainOptions) -> Batch:
     """A few examples of a split."""
     indices = range(min(CHECKED_EXAMPLES, options.batch_size, split.size or 0))
-    return split.batch(indices, generator_for(0, "features", "first"))
+    return draw_batch(built.task, "train", split, indices, generator_for(0, "features", "first"))
 
 
 def _read_all(task: Task, name: str, split: Split, options: TrainOptions) -> ReadSplit:
@@ -209,10 +210,9 @@ def _read_all(task: Task, name: str, split: Split, options: TrainOptions) -> Rea
         indices = order[start : start + options.evaluation_batch_size]
         generator = generator_for(0, "features", number)
         before = generator.get_state()
-        batch = split.batch(indices.tolist(), generator)
+        batch = draw_batch(task, name, split, indices.tolist(), generator)
         if not torch.equal(before, generator.get_state()):
             raise _Off(f"the examples of the {name} split are changed at random (augmentation)")
-        check_batch(task, batch, len(indices), where=where)
         parts = list(batch.tensors().items())
         if batch.lengths is None:
             tokens.add(task.input.padded(batch.inputs).shape[1])

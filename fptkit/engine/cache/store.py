@@ -2,11 +2,12 @@
 
 A folder in the cache folder holds ``features`` (float32, one row per example) and, once that file is complete,
 ``features.json`` with its shape and digest. Until then the file is called ``features.part``, and ``features.part.json``
-says how many of its batches are flushed to disk.
+says how many of its batches are flushed to disk. Files that somebody else can have written are computed again.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import time
@@ -17,24 +18,34 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fptkit.files import find_json, write_json
+from fptkit.files import find_json, write_bytes
+from fptkit.sources.choice import expanded, user_folder
 from fptkit.sources.download import file_sha256
+from fptkit.sources.ownership import is_own
 
 FORMAT = 1
 FLUSH_SECONDS = 10.0
 """Seconds of work that a killed process can lose."""
+
+_WRITE = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+_MODE = 0o644
+"""Permissions of the files, whatever the umask: what others can write is not trusted."""
 
 Rows = NDArray[np.float32]
 
 
 def cache_folder() -> Path:
     """The folder of cached features: ``features`` in ``$FPTKIT_CACHE``, else in the user's cache folder of the
-    platform."""
+    platform.
+
+    Raises:
+        UsageError: see `fptkit.sources.choice.user_folder`.
+    """
     if given := os.environ.get("FPTKIT_CACHE"):
-        return Path(given).expanduser() / "features"
+        return expanded(given) / "features"
     import platformdirs
 
-    return Path(platformdirs.user_cache_dir("fptkit")) / "features"
+    return user_folder(platformdirs.user_cache_dir, "cache") / "features"
 
 
 class FeatureStore:
@@ -86,7 +97,7 @@ class FeatureStore:
         """
         import filelock
 
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = filelock.FileLock(self.folder / ".lock")
         while True:
             try:
@@ -104,7 +115,7 @@ class FeatureStore:
 
     def _is_whole(self, right: Callable[[Rows], bool]) -> bool:
         """Whether the file is complete and correct; if not, it is removed."""
-        facts = find_json(self._facts)
+        facts = find_json(self._facts) if is_own(self._facts) and is_own(self._file) else {}
         if (
             facts.get("format") == FORMAT
             and facts.get("shape") == list(self.shape)
@@ -127,7 +138,9 @@ class FeatureStore:
     ) -> bool:
         """Compute the missing rows; returns whether the file is complete."""
         done = self._batches_there(right)
-        with self._part.open("r+b" if done else "wb") as file:
+        if not done:  # never written into what somebody else put there, or through a link
+            self._part.unlink(missing_ok=True)
+        with open(os.open(self._part, _WRITE, _MODE), "r+b") as file:
             file.truncate(self._rows_after(done) * self._row_bytes)
             file.seek(0, os.SEEK_END)
             flushed = time.monotonic()
@@ -144,13 +157,13 @@ class FeatureStore:
             self._flush(file, done)
         digest = file_sha256(self._part)
         self._part.replace(self._file)
-        write_json(self._facts, {"format": FORMAT, "shape": list(self.shape), "sha256": digest})
+        self._write(self._facts, {"format": FORMAT, "shape": list(self.shape), "sha256": digest})
         self._part_facts.unlink(missing_ok=True)
         return True
 
     def _batches_there(self, right: Callable[[Rows], bool]) -> int:
         """Number of batches in an incomplete file that can be used."""
-        facts = find_json(self._part_facts)
+        facts = find_json(self._part_facts) if is_own(self._part_facts) and is_own(self._part) else {}
         done = facts.get("batches")
         if not isinstance(done, int) or not 0 < done <= len(self._ends) or not self._part.is_file():
             return 0
@@ -163,7 +176,10 @@ class FeatureStore:
         """Flush the rows first, then record their number."""
         file.flush()
         os.fsync(file.fileno())
-        write_json(self._part_facts, {"batches": done})
+        self._write(self._part_facts, {"batches": done})
+
+    def _write(self, path: Path, facts: dict[str, Any]) -> None:
+        write_bytes(path, json.dumps(facts).encode(), mode=_MODE)
 
     def _rows_after(self, batches: int) -> int:
         return self._ends[batches - 1] if batches else 0

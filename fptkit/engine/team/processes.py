@@ -25,6 +25,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from fptkit.engine.team.launch import local_rank, process_count
 from fptkit.errors import DivergedError, FptkitError, Interrupted, PeerError, TrainingError, UsageError
+from fptkit.specs.guard import plugin_faults
 
 PATIENCE = datetime.timedelta(hours=2)
 """How long a process waits for another: downloading weights or writing to a slow disk may take that long. A dead
@@ -66,7 +67,8 @@ class Processes:
         if self.count == 1:
             return make()
         try:
-            result, error = make(), None
+            with plugin_faults():
+                result, error = make(), None
         except Exception as err:
             result, error = None, err
         failures = self._gather_everywhere(None if error is None else _described(error))
@@ -87,7 +89,8 @@ class Processes:
         answer: list[Any] = [None, None]
         if self.main:
             try:
-                answer = [make(), None]
+                with plugin_faults():
+                    answer = [make(), None]
             except Exception as err:
                 answer, error = [None, _described(err)], err
         self.wait_for(lambda: dist.broadcast_object_list(answer, src=0))

@@ -42,4 +42,3 @@ def plain_model(model: CrossModalModel) -> CrossModalModel:
                 setattr(module, name, child.dequantised())
     plain.mixed = False
     return plain.float().eval().requires_grad_(False)
-

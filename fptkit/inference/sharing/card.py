@@ -10,6 +10,7 @@ from typing import Any
 
 from fptkit.files import ASSESSMENT, SUMMARY, find_json
 from fptkit.recipe.load import LoadedRecipe
+from fptkit.sources.decoding import decoding
 from fptkit.specs import BackboneSpec, TaskSpec
 
 UNKNOWN = "unknown"
@@ -79,11 +80,12 @@ def write_card(folder: Path, files: Mapping[str, bytes], loaded: LoadedRecipe, r
         repository: owner/name.
         licence: the licence of the trained tensors; empty if the user named none.
     """
-    summary = json.loads(files[SUMMARY])
+    with decoding(folder / SUMMARY, "JSON"):
+        summary, model = json.loads(files[SUMMARY]), json.loads(files["model.json"])
     licences = _Licences(loaded, summary, licence)
     tested = _mapping(find_json(folder / ASSESSMENT).get("splits"))
     name, versions = repository.partition("/")[2], summary.get("versions") or {}
-    frozen = json.loads(files["model.json"]).get("frozen") or {}
+    frozen = model.get("frozen") or {}
     text = _TEXT.format(
         metadata=_metadata(summary, name, licences.identifier),
         title=name,

@@ -9,8 +9,8 @@ import warnings
 from collections.abc import Iterator
 
 from fptkit.errors import HubError, UsageError
+from fptkit.sources.hub import hub_errors
 from fptkit.sources.probe import hub_problem
-from fptkit.sources.weights import hub_errors
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[\w.-]*[\w])?/[\w](?:[\w.-]*[\w])?", re.ASCII)
 

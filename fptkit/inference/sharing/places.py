@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -79,7 +80,10 @@ def traces_of_machine(text: str) -> list[str]:
         user = getpass.getuser()
     except (KeyError, OSError):  # a process without an account
         user = ""
-    found = [place for place in {str(Path.home()), str(Path.cwd())} if len(place) > 5 and place in text]
+    places = {str(Path.cwd())}
+    with contextlib.suppress(RuntimeError):  # no home folder is known
+        places.add(str(Path.home()))
+    found = [place for place in places if len(place) > 5 and place in text]
     if user and re.search(rf"[/\\]{re.escape(user)}[/\\]", text):
         found.append(user)
     return found

@@ -27,14 +27,15 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from fptkit.engine.batches import micro_batches
-from fptkit.engine.build import Built, build, build_task
+from fptkit.engine.build import Built, build, build_task, wanted_precision
 from fptkit.engine.setup import training_batches
 from fptkit.interfaces import Batch, Inputs, Task
+from fptkit.lab.benchmarking.hours import Work
 from fptkit.lab.benchmarking.skeletons import find_config, make_skeleton, place
 from fptkit.numerics.flops import FlopCounter
 from fptkit.numerics.precision import choose_device, choose_precision
 from fptkit.recipe.load import LoadedRecipe
-from fptkit.recipe.models import Component, Recipe
+from fptkit.recipe.models import Component, Recipe, TrainOptions
 
 ADAM_MEANS = 2
 """Numbers in the optimizer's state for each trained number."""
@@ -61,6 +62,11 @@ class Estimate:
         optimizer_bytes: state of the optimizer.
         activation_bytes: activations saved for the backward pass.
         flops_per_step: see `fptkit.freezing.counts.GradientPass`; the same as in a run's ``summary.json``.
+        flops_per_example: of the forward pass alone, of an example as long as those of an average batch.
+        evaluated: examples of all evaluations of a run that takes every step.
+        in_turn: operations of the backbone that cannot run at the same time, those of an LSTM: time steps x layers;
+            0 for a transformer.
+        blocks, width: size of the backbone; None if it does not report them.
         notes: sources that were skipped, and differences from a run.
     """
 
@@ -80,6 +86,11 @@ class Estimate:
     optimizer_bytes: int
     activation_bytes: int
     flops_per_step: int
+    flops_per_example: int
+    evaluated: int
+    in_turn: int
+    blocks: int | None
+    width: int | None
     notes: tuple[str, ...]
 
     @property
@@ -88,6 +99,11 @@ class Estimate:
         return (
             self.frozen_bytes + self.trained_bytes + self.gradient_bytes + self.optimizer_bytes + self.activation_bytes
         )
+
+    @property
+    def work(self) -> Work:
+        """What a complete run computes, evaluations included."""
+        return Work(self.steps, self.flops_per_step, self.flops_per_example * self.evaluated, self.in_turn)
 
     @property
     def flops_per_run(self) -> int:
@@ -107,11 +123,9 @@ def estimate(loaded: LoadedRecipe) -> Estimate:
     """
     recipe, registry = loaded.recipe, loaded.registry
     device = choose_device(recipe.device)
-    precision = choose_precision(
-        recipe.pinned.precision or "auto" if recipe.precision == "auto" else recipe.precision, device
-    )
     config = find_config(recipe.backbone, recipe.pinned.weights)
     task = build_task(recipe, registry)
+    precision = choose_precision(wanted_precision(recipe, task), device)
     batches, _ = training_batches(recipe, task, task.split("train"))
     batch = batches.batch(0)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
@@ -146,8 +160,37 @@ def estimate(loaded: LoadedRecipe) -> Estimate:
         optimizer_bytes=ADAM_MEANS * trained_bytes,
         activation_bytes=max(seen.activation_bytes for seen in passes),
         flops_per_step=round(sum(seen.flops for seen in passes) * batches.step_cost()),
+        flops_per_example=round(sum(seen.forward_flops for seen in passes) * batches.step_cost() / len(batch)),
+        evaluated=evaluated(task, recipe.train),
+        in_turn=_in_turn(built, passes[0].tokens),
+        blocks=getattr(built.model.backbone, "blocks", None) or None,
+        width=getattr(built.model.backbone, "width", None),
         notes=(*config.notes, *_notes(task)),
     )
+
+
+def evaluated(task: Task, options: TrainOptions) -> int:
+    """Number of examples that all evaluations of a run see: a validation after every ``validate_every`` steps and at
+    the end, and the test splits once. A split without an end counts as nothing.
+
+    Args:
+        task: the task.
+        options: of its training.
+    """
+
+    def size(name: str) -> int:
+        if sample := task.sampled_evaluation:
+            return sample.batches * sample.size_factor * options.batch_size
+        return task.split(name).size or 0
+
+    return -(-options.max_steps // options.validate_every) * size("validation") + sum(map(size, task.test_splits))
+
+
+def _in_turn(built: Built, tokens: int) -> int:
+    """Time steps x layers of a recurrent backbone; 0 for others."""
+    backbone = built.model.backbone
+    recurrent = any(role.role == "recurrent" for role in backbone.parameter_roles().values())
+    return tokens * max(backbone.blocks, 1) if recurrent else 0
 
 
 @dataclass(frozen=True)
@@ -157,6 +200,7 @@ class _Pass:
     tokens: int
     activation_bytes: int
     flops: int
+    forward_flops: int
 
 
 def _watch(built: Built, batch: Batch) -> _Pass:
@@ -187,10 +231,13 @@ def _watch(built: Built, batch: Batch) -> _Pass:
     hook = model.backbone.register_forward_pre_hook(ask)
     try:
         with FlopCounter() as counter:
-            built.task.loss(model(batch.inputs, batch.lengths), batch).backward()
+            loss = built.task.loss(model(batch.inputs, batch.lengths), batch)
+            forward = counter.total
+            loss.backward()
     finally:
         hook.remove()
-    return _Pass(tokens, activations, counter.total + uncounted)
+    # Operations that torch does not count are of forward and backward together; skeletons of our own have none.
+    return _Pass(tokens, activations, counter.total + uncounted, forward + uncounted)
 
 
 def _longest(built: Built) -> int:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import lzma
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from fptkit.errors import DataError
 from fptkit.files import find_json, read_json, write_json
 from fptkit.lab.pretraining.options import LanguageData, TokenizerOptions
+from fptkit.sources.choice import expanded
+from fptkit.sources.decoding import decoding
+from fptkit.tasks.reading.numpy_files import read_npy
+from fptkit.tasks.reading.text import open_bytes
 
 Tokens = NDArray[np.uint16]
 _RECORD = "corpus.json"
@@ -33,13 +35,8 @@ def read_documents(path: Path, separator: str) -> list[str]:
         DataError: the file is missing, not UTF-8, damaged, or has no text.
     """
     _require(path)
-    unpack = {".xz": lzma.decompress, ".gz": gzip.decompress}.get(path.suffix, bytes)
-    try:
-        text = unpack(path.read_bytes()).decode("utf-8")
-    except UnicodeDecodeError as err:
-        raise DataError(f"corpus '{path}' is not UTF-8 text: {err}") from err
-    except (OSError, EOFError, lzma.LZMAError) as err:
-        raise DataError(f"corpus '{path}' cannot be read: {err}") from err
+    with open_bytes(path) as file, decoding(path, "text in UTF-8"):
+        text = file.read().decode("utf-8")
     documents = [document.strip("\r\n") for document in text.split(separator)]
     documents = [document for document in documents if document.strip()]
     if not documents:
@@ -125,7 +122,9 @@ def encode_documents(tokenizer: Tokenizer, documents: Sequence[str], separator: 
     mark = np.array([tokenizer.token_to_id(separator)], np.uint16)
     parts: list[Tokens] = []
     for start in range(0, len(documents), 64):
-        for encoding in tokenizer.encode_batch(list(documents[start : start + 64])):
+        with decoding("the corpus", "text of this tokenizer", advice="look at its documents"):
+            encodings = tokenizer.encode_batch(list(documents[start : start + 64]))
+        for encoding in encodings:
             parts += [mark, np.asarray(encoding.ids, np.uint16)]
     return np.concatenate(parts)
 
@@ -192,13 +191,10 @@ def open_corpus(cache: Path, separator: str) -> Corpus:
         DataError: the cache is missing or damaged.
     """
     facts = read_json(cache / _RECORD, where=f"token cache '{cache}'")
-    try:
+    where = f"token cache '{cache}'"
+    with decoding(cache / "tokenizer.json", "a tokenizer", where=where):
         tokenizer = Tokenizer.from_file(str(cache / "tokenizer.json"))
-        train, valid = (np.load(cache / f"{name}.npy", mmap_mode="r") for name in ("train", "validation"))
-    except (OSError, ValueError) as err:
-        raise DataError(f"token cache '{cache}' cannot be read: {err}") from err
-    except Exception as err:  # tokenizers raises plain Exception
-        raise DataError(f"token cache '{cache}': tokenizer.json cannot be read: {err}") from err
+    train, valid = (read_npy(cache / f"{name}.npy", mapped=True) for name in ("train", "validation"))
     key = facts.pop("key")
     digests = {name: key[name] for name in ("corpus_sha256", "validation_sha256")}
     return Corpus(train, valid, tokenizer, token_bytes(tokenizer, separator), facts | digests)
@@ -209,7 +205,7 @@ def _cached_key(record: Path) -> Any:
 
 
 def _paths(data: LanguageData) -> tuple[Path, Path | None]:
-    return Path(data.path).expanduser(), Path(data.validation_path).expanduser() if data.validation_path else None
+    return expanded(data.path), expanded(data.validation_path) if data.validation_path else None
 
 
 def corpus_key(data: LanguageData, options: TokenizerOptions) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -23,6 +23,7 @@ from fptkit.engine.signals import stop_on_signals
 from fptkit.errors import CheckpointError, Interrupted, TrainingError, UsageError
 from fptkit.files import replacing, write_text
 from fptkit.lab.pretraining.options import PretrainTrain
+from fptkit.sources.decoding import decoding
 
 Log = Callable[[str], None]
 CHECKPOINT = "checkpoint.safetensors"
@@ -139,13 +140,11 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], Progress, dict[str, 
     """
     if not path.is_file():
         raise CheckpointError(f"checkpoint '{path}' does not exist. Start the training first.")
-    try:
+    with decoding(path, "a checkpoint", CheckpointError, advice="choose another output folder"):
         with safe_open(path, "pt") as file:
             metadata = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
         return tensors, Progress(**json.loads(metadata["progress"])), json.loads(metadata["identity"])
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as err:
-        raise CheckpointError(f"checkpoint '{path}' is damaged: {err}. Choose another output folder") from err
 
 
 def read_own_checkpoint(path: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tensor], Progress]:

@@ -33,10 +33,10 @@ from fptkit.lab.pretraining.options import (
     SyntheticRecipe,
 )
 from fptkit.numerics.precision import cpu_multiplies_bfloat16
+from fptkit.sources.weights import MEASUREMENT
 
 RECIPE = "recipe.json"
 WEIGHTS = "model.safetensors"
-MEASUREMENT = "measurement.json"
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 _EVALUATION_ROWS = 8
 

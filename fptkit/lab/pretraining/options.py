@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import Self
 
 from fptkit.options import Decides, Options
+from fptkit.specs import limits
 
 SaveDtype = Literal["bfloat16", "float32"]
 SAVE_DTYPE = "dtype of the exported weights"
@@ -39,6 +40,7 @@ class TokenizerOptions(Options):
     sample_bytes: int = Field(
         64_000_000,
         ge=1,
+        le=limits.CORPUS,
         description="bytes of training text, evenly spaced over it, from which merges are learnt",
     )
 
@@ -46,10 +48,12 @@ class TokenizerOptions(Options):
 class LanguageModelOptions(Options):
     """Sizes of the GPT-2."""
 
-    blocks: int = Field(4, ge=1, description="number of transformer blocks")
-    width: int = Field(256, ge=1, description="width of the token vectors; a multiple of heads")
-    heads: int = Field(4, ge=1, description="attention heads of each block")
-    positions: int = Field(1024, ge=2, description="longest input in tokens (rows of the position table)")
+    blocks: int = Field(4, ge=1, le=limits.BLOCKS, description="number of transformer blocks")
+    width: int = Field(256, ge=1, le=limits.WIDTH, description="width of the token vectors; a multiple of heads")
+    heads: int = Field(4, ge=1, le=limits.HEADS, description="attention heads of each block")
+    positions: int = Field(
+        1024, ge=2, le=limits.LENGTH, description="longest input in tokens (rows of the position table)"
+    )
     dropout: float = Field(
         0.0,
         ge=0,
@@ -67,8 +71,14 @@ class LanguageModelOptions(Options):
 class LengthMix(Options):
     """Sequence lengths and how often a step uses each."""
 
-    tokens: tuple[int, ...] = Field(description="sequence lengths in tokens")
-    weights: tuple[float, ...] = Field(description="relative number of steps at each length; same count as tokens")
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    tokens: tuple[Annotated[int, Field(ge=1, le=limits.LENGTH)], ...] = Field(
+        max_length=limits.WEIGHT_SOURCES, description="sequence lengths in tokens"
+    )
+    weights: tuple[float, ...] = Field(
+        max_length=limits.WEIGHT_SOURCES, description="relative number of steps at each length; same count as tokens"
+    )
 
     @model_validator(mode="after")
     def _pairs(self) -> Self:
@@ -84,6 +94,8 @@ class LengthMix(Options):
 class PretrainTrain(Options):
     """How to train: warm-up, constant, linear cooldown to zero. The cooldown's start may depend on the clock."""
 
+    model_config = ConfigDict(allow_inf_nan=False)
+
     optimizer: Literal["muon", "adamw"] = Field(
         "muon", description="optimizer of the matrices in the blocks; all other parameters are trained with AdamW"
     )
@@ -93,7 +105,9 @@ class PretrainTrain(Options):
         0.05, ge=0, description="decoupled weight decay of the matrices in the blocks, multiplied by the learning rate"
     )
     gradient_clip: float = Field(1.0, ge=0, description="upper limit on the norm of the gradient; 0 for no limit")
-    batch_tokens: int = Field(4096, ge=1, description="tokens per step; a multiple of every sequence length")
+    batch_tokens: int = Field(
+        4096, ge=1, le=limits.BATCH_TOKENS, description="tokens per step; a multiple of every sequence length"
+    )
     sequence_lengths: LengthMix = Field(
         LengthMix(tokens=(256, 512, 1024), weights=(0.45, 0.35, 0.2)),
         description="sequence lengths before the cooldown",
@@ -102,26 +116,35 @@ class PretrainTrain(Options):
         LengthMix(tokens=(256, 512, 1024), weights=(0.15, 0.3, 0.55)), description="sequence lengths in the cooldown"
     )
     max_steps: Annotated[int | None, Decides.LENGTH] = Field(
-        None, ge=1, description="total number of steps, cooldown included"
+        None, ge=1, le=limits.STEPS, description="total number of steps, cooldown included"
     )
     max_seconds: Annotated[float | None, Decides.LENGTH] = Field(
         None,
         gt=0,
         description="total wall-clock seconds, approximately: the cooldown starts when its fraction of them is left",
     )
-    warmup_steps: int = Field(100, ge=0, description="steps in which the learning rates rise from zero")
+    warmup_steps: int = Field(
+        100, ge=0, le=limits.STEPS, description="steps in which the learning rates rise from zero"
+    )
     cooldown_share: float = Field(
         0.6, ge=0, lt=1, description="fraction of all steps in which the learning rates fall to zero"
     )
-    validate_every: int = Field(250, ge=1, description="steps between two validations")
+    validate_every: int = Field(250, ge=1, le=limits.STEPS, description="steps between two validations")
     validation_tokens: int = Field(
-        65_536, ge=1, description="held-out tokens evaluated at each validation in training; all of them at the end"
+        65_536,
+        ge=1,
+        le=limits.CORPUS,
+        description="held-out tokens evaluated at each validation in training; all of them at the end",
     )
-    checkpoint_every: Annotated[int, Decides.NOTHING] = Field(250, ge=1, description="steps between two checkpoints")
-    log_every: Annotated[int, Decides.NOTHING] = Field(50, ge=1, description="steps between two lines of progress")
-    seed: int = Field(0, ge=0, description="seed of the initial weights and the batches")
+    checkpoint_every: Annotated[int, Decides.NOTHING] = Field(
+        250, ge=1, le=limits.STEPS, description="steps between two checkpoints"
+    )
+    log_every: Annotated[int, Decides.NOTHING] = Field(
+        50, ge=1, le=limits.STEPS, description="steps between two lines of progress"
+    )
+    seed: int = Field(0, ge=0, le=limits.SEED, description="seed of the initial weights and the batches")
     threads: Annotated[int | None, Decides.NOTHING] = Field(
-        None, ge=1, description="CPU threads; by default PyTorch's default"
+        None, ge=1, le=limits.THREADS, description="CPU threads; by default PyTorch's default"
     )
     compile: bool = Field(
         False,
@@ -194,8 +217,12 @@ class SyntheticData(Options):
         description="for iid: the symbol of rank r has a probability proportional to r to the power of minus this; 0: "
         "uniform",
     )
-    seed: int = Field(0, ge=0, description="seed of the transition matrix; weights and sequences use train.seed")
-    held_out_tokens: int = Field(65_536, ge=2, description="symbols generated for validation, never trained on")
+    seed: int = Field(
+        0, ge=0, le=limits.SEED, description="seed of the transition matrix; weights and sequences use train.seed"
+    )
+    held_out_tokens: int = Field(
+        65_536, ge=2, le=limits.BATCH_TOKENS, description="symbols generated for validation, never trained on"
+    )
 
 
 class SyntheticRecipe(Options):

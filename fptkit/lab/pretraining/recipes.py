@@ -25,7 +25,7 @@ from fptkit.recipe.load import (
     with_own_plugins,
 )
 from fptkit.recipe.models import COMPONENT_LISTS, DEFAULT_NAMES, REQUIRED, SECTIONS, Recipe, RecipeSettings
-from fptkit.recipe.tree import Fault, Node, recipe_error, shown_path
+from fptkit.recipe.tree import Fault, Faults, Node, recipe_error, shown_path
 from fptkit.registry import Registry
 
 KINDS = ("language", "synthetic", "task")
@@ -109,7 +109,7 @@ def load_read_pretraining(
         RecipeError: file or overrides have errors; it reports all of them.
         UsageError: it is a recipe for ``fptkit run``.
     """
-    faults = list(file.faults)
+    faults: list[Fault] = Faults(file.faults)
     tree = lay_over(file.tree, profile=profile, overrides=overrides, faults=faults)
     if tree is None:
         raise recipe_error(faults)

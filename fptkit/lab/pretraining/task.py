@@ -27,13 +27,14 @@ from fptkit.errors import DataError, Interrupted, UsageError
 from fptkit.files import RECIPE, locked_folder, read_summary, write_json, write_text
 from fptkit.lab.pretraining.layouts import check_exportable, describe_backbone, round_weights, write_backbone
 from fptkit.lab.pretraining.loop import CHECKPOINT
-from fptkit.lab.pretraining.next_token import MEASUREMENT, WEIGHTS, write_weights
+from fptkit.lab.pretraining.next_token import WEIGHTS, write_weights
 from fptkit.lab.pretraining.recipes import LoadedTaskPretraining
 from fptkit.lab.pretraining.task_card import write_task_card
 from fptkit.numerics.precision import choose_device
 from fptkit.recipe.dump import dump_mapping, dump_recipe
 from fptkit.recipe.load import LoadedRecipe, load_recipe, load_saved_recipe
 from fptkit.recipe.models import Recipe
+from fptkit.sources.weights import MEASUREMENT
 from fptkit.specs import TaskSpec
 
 RUN = "run"
@@ -210,6 +211,7 @@ def _measure(built: Built, recipe: Recipe, summary: dict[str, Any], *, step: int
         "precision": summary["precision"],
         "parameters": sum(parameter.numel() for parameter in built.model.backbone.parameters()),
         "started_from": summary["backbone"]["weights"],
+        "task": recipe.task.name,
         "source": built.task.source,
         "stand_in": built.task.stand_in,
         "notes": list(built.task.notes),

@@ -69,7 +69,7 @@ def _looks(specs: Sequence[TaskSpec], place: Path, labels: Sequence[str]) -> tup
     errors: list[FptkitError] = []
     for spec in specs:
         assert spec.look is not None
-        look = resolve_target(spec.look, wanted_by=str(spec))
+        look = resolve_target(spec.look, wanted_by=spec)
         try:
             found = look(place, tuple(labels))
         except FptkitError as err:

@@ -25,9 +25,10 @@ class ArmKind(NamedTuple):
 
     Args:
         body: origin of the sequence model: ``language``, ``bit_memory``, ``synthetic``, ``vit``, ``bert`` ... if
-            pretrained; ``random``: GPT-2 with random weights; ``random_vit`` ...: another architecture with random
-            weights; ``statistics``: GPT-2 redrawn with the statistics of language weights; ``lstm``: an LSTM with
-            random weights; for any other backbone its registered name.
+            pretrained, or the name of the task that ``fptkit pretrain`` used; ``random``: GPT-2 with random weights;
+            ``random_vit`` ...: another architecture with random weights; ``statistics``: GPT-2 redrawn with the
+            statistics of language weights; ``lstm``: an LSTM with random weights; for any other backbone its registered
+            name.
         freezing: name of the freezing policy.
     """
 
@@ -69,7 +70,10 @@ def _body(cell: CellResult) -> tuple[str, str]:
     if cell.weights == "random" or cell.init in ("random", "flat_0.02"):
         return _drawn(cell.backbone), ""
     if cell.weights.startswith("path:"):
-        return "", f"the pretraining of the weights in {cell.weights} is not known"
+        if not cell.pretrained_on:
+            return "", f"the pretraining of the weights in {cell.weights} is not known"
+        made_from = cell.pretrained_on if cell.backbone == "gpt2" else f"{cell.backbone}_{cell.pretrained_on}"
+        return (f"statistics_{made_from}" if cell.init == "statistics" else made_from), ""
     made_from = _OF_PACKAGE.get(cell.weights, _PRETRAINED[cell.backbone])
     if cell.init == "statistics":
         return ("statistics" if made_from == "language" else f"statistics_{made_from}"), ""

@@ -97,6 +97,8 @@ def _model(cell: CellResult, figure: Figure) -> Iterator[str]:
                 f"weights: init {drawn or 'not known'} here, {figure.init} there (D11: every weight with standard "
                 "deviation 0.02)"
             )
+    if figure.body == "lstm" and (cell.backbone_options or {}).get("variant") != "official":
+        yield "backbone: ours is the LSTM of Ba et al. 2016, theirs that of their code (variant: official)"
     if cell.freezing_options.get("learning_rate_multipliers"):
         yield "freezing: ours uses different learning rates for some parts"
 
@@ -174,9 +176,10 @@ def _notes(cell: CellResult, figure: Figure, published: Published) -> Iterator[s
     if cell.at_edge:
         ends = "both ends" if cell.at_edge == "both" else f"the {cell.at_edge} end"
         yield f"our rate is at {ends} of the grid"
-    dropout = (cell.backbone_options or {}).get("dropout")
-    if None not in (dropout, published.dropout) and dropout != published.dropout:
-        yield f"dropout: ours {_shown(dropout)}, theirs {_shown(published.dropout)}"
+    for name in ("dropout", "attention_dropout"):
+        ours, theirs = (cell.backbone_options or {}).get(name), getattr(published, name)
+        if None not in (ours, theirs) and ours != theirs:
+            yield f"{name.replace('_', ' ')}: ours {_shown(ours)}, theirs {_shown(theirs)}"
     if figure.learning_rates == "not recorded":
         yield "how they chose their learning rate is not recorded"
 

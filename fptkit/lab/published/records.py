@@ -272,6 +272,8 @@ class PublishedFile(Record):
     readout: Literal["last", "mean"] | None = None
     schedule: str | None = None
     dropout: float | None = Field(default=None, ge=0, lt=1)
+    attention_dropout: float | None = Field(default=None, ge=0, lt=1)
+    batch_size: int | None = Field(default=None, ge=1)
     notes: tuple[str, ...] = ()
     tasks: dict[str, PublishedTask] = Field(min_length=1)
     arms: dict[str, Facts]
@@ -296,6 +298,8 @@ class Published(PublishedFile):
         readout: tokens the head reads; None if not recorded.
         schedule: learning rate schedule; None if not recorded.
         dropout: dropout of the sequence model, in [0, 1); None if not recorded.
+        attention_dropout: dropout of its attention weights, in [0, 1); None if not recorded.
+        batch_size: examples of a training batch; None if not recorded, or if tasks differ.
         notes: notes on every figure.
         tasks, arms, labels, tables: as in the file.
         absent: tables of the paper that are not here.

@@ -17,20 +17,25 @@ _CAPTIONS = (
     ("theirs_only", "Figures of the paper, on tasks of the study, without a counterpart in the study."),
 )
 
+_TWO_SIDED = 2
+"""The first tables have figures of both."""
 
-def section(results: StudyResults, name: str) -> Section:
+
+def section(results: StudyResults, name: str, *, one_sided: bool = True) -> Section:
     """The section of a report that compares with a paper.
 
     Args:
         results: of the study.
         name: of the paper, see `fptkit.lab.published.published_names`.
+        one_sided: also list figures of ours and of the paper that have no counterpart.
 
     Raises:
         UnknownNameError: there is no such paper.
     """
     published = load_published(name)
     rows = against_rows(compare(results, published))
-    tables = [_table(results, caption, getattr(rows, kind)) for kind, caption in _CAPTIONS if getattr(rows, kind)]
+    shown = _CAPTIONS if one_sided else _CAPTIONS[:_TWO_SIDED]
+    tables = [_table(results, caption, getattr(rows, kind)) for kind, caption in shown if getattr(rows, kind)]
     points = [] if rows.comparable else [Point("No figure of this study is comparable with one of the paper.")]
     return Section(f"against-{name}", f"Against {name}", _about(published), tuple(points), tables=tuple(tables))
 

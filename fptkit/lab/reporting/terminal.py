@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from fptkit.engine.terminal import console as make_console
 from fptkit.lab.reporting import contents, tables
 from fptkit.lab.reporting.answers import answer
 from fptkit.lab.reporting.arms import arms
@@ -50,8 +51,8 @@ def print_results(
     Raises:
         UnknownNameError: there is no such paper.
     """
-    out = console or Console(markup=False, highlight=False)
-    err = error_console or Console(markup=False, highlight=False, stderr=True)
+    out = console or make_console()
+    err = error_console or make_console(stderr=True)
     for text in results.warnings:
         err.print(Text.assemble(("warning: ", "yellow"), text), soft_wrap=not err.is_terminal)
     _heading(out, f"{results.name}{f', profile {results.profile}' if results.profile else ''}")
@@ -61,14 +62,14 @@ def print_results(
         _line(out, results.question)
     _line(out, contents.status_of(results))
     _deviations(results.deviations, out)
-    _section(arms(results), out)
-    _section(answer(results), out)
-    _section(Section("results", "Results", tables=tables.main_tables(results)), out)
-    _section(contents.missing(results), out)
+    print_section(arms(results), out)
+    print_section(answer(results), out)
+    print_section(Section("results", "Results", tables=tables.main_tables(results)), out)
+    print_section(contents.missing(results), out)
     for name in against:
         from fptkit.lab.reporting.against import section
 
-        _section(section(results, name), out)
+        print_section(section(results, name), out)
 
 
 def _heading(console: Console, text: str) -> None:
@@ -97,7 +98,8 @@ def _point(console: Console, text: str, bullet: str = "- ") -> None:
         console.print(Text(" " * len(bullet) if number else bullet) + Text(line.plain.replace(_BOUND, " ")))
 
 
-def _section(section: Section, console: Console) -> None:
+def print_section(section: Section, console: Console) -> None:
+    """Print a section of a report without its pictures; an empty one prints nothing."""
     if section.empty:
         return
     console.print()
@@ -126,7 +128,7 @@ def print_table(table: Table, console: Console) -> None:
         if console.is_terminal:
             console.print(shown)
             continue
-        wide = Console(width=_NO_WRAP, markup=False, highlight=False, no_color=True)
+        wide = make_console(width=_NO_WRAP, no_color=True)
         with wide.capture() as captured:
             wide.print(shown)
         for text in captured.get().splitlines():

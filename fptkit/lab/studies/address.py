@@ -19,7 +19,10 @@ from fptkit.recipe.models import Recipe
 from fptkit.registry import Entry, Registry
 from fptkit.sources.places import data_digest
 from fptkit.sources.weights import PACKAGED
-from fptkit.specs import HOOKS, TaskSpec
+from fptkit.specs import HOOKS, ListenerSpec, RecipeFolderSpec, TaskSpec
+
+_WATCHING = (ListenerSpec, RecipeFolderSpec)
+"""Records that decide no result: listeners only watch, and what is in a recipe counts, not where it was found."""
 
 
 def address_of(
@@ -105,6 +108,7 @@ def _used(registry: Registry, words: frozenset[str]) -> list[Entry]:
     return [
         entry
         for kind in HOOKS.values()
+        if kind not in _WATCHING
         for entry in registry.entries(kind)
         if entry.owner.origin != "builtin" and entry.spec.name in words
     ]
@@ -122,7 +126,8 @@ def _plugin(entry: Entry) -> str:
     owner, spec = entry.owner, entry.spec
     if owner.origin == "file":
         return _of_file(Path(owner.name))
-    target = getattr(spec, "target", "") or getattr(spec, "options", "")
+    # A freezing policy has no target, and often neither options nor ``prepare``.
+    target = next(filter(None, (getattr(spec, place, None) for place in ("target", "options", "prepare"))), "")
     module = target.partition(":")[0] if isinstance(target, str) else target.__module__
     # The record of a freezing policy is its whole definition.
     rules = repr(getattr(spec, "rules", ()))

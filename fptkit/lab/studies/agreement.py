@@ -10,6 +10,7 @@ from fptkit.recipe.dump import component_mapping
 from fptkit.recipe.models import Recipe
 from fptkit.recipe.splits import draws_data
 from fptkit.recipe.tree import Fault, Node
+from fptkit.specs import limits
 
 
 def check_agreement(draft: Draft) -> None:
@@ -40,6 +41,26 @@ def check_agreement(draft: Draft) -> None:
                 draft.fault([key, task], unknown("task", task, tasks))
     _check_search(draft, settings)
     _check_vary(draft, settings)
+
+
+def check_runs(draft: Draft) -> None:
+    """Append a fault if the study may need more runs than a plan can list in a moment.
+
+    Args:
+        draft: the study; skipped if its settings could not be read.
+    """
+    settings = draft.settings
+    if settings is None:
+        return
+    cells = len(draft.tasks) * (len(draft.arms) + len(settings.controls)) * len(settings.data_fractions)
+    rates = settings.search.trials if settings.search.name == "optuna" else max(1, len(settings.learning_rates))
+    seeds = settings.until.at_most if settings.until else len(settings.first_seeds)
+    runs = cells * (rates + len(settings.vary)) * seeds
+    if runs > limits.RUNS:
+        message = (
+            f"{cells:,} cells, {rates} learning rates and {seeds:,} seeds make {runs:,} runs; at most {limits.RUNS:,}"
+        )
+        draft.fault(["seeds"], f"{message}: split the study; several may share a ledger")
 
 
 def check_data_vary(draft: Draft, recipes: Iterable[Recipe | str]) -> None:

@@ -118,6 +118,7 @@ def _shared_facts(told: Mapping[str, Any]) -> dict[str, Any]:
         "weights": backbone.get("weights", ""),
         "init": backbone.get("init", ""),
         "weights_stand_in": bool(backbone.get("stand_in", False)),
+        "pretrained_on": backbone.get("pretrained_on", ""),
         "blocks": backbone.get("blocks"),
         "width": backbone.get("width"),
         "backbone_options": backbone.get("options"),

@@ -126,10 +126,12 @@ def _no_backbone(recipe: Recipe) -> Fragment | str:
 def _one_attention_layer(recipe: Recipe) -> Fragment | str:
     if recipe.backbone.name == "attention_layer":
         return "the reference itself is one attention layer"
+    dropout = getattr(recipe.backbone.options, "attention_dropout", 0.0)
     return {
         "backbone": {
             "name": "attention_layer",
             **_stand_in_options(recipe),
+            **({"attention_dropout": dropout} if dropout else {}),
             **_same_prefix(recipe),
             "causal": _architecture(recipe) not in _BIDIRECTIONAL,
         },

@@ -14,13 +14,14 @@ from typing import Any
 import yaml
 
 from fptkit.engine.code_version import code_version
-from fptkit.errors import FptkitError
-from fptkit.files import ENVIRONMENT, find_json, read_summary
+from fptkit.errors import DataError, FptkitError
+from fptkit.files import ENVIRONMENT, find_json, find_summary
 from fptkit.lab.studies.address import written
 from fptkit.lab.studies.ledger import Ledger
 from fptkit.lab.studies.plan import Study
 from fptkit.lab.studies.results import StudyResults, read_results, run_folder
 from fptkit.recipe.models import Recipe
+from fptkit.sources.decoding import decoding
 
 SHOWN_DIGITS = 8
 """Digits of the code version in the name of a folder with earlier results."""
@@ -62,13 +63,14 @@ def other_data_notes(unmade: Mapping[str, Recipe], ledger: Ledger) -> list[str]:
 
 def _matching(unmade: Mapping[str, Recipe], ledger: Ledger) -> list[str]:
     """Addresses of started runs that are not among the missing ones, but have the recipe of one."""
-    if not unmade:
+    started = [(address, text) for address, text in ledger.started() if address not in unmade] if unmade else []
+    if not started:
         return []
     asked: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for recipe in unmade.values():
         ours = written(recipe)
         asked.setdefault(_key(ours), []).append(ours)
-    others = [(address, _read(text)) for address, text in ledger.started() if address not in unmade]
+    others = [(address, _read(text)) for address, text in started]
     return [address for address, theirs in others if any(_agree(ours, theirs) for ours in asked.get(_key(theirs), ()))]
 
 
@@ -78,7 +80,7 @@ def _other_data(ledger_folder: Path, address: str) -> dict[str, Any] | None:
     None for a run that another version of the code made.
     """
     folder = run_folder(ledger_folder, address)
-    data = read_summary(folder).get("data") or {}
+    data = find_summary(folder).get("data") or {}
     by_this_code = find_json(folder / ENVIRONMENT).get("code") == [code_version()]
     return data if by_this_code and data.get("files") else None
 
@@ -145,8 +147,10 @@ def _kept_before(folder: Path, study: Study) -> tuple[Path, StudyResults] | tupl
 def _read(text: str) -> dict[str, Any]:
     """The recipe in a ledger row; empty if it cannot be parsed."""
     try:
-        found = yaml.load(text, yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader)
-    except yaml.YAMLError:
+        loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+        with decoding("a recipe of the ledger", "YAML"):
+            found = yaml.load(text, loader)  # nosec B506: a safe one
+    except DataError:
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -7,9 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from fptkit.errors import DataError
 from fptkit.files import METRICS
 from fptkit.lab.studies.results import CurvePoint, Effort
 from fptkit.lab.studies.statistics import mean_and_error
+from fptkit.sources.decoding import decoding
 
 ROUNDING = 1e-6
 """Fraction of a target by which a value may miss it and still count as reaching it."""
@@ -36,8 +38,9 @@ def validation_curve(run_folder: Path, metric: str) -> Curve:
         if '"validation"' not in line:  # skip the many training lines without parsing them
             continue
         try:
-            record = json.loads(line)
-        except ValueError:
+            with decoding(str(run_folder / METRICS), "JSON"):
+                record = json.loads(line)
+        except DataError:
             continue
         value = record.get(metric)
         if record.get("split") == "validation" and isinstance(value, (int, float)) and math.isfinite(value):

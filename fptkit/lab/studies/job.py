@@ -92,30 +92,28 @@ def carry_out(job: Job) -> JobResult:
     started = time.monotonic()
     os.environ.update(job.environment)
     os.chdir(job.working_folder)
-    with _logged(job.folder / LOG):
-        print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')}  {job.name}, process {os.getpid()}", flush=True)
-        status, reason = _carry_out(job)
-        print(f"--- {status}{f': {reason}' if reason else ''}", flush=True)
+    status: Status = "failed"
+    reason = ""
+    try:
+        with _logged(job.folder / LOG):
+            print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')}  {job.name}, process {os.getpid()}", flush=True)
+            status, reason = _carry_out(job)
+            print(f"--- {status}{f': {reason}' if reason else ''}", flush=True)
+    except OSError as err:  # a full disk: what became of the run is known even if its log does not say it
+        if status == "failed":
+            reason = reason or f"{job.folder / LOG} cannot be written: {err}"
     return JobResult(status, reason, time.monotonic() - started)
 
 
 def _carry_out(job: Job) -> tuple[Status, str]:
-    from fptkit.errors import FptkitError, Interrupted, RecipeError
+    from fptkit.errors import DivergedError, FptkitError, Interrupted, RecipeError
+    from fptkit.specs.guard import plugin_faults
 
     try:
-        from fptkit.engine.run import RunRequest, run
-        from fptkit.errors import DivergedError
-
-        _limit_threads(job.threads)
-        loaded = _load(job)
-        _check_data(job, loaded)
-        _wait_for_lock(job.folder)
-        try:
-            summary = run(RunRequest(loaded, job.folder, resume=True, open_test=job.open_test, pause_at=job.until_step))
-        except DivergedError as err:
-            return "diverged", str(err)
-        status: Status = summary["status"]
-        return status, str(summary.get("reason", ""))
+        with plugin_faults():
+            return _run(job)
+    except DivergedError as err:
+        return "diverged", str(err)
     except (Interrupted, KeyboardInterrupt):
         return "interrupted", ""
     except RecipeError as err:
@@ -124,9 +122,21 @@ def _carry_out(job: Job) -> tuple[Status, str]:
     except FptkitError as err:
         traceback.print_exc()
         return "failed", str(err)
-    except Exception as err:  # from plugins or libraries: the study continues, the log has the traceback
+    except Exception as err:  # from libraries: the study continues, the log has the traceback
         traceback.print_exc()
         return "failed", f"{type(err).__name__}: {err}"
+
+
+def _run(job: Job) -> tuple[Status, str]:
+    """Carry out the run; raises what it raises."""
+    from fptkit.engine.run import RunRequest, run
+
+    _limit_threads(job.threads)
+    loaded = _load(job)
+    _check_data(job, loaded)
+    _wait_for_lock(job.folder)
+    summary = run(RunRequest(loaded, job.folder, resume=True, open_test=job.open_test, pause_at=job.until_step))
+    return summary["status"], str(summary.get("reason", ""))
 
 
 def _load(job: Job) -> LoadedRecipe:
@@ -190,7 +200,9 @@ def _logged(path: Path) -> Iterator[None]:
             with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
                 yield
         finally:
-            file.flush()
-            for number, kept in zip((1, 2), before, strict=True):
-                os.dup2(kept, number)
-                os.close(kept)
+            try:
+                file.flush()
+            finally:
+                for number, kept in zip((1, 2), before, strict=True):
+                    os.dup2(kept, number)
+                    os.close(kept)

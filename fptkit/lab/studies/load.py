@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fptkit.engine.code_version import code_version
 from fptkit.errors import UsageError
-from fptkit.lab.studies.agreement import check_agreement, check_data_vary
+from fptkit.lab.studies.agreement import check_agreement, check_data_vary, check_runs
 from fptkit.lab.studies.cells import as_cell, node_of, plugins_of
 from fptkit.lab.studies.options import StudySettings
 from fptkit.lab.studies.plan import Cell, CellName, Study
@@ -96,6 +96,7 @@ def load_read_study(
     own, unusable = own_plugin_files(named, file.path.parent)
     registry = with_own_plugins(registry, own, named, unusable)
     check_agreement(draft)
+    check_runs(draft)
     recipes = _checked(draft, registry, all_plugins(given, own), unknown_names=not unusable)
     check_data_vary(draft, recipes.values())
     draft.faults += unusable

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from fptkit.options import Options
+from fptkit.specs import limits
 
 Rate = Annotated[float, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -32,8 +34,16 @@ CONTROLS = (
 
 
 def _count_as_seeds(value: Any) -> Any:
-    """Expand a number n to the seeds 0 to n - 1."""
-    return tuple(range(value)) if isinstance(value, int) and not isinstance(value, bool) and value > 0 else value
+    """Expand a number n to the seeds 0 to n - 1.
+
+    Raises:
+        ValueError: n is above the limit, which is looked at before the seeds are listed.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        return value
+    if value > limits.SEEDS:
+        raise ValueError(f"at most {limits.SEEDS:,} seeds, got {value:,}")
+    return tuple(range(value))
 
 
 def _kind_of_seeds(value: Any) -> str:
@@ -56,7 +66,7 @@ class BudgetOptions(Options):
 
     model_config = ConfigDict(allow_inf_nan=False)
 
-    steps: int | None = Field(default=None, ge=1, description="training steps per run")
+    steps: int | None = Field(default=None, ge=1, le=limits.STEPS, description="training steps per run")
     seconds: float | None = Field(
         default=None, gt=0, description="seconds of training steps per run; results then depend on the machine"
     )
@@ -86,12 +96,17 @@ class SearchOptions(Options):
     seeds: int | None = Field(
         default=None,
         ge=1,
+        le=limits.SEEDS,
         description="with choose: common, number of seeds used to search; the others train at the chosen rate only; "
         "null: all",
     )
-    keep: int = Field(default=2, ge=2, description="halving: one in this many rates continues after each rung")
-    rungs: int = Field(default=3, ge=2, description="halving: number of rungs; the last is the full training")
-    trials: int = Field(default=8, ge=1, description="optuna: number of rates to try in each cell")
+    keep: int = Field(
+        default=2, ge=2, le=limits.RATES, description="halving: one in this many rates continues after each rung"
+    )
+    rungs: int = Field(
+        default=3, ge=2, le=limits.RUNGS, description="halving: number of rungs; the last is the full training"
+    )
+    trials: int = Field(default=8, ge=1, le=limits.RATES, description="optuna: number of rates to try in each cell")
 
 
 class UntilDecided(Options):
@@ -102,8 +117,8 @@ class UntilDecided(Options):
     """
 
     until: Literal["decided"] = Field(description="decided: add seeds where a comparison is undecided")
-    at_least: int = Field(default=3, ge=3, description="seeds of every cell before the first look")
-    at_most: int = Field(default=20, ge=3, description="seeds after which the study ends undecided")
+    at_least: int = Field(default=3, ge=3, le=limits.SEEDS, description="seeds of every cell before the first look")
+    at_most: int = Field(default=20, ge=3, le=limits.SEEDS, description="seeds after which the study ends undecided")
 
     @model_validator(mode="after")
     def _in_order(self) -> UntilDecided:
@@ -119,16 +134,23 @@ class StudySettings(Options):
 
     description: str = Field(default="", description="one line for listings and the report's title")
     question: str = Field(default="", description="question that the study answers, for the report")
-    plugins: tuple[str, ...] = Field(default=(), description="plugin files that the cells need; relative to the study")
+    plugins: tuple[str, ...] = Field(
+        default=(),
+        max_length=limits.PLUGIN_FILES,
+        description="plugin files that the cells need; relative to the study",
+    )
     use_tasks: tuple[str, ...] = Field(
-        default=(), description="tasks to use, so that a profile can use fewer; empty: all"
+        default=(), max_length=limits.TASKS, description="tasks to use, so that a profile can use fewer; empty: all"
     )
     recipe_profile: str | None = Field(default=None, description="profile of the recipes to use in all cells")
     learning_rates: tuple[Rate, ...] = Field(
-        default=(), description="learning rate grid, the same for every arm; empty: each recipe's own rate, no search"
+        default=(),
+        max_length=limits.RATES,
+        description="learning rate grid, the same for every arm; empty: each recipe's own rate, no search",
     )
     seeds: Annotated[
-        Annotated[tuple[Seed, ...], Field(min_length=1), Tag("listed")] | Annotated[UntilDecided, Tag("added")],
+        Annotated[tuple[Seed, ...], Field(min_length=1, max_length=limits.SEEDS), Tag("listed")]
+        | Annotated[UntilDecided, Tag("added")],
         Discriminator(_kind_of_seeds),
         BeforeValidator(_count_as_seeds, json_schema_input_type=int | list[int] | UntilDecided),
     ] = Field(
@@ -155,14 +177,16 @@ class StudySettings(Options):
         default=(),
         description="report the noise of these sources apart: each is varied alone, the others keep the first seed",
     )
-    data_fractions: Annotated[tuple[Fraction, ...], Field(min_length=1)] = Field(
+    data_fractions: Annotated[tuple[Fraction, ...], Field(min_length=1, max_length=limits.FRACTIONS)] = Field(
         default=(1.0,), description="fractions of the training split; each makes separate cells"
     )
     budget: BudgetOptions = Field(default=BudgetOptions(), description="budget of every arm for one training")
     search: SearchOptions = Field(default=SearchOptions(), description="learning rate search")
     reference: str | None = Field(default=None, description="arm that the others are compared with; null: the first")
     comparisons: tuple[tuple[str, str], ...] = Field(
-        default=(), description="pairs of arms [a, b] to compare; empty: every arm with the reference"
+        default=(),
+        max_length=limits.COMPARISONS,
+        description="pairs of arms [a, b] to compare; empty: every arm with the reference",
     )
     controls: Annotated[
         tuple[Literal[CONTROLS], ...],  # type: ignore[valid-type]
@@ -178,7 +202,7 @@ class StudySettings(Options):
     def _each_once(cls, values: Any) -> Any:
         if isinstance(values, UntilDecided):
             return values
-        twice = sorted({value for value in values if values.count(value) > 1})
+        twice = sorted(value for value, times in Counter(values).items() if times > 1)
         if twice:
             raise ValueError(f"{', '.join(map(str, twice))} is listed twice; remove one")
         return values

@@ -16,6 +16,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from fptkit.engine.terminal import console as make_console
 from fptkit.lab.studies.outcome import Outcome
 from fptkit.lab.studies.plan import CellName
 
@@ -116,7 +117,7 @@ class ProgressView(Protocol):
 
 def make_view(*, quiet: bool, console: Console | None = None) -> ProgressView:
     """Choose the view for stderr: a live table on a terminal, else lines; failures only if ``quiet``."""
-    console = console or Console(stderr=True, highlight=False, markup=False)
+    console = console or make_console(stderr=True)
     if quiet:
         return QuietView(console)
     return LiveView(console) if console.is_terminal else LineView(console)

@@ -12,10 +12,11 @@ from fptkit.errors import nearest
 from fptkit.lab.studies.cells import Fragment, compose, node_of, replaced_by_study, with_budget
 from fptkit.lab.studies.options import StudySettings
 from fptkit.recipe.check import check_model, without
-from fptkit.recipe.extends import lay_over, merge, plugins_made_absolute, read_bases, read_override
+from fptkit.recipe.extends import lay_over, merge, plugins_made_absolute, read_bases, read_overrides
 from fptkit.recipe.find import ReadFile
 from fptkit.recipe.models import DEFAULT_NAMES, RecipeSettings
-from fptkit.recipe.tree import Fault, Node, Place, join, shown_path
+from fptkit.recipe.tree import Fault, Faults, Node, Place, join, shown_path
+from fptkit.specs import limits
 
 FRAGMENTS = ("tasks", "arms")
 """Keys of a study with named fragments of recipes."""
@@ -50,7 +51,7 @@ class Draft:
     recipes: dict[tuple[str, str], Node] = field(default_factory=dict)
     arms: dict[str, str] = field(default_factory=dict)
     unused_tasks: tuple[str, ...] = ()
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=Faults)
 
     @property
     def path(self) -> Path:
@@ -92,7 +93,7 @@ def read_study(file: ReadFile, profile: str | None, overrides: Sequence[str], co
     Returns:
         The study with the faults found so far.
     """
-    faults = list(file.faults)
+    faults: list[Fault] = Faults(file.faults)
     name = file.path.stem
     tree = lay_over(file.tree, profile=profile, overrides=overrides, faults=faults)
     if tree is None:
@@ -107,6 +108,9 @@ def read_study(file: ReadFile, profile: str | None, overrides: Sequence[str], co
         faults.append(Fault(draft.place("tasks"), "tasks", message))
     draft.arms = {arm.name: arm.summary for arm in found["arms"]}
     tasks: list[Fragment | None] = [*_used_tasks(draft, found["tasks"])] or [None]
+    if excess := _excess([task for task in tasks if task], found["arms"]):
+        faults.append(Fault(draft.place("arms"), "arms", f"{excess}; split the study"))
+        return draft
     for task in tasks:
         for arm in found["arms"]:
             recipe = _recipe(draft, [part for part in (task, arm) if part])
@@ -121,15 +125,14 @@ def read_recipe(file: ReadFile, profile: str | None, overrides: Sequence[str], c
     see `read_study`.
     """
     path, shown = file.path, shown_path(file.path)
-    faults = list(file.faults)
+    faults: list[Fault] = Faults(file.faults)
     of_study = [text for text in overrides if text.partition("=")[0].partition(".")[0].strip() in OF_STUDY]
-    layers = [node for i, text in enumerate(of_study, start=1) if (node := read_override(text, i, faults))]
-    asked = reduce(merge, layers, Node({}, Place(shown, 1)))
+    asked = reduce(merge, read_overrides(of_study, faults), Node({}, Place(shown, 1)))
     name = "_".join(_NAME.findall(path.stem)) or "recipe"
     draft = Draft(name, file, profile, _with_controls(asked, controls, len(overrides)), faults=faults)
     draft.settings = _settings(draft.tree, faults)
     of_recipe = [text for text in overrides if text not in of_study]
-    own = reduce(merge, [node for text in of_recipe if (node := read_override(text, 1, []))], Node({}, Place(shown, 1)))
+    own = reduce(merge, read_overrides(of_recipe, []), Node({}, Place(shown, 1)))
     recipe = lay_over(file.tree, profile=profile, overrides=of_recipe, faults=faults, default_names=DEFAULT_NAMES)
     if recipe is None:
         return draft
@@ -137,6 +140,32 @@ def read_recipe(file: ReadFile, profile: str | None, overrides: Sequence[str], c
     draft.arms = {name: ""}
     draft.recipes = {(_task_name(recipe), name): _as_the_study_says(draft, recipe, [own])}
     return draft
+
+
+def _excess(tasks: Sequence[Fragment], arms: Sequence[Fragment]) -> str:
+    """What is above a limit if every arm is composed with every task; empty if nothing is."""
+    if max(1, len(tasks)) * len(arms) > limits.RECIPES:
+        return f"{len(tasks)} tasks and {len(arms)} arms make more than {limits.RECIPES} recipes"
+    known: dict[int, int] = {}
+    values = sum(_size(task, known) for task in tasks) * len(arms)
+    values += sum(_size(arm, known) for arm in arms) * max(1, len(tasks))
+    return (
+        f"the recipes of all cells have more than {limits.RECIPE_VALUES:,} values"
+        if values > limits.RECIPE_VALUES
+        else ""
+    )
+
+
+def _size(fragment: Fragment, known: dict[int, int]) -> int:
+    """Number of values in a fragment and its bases; those of a base that several extend are counted once."""
+
+    def count(node: Node) -> int:
+        return 1 + sum(map(count, [*node.mapping.values(), *node.items]))
+
+    for tree in (*fragment.bases, fragment.own):
+        if id(tree) not in known:
+            known[id(tree)] = count(tree)
+    return sum(known[id(tree)] for tree in (*fragment.bases, fragment.own))
 
 
 def _used_tasks(draft: Draft, tasks: Sequence[Fragment]) -> list[Fragment]:
@@ -172,6 +201,10 @@ def _fragments(draft: Draft, key: str) -> list[Fragment]:
         return []
     if not isinstance(section.value, dict):
         draft.faults.append(Fault(section.place, key, "expected names, each with keys of a recipe ({extends: ...})"))
+        return []
+    most = limits.TASKS if key == "tasks" else limits.ARMS
+    if len(section.value) > most:
+        draft.faults.append(Fault(section.place, key, f"{len(section.value):,} {key}; at most {most}: split the study"))
         return []
     found = []
     for name, node in section.value.items():

@@ -143,6 +143,7 @@ class CellResult(Record):
         task_options, backbone_options: all their options as resolved by the recipe; None if the runs do not record
             them.
         backbone, weights, init, weights_stand_in, blocks, width: facts of the backbone.
+        pretrained_on: the task that ``fptkit pretrain`` made its weights on; empty for all other weights.
         freezing, freezing_options, readout, encoder, schedule, shuffle_tokens, head_options: settings of the runs.
         held: sources of randomness whose seed the recipe fixes, so that the seeds of the study do not vary them.
         precision: how frozen weights were stored and multiplied, such as ``bfloat16``; several if the runs differ;
@@ -195,6 +196,7 @@ class CellResult(Record):
     task_options: dict[str, object] | None = None
     backbone_options: dict[str, object] | None = None
     precision: str = ""
+    pretrained_on: str = ""
 
     @model_validator(mode="before")
     @classmethod

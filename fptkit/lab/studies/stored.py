@@ -27,7 +27,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from fptkit.errors import DataError, UsageError
-from fptkit.files import RECIPE, read_summary
+from fptkit.files import RECIPE, find_summary
 from fptkit.lab.studies.job import REQUEST
 from fptkit.lab.studies.options import StudySettings
 from fptkit.lab.studies.outcome import Outcome, Status
@@ -36,7 +36,7 @@ from fptkit.lab.studies.record import FILE
 from fptkit.lab.studies.results import CellResult, Failure, RunRow, StudyResults, read_results, run_folder
 from fptkit.recipe.models import TrainOptions
 from fptkit.recipe.splits import draws_data
-from fptkit.recipe.tree import Fault, plain, read_tree, recipe_error
+from fptkit.recipe.tree import Fault, Faults, plain, read_tree, recipe_error
 
 NOT_STORED = "not among the stored runs"
 """Reason of the outcome of a trial that the study did not make."""
@@ -176,7 +176,7 @@ def _plain_mapping(text: str, source: str) -> dict[str, Any]:
     Raises:
         RecipeError: it is no YAML, or no mapping.
     """
-    faults: list[Fault] = []
+    faults: list[Fault] = Faults()
     tree = read_tree(text, source, faults)
     if tree is None or faults:
         raise recipe_error(faults)
@@ -212,7 +212,7 @@ def _train_options(given: Mapping[str, Any]) -> TrainOptions:
 
 def _outcome(row: RunRow, failure: Failure | None, folder: Path) -> Outcome:
     """The outcome of a stored run: from its summary, unless only the ledger knew it."""
-    summary = read_summary(folder)
+    summary = find_summary(folder)
     told, stored = summary.get("status"), row.status
     if told in _TOLD and stored != "failed":
         status: Status = told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from fptkit.errors import DataError
 from fptkit.files import CHECKPOINTS, METRICS, RECIPE, SUMMARY, find_json, read_json
 from fptkit.lab.verification.differences import Findings, json_differences
 from fptkit.lab.verification.manifest import TENSOR_DIGESTS
+from fptkit.sources.decoding import decoding
 from fptkit.sources.download import file_sha256
 
 _AT_REST = ("paused", "validated", "finished")
@@ -30,10 +32,10 @@ def check_run(folder: Path, name: str, findings: Findings, *, tensors: bool) -> 
     """
     if (folder / SUMMARY).is_file():
         try:
-            summary = read_json(folder / SUMMARY)
+            read_json(folder / SUMMARY)
         except DataError as err:
             findings.wrong(f"{name}/{SUMMARY}", str(err))
-        else:
+        if summary := find_json(folder / SUMMARY):
             _check_metrics(folder, name, summary, findings)
             _check_steps(folder, name, summary, findings)
             _check_recipe(folder, name, summary, findings)
@@ -75,10 +77,9 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
     for number, line in enumerate(text.splitlines(), start=1):
         if '"train"' in line:
             continue
-        try:
+        record = None
+        with contextlib.suppress(DataError), decoding(str(path), "JSON"):
             record = json.loads(line)
-        except (ValueError, RecursionError):
-            record = None
         yield number, record if isinstance(record, dict) else None
 
 
@@ -123,7 +124,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file that fptkit wrote; empty if it is not readable."""
     loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
     try:
-        found = yaml.load(path.read_text(encoding="utf-8"), loader)
-    except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError):
+        with decoding(path, "YAML"):
+            found = yaml.load(path.read_text(encoding="utf-8"), loader)  # nosec B506: a safe one
+    except DataError:
         return {}
     return found if isinstance(found, dict) else {}

@@ -115,7 +115,7 @@ class _Check:
             self._findings.wrong(self.name(file), "is missing")
             return
         try:
-            stored = read_json(path)
+            stored = read_json(path, altered=True)
         except FptkitError as err:
             self._findings.wrong(self.name(file), str(err))
             return

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from fptkit.engine.code_version import digest_parts
 from fptkit.errors import DataError, UsageError
-from fptkit.files import CHECKPOINTS, LOCK, METRICS, RUN_REPORT, find_json, read_json, read_summary, write_text
+from fptkit.files import CHECKPOINTS, LOCK, METRICS, RUN_REPORT, find_json, find_summary, read_json, write_text
 from fptkit.lab.studies.job import LOG
 from fptkit.lab.studies.locking.content import Plan
 from fptkit.lab.studies.outcome import Outcome, Status
@@ -282,7 +282,7 @@ def _is_passing(name: str) -> bool:
 
 
 def _run_record(folder: Path, outcome: Outcome) -> RunRecord:
-    at_rest = outcome.status not in ("waiting", "running") and same_json(read_summary(folder), outcome.summary)
+    at_rest = outcome.status not in ("waiting", "running") and same_json(find_summary(folder), outcome.summary)
     files = run_digests(folder) if at_rest else {}
     return RunRecord(
         status=outcome.status,

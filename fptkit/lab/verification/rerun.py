@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from fptkit.engine.code_version import code_version, digest_parts
-from fptkit.files import CHECKPOINTS, ENVIRONMENT, METRICS, RECIPE, find_json, read_summary
+from fptkit.files import CHECKPOINTS, ENVIRONMENT, METRICS, RECIPE, find_json, find_summary
 from fptkit.lab.studies.job import LOG, Job, carried_environment
 from fptkit.lab.studies.launchers.base import Ended, Launcher, LauncherOptions
 from fptkit.lab.studies.launchers.choose import make_launcher
 from fptkit.lab.studies.results import run_folder
 from fptkit.lab.verification.differences import Findings, json_differences
 from fptkit.lab.verification.manifest import Manifest, RunRecord, run_digests
+from fptkit.sources.decoding import decoding
 
 POINTS = 0.02
 """Tolerance for metrics between 0 and 1, where equal bits cannot be expected: 2 points."""
@@ -114,7 +115,7 @@ def draw(ledger_folder: Path, manifest: Manifest, *, count: int, seed: int | Non
     """
     found = list(_repeatable(ledger_folder, manifest))
     seed = int(manifest.files.get("results.json", "0")[:15], 16) if seed is None else seed
-    return random.Random(seed).sample(found, min(count, len(found)))
+    return random.Random(seed).sample(found, min(count, len(found)))  # nosec B311: repeatable, no secret
 
 
 def _repeatable(ledger_folder: Path, manifest: Manifest) -> Iterator[Stored]:
@@ -158,7 +159,7 @@ def _compare(stored: Stored, folder: Path, ended: Ended, findings: Findings) -> 
         reason = (ended.result.reason if ended.result else ended.death) or _last_line(folder / LOG)
         findings.wrong(name, f"ended as {status}, not as {stored.record.status}: {reason}")
         return
-    before, now = stored.record.summary, read_summary(folder)
+    before, now = stored.record.summary, find_summary(folder)
     differing = _differing(stored, folder, now)
     tensors = _tensors_equal(stored.record, run_digests(folder))
     metrics = list(json_differences(name, _metrics(before), _metrics(now)))
@@ -227,7 +228,8 @@ def _lines(stored: Stored) -> str:
 
 def _evaluations(text: bytes) -> str:
     """Digest of the lines of a metrics file, without the speed of training."""
-    records = [json.loads(line) for line in text.splitlines()]
+    with decoding(METRICS, "lines of JSON"):
+        records = [json.loads(line) for line in text.splitlines()]
     kept = [{key: value for key, value in record.items() if key != "examples_per_second"} for record in records]
     return digest_parts(json.dumps(record, sort_keys=True).encode() for record in kept)
 

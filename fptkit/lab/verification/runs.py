@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fptkit.files import ADDRESS, ENVIRONMENT, METRICS, RUN_REPORT, SUMMARY, read_summary
+from fptkit.files import ADDRESS, ENVIRONMENT, METRICS, RUN_REPORT, SUMMARY, find_summary
 from fptkit.lab.studies.job import LOG
 from fptkit.lab.studies.results import run_folder
 from fptkit.lab.verification.consistency import check_run
@@ -112,7 +112,7 @@ def _check_files(
             file == LOG and _starts_with(folder / file, record.log_bytes, digest)
         ):
             continue  # a worker that finds nothing to do adds to the log
-        if file == SUMMARY and not same_json(found := read_summary(folder), record.summary):
+        if file == SUMMARY and not same_json(found := find_summary(folder), record.summary):
             findings.differences += json_differences(f"{name}/{file}", found, record.summary)
         else:
             findings.wrong(f"{name}/{file}", "was changed since the results were written: its digest differs")
@@ -121,7 +121,7 @@ def _check_files(
 
 def _continued(folder: Path, record: RunRecord) -> bool:
     """Whether another study or call took a run further: then its summary advances and its records of calls change."""
-    found = read_summary(folder)
+    found = find_summary(folder)
     before = record.summary
     advanced = (
         _number(found, "steps") > _number(before, "steps")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -17,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from fptkit.errors import DataError, UsageError
-from fptkit.files import find_json, write_json
+from fptkit.files import find_json, write_bytes, write_json
 from fptkit.sources.choice import Unavailable, data_folder, shown_folder
 from fptkit.sources.download import file_sha256
 from fptkit.sources.formats import SINGLE
 from fptkit.sources.gguf.llama import config_of, tensors_of
 from fptkit.sources.gguf.reader import GgufFile, open_gguf
 from fptkit.sources.gguf.tokenizer import make_tokenizer
+from fptkit.sources.ownership import is_own
 
 MANIFEST, CONFIG, TOKENIZER = "manifest.json", "config.json", "tokenizer.json"
 FORMAT = 1
@@ -102,7 +104,7 @@ def _find_or_make(path: Path, folder: Path, digest: str, entry: str) -> Converte
 
 def _intact(folder: Path, digest: str) -> Converted | None:
     """The folder, if its files are those that were written; None otherwise."""
-    manifest = find_json(folder / MANIFEST)
+    manifest = find_json(folder / MANIFEST) if is_own(folder) and is_own(folder / MANIFEST) else {}
     files = manifest.get("files")
     if manifest.get("source") != digest or not isinstance(files, dict) or not {CONFIG, SINGLE} <= files.keys():
         return None
@@ -121,16 +123,15 @@ def _make(path: Path, folder: Path, digest: str, entry: str) -> Converted:
     config = config_of(file, entry=entry)
     partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}.part")
     try:
-        partial.mkdir()
+        partial.mkdir(mode=0o755)  # not for others to write in, whatever the umask
         write_json(partial / CONFIG, config)
         _write_tensors(file, partial / SINGLE, entry)
         (partial / SINGLE).chmod((partial / CONFIG).stat().st_mode)  # the library gives it to its owner alone
         problem = _write_tokenizer(file, partial / TOKENIZER)
         names = [name for name in (CONFIG, SINGLE, TOKENIZER) if (partial / name).is_file()]
         digests = {name: file_sha256(partial / name) for name in names}
-        write_json(
-            partial / MANIFEST, {"source": digest, "file": path.name, "tokenizer_problem": problem, "files": digests}
-        )
+        manifest = {"source": digest, "file": path.name, "tokenizer_problem": problem, "files": digests}
+        write_bytes(partial / MANIFEST, json.dumps(manifest, indent=2).encode(), mode=0o644)
         if folder.exists():
             shutil.rmtree(folder)
         partial.replace(folder)

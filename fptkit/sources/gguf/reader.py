@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fptkit.errors import DataError
 from fptkit.sources.choice import Unavailable
+from fptkit.sources.decoding import decoding
 
 if TYPE_CHECKING:
     import numpy
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ENDING = ".gguf"
+_GGUF, _AGAIN = "a GGUF file", "download or copy it again"
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,9 @@ class GgufFile:
         from gguf import dequantize
 
         held = self.stored[name]
-        try:
+        advice = "use a file in a common format, such as Q8_0, Q4_K or F16"
+        with decoding(self.path, f"tensor {name} in the format {held.tensor_type.name}", advice=advice):
             numbers = dequantize(held.data, held.tensor_type)
-        except (NotImplementedError, ValueError) as err:
-            raise DataError(
-                f"{self.path}: tensor {name} is in the format {held.tensor_type.name}, which the package gguf cannot "
-                "read; use a file in a common format, such as Q8_0, Q4_K or F16"
-            ) from err
         # A copy: the numbers of an unquantised tensor are the file itself, which is not writable.
         return numpy.array(numbers, dtype=numpy.float32).reshape(self.shape(name))
 
@@ -115,35 +113,17 @@ def _reader(path: Path) -> Any:
                 self.data = self.data.view(numpy.ndarray)
             end = int(offset) + int(count) * numpy.dtype(dtype).itemsize
             if end > len(self.data):
-                raise _Incomplete(f"it should have {end:,} bytes or more, but has {len(self.data):,}")
+                raise DataError(
+                    f"{path} is incomplete: it should have {end:,} bytes or more, but has {len(self.data):,}; {_AGAIN}"
+                )
             return super()._get(offset, dtype, count, *further, **options)
 
-    return _checked(lambda: CheckedReader(path), path)
-
-
-class _Incomplete(Exception):
-    """The file ends before its content does."""
+    with decoding(path, _GGUF, advice=_AGAIN):
+        return CheckedReader(path)
 
 
 def _values(reader: Any, path: Path) -> Iterator[tuple[str, Any]]:
     for key, stored in reader.fields.items():
-        yield key, _checked(stored.contents, path)
-
-
-def _checked(read: Callable[[], Any], path: Path) -> Any:
-    """Call the library, and report what it raises.
-
-    Raises:
-        DataError: it raised something: each kind of damage raises an error of its own.
-    """
-    try:
-        return read()
-    except _Incomplete as err:
-        raise DataError(f"{path} is incomplete: {err}; download or copy it again") from err
-    except FileNotFoundError as err:
-        raise DataError(f"{path} is missing; check the path") from err
-    except MemoryError:
-        raise
-    except Exception as err:
-        said = " ".join(str(err).split()) or type(err).__name__
-        raise DataError(f"{path} is not a readable GGUF file: {said}; download or copy it again") from err
+        with decoding(path, _GGUF, advice=_AGAIN):
+            value = stored.contents()
+        yield key, value

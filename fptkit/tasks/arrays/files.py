@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-import tokenize
-import zipfile
-import zlib
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,17 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fptkit.errors import DataError
-from fptkit.tasks.reading.text import open_bytes
+from fptkit.sources.decoding import check_not_empty, decoding
+from fptkit.tasks.reading.numpy_files import read_npy, read_npz
 
 Array = NDArray[Any]
-
-_FAULTS = (
-    *(OSError, ValueError, EOFError, TypeError, AttributeError, LookupError, SyntaxError),
-    *(zipfile.BadZipFile, zlib.error, struct.error),
-    *(MemoryError, OverflowError),  # a header that claims an impossible size
-    tokenize.TokenError,  # a header that is no Python literal
-    RuntimeError,  # an encrypted archive; its subclass NotImplementedError: an unknown compression
-)
 
 
 def read_arrays(path: Path) -> dict[str, Array]:
@@ -34,62 +22,27 @@ def read_arrays(path: Path) -> dict[str, Array]:
     Raises:
         DataError: the file is damaged or has something else than plain arrays.
     """
-    readers = {".npz": _read_npz, ".npy": _read_npy, ".safetensors": _read_safetensors}
-    with open_bytes(path) as file:  # says what is wrong with the path itself
-        if not file.read(1):
-            raise DataError(f"{path}: the file is empty; write it again")
-    try:
-        found = readers[path.suffix.lower()](path)
-    except DataError:
-        raise
-    except _FAULTS as err:
-        raise DataError(f"{path}: {_reason(err, path.suffix.lower())}") from err
+    check_not_empty(path)
+    match path.suffix.lower():
+        case ".npz":
+            found = read_npz(path)
+        case ".npy":
+            found = {path.stem: read_npy(path, mapped=True)}
+        case _:
+            found = _read_safetensors(path)
     for name, array in found.items():
         _check_type(array, f"{path}, {name}")
     return found
 
 
-def _read_npz(path: Path) -> dict[str, Array]:
-    # Opened here, since NumPy does not close damaged files.
-    with path.open("rb") as file:
-        if not zipfile.is_zipfile(file):
-            file.seek(0)
-            what = "truncated" if file.read(2) == b"PK" else "not an .npz file"
-            raise DataError(f"{path}: {what}; copy it again, or write it again with numpy.savez")
-        file.seek(0)
-        with np.load(file, allow_pickle=False) as opened:
-            if doubled := [name for name, count in Counter(opened.files).items() if count > 1]:
-                raise DataError(f"{path}: it has the array '{doubled[0]}' more than once; write it again")
-            arrays = {name: opened[name] for name in opened.files}
-    if strange := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
-        raise DataError(f"{path}: '{strange[0]}' is not an array; write the file again with numpy.savez")
-    return arrays
-
-
-def _read_npy(path: Path) -> dict[str, Array]:
-    return {path.stem: np.lib.format.open_memmap(path, mode="r")}  # np.load does not close damaged files
-
-
 def _read_safetensors(path: Path) -> dict[str, Array]:
     import torch
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    try:
+    with decoding(path, "safetensors", advice="write it again"):
         tensors = load_file(path)
-    except SafetensorError as err:
-        raise DataError(f"{path}: not readable as safetensors: {err}; write it again") from err
     narrow = (torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)  # types that NumPy does not have
     return {name: (tensor.float() if tensor.dtype in narrow else tensor).numpy() for name, tensor in tensors.items()}
-
-
-def _reason(err: BaseException, ending: str) -> str:
-    if "pickle" in str(err).lower() or "Python objects" in str(err):
-        return (
-            "it has Python objects (dtype object), which are pickles and may run code; save plain numbers, and "
-            "examples of unequal length concatenated, with an array of offsets"
-        )
-    return f"not readable as {ending}: {str(err) or type(err).__name__}; write it again"
 
 
 def _check_type(array: Array, where: str) -> None:

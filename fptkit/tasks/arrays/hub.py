@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from fptkit.errors import DataError, SourceError, UsageError
+from fptkit.sources.choice import expanded
+from fptkit.sources.decoding import decoding
 from fptkit.sources.identity import walk
 from fptkit.sources.probe import hub_problem
 from fptkit.tasks.arrays.names import Wanted, roles
@@ -40,7 +42,7 @@ class HubData:
 def hub_files(entry: str) -> list[Path]:
     """The files of a data set on this machine: those of its folder, or of its cache; none before it is fetched."""
     name = entry.removeprefix("hf:").strip()
-    folder = Path(name).expanduser()
+    folder = expanded(name)
     if folder.exists():
         return list(walk(folder)) if folder.is_dir() else [folder]
     cached = _cache() / name.lower().replace("/", "___")
@@ -50,7 +52,7 @@ def hub_files(entry: str) -> list[Path]:
 def _cache() -> Path:
     """The folder of the library's cache, as it finds it itself; the library is not imported."""
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    return Path(os.environ.get("HF_DATASETS_CACHE") or Path(home) / "datasets").expanduser()
+    return expanded(os.environ.get("HF_DATASETS_CACHE") or Path(home) / "datasets")
 
 
 def read_hub(entry: str, wanted: Wanted, *, config: str | None, revision: str | None) -> HubData:
@@ -94,7 +96,7 @@ def read_hub(entry: str, wanted: Wanted, *, config: str | None, revision: str | 
 
 
 def _loaded(datasets: Any, name: str, entry: str, config: str | None, revision: str | None) -> Any:
-    folder = Path(name).expanduser()
+    folder = expanded(name)
     try:
         if folder.is_dir() and any((folder / file).is_file() for file in ("dataset_dict.json", "state.json")):
             return datasets.load_from_disk(str(folder))
@@ -136,7 +138,8 @@ def _column(data: Any, column: str, where: str) -> Any:
 
     if type(data.features[column]).__name__ == "Image":
         return _pictures(data, column, where)
-    values = data.with_format("numpy")[column][:]
+    with decoding(where, "a column of a data set", advice="write the data set again"):
+        values = data.with_format("numpy")[column][:]
     if isinstance(values, np.ndarray) and values.dtype != object:
         return values
     arrays = [np.asarray(value) for value in values]
@@ -155,7 +158,8 @@ def _pictures(data: Any, column: str, where: str) -> Any:
 
     from fptkit.tasks.images.pictures import in_threads, read_picture
 
-    encoded: Sequence[Mapping[str, Any]] = data.cast_column(column, datasets.Image(decode=False))[column][:]
+    with decoding(where, "a column of a data set", advice="write the data set again"):
+        encoded: Sequence[Mapping[str, Any]] = data.cast_column(column, datasets.Image(decode=False))[column][:]
 
     def pixels(row: int) -> Any:
         content = encoded[row]

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from fptkit.options import ONE_OR_MORE, ONE_OR_MORE_SCHEMA
+from fptkit.specs import limits
 from fptkit.tasks.reading.options import CellOptions
 
 WAV = (".wav", ".wave")
@@ -84,9 +85,14 @@ class AudioOptions(CellOptions):
         default=10.0, gt=0, le=500, description="time from one frame to the next in milliseconds (log_mel)"
     )
     bands: int = Field(default=40, ge=1, le=512, description="mel bands per frame (log_mel)")
-    lowest_hz: float = Field(default=60.0, ge=0, description="lower edge of the mel bands in hertz (log_mel)")
+    lowest_hz: float = Field(
+        default=60.0, ge=0, allow_inf_nan=False, description="lower edge of the mel bands in hertz (log_mel)"
+    )
     frames_per_token: int = Field(
-        default=4, ge=1, description="frames per token, which has frames_per_token * bands numbers (log_mel)"
+        default=4,
+        ge=1,
+        le=limits.LENGTH,
+        description="frames per token, which has frames_per_token * bands numbers (log_mel)",
     )
     patch_ms: float = Field(default=10.0, gt=0, le=500, description="length of a token in milliseconds (raw)")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fptkit.errors import DataError, SourceError
+from fptkit.sources.choice import expanded
 from fptkit.tasks.audio.options import SOUND, TABLES, AudioOptions
 from fptkit.tasks.reading.delimited import TextTable
 from fptkit.tasks.reading.listed import listed_files, path_column
@@ -106,7 +107,7 @@ def read_listing(path: Path, column: str | None, root: str | None = None) -> Lis
         UsageError: it is not clear which column has the paths.
     """
     table = read_table(path)
-    folder = path.parent if root is None else Path(root.removeprefix("path:")).expanduser()
+    folder = path.parent if root is None else expanded(root.removeprefix("path:"))
     column = path_column(table, column, SOUND)
     paths = listed_files(table, column, folder, SOUND)
     names = [table.where(row) for row in range(len(table))]

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fptkit.errors import DataError, UsageError
+from fptkit.sources.decoding import SMALL_BYTES, check_not_empty, decoding
 from fptkit.tasks.audio.options import WAV
 from fptkit.tasks.audio.wav import UnreadWav, read_wav
 
 Samples = NDArray[np.float32]
+
+_MOST_EXPANSION = 10_000
+"""Bytes of float32 samples for a byte of a packed recording; silence packs best."""
+
+_FEW_SAMPLES, _MOST_STRETCH = 1 << 28, 16
+"""Samples up to which any recording is resampled, and factor beyond which longer ones are refused."""
 
 LOWEST_RATE, HIGHEST_RATE = 100, 1_000_000
 """Samples per second of recordings that are read; others are taken for damaged headers."""
@@ -79,6 +87,11 @@ def resample(samples: Samples, rate: int, wanted: int, *, where: str) -> Samples
         )
     if rate == wanted:
         return samples
+    if len(samples) * wanted > max(_FEW_SAMPLES, _MOST_STRETCH * len(samples)) * rate:
+        raise DataError(
+            f"{where}: {rate:,} samples per second would become {wanted:,}, {len(samples) * wanted // rate:,} in all; "
+            "its header is damaged, or lower the option rate"
+        )
     from scipy.signal import resample_poly
 
     common = math.gcd(rate, wanted)
@@ -86,22 +99,25 @@ def resample(samples: Samples, rate: int, wanted: int, *, where: str) -> Samples
     return changed
 
 
+def _check_length(path: Path, file: Any) -> None:
+    """Refuse a recording whose header claims much more than its bytes can hold: the library makes room for it all."""
+    size, channels, frames = path.stat().st_size, int(file.channels), int(file.frames)
+    if 4 * channels * frames > max(SMALL_BYTES, _MOST_EXPANSION * size):
+        raise DataError(
+            f"{path}: its header declares {frames:,} samples of {channels} channels in {size:,} bytes; it is damaged, "
+            "replace it"
+        )
+
+
 def _read_by_library(path: Path, what: str) -> tuple[Samples, int]:
     try:
         import soundfile
     except (ImportError, OSError) as err:  # OSError: its library libsndfile is missing
         raise UsageError(f"{what} need soundfile: pip install 'fptkit[audio]', or convert to WAV with PCM") from err
-    if not path.stat().st_size:
-        raise DataError(f"{path}: the file is empty (0 bytes); copy or fetch it again")
-    try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except PermissionError as err:
-        raise DataError(f"{path}: cannot be read ({err.strerror or err}); check its permissions") from err
-    except (soundfile.SoundFileError, RuntimeError, OSError) as err:
-        reason = str(getattr(err, "error_string", "") or err or "unknown format").rstrip(".")
-        if "does not exist" in reason:  # what the library says of an MP3 without a whole frame
-            reason = "damaged or truncated"
-        raise DataError(f"{path}: not readable as a recording: {reason}; convert it to WAV, or replace it") from err
+    check_not_empty(path)
+    with decoding(path, "a recording", advice="convert it to WAV, or replace it"), soundfile.SoundFile(path) as file:
+        _check_length(path, file)
+        samples, rate = file.read(dtype="float32", always_2d=True), file.samplerate
     if not len(samples):
         raise DataError(f"{path}: the recording has no samples; remove or replace it")
     if not np.isfinite(samples).all():

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fptkit.errors import DataError
+from fptkit.sources.decoding import read_bytes
 
 Samples = NDArray[np.float32]
 
@@ -58,10 +59,7 @@ def read_wav(path: Path) -> tuple[Samples, int]:
         UnreadWav: the samples are in a format that is not decoded here.
         DataError: the file is damaged, truncated or empty.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as err:
-        raise DataError(f"{path}: cannot be read ({err.strerror or err}); check the path and its permissions") from err
+    data = read_bytes(path)
     if not data:
         raise DataError(f"{path}: the file is empty (0 bytes); copy or fetch it again")
     if data[:4] in (b"RIFX", b"RF64", b"BW64"):

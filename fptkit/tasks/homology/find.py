@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fptkit.sources import data_folder
+from fptkit.sources.choice import expanded
 from fptkit.sources.data_sets import files_of
 from fptkit.tasks.homology.options import RemoteHomologyOptions
 
@@ -24,7 +25,7 @@ def folder_of(entry: str) -> Path:
     """Return the folder of the source ``tape`` or ``path:DIR``."""
     if entry == "tape":
         return data_folder() / "remote_homology"
-    return Path(entry.removeprefix("path:")).expanduser()
+    return expanded(entry.removeprefix("path:"))
 
 
 def split_files(folder: Path) -> dict[str, Path]:

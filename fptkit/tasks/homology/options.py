@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from fptkit.options import ONE_OR_MORE, ONE_OR_MORE_SCHEMA, Options, source_check
+from fptkit.specs import limits
 
 SOURCES = "tape, path:DIR, simulated"
 
@@ -19,7 +21,8 @@ def _ascending(span: tuple[int, int]) -> tuple[int, int]:
 
 Source = Annotated[str, AfterValidator(source_check(SOURCES))]
 Sources = Annotated[tuple[Source, ...], ONE_OR_MORE, ONE_OR_MORE_SCHEMA]
-Span = Annotated[tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]], AfterValidator(_ascending)]
+Size = Annotated[int, Field(ge=1, le=limits.FAMILIES)]
+Span = Annotated[tuple[Size, Size], AfterValidator(_ascending)]
 
 
 class SimulatedOptions(Options):
@@ -29,8 +32,15 @@ class SimulatedOptions(Options):
     members of a family therefore differ by up to twice ``family_distance``.
     """
 
-    seed: int = Field(default=0, ge=0, description="seed of the families; the run's own seed does not change the data")
-    folds: int = Field(default=48, ge=2, description="number of folds, the classes")
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    seed: int = Field(
+        default=0,
+        ge=0,
+        le=limits.SEED,
+        description="seed of the families; the run's own seed does not change the data",
+    )
+    folds: int = Field(default=48, ge=2, le=limits.FAMILIES, description="number of folds, the classes")
     superfamilies_per_fold: Span = Field(default=(2, 5), description="smallest and largest number in a fold")
     families_per_superfamily: Span = Field(default=(2, 5), description="smallest and largest number in a superfamily")
     members_per_family: Span = Field(default=(6, 24), description="smallest and largest number of sequences per family")
@@ -38,9 +48,11 @@ class SimulatedOptions(Options):
         default=(2, 5), description="the same for families that are held out entirely or with their superfamily"
     )
     length: Span = Field(default=(60, 120), description="shortest and longest ancestor of a fold, in residues")
-    fold_distance: float = Field(default=3.0, ge=0, description="substitutions per site, fold to superfamily")
-    superfamily_distance: float = Field(default=1.5, ge=0, description="substitutions per site, superfamily to family")
-    family_distance: float = Field(default=1.5, ge=0, description="substitutions per site, family to member")
+    fold_distance: float = Field(default=3.0, ge=0, le=100, description="substitutions per site, fold to superfamily")
+    superfamily_distance: float = Field(
+        default=1.5, ge=0, le=100, description="substitutions per site, superfamily to family"
+    )
+    family_distance: float = Field(default=1.5, ge=0, le=100, description="substitutions per site, family to member")
     gamma_shape: float = Field(
         default=1.4, gt=0, le=100, description="alpha of the gamma-distributed rates among sites; smaller: more uneven"
     )
@@ -56,6 +68,13 @@ class SimulatedOptions(Options):
     )
     validation: float = Field(default=0.08, gt=0, lt=0.4, description="fraction of the remaining members in validation")
 
+    @model_validator(mode="after")
+    def _fits(self) -> SimulatedOptions:
+        levels = (self.superfamilies_per_fold, self.families_per_superfamily, self.members_per_family, self.length)
+        numbers = self.folds * math.prod(largest for _, largest in levels)
+        limits.refuse_large(numbers, "folds, superfamilies, families, members and length")
+        return self
+
 
 class RemoteHomologyOptions(Options):
     """Options of the task ``remote_homology``."""
@@ -63,7 +82,7 @@ class RemoteHomologyOptions(Options):
     protocol: Literal["clean", "fpt2021"] = Field(
         default="clean",
         description="clean: separate validation, all three hold-outs in full, padding masked, long sequences cropped; "
-        "fpt2021: as in the paper's code, including faults D6 to D9",
+        "fpt2021: as in the paper's code, D6 to D9 and D20 to D22",
     )
     source: Sources = Field(
         default=("tape",),
@@ -73,7 +92,8 @@ class RemoteHomologyOptions(Options):
     max_length: int = Field(
         default=1024,
         ge=1,
+        le=limits.LENGTH,
         description="longer sequences are cropped to this many residues; under fpt2021 nothing is cropped, but a batch "
-        "with a longer sequence is skipped",
+        "with a sequence that is longer, <cls> and <sep> included, is skipped",
     )
     simulated: SimulatedOptions = Field(default=SimulatedOptions(), description="options of the source 'simulated'")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fptkit.errors import DataError, UnknownNameError, UsageError
 from fptkit.interfaces import Classes, SampledEvaluation, Shown, Split, Symbols, Task
 from fptkit.sources import Unavailable, choose, shown_folder
-from fptkit.sources.data_sets import DATA_SETS
+from fptkit.sources.data_sets import DATA_SETS, changed_files
 from fptkit.tasks.examples import SymbolExamples
 from fptkit.tasks.homology import alphabet
 from fptkit.tasks.homology.find import SPLITS, TEST_SPLITS, file_stem, folder_of, split_files
@@ -34,9 +34,11 @@ _TITLES = {
 
 # Settings of the paper's code. Source: kzl/universal-computation, datasets/remote_homology.py and experiment.py:
 # classes of the output layer (TAPE has 1,195 folds), factor on the accuracy (the fraction of sequences that remains
-# according to its authors), evaluation batch size in training batches.
+# according to its authors), evaluation batch size in training batches. TAPE's loader keeps incomplete batches.
 _FPT2021_CLASSES = 1200
-_FPT2021_EVALUATION = SampledEvaluation(batches=25, size_factor=4, accuracy_factor=0.9739)
+_FPT2021_EVALUATION = SampledEvaluation(
+    batches=25, size_factor=4, accuracy_factor=0.9739, continued=True, incomplete=True
+)
 
 
 class RemoteHomology(Task):
@@ -59,12 +61,12 @@ class RemoteHomology(Task):
         UsageError: protocol ``fpt2021``, and the data have a fold above its 1,200 outputs, or no sequence is short
             enough.
 
-    Under ``fpt2021`` nothing is cropped: a batch with a sequence above ``max_length`` is skipped (D8), padding is read
-    as tokens (D9), and ``test`` is the validation data (D7).
+    Under ``fpt2021`` nothing is cropped: a batch with a sequence above ``max_length``, <cls> and <sep> included, is
+    skipped (D8), padding is read as tokens (D9), ``test`` is the validation data (D7), and symbols are TAPE's 30 (D22).
 
-    Source: Rao et al. 2019 (TAPE), section 4, with the splits of Hou et al. 2018 (DeepSF). Differences: no <cls> and
-    <sep> symbols around the sequence; sequences above ``max_length`` are cropped to their first residues. ``fpt2021``
-    follows kzl/universal-computation, datasets/remote_homology.py, with the same difference in symbols.
+    Source: Rao et al. 2019 (TAPE), section 4, with the splits of Hou et al. 2018 (DeepSF). Differences of ``clean``: no
+    <cls> and <sep> symbols around the sequence; sequences above ``max_length`` are cropped to their first residues.
+    ``fpt2021`` follows kzl/universal-computation, datasets/remote_homology.py.
     """
 
     input: Symbols
@@ -86,7 +88,7 @@ class RemoteHomology(Task):
         self.test_splits = tuple(name for name in TEST_SPLITS if name in records)
         folds, classes = _folds(records, choice.entry, as_the_paper=as_the_paper)
         self.output = Classes(len(classes.names), names=classes.names)
-        self.input = Symbols(alphabet.SYMBOL_COUNT, alphabet.PAD)
+        self.input = Symbols(len(alphabet.TAPE_SYMBOLS) if as_the_paper else alphabet.SYMBOL_COUNT, alphabet.PAD)
         self._longest = options.max_length
 
         unknown: Counter[str] = Counter()
@@ -98,10 +100,13 @@ class RemoteHomology(Task):
             unknown += strange
             lengths += sizes
             offsets = np.concatenate([[0], np.cumsum(np.array(sizes, np.int64))])
+            if as_the_paper:
+                symbols, offsets = alphabet.to_tape(symbols, offsets)
             kept = None if as_the_paper else options.max_length
             examples[name] = SymbolExamples(symbols, offsets, folds[name], pad=alphabet.PAD, max_length=kept)
         self._splits: dict[str, SymbolExamples | UnmaskedExamples] = {**examples}
-        self.max_tokens = min(max(lengths), options.max_length)
+        around = 2 if as_the_paper else 0  # <cls> and <sep>
+        self.max_tokens = min(max(lengths) + around, options.max_length)
         if not as_the_paper:  # which reads padding, so that an answer depends on the others of the batch
             self.preparation = HomologyPreparation(
                 folds=classes.names, longest=self.max_tokens, max_length=options.max_length
@@ -111,7 +116,7 @@ class RemoteHomology(Task):
         self.notes = (
             *(f"{entry}: {reason}" for entry, reason in choice.skipped),
             *_source_notes(choice.entry, options),
-            *_data_notes(folds, lengths, self.max_tokens, options, unknown),
+            *_data_notes(folds, lengths, options, unknown),
             *classes.notes,
         )
         self.warnings = size_warnings({name: len(labels) for name, labels in folds.items()})
@@ -119,7 +124,7 @@ class RemoteHomology(Task):
             self._follow_the_paper(examples)
 
     def _follow_the_paper(self, examples: Mapping[str, SymbolExamples]) -> None:
-        """Apply the faults of ``fpt2021``: D6, D7, D8 and D9."""
+        """Apply what ``fpt2021`` does: D6, D7, D8, D9, D20 and D21."""
         if self.output.count > _FPT2021_CLASSES:
             raise UsageError(
                 f"remote_homology: the protocol fpt2021 has {_FPT2021_CLASSES:,} outputs, but the data have a fold "
@@ -129,8 +134,9 @@ class RemoteHomology(Task):
             counts = examples[name].token_counts
             if counts is not None and counts.min() > self._longest:
                 raise UsageError(
-                    f"remote_homology: every sequence of {name} is above max_length {self._longest:,}, and the "
-                    "protocol fpt2021 skips batches with one; raise max_length or use protocol clean"
+                    f"remote_homology: every sequence of {name} is above max_length {self._longest:,}, <cls> and "
+                    "<sep> included, and the protocol fpt2021 skips batches with one; raise max_length or use protocol "
+                    "clean"
                 )
         self.output = Classes(_FPT2021_CLASSES)
         unmasked = {name: UnmaskedExamples(examples[name], pad=alphabet.PAD) for name in ("train", "validation")}
@@ -143,10 +149,12 @@ class RemoteHomology(Task):
             "test": majority["validation"],
         }
         self.sampled_evaluation = _FPT2021_EVALUATION
+        self.precision = "float32"
         self.notes = (
             *self.notes,
-            "fpt2021: test is the validation data (D7); 25 batches per evaluation (D6), accuracy times 0.9739 (D8); "
-            "padding is read as tokens (D9)",
+            "fpt2021: test is the validation data (D7); 25 batches per evaluation (D6), which continue through the "
+            "data (D20), accuracy times 0.9739 (D8); padding is read as tokens (D9); TAPE's 30 symbols, with <cls> and "
+            "<sep> around each sequence (D22); float32 unless the recipe names a precision (D21)",
         )
 
     def skips(self, split: Split, indices: Sequence[int]) -> bool:
@@ -157,7 +165,8 @@ class RemoteHomology(Task):
 
     def show(self, split: str, index: int) -> Shown:
         """See `fptkit.Task.show`: the amino acids."""
-        return Shown(text=alphabet.decode(self._splits[split].symbols(index)))
+        decode = alphabet.decode_tape if self.protocol == "fpt2021" else alphabet.decode
+        return Shown(text=decode(self._splits[split].symbols(index)))
 
     def split(self, name: str) -> Split:
         """Return the split ``train``, ``validation`` or one of ``test_splits``.
@@ -190,6 +199,11 @@ def _open(entry: str, options: RemoteHomologyOptions) -> dict[str, list[Record]]
         families = simulate(options.simulated)
         return {name: families.records(name) for name in SPLITS}
     if entry == "tape":
+        if changed := changed_files(folder_of(entry)):
+            raise DataError(
+                f"{folder_of(entry) / changed[0]}: not the file that was fetched, its digest is another; fetch it "
+                "again: fptkit data fetch remote_homology --force"
+            )
         records = _read_folder(folder_of(entry), "fetch it: fptkit data fetch remote_homology")
         check_tape(records)
         return records
@@ -246,19 +260,21 @@ def _source_notes(entry: str, options: RemoteHomologyOptions) -> tuple[str, ...]
 def _data_notes(
     folds: Mapping[str, np.ndarray],
     lengths: list[int],
-    kept: int,
     options: RemoteHomologyOptions,
     unknown: Counter[str],
 ) -> list[str]:
     sizes = ", ".join(f"{_TITLES[name]} {len(labels):,}" for name, labels in folds.items())
     seen = np.unique(folds["train"])
     median = int(np.median(lengths))
-    notes = [f"sequences: {sizes}; {len(seen):,} folds in train; median {median} residues, at most {kept:,}"]
-    if long := sum(length > options.max_length for length in lengths):
+    kept = options.max_length - 2 if options.protocol == "fpt2021" else options.max_length  # without <cls> and <sep>
+    most = min(max(lengths), kept)
+    notes = [f"sequences: {sizes}; {len(seen):,} folds in train; median {median} residues, at most {most:,}"]
+    if long := sum(length > kept for length in lengths):
         notes.append(
-            f"{long:,} sequences are above {options.max_length:,} residues; batches with one are skipped"
+            f"{long:,} sequences are above {kept:,} residues, or {options.max_length:,} with <cls> and <sep>; batches "
+            "with one are skipped"
             if options.protocol == "fpt2021"
-            else f"{long:,} sequences are cropped to their first {options.max_length:,} residues"
+            else f"{long:,} sequences are cropped to their first {kept:,} residues"
         )
     for name, labels in folds.items():
         if name != "train" and (unseen := int((~np.isin(labels, seen)).sum())):

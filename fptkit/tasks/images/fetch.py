@@ -6,19 +6,34 @@ filled is used as it is. CIFAR-10's pickles are read by the restricted reader an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
 from torchvision.datasets import CIFAR10, MNIST
-from torchvision.datasets.utils import check_integrity, check_md5
+from torchvision.datasets.utils import check_integrity
 
 from fptkit.errors import DataError, SourceError
 from fptkit.sources import Unavailable, data_folder, shown_folder
-from fptkit.sources.download import Retries, download, unpack
+from fptkit.sources.archive import unpack
+from fptkit.sources.download import Retries, download, file_sha256
 from fptkit.sources.probe import NoAnswer, first_answering
 from fptkit.tasks.images.readers import Form, LabelledImages, read_cifar_folder, read_idx_folder
+
+SHA256 = {
+    "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+    "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+    "cifar-10-python.tar.gz": "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+}
+"""Digests of the files that are downloaded; torchvision's MD5 digests can be forged.
+
+Source: Keras' ``datasets.cifar10`` for CIFAR-10; TensorFlow Datasets and many others for MNIST."""
+
+_MOST_BYTES = 2**30
 
 
 def torchvision_folder() -> Path:
@@ -39,7 +54,7 @@ def fetched_mnist(form: Form) -> dict[str, LabelledImages]:
             if bad := _bad_files(folder, wanted):
                 server = _answering([mirror + bad[0] for mirror in MNIST.mirrors], _state(folder, bad))
                 for name in bad:
-                    _fetch(server.removesuffix(bad[0]) + name, folder / name, wanted[name])
+                    _fetch(server.removesuffix(bad[0]) + name, folder / name)
     # torchvision also stores unpacked files, which have no checksums; only the archives are verified.
     return read_idx_folder(folder, form, packed=True)
 
@@ -58,10 +73,9 @@ def fetched_cifar10(form: Form) -> dict[str, LabelledImages]:
         with _locked(folder):
             if bad := _bad_files(folder, wanted):
                 archive = root / CIFAR10.filename
-                if not check_integrity(archive, CIFAR10.tgz_md5):
-                    _fetch(_answering([CIFAR10.url], _state(folder, bad)), archive, CIFAR10.tgz_md5)
-                unpack(archive, root)
-                archive.unlink()
+                if not archive.is_file() or file_sha256(archive) != SHA256[archive.name]:
+                    _fetch(_answering([CIFAR10.url], _state(folder, bad)), archive)
+                _replace_by(archive, folder, wanted)
                 if bad := _bad_files(folder, wanted):
                     raise DataError(f"{shown_folder(folder)}: wrong checksum of {', '.join(bad)} from the archive")
     return read_cifar_folder(folder, form)
@@ -80,6 +94,18 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _replace_by(archive: Path, folder: Path, names: Iterable[str]) -> None:
+    """Unpack an archive beside a folder, and replace the folder's files of these names; the archive is removed."""
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unpacked-") as place:
+        unpack(archive, Path(place))
+        for name in names:
+            unpacked = Path(place) / folder.name / name
+            if not unpacked.is_file():
+                raise DataError(f"{archive}: it has no {folder.name}/{name}; remove it, and try again")
+            unpacked.replace(folder / name)
+    archive.unlink()
 
 
 def _bad_files(folder: Path, wanted: Mapping[str, str]) -> list[str]:
@@ -106,11 +132,16 @@ def _answering(addresses: Sequence[str], state: str) -> str:
         raise Unavailable(f"{state}, and {addresses[0]} cannot be reached ({err})") from err
 
 
-def _fetch(address: str, destination: Path, md5: str) -> None:
+def _fetch(address: str, destination: Path) -> None:
+    """Download a file whose digest is known. Another file is removed.
+
+    Raises:
+        Unavailable: it cannot be downloaded, or is another one.
+    """
+    retries = Retries(timeout_s=15.0, attempts=3)
     try:
-        download(address, destination, retries=Retries(timeout_s=15.0, attempts=3))
+        download(address, destination, sha256=SHA256[destination.name], most_bytes=_MOST_BYTES, retries=retries)
     except SourceError as err:
         raise Unavailable("; ".join(f"{entry}: {reason}" for entry, reason in err.tried)) from err
-    if not check_md5(destination, md5):
-        destination.unlink()
-        raise Unavailable(f"{address}: the checksum of the downloaded file differs from torchvision's; file removed")
+    except DataError as err:
+        raise Unavailable(str(err)) from err

@@ -11,13 +11,14 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from fptkit.options import ONE_OR_MORE, ONE_OR_MORE_SCHEMA, Options, source_check
+from fptkit.specs import limits
 
 MNIST_SOURCES = "torchvision, path:DIR_OR_FILE, digits"
 CIFAR_SOURCES = "torchvision, path:DIR_OR_FILE, simulated"
 
 _PROTOCOL = (
     "clean: a tenth of the training data is the validation split, splits are evaluated in full; "
-    "fpt2021: as in the paper's code, including faults D5 and D6"
+    "fpt2021: as in the paper's code, D5, D6 and D19 to D21"
 )
 _SOURCE = "sources of the images, of which the first available one is used; any of "
 _PATCH = "side of a square patch in pixels, a divisor of the image's side; one patch is one token"
@@ -46,13 +47,21 @@ class SimulatedImageOptions(Options):
     The ten classes are five shapes, each filled with stripes or with checks.
     """
 
-    seed: int = Field(default=0, ge=0, description="seed of the images; the run's own seed does not change the data")
-    train: int = Field(default=12_000, ge=10, description="images of the training split")
-    validation: int = Field(default=1_500, ge=10, description="images of the validation split")
-    test: int = Field(default=3_000, ge=10, description="images of the test split")
+    seed: int = Field(
+        default=0, ge=0, le=limits.SEED, description="seed of the images; the run's own seed does not change the data"
+    )
+    train: int = Field(default=12_000, ge=10, le=limits.EXAMPLES, description="images of the training split")
+    validation: int = Field(default=1_500, ge=10, le=limits.EXAMPLES, description="images of the validation split")
+    test: int = Field(default=3_000, ge=10, le=limits.EXAMPLES, description="images of the test split")
     image_size: int = Field(default=32, ge=16, le=256, description="height and width, in pixels")
     channels: Literal[1, 3] = Field(default=3, description="3 for colour, 1 for grey")
     noise: float = Field(default=12.0, ge=0, le=128, description="standard deviation of the pixel noise, of 255 levels")
+
+    @model_validator(mode="after")
+    def _fits(self) -> SimulatedImageOptions:
+        images = max(self.train, self.validation, self.test)
+        limits.refuse_large(images * self.channels * self.image_size**2, "image_size and images")
+        return self
 
 
 class ImageOptions(Options):
@@ -62,7 +71,7 @@ class ImageOptions(Options):
     source: tuple[str, ...]
     patch_size: int
     augment: Literal["auto"] | bool = Field(default="auto", description=_AUGMENT)
-    train_size: int | None = Field(default=None, ge=1, description=_TRAIN_SIZE)
+    train_size: int | None = Field(default=None, ge=1, le=limits.EXAMPLES, description=_TRAIN_SIZE)
 
     @property
     def side(self) -> int:
@@ -83,7 +92,7 @@ class MnistOptions(ImageOptions):
     image_size: Literal[28, 32] = Field(
         default=28, description="side in pixels; 32, as in the paper's text, adds two black pixels on every side"
     )
-    patch_size: int = Field(default=4, ge=1, description=_PATCH)
+    patch_size: int = Field(default=4, ge=1, le=limits.WIDTH, description=_PATCH)
 
     @property
     def side(self) -> int:
@@ -112,10 +121,10 @@ class _CifarOptions(ImageOptions):
 class Cifar10Options(_CifarOptions):
     """Options of the task ``cifar10``: classify colour photographs of 32 x 32 pixels."""
 
-    patch_size: int = Field(default=4, ge=1, description=_PATCH)
+    patch_size: int = Field(default=4, ge=1, le=limits.WIDTH, description=_PATCH)
 
 
 class Cifar10LraOptions(_CifarOptions):
     """Options of the task ``cifar10_lra``: CIFAR-10 in grey, one token per pixel, as in the Long Range Arena."""
 
-    patch_size: int = Field(default=1, ge=1, description=_PATCH)
+    patch_size: int = Field(default=1, ge=1, le=limits.WIDTH, description=_PATCH)

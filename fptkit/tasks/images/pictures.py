@@ -6,11 +6,10 @@ for something else by its name.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
-import struct
 import warnings
-import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fptkit.errors import DataError
+from fptkit.sources.decoding import check_regular, decoding
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,6 +30,8 @@ MOST_PIXELS = 89_478_485
 
 WHITE = (255, 255, 255)
 
+_MOST_BYTES = 2**30
+
 _SHOWN = 3
 """Faults that one message has."""
 
@@ -38,12 +40,6 @@ _CHUNK = 16
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-_FAULTS = (
-    *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError),
-    *(struct.error, zlib.error, MemoryError, RuntimeError, AssertionError),
-)
-"""What Pillow's decoders raise for damaged files."""
 
 
 @dataclass(frozen=True)
@@ -95,23 +91,23 @@ def read_picture(
     from PIL import Image, UnidentifiedImageError
 
     where = where or str(source)
-    if isinstance(source, Path) and not source.is_file():
-        raise DataError(f"{where}: there is no such file; check the path")
+    if isinstance(source, Path):
+        _check_file(source, where)
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_formats()) as opened:
-            _check_form(opened, where)
+        with decoding(where, "a picture", advice="replace or remove the file"):
+            opened = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_formats())
+    except DataError as err:
+        if isinstance(err.__cause__, UnidentifiedImageError):
+            raise DataError(f"{where}: not readable as a picture: {_begin(source)}") from err
+        if isinstance(err.__cause__, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
+            raise _too_large(where, str(err.__cause__)) from err
+        raise
+    with opened:
+        _check_form(opened, where)
+        with decoding(where, "a picture", advice="replace or remove the file"):
             opened.load()
             animated = opened.format != "MPO" and bool(getattr(opened, "is_animated", False))
             return _as_seen(_turned(opened), colour, background, animated)
-    except UnidentifiedImageError as err:
-        raise DataError(f"{where}: not readable as a picture: {_begin(source)}") from err
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as err:
-        raise _too_large(where, str(err)) from err
-    except PermissionError as err:
-        raise DataError(f"{where}: cannot be read ({err.strerror or err}); check its permissions") from err
-    except _FAULTS as err:
-        reason = str(err) or type(err).__name__
-        raise DataError(f"{where}: not readable as a picture: {reason}; replace or remove the file") from err
 
 
 def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
@@ -154,6 +150,12 @@ def _formats() -> list[str]:
     return [name for name in FORMATS if name in Image.OPEN]
 
 
+def _check_file(path: Path, where: str) -> None:
+    check_regular(path, name=where)
+    if path.is_file() and path.stat().st_size > _MOST_BYTES:  # some decoders read the whole file at once
+        raise DataError(f"{where}: a file of {path.stat().st_size:,} bytes is no picture of a data set; remove it")
+
+
 def _check_form(picture: Image, where: str) -> None:
     mode, (width, height) = picture.mode, picture.size
     if width * height > MOST_PIXELS:
@@ -173,7 +175,7 @@ def _too_large(where: str, size: str) -> DataError:
 
 def _begin(source: Path | bytes) -> str:
     """Why content is not a picture, from how it begins."""
-    content = source if isinstance(source, bytes) else _first_bytes(source)
+    content = source[:32] if isinstance(source, bytes) else _first_bytes(source)
     if not content:
         return "the file is empty; replace or remove it"
     text = content.decode("latin-1")
@@ -183,9 +185,9 @@ def _begin(source: Path | bytes) -> str:
 
 def _first_bytes(path: Path, count: int = 32) -> bytes:
     try:
-        with path.open("rb") as file:
+        with decoding(path, "a picture"), path.open("rb") as file:
             return file.read(count)
-    except OSError:
+    except DataError:  # a pipe, or not readable
         return b""
 
 
@@ -204,20 +206,18 @@ def _turned(picture: Image) -> Image:
     """The picture as its EXIF orientation says; a damaged EXIF block says nothing."""
     from PIL import ImageOps
 
-    try:
+    with contextlib.suppress(DataError), decoding("EXIF", "a block of EXIF"):
         return ImageOps.exif_transpose(picture)
-    except _FAULTS:
-        return picture
+    return picture
 
 
 def _on_its_side(picture: Image) -> bool:
     """Whether the EXIF orientation exchanges height and width."""
     from PIL import ExifTags
 
-    try:
+    with contextlib.suppress(DataError), decoding("EXIF", "a block of EXIF"):
         return picture.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
-    except _FAULTS:
-        return False
+    return False
 
 
 def _as_seen(picture: Image, colour: str, background: tuple[int, int, int], animated: bool) -> Picture:
@@ -242,8 +242,8 @@ def header(path: Path) -> tuple[tuple[int, int], str] | None:
     from PIL import Image
 
     try:
-        with Image.open(path, formats=_formats()) as picture:
+        with decoding(path, "a picture"), Image.open(path, formats=_formats()) as picture:
             size = (picture.height, picture.width)
             return (size[::-1] if _on_its_side(picture) else size), picture.mode
-    except (Image.DecompressionBombError, *_FAULTS):
+    except DataError:
         return None

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import gzip
 import math
-import pickle
-import struct
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fptkit.errors import DataError, SourceError
 from fptkit.sources import Unavailable, shown_folder
+from fptkit.sources.decoding import decoding
 from fptkit.sources.plain_pickle import loads
 from fptkit.tasks.images.folders import class_folders
 from fptkit.tasks.images.pictures import Picture, in_threads, picture_notes, read_picture
+from fptkit.tasks.reading.numpy_files import read_npz
 from fptkit.tasks.reading.options import SPLIT_NAMES
 from fptkit.tasks.reading.paths import own_splits, split_of
+from fptkit.tasks.reading.text import open_bytes
 
 Bytes = NDArray[np.uint8]
 Integers = NDArray[np.int64]
@@ -31,6 +30,8 @@ IDX_FILES = {
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
 """MNIST's own file names: images and labels of each split. Each may end in ``.gz``."""
+
+_MOST_CLASSES = 1_000_000
 
 CIFAR_FOLDER = "cifar-10-batches-py"
 CIFAR_FILES = {"train": tuple(f"data_batch_{number}" for number in range(1, 6)), "test": ("test_batch",)}
@@ -131,6 +132,8 @@ def checked(images: NDArray[np.generic], labels: NDArray[np.generic], form: Form
         raise DataError(f"{where}: no images")
     if labels.min() < 0:
         raise DataError(f"{where}: label {labels.min()} is negative")
+    if labels.max() >= _MOST_CLASSES:
+        raise DataError(f"{where}: label {labels.max()} is too large; number the classes from 0 without gaps")
     return LabelledImages(images, labels.astype(np.int64))
 
 
@@ -157,30 +160,11 @@ def checked_images(images: NDArray[np.generic], form: Form, where: str) -> Bytes
 
 # npz
 
-_NPZ_ERRORS = (
-    zipfile.BadZipFile,
-    zlib.error,
-    ValueError,
-    EOFError,
-    OSError,
-    struct.error,
-    MemoryError,  # a header that claims an impossible size
-    RuntimeError,  # an encrypted archive; its subclass NotImplementedError: an unknown compression
-)
 _ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
 
 def _read_npz(path: Path, form: Form) -> dict[str, LabelledImages]:
-    try:
-        # Opened here, since NumPy does not close damaged files.
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-            members = {name.removesuffix(".npy") for name in archive.namelist()}
-            file.seek(0)
-            opened = np.load(file, allow_pickle=False)
-            arrays = {name: np.asarray(opened[name]) for name in _ARRAYS if name in members}
-    except _NPZ_ERRORS as err:
-        reason = err if str(err) else type(err).__name__
-        raise DataError(f"{path}: not readable as an npz archive of plain arrays: {reason}") from err
+    arrays = read_npz(path, _ARRAYS)
     if missing := [name for name in _ARRAYS if name not in arrays]:
         raise DataError(f"{path}: the arrays {', '.join(missing)} are missing")
     return {
@@ -193,6 +177,7 @@ def _read_npz(path: Path, form: Form) -> dict[str, LabelledImages]:
 # number (big-endian), then the numbers themselves.
 
 _IDX_BYTE = 0x08
+_CHUNK = 1 << 20
 
 
 def idx_file(folder: Path, name: str) -> Path | None:
@@ -233,25 +218,35 @@ def read_idx(path: Path) -> Bytes:
     Raises:
         DataError: the file is damaged, truncated, or holds numbers of another type.
     """
-    try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as err:  # OSError is also gzip's BadGzipFile
-        raise DataError(f"{path}: not readable as a gzip file: {err}") from err
-    if len(raw) < 4 or raw[:2] != b"\0\0":
-        raise DataError(f"{path}: not an IDX file: it begins with {raw[:4].hex(' ') or 'nothing'}, expected 00 00")
-    kind, dimensions = raw[2], raw[3]
-    if kind != _IDX_BYTE:
-        raise DataError(f"{path}: an IDX file of type 0x{kind:02x}, expected 0x08, bytes")
-    header = 4 + 4 * dimensions
-    if not 1 <= dimensions <= 4 or len(raw) < header:
-        raise DataError(f"{path}: an IDX file of {dimensions} dimensions that ends after {len(raw)} bytes")
-    shape = struct.unpack(f">{dimensions}I", raw[4:header])
-    if len(raw) - header != math.prod(shape):
+    with open_bytes(path) as file:
+        begin = file.read(4)
+        if len(begin) < 4 or begin[:2] != b"\0\0":
+            raise DataError(
+                f"{path}: not an IDX file: it begins with {begin.hex(' ') or 'nothing'}, expected 00 00; "
+                "fetch or copy it again"
+            )
+        kind, dimensions = begin[2], begin[3]
+        if kind != _IDX_BYTE:
+            raise DataError(f"{path}: an IDX file of type 0x{kind:02x}, expected 0x08, bytes; fetch or copy it again")
+        header = file.read(4 * dimensions)
+        if not 1 <= dimensions <= 4 or len(header) < 4 * dimensions:
+            raise DataError(f"{path}: an IDX file of {dimensions} dimensions with a short header; fetch it again")
+        return _idx_numbers(path, file, tuple(int(size) for size in np.frombuffer(header, ">u4")))
+
+
+def _idx_numbers(path: Path, file: IO[bytes], shape: tuple[int, ...]) -> Bytes:
+    """The numbers after the header. Not more of the file is read than its header says, and one byte."""
+    count = math.prod(shape)
+    found = bytearray()
+    while len(found) <= count and (piece := file.read(min(count + 1 - len(found), _CHUNK))):
+        found += piece
+    if len(found) != count or not count:
+        there = "more" if len(found) > count else f"{len(found):,}"
         size = " x ".join(map(str, shape))
         raise DataError(
-            f"{path}: {len(raw) - header:,} bytes of numbers, its header says {size} = {math.prod(shape):,}"
+            f"{path}: its header says {size} = {count:,} bytes of numbers, but there are {there}; copy it again"
         )
-    return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
+    return np.frombuffer(found, np.uint8).reshape(shape)
 
 
 # CIFAR-10's pickles: dicts with ``data`` (N, 3072), each row red, then green, then blue, and ``labels``.
@@ -282,10 +277,8 @@ def read_cifar_batch(path: Path, form: Form) -> LabelledImages:
     Raises:
         DataError: it is damaged, would execute code, or holds something else.
     """
-    try:
+    with decoding(path, "a batch of CIFAR-10"):
         content = loads(path.read_bytes())
-    except (pickle.UnpicklingError, OSError) as err:
-        raise DataError(f"{path}: not readable as a batch of CIFAR-10: {err}") from err
     data, labels = (content.get(key) for key in ("data", "labels")) if isinstance(content, dict) else (None, None)
     whole = isinstance(labels, list) and all(isinstance(label, int) for label in labels)
     if not isinstance(data, np.ndarray) or not whole:

@@ -6,8 +6,6 @@ Source: Lu et al. 2021, section 3.1; kzl/universal-computation, ``datasets/mnist
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,6 +14,7 @@ from fptkit.errors import DataError, UnknownNameError, UsageError
 from fptkit.interfaces import Classes, SampledEvaluation, Shown, Task, Vectors
 from fptkit.seeds import derive_seed
 from fptkit.sources import choose
+from fptkit.sources.choice import expanded
 from fptkit.tasks.images.examples import ImageExamples, ImageStore, Preparation
 from fptkit.tasks.images.options import (
     Cifar10LraOptions,
@@ -45,7 +44,11 @@ _ADVICE = (
 )
 
 
-_FPT2021_NOTE = "fpt2021: the step is chosen on the test images (D5); 25 batches per evaluation (D6)"
+_FPT2021_NOTE = (
+    "fpt2021: the step is chosen on the test images (D5); 25 batches per evaluation (D6), which continue through the "
+    "images (D20); training drops the last incomplete batch of an epoch (D19); float32 unless the recipe names a "
+    "precision (D21)"
+)
 
 
 class ImageTask(Task):
@@ -109,7 +112,9 @@ class ImageTask(Task):
         self.output = self.preparation.output
         augment = augments if options.augment == "auto" else options.augment
         if options.protocol == "fpt2021":
-            self.sampled_evaluation = SampledEvaluation(batches=25)  # D6
+            self.sampled_evaluation = SampledEvaluation(batches=25, continued=True)  # D6, D20
+            self.complete_batches = True  # D19
+            self.precision = "float32"  # D21
         self._splits = _make_splits(data, options, preparation, augment)
         commonest = int(np.bincount(self._splits["train"].targets).argmax())
         self.majority_accuracy = {
@@ -145,7 +150,7 @@ class ImageTask(Task):
 
     def _open(self, entry: str, form: Form) -> Splits:
         if entry.startswith("path:"):
-            return read_images(Path(entry.removeprefix("path:")).expanduser(), form)
+            return read_images(expanded(entry.removeprefix("path:")), form)
         return self._open_named(entry, form)
 
     def _open_named(self, entry: str, form: Form) -> Splits:
@@ -290,7 +295,7 @@ def _digits() -> Splits:
 def _class_count(data: Splits, entry: str) -> int:
     seen = np.unique(data["train"].labels)
     if len(seen) != seen[-1] + 1:
-        missing = int(np.setdiff1d(np.arange(seen[-1]), seen)[0])
+        missing = int(np.argmax(seen != np.arange(len(seen))))  # not an array up to a label, which may be any number
         raise DataError(
             f"{entry}: labels of train go up to {seen[-1]}, but no image has {missing}; number them from 0 without gaps"
         )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from fptkit.sources import Unavailable, shown_folder
+from fptkit.sources import Unavailable, data_folder, shown_folder
+from fptkit.sources.choice import expanded
 from fptkit.tasks.listops.options import ListOpsFiles, ListOpsOptions
 
 SPLITS = ("train", "validation", "test")
@@ -20,12 +21,17 @@ LAYOUTS: tuple[Mapping[str, str], ...] = (
 
 def files(options: ListOpsOptions, entry: str) -> Iterable[Path]:
     """The files of an entry of ``source``, for the identity of the data; see ``TaskSpec.files``."""
-    if not entry.startswith("path:"):
+    if entry == "generated":
         return ()
     try:
-        return find_files(Path(entry.removeprefix("path:")).expanduser(), options.files).values()
+        return find_files(folder_of(entry), options.files).values()
     except Unavailable:
         return ()
+
+
+def folder_of(entry: str) -> Path:
+    """Return the folder of the source ``lra`` or ``path:DIR``."""
+    return data_folder() / "listops" if entry == "lra" else expanded(entry.removeprefix("path:"))
 
 
 def find_files(folder: Path, files: ListOpsFiles) -> dict[str, Path]:

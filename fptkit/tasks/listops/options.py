@@ -11,8 +11,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from fptkit.options import ONE_OR_MORE, ONE_OR_MORE_SCHEMA, Options, source_check
+from fptkit.specs import limits
 
-SOURCES = "generated, path:DIR"
+SOURCES = "generated, lra, path:DIR"
 
 CUT_OF_FPT2021 = 512
 """Symbols after which the paper's code cuts. Source: kzl/universal-computation, datasets/helpers/listops.py,
@@ -27,7 +28,8 @@ def _ascending(span: tuple[int, int]) -> tuple[int, int]:
 
 Source = Annotated[str, AfterValidator(source_check(SOURCES))]
 Sources = Annotated[tuple[Source, ...], ONE_OR_MORE, ONE_OR_MORE_SCHEMA]
-Span = Annotated[tuple[Annotated[int, Field(ge=4)], Annotated[int, Field(ge=4)]], AfterValidator(_ascending)]
+Length = Annotated[int, Field(ge=4, le=limits.LENGTH)]
+Span = Annotated[tuple[Length, Length], AfterValidator(_ascending)]
 FileName = Annotated[str, Field(min_length=1)]
 
 
@@ -45,20 +47,31 @@ class ListOpsOptions(Options):
     protocol: Literal["clean", "fpt2021"] = Field(
         default="clean",
         description="clean: brackets kept, separate validation and test, evaluated in full; fpt2021: as in the paper's "
-        "code, including faults D1, D2, D4, D6 and D7",
+        "code, D1, D2, D4, D6, D7, D20 and D21",
     )
     source: Sources = Field(
         default=("generated",),
         min_length=1,
         description=f"sources of the expressions, of which the first available one is used; any of {SOURCES}",
     )
-    train_size: int = Field(default=96_000, ge=1, description="expressions of the training split (source generated)")
+    train_size: int = Field(
+        default=96_000,
+        ge=1,
+        le=limits.EXAMPLES,
+        description="expressions of the training split (source generated)",
+    )
     validation_size: int = Field(
         default=2_000,
         ge=1,
+        le=limits.EXAMPLES,
         description="expressions of the validation split (source generated, or split off train if a folder has none)",
     )
-    test_size: int = Field(default=2_000, ge=1, description="expressions of the test split (source generated)")
+    test_size: int = Field(
+        default=2_000,
+        ge=1,
+        le=limits.EXAMPLES,
+        description="expressions of the test split (source generated)",
+    )
     length: Span = Field(
         default=(501, 1999),
         description="minimum and maximum number of symbols of an expression (source generated); an operator with its "
@@ -71,11 +84,15 @@ class ListOpsOptions(Options):
         default=10, ge=2, le=100, description="maximum number of arguments of an operator; the minimum is 2 (generated)"
     )
     seed: int = Field(
-        default=0, ge=0, description="seed of the expressions; the run's own seed does not change the data"
+        default=0,
+        ge=0,
+        le=limits.SEED,
+        description="seed of the expressions; the run's own seed does not change the data",
     )
     max_length: int | None = Field(
         default=None,
         ge=1,
+        le=limits.LENGTH,
         description="longer expressions are cut to this many symbols, which loses information; null: no limit",
     )
     files: ListOpsFiles = Field(default=ListOpsFiles(), description="file names of a folder that lacks the usual ones")
@@ -91,6 +108,8 @@ class ListOpsOptions(Options):
                 f"length requires at least {self.length[0]:,} symbols, but with max_depth {self.max_depth} and "
                 f"max_arguments {self.max_arguments} an expression has at most {most:,}"
             )
+        examples = max(self.train_size, self.validation_size, self.test_size)
+        limits.refuse_large(examples * self.length[1], "sizes and length")
         return self
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from fptkit.errors import UsageError
+from fptkit.sources.choice import expanded
 from fptkit.tasks.images.folders import ENDINGS, class_folders
 from fptkit.tasks.own_images.options import TABLES, ImagesOptions
 from fptkit.tasks.reading.delimited import TextTable
@@ -63,5 +64,5 @@ def pictures_of(table: TextTable, file: Path, options: ImagesOptions) -> list[Pa
         DataError: a picture does not exist.
         UsageError: the column of paths is not known.
     """
-    root = file.parent if options.root is None else Path(options.root.removeprefix("path:")).expanduser()
+    root = file.parent if options.root is None else expanded(options.root.removeprefix("path:"))
     return listed_files(table, path_column(table, options.path, ENDINGS), root, ENDINGS)

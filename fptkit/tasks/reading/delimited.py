@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fptkit.errors import DataError
+from fptkit.sources.decoding import decoded, decoding
 from fptkit.tasks.reading.labels import shown
 from fptkit.tasks.reading.numbers import parse_number
 from fptkit.tasks.reading.text import check_text, file_type, open_text
@@ -111,7 +112,7 @@ def _find_delimiter(path: Path, head: Sequence[str]) -> str:
         return "\t"
     best, most = ",", 1
     for delimiter in DELIMITERS:
-        with contextlib.suppress(csv.Error):
+        with contextlib.suppress(DataError), decoding(str(path), "a table"):
             counts = {len(row) for row in csv.reader(head, delimiter=delimiter, skipinitialspace=True) if row}
             if len(counts) == 1 and (count := counts.pop()) > most:
                 best, most = delimiter, count
@@ -125,13 +126,15 @@ def _rows(path: Path, lines: Iterator[str], delimiter: str, skipped: int) -> Ite
     reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=delimiter != "\t")
     begin = skipped + 1
     try:
-        for row in reader:
+        for row in decoded(reader, path, "a table"):
             cells = [cell.strip() for cell in row]
             if any(cells) or len(cells) > 1:
                 yield begin, cells
             begin = skipped + reader.line_num + 1
-    except csv.Error as err:
-        text = "a quoted cell is never closed" if "unexpected end" in str(err) else str(err)
+    except DataError as err:
+        if not isinstance(err.__cause__, csv.Error):
+            raise
+        text = "a quoted cell is never closed" if "unexpected end" in str(err) else str(err.__cause__)
         raise DataError(f"{path}:{begin}: {text}; check the quotes, and the option delimiter; {_QUOTES}") from err
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fptkit.errors import DataError
+from fptkit.sources.decoding import decoding, shown_value
 from fptkit.tasks.reading.delimited import TextTable
 from fptkit.tasks.reading.text import lines_of, read_text
 
@@ -57,15 +58,11 @@ def _records(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def _parsed(text: str, where: str) -> Any:
-    try:
+    advice = "write each record on a line of its own, or all as one list"
+    with decoding(where, "a JSON object", advice=advice):
         return json.loads(
             text, parse_int=str, parse_float=str, parse_constant=str, object_pairs_hook=lambda p: _pairs(p, where)
         )
-    except (ValueError, RecursionError) as err:
-        said = "nested too deeply" if isinstance(err, RecursionError) else str(err)
-        raise DataError(
-            f"{where}: not a JSON object: {said}; write each record on a line of its own, or all as one list"
-        ) from err
 
 
 def _pairs(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
@@ -79,7 +76,9 @@ def _pairs(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
 
 def _object(value: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise DataError(f"{where}: expected a JSON object with keys, got {value!r:.40}; write {{...}} for each record")
+        raise DataError(
+            f"{where}: expected a JSON object with keys, got {shown_value(value, 40)}; write {{...}} for each record"
+        )
     return value
 
 
@@ -93,7 +92,9 @@ def _cell(value: Any, where: str, name: str) -> str:
             return _checked(value, where, name)
         case list() if not any(isinstance(each, list | dict) for each in value):
             return LIST.join(_cell(each, where, name) for each in value)
-    raise DataError(f"{where}: '{name}' is {type(value).__name__} of {value!r:.40}; expected text, a number or a list")
+    raise DataError(
+        f"{where}: '{name}' is {type(value).__name__} of {shown_value(value, 40)}; expected text, a number or a list"
+    )
 
 
 def _checked(text: str, where: str, name: str) -> str:

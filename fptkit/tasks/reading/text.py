@@ -8,12 +8,12 @@ import contextlib
 import gzip
 import io
 import lzma
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any
 
 from fptkit.errors import DataError
+from fptkit.sources.decoding import Unpacked, decoding
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -53,7 +53,13 @@ _UNKNOWN = "check what file it is"
 
 _SAMPLE = 1 << 16
 
-_DAMAGE = (gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError)
+_UNPACKERS: dict[str, Callable[[IO[bytes]], Any]] = {
+    ".gz": lambda file: gzip.GzipFile(fileobj=file, mode="rb"),
+    ".xz": lzma.LZMAFile,
+    ".bz2": bz2.BZ2File,
+}
+
+_BUFFER = 1 << 18
 
 
 def unpacked_name(path: Path) -> str:
@@ -73,33 +79,30 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         DataError: it is missing, cannot be read, or is damaged; also while it is read.
     """
-    try:
-        with _opened(path) as file:
-            yield file
-    except _DAMAGE as err:
-        raise DataError(f"{path}: damaged {_KINDS[path.suffix.lower()]} file ({err}); fetch or copy it again") from err
-    except FileNotFoundError as err:
-        raise DataError(f"{path}: there is no such file; check the path") from err
-    except OSError as err:
-        raise DataError(f"{path}: cannot be read ({err.strerror or err}); check the path and its permissions") from err
-
-
-def _opened(path: Path) -> IO[bytes]:
-    if path.exists() and not path.is_file():  # a pipe would wait for a writer, a device may never end
-        raise DataError(f"{path}: not a file, but a folder, pipe or device; name a file")
     ending = path.suffix.lower()
-    if ending not in _MAGIC:
-        return path.open("rb")
-    with path.open("rb") as file:
+    with decoding(path, "a file"):
+        file = path.open("rb")
+    with file:
+        if ending in _MAGIC:
+            _check_magic(path, file)
+        what = f"a file packed by {_KINDS[ending]}" if ending in _KINDS else "a file"
+        with decoding(path, what):
+            content = _UNPACKERS[ending](file) if ending in _UNPACKERS else file
+            raw = Unpacked(content, path, what, limited=ending in _UNPACKERS)
+        with io.BufferedReader(raw, _BUFFER) as buffered:
+            yield buffered
+
+
+def _check_magic(path: Path, file: IO[bytes]) -> None:
+    ending = path.suffix.lower()
+    with decoding(path, "a file"):
         begins = file.read(len(_MAGIC[ending]))
+        file.seek(0)
     if begins != _MAGIC[ending]:
         raise DataError(
             f"{path}: not a {_KINDS[ending]} file: it begins with {begins.hex(' ') or 'nothing'}; rename it, or fetch "
             "it again"
         )
-    if ending == ".gz":
-        return cast(IO[bytes], gzip.GzipFile(path, "rb"))
-    return lzma.LZMAFile(path, "rb") if ending == ".xz" else bz2.BZ2File(path, "rb")
 
 
 @contextlib.contextmanager

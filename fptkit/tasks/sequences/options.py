@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from fptkit.options import ONE_OR_MORE, ONE_OR_MORE_SCHEMA
+from fptkit.specs import limits
 from fptkit.tasks.reading.options import CellOptions
 from fptkit.tasks.table.options import one_character
 
@@ -95,7 +96,10 @@ class SequenceOptions(CellOptions):
         default=("?",), description="tagging: labels of symbols without a label; they do not count"
     )
     max_length: int | None = Field(
-        default=None, ge=1, description="longer sequences are cut to their first symbols; null: none is cut"
+        default=None,
+        ge=1,
+        le=limits.LENGTH,
+        description="longer sequences are cut to their first symbols; null: none is cut",
     )
     delimiter: Annotated[str, AfterValidator(one_character)] | None = Field(
         default=None, description="character between the cells of a table, or the word tab; null: it is found"

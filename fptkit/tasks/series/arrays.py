@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fptkit.errors import DataError
+from fptkit.tasks.reading import numpy_files
 from fptkit.tasks.reading.labels import shown
 from fptkit.tasks.reading.paths import own_splits, split_of
 from fptkit.tasks.series.values import Read, Series, without_missing_end
@@ -28,7 +27,7 @@ def splits_inside(path: Path) -> dict[str, str]:
     Raises:
         DataError: it is not an ``.npz`` file, or two arrays say the same split.
     """
-    names = [name for name in _names(path) if _is_input(name) and split_of(name)]
+    names = [name for name in numpy_files.names_in_npz(path) if _is_input(name) and split_of(name)]
     return own_splits(names, str(path))
 
 
@@ -86,12 +85,11 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     Raises:
         DataError: the file is damaged, or an array has pickled objects.
     """
-    try:
-        # Opened here, since numpy does not close a file that is not a zip archive.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as opened:
-            return {name: opened[name] for name in opened.files}
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as err:
-        raise DataError(f"{path}: not readable as an .npz file: {err or 'it is empty'}; write it again") from err
+    arrays = numpy_files.read_npz(path)
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biufUS":
+            raise DataError(f"{path}: '{name}' has values of type {array.dtype}, expected numbers or text")
+    return arrays
 
 
 def split_series(path: Path, arrays: Arrays, split: str) -> tuple[Series, ...]:
@@ -183,14 +181,6 @@ def _input_name(path: Path, arrays: Arrays, split: str) -> str:
             f"{path}: expected one array of series, x or x_train with x_test; it has {shown(list(arrays)) or 'none'}"
         )
     return fitting[0]
-
-
-def _names(path: Path) -> list[str]:
-    try:
-        with zipfile.ZipFile(path) as file:
-            return [name.removesuffix(".npy") for name in file.namelist()]
-    except (OSError, zipfile.BadZipFile) as err:
-        raise DataError(f"{path}: not readable as an .npz file: {err}; write it again") from err
 
 
 def _is_input(name: str) -> bool:

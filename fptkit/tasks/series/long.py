@@ -16,6 +16,9 @@ from fptkit.tasks.series.values import Series
 
 Codes = NDArray[np.int64]
 
+_FEW_CELLS, _MOST_EMPTY = 100_000_000, 100
+"""Cells up to which any series are made of rows, and cells for each row beyond which more are refused."""
+
 
 @dataclass(frozen=True)
 class Sorted:
@@ -78,7 +81,9 @@ def sort_steps(table: TextTable, owners: Sequence[Codes], time: Column | None) -
     return Sorted(order, times, tuple(notes), step if time.kind == "date" and step > 0 else None)
 
 
-def place(values: Series, owners: Codes, kinds: Codes | None, steps: Sorted, count: int, channels: int) -> list[Series]:
+def place(
+    values: Series, owners: Codes, kinds: Codes | None, steps: Sorted, *, count: int, channels: int, where: str
+) -> list[Series]:
     """Cut rows into series.
 
     Shapes: values (rows, C), or (rows, 1) if every row has one channel; -> (T, channels) each.
@@ -90,14 +95,24 @@ def place(values: Series, owners: Codes, kinds: Codes | None, steps: Sorted, cou
         steps: the order of the rows.
         count: number of series.
         channels: number of channels.
+        where: the table, for messages.
+
+    Raises:
+        DataError: the series would have far more cells than there are rows.
     """
     if kinds is None:
         lengths = np.bincount(owners, minlength=count)
         return np.split(values[steps.order], np.cumsum(lengths)[:-1])
-    series = []
+    series, cells = [], 0
     order = np.argsort(owners, kind="stable")
     for rows in np.split(order, np.cumsum(np.bincount(owners, minlength=count))[:-1]):
         _, moments = np.unique(steps.times[rows], return_inverse=True)
+        cells += (int(moments.max()) + 1) * channels
+        if cells > max(_FEW_CELLS, _MOST_EMPTY * len(values)):
+            raise DataError(
+                f"{where}: {len(values):,} rows are series of {channels:,} channels, almost all values missing, "
+                f"more than {cells:,} cells; check the options id, channel and time"
+            )
         whole = np.full((int(moments.max()) + 1, channels), np.nan)
         whole[moments, kinds[rows]] = values[rows, 0]
         series.append(whole)

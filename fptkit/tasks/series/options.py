@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fptkit.options import ONE_OR_MORE, ONE_OR_MORE_SCHEMA
+from fptkit.specs import limits
 from fptkit.tasks.reading.options import CellOptions
 
 ENDINGS = (".ts", ".tsv", ".txt", ".npz", ".csv", ".tab", ".parquet")
@@ -106,14 +107,22 @@ class SeriesOptions(CellOptions):
         "where a value was missing; refuse: an error",
     )
     max_steps: int | None = Field(
-        default=None, ge=1, description="longer series are cut to this many steps, their first ones; null: no limit"
+        default=None,
+        ge=1,
+        le=limits.LENGTH,
+        description="longer series are cut to this many steps, their first ones; null: no limit",
     )
-    history: int = Field(default=96, ge=2, description="steps that a forecast sees (forecasting)")
-    horizon: int | None = Field(default=None, ge=1, description="steps to forecast; null: no forecasting")
-    stride: int = Field(default=1, ge=1, description="steps from one window to the next (forecasting)")
+    history: int = Field(default=96, ge=2, le=limits.LENGTH, description="steps that a forecast sees (forecasting)")
+    horizon: int | None = Field(
+        default=None, ge=1, le=limits.LENGTH, description="steps to forecast; null: no forecasting"
+    )
+    stride: int = Field(
+        default=1, ge=1, le=limits.LENGTH, description="steps from one window to the next (forecasting)"
+    )
     season: int | None = Field(
         default=None,
         ge=1,
+        le=limits.LENGTH,
         description="season in steps, for the seasonal naive forecast; null: from the dates (24 hours, 7 days, 12 "
         "months or 4 quarters), if there are any",
     )

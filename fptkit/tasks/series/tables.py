@@ -120,7 +120,7 @@ def _read_long(table: TextTable, layout: Layout, split: Sequence[str], id: str) 
         kinds, channels = None, chosen
         steps = sort_steps(table, [numbers], time)
     values = np.array([_numbers_of(columns[name]) for name in chosen]).T
-    series = place(values, numbers, kinds, steps, len(owners), len(channels))
+    series = place(values, numbers, kinds, steps, count=len(owners), channels=len(channels), where=table.name)
     _check_known(table, series, owners)
     clock = f"the time is column '{time.name}'" if time else "the rows of each are steps in the order of the file"
     constant = {name: _constant(table, name, id, numbers, len(owners)) for name in (*targets, *split) if name != id}

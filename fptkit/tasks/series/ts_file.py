@@ -85,7 +85,7 @@ def read_ts(path: Path) -> SeriesFile:
 
 def _read_header_line(header: Header, line: str, where: str) -> bool:
     """Parse a line of the header; return true for the last one."""
-    if not line.startswith("@"):
+    if not line.startswith("@") or not line[1:].strip():
         raise DataError(f"{where}: expected a header line '@key value' before '@data', got {_short(line)}")
     key, *words = line[1:].split()
     name = key.lower()
@@ -117,7 +117,7 @@ def _flag(key: str, words: list[str], where: str) -> bool:
 
 
 def _count(key: str, words: list[str], where: str) -> int:
-    if len(words) != 1 or not words[0].isdecimal() or int(words[0]) < 1:
+    if len(words) != 1 or not words[0].isdecimal() or len(words[0]) > 18 or int(words[0]) < 1:
         raise DataError(f"{where}: '@{key}' must be followed by a whole number >= 1, got {_short(' '.join(words))}")
     return int(words[0])
 

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from fptkit.options import ONE_OR_MORE
+from fptkit.specs import limits
 from fptkit.tasks.reading.options import CellOptions
 
 ENDINGS = (".csv", ".tsv", ".tab", ".txt", ".parquet")
@@ -54,6 +55,7 @@ class TableOptions(CellOptions):
     max_categories: int = Field(
         default=32,
         ge=1,
+        le=limits.WIDTH,
         description="categories per column, the most frequent ones in train; all others become one further category",
     )
 

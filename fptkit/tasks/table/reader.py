@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from fptkit.errors import DataError, UsageError
+from fptkit.sources.decoding import check_unpacked, decoding
 from fptkit.tasks.reading.delimited import TextTable, read_delimited
 from fptkit.tasks.reading.labels import shown
 from fptkit.tasks.reading.paths import files_of_entry
 from fptkit.tasks.reading.text import file_type
 from fptkit.tasks.table.options import ENDINGS, TableOptions
+
+_MOST_CELLS = 100_000_000
 
 
 def files(options: TableOptions, entry: str) -> Iterable[Path]:
@@ -61,12 +64,10 @@ def _read_parquet(path: Path) -> TextTable:
         import pyarrow.parquet as pq
     except ImportError as err:
         raise UsageError(f"{path}: Parquet files need pyarrow: pip install 'fptkit[parquet]'") from err
-    try:
-        # One file: a folder name such as year=2020 must not add a column.
-        table = pq.ParquetFile(path).read()
-    except (pa.ArrowException, OSError) as err:
-        raise DataError(f"{path}: not readable as Parquet: {err}; write it again") from err
-    names = table.column_names
+    with decoding(path, "Parquet", advice="write it again"), pq.ParquetFile(path) as file:
+        _check_size(path, file.metadata)
+        table = file.read()  # one file: a folder name such as year=2020 must not add a column
+        names = table.column_names
     # pandas writes its row numbers as a column of this name.
     index = [name for name in names if name.startswith("__index_level_")]
     notes = (f"{path.name}: the row numbers of pandas ({', '.join(index)}) are not used",) if index else ()
@@ -79,12 +80,22 @@ def _read_parquet(path: Path) -> TextTable:
         if not name.strip() or names.count(name) > 1:
             raise DataError(f"{path}: a column has no name, or the name of another: '{name}'; rename it")
         kind = table.schema.field(name).type
-        columns[name] = [_text(value, path, name) for value in table.column(name).to_pylist()]
+        with decoding(str(path), f"Parquet, column '{name}'", advice="write it again"):
+            values = table.column(name).to_pylist()
+        columns[name] = [_text(value, path, name) for value in values]
         if any(is_kind(kind) for is_kind in _numeric(pa.types)):
             kinds[name] = "number"
         elif pa.types.is_temporal(kind) and not pa.types.is_time(kind) and not pa.types.is_duration(kind):
             kinds[name] = "date"
     return TextTable(str(path), columns, kinds=kinds, notes=notes)
+
+
+def _check_size(path: Path, metadata: Any) -> None:
+    """Refuse a file that claims more than it can have: a few bytes may stand for any number of equal values."""
+    check_unpacked(path, sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups)))
+    cells = metadata.num_rows * metadata.num_columns
+    if cells > max(_MOST_CELLS, 100 * path.stat().st_size):
+        raise DataError(f"{path}: its header declares {cells:,} values; write it again, or in several files")
 
 
 def _numeric(types: Any) -> tuple[Callable[[Any], bool], ...]:

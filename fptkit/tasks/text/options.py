@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from fptkit.backbones.options import WeightEntries
 from fptkit.options import ONE_OR_MORE, ONE_OR_MORE_SCHEMA
+from fptkit.specs import limits
 from fptkit.tasks.reading.options import CellOptions
 from fptkit.tasks.table.options import one_character
 
@@ -49,7 +50,10 @@ class TextOptions(CellOptions):
         default=None, min_length=1, description="token after each text, such as <|endoftext|> or [SEP]; null: none"
     )
     max_length: int | None = Field(
-        default=None, ge=1, description="longer texts are cut to their first tokens, begin and end included; null: none"
+        default=None,
+        ge=1,
+        le=limits.LENGTH,
+        description="longer texts are cut to their first tokens, begin and end included; null: none",
     )
     delimiter: Annotated[str, AfterValidator(one_character)] | None = Field(
         default=None, description="character between the cells of a table, or the word tab; null: it is found"

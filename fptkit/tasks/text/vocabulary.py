@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from fptkit.errors import DataError, UsageError
 from fptkit.sources import choose
+from fptkit.sources.decoding import decoding, read_bytes
 from fptkit.sources.identity import DIGEST_BYTES
 from fptkit.sources.tokenizers import TOKENIZER, find_tokenizer
 from fptkit.sources.weights import open_weights
@@ -73,7 +74,7 @@ class Vocabulary(BaseModel):
             what="the tokenizer of task text",
             advice="Name weights that have one by task.tokenizer, such as builtin:gpt2_nano, or set bytes: true.",
         )
-        kept = _Kept(choice.found.read_bytes())
+        kept = _Kept(read_bytes(choice.found))
         tokenizer = _loaded(kept, str(choice.found))
         ids = {}
         for option, token in (("begin", begin), ("end", end)):
@@ -100,10 +101,8 @@ class Vocabulary(BaseModel):
             DataError: the tokenizer does not accept a text.
         """
         tokenizer = _loaded(self._kept, "the tokenizer")
-        try:
+        with decoding(f"{names[0]} and the texts after it", "text of this tokenizer", advice="look at the texts"):
             return [found.ids for found in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
-        except Exception as err:  # the library raises bare exceptions
-            raise DataError(f"{names[0]}: the tokenizer failed at this text or one of the next: {err}") from err
 
     def attachments(self) -> dict[str, bytes]:
         """The tokenizer's file by name."""
@@ -116,10 +115,7 @@ class Vocabulary(BaseModel):
             DataError: it is missing, or not the one of training.
         """
         file = folder / TOKENIZER
-        try:
-            content = file.read_bytes()
-        except OSError as err:
-            raise DataError(f"{file}: cannot be read ({err.strerror or err}); put the run's tokenizer back") from err
+        content = read_bytes(file)
         if _digest(content) != self.digest:
             raise DataError(f"{file}: not the tokenizer that the run was trained with; put that one back")
         self._kept.content, self._kept.tokenizer = content, None
@@ -143,10 +139,8 @@ def _loaded(kept: _Kept, where: str) -> Any:
 
         if not kept.content:
             raise DataError(f"{where}: its file was not read; read the preparation from its run folder")
-        try:
+        with decoding(where, "a tokenizer", advice="write it again"):
             tokenizer = Tokenizer.from_str(kept.content.decode())
-        except Exception as err:  # the library raises bare exceptions
-            raise DataError(f"{where}: not a tokenizer of the library tokenizers: {err}; write it again") from err
         tokenizer.no_truncation()
         tokenizer.no_padding()
         tokenizer.encode_special_tokens = True

@@ -14,6 +14,8 @@ from torchrun_runs import ACCELERATE, RECIPES, TORCHRUN, exit_codes
 from whole_runs import assert_near, assert_same, metrics, tensors
 from whole_runs import start as alone
 
+from fptkit.files import find_json
+
 
 @pytest.mark.slow
 def test_two_processes_are_as_good_as_one(write: Any, start: Any, tmp_path: Path) -> None:
@@ -24,7 +26,7 @@ def test_two_processes_are_as_good_as_one(write: Any, start: Any, tmp_path: Path
         summary = alone(write(name), tmp_path / f"{name}-one")
         one, two = tmp_path / f"{name}-one", tmp_path / f"{name}-two"
         assert_near(one, two)
-        theirs = json.loads((two / "summary.json").read_text())
+        theirs = find_json(two / "summary.json")
         assert (summary["processes"], theirs["processes"]) == (1, 2)
         assert theirs["steps"] == 20
         assert theirs["metrics"].keys() == summary["metrics"].keys()

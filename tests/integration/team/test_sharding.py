@@ -14,6 +14,8 @@ from torchrun_runs import exit_codes
 from whole_runs import assert_near, assert_same, tensors
 from whole_runs import start as alone
 
+from fptkit.files import find_json
+
 
 def test_one_process_shards_nothing_and_says_so(write: Any, tmp_path: Path) -> None:
     with_it = alone(write("xor", sharded=True), tmp_path / "with", "train.max_steps=2")
@@ -41,7 +43,7 @@ def test_two_processes_with_half_of_the_weights_are_as_good_as_one(write: Any, s
     for name in names:
         summary = alone(write(name), tmp_path / f"{name}-one")
         assert_near(tmp_path / f"{name}-one", tmp_path / f"{name}-two")
-        theirs = json.loads((tmp_path / f"{name}-two" / "summary.json").read_text())
+        theirs = find_json(tmp_path / f"{name}-two" / "summary.json")
         for key in ("best_step", "flops_per_step", "status", "ended_by", "times_tested", "processes"):
             assert theirs[key] == (2 if key == "processes" else summary[key]), key
         assert theirs["parameters"]["total"] == summary["parameters"]["total"]

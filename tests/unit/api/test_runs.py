@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 
 import fptkit
 from fptkit.errors import RecipeError, UsageError
+from fptkit.files import find_json
 
 TINY: dict[str, Any] = {
     "task": {"name": "bit_xor", "bits": 3, "validation_size": 40, "test_size": 50},
@@ -38,7 +38,7 @@ def test_a_run_is_that_of_the_command_line(capsys: pytest.CaptureFixture[str]) -
         "validation": summary["metrics"]["validation"],
         "test": summary["metrics"]["test"]["test"],
     }
-    assert result.summary == json.loads(Path("mine/summary.json").read_text())
+    assert result.summary == find_json(Path("mine/summary.json"))
     assert [row["split"] for row in result.history()] == ["train", "validation", "train", "validation", "test"]
     model = result.load()
     assert model.module.training is False

@@ -87,3 +87,11 @@ def test_faults_are_reported_before_anything_is_written() -> None:
     with pytest.raises(UsageError, match="cannot be called 'runs'"):
         fptkit.study(STUDY, name="runs")
     assert list(Path().iterdir()) == []
+
+
+def test_a_study_that_cannot_be_recorded_says_what_is_kept(tmp_path: Path) -> None:
+    from fptkit.api.studies import _writing
+
+    message = r"mine: the study cannot be recorded: .*No space left.*its runs are kept"
+    with pytest.raises(UsageError, match=message), _writing(tmp_path / "mine"):
+        raise OSError(28, "No space left on device")

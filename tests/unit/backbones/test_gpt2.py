@@ -189,7 +189,7 @@ def test_truncated_weights_are_refused(checkpoint: tuple[Path, GPT2Model], tmp_p
     folder, _ = checkpoint
     (tmp_path / "config.json").write_text((folder / "config.json").read_text())
     (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:1000])
-    with pytest.raises(DataError, match="not a readable safetensors file"):
+    with pytest.raises(DataError, match="not readable as a safetensors file"):
         load_gpt2(open_weights(f"path:{tmp_path}"))
 
 
@@ -222,6 +222,10 @@ def test_a_pretrained_table_is_extended_if_the_recipe_says_so(checkpoint: tuple[
         table(length=49, extend="tile")
     assert torch.equal(table(extend="tile"), torch.cat([given, given, given[:2]]))
     assert table(length=60, extend="tile").shape == (60, 32)
+    tiled = Gpt2Options.model_validate({"weights": f"path:{folder}", "positions": {"extend": "tile"}})
+    note = "the backbone's position table of 24 rows is repeated to 50"
+    assert note in build_gpt2(tiled, positions=50, seed=0).notes
+    assert note not in build_gpt2(tiled, positions=24, seed=0).notes
     drawn_out = table(extend="interpolate")
     places = np.linspace(0, 23, 50)  # the ends stay where they are
     for column in range(32):

@@ -98,5 +98,5 @@ def test_numbers_that_are_not_finite(tmp_path: Path) -> None:
 
 def test_a_damaged_file(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"x" * 100)
-    with pytest.raises(DataError, match="not a readable safetensors file"):
+    with pytest.raises(DataError, match="not readable as a safetensors file"):
         find_words(WeightFolder("path:x", {"model_type": "gpt2"}, tmp_path / "model.safetensors"))

@@ -244,6 +244,74 @@ def test_a_split_too_small_for_a_sample(size: int, message: str) -> None:
         sample(Ragged(size), 0)
 
 
+class Continued(Any):
+    """As the paper's image tasks: complete batches only, and evaluations that continue."""
+
+    protocol, sampled_evaluation = "paper", SampledEvaluation(batches=3, continued=True)
+    complete_batches = True
+
+
+class Uneven(Any):
+    """As the paper's tasks of sequences: incomplete batches count, and batches with example 3 are skipped."""
+
+    protocol = "paper"
+    sampled_evaluation = SampledEvaluation(batches=3, size_factor=2, continued=True, incomplete=True)
+
+    def skips(self, split: Split, indices: Sequence[int]) -> bool:
+        return 3 in indices
+
+
+def evaluations(task: Task, split: Split, steps: Sequence[int], batch_size: int) -> list[list[int]]:
+    options = TrainOptions(batch_size=batch_size, validate_every=10)
+    return [
+        batch.targets.tolist() for step in steps for batch in evaluation_batches(task, "test", split, options, step)
+    ]
+
+
+def rounds_of(batches: list[list[int]], size: int, per_round: int) -> list[list[int]]:
+    """The batches of a row in rounds of some batches each; every full round without repetition."""
+    assert all(0 <= example < size for batch in batches for example in batch)
+    return [
+        [example for batch in batches[start : start + per_round] for example in batch]
+        for start in range(0, len(batches), per_round)
+    ]
+
+
+def test_continued_evaluations_repeat_nothing_before_all_had_their_turn() -> None:
+    steps = [10, 20, 30, 40, 45]  # the last one ends a run of 45 steps
+    drawn = evaluations(Continued(), Ragged(22), steps, batch_size=4)
+    assert [len(batch) for batch in drawn] == [4] * 15
+    for turn in rounds_of(drawn, 22, per_round=5):
+        assert len(set(turn)) == 20  # five complete batches of 22 examples; two examples are left out, others each time
+    assert drawn[:5] != drawn[5:10]
+    # A resumed run continues at the same place, whatever was evaluated by this process before.
+    assert evaluations(Continued(), Ragged(22), [30], batch_size=4) == drawn[6:9]
+
+
+def test_incomplete_batches_count_where_the_protocol_says_so() -> None:
+    lengths = np.arange(22) + 1  # the last batch, of the longest two, is incomplete
+    drawn = evaluations(Uneven(), Ragged(22, lengths), [10, 20, 30, 40], batch_size=2)
+    # Sorted by length: 0-3 is skipped, then 4-7, 8-11, 12-15, 16-19 and the incomplete 20-21.
+    for turn in rounds_of([sorted(batch) for batch in drawn[:10]], 22, per_round=5):
+        assert sorted(turn) == list(range(4, 22))
+    assert sorted({len(batch) for batch in drawn}) == [2, 4]
+    assert [sorted(batch) for batch in evaluations(Uneven(), Ragged(3), [10], batch_size=8)] == [[0, 1, 2]] * 3
+
+
+def test_training_leaves_out_incomplete_batches_where_the_protocol_says_so() -> None:
+    """As a data loader with ``drop_last``: 22 examples make five batches of four."""
+    batches = TrainingBatches(Continued(), Ragged(22), 4, seed=0)
+    found = targets(batches, range(15))
+    assert [len(batch) for batch in found] == [4] * 15
+    for turn in rounds_of(found, 22, per_round=5):
+        assert len(set(turn)) == 20
+    assert [len(batch) for batch in targets(TrainingBatches(Any(), Ragged(22), 4, seed=0), range(6))].count(2) == 1
+    exact = targets(TrainingBatches(Continued(), Ragged(20), 4, seed=0), range(10))
+    assert exact == targets(TrainingBatches(Any(), Ragged(20), 4, seed=0), range(10))
+    with pytest.raises(ShapeError, match=r"needs a batch of 8, but it holds 7 examples; lower train\.batch_size"):
+        TrainingBatches(Continued(), Ragged(7), 8, seed=0)
+
+
 def test_an_endless_split_cannot_be_evaluated_in_full() -> None:
     with pytest.raises(ShapeError, match="split is endless; it cannot be evaluated in full"):
         next(evaluation_batches(Any(), "test", Ragged(None), TrainOptions(), 0))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from fptkit.engine import checkpoint
 from fptkit.engine.checkpoint import (
     checkpoint_of,
     latest_checkpoint,
@@ -20,6 +25,7 @@ from fptkit.engine.checkpoint import (
     unpack_optimizer,
 )
 from fptkit.errors import CheckpointError
+from fptkit.files import is_sealed, sealed
 
 
 def model_and_optimizer(steps: int) -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -51,7 +57,7 @@ def save(
         trained=trained_tensors(model),
         optimizer=pack_optimizer(optimizer, names(model)),
         state={"step": step},
-        identity={"frozen": {"digest": "d"}, "data": {"source": "s", "digest": "e"}},
+        parts={"frozen": {"digest": "d", "weights": "random"}, "data": {"source": "s", "digest": "e"}},
         keep_steps=keep,
     )
 
@@ -70,7 +76,7 @@ def test_going_on_equals_never_having_stopped(tmp_path: Path) -> None:
     fresh, fresh_optimizer = model_and_optimizer(0)
     saved = load_checkpoint(folder)
     restore_trained(fresh, saved.trained, origin=folder)
-    unpack_optimizer(fresh_optimizer, saved.optimizer, names(fresh))
+    unpack_optimizer(fresh_optimizer, saved.optimizer, names(fresh), origin=folder)
     for _ in range(4):
         train(model, optimizer)
         train(fresh, fresh_optimizer)
@@ -134,3 +140,139 @@ def test_tensors_of_another_model_are_refused(tmp_path: Path) -> None:
         restore_trained(model, {name: t for name, t in tensors.items() if name != "1.bias"}, origin=tmp_path)
     with pytest.raises(CheckpointError, match=r"1\.bias has shape \(3,\)"):
         restore_trained(model, {**tensors, "1.bias": torch.ones(3)}, origin=tmp_path)
+
+
+def altered(folder: Path, change: Callable[[dict[str, Any]], object], *, seal: bool) -> None:
+    """Change ``state.json``: as anybody can with an editor, or with a digest that fits."""
+    path = folder / "state.json"
+    content = json.loads(path.read_text())
+    change(content)
+    del content["own_digest"]
+    path.write_text(json.dumps(sealed(content) if seal else {**content, "own_digest": "0" * 64}))
+
+
+CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
+    "another step": lambda content: content["state"].update(step=2),
+    "step far on": lambda content: content.update(step=1_000_000),
+    "step of text": lambda content: content.update(step="1"),
+    "step negative": lambda content: content.update(step=-1),
+    "files a list": lambda content: content.update(files=[1]),
+    "files elsewhere": lambda content: content.update(files={"../trained.safetensors": "0"}),
+    "digest a number": lambda content: content["files"].update({"trained.safetensors": 7}),
+    "no tensors": lambda content: content.update(files={}),
+    "no frozen part": lambda content: content.update(frozen=None),
+    "frozen without digest": lambda content: content["frozen"].pop("digest"),
+    "data a list": lambda content: content.update(data=["s"]),
+    "data without source": lambda content: content["data"].pop("source"),
+    "state of text": lambda content: content.update(state="x"),
+    "no state": lambda content: content.pop("state"),
+    "other optimizer tensors": lambda content: content["optimizer_tensors"].pop(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("seal", [False, True])
+def test_an_altered_state_is_refused_by_name(tmp_path: Path, change: str, seal: bool) -> None:
+    folder = save(tmp_path, *model_and_optimizer(1), step=1)
+    altered(folder, CHANGES[change], seal=seal)
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(folder)
+    assert str(folder) in str(caught.value)
+    assert seal or "state.json was altered" in str(caught.value)
+
+
+def test_a_state_without_a_digest_is_of_an_earlier_version(tmp_path: Path) -> None:
+    folder = save(tmp_path, *model_and_optimizer(1), step=1)
+    path = folder / "state.json"
+    content = json.loads(path.read_text())
+    assert is_sealed(path)
+    for key in ("own_digest", "optimizer_tensors"):
+        del content[key]
+    path.write_text(json.dumps(content))
+    assert not is_sealed(path)
+    assert load_checkpoint(folder).records == {}
+
+
+@pytest.mark.parametrize("name", ["trained", "optimizer"])
+def test_garbage_with_a_digest_that_fits(tmp_path: Path, name: str) -> None:
+    folder = save(tmp_path, *model_and_optimizer(1), step=1)
+    (folder / f"{name}.safetensors").write_bytes(b"\xff" * 100)
+    digest = hashlib.sha256(b"\xff" * 100).hexdigest()
+    altered(folder, lambda content: content["files"].update({f"{name}.safetensors": digest}), seal=True)
+    with pytest.raises(CheckpointError, match=rf"{name}\.safetensors: not readable as a safetensors file"):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda packed: {**packed, "0.weight/exp_avg": torch.ones(4, 3)}, "tensors of '0.weight', which this model"),
+        (lambda packed: {**packed, "1.bias/exp_avg": torch.ones(3)}, r"exp_avg of 1\.bias .* shape \(3,\), .* \(2,\)"),
+        (lambda packed: {key: packed[key] for key in packed if key != "1.bias/step"}, "for different parameters"),
+    ],
+)
+def test_optimizer_tensors_of_another_model(
+    tmp_path: Path, change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]], problem: str
+) -> None:
+    model, optimizer = model_and_optimizer(1)
+    packed = change(pack_optimizer(optimizer, names(model)))
+    with pytest.raises(CheckpointError, match=problem):
+        unpack_optimizer(optimizer, packed, names(model), origin=tmp_path)
+
+
+def test_a_run_folder_that_is_gone_is_not_made_again(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        save(tmp_path / "run" / "checkpoints", *model_and_optimizer(1), step=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_optimizer_state_is_copied_to_the_parameter_it_belongs_to(tmp_path: Path) -> None:
+    model = nn.Module()
+    for name in ("a/b", "a"):  # a name may hold the character that separates it from the state's
+        model.register_parameter(name, nn.Parameter(torch.ones(2)))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones(2)
+    optimizer.step()
+    packed = {
+        key: torch.full_like(tensor, key.count("/")) for key, tensor in pack_optimizer(optimizer, names(model)).items()
+    }
+    unpack_optimizer(optimizer, packed, names(model), origin=tmp_path)
+    for tensor in packed.values():
+        tensor.zero_()  # what was read is not what is trained on
+    found = {name: optimizer.state[parameter]["exp_avg"].tolist() for name, parameter in model.named_parameters()}
+    assert found == {"a/b": [2.0, 2.0], "a": [1.0, 1.0]}
+    assert pack_optimizer(optimizer, names(model)).keys() == packed.keys()
+
+
+def test_the_latest_is_that_of_the_highest_step_and_leftovers_go(tmp_path: Path) -> None:
+    for name in ("step-99999999", "step-100000000", "step-00000007", ".step-00000007.old", "step-x", "other"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "step-999999999").write_text("no folder")
+    assert latest_checkpoint(tmp_path) == tmp_path / "step-100000000"
+    assert not (tmp_path / ".step-00000007.old").exists()
+
+
+def test_a_checkpoint_holds_what_was_saved_and_where(tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    folder = save(tmp_path / "new" / "root", *model_and_optimizer(1), step=1)
+    found = load_checkpoint(folder)
+    assert (found.folder, found.step, found.state) == (folder, 1, {"step": 1})
+    assert found.frozen == {"digest": "d", "weights": "random"}
+    assert found.data == {"source": "s", "digest": "e"}
+
+
+def test_every_file_of_a_checkpoint_is_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed = []
+    for name in ("write_bytes", "write_sealed"):
+        write = getattr(checkpoint, name)
+        monkeypatch.setattr(
+            checkpoint,
+            name,
+            lambda path, content, *, flush=False, write=write: (
+                flushed.append((path.name, flush)),
+                write(path, content, flush=flush),
+            ),
+        )
+    save(tmp_path, *model_and_optimizer(1), step=1)
+    assert flushed == [("trained.safetensors", True), ("optimizer.safetensors", True), ("state.json", True)]

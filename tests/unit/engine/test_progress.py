@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +20,10 @@ from fptkit.engine.progress import (
     learning_rate_factor,
     note_validation,
     pause_step,
+    restored,
+    with_last_step,
 )
-from fptkit.errors import RecipeError
+from fptkit.errors import CheckpointError, RecipeError, UsageError
 from fptkit.recipe.load import load_recipe
 from fptkit.recipe.models import ScheduleOptions, TrainOptions
 
@@ -147,3 +152,64 @@ def test_limits_in_steps() -> None:
     limited = options.model_copy(update={"max_flops": 20.0})
     assert [last_step(limited, cost) for cost in (1.9, 2.0, 2.1, 7.0, 20.0, 21.0)] == [10, 10, 9, 2, 1, 1]
     assert last_step(limited, 0) == 10  # nothing that counts: nothing to limit
+
+
+@pytest.mark.parametrize(
+    ("state", "problem"),
+    [
+        ({"momentum": 1}, "of another version of fptkit: unknown 'momentum'"),
+        ({"step": "x"}, "state.step: input should be a valid integer"),
+        ({"step": 1.5}, "state.step: input should be a valid integer"),
+        ({"seconds": "x"}, "state.seconds: input should be a valid number"),
+        ({"best_metrics": {"loss": "low"}}, "state.best_metrics.loss"),
+        ({"step": 3, "best_step": 4}, "contradict each other"),
+        ({"step": 3, "validated_step": 4}, "contradict each other"),
+        ({"parts": 0}, "contradict each other"),
+        ({"events": -1}, "contradict each other"),
+        ({"seconds": -1.0}, "contradict each other"),
+    ],
+)
+def test_a_damaged_state_is_refused(state: dict[str, object], problem: str) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        restored(state, 1, Path("run/state.json"))
+    assert str(caught.value).startswith("run/state.json is")
+    assert problem in str(caught.value)
+
+
+def test_a_state_comes_back() -> None:
+    before = Progress(step=20, validated_step=10, best_step=10, best_metrics={"loss": math.nan}, seconds=3, parts=2)
+    after = restored(dataclasses.asdict(before), 1, Path("state.json"))
+    assert repr(after) == repr(before).replace("seconds=3,", "seconds=3.0,")
+    assert restored({"step": 5}, 4, Path("state.json")).parts == 4  # not saved by earlier versions
+
+
+@pytest.mark.parametrize(
+    ("max_flops", "flops_per_step", "steps"), [(None, 7, 50), (70.0, 7, 10), (76.0, 7, 10), (1.0, 7, 1), (1e9, 7, 50)]
+)
+def test_the_last_step_is_the_one_that_the_operations_allow(
+    max_flops: float | None, flops_per_step: int, steps: int
+) -> None:
+    options = TrainOptions(max_steps=50, max_flops=max_flops, learning_rate=0.5)
+    found = with_last_step(options, flops_per_step)
+    assert found == options.model_copy(update={"max_steps": steps})
+
+
+@pytest.mark.parametrize(("warmup_steps", "refused"), [(0, False), (9, False), (10, True), (11, True)])
+def test_a_warm_up_ends_before_the_last_step(warmup_steps: int, refused: bool) -> None:
+    options = TrainOptions(max_steps=50, max_flops=70.0, schedule=ScheduleOptions(warmup_steps=warmup_steps))
+    if not refused:
+        assert with_last_step(options, 7).max_steps == 10
+        return
+    with pytest.raises(UsageError, match=f"warmup_steps is {warmup_steps}, .*at step 10, at 7 floating-point"):
+        with_last_step(options, 7)
+
+
+def test_the_rate_falls_by_the_plateau_in_warm_up_too() -> None:
+    options = TrainOptions(max_steps=50, schedule=ScheduleOptions(name="plateau", warmup_steps=4))
+    found = [learning_rate_factor(options, Progress(step=step, plateau_factor=0.5)) for step in range(6)]
+    assert found == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.5])
+
+
+def test_throughput_of_a_run_that_has_not_begun() -> None:
+    assert Progress(examples=10).examples_per_second == 0.0
+    assert Progress(examples=10, seconds=4.0).examples_per_second == 2.5

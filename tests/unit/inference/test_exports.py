@@ -214,6 +214,7 @@ MODELS: dict[str, tuple[Task, str, str]] = {
     "one token": (Bare(Vectors(3), Classes(3), 1), SMALL, ""),
     "shuffled": (Bare(Vectors(3), Classes(3), 20), SMALL, "shuffle_tokens: true"),
     "lstm": (Bare(Vectors(3), Classes(3), 20), "{name: lstm, size: nano}", ""),
+    "lstm of the paper's code": (Bare(Vectors(3), Classes(3), 20), "{name: lstm, size: nano, variant: official}", ""),
     "vit": (Bare(Symbols(9), Classes(3), 20), "{name: vit, weights: random, size: nano}", ""),
     "gpt2": (Bare(Symbols(9), Classes(3), 20), "{name: gpt2, weights: random, size: nano}", ""),
     "bert": (Bare(Symbols(9), Classes(3), 20), "{name: bert, weights: random, size: nano}", ""),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fptkit.errors import DataError, UsageError
-from fptkit.files import ADDRESS, EVALUATIONS, SUMMARY, locked_folder
+from fptkit.files import ADDRESS, EVALUATIONS, SUMMARY, find_json, is_sealed, locked_folder
 from fptkit.inference.openings import evaluations_file, open_files, open_test, record_split
 
 
@@ -22,7 +22,8 @@ def run(tmp_path: Path) -> Path:
 
 def test_tests_are_counted_in_the_summary(run: Path) -> None:
     assert [open_test(run, ["test"], "d") for _ in range(3)] == [2, 3, 4]
-    summary = json.loads((run / SUMMARY).read_text())
+    assert is_sealed(run / SUMMARY)
+    summary = find_json(run / SUMMARY)
     assert summary == {"status": "finished", "times_tested": 4, "metrics": {}, "further": [1]}
 
 
@@ -62,7 +63,7 @@ def test_a_run_of_a_study_is_counted_beside_its_folder(run: Path) -> None:
 
 def test_a_damaged_line_is_named(run: Path) -> None:
     (run / EVALUATIONS).write_text('{"digest": "d"}\nnothing\n')
-    with pytest.raises(DataError, match=r"evaluations\.jsonl:2: damaged"):
+    with pytest.raises(DataError, match=r"evaluations\.jsonl:2: not readable as JSON"):
         open_files(run, ["path:a.csv"], "d")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -299,15 +300,18 @@ def test_a_metric_says_whether_it_is_a_fraction(metric: Any, fraction: bool, acc
     assert not metrics.is_fraction("loss")
 
 
+class Unchanged(torch.nn.Module):
+    """A model whose answers are its inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = torch.nn.Parameter(torch.zeros(()))
+
+    def forward(self, inputs: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
+        return inputs
+
+
 def test_the_factor_of_a_protocol_is_on_accuracies_alone() -> None:
-    class Model(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.unused = torch.nn.Parameter(torch.zeros(()))
-
-        def forward(self, inputs: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
-            return inputs
-
     task = Question(
         Classes(3),
         {"right": Accuracy(), "accuracy": Fixed(0.5)},
@@ -315,8 +319,26 @@ def test_the_factor_of_a_protocol_is_on_accuracies_alone() -> None:
         sampled_evaluation=SampledEvaluation(accuracy_factor=0.5),
     )
     batch = Batch(torch.eye(3), torch.tensor([0, 1, 1]))
-    found = evaluate(Model(), task, [batch])  # type: ignore[arg-type]
+    found = evaluate(Unchanged(), task, [batch])  # type: ignore[arg-type]
     assert found == pytest.approx({"loss": found["loss"], "right": 1 / 3, "accuracy": 0.5})
+
+
+def test_incomplete_batches_weigh_as_much_as_others_where_the_protocol_says_so() -> None:
+    """As the trainer of kzl/universal-computation: ``loss / steps`` and ``accuracy / steps``, summed over batches."""
+    sizes, chance = (4, 4, 1), torch.Generator().manual_seed(0)
+    logits = [torch.randn(size, 3, generator=chance) for size in sizes]
+    labels = [torch.randint(3, (size,), generator=chance) for size in sizes]
+    losses = [-one.log_softmax(-1)[range(len(own)), own].mean() for one, own in zip(logits, labels, strict=True)]
+    right = [(one.argmax(-1) == own).float().mean() for one, own in zip(logits, labels, strict=True)]
+    batches = [Batch(one, own) for one, own in zip(logits, labels, strict=True)]
+    sampled = SampledEvaluation(batches=3, accuracy_factor=0.5, incomplete=True)
+    by_batch = Question(Classes(3), None, sampled_evaluation=sampled)
+    wanted = {"loss": float(sum(losses)) / 3, "accuracy": 0.5 * float(sum(right)) / 3}
+    found = evaluate(Unchanged(), by_batch, batches)  # type: ignore[arg-type]
+    assert found == pytest.approx(wanted, rel=1e-6)
+    by_example = Question(Classes(3), None, sampled_evaluation=replace(sampled, incomplete=False))
+    weighted = sum(float(loss) * size for loss, size in zip(losses, sizes, strict=True)) / 9
+    assert evaluate(Unchanged(), by_example, batches)["loss"] == pytest.approx(weighted)  # type: ignore[arg-type]
 
 
 # After validation

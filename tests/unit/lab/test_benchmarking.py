@@ -12,6 +12,7 @@ from benchmark_recipes import BIT_MEMORY, SETTINGS, SMALL, load
 
 from fptkit.errors import DataError, ShapeError, SourceError
 from fptkit.lab.benchmarking.estimate import estimate
+from fptkit.lab.benchmarking.hours import Work
 from fptkit.lab.benchmarking.products import ProductsAlone, largest, products_of
 
 
@@ -85,3 +86,32 @@ def test_a_task_too_long_for_the_model_is_refused_as_in_a_run(tmp_path: Path) ->
     loaded = load(tmp_path, BIT_MEMORY + f"backbone: {{name: gpt2, weights: 'path:{tmp_path}'}}\n" + SETTINGS)
     with pytest.raises(ShapeError, match="position table ends at 16"):
         estimate(loaded)
+
+
+RANDOM = "backbone: {name: random, size: nano, blocks: 2, width: 32, heads: 2}\n"
+LONGER = "train: {batch_size: 4, max_steps: 25, validate_every: 10}\nthreads: 1\n"
+
+
+def test_every_evaluation_of_a_run_is_counted(tmp_path: Path) -> None:
+    """After steps 10, 20 and 25 on 8 examples, and the test of 8 once; 25 batches of 4 each time under fpt2021."""
+    loaded = load(tmp_path, BIT_MEMORY + RANDOM + LONGER)
+    assert estimate(loaded).evaluated == 3 * 8 + 8
+    loaded = load(tmp_path, BIT_MEMORY + RANDOM + LONGER, ["task.protocol=fpt2021"])
+    found = estimate(loaded)
+    assert found.evaluated == (3 + 1) * 25 * 4
+    assert found.work == Work(25, found.flops_per_step, found.flops_per_example * found.evaluated)
+    assert (found.blocks, found.width, found.in_turn) == (2, 32, 0)
+
+
+def test_a_forward_pass_is_a_third_of_a_step_that_trains_everything(tmp_path: Path) -> None:
+    full = estimate(load(tmp_path, BIT_MEMORY + RANDOM + "freezing: {name: full}\n" + LONGER))
+    assert 4 * full.flops_per_example == pytest.approx(full.flops_per_step / 3, rel=0.05)
+    frozen = estimate(load(tmp_path, BIT_MEMORY + RANDOM + "freezing: {name: fpt}\n" + LONGER))
+    assert frozen.flops_per_example == full.flops_per_example
+    assert frozen.flops_per_step < 0.75 * full.flops_per_step
+
+
+def test_an_lstm_takes_its_time_steps_in_turn(tmp_path: Path) -> None:
+    text = "backbone: {name: lstm, layers: 2, width: 16}\nfreezing: {name: full}\n"
+    found = estimate(load(tmp_path, BIT_MEMORY + text + LONGER))
+    assert found.in_turn == 2 * found.tokens

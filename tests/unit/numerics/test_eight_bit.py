@@ -136,7 +136,10 @@ def test_a_model_keeps_its_parameters_and_returns_nearly_the_same(recipe: Path, 
 @pytest.mark.parametrize("precision", ["int8", "int8_storage"])
 def test_a_run_in_eight_bits(recipe: Path, tmp_path: Path, precision: str) -> None:
     summary = run(RunRequest(load_recipe(str(recipe), overrides=[f"precision={precision}"]), tmp_path / "run"))
-    assert (summary["status"], summary["precision"]) == ("finished", precision if fast() or precision == "int8_storage" else "bfloat16")
+    assert (summary["status"], summary["precision"]) == (
+        "finished",
+        precision if fast() or precision == "int8_storage" else "bfloat16",
+    )
     again = run(RunRequest(load_recipe(str(tmp_path / "run" / "recipe.yaml")), tmp_path / "again"))
     assert again["metrics"] == summary["metrics"]
 
@@ -150,7 +153,11 @@ def test_a_backbone_without_such_maps_is_named(recipe: Path, tmp_path: Path, pre
 
 def test_without_a_frozen_map_it_is_refused(recipe: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has none"):
-        run(RunRequest(load_recipe(str(recipe), overrides=["precision=int8_storage", "freezing.name=full"]), tmp_path / "run"))
+        run(
+            RunRequest(
+                load_recipe(str(recipe), overrides=["precision=int8_storage", "freezing.name=full"]), tmp_path / "run"
+            )
+        )
 
 
 def test_a_changed_scale_is_detected() -> None:

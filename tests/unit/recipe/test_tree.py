@@ -8,18 +8,16 @@ import pytest
 import yaml
 
 from fptkit.recipe import tree
+from fptkit.recipe.scalars import RefusedScalar, read_plain
 from fptkit.recipe.tree import (
-    MAX_DEPTH,
-    MAX_VALUES,
     Fault,
     Place,
-    RefusedScalar,
     plain,
-    read_plain,
     read_tree,
     read_value,
     recipe_error,
 )
+from fptkit.specs import limits
 
 
 def faults_of(text: str) -> list[tuple[str, str, str]]:
@@ -79,7 +77,8 @@ def test_not_a_number() -> None:
 
 
 def test_a_number_too_long_to_read_is_no_crash() -> None:
-    assert read_plain("9" * 6000) == math.inf
+    with pytest.raises(RefusedScalar, match="too large for a number"):
+        read_plain("9" * 6000)
 
 
 @pytest.mark.parametrize("word", ["yes", "No", "ON", "off", "y", "N", "010", "-007", "0x1F", "0o17", "0b11"])
@@ -174,11 +173,11 @@ def test_deep_nesting_is_a_fault_not_a_crash() -> None:
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ("{x: ", "}")])
 def test_nesting_the_parser_takes_but_no_recipe_needs_is_one_fault(text: str, opening: str, closing: str) -> None:
     (fault,) = faults_of(text.format(opening * 600 + closing * 600))
-    assert fault == (f"x.yaml:{len(text.splitlines())}", "", f"not usable: nested deeper than {MAX_DEPTH} levels")
+    assert fault == (f"x.yaml:{len(text.splitlines())}", "", f"not usable: nested deeper than {limits.NESTING} levels")
 
 
 def test_nesting_as_deep_as_is_allowed() -> None:
-    inner = "[" * (MAX_DEPTH - 2) + "]" * (MAX_DEPTH - 2)
+    inner = "[" * (limits.NESTING - 2) + "]" * (limits.NESTING - 2)
     assert str(values_of(f"a: {inner}")) == f"{{'a': {inner}}}"
     assert len(faults_of(f"a: [[[{inner}]]]")) == 1
 
@@ -211,7 +210,7 @@ def test_an_alias_bomb_is_a_fault() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 8)]
     assert faults_of("\n".join(lines)) == [
-        ("x.yaml:1", "", f"its aliases (*name) expand to more than {MAX_VALUES:,} values")
+        ("x.yaml:1", "", f"its aliases (*name) expand to more than {limits.FILE_VALUES:,} values")
     ]
 
 

@@ -7,9 +7,10 @@ import hashlib
 import io
 import re
 import socket
-import tarfile
 import threading
-from collections.abc import Iterator
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 from local_servers import serving
 
 from fptkit.errors import DataError, SourceError, UsageError
-from fptkit.sources.download import Retries, download, file_sha256, unpack
+from fptkit.sources.download import Retries, _Redirects, _Refused, download
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -292,55 +293,87 @@ def test_a_destination_that_cannot_be_created_is_named(server: Server, tmp_path:
         download(server.url, tmp_path / "data.bin")
 
 
-def tar_of(path: Path, *members: tarfile.TarInfo) -> Path:
-    with tarfile.open(path, "w:gz") as archive:
-        for member in members:
-            archive.addfile(member, io.BytesIO(b"text") if member.isfile() else None)
-    return path
+# --- servers that are not trusted -------------------------------------------------------------------------------------
 
 
-def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
-    info = tarfile.TarInfo(name)
-    info.type, info.linkname, info.size = kind, link, 4 if kind == tarfile.REGTYPE else 0
-    return info
+@pytest.mark.parametrize("says_length", [True, False])
+def test_a_file_that_is_too_large_is_not_kept(server: Server, tmp_path: Path, says_length: bool) -> None:
+    server.says_length = says_length
+    with pytest.raises(DataError, match="at most 500,000 are expected; it was not kept"):
+        download(server.url, tmp_path / "data.bin", most_bytes=500_000)
+    assert leftovers(tmp_path) == set()
+    assert len(server.asked) == 1
 
 
-def test_an_archive_is_unpacked(tmp_path: Path) -> None:
-    (tmp_path / "to").mkdir()
-    unpack(tar_of(tmp_path / "good.tar.gz", member("data/a.json")), tmp_path / "to")
-    assert (tmp_path / "to" / "data" / "a.json").read_text() == "text"
-    assert file_sha256(tmp_path / "to" / "data" / "a.json") == hashlib.sha256(b"text").hexdigest()
+@contextlib.contextmanager
+def answering(*lines: bytes, then: Callable[[socket.socket], None] = lambda open_: None) -> Iterator[str]:
+    """A server that sends the same to everybody; its address."""
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                taken, _ = listening.accept()
+                with taken, contextlib.suppress(OSError):
+                    taken.recv(1 << 16)
+                    taken.sendall(b"\r\n".join((*lines, b"")))
+                    then(taken)
+
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(8)
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/data.bin"
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+def trickle(taken: socket.socket) -> None:
+    """A byte now and then, long after the test ended."""
+    for _ in range(600):
+        taken.sendall(b"x")
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(
-    "bad",
+    ("lines", "said"),
     [
-        member("../outside.txt"),
-        member("data/../../outside.txt"),
-        member("link", tarfile.SYMTYPE, "../outside.txt"),
-        member("link", tarfile.SYMTYPE, "/etc/hostname"),
-        member("link", tarfile.LNKTYPE, "../outside.txt"),
-        member("device", tarfile.CHRTYPE),
+        ((b"HTTP/1.1 200 OK", b"Content-Length: 900000", b""), r"only \d+ bytes arrived in"),
+        ((b"HTTP/1.1 200 OK", b"X-Never-Ending: "), "no answer within 0.4 s"),
     ],
-    ids=["parent", "nested", "link up", "absolute link", "hard link", "device"],
+    ids=["content", "headers"],
 )
-def test_an_archive_that_leads_outside_is_refused(tmp_path: Path, bad: tarfile.TarInfo) -> None:
-    (tmp_path / "to").mkdir()
-    with pytest.raises(DataError, match="refused to unpack"):
-        unpack(tar_of(tmp_path / "bad.tar.gz", bad), tmp_path / "to")
-    assert leftovers(tmp_path) == {"to", "bad.tar.gz"}
+def test_a_server_that_sends_almost_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lines: tuple[bytes, ...], said: str
+) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    retries = Retries(timeout_s=0.1, attempts=1)
+    with answering(*lines, then=trickle) as url, pytest.raises(SourceError, match=said):
+        download(url, tmp_path / "data.bin", retries=retries)
 
 
-def test_an_absolute_name_stays_inside(tmp_path: Path) -> None:
-    (tmp_path / "to").mkdir()
-    unpack(tar_of(tmp_path / "odd.tar.gz", member("/inside.txt")), tmp_path / "to")
-    assert leftovers(tmp_path / "to") == {"inside.txt"}
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        (b"ftp://127.0.0.1/x", "redirects from http to ftp://127.0.0.1/x, which is not followed"),
+        (b"file:///etc/hostname", "(which is not followed|not allowed)"),
+        (b"data:text/plain,x", "(which is not followed|not allowed)"),
+        (b"http://[::1", "no connection"),
+        (b"http://127.0.0.1:99999999/", "no connection"),
+        (b"http://\xff\x1b[31m/", "no connection"),
+    ],
+)
+def test_redirects_elsewhere_are_not_followed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: bytes, said: str
+) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    lines = (b"HTTP/1.1 302 Found", b"Location: " + place, b"Content-Length: 0", b"")
+    with answering(*lines) as url, pytest.raises(SourceError, match=said) as found:
+        download(url, tmp_path / "data.bin", retries=Retries(timeout_s=2, attempts=1))
+    assert str(found.value).replace("\n", "").isprintable()
 
 
-def test_damaged_archives_are_named(tmp_path: Path) -> None:
-    whole = tar_of(tmp_path / "whole.tar.gz", member("a")).read_bytes()
-    for name, content in {"cut": whole[: len(whole) // 2], "text": b"<html>moved</html>", "empty": b""}.items():
-        path = tmp_path / f"{name}.tar.gz"
-        path.write_bytes(content)
-        with pytest.raises(DataError, match=rf"{name}\.tar\.gz: cannot be unpacked"):
-            unpack(path, tmp_path)
+def test_https_is_not_left() -> None:
+    request = urllib.request.Request("https://example.org/a")
+    follow = _Redirects().redirect_request
+    with pytest.raises(_Refused, match=r"from https to http://example\.org/b"):
+        follow(request, io.BytesIO(), 302, "Found", {}, "http://example.org/b")
+    assert follow(request, io.BytesIO(), 302, "Found", {}, "https://example.org/b").full_url == "https://example.org/b"

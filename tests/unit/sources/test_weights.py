@@ -24,7 +24,7 @@ from safetensors.torch import save
 from fptkit.errors import DataError, SourceError
 from fptkit.sources import Unavailable, choose
 from fptkit.sources.probe import OFFLINE_VARIABLES
-from fptkit.sources.weights import known_weights, open_config, open_weights, packaged_weights
+from fptkit.sources.weights import known_weights, open_config, open_weights, packaged_weights, pretrained_on
 
 
 @pytest.fixture
@@ -329,3 +329,13 @@ def test_folders_are_shown_from_home() -> None:
     assert shown_folder(Path.home() / "a" / "b") == "~/a/b"
     assert shown_folder(Path("elsewhere")) == "elsewhere"
     assert shown_folder(Path.home()) == str(Path.home())
+
+
+def test_weights_of_a_folder_name_the_task_that_made_them(tmp_path: Path) -> None:
+    (tmp_path / "measurement.json").write_text('{"task": "bit_memory", "steps": 3}')
+    assert pretrained_on(f"path:{tmp_path}") == "bit_memory"
+    for content in ("{}", "[]", "not json", '{"task": 3}'):
+        (tmp_path / "measurement.json").write_text(content)
+        assert pretrained_on(f"path:{tmp_path}") == ""
+    entries = ("random", "builtin:bit_memory_nano", "hub:openai-community/gpt2", "path:nowhere", "path:~nobody/x")
+    assert {pretrained_on(entry) for entry in entries} == {""}

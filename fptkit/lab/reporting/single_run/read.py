@@ -13,8 +13,9 @@ import yaml
 from fptkit.engine.assessment.file import read_assessment
 from fptkit.engine.assessment.records import RunAssessed, SplitAssessed
 from fptkit.errors import DataError, UsageError
-from fptkit.files import ENVIRONMENT, METRICS, PREPARATION, RECIPE, SUMMARY, find_json, read_json, read_summary
+from fptkit.files import ENVIRONMENT, METRICS, PREPARATION, RECIPE, SUMMARY, find_json, find_summary, read_json
 from fptkit.lab.studies.results import Measure
+from fptkit.sources.decoding import decoding
 
 MODEL = "model.json"
 
@@ -89,7 +90,7 @@ def read_run(folder: Path) -> RunFiles:
     if not is_run(folder):
         raise UsageError(f"{folder} holds no run ({SUMMARY}); fptkit run writes one")
     read_json(folder / SUMMARY)
-    summary = read_summary(folder)
+    summary = find_summary(folder)
     if not isinstance(summary.get("task"), dict) or not isinstance(summary.get("metrics"), dict):
         raise DataError(f"{folder / SUMMARY} is not the summary of a run; replace it by an intact copy")
     return RunFiles(
@@ -106,8 +107,9 @@ def read_run(folder: Path) -> RunFiles:
 
 def _recipe(path: Path) -> Mapping[str, Any]:
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        with decoding(path, "YAML"):
+            found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except DataError:
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -118,8 +120,9 @@ def _lines(path: Path) -> Iterable[Mapping[str, Any]]:
         return
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            found = json.loads(line)
-        except ValueError:
+            with decoding(str(path), "JSON"):
+                found = json.loads(line)
+        except DataError:
             continue
         if isinstance(found, dict):
             yield found

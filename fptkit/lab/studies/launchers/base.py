@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 
 from fptkit.errors import UsageError
 from fptkit.lab.studies.job import Job, JobResult
+from fptkit.specs import limits
 
 LauncherName = Literal["local", "ray", "slurm"]
 
@@ -27,12 +28,23 @@ class LauncherOptions:
         workers: number of concurrent runs; None: as many as cores and memory allow.
         threads: CPU threads per run; None: cores / workers.
         slurm: parameters of the Slurm jobs, with submitit's names.
+
+    Raises:
+        UsageError: ``workers`` or ``threads`` is below 1 or above its limit.
     """
 
     name: LauncherName = "local"
     workers: int | None = None
     threads: int | None = None
     slurm: Mapping[str, str | int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, value, most in (
+            ("workers", self.workers, limits.WORKERS),
+            ("threads", self.threads, limits.THREADS),
+        ):
+            if value is not None and not 1 <= value <= most:
+                raise UsageError(f"{name}: expected a number from 1 to {most:,}, got {value}")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from fptkit.lab.studies.outcome import Outcome
 from fptkit.lab.studies.plan import Study
 from fptkit.options import deciding
 from fptkit.sources import Unavailable
+from fptkit.sources.choice import expanded
 from fptkit.sources.formats import INDEX, SINGLE
 from fptkit.sources.gguf.entries import find_gguf
 from fptkit.sources.identity import Place, Snapshot
@@ -124,7 +125,7 @@ def _of_complete(entry: str) -> str:
         return UNKNOWN
     if gguf is not None:
         return _of_large([gguf], entry)
-    folder = PACKAGED / place if scheme == "builtin" else Path(place).expanduser()
+    folder = PACKAGED / place if scheme == "builtin" else expanded(place)
     file = folder / SINGLE if (folder / SINGLE).is_file() else folder / INDEX
     if not file.is_file() or not (folder / "config.json").is_file():
         return UNKNOWN

@@ -7,12 +7,13 @@ import shutil
 import stat
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from fptkit.errors import DataError, UsageError
 from fptkit.files import replacing
+from fptkit.sources.archive import is_inside
+from fptkit.sources.decoding import decoding
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """Time of every member: the earliest a zip file can have."""
@@ -61,17 +62,12 @@ def unpacked(path: Path) -> Iterator[Path]:
     """
     with tempfile.TemporaryDirectory(prefix="fptkit-bundle-") as place:
         folder = Path(place)
-        try:
-            with zipfile.ZipFile(path) as archive:
-                for member in _checked(archive, path):
-                    target = folder.joinpath(*PurePosixPath(member.filename).parts)
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    with archive.open(member) as source, target.open("wb") as file:
-                        shutil.copyfileobj(source, file, 2**20)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as err:
-            raise DataError(f"{path} is not an intact zip file: {err}; fetch it again") from err
-        except OSError as err:
-            raise DataError(f"{path} cannot be unpacked: {err}") from err
+        with decoding(path, "a zip file", advice="fetch it again"), zipfile.ZipFile(path) as archive:
+            for member in _checked(archive, path):
+                target = folder.joinpath(*PurePosixPath(member.filename).parts)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(member) as source, target.open("wb") as file:
+                    shutil.copyfileobj(source, file, 2**20)
         yield folder
 
 
@@ -102,12 +98,12 @@ def _checked(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
     seen: set[str] = set()
     for member in members:
         name = member.filename
-        if not _is_inside(name):
+        if not is_inside(name):
             raise DataError(f"{path}: the name {name!r} leads out of the archive's own folder; it is not unpacked")
         if name.casefold() in seen:
             raise DataError(f"{path}: the name {name!r} is used twice; it is not unpacked")
-        if stat.S_ISLNK(member.external_attr >> 16):
-            raise DataError(f"{path}: {name!r} is a link; it is not unpacked")
+        if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
+            raise DataError(f"{path}: {name!r} is a link or a device; it is not unpacked")
         seen.add(name.casefold())
     size, packed = sum(member.file_size for member in members), max(path.stat().st_size, 1)
     if size > SMALL_BYTES and size > MOST_RATIO * packed:
@@ -116,12 +112,3 @@ def _checked(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
             "not unpacked"
         )
     return members
-
-
-def _is_inside(name: str) -> bool:
-    """Whether the name of a member stays inside the folder it is unpacked to, on every system."""
-    parts = name.split("/")
-    return bool(name) and not any(
-        part in ("", ".", "..") or "\\" in part or ":" in part or any(ord(character) < 32 for character in part)
-        for part in parts
-    )

@@ -220,7 +220,7 @@ def test_a_file_cut_short_is_refused(checkpoint: tuple[Path, VisionTransformer],
     folder = changed(tmp_path, checkpoint)
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(DataError, match="not a readable safetensors file"):
+    with pytest.raises(DataError, match="not readable as a safetensors file"):
         load(folder)
 
 

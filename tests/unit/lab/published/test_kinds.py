@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fptkit.lab.published import Pair, compare, load_published
+from fptkit.lab.published import Pair, arm_kind, compare, load_published
 from fptkit.lab.studies.load import load_study
 from fptkit.lab.studies.results import CellResult, Estimate, RateResult, StudyResults
 from fptkit.recipe.models import Recipe
@@ -166,3 +166,20 @@ def test_the_study_of_rothermel_finds_every_figure_of_theirs() -> None:
         assert pair.reasons == (
             "learning rate: ours a fixed one, without a search, theirs the best of several on validation",
         )
+
+
+@pytest.mark.parametrize(
+    ("facts", "kind"),
+    [
+        ({"backbone": "gpt2", "pretrained_on": "bit_memory"}, "frozen/bit_memory"),
+        ({"backbone": "gpt2", "pretrained_on": "listops"}, "frozen/listops"),
+        ({"backbone": "vit", "pretrained_on": "bit_memory"}, "frozen/vit_bit_memory"),
+        ({"backbone": "gpt2", "pretrained_on": "bit_memory", "init": "statistics"}, "frozen/statistics_bit_memory"),
+        ({"backbone": "gpt2", "pretrained_on": "bit_memory", "init": "random"}, "frozen/random"),
+    ],
+)
+def test_weights_of_a_folder_have_the_kind_of_the_task_that_made_them(facts: dict[str, str], kind: str) -> None:
+    cell = CellResult(task="mnist", arm="a", complete=True, freezing="fpt", weights="path:models/bits", **facts)  # type: ignore[arg-type]
+    assert str(arm_kind(cell)[0]) == kind
+    unknown = cell.model_copy(update={"pretrained_on": "", "init": "pretrained"})
+    assert arm_kind(unknown) == (None, "the pretraining of the weights in path:models/bits is not known")

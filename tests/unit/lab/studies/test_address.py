@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ from fptkit.lab.studies import address
 from fptkit.lab.studies.address import address_of
 from fptkit.recipe.load import load_recipe
 from fptkit.recipe.models import Recipe
-from fptkit.registry import load_plugins
+from fptkit.registry import Plugin, PluginHost, Registry, load_plugins
 
 RECIPE = """
 task: {name: bit_xor}
@@ -192,3 +193,61 @@ def test_addresses_are_quick() -> None:
         train = made.train.model_copy(update={"seed": seed})
         address_of(made.model_copy(update={"train": train}), version, registry=registry)
     assert time.perf_counter() - started < 0.5
+
+
+PACKAGED_POLICY = """
+import fptkit
+
+class Quiet:
+    def __init__(self, options, *, folder):
+        pass
+
+    def handle(self, event):
+        pass
+
+@fptkit.hookimpl
+def fptkit_freezing_policies():
+    rules = (fptkit.FreezingRule(role="output"), fptkit.FreezingRule(role="input"))
+    return [
+        fptkit.FreezingPolicySpec(name="ends", summary="s", rules=rules),
+        fptkit.FreezingPolicySpec(name="prepared", summary="s", rules=rules, prepare="packaged_policy:prepare"),
+    ]
+
+@fptkit.hookimpl
+def fptkit_listeners():
+    return [fptkit.ListenerSpec(name="bit_xor", summary="of the name of a task", target="packaged_policy:Quiet")]
+"""
+
+
+def packaged(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    """The registry with a package that has policies and a listener, as an installed distribution."""
+    (folder / "packaged_policy.py").write_text(PACKAGED_POLICY)
+    monkeypatch.syspath_prepend(folder)
+    host = PluginHost(load_plugins(selection=""))
+    host.load(
+        Plugin("packaged", "distribution", "packaged-policy", "1.0"), lambda: importlib.import_module("packaged_policy")
+    )
+    assert host.registry.plugins[-1].reason == ""
+    return host.registry
+
+
+@pytest.mark.parametrize("name", ["ends", "prepared"])
+def test_a_packaged_policy_without_options_has_an_address(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = packaged(tmp_path, monkeypatch)
+    text = f"{RECIPE}freezing: {{name: {name}}}\n"
+    Path("y.yaml").write_text(text)
+    made = load_recipe("y.yaml", registry_loader=lambda files: registry).recipe
+    here = address_of(made, "code", registry=registry)
+    assert here == address_of(made, "code", registry=registry)
+    assert here != address_of(recipe(), "code", registry=registry)
+
+
+def test_a_listener_leaves_the_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without = address_of(recipe(), "code", registry=load_plugins(selection=""))
+    registry = packaged(tmp_path, monkeypatch)
+    Path("y.yaml").write_text(f"{RECIPE}listeners: [{{name: bit_xor}}]\n")
+    made = load_recipe("y.yaml", registry_loader=lambda files: registry).recipe
+    assert len(made.listeners) == 1
+    assert address_of(made, "code", registry=registry) == without

@@ -155,6 +155,22 @@ def test_what_takes_the_models_place_is_as_wide(
     assert made.dropout == (0.1 if dropout is None else dropout)
 
 
+def test_one_attention_layer_drops_attention_weights_as_the_reference_does() -> None:
+    for name, overrides, expected in (
+        ("bit_xor_gpt2", ("backbone.attention_dropout=0.2",), 0.2),
+        ("bit_xor_gpt2", (), 0.0),
+        ("bit_xor_lstm", (), 0.0),  # it has no attention
+    ):
+        recipe = controlled(name, "one_attention_layer", *overrides)
+        assert recipe.backbone.options.model_dump()["attention_dropout"] == expected
+
+
+def test_the_lstm_of_the_papers_code_stays_it() -> None:
+    """A control differs from its reference in what it is a control for."""
+    options = controlled("bit_xor_lstm", "one_block", "backbone.variant=official").backbone.options.model_dump()
+    assert (options["variant"], options["blocks"]["keep"]) == ("official", 1)
+
+
 @pytest.mark.parametrize(
     ("name", "overrides", "causal"),
     [

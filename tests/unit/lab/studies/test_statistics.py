@@ -102,11 +102,31 @@ def test_holm_agrees_with_statsmodels(p: list[float]) -> None:
     np.testing.assert_allclose(holm(np.array(p)), multitest.multipletests(p, method="holm")[1], rtol=1e-14)
 
 
+def test_holm_corrects_each_row_by_itself() -> None:
+    rows = np.array([[0.04, 0.01, 0.3], [0.5, math.nan, 0.001]])
+    found = holm(rows)
+    np.testing.assert_allclose(found[0], [0.08, 0.03, 0.3], rtol=1e-12)
+    np.testing.assert_allclose(found[1], [0.5, math.nan, 0.002], rtol=1e-12)
+
+
 def test_comparisons_without_a_test_do_not_count() -> None:
     corrected = holm(np.array([math.nan, 0.01, math.nan, 0.02]))
     np.testing.assert_array_equal(corrected, [math.nan, 0.02, math.nan, 0.02])
     assert np.isnan(holm(np.full(3, math.nan))).all()
     assert holm(np.array([])).size == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([], (None, None)), ([4.0], (4.0, None)), ([1.0, 3.0], (2.0, 1.0)), ([1, 1, 4], (2.0, 1.0))],
+)
+def test_the_error_of_few_values(values: list[float], expected: tuple[float | None, float | None]) -> None:
+    assert mean_and_error(values) == pytest.approx(expected)
+
+
+def test_three_pairs_have_an_effect_size() -> None:
+    exact = math.gamma(1) / math.gamma(0.5)  # for two degrees of freedom
+    assert hedges_g(0.3, 0.1, 3) == pytest.approx(exact * 3 / math.sqrt(3), rel=1e-12)
 
 
 def test_hedges_g_agrees_with_its_formula() -> None:
@@ -175,6 +195,34 @@ def test_sign_flips_agree_with_scipy(pairs: int, step: float) -> None:
             assert sign_flip_p(whole * step) == pytest.approx(theirs.pvalue, rel=1e-12)
 
 
+def test_sixteen_pairs_are_flipped_exactly_and_more_by_the_seed_0() -> None:
+    differences = np.linspace(0.1, 1.0, 16)
+    assert sign_flip_p(differences) == 2 / 2**16
+    more = np.random.default_rng(5).normal(0.3, 1.0, 18)
+    signs = 1 - 2 * np.random.default_rng(0).integers(0, 2, size=(2**16, 18))
+    expected = (np.abs(signs @ more) >= abs(more.sum()) - 1e-4 * np.abs(more).max()).sum()
+    assert sign_flip_p(more) == (expected + 1) / (2**16 + 1)
+
+
+def test_the_bootstrap_is_scipys_with_the_seed_0() -> None:
+    differences = np.random.default_rng(3).normal(0.02, 0.05, 9)
+    found = scipy.stats.bootstrap(
+        (differences,), np.mean, confidence_level=0.9, method="BCa", random_state=np.random.default_rng(0)
+    ).confidence_interval
+    assert bca_interval(differences, 0.9) == (found.low, found.high)
+
+
+def test_rows_of_differences_are_judged_apart() -> None:
+    a = np.array([[0.5, 0.7, 0.9], [0.5, 0.6, 0.9], [0.8, 0.8, 0.8]])
+    b = np.array([[0.4, 0.6, 0.8], [0.4, 0.4, 0.9], [0.8, 0.8, 0.8 + 1e-9]])
+    found = paired_tests(a, b)
+    assert found.standard_error.tolist() == pytest.approx([0.0, (a - b)[1].std(ddof=1) / math.sqrt(3), 0.0])
+    assert found.p[[0, 2]].tolist() == [0.25, 1.0]
+    assert found.p[1] == pytest.approx(scipy.stats.ttest_rel(a[1], b[1]).pvalue)
+    assert found.mean.tolist() == pytest.approx([0.1, 0.1, 0.0])
+    assert found.mean[2] == 0.0  # exactly: what differs by rounding does not differ
+
+
 def test_sums_that_differ_by_rounding_tie() -> None:
     """Of single-precision values, 0.875 - 0.8625 is not 0.7375 - 0.725; flipping these two must count as extreme."""
     a, b = np.float32([0.875, 0.7375, 0.9, 0.8, 0.7, 0.6]), np.float32([0.8625, 0.725, 0.8, 0.7, 0.6, 0.5])
@@ -238,6 +286,7 @@ def test_the_test_over_tasks_is_the_t_test_of_each_seeds_mean(seed: int) -> None
     ours, theirs = combined(differences), scipy.stats.ttest_1samp(differences.mean(axis=1), 0, axis=-1)
     np.testing.assert_allclose(ours.t, theirs.statistic, rtol=1e-12)
     np.testing.assert_allclose(ours.p, theirs.pvalue, rtol=1e-12)
+    np.testing.assert_allclose(ours.mean, differences.mean(axis=(1, 2)), rtol=1e-12)
     assert ours.degrees == 5
 
 
@@ -259,6 +308,15 @@ def test_stouffer_agrees_with_scipy(seed: int) -> None:
     assert float(stouffer(p, signs)) == pytest.approx(2 * min(theirs, 1 - theirs), rel=1e-9)
     missing = stouffer(np.append(p, math.nan), np.append(signs, 1))
     assert float(missing) == pytest.approx(float(stouffer(p, signs)), rel=1e-12)
+
+
+def test_stouffer_of_one_task_is_its_own_p_and_rows_are_apart() -> None:
+    p = np.array([[0.03, math.nan], [0.5, 0.2], [math.nan, math.nan]])
+    signs = np.array([[1, 1], [1, -1], [1, 1]])
+    found = stouffer(p, signs)
+    assert found[0] == pytest.approx(0.03, rel=1e-12)
+    assert found[1] == pytest.approx(float(stouffer(p[1], signs[1])), rel=1e-12)
+    assert math.isnan(found[2])
 
 
 def test_stouffer_at_the_ends() -> None:
@@ -285,8 +343,22 @@ def test_heterogeneity_agrees_with_statsmodels(seed: int) -> None:
     assert float(ours.p) == pytest.approx(oneway.anova_oneway(list(samples), use_var="bf").pvalue, rel=1e-9)
 
 
+def test_heterogeneity_and_rounding_of_rows_are_those_of_each_row() -> None:
+    means = np.array([[0.1, 0.14, 0.2], [0.1, 0.102, 0.101]])
+    errors = np.array([[0.01, 0.02, 0.03], [0.002, 0.002, 0.001]])
+    rows = heterogeneity(means, errors, 4)
+    for row in range(2):
+        one = heterogeneity(means[row], errors[row], 4)
+        np.testing.assert_allclose([rows.q[row], rows.p[row], rows.i2[row]], [one.q, one.p, one.i2], rtol=1e-12)
+    assert rows.i2[0] == pytest.approx(1 - 2 / rows.q[0])
+    assert 0 < rows.q[1] < 1
+    assert rows.i2[1] == 0  # less variation than noise makes
+    assert rounding_of(np.array([[1.0, -8.0], [2.0, 0.5]]), np.zeros((2, 2))).tolist() == pytest.approx([8e-6, 2e-6])
+
+
 def test_no_heterogeneity_of_one_task_or_without_noise() -> None:
-    assert math.isnan(float(heterogeneity(np.array([0.1]), np.array([0.01]), 3).p))
+    one = heterogeneity(np.array([0.1]), np.array([0.01]), 3)
+    assert all(math.isnan(float(value)) for value in (one.q, one.p, one.i2))
     silent = heterogeneity(np.array([0.1, 0.2]), np.zeros(2), 3)
     assert all(math.isnan(float(value)) for value in (silent.q, silent.p, silent.i2))
     alike = heterogeneity(np.array([0.1, 0.1]), np.array([0.01, 0.02]), 3)

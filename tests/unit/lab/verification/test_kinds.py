@@ -91,5 +91,5 @@ def test_files_in_disorder_are_not_worth_a_repetition(folder: Path) -> None:
 def test_anything_else_is_an_error(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file.txt").write_text("x", encoding="utf-8")
-    with pytest.raises((UsageError, DataError), match=r"neither a study's folder|not an intact zip file"):
+    with pytest.raises((UsageError, DataError), match=r"neither a study's folder|not readable as a zip file"):
         verify_path(tmp_path / name, QUIET)

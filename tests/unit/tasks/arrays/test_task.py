@@ -356,7 +356,7 @@ def test_a_header_that_claims_an_impossible_size(tmp_path: Path) -> None:
         archive.writestr("x.npy", file.getvalue())
     (tmp_path / "d.npy").write_bytes(file.getvalue())
     for name in ("d.npz", "d.npy"):
-        with pytest.raises(DataError, match="not readable as"):
+        with pytest.raises(DataError, match=r"the shape \(1099511627776, 1024\) of type float64, but"):
             task_of(tmp_path / name)
 
 

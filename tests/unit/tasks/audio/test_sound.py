@@ -75,3 +75,8 @@ def test_damaged_files_of_soundfile(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.flac").write_bytes(content)
     with pytest.raises(DataError, match=r"a.flac: (not readable as a recording: \w|the file is empty)"):
         read_mono(tmp_path / "a.flac", 8000)
+
+
+def test_a_rate_that_would_make_a_recording_huge() -> None:
+    with pytest.raises(DataError, match="a: 100 samples per second would become 16,000, 320,000,000 in all"):
+        resample(np.zeros(2_000_000, np.float32), 100, 16_000, where="a")

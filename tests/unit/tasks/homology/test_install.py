@@ -18,6 +18,7 @@ from fptkit.errors import DataError, SourceError, UnknownNameError, UsageError
 from fptkit.sources import data_sets
 from fptkit.sources.data_sets import DATA_SETS, MANIFEST, fetch, status
 from fptkit.tasks.homology.options import RemoteHomologyOptions
+from fptkit.tasks.homology.records import Record, write_records
 from fptkit.tasks.homology.task import RemoteHomology
 
 COUNTS = DATA_SETS["remote_homology"].records
@@ -77,7 +78,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
 def test_the_address_is_tapes_json_archive() -> None:
     """As in TAPE's README; the LMDB format is data_pytorch/ with pickled records."""
-    url = "http://s3.amazonaws.com/songlabdata/proteindata/data_raw_pytorch/remote_homology.tar.gz"
+    url = "https://s3.amazonaws.com/songlabdata/proteindata/data_raw_pytorch/remote_homology.tar.gz"
     assert DATA_SETS["remote_homology"].url == url
     assert list(COUNTS.values()) == [12_312, 736, 718, 1_254, 1_272]
 
@@ -121,7 +122,17 @@ def test_what_is_there_is_not_fetched_again(folder: Path, serve: Archive, few: d
     with pytest.raises(DataError, match="use --force to fetch it again"):
         fetch("remote_homology", url=dead, sha256="0" * 64)
     other = {**contents(few), "readme": b"another archive"}
-    assert fetch("remote_homology", url=serve(other), force=True).manifest["sha256"] != first.manifest["sha256"]
+    with pytest.raises(DataError, match=r"not the expected one(.|\n)*recorded before; accept another .* with --digest"):
+        fetch("remote_homology", url=serve(other), force=True)
+    digest = hashlib.sha256((folder.parents[1] / "web" / "a.tar.gz").read_bytes()).hexdigest()
+    assert fetch("remote_homology", url=url, sha256=digest, force=True).manifest["sha256"] == digest
+
+
+def test_a_fetched_file_that_was_changed_is_not_read(folder: Path, serve: Archive, few: dict[str, int]) -> None:
+    fetch("remote_homology", url=serve(contents(few)))
+    write_records(folder / "remote_homology_valid.json.gz", [Record("MKVW", 1194, 5, 6, "another")])
+    with pytest.raises(DataError, match=r"valid\.json\.gz: not the file that was fetched"):
+        RemoteHomology(RemoteHomologyOptions(), seed=0)
 
 
 def test_files_put_there_by_hand_are_not_overwritten(folder: Path, serve: Archive, few: dict[str, int]) -> None:
@@ -210,7 +221,7 @@ def test_a_wrong_archive_installs_nothing(
 def test_a_page_in_place_of_the_archive_is_named(folder: Path, serve: Archive, few: dict[str, int]) -> None:
     url = serve({})
     (folder.parents[1] / "web" / "moved.tar.gz").write_text("<html>moved</html>")
-    with pytest.raises(DataError, match="cannot be unpacked"):
+    with pytest.raises(DataError, match="not readable as a tar archive"):
         fetch("remote_homology", url=url.replace("a.tar", "moved.tar"))
 
 

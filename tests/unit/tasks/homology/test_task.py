@@ -13,7 +13,7 @@ import torch
 from pydantic import ValidationError
 
 from fptkit.errors import DataError, SourceError, UnknownNameError, UsageError
-from fptkit.interfaces import Classes, SampledEvaluation, Split, Symbols
+from fptkit.interfaces import Classes, SampledEvaluation, Shown, Split, Symbols
 from fptkit.sources.data_sets import DATA_SETS
 from fptkit.tasks.examples import SymbolExamples
 from fptkit.tasks.homology import alphabet
@@ -346,7 +346,7 @@ def test_the_papers_protocol_reports_the_validation_data(tmp_path: Path) -> None
     assert task.test_splits == ("test",)
     for name in ("validation", "test"):
         batch = task.split(name).batch([0, 1], torch.Generator())
-        assert batch.inputs.tolist() == [[11, 9], [6, 6]]
+        assert batch.inputs.tolist() == [[2, 16, 14, 3], [2, 11, 11, 3]]  # <cls> M K <sep>, <cls> G G <sep>
         assert batch.targets.tolist() == [1, 0]
     assert task.majority_accuracy == pytest.approx({"train": 2 / 3, "validation": 0.5, "test": 0.5})
     assert "(D7)" in note_with(task, "fpt2021")
@@ -356,7 +356,10 @@ def test_the_papers_protocol_reports_the_validation_data(tmp_path: Path) -> None
 
 def test_the_papers_protocol_samples_and_scales(tmp_path: Path) -> None:
     task = task_of(f"path:{small_folder(tmp_path / 'mine')}", protocol="fpt2021")
-    assert task.sampled_evaluation == SampledEvaluation(batches=25, size_factor=4, accuracy_factor=0.9739)
+    assert task.sampled_evaluation == SampledEvaluation(
+        batches=25, size_factor=4, accuracy_factor=0.9739, continued=True, incomplete=True
+    )
+    assert (task.precision, task.complete_batches) == ("float32", False)
     assert task.output == Classes(1200)
     assert task_of("simulated").sampled_evaluation is None
 
@@ -364,19 +367,37 @@ def test_the_papers_protocol_samples_and_scales(tmp_path: Path) -> None:
 def test_the_papers_protocol_reads_padding(tmp_path: Path) -> None:
     task = task_of(f"path:{small_folder(tmp_path / 'mine')}", protocol="fpt2021")
     batch = task.split("train").batch([0, 1, 2], torch.Generator())
-    assert batch.inputs.tolist() == [[11, 9, 18, 0, 0], [1, 2, 3, 4, 5], [19, 20, 0, 0, 0]]
+    # <cls> M K V <sep> with padding, <cls> A C D E F <sep>, <cls> W Y <sep> with padding, in TAPE's ids.
+    assert batch.inputs.tolist() == [[2, 16, 14, 25, 3, 0, 0], [2, 5, 7, 8, 9, 10, 3], [2, 26, 28, 3, 0, 0, 0]]
     assert batch.lengths is None
     assert batch.mask is None
-    # The number of real residues still groups the batches, as TAPE's loader does.
+    # The number of real symbols still groups the batches, as TAPE's loader does.
     assert task.split("train").token_counts is not None
-    assert task.split("train").token_counts.tolist() == [3, 5, 2]
+    assert task.split("train").token_counts.tolist() == [5, 7, 4]
+    assert task.show("train", 1) == Shown(text="ACDEF")
+
+
+def test_the_papers_protocol_has_tapes_symbols(tmp_path: Path) -> None:
+    """D22. The reference is a naive loop over TAPE's vocabulary `iupac`, written down from its repository."""
+    special = {"<pad>": 0, "<mask>": 1, "<cls>": 2, "<sep>": 3, "<unk>": 4}
+    vocabulary = {**special, **{letter: 5 + number for number, letter in enumerate("ABCDEFGHIKLMNOPQRSTUVWXYZ")}}
+    sequences = [alphabet.LETTERS.replace("J", ""), "mkv", "AJ*U"]
+    records = [Record(sequence, 0) for sequence in sequences]
+    task = task_of(f"path:{small_folder(tmp_path / 'mine', train=records)}", protocol="fpt2021")
+    assert task.input == Symbols(30, 0) == Symbols(len(vocabulary), vocabulary["<pad>"])
+    read = ["".join(letter if letter in vocabulary else "X" for letter in text.upper()) for text in sequences]
+    for number, sequence in enumerate(read):
+        wanted = [vocabulary["<cls>"], *(vocabulary[letter] for letter in sequence), vocabulary["<sep>"]]
+        batch = task.split("train").batch([number], torch.Generator())
+        assert batch.inputs[0].tolist() == wanted
+    assert task_of(f"path:{tmp_path / 'mine'}").input == Symbols(27, 0)
 
 
 def test_the_papers_protocol_skips_batches_and_crops_nothing(tmp_path: Path) -> None:
     folder = small_folder(tmp_path / "mine")
-    task = task_of(f"path:{folder}", protocol="fpt2021", max_length=4)
+    task = task_of(f"path:{folder}", protocol="fpt2021", max_length=6)
     train = task.split("train")
-    assert task.max_tokens == 4
+    assert task.max_tokens == 6
     assert [task.skips(train, indices) for indices in ([0], [0, 2], [1], [2, 1, 0], [0, 1])] == [
         False,
         False,
@@ -384,18 +405,23 @@ def test_the_papers_protocol_skips_batches_and_crops_nothing(tmp_path: Path) -> 
         True,
         True,
     ]
-    assert train.batch([1], torch.Generator()).inputs.tolist() == [[1, 2, 3, 4, 5]]
+    assert train.batch([1], torch.Generator()).inputs.tolist() == [[2, 5, 7, 8, 9, 10, 3]]
     assert not task.skips(task.split("test"), [0, 1])
-    assert note_with(task, "are above") == "1 sequences are above 4 residues; batches with one are skipped"
+    note = "1 sequences are above 4 residues, or 6 with <cls> and <sep>; batches with one are skipped"
+    assert note_with(task, "are above") == note
     clean = task_of(f"path:{folder}", max_length=4)
     assert not clean.skips(clean.split("train"), [0, 1, 2])
 
 
-def test_the_papers_protocol_keeps_1024_residues_and_skips_1025(tmp_path: Path) -> None:
-    records = [Record("A" * 1024, 0), Record("A" * 1025, 1)]
+def test_the_papers_protocol_counts_the_symbols_around_a_sequence(tmp_path: Path) -> None:
+    """D8: the paper's code skips a batch if ``input_ids.shape[1] > 1024``, and <cls> and <sep> are among them."""
+    sizes = (1022, 1023, 1024, 1025)
+    records = [Record("A" * size, 0) for size in sizes]
     task = task_of(f"path:{small_folder(tmp_path / 'mine', train=records)}", protocol="fpt2021")
     assert task.max_tokens == 1024
-    assert [task.skips(task.split("train"), [number]) for number in (0, 1)] == [False, True]
+    assert [task.skips(task.split("train"), [number]) for number in range(4)] == [size + 2 > 1024 for size in sizes]
+    assert "at most 1,022" in note_with(task, "median")
+    assert note_with(task, "are above").startswith("3 sequences are above 1,022 residues")
 
 
 def test_the_papers_protocol_refuses_what_it_cannot_do(tmp_path: Path) -> None:

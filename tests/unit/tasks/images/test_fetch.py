@@ -19,10 +19,12 @@ import pytest
 from local_servers import serving
 from torchvision.datasets import CIFAR10, MNIST
 
+from fptkit.errors import DataError
 from fptkit.sources import Unavailable
 from fptkit.tasks.images import fetch
 from fptkit.tasks.images.readers import Form
 
+fetch_digests = dict(fetch.SHA256)
 GREY, COLOUR = Form(28, (1,)), Form(32, (3,))
 
 
@@ -97,7 +99,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(MNIST, "resources", [(name, md5(content)) for name, content in mnist.items()])
     for label in ("train_list", "test_list"):
         monkeypatch.setattr(CIFAR10, label, [[name, md5(cifar[name])] for name, _ in getattr(CIFAR10, label)])
-    monkeypatch.setattr(CIFAR10, "tgz_md5", md5(archive))
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in state.files.items()}
+    monkeypatch.setattr(fetch, "SHA256", digests)
     with serving(Handler) as state.url:
         monkeypatch.setattr(MNIST, "mirrors", [f"{state.url}/first/", f"{state.url}/second/"])
         monkeypatch.setattr(CIFAR10, "url", f"{state.url}/cifar-10-python.tar.gz")
@@ -170,10 +173,23 @@ def test_a_page_in_place_of_the_file(server: Server) -> None:
     """The page that a network with a login form sends."""
     server.files = dict.fromkeys(server.files, b"<html>please log in</html>")
     for fetched, form in ((fetch.fetched_mnist, GREY), (fetch.fetched_cifar10, COLOUR)):
-        with pytest.raises(Unavailable, match="checksum of the downloaded file differs from torchvision's"):
+        with pytest.raises(Unavailable, match="the file is not the expected one and was removed"):
             fetched(form)
     kept = [path.name for path in fetch.torchvision_folder().rglob("*") if path.is_file() and path.name != ".lock"]
     assert kept == []
+
+
+def test_an_archive_in_which_a_batch_is_missing(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = cifar_files()
+    del files["data_batch_3"]
+    archive = server.files["cifar-10-python.tar.gz"] = packed(files)
+    monkeypatch.setitem(fetch.SHA256, "cifar-10-python.tar.gz", hashlib.sha256(archive).hexdigest())
+    with pytest.raises(DataError, match=r"it has no cifar-10-batches-py/data_batch_3; remove it"):
+        fetch.fetched_cifar10(COLOUR)
+
+
+def test_the_digests_are_of_the_files_that_torchvision_names() -> None:
+    assert fetch_digests.keys() == {*dict(MNIST.resources), CIFAR10.filename}
 
 
 def test_the_second_mirror(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

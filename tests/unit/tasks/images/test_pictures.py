@@ -205,7 +205,7 @@ def test_files_that_are_no_picture(tmp_path: Path) -> None:
     for name, said in (
         ("page.jpg", "it begins with '<!DOCTYPE ht', which is none of avif"),
         ("empty.png", "the file is empty"),
-        ("pipe.png", "there is no such file"),
+        ("pipe.png", "not a file, but a folder, pipe or device"),
         ("absent.png", "there is no such file"),
     ):
         with pytest.raises(DataError, match=said):

@@ -70,7 +70,7 @@ def test_npz_takes_labels_as_a_column_and_of_any_whole_type(tmp_path: Path) -> N
         ({"y_train": np.zeros(6)}, "labels are float64 of shape"),
         ({"y_train": np.array([0, 1, 2, 0, 1, -1])}, "label -1 is negative"),
         ({"x_test": grey(0), "y_test": np.zeros(0, int)}, "no images"),
-        ({"y_train": np.array([{"a": 1}] * 6)}, "not readable as an npz archive of plain arrays"),
+        ({"y_train": np.array([{"a": 1}] * 6)}, "it has Python objects .dtype object., which are pickles"),
     ],
 )
 def test_npz_of_another_content(tmp_path: Path, changes: dict[str, np.ndarray | None], said: str) -> None:
@@ -81,19 +81,19 @@ def test_npz_of_another_content(tmp_path: Path, changes: dict[str, np.ndarray | 
 
 
 @pytest.mark.parametrize(
-    "damage",
+    ("damage", "said"),
     [
-        lambda raw: raw[: len(raw) // 2],
-        lambda raw: b"",
-        lambda raw: b"no archive at all",
-        lambda raw: raw[:200] + bytes(200) + raw[400:],
+        (lambda raw: raw[: len(raw) // 2], "truncated"),
+        (lambda raw: b"", "the file is empty"),
+        (lambda raw: b"no archive at all", "not an .npz file"),
+        (lambda raw: raw[:200] + bytes(200) + raw[400:], "not readable as an .npz file: Bad CRC-32"),
     ],
     ids=["cut off", "empty", "text", "zeros inside"],
 )
-def test_damaged_npz(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+def test_damaged_npz(tmp_path: Path, damage: Callable[[bytes], bytes], said: str) -> None:
     path = write_npz(tmp_path / "digits.npz")
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(DataError, match=r"digits\.npz: not readable as an npz archive"):
+    with pytest.raises(DataError, match=rf"digits\.npz: {said}"):
         read_images(path, MNIST)
 
 
@@ -101,12 +101,12 @@ def test_an_npz_that_is_a_single_array_or_a_zip_of_something_else(tmp_path: Path
     path = tmp_path / "digits.npz"
     with path.open("wb") as file:
         np.save(file, grey(2))
-    with pytest.raises(DataError, match="not readable as an npz archive"):
+    with pytest.raises(DataError, match=r"not an \.npz file"):
         read_images(path, MNIST)
     with zipfile.ZipFile(path, "w") as archive:
         for name in ("x_train", "y_train", "x_test", "y_test"):
             archive.writestr(name, b"text")
-    with pytest.raises(DataError, match=r"digits\.npz, x_train and y_train: images are"):
+    with pytest.raises(DataError, match=r"digits\.npz, x_train: not an array of NumPy"):
         read_images(path, MNIST)
 
 
@@ -117,7 +117,7 @@ def test_an_npz_that_claims_an_impossible_size(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for name in ("x_train", "y_train", "x_test", "y_test"):
             archive.writestr(f"{name}.npy", header.getvalue())
-    with pytest.raises(DataError, match="not readable as an npz archive"):
+    with pytest.raises(DataError, match=r"x_train: its header declares the shape .*, but 0 bytes follow"):
         read_images(path, MNIST)
 
 
@@ -171,10 +171,10 @@ def test_a_missing_idx_file_is_named(tmp_path: Path) -> None:
     [
         (b"", "not an IDX file: it begins with nothing"),
         (b"PNG, really", "not an IDX file: it begins with 50 4e 47 2c, expected 00 00"),
-        (idx(grey(2))[:-1], r"1,567 bytes of numbers, its header says 2 x 28 x 28 = 1,568"),
-        (idx(grey(2)) + b"\0", "1,569 bytes of numbers"),
+        (idx(grey(2))[:-1], "its header says 2 x 28 x 28 = 1,568 bytes of numbers, but there are 1,567"),
+        (idx(grey(2)) + b"\0", "1,568 bytes of numbers, but there are more"),
         (idx(grey(2), kind=0x0D), "an IDX file of type 0x0d, expected 0x08, bytes"),
-        (idx(grey(2))[:9], "an IDX file of 3 dimensions that ends after 9 bytes"),
+        (idx(grey(2))[:9], "an IDX file of 3 dimensions with a short header"),
         (b"\0\0\x08\0", "an IDX file of 0 dimensions"),
         (b"\0\0\x08\xff" + bytes(2000), "an IDX file of 255 dimensions"),
     ],
@@ -194,7 +194,7 @@ def test_damaged_idx(tmp_path: Path, raw: bytes, said: str) -> None:
 def test_damaged_gzip(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     path = tmp_path / "images.gz"
     path.write_bytes(damage(gzip.compress(idx(grey(3)))))
-    with pytest.raises(DataError, match=r"images\.gz: not (readable as a gzip file|an IDX file)"):
+    with pytest.raises(DataError, match=r"images\.gz: not (readable as a file packed by gzip|a gzip file)"):
         read_idx(path)
 
 

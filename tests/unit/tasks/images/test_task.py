@@ -122,7 +122,7 @@ def test_no_source_is_an_error_with_advice() -> None:
 
 def test_a_damaged_file_is_not_passed_over(tmp_path: Path) -> None:
     (tmp_path / "digits.npz").write_bytes(b"broken")
-    with pytest.raises(DataError, match="not readable as an npz"):
+    with pytest.raises(DataError, match=r"not an \.npz file"):
         task_of("mnist", source=[f"path:{tmp_path / 'digits.npz'}", "digits"])
 
 
@@ -199,7 +199,8 @@ def test_fpt2021_chooses_on_test_and_samples(tmp_path: Path) -> None:
     assert task.protocol == "fpt2021"
     assert task.split("train").size == 200
     assert torch.equal(all_of(task.split("validation")), all_of(task.split("test")))
-    assert task.sampled_evaluation == SampledEvaluation(batches=25)
+    assert task.sampled_evaluation == SampledEvaluation(batches=25, continued=True)
+    assert (task.complete_batches, task.precision) == (True, "float32")
     assert any("chosen on the test images (D5)" in note for note in task.notes)
     check_task(task)
 

@@ -67,7 +67,7 @@ def test_the_defaults_are_those_of_long_range_arena() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"source": "generate"}, "unknown source 'generate'; allowed: generated, path:DIR"),
+        ({"source": "generate"}, "unknown source 'generate'; allowed: generated, lra, path:DIR"),
         ({"source": "path:"}, "'path:' names no folder"),
         ({"source": []}, "at least 1"),
         ({"protocol": "paper"}, "'clean' or 'fpt2021'"),
@@ -164,7 +164,8 @@ def test_the_papers_protocol_drops_brackets_and_reads_padding() -> None:
     clean, paper = task_of(), task_of(protocol="fpt2021")
     assert paper.input == Symbols(15, 0)  # as the paper's code: 15 symbols, 10 outputs
     assert paper.output == Classes(10)
-    assert paper.sampled_evaluation == SampledEvaluation(batches=25, size_factor=1, accuracy_factor=1.0)
+    assert paper.sampled_evaluation == SampledEvaluation(batches=25, continued=True, incomplete=True)
+    assert (paper.precision, clean.precision) == ("float32", None)
     flat = {name: [[i for i in row if i != 15] for row in rows(clean.split(name))] for name in ("train", "validation")}
     widest = max(len(row) for name in ("train", "validation") for row in flat[name])
     assert widest <= paper.max_tokens <= 60

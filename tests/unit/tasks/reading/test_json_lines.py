@@ -61,7 +61,7 @@ def test_places_are_lines(tmp_path: Path) -> None:
     [
         ("", "no records"),
         ("[]", "no records"),
-        ('{"a": 1}\n{"a": 1', ":2: not a JSON object"),
+        ('{"a": 1}\n{"a": 1', ":2: not readable as a JSON object"),
         ('[{"a": 1}, 2]', ":2: expected a JSON object"),
         ("3", ":1: expected a JSON object"),
         ('{"a": {"b": 1}}', "'a' is dict"),
@@ -70,7 +70,7 @@ def test_places_are_lines(tmp_path: Path) -> None:
         ('{"a": "\\ud800"}', "half of a surrogate pair"),
         ('{"a": "\\u001f"}', "control character"),
         ("[" * 100_000, "nested too deeply"),
-        ('{"a": ' * 5_000, "not a JSON object"),
+        ('{"a": ' * 5_000, "not readable as a JSON object"),
         (b'{"a": "\xff"}', "is not UTF-8 text"),
     ],
 )

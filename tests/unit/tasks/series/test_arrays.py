@@ -74,7 +74,7 @@ def test_timeline(tmp_path: Path) -> None:
             r"y\[3\] is 5, which is not among the classes 0 ... 2",
         ),
         ({"x": X[0], "offsets": [0, 2, 2, 3], "y": [0, 1, 1]}, "must rise from 0"),
-        ({"x": np.array([{}], object)}, "not readable as an .npz file"),
+        ({"x": np.array([{}], object)}, "it has Python objects"),
     ],
 )
 def test_faults(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
@@ -86,7 +86,7 @@ def test_faults(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
 def test_damaged_files(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.npz").write_bytes(content)
     for read in (lambda path: read_npz(path, "all", channels_first=False), splits_inside):
-        with pytest.raises(DataError, match=r"x.npz: not readable as an .npz file: \w"):
+        with pytest.raises(DataError, match=r"x\.npz: (the file is empty|truncated|not (readable as )?an \.npz file)"):
             read(tmp_path / "x.npz")
 
 

@@ -139,3 +139,9 @@ def test_identifiers_in_any_order_are_no_step(tmp_path: Path, name: str) -> None
     assert {each.shape for each in found.series} == {(2, 1)}
     assert found.notes == (f"column '{name}' counts the rows, and is not a step",)
     assert read(tmp_path, f"{name},t0,t1,label\n{rows}", values=[name, "t0", "t1"]).series[0].shape == (3, 1)
+
+
+def test_a_column_of_channels_that_has_another_value_in_every_row(tmp_path: Path) -> None:
+    rows = "".join(f"s,{step},k{step},1.5\n" for step in range(12_000))
+    with pytest.raises(DataError, match=r"t\.csv: 12,000 rows are series of 12,000 channels, almost all values"):
+        read(tmp_path, "id,time,channel,value\n" + rows, id="id", time="time", channel="channel")

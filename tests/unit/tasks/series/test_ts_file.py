@@ -68,6 +68,8 @@ def test_the_files_that_aeon_ships(name: str) -> None:
     ("text", "message"),
     [
         ("1,2\n", r":1: expected a header line"),
+        ("@\n", r":1: expected a header line"),
+        ("@ \t\n@data\n", r":1: expected a header line"),
         ("@clasLabel true a b\n", r":1: unknown header key '@clasLabel'. Did you mean '@classlabel'"),
         ("@problemName X\n", "no line '@data'"),
         (HEAD, "no series follows '@data'"),
@@ -114,3 +116,8 @@ def test_one_rule_for_the_same_label(tmp_path: Path) -> None:
     found = read_ts(write(tmp_path, header + "1,2,3:1.0\n3,2,1: 2\n"))
     assert found.labels == ("1", "2")
     assert found.classes == ("1", "2")
+
+
+def test_a_count_of_any_length(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="must be followed by a whole number >= 1, got"):
+        read_ts(write(tmp_path, "@dimensions " + "9" * 5000 + "\n@data\n1,2:a\n"))

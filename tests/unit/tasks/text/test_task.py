@@ -165,7 +165,7 @@ def test_another_tokenizer_in_the_run_folder(tmp_path: Path, damage: str) -> Non
         file.unlink()
     else:
         file.write_bytes(file.read_bytes() + b" ")
-    with pytest.raises(DataError, match=r"tokenizer\.json: (cannot be read|not the tokenizer)"):
+    with pytest.raises(DataError, match=r"tokenizer\.json: (there is no such file|not the tokenizer)"):
         preparation.attached(tmp_path)
 
 
@@ -218,7 +218,7 @@ def test_a_file_that_is_no_tokenizer(tmp_path: Path) -> None:
     (tmp_path / "t").mkdir()
     for content in ("{}", "x", ""):
         (tmp_path / "t" / TOKENIZER).write_text(content)
-        with pytest.raises(DataError, match=r"tokenizer\.json: (not a tokenizer|its file)"):
+        with pytest.raises(DataError, match=r"tokenizer\.json: (not readable as a tokenizer|its file)"):
             task(csv(tmp_path), tokenizer=f"path:{tmp_path}/t")
 
 

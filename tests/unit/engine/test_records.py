@@ -1,0 +1,95 @@
+"""The metrics file: what a resumed run keeps of it, lines that are damaged, and a disk that is full."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from fptkit.engine.events import Validated
+from fptkit.engine.records import MetricsFile, read_metrics
+from fptkit.errors import CheckpointError, DataError, TrainingError
+
+
+def written(path: Path, count: int = 3) -> dict[str, object]:
+    """A file of some lines; returns its facts."""
+    with contextlib.closing(MetricsFile(path)) as file:
+        for step in range(count):
+            file.handle(Validated(step, {"loss": 0.5}, False))
+        return file.facts()
+
+
+def test_a_resumed_run_keeps_the_lines_of_its_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    facts = written(path, 2)
+    before = path.read_bytes()
+    assert facts["lines"] == 2
+    path.write_bytes(before + b'{"step": 9, "split": "validation"}\n')
+    with contextlib.closing(MetricsFile(path, keep_lines=2, digest=str(facts["digest"]))) as again:
+        assert again.facts() == facts
+    assert path.read_bytes() == before
+    assert written(tmp_path / "whole.jsonl", 2) == facts
+
+
+@pytest.mark.parametrize("digest", [True, False])
+@pytest.mark.parametrize(
+    ("old", "new"), [(b"0.5", b"0.6"), (b'"step"', b'"ztep"'), (b"{", b"["), (b"validation", b"\xff\xfe")]
+)
+def test_altered_lines_are_refused(tmp_path: Path, old: bytes, new: bytes, digest: bool) -> None:
+    path = tmp_path / "metrics.jsonl"
+    facts = written(path)
+    path.write_bytes(path.read_bytes().replace(old, new, 1))
+    known = str(facts["digest"]) if digest else ""  # an earlier version recorded none
+    if not digest and new == b"0.6":
+        MetricsFile(path, keep_lines=3).close()
+        return
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl(:1 is damaged| was altered)"):
+        MetricsFile(path, keep_lines=3, digest=known)
+
+
+def test_reading(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    written(path)
+    path.write_bytes(path.read_bytes() + b'{"step": 9, "spl')  # a run that was killed
+    assert [record["step"] for record in read_metrics(path)] == [0, 1, 2]
+    path.write_text(json.dumps({"step": 1.5, "split": "validation"}) + "\n")
+    with pytest.raises(DataError, match=r"metrics\.jsonl:1 is damaged"):
+        read_metrics(path)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_metrics(tmp_path / "none.jsonl")
+
+
+class Full(io.RawIOBase):
+    """A disk without space."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def on_a_full_disk(path: Path) -> MetricsFile:
+    file = MetricsFile(path)
+    file._file.close()
+    file._file = io.TextIOWrapper(io.BufferedWriter(Full()), encoding="utf-8")
+    return file
+
+
+def test_a_full_disk_is_raised_once(tmp_path: Path) -> None:
+    file = on_a_full_disk(tmp_path / "metrics.jsonl")
+    with pytest.raises(OSError, match="No space left"):
+        file.handle(Validated(1, {"accuracy": 0.5}, best=True))
+    file.close()
+
+
+def test_a_fault_in_closing_alone_names_the_file(tmp_path: Path) -> None:
+    file = on_a_full_disk(tmp_path / "metrics.jsonl")
+    file._file.write("not yet on the disk")
+    with pytest.raises(TrainingError, match=r"metrics\.jsonl cannot be written: .*No space left"):
+        file.close()
