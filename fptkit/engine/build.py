@@ -124,7 +124,7 @@ def _build(
     readout = _choose_readout(recipe, task, backbone)
     model = _build_model(recipe, registry, task, chosen, backbone, readout, measure=measure)
     groups = _freeze(recipe, registry, model)
-    precision = choose_precision(wanted_precision(recipe, task), device)
+    precision = precision_for(recipe, task, backbone.weights, device)
     _store(model, precision)
     if finish is not None:
         finish(model)
@@ -299,11 +299,19 @@ def build_component(spec: ComponentSpec, options: Options, **arguments: Any) -> 
             raise
 
 
-def wanted_precision(recipe: Recipe, task: Task) -> str:
-    """The recipe's precision; for ``auto``, that of an earlier run of it, or that of the task's protocol, if any."""
-    if recipe.precision != "auto":
-        return recipe.precision
-    return recipe.pinned.precision or task.precision or "auto"
+def precision_for(recipe: Recipe, task: Task, weights: str, device: torch.device) -> str:
+    """The precision of a run: the recipe's; where it depends on the machine, that of an earlier run of the recipe.
+
+    Args:
+        recipe: the recipe; for ``auto``, its task's protocol may have a precision.
+        task: its task.
+        weights: the weights of its backbone.
+        device: the device of the run.
+    """
+    if recipe.precision in ("auto", "int8") and recipe.pinned.precision:
+        return recipe.pinned.precision
+    wanted = recipe.precision if recipe.precision != "auto" else task.precision or "auto"
+    return choose_precision(wanted, device, weights)
 
 
 def _match_norm(

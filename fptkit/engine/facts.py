@@ -140,7 +140,7 @@ def _precision_note(recipe: Recipe, built: Built) -> list[str]:
     if recipe.precision != "int8" or built.precision == "int8":
         return []
     why = why_not_int8(next(built.model.parameters()).device)
-    return [f"precision: {built.precision} is used instead of int8: {why}"]
+    return [f"precision: {built.precision} is used instead of int8: {why or 'an earlier run of this recipe used it'}"]
 
 
 def _kernels_note() -> list[str]:

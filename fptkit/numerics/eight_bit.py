@@ -1,4 +1,4 @@
-"""Frozen linear maps in 8 bits: multiplied in integers, or only stored in them and dequantised when they are multiplied.
+"""Frozen linear maps in 8 bits: multiplied in integers, or only stored so and dequantised when they are multiplied.
 
 Storage only is for models that would not fit on the device. Why not torchao or bitsandbytes: with torchao's tensors
 (0.18), autograd stores every dequantised weight from the forward to the backward pass, so that training takes more
@@ -46,9 +46,10 @@ class EightBitLinear(nn.Linear):
         # Not saved: like the weight, it is computed from the backbone's own weights again.
         self.register_buffer("scale", scale, persistent=False)
         self.bias = linear.bias  # type: ignore[assignment]
+        # What `dequantised` needs of the original, without its weight; in a tuple, so that it is no submodule.
         shell = copy.copy(linear)
         shell._parameters = {}
-        self._shell = (shell,)  # in a tuple, so that it is no submodule
+        self._shell = (shell,)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Shapes: hidden (..., in) -> (..., out)."""
@@ -114,10 +115,14 @@ def _dequantised(weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def scales(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yield name and scale of each 8-bit map of a model; scales are frozen like the weights."""
+    """Yield name and scale of each 8-bit map of a model; scales are frozen like the weights.
+
+    Their shape differs between products and storage, so that a digest of them does, and a run that was made with one
+    never continues with the other.
+    """
     for name, module in model.named_modules():
         if isinstance(module, EightBitLinear):
-            yield f"{name}.scale", module.scale
+            yield f"{name}.scale", module.scale if module.products else module.scale[:, None]
 
 
 def linear_rows(linear: nn.Linear, hidden: Tensor, rows: slice) -> Tensor:

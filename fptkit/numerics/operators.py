@@ -167,30 +167,30 @@ def _softmax_backward(grad: Tensor, weights: Tensor, scale: float, causal: bool)
     call("softmax_backward", grad, weights, *weights.shape, scale, causal)
 
 
-@_define("quantise(Tensor inputs, Tensor? factors) -> (Tensor, Tensor)")
-def _quantise(inputs: Tensor, factors: Tensor | None) -> tuple[Tensor, Tensor]:
+@_define("quantise(Tensor inputs, Tensor factors) -> (Tensor, Tensor)")
+def _quantise(inputs: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
     integers, scales = _quantised(inputs, factors)
     call("quantise", inputs, factors, integers, scales, *inputs.shape, source=QUANTISE)
     return integers, scales
 
 
 @register_fake("fptkit::quantise", lib=_LIBRARY)
-def _quantised(inputs: Tensor, factors: Tensor | None) -> tuple[Tensor, Tensor]:
+def _quantised(inputs: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
     return torch.empty_like(inputs, dtype=torch.int8), inputs.new_empty(len(inputs), dtype=torch.float32)
 
 
-@_define("quantise_apart(Tensor inputs, Tensor? kept, float ratio) -> (Tensor, Tensor, Tensor)")
-def _quantise_apart(inputs: Tensor, kept: Tensor | None, ratio: float) -> tuple[Tensor, Tensor, Tensor]:
-    integers, scales, outlying = _quantised_apart(inputs, kept, ratio)
-    outlying.zero_()
-    call("quantise_apart", inputs, kept, integers, scales, outlying, *inputs.shape, ratio, source=QUANTISE)
-    return integers, scales, outlying
+@_define("quantise_apart(Tensor inputs, float ratio) -> (Tensor, Tensor, Tensor, Tensor)")
+def _quantise_apart(inputs: Tensor, ratio: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    outputs = _quantised_apart(inputs, ratio)
+    outputs[-1].zero_()
+    call("quantise_apart", inputs, *outputs, *inputs.shape, ratio, source=QUANTISE)
+    return outputs
 
 
 @register_fake("fptkit::quantise_apart", lib=_LIBRARY)
-def _quantised_apart(inputs: Tensor, kept: Tensor | None, ratio: float) -> tuple[Tensor, Tensor, Tensor]:
-    integers, scales = _quantised(inputs, kept)
-    return integers, scales, integers.new_empty(inputs.shape[1])
+def _quantised_apart(inputs: Tensor, ratio: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    integers, scales = _quantised(inputs, inputs)
+    return integers, scales, torch.empty_like(scales), integers.new_empty(inputs.shape[1])
 
 
 @_define(

@@ -5,6 +5,7 @@
    them. Source: Dettmers et al. 2022, arXiv 2208.07339 (a scale for each row of inputs and each output). */
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -48,64 +49,80 @@ ALWAYS int8_t rounded(float number) {
     return (int8_t)bits;
 }
 
-/* A row times kept becomes integers; returns its scale. */
-ALWAYS float quantise_row(const half *restrict x, const float *restrict kept, int8_t *restrict q, int64_t width,
-                          int32_t largest) {
-    float most = of_bits(largest), by = most > 0 ? LEVELS / most : 0;
-    if (kept)
-        for (int64_t i = 0; i < width; i++) q[i] = rounded(widen(x[i]) * kept[i] * by);
-    else
-        for (int64_t i = 0; i < width; i++) q[i] = rounded(widen(x[i]) * by);
-    return most / LEVELS;
+/* Below this a number is taken for 0: its reciprocal would not be finite. */
+#define SMALLEST 1e-30f
+
+/* The factor that turns a row into integers, given the bits of its largest number. */
+ALWAYS float factor_of(int32_t largest) {
+    float most = of_bits(largest);
+    return most > SMALLEST ? LEVELS / most : 0;
 }
 
-/* inputs (rows, width), each times factors (width), or as they are if factors is NULL; outputs: integers (rows, width)
-   and scales (rows), whose products are the inputs. */
+/* inputs (rows, width), each times factors (width); outputs: integers (rows, width) and scales (rows), whose products
+   are the inputs times factors. */
 void quantise(const half *restrict inputs, const float *restrict factors, int8_t *restrict integers,
               float *restrict scales, int64_t rows, int64_t width) {
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < rows; row++) {
         const half *x = inputs + row * width;
+        int8_t *q = integers + row * width;
         int32_t largest = 0;
         for (int64_t i = 0; i < width; i++) {
-            int32_t size = size_bits(factors ? widen(x[i]) * factors[i] : widen(x[i]));
+            int32_t size = size_bits(widen(x[i]) * factors[i]);
             largest = size > largest ? size : largest;
         }
-        scales[row] = quantise_row(x, factors, integers + row * width, width, largest);
+        float by = factor_of(largest);
+        for (int64_t i = 0; i < width; i++) q[i] = rounded(widen(x[i]) * factors[i] * by);
+        scales[row] = of_bits(largest) / LEVELS;
     }
 }
 
-/* As quantise, with kept (width), 0 in columns that are left out and else 1, or NULL, for factors; outlying (width):
-   1 in columns where a number is more than ratio times the root mean square of its row, else unchanged. */
-void quantise_apart(const half *restrict inputs, const float *restrict kept, int8_t *restrict integers,
-                    float *restrict scales, int8_t *restrict outlying, int64_t rows, int64_t width, float ratio) {
+/* The largest number of a row that is not above a limit, as bits. */
+ALWAYS int32_t largest_below(const half *restrict x, int64_t width, float limit) {
+    int32_t largest = 0;
+    for (int64_t i = 0; i < width; i++) {
+        int32_t size = of_bits(size_bits(widen(x[i]))) > limit ? 0 : size_bits(widen(x[i]));
+        largest = size > largest ? size : largest;
+    }
+    return largest;
+}
+
+/* inputs (rows, width); outputs: integers (rows, width) and scales (rows) as above, where a number above its row's
+   limit (rows), ratio times the root mean square, becomes 0; marks (width): 1 in columns with such numbers, else
+   unchanged. */
+void quantise_apart(const half *restrict inputs, int8_t *restrict integers, float *restrict scales,
+                    float *restrict limits, int8_t *restrict marks, int64_t rows, int64_t width, float ratio) {
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < rows; row++) {
         const half *x = inputs + row * width;
-        int32_t largest = 0, largest_kept = 0;
+        int8_t *q = integers + row * width;
+        int32_t largest = 0;
         float squares = 0;
         for (int64_t i = 0; i < width; i++) {
             float number = widen(x[i]);
-            int32_t size = size_bits(number), size_kept = kept ? size_bits(number * kept[i]) : size;
+            int32_t size = size_bits(number);
             largest = size > largest ? size : largest;
-            largest_kept = size_kept > largest_kept ? size_kept : largest_kept;
             squares += number * number;
         }
-        scales[row] = quantise_row(x, kept, integers + row * width, width, largest_kept);
-        float limit = ratio * sqrtf(squares / width);
-        if (of_bits(largest) > limit)
-            for (int64_t i = 0; i < width; i++)
-                if (fabsf(widen(x[i])) > limit) {
+        float limit = limits[row] = ratio * sqrtf(squares / width);
+        bool apart = of_bits(largest) > limit;
+        if (apart) largest = largest_below(x, width, limit);
+        float by = factor_of(largest);
+        scales[row] = of_bits(largest) / LEVELS;
+        for (int64_t i = 0; i < width; i++) q[i] = rounded(widen(x[i]) * by);
+        for (int64_t i = 0; apart && i < width; i++)
+            if (of_bits(size_bits(widen(x[i]))) > limit) {
+                q[i] = 0;
 #pragma omp atomic write
-                    outlying[i] = 1;
-                }
+                marks[i] = 1;
+            }
     }
 }
 
-/* sums (rows, width) of products, times scales (rows) and factors (width), plus bias (width), plus the product of apart
-   (rows, few) and weights (few, width); factors, bias, apart and weights may be NULL. */
+/* (sums (rows, width) times scales (rows), plus the product of apart (rows, few) and weights (few, width)) times factors
+   (width), plus bias (width); apart, weights, factors and bias may be NULL. */
 void dequantise(const int32_t *restrict sums, const float *restrict scales, const float *restrict factors,
-                const float *restrict bias, const float *restrict apart, const float *restrict weights,
+                const float *restrict bias, const float *restrict apart, const int8_t *restrict weights,
                 half *restrict outputs, int64_t rows, int64_t width, int64_t few) {
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < rows; row++)
@@ -116,17 +133,17 @@ void dequantise(const int32_t *restrict sums, const float *restrict scales, cons
             const float *f = factors ? factors + start : NULL, *b = bias ? bias + start : NULL;
             int64_t here = width - start < TILE ? width - start : TILE;
             float by = scales[row];
+            for (int64_t i = 0; i < here; i++) numbers[i] = (float)s[i] * by;
+            for (int64_t column = 0; column < few; column++) {
+                const int8_t *w = weights + column * width + start;
+                float times = apart[row * few + column];
+                if (times == 0) continue; /* another row's column */
+                for (int64_t i = 0; i < here; i++) numbers[i] += times * (float)w[i];
+            }
             if (f)
-                for (int64_t i = 0; i < here; i++) numbers[i] = (float)s[i] * by * f[i];
-            else
-                for (int64_t i = 0; i < here; i++) numbers[i] = (float)s[i] * by;
+                for (int64_t i = 0; i < here; i++) numbers[i] *= f[i];
             if (b)
                 for (int64_t i = 0; i < here; i++) numbers[i] += b[i];
-            for (int64_t column = 0; column < few; column++) {
-                const float *w = weights + column * width + start;
-                float times = apart[row * few + column];
-                for (int64_t i = 0; i < here; i++) numbers[i] += times * w[i];
-            }
             for (int64_t i = 0; i < here; i++) y[i] = narrow(numbers[i]);
         }
 }

@@ -27,13 +27,13 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from fptkit.engine.batches import micro_batches
-from fptkit.engine.build import Built, build, build_task, wanted_precision
+from fptkit.engine.build import Built, build, build_task, precision_for
 from fptkit.engine.setup import training_batches
 from fptkit.interfaces import Batch, Inputs, Task
 from fptkit.lab.benchmarking.hours import Work
 from fptkit.lab.benchmarking.skeletons import find_config, make_skeleton, place
 from fptkit.numerics.flops import FlopCounter
-from fptkit.numerics.precision import choose_device, choose_precision
+from fptkit.numerics.precision import choose_device
 from fptkit.recipe.load import LoadedRecipe
 from fptkit.recipe.models import Component, Recipe, TrainOptions
 
@@ -125,7 +125,7 @@ def estimate(loaded: LoadedRecipe) -> Estimate:
     device = choose_device(recipe.device)
     config = find_config(recipe.backbone, recipe.pinned.weights)
     task = build_task(recipe, registry)
-    precision = choose_precision(wanted_precision(recipe, task), device)
+    precision = precision_for(recipe, task, config.entry, device)
     batches, _ = training_batches(recipe, task, task.split("train"))
     batch = batches.batch(0)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
