@@ -41,6 +41,9 @@ hundred can."""
 SMALLEST = 1e-30
 """Rows without larger numbers are taken for 0, as in ``quantise.c``."""
 
+LOWEST_LIMIT = 1e-15
+"""No number below this is multiplied apart, as in ``quantise.c``."""
+
 
 def quantise_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Round each row to integers of -127 to 127 times a scale.
@@ -72,16 +75,16 @@ def multiply(hidden: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None)
 
 
 def integer_product(left: Tensor, right: Tensor) -> Tensor:
-    """Multiply matrices of integers.
+    """Multiply matrices of integers, exactly.
 
-    Where no fast instructions are known, for models that were trained elsewhere, the product is computed in float32:
-    exact for up to 1,040 terms, and else rounded as float32 is, since each term is at most 127 * 127.
+    Where no fast instructions are known, a model that was trained elsewhere is multiplied in float64, which autocast
+    leaves alone.
 
     Shapes: (N, K), (K, M) int8 -> (N, M) int32.
     """
-    if left.device.type in ("cpu", "meta") and cpu_multiplies_int8():
+    if left.is_meta or (left.device.type == "cpu" and cpu_multiplies_int8()):
         return torch._int_mm(left, right)
-    return (left.float() @ right.float()).round().to(torch.int32)
+    return (left.double() @ right.double()).to(torch.int32)
 
 
 class _Product(Function):
@@ -192,7 +195,7 @@ def quantise_apart(inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         quantised: tuple[Tensor, Tensor, Tensor, Tensor] = torch.ops.fptkit.quantise_apart(inputs, OUTLIER)
         return quantised
     wide = inputs.float()
-    limits = OUTLIER * wide.square().mean(1).sqrt()
+    limits = (OUTLIER * wide.square().mean(1).sqrt()).clamp(min=LOWEST_LIMIT)
     apart = wide.abs() > limits[:, None]
     return *_rounded(wide.masked_fill(apart, 0.0)), limits, apart.any(0).to(torch.int8)
 
@@ -222,6 +225,7 @@ def dequantise(
         numbers: Tensor = torch.ops.fptkit.dequantise(sums, scales, factors, bias, apart, weights)
         return numbers
     wide = sums.float() * scales[:, None]
-    wide = wide if apart is None or weights is None else wide + apart @ weights.float()
+    if apart is not None and weights is not None:
+        wide = wide + (apart.double() @ weights.double()).float()
     wide = wide if factors is None else wide * factors
     return (wide if bias is None else wide + bias).to(torch.bfloat16)

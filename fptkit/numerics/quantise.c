@@ -49,8 +49,10 @@ ALWAYS int8_t rounded(float number) {
     return (int8_t)bits;
 }
 
-/* Below this a number is taken for 0: its reciprocal would not be finite. */
+/* A row without larger numbers is taken for 0: its factor would not be finite. */
 #define SMALLEST 1e-30f
+/* No number below this is left out of a row: the squares of smaller ones are 0. */
+#define LOWEST_LIMIT 1e-15f
 
 /* The factor that turns a row into integers, given the bits of its largest number. */
 ALWAYS float factor_of(int32_t largest) {
@@ -104,7 +106,8 @@ void quantise_apart(const half *restrict inputs, int8_t *restrict integers, floa
             largest = size > largest ? size : largest;
             squares += number * number;
         }
-        float limit = limits[row] = ratio * sqrtf(squares / width);
+        float limit = ratio * sqrtf(squares / width);
+        limit = limits[row] = limit < LOWEST_LIMIT ? LOWEST_LIMIT : limit;
         bool apart = of_bits(largest) > limit;
         if (apart) largest = largest_below(x, width, limit);
         float by = factor_of(largest);

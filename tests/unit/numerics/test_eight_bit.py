@@ -14,8 +14,11 @@ from fptkit.engine.build import build
 from fptkit.engine.run import RunRequest, run
 from fptkit.errors import FreezingError, UsageError
 from fptkit.freezing import FreezeProof
+from fptkit.inference.trained import load
+from fptkit.numerics import int8
+from fptkit.numerics import precision as numerics_precision
 from fptkit.numerics.eight_bit import EightBitLinear, linear_rows
-from fptkit.numerics.precision import why_not_int8
+from fptkit.numerics.precision import choose_precision
 from fptkit.recipe.load import load_recipe
 
 RECIPE = """
@@ -97,10 +100,6 @@ def test_no_copy_of_the_weight_is_stored(autocast: bool) -> None:
             assert kept_bytes(maps()[0], torch.randn(2, 48)) >= 48 * 20 * 2
 
 
-def fast() -> bool:
-    return not why_not_int8(torch.device("cpu"))
-
-
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.yaml"
@@ -133,15 +132,62 @@ def test_a_model_keeps_its_parameters_and_returns_nearly_the_same(recipe: Path, 
     assert torch.corrcoef(torch.stack((expected.flatten(), found.flatten())))[0, 1] > 0.99
 
 
+INPUTS = np.random.default_rng(0).integers(0, 2, (5, 6, 1)).astype(np.float32)
+
+
+def run_of(recipe: Path | str, folder: Path, *overrides: str) -> dict[str, Any]:
+    return run(RunRequest(load_recipe(str(recipe), overrides=overrides), folder))
+
+
 @pytest.mark.parametrize("precision", ["int8", "int8_storage"])
 def test_a_run_in_eight_bits(recipe: Path, tmp_path: Path, precision: str) -> None:
-    summary = run(RunRequest(load_recipe(str(recipe), overrides=[f"precision={precision}"]), tmp_path / "run"))
-    assert (summary["status"], summary["precision"]) == (
-        "finished",
-        precision if fast() or precision == "int8_storage" else "bfloat16",
-    )
-    again = run(RunRequest(load_recipe(str(tmp_path / "run" / "recipe.yaml")), tmp_path / "again"))
+    summary = run_of(recipe, tmp_path / "run", f"precision={precision}")
+    used = precision if precision == "int8_storage" else choose_precision("int8", torch.device("cpu"))
+    assert (summary["status"], summary["precision"]) == ("finished", used)
+    again = run_of(tmp_path / "run" / "recipe.yaml", tmp_path / "again")
     assert again["metrics"] == summary["metrics"]
+
+
+def test_steps_in_int8_by_micro_batches_and_with_blocks_run_again(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(numerics_precision, "why_not_int8", lambda device: "")
+    sets = ("precision=int8", "backbone.like=gpt2", "train.max_steps=4", "train.validate_every=2")
+    whole, parts, recomputed = (
+        run_of(recipe, tmp_path / str(number), *sets, *further)["metrics"]["test"]["test"]["loss"]
+        for number, further in enumerate(([], ["train.accumulate=2"], ["train.activation_checkpointing=true"]))
+    )
+    assert whole == recomputed
+    assert whole == pytest.approx(parts, rel=1e-4)
+
+
+def test_without_instructions_a_run_is_that_of_auto_with_one_note(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(numerics_precision, "cpu_multiplies_int8", lambda: False)
+    expected, found = (
+        run_of(recipe, tmp_path / kind, f"precision={kind}", "train.max_steps=4", "train.validate_every=2")
+        for kind in ("auto", "int8")
+    )
+    assert found["metrics"] == expected["metrics"]
+    assert found["precision"] == expected["precision"] != "int8"
+    (note,) = set(found["notes"]) - set(expected["notes"])
+    assert note.startswith(f"precision: {found['precision']} is used instead of int8: this processor has no instruct")
+    monkeypatch.undo()  # on a machine that has them, a repeated run is the same
+    repeated = run_of(tmp_path / "int8" / "recipe.yaml", tmp_path / "repeated")
+    assert repeated["metrics"] == found["metrics"]
+
+
+def test_a_run_of_another_machine_predicts_without_instructions(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(numerics_precision, "why_not_int8", lambda device: "")
+    run_of(recipe, tmp_path / "run", "precision=int8", "train.max_steps=4", "train.validate_every=2")
+    there = load(tmp_path / "run").logits(INPUTS)
+    monkeypatch.undo()
+    monkeypatch.setattr(numerics_precision, "cpu_multiplies_int8", lambda: False)
+    monkeypatch.setattr(int8, "cpu_multiplies_int8", lambda: False)
+    np.testing.assert_array_equal(load(tmp_path / "run").logits(INPUTS), there)
 
 
 @pytest.mark.parametrize("precision", ["int8", "int8_storage"])
