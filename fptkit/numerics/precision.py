@@ -21,7 +21,7 @@ IN_FEWER_BITS: tuple[Role, ...] = ("attention", "feed_forward", "recurrent")
 
 EQUIVALENT_IN_INT8: Mapping[str, str] = {}
 """Weights with which ``auto`` chooses 8-bit products, each with the result under ``docs/results`` that shows that they
-are equivalent to bfloat16 (``benchmarks/int8_study.py``). Empty: this was shown for none so far."""
+are equivalent to bfloat16 (``benchmarks/int8.yaml``). Empty: this was shown for none so far."""
 
 
 def choose_device(wanted: str) -> torch.device:
