@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from steps import RANDOM_BASE, Step, official_step
+from official import Step, official_step
 
 from fptkit.engine.batches import micro_batches
 from fptkit.interfaces import Batch
@@ -35,6 +35,7 @@ from fptkit.lab.benchmarking.prepare import Prepared, prepare
 from fptkit.recipe.load import load_recipe
 from fptkit.seeds import generator_for
 
+RANDOM_BASE = ("backbone.weights=random", "backbone.size=base")
 BATCH_SIZE = 16
 POOL = 100 * BATCH_SIZE
 """Examples that TAPE's loader sorts by length. Source: ``tape/utils/_sampler.py`` of songlab-cal/tape."""

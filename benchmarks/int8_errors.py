@@ -4,9 +4,9 @@
     python benchmarks/int8_errors.py bit_memory_smollm2 minilm_bit_xor --json errors.json
     python benchmarks/int8_errors.py homology_gpt2 --set task.source=simulated --set train.batch_size=4
 
-Recipes are built with the same weights in each precision, without dropout, and take the first batch. Errors are those of
-the output of each block, and of the gradient of the loss with respect to it: the norm of the difference from float64,
-divided by the norm in float64. The trained weights are those before the first step; the head is float32 in all.
+Recipes are built with the same weights in each precision, without dropout, and take the first batch. Errors are those
+of the output of each block, and of the gradient of the loss with respect to it: the norm of the difference from
+float64, divided by the norm in float64. The trained weights are those before the first step; the head is float32 in all.
 """
 
 from __future__ import annotations
