@@ -6,7 +6,7 @@
 
 Recipes are built with the same weights in each precision, without dropout, and take the first batch. Errors are those
 of the output of each block, and of the gradient of the loss with respect to it: the norm of the difference from
-float64, divided by the norm in float64. The trained weights are those before the first step; the head is float32 in all.
+float64, divided by the norm in float64. Trained weights are those before the first step; the head is float32 in all.
 """
 
 from __future__ import annotations

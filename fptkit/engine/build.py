@@ -353,8 +353,8 @@ def _store(model: CrossModalModel, precision: str) -> None:
         return
     model.mixed = True
     if precision in ("int8", "int8_storage"):
-        maps = _frozen(model, "attention", "feed_forward")
-        keep_in_eight_bits(model.backbone, maps, products=precision == "int8")
+        # Without a name for the list, since the parameters in it take memory.
+        keep_in_eight_bits(model.backbone, _frozen(model, "attention", "feed_forward"), products=precision == "int8")
     for parameter in _frozen(model, *IN_FEWER_BITS):
         parameter.data = parameter.data.to(torch.bfloat16)
 

@@ -152,13 +152,17 @@ def keep_in_eight_bits(backbone: nn.Module, frozen: Sequence[nn.Parameter], *, p
         UsageError: none of them is the weight of a linear map.
     """
     may = {id(parameter) for parameter in frozen}
-    found = False
-    for module in list(backbone.modules()):
-        for name, child in list(module.named_children()):
-            if (type(child) is nn.Linear or _is_transposed(child)) and id(child.weight) in may:
-                setattr(module, name, EightBitLinear(child, products=products))
-                found = True
-    if not found:
+    # Parents and names only, and no list of parameters: each weight is released when its integers exist.
+    places = [
+        (module, name)
+        for module in backbone.modules()
+        for name, child in module.named_children()
+        if (type(child) is nn.Linear or _is_transposed(child)) and id(child.weight) in may
+    ]
+    del frozen
+    for module, name in places:
+        setattr(module, name, EightBitLinear(getattr(module, name), products=products))
+    if not places:
         raise UsageError(
             f"precision: {'int8' if products else 'int8_storage'} quantises frozen linear maps, and "
             f"{type(backbone).__name__} has none; use precision: bfloat16, or another backbone"

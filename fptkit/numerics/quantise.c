@@ -122,31 +122,63 @@ void quantise_apart(const half *restrict inputs, int8_t *restrict integers, floa
     }
 }
 
+/* A row in one pass; factors and bias may be NULL. */
+ALWAYS void row_of(const int32_t *restrict sums, float by, const float *restrict factors, const float *restrict bias,
+                   half *restrict outputs, int64_t width) {
+    for (int64_t i = 0; i < width; i++) {
+        float number = (float)sums[i] * by;
+        number = factors ? number * factors[i] : number;
+        outputs[i] = narrow(bias ? number + bias[i] : number);
+    }
+}
+
+/* A row to which the product of apart (few) and weights (few, width) is added, before the factors. */
+ALWAYS void row_with(const int32_t *restrict sums, float by, const float *restrict factors, const float *restrict bias,
+                     const float *restrict apart, const int8_t *restrict weights, half *restrict outputs,
+                     int64_t width, int64_t few) {
+    for (int64_t start = 0; start < width; start += TILE) {
+        float numbers[TILE];
+        int64_t here = width - start < TILE ? width - start : TILE;
+        for (int64_t i = 0; i < here; i++) numbers[i] = (float)sums[start + i] * by;
+        for (int64_t column = 0; column < few; column++) {
+            const int8_t *w = weights + column * width + start;
+            float times = apart[column];
+            if (times != 0) /* else another row's column */
+                for (int64_t i = 0; i < here; i++) numbers[i] += times * (float)w[i];
+        }
+        for (int64_t i = 0; i < here; i++) {
+            float number = factors ? numbers[i] * factors[start + i] : numbers[i];
+            outputs[start + i] = narrow(bias ? number + bias[start + i] : number);
+        }
+    }
+}
+
+ALWAYS bool any(const float *restrict numbers, int64_t count) {
+    bool found = false;
+    for (int64_t i = 0; i < count; i++) found |= numbers[i] != 0;
+    return found;
+}
+
 /* (sums (rows, width) times scales (rows), plus the product of apart (rows, few) and weights (few, width)) times factors
-   (width), plus bias (width); apart, weights, factors and bias may be NULL. */
+   (width), plus bias (width); apart, weights, factors and bias may be NULL. How a row is computed depends on its own
+   numbers only, so that its rounding does. */
 void dequantise(const int32_t *restrict sums, const float *restrict scales, const float *restrict factors,
                 const float *restrict bias, const float *restrict apart, const int8_t *restrict weights,
                 half *restrict outputs, int64_t rows, int64_t width, int64_t few) {
 #pragma omp parallel for schedule(static)
-    for (int64_t row = 0; row < rows; row++)
-        for (int64_t start = 0; start < width; start += TILE) {
-            float numbers[TILE];
-            const int32_t *s = sums + row * width + start;
-            half *y = outputs + row * width + start;
-            const float *f = factors ? factors + start : NULL, *b = bias ? bias + start : NULL;
-            int64_t here = width - start < TILE ? width - start : TILE;
-            float by = scales[row];
-            for (int64_t i = 0; i < here; i++) numbers[i] = (float)s[i] * by;
-            for (int64_t column = 0; column < few; column++) {
-                const int8_t *w = weights + column * width + start;
-                float times = apart[row * few + column];
-                if (times == 0) continue; /* another row's column */
-                for (int64_t i = 0; i < here; i++) numbers[i] += times * (float)w[i];
-            }
-            if (f)
-                for (int64_t i = 0; i < here; i++) numbers[i] *= f[i];
-            if (b)
-                for (int64_t i = 0; i < here; i++) numbers[i] += b[i];
-            for (int64_t i = 0; i < here; i++) y[i] = narrow(numbers[i]);
-        }
+    for (int64_t row = 0; row < rows; row++) {
+        const int32_t *s = sums + row * width;
+        half *y = outputs + row * width;
+        float by = scales[row];
+        if (any(apart + row * few, few))
+            row_with(s, by, factors, bias, apart + row * few, weights, y, width, few);
+        else if (factors && bias)
+            row_of(s, by, factors, bias, y, width);
+        else if (factors)
+            row_of(s, by, factors, NULL, y, width);
+        else if (bias)
+            row_of(s, by, NULL, bias, y, width);
+        else
+            row_of(s, by, NULL, NULL, y, width);
+    }
 }
