@@ -125,6 +125,16 @@ def scales(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
             yield f"{name}.scale", module.scale if module.products else module.scale[:, None]
 
 
+def leave_uncompiled(model: nn.Module) -> None:
+    """Let torch.compile leave out the maps that multiply integers.
+
+    What they do depends on numbers, such as whether there are outliers: code would be compiled again and again.
+    """
+    for module in model.modules():
+        if isinstance(module, EightBitLinear) and module.products:
+            module.rows = torch.compiler.disable(module.rows)  # type: ignore[method-assign]
+
+
 def linear_rows(linear: nn.Linear, hidden: Tensor, rows: slice) -> Tensor:
     """Compute only some outputs of a linear map.
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fptkit.backbones.gpt2 import Projection
 from fptkit.numerics import int8, kernels, precision
-from fptkit.numerics.eight_bit import EightBitLinear
+from fptkit.numerics.eight_bit import EightBitLinear, leave_uncompiled
 from fptkit.numerics.flops import FlopCounter
 
 HALF = 1 / 256
@@ -242,6 +242,16 @@ def test_under_inference_mode_nothing_is_reused() -> None:
         assert torch.equal(linear(hidden), expected)
         hidden *= 2.0
         torch.testing.assert_close(linear(hidden), 2 * expected)
+
+
+def test_compiled_code_leaves_integer_products_out() -> None:
+    model = nn.Sequential(as_map(torch.randn(300, 300), None, transposed=False), nn.Tanh())
+    inputs = [inputs_with_outliers(), torch.randn(7, 300).bfloat16()]
+    expected = [model(one) for one in inputs]
+    leave_uncompiled(model)
+    compiled = torch.compile(model, backend="eager", dynamic=True)
+    for one, other in zip(inputs, expected, strict=True):
+        assert torch.equal(compiled(one), other)
 
 
 def test_operations_are_counted_as_those_of_floats() -> None:
