@@ -27,7 +27,7 @@ from fptkit.interfaces import (
     checked_roles,
 )
 from fptkit.model import CrossModalModel, Head, Readout, default_readout
-from fptkit.numerics.eight_bit import keep_in_eight_bits
+from fptkit.numerics.eight_bit import keep_in_eight_bits, linear_maps
 from fptkit.numerics.precision import IN_FEWER_BITS, MATRIX, choose_precision
 from fptkit.numerics.recompute import recompute_blocks
 from fptkit.options import Options
@@ -125,6 +125,8 @@ def _build(
     model = _build_model(recipe, registry, task, chosen, backbone, readout, measure=measure)
     groups = _freeze(recipe, registry, model)
     precision = precision_for(recipe, task, backbone.weights, device)
+    if recipe.precision == "auto" and precision == "int8" and not linear_maps(backbone, _maps_of(model)):
+        precision = "bfloat16"  # everything trains: who asked for int8 gets an error, who did not, none
     _store(model, precision)
     if finish is not None:
         finish(model)
@@ -354,9 +356,14 @@ def _store(model: CrossModalModel, precision: str) -> None:
     model.mixed = True
     if precision in ("int8", "int8_storage"):
         # Without a name for the list, since the parameters in it take memory.
-        keep_in_eight_bits(model.backbone, _frozen(model, "attention", "feed_forward"), products=precision == "int8")
+        keep_in_eight_bits(model.backbone, _maps_of(model), products=precision == "int8")
     for parameter in _frozen(model, *IN_FEWER_BITS):
         parameter.data = parameter.data.to(torch.bfloat16)
+
+
+def _maps_of(model: CrossModalModel) -> list[torch.nn.Parameter]:
+    """The frozen matrices that may be stored in 8 bits."""
+    return _frozen(model, "attention", "feed_forward")
 
 
 def _frozen(model: CrossModalModel, *wanted: Role) -> list[torch.nn.Parameter]:

@@ -150,6 +150,24 @@ def _is_transposed(module: nn.Module) -> bool:
     return getattr(module, "weight_is_transposed", False) or type(module).__name__ == "Conv1D"
 
 
+def linear_maps(backbone: nn.Module, frozen: Sequence[nn.Parameter]) -> list[tuple[nn.Module, str]]:
+    """Find the linear maps whose weights may be quantised: their parents and names.
+
+    Neither modules nor parameters are returned, so that a weight is released as soon as its integers exist.
+
+    Args:
+        backbone: looked through.
+        frozen: parameters that may be quantised.
+    """
+    may = {id(parameter) for parameter in frozen}
+    return [
+        (module, name)
+        for module in backbone.modules()
+        for name, child in module.named_children()
+        if (type(child) is nn.Linear or _is_transposed(child)) and id(child.weight) in may
+    ]
+
+
 def keep_in_eight_bits(backbone: nn.Module, frozen: Sequence[nn.Parameter], *, products: bool) -> None:
     """Replace frozen linear maps by 8-bit ones.
 
@@ -161,14 +179,7 @@ def keep_in_eight_bits(backbone: nn.Module, frozen: Sequence[nn.Parameter], *, p
     Raises:
         UsageError: none of them is the weight of a linear map.
     """
-    may = {id(parameter) for parameter in frozen}
-    # Parents and names only, and no list of parameters: each weight is released when its integers exist.
-    places = [
-        (module, name)
-        for module in backbone.modules()
-        for name, child in module.named_children()
-        if (type(child) is nn.Linear or _is_transposed(child)) and id(child.weight) in may
-    ]
+    places = linear_maps(backbone, frozen)
     del frozen
     for module, name in places:
         setattr(module, name, EightBitLinear(getattr(module, name), products=products))

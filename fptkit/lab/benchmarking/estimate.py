@@ -147,7 +147,7 @@ def estimate(loaded: LoadedRecipe) -> Estimate:
         recipe=loaded.name,
         weights=config.entry,
         device=device.type,
-        precision=precision,
+        precision=built.precision,
         parameters=sum(parameter.numel() for parameter in parameters),
         trained=sum(parameter.numel() for parameter in trained),
         examples=len(batch),
@@ -259,7 +259,8 @@ def _without_numbers(recipe: Recipe, precision: str) -> Recipe:
     encoder = recipe.encoder
     if encoder is not None and getattr(encoder.options, "match_norm", False):
         encoder = Component(name=encoder.name, options=encoder.options.model_copy(update={"match_norm": False}))
-    return recipe.model_copy(update={"encoder": encoder, "precision": precision})
+    pinned = recipe.pinned.model_copy(update={"precision": precision})
+    return recipe.model_copy(update={"encoder": encoder, "pinned": pinned})
 
 
 def _skeleton_of(batch: Batch, mode: FakeTensorMode, device: torch.device) -> Batch:

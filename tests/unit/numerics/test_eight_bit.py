@@ -15,6 +15,7 @@ from fptkit.engine.run import RunRequest, run
 from fptkit.errors import FreezingError, UsageError
 from fptkit.freezing import FreezeProof
 from fptkit.inference.trained import load
+from fptkit.lab.benchmarking.estimate import estimate
 from fptkit.numerics import int8
 from fptkit.numerics import precision as numerics_precision
 from fptkit.numerics.eight_bit import EightBitLinear, linear_rows
@@ -204,6 +205,15 @@ def test_without_a_frozen_map_it_is_refused(recipe: Path, tmp_path: Path) -> Non
                 load_recipe(str(recipe), overrides=["precision=int8_storage", "freezing.name=full"]), tmp_path / "run"
             )
         )
+
+
+def test_auto_is_bfloat16_where_no_map_is_frozen(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numerics_precision, "EQUIVALENT_IN_INT8", {"random": "int8.json"})
+    monkeypatch.setattr(numerics_precision, "why_not_int8", lambda device: "")
+    for freezing, expected in (("fpt", "int8"), ("full", "bfloat16")):
+        loaded = load_recipe(str(recipe), overrides=[f"freezing.name={freezing}"])
+        assert build(loaded.recipe, loaded.registry, torch.device("cpu")).precision == expected
+        assert estimate(loaded).precision == expected
 
 
 def test_a_changed_scale_is_detected() -> None:
