@@ -114,15 +114,19 @@ def _dequantised(weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
     return weight.to(dtype) * scale.to(dtype)
 
 
-def scales(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def scales(model: nn.Module, *, stored: bool = False) -> Iterator[tuple[str, Tensor]]:
     """Yield name and scale of each 8-bit map of a model; scales are frozen like the weights.
 
     Their shape differs between products and storage, so that a digest of them does, and a run that was made with one
     never continues with the other.
+
+    Args:
+        model: the model.
+        stored: with the shape for storage in any case.
     """
     for name, module in model.named_modules():
         if isinstance(module, EightBitLinear):
-            yield f"{name}.scale", module.scale if module.products else module.scale[:, None]
+            yield f"{name}.scale", module.scale if module.products and not stored else module.scale[:, None]
 
 
 def leave_uncompiled(model: nn.Module) -> None:

@@ -216,6 +216,14 @@ def test_auto_is_bfloat16_where_no_map_is_frozen(recipe: Path, monkeypatch: pyte
         assert estimate(loaded).precision == expected
 
 
+def test_products_and_storage_are_different_frozen_parts() -> None:
+    linear = maps()[0]
+    stored, multiplied = (FreezeProof(nn.Sequential(EightBitLinear(linear, products=one))) for one in (False, True))
+    assert not multiplied.matches(stored.digest)
+    assert "int8_storage in its recipe.yaml" in multiplied.advice(stored.digest)
+    assert multiplied.advice("of other weights") == "Use the weights that the run used"
+
+
 def test_a_changed_scale_is_detected() -> None:
     model = nn.Sequential(maps()[1], nn.Linear(20, 2))
     proof = FreezeProof(model)
