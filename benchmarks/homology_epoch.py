@@ -1,4 +1,4 @@
-"""An epoch of remote homology with GPT-2 base: token-budget batches compared with random ones padded to the longest.
+"""An epoch of remote homology with GPT-2 base: token-budget batches compared with those of the official loader.
 
     python benchmarks/homology_epoch.py path:DIR --official CHECKOUT      # of kzl/universal-computation
     python benchmarks/homology_epoch.py path:DIR                          # without it: padding only
@@ -9,12 +9,13 @@ as in ``steps.py``:
 
 - ours: the recipe of the task, profile ``paper``, with ``train.batch_tokens`` at 16 times the mean length.
 - official: the official model and trainer on batches of 16 padded to the longest, as two micro-batches, without which
-  the longest would not fit into 24 GB. ``--order random`` draws them from all examples; ``--order pools`` sorts by
-  length within pools of 100 batches, as TAPE's loader does, which the official code uses.
+  the longest would not fit into 24 GB. Their examples are sorted by length within pools of 100 batches, as by TAPE's
+  loader, which the official code uses; ``--order random`` draws them from all examples, which it never does.
 
 Epochs take hours, so each round times some steps of each, with the same mix of short and long ones as in the epoch:
 steps are sorted by their tokens, and every N-th is timed, with a random offset. A round's epoch is the time per token
-of its steps times the epoch's tokens. Ours and the official code take turns.
+of its steps times the epoch's tokens. Ours and the official code take turns. On a busy machine use ``--threads 1
+--cpu-time``, since a processor's time is not that of the clock then.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from steps import RANDOM_BASE, Step, official_step
+from official import Step, official_step
 
 from fptkit.engine.batches import micro_batches
 from fptkit.interfaces import Batch
@@ -35,6 +36,7 @@ from fptkit.lab.benchmarking.prepare import Prepared, prepare
 from fptkit.recipe.load import load_recipe
 from fptkit.seeds import generator_for
 
+RANDOM_BASE = ("backbone.weights=random", "backbone.size=base")
 BATCH_SIZE = 16
 POOL = 100 * BATCH_SIZE
 """Examples that TAPE's loader sorts by length. Source: ``tape/utils/_sampler.py`` of songlab-cal/tape."""
@@ -49,14 +51,15 @@ class Epoch:
         batch: returns the batch of a step.
         steps: number of steps in the epoch.
         step: does a step.
+        now: the clock.
     """
 
-    def __init__(self, batch: Callable[[int], Batch], steps: int, step: Step) -> None:
+    def __init__(self, batch: Callable[[int], Batch], steps: int, step: Step, now: Callable[[], float]) -> None:
         batches = [batch(number) for number in range(steps)]
         self.tokens = np.array([one.inputs.shape[0] * one.inputs.shape[1] for one in batches])
         real = sum(int(one.lengths.sum()) for one in batches if one.lengths is not None)
         self.padding = 1 - real / self.tokens.sum()
-        self._step = step
+        self._step, self._now = step, now
         self._by_tokens = np.argsort(self.tokens, kind="stable")
 
     def chosen(self, count: int, chance: np.random.Generator) -> list[int]:
@@ -71,14 +74,14 @@ class Epoch:
 
     def timed(self, number: int) -> float:
         """Do a step and return its seconds."""
-        started = time.perf_counter()
+        started = self._now()
         self._step(number)
-        return time.perf_counter() - started
+        return self._now() - started
 
 
-def our_epoch(source: str) -> tuple[Prepared, int]:
+def our_epoch(source: str, settings: list[str]) -> tuple[Prepared, int]:
     """Prepare the recipe up to its first step, and count the steps of its epoch."""
-    overrides = [f"task.source={source}", *RANDOM_BASE, "train.batch_size=512"]
+    overrides = [f"task.source={source}", *RANDOM_BASE, "train.batch_size=512", "precision=auto", *settings]
     lengths = prepare(load_recipe("homology_gpt2", profile="paper", overrides=[*overrides, "backbone.size=nano"]))
     counts = lengths.built.task.split("train").token_counts
     assert counts is not None
@@ -101,7 +104,7 @@ def main() -> None:
     parser.add_argument("source", help="path:DIR of data in TAPE's layout, or simulated")
     parser.add_argument("--official", type=Path, metavar="DIR", help="checkout of kzl/universal-computation")
     parser.add_argument(
-        "--order", choices=("random", "pools"), default="random", help="order of the official code's batches"
+        "--order", choices=("pools", "random"), default="pools", help="order of the official code's batches"
     )
     parser.add_argument(
         "--attention", choices=("eager", "sdpa"), default="eager", help="attention of the official code"
@@ -109,9 +112,18 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8, help="timed steps of each per round; default: 8")
     parser.add_argument("--rounds", type=int, default=5, help="default: 5")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: torch's own number")
+    parser.add_argument("--cpu-time", action="store_true", help="measure the time of the processor, not of the clock")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        help="override of our recipe, such as precision=int8",
+    )
     given = parser.parse_args()
+    now = time.process_time if given.cpu_time else time.perf_counter
     torch.set_num_threads(given.threads)
-    prepared, steps = our_epoch(given.source)
+    prepared, steps = our_epoch(given.source, given.set)
     split = prepared.built.task.split("train")
     assert split.size is not None
     chance = np.random.default_rng(0)
@@ -121,7 +133,7 @@ def main() -> None:
         pools = [order[start : start + POOL] for start in range(0, split.size, POOL)]
         order = np.concatenate([pool[np.argsort(split.token_counts[pool], kind="stable")] for pool in pools])
 
-    def random_batch(number: int) -> Batch:
+    def theirs_batch(number: int) -> Batch:
         indices = order[number * BATCH_SIZE : (number + 1) * BATCH_SIZE].tolist()
         return split.batch(indices, generator_for(0, "random", number))
 
@@ -137,12 +149,12 @@ def main() -> None:
         take = official_step(given.official, arguments, lambda _: upcoming.pop(0), given.attention)
 
         def official(number: int) -> None:
-            upcoming.extend(micro_batches(random_batch(number), PARTS))
+            upcoming.extend(micro_batches(theirs_batch(number), PARTS))
             take(number)
 
-    ours = Epoch(prepared.batches.batch, steps, prepared.step)
+    ours = Epoch(prepared.batches.batch, steps, prepared.step, now)
     # An incomplete last batch is dropped, since it may have fewer examples than the official trainer's micro-batches.
-    theirs = Epoch(random_batch, split.size // BATCH_SIZE, official)
+    theirs = Epoch(theirs_batch, split.size // BATCH_SIZE, official, now)
     for name, epoch in (("ours", ours), ("official", theirs)):
         print(
             f"{name}: {len(epoch.tokens):,} steps, {epoch.tokens.sum():,} tokens, {epoch.padding:.1%} of them padding"

@@ -25,6 +25,9 @@ from fptkit.numerics.ops import add_dropped, dropout, gelu, norm_branch
 class Projection(nn.Module):
     """A linear map with its weight stored as (in, out), as in GPT-2 checkpoints."""
 
+    weight_is_transposed = True
+    """Read by `fptkit.numerics.eight_bit`."""
+
     def __init__(self, width_in: int, width_out: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(width_in, width_out))

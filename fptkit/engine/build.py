@@ -28,7 +28,7 @@ from fptkit.interfaces import (
     checked_roles,
 )
 from fptkit.model import CrossModalModel
-from fptkit.numerics.eight_bit import keep_in_eight_bits
+from fptkit.numerics.eight_bit import keep_in_eight_bits, linear_maps
 from fptkit.numerics.precision import IN_FEWER_BITS, MATRIX, choose_precision
 from fptkit.numerics.recompute import recompute_blocks
 from fptkit.options import Options
@@ -53,8 +53,8 @@ class Built:
         groups: the trained parameters.
         encoder_name: the encoder used; a recipe need not name one.
         readout: the read-out used.
-        precision: how frozen weights are stored: ``float32``, ``bfloat16`` or ``int8``; int8 weights are multiplied in
-            bfloat16.
+        precision: how frozen weights are stored and multiplied: ``float32``, ``bfloat16``, ``int8`` or
+            ``int8_storage``, which is multiplied in bfloat16.
         encoded_tokens: tokens of the longest example after the encoder; None: as many as before it.
 
     Example:
@@ -130,7 +130,9 @@ def _build(
     _check_causal(recipe, task, backbone)
     model = _build_model(recipe, registry, task, chosen, backbone, measure=measure)
     groups = _freeze(recipe, registry, model)
-    precision = choose_precision(wanted_precision(recipe, task), device)
+    precision = precision_for(recipe, task, backbone.weights, device)
+    if recipe.precision == "auto" and precision == "int8" and not linear_maps(backbone, _maps_of(model)):
+        precision = "bfloat16"  # everything trains: who asked for int8 gets an error, who did not, none
     _store(model, precision)
     if finish is not None:
         finish(model)
@@ -289,11 +291,19 @@ def build_task(recipe: Recipe, registry: Registry) -> Task:
     return task
 
 
-def wanted_precision(recipe: Recipe, task: Task) -> str:
-    """The recipe's precision; for ``auto``, that of an earlier run of it, or that of the task's protocol, if any."""
-    if recipe.precision != "auto":
-        return recipe.precision
-    return recipe.pinned.precision or task.precision or "auto"
+def precision_for(recipe: Recipe, task: Task, weights: str, device: torch.device) -> str:
+    """The precision of a run: the recipe's; where it depends on the machine, that of an earlier run of the recipe.
+
+    Args:
+        recipe: the recipe; for ``auto``, its task's protocol may have a precision.
+        task: its task.
+        weights: the weights of its backbone.
+        device: the device of the run.
+    """
+    if recipe.precision in ("auto", "int8") and recipe.pinned.precision:
+        return recipe.pinned.precision
+    wanted = recipe.precision if recipe.precision != "auto" else task.precision or "auto"
+    return choose_precision(wanted, device, weights)
 
 
 def _match_norm(
@@ -334,10 +344,16 @@ def _store(model: CrossModalModel, precision: str) -> None:
     if precision == "float32":
         return
     model.mixed = True
-    if precision == "int8":
-        keep_in_eight_bits(model.backbone, _frozen(model, "attention", "feed_forward"))
+    if precision in ("int8", "int8_storage"):
+        # Without a name for the list, since the parameters in it take memory.
+        keep_in_eight_bits(model.backbone, _maps_of(model), products=precision == "int8")
     for parameter in _frozen(model, *IN_FEWER_BITS):
         parameter.data = parameter.data.to(torch.bfloat16)
+
+
+def _maps_of(model: CrossModalModel) -> list[torch.nn.Parameter]:
+    """The frozen matrices that may be stored in 8 bits."""
+    return _frozen(model, "attention", "feed_forward")
 
 
 def _frozen(model: CrossModalModel, *wanted: Role) -> list[torch.nn.Parameter]:

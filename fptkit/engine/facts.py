@@ -22,6 +22,7 @@ from fptkit.freezing import ParameterCounts
 from fptkit.freezing.counts import count_parts
 from fptkit.interfaces import Metric, Metrics, Task
 from fptkit.numerics import kernels
+from fptkit.numerics.precision import why_not_int8
 from fptkit.recipe.dump import component_mapping
 from fptkit.recipe.models import Recipe, SeedName
 from fptkit.registry import Registry
@@ -108,6 +109,7 @@ def run_facts(
             *backbone.notes,
             *_init_note(recipe, built),
             *_shuffle_note(recipe),
+            *_precision_note(recipe, built),
             *task.notes,
             *notes,
             *_kernels_note(),
@@ -150,6 +152,13 @@ def _shuffle_note(recipe: Recipe) -> list[str]:
     if not recipe.shuffle_tokens:
         return []
     return ["control: tokens shuffled; the backbone gets the tokens of each example in random order"]
+
+
+def _precision_note(recipe: Recipe, built: Built) -> list[str]:
+    if recipe.precision != "int8" or built.precision == "int8":
+        return []
+    why = why_not_int8(next(built.model.parameters()).device)
+    return [f"precision: {built.precision} is used instead of int8: {why or 'an earlier run of this recipe used it'}"]
 
 
 def _kernels_note() -> list[str]:

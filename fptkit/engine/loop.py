@@ -109,8 +109,8 @@ class Trainer:
         if not self._prepared.proof.matches(saved.frozen["digest"]):
             raise CheckpointError(
                 f"{saved.folder}: its frozen part is {saved.frozen['weights']} with digest "
-                f"{saved.frozen['digest'][:12]}, but this model's is {ours['weights']} with {ours['digest'][:12]}; "
-                "resume with the same weights, or choose another --output"
+                f"{saved.frozen['digest'][:12]}, but this model's is {ours['weights']} with {ours['digest'][:12]}. "
+                f"{self._prepared.proof.advice(saved.frozen['digest'])}, or choose another --output"
             )
         check_same_data(saved.data, self._prepared.data, saved.folder)
         restore_trained(self.model, saved.trained, origin=saved.folder)

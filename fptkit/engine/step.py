@@ -19,6 +19,7 @@ from fptkit.engine.setup import Prepared
 from fptkit.engine.team.processes import add_up_step, batch_norms
 from fptkit.errors import TrainingError
 from fptkit.interfaces import Batch
+from fptkit.numerics.eight_bit import leave_uncompiled
 from fptkit.seeds import derive_seed
 from fptkit.specs.frames import add_context
 
@@ -72,6 +73,8 @@ class TrainingStep:
             pin=Batch.pinned if self._device.type == "cuda" else None,
         )
         # Compiled for the first shape of batches; if a second one comes, torch compiles for any shape.
+        if options.compile:
+            leave_uncompiled(parts.model)
         self._forward: Any = torch.compile(parts.model, dynamic=None) if options.compile else parts.model
         self.compiled = options.compile
         self._batch_norms = batch_norms(parts.model) if team.processes.count > 1 else []

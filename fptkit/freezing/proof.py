@@ -46,9 +46,9 @@ class FreezeProof:
         self._model = model
         self.digest = self._digest()
 
-    def _digest(self) -> str:
+    def _digest(self, *, stored: bool = False) -> str:
         frozen = ((name, p) for name, p in self._model.named_parameters() if not p.requires_grad)
-        return digest_tensors(chain(frozen, scales(self._model)))
+        return digest_tensors(chain(frozen, scales(self._model, stored=stored)))
 
     def matches(self, recorded: str) -> bool:
         """Return whether a recorded digest is that of these tensors.
@@ -61,6 +61,19 @@ class FreezeProof:
         """
         mixed = getattr(self._model, "mixed", False)
         return recorded == self.digest or (mixed and recorded == self._former_digest())
+
+    def advice(self, recorded: str) -> str:
+        """What to do about a recorded digest that does not match.
+
+        Args:
+            recorded: digest in a checkpoint or run folder.
+        """
+        if recorded == self._digest(stored=True):
+            return (
+                "The run stored weights in 8 bits and multiplied them in bfloat16, which precision: int8 meant before; "
+                "set precision and pinned.precision to int8_storage in its recipe.yaml"
+            )
+        return "Use the weights that the run used"
 
     def _former_digest(self) -> str:
         """The digest with vectors in bfloat16, of a model in mixed precision."""

@@ -383,7 +383,7 @@ def _check_frozen(folder: Path, module: CrossModalModel, origin: dict[str, Any])
         raise CheckpointError(
             f"{folder}: its tensors were trained with the frozen part of {before.get('backbone')} "
             f"{before.get('weights')}, digest {before.get('digest')}; the one built here has digest {proof.digest}. "
-            "Use the weights that the run used"
+            f"{proof.advice(str(before.get('digest')))}"
         )
 
 

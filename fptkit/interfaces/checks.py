@@ -48,8 +48,10 @@ def check_task_declarations(task: Task) -> None:
         raise PluginError(f"task {name}: test_splits is {task.test_splits!r}, expected a tuple of names")
     if task.higher_is_better not in (None, True, False):
         raise PluginError(f"task {name}: higher_is_better is {task.higher_is_better!r}, expected True, False or None")
-    if task.precision not in (None, "float32", "bfloat16", "int8"):
-        raise PluginError(f"task {name}: precision is {task.precision!r}, expected float32, bfloat16, int8 or None")
+    if task.precision not in (None, "float32", "bfloat16", "int8", "int8_storage"):
+        raise PluginError(
+            f"task {name}: precision is {task.precision!r}, expected float32, bfloat16, int8, int8_storage or None"
+        )
     chance = task.chance_accuracy
     if chance is not None and not (isinstance(chance, int | float) and 0 <= chance <= 1):
         raise PluginError(f"task {name}: chance_accuracy is {chance!r}, expected a number from 0 to 1, or None")

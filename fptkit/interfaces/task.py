@@ -104,8 +104,8 @@ class Task:
         protocol: name of the protocol by which data are prepared and scored.
         sampled_evaluation: set if the protocol evaluates on some batches only; None: splits are evaluated in full.
         complete_batches: true if the protocol leaves out an epoch's incomplete last batch in training.
-        precision: precision that the protocol prescribes, ``float32``, ``bfloat16`` or ``int8``, for recipes with
-            ``precision: auto``; None: the processor decides.
+        precision: precision that the protocol prescribes, ``float32``, ``bfloat16``, ``int8`` or ``int8_storage``, for
+            recipes with ``precision: auto``; None: the processor decides.
         test_splits: names of the test splits, evaluated once, at the end.
         best_metric: validation metric that chooses the best step; None: that of the kind of answers, such as accuracy
             for `Classes` and mean squared error for `Values`.

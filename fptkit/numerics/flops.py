@@ -131,7 +131,7 @@ _FUSED = (
 )
 
 _FORMULAS: dict[Any, Formula] = {
-    **dict.fromkeys(_known("mm", "bmm"), lambda args, out: _product(args[0].shape, args[1].shape)),
+    **dict.fromkeys(_known("mm", "bmm", "_int_mm"), lambda args, out: _product(args[0].shape, args[1].shape)),
     **dict.fromkeys(_known("addmm", "baddbmm"), lambda args, out: _product(args[1].shape, args[2].shape)),
     **dict.fromkeys(_known("convolution", "_convolution", "convolution_overrideable"), _convolution_forward),
     **dict.fromkeys(_known("convolution_backward"), _convolution_backward),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.library import Library, register_fake
 
-from fptkit.numerics.loops import call
+from fptkit.numerics.loops import QUANTISE, call
 
 _LIBRARY = Library("fptkit", "DEF")
 _BLOCK_ROWS = 32
@@ -165,6 +165,47 @@ def _softmax(scores: Tensor, scale: float, causal: bool) -> None:
 @_define("softmax_backward_(Tensor(a!) grad, Tensor weights, float scale, bool causal) -> ()")
 def _softmax_backward(grad: Tensor, weights: Tensor, scale: float, causal: bool) -> None:
     call("softmax_backward", grad, weights, *weights.shape, scale, causal)
+
+
+@_define("quantise(Tensor inputs, Tensor factors) -> (Tensor, Tensor)")
+def _quantise(inputs: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
+    integers, scales = _quantised(inputs, factors)
+    call("quantise", inputs, factors, integers, scales, *inputs.shape, source=QUANTISE)
+    return integers, scales
+
+
+@register_fake("fptkit::quantise", lib=_LIBRARY)
+def _quantised(inputs: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(inputs, dtype=torch.int8), inputs.new_empty(len(inputs), dtype=torch.float32)
+
+
+@_define("quantise_apart(Tensor inputs, float ratio) -> (Tensor, Tensor, Tensor, Tensor)")
+def _quantise_apart(inputs: Tensor, ratio: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    outputs = _quantised_apart(inputs, ratio)
+    outputs[-1].zero_()
+    call("quantise_apart", inputs, *outputs, *inputs.shape, ratio, source=QUANTISE)
+    return outputs
+
+
+@register_fake("fptkit::quantise_apart", lib=_LIBRARY)
+def _quantised_apart(inputs: Tensor, ratio: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    integers, scales = _quantised(inputs, inputs)
+    return integers, scales, torch.empty_like(scales), integers.new_empty(inputs.shape[1])
+
+
+@_define(
+    "dequantise(Tensor sums, Tensor scales, Tensor? factors, Tensor? bias, Tensor? apart, Tensor? weights) -> Tensor"
+)
+def _dequantise(sums: Tensor, scales: Tensor, *optional: Tensor | None) -> Tensor:
+    outputs = _dequantised(sums)
+    few = 0 if optional[-1] is None else len(optional[-1])
+    call("dequantise", sums, scales, *optional, outputs, *sums.shape, few, source=QUANTISE)
+    return outputs
+
+
+@register_fake("fptkit::dequantise", lib=_LIBRARY)
+def _dequantised(sums: Tensor, *_: Tensor | None) -> Tensor:
+    return torch.empty_like(sums, dtype=torch.bfloat16)
 
 
 for _like_the_first in ("gelu", "gelu_backward", "gelu_exact", "gelu_exact_backward", "silu_product", "add_dropped"):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import lru_cache
+
 import torch
 
 from fptkit.errors import UsageError
+from fptkit.numerics import kernels
 from fptkit.specs.freezing import Role
 
 MATRIX = 2
@@ -13,6 +17,11 @@ decays, lose their meaning."""
 
 IN_FEWER_BITS: tuple[Role, ...] = ("attention", "feed_forward", "recurrent")
 """Roles whose frozen matrices are stored in fewer bits in mixed precision."""
+
+
+EQUIVALENT_IN_INT8: Mapping[str, str] = {}
+"""Weights with which ``auto`` chooses 8-bit products, each with the result under ``docs/results`` that shows that they
+are equivalent to bfloat16 (``benchmarks/int8.yaml``). Empty: this was shown for none so far."""
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -31,15 +40,21 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device(wanted)
 
 
-def choose_precision(wanted: str, device: torch.device) -> str:
-    """Choose the precision: ``auto`` means bfloat16 if the device multiplies it natively, else float32.
+def choose_precision(wanted: str, device: torch.device, weights: str = "") -> str:
+    """Choose the precision.
 
+    ``auto`` means bfloat16 if the device multiplies it natively, else float32; and ``int8`` with weights that are
+    listed in `EQUIVALENT_IN_INT8`. ``int8`` means what ``auto`` gives if the device has no fast products of integers.
     The choice depends on the hardware, not on timing, so that a repeated run makes the same choice.
 
     Args:
-        wanted: ``auto``, ``float32``, ``bfloat16`` or ``int8``.
+        wanted: ``auto``, ``float32``, ``bfloat16``, ``int8`` or ``int8_storage``.
         device: the device of the run.
+        weights: the weights of the backbone.
     """
+    integers = not why_not_int8(device)
+    if wanted == "int8" or (wanted == "auto" and weights in EQUIVALENT_IN_INT8 and integers):
+        wanted = "int8" if integers else "auto"
     if wanted != "auto":
         return wanted
     if device.type == "cuda":
@@ -49,5 +64,25 @@ def choose_precision(wanted: str, device: torch.device) -> str:
 
 def cpu_multiplies_bfloat16() -> bool:
     """True if this CPU has instructions for bfloat16 products (AVX-512 BF16 or AMX)."""
+    return _capable_of("avx512_bf16", "amx_bf16")
+
+
+@lru_cache
+def cpu_multiplies_int8() -> bool:
+    """True if this CPU has instructions for products of 8-bit integers (AVX-512 VNNI or AMX), and torch uses them."""
+    return _capable_of("avx512_vnni", "amx_int8") and torch.backends.mkldnn.is_available()
+
+
+def _capable_of(*instructions: str) -> bool:
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # not in the oldest supported torch
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return any(map(capabilities.get, instructions))
+
+
+def why_not_int8(device: torch.device) -> str:
+    """Reason why products of 8-bit integers are not used on a device for new runs; empty if they are."""
+    if device.type != "cpu":
+        return "products of 8-bit integers are for CPUs only"
+    if not cpu_multiplies_int8():
+        return "this processor has no instructions for products of 8-bit integers (AVX-512 VNNI or AMX)"
+    why = kernels.why_not()
+    return "" if why is None else f"the CPU kernels around the products are not available: {why}"

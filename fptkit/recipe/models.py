@@ -302,8 +302,8 @@ class Pinned(Options):
     source: str | None = Field(default=None, description="entry of task.source that was used")
     precision: str | None = Field(
         default=None,
-        pattern="^(float32|bfloat16|int8)$",
-        description="precision that was used: float32, bfloat16 or int8",
+        pattern="^(float32|bfloat16|int8|int8_storage)$",
+        description="precision that was used: float32, bfloat16, int8 or int8_storage",
     )
 
 
@@ -323,11 +323,13 @@ class RecipeSettings(Options):
         default=False,
         description="control: the tokens of each example are shuffled before the backbone; false: their order is kept",
     )
-    precision: Literal["auto", "float32", "bfloat16", "int8"] = Field(
+    precision: Literal["auto", "float32", "bfloat16", "int8", "int8_storage"] = Field(
         default="auto",
         description="mixed precision: how frozen weights are stored and multiplied; auto: bfloat16 if the processor "
-        "multiplies it faster, else float32; int8: linear maps are stored in 8 bits (quantised) and multiplied in "
-        "bfloat16, for models that do not fit otherwise. Trained weights are always float32",
+        "multiplies it faster, else float32; int8: frozen linear maps are quantised and multiplied in 8-bit integers, "
+        "forward and in the gradient of the input, the rest in bfloat16; on processors without instructions for it, as "
+        "auto; int8_storage: they are quantised, but multiplied in bfloat16, for models that do not fit otherwise. "
+        "Trained weights are always float32",
     )
     # On another device or with other threads, results differ by rounding.
     device: Annotated[Literal["auto", "cpu", "cuda"], Decides.NOTHING] = Field(

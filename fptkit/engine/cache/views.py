@@ -23,7 +23,7 @@ from fptkit.seeds import generator_for
 CHECKED_EXAMPLES = 2
 """Number of examples for which cached features are compared with features computed now."""
 
-TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1, "int8": 0.1}
+TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1, "int8": 0.1, "int8_storage": 0.1}
 """Largest difference allowed, as a fraction of their root mean square: rounding depends on the size of a batch."""
 
 

@@ -90,7 +90,11 @@ class Agreement:
 
 def precision_text(precision: str) -> str:
     """How frozen weights are stored and multiplied, in words."""
-    return "frozen weights in 8 bits, multiplied in bfloat16" if precision == "int8" else precision
+    words = {
+        "int8": "frozen weights in 8 bits, multiplied in integers",
+        "int8_storage": "frozen weights in 8 bits, multiplied in bfloat16",
+    }
+    return words.get(precision, precision)
 
 
 def compare(form: Form, export: Compute, plain: Compute, own: Compute, precision: str) -> Agreement:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 
-import torch
 from torch import Tensor, nn
 
 from fptkit.inference.exports.form import Form
@@ -40,15 +39,6 @@ def plain_model(model: CrossModalModel) -> CrossModalModel:
     for module in list(plain.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, EightBitLinear):
-                setattr(module, name, _dequantised(child))
+                setattr(module, name, child.dequantised())
     plain.mixed = False
     return plain.float().eval().requires_grad_(False)
-
-
-def _dequantised(linear: EightBitLinear) -> nn.Linear:
-    plain = nn.Linear(linear.in_features, linear.out_features, bias=linear.bias is not None)
-    with torch.no_grad():
-        plain.weight.copy_(linear.weight.float() * linear.scale.float())
-        if linear.bias is not None:
-            plain.bias.copy_(linear.bias)
-    return plain

@@ -27,13 +27,13 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from fptkit.engine.batches import micro_batches
-from fptkit.engine.build import Built, build, build_task, wanted_precision
+from fptkit.engine.build import Built, build, build_task, precision_for
 from fptkit.engine.setup import training_batches
 from fptkit.interfaces import Batch, Inputs, Task
 from fptkit.lab.benchmarking.hours import Work
 from fptkit.lab.benchmarking.skeletons import find_config, make_skeleton, place
 from fptkit.numerics.flops import FlopCounter
-from fptkit.numerics.precision import choose_device, choose_precision
+from fptkit.numerics.precision import choose_device
 from fptkit.recipe.load import LoadedRecipe
 from fptkit.recipe.models import Component, Recipe, TrainOptions
 
@@ -125,7 +125,7 @@ def estimate(loaded: LoadedRecipe) -> Estimate:
     device = choose_device(recipe.device)
     config = find_config(recipe.backbone, recipe.pinned.weights)
     task = build_task(recipe, registry)
-    precision = choose_precision(wanted_precision(recipe, task), device)
+    precision = precision_for(recipe, task, config.entry, device)
     batches, _ = training_batches(recipe, task, task.split("train"))
     batch = batches.batch(0)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
@@ -147,7 +147,7 @@ def estimate(loaded: LoadedRecipe) -> Estimate:
         recipe=loaded.name,
         weights=config.entry,
         device=device.type,
-        precision=precision,
+        precision=built.precision,
         parameters=sum(parameter.numel() for parameter in parameters),
         trained=sum(parameter.numel() for parameter in trained),
         examples=len(batch),
@@ -259,7 +259,8 @@ def _without_numbers(recipe: Recipe, precision: str) -> Recipe:
     encoder = recipe.encoder
     if encoder is not None and getattr(encoder.options, "match_norm", False):
         encoder = Component(name=encoder.name, options=encoder.options.model_copy(update={"match_norm": False}))
-    return recipe.model_copy(update={"encoder": encoder, "precision": precision, "shuffle_tokens": False})
+    pinned = recipe.pinned.model_copy(update={"precision": precision})
+    return recipe.model_copy(update={"encoder": encoder, "pinned": pinned, "shuffle_tokens": False})
 
 
 def _skeleton_of(batch: Batch, mode: FakeTensorMode, device: torch.device) -> Batch:

@@ -33,7 +33,11 @@ class _Products(TorchDispatchMode):
         self.seen: Counter[Sizes] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        pair = {torch.ops.aten.mm.default: args[:2], torch.ops.aten.addmm.default: args[1:3]}.get(func)
+        pair = {
+            torch.ops.aten.mm.default: args[:2],
+            torch.ops.aten._int_mm.default: args[:2],
+            torch.ops.aten.addmm.default: args[1:3],
+        }.get(func)
         if pair is not None:
             one, other = pair
             self.seen[one.shape[0], one.shape[1], other.shape[1]] += 1
@@ -45,6 +49,17 @@ def products_of(work: Callable[[], object]) -> Counter[Sizes]:
     with _Products() as products:
         work()
     return products.seen
+
+
+def rates_for(precision: str) -> dict[str, torch.dtype]:
+    """The names and dtypes of products that a step in a precision is compared with."""
+    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}
+    return dtypes if precision == "int8" else {name: dtypes[name] for name in ("float32", "bfloat16")}
+
+
+def rate_of(precision: str) -> str:
+    """The name in `rates_for` of the products of a precision."""
+    return "bfloat16" if precision == "int8_storage" else precision
 
 
 def largest(products: Counter[Sizes]) -> list[Sizes]:
@@ -65,7 +80,7 @@ class ProductsAlone:
 
     Args:
         products: sizes of the products; each is repeated to take about the same time as the others.
-        dtype: of both factors and of the result.
+        dtype: of both factors, and of the result; products of int8 are int32.
         device: device of the matrices.
     """
 
@@ -75,28 +90,28 @@ class ProductsAlone:
             (torch.ones(m, k, dtype=dtype, device=device), torch.ones(k, n, dtype=dtype, device=device))
             for m, k, n in products
         ]
-        self._times = [_repetitions(pair, device) for pair in self._factors]
+        self._multiply = torch._int_mm if dtype == torch.int8 else torch.mm
+        self._times = [self._repetitions(pair) for pair in self._factors]
         self._flops = sum(2 * m * k * n * count for (m, k, n), count in zip(products, self._times, strict=True))
 
-    def rate(self) -> float:
-        """Measure once: floating-point operations per second."""
+    def rate(self, now: Callable[[], float] = time.perf_counter) -> float:
+        """Measure once: operations per second of a clock."""
         wait_for(self._device)
-        started = time.perf_counter()
+        started = now()
         for (one, other), count in zip(self._factors, self._times, strict=True):
             for _ in range(count):
-                torch.mm(one, other)
+                self._multiply(one, other)
         wait_for(self._device)
-        return self._flops / (time.perf_counter() - started)
+        return self._flops / (now() - started)
 
-
-def _repetitions(pair: tuple[Tensor, Tensor], device: torch.device) -> int:
-    """Number of repetitions of a product that take `SHORTEST_S`; also warms up."""
-    torch.mm(*pair)
-    wait_for(device)
-    started = time.perf_counter()
-    torch.mm(*pair)
-    wait_for(device)
-    return max(1, round(SHORTEST_S / (time.perf_counter() - started)))
+    def _repetitions(self, pair: tuple[Tensor, Tensor]) -> int:
+        """Number of repetitions of a product that take `SHORTEST_S`; also warms up."""
+        self._multiply(*pair)
+        wait_for(self._device)
+        started = time.perf_counter()
+        self._multiply(*pair)
+        wait_for(self._device)
+        return max(1, round(SHORTEST_S / (time.perf_counter() - started)))
 
 
 def wait_for(device: torch.device | str) -> None:

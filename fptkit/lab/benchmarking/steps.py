@@ -15,7 +15,7 @@ from fptkit.engine.facts import peak_memory_mib
 from fptkit.freezing.counts import gradient_pass
 from fptkit.interfaces import Batch
 from fptkit.lab.benchmarking.prepare import Prepared, prepare
-from fptkit.lab.benchmarking.products import ProductsAlone, largest, products_of, wait_for
+from fptkit.lab.benchmarking.products import ProductsAlone, largest, products_of, rate_of, rates_for, wait_for
 from fptkit.recipe.load import LoadedRecipe
 
 STAGES = ("batch", "forward", "backward", "optimiser")
@@ -87,7 +87,7 @@ class StepFigures:
     @property
     def share_of_matrix_rate(self) -> float:
         """The step's FLOP rate as a fraction of that of its matrix products alone, in the same precision."""
-        return self.flops_per_second / self.matrix_rates["float32" if self.precision == "float32" else "bfloat16"]
+        return self.flops_per_second / self.matrix_rates[rate_of(self.precision)]
 
 
 def measure_steps(loaded: LoadedRecipe, *, steps: int = 5, repeats: int = 5) -> StepFigures:
@@ -111,7 +111,7 @@ def measure_steps(loaded: LoadedRecipe, *, steps: int = 5, repeats: int = 5) -> 
     products = largest(products_of(lambda: prepared.step(0)))
     alone = {
         name: ProductsAlone(products, dtype, prepared.device)
-        for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16))
+        for name, dtype in rates_for(prepared.built.precision).items()
     }
     means, measured = [], []
     for _ in range(repeats):

@@ -14,7 +14,12 @@ from fptkit.engine.build import build
 from fptkit.engine.run import RunRequest, run
 from fptkit.errors import FreezingError, UsageError
 from fptkit.freezing import FreezeProof
+from fptkit.inference.trained import load
+from fptkit.lab.benchmarking.estimate import estimate
+from fptkit.numerics import int8
+from fptkit.numerics import precision as numerics_precision
 from fptkit.numerics.eight_bit import EightBitLinear, linear_rows
+from fptkit.numerics.precision import choose_precision
 from fptkit.recipe.load import load_recipe
 
 RECIPE = """
@@ -111,13 +116,14 @@ def hidden_of(recipe: Path, *overrides: str) -> tuple[Any, Tensor]:
     return built, built.model(batch.inputs, batch.lengths)
 
 
-LIKES = ["vit", "bert", "t5_encoder", "longformer"]
+LIKES = ["gpt2", "vit", "bert", "t5_encoder", "longformer"]
 
 
+@pytest.mark.parametrize("precision", ["int8", "int8_storage"])
 @pytest.mark.parametrize("like", LIKES)
-def test_a_model_keeps_its_parameters_and_returns_nearly_the_same(recipe: Path, like: str) -> None:
+def test_a_model_keeps_its_parameters_and_returns_nearly_the_same(recipe: Path, like: str, precision: str) -> None:
     (plain, expected), (small, found) = (
-        hidden_of(recipe, f"backbone.like={like}", f"precision={precision}") for precision in ("float32", "int8")
+        hidden_of(recipe, f"backbone.like={like}", f"precision={kind}") for kind in ("float32", precision)
     )
     shapes = [{name: p.shape for name, p in built.model.named_parameters()} for built in (plain, small)]
     assert shapes[0] == shapes[1]
@@ -127,25 +133,95 @@ def test_a_model_keeps_its_parameters_and_returns_nearly_the_same(recipe: Path, 
     assert torch.corrcoef(torch.stack((expected.flatten(), found.flatten())))[0, 1] > 0.99
 
 
-def test_a_run_in_eight_bits(recipe: Path, tmp_path: Path) -> None:
-    summary = run(RunRequest(load_recipe(str(recipe), overrides=["precision=int8"]), tmp_path / "run"))
-    assert (summary["status"], summary["precision"]) == ("finished", "int8")
-    again = run(RunRequest(load_recipe(str(tmp_path / "run" / "recipe.yaml")), tmp_path / "again"))
+INPUTS = np.random.default_rng(0).integers(0, 2, (5, 6, 1)).astype(np.float32)
+
+
+def run_of(recipe: Path | str, folder: Path, *overrides: str) -> dict[str, Any]:
+    return run(RunRequest(load_recipe(str(recipe), overrides=overrides), folder))
+
+
+@pytest.mark.parametrize("precision", ["int8", "int8_storage"])
+def test_a_run_in_eight_bits(recipe: Path, tmp_path: Path, precision: str) -> None:
+    summary = run_of(recipe, tmp_path / "run", f"precision={precision}")
+    used = precision if precision == "int8_storage" else choose_precision("int8", torch.device("cpu"))
+    assert (summary["status"], summary["precision"]) == ("finished", used)
+    again = run_of(tmp_path / "run" / "recipe.yaml", tmp_path / "again")
     assert again["metrics"] == summary["metrics"]
 
 
-@pytest.mark.parametrize(
-    "backbone", ["{like: gpt2, size: nano, heads: 2, width: 32}", "{like: lstm, width: 32, heads: null}"]
-)
-def test_a_backbone_without_such_maps_is_named(recipe: Path, tmp_path: Path, backbone: str) -> None:
-    overrides = [f"backbone={backbone[:1]}name: random, blocks: 1, {backbone[1:]}", "precision=int8"]
-    with pytest.raises(UsageError, match=r"precision: int8 stores frozen nn\.Linear maps"):
+def test_steps_in_int8_by_micro_batches_and_with_blocks_run_again(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(numerics_precision, "why_not_int8", lambda device: "")
+    sets = ("precision=int8", "backbone.like=gpt2", "train.max_steps=4", "train.validate_every=2")
+    whole, parts, recomputed = (
+        run_of(recipe, tmp_path / str(number), *sets, *further)["metrics"]["test"]["test"]["loss"]
+        for number, further in enumerate(([], ["train.accumulate=2"], ["train.activation_checkpointing=true"]))
+    )
+    assert whole == recomputed
+    assert whole == pytest.approx(parts, rel=1e-4)
+
+
+def test_without_instructions_a_run_is_that_of_auto_with_one_note(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(numerics_precision, "cpu_multiplies_int8", lambda: False)
+    expected, found = (
+        run_of(recipe, tmp_path / kind, f"precision={kind}", "train.max_steps=4", "train.validate_every=2")
+        for kind in ("auto", "int8")
+    )
+    assert found["metrics"] == expected["metrics"]
+    assert found["precision"] == expected["precision"] != "int8"
+    (note,) = set(found["notes"]) - set(expected["notes"])
+    assert note.startswith(f"precision: {found['precision']} is used instead of int8: this processor has no instruct")
+    monkeypatch.undo()  # on a machine that has them, a repeated run is the same
+    repeated = run_of(tmp_path / "int8" / "recipe.yaml", tmp_path / "repeated")
+    assert repeated["metrics"] == found["metrics"]
+
+
+def test_a_run_of_another_machine_predicts_without_instructions(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(numerics_precision, "why_not_int8", lambda device: "")
+    run_of(recipe, tmp_path / "run", "precision=int8", "train.max_steps=4", "train.validate_every=2")
+    there = load(tmp_path / "run").logits(INPUTS)
+    monkeypatch.undo()
+    monkeypatch.setattr(numerics_precision, "cpu_multiplies_int8", lambda: False)
+    monkeypatch.setattr(int8, "cpu_multiplies_int8", lambda: False)
+    np.testing.assert_array_equal(load(tmp_path / "run").logits(INPUTS), there)
+
+
+@pytest.mark.parametrize("precision", ["int8", "int8_storage"])
+def test_a_backbone_without_such_maps_is_named(recipe: Path, tmp_path: Path, precision: str) -> None:
+    overrides = ["backbone={name: random, like: lstm, blocks: 1, width: 32, heads: null}", f"precision={precision}"]
+    with pytest.raises(UsageError, match=f"precision: {precision} quantises frozen linear maps, and LstmBackbone has"):
         run(RunRequest(load_recipe(str(recipe), overrides=overrides), tmp_path / "run"))
 
 
 def test_without_a_frozen_map_it_is_refused(recipe: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has none"):
-        run(RunRequest(load_recipe(str(recipe), overrides=["precision=int8", "freezing.name=full"]), tmp_path / "run"))
+        run(
+            RunRequest(
+                load_recipe(str(recipe), overrides=["precision=int8_storage", "freezing.name=full"]), tmp_path / "run"
+            )
+        )
+
+
+def test_auto_is_bfloat16_where_no_map_is_frozen(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numerics_precision, "EQUIVALENT_IN_INT8", {"random": "int8.json"})
+    monkeypatch.setattr(numerics_precision, "why_not_int8", lambda device: "")
+    for freezing, expected in (("fpt", "int8"), ("full", "bfloat16")):
+        loaded = load_recipe(str(recipe), overrides=[f"freezing.name={freezing}"])
+        assert build(loaded.recipe, loaded.registry, torch.device("cpu")).precision == expected
+        assert estimate(loaded).precision == expected
+
+
+def test_products_and_storage_are_different_frozen_parts() -> None:
+    linear = maps()[0]
+    stored, multiplied = (FreezeProof(nn.Sequential(EightBitLinear(linear, products=one))) for one in (False, True))
+    assert not multiplied.matches(stored.digest)
+    assert "int8_storage in its recipe.yaml" in multiplied.advice(stored.digest)
+    assert multiplied.advice("of other weights") == "Use the weights that the run used"
 
 
 def test_a_changed_scale_is_detected() -> None:
