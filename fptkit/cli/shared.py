@@ -47,8 +47,15 @@ def json_option(command: Command) -> Command:
 
 def recipe_options(command: Command) -> Command:
     """``--profile`` and ``--set``, whose values may also follow the recipe without it: ``train.seed=1``."""
-    command = click.argument("bare", nargs=-1, metavar="[PATH=VALUE]...", shell_complete=settings)(_with_bare(command))
-    return profile_and_set(command)
+    values = click.argument("bare", nargs=-1, metavar="[PATH=VALUE]...", callback=_are_values, shell_complete=settings)
+    return profile_and_set(values(_with_bare(command)))
+
+
+def _are_values(context: click.Context, parameter: click.Parameter, words: Sequence[str]) -> Sequence[str]:
+    for word in words:
+        if "=" not in word:
+            context.fail(f"Got unexpected extra argument ({word}); values of the recipe are given as PATH=VALUE")
+    return words
 
 
 def profile_and_set(command: Command) -> Command:
@@ -86,10 +93,6 @@ def _with_bare(command: Command) -> Command:
 
     @functools.wraps(command)
     def wrapped(*, bare: Sequence[str], overrides: Sequence[str], **parameters: Any) -> Any:
-        for word in bare:
-            if "=" not in word:
-                context = click.get_current_context()
-                context.fail(f"Got unexpected extra argument ({word}); values of the recipe are given as PATH=VALUE")
         return command(overrides=(*overrides, *bare), **parameters)
 
     return cast(Command, wrapped)

@@ -108,7 +108,7 @@ def test_every_kind_of_fptkits_own_comes_by_the_same_hook(noun: str, doors: Regi
 def test_names_are_completed(
     arguments: list[str], incomplete: str, expected: str, doors: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fptkit.cli.completion._registry", lambda: doors)
+    monkeypatch.setattr("fptkit.cli.completion.installed", lambda: doors)
     found = ShellComplete(cli, {}, "fptkit", "_FPTKIT_COMPLETE").get_completions(arguments, incomplete)
     assert expected in [item.value for item in found]
 

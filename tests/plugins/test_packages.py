@@ -66,8 +66,7 @@ def test_a_package_is_found_by_every_command(installed: dict[str, str], tmp_path
     shown = fptkit(installed, tmp_path, "show", "task", "spoken_digits")
     assert "tones" in shown
     schema = json.loads(fptkit(installed, tmp_path, "schema"))
-    named = [section["properties"]["name"]["const"] for section in schema["properties"]["task"]["oneOf"]]
-    assert "spoken_digits" in named
+    assert "spoken_digits" in schema["$defs"]["section.task"]["properties"]["name"]["enum"]
     asked = {"_FPTKIT_COMPLETE": "bash_complete", "COMP_WORDS": "fptkit run spoken", "COMP_CWORD": "2"}
     assert "plain,spoken_digits" in fptkit({**installed, **asked}, tmp_path).splitlines()
 

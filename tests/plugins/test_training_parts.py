@@ -277,7 +277,10 @@ def test_faults_are_located(recipe: Path, given: str, path: str, message: str) -
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("loss=huber", "loss: huber accepts answers of the kind values, but those of the task are classes; .*hinge"),
+        (
+            "loss=huber",
+            "loss: huber accepts answers of the kind values and token_values, but those of the task are .*hinge",
+        ),
         ("metrics=[r2]", "metrics: r2 accepts answers of the kind values"),
         ("head.readout=all", "readout: all accepts answers of the kind token_classes"),
         ("transforms=[flip]", "transforms: flip accepts grid, but the inputs of task waves are vectors; .*jitter"),
@@ -355,7 +358,8 @@ def test_options_of_a_component_that_is_given_by_name_can_be_set(recipe: Path) -
     found = load("optimizer=sgd", "optimizer.momentum=0.5", "head.readout=attention", "head.readout.queries=3")
     assert (found.optimizer.name, found.optimizer.options.momentum) == ("sgd", 0.5)
     assert (found.readout.name, found.readout.options.queries) == ("attention", 3)
-    assert load("optimizer={name: sgd, nesterov: true}", "optimizer=sgd").optimizer.options.nesterov is False
+    assert load("optimizer={name: sgd, nesterov: true}", "optimizer=sgd").optimizer.options.nesterov is True
+    assert load("optimizer={name: sgd, momentum: 0.5}", "optimizer=rmsprop").optimizer.options.momentum == 0
     assert load("loss=null").loss is None
 
 

@@ -23,10 +23,12 @@ from fptkit.interfaces import (
     Classes,
     Grid,
     InputKind,
+    Labels,
     Metric,
     Mixed,
     NextSymbol,
     OutputKind,
+    Ranking,
     Symbols,
     TokenClasses,
     TokenValues,
@@ -45,6 +47,8 @@ ANSWERS: Mapping[str, OutputKind] = {
     "classes": Classes(3),
     "values": Values(2),
     "token_classes": TokenClasses(3),
+    "labels": Labels(3),
+    "ranking": Ranking(3),
     "token_values": TokenValues(2),
     "next_symbol": NextSymbol(3),
 }
@@ -177,6 +181,8 @@ def _answers(output: OutputKind, seed: int) -> tuple[Tensor, Tensor]:
     shape = target_shape(output, _EXAMPLES, _TOKENS)
     if isinstance(output, (Classes, TokenClasses, NextSymbol)):
         targets = torch.arange(math.prod(shape)).reshape(shape) % output.count
+    elif isinstance(output, Labels):
+        targets = torch.arange(math.prod(shape)).reshape(shape) % 2
     else:
         targets = torch.randn(shape, generator=generator)
     if output.each_token:
@@ -293,7 +299,7 @@ def check_head(build: Callable[[OutputKind, int], nn.Module], *, output: OutputK
     wanted = prediction_shape(output, 3, _TOKENS)
     assert tuple(found.shape) == wanted, f"{name}: it gave predictions of shape {tuple(found.shape)}, expected {wanted}"
     assert torch.equal(found, head(given, lengths)), f"{name}: two evaluations of one batch differ"
-    every = isinstance(output, TokenClasses)
+    every = output.each_token
     for row, length in enumerate(lengths.tolist()):
         alone, own = tokens[row : row + 1, :length], torch.tensor([length])
         mine = head(_read_by(head, alone, own), own)[0]

@@ -205,7 +205,7 @@ def _last_lines(path: Path) -> Iterator[dict[str, Any]]:
     lines = content.splitlines(keepends=True)
     for line in lines[1:] if start else lines:
         if line.endswith(b"\n"):
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, RecursionError):
                 found = json.loads(line)
                 if isinstance(found, dict):
                     yield found

@@ -70,14 +70,15 @@ def test_a_plugins_models_are_carried_along(registry: Registry) -> None:
     assert sections(schema, "encoder")["plain"]["additionalProperties"] is False
 
 
-def test_every_policy_takes_the_same_options(registry: Registry) -> None:
+def test_every_policy_takes_the_common_options(registry: Registry) -> None:
     rule = FreezingRule(role="norm")
     registry.add([FreezingPolicySpec(name="of_a_plugin", summary="x", rules=(rule,))], Plugin("more", "file"))
     schema = recipe_json_schema(registry)
     policies = sections(schema, "freezing")
     assert {"fpt", "custom", "of_a_plugin"} <= set(policies)
     for name, policy in policies.items():
-        assert set(policy["properties"]) == {"name", *FreezingOptions.model_fields}
+        own = {"k"} if name == "top_k" else set()
+        assert set(policy["properties"]) == {"name", *FreezingOptions.model_fields, *own}
         assert policy["additionalProperties"] is False
         assert policy["properties"]["freeze"]["items"]["enum"] == list(ROLES)
         row = schema["$defs"][policy["properties"]["train"]["items"]["$ref"].removeprefix("#/$defs/")]

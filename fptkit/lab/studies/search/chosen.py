@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fptkit.errors import PluginError
+from fptkit.lab.records import fptkit_searches
 from fptkit.lab.studies.options import StudySettings
 from fptkit.lab.studies.plan import SearchedCell
 from fptkit.lab.studies.search.choice import Choice, Outcomes
@@ -40,7 +41,9 @@ def search_of(settings: StudySettings) -> SearchSpec:
     Raises:
         UnknownNameError: no plugin brings it.
     """
-    return in_use().get(SearchSpec, settings.search.name if settings.learning_rates else "grid")
+    name = settings.search.name if settings.learning_rates else "grid"
+    # Results of studies with fptkit's own searches are read without loading a plugin.
+    return next((spec for spec in fptkit_searches() if spec.name == name), None) or in_use().get(SearchSpec, name)
 
 
 def most_runs(settings: StudySettings) -> int:

@@ -177,7 +177,7 @@ def test_a_data_set_that_its_task_does_not_download(tmp_path: Path, monkeypatch:
     def put(name: str) -> None:
         folder = data_sets.data_folder() / name
         folder.mkdir(parents=True)
-        for stem in data_sets.DATA_SETS[name].records:
+        for stem in data_sets.find_data_set(name).records:
             (folder / f"{stem}.tsv").write_text("Source\tTarget\n" + "( ( ( [MAX 2 ) 9 ) ] )\t9\n" * 12)
 
     monkeypatch.setattr(data_sets, "fetch", refused)
