@@ -51,8 +51,8 @@ class Mamba(Backbone):
         return keep_tokens(self.layers(tokens), keep)
 
     def parameter_roles(self) -> dict[str, ParameterRole]:
-        roles = {n: "norm" if ".norm." in n else "recurrent" for n, _ in self.named_parameters()}  # layers.0.norm.bias
-        return {n: ParameterRole(role, int(n.split(".")[1])) for n, role in roles.items()}
+        names = [name for name, _ in self.named_parameters()]  # layers.0.norm.bias ...
+        return {n: ParameterRole("norm" if ".norm." in n else "recurrent", int(n.split(".")[1])) for n in names}
 
 
 @hookimpl
