@@ -96,9 +96,8 @@ def test_light_modules_are_light() -> None:
     assert len(light) == 29
     names = [f"{module}.{name}" for module, _, word in ROWS for name in re.findall(r"`(\w+)`", word)]
     assert {"fptkit.Options", "fptkit.testing.check_command"} <= set(names)
-    code = (
-        f"import sys, {', '.join(light)}\n{'; '.join(names)}\nsys.exit(bool({{'torch', 'numpy'}} & set(sys.modules)))"
-    )
+    imports = ["import sys, fptkit.testing", *(f"import {module}" for module in light), *names]
+    code = "; ".join([*imports, "sys.exit(bool({'torch', 'numpy'} & set(sys.modules)))"])
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
 
 

@@ -1,5 +1,4 @@
 import torch
-from torch import Tensor
 
 from fptkit import Classes, GeneratedTask, Symbols, TaskSpec, hookimpl
 
@@ -7,7 +6,7 @@ from fptkit import Classes, GeneratedTask, Symbols, TaskSpec, hookimpl
 class Ends(GeneratedTask):
     input, output, max_tokens = Symbols(4), Classes(2), 12
 
-    def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def draw(self, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         letters = torch.randint(0, 4, (count, 12), generator=generator)
         return letters, (letters[:, 0] == letters[:, -1]).long()
 
