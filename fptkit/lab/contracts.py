@@ -149,6 +149,11 @@ def check_search(spec: SearchSpec, options: Mapping[str, Any] | None = None) -> 
     Returns:
         The rate that it chose where 1e-3 is the best of 1e-4, 1e-3, 1e-2 and 1e-1.
     """
+    model = spec.options_model()
+    assert model is SearchOptions or not issubclass(model, SearchOptions), (
+        f"{spec}: its options derive from SearchOptions, so no study can set them; derive them from fptkit.Options, "
+        "and read settings.search.options"
+    )
     rates = (1e-4, 1e-3, 1e-2, 1e-1)
     search = SearchOptions(name=spec.name, options=dict(options or {}))
     settings = StudySettings(learning_rates=rates, seeds=(0,), search=search)

@@ -265,7 +265,9 @@ def check_task(task: Task, *, batch_size: int = 8) -> None:
     shape = task.output.prediction_shape(len(batch), task.input.tokens_in(batch.inputs))
     logits = torch.zeros(shape, requires_grad=True)
     loss = task.loss(logits, batch)
+    assert isinstance(loss, Tensor), f"{name}: the loss is a {type(loss).__name__}, expected a tensor"
     assert loss.ndim == 0, f"{name}: the loss has shape {tuple(loss.shape)}, expected a scalar"
+    assert loss.requires_grad, f"{name}: the loss does not depend on the logits; compute it from them, without detach()"
     loss.backward()
     assert logits.grad is not None, f"{name}: the loss gives no gradient"
     try:
