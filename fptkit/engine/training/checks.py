@@ -23,10 +23,12 @@ from fptkit.interfaces import (
     Classes,
     Grid,
     InputKind,
+    Labels,
     Metric,
     Mixed,
     NextSymbol,
     OutputKind,
+    Ranking,
     Symbols,
     TokenClasses,
     TokenValues,
@@ -47,6 +49,8 @@ ANSWERS: Mapping[str, OutputKind] = {
     "token_classes": TokenClasses(3),
     "token_values": TokenValues(2),
     "next_symbol": NextSymbol(3),
+    "labels": Labels(3),
+    "ranking": Ranking(2),
 }
 """An example of each kind of answers, by the names in ``accepts``."""
 
@@ -177,6 +181,9 @@ def _answers(output: OutputKind, seed: int) -> tuple[Tensor, Tensor]:
     shape = target_shape(output, _EXAMPLES, _TOKENS)
     if isinstance(output, (Classes, TokenClasses, NextSymbol)):
         targets = torch.arange(math.prod(shape)).reshape(shape) % output.count
+    elif isinstance(output, Labels):
+        targets = torch.randint(0, 2, shape, generator=generator)
+        targets[0, 0] = IGNORED
     else:
         targets = torch.randn(shape, generator=generator)
     if output.each_token:
@@ -268,6 +275,8 @@ def _number(metric: Metric, name: str) -> float:
 def _perfect(output: OutputKind, targets: Tensor) -> Tensor:
     if isinstance(output, (Classes, TokenClasses, NextSymbol)):
         return nn.functional.one_hot(targets, output.count) * 20.0
+    if isinstance(output, Labels):
+        return nn.functional.one_hot(targets, 2) * 20.0
     return targets.clone()
 
 
@@ -293,7 +302,7 @@ def check_head(build: Callable[[OutputKind, int], nn.Module], *, output: OutputK
     wanted = prediction_shape(output, 3, _TOKENS)
     assert tuple(found.shape) == wanted, f"{name}: it gave predictions of shape {tuple(found.shape)}, expected {wanted}"
     assert torch.equal(found, head(given, lengths)), f"{name}: two evaluations of one batch differ"
-    every = isinstance(output, TokenClasses)
+    every = output.each_token
     for row, length in enumerate(lengths.tolist()):
         alone, own = tokens[row : row + 1, :length], torch.tensor([length])
         mine = head(_read_by(head, alone, own), own)[0]
