@@ -16,6 +16,7 @@ from typing import Any
 from fptkit.lab.studies.options import SearchOptions, StudySettings
 from fptkit.lab.studies.outcome import Outcome
 from fptkit.lab.studies.plan import CellName, Trial
+from fptkit.lab.studies.search.choice import Choice
 from fptkit.options import Options
 from fptkit.recipe.models import Recipe, TrainOptions
 from fptkit.specs import (
@@ -161,6 +162,9 @@ def check_search(spec: SearchSpec, options: Mapping[str, Any] | None = None) -> 
     function, outcomes = spec.resolve(), dict[Trial, Outcome]()
     for _ in range(_MOST_CALLS):
         choice = function(settings, cell, (0,), dict(outcomes))
+        assert isinstance(choice, Choice), (
+            f"{spec}: it returned {type(choice).__name__}, expected a Choice: return searching(...) or choose(...)"
+        )
         assert function(settings, cell, (0,), dict(outcomes)) == choice, f"{spec}: two calls with equal outcomes differ"
         if not choice.requests:
             break

@@ -65,6 +65,7 @@ def whole_grid(settings: Any, cell: Any, group: Any, outcomes: Any) -> Choice:
         (endless, "it still requests runs"),
         (changing, "two calls with equal outcomes differ"),
         (other_seed, "it requests seed 7"),
+        (lambda *given: None, r"it returned NoneType, expected a Choice: return searching\(...\) or choose"),
         (untrained, "it chose 0.5, which it did not train"),
         (whole_grid, "it made 4 runs, and runs_per_seed says at most 1"),
     ],
