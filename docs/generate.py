@@ -42,6 +42,7 @@ import reliability  # noqa: E402
 import token_models  # noqa: E402
 
 from fptkit import errors, hookspecs, specs  # noqa: E402
+from fptkit.api.packages import published_packages  # noqa: E402
 from fptkit.backbones.huggingface.families import KNOWN, REFUSED  # noqa: E402
 from fptkit.cli.main import COMMANDS, cli  # noqa: E402
 from fptkit.cli.subcommands import CommandWithSubcommands  # noqa: E402
@@ -457,7 +458,23 @@ def limits_table() -> str:
     return table(("of", "at most", "limit"), rows)
 
 
+def packages() -> str:
+    """The published packages of plugins, and the versions of fptkit that they were tested with."""
+    heading = ("package", "version", "tested with fptkit", "adds")
+    rows = [
+        (
+            f"[{one.name}](../../plugins/{one.name}/README.md)",
+            one.version,
+            ", ".join(one.tested_with),
+            "; ".join(f"{noun} {', '.join(f'`{name}`' for name in names)}" for noun, names in one.adds.items()),
+        )
+        for one in published_packages()
+    ]
+    return table(heading, rows)
+
+
 BLOCKS: dict[str, Callable[..., str]] = {
+    "packages": packages,
     "limits": limits_table,
     "architectures": architectures,
     "refused_architectures": refused_architectures,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import keyword
 import re
 from pathlib import Path
@@ -9,6 +10,7 @@ from string import Template
 
 import click
 
+from fptkit import __version__
 from fptkit.cli.new_recipe import recipe
 from fptkit.files import write_text
 from fptkit.specs import NOUNS
@@ -17,6 +19,9 @@ TEMPLATES = Path(__file__).parent.parent / "templates"
 
 KINDS = [noun for noun in NOUNS if (TEMPLATES / noun).is_dir()]
 """Kinds of components with a template of a package: each has a folder of templates."""
+
+REQUIREMENTS = {"click": "click>=8.1", "pydantic": "pydantic>=2.9", "torch": "torch>=2.6"}
+"""By module: what a package asks for if it imports the module."""
 
 
 @click.group()
@@ -100,8 +105,26 @@ def _check_name(name: str, kind: str) -> None:
 
 def _files(name: str, kind: str) -> dict[str, str]:
     """Path in the package -> text."""
+    values = _values(name, kind)
+    package = values["package"]
+    sources = {
+        "pyproject.toml": "common/pyproject.toml",
+        "README.md": "common/README.md",
+        "LICENSE": "common/LICENSE",
+        ".gitignore": "common/gitignore",
+        ".github/workflows/test.yml": "common/test.yml",
+        **{f"{package}/{file}": f"{kind}/{file}" for file in ("__init__.py", *_modules(kind))},
+        **({f"{package}/recipes/{name}.yaml": f"{kind}/recipe.yaml"} if _has_recipe(kind) else {}),
+        **{f"{package}/{file}": f"{kind}/{file}" for file in _data_files(kind)},
+        "tests/test_contract.py": f"{kind}/test_contract.py",
+    }
+    return {path: Template(_template(source)).substitute(values) for path, source in sources.items()}
+
+
+def _values(name: str, kind: str) -> dict[str, str]:
+    """What the placeholders of templates stand for."""
     package = f"fptkit_{name}"
-    modules, recipes = _modules(kind), _has_recipe(kind)
+    versions = _versions()
     values = {
         "name": name,
         "kind": NOUNS[kind].record.kind,
@@ -109,23 +132,29 @@ def _files(name: str, kind: str) -> dict[str, str]:
         "package": package,
         "distribution": package.replace("_", "-"),
         "class_name": "".join(word.capitalize() for word in name.split("_")),
-        "files": "".join(f"| `{package}/{file}` | {holds} |\n" for file, holds in modules.items()),
+        "files": "".join(f"| `{package}/{file}` | {holds} |\n" for file, holds in _modules(kind).items()),
+        "versions": versions,
+        "dependencies": ", ".join(f'"{one}"' for one in (f"fptkit{versions}", *_requirements(kind))),
+        "year": str(datetime.date.today().year),
     }
     values["what"] = Template(_template(f"{kind}/about.md").rstrip("\n")).substitute(values)
     values["use"] = Template(_template(_use(kind))).substitute(values)
     values["recipe"] = (
-        f"| `{package}/recipes/{name}.yaml` | a recipe, found by the name `{name}` |\n" if recipes else ""
+        f"| `{package}/recipes/{name}.yaml` | a recipe, found by the name `{name}` |\n" if _has_recipe(kind) else ""
     )
-    sources = {
-        "pyproject.toml": "common/pyproject.toml",
-        "README.md": "common/README.md",
-        ".gitignore": "common/gitignore",
-        **{f"{package}/{file}": f"{kind}/{file}" for file in ("__init__.py", *modules)},
-        **({f"{package}/recipes/{name}.yaml": f"{kind}/recipe.yaml"} if recipes else {}),
-        **{f"{package}/{file}": f"{kind}/{file}" for file in _data_files(kind)},
-        "tests/test_contract.py": f"{kind}/test_contract.py",
-    }
-    return {path: Template(_template(source)).substitute(values) for path, source in sources.items()}
+    return values
+
+
+def _versions() -> str:
+    """The versions of fptkit that a new package says it works with: until names may change, see docs/plugins/api.md."""
+    major, minor = (int(part) for part in __version__.split(".")[:2])
+    return f">={major}.{minor},<{major + 1}" if major else f">={major}.{minor},<{major}.{minor + 1}"
+
+
+def _requirements(kind: str) -> list[str]:
+    """What the package imports besides fptkit, with the versions that fptkit itself asks for."""
+    text = "".join(_template(f"{kind}/{file}") for file in _modules(kind))
+    return [needed for module, needed in REQUIREMENTS.items() if re.search(rf"^(import|from) {module}\b", text, re.M)]
 
 
 def _use(kind: str) -> str:

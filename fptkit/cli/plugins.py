@@ -26,12 +26,17 @@ if TYPE_CHECKING:
     metavar="[NAME]",
     help="Import and build what the plugins bring, or the plugin NAME, and check the contracts.",
 )
+@click.option("--available", is_flag=True, help="List the published packages instead, whether installed or not.")
 @plugin_option
-def plugins(as_json: bool, verbose: bool, checked: str | None, plugin_files: Sequence[Path]) -> None:
+def plugins(as_json: bool, verbose: bool, checked: str | None, available: bool, plugin_files: Sequence[Path]) -> None:
     """List every plugin: its distribution and version, its hooks, and whether it loaded.
 
-    With --check, the exit status is 1 if a check fails.
+    With --check, the exit status is 1 if a check fails. --available needs no network: the list belongs to this version.
     """
+    if available:
+        _refuse_more(checked=checked is not None, verbose=verbose, plugin=bool(plugin_files))
+        _list_available(as_json=as_json)
+        return
     from fptkit.registry import load_plugins, selection_from_environment
 
     registry = load_plugins(plugin_files, selection=selection_from_environment())
@@ -58,6 +63,46 @@ def plugins(as_json: bool, verbose: bool, checked: str | None, plugin_files: Seq
         for plugin in met:
             if plugin.error is not None:
                 click.echo("\n" + "".join(traceback.format_exception(plugin.error)), err=True)
+
+
+def _refuse_more(**given: bool) -> None:
+    """Refuse options that mean nothing with ``--available``.
+
+    Raises:
+        UsageError: one is given.
+    """
+    from fptkit.errors import UsageError
+
+    for name, is_given in given.items():
+        if is_given:
+            option = "--check" if name == "checked" else f"--{name}"
+            raise UsageError(f"--available lists published packages and takes no {option}; leave one of the two out")
+
+
+def _list_available(*, as_json: bool) -> None:
+    """Print the published packages, and how to install one."""
+    from fptkit import __version__
+    from fptkit.api.packages import published_packages
+
+    packages = published_packages()
+    if as_json:
+        rows = [{**vars(package), "installed": package.installed(), "install": package.install} for package in packages]
+        print_json(rows)
+        return
+    print_rows(
+        [
+            {
+                "name": package.name,
+                "version": package.version,
+                "installed": package.installed() or "no",
+                "tested with fptkit": ", ".join(package.tested_with),
+                "adds": package.added,
+                "summary": package.summary,
+            }
+            for package in packages
+        ]
+    )
+    click.echo(f"this is fptkit {__version__}; in a checkout of it: {packages[0].install}", err=True)
 
 
 def _check(registry: Registry, name: str, *, as_json: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from fptkit.sources.identity import DataIdentity
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
 
 @runtime_checkable
@@ -42,8 +43,12 @@ class Split(Protocol):
         (10, None, True)
     """
 
-    size: int | None
-    token_counts: np.ndarray | None
+    # Properties, so that type checkers accept attributes that are narrower, such as ``size: int``, or cannot be set.
+    @property
+    def size(self) -> int | None: ...
+
+    @property
+    def token_counts(self) -> NDArray[np.integer[Any]] | None: ...
 
     def batch(self, indices: Sequence[int], generator: torch.Generator) -> Batch:
         """Make a batch, on the CPU. Shapes: those of `fptkit.Batch`, with B the number of indices.

@@ -16,6 +16,7 @@ from typing import Any
 from fptkit.lab.studies.options import SearchOptions, StudySettings
 from fptkit.lab.studies.outcome import Outcome
 from fptkit.lab.studies.plan import CellName, Trial
+from fptkit.lab.studies.search.choice import Choice
 from fptkit.options import Options
 from fptkit.recipe.models import Recipe, TrainOptions
 from fptkit.specs import (
@@ -149,6 +150,11 @@ def check_search(spec: SearchSpec, options: Mapping[str, Any] | None = None) -> 
     Returns:
         The rate that it chose where 1e-3 is the best of 1e-4, 1e-3, 1e-2 and 1e-1.
     """
+    model = spec.options_model()
+    assert model is SearchOptions or not issubclass(model, SearchOptions), (
+        f"{spec}: its options derive from SearchOptions, so no study can set them; derive them from fptkit.Options, "
+        "and read settings.search.options"
+    )
     rates = (1e-4, 1e-3, 1e-2, 1e-1)
     search = SearchOptions(name=spec.name, options=dict(options or {}))
     settings = StudySettings(learning_rates=rates, seeds=(0,), search=search)
@@ -156,6 +162,9 @@ def check_search(spec: SearchSpec, options: Mapping[str, Any] | None = None) -> 
     function, outcomes = spec.resolve(), dict[Trial, Outcome]()
     for _ in range(_MOST_CALLS):
         choice = function(settings, cell, (0,), dict(outcomes))
+        assert isinstance(choice, Choice), (
+            f"{spec}: it returned {type(choice).__name__}, expected a Choice: return searching(...) or choose(...)"
+        )
         assert function(settings, cell, (0,), dict(outcomes)) == choice, f"{spec}: two calls with equal outcomes differ"
         if not choice.requests:
             break

@@ -154,7 +154,7 @@ class PublishedSpec(Spec):
     """Published figures of one paper, for ``fptkit show published NAME`` and ``fptkit report --against NAME``.
 
     Args:
-        file: YAML file with its tables; ``docs/plugins/published.md`` describes it. Its ``name`` is that of the record.
+        file: YAML file with its tables; ``docs/plugins/hooks.md`` shows one. Its ``name`` is that of the record.
 
     Raises:
         PluginError: the file is neither text nor a path.
@@ -198,8 +198,8 @@ class SearchSpec(ComponentSpec):
     """A learning rate search of studies. Target: ``(settings, cell, group, outcomes) -> Choice``.
 
     The target is a pure function of the outcomes so far: it returns the requests that are still open, or the chosen
-    rate. Its options are a subclass of
-    `fptkit.lab.studies.options.SearchOptions`, found in ``settings.search``.
+    rate. Its options, those under
+    ``search.options`` of a study, are checked by its model and found in ``settings.search.options``, a mapping.
 
     Args:
         runs_per_seed: function, or its location as text, that gives the largest number of runs it makes with one seed:

@@ -240,15 +240,20 @@ def _first_argument(frame: FrameType) -> Any:
 
 
 def _spec_of(frames: Sequence[FrameType], owner: _Owner) -> Spec | None:
-    """The record whose code a frame is in, the outermost frame first."""
+    """The record whose code a frame is in, outermost frame first; that of a derived class before that of its base."""
     for frame in frames:
         first = _first_argument(frame)
         classes = first.__mro__ if isinstance(first, type) else type(first).__mro__
+        nearest: tuple[int, Spec] | None = None
         for spec in owner.specs.values():
             for target in (_resolved(getattr(spec, place, None)) for place in _PLACES):
-                same = isinstance(target, FunctionType) and target.__code__ is frame.f_code
-                if same or (isinstance(target, type) and target in classes):
+                if isinstance(target, FunctionType) and target.__code__ is frame.f_code:
                     return spec
+                if isinstance(target, type) and target in classes:
+                    distance = classes.index(target)
+                    nearest = min(nearest or (distance, spec), (distance, spec), key=lambda found: found[0])
+        if nearest:
+            return nearest[1]
     only = list(owner.specs.values())
     return only[0] if len(only) == 1 and not str(frames[0].f_code.co_name).startswith("fptkit_") else None
 

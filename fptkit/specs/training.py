@@ -17,7 +17,8 @@ class _ForAnswers(ComponentSpec):
 
     Args:
         accepts: kinds of answers it fits, by the names of their classes in ``lower_snake``: ``"classes"``,
-            ``"values"``, ``"token_classes"``.
+            ``"values"``, ``"labels"``, ``"token_classes"``, ``"token_values"``, ``"next_symbol"``, ``"ranking"``, or a
+            plugin's.
 
     Raises:
         PluginError: ``accepts`` is empty, or not a tuple or list of names.
@@ -57,9 +58,10 @@ class HeadSpec(_ForAnswers):
 class LossSpec(_ForAnswers):
     """A loss. Target: ``(options, *, output) -> function``.
 
-    The function maps ``(predictions, targets)`` to one loss for each answer, without taking a mean. For classes it gets
-    one row for each answer that counts, (N, K) and (N,), and returns (N,); for values it gets both in the shape of the
-    targets, and returns that shape. Padding and tokens without a label never reach it.
+    The function maps ``(predictions, targets)`` to one loss for each answer, without taking a mean, in the shape of the
+    targets. For classes, also at every token, it gets one row for each answer that counts, (N, K) and (N,); for labels
+    the logits of absent and present, (N, 2) and (N,); for values both in the shape of the targets. Padding, and tokens
+    and labels that are not known, never reach it.
 
     Example:
         >>> import fptkit

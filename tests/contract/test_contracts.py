@@ -498,6 +498,9 @@ def test_a_sound_task_passes() -> None:
             {"batch": lambda indices, generator: replace(Coin().batch(indices, generator), inputs=torch.rand(8, 1, 1))},
             "the same generator state gave another batch",
         ),
+        ({"loss": lambda logits, batch: logits.sum().detach()}, "the loss does not depend on the logits"),
+        ({"loss": lambda logits, batch: 0.5}, "the loss is a float, expected a tensor"),
+        ({"loss": lambda logits, batch: logits}, "the loss has shape .*, expected a scalar"),
     ],
 )
 def test_a_broken_task_is_found(change: dict[str, Any], said: str) -> None:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 from command_line import process
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
+import fptkit
+from fptkit.cli import new
 from fptkit.cli.main import cli
 from fptkit.engine.run import RunRequest, run
 from fptkit.errors import UsageError
@@ -49,19 +55,19 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str,
     return folder, environment
 
 
-def fptkit(environment: dict[str, str], cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def command_line(environment: dict[str, str], cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return process(*arguments, cwd=cwd, environment=environment)
 
 
 @pytest.mark.slow
 def test_all_kinds_are_installed_and_named(installed: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
-    done = fptkit(installed[1], tmp_path, "plugins", "--json")
+    done = command_line(installed[1], tmp_path, "plugins", "--json")
     plugins = {row["name"]: row for row in json.loads(done.stdout)}
     for kind in (*KINDS, *AROUND):
         assert plugins[f"my_{kind}"]["status"] == "loaded", plugins[f"my_{kind}"]
         assert plugins[f"my_{kind}"]["version"] == f"fptkit-my-{kind.replace('_', '-')} 0.1.0"
     recipes = {
-        row["name"]: row for row in json.loads(fptkit(installed[1], tmp_path, "list", "recipes", "--json").stdout)
+        row["name"]: row for row in json.loads(command_line(installed[1], tmp_path, "list", "recipes", "--json").stdout)
     }
     assert all(recipes[f"my_{kind}"]["kind"] == "run" for kind in KINDS)
 
@@ -79,7 +85,7 @@ def test_their_own_tests_pass(installed: tuple[Path, dict[str, str]]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_recipe_runs_by_its_name(installed: tuple[Path, dict[str, str]], kind: str, tmp_path: Path) -> None:
-    done = fptkit(
+    done = command_line(
         installed[1], tmp_path, "run", f"my_{kind}", "--profile", "smoke", "--output", "out", "--set", "threads=1"
     )
     assert done.returncode == 0, done.stderr
@@ -90,7 +96,7 @@ def test_the_recipe_runs_by_its_name(installed: tuple[Path, dict[str, str]], kin
 
 @pytest.mark.slow
 def test_their_contracts_hold(installed: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
-    done = fptkit(installed[1], tmp_path, "plugins", "--check", "--json")
+    done = command_line(installed[1], tmp_path, "plugins", "--check", "--json")
     checked = json.loads(done.stdout)
     assert done.returncode == 0, checked
     assert {one["plugin"] for one in checked} >= {f"my_{kind}" for kind in (*KINDS, *AROUND)}
@@ -99,7 +105,7 @@ def test_their_contracts_hold(installed: tuple[Path, dict[str, str]], tmp_path: 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_study_can_be_planned_over_each(installed: tuple[Path, dict[str, str]], kind: str, tmp_path: Path) -> None:
-    done = fptkit(installed[1], tmp_path, "study", f"my_{kind}", "--profile", "smoke", "--dry-run", "--json")
+    done = command_line(installed[1], tmp_path, "study", f"my_{kind}", "--profile", "smoke", "--dry-run", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["runs"] > 0
 
@@ -107,9 +113,9 @@ def test_a_study_can_be_planned_over_each(installed: tuple[Path, dict[str, str]]
 @pytest.mark.slow
 def test_the_command_of_a_package_is_a_command(installed: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text('{"best_step": 40}')
-    done = fptkit(installed[1], tmp_path, "my_command", ".")
+    done = command_line(installed[1], tmp_path, "my_command", ".")
     assert done.stdout.split() == [".", "40"], done.stderr
-    assert "my_command" in fptkit(installed[1], tmp_path, "--help").stdout
+    assert "my_command" in command_line(installed[1], tmp_path, "--help").stdout
 
 
 def written(folder: Path, kind: str) -> Path:
@@ -125,7 +131,9 @@ def test_parts_of_a_training_run_together(tmp_path: Path, monkeypatch: pytest.Mo
         package = written(tmp_path, kind)
         monkeypatch.syspath_prepend(str(package))
         files.append(package / f"fptkit_my_{kind}" / "__init__.py")
-        load_recipe(str(files[-1].parent / "recipes" / f"my_{kind}.yaml"), profile="smoke", plugin_files=[files[-1]])
+        for profile in ("smoke", "control"):
+            recipe_file = files[-1].parent / "recipes" / f"my_{kind}.yaml"
+            load_recipe(str(recipe_file), profile=profile, plugin_files=[files[-1]])
     recipe = {
         "task": {"name": "mnist", "source": "digits", "train_size": 40},
         "backbone": {"name": "random", "size": "nano", "blocks": 1, "width": 16, "heads": 2},
@@ -158,12 +166,47 @@ def test_what_is_written_is_tidy(kind: str, tmp_path: Path) -> None:
     folder = tmp_path / "made"
     CliRunner().invoke(cli, ["new", "plugin", "a_b", "--kind", kind, "--output", str(folder)], catch_exceptions=False)
     texts = {path: path.read_text() for path in folder.rglob("*") if path.is_file()}
-    assert not [path for path, text in texts.items() if "$" in text], "a placeholder was left"
+    assert not [path for path, text in texts.items() if re.search(r"\$(?!\{\{)", text)], "a placeholder was left"
     ruff = [Path(sys.executable).with_name("ruff")]
     for check in (["check", "--select", "E,F,I,B,UP"], ["format", "--check"]):
         command = [*ruff, *check, "--isolated", "--line-length", "120", "--no-cache", "."]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("version", ["0.1.0", "0.3.7rc1", "1.2.0", fptkit.__version__])
+def test_the_range_of_versions_holds_this_one_and_not_the_next(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(new, "__version__", version)
+    allowed = SpecifierSet(new._versions(), prereleases=True)
+    major, minor = Version(version).release[:2]
+    assert version.partition("rc")[0] in allowed
+    assert f"{major}.{minor}.99" in allowed
+    assert (f"{major}.{minor + 1}.0" in allowed) == (major > 0)
+    assert f"{major + 1}.0" not in allowed
+
+
+@pytest.mark.parametrize("kind", new.KINDS)
+def test_a_package_for_others(kind: str) -> None:
+    files = new._files("a_b", kind)
+    assert files["LICENSE"].startswith("MIT License")
+    for needed in ('license = "MIT"', f'"fptkit{new._versions()}"', "strict = true"):
+        assert needed in files["pyproject.toml"]
+    sources = "".join(text for path, text in files.items() if path.startswith("fptkit_a_b/"))
+    for module in ("torch", "pydantic", "click"):
+        used = re.search(rf"^(import|from) {module}\b", sources, re.MULTILINE) is not None
+        assert used == (f'"{module}>=' in files["pyproject.toml"]), module
+    (job,) = yaml.safe_load(files[".github/workflows/test.yml"])["jobs"].values()
+    steps = [step.get("run", "") for step in job["steps"]]
+    assert [step.split()[0] for step in steps if step] == ["pip", "ruff", "mypy", "pytest", "fptkit"]
+    assert steps[-1] == "fptkit plugins --check a_b"
+
+
+@pytest.mark.parametrize("kind", [*KINDS, *PARTS])
+def test_the_recipe_of_a_package_has_its_control(kind: str) -> None:
+    recipe = yaml.safe_load(new._files("a_b", kind)["fptkit_a_b/recipes/a_b.yaml"])
+    assert set(recipe["profiles"]) == {"control", "smoke"}
+    (section,) = recipe["profiles"]["control"]
+    assert recipe["profiles"]["control"][section] != recipe[section]
 
 
 @pytest.mark.parametrize("name", ["", "Moons", "2moons", "my-task", "my__task", "_a", "class", "a b", "a/../b"])

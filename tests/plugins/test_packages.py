@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from command_line import process
+from packaging.specifiers import SpecifierSet
+
+from fptkit import __version__
+from fptkit.api.packages import Package, published_packages
+from fptkit.cli.main import cli
+from fptkit.errors import UsageError
+from fptkit.registry import load_plugins
+from fptkit.specs import NOUNS, RecipeFolderSpec
 
 PLUGINS = Path(__file__).parent.parent.parent / "plugins"
 PACKAGES = sorted(path.parent for path in PLUGINS.glob("*/pyproject.toml"))
@@ -20,6 +30,50 @@ def test_there_are_packages() -> None:
     known = ("minilm", "peft", "smollm2", "spoken-digits", "tabular", "timeseries")
     assert {f"fptkit-{name}" for name in known} <= names
     assert all((path / "README.md").is_file() for path in PACKAGES)
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
+def test_the_list_of_packages_is_true(package: Path) -> None:
+    """Name, version and components, and tested with this version of fptkit, as the tests below do."""
+    (listed,) = [one for one in published_packages() if one.name == package.name]
+    project = (package / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'version = "{listed.version}"' in project
+    assert f'description = "{listed.summary}"' in project
+    accepted = SpecifierSet(re.findall(r'"fptkit([<>=][^"]*)"', project)[0])
+    assert __version__ in listed.tested_with
+    assert all(version in accepted for version in listed.tested_with)
+    registry = load_plugins([package / package.name.replace("-", "_") / "__init__.py"], selection="")
+    (plugin,) = [plugin for plugin in registry.plugins if plugin.origin == "file"]
+    brought = {
+        noun.plural: tuple(entry.spec.name for entry in registry.entries(noun.record) if entry.owner is plugin)
+        for noun in NOUNS.values()
+        if noun.record is not RecipeFolderSpec
+    }
+    assert {kind: names for kind, names in brought.items() if names} == {
+        kind: tuple(sorted(names)) for kind, names in listed.adds.items()
+    }
+
+
+def test_only_packages_that_exist_are_listed() -> None:
+    assert {one.name for one in published_packages()} == {package.name for package in PACKAGES}
+
+
+def test_available_packages_are_printed_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = {"fptkit-peft": "0.0.9"}
+    monkeypatch.setattr(Package, "installed", lambda package: versions.get(package.name, ""))
+    printed = CliRunner().invoke(cli, ["plugins", "--available"], catch_exceptions=False).output
+    (row,) = [line.split() for line in printed.splitlines() if line.startswith("fptkit-peft")]
+    assert row[1:4] == ["0.1.0", "0.0.9", "0.1.0"]
+    rows = json.loads(CliRunner().invoke(cli, ["plugins", "--available", "--json"]).stdout)
+    assert {row["name"]: row["installed"] for row in rows}["fptkit-minilm"] == ""
+    assert rows[0]["install"] == "pip install ./plugins/fptkit-minilm"
+
+
+@pytest.mark.parametrize("more", [["--check"], ["--verbose"], ["--plugin", "x.py"]])
+def test_available_stands_alone(more: list[str]) -> None:
+    done = CliRunner().invoke(cli, ["plugins", "--available", *more])
+    assert isinstance(done.exception, UsageError)
+    assert f"takes no {more[0]}" in str(done.exception)
 
 
 @pytest.fixture(scope="module")

@@ -53,22 +53,21 @@ def _is_fptkit(module: str) -> bool:
 
 
 def test_the_list_names_what_is_there() -> None:
-    assert len(PUBLIC) == 48
+    assert len(PUBLIC) == 49
     for module, names in PUBLIC.items():
         assert names, module
         for name in names:
             assert hasattr(importlib.import_module(module), name), f"docs/plugins/api.md: {module} has no {name}"
 
 
-def test_all_names_of_the_package_are_listed() -> None:
-    assert PUBLIC["fptkit"] == set(fptkit.__all__)
-
-
-def test_type_checkers_see_the_table_of_names() -> None:
-    """``fptkit/__init__.py`` imports its names at first use; type checkers read the same from a block of their own."""
+@pytest.mark.parametrize("module", ["fptkit", "fptkit.testing"])
+def test_type_checkers_see_the_table_of_names(module: str) -> None:
+    """These packages import their names at first use; type checkers read the same from a block of their own."""
+    package = importlib.import_module(module)
+    source = ROOT.joinpath(*module.split("."), "__init__.py").read_text(encoding="utf-8")
     (block,) = [
         node
-        for node in ast.parse((ROOT / "fptkit" / "__init__.py").read_text(encoding="utf-8")).body
+        for node in ast.parse(source).body
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
     ]
     seen: dict[str, str] = {}
@@ -77,14 +76,14 @@ def test_type_checkers_see_the_table_of_names() -> None:
         for alias in node.names:
             assert alias.asname == alias.name, "written twice, a name is exported for type checkers"
             seen[alias.name] = str(node.module)
-    assert seen == fptkit._HOME_OF
-    assert sorted([*seen, "__version__"]) == sorted(fptkit.__all__)
-    assert set(fptkit.__all__) <= set(dir(fptkit))
-    with pytest.raises(AttributeError, match="module 'fptkit' has no attribute 'TaskSpce'"):
-        _ = fptkit.TaskSpce
+    assert seen == package._HOME_OF
+    assert PUBLIC[module] == set(package.__all__) == {*seen, *(["__version__"] if package is fptkit else [])}
+    assert set(package.__all__) <= set(dir(package))
+    with pytest.raises(AttributeError, match=f"module '{module}' has no attribute 'TaskSpce'"):
+        _ = package.TaskSpce
 
 
-@pytest.mark.parametrize("module", ["fptkit.testing", "fptkit.errors", "fptkit.engine.events", "fptkit.seeds"])
+@pytest.mark.parametrize("module", ["fptkit.errors", "fptkit.engine.events", "fptkit.seeds"])
 def test_modules_made_for_authors_are_listed_completely(module: str) -> None:
     loaded = importlib.import_module(module)
     own = {name for name, value in vars(loaded).items() if getattr(value, "__module__", "") == module}
@@ -94,8 +93,11 @@ def test_modules_made_for_authors_are_listed_completely(module: str) -> None:
 @pytest.mark.slow
 def test_light_modules_are_light() -> None:
     light = [module for module, _, word in ROWS if word == "yes"]
-    assert len(light) == 28
-    code = f"import sys, {', '.join(light)}; sys.exit(bool({{'torch', 'numpy'}} & set(sys.modules)))"
+    assert len(light) == 29
+    names = [f"{module}.{name}" for module, _, word in ROWS for name in re.findall(r"`(\w+)`", word)]
+    assert {"fptkit.Options", "fptkit.testing.check_command"} <= set(names)
+    imports = ["import sys, fptkit.testing", *(f"import {module}" for module in light), *names]
+    code = "; ".join([*imports, "sys.exit(bool({'torch', 'numpy'} & set(sys.modules)))"])
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
 
 

@@ -3,23 +3,27 @@
 It gives the logarithm of each token's marginal probabilities, so cross-entropy, metrics and predictions work as always.
 """
 
-import torch
-from torch import nn
+from collections.abc import Sequence
 
-from fptkit import Head, HeadSpec, hookimpl
+import torch
+from torch import Tensor, nn
+
+from fptkit import Head, HeadSpec, Options, TokenClasses, hookimpl
 
 
 class Crf(Head):
     """Scores of classes by the layers of `Head`, and learned scores of transitions between classes."""
 
-    def __init__(self, options, *, output, width, hidden, dropout):
+    def __init__(
+        self, options: Options, *, output: TokenClasses, width: int, hidden: Sequence[int], dropout: float
+    ) -> None:
         super().__init__(output, width, readout="crf", hidden=hidden, dropout=dropout)
         self.transitions = nn.Parameter(torch.zeros(output.count, output.count))
 
-    def forward(self, hidden, lengths):
+    def forward(self, hidden: Tensor, lengths: Tensor | None) -> Tensor:
         return self.marginals(self.map(hidden), lengths)
 
-    def marginals(self, scores, lengths):
+    def marginals(self, scores: Tensor, lengths: Tensor | None) -> Tensor:
         """Log marginals by the forward-backward algorithm. Shapes: (B, T, K), (B,) or None -> (B, T, K)."""
         if lengths is None:
             lengths = torch.full((len(scores),), scores.shape[1], device=scores.device)
@@ -36,6 +40,6 @@ class Crf(Head):
 
 
 @hookimpl
-def fptkit_heads():
+def fptkit_heads() -> list[HeadSpec]:
     summary = "classes of neighbouring tokens depend on each other (CRF)"
     return [HeadSpec(name="crf", summary=summary, target=Crf, accepts=("token_classes",))]

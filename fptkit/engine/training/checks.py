@@ -51,6 +51,8 @@ ANSWERS: Mapping[str, OutputKind] = {
     "ranking": Ranking(3),
     "token_values": TokenValues(2),
     "next_symbol": NextSymbol(3),
+    "labels": Labels(3),
+    "ranking": Ranking(2),
 }
 """An example of each kind of answers, by the names in ``accepts``."""
 
@@ -182,7 +184,8 @@ def _answers(output: OutputKind, seed: int) -> tuple[Tensor, Tensor]:
     if isinstance(output, (Classes, TokenClasses, NextSymbol)):
         targets = torch.arange(math.prod(shape)).reshape(shape) % output.count
     elif isinstance(output, Labels):
-        targets = torch.arange(math.prod(shape)).reshape(shape) % 2
+        targets = torch.randint(0, 2, shape, generator=generator)
+        targets[0, 0] = IGNORED
     else:
         targets = torch.randn(shape, generator=generator)
     if output.each_token:
@@ -274,6 +277,8 @@ def _number(metric: Metric, name: str) -> float:
 def _perfect(output: OutputKind, targets: Tensor) -> Tensor:
     if isinstance(output, (Classes, TokenClasses, NextSymbol)):
         return nn.functional.one_hot(targets, output.count) * 20.0
+    if isinstance(output, Labels):
+        return nn.functional.one_hot(targets, 2) * 20.0
     return targets.clone()
 
 

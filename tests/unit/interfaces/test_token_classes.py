@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from fptkit.backbones.gpt2_build import random_gpt2
 from fptkit.encoders.linear import LinearEncoder
 from fptkit.encoders.options import LinearOptions
 from fptkit.errors import PluginError, ShapeError
@@ -25,7 +26,6 @@ from fptkit.interfaces import (
 )
 from fptkit.interfaces.descriptions import describe, described_output
 from fptkit.model import CrossModalModel, Head, default_readout
-from fptkit.testing import random_gpt2
 
 
 class Tagged(Task):

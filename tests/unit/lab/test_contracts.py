@@ -9,8 +9,10 @@ from typing import Any
 
 import click
 import pytest
+from pydantic import Field
 
 from fptkit.lab import contracts
+from fptkit.lab.studies.options import SearchOptions
 from fptkit.lab.studies.plan import Trial
 from fptkit.lab.studies.search.choice import Choice, choose, searching, train_all
 from fptkit.recipe.load import load_recipe
@@ -63,6 +65,7 @@ def whole_grid(settings: Any, cell: Any, group: Any, outcomes: Any) -> Choice:
         (endless, "it still requests runs"),
         (changing, "two calls with equal outcomes differ"),
         (other_seed, "it requests seed 7"),
+        (lambda *given: None, r"it returned NoneType, expected a Choice: return searching\(...\) or choose"),
         (untrained, "it chose 0.5, which it did not train"),
         (whole_grid, "it made 4 runs, and runs_per_seed says at most 1"),
     ],
@@ -72,6 +75,14 @@ def test_searches(function: Callable[..., Any], message: str, monkeypatch: pytes
     spec = SearchSpec(name="mine", summary="mine", target=function, runs_per_seed=lambda settings, rates: 1)
     with pytest.raises(AssertionError, match=message):
         contracts.check_search(spec)
+
+
+def test_options_of_a_search_that_no_study_could_set() -> None:
+    class Deep(SearchOptions):
+        depth: int = Field(default=1, description="how deep")
+
+    with pytest.raises(AssertionError, match=r"derive them from fptkit\.Options, and read settings\.search\.options"):
+        contracts.check_search(SearchSpec(name="mine", summary="mine", target=untrained, options=Deep))
 
 
 def nothing(recipe: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fptkit.errors import DataError, Interrupted, PluginError, PluginFault, ShapeError, UserInterrupt
-from fptkit.specs import FreezingPolicySpec, FreezingRule
+from fptkit.specs import FreezingPolicySpec, FreezingRule, TaskSpec
 from fptkit.specs import guard as guards
 from fptkit.specs.guard import author_line, claim, during, fault_of, owner_of, plugin_faults
 
@@ -178,3 +178,14 @@ def test_fptkit_and_libraries_are_never_code_of_a_plugin(author: Any) -> None:
     claim("other", "json", [spec])
     assert owner_of(spec) == ""
     assert set(guards._OWNERS) == {"author_of_a_plugin"}
+
+
+@pytest.mark.parametrize("order", [("Part", "Subclass"), ("Subclass", "Part")])
+def test_a_fault_belongs_to_the_component_of_the_class_itself(author: Any, order: tuple[str, str]) -> None:
+    """Not to that of its base class, whichever record comes first."""
+    specs = [TaskSpec(name=name.lower(), summary="s", target=getattr(author, name)) for name in order]
+    claim("author 1.0", author.__name__, specs)
+    for name in order:
+        fault = fault_of(caught(lambda name=name: getattr(author, name)().call(raising(ValueError("no")))))
+        assert fault is not None
+        assert fault.component == f"task '{name.lower()}'"

@@ -1,13 +1,4 @@
-"""Contract checks for each kind of component.
-
-fptkit's own tests run them on every registered component; plugin authors run them on theirs::
-
-    from fptkit.testing import check_task
-    def test_contract():
-        check_task(MyTask(MyOptions(), seed=0, pinned=None))
-
-Each check raises ``AssertionError`` with a message that says which promise is broken.
-"""
+"""The contracts of tasks, encoders, backbones and freezing policies as checks; public in `fptkit.testing`."""
 
 from __future__ import annotations
 
@@ -18,19 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fptkit.backbones.finite import check_finite as check_finite
-from fptkit.backbones.finite import check_mixed_precision as check_mixed_precision
+from fptkit.backbones.finite import check_finite
 from fptkit.backbones.gpt2_build import random_gpt2
 from fptkit.backbones.options import Gpt2Sizes
 from fptkit.encoders.linear import LinearEncoder
 from fptkit.encoders.options import LinearOptions
-from fptkit.engine.listener_check import check_listener as check_listener
-from fptkit.engine.training.checks import check_added_metric as check_added_metric
-from fptkit.engine.training.checks import check_answer_loss as check_answer_loss
-from fptkit.engine.training.checks import check_head as check_head
-from fptkit.engine.training.checks import check_optimizer as check_optimizer
-from fptkit.engine.training.checks import check_schedule as check_schedule
-from fptkit.engine.training.checks import check_transform as check_transform
 from fptkit.errors import PluginError, ShapeError
 from fptkit.freezing import apply_policy
 from fptkit.interfaces import (
@@ -54,28 +37,13 @@ from fptkit.interfaces import (
     check_task_declarations,
     encode,
 )
-from fptkit.lab.contracts import check_command as check_command
-from fptkit.lab.contracts import check_control as check_control
-from fptkit.lab.contracts import check_data_set as check_data_set
-from fptkit.lab.contracts import check_launcher as check_launcher
-from fptkit.lab.contracts import check_published as check_published
-from fptkit.lab.contracts import check_report_section as check_report_section
-from fptkit.lab.contracts import check_search as check_search
-from fptkit.lab.contracts import check_weight_source as check_weight_source
 from fptkit.model import CrossModalModel, Head
 from fptkit.numerics.recompute import recompute_blocks
 from fptkit.options import Options
 from fptkit.seeds import generator_for, seeded
-from fptkit.specs import ROLES, ComponentSpec, FreezingPolicySpec
+from fptkit.specs import ROLES, FreezingPolicySpec
 
 TOLERANCE = 1e-4
-
-
-def check_options(spec: ComponentSpec) -> None:
-    """Check that the target can be imported, that every option has a description, and that its default is allowed."""
-    assert callable(spec.resolve()), f"{spec}: its target cannot be called"
-    for name, field in spec.options_model().model_fields.items():
-        assert field.description, f"{spec}: option '{name}' has no description"
 
 
 def check_backbone(build: Callable[[int], Backbone], *, tokens: int = 9, options: Options | None = None) -> None:
@@ -297,7 +265,9 @@ def check_task(task: Task, *, batch_size: int = 8) -> None:
     shape = task.output.prediction_shape(len(batch), task.input.tokens_in(batch.inputs))
     logits = torch.zeros(shape, requires_grad=True)
     loss = task.loss(logits, batch)
+    assert isinstance(loss, Tensor), f"{name}: the loss is a {type(loss).__name__}, expected a tensor"
     assert loss.ndim == 0, f"{name}: the loss has shape {tuple(loss.shape)}, expected a scalar"
+    assert loss.requires_grad, f"{name}: the loss does not depend on the logits; compute it from them, without detach()"
     loss.backward()
     assert logits.grad is not None, f"{name}: the loss gives no gradient"
     try:
