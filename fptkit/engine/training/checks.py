@@ -51,8 +51,6 @@ ANSWERS: Mapping[str, OutputKind] = {
     "ranking": Ranking(3),
     "token_values": TokenValues(2),
     "next_symbol": NextSymbol(3),
-    "labels": Labels(3),
-    "ranking": Ranking(2),
 }
 """An example of each kind of answers, by the names in ``accepts``."""
 
