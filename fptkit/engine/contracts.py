@@ -12,20 +12,21 @@ from torch import Tensor, nn
 from fptkit.engine.build import Built
 from fptkit.errors import PluginError, ShapeError
 from fptkit.interfaces import Batch, Encoder, Inputs, encode
-from fptkit.model import CrossModalModel
+from fptkit.model import CrossModalModel, Head
 from fptkit.specs.guard import during
 
 
 @contextlib.contextmanager
 def checked_parts(model: CrossModalModel, backbone: str) -> Iterator[None]:
-    """Check the outputs of the backbone in the passes inside the block.
+    """Check the outputs of the backbone and of the head in the passes inside the block.
 
     Args:
         model: the model.
         backbone: registered name of the backbone.
 
     Raises:
-        PluginError: the backbone returns another shape, or numbers that are neither float32 nor bfloat16.
+        PluginError: the backbone returns another shape, or numbers that are neither float32 nor bfloat16; or the head
+            gives predictions of another shape than the task's kind of answers has.
     """
 
     def check(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
@@ -34,7 +35,14 @@ def checked_parts(model: CrossModalModel, backbone: str) -> Iterator[None]:
         with during(of=module, call="forward"):
             _check_output(backbone, output, tokens, keep)
 
-    handles = [model.backbone.register_forward_hook(check, with_kwargs=True)]
+    def check_head(module: nn.Module, given: tuple[Any, ...], output: Any) -> None:
+        with during(of=module, call="forward"):
+            _check_predictions(model.head, output, given[0])
+
+    handles = [
+        model.backbone.register_forward_hook(check, with_kwargs=True),
+        model.head.register_forward_hook(check_head),
+    ]
     try:
         yield
     finally:
@@ -55,6 +63,17 @@ def _check_output(backbone: str, output: Any, tokens: Tensor, keep: Tensor | Non
         raise PluginError(
             f"backbone '{backbone}': forward() returned {output.dtype}, expected torch.float32, or torch.bfloat16 in "
             "mixed precision; float16 overflows in training"
+        )
+
+
+def _check_predictions(head: Head, output: Any, hidden: Tensor) -> None:
+    expected = head.output.prediction_shape(*hidden.shape[:2])
+    if not isinstance(output, Tensor) or tuple(output.shape) != expected:
+        found = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
+        reads = "every token" if head.output.each_token else f"{head.output.tokens} of the tokens"
+        raise PluginError(
+            f"head.readout '{head.readout}': the head gave {found}, expected {expected}: the task reads {reads}, and its "
+            f"answers are {type(head.output).__name__}"
         )
 
 

@@ -304,6 +304,7 @@ def test_what_does_not_fit_is_an_error_before_training(recipe: Path, tmp_path: P
         ("higher_is_better, chance = True", "higher_is_better, chance = False", "make them equal"),
         ("return (options.margin", "return 1 + 0 * logits #", "give the loss of each answer"),
         ("class Gated(fptkit.Head)", "class Gated(nn.Module)", "head 'gated'"),
+        ("return hidden.mean(1, keepdim=True)", "return hidden[:, :2]", r"gave shape \(8, 2, 2\), expected \(8, 2\)"),
         ("return lambda batch, generator: replace(\n        batch, ", "return lambda batch, generator: dict(\n        ",
          "transform 'jitter': it returned .*, expected a fptkit.Batch"),
     ],
