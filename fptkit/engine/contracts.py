@@ -72,8 +72,8 @@ def _check_predictions(head: Head, output: Any, hidden: Tensor) -> None:
         found = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
         reads = "every token" if head.output.each_token else f"{head.output.tokens} of the tokens"
         raise PluginError(
-            f"head.readout '{head.readout}': the head gave {found}, expected {expected}: the task reads {reads}, and its "
-            f"answers are {type(head.output).__name__}"
+            f"head.readout '{head.readout}': the head gave {found}, expected {expected}: the task reads {reads}, "
+            f"and its answers are {type(head.output).__name__}"
         )
 
 
