@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from fptkit.engine.training.words import parts_in_words
 from fptkit.lab.published.records import TRAINING, Figure, Published
 from fptkit.lab.studies.results import CellResult
 
@@ -30,6 +31,7 @@ def reasons_of(cell: CellResult, figure: Figure, published: Published) -> tuple[
         _data(cell, figure, published),
         _model(cell, figure),
         _read_out(cell, published),
+        _training(cell),
         _precision(cell, published),
         _rates(cell, figure, published),
         _length(cell, figure, published),
@@ -113,6 +115,13 @@ def _read_out(cell: CellResult, published: Published) -> Iterator[str]:
         return
     if cell.readout != published.readout and not (published.readout == "last" and cell.readout in _LAST):
         yield f"read-out: ours {cell.readout}, theirs {published.readout}"
+
+
+def _training(cell: CellResult) -> Iterator[str]:
+    """What our recipe named of the training; the papers have their own loss and optimizer. Metrics change nothing."""
+    named = {key: value for key, value in cell.training_parts.items() if key != "metrics"}
+    if words := parts_in_words({"training_parts": named}, options=True):
+        yield f"training: ours with {words}"
 
 
 def _precision(cell: CellResult, published: Published) -> Iterator[str]:

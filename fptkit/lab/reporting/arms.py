@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from fptkit.engine.training.words import parts_in_words
 from fptkit.freezing.records import fptkit_freezing_policies
 from fptkit.lab.reporting import wording
 from fptkit.lab.reporting.document import Entry, Section, Table, row
@@ -127,7 +128,14 @@ def _schedule(cell: CellResult) -> str:
     return cell.schedule
 
 
-_OTHERS: tuple[Fact, ...] = (("", _shuffled), ("encoder", _encoder), ("pooling", _readout), ("schedule", _schedule))
+def _named(cell: CellResult) -> str:
+    return parts_in_words({"training_parts": cell.training_parts}, options=True)
+
+
+_OTHERS: tuple[Fact, ...] = (
+    *(("", _shuffled), ("encoder", _encoder), ("pooling", _readout), ("schedule", _schedule)),
+    ("", _named),
+)
 
 
 def _differing(results: StudyResults) -> list[Fact]:

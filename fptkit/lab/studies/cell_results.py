@@ -129,6 +129,7 @@ def _shared_facts(told: Mapping[str, Any]) -> dict[str, Any]:
         "schedule": told.get("schedule", ""),
         "shuffle_tokens": bool(told.get("shuffle_tokens", False)),
         "head_options": dict(told.get("head_options", {})),
+        "training_parts": dict(told.get("training_parts", {})),
     }
 
 

@@ -145,6 +145,7 @@ class CellResult(Record):
         backbone, weights, init, weights_stand_in, blocks, width: facts of the backbone.
         pretrained_on: the task that ``fptkit pretrain`` made its weights on; empty for all other weights.
         freezing, freezing_options, readout, encoder, schedule, shuffle_tokens, head_options: settings of the runs.
+        training_parts: what the recipe named of the training, with its options, as in a run's ``summary.json``.
         held: sources of randomness whose seed the recipe fixes, so that the seeds of the study do not vary them.
         precision: how frozen weights were stored and multiplied, such as ``bfloat16``; several if the runs differ;
             empty if unknown.
@@ -197,6 +198,7 @@ class CellResult(Record):
     backbone_options: dict[str, object] | None = None
     precision: str = ""
     pretrained_on: str = ""
+    training_parts: dict[str, object] = {}
 
     @model_validator(mode="before")
     @classmethod

@@ -506,6 +506,10 @@ def test_so_is_one_of_the_papers_own_protocol() -> None:
         ({"freezing_options": {"learning_rate_multipliers": {"input": 2.0}}}, "freezing: ours uses different"),
         ({"encoder": "mlp"}, "encoder: ours mlp"),
         ({"head_options": {"hidden": [64]}}, "head: ours has hidden layers or dropout"),
+        (
+            {"training_parts": {"loss": {"name": "focal", "gamma": 2.0}, "metrics": [{"name": "f1"}]}},
+            "training: ours with loss focal (gamma 2.0)",
+        ),
         ({"rates": cell().rates[:1]}, "learning rate: ours a fixed one, without a search, theirs the best of several"),
         ({"steps": (), "best_steps": ()}, "training: the length of ours is not known"),
         (

@@ -81,6 +81,11 @@ def test_other_settings_are_shown_if_arms_differ_in_them() -> None:
     assert row(found, "pretrained")["also"] == ("–", "")
     pooled = changed(changed(made.study(), "random", readout="mean"), "pretrained", readout="last")
     assert row(pooled, "random")["also"] == ("pooling mean", "")
+    parts = {"optimizer": {"name": "sgd", "momentum": 0.5}, "metrics": [{"name": "mcc", "chance": 0.0}, {"name": "f1"}]}
+    assert row(changed(made.study(), "random", training_parts=parts), "random")["also"] == (
+        "optimizer sgd (momentum 0.5); metrics mcc, f1",
+        "",
+    )
     by_task = made.study()
     for task in by_task.tasks:  # a setting of the task is no difference between arms
         for arm in by_task.arms:
