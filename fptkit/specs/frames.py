@@ -10,7 +10,13 @@ from types import FrameType, TracebackType
 
 from fptkit.errors import PluginError
 
-FOREIGN = frozenset({*sys.stdlib_module_names, "fptkit", "numpy", "pluggy", "pydantic", "torch", "transformers"})
+FOREIGN = frozenset(
+    {
+        *sys.stdlib_module_names,
+        *("click", "einops", "fptkit", "huggingface_hub", "numpy", "pluggy", "pydantic", "rich", "safetensors"),
+        *("scipy", "sklearn", "timm", "tokenizers", "torch", "torchvision", "transformers", "yaml"),
+    }
+)
 """Packages that are never a plugin's own code, even if a record names something of them as its target."""
 
 

@@ -84,7 +84,9 @@ def _owner_of_module(name: str) -> _Owner | None:
 def _module_of(target: object) -> str:
     if isinstance(target, str):
         return target.partition(":")[0]
-    return str(getattr(target, "__module__", None) or "")
+    # A command of click, or a partial, is an object of a library's class around the plugin's function.
+    code = getattr(target, "callback", None) or getattr(target, "func", None) or target
+    return str(getattr(code, "__module__", None) or "")
 
 
 def owner_of(thing: object) -> str:

@@ -55,6 +55,7 @@ DECODERS = {
 """Calls of decoders, by the end of their name."""
 
 ELSEWHERE = {
+    "api/packages.py: published_packages: json.loads": "a file of the package",
     "engine/trackers/figures.py: read: json.loads": "lines that this run wrote; a fault drops the tracker",
     "engine/training/checks.py: check_optimizer: json.loads": "its own text",
     "engine/training/checks.py: check_schedule: json.loads": "its own text",

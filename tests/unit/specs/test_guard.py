@@ -7,10 +7,11 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import click
 import pytest
 
 from fptkit.errors import DataError, Interrupted, PluginError, PluginFault, ShapeError, UserInterrupt
-from fptkit.specs import FreezingPolicySpec, FreezingRule, TaskSpec
+from fptkit.specs import CommandSpec, FreezingPolicySpec, FreezingRule, TaskSpec
 from fptkit.specs import guard as guards
 from fptkit.specs.guard import author_line, claim, during, fault_of, owner_of, plugin_faults
 
@@ -178,6 +179,14 @@ def test_fptkit_and_libraries_are_never_code_of_a_plugin(author: Any) -> None:
     claim("other", "json", [spec])
     assert owner_of(spec) == ""
     assert set(guards._OWNERS) == {"author_of_a_plugin"}
+
+
+def test_a_command_is_code_of_its_function(author: Any) -> None:
+    """And not of click, whose own errors would be the plugin's."""
+    command, group = click.command("say")(author.wrap), click.Group("all")
+    claim("author 1.0", "says", [CommandSpec(name=one.name, summary="s", target=one) for one in (command, group)])
+    assert set(guards._OWNERS) == {"author_of_a_plugin", "says"}
+    assert fault_of(caught(lambda: command.main(["--wrong"], standalone_mode=False))) is None
 
 
 @pytest.mark.parametrize("order", [("Part", "Subclass"), ("Subclass", "Part")])
