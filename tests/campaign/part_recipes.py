@@ -1,4 +1,4 @@
-"""Recipes, studies and overrides that nobody would write: refused in words, at once."""
+"""Strange recipes, studies and overrides: refused at once, with an error that says why."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from fptkit.specs import ControlSpec, SearchSpec
 
 
 def check_parts(draft: Draft, registry: Registry, *, unknown_names: bool) -> None:
-    """Append a fault for every control or search that nobody brings, and for wrong options of a search.
+    """Append a fault for every control or search that no plugin brings, and for wrong options of a search.
 
     Args:
         draft: the study; skipped if its settings could not be read.
