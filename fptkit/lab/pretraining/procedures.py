@@ -216,8 +216,8 @@ class Recall(Procedure):
 
     COPY, LOOK_UP, THEN, FIRST = 1, 2, 3, 4
     summary = (
-        "half of them {length[0]} to {length[1]} random symbols followed by a copy of them, half as many pairs of a key "
-        "and a value, followed by every key in another order with its value; {vocabulary:,} symbols"
+        "half of them {length[0]} to {length[1]} random symbols followed by a copy of them, half as many pairs of a "
+        "key and a value, followed by every key in another order with its value; {vocabulary:,} symbols"
     )
     lesson = "to copy, and to find what followed an earlier occurrence of a symbol"
 

@@ -176,7 +176,7 @@ def _against(nats: NDArray[np.float64]) -> dict[str, float]:
 def _levels(source: Source, symbols: NDArray[np.int64]) -> dict[str, float]:
     """Losses in nats per symbol that models can be compared with.
 
-    For a stationary source they are expectations. Of a procedure only the frequencies on the held-out symbols are known.
+    For a stationary source they are expectations. Of a procedure, only frequencies on the held-out symbols are known.
     """
     uniform = {"uniform_nats_per_token": round(float(np.log(source.vocabulary)), 6)}
     if isinstance(source, SymbolSource):
