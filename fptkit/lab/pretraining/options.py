@@ -207,8 +207,8 @@ class SyntheticData(Options):
         "markov",
         description="markov: each symbol depends on the previous one by a random transition matrix; iid: independent; "
         "brackets: nested brackets of several types; stack: traces of a stack and of sorting; automaton: rows of a "
-        "cellular automaton; recall: copies, and values looked up by key; bit_memory: strings of bits, then one of them "
-        "masked and then complete",
+        "cellular automaton; recall: copies, and values looked up by key; bit_memory: strings of bits, then one of "
+        "them masked and then complete",
     )
     vocabulary: int = Field(
         100,

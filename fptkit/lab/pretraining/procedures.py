@@ -109,8 +109,8 @@ class Brackets(Procedure):
     """Words of nested brackets: symbols 1 ... k open, k + 1 ... 2k close. A word ends when all are closed."""
 
     summary = (
-        "balanced words of {vocabulary:,} types of brackets, at most {depth} deep: a bracket opens or closes with equal "
-        "probability, and a word ends when everything is closed (Dyck language)"
+        "balanced words of {vocabulary:,} types of brackets, at most {depth} deep: a bracket opens or closes with "
+        "equal probability, and a word ends when everything is closed (Dyck language)"
     )
     lesson = "which bracket closes next, from any distance"
 
@@ -137,8 +137,8 @@ class Stack(Procedure):
 
     PUSH, POP, SORT, RESULT, FIRST = 1, 2, 3, 4, 5
     summary = (
-        "half of them traces of a stack of at most {depth} values (push with a value, or pop followed by the value that "
-        "comes off), half lists of values followed by the same in order; {vocabulary:,} values, {length[0]} to "
+        "half of them traces of a stack of at most {depth} values (push with a value, or pop followed by the value "
+        "that comes off), half lists of values followed by the same in order; {vocabulary:,} values, {length[0]} to "
         "{length[1]} operations or values"
     )
     lesson = "to remember values in the order of a stack, and to sort"
@@ -189,8 +189,8 @@ class Automaton(Procedure):
 
     DEAD, END = 1, 3
     summary = (
-        "rows of cells of the elementary cellular automaton of rule {rule} on a ring: a random first row of {length[0]} "
-        "to {length[1]} cells, and the {rows} rows that the rule makes of it, the first included"
+        "rows of cells of the elementary cellular automaton of rule {rule} on a ring: a random first row of "
+        "{length[0]} to {length[1]} cells, and the {rows} rows that the rule makes of it, the first included"
     )
     lesson = "to apply a local rule to three cells of the row before"
 
