@@ -6,16 +6,18 @@
     python benchmarks/answers.py --estimate --data DIR       core-hours of each
     python benchmarks/answers.py --smoke                     minutes: does everything run? Nothing is published
 
-In the background, prefix ``nohup nice``. A call that was stopped or killed continues when the same command is called
-again; hours count over all calls. DIR holds the files of ``answers_plan.DATA``. All plans are locked before the first
-run and copied to ``docs/results/plans``. A study ends when all its comparisons are decided or have all their seeds, or
-when its budget is spent; then it is verified, and its bundle is written to ``docs/results/bundles``. Nothing is
-committed. Afterwards, ``python docs/generate.py`` writes the pages.
+In the background, prefix ``nohup nice``. Start it in the root of the repository with a relative DIR: runs record both
+as they are given, and bundles are published. A call that was stopped or killed continues when the same command is
+called again; hours count over all calls. DIR holds the files of ``answers_plan.DATA``. All plans are locked before the
+first run and copied to ``docs/results/plans``. A study ends when all its comparisons are decided or have all their
+seeds, or when its budget is spent; then it is verified, and its bundle is written to ``docs/results/bundles``. Nothing
+is committed. Afterwards, ``python docs/generate.py`` writes the pages.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -35,6 +37,9 @@ from fptkit.errors import FptkitError, UsageError
 from fptkit.files import find_json
 from fptkit.lab.reproduction.carry_out import STOPPED, Spent
 from fptkit.lab.reproduction.process import start_process
+
+PROGRAM = (sys.executable, "-c", "import sys; sys.argv[0] = 'fptkit'; from fptkit.cli.main import main; main()")
+"""Starts fptkit as its command does. Runs record their command line, which must not hold paths of this machine."""
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 DECIDED = ("better", "worse", "same")
@@ -83,7 +88,8 @@ class Place:
         data = [] if self.smoke else data_overrides(question, self.data)
         profile = ["--profile", "smoke"] if self.smoke else []
         given = [part for text in data for part in ("--set", text)]
-        return [*command, str(question.file), *profile, *given, "--ledger", str(self.ledger)]
+        file = os.path.relpath(question.file)
+        return [*command, file, *profile, *given, "--ledger", str(self.ledger)]
 
 
 def missing(question: Question) -> list[str]:
@@ -121,9 +127,7 @@ def _fptkit(arguments: Sequence[str], problem: str) -> str:
     Raises:
         UsageError: it failed.
     """
-    ended = subprocess.run(
-        [sys.executable, "-m", "fptkit", *arguments], check=False, capture_output=True, text=True, encoding="utf-8"
-    )
+    ended = subprocess.run([*PROGRAM, *arguments], check=False, capture_output=True, text=True, encoding="utf-8")
     if ended.returncode:
         raise UsageError(f"{problem}: {(ended.stderr or ended.stdout).strip()}")
     return ended.stdout
@@ -160,6 +164,7 @@ def _run(question: Question, place: Place, *, within_s: float) -> int:
         place.log(question),
         within_s=within_s,
         tick=lambda seconds: count(seconds * place.cores),
+        program=PROGRAM,
     )
 
 

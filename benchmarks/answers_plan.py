@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from fptkit.engine.build import build_task
 from fptkit.errors import DataError
 from fptkit.lab.benchmarking.estimate import estimate
 from fptkit.lab.benchmarking.hours import Speed
@@ -123,7 +124,7 @@ def estimated(asked: Sequence[Question], data: Path | None, seconds_per_tflop: f
         data: as of `data_overrides`.
         seconds_per_tflop: of one core.
     """
-    speed, made, known = Speed(1 / seconds_per_tflop), dict[str, int](), dict[str, float]()
+    speed, made, known = Speed(1 / seconds_per_tflop), dict[str, int](), dict[str, Seconds]()
     for question in asked:
         overrides = data_overrides(question, data)
         study = load_study(str(question.file), overrides=overrides)
@@ -132,7 +133,7 @@ def estimated(asked: Sequence[Question], data: Path | None, seconds_per_tflop: f
         yield _of_study(study, [_seconds(cell, speed, known) for cell in skeletons], made)
 
 
-def _of_study(study: Study, seconds: Sequence[float], made: dict[str, int]) -> Hours:
+def _of_study(study: Study, seconds: Sequence[Seconds], made: dict[str, int]) -> Hours:
     """Hours of a study with so many seconds for a training of each cell; ``made`` counts the seeds of earlier ones."""
     settings = study.settings
     seeds = settings.seeds
@@ -141,7 +142,8 @@ def _of_study(study: Study, seconds: Sequence[float], made: dict[str, int]) -> H
     for cell, one in zip(study.cells, seconds, strict=True):
         alone = recipe_key(cell)
         for count in hours:
-            hours[count] += one * share_of_rates(settings, cell) * max(count - made.get(alone, 0), 0) / 3600
+            new = max(count - made.get(alone, 0), 0)
+            hours[count] += new * (one.training * share_of_rates(settings, cell) + one.tests) / 3600
         made[alone] = max(made.get(alone, 0), least)
     runs = len(study.cells) * len(settings.learning_rates)
     return Hours(study.name, runs * least, runs * most, hours[least], hours[most])
@@ -156,13 +158,26 @@ def share_of_rates(settings: StudySettings, cell: Cell) -> float:
     return total + left * (1 - done / cell.train.max_steps)
 
 
-def _seconds(cell: Cell, speed: Speed, known: dict[str, float]) -> float:
+@dataclass(frozen=True)
+class Seconds:
+    """Estimated seconds of one training of a cell: with its validations, and of its tests, which a seed needs once."""
+
+    training: float
+    tests: float
+
+
+def _seconds(cell: Cell, speed: Speed, known: dict[str, Seconds]) -> Seconds:
     """Seconds of one training of a cell. Cells that differ in weights alone take the same time."""
     recipe = recipe_mapping(cell.loaded.recipe)
     backbone = {key: value for key, value in recipe["backbone"].items() if key not in ("weights", "init")}
     key = json.dumps({**recipe, "backbone": backbone, "description": ""}, sort_keys=True, default=str)
     if key not in known:
-        known[key] = speed.seconds(estimate(cell.loaded).work)
+        found = estimate(cell.loaded)
+        task = build_task(cell.loaded.recipe, cell.loaded.registry)
+        tested = sum(task.split(name).size or 0 for name in task.test_splits) * found.flops_per_example
+        work = found.work
+        trained = replace(work, evaluation_flops=work.evaluation_flops - tested)
+        known[key] = Seconds(speed.seconds(trained), tested / (1e12 * speed.tflops))
     return known[key]
 
 
