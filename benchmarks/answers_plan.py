@@ -31,6 +31,9 @@ FOLDER = Path(__file__).resolve().parent / "answers"
 SECONDS_PER_TFLOP = 12.0
 """Of one core. Measured: 9 to 15 on an AMD EPYC with AVX-512, by task and load."""
 
+DECIDES = 5
+"""Fewest seeds with which a comparison of a study that adds seeds can be decided; see docs/statistics.md."""
+
 DATA = {
     "mnist": "mnist_subset.npz",
     "cifar10": "cifar10_subset.npz",
@@ -105,7 +108,7 @@ class Hours:
 
     Args:
         study: its name.
-        runs_least, runs_most: runs at the smallest and largest number of seeds.
+        runs_least, runs_most: runs at the smallest number of seeds that can decide, and at the largest.
         least, most: core-hours at these numbers, without what an earlier study of the list makes.
     """
 
@@ -137,7 +140,9 @@ def _of_study(study: Study, seconds: Sequence[Seconds], made: dict[str, int]) ->
     """Hours of a study with so many seconds for a training of each cell; ``made`` counts the seeds of earlier ones."""
     settings = study.settings
     seeds = settings.seeds
-    least, most = (seeds.at_least, seeds.at_most) if isinstance(seeds, UntilDecided) else (len(seeds), len(seeds))
+    least, most = (
+        (max(seeds.at_least, DECIDES), seeds.at_most) if isinstance(seeds, UntilDecided) else (len(seeds), len(seeds))
+    )
     hours = {least: 0.0, most: 0.0}
     for cell, one in zip(study.cells, seconds, strict=True):
         alone = recipe_key(cell)
