@@ -16,6 +16,7 @@ is committed. Afterwards, ``python docs/generate.py`` writes the pages.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import shutil
@@ -97,6 +98,14 @@ def missing(question: Question) -> list[str]:
     return [name for name in question.needs if importlib.util.find_spec(name.replace("-", "_")) is None]
 
 
+def unmade_weights(question: Question) -> list[str]:
+    """Bodies of fptkit-bodies that a study needs and that were not made yet."""
+    if "fptkit-bodies" not in question.needs:
+        return []
+    find = importlib.import_module("fptkit_bodies.find")
+    return [name for name in find.BODIES if not (find.WEIGHTS / name / "model.safetensors").is_file()]
+
+
 def decided(folder: Path) -> tuple[int, int]:
     """Number of decided comparisons of a study, and of all; zeros before its first results."""
     results: dict[str, Any] = find_json(folder / "results.json")
@@ -138,10 +147,12 @@ def carry_out(question: Question, place: Place) -> str:
 
     Raises:
         KeyboardInterrupt: the call was stopped before; the study's state is saved.
-        UsageError: a command failed.
+        UsageError: a command failed, or weights are missing.
     """
     if place.bundle(question).is_file():
         return "bundled before"
+    if not place.smoke and (lacking := unmade_weights(question)):
+        raise UsageError(f"its weights are not made: {', '.join(lacking)}; python plugins/fptkit-bodies/make.py")
     left = question.core_hours - place.spent(question)
     if left > 0:
         code = _run(question, place, within_s=3600 * left / place.cores)
@@ -149,6 +160,8 @@ def carry_out(question: Question, place: Place) -> str:
             raise KeyboardInterrupt
         if code not in (0, STOPPED):
             raise UsageError(f"{question.study} ended with exit status {code}; see {place.log(question)}")
+    if not (place.folder(question) / "results.json").is_file():
+        raise UsageError("its budget ended before the first results; raise core_hours in answers/plan.yaml")
     found, count = decided(place.folder(question))
     _bundle(question, place)
     return f"{found} of {count} comparisons decided, {place.spent(question):.2f} core-hours"

@@ -173,7 +173,7 @@ def _head(bundle: Bundle) -> Iterator[str]:
     results = bundle.results
     if results.smoke:
         yield "**Made by the profile smoke: it shows that the study runs; its figures mean nothing.**"
-    yield f"**{results.question}** {results.description}."
+    yield f"**{results.question}** {results.description}{'.' if results.description else ''}".rstrip()
     plan = f"plan {results.plan[:12]}, locked before the first run" if results.plan else "not locked"
     yield (
         f"{len(results.runs):,} runs, {bundle.core_hours:.1f} core-hours, {len(results.seeds)} seeds at most; {plan}; "

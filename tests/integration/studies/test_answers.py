@@ -184,6 +184,19 @@ def test_packages_that_are_missing_are_named_before_anything_is_locked(machine: 
     assert not machine.commands
 
 
+def test_bodies_that_are_not_made_stop_their_study_alone(
+    machine: Machine, plugins: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert plugins
+    find = __import__("fptkit_bodies.find", fromlist=["find"])
+    monkeypatch.setattr(find, "WEIGHTS", machine.place.ledger / "nowhere")
+    with pytest.raises(UsageError, match="failed: one"):
+        answers.make((replace(SHORT, needs=("fptkit-bodies",)), replace(SHORT, study="two")), machine.place)
+    said = capsys.readouterr()
+    assert "one: its weights are not made: english, brackets" in said.err
+    assert said.out.startswith("two: ")
+
+
 def test_status_of_a_study_that_has_not_begun(tmp_path: Path) -> None:
     said = CliRunner().invoke(answers.main, ["rq1", "--status", "--ledger", str(tmp_path), "--results", str(tmp_path)])
     assert said.output == "rq1: not locked, 0.00 of 4 core-hours, 0 of 0 comparisons decided\n"
