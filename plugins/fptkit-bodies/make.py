@@ -9,6 +9,7 @@ A stopped or killed call continues where it was: call it again. One core; in the
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -44,11 +45,15 @@ def arguments(name: str, text: Path, folder: Path, profile: str | None) -> list[
 
 
 def install(made: Path, name: str) -> None:
-    """Copy a finished body into the package."""
+    """Copy a finished body into the package; its card names the recipe of this package."""
     target = find.WEIGHTS / name
     target.mkdir(parents=True, exist_ok=True)
     for file in find.FILES:  # the weights first: the card says that all is there
         shutil.copyfile(made / file, target / file)
+    card = (target / "README.md").read_text("utf-8")
+    data = " --set data.path=corpus.txt.xz" if name == "english" else ""
+    command = f"fptkit pretrain body_{name} --output {name}{data}"
+    (target / "README.md").write_text(re.sub("^fptkit pretrain .*$", command, card, flags=re.MULTILINE), "utf-8")
 
 
 def status(name: str, folder: Path) -> str:

@@ -142,7 +142,7 @@ def _described(data: SyntheticData) -> dict[str, str]:
 def _command(data: SyntheticData, title: str) -> str:
     """The command that makes the model, with the shipped recipe or the recipe that the card shows."""
     if data.source in PROCEDURES:
-        return f"fptkit pretrain {title}/recipe.json --output {title}-again"
+        return f"fptkit pretrain recipe.json --output {title}    # recipe.json: the resolved recipe below"
     return f"fptkit pretrain recipes/pretrain_synthetic.yaml --output {title}" + _PROFILES.get(data.source, "")
 
 

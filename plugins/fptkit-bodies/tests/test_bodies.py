@@ -95,7 +95,7 @@ def test_make_trains_and_installs_a_body(make: ModuleType, tmp_path: Path, monke
         folder = Path(command[command.index("--output") + 1])
         folder.mkdir(parents=True)
         for file in find.FILES:
-            (folder / file).write_text(file, "utf-8")
+            (folder / file).write_text(f"{file}\nfptkit pretrain recipe.json\n", "utf-8")
         return Ended()
 
     monkeypatch.setattr(make.subprocess, "run", run)
@@ -105,7 +105,9 @@ def test_make_trains_and_installs_a_body(make: ModuleType, tmp_path: Path, monke
     assert f"data.path={text}" in started[0]
     assert not any("data.path" in part for part in started[1])
     assert make.is_made("stack")
-    assert (find.WEIGHTS / "stack" / "config.json").read_text("utf-8") == "config.json"
+    assert (find.WEIGHTS / "stack" / "config.json").read_text("utf-8").startswith("config.json")
+    card = (find.WEIGHTS / "stack" / "README.md").read_text("utf-8")
+    assert card == "README.md\nfptkit pretrain body_stack --output stack\n", "the card names the package's recipe"
     said = CliRunner().invoke(make.main, given, catch_exceptions=False)
     assert (said.output, len(started)) == ("english: made\nstack: made\n", 2), "nothing is made twice"
 
