@@ -37,6 +37,7 @@ if str(ROOT) not in sys.path:  # as a script, describe the checkout that it belo
 if str(DOCS) not in sys.path:
     sys.path.append(str(DOCS))
 
+import answer_pages  # noqa: E402
 import reading_path  # noqa: E402
 import reliability  # noqa: E402
 import token_models  # noqa: E402
@@ -496,6 +497,8 @@ BLOCKS: dict[str, Callable[..., str]] = {
     "reproduction_sums": reproduction_sums,
     "reproduction": reproduction_table,
     "reproduction_commands": reproduction_commands,
+    "answers": answer_pages.page_text,
+    "answers_summary": lambda: table(("study", "question", "decided", "core-hours"), answer_pages.summary_rows()),
     "bodies": lambda: table(("model type", "part", "positions", "padding"), token_models.bodies()),
     "refused_bodies": lambda: table(("model type", "why", "instead"), token_models.refused_bodies()),
     "timm": lambda: table(("module", "for example", "positions", "padding"), token_models.timm()),
@@ -535,9 +538,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check = parser.parse_args(arguments).check
     os.environ["COLUMNS"] = str(WIDTH)
     stale = [(path, fresh) for path in pages() if (fresh := render(text := path.read_text("utf-8"))) != text]
+    stale += answer_pages.stale_pictures(DOCS / "results")
     for path, fresh in stale:
         print(f"{path.relative_to(ROOT)}: {'out of date; run python docs/generate.py' if check else 'written'}")
         if not check:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(fresh, "utf-8")
     return int(bool(stale and check))
 

@@ -111,10 +111,11 @@ def _on_tokens(
             "held-out text"
         )
     symbols = synthetic.pretrain(recipe, folder, resume=resume, log=log)
+    rate = symbols.entropy_rate
     return symbols, (
         f"{symbols.steps:,} steps, {symbols.tokens:,} symbols, {symbols.seconds:,.0f} s: "
         f"{symbols.validation_loss:.4f} nats per symbol on held-out symbols; the source itself has "
-        f"{symbols.source_loss:.4f}, its entropy rate is {symbols.entropy_rate:.4f}"
+        f"{symbols.source_loss:.4f}" + ("" if rate is None else f", its entropy rate is {rate:.4f}")
     )
 
 

@@ -27,6 +27,7 @@ LONG_FILES: dict[str, str] = {}
 """Files that may be longer, such as tables, and why."""
 
 OF_THE_WHOLE = {
+    "test_answer_pages.py": "the pages of the answers",
     "test_closed_names.py": "lists of names in all models and commands",
     "test_docs.py": "the documentation",
     "test_imports.py": "the direction of imports",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import Self
@@ -191,18 +191,32 @@ class PretrainRecipe(Options):
     _lengths_fit = model_validator(mode="after")(_check_lengths)
 
 
+ExampleSize = Annotated[int, Field(ge=1, le=4096)]
+"""A size of the examples of a procedure."""
+
+
 class SyntheticData(Options):
     """A source of symbols without meaning: the control for "language matters".
 
     Source: Wang et al. 2023 (arXiv 2310.00771): independent symbols, and one-step Markov chains whose transition
-    probabilities are a softmax of random numbers, with 100 states. The default values are ours.
+    probabilities are a softmax of random numbers, with 100 states. The default values are ours. The other sources
+    generate procedures, see `fptkit.lab.pretraining.procedures`.
     """
 
-    source: Literal["markov", "iid"] = Field(
+    source: Literal["markov", "iid", "brackets", "stack", "automaton", "recall", "bit_memory"] = Field(
         "markov",
-        description="markov: each symbol depends on the previous one by a random transition matrix; iid: independent",
+        description="markov: each symbol depends on the previous one by a random transition matrix; iid: independent; "
+        "brackets: nested brackets of several types; stack: traces of a stack and of sorting; automaton: rows of a "
+        "cellular automaton; recall: copies, and values looked up by key; bit_memory: strings of bits, then one of "
+        "them masked and then complete",
     )
-    vocabulary: int = Field(100, ge=2, le=4096, description="number of symbols")
+    vocabulary: int = Field(
+        100,
+        ge=2,
+        le=4096,
+        description="number of symbols; for brackets the number of types, for stack and recall that of values; not for "
+        "automaton and bit_memory",
+    )
     temperature: float = Field(
         0.5,
         ge=0.05,
@@ -217,12 +231,40 @@ class SyntheticData(Options):
         description="for iid: the symbol of rank r has a probability proportional to r to the power of minus this; 0: "
         "uniform",
     )
+    length: tuple[ExampleSize, ExampleSize] = Field(
+        (8, 32),
+        description="smallest and largest size of an example: for stack the operations or the values to sort, for "
+        "automaton the cells of a row, for recall the symbols to copy or the keys, for bit_memory the bits of a string",
+    )
+    depth: ExampleSize = Field(16, description="for brackets and stack: largest number of open brackets or values")
+    rows: ExampleSize = Field(8, description="for automaton: rows of an example; for bit_memory: strings of bits")
+    rule: int = Field(110, ge=0, le=255, description="for automaton: its number in Wolfram's numbering")
     seed: int = Field(
-        0, ge=0, le=limits.SEED, description="seed of the transition matrix; weights and sequences use train.seed"
+        0,
+        ge=0,
+        le=limits.SEED,
+        description="seed of the transition matrix and of the held-out symbols; weights and sequences use train.seed",
     )
     held_out_tokens: int = Field(
         65_536, ge=2, le=limits.BATCH_TOKENS, description="symbols generated for validation, never trained on"
     )
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Self:
+        least, most = self.length
+        if least > most:
+            raise ValueError(f"length [{least}, {most}] starts above its end; give the smaller number first")
+        if self.source == "automaton" and least < 3:  # a cell and its two neighbours
+            raise ValueError(f"a row of {least} cells has no cell with two neighbours; set length to [3, ...] or more")
+        if self.source == "recall" and most > self.vocabulary:
+            raise ValueError(f"length up to {most} needs as many different keys, but vocabulary is {self.vocabulary}")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """The options that decide the symbols of this source, to compare with those of a checkpoint."""
+        own = {"length", "depth", "rows", "rule"}
+        # Checkpoints of earlier versions have these two sources only, and none of the later options.
+        return self.model_dump(exclude=own if self.source in ("markov", "iid") else None)
 
 
 class SyntheticRecipe(Options):

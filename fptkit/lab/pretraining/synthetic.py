@@ -1,7 +1,7 @@
 """Pretraining on symbols from a random source: the control for the claim that language matters.
 
-Model, schedule and loop are those of language pretraining, but the tokens are random: independent of each other, or
-from a Markov chain. The best possible loss is known exactly: the entropy rate of the source.
+Model, schedule and loop are those of language pretraining, but the tokens are random: independent of each other, from a
+Markov chain, or examples of a procedure (`procedures`). The best possible loss is known exactly.
 
 Source: Wang et al. 2023, "Pre-training with Synthetic Data Helps Offline Reinforcement Learning" (arXiv 2310.00771).
 """
@@ -34,6 +34,7 @@ from fptkit.lab.pretraining.next_token import (
     write_weights,
 )
 from fptkit.lab.pretraining.options import SyntheticData, SyntheticRecipe
+from fptkit.lab.pretraining.procedures import PROCEDURES, Procedure
 from fptkit.lab.pretraining.synthetic_card import write_synthetic_card
 from fptkit.seeds import derive_seed
 
@@ -42,6 +43,7 @@ class SymbolSource:
     """A stationary source of symbols 0 ... vocabulary - 1.
 
     Attributes:
+        vocabulary: number of symbols.
         stationary: probability of each symbol at any position, (V,).
         transitions: probability of the next symbol given the previous one, rows sum to 1, (V, V); None if the symbols
             are independent.
@@ -51,6 +53,7 @@ class SymbolSource:
     """
 
     def __init__(self, data: SyntheticData) -> None:
+        self.vocabulary = data.vocabulary
         if data.source == "iid":
             weights = np.arange(1, data.vocabulary + 1, dtype=np.float64) ** -data.zipf_exponent
             self.transitions: NDArray[np.float64] | None = None
@@ -89,6 +92,11 @@ class SymbolSource:
             symbols[:, place] = np.minimum((before <= uniform[:, place, None]).sum(1), before.shape[1] - 1)
         return symbols
 
+    def held_out(self, length: int, chance: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """One sequence, and `nats` of it. Shapes: -> (length,), (length - 1,)."""
+        symbols = self.sample(1, length, chance)[0]
+        return symbols, self.nats(symbols)
+
     def nats(self, symbols: NDArray[np.int64]) -> NDArray[np.float64]:
         """Loss of the source itself on each symbol except the first, in nats. Shapes: (N,) -> (N - 1,)."""
         if self.transitions is None:
@@ -99,6 +107,10 @@ class SymbolSource:
     def _pick(cumulative: NDArray[np.float64], uniform: NDArray[np.float64]) -> NDArray[np.int64]:
         # The last cumulative sum may be below 1 by a rounding error, which must not give a symbol after the last one.
         return np.minimum(np.searchsorted(cumulative, uniform, side="right"), len(cumulative) - 1).astype(np.int64)
+
+
+Source = SymbolSource | Procedure
+"""Where the symbols of a pretraining come from."""
 
 
 def _stationary(transitions: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -122,8 +134,8 @@ class SyntheticObjective(NextTokenObjective):
     """
 
     def __init__(self, recipe: SyntheticRecipe, resume_command: str) -> None:
-        self.source = source = SymbolSource(recipe.data)
-        self.held_out = held_out = draw_held_out(source, recipe)
+        self.source = source = source_of(recipe.data)
+        self.held_out, own = held_out, _ = draw_held_out(source, recipe)
         seed = recipe.train.seed
 
         def draw(rows: int, length: int, step: int) -> NDArray[np.int64]:
@@ -131,11 +143,11 @@ class SyntheticObjective(NextTokenObjective):
 
         def measure(forward: Gpt2Forward, tokens: int | None) -> dict[str, float]:
             part = held_out if tokens is None else held_out[: tokens + 1]
-            return evaluate(forward, part, None, recipe.model.positions).as_metrics() | _against(source, part)
+            return evaluate(forward, part, None, recipe.model.positions).as_metrics() | _against(own[: len(part) - 1])
 
         super().__init__(
             recipe.model,
-            recipe.data.vocabulary,
+            source.vocabulary,
             recipe.train,
             draw=draw,
             measure=measure,
@@ -143,14 +155,39 @@ class SyntheticObjective(NextTokenObjective):
         )
 
 
-def draw_held_out(source: SymbolSource, recipe: SyntheticRecipe) -> NDArray[np.int64]:
-    """Sample the held-out symbols: one sequence from a separate random stream. Shapes: -> (N,)."""
-    return source.sample(1, recipe.data.held_out_tokens, _chance(recipe.data.seed, "held out"))[0]
+def source_of(data: SyntheticData) -> Source:
+    """The source that the options name."""
+    return PROCEDURES[data.source](data) if data.source in PROCEDURES else SymbolSource(data)
 
 
-def _against(source: SymbolSource, tokens: NDArray[np.int64]) -> dict[str, float]:
+def draw_held_out(source: Source, recipe: SyntheticRecipe) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Sample the held-out symbols: one sequence from a separate random stream, and the loss of the source on each.
+
+    Shapes: -> (N,), (N - 1,).
+    """
+    return source.held_out(recipe.data.held_out_tokens, _chance(recipe.data.seed, "held out"))
+
+
+def _against(nats: NDArray[np.float64]) -> dict[str, float]:
     """Loss of the source itself on the same symbols, which is that of a perfect model."""
-    return {"validation_source_nats_per_token": round(float(source.nats(tokens).mean()), 6)}
+    return {"validation_source_nats_per_token": round(float(nats.mean()), 6)}
+
+
+def _levels(source: Source, symbols: NDArray[np.int64]) -> dict[str, float]:
+    """Losses in nats per symbol that models can be compared with.
+
+    For a stationary source they are expectations. Of a procedure, only frequencies on the held-out symbols are known.
+    """
+    uniform = {"uniform_nats_per_token": round(float(np.log(source.vocabulary)), 6)}
+    if isinstance(source, SymbolSource):
+        return {
+            "entropy_rate_nats_per_token": round(source.entropy_rate, 6),
+            "unigram_nats_per_token": round(source.unigram_entropy, 6),
+            **uniform,
+        }
+    frequency = np.bincount(symbols, minlength=source.vocabulary) / len(symbols)
+    seen = frequency[frequency > 0]
+    return {"unigram_nats_per_token": round(float(-(seen * np.log(seen)).sum()), 6), **uniform}
 
 
 @dataclass(frozen=True)
@@ -164,7 +201,7 @@ class SyntheticResult:
         seconds: wall-clock seconds of training.
         validation_loss: mean over the held-out symbols, nats per symbol.
         source_loss: loss of the source itself on the same symbols; no model is expected to be better.
-        entropy_rate: entropy rate of the source, nats per symbol.
+        entropy_rate: entropy rate of the source, nats per symbol; None for procedures.
     """
 
     output: Path
@@ -173,7 +210,7 @@ class SyntheticResult:
     seconds: float
     validation_loss: float
     source_loss: float
-    entropy_rate: float
+    entropy_rate: float | None
 
 
 def pretrain(
@@ -201,7 +238,7 @@ def pretrain(
         torch.set_num_threads(recipe.train.threads)
     identity = {
         "kind": recipe.kind,
-        "data": recipe.data.model_dump(),
+        "data": recipe.data.identity(),
         "model": recipe.model.model_dump(),
         "seed": recipe.train.seed,
         "optimizer": recipe.train.optimizer,
@@ -209,10 +246,7 @@ def pretrain(
     with locked_folder(output, "pretraining"):
         check_output(output, identity, resume=resume)
         objective = SyntheticObjective(recipe, resume_command(output))
-        log(
-            f"source: {recipe.data.source} of {recipe.data.vocabulary} symbols, entropy rate "
-            f"{objective.source.entropy_rate:.4f} nats per symbol"
-        )
+        log(f"source: {recipe.data.source} of {objective.source.vocabulary} symbols{_floor(objective.source)}")
         progress = train(objective, recipe, output, identity=identity, resume=resume, log=log)
         measured = export(output, output, log=log)
     return SyntheticResult(
@@ -222,8 +256,12 @@ def pretrain(
         progress.seconds,
         measured["validation_loss_nats_per_token"],
         measured["validation_source_nats_per_token"],
-        measured["entropy_rate_nats_per_token"],
+        measured.get("entropy_rate_nats_per_token"),
     )
+
+
+def _floor(source: Source) -> str:
+    return f", entropy rate {source.entropy_rate:.4f} nats per symbol" if isinstance(source, SymbolSource) else ""
 
 
 def export(output: Path, destination: Path, *, title: str | None = None, log: Log = log_to_stderr) -> dict[str, Any]:
@@ -244,22 +282,21 @@ def export(output: Path, destination: Path, *, title: str | None = None, log: Lo
     """
     recipe = stored_recipe(output, SyntheticRecipe)
     weights, progress = read_model(output / CHECKPOINT, recipe.save_dtype)
-    source = SymbolSource(recipe.data)
-    held_out = draw_held_out(source, recipe)
+    source = source_of(recipe.data)
+    held_out, own = draw_held_out(source, recipe)
     log(f"export of step {progress['step']}: measuring on {len(held_out):,} held-out symbols")
     measured = {
         **progress,
-        **measure_stored(recipe, recipe.data.vocabulary, weights, held_out, None),
-        **_against(source, held_out),
-        "entropy_rate_nats_per_token": round(source.entropy_rate, 6),
-        "unigram_nats_per_token": round(source.unigram_entropy, 6),
-        "uniform_nats_per_token": round(float(np.log(recipe.data.vocabulary)), 6),
+        **measure_stored(recipe, source.vocabulary, weights, held_out, None),
+        **_against(own),
+        **_levels(source, held_out),
     }
     write_weights(weights, destination / WEIGHTS)
-    write_config(recipe.model, recipe.data.vocabulary, recipe.save_dtype, destination)
+    write_config(recipe.model, source.vocabulary, recipe.save_dtype, destination)
     card = write_synthetic_card(
         recipe,
         measured,
+        vocabulary=source.vocabulary,
         title=title or destination.resolve().name,
         parameters=sum(tensor.numel() for tensor in weights.values()),
     )

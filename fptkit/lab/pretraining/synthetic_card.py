@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from fptkit.lab.pretraining.model_card import training_fields
-from fptkit.lab.pretraining.options import SyntheticRecipe
+from fptkit.lab.pretraining.options import SyntheticData, SyntheticRecipe
+from fptkit.lab.pretraining.procedures import PROCEDURES
 
 _TEXT = """\
 ---
@@ -24,8 +25,7 @@ matters: if a frozen model does as well with these weights, the reason is not la
 |---|---|
 | loss | **{loss:.4f}** |
 | the source itself on the same symbols | {own:.4f} |
-| entropy rate of the source: the floor of the expected loss | {entropy:.4f} |
-| knowing only the frequencies of the symbols | {unigram:.4f} |
+{entropy}| knowing only the frequencies of the symbols | {unigram:.4f} |
 | knowing nothing | {uniform:.4f} |
 
 {held_out_tokens:,} held-out symbols, in windows of {positions}, each predicted once from the symbols before it in its
@@ -47,7 +47,7 @@ window.
 - optimiser: {optimizer}; gradient norm clipped at {gradient_clip:g}; dropout {dropout:g}; seed {seed}
 
 ```
-fptkit pretrain recipes/pretrain_synthetic.yaml --output {title}{profile}
+{command}
 ```
 
 The resolved recipe:
@@ -65,7 +65,7 @@ Nothing was downloaded and nothing is under a licence: the recipe's seeds reprod
 ## Limits
 
 - Not a model of language, code or any other human text.
-- It has learnt {lesson}; its data have no longer dependencies.
+- It can have learnt {lesson}{reach}.
 - The word embedding in `model.safetensors` belongs to the {vocabulary:,} symbols. `fptkit run` does not use it.
 """
 
@@ -86,31 +86,64 @@ _SOURCES = {
 }
 
 
-def write_synthetic_card(recipe: SyntheticRecipe, measured: Mapping[str, Any], *, title: str, parameters: int) -> str:
+_ENTROPY = "| entropy rate of the source: the floor of the expected loss | {:.4f} |\n"
+_NO_FURTHER = "; its data have no longer dependencies"
+_WHOLE_EXAMPLES = (
+    " The loss of the source is that of a model that sees the whole example; a window that begins within an example "
+    "hides a part of it."
+)
+
+
+def write_synthetic_card(
+    recipe: SyntheticRecipe, measured: Mapping[str, Any], *, vocabulary: int, title: str, parameters: int
+) -> str:
     """Write the text of README.md.
 
     Args:
         recipe: the recipe of the training.
         measured: content of measurement.json.
+        vocabulary: number of symbols of the source.
         title: heading.
         parameters: number of parameters.
     """
     data = recipe.data
-    source, described, lesson = _SOURCES[data.source]
     return _TEXT.format(
         **{**measured, **recipe.model.model_dump()},
         **training_fields(recipe, measured),
+        **_described(data),
         title=title,
         parameters=parameters,
-        source=source,
-        profile=" --profile iid" if data.source == "iid" else "",
-        data=described.format(**data.model_dump()),
-        lesson=lesson,
-        vocabulary=data.vocabulary,
+        command=_command(data, title),
+        vocabulary=vocabulary,
         held_out_tokens=data.held_out_tokens,
         own=measured["validation_source_nats_per_token"],
-        entropy=measured["entropy_rate_nats_per_token"],
+        entropy=_ENTROPY.format(rate) if (rate := measured.get("entropy_rate_nats_per_token")) is not None else "",
         uniform=measured["uniform_nats_per_token"],
         unigram=measured["unigram_nats_per_token"],
         recipe=recipe.model_dump_json(indent=2),
     )
+
+
+def _described(data: SyntheticData) -> dict[str, str]:
+    """What the card says about the source: its name, its data, and what can be learnt from them."""
+    if data.source not in PROCEDURES:
+        source, text, lesson = _SOURCES[data.source]
+        return {"source": source, "data": text.format(**data.model_dump()), "lesson": lesson, "reach": _NO_FURTHER}
+    procedure = PROCEDURES[data.source]
+    text = f"A stream of independent examples, each after a separator: {procedure.summary.format(**data.model_dump())}."
+    return {
+        "source": f"a procedure ({data.source})",
+        "data": text + _WHOLE_EXAMPLES,
+        "lesson": procedure.lesson,
+        "reach": "",
+    }
+
+
+def _command(data: SyntheticData, title: str) -> str:
+    """The command that makes the model, with the shipped recipe or the recipe that the card shows."""
+    if data.source in PROCEDURES:
+        return f"fptkit pretrain recipe.json --output {title}    # recipe.json: the resolved recipe below"
+    return f"fptkit pretrain recipes/pretrain_synthetic.yaml --output {title}" + _PROFILES.get(data.source, "")
+
+
+_PROFILES = {"iid": " --profile iid"}

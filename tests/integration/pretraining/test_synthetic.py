@@ -131,6 +131,19 @@ def test_card_names_source_and_floor(tmp_path: Path, source: str) -> None:
     assert str(tmp_path) not in card
 
 
+def test_card_of_a_procedure(tmp_path: Path) -> None:
+    data = {"source": "automaton", "length": [5, 9], "rows": 3, "held_out_tokens": 600}
+    recipe = make_recipe({"max_steps": 1}, data=data)
+    result = pretrain(recipe, tmp_path / "tiny", log=silent)
+    card = (tmp_path / "tiny" / "README.md").read_text("utf-8")
+    assert "of rule 110 on a ring: a random first row of 5 to 9 cells, and the 3 rows" in card
+    assert "| knowing nothing | 1.3863 |" in card, "four symbols"
+    assert "entropy rate" not in card
+    assert result.entropy_rate is None
+    assert json.loads((tmp_path / "tiny" / "config.json").read_text())["vocab_size"] == 4
+    pretrain(recipe, tmp_path / "tiny", resume=True, log=silent)
+
+
 def test_export_without_a_training(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds no recipe\.json"):
         export(tmp_path, tmp_path / "x", log=silent)
@@ -167,7 +180,8 @@ def test_faults_have_their_line(
     Path("x.yaml").write_text(text, "utf-8")
     assert command("x.yaml") == 2
     told = capsys.readouterr().err
-    assert "x.yaml:3  data.source: expected one of markov, iid, got 'marcov'" in told
+    allowed = "one of markov, iid, brackets, stack, automaton, recall, bit_memory"
+    assert f"x.yaml:3  data.source: expected {allowed}, got 'marcov'" in told
     assert "x.yaml:4  data: unknown key 'temprature'. Did you mean 'temperature'?" in told
     assert "x.yaml:5" in told
     assert "unknown key 'tokenizer'" in told

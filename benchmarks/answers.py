@@ -1,0 +1,284 @@
+"""Make the answers: lock the plans of all studies, carry them out within their budgets, and bundle the results.
+
+    python benchmarks/answers.py --data DIR --cores 2        all studies in the order of answers/plan.yaml
+    python benchmarks/answers.py rq2 rq4 --data DIR          two of them
+    python benchmarks/answers.py --status                    hours spent, what is decided, what is bundled
+    python benchmarks/answers.py --estimate --data DIR       core-hours of each
+    python benchmarks/answers.py --smoke                     minutes: does everything run? Nothing is published
+
+In the background, prefix ``nohup nice``. Start it in the root of the repository with a relative DIR: runs record both
+as they are given, and bundles are published. A call that was stopped or killed continues when the same command is
+called again; hours count over all calls. DIR holds the files of ``answers_plan.DATA``. All plans are locked before the
+first run and copied to ``docs/results/plans``. A study ends when all its comparisons are decided or have all their
+seeds, or when its budget is spent; then it is verified, and its bundle is written to ``docs/results/bundles``. Nothing
+is committed. Afterwards, ``python docs/generate.py`` writes the pages.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from answers_plan import SECONDS_PER_TFLOP, Question, data_overrides, estimated, questions
+
+from fptkit.errors import FptkitError, UsageError
+from fptkit.files import find_json
+from fptkit.lab.reproduction.carry_out import STOPPED, Spent
+from fptkit.lab.reproduction.process import start_process
+
+PROGRAM = (sys.executable, "-c", "import sys; sys.argv[0] = 'fptkit'; from fptkit.cli.main import main; main()")
+"""Starts fptkit as its command does. Runs record their command line, which must not hold paths of this machine."""
+
+RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
+DECIDED = ("better", "worse", "same")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a call works.
+
+    Args:
+        ledger: folder of the runs.
+        results: folder of ``bundles`` and ``plans``.
+        data: folder of the data; None for the sources that the studies name.
+        cores: number of runs at a time, each on one core.
+        smoke: whether to use the profile smoke.
+    """
+
+    ledger: Path
+    results: Path
+    data: Path | None
+    cores: int
+    smoke: bool = False
+
+    def folder(self, question: Question) -> Path:
+        """The study's own folder."""
+        return self.ledger / (f"{question.study}-smoke" if self.smoke else question.study)
+
+    def bundle(self, question: Question) -> Path:
+        """The bundle that is written when the study ends."""
+        return self.results / "bundles" / f"{question.study}.zip"
+
+    def plan(self, question: Question) -> Path:
+        """The copy of the locked plan."""
+        return self.results / "plans" / f"{question.study}.json"
+
+    def log(self, question: Question) -> Path:
+        """What the study's commands print."""
+        return self.ledger / f"{question.study}.log"
+
+    def spent(self, question: Question) -> float:
+        """Core-hours spent so far."""
+        return Spent(self.ledger).of(question.study) / 3600
+
+    def arguments(self, question: Question, *command: str) -> list[str]:
+        """Arguments of ``fptkit`` for a command about the study as it is planned."""
+        data = [] if self.smoke else data_overrides(question, self.data)
+        profile = ["--profile", "smoke"] if self.smoke else []
+        given = [part for text in data for part in ("--set", text)]
+        file = os.path.relpath(question.file)
+        return [*command, file, *profile, *given, "--ledger", str(self.ledger)]
+
+
+def missing(question: Question) -> list[str]:
+    """Packages that a study needs and that are not installed."""
+    return [name for name in question.needs if importlib.util.find_spec(name.replace("-", "_")) is None]
+
+
+def unmade_weights(question: Question) -> list[str]:
+    """Bodies of fptkit-bodies that a study needs and that were not made yet."""
+    if "fptkit-bodies" not in question.needs:
+        return []
+    find = importlib.import_module("fptkit_bodies.find")
+    return [name for name in find.BODIES if not (find.WEIGHTS / name / "model.safetensors").is_file()]
+
+
+def decided(folder: Path) -> tuple[int, int]:
+    """Number of decided comparisons of a study, and of all; zeros before its first results."""
+    results: dict[str, Any] = find_json(folder / "results.json")
+    verdicts = [one["verdict"] for one in results.get("comparisons", ())]
+    return sum(verdict in DECIDED for verdict in verdicts), len(verdicts)
+
+
+def lock_all(asked: Sequence[Question], place: Place) -> None:
+    """Lock the plan of every study that is not locked yet, and keep a copy.
+
+    Raises:
+        UsageError: a package is missing, or a plan cannot be locked.
+    """
+    for question in asked:
+        if lacking := missing(question):
+            commands = " ".join(f"./plugins/{name}" for name in lacking)
+            raise UsageError(f"{question.study} needs packages that are not installed; pip install {commands}")
+    for question in asked:
+        if not (place.folder(question) / "plan.json").is_file():
+            _fptkit(place.arguments(question, "study", "lock"), f"{question.study}: its plan cannot be locked")
+        place.plan(question).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(place.folder(question) / "plan.json", place.plan(question))
+
+
+def _fptkit(arguments: Sequence[str], problem: str) -> str:
+    """Run a command of fptkit that takes seconds; returns what it printed.
+
+    Raises:
+        UsageError: it failed.
+    """
+    ended = subprocess.run([*PROGRAM, *arguments], check=False, capture_output=True, text=True, encoding="utf-8")
+    if ended.returncode:
+        raise UsageError(f"{problem}: {(ended.stderr or ended.stdout).strip()}")
+    return ended.stdout
+
+
+def carry_out(question: Question, place: Place) -> str:
+    """Continue a study until it ends or its budget is spent, then bundle it. Returns what became of it, in words.
+
+    Raises:
+        KeyboardInterrupt: the call was stopped before; the study's state is saved.
+        UsageError: a command failed, or weights are missing.
+    """
+    if place.bundle(question).is_file():
+        return "bundled before"
+    if not place.smoke and (lacking := unmade_weights(question)):
+        raise UsageError(f"its weights are not made: {', '.join(lacking)}; python plugins/fptkit-bodies/make.py")
+    left = question.core_hours - place.spent(question)
+    if left > 0:
+        code = _run(question, place, within_s=3600 * left / place.cores)
+        if code == STOPPED and place.spent(question) < 0.999 * question.core_hours:
+            raise KeyboardInterrupt
+        if code not in (0, STOPPED):
+            raise UsageError(f"{question.study} ended with exit status {code}; see {place.log(question)}")
+    if not (place.folder(question) / "results.json").is_file():
+        raise UsageError("its budget ended before the first results; raise core_hours in answers/plan.yaml")
+    found, count = decided(place.folder(question))
+    _bundle(question, place)
+    return f"{found} of {count} comparisons decided, {place.spent(question):.2f} core-hours"
+
+
+def _run(question: Question, place: Place, *, within_s: float) -> int:
+    """Run the study's command; the hours count times the number of cores."""
+    count = Spent(place.ledger).counting(question.study)
+    arguments = [*place.arguments(question, "study"), "--workers", str(place.cores), "--threads", "1", "--quiet"]
+    place.log(question).parent.mkdir(parents=True, exist_ok=True)
+    return start_process(
+        [*arguments, "--retry-failed"],
+        place.log(question),
+        within_s=within_s,
+        tick=lambda seconds: count(seconds * place.cores),
+        program=PROGRAM,
+    )
+
+
+def _bundle(question: Question, place: Place) -> None:
+    """Verify the study and write its bundle, complete or not at all."""
+    folder, bundle = place.folder(question), place.bundle(question)
+    _fptkit(["verify", str(folder)], f"{question.study} does not agree with its runs")
+    bundle.parent.mkdir(parents=True, exist_ok=True)
+    partial = bundle.with_suffix(".part")
+    _fptkit(["bundle", str(folder), "--output", str(partial)], f"{question.study} cannot be bundled")
+    partial.replace(bundle)
+
+
+def state(question: Question, place: Place) -> str:
+    """A line about a study: hours, decisions, whether it is locked and bundled."""
+    found, count = decided(place.folder(question))
+    locked = (place.folder(question) / "plan.json").is_file()
+    words = "bundled" if place.bundle(question).is_file() else "locked" if locked else "not locked"
+    hours = f"{place.spent(question):.2f} of {question.core_hours:g} core-hours"
+    return f"{question.study}: {words}, {hours}, {found} of {count} comparisons decided"
+
+
+def show_estimate(asked: Sequence[Question], data: Path | None, rate: float) -> None:
+    """Print runs and core-hours of each study, and their sums."""
+    click.echo(f"core-hours at {rate:g} s per TFLOP of one core; without runs that a study above makes")
+    rows = list(estimated(asked, data, rate))
+    for question, row in zip(asked, rows, strict=True):
+        runs = f"{row.runs_least}" if row.runs_least == row.runs_most else f"{row.runs_least} to {row.runs_most}"
+        click.echo(f"{row.study}: {runs} runs, {row.least:.1f} to {row.most:.1f}, budget {question.core_hours:g}")
+    budget = sum(question.core_hours for question in asked)
+    least, most = sum(row.least for row in rows), sum(row.most for row in rows)
+    click.echo(f"together: {least:.1f} to {most:.1f}, budget {budget:.1f}: {budget / 2:.1f} hours of two cores")
+
+
+def _asked(names: Sequence[str]) -> tuple[Question, ...]:
+    known = {question.study: question for question in questions()}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise UsageError(f"there is no study '{unknown[0]}'; choose of {', '.join(known)}")
+    return tuple(question for name, question in known.items() if not names or name in names)
+
+
+@click.command(help=__doc__.splitlines()[0] if __doc__ else None)
+@click.option("--data", type=click.Path(path_type=Path, file_okay=False, exists=True), help="Folder of the data.")
+@click.option("--cores", type=click.IntRange(1), default=1, show_default=True, help="Runs at a time, a core each.")
+@click.option("--ledger", type=click.Path(path_type=Path), default=Path("answers"), show_default=True)
+@click.option("--results", type=click.Path(path_type=Path), default=RESULTS, help="Default: docs/results.")
+@click.option("--rate", type=float, default=SECONDS_PER_TFLOP, show_default=True, help="Seconds per TFLOP and core.")
+@click.option("--estimate", "only_estimate", is_flag=True, help="Print core-hours; run nothing.")
+@click.option("--status", "only_status", is_flag=True, help="Print how far it is; run nothing.")
+@click.option("--smoke", is_flag=True, help="Profile smoke, in LEDGER/smoke: does everything run?")
+@click.argument("names", nargs=-1)
+def main(
+    data: Path | None,
+    cores: int,
+    ledger: Path,
+    results: Path,
+    rate: float,
+    names: Sequence[str],
+    *,
+    only_estimate: bool,
+    only_status: bool,
+    smoke: bool,
+) -> None:
+    """The command line."""
+    place = Place(ledger, results, data, cores)
+    if smoke:
+        place = Place(ledger / "smoke", ledger / "smoke", None, cores, smoke=True)
+    try:
+        asked = _asked(names)
+        if only_estimate:
+            show_estimate(asked, data, rate)
+        elif only_status:
+            for question in asked:
+                click.echo(state(question, place))
+        else:
+            make(asked, place)
+    except FptkitError as err:
+        raise click.ClickException(str(err)) from err
+    except KeyboardInterrupt:
+        click.echo("stopped; the same command continues", err=True)
+        raise SystemExit(STOPPED) from None
+
+
+def make(asked: Sequence[Question], place: Place) -> None:
+    """Lock all plans, then carry the studies out in turn; one that fails does not stop the others.
+
+    Raises:
+        UsageError: a plan cannot be locked, or a study failed; all others were carried out before.
+    """
+    lock_all(asked if place.smoke else questions(), place)
+    failed = []
+    for question in asked:
+        try:
+            click.echo(f"{question.study}: {carry_out(question, place)}")
+        except UsageError as err:
+            failed.append(question.study)
+            click.echo(f"{question.study}: {err}", err=True)
+    if failed:
+        raise UsageError(f"failed: {', '.join(failed)}; the same command tries them again")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""The pages of the answers say what the bundles hold, and are current."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from finished_studies import TWO_ARMS, finished
+from study_results import cell, comparison, study
+
+from fptkit.lab.verification.bundles.archive import unpacked
+from fptkit.lab.verification.bundles.bundle import verify_bundle, write_bundle
+
+ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "docs"))
+
+import answer_pages as answers  # noqa: E402
+
+
+@pytest.fixture(scope="module", name="folder")
+def _folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one bundle, of made-up runs: that of study rq4."""
+    place = tmp_path_factory.mktemp("made")
+    made = finished(place, TWO_ARMS + "targets: {bit_xor: 0.5}\n")
+    (place / "bundles").mkdir()
+    write_bundle(made, place / "bundles" / "rq4.zip")
+    return place / "bundles"
+
+
+def test_a_page_shows_the_figures_of_its_bundle(folder: Path) -> None:
+    text = answers.page_text("rq4", folder)
+    results = answers.read_bundle(folder / "rq4.zip").results
+    (one,) = results.comparisons
+    assert one.mean is not None
+    row = next(line for line in text.splitlines() if line.startswith("| bit_xor | random − language |"))
+    assert f"{100 * one.mean:+.1f}".replace("-", "−") in row
+    assert one.verdict in row
+    assert "**Does language help?**" in text
+    assert "12 runs, 0.0 core-hours" in text
+    assert "fptkit verify docs/results/bundles/rq4.zip --rerun 1" in text
+    effort = results.cells[0].effort
+    assert effort is not None
+    assert f"| bit_xor | language | 50 % | {effort.reached} of 3 |" in text
+
+
+def test_a_page_follows_its_bundle_and_links_to_pictures_that_are_written(folder: Path, tmp_path: Path) -> None:
+    text, pictures = answers.page_text("rq4", folder), answers.pictures(folder)
+    assert pictures
+    assert all(f"]({name})" in text and svg.startswith("<svg") for name, svg in pictures.items())
+    stale = answers.stale_pictures(tmp_path, folder)
+    assert {path.relative_to(tmp_path).as_posix() for path, _ in stale} == pictures.keys()
+    for path, svg in stale:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(svg, "utf-8")
+    assert not answers.stale_pictures(tmp_path, folder)
+
+
+def test_a_study_without_a_bundle_is_said_not_to_be_run(folder: Path) -> None:
+    assert "Not run yet" in answers.page_text("rq1", folder)
+    rows = {row[0]: row for row in answers.summary_rows(folder)}
+    assert rows["[rq1](rq1.md)"][1] == "not run yet"
+    assert rows["[rq4](rq4.md)"][2] in ("0 of 1", "1 of 1")
+    assert set(rows) >= {"[language](rq2.md)", "[faults_fpt2021](faults.md)"}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "paper", "said"),
+    [
+        ("better", 5.0, "agrees"),
+        ("worse", -5.0, "agrees"),
+        ("better", -5.0, "disagrees"),
+        ("same", 0.9, "agrees"),
+        ("same", 1.1, "disagrees"),
+        ("better", 0.5, "disagrees"),
+        ("undecided", 5.0, "can't tell"),
+        ("not enough evidence", -5.0, "can't tell"),
+    ],
+)
+def test_the_direction_of_the_paper(verdict: str, paper: float, said: str) -> None:
+    assert answers.agreement(comparison("bit_xor", "a", "b", 0.02, verdict=verdict), paper) == said
+
+
+def test_differences_of_the_paper_are_those_of_its_tables() -> None:
+    arms = {"language": {"weights": "builtin:gpt2_nano"}, "random": {"weights": "random", "init": "random"}}
+    of = {"backbone": "gpt2", "freezing": "fpt", "task_name": "cifar10", "blocks": 4, "width": 256}
+    results = study(("cifar10",), tuple(arms))
+    cells = tuple(
+        cell("cifar10", arm, seeds=results.seeds, rates=results.learning_rates, level=0.5, **of, **more)
+        for arm, more in arms.items()
+    )
+    found = answers.paper_differences(results.model_copy(update={"cells": cells}))
+    # Lu et al. 2021, Table 2, 12 blocks, the size nearest to ours: CIFAR-10, language 68.2, random 61.7
+    assert found == {("cifar10", "language", "random"): pytest.approx(68.2 - 61.7)}
+
+
+def test_every_page_of_the_plan_exists() -> None:
+    for row in answers._planned():
+        page = ROOT / "docs" / "results" / f"{row['page']}.md"
+        assert f"<!-- generated: answers {row['page']} -->" in page.read_text("utf-8")
+
+
+@pytest.mark.parametrize("file", sorted(answers.BUNDLES.glob("*.zip")), ids=lambda file: file.stem)
+def test_published_bundles_agree_with_their_runs(file: Path) -> None:
+    with unpacked(file) as bundle:
+        assert not verify_bundle(bundle).differences
