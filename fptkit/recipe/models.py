@@ -163,6 +163,11 @@ class TrainOptions(Options):
         "increases throughput, mainly on GPUs; the same result up to rounding and other dropout masks. If it fails, "
         "the run reports it and continues uncompiled",
     )
+    cuda_graphs: Annotated[Literal["auto", "never"], Decides.NOTHING] = Field(
+        default="auto",
+        description="auto: on a GPU, the steps of each shape of batch are recorded as a CUDA graph and repeated by a "
+        "single launch; what cannot be recorded runs as usual, which the run reports; never: steps run as usual",
+    )
     max_steps: Annotated[int, Decides.LENGTH] = Field(
         default=2000, ge=1, le=limits.STEPS, description="steps after which training ends"
     )

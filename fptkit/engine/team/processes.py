@@ -299,10 +299,15 @@ def add_up_step(
     norms: Sequence[nn.Module],
     loss: Tensor | None,
     share: float,
-) -> Tensor | None:
-    """Sum the gradients of all processes, in one exchange; returns the loss of the batch.
+    ending: Callable[[], bool] = lambda: False,
+) -> tuple[Tensor | None, bool]:
+    """Sum the gradients of all processes, in one exchange.
 
+    One more exchange comes before it: the processes agree on what is to be summed, and on whether training continues.
     If a process has no loss, nothing is summed and all get None, so that none waits for it in the exchange.
+
+    Returns:
+        The loss of the batch, and whether ``ending`` is true in some process.
 
     Args:
         processes: with a single process, nothing is done.
@@ -310,12 +315,14 @@ def add_up_step(
         norms: batch norms, whose running statistics become the mean over the processes.
         loss: this process's part of the batch's loss; None if it ran out of memory.
         share: fraction of the batch's examples that this process has.
+        ending: whether this process wants training to pause or end after this step.
     """
     if processes.count == 1:
-        return loss
-    missing, *present = processes.any_of(loss is None, *(parameter.grad is not None for parameter in parameters))
+        return loss, ending()
+    known = (parameter.grad is not None for parameter in parameters)
+    last, missing, *present = processes.any_of(ending(), loss is None, *known)
     if missing or loss is None:
-        return None
+        return None, last
     targets = [loss]
     for parameter, somewhere in zip(parameters, present, strict=True):
         if somewhere:
@@ -329,7 +336,7 @@ def add_up_step(
     processes.add_up(flat)
     for target, summed in zip(targets, flat.split([target.numel() for target in targets]), strict=True):
         target.copy_(summed.view_as(target))
-    return loss
+    return loss, last
 
 
 def batch_norms(model: nn.Module) -> list[nn.Module]:

@@ -77,9 +77,11 @@ def test_gradients_losses_and_statistics_are_added_up() -> None:
     norm, fixed = torch.nn.BatchNorm1d(2), torch.nn.BatchNorm1d(2).eval()
     norm.running_mean = torch.tensor([4.0, 8.0])
     # Three quarters of the batch are ours; the other process has a gradient of both, and has weighted its statistics.
-    other = WithAnother([False, True, True, False], [0.5, 10.0, 20.0, 30.0, 40.0, 0.25, 0.5, 0.75, 1.0])
-    loss = add_up_step(other, [ours, its, nobodys], [norm, fixed], torch.tensor(0.25), 0.75)
+    other = WithAnother([True, False, True, True, False], [0.5, 10.0, 20.0, 30.0, 40.0, 0.25, 0.5, 0.75, 1.0])
+    loss, ending = add_up_step(other, [ours, its, nobodys], [norm, fixed], torch.tensor(0.25), 0.75)
+    assert loss is not None
     assert float(loss) == 0.75
+    assert ending, "the other process wants to end"
     assert ours.grad.tolist() == [11.0, 22.0]
     assert its.grad is not None
     assert its.grad.tolist() == [30.0, 40.0]
@@ -96,8 +98,8 @@ def test_nothing_is_exchanged_where_memory_ran_out(ours: torch.Tensor | None, it
     """In this process, or in the other one, which then sends nothing that could be waited for."""
     parameter = torch.nn.Parameter(torch.zeros(1))
     parameter.grad = torch.ones(1)
-    other = WithAnother([its, True], [])
-    assert add_up_step(other, [parameter], [], ours, 0.5) is None
+    other = WithAnother([False, its, True], [])
+    assert add_up_step(other, [parameter], [], ours, 0.5, lambda: True) == (None, True)
 
 
 def test_a_single_process_does_everything_itself() -> None:
