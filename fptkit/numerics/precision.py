@@ -62,6 +62,21 @@ def choose_precision(wanted: str, device: torch.device, weights: str = "") -> st
     return "bfloat16" if cpu_multiplies_bfloat16() else "float32"
 
 
+def set_float32_products(wanted: str, device: torch.device, precision: str) -> None:
+    """Set how this process multiplies float32 matrices on a GPU: exactly, or in TF32. Nothing changes for a CPU.
+
+    Args:
+        wanted: ``exact``, ``tf32``, or ``auto``: TF32 unless the precision is float32.
+        device: the device of the run.
+        precision: of the run, as `choose_precision` gives it.
+    """
+    if device.type != "cuda":
+        return
+    rounded = precision != "float32" if wanted == "auto" else wanted == "tf32"
+    torch.set_float32_matmul_precision("high" if rounded else "highest")
+    torch.backends.cudnn.allow_tf32 = rounded  # convolutions; by default torch rounds theirs
+
+
 def cpu_multiplies_bfloat16() -> bool:
     """True if this CPU has instructions for bfloat16 products (AVX-512 BF16 or AMX)."""
     return _capable_of("avx512_bf16", "amx_bf16")
