@@ -12,11 +12,6 @@ def traced() -> bool:
     return bool(exporting())
 
 
-def reading_waits(tensor: Tensor) -> bool:
-    """True if the host would wait for an accelerator to read a tensor's numbers; false in compiled code."""
-    return tensor.device.type != "cpu" and not torch.compiler.is_compiling()
-
-
 def may_read(tensor: Tensor) -> bool:
     """True if code may look at a tensor's numbers: they are on the CPU, and no model is traced for export."""
     return tensor.device.type == "cpu" and not traced()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,27 +17,7 @@ from fptkit.backbones.huggingface.families import knowledge_of
 from fptkit.backbones.huggingface.roles import RoleRules, find_blocks, find_roles
 from fptkit.errors import ShapeError
 from fptkit.interfaces import Backbone, ParameterRole, keep_tokens
-from fptkit.numerics.tracing import reading_waits
 from fptkit.specs.freezing import Role
-
-
-@contextlib.contextmanager
-def _masks_unread() -> Iterator[None]:
-    """Keep transformers from reading masks, which on an accelerator makes the host wait in every pass.
-
-    It reads them to drop one without padding; such a mask never gets here, see `fptkit.Batch.to`. It reads none while
-    a model is traced, so it is made to believe that.
-    """
-    library: Any = sys.modules.get("transformers.masking_utils")  # not in the oldest supported versions
-    original = getattr(library, "is_tracing", None)
-    if original is None:
-        yield
-        return
-    library.is_tracing = lambda tensor=None: True
-    try:
-        yield
-    finally:
-        library.is_tracing = original
 
 
 class NoWords(nn.Module):
@@ -123,8 +101,7 @@ class HuggingFaceBackbone(Backbone):
         vectors = functional.pad(tokens, (0, 0, 0, added)) if added else tokens
         if self.overwrites:
             vectors = vectors.clone()
-        with _masks_unread() if mask is not None and reading_waits(mask) else contextlib.nullcontext():
-            hidden: Tensor = self.model(inputs_embeds=vectors, attention_mask=mask, **further).last_hidden_state
+        hidden: Tensor = self.model(inputs_embeds=vectors, attention_mask=mask, **further).last_hidden_state
         return hidden[:, :count]
 
     def _mask(self, tokens: Tensor, lengths: Tensor | None, added: int) -> Tensor | None:
