@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from functools import lru_cache
 
@@ -9,6 +10,7 @@ import torch
 
 from fptkit.errors import UsageError
 from fptkit.numerics import kernels
+from fptkit.numerics.shared_gpu import GPU_FRACTION
 from fptkit.specs.freezing import Role
 
 MATRIX = 2
@@ -25,7 +27,7 @@ are equivalent to bfloat16 (``benchmarks/int8.yaml``). Empty: this was shown for
 
 
 def choose_device(wanted: str) -> torch.device:
-    """Choose the device: ``auto`` means CUDA if available, else the CPU.
+    """Choose the device: ``auto`` means CUDA if available, else the CPU. With `GPU_FRACTION`, memory is limited.
 
     Args:
         wanted: ``auto``, ``cuda`` or ``cpu``.
@@ -37,6 +39,8 @@ def choose_device(wanted: str) -> torch.device:
         raise UsageError("device: cuda is requested, but torch finds no CUDA device here; use auto or cpu")
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "cuda" and (fraction := os.environ.get(GPU_FRACTION)):
+        torch.cuda.set_per_process_memory_fraction(float(fraction))
     return torch.device(wanted)
 
 
