@@ -15,6 +15,7 @@ from fptkit.errors import FreezingError, ShapeError
 from fptkit.interfaces import (
     AnswerKind,
     Backbone,
+    Batch,
     Encoder,
     Inputs,
     ParameterRole,
@@ -235,27 +236,7 @@ class CrossModalModel(nn.Module):
         # If the encoder does not change the lengths, the check of the batch covers them.
         if wanted > 1 and encoded_lengths is not None and encoded_lengths is not lengths and may_read(encoded_lengths):
             shortest = int(encoded_lengths.min())
-        self._refuse_below(shortest, wanted)
-
-    def check_lengths(self, lengths: Tensor | None) -> None:
-        """Check the lengths of a batch before it is copied to an accelerator, where reading them would wait for it.
-
-        Args:
-            lengths: on the CPU, see `fptkit.Batch`; None: all tokens are real.
-
-        Raises:
-            ShapeError: an example has fewer encoded tokens than are read out.
-        """
-        wanted = self.head.output.tokens
-        if wanted > 1 and lengths is not None and isinstance(self.encoder, Encoder):
-            self._refuse_below(int(self.encoder.encoded_lengths(lengths).min()), wanted)
-
-    def _refuse_below(self, shortest: int, wanted: int) -> None:
-        if shortest < wanted:
-            raise ShapeError(
-                f"the encoder makes {shortest} tokens per example, but the task reads {wanted} out; "
-                "choose shorter patches or smaller strides"
-            )
+        _refuse_below(shortest, wanted)
 
     def parameter_roles(self) -> dict[str, ParameterRole]:
         """Return the role of every parameter, by its name in ``named_parameters()``.
@@ -292,3 +273,24 @@ class CrossModalModel(nn.Module):
         replaced = [name for name, parameter in self.named_parameters() if front.replaces(parameter)]
         own = {f"front.{name}": role for name, role in front.parameter_roles().items()}
         return own | dict.fromkeys(replaced, ParameterRole("position", fixed=True))
+
+
+def batch_for(model: CrossModalModel, batch: Batch, device: torch.device) -> Batch:
+    """A batch on a model's device. For an accelerator its lengths are checked first: reading them there would wait.
+
+    Raises:
+        ShapeError: an example has fewer encoded tokens than are read out.
+    """
+    wanted, lengths, encoder = model.head.output.tokens, batch.lengths, model.encoder
+    leaves = device.type != "cpu" and batch.targets.device.type == "cpu"
+    if leaves and wanted > 1 and lengths is not None and isinstance(encoder, Encoder):
+        _refuse_below(int(encoder.encoded_lengths(lengths).min()), wanted)
+    return batch.to(device)
+
+
+def _refuse_below(shortest: int, wanted: int) -> None:
+    if shortest < wanted:
+        raise ShapeError(
+            f"the encoder makes {shortest} tokens per example, but the task reads {wanted} out; "
+            "choose shorter patches or smaller strides"
+        )

@@ -15,7 +15,7 @@ from fptkit.engine.assessment.assessor import SplitAssessor
 from fptkit.engine.memory import Pieces
 from fptkit.engine.team.team import Team
 from fptkit.interfaces import Batch, Metrics, Task
-from fptkit.model import CrossModalModel
+from fptkit.model import CrossModalModel, batch_for
 from fptkit.specs.guard import during
 
 
@@ -128,7 +128,7 @@ def evaluate(
                 raise EvaluationStopped
             if on_cpu is None and team.idle is not None:
                 team.idle.forward()
-            own = None if on_cpu is None else _predict(model, task, _moved(on_cpu, model, device), team.pieces)
+            own = None if on_cpu is None else _predict(model, task, batch_for(model, on_cpu, device), team.pieces)
             gathered = [found for found in team.processes.gather_on_main(_portable(own, team)) if found is not None]
             for found in gathered:
                 account.add(found)
@@ -141,12 +141,6 @@ def evaluate(
     finally:
         coming.close()
         model.train(was_training)
-
-
-def _moved(batch: Batch, model: CrossModalModel, device: torch.device) -> Batch:
-    if device.type != "cpu":
-        model.check_lengths(batch.lengths)
-    return batch.to(device)
 
 
 def _predict(model: CrossModalModel, task: Task, batch: Batch, pieces: Pieces) -> _Found:

@@ -24,6 +24,7 @@ from fptkit.engine.setup import Prepared
 from fptkit.engine.team.processes import add_up_step, batch_norms
 from fptkit.errors import TrainingError
 from fptkit.interfaces import Batch
+from fptkit.model import batch_for
 from fptkit.numerics.eight_bit import leave_uncompiled
 from fptkit.seeds import derive_seed
 from fptkit.specs.frames import add_context
@@ -212,19 +213,13 @@ class TrainingStep:
         parts = [] if own is None else micro_batches(own, count)
         self._idle_passes(most_micro_batches(size, self._team.processes.count, count) - len(parts))
         for part in parts:
-            part = self._moved(part)
+            part = batch_for(self._model, part, self._device)
             # Losses are means over examples: weighted by their number, the gradients of all micro-batches of all
             # processes sum to that of the batch.
             loss = self._task.loss(self._forward(part.inputs, part.lengths), part) * (len(part) / size)
             self.backward(loss)
             total += loss.detach()
         return total
-
-    def _moved(self, part: Batch) -> Batch:
-        """The micro-batch on the device."""
-        if part.targets.device != self._device and self._device.type != "cpu":
-            self._model.check_lengths(part.lengths)
-        return part.to(self._device)
 
     def _seed(self, step: int) -> None:
         """Dropout draws from the global generator: seeded by the step, its state needs no saving. Each process draws
