@@ -275,16 +275,22 @@ class CrossModalModel(nn.Module):
         return own | dict.fromkeys(replaced, ParameterRole("position", fixed=True))
 
 
-def batch_for(model: CrossModalModel, batch: Batch, device: torch.device) -> Batch:
+def batch_for(model: nn.Module, batch: Batch, device: torch.device) -> Batch:
     """A batch on a model's device. For an accelerator its lengths are checked first: reading them there would wait.
+
+    Args:
+        model: a `CrossModalModel`; of other modules nothing is checked.
+        batch: the batch.
+        device: of the model.
 
     Raises:
         ShapeError: an example has fewer encoded tokens than are read out.
     """
-    wanted, lengths, encoder = model.head.output.tokens, batch.lengths, model.encoder
-    leaves = device.type != "cpu" and batch.targets.device.type == "cpu"
-    if leaves and wanted > 1 and lengths is not None and isinstance(encoder, Encoder):
-        _refuse_below(int(encoder.encoded_lengths(lengths).min()), wanted)
+    lengths, leaves = batch.lengths, device.type != "cpu" and batch.targets.device.type == "cpu"
+    if leaves and lengths is not None and isinstance(model, CrossModalModel) and isinstance(model.encoder, Encoder):
+        wanted = model.head.output.tokens
+        if wanted > 1:
+            _refuse_below(int(model.encoder.encoded_lengths(lengths).min()), wanted)
     return batch.to(device)
 
 

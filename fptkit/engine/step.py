@@ -24,7 +24,7 @@ from fptkit.engine.setup import Prepared
 from fptkit.engine.team.processes import add_up_step, batch_norms
 from fptkit.errors import TrainingError
 from fptkit.interfaces import Batch
-from fptkit.model import batch_for
+from fptkit.model import CrossModalModel, batch_for
 from fptkit.numerics.eight_bit import leave_uncompiled
 from fptkit.seeds import derive_seed
 from fptkit.specs.frames import add_context
@@ -171,8 +171,12 @@ class TrainingStep:
         return None if found is None else Taken(found[0], found[1], len(own))
 
     def _recorder(self) -> Recorder | None:
-        """What records the steps; None if they run as usual."""
-        if self._device.type != "cuda" or self._options.cuda_graphs == "never":
+        """What records the steps; None if they run as usual.
+
+        A user's own module may change anything in Python from step to step, which a recording would not repeat.
+        """
+        ours = isinstance(self._model, CrossModalModel)
+        if self._device.type != "cuda" or self._options.cuda_graphs == "never" or not ours:
             return None
         return CudaRecorder(self._device)
 
