@@ -103,7 +103,8 @@ def test_a_recorded_run_is_the_run(recipe: Path, tmp_path: Path, recording: Call
     start(recipe, tmp_path / "plain", *schedule)
     made = recording()
     recorder = Recorder()
-    start(recipe, tmp_path / "recorded", *schedule, listener=recorder)
+    summary = start(recipe, tmp_path / "recorded", *schedule, listener=recorder)
+    assert summary["recorded_shapes"] == 1
     assert_same(tmp_path / "recorded", tmp_path / "plain")
     assert [replay.count for stand in made for replay in stand.replays] == [11], "all steps but the first"
     assert made[0].trials == 1

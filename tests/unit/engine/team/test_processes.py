@@ -10,6 +10,7 @@ import torch
 from fptkit.cli.main import cli
 from fptkit.cli.shared import one_process_only
 from fptkit.engine.batches import evaluation_batches, part_of_process
+from fptkit.engine.team import processes as processes_module
 from fptkit.engine.team.processes import ALONE, Processes, add_up_step, local_device
 from fptkit.errors import UsageError
 from fptkit.interfaces import Batch, Classes, SampledEvaluation, Task, Vectors
@@ -91,6 +92,26 @@ def test_gradients_losses_and_statistics_are_added_up() -> None:
     assert norm.running_var.tolist() == [1.5, 1.75]
     assert fixed.running_var is not None
     assert fixed.running_var.tolist() == [1.0, 1.0], "what does not change must keep its bits"
+
+
+def test_large_gradients_are_exchanged_in_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes_module, "BUCKET_BYTES", 16)
+    sizes: list[int] = []
+
+    class Doubling(WithAnother):
+        def add_up(self, numbers: torch.Tensor) -> None:
+            sizes.append(len(numbers))
+            numbers *= 2
+
+    parameters = [torch.nn.Parameter(torch.zeros(size)) for size in (3, 9, 2, 2, 1)]
+    for number, parameter in enumerate(parameters, start=1):
+        parameter.grad = torch.full_like(parameter, number)
+    loss, _ = add_up_step(Doubling([False] * 7, []), parameters, [], torch.tensor(0.5), 0.5)
+    assert sizes == [4, 9, 4, 1], "the loss and the first; one larger than a bucket; two; the last"
+    assert loss == 1
+    for number, parameter in enumerate(parameters, start=1):
+        assert parameter.grad is not None
+        assert parameter.grad.tolist() == [2 * number] * len(parameter)
 
 
 @pytest.mark.parametrize(("ours", "its"), [(None, False), (torch.tensor(0.25), True)])
