@@ -10,7 +10,8 @@ For GPT-2 base and large and SmolLM2 (where its plugin is installed) with random
 - recorded: steps as a run takes them, repeated as CUDA graphs; usual: the same steps without them; official: the
   official code, for GPT-2 base. They take turns with the step's matrix products alone, and all figures are medians over
   the rounds. The share is the rate of a step divided by that of its products.
-- kernels of a step, as torch's profiler counts the launches of the device, recorded and usual (on a CPU: operators).
+- kernels of a step and the calls that launch them, as torch's profiler counts them, recorded and usual (on a CPU:
+  operators).
 - waits of a usual step and of an evaluation of the validation split, as ``torch.cuda.set_sync_debug_mode`` counts them.
 - peak memory of ours and of the official code, by torch's allocator.
 
@@ -208,15 +209,26 @@ def _seconds(step: Callable[[], object], steps: int, device: torch.device) -> fl
     return (time.perf_counter() - started) / steps
 
 
-def kernels_of(work: Callable[[], object]) -> int:
-    """Kernels that a device runs for some work, copies included; without a GPU, the operators of the CPU."""
+def kernels_of(work: Callable[[], object]) -> dict[str, int]:
+    """Kernels that a device runs for some work, copies included, and the calls that launch them; a graph is one call.
+
+    Without a GPU, the operators of the CPU, and no calls.
+    """
     on_gpu = torch.cuda.is_available()
     with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]) as seen:
         work()
         if on_gpu:
             torch.cuda.synchronize()
-    kind = DeviceType.CUDA if on_gpu else DeviceType.CPU
-    return sum(event.device_type == kind for event in seen.events())
+    kind, events = DeviceType.CUDA if on_gpu else DeviceType.CPU, seen.events() or []
+    return {
+        "kernels": sum(event.device_type == kind for event in events),
+        "launches": sum(_launches(event.name) for event in events),
+    }
+
+
+def _launches(name: str) -> bool:
+    """Whether an event is a call of CUDA's libraries that gives the device work."""
+    return name.startswith("cu") and ("Launch" in name or (name.startswith("cudaMem") and name.endswith("Async")))
 
 
 def waits_of(work: Callable[[], object], device: torch.device) -> dict[str, int] | None:
@@ -265,7 +277,9 @@ def print_row(row: dict[str, Any]) -> None:
         middle = statistics.median(seconds)
         line = f"  {name:9} {middle * 1e3:9.2f} ms ({min(seconds) * 1e3:.2f} to {max(seconds) * 1e3:.2f})"
         if name != "official":
-            line += f"  {row['flops'] / middle / rate:.0%} of the products' rate, {row['kernels'].get(name)} kernels"
+            work = row["kernels"][name]
+            line += f"  {row['flops'] / middle / rate:.0%} of the products' rate, "
+            line += f"{work['kernels']} kernels in {work['launches']} launches"
         print(f"{line}, {usual / middle:.2f} x usual")
     waits = {what: None if places is None else sum(places.values()) for what, places in row["waits"].items()}
     print(f"  waits: {waits}; peak {row['peak_mib']} MiB, with all contenders {row['peak_mib_of_all']} MiB", flush=True)

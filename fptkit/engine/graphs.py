@@ -84,6 +84,7 @@ class StepGraphs:
     ) -> None:
         self._recorder, self._device, self._note, self._undo = recorder, device, note, undo
         self._watched: set[tuple[Any, ...]] = set()
+        self._doubted: set[tuple[Any, ...]] = set()  # a first step may wait where later ones do not
         self._recorded: dict[tuple[Any, ...], _Recorded] = {}
 
     @property
@@ -123,10 +124,13 @@ class StepGraphs:
             return
         with self._recorder.trial() as reasons:
             yield
-        if reasons:
+        key = _shape_of(batch.without_idle_lengths(), count)
+        if not reasons:
+            self._watched.add(key)
+        elif key in self._doubted:
             self.drop(reasons[0])
         else:
-            self._watched.add(_shape_of(batch.without_idle_lengths(), count))
+            self._doubted.add(key)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:

@@ -142,8 +142,7 @@ class TrainingStep:
         """Take a step, and find the first tensor in it that is not finite. Arguments and errors as for `take`."""
         # Neither compiled code nor a recording has modules to look at.
         self._forward, self.compiled = self._model, False
-        self.graphs.drop("the step is looked at")
-        with Observer(self._model) as observer:
+        with self.graphs.paused(), Observer(self._model) as observer:
             taken = self.take(step, factor, count)
         return taken, observer.fault(step, float(taken.loss), float(taken.norm))
 
@@ -164,8 +163,8 @@ class TrainingStep:
         self._seed(step)
 
         def work(batch: Batch) -> Sequence[Tensor]:
-            loss = self._gradients(batch, len(batch), count)
-            return loss, torch.as_tensor(self._update(), device=self._device)
+            loss, norm = self._gradients(batch, len(batch), count), self._update()
+            return loss, norm if isinstance(norm, Tensor) else torch.zeros((), device=self._device)
 
         found = self.graphs.repeat(own, count, work)
         return None if found is None else Taken(found[0], found[1], len(own))

@@ -25,7 +25,8 @@ def test_a_dry_run_measures_a_tiny_case(tmp_path: Path, capsys: pytest.CaptureFi
         {"step": None, "evaluation": None},
     )
     assert row["kernels"].keys() == {"usual"}
-    assert row["kernels"]["usual"] > 100, "operators of a whole step"
+    assert row["kernels"]["usual"]["kernels"] > 100, "operators of a whole step"
+    assert row["kernels"]["usual"]["launches"] == 0
     assert [len(times) for times in row["seconds"].values()] == [1]
     assert "gpt2 nano 2 x 16 tokens in float32: " in capsys.readouterr().out
 
@@ -41,6 +42,24 @@ def test_no_case_begins_after_its_time(tmp_path: Path, capsys: pytest.CaptureFix
     gpu.main(["--dry-run", "--seconds", "-1", "--json", str(tmp_path / "gpu.json")])
     assert json.loads((tmp_path / "gpu.json").read_text())["left_out"] == {"gpt2 nano 2 x 16": "after -1 s"}
     assert "gpt2 nano 2 x 16: left out: after -1 s" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "launches"),
+    [
+        ("cudaLaunchKernel", True),
+        ("cudaLaunchKernelExC", True),
+        ("cuLaunchKernel", True),
+        ("cudaGraphLaunch", True),
+        ("cudaMemcpyAsync", True),
+        ("cudaStreamSynchronize", False),
+        ("cudaMalloc", False),
+        ("aten::cumsum", False),
+        ("ampere_gemm_LaunchBounds", False),
+    ],
+)
+def test_launches_are_calls_that_give_the_device_work(name: str, launches: bool) -> None:
+    assert gpu._launches(name) == launches
 
 
 @pytest.mark.parametrize("case", [case for case in gpu.CASES if case.body != "smollm2"], ids=lambda case: case.name)

@@ -121,11 +121,12 @@ def test_a_resumed_run_records_anew(recipe: Path, tmp_path: Path, recording: Cal
 
 
 REASONS = [
-    ({"unfit": ("model.py:7 waits",)}, (), "model.py:7 waits", 1),
+    ({"unfit": ("model.py:7 waits",)}, (), "model.py:7 waits", 2),  # the first step may be an exception
     ({"fails": RuntimeError("operation not permitted\nstack")}, (), "operation not permitted", 1),
     ({}, ("train.activation_checkpointing=true",), "with train.activation_checkpointing, ", 0),
     ({}, ("optimizer={name: sgd}",), "the optimizer SGD has no setting", 0),
 ]
+"""What the stand-in is given, overrides, what the line says, and how many steps were watched."""
 
 
 @pytest.mark.parametrize(("how", "overrides", "why", "trials"), REASONS)

@@ -24,13 +24,17 @@ CPU = torch.device("cpu")
 class Fake:
     """Notes in which order things happen; a replay computes the step again, as a graph does."""
 
-    def __init__(self) -> None:
+    def __init__(self, *reasons: str) -> None:
         self.log: list[str] = []
+        self._reasons = list(reasons)  # of the first trials; an empty one is none
 
     @contextlib.contextmanager
     def trial(self) -> Iterator[list[str]]:
         self.log.append("trial")
-        yield []
+        found: list[str] = []
+        yield found
+        found += filter(None, self._reasons[:1])
+        del self._reasons[:1]
 
     def record(self, work: Callable[[], Sequence[Tensor]]) -> tuple[Any, Sequence[Tensor]]:
         self.log.append("record")
@@ -77,6 +81,25 @@ def test_a_shape_is_watched_then_recorded_then_repeated() -> None:
     assert fake.log == ["trial", "record", "replay", "replay"]
     assert all(torch.equal(batch.inputs, own) for batch, own in zip(given, kept, strict=True)), "not written to"
     assert (graphs.count, notes) == (1, [])
+
+
+def test_a_first_step_may_wait_where_later_ones_do_not() -> None:
+    fake = Fake("x.py:1 waits")
+    graphs, notes = made(fake)
+    for _ in range(3):
+        take(graphs, batch_of(1, 1.0))
+    assert fake.log == ["trial", "trial", "record", "replay"]
+    assert notes == []
+
+
+def test_a_shape_that_waits_twice_ends_all_recordings() -> None:
+    fake = Fake("", "x.py:1 waits", "x.py:1 waits")
+    graphs, notes = made(fake)
+    for tokens in (1, 1, 2, 2, 1):
+        assert take(graphs, batch_of(tokens, 1.0)) == [tokens, 0]
+    assert fake.log == ["trial", "record", "replay", "trial", "trial"]
+    assert notes == ["training steps are not recorded as CUDA graphs: x.py:1 waits"]
+    assert (graphs.count, graphs.active) == (0, False)
 
 
 def test_results_of_a_step_stay_when_the_next_is_repeated() -> None:
