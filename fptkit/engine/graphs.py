@@ -198,20 +198,21 @@ class CudaRecorder:
     def record(self, work: Callable[[], Sequence[Tensor]]) -> tuple[Recording, Sequence[Tensor]]:
         """See `Recorder`. Dropout follows torch's default generator: at each replay its masks are those of the seed
         that the generator has then."""
-        graph = torch.cuda.CUDAGraph()
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self._device)
         try:
             # Other threads may use the GPU meanwhile, such as one that pins memory.
             with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
                 results = work()
         except BaseException:
-            self._recover()
+            self._recover(stream)
             raise
         self._pool = graph.pool()
         return graph, results
 
-    def _recover(self) -> None:
-        """Give the default generator a new state with the same seed: one that was part of a failed recording refuses
-        to draw outside of it."""
+    def _recover(self, stream: torch.cuda.Stream) -> None:
+        """Continue on the stream of before, which torch leaves if a recording failed. The default generator gets a new
+        state with the same seed: one that was part of a failed recording refuses to draw outside of it."""
+        torch.cuda.set_stream(stream)
         index = torch.cuda.current_device() if self._device.index is None else self._device.index
         generator = torch.cuda.default_generators[index]
         generator.graphsafe_set_state(generator.clone_state())
