@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -123,7 +124,6 @@ def test_a_resumed_run_records_anew(recipe: Path, tmp_path: Path, recording: Cal
 REASONS = [
     ({"unfit": ("model.py:7 waits",)}, (), "model.py:7 waits", 2),  # the first step may be an exception
     ({"fails": RuntimeError("operation not permitted\nstack")}, (), "operation not permitted", 1),
-    ({}, ("train.activation_checkpointing=true",), "with train.activation_checkpointing, ", 0),
     ({}, ("optimizer={name: sgd}",), "the optimizer SGD has no setting", 0),
 ]
 """What the stand-in is given, overrides, what the line says, and how many steps were watched."""
@@ -148,6 +148,24 @@ def test_what_cannot_be_recorded_runs_as_usual_with_one_line(
     (note,) = recorder.notes
     assert note.text.startswith(f"training steps are not recorded as CUDA graphs: {why}")
     assert (made[0].trials, made[0].replays) == (trials, [])
+
+
+@pytest.mark.parametrize(
+    ("count", "again", "why"),
+    [
+        (2, False, "several processes share each batch"),
+        (1, True, "with train.activation_checkpointing, the backward pass sets"),
+    ],
+)
+def test_what_is_known_not_to_be_recordable_is_not_tried(count: int, again: bool, why: str) -> None:
+    step: Any = SimpleNamespace(
+        graphs=SimpleNamespace(active=True),
+        _team=SimpleNamespace(processes=SimpleNamespace(count=count)),
+        _options=SimpleNamespace(activation_checkpointing=again),
+    )
+    assert step_module.TrainingStep._prepare_recording(step).startswith(why)
+    step.graphs.active = False
+    assert step_module.TrainingStep._prepare_recording(step) == ""
 
 
 def test_a_loss_that_is_not_finite_is_found_without_recordings(

@@ -195,13 +195,19 @@ def test_draws_on_the_host_are_noticed(draw: Callable[[], Any]) -> None:
     assert host_generators() != before
 
 
+class Optimizer:
+    """As far as it is looked at; torch's own import a compiler."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.param_groups = [{"lr": 0.5, **settings}]
+
+
 def test_an_optimizer_is_made_recordable_or_left_alone() -> None:
-    weights = [torch.nn.Parameter(torch.ones(2))]
-    adam = torch.optim.AdamW(weights, lr=0.5)
-    assert make_recordable(adam, CPU) == ""
-    (group,) = adam.param_groups
+    fit: Any = Optimizer(capturable=False)
+    assert make_recordable(fit, CPU) == ""
+    (group,) = fit.param_groups
     assert group["capturable"]
     assert (group["lr"].dtype, float(group["lr"])) == (torch.float32, 0.5)
-    sgd = torch.optim.SGD(weights, lr=0.5)
-    assert make_recordable(sgd, CPU).startswith("the optimizer SGD has no setting for it")
-    assert sgd.param_groups[0]["lr"] == 0.5
+    unfit: Any = Optimizer()
+    assert make_recordable(unfit, CPU).startswith("the optimizer Optimizer has no setting for it")
+    assert unfit.param_groups == [{"lr": 0.5}]
