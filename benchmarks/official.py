@@ -17,7 +17,14 @@ from fptkit.interfaces import Batch
 Step = Callable[[int], None]
 
 
-def official_step(folder: Path, official: dict[str, Any], batch: Callable[[int], Batch], attention: str) -> Step:
+def official_step(
+    folder: Path,
+    official: dict[str, Any],
+    batch: Callable[[int], Batch],
+    attention: str,
+    *,
+    device: str = "cpu",
+) -> Step:
     """Return a function that does a step of the official code.
 
     Only what needs a network or files (weights, all data except bits) and its output are replaced.
@@ -27,6 +34,7 @@ def official_step(folder: Path, official: dict[str, Any], batch: Callable[[int],
         official: arguments of its ``experiment()``; ``gpu_batch_size``, if given, is the size of micro-batches.
         batch: returns the next micro-batch, for tasks with stored data.
         attention: ``eager`` or ``sdpa``.
+        device: of the model; ``batch`` returns its tensors there.
     """
     if not (folder / "universal_computation" / "experiment.py").is_file():
         raise SystemExit(f"--official: there is no universal_computation/experiment.py in {folder}")
@@ -55,7 +63,7 @@ def official_step(folder: Path, official: dict[str, Any], batch: Callable[[int],
             exp_name="speed",
             exp_args={
                 "gpu_batch_size": official.get("gpu_batch_size", official["batch_size"]),
-                "device": "cpu",
+                "device": device,
                 "num_iters": 0,
                 "steps_per_iter": 1,
                 "test_steps_per_iter": 0,

@@ -15,6 +15,8 @@ from fptkit.errors import FreezingError, ShapeError
 from fptkit.interfaces import (
     AnswerKind,
     Backbone,
+    Batch,
+    Encoder,
     Inputs,
     ParameterRole,
     checked_roles,
@@ -22,7 +24,7 @@ from fptkit.interfaces import (
     roles_inside,
 )
 from fptkit.layers import linear_stack
-from fptkit.numerics.tracing import traced
+from fptkit.numerics.tracing import may_read, traced
 from fptkit.specs.frames import during
 
 Readout = Literal["last", "last_k", "mean", "first", "all"]
@@ -199,7 +201,9 @@ class CrossModalModel(nn.Module):
         tokens, encoded_lengths = encode(self.encoder, inputs, lengths)
         self._check_enough(tokens, lengths, encoded_lengths)
         if self.shuffle_seed is not None:
-            tokens = shuffle_tokens(tokens, encoded_lengths, inputs, lengths, salt=self._salt(self.shuffle_seed))
+            tokens = shuffle_tokens(
+                tokens, encoded_lengths, inputs, lengths, salt=self._salt(self.shuffle_seed, tokens.device)
+            )
         keep = self.head.positions(tokens, encoded_lengths)
         with self._autocast(tokens.device.type):
             hidden = self._run_backbone(tokens, encoded_lengths, keep)
@@ -218,25 +222,21 @@ class CrossModalModel(nn.Module):
         hidden: Tensor = self.backbone(tokens, lengths, keep)
         return hidden
 
-    def _salt(self, seed: int) -> int:
+    def _salt(self, seed: int, device: torch.device) -> int | Tensor:
         """Seed of the token orders: constant in evaluation, different at every training step.
 
         A constant order in training could be memorised, and the answer with it. The training loop seeds torch's
         generator by the step, so that a resumed run uses the same orders.
         """
-        return int(torch.randint(2**62, ())) if self.training else seed
+        return torch.randint(2**62, (), device=device) if self.training else seed
 
     def _check_enough(self, tokens: Tensor, lengths: Tensor | None, encoded_lengths: Tensor | None) -> None:
         """Raise if an example has fewer encoded tokens than are read out."""
         shortest, wanted = tokens.shape[1], self.head.output.tokens
-        # Reading lengths waits for the accelerator; if the encoder does not change them, the batch check covers them.
-        if wanted > 1 and encoded_lengths is not None and encoded_lengths is not lengths and not traced():
+        # If the encoder does not change the lengths, the check of the batch covers them.
+        if wanted > 1 and encoded_lengths is not None and encoded_lengths is not lengths and may_read(encoded_lengths):
             shortest = int(encoded_lengths.min())
-        if shortest < wanted:
-            raise ShapeError(
-                f"the encoder makes {shortest} tokens per example, but the task reads {wanted} out; "
-                "choose shorter patches or smaller strides"
-            )
+        _refuse_below(shortest, wanted)
 
     def parameter_roles(self) -> dict[str, ParameterRole]:
         """Return the role of every parameter, by its name in ``named_parameters()``.
@@ -273,3 +273,30 @@ class CrossModalModel(nn.Module):
         replaced = [name for name, parameter in self.named_parameters() if front.replaces(parameter)]
         own = {f"front.{name}": role for name, role in front.parameter_roles().items()}
         return own | dict.fromkeys(replaced, ParameterRole("position", fixed=True))
+
+
+def batch_for(model: nn.Module, batch: Batch, device: torch.device) -> Batch:
+    """A batch on a model's device. For an accelerator its lengths are checked first: reading them there would wait.
+
+    Args:
+        model: a `CrossModalModel`; of other modules nothing is checked.
+        batch: the batch.
+        device: of the model.
+
+    Raises:
+        ShapeError: an example has fewer encoded tokens than are read out.
+    """
+    lengths, leaves = batch.lengths, device.type != "cpu" and batch.targets.device.type == "cpu"
+    if leaves and lengths is not None and isinstance(model, CrossModalModel) and isinstance(model.encoder, Encoder):
+        wanted = model.head.output.tokens
+        if wanted > 1:
+            _refuse_below(int(model.encoder.encoded_lengths(lengths).min()), wanted)
+    return batch.to(device)
+
+
+def _refuse_below(shortest: int, wanted: int) -> None:
+    if shortest < wanted:
+        raise ShapeError(
+            f"the encoder makes {shortest} tokens per example, but the task reads {wanted} out; "
+            "choose shorter patches or smaller strides"
+        )

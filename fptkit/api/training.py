@@ -46,6 +46,7 @@ UNSUPPORTED = (
     "batch_size",
     "batch_tokens",
     "activation_checkpointing",
+    "cuda_graphs",
     "max_flops",
     "data_fraction",
     "training_sample",

@@ -63,7 +63,9 @@ Examples:
     help="Option of a plugin's launcher (fptkit show launcher NAME). Repeatable.",
 )
 @click.option(
-    "--workers", type=click.IntRange(1, limits.WORKERS), help="Concurrent runs (default: one per core or GPU)."
+    "--workers",
+    type=click.IntRange(1, limits.WORKERS),
+    help="Concurrent runs (default: one per core or GPU; more runs share a GPU and its memory).",
 )
 @click.option(
     "--threads", type=click.IntRange(1, limits.THREADS), help="CPU threads per run (default: cores / workers)."

@@ -24,7 +24,7 @@ _LARGEST = 2**63 - 1
 
 
 def shuffle_tokens(
-    tokens: Tensor, encoded_lengths: Tensor | None, inputs: Inputs, lengths: Tensor | None, *, salt: int
+    tokens: Tensor, encoded_lengths: Tensor | None, inputs: Inputs, lengths: Tensor | None, *, salt: int | Tensor
 ) -> Tensor:
     """Shuffle the real tokens of each example in an order that depends on its content; padding stays in place.
 
@@ -36,9 +36,9 @@ def shuffle_tokens(
         encoded_lengths: number of real encoded tokens of each example; None if all are real.
         inputs: the raw tokens.
         lengths: number of real raw tokens of each example, for a mixed input those of the last part; None if all are.
-        salt: seed of the orders, in 0 ... 2**63 - 1.
+        salt: seed of the orders, in 0 ... 2**63 - 1; a tensor () of int64 is not read on the host.
     """
-    examples = example_numbers(inputs, lengths) ^ _mix(torch.tensor(salt))
+    examples = example_numbers(inputs, lengths) ^ _mix(torch.as_tensor(salt))
     positions = torch.arange(tokens.shape[1], device=tokens.device)
     keys = _shifted(_mix(examples[:, None] + (positions + 1) * _GOLDEN), 2)
     if encoded_lengths is not None:

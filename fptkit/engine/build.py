@@ -29,7 +29,7 @@ from fptkit.interfaces import (
 )
 from fptkit.model import CrossModalModel
 from fptkit.numerics.eight_bit import keep_in_eight_bits, linear_maps
-from fptkit.numerics.precision import IN_FEWER_BITS, MATRIX, choose_precision
+from fptkit.numerics.precision import IN_FEWER_BITS, MATRIX, choose_precision, set_float32_products
 from fptkit.numerics.recompute import recompute_blocks
 from fptkit.options import Options
 from fptkit.recipe.models import Recipe
@@ -134,6 +134,7 @@ def _build(
     if recipe.precision == "auto" and precision == "int8" and not linear_maps(backbone, _maps_of(model)):
         precision = "bfloat16"  # everything trains: who asked for int8 gets an error, who did not, none
     _store(model, precision)
+    set_float32_products(recipe.float32_products, device, precision)
     if finish is not None:
         finish(model)
     if any(parameter.device != device for parameter in model.parameters()):

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from statistics import fmean
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from fptkit.engine.ahead import for_device, to_host
 from fptkit.engine.assessment.assessor import SplitAssessor
 from fptkit.engine.memory import Pieces
 from fptkit.engine.team.team import Team
 from fptkit.interfaces import Batch, Metrics, Task
-from fptkit.model import CrossModalModel
+from fptkit.model import CrossModalModel, batch_for
 from fptkit.specs.guard import during
 
 
@@ -98,9 +100,9 @@ def evaluate(
     Args:
         model: put into evaluation mode and back.
         task: gives loss and metrics.
-        batches: on the CPU, see `fptkit.engine.batches.evaluation_batches`. Each process of a team has its own; None if
-            this process has none left. Predictions are gathered in the order of the batches, so the metrics are
-            those of a single process bit for bit, whatever metrics the task uses.
+        batches: on the CPU, see `fptkit.engine.batches.evaluation_batches`. For a GPU, a thread makes them ahead. Each
+            process of a team has its own; None if this process has none left. Predictions are gathered in the order of
+            the batches, so the metrics are those of a single process bit for bit, whatever metrics the task uses.
         team: the processes that share the batches; None: this process alone.
         stop_requested: asked between batches.
         assessor: looks at the answers, too; changes nothing.
@@ -118,22 +120,26 @@ def evaluate(
     was_training = model.training
     model.eval()
     account = _account_of(task, device)
+    coming = for_device(batches, device)
+    assess: Callable[[], object] = lambda: None  # noqa: E731
     try:
-        for on_cpu in batches:
+        for on_cpu in coming:
             if any(team.processes.any_of(stop_requested())):
                 raise EvaluationStopped
             if on_cpu is None and team.idle is not None:
                 team.idle.forward()
-            own = None if on_cpu is None else _predict(model, task, on_cpu.to(device), team.pieces)
-            if assessor is not None and on_cpu is not None and own is not None:
-                assessor.see(on_cpu, own.predictions)
-            for found in team.processes.gather_on_main(_portable(own, team)):
-                if found is not None:
-                    account.add(found)
-                    if assessor is not None:
-                        assessor.add(found.predictions, found.targets)
+            own = None if on_cpu is None else _predict(model, task, batch_for(model, on_cpu, device), team.pieces)
+            gathered = [found for found in team.processes.gather_on_main(_portable(own, team)) if found is not None]
+            for found in gathered:
+                account.add(found)
+            if assessor is not None:
+                answers = _Answers(on_cpu, own, gathered)
+                assess()  # the answers to the batch before, while a GPU computes this one
+                assess = partial(answers.show, assessor)
+        assess()
         return team.processes.from_main(account.values)
     finally:
+        coming.close()
         model.train(was_training)
 
 
@@ -141,6 +147,31 @@ def _predict(model: CrossModalModel, task: Task, batch: Batch, pieces: Pieces) -
     predictions = pieces.through(lambda piece: model(piece.inputs, piece.lengths), batch)
     loss_sum = task.loss(predictions, batch).double() * len(batch)
     return _Found(loss_sum, len(batch), predictions, batch.targets)
+
+
+class _Answers:
+    """The answers to a batch, on their way to the host; an assessor looks at them there.
+
+    Args:
+        batch: of this process, on the CPU; None: it has none.
+        own: what its model makes of it.
+        gathered: what is found in all processes; empty except in rank 0.
+    """
+
+    def __init__(self, batch: Batch | None, own: _Found | None, gathered: Sequence[_Found]) -> None:
+        self._batch = batch
+        self._own = None if own is None else to_host(own.predictions)
+        self._gathered = [
+            (self._own if found is own and self._own else to_host(found.predictions), to_host(found.targets))
+            for found in gathered
+        ]
+
+    def show(self, assessor: SplitAssessor) -> None:
+        """Let an assessor look at them, after they have arrived."""
+        if self._batch is not None and self._own is not None:
+            assessor.see(self._batch, self._own())
+        for predictions, targets in self._gathered:
+            assessor.add(predictions(), targets())
 
 
 def _portable(found: _Found | None, team: Team) -> _Found | None:

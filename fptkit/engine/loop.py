@@ -32,11 +32,11 @@ from fptkit.engine.diverged import Fault, Observer, advice, first_not_finite
 from fptkit.engine.evaluate import EvaluationStopped, evaluate
 from fptkit.engine.events import Emit, Event, Facts, Noted, Saving, StepsDone, Validated
 from fptkit.engine.memory import MemoryRanOut, cannot_go_on, finer
-from fptkit.engine.optimizer_state import pack_numbers, pack_optimizer, unpack_optimizer
+from fptkit.engine.optimizer_state import pack_numbers, pack_optimizer
 from fptkit.engine.progress import Progress, ended_by, pause_step, restored
 from fptkit.engine.setup import Prepared
 from fptkit.engine.signals import StopRequest
-from fptkit.engine.step import TrainingStep
+from fptkit.engine.step import Taken, TrainingStep
 from fptkit.engine.team.processes import share_other_buffers
 from fptkit.engine.training.schedules import checked_factor, schedule_of
 from fptkit.errors import CheckpointError, DivergedError, TrainingError
@@ -114,7 +114,7 @@ class Trainer:
             )
         check_same_data(saved.data, self._prepared.data, saved.folder)
         restore_trained(self.model, saved.trained, origin=saved.folder)
-        unpack_optimizer(self.training_step.optimizer, saved, self._names)
+        self.training_step.restore(saved, self._names)
         self.progress = restored(saved.state, self._options.accumulate, saved.folder / STATE)
         self._schedule.restore(self.progress.schedule)
         self.restored_records = saved.records
@@ -166,18 +166,15 @@ class Trainer:
             self.progress.stopped = reason
             self._note(f"{reason}; training ends")
 
-    def step(self, step: int, factor: float) -> tuple[torch.Tensor, torch.Tensor | float]:
-        """Take one step; see `TrainingStep.take`.
-
-        Returns:
-            The loss, and the gradient's norm (0 without clipping), still on the device.
+    def step(self, step: int, factor: float, ending: Callable[[], bool] = lambda: False) -> Taken:
+        """Take one step; see `TrainingStep.take`. Loss and norm are still on the device.
 
         Raises:
             MemoryRanOut: in some process, and so in all of them; nothing has changed.
         """
-        taken = self.training_step.take(step, factor, self.progress.parts)
+        taken = self.training_step.take(step, factor, self.progress.parts, ending)
         self.progress.examples += taken.examples
-        return taken.loss, taken.norm
+        return taken
 
     def evaluate(
         self, parts: Built, batches: Iterable[Batch | None], assessor: SplitAssessor | None = None
@@ -227,11 +224,15 @@ class Trainer:
         taken: list[tuple[torch.Tensor, torch.Tensor | float]] = []
         self.model.train()
         factor, ending = 1.0, False
+
+        def over() -> bool:
+            return time.perf_counter() - started >= allowed or self._stop.requested()
+
         too_large: MemoryRanOut | None = None
         while progress.step < pause and not ending:
             coming = checked_factor(self._schedule, progress.step)
             try:
-                loss, norm = self.step(progress.step, coming)
+                loss, norm, _, ending = self.step(progress.step, coming, over)
             except MemoryRanOut as err:  # in all processes
                 too_large = err.with_traceback(None)  # it would hold the batch
                 break
@@ -243,8 +244,6 @@ class Trainer:
             progress.loss_count += 1
             if progress.step < pause:
                 self.training_step.prepare(progress.step)
-            over = time.perf_counter() - started >= allowed
-            ending = any(self._processes.any_of(over or self._stop.requested()))
         progress.loss_sum, norms = torch.stack((loss_sum, norm_sum)).tolist()  # the only wait for the device
         own_seconds = time.perf_counter() - started
         seconds = self._processes.from_main(lambda: own_seconds)

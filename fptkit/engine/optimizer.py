@@ -63,6 +63,23 @@ def light_adamw() -> type[torch.optim.AdamW] | None:
     return type("LightAdamW", (torch.optim.AdamW,), {**plain, "step": step_without_gradients})
 
 
+def make_recordable(optimizer: torch.optim.Optimizer, device: torch.device) -> str:
+    """Let an optimizer's steps be recorded as CUDA graphs; why that is not possible, else an empty text.
+
+    Its learning rates become tensors, which a recorded step reads anew each time.
+
+    Args:
+        optimizer: changed only if it is possible.
+        device: of its parameters.
+    """
+    if any("capturable" not in group for group in optimizer.param_groups):
+        return f"the optimizer {type(optimizer).__name__} has no setting for it (capturable)"
+    for group in optimizer.param_groups:
+        group["capturable"] = True
+        group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=device)
+    return ""
+
+
 def _unmarked(method: Any) -> Callable[..., Any] | None:
     """The function inside known wrappers; None if there is another wrapper."""
     while inner := getattr(method, "__wrapped__", None):

@@ -15,6 +15,9 @@ from fptkit.errors import CheckpointError
 
 _NUMBERS = (bool, int, float, str, NoneType)
 
+_NOT_SAVED = ("lr", "initial_lr", "capturable")
+"""Settings of groups that the schedule and the device decide."""
+
 
 def pack_optimizer(optimizer: torch.optim.Optimizer, names: Mapping[int, str]) -> dict[str, Tensor]:
     """The tensors of an optimizer's state as ``<parameter name>/<state name>`` -> tensor.
@@ -47,7 +50,7 @@ def pack_numbers(optimizer: torch.optim.Optimizer, names: Mapping[int, str]) -> 
         if (numbers := {key: value for key, value in state.items() if isinstance(value, _NUMBERS)})
     }
     groups = [
-        {key: value for key, value in group.items() if isinstance(value, _NUMBERS) and key not in ("lr", "initial_lr")}
+        {key: value for key, value in group.items() if isinstance(value, _NUMBERS) and key not in _NOT_SAVED}
         for group in optimizer.param_groups
     ]
     # AdamW never changes its groups.
@@ -99,7 +102,7 @@ def _unpack_numbers(
     for name, numbers in states.items():
         optimizer.state.setdefault(own[name], {}).update(numbers)
     for group, numbers in zip(optimizer.param_groups, groups, strict=False):
-        group.update({key: value for key, value in numbers.items() if key in group})
+        group.update({key: value for key, value in numbers.items() if key in group and key not in _NOT_SAVED})
 
 
 def _check_states(

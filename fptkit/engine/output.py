@@ -144,6 +144,7 @@ class RunOutput:
             "parts": progress.parts,
             "evaluation_parts": progress.evaluation_parts,
             "compiled": trainer.compiled,
+            "recorded_shapes": trainer.training_step.graphs.count,
             **ended,
             **({"stopped_by": progress.stopped} if progress.stopped else {}),
             **({"listeners": listeners} if (listeners := self._actions.facts()) else {}),

@@ -64,8 +64,21 @@ class Batch:
         return dict(self.inputs) if isinstance(self.inputs, Mapping) else {"inputs": self.inputs}
 
     def to(self, device: torch.device | str) -> Batch:
-        """Return the batch on ``device``; a pinned batch is copied asynchronously."""
-        return self._with_each(lambda tensor: tensor.to(device, non_blocking=True))
+        """Return the batch on ``device``; a pinned batch is copied asynchronously.
+
+        On an accelerator, ``lengths`` is None if no token is padding. Only the host can find that out without waiting
+        for the device, and then no model needs a mask.
+        """
+        there = self if torch.device(device).type == "cpu" else self.without_idle_lengths()
+        return there._with_each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def without_idle_lengths(self) -> Batch:
+        """Return the batch with ``lengths`` None if no token is padding; a batch on an accelerator is unchanged."""
+        lengths = self.lengths
+        if lengths is None or lengths.ndim > 1 or lengths.device.type != "cpu":
+            return self
+        tokens = list(self.tensors().values())[-1].shape[1]
+        return self if bool((lengths < tokens).any()) else replace(self, lengths=None)
 
     def pinned(self) -> Batch:
         """Return the batch in pinned memory, for asynchronous copies to a GPU."""

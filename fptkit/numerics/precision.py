@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from functools import lru_cache
 
@@ -9,6 +10,7 @@ import torch
 
 from fptkit.errors import UsageError
 from fptkit.numerics import kernels
+from fptkit.numerics.shared_gpu import GPU_FRACTION
 from fptkit.specs.freezing import Role
 
 MATRIX = 2
@@ -25,7 +27,7 @@ are equivalent to bfloat16 (``benchmarks/int8.yaml``). Empty: this was shown for
 
 
 def choose_device(wanted: str) -> torch.device:
-    """Choose the device: ``auto`` means CUDA if available, else the CPU.
+    """Choose the device: ``auto`` means CUDA if available, else the CPU. With `GPU_FRACTION`, memory is limited.
 
     Args:
         wanted: ``auto``, ``cuda`` or ``cpu``.
@@ -37,6 +39,8 @@ def choose_device(wanted: str) -> torch.device:
         raise UsageError("device: cuda is requested, but torch finds no CUDA device here; use auto or cpu")
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "cuda" and (fraction := os.environ.get(GPU_FRACTION)):
+        torch.cuda.set_per_process_memory_fraction(float(fraction))
     return torch.device(wanted)
 
 
@@ -60,6 +64,21 @@ def choose_precision(wanted: str, device: torch.device, weights: str = "") -> st
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     return "bfloat16" if cpu_multiplies_bfloat16() else "float32"
+
+
+def set_float32_products(wanted: str, device: torch.device, precision: str) -> None:
+    """Set how this process multiplies float32 matrices on a GPU: exactly, or in TF32. Nothing changes for a CPU.
+
+    Args:
+        wanted: ``exact``, ``tf32``, or ``auto``: TF32 unless the precision is float32.
+        device: the device of the run.
+        precision: of the run, as `choose_precision` gives it.
+    """
+    if device.type != "cuda":
+        return
+    rounded = precision != "float32" if wanted == "auto" else wanted == "tf32"
+    torch.set_float32_matmul_precision("high" if rounded else "highest")
+    torch.backends.cudnn.allow_tf32 = rounded  # convolutions; by default torch rounds theirs
 
 
 def cpu_multiplies_bfloat16() -> bool:

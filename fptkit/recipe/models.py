@@ -163,6 +163,11 @@ class TrainOptions(Options):
         "increases throughput, mainly on GPUs; the same result up to rounding and other dropout masks. If it fails, "
         "the run reports it and continues uncompiled",
     )
+    cuda_graphs: Annotated[Literal["auto", "never"], Decides.NOTHING] = Field(
+        default="auto",
+        description="auto: on a GPU, the steps of each shape of batch are recorded as a CUDA graph and repeated by a "
+        "single launch; what cannot be recorded runs as usual, which the run reports; never: steps run as usual",
+    )
     max_steps: Annotated[int, Decides.LENGTH] = Field(
         default=2000, ge=1, le=limits.STEPS, description="steps after which training ends"
     )
@@ -334,6 +339,12 @@ class RecipeSettings(Options):
     # On another device or with other threads, results differ by rounding.
     device: Annotated[Literal["auto", "cpu", "cuda"], Decides.NOTHING] = Field(
         default="auto", description="device to train on; auto: a GPU if there is one"
+    )
+    float32_products: Annotated[Literal["auto", "exact", "tf32"], Decides.NOTHING] = Field(
+        default="auto",
+        description="how a GPU multiplies matrices that are float32, such as those of encoder and head; tf32: with "
+        "factors rounded to 11 bits, several times as fast; exact: in float32; auto: tf32 in mixed precision, whose "
+        "factors are coarser anyway, and exact with precision float32. A CPU always multiplies exactly",
     )
     threads: Annotated[int | None, Decides.NOTHING] = Field(
         default=None, ge=1, le=limits.THREADS, description="CPU threads; null: torch's default"

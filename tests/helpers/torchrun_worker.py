@@ -26,13 +26,13 @@ def disturb(rank: int, step: int, how: Any) -> None:
     """In one process, before one step: send a signal to it, given its number, or raise an error of this text."""
     plain = Trainer.step
 
-    def disturbed(self: Trainer, number: int, factor: float) -> Any:
+    def disturbed(self: Trainer, number: int, factor: float, *ending: Any) -> Any:
         if process_rank() == rank and number == step:
             Trainer.step = plain  # type: ignore[method-assign]
             if not isinstance(how, int):
                 raise ValueError(how)
             os.kill(os.getpid(), how)
-        return plain(self, number, factor)
+        return plain(self, number, factor, *ending)
 
     Trainer.step = disturbed  # type: ignore[method-assign]
 
@@ -41,7 +41,7 @@ def measure(step: int, folder: Path) -> None:
     """Before one step, write the bytes of all tensors that this process holds into ``held-<rank>.json``."""
     plain = Trainer.step
 
-    def measured(self: Trainer, number: int, factor: float) -> Any:
+    def measured(self: Trainer, number: int, factor: float, *ending: Any) -> Any:
         if number == step:
             Trainer.step = plain  # type: ignore[method-assign]
             gc.collect()
@@ -53,7 +53,7 @@ def measure(step: int, folder: Path) -> None:
                 if not hasattr(tensor, "to_local")  # a DTensor; what it has here is a tensor of its own
             }
             (folder / f"held-{process_rank()}.json").write_text(json.dumps(sum(storages.values())))
-        return plain(self, number, factor)
+        return plain(self, number, factor, *ending)
 
     Trainer.step = measured  # type: ignore[method-assign]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from fptkit.backbones.gpt2_build import random_gpt2
 from fptkit.backbones.options import Gpt2Sizes
@@ -13,7 +14,7 @@ from fptkit.encoders.options import LinearOptions, SymbolOptions
 from fptkit.encoders.symbols import SymbolEncoder
 from fptkit.errors import ShapeError
 from fptkit.interfaces import Backbone, Batch, Classes, Encoder, Symbols, Values, Vectors, keep_tokens
-from fptkit.model import CrossModalModel, Head, default_readout
+from fptkit.model import CrossModalModel, Head, batch_for, default_readout
 
 SIZES = Gpt2Sizes(blocks=2, width=16, heads=2, positions=20)
 
@@ -175,3 +176,8 @@ def test_fewer_tokens_than_answers_are_an_error() -> None:
     for lengths in (torch.tensor([12, 4]), None):
         with pytest.raises(ShapeError, match="makes 2 tokens per example, but the task reads 3 out"):
             model(torch.randn(2, 12 if lengths is not None else 4, 5), lengths)
+    # For an accelerator this is found on the host, before the batch leaves it.
+    batch = Batch(torch.randn(2, 12, 5), torch.zeros(2, 3, dtype=torch.int64), torch.tensor([12, 4]))
+    with pytest.raises(ShapeError, match="makes 2 tokens per example, but the task reads 3 out"):
+        batch_for(model, batch, torch.device("meta"))
+    assert batch_for(nn.Identity(), batch, torch.device("meta")).targets.device.type == "meta"

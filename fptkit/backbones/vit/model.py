@@ -30,7 +30,7 @@ from fptkit.errors import DataError, ShapeError
 from fptkit.interfaces import Backbone, ParameterRole, Role, keep_tokens
 from fptkit.numerics.attention import attend
 from fptkit.numerics.eight_bit import linear_rows
-from fptkit.numerics.tracing import traced
+from fptkit.numerics.tracing import may_read
 
 
 @dataclass(frozen=True)
@@ -223,9 +223,8 @@ class VitBackbone(Backbone):
         count = tokens.shape[1]
         if count > len(self.positions.weight):
             raise ShapeError(f"{count} tokens do not fit a position table of {len(self.positions.weight)}")
-        # Without padding no mask is needed. Only CPUs can look for it without waiting for earlier operations.
-        on_cpu = lengths is not None and lengths.device.type == "cpu" and not traced()
-        if on_cpu and lengths is not None and not bool((lengths < count).any()):
+        # Without padding no mask is needed; `Batch.to` looks for it before a batch is copied to an accelerator.
+        if lengths is not None and may_read(lengths) and not bool((lengths < count).any()):
             lengths = None
         if self.kind.apart and lengths is not None:
             return keep_tokens(run_apart(self._run, tokens, lengths), keep)

@@ -31,6 +31,10 @@ PATIENCE = datetime.timedelta(hours=2)
 """How long a process waits for another: downloading weights or writing to a slow disk may take that long. A dead
 process is noticed at once."""
 
+BUCKET_BYTES = 64 * 2**20
+"""Most bytes of gradients that are copied for one exchange, so that a model that trains in full needs no
+room for all of its gradients twice."""
+
 FAREWELL = datetime.timedelta(seconds=10)
 """How long a failed process waits to hear whether rank 0 failed too; if so, rank 0 reports the error."""
 
@@ -299,9 +303,11 @@ def add_up_step(
     norms: Sequence[nn.Module],
     loss: Tensor | None,
     share: float,
-) -> Tensor | None:
-    """Sum the gradients of all processes, in one exchange; returns the loss of the batch.
+    ending: Callable[[], bool] = lambda: False,
+) -> tuple[Tensor | None, bool]:
+    """Sum the gradients of all processes, in one exchange, or in several if they are large.
 
+    One more exchange comes before: the processes agree on what is to be summed, and on whether training continues.
     If a process has no loss, nothing is summed and all get None, so that none waits for it in the exchange.
 
     Args:
@@ -310,12 +316,17 @@ def add_up_step(
         norms: batch norms, whose running statistics become the mean over the processes.
         loss: this process's part of the batch's loss; None if it ran out of memory.
         share: fraction of the batch's examples that this process has.
+        ending: whether this process wants training to pause or end after this step.
+
+    Returns:
+        The loss of the batch, and whether ``ending`` is true in some process.
     """
     if processes.count == 1:
-        return loss
-    missing, *present = processes.any_of(loss is None, *(parameter.grad is not None for parameter in parameters))
+        return loss, ending()
+    known = (parameter.grad is not None for parameter in parameters)
+    last, missing, *present = processes.any_of(ending(), loss is None, *known)
     if missing or loss is None:
-        return None
+        return None, last
     targets = [loss]
     for parameter, somewhere in zip(parameters, present, strict=True):
         if somewhere:
@@ -325,11 +336,23 @@ def add_up_step(
         for statistic in (norm.running_mean, norm.running_var):
             assert isinstance(statistic, Tensor)
             targets.append(statistic.mul_(share))
-    flat = torch.cat([target.detach().flatten() for target in targets])
-    processes.add_up(flat)
-    for target, summed in zip(targets, flat.split([target.numel() for target in targets]), strict=True):
-        target.copy_(summed.view_as(target))
-    return loss
+    for bucket in _buckets(targets):
+        flat = torch.cat([target.detach().flatten() for target in bucket])
+        processes.add_up(flat)
+        for target, summed in zip(bucket, flat.split([target.numel() for target in bucket]), strict=True):
+            target.copy_(summed.view_as(target))
+    return loss, last
+
+
+def _buckets(targets: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """The same tensors in order, together as long as they hold at most `BUCKET_BYTES`."""
+    bucket: list[Tensor] = []
+    for target in targets:
+        if bucket and sum(one.nbytes for one in bucket) + target.nbytes > BUCKET_BYTES:
+            yield bucket
+            bucket = []
+        bucket.append(target)
+    yield bucket
 
 
 def batch_norms(model: nn.Module) -> list[nn.Module]:

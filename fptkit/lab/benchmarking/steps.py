@@ -108,7 +108,8 @@ def measure_steps(loaded: LoadedRecipe, *, steps: int = 5, repeats: int = 5) -> 
     prepared = prepare(loaded)
     tokens, padding = _tokens(prepared, steps)
     peak = peak_memory_mib()
-    products = largest(products_of(lambda: prepared.step(0)))
+    with prepared.trainer.training_step.graphs.paused():
+        products = largest(products_of(lambda: prepared.step(0)))
     alone = {
         name: ProductsAlone(products, dtype, prepared.device)
         for name, dtype in rates_for(prepared.built.precision).items()
@@ -238,7 +239,8 @@ def _watched(prepared: Prepared, watch: _Watch) -> Iterator[None]:
     hook = prepared.trainer.model.register_forward_pre_hook(lambda module, given: watch.enter("forward"))
     step.backward = backward  # type: ignore[method-assign]
     try:
-        yield
+        with step.graphs.paused():  # a recorded step calls no hooks
+            yield
     finally:
         del step.backward  # uncovers the method of its class
         hook.remove()

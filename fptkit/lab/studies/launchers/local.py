@@ -22,6 +22,7 @@ from types import ModuleType
 
 from fptkit.lab.studies.job import Job, JobResult, carry_out
 from fptkit.lab.studies.launchers.base import Ended, LauncherOptions, share_processors
+from fptkit.numerics.shared_gpu import GPU_FRACTION, USABLE, runs_on_each
 
 PRELOADED = (
     "torch",
@@ -44,8 +45,11 @@ class LocalLauncher:
         self._devices = _devices()
         self.slots, self.threads = share_processors(options, devices=len(self._devices))
         self.description = f"this machine, {_counted(self.slots, 'worker')} with {_counted(self.threads, 'thread')}"
+        self._runs_on_each = runs_on_each(self.slots, len(self._devices))
         if self._devices:
             self.description += f", {_counted(len(self._devices), 'GPU')}"
+        if self._runs_on_each > 1:
+            self.description += f", up to {self._runs_on_each} runs on each"
         self._under_way: dict[int, tuple[Job, BaseProcess, Connection, str]] = {}
         self._not_started: list[Ended] = []
         self._context = _context([*PRELOADED, *preload], self.threads)
@@ -54,7 +58,7 @@ class LocalLauncher:
         """See `Launcher`."""
         receiver, sender = self._context.Pipe(duplex=False)
         device = self._free_device()
-        process = self._context.Process(target=_work, args=(job, sender, device), name=job.name)  # type: ignore[attr-defined]
+        process = self._context.Process(target=_work, args=(job, sender, device, self._runs_on_each), name=job.name)  # type: ignore[attr-defined]
         try:
             with _without_main():
                 process.start()
@@ -118,10 +122,12 @@ def _without_main() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-def _work(job: Job, sender: Connection, device: str) -> None:
+def _work(job: Job, sender: Connection, device: str, sharers: int) -> None:
     """Body of a worker."""
     if device:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
+    if sharers > 1:
+        os.environ[GPU_FRACTION] = str(USABLE / sharers)
     _end_with_parent()
     result = carry_out(job)
     try:

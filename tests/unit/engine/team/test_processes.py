@@ -10,6 +10,7 @@ import torch
 from fptkit.cli.main import cli
 from fptkit.cli.shared import one_process_only
 from fptkit.engine.batches import evaluation_batches, part_of_process
+from fptkit.engine.team import processes as processes_module
 from fptkit.engine.team.processes import ALONE, Processes, add_up_step, local_device
 from fptkit.errors import UsageError
 from fptkit.interfaces import Batch, Classes, SampledEvaluation, Task, Vectors
@@ -77,9 +78,11 @@ def test_gradients_losses_and_statistics_are_added_up() -> None:
     norm, fixed = torch.nn.BatchNorm1d(2), torch.nn.BatchNorm1d(2).eval()
     norm.running_mean = torch.tensor([4.0, 8.0])
     # Three quarters of the batch are ours; the other process has a gradient of both, and has weighted its statistics.
-    other = WithAnother([False, True, True, False], [0.5, 10.0, 20.0, 30.0, 40.0, 0.25, 0.5, 0.75, 1.0])
-    loss = add_up_step(other, [ours, its, nobodys], [norm, fixed], torch.tensor(0.25), 0.75)
+    other = WithAnother([True, False, True, True, False], [0.5, 10.0, 20.0, 30.0, 40.0, 0.25, 0.5, 0.75, 1.0])
+    loss, ending = add_up_step(other, [ours, its, nobodys], [norm, fixed], torch.tensor(0.25), 0.75)
+    assert loss is not None
     assert float(loss) == 0.75
+    assert ending, "the other process wants to end"
     assert ours.grad.tolist() == [11.0, 22.0]
     assert its.grad is not None
     assert its.grad.tolist() == [30.0, 40.0]
@@ -91,13 +94,33 @@ def test_gradients_losses_and_statistics_are_added_up() -> None:
     assert fixed.running_var.tolist() == [1.0, 1.0], "what does not change must keep its bits"
 
 
+def test_large_gradients_are_exchanged_in_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes_module, "BUCKET_BYTES", 16)
+    sizes: list[int] = []
+
+    class Doubling(WithAnother):
+        def add_up(self, numbers: torch.Tensor) -> None:
+            sizes.append(len(numbers))
+            numbers *= 2
+
+    parameters = [torch.nn.Parameter(torch.zeros(size)) for size in (3, 9, 2, 2, 1)]
+    for number, parameter in enumerate(parameters, start=1):
+        parameter.grad = torch.full_like(parameter, number)
+    loss, _ = add_up_step(Doubling([False] * 7, []), parameters, [], torch.tensor(0.5), 0.5)
+    assert sizes == [4, 9, 4, 1], "the loss and the first; one larger than a bucket; two; the last"
+    assert loss == 1
+    for number, parameter in enumerate(parameters, start=1):
+        assert parameter.grad is not None
+        assert parameter.grad.tolist() == [2 * number] * len(parameter)
+
+
 @pytest.mark.parametrize(("ours", "its"), [(None, False), (torch.tensor(0.25), True)])
 def test_nothing_is_exchanged_where_memory_ran_out(ours: torch.Tensor | None, its: bool) -> None:
     """In this process, or in the other one, which then sends nothing that could be waited for."""
     parameter = torch.nn.Parameter(torch.zeros(1))
     parameter.grad = torch.ones(1)
-    other = WithAnother([its, True], [])
-    assert add_up_step(other, [parameter], [], ours, 0.5) is None
+    other = WithAnother([False, its, True], [])
+    assert add_up_step(other, [parameter], [], ours, 0.5, lambda: True) == (None, True)
 
 
 def test_a_single_process_does_everything_itself() -> None:
