@@ -18,6 +18,7 @@ ORDER = (
     "train",
     "shuffle_tokens",
     "precision",
+    "float32_products",
     "device",
     "threads",
     *COMPONENT_LISTS,

@@ -336,15 +336,15 @@ class RecipeSettings(Options):
         "auto; int8_storage: they are quantised, but multiplied in bfloat16, for models that do not fit otherwise. "
         "Trained weights are always float32",
     )
-    # On another device or with other threads, results differ by rounding.
-    device: Annotated[Literal["auto", "cpu", "cuda"], Decides.NOTHING] = Field(
-        default="auto", description="device to train on; auto: a GPU if there is one"
-    )
-    float32_products: Annotated[Literal["auto", "exact", "tf32"], Decides.NOTHING] = Field(
+    float32_products: Annotated[Literal["auto", "exact", "tf32"], Added.LATER] = Field(
         default="auto",
         description="how a GPU multiplies matrices that are float32, such as those of encoder and head; tf32: with "
         "factors rounded to 11 bits, several times as fast; exact: in float32; auto: tf32 in mixed precision, whose "
         "factors are coarser anyway, and exact with precision float32. A CPU always multiplies exactly",
+    )
+    # On another device or with other threads, results differ by rounding.
+    device: Annotated[Literal["auto", "cpu", "cuda"], Decides.NOTHING] = Field(
+        default="auto", description="device to train on; auto: a GPU if there is one"
     )
     threads: Annotated[int | None, Decides.NOTHING] = Field(
         default=None, ge=1, le=limits.THREADS, description="CPU threads; null: torch's default"

@@ -18,8 +18,10 @@ from fptkit.specs import NOUNS, PLURALS
 
 CLOSED = {
     "TrainOptions.feature_cache": "when the engine caches features: it can decide or must not",
+    "TrainOptions.cuda_graphs": "when the engine records steps: it can decide or must not",
     "TrainOptions.shard_frozen": "whether the engine shards frozen weights",
     "Recipe.precision": "number formats that torch, the kernels and the freeze proof know",
+    "Recipe.float32_products": "the number formats in which GPUs multiply float32 matrices",
     "Recipe.device": "devices on which the engine is tested",
     "UntilDecided.until": "the one word of this form of seeds",
     "StudySettings.choose": "two designs, whose statistics differ",
@@ -34,7 +36,7 @@ CLOSED = {
     "PretrainRecipe.save_dtype": "number formats of safetensors that checkpoints are read from",
     "SyntheticRecipe.save_dtype": "number formats of safetensors that checkpoints are read from",
     "TaskPretraining.save_dtype": "number formats of safetensors that checkpoints are read from",
-    "SyntheticData.source": "two statistics that the published comparison needs",
+    "SyntheticData.source": "the procedures and statistics whose bodies the published comparison needs",
     "fptkit export --to": "file formats; each is a writer and a check of its own",
     "fptkit report --format": "forms of one report, all made from the same sections",
 }

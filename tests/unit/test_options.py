@@ -29,7 +29,6 @@ NOTHING = {
     "plugins",
     "device",
     "threads",
-    "float32_products",
     "listeners",
     "pinned.recipe",
     "pinned.profile",
