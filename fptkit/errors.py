@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 class FptkitError(Exception):
@@ -22,6 +23,19 @@ class FptkitError(Exception):
 
     exit_code = 1
     process: int | None = None
+
+    def __init__(self, *values: object) -> None:
+        super().__init__(*(bounded(value) if isinstance(value, str) else value for value in values))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without a call of __init__: subclasses have arguments of their own, and errors cross processes.
+        return _copy, (type(self), self.args, self.__dict__)
+
+
+def _copy(kind: type[FptkitError], args: tuple[Any, ...], fields: dict[str, Any]) -> FptkitError:
+    err = kind.__new__(kind, *args)
+    err.__dict__.update(fields)
+    return err
 
 
 _LONGEST_NAME = 100
@@ -76,6 +90,18 @@ def clipped(text: str) -> str:
 _UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Characters that act on a terminal instead of being seen: control characters but tab and line feed, marks that turn
 the direction of writing, and halves of surrogate pairs, which no stream can encode."""
+
+
+def bounded(text: str) -> str:
+    """A message without endless lines: of a very long one, the beginning and the end.
+
+    Messages quote files, and a damaged file may hold a value of any length; what to do often comes after it.
+    """
+    if len(text) <= _LONGEST_LINE:
+        return text
+    half = _LONGEST_LINE // 2
+    lines = (line if len(line) <= _LONGEST_LINE else f"{line[:half]} ... {line[-half:]}" for line in text.split("\n"))
+    return "\n".join(lines)
 
 
 def visible(text: str) -> str:
@@ -149,7 +175,7 @@ class PluginFault(PluginError):
         context: str = "",
         remedy: str = "",
     ) -> None:
-        self.plugin, self.component, self.call, self.problem = plugin, component, call, problem
+        self.plugin, self.component, self.call, self.problem = plugin, component, call, bounded(problem)
         self.place, self.context, self.remedy = place, context, remedy
         super().__init__(str(self))
 
@@ -217,7 +243,7 @@ class RecipeError(FptkitError):
         column = max((len(visible(problem.where)) for problem in self.problems), default=0) + 2
         lines = []
         for problem in self.problems:
-            first, *rest = (visible(line[:_LONGEST_LINE]) for line in problem.message.split("\n"))
+            first, *rest = map(visible, bounded(problem.message).split("\n"))
             path = visible(problem.path).replace("\n", "\\n")
             lines.append(visible(problem.where).ljust(column) + (f"{path}: " if path else "") + first)
             lines += [" " * column + line for line in rest]

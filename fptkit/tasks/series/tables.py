@@ -12,6 +12,7 @@ from fptkit.errors import DataError, UsageError
 from fptkit.tasks.reading.columns import Column, read_column
 from fptkit.tasks.reading.delimited import TextTable
 from fptkit.tasks.reading.labels import same_label, shown
+from fptkit.tasks.reading.numbers import short
 from fptkit.tasks.reading.timing import TIME_NAMES, is_identifier, is_time
 from fptkit.tasks.series.long import place, sort_steps
 from fptkit.tasks.series.options import Layout
@@ -226,7 +227,7 @@ def _number(table: TextTable, name: str, layout: Layout, what: str) -> Sequence[
     if column.kind != "number":
         row = next(row for row, cell in enumerate(column.cells) if cell)
         raise DataError(
-            f"{table.where(row)}: column '{name}' has {column.cells[row]!r}, not numbers, so it is not {what}"
+            f"{table.where(row)}: column '{name}' has {short(column.cells[row])}, not numbers, so it is not {what}"
         )
     return column.numbers
 
@@ -253,8 +254,8 @@ def _constant(table: TextTable, name: str, id: str, numbers: NDArray[np.int64], 
             found[owner] = cell
         elif before != cell and same_label(before) != same_label(cell):
             raise DataError(
-                f"{table.where(row)}: column '{name}' has {cell!r}, but {before!r} in an earlier row of the same "
-                f"series ('{id}' is {table.columns[id][row]!r}); it must be the same in all rows of a series"
+                f"{table.where(row)}: column '{name}' has {short(cell)}, but {short(before)} in an earlier row of the "
+                f"same series ('{id}' is {short(table.columns[id][row])}); it must be the same in all rows of a series"
             )
     return [cell or "" for cell in found]
 

@@ -123,6 +123,20 @@ def test_faults(tmp_path: Path, text: str, options: dict[str, Any], message: str
         read(tmp_path, text, **options)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "id,time,v,label\n1,0,1,a\n1,1,2,{}\n",
+        "label,t0,note\na,1,{}\nb,3,bad\n",
+        "id,time,v,label\n{0},0,1,a\n{0},1,2,b\n",
+    ],
+)
+def test_an_endless_cell_is_quoted_in_part(tmp_path: Path, text: str) -> None:
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, text.format("[" * 300_000))
+    assert len(str(caught.value)) < 5_000
+
+
 def test_what_is_not_clear_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"task.id: name the column"):
         read(tmp_path, "a,b\n1,2\n3,4\n", layout="long")
