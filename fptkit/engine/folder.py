@@ -10,7 +10,7 @@ from fptkit.engine.checkpoint import STATE, latest_checkpoint
 from fptkit.engine.code_version import code_version
 from fptkit.engine.progress import last_step, pause_step
 from fptkit.errors import TrainingError, UsageError
-from fptkit.files import CHECKPOINTS, ENVIRONMENT, RECIPE, SUMMARY, find_json, is_sealed
+from fptkit.files import CHECKPOINTS, ENVIRONMENT, METRICS, RECIPE, SUMMARY, find_json, is_sealed
 from fptkit.options import deciding
 from fptkit.recipe.load import LoadedRecipe, load_saved_recipe
 from fptkit.recipe.models import Recipe
@@ -76,6 +76,21 @@ def code_notes(folder: Path) -> list[str]:
         f"{', '.join(version[:16] for version in others)}), so its result may differ from that of a single version. To "
         f"repeat it with one: fptkit run {shlex.quote(str(folder / RECIPE))} --output ANOTHER_FOLDER",
     ]
+
+
+def refuse_missing(folder: Path) -> None:
+    """Refuse to go on in a run folder of which somebody removed files; one that is gone as a whole is left to
+    `failed_file`.
+
+    Raises:
+        TrainingError: the recipe, the environment or the metrics file is missing.
+    """
+    missing = [name for name in (RECIPE, ENVIRONMENT, METRICS) if not (folder / name).exists()]
+    if missing and folder.is_dir():
+        raise TrainingError(
+            f"{folder}: {', '.join(missing)} {'was' if len(missing) == 1 else 'were'} removed during the run, which "
+            "can no longer be continued or repeated. Start it again in another folder"
+        )
 
 
 def failed_file(folder: Path, err: OSError) -> TrainingError:

@@ -12,7 +12,7 @@ from fptkit.engine.assessment.records import SplitAssessed
 from fptkit.engine.control import RunActions
 from fptkit.engine.events import Event, Listener, Noted, RunEnded, RunStopped, Saving
 from fptkit.engine.facts import environment, peak_memory_mib, versions
-from fptkit.engine.folder import earlier_code
+from fptkit.engine.folder import earlier_code, refuse_missing
 from fptkit.engine.listeners import copied, recipe_listeners
 from fptkit.engine.loop import Trainer
 from fptkit.engine.preparation import write_preparation
@@ -46,8 +46,15 @@ class RunOutput:
         self._actions = RunActions()
 
     def records(self) -> dict[str, Any]:
-        """Length and digest of the metrics file; empty in all processes but rank 0."""
-        return {} if self._metrics_file is None else self._metrics_file.facts()
+        """Length and digest of the metrics file; empty in all processes but rank 0.
+
+        Raises:
+            TrainingError: files of the run were removed.
+        """
+        if self._metrics_file is None:
+            return {}
+        refuse_missing(self._request.folder)
+        return self._metrics_file.facts()
 
     @contextlib.contextmanager
     def opened(self, trainer: Trainer) -> Iterator[None]:
@@ -118,6 +125,7 @@ class RunOutput:
 
     def end(self, status: str, trainer: Trainer, metrics: Mapping[str, Any]) -> dict[str, Any]:
         """Write and report the summary of a run that got as far as requested."""
+        self._processes.from_main(lambda: refuse_missing(self._request.folder))
         summary = self._processes.from_main(lambda: self.summarise(status, trainer, metrics))
         known = self._actions.facts()
         self.emit(RunEnded(summary))

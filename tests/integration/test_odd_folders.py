@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from whole_runs import start
 
+from fptkit.engine.events import Event, SplitTested, StepsDone, Validated
 from fptkit.engine.folder import resume_command
 from fptkit.errors import CheckpointError, DataError, FptkitError, PluginError, ShapeError, TrainingError, UsageError
 
@@ -68,6 +70,19 @@ def test_a_checkpoint_without_digest_is_taken_with_a_note(recipe: Path, finished
     after = start(recipe, finished, "train.max_steps=30", resume=True)
     assert after["steps"] == 30
     assert any("wrote no digest of its state" in note for note in after["notes"])
+
+
+@pytest.mark.parametrize("at", [StepsDone, Validated, SplitTested])
+@pytest.mark.parametrize("name", ["recipe.yaml", "environment.json", "metrics.jsonl"])
+def test_files_removed_during_a_run_are_noticed(recipe: Path, tmp_path: Path, name: str, at: type[Event]) -> None:
+    class Removes:
+        def handle(self, event: Event) -> None:
+            if isinstance(event, at):
+                (tmp_path / "run" / name).unlink(missing_ok=True)
+
+    with pytest.raises(TrainingError, match=f"run: {re.escape(name)} was removed during the run, which can no longer"):
+        start(recipe, tmp_path / "run", listener=Removes())
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "failed"
 
 
 @pytest.mark.parametrize("keep", [0, 100])
