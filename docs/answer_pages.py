@@ -30,6 +30,15 @@ from fptkit.lab.studies.verdicts import Comparison
 ROOT = Path(__file__).resolve().parent.parent
 PLAN = ROOT / "benchmarks" / "answers" / "plan.yaml"
 BUNDLES = ROOT / "docs" / "results" / "bundles"
+IMAGES = "--set tasks.mnist.task.source=path:mnist_subset.npz --set tasks.cifar10.task.source=path:cifar10_subset.npz"
+OTHERS = {
+    "smollm2": {
+        study: f"fptkit study {study} --workers 1 --threads 1 {IMAGES}"
+        for study in ("smollm2_control", "smollm2_interface")
+    }
+}
+"""Pages whose studies are not in the plan: the command of each study."""
+
 PICTURES = "answers"
 """Folder of the pictures, beside the pages."""
 
@@ -93,8 +102,14 @@ def _planned() -> tuple[dict[str, Any], ...]:
 
 
 def studies_of(page: str) -> list[str]:
-    """Names of the studies of a page, in the order of the plan."""
-    return [row["study"] for row in _planned() if row["page"] == page]
+    """Names of the studies of a page, in their order."""
+    return [row["study"] for row in _planned() if row["page"] == page] + list(OTHERS.get(page, ()))
+
+
+def command_of(name: str) -> str:
+    """The command that makes a study."""
+    others = {study: command for studies in OTHERS.values() for study, command in studies.items()}
+    return others.get(name, f"python benchmarks/answers.py {name} --data DIR")
 
 
 def page_text(page: str, folder: Path = BUNDLES) -> str:
@@ -111,7 +126,7 @@ def page_text(page: str, folder: Path = BUNDLES) -> str:
 def _not_run(name: str) -> str:
     return (
         f"## Study `{name}`\n\nNot run yet: there is no bundle `docs/results/bundles/{name}.zip`. "
-        f"`python benchmarks/answers.py {name} --data DIR` makes it."
+        f"`{command_of(name)}` makes it."
     )
 
 
@@ -180,7 +195,7 @@ def _head(bundle: Bundle) -> Iterator[str]:
         f"code {results.code_version[:12]}. Commands: make it, verify it, repeat one of its runs."
     )
     where = f"docs/results/bundles/{bundle.file.name}"
-    commands = [f"python benchmarks/answers.py {bundle.name} --data DIR", f"fptkit verify {where}"]
+    commands = [command_of(bundle.name), f"fptkit verify {where}"]
     yield "\n".join(["```sh", *commands, f"fptkit verify {where} --rerun 1", "```"])
 
 

@@ -95,9 +95,12 @@ def test_differences_of_the_paper_are_those_of_its_tables() -> None:
 
 
 def test_every_page_of_the_plan_exists() -> None:
-    for row in answers._planned():
-        page = ROOT / "docs" / "results" / f"{row['page']}.md"
-        assert f"<!-- generated: answers {row['page']} -->" in page.read_text("utf-8")
+    for page in {*(row["page"] for row in answers._planned()), *answers.OTHERS}:
+        text = (ROOT / "docs" / "results" / f"{page}.md").read_text("utf-8")
+        assert f"<!-- generated: answers {page} -->" in text
+        assert all(
+            f"## Study `{name}`" in text and answers.command_of(name) in text for name in answers.studies_of(page)
+        )
 
 
 @pytest.mark.parametrize("file", sorted(answers.BUNDLES.glob("*.zip")), ids=lambda file: file.stem)
