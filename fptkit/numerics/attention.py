@@ -11,8 +11,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from fptkit.numerics import kernels
-from fptkit.numerics.ops import draw_seed, kept_levels
+from fptkit.numerics import kernels, ops
 
 EXPLICIT_TOKENS = 640
 """Number of tokens up to which explicit products are faster than torch's fused attention on CPUs in bfloat16.
@@ -57,7 +56,7 @@ def attend(
     causal = causal and mask is None
     if dropout and query.device.type == "cpu" and _rows_at_once(query, key) < query.shape[2]:
         return _attend_in_parts(query, key, value, mask, dropout=dropout, causal=causal, scale=scale)
-    if not _explicit(query, key.shape[2]) or dropout:
+    if not _explicit(query, key.shape[2]):
         return functional.scaled_dot_product_attention(
             query, key, value, attn_mask=mask, dropout_p=dropout, is_causal=causal, scale=scale
         )
@@ -67,7 +66,8 @@ def attend(
         key.flatten(0, 1).transpose(1, 2),
         alpha=query.shape[-1] ** -0.5 if scale is None else scale,
     )
-    return torch.bmm(scores.softmax(-1), value.flatten(0, 1)).unflatten(0, query.shape[:2])
+    weights = ops.dropout(scores.softmax(-1), dropout, training=True)
+    return torch.bmm(weights, value.flatten(0, 1)).unflatten(0, query.shape[:2])
 
 
 def _rows_at_once(query: Tensor, key: Tensor) -> int:
@@ -124,39 +124,77 @@ def attend_packed(projected: Tensor, heads: int, *, dropout: float, causal: bool
         dropout: dropout probability of attention weights.
         causal: a token sees itself and earlier tokens; false: it sees all tokens.
     """
-    if not dropout and _explicit(projected, projected.shape[1]) and kernels.run_on(projected):
-        mixed: Tensor = _Attention.apply(projected, heads, causal)
+    if _explicit(projected, projected.shape[1]) and kernels.run_on(projected) and _can_drop(dropout):
+        mixed: Tensor = _Attention.apply(projected, heads, causal, _draw_dropping(dropout))
         return mixed
     query, key, value = projected.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
     return attend(query, key, value, None, dropout=dropout, causal=causal).transpose(1, 2).flatten(2)
 
 
+Dropping = tuple[Tensor, int] | None
+"""The seed of a dropout and its levels kept, see `kept_levels`; None: all weights are kept."""
+
+
+def _can_drop(dropout: float) -> bool:
+    """Whether `_draw_dropping` can express a probability."""
+    return not dropout or ops.kept_levels(dropout, training=True) is not None
+
+
+def _draw_dropping(dropout: float) -> Dropping:
+    kept = ops.kept_levels(dropout, training=True)
+    return None if kept is None else (ops.draw_seed(), kept)
+
+
+def _dropped(numbers: Tensor, dropping: Dropping) -> Tensor:
+    """Numbers after dropout; the same ones are dropped whenever it is called with the same shape."""
+    if dropping is None:
+        return numbers
+    seed, kept = dropping
+    after: Tensor = torch.ops.fptkit.dropped(numbers, seed, kept, numbers.dtype)
+    return after
+
+
+def _save(ctx: Any, dropping: Dropping, *tensors: Tensor) -> None:
+    """Keep what `_saved` returns in the backward pass."""
+    seed, ctx.kept = dropping or (None, 0)
+    ctx.save_for_backward(seed, *tensors)
+
+
+def _saved(ctx: Any) -> tuple[Any, ...]:
+    """The dropping and the tensors that `_save` kept."""
+    seed, *tensors = ctx.saved_tensors
+    return None if seed is None else (seed, ctx.kept), *tensors
+
+
 class _Attention(Function):
-    """Attention by explicit products, with the softmax of `fptkit.numerics.kernels` and as few copies as possible."""
+    """Attention by explicit products, with the softmax of `fptkit.numerics.kernels` and as few copies as possible.
+
+    Dropout keeps its seed for the backward pass, so the weights are kept once, in bfloat16.
+    """
 
     @staticmethod
-    def forward(ctx: Any, projected: Tensor, heads: int, causal: bool) -> Tensor:
+    def forward(ctx: Any, projected: Tensor, heads: int, causal: bool, dropping: Dropping) -> Tensor:
         packed = projected.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4).contiguous().flatten(1, 2)
         query, key, value = packed
         weights = torch.bmm(query, key.transpose(1, 2))
         ctx.scale, ctx.causal, ctx.heads = query.shape[-1] ** -0.5, causal, heads
         torch.ops.fptkit.softmax_(weights, ctx.scale, causal)
-        ctx.save_for_backward(packed, weights)
-        return torch.bmm(weights, value).unflatten(0, (-1, heads)).transpose(1, 2).flatten(2)
+        _save(ctx, dropping, packed, weights)
+        return torch.bmm(_dropped(weights, dropping), value).unflatten(0, (-1, heads)).transpose(1, 2).flatten(2)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        packed, weights = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        dropping, packed, weights = _saved(ctx)
         query, key, value = packed
         given = grad.unflatten(-1, (ctx.heads, -1)).transpose(1, 2).flatten(0, 1)
         grads = torch.empty_like(packed)
-        torch.bmm(weights.transpose(1, 2), given, out=grads[2])
-        scores = torch.bmm(given, value.transpose(1, 2))
+        torch.bmm(_dropped(weights, dropping).transpose(1, 2), given, out=grads[2])
+        scores = _dropped(torch.bmm(given, value.transpose(1, 2)), dropping)
         torch.ops.fptkit.softmax_backward_(scores, weights, ctx.scale, ctx.causal)
         torch.bmm(scores, key, out=grads[0])
         torch.bmm(scores.transpose(1, 2), query, out=grads[1])
-        return grads.unflatten(1, (-1, ctx.heads)).permute(1, 3, 0, 2, 4).flatten(2), None, None
+        return grads.unflatten(1, (-1, ctx.heads)).permute(1, 3, 0, 2, 4).flatten(2), None, None, None
 
 
 def attend_grouped(
@@ -184,10 +222,9 @@ def attend_grouped(
         return None
     if query.shape[1] % key.shape[1] or key.shape[1] != value.shape[1]:
         return None
-    kept = kept_levels(dropout, training=True)
-    if kept is None and dropout:
+    if not _can_drop(dropout):
         return None
-    mixed: Tensor = _Grouped.apply(query, key, value, scale, causal, None if kept is None else (draw_seed(), kept))
+    mixed: Tensor = _Grouped.apply(query, key, value, scale, causal, _draw_dropping(dropout))
     return mixed
 
 
@@ -202,31 +239,25 @@ class _Grouped(Function):
         value: Tensor,
         scale: float,
         causal: bool,
-        dropping: tuple[Tensor, int] | None,
+        dropping: Dropping,
     ) -> Tensor:
         batch, heads, tokens, _ = query.shape
         grouped = query.reshape(batch * key.shape[1], -1, query.shape[-1])
         keys, values = key.flatten(0, 1).contiguous(), value.flatten(0, 1).contiguous()
         weights = torch.bmm(grouped, keys.transpose(1, 2))
         torch.ops.fptkit.softmax_(weights.view(batch * heads, tokens, tokens), scale, causal)
-        seed, ctx.kept = dropping or (None, None)
-        ctx.save_for_backward(grouped, keys, values, weights, *([] if seed is None else [seed]))
+        _save(ctx, dropping, grouped, keys, values, weights)
         ctx.scale, ctx.causal, ctx.groups = scale, causal, key.shape[1]
-        used = weights if seed is None else torch.ops.fptkit.dropped(weights, seed, ctx.kept, weights.dtype)
-        return torch.bmm(used, values).view(batch, heads, tokens, -1)
+        return torch.bmm(_dropped(weights, dropping), values).view(batch, heads, tokens, -1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        grouped, keys, values, weights, *seeds = ctx.saved_tensors
+        dropping, grouped, keys, values, weights = _saved(ctx)
         batch, heads, tokens, _ = grad.shape
-
-        def drop(numbers: Tensor) -> Tensor:
-            return torch.ops.fptkit.dropped(numbers, seeds[0], ctx.kept, numbers.dtype) if seeds else numbers
-
         given = grad.reshape(batch * ctx.groups, -1, grad.shape[-1])
-        of_values = torch.bmm(drop(weights).transpose(1, 2), given)
-        scores = drop(torch.bmm(given, values.transpose(1, 2)))
+        of_values = torch.bmm(_dropped(weights, dropping).transpose(1, 2), given)
+        scores = _dropped(torch.bmm(given, values.transpose(1, 2)), dropping)
         each_head = (batch * heads, tokens, tokens)
         torch.ops.fptkit.softmax_backward_(scores.view(each_head), weights.view(each_head), ctx.scale, ctx.causal)
         of_queries, of_keys = torch.bmm(scores, keys), torch.bmm(scores.transpose(1, 2), grouped)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fptkit.numerics import kernels
-from fptkit.numerics.attention import attend_grouped, attend_packed
+from fptkit.numerics.attention import attend, attend_grouped, attend_packed
 from fptkit.numerics.ops import add_dropped, dropout, gelu, gelu_exact, norm_branch, rms_norm, silu_product
 
 FORMATS = [torch.bfloat16, torch.float16, torch.float32, torch.float64]
@@ -412,29 +412,93 @@ def test_hooks_of_a_norm_are_called(norms: tuple[nn.LayerNorm, nn.LayerNorm]) ->
 # Attention
 
 
-@pytest.mark.parametrize("dropped", [0.0, 0.1])
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("tokens", [1, 17, 120])
-def test_packed_attention_and_its_gradient(tokens: int, causal: bool, dropped: float) -> None:
-    """Against torch's in float64; with dropout only that torch's own attention is used."""
+def test_packed_attention_and_its_gradient(tokens: int, causal: bool) -> None:
+    """Against torch's in float64."""
     torch.manual_seed(0)
     batch, heads, width = 2, 3, 16
     packed = torch.randn(batch, tokens, 3 * heads * width).bfloat16().requires_grad_()
     grad = torch.randn(batch, tokens, heads * width).bfloat16()
-    torch.manual_seed(1)
-    found = attend_packed(packed, heads, dropout=dropped, causal=causal)
+    found = attend_packed(packed, heads, dropout=0.0, causal=causal)
     found.backward(grad)
 
     exact = packed.detach().double().requires_grad_()
-    given = exact if not dropped else packed.detach().clone().requires_grad_()
-    query, key, value = (part.unflatten(-1, (heads, width)).transpose(1, 2) for part in given.chunk(3, -1))
-    torch.manual_seed(1)
-    expected = functional.scaled_dot_product_attention(query, key, value, dropout_p=dropped, is_causal=causal)
+    query, key, value = (part.unflatten(-1, (heads, width)).transpose(1, 2) for part in exact.chunk(3, -1))
+    expected = functional.scaled_dot_product_attention(query, key, value, is_causal=causal)
     expected = expected.transpose(1, 2).flatten(2)
-    expected.backward(grad.to(expected.dtype))
-    torch.testing.assert_close(found.double(), expected.double(), rtol=0.02, atol=0.02)
-    error = (packed.grad.double() - given.grad.double()).norm() / given.grad.double().norm()
+    expected.backward(grad.double())
+    torch.testing.assert_close(found.double(), expected, rtol=0.02, atol=0.02)
+    error = (packed.grad.double() - exact.grad).norm() / exact.grad.norm()
     assert float(error) < 2 * HALF
+
+
+DROPPED = 0.25
+
+
+def dropped_reference(query: Tensor, key: Tensor, value: Tensor, kept: Tensor, allowed: Tensor) -> Tensor:
+    """Naive attention of which only some weights are kept."""
+    scores = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5
+    weights = scores.masked_fill(~allowed, float("-inf")).softmax(-1)
+    return (weights * kept / (1 - DROPPED)) @ value
+
+
+def compare_dropped(found: Tensor, query: Tensor, key: Tensor, value: Tensor, allowed: Tensor) -> None:
+    """Values are the unit matrix, so that the result is the weights after dropout: which ones are kept can be seen.
+    Result and gradients are compared with those of the reference for the same ones."""
+    kept = found.detach() != 0
+    possible = allowed.expand_as(kept)
+    assert not kept[~possible].any()
+    assert abs(1 - float(kept[possible].float().mean()) - DROPPED) < 0.05
+    exact = [each.detach().double().requires_grad_() for each in (query, key, value)]
+    expected = dropped_reference(*exact, kept, allowed)
+    torch.testing.assert_close(found.double(), expected, rtol=0.02, atol=0.02)
+    grad = torch.randn(found.shape).bfloat16()
+    ours = torch.autograd.grad(found, [query, key, value], grad)
+    for one, other in zip(ours, torch.autograd.grad(expected, exact, grad.double()), strict=True):
+        assert float((one.double() - other).norm()) < 3 * HALF * float(other.norm())
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_packed_attention_with_dropout_and_its_gradient(causal: bool) -> None:
+    torch.manual_seed(0)
+    batch, heads, tokens = 3, 2, 32
+    query, key = (torch.randn(batch, heads, tokens, tokens).bfloat16().requires_grad_() for _ in range(2))
+    value = torch.eye(tokens).expand(batch, heads, -1, -1).bfloat16().clone().requires_grad_()
+    packed = torch.cat([each.transpose(1, 2).flatten(2) for each in (query, key, value)], -1)
+    found = attend_packed(packed, heads, dropout=DROPPED, causal=causal).unflatten(-1, (heads, -1)).transpose(1, 2)
+    allowed = torch.ones(tokens, tokens, dtype=torch.bool)
+    compare_dropped(found, query, key, value, allowed.tril() if causal else allowed)
+
+
+@pytest.mark.parametrize("usual", [True, False], ids=["kernels", "torch"])
+@pytest.mark.parametrize("rows", [5, 40])
+def test_masked_attention_with_dropout_and_its_gradient(
+    rows: int, usual: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not usual:
+        monkeypatch.setattr(kernels, "run_on", lambda tensor: False)
+    torch.manual_seed(0)
+    shape, tokens = (4, 3), 40
+    query, key = torch.randn(*shape, rows, tokens).bfloat16(), torch.randn(*shape, tokens, tokens).bfloat16()
+    value = torch.eye(tokens).expand(*shape, -1, -1).bfloat16().clone()
+    given = [each.requires_grad_() for each in (query, key, value)]
+    allowed = (torch.arange(tokens) < torch.tensor([[9], [40], [40], [23]]))[:, None, None]
+    found = attend(query, key, value, allowed, dropout=DROPPED, causal=False)
+    compare_dropped(found, *given, allowed)
+
+
+def test_weights_of_attention_are_kept_once_with_dropout() -> None:
+    packed, kept = torch.randn(2, 64, 3 * 32).bfloat16().requires_grad_(), 0
+
+    def count(tensor: Tensor) -> Tensor:
+        nonlocal kept
+        kept += tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        attend_packed(packed, 4, dropout=0.1)
+    assert kept == 2 * packed.numel() + 2 * 2 * 4 * 64 * 64 + 8  # bfloat16: inputs, weights; a seed
 
 
 def test_packed_attention_without_kernels_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
