@@ -4,12 +4,11 @@
     python benchmarks/steps.py --official DIR            # a checkout of kzl/universal-computation
     python benchmarks/steps.py --tasks bit_memory cifar10 --contenders int8 autocast --rounds 9 --threads 2
 
-All have random weights, the paper's settings, and dropout 0.1; ours has no dropout of attention weights, as in the
-recipes. Each contender has a process of its own, which takes a step when asked: they alternate, so that a busy machine
-slows all equally, and each has its own peak memory. After our step its matrix products alone are timed. It prints
-medians over the rounds with minimum and maximum of the ratios per round, the best of the peers first, and our fraction
-of the throughput of the products alone. On a busy machine, use the CPU time with ``--threads 1``, since waiting threads
-count as busy.
+All have random weights, the paper's settings, and its dropout of 0.1, also of attention weights. Each contender has a
+process of its own, which takes a step when asked: they alternate, so that a busy machine slows all equally, and each
+has its own peak memory. After our step its matrix products alone are timed. It prints medians over the rounds with
+minimum and maximum of the ratios per round, the best of the peers first, and our fraction of the throughput of the
+products alone. On a busy machine, use the CPU time with ``--threads 1``, since waiting threads count as busy.
 
 - ours: the recipe of the task, profile ``paper``, built and stepped by the engine's own code as in ``fptkit bench``,
   with ``precision: auto``; int8: the same with ``precision: int8``.

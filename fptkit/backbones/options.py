@@ -78,7 +78,7 @@ RANDOM_INIT = (
 )
 DROPOUT = "dropout probability of the embedding and of each block's output, in training"
 ATTENTION_DROPOUT = (
-    "dropout probability of attention weights, in training; above 0, fused attention cannot be used: slower steps"
+    "dropout probability of attention weights, in training; above 0, attention of many tokens is not fused: slower"
 )
 
 
