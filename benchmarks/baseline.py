@@ -102,11 +102,11 @@ class PlainTransformer(nn.Module):
             if peer.library != "peft" or "wpe" in name:
                 parameter.requires_grad = "wpe" in name or name.rpartition(".")[0] in norms
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """Return the logits of a batch, in the shape that the task's loss expects."""
-        mask = torch.arange(batch.inputs.shape[1]) < batch.lengths[:, None]
-        hidden = self.body(inputs_embeds=self.encoder(batch.inputs), attention_mask=mask.long()).last_hidden_state
-        read = batch.lengths[:, None] + torch.arange(-self.output.tokens, 0)
+        mask = torch.arange(inputs.shape[1]) < lengths[:, None]
+        hidden = self.body(inputs_embeds=self.encoder(inputs), attention_mask=mask.long()).last_hidden_state
+        read = lengths[:, None] + torch.arange(-self.output.tokens, 0)
         kept = hidden[torch.arange(len(hidden))[:, None], read]
         return self.output.arrange(self.head(kept))
 
@@ -128,7 +128,10 @@ def plain_step(task: Task, batch_size: int, peer: Peer = PEERS["eager"], config:
     clip: Callable[[], object] = partial(nn.utils.clip_grad_norm_, list(model.parameters()), 1.0)
     backward: Callable[[Tensor], object] = Tensor.backward
     if peer.library == "fabric":
-        from lightning.fabric import Fabric
+        try:
+            from lightning.fabric import Fabric
+        except ImportError:  # the same, installed alone
+            from lightning_fabric import Fabric
 
         fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
         plain, (model, optimizer) = model, fabric.setup(model, optimizer)
@@ -143,7 +146,7 @@ def plain_step(task: Task, batch_size: int, peer: Peer = PEERS["eager"], config:
     def step(number: int) -> None:
         batch = next(batches)
         with torch.autocast("cpu", torch.bfloat16, enabled=peer.autocast and peer.library != "fabric"):
-            logits = model(batch)
+            logits = model(batch.inputs, batch.lengths)
         loss = task.loss(logits.float(), batch)
         backward(loss)
         clip()
