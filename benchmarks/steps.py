@@ -42,6 +42,7 @@ from official import Step, official_step
 from fptkit.engine.build import build_task
 from fptkit.engine.facts import environment, peak_memory_mib
 from fptkit.engine.setup import training_batches
+from fptkit.errors import FptkitError
 from fptkit.freezing.counts import gradient_pass
 from fptkit.lab.benchmarking.prepare import Prepared, prepare
 from fptkit.lab.benchmarking.products import ProductsAlone, largest, products_of, rate_of, rates_for
@@ -191,6 +192,7 @@ class Worker:
 
     def __init__(self, name: str, task: str, given: argparse.Namespace) -> None:
         self.name, self.peak_mib, self.rounds = name, 0.0, list[dict[str, Any]]()
+        self.about: dict[str, Any] = {}
         command = [sys.executable, __file__, "--worker", name, "--tasks", task, "--threads", str(given.threads)]
         command += ["--attention", given.attention, *(f"--set={setting}" for setting in given.set)]
         command += ["--official", str(given.official)] if given.official else []
@@ -203,6 +205,9 @@ class Worker:
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": str(given.threads)},
         )
+
+    def wait(self) -> None:
+        """Wait until it is ready."""
         self.about = self._read()
 
     def step(self, number: int) -> None:
@@ -235,17 +240,20 @@ class WorkerFailed(Exception):
 
 @contextlib.contextmanager
 def workers(task: str, given: argparse.Namespace) -> Iterator[list[Worker]]:
-    """Start the contenders of a row, one after the other; those that fail are left out, which is printed."""
-    running: list[Worker] = []
+    """Start the contenders of a row, all at once; those that fail are left out, which is printed."""
+    started: list[Worker] = []
     try:
         for name in given.contenders:
-            if name == "official" and not (given.official and WORKS[task].official):
-                continue
-            with _left_out(name):
-                running.append(Worker(name, task, given))
+            if name != "official" or (given.official and WORKS[task].official):
+                started.append(Worker(name, task, given))
+        running = []
+        for worker in started:
+            with _left_out(worker.name):
+                worker.wait()
+                running.append(worker)
         yield running
     finally:
-        for worker in running:
+        for worker in started:
             worker.end()
 
 
@@ -343,7 +351,10 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
     if given.worker:
-        serve(given.worker, WORKS[given.tasks[0]], given)
+        try:
+            serve(given.worker, WORKS[given.tasks[0]], given)
+        except (FptkitError, ImportError) as err:
+            raise SystemExit(str(err).splitlines()[0]) from None
         return
     machine = environment(load_plugins())
     print(

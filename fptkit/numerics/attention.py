@@ -146,7 +146,7 @@ def _draw_dropping(dropout: float) -> Dropping:
 
 
 def _dropped(numbers: Tensor, dropping: Dropping) -> Tensor:
-    """Numbers after dropout; the same ones are dropped whenever it is called with the same shape."""
+    """Numbers after dropout; themselves without it."""
     if dropping is None:
         return numbers
     seed, kept = dropping
@@ -154,22 +154,10 @@ def _dropped(numbers: Tensor, dropping: Dropping) -> Tensor:
     return after
 
 
-def _save(ctx: Any, dropping: Dropping, *tensors: Tensor) -> None:
-    """Keep what `_saved` returns in the backward pass."""
-    seed, ctx.kept = dropping or (None, 0)
-    ctx.save_for_backward(seed, *tensors)
-
-
-def _saved(ctx: Any) -> tuple[Any, ...]:
-    """The dropping and the tensors that `_save` kept."""
-    seed, *tensors = ctx.saved_tensors
-    return None if seed is None else (seed, ctx.kept), *tensors
-
-
 class _Attention(Function):
     """Attention by explicit products, with the softmax of `fptkit.numerics.kernels` and as few copies as possible.
 
-    Dropout keeps its seed for the backward pass, so the weights are kept once, in bfloat16.
+    Weights are kept for the backward pass in bfloat16; with dropout, before and after it.
     """
 
     @staticmethod
@@ -179,19 +167,20 @@ class _Attention(Function):
         weights = torch.bmm(query, key.transpose(1, 2))
         ctx.scale, ctx.causal, ctx.heads = query.shape[-1] ** -0.5, causal, heads
         torch.ops.fptkit.softmax_(weights, ctx.scale, causal)
-        _save(ctx, dropping, packed, weights)
-        return torch.bmm(_dropped(weights, dropping), value).unflatten(0, (-1, heads)).transpose(1, 2).flatten(2)
+        dropped = _dropped(weights, dropping)
+        ctx.save_for_backward(packed, weights, dropped)
+        return torch.bmm(dropped, value).unflatten(0, (-1, heads)).transpose(1, 2).flatten(2)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        dropping, packed, weights = _saved(ctx)
+        packed, weights, dropped = ctx.saved_tensors
         query, key, value = packed
         given = grad.unflatten(-1, (ctx.heads, -1)).transpose(1, 2).flatten(0, 1)
         grads = torch.empty_like(packed)
-        torch.bmm(_dropped(weights, dropping).transpose(1, 2), given, out=grads[2])
-        scores = _dropped(torch.bmm(given, value.transpose(1, 2)), dropping)
-        torch.ops.fptkit.softmax_backward_(scores, weights, ctx.scale, ctx.causal)
+        torch.bmm(dropped.transpose(1, 2), given, out=grads[2])
+        scores = torch.bmm(given, value.transpose(1, 2))
+        torch.ops.fptkit.softmax_backward_(scores, weights, dropped, ctx.scale, ctx.causal)
         torch.bmm(scores, key, out=grads[0])
         torch.bmm(scores.transpose(1, 2), query, out=grads[1])
         return grads.unflatten(1, (-1, ctx.heads)).permute(1, 3, 0, 2, 4).flatten(2), None, None, None
@@ -246,20 +235,21 @@ class _Grouped(Function):
         keys, values = key.flatten(0, 1).contiguous(), value.flatten(0, 1).contiguous()
         weights = torch.bmm(grouped, keys.transpose(1, 2))
         torch.ops.fptkit.softmax_(weights.view(batch * heads, tokens, tokens), scale, causal)
-        _save(ctx, dropping, grouped, keys, values, weights)
+        dropped = _dropped(weights, dropping)
+        ctx.save_for_backward(grouped, keys, values, weights, dropped)
         ctx.scale, ctx.causal, ctx.groups = scale, causal, key.shape[1]
-        return torch.bmm(_dropped(weights, dropping), values).view(batch, heads, tokens, -1)
+        return torch.bmm(dropped, values).view(batch, heads, tokens, -1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        dropping, grouped, keys, values, weights = _saved(ctx)
+        grouped, keys, values, weights, dropped = ctx.saved_tensors
         batch, heads, tokens, _ = grad.shape
         given = grad.reshape(batch * ctx.groups, -1, grad.shape[-1])
-        of_values = torch.bmm(_dropped(weights, dropping).transpose(1, 2), given)
-        scores = _dropped(torch.bmm(given, values.transpose(1, 2)), dropping)
-        each_head = (batch * heads, tokens, tokens)
-        torch.ops.fptkit.softmax_backward_(scores.view(each_head), weights.view(each_head), ctx.scale, ctx.causal)
+        of_values = torch.bmm(dropped.transpose(1, 2), given)
+        scores = torch.bmm(given, values.transpose(1, 2))
+        each = [tensor.view(batch * heads, tokens, tokens) for tensor in (scores, weights, dropped)]
+        torch.ops.fptkit.softmax_backward_(*each, ctx.scale, ctx.causal)
         of_queries, of_keys = torch.bmm(scores, keys), torch.bmm(scores.transpose(1, 2), grouped)
         return (
             of_queries.view(batch, heads, tokens, -1),

@@ -384,17 +384,17 @@ int32_t softmax(half *scores, int64_t matrices, int64_t rows, int64_t columns, f
     return done;
 }
 
-/* grads of the weights (matrices, rows, columns) become grads of the scores. */
-void softmax_backward(half *grads, const half *weights, int64_t matrices, int64_t rows, int64_t columns, float scale,
-                      bool causal) {
+/* grads of dropped, the weights after dropout if any (matrices, rows, columns), become grads of the scores. */
+void softmax_backward(half *grads, const half *weights, const half *dropped, int64_t matrices, int64_t rows,
+                      int64_t columns, float scale, bool causal) {
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < matrices * rows; row++) {
         half *g = grads + row * columns;
-        const half *w = weights + row * columns;
+        const half *w = weights + row * columns, *d = dropped + row * columns;
         int64_t seen = causal ? row % rows + 1 : columns, wide = smaller(rounded_up(seen, VECTOR), columns);
         float along = 0;
-        for (int64_t i = 0; i < wide; i++) along += widen(w[i]) * widen(g[i]);
-        for (int64_t i = 0; i < wide; i++) g[i] = narrow(widen(w[i]) * (widen(g[i]) - along) * scale);
+        for (int64_t i = 0; i < wide; i++) along += widen(d[i]) * widen(g[i]);
+        for (int64_t i = 0; i < wide; i++) g[i] = narrow((widen(d[i]) * widen(g[i]) - widen(w[i]) * along) * scale);
         memset(g + wide, 0, (columns - wide) * sizeof(half));
     }
 }

@@ -162,9 +162,9 @@ def _softmax(scores: Tensor, scale: float, causal: bool) -> None:
         raise MemoryError("out of memory for a row of attention scores")
 
 
-@_define("softmax_backward_(Tensor(a!) grad, Tensor weights, float scale, bool causal) -> ()")
-def _softmax_backward(grad: Tensor, weights: Tensor, scale: float, causal: bool) -> None:
-    call("softmax_backward", grad, weights, *weights.shape, scale, causal)
+@_define("softmax_backward_(Tensor(a!) grad, Tensor weights, Tensor dropped, float scale, bool causal) -> ()")
+def _softmax_backward(grad: Tensor, weights: Tensor, dropped: Tensor, scale: float, causal: bool) -> None:
+    call("softmax_backward", grad, weights, dropped, *weights.shape, scale, causal)
 
 
 @_define("quantise(Tensor inputs, Tensor factors) -> (Tensor, Tensor)")

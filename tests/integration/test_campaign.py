@@ -69,7 +69,7 @@ def _dies() -> None:
 
 
 def _hungry() -> None:
-    bytearray(200 << 20)
+    bytearray(64 << 20)
 
 
 def _differs() -> None:
@@ -77,8 +77,8 @@ def _differs() -> None:
 
 
 ACTIONS: Sequence[tuple[Callable[[], None], str]] = (
-    *((_fine, ""), (_traceback, "ValueError at"), (_refused, ""), (_hangs, "no answer in 0.2 s")),
-    *((_waits, "no answer in 0.2 s"), (_dies, "died with status -11"), (_hungry, "more than 100 MiB")),
+    *((_fine, ""), (_traceback, "ValueError at"), (_refused, ""), (_hangs, "no answer in 0.5 s")),
+    *((_waits, "no answer in 0.5 s"), (_dies, "died with status -11"), (_hungry, "more than 32 MiB")),
     *((_differs, "other bits"), (_fine, "")),
 )
 
@@ -89,7 +89,7 @@ def test_every_kind_of_fault_is_noticed_and_the_next_trial_is_made(tmp_path: Pat
         range(len(ACTIONS)),
         lambda trial: ("action", ACTIONS[trial][0]),
         tmp_path,
-        limits=Limits(seconds=0.2, mib=100),
+        limits=Limits(seconds=0.5, mib=32),
         keep=lambda _: tmp_path / "input",
     )
     faults = {fault.trial: fault for fault in found.faults}

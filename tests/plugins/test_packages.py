@@ -27,7 +27,7 @@ PACKAGES = sorted(path.parent for path in PLUGINS.glob("*/pyproject.toml"))
 
 def test_there_are_packages() -> None:
     names = {path.name for path in PACKAGES}
-    known = ("minilm", "peft", "smollm2", "spoken-digits", "tabular", "timeseries")
+    known = ("bodies", "minilm", "peft", "smollm2", "spoken-digits", "tabular", "timeseries")
     assert {f"fptkit-{name}" for name in known} <= names
     assert all((path / "README.md").is_file() for path in PACKAGES)
 
@@ -66,7 +66,7 @@ def test_available_packages_are_printed_without_a_network(monkeypatch: pytest.Mo
     assert row[1:4] == ["0.1.0", "0.0.9", "0.1.0"]
     rows = json.loads(CliRunner().invoke(cli, ["plugins", "--available", "--json"]).stdout)
     assert {row["name"]: row["installed"] for row in rows}["fptkit-minilm"] == ""
-    assert rows[0]["install"] == "pip install ./plugins/fptkit-minilm"
+    assert rows[0]["install"] == "pip install ./plugins/fptkit-bodies"
 
 
 @pytest.mark.parametrize("more", [["--check"], ["--verbose"], ["--plugin", "x.py"]])

@@ -79,7 +79,7 @@ def test_a_recipe_names_a_body_that_does_not_exist(tmp_path: Path) -> None:
         "extends: [base/bit_xor, base/gpt2]\nbackbone: {weights: bodies:bracket}\n", "utf-8"
     )
     with pytest.raises(RecipeError, match=r"mine.yaml:2 .*\n?.*unknown body 'bracket'"):
-        load_recipe(str(tmp_path / "mine.yaml"), plugin_files=[Path(fptkit_bodies.__file__)])
+        load_recipe(str(tmp_path / "mine.yaml"))
 
 
 def test_make_trains_and_installs_a_body(make: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

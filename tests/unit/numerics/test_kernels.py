@@ -185,9 +185,10 @@ def test_numbers_are_kept_by_their_random_value(count: int, dtype: torch.dtype) 
 # Softmax
 
 
+@pytest.mark.parametrize("dropout", [False, True])
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("tokens", [1, 5, 63, 64, 65, 120, 200])
-def test_softmax_and_its_gradient(tokens: int, causal: bool) -> None:
+def test_softmax_and_its_gradient(tokens: int, causal: bool, dropout: bool) -> None:
     torch.manual_seed(0)
     scores, scale = halves(3, tokens, tokens, spread=8), 0.125
     unseen = np.triu(np.ones((tokens, tokens), bool), 1) & causal
@@ -197,10 +198,13 @@ def test_softmax_and_its_gradient(tokens: int, causal: bool) -> None:
     np.testing.assert_allclose(wide(weights), expected, rtol=HALF, atol=1e-7)
     assert not weights[torch.from_numpy(unseen).expand(3, -1, -1)].any()
 
-    grads = halves(3, tokens, tokens)
-    g, w = wide(grads), wide(weights)
+    given = halves(3, tokens, tokens)
+    factor = torch.where(torch.rand(given.shape) < 0.75, 4 / 3, 0.0) if dropout else torch.ones(given.shape)
+    dropped = (weights * factor).bfloat16()
+    g, w = wide(given) * factor.numpy(), wide(weights)
     expected_grads = w * (g - (w * g).sum(-1, keepdims=True)) * scale
-    OPERATORS.softmax_backward_(grads, weights, scale, causal)
+    grads = given.clone()
+    OPERATORS.softmax_backward_(grads, weights, dropped, scale, causal)
     np.testing.assert_allclose(wide(grads), expected_grads, rtol=HALF, atol=1e-4)
 
 
@@ -264,7 +268,7 @@ def test_tensors_without_values_get_their_shapes() -> None:
         assert OPERATORS.dropped(stream, seed, 9, torch.bfloat16).dtype == torch.bfloat16
         assert OPERATORS.add_dropped(stream, inputs, seed, 9).dtype == torch.float32
         OPERATORS.softmax_(inputs[None], 1.0, True)
-        OPERATORS.softmax_backward_(inputs[None], inputs[None], 1.0, True)
+        OPERATORS.softmax_backward_(inputs[None], inputs[None], inputs[None], 1.0, True)
 
 
 # How they are loaded
