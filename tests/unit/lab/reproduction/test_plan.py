@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fptkit.cli.main import cli
 from fptkit.cli.study import study
 from fptkit.cli.study_options import load
 from fptkit.errors import UnknownNameError
@@ -71,7 +72,8 @@ def test_a_command_is_one_of_fptkit_and_loads_as_a_study(name: str, profile: str
     job = named(name)
     program, command, *arguments = shlex.split(job.command("some folder", profile))
     assert (program, command) == ("fptkit", "study")
-    given = study.make_context("study", arguments).params
+    # With the settings of the group: a command keeps the names of its help option from the first use.
+    given = study.make_context("study", arguments, **cli.context_settings).params
     assert given["ledger_folder"] == Path(f"some folder/{name}")
     found, _ = load(given)
     assert [cell.name.task for cell in found.cells] == [job.figure.task]
