@@ -97,7 +97,7 @@ def test_every_kind_of_fault_is_noticed_and_the_next_trial_is_made(tmp_path: Pat
     assert all(ACTIONS[trial][1] in fault.kind for trial, fault in faults.items())
     assert all(Path(fault.kept).read_text() == "x" for fault in faults.values())
     assert found.counts == {"action": 6, "ended by force": 3}
-    assert found.largest["MiB"] > 190
+    assert found.largest["MiB"] > 60
 
 
 def test_commands_may_end_by_their_documented_statuses_only() -> None:
