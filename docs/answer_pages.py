@@ -20,7 +20,7 @@ from fptkit.lab.reporting import wording
 from fptkit.lab.reporting.curves import convergence
 from fptkit.lab.reporting.drawing import Picture
 from fptkit.lab.reporting.forest import forest
-from fptkit.lab.reporting.levels import resolution_of
+from fptkit.lab.reporting.levels import CHANCE, level_texts, resolution_of
 from fptkit.lab.reporting.questions import Question, questions_of
 from fptkit.lab.reporting.sentences import counts, difference_of, finding, p_of
 from fptkit.lab.reporting.write import StudyFiles, read_study
@@ -177,6 +177,7 @@ def _section(bundle: Bundle) -> str:
     """All about a study."""
     results = bundle.results
     parts = [f"## Study `{bundle.name}`", *_head(bundle), "### What we conclude", _bullets(_conclusions(results))]
+    parts += ["### Levels", *_levels(results)]
     parts += ["### Differences", _differences(results), *_matrix(results), *_efforts(results)]
     parts += [f"![{picture.title}]({_file_of(bundle, picture)})" for picture in _pictures(results)]
     parts += ["### What we cannot conclude", _bullets(_limits(results))]
@@ -219,6 +220,24 @@ def _limits(results: StudyResults) -> Iterator[str]:
     yield from (f"deviates from the plan: {text}" for text in results.deviations)
     yield from results.warnings
     yield "other sizes, longer training and other data may give other answers"
+
+
+def _levels(results: StudyResults) -> Iterator[str]:
+    """A row for each arm: test figures of all tasks, then chance."""
+    cells = {(cell.arm, wording.place(cell.task, cell.data_fraction)): cell for cell in results.cells}
+    arms, places = dict.fromkeys(arm for arm, _ in cells), dict.fromkeys(place for _, place in cells)
+    unit = ", in percent" if all(cell.fraction for cell in results.cells) else ""
+    yield f"Test{unit}: mean ± standard error over seeds, each at its own learning rate, chosen on validation."
+    rows = [(arm, *(_level(cells.get((arm, place))) for place in places)) for arm in arms]
+    chance = [level_texts([cell for (_, here), cell in cells.items() if here == place], CHANCE) for place in places]
+    yield _table(("arm", *places), [*rows, (CHANCE, *(text or wording.NOTHING for text in chance))])
+
+
+def _level(cell: CellResult | None) -> str:
+    if cell is None or cell.test_split not in cell.test:
+        return wording.NOTHING
+    rates = wording.counted_rates(cell.chosen_rates.values()) if cell.chosen_rates else ""
+    return f"{wording.mean_and_sem(cell.test[cell.test_split], cell.measure)} ({rates})"
 
 
 def _differences(results: StudyResults) -> str:

@@ -36,6 +36,10 @@ def test_a_page_shows_the_figures_of_its_bundle(folder: Path) -> None:
     row = next(line for line in text.splitlines() if line.startswith("| bit_xor | random − language |"))
     assert f"{100 * one.mean:+.1f}".replace("-", "−") in row
     assert one.verdict in row
+    for arm in results.cells:
+        mean = arm.test[arm.test_split].mean
+        assert mean is not None
+        assert f"| {arm.arm} | {100 * mean:.1f} ± " in text
     assert "**Does language help?**" in text
     assert "12 runs, 0.0 core-hours" in text
     assert "fptkit verify docs/results/bundles/rq4.zip --rerun 1" in text
