@@ -34,7 +34,7 @@ IMAGES = "--set tasks.mnist.task.source=path:mnist_subset.npz --set tasks.cifar1
 OTHERS = {
     "smollm2": {
         study: f"fptkit study {study} --workers 1 --threads 1 {IMAGES}"
-        for study in ("smollm2_control", "smollm2_interface")
+        for study in ("smollm2_control", "smollm2_interface", "smollm2_nano")
     }
 }
 """Pages whose studies are not in the plan: the command of each study."""

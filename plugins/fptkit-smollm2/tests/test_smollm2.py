@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 import fptkit
 from fptkit.errors import DataError, ShapeError, SourceError
+from fptkit.lab.studies.load import load_study
 from fptkit.testing import check_backbone, check_options
 
 
@@ -71,6 +72,13 @@ def test_every_recipe_has_its_control(name: str) -> None:
     assert content["extends"] == [f"base/{name}", "base/smollm2"]
     base = yaml.safe_load((RECIPES / "base" / "smollm2.yaml").read_text(encoding="utf-8"))
     assert base["profiles"]["control"] == {"backbone": {"init": "random"}}
+
+
+@pytest.mark.parametrize(("name", "arms"), [("control", 2), ("interface", 8), ("nano", 4)])
+def test_every_study_loads(name: str, arms: int) -> None:
+    for profile in (None, "smoke"):
+        study = load_study(f"smollm2_{name}", profile=profile)
+        assert len({cell.name.arm for cell in study.cells}) == arms
 
 
 def test_contract_of_random_weights() -> None:
