@@ -5,8 +5,8 @@ Two labels are the same if they are equal after these steps, in train and test a
 1. Surrounding white space is removed, and white space inside becomes one space. Invisible characters (byte-order
    marks inside joined files, spaces of no width, marks of direction) are removed.
 2. Unicode is composed (NFC): the same letter may be written in two ways.
-3. Whole numbers are written as such: ``1``, ``1.0`` and ``1e0`` are one label. Other numbers are text: ``1.10`` may be
-   a version, and ``01`` a code.
+3. Whole numbers of up to 100 digits are written as such: ``1``, ``1.0`` and ``1e0`` are one label. Other numbers are
+   text: ``1.10`` may be a version, and ``01`` a code.
 
 Upper and lower case are different labels. Labels that differ only in case, accents, leading zeros or the way a number
 is written are probably a mistake, and a warning.
@@ -24,7 +24,7 @@ from decimal import Decimal, InvalidOperation
 from fptkit.errors import DataError
 from fptkit.tasks.reading.numbers import parse_number, short
 
-_WHOLE = re.compile(r"[+-]?(?:0|[1-9][0-9]*)(?:\.0*)?(?:[eE][+-]?[0-9]{1,2})?")
+_WHOLE = re.compile(r"[+-]?(?:0|[1-9][0-9]{0,99})(?:\.0{0,99})?(?:[eE][+-]?[0-9]{1,2})?")
 _INVISIBLE = dict.fromkeys(map(ord, "\ufeff\u200b\u2060\u200e\u200f"))
 _SHOWN = 5
 
@@ -145,7 +145,7 @@ def _forms_notes(forms: Mapping[str, set[str]]) -> list[str]:
 
 def _gap_notes(names: Sequence[str], declared: bool) -> list[str]:
     """A note if labels are whole numbers with gaps: the output layer has no outputs for the gaps."""
-    if declared or not all(re.fullmatch("-?[0-9]+", name) for name in names):
+    if declared or not all(re.fullmatch("-?[0-9]{1,100}", name) for name in names):
         return []
     numbers = list(map(int, names))
     if numbers[-1] - numbers[0] == len(numbers) - 1:

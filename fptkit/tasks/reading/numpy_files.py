@@ -23,6 +23,9 @@ Array = NDArray[Any]
 _NPZ, _NPY = "an .npz file", "an .npy file"
 _AGAIN = "copy it again, or write it again with numpy.savez"
 
+_LAST_CHARACTER = 0x10FFFF
+_SURROGATES = (0xD800, 0xDFFF)
+
 _LONGEST_EMPTY = 1_000_000
 """Most entries of a dimension of an array without values: it needs no bytes, so its header may claim any number."""
 
@@ -78,11 +81,14 @@ def read_npy(path: Path, *, mapped: bool = False) -> Array:
     with file:
         _check_header(path, "", file, size)
         with decoding(path, _NPY, advice=_AGAIN):
+            array: Array
             if mapped:  # np.load does not close damaged files
-                return np.lib.format.open_memmap(path, mode="r")
-            file.seek(0)
-            array: Array = np.lib.format.read_array(file, allow_pickle=False)
-            return array
+                array = np.lib.format.open_memmap(path, mode="r")
+            else:
+                file.seek(0)
+                array = np.lib.format.read_array(file, allow_pickle=False)
+    _check_characters(path, "", array)
+    return array
 
 
 def _check_begin(path: Path, file: IO[bytes]) -> None:
@@ -110,7 +116,22 @@ def _read_member(path: Path, archive: zipfile.ZipFile, name: str, member: zipfil
         _check_header(path, where, stream, member.file_size)
     with decoding(path, _NPZ, advice=_AGAIN), archive.open(member) as stream:
         array: Array = np.lib.format.read_array(stream, allow_pickle=False)
-        return array
+    _check_characters(path, where, array)
+    return array
+
+
+def _check_characters(path: Path, where: str, array: Array) -> None:
+    """Refuse numbers in an array of text that are no characters: NumPy makes invalid strings of them.
+
+    Raises:
+        DataError: there is one.
+    """
+    if array.dtype.kind != "U" or not array.nbytes:
+        return
+    codes = np.ascontiguousarray(array).view(np.dtype("u4").newbyteorder(array.dtype.byteorder))
+    wrong = (codes > _LAST_CHARACTER) | ((codes >= _SURROGATES[0]) & (codes <= _SURROGATES[1]))
+    if wrong.any():
+        raise DataError(f"{path}{where}: its text has the number {codes[wrong][0]:#x}, which is no character; {_AGAIN}")
 
 
 def _check_header(path: Path, where: str, file: IO[bytes], size: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -125,7 +126,7 @@ def parse_parameters(text: str) -> dict[str, str | int]:
         name, equals, value = part.partition("=")
         if not equals or not name.strip() or not value.strip():
             raise UsageError(f"--slurm: expected name=value, such as partition=gpu,timeout_min=60, got '{part}'")
-        found[name.strip()] = int(value) if value.strip().isdigit() else value.strip()
+        found[name.strip()] = int(value) if re.fullmatch("[0-9]{1,18}", value.strip()) else value.strip()
     return found
 
 

@@ -31,6 +31,13 @@ def test_labels_that_stay_apart(pair: tuple[str, str]) -> None:
     assert same_label(pair[0]) != same_label(pair[1])
 
 
+@pytest.mark.parametrize("label", ["7" * 5000, "-" + "9" * 101, "1." + "0" * 9000, "1e999999999", "3" * 100_000])
+def test_numbers_of_endless_digits_are_text(label: str) -> None:
+    """Python refuses to convert integers of more than 4,300 digits; one of a billion would fill the memory."""
+    assert same_label(label) == label
+    assert set(find_classes([label, "1"], "f").names) == {label, "1"}
+
+
 def test_classes_are_ordered_as_numbers_if_all_are() -> None:
     assert find_classes(["10", "9", "2.0", "9.0"], "f").names == ("2", "9", "10")
     assert find_classes(["10", "9", "a"], "f").names == ("10", "9", "a")

@@ -88,6 +88,28 @@ def test_headers_that_lie(tmp_path: Path, content: bytes, said: str) -> None:
         assert len(str(found.value)) < 500
 
 
+@pytest.mark.parametrize("code", [0x110000, 0xFFFFFFFF, 0xD800, 0xDFFF])
+@pytest.mark.parametrize("order", "<>")
+def test_text_of_what_is_no_character(tmp_path: Path, code: int, order: str) -> None:
+    """NumPy makes strings of any numbers, and what is done with these fails anywhere, or never."""
+    good = np.array([[0x61, 0x10FFFF], [0xD7FF, 0xE000]], f"{order}u4")
+    for codes in (good, np.where(good == 0xE000, np.uint32(code), good).astype(good.dtype)):
+        text = codes.view(f"{order}U1").reshape(2, 2)
+        (tmp_path / "a.npy").write_bytes(header(f"'{order}U1'", "(2, 2)") + codes.tobytes())
+        with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+            archive.write(tmp_path / "a.npy", "x.npy")
+        for read in (
+            lambda: read_npy(tmp_path / "a.npy"),
+            lambda: read_npy(tmp_path / "a.npy", mapped=True),
+            lambda: read_npz(tmp_path / "a.npz")["x"],
+        ):
+            if codes is good:
+                assert np.array_equal(read(), text)
+            else:
+                with pytest.raises(DataError, match=rf"a\.np[yz].*the number {code:#x}, which is no character"):
+                    read()
+
+
 def test_an_archive_that_is_much_larger_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding, "SMALL_BYTES", 1 << 20)
     np.savez_compressed(tmp_path / "a.npz", x=np.zeros(1 << 22, np.uint8), y=np.arange(3))
