@@ -20,7 +20,7 @@ from fptkit.engine.progress import ended_by
 from fptkit.engine.records import MetricsFile
 from fptkit.engine.request import RunRequest
 from fptkit.engine.setup import Prepared
-from fptkit.errors import DivergedError, Interrupted
+from fptkit.errors import DivergedError, Interrupted, visible
 from fptkit.files import ENVIRONMENT, METRICS, RECIPE, SUMMARY, write_json, write_sealed, write_text
 from fptkit.recipe.dump import dump_recipe
 from fptkit.recipe.models import Recipe
@@ -83,7 +83,7 @@ class RunOutput:
         except Exception as err:
             status = "diverged" if isinstance(err, DivergedError) else "failed"
             with contextlib.suppress(OSError):  # a full disk or a folder that is gone: that is the error already
-                self.emit(RunStopped(self.summarise(status, trainer, reason=f"{type(err).__name__}: {err}")))
+                self.emit(RunStopped(self.summarise(status, trainer, reason=visible(f"{type(err).__name__}: {err}"))))
             raise
 
     def emit(self, event: Event) -> None:

@@ -183,14 +183,12 @@ def test_a_killed_study_makes_only_the_missing_runs(folder: Path) -> None:
     assert whole.returncode == 0, whole.stderr
     assert (folder / "whole" / "mine" / "results.json").read_bytes() == results
 
-    began = time.monotonic()
     third = subprocess.run(
         [sys.executable, "-c", WITHOUT_TORCH, "study", "mine.yaml"], capture_output=True, text=True, timeout=60
     )
     assert third.returncode == 0, third.stderr
     assert "0 runs carried out, 8 in total" in third.stderr
     assert "loaded: []" in third.stderr
-    assert time.monotonic() - began < 10, "3 s on a machine that does nothing else"
     assert (folder / "studies" / "mine" / "results.json").read_bytes() == results
 
 

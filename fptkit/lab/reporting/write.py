@@ -168,12 +168,14 @@ def links(folder: Path, ledger_folder: Path) -> Callable[[str], str]:
 def write(path: Path, text: str) -> Path:
     """Write a file atomically, so that a reader never sees an incomplete report.
 
+    Halves of surrogate pairs, which UTF-8 cannot hold and file names may have, are written as escapes.
+
     Raises:
         UsageError: the file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, text)
+        write_text(path, text.encode("utf-8", "backslashreplace").decode())
     except OSError as err:
         raise UsageError(f"{path} cannot be written: {err.strerror or err}") from err
     return path

@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 from fptkit.lab.studies.cell_runs import CellRuns, is_number, test_value
 from fptkit.lab.studies.options import StudySettings
-from fptkit.lab.studies.outcome import Outcome
+from fptkit.lab.studies.outcome import Outcome, Status
 from fptkit.lab.studies.plan import Trial
 from fptkit.lab.studies.results import CellResult, CommonRate, Estimate, Failure, RateResult, RunRow, run_folder
+from fptkit.lab.studies.search.choice import is_trained
 
 
 def cell_result(settings: StudySettings, runs: CellRuns, ledger_folder: Path) -> CellResult:
@@ -87,13 +88,24 @@ def rows_of(runs: CellRuns) -> list[RunRow]:
         RunRow(
             **_place(runs, trial),
             address=outcome.address,
-            status=outcome.status,
+            status=_status(runs, trial, outcome),
             steps=_steps(outcome),
             validation=outcome.validation if is_number(outcome.validation) else None,
             test=value if is_number(value := test_value(outcome)) else None,
         )
         for trial, outcome in {**runs.outcomes, **runs.varied}.items()
     ]
+
+
+def _status(runs: CellRuns, trial: Trial, outcome: Outcome) -> Status:
+    """Status of a run in the results.
+
+    A worker may die, or be stopped, after everything that the search needs of its run is saved. Such a run is not
+    continued, and counts as what it would have become: results do not depend on what was killed when.
+    """
+    if trial in runs.missing or outcome.status not in ("lost", "interrupted", "waiting"):
+        return outcome.status
+    return "validated" if is_trained(runs.cell, outcome) else "paused"
 
 
 def _precision(runs: CellRuns) -> str:

@@ -91,6 +91,8 @@ def carry_out(job: Job) -> JobResult:
 
     Errors of the run do not raise; they are in the result.
     """
+    from fptkit.errors import visible
+
     started = time.monotonic()
     os.environ.update(job.environment)
     os.chdir(job.working_folder)
@@ -99,7 +101,8 @@ def carry_out(job: Job) -> JobResult:
     try:
         with _logged(job.folder / LOG):
             print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')}  {job.name}, process {os.getpid()}", flush=True)
-            status, reason = _carry_out(job)
+            status, found = _carry_out(job)
+            reason = visible(found)
             print(f"--- {status}{f': {reason}' if reason else ''}", flush=True)
     except OSError as err:  # a full disk: what became of the run is known even if its log does not say it
         if status == "failed":
@@ -204,7 +207,8 @@ def _logged(path: Path) -> Iterator[None]:
     sys.stderr.flush()
     path.parent.mkdir(parents=True, exist_ok=True)
     before = [os.dup(number) for number in (1, 2)]
-    with path.open("a", encoding="utf-8") as file:
+    # Messages may quote file names that are no text.
+    with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
         for number in (1, 2):
             os.dup2(file.fileno(), number)
         try:

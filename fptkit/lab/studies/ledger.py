@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from fptkit.errors import DataError, UsageError
+from fptkit.errors import DataError, UsageError, visible
 from fptkit.files import ADDRESS, LOCK, read_summary, write_text
 from fptkit.lab.studies.outcome import Outcome, Status
 from fptkit.lab.studies.results import run_folder
@@ -184,6 +184,7 @@ class Ledger:
         Returns:
             The outcome, with the summary in its folder.
         """
+        reason = visible(reason)  # may quote a file name that is no text
         summary = read_summary(run_folder(self.folder, address))
         step = summary.get("steps", 0)
         with self._writing() as database:
@@ -299,7 +300,7 @@ def _settled(before: str, reason: str, summary: dict[str, Any]) -> tuple[Status,
         return ("lost" if before in ("running", "lost", "interrupted") else "waiting"), reason
     if told == "running" or told not in get_args(Status):
         return "lost", reason
-    return cast(Status, told), str(summary.get("reason", ""))
+    return cast(Status, told), visible(str(summary.get("reason", "")))
 
 
 def _belongs(folder: Path, address: str) -> bool:

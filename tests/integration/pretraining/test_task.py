@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -318,10 +317,8 @@ def test_command(
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["pretrain_bit_memory", "pretrain_images"])
 def test_shipped_recipes_run_in_their_smoke_profile(name: str, tmp_path: Path) -> None:
-    began = time.monotonic()
     _, loaded = load_pretraining(name, profile="smoke", overrides=["train.max_steps=2", "train.validate_every=2"])
     assert isinstance(loaded, LoadedTaskPretraining)
     result = pretrain(loaded, tmp_path)
     assert result.steps == 2
     assert "--profile smoke" in (tmp_path / "README.md").read_text()
-    assert time.monotonic() - began < 120

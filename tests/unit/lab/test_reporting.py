@@ -27,7 +27,7 @@ from fptkit.lab.reporting.markdown import escaped, to_markdown
 from fptkit.lab.reporting.page import to_html
 from fptkit.lab.reporting.spreadsheet import COLUMNS, to_csv
 from fptkit.lab.reporting.terminal import print_results
-from fptkit.lab.reporting.write import read_study
+from fptkit.lab.reporting.write import read_study, write
 from fptkit.lab.studies.results import CellResult, Costs, CurvePoint, Estimate, Measure, RateResult, StudyResults
 
 SEVEN = ("bit_memory", "bit_xor", "listops", "mnist", "cifar10", "cifar10_lra", "homology")
@@ -848,3 +848,8 @@ def test_the_terminal_begins_with_what_every_figure_depends_on() -> None:
     ]
     assert places == sorted(places)
     assert out.index("Compared is the procedure, search included") < out.index("pretraining lift")
+
+
+def test_what_is_no_text_is_written_as_an_escape(tmp_path: Path) -> None:
+    """Names of files that are not UTF-8, and damaged files of a run, may get into a report."""
+    assert write(tmp_path / "a" / "r.md", "file a\udcff\r\n\x1b").read_bytes() == b"file a\\udcff\r\n\x1b"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import traceback
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,24 @@ def test_a_log_that_fills_up_does_not_hide_the_result(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(job, "_carry_out", carried_out)
     assert carry_out(a_job(tmp_path)).status == "validated"
+
+
+NO_TEXT = "no file 'a\udcff\ud800'"
+"""What an error says of a file whose name is not UTF-8."""
+
+
+def test_an_error_that_quotes_what_is_no_text_is_logged_and_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(given: Job) -> tuple[str, str]:
+        try:
+            raise OSError(NO_TEXT)
+        except OSError:
+            traceback.print_exc()
+        print(NO_TEXT)
+        return "failed", NO_TEXT
+
+    monkeypatch.setattr(job, "_carry_out", fails)
+    found = carry_out(a_job(tmp_path))
+    assert (found.status, found.reason) == ("failed", r"no file 'a\udcff\ud800'")
+    assert (tmp_path / LOG).read_text(encoding="utf-8").count(found.reason) == 3

@@ -91,6 +91,19 @@ def test_what_one_settles_the_other_sees(ledger: Ledger) -> None:
         assert other.outcome(A) == settled
 
 
+def test_a_reason_that_quotes_what_is_no_text_is_kept(ledger: Ledger) -> None:
+    shown = r"no file 'a\udcff'"
+    with Ledger(ledger.folder) as other:
+        for address, reasons in ((A, ("no file 'a\udcff'", "")), (B, ("", "no file 'a\udcff'"))):
+            claim(ledger, Outcome(address))
+            if reasons[0]:
+                assert ledger.settle(address, "failed", reasons[0]).reason == shown
+            else:
+                ledger.settle(address, "lost")
+                write_summary(ledger, address, status="diverged", reason=reasons[1])
+            assert other.outcome(address).reason == ledger.outcome(address).reason == shown
+
+
 def test_a_run_that_went_on_elsewhere_is_not_claimed_from_old_knowledge(ledger: Ledger) -> None:
     with Ledger(ledger.folder) as other:
         before = other.outcome(A)

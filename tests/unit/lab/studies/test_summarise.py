@@ -21,7 +21,7 @@ from fptkit.lab.studies.efficiency import effort, mean_curve
 from fptkit.lab.studies.load import load_study
 from fptkit.lab.studies.outcome import Outcome
 from fptkit.lab.studies.plan import Cell, Study, Trial
-from fptkit.lab.studies.results import RESULTS, CellResult, StudyResults, read_costs, read_results, run_folder
+from fptkit.lab.studies.results import RESULTS, CellResult, RunRow, StudyResults, read_costs, read_results, run_folder
 from fptkit.lab.studies.summarise import summarise, write_results
 
 STUDY = """
@@ -313,6 +313,24 @@ def test_seeds_that_are_added_until_decided(load: Any, tmp_path: Path) -> None:
     assert results.ranks == ()
     read = StudyResults.model_validate_json(results.model_dump_json())
     assert read == results
+
+
+@pytest.mark.parametrize("status", ["lost", "interrupted"])
+def test_a_worker_that_dies_after_all_is_saved_changes_no_result(load: Any, tmp_path: Path, status: str) -> None:
+    """The last validation is saved, the end of the run is not; nothing more is asked of a rate that is not chosen."""
+    study = load()
+    cell, rate, seed = study.cells[0], RATES[0], 1
+    whole = results_of(study, tmp_path)
+    told = {**summary(cell, Trial(rate, seed), VALIDATION["language"][rate][seed], None), "status": "running"}
+
+    def rows(validated_step: int) -> tuple[RunRow, ...]:
+        change = {"status": status, "summary": {**told, "validated_step": validated_step}}
+        return results_of(study, tmp_path, {("language", rate, seed): change}).runs
+
+    steps = cell.loaded.recipe.train.max_steps
+    assert rows(steps) == whole.runs
+    (one,) = (row for row in rows(steps - 1) if (row.arm, row.learning_rate, row.seed) == ("language", rate, seed))
+    assert one.status == status, "its last steps decide something, and are missing"
 
 
 def test_a_failed_run_leaves_a_partial_study(load: Any, tmp_path: Path) -> None:
