@@ -61,14 +61,18 @@ def start_child(function: Callable[[], Any], log: Path, *, memory_mib: int | Non
         log: takes all its output; ``LOG.result`` what the function returned.
         memory_mib: address space it may take in addition to what it has.
     """
+    log.touch()  # the child may be killed before it opens it
     sys.stdout.flush()
     sys.stderr.flush()
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", DeprecationWarning
         )  # of forks beside threads; libraries' idle ones do not matter
+        # The child must not handle signals as this process does.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
         number = os.fork()
     if number:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return number
     code = 99
     try:
@@ -76,7 +80,8 @@ def start_child(function: Callable[[], Any], log: Path, *, memory_mib: int | Non
         os.setsid()
         signal.set_wakeup_fd(-1)
         for caught in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(caught, signal.default_int_handler if caught == signal.SIGINT else signal.SIG_DFL)
+            signal.signal(caught, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         _redirect(log)
         if memory_mib is not None:
             _limit_memory(memory_mib)

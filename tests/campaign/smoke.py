@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -66,12 +68,15 @@ LIMIT_S = 120.0
 
 def fptkit(*arguments: str) -> None:
     """In a child: the installed command. Workers are forked from this process, which has loaded the libraries."""
-    from fptkit.cli import main
+    from fptkit.cli import entry
     from fptkit.lab.studies.launchers import local
 
     local._context = lambda *_: multiprocessing.get_context("fork")  # type: ignore[assignment]
     sys.argv = ["fptkit", *arguments]
-    main.command()
+    # Python handles SIGINT from its start on, which for an installed command is before anything of fptkit.
+    with contextlib.suppress(KeyboardInterrupt):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        entry.command()
 
 
 def run_command(folder: Path) -> Callable[[], None]:
