@@ -15,6 +15,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).parent.parent
 
 
+LONGEST = ("tests/plugins/test_packages.py", "tests/integration/test_campaign.py", "tests/integration/test_compiled.py")
+"""Files with tests of a minute. They come first: a worker that begins one last would be waited for by the others."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest tests first, and leave the order of the others."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _kept_objects_are_not_searched() -> None:
     """What lives for the whole session, such as imported libraries, is not searched in each garbage collection.
