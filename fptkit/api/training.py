@@ -21,7 +21,7 @@ from fptkit.engine.checkpoint import latest_checkpoint
 from fptkit.engine.events import Event, Listener, Validated
 from fptkit.engine.loop import Trainer
 from fptkit.engine.progress import ended_by
-from fptkit.engine.records import MetricsFile
+from fptkit.engine.records import MetricsFile, read_metrics
 from fptkit.engine.setup import Prepared
 from fptkit.engine.signals import stop_on_signals
 from fptkit.engine.team.launch import process_count
@@ -33,7 +33,6 @@ from fptkit.options import deciding
 from fptkit.recipe.given import checked
 from fptkit.recipe.load import load_installed
 from fptkit.recipe.models import TrainOptions
-from fptkit.sources.decoding import decoding
 from fptkit.specs import FreezingPolicySpec
 
 OPTIONS = "train.json"
@@ -336,8 +335,7 @@ class _Rows:
 
 def _validations(path: Path) -> list[dict[str, Any]]:
     """The validations in a metrics file, those of earlier parts of the training included."""
-    with decoding(path, "lines of JSON"):
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = read_metrics(path)
     return [{key: value for key, value in row.items() if key != "split"} for row in rows if row["split"] != "train"]
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,14 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         raise DataError(f"{path} cannot be read: {err.strerror or err}") from err
     whole = lines[:-1] if lines and not lines[-1].endswith(b"\n") else lines
     return _check_lines(path, whole, DataError)
+
+
+def undamaged(lines: Iterable[str | bytes]) -> Iterator[dict[str, Any]]:
+    """Those of a metrics file's lines that have a step and a split; any may be damaged, and the last one cut off."""
+    for line in lines:
+        with contextlib.suppress(ValueError, RecursionError):
+            _Line.model_validate_json(line, strict=True)
+            yield json.loads(line)
 
 
 def _check_lines(

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fptkit.errors import DataError
+from fptkit.engine.records import undamaged
 from fptkit.files import METRICS
 from fptkit.lab.studies.results import CurvePoint, Effort
 from fptkit.lab.studies.statistics import mean_and_error
-from fptkit.sources.decoding import decoding
 
 ROUNDING = 1e-6
 """Fraction of a target by which a value may miss it and still count as reaching it."""
@@ -34,17 +32,11 @@ def validation_curve(run_folder: Path, metric: str) -> Curve:
     except OSError:
         return {}
     found: dict[int, float] = {}
-    for line in text.splitlines():
-        if '"validation"' not in line:  # skip the many training lines without parsing them
-            continue
-        try:
-            with decoding(str(run_folder / METRICS), "JSON"):
-                record = json.loads(line)
-        except DataError:
-            continue
+    # The many training lines are skipped without parsing them.
+    for record in undamaged(line for line in text.splitlines() if '"validation"' in line):
         value = record.get(metric)
-        if record.get("split") == "validation" and isinstance(value, (int, float)) and math.isfinite(value):
-            found[int(record["step"])] = float(value)
+        if record["split"] == "validation" and isinstance(value, (int, float)) and math.isfinite(value):
+            found[record["step"]] = float(value)
     return found
 
 

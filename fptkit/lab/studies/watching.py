@@ -7,7 +7,6 @@ for reading only, and the runs of its arms.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sqlite3
 import time
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fptkit.engine.records import undamaged
 from fptkit.errors import UnknownNameError, UsageError
 from fptkit.files import METRICS, RECIPE, SUMMARY, find_summary
 from fptkit.lab.studies.ledger import FILE as LEDGER
@@ -203,12 +203,8 @@ def _last_lines(path: Path) -> Iterator[dict[str, Any]]:
     except OSError:
         return
     lines = content.splitlines(keepends=True)
-    for line in lines[1:] if start else lines:
-        if line.endswith(b"\n"):
-            with contextlib.suppress(ValueError, RecursionError):
-                found = json.loads(line)
-                if isinstance(found, dict):
-                    yield found
+    for found in undamaged(line for line in (lines[1:] if start else lines) if line.endswith(b"\n")):
+        yield {name: value for name, value in found.items() if name == "split" or isinstance(value, int | float)}
 
 
 def _arms(study: Path) -> list[str]:

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from fptkit.engine.events import Validated
-from fptkit.engine.records import MetricsFile, read_metrics
+from fptkit.engine.records import MetricsFile, read_metrics, undamaged
 from fptkit.errors import CheckpointError, DataError, TrainingError
+from fptkit.lab.studies.efficiency import validation_curve
+from fptkit.lab.studies.watching import see_run
 
 
 def written(path: Path, count: int = 3) -> dict[str, object]:
@@ -93,3 +95,23 @@ def test_a_fault_in_closing_alone_names_the_file(tmp_path: Path) -> None:
     file._file.write("not yet on the disk")
     with pytest.raises(TrainingError, match=r"metrics\.jsonl cannot be written: .*No space left"):
         file.close()
+
+
+NO_LINES = [
+    *("", "{", "[]", '["validation"]', "1", '"validation"', "null", "\ud800", "[" * 100_000),
+    *('{"split": "validation"}', '{"step": 1}', '{"step": 1, "split": 2}', '{"step": null, "split": "validation"}'),
+    *('{"step": Infinity, "split": "validation"}', '{"step": NaN, "split": "validation"}'),
+    *('{"step": -1, "split": "validation"}', '{"step": 1.5, "split": "validation"}'),
+    *('{"step": "1", "split": "validation"}', '{"step": true, "split": "validation"}'),
+    *('{"step": [1], "split": "validation"}', '{"step": ' + "9" * 5000 + ', "split": "validation"}'),
+]
+
+
+@pytest.mark.parametrize("damaged", NO_LINES, ids=range(len(NO_LINES)))
+def test_readers_leave_damaged_lines_out(tmp_path: Path, damaged: str) -> None:
+    good = '{"step": 2, "split": "validation", "loss": 0.5, "words": "a"}'
+    (tmp_path / "metrics.jsonl").write_text(f"{damaged}\n{good}\n{good[:-9]}", "utf-8", "surrogatepass")
+    assert list(undamaged([damaged, good, good[:-9]])) == [json.loads(good)]
+    assert validation_curve(tmp_path, "loss") == {2: 0.5}
+    assert validation_curve(tmp_path, "words") == {}
+    assert see_run(tmp_path).step == 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import yaml
 
 from fptkit.engine.assessment.file import read_assessment
 from fptkit.engine.assessment.records import RunAssessed, SplitAssessed
+from fptkit.engine.records import undamaged
 from fptkit.errors import DataError, UsageError
 from fptkit.files import ENVIRONMENT, METRICS, PREPARATION, RECIPE, SUMMARY, find_json, find_summary, read_json
 from fptkit.lab.studies.results import Measure
@@ -115,14 +115,6 @@ def _recipe(path: Path) -> Mapping[str, Any]:
 
 
 def _lines(path: Path) -> Iterable[Mapping[str, Any]]:
-    """The complete lines of a metrics file; a run that was killed may have left half of one."""
-    if not path.is_file():
-        return
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            with decoding(str(path), "JSON"):
-                found = json.loads(line)
-        except DataError:
-            continue
-        if isinstance(found, dict):
-            yield found
+    """The undamaged lines of a metrics file, if it exists."""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    return undamaged(text.splitlines())
