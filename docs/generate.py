@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import ast
 import dataclasses
+import difflib
 import inspect
 import os
 import re
@@ -513,6 +514,10 @@ BLOCKS: dict[str, Callable[..., str]] = {
 }
 
 
+SHOWN = 20
+"""Lines of difference that ``--check`` shows of a page."""
+
+
 def pages() -> list[Path]:
     """Return all pages that may have generated parts."""
     return sorted(DOCS.rglob("*.md"))
@@ -541,7 +546,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stale += answer_pages.stale_pictures(DOCS / "results")
     for path, fresh in stale:
         print(f"{path.relative_to(ROOT)}: {'out of date; run python docs/generate.py' if check else 'written'}")
-        if not check:
+        if check:
+            before = path.read_text("utf-8").split("\n") if path.exists() else []
+            print(*[*difflib.unified_diff(before, fresh.split("\n"), lineterm="", n=0)][:SHOWN], sep="\n")
+        else:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(fresh, "utf-8")
     return int(bool(stale and check))

@@ -101,7 +101,9 @@ def test_check_names_what_is_out_of_date(
     monkeypatch.setattr(module, "pages", lambda: [page])
     monkeypatch.setattr(module, "ROOT", tmp_path)
     assert module.main(["--check"]) == 1
-    assert capsys.readouterr().out == "docs/page.md: out of date; run python docs/generate.py\n"
+    shown = capsys.readouterr().out
+    assert shown.startswith("docs/page.md: out of date; run python docs/generate.py\n")
+    assert "\n-old\n+| field |" in shown
     assert "old" in page.read_text()
     assert module.main([]) == 0
     assert page.read_text().startswith("before\n<!-- generated: rule -->\n| field |")
