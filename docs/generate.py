@@ -542,6 +542,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a page is out of date")
     check = parser.parse_args(arguments).check
     os.environ["COLUMNS"] = str(WIDTH)
+    REGISTRY.use()  # help lists the commands of the plugins that were loaded or used last
     stale = [(path, fresh) for path in pages() if (fresh := render(text := path.read_text("utf-8"))) != text]
     stale += answer_pages.stale_pictures(DOCS / "results")
     for path, fresh in stale:

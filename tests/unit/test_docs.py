@@ -78,8 +78,21 @@ def given(language: str, wanted: str) -> list[Any]:
 # What is generated
 
 
-def test_generated_parts_are_current(capsys: pytest.CaptureFixture[str]) -> None:
-    status = generator().main(["--check"])
+COMMAND = """
+import fptkit
+
+@fptkit.hookimpl
+def fptkit_commands():
+    return [fptkit.CommandSpec(name="greet", summary="says hello", target="nowhere:command")]
+"""
+
+
+def test_generated_parts_are_current(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Whatever plugins the process has loaded before."""
+    module = generator()
+    (tmp_path / "greeting.py").write_text(COMMAND)
+    load_plugins([tmp_path / "greeting.py"])
+    status = module.main(["--check"])
     assert status == 0, capsys.readouterr().out
 
 
