@@ -59,7 +59,7 @@ ELSEWHERE = {
     "engine/trackers/figures.py: read: json.loads": "lines that this run wrote; a fault drops the tracker",
     "engine/training/checks.py: check_optimizer: json.loads": "its own text",
     "engine/training/checks.py: check_schedule: json.loads": "its own text",
-    "lab/studies/watching.py: _last_lines: json.loads": "a damaged line of a run that is watched is passed over",
+    "engine/records.py: undamaged: json.loads": "damaged lines are left out",
     "api/training.py: _check_folder: json.loads": "its own text",
     "engine/cache/store.py: _rows: np.memmap": "numbers without a header; their digest and number were checked",
     "engine/team/processes.py: _main_failed: json.loads": "messages of a process of the same run",
