@@ -57,6 +57,9 @@ ADDRESS = "address"
 CHECKPOINTS = "checkpoints"
 """Folder of a run's checkpoints."""
 
+_MOST_DIGITS = 300
+"""Of a whole number in JSON; floats hold 308."""
+
 OWN_DIGEST = "own_digest"
 """Key of a JSON object with the digest of its other entries."""
 
@@ -184,12 +187,23 @@ def read_json(
     return content
 
 
+def whole_number(digits: str) -> int:
+    """The number, for ``parse_int`` of `json.loads`.
+
+    Raises:
+        ValueError: floats cannot hold it, which whoever calculates with it would find out.
+    """
+    if len(digits) > _MOST_DIGITS:
+        raise ValueError(f"a whole number of {len(digits):,} digits is too large")
+    return int(digits)
+
+
 def _object_in(path: Path, fault: type[FptkitError], subject: str) -> dict[str, Any]:
     """The JSON object in a file, with its own digest."""
     try:
         if path.exists() and not path.is_file():  # a pipe would wait for a writer
             raise fault(f"{subject} cannot be read: it is a folder, pipe or device")
-        content = json.loads(path.read_bytes().decode("utf-8-sig"))
+        content = json.loads(path.read_bytes().decode("utf-8-sig"), parse_int=whole_number)
     except FptkitError:
         raise
     except Exception as err:  # as `fptkit.sources.decoding`, which is above this file

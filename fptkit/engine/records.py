@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from fptkit.engine.control import PREFIX
 from fptkit.engine.events import Event, Saving, SplitTested, StepsDone, Validated
 from fptkit.errors import CheckpointError, DataError, FptkitError, TrainingError
-from fptkit.files import write_bytes
+from fptkit.files import whole_number, write_bytes
 
 
 class MetricsFile:
@@ -105,7 +105,7 @@ class MetricsFile:
 class _Line(BaseModel):
     """A line of the metrics file; it holds metrics, too."""
 
-    step: int = Field(ge=0)
+    step: int = Field(ge=0, le=2**53)
     split: str
 
 
@@ -127,8 +127,18 @@ def undamaged(lines: Iterable[str | bytes]) -> Iterator[dict[str, Any]]:
     """Those of a metrics file's lines that have a step and a split; any may be damaged, and the last one cut off."""
     for line in lines:
         with contextlib.suppress(ValueError, RecursionError):
-            _Line.model_validate_json(line, strict=True)
-            yield json.loads(line)
+            yield _record(line)
+
+
+def _record(line: str | bytes) -> dict[str, Any]:
+    """A line as a record.
+
+    Raises:
+        ValueError, RecursionError: it is none.
+    """
+    record: dict[str, Any] = json.loads(line, parse_int=whole_number)
+    _Line.model_validate(record, strict=True)
+    return record
 
 
 def _check_lines(
@@ -137,12 +147,10 @@ def _check_lines(
     found = []
     for number, line in enumerate(lines, start=1):
         try:
-            record = json.loads(line.decode())
-            _Line.model_validate_json(line, strict=True)
+            found.append(_record(line.decode()))
         except (ValueError, RecursionError) as err:
             raise fault(
                 f"{path}:{number} is damaged: it is no JSON object with a step and a split. Put the file back, or "
                 "start again in another folder"
             ) from err
-        found.append(record)
     return found

@@ -23,6 +23,7 @@ LIVES = 200
 """A trial that has not died as often after so many lives does not get on."""
 
 OPENED = "tests opened for partial reports, in one trial"
+"""Name of a quantity that is measured, see `Tally`."""
 
 GOOD_ENDS = (0, 1, 130, 143, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT)
 

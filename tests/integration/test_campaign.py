@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -21,7 +22,9 @@ if sys.platform != "linux":
 
 import file_shim
 import mutate
-from children import Judged, Limits, each_in_child, in_child, judge
+import part_kills
+import smoke
+from children import Judged, Limits, each_in_child, in_child, judge, start_child, wait_for
 from parts import Fault, Tally, all_parts
 from record import Record, figures
 
@@ -120,6 +123,44 @@ def test_a_child_is_ended_with_what_it_started(tmp_path: Path) -> None:
         time.sleep(0.01)
     else:
         assert not Path(f"/proc/{other}").exists()
+
+
+def _a_command() -> None:
+    """The command ``fptkit``, without arguments."""
+    with pytest.raises(SystemExit):
+        smoke.fptkit()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_child_takes_signals_as_a_command_does_from_its_first_moment(tmp_path: Path, number: int) -> None:
+    for trial in range(40):
+        child = start_child(_a_command, log := tmp_path / f"log-{trial}")
+        time.sleep(trial / 4000)
+        os.kill(child, number)  # the child is not waited for: its number is not given away
+        code, late = wait_for(child, 60)
+        assert not late
+        assert code in (0, 130, -number)
+        assert "Traceback" not in log.read_text()
+
+
+def test_a_partial_report_may_open_a_test_of_an_unchosen_rate_and_nothing_else() -> None:
+    def results(test_at_1e_3: float | None, test_at_1e_2: float) -> dict[str, bytes]:
+        rows = [
+            {
+                "task": "xor",
+                "arm": "a",
+                "learning_rate": rate,
+                "status": "finished" if test else "validated",
+                "test": test,
+            }
+            for rate, test in ((1e-3, test_at_1e_3), (1e-2, test_at_1e_2))
+        ]
+        cell = {"task": "xor", "arm": "a", "chosen_rates": {"0": 1e-2}, "common": {"learning_rate": 1e-2}}
+        return {"results.json": json.dumps({"cells": [cell], "runs": rows}).encode()}
+
+    alone = part_kills.without_unchosen_tests(results(None, 0.5))
+    assert part_kills.without_unchosen_tests(results(0.7, 0.5)) == alone
+    assert part_kills.without_unchosen_tests(results(0.7, 0.6)) != alone
 
 
 def test_memory_of_a_child_is_limited(tmp_path: Path) -> None:

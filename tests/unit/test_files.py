@@ -143,7 +143,7 @@ DAMAGED = [
     ('{"a": 1}'.encode("utf-16"), "is not readable as JSON: byte 0 is not UTF-8"),
     (b"[" * 100_000, "is not readable as JSON: it is nested too deeply"),
     (b'{"a":' * 100_000, "is not readable as JSON: it is nested too deeply"),
-    (b'{"a": ' + b"9" * 5000 + b"}", "is not readable as JSON: Exceeds the limit"),
+    (b'{"a": ' + b"9" * 5000 + b"}", "is not readable as JSON: a whole number of 5,000 digits is too large"),
     (b"[]", "does not hold a JSON object"),
     (b"null", "does not hold a JSON object"),
     (b"3", "does not hold a JSON object"),
@@ -237,3 +237,16 @@ def test_a_summary_of_0_1_0_says_which_metrics_were_fractions(tmp_path: Path) ->
     assert read_summary(tmp_path) == {"metrics": metrics, "fractions": []}
     write_json(tmp_path / "summary.json", {"metrics": None})
     assert read_summary(tmp_path)["fractions"] == []
+
+
+@pytest.mark.parametrize("digits", [301, 400, 5000])
+def test_whole_numbers_that_floats_cannot_hold_are_refused(tmp_path: Path, digits: int) -> None:
+    """Whoever calculates with one would end in an OverflowError, far from the file."""
+    path = tmp_path / "a.json"
+    for sign, count in (("", digits), ("-", digits), ("", 299)):
+        path.write_text(f'{{"a": [{sign}{"9" * count}]}}')
+        if count == 299:
+            assert read_json(path) == {"a": [int("9" * 299)]}
+        else:
+            with pytest.raises(DataError, match=r"a\.json .* a whole number of [\d,]+ digits is too large; replace it"):
+                read_json(path)

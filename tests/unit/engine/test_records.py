@@ -103,7 +103,8 @@ NO_LINES = [
     *('{"step": Infinity, "split": "validation"}', '{"step": NaN, "split": "validation"}'),
     *('{"step": -1, "split": "validation"}', '{"step": 1.5, "split": "validation"}'),
     *('{"step": "1", "split": "validation"}', '{"step": true, "split": "validation"}'),
-    *('{"step": [1], "split": "validation"}', '{"step": ' + "9" * 5000 + ', "split": "validation"}'),
+    *('{"step": [1], "split": "validation"}', '{"step": 1e3, "split": "validation"}'),
+    *('{"step": ' + "9" * digits + ', "split": "validation"}' for digits in (16, 400, 5000)),
 ]
 
 
@@ -115,3 +116,11 @@ def test_readers_leave_damaged_lines_out(tmp_path: Path, damaged: str) -> None:
     assert validation_curve(tmp_path, "loss") == {2: 0.5}
     assert validation_curve(tmp_path, "words") == {}
     assert see_run(tmp_path).step == 2
+
+
+@pytest.mark.parametrize("value", ["9" * 400, "-" + "9" * 5000, "Infinity", "-Infinity", "NaN", "null", '"0.5"', "[]"])
+def test_values_that_are_no_finite_numbers_are_not_on_a_curve(tmp_path: Path, value: str) -> None:
+    lines = [f'{{"step": {step}, "split": "validation", "loss": {loss}}}\n' for step, loss in ((1, 0.5), (2, value))]
+    (tmp_path / "metrics.jsonl").write_text("".join(lines))
+    assert validation_curve(tmp_path, "loss") == {1: 0.5}
+    assert see_run(tmp_path).step == (1 if "999" in value else 2)  # the line of a number that is too large is damaged

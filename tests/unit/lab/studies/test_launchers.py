@@ -21,6 +21,8 @@ from fptkit.lab.studies.launchers.slurm import parse_parameters
         ("", {}),
         ("partition=gpu,timeout_min=60", {"partition": "gpu", "timeout_min": 60}),
         (" cluster = local , constraint=a100&x=y", {"cluster": "local", "constraint": "a100&x=y"}),
+        ("name=²,comment=٣", {"name": "²", "comment": "٣"}),  # digits, but of no whole number in ASCII
+        ("name=" + "7" * 5000, {"name": "7" * 5000}),
     ],
 )
 def test_slurm_parameters_are_read(text: str, found: dict[str, str | int]) -> None:
