@@ -111,8 +111,7 @@ class plateau(Schedule):
 
     def factor(self, step: int) -> float:
         """See `fptkit.Schedule.factor`."""
-        warmup = self._options.warmup_steps
-        return (step + 1) / (warmup + 1) * self._share if step < warmup else self._share
+        return min((step + 1) / (self._options.warmup_steps + 1), 1.0) * self._share
 
     def validated(self, *, improved: bool) -> None:
         """See `fptkit.Schedule.validated`."""
@@ -168,7 +167,7 @@ def checked_factor(schedule: Schedule, step: int) -> float:
     factor = schedule.factor(step)
     number = isinstance(factor, (int, float)) and not isinstance(factor, bool)
     if not number or not 0 <= factor < math.inf:
-        with during(of=schedule, call="factor", step=step):
+        with during(of=schedule, call="factor"):
             raise PluginError(f"the schedule's factor at step {step} is {factor!r:.80}, expected a number >= 0")
     return factor
 

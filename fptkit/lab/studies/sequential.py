@@ -184,7 +184,7 @@ def _critical_one_sided_t(pairs: int, level: float) -> float:
 
 
 def _running(differences: Array, rounding: Array | float) -> _Running:
-    pairs = np.arange(1, differences.shape[-1] + 1, dtype=float)
+    pairs = np.arange(1.0, differences.shape[-1] + 1)
     differences = np.where(np.isfinite(differences), differences, np.nan)
     with np.errstate(invalid="ignore", over="ignore"):
         mean = np.cumsum(differences, axis=-1) / pairs
@@ -198,8 +198,8 @@ def _running(differences: Array, rounding: Array | float) -> _Running:
 
 def _log_mixture(running: _Running, above: Array, scale: float) -> Array:
     growth = 1 + running.pairs * scale**2
-    explained = running.pairs * above**2
     with np.errstate(invalid="ignore", over="ignore"):
+        explained = running.pairs * above**2
         fraction = np.where(above == 0, 0.0, explained / (explained + running.squares))
     return -0.5 * np.log(growth) - running.pairs / 2 * np.log1p(-fraction * (1 - 1 / growth))
 
@@ -208,8 +208,8 @@ def _log_mixture_below(running: _Running, above: Array, scale: float) -> Array:
     from scipy.special import stdtr
 
     pairs = running.pairs
-    size = np.sqrt((1 + pairs * scale**2) * running.squares + pairs * above**2)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        size = np.sqrt((1 + pairs * scale**2) * running.squares + pairs * above**2)
         t = np.where(above == 0, 0.0, -scale * pairs**1.5 * above / size)
         return _log_mixture(running, above, scale) + np.log(2 * stdtr(pairs, t))
 

@@ -14,7 +14,7 @@ from fptkit.engine.training.schedules import as_schedule, checked_factor, platea
 from fptkit.errors import PluginError
 from fptkit.interfaces import Schedule
 from fptkit.recipe.models import ScheduleOptions, TrainOptions
-from fptkit.specs import ScheduleSpec
+from fptkit.specs import ScheduleSpec, guard
 
 
 def factors(steps: int, **schedule: Any) -> list[float]:
@@ -92,6 +92,29 @@ def test_validations_change_no_other_schedule(name: Any) -> None:
     assert made.state() == {}
 
 
+def test_the_first_fall_waits_for_the_whole_patience() -> None:
+    made = schedule_of(TrainOptions(schedule=ScheduleOptions(name="plateau", patience=2, factor=0.5, warmup_steps=3)))
+    made.restore({})
+    assert made.state() == {"factor": 1.0, "validations": 0}
+    made.validated(improved=False)
+    assert [made.factor(step) for step in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    made.validated(improved=False)
+    assert made.factor(9) == 0.5
+
+
+def test_a_state_without_validations_is_that_of_the_start() -> None:
+    made = plateau(options.PlateauOptions(patience=2), steps=50)
+    before = made.state()
+    made.validated(improved=False)
+    made.restore({})
+    assert made.state() == before
+
+
+def test_warm_up_ends_before_the_step_of_its_number() -> None:
+    made = schedules.after_warmup(2, lambda step: 0.25)
+    assert [made(step) for step in range(4)] == pytest.approx([1 / 3, 2 / 3, 0.25, 0.25])
+
+
 def test_the_rate_falls_by_the_plateau_in_warm_up_too() -> None:
     made = plateau(options.PlateauOptions(warmup_steps=4), steps=50)
     made.restore({"factor": 0.5, "validations": 1})
@@ -99,13 +122,14 @@ def test_the_rate_falls_by_the_plateau_in_warm_up_too() -> None:
     assert made.state() == {"factor": 0.5, "validations": 1}
 
 
-@pytest.mark.parametrize("rise", [0.1, 0.3, 0.75])
-def test_one_cycle_is_torchs(rise: float) -> None:
+@pytest.mark.parametrize(("rise", "steps"), [(0.1, 40), (0.3, 40), (0.75, 40), (0.1, 15), (0.85, 4)])
+def test_one_cycle_is_torchs(rise: float, steps: int) -> None:
     theirs = lr_scheduler.OneCycleLR(
-        optimizer(), max_lr=1.0, total_steps=40, pct_start=rise, div_factor=20.0, final_div_factor=5.0
+        optimizer(), max_lr=1.0, total_steps=steps, pct_start=rise, div_factor=20.0, final_div_factor=5.0
     )
-    made = schedules.one_cycle(options.OneCycleOptions(rise=rise, start_share=0.05, final_share=0.01), steps=40)
-    assert [made(step) for step in range(40)] == pytest.approx([*rates(theirs, 39), 0.01], abs=1e-9)
+    made = schedules.one_cycle(options.OneCycleOptions(rise=rise, start_share=0.05, final_share=0.01), steps=steps)
+    assert [made(step) for step in range(steps)] == pytest.approx([*rates(theirs, steps - 1), 0.01], abs=1e-9)
+    assert made(steps + 3) == pytest.approx(0.01), "it stays there"
 
 
 def test_linear_is_torchs() -> None:
@@ -144,6 +168,33 @@ def test_what_is_no_schedule_is_refused(built: object) -> None:
 def test_a_factor_that_is_no_number_is_refused(factor: object) -> None:
     with pytest.raises(PluginError, match=r"factor at step 3 is .*, expected a number >= 0"):
         checked_factor(as_schedule(lambda step: factor, SPEC), 3)
+
+
+@pytest.mark.parametrize("factor", [0, 0.3, 1, 2.5])
+def test_a_factor_is_that_of_its_step(factor: float) -> None:
+    assert checked_factor(as_schedule(lambda step: factor if step == 3 else 9.0, SPEC), 3) == factor
+
+
+class Wrong(Schedule):
+    """A plugin's schedule that fails."""
+
+    def factor(self, step: int) -> float:
+        """No factor."""
+        return -1.0
+
+
+def test_errors_say_whose_schedule_it_is_and_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "_OWNERS", {})
+    guard.claim("mine 1.0", __name__, [SPEC])
+    with (
+        pytest.raises(
+            PluginError, match=r"(?s)at step 3 .* plugin mine 1\.0, at \S*test_schedules\.py:\d+: def factor"
+        ),
+        guard.plugin_faults(),
+    ):
+        checked_factor(Wrong(), 3)
+    with pytest.raises(PluginError, match=r"(?s)expected a function .* plugin mine 1\.0"), guard.plugin_faults():
+        as_schedule(None, SPEC)
 
 
 def test_the_base_class_says_what_is_missing() -> None:

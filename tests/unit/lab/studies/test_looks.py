@@ -13,11 +13,9 @@ from fptkit.lab.studies.power import further_seeds, resolution
 from fptkit.lab.studies.sequential import (
     anytime_critical_t,
     anytime_p,
-    anytime_p_over_tasks,
     anytime_same,
     confidence_sequence,
     log_e,
-    log_e_below,
 )
 
 
@@ -85,27 +83,6 @@ def test_overwhelming_evidence_is_a_number() -> None:
     assert found.p_after() == 0
 
 
-def standard(pairs: int, t: float) -> Any:
-    """Differences whose mean is t standard errors above 0."""
-    values = np.linspace(-1, 1, pairs)
-    values /= values.std(ddof=1) / math.sqrt(pairs)
-    return values + t
-
-
-@pytest.mark.parametrize("pairs", [5, 6, 10, 40, 500])
-@pytest.mark.parametrize("level", [0.05, 0.05 / 7])
-def test_the_critical_t_is_where_the_evidence_is_enough(pairs: int, level: float) -> None:
-    different, same = anytime_critical_t(pairs, level)
-    if math.isfinite(different):
-        assert log_e(standard(pairs, different * (1 + 1e-9)))[-1] > -math.log(level)
-        assert log_e(standard(pairs, different * (1 - 1e-9)))[-1] < -math.log(level)
-    if math.isfinite(same):
-        assert log_e_below(standard(pairs, -same * (1 + 1e-9)), 0.0)[-1] > -math.log(level)
-        assert log_e_below(standard(pairs, -same * (1 - 1e-9)), 0.0)[-1] < -math.log(level)
-    assert math.isfinite(different) is bool(log_e(standard(pairs, 1e4))[-1] > -math.log(level))
-    assert math.isfinite(same) is bool(log_e_below(standard(pairs, -1e4), 0.0)[-1] > -math.log(level))
-
-
 def test_few_pairs_never_decide() -> None:
     assert [math.isinf(anytime_critical_t(pairs, 0.05)[0]) for pairs in (3, 4, 5)] == [True, True, False]
     assert resolution(0.01, 4, critical=anytime_critical_t) is None
@@ -136,24 +113,3 @@ def test_the_seeds_still_needed_decide_in_at_least_80_of_100_studies(mean: float
     rng = np.random.default_rng(1)
     assert 0.78 < decided(rng, mean, 3 + further, margin, at_once=False) < 0.95
     assert decided(rng, mean, max(3 + further // 2, 3), margin, at_once=False) < 0.8
-
-
-def test_tasks_that_agree_add_up_and_others_cancel() -> None:
-    rng = np.random.default_rng(3)
-    one = rng.normal(0.8, 1, (1, 8))
-    agree = np.concatenate([one, 100 * rng.normal(0.8, 1, (1, 8)), 0.01 * rng.normal(0.8, 1, (1, 8))])
-    disagree = agree * [[1], [-1], [1]]
-    p_one, p_agree, p_disagree = (anytime_p_over_tasks(given)[0][-1] for given in (one, agree, disagree))
-    assert p_agree < p_one
-    assert p_disagree > p_agree
-    expected = np.minimum(1, 2 * np.exp(-np.maximum.accumulate(sum(log_e_below(-row, 0.0) for row in agree))))
-    assert anytime_p_over_tasks(agree)[0] == pytest.approx(expected)
-    p, direction = anytime_p_over_tasks(-agree)
-    assert p == pytest.approx(anytime_p_over_tasks(agree)[0])
-    assert direction[-1] == -anytime_p_over_tasks(agree)[1][-1] == -1
-
-
-def test_tasks_without_an_effect_are_rarely_combined_to_one() -> None:
-    given = np.random.default_rng(5).normal(size=(4000, 3, 20)) * [[1.0], [100.0], [0.1]]
-    p, _ = anytime_p_over_tasks(given)
-    assert 0.005 < (p[:, -1] < 0.05).mean() <= 0.05

@@ -338,6 +338,8 @@ def test_a_seed_at_which_every_rate_diverged_has_no_result(cell: Cell) -> None:
         "rate 0.001: 1 run failed; rate 0.003: 1 run diverged; rate 0.01: 1 run failed; rate 0.03: 1 run diverged; "
         "seed 0: every run failed; seed 1: every rate diverged or failed; seed 2: diverged at every rate"
     )
+    alike = {Trial(rate, seed): ("failed", 5) for rate in RATES for seed in (0, 1)}
+    assert play(cell, per_seed(), World(peak_at(3e-3), alike)).step.reason == "seeds 0, 1: every run failed"
     everywhere = {Trial(rate, seed): ("diverged", 5) for rate in RATES for seed in range(3)}
     assert play(cell, per_seed(), World(peak_at(3e-3), everywhere)).step == Step((), {}, True, "diverged at every rate")
 
@@ -368,6 +370,21 @@ def test_a_rate_that_another_study_trained_further_is_no_common_rate(cell: Cell)
     assert steps_of(done.outcomes[given_up]) < STEPS
     other = world.carry_out(Request(given_up), None)
     assert next_step(chosen, cell, {**done.outcomes, given_up: other}) == done.step
+
+
+@pytest.mark.parametrize(
+    ("liked", "common"),
+    [
+        ((1e-2, 1e-2, 1e-3, 3e-3), None),  # half of the seeds are too few
+        ((1e-2, 1e-2, 1e-3, 1e-2), 1e-2),
+        ((1e-3, 1e-3, 1e-3, 3e-2), 1e-3),  # one seed does better, but the others gave its rate up
+    ],
+)
+def test_a_common_rate_is_that_of_most_seeds(cell: Cell, liked: tuple[float, ...], common: float | None) -> None:
+    quality = lambda trial: peak_at(liked[trial.seed])(trial) + trial.seed / 10  # noqa: E731
+    done = play(cell, per_seed(seeds=4, name="halving", rungs=3), World(quality))
+    assert done.step.chosen_rates == dict(enumerate(liked))
+    assert done.step.common_rate == common
 
 
 def test_without_a_grid_every_seed_has_the_recipes_own_rate(cell: Cell) -> None:

@@ -9,7 +9,15 @@ import pytest
 import scipy.integrate
 import scipy.stats
 
-from fptkit.lab.studies.sequential import anytime_p, anytime_same, confidence_sequence, log_e, log_e_below
+from fptkit.lab.studies.sequential import (
+    anytime_critical_t,
+    anytime_p,
+    anytime_p_over_tasks,
+    anytime_same,
+    confidence_sequence,
+    log_e,
+    log_e_below,
+)
 from fptkit.lab.studies.statistics import rounding_of
 
 DIFFERENCES = np.array([0.0125, 0.0074, 0.0228, 0.0121, -0.0007, 0.0172, 0.0361, 0.0289])
@@ -93,6 +101,7 @@ def test_a_value_depends_on_the_seeds_so_far_only(seed: int) -> None:
 
 def test_rows_are_tested_one_by_one_with_their_own_nulls() -> None:
     rows = np.random.default_rng(0).normal(size=(2, 3, 6))
+    rows[1, 2] = rows[1, 1, 0] + 0.5  # equal, beside rows that are not
     nulls = np.random.default_rng(1).normal(size=(2, 3))
     for of in (log_e, log_e_below, anytime_p):
         found = of(rows, nulls)
@@ -223,3 +232,92 @@ def test_arms_at_or_beyond_the_margin_are_rarely_called_the_same(beyond: float) 
 def test_arms_within_the_margin_are_called_the_same() -> None:
     rows = np.random.default_rng(1).normal(0, 0.7, (2000, 20))
     assert (anytime_same(rows, 1.0)[:, -1] < 0.05).mean() > 0.99
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_at_the_margin_up_to_rounding_nothing_speaks_for_the_same(side: int) -> None:
+    inside = side * (0.25 - 1e-4 * np.array([1.0, 1.1, 0.9, 1.0, 1.05, 0.95, 1.1, 0.9]))
+    assert anytime_same(inside, 0.25)[-1] < 0.05
+    assert anytime_same(inside, 0.25, rounding=1e-3)[-1] == 1
+
+
+def test_a_distance_of_just_the_rounding_is_rounding() -> None:
+    assert anytime_p(np.full(9, 0.5), 0.25, rounding=0.25)[-1] == 1
+    assert anytime_p(np.full(9, 0.5), 0.25, rounding=0.2)[-1] == pytest.approx(2**-8)
+
+
+def test_three_seeds_bound_the_mean_at_a_low_confidence() -> None:
+    low, high = confidence_sequence(DIFFERENCES, 0.3)
+    assert np.isinf([low[:2], high[:2]]).all()
+    assert np.isfinite([low[2], high[2]]).all()
+    assert low[2] < DIFFERENCES[:3].mean() < high[2]
+
+
+@pytest.mark.parametrize("differences", [[1e308, -1e308, 1e308, 1e308], [math.inf, 0.0, 1.0, 2.0], [0.0] * 4])
+def test_no_value_makes_numpy_warn(differences: list[float]) -> None:
+    given = np.array(differences)
+    with np.errstate(divide="raise", over="raise", invalid="raise"):
+        for found in (log_e(given), log_e_below(given, 0.0), anytime_same(given, 1.0), *confidence_sequence(given)):
+            assert found.shape == (4,)
+
+
+# ---- one look, and tasks together
+
+
+def standard(pairs: int, t: float) -> np.ndarray:
+    """Differences whose mean is t standard errors above 0."""
+    values = np.linspace(-1, 1, pairs)
+    values /= values.std(ddof=1) / math.sqrt(pairs)
+    return values + t
+
+
+@pytest.mark.parametrize("pairs", [5, 6, 10, 40, 500])
+@pytest.mark.parametrize("level", [0.05, 0.05 / 7])
+def test_the_critical_t_is_where_the_evidence_is_enough(pairs: int, level: float) -> None:
+    different, same = anytime_critical_t(pairs, level)
+    if math.isfinite(different):
+        assert log_e(standard(pairs, different * (1 + 1e-9)))[-1] > -math.log(level)
+        assert log_e(standard(pairs, different * (1 - 1e-9)))[-1] < -math.log(level)
+    if math.isfinite(same):
+        assert log_e_below(standard(pairs, -same * (1 + 1e-9)), 0.0)[-1] > -math.log(level)
+        assert log_e_below(standard(pairs, -same * (1 - 1e-9)), 0.0)[-1] < -math.log(level)
+    assert math.isfinite(different) is bool(log_e(standard(pairs, 1e4))[-1] > -math.log(level))
+    assert math.isfinite(same) is bool(log_e_below(standard(pairs, -1e4), 0.0)[-1] > -math.log(level))
+
+
+def test_tasks_that_agree_add_up_and_others_cancel() -> None:
+    rng = np.random.default_rng(3)
+    one = rng.normal(0.8, 1, (1, 8))
+    agree = np.concatenate([one, 100 * rng.normal(0.8, 1, (1, 8)), 0.01 * rng.normal(0.8, 1, (1, 8))])
+    disagree = agree * [[1], [-1], [1]]
+    p_one, p_agree, p_disagree = (anytime_p_over_tasks(given)[0][-1] for given in (one, agree, disagree))
+    assert p_agree < p_one
+    assert p_disagree > p_agree
+    expected = np.minimum(1, 2 * np.exp(-np.maximum.accumulate(sum(log_e_below(-row, 0.0) for row in agree))))
+    assert anytime_p_over_tasks(agree)[0] == pytest.approx(expected)
+    p, direction = anytime_p_over_tasks(-agree)
+    assert p == pytest.approx(anytime_p_over_tasks(agree)[0])
+    assert direction[-1] == -anytime_p_over_tasks(agree)[1][-1] == -1
+
+
+def test_tasks_without_an_effect_are_rarely_combined_to_one() -> None:
+    given = np.random.default_rng(5).normal(size=(4000, 3, 20)) * [[1.0], [100.0], [0.1]]
+    p, _ = anytime_p_over_tasks(given)
+    assert 0.005 < (p[:, -1] < 0.05).mean() <= 0.05
+
+
+def test_the_noise_of_rounding_on_one_task_is_no_evidence() -> None:
+    """Each task has its own rounding; in the first row it is as large as the differences, in the second far below."""
+    equal, apart = np.full(8, 1e-7) + np.linspace(0, 1e-9, 8), np.linspace(1.0, 2.0, 8)
+    rows, rounding = np.array([[equal, -apart], [equal, -apart]]), np.array([[1e-6, 1e-6], [1e-9, 1e-6]])
+    p, direction = anytime_p_over_tasks(rows, rounding=rounding)
+    assert p.shape == direction.shape == (2, 8)
+    alone = 2 / np.exp(log_e_below(-apart, 0.0)[2:])
+    assert p[0, 2:] == pytest.approx(alone * np.sqrt(np.arange(4, 10))), "the price of a bet on equal values"
+    assert p[1, -1] > p[0, -1]
+    assert (direction[0, -1], direction[0, 0]) == (-1, 1)
+
+
+def test_a_p_value_over_tasks_is_one_at_most() -> None:
+    p, _ = anytime_p_over_tasks(np.random.default_rng(0).normal(size=(100, 2, 6)))
+    assert p.max() == 1
