@@ -131,7 +131,7 @@ def confidence_sequence(
     running = _running(differences, rounding)
     pairs, most = running.pairs, _critical_fraction(running.pairs, 1 - confidence)
     bounded = (most < 1) & (pairs >= MINIMUM_PAIRS) & ~running.equal
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(invalid="ignore"):
         half = np.where(bounded, np.sqrt(running.squares * most / (pairs * (1 - most))), np.inf)
         low, high = running.mean - half, running.mean + half
     return np.maximum.accumulate(low, axis=-1), np.minimum.accumulate(high, axis=-1)
@@ -186,7 +186,7 @@ def _critical_one_sided_t(pairs: int, level: float) -> float:
 def _running(differences: Array, rounding: Array | float) -> _Running:
     pairs = np.arange(1.0, differences.shape[-1] + 1)
     differences = np.where(np.isfinite(differences), differences, np.nan)
-    with np.errstate(invalid="ignore", over="ignore"):
+    with np.errstate(over="ignore"):
         mean = np.cumsum(differences, axis=-1) / pairs
         before = np.concatenate([differences[..., :1], mean[..., :-1]], axis=-1)
         squares = np.cumsum((pairs - 1) / pairs * (differences - before) ** 2, axis=-1)
