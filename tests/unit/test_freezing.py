@@ -142,6 +142,30 @@ def test_the_proof_sees_one_changed_bit() -> None:
         proof.check_unchanged()
 
 
+def test_earlier_versions_stored_frozen_vectors_in_bfloat16_too() -> None:
+    """Only those of blocks, and only in mixed precision: such a run goes on; any other difference is another model."""
+
+    def proof_of(*, vectors: torch.dtype, norms: torch.dtype = torch.float32, mixed: bool = True) -> FreezeProof:
+        model = cross_modal()
+        apply_policy(model, POLICIES["frozen_norm"])
+        model.mixed = mixed
+        for name, parameter in model.named_parameters():
+            if re.search(r"\.(attn|mlp)\.", name):
+                parameter.data = parameter.data.to(torch.bfloat16 if parameter.ndim >= 2 else vectors)
+            elif ".ln_" in name:
+                parameter.data = parameter.data.to(norms)
+        return FreezeProof(model)
+
+    now, former = proof_of(vectors=torch.float32), proof_of(vectors=torch.bfloat16)
+    assert now.digest != former.digest
+    assert now.matches(now.digest)
+    assert now.matches(former.digest)
+    assert not proof_of(vectors=torch.float32, mixed=False).matches(former.digest)
+    other = proof_of(vectors=torch.bfloat16, norms=torch.bfloat16)
+    assert not now.matches(other.digest)
+    assert not now.matches("0" * 64)
+
+
 def test_a_sharded_tensor_is_digested_whole() -> None:
     whole = torch.arange(6.0).reshape(2, 3)
     shard = SimpleNamespace(dtype=whole.dtype, shape=whole.shape, full_tensor=lambda: whole)

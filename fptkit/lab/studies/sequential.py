@@ -173,10 +173,10 @@ def _critical_one_sided_t(pairs: int, level: float) -> float:
     from scipy.optimize import brentq
 
     # Values whose mean is t standard errors from the boundary: a mean of t / sqrt(n), squared deviations of n - 1.
-    count = np.array([pairs], dtype=float)
+    count = np.array([float(pairs)])
 
     def lacking(t: float) -> float:
-        running = _Running(count, -t / np.sqrt(count), count - 1, np.array([False]), np.zeros(1))
+        running = _Running(count, -t / np.sqrt(count), count - 1, equal=np.array([False]), rounding=np.zeros(1))
         return float(_log_mixture_below(running, running.mean, 1.0)[0] + np.log(level))
 
     most = 1e6

@@ -49,7 +49,12 @@ def names(model: nn.Module) -> dict[int, str]:
 
 
 def save(
-    root: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, keep: set[int] = frozenset()
+    root: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    keep: set[int] = frozenset(),
+    numbers: Any = None,
 ) -> Path:
     return save_checkpoint(
         root,
@@ -57,7 +62,12 @@ def save(
         trained=trained_tensors(model),
         optimizer=pack_optimizer(optimizer, names(model)),
         state={"step": step},
-        parts={"frozen": {"digest": "d", "weights": "random"}, "data": {"source": "s", "digest": "e"}},
+        parts={
+            "frozen": {"digest": "d", "weights": "random"},
+            "data": {"source": "s", "digest": "e"},
+            "records": {"lines": 3, "digest": "f"},
+            "optimizer_numbers": numbers or {},
+        },
         keep_steps=keep,
     )
 
@@ -185,16 +195,46 @@ def test_an_altered_state_is_refused_by_name(tmp_path: Path, change: str, seal: 
     assert seal or "state.json was altered" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda content: content.update(format=99), r"state\.json has format 99; this version reads format 1$"),
+        (lambda content: content.pop("files"), r"state\.json lacks 'files', the digests"),
+        (lambda content: content.update(step="1"), r"state\.json is damaged: step: input should be a valid integer"),
+        (
+            lambda content: content["frozen"].update(digest=7),
+            r"damaged: frozen\.digest: input should be a valid string",
+        ),
+        (lambda content: content["state"].update(step=2), r"state\.json is of another step than step-00000001"),
+        (lambda content: content["optimizer_tensors"].pop(), r"[^\w]optimizer\.safetensors has other tensors than"),
+    ],
+)
+def test_an_altered_state_is_described(
+    tmp_path: Path, change: Callable[[dict[str, Any]], object], problem: str
+) -> None:
+    folder = save(tmp_path, *model_and_optimizer(1), step=1)
+    altered(folder, change, seal=True)
+    with pytest.raises(CheckpointError, match=problem):
+        load_checkpoint(folder)
+
+
+def test_the_state_need_not_repeat_the_step(tmp_path: Path) -> None:
+    folder = save(tmp_path, *model_and_optimizer(1), step=1)
+    altered(folder, lambda content: content.update(state={}), seal=True)
+    assert load_checkpoint(folder).step == 1
+
+
 def test_a_state_without_a_digest_is_of_an_earlier_version(tmp_path: Path) -> None:
     folder = save(tmp_path, *model_and_optimizer(1), step=1)
     path = folder / "state.json"
     content = json.loads(path.read_text())
     assert is_sealed(path)
-    for key in ("own_digest", "optimizer_tensors"):
+    for key in ("own_digest", "optimizer_tensors", "optimizer_numbers", "records", "data"):
         del content[key]
     path.write_text(json.dumps(content))
     assert not is_sealed(path)
-    assert load_checkpoint(folder).records == {}
+    found = load_checkpoint(folder)
+    assert found.records == found.optimizer_numbers == found.data == {}
 
 
 @pytest.mark.parametrize("name", ["trained", "optimizer"])
@@ -203,7 +243,7 @@ def test_garbage_with_a_digest_that_fits(tmp_path: Path, name: str) -> None:
     (folder / f"{name}.safetensors").write_bytes(b"\xff" * 100)
     digest = hashlib.sha256(b"\xff" * 100).hexdigest()
     altered(folder, lambda content: content["files"].update({f"{name}.safetensors": digest}), seal=True)
-    with pytest.raises(CheckpointError, match=rf"{name}\.safetensors: not readable as a safetensors file"):
+    with pytest.raises(CheckpointError, match=rf"(?s){name}\.safetensors: not readable as a safetensors file.*intact"):
         load_checkpoint(folder)
 
 
@@ -300,11 +340,12 @@ def test_the_latest_is_that_of_the_highest_step_and_leftovers_go(tmp_path: Path)
 
 def test_a_checkpoint_holds_what_was_saved_and_where(tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
-    folder = save(tmp_path / "new" / "root", *model_and_optimizer(1), step=1)
+    folder = save(tmp_path / "new" / "root", *model_and_optimizer(1), step=1, numbers={"total": 0.5})
     found = load_checkpoint(folder)
     assert (found.folder, found.step, found.state) == (folder, 1, {"step": 1})
     assert found.frozen == {"digest": "d", "weights": "random"}
     assert found.data == {"source": "s", "digest": "e"}
+    assert (found.records, found.optimizer_numbers) == ({"lines": 3, "digest": "f"}, {"total": 0.5})
 
 
 def test_every_file_of_a_checkpoint_is_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

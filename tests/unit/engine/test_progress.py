@@ -66,6 +66,11 @@ def test_which_limit_ends_a_run() -> None:
     assert ended_by(options, Progress(step=10, stale_validations=2, seconds=5.0)) == "steps"
     assert ended_by(options, Progress(step=9, stale_validations=2, seconds=5.0)) == "patience"
     assert ended_by(options, Progress(step=9, stale_validations=1, seconds=5.0)) == "seconds"
+    stopped = Progress(step=9, stopped="wise: enough", stale_validations=2, seconds=5.0)
+    assert (ended_by(options, stopped), ended_by(options, dataclasses.replace(stopped, step=10))) == (
+        "listener",
+        "steps",
+    )
     free = TrainOptions(max_steps=10, patience=None)
     assert ended_by(free, Progress(step=9, stale_validations=99, seconds=1e9)) is None
 
@@ -85,6 +90,8 @@ def test_limits_in_steps() -> None:
         ({"momentum": 1}, "of another version of fptkit: unknown 'momentum'"),
         ({"step": "x"}, "state.step: input should be a valid integer"),
         ({"step": 1.5}, "state.step: input should be a valid integer"),
+        ({"step": "5"}, "state.step: input should be a valid integer"),
+        ({"seconds": True}, "state.seconds: input should be a valid number"),
         ({"seconds": "x"}, "state.seconds: input should be a valid number"),
         ({"best_metrics": {"loss": "low"}}, "state.best_metrics.loss"),
         ({"step": 3, "best_step": 4}, "contradict each other"),
@@ -106,6 +113,20 @@ def test_a_state_comes_back() -> None:
     after = restored(dataclasses.asdict(before), 1, Path("state.json"))
     assert repr(after) == repr(before).replace("seconds=3,", "seconds=3.0,")
     assert restored({"step": 5}, 4, Path("state.json")).parts == 4  # not saved by earlier versions
+
+
+@pytest.mark.parametrize(
+    ("state", "schedule"),
+    [
+        ({"plateau_factor": 0.5, "plateau_validations": 2}, {"factor": 0.5, "validations": 2}),
+        ({"plateau_factor": 0.25, "plateau_validations": None}, {"factor": 0.25, "validations": 0}),
+        ({"plateau_factor": None, "plateau_validations": 1}, {}),
+        ({"plateau_factor": 0.5, "schedule": {"of": "a plugin"}}, {"of": "a plugin"}),
+        ({}, {}),
+    ],
+)
+def test_a_plateau_of_an_earlier_version_comes_back(state: dict[str, Any], schedule: dict[str, Any]) -> None:
+    assert restored({"step": 5, **state}, 1, Path("state.json")).schedule == schedule
 
 
 @pytest.mark.parametrize(

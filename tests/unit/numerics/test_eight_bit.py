@@ -220,7 +220,10 @@ def test_products_and_storage_are_different_frozen_parts() -> None:
     linear = maps()[0]
     stored, multiplied = (FreezeProof(nn.Sequential(EightBitLinear(linear, products=one))) for one in (False, True))
     assert not multiplied.matches(stored.digest)
-    assert "int8_storage in its recipe.yaml" in multiplied.advice(stored.digest)
+    assert multiplied.advice(stored.digest) == (
+        "The run stored weights in 8 bits and multiplied them in bfloat16, which precision: int8 meant before; "
+        "set precision and pinned.precision to int8_storage in its recipe.yaml"
+    )
     assert multiplied.advice("of other weights") == "Use the weights that the run used"
 
 
