@@ -118,7 +118,7 @@ def test_comparisons_do_not_wait_for_them(study: Study) -> None:
     """The tests of the seeds are requested first, and a cell is complete without them."""
     cell, outcomes = study.cells[0], dict[Trial, Outcome]()
     step = next_step(study.settings, cell, (7, 3, 5), outcomes)
-    while not any(request.trial.varied for request in step.requests):
+    while step.requests and not any(request.trial.varied for request in step.requests):
         outcomes.update({request.trial: carry_out(request, {}) for request in step.requests})
         step = next_step(study.settings, cell, (7, 3, 5), outcomes)
     assert [(bool(request.trial.varied), request.open_test) for request in step.requests] == (
