@@ -89,6 +89,17 @@ def play(study: Study, cell: Cell, faults: Mapping[Trial, str] | None = None) ->
     pytest.fail("the cell never ends")
 
 
+def all_at_once(settings: Any, cell: Any, seeds: tuple[int, ...]) -> dict[Trial, Outcome]:
+    """Carry out everything a cell requests, all requests of a step together."""
+    outcomes: dict[Trial, Outcome] = {}
+    for _ in range(1000):
+        requests = next_step(settings, cell, seeds, outcomes).requests
+        if not requests:
+            return outcomes
+        outcomes.update({request.trial: carry_out(request, {}) for request in requests})
+    pytest.fail("the cell never ends")
+
+
 def summarised(study: Study, faults: Mapping[Trial, str] | None = None) -> StudyResults:
     played = {cell.name: play(study, cell, faults)[1] for cell in study.cells}
     return results_of(study.facts, lambda name, trial: played[name].get(trial, Outcome("-" * 64)), Path("nowhere"))
@@ -212,10 +223,8 @@ def test_no_split_is_drawn_twice(tmp_path: Path) -> None:
 def test_until_decided_they_are_those_of_the_first_seeds(tmp_path: Path) -> None:
     text = STUDY.replace("[7, 3, 5]", "{until: decided, at_least: 4}")
     study = load(tmp_path, text)
-    outcomes: dict[Trial, Outcome] = {}
     seeds = tuple(range(9))
-    while requests := next_step(study.settings, study.cells[0], seeds, outcomes).requests:
-        outcomes.update({request.trial: carry_out(request, {}) for request in requests})
+    outcomes = all_at_once(study.settings, study.cells[0], seeds)
     assert {trial.seed for trial in outcomes if not trial.varied} == set(seeds)
     varied = [(trial.varied, trial.seed) for trial in outcomes if trial.varied]
     assert sorted(varied) == [(name, seed) for name in SOURCES for seed in (1, 2, 3)]
@@ -308,11 +317,7 @@ def test_there_is_no_interval_of_two_values_or_of_equal_ones() -> None:
 def test_facts_of_a_cell_say_whether_it_draws_data(study: Study) -> None:
     facts: CellFacts = study.facts.cells[0]
     assert facts.draws_data
-    settings: Any = study.settings
     only_init, _ = play(study, study.cells[0])
     assert only_init.done
-    whole = replace(facts, draws_data=False)
-    outcomes: dict[Trial, Outcome] = {}
-    while requests := next_step(settings, whole, (7, 3, 5), outcomes).requests:
-        outcomes.update({request.trial: carry_out(request, {}) for request in requests})
+    outcomes = all_at_once(study.settings, replace(facts, draws_data=False), (7, 3, 5))
     assert {trial.varied for trial in outcomes} == {"", "init"}
