@@ -326,6 +326,40 @@ def test_a_rate_that_diverged_is_out_for_that_seed_only(cell: Cell) -> None:
     assert done.step.reason == "rate 0.001: 1 run diverged; rate 0.003: 1 run failed"
 
 
+def test_runs_that_ended_badly_are_counted_over_all_seeds(cell: Cell) -> None:
+    faults = {Trial(3e-3, 0): ("diverged", 5), Trial(3e-3, 1): ("failed", 5), Trial(3e-3, 2): ("diverged", 9)}
+    faults |= {Trial(1e-2, 0): ("failed", 5), Trial(1e-2, 2): ("failed", 5)}
+    world = World(peak_at(3e-3), faults)
+    counted = "rate 0.003: 2 runs diverged, 1 run failed; rate 0.01: 2 runs failed"
+    assert play(cell, per_seed(), world).step.reason == counted
+    # Seeds that choose together exclude a rate that diverged once, however its other runs ended.
+    assert play(cell, settings(), world).step.reason == counted.replace(", 1 run failed", "")
+
+
+def test_a_step_before_the_end_says_what_is_chosen_and_why(cell: Cell) -> None:
+    world = World(peak_at(1e-2), {Trial(3e-2, 0): ("diverged", 5)})
+    searched = play(cell, _two_of_five(), world, until=8).step
+    assert searched.requests == tuple(Request(Trial(1e-2, seed)) for seed in (2, 3, 4))
+    assert searched.chosen_rates == dict.fromkeys(range(5), 1e-2)
+    assert (searched.reason, searched.done) == ("rate 0.03: 1 run diverged", False)
+    ended = play(cell, per_seed(), World(peak_at(1e-2)), until=12)
+    early = {trial: one for trial, one in ended.outcomes.items() if trial.seed != 2}
+    step = next_step(per_seed(), cell, early)
+    assert (step.chosen_rates, step.reason) == ({0: 1e-2, 1: 1e-2}, "search: 0 of 4 runs ended")
+
+
+def test_what_depends_on_all_seeds_waits_until_none_can_be_added(cell: Cell) -> None:
+    world = World(seeds_differ)
+    done = play(cell, per_seed(), world)
+    tested = {trial: one for trial, one in done.outcomes.items() if one.status == "finished"}
+    own = {Trial(RATES[seed], seed) for seed in range(3)}
+    before = done.outcomes | {trial: world.carry_out(Request(trial), None) for trial in tested.keys() - own}
+    growing = step_of(per_seed(), cell, (0, 1, 2), before, growing=True)
+    assert (growing.requests, growing.done, growing.common_rate) == ((), True, None)
+    last = step_of(per_seed(), cell, (0, 1, 2), before)
+    assert {request.trial for request in last.requests} == tested.keys() - own
+
+
 def test_a_seed_at_which_every_rate_diverged_has_no_result(cell: Cell) -> None:
     faults = {Trial(rate, 2): ("diverged", 5) for rate in RATES}
     done = play(cell, per_seed(), World(peak_at(3e-3), faults))
