@@ -6,12 +6,12 @@
     python benchmarks/answers.py --estimate --data DIR       core-hours of each
     python benchmarks/answers.py --smoke                     minutes: does everything run? Nothing is published
 
-In the background, prefix ``nohup nice``. Start it in the root of the repository with a relative DIR: runs record both
-as they are given, and bundles are published. A call that was stopped or killed continues when the same command is
-called again; hours count over all calls. DIR holds the files of ``answers_plan.DATA``. All plans are locked before the
-first run and copied to ``docs/results/plans``. A study ends when all its comparisons are decided or have all their
-seeds, or when its budget is spent; then it is verified, and its bundle is written to ``docs/results/bundles``. Nothing
-is committed. Afterwards, ``python docs/generate.py`` writes the pages.
+In the background, prefix ``nohup nice``; SIGTERM stops it, and the run in progress saves its state. Start it in the root
+of the repository with a relative DIR: runs record both as they are given, and bundles are published. A call that was
+stopped or killed continues when the same command is called again; hours count over all calls. DIR holds the files of
+``answers_plan.DATA``. All plans are locked before the first run and copied to ``docs/results/plans``. A study ends when
+all its comparisons are decided or have all their seeds, or when its budget is spent; then it is verified, and its bundle
+is written to ``docs/results/bundles``. Nothing is committed. Afterwards, ``python docs/generate.py`` writes the pages.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if __name__ == "__main__":
 from answers_plan import SECONDS_PER_TFLOP, Question, data_overrides, estimated, questions
 
 from fptkit.errors import FptkitError, UsageError
-from fptkit.files import find_json
+from fptkit.files import find_json, locked_folder
 from fptkit.lab.reproduction.carry_out import STOPPED, Spent
 from fptkit.lab.reproduction.process import start_process
 
@@ -266,16 +266,18 @@ def make(asked: Sequence[Question], place: Place) -> None:
     """Lock all plans, then carry the studies out in turn; one that fails does not stop the others.
 
     Raises:
-        UsageError: a plan cannot be locked, or a study failed; all others were carried out before.
+        UsageError: another call uses the ledger, a plan cannot be locked, or a study failed; all others were carried
+            out before.
     """
-    lock_all(asked if place.smoke else questions(), place)
     failed = []
-    for question in asked:
-        try:
-            click.echo(f"{question.study}: {carry_out(question, place)}")
-        except UsageError as err:
-            failed.append(question.study)
-            click.echo(f"{question.study}: {err}", err=True)
+    with locked_folder(place.ledger, "call of answers.py"):
+        lock_all(asked if place.smoke else questions(), place)
+        for question in asked:
+            try:
+                click.echo(f"{question.study}: {carry_out(question, place)}")
+            except UsageError as err:
+                failed.append(question.study)
+                click.echo(f"{question.study}: {err}", err=True)
     if failed:
         raise UsageError(f"failed: {', '.join(failed)}; the same command tries them again")
 

@@ -13,7 +13,6 @@ assume.
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -69,7 +68,6 @@ def main(
         show_report(jobs, settings)
     else:
         check(settings)
-        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # both save the state of the run in progress
         with locked_folder(folder, "reproduction"):
             outcome = carry_out(jobs, settings, start_process, lambda line: click.echo(line, err=True))
         show_report(jobs, settings)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from fptkit.lab.reproduction.carry_out import STOPPED
@@ -25,7 +27,8 @@ def start_process(
 ) -> int:
     """Run a command; see `fptkit.lab.reproduction.carry_out.Start`.
 
-    Ctrl-C interrupts the command once, which then saves its state; a second one ends it at once.
+    Ctrl-C or SIGTERM interrupts the command once, which then saves its state; a second one ends it at once. It never
+    outlives this call, unless this process is killed.
 
     Args:
         arguments: those of the command.
@@ -35,7 +38,7 @@ def start_process(
         program: what the arguments are for.
     """
     began = time.monotonic()
-    with log.open("ab") as output:
+    with log.open("ab") as output, _sigterm_as_interrupt():
         # In a session of its own: Ctrl-C in a terminal would reach it twice, which ends it without saving.
         process = subprocess.Popen(
             [*program, *arguments], stdout=output, stderr=subprocess.STDOUT, start_new_session=True
@@ -51,7 +54,20 @@ def start_process(
             except subprocess.TimeoutExpired:
                 tick(time.monotonic() - began)
             except KeyboardInterrupt:
-                process.send_signal(signal.SIGTERM if interrupted else signal.SIGINT)
+                process.send_signal(signal.SIGKILL if interrupted else signal.SIGINT)
                 interrupted = True
     tick(time.monotonic() - began)
     return STOPPED if interrupted else int(process.returncode)
+
+
+@contextlib.contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """SIGTERM raises KeyboardInterrupt, even if SIGINT is ignored, as it is in a script's background processes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from fptkit.errors import DataError, UsageError
+from fptkit.files import locked_folder
 from fptkit.lab.reproduction.carry_out import STOPPED, Spent
 from fptkit.lab.studies.load import load_study
 from fptkit.lab.studies.options import UntilDecided
@@ -152,6 +153,12 @@ def test_plans_are_locked_before_the_first_run_and_kept(machine: Machine) -> Non
     assert machine.place.bundle(SHORT).is_file()
     answers.make((SHORT,), machine.place)
     assert len(machine.commands) == 4, "nothing is made twice"
+
+
+def test_a_second_call_does_not_disturb_the_first(machine: Machine) -> None:
+    with locked_folder(machine.place.ledger, "call"), pytest.raises(UsageError, match=r"in use by another call of ans"):
+        answers.make((SHORT,), machine.place)
+    assert not machine.commands
 
 
 def test_hours_count_cores_and_calls(machine: Machine) -> None:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -229,21 +230,49 @@ def test_a_process_is_interrupted_once_at_the_end_of_its_time(tmp_path: Path) ->
     assert (code, (tmp_path / "log").read_text()) == (STOPPED, "started []\nsaved\n")
 
 
-def test_control_c_interrupts_the_process_and_waits_for_it(tmp_path: Path) -> None:
-    log = tmp_path / "log"
+@pytest.mark.parametrize(
+    ("number", "keyboard"),
+    [
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGTERM, signal.default_int_handler),
+        (signal.SIGTERM, signal.SIG_IGN),  # as in background processes of a shell script
+    ],
+)
+def test_a_signal_interrupts_the_process_and_waits_for_it(tmp_path: Path, number: int, keyboard: Any) -> None:
+    log, before_term = tmp_path / "log", signal.getsignal(signal.SIGTERM)
 
     def press() -> None:
         while not log.is_file() or "started" not in log.read_text():
             time.sleep(0.02)
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(number)
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = signal.signal(signal.SIGINT, keyboard)
     try:
         threading.Thread(target=press, daemon=True).start()
         code = start_process([], log, within_s=60, tick=lambda seconds: None, program=python(PROGRAM))
     finally:
         signal.signal(signal.SIGINT, before)
     assert (code, log.read_text()) == (STOPPED, "started []\nsaved\n")
+    assert signal.getsignal(signal.SIGTERM) is before_term
+
+
+def test_a_second_signal_ends_a_process_that_does_not_stop(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    stubborn = (
+        "import signal, time; signal.signal(2, lambda *_: print('not yet', flush=True))\nprint('started', flush=True)"
+    )
+
+    def press() -> None:
+        for word in ("started", "not yet"):
+            while not log.is_file() or word not in log.read_text():
+                time.sleep(0.02)
+            signal.raise_signal(signal.SIGTERM)
+
+    threading.Thread(target=press, daemon=True).start()
+    program = python(stubborn + "print('started', flush=True)\nwhile True: time.sleep(0.05)")
+    began = time.monotonic()
+    assert start_process([], log, within_s=60, tick=lambda seconds: None, program=program) == STOPPED
+    assert time.monotonic() - began < 50
 
 
 def test_hours_are_limited_by_operations_or_by_starting_them() -> None:

@@ -137,6 +137,18 @@ def test_comparisons_do_not_wait_for_them(study: Study) -> None:
     )
 
 
+def test_they_wait_until_no_seed_can_be_added(study: Study) -> None:
+    cell, outcomes = study.cells[0], dict[Trial, Outcome]()
+    for _ in range(1000):
+        step = next_step(study.settings, cell, (7, 3, 5), outcomes, growing=True)
+        if not step.requests:
+            break
+        outcomes.update({request.trial: carry_out(request, {}) for request in step.requests})
+    assert step.done
+    assert not any(trial.varied for trial in outcomes)
+    assert any(r.trial.varied for r in next_step(study.settings, cell, (7, 3, 5), outcomes).requests)
+
+
 @pytest.mark.parametrize("varied", ["data, init", "data, order"])
 def test_nothing_follows_from_them_but_noise(tmp_path: Path, varied: str) -> None:
     with_it, without = (summarised(load(tmp_path, STUDY, f"vary=[{sources}]")) for sources in (varied, ""))

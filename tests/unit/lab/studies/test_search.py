@@ -346,6 +346,11 @@ def test_a_step_before_the_end_says_what_is_chosen_and_why(cell: Cell) -> None:
     early = {trial: one for trial, one in ended.outcomes.items() if trial.seed != 2}
     step = next_step(per_seed(), cell, early)
     assert (step.chosen_rates, step.reason) == ({0: 1e-2, 1: 1e-2}, "search: 0 of 4 runs ended")
+    testing = play(cell, settings(), World(peak_at(1e-2), {Trial(3e-2, 0): ("failed", 5)}), until=12).step
+    assert testing.requests == tuple(Request(Trial(1e-2, seed), open_test=True) for seed in range(3))
+    assert testing.reason == "rate 0.03: 1 run failed"
+    both = World(peak_at(1e-2), {Trial(3e-2, 0): ("failed", 5)}, frozenset({Trial(1e-2, 1)}))
+    assert play(cell, settings(), both).step.reason == "rate 0.03: 1 run failed; seed 1 failed"
 
 
 def test_what_depends_on_all_seeds_waits_until_none_can_be_added(cell: Cell) -> None:

@@ -59,6 +59,13 @@ def test_rows_are_tested_one_by_one() -> None:
     np.testing.assert_allclose(ours.p, theirs.pvalue, rtol=1e-12)
 
 
+def test_the_scale_of_a_row_does_not_make_another_one_equal() -> None:
+    generator = np.random.default_rng(3)
+    a, b = generator.normal(size=(2, 4, 6)) * [[1e9], [1.0], [1e-3], [1e-9]]
+    theirs = scipy.stats.ttest_rel(a, b, axis=-1)
+    np.testing.assert_allclose(paired_tests(a, b).p, theirs.pvalue, rtol=1e-12)
+
+
 def test_swapping_the_arms_turns_the_sign_only() -> None:
     there, back = paired_tests(A, B), paired_tests(B, A)
     assert float(back.t) == -float(there.t)
