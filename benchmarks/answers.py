@@ -6,12 +6,13 @@
     python benchmarks/answers.py --estimate --data DIR       core-hours of each
     python benchmarks/answers.py --smoke                     minutes: does everything run? Nothing is published
 
-In the background, prefix ``nohup nice``; SIGTERM stops it, and the run in progress saves its state. Start it in the root
-of the repository with a relative DIR: runs record both as they are given, and bundles are published. A call that was
-stopped or killed continues when the same command is called again; hours count over all calls. DIR holds the files of
-``answers_plan.DATA``. All plans are locked before the first run and copied to ``docs/results/plans``. A study ends when
-all its comparisons are decided or have all their seeds, or when its budget is spent; then it is verified, and its bundle
-is written to ``docs/results/bundles``. Nothing is committed. Afterwards, ``python docs/generate.py`` writes the pages.
+In the background, prefix ``nohup nice``; SIGTERM stops it, and the run in progress saves its state. Start it in the
+root of the repository with a relative DIR: runs record both as they are given, and bundles are published. A call that
+was stopped or killed continues when the same command is called again; hours count over all calls. DIR holds the files
+of ``answers_plan.DATA``. All plans are locked before the first run and copied to ``docs/results/plans``. A study ends
+when all its comparisons are decided or have all their seeds, or when its budget is spent; then it is verified, and its
+bundle is written to ``docs/results/bundles``. Nothing is committed. Afterwards, ``python docs/generate.py`` writes the
+pages.
 """
 
 from __future__ import annotations
