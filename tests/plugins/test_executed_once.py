@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -210,9 +211,14 @@ def test_an_error_is_the_same_when_asked_again(folder: Path, text: str, reason: 
 
 def test_ctrl_c_while_a_plugin_is_executed_is_not_remembered(folder: Path) -> None:
     (folder / "slow.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)")
-    for _ in range(2):
-        with pytest.raises(UserInterrupt):
-            load_plugins([folder / "slow.py"], selection="")
+    # SIGINT is ignored where the tests run in the background of a script.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        for _ in range(2):
+            with pytest.raises(UserInterrupt):
+                load_plugins([folder / "slow.py"], selection="")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert "fptkit_plugin_slow" not in sys.modules
 
 
