@@ -39,6 +39,32 @@ OTHERS = {
 }
 """Pages whose studies are not in the plan: the command of each study."""
 
+Headline = tuple[str, str, str, str]
+
+HEADLINES: tuple[Headline, ...] = (
+    ("rq2", "language", "random", "`gpt2_nano`, frozen: pretrained on language against random weights"),
+    ("rq2", "language", "statistics", "the same against random weights with its means and deviations"),
+    ("language", "language", "random", "SmolLM2, frozen: pretrained on language against random weights"),
+    ("rq1", "frozen_language", "full_random", "`gpt2_nano` frozen against training everything from random weights"),
+    ("rq1", "frozen_language", "lstm", "`gpt2_nano` frozen against a trained LSTM"),
+    ("rq3", "transformer", "lstm", "random weights, frozen: transformer against LSTM"),
+    ("bodies", "english", "random", "what must it have seen? English prose against random weights"),
+    ("rq5", "fpt", "output_norm", "frozen: trained input layer and positions against output layer and norms alone"),
+)
+"""Rows of the table in README: study, its two arms, and the question in words. A study without a bundle has none."""
+
+NAMES = {
+    "bit_memory": "Bit Memory",
+    "bit_xor": "Bit XOR",
+    "listops": "ListOps",
+    "mnist": "MNIST",
+    "cifar10": "CIFAR-10",
+    "remote_homology": "homology",
+    "spoken_digits": "spoken digits",
+    "ecg5000": "ECG5000",
+}
+"""Names of the tasks where the reader does not know their keys."""
+
 PICTURES = "answers"
 """Folder of the pictures, beside the pages."""
 
@@ -143,6 +169,43 @@ def summary_rows(folder: Path = BUNDLES) -> Iterator[tuple[str, ...]]:
         done = sum(is_decided(one) for one in found.results.comparisons)
         hours = f"{found.core_hours:.1f} of {row['core_hours']}"
         yield link, found.results.question, f"{done} of {len(found.results.comparisons)}", hours
+
+
+def headline_rows(
+    folder: Path = BUNDLES, headlines: Sequence[tuple[str, ...]] = HEADLINES
+) -> Iterator[tuple[str, ...]]:
+    """Rows of the table in README: the question, what was found on which tasks, and the page.
+
+    Args:
+        folder: of the bundles.
+        headlines: as `HEADLINES`.
+    """
+    known = bundles(folder)
+    page_of = {row["study"]: row["page"] for row in _planned()}
+    for study, a, b, words in headlines:
+        if study in known:
+            yield words, _in_short(known[study].results, a, b), f"[{study}](docs/results/{page_of[study]}.md)"
+
+
+def _in_short(results: StudyResults, a: str, b: str) -> str:
+    """The verdicts of a pair of arms, each with its tasks and their differences."""
+    found: dict[str, list[str]] = {}
+    for one in results.comparisons:
+        if {one.a, one.b} == {a, b}:
+            seen = one if one.a == a else _turned(one)
+            size = difference_of(seen, wording.metric_of(results, one)).replace(" points", "")
+            words = f"{NAMES.get(one.task, wording.place(one.task, one.data_fraction))} {size}"
+            found.setdefault(seen.verdict if is_decided(one) else "undecided", []).append(words)
+    order = ("better", "worse", "same", "undecided")
+    return "; ".join(f"**{verdict}** on {wording.listed(found[verdict])}" for verdict in order if verdict in found)
+
+
+def _turned(one: Comparison) -> Comparison:
+    """A comparison, seen from its second arm."""
+    bounds = None if one.interval is None else (-one.interval[1], -one.interval[0])
+    verdict = {"better": "worse", "worse": "better"}.get(one.verdict, one.verdict)
+    mean = None if one.mean is None else -one.mean
+    return one.model_copy(update={"a": one.b, "b": one.a, "mean": mean, "interval": bounds, "verdict": verdict})
 
 
 def is_decided(one: Comparison) -> bool:

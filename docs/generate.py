@@ -499,6 +499,9 @@ BLOCKS: dict[str, Callable[..., str]] = {
     "reproduction": reproduction_table,
     "reproduction_commands": reproduction_commands,
     "answers": answer_pages.page_text,
+    "answers_headlines": lambda: table(
+        ("question", "difference in points [95 %]", "study"), answer_pages.headline_rows()
+    ),
     "answers_summary": lambda: table(("study", "question", "decided", "core-hours"), answer_pages.summary_rows()),
     "bodies": lambda: table(("model type", "part", "positions", "padding"), token_models.bodies()),
     "refused_bodies": lambda: table(("model type", "why", "instead"), token_models.refused_bodies()),
@@ -520,7 +523,7 @@ SHOWN = 20
 
 def pages() -> list[Path]:
     """Return all pages that may have generated parts."""
-    return sorted(DOCS.rglob("*.md"))
+    return [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 
 
 def block(name: str) -> str:

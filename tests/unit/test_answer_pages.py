@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from finished_studies import TWO_ARMS, finished
 from study_results import cell, comparison, study
 
@@ -66,6 +67,30 @@ def test_a_study_without_a_bundle_is_said_not_to_be_run(folder: Path) -> None:
     assert rows["[rq1](rq1.md)"][1] == "not run yet"
     assert rows["[rq4](rq4.md)"][2] in ("0 of 1", "1 of 1")
     assert set(rows) >= {"[language](rq2.md)", "[faults_fpt2021](faults.md)"}
+
+
+def test_the_table_of_the_readme_says_what_was_found_from_either_arm(folder: Path) -> None:
+    (one,) = answers.read_bundle(folder / "rq4.zip").results.comparisons
+    assert (one.a, one.b) == ("random", "language")
+    rows = [("rq4", "random", "language", "so"), ("rq4", "language", "random", "turned"), ("rq1", "a", "b", "not run")]
+    (so, said, link), (turned, other, _) = answers.headline_rows(folder, rows)
+    assert (so, turned, link) == ("so", "turned", "[rq4](docs/results/rq4.md)")
+    assert one.mean is not None
+    assert one.interval is not None
+    low, high = (f"{100 * bound:.1f}".replace("-", "−") for bound in one.interval)
+    size = f"{abs(100 * one.mean):.1f}"
+    signs = "+−" if one.mean > 0 else "−+"
+    verdict = one.verdict if answers.is_decided(one) else "undecided"
+    assert said == f"**{verdict}** on Bit XOR {signs[0]}{size} [{low}, {high}]"
+    low, high = (f"{-100 * bound:.1f}".replace("-", "−") for bound in reversed(one.interval))
+    verdict = {"better": "worse", "worse": "better"}.get(verdict, verdict)
+    assert other == f"**{verdict}** on Bit XOR {signs[1]}{size} [{low}, {high}]"
+
+
+def test_rows_of_the_readme_are_of_studies_and_arms_that_exist() -> None:
+    for name, a, b, _ in answers.HEADLINES:
+        study = yaml.safe_load((ROOT / "benchmarks" / "answers" / f"{name}.yaml").read_text("utf-8"))
+        assert {a, b} <= study["arms"].keys()
 
 
 @pytest.mark.parametrize(
