@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import yaml
 from finished_studies import TWO_ARMS, finished
 from study_results import cell, comparison, study
 
+from fptkit.lab.studies.locking import plan_file
 from fptkit.lab.verification.bundles.archive import unpacked
 from fptkit.lab.verification.bundles.bundle import verify_bundle, write_bundle
 
@@ -121,6 +123,17 @@ def test_differences_of_the_paper_are_those_of_its_tables() -> None:
     found = answers.paper_differences(results.model_copy(update={"cells": cells}))
     # Lu et al. 2021, Table 2, 12 blocks, the size nearest to ours: CIFAR-10, language 68.2, random 61.7
     assert found == {("cifar10", "language", "random"): pytest.approx(68.2 - 61.7)}
+
+
+@pytest.mark.parametrize("name", [row["study"] for row in answers._planned()])
+def test_every_study_has_the_plan_that_was_locked_before_its_first_run(name: str, tmp_path: Path) -> None:
+    shutil.copyfile(ROOT / "docs" / "results" / "plans" / f"{name}.json", tmp_path / plan_file.FILE)
+    locked = plan_file.read(tmp_path)
+    assert locked is not None
+    assert (locked.late, locked.faults) == ("", ())
+    assert locked.plan.study == name
+    if name in answers.bundles():
+        assert answers.bundles()[name].results.plan == locked.digest
 
 
 def test_every_page_of_the_plan_exists() -> None:
