@@ -63,7 +63,7 @@ NAMES = {
     "spoken_digits": "spoken digits",
     "ecg5000": "ECG5000",
 }
-"""Names of the tasks where the reader does not know their keys."""
+"""Names of the tasks in README."""
 
 PICTURES = "answers"
 """Folder of the pictures, beside the pages."""
@@ -171,9 +171,7 @@ def summary_rows(folder: Path = BUNDLES) -> Iterator[tuple[str, ...]]:
         yield link, found.results.question, f"{done} of {len(found.results.comparisons)}", hours
 
 
-def headline_rows(
-    folder: Path = BUNDLES, headlines: Sequence[tuple[str, ...]] = HEADLINES
-) -> Iterator[tuple[str, ...]]:
+def headline_rows(folder: Path = BUNDLES, headlines: Sequence[Headline] = HEADLINES) -> Iterator[tuple[str, ...]]:
     """Rows of the table in README: the question, what was found on which tasks, and the page.
 
     Args:
