@@ -354,10 +354,10 @@ def locked_folder(folder: Path, what: str) -> Iterator[None]:
         lock.acquire()
     except filelock.Timeout:  # an OSError too, so it comes first
         raise UsageError(
-            f"{folder} is in use by another {what}; wait until it ends, or choose another --output"
+            f"{folder} is in use by another {what}; wait until it ends, or choose another folder"
         ) from None
     except (OSError, NotImplementedError) as err:  # the latter: a file system without locks
-        raise UsageError(f"{folder}: the {what} folder cannot be used: {err}; choose another --output") from err
+        raise UsageError(f"{folder}: the {what} folder cannot be used: {err}; choose another folder") from err
     try:
         yield
     finally:
