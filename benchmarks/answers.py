@@ -3,6 +3,7 @@
     python benchmarks/answers.py --data DIR --cores 2        all studies in the order of answers/plan.yaml
     python benchmarks/answers.py rq2 rq4 --data DIR          two of them
     python benchmarks/answers.py --status                    hours spent, what is decided, what is bundled
+    python benchmarks/answers.py rq2 --bundle                bundle what a stopped study has so far; run nothing
     python benchmarks/answers.py --estimate --data DIR       core-hours of each
     python benchmarks/answers.py --smoke                     minutes: does everything run? Nothing is published
 
@@ -13,6 +14,10 @@ of ``answers_plan.DATA``. All plans are locked before the first run and copied t
 when all its comparisons are decided or have all their seeds, or when its budget is spent; then it is verified, and its
 bundle is written to ``docs/results/bundles``. Nothing is committed. Afterwards, ``python docs/generate.py`` writes the
 pages.
+
+On another machine, or without the ledger, a call continues from what is published: plans, hours and the runs of the
+bundles are taken from ``docs/results``. The code must be that of the plan, at the commit that ``docs/results/plan.md``
+names; with other code, all runs are made anew, and the results say that the study deviates from its plan.
 """
 
 from __future__ import annotations
@@ -23,7 +28,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,8 +42,10 @@ from answers_plan import SECONDS_PER_TFLOP, Question, data_overrides, estimated,
 
 from fptkit.errors import FptkitError, UsageError
 from fptkit.files import find_json, locked_folder
-from fptkit.lab.reproduction.carry_out import STOPPED, Spent
+from fptkit.lab.reproduction.carry_out import SPENT, STOPPED, Spent
 from fptkit.lab.reproduction.process import start_process
+from fptkit.lab.verification.bundles.archive import unpacked
+from fptkit.lab.verification.bundles.bundle import study_in
 
 PROGRAM = (sys.executable, "-c", "import sys; sys.argv[0] = 'fptkit'; from fptkit.cli.main import main; main()")
 """Starts fptkit as its command does. Runs record their command line, which must not hold paths of this machine."""
@@ -77,6 +84,11 @@ class Place:
         """The copy of the locked plan."""
         return self.results / "plans" / f"{question.study}.json"
 
+    @property
+    def hours(self) -> Path:
+        """The copy of the hours spent."""
+        return self.results / SPENT
+
     def log(self, question: Question) -> Path:
         """What the study's commands print."""
         return self.ledger / f"{question.study}.log"
@@ -112,6 +124,53 @@ def decided(folder: Path) -> tuple[int, int]:
     results: dict[str, Any] = find_json(folder / "results.json")
     verdicts = [one["verdict"] for one in results.get("comparisons", ())]
     return sum(verdict in DECIDED for verdict in verdicts), len(verdicts)
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether every run that a study needs is finished; false before its first results."""
+    results: dict[str, Any] = find_json(folder / "results.json")
+    return bool(results.get("cells")) and all(cell["complete"] for cell in results["cells"])
+
+
+def restore(asked: Sequence[Question], place: Place) -> None:
+    """Take from the published results what the ledger lacks: plans, hours spent, and the studies and runs of bundles.
+
+    Runs in a bundle have no checkpoints. A finished run is not repeated; one that was stopped begins anew.
+
+    Raises:
+        DataError: a bundle is damaged.
+    """
+    place.ledger.mkdir(parents=True, exist_ok=True)
+    for question in asked:
+        folder, bundle = place.folder(question), place.bundle(question)
+        if bundle.is_file() and not (folder / "results.json").is_file():
+            with unpacked(bundle) as content:
+                _restore_runs(content / "runs", place.ledger / "runs")
+                _restore_study(study_in(content), folder)
+        elif place.plan(question).is_file() and not (folder / "plan.json").is_file():
+            folder.mkdir(exist_ok=True)
+            shutil.copyfile(place.plan(question), folder / "plan.json")
+    if place.hours.is_file() and not (place.ledger / SPENT).is_file():
+        shutil.copyfile(place.hours, place.ledger / SPENT)
+
+
+def _restore_study(source: Path, target: Path) -> None:
+    target.mkdir(exist_ok=True)
+    files = [path for path in source.iterdir() if path.is_file()]
+    for file in sorted(
+        files, key=lambda file: file.name == "results.json"
+    ):  # the last, since it shows that all is there
+        shutil.copyfile(file, target / file.name)
+
+
+def _restore_runs(source: Path, target: Path) -> None:
+    target.mkdir(exist_ok=True)
+    for run in source.iterdir():
+        if not (target / run.name).exists():
+            partial = target / f".{run.name}.part"
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.copytree(run, partial)
+            partial.rename(target / run.name)
 
 
 def lock_all(asked: Sequence[Question], place: Place) -> None:
@@ -150,7 +209,9 @@ def carry_out(question: Question, place: Place) -> str:
         KeyboardInterrupt: the call was stopped before; the study's state is saved.
         UsageError: a command failed, or weights are missing.
     """
-    if place.bundle(question).is_file():
+    if place.bundle(question).is_file() and (
+        is_complete(place.folder(question)) or place.spent(question) >= 0.999 * question.core_hours
+    ):
         return "bundled before"
     if not place.smoke and (lacking := unmade_weights(question)):
         raise UsageError(f"its weights are not made: {', '.join(lacking)}; python plugins/fptkit-bodies/make.py")
@@ -163,8 +224,21 @@ def carry_out(question: Question, place: Place) -> str:
             raise UsageError(f"{question.study} ended with exit status {code}; see {place.log(question)}")
     if not (place.folder(question) / "results.json").is_file():
         raise UsageError("its budget ended before the first results; raise core_hours in answers/plan.yaml")
+    return publish(question, place)
+
+
+def publish(question: Question, place: Place) -> str:
+    """Write the bundle of a study as it is, and the hours spent. Returns what is decided, in words.
+
+    Raises:
+        UsageError: it has no results, or they do not agree with its runs.
+    """
+    if not (place.folder(question) / "results.json").is_file():
+        raise UsageError("it has no results yet")
     found, count = decided(place.folder(question))
     _bundle(question, place)
+    if not place.smoke and (place.ledger / SPENT).is_file():
+        shutil.copyfile(place.ledger / SPENT, place.hours)
     return f"{found} of {count} comparisons decided, {place.spent(question):.2f} core-hours"
 
 
@@ -229,6 +303,7 @@ def _asked(names: Sequence[str]) -> tuple[Question, ...]:
 @click.option("--rate", type=float, default=SECONDS_PER_TFLOP, show_default=True, help="Seconds per TFLOP and core.")
 @click.option("--estimate", "only_estimate", is_flag=True, help="Print core-hours; run nothing.")
 @click.option("--status", "only_status", is_flag=True, help="Print how far it is; run nothing.")
+@click.option("--bundle", "only_bundle", is_flag=True, help="Bundle what the studies have so far; run nothing.")
 @click.option("--smoke", is_flag=True, help="Profile smoke, in LEDGER/smoke: does everything run?")
 @click.argument("names", nargs=-1)
 def main(
@@ -241,6 +316,7 @@ def main(
     *,
     only_estimate: bool,
     only_status: bool,
+    only_bundle: bool,
     smoke: bool,
 ) -> None:
     """The command line."""
@@ -255,7 +331,7 @@ def main(
             for question in asked:
                 click.echo(state(question, place))
         else:
-            make(asked, place)
+            make(asked, place, publish if only_bundle else carry_out)
     except FptkitError as err:
         raise click.ClickException(str(err)) from err
     except KeyboardInterrupt:
@@ -263,8 +339,13 @@ def main(
         raise SystemExit(STOPPED) from None
 
 
-def make(asked: Sequence[Question], place: Place) -> None:
+def make(asked: Sequence[Question], place: Place, what: Callable[[Question, Place], str] = carry_out) -> None:
     """Lock all plans, then carry the studies out in turn; one that fails does not stop the others.
+
+    Args:
+        asked: the studies.
+        place: where.
+        what: what to do with each, `carry_out` or `publish`.
 
     Raises:
         UsageError: another call uses the ledger, a plan cannot be locked, or a study failed; all others were carried
@@ -272,10 +353,11 @@ def make(asked: Sequence[Question], place: Place) -> None:
     """
     failed = []
     with locked_folder(place.ledger, "call of answers.py"):
+        restore(asked if place.smoke else questions(), place)
         lock_all(asked if place.smoke else questions(), place)
         for question in asked:
             try:
-                click.echo(f"{question.study}: {carry_out(question, place)}")
+                click.echo(f"{question.study}: {what(question, place)}")
             except UsageError as err:
                 failed.append(question.study)
                 click.echo(f"{question.study}: {err}", err=True)

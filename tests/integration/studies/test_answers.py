@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -121,7 +122,10 @@ class Machine:
     ) -> int:
         self.commands.append(arguments)
         log.touch()
-        self.write("results.json", {"comparisons": [{"verdict": "better"}, {"verdict": "undecided"}]})
+        verdicts = [{"verdict": "better"}, {"verdict": "undecided"}]
+        self.write(
+            "results.json", {"comparisons": verdicts, "cells": [{"complete": True}, {"complete": not self.code}]}
+        )
         tick(min(self.seconds, within_s))
         return self.code
 
@@ -177,6 +181,33 @@ def test_a_spent_budget_ends_the_study_with_what_it_has(machine: Machine) -> Non
     assert answers.state(SHORT, machine.place).startswith("one: bundled, 0.01 of 0.01 core-hours, 1 of 2")
 
 
+def test_a_stopped_study_is_bundled_as_it_is_when_asked(machine: Machine) -> None:
+    with pytest.raises(UsageError, match="failed: one"):
+        answers.make((SHORT,), machine.place, answers.publish)
+    assert not machine.place.bundle(SHORT).exists(), "there is nothing yet"
+    machine.seconds, machine.code = 4.0, STOPPED
+    with pytest.raises(KeyboardInterrupt):
+        answers.make((SHORT,), machine.place)
+    answers.make((SHORT,), machine.place, answers.publish)
+    assert machine.place.bundle(SHORT).is_file()
+    assert json.loads(machine.place.hours.read_text("utf-8")) == {"one": 8.0}
+    machine.code = 0
+    answers.make((SHORT,), machine.place)
+    assert machine.place.spent(SHORT) == pytest.approx(16 / 3600), "it continues, since it is not complete"
+
+
+def test_a_plan_that_was_published_is_not_locked_again(machine: Machine) -> None:
+    place = machine.place
+    place.plan(SHORT).parent.mkdir(parents=True)
+    place.plan(SHORT).write_text('{"digest": "published"}', "utf-8")
+    place.hours.parent.mkdir(parents=True, exist_ok=True)
+    place.hours.write_text('{"one": 3600}', "utf-8")
+    answers.make((SHORT,), place, lambda *_: "")
+    assert not machine.commands
+    assert (place.folder(SHORT) / "plan.json").read_text("utf-8") == '{"digest": "published"}'
+    assert place.spent(SHORT) == 1
+
+
 def test_a_study_that_fails_is_named_and_not_bundled(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
     machine.code = 1
     with pytest.raises(UsageError, match="failed: one"):
@@ -209,6 +240,50 @@ def test_status_of_a_study_that_has_not_begun(tmp_path: Path) -> None:
     said = CliRunner().invoke(answers.main, ["rq9", "--status"])
     assert "there is no study 'rq9'; choose of rq2, rq4" in said.output
     assert Spent(tmp_path).total == 0
+
+
+RATES = """
+arms:
+  random: {extends: [base/bit_xor, base/random]}
+  small: {extends: [base/bit_xor, base/random], backbone: {width: 32}}
+learning_rates: [1e-3, 1e-2]
+search: {name: halving, keep: 2, rungs: 2}
+seeds: 3
+recipe_profile: smoke
+tasks: {bit_xor: {task: {validation_size: 8, test_size: 8}, train: {max_steps: 4, validate_every: 2}}}
+"""
+
+
+@pytest.mark.slow
+def test_a_study_continues_from_its_bundle_to_the_same_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the bundle holds: all runs, those of fewer seeds, or runs that were stopped."""
+    (tmp_path / "one.yaml").write_text(RATES, "utf-8")
+    monkeypatch.setattr(answers_plan, "FOLDER", tmp_path)
+    question = replace(SHORT, core_hours=1)
+    monkeypatch.setattr(answers, "questions", lambda: (question,))
+    whole = answers.Place(tmp_path / "whole", tmp_path / "results", None, cores=2)
+    answers.make((question,), whole)
+    expected = (whole.folder(question) / "results.json").read_bytes()
+    runs = sorted(path.name for path in (whole.ledger / "runs").iterdir())
+    assert answers.is_complete(whole.folder(question))
+
+    again = replace(whole, ledger=tmp_path / "again")
+    answers.make((question,), again)
+    assert answers.state(question, again) == answers.state(question, whole)
+    assert not (again.ledger / "one.log").exists(), "a complete study is not started again"
+
+    part = replace(whole, ledger=tmp_path / "part")
+    answers.restore((question,), part)
+    assert sorted(path.name for path in (part.ledger / "runs").iterdir()) == runs
+    kept = {path: path.stat().st_mtime_ns for path in (part.ledger / "runs").glob("*/summary.json")}
+    statuses = {path: json.loads(path.read_text("utf-8"))["status"] for path in kept}
+    lost = next(path for path, status in sorted(statuses.items()) if status == "finished")
+    shutil.rmtree(lost.parent)
+    (part.folder(question) / "results.json").unlink()
+    answers.carry_out(question, part)
+    assert (part.folder(question) / "results.json").read_bytes() == expected
+    changed = {path for path, time in kept.items() if path.stat().st_mtime_ns != time}
+    assert changed == {lost}, "finished runs are not repeated"
 
 
 @pytest.mark.slow
