@@ -296,15 +296,16 @@ def precision_for(recipe: Recipe, task: Task, weights: str, device: torch.device
     """The precision of a run: the recipe's; where it depends on the machine, that of an earlier run of the recipe.
 
     Args:
-        recipe: the recipe; for ``auto``, its task's protocol may have a precision.
+        recipe: the recipe; for ``auto`` and ``auto_float``, its task's protocol may have a precision.
         task: its task.
         weights: the weights of its backbone.
         device: the device of the run.
     """
-    if recipe.precision in ("auto", "int8") and recipe.pinned.precision:
+    automatic = recipe.precision in ("auto", "auto_float")
+    if (automatic or recipe.precision == "int8") and recipe.pinned.precision:
         return recipe.pinned.precision
-    wanted = recipe.precision if recipe.precision != "auto" else task.precision or "auto"
-    return choose_precision(wanted, device, weights)
+    as_loaded = getattr(recipe.backbone.options, "init", "pretrained") == "pretrained"
+    return choose_precision((automatic and task.precision) or recipe.precision, device, weights if as_loaded else "")
 
 
 def _match_norm(

@@ -47,19 +47,19 @@ def choose_device(wanted: str) -> torch.device:
 def choose_precision(wanted: str, device: torch.device, weights: str = "") -> str:
     """Choose the precision.
 
-    ``auto`` means bfloat16 if the device multiplies it natively, else float32; and ``int8`` with weights that are
-    listed in `EQUIVALENT_IN_INT8`. ``int8`` means what ``auto`` gives if the device has no fast products of integers.
-    The choice depends on the hardware, not on timing, so that a repeated run makes the same choice.
+    ``auto_float`` means bfloat16 if the device multiplies it natively, else float32. ``auto`` means the same, but
+    ``int8`` with weights that are listed in `EQUIVALENT_IN_INT8`. ``int8`` means ``auto_float`` if the device has no
+    fast products of integers. The choice depends on the hardware, not on timing, so that a repeated run makes the same
+    choice.
 
     Args:
-        wanted: ``auto``, ``float32``, ``bfloat16``, ``int8`` or ``int8_storage``.
+        wanted: ``auto``, ``auto_float``, ``float32``, ``bfloat16``, ``int8`` or ``int8_storage``.
         device: the device of the run.
-        weights: the weights of the backbone.
+        weights: the weights of the backbone; empty if it is not used as they were loaded.
     """
-    integers = not why_not_int8(device)
-    if wanted == "int8" or (wanted == "auto" and weights in EQUIVALENT_IN_INT8 and integers):
-        wanted = "int8" if integers else "auto"
-    if wanted != "auto":
+    if wanted == "int8" or (wanted == "auto" and weights in EQUIVALENT_IN_INT8):
+        wanted = "auto_float" if why_not_int8(device) else "int8"
+    if wanted not in ("auto", "auto_float"):
         return wanted
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"

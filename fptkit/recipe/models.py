@@ -328,13 +328,14 @@ class RecipeSettings(Options):
         default=False,
         description="control: the tokens of each example are shuffled before the backbone; false: their order is kept",
     )
-    precision: Literal["auto", "float32", "bfloat16", "int8", "int8_storage"] = Field(
+    precision: Literal["auto", "auto_float", "float32", "bfloat16", "int8", "int8_storage"] = Field(
         default="auto",
-        description="mixed precision: how frozen weights are stored and multiplied; auto: bfloat16 if the processor "
-        "multiplies it faster, else float32; int8: frozen linear maps are quantised and multiplied in 8-bit integers, "
-        "forward and in the gradient of the input, the rest in bfloat16; on processors without instructions for it, as "
-        "auto; int8_storage: they are quantised, but multiplied in bfloat16, for models that do not fit otherwise. "
-        "Trained weights are always float32",
+        description="mixed precision: how frozen weights are stored and multiplied; auto_float: bfloat16 if the "
+        "processor multiplies it faster, else float32; auto: the same, or int8 for weights for which a study has shown "
+        "that results are equivalent; in a study always as auto_float, so that arms do not differ in it; int8: frozen "
+        "linear maps are quantised and multiplied in 8-bit integers, forward and in the gradient of the input, the "
+        "rest in bfloat16; on processors without instructions for it, as auto_float; int8_storage: they are quantised, "
+        "but multiplied in bfloat16, for models that do not fit otherwise. Trained weights are always float32",
     )
     float32_products: Annotated[Literal["auto", "exact", "tf32"], Added.LATER] = Field(
         default="auto",

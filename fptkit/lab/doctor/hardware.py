@@ -141,11 +141,11 @@ def _no_gpu(said: list[str]) -> Finding:
 
 
 def precision() -> Finding:
-    """The precision that ``precision: auto`` chooses here, and why."""
+    """The precision that ``precision: auto_float`` chooses here, and why."""
     from fptkit.numerics.precision import choose_device, choose_precision
 
     device = choose_device("auto")
-    chosen = choose_precision("auto", device)
+    chosen = choose_precision("auto_float", device)
     what = "GPU" if device.type == "cuda" else "processor"
     has = "multiplies" if chosen == "bfloat16" else "does not multiply"
     text = f"{chosen} for frozen weights on {device.type}: this {what} {has} bfloat16 natively"

@@ -140,6 +140,8 @@ def node_of(value: Any, place: Place) -> Node:
 def as_cell(recipe: Recipe, fraction: float, settings: StudySettings) -> Recipe:
     """The recipe of a cell: with the study's first seed and a fraction of the training split.
 
+    Its precision is not that of its weights alone: arms that differ in their weights are compared in the same one.
+
     Args:
         recipe: the composed recipe.
         fraction: in (0, 1]; 1 keeps the recipe's own.
@@ -148,7 +150,8 @@ def as_cell(recipe: Recipe, fraction: float, settings: StudySettings) -> Recipe:
     changed: dict[str, Any] = {"seed": settings.first_seeds[0]}
     if fraction != 1:
         changed["data_fraction"] = fraction
-    return recipe.model_copy(update={"train": recipe.train.model_copy(update=changed)})
+    precision = "auto_float" if recipe.precision == "auto" else recipe.precision
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update=changed), "precision": precision})
 
 
 def rates_of(settings: StudySettings, cell: SearchedCell) -> tuple[float, ...]:

@@ -207,13 +207,28 @@ def test_without_a_frozen_map_it_is_refused(recipe: Path, tmp_path: Path) -> Non
         )
 
 
-def test_auto_is_bfloat16_where_no_map_is_frozen(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(numerics_precision, "EQUIVALENT_IN_INT8", {"random": "int8.json"})
+LANGUAGE = "backbone={name: gpt2, weights: 'builtin:gpt2_nano', blocks: {keep: 1}}"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ([], "int8"),
+        (["precision=auto_float"], "bfloat16"),
+        (["freezing.name=full"], "bfloat16"),  # no map is frozen
+        (["backbone.init=random"], "bfloat16"),  # shown for the weights, not for the sizes
+        (["backbone.weights=builtin:bit_memory_nano"], "bfloat16"),
+    ],
+)
+def test_auto_takes_int8_only_as_it_was_shown(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str], expected: str
+) -> None:
+    monkeypatch.setattr(numerics_precision, "EQUIVALENT_IN_INT8", {"builtin:gpt2_nano": "int8"})
     monkeypatch.setattr(numerics_precision, "why_not_int8", lambda device: "")
-    for freezing, expected in (("fpt", "int8"), ("full", "bfloat16")):
-        loaded = load_recipe(str(recipe), overrides=[f"freezing.name={freezing}"])
-        assert build(loaded.recipe, loaded.registry, torch.device("cpu")).precision == expected
-        assert estimate(loaded).precision == expected
+    monkeypatch.setattr(numerics_precision, "cpu_multiplies_bfloat16", lambda: True)
+    loaded = load_recipe(str(recipe), overrides=[LANGUAGE, *overrides])
+    assert build(loaded.recipe, loaded.registry, torch.device("cpu")).precision == expected
+    assert estimate(loaded).precision == expected
 
 
 def test_products_and_storage_are_different_frozen_parts() -> None:

@@ -121,7 +121,16 @@ def test_a_cell_is_the_recipe_that_extends_the_same_files() -> None:
     for profile in (None, "small"):
         written = load_recipe(whole, profile=profile, registry_loader=builtins).recipe
         study = load(STUDY, *([f"recipe_profile={profile}"] if profile else []))
-        assert recipe_of(study, "xor", "full") == written
+        assert recipe_of(study, "xor", "full") == written.model_copy(update={"precision": "auto_float"})
+
+
+def test_arms_have_one_precision_unless_the_study_says_otherwise() -> None:
+    """Some weights could be multiplied in 8 bits, others not; arms would differ in more than what they name."""
+    study = load(STUDY)
+    assert {cell.loaded.recipe.precision for cell in study.cells} == {"auto_float"}
+    study = load(STUDY, "arms.full.precision=int8")
+    assert recipe_of(study, "xor", "full").precision == "int8"
+    assert recipe_of(study, "xor", "frozen").precision == "auto_float"
 
 
 def test_overrides_reach_settings_and_fragments() -> None:
