@@ -35,7 +35,12 @@ OTHERS = {
     "smollm2": {
         study: f"fptkit study {study} --workers 1 --threads 1 {IMAGES}"
         for study in ("smollm2_control", "smollm2_interface", "smollm2_nano")
-    }
+    },
+    "int8": {
+        study: f"fptkit study benchmarks/{study}.yaml --workers 1 --threads 1 {IMAGES} "
+        "--set tasks.homology.task.source=path:homology"
+        for study in ("int8", "int8_minilm", "int8_smollm2")
+    },
 }
 """Pages whose studies are not in the plan: the command of each study."""
 
