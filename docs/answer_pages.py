@@ -31,15 +31,20 @@ ROOT = Path(__file__).resolve().parent.parent
 PLAN = ROOT / "benchmarks" / "answers" / "plan.yaml"
 BUNDLES = ROOT / "docs" / "results" / "bundles"
 IMAGES = "--set tasks.mnist.task.source=path:mnist_subset.npz --set tasks.cifar10.task.source=path:cifar10_subset.npz"
+HOMOLOGY = " --set tasks.homology.task.source=path:homology"
 OTHERS = {
     "smollm2": {
         study: f"fptkit study {study} --workers 1 --threads 1 {IMAGES}"
         for study in ("smollm2_control", "smollm2_interface", "smollm2_nano")
     },
     "int8": {
-        study: f"fptkit study benchmarks/{study}.yaml --workers 1 --threads 1 {IMAGES} "
-        "--set tasks.homology.task.source=path:homology"
-        for study in ("int8", "int8_minilm", "int8_smollm2")
+        study: f"fptkit study benchmarks/{study}.yaml --workers 1 --threads 1 {IMAGES}{homology}"
+        for study, homology in (
+            ("int8", HOMOLOGY),
+            ("int8_images", ""),
+            ("int8_minilm", HOMOLOGY),
+            ("int8_smollm2", HOMOLOGY),
+        )
     },
 }
 """Pages whose studies are not in the plan: the command of each study."""
@@ -271,7 +276,7 @@ def _conclusions(results: StudyResults) -> Iterator[str]:
     for question in questions_of(results):
         found = [one for one in question.comparisons if is_decided(one)]
         if found:
-            yield f"{question.a} against {question.b}: {'; '.join(counts(found))}"
+            yield f"{question.a} against {question.b}: {'; '.join(counts(found, len(question.comparisons)))}"
     if not any(map(is_decided, results.comparisons)):
         yield "nothing: no comparison is decided"
 
@@ -328,17 +333,20 @@ def _differences(results: StudyResults) -> str:
 
 
 def paper_differences(results: StudyResults) -> dict[tuple[str, str, str], float]:
-    """Differences in points between the paper's figures for two arms, by task and arms, where it has both."""
+    """Differences in points between the paper's figures for two arms, by task and arms, where it has both.
+
+    Arms that differ in what the paper did not vary have one figure in common, and no difference.
+    """
     published: Published = load_published(PAPER)
     theirs = {
-        (pair.task, pair.arm): pair.theirs.value
+        (pair.task, pair.arm): pair.theirs
         for pair in compare(results, published)
         if pair.theirs is not None and pair.ours is not None
     }
     return {
-        (one.task, one.a, one.b): theirs[one.task, one.a] - theirs[one.task, one.b]
+        (one.task, one.a, one.b): a.value - b.value
         for one in results.comparisons
-        if {(one.task, one.a), (one.task, one.b)} <= theirs.keys()
+        if (a := theirs.get((one.task, one.a))) and (b := theirs.get((one.task, one.b))) and a != b
     }
 
 

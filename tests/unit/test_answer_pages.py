@@ -125,6 +125,33 @@ def test_differences_of_the_paper_are_those_of_its_tables() -> None:
     assert found == {("cifar10", "language", "random"): pytest.approx(68.2 - 61.7)}
 
 
+def test_arms_that_the_paper_does_not_tell_apart_have_no_difference_there() -> None:
+    results = study(("cifar10",), ("int8", "bfloat16"))
+    of = {"backbone": "gpt2", "freezing": "fpt", "task_name": "cifar10", "blocks": 4, "width": 256}
+    cells = tuple(
+        cell("cifar10", arm, seeds=(0, 1, 2), rates=(1e-3,), level=0.5, weights="builtin:gpt2_nano", **of)
+        for arm in results.arms
+    )
+    assert results.comparisons
+    assert not answers.paper_differences(results.model_copy(update={"cells": cells}))
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "said"),
+    [
+        (["same", "undecided", "same"], ["a against b: the same on bit_memory and listops"]),
+        (["same", "same", "same"], ["a against b: the same on all 3 tasks"]),
+        (["better", "undecided", "undecided"], ["a against b: better on bit_memory"]),
+        (["undecided"] * 3, ["nothing: no comparison is decided"]),
+    ],
+)
+def test_all_tasks_are_those_of_the_study(verdicts: list[str], said: list[str]) -> None:
+    tasks = ("bit_memory", "bit_xor", "listops")
+    found = [comparison(task, "a", "b", 0.0, verdict=one) for task, one in zip(tasks, verdicts, strict=True)]
+    results = study(tasks, ("a", "b")).model_copy(update={"comparisons": tuple(found)})
+    assert list(answers._conclusions(results)) == said
+
+
 @pytest.mark.parametrize("name", [row["study"] for row in answers._planned()])
 def test_every_study_has_the_plan_that_was_locked_before_its_first_run(name: str, tmp_path: Path) -> None:
     shutil.copyfile(ROOT / "docs" / "results" / "plans" / f"{name}.json", tmp_path / plan_file.FILE)

@@ -149,12 +149,17 @@ def over(places: Sequence[tuple[str, float]], asked: int) -> str:
     return f"over {number} tasks" if whole else f"over {number} combinations of task and fraction of the data"
 
 
-def counts(found: Sequence[Comparison]) -> tuple[str, ...]:
-    """The tasks of each verdict; for studies with many comparisons."""
+def counts(found: Sequence[Comparison], total: int | None = None) -> tuple[str, ...]:
+    """The tasks of each verdict; for studies with many comparisons.
+
+    Args:
+        found: the comparisons, each on another task.
+        total: number of tasks, if these are not all; the tasks are then named.
+    """
     words = []
     for verdict, count in sorted(Counter(one.verdict for one in found).items()):
         names = [place(one.task, one.data_fraction) for one in found if one.verdict == verdict]
         every = "both tasks" if len(found) == 2 else f"all {len(found)} tasks"
-        where = every if count == len(found) > 1 else wording.listed(names)
+        where = every if count == len(found) > 1 and total in (None, count) else wording.listed(names)
         words.append(f"{'the same' if verdict == 'same' else verdict} on {where}")
     return tuple(words)
