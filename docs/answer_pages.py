@@ -260,6 +260,9 @@ def _head(bundle: Bundle) -> Iterator[str]:
     results = bundle.results
     if results.smoke:
         yield "**Made by the profile smoke: it shows that the study runs; its figures mean nothing.**"
+    complete, cells = sum(cell.complete for cell in results.cells), len(results.cells)
+    if complete < cells:
+        yield f"**Under way: {complete} of {cells} cells have all their runs, so every figure may change.**"
     yield f"**{results.question}** {results.description}{'.' if results.description else ''}".rstrip()
     plan = f"plan {results.plan[:12]}, locked before the first run" if results.plan else "not locked"
     yield (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,16 @@ def test_a_page_follows_its_bundle_and_links_to_pictures_that_are_written(folder
         path.parent.mkdir(exist_ok=True)
         path.write_text(svg, "utf-8")
     assert not answers.stale_pictures(tmp_path, folder)
+
+
+def test_a_study_that_is_under_way_says_so(folder: Path) -> None:
+    bundle = answers.read_bundle(folder / "rq4.zip")
+    assert not any("Under way" in line for line in answers._head(bundle))
+    first, *others = bundle.results.cells
+    cells = (first.model_copy(update={"complete": False}), *others)
+    results = bundle.results.model_copy(update={"cells": cells})
+    part = replace(bundle, study=replace(bundle.study, results=results))
+    assert f"**Under way: {len(others)} of {len(cells)} cells have all their runs" in "\n".join(answers._head(part))
 
 
 def test_a_study_without_a_bundle_is_said_not_to_be_run(folder: Path) -> None:
