@@ -157,9 +157,8 @@ def restore(asked: Sequence[Question], place: Place) -> None:
 def _restore_study(source: Path, target: Path) -> None:
     target.mkdir(exist_ok=True)
     files = [path for path in source.iterdir() if path.is_file()]
-    for file in sorted(
-        files, key=lambda file: file.name == "results.json"
-    ):  # the last, since it shows that all is there
+    # The results come last: they show that all is there.
+    for file in sorted(files, key=lambda file: file.name == "results.json"):
         shutil.copyfile(file, target / file.name)
 
 

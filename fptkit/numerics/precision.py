@@ -55,7 +55,7 @@ def choose_precision(wanted: str, device: torch.device, weights: str = "") -> st
     Args:
         wanted: ``auto``, ``auto_float``, ``float32``, ``bfloat16``, ``int8`` or ``int8_storage``.
         device: the device of the run.
-        weights: the weights of the backbone; empty if it is not used as they were loaded.
+        weights: the weights of the backbone; empty if they are not used as they were loaded.
     """
     if wanted == "int8" or (wanted == "auto" and weights in EQUIVALENT_IN_INT8):
         wanted = "auto_float" if why_not_int8(device) else "int8"
