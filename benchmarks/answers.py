@@ -12,8 +12,9 @@ root of the repository with a relative DIR: runs record both as they are given, 
 was stopped or killed continues when the same command is called again; hours count over all calls. DIR holds the files
 of ``answers_plan.DATA``. All plans are locked before the first run and copied to ``docs/results/plans``. A study ends
 when all its comparisons are decided or have all their seeds, or when its budget is spent; then it is verified, and its
-bundle is written to ``docs/results/bundles``. Nothing is committed. Afterwards, ``python docs/generate.py`` writes the
-pages.
+bundle is written to ``docs/results/bundles``, as a zip file, which the code of every plan can write. Nothing is
+committed. Afterwards, ``fptkit bundle LEDGER/STUDY --output docs/results/bundles/STUDY.tar.xz`` with today's code makes
+it smaller, and ``python docs/generate.py`` writes the pages.
 
 On another machine, or without the ledger, a call continues from what is published: plans, hours and the runs of the
 bundles are taken from ``docs/results``. The code must be that of the plan, at the commit that ``docs/results/plan.md``
@@ -22,13 +23,15 @@ names; with other code, all runs are made anew, and the results say that the stu
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +49,7 @@ from fptkit.lab.reproduction.carry_out import SPENT, STOPPED, Spent
 from fptkit.lab.reproduction.process import start_process
 from fptkit.lab.verification.bundles.archive import unpacked
 from fptkit.lab.verification.bundles.bundle import study_in
+from fptkit.sources.archive import unpack
 
 PROGRAM = (sys.executable, "-c", "import sys; sys.argv[0] = 'fptkit'; from fptkit.cli.main import main; main()")
 """Starts fptkit as its command does. Runs record their command line, which must not hold paths of this machine."""
@@ -79,6 +83,15 @@ class Place:
     def bundle(self, question: Question) -> Path:
         """The bundle that is written when the study ends."""
         return self.results / "bundles" / f"{question.study}.zip"
+
+    def packed_anew(self, question: Question) -> Path:
+        """The same, packed anew to publish it."""
+        return self.bundle(question).with_suffix(".tar.xz")
+
+    def published(self, question: Question) -> Path | None:
+        """The bundle there is, in either form; None if there is none."""
+        files = (self.bundle(question), self.packed_anew(question))
+        return next((file for file in files if file.is_file()), None)
 
     def plan(self, question: Question) -> Path:
         """The copy of the locked plan."""
@@ -142,9 +155,9 @@ def restore(asked: Sequence[Question], place: Place) -> None:
     """
     place.ledger.mkdir(parents=True, exist_ok=True)
     for question in asked:
-        folder, bundle = place.folder(question), place.bundle(question)
-        if bundle.is_file() and not (folder / "results.json").is_file():
-            with unpacked(bundle) as content:
+        folder, bundle = place.folder(question), place.published(question)
+        if bundle is not None and not (folder / "results.json").is_file():
+            with _opened(bundle) as content:
                 _restore_runs(content / "runs", place.ledger / "runs")
                 _restore_study(study_in(content), folder)
         elif place.plan(question).is_file() and not (folder / "plan.json").is_file():
@@ -152,6 +165,18 @@ def restore(asked: Sequence[Question], place: Place) -> None:
             shutil.copyfile(place.plan(question), folder / "plan.json")
     if place.hours.is_file() and not (place.ledger / SPENT).is_file():
         shutil.copyfile(place.hours, place.ledger / SPENT)
+
+
+@contextlib.contextmanager
+def _opened(bundle: Path) -> Iterator[Path]:
+    """Unpack a bundle; with the code of older plans, `unpacked` knows zip files only."""
+    if bundle.suffix == ".zip":
+        with unpacked(bundle) as folder:
+            yield folder
+        return
+    with tempfile.TemporaryDirectory() as place:
+        unpack(bundle, Path(place))
+        yield Path(place)
 
 
 def _restore_study(source: Path, target: Path) -> None:
@@ -208,7 +233,7 @@ def carry_out(question: Question, place: Place) -> str:
         KeyboardInterrupt: the call was stopped before; the study's state is saved.
         UsageError: a command failed, or weights are missing.
     """
-    if place.bundle(question).is_file() and (
+    if place.published(question) is not None and (
         is_complete(place.folder(question)) or place.spent(question) >= 0.999 * question.core_hours
     ):
         return "bundled before"
@@ -263,13 +288,14 @@ def _bundle(question: Question, place: Place) -> None:
     partial = bundle.with_suffix(".part")
     _fptkit(["bundle", str(folder), "--output", str(partial)], f"{question.study} cannot be bundled")
     partial.replace(bundle)
+    place.packed_anew(question).unlink(missing_ok=True)
 
 
 def state(question: Question, place: Place) -> str:
     """A line about a study: hours, decisions, whether it is locked and bundled."""
     found, count = decided(place.folder(question))
     locked = (place.folder(question) / "plan.json").is_file()
-    words = "bundled" if place.bundle(question).is_file() else "locked" if locked else "not locked"
+    words = "bundled" if place.published(question) is not None else "locked" if locked else "not locked"
     hours = f"{place.spent(question):.2f} of {question.core_hours:g} core-hours"
     return f"{question.study}: {words}, {hours}, {found} of {count} comparisons decided"
 

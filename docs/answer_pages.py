@@ -5,27 +5,26 @@ Every number of a page comes from the results in a bundle, which ``fptkit verify
 
 from __future__ import annotations
 
-import tempfile
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import yaml
+from answer_tables import differences, efforts, is_decided, levels, matrix, with_results, without_results
 
-from fptkit.lab.published import Published, compare, load_published
 from fptkit.lab.reporting import wording
 from fptkit.lab.reporting.curves import convergence
 from fptkit.lab.reporting.drawing import Picture
 from fptkit.lab.reporting.forest import forest
-from fptkit.lab.reporting.levels import CHANCE, level_texts, resolution_of
-from fptkit.lab.reporting.questions import Question, questions_of
-from fptkit.lab.reporting.sentences import counts, difference_of, finding, p_of
+from fptkit.lab.reporting.questions import questions_of
+from fptkit.lab.reporting.sentences import counts, difference_of, finding
 from fptkit.lab.reporting.write import StudyFiles, read_study
-from fptkit.lab.studies.results import CellResult, StudyResults
+from fptkit.lab.studies.results import StudyResults
 from fptkit.lab.studies.verdicts import Comparison
+from fptkit.lab.verification.bundles.archive import unpacked
+from fptkit.lab.verification.bundles.bundle import study_in
 
 ROOT = Path(__file__).resolve().parent.parent
 PLAN = ROOT / "benchmarks" / "answers" / "plan.yaml"
@@ -78,13 +77,6 @@ NAMES = {
 PICTURES = "answers"
 """Folder of the pictures, beside the pages."""
 
-PAPER = "fpt2021"
-MARGIN = 1.0
-"""Points up to which a difference between two figures of the paper, which has no intervals, counts as none."""
-
-MATRIX_FROM = 4
-"""Number of questions from which a page shows a table of questions by tasks, too."""
-
 
 @dataclass(frozen=True)
 class Bundle:
@@ -112,24 +104,30 @@ class Bundle:
 
 
 def read_bundle(file: Path) -> Bundle:
-    """Read a bundle's study without unpacking its runs.
+    """Read the study of a bundle.
 
     Args:
-        file: a zip file that ``fptkit bundle`` wrote.
+        file: what ``fptkit bundle`` wrote.
     """
-    with tempfile.TemporaryDirectory() as place, zipfile.ZipFile(file) as archive:
-        manifest = next(name for name in archive.namelist() if PurePosixPath(name).name == "manifest.json")
-        folder = PurePosixPath(manifest).parent
-        for name in ("results.json", "costs.json", "study.yaml"):
-            target = Path(place) / name
-            target.write_bytes(archive.read(str(folder / name)))
-        return Bundle(file.stem, file, read_study(Path(place), Path(place)))
+    with unpacked(file) as folder:
+        study = study_in(folder)
+        return Bundle(_study_of(file), file, read_study(study, study))
+
+
+def _study_of(file: Path) -> str:
+    """The name of a bundle's study."""
+    return file.name.removesuffix(".zip").removesuffix(".tar.xz")
+
+
+def bundle_files(folder: Path = BUNDLES) -> list[Path]:
+    """The files of all bundles."""
+    return sorted(path for path in folder.iterdir() if path.name.endswith((".zip", ".tar.xz")))
 
 
 @cache
 def bundles(folder: Path = BUNDLES) -> Mapping[str, Bundle]:
     """All bundles by the name of their study."""
-    return {file.stem: read_bundle(file) for file in sorted(folder.glob("*.zip"))}
+    return {_study_of(file): read_bundle(file) for file in bundle_files(folder)}
 
 
 @cache
@@ -161,7 +159,7 @@ def page_text(page: str, folder: Path = BUNDLES) -> str:
 
 def _not_run(name: str) -> str:
     return (
-        f"## Study `{name}`\n\nNot run yet: there is no bundle `docs/results/bundles/{name}.zip`. "
+        f"## Study `{name}`\n\nNot run yet: there is no bundle of it in `docs/results/bundles/`. "
         f"`{command_of(name)}` makes it."
     )
 
@@ -216,11 +214,6 @@ def _turned(one: Comparison) -> Comparison:
     return one.model_copy(update={"a": one.b, "b": one.a, "mean": mean, "interval": bounds, "verdict": verdict})
 
 
-def is_decided(one: Comparison) -> bool:
-    """Whether a comparison has a verdict."""
-    return one.verdict in ("better", "worse", "same")
-
-
 def pictures(folder: Path = BUNDLES) -> dict[str, str]:
     """All pictures of all pages: the path beside the pages, and the SVG."""
     return {
@@ -237,7 +230,8 @@ def stale_pictures(results: Path, folder: Path = BUNDLES) -> list[tuple[Path, st
 
 
 def _pictures(results: StudyResults) -> list[Picture]:
-    return [*forest(results), *convergence(results)]
+    shown = with_results(results)
+    return [*forest(shown), *convergence(shown)]
 
 
 def _file_of(bundle: Bundle, picture: Picture) -> str:
@@ -248,8 +242,9 @@ def _section(bundle: Bundle) -> str:
     """All about a study."""
     results = bundle.results
     parts = [f"## Study `{bundle.name}`", *_head(bundle), "### What we conclude", _bullets(_conclusions(results))]
-    parts += ["### Levels", *_levels(results)]
-    parts += ["### Differences", _differences(results), *_matrix(results), *_efforts(results)]
+    shown = with_results(results)
+    parts += ["### Levels", *levels(shown)]
+    parts += ["### Differences", differences(shown), *matrix(shown), *efforts(shown)]
     parts += [f"![{picture.title}]({_file_of(bundle, picture)})" for picture in _pictures(results)]
     parts += ["### What we cannot conclude", _bullets(_limits(results))]
     return "\n\n".join(parts)
@@ -285,9 +280,11 @@ def _conclusions(results: StudyResults) -> Iterator[str]:
 
 
 def _limits(results: StudyResults) -> Iterator[str]:
-    """Undecided comparisons with the seeds they need, then warnings and deviations of the study."""
+    """Tasks without results, undecided comparisons with the seeds they need, deviations and warnings of the study."""
+    if empty := without_results(results):
+        yield f"anything about {wording.listed(empty)}: no results yet"
     for one in results.comparisons:
-        if not is_decided(one):
+        if not is_decided(one) and one.task not in empty:
             said = finding(one, wording.metric_of(results, one))
             note = f" ({one.note})" if one.note else ""
             yield f"{one.a} against {one.b} on {wording.place(one.task, one.data_fraction)}: {said}{note}"
@@ -296,128 +293,5 @@ def _limits(results: StudyResults) -> Iterator[str]:
     yield "other sizes, longer training and other data may give other answers"
 
 
-def _levels(results: StudyResults) -> Iterator[str]:
-    """A row for each arm: test figures of all tasks, then chance."""
-    cells = {(cell.arm, wording.place(cell.task, cell.data_fraction)): cell for cell in results.cells}
-    arms, places = dict.fromkeys(arm for arm, _ in cells), dict.fromkeys(place for _, place in cells)
-    unit = ", in percent" if all(cell.fraction for cell in results.cells) else ""
-    yield f"Test{unit}: mean ± standard error over seeds, each at its own learning rate, chosen on validation."
-    rows = [(arm, *(_level(cells.get((arm, place))) for place in places)) for arm in arms]
-    chance = [level_texts([cell for (_, here), cell in cells.items() if here == place], CHANCE) for place in places]
-    yield _table(("arm", *places), [*rows, (CHANCE, *(text or wording.NOTHING for text in chance))])
-
-
-def _level(cell: CellResult | None) -> str:
-    if cell is None or cell.test_split not in cell.test:
-        return wording.NOTHING
-    rates = wording.counted_rates(cell.chosen_rates.values()) if cell.chosen_rates else ""
-    return f"{wording.mean_and_sem(cell.test[cell.test_split], cell.measure)} ({rates})"
-
-
-def _differences(results: StudyResults) -> str:
-    """A row for each comparison, with the paper's direction beside ours."""
-    paper = paper_differences(results)
-    rows = [
-        (
-            wording.place(one.task, one.data_fraction),
-            f"{one.a} − {one.b}",
-            difference_of(one, wording.metric_of(results, one)),
-            resolution_of([one], wording.metric_of(results, one)) or wording.NOTHING,
-            wording.p_value(p_of(one)),
-            str(len(one.differences)),
-            one.verdict,
-            *_beside(one, paper.get((one.task, one.a, one.b))),
-        )
-        for question in questions_of(results)
-        for one in question.comparisons
-    ]
-    heads = ("task", "arms", "difference [95 %]", "resolution", "p", "seeds", "verdict", "paper's", "beside ours")
-    return _table(heads, rows)
-
-
-def paper_differences(results: StudyResults) -> dict[tuple[str, str, str], float]:
-    """Differences in points between the paper's figures for two arms, by task and arms, where it has both.
-
-    Arms that differ in what the paper did not vary have one figure in common, and no difference.
-    """
-    published: Published = load_published(PAPER)
-    theirs = {
-        (pair.task, pair.arm): pair.theirs
-        for pair in compare(results, published)
-        if pair.theirs is not None and pair.ours is not None
-    }
-    return {
-        (one.task, one.a, one.b): a.value - b.value
-        for one in results.comparisons
-        if (a := theirs.get((one.task, one.a))) and (b := theirs.get((one.task, one.b))) and a != b
-    }
-
-
-def _beside(one: Comparison, paper: float | None) -> tuple[str, str]:
-    """The paper's difference, and whether its direction is ours."""
-    if paper is None:
-        return "no figure", ""
-    return f"{paper:+.1f}".replace("-", "−"), agreement(one, paper)
-
-
-def agreement(one: Comparison, paper: float) -> str:
-    """Whether a difference of the paper, in points, has the direction of our verdict.
-
-    Its figures have no intervals, so a difference up to `MARGIN` counts as none.
-    """
-    if not is_decided(one):
-        return "can't tell"
-    theirs = "same" if abs(paper) <= MARGIN else "better" if paper > 0 else "worse"
-    return "agrees" if theirs == one.verdict else "disagrees"
-
-
-def _matrix(results: StudyResults) -> Iterator[str]:
-    """The differences once more, questions by tasks, if there are many."""
-    questions = questions_of(results)
-    if len(questions) < MATRIX_FROM:
-        return
-    yield "Questions by tasks, in points with 95 % interval; bold: decided."
-    rows = [(f"{question.a} − {question.b}", *_of_tasks(results, question)) for question in questions]
-    yield _table(("arms", *results.tasks), rows)
-
-
-def _of_tasks(results: StudyResults, question: Question) -> Iterator[str]:
-    by_task = {one.task: one for one in question.comparisons}
-    for task in results.tasks:
-        if (one := by_task.get(task)) is None:
-            yield wording.NOTHING
-            continue
-        text = difference_of(one, wording.metric_of(results, one)).replace(" points", "")
-        yield f"**{text}** {one.verdict}" if is_decided(one) else text
-
-
-def _efforts(results: StudyResults) -> Iterator[str]:
-    """Steps and operations to the targets, if the study has some."""
-    rows = [_effort_row(cell) for cell in results.cells if cell.effort is not None]
-    if rows:
-        yield "Steps and operations until validation first reached the target; medians of the seeds that did."
-        yield _table(("task", "arm", "target", "reached", "steps", "TFLOP"), rows)
-
-
-def _effort_row(cell: CellResult) -> tuple[str, ...]:
-    effort = cell.effort
-    assert effort is not None
-    target = f"{100 * effort.target:g} %" if cell.fraction else f"{effort.target:g}"
-    steps = f"{_median(effort.steps):,.0f}" if effort.steps else wording.NOTHING
-    flops = f"{_median(effort.flops) / 1e12:.2g}" if effort.flops else wording.NOTHING
-    return cell.task, cell.arm, target, f"{effort.reached} of {effort.seeds}", steps, flops
-
-
-def _median(values: Sequence[float]) -> float:
-    ordered = sorted(values)
-    middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
-
-
 def _bullets(texts: Iterable[str]) -> str:
     return "\n".join(f"- {text}" for text in texts)
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(' '.join(cell.split()) for cell in line)} |" for line in lines)

@@ -14,11 +14,15 @@ from fptkit.cli.report import find_study, studies
 Examples:
   fptkit bundle rothermel-nano
   fptkit bundle studies/rothermel-nano --output rothermel.zip --checkpoints
+  fptkit bundle rothermel-nano --output rothermel.tar.xz
 """
 )
 @click.argument("study", shell_complete=studies)
 @click.option(
-    "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.zip", help="Default: STUDY.zip here."
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="FILE.zip, or FILE.tar.xz, about a fourth as large. Default: STUDY.zip here.",
 )
 @click.option("--checkpoints", is_flag=True, help="Include checkpoints and trained tensors.")
 @click.option(
@@ -36,7 +40,7 @@ Examples:
     help="Folder of the studies.",
 )
 def bundle(study: str, output: Path | None, checkpoints: bool, license_text: str, ledger: Path) -> None:
-    """Write STUDY, a folder of results or the name of a study in the ledger folder, as one zip file to publish.
+    """Write STUDY, a folder of results or the name of a study in the ledger folder, as one file to publish.
 
     It holds the reports, the plan, every figure, and recipe, metrics and summary of every run, as JSON, CSV and plain
     text with a README, described as an RO-Crate. `fptkit verify` checks it.

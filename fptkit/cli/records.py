@@ -20,7 +20,7 @@ COMMANDS = {
     "validate": ("fptkit.cli.validate:validate", "Check recipes without running them."),
     "report": ("fptkit.cli.report:report", "Report the results of a study, also beside published figures."),
     "verify": ("fptkit.cli.verify:verify", "Check that the figures of a study follow from its runs."),
-    "bundle": ("fptkit.cli.bundle:bundle", "Write a study with its runs as one zip file to publish."),
+    "bundle": ("fptkit.cli.bundle:bundle", "Write a study with its runs as one file to publish."),
     "bench": ("fptkit.cli.bench:bench", "Measure the training throughput of a recipe."),
     "copy": ("fptkit.cli.copy:copy", "Copy a shipped recipe to edit it."),
     "new": ("fptkit.cli.new:new", "Create a recipe for your own data, or a plugin package."),

@@ -55,8 +55,8 @@ def verify(
 ) -> None:
     """Check that every figure of a study follows from its runs, and that no file was changed by hand.
 
-    FOLDER is a study's folder or its name in the ledger folder, a bundle (.zip), or the folder of a single run. Exit
-    status 0 if everything agrees, 1 if not, with a list of what differs.
+    FOLDER is a study's folder or its name in the ledger folder, a bundle (.zip, .tar.xz), or the folder of a
+    single run. Exit status 0 if everything agrees, 1 if not, with a list of what differs.
 
     --rerun trains N runs again from their resolved recipes. On the same kind of processor, with the same versions, the
     trained tensors must have the same bits; elsewhere metrics must agree within a tolerance.

@@ -13,13 +13,14 @@ from finished_studies import TWO_ARMS, finished
 from study_results import cell, comparison, study
 
 from fptkit.lab.studies.locking import plan_file
-from fptkit.lab.verification.bundles.archive import unpacked
+from fptkit.lab.verification.bundles.archive import unpacked, write_archive
 from fptkit.lab.verification.bundles.bundle import verify_bundle, write_bundle
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "docs"))
 
 import answer_pages as answers  # noqa: E402
+import answer_tables as tables  # noqa: E402
 
 
 @pytest.fixture(scope="module", name="folder")
@@ -74,6 +75,43 @@ def test_a_study_that_is_under_way_says_so(folder: Path) -> None:
     assert f"**Under way: {len(others)} of {len(cells)} cells have all their runs" in "\n".join(answers._head(part))
 
 
+def test_tasks_without_results_are_named_and_have_no_rows() -> None:
+    cells = [
+        cell(task, arm, seeds=(0, 1, 2), rates=(1e-3,), level=0.5) for task in ("a", "b", "c") for arm in ("one", "two")
+    ]
+    begun = [one if one.task == "b" else one.model_copy(update={"test": {}, "complete": False}) for one in cells]
+    found = [comparison("b", "one", "two", 0.02, verdict="better")]
+    found += [comparison(task, "one", "two", 0.0, verdict="not enough evidence") for task in ("a", "c")]
+    results = study(("a", "b", "c"), ("one", "two")).model_copy(
+        update={"cells": tuple(begun), "comparisons": tuple(found)}
+    )
+    shown = tables.with_results(results)
+    assert "\n".join(tables.levels(shown)).splitlines()[1].startswith("| arm | b |")
+    assert [line.split(" | ")[0] for line in tables.differences(shown).splitlines()[2:]] == ["| b"]
+    limits = list(answers._limits(results))
+    assert limits[0] == "anything about a and c: no results yet"
+    assert not any(line.startswith("one against two") for line in limits)
+    assert [picture.key for picture in answers._pictures(results)] == ["forest-0-0", "steps-0-0"]
+
+    nothing = results.model_copy(
+        update={"cells": tuple(one.model_copy(update={"test": {}}) for one in cells), "comparisons": tuple(found[1:])}
+    )
+    assert tables.with_results(nothing) == nothing
+    assert next(answers._limits(nothing)) == "anything about a, b and c: no results yet"
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar.xz"])
+def test_a_bundle_is_found_by_the_name_of_its_study(folder: Path, tmp_path: Path, suffix: str) -> None:
+    with unpacked(folder / "rq4.zip") as bundle:
+        write_archive(
+            tmp_path / f"rq4{suffix}",
+            {path.relative_to(bundle).as_posix(): path for path in bundle.rglob("*") if path.is_file()},
+        )
+    (tmp_path / "notes.txt").write_text("", encoding="utf-8")
+    assert list(answers.bundles(tmp_path)) == ["rq4"]
+    assert answers.page_text("rq4", tmp_path) == answers.page_text("rq4", folder).replace("rq4.zip", f"rq4{suffix}")
+
+
 def test_a_study_without_a_bundle_is_said_not_to_be_run(folder: Path) -> None:
     assert "Not run yet" in answers.page_text("rq1", folder)
     rows = {row[0]: row for row in answers.summary_rows(folder)}
@@ -120,7 +158,7 @@ def test_rows_of_the_readme_are_of_studies_and_arms_that_exist() -> None:
     ],
 )
 def test_the_direction_of_the_paper(verdict: str, paper: float, said: str) -> None:
-    assert answers.agreement(comparison("bit_xor", "a", "b", 0.02, verdict=verdict), paper) == said
+    assert tables.agreement(comparison("bit_xor", "a", "b", 0.02, verdict=verdict), paper) == said
 
 
 def test_differences_of_the_paper_are_those_of_its_tables() -> None:
@@ -131,7 +169,7 @@ def test_differences_of_the_paper_are_those_of_its_tables() -> None:
         cell("cifar10", arm, seeds=results.seeds, rates=results.learning_rates, level=0.5, **of, **more)
         for arm, more in arms.items()
     )
-    found = answers.paper_differences(results.model_copy(update={"cells": cells}))
+    found = tables.paper_differences(results.model_copy(update={"cells": cells}))
     # Lu et al. 2021, Table 2, 12 blocks, the size nearest to ours: CIFAR-10, language 68.2, random 61.7
     assert found == {("cifar10", "language", "random"): pytest.approx(68.2 - 61.7)}
 
@@ -144,7 +182,7 @@ def test_arms_that_the_paper_does_not_tell_apart_have_no_difference_there() -> N
         for arm in results.arms
     )
     assert results.comparisons
-    assert not answers.paper_differences(results.model_copy(update={"cells": cells}))
+    assert not tables.paper_differences(results.model_copy(update={"cells": cells}))
 
 
 @pytest.mark.parametrize(
@@ -183,7 +221,7 @@ def test_every_page_of_the_plan_exists() -> None:
         )
 
 
-@pytest.mark.parametrize("file", sorted(answers.BUNDLES.glob("*.zip")), ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", answers.bundle_files(), ids=lambda file: file.name)
 def test_published_bundles_agree_with_their_runs(file: Path) -> None:
     with unpacked(file) as bundle:
         assert not verify_bundle(bundle).differences

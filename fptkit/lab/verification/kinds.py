@@ -35,10 +35,10 @@ class Options:
 
 
 def verify_path(path: Path, options: Options) -> Findings:
-    """Verify a bundle (a zip file, or unpacked), a study's folder or a run's folder.
+    """Verify a bundle (one file, or unpacked), a study's folder or a run's folder.
 
     Args:
-        path: path of the zip file or folder.
+        path: path of the file or folder.
         options: how.
 
     Raises:
@@ -64,7 +64,8 @@ def verify_path(path: Path, options: Options) -> Findings:
         verify = verify_bundled_run if is_bundle(folder.parent.parent) else verify_run
         return verify(folder, tensors=options.tensors)
     raise UsageError(
-        f"{path} is neither a study's folder ({RESULTS}) nor a run's ({SUMMARY}); give one of them, or a bundle (.zip)"
+        f"{path} is neither a study's folder ({RESULTS}) nor a run's ({SUMMARY}); give one of them, or a bundle (.zip, "
+        ".tar.xz)"
     )
 
 

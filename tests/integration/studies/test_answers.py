@@ -18,6 +18,7 @@ from fptkit.files import locked_folder
 from fptkit.lab.reproduction.carry_out import STOPPED, Spent
 from fptkit.lab.studies.load import load_study
 from fptkit.lab.studies.options import UntilDecided
+from fptkit.lab.verification.bundles.bundle import write_bundle
 
 ROOT = Path(__file__).parents[3]
 sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "docs")]
@@ -272,6 +273,8 @@ def test_a_study_continues_from_its_bundle_to_the_same_results(tmp_path: Path, m
     assert answers.state(question, again) == answers.state(question, whole)
     assert not (again.ledger / "one.log").exists(), "a complete study is not started again"
 
+    write_bundle(whole.folder(question), whole.packed_anew(question))
+    whole.bundle(question).unlink()
     part = replace(whole, ledger=tmp_path / "part")
     answers.restore((question,), part)
     assert sorted(path.name for path in (part.ledger / "runs").iterdir()) == runs
@@ -284,6 +287,8 @@ def test_a_study_continues_from_its_bundle_to_the_same_results(tmp_path: Path, m
     assert (part.folder(question) / "results.json").read_bytes() == expected
     changed = {path for path, time in kept.items() if path.stat().st_mtime_ns != time}
     assert changed == {lost}, "finished runs are not repeated"
+    assert whole.published(question) == whole.bundle(question)
+    assert not whole.packed_anew(question).exists(), "there is one bundle of a study"
 
 
 @pytest.mark.slow

@@ -1,1 +1,1 @@
-"""Bundles: a study with its runs in one zip file, readable without fptkit."""
+"""Bundles: a study with its runs in one file, readable without fptkit."""

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from fptkit.errors import DataError, UsageError
-from fptkit.lab.verification.bundles.archive import write_zip
+from fptkit.lab.verification.bundles.archive import write_archive
 from fptkit.lab.verification.bundles.crate import Member, crate, folders_of
 from fptkit.lab.verification.bundles.layout import CRATE, README, SUMS, files_of, is_bundled, is_tensors
 from fptkit.lab.verification.bundles.readme import readme
@@ -18,11 +18,11 @@ from fptkit.sources.download import file_sha256
 
 
 def write_bundle(folder: Path, output: Path, *, checkpoints: bool = False, license_text: str = "") -> list[str]:
-    """Write a study with its runs as one zip file, after verifying it.
+    """Write a study with its runs as one file, after verifying it.
 
     Args:
         folder: the study's folder.
-        output: the zip file.
+        output: the file: ``.zip``, or ``.tar.xz``, which is about a fourth as large.
         checkpoints: whether to include checkpoints and trained tensors.
         license_text: address or text of the license; empty if none is stated.
 
@@ -43,7 +43,7 @@ def write_bundle(folder: Path, output: Path, *, checkpoints: bool = False, licen
     content[CRATE] = (json.dumps(described, indent=2, ensure_ascii=False) + "\n").encode()
     members[CRATE] = _member(content[CRATE])
     content[SUMS] = "".join(f"{members[path].digest}  {path}\n" for path in sorted(members)).encode()
-    write_zip(output, {**content, **dict.fromkeys(folders_of(content), b"")})
+    write_archive(output, {**content, **dict.fromkeys(folders_of(content), b"")})
     return sorted(content)
 
 

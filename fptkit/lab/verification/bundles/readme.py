@@ -53,7 +53,7 @@ def readme(manifest: Manifest, folder_name: str, paths: Sequence[str], *, checkp
         "## Checking",
         "",
         "- Without fptkit: `sha256sum -c sha256sums.txt` finds every changed file.",
-        "- `fptkit verify` on this folder or on the zip file also derives every figure from the runs again.",
+        "- `fptkit verify` on this folder or on the packed file also derives every figure from the runs again.",
         f"- `fptkit verify --rerun 3` repeats three runs. It needs fptkit {plan.fptkit} for equal bits.",
         "",
         "Both show that the files agree with each other, not that they were made honestly.",
