@@ -34,7 +34,6 @@ from fptkit.engine.training.choice import (
     chosen_transforms,
 )
 from fptkit.engine.training.transforms import NamedTransform, transformed
-from fptkit.errors import UsageError
 from fptkit.freezing import FreezeProof, ParameterCounts, count_parameters
 from fptkit.freezing.proof import digest_tensors
 from fptkit.interfaces import Batch, Schedule, Split, Task, check_best_metric
@@ -234,16 +233,9 @@ class _Start:
 
 
 def _mesh(train: TrainOptions, device: torch.device, processes: Processes) -> DeviceMesh | None:
-    """The device mesh for sharded weights, if the recipe shards them and there are several processes.
-
-    Raises:
-        UsageError: the recipe compiles the model, too.
-    """
+    """The device mesh for sharded weights, if the recipe shards them and there are several processes."""
     if processes.count == 1 or train.shard_frozen == "never":
         return None
-    if train.compile:
-        # A step that does not compile is taken again, and the other processes would wait in the middle of it.
-        raise UsageError("train.compile and train.shard_frozen: always cannot be combined; leave one of them out")
     return meeting_place(device, processes)
 
 

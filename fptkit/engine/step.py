@@ -22,7 +22,7 @@ from fptkit.engine.optimizer import make_recordable
 from fptkit.engine.optimizer_state import unpack_optimizer
 from fptkit.engine.setup import Prepared
 from fptkit.engine.team.processes import add_up_step, batch_norms
-from fptkit.errors import TrainingError
+from fptkit.errors import PeerError, TrainingError
 from fptkit.interfaces import Batch
 from fptkit.model import CrossModalModel, batch_for
 from fptkit.numerics.eight_bit import leave_uncompiled
@@ -103,7 +103,7 @@ class TrainingStep:
 
         Raises:
             MemoryRanOut: in some process, and so in all of them; nothing has changed.
-            TrainingError: out of memory, and frozen weights are sharded.
+            TrainingError: out of memory, or compiled code failed, and frozen weights are sharded.
         """
         processes = self._team.processes
         own, size = self._batches.take(step)
@@ -249,11 +249,19 @@ class TrainingStep:
             if not isinstance(err, Exception):
                 raise
             if is_out_of_memory(err):
-                self._refuse_if_sharded(err, count)
+                self._refuse_if_sharded(
+                    "out of memory, and with sharded frozen weights the number of micro-batches does not grow by "
+                    f"itself; use --set train.accumulate={finer(count, self._options.batch_size)}. The allocator says: "
+                    f"{first_line(err)}"
+                )
                 return None, first_line(err)
-            if not self.compiled:
+            if not self.compiled or isinstance(err, PeerError):
                 raise
             reason = " ".join(str(err).partition("\n\n")[0].split())
+            self._refuse_if_sharded(
+                "a compiled step failed, and with sharded frozen weights it cannot be taken again uncompiled; use "
+                f"--set train.compile=false. The error is: {reason}"
+            )
         # Compilers fail in many ways, in forward and in backward. An error of the model itself comes up again here.
         self._undo()
         self._forward, self.compiled = self._model, False
@@ -262,14 +270,10 @@ class TrainingStep:
         self._note(f"torch.compile failed; the model runs uncompiled: {reason}")
         return found
 
-    def _refuse_if_sharded(self, err: Exception, count: int) -> None:
+    def _refuse_if_sharded(self, reason: str) -> None:
         """Raise if other processes wait for this one in the middle of the pass."""
         if self._team.idle is not None:
-            raise TrainingError(
-                "out of memory, and with sharded frozen weights the number of micro-batches does not grow by itself; "
-                f"use --set train.accumulate={finer(count, self._options.batch_size)}. The allocator says: "
-                f"{first_line(err)}"
-            ) from None
+            raise TrainingError(reason) from None
 
     def _undo(self) -> None:
         """Drop the gradients of a step that failed, and what it changed in the buffers."""

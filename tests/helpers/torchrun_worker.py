@@ -9,6 +9,7 @@ import gc
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +59,26 @@ def measure(step: int, folder: Path) -> None:
     Trainer.step = measured  # type: ignore[method-assign]
 
 
+def compile_by(backend: str, broken_in: int | None = None) -> None:
+    """Compile by this backend, from nothing; in one process, it fails."""
+
+    def broken(graph: Any, inputs: Any) -> Any:
+        raise ValueError("no compiler for this")
+
+    torch._dynamo.reset()
+    chosen: Any = broken if process_rank() == broken_in else backend
+    torch.compile = partial(torch.compile, backend=chosen)
+
+
 def carry_out(wanted: dict[str, Any]) -> None:
-    """One run. ``disturb`` and ``measure``, a step: see there."""
+    """One run. ``disturb`` and ``measure``, a step, and ``compiler``: see there."""
     if "disturb" in wanted:
         disturb(*wanted["disturb"])
     if "measure" in wanted:
         measure(wanted["measure"], Path(wanted["folder"]))
-    loaded = load_recipe(wanted["recipe"])
+    if "compiler" in wanted:
+        compile_by(*wanted["compiler"])
+    loaded = load_recipe(wanted["recipe"], overrides=wanted.get("overrides", ()))
     summary = run(RunRequest(loaded, Path(wanted["folder"]), resume=wanted.get("resume", False)))
     name = f"returned-{process_rank()}.json"
     (Path(wanted["folder"]) / name).write_text(json.dumps(summary))

@@ -88,3 +88,23 @@ def test_a_killed_run_goes_on_with_and_without_sharding(write: Any, start: Any, 
     # A signal to one process stops all behind the same step.
     summary = json.loads((tmp_path / "stopped" / "summary.json").read_text())
     assert (summary["status"], summary["steps"]) == ("interrupted", 7)
+
+
+@pytest.mark.slow
+def test_compiled_steps_with_sharded_weights(write: Any, start: Any, tmp_path: Path) -> None:
+    """Also where one process has no example in a step, so that it passes one for the others, uncompiled."""
+    compiled = {"overrides": ["train.compile=true"], "compiler": ["aot_eager"]}
+    two = {"recipe": write("digits", sharded=True), "folder": tmp_path / "two", **compiled}
+    broken = {"recipe": write("xor", sharded=True), "folder": tmp_path / "broken", **compiled, "compiler": ["eager", 1]}
+    ended = start(two, broken)
+    alone(write("digits"), tmp_path / "one")
+    assert_near(tmp_path / "one", tmp_path / "two")
+    assert find_json(tmp_path / "two" / "summary.json")["compiled"]
+    # The other process waits for it in the middle of a pass.
+    problem = "a compiled step failed, and with sharded frozen weights it cannot be taken again uncompiled"
+    assert f"rank 1 TrainingError: {problem}; use --set train.compile=false. The error is: " in ended.output, (
+        ended.output
+    )
+    assert "no compiler for this" in ended.output
+    assert f"rank 0 PeerError: process 1 failed: {problem}" in ended.output
+    assert find_json(tmp_path / "broken" / "summary.json")["status"] == "failed"
