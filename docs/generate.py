@@ -436,7 +436,7 @@ def _remarks(kind: str, family: dict[str, object]) -> Iterator[str]:
     if "enter" in family:
         yield "token vectors enter behind the projection of its words, if these are narrower"
     if family.get("apart"):
-        yield "padding changes its output, so that lengths run apart"
+        yield "padding changes its output, so that lengths run separately"
     if not family.get("zeros", True):
         yield "gradients for tokens of exact zeros, or their norm, are not finite: use it with trained positions"
     if not family.get("norms", True):

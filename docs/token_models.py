@@ -70,7 +70,7 @@ def _positions_of(kind: Kind) -> str:
 
 
 def _padding(apart: bool) -> str:
-    return "lengths apart" if apart else "masked"
+    return "lengths separately" if apart else "masked"
 
 
 def _names(names: Iterable[str]) -> str:

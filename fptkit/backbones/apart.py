@@ -1,4 +1,4 @@
-"""Running the examples of each length apart, for models whose blocks accept no mask."""
+"""Running the examples of each length separately, for models whose blocks accept no mask."""
 
 from __future__ import annotations
 

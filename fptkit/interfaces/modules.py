@@ -195,7 +195,8 @@ class Backbone(nn.Module):
             none.
         begin_of_text: (D,), embedding of the token that begins a text; None: it is read from the checkpoint that
             ``weights`` names.
-        apart: true if sequences of different lengths pass the blocks apart: how often they run depends on the batch.
+        apart: true if sequences of different lengths pass the blocks separately: how often these run depends on the
+            batch.
         blocks: number of blocks.
         weights: source of the weights, e.g. ``"builtin:gpt2_nano"`` or ``"random"``.
         stand_in: true if ``weights`` is a fallback, not the first source in the recipe.

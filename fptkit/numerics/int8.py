@@ -2,8 +2,8 @@
 
 A frozen weight needs no gradient and never changes, so it is quantised once: integers of -127 to 127 and a scale for
 each output. The rows of the input are quantised when they are multiplied, each with its own scale; sums of products are
-exact 32-bit integers. A number far larger than the others of its row is multiplied apart, in float32: with one scale
-for both, the others would be rounded to few integers. So the result for a row never depends on other rows.
+exact 32-bit integers. A number far larger than the others of its row is multiplied separately, in float32: with one
+scale for both, the others would be rounded to few integers. So the result for a row never depends on other rows.
 
 The gradient of the input is that of the quantised weight: the scales of the outputs are multiplied into the gradient of
 the outputs, whose rows are then quantised in the same way. So one copy of the weight, a byte for each number, is
@@ -11,8 +11,8 @@ multiplied in both directions.
 
 The products are torch's (oneDNN, with VNNI or AMX instructions); what is around them is in ``quantise.c``.
 
-Source: Dettmers et al. 2022, arXiv 2208.07339, "LLM.int8()". There, a column is multiplied apart for all rows, if one
-of its numbers is larger than 6.
+Source: Dettmers et al. 2022, arXiv 2208.07339, "LLM.int8()". There, a column is multiplied separately for all rows, if
+one of its numbers is larger than 6.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ LEVELS = 127
 """Number of quantisation levels on each side of 0."""
 
 OUTLIER = 10.0
-"""A number is multiplied apart if it exceeds this many times the root mean square of its row. No more than one in a
-hundred can."""
+"""A number is multiplied separately if it exceeds this many times the root mean square of its row. No more than one in
+a hundred can."""
 
 SMALLEST = 1e-30
 """Rows without larger numbers are taken for 0, as in ``quantise.c``."""
 
 LOWEST_LIMIT = 1e-15
-"""No number below this is multiplied apart, as in ``quantise.c``."""
+"""No number below this is multiplied separately, as in ``quantise.c``."""
 
 
 def quantise_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,7 +111,7 @@ class _Rows:
     """Quantised rows of inputs.
 
     Args:
-        integers: (N, D) int8, 0 where a number is multiplied apart.
+        integers: (N, D) int8, 0 where a number is multiplied separately.
         scales: (N,) float32.
         columns: columns with such numbers, (few,) int64; None if there are none.
         apart: the numbers, (N, few) float32, 0 where a row has none; or None.
@@ -186,7 +186,7 @@ def quantise(inputs: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def quantise_apart(inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Round rows to integers times a scale for each row, without the numbers that are multiplied apart.
+    """Round rows to integers times a scale for each row, without the numbers that are multiplied separately.
 
     Shapes: inputs (N, D) bfloat16 -> integers (N, D) int8, scales (N,) float32, limits (N,) float32 above which numbers
     are left out, marks (D,) int8: 1 for columns with such numbers.

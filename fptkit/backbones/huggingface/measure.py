@@ -248,7 +248,7 @@ def _guess(backbone: HuggingFaceBackbone) -> None:
 
 @torch.no_grad()
 def measure_padding(backbone: HuggingFaceBackbone, tokens: int) -> list[str]:
-    """Run a padded batch to find out whether padding changes real tokens; if so, lengths run apart. Return notes.
+    """Run a padded batch to find out whether padding changes real tokens; if so, lengths run separately. Return notes.
 
     Args:
         backbone: its ``apart`` is set.
@@ -276,7 +276,7 @@ def measure_padding(backbone: HuggingFaceBackbone, tokens: int) -> list[str]:
         )
     if not backbone.apart:
         return []
-    return ["padding changes the output of this model for real tokens, so sequences of each length are run apart"]
+    return ["padding changes the output of this model for real tokens, so sequences of each length are run separately"]
 
 
 def _padding_matters(backbone: HuggingFaceBackbone, inputs: Tensor, short: int) -> bool:

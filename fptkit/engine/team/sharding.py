@@ -251,8 +251,8 @@ def _check_all_run(backbone: Backbone, name: str) -> None:
     """Raise if processes may run blocks differently often: each would wait for another block."""
     if backbone.apart:
         raise UsageError(
-            f"train.shard_frozen: the backbone '{name}' runs sequences of each length apart, and sharded weights are "
-            "gathered equally often in all processes; set it to never"
+            f"train.shard_frozen: the backbone '{name}' runs sequences of each length separately, and sharded weights "
+            "are gathered equally often in all processes; set it to never"
         )
     for module in backbone.modules():
         if isinstance(chance := getattr(module, "layerdrop", None), int | float) and chance > 0:

@@ -20,7 +20,7 @@ SIZES = (1, 2, 5)
 """Examples of the compared batches."""
 
 _MANY_TOKENS = 512
-"""Tokens above which the largest batch is left out: three programs compute it, and its sizes were compared apart."""
+"""Tokens above which the largest batch is left out: three programs compute it, and its sizes were compared before."""
 
 Compute = Callable[..., Tensor]
 

@@ -184,7 +184,7 @@ class StudySettings(Options):
     )
     vary: tuple[Literal["init", "order", "data"], ...] = Field(
         default=(),
-        description="report the noise of these sources apart: each is varied alone, the others keep the first seed",
+        description="report the noise of each of these sources: it is varied alone, the others keep the first seed",
     )
     data_fractions: Annotated[tuple[Fraction, ...], Field(min_length=1, max_length=limits.FRACTIONS)] = Field(
         default=(1.0,), description="fractions of the training split; each makes separate cells"

@@ -91,7 +91,7 @@ def test_a_model_with_random_outputs_is_refused() -> None:
 def test_lengths_that_run_apart_keep_their_places() -> None:
     backbone = drawn("fnet").eval()
     assert backbone.apart
-    assert any("sequences of each length are run apart" in note for note in backbone.notes)
+    assert any("sequences of each length are run separately" in note for note in backbone.notes)
     tokens, lengths = inputs(5), torch.tensor([4, 9, 2, 4, 9])
     given = backbone(tokens, lengths)
     assert given.shape == tokens.shape
@@ -118,7 +118,7 @@ def test_gradients_of_lengths_that_run_apart_are_those_of_each_alone() -> None:
 
 
 def test_lengths_that_run_apart_cannot_be_sharded() -> None:
-    with pytest.raises(UsageError, match=r"runs sequences of each length apart.*set it to never"):
+    with pytest.raises(UsageError, match=r"runs sequences of each length separately.*set it to never"):
         _check_all_run(drawn("fnet"), "huggingface")
     _check_all_run(drawn("bert"), "huggingface")
 
