@@ -30,19 +30,20 @@ ROOT = Path(__file__).resolve().parent.parent
 PLAN = ROOT / "benchmarks" / "answers" / "plan.yaml"
 BUNDLES = ROOT / "docs" / "results" / "bundles"
 IMAGES = "--set tasks.mnist.task.source=path:mnist_subset.npz --set tasks.cifar10.task.source=path:cifar10_subset.npz"
-HOMOLOGY = " --set tasks.homology.task.source=path:homology"
+HOMOLOGY = "--set tasks.homology.task.source=path:homology"
 OTHERS = {
     "smollm2": {
         study: f"fptkit study {study} --workers 1 --threads 1 {IMAGES}"
         for study in ("smollm2_control", "smollm2_interface", "smollm2_nano")
     },
     "int8": {
-        study: f"fptkit study benchmarks/{study}.yaml --workers 1 --threads 1 {IMAGES}{homology}"
-        for study, homology in (
-            ("int8", HOMOLOGY),
-            ("int8_images", ""),
-            ("int8_minilm", HOMOLOGY),
-            ("int8_smollm2", HOMOLOGY),
+        study: f"fptkit study benchmarks/{study}.yaml --workers 1 --threads 1 {overrides}"
+        for study, overrides in (
+            ("int8", f"{IMAGES} {HOMOLOGY}"),
+            ("int8_images", IMAGES),
+            ("int8_equal", HOMOLOGY),
+            ("int8_minilm", f"{IMAGES} {HOMOLOGY}"),
+            ("int8_smollm2", f"{IMAGES} {HOMOLOGY}"),
         )
     },
 }
